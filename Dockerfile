@@ -1,0 +1,56 @@
+# graphcap bridge, one process on port 32100. It writes nothing: run it with a read-only root file system, and mount
+# the workspace (providers.toml, perspectives, pictures) read-only:
+#   docker build -t graphcap-bridge .
+#   docker run --read-only --cap-drop ALL -p 32100:32100 -v "$PWD/workspace:/workspace:ro" graphcap-bridge
+
+FROM python:3.12-slim AS build
+
+ENV UV_COMPILE_BYTECODE=1 \
+    UV_LINK_MODE=copy \
+    UV_NO_CACHE=1 \
+    UV_PYTHON_DOWNLOADS=never
+
+WORKDIR /build
+
+COPY .ci/uv.txt ./
+RUN pip install --no-cache-dir --require-hashes --requirement uv.txt
+
+# The packages first: this layer is built again only when the lock changes.
+COPY pyproject.toml requirements.lock ./
+RUN uv venv /opt/graphcap \
+ && uv pip install --python /opt/graphcap/bin/python --require-hashes \
+      --requirement pyproject.toml --constraint requirements.lock
+
+COPY LICENSE README.md ./
+COPY bridge/ bridge/
+COPY perspectives/ perspectives/
+COPY providers/ providers/
+RUN uv pip install --python /opt/graphcap/bin/python --no-deps --build-constraint requirements.lock .
+
+
+FROM python:3.12-slim
+
+LABEL org.opencontainers.image.title="graphcap bridge" \
+      org.opencontainers.image.description="One image, one perspective, one vision model: one caption that fits the schema." \
+      org.opencontainers.image.licenses="Apache-2.0"
+
+# glibc's allocator keeps what threads free; two arenas and an early trim give decoded pictures back.
+ENV PATH="/opt/graphcap/bin:$PATH" \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    MALLOC_ARENA_MAX=2 \
+    MALLOC_TRIM_THRESHOLD_=131072 \
+    GRAPHCAP_HOST=0.0.0.0 \
+    GRAPHCAP_PORT=32100 \
+    GRAPHCAP_WORKSPACE=/workspace
+
+COPY --from=build /opt/graphcap /opt/graphcap
+
+VOLUME ["/workspace"]
+EXPOSE 32100
+USER 10001:10001
+
+HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 \
+  CMD ["graphcap", "healthcheck"]
+
+CMD ["graphcap", "serve"]

@@ -1,0 +1,104 @@
+# Every task of the project; `make help` lists them.
+# The set-up happens by itself, once: uv goes to .tools/ when it is not on PATH, the pinned packages to .venv/.
+
+PYTHON ?= python3
+IMAGE ?= workspace/datasets/samples/cat.jpg
+PERSPECTIVE ?=
+ARGS ?=
+
+BIN := .venv/bin
+SYSTEM_UV := $(shell command -v uv 2>/dev/null)
+UV := $(or $(SYSTEM_UV),.tools/bin/uv)
+UV_READY := $(if $(SYSTEM_UV),,.tools/ready)
+SYNC := $(UV) pip sync --quiet --require-hashes --python $(BIN)/python requirements.lock
+LOCK := pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url $(if $(UPGRADE),--upgrade)
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export PIP_ROOT_USER_ACTION = ignore
+export UV_PYTHON_DOWNLOADS = never
+# A company's own certificate authority is in the system's store, which a bare machine does not have.
+export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt),true,false)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup caption serve test test-all test-live check lint format docs lock clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: .venv/ready ## prepare uv and .venv (every other target does so when needed)
+	@:
+
+caption: .venv/ready ## caption a photo: IMAGE=… PERSPECTIVE=… (a sample and the defaults without them)
+	@$(BIN)/graphcap caption "$(IMAGE)" $(if $(PERSPECTIVE),--perspective "$(PERSPECTIVE)") $(ARGS)
+
+serve: .venv/ready ## start the service on http://127.0.0.1:32100
+	@$(BIN)/graphcap serve $(ARGS)
+
+test: .venv/ready ## run the tests that need no browser, proxy or patience (under 5 minutes)
+	$(BIN)/pytest -m "not slow and not live" $(ARGS)
+
+test-all: test ## run those and the slow ones; a tool they miss skips them by name, in CI it fails them
+	$(BIN)/pytest -m "slow and not live" $(ARGS)
+
+test-live: .venv/ready ## run the contract tests against the real providers that the environment has keys for
+	$(BIN)/pytest -m live $(ARGS)
+
+check: lint test ## all that a change must pass: lint, test
+
+lint: .venv/ready ## check format, style, types, import floors, generated tables and the Dockerfile
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python docs/generate.py --check
+	$(BIN)/hadolint Dockerfile
+
+format: .venv/ready ## format the code and fix what ruff can fix
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: .venv/ready ## write the generated tables in README.md and docs/ anew
+	$(BIN)/python docs/generate.py
+
+lock: $(UV_READY) ## pin the packages of pyproject.toml with their hashes (UPGRADE=1: take newer releases)
+	$(UV) $(LOCK) --python-version 3.11 --group dev --output-file requirements.lock pyproject.toml
+	echo uv | $(UV) $(LOCK) --no-annotate --output-file .ci/uv.txt -
+
+clean: ## remove what make made, .venv and .tools included
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	find bridge perspectives providers tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
+
+define require_python
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	echo "graphcap bridge needs Python 3.11 or newer; $(PYTHON) is: $$($(PYTHON) --version 2>&1)." >&2; \
+	echo "Name another one: make PYTHON=python3.12 …" >&2; exit 1; }
+endef
+
+# Without ensurepip a venv has no pip; the system's pip may still fill a folder, where PEP 668 forbids it the rest.
+.tools/ready: .ci/uv.txt
+	$(require_python)
+	@echo "Installing uv in .tools/ (once)" >&2
+	@rm -rf .tools && mkdir -p .tools/bin
+	@if $(PYTHON) -m venv .tools/uv >/dev/null 2>&1; then \
+		.tools/uv/bin/python -m pip install --quiet --require-hashes -r .ci/uv.txt; \
+	elif $(PYTHON) -m pip --version >/dev/null 2>&1; then \
+		rm -rf .tools/uv; \
+		$(PYTHON) -m pip install --quiet --require-hashes --target .tools/uv -r .ci/uv.txt; \
+	else \
+		echo "$(PYTHON) has neither venv nor pip. On Debian: apt-get install python3-venv" >&2; exit 1; \
+	fi
+	@ln -s ../uv/bin/uv .tools/bin/uv && touch $@
+
+# What uv's cache holds needs no network; the index is asked only when that is not enough.
+.venv/synced: requirements.lock | $(UV_READY)
+	$(require_python)
+	@echo "Installing the pinned packages in .venv/ (once)" >&2
+	@$(BIN)/python -c '' 2>/dev/null || \
+		$(UV) venv --quiet --clear --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv
+	@$(SYNC) --offline 2>/dev/null || $(SYNC)
+	@touch $@
+
+# The project itself is linked, not copied.
+.venv/ready: .venv/synced pyproject.toml
+	@$(UV) pip install --quiet --offline --no-deps --no-build-isolation --python $(BIN)/python --editable .
+	@touch $@

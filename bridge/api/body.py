@@ -1,0 +1,127 @@
+"""Read a request's body: bounded while it arrives, JSON or multipart, never a file on disk."""
+
+import sys
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import from_json
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+
+from bridge.captioning.errors import BodyTooLarge, InvalidJson, InvalidRequest
+
+JsonObject = dict[str, Any]
+_FILE_PARTS = {"image"}
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A request's fields, and the image that was uploaded beside them."""
+
+    fields: JsonObject
+    upload: bytes | None = None
+
+
+class MemoryMultiPartParser(MultiPartParser):
+    """Starlette's parser without its temporary file: parts over 1 MiB would be spooled to disk (measured, 1.10)."""
+
+    spool_max_size = sys.maxsize
+
+
+async def read(request: Request, limit: int, *, optional: bool = False) -> Body:
+    """The body by its content type; `optional`: none at all is no fields. Raises BodyTooLarge, InvalidJson
+    or InvalidRequest."""
+    _check_announced(request, limit)
+    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        return await _multipart(request, limit)
+    content = b"".join([chunk async for chunk in _bounded(request, limit)])
+    return Body({} if optional and not content else parse_object(content))
+
+
+def _check_announced(request: Request, limit: int) -> None:
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > limit:
+        raise BodyTooLarge(limit)
+
+
+async def _bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+    received = 0
+    try:
+        async for chunk in request.stream():
+            received += len(chunk)
+            if received > limit:
+                raise BodyTooLarge(limit)
+            yield chunk
+    except ClientDisconnect:
+        raise InvalidJson("The request ended before its body was whole.") from None
+
+
+def parse_object(text: bytes | str, what: str = "The body") -> JsonObject:
+    """A JSON object. Raises InvalidJson with the place of the mistake."""
+    try:
+        value = from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidJson(f"{what} is not valid JSON: {error}.") from None
+    if not isinstance(value, dict):
+        raise InvalidJson(f"{what} is JSON, but not an object.")
+    return value
+
+
+async def _multipart(request: Request, limit: int) -> Body:
+    parser = MemoryMultiPartParser(
+        request.headers, _bounded(request, limit), max_files=8, max_fields=64, max_part_size=limit
+    )
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise InvalidRequest(f"The multipart body cannot be read: {error.message}") from None
+    fields: JsonObject = {}
+    uploads: list[bytes] = []
+    try:
+        for name, value in form.multi_items():
+            if name in _FILE_PARTS:
+                uploads.append(await _upload(name, value))
+            else:
+                _add(fields, name, await _text(name, value))
+    finally:
+        await form.close()
+    if len(uploads) > 1:
+        raise InvalidRequest("The request holds two images; caption them one at a time.", (("/image", "two parts"),))
+    whole = parse_object(fields.pop("request"), "The part 'request'") if "request" in fields else {}
+    return Body({**whole, **fields}, uploads[0] if uploads else None)
+
+
+async def _upload(name: str, value: UploadFile | str) -> bytes:
+    if isinstance(value, str):
+        raise InvalidRequest(
+            f"The part '{name}' is text; send it as a file (curl -F {name}=@photo.jpg).",
+            ((f"/{name}", "not a file"),),
+        )
+    return await value.read()
+
+
+async def _text(name: str, value: UploadFile | str) -> str:
+    if isinstance(value, str):
+        return value
+    try:
+        return (await value.read()).decode("utf-8")
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"The part '{name}' is not text.", ((f"/{name}", "not UTF-8 text"),)) from None
+
+
+def _add(fields: JsonObject, name: str, text: str) -> None:
+    """A part that reads as a JSON object or list is one; `context` may come several times."""
+    value: Any = text
+    if text.lstrip()[:1] in ("{", "["):
+        try:
+            value = from_json(text, allow_inf_nan=False)
+        except ValueError:
+            value = text
+    if name == "context" and name in fields:
+        before = fields[name] if isinstance(fields[name], list) else [fields[name]]
+        value = [*before, value]
+    elif name in fields:
+        raise InvalidRequest(f"The part '{name}' came twice.", ((f"/{name}", "given twice"),))
+    fields[name] = value

@@ -1,0 +1,124 @@
+"""The OpenAPI document: what FastAPI finds, plus the bodies that are read by hand and the errors of every route."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from bridge import problems
+from bridge.api.wire import CaptionFromPath, ProviderBody
+from bridge.captioning.types import CaptionRequest
+from bridge.problems import Problem
+
+_REF = "#/components/schemas/{model}"
+_BODIES: dict[str, type[BaseModel]] = {
+    "/perspectives/caption": CaptionRequest,
+    "/perspectives/{name}/caption": CaptionRequest,
+    "/perspectives/caption-from-path": CaptionFromPath,
+    "/providers/{name}/models": ProviderBody,
+    "/providers/{name}/test-connection": ProviderBody,
+}
+_MULTIPART = ("/perspectives/caption", "/perspectives/{name}/caption")
+_EXAMPLES: dict[str, dict[str, Any]] = {
+    "/perspectives/caption": {"perspective": "alt_text", "image": {"path": "datasets/samples/coffee.jpg"}},
+    "/perspectives/{name}/caption": {
+        "image": {"path": "datasets/samples/coffee.jpg"},
+        "provider": "ollama",
+        "model": "qwen2.5vl:7b",
+        "temperature": 0.2,
+    },
+    "/perspectives/caption-from-path": {
+        "perspective": "graph_caption",
+        "image_path": "/workspace/datasets/samples/coffee.jpg",
+        "provider": "builtin",
+        "model": "measurements",
+        "provider_config": {"kind": "builtin", "api_key": ""},
+        "temperature": 0.7,
+        "max_tokens": 4096,
+        "context": [],
+        "resize_resolution": "NONE",
+    },
+    "/providers/{name}/models": {"name": "mine", "kind": "ollama", "base_url": "http://127.0.0.1:11434"},
+    "/providers/{name}/test-connection": {
+        "name": "mine",
+        "kind": "ollama",
+        "environment": "local",
+        "base_url": "http://127.0.0.1:11434",
+        "api_key": "",
+        "default_model": "qwen2.5vl:7b",
+        "models": ["qwen2.5vl:7b"],
+    },
+}
+
+
+def install(app: FastAPI) -> None:
+    """Let the application answer with our document."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = build(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def build(app: FastAPI) -> dict[str, Any]:
+    """The whole document."""
+    document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+    models: list[type[BaseModel]] = [*dict.fromkeys(_BODIES.values()), Problem]
+    _, defined = models_json_schema(
+        [(model, "validation") for model in models],
+        ref_template=_REF,
+    )
+    schemas = document["components"]["schemas"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    schemas.update(defined["$defs"])
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            _errors(operation)
+            if (model := _BODIES.get(path.removeprefix("/api/v1"))) and "post" in operations:
+                operations["post"]["requestBody"] = _body(path.removeprefix("/api/v1"), model)
+    document["components"]["schemas"] = dict(sorted(schemas.items()))
+    return document
+
+
+def _body(path: str, model: type[BaseModel]) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        "application/json": {
+            "schema": {"$ref": _REF.format(model=model.__name__)},
+            "example": _EXAMPLES[path],
+        }
+    }
+    if path in _MULTIPART:
+        content["multipart/form-data"] = {
+            "schema": {
+                "type": "object",
+                "required": ["image"],
+                "description": "The image as a file; every other field of the JSON body as a part of its name.",
+                "properties": {
+                    "image": {"type": "string", "contentMediaType": "application/octet-stream"},
+                    "perspective": {"type": "string"},
+                    "request": {"type": "string", "description": "The remaining fields as one JSON object."},
+                },
+            }
+        }
+    return {"required": not path.startswith("/providers"), "content": content}
+
+
+def _errors(operation: dict[str, Any]) -> None:
+    """Every error has one body; the codes by status."""
+    operation["responses"].pop("422", None)
+    codes: dict[int, list[str]] = {}
+    for row in (*problems.TABLE.values(), problems.BUG):
+        if row.code not in codes.setdefault(row.status, []):
+            codes[row.status].append(row.code)
+    for status, names in sorted(codes.items()):
+        row = next(one for one in (*problems.TABLE.values(), problems.BUG) if one.status == status)
+        example = problems.tell(row, "One sentence that says what happened and what to do.", "4f6c…").body()
+        operation["responses"][str(status)] = {
+            "description": " · ".join(names),
+            "content": {"application/json": {"schema": {"$ref": _REF.format(model="Problem")}, "example": example}},
+        }

@@ -1,0 +1,68 @@
+"""`/health`, `/info`, and for orchestrators `/livez` and `/readyz`."""
+
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from bridge.api import answers
+from bridge.api.state import resources
+from bridge.api.wire import Health
+from bridge.captioning.resources import Resources
+from bridge.version import __version__
+
+router = APIRouter(tags=["service"])
+probes = APIRouter(tags=["service"], include_in_schema=False)
+
+
+@router.get("/health", response_model=Health)
+async def health(request: Request) -> Response:
+    """Say that the process serves, and what the last probe of each provider of `providers.toml` found."""
+    return answers.json(Health(version=__version__, providers=request.app.state.probes.report()))
+
+
+@router.get("/info")
+async def info(request: Request) -> Response:
+    """Tell version, library, modules, limits and what could not be loaded; no secrets."""
+    return JSONResponse(describe(resources(request)))
+
+
+@probes.get("/livez")
+@probes.get("/readyz")
+async def probe() -> Response:
+    """The process answers; the library is loaded before it listens."""
+    return JSONResponse({"status": "ok"})
+
+
+def describe(found: Resources) -> dict[str, Any]:
+    """What this instance is made of."""
+    settings, catalog = found.settings, found.catalog
+    return {
+        "version": __version__,
+        "default_provider": settings.provider,
+        "perspectives": [
+            {
+                "name": one.name,
+                "module": one.module,
+                "version": one.version,
+                "digest": one.digest,
+                "source": "/".join(Path(one.source).parts[-2:]),
+            }
+            for one in catalog.all()
+        ],
+        "modules": [{"name": one.name, "enabled": one.enabled} for one in catalog.modules()],
+        "problems": [
+            {"file": one.place, "pointer": one.pointer, "message": one.message, "severity": one.severity}
+            for one in catalog.problems
+        ],
+        "providers": list(found.targets.configured.providers),
+        "limits": {
+            "image_bytes": settings.max_image_bytes,
+            "image_pixels": settings.max_image_pixels,
+            "body_bytes": settings.body_limit,
+            "timeout_seconds": settings.timeout,
+            "request_providers": settings.base_url_policy,
+            "image_urls": settings.image_urls,
+        },
+    }

@@ -1,0 +1,113 @@
+"""`/perspectives/…`: what there is, and captions by it."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from perspectives.catalog import ModuleInfo
+
+from bridge.api import answers, body
+from bridge.api.state import provider_key, request_id, resources
+from bridge.api.wire import (
+    CaptionFromPath,
+    CaptionWithMetadata,
+    Metadata,
+    ModuleList,
+    ModulePerspectives,
+    PerspectiveList,
+    PerspectiveOut,
+)
+from bridge.captioning.caption import caption
+from bridge.captioning.errors import InvalidRequest
+from bridge.captioning.parse import validate
+from bridge.captioning.types import Caption, CaptionRequest
+from bridge.version import __version__
+
+router = APIRouter(prefix="/perspectives", tags=["perspectives"])
+
+
+@router.get("/list", response_model=PerspectiveList)
+async def list_perspectives(request: Request) -> Response:
+    """List every enabled perspective, by priority and name."""
+    return JSONResponse({"perspectives": [one.to_wire() for one in resources(request).catalog.all()]})
+
+
+@router.get("/modules", response_model=ModuleList)
+async def list_modules(request: Request) -> Response:
+    """List the modules; disabled ones too."""
+    return JSONResponse({"modules": [_module(one) for one in resources(request).catalog.modules()]})
+
+
+@router.get("/modules/{module}", response_model=ModulePerspectives)
+async def show_module(request: Request, module: str) -> Response:
+    """Show one module and its perspectives."""
+    catalog = resources(request).catalog
+    info = catalog.module(module)
+    inside = [one.to_wire() for one in catalog.all() if one.module == info.name]
+    return JSONResponse({"module": _module(info), "perspectives": inside})
+
+
+def _module(info: ModuleInfo) -> dict[str, Any]:
+    return {
+        "name": info.name,
+        "display_name": info.display_name,
+        "description": info.description,
+        "enabled": info.enabled,
+        "perspective_count": info.perspective_count,
+    }
+
+
+@router.post("/caption", response_model=Caption)
+async def caption_any(request: Request) -> Response:
+    """Caption an image; `perspective` in the body is a name or the perspective itself."""
+    return await _caption(request, await _body(request))
+
+
+@router.post("/caption-from-path", response_model=CaptionWithMetadata)
+async def caption_from_path(request: Request) -> Response:
+    """Caption an image of the workspace, as the React client asks for it."""
+    sent = validate(CaptionFromPath, (await _body(request)).fields)
+    fields = sent.model_dump(exclude={"image_path", "image"}, exclude_unset=True)
+    wanted = CaptionRequest.model_validate({**fields, "image": sent.image_ref()})
+    made = await caption(wanted, resources(request), provider_key=provider_key(request), request_id=request_id(request))
+    metadata = Metadata(model=made.model, provider=made.provider, version=__version__, config_name=made.perspective)
+    full = CaptionWithMetadata(**{**made.__dict__, "metadata": metadata})
+    return answers.line(full.rendered) if _plain(request) else answers.json(full, omit_none=True)
+
+
+@router.post("/{name}/caption", response_model=Caption)
+async def caption_by_name(request: Request, name: str) -> Response:
+    """Caption an image by the perspective named in the path."""
+    sent = await _body(request)
+    named = sent.fields.get("perspective", name)
+    if named != name:
+        raise InvalidRequest(
+            f"The path asks for '{name}' and the body for another perspective; name one.",
+            (("/perspective", "differs"),),
+        )
+    return await _caption(request, body.Body({**sent.fields, "perspective": name}, sent.upload))
+
+
+@router.get("/{name}", response_model=PerspectiveOut)
+async def show_perspective(request: Request, name: str) -> Response:
+    """Show one perspective; what comes back may be sent whole as `perspective`."""
+    return JSONResponse(resources(request).catalog.get(name).to_wire())
+
+
+async def _body(request: Request) -> body.Body:
+    return await body.read(request, resources(request).settings.body_limit)
+
+
+async def _caption(request: Request, sent: body.Body) -> Response:
+    made = await caption(
+        validate(CaptionRequest, sent.fields),
+        resources(request),
+        upload=sent.upload,
+        provider_key=provider_key(request),
+        request_id=request_id(request),
+    )
+    return answers.line(made.rendered) if _plain(request) else answers.json(made)
+
+
+def _plain(request: Request) -> bool:
+    return answers.wants(request, "text/plain")

@@ -1,0 +1,92 @@
+"""The composition root: opens what captions share, mounts the routes, tells every error in one shape."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from bridge import problems
+from bridge.api import answers, document, health, perspectives, providers
+from bridge.api.frame import Frame
+from bridge.api.origins import cors
+from bridge.api.state import request_id
+from bridge.captioning.resources import Resources, open_resources
+from bridge.dispatch.probes import Probe, Probes
+from bridge.dispatch.targets import Named
+from bridge.settings import Settings, load
+from bridge.telemetry import quiet_libraries
+from bridge.version import __version__
+
+log = logging.getLogger("graphcap")
+API = "/api/v1"
+
+
+def create_app(settings: Settings | None = None) -> ASGIApp:
+    """The ASGI application. Raises SettingsError when the configuration has mistakes."""
+    settings = settings or load()
+    quiet_libraries()
+    app = FastAPI(
+        title="graphcap bridge",
+        version=__version__,
+        summary="One image, one perspective, one vision model: one caption that fits the schema.",
+        lifespan=_lifespan(settings),
+        root_path=settings.root_path,
+        redirect_slashes=False,
+    )
+    for router in (perspectives.router, providers.router, health.router):
+        app.include_router(router, prefix=API)
+        app.include_router(router, include_in_schema=False)
+    app.include_router(health.probes)
+    for error in problems.TABLE:
+        app.add_exception_handler(error, _problem)
+    app.add_exception_handler(HTTPException, _no_route)
+    document.install(app)
+    return cors(Frame(app), settings)
+
+
+def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_resources(settings) as resources:
+            for one in resources.catalog.problems:
+                log.warning("perspective file %s", one)
+            app.state.resources = resources
+            app.state.probes = probes = Probes(probed(resources))
+            watching = asyncio.create_task(probes.run())
+            try:
+                yield
+            finally:
+                watching.cancel()
+
+    return lifespan
+
+
+def probed(resources: Resources) -> tuple[Probe, ...]:
+    """The providers that `providers.toml` names; what the environment implies is not called unasked."""
+    configured = resources.targets.configured
+    targets = [resources.targets.provider(Named(name)) for name in sorted(configured.explicit)]
+    return tuple(
+        Probe(one.label, one.config.kind, partial(resources.clients.get, one), one.credentials) for one in targets
+    )
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    return answers.failure(request, problems.problem(error, request_id(request)))
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    row = problems.NO_METHOD if error.status_code == 405 else problems.NO_ROUTE
+    sentence = (
+        f"{request.method} is not offered here; see /docs for what is."
+        if error.status_code == 405
+        else "There is nothing at this address; see /docs for what there is."
+    )
+    response = answers.failure(request, problems.tell(row, sentence, request_id(request)))
+    response.headers.update(error.headers or {})
+    return response

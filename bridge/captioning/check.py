@@ -1,0 +1,27 @@
+"""What a provider serves and whether it can be reached: real calls, never a guess."""
+
+from bridge.captioning.resources import Resources
+from bridge.dispatch.targets import Target, Wish
+from providers.base import Check, Model
+
+TIMEOUT = 20.0
+
+
+async def models(wish: Wish, resources: Resources, key: str = "") -> tuple[Target, tuple[Model, ...]]:
+    """The models that a provider lists. Raises DispatchError or ProviderError."""
+    target = resources.targets.provider(wish, key)
+    client = await resources.clients.get(target)
+    return target, await client.models(target.credentials, _timeout(resources))
+
+
+async def check(wish: Wish, resources: Resources, key: str = "") -> tuple[Target, Check]:
+    """Connect, list models, and ask for one short completion when a model is named. Raises DispatchError."""
+    target = resources.targets.provider(wish, key)
+    client = await resources.clients.get(target)
+    override = wish.provider_config.default_model if wish.provider_config else None
+    model = wish.model or override or target.config.default_model
+    return target, await client.check(target.credentials, _timeout(resources), model)
+
+
+def _timeout(resources: Resources) -> float:
+    return min(TIMEOUT, resources.settings.timeout)

@@ -1,0 +1,60 @@
+"""Read the JSON object out of what a model wrote, forgiving the spelling but never the content.
+
+Fences, prose around the object and raw control characters inside strings are forgiven: vLLM with xgrammar
+writes such characters where a string has length bounds (observed on vLLM 0.32), and models without constrained
+decoding like to explain themselves.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+_FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\r?\n?(.*?)```", re.DOTALL)
+_MAX_STARTS = 64
+
+
+class NotJson(Exception):
+    """There is no JSON object in the text."""
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(strict=False, parse_constant=_refuse_constant)
+
+
+def objects(text: str) -> Iterator[dict[str, Any]]:
+    """Every JSON object that could be meant: the whole text first, then fenced ones, then any inside prose."""
+    text = text.strip().removeprefix("\ufeff")
+    whole = _decode(text)
+    if whole is not None:
+        yield whole[0]
+        return
+    for fenced in _FENCE.findall(text):
+        if (found := _decode(fenced.strip())) is not None:
+            yield found[0]
+    yield from _inside(text)
+
+
+def _inside(text: str) -> Iterator[dict[str, Any]]:
+    start = text.find("{")
+    for _ in range(_MAX_STARTS):
+        if start < 0:
+            return
+        found = _decode(text, start)
+        if found is not None:
+            yield found[0]
+        start = text.find("{", found[1] if found else start + 1)
+
+
+def _decode(text: str, start: int | None = None) -> tuple[dict[str, Any], int] | None:
+    """The object at `start` and where it ends; without `start` it must be the whole text."""
+    try:
+        value, end = _DECODER.raw_decode(text, start or 0)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict) or (start is None and text[end:].strip()):
+        return None
+    return value, end

@@ -1,0 +1,135 @@
+"""What every caption shares: the library, the configured providers, the pools. Opened once, closed at the end."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Literal, TypeVar
+
+from perspectives.catalog import Catalog
+
+from bridge import provider_settings
+from bridge.dispatch.targets import Target, Targets
+from bridge.images.fetch import Fetcher
+from bridge.images.limits import ImageLimits
+from bridge.network import AddressPolicy, guarded_httpx, guarded_httpx2
+from bridge.settings import Settings, environment
+from perspectives import catalog
+from providers import factory
+from providers.base import BaseClient, OutputMode
+from providers.pool import Pool
+
+K = TypeVar("K")
+V = TypeVar("V")
+_REMEMBERED = 512
+
+
+class Clients:
+    """One client per address, without its key, and the output mode that last worked there. Both can be lost."""
+
+    def __init__(self, configured: Pool, brought: Pool) -> None:
+        """`configured`: connections to addresses of this deployment. `brought`: to addresses of callers, guarded."""
+        self._pools = {True: configured, False: brought}
+        self._clients: OrderedDict[tuple[object, ...], BaseClient] = OrderedDict()
+        self._modes: OrderedDict[tuple[str, str], OutputMode] = OrderedDict()
+
+    async def get(self, target: Target) -> BaseClient:
+        """The client for a target. The first of its kind imports an SDK (0.5 to 0.9 s), so it is made in a thread."""
+        config = target.config
+        key = (config.kind, config.base_url, repr(sorted(config.options.items())), target.trusted)
+        if key not in self._clients:
+            self._clients[key] = await asyncio.to_thread(factory.client, config, self._pools[target.trusted])
+        _keep(self._clients, key)
+        return self._clients[key]
+
+    def mode(self, target: Target) -> OutputMode:
+        """The output mode to begin with."""
+        return self._modes.get((target.config.base_url, target.model), "json_schema")
+
+    def remember(self, target: Target, mode: OutputMode) -> None:
+        """Begin with this mode next time."""
+        key = (target.config.base_url, target.model)
+        self._modes[key] = mode
+        _keep(self._modes, key)
+
+
+def _keep(memory: OrderedDict[K, V], key: K) -> None:
+    memory.move_to_end(key)
+    while len(memory) > _REMEMBERED:
+        memory.popitem(last=False)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Everything a caption needs beside its request."""
+
+    settings: Settings
+    catalog: Catalog
+    targets: Targets
+    clients: Clients
+    fetcher: Fetcher
+    limits: ImageLimits
+
+
+def check_configuration(settings: Settings) -> None:
+    """Read what a start would read. Raises SettingsError with every mistake."""
+    provider_settings.load(settings.workspace / "config" / "providers.toml", environment())
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
+    """Load the library, read `providers.toml`, open the pools. Raises SettingsError with every mistake."""
+    config = settings.workspace / "config"
+    configured = provider_settings.load(config / "providers.toml", environment())
+    library = catalog.load(
+        [catalog.LIBRARY, settings.workspace / "perspectives", *settings.perspectives_dir],
+        config / "perspective_settings.json",
+    )
+    guard = _provider_guard(settings)
+    own = Pool()
+    brought = Pool(
+        httpx_transport_factory=lambda: guarded_httpx(guard),
+        httpx2_transport_factory=lambda: guarded_httpx2(guard),
+    )
+    fetcher = Fetcher(_image_guard(settings))
+    try:
+        yield Resources(
+            settings,
+            library,
+            Targets(configured, settings, guard),
+            Clients(own, brought),
+            fetcher,
+            ImageLimits(
+                max_bytes=settings.max_image_bytes,
+                max_pixels=settings.max_image_pixels,
+                frame=settings.image_frame,
+            ),
+        )
+    finally:
+        await own.aclose()
+        await brought.aclose()
+        await fetcher.aclose()
+
+
+def _provider_guard(settings: Settings) -> AddressPolicy:
+    return _policy("any_but_metadata" if settings.base_url_policy == "any" else "listed", settings.provider_url_allow)
+
+
+def _image_guard(settings: Settings) -> AddressPolicy:
+    return _policy("public" if settings.image_urls == "public" else "listed", settings.image_url_allow)
+
+
+def _policy(mode: Literal["public", "any_but_metadata", "listed"], allow: tuple[str, ...]) -> AddressPolicy:
+    """A policy from a list of hosts, addresses and networks."""
+    networks = tuple(one for one in allow if _is_network(one))
+    return AddressPolicy(mode, tuple(one for one in allow if one not in networks), networks)
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,31 @@
+"""`graphcap healthcheck`: for containers; asks a running service whether it is well."""
+
+import argparse
+import http.client
+import json
+import os
+import sys
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Where the service is; by default where its own settings put it."""
+    parser.add_argument("--host", default="127.0.0.1", help="address of the service (default: 127.0.0.1)")
+    port = int(os.environ.get("GRAPHCAP_PORT") or 32100)
+    parser.add_argument("--port", type=int, default=port, help="port of the service (GRAPHCAP_PORT, else 32100)")
+    parser.add_argument("--timeout", type=float, default=5.0, help="seconds to wait (default: 5)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Exit with 0 when the service says it is healthy, else with 1."""
+    connection = http.client.HTTPConnection(options.host, options.port, timeout=options.timeout)
+    try:
+        connection.request("GET", "/health")
+        answer = connection.getresponse()
+        status = json.loads(answer.read()).get("status") if answer.status == 200 else f"HTTP {answer.status}"
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        print(f"graphcap: no service answers at {options.host}:{options.port}: {error}", file=sys.stderr)
+        return 1
+    finally:
+        connection.close()
+    print(status)
+    return 0 if status == "healthy" else 1

@@ -1,0 +1,71 @@
+"""What every command shares: run with resources, tell an error on standard error, choose the exit code."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from bridge import problems
+from bridge.captioning.resources import Resources, open_resources
+from bridge.settings import Settings, SettingsError, load
+from bridge.telemetry import configure_logging
+
+FAILED, USAGE, PROVIDER = 1, 2, 4
+_PROVIDER_CODES = {
+    "provider_auth",
+    "provider_quota",
+    "provider_unreachable",
+    "provider_unavailable",
+    "provider_rate_limited",
+    "unknown_model",
+}
+
+
+def with_resources(command: Callable[[Resources], Awaitable[int]], *, as_json: bool = False) -> int:
+    """Open what captions share, run `command` with it, tell what went wrong."""
+    settings = settings_or_none()
+    if settings is None:
+        return USAGE
+    configure_logging("text", "warning")
+
+    async def run() -> int:
+        async with open_resources(settings) as resources:
+            return await command(resources)
+
+    try:
+        return asyncio.run(run())
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return USAGE
+    except tuple(problems.TABLE) as error:
+        return tell(error, as_json=as_json)
+
+
+def settings_or_none() -> Settings | None:
+    """The settings; all their mistakes on standard error when there are any."""
+    try:
+        return load()
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return None
+
+
+def tell(error: Exception, *, as_json: bool) -> int:
+    """Print the problem on standard error (`--json`: as JSON); the exit code says whether the provider is to blame."""
+    problem = problems.problem(error)
+    if as_json:
+        show_json(problem.body(), stream=sys.stderr)
+    else:
+        print(f"graphcap: {problem.detail}", file=sys.stderr)
+        for one in problem.errors or []:
+            if one.pointer and one.message not in problem.detail:
+                print(f"  {one.pointer}: {one.message}", file=sys.stderr)
+    if problem.code in _PROVIDER_CODES:
+        return PROVIDER
+    return USAGE if problem.code == "invalid_request" else FAILED
+
+
+def show_json(value: Any, stream: Any = None) -> None:
+    """Print indented JSON."""
+    print(json.dumps(value, indent=2, ensure_ascii=False), file=stream or sys.stdout)

@@ -1,0 +1,33 @@
+"""`graphcap serve`: run the service. Every setting that is no secret is an option as well."""
+
+import argparse
+
+from bridge.settings import PREFIX, Settings, SettingsError, load
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """One option per setting; lists are separated by commas."""
+    for name, field in Settings.model_fields.items():
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            metavar="VALUE",
+            help=f"{field.description} ({PREFIX}{name.upper()})".replace("%", "%%"),
+        )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until told to stop."""
+    import sys
+
+    given = {name: getattr(options, name) for name in Settings.model_fields}
+    overrides = {name: value for name, value in given.items() if value is not None}
+    try:
+        settings = load(**overrides)
+        from bridge.captioning.resources import check_configuration
+        from bridge.server import serve
+
+        check_configuration(settings)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return serve(settings, overrides)

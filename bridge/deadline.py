@@ -1,0 +1,36 @@
+"""How long a request may still take."""
+
+import time
+from collections.abc import Callable
+
+
+class DeadlineExceeded(Exception):
+    """The request used up its time."""
+
+    def __init__(self, seconds: float, stage: str) -> None:
+        """`seconds`: the whole allowance. `stage`: what was being done when it ran out."""
+        super().__init__(
+            f"The request did not finish within {seconds:g} seconds (it was {stage}). "
+            "Try again, or allow more time with 'timeout' or GRAPHCAP_TIMEOUT."
+        )
+
+
+class Deadline:
+    """A moment on the monotonic clock, set once per request."""
+
+    def __init__(self, seconds: float, now: Callable[[], float] = time.monotonic) -> None:
+        """`seconds` from now; `now` is the clock, in seconds."""
+        self.seconds = seconds
+        self._now = now
+        self._end = now() + seconds
+
+    def left(self) -> float:
+        """Seconds that remain, never negative."""
+        return max(0.0, self._end - self._now())
+
+    def require(self, stage: str) -> float:
+        """Seconds that remain; raises DeadlineExceeded when there are none."""
+        left = self.left()
+        if left <= 0:
+            raise DeadlineExceeded(self.seconds, stage)
+        return left

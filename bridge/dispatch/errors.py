@@ -1,0 +1,57 @@
+"""Why no provider could be asked."""
+
+from difflib import get_close_matches
+
+
+class DispatchError(Exception):
+    """The request names a provider or a model that cannot be asked."""
+
+
+class UnknownProvider(DispatchError):
+    """No provider has this name."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        near = get_close_matches(name, known, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"Configured are {', '.join(known)}."
+        super().__init__(f"There is no provider named '{name[:80]}'. {hint}")
+
+
+class MissingModel(DispatchError):
+    """Nothing says which model should answer."""
+
+    def __init__(self, provider: str, listed: tuple[str, ...] = ()) -> None:
+        known = f" It lists {', '.join(listed[:12])}." if listed else ""
+        super().__init__(
+            f"Name a model for the provider '{provider}': it has no default.{known} "
+            f"GET /api/v1/providers/{provider}/models lists what it serves."
+        )
+        self.provider = provider
+        self.pointer = "/model"
+
+
+class MissingBaseUrl(DispatchError):
+    """This kind of provider has no address of its own and none was given."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"A provider of kind '{kind}' needs a base_url: it has no address of its own.")
+        self.pointer = "/provider_config/base_url"
+
+
+class InvalidBaseUrl(DispatchError):
+    """The base URL is not one."""
+
+    pointer = "/provider_config/base_url"
+
+
+class ProviderNotAllowed(DispatchError):
+    """The deployment does not let requests bring this base URL."""
+
+    def __init__(self, policy: str) -> None:
+        if policy == "none":
+            text = "This service does not take a base_url in the request; name a configured provider instead."
+        else:
+            text = (
+                "This service calls only addresses it was configured with. Ask its operator to add this one to "
+                "providers.toml or GRAPHCAP_PROVIDER_URL_ALLOW, or name a configured provider."
+            )
+        super().__init__(text)

@@ -1,0 +1,104 @@
+"""JPEG, read as its segments."""
+
+import re
+from collections.abc import Iterator
+from struct import unpack_from
+
+from bridge.images.containers.base import Header, bounded, rejoin
+from bridge.images.containers.tiff import orientation
+from bridge.images.errors import InvalidImage
+
+Segment = tuple[int, int, int]
+
+START, END, SCAN, ENTROPY = 0xD8, 0xD9, 0xDA, 0
+APP0, APP1, APP2, APP14, COMMENT = 0xE0, 0xE1, 0xE2, 0xEE, 0xFE
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# Baseline, extended and progressive Huffman; stb_image, which llama.cpp's servers use, reads no other.
+_PLAIN_FRAMES = (0xC0, 0xC1, 0xC2)
+_APPLICATION = range(0xE0, 0xF0)
+_MODES = {1: "L", 3: "RGB", 4: "CMYK"}
+# Restart markers and stuffed bytes belong to the entropy-coded data.
+_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
+
+
+def segments(data: bytes) -> Iterator[Segment]:
+    """Yield (marker, start, end) up to the end marker; a scan's coded data follows it as `ENTROPY`."""
+    at = 2
+    while found := _MARKER.search(data, at):
+        start = found.start()
+        marker = data[start + 1]
+        if marker in (START, END):
+            yield marker, start, start + 2
+            return
+        at = start + 2 + int(unpack_from(">H", data, start + 2)[0])
+        if at > len(data):
+            raise InvalidImage("The JPEG image is truncated.")
+        yield marker, start, at
+        if marker == SCAN:
+            following = _MARKER.search(data, at)
+            end = following.start() if following else len(data)
+            yield ENTROPY, at, end
+            at = end
+
+
+def header(data: bytes) -> Header:
+    """Read the frame and the orientation. Raises InvalidImage; struct.error when cut short."""
+    frame: Segment | None = None
+    turn = 1
+    for marker, start, end in bounded(segments(data)):
+        if marker in _FRAMES:
+            frame = frame or (marker, start, end)
+        elif marker == APP1 and turn == 1 and data[start + 4 : start + 10] == b"Exif\0\0":
+            turn = orientation(data[start + 10 : end])
+        elif marker == SCAN:
+            break
+    else:
+        raise InvalidImage("The JPEG image is truncated.")
+    if frame is None:
+        raise InvalidImage("The JPEG image has no frame.")
+    bits, height, width, parts = unpack_from(">BHHB", data, frame[1] + 4)
+    return Header(
+        media_type="image/jpeg",
+        width=width,
+        height=height,
+        mode=_MODES.get(parts, "unknown"),
+        bits=bits,
+        orientation=turn,
+        plain=frame[0] in _PLAIN_FRAMES and bits == 8 and parts in (1, 3),
+    )
+
+
+def strip(data: bytes) -> bytes:
+    """Drop EXIF, XMP, IPTC, comments, thumbnails, MPO's index and all that follows the end marker.
+
+    Kept: the ICC profile and Adobe's transform flag, without which the colours change. Returns the same object
+    when there is nothing to do.
+    """
+    view = memoryview(data)
+    kept: list[bytes | memoryview] = [view[:2]]
+    marker = START
+    for marker, start, end in bounded(segments(data)):
+        if marker == START:
+            raise InvalidImage("The JPEG image holds another one before its end.")
+        if marker == APP0:
+            kept.append(_without_thumbnail(view[start:end]))
+        elif _is_needed(marker, data[start + 4 : start + 16]):
+            kept.append(view[start:end])
+    if marker != END:  # all that a decoder would notice of a picture cut at its very end
+        raise InvalidImage("The JPEG image is truncated.")
+    return rejoin(data, kept)
+
+
+def _is_needed(marker: int, opening: bytes) -> bool:
+    if marker == APP2:
+        return opening == b"ICC_PROFILE\0"
+    if marker == APP14:
+        return opening.startswith(b"Adobe")
+    return marker not in _APPLICATION and marker < 0xF0
+
+
+def _without_thumbnail(segment: memoryview) -> bytes | memoryview:
+    """Cut a JFIF segment down to its density; other APP0 segments hold nothing but thumbnails."""
+    if bytes(segment[4:9]) != b"JFIF\0" or len(segment) < 18:
+        return b""
+    return segment if len(segment) == 18 else b"\xff\xe0\x00\x10" + bytes(segment[4:16]) + b"\0\0"

@@ -1,0 +1,82 @@
+"""PNG, read as its chunks."""
+
+from collections.abc import Iterator
+from struct import unpack_from
+
+from bridge.images.containers.base import Header, bounded, rejoin
+from bridge.images.containers.tiff import orientation
+from bridge.images.errors import InvalidImage
+
+_MODES = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}
+_CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
+# What the pixels mean. Every other ancillary chunk (text, time, EXIF, private ones) is dropped.
+_MEANING = frozenset(
+    {
+        b"tRNS",
+        b"gAMA",
+        b"cHRM",
+        b"sRGB",
+        b"iCCP",
+        b"cICP",
+        b"mDCV",
+        b"cLLI",
+        b"sBIT",
+        b"bKGD",
+        b"pHYs",
+        b"hIST",
+    }
+    | {b"acTL", b"fcTL", b"fdAT"}
+)
+_ANCILLARY = 0x20
+
+
+def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield (kind, start, end) up to IEND."""
+    at = 8
+    while True:
+        length, kind = unpack_from(">I4s", data, at)
+        end = at + 12 + length
+        if end > len(data):
+            raise InvalidImage("The PNG image is truncated.")
+        yield kind, at, end
+        if kind == b"IEND":
+            return
+        at = end
+
+
+def header(data: bytes) -> Header:
+    """Read IHDR and what the other chunks say. Raises InvalidImage; struct.error when cut short."""
+    if data[12:16] != b"IHDR":
+        raise InvalidImage("The PNG image does not begin with its header.")
+    width, height, bits, colour = unpack_from(">IIBB", data, 16)
+    turn, frames, transparent = 1, 1, False
+    for kind, start, end in bounded(chunks(data)):
+        if kind == b"eXIf":
+            turn = orientation(data[start + 8 : end - 4])
+        elif kind == b"acTL":
+            frames = max(1, int(unpack_from(">I", data, start + 8)[0]))
+        elif kind == b"tRNS":
+            transparent = True
+    return Header(
+        media_type="image/png",
+        width=width,
+        height=height,
+        frames=frames,
+        mode=_MODES.get(colour, "unknown"),
+        bits=bits,
+        orientation=turn,
+        has_alpha=transparent or colour in (4, 6),
+        plain=bits <= 8,
+    )
+
+
+def strip(data: bytes) -> bytes:
+    """Drop text, times, EXIF, private chunks and all that follows IEND; the same object if there is none."""
+    view = memoryview(data)
+    kept: list[bytes | memoryview] = [view[:8]]
+    for kind, start, end in bounded(chunks(data)):
+        if kind in _CRITICAL or kind in _MEANING:
+            kept.append(view[start:end])
+        elif not kind[0] & _ANCILLARY:
+            raise InvalidImage("The PNG image needs a chunk that no decoder knows.")
+    return rejoin(data, kept)

@@ -1,0 +1,50 @@
+"""The seam to Pillow: opening by format, and the one place where whatever it raises becomes our error."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from bridge.images.errors import ImageError, InvalidImage
+
+if TYPE_CHECKING:
+    from PIL import ImageFile
+
+_PLUGINS = {
+    "image/jpeg": ("JpegImagePlugin", "JpegImageFile"),
+    "image/png": ("PngImagePlugin", "PngImageFile"),
+    "image/webp": ("WebPImagePlugin", "WebPImageFile"),
+    "image/gif": ("GifImagePlugin", "GifImageFile"),
+    "image/bmp": ("BmpImagePlugin", "BmpImageFile"),
+    "image/tiff": ("TiffImagePlugin", "TiffImageFile"),
+    "image/avif": ("AvifImagePlugin", "AvifImageFile"),
+}
+
+
+@contextmanager
+def decoding(title: str) -> Iterator[None]:
+    """Turn anything a decoder raises into InvalidImage; `title` is the format's name for people.
+
+    Among malformed pictures Pillow raises OSError, SyntaxError, ValueError, struct.error, OverflowError,
+    MemoryError, KeyError, IndexError, zlib.error, its own DecompressionBombError and more: any list of them
+    would be some caller's 500.
+    """
+    try:
+        yield
+    except ImageError:
+        raise
+    except Exception as error:
+        raise InvalidImage(f"The {title} image is truncated or malformed.") from error
+
+
+def open_picture(media_type: str, data: bytes) -> "ImageFile.ImageFile":
+    """Open with this format's plugin and no other; the pixels are not decoded yet.
+
+    The plugin is called itself: `Image.open` would guess, take an MPO for two pictures, and warn of bombs, which
+    `bridge.images.header` has already refused by our own limits. Raises whatever Pillow raises.
+    """
+    module, name = _PLUGINS[media_type]
+    plugin = getattr(import_module(f"PIL.{module}"), name)
+    picture: ImageFile.ImageFile = plugin(BytesIO(data))
+    return picture

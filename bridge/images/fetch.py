@@ -1,0 +1,179 @@
+"""Fetching a picture from the open internet for a caller who is not trusted.
+
+http and https only, no credentials, no cookies, no proxy, nothing compressed in transit; every redirect is a new
+address check, made where the connection is dialled; time, bytes and pace are bounded.
+"""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from time import monotonic
+from typing import TYPE_CHECKING, Self
+
+import anyio
+
+from bridge.images.errors import ImageTooLarge, ImageUnreachable
+from bridge.images.limits import MIB
+from bridge.network import AddressPolicy, AddressRefused, guarded_httpx2
+from bridge.network.policy import Resolve, resolve
+from bridge.version import __version__
+
+if TYPE_CHECKING:
+    import httpx2
+
+_HEADERS = {
+    "accept": "image/avif,image/webp,image/png,image/jpeg,image/gif,image/*;q=0.8",
+    "accept-encoding": "identity",
+    "user-agent": f"graphcap-bridge/{__version__}",
+}
+_REDIRECTS = (301, 302, 303, 307, 308)
+_FORBIDDEN = frozenset({"noai", "noimageai"})
+_ROBOT = re.compile(r"\s*([A-Za-z0-9_-]+)\s*:")
+_VALUED = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")
+# A slow start is forgiven for this long before the pace counts.
+_WARM_UP = 5.0
+
+
+class Fetcher:
+    """Fetches pictures over one pool of connections.
+
+    `timeout`: seconds for the whole, redirects included. `quiet`: seconds without a byte. `pace`: bytes a second
+    on average, once five seconds have passed. `redirects`: how many are followed.
+    """
+
+    def __init__(
+        self,
+        policy: AddressPolicy,
+        *,
+        timeout: float = 20.0,
+        quiet: float = 10.0,
+        pace: int = 4096,
+        redirects: int = 5,
+        max_connections: int = 64,
+        look_up: Resolve = resolve,
+    ) -> None:
+        self._transport = guarded_httpx2(policy, max_connections, look_up=look_up)
+        self._timeout, self._quiet, self._pace, self._redirects = timeout, quiet, pace, redirects
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._transport.aclose()
+
+    async def fetch(self, url: str, max_bytes: int) -> bytes:
+        """Fetch at most `max_bytes`. Raises AddressRefused, ImageUnreachable, ImageTooLarge."""
+        target = _checked(url)
+        try:
+            with anyio.fail_after(self._timeout):
+                for _ in range(self._redirects + 1):
+                    found = await self._get(target, max_bytes)
+                    if isinstance(found, bytes):
+                        return found
+                    target = found
+        except TimeoutError as error:
+            raise ImageUnreachable(f"{target.host} took too long to send the image.") from error
+        raise ImageUnreachable(f"{target.host} redirects too often.")
+
+    async def _get(self, url: "httpx2.URL", max_bytes: int) -> "bytes | httpx2.URL":
+        """Return the picture, or the address that it has moved to."""
+        async with self._response(url) as response:
+            if response.status_code in _REDIRECTS and "location" in response.headers:
+                return _moved(url, response.headers["location"])
+            _check_response(url.host, response, max_bytes)
+            return await self._body(url.host, response, max_bytes)
+
+    @asynccontextmanager
+    async def _response(self, url: "httpx2.URL") -> "AsyncIterator[httpx2.Response]":
+        """Ask the transport itself: a client would keep cookies and log the URL."""
+        import httpx2
+
+        waits = {"connect": self._quiet, "read": self._quiet, "write": self._quiet, "pool": self._timeout}
+        request = httpx2.Request("GET", url, headers=_HEADERS, extensions={"timeout": waits})
+        try:
+            response = await self._transport.handle_async_request(request)
+            try:
+                yield response
+            finally:
+                await response.aclose()
+        except httpx2.TransportError as error:
+            if isinstance(error.__cause__, AddressRefused):
+                raise error.__cause__ from error
+            raise ImageUnreachable(_reason(url.host, error)) from error
+
+    async def _body(self, host: str, response: "httpx2.Response", max_bytes: int) -> bytes:
+        parts = bytearray()
+        began = monotonic()
+        async for part in response.aiter_raw():
+            parts += part
+            if len(parts) > max_bytes:
+                raise _too_large(max_bytes)
+            spent = monotonic() - began
+            if spent > _WARM_UP and len(parts) < self._pace * spent:
+                raise ImageUnreachable(f"{host} sends the image too slowly.")
+        return bytes(parts)
+
+
+def _checked(url: str) -> "httpx2.URL":
+    """Parse an address as a caller writes it. Raises ImageUnreachable."""
+    import httpx2
+
+    try:
+        parsed = httpx2.URL(url.strip())
+    except (httpx2.InvalidURL, UnicodeError) as error:
+        raise ImageUnreachable("This is not a URL.") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise ImageUnreachable("Only http:// and https:// URLs are fetched.")
+    if parsed.userinfo:
+        raise ImageUnreachable("A URL with a user name or password in it is not fetched.")
+    return parsed
+
+
+def _moved(url: "httpx2.URL", location: str) -> "httpx2.URL":
+    import httpx2
+
+    try:
+        return _checked(str(url.join(location)))
+    except httpx2.InvalidURL as error:
+        raise ImageUnreachable(f"{url.host} redirects to something that is not a URL.") from error
+
+
+def _check_response(host: str, response: "httpx2.Response", max_bytes: int) -> None:
+    """Refuse by the head of an answer, before its body is read."""
+    headers = response.headers
+    if response.status_code != 200:
+        raise ImageUnreachable(f"{host} answered {response.status_code} instead of sending the image.")
+    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise ImageUnreachable(f"{host} sends the image compressed although it was asked not to.")
+    if any(_forbids(value) for value in headers.get_list("x-robots-tag")):
+        raise ImageUnreachable(f"{host} does not allow AI systems to use this image (X-Robots-Tag).")
+    length = headers.get("content-length", "")
+    if length.isascii() and length.isdigit() and int(length[:20]) > max_bytes:
+        raise _too_large(max_bytes)
+
+
+def _forbids(robots_tag: str) -> bool:
+    """Whether one X-Robots-Tag header forbids AI use to everyone or to us; it may name another robot first."""
+    robot = _ROBOT.match(robots_tag)
+    if robot and robot[1].lower() not in (*_VALUED, "graphcap-bridge"):
+        return False
+    words = robots_tag[robot.end() :] if robot else robots_tag
+    return not _FORBIDDEN.isdisjoint(word.strip().lower() for word in words.split(","))
+
+
+def _reason(host: str, error: "httpx2.TransportError") -> str:
+    import httpx2
+
+    if isinstance(error, httpx2.TimeoutException):
+        return f"{host} took too long to answer."
+    if isinstance(error, httpx2.ConnectError):
+        return f"No connection to {host}: the name is unknown, nobody answers there, or its certificate is wrong."
+    return f"{host} broke off while sending the image."
+
+
+def _too_large(max_bytes: int) -> ImageTooLarge:
+    return ImageTooLarge(f"The image is larger than {max_bytes / MIB:.3g} MiB.")

@@ -1,0 +1,85 @@
+"""Where a picture comes from: a path, a URL, base64, an upload. One function each; all end in a `Source`."""
+
+import binascii
+import re
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote_to_bytes
+
+from anyio import to_thread
+
+from bridge.images import header as headers
+from bridge.images import workspace as files
+from bridge.images.containers.base import Header
+from bridge.images.errors import InvalidImage
+from bridge.images.fetch import Fetcher
+from bridge.images.limits import ImageLimits
+
+_DATA_URI = re.compile(r"\s*data:([^,]{0,1000}),", re.IGNORECASE)
+_SPACE = b" \t\r\n\f\v"
+_URL_SAFE = bytes.maketrans(b"-_", b"+/")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A picture as it came: its bytes, its checked header, where it is from and what to call it."""
+
+    data: bytes = field(repr=False)
+    header: Header
+    origin: Literal["path", "url", "base64", "upload"]
+    name: str
+
+
+async def from_path(path: str, workspace: Path, limits: ImageLimits) -> Source:
+    """Read a file of the workspace; a leading `/workspace/` is the workspace.
+
+    Raises PathRefused for anything outside, ImageNotFound inside, and what `header.read` raises.
+    """
+    return await to_thread.run_sync(partial(_from_path, path, workspace, limits))
+
+
+def _from_path(path: str, workspace: Path, limits: ImageLimits) -> Source:
+    data = files.read(path, workspace, limits.max_bytes)
+    return Source(data, headers.read(data, limits), "path", "/".join(files.inside(path)))
+
+
+async def from_url(url: str, fetcher: Fetcher, limits: ImageLimits) -> Source:
+    """Fetch an http(s) URL. Raises ImageUnreachable, AddressRefused, and what `header.read` raises."""
+    data = await fetcher.fetch(url, limits.max_bytes)
+    return Source(data, headers.read(data, limits), "url", url.partition("?")[0].partition("#")[0])
+
+
+def from_base64(text: str, limits: ImageLimits) -> Source:
+    """Decode base64, bare or in a data URI; white space, the URL-safe alphabet and missing padding are taken.
+
+    Raises InvalidImage when it is not base64, and what `header.read` raises.
+    """
+    data = _decoded(_payload(text), limits)
+    return Source(data, headers.read(data, limits), "base64", "base64")
+
+
+def from_upload(data: bytes, limits: ImageLimits) -> Source:
+    """Take bytes as they were uploaded. Raises what `header.read` raises."""
+    return Source(data, headers.read(data, limits), "upload", "upload")
+
+
+def _payload(text: str) -> bytes:
+    uri = _DATA_URI.match(text)
+    if uri and not re.search(r";\s*base64\s*$", uri[1], re.IGNORECASE):
+        raise InvalidImage("The data URI does not say ;base64 before its comma.")
+    try:
+        payload = text[uri.end() if uri else 0 :].encode("ascii")
+    except UnicodeEncodeError as error:
+        raise InvalidImage("The image is not base64.") from error
+    return unquote_to_bytes(payload) if uri and b"%" in payload else payload
+
+
+def _decoded(payload: bytes, limits: ImageLimits) -> bytes:
+    digits = payload.translate(_URL_SAFE, _SPACE).rstrip(b"=")
+    headers.check_bytes(len(digits) * 3 // 4, limits)
+    try:
+        return binascii.a2b_base64(digits + b"=" * (-len(digits) % 4), strict_mode=True)
+    except binascii.Error as error:
+        raise InvalidImage("The image is not base64.") from error

@@ -1,0 +1,138 @@
+"""Reading one file of the workspace and none outside it.
+
+The path is walked component by component from an open directory, and no step follows a symbolic link by itself:
+a link is read and its target walked the same way. So what is checked is what is opened, however quickly someone
+exchanges a directory for a link, and a link may lead anywhere inside the workspace but not out of it.
+"""
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote
+
+from bridge.images.errors import ImageNotFound, ImageTooLarge, PathRefused
+from bridge.images.limits import MIB
+
+MOUNT = "/workspace/"
+_MOST_LINKS = 40
+_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Opening a FIFO to read would wait for a writer.
+_FILE = _OPEN | os.O_NONBLOCK | os.O_NOCTTY
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[/\\]")
+_OUTSIDE = "The path leads outside the workspace; give one inside it, such as datasets/samples/cat.jpg."
+
+
+def inside(path: str) -> list[str]:
+    """Split a caller's path into the components below the workspace. Raises PathRefused for any way out."""
+    relative = path.removeprefix(MOUNT)
+    if relative.startswith(("/", "\\", "~")) or "\0" in path or _SCHEME.match(relative):
+        raise PathRefused(_OUTSIDE)
+    for spelling in (relative, unquote(relative), unquote(unquote(relative))):
+        if ".." in re.split(r"[/\\]", spelling) or "\0" in spelling:
+            raise PathRefused(_OUTSIDE)
+    try:
+        os.fsencode(relative)
+    except UnicodeEncodeError as error:
+        raise PathRefused("The path holds characters that no file name can hold.") from error
+    return [part for part in relative.split("/") if part not in ("", ".")]
+
+
+def read(path: str, workspace: Path, max_bytes: int) -> bytes:
+    """Read a regular file inside the workspace.
+
+    Raises PathRefused for whatever lies outside, existing or not, and for what is not a plain file;
+    ImageNotFound inside; ImageTooLarge beyond `max_bytes`.
+    """
+    parts = inside(path)
+    shown = "/".join(parts)
+    with _opened(parts, workspace, shown) as file:
+        facts = os.fstat(file)
+        if stat.S_ISDIR(facts.st_mode):
+            raise ImageNotFound(f"{shown or 'The workspace'} is a directory, not an image.")
+        if not stat.S_ISREG(facts.st_mode):
+            raise PathRefused(f"{shown} is not a regular file.")
+        return _all(file, facts.st_size, max_bytes)
+
+
+def _all(file: int, size: int, max_bytes: int) -> bytes:
+    if size <= max_bytes:
+        with os.fdopen(os.dup(file), "rb") as stream:
+            data = stream.read(max_bytes + 1)
+        size = len(data)
+    if size > max_bytes:
+        raise ImageTooLarge(f"The image is larger than {max_bytes / MIB:.3g} MiB.")
+    return data
+
+
+@contextmanager
+def _opened(parts: list[str], workspace: Path, shown: str) -> Iterator[int]:
+    walk = _Walk(workspace)
+    try:
+        yield walk.open(parts)
+    except OSError as error:
+        raise _told(error, shown) from error
+    finally:
+        walk.close()
+
+
+def _told(error: OSError, shown: str) -> ImageNotFound | PathRefused:
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+        return ImageNotFound(f"The workspace has no file {shown[:200]}.")
+    if error.errno == errno.ELOOP:
+        return PathRefused(_OUTSIDE)
+    return PathRefused(f"{shown[:200]} cannot be read by the service.")
+
+
+class _Walk:
+    """Open directories from the workspace down to where the walk stands."""
+
+    def __init__(self, workspace: Path) -> None:
+        self._root = os.path.realpath(workspace)
+        self._stack: list[int] = []
+
+    def open(self, parts: list[str]) -> int:
+        """Open the last component. Raises PathRefused when a link leads out, OSError when there is nothing."""
+        self._stack.append(os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        todo = list(reversed(parts))
+        links = 0
+        while todo:
+            name = todo.pop()
+            if name == "..":
+                self._up()
+                continue
+            kind = os.stat(name, dir_fd=self._stack[-1], follow_symlinks=False).st_mode
+            if stat.S_ISLNK(kind):
+                links += 1
+                todo += reversed(self._target(name, links))
+            else:
+                last = not todo and not stat.S_ISDIR(kind)
+                self._stack.append(os.open(name, _FILE if last else _OPEN | os.O_DIRECTORY, dir_fd=self._stack[-1]))
+        return self._stack[-1]
+
+    def _up(self) -> None:
+        if len(self._stack) == 1:
+            raise PathRefused(_OUTSIDE)
+        os.close(self._stack.pop())
+
+    def _target(self, name: str, links: int) -> list[str]:
+        """Read a link; an absolute one starts again at the workspace, if it leads there."""
+        if links > _MOST_LINKS:
+            raise PathRefused(_OUTSIDE)
+        target = os.readlink(name, dir_fd=self._stack[-1])
+        if target.startswith("/"):
+            below = os.path.normpath(target).removeprefix(self._root.rstrip("/"))
+            if below == os.path.normpath(target) or not below.startswith("/"):
+                raise PathRefused(_OUTSIDE)
+            while len(self._stack) > 1:
+                self._up()
+            target = below
+        return [part for part in target.split("/") if part not in ("", ".")]
+
+    def close(self) -> None:
+        """Close every directory that is open, and the file."""
+        for descriptor in self._stack:
+            os.close(descriptor)

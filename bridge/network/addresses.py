@@ -1,0 +1,107 @@
+"""What a network address is: public, private, a cloud's metadata, or IPv4 dressed as IPv6.
+
+The table is our own: `ipaddress` in Python 3.11 calls 192.0.0.192 and 168.63.129.16, where clouds keep their
+metadata, public.
+"""
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+# The first match wins, so the exceptions stand before the blocks they lie in.
+_TABLE: tuple[tuple[str, str], ...] = (
+    ("169.254.169.254/32", "metadata"),
+    ("169.254.170.2/32", "metadata"),
+    ("169.254.170.23/32", "metadata"),
+    ("100.100.100.200/32", "metadata"),
+    ("192.0.0.192/32", "metadata"),
+    ("168.63.129.16/32", "metadata"),
+    ("0.0.0.0/32", "unspecified"),
+    ("0.0.0.0/8", "reserved"),
+    ("10.0.0.0/8", "private"),
+    ("100.64.0.0/10", "shared"),
+    ("127.0.0.0/8", "loopback"),
+    ("169.254.0.0/16", "link-local"),
+    ("172.16.0.0/12", "private"),
+    ("192.0.0.0/24", "reserved"),
+    ("192.0.2.0/24", "documentation"),
+    ("192.88.99.0/24", "reserved"),
+    ("192.168.0.0/16", "private"),
+    ("198.18.0.0/15", "benchmarking"),
+    ("198.51.100.0/24", "documentation"),
+    ("203.0.113.0/24", "documentation"),
+    ("224.0.0.0/4", "multicast"),
+    ("255.255.255.255/32", "broadcast"),
+    ("240.0.0.0/4", "reserved"),
+    ("0.0.0.0/0", "public"),
+    ("fd00:ec2::/32", "metadata"),
+    ("fd20:ce::254/128", "metadata"),
+    ("fd00:42::42/128", "metadata"),
+    ("fd00:c1::a9fe:a9fe/128", "metadata"),
+    ("::/128", "unspecified"),
+    ("::1/128", "loopback"),
+    ("64:ff9b:1::/48", "private"),
+    ("fc00::/7", "private"),
+    ("fe80::/10", "link-local"),
+    ("fec0::/10", "private"),
+    ("ff00::/8", "multicast"),
+    ("2001:2::/48", "benchmarking"),
+    ("2001:db8::/32", "documentation"),
+    ("3fff::/20", "documentation"),
+    ("2001::/23", "reserved"),
+    ("2002::/16", "reserved"),
+    ("2000::/3", "public"),
+    ("::/0", "reserved"),
+)
+_ROWS: tuple[tuple[Network, str], ...] = tuple((ip_network(block), word) for block, word in _TABLE)
+# A way to IPv4 whose own block says nothing: the address inside decides alone.
+_CARRIERS = tuple(IPv6Network(block) for block in ("::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96"))
+_NAT64_LOCAL = IPv6Network("64:ff9b:1::/48")
+_COMPATIBLE = IPv6Network("::/96")
+_ISATAP = (0x00005EFE, 0x02005EFE)
+# Of several words the first of these wins: these are refused even where private addresses are welcome.
+_WORST = ("metadata", "link-local", "loopback")
+
+
+def classify(address: str | Address) -> str:
+    """Say what an address is: "public", "private", "loopback", "link-local", "metadata", "reserved" …
+
+    An IPv6 address that carries an IPv4 address is what the worse of the two is.
+    """
+    parsed = ip_address(address) if isinstance(address, str) else address
+    if isinstance(parsed, IPv4Address):
+        return _look_up(parsed)
+    inner = [_look_up(each) for each in _embedded(parsed)]
+    if any(parsed in carrier for carrier in _CARRIERS):
+        return inner[0]
+    words = [_look_up(parsed), *inner]
+    for worst in _WORST:
+        if worst in words:
+            return worst
+    return next((word for word in words if word != "public"), "public")
+
+
+def _look_up(address: Address) -> str:
+    return next(word for network, word in _ROWS if address in network)
+
+
+def _embedded(address: IPv6Address) -> Iterator[IPv4Address]:
+    """Yield every IPv4 address that a translator or tunnel would make of this IPv6 address."""
+    number = int(address)
+    low = IPv4Address(number & 0xFFFFFFFF)
+    if any(address in carrier for carrier in _CARRIERS) or (address in _COMPATIBLE and number > 1):
+        yield low
+    if address in _NAT64_LOCAL:  # RFC 6052: after a /48, /56, /64 or /96 prefix, around the empty octet 8
+        yield low
+        octets = address.packed
+        for start in (6, 7, 9):
+            inside = [octets[i] for i in range(start, 16) if i != 8][:4]
+            yield IPv4Address(bytes(inside))
+    if address.sixtofour:
+        yield address.sixtofour
+    if address.teredo:
+        yield from address.teredo
+    if (number >> 32) & 0xFFFFFFFF in _ISATAP:
+        yield low

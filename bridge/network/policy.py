@@ -1,0 +1,122 @@
+"""Whether an address may be dialled."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address, ip_network
+from socket import SOCK_STREAM
+from typing import Literal
+
+import anyio
+
+from bridge.network.addresses import Address, classify
+
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+
+_NEVER = ("metadata",)
+_NOT_BY_NAME = ("metadata", "link-local")
+
+
+class AddressRefused(Exception):
+    """An address that the policy does not let us dial. `kind` is `classify`'s word, or "port", "name"."""
+
+    def __init__(self, message: str, *, host: str, kind: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.host = host
+        self.kind = kind
+
+
+@dataclass(frozen=True, slots=True)
+class AddressPolicy:
+    """What may be dialled.
+
+    `mode`: "public" is the open internet, "any_but_metadata" everything save link-local and metadata
+    addresses, "listed" nothing but the lists. `allow_hosts` (`host`, `host:port`, `*.domain`) and
+    `allow_networks` (CIDR) add to each mode; a metadata address is refused in all of them, and a listed name
+    does not open link-local addresses. `ports`: the only ports, if given.
+    """
+
+    mode: Literal["public", "any_but_metadata", "listed"] = "public"
+    allow_hosts: tuple[str, ...] = ()
+    allow_networks: tuple[str, ...] = ()
+    ports: frozenset[int] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a network that is none."""
+        for network in self.allow_networks:
+            ip_network(network, strict=False)
+
+    def check(self, host: str, ip: str, port: int) -> None:
+        """Raise `AddressRefused` unless `ip`, which `host` resolved to, may be dialled on `port`."""
+        self.check_name(host, port)
+        word = classify(ip)
+        if word in _NEVER:
+            raise _refusal(host, word)
+        if self._lists_address(ip):
+            return
+        by_name = self._lists_name(host, port) or self.mode == "any_but_metadata"
+        if by_name and word not in _NOT_BY_NAME:
+            return
+        if self.mode != "public" or word != "public":
+            raise _refusal(host, "name" if self.mode == "listed" else word)
+
+    def check_name(self, host: str, port: int) -> None:
+        """Raise `AddressRefused` for what needs no look-up: the port, a name that no list can admit."""
+        if self.ports is not None and port not in self.ports:
+            raise _refusal(host, "port")
+        if self.mode == "listed" and not self.allow_networks and not self._lists_name(host, port):
+            raise _refusal(host, "name")
+
+    def _lists_name(self, host: str, port: int) -> bool:
+        name = host.lower().rstrip(".")
+        spellings = (name, f"{name}:{port}", f"[{name}]", f"[{name}]:{port}")
+        return any(_matches(entry.lower(), spellings) for entry in self.allow_hosts)
+
+    def _lists_address(self, ip: str) -> bool:
+        address = _plain(ip_address(ip))
+        return any(address in ip_network(network, strict=False) for network in self.allow_networks)
+
+
+def _plain(address: Address) -> Address:
+    """Take a mapped IPv4 address out of its IPv6 dress."""
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
+
+
+def _matches(entry: str, spellings: tuple[str, ...]) -> bool:
+    if entry.startswith("*."):
+        return any(spelling.endswith(entry[1:]) for spelling in spellings[:2])
+    return entry in spellings
+
+
+_SENTENCES = {
+    "name": "The host {host} is not on the list of hosts that this server may call.",
+    "port": "The port asked for on {host} is not one that this server may call.",
+}
+
+
+def _refusal(host: str, kind: str) -> AddressRefused:
+    sentence = _SENTENCES.get(kind, "The host {host} is at a {kind} address, which this server does not call.")
+    return AddressRefused(sentence.format(host=host, kind=kind), host=host, kind=kind)
+
+
+async def resolve(host: str, port: int) -> Sequence[str]:
+    """Look a name up with the system's resolver; the addresses in its order. Raises OSError."""
+    try:
+        found = await anyio.getaddrinfo(host, port, type=SOCK_STREAM)
+    except UnicodeError as error:
+        raise OSError("not a host name") from error
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+async def admitted(policy: AddressPolicy, host: str, port: int, look_up: Resolve = resolve) -> Sequence[str]:
+    """Return the addresses of `host`, all of them checked. Raises `AddressRefused` and OSError."""
+    policy.check_name(host, port)
+    try:
+        addresses: Sequence[str] = (str(ip_address(host)),)
+    except ValueError:
+        addresses = await look_up(host, port)
+    for address in addresses:
+        policy.check(host, address, port)
+    if not addresses:
+        raise OSError("no address")
+    return addresses

@@ -1,0 +1,182 @@
+"""Transports for the two httpx generations that dial checked addresses only.
+
+A name is resolved once, every address it has is checked, and a checked one is dialled: a redirect, a second
+DNS answer or an IPv4 address dressed as IPv6 changes nothing. No proxy is read from the environment, no cookie
+kept.
+"""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from bridge.network.policy import AddressPolicy, AddressRefused, Resolve, admitted, resolve
+
+if TYPE_CHECKING:
+    import httpx
+    import httpx2
+
+
+def guarded_httpx(
+    policy: AddressPolicy, max_connections: int = 100, *, look_up: Resolve = resolve
+) -> "httpx.AsyncBaseTransport":
+    """Build a transport for httpx (ollama). A refused address is a ConnectError from its AddressRefused."""
+    import httpcore
+    import httpx
+
+    transport: httpx.AsyncBaseTransport = _guard(httpcore, httpx, policy, max_connections, look_up)
+    return transport
+
+
+def guarded_httpx2(
+    policy: AddressPolicy, max_connections: int = 100, *, look_up: Resolve = resolve
+) -> "httpx2.AsyncBaseTransport":
+    """Build the same for httpx2 (openai, google-genai, image fetching)."""
+    import httpcore2
+    import httpx2
+
+    transport: httpx2.AsyncBaseTransport = _guard(httpcore2, httpx2, policy, max_connections, look_up)
+    return transport
+
+
+def _guard(core: Any, http: Any, policy: AddressPolicy, max_connections: int, look_up: Resolve) -> Any:
+    """Build the one transport for either generation: `core` is httpcore or httpcore2, `http` its httpx."""
+    # The base class is only known here; both generations have the same names.
+    kind = type("GuardedTransport", (_Transport, http.AsyncBaseTransport), {})
+    return kind(core, http, _Backend(core, policy, look_up), max_connections)
+
+
+class _Backend:
+    """httpcore's AsyncNetworkBackend: opens connections, to checked addresses only."""
+
+    def __init__(self, core: Any, policy: AddressPolicy, look_up: Resolve) -> None:
+        self._core, self._policy, self._look_up = core, policy, look_up
+        self._inner = core.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Any = None,
+    ) -> Any:
+        """Resolve once and try the addresses in turn; TLS is still spoken to `host`."""
+        end = monotonic() + (3600.0 if timeout is None else timeout)
+        addresses = await self._addresses(host, port, end)
+        for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
+            share = max(0.0, end - monotonic()) / left
+            try:
+                return await self._inner.connect_tcp(address, port, share, local_address, socket_options)
+            except (self._core.ConnectError, self._core.ConnectTimeout):
+                if left == 1:
+                    raise
+        raise AssertionError  # admitted() never returns nothing
+
+    async def _addresses(self, host: str, port: int, end: float) -> Sequence[str]:
+        try:
+            with anyio.fail_after(max(0.0, end - monotonic())):
+                return await admitted(self._policy, host, port, self._look_up)
+        except TimeoutError as error:
+            raise self._core.ConnectTimeout("name look-up") from error
+        except OSError as error:
+            raise self._core.ConnectError("name look-up") from error
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, between the pool's own connection attempts."""
+        await anyio.sleep(seconds)
+
+
+_ERRORS = (
+    "TimeoutException",
+    "ConnectTimeout",
+    "ReadTimeout",
+    "WriteTimeout",
+    "PoolTimeout",
+    "NetworkError",
+    "ConnectError",
+    "ReadError",
+    "WriteError",
+    "ProxyError",
+    "UnsupportedProtocol",
+    "ProtocolError",
+    "LocalProtocolError",
+    "RemoteProtocolError",
+)
+
+
+class _Transport:
+    """httpx's AsyncBaseTransport over one httpcore pool, mapping errors as the default transport does."""
+
+    def __init__(self, core: Any, http: Any, backend: _Backend, max_connections: int) -> None:
+        self._core, self._http = core, http
+        self._errors = {getattr(core, name): getattr(http, name) for name in _ERRORS}
+        self._body = type("Body", (_Body, http.AsyncByteStream), {})
+        self._pool = core.AsyncConnectionPool(
+            ssl_context=http.create_ssl_context(),
+            max_connections=max_connections,
+            max_keepalive_connections=max_connections,
+            keepalive_expiry=30.0,
+            network_backend=backend,
+        )
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Send one request; the response's body is read as it is iterated."""
+        url = self._core.URL(
+            scheme=request.url.raw_scheme,
+            host=request.url.raw_host,
+            port=request.url.port,
+            target=request.url.raw_path,
+        )
+        sent = self._core.Request(
+            request.method,
+            url,
+            headers=request.headers.raw,
+            content=request.stream,
+            extensions=request.extensions,
+        )
+        with self._translated():
+            got = await self._pool.handle_async_request(sent)
+        body = self._body(got.stream, self._translated)
+        return self._http.Response(got.status, headers=got.headers, stream=body, extensions=got.extensions)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except AddressRefused as error:
+            raise self._http.ConnectError(error.message) from error
+        except tuple(self._errors) as error:
+            ours = next(self._errors[kind] for kind in type(error).__mro__ if kind in self._errors)
+            raise ours(str(error)) from error
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._pool.aclose()
+
+    async def __aenter__(self) -> "_Transport":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+class _Body:
+    """A response's body; errors while it is read are httpx's."""
+
+    def __init__(self, stream: Any, translated: Any) -> None:
+        self._stream, self._translated = stream, translated
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with self._translated():
+            async for part in self._stream:
+                yield part
+
+    async def aclose(self) -> None:
+        """Give the connection back, or close it when the body was not read to its end."""
+        await self._stream.aclose()

@@ -1,0 +1,168 @@
+"""The providers this deployment knows: `providers.toml` over the environment names users already have."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from bridge.settings import SettingsError
+from providers import factory
+from providers.addresses import normalise, origin
+from providers.base import ProviderConfig, Spec
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=80, pattern=r"^[^@/\s][^@/]*$")]
+
+
+class Entry(BaseModel):
+    """One `[providers.<name>]` table. Of `api_key`, `api_key_env` and `api_key_file` at most one is given."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: str
+    base_url: str = ""
+    api_key: str = Field("", repr=False)
+    api_key_env: str = ""
+    api_key_file: str = ""
+    default_model: str = ""
+    models: tuple[str, ...] = ()
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class File(BaseModel):
+    """The whole of `providers.toml`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    providers: dict[Name, Entry] = Field(default_factory=dict)
+    routing: dict[str, str] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """Every provider that can be named, by name, and the rules that pick one by the model's name."""
+
+    providers: Mapping[str, ProviderConfig] = field(default_factory=dict)
+    routing: tuple[tuple[str, str], ...] = ()
+    explicit: frozenset[str] = frozenset()
+
+    def routed(self, model: str) -> str | None:
+        """The provider whose rule matches `model` first."""
+        return next((name for pattern, name in self.routing if fnmatchcase(model, pattern)), None)
+
+    def of_origin(self, kind: str, base_url: str) -> ProviderConfig | None:
+        """The configured provider of this kind at this origin (scheme, host, port)."""
+        wanted = origin(base_url)
+        return next(
+            (one for one in self.providers.values() if one.kind == kind and origin(one.base_url) == wanted),
+            None,
+        )
+
+    def has_origin(self, base_url: str) -> bool:
+        """Whether any configured provider lives at this origin."""
+        return any(one.base_url and origin(one.base_url) == origin(base_url) for one in self.providers.values())
+
+
+def load(file: Path, environment: Mapping[str, str]) -> Configured:
+    """Read `file` (it may be absent) and `environment`. Raises SettingsError with every mistake."""
+    mistakes: list[str] = []
+    content = _read(file, mistakes)
+    implicit = {spec.kind: _implicit(spec, environment, mistakes) for spec in factory.specs()}
+    named = {}
+    for name, entry in content.providers.items():
+        config = _explicit(name, entry, implicit, environment, f"{file.name}: providers.{name}", mistakes)
+        if config is not None:
+            named[name] = config
+    everything = {**implicit, **named}
+    for pattern, name in content.routing.items():
+        if name not in everything:
+            mistakes.append(f"{file.name}: routing.{pattern!r}: no provider is named {name!r}.")
+    if mistakes:
+        raise SettingsError(tuple(mistakes))
+    return Configured(everything, tuple(content.routing.items()), frozenset(named))
+
+
+def _read(file: Path, mistakes: list[str]) -> File:
+    try:
+        return File.model_validate(tomllib.loads(file.read_text("utf-8")))
+    except FileNotFoundError:
+        return File()
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        mistakes.append(f"{file.name}: cannot be read: {error}.")
+    except ValidationError as error:
+        for one in error.errors():
+            mistakes.append(f"{file.name}: {'.'.join(str(step) for step in one['loc'])}: {one['msg']}.")
+    return File()
+
+
+def _implicit(spec: Spec, environment: Mapping[str, str], mistakes: list[str]) -> ProviderConfig:
+    """What the environment alone says of a kind; its name is the kind's."""
+    url = next((environment[name] for name in spec.url_env if environment.get(name)), spec.base_url)
+    key = next((key for name in spec.key_env if (key := _secret(name, environment, mistakes))), "")
+    place = next((name for name in spec.url_env if environment.get(name)), spec.kind)
+    return ProviderConfig(spec.kind, spec.kind, _address(spec.kind, url, place, mistakes), key, spec.default_model)
+
+
+def _address(kind: str, url: str, place: str, mistakes: list[str]) -> str:
+    try:
+        return normalise(kind, url)
+    except ValueError as error:
+        mistakes.append(f"{place}: {error}")
+        return ""
+
+
+def _secret(name: str, environment: Mapping[str, str], mistakes: list[str]) -> str:
+    if environment.get(name):
+        return environment[name].strip()
+    path = environment.get(f"{name}_FILE")
+    return _secret_file(path, f"{name}_FILE", mistakes) if path else ""
+
+
+def _secret_file(path: str, place: str, mistakes: list[str]) -> str:
+    try:
+        return Path(path).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        mistakes.append(f"{place}: the secret's file cannot be read: {type(error).__name__}.")
+        return ""
+
+
+def _explicit(
+    name: str,
+    entry: Entry,
+    implicit: Mapping[str, ProviderConfig],
+    environment: Mapping[str, str],
+    place: str,
+    mistakes: list[str],
+) -> ProviderConfig | None:
+    inherited = implicit.get(entry.kind)
+    if inherited is None:
+        mistakes.append(f"{place}.kind: {entry.kind!r} is not one of {', '.join(implicit)}.")
+        return None
+    known = factory.spec(entry.kind).options
+    for option in entry.options:
+        if option not in known:
+            mistakes.append(f"{place}.options: {option!r} is not one of {', '.join(known) or '(none)'}.")
+    if sum(map(bool, (entry.api_key, entry.api_key_env, entry.api_key_file))) > 1:
+        mistakes.append(f"{place}: give only one of api_key, api_key_env and api_key_file.")
+    url = _address(entry.kind, entry.base_url, f"{place}.base_url", mistakes) or inherited.base_url
+    if not url and entry.kind != "builtin":
+        mistakes.append(f"{place}.base_url: a provider of kind {entry.kind!r} needs one.")
+    key = _key(entry, environment, place, mistakes)
+    if not key and origin(url) == origin(inherited.base_url):
+        key = inherited.api_key
+    model = entry.default_model or inherited.default_model
+    return ProviderConfig(name, entry.kind, url, key, model, entry.models, entry.options)
+
+
+def _key(entry: Entry, environment: Mapping[str, str], place: str, mistakes: list[str]) -> str:
+    if entry.api_key_file:
+        return _secret_file(entry.api_key_file, f"{place}.api_key_file", mistakes)
+    if entry.api_key_env:
+        key = _secret(entry.api_key_env, environment, mistakes)
+        if not key:
+            mistakes.append(f"{place}.api_key_env: {entry.api_key_env} is not set.")
+        return key
+    return entry.api_key.strip()

@@ -1,0 +1,127 @@
+"""Everything that can be configured, read once at start: one frozen Settings, all mistakes in one list."""
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from dotenv import dotenv_values
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "GRAPHCAP_"
+MIB = 1024 * 1024
+
+
+class SettingsError(Exception):
+    """The configuration cannot be used. `mistakes` names all of them, one sentence each."""
+
+    def __init__(self, mistakes: tuple[str, ...]) -> None:
+        super().__init__("The configuration has mistakes:\n" + "\n".join(f"  - {one}" for one in mistakes))
+        self.mistakes = mistakes
+
+
+def _split(value: object) -> object:
+    """Read a list as JSON or separated by commas."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text.startswith("["):
+        import json
+
+        return json.loads(text)
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
+
+
+class Settings(BaseSettings):
+    """The settings of one process. Each is `GRAPHCAP_<NAME>` in the environment and `--<name>` of `serve`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on; the container sets 0.0.0.0.")
+    port: int = Field(32100, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    root_path: str = Field("", description="Path prefix under which a proxy publishes the service.")
+    workers: int = Field(
+        default_factory=lambda: int(os.environ.get("WEB_CONCURRENCY") or 1),
+        ge=1,
+        description="Worker processes; `WEB_CONCURRENCY` is read too.",
+    )
+    workspace: Path = Field(Path("workspace"), description="Directory of config, perspectives and datasets.")
+    perspectives_dir: Paths = Field((), description="Further directories of perspective files; later ones win.")
+    provider: str = Field("builtin", description="Provider that answers when a request names none.")
+    model: str = Field("", description="Model used with `GRAPHCAP_PROVIDER` when a request names none.")
+    request_providers: Literal["any", "listed", "none"] | None = Field(
+        None,
+        description="Which `base_url` a request may bring: `any` (default on a loopback address), "
+        "`listed` (default otherwise) or `none`.",
+    )
+    provider_url_allow: Words = Field(
+        (), description="Hosts and networks that `listed` admits beside the configured providers."
+    )
+    cors_origins: Words = Field(
+        (), description="Browser origins that may call; default: localhost at any port. `*` admits all."
+    )
+    image_urls: Literal["public", "listed", "off"] = Field(
+        "public", description="Which image URLs are fetched: public addresses, only allowed ones, or none."
+    )
+    image_url_allow: Words = Field((), description="Hosts and networks admitted for image URLs.")
+    max_image_bytes: int = Field(20 * MIB, gt=0, description="Largest encoded image, in bytes.")
+    max_body_bytes: int = Field(
+        0, ge=0, description="Largest request body, in bytes; default: 4/3 of the image limit and 1 MiB."
+    )
+    max_image_pixels: int = Field(50_000_000, gt=0, description="Largest image, in pixels.")
+    image_frame: int = Field(0, ge=0, description="Which frame of an animation is captioned, from 0.")
+    timeout: float = Field(120, gt=0, description="Seconds a request may take; a request can only shorten it.")
+    provider_timeout: float = Field(
+        0,
+        ge=0,
+        description="Seconds one provider call may take; default: what is left of the request's time.",
+    )
+    grace: float = Field(25, ge=0, description="Seconds that requests in flight get to finish at shutdown.")
+    log: Literal["text", "json"] = Field("text", description="Log format.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level logged.")
+
+    @cached_property
+    def body_limit(self) -> int:
+        """Largest request body in bytes, settled."""
+        return self.max_body_bytes or self.max_image_bytes * 4 // 3 + MIB
+
+    @cached_property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the service."""
+        try:
+            return ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @cached_property
+    def base_url_policy(self) -> Literal["any", "listed", "none"]:
+        """`request_providers`, settled."""
+        return self.request_providers or ("any" if self.loopback else "listed")
+
+
+def load(**overrides: Any) -> Settings:
+    """Read the environment and `.env`; `overrides` win. Raises SettingsError with every mistake."""
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        raise SettingsError(tuple(_mistake(one["loc"], one["msg"]) for one in error.errors())) from None
+
+
+def _mistake(location: tuple[int | str, ...], message: str) -> str:
+    name = str(location[0]) if location else "settings"
+    return f"{PREFIX}{name.upper()}: {message}."
+
+
+def environment() -> Mapping[str, str]:
+    """The process environment over `.env`, for the names that providers bring (`OPENAI_API_KEY` …)."""
+    file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    return {**file, **os.environ}

@@ -1,0 +1,95 @@
+"""What an operator sees of a request: its id, the time of each stage, one log line."""
+
+import json
+import logging
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+log = logging.getLogger("graphcap")
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+_ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+# instructor logs raw answers; httpx and the SDKs log addresses at INFO, which a caller may have chosen.
+_QUIET = ("instructor", "httpx", "httpx2", "httpcore", "httpcore2", "openai", "google_genai", "ollama", "PIL")
+
+
+def new_request_id(offered: str | None = None) -> str:
+    """The caller's id when it is a plain word, else one of our own."""
+    return offered if offered and _ACCEPTABLE_ID.fullmatch(offered) else uuid4().hex
+
+
+class Stages:
+    """Wall time of one request's stages, in milliseconds, in the order they began."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._spent: dict[str, float] = {}
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        """Add the time inside the block to `stage`."""
+        start = time.perf_counter()
+        self._spent.setdefault(stage, 0.0)
+        try:
+            yield
+        finally:
+            self._spent[stage] += (time.perf_counter() - start) * 1000
+
+    def milliseconds(self) -> dict[str, float]:
+        """Every stage and the `total` so far."""
+        total = (time.perf_counter() - self._start) * 1000
+        return {name: round(spent, 2) for name, spent in {**self._spent, "total": total}.items()}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Give time, level, logger, message, request id and the record's `fields`."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if current := request_id.get():
+            line["request_id"] = current
+        line.update(getattr(record, "fields", {}))
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+class TextFormatter(logging.Formatter):
+    """One line for a person, the fields as `name=value`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Give time, level, message and fields; a newline inside a value cannot start a line of its own."""
+        fields = " ".join(
+            f"{name}={json.dumps(value, default=str)}" for name, value in getattr(record, "fields", {}).items()
+        )
+        when = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
+        text = f"{when} {record.levelname.lower():7} {record.getMessage()}".replace("\n", "\n  ")
+        text = f"{text} {fields}" if fields else text
+        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+
+
+def configure_logging(format: str, level: str) -> None:
+    """Send every log line to standard error in one format."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    quiet_libraries()
+
+
+def quiet_libraries() -> None:
+    """Keep what the libraries say of requests and answers out of every log, whatever its level."""
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)

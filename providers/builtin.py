@@ -1,0 +1,126 @@
+"""The provider that is always there: it writes what was measured of a picture into any schema.
+
+No key, no network, no weights. It recognises nothing and says so in every answer.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from providers.base import (
+    BaseClient,
+    Check,
+    Completion,
+    Credentials,
+    Delta,
+    Image,
+    ImageProfile,
+    Model,
+    Profile,
+    ProviderConfig,
+    Spec,
+    Step,
+    VisionRequest,
+)
+from providers.measurements import Measurements
+from providers.writing.field import Field
+from providers.writing.fill import Filling
+from providers.writing.scene import Scene, Voice
+
+MODEL = "measurements"
+SPEC = Spec(
+    kind="builtin",
+    title="Built-in measurements",
+    takes=frozenset({"seed"}),
+    default_model=MODEL,
+    note="Measures size, colour, light and composition; recognises nothing. Needs no key, no network and no weights.",
+)
+WARNING = "builtin measures pixels and recognises nothing; choose a vision model for a real description."
+_PIECE = 48  # characters of a streamed delta
+_TYPES = ("jpeg", "png", "webp", "gif", "bmp", "tiff", "avif", "heic")
+
+
+class BuiltinClient(BaseClient):
+    """Answers from `request.image.measurements`; the image's bytes and the prompt are not read.
+
+    The same picture, schema and seed give the same answer; another seed gives other words. `Completion.usage` is
+    None: no tokens are read or written. Raises RequestRejected for a schema that it cannot fill.
+    """
+
+    spec = SPEC
+
+    def __init__(self, config: ProviderConfig) -> None:
+        """Nothing of the configuration is used."""
+
+    async def complete(self, request: VisionRequest) -> Completion:
+        """Write the whole answer: JSON for a schema, a sentence or two without one."""
+        return await asyncio.to_thread(_completion, request)
+
+    async def stream(self, request: VisionRequest) -> AsyncIterator[Delta | Completion]:
+        """The same answer in small pieces, as a model server would send it."""
+        completion = await self.complete(request)
+        for start in range(0, len(completion.text), _PIECE):
+            yield Delta(completion.text[start : start + _PIECE])
+        yield completion
+
+    async def models(self, credentials: Credentials, timeout: float) -> tuple[Model, ...]:
+        """The one model there is."""
+        return (Model(MODEL, "Pixel measurements"),)
+
+    async def check(self, credentials: Credentials, timeout: float, model: str = "") -> Check:
+        """Both steps succeed: there is nothing to connect to. With a model named, a sentence is really written."""
+        models = await self.models(credentials, timeout)
+        steps = [
+            Step("initialize_client", "success", "Part of the bridge: no server, no key."),
+            Step("list_models", "success", f"One model: {MODEL}."),
+        ]
+        if model:
+            answer = await self.complete(VisionRequest(model=model, prompt="", timeout=timeout))
+            steps.append(Step("test_chat_completion", "success", answer.text))
+        return Check(tuple(steps), models, (WARNING,))
+
+    def profile(self, model: str) -> Profile:
+        """Any picture as it is: the measurements travel beside the bytes."""
+        types = frozenset(f"image/{name}" for name in _TYPES)
+        return Profile(ImageProfile(media_types=types, size=None, max_side=None, max_bytes=None))
+
+
+def _completion(request: VisionRequest) -> Completion:
+    scene = _scene(request.image, request.options.seed)
+    filling = Filling(scene, _blank(request.image))
+    field = Field(description="" if request.schema is None else str(request.schema.get("description") or ""))
+    answer = filling.value(request.schema or {"type": "string"}, field)
+    text = answer if request.schema is None else json.dumps(answer, ensure_ascii=False)
+    return Completion(text=text, model=MODEL, warnings=(WARNING, *_refused(request), *_guesses(filling.guessed)))
+
+
+def _scene(image: Image | None, seed: int | None) -> Scene | None:
+    measured: Measurements | None = image.measurements if image else None
+    if measured is None or not measured.palette:
+        return None
+    return Scene(measured, Voice(seed, measured.digest))
+
+
+def _blank(image: Image | None) -> str:
+    if image is None:
+        return "No picture was given, so nothing could be measured."
+    return f"A picture of {image.width} × {image.height} pixels, of which nothing else was measured."
+
+
+def _refused(request: VisionRequest) -> tuple[str, ...]:
+    options: dict[str, Any] = {
+        "max_tokens": request.options.max_tokens,
+        "temperature": request.options.temperature,
+        "top_p": request.options.top_p,
+        "repetition_penalty": request.options.repetition_penalty,
+    }
+    given = [name for name, value in options.items() if value is not None]
+    return (f"builtin cannot take {', '.join(given)}; an answer does not depend on them.",) if given else ()
+
+
+def _guesses(paths: list[str]) -> tuple[str, ...]:
+    if not paths:
+        return ()
+    named = ", ".join(paths[:8]) + (" and others" if len(paths) > 8 else "")
+    return (f"Measurements do not tell {named}; the schema demands a value, so the one there means nothing.",)

@@ -1,0 +1,241 @@
+"""The Chat Completions protocol as plain data: request bodies out, replies and stream events in.
+
+OpenAI made it and half the field speaks it with small differences: those are a `Flavour`. No SDK is imported
+here, and nothing that a server sends is trusted to have the shape that it should have.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from providers import dialect
+from providers.base import Completion, JsonObject, Model, Profile, Spec, VisionRequest
+from providers.errors import BadReply, Blocked, ProviderError, Refused, Truncated
+from providers.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Flavour:
+    """How one kind of server differs.
+
+    `schema`: its dialect. `strict`: whether its json_schema wants `strict` said. `max_tokens`,
+    `repetition_penalty`: what it calls them ("": it has none). `object_schema`: json_object takes a schema
+    beside it. `routed`: fields that go along with an output mode.
+    """
+
+    spec: Spec
+    schema: Callable[[JsonObject], JsonObject] = dialect.openai_compatible
+    strict: bool = False
+    max_tokens: str = "max_tokens"
+    repetition_penalty: str = ""
+    object_schema: bool = False
+    routed: Mapping[str, Any] = field(default_factory=dict)
+
+
+def body(request: VisionRequest, flavour: Flavour, profile: Profile, options: Mapping[str, Any]) -> JsonObject:
+    """The request's JSON. `options` are the provider's configured ones: `detail`, `reasoning_effort`, `extra_body`."""
+    format_ = _response_format(request, flavour)
+    return {
+        "model": request.model,
+        "messages": _messages(request, options.get("detail")),
+        **_sampling(request, flavour, profile),
+        **({"response_format": format_, **flavour.routed} if format_ else {}),
+        **({"reasoning_effort": options["reasoning_effort"]} if options.get("reasoning_effort") else {}),
+        **(options.get("extra_body") or {}),
+    }
+
+
+def streamed(asked: JsonObject) -> JsonObject:
+    """The same request, to be answered in pieces, with the usage at the end."""
+    return {**asked, "stream": True, "stream_options": {"include_usage": True}}
+
+
+def warnings(request: VisionRequest, flavour: Flavour, profile: Profile) -> tuple[str, ...]:
+    """What the request asks for and the model cannot be given, in sentences."""
+    title = flavour.spec.title
+    unnamed = [name for name, value in _asked(request).items() if value is not None and not _name(name, flavour)]
+    said = [f"{title} takes no {name}: it was not sent." for name in unnamed]
+    fixed = [name for name in ("temperature", "top_p") if profile.reasoning and _asked(request)[name] is not None]
+    if fixed:
+        said.append(f"{request.model} is a reasoning model and takes no {' or '.join(fixed)}: not sent.")
+    return tuple(said)
+
+
+def completion(reply: object, request: VisionRequest, said: tuple[str, ...], title: str) -> Completion:
+    """Read a whole reply. Raises Truncated, Refused, Blocked, BadReply."""
+    if not isinstance(reply, Mapping) or not isinstance(reply.get("choices"), list):
+        raise BadReply(f"What came back is not an answer of {title}'s. Check the base URL.")
+    answer = Answer(title)
+    answer.read(reply, "message")
+    # Its length was checked by HTTP: a whole reply needs no finish_reason to be whole.
+    answer.finish = answer.finish or "stop"
+    return answer.completion(request, said)
+
+
+def models(reply: object, title: str) -> tuple[Model, ...]:
+    """Read a list of models: `data`, `models` (llama.cpp has both) or the bare list."""
+    listed = reply
+    if isinstance(reply, Mapping):
+        listed = next((reply[name] for name in ("data", "models") if isinstance(reply.get(name), list)), None)
+    if not isinstance(listed, list):
+        raise BadReply(f"What came back is not {title}'s list of models. Check the base URL.")
+    found = [one for one in listed if isinstance(one, Mapping) and isinstance(one.get("id"), str)]
+    return tuple(Model(one["id"], one["name"] if isinstance(one.get("name"), str) else one["id"]) for one in found)
+
+
+class Answer:
+    """An answer as it grows, from one message or from many deltas. `finish` is empty until the server ended it."""
+
+    def __init__(self, title: str) -> None:
+        self.finish = ""
+        self._title = title
+        self._text: list[str] = []
+        self._refusal: list[str] = []
+        self._called = False
+        self._half = ""
+        self._model = ""
+        self._usage: Usage | None = None
+
+    def read(self, event: object, part: Literal["message", "delta"]) -> str:
+        """Take in a reply or one event of a stream; the text that it brought."""
+        if not isinstance(event, Mapping):
+            raise BadReply(f"{self._title} sent something that is no part of an answer.")
+        self._usage = usage(event.get("usage")) or self._usage
+        self._model = self._model or _text(event.get("model"))
+        choice = _first_choice(event)
+        message = choice.get(part)
+        text = ""
+        # Servers differ in what they send after the end; the answer is what came before it.
+        if isinstance(message, Mapping) and not self.finish:
+            text = self._whole_characters(_text(message.get("content")))
+            self._text.append(text)
+            self._refusal.append(_text(message.get("refusal")))
+            self._called = self._called or bool(message.get("tool_calls") or message.get("function_call"))
+        self.finish = self.finish or _text(choice.get("finish_reason"))
+        return text
+
+    def _whole_characters(self, text: str) -> str:
+        """JSON can escape half a character: halves of two deltas are joined, half of none is replaced."""
+        text = self._half + text
+        self._half = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        text = text.removesuffix(self._half)
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+    def completion(self, request: VisionRequest, said: tuple[str, ...]) -> Completion:
+        """The Completion that came together, or the error that stands for how it ended."""
+        text = "".join(self._text)
+        failure = self._failure(text)
+        if failure is not None:
+            failure.usage = self._usage
+            raise failure
+        return Completion(text, self._model or request.model, self._usage, said)
+
+    def _failure(self, text: str) -> ProviderError | None:
+        if "".join(self._refusal).strip():
+            return Refused("The model declined to describe the picture.")
+        if self.finish == "content_filter":
+            return Blocked(f"A safety filter of {self._title} stopped the answer.")
+        if self.finish == "length":
+            return Truncated("The answer reached the token limit before it was whole. Raise max_tokens.")
+        if not self.finish:
+            return BadReply(f"{self._title} ended its answer before it was whole.")
+        if self.finish == "error":
+            return BadReply(f"{self._title} failed in the middle of its answer.")
+        if not text.strip():
+            what = "called a tool that it was not offered" if self._called else "sent an empty answer"
+            return BadReply(f"{self._title} {what}.")
+        return None
+
+
+def usage(told: object) -> Usage | None:
+    """The tokens a reply tells of; None when it tells nothing (a proxy's stream may say zeros: measured)."""
+    if not isinstance(told, Mapping):
+        return None
+    details = told.get("prompt_tokens_details")
+    cached = _count(details.get("cached_tokens")) if isinstance(details, Mapping) else None
+    found = Usage(_count(told.get("prompt_tokens")), _count(told.get("completion_tokens")), cached)
+    return found if found.input_tokens or found.output_tokens else None
+
+
+def error_in(reply: object) -> object:
+    """The error that a reply with status 200 holds in place of an answer, None if there is none."""
+    if not isinstance(reply, Mapping):
+        return None
+    return reply.get("error") or _first_choice(reply).get("error")
+
+
+def _first_choice(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    choices = event.get("choices")
+    listed = choices if isinstance(choices, list) else []
+    first = (one for one in listed if isinstance(one, Mapping) and not one.get("index"))
+    return next(first, {})
+
+
+def _text(value: object) -> str:
+    """A text, or the texts of a list of parts (Mistral's way to write content)."""
+    if isinstance(value, list):
+        return "".join(_text(part.get("text")) for part in value if isinstance(part, Mapping))
+    return value if isinstance(value, str) else ""
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _messages(request: VisionRequest, detail: object) -> list[JsonObject]:
+    """The picture before everything that depends on the perspective: a prefix cache reads it once (measured)."""
+    system = [{"role": "system", "content": request.system}] if request.system.strip() else []
+    user = {"role": "user", "content": _content(request, detail)}
+    turns = [{"role": turn.role, "content": turn.text} for turn in request.turns]
+    return [*system, user, *turns]
+
+
+def _content(request: VisionRequest, detail: object) -> str | list[JsonObject]:
+    prompt = request.prompt
+    if request.schema is not None and request.output_mode in ("json_object", "prompt"):
+        prompt = f"{prompt}\n\n{dialect.describe(request.schema)}"
+    if request.image is None:
+        return prompt
+    picture = {"url": request.image.data_url, **({"detail": detail} if detail else {})}
+    return [{"type": "image_url", "image_url": picture}, {"type": "text", "text": prompt}]
+
+
+def _response_format(request: VisionRequest, flavour: Flavour) -> JsonObject | None:
+    if request.schema is None or request.output_mode == "prompt":
+        return None
+    if request.output_mode == "json_object":
+        # llama-cpp-python 0.3.36 has no json_schema and takes the schema here (measured)
+        beside = {"schema": flavour.schema(request.schema)} if flavour.object_schema else {}
+        return {"type": "json_object", **beside}
+    wanted = request.output_mode == "json_schema"
+    schema = flavour.schema(request.schema) if wanted else dialect.relaxed(request.schema)
+    strict = {"strict": wanted} if flavour.strict else {}
+    name = re.sub(r"[^a-zA-Z0-9_-]", "_", request.schema_name)[:64] or "caption"
+    return {"type": "json_schema", "json_schema": {"name": name, **strict, "schema": schema}}
+
+
+def _asked(request: VisionRequest) -> dict[str, Any]:
+    options = request.options
+    return {
+        "max_tokens": options.max_tokens,
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "repetition_penalty": options.repetition_penalty,
+        "seed": options.seed,
+    }
+
+
+def _name(option: str, flavour: Flavour) -> str:
+    """What this kind of server calls an option; "" if it has none."""
+    renamed = {"max_tokens": flavour.max_tokens, "repetition_penalty": flavour.repetition_penalty}
+    return renamed.get(option, option)
+
+
+def _sampling(request: VisionRequest, flavour: Flavour, profile: Profile) -> JsonObject:
+    fixed = ("temperature", "top_p") if profile.reasoning else ()
+    return {
+        _name(option, flavour): value
+        for option, value in _asked(request).items()
+        if value is not None and _name(option, flavour) and option not in fixed
+    }

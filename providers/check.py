@@ -1,0 +1,74 @@
+"""Whether a provider really answers: list its models, then one short completion when a model is named."""
+
+import time
+
+from providers.base import BaseClient, Check, Credentials, Model, Options, Step, VisionRequest
+from providers.errors import (
+    AuthFailed,
+    Blocked,
+    CallTimeout,
+    ProviderError,
+    Refused,
+    Truncated,
+    Unreachable,
+)
+
+_PROMPT = "Reply with the word OK."
+_MAX_TOKENS = 16
+# After these a completion would only fail in the same way.
+_FINAL = (AuthFailed, Unreachable, CallTimeout)
+# The model was reached and spoke; how it ended says nothing against the connection.
+_ANSWERED = (Truncated, Refused, Blocked)
+
+
+async def check(client: BaseClient, credentials: Credentials, timeout: float, model: str = "") -> Check:
+    """Connect for real within `timeout` seconds; steps not taken are absent.
+
+    A server that lists no models is not at fault when the named model answers (transformers serve lists none).
+    """
+    deadline = time.monotonic() + timeout
+    title = client.spec.title
+    start = Step("initialize_client", "success", f"The client for {title} is ready.")
+    models: tuple[Model, ...] = ()
+    failure: ProviderError | None = None
+    try:
+        models = await client.models(credentials, timeout)
+    except ProviderError as error:
+        failure = error
+    listed = _listed(models, failure)
+    if not model or isinstance(failure, _FINAL):
+        return Check((start, listed), models)
+    asked = await _ask(client, credentials, max(deadline - time.monotonic(), 0.001), model)
+    if failure is not None and asked.status == "success":
+        return Check((start, asked), models, model, (f"{title} lists no models, but {model} answered.",))
+    return Check((start, listed, asked), models, model, _unlisted(title, model, models, asked))
+
+
+def _listed(models: tuple[Model, ...], failure: ProviderError | None) -> Step:
+    if failure is not None:
+        return Step("list_models", "failed", error=failure.message)
+    return Step("list_models", "success", f"{len(models)} model{'' if len(models) == 1 else 's'} listed.")
+
+
+async def _ask(client: BaseClient, credentials: Credentials, timeout: float, model: str) -> Step:
+    request = VisionRequest(
+        model=model,
+        prompt=_PROMPT,
+        timeout=timeout,
+        options=Options(max_tokens=_MAX_TOKENS),
+        credentials=credentials,
+    )
+    try:
+        await client.complete(request)
+    except _ANSWERED:
+        pass
+    except ProviderError as error:
+        return Step("test_chat_completion", "failed", error=error.message)
+    return Step("test_chat_completion", "success", f"{model} answered.")
+
+
+def _unlisted(title: str, model: str, models: tuple[Model, ...], asked: Step) -> tuple[str, ...]:
+    """llama.cpp's servers answer with their one model whatever name they are given (measured)."""
+    if asked.status == "failed" or not models or any(model in (one.id, one.name) for one in models):
+        return ()
+    return (f"{title} does not list {model}; what answered may be another model.",)

@@ -1,0 +1,247 @@
+"""The portable JSON Schema in each provider's dialect: pure functions, schema in, schema out.
+
+What a provider cannot express moves into the description as a sentence, so that the model still reads it; the
+answer is validated against the portable schema whatever the dialect says. Key order is kept everywhere:
+models write in schema order, and what stands first is thought of first.
+
+OpenAI's strict mode knows neither optional properties nor open objects. The first are sent as nullable and
+required, the second as a list of entries with a key and a value; `restore` turns such an answer back.
+"""
+
+import json
+from typing import Any
+
+from providers.base import JsonObject
+from providers.nodes import (
+    BOUNDS,
+    OWN_WORDS,
+    RANGE,
+    closed,
+    const_as_enum,
+    described,
+    is_open,
+    known_format,
+    long_enum,
+    nullable,
+    plain,
+    say,
+    split_types,
+    subschema,
+    typed,
+    types,
+    walk,
+    without,
+)
+
+_OPENAI_FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"})
+_GEMINI_FORMATS = frozenset({"date-time", "date", "time"})
+_LLAMACPP_FORMATS = frozenset({"date-time", "date", "time", "uuid"})
+# googleapis/python-genai#2170: the sum over all maxItems is a budget, near 960 on one model; stay well below.
+_GEMINI_ITEMS = 200
+# ggml-org/llama.cpp#27087: a repetition of 2000 breaks the grammar.
+_LLAMACPP_ITEMS = 1000
+
+
+def openai_strict(schema: JsonObject) -> JsonObject:
+    """OpenAI's strict subset: every object closed, every property required, every node typed, no lengths.
+
+    A root that is an open object or an `anyOf` has no strict form; OpenAI refuses it and the next output mode
+    takes it. sherifkozman/the-llm-council#9, laravel/ai#506.
+    """
+
+    def visit(node: JsonObject) -> JsonObject:
+        node = say(plain(node), {"minLength", "maxLength", "uniqueItems"})
+        node = const_as_enum(typed(known_format(node, _OPENAI_FORMATS)))
+        node = _strict_object(node) if node.get("properties") else node
+        if "array" in types(node):
+            node = {**node, "items": _listed(subschema(node.get("items")))}
+        return split_types(node)
+
+    return walk(schema, visit)
+
+
+def openai_compatible(schema: JsonObject) -> JsonObject:
+    """What vLLM and the gateways take: plain JSON Schema without the words that grammar backends trip over.
+
+    vLLM 0.32 refuses uniqueItems, and with string lengths it writes raw control characters (measured); which
+    other words a backend knows changes with its version (vllm-project/vllm#16880, #26421).
+    """
+    unsaid = {"minLength", "maxLength", "format", "uniqueItems", "multipleOf"}
+    return walk(schema, lambda node: closed(say(plain(node), unsaid)))
+
+
+def llamacpp(schema: JsonObject) -> JsonObject:
+    """What llama.cpp turns into a grammar.
+
+    Patterns break it when nested or not anchored, and long repetitions do (ggml-org/llama.cpp#25746, #27087);
+    multipleOf, uniqueItems and the bounds of fractional numbers it ignores (measured with llama-server).
+    """
+
+    def visit(node: JsonObject) -> JsonObject:
+        unsaid = {"minLength", "maxLength", "pattern", "uniqueItems", "multipleOf"}
+        unsaid |= RANGE if "number" in types(node) else set()
+        unsaid |= {word for word in ("minItems", "maxItems") if node.get(word, 0) > _LLAMACPP_ITEMS}
+        node = known_format(say(plain(node), unsaid), _LLAMACPP_FORMATS)
+        # ggml-org/llama.cpp#25923: empty `properties` give a grammar that does not parse
+        return closed(node) if node.get("properties") else without(node, {"properties"})
+
+    return walk(schema, visit)
+
+
+def ollama(schema: JsonObject) -> JsonObject:
+    """What goes into Ollama's `format`: its runner makes the grammar with llama.cpp's converter."""
+    return llamacpp(schema)
+
+
+def gemini(schema: JsonObject) -> JsonObject:
+    """What Gemini's `response_json_schema` takes.
+
+    No title (googleapis/python-genai#1732), const as an enum of one (zed-industries/zed#44875), no exclusive
+    bounds, and a budget for array bounds (vercel/ai#21192) and enums.
+    """
+    unsaid = {"minLength", "maxLength", "pattern", "uniqueItems", "multipleOf"}
+    budget = _GEMINI_ITEMS
+
+    def visit(node: JsonObject) -> JsonObject:
+        nonlocal budget
+        node = known_format(_inclusive(say(plain(node), unsaid)), _GEMINI_FORMATS)
+        if "maxItems" in node or "minItems" in node:
+            budget -= max(node.get("maxItems", 0), node.get("minItems", 0))
+            # Open-Historia/open-historia#790: bounds on a list of objects fail however small they are
+            if budget < 0 or "object" in types(subschema(node.get("items"))):
+                node = say(node, {"minItems", "maxItems"})
+        node = _gemini_enum(const_as_enum(node))
+        return without(node, {"additionalProperties"}) if node.get("additionalProperties") is False else node
+
+    return walk(schema, visit)
+
+
+def relaxed(schema: JsonObject) -> JsonObject:
+    """The second rung for every provider: shape, types and short enums stay, the other promises become words."""
+
+    def visit(node: JsonObject) -> JsonObject:
+        node = say(const_as_enum(say(plain(node), BOUNDS)), long_enum(node))
+        open_or_closed = isinstance(node.get("additionalProperties"), bool)
+        return without(node, {"additionalProperties"}) if open_or_closed else node
+
+    return walk(schema, visit)
+
+
+def describe(schema: JsonObject) -> str:
+    """The schema as prompt text, for the output modes that send none."""
+    text = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
+    return (
+        "Answer with one JSON object and nothing else: no prose around it, no code fence. "
+        f"The object must be valid against this JSON Schema:\n{text}"
+    )
+
+
+def restore(value: Any, schema: JsonObject) -> Any:
+    """Turn an answer in OpenAI's strict form back into the portable one; any other answer passes unchanged.
+
+    A null in an optional property that may not be null is left out, and a list of entries becomes the open
+    object that it stands for. Works on partial answers too.
+    """
+    schema = _branch(value, schema)
+    if isinstance(value, list) and is_open(schema):
+        entries = [entry for entry in value if isinstance(entry, dict) and isinstance(entry.get("key"), str)]
+        inner = subschema(schema.get("additionalProperties"))
+        return {entry["key"]: restore(entry.get("value"), inner) for entry in entries}
+    if isinstance(value, list):
+        return [restore(item, subschema(schema.get("items"))) for item in value]
+    if isinstance(value, dict):
+        return _restore_object(value, schema)
+    return value
+
+
+def _restore_object(value: JsonObject, schema: JsonObject) -> JsonObject:
+    properties = subschema(schema.get("properties"))
+    optional = properties.keys() - set(schema.get("required", ()))
+    return {
+        name: restore(item, subschema(properties.get(name)))
+        for name, item in value.items()
+        if not (item is None and name in optional and not nullable(subschema(properties[name])))
+    }
+
+
+def _branch(value: Any, schema: JsonObject) -> JsonObject:
+    """The branch of an `anyOf` that an object or a list was written for."""
+    branches = [subschema(branch) for branch in schema.get("anyOf", ())]
+    if isinstance(value, list):
+        branches.sort(key=is_open)
+        return next((branch for branch in branches if is_open(branch) or "array" in types(branch)), schema)
+    if isinstance(value, dict):
+        branches.sort(key=lambda branch: len(value.keys() - subschema(branch.get("properties")).keys()))
+        return next((branch for branch in branches if "object" in types(branch)), schema)
+    return schema
+
+
+def _strict_object(node: JsonObject) -> JsonObject:
+    required = node.get("required", ())
+    properties = {
+        name: _listed(subschema(child)) if name in required else _optional(_listed(subschema(child)))
+        for name, child in node["properties"].items()
+    }
+    return {**node, "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def _optional(node: JsonObject) -> JsonObject:
+    """Let a property be null where the portable schema lets it be absent."""
+    if nullable(node):
+        return node
+    node = described(typed(const_as_enum(node)), ["Null if there is nothing to say."])
+    if "anyOf" in node:
+        return {**node, "anyOf": [*node["anyOf"], {"type": "null"}]}
+    if "enum" in node:
+        node = {**node, "enum": [*node["enum"], None]}
+    named = node["type"]
+    return {**node, "type": [*([named] if isinstance(named, str) else named), "null"]}
+
+
+def _listed(node: JsonObject) -> JsonObject:
+    """Write an open object as a list of entries."""
+    if not is_open(node):
+        return node
+    named = node["type"]
+    value = subschema(node.get("additionalProperties"))
+    entry = {
+        "type": "object",
+        "properties": {"key": {"type": "string"}, "value": value},
+        "required": ["key", "value"],
+    }
+    listed = {**without(node, OWN_WORDS["object"]), "items": entry}
+    listed["type"] = "array" if isinstance(named, str) else ["array" if kind == "object" else kind for kind in named]
+    return listed
+
+
+def _inclusive(node: JsonObject) -> JsonObject:
+    """Write exclusive bounds as plain ones: exactly for integers, else as near as it goes, and in words."""
+    whole = types(node) <= {"integer", "null"}
+    for word, inclusive, step, tighter in (
+        ("exclusiveMinimum", "minimum", 1, max),
+        ("exclusiveMaximum", "maximum", -1, min),
+    ):
+        if word in node:
+            bound = node[word]
+            exact = whole and isinstance(bound, int)
+            node = without(node, {word}) if exact else say(node, {word})
+            bound = bound + step if exact else bound
+            node = {**node, inclusive: tighter(bound, node.get(inclusive, bound))}
+    return node
+
+
+def _gemini_enum(node: JsonObject) -> JsonObject:
+    """Keep short enums of strings and numbers, with null as a branch of its own; say the others."""
+    if "enum" not in node:
+        return node
+    node = typed(node)
+    values = [value for value in node["enum"] if value is not None]
+    if not values or any(not isinstance(value, str | int | float) or isinstance(value, bool) for value in values):
+        return say(node, {"enum"})
+    if long_enum(node):
+        return say(node, {"enum"})
+    if len(values) == len(node["enum"]):
+        return split_types(node)
+    kinds = sorted(types(node) - {"null"})
+    choice = {"type": kinds[0] if len(kinds) == 1 else kinds, "enum": values}
+    return {**without(node, {"type", "enum"}), "anyOf": [choice, {"type": "null"}]}

@@ -1,0 +1,129 @@
+"""What Gemini's replies mean."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from providers.base import Completion, Model, VisionRequest
+from providers.classify import classify
+from providers.errors import BadReply, Blocked, ProviderError, RequestRejected, Truncated
+from providers.gemini.request import wants_json
+from providers.gemini.spec import SPEC
+from providers.usage import Usage
+
+if TYPE_CHECKING:
+    from google.genai import errors, types
+
+_BLOCKED = {
+    "SAFETY": "for safety",
+    "IMAGE_SAFETY": "for safety",
+    "PROHIBITED_CONTENT": "as prohibited content",
+    "IMAGE_PROHIBITED_CONTENT": "as prohibited content",
+    "BLOCKLIST": "for a word on its blocklist",
+    "RECITATION": "as the recitation of a source",
+    "IMAGE_RECITATION": "as the recitation of a source",
+    "SPII": "for personal data",
+    "JAILBREAK": "as a jailbreak",
+    "MODEL_ARMOR": "by a rule of the account",
+    "ESCALATION": "by a rule of its own",
+    "PUP_LIMITED_DISABLED": "because the account is limited",
+}
+
+
+class Answer:
+    """What has come of one answer so far."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._finish = ""
+        self._usage: Usage | None = None
+        self._model = ""
+
+    def take(self, reply: "types.GenerateContentResponse") -> str:
+        """Keep what a reply, or a piece of one, tells; give back its text, without the model's thoughts."""
+        self._usage = _usage(reply.usage_metadata) or self._usage
+        self._model = reply.model_version or self._model
+        if reply.prompt_feedback and reply.prompt_feedback.block_reason:
+            raise _blocked("the request", reply.prompt_feedback.block_reason.value, self._usage)
+        if not reply.candidates:
+            return ""
+        candidate = reply.candidates[0]
+        self._finish = candidate.finish_reason.value if candidate.finish_reason else self._finish
+        parts = candidate.content.parts if candidate.content else None
+        text = "".join(part.text for part in parts or () if part.text and not part.thought)
+        self._texts.append(text)
+        return text
+
+    def completion(self, request: VisionRequest) -> Completion:
+        """The whole answer, if its finish reason says that it is one."""
+        text = "".join(self._texts)
+        if self._finish in ("MAX_TOKENS", "CONTINUATION"):
+            raise Truncated(
+                "The answer reached the token limit before it was whole; thinking counts too. Raise max_tokens.",
+                usage=self._usage,
+            )
+        if self._finish in _BLOCKED:
+            raise _blocked("the answer", self._finish, self._usage)
+        if self._finish != "STOP":
+            raise BadReply("Gemini's answer broke off before it was whole.", usage=self._usage)
+        if not text.strip():
+            raise BadReply("Gemini sent an empty answer.", usage=self._usage)
+        return Completion(text, self._model or request.model, self._usage, _warnings(request))
+
+
+def _blocked(what: str, reason: str, usage: Usage | None) -> Blocked:
+    why = _BLOCKED.get(reason, "without saying why")
+    return Blocked(f"Gemini stopped {what} {why}. Another model, or other safety_settings, may take it.", usage=usage)
+
+
+def _usage(told: "types.GenerateContentResponseUsageMetadata | None") -> Usage | None:
+    """Thinking is output. A proxy's zeros mean that it does not know (measured)."""
+    if told is None:
+        return None
+    counted = (told.candidates_token_count, told.thoughts_token_count)
+    output = sum(count or 0 for count in counted) if any(count is not None for count in counted) else None
+    if not told.prompt_token_count and not output:
+        return None
+    return Usage(told.prompt_token_count, output, told.cached_content_token_count)
+
+
+def _warnings(request: VisionRequest) -> tuple[str, ...]:
+    if request.options.repetition_penalty is None:
+        return ()
+    return ("Gemini takes no repetition_penalty: it was left out.",)
+
+
+def replied(error: "errors.APIError", request: VisionRequest | None) -> ProviderError:
+    """What an error reply stands for; `request` is None when models were listed."""
+    import httpx2
+
+    if not isinstance(error.response, httpx2.Response):
+        return BadReply("Gemini failed in the middle of its answer.")
+    # google-gemini/gemini-cli#24641: the account's country; no simpler schema cures that
+    if error.status == "FAILED_PRECONDITION":
+        return RequestRejected(
+            "Gemini does not serve this account or the country it is called from.", status=error.code
+        )
+    return classify(
+        error.code,
+        _body(error),
+        error.response.headers,
+        schema_sent=request is not None and wants_json(request),
+        title=SPEC.title,
+        model=request.model if request else "",
+        key_env=SPEC.key_env[0],
+    )
+
+
+def _body(error: "errors.APIError") -> object:
+    """Gemini's own errors have an `error`; a page that repeats the path, model and all, says nothing of the model."""
+    details: object = error.details
+    own = isinstance(details, Mapping) and "error" in details
+    return details if own or error.code != 404 else ""
+
+
+def answering(listed: "types.Model") -> list[Model]:
+    """The listed model, if it can answer; a proxy may not say what its models do."""
+    if not listed.name or (listed.supported_actions and "generateContent" not in listed.supported_actions):
+        return []
+    name = listed.name.removeprefix("models/")
+    return [Model(id=name, name=listed.display_name or name)]

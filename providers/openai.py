@@ -1,0 +1,306 @@
+"""OpenAI's Chat Completions through the official `openai` package; vLLM and the gateways stand on the same client.
+
+The SDK carries the call: the address, the connection pool, the time limits, the stream's events. Which headers
+leave, which body, and what a reply means is settled here, because the SDK fills both from the environment.
+"""
+
+import asyncio
+import json
+import logging
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Mapping
+from contextlib import aclosing
+from typing import TYPE_CHECKING, TypeVar
+
+from providers import addresses, chat, dialect
+from providers.base import (
+    BaseClient,
+    Completion,
+    Credentials,
+    Delta,
+    JsonObject,
+    Model,
+    Profile,
+    ProviderConfig,
+    Spec,
+    VisionRequest,
+)
+from providers.chat import Flavour
+from providers.classify import api_key, classify
+from providers.errors import BadReply, CallTimeout, ProviderError, RequestRejected, Unreachable
+from providers.pool import Pool
+from providers.profiles import profile
+
+if TYPE_CHECKING:
+    import httpx2
+    import openai
+    from openai._types import RequestOptions
+
+SPEC = Spec(
+    kind="openai",
+    title="OpenAI",
+    base_url="https://api.openai.com/v1",
+    key_env=("OPENAI_API_KEY",),
+    url_env=("OPENAI_BASE_URL",),
+    needs_key=True,
+    takes=frozenset({"max_tokens", "temperature", "top_p", "seed"}),
+    options={
+        "detail": "how closely the model looks at the picture: low, high or auto",
+        "reasoning_effort": "how much a reasoning model thinks first, such as minimal or low",
+        "organization": "the organization that is billed",
+        "project": "the project that is billed",
+        "extra_body": "further fields of the request's body",
+    },
+    note="Reasoning models take no temperature and no top_p.",
+)
+FLAVOUR = Flavour(SPEC, schema=dialect.openai_strict, strict=True, max_tokens="max_completion_tokens")
+
+_OPTION_TYPES: Mapping[str, type] = {
+    "detail": str,
+    "reasoning_effort": str,
+    "organization": str,
+    "project": str,
+    "extra_body": Mapping,
+}
+_CHAT = "/chat/completions"
+_CONNECT_SECONDS = 10.0
+# How long the usage and the end mark may take once the answer itself is whole.
+_AFTERMATH_SECONDS = 5.0
+T = TypeVar("T")
+
+
+class OpenAIClient(BaseClient):
+    """One server that speaks Chat Completions. Holds no key: that comes with each call."""
+
+    flavour = FLAVOUR
+
+    def __init__(self, config: ProviderConfig, pool: Pool) -> None:
+        """Imports the SDK: not for the event loop. Raises ValueError for a base URL that is missing or none."""
+        self.spec = self.flavour.spec
+        self._options = config.options
+        url = addresses.base_url(self.spec, config.base_url) or self.spec.base_url
+        if not url:
+            raise ValueError(f"{self.spec.title} needs a base_url.")
+        self._sdk = _sdk(url, pool)
+
+    async def complete(self, request: VisionRequest) -> Completion:
+        """Ask once and wait for the whole answer."""
+        asked = self._body(request)
+        reply = await self._waited(self._fetch(request, _CHAT, asked), request, request.timeout)
+        return chat.completion(self._read(reply, request), request, self._warnings(request), self.spec.title)
+
+    async def stream(self, request: VisionRequest) -> AsyncIterator[Delta | Completion]:
+        """Ask once and yield the text as it comes, then the Completion."""
+        answer = chat.Answer(self.spec.title)
+        async with aclosing(self._events(request, answer)) as events:
+            async for event in events:
+                text = answer.read(event, "delta")
+                if text:
+                    yield Delta(text)
+        yield answer.completion(request, self._warnings(request))
+
+    async def models(self, credentials: Credentials, timeout: float) -> tuple[Model, ...]:
+        """List what the server serves."""
+        request = VisionRequest(model="", prompt="", timeout=timeout, credentials=credentials)
+        reply = await self._waited(self._fetch(request, "/models"), request, timeout)
+        return chat.models(self._read(reply, request), self.spec.title)
+
+    def profile(self, model: str) -> Profile:
+        """What the model's family takes."""
+        return profile(self.spec.kind, model)
+
+    def _body(self, request: VisionRequest) -> JsonObject:
+        for name, value in self._options.items():
+            if not isinstance(value, _OPTION_TYPES.get(name, object)):
+                raise RequestRejected(f"The option {name} of {self.spec.title} has a value that it cannot have.")
+        return chat.body(request, self.flavour, self.profile(request.model), self._options)
+
+    def _warnings(self, request: VisionRequest) -> tuple[str, ...]:
+        return chat.warnings(request, self.flavour, self.profile(request.model))
+
+    async def _fetch(self, request: VisionRequest, path: str, asked: JsonObject | None = None) -> bytes:
+        import httpx2
+
+        options = self._call(request)
+        if asked is None:
+            return (await self._sdk.get(path, cast_to=httpx2.Response, options=options)).content
+        return (await self._sdk.post(path, cast_to=httpx2.Response, body=asked, options=options)).content
+
+    async def _open(self, request: VisionRequest, asked: JsonObject) -> "httpx2.Response":
+        """The reply as it comes, and not the SDK's stream.
+
+        That copies all it has of an event at each of its lines: a megabyte of short ones takes minutes of CPU
+        (openai 3.3, `SSEDecoder`).
+        """
+        import httpx2
+        from openai import AsyncStream
+
+        opened: object = await self._sdk.post(
+            _CHAT,
+            cast_to=httpx2.Response,
+            body=chat.streamed(asked),
+            options=self._call(request),
+            stream=True,
+            stream_cls=AsyncStream[object],
+        )
+        assert isinstance(opened, httpx2.Response)
+        return opened
+
+    async def _events(self, request: VisionRequest, answer: chat.Answer) -> AsyncGenerator[object]:
+        """The stream's events within the call's time; what goes wrong once the answer is whole is let go."""
+        import httpx2
+
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + request.timeout
+        response = await self._waited(self._open(request, self._body(request)), request, request.timeout)
+        events = aiter(httpx2.EventSource(response))
+        try:
+            while sent := await self._waited(anext(events, None), request, deadline - clock()):
+                if sent.data.startswith("[DONE]"):
+                    return
+                yield self._read(sent.data, request)
+                if answer.finish:
+                    deadline = min(deadline, clock() + _AFTERMATH_SECONDS)
+        except ProviderError:
+            if not answer.finish:
+                raise
+        finally:
+            await response.aclose()
+
+    def _read(self, data: str | bytes, request: VisionRequest) -> object:
+        """A reply or an event as JSON; an error in its place is raised."""
+        try:
+            reply = json.loads(data)
+        except (ValueError, RecursionError):
+            reply = None
+        if reply is None:
+            raise self._foreign_reply()
+        told = chat.error_in(reply)
+        if told:
+            raise self._told(told, request)
+        return reply
+
+    async def _waited(self, asking: Awaitable[T], request: VisionRequest, seconds: float) -> T:
+        """Await one step of a call; every exception of the SDK and of what is below it is translated here.
+
+        The error is raised outside the handler, so that no exception with a request or a reply inside hangs on it.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                return await asking
+        except _foreign() as error:
+            failure = self._translated(error, request)
+        raise failure
+
+    def _translated(self, error: Exception, request: VisionRequest) -> ProviderError:
+        import httpx2
+        import openai
+
+        title = self.spec.title
+        chain = list(_chain(error))
+        ours = next((cause for cause in chain if isinstance(cause, ProviderError)), None)
+        if ours is not None:
+            return ours
+        if isinstance(error, openai.APIStatusError):
+            return self._classified(error.status_code, error.body, error.response.headers, request)
+        if any(isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError) for cause in chain):
+            failure = Unreachable(f"Could not connect to {title}. Check that it runs and its base URL.")
+            # A socket's or the address guard's own error: it holds no request, and tells why.
+            failure.__cause__ = chain[-1]
+            return failure
+        if isinstance(error, TimeoutError | openai.APITimeoutError | httpx2.TimeoutException):
+            return CallTimeout(f"{title} did not answer within {request.timeout:g} seconds.")
+        if isinstance(error, httpx2.SSEError | ValueError):
+            return self._foreign_reply()
+        return Unreachable(f"The connection to {title} broke before it answered.")
+
+    def _foreign_reply(self) -> ProviderError:
+        return BadReply(f"What came back is not an answer of {self.spec.title}'s. Check the base URL.")
+
+    def _told(self, told: object, request: VisionRequest) -> ProviderError:
+        """An error inside a 200: its `code` may be a status (OpenRouter, vLLM, llama-server), in any type."""
+        code = str(told.get("code")) if isinstance(told, Mapping) else ""
+        status = int(code) if re.fullmatch("[45][0-9][0-9]", code) else 0
+        if status:
+            return self._classified(status, told, {}, request)
+        return BadReply(f"{self.spec.title} failed in the middle of its answer.")
+
+    def _classified(
+        self, status: int, told: object, headers: Mapping[str, str], request: VisionRequest
+    ) -> ProviderError:
+        return classify(
+            status,
+            told,
+            headers,
+            schema_sent=request.schema is not None and request.output_mode != "prompt",
+            title=self.spec.title,
+            model=request.model,
+            key_env=self._key_env(),
+            key_sent=bool(request.credentials.api_key.strip()),
+        )
+
+    def _key_env(self) -> str:
+        return next(iter(self.spec.key_env), "")
+
+    def _call(self, request: VisionRequest) -> "RequestOptions":
+        """One call's headers and time limits. Only headers named here leave: the SDK would add the environment's."""
+        import httpx2
+        from openai import Omit
+
+        key = api_key(request.credentials, title=self.spec.title, key_env=self._key_env())
+        unsaid = (*self._sdk.default_headers, "Authorization", "x-stainless-retry-count", "x-stainless-read-timeout")
+        own = {
+            "Accept": "application/json",
+            "Content-Type": "application/json",
+            "User-Agent": "graphcap-bridge",
+            "OpenAI-Organization": self._options.get("organization"),
+            "OpenAI-Project": self._options.get("project"),
+            **request.headers,
+            "Authorization": f"Bearer {key}" if key else None,
+        }
+        said = {name: value for name, value in own.items() if value}
+        return {
+            "headers": {**dict.fromkeys(unsaid, Omit()), **said},
+            "timeout": httpx2.Timeout(request.timeout, connect=min(_CONNECT_SECONDS, request.timeout)),
+        }
+
+
+def _sdk(url: str, pool: Pool) -> "openai.AsyncOpenAI":
+    """The SDK's client without a key. "" and not None: for None it reads OPENAI_API_KEY, OPENAI_ADMIN_KEY and so on."""
+    import openai
+
+    # At DEBUG it logs whole requests, prompt and picture included (measured with openai 3.3).
+    log = logging.getLogger("openai")
+    log.setLevel(max(log.level, logging.WARNING))
+    return openai.AsyncOpenAI(
+        api_key="",
+        admin_api_key="",
+        organization="",
+        project="",
+        webhook_secret="",
+        base_url=url,
+        max_retries=0,
+        http_client=pool.httpx2_client,
+    )
+
+
+def _foreign() -> tuple[type[Exception], ...]:
+    """All that a call can raise: the SDK's, httpx2's, the time limit's, and ValueError for odd bytes."""
+    import httpx2
+    import openai
+
+    return (
+        openai.OpenAIError,
+        httpx2.HTTPError,
+        httpx2.InvalidURL,
+        httpx2.StreamError,
+        TimeoutError,
+        ValueError,
+    )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__

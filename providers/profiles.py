@@ -1,0 +1,73 @@
+"""What models take, as rows: a kind's pictures first, then what a model's family changes.
+
+A family is recognised by the model's name alone, in any spelling its servers use: `qwen2.5vl:7b` in Ollama,
+`Qwen/Qwen2.5-VL-7B-Instruct` in vLLM, `qwen/qwen2.5-vl-72b-instruct` in OpenRouter.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+from providers.base import ImageProfile, Profile
+
+_MIB = 1024 * 1024
+_JPEG_PNG = frozenset({"image/jpeg", "image/png"})
+_WEBP = _JPEG_PNG | {"image/webp"}
+
+# llama.cpp reads pictures with stb_image, which knows no WebP: ollama/ollama#7388, mealie-recipes/mealie#4097,
+# lmstudio-ai/lmstudio-bug-tracker#1150. Ollama's default context of 2-4 k tokens drops the front of a prompt
+# (ollama/ollama#17889), so a context is always asked for there.
+_KINDS: Mapping[str, Profile] = {
+    "openai": Profile(ImageProfile(_WEBP | {"image/gif"}, size=2048, max_bytes=20 * _MIB)),
+    "vllm": Profile(ImageProfile(_WEBP, size=2048)),
+    "ollama": Profile(ImageProfile(_JPEG_PNG, size=1568), context=8192),
+    "llamacpp": Profile(ImageProfile(_JPEG_PNG, size=1568)),
+    "lmstudio": Profile(ImageProfile(_JPEG_PNG, size=1568)),
+    # Inline data counts towards a request of 20 MB, in base64: a third more than the bytes.
+    "gemini": Profile(ImageProfile(_WEBP | {"image/heic", "image/heif"}, size=3072, max_bytes=14 * _MIB)),
+    "builtin": Profile(ImageProfile(_WEBP | {"image/gif"}, size=None, max_bytes=None)),
+}
+# A gateway may lead to anything: what every server reads.
+_ANY = Profile(ImageProfile(_JPEG_PNG, size=2048))
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """Models whose name fits one of `names`; `size` can only lower the kind's."""
+
+    names: tuple[str, ...]
+    size: int | None = None
+    reasoning: bool | None = None
+
+
+# A later row corrects the ones above it. Sizes are the longest side that the model's own preprocessor keeps (its
+# preprocessor_config.json): a larger picture costs bytes and time, and the model sees nothing more of it.
+_FAMILIES = (
+    # tmc/langchaingo#1355: "Only the default (1) value is supported"
+    _Family(("o1*", "o3*", "o4*", "gpt-5*"), reasoning=True),
+    _Family(("gpt-5*chat*",), reasoning=False),
+    _Family(("gemma3*", "gemma-3*"), size=896),
+    _Family(("llava*", "bakllava*"), size=1344),
+    _Family(("pixtral*",), size=1024),
+    # osaurus-ai/vmlx-swift#107: longest_edge 1540
+    _Family(("mistral-small*", "mistral-medium*", "magistral*"), size=1540),
+)
+
+
+def profile(kind: str, model: str) -> Profile:
+    """What a model takes at this kind of provider."""
+    found = _KINDS.get(kind, _ANY)
+    name = model.lower().rpartition("/")[2]
+    for family in _FAMILIES:
+        if any(fnmatchcase(name, pattern) for pattern in family.names):
+            found = _with(found, family)
+    return found
+
+
+def _with(found: Profile, family: _Family) -> Profile:
+    sizes = [size for size in (found.image.size, family.size) if size is not None]
+    return replace(
+        found,
+        image=replace(found.image, size=min(sizes, default=None)),
+        reasoning=found.reasoning if family.reasoning is None else family.reasoning,
+    )

@@ -1,0 +1,50 @@
+"""Each test of the contract runs against every kind of client and the server it meets in real life."""
+
+from collections.abc import AsyncIterator, Iterator
+from io import BytesIO
+
+import pytest
+from PIL import Image as Pillow
+
+from providers.pool import Pool
+from tests.contract.kinds import KINDS, Kind
+from tests.contract.target import Target, target
+from tests.servers import WireServer
+
+
+@pytest.fixture(params=KINDS, ids=lambda kind: kind.id)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    found: Kind = request.param
+    return found
+
+
+@pytest.fixture(params=[False, True], ids=["whole", "streamed"])
+def streamed(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+@pytest.fixture
+def server(kind: Kind) -> Iterator[WireServer]:
+    with kind.server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+async def pool(anyio_backend: str) -> AsyncIterator[Pool]:
+    pool = Pool()
+    yield pool
+    await pool.aclose()
+
+
+@pytest.fixture(scope="session")
+def png(photo: bytes) -> bytes:
+    """The same photo as PNG."""
+    file = BytesIO()
+    with Pillow.open(BytesIO(photo)) as picture:
+        picture.save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def to(kind: Kind, server: WireServer, pool: Pool) -> Target:
+    return target(kind, server, pool)

@@ -1,0 +1,79 @@
+"""Every kind of client beside the servers it has to get along with, as data."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from tests.servers import GeminiServer, OllamaServer, OpenAIServer, WireServer
+
+OPENAI_SAMPLING = {"temperature": "temperature", "top_p": "top_p", "seed": "seed"}
+SAMPLING = {"max_tokens": "max_tokens", **OPENAI_SAMPLING}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """`options`: our name of an option -> the name it has on the wire; one that is absent is warned about.
+
+    `declines`: the protocol has a field for refusals. `filters`: it tells of a safety system. `caches`: it tells
+    cached tokens. `knows_models`: it refuses a model that it does not serve. `constrains`: it applies a schema.
+    """
+
+    kind: str
+    server: Callable[..., WireServer]
+    options: Mapping[str, str]
+    variant: str = ""
+    declines: bool = False
+    filters: bool = False
+    caches: bool = True
+    knows_models: bool = True
+    lists_models: bool = True
+    json_object: bool = True
+    constrains: bool = True
+    wrong_path: str = "/wrong"
+
+    @property
+    def id(self) -> str:
+        return f"{self.kind}@{self.variant}" if self.variant else self.kind
+
+
+def openai_kind(kind: str, row: str, options: Mapping[str, str], **facts: bool | str) -> Kind:
+    def server(**settings: object) -> WireServer:
+        return OpenAIServer(row, **settings)  # type: ignore[arg-type]
+
+    variant = "" if row == kind else row
+    return Kind(kind, server, options, variant, declines=True, filters=True, **facts)  # type: ignore[arg-type]
+
+
+KINDS = (
+    openai_kind("openai", "openai", {"max_tokens": "max_completion_tokens", **OPENAI_SAMPLING}),
+    openai_kind("vllm", "vllm", {**SAMPLING, "repetition_penalty": "repetition_penalty"}),
+    openai_kind("llamacpp", "llamacpp", {**SAMPLING, "repetition_penalty": "repeat_penalty"}, knows_models=False),
+    openai_kind("openrouter", "openrouter", {**SAMPLING, "repetition_penalty": "repetition_penalty"}),
+    openai_kind(
+        "lmstudio",
+        "lmstudio",
+        {**SAMPLING, "repetition_penalty": "repeat_penalty"},
+        knows_models=False,
+        json_object=False,
+    ),
+    openai_kind("litellm", "litellm", SAMPLING),
+    openai_kind("openai-compatible", "transformers", SAMPLING, lists_models=False, constrains=False),
+    Kind(
+        "ollama",
+        OllamaServer,
+        {
+            "max_tokens": "num_predict",
+            "temperature": "temperature",
+            "top_p": "top_p",
+            "seed": "seed",
+            "repetition_penalty": "repeat_penalty",
+        },
+        caches=False,
+    ),
+    Kind(
+        "gemini",
+        GeminiServer,
+        {"max_tokens": "maxOutputTokens", "temperature": "temperature", "top_p": "topP", "seed": "seed"},
+        filters=True,
+    ),
+)
+OF_KIND = {kind.kind: kind for kind in KINDS}

@@ -1,0 +1,125 @@
+"""Models are listed and connections are checked for real."""
+
+import anyio
+import pytest
+
+from providers import errors
+from providers.base import Check, Credentials, Model
+from providers.pool import Pool
+from tests.contract.kinds import Kind
+from tests.contract.target import Target, target
+from tests.servers import behaviours as b
+
+
+async def check(to: Target, model: str = "", key: str | None = None) -> Check:
+    return await to.client.check(Credentials(to.server.key if key is None else key), 5, model)
+
+
+def failed(found: Check) -> str:
+    """The sentence of the one step that failed."""
+    (step,) = [step for step in found.steps if step.status == "failed"]
+    assert step.error
+    return step.error
+
+
+def taken(found: Check) -> dict[str, str]:
+    return {step.step: step.status for step in found.steps}
+
+
+async def test_models(kind: Kind, pool: Pool) -> None:
+    with kind.server(models=("first", "second/with-slash:7b")) as server:
+        to = target(kind, server, pool)
+        if not kind.lists_models:
+            with pytest.raises(errors.ProviderError):
+                await to.client.models(Credentials(server.key), 5)
+            return
+        models = await to.client.models(Credentials(server.key), 5)
+        assert [model.id for model in models] == ["first", "second/with-slash:7b"]
+        assert all(isinstance(model, Model) and model.name for model in models)
+
+
+async def test_check_without_a_model_lists_and_asks_nothing(to: Target) -> None:
+    if not to.kind.lists_models:
+        pytest.skip("the server lists no models")
+    found = await check(to)
+    assert taken(found) == {"initialize_client": "success", "list_models": "success"}
+    assert [model.id for model in found.models] == list(to.server.models)
+    assert not to.server.calls
+
+
+async def test_check_with_a_model_really_asks_it(to: Target) -> None:
+    found = await check(to, to.server.models[0])
+    assert taken(found)["test_chat_completion"] == "success"
+    assert "failed" not in taken(found).values()
+    assert to.server.call.model == to.server.models[0]
+    assert to.server.call.image is None
+
+
+async def test_short_completion_that_reaches_the_limit_counts_as_an_answer(to: Target) -> None:
+    to.server.reply(b.Length("O"))
+    assert taken(await check(to, to.server.models[0]))["test_chat_completion"] == "success"
+
+
+async def test_four_causes_four_sentences(kind: Kind, pool: Pool) -> None:
+    with kind.server(key="the-right-one") as server:
+        to = target(kind, server, pool)
+        model = server.models[0]
+        found = {"key": await check(to, model, "the-wrong-one")}
+        away = target(kind, server, pool, base_url=server.origin + kind.wrong_path)
+        found["path"] = await check(away, model)
+        if kind.knows_models:
+            found["model"] = await check(to, "no-such-model")
+    found["host"] = await check(to, model)
+    sentences = {cause: sentence_of(one) for cause, one in found.items()}
+    assert len(set(sentences.values())) == len(sentences), sentences
+    assert "key" in sentences["key"].lower()
+    assert "path" in sentences["path"].lower() or "base url" in sentences["path"].lower()
+    assert "no-such-model" in sentences.get("model", "no-such-model")
+    assert "connect" in sentences["host"].lower()
+    assert "the-wrong-one" not in str(found)
+
+
+def sentence_of(found: Check) -> str:
+    """The last failure is the one that people read first."""
+    return [step.error for step in found.steps if step.status == "failed"][-1]
+
+
+@pytest.mark.parametrize("cause", ["key", "host"])
+async def test_no_step_is_taken_after_a_final_failure(kind: Kind, pool: Pool, cause: str) -> None:
+    with kind.server(key="the-right-one") as server:
+        to = target(kind, server, pool)
+        if cause == "key":
+            found = await check(to, server.models[0], "the-wrong-one")
+            assert not [call for call in server.calls if call.model]
+    if cause == "host":
+        found = await check(to, server.models[0])
+    assert "test_chat_completion" not in taken(found)
+
+
+async def test_check_ends_in_time(to: Target) -> None:
+    to.server.reply(b.Hang("connect"))
+    started = anyio.current_time()
+    found = await to.client.check(Credentials(to.server.key), 0.5, to.server.models[0])
+    assert anyio.current_time() - started < 3
+    assert taken(found)["test_chat_completion"] == "failed"
+
+
+@pytest.mark.parametrize("ending", ["", "/", "/v1", "/v1/", "/v1beta", "/api", "/api/v1", "/api/v1/"])
+async def test_base_url_as_people_write_it(to: Target, pool: Pool, ending: str) -> None:
+    own = {
+        "openrouter": ("", "/", "/api/v1", "/api/v1/"),
+        "ollama": ("", "/", "/v1", "/v1/", "/api"),
+        "gemini": ("", "/", "/v1beta", "/v1/", "/v1"),
+    }
+    if ending not in own.get(to.kind.kind, ("", "/", "/v1", "/v1/")):
+        pytest.skip("nobody writes that for this kind")
+    written = to.server.origin + ending
+    await target(to.kind, to.server, pool, base_url=written).complete()
+    await target(to.kind, to.server, pool, base_url=written.removeprefix("http://")).complete()
+    assert len(to.server.calls) == 2
+
+
+def test_profile_is_known_without_asking(to: Target) -> None:
+    profile = to.client.profile("some-unknown-model")
+    assert {"image/jpeg"} <= profile.image.media_types
+    assert not to.server.requests

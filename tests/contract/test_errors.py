@@ -1,0 +1,197 @@
+"""What every client makes of a server that does not answer: one class of error for each cause."""
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from providers import errors
+from providers.base import Credentials
+from providers.usage import Usage
+from tests.contract.kinds import Kind
+from tests.contract.schemas import PLAIN
+from tests.contract.target import Target
+from tests.servers import behaviours as b
+from tests.servers.behaviours import Behaviour
+
+STATUSES = {
+    401: errors.AuthFailed,
+    402: errors.QuotaExceeded,
+    403: errors.AuthFailed,
+    405: errors.WrongPath,
+    408: errors.Unavailable,
+    413: errors.RequestRejected,
+    418: errors.RequestRejected,
+    422: errors.RequestRejected,
+    429: errors.RateLimited,
+    500: errors.ServerFailed,
+    502: errors.ServerFailed,
+    503: errors.Unavailable,
+    504: errors.ServerFailed,
+    529: errors.Unavailable,
+}
+PAGE = b"<html><body><h1>nginx</h1></body></html>"
+
+
+@pytest.mark.parametrize("status", STATUSES)
+async def test_status(to: Target, streamed: bool, status: int) -> None:
+    to.server.reply(b.Status(status))
+    error = await to.failure(streamed)
+    assert type(error) is STATUSES[status]
+    assert error.status == status
+    assert error.retry_after is None
+    assert len(to.server.calls) == 1  # retrying is not the client's business
+
+
+@pytest.mark.parametrize("status", [401, 429, 502, 503])
+async def test_status_with_a_page_for_people_as_its_body(to: Target, streamed: bool, status: int) -> None:
+    to.server.reply(b.Status(status, body=PAGE))
+    error = await to.failure(streamed)
+    assert type(error) is STATUSES[status]
+    assert "nginx" not in error.message
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"null", b"[]", b"3", b'"x"', b'{"error": null}', b'{"error": []}', b"\xff\xfe{"]
+)
+async def test_status_with_an_odd_body(to: Target, body: bytes) -> None:
+    to.server.reply(b.Status(503, body=body), b.Status(400, body=body))
+    assert type(await to.failure()) is errors.Unavailable
+    assert type(await to.failure()) is errors.RequestRejected
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_server_says_how_long_to_wait(to: Target, streamed: bool, status: int) -> None:
+    to.server.reply(b.Status(status, retry_after=7.5))
+    assert (await to.failure(streamed)).retry_after == 7.5
+
+
+async def test_wait_as_a_date(to: Target) -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    to.server.reply(b.Status(429, headers={"retry-after": date}))
+    assert 20 < ((await to.failure()).retry_after or 0) <= 30
+
+
+@pytest.mark.parametrize("hint", ["soon", "-3", "nan", "inf", ""])
+async def test_nonsense_hint(to: Target, hint: str) -> None:
+    to.server.reply(b.Status(429, headers={"retry-after": hint}))
+    assert (await to.failure()).retry_after in (None, 0)
+
+
+async def test_wrong_key(to: Target, streamed: bool) -> None:
+    to.server.key = "the-right-one"
+    error = await to.failure(streamed, credentials=Credentials("the-wrong-one"))
+    assert type(error) is errors.AuthFailed
+
+
+async def test_missing_key(to: Target, streamed: bool) -> None:
+    to.server.key = "the-right-one"
+    assert type(await to.failure(streamed, credentials=Credentials(""))) is errors.AuthFailed
+
+
+async def test_unknown_model(to: Target, streamed: bool) -> None:
+    if not to.kind.knows_models:
+        assert await to.ask(streamed, model="no-such-model")
+        return
+    error = await to.failure(streamed, model="no-such-model")
+    assert type(error) is errors.UnknownModel
+    assert "no-such-model" in error.message
+
+
+async def test_unknown_model_is_told_as_such_with_a_schema_too(to: Target) -> None:
+    if to.kind.knows_models:
+        assert type(await to.failure(model="no-such-model", schema=PLAIN)) is errors.UnknownModel
+
+
+async def test_context_too_long(to: Target, streamed: bool) -> None:
+    to.server.reply(b.TooLong())
+    error = await to.failure(streamed, schema=PLAIN)
+    assert type(error) is errors.ContextTooLong
+
+
+async def test_no_credit(to: Target, streamed: bool) -> None:
+    to.server.reply(b.NoCredit())
+    error = await to.failure(streamed)
+    # Gemini and Ollama word an empty account as they word a rate limit.
+    waits = to.kind.kind in ("gemini", "ollama")
+    assert type(error) is (errors.RateLimited if waits else errors.QuotaExceeded)
+
+
+@pytest.mark.parametrize("mode", ["json_schema", "json_schema_relaxed"])
+async def test_schema_rejected(to: Target, streamed: bool, mode: str) -> None:
+    to.server.reply(b.RejectSchema())
+    assert type(await to.failure(streamed, schema=PLAIN, output_mode=mode)) is errors.SchemaRejected
+
+
+async def test_bare_400_with_a_schema_may_be_about_the_schema(to: Target) -> None:
+    """Gemini's 400 for a schema beyond its budget is that of an unreadable picture: vercel/ai#21192."""
+    to.server.reply(b.Status(400, message="Request contains an invalid argument."))
+    assert type(await to.failure(schema=PLAIN)) is errors.SchemaRejected
+
+
+@pytest.mark.parametrize("mode", ["prompt", "json_schema"])
+async def test_400_without_a_schema_is_about_the_request(to: Target, mode: str) -> None:
+    to.server.reply(b.Status(400, message="Request contains an invalid argument."))
+    schema = PLAIN if mode == "prompt" else None
+    assert type(await to.failure(schema=schema, output_mode=mode)) is errors.RequestRejected
+
+
+async def test_refusal(to: Target, streamed: bool) -> None:
+    if not to.kind.declines:
+        pytest.skip("the protocol has no field for refusals")
+    to.server.reply(b.Refusal("I'm sorry, the SECRET-WORDS stay here."))
+    error = await to.failure(streamed, schema=PLAIN)
+    assert type(error) is errors.Refused
+    assert error.usage == Usage(120, 30, 64)
+    assert "SECRET-WORDS" not in error.message
+
+
+async def test_safety_system_stops_the_answer(to: Target, streamed: bool) -> None:
+    if not to.kind.filters:
+        pytest.skip("the protocol tells of no safety system")
+    to.server.reply(b.SafetyBlock("answer"))
+    assert type(await to.failure(streamed, schema=PLAIN)) is errors.Blocked
+
+
+@pytest.mark.parametrize("name", ["openai", "gemini"])
+async def test_safety_system_stops_the_prompt(to: Target, streamed: bool, name: str) -> None:
+    if to.kind.kind != name:
+        pytest.skip("another kind's turn")
+    to.server.reply(b.SafetyBlock("prompt"))
+    assert type(await to.failure(streamed, schema=PLAIN)) is errors.Blocked
+
+
+async def test_truncation(to: Target, streamed: bool) -> None:
+    to.server.reply(b.Length())
+    error = await to.failure(streamed, schema=PLAIN)
+    assert type(error) is errors.Truncated
+    assert error.usage == Usage(120, 30, 64 if to.kind.caches else None)
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [b.EmptyChoices(), b.EmptyText(), b.ToolCall(), b.ErrorInStream(), b.NotJson(), b.Cut()],
+    ids=lambda one: type(one).__name__,
+)
+async def test_200_without_an_answer(to: Target, streamed: bool, behaviour: Behaviour) -> None:
+    to.server.reply(behaviour)
+    error = await to.failure(streamed)
+    assert type(error) in (errors.BadReply, errors.ServerFailed)
+    assert not {"nginx", "runner"} & set(error.message.lower().split())
+
+
+async def test_stream_without_an_end(to: Target) -> None:
+    to.server.reply(b.Unfinished())
+    assert type(await to.failure(streamed=True)) is errors.BadReply
+
+
+@pytest.mark.parametrize("after", [0, 1, 120, 240, 400])
+async def test_stream_cut_anywhere(to: Target, after: int) -> None:
+    to.server.reply(b.Cut(after_bytes=after))
+    assert type(await to.failure(streamed=True)) is errors.BadReply
+
+
+async def test_wrong_path(kind: Kind, to: Target, streamed: bool) -> None:
+    to.server.reply(b.Status(404, body=b"404 page not found"))
+    error = await to.failure(streamed)
+    assert type(error) is errors.WrongPath

@@ -1,0 +1,168 @@
+"""Servers that misbehave on the wire: every end is an error of ours, in time and within bounds."""
+
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+
+import anyio
+import pytest
+
+from providers import errors
+from providers.base import Credentials, ProviderConfig
+from providers.factory import client
+from providers.pool import Pool
+from tests.contract.kinds import OF_KIND, Kind
+from tests.contract.target import Target, target
+from tests.servers import TrapServer, WireServer
+from tests.servers import behaviours as b
+
+SHORT = 0.15
+LIMIT = 2 * 1024 * 1024
+
+
+@pytest.mark.parametrize("after", ["connect", "headers", "first"])
+async def test_hanging_server(to: Target, streamed: bool, after: str) -> None:
+    to.server.reply(b.Hang(after))
+    started = anyio.current_time()
+    assert type(await to.failure(streamed, timeout=SHORT)) is errors.CallTimeout
+    assert anyio.current_time() - started < SHORT + 2
+    assert await anyio.to_thread.run_sync(to.server.closed.wait, 5)
+
+
+async def test_slow_drip_counts_as_a_whole(to: Target, streamed: bool) -> None:
+    """Each read makes progress; only a limit on the whole call ends this."""
+    to.server.reply(b.Drip(interval=0.05, size=2))
+    started = anyio.current_time()
+    assert type(await to.failure(streamed, timeout=SHORT)) is errors.CallTimeout
+    assert anyio.current_time() - started < SHORT + 2
+    assert await anyio.to_thread.run_sync(to.server.closed.wait, 5)
+
+
+async def test_abandoned_stream_closes_the_connection(to: Target) -> None:
+    to.server.reply(b.Hang("first"))
+    with anyio.move_on_after(SHORT):
+        async for _ in to.client.stream(to.request()):
+            pass
+    assert await anyio.to_thread.run_sync(to.server.closed.wait, 5)
+
+
+async def test_cancelled_call_closes_the_connection(to: Target) -> None:
+    to.server.reply(b.Hang("headers"))
+    with anyio.move_on_after(SHORT) as scope:
+        await to.client.complete(to.request())
+    assert scope.cancelled_caught
+    assert await anyio.to_thread.run_sync(to.server.closed.wait, 5)
+
+
+@pytest.mark.parametrize("one_line", [False, True], ids=["many events", "one line"])
+async def test_hundred_megabytes(kind: Kind, server: WireServer, narrow: Pool, streamed: bool, one_line: bool) -> None:
+    server.reply(b.Huge(one_line=one_line))
+    assert type(await target(kind, server, narrow).failure(streamed)) is errors.BadReply
+    assert server.bytes_sent < 4 * LIMIT + 8 * 1024 * 1024  # the rest lay in the sockets' buffers
+
+
+@pytest.mark.parametrize("name", ["vllm", "ollama", "gemini"])
+async def test_hundred_megabytes_without_a_limit_of_our_own(name: str, pool: Pool) -> None:
+    with OF_KIND[name].server() as server:
+        server.reply(b.Huge())
+        assert type(await target(OF_KIND[name], server, pool).failure()) is errors.BadReply
+        assert server.bytes_sent < 40 * 1024 * 1024
+
+
+@pytest.fixture(scope="module")
+async def narrow(anyio_backend: str) -> AsyncIterator[Pool]:
+    pool = Pool(max_reply_bytes=LIMIT)
+    yield pool
+    await pool.aclose()
+
+
+async def test_compressed_bomb(to: Target, streamed: bool) -> None:
+    to.server.reply(b.Compressed())
+    assert type(await to.failure(streamed)) is errors.BadReply
+    assert to.server.call.headers["accept-encoding"] == "identity"
+
+
+async def test_bytes_that_are_no_text(to: Target, streamed: bool) -> None:
+    to.server.reply(b.InvalidUtf8())
+    try:
+        completion = await to.ask(streamed)
+    except errors.BadReply:
+        return
+    assert completion.text.startswith("caf")
+    completion.text.encode()  # no half characters travel on
+
+
+async def test_redirect_is_not_followed(to: Target, streamed: bool, trap: TrapServer) -> None:
+    to.server.reply(b.Redirect(trap.url + "/elsewhere"))
+    assert type(await to.failure(streamed)) is errors.WrongPath
+    assert trap.untouched
+
+
+async def test_reset(to: Target, streamed: bool) -> None:
+    to.server.reply(b.Reset())
+    assert type(await to.failure(streamed)) is errors.Unreachable
+
+
+async def test_nobody_listens(kind: Kind, pool: Pool, streamed: bool) -> None:
+    with kind.server() as server:
+        gone = target(kind, server, pool)
+    assert type(await gone.failure(streamed)) is errors.Unreachable
+
+
+async def test_name_that_does_not_resolve(kind: Kind, to: Target, pool: Pool, streamed: bool) -> None:
+    lost = Target(kind, to.server, client(ProviderConfig(kind.kind, kind.kind, "http://nonexistent.invalid/v1"), pool))
+    error = await lost.failure(streamed)
+    assert type(error) is errors.Unreachable
+
+
+async def test_https_to_a_server_without_tls(kind: Kind, to: Target, pool: Pool, streamed: bool) -> None:
+    secure = target(kind, to.server, pool, base_url=to.server.url.replace("http:", "https:"))
+    assert type(await secure.failure(streamed)) is errors.Unreachable
+    assert not to.server.requests
+
+
+async def test_certificate_that_nobody_signed(
+    kind: Kind, pool: Pool, streamed: bool, self_signed: ssl.SSLContext
+) -> None:
+    with kind.server(tls=self_signed) as server:
+        assert type(await target(kind, server, pool).failure(streamed)) is errors.Unreachable
+        assert not server.requests
+
+
+async def test_server_that_accepts_and_says_nothing_to_models(to: Target, silent: str, pool: Pool) -> None:
+    quiet = target(to.kind, to.server, pool, base_url=silent)
+    with pytest.raises(errors.CallTimeout):
+        await quiet.client.models(Credentials(to.server.key), SHORT)
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """A socket that takes connections and never reads."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+@pytest.fixture(scope="module")
+def self_signed(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+    file = tmp_path_factory.mktemp("tls") / "server.pem"
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    file.write_bytes(private + builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    return context
+
+
+def test_servers_start_and_stop_without_a_call(kind: Kind) -> None:
+    with kind.server() as server:
+        assert isinstance(server, WireServer)

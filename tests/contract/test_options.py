@@ -1,0 +1,93 @@
+"""Sampling options arrive by each provider's own names; what a provider cannot take is said."""
+
+import json
+
+import pytest
+
+from providers.base import Options
+from providers.pool import Pool
+from tests.contract.kinds import OF_KIND
+from tests.contract.target import Target, target
+from tests.servers import OllamaServer, OpenAIServer
+
+ALL = Options(max_tokens=321, temperature=0.25, top_p=0.75, repetition_penalty=1.15, seed=7)
+VALUES = {"max_tokens": 321, "temperature": 0.25, "top_p": 0.75, "repetition_penalty": 1.15, "seed": 7}
+NEVER = ("presence_penalty", "frequency_penalty", "presencePenalty", "frequencyPenalty")
+
+
+async def test_every_option_by_its_name(to: Target, streamed: bool) -> None:
+    completion = await to.ask(streamed, options=ALL)
+    sent = to.server.call.options
+    assert {wire: sent.get(wire) for wire in to.kind.options.values()} == {
+        wire: VALUES[ours] for ours, wire in to.kind.options.items()
+    }
+    for name in VALUES.keys() - to.kind.options.keys():
+        assert any(name in warning for warning in completion.warnings), f"{name} was dropped without a word"
+    assert len(completion.warnings) == len(VALUES.keys() - to.kind.options.keys())
+
+
+async def test_an_option_that_a_kind_cannot_take_does_not_travel(to: Target) -> None:
+    await to.complete(options=ALL)
+    wire = json.dumps(to.server.call.options)
+    for name in VALUES.keys() - to.kind.options.keys():
+        assert str(VALUES[name]) not in wire
+    assert not [name for name in NEVER if name in to.server.call.raw.decode()]
+
+
+async def test_no_option_is_sent_that_was_not_asked_for(to: Target) -> None:
+    await to.complete()
+    assert not set(to.kind.options.values()) & to.server.call.options.keys()
+
+
+async def test_zero_is_a_value(to: Target) -> None:
+    await to.complete(options=Options(temperature=0.0, seed=0))
+    sent = to.server.call.options
+    assert sent[to.kind.options["temperature"]] == 0
+    assert sent[to.kind.options["seed"]] == 0
+
+
+def test_spec_tells_what_the_kind_takes(to: Target) -> None:
+    assert to.client.spec.takes == set(to.kind.options)
+
+
+@pytest.mark.parametrize("model", ["gpt-5-mini", "o4-mini"])
+async def test_reasoning_models_take_no_sampling(pool: Pool, streamed: bool, model: str) -> None:
+    with OpenAIServer() as server:
+        to = target(OF_KIND["openai"], server, pool)
+        completion = await to.ask(streamed, model=model, options=ALL)
+        assert server.call.options["max_completion_tokens"] == 321
+        for name in ("temperature", "top_p", "repetition_penalty"):
+            assert any(name in warning for warning in completion.warnings)
+
+
+async def test_ollama_is_told_how_much_context_to_load(pool: Pool, streamed: bool) -> None:
+    """Otherwise it drops the front of the prompt in silence: odysseus-dev/odysseus#1055."""
+    with OllamaServer(models=("qwen2.5vl:7b",)) as server:
+        to = target(OF_KIND["ollama"], server, pool)
+        await to.ask(streamed)
+        assert server.call.options["num_ctx"] >= 8192
+
+
+async def test_ollama_options_of_the_configuration(pool: Pool) -> None:
+    with OllamaServer() as server:
+        settings = {"num_ctx": 4096, "keep_alive": "10m", "think": False}
+        await target(OF_KIND["ollama"], server, pool, options=settings).complete()
+        assert {name: server.call.options[name] for name in settings} == settings
+
+
+async def test_ollama_warns_when_the_context_is_full(pool: Pool) -> None:
+    """A full context is the only sign of a dropped prompt: haoxiang-xu/PuPu#227."""
+    with OllamaServer() as server:
+        completion = await target(OF_KIND["ollama"], server, pool, options={"num_ctx": 140}).complete()
+        assert any("num_ctx" in warning for warning in completion.warnings)
+
+
+async def test_openrouter_is_held_to_the_schema(pool: Pool) -> None:
+    """Without it a schema is a routing preference only: CultivateLabs/raif#462."""
+    with OpenAIServer("openrouter") as server:
+        to = target(OF_KIND["openrouter"], server, pool)
+        completion = await to.complete(
+            schema={"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+        )
+        assert server.call.body["provider"]["require_parameters"] is True
+        assert json.loads(completion.text) == {"a": "a a"}

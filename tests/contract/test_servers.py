@@ -1,0 +1,250 @@
+"""The servers refuse what the real ones refuse; a server that takes anything would prove nothing."""
+
+from base64 import b64encode, urlsafe_b64encode
+from io import BytesIO
+from typing import Any
+
+import httpx2
+import pytest
+from PIL import Image as Pillow
+
+from tests.contract.schemas import PLAIN, RICH
+from tests.servers import GeminiServer, OllamaServer, OpenAIServer, TrapServer, WireServer
+from tests.servers import behaviours as b
+from tests.servers.instances import instance
+from tests.servers.schemas import gemini_fault, strict_fault, vllm_fault
+
+TEXT = {"type": "string"}
+
+
+def closed(**properties: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        PLAIN,
+        RICH,
+        TEXT,
+        {"anyOf": [closed(a=TEXT)], "type": "object"},
+        {"type": "object", "properties": {"a": TEXT}, "required": ["a"]},
+        closed(a={"type": "string", "minLength": 1}),
+        closed(a={"type": "string", "maxLength": 9}),
+        closed(a={"type": "string", "format": "uri"}),
+        closed(a={"type": "string", "pattern": "^(?!x)"}),
+        closed(a={"type": "array"}),
+        closed(a={"type": "array", "items": {}}),
+        closed(a={"type": "array", "items": TEXT, "uniqueItems": True}),
+        closed(a={"type": "object", "additionalProperties": TEXT}),
+        closed(a={"type": ["object", "null"], "properties": {"b": TEXT}}),
+        closed(a={"allOf": [TEXT]}),
+        closed(a={}),
+        closed(a={"anyOf": [TEXT, {}]}),
+    ],
+)
+def test_strict_mode_refuses(schema: dict[str, Any]) -> None:
+    assert strict_fault(schema)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        closed(),
+        closed(minLength=TEXT, title={"type": ["string", "null"]}),
+        closed(a={"type": "array", "items": closed(b={"enum": ["x", None]}), "minItems": 1}),
+        closed(a={"anyOf": [closed(b=TEXT), {"type": "null"}]}, n={"type": "number", "minimum": 0}),
+    ],
+)
+def test_strict_mode_takes(schema: dict[str, Any]) -> None:
+    assert strict_fault(schema) is None
+
+
+@pytest.mark.parametrize(
+    ("schema", "fault"),
+    [
+        (closed(a={"const": 1}), "const"),
+        ({"$schema": "x", **closed()}, "$schema"),
+        ({"title": "x", **closed()}, "title"),
+        (closed(title=TEXT, const=TEXT), None),
+        (closed(a={"type": "integer", "exclusiveMinimum": 0}), "exclusiveMinimum"),
+        ({**closed(a={"$ref": "#/$defs/b", "description": "x"}), "$defs": {"b": TEXT}}, "$ref"),
+        ({**closed(a={"$ref": "#/$defs/b"}), "$defs": {"b": TEXT}}, None),
+        ({**closed(a={"$ref": "#/$defs/b"}), "$defs": {"b": closed(c={"$ref": "#/$defs/b"})}}, "Recursive"),
+        (closed(a={"enum": [str(n) for n in range(100)]}), "too many states"),
+        (closed(a={"type": "array", "items": TEXT, "maxItems": 500}), ""),
+        ({"type": "object", "additionalProperties": TEXT}, None),
+    ],
+)
+def test_gemini_refuses(schema: dict[str, Any], fault: str | None) -> None:
+    found = gemini_fault(schema)
+    assert (found is None) == (fault is None)
+    assert (fault or "") in (found or "")
+
+
+def test_vllm_refuses() -> None:
+    assert vllm_fault(RICH)
+    assert vllm_fault(PLAIN) is None
+
+
+def test_minimal_instance() -> None:
+    assert instance(RICH) == {
+        "reasoning": "a reasoning",
+        "caption": "a caption",
+        "mood": "calm",
+        "style": "photo",
+        "confidence": 0.0,
+        "rating": 1,
+        "tags": ["a tags 0"],
+        "attributes": {},
+        "objects": [],
+    }
+
+
+def chat(server: WireServer, content: Any = "hi", **changes: Any) -> httpx2.Response:
+    body = {"model": server.models[0], "messages": [{"role": "user", "content": content}], **changes}
+    headers = {"authorization": f"Bearer {server.key}"} if server.key else {}
+    path = "/api/chat" if isinstance(server, OllamaServer) else "/chat/completions"
+    return httpx2.post(server.url + path, json=body, headers=headers)
+
+
+def picture(format: str, encode: Any = b64encode) -> str:
+    file = BytesIO()
+    Pillow.new("RGB", (40, 30), "teal").save(file, format)
+    return str(encode(file.getvalue()).decode())
+
+
+def data_url(format: str, declared: str = "") -> list[dict[str, Any]]:
+    url = f"data:image/{declared or format.lower()};base64,{picture(format)}"
+    return [{"type": "image_url", "image_url": {"url": url}}]
+
+
+@pytest.mark.parametrize(
+    ("variant", "changes", "status"),
+    [
+        ("openai", {}, 200),
+        ("openai", {"repetition_penalty": 1.1}, 400),
+        ("openai", {"model": "gpt-5-mini", "max_tokens": 5}, 400),
+        ("openai", {"model": "gpt-5-mini", "max_completion_tokens": 5}, 200),
+        ("openai", {"model": "o4-mini", "temperature": 0.5}, 400),
+        ("openai", {"model": "gpt-9"}, 404),
+        ("openai", {"response_format": {"type": "json_object"}}, 400),
+        ("vllm", {"repetition_penalty": 1.1, "guided_json": PLAIN}, 200),
+        ("vllm", {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": RICH}}}, 400),
+        ("vllm", {"model": "gpt-9"}, 404),
+        ("llamacpp", {"model": "gpt-9", "repetition_penalty": 1.1}, 200),
+        ("lmstudio", {"response_format": {"type": "json_object"}}, 400),
+        ("openrouter", {"model": "gpt-9"}, 400),
+        ("litellm", {"model": "gpt-9"}, 400),
+        ("transformers", {"model": "gpt-9"}, 400),
+        ("transformers", {"repetition_penalty": 1.1}, 422),
+        ("transformers", {"top_k": 5}, 422),
+    ],
+)
+def test_requests(variant: str, changes: dict[str, Any], status: int) -> None:
+    with OpenAIServer(variant) as server:
+        assert chat(server, **changes).status_code == status
+        assert len(server.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("variant", "content", "status"),
+    [
+        ("openai", data_url("WEBP"), 200),
+        ("openai", data_url("TIFF"), 400),
+        ("vllm", data_url("TIFF"), 200),
+        ("llamacpp", data_url("WEBP"), 400),
+        ("llamacpp", data_url("AVIF"), 400),
+        ("llamacpp", data_url("PNG"), 200),
+        ("vllm", data_url("PNG", "jpeg"), 400),
+        ("vllm", [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}], 400),
+        ("vllm", [{"type": "image_url", "image_url": {"url": picture("PNG")}}], 400),
+        ("vllm", [{"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}], 400),
+    ],
+)
+def test_pictures(variant: str, content: Any, status: int) -> None:
+    with OpenAIServer(variant) as server:
+        assert chat(server, content).status_code == status
+
+
+def ollama_chat(**message: Any) -> int:
+    with OllamaServer() as server:
+        whole = {"role": "user", "content": "hi", **message}
+        return chat(server, messages=[whole]).status_code
+
+
+def test_ollama_refuses() -> None:
+    assert ollama_chat() == 200
+    assert ollama_chat(images=[picture("JPEG")]) == 200
+    assert ollama_chat(images=[]) == 400
+    assert ollama_chat(images=[picture("WEBP")]) == 400
+    assert ollama_chat(images=["data:image/png;base64," + picture("PNG")]) == 400
+    with OllamaServer() as server:
+        missing = chat(server, model="gone")
+        assert (missing.status_code, missing.json()) == (404, {"error": "model 'gone' not found"})
+        assert chat(server, format="yaml").status_code == 400
+        assert chat(server, format=PLAIN, stream=False).json()["message"]["content"] == '{"caption": "a caption"}'
+        assert server.calls[-1].schema == PLAIN
+
+
+def gemini(server: GeminiServer, parts: list[Any], key: str = "", **body: Any) -> httpx2.Response:
+    url = f"{server.url}/v1beta/models/{server.models[0]}:generateContent"
+    whole = {"contents": [{"role": "user", "parts": parts}], **body}
+    return httpx2.post(url, json=whole, headers={"x-goog-api-key": key or server.key})
+
+
+@pytest.mark.parametrize("encode", [b64encode, urlsafe_b64encode])
+def test_gemini_takes_both_alphabets(encode: Any) -> None:
+    with GeminiServer() as server:
+        part = {"inlineData": {"mimeType": "image/png", "data": picture("PNG", encode)}}
+        assert gemini(server, [part, {"text": "hi"}]).status_code == 200
+        assert server.call.parts == ["image", "text"]
+
+
+def test_gemini_refuses_a_wrong_key_with_400() -> None:
+    with GeminiServer() as server:
+        reply = gemini(server, [{"text": "hi"}], key="wrong")
+        assert reply.status_code == 400
+        assert reply.json()["error"]["details"][0]["reason"] == "API_KEY_INVALID"
+
+
+def test_gemini_says_in_the_body_how_long_to_wait() -> None:
+    with GeminiServer() as server:
+        server.reply(b.Status(429, retry_after=7.5))
+        reply = gemini(server, [{"text": "hi"}])
+        assert "retry-after" not in reply.headers
+        assert reply.json()["error"]["details"][0]["retryDelay"] == "7.5s"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"config": {}},
+        {"generationConfig": {"max_output_tokens": 5}},
+        {"generationConfig": {"responseJsonSchema": PLAIN}},
+        {"generationConfig": {"responseMimeType": "application/json", "responseJsonSchema": RICH}},
+    ],
+)
+def test_gemini_refuses_what_it_does_not_know(body: dict[str, Any]) -> None:
+    with GeminiServer() as server:
+        assert gemini(server, [{"text": "hi"}], **body).status_code == 400
+
+
+def test_script_is_followed_in_order_then_the_default() -> None:
+    with OllamaServer() as server:
+        server.reply(b.Status(500), b.Answer("two"))
+        assert [chat(server, stream=False).status_code for _ in range(3)] == [500, 200, 200]
+        assert len(server.calls) == 3
+
+
+def test_trap_remembers_what_it_was_sent() -> None:
+    with TrapServer() as trap:
+        assert trap.untouched
+        httpx2.get(trap.url, headers={"authorization": "Bearer sk-x"})
+        assert trap.carries("sk-x")
+        assert not trap.untouched

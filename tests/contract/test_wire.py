@@ -1,0 +1,61 @@
+"""Golden request bodies, reviewed like code. `UPDATE_GOLDEN=1` writes them anew."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from providers.base import Options, Turn
+from tests.contract.schemas import RICH
+from tests.contract.target import Target
+from tests.servers import Call
+from tests.servers.call import without_images
+
+WIRE = Path(__file__).parent.parent / "wire"
+EVERYTHING = Options(max_tokens=256, temperature=0.2, top_p=0.9, repetition_penalty=1.1, seed=7)
+CASES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "schema": {"schema": RICH, "schema_name": "scene", "system": "Answer in English."},
+    "relaxed": {"schema": RICH, "output_mode": "json_schema_relaxed"},
+    "json_object": {"schema": RICH, "output_mode": "json_object"},
+    "prompt": {"schema": RICH, "output_mode": "prompt"},
+    "options": {"options": EVERYTHING},
+    "turns": {"turns": (Turn("assistant", "{}"), Turn("user", "caption is missing")), "system": "Be brief."},
+}
+
+
+def seen(call: Call) -> dict[str, Any]:
+    """What is the same in every run."""
+    body = without_images(call.body, call.images)
+    return {"method": call.method, "path": call.path, "query": call.query, "body": body}
+
+
+def compare(call: Call, kind: str, case: str) -> None:
+    file = WIRE / kind / f"{case}.json"
+    found = json.dumps(seen(call), indent=2, ensure_ascii=False) + "\n"
+    if os.environ.get("UPDATE_GOLDEN") == "1":
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(found, encoding="utf-8")
+    assert file.is_file(), f"{kind}/{case}.json is missing: UPDATE_GOLDEN=1 writes it"
+    assert found == file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_golden_body(to: Target, case: str) -> None:
+    if case == "json_object" and not to.kind.json_object:
+        pytest.skip("the server knows no json_object")
+    await to.complete(**CASES[case])
+    compare(to.server.call, to.kind.kind, case)
+
+
+async def test_golden_stream(to: Target) -> None:
+    await to.stream(schema=RICH, schema_name="scene")
+    compare(to.server.call, to.kind.kind, "stream")
+
+
+def test_no_golden_file_is_left_over(to: Target) -> None:
+    written = {file.stem for file in (WIRE / to.kind.kind).glob("*.json")}
+    known = {*CASES, "stream"} - (set() if to.kind.json_object else {"json_object"})
+    assert written == known

@@ -1,0 +1,102 @@
+"""Repeats are for what a repeat may cure, inside the deadline and the four calls."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from bridge.deadline import Deadline
+from bridge.dispatch.attempts import Calls, Line
+from providers import errors
+from providers.base import Completion, VisionRequest
+from providers.usage import Usage
+
+REQUEST = VisionRequest(model="m", prompt="p", timeout=1)
+
+
+class Server:
+    """Answers from a script and notes what it was asked."""
+
+    def __init__(self, *script: Exception | Completion) -> None:
+        self.script: Sequence[Exception | Completion] = script
+        self.asked: list[VisionRequest] = []
+
+    async def complete(self, request: VisionRequest) -> Completion:
+        self.asked.append(request)
+        step = self.script[min(len(self.asked), len(self.script)) - 1]
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+
+GOOD = Completion("{}", "m", Usage(10, 2), ("careful",))
+
+
+def line(server: Server, seconds: float = 30, **extra: float) -> Line:
+    return Line("p", server.complete, Calls(), Deadline(seconds), **extra)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "error", [errors.Unreachable("x"), errors.RateLimited("x", retry_after=0.01), errors.Unavailable("x"), errors.ServerFailed("x")]
+)
+async def test_a_failed_line_is_tried_again(error: errors.ProviderError) -> None:
+    server = Server(error, GOOD)
+    one = line(server)
+    assert await one.ask(REQUEST) is GOOD
+    assert [call.error for call in one.calls.made] == [error, None]
+    assert one.calls.usage == Usage(10, 2)
+    assert one.calls.warnings == ["careful"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.AuthFailed("x"),
+        errors.QuotaExceeded("x"),
+        errors.UnknownModel("x"),
+        errors.WrongPath("x"),
+        errors.RequestRejected("x"),
+        errors.SchemaRejected("x"),
+        errors.ContextTooLong("x"),
+        errors.Refused("x"),
+        errors.Blocked("x"),
+        errors.Truncated("x", usage=Usage(5, 5)),
+        errors.CallTimeout("x"),
+    ],
+)
+async def test_what_a_repeat_would_not_cure_ends_at_once(error: errors.ProviderError) -> None:
+    server = Server(error)
+    one = line(server)
+    with pytest.raises(type(error)):
+        await one.ask(REQUEST)
+    assert len(server.asked) == 1
+    assert one.calls.usage == error.usage
+
+
+async def test_no_more_than_three_calls_on_one_line() -> None:
+    server = Server(errors.Unavailable("x", retry_after=0))
+    with pytest.raises(errors.Unavailable):
+        await line(server).ask(REQUEST)
+    assert len(server.asked) == 3
+
+
+async def test_calls_are_kept_for_the_targets_that_follow() -> None:
+    server = Server(errors.Unavailable("x", retry_after=0))
+    with pytest.raises(errors.Unavailable):
+        await line(server, reserve=3).ask(REQUEST)
+    assert len(server.asked) == 1
+
+
+async def test_a_wait_beyond_the_deadline_is_not_begun() -> None:
+    server = Server(errors.RateLimited("x", retry_after=60))
+    with pytest.raises(errors.RateLimited) as raised:
+        await line(server, seconds=5).ask(REQUEST)
+    assert raised.value.retry_after == 60
+    assert len(server.asked) == 1
+
+
+async def test_a_call_gets_what_is_left_or_its_own_bound() -> None:
+    server = Server(GOOD)
+    await line(server, seconds=5).ask(REQUEST)
+    await line(server, seconds=5, timeout=2).ask(REQUEST)
+    assert 4 < server.asked[0].timeout <= 5
+    assert server.asked[1].timeout == 2

@@ -1,0 +1,163 @@
+"""The image that the Dockerfile describes: unprivileged, on a file system that refuses every write."""
+
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from urllib.request import Request, urlopen
+
+import pytest
+from PIL import Image
+
+from tests.e2e.dockerfile import Ignore
+from tests.e2e.image import Stage, build
+from tests.tools import need, need_namespaces, need_python
+
+pytestmark = pytest.mark.slow
+
+PROJECT = Path(__file__).resolve().parents[2]
+WORKSPACE = PROJECT / "workspace"
+START_SECONDS = 30
+WRITE_EVERYWHERE = """
+import errno, pathlib, sys
+for folder in ("/", "/tmp", "/opt/graphcap", "/usr/local/lib", "/workspace", "/workspace/datasets"):
+    try:
+        (pathlib.Path(folder) / "probe").write_text("")
+    except OSError as error:
+        assert error.errno == errno.EROFS, (folder, error)
+    else:
+        sys.exit(f"{folder} could be written")
+"""
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    need_namespaces()
+    need("setpriv")
+    python = need_python("3.12")
+    return build(PROJECT, tmp_path_factory.mktemp("image"), python)
+
+
+@dataclass(frozen=True)
+class Container:
+    """The image's command, running."""
+
+    image: Stage
+    environment: dict[str, str]
+    process: subprocess.Popen[bytes]
+    url: str
+
+    def run(self, command: list[str]) -> int:
+        """The exit code of another command in the same surroundings, as `docker exec` would give it."""
+        return subprocess.run(confined(self.image, command), env=self.environment, check=False).returncode
+
+
+@pytest.fixture(scope="module")
+def container(image: Stage) -> Iterator[Container]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = image.environment | {"GRAPHCAP_PORT": str(port)}
+    process = subprocess.Popen(confined(image, image.command), env=environment)
+    running = Container(image, environment, process, f"http://127.0.0.1:{port}")
+    deadline = monotonic() + START_SECONDS
+    while running.run(image.health) != 0:
+        assert process.poll() is None, f"the container ended with {process.returncode}"
+        assert monotonic() < deadline, "the container did not become healthy"
+    yield running
+    process.kill()
+    process.wait()
+
+
+def confined(image: Stage, command: list[str], *, privileged: bool = False) -> list[str]:
+    return image.enter(command if privileged else image.as_user(command), read_only=True, workspace=WORKSPACE)
+
+
+def ask(url: str, body: bytes | None = None, kind: str = "application/json") -> dict[str, object]:
+    with urlopen(Request(url, body, {"Content-Type": kind}), timeout=30) as answer:
+        return json.load(answer)
+
+
+@pytest.mark.parametrize("privileged", [True, False], ids=["root", "the image's user"])
+def test_every_write_is_refused(image: Stage, privileged: bool) -> None:
+    command = confined(image, ["python", "-c", WRITE_EVERYWHERE], privileged=privileged)
+    done = subprocess.run(command, env=image.environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_same_write_succeeds_where_the_file_system_is_not_read_only(image: Stage) -> None:
+    command = image.enter(["python", "-c", WRITE_EVERYWHERE])
+    done = subprocess.run(command, env=image.environment, capture_output=True, text=True, check=False)
+    assert done.stderr == "/ could be written\n"
+    (image.root / "probe").unlink()
+
+
+def test_the_user_is_a_number_without_privileges(image: Stage) -> None:
+    uid, gid = map(int, image.user.split(":"))
+    assert uid >= 1000
+    show = "import os; print(os.getuid(), os.getgid(), os.getgroups(), open('/proc/self/status').read())"
+    done = subprocess.run(
+        confined(image, ["python", "-c", show]),
+        env=image.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith(f"{uid} {gid} []")
+    assert "CapEff:\t0000000000000000" in done.stdout
+    assert "NoNewPrivs:\t1" in done.stdout
+
+
+def test_the_image_holds_the_service_and_nothing_to_build_or_test_with(image: Stage) -> None:
+    programs = {path.name for path in (image.root / "opt/graphcap/bin").iterdir()}
+    assert "graphcap" in programs
+    assert not programs & {"uv", "pip", "pytest", "ruff", "mypy", "hadolint", "hatchling"}
+    assert not (image.root / "build").exists()
+    assert {"HOME", "TMPDIR"}.isdisjoint(image.environment)
+
+
+def test_the_image_says_what_it_is(image: Stage) -> None:
+    assert image.labels["org.opencontainers.image.licenses"] == "Apache-2.0"
+    assert image.volumes == ["/workspace"]
+    assert image.ports == [32100]
+
+
+def test_nothing_of_a_developer_reaches_the_build(tmp_path: Path) -> None:
+    for name in (".env", ".git/config", "workspace/config/providers.toml", "bridge/__pycache__/app.pyc"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "bridge/app.py").touch()
+    seen = Ignore.read((PROJECT / ".dockerignore").read_text()).context(tmp_path)
+    assert seen == [tmp_path / "bridge/app.py"]
+
+
+def test_it_answers(container: Container) -> None:
+    assert ask(f"{container.url}/health")["status"] == "healthy"
+
+
+def test_it_captions_a_photo_of_the_workspace(container: Container) -> None:
+    request = {"image": {"path": "datasets/samples/cat.jpg"}}
+    caption = ask(f"{container.url}/api/v1/perspectives/alt_text/caption", json.dumps(request).encode())
+    assert caption["provider"] == "builtin"
+    assert caption["result"]
+
+
+def test_it_takes_an_upload_that_others_would_spool_to_disk(container: Container) -> None:
+    noise = Image.frombytes("RGB", (2000, 1000), os.urandom(6_000_000))
+    noise.save(picture := io.BytesIO(), "PNG", compress_level=0)
+    head = '--cut\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
+    body = head.encode() + picture.getvalue() + b"\r\n--cut--\r\n"
+    url = f"{container.url}/api/v1/perspectives/alt_text/caption"
+    assert ask(url, body, "multipart/form-data; boundary=cut")["result"]
+
+
+def test_docker_stop_ends_it_in_order(container: Container) -> None:
+    container.process.send_signal(signal.SIGTERM)
+    assert container.process.wait(timeout=30) == 0
+    assert container.run(container.image.health) != 0

@@ -1,0 +1,120 @@
+"""A newcomer's machine: make, a Python with venv or pip, and nothing of ours."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.tools import missing, need, need_namespaces
+
+pytestmark = pytest.mark.slow
+
+PROJECT = Path(__file__).resolve().parents[2]
+SYSTEM_PATH = "/usr/bin:/bin"
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A clean copy of the tree, with an empty home and no variable but PATH and HOME."""
+
+    tree: Path
+    home: Path
+    without: Path | None
+
+    def make(self, *arguments: str, network: bool = True) -> subprocess.CompletedProcess[str]:
+        hide = f'mount --bind "{self.home.parent / "nothing"}" "{self.without}"; ' if self.without else ""
+        cut = [] if network else ["--net"]
+        return subprocess.run(
+            ["unshare", "--mount", *cut, "sh", "-euc", hide + 'exec make "$@"', "make", *arguments],
+            cwd=self.tree,
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def environment(self) -> dict[str, str]:
+        proxies = {name: os.environ[name] for name in PROXIES if name in os.environ}
+        return {"PATH": SYSTEM_PATH, "HOME": str(self.home), "LANG": "C.UTF-8"} | proxies
+
+
+@pytest.fixture(scope="module", params=["venv", "pip only"])
+def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    need_namespaces()
+    need("make")
+    if shutil.which("uv", path=SYSTEM_PATH):
+        missing("a system without uv")
+    python = system_python()
+    folder = tmp_path_factory.mktemp("first")
+    for name in ("home", "nothing"):
+        (folder / name).mkdir()
+    without = None
+    if request.param == "pip only":
+        if run(python, "-m", "pip", "--version").returncode:
+            missing("pip for the system's Python (python3-pip)")
+        without = ensurepip(python)
+    elif ensurepip(python) is None:
+        missing("venv for the system's Python (python3-venv)")
+    copy_tree(folder / "tree")
+    yield Machine(folder / "tree", folder / "home", without)
+    shutil.rmtree(folder)
+
+
+def system_python() -> str:
+    """The distribution's interpreter, which PEP 668 guards; not the one that runs these tests."""
+    python = shutil.which("python3", path=SYSTEM_PATH)
+    if python is None or run(python, "-c", "import sys; sys.exit(sys.version_info < (3, 11))").returncode:
+        missing("a Python of the system's own, 3.11 or newer")
+    return python
+
+
+def ensurepip(python: str) -> Path | None:
+    """The folder that Debian's python3-venv brings."""
+    found = run(python, "-c", "import ensurepip; print(ensurepip.__path__[0])")
+    return Path(found.stdout.strip()) if found.returncode == 0 else None
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def copy_tree(target: Path) -> None:
+    """What a clone would hold, uncommitted work included."""
+    need("git")
+    listed = run("git", "-C", str(PROJECT), "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    assert listed.returncode == 0, listed.stderr
+    for name in filter(None, listed.stdout.split("\0")):
+        if (PROJECT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(PROJECT / name, target / name)
+
+
+def test_a_photo_is_captioned_at_once_and_then_without_a_network(machine: Machine) -> None:
+    first = machine.make("caption")
+    assert first.returncode == 0, first.stderr
+    assert len(first.stdout.split()) > 5
+    assert "Installing uv" in first.stderr
+
+    again = machine.make("caption", network=False)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == first.stdout
+    assert "Installing" not in again.stderr
+
+
+def test_the_tests_are_ready_without_a_network(machine: Machine) -> None:
+    assert machine.make("setup").returncode == 0
+    done = machine.make("test", "ARGS=--collect-only -q", network=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_change_of_settings_needs_no_network(machine: Machine) -> None:
+    assert machine.make("setup").returncode == 0
+    (machine.tree / "pyproject.toml").touch()
+    done = machine.make("setup", network=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,122 @@
+"""Pictures with a known right answer, made in code."""
+
+import struct
+import zlib
+from io import BytesIO
+from typing import Any
+
+from PIL import Image, ImageCms, ImageDraw
+
+GPS = b"GPS-SECRET-52.5200N"
+RED, GREEN, BLUE, WHITE, BLACK = (220, 20, 20), (20, 180, 20), (20, 20, 220), (255, 255, 255), (0, 0, 0)
+
+
+def quarters(width: int = 64, height: int = 48) -> Image.Image:
+    """Four colours, one a corner: red, green / blue, white. Every turn of it is different."""
+    picture = Image.new("RGB", (width, height), RED)
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((width // 2, 0, width, height // 2 - 1), GREEN)
+    draw.rectangle((0, height // 2, width // 2 - 1, height), BLUE)
+    draw.rectangle((width // 2, height // 2, width, height), WHITE)
+    return picture
+
+
+def photo(width: int = 320, height: int = 240) -> Image.Image:
+    """Noise over a gradient: no two neighbours alike."""
+    noise = Image.effect_noise((width, height), 60)
+    return Image.merge("RGB", (noise, Image.linear_gradient("L").resize((width, height)), noise.rotate(180)))
+
+
+def saved(picture: Image.Image, form: str, **options: Any) -> bytes:
+    buffer = BytesIO()
+    picture.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def opened(data: bytes) -> Image.Image:
+    picture = Image.open(BytesIO(data))
+    picture.load()
+    return picture
+
+
+def corners(picture: Image.Image) -> list[tuple[int, ...]]:
+    """The colours a little inside the four corners, clockwise from the top left."""
+    right, bottom = picture.width - 1, picture.height - 1
+    x, y = picture.width // 8, picture.height // 8
+    spots = ((x, y), (right - x, y), (right - x, bottom - y), (x, bottom - y))
+    rgb = picture.convert("RGB")
+    return [tuple(rgb.getpixel(spot)) for spot in spots]  # type: ignore[arg-type]
+
+
+def alike(got: list[tuple[int, ...]], wanted: list[tuple[int, ...]], within: int = 12) -> bool:
+    return all(
+        abs(a - b) <= within for one, other in zip(got, wanted, strict=True) for a, b in zip(one, other, strict=True)
+    )
+
+
+def exif(orientation: int) -> bytes:
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    tags[0x010E] = GPS.decode()
+    return tags.tobytes()
+
+
+def turned(orientation: int, form: str = "JPEG") -> bytes:
+    """`quarters`, stored so that applying `orientation` gives it back."""
+    back = {
+        1: None,
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }[orientation]
+    picture = quarters() if back is None else quarters().transpose(back)
+    options: dict[str, Any] = {"quality": 95} if form != "PNG" else {}
+    return saved(picture, form, exif=exif(orientation), **options)
+
+
+def jpeg_segment(marker: int, payload: bytes) -> bytes:
+    return b"\xff" + bytes([marker]) + struct.pack(">H", len(payload) + 2) + payload
+
+
+def png_chunk(kind: bytes, payload: bytes) -> bytes:
+    return struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", zlib.crc32(kind + payload))
+
+
+def png_bomb(width: int, height: int) -> bytes:
+    """A PNG that claims a size and holds next to nothing."""
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = zlib.compress(b"\0" * 1000, 9)
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", head) + png_chunk(b"IDAT", data) + png_chunk(b"IEND", b"")
+
+
+def chatty_jpeg(plain: bytes) -> bytes:
+    """This JPEG with everything that must not travel: EXIF, XMP, IPTC, comment, thumbnails, a video at the end."""
+    thumbnail = saved(quarters(16, 16), "JPEG")
+    extra = (
+        jpeg_segment(0xE0, b"JFXX\0\x10" + thumbnail)
+        + jpeg_segment(0xE1, b"Exif\0\0" + exif(1))
+        + jpeg_segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + GPS)
+        + jpeg_segment(0xE2, b"MPF\0" + GPS)
+        + jpeg_segment(0xED, b"Photoshop 3.0\0" + GPS)
+        + jpeg_segment(0xFE, GPS)
+    )
+    video = struct.pack(">I", 24) + b"ftypmp42" + GPS + b"\0" * 300
+    return plain[:20] + extra + plain[20:] + video
+
+
+def srgb() -> bytes:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def swapped_profile() -> bytes:
+    """An RGB profile whose red is sRGB's blue and the other way round, so that a conversion shows."""
+    profile = bytearray(srgb())
+    count = struct.unpack_from(">I", profile, 128)[0]
+    rows = {bytes(profile[132 + 12 * i : 136 + 12 * i]): 132 + 12 * i for i in range(count)}
+    red, blue = rows[b"rXYZ"], rows[b"bXYZ"]
+    profile[red : red + 4], profile[blue : blue + 4] = b"bXYZ", b"rXYZ"
+    return bytes(profile).replace("sRGB".encode("utf-16-be"), "RGBs".encode("utf-16-be")).replace(b"sRGB b", b"RGBs b")

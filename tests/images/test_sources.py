@@ -1,0 +1,251 @@
+"""Where a picture may come from, and every way that somebody tries to make it come from elsewhere."""
+
+import os
+import socket
+import threading
+from base64 import b64encode, urlsafe_b64encode
+from pathlib import Path
+
+import pytest
+
+from bridge.images.errors import ImageNotFound, ImageTooLarge, InvalidImage, PathRefused, UnsupportedImage
+from bridge.images.limits import ImageLimits
+from bridge.images.sources import from_base64, from_path, from_upload
+from tests.images.pictures import BLACK, opened, photo, quarters, saved
+
+LIMITS = ImageLimits()
+PICTURE = saved(quarters(), "PNG")
+SECRET = saved(photo(), "PNG")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """A workspace with a picture, and a secret beside it."""
+    root = tmp_path / "workspace"
+    (root / "datasets" / "deep").mkdir(parents=True)
+    (root / "datasets" / "a.png").write_bytes(PICTURE)
+    (root / "datasets" / "ä b%41.png").write_bytes(PICTURE)
+    (tmp_path / "secret.png").write_bytes(SECRET)
+    (tmp_path / "workspace-other").mkdir()
+    (tmp_path / "workspace-other" / "secret.png").write_bytes(SECRET)
+    return root
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "datasets/a.png",
+        "/workspace/datasets/a.png",
+        "./datasets/./a.png",
+        "datasets//a.png",
+        "/workspace//datasets/a.png",
+    ],
+)
+async def test_a_file_of_the_workspace_is_read(workspace: Path, path: str) -> None:
+    source = await from_path(path, workspace, LIMITS)
+    assert source.data == PICTURE
+    assert (source.origin, source.name, source.header.media_type) == ("path", "datasets/a.png", "image/png")
+    assert repr(PICTURE) not in repr(source)
+
+
+async def test_names_are_taken_as_they_are(workspace: Path) -> None:
+    assert (await from_path("datasets/ä b%41.png", workspace, LIMITS)).name == "datasets/ä b%41.png"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../secret.png",
+        "/workspace/../secret.png",
+        "datasets/../../secret.png",
+        "datasets/deep/../a.png",
+        "..",
+        "../missing.png",
+        "/etc/passwd",
+        "//etc/passwd",
+        "/workspace-other/secret.png",
+        "~/secret.png",
+        "..\\secret.png",
+        "\\\\host\\share\\a.png",
+        "C:\\secret.png",
+        "C:/secret.png",
+        "file:///etc/passwd",
+        "%2e%2e/secret.png",
+        "%2e%2e%2fsecret.png",
+        "%252e%252e%252fsecret.png",
+        "datasets/a.png\0.jpg",
+        "datasets/a.png%00.jpg",
+        "datasets/\ud800.png",
+    ],
+)
+async def test_a_way_out_is_refused_whether_or_not_it_leads_anywhere(workspace: Path, path: str) -> None:
+    with pytest.raises(PathRefused) as caught:
+        await from_path(path, workspace, LIMITS)
+    assert str(workspace.parent) not in caught.value.message
+    assert "secret" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "path", ["datasets/missing.png", "no/such/file", "datasets/a.png/b", "x" * 300, "", "datasets"]
+)
+async def test_what_is_missing_inside_is_not_found(workspace: Path, path: str) -> None:
+    with pytest.raises(ImageNotFound) as caught:
+        await from_path(path, workspace, LIMITS)
+    assert str(workspace.parent) not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "../../secret.png",
+        "/etc/passwd",
+        "../../missing",
+        "{root}-other/secret.png",
+        "{root}/../secret.png",
+        "/",
+        "loop",
+    ],
+)
+async def test_a_link_that_leads_out_is_refused(workspace: Path, target: str) -> None:
+    (workspace / "datasets" / "loop").symlink_to(target.format(root=workspace))
+    with pytest.raises(PathRefused):
+        await from_path("datasets/loop", workspace, LIMITS)
+
+
+@pytest.mark.parametrize("target", ["a.png", "deep/../a.png", "{root}/datasets/a.png", "../datasets/a.png"])
+async def test_a_link_that_stays_inside_is_followed(workspace: Path, target: str) -> None:
+    (workspace / "datasets" / "link").symlink_to(target.format(root=workspace))
+    assert (await from_path("datasets/link", workspace, LIMITS)).data == PICTURE
+
+
+async def test_a_linked_directory_inside_is_followed_and_one_outside_is_not(workspace: Path) -> None:
+    (workspace / "alias").symlink_to("datasets")
+    (workspace / "out").symlink_to(workspace.parent)
+    assert (await from_path("alias/a.png", workspace, LIMITS)).data == PICTURE
+    for path in ("out/secret.png", "out/missing.png"):
+        with pytest.raises(PathRefused):
+            await from_path(path, workspace, LIMITS)
+
+
+async def test_the_workspace_itself_may_be_a_link(workspace: Path) -> None:
+    (workspace.parent / "link").symlink_to(workspace)
+    assert (await from_path("datasets/a.png", workspace.parent / "link", LIMITS)).data == PICTURE
+
+
+async def test_a_race_between_directory_and_link_never_gets_out(workspace: Path) -> None:
+    """Someone exchanges a directory for a link to the outside as fast as they can."""
+    (workspace / "inner").mkdir()
+    (workspace / "inner" / "secret.png").write_bytes(PICTURE)
+    (workspace / "door").symlink_to("inner")
+    stop = threading.Event()
+
+    def swap() -> None:
+        turn = 0
+        while not stop.is_set():
+            turn += 1
+            new = workspace / f"new{turn % 2}"
+            new.symlink_to(workspace.parent if turn % 2 else "inner")
+            new.rename(workspace / "door")
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    outcomes = set()
+    try:
+        for _ in range(1500):
+            try:
+                outcomes.add((await from_path("door/secret.png", workspace, LIMITS)).data == PICTURE)
+            except (PathRefused, ImageNotFound) as error:
+                outcomes.add(type(error))
+    finally:
+        stop.set()
+        thread.join()
+    assert False not in outcomes
+    assert {True, PathRefused} <= outcomes
+
+
+async def test_only_regular_files_are_read(workspace: Path) -> None:
+    os.mkfifo(workspace / "fifo")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(workspace / "socket"))
+        names = ["fifo", "socket"]
+        if os.geteuid() == 0:
+            os.mknod(workspace / "zero", 0o20666, os.makedev(1, 5))
+            names.append("zero")
+        for name in names:
+            with pytest.raises(PathRefused):
+                await from_path(name, workspace, LIMITS)
+
+
+async def test_no_descriptor_is_left_open(workspace: Path) -> None:
+    (workspace / "out").symlink_to("/")
+    before = set(os.listdir("/proc/self/fd"))
+    for path in ("datasets/a.png", "datasets/missing", "out/etc", "datasets"):
+        try:
+            await from_path(path, workspace, LIMITS)
+        except (PathRefused, ImageNotFound):
+            continue
+    assert set(os.listdir("/proc/self/fd")) <= before
+
+
+async def test_a_large_file_is_refused_unread(workspace: Path) -> None:
+    with (workspace / "large.png").open("wb") as file:
+        file.truncate(10**12)
+    with pytest.raises(ImageTooLarge, match="20 MiB"):
+        await from_path("large.png", workspace, LIMITS)
+
+
+async def test_a_text_file_tells_nothing_of_itself(workspace: Path) -> None:
+    (workspace / "config.toml").write_text("api_key = 'sk-123'")
+    with pytest.raises(UnsupportedImage) as caught:
+        await from_path("config.toml", workspace, LIMITS)
+    assert "sk-123" not in caught.value.message
+
+
+BARE = b64encode(PICTURE).decode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BARE,
+        f"data:image/png;base64,{BARE}",
+        f"DATA:;BASE64,{BARE}",
+        f"data:text/plain;charset=utf-8;name=x;base64,{BARE}",
+        "\n".join(BARE[i : i + 76] for i in range(0, len(BARE), 76)),
+        f"  {BARE}\r\n",
+        BARE.rstrip("="),
+        urlsafe_b64encode(PICTURE).decode(),
+        urlsafe_b64encode(PICTURE).decode().rstrip("="),
+        f"data:image/png;base64,{BARE.replace('+', '%2B').replace('/', '%2f').replace('=', '%3D')}",
+    ],
+)
+def test_spellings_of_base64(text: str) -> None:
+    source = from_base64(text, LIMITS)
+    assert source.data == PICTURE
+    assert source.origin == "base64"
+
+
+def test_padding_of_every_length() -> None:
+    for extra in range(3):
+        data = PICTURE + b"\0" * extra
+        assert from_base64(b64encode(data).decode().rstrip("="), LIMITS).data == data
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "   ", "!!!!", BARE + "*", BARE[:41], BARE[:8] + "=" + BARE[8:], "data:image/png,abc", "ünïcode", "data:"],
+)
+def test_what_is_not_base64_is_invalid(text: str) -> None:
+    with pytest.raises((InvalidImage, UnsupportedImage)):
+        from_base64(text, LIMITS)
+
+
+def test_size_is_checked_before_decoding() -> None:
+    with pytest.raises(ImageTooLarge):
+        from_base64("!" * 400, ImageLimits(max_bytes=100))
+
+
+def test_an_upload_is_judged_by_its_bytes() -> None:
+    source = from_upload(PICTURE, LIMITS)
+    assert (source.origin, source.header.media_type) == ("upload", "image/png")
+    assert opened(source.data).getpixel((0, 0)) != BLACK

@@ -1,0 +1,182 @@
+"""What is promised of every shipped perspective."""
+
+import json
+import re
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import perspectives
+from perspectives import catalog
+from perspectives.perspective import Perspective, parse
+
+LIBRARY = Path(perspectives.__file__).parent / "library"
+ROOT = LIBRARY.parents[1]
+PROMISED = {
+    "core": "graph_caption art_critic locality_graph style_preset synthesized_caption custom_caption",
+    "creative": "out_of_frame poetic_metaphor storytelling temporarium simple_temporarium emotional_sentiment",
+    "niche": "time_tags",
+    "video": "i2video instruct_i2video i2storyboard_2beat i2storyboard_2beat_wan i2storyboard_3beat",
+    "publishing": "alt_text product_listing content_safety",
+    "training": "training_caption training_tags",
+    "vision": "text_in_image scene_graph",
+}
+FILES = sorted(LIBRARY.glob("*/*.json"))
+PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+SHAPE_WORDS = ("type", "enum", "required", "maxItems", "maxLength", "minimum", "maximum")
+
+Schema = dict[str, Any]
+
+
+@pytest.fixture(params=FILES, ids=lambda path: path.stem)
+def path(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+@pytest.fixture
+def data(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def perspective(data: dict[str, Any], path: Path) -> Perspective:
+    return parse(data, source=path.name)
+
+
+def nodes(schema: Schema, depth: int = 1) -> Iterator[tuple[Schema, int]]:
+    """Every sub-schema with the number of objects that it stands in, itself included."""
+    yield schema, depth
+    for child in schema.get("properties", {}).values():
+        yield from nodes(child, depth + (child.get("type") == "object"))
+    if items := schema.get("items"):
+        yield from nodes(items, depth + (items.get("type") == "object"))
+
+
+def objects(schema: Schema) -> list[Schema]:
+    return [node for node, _ in nodes(schema) if node.get("type") == "object"]
+
+
+def shape(schema: Schema) -> Any:
+    """The schema without its words: names, types, order and bounds."""
+    own = [(word, schema[word]) for word in SHAPE_WORDS if word in schema]
+    children = [(name, shape(child)) for name, child in schema.get("properties", {}).items()]
+    return own, children, shape(schema["items"]) if "items" in schema else None
+
+
+def test_library_holds_what_is_promised_in_its_module() -> None:
+    found: dict[str, set[str]] = {}
+    for path in FILES:
+        entry = json.loads(path.read_text(encoding="utf-8"))
+        assert (entry["module"], entry["name"]) == (path.parent.name, path.stem)
+        found.setdefault(entry["module"], set()).add(entry["name"])
+    assert found == {module: set(names.split()) for module, names in PROMISED.items()}
+
+
+def test_schemas_differ_in_shape_and_prompts_in_words() -> None:
+    loaded = [parse(json.loads(path.read_text(encoding="utf-8")), source=path.name) for path in FILES]
+    for one, other in combinations(loaded, 2):
+        assert shape(one.json_schema) != shape(other.json_schema), f"{one.name} and {other.name}"
+        assert one.prompt != other.prompt, f"{one.name} and {other.name}"
+
+
+def test_every_field_says_what_to_look_at(perspective: Perspective) -> None:
+    for holder in objects(perspective.json_schema):
+        for name, field in holder["properties"].items():
+            assert len(field.get("description", "")) >= 10, name
+
+
+def test_template_names_real_fields(perspective: Perspective) -> None:
+    named = PLACEHOLDER.findall(perspective.context_template)
+    assert named
+    assert set(named) <= set(perspective.json_schema["properties"])
+
+
+def test_every_choice_offers_unknown(perspective: Perspective) -> None:
+    for node, _ in nodes(perspective.json_schema):
+        assert "unknown" in node.get("enum", ["unknown"]), node
+
+
+def test_nothing_has_to_be_invented(perspective: Perspective) -> None:
+    """A boolean has no third answer, a number no blank: numbers stand in lists, which may be empty."""
+    for node, _ in nodes(perspective.json_schema):
+        assert node["type"] != "boolean"
+        assert "minItems" not in node
+        assert "minLength" not in node
+    for field in perspective.json_schema["properties"].values():
+        assert field["type"] == "array" or not [n for n, _ in nodes(field) if n["type"] in ("number", "integer")]
+
+
+def test_evidence_stands_before_the_verdict(perspective: Perspective) -> None:
+    for holder in objects(perspective.json_schema):
+        assert "enum" not in next(iter(holder["properties"].values()))
+
+
+def test_schema_is_small_enough_for_small_models(perspective: Perspective) -> None:
+    for node, depth in nodes(perspective.json_schema):
+        assert depth <= 3
+        assert len(node.get("enum", [])) <= 10
+        assert node.get("maxItems", 0) <= 40
+    for holder in objects(perspective.json_schema):
+        assert set(holder["required"]) == set(holder["properties"])
+        assert holder.get("additionalProperties", False) is False
+        assert len(holder["properties"]) <= 12
+
+
+def test_lists_are_bounded_in_json_schema_files(data: dict[str, Any]) -> None:
+    """graphcap's `schema_fields` cannot state a bound; there the description does."""
+    for node, _ in nodes(data.get("json_schema", {})):
+        assert node.get("type") != "array" or "maxItems" in node
+
+
+def test_client_does_not_unwrap_a_field(perspective: Perspective) -> None:
+    assert not {"content", "result"} & set(perspective.json_schema["properties"])
+
+
+def test_variables_are_used_and_optional(data: dict[str, Any]) -> None:
+    """An image alone is enough for every shipped perspective."""
+    variables = data.get("variables", [])
+    assert set(PLACEHOLDER.findall(data["prompt"])) == {variable["name"] for variable in variables}
+    for variable in variables:
+        assert isinstance(variable["default"], str)
+        assert variable["description"]
+
+
+def test_priority_and_columns_are_graphcaps(data: dict[str, Any]) -> None:
+    assert 5 <= data["priority"] <= 55
+    assert data["deprecated"] is False
+    assert {column["style"] for column in data["table_columns"]} <= {"cyan", "green", "yellow"}
+
+
+def test_loads_without_problem_or_warning(perspective: Perspective) -> None:
+    assert perspective.warnings == ()
+
+
+def test_what_is_told_over_http_is_the_same_perspective(perspective: Perspective) -> None:
+    again = parse(json.loads(json.dumps(perspective.to_wire())))
+    assert again.digest == perspective.digest
+    assert again.warnings == ()
+
+
+def test_catalog_serves_the_whole_library() -> None:
+    loaded = catalog.load([LIBRARY], None)
+    assert loaded.problems == ()
+    assert {one.name for one in loaded.all()} == {path.stem for path in FILES}
+
+
+def test_shipped_settings_name_every_module_and_no_other() -> None:
+    settings = ROOT / "workspace/config/perspective_settings.json"
+    loaded = catalog.load([LIBRARY], settings)
+    assert loaded.problems == ()
+    assert {one.name for one in loaded.modules() if one.enabled} == set(PROMISED)
+    assert set(json.loads(settings.read_text(encoding="utf-8"))["modules"]) == set(PROMISED)
+
+
+def test_examples_in_the_documentation_load() -> None:
+    text = (ROOT / "docs/perspectives.md").read_text(encoding="utf-8")
+    whole, fragment, settings = map(json.loads, re.findall(r"```json\n(.*?)```", text, re.DOTALL))
+    assert parse(whole).warnings == ()
+    assert parse({"name": "seasons", "prompt": "Look.", **fragment}).warnings == ()
+    assert set(settings["modules"]) <= set(PROMISED)

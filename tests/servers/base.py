@@ -1,0 +1,228 @@
+"""A model server on loopback that follows a script. Protocols say how to read a call and write an answer."""
+
+import asyncio
+import json
+import ssl
+import threading
+from abc import abstractmethod
+from collections import deque
+from typing import Any
+
+from tests.servers import behaviours as b
+from tests.servers.call import Call, RefusedError
+from tests.servers.connection import Connection, Request
+from tests.servers.instances import instance, schema_in
+from tests.servers.listener import Listener
+from tests.servers.reply import MARK, Reply, compressed, grown, json_reply, marked
+
+SENTENCE = "A picture of a harbour at dusk."
+MODES = frozenset({"json_schema", "json_object", "text"})
+
+
+class WireServer(Listener):
+    """Start it with `with`. It answers every call with the next scripted behaviour, else with `default`.
+
+    `key`: demanded of every request; "" takes keyless ones. `models`: what it serves. `modes`: the output
+    modes it takes, others are a 400. `calls`: the POSTs that came, refused ones included; `requests`:
+    everything, unread. `closed`: set once a client hung up before its reply was whole.
+    """
+
+    base_path = ""
+
+    def __init__(
+        self,
+        *,
+        key: str = "",
+        models: tuple[str, ...] = ("tiny-vision",),
+        modes: frozenset[str] = MODES,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        super().__init__(tls)
+        self.key = key
+        self.models = models
+        self.modes = modes
+        self.default: b.Behaviour = b.Answer()
+        self.script: deque[b.Behaviour] = deque()
+        self.calls: list[Call] = []
+        self.requests: list[Request] = []
+        self.closed = threading.Event()
+        self._connections: list[Connection] = []
+        self._arrived = threading.Condition()
+        self._released = asyncio.Event()
+
+    @property
+    def url(self) -> str:
+        """The base URL as this protocol's users write it."""
+        return self.origin + self.base_path
+
+    @property
+    def bytes_sent(self) -> int:
+        """How much clients let it send."""
+        return sum(connection.sent for connection in self._connections)
+
+    @property
+    def call(self) -> Call:
+        """The one call that came."""
+        assert len(self.calls) == 1, f"{len(self.calls)} calls came"
+        return self.calls[0]
+
+    def reply(self, *behaviours: b.Behaviour) -> None:
+        """Queue what the next calls get, one each."""
+        self.script.extend(behaviours)
+
+    def release(self) -> None:
+        """Let every Hold answer."""
+        self.call_soon(self._released)
+
+    def wait_for_calls(self, count: int, timeout: float = 5.0) -> None:
+        """Block until so many calls came. From async code: in a thread."""
+        with self._arrived:
+            assert self._arrived.wait_for(lambda: len(self.calls) >= count, timeout), f"{len(self.calls)} calls came"
+
+    # What a protocol says.
+
+    @abstractmethod
+    def read(self, call: Call) -> Reply | None:
+        """Read a call into its fields. A Reply answers it at once, None leaves it to the script."""
+
+    @abstractmethod
+    def error(self, refused: RefusedError, call: Call | None = None) -> Reply:
+        """An error in the protocol's own shape; `facts` name what it is about."""
+
+    @abstractmethod
+    def answer(self, call: Call, text: str, answer: b.Answer) -> Reply:
+        """A whole answer, streamed when the call asks for it."""
+
+    @abstractmethod
+    def odd(self, call: Call, behaviour: b.Behaviour) -> Reply:
+        """What protocols have in their own way: refusals, blocks, truncation, errors inside a 200."""
+
+    # What every protocol does alike.
+
+    def default_text(self, call: Call) -> str:
+        schema = call.schema if isinstance(call.schema, dict) else schema_in(call.texts)
+        return SENTENCE if schema is None else json.dumps(instance(schema))
+
+    def text_of(self, call: Call, content: Any) -> str:
+        if content is None:
+            return self.default_text(call)
+        return content if isinstance(content, str) else json.dumps(content)
+
+    def render(self, call: Call, behaviour: b.Behaviour) -> Reply:
+        """The reply of a behaviour that is a whole HTTP reply."""
+        match behaviour:
+            case b.Answer():
+                return self.answer(call, self.text_of(call, behaviour.content), behaviour)
+            case b.Fenced():
+                return self.say(call, f"```json\n{self.text_of(call, behaviour.content)}\n```")
+            case b.Prose():
+                return self.say(call, f"Sure! Here it is: {self.text_of(call, behaviour.content)} Anything else?")
+            case b.InvalidJson():
+                return self.say(call, behaviour.text)
+            case b.WrongSchema():
+                return self.say(call, json.dumps(behaviour.content))
+            case b.EmptyText():
+                return self.say(call, "")
+            case b.Status(body=bytes(body)):
+                return Reply([body], behaviour.code, "text/html", behaviour.headers)
+            case b.Status():
+                return self.error(
+                    RefusedError(
+                        behaviour.code,
+                        behaviour.message,
+                        retry_after=behaviour.retry_after,
+                        headers=dict(behaviour.headers),
+                    ),
+                    call,
+                )
+            case b.RejectSchema():
+                return self.error(RefusedError(400, "The schema is not supported.", schema=True), call)
+            case b.TooLong():
+                return self.error(RefusedError(400, "", too_long=True), call)
+            case b.NoCredit():
+                return self.error(RefusedError(429, "", no_credit=True), call)
+            case b.InvalidUtf8():
+                return marked(self.say(call, f"caf{MARK}"), b"\xe9\xff")
+            case b.Huge():
+                return grown(self.say(call, MARK), behaviour.bytes, behaviour.one_line or not call.stream)
+            case b.Compressed():
+                return compressed(self.say(call, MARK), behaviour.bytes)
+            case b.Redirect():
+                return json_reply({}, 307, {"location": behaviour.url})
+            case b.NotJson():
+                return Reply([behaviour.html.encode()], content_type="text/html")
+            case _:
+                return self.odd(call, behaviour)
+
+    def say(self, call: Call, text: str) -> Reply:
+        return self.answer(call, text, b.Answer(text, pieces=1 if MARK in text else 5))
+
+    def check_mode(self, call: Call) -> None:
+        if call.mode not in self.modes:
+            raise RefusedError(400, f"This server does not support the output format {call.mode}.", schema=True)
+
+    async def serve(self, connection: Connection, request: Request) -> None:
+        """Read a request, record it, answer it."""
+        self.requests.append(request)
+        call = Call(request.method, request.target, request.headers, request.body)
+        try:
+            reply = self.read(call)
+        except RefusedError as refused:
+            reply = self.error(refused, call)
+            self._record(call, request)
+        else:
+            if reply is None:
+                behaviour = self.script.popleft() if self.script else self.default
+                self._record(call, request)
+                return await self._act(connection, call, behaviour)
+        return await connection.send(reply)
+
+    def _record(self, call: Call, request: Request) -> None:
+        if request.method == "POST":
+            with self._arrived:
+                self.calls.append(call)
+                self._arrived.notify_all()
+
+    async def _act(self, connection: Connection, call: Call, behaviour: b.Behaviour) -> None:
+        match behaviour:
+            case b.Hold():
+                await self._released.wait()
+                await self._act(connection, call, behaviour.then)
+            case b.Hang():
+                await self._hang(connection, call, behaviour)
+            case b.Reset():
+                connection.reset()
+            case b.Cut():
+                await self._cut(connection, self.render(call, behaviour.of), behaviour.after_bytes)
+            case b.Drip():
+                await self._drip(connection, self.render(call, behaviour.of), behaviour)
+            case _:
+                await connection.send(self.render(call, behaviour))
+
+    async def _hang(self, connection: Connection, call: Call, behaviour: b.Hang) -> None:
+        reply = self.render(call, b.Answer())
+        if behaviour.after != "connect":
+            await connection.head(reply, None if reply.streamed else len(reply.body))
+        if behaviour.after == "first":
+            text = next((chunk for chunk in reply.chunks if b'"content"' in chunk or b'"text"' in chunk), b" ")
+            await connection.data(text if reply.streamed else b" ")
+        await asyncio.Event().wait()
+
+    async def _cut(self, connection: Connection, reply: Reply, after: int | None) -> None:
+        body = reply.body
+        await connection.head(reply, None if reply.streamed else len(body))
+        await connection.data(body[: len(body) // 2 if after is None else after])
+        await connection.cut()
+
+    async def _drip(self, connection: Connection, reply: Reply, drip: b.Drip) -> None:
+        body = reply.body
+        await connection.head(reply, None if reply.streamed else len(body))
+        for at in range(0, len(body), drip.size):
+            await connection.data(body[at : at + drip.size])
+            await asyncio.sleep(drip.interval)
+        await connection.end()
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = Connection(reader, writer)
+        self._connections.append(connection)
+        await connection.run(lambda request: self.serve(connection, request), self.closed.set)

@@ -1,0 +1,225 @@
+"""What a scripted server does with its next call: one small value each, the same for every protocol."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer. Without `content`: a minimal instance of the schema that came, else a plain sentence.
+
+    `content`: text, or an object that is sent as JSON. `pieces`: how many deltas when streamed. `thinking`:
+    what a reasoning model says beside its answer. `model`: who claims to answer (default: as asked).
+    """
+
+    content: Any = None
+    pieces: int = 5
+    thinking: str = ""
+    model: str = ""
+
+
+@dataclass(frozen=True)
+class Fenced:
+    """The object in a Markdown fence."""
+
+    content: Any = None
+
+
+@dataclass(frozen=True)
+class Prose:
+    """The object with sentences before and after it."""
+
+    content: Any = None
+
+
+@dataclass(frozen=True)
+class InvalidJson:
+    """An answer that is no JSON, although a schema was asked for."""
+
+    text: str = '{"caption": "a cat on a '
+
+
+@dataclass(frozen=True)
+class WrongSchema:
+    """Well-formed JSON that fits no sensible schema."""
+
+    content: Any = field(default_factory=lambda: {"unexpected": True})
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The model declines: in `refusal` where the protocol has it, else in plain words."""
+
+    text: str = "I'm sorry, I can't help with that picture."
+
+
+@dataclass(frozen=True)
+class SafetyBlock:
+    """A safety system stops the prompt, or the answer after some of it was written."""
+
+    where: Literal["prompt", "answer"] = "prompt"
+
+
+@dataclass(frozen=True)
+class Length:
+    """The answer ends at the token limit."""
+
+    text: str = '{"caption": "a very long'
+
+
+@dataclass(frozen=True)
+class EmptyChoices:
+    """A 200 without any answer in it."""
+
+
+@dataclass(frozen=True)
+class EmptyText:
+    """An answer that is whole and empty."""
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A call of a tool nobody offered, in place of text."""
+
+
+@dataclass(frozen=True)
+class ErrorInStream:
+    """An error object inside a 200: after the first piece when streamed, as the body when not."""
+
+    message: str = "The model runner has stopped."
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A stream that ends cleanly after some text, without a stop reason and without the end mark."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """An HTTP error in the protocol's own shape, unless `body` says otherwise.
+
+    `retry_after`: seconds to wait, told in the protocol's own way (header, or RetryInfo in the body).
+    """
+
+    code: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    retry_after: float | None = None
+    message: str = "The server could not do that."
+
+
+@dataclass(frozen=True)
+class RejectSchema:
+    """A 400 that blames the schema."""
+
+
+@dataclass(frozen=True)
+class TooLong:
+    """The refusal of a prompt that does not fit the context."""
+
+
+@dataclass(frozen=True)
+class NoCredit:
+    """The account behind the key is out of credit, told as the provider tells it."""
+
+
+@dataclass(frozen=True)
+class Hang:
+    """No further byte until the server stops: after the request, the response's head, or its first piece."""
+
+    after: Literal["connect", "headers", "first"] = "headers"
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Answer only once `server.release()` was called."""
+
+    then: Any = field(default_factory=Answer)
+
+
+@dataclass(frozen=True)
+class Drip:
+    """The reply `of` in pieces of `size` bytes, `interval` seconds apart."""
+
+    interval: float = 0.02
+    size: int = 1
+    of: Any = field(default_factory=Answer)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The reply's body breaks off after so many bytes (default: half of it) and the connection is closed."""
+
+    after_bytes: int | None = None
+    of: Any = field(default_factory=Answer)
+
+
+@dataclass(frozen=True)
+class Reset:
+    """The connection is reset (RST) instead of answered."""
+
+
+@dataclass(frozen=True)
+class InvalidUtf8:
+    """An answer with bytes in it that are not UTF-8."""
+
+
+@dataclass(frozen=True)
+class Huge:
+    """An answer of so many bytes, made while it is sent; `one_line` puts them in one event when streamed."""
+
+    bytes: int = 100 * 1024 * 1024
+    one_line: bool = False
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A compressed answer although none was asked for: a few kilobytes that unpack to `bytes`."""
+
+    bytes: int = 100 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Redirect:
+    """A 307 to another address."""
+
+    url: str
+
+
+@dataclass(frozen=True)
+class NotJson:
+    """A page for people instead of an answer, as a proxy or a captive portal sends it."""
+
+    html: str = "<html><body><h1>Welcome to nginx!</h1></body></html>"
+
+
+Behaviour = (
+    Answer
+    | Fenced
+    | Prose
+    | InvalidJson
+    | WrongSchema
+    | Refusal
+    | SafetyBlock
+    | Length
+    | EmptyChoices
+    | EmptyText
+    | ToolCall
+    | ErrorInStream
+    | Unfinished
+    | Status
+    | RejectSchema
+    | TooLong
+    | NoCredit
+    | Hang
+    | Hold
+    | Drip
+    | Cut
+    | Reset
+    | InvalidUtf8
+    | Huge
+    | Compressed
+    | Redirect
+    | NotJson
+)

@@ -1,0 +1,93 @@
+"""The smallest answer that fits a JSON Schema: what a server with constrained decoding would say."""
+
+import json
+from typing import Any
+
+DATES = {
+    "date-time": "2026-01-02T03:04:05Z",
+    "date": "2026-01-02",
+    "time": "03:04:05Z",
+    "duration": "P1D",
+    "uuid": "00000000-0000-4000-8000-000000000000",
+    "email": "a@example.org",
+    "uri": "https://example.org/",
+    "ipv4": "192.0.2.1",
+}
+
+
+def instance(schema: Any, root: Any = None, name: str = "text") -> Any:
+    """A value that fits `schema`; the first branch, the first word of an enum, the least of everything."""
+    root = schema if root is None else root
+    if not isinstance(schema, dict):
+        return name
+    if "$ref" in schema:
+        return instance(resolved(schema["$ref"], root), root, name)
+    if "const" in schema:
+        return schema["const"]
+    if "enum" in schema:
+        return schema["enum"][0]
+    for word in ("anyOf", "oneOf", "allOf"):
+        if word in schema:
+            return instance(schema[word][0], root, name)
+    return of_type(schema, root, name)
+
+
+def of_type(schema: dict[str, Any], root: Any, name: str) -> Any:
+    kind = schema.get("type", "object" if "properties" in schema else "string")
+    kind = next((one for one in kind if one != "null"), "null") if isinstance(kind, list) else kind
+    match kind:
+        case "object":
+            required = schema.get("required", [])
+            return {
+                key: instance(value, root, key)
+                for key, value in schema.get("properties", {}).items()
+                if key in required
+            }
+        case "array":
+            return [instance(schema.get("items", {}), root, f"{name} {n}") for n in range(schema.get("minItems", 0))]
+        case "integer" | "number":
+            return number(schema, kind)
+        case "boolean":
+            return False
+        case "null":
+            return None
+        case _:
+            return string(schema, name)
+
+
+def string(schema: dict[str, Any], name: str) -> str:
+    text = DATES.get(schema.get("format", ""), f"a {name}")
+    return text.ljust(schema.get("minLength", 0), ".")[: schema.get("maxLength")]
+
+
+def number(schema: dict[str, Any], kind: str) -> float | int:
+    step = schema.get("multipleOf", 1 if kind == "integer" else 0.5)
+    least = schema.get("minimum")
+    if least is None and "exclusiveMinimum" in schema:
+        least = schema["exclusiveMinimum"] + step
+    if least is None:
+        least = min(0, schema.get("maximum", 0))
+    return int(least) if kind == "integer" else float(least)
+
+
+def resolved(reference: str, root: Any) -> Any:
+    node = root
+    for step in reference.removeprefix("#").split("/")[1:]:
+        node = node[step.replace("~1", "/").replace("~0", "~")]
+    return node
+
+
+def schema_in(texts: list[str]) -> Any:
+    """The first JSON Schema written into a prompt, as the lower rungs of the ladder write it."""
+    decoder = json.JSONDecoder()
+    for text in texts:
+        at = text.find("{")
+        while at >= 0:
+            try:
+                found, _ = decoder.raw_decode(text, at)
+            except ValueError:
+                found = None
+            if isinstance(found, dict) and isinstance(found.get("properties"), dict):
+                return found
+            at = text.find("{", at + 1)
+    return None

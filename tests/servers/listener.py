@@ -1,0 +1,73 @@
+"""A listening socket on loopback with a loop and a thread of its own, for as long as its `with` lasts."""
+
+import asyncio
+import ssl
+import threading
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Self
+
+
+class Listener(ABC):
+    """Accepts connections until the `with` ends, then drops those that are open."""
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.tls = tls
+        self.port = 0
+        self.connections = 0
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True, name=type(self).__name__)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def origin(self) -> str:
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+
+    @abstractmethod
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection to its end."""
+
+    def call_soon(self, event: asyncio.Event) -> None:
+        """Set an event of the server's loop from any thread."""
+        self._loop.call_soon_threadsafe(event.set)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._started.wait(10), "the server did not start"
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.call_soon(self._stopping)
+        self._thread.join(10)
+        assert not self._thread.is_alive(), "the server did not stop"
+
+    def _run(self) -> None:
+        with asyncio.Runner() as runner:
+            self._loop = runner.get_loop()
+            runner.run(self._live())
+
+    async def _live(self) -> None:
+        self._stopping = asyncio.Event()
+        listening = await asyncio.start_server(self._accept, "127.0.0.1", self.port, ssl=self.tls)
+        self.port = listening.sockets[0].getsockname()[1]
+        self._started.set()
+        await self._stopping.wait()
+        listening.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            await self.accept(reader, writer)
+        except asyncio.CancelledError:
+            pass  # the server stops; Python 3.11's streams log a cancelled task as an error
+        finally:
+            self._tasks.discard(task)
+            writer.close()

@@ -1,0 +1,71 @@
+"""The real service: its own process, its own port, everything it wrote kept."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+ROOT = Path(__file__).parent.parent
+WORKSPACE = ROOT / "workspace"
+_ADDRESS = re.compile(r"serves (http://\S+)")
+_HANG_GUARD = 30.0
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment without anything that configures the bridge, a provider or a proxy."""
+    parts = ("GRAPHCAP", "OPENAI", "OLLAMA", "GEMINI", "GOOGLE", "VLLM", "OPENROUTER", "LITELLM", "LMSTUDIO", "LLAMACPP")
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(parts) and not name.upper().endswith("_PROXY") and name != "WEB_CONCURRENCY"
+    }
+
+
+class Service:
+    """`graphcap serve` on a free port, for as long as its `with` lasts. `environment` adds to a clean one."""
+
+    def __init__(self, *options: str, workspace: Path = WORKSPACE, cwd: Path = ROOT, **environment: str) -> None:
+        self._command = [sys.executable, "-m", "bridge.cli", "serve", "--port", "0", "--workspace", str(workspace), *options]
+        self._environment = {**clean_environment(), "PYTHONUNBUFFERED": "1", **environment}
+        self._cwd = cwd
+        self._started = threading.Event()
+        self.url = ""
+        self.log = ""
+        self.code: int | None = None
+
+    def __enter__(self) -> Self:
+        self.process = subprocess.Popen(
+            self._command, cwd=self._cwd, env=self._environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        assert self._started.wait(_HANG_GUARD), f"the service did not start:\n{self.log}"
+        assert self.url, f"the service ended:\n{self.log}"
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> int:
+        """Ask it to stop; the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        self.code = self.process.wait(_HANG_GUARD)
+        self._reader.join(_HANG_GUARD)
+        return self.code
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.log += line
+            if (found := _ADDRESS.search(line)) and not self.url:
+                self.url = found[1]
+                self._started.set()
+        self._started.set()

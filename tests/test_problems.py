@@ -1,0 +1,50 @@
+"""Every error class of every room is told by exactly one row."""
+
+import inspect
+from types import ModuleType
+
+import pytest
+
+from bridge import deadline, network, problems
+from bridge.captioning import errors as request_errors
+from bridge.captioning import structured
+from bridge.dispatch import errors as dispatch_errors
+from bridge.images import errors as image_errors
+from perspectives import errors as perspective_errors
+from providers import errors as provider_errors
+
+ROOMS = (
+    request_errors,
+    structured,
+    dispatch_errors,
+    image_errors,
+    network,
+    perspective_errors,
+    provider_errors,
+    deadline,
+)
+# Bases that are never raised themselves, and what is always turned into another error before it leaves.
+NOT_TOLD = {"DispatchError", "ImageError", "PerspectiveError", "ProviderError", "DoesNotFit"}
+
+
+def raised_in(room: ModuleType) -> list[type[Exception]]:
+    return [one for _, one in inspect.getmembers(room, inspect.isclass) if issubclass(one, Exception)]
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=[room.__name__ for room in ROOMS])
+def test_every_error_has_a_row(room: ModuleType) -> None:
+    for error in raised_in(room):
+        assert error in problems.TABLE or error.__name__ in NOT_TOLD, f"{error.__name__} is in no row"
+
+
+def test_one_code_has_one_status() -> None:
+    statuses: dict[str, set[int]] = {}
+    for row in problems.TABLE.values():
+        statuses.setdefault(row.code, set()).add(row.status)
+    assert {code for code, found in statuses.items() if len(found) > 1} == set()
+
+
+def test_a_bug_of_ours_is_told_without_its_words() -> None:
+    told = problems.problem(RuntimeError("secret /root/path"), "id-1")
+    assert (told.status, told.code, told.instance) == (500, "internal_error", "id-1")
+    assert "secret" not in told.model_dump_json()

@@ -1,0 +1,46 @@
+"""Programs that some tests need and a machine may lack."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+
+def need(command: str) -> str:
+    """The path of a program; without it the test is skipped by the program's name, in CI it fails."""
+    return shutil.which(command) or missing(command)
+
+
+def need_python(version: str) -> Path:
+    """An interpreter of exactly this minor version ("3.12"), from PATH or pyenv."""
+    named = [shutil.which(f"python{version}"), *pyenv_pythons(version)]
+    return next((Path(path).resolve() for path in named if path and runs(path)), None) or missing(
+        f"python{version}"
+    )
+
+
+def need_namespaces() -> None:
+    """Mount namespaces of our own, which only root has everywhere."""
+    need("unshare")
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode:
+        missing("the right to make a mount namespace (root)")
+
+
+def missing(what: str) -> NoReturn:
+    message = f"needs {what}, which this machine does not have"
+    if "CI" in os.environ or "GRAPHCAP_REQUIRE_TOOLS" in os.environ:
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def pyenv_pythons(version: str) -> list[str]:
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    return sorted(map(str, root.glob(f"versions/{version}*/bin/python{version}")), reverse=True)
+
+
+def runs(python: str) -> bool:
+    """A pyenv shim stands on PATH also for versions that are not chosen, and then refuses to run."""
+    return subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0
