@@ -50,15 +50,16 @@ lint: .venv/ready ## check format, style, types, import floors, generated tables
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python docs/generate.py --check
+	$(BIN)/python -m docs.generate --check
 	$(BIN)/hadolint Dockerfile
 
 format: .venv/ready ## format the code and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: .venv/ready ## write the generated tables in README.md and docs/ anew
-	$(BIN)/python docs/generate.py
+docs: .venv/ready ## write openapi.json and the generated tables in README.md and docs/ anew
+	$(BIN)/python -m docs.openapi
+	$(BIN)/python -m docs.generate
 
 lock: $(UV_READY) ## pin the packages of pyproject.toml with their hashes (UPGRADE=1: take newer releases)
 	$(UV) $(LOCK) --python-version 3.11 --group dev --output-file requirements.lock pyproject.toml

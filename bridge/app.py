@@ -30,6 +30,11 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     """The ASGI application. Raises SettingsError when the configuration has mistakes."""
     settings = settings or load()
     quiet_libraries()
+    return cors(Frame(build(settings)), settings)
+
+
+def build(settings: Settings) -> FastAPI:
+    """Routes, problem handlers and the document, without the layers around them."""
     app = FastAPI(
         title="graphcap bridge",
         version=__version__,
@@ -42,11 +47,11 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         app.include_router(router, prefix=API)
         app.include_router(router, include_in_schema=False)
     app.include_router(health.probes)
-    for error in problems.TABLE:
+    for error in (*problems.TABLE, Exception):
         app.add_exception_handler(error, _problem)
     app.add_exception_handler(HTTPException, _no_route)
     document.install(app)
-    return cors(Frame(app), settings)
+    return app
 
 
 def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:

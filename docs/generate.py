@@ -9,7 +9,10 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
+
+from docs.tables import HEADS
 
 ROOT = Path(__file__).resolve().parent.parent
 SECTION = re.compile(r"(?P<start><!-- generated: (?P<name>[\w-]+) -->\n).*?(?P<end><!-- end generated -->)", re.DOTALL)
@@ -20,9 +23,12 @@ class PageError(Exception):
     """A page asks for an unknown table, or has a marker without its other half."""
 
 
-def table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
+Row = tuple[str, ...]
+
+
+def table(head: Row, rows: Callable[[], Iterator[Row]]) -> str:
     """A markdown table; a pipe or a line break inside a cell is escaped."""
-    cells = [head, tuple("---" for _ in head), *rows]
+    cells = [head, tuple("---" for _ in head), *rows()]
     return "\n".join("| " + " | ".join(map(escaped, row)) + " |" for row in cells)
 
 
@@ -30,10 +36,16 @@ def escaped(cell: str) -> str:
     return " ".join(cell.split()).replace("|", "\\|")
 
 
-def make_targets() -> str:
-    lines = (ROOT / "Makefile").read_text(encoding="utf-8").splitlines()
-    found = (re.match(r"([a-z-]+):.*## (.+)", line) for line in lines)
-    return table(("command", "what it does"), ((f"`make {m[1]}`", m[2]) for m in found if m))
+def make_targets() -> Iterator[Row]:
+    for line in (ROOT / "Makefile").read_text(encoding="utf-8").splitlines():
+        if target := re.match(r"([a-z-]+):.*## (.+)", line):
+            yield f"`make {target[1]}`", target[2]
+
+
+def perspectives() -> Iterator[Row]:
+    for file in sorted((ROOT / "perspectives/library").glob("*/*.json")):
+        shipped = json.loads(file.read_text(encoding="utf-8"))
+        yield f"`{shipped['name']}`", shipped["module"], shipped["description"]
 
 
 def keywords() -> str:
@@ -42,19 +54,13 @@ def keywords() -> str:
     return markdown()
 
 
-def perspectives() -> str:
-    files = sorted((ROOT / "perspectives/library").glob("*/*.json"))
-    shipped = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    rows = ((f"`{one['name']}`", one["module"], one["description"]) for one in shipped)
-    return table(("perspective", "module", "what it gives"), rows)
-
-
 Tables = Mapping[str, Callable[[], str]]
 
 TABLES: Tables = {
     "keywords": keywords,
-    "make": make_targets,
-    "perspectives": perspectives,
+    "make": partial(table, ("command", "what it does"), make_targets),
+    "perspectives": partial(table, ("perspective", "module", "what it gives"), perspectives),
+    **{name: partial(table, head, rows) for name, (head, rows) in HEADS.items()},
 }
 
 

@@ -33,7 +33,12 @@ def errors() -> Iterator[tuple[str, ...]]:
     for (status, code), told in sorted(rows.items()):
         titles = " · ".join(dict.fromkeys(row.title for row in told))
         retryable = {row.retryable for row in told}
-        yield f"{status}", f"`{code}`", titles, "yes" if retryable == {True} else "no" if retryable == {False} else "may be"
+        yield (
+            f"{status}",
+            f"`{code}`",
+            titles,
+            "yes" if retryable == {True} else "no" if retryable == {False} else "may be",
+        )
 
 
 def providers() -> Iterator[tuple[str, ...]]:

@@ -5,6 +5,7 @@ Having `fields` is the only reliable sign of a structured field: graphcap writes
 §6 of the bridge). All fields are required, their order is the file's.
 """
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -197,5 +198,6 @@ def _description_of(node: JsonObject, item: JsonObject) -> str:
     choices = item.get("enum", [])
     if not choices:
         return text
-    listed = ", ".join(str(choice) for choice in choices[:20]) + (", …" if len(choices) > 20 else "")
+    words = (choice if isinstance(choice, str) else json.dumps(choice) for choice in choices[:20])
+    listed = ", ".join(words) + (", …" if len(choices) > 20 else "")
     return f"{text} One of: {listed}.".strip()

@@ -4,16 +4,14 @@ Its `/v1` surface cannot set `num_ctx`, and without that Ollama drops the front 
 (odysseus-dev/odysseus#1055): this is why the native one is spoken.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from providers import dialect
 from providers.addresses import base_url
 from providers.base import (
     BaseClient,
-    Check,
     Completion,
     Credentials,
     Delta,
@@ -24,18 +22,9 @@ from providers.base import (
     Spec,
     VisionRequest,
 )
-from providers.check import check
 from providers.classify import api_key, classify
-from providers.errors import (
-    BadReply,
-    CallTimeout,
-    ProviderError,
-    RequestRejected,
-    SchemaRejected,
-    Truncated,
-    Unreachable,
-)
-from providers.pacing import paced
+from providers.errors import BadReply, ProviderError, RequestRejected, SchemaRejected, Truncated, Unreachable
+from providers.exchange import Exchange, chain, timed_out, unreachable
 from providers.pool import Pool
 from providers.profiles import profile
 from providers.usage import Usage
@@ -74,8 +63,6 @@ _SAMPLING = {
 _CONNECT_SECONDS = 10.0
 # datalab-to/marker#984 (a 500), ollama/ollama#12422 (inside a 200): what Ollama says of a schema it cannot use
 _SCHEMA_WORDS = ("schema in format", "required for format", "invalid format", "grammar")
-# What the SDK lets through when a reply is JSON of another shape, or none.
-_MALFORMED = (ValueError, TypeError, AttributeError, RecursionError)
 
 
 class OllamaClient(BaseClient):
@@ -92,35 +79,28 @@ class OllamaClient(BaseClient):
     async def complete(self, request: VisionRequest) -> Completion:
         """Ask once and wait for the whole answer."""
         asked = self._chat(request)
-        with self._translated(request, request.timeout):
-            async with asyncio.timeout(request.timeout):
-                last = await self._sdk(request.credentials, request.headers).chat(**asked)
+        sdk = self._sdk(request.credentials, request.headers)
+        last = await self._exchange(request).wait(sdk.chat(**asked))
         return _completion(request, asked, last.message.content or "", last)
 
     async def stream(self, request: VisionRequest) -> AsyncIterator[Delta | Completion]:
         """Ask once and yield the text as it comes, then the Completion."""
         asked = self._chat(request)
+        sdk = self._sdk(request.credentials, request.headers)
         texts: list[str] = []
         last: ollama.ChatResponse | None = None
-        with self._translated(request, request.timeout):
-            sdk = self._sdk(request.credentials, request.headers)
-            async with aclosing(paced(sdk.chat(**asked, stream=True), request.timeout)) as parts:
-                async for last in parts:
-                    if last.message.content:
-                        texts.append(last.message.content)
-                        yield Delta(last.message.content)
+        async with aclosing(self._exchange(request).each(sdk.chat(**asked, stream=True))) as parts:
+            async for last in parts:
+                if last.message.content:
+                    texts.append(last.message.content)
+                    yield Delta(last.message.content)
         yield _completion(request, asked, "".join(texts), last)
 
     async def models(self, credentials: Credentials, timeout: float) -> tuple[Model, ...]:
         """List what is pulled. Ollama does not tell which models see, so all are listed."""
-        with self._translated(None, timeout):
-            async with asyncio.timeout(timeout):
-                listed = await self._sdk(credentials, {}).list()
+        request = VisionRequest(model="", prompt="", timeout=timeout, credentials=credentials)
+        listed = await self._exchange(request).wait(self._sdk(credentials, {}).list())
         return tuple(Model(id=each.model, name=each.model) for each in listed.models if each.model)
-
-    async def check(self, credentials: Credentials, timeout: float, model: str = "") -> Check:
-        """Really connect: list the models, then one short completion when a model is named."""
-        return await check(self, credentials, timeout, model)
 
     def profile(self, model: str) -> Profile:
         """What the model's family takes."""
@@ -144,7 +124,7 @@ class OllamaClient(BaseClient):
             host=self._host,
             headers=dict(headers),
             auth=authorise,
-            transport=self._pool.httpx_transport,
+            transport=self._pool.httpx_transport(),
             timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),
             follow_redirects=False,
             trust_env=False,
@@ -169,28 +149,12 @@ class OllamaClient(BaseClient):
                 raise RequestRejected(f"Ollama's option {name} has a value it cannot have: {SPEC.options[name]}.")
         return given
 
-    @contextmanager
-    def _translated(self, request: VisionRequest | None, timeout: float) -> Iterator[None]:
-        """Turn what the SDK and httpx raise into `providers.errors`."""
+    def _exchange(self, request: VisionRequest) -> Exchange:
         import httpx
         import ollama
 
-        try:
-            yield
-        except ProviderError:
-            raise
-        except ollama.ResponseError as error:
-            raise _replied(error, request) from None
-        except (ConnectionError, httpx.ConnectTimeout):
-            raise Unreachable("Could not connect to Ollama. Check that it runs and its base URL.") from None
-        except (TimeoutError, httpx.TimeoutException):
-            raise CallTimeout(
-                f"Ollama did not answer within {timeout:g} seconds. A model that has to be loaded takes longer."
-            ) from None
-        except (OSError, httpx.HTTPError, httpx.InvalidURL):
-            raise Unreachable("The connection to Ollama broke. Check that it runs and its base URL.") from None
-        except _MALFORMED:
-            raise BadReply("What came back is not an answer of Ollama's. Check the base URL.") from None
+        foreign = (ollama.ResponseError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError)
+        return Exchange(request.timeout, foreign, lambda error: _translated(error, request))
 
 
 def _messages(request: VisionRequest) -> list[dict[str, Any]]:
@@ -259,29 +223,43 @@ def _warnings(last: "ollama.ChatResponse", context: int | None) -> tuple[str, ..
     )
 
 
-def _replied(error: "ollama.ResponseError", request: VisionRequest | None) -> ProviderError:
-    """What an error reply stands for; -1 is the status of an error line inside a stream."""
-    schema_sent = request is not None and _format(request) is not None
-    if schema_sent and error.status_code in (-1, 500) and _blames_schema(error):
-        return SchemaRejected("Ollama cannot hold the model to this schema.", status=_status(error))
-    if error.status_code < 0:
+def _translated(error: Exception, request: VisionRequest) -> ProviderError:
+    """What an exception of the SDK, of httpx or of the clock means."""
+    import httpx
+    import ollama
+
+    if isinstance(error, ollama.ResponseError) and _blames_schema(error, request):
+        return SchemaRejected("Ollama cannot hold the model to this schema.", status=max(error.status_code, 0) or None)
+    # The SDK raises "from None" and keeps no header; the reply is still in the context (ollama 0.6.3).
+    reply = next((cause.response for cause in chain(error) if isinstance(cause, httpx.HTTPStatusError)), None)
+    if reply is not None:
+        return _classified(reply, request)
+    if isinstance(error, ollama.ResponseError):
         return BadReply("Ollama failed in the middle of its answer.")
-    # The SDK raises "from None" and keeps no header: the reply is still in the context (ollama 0.6.3).
-    response: httpx.Response | None = getattr(error.__context__, "response", None)
+    if isinstance(error, ConnectionError | httpx.ConnectTimeout | httpx.ProxyError):
+        return unreachable(SPEC.title, error)
+    if isinstance(error, TimeoutError | httpx.TimeoutException):
+        return timed_out(SPEC.title, request.timeout)
+    if isinstance(error, OSError | httpx.HTTPError | httpx.InvalidURL):
+        return Unreachable("The connection to Ollama broke before it answered.")
+    return BadReply("What came back is not an answer of Ollama's. Check the base URL.")
+
+
+def _classified(reply: "httpx.Response", request: VisionRequest) -> ProviderError:
     return classify(
-        error.status_code,
-        error.error,
-        response.headers if response is not None else {},
-        schema_sent=schema_sent,
+        reply.status_code,
+        reply.text,
+        reply.headers,
+        schema_sent=_format(request) is not None,
         title=SPEC.title,
-        model=request.model if request else "",
+        model=request.model,
         key_env=SPEC.key_env[0],
+        key_sent=bool(request.credentials.api_key.strip()),
     )
 
 
-def _blames_schema(error: "ollama.ResponseError") -> bool:
+def _blames_schema(error: "ollama.ResponseError", request: VisionRequest) -> bool:
+    """-1 is the status of an error inside a stream."""
+    if _format(request) is None or error.status_code not in (-1, 500):
+        return False
     return any(word in str(error.error) for word in _SCHEMA_WORDS)
-
-
-def _status(error: "ollama.ResponseError") -> int | None:
-    return error.status_code if error.status_code > 0 else None

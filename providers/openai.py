@@ -7,8 +7,7 @@ leave, which body, and what a reply means is settled here, because the SDK fills
 import asyncio
 import json
 import logging
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,10 +25,11 @@ from providers.base import (
     VisionRequest,
 )
 from providers.chat import Flavour
-from providers.classify import api_key, classify
-from providers.errors import BadReply, CallTimeout, ProviderError, RequestRejected, Unreachable
+from providers.classify import api_key
+from providers.errors import ProviderError, RequestRejected
 from providers.pool import Pool
 from providers.profiles import profile
+from providers.translation import foreign, foreign_reply, key_env, told, translated
 
 if TYPE_CHECKING:
     import httpx2
@@ -65,7 +65,7 @@ _OPTION_TYPES: Mapping[str, type] = {
 _CHAT = "/chat/completions"
 _CONNECT_SECONDS = 10.0
 # How long the usage and the end mark may take once the answer itself is whole.
-_AFTERMATH_SECONDS = 5.0
+_AFTERMATH_SECONDS = 2.0
 T = TypeVar("T")
 
 
@@ -155,11 +155,12 @@ class OpenAIClient(BaseClient):
         response = await self._waited(self._open(request, self._body(request)), request, request.timeout)
         events = aiter(httpx2.EventSource(response))
         try:
+            # Read to the end, the end mark's too: a reply that is left unread costs its connection.
             while sent := await self._waited(anext(events, None), request, deadline - clock()):
-                if sent.data.startswith("[DONE]"):
-                    return
-                yield self._read(sent.data, request)
-                if answer.finish:
+                done = sent.data.startswith("[DONE]")
+                if sent.data and not done:
+                    yield self._read(sent.data, request)
+                if done or answer.finish:
                     deadline = min(deadline, clock() + _AFTERMATH_SECONDS)
         except ProviderError:
             if not answer.finish:
@@ -174,10 +175,10 @@ class OpenAIClient(BaseClient):
         except (ValueError, RecursionError):
             reply = None
         if reply is None:
-            raise self._foreign_reply()
-        told = chat.error_in(reply)
-        if told:
-            raise self._told(told, request)
+            raise foreign_reply(self.spec)
+        error = chat.error_in(reply)
+        if error:
+            raise told(error, self.spec, request)
         return reply
 
     async def _waited(self, asking: Awaitable[T], request: VisionRequest, seconds: float) -> T:
@@ -188,66 +189,16 @@ class OpenAIClient(BaseClient):
         try:
             async with asyncio.timeout(seconds):
                 return await asking
-        except _foreign() as error:
-            failure = self._translated(error, request)
+        except foreign() as error:
+            failure = translated(error, self.spec, request)
         raise failure
-
-    def _translated(self, error: Exception, request: VisionRequest) -> ProviderError:
-        import httpx2
-        import openai
-
-        title = self.spec.title
-        chain = list(_chain(error))
-        ours = next((cause for cause in chain if isinstance(cause, ProviderError)), None)
-        if ours is not None:
-            return ours
-        if isinstance(error, openai.APIStatusError):
-            return self._classified(error.status_code, error.body, error.response.headers, request)
-        if any(isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError) for cause in chain):
-            failure = Unreachable(f"Could not connect to {title}. Check that it runs and its base URL.")
-            # A socket's or the address guard's own error: it holds no request, and tells why.
-            failure.__cause__ = chain[-1]
-            return failure
-        if isinstance(error, TimeoutError | openai.APITimeoutError | httpx2.TimeoutException):
-            return CallTimeout(f"{title} did not answer within {request.timeout:g} seconds.")
-        if isinstance(error, httpx2.SSEError | ValueError):
-            return self._foreign_reply()
-        return Unreachable(f"The connection to {title} broke before it answered.")
-
-    def _foreign_reply(self) -> ProviderError:
-        return BadReply(f"What came back is not an answer of {self.spec.title}'s. Check the base URL.")
-
-    def _told(self, told: object, request: VisionRequest) -> ProviderError:
-        """An error inside a 200: its `code` may be a status (OpenRouter, vLLM, llama-server), in any type."""
-        code = str(told.get("code")) if isinstance(told, Mapping) else ""
-        status = int(code) if re.fullmatch("[45][0-9][0-9]", code) else 0
-        if status:
-            return self._classified(status, told, {}, request)
-        return BadReply(f"{self.spec.title} failed in the middle of its answer.")
-
-    def _classified(
-        self, status: int, told: object, headers: Mapping[str, str], request: VisionRequest
-    ) -> ProviderError:
-        return classify(
-            status,
-            told,
-            headers,
-            schema_sent=request.schema is not None and request.output_mode != "prompt",
-            title=self.spec.title,
-            model=request.model,
-            key_env=self._key_env(),
-            key_sent=bool(request.credentials.api_key.strip()),
-        )
-
-    def _key_env(self) -> str:
-        return next(iter(self.spec.key_env), "")
 
     def _call(self, request: VisionRequest) -> "RequestOptions":
         """One call's headers and time limits. Only headers named here leave: the SDK would add the environment's."""
         import httpx2
         from openai import Omit
 
-        key = api_key(request.credentials, title=self.spec.title, key_env=self._key_env())
+        key = api_key(request.credentials, title=self.spec.title, key_env=key_env(self.spec))
         unsaid = (*self._sdk.default_headers, "Authorization", "x-stainless-retry-count", "x-stainless-read-timeout")
         own = {
             "Accept": "application/json",
@@ -282,25 +233,3 @@ def _sdk(url: str, pool: Pool) -> "openai.AsyncOpenAI":
         max_retries=0,
         http_client=pool.httpx2_client,
     )
-
-
-def _foreign() -> tuple[type[Exception], ...]:
-    """All that a call can raise: the SDK's, httpx2's, the time limit's, and ValueError for odd bytes."""
-    import httpx2
-    import openai
-
-    return (
-        openai.OpenAIError,
-        httpx2.HTTPError,
-        httpx2.InvalidURL,
-        httpx2.StreamError,
-        TimeoutError,
-        ValueError,
-    )
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__ or cause.__context__

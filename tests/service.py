@@ -40,7 +40,7 @@ class Service:
 
     def __enter__(self) -> Self:
         self.process = subprocess.Popen(
-            self._command, cwd=self._cwd, env=self._environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            self._command, cwd=self._cwd, env=self._environment, stderr=subprocess.PIPE, text=True
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -59,6 +59,8 @@ class Service:
             self.process.send_signal(signal.SIGTERM)
         self.code = self.process.wait(_HANG_GUARD)
         self._reader.join(_HANG_GUARD)
+        if self.process.stderr is not None:
+            self.process.stderr.close()
         return self.code
 
     def _read(self) -> None:

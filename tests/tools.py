@@ -17,9 +17,7 @@ def need(command: str) -> str:
 def need_python(version: str) -> Path:
     """An interpreter of exactly this minor version ("3.12"), from PATH or pyenv."""
     named = [shutil.which(f"python{version}"), *pyenv_pythons(version)]
-    return next((Path(path).resolve() for path in named if path and runs(path)), None) or missing(
-        f"python{version}"
-    )
+    return next((Path(path).resolve() for path in named if path and runs(path)), None) or missing(f"python{version}")
 
 
 def need_namespaces() -> None:

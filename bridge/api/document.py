@@ -76,9 +76,11 @@ def build(app: FastAPI) -> dict[str, Any]:
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     schemas.update(defined["$defs"])
+    document["components"]["responses"] = _responses()
+    errors = {status: {"$ref": f"#/components/responses/{status}"} for status in document["components"]["responses"]}
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            _errors(operation)
+            operation["responses"] = {"200": operation["responses"]["200"], **errors}
             if (model := _BODIES.get(path.removeprefix("/api/v1"))) and "post" in operations:
                 operations["post"]["requestBody"] = _body(path.removeprefix("/api/v1"), model)
     document["components"]["schemas"] = dict(sorted(schemas.items()))
@@ -108,17 +110,15 @@ def _body(path: str, model: type[BaseModel]) -> dict[str, Any]:
     return {"required": not path.startswith("/providers"), "content": content}
 
 
-def _errors(operation: dict[str, Any]) -> None:
-    """Every error has one body; the codes by status."""
-    operation["responses"].pop("422", None)
-    codes: dict[int, list[str]] = {}
-    for row in (*problems.TABLE.values(), problems.BUG):
-        if row.code not in codes.setdefault(row.status, []):
-            codes[row.status].append(row.code)
-    for status, names in sorted(codes.items()):
-        row = next(one for one in (*problems.TABLE.values(), problems.BUG) if one.status == status)
-        example = problems.tell(row, "One sentence that says what happened and what to do.", "4f6c…").body()
-        operation["responses"][str(status)] = {
-            "description": " · ".join(names),
+def _responses() -> dict[str, dict[str, Any]]:
+    """By status: every error has one body, its code tells which it was."""
+    rows = (*problems.TABLE.values(), problems.BUG)
+    found = {}
+    for status in sorted({row.status for row in rows}):
+        here = [row for row in rows if row.status == status]
+        example = problems.tell(here[0], "One sentence that says what happened and what to do.", "4f6c…").body()
+        found[str(status)] = {
+            "description": " · ".join(dict.fromkeys(row.code for row in here)),
             "content": {"application/json": {"schema": {"$ref": _REF.format(model="Problem")}, "example": example}},
         }
+    return found

@@ -5,11 +5,9 @@ import re
 import time
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bridge import problems, telemetry
-from bridge.api import answers
+from bridge import telemetry
 
 log = logging.getLogger("graphcap")
 _LEADING_SLASHES = re.compile(r"^/{2,}")
@@ -32,10 +30,11 @@ class Frame:
         scope.setdefault("state", {})
         scope["state"] = {**scope["state"], "request_id": identity}
         started = time.perf_counter()
-        status = 0
+        status, whole = 0, False
 
         async def send_framed(message: Message) -> None:
-            nonlocal status
+            nonlocal status, whole
+            whole = message["type"] == "http.response.body" and not message.get("more_body")
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
@@ -46,12 +45,10 @@ class Frame:
 
         try:
             await self._app(scope, receive, send_framed)
-        except Exception as error:
+        except Exception:  # the outermost handler: a bug of ours is logged; Starlette has told the client of it
             log.exception("bug in %s %s", scope["method"], scope["path"])
-            if status:
+            if not whole:
                 raise
-            response = answers.failure(Request(scope), problems.problem(error, identity))
-            await response(scope, receive, send_framed)
         finally:
             _log_line(scope, status, started)
 

@@ -100,7 +100,7 @@ def _report(target: Target, found: Check) -> ConnectionTest:
         )
         for place, one in enumerate(found.steps)
     ]
-    failed = next((one for one in found.steps if one.status == "failed"), None)
+    failed = next((one for one in reversed(found.steps) if one.status == "failed"), None)
     tested = next((one for one in found.steps if one.step == "test_chat_completion"), None)
     listed = any(one.step == "list_models" and one.status == "success" for one in found.steps)
     warnings = [WarningOut(warning_type="connection", message=text) for text in found.warnings]

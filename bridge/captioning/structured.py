@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from time import time
 from typing import Any, cast
 
-from perspectives.schema import CompiledSchema
-
 from bridge.captioning.read import objects
 from perspectives.errors import DoesNotFit, Problem
+from perspectives.schema import CompiledSchema
 from providers.base import LADDER, Completion, JsonObject, OutputMode, Turn, VisionRequest
 from providers.dialect import restore
 from providers.errors import SchemaRejected

@@ -30,15 +30,13 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _FORBIDDEN = frozenset({"noai", "noimageai"})
 _ROBOT = re.compile(r"\s*([A-Za-z0-9_-]+)\s*:")
 _VALUED = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")
-# A slow start is forgiven for this long before the pace counts.
-_WARM_UP = 5.0
 
 
 class Fetcher:
     """Fetches pictures over one pool of connections.
 
     `timeout`: seconds for the whole, redirects included. `quiet`: seconds without a byte. `pace`: bytes a second
-    on average, once five seconds have passed. `redirects`: how many are followed.
+    on average, once `warm_up` seconds have passed. `redirects`: how many are followed.
     """
 
     def __init__(
@@ -48,12 +46,14 @@ class Fetcher:
         timeout: float = 20.0,
         quiet: float = 10.0,
         pace: int = 4096,
+        warm_up: float = 5.0,
         redirects: int = 5,
         max_connections: int = 64,
         look_up: Resolve = resolve,
     ) -> None:
         self._transport = guarded_httpx2(policy, max_connections, look_up=look_up)
-        self._timeout, self._quiet, self._pace, self._redirects = timeout, quiet, pace, redirects
+        self._timeout, self._quiet, self._redirects = timeout, quiet, redirects
+        self._pace, self._warm_up = pace, warm_up
 
     async def __aenter__(self) -> Self:
         return self
@@ -101,8 +101,9 @@ class Fetcher:
             finally:
                 await response.aclose()
         except httpx2.TransportError as error:
-            if isinstance(error.__cause__, AddressRefused):
-                raise error.__cause__ from error
+            refused = error.__cause__
+            if isinstance(refused, AddressRefused):
+                raise AddressRefused(refused.message, host=refused.host, kind=refused.kind) from error
             raise ImageUnreachable(_reason(url.host, error)) from error
 
     async def _body(self, host: str, response: "httpx2.Response", max_bytes: int) -> bytes:
@@ -113,7 +114,7 @@ class Fetcher:
             if len(parts) > max_bytes:
                 raise _too_large(max_bytes)
             spent = monotonic() - began
-            if spent > _WARM_UP and len(parts) < self._pace * spent:
+            if spent > self._warm_up and len(parts) < self._pace * spent:
                 raise ImageUnreachable(f"{host} sends the image too slowly.")
         return bytes(parts)
 
@@ -128,6 +129,8 @@ def _checked(url: str) -> "httpx2.URL":
         raise ImageUnreachable("This is not a URL.") from error
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise ImageUnreachable("Only http:// and https:// URLs are fetched.")
+    if parsed.port is not None and not 0 < parsed.port < 65536:
+        raise ImageUnreachable("The URL's port is no port.")
     if parsed.userinfo:
         raise ImageUnreachable("A URL with a user name or password in it is not fetched.")
     return parsed
@@ -138,7 +141,7 @@ def _moved(url: "httpx2.URL", location: str) -> "httpx2.URL":
 
     try:
         return _checked(str(url.join(location)))
-    except httpx2.InvalidURL as error:
+    except (httpx2.InvalidURL, ValueError) as error:
         raise ImageUnreachable(f"{url.host} redirects to something that is not a URL.") from error
 
 

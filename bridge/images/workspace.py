@@ -28,7 +28,7 @@ _OUTSIDE = "The path leads outside the workspace; give one inside it, such as da
 
 def inside(path: str) -> list[str]:
     """Split a caller's path into the components below the workspace. Raises PathRefused for any way out."""
-    relative = path.removeprefix(MOUNT)
+    relative = path[len(MOUNT) :].lstrip("/") if path.startswith(MOUNT) else path
     if relative.startswith(("/", "\\", "~")) or "\0" in path or _SCHEME.match(relative):
         raise PathRefused(_OUTSIDE)
     for spelling in (relative, unquote(relative), unquote(unquote(relative))):

@@ -65,6 +65,8 @@ class _Backend:
         socket_options: Any = None,
     ) -> Any:
         """Resolve once and try the addresses in turn; TLS is still spoken to `host`."""
+        if not 0 < port < 65536:
+            raise self._core.ConnectError("no such port")
         end = monotonic() + (3600.0 if timeout is None else timeout)
         addresses = await self._addresses(host, port, end)
         for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):

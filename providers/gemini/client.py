@@ -1,18 +1,16 @@
 """The client: one light SDK object a call."""
 
-import asyncio
 import json
 import logging
 import re
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from providers.addresses import base_url
 from providers.base import (
     BaseClient,
-    Check,
     Completion,
     Credentials,
     Delta,
@@ -21,13 +19,12 @@ from providers.base import (
     ProviderConfig,
     VisionRequest,
 )
-from providers.check import check
 from providers.classify import api_key
-from providers.errors import BadReply, CallTimeout, ProviderError, UnknownModel, Unreachable
-from providers.gemini.reply import Answer, answering, replied
+from providers.errors import UnknownModel
+from providers.exchange import Exchange
+from providers.gemini.reply import Answer, answering, translated
 from providers.gemini.request import generation
 from providers.gemini.spec import SPEC
-from providers.pacing import paced
 from providers.pool import Pool
 from providers.profiles import profile
 
@@ -36,6 +33,7 @@ if TYPE_CHECKING:
     from google.genai.models import AsyncModels
 
 _CONNECT_SECONDS = 10.0
+_PAGE = 1000
 _MAX_MODELS = 2000
 # The name becomes a part of the URL.
 _MODEL_NAME = re.compile(r"[\w.@-]+(/[\w.@-]+)*", re.ASCII)
@@ -45,8 +43,6 @@ _NO_KEY = "no-key"
 # The SDK refuses to be given no contents; `extra_body` replaces them.
 _REPLACED = "-"
 _KEY_HEADER = "x-goog-api-key"
-# What the SDK lets through when a reply is JSON of another shape, or none.
-_MALFORMED = (ValueError, TypeError, AttributeError, KeyError, RecursionError)
 
 
 class GeminiClient(BaseClient):
@@ -64,47 +60,35 @@ class GeminiClient(BaseClient):
         """Ask once and wait for the whole answer."""
         answer = Answer()
         config = self._asked(request)
-        with self._translated(request, request.timeout):
-            async with asyncio.timeout(request.timeout), self._sdk(request.credentials) as models:
-                answer.take(await models.generate_content(model=request.model, contents=_REPLACED, config=config))
+        async with self._call(request) as (models, exchange):
+            asking = models.generate_content(model=request.model, contents=_REPLACED, config=config)
+            answer.take(await exchange.wait(asking))
         return answer.completion(request)
 
     async def stream(self, request: VisionRequest) -> AsyncIterator[Delta | Completion]:
         """Ask once and yield the text as it comes, then the Completion."""
         answer = Answer()
         config = self._asked(request)
-        with self._translated(request, request.timeout):
-            async with self._sdk(request.credentials) as models:
-                opening = models.generate_content_stream(model=request.model, contents=_REPLACED, config=config)
-                async with aclosing(paced(opening, request.timeout)) as parts:
-                    async for part in parts:
-                        if text := answer.take(part):
-                            yield Delta(text)
+        async with self._call(request) as (models, exchange):
+            opening = models.generate_content_stream(model=request.model, contents=_REPLACED, config=config)
+            async with aclosing(exchange.each(opening)) as parts:
+                async for part in parts:
+                    if text := answer.take(part):
+                        yield Delta(text)
         yield answer.completion(request)
 
     async def models(self, credentials: Credentials, timeout: float) -> tuple[Model, ...]:
         """List the models that can answer; embedding and other models are left out."""
-        from google.genai import types
-
-        found: list[Model] = []
-        with self._translated(None, timeout):
-            async with asyncio.timeout(timeout), self._sdk(credentials) as models:
-                async for each in await models.list(config=types.ListModelsConfig(page_size=1000)):
-                    found += answering(each)
-                    if len(found) >= _MAX_MODELS:
-                        break
-        return tuple(found)
-
-    async def check(self, credentials: Credentials, timeout: float, model: str = "") -> Check:
-        """Really connect: list the models, then one short completion when a model is named."""
-        return await check(self, credentials, timeout, model)
+        request = VisionRequest(model="", prompt="", timeout=timeout, credentials=credentials)
+        async with self._call(request) as (models, exchange):
+            return await exchange.wait(_listed(models))
 
     def profile(self, model: str) -> Profile:
         """What the model's family takes."""
         return profile("gemini", model)
 
     @asynccontextmanager
-    async def _sdk(self, credentials: Credentials) -> AsyncIterator["AsyncModels"]:
+    async def _call(self, request: VisionRequest) -> AsyncIterator[tuple["AsyncModels", Exchange]]:
         """A light client of one call: 0.1 ms, because it is given every connection it would open itself.
 
         Without `httpx_client` and `ssl` it builds three TLS contexts, 36 ms (measured with google-genai 3.4).
@@ -112,10 +96,10 @@ class GeminiClient(BaseClient):
         """
         import httpx2
         from google import genai
-        from google.genai import types
+        from google.genai import errors, types
         from google.genai.client import DebugConfig
 
-        key = api_key(credentials, title=SPEC.title, key_env=SPEC.key_env[0])
+        key = api_key(request.credentials, title=SPEC.title, key_env=SPEC.key_env[0])
         logging.getLogger("google_genai._api_client").addFilter(_about_our_key)
         transport = _keyed_transport()(self._pool.httpx2_client, key)
         sdk = genai.Client(
@@ -130,8 +114,13 @@ class GeminiClient(BaseClient):
                 async_client_args={"ssl": False},
             ),
         )
+        exchange = Exchange(
+            request.timeout,
+            (errors.APIError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError),
+            lambda error: translated(error, request, transport.failed),
+        )
         try:
-            yield sdk.aio.models
+            yield sdk.aio.models, exchange
         finally:
             await transport.hang_up()
 
@@ -142,26 +131,16 @@ class GeminiClient(BaseClient):
             raise UnknownModel(f"Gemini does not serve the model {json.dumps(request.model, ensure_ascii=False)}.")
         return types.GenerateContentConfig(**generation(request, self._options))
 
-    @contextmanager
-    def _translated(self, request: VisionRequest | None, timeout: float) -> Iterator[None]:
-        """Turn what the SDK and httpx2 raise into `providers.errors`."""
-        import httpx2
-        from google.genai import errors
 
-        try:
-            yield
-        except ProviderError:
-            raise
-        except errors.APIError as error:
-            raise replied(error, request) from None
-        except httpx2.ConnectTimeout:
-            raise Unreachable("Could not connect to Gemini. Check the network and the base URL.") from None
-        except (TimeoutError, httpx2.TimeoutException):
-            raise CallTimeout(f"Gemini did not answer within {timeout:g} seconds.") from None
-        except (OSError, httpx2.HTTPError, httpx2.InvalidURL):
-            raise Unreachable("Could not connect to Gemini. Check the network and the base URL.") from None
-        except _MALFORMED:
-            raise BadReply("What came back is not an answer of Gemini's. Check the base URL.") from None
+async def _listed(models: "AsyncModels") -> tuple[Model, ...]:
+    from google.genai import types
+
+    found: list[Model] = []
+    async for each in await models.list(config=types.ListModelsConfig(page_size=_PAGE)):
+        found += answering(each)
+        if len(found) >= _MAX_MODELS:
+            break
+    return tuple(found)
 
 
 @cache
@@ -184,6 +163,11 @@ def _keyed_transport() -> type[Any]:
             request.extensions["timeout"] = httpx2.Timeout(None, connect=_CONNECT_SECONDS).as_dict()
             self._replies.append(await self._shared.send(request, stream=True, follow_redirects=False))
             return self._replies[-1]
+
+        @property
+        def failed(self) -> httpx2.Response | None:
+            """The reply, if its status is no success: for some bodies the SDK forgets it."""
+            return next((reply for reply in self._replies if not reply.is_success), None)
 
         async def hang_up(self) -> None:
             """Close what is still open: the SDK keeps a stream that is left early in a reference cycle (3.4)."""

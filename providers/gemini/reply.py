@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING
 
 from providers.base import Completion, Model, VisionRequest
 from providers.classify import classify
-from providers.errors import BadReply, Blocked, ProviderError, RequestRejected, Truncated
+from providers.errors import BadReply, Blocked, ProviderError, RequestRejected, Truncated, Unreachable
+from providers.exchange import timed_out, unreachable
 from providers.gemini.request import wants_json
 from providers.gemini.spec import SPEC
 from providers.usage import Usage
 
 if TYPE_CHECKING:
-    from google.genai import errors, types
+    import httpx2
+    from google.genai import types
 
 _BLOCKED = {
     "SAFETY": "for safety",
@@ -92,33 +94,41 @@ def _warnings(request: VisionRequest) -> tuple[str, ...]:
     return ("Gemini takes no repetition_penalty: it was left out.",)
 
 
-def replied(error: "errors.APIError", request: VisionRequest | None) -> ProviderError:
-    """What an error reply stands for; `request` is None when models were listed."""
+def translated(error: Exception, request: VisionRequest, failed: "httpx2.Response | None") -> ProviderError:
+    """What an exception of the SDK, of httpx2 or of the clock means; `failed`: the reply, if it was no success."""
     import httpx2
+    from google.genai import errors
 
-    if not isinstance(error.response, httpx2.Response):
-        return BadReply("Gemini failed in the middle of its answer.")
+    if isinstance(error, errors.APIError):
+        return _classified(error.code, error.details, failed.headers if failed else {}, request)
+    if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError):
+        return unreachable(SPEC.title, error)
+    if isinstance(error, TimeoutError | httpx2.TimeoutException):
+        return timed_out(SPEC.title, request.timeout)
+    if isinstance(error, OSError | httpx2.HTTPError | httpx2.InvalidURL):
+        return Unreachable("The connection to Gemini broke before it answered.")
+    if failed:
+        return _classified(failed.status_code, "", failed.headers, request)
+    return BadReply("What came back is not an answer of Gemini's. Check the base URL.")
+
+
+def _classified(status: int, told: object, headers: Mapping[str, str], request: VisionRequest) -> ProviderError:
+    fault = told.get("error") if isinstance(told, Mapping) else None
     # google-gemini/gemini-cli#24641: the account's country; no simpler schema cures that
-    if error.status == "FAILED_PRECONDITION":
-        return RequestRejected(
-            "Gemini does not serve this account or the country it is called from.", status=error.code
-        )
+    if isinstance(fault, Mapping) and fault.get("status") == "FAILED_PRECONDITION":
+        return RequestRejected("Gemini does not serve this account or the country it is called from.", status=status)
+    # A page that repeats the path, model and all, says nothing of the model.
+    body = "" if status == 404 and not fault else told
     return classify(
-        error.code,
-        _body(error),
-        error.response.headers,
-        schema_sent=request is not None and wants_json(request),
+        status,
+        body,
+        headers,
+        schema_sent=wants_json(request),
         title=SPEC.title,
-        model=request.model if request else "",
+        model=request.model,
         key_env=SPEC.key_env[0],
+        key_sent=bool(request.credentials.api_key.strip()),
     )
-
-
-def _body(error: "errors.APIError") -> object:
-    """Gemini's own errors have an `error`; a page that repeats the path, model and all, says nothing of the model."""
-    details: object = error.details
-    own = isinstance(details, Mapping) and "error" in details
-    return details if own or error.code != 404 else ""
 
 
 def answering(listed: "types.Model") -> list[Model]:

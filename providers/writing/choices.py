@@ -28,7 +28,9 @@ _UNDECIDED: Final = (
     "some",
 )
 _VERDICTS: Final = frozenset(
-    ["safe", "none", "no", "ok", "okay", "clean", "clear", "allow", "allowed", "approve", "approved", "pass", "passed", "harmless", "general", "new", "good", "low", "acceptable", "appropriate", "compliant", "false", "0", "explicit", "unsafe", "block", "blocked", "reject", "severe"]
+    {"safe", "none", "no", "ok", "okay", "clean", "clear", "allow", "allowed", "approve", "approved", "pass", "passed"}
+    | {"harmless", "general", "new", "good", "low", "acceptable", "appropriate", "compliant", "false", "0"}
+    | {"explicit", "unsafe", "block", "blocked", "reject", "rejected", "severe"}
 )
 _HAZARDS: Final = (
     "nsfw|unsafe|nudity|nude|sexual|explicit|violence|violent|weapon|gore|blood|hate|harm|harmful|abuse|danger|hazard|"

@@ -6,10 +6,8 @@ from functools import cached_property
 from typing import Any, Final
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-_NUMBERS: Final = {
-    word: number
-    for number, word in enumerate(["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"], 1)
-}
+_COUNTS: Final = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_NUMBERS: Final = {word: number for number, word in enumerate(_COUNTS, 1)}
 _NUMBER = rf"(\d+|{'|'.join(_NUMBERS)})"
 _LIMIT = r"(?:at most|up to|below|under|fewer than|less than|maximum of|max\.?|no more than) "
 _RANGE = rf"{_NUMBER}(?: (?:to|or) |\s?[-–]\s?)"
@@ -25,21 +23,25 @@ def _number(text: str) -> int:
 
 @dataclass(frozen=True)
 class Field:
-    """One place in the answer. `path` is its JSON Pointer; `parent` the object or list that it is in."""
+    """One place in the answer. `path` is its JSON Pointer; `parent` the object or list that it is in.
+
+    `listed`: it is an element of a list and not a property.
+    """
 
     name: str = ""
     description: str = ""
     path: str = ""
     parent: "Field | None" = None
+    listed: bool = False
 
     def member(self, name: str, schema: dict[str, Any]) -> "Field":
         """A property of this object."""
         pointer = name.replace("~", "~0").replace("/", "~1")
         return Field(name, str(schema.get("description") or ""), f"{self.path}/{pointer}", self)
 
-    def element(self, number: int, schema: dict[str, Any]) -> "Field":
-        """An element of this list; it goes by the list's name."""
-        return Field(self.name, str(schema.get("description") or ""), f"{self.path}/{number}", self)
+    def element(self, at: int | str, schema: dict[str, Any]) -> "Field":
+        """An element of this list, or an entry of this open object; it goes by the list's name."""
+        return Field(self.name, str(schema.get("description") or ""), f"{self.path}/{at}", self, listed=True)
 
     @cached_property
     def words(self) -> tuple[str, ...]:
@@ -80,8 +82,3 @@ class Field:
         """The most elements that the description asks for."""
         found = _ITEMS.search(self.description.lower())
         return _number(next(group for group in reversed(found.groups()) if group)) if found else None
-
-    @property
-    def label(self) -> str:
-        """How a message calls it."""
-        return f"field '{self.path}'" if self.path else "answer"

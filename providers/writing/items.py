@@ -50,8 +50,9 @@ def areas(scene: Scene) -> list[Item]:
 
 
 def relations(scene: Scene) -> list[Item]:
-    """How the areas lie to each other, by their middles."""
-    return [_relation(one, other) for one, other in combinations(areas(scene), 2)][:6]
+    """How the areas lie to each other: overlapping, or side by side by their middles."""
+    pairs = sorted(combinations(areas(scene), 2), key=lambda pair: pair[1]["number"] - pair[0]["number"])
+    return [_relation(one, other) for one, other in pairs[:6]]
 
 
 def edges(scene: Scene) -> list[Item]:
@@ -77,7 +78,7 @@ def tags(scene: Scene) -> list[Item]:
     words += [("place", f"{cell.colour} {cell.place}") for cell in scene.m.cells]
     return [
         {"label": word, "category": kind, "name": word, "confidence": 1.0, "sentence": f"Measured: {word}."}
-        for kind, word in dict((word, (kind, word)) for kind, word in reversed(words)).values()
+        for kind, word in {word: (kind, word) for kind, word in reversed(words)}.values()
     ][::-1]
 
 
@@ -102,9 +103,20 @@ def times(scene: Scene) -> list[Item]:
 def _swatch(one: Swatch, role: str) -> Item:
     where = at(one.place) if one.place else "all over the frame"
     return {
-        "label": one.name, "colour": one.name, "hex": one.hex, "role": role, "share": one.share, "box": one.box,
-        "place": one.place or "all over", "family": one.family, "category": "colour", "confidence": 1.0,
-        "rgb": one.rgb, "name": one.name, "value": one.hex, "percent": percent(one.share),
+        "label": one.name,
+        "colour": one.name,
+        "hex": one.hex,
+        "role": role,
+        "share": one.share,
+        "box": one.box,
+        "place": one.place or "all over",
+        "family": one.family,
+        "category": "colour",
+        "confidence": 1.0,
+        "rgb": one.rgb,
+        "name": one.name,
+        "value": one.hex,
+        "percent": percent(one.share),
         "sentence": f"{capital(one.name)} ({one.hex}) covers {percent(one.share)}, {where}.",
     }
 
@@ -112,7 +124,7 @@ def _swatch(one: Swatch, role: str) -> Item:
 def _area(cell: Cell, kinds: str) -> Item:
     return {
         **_spot(f"{kinds} area", cell.place, cell.colour, cell.box),
-        "attributes": [cell.colour, f"{percent(cell.light)} light", f"{percent(cell.detail)} of the detail"],
+        "attributes": [cell.colour, f"lightness {percent(cell.light)}", f"{percent(cell.detail)} of the detail"],
         "sentence": f"{capital(part(cell.place))}, the {kinds} area, mostly {cell.colour}.",
     }
 
@@ -135,8 +147,16 @@ def _whole(scene: Scene) -> Item:
 
 def _spot(label: str, place: str, colour: str, box: Box) -> Item:
     return {
-        "label": label, "name": label, "place": place, "colour": colour, "box": box, "category": "area",
-        "appearance": f"mostly {colour}", "role": "area", "confidence": 1.0, "value": colour,
+        "label": label,
+        "name": label,
+        "place": place,
+        "colour": colour,
+        "box": box,
+        "category": "area",
+        "appearance": f"mostly {colour}",
+        "role": "area",
+        "confidence": 1.0,
+        "value": colour,
         "motion": "no motion was measured; let only its light change, slowly",
     }
 
@@ -155,15 +175,21 @@ def _numbered(found: list[Item]) -> list[Item]:
 
 
 def _relation(one: Item, other: Item) -> Item:
-    (x, y), (to_x, to_y) = _middle(one["box"]), _middle(other["box"])
-    if abs(x - to_x) > abs(y - to_y):
-        word = "left of" if x < to_x else "right of"
-    else:
-        word = "above" if y < to_y else "below" if y > to_y else "overlapping"
+    word = _bearing(one["box"], other["box"])
+    lies = "overlaps" if word == "overlapping" else f"lies {word}"
     return {
-        "from": one, "to": other, "relation": word, "label": word, "confidence": 1.0,
-        "sentence": f"The {one['label']} lies {word} the {other['label']}.".replace("lies overlapping", "overlaps"),
+        **{"from": one, "to": other, "relation": word, "label": word, "confidence": 1.0},
+        "sentence": f"The {one['label']} {lies} the {other['label']}.",
     }
+
+
+def _bearing(one: Box, other: Box) -> str:
+    if one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]:
+        return "overlapping"
+    (x, y), (to_x, to_y) = _middle(one), _middle(other)
+    if abs(x - to_x) > abs(y - to_y):
+        return "left of" if x < to_x else "right of"
+    return "above" if y < to_y else "below"
 
 
 def _middle(box: Box) -> tuple[float, float]:
@@ -179,8 +205,15 @@ def _edge(scene: Scene, side: str, places: tuple[int, ...]) -> Item:
     clue = f"{colour} {'with much detail ' if busy else ''}runs up to the {edge} edge"
     beyond = f"perhaps more {colour}, {'as busy' if busy else 'as calm'} as inside; what it is was not recognised"
     return {
-        "label": side, "side": side, "place": side, "colour": colour, "clue": clue, "beyond": beyond,
-        "sentence": f"{capital(clue)}.", "category": "edge", "confidence": 1.0,
+        "label": side,
+        "side": side,
+        "place": side,
+        "colour": colour,
+        "clue": clue,
+        "beyond": beyond,
+        "sentence": f"{capital(clue)}.",
+        "category": "edge",
+        "confidence": 1.0,
     }
 
 

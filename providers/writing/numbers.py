@@ -35,15 +35,6 @@ QUANTITIES: Final[tuple[tuple[str, Measure], ...]] = (
     ("exposure|shutter", lambda m: m.camera.exposure),
     ("focal", lambda m: m.camera.focal_length),
 )
-COORDINATES: Final = (
-    (
-        ("left|x min|xmin|x1|x0", 0),
-        ("top|y min|ymin|y1|y0", 1),
-        ("right|x max|xmax|x2", 2),
-        ("bottom|y max|ymax|y2", 3),
-    ),
-    (("x", 0), ("y", 1), ("width|w", 4), ("height|h", 5)),
-)
 
 
 def bounds(schema: dict[str, Any]) -> tuple[float, float]:

@@ -19,7 +19,7 @@ Found = TypeVar("Found")
 _full = (sentences.overview, sentences.light, sentences.colours, sentences.detail)
 
 TOPICS: Final[dict[str, Topic]] = {
-    "caption": told(sentences.gist, sentences.colours, sentences.detail, sentences.placement, sentences.texture),
+    "caption": told(sentences.gist, sentences.colours, sentences.accent, sentences.detail, sentences.placement),
     "overview": told(*_full, sentences.placement, sentences.accent),
     "dense": told(*_full, sentences.placement, sentences.accent, sentences.texture, sentences.taken, sentences.caveat),
     "short": told(sentences.gist),
@@ -31,7 +31,7 @@ TOPICS: Final[dict[str, Topic]] = {
     "composition": told(sentences.detail, sentences.balance, sentences.placement, sentences.light),
     "texture": told(sentences.texture, sentences.medium),
     "medium": told(sentences.medium, sentences.camera),
-    "camera": told(sentences.camera, sentences.texture),
+    "camera": told(sentences.equipment, sentences.texture),
     "form": told(sentences.colours, sentences.placement, sentences.detail, sentences.balance, sentences.accent),
     "technique": told(sentences.light, sentences.tones, sentences.texture, sentences.camera, sentences.detail),
     "layers": told(sentences.placement, sentences.detail, sentences.light),
@@ -51,8 +51,10 @@ TOPICS: Final[dict[str, Topic]] = {
     "turn": lambda scene, number: topics.story(scene, number)[3:4],
     "close": lambda scene, number: topics.story(scene, number)[4:],
     "beat": topics.beat,
-    "transition": lambda scene, _: topics.beat(scene, 2),
-    "rest": lambda scene, _: topics.beat(scene, 3),
+    "transition": topics.transition,
+    "rest": topics.rest,
+    "leads": topics.leads,
+    "tension": topics.tension,
     "possibilities": topics.possibilities,
     "outward": told(*_full, topics.beyond, sentences.caveat),
     "move": topics.move,
@@ -67,25 +69,34 @@ TOPICS: Final[dict[str, Topic]] = {
     "aspect": lambda scene, _: [scene.m.aspect],
     "size": lambda scene, _: [scene.size],
     "taken": lambda scene, _: [scene.m.camera.taken_at or "unknown"],
-    "place": untold("the place", sentences.light, sentences.placement),
+    "place": untold("the place", sentences.placement),
     "setting": untold("place and weather", sentences.light, sentences.mood),
-    "time": untold("the time it shows", sentences.taken, sentences.light),
+    "time": untold("the time it shows", sentences.taken),
     "era": lambda scene, _: [f"Taken {scene.taken} by the camera's clock." if scene.taken else "unknown"],
     "people": untold("people, faces and gestures"),
-    "subject": untold("what it shows", sentences.overview, sentences.detail),
+    "subject": untold("what it shows", sentences.detail),
     "action": untold("what happens", sentences.detail),
-    "text": untold("whether there is writing", sentences.detail, sentences.texture),
-    "purpose": untold("what it is for", sentences.gist),
+    "text": untold("whether there is writing", sentences.detail),
+    "purpose": untold("what it is for"),
     "meaning": untold("what it stands for", sentences.mood),
-    "item": untold("the item", sentences.colours, sentences.light),
-    "condition": untold("the condition of the item", sentences.texture),
-    "safety": untold("whether it is harmless", sentences.gist),
-    "evidence": untold("anything of the kind"),
+    "item": untold("the item", sentences.colours),
+    "condition": untold("the condition of the item"),
+    "safety": untold("whether it is harmless"),
+    "evidence": lambda scene, _: [
+        scene.pick("Not examined: only pixels were measured.", "Not examined; nothing is recognised.")
+    ],
     "conflict": untold("contradictions"),
     "unknown": fixed("unknown"),
     "cannot": fixed("cannot tell"),
     "empty": fixed(""),
     "language": fixed("und"),
+    "contribution": lambda scene, _: [
+        "Other captions were not read; what follows was measured in the picture.",
+        sentences.overview(scene),
+        sentences.light(scene),
+        sentences.detail(scene),
+    ],
+    "unanswered": fixed("Whatever the instructions ask beyond size, colour, light and composition."),
     "questions": lambda scene, _: [
         "What does the picture show?",
         f"What is {at(scene.busiest.place)}, where most of the detail lies?",
@@ -95,7 +106,8 @@ TOPICS: Final[dict[str, Topic]] = {
 
 # Topics on which measurements have nothing: such a field may be null, left out or an empty list.
 UNTOLD: Final = frozenset(
-    ["place", "setting", "time", "people", "subject", "action", "text", "purpose", "meaning", "item", "condition", "safety", "evidence", "conflict", "unknown", "cannot", "empty", "language", "era"]
+    {"place", "setting", "time", "people", "subject", "action", "text", "purpose", "meaning", "item", "condition"}
+    | {"safety", "evidence", "conflict", "unknown", "cannot", "empty", "language", "era"}
 )
 
 NAMES: Final[tuple[Rule, ...]] = (
@@ -107,8 +119,10 @@ NAMES: Final[tuple[Rule, ...]] = (
     ("taken|timestamp|date", "taken"),
     ("extra thought|beyond|offscreen|surrounding", "beyond"),
     ("time|tempor|epoch|histor|season|continuity|period|speculat", "time"),
-    ("scratchpad|note|reason|rationale|think|integrat|contribut|check", "notes"),
-    ("unanswer|question|unclear", "questions"),
+    ("contribution", "contribution"),
+    ("scratchpad|note|reason|rationale|think|integrat|check", "notes"),
+    ("unanswer", "unanswered"),
+    ("question|unclear", "questions"),
     ("withheld|conflict|contradict|omit", "conflict"),
     ("fault|defect|artifact|artefact|watermark", "faults"),
     ("evidence|violence|nudity|nude|sexual|weapon|harm|hate|nsfw|unsafe|policy|moderat", "evidence"),
@@ -125,13 +139,15 @@ NAMES: Final[tuple[Rule, ...]] = (
     ("final storyboard|final video|wan prompt|video prompt|clip", "clip"),
     ("speed|pace|tempo", "speed"),
     ("camera film|camera make|camera model|exif|lens|equipment", "camera"),
-    ("camera|framing|shot|zoom|leads", "move"),
+    ("leads", "leads"),
+    ("camera|framing|shot|zoom", "move"),
     ("language|locale", "language"),
     ("transition", "transition"),
     ("last image|last frame|final frame", "rest"),
     ("motion|movement|beat|action|sequence|animat", "beat"),
     ("begin|beginning|opening|setup", "opening"),
-    ("middle|tension|climax|turn", "turn"),
+    ("tension", "tension"),
+    ("middle|climax|turn", "turn"),
     ("ending|outcome|wish", "close"),
     ("possibilit|explanation|hypothes", "possibilities"),
     ("narrative element", "people"),

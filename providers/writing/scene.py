@@ -11,10 +11,10 @@ from providers.measurements import Camera, Cell, Measurements, Swatch
 _LIGHT = ((0.08, "nearly black"), (0.2, "very dark"), (0.34, "dark"), (0.46, "subdued"), (0.6, "medium-lit"))
 _LIGHT_ABOVE = ((0.76, "bright"), (0.93, "very bright"), (2.0, "nearly white"))
 _CONTRAST = ((0.12, "very little"), (0.3, "low"), (0.55, "moderate"), (0.78, "strong"), (2.0, "very strong"))
-_COLOUR = ((0.035, "colourless"), (0.16, "very muted"), (0.34, "muted"), (0.55, "moderate"), (0.8, "rich"))
+_COLOUR = ((0.035, "colourless"), (0.12, "nearly colourless"), (0.3, "muted"), (0.55, "restrained"), (0.8, "rich"))
 _WARMTH = ((-0.25, "cool"), (-0.08, "slightly cool"), (0.08, "neutral"), (0.25, "slightly warm"), (2.0, "warm"))
+_AT = {"centre": "in", "left": "on", "right": "on"}
 _SHARP = ((0.12, "soft"), (0.2, "slightly soft"), (0.4, "sharp"), (2.0, "crisp"))
-_ALONG = {"top": "along the top", "bottom": "along the bottom", "centre": "in the centre"}
 _FORMATS = {"image/jpeg": "JPEG", "image/png": "PNG", "image/gif": "GIF", "image/webp": "WebP", "image/tiff": "TIFF"}
 
 
@@ -85,6 +85,12 @@ class Scene:
     def level(self) -> str:
         """How light it is on the whole, such as "subdued"."""
         return _word(self.m.brightness, (*_LIGHT, *_LIGHT_ABOVE))
+
+    @cached_property
+    def lighting(self) -> str:
+        """The light as a phrase of its own, such as "low light"."""
+        words = {"nearly black": "almost no light", "very dark": "very low light", "dark": "low light"}
+        return words.get(self.level) or f"{self.level.removesuffix('-lit')} light"
 
     @cached_property
     def contrast(self) -> str:
@@ -181,8 +187,8 @@ class Scene:
 
 
 def at(place: str) -> str:
-    """A place with its preposition: "at the top left", "along the top", "in the centre", "on the left"."""
-    return _ALONG.get(place) or (f"at the {place}" if " " in place else f"on the {place}")
+    """A place with its preposition: "at the top left", "in the centre", "on the left"."""
+    return f"{_AT.get(place, 'at')} the {place}"
 
 
 def part(place: str) -> str:

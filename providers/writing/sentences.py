@@ -145,11 +145,9 @@ def texture(scene: Scene) -> str:
     if not scene.focus:
         return "There is no edge by which to judge its sharpness."
     share = percent(scene.m.edges)
-    amount = "many edges" if scene.m.edges > 0.18 else "some edges" if scene.m.edges > 0.05 else "few edges"
-    laid = f", laid in {scene.tonality}" if scene.tonality else ""
     return scene.pick(
-        f"At screen size it is {scene.focus}, with {amount} ({share} of the area){laid}.",
-        f"Edges look {scene.focus} at screen size and take up {share} of the area{laid}.",
+        f"At screen size it is {scene.focus}, and edges take up {share} of the area.",
+        f"Edges look {scene.focus} at screen size and cover {share} of the area.",
     )
 
 
@@ -163,12 +161,17 @@ def medium(scene: Scene) -> str:
 
 
 def camera(scene: Scene) -> str:
-    """What the file says of the camera."""
+    """What the file says of the camera; empty when it says nothing."""
     if scene.camera:
         return scene.pick(
             f"The file names its camera settings: {scene.camera}.", f"According to the file: {scene.camera}."
         )
-    return "The file does not say with what it was taken."
+    return ""
+
+
+def equipment(scene: Scene) -> str:
+    """The same, or that it says nothing."""
+    return camera(scene) or "The file does not say with what it was taken."
 
 
 def taken(scene: Scene) -> str:
@@ -199,7 +202,7 @@ def mood(scene: Scene) -> str:
 def feelings(scene: Scene) -> list[str]:
     """Two or three adjectives for what the tones suggest."""
     m = scene.m
-    words = ["sombre" if m.brightness < 0.3 else "light" if m.brightness > 0.62 else "restrained"]
+    words = ["sombre" if m.brightness < 0.3 else "light" if m.brightness > 0.62 else "measured"]
     words.append({"w": "warm", "c": "cool"}.get(scene.temperature.removeprefix("slightly ")[0], "sober"))
     if m.contrast > 0.7 or m.colourfulness > 0.6:
         words.append("lively" if m.colourfulness > 0.4 else "stark")
@@ -220,8 +223,9 @@ def caveat(scene: Scene) -> str:
 def everything(scene: Scene) -> Iterator[str]:
     """All that can be said, what matters most first, for texts that have to be long."""
     for sentence in (overview, light, colours, detail, placement, accent, balance, texture, tones, medium, mood):
-        yield sentence(scene)
-    yield from (taken(scene), camera(scene), file(scene), caveat(scene))
+        if text := sentence(scene):
+            yield text
+    yield from (sentence for sentence in (taken(scene), camera(scene), file(scene), caveat(scene)) if sentence)
     for cell in scene.m.cells:
         yield (
             f"{capital(part(cell.place))} is mostly {cell.colour}, {percent(cell.light)} light, "

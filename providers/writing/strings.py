@@ -18,41 +18,47 @@ _FORMATS: Final = {
     "ipv4": "0.0.0.0",  # noqa: S104
     "ipv6": "::",
 }
+_PADDED: Final = {"uri": ("about:unknown", ""), "email": ("nobody", "@example.invalid")}
 _PLAIN: Final = ("unknown", "cannot tell", "none", "n/a", "0", "1", "0.0", "a", "A", "und", "#808080", "")
-_LOOSE: Final = frozenset(["a", "an", "the", "of", "in", "on", "at", "and", "with", "its", "is", "it", "to", "by", "from", "for", "mostly"])
+_LOOSE: Final = frozenset(
+    {"a", "an", "the", "of", "in", "on", "at", "and", "with", "its", "is", "it", "to", "by", "from", "for", "mostly"}
+)
 
 
-def joined(sentences: Sequence[str], field: Field, limit: int | None, usual: int) -> str:
-    """As many sentences, in their order, as the limit and the description allow; at least something."""
-    most = field.sentences or usual
-    limits = [bound for bound in (limit, field.characters) if bound is not None]
-    space = min(limits, default=None)
-    chosen: list[str] = []
-    for sentence in sentences:
-        text = " ".join([*chosen, sentence])
-        if len(chosen) < most and _within(text, space, field.word_limit):
-            chosen.append(sentence)
-    if chosen or not sentences:
-        return " ".join(chosen)
-    text = cut(sentences[0], space)
-    return " ".join(text.split(" ")[: field.word_limit]) if field.word_limit else text
+def joined(said: Sequence[str], field: Field, limit: int | None, usual: int) -> str:
+    """As many sentences, in their order, as the limit and the description allow; the first leads, cut if need be."""
+    most, space = field.sentences or usual, _space(field, limit)
+    text = cut(said[0], space, field.word_limit) if said else ""
+    count = 1
+    for sentence in said[1:]:
+        longer = f"{text} {sentence}"
+        if count < most and _within(longer, space, field.word_limit):
+            text, count = longer, count + 1
+    return text
 
 
-def first_fitting(choices: Sequence[str], field: Field, limit: int | None) -> str:
+def first_fitting(versions: Sequence[str], field: Field, limit: int | None) -> str:
     """The first of several versions that fits; the last one, cut, when none does."""
-    limits = [bound for bound in (limit, field.characters) if bound is not None]
-    space = min(limits, default=None)
-    return next((one for one in choices if _within(one, space, field.word_limit)), cut(choices[-1], space))
+    space = _space(field, limit)
+    return next((one for one in versions if _within(one, space, field.word_limit)), cut(versions[-1], space))
 
 
-def cut(text: str, limit: int | None) -> str:
-    """The text within a length: whole words as long as one fits, no dangling article or comma."""
-    if limit is None or len(text) <= limit:
+def cut(text: str, limit: int | None, words: int | None = None) -> str:
+    """The text within so many characters and words: ended at a clause where that keeps half of it, else at a word."""
+    if _within(text, limit, words):
         return text
-    words = text[: limit + 1].split(" ")[:-1]
-    while len(words) > 1 and words[-1].strip(",;:").lower() in _LOOSE:
-        words.pop()
-    return " ".join(words).rstrip(",;:") or text[:limit]
+    kept = text.split(" ")[:words]
+    while len(kept) > 1 and limit is not None and len(" ".join(kept)) > limit:
+        kept.pop()
+    short = " ".join(kept)
+    clause = max(short.rfind(","), short.rfind(";"))
+    if clause * 2 > len(short):
+        short = short[:clause]
+    while " " in short and short.rsplit(" ", 1)[1].strip(",;:").lower() in _LOOSE:
+        short = short.rsplit(" ", 1)[0]
+    short = short.rstrip(",;:")
+    full = f"{short}." if text.endswith(".") and _within(f"{short}.", limit, words) else short
+    return full if _within(full, limit, words) else text[:limit]
 
 
 def lengthened(text: str, least: int, most: int | None, more: Iterator[str]) -> str:
@@ -70,15 +76,21 @@ def lengthened(text: str, least: int, most: int | None, more: Iterator[str]) -> 
     return shorter if len(shorter) >= least else text[:most]
 
 
-def formatted(name: str, text: str, moment: str) -> str:
-    """Text of a `format`, and whether it says anything: the moment of exposure for dates, else an empty value."""
-    if name == "date" and moment:
-        return moment[:10]
-    if name == "date-time" and moment:
-        return f"{moment}Z"
-    if name == "time" and moment:
-        return f"{moment[11:]}Z"
-    return _FORMATS.get(name, text)
+def dated(name: str, moment: str) -> str | None:
+    """The moment of exposure in a `format`; None when it is not a format of time, or there is no moment.
+
+    The camera's clock has no zone, so a date is all that can be told for certain.
+    """
+    return moment[:10] if moment and name == "date" else None
+
+
+def formatted(name: str, least: int) -> str | None:
+    """A text of a `format` that says nothing, at least so long; None for a format that is not known."""
+    text = _FORMATS.get(name)
+    if text is not None and name in _PADDED:
+        before, after = _PADDED[name]
+        return f"{before}{'x' * max(0, least - len(before) - len(after))}{after}" if len(text) < least else text
+    return text
 
 
 def holds(text: str, schema: dict[str, Any]) -> bool:
@@ -107,6 +119,10 @@ def variant(text: str, number: int, schema: dict[str, Any]) -> str | None:
 def quoted(text: str) -> str:
     """The text as a message shows it, shortened."""
     return json.dumps(text if len(text) < 60 else f"{text[:57]}...", ensure_ascii=False)
+
+
+def _space(field: Field, limit: int | None) -> int | None:
+    return min((bound for bound in (limit, field.characters) if bound is not None), default=None)
 
 
 def _within(text: str, characters: int | None, words: int | None) -> bool:

@@ -20,17 +20,19 @@ _CANNOT: Final = (
 
 
 def untold(thing: str, *sure: Callable[[Scene], str]) -> Topic:
-    """A topic that pixels cannot tell; `sure` are the sentences that stand beside it."""
+    """A topic that pixels cannot tell. Beside that stand what they do tell, and `sure` sentences."""
 
     def write(scene: Scene, _: int) -> list[str]:
-        said = [_cannot(scene, thing), *(one(scene) for one in sure or (sentences.gist, sentences.detail))]
-        return [one for one in said if one]
+        said = capital(scene.pick(*_CANNOT).format(thing))
+        beside = sentences.gist(scene)
+        known = f"all that is known is {beside[0].lower()}{beside[1:]}"
+        return [f"{said.removesuffix('.')}; {known}", *(one(scene) for one in sure)]
 
     return write
 
 
 def told(*parts: Callable[[Scene], str]) -> Topic:
-    """A topic that is these sentences."""
+    """A topic that is these sentences, without those that have nothing to say."""
     return lambda scene, _: [sentence for one in parts if (sentence := one(scene))]
 
 
@@ -68,7 +70,7 @@ def vibe(scene: Scene, _: int) -> list[str]:
 def style(scene: Scene) -> list[str]:
     """Phrases of style without a subject."""
     named = [one.name for one in scene.m.palette[:3]]
-    words = [*(f"{one} tones" for one in named), f"{scene.level} light", f"{scene.contrast} contrast"]
+    words = [*(f"{one} tones" for one in named), scene.lighting, f"{scene.contrast} contrast"]
     colour = [] if scene.m.monochrome else [f"{scene.intensity} colour", f"{scene.temperature} palette"]
     rest = [f"{scene.focus} edges" if scene.focus else "", scene.tonality, f"{scene.shape} format"]
     return [word for word in (*words, *colour, *rest) if word]
@@ -121,13 +123,16 @@ def story(scene: Scene, _: int) -> list[str]:
     last = scene.m.accent.name if scene.m.accent else scene.m.palette[-1].name
     dark, bright, busy = at(scene.darkest.place), at(scene.lightest.place), at(scene.busiest.place)
     return [
-        "Nobody is named here, so let colour and light act it out.",
+        scene.pick(
+            "Nobody is named here, so let colour and light act it out.",
+            "Its figures are colours, since nobody was recognised.",
+        ),
         f"In the beginning there is {first}, and nothing disturbs it."
         if scene.single
         else f"{capital(first)} has the larger part of the stage and means to keep it.",
         "No corner is lighter than another, and so nothing can hide."
         if scene.even
-        else f"{capital(dark)} it is darkest, and whatever waits there is not shown; {bright} the light has already arrived.",
+        else f"{capital(dark)} it is darkest, and whatever waits there is not shown; {bright} the light is already in.",
         "The detail lies everywhere alike, like talk in a full room."
         if scene.scattered
         else f"Everything that stirs has drawn together {busy}.",
@@ -148,6 +153,29 @@ def beat(scene: Scene, number: int) -> list[str]:
     return [steps[min(max(number, 1), 3) - 1]]
 
 
+def transition(scene: Scene, _: int) -> list[str]:
+    """How the first beat becomes the second."""
+    return ["One slow, unbroken move, without a cut."]
+
+
+def leads(scene: Scene, number: int) -> list[str]:
+    """What at the end of a beat calls for the next."""
+    busy = "the middle" if scene.scattered else part(scene.busiest.place)
+    ends = (
+        f"{capital(busy)} draws the eye on.",
+        f"{capital(busy)} asks to be seen closer.",
+        "A still frame, for as long as it may last.",
+    )
+    return [ends[min(max(number, 1), 3) - 1]]
+
+
+def rest(scene: Scene, _: int) -> list[str]:
+    """The frame that a clip ends on."""
+    cell = scene.m.centre if scene.scattered else scene.busiest
+    colour = cell.colour if cell else scene.m.palette[0].name
+    return [f"{capital('the middle' if scene.scattered else part(scene.busiest.place))} alone, mostly {colour}, still."]
+
+
 def move(scene: Scene, number: int) -> list[str]:
     """One camera move that the composition allows."""
     if scene.scattered:
@@ -164,7 +192,7 @@ def clip(scene: Scene, _: int) -> list[str]:
     """A prompt for a clip, motion first."""
     return [
         *move(scene, 1),
-        f"Keep the {scene.shape} frame in {scene.colours(3)}, its {scene.level} light and {scene.contrast} contrast.",
+        f"Keep the {scene.shape} frame in {scene.colours(3)}, its {scene.lighting} and {scene.contrast} contrast.",
         "Nothing was recognised that could act, so let only light and camera move.",
         *beat(scene, 3),
     ]
@@ -184,15 +212,17 @@ def possibilities(scene: Scene, _: int) -> list[str]:
     ]
 
 
+def tension(scene: Scene, _: int) -> list[str]:
+    """What pulls against what."""
+    if scene.even:
+        return ["Nothing pulls against anything: the light is alike everywhere."]
+    return [f"The dark {at(scene.darkest.place)} and the light {at(scene.lightest.place)} pull against each other."]
+
+
 def beyond(scene: Scene) -> str:
     """A guess past the edge of the frame."""
     edge = items.edges(scene)[scene.voice.start(4)]
-    return f"Maybe the {edge['colour']} goes on past the {edge['side'].replace('above', 'upper').replace('below', 'lower')} edge."
-
-
-def _cannot(scene: Scene, thing: str) -> str:
-    sentence = scene.pick(*_CANNOT).format(thing)
-    return capital(sentence)
+    return f"Maybe the {edge['colour']} goes on past the {edge['edge']} edge."
 
 
 def _titled(words: str) -> str:

@@ -59,13 +59,39 @@ CASES: list[tuple[str, dict[str, Any], int, str, str]] = [
     ("unreachable", body(image={"url": "http://nonexistent.invalid/a.jpg"}), 422, "image_unreachable", ""),
     ("not http", body(image={"url": "file:///etc/passwd"}), 422, "image_unreachable", ""),
     ("invalid inline", body(perspective={"name": "x", "prompt": "p"}), 422, "invalid_perspective", ""),
-    ("missing variables", body(perspective={**INLINE, "prompt": "{a} {b}", "variables": [{"name": "a", "required": True}, {"name": "b", "required": True}]}), 422, "missing_variables", "a"),
-    ("dead provider", body(model="m", provider_config={"kind": "vllm", "base_url": "http://127.0.0.1:9"}), 502, "provider_unreachable", ""),
-    ("base url is none", body(model="m", provider_config={"kind": "vllm", "base_url": "ftp://x"}), 422, "invalid_request", ""),
+    (
+        "missing variables",
+        body(
+            perspective={
+                **INLINE,
+                "prompt": "{a} {b}",
+                "variables": [{"name": "a", "required": True}, {"name": "b", "required": True}],
+            }
+        ),
+        422,
+        "missing_variables",
+        "a",
+    ),
+    (
+        "dead provider",
+        body(model="m", provider_config={"kind": "vllm", "base_url": "http://127.0.0.1:9"}),
+        502,
+        "provider_unreachable",
+        "",
+    ),
+    (
+        "base url is none",
+        body(model="m", provider_config={"kind": "vllm", "base_url": "ftp://x"}),
+        422,
+        "invalid_request",
+        "",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("request_body", "status", "code", "hint"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(
+    ("request_body", "status", "code", "hint"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
 def test_bad_input_gets_one_readable_error(
     service: Service, request_body: dict[str, Any], status: int, code: str, hint: str
 ) -> None:
@@ -90,7 +116,9 @@ def check_shape(answer: httpx.Response) -> None:
 
 
 def test_not_json_is_told_with_its_place(service: Service) -> None:
-    answer = post(service, "/perspectives/caption", content=b'{"image": ,}', headers={"content-type": "application/json"})
+    answer = post(
+        service, "/perspectives/caption", content=b'{"image": ,}', headers={"content-type": "application/json"}
+    )
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_json")
     assert "line 1 column" in answer.json()["detail"]
 
@@ -114,7 +142,11 @@ def test_a_body_over_the_limit_is_refused_while_it_arrives(service: Service) -> 
 
 
 def test_every_missing_variable_is_named(service: Service) -> None:
-    perspective = {**INLINE, "prompt": "{one} {two}", "variables": [{"name": n, "required": True} for n in ("one", "two")]}
+    perspective = {
+        **INLINE,
+        "prompt": "{one} {two}",
+        "variables": [{"name": n, "required": True} for n in ("one", "two")],
+    }
     told = post(service, "/perspectives/caption", json=body(perspective=perspective)).json()
     assert "one" in told["detail"]
     assert "two" in told["detail"]
@@ -152,7 +184,9 @@ def test_unknown_addresses_and_methods(service: Service) -> None:
 
 
 def test_problem_json_where_it_is_asked_for(service: Service) -> None:
-    answer = post(service, "/perspectives/caption", json=body(perspective="x"), headers={"Accept": "application/problem+json"})
+    answer = post(
+        service, "/perspectives/caption", json=body(perspective="x"), headers={"Accept": "application/problem+json"}
+    )
     assert answer.headers["content-type"] == "application/problem+json"
     assert json.loads(answer.content)["type"] == "urn:graphcap:problem:unknown_perspective"
 

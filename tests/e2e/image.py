@@ -81,9 +81,7 @@ class Stage:
         """Where a path of the image lies on this machine."""
         return self.root / (self.working_directory / path).relative_to("/")
 
-    def enter(
-        self, command: Iterable[str], *, read_only: bool = False, workspace: Path | None = None
-    ) -> list[str]:
+    def enter(self, command: Iterable[str], *, read_only: bool = False, workspace: Path | None = None) -> list[str]:
         """The command line that runs a command in this stage; it becomes the command, so signals reach it."""
         access = "ro" if read_only else "rw"
         places = (str(self.root), str(self.python), access, str(workspace or ""))
@@ -99,9 +97,7 @@ class Stage:
         place = f"cd {self.working_directory} && "
         settings = {name: os.environ[name] for name in (*REGISTRY, *PROXIES) if name in os.environ}
         step = self.enter(["/bin/sh", "-c", place + script])
-        done = subprocess.run(
-            step, env=settings | self.environment, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(step, env=settings | self.environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"RUN {script}\n{done.stdout}\n{done.stderr}"
 
 

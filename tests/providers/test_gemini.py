@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import httpx2
 import pytest
 
 from providers import errors
@@ -175,7 +176,6 @@ def test_the_spec_names_what_it_takes() -> None:
         (b.EmptyText(), errors.BadReply),
         (b.EmptyChoices(), errors.BadReply),
         (b.ToolCall(), errors.BadReply),
-        (b.ErrorInStream(), errors.BadReply),
         (b.Unfinished(), errors.BadReply),
         (b.Cut(), errors.BadReply),
         (b.NotJson(), errors.BadReply),
@@ -227,6 +227,12 @@ async def test_every_other_way_to_finish(
         await answer(client(pool, server.url), request(), door)
     assert caught.value.usage == Usage(9)
     assert len(server.calls) == 1
+
+
+async def test_an_error_inside_a_stream_is_what_its_code_says(pool: Pool, server: GeminiServer) -> None:
+    server.reply(b.ErrorInStream())
+    with pytest.raises(errors.ServerFailed):
+        await streamed(client(pool, server.url), request())
 
 
 @DOORS
@@ -337,6 +343,24 @@ async def test_aiohttp_is_not_used(pool: Pool, server: GeminiServer) -> None:
         with pytest.raises(errors.BadReply, match="longer than 20 bytes"):
             await answer(client(small, server.url), request(), door)
     await small.aclose()
+
+
+@DOORS
+async def test_why_an_address_was_refused_is_not_lost(door: str) -> None:
+    """The guard speaks through the transport; the bridge tells its refusal apart by the cause."""
+
+    class RefusedAddress(Exception):
+        pass
+
+    class Guard(httpx2.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            raise httpx2.ConnectError("no") from RefusedAddress()
+
+    pool = Pool(httpx2_transport_factory=Guard)
+    with pytest.raises(errors.Unreachable) as caught:
+        await answer(client(pool, "http://127.0.0.1:9"), request(), door)
+    assert isinstance(caught.value.__cause__, RefusedAddress)
+    await pool.aclose()
 
 
 async def test_a_key_no_header_can_carry(pool: Pool, server: GeminiServer) -> None:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from providers import errors
@@ -231,6 +232,24 @@ async def test_no_key_of_the_environment_travels(
         assert trap.untouched
     sent = [request.headers.get("authorization") for request in server.requests]
     assert sent == [f"Bearer {key}" if key else None] * 2
+
+
+@DOORS
+async def test_why_an_address_was_refused_is_not_lost(door: str) -> None:
+    """The guard speaks through the transport; the bridge tells its refusal apart by the cause."""
+
+    class RefusedAddress(Exception):
+        pass
+
+    class Guard(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            raise httpx.ConnectError("no") from RefusedAddress()
+
+    pool = Pool(httpx_transport_factory=Guard)
+    with pytest.raises(errors.Unreachable) as caught:
+        await answer(client(pool, "http://127.0.0.1:9"), asked(MODEL), door)
+    assert isinstance(caught.value.__cause__, RefusedAddress)
+    await pool.aclose()
 
 
 async def test_a_key_no_header_can_carry(pool: Pool, server: OllamaServer) -> None:

@@ -43,6 +43,7 @@ class WireServer(Listener):
         self.modes = modes
         self.default: b.Behaviour = b.Answer()
         self.script: deque[b.Behaviour] = deque()
+        self.listing_script: deque[b.Behaviour] = deque()
         self.calls: list[Call] = []
         self.requests: list[Request] = []
         self.closed = threading.Event()
@@ -69,6 +70,10 @@ class WireServer(Listener):
     def reply(self, *behaviours: b.Behaviour) -> None:
         """Queue what the next calls get, one each."""
         self.script.extend(behaviours)
+
+    def reply_to_listing(self, *behaviours: b.Behaviour) -> None:
+        """Queue what the next requests for the list of models get."""
+        self.listing_script.extend(behaviours)
 
     def release(self) -> None:
         """Let every Hold answer."""
@@ -151,6 +156,8 @@ class WireServer(Listener):
                 return json_reply({}, 307, {"location": behaviour.url})
             case b.NotJson():
                 return Reply([behaviour.html.encode()], content_type="text/html")
+            case b.Raw():
+                return Reply([behaviour.body], content_type=behaviour.content_type)
             case _:
                 return self.odd(call, behaviour)
 
@@ -175,6 +182,8 @@ class WireServer(Listener):
                 behaviour = self.script.popleft() if self.script else self.default
                 self._record(call, request)
                 return await self._act(connection, call, behaviour)
+            if self.listing_script:
+                return await self._act(connection, call, self.listing_script.popleft())
         return await connection.send(reply)
 
     def _record(self, call: Call, request: Request) -> None:

@@ -10,13 +10,15 @@ class Answer:
     """A whole answer. Without `content`: a minimal instance of the schema that came, else a plain sentence.
 
     `content`: text, or an object that is sent as JSON. `pieces`: how many deltas when streamed. `thinking`:
-    what a reasoning model says beside its answer. `model`: who claims to answer (default: as asked).
+    what a reasoning model says beside its answer. `model`: who claims to answer (default: as asked). `usage`:
+    whether the tokens are told, left out, or told as zeros (a proxy's stream: measured).
     """
 
     content: Any = None
     pieces: int = 5
     thinking: str = ""
     model: str = ""
+    usage: Literal["told", "absent", "zeros"] = "told"
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,14 @@ class Redirect:
 
 
 @dataclass(frozen=True)
+class Raw:
+    """A 200 with exactly this body."""
+
+    body: bytes
+    content_type: str = "application/json"
+
+
+@dataclass(frozen=True)
 class NotJson:
     """A page for people instead of an answer, as a proxy or a captive portal sends it."""
 
@@ -222,4 +232,5 @@ Behaviour = (
     | Compressed
     | Redirect
     | NotJson
+    | Raw
 )

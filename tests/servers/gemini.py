@@ -15,6 +15,8 @@ USAGE = {
     "cachedContentTokenCount": 64,
     "totalTokenCount": 150,
 }
+UNDERWAY = {"candidatesTokenCount": 1, "totalTokenCount": 121}  # each event counts all that came so far
+USAGES: dict[str, dict[str, int]] = {"told": USAGE, "zeros": dict.fromkeys(USAGE, 0), "absent": {}}
 FIELDS = words("contents systemInstruction generationConfig safetySettings tools toolConfig cachedContent")
 CONFIG_FIELDS = words(
     """candidateCount frequencyPenalty maxOutputTokens mediaResolution presencePenalty responseJsonSchema
@@ -166,9 +168,9 @@ class GeminiServer(WireServer):
     def answer(self, call: Call, text: str, answer: b.Answer) -> Reply:
         thoughts = [{"text": answer.thinking, "thought": True}] if answer.thinking else []
         if not call.stream:
-            return self.finished(call, [[*thoughts, {"text": text}]], "STOP", answer.model)
+            return self.finished(call, [[*thoughts, {"text": text}]], "STOP", answer.model, answer.usage)
         parts = [[part] for part in thoughts] + [[{"text": piece}] for piece in pieces(text, answer.pieces)]
-        return self.finished(call, parts, "STOP", answer.model)
+        return self.finished(call, parts, "STOP", answer.model, answer.usage)
 
     def odd(self, call: Call, behaviour: b.Behaviour) -> Reply:
         match behaviour:
@@ -191,16 +193,25 @@ class GeminiServer(WireServer):
                 return self.bodies(call, [self.body(call, [{"text": "A pic"}])])
         raise NotImplementedError(behaviour)
 
-    def finished(self, call: Call, parts: list[list[dict[str, Any]]], reason: str, model: str = "") -> Reply:
+    def finished(
+        self, call: Call, parts: list[list[dict[str, Any]]], reason: str, model: str = "", usage: str = "told"
+    ) -> Reply:
         *before, last = parts
-        bodies = [self.body(call, some, model=model) for some in before]
-        return self.bodies(call, [*bodies, self.body(call, last, reason, model)])
+        bodies = [self.body(call, some, model=model, usage=usage) for some in before]
+        return self.bodies(call, [*bodies, self.body(call, last, reason, model, usage)])
 
-    def body(self, call: Call, parts: list[dict[str, Any]], reason: str = "", model: str = "") -> dict[str, Any]:
-        told = {"finishReason": reason} if reason else {}
-        candidate = {"content": {"role": "model", "parts": parts}, "index": 0, **told}
-        usage = {"usageMetadata": USAGE} if reason else {}
-        return {"candidates": [candidate], "modelVersion": model or call.model, "responseId": "r1", **usage}
+    def body(
+        self, call: Call, parts: list[dict[str, Any]], reason: str = "", model: str = "", usage: str = "told"
+    ) -> dict[str, Any]:
+        ended = {"finishReason": reason} if reason else {}
+        candidate = {"content": {"role": "model", "parts": parts}, "index": 0, **ended}
+        counts = {
+            "usageMetadata": USAGES[usage] if reason else {**USAGES[usage], **(UNDERWAY if usage == "told" else {})}
+        }
+        told = {} if usage == "absent" else counts
+        return {"candidates": [candidate], "modelVersion": model or call.model, "responseId": "r1", **told}
 
     def bodies(self, call: Call, bodies: list[dict[str, Any]]) -> Reply:
-        return event_stream(bodies, done=False) if call.stream else json_reply(bodies[0])
+        if not call.stream:
+            return json_reply(bodies[0])
+        return event_stream(bodies, done=False, newline=b"\r\n")

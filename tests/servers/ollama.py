@@ -10,6 +10,7 @@ from tests.servers.schemas import ollama_fault
 from tests.servers.variants import STB_IMAGES
 
 USAGE = {"prompt_eval_count": 120, "eval_count": 30, "total_duration": 5_000_000, "eval_duration": 4_000_000}
+USAGES: dict[str, dict[str, int]] = {"told": USAGE, "zeros": dict.fromkeys(USAGE, 0), "absent": {}}
 OPTIONS = words(
     """num_keep seed num_predict top_k top_p min_p typical_p repeat_last_n temperature repeat_penalty
     presence_penalty frequency_penalty stop num_ctx num_batch num_gpu main_gpu use_mmap num_thread"""
@@ -93,10 +94,11 @@ class OllamaServer(WireServer):
     def answer(self, call: Call, text: str, answer: b.Answer) -> Reply:
         if not call.stream:
             message = {"content": text, **({"thinking": answer.thinking} if answer.thinking else {})}
-            return json_reply(self.envelope(call, message, "stop", answer.model))
+            return json_reply(self.envelope(call, message, "stop", answer.model, answer.usage))
         thoughts = [self.envelope(call, {"content": "", "thinking": p}) for p in pieces(answer.thinking, 2) if p]
         parts = [self.envelope(call, {"content": piece}, model=answer.model) for piece in pieces(text, answer.pieces)]
-        return lines([*thoughts, *parts, self.envelope(call, {"content": ""}, "stop", answer.model)])
+        last = self.envelope(call, {"content": ""}, "stop", answer.model, answer.usage)
+        return lines([*thoughts, *parts, last])
 
     def odd(self, call: Call, behaviour: b.Behaviour) -> Reply:
         some = self.envelope(call, {"content": "A pic"})
@@ -125,8 +127,10 @@ class OllamaServer(WireServer):
             return json_reply(self.envelope(call, message, reason))
         return lines([self.envelope(call, message), self.envelope(call, {"content": ""}, reason)])
 
-    def envelope(self, call: Call, message: dict[str, Any], reason: str = "", model: str = "") -> dict[str, Any]:
-        told = {"done_reason": reason, **USAGE} if reason else {}
+    def envelope(
+        self, call: Call, message: dict[str, Any], reason: str = "", model: str = "", usage: str = "told"
+    ) -> dict[str, Any]:
+        told = {"done_reason": reason, **USAGES[usage]} if reason else {}
         name = model or call.model
         time = "2026-01-02T03:04:05.678Z"
         whole = {"role": "assistant", **message}

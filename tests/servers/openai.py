@@ -19,6 +19,9 @@ USAGE = {
     "total_tokens": 150,
     "prompt_tokens_details": {"cached_tokens": 64},
 }
+ZEROS = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+USAGES: dict[str, dict[str, Any] | None] = {"told": USAGE, "zeros": ZEROS, "absent": None}
+PLAIN = b.Answer()
 NOT_OPTIONS = {"model", "messages", "response_format", "stream", "stream_options"}
 SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 REASONING = re.compile(r"^(o\d|gpt-5)")
@@ -167,10 +170,10 @@ class OpenAIServer(WireServer):
         if answer.thinking:
             message["reasoning_content"] = answer.thinking
         if not call.stream:
-            return self.whole(call, message, model=answer.model)
+            return self.whole(call, message, "stop", answer)
         thoughts = [{"reasoning_content": piece} for piece in pieces(answer.thinking, 2) if piece]
         deltas = [*thoughts, *({"content": piece} for piece in pieces(text, answer.pieces))]
-        return self.streamed(call, deltas, model=answer.model)
+        return self.streamed(call, deltas, "stop", answer)
 
     def odd(self, call: Call, behaviour: b.Behaviour) -> Reply:
         match behaviour:
@@ -204,23 +207,24 @@ class OpenAIServer(WireServer):
     def reply_with(self, call: Call, message: dict[str, Any], finish: str) -> Reply:
         return self.streamed(call, [message], finish) if call.stream else self.whole(call, message, finish)
 
-    def whole(self, call: Call, message: dict[str, Any], finish: str = "stop", model: str = "") -> Reply:
+    def whole(self, call: Call, message: dict[str, Any], finish: str, answer: b.Answer = PLAIN) -> Reply:
         message = {"role": "assistant", "content": None, "refusal": None, **message}
         choice = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None}
-        return json_reply(self.envelope(call, [choice], USAGE, model=model))
+        return json_reply(self.envelope(call, [choice], USAGES[answer.usage], answer.model))
 
-    def streamed(self, call: Call, deltas: list[dict[str, Any]], finish: str = "stop", model: str = "") -> Reply:
-        events = list(self.chunks(call, deltas, finish, model))
-        if (call.body.get("stream_options") or {}).get("include_usage"):
-            events.append(self.envelope(call, [], USAGE, model=model))
+    def streamed(self, call: Call, deltas: list[dict[str, Any]], finish: str, answer: b.Answer = PLAIN) -> Reply:
+        events = list(self.chunks(call, deltas, finish, answer.model))
+        if (call.body.get("stream_options") or {}).get("include_usage") and answer.usage != "absent":
+            events.append(self.envelope(call, [], USAGES[answer.usage], answer.model))
         return event_stream(events, done=self.variant.done, comment=self.variant.comment)
 
     def chunks(
         self, call: Call, deltas: list[dict[str, Any]], finish: str | None, model: str = ""
     ) -> Iterator[dict[str, Any]]:
         for delta in [{"role": "assistant", "content": ""}, *deltas]:
-            yield self.envelope(call, [{"index": 0, "delta": delta, "finish_reason": None}], model=model)
-        if finish:
+            last = finish if delta is deltas[-1] and self.variant.ends_with_text else None
+            yield self.envelope(call, [{"index": 0, "delta": delta, "finish_reason": last}], model=model)
+        if finish and not self.variant.ends_with_text:
             yield self.envelope(call, [{"index": 0, "delta": {}, "finish_reason": finish}], model=model)
 
     def envelope(

@@ -29,9 +29,9 @@ def json_reply(content: Any, status: int = 200, headers: Mapping[str, str] | Non
     return Reply([json_bytes(content)], status, headers=headers or {})
 
 
-def event_stream(events: Iterable[Any], *, done: bool = True, comment: str = "") -> Reply:
+def event_stream(events: Iterable[Any], *, done: bool = True, comment: str = "", newline: bytes = b"\n") -> Reply:
     """Server-sent events; `comment` goes first, as gateways send it to keep a connection alive."""
-    chunks = [b"data: " + json_bytes(event) + b"\n\n" for event in events]
+    chunks = [b"data: " + json_bytes(event) + 2 * newline for event in events]
     head = [f": {comment}\n\n".encode()] if comment else []
     return Reply([*head, *chunks, *([b"data: [DONE]\n\n"] if done else [])], 200, "text/event-stream", streamed=True)
 

@@ -93,7 +93,7 @@ class Variant:
     """`fields`: the ones it knows; `unknown`: the status for others, None lets them pass.
 
     `constrains`: it applies a schema. `unknown_model`: the status, None answers all the same. `done`: streams
-    end with [DONE].
+    end with [DONE]. `ends_with_text`: the last piece of text and the finish reason come in one event.
     """
 
     error: ErrorBody
@@ -110,6 +110,7 @@ class Variant:
     lists_models: bool = True
     constrains: bool = True
     done: bool = True
+    ends_with_text: bool = False
     comment: str = ""
     too_long: str = "This model's maximum context length is 4096 tokens. However, you requested 9000 tokens."
 
@@ -144,7 +145,7 @@ VARIANTS = {
         unknown_model=400,
         comment="OPENROUTER PROCESSING",
     ),
-    "litellm": Variant(litellm_error, unknown_model=400),
+    "litellm": Variant(litellm_error, unknown_model=400, ends_with_text=True),
     "transformers": Variant(
         plain_error,
         fields=PLAIN_FIELDS,

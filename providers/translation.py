@@ -1,0 +1,96 @@
+"""What the openai package, httpx2 and error replies stand for, in `providers.errors`: the one place for it."""
+
+import re
+from collections.abc import Iterator, Mapping
+
+from providers.base import Spec, VisionRequest
+from providers.classify import classify
+from providers.errors import BadReply, CallTimeout, ProviderError, RequestRejected, Unreachable
+
+_CARRIERS = frozenset({"openai", "httpx2", "httpcore2"})
+
+
+def foreign() -> tuple[type[Exception], ...]:
+    """All that a call can raise: the SDK's, httpx2's, the time limit's, and ValueError for text that is none."""
+    import httpx2
+    import openai
+
+    return (
+        openai.OpenAIError,
+        httpx2.HTTPError,
+        httpx2.InvalidURL,
+        httpx2.StreamError,
+        TimeoutError,
+        ValueError,
+    )
+
+
+def translated(error: Exception, spec: Spec, request: VisionRequest) -> ProviderError:
+    """The error of ours that an exception of `foreign()` stands for."""
+    import httpx2
+    import openai
+
+    chain = list(_chain(error))
+    # The pool's limits and the key's check speak through the SDK's exceptions.
+    ours = next((cause for cause in chain if isinstance(cause, ProviderError)), None)
+    if ours is not None:
+        return ours
+    if isinstance(error, openai.APIStatusError):
+        return _classified(error.status_code, error.body, error.response.headers, spec, request)
+    unconnected = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError, httpx2.InvalidURL)
+    if any(isinstance(cause, unconnected) for cause in chain):
+        return _unreachable(chain, spec)
+    if isinstance(error, TimeoutError | openai.APITimeoutError | httpx2.TimeoutException):
+        return CallTimeout(f"{spec.title} did not answer within {request.timeout:g} seconds.")
+    if isinstance(error, UnicodeEncodeError):
+        return RequestRejected("The request holds characters that cannot be sent: half a surrogate pair.")
+    if isinstance(error, httpx2.SSEError | ValueError):
+        return foreign_reply(spec)
+    return Unreachable(f"The connection to {spec.title} broke before it answered.")
+
+
+def told(error: object, spec: Spec, request: VisionRequest) -> ProviderError:
+    """An error inside a 200: its `code` may be a status (OpenRouter, vLLM, llama-server), in any type."""
+    code = str(error.get("code")) if isinstance(error, Mapping) else ""
+    if re.fullmatch("[45][0-9][0-9]", code):
+        return _classified(int(code), error, {}, spec, request)
+    return BadReply(f"{spec.title} failed in the middle of its answer.")
+
+
+def foreign_reply(spec: Spec) -> ProviderError:
+    """A reply in another protocol, or in none."""
+    return BadReply(f"What came back is not an answer of {spec.title}'s. Check the base URL.")
+
+
+def key_env(spec: Spec) -> str:
+    """The variable that people keep the key in, "" if there is none."""
+    return next(iter(spec.key_env), "")
+
+
+def _unreachable(chain: list[BaseException], spec: Spec) -> ProviderError:
+    """The socket's or the address guard's own error stays on it as the cause: it tells why and holds no request."""
+    failure = Unreachable(f"Could not connect to {spec.title}. Check that it runs and its base URL.")
+    failure.__cause__ = next((one for one in chain if type(one).__module__.split(".")[0] not in _CARRIERS), None)
+    return failure
+
+
+def _classified(
+    status: int, error: object, headers: Mapping[str, str], spec: Spec, request: VisionRequest
+) -> ProviderError:
+    return classify(
+        status,
+        error,
+        headers,
+        schema_sent=request.schema is not None and request.output_mode != "prompt",
+        title=spec.title,
+        model=request.model,
+        key_env=key_env(spec),
+        key_sent=bool(request.credentials.api_key.strip()),
+    )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__

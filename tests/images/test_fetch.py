@@ -1,0 +1,278 @@
+"""Fetching pictures from servers that are slow, broken, greedy or a way to somewhere else."""
+
+import asyncio
+import gzip
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+
+from bridge.images.errors import ImageTooLarge, ImageUnreachable, UnsupportedImage
+from bridge.images.fetch import Fetcher
+from bridge.images.limits import ImageLimits
+from bridge.images.sources import from_url
+from bridge.network import AddressPolicy, AddressRefused
+from tests.images.pictures import photo, saved
+from tests.servers import TrapServer
+
+PICTURE = saved(photo(64, 48), "JPEG")
+MOST = 1_000_000
+Reply = bytes | Callable[[asyncio.StreamWriter], object]
+
+
+def reply(body: bytes = PICTURE, status: str = "200 OK", **headers: str) -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"content-length: {len(body)}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+class Site:
+    """Answers each path with its reply and keeps what it was asked."""
+
+    def __init__(self, port: int, asked: list[str]) -> None:
+        self.port, self.asked = port, asked
+
+    def url(self, path: str = "/", host: str = "pictures.example") -> str:
+        return f"http://{host}:{self.port}{path}"
+
+
+@asynccontextmanager
+async def site(pages: dict[str, Reply]) -> AsyncIterator[Site]:
+    asked: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                asked.append(head)
+                page = pages[head.split()[1]]
+                if isinstance(page, bytes):
+                    writer.write(page)
+                else:
+                    await page(writer)  # type: ignore[misc]
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield Site(server.sockets[0].getsockname()[1], asked)
+
+
+async def loopback(host: str, port: int) -> Sequence[str]:
+    if host.startswith("unknown"):
+        raise OSError("no such name")
+    return ["127.0.0.1"]
+
+
+def fetcher(*hosts: str, **options: float) -> Fetcher:
+    """A fetcher for whom every name is on loopback and only these are listed."""
+    policy = AddressPolicy(allow_hosts=hosts or ("pictures.example",))
+    return Fetcher(policy, look_up=loopback, **options)  # type: ignore[arg-type]
+
+
+async def fetch(page: Reply, **options: float) -> bytes:
+    async with site({"/": page}) as pages, fetcher(**options) as fetching:
+        return await fetching.fetch(pages.url(), MOST)
+
+
+async def test_a_picture_is_fetched_and_named() -> None:
+    async with site({"/a.jpg?key=secret": reply()}) as pages, fetcher() as fetching:
+        source = await from_url(pages.url("/a.jpg?key=secret#x"), fetching, ImageLimits())
+    assert source.data == PICTURE
+    assert (source.origin, source.header.media_type) == ("url", "image/jpeg")
+    assert source.name == f"http://pictures.example:{pages.port}/a.jpg"
+
+
+async def test_the_request_says_who_asks_and_nothing_else() -> None:
+    pages: dict[str, Reply] = {"/": reply(set_cookie="id=1"), "/2": reply()}
+    async with site(pages) as shown, fetcher() as fetching:
+        await fetching.fetch(shown.url(), MOST)
+        await fetching.fetch(shown.url("/2"), MOST)
+    first, second = (head.lower() for head in shown.asked)
+    assert "user-agent: graphcap-bridge/" in first
+    assert "accept: image/" in first
+    assert "accept-encoding: identity" in first
+    assert "cookie" not in second
+    assert "referer" not in second
+
+
+async def test_urls_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with site({"/?sig=secret": reply()}) as pages, fetcher() as fetching:
+        await fetching.fetch(pages.url("/?sig=secret"), MOST)
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
+async def test_redirects_are_followed(status: str) -> None:
+    pages: dict[str, Reply] = {"/": reply(b"", status, location="/b"), "/b": reply()}
+    async with site(pages) as shown, fetcher() as fetching:
+        assert await fetching.fetch(shown.url(), MOST) == PICTURE
+
+
+async def test_too_many_redirects_are_not() -> None:
+    with pytest.raises(ImageUnreachable, match="too often"):
+        await fetch(reply(b"", "302 Found", location="/"))
+
+
+@pytest.mark.parametrize("where", ["http://trap.example:{port}/", "//trap.example:{port}/", "http://127.0.0.1:{port}/"])
+async def test_a_redirect_is_a_new_check(trap: TrapServer, where: str) -> None:
+    page = reply(b"", "302 Found", location=where.format(port=trap.port))
+    with pytest.raises(AddressRefused):
+        await fetch(page)
+    assert trap.untouched
+
+
+@pytest.mark.parametrize(
+    "where", ["file:///etc/passwd", "ftp://pictures.example/", "http://a:b@pictures.example/", "http://[/"]
+)
+async def test_a_redirect_cannot_leave_http(where: str) -> None:
+    with pytest.raises(ImageUnreachable):
+        await fetch(reply(b"", "302 Found", location=where))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "trap.example", "[::ffff:127.0.0.1]", "0x7f000001"])
+async def test_a_refused_address_is_never_dialled(trap: TrapServer, host: str) -> None:
+    async with fetcher() as fetching:
+        with pytest.raises(AddressRefused):
+            await fetching.fetch(f"http://{host}:{trap.port}/", MOST)
+    assert trap.untouched
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "pictures.example/a.jpg",
+        "ftp://pictures.example/a.jpg",
+        "file:///etc/passwd",
+        "data:image/png;base64,AAAA",
+        "http://",
+        "http:///a.jpg",
+        "http://user:secret@pictures.example/a.jpg",
+        "http://user@pictures.example/",
+        "http://pictures.example:99999/",
+        "http://[::1",
+        "http://\ud800.example/",
+        "http://a\r\nhost: b/",
+    ],
+)
+async def test_what_is_not_fetched(url: str) -> None:
+    async with fetcher() as fetching:
+        with pytest.raises(ImageUnreachable) as caught:
+            await fetching.fetch(url, MOST)
+    assert "secret" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        (reply(b"no", "404 Not Found"), "answered 404"),
+        (reply(b"no", "500 Oops"), "answered 500"),
+        (reply(b"", "302 Found"), "answered 302"),
+        (reply(gzip.compress(PICTURE), content_encoding="gzip"), "compressed"),
+        (reply()[:-10] + b"", "took too long"),
+        (b"HTTP/9 nonsense\r\n\r\n", "broke off"),
+    ],
+)
+async def test_what_does_not_give_a_picture(page: bytes, words: str) -> None:
+    with pytest.raises(ImageUnreachable, match=words):
+        await fetch(page, quiet=0.2)
+
+
+async def test_a_body_cut_short_is_unreachable() -> None:
+    async def cut(writer: asyncio.StreamWriter) -> None:
+        writer.write(reply()[:-10])
+        writer.close()
+
+    with pytest.raises(ImageUnreachable, match="broke off"):
+        await fetch(cut)
+
+
+@pytest.mark.parametrize("host", ["unknown.example", "pictures.example"])
+async def test_nobody_there(host: str) -> None:
+    async with fetcher("*.example") as fetching:
+        with pytest.raises(ImageUnreachable, match="No connection"):
+            await fetching.fetch(f"http://{host}:1/", MOST)
+
+
+async def test_a_large_picture_is_refused_by_what_it_announces() -> None:
+    with pytest.raises(ImageTooLarge):
+        await fetch(b"HTTP/1.1 200 OK\r\ncontent-length: 99999999\r\n\r\n")
+
+
+async def test_a_body_without_end_is_cut_at_the_limit() -> None:
+    async def endless(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        while True:
+            writer.write(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+            await writer.drain()
+
+    with pytest.raises(ImageTooLarge):
+        await fetch(endless)
+
+
+async def drip(writer: asyncio.StreamWriter) -> None:
+    """One byte at a time, for ever."""
+    writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+    while True:
+        writer.write(b"x")
+        await writer.drain()
+        await asyncio.sleep(0.01)
+
+
+async def test_the_whole_time_is_bounded() -> None:
+    with pytest.raises(ImageUnreachable, match="took too long to send"):
+        await fetch(drip, timeout=0.2, warm_up=60)
+
+
+async def test_a_pace_is_expected() -> None:
+    with pytest.raises(ImageUnreachable, match="too slowly"):
+        await fetch(drip, warm_up=0.1)
+
+
+async def test_silence_is_not_waited_out() -> None:
+    async def silent(writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(ImageUnreachable, match="took too long to answer"):
+        await fetch(silent, quiet=0.1)
+
+
+@pytest.mark.parametrize(
+    ("tag", "allowed"),
+    [
+        ("noai", False),
+        ("noimageai", False),
+        ("noindex, NoAI", False),
+        ("graphcap-bridge: noai", False),
+        ("unavailable_after: 25 Jun 2030 15:00:00 PST, noimageai", False),
+        ("otherbot: noai", True),
+        ("noindex, nofollow", True),
+        ("", True),
+    ],
+)
+async def test_the_owners_wish_is_honoured(tag: str, allowed: bool) -> None:
+    page = reply(x_robots_tag=tag)
+    if allowed:
+        assert await fetch(page) == PICTURE
+    else:
+        with pytest.raises(ImageUnreachable, match="does not allow AI"):
+            await fetch(page)
+
+
+async def test_a_web_page_is_named_as_one() -> None:
+    async with site({"/": reply(b"<!DOCTYPE html><html></html>")}) as pages, fetcher() as fetching:
+        with pytest.raises(UnsupportedImage, match="a web page"):
+            await from_url(pages.url(), fetching, ImageLimits())
+
+
+async def test_connections_are_reused() -> None:
+    async with site({"/": reply()}) as pages, fetcher() as fetching:
+        for _ in range(3):
+            assert await fetching.fetch(pages.url(), MOST) == PICTURE
+    assert len(pages.asked) == 3

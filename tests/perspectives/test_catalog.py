@@ -1,0 +1,199 @@
+"""Directories of perspectives: found, overridden, disabled, and every mistake reported."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perspectives import UnknownModule, UnknownPerspective, catalog
+from perspectives.catalog import LIBRARY, Catalog
+from perspectives.files import MAX_FILE_BYTES
+from tests.perspectives.upstream import PLAIN
+
+
+def put(file: Path, **changes: Any) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    data = {key: value for key, value in {**PLAIN, **changes}.items() if value is not None}
+    file.write_text(json.dumps(data), encoding="utf-8")
+    return file
+
+
+def reported(loaded: Catalog) -> list[tuple[str, str, str]]:
+    return [(one.file.name, one.pointer, one.severity) for one in loaded.problems]
+
+
+def test_files_are_found_at_any_depth_and_listed_by_priority_then_name(tmp_path: Path) -> None:
+    put(tmp_path / "b.json", name="b", priority=20)
+    put(tmp_path / "x" / "y" / "a.JSON", name="a", priority=20)
+    put(tmp_path / "x" / "z.json", name="z", priority=5)
+    put(tmp_path / ".hidden" / "h.json", name="h")
+    put(tmp_path / ".h.json", name="h")
+    (tmp_path / "README.md").write_text("not a perspective")
+    loaded = catalog.load([tmp_path])
+    assert [one.name for one in loaded.all()] == ["z", "a", "b"]
+    assert loaded.problems == ()
+
+
+def test_the_module_is_the_files_else_its_folders(tmp_path: Path) -> None:
+    put(tmp_path / "video" / "a.json", name="a", module="creative")
+    put(tmp_path / "mine" / "b.json", name="b", module=None)
+    put(tmp_path / "c.json", name="c", module=None)
+    loaded = catalog.load([tmp_path])
+    assert [(one.name, one.perspective_count) for one in loaded.modules()] == [
+        ("creative", 1),
+        ("custom", 1),
+        ("mine", 1),
+    ]
+
+
+def test_a_later_directory_overrides_and_leaves_no_old_entry(tmp_path: Path) -> None:
+    put(tmp_path / "1" / "a.json", module="core")
+    put(tmp_path / "2" / "other.json", module="mine", prompt="Mine.")
+    loaded = catalog.load([tmp_path / "1", tmp_path / "2"])
+    assert loaded.get("mood_notes").prompt == "Mine."
+    assert [one.name for one in loaded.modules()] == ["mine"]
+    assert loaded.problems == ()
+
+
+def test_local_override_false_keeps_the_earlier_one(tmp_path: Path) -> None:
+    put(tmp_path / "1" / "a.json")
+    put(tmp_path / "2" / "b.json", prompt="Mine.")
+    settings = tmp_path / "settings.json"
+    settings.write_text('{"local_override": false}')
+    loaded = catalog.load([tmp_path / "1", tmp_path / "2"], settings)
+    assert loaded.get("mood_notes").prompt == PLAIN["prompt"]
+    assert reported(loaded) == [("b.json", "/name", "warning")]
+
+
+def test_a_name_twice_in_one_directory_is_reported_and_the_first_used(tmp_path: Path) -> None:
+    put(tmp_path / "a.json", prompt="First.")
+    put(tmp_path / "b" / "b.json", prompt="Second.")
+    loaded = catalog.load([tmp_path])
+    assert loaded.get("mood_notes").prompt == "First."
+    assert reported(loaded) == [("b.json", "/name", "error")]
+    assert "a.json" in loaded.problems[0].message
+
+
+BROKEN: dict[str, tuple[bytes, str, str]] = {
+    "cut": (b'{"name": "x",\n  "prompt": ', "", "line 2, column 13"),
+    "comma": (b'{"a": 1,}', "", "line 1, column"),
+    "empty": (b"", "", "line 1, column 1"),
+    "utf16": ('{"name": "x"}'.encode("utf-16"), "", "UTF-8"),
+    "latin": ('{\n"name": "ä"}'.encode("latin-1"), "", "line 2"),
+    "twice": (b'{"schema_fields": [{"name": "a", "name": "b"}]}', "/schema_fields/0/name", "twice"),
+    "nan": (b'{"priority": NaN}', "", "NaN"),
+    "infinity": (b'{"priority": 1e999}', "/priority", "finite"),
+    "digits": (b'{"priority": ' + b"9" * 5000 + b"}", "", "digits"),
+    "deep": (b"[" * 100_000, "", "deeply"),
+    "list": (b"[]", "", "object"),
+    "huge": (b" " * (MAX_FILE_BYTES + 1), "", "KiB"),
+    "surrogate": (b'{"prompt": "\\ud800"}', "/prompt", "surrogate"),
+    "reserved": (json.dumps({**PLAIN, "name": "list"}).encode(), "/name", "path of the API"),
+    "no name": (json.dumps({**PLAIN, "name": None}).encode(), "/name", "characters"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_file_is_reported_and_takes_nothing_down(tmp_path: Path, case: str) -> None:
+    content, pointer, reason = BROKEN[case]
+    put(tmp_path / "good.json")
+    (tmp_path / "broken.json").write_bytes(content)
+    loaded = catalog.load([tmp_path])
+    assert [one.name for one in loaded.all()] == ["mood_notes"]
+    problem = loaded.problems[0]
+    assert (problem.file.name, problem.pointer, problem.severity) == ("broken.json", pointer, "error")
+    assert reason in problem.message
+    assert str(tmp_path.parent) not in str(problem)
+
+
+def test_a_byte_order_mark_is_read_past(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(PLAIN), encoding="utf-8-sig")
+    assert catalog.load([tmp_path]).get("mood_notes")
+
+
+def test_warnings_of_a_file_are_reported_with_their_place(tmp_path: Path) -> None:
+    put(tmp_path / "a.json", context_template="{moods}")
+    loaded = catalog.load([tmp_path])
+    assert reported(loaded) == [("a.json", "/context_template", "warning")]
+    assert loaded.get("mood_notes")
+
+
+def test_links_are_followed_once_and_what_is_no_file_is_reported(tmp_path: Path) -> None:
+    put(tmp_path / "elsewhere" / "a.json")
+    top = tmp_path / "top"
+    top.mkdir()
+    (top / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "loop").symlink_to(top)
+    (top / "gone.json").symlink_to(tmp_path / "nowhere.json")
+    os.mkfifo(top / "pipe.json")
+    loaded = catalog.load([top])
+    assert [one.name for one in loaded.all()] == ["mood_notes"]
+    assert reported(loaded) == [("gone.json", "", "error"), ("pipe.json", "", "error")]
+
+
+def test_a_missing_directory_is_reported(tmp_path: Path) -> None:
+    assert reported(catalog.load([tmp_path / "none"])) == [("none", "", "warning")]
+
+
+def test_a_module_is_disabled_or_renamed(tmp_path: Path) -> None:
+    put(tmp_path / "a.json", name="a", module="core")
+    put(tmp_path / "b.json", name="b", module="extra")
+    settings = tmp_path / "settings" / "s.json"
+    settings.parent.mkdir()
+    modules = {"core": {"enabled": True, "display_name": "The Core"}, "extra": {"enabled": False}}
+    settings.write_text(json.dumps({"modules": modules, "local_override": True}))
+    (tmp_path / "settings").rename(tmp_path / ".settings")
+    loaded = catalog.load([tmp_path], tmp_path / ".settings" / "s.json")
+    core, extra = loaded.modules()
+    assert (core.display_name, core.enabled, core.perspective_count) == ("The Core", True, 1)
+    assert (extra.name, extra.enabled, extra.perspective_count) == ("extra", False, 1)
+    assert [one.name for one in loaded.all()] == ["a"]
+    with pytest.raises(UnknownPerspective):
+        loaded.get("b")
+    assert loaded.module("extra") == extra
+    assert loaded.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "pointer", "severity"),
+    [
+        ("{", "", "error"),
+        ("[]", "", "error"),
+        ('{"modules": []}', "/modules", "error"),
+        ('{"modules": {"core": true}}', "/modules/core", "error"),
+        ('{"modules": {"core": {"enabled": "no"}}}', "/modules/core/enabled", "error"),
+        ('{"modules": {"core": {"display_name": 3}}}', "/modules/core/display_name", "error"),
+        ('{"local_override": "x"}', "/local_override", "error"),
+        ('{"modules": {"core": {"color": 3}}}', "/modules/core/color", "warning"),
+        ('{"module": {}}', "/module", "warning"),
+        ('{"modules": {"video": {}}}', "/modules/video", "warning"),
+    ],
+)
+def test_mistakes_in_the_settings_are_reported(tmp_path: Path, content: str, pointer: str, severity: str) -> None:
+    put(tmp_path / "p" / "a.json")
+    settings = tmp_path / "s.json"
+    settings.write_text(content)
+    loaded = catalog.load([tmp_path / "p"], settings)
+    assert reported(loaded) == [("s.json", pointer, severity)]
+    assert loaded.get("mood_notes")
+
+
+def test_unknown_names_come_with_near_ones() -> None:
+    loaded = catalog.load([LIBRARY], None)
+    with pytest.raises(UnknownPerspective) as perspective:
+        loaded.get("grph_caption")
+    assert perspective.value.near[0] == "graph_caption"
+    assert "'graph_caption'" in str(perspective.value)
+    with pytest.raises(UnknownModule) as module:
+        loaded.module("creativ")
+    assert module.value.near == ("creative",)
+    with pytest.raises(UnknownPerspective):
+        loaded.get("x" * 100_000)
+
+
+def test_the_shipped_library_loads_without_a_word() -> None:
+    loaded = catalog.load([LIBRARY], None)
+    assert loaded.problems == ()
+    assert len(loaded.all()) == len(list(LIBRARY.rglob("*.json")))

@@ -1,0 +1,364 @@
+"""Which addresses are dialled: the table, the policy, and what the transports do on real sockets."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import httpx
+import httpx2
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from bridge.network import AddressPolicy, AddressRefused, classify, guarded_httpx, guarded_httpx2
+from tests.servers import TrapServer
+
+LOOPBACK = AddressPolicy(mode="listed", allow_networks=("127.0.0.0/8",))
+
+
+@pytest.mark.parametrize(
+    ("address", "word"),
+    [
+        ("8.8.8.8", "public"),
+        ("2606:4700::1111", "public"),
+        ("127.0.0.1", "loopback"),
+        ("127.255.255.254", "loopback"),
+        ("::1", "loopback"),
+        ("0.0.0.0", "unspecified"),
+        ("0.1.2.3", "reserved"),
+        ("::", "unspecified"),
+        ("10.0.0.1", "private"),
+        ("172.16.0.1", "private"),
+        ("172.31.255.255", "private"),
+        ("172.32.0.1", "public"),
+        ("192.168.1.1", "private"),
+        ("fd12::1", "private"),
+        ("fec0::1", "private"),
+        ("100.64.0.1", "shared"),
+        ("100.127.255.255", "shared"),
+        ("100.128.0.1", "public"),
+        ("169.254.1.1", "link-local"),
+        ("fe80::1", "link-local"),
+        ("fe80::1%eth0", "link-local"),
+        ("224.0.0.1", "multicast"),
+        ("ff02::1", "multicast"),
+        ("240.0.0.1", "reserved"),
+        ("255.255.255.255", "broadcast"),
+        ("192.0.0.8", "reserved"),
+        ("192.88.99.1", "reserved"),
+        ("192.0.2.1", "documentation"),
+        ("198.51.100.1", "documentation"),
+        ("203.0.113.1", "documentation"),
+        ("2001:db8::1", "documentation"),
+        ("3fff::1", "documentation"),
+        ("198.19.0.1", "benchmarking"),
+        ("2001:2::1", "benchmarking"),
+        ("100::1", "reserved"),
+        ("5f00::1", "reserved"),
+        ("4000::1", "reserved"),
+        ("169.254.169.254", "metadata"),
+        ("169.254.170.2", "metadata"),
+        ("192.0.0.192", "metadata"),
+        ("100.100.100.200", "metadata"),
+        ("168.63.129.16", "metadata"),
+        ("fd00:ec2::254", "metadata"),
+        ("fd20:ce::254", "metadata"),
+    ],
+)
+def test_every_kind_of_address(address: str, word: str) -> None:
+    assert classify(address) == word
+
+
+WRAPPINGS: list[Callable[[int], str]] = [
+    lambda v4: f"::ffff:{v4 >> 16:x}:{v4 & 0xFFFF:x}",
+    lambda v4: f"::ffff:0:{v4 >> 16:x}:{v4 & 0xFFFF:x}",
+    lambda v4: f"::{v4 >> 16:x}:{v4 & 0xFFFF:x}",
+    lambda v4: f"64:ff9b::{v4 >> 16:x}:{v4 & 0xFFFF:x}",
+    lambda v4: f"64:ff9b:1::{v4 >> 16:x}:{v4 & 0xFFFF:x}",
+    lambda v4: f"64:ff9b:1:{v4 >> 16:x}:{v4 >> 8 & 0xFF:x}:{(v4 & 0xFF) << 8:x}::",
+    lambda v4: f"2002:{v4 >> 16:x}:{v4 & 0xFFFF:x}::1",
+    lambda v4: f"2001:0:808:808::{(v4 >> 16) ^ 0xFFFF:x}:{(v4 & 0xFFFF) ^ 0xFFFF:x}",
+    lambda v4: f"2001:0:{v4 >> 16:x}:{v4 & 0xFFFF:x}::f7f7:f7f7",
+    lambda v4: f"2606:4700::5efe:{v4 >> 16:x}:{v4 & 0xFFFF:x}",
+    lambda v4: f"2606:4700::200:5efe:{v4 >> 16:x}:{v4 & 0xFFFF:x}",
+]
+
+
+@pytest.mark.parametrize("wrap", WRAPPINGS)
+@pytest.mark.parametrize("inner", ["169.254.169.254", "127.0.0.1", "10.0.0.1", "192.0.0.192"])
+def test_ipv4_hidden_in_ipv6_is_found(wrap: Callable[[int], str], inner: str) -> None:
+    dressed = wrap(int(ip_address(inner)))
+    if classify(inner) != "private":
+        assert classify(dressed) == classify(inner)
+    assert classify(dressed) != "public"
+
+
+def test_a_mapped_public_address_is_public() -> None:
+    assert classify("::ffff:8.8.8.8") == classify("64:ff9b::808:808") == "public"
+
+
+METADATA, LINK_LOCAL, PRIVATE, PUBLIC = "169.254.169.254", "169.254.7.7", "10.1.2.3", "93.184.216.34"
+
+
+@pytest.mark.parametrize(
+    ("policy", "admitted"),
+    [
+        (AddressPolicy(), {PUBLIC}),
+        (AddressPolicy(allow_hosts=("a.example",)), {PUBLIC, PRIVATE}),
+        (AddressPolicy(allow_hosts=("*.example",)), {PUBLIC, PRIVATE}),
+        (AddressPolicy(allow_hosts=("A.Example:80",)), {PUBLIC, PRIVATE}),
+        (AddressPolicy(allow_hosts=("a.example:81", "b.example", "*.a.example")), {PUBLIC}),
+        (AddressPolicy(allow_networks=("10.0.0.0/8",)), {PUBLIC, PRIVATE}),
+        (AddressPolicy(allow_networks=("0.0.0.0/0",)), {PUBLIC, PRIVATE, LINK_LOCAL}),
+        (AddressPolicy("any_but_metadata"), {PUBLIC, PRIVATE}),
+        (AddressPolicy("listed"), set()),
+        (AddressPolicy("listed", allow_hosts=("a.example",)), {PUBLIC, PRIVATE}),
+        (AddressPolicy("listed", allow_networks=("93.184.216.0/24",)), {PUBLIC}),
+        (AddressPolicy(ports=frozenset({443})), set()),
+    ],
+)
+def test_policy(policy: AddressPolicy, admitted: set[str]) -> None:
+    for ip in (METADATA, LINK_LOCAL, PRIVATE, PUBLIC):
+        if ip in admitted:
+            policy.check("a.example", ip, 80)
+            continue
+        with pytest.raises(AddressRefused) as caught:
+            policy.check("a.example", ip, 80)
+        assert ip not in caught.value.message
+
+
+def test_a_network_that_is_none_is_an_error_at_once() -> None:
+    with pytest.raises(ValueError):
+        AddressPolicy(allow_networks=("10.0.0.0/99",))
+
+
+# On real sockets. Both generations behave alike.
+
+
+class Generation:
+    def __init__(self, library: Any, guarded: Callable[..., Any]) -> None:
+        self.library, self.guarded = library, guarded
+
+    @asynccontextmanager
+    async def client(self, policy: AddressPolicy, **options: Any) -> AsyncIterator[Any]:
+        transport = self.guarded(policy, **options)
+        assert isinstance(transport, self.library.AsyncBaseTransport)
+        async with self.library.AsyncClient(transport=transport, trust_env=False, timeout=5) as client:
+            yield client
+
+
+@pytest.fixture(params=["httpx", "httpx2"])
+def generation(request: pytest.FixtureRequest) -> Generation:
+    if request.param == "httpx":
+        return Generation(httpx, guarded_httpx)
+    return Generation(httpx2, guarded_httpx2)
+
+
+@asynccontextmanager
+async def answering(reply: bytes, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """A server that answers every request with these bytes and closes."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(reply)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+
+
+def names(**table: Sequence[str]) -> Callable[[str, int], Awaitable[Sequence[str]]]:
+    async def look_up(host: str, port: int) -> Sequence[str]:
+        return table[host.partition(".")[0]]
+
+    return look_up
+
+
+def refusal(error: BaseException) -> AddressRefused:
+    """Walk the causes as a caller behind an SDK has to."""
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, AddressRefused):
+        seen = seen.__cause__ or seen.__context__
+    assert isinstance(seen, AddressRefused)
+    return seen
+
+
+async def test_an_admitted_address_answers(generation: Generation) -> None:
+    async with answering(OK) as port, generation.client(LOOPBACK) as client:
+        response = await client.get(f"http://127.0.0.1:{port}/")
+        assert response.text == "ok"
+        async with client.stream("POST", f"http://127.0.0.1:{port}/", content=b"x" * 10) as streamed:
+            assert await streamed.aread() == b"ok"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]"])
+async def test_a_refused_address_is_never_dialled(generation: Generation, trap: TrapServer, host: str) -> None:
+    async with generation.client(AddressPolicy()) as client:
+        with pytest.raises(generation.library.ConnectError) as caught:
+            await client.get(f"http://{host}:{trap.port}/")
+    assert isinstance(caught.value.__cause__, AddressRefused)
+    assert trap.untouched
+
+
+async def test_one_bad_address_among_good_ones_is_enough(generation: Generation, trap: TrapServer) -> None:
+    look_up = names(mixed=("93.184.216.34", "127.0.0.1"))
+    async with generation.client(AddressPolicy(), look_up=look_up) as client:
+        with pytest.raises(generation.library.ConnectError) as caught:
+            await client.get(f"http://mixed.example:{trap.port}/")
+    assert refusal(caught.value).kind == "loopback"
+    assert trap.untouched
+
+
+async def test_a_name_is_resolved_once_and_that_address_is_dialled(generation: Generation, trap: TrapServer) -> None:
+    """Rebinding: the second answer would lead elsewhere, and is never asked for."""
+    asked = []
+
+    async def look_up(host: str, port: int) -> Sequence[str]:
+        asked.append(host)
+        return ["127.0.0.1"] if len(asked) == 1 else ["127.0.0.2"]
+
+    async with answering(OK) as port, generation.client(LOOPBACK, look_up=look_up) as client:
+        assert (await client.get(f"http://rebind.example:{port}/")).text == "ok"
+    assert asked == ["rebind.example"]
+
+
+async def test_the_next_address_is_tried(generation: Generation) -> None:
+    async with answering(OK) as port:
+        look_up = names(two=("127.9.9.9", "127.0.0.1"))  # nobody listens on the first
+        async with generation.client(LOOPBACK, look_up=look_up) as client:
+            assert (await client.get(f"http://two.example:{port}/")).text == "ok"
+
+
+async def test_a_redirect_is_checked_again(generation: Generation, trap: TrapServer) -> None:
+    moved = f"HTTP/1.1 302 Found\r\nlocation: http://inner.example:{trap.port}/\r\ncontent-length: 0\r\n\r\n"
+    policy = AddressPolicy("listed", allow_hosts=("outer.example",))
+    look_up = names(outer=("127.0.0.1",), inner=("127.0.0.1",))
+    async with answering(moved.encode()) as port, generation.client(policy, look_up=look_up) as client:
+        with pytest.raises(generation.library.ConnectError) as caught:
+            await client.get(f"http://outer.example:{port}/", follow_redirects=True)
+    assert refusal(caught.value).host == "inner.example"
+    assert trap.untouched
+
+
+@pytest.mark.parametrize("fault", ["unknown name", "no address", "nobody there", "odd name", "no port"])
+async def test_what_cannot_be_reached_is_a_connect_error(generation: Generation, fault: str) -> None:
+    async def look_up(host: str, port: int) -> Sequence[str]:
+        if fault == "unknown name":
+            raise OSError("unknown")
+        return [] if fault == "no address" else ["127.0.0.1"]
+
+    options = {} if fault == "odd name" else {"look_up": look_up}
+    host = "a..b" if fault == "odd name" else "x.example"
+    port = 99999 if fault == "no port" else 1
+    async with generation.client(AddressPolicy("any_but_metadata"), **options) as client:
+        with pytest.raises((generation.library.ConnectError, generation.library.InvalidURL)):
+            await client.get(f"http://{host}:{port}/")
+
+
+async def test_a_slow_look_up_is_a_connect_timeout(generation: Generation) -> None:
+    async def look_up(host: str, port: int) -> Sequence[str]:
+        await asyncio.Event().wait()
+        return []
+
+    async with generation.client(LOOPBACK, look_up=look_up) as client:
+        with pytest.raises(generation.library.ConnectTimeout):
+            await client.get("http://slow.example/", timeout=0.05)
+
+
+async def test_a_broken_answer_is_this_generations_error(generation: Generation) -> None:
+    cut = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nok"
+    async with answering(cut) as port, generation.client(LOOPBACK) as client:
+        with pytest.raises(generation.library.RemoteProtocolError):
+            await client.get(f"http://127.0.0.1:{port}/")
+
+
+async def test_the_proxies_of_the_environment_are_not_asked(
+    generation: Generation, trap: TrapServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, trap.url)
+    async with answering(OK) as port, generation.client(LOOPBACK) as client:
+        assert (await client.get(f"http://127.0.0.1:{port}/")).text == "ok"
+    assert trap.untouched
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
+    """A certificate for tls.example that signs itself, and a server's context that shows it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tls.example")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(datetime.now(UTC) - timedelta(days=1))
+        .not_valid_after(datetime.now(UTC) + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("tls.example")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    folder = tmp_path_factory.mktemp("tls")
+    file, secret = folder / "tls.pem", folder / "tls.key"
+    file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    plain = serialization.NoEncryption()
+    secret.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file, secret)
+    return file, context
+
+
+@pytest.mark.parametrize(("host", "works"), [("tls.example", True), ("other.example", False)])
+async def test_tls_is_spoken_to_the_name_over_the_checked_address(
+    generation: Generation,
+    authority: tuple[Path, ssl.SSLContext],
+    monkeypatch: pytest.MonkeyPatch,
+    host: str,
+    works: bool,
+) -> None:
+    file, context = authority
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    shown = []
+    context.sni_callback = lambda _socket, name, _context: shown.append(name)
+    look_up = names(tls=("127.0.0.1",), other=("127.0.0.1",))
+    async with answering(OK, context) as port, generation.client(LOOPBACK, look_up=look_up) as client:
+        if works:
+            assert (await client.get(f"https://{host}:{port}/")).text == "ok"
+        else:
+            with pytest.raises(generation.library.ConnectError):
+                await client.get(f"https://{host}:{port}/")
+    assert shown == [host]
+
+
+async def test_a_refusal_survives_each_sdk(trap: TrapServer) -> None:
+    """What a provider's caller sees is the SDK's own error; the refusal is down its chain."""
+    import ollama
+    import openai
+    from google import genai
+
+    url = trap.url
+    http2 = httpx2.AsyncClient(transport=guarded_httpx2(AddressPolicy()), trust_env=False)
+    talkative = openai.AsyncOpenAI(base_url=url, api_key="k", http_client=http2, max_retries=0)
+    local = ollama.AsyncClient(host=url, transport=guarded_httpx(AddressPolicy()), trust_env=False)
+    google = genai.Client(api_key="k", http_options={"base_url": url, "httpx_async_client": http2})
+    calls: list[Callable[[], Awaitable[Any]]] = [talkative.models.list, local.list, google.aio.models.list]
+    for call in calls:
+        with pytest.raises(Exception) as caught:  # each SDK has its own
+            await call()
+        assert refusal(caught.value).kind == "loopback"
+    assert trap.untouched
+    await http2.aclose()
+    await local._client.aclose()
