@@ -6,24 +6,21 @@ No key, no network, no weights. It recognises nothing and says so in every answe
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Any
 
 from providers.base import (
     BaseClient,
-    Check,
     Completion,
     Credentials,
     Delta,
     Image,
-    ImageProfile,
     Model,
     Profile,
     ProviderConfig,
     Spec,
-    Step,
     VisionRequest,
 )
 from providers.measurements import Measurements
+from providers.profiles import profile
 from providers.writing.field import Field
 from providers.writing.fill import Filling
 from providers.writing.scene import Scene, Voice
@@ -38,7 +35,6 @@ SPEC = Spec(
 )
 WARNING = "builtin measures pixels and recognises nothing; choose a vision model for a real description."
 _PIECE = 48  # characters of a streamed delta
-_TYPES = ("jpeg", "png", "webp", "gif", "bmp", "tiff", "avif", "heic")
 
 
 class BuiltinClient(BaseClient):
@@ -68,22 +64,9 @@ class BuiltinClient(BaseClient):
         """The one model there is."""
         return (Model(MODEL, "Pixel measurements"),)
 
-    async def check(self, credentials: Credentials, timeout: float, model: str = "") -> Check:
-        """Both steps succeed: there is nothing to connect to. With a model named, a sentence is really written."""
-        models = await self.models(credentials, timeout)
-        steps = [
-            Step("initialize_client", "success", "Part of the bridge: no server, no key."),
-            Step("list_models", "success", f"One model: {MODEL}."),
-        ]
-        if model:
-            answer = await self.complete(VisionRequest(model=model, prompt="", timeout=timeout))
-            steps.append(Step("test_chat_completion", "success", answer.text))
-        return Check(tuple(steps), models, (WARNING,))
-
     def profile(self, model: str) -> Profile:
         """Any picture as it is: the measurements travel beside the bytes."""
-        types = frozenset(f"image/{name}" for name in _TYPES)
-        return Profile(ImageProfile(media_types=types, size=None, max_side=None, max_bytes=None))
+        return profile(SPEC.kind, model)
 
 
 def _completion(request: VisionRequest) -> Completion:
@@ -92,7 +75,7 @@ def _completion(request: VisionRequest) -> Completion:
     field = Field(description="" if request.schema is None else str(request.schema.get("description") or ""))
     answer = filling.value(request.schema or {"type": "string"}, field)
     text = answer if request.schema is None else json.dumps(answer, ensure_ascii=False)
-    return Completion(text=text, model=MODEL, warnings=(WARNING, *_refused(request), *_guesses(filling.guessed)))
+    return Completion(text=text, model=MODEL, warnings=(WARNING, *_ignored(request), *_guesses(filling.guessed)))
 
 
 def _scene(image: Image | None, seed: int | None) -> Scene | None:
@@ -108,15 +91,20 @@ def _blank(image: Image | None) -> str:
     return f"A picture of {image.width} × {image.height} pixels, of which nothing else was measured."
 
 
-def _refused(request: VisionRequest) -> tuple[str, ...]:
-    options: dict[str, Any] = {
-        "max_tokens": request.options.max_tokens,
-        "temperature": request.options.temperature,
-        "top_p": request.options.top_p,
-        "repetition_penalty": request.options.repetition_penalty,
+def _ignored(request: VisionRequest) -> tuple[str, ...]:
+    """What was asked for and has no effect."""
+    options = request.options
+    values = {
+        "max_tokens": options.max_tokens,
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "repetition_penalty": options.repetition_penalty,
     }
-    given = [name for name, value in options.items() if value is not None]
-    return (f"builtin cannot take {', '.join(given)}; an answer does not depend on them.",) if given else ()
+    given = [name for name, value in values.items() if value is not None]
+    told = [f"builtin cannot take {', '.join(given)}; its answer does not depend on them."] if given else []
+    if request.model not in ("", MODEL):
+        told.append(f"builtin has the one model {MODEL}, which answered.")
+    return tuple(told)
 
 
 def _guesses(paths: list[str]) -> tuple[str, ...]:

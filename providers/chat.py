@@ -19,14 +19,15 @@ from providers.usage import Usage
 class Flavour:
     """How one kind of server differs.
 
-    `schema`: its dialect. `strict`: whether its json_schema wants `strict` said. `max_tokens`,
-    `repetition_penalty`: what it calls them ("": it has none). `object_schema`: json_object takes a schema
-    beside it. `routed`: fields that go along with an output mode.
+    `schema`: its dialect. `strict`: whether its json_schema wants `strict` said. `shows_schema`: whether the
+    model gets to read the schema. `max_tokens`, `repetition_penalty`: what it calls them ("": it has none).
+    `object_schema`: json_object takes a schema beside it. `routed`: fields that go along with an output mode.
     """
 
     spec: Spec
     schema: Callable[[JsonObject], JsonObject] = dialect.openai_compatible
     strict: bool = False
+    shows_schema: bool = False
     max_tokens: str = "max_tokens"
     repetition_penalty: str = ""
     object_schema: bool = False
@@ -38,7 +39,7 @@ def body(request: VisionRequest, flavour: Flavour, profile: Profile, options: Ma
     format_ = _response_format(request, flavour)
     return {
         "model": request.model,
-        "messages": _messages(request, options.get("detail")),
+        "messages": _messages(request, flavour, options.get("detail")),
         **_sampling(request, flavour, profile),
         **({"response_format": format_, **flavour.routed} if format_ else {}),
         **({"reasoning_effort": options["reasoning_effort"]} if options.get("reasoning_effort") else {}),
@@ -183,18 +184,27 @@ def _count(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
-def _messages(request: VisionRequest, detail: object) -> list[JsonObject]:
+def _messages(request: VisionRequest, flavour: Flavour, detail: object) -> list[JsonObject]:
     """The picture before everything that depends on the perspective: a prefix cache reads it once (measured)."""
     system = [{"role": "system", "content": request.system}] if request.system.strip() else []
-    user = {"role": "user", "content": _content(request, detail)}
+    user = {"role": "user", "content": _content(request, _prompt(request, flavour), detail)}
     turns = [{"role": turn.role, "content": turn.text} for turn in request.turns]
     return [*system, user, *turns]
 
 
-def _content(request: VisionRequest, detail: object) -> str | list[JsonObject]:
-    prompt = request.prompt
-    if request.schema is not None and request.output_mode in ("json_object", "prompt"):
-        prompt = f"{prompt}\n\n{dialect.describe(request.schema)}"
+def _prompt(request: VisionRequest, flavour: Flavour) -> str:
+    """The prompt, and the schema in words where the model would not read it otherwise.
+
+    A grammar holds the answer to a form, and tells the model nothing of what the fields are for
+    (vllm-project/vllm#31804, ggml-org/llama.cpp#18492).
+    """
+    read = flavour.shows_schema and request.output_mode in ("json_schema", "json_schema_relaxed")
+    if request.schema is None or read:
+        return request.prompt
+    return f"{request.prompt}\n\n{dialect.describe(request.schema)}"
+
+
+def _content(request: VisionRequest, prompt: str, detail: object) -> str | list[JsonObject]:
     if request.image is None:
         return prompt
     picture = {"url": request.image.data_url, **({"detail": detail} if detail else {})}

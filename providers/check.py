@@ -38,10 +38,12 @@ async def check(client: BaseClient, credentials: Credentials, timeout: float, mo
     listed = _listed(models, failure)
     if not model or isinstance(failure, _FINAL):
         return Check((start, listed), models)
-    asked = await _ask(client, credentials, max(deadline - time.monotonic(), 0.001), model)
+    asked, warnings = await _ask(client, credentials, max(deadline - time.monotonic(), 0.001), model)
     if failure is not None and asked.status == "success":
-        return Check((start, asked), models, model, (f"{title} lists no models, but {model} answered.",))
-    return Check((start, listed, asked), models, model, _unlisted(title, model, models, asked))
+        unlisted = f"{title} lists no models, but {model} answered."
+        return Check((start, asked), models, model, (unlisted, *warnings))
+    warnings = (*_unlisted(title, model, models, asked), *warnings)
+    return Check((start, listed, asked), models, model, warnings)
 
 
 def _listed(models: tuple[Model, ...], failure: ProviderError | None) -> Step:
@@ -50,7 +52,10 @@ def _listed(models: tuple[Model, ...], failure: ProviderError | None) -> Step:
     return Step("list_models", "success", f"{len(models)} model{'' if len(models) == 1 else 's'} listed.")
 
 
-async def _ask(client: BaseClient, credentials: Credentials, timeout: float, model: str) -> Step:
+async def _ask(
+    client: BaseClient, credentials: Credentials, timeout: float, model: str
+) -> tuple[Step, tuple[str, ...]]:
+    """The step, and what the completion warned of."""
     request = VisionRequest(
         model=model,
         prompt=_PROMPT,
@@ -58,13 +63,14 @@ async def _ask(client: BaseClient, credentials: Credentials, timeout: float, mod
         options=Options(max_tokens=_MAX_TOKENS),
         credentials=credentials,
     )
+    warnings: tuple[str, ...] = ()
     try:
-        await client.complete(request)
+        warnings = (await client.complete(request)).warnings
     except _ANSWERED:
         pass
     except ProviderError as error:
-        return Step("test_chat_completion", "failed", error=error.message)
-    return Step("test_chat_completion", "success", f"{model} answered.")
+        return Step("test_chat_completion", "failed", error=error.message), ()
+    return Step("test_chat_completion", "success", f"{model} answered."), warnings
 
 
 def _unlisted(title: str, model: str, models: tuple[Model, ...], asked: Step) -> tuple[str, ...]:

@@ -166,8 +166,9 @@ def _not_found(reply: _Reply) -> ProviderError:
     # block/buzz#3018: OpenRouter's 404 when no endpoint takes what require_parameters asks for
     if reply.schema_sent and reply.says(("requested parameters",)):
         return _schema(reply)
-    named = reply.says(("model", "no endpoints", reply.model.lower()))
-    if reply.model and (reply.says(_UNKNOWN_MODEL) or (named and reply.says(_MISSING))):
+    # Listing the models at a wrong path fails with "models" in the path that is quoted: it asks for no model.
+    named = reply.model and reply.says(("model", "no endpoints", reply.model.lower()))
+    if reply.says((*_UNKNOWN_MODEL, "the model `")) or (named and reply.says(_MISSING)):
         return _unknown_model(reply)
     return _wrong_path(reply)
 

@@ -21,7 +21,6 @@ from providers.nodes import (
     described,
     is_open,
     known_format,
-    long_enum,
     nullable,
     plain,
     say,
@@ -38,6 +37,8 @@ _GEMINI_FORMATS = frozenset({"date-time", "date", "time"})
 _LLAMACPP_FORMATS = frozenset({"date-time", "date", "time", "uuid"})
 # googleapis/python-genai#2170: the sum over all maxItems is a budget, near 960 on one model; stay well below.
 _GEMINI_ITEMS = 200
+# googleapis/python-genai#950: a hundred classes in the enums of a schema are "too many states for serving".
+_CHOICES = 90
 # ggml-org/llama.cpp#27087: a repetition of 2000 breaks the grammar.
 _LLAMACPP_ITEMS = 1000
 
@@ -55,6 +56,8 @@ def openai_strict(schema: JsonObject) -> JsonObject:
         node = _strict_object(node) if node.get("properties") else node
         if "array" in types(node):
             node = {**node, "items": _listed(subschema(node.get("items")))}
+        if "anyOf" in node:
+            node = {**node, "anyOf": [_listed(subschema(branch)) for branch in node["anyOf"]]}
         return split_types(node)
 
     return walk(schema, visit)
@@ -97,20 +100,22 @@ def gemini(schema: JsonObject) -> JsonObject:
     """What Gemini's `response_json_schema` takes.
 
     No title (googleapis/python-genai#1732), const as an enum of one (zed-industries/zed#44875), no exclusive
-    bounds, and a budget for array bounds (vercel/ai#21192) and enums.
+    bounds, and a budget for array bounds (vercel/ai#21192) and enums (googleapis/python-genai#950).
     """
     unsaid = {"minLength", "maxLength", "pattern", "uniqueItems", "multipleOf"}
-    budget = _GEMINI_ITEMS
+    items, choices = _GEMINI_ITEMS, _CHOICES
 
     def visit(node: JsonObject) -> JsonObject:
-        nonlocal budget
+        nonlocal items, choices
         node = known_format(_inclusive(say(plain(node), unsaid)), _GEMINI_FORMATS)
         if "maxItems" in node or "minItems" in node:
-            budget -= max(node.get("maxItems", 0), node.get("minItems", 0))
+            items -= max(node.get("maxItems", 0), node.get("minItems", 0))
             # Open-Historia/open-historia#790: bounds on a list of objects fail however small they are
-            if budget < 0 or "object" in types(subschema(node.get("items"))):
+            if items < 0 or "object" in types(subschema(node.get("items"))):
                 node = say(node, {"minItems", "maxItems"})
         node = _gemini_enum(const_as_enum(node))
+        choices -= len(node.get("enum", ()))
+        node = say(node, {"enum"}) if choices < 0 else node
         return without(node, {"additionalProperties"}) if node.get("additionalProperties") is False else node
 
     return walk(schema, visit)
@@ -119,8 +124,13 @@ def gemini(schema: JsonObject) -> JsonObject:
 def relaxed(schema: JsonObject) -> JsonObject:
     """The second rung for every provider: shape, types and short enums stay, the other promises become words."""
 
+    choices = _CHOICES
+
     def visit(node: JsonObject) -> JsonObject:
-        node = say(const_as_enum(say(plain(node), BOUNDS)), long_enum(node))
+        nonlocal choices
+        node = const_as_enum(say(plain(node), BOUNDS))
+        choices -= len(node.get("enum", ()))
+        node = say(node, {"enum"}) if choices < 0 else node
         open_or_closed = isinstance(node.get("additionalProperties"), bool)
         return without(node, {"additionalProperties"}) if open_or_closed else node
 
@@ -128,7 +138,7 @@ def relaxed(schema: JsonObject) -> JsonObject:
 
 
 def describe(schema: JsonObject) -> str:
-    """The schema as prompt text, for the output modes that send none."""
+    """The schema as prompt text: for output modes that send none, and for servers that hide it from the model."""
     text = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
     return (
         "Answer with one JSON object and nothing else: no prose around it, no code fence. "
@@ -231,14 +241,12 @@ def _inclusive(node: JsonObject) -> JsonObject:
 
 
 def _gemini_enum(node: JsonObject) -> JsonObject:
-    """Keep short enums of strings and numbers, with null as a branch of its own; say the others."""
+    """Keep enums of strings and numbers, with null as a branch of its own; say the others."""
     if "enum" not in node:
         return node
     node = typed(node)
     values = [value for value in node["enum"] if value is not None]
     if not values or any(not isinstance(value, str | int | float) or isinstance(value, bool) for value in values):
-        return say(node, {"enum"})
-    if long_enum(node):
         return say(node, {"enum"})
     if len(values) == len(node["enum"]):
         return split_types(node)

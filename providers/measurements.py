@@ -82,11 +82,7 @@ class Camera:
     def name(self) -> str:
         """Make and model, the make not said twice."""
         first = self.make.split(" ")[0].lower()
-        return (
-            self.model
-            if first and self.model.lower().startswith(first)
-            else f"{self.make} {self.model}".strip()
-        )
+        return self.model if first and self.model.lower().startswith(first) else f"{self.make} {self.model}".strip()
 
     def __bool__(self) -> bool:
         return self != Camera()

@@ -9,8 +9,6 @@ from typing import Any
 
 from providers.base import JsonObject
 
-# googleapis/python-genai#950: an enum of a hundred classes has "too many states for serving".
-LONG_ENUM = 60
 _SENTENCES: Mapping[str, str] = {
     "minLength": "Minimum length in characters: {}.",
     "maxLength": "Maximum length in characters: {}.",
@@ -26,10 +24,12 @@ _SENTENCES: Mapping[str, str] = {
     "multipleOf": "A multiple of {}.",
     "const": "Always {}.",
     "enum": "One of: {}.",
+    "default": "Usually {}.",
+    "examples": "For example: {}.",
 }
-BOUNDS = frozenset(_SENTENCES) - {"const", "enum"}
+BOUNDS = frozenset(_SENTENCES) - {"const", "enum", "default", "examples"}
 RANGE = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
-SILENT = frozenset({"$schema", "$id", "$comment", "title", "default", "examples"})
+_SILENT = frozenset({"$schema", "$id", "$comment", "title", "deprecated"})
 OWN_WORDS: Mapping[str, frozenset[str]] = {
     "string": frozenset({"pattern", "format", "minLength", "maxLength"}),
     "number": RANGE | {"multipleOf"},
@@ -84,8 +84,8 @@ def without(node: JsonObject, words: Collection[str]) -> JsonObject:
 
 
 def plain(node: JsonObject) -> JsonObject:
-    """The node without what is meant for other readers than the model."""
-    return without(node, SILENT)
+    """The node with its annotations as a description, and without those that are for other readers."""
+    return say(without(node, _SILENT), {"default", "examples"})
 
 
 def say(node: JsonObject, unsaid: Collection[str]) -> JsonObject:
@@ -96,7 +96,7 @@ def say(node: JsonObject, unsaid: Collection[str]) -> JsonObject:
 
 
 def _sentence(word: str, value: Any) -> str:
-    values = value if word == "enum" else [value]
+    values = value if word in ("enum", "examples") else [value]
     bare = word in ("pattern", "format")
     return _SENTENCES[word].format(", ".join(v if bare else json.dumps(v, ensure_ascii=False) for v in values))
 
@@ -114,11 +114,6 @@ def described(node: JsonObject, sentences: list[str]) -> JsonObject:
 def known_format(node: JsonObject, known: frozenset[str]) -> JsonObject:
     """Keep a format that is known, say any other."""
     return node if node.get("format") in known else say(node, {"format"})
-
-
-def long_enum(node: JsonObject) -> Collection[str]:
-    """The keyword of an enum that is too long to be enforced, to be said instead."""
-    return {"enum"} if len(node.get("enum", ())) > LONG_ENUM else ()
 
 
 def closed(node: JsonObject) -> JsonObject:

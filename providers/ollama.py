@@ -236,7 +236,7 @@ def _translated(error: Exception, request: VisionRequest) -> ProviderError:
         return _classified(reply, request)
     if isinstance(error, ollama.ResponseError):
         return BadReply("Ollama failed in the middle of its answer.")
-    if isinstance(error, ConnectionError | httpx.ConnectTimeout | httpx.ProxyError):
+    if isinstance(error, ConnectionError | httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
         return unreachable(SPEC.title, error)
     if isinstance(error, TimeoutError | httpx.TimeoutException):
         return timed_out(SPEC.title, request.timeout)

@@ -53,7 +53,9 @@ SPEC = Spec(
     },
     note="Reasoning models take no temperature and no top_p.",
 )
-FLAVOUR = Flavour(SPEC, schema=dialect.openai_strict, strict=True, max_tokens="max_completion_tokens")
+FLAVOUR = Flavour(
+    SPEC, schema=dialect.openai_strict, strict=True, shows_schema=True, max_tokens="max_completion_tokens"
+)
 
 _OPTION_TYPES: Mapping[str, type] = {
     "detail": str,

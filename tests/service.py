@@ -18,7 +18,18 @@ _HANG_GUARD = 30.0
 
 def clean_environment() -> dict[str, str]:
     """The environment without anything that configures the bridge, a provider or a proxy."""
-    parts = ("GRAPHCAP", "OPENAI", "OLLAMA", "GEMINI", "GOOGLE", "VLLM", "OPENROUTER", "LITELLM", "LMSTUDIO", "LLAMACPP")
+    parts = (
+        "GRAPHCAP",
+        "OPENAI",
+        "OLLAMA",
+        "GEMINI",
+        "GOOGLE",
+        "VLLM",
+        "OPENROUTER",
+        "LITELLM",
+        "LMSTUDIO",
+        "LLAMACPP",
+    )
     return {
         name: value
         for name, value in os.environ.items()
@@ -30,7 +41,17 @@ class Service:
     """`graphcap serve` on a free port, for as long as its `with` lasts. `environment` adds to a clean one."""
 
     def __init__(self, *options: str, workspace: Path = WORKSPACE, cwd: Path = ROOT, **environment: str) -> None:
-        self._command = [sys.executable, "-m", "bridge.cli", "serve", "--port", "0", "--workspace", str(workspace), *options]
+        self._command = [
+            sys.executable,
+            "-m",
+            "bridge.cli",
+            "serve",
+            "--port",
+            "0",
+            "--workspace",
+            str(workspace),
+            *options,
+        ]
         self._environment = {**clean_environment(), "PYTHONUNBUFFERED": "1", **environment}
         self._cwd = cwd
         self._started = threading.Event()

@@ -114,7 +114,7 @@ async def _text(name: str, value: UploadFile | str) -> str:
 def _add(fields: JsonObject, name: str, text: str) -> None:
     """A part that reads as a JSON object or list is one; `context` may come several times."""
     value: Any = text
-    if text.lstrip()[:1] in ("{", "["):
+    if name != "request" and text.lstrip()[:1] in ("{", "["):
         try:
             value = from_json(text, allow_inf_nan=False)
         except ValueError:

@@ -32,6 +32,7 @@ from providers.usage import Usage
 
 DEFAULT_RETRIES = 2
 _QUICK = 1024 * 1024  # characters of base64 that are decoded in less time than a thread costs
+_WORD_END = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -242,7 +243,7 @@ def attempts_out(calls: Calls) -> list[Attempt]:
         Attempt(
             provider=call.provider,
             model=call.model,
-            outcome="ok" if call.error is None else type(call.error).__name__,
+            outcome="ok" if call.error is None else _WORD_END.sub("_", type(call.error).__name__).lower(),
             output_mode=call.output_mode,
             ms=round(call.ms, 1),
         )

@@ -112,7 +112,7 @@ class Attempt(BaseModel):
 
     provider: str
     model: str
-    outcome: str = Field(description="`ok`, or the error's code.")
+    outcome: str = Field(description="`ok`, or how the call failed: `rate_limited`, `unreachable` …")
     output_mode: str
     ms: float
 

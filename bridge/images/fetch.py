@@ -129,6 +129,8 @@ def _checked(url: str) -> "httpx2.URL":
         raise ImageUnreachable("This is not a URL.") from error
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise ImageUnreachable("Only http:// and https:// URLs are fetched.")
+    if "%" in parsed.host:
+        raise ImageUnreachable("The URL's host is no host.")
     if parsed.port is not None and not 0 < parsed.port < 65536:
         raise ImageUnreachable("The URL's port is no port.")
     if parsed.userinfo:

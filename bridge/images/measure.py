@@ -1,108 +1,77 @@
 """Measure a picture: size, colours, light, sharpness, where the detail lies. It recognises nothing."""
 
+import sys
 from dataclasses import replace
 from hashlib import blake2b
-from io import BytesIO
 from math import atan2, cos, hypot, radians
 
 from PIL import Image, ImageChops, ImageFilter, ImageStat
 
+from bridge.images import header, pixels
 from bridge.images.camera import camera, exif
+from bridge.images.decoder import open_picture
+from bridge.images.limits import ImageLimits
 from bridge.images.palette import Palette
 from providers.colours import oklab
 from providers.measurements import PLACES, Cell, Measurements, Swatch, Tones
 
 SIDE = 384  # longest side of what is measured: enough to tell sharp from soft, cheap to filter
 COLOUR_SIDE = 128
-
-# JPEG, EXIF 2.32 §4.6.4: what to do to the stored pixels to see the picture upright.
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_ANIMATED = {"GIF", "PNG", "WEBP", "AVIF"}  # MPO and TIFF also count "frames": other views and pages
+# The caller has held the picture to its limits.
+_ANY_SIZE = ImageLimits(
+    max_bytes=sys.maxsize,
+    max_pixels=sys.maxsize,
+    max_side=sys.maxsize,
+    max_frames=sys.maxsize,
+    max_ratio=sys.maxsize,
+)
 
 
 def measure(data: bytes, *, frame: int = 0) -> Measurements:
     """Measure an encoded picture. CPU only: call it in a thread. `frame` of an animation counts from 0.
 
-    Raises whatever Pillow raises on bytes that it cannot decode; that is translated at the decoder's seam.
+    Raises InvalidImage and UnsupportedImage for what is no picture, and whatever Pillow raises on bytes that it
+    cannot decode: call it inside `decoder.decoding`.
     """
-    with Image.open(BytesIO(data)) as image:
-        width, height = image.size
-        media_type = image.get_format_mimetype() or ""
-        frames = getattr(image, "n_frames", 1) if image.format in _ANIMATED else 1
-        if frame and frames > 1:
-            image.seek(min(frame, frames - 1))
-        tags = exif(image)
-        turned = tags.get(0x0112, 1)
-        rgb, transparent = _flatten(_shrink(image))
-    if turned in _UPRIGHT:
-        rgb = rgb.transpose(_UPRIGHT[turned])
-    if turned in (5, 6, 7, 8):
-        width, height = height, width
-    return _looks(
-        rgb,
-        Measurements(
-            width=width,
-            height=height,
-            media_type=media_type,
-            byte_size=len(data),
-            frames=frames,
-            transparent=transparent,
-            camera=camera(tags),
-        ),
+    shape = header.read(data, _ANY_SIZE)
+    with open_picture(shape.media_type, data) as picture:
+        if shape.index(frame):
+            picture.seek(shape.index(frame))
+        shot = camera(exif(picture))
+        rgb, transparent = _small(picture, shape.orientation)
+    width, height = shape.upright
+    facts = Measurements(
+        width=width,
+        height=height,
+        media_type=shape.media_type,
+        byte_size=len(data),
+        frames=1 if shape.media_type == "image/tiff" else shape.frames,  # a TIFF has pages
+        transparent=transparent,
+        camera=shot,
     )
+    return _looks(rgb, facts)
 
 
-def _shrink(image: Image.Image) -> Image.Image:
-    """A small copy in a mode that can be filtered, decoded at a fraction of the cost where JPEG allows it."""
-    image.draft("RGB", (SIDE, SIDE))
-    box = _fitted(image.size)
-    image = _eight_bit(image)
-    return image if image.size == box else image.resize(box, Image.Resampling.BOX, reducing_gap=2.0)
+def _small(picture: Image.Image, orientation: int) -> tuple[Image.Image, float]:
+    """A small upright copy in sRGB on white, and the share of the picture that is see-through.
+
+    A JPEG is decoded at a fraction of its size in the first place.
+    """
+    plan = pixels.Plan(picture.size, orientation, picture.info.get("icc_profile"))
+    size = _fitted(picture.size)
+    picture.draft(None, size)
+    small = pixels.unpack(picture, plan)
+    small = small if small.size == size else small.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
+    transparent = 1 - ImageStat.Stat(small.getchannel("A")).mean[0] / 255 if small.mode == "RGBA" else 0.0
+    for step in (pixels.flatten, pixels.turn, pixels.to_srgb):
+        small = step(small, plan)
+    return small.convert("RGB"), round(transparent, 4)
 
 
 def _fitted(size: tuple[int, int], side: int = SIDE) -> tuple[int, int]:
     """Never enlarged, except that the filters need three pixels each way."""
     scale = min(1.0, side / max(size))
     return max(3, round(size[0] * scale)), max(3, round(size[1] * scale))
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """RGB, RGBA, L or LA. Pillow 13 clips what has more than eight bits when it converts, so scale it first."""
-    if image.mode.startswith("I") or image.mode == "F":
-        return _scaled(image.convert("F"))
-    if image.has_transparency_data:
-        return image if image.mode in ("RGBA", "LA") else image.convert("LA" if image.mode == "La" else "RGBA")
-    return image if image.mode in ("RGB", "L") else image.convert("L" if image.mode == "1" else "RGB")
-
-
-def _scaled(image: Image.Image) -> Image.Image:
-    low, high = image.getextrema()
-    assert isinstance(low, float)
-    assert isinstance(high, float)
-    if low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    elif low >= 0:
-        low, high = 0.0, next((top for top in (255.0, 65535.0) if high <= top), high)
-    factor = 255 / (high - low) if high > low else 0.0
-    return image.point(lambda value: value * factor - low * factor).convert("L")
-
-
-def _flatten(image: Image.Image) -> tuple[Image.Image, float]:
-    """The picture on white, as it is sent, and the share of it that is see-through."""
-    if not image.has_transparency_data:
-        return image.convert("RGB"), 0.0
-    rgba = image.convert("RGBA")
-    alpha = rgba.getchannel("A")
-    white = Image.new("RGBA", rgba.size, "white")
-    return Image.alpha_composite(white, rgba).convert("RGB"), 1 - ImageStat.Stat(alpha).mean[0] / 255
 
 
 def _looks(rgb: Image.Image, facts: Measurements) -> Measurements:

@@ -178,7 +178,11 @@ def _relation(one: Item, other: Item) -> Item:
     word = _bearing(one["box"], other["box"])
     lies = "overlaps" if word == "overlapping" else f"lies {word}"
     return {
-        **{"from": one, "to": other, "relation": word, "label": word, "confidence": 1.0},
+        "from": one,
+        "to": other,
+        "relation": word,
+        "label": word,
+        "confidence": 1.0,
         "sentence": f"The {one['label']} {lies} the {other['label']}.",
     }
 
@@ -207,6 +211,7 @@ def _edge(scene: Scene, side: str, places: tuple[int, ...]) -> Item:
     return {
         "label": side,
         "side": side,
+        "edge": edge,
         "place": side,
         "colour": colour,
         "clue": clue,

@@ -73,6 +73,11 @@ class Scene:
         """Whether one colour is all there is."""
         return len(self.m.palette) == 1 or self.m.palette[0].share > 0.97
 
+    @cached_property
+    def prevailing(self) -> bool:
+        """Whether the two largest colours make up most of it."""
+        return sum(swatch.share for swatch in self.m.palette[:2]) >= 0.5
+
     def colours(self, count: int = 2) -> str:
         """The largest colours by name, such as "navy and denim blue"."""
         return listed([swatch.name for swatch in self.m.palette[:count]])

@@ -13,6 +13,11 @@ def overview(scene: Scene) -> str:
             f"A {scene.shape} picture, {scene.size} pixels, filled with a single {only}.",
             f"Nothing but {only} fills this {scene.shape} picture of {scene.size} pixels.",
         )
+    if not scene.prevailing:
+        return scene.pick(
+            f"A {scene.shape} picture, {scene.size} pixels, of many colours, {scene.colours()} the largest.",
+            f"{capital(scene.colours())} lead the many colours of this {scene.shape} picture of {scene.size} pixels.",
+        )
     return scene.pick(
         f"A {scene.shape} picture, {scene.size} pixels, mostly {scene.colours()}.",
         f"{capital(scene.colours())} make up most of this {scene.shape} picture of {scene.size} pixels.",
@@ -25,10 +30,11 @@ def gist(scene: Scene) -> str:
     if scene.single:
         return f"{capital(_article(scene.shape))} picture filled with a single {scene.m.palette[0].name}."
     where = f"evenly {_lit(scene)}" if scene.even else f"lightest {at(scene.lightest.place)}"
+    led = f"mostly {scene.colours()}" if scene.prevailing else f"led by {scene.colours()}"
     return scene.pick(
-        f"{capital(_article(scene.level))} {scene.shape} picture in {scene.colours()}, {where}.",
-        f"{capital(scene.colours())} in {_article(scene.level)} {scene.shape} picture, {where}.",
-        f"{capital(_article(scene.shape))} picture, {scene.level}, {where}, mostly {scene.colours()}.",
+        f"{capital(_article(scene.level))} {scene.shape} picture, {led}, {where}.",
+        f"{capital(_article(scene.shape))} picture, {scene.level}, {where}, {led}.",
+        f"{capital(_article(scene.level))} {scene.shape} picture, {where} and {led}.",
     )
 
 
@@ -202,7 +208,7 @@ def mood(scene: Scene) -> str:
 def feelings(scene: Scene) -> list[str]:
     """Two or three adjectives for what the tones suggest."""
     m = scene.m
-    words = ["sombre" if m.brightness < 0.3 else "light" if m.brightness > 0.62 else "measured"]
+    words = ["sombre"] if m.brightness < 0.3 else ["light"] if m.brightness > 0.62 else []
     words.append({"w": "warm", "c": "cool"}.get(scene.temperature.removeprefix("slightly ")[0], "sober"))
     if m.contrast > 0.7 or m.colourfulness > 0.6:
         words.append("lively" if m.colourfulness > 0.4 else "stark")

@@ -74,7 +74,8 @@ class Texts:
         if field.words[-1:] == ("id",) and "number" in item:
             return self._identified(field, item)
         if wanted in ("from", "to") and wanted in item:
-            return self.ids.get(item[wanted]["label"], item[wanted]["label"])
+            label = str(item[wanted]["label"])
+            return self.ids.get(label, label)
         if wanted not in item:
             return _evasion(field) or str(item.get("sentence", ""))
         found = str(item[wanted])

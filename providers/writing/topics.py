@@ -26,7 +26,7 @@ def untold(thing: str, *sure: Callable[[Scene], str]) -> Topic:
         said = capital(scene.pick(*_CANNOT).format(thing))
         beside = sentences.gist(scene)
         known = f"all that is known is {beside[0].lower()}{beside[1:]}"
-        return [f"{said.removesuffix('.')}; {known}", *(one(scene) for one in sure)]
+        return [f"{said.removesuffix('.')}; {known}", *(text for one in sure if (text := one(scene)))]
 
     return write
 
@@ -59,12 +59,12 @@ def title(scene: Scene, _: int) -> list[str]:
 
 def theme(scene: Scene, _: int) -> list[str]:
     """A few words for the look."""
-    return [f"{scene.temperature} {scene.m.palette[0].name}, {scene.level}", f"{scene.level} {scene.m.palette[0].name}"]
+    return [f"{scene.m.palette[0].name} in {scene.lighting}", scene.m.palette[0].name]
 
 
 def vibe(scene: Scene, _: int) -> list[str]:
     """Adjectives."""
-    return [", ".join([*sentences.feelings(scene), scene.level]), ", ".join(sentences.feelings(scene))]
+    return [", ".join([*sentences.feelings(scene), scene.lighting]), ", ".join(sentences.feelings(scene))]
 
 
 def style(scene: Scene) -> list[str]:

@@ -33,7 +33,9 @@ def test_every_object_in_prose_is_offered_in_order() -> None:
     assert list(objects('First {"a": 1}, then {"b": 2}.')) == [{"a": 1}, {"b": 2}]
 
 
-@pytest.mark.parametrize("text", ["", "no", "[1, 2]", '"text"', "{", '{"a": 1', '{"a": NaN}', '{"a": Infinity}', "null"])
+@pytest.mark.parametrize(
+    "text", ["", "no", "[1, 2]", '"text"', "{", '{"a": 1', '{"a": NaN}', '{"a": Infinity}', "null"]
+)
 def test_what_is_no_object_is_not_made_one(text: str) -> None:
     assert list(objects(text)) == []
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
+import anyio
 import pytest
 
 from providers.base import LADDER, Completion, Delta, OutputMode, Turn
@@ -28,6 +29,13 @@ async def test_text_model_and_usage(to: Target, streamed: bool) -> None:
 async def test_model_is_the_one_that_the_server_says_answered(to: Target, streamed: bool) -> None:
     to.server.reply(Answer("A boat.", model="tiny-vision-2026-11-01"))
     assert (await to.ask(streamed)).model == "tiny-vision-2026-11-01"
+
+
+@pytest.mark.parametrize("told", ["absent", "zeros"])
+async def test_tokens_that_nobody_told_are_unknown_and_not_zero(to: Target, streamed: bool, told: Any) -> None:
+    to.server.reply(Answer("A boat.", usage=told))
+    usage = (await to.ask(streamed)).usage
+    assert usage is None or usage == Usage()
 
 
 async def test_deltas_make_up_the_text_and_the_completion_comes_last(to: Target) -> None:
@@ -77,9 +85,14 @@ async def test_server_takes_the_schema_in_every_mode(
         assert "caption" in json.loads(completion.text)
 
 
-async def test_schema_is_not_written_into_the_prompt_when_the_server_takes_it(to: Target) -> None:
+async def test_schema_is_told_in_words_only_to_models_that_would_not_read_it(to: Target) -> None:
+    """A grammar is no part of the prompt: vllm-project/vllm#31804, ggml-org/llama.cpp#18492, ollama/ollama#8162."""
     await to.complete(schema=RICH)
-    assert to.server.call.prompt == "Describe the picture."
+    reads_it = to.kind.kind in ("openai", "gemini")
+    prompt = to.server.call.prompt
+    assert prompt == "Describe the picture." if reads_it else prompt.startswith("Describe the picture.")
+    if not reads_it and to.kind.kind != "ollama":
+        assert json.dumps(RICH["properties"]["caption"], separators=(",", ":")) in prompt
 
 
 async def test_no_schema_means_plain_text(to: Target, streamed: bool) -> None:
@@ -154,7 +167,7 @@ async def test_same_bytes_before_the_prompt_whatever_the_perspective(to: Target)
 def messages_before(raw: bytes, prompt: str) -> str:
     body = json.loads(raw)
     messages = json.dumps(body.get("messages", [body.get("contents"), body.get("systemInstruction")]))
-    return messages.replace(prompt, "")
+    return messages.partition(prompt)[0]
 
 
 async def test_extra_headers_are_sent(to: Target, streamed: bool) -> None:
@@ -166,3 +179,31 @@ async def test_extra_headers_are_sent(to: Target, streamed: bool) -> None:
 async def test_one_question_is_one_request(to: Target, streamed: bool) -> None:
     await to.ask(streamed)
     assert len(to.server.requests) == 1
+
+
+async def test_connections_are_kept_and_used_again(to: Target) -> None:
+    for streamed in (False, True, False, True):
+        await to.ask(streamed)
+    assert to.server.connections == 1
+
+
+async def test_a_picture_of_megabytes_arrives_untouched(to: Target) -> None:
+    data = PHOTO.data + bytes(6 * 1024 * 1024)  # decoders ignore what follows the end
+    await to.complete(image=replace(PHOTO, data=data))
+    image = to.server.call.image
+    assert image is not None
+    assert image.sha256 == sha256(data).hexdigest()
+
+
+async def test_calls_at_once_do_not_mix(to: Target, streamed: bool) -> None:
+    texts = [f"Picture number {number} shows {UNICODE}" for number in range(8)]
+    to.server.reply(*(Drip(0.001, 64, Answer(text)) for text in texts))
+    found: list[str] = []
+
+    async def ask() -> None:
+        found.append((await to.ask(streamed)).text)
+
+    async with anyio.create_task_group() as group:
+        for _ in texts:
+            group.start_soon(ask)
+    assert sorted(found) == sorted(texts)

@@ -123,3 +123,30 @@ def test_profile_is_known_without_asking(to: Target) -> None:
     profile = to.client.profile("some-unknown-model")
     assert {"image/jpeg"} <= profile.image.media_types
     assert not to.server.requests
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "expected"),
+    [
+        (b.Status(401), errors.AuthFailed),
+        (b.Status(403), errors.AuthFailed),
+        (b.Status(404, body=b"404 page not found"), errors.WrongPath),
+        (b.Status(429, retry_after=3), errors.RateLimited),
+        (b.Status(500), errors.ServerFailed),
+        (b.Status(503), errors.Unavailable),
+        (b.NotJson(), errors.BadReply),
+        (b.Cut(of=b.NotJson()), errors.BadReply),
+        (b.Redirect("http://127.0.0.1:9/"), errors.WrongPath),
+        (b.Reset(), errors.Unreachable),
+        (b.Hang("connect"), errors.CallTimeout),
+        (b.Compressed(), errors.BadReply),
+    ],
+    ids=lambda one: one.__name__ if isinstance(one, type) else None,
+)
+async def test_listing_that_fails(to: Target, behaviour: b.Behaviour, expected: type[errors.ProviderError]) -> None:
+    if not to.kind.lists_models:
+        pytest.skip("the server lists no models")
+    to.server.reply_to_listing(behaviour)
+    with pytest.raises(errors.ProviderError) as caught:
+        await to.client.models(Credentials(to.server.key), 0.3 if isinstance(behaviour, b.Hang) else 5)
+    assert caught.type is expected

@@ -2,14 +2,14 @@
 
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 
 import anyio
 import pytest
 
 from providers import errors
-from providers.base import Credentials, ProviderConfig
+from providers.base import Credentials, Delta, ProviderConfig
 from providers.factory import client
 from providers.pool import Pool
 from tests.contract.kinds import OF_KIND, Kind
@@ -45,6 +45,28 @@ async def test_abandoned_stream_closes_the_connection(to: Target) -> None:
         async for _ in to.client.stream(to.request()):
             pass
     assert await anyio.to_thread.run_sync(to.server.closed.wait, 5)
+
+
+async def test_reader_that_has_seen_enough_closes_the_connection(to: Target) -> None:
+    to.server.reply(b.Hang("first"))
+    stream = to.client.stream(to.request())
+    assert isinstance(stream, AsyncGenerator)
+    with anyio.fail_after(5):
+        assert isinstance(await anext(stream), Delta)
+        await stream.aclose()
+    assert await anyio.to_thread.run_sync(to.server.closed.wait, 5)
+
+
+@pytest.mark.parametrize("timeout", [0.0, -1.0, 1e-6])
+async def test_no_time_left(to: Target, streamed: bool, timeout: float) -> None:
+    assert type(await to.failure(streamed, timeout=timeout)) in (errors.CallTimeout, errors.Unreachable)
+
+
+async def test_no_cookie_is_kept(to: Target) -> None:
+    to.server.reply(b.Status(500, headers={"set-cookie": "session=1; Path=/"}))
+    await to.failure()
+    await to.complete()
+    assert "cookie" not in to.server.calls[-1].headers
 
 
 async def test_cancelled_call_closes_the_connection(to: Target) -> None:
@@ -128,6 +150,19 @@ async def test_certificate_that_nobody_signed(
     with kind.server(tls=self_signed) as server:
         assert type(await target(kind, server, pool).failure(streamed)) is errors.Unreachable
         assert not server.requests
+
+
+@pytest.mark.parametrize(
+    "model", ["../../secret", "a?b=c", "a#b", "a:countTokens?x=", "models/../x", " ", "a\r\nb", "é"]
+)
+async def test_name_of_a_model_leads_nowhere_else(to: Target, model: str) -> None:
+    """Gemini's model stands in the path."""
+    if to.kind.knows_models:
+        error = await to.failure(model=model)
+        assert type(error) in (errors.UnknownModel, errors.RequestRejected)
+    for call in to.server.calls:
+        assert call.path.endswith(("/chat/completions", "/api/chat", ":generateContent"))
+        assert not call.query
 
 
 async def test_server_that_accepts_and_says_nothing_to_models(to: Target, silent: str, pool: Pool) -> None:

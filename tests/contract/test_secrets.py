@@ -3,6 +3,8 @@
 import logging
 import traceback
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 import anyio
 import pytest
@@ -37,8 +39,11 @@ FAILURES: list[Behaviour] = [
 
 
 @pytest.fixture
-def ambient_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+def ambient_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Every variable that any SDK or any of our kinds reads a key from."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text(f"default login someone password {AMBIENT}\n")
+    monkeypatch.setenv("NETRC", str(netrc))
     for name in {*MORE_NAMES, *(name for spec in factory.specs() for name in spec.key_env)}:
         monkeypatch.setenv(name, AMBIENT)
 
@@ -85,13 +90,12 @@ async def test_the_callers_key_wins_and_is_the_only_one(kind: Kind, pool: Pool, 
         assert SECRET not in server.call.target
 
 
-async def test_two_callers_at_once_each_with_their_own_key(to: Target) -> None:
+async def test_two_callers_at_once_each_with_their_own_key(to: Target, streamed: bool) -> None:
     to.server.key = ""
     to.server.default = b.Hold()
     async with anyio.create_task_group() as group:
         for key in ("sk-first", "sk-second"):
-            request = to.request(prompt=key, credentials=Credentials(key))
-            group.start_soon(to.client.complete, request)
+            group.start_soon(partial(to.ask, streamed, prompt=key, credentials=Credentials(key)))
         await anyio.to_thread.run_sync(to.server.wait_for_calls, 2)
         to.server.release()
     for call in to.server.calls:

@@ -36,7 +36,13 @@ def line(server: Server, seconds: float = 30, **extra: float) -> Line:
 
 
 @pytest.mark.parametrize(
-    "error", [errors.Unreachable("x"), errors.RateLimited("x", retry_after=0.01), errors.Unavailable("x"), errors.ServerFailed("x")]
+    "error",
+    [
+        errors.Unreachable("x"),
+        errors.RateLimited("x", retry_after=0.01),
+        errors.Unavailable("x"),
+        errors.ServerFailed("x"),
+    ],
 )
 async def test_a_failed_line_is_tried_again(error: errors.ProviderError) -> None:
     server = Server(error, GOOD)

@@ -156,6 +156,7 @@ async def test_a_refused_address_is_never_dialled(trap: TrapServer, host: str) -
         "http://user:secret@pictures.example/a.jpg",
         "http://user@pictures.example/",
         "http://pictures.example:99999/",
+        "http://exa mple/",
         "http://[::1",
         "http://\ud800.example/",
         "http://a\r\nhost: b/",

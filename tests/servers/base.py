@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import re
 import ssl
 import threading
 from abc import abstractmethod
 from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tests.servers import behaviours as b
@@ -213,8 +215,8 @@ class WireServer(Listener):
         if behaviour.after != "connect":
             await connection.head(reply, None if reply.streamed else len(reply.body))
         if behaviour.after == "first":
-            text = next((chunk for chunk in reply.chunks if b'"content"' in chunk or b'"text"' in chunk), b" ")
-            await connection.data(text if reply.streamed else b" ")
+            for chunk in take_until_text(reply.chunks) if reply.streamed else [b" "]:
+                await connection.data(chunk)
         await asyncio.Event().wait()
 
     async def _cut(self, connection: Connection, reply: Reply, after: int | None) -> None:
@@ -235,3 +237,11 @@ class WireServer(Listener):
         connection = Connection(reader, writer)
         self._connections.append(connection)
         await connection.run(lambda request: self.serve(connection, request), self.closed.set)
+
+
+def take_until_text(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The chunks of a stream up to the first that holds text."""
+    for chunk in chunks:
+        yield chunk
+        if re.search(rb'"(content|text)": "[^"]', chunk):
+            return

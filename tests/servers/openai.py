@@ -10,7 +10,7 @@ from tests.servers import behaviours as b
 from tests.servers.base import SENTENCE, WireServer
 from tests.servers.call import Call, RefusedError
 from tests.servers.instances import instance, schema_in
-from tests.servers.reply import Reply, event_stream, json_reply, pieces
+from tests.servers.reply import MARK, Reply, event_stream, json_reply, pieces
 from tests.servers.variants import VARIANTS
 
 USAGE = {
@@ -221,10 +221,11 @@ class OpenAIServer(WireServer):
     def chunks(
         self, call: Call, deltas: list[dict[str, Any]], finish: str | None, model: str = ""
     ) -> Iterator[dict[str, Any]]:
+        at_once = self.variant.ends_with_text and MARK not in str(deltas)
         for delta in [{"role": "assistant", "content": ""}, *deltas]:
-            last = finish if delta is deltas[-1] and self.variant.ends_with_text else None
+            last = finish if delta is deltas[-1] and at_once else None
             yield self.envelope(call, [{"index": 0, "delta": delta, "finish_reason": last}], model=model)
-        if finish and not self.variant.ends_with_text:
+        if finish and not at_once:
             yield self.envelope(call, [{"index": 0, "delta": {}, "finish_reason": finish}], model=model)
 
     def envelope(
