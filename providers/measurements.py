@@ -169,7 +169,7 @@ def _third(value: float) -> int:
 
 def _ratio(long: int, short: int) -> tuple[str, str]:
     for a, b in _FAMILIAR:
-        if abs(long / short - a / b) < 0.015 * a / b:
+        if abs(long / short - a / b) < 0.006 * a / b:
             return str(a), str(b)
     divisor = gcd(long, short)
     if long // divisor <= 20:

@@ -15,8 +15,8 @@ def overview(scene: Scene) -> str:
         )
     if not scene.prevailing:
         return scene.pick(
-            f"A {scene.shape} picture, {scene.size} pixels, of many colours, {scene.colours()} the largest.",
-            f"{capital(scene.colours())} lead the many colours of this {scene.shape} picture of {scene.size} pixels.",
+            f"A {scene.shape} picture, {scene.size} pixels, led by {scene.colours()}.",
+            f"{capital(scene.colours())} lead the colours of this {scene.shape} picture of {scene.size} pixels.",
         )
     return scene.pick(
         f"A {scene.shape} picture, {scene.size} pixels, mostly {scene.colours()}.",

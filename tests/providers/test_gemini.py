@@ -51,8 +51,8 @@ def server() -> Iterator[ScriptedGemini]:
         yield server
 
 
-@pytest.fixture
-async def pool() -> AsyncIterator[Pool]:
+@pytest.fixture(scope="module")
+async def pool(anyio_backend: str) -> AsyncIterator[Pool]:
     pool = Pool()
     yield pool
     await pool.aclose()
@@ -184,6 +184,8 @@ def test_the_spec_names_what_it_takes() -> None:
         (b.Status(500), errors.ServerFailed),
         (b.Status(502, body=b"<html>bad gateway</html>"), errors.ServerFailed),
         (b.Status(503), errors.Unavailable),
+        (b.Status(503, body=b"\xff\xfe{"), errors.Unavailable),
+        (b.Status(503, body=b"null"), errors.Unavailable),
         (b.Status(403), errors.AuthFailed),
         (b.Status(404, body=b"<p>/v1beta/models/x was not found</p>"), errors.WrongPath),
         (b.TooLong(), errors.ContextTooLong),

@@ -31,8 +31,8 @@ def server() -> Iterator[OllamaServer]:
         yield server
 
 
-@pytest.fixture
-async def pool() -> AsyncIterator[Pool]:
+@pytest.fixture(scope="module")
+async def pool(anyio_backend: str) -> AsyncIterator[Pool]:
     pool = Pool()
     yield pool
     await pool.aclose()
@@ -144,6 +144,8 @@ async def test_a_full_context_is_warned_of(pool: Pool, server: OllamaServer, doo
         (b.Status(500), errors.ServerFailed),
         (b.Status(502, body=b"<html>bad gateway</html>"), errors.ServerFailed),
         (b.Status(503), errors.Unavailable),
+        (b.Status(503, body=b"\xff\xfe{"), errors.Unavailable),
+        (b.Status(503, body=b"null"), errors.Unavailable),
         (b.Status(401), errors.AuthFailed),
         (b.Status(404, body=b"<html>no such page</html>"), errors.WrongPath),
         (b.TooLong(), errors.ContextTooLong),
