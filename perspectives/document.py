@@ -46,7 +46,7 @@ class Document:
                 self._values[key], self._pointers[key] = value, below("/schema", key)
 
     def _take_from_top(self, key: str, value: Any) -> None:
-        if value is None or key == "schema":
+        if key == "schema" or (value is None and key in KNOWN):
             return
         if key in self._values and self._values[key] != value:
             self.warnings.append(Problem(self._pointers[key], f"Differs from /{key}, which holds."))

@@ -15,7 +15,7 @@ PLACES = (
     *("left", "centre", "right"),
     *("bottom left", "bottom", "bottom right"),
 )
-_FAMILIAR = ((1, 1), (5, 4), (4, 3), (3, 2), (16, 10), (16, 9), (2, 1), (21, 9), (3, 1))
+_FAMILIAR = ((5, 4), (4, 3), (3, 2), (16, 10), (16, 9), (2, 1), (21, 9), (3, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +146,8 @@ class Measurements:
     @cached_property
     def aspect(self) -> str:
         """The ratio of the sides as people say it, such as "3:2", "9:16" or "2.35:1"."""
+        if self.orientation == "square":
+            return "1:1"
         long, short = max(self.width, self.height), max(1, min(self.width, self.height))
         pair = _ratio(long, short)
         return ":".join(pair if self.width >= self.height else pair[::-1])

@@ -27,7 +27,7 @@ from providers.errors import BadReply, ProviderError, RequestRejected, SchemaRej
 from providers.exchange import Exchange, chain, timed_out, unreachable
 from providers.pool import Pool
 from providers.profiles import profile
-from providers.usage import Usage
+from providers.usage import counted
 
 if TYPE_CHECKING:
     import httpx
@@ -71,9 +71,9 @@ class OllamaClient(BaseClient):
     spec = SPEC
 
     def __init__(self, config: ProviderConfig, pool: Pool) -> None:
-        """`config.base_url`: with or without scheme, port, `/v1` or `/api`. Raises ValueError for none."""
+        """Imports httpx. `config.base_url`: with or without scheme, port, `/v1` or `/api`; ValueError for none."""
         self._config = config
-        self._pool = pool
+        self._transport = pool.httpx_transport()
         self._host = base_url(SPEC, config.base_url) or SPEC.base_url
 
     async def complete(self, request: VisionRequest) -> Completion:
@@ -124,7 +124,7 @@ class OllamaClient(BaseClient):
             host=self._host,
             headers=dict(headers),
             auth=authorise,
-            transport=self._pool.httpx_transport(),
+            transport=self._transport,
             timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),
             follow_redirects=False,
             trust_env=False,
@@ -145,7 +145,7 @@ class OllamaClient(BaseClient):
     def _settings(self) -> dict[str, Any]:
         given = {name: value for name, value in self._config.options.items() if name in _OPTION_TYPES}
         for name, value in given.items():
-            if not isinstance(value, _OPTION_TYPES[name]):
+            if type(value) not in _OPTION_TYPES[name]:
                 raise RequestRejected(f"Ollama's option {name} has a value it cannot have: {SPEC.options[name]}.")
         return given
 
@@ -195,7 +195,7 @@ def _completion(
     """The answer, if the last message of the reply says that it is whole."""
     if last is None or not last.done:
         raise BadReply("Ollama's answer broke off before it was whole.")
-    usage = _usage(last)
+    usage = counted(last.prompt_eval_count, last.eval_count)
     if last.done_reason == "length":
         raise Truncated(
             "The answer reached the token limit before it was whole. Raise max_tokens, or num_ctx of Ollama.",
@@ -204,12 +204,6 @@ def _completion(
     if not text.strip():
         raise BadReply("Ollama sent an empty answer.", usage=usage)
     return Completion(text, last.model or request.model, usage, _warnings(last, asked["options"].get("num_ctx")))
-
-
-def _usage(last: "ollama.ChatResponse") -> Usage | None:
-    if last.prompt_eval_count is None and last.eval_count is None:
-        return None
-    return Usage(input_tokens=last.prompt_eval_count, output_tokens=last.eval_count)
 
 
 def _warnings(last: "ollama.ChatResponse", context: int | None) -> tuple[str, ...]:

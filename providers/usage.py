@@ -21,3 +21,9 @@ class Usage:
             _sum(self.output_tokens, other.output_tokens),
             _sum(self.cached_tokens, other.cached_tokens),
         )
+
+
+def counted(input_tokens: int | None, output_tokens: int | None, cached_tokens: int | None = None) -> Usage | None:
+    """A server's counts as Usage, None if it does not know: some send zeros then (measured), or less."""
+    told = [None if count is None or count < 0 else count for count in (input_tokens, output_tokens, cached_tokens)]
+    return Usage(*told) if told[0] or told[1] else None

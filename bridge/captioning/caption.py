@@ -1,38 +1,25 @@
 """The story of a request: one image, one perspective, one model, one caption that fits."""
 
-import asyncio
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from bridge.captioning.errors import InvalidRequest
+from bridge.captioning import report
+from bridge.captioning.pictures import Pictures, acquire
+from bridge.captioning.plan import Plan, deadline, plan, require_one_image
 from bridge.captioning.resources import Resources
 from bridge.captioning.structured import Answer, AnswerInvalid, ask_until_it_fits
-from bridge.captioning.types import (
-    Attempt,
-    Caption,
-    CaptionRequest,
-    Fallback,
-    ImageOut,
-    ImageRef,
-    UsageOut,
-)
+from bridge.captioning.types import Caption, CaptionRequest
+from bridge.captioning.watch import Watch, watched
 from bridge.deadline import Deadline
 from bridge.dispatch.attempts import Calls, Line
 from bridge.dispatch.targets import Target
-from bridge.images import sources
-from bridge.images.prepare import Prepared, prepare
-from bridge.images.sources import Source
+from bridge.images.prepare import Prepared
 from bridge.telemetry import Stages
-from perspectives import perspective as perspectives
 from perspectives import render
-from perspectives.perspective import Perspective
-from providers.base import ImageProfile, Options, OutputMode, VisionRequest
+from providers.base import Options, OutputMode, VisionRequest
 from providers.errors import Blocked, ProviderError, Refused
-from providers.usage import Usage
 
 DEFAULT_RETRIES = 2
-_QUICK = 1024 * 1024  # characters of base64 that are decoded in less time than a thread costs
-_WORD_END = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -49,121 +36,69 @@ async def caption(
     `upload` is the image when its bytes came outside the request; `provider_key` the provider's key likewise.
     Raises the errors that `bridge.problems` lists.
     """
-    stages = Stages()
-    deadline = Deadline(min(request.timeout or resources.settings.timeout, resources.settings.timeout))
-    perspective = find(request.perspective, resources)
-    prompt = write_prompt(perspective, request)
-    targets = settle(request, resources, provider_key)
+    settled = plan(request.perspective, request, resources, provider_key)
+    require_one_image(request, upload)
+    return await caption_planned(settled, upload, resources, request_id)
+
+
+async def caption_planned(
+    settled: Plan, upload: bytes | None, resources: Resources, request_id: str = "", watch: Watch | None = None
+) -> Caption:
+    """Make the caption that was planned, telling `watch` of it."""
+    watch, stages, until = watch or Watch(), Stages(), deadline(settled.options, resources)
+    await watch.stage("image")
     with stages.measure("image"):
-        source = await acquire(request.image, upload, resources)
-    work = Work(request, perspective, prompt, Pictures(source, request, resources), Calls(), deadline, stages)
-    target, answer, picture = await first_that_answers(targets, work, resources)
-    with stages.measure("render"):
-        rendered = render.caption(perspective, answer.result)
+        source = await acquire(settled.options, upload, resources)
+    work = Work(settled, Pictures(source, settled.options, resources), Calls(), until, stages, watch)
+    return await carry_out(work, resources, request_id)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A plan at work: its pictures, the calls it may make, its time, and who watches."""
+
+    plan: Plan
+    pictures: Pictures
+    calls: Calls
+    deadline: Deadline
+    stages: Stages
+    watch: Watch
+
+
+async def carry_out(work: Work, resources: Resources, request_id: str) -> Caption:
+    """Ask until a target's answer fits, and write the caption."""
+    target, answer, picture = await first_that_answers(work, resources)
+    with work.stages.measure("render"):
+        rendered = render.caption(work.plan.perspective, answer.result)
     return Caption(
-        perspective=perspective.name,
+        perspective=work.plan.perspective.name,
         provider=target.label,
         model=answer.model or target.model,
         result=answer.result,
         raw_text=answer.text,
         rendered=rendered,
-        usage=usage_out(work.calls.usage),
-        timing=stages.milliseconds(),
-        image=image_out(picture),
-        attempts=attempts_out(work.calls),
+        usage=report.usage(work.calls.usage),
+        timing=work.stages.milliseconds(),
+        image=report.image(picture),
+        attempts=report.attempts(work.calls),
         output_mode=answer.output_mode,
-        warnings=[*deprecation(perspective), *work.calls.warnings],
+        warnings=[*report.deprecation(work.plan.perspective), *work.calls.warnings],
         request_id=request_id,
     )
 
 
-@dataclass(frozen=True)
-class Work:
-    """What every target of one caption is given."""
-
-    request: CaptionRequest
-    perspective: Perspective
-    prompt: str
-    pictures: "Pictures"
-    calls: Calls
-    deadline: Deadline
-    stages: Stages
-
-
-class Pictures:
-    """One source, prepared once for each distinct image profile that is asked for."""
-
-    def __init__(self, source: Source, request: CaptionRequest, resources: Resources) -> None:
-        self._source = source
-        self._resize = request.resize_resolution
-        self._limits = resources.limits
-        self._prepared: dict[tuple[ImageProfile, bool], Prepared] = {}
-
-    async def prepared(self, profile: ImageProfile, *, measure: bool) -> Prepared:
-        """The picture as this profile wants it; measured as well where the provider reads measurements."""
-        key = (profile, measure)
-        if key not in self._prepared:
-            self._prepared[key] = await prepare(
-                self._source, profile, resize=self._resize, limits=self._limits, measure=measure
-            )
-        return self._prepared[key]
-
-
-def find(wanted: str | dict[str, object], resources: Resources) -> Perspective:
-    """The perspective of that name, or the one that came whole. Raises PerspectiveError."""
-    return resources.catalog.get(wanted) if isinstance(wanted, str) else perspectives.parse(wanted)
-
-
-def write_prompt(perspective: Perspective, request: CaptionRequest) -> str:
-    """Each context in a tag of its own, then the perspective's prompt. Raises MissingVariables."""
-    prompt = render.prompt(perspective, request.variables or {})
-    contexts = [f"<context>\n{text.strip()}\n</context>" for text in request.context or [] if text.strip()]
-    return "\n\n".join([*contexts, prompt])
-
-
-def settle(request: CaptionRequest, resources: Resources, key: str) -> list[Target]:
-    """The target that is asked and the ones that stand in for it. Raises DispatchError."""
-    first = resources.targets.settle(request, key)
-    return [first, *(_stand_in(one, resources) for one in request.fallbacks)]
-
-
-def _stand_in(fallback: Fallback, resources: Resources) -> Target:
-    return replace(resources.targets.settle(fallback), on=fallback.on)
-
-
-async def acquire(ref: ImageRef | None, upload: bytes | None, resources: Resources) -> Source:
-    """The picture's bytes, their header checked. Raises ImageError, or InvalidRequest unless there is one image."""
-    given = [] if ref is None else [name for name in ("path", "url", "base64") if getattr(ref, name) is not None]
-    if len(given) + (upload is not None) != 1:
-        found = f"this request holds {' and '.join(given)}" if given else "this request holds none"
-        raise InvalidRequest(
-            f"Give one image: 'image' with exactly one of path, url and base64, or an uploaded part; {found}.",
-            (("/image", "exactly one of path, url and base64"),),
-        )
-    limits = resources.limits
-    if upload is not None:
-        return sources.from_upload(upload, limits)
-    assert ref is not None
-    if ref.path is not None:
-        return await sources.from_path(ref.path, resources.settings.workspace, limits)
-    if ref.url is not None:
-        return await sources.from_url(ref.url, resources.fetcher, limits)
-    encoded = ref.base64 or ""
-    if len(encoded) < _QUICK:
-        return sources.from_base64(encoded, limits)
-    return await asyncio.to_thread(sources.from_base64, encoded, limits)
-
-
-async def first_that_answers(
-    targets: list[Target], work: Work, resources: Resources
-) -> tuple[Target, Answer, Prepared]:
+async def first_that_answers(work: Work, resources: Resources) -> tuple[Target, Answer, Prepared]:
     """Ask the targets in order until one gives an answer that fits; the last failure when none does."""
     failure: Exception | None = None
+    targets = work.plan.targets
     for position, target in enumerate(targets):
         if failure is not None and target.on == "refusal" and not isinstance(failure, Refused | Blocked):
             continue
         if work.calls.left < 1:
             break
+        if failure is not None:
+            await work.watch.stage("fallback", target.label)
+            await work.watch.reset(str(failure))
         try:
             return target, *await ask(target, len(targets) - position - 1, work, resources)
         except (ProviderError, AnswerInvalid) as error:
@@ -179,81 +114,54 @@ async def ask(target: Target, reserve: int, work: Work, resources: Resources) ->
     profile = client.profile(target.model).image
     with work.stages.measure("prepare"):
         picture = await work.pictures.prepared(profile, measure=target.config.kind == "builtin")
-    line = Line(target.label, client.complete, work.calls, work.deadline, resources.settings.provider_timeout, reserve)
-    first_mode = resources.clients.mode(target)
+
+    async def again(reason: str) -> None:
+        await work.watch.stage("retry", reason)
+        await work.watch.reset(reason)
+
+    line = Line(
+        target.label,
+        watched(client, work.watch),
+        work.calls,
+        work.deadline,
+        resources.settings.provider_timeout,
+        reserve,
+        again,
+    )
+    await work.watch.stage("model", target.model)
+    retries = work.plan.options.max_output_retries
     with work.stages.measure("model"):
         answer = await ask_until_it_fits(
             line.ask,
-            vision_request(target, work, picture, first_mode),
-            work.perspective.compiled,
-            DEFAULT_RETRIES if work.request.max_output_retries is None else work.request.max_output_retries,
+            vision_request(target, work, picture, resources.clients.mode(target)),
+            work.plan.perspective.compiled,
+            DEFAULT_RETRIES if retries is None else retries,
             lambda: work.calls.left,
+            again,
         )
+    await work.watch.stage("validate")
     resources.clients.remember(target, answer.output_mode)
     return answer, picture
 
 
 def vision_request(target: Target, work: Work, picture: Prepared, mode: OutputMode) -> VisionRequest:
     """The one order for every provider: system, then the image, then contexts and prompt."""
-    request = work.request
+    options, perspective = work.plan.options, work.plan.perspective
     return VisionRequest(
         model=target.model,
-        prompt=work.prompt,
+        prompt=work.plan.prompt,
         timeout=work.deadline.left(),
         image=picture.image,
-        system=(request.global_context or "").strip(),
-        schema=work.perspective.json_schema,
-        schema_name=_NOT_IN_A_NAME.sub("_", work.perspective.name)[:64],
+        system=(options.global_context or "").strip(),
+        schema=perspective.json_schema,
+        schema_name=_NOT_IN_A_NAME.sub("_", perspective.name)[:64],
         output_mode=mode,
         options=Options(
-            max_tokens=request.max_tokens,
-            temperature=request.temperature,
-            top_p=request.top_p,
-            repetition_penalty=request.repetition_penalty,
-            seed=request.seed,
+            max_tokens=options.max_tokens,
+            temperature=options.temperature,
+            top_p=options.top_p,
+            repetition_penalty=options.repetition_penalty,
+            seed=options.seed,
         ),
         credentials=target.credentials,
     )
-
-
-def usage_out(usage: Usage | None) -> UsageOut | None:
-    """Usage as it is told; None stays None."""
-    if usage is None or usage == Usage():
-        return None
-    return UsageOut(
-        input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cached_tokens=usage.cached_tokens
-    )
-
-
-def image_out(picture: Prepared) -> ImageOut:
-    """The picture as it was sent."""
-    image = picture.image
-    return ImageOut(
-        width=image.width,
-        height=image.height,
-        media_type=image.media_type,
-        bytes=len(image.data),
-        actions=list(picture.actions),
-    )
-
-
-def attempts_out(calls: Calls) -> list[Attempt]:
-    """Every call that was made, in order."""
-    return [
-        Attempt(
-            provider=call.provider,
-            model=call.model,
-            outcome="ok" if call.error is None else _WORD_END.sub("_", type(call.error).__name__).lower(),
-            output_mode=call.output_mode,
-            ms=round(call.ms, 1),
-        )
-        for call in calls.made
-    ]
-
-
-def deprecation(perspective: Perspective) -> list[str]:
-    """What a user of an old perspective is told."""
-    if not perspective.deprecated:
-        return []
-    instead = f" Use '{perspective.replacement}' instead." if perspective.replacement else ""
-    return [f"The perspective '{perspective.name}' is deprecated.{instead}"]

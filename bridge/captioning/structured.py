@@ -16,7 +16,12 @@ from providers.dialect import restore
 from providers.errors import SchemaRejected
 
 Ask = Callable[[VisionRequest], Awaitable[Completion]]
+Again = Callable[[str], Awaitable[None]]
 _NOT_JSON = Problem("", "The answer is not a JSON object.")
+
+
+async def _unwatched(reason: str) -> None:
+    """Nobody wants to know that a call is made again."""
 
 
 class AnswerInvalid(Exception):
@@ -46,19 +51,24 @@ class Answer:
 
 
 async def ask_until_it_fits(
-    ask: Ask, request: VisionRequest, schema: CompiledSchema, retries: int, calls_left: Callable[[], int]
+    ask: Ask,
+    request: VisionRequest,
+    schema: CompiledSchema,
+    retries: int,
+    calls_left: Callable[[], int],
+    again: Again = _unwatched,
 ) -> Answer:
     """Ask for an object that fits `schema`; at most `retries` more answers, while `calls_left()` is positive.
 
-    Raises AnswerInvalid, or whatever `ask` raises.
+    `again` is told before each call that follows the first. Raises AnswerInvalid, or whatever `ask` raises.
     """
-    completion, request = await _down_the_ladder(ask, request, calls_left)
+    completion, request = await _down_the_ladder(ask, request, calls_left, again)
     try:
         result = read(completion.text, schema)
     except DoesNotFit as misfit:
         if min(retries, calls_left()) < 1:
             raise AnswerInvalid(misfit.problems, 1) from None
-        return await _ask_again(ask, request, schema, completion, min(retries, calls_left()))
+        return await _ask_again(ask, request, schema, completion, min(retries, calls_left()), again)
     return Answer(result, completion.text, completion.model, request.output_mode)
 
 
@@ -76,7 +86,7 @@ def read(text: str, schema: CompiledSchema) -> JsonObject:
 
 
 async def _down_the_ladder(
-    ask: Ask, request: VisionRequest, calls_left: Callable[[], int]
+    ask: Ask, request: VisionRequest, calls_left: Callable[[], int], again: Again
 ) -> tuple[Completion, VisionRequest]:
     """A rejected schema is worth one more call, one rung lower, while calls remain."""
     while True:
@@ -87,10 +97,11 @@ async def _down_the_ladder(
             if rung == len(LADDER) or calls_left() < 1:
                 raise
             request = replace(request, output_mode=LADDER[rung])
+            await again(f"The schema was rejected; asking with {LADDER[rung]}.")
 
 
 async def _ask_again(
-    ask: Ask, request: VisionRequest, schema: CompiledSchema, first: Completion, retries: int
+    ask: Ask, request: VisionRequest, schema: CompiledSchema, first: Completion, retries: int, again: Again
 ) -> Answer:
     """Let instructor say what was wrong and ask again.
 
@@ -106,6 +117,7 @@ async def _ask_again(
         nonlocal failure, replayed
         if replayed:
             try:
+                await again("The answer did not fit the schema.")
                 answers.append(await ask(replace(request, turns=_turns(messages))))
             except Exception as error:
                 failure = error

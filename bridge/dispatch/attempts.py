@@ -17,6 +17,14 @@ _FIRST_WAIT = 0.25
 _RETRIED = (Unreachable, RateLimited, Unavailable, ServerFailed)
 
 
+Again = Callable[[str], Awaitable[None]]
+"""Told, with the reason, that a call is made again."""
+
+
+async def _unwatched(reason: str) -> None:
+    """Nobody wants to know."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One call that was made. `error` is None when it was answered; `ms` is its wall time."""
@@ -57,6 +65,7 @@ class Line:
     """The line to one target: retries what a repeat may cure, within the deadline and the calls left.
 
     `reserve` is how many calls must stay for later targets. `timeout` bounds one call in seconds; 0: what is left.
+    `again` is told before each repeat.
     """
 
     provider: str
@@ -65,6 +74,7 @@ class Line:
     deadline: Deadline
     timeout: float = 0
     reserve: int = 0
+    again: Again = _unwatched
 
     async def ask(self, request: VisionRequest) -> Completion:
         """Ask until answered. Raises the last ProviderError, or DeadlineExceeded."""
@@ -75,6 +85,7 @@ class Line:
                 wait = _wait(error, retry)
                 if retry == _RETRIES or self.calls.left <= self.reserve or wait >= self.deadline.left():
                     raise
+                await self.again(error.message)
                 await asyncio.sleep(wait)
         raise AssertionError("unreachable")
 

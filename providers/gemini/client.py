@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from functools import cache
@@ -38,6 +39,8 @@ _MAX_MODELS = 2000
 # The name becomes a part of the URL.
 _MODEL_NAME = re.compile(r"[\w.@-]+(/[\w.@-]+)*", re.ASCII)
 _OPENAI_PATH = re.compile(r"/openai/*\s*$")
+_UNKNOWN_WORD = re.compile("(?s).* is not a valid ", re.IGNORECASE)
+_UNKNOWN_WORD_FROM = re.compile(r"google\.genai\._common")
 # Never sent: something the SDK insists on, so that it does not look for a key in the environment.
 _NO_KEY = "no-key"
 # The SDK refuses to be given no contents; `extra_body` replaces them.
@@ -100,7 +103,7 @@ class GeminiClient(BaseClient):
         from google.genai.client import DebugConfig
 
         key = api_key(request.credentials, title=SPEC.title, key_env=SPEC.key_env[0])
-        logging.getLogger("google_genai._api_client").addFilter(_about_our_key)
+        _hush()
         transport = _keyed_transport()(self._pool.httpx2_client, key)
         sdk = genai.Client(
             vertexai=False,
@@ -175,6 +178,17 @@ def _keyed_transport() -> type[Any]:
                 await reply.aclose()
 
     return Keyed
+
+
+def _hush() -> None:
+    """Keep two things off the operator's screen; each is done once, however often it is asked for.
+
+    The SDK warns of a word it does not know with that word, and it is a stranger's text.
+    """
+    logging.getLogger("google_genai._api_client").addFilter(_about_our_key)
+    unknown_word = ("ignore", _UNKNOWN_WORD, UserWarning, _UNKNOWN_WORD_FROM, 0)
+    if unknown_word not in warnings.filters:
+        warnings.filterwarnings("ignore", _UNKNOWN_WORD.pattern, UserWarning, _UNKNOWN_WORD_FROM.pattern)
 
 
 def _about_our_key(record: logging.LogRecord) -> bool:

@@ -9,7 +9,7 @@ from providers.errors import BadReply, Blocked, ProviderError, RequestRejected, 
 from providers.exchange import timed_out, unreachable
 from providers.gemini.request import wants_json
 from providers.gemini.spec import SPEC
-from providers.usage import Usage
+from providers.usage import Usage, counted
 
 if TYPE_CHECKING:
     import httpx2
@@ -78,14 +78,12 @@ def _blocked(what: str, reason: str, usage: Usage | None) -> Blocked:
 
 
 def _usage(told: "types.GenerateContentResponseUsageMetadata | None") -> Usage | None:
-    """Thinking is output. A proxy's zeros mean that it does not know (measured)."""
+    """Thinking is output."""
     if told is None:
         return None
-    counted = (told.candidates_token_count, told.thoughts_token_count)
-    output = sum(count or 0 for count in counted) if any(count is not None for count in counted) else None
-    if not told.prompt_token_count and not output:
-        return None
-    return Usage(told.prompt_token_count, output, told.cached_content_token_count)
+    written = [count for count in (told.candidates_token_count, told.thoughts_token_count) if count is not None]
+    output = sum(written) if written else None
+    return counted(told.prompt_token_count, output, told.cached_content_token_count)
 
 
 def _warnings(request: VisionRequest) -> tuple[str, ...]:

@@ -108,11 +108,9 @@ def test_bombs_are_refused_on_their_header(data: bytes, limits: ImageLimits, wor
     ],
     ids=["jpeg", "png", "gif", "gif sub-blocks", "webp"],
 )
-def test_a_file_of_countless_parts_costs_little(data: bytes) -> None:
-    began = thread_time()
-    with pytest.raises(InvalidImage):
+def test_a_file_of_countless_parts_is_not_walked_to_its_end(data: bytes) -> None:
+    with pytest.raises(InvalidImage, match="too many parts"):
         read(data, LIMITS)
-    assert thread_time() - began < 1.0
 
 
 def test_a_tiff_whose_directories_go_round_ends() -> None:

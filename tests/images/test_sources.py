@@ -5,6 +5,7 @@ import socket
 import threading
 from base64 import b64encode, urlsafe_b64encode
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -161,6 +162,30 @@ async def test_a_race_between_directory_and_link_never_gets_out(workspace: Path)
         thread.join()
     assert False not in outcomes
     assert {True, PathRefused} <= outcomes
+
+
+@pytest.mark.parametrize("name", ["door", "a.png"])
+async def test_what_was_checked_is_what_is_opened(workspace: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """The exchange comes in the worst moment: after the look, before the opening."""
+    (workspace / "door").mkdir()
+    (workspace / "door" / "a.png").write_bytes(PICTURE)
+    (workspace.parent / "a.png").write_bytes(SECRET)
+    looked = os.stat
+    swapped = []
+
+    def look(path: Any, *args: Any, **options: Any) -> os.stat_result:
+        seen = looked(path, *args, **options)
+        if path == name and not swapped:
+            swapped.append(name)
+            place = workspace / "door" if name == "door" else workspace / "door" / "a.png"
+            place.rename(workspace / "old")
+            place.symlink_to(workspace.parent if name == "door" else workspace.parent / "a.png")
+        return seen
+
+    monkeypatch.setattr(os, "stat", look)
+    with pytest.raises((PathRefused, ImageNotFound)):
+        await from_path("door/a.png", workspace, LIMITS)
+    assert swapped
 
 
 async def test_only_regular_files_are_read(workspace: Path) -> None:

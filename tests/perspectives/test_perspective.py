@@ -137,6 +137,9 @@ def test_oddities_load_and_nothing_is_dropped_in_silence(oddity: str) -> None:
 def test_version_keeps_its_zero_and_unknown_keys_are_kept() -> None:
     assert parse(with_fields(TEXT, version=1.0)).version == "1.0"
     assert parse(with_fields(TEXT, author={"name": "me"})).to_wire()["author"] == {"name": "me"}
+    assert warned(parse({**PLAIN, "author": None})) == ["/author"]
+    wire = parse(PLAIN).to_wire()
+    assert parse({**wire, "prompt": None}).prompt == PLAIN["prompt"]
 
 
 def test_a_type_that_is_a_schema_is_used() -> None:

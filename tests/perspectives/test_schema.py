@@ -122,6 +122,15 @@ def test_what_is_lenient_and_what_is_not() -> None:
         assert problems_of({"a": value}, node)[0][0] == "/a"
 
 
+def test_one_and_true_are_different_values_and_one_and_one_point_nought_are_not() -> None:
+    compiled = compile_schema(schema_of({"enum": [1, "x", False]}))
+    assert type(compiled.validate({"a": 1.0})["a"]) is int
+    assert compiled.validate({"a": False})["a"] is False
+    for value in (True, 0, "1", [1], {"x": 1}):
+        with pytest.raises(DoesNotFit):
+            compiled.validate({"a": value})
+
+
 def test_nan_in_text_and_half_characters_are_refused() -> None:
     compiled = compile_schema(schema_of({}, additionalProperties=True))
     for text in ('{"a": NaN}', '{"a": [Infinity]}', '{"a": {"b": -Infinity}}'):

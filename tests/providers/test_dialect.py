@@ -208,7 +208,7 @@ def test_every_dialect_of_a_generated_schema_is_sound(schema: Schema) -> None:
 def assert_well_formed(schema: Schema) -> None:
     for path, node, _ in nodes(schema):
         kinds = node.get("type", [])
-        assert {kinds} if isinstance(kinds, str) else set(kinds) <= KINDS, path
+        assert ({kinds} if isinstance(kinds, str) else set(kinds)) <= KINDS, path
         assert set(node.get("required", [])) <= set(node.get("properties", {})), path
         assert node.get("enum", [0]), path
         assert node.get("anyOf", [0]), path

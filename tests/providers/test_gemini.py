@@ -217,6 +217,7 @@ async def test_what_goes_wrong_has_one_error(
         ("MALFORMED_FUNCTION_CALL", errors.BadReply),
         ("OTHER", errors.BadReply),
         ("CONTINUATION", errors.Truncated),
+        ("A\nNEW REASON", errors.BadReply),
     ],
 )
 async def test_every_other_way_to_finish(

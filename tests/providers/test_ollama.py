@@ -299,7 +299,7 @@ async def test_a_path_as_an_image_is_impossible(pool: Pool, server: OllamaServer
     assert b"file's content" not in server.requests[-1].body
 
 
-@pytest.mark.parametrize("options", [{"num_ctx": "many"}, {"keep_alive": []}, {"think": 3}])
+@pytest.mark.parametrize("options", [{"num_ctx": "many"}, {"num_ctx": True}, {"keep_alive": []}, {"think": 3}])
 async def test_an_option_of_the_wrong_type_names_itself(
     pool: Pool, server: OllamaServer, options: dict[str, Any]
 ) -> None:

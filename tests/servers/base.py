@@ -26,7 +26,7 @@ class WireServer(Listener):
 
     `key`: demanded of every request; "" takes keyless ones. `models`: what it serves. `modes`: the output
     modes it takes, others are a 400. `calls`: the POSTs that came, refused ones included; `requests`:
-    everything, unread. `closed`: set once a client hung up before its reply was whole.
+    everything, unread. `closed`: set once a client hung up before its reply was whole; `hang_ups`: how often.
     """
 
     base_path = ""
@@ -49,6 +49,7 @@ class WireServer(Listener):
         self.calls: list[Call] = []
         self.requests: list[Request] = []
         self.closed = threading.Event()
+        self.hang_ups = 0
         self._connections: list[Connection] = []
         self._arrived = threading.Condition()
         self._released = asyncio.Event()
@@ -85,6 +86,11 @@ class WireServer(Listener):
         """Block until so many calls came. From async code: in a thread."""
         with self._arrived:
             assert self._arrived.wait_for(lambda: len(self.calls) >= count, timeout), f"{len(self.calls)} calls came"
+
+    def wait_for_hang_ups(self, count: int = 1, timeout: float = 5.0) -> None:
+        """Block until so many clients hung up before their reply was whole. From async code: in a thread."""
+        with self._arrived:
+            assert self._arrived.wait_for(lambda: self.hang_ups >= count, timeout), f"{self.hang_ups} hung up"
 
     # What a protocol says.
 
@@ -236,7 +242,13 @@ class WireServer(Listener):
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = Connection(reader, writer)
         self._connections.append(connection)
-        await connection.run(lambda request: self.serve(connection, request), self.closed.set)
+        await connection.run(lambda request: self.serve(connection, request), self._hung_up)
+
+    def _hung_up(self) -> None:
+        with self._arrived:
+            self.hang_ups += 1
+            self.closed.set()
+            self._arrived.notify_all()
 
 
 def take_until_text(chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -1,0 +1,69 @@
+"""Everything about a caption that can be settled, or refused, before any work is done."""
+
+from dataclasses import dataclass, replace
+
+from bridge.captioning.errors import InvalidRequest
+from bridge.captioning.resources import Resources
+from bridge.captioning.types import CaptionOptions, Fallback
+from bridge.deadline import Deadline
+from bridge.dispatch.targets import Target
+from perspectives import perspective as perspectives
+from perspectives import render
+from perspectives.perspective import Perspective
+
+Wanted = str | dict[str, object]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One caption to be made: its perspective, what is asked, and the targets to ask in order."""
+
+    options: CaptionOptions
+    perspective: Perspective
+    prompt: str
+    targets: tuple[Target, ...]
+
+
+def plan(wanted: Wanted, options: CaptionOptions, resources: Resources, provider_key: str = "") -> Plan:
+    """Settle one caption. Raises PerspectiveError, DispatchError and UnknownKind; costs no I/O."""
+    perspective = find(wanted, resources)
+    return Plan(options, perspective, write_prompt(perspective, options), settle(options, resources, provider_key))
+
+
+def find(wanted: Wanted, resources: Resources) -> Perspective:
+    """The perspective of that name, or the one that came whole. Raises PerspectiveError."""
+    return resources.catalog.get(wanted) if isinstance(wanted, str) else perspectives.parse(wanted)
+
+
+def write_prompt(perspective: Perspective, options: CaptionOptions) -> str:
+    """Each context in a tag of its own, then the perspective's prompt. Raises MissingVariables."""
+    prompt = render.prompt(perspective, options.variables or {})
+    contexts = [f"<context>\n{text.strip()}\n</context>" for text in options.context or [] if text.strip()]
+    return "\n\n".join([*contexts, prompt])
+
+
+def settle(options: CaptionOptions, resources: Resources, key: str = "") -> tuple[Target, ...]:
+    """The target that is asked and those that stand in for it. Raises DispatchError."""
+    return (resources.targets.settle(options, key), *(_stand_in(one, resources) for one in options.fallbacks))
+
+
+def _stand_in(fallback: Fallback, resources: Resources) -> Target:
+    return replace(resources.targets.settle(fallback), on=fallback.on)
+
+
+def deadline(options: CaptionOptions, resources: Resources) -> Deadline:
+    """The request's own time, which can only shorten the service's."""
+    longest = resources.settings.timeout
+    return Deadline(min(options.timeout or longest, longest))
+
+
+def require_one_image(options: CaptionOptions, upload: bytes | None) -> None:
+    """Raise InvalidRequest unless the request holds exactly one image."""
+    ref = options.image
+    given = [] if ref is None else [name for name in ("path", "url", "base64") if getattr(ref, name) is not None]
+    if len(given) + (upload is not None) != 1:
+        found = f"this request holds {' and '.join(given)}" if given else "this request holds none"
+        raise InvalidRequest(
+            f"Give one image: 'image' with exactly one of path, url and base64, or an uploaded part; {found}.",
+            (("/image", "exactly one of path, url and base64"),),
+        )

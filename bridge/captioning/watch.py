@@ -1,0 +1,100 @@
+"""What may be told of a caption while it is made. Nobody needs to watch; who does is never told too much."""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+from pydantic_core import from_json
+
+from perspectives.perspective import Perspective
+from providers.base import BaseClient, Completion, JsonObject, VisionRequest
+from providers.dialect import restore
+from providers.errors import BadReply
+
+Stage = Literal["queued", "image", "model", "retry", "fallback", "validate", "synthesis"]
+INTERVAL = 0.05
+
+
+class Watch:
+    """Watches nothing. `streams` says whether text is wanted as it comes."""
+
+    streams = False
+
+    async def stage(self, stage: Stage, detail: str = "") -> None:
+        """A stage begins."""
+
+    async def text(self, piece: str) -> None:
+        """The model wrote this much more."""
+
+    async def reset(self, reason: str) -> None:
+        """What was written so far does not count."""
+
+
+class Telling(Watch):
+    """Tells stages, resets and the object as far as it has come, at most every 50 ms and only when it changed."""
+
+    streams = True
+
+    def __init__(
+        self,
+        perspective: Perspective,
+        stage: Callable[[Stage, str], Awaitable[None]],
+        partial: Callable[[JsonObject], Awaitable[None]],
+        reset: Callable[[str], Awaitable[None]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._schema = perspective.json_schema
+        self._stage, self._partial, self._reset = stage, partial, reset
+        self._clock = clock
+        self._text: list[str] = []
+        self._told: JsonObject | None = None
+        self._last = float("-inf")
+
+    async def stage(self, stage: Stage, detail: str = "") -> None:
+        """Tell it."""
+        await self._stage(stage, detail)
+
+    async def text(self, piece: str) -> None:
+        """Keep it; tell the whole object so far when the time has come."""
+        self._text.append(piece)
+        if self._clock() - self._last < INTERVAL:
+            return
+        self._last = self._clock()
+        found = so_far("".join(self._text), self._schema)
+        if found and found != self._told:
+            self._told = found
+            await self._partial(found)
+
+    async def reset(self, reason: str) -> None:
+        """Forget what was written, and tell why."""
+        self._text.clear()
+        self._told = None
+        await self._reset(reason)
+
+
+def so_far(text: str, schema: JsonObject) -> JsonObject | None:
+    """The object that an unfinished text holds, strings cut where they are; None before there is one."""
+    start = text.find("{")
+    if start < 0:
+        return None
+    try:
+        value = from_json(text[start:], allow_partial="trailing-strings", allow_inf_nan=False)
+    except ValueError:
+        return None
+    restored = restore(value, schema) if isinstance(value, dict) else None
+    return restored if isinstance(restored, dict) else None
+
+
+def watched(client: BaseClient, watch: Watch) -> Callable[[VisionRequest], Awaitable[Completion]]:
+    """One call to `client`, streamed when someone watches: both doors share everything that comes after."""
+    if not watch.streams:
+        return client.complete
+
+    async def complete(request: VisionRequest) -> Completion:
+        async for piece in client.stream(request):
+            if isinstance(piece, Completion):
+                return piece
+            await watch.text(piece.text)
+        raise BadReply("The answer ended before it was whole.")
+
+    return complete

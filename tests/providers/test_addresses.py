@@ -1,0 +1,93 @@
+"""Base URLs as people write them."""
+
+import pytest
+
+from providers import factory
+from providers.addresses import normalise, origin
+
+
+@pytest.mark.parametrize(
+    ("kind", "written", "meant"),
+    [
+        ("openai", "", ""),
+        ("openai", "https://api.openai.com", "https://api.openai.com/v1"),
+        ("openai", "api.openai.com", "https://api.openai.com/v1"),
+        ("openai", " https://API.OpenAI.com:443/v1/ ", "https://api.openai.com/v1"),
+        ("openai", "https://api.openai.com/v1/chat/completions", "https://api.openai.com/v1"),
+        ("openai", "gateway.example:443", "https://gateway.example/v1"),
+        ("openai", "10.0.0.7", "http://10.0.0.7/v1"),
+        ("vllm", "localhost:12434", "http://localhost:12434/v1"),
+        ("vllm", "gpu", "http://gpu:8000/v1"),
+        ("vllm", "http://gpu", "http://gpu/v1"),
+        ("vllm", "vllm.example.org", "https://vllm.example.org/v1"),
+        ("vllm", "http://0.0.0.0:8000", "http://127.0.0.1:8000/v1"),
+        ("vllm", "[::1]:8000", "http://[::1]:8000/v1"),
+        ("vllm", "//gpu:8000//v1//", "http://gpu:8000/v1"),
+        ("openrouter", "https://openrouter.ai", "https://openrouter.ai/api/v1"),
+        ("openrouter", "https://openrouter.ai/api", "https://openrouter.ai/api/v1"),
+        ("litellm", "http://proxy/litellm/", "http://proxy/litellm/v1"),
+        ("openai-compatible", "https://host/v1beta/openai/", "https://host/v1beta/openai"),
+        ("openai-compatible", "https://host/api/paas/v4", "https://host/api/paas/v4"),
+        ("openai-compatible", "https://api.perplexity.ai/chat/completions", "https://api.perplexity.ai"),
+        ("ollama", "http://localhost:11434", "http://localhost:11434"),
+        ("ollama", "gpu.example.org", "http://gpu.example.org:11434"),
+        ("ollama", "0.0.0.0", "http://127.0.0.1:11434"),
+        ("ollama", "http://gpu:11434/v1/", "http://gpu:11434"),
+        ("ollama", "http://gpu:11434/api/chat", "http://gpu:11434"),
+        ("ollama", "https://host/prefix/api", "https://host/prefix"),
+        ("gemini", "https://generativelanguage.googleapis.com/v1beta", "https://generativelanguage.googleapis.com"),
+        ("gemini", "generativelanguage.googleapis.com/v1", "https://generativelanguage.googleapis.com"),
+    ],
+)
+def test_normalise(kind: str, written: str, meant: str) -> None:
+    assert normalise(kind, written) == meant
+    assert normalise(kind, meant) in (meant, f"{meant}/v1")
+
+
+def test_defaults_are_normal() -> None:
+    for spec in factory.specs():
+        assert normalise(spec.kind, spec.base_url) == spec.base_url
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "ftp://host/v1",
+        "file:///etc/passwd",
+        "http://",
+        "http:///v1",
+        "http://host:port",
+        "http://host:99999",
+        "http://user:secret@host/v1",
+        "http://host/v1?key=1",
+        "http://host/v1#x",
+        "http://ho st",
+        "http://host\\@evil/",
+        "http://host/\r\nX: 1",
+        "http://[::1",
+        "::1",
+    ],
+)
+def test_what_is_no_address_is_a_sentence(written: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        normalise("openai", written)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "wanted"),
+    [
+        ("", ""),
+        ("https://API.openai.com/v1", "https://api.openai.com:443"),
+        ("http://localhost:8000/v1", "http://localhost:8000"),
+        ("http://[::1]/v1", "http://[::1]:80"),
+    ],
+)
+def test_origin(url: str, wanted: str) -> None:
+    assert origin(url) == wanted
+
+
+@pytest.mark.parametrize("url", ["host", "ftp://host", "http://"])
+def test_origin_of_nothing(url: str) -> None:
+    with pytest.raises(ValueError):
+        origin(url)
