@@ -11,7 +11,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from bridge import problems
-from bridge.api import answers, document, health, perspectives, providers
+from bridge.api import answers, document, health, perspectives, providers, stream
+from bridge.api.auth import Guard
 from bridge.api.frame import Frame
 from bridge.api.origins import cors
 from bridge.api.state import request_id
@@ -30,7 +31,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     """The ASGI application. Raises SettingsError when the configuration has mistakes."""
     settings = settings or load()
     quiet_libraries()
-    return cors(Frame(build(settings)), settings)
+    return cors(Frame(Guard(build(settings), settings)), settings)
 
 
 def build(settings: Settings) -> FastAPI:
@@ -43,7 +44,7 @@ def build(settings: Settings) -> FastAPI:
         root_path=settings.root_path,
         redirect_slashes=False,
     )
-    for router in (perspectives.router, providers.router, health.router):
+    for router in (stream.router, perspectives.router, providers.router, health.router):
         app.include_router(router, prefix=API)
         app.include_router(router, include_in_schema=False)
     app.include_router(health.probes)

@@ -1,6 +1,7 @@
 """The one table from an error to what a client is told of it.
 
-    the request        InvalidJson · BodyTooLarge · InvalidRequest
+    the request        InvalidJson · BodyTooLarge · InvalidRequest · TooManyRequests (on one socket)
+                       · Unauthorized · OriginRefused
     the perspective    perspectives.errors: UnknownPerspective · UnknownModule · InvalidPerspective · MissingVariables
                        · UnknownVariables
     the image          images.errors: PathRefused · ImageNotFound · ImageTooLarge · UnsupportedImage · InvalidImage
@@ -8,7 +9,7 @@
     who answers        dispatch.errors: UnknownProvider · UnknownKind · MissingModel · MissingBaseUrl
                        · InvalidBaseUrl · ProviderNotAllowed
     the provider       providers.errors, every one (UnknownKind is the request's fault)
-    the answer         structured.AnswerInvalid
+    the answer         structured.AnswerInvalid · NothingToSynthesize · Cancelled (in events only)
     the time           deadline.DeadlineExceeded
 
 Every class stands in TABLE once; a test finds any that does not. Anything else is a bug of ours: 500, logged
@@ -18,7 +19,7 @@ with its trace, told without it.
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
 
 from bridge.captioning import errors as request_errors
 from bridge.captioning.structured import AnswerInvalid
@@ -80,6 +81,11 @@ TABLE: dict[type[Exception], Row] = {
     provider_errors.CallTimeout: Row(504, "timeout", "The provider was too slow", retryable=True),
     provider_errors.Truncated: Row(502, "answer_truncated", "The answer was cut off"),
     AnswerInvalid: Row(502, "answer_invalid", "The answer does not fit", retryable=True),
+    request_errors.TooManyRequests: Row(503, "overloaded", "Too many requests at once", retryable=True),
+    request_errors.Unauthorized: Row(401, "unauthorized", "A key is wanted"),
+    request_errors.OriginRefused: Row(403, "origin_refused", "The origin is refused"),
+    request_errors.NothingToSynthesize: Row(502, "answer_invalid", "Nothing to bring together", retryable=True),
+    request_errors.Cancelled: Row(503, "cancelled", "Cancelled", retryable=True),
     DeadlineExceeded: Row(504, "timeout", "The time ran out", retryable=True),
 }
 NO_ROUTE = Row(404, "not_found", "Nothing here")
@@ -109,9 +115,10 @@ class Problem(BaseModel):
     provider: str | None = None
     errors: list[Detail] | None = None
 
-    def body(self) -> dict[str, Any]:
-        """As JSON, without what is not known."""
-        return self.model_dump(exclude_none=True)
+    @model_serializer(mode="wrap")
+    def _without_unknown(self, write: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        """What is not known is absent. (A return type here would replace the fields in the JSON Schema.)"""
+        return {name: value for name, value in write(self).items() if value is not None}
 
 
 def tell(row: Row, detail: str, instance: str = "", **extra: Any) -> Problem:

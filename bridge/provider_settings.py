@@ -69,7 +69,7 @@ class Configured:
 def load(file: Path, environment: Mapping[str, str]) -> Configured:
     """Read `file` (it may be absent) and `environment`. Raises SettingsError with every mistake."""
     mistakes: list[str] = []
-    content = _read(file, mistakes)
+    content, declared = _read(file, mistakes)
     implicit = {spec.kind: _implicit(spec, environment, mistakes) for spec in factory.specs()}
     named = {}
     for name, entry in content.providers.items():
@@ -78,24 +78,54 @@ def load(file: Path, environment: Mapping[str, str]) -> Configured:
             named[name] = config
     everything = {**implicit, **named}
     for pattern, name in content.routing.items():
-        if name not in everything:
+        if name not in everything and name not in declared:
             mistakes.append(f"{file.name}: routing.{pattern!r}: no provider is named {name!r}.")
     if mistakes:
         raise SettingsError(tuple(mistakes))
     return Configured(everything, tuple(content.routing.items()), frozenset(named))
 
 
-def _read(file: Path, mistakes: list[str]) -> File:
+def _read(file: Path, mistakes: list[str]) -> tuple[File, frozenset[str]]:
+    """What is usable of the file, so that the rest of it is checked too, and every name that it gives a provider."""
     try:
-        return File.model_validate(tomllib.loads(file.read_text("utf-8")))
+        content = tomllib.loads(file.read_text("utf-8"))
     except FileNotFoundError:
-        return File()
+        return File(), frozenset()
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         mistakes.append(f"{file.name}: cannot be read: {error}.")
-    except ValidationError as error:
-        for one in error.errors():
-            mistakes.append(f"{file.name}: {'.'.join(str(step) for step in one['loc'])}: {one['msg']}.")
-    return File()
+        return File(), frozenset()
+    providers = content.get("providers")
+    declared = frozenset(providers if isinstance(providers, dict) else ())
+    while True:
+        try:
+            return File.model_validate(content), declared
+        except ValidationError as error:
+            for one in error.errors(include_url=False, include_input=False):
+                mistakes.append(f"{file.name}: {_place(one['loc'])}: {_sentence(one['type'], one['loc'], one['msg'])}")
+                _leave_out(content, one["loc"])
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(step) for step in location if step != "[key]")
+
+
+def _sentence(kind: str, location: tuple[int | str, ...], message: str) -> str:
+    if kind == "extra_forbidden":
+        return f"is not one of {', '.join(Entry.model_fields if len(location) > 1 else File.model_fields)}."
+    if location[-1] == "[key]":
+        return "a provider's name is 1 to 80 characters without '@' and '/', and does not begin with a space."
+    return f"{message}."
+
+
+def _leave_out(content: dict[str, Any], location: tuple[int | str, ...]) -> None:
+    """Remove a key that is wrong; a provider as a whole when nothing could be said of it without that key."""
+    table, key, *rest = [*map(str, location), ""]
+    if not key:
+        content.pop(table, None)
+    elif table == "routing" or rest[0] in ("", "kind", "[key]"):
+        content[table].pop(key, None)
+    elif key in content[table]:
+        content[table][key].pop(rest[0], None)
 
 
 def _implicit(spec: Spec, environment: Mapping[str, str], mistakes: list[str]) -> ProviderConfig:

@@ -54,6 +54,9 @@ def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
         log_config=None,
         access_log=False,
         server_header=False,
+        ws="websockets-sansio",
+        # Frames over our own limit are told so by name; only those over twice of it end the socket.
+        ws_max_size=2 * settings.body_limit,
         timeout_graceful_shutdown=max(1, round(settings.grace)),
     )
     # uvicorn raises SIGTERM again after a graceful end, which would make the exit code 143 (measured with 0.54).

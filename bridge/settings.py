@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from dotenv import dotenv_values
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "GRAPHCAP_"
 MIB = 1024 * 1024
+SECRETS = ("api_keys",)
+"""Settings that are no option of the command line, and may stand in a file instead."""
 
 
 class SettingsError(Exception):
@@ -35,7 +37,13 @@ def _split(value: object) -> object:
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
+def _concurrency() -> Any:
+    """The convention's variable, as it stands: what is no number is then told like any other mistake."""
+    return os.environ.get("WEB_CONCURRENCY") or 1
+
+
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
 
 
@@ -50,7 +58,7 @@ class Settings(BaseSettings):
     port: int = Field(32100, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     root_path: str = Field("", description="Path prefix under which a proxy publishes the service.")
     workers: int = Field(
-        default_factory=lambda: int(os.environ.get("WEB_CONCURRENCY") or 1),
+        default_factory=_concurrency,
         ge=1,
         description="Worker processes; `WEB_CONCURRENCY` is read too.",
     )
@@ -66,6 +74,7 @@ class Settings(BaseSettings):
     provider_url_allow: Words = Field(
         (), description="Hosts and networks that `listed` admits beside the configured providers."
     )
+    api_keys: Secrets = Field((), description="Keys of which every caller must show one; none: everybody may call.")
     cors_origins: Words = Field(
         (), description="Browser origins that may call; default: localhost at any port. `*` admits all."
     )
@@ -79,6 +88,7 @@ class Settings(BaseSettings):
     )
     max_image_pixels: int = Field(50_000_000, gt=0, description="Largest image, in pixels.")
     image_frame: int = Field(0, ge=0, description="Which frame of an animation is captioned, from 0.")
+    max_socket_requests: int = Field(32, ge=1, description="Requests that one WebSocket may carry at once.")
     timeout: float = Field(120, gt=0, description="Seconds a request may take; a request can only shorten it.")
     provider_timeout: float = Field(
         0,
@@ -110,10 +120,27 @@ class Settings(BaseSettings):
 
 def load(**overrides: Any) -> Settings:
     """Read the environment and `.env`; `overrides` win. Raises SettingsError with every mistake."""
+    given = {name: value for name, value in overrides.items() if value is not None}
     try:
-        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+        return Settings(**_secrets(), **given)
     except ValidationError as error:
         raise SettingsError(tuple(_mistake(one["loc"], one["msg"]) for one in error.errors())) from None
+    except UnicodeDecodeError:
+        raise SettingsError((".env: is not UTF-8 text.",)) from None
+
+
+def _secrets() -> dict[str, Any]:
+    """Secrets that stand in files: `GRAPHCAP_API_KEYS_FILE` names the file of `GRAPHCAP_API_KEYS`."""
+    found: dict[str, Any] = {}
+    for name in SECRETS:
+        variable = f"{PREFIX}{name.upper()}"
+        path = environment().get(f"{variable}_FILE")
+        if path and not environment().get(variable):
+            try:
+                found[name] = Path(path).read_text("utf-8").strip().replace("\n", ",")
+            except (OSError, UnicodeDecodeError) as error:
+                raise SettingsError((f"{variable}_FILE: the file cannot be read: {type(error).__name__}.",)) from None
+    return found
 
 
 def _mistake(location: tuple[int | str, ...], message: str) -> str:

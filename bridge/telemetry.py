@@ -86,6 +86,7 @@ def configure_logging(format: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    logging.captureWarnings(True)
     quiet_libraries()
 
 

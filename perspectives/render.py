@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from perspectives.errors import MissingVariables, UnknownVariables
 from perspectives.perspective import Perspective
 from perspectives.plain import JsonObject
-from perspectives.template import filled
+from perspectives.template import BRACES, filled
 from perspectives.variables import PLACEHOLDER
 
 
@@ -28,10 +28,13 @@ def prompt(perspective: Perspective, variables: Mapping[str, str]) -> str:
 
 
 def caption(perspective: Perspective, result: JsonObject) -> str:
-    """The result as text, never blank: the context template, else the first text, else compact JSON."""
+    """The result as text: the context template, else the first text, else compact JSON.
+
+    A template of real fields is taken at its word, blank ones too: the alt text of a decorative picture is empty.
+    """
     names = set(perspective.json_schema["properties"])
-    text = filled(perspective.context_template or "", result, names)
-    if text.strip():
-        return text
+    template = perspective.context_template or ""
+    if names.intersection(BRACES.findall(template)):
+        return filled(template, result, names)
     first = next((value for value in result.values() if isinstance(value, str) and value.strip()), None)
     return first if first is not None else json.dumps(result, ensure_ascii=False, separators=(",", ":"))

@@ -56,13 +56,23 @@ def origin(url: str) -> str:
 
 
 def _parts(url: str, default: SplitResult, native: bool) -> SplitResult:
-    parts = urlsplit(url if _SCHEME.match(url) else f"//{url.lstrip('/')}")
+    parts = _split(url if _SCHEME.match(url) else f"//{url.lstrip('/')}")
     parts = parts if parts.scheme else _guessed(parts, default, native)
     _check(url, parts)
     host = _bracketed(_ANY.get(parts.hostname or "", parts.hostname or ""))
     port = parts.port
     netloc = host if port is None or port == _PORTS[parts.scheme] else f"{host}:{port}"
     return parts._replace(netloc=netloc)
+
+
+def _split(url: str) -> SplitResult:
+    """Raises ValueError without what stands there: it may be a password in the place of a port."""
+    try:
+        parts = urlsplit(url)
+        assert parts.port is None or parts.port >= 0
+    except ValueError:
+        raise ValueError("The base URL names no host and port that there can be.") from None
+    return parts
 
 
 def _guessed(parts: SplitResult, default: SplitResult, native: bool) -> SplitResult:

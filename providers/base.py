@@ -7,7 +7,7 @@ JSON Schema and a number of seconds.
 from abc import ABC, abstractmethod
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -210,6 +210,21 @@ class BaseClient(ABC):
     @abstractmethod
     async def models(self, credentials: Credentials, timeout: float) -> tuple[Model, ...]:
         """List what the server serves."""
+
+    def lower(self, request: VisionRequest) -> VisionRequest | None:
+        """The request one rung down the ladder, for a server that rejected its schema; None below the last.
+
+        A rung that is written like the one above is passed over: the same body would only fail again.
+        """
+        for mode in LADDER[LADDER.index(request.output_mode) + 1 :]:
+            lowered = replace(request, output_mode=mode)
+            if self.written(lowered) != self.written(request):
+                return lowered
+        return None
+
+    def written(self, request: VisionRequest) -> object:
+        """What is sent for a request, its headers aside: two that are written alike are the same call."""
+        return request
 
     async def check(self, credentials: Credentials, timeout: float, model: str = "") -> Check:
         """Really connect: list models, then one short completion when a model is named."""

@@ -201,7 +201,14 @@ def _prompt(request: VisionRequest, flavour: Flavour) -> str:
     read = flavour.shows_schema and request.output_mode in ("json_schema", "json_schema_relaxed")
     if request.schema is None or read:
         return request.prompt
-    return f"{request.prompt}\n\n{dialect.describe(request.schema)}"
+    return f"{request.prompt}\n\n{dialect.describe(_schema(request, request.schema, flavour))}"
+
+
+def _schema(request: VisionRequest, portable: JsonObject, flavour: Flavour) -> JsonObject:
+    """The schema as this output mode has it."""
+    if request.output_mode == "json_schema":
+        return flavour.schema(portable)
+    return dialect.relaxed(portable) if request.output_mode == "json_schema_relaxed" else portable
 
 
 def _content(request: VisionRequest, prompt: str, detail: object) -> str | list[JsonObject]:
@@ -218,9 +225,8 @@ def _response_format(request: VisionRequest, flavour: Flavour) -> JsonObject | N
         # llama-cpp-python 0.3.36 has no json_schema and takes the schema here (measured)
         beside = {"schema": flavour.schema(request.schema)} if flavour.object_schema else {}
         return {"type": "json_object", **beside}
-    wanted = request.output_mode == "json_schema"
-    schema = flavour.schema(request.schema) if wanted else dialect.relaxed(request.schema)
-    strict = {"strict": wanted} if flavour.strict else {}
+    schema = _schema(request, request.schema, flavour)
+    strict = {"strict": request.output_mode == "json_schema"} if flavour.strict else {}
     name = re.sub(r"[^a-zA-Z0-9_-]", "_", request.schema_name)[:64] or "caption"
     return {"type": "json_schema", "json_schema": {"name": name, **strict, "schema": schema}}
 

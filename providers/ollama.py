@@ -106,6 +106,10 @@ class OllamaClient(BaseClient):
         """What the model's family takes."""
         return profile("ollama", model)
 
+    def written(self, request: VisionRequest) -> object:
+        """The arguments of the SDK's `chat`."""
+        return self._chat(request)
+
     def _sdk(self, credentials: Credentials, headers: Mapping[str, str]) -> "ollama.AsyncClient":
         """A light client of one call (0.04 ms on a shared transport), so that no key outlives its call."""
         import httpx

@@ -4,12 +4,11 @@ The SDK carries the call: the address, the connection pool, the time limits, the
 leave, which body, and what a reply means is settled here, because the SDK fills both from the environment.
 """
 
-import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from providers import addresses, chat, dialect
 from providers.base import (
@@ -27,6 +26,7 @@ from providers.base import (
 from providers.chat import Flavour
 from providers.classify import api_key
 from providers.errors import ProviderError, RequestRejected
+from providers.exchange import Exchange
 from providers.pool import Pool
 from providers.profiles import profile
 from providers.translation import foreign, foreign_reply, key_env, told, translated
@@ -67,8 +67,7 @@ _OPTION_TYPES: Mapping[str, type] = {
 _CHAT = "/chat/completions"
 _CONNECT_SECONDS = 10.0
 # How long the usage and the end mark may take once the answer itself is whole.
-_AFTERMATH_SECONDS = 2.0
-T = TypeVar("T")
+_AFTERMATH_SECONDS = 1.0
 
 
 class OpenAIClient(BaseClient):
@@ -88,7 +87,7 @@ class OpenAIClient(BaseClient):
     async def complete(self, request: VisionRequest) -> Completion:
         """Ask once and wait for the whole answer."""
         asked = self._body(request)
-        reply = await self._waited(self._fetch(request, _CHAT, asked), request, request.timeout)
+        reply = await self._exchange(request, request.timeout).wait(self._fetch(request, _CHAT, asked))
         return chat.completion(self._read(reply, request), request, self._warnings(request), self.spec.title)
 
     async def stream(self, request: VisionRequest) -> AsyncIterator[Delta | Completion]:
@@ -104,12 +103,16 @@ class OpenAIClient(BaseClient):
     async def models(self, credentials: Credentials, timeout: float) -> tuple[Model, ...]:
         """List what the server serves."""
         request = VisionRequest(model="", prompt="", timeout=timeout, credentials=credentials)
-        reply = await self._waited(self._fetch(request, "/models"), request, timeout)
+        reply = await self._exchange(request, timeout).wait(self._fetch(request, "/models"))
         return chat.models(self._read(reply, request), self.spec.title)
 
     def profile(self, model: str) -> Profile:
         """What the model's family takes."""
         return profile(self.spec.kind, model)
+
+    def written(self, request: VisionRequest) -> object:
+        """The request's JSON."""
+        return self._body(request)
 
     def _body(self, request: VisionRequest) -> JsonObject:
         for name, value in self._options.items():
@@ -152,18 +155,19 @@ class OpenAIClient(BaseClient):
         """The stream's events within the call's time; what goes wrong once the answer is whole is let go."""
         import httpx2
 
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + request.timeout
-        response = await self._waited(self._open(request, self._body(request)), request, request.timeout)
+        exchange = self._exchange(request, request.timeout)
+        response = await exchange.wait(self._open(request, self._body(request)))
         events = aiter(httpx2.EventSource(response))
+        whole = False
         try:
             # Read to the end, the end mark's too: a reply that is left unread costs its connection.
-            while sent := await self._waited(anext(events, None), request, deadline - clock()):
+            while sent := await exchange.wait(anext(events, None)):
                 done = sent.data.startswith("[DONE]")
                 if sent.data and not done:
                     yield self._read(sent.data, request)
-                if done or answer.finish:
-                    deadline = min(deadline, clock() + _AFTERMATH_SECONDS)
+                if not whole and (done or answer.finish):
+                    whole = True
+                    exchange = self._exchange(request, _AFTERMATH_SECONDS)
         except ProviderError:
             if not answer.finish:
                 raise
@@ -183,17 +187,8 @@ class OpenAIClient(BaseClient):
             raise told(error, self.spec, request)
         return reply
 
-    async def _waited(self, asking: Awaitable[T], request: VisionRequest, seconds: float) -> T:
-        """Await one step of a call; every exception of the SDK and of what is below it is translated here.
-
-        The error is raised outside the handler, so that no exception with a request or a reply inside hangs on it.
-        """
-        try:
-            async with asyncio.timeout(seconds):
-                return await asking
-        except foreign() as error:
-            failure = translated(error, self.spec, request)
-        raise failure
+    def _exchange(self, request: VisionRequest, seconds: float) -> Exchange:
+        return Exchange(seconds, foreign(), lambda error: translated(error, self.spec, request))
 
     def _call(self, request: VisionRequest) -> "RequestOptions":
         """One call's headers and time limits. Only headers named here leave: the SDK would add the environment's."""

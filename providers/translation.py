@@ -1,28 +1,20 @@
 """What the openai package, httpx2 and error replies stand for, in `providers.errors`: the one place for it."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from providers.base import Spec, VisionRequest
 from providers.classify import classify
-from providers.errors import BadReply, CallTimeout, ProviderError, RequestRejected, Unreachable
-
-_CARRIERS = frozenset({"openai", "httpx2", "httpcore2"})
+from providers.errors import BadReply, ProviderError, RequestRejected, Unreachable
+from providers.exchange import MALFORMED, chain, timed_out, unreachable
 
 
 def foreign() -> tuple[type[Exception], ...]:
-    """All that a call can raise: the SDK's, httpx2's, the time limit's, and ValueError for text that is none."""
+    """What a call can raise beside what every call can."""
     import httpx2
     import openai
 
-    return (
-        openai.OpenAIError,
-        httpx2.HTTPError,
-        httpx2.InvalidURL,
-        httpx2.StreamError,
-        TimeoutError,
-        ValueError,
-    )
+    return openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError
 
 
 def translated(error: Exception, spec: Spec, request: VisionRequest) -> ProviderError:
@@ -30,21 +22,21 @@ def translated(error: Exception, spec: Spec, request: VisionRequest) -> Provider
     import httpx2
     import openai
 
-    chain = list(_chain(error))
+    causes = list(chain(error))
     # The pool's limits and the key's check speak through the SDK's exceptions.
-    ours = next((cause for cause in chain if isinstance(cause, ProviderError)), None)
+    ours = next((cause for cause in causes if isinstance(cause, ProviderError)), None)
     if ours is not None:
         return ours
     if isinstance(error, openai.APIStatusError):
         return _classified(error.status_code, error.body, error.response.headers, spec, request)
     unconnected = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError, httpx2.InvalidURL)
-    if any(isinstance(cause, unconnected) for cause in chain):
-        return _unreachable(chain, spec)
+    if any(isinstance(cause, unconnected) for cause in causes):
+        return unreachable(spec.title, error)
     if isinstance(error, TimeoutError | openai.APITimeoutError | httpx2.TimeoutException):
-        return CallTimeout(f"{spec.title} did not answer within {request.timeout:g} seconds.")
+        return timed_out(spec.title, request.timeout)
     if isinstance(error, UnicodeEncodeError):
         return RequestRejected("The request holds characters that cannot be sent: half a surrogate pair.")
-    if isinstance(error, httpx2.SSEError | ValueError):
+    if isinstance(error, (httpx2.SSEError, *MALFORMED)):
         return foreign_reply(spec)
     return Unreachable(f"The connection to {spec.title} broke before it answered.")
 
@@ -67,13 +59,6 @@ def key_env(spec: Spec) -> str:
     return next(iter(spec.key_env), "")
 
 
-def _unreachable(chain: list[BaseException], spec: Spec) -> ProviderError:
-    """The socket's or the address guard's own error stays on it as the cause: it tells why and holds no request."""
-    failure = Unreachable(f"Could not connect to {spec.title}. Check that it runs and its base URL.")
-    failure.__cause__ = next((one for one in chain if type(one).__module__.split(".")[0] not in _CARRIERS), None)
-    return failure
-
-
 def _classified(
     status: int, error: object, headers: Mapping[str, str], spec: Spec, request: VisionRequest
 ) -> ProviderError:
@@ -87,10 +72,3 @@ def _classified(
         key_env=key_env(spec),
         key_sent=bool(request.credentials.api_key.strip()),
     )
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__ or cause.__context__

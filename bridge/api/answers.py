@@ -36,5 +36,5 @@ def failure(request: Request, problem: Problem) -> Response:
     if problem.retry_after is not None:
         headers["Retry-After"] = str(ceil(problem.retry_after))
     media_type = PROBLEM_JSON if wants(request, PROBLEM_JSON) else "application/json"
-    body = problem.model_dump_json(exclude_none=True)
+    body = problem.model_dump_json()
     return Response(body, problem.status, headers=headers, media_type=media_type)

@@ -8,8 +8,10 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from bridge import problems
+from bridge.api.analysis import AllFailed
+from bridge.api.events import StreamEvent
 from bridge.api.wire import CaptionFromPath, ProviderBody
-from bridge.captioning.types import CaptionRequest
+from bridge.captioning.types import AnalyzeRequest, CaptionRequest
 from bridge.problems import Problem
 
 _REF = "#/components/schemas/{model}"
@@ -17,10 +19,11 @@ _BODIES: dict[str, type[BaseModel]] = {
     "/perspectives/caption": CaptionRequest,
     "/perspectives/{name}/caption": CaptionRequest,
     "/perspectives/caption-from-path": CaptionFromPath,
+    "/perspectives/analyze": AnalyzeRequest,
     "/providers/{name}/models": ProviderBody,
     "/providers/{name}/test-connection": ProviderBody,
 }
-_MULTIPART = ("/perspectives/caption", "/perspectives/{name}/caption")
+_MULTIPART = ("/perspectives/caption", "/perspectives/{name}/caption", "/perspectives/analyze")
 _EXAMPLES: dict[str, dict[str, Any]] = {
     "/perspectives/caption": {"perspective": "alt_text", "image": {"path": "datasets/samples/coffee.jpg"}},
     "/perspectives/{name}/caption": {
@@ -28,6 +31,11 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
         "provider": "ollama",
         "model": "qwen2.5vl:7b",
         "temperature": 0.2,
+    },
+    "/perspectives/analyze": {
+        "perspectives": ["graph_caption", "alt_text"],
+        "synthesize": "synthesized_caption",
+        "image": {"path": "datasets/samples/coffee.jpg"},
     },
     "/perspectives/caption-from-path": {
         "perspective": "graph_caption",
@@ -67,11 +75,8 @@ def install(app: FastAPI) -> None:
 def build(app: FastAPI) -> dict[str, Any]:
     """The whole document."""
     document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
-    models: list[type[BaseModel]] = [*dict.fromkeys(_BODIES.values()), Problem]
-    _, defined = models_json_schema(
-        [(model, "validation") for model in models],
-        ref_template=_REF,
-    )
+    models: list[type[BaseModel]] = [*dict.fromkeys(_BODIES.values()), Problem, AllFailed, StreamEvent]
+    _, defined = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
     schemas = document["components"]["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
@@ -81,6 +86,10 @@ def build(app: FastAPI) -> dict[str, Any]:
     for path, operations in document["paths"].items():
         for operation in operations.values():
             operation["responses"] = {"200": operation["responses"]["200"], **errors}
+            if path.removeprefix("/api/v1") in _MULTIPART:
+                content = operation["responses"]["200"]["content"]
+                content["text/plain"] = {"schema": {"type": "string", "description": "The rendered caption."}}
+                content["text/event-stream"] = {"itemSchema": {"$ref": _REF.format(model="StreamEvent")}}
             if (model := _BODIES.get(path.removeprefix("/api/v1"))) and "post" in operations:
                 operations["post"]["requestBody"] = _body(path.removeprefix("/api/v1"), model)
     document["components"]["schemas"] = dict(sorted(schemas.items()))
@@ -116,7 +125,7 @@ def _responses() -> dict[str, dict[str, Any]]:
     found = {}
     for status in sorted({row.status for row in rows}):
         here = [row for row in rows if row.status == status]
-        example = problems.tell(here[0], "One sentence that says what happened and what to do.", "4f6c…").body()
+        example = problems.tell(here[0], "One sentence that says what happened and what to do.", "4f6c…").model_dump()
         found[str(status)] = {
             "description": " · ".join(dict.fromkeys(row.code for row in here)),
             "content": {"application/json": {"schema": {"$ref": _REF.format(model="Problem")}, "example": example}},

@@ -4,9 +4,10 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from perspectives.catalog import ModuleInfo
 
 from bridge.api import answers, body
+from bridge.api.analysis import AnalyzeOut, findings_out
+from bridge.api.sse import MEDIA_TYPE, EventStream
 from bridge.api.state import provider_key, request_id, resources
 from bridge.api.wire import (
     CaptionFromPath,
@@ -17,11 +18,14 @@ from bridge.api.wire import (
     PerspectiveList,
     PerspectiveOut,
 )
-from bridge.captioning.caption import caption
+from bridge.captioning.analyze import analyze, plan_analysis
+from bridge.captioning.caption import caption, caption_planned
 from bridge.captioning.errors import InvalidRequest
 from bridge.captioning.parse import validate
-from bridge.captioning.types import Caption, CaptionRequest
+from bridge.captioning.plan import plan, require_one_image
+from bridge.captioning.types import AnalyzeRequest, Caption, CaptionRequest
 from bridge.version import __version__
+from perspectives.catalog import ModuleInfo
 
 router = APIRouter(prefix="/perspectives", tags=["perspectives"])
 
@@ -63,6 +67,21 @@ async def caption_any(request: Request) -> Response:
     return await _caption(request, await _body(request))
 
 
+@router.post("/analyze", response_model=AnalyzeOut)
+async def analyze_image(request: Request) -> Response:
+    """Caption one image by several perspectives at once, and let one more bring them together."""
+    sent = await _body(request)
+    asked = validate(AnalyzeRequest, sent.fields)
+    found = resources(request)
+    analysis = plan_analysis(asked, found, provider_key(request))
+    require_one_image(asked, sent.upload)
+    if _streams(request):
+        return EventStream(request_id(request), found, lambda stream: stream.analyze(analysis, sent.upload))
+    findings = await analyze(analysis, sent.upload, found, request_id(request))
+    told = findings_out(findings, request_id(request))
+    return answers.json(told) if isinstance(told, AnalyzeOut) else answers.failure(request, told)
+
+
 @router.post("/caption-from-path", response_model=CaptionWithMetadata)
 async def caption_from_path(request: Request) -> Response:
     """Caption an image of the workspace, as the React client asks for it."""
@@ -99,14 +118,18 @@ async def _body(request: Request) -> body.Body:
 
 
 async def _caption(request: Request, sent: body.Body) -> Response:
-    made = await caption(
-        validate(CaptionRequest, sent.fields),
-        resources(request),
-        upload=sent.upload,
-        provider_key=provider_key(request),
-        request_id=request_id(request),
-    )
+    asked = validate(CaptionRequest, sent.fields)
+    found = resources(request)
+    settled = plan(asked.perspective, asked, found, provider_key(request))
+    require_one_image(asked, sent.upload)
+    if _streams(request):
+        return EventStream(request_id(request), found, lambda stream: stream.caption(settled, sent.upload))
+    made = await caption_planned(settled, sent.upload, found, request_id(request))
     return answers.line(made.rendered) if _plain(request) else answers.json(made)
+
+
+def _streams(request: Request) -> bool:
+    return answers.wants(request, MEDIA_TYPE)
 
 
 def _plain(request: Request) -> bool:

@@ -136,7 +136,8 @@ async def ask(target: Target, reserve: int, work: Work, resources: Resources) ->
             vision_request(target, work, picture, resources.clients.mode(target)),
             work.plan.perspective.compiled,
             DEFAULT_RETRIES if retries is None else retries,
-            lambda: work.calls.left,
+            lambda: work.calls.left - reserve,
+            client.lower,
             again,
         )
     await work.watch.stage("validate")

@@ -18,3 +18,40 @@ class BodyTooLarge(Exception):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"The request is larger than the {limit / 1024 / 1024:.1f} MiB this service takes.")
+
+
+class Cancelled(Exception):
+    """The caption was cancelled by who asked for it."""
+
+    def __init__(self) -> None:
+        super().__init__("The caption was cancelled before it was finished.")
+
+
+class NothingToSynthesize(Exception):
+    """No perspective succeeded, so there is nothing to bring together."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"No perspective succeeded, so '{name}' had nothing to bring together.")
+
+
+class TooManyRequests(Exception):
+    """One socket holds as many requests as it may."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"This socket already carries {limit} requests; wait for one to be done, or open another.")
+
+
+class Unauthorized(Exception):
+    """The service wants one of its keys, and the request shows none."""
+
+    def __init__(self) -> None:
+        super().__init__("This service wants a key: send 'Authorization: Bearer …' or 'X-API-Key: …'.")
+
+
+class OriginRefused(Exception):
+    """A web page from elsewhere tries to use this service from its visitor's browser."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A page of this origin may not use this service. Its operator can list the origin in GRAPHCAP_CORS_ORIGINS."
+        )

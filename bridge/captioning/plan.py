@@ -37,9 +37,12 @@ def find(wanted: Wanted, resources: Resources) -> Perspective:
 
 def write_prompt(perspective: Perspective, options: CaptionOptions) -> str:
     """Each context in a tag of its own, then the perspective's prompt. Raises MissingVariables."""
-    prompt = render.prompt(perspective, options.variables or {})
-    contexts = [f"<context>\n{text.strip()}\n</context>" for text in options.context or [] if text.strip()]
-    return "\n\n".join([*contexts, prompt])
+    return in_tags(options.context or []) + render.prompt(perspective, options.variables or {})
+
+
+def in_tags(contexts: list[str]) -> str:
+    """Each text in a tag of its own, ready to stand before a prompt."""
+    return "".join(f"<context>\n{text.strip()}\n</context>\n\n" for text in contexts if text.strip())
 
 
 def settle(options: CaptionOptions, resources: Resources, key: str = "") -> tuple[Target, ...]:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Literal, TypeVar
 
-from perspectives.catalog import Catalog
-
 from bridge import provider_settings
 from bridge.dispatch.targets import Target, Targets
 from bridge.images.fetch import Fetcher
@@ -17,6 +15,7 @@ from bridge.images.limits import ImageLimits
 from bridge.network import AddressPolicy, guarded_httpx, guarded_httpx2
 from bridge.settings import Settings, environment
 from perspectives import catalog
+from perspectives.catalog import Catalog
 from providers import factory
 from providers.base import BaseClient, OutputMode
 from providers.pool import Pool
@@ -83,8 +82,9 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     """Load the library, read `providers.toml`, open the pools. Raises SettingsError with every mistake."""
     config = settings.workspace / "config"
     configured = provider_settings.load(config / "providers.toml", environment())
+    own_perspectives = settings.workspace / "perspectives"
     library = catalog.load(
-        [catalog.LIBRARY, settings.workspace / "perspectives", *settings.perspectives_dir],
+        [catalog.LIBRARY, *([own_perspectives] if own_perspectives.is_dir() else []), *settings.perspectives_dir],
         config / "perspective_settings.json",
     )
     guard = _provider_guard(settings)
@@ -118,7 +118,10 @@ def _provider_guard(settings: Settings) -> AddressPolicy:
 
 
 def _image_guard(settings: Settings) -> AddressPolicy:
-    return _policy("public" if settings.image_urls == "public" else "listed", settings.image_url_allow)
+    """ "off" is a list with nothing on it."""
+    if settings.image_urls == "off":
+        return AddressPolicy("listed")
+    return _policy(settings.image_urls, settings.image_url_allow)
 
 
 def _policy(mode: Literal["public", "any_but_metadata", "listed"], allow: tuple[str, ...]) -> AddressPolicy:

@@ -11,12 +11,13 @@ from typing import Any, cast
 from bridge.captioning.read import objects
 from perspectives.errors import DoesNotFit, Problem
 from perspectives.schema import CompiledSchema
-from providers.base import LADDER, Completion, JsonObject, OutputMode, Turn, VisionRequest
+from providers.base import Completion, JsonObject, OutputMode, Turn, VisionRequest
 from providers.dialect import restore
 from providers.errors import SchemaRejected
 
 Ask = Callable[[VisionRequest], Awaitable[Completion]]
 Again = Callable[[str], Awaitable[None]]
+Lower = Callable[[VisionRequest], VisionRequest | None]
 _NOT_JSON = Problem("", "The answer is not a JSON object.")
 
 
@@ -56,19 +57,21 @@ async def ask_until_it_fits(
     schema: CompiledSchema,
     retries: int,
     calls_left: Callable[[], int],
+    lower: Lower,
     again: Again = _unwatched,
 ) -> Answer:
     """Ask for an object that fits `schema`; at most `retries` more answers, while `calls_left()` is positive.
 
-    `again` is told before each call that follows the first. Raises AnswerInvalid, or whatever `ask` raises.
+    `lower` gives the request that a server which rejected the schema gets next, None when there is none. `again`
+    is told before each call that follows the first. Raises AnswerInvalid, or whatever `ask` raises.
     """
-    completion, request = await _down_the_ladder(ask, request, calls_left, again)
+    completion, request = await _down_the_ladder(ask, request, calls_left, lower, again)
     try:
         result = read(completion.text, schema)
     except DoesNotFit as misfit:
         if min(retries, calls_left()) < 1:
             raise AnswerInvalid(misfit.problems, 1) from None
-        return await _ask_again(ask, request, schema, completion, min(retries, calls_left()), again)
+        return await _ask_again(ask, request, schema, completion, retries, calls_left, again)
     return Answer(result, completion.text, completion.model, request.output_mode)
 
 
@@ -86,22 +89,28 @@ def read(text: str, schema: CompiledSchema) -> JsonObject:
 
 
 async def _down_the_ladder(
-    ask: Ask, request: VisionRequest, calls_left: Callable[[], int], again: Again
+    ask: Ask, request: VisionRequest, calls_left: Callable[[], int], lower: Lower, again: Again
 ) -> tuple[Completion, VisionRequest]:
     """A rejected schema is worth one more call, one rung lower, while calls remain."""
     while True:
         try:
             return await ask(request), request
         except SchemaRejected:
-            rung = LADDER.index(request.output_mode) + 1
-            if rung == len(LADDER) or calls_left() < 1:
+            lowered = lower(request)
+            if lowered is None or calls_left() < 1:
                 raise
-            request = replace(request, output_mode=LADDER[rung])
-            await again(f"The schema was rejected; asking with {LADDER[rung]}.")
+            request = lowered
+            await again(f"The schema was rejected; asking with {request.output_mode}.")
 
 
 async def _ask_again(
-    ask: Ask, request: VisionRequest, schema: CompiledSchema, first: Completion, retries: int, again: Again
+    ask: Ask,
+    request: VisionRequest,
+    schema: CompiledSchema,
+    first: Completion,
+    retries: int,
+    calls_left: Callable[[], int],
+    again: Again,
 ) -> Answer:
     """Let instructor say what was wrong and ask again.
 
@@ -117,6 +126,8 @@ async def _ask_again(
         nonlocal failure, replayed
         if replayed:
             try:
+                if calls_left() < 1:  # repeats on the line count too, and they come on top of `retries`
+                    raise AnswerInvalid(_misfit(answers[-1].text, schema), len(answers))
                 await again("The answer did not fit the schema.")
                 answers.append(await ask(replace(request, turns=_turns(messages))))
             except Exception as error:

@@ -89,6 +89,15 @@ class CaptionRequest(CaptionOptions):
     perspective: str | JsonObject = Field(examples=["alt_text"])
 
 
+class AnalyzeRequest(CaptionOptions):
+    """Several perspectives over one image, and one that may bring their captions together."""
+
+    perspectives: list[str | JsonObject] = Field(min_length=1, max_length=32, examples=[["alt_text", "training_tags"]])
+    synthesize: str | JsonObject | None = Field(
+        None, description="A perspective that runs last, with the others' rendered captions as context."
+    )
+
+
 class UsageOut(BaseModel):
     """Tokens, summed over every call of the request; null where the provider did not tell."""
 

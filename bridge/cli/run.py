@@ -55,7 +55,7 @@ def tell(error: Exception, *, as_json: bool) -> int:
     """Print the problem on standard error (`--json`: as JSON); the exit code says whether the provider is to blame."""
     problem = problems.problem(error)
     if as_json:
-        show_json(problem.body(), stream=sys.stderr)
+        show_json(problem.model_dump(), stream=sys.stderr)
     else:
         print(f"graphcap: {problem.detail}", file=sys.stderr)
         for one in problem.errors or []:

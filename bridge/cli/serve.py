@@ -2,12 +2,13 @@
 
 import argparse
 
-from bridge.settings import PREFIX, Settings, SettingsError, load
+from bridge.settings import PREFIX, SECRETS, Settings, SettingsError, load
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """One option per setting; lists are separated by commas."""
-    for name, field in Settings.model_fields.items():
+    for name in _names():
+        field = Settings.model_fields[name]
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             metavar="VALUE",
@@ -15,11 +16,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         )
 
 
+def _names() -> list[str]:
+    return [name for name in Settings.model_fields if name not in SECRETS]
+
+
 def run(options: argparse.Namespace) -> int:
     """Serve until told to stop."""
     import sys
 
-    given = {name: getattr(options, name) for name in Settings.model_fields}
+    given = {name: getattr(options, name) for name in _names()}
     overrides = {name: value for name, value in given.items() if value is not None}
     try:
         settings = load(**overrides)

@@ -90,6 +90,10 @@ class GeminiClient(BaseClient):
         """What the model's family takes."""
         return profile("gemini", model)
 
+    def written(self, request: VisionRequest) -> object:
+        """The fields of the SDK's configuration, the messages among them."""
+        return generation(request, self._options)
+
     @asynccontextmanager
     async def _call(self, request: VisionRequest) -> AsyncIterator[tuple["AsyncModels", Exchange]]:
         """A light client of one call: 0.1 ms, because it is given every connection it would open itself.
@@ -169,8 +173,8 @@ def _keyed_transport() -> type[Any]:
 
         @property
         def failed(self) -> httpx2.Response | None:
-            """The reply, if its status is no success: for some bodies the SDK forgets it."""
-            return next((reply for reply in self._replies if not reply.is_success), None)
+            """The reply, if its status is not 200: for some bodies the SDK forgets the status."""
+            return next((reply for reply in self._replies if reply.status_code != 200), None)
 
         async def hang_up(self) -> None:
             """Close what is still open: the SDK keeps a stream that is left early in a reference cycle (3.4)."""

@@ -93,10 +93,12 @@ def _warnings(request: VisionRequest) -> tuple[str, ...]:
 
 
 def translated(error: Exception, request: VisionRequest, failed: "httpx2.Response | None") -> ProviderError:
-    """What an exception of the SDK, of httpx2 or of the clock means; `failed`: the reply, if it was no success."""
+    """What an exception of the SDK, of httpx2 or of the clock means; `failed`: the reply, if its status is not 200."""
     import httpx2
     from google.genai import errors
 
+    if failed and failed.is_success:
+        return _not_an_answer()
     if isinstance(error, errors.APIError):
         return _classified(error.code, error.details, failed.headers if failed else {}, request)
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError):
@@ -107,6 +109,10 @@ def translated(error: Exception, request: VisionRequest, failed: "httpx2.Respons
         return Unreachable("The connection to Gemini broke before it answered.")
     if failed:
         return _classified(failed.status_code, "", failed.headers, request)
+    return _not_an_answer()
+
+
+def _not_an_answer() -> BadReply:
     return BadReply("What came back is not an answer of Gemini's. Check the base URL.")
 
 

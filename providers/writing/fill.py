@@ -10,10 +10,12 @@ from providers.writing.items import Item, areas, facts, tags
 from providers.writing.rules import LISTS, TOPICS, UNTOLD, find, matches
 from providers.writing.scene import Scene
 from providers.writing.texts import Texts, facet, topic
-from providers.writing.variants import distinct, key, variants
+from providers.writing.variants import distinct, fits, key, variants
 
 Schema = dict[str, Any]
 _USUAL: Final = 12  # elements of a list that sets no limit itself
+_WRITTEN: Final = 40  # elements that are written before they repeat
+_MANY: Final = 2_000  # places in an answer from which on lists repeat their first element
 _CERTAINTY: Final = "confidence|certainty|probability|likelihood"
 _COLOURS: Final = "colour|color|palette|hue"
 
@@ -25,6 +27,7 @@ class Filling:
         """`scene` is None when nothing was measured; `blank` is the sentence that then stands in its place."""
         self._scene = scene
         self._texts = Texts(scene, blank)
+        self._places = 0
         self.guessed: list[str] = []
         self._writers: dict[str, Callable[[Schema, Field, Item | None], Any]] = {
             "object": self._object,
@@ -37,6 +40,7 @@ class Filling:
 
     def value(self, schema: Schema, field: Field, item: Item | None = None) -> Any:
         """A value that fits the schema. Raises RequestRejected naming a field for which there is none."""
+        self._places += 1
         if "const" in schema:
             return schema["const"]
         if "anyOf" in schema:
@@ -103,8 +107,8 @@ class Filling:
     def _array(self, schema: Schema, field: Field, item: Item | None) -> list[Any]:
         inner = schema.get("items") or {"type": "string"}
         least, most = schema.get("minItems", 0), schema.get("maxItems", _USUAL)
-        row = shares.row(item, field) if item else None
-        if row and _kind(inner)[0] in ("number", "integer") and least <= len(row) <= schema.get("maxItems", len(row)):
+        row = shares.row(item, field) if item and _scaled(inner) else None
+        if row and least <= len(row) <= schema.get("maxItems", len(row)):
             return [self._stretched(share, inner, field) for share in row]
         usual = max(least, min(field.items or _USUAL, most))
         listed = self._things(inner, field, item)[:usual]
@@ -114,10 +118,12 @@ class Filling:
         return self._grown(values, inner, field, least)
 
     def _grown(self, values: list[Any], inner: Schema, field: Field, least: int) -> list[Any]:
-        """At least so many, with areas of the picture for those that are missing."""
-        missing = range(len(values), least)
+        """At least so many: areas of the picture for those that are missing, and in the end the same ones again."""
+        most = _WRITTEN if self._places < _MANY else max(1, len(values))
+        missing = range(len(values), min(least, most))
         spare = iter(areas(self._scene) if self._scene and missing else ())
-        return values + [self.value(inner, field.element(at, inner), next(spare, None)) for at in missing]
+        written = values + [self.value(inner, field.element(at, inner), next(spare, None)) for at in missing]
+        return written + [written[at % len(written)] for at in range(len(written), least)]
 
     def _distinct(self, values: list[Any], inner: Schema, field: Field, least: int) -> list[Any]:
         """At least so many, none twice."""
@@ -125,7 +131,7 @@ class Filling:
             return values
         values = values or [self.value(inner, field.element(0, inner), None)]
         seen = {key(value) for value in values}
-        for other in variants(values[0], inner, least):
+        for other in variants(values[0], inner, least, lambda schema: self.value(schema, field.element(0, schema))):
             if len(values) >= least:
                 return values
             if key(other) not in seen:
@@ -172,7 +178,7 @@ class Filling:
         ]
 
     def _choice(self, schema: Schema, field: Field, item: Item | None) -> Any:
-        offered = [choice for choice in schema["enum"] if _fits(choice, schema)]
+        offered = [choice for choice in schema["enum"] if fits(choice, schema)]
         if not offered:
             raise impossible(field, "no value of its enum fits its other rules")
         if self._scene is not None:
@@ -254,6 +260,11 @@ def _kind(schema: Schema) -> tuple[str, bool]:
     return next((kind for kind in types if kind != "null"), "null"), "null" in types
 
 
+def _scaled(schema: Schema) -> bool:
+    """Whether any number within bounds is taken."""
+    return _kind(schema)[0] in ("number", "integer") and not {"enum", "const", "anyOf"} & set(schema)
+
+
 def _whole(schema: Schema) -> bool:
     return _kind(schema)[0] == "integer"
 
@@ -264,12 +275,6 @@ def _fitted(wanted: float, schema: Schema, field: Field) -> int | float:
     if found is None:
         raise impossible(field, "its bounds leave no number")
     return found
-
-
-def _fits(choice: Any, schema: Schema) -> bool:
-    if isinstance(choice, str):
-        return strings.holds(choice, schema)
-    return isinstance(choice, bool) or choice is None or numbers.holds(choice, schema)
 
 
 def _offers(item: Item | None, wanted: str = "") -> list[str]:

@@ -237,15 +237,18 @@ def _colour_tags(scene: Scene) -> Iterator[tuple[str, str]]:
 
 def _light_tags(scene: Scene) -> Iterator[tuple[str, str]]:
     yield "light", "low key" if scene.m.shadows > 0.3 else "high key" if scene.m.highlights > 0.2 else scene.level
-    yield "light", f"{scene.contrast} contrast"
-    yield "light", "even light" if scene.even else f"lightest {at(scene.lightest.place)}"
+    yield "light", scene.pick(f"{scene.contrast} contrast", f"{scene.contrast} tonal contrast")
+    bright = at(scene.lightest.place)
+    yield "light", "even light" if scene.even else scene.pick(f"lightest {bright}", f"brightest {bright}")
 
 
 def _form_tags(scene: Scene) -> Iterator[tuple[str, str]]:
-    yield "composition", "square format" if scene.shape == "square" else f"{scene.m.orientation} orientation"
+    form = scene.m.orientation
+    yield "composition", scene.pick(f"{form} format", f"{form} picture" if form == "square" else f"{form} orientation")
     if scene.mirrored and not scene.single:
         yield "composition", "symmetrical"
-    yield "composition", "detail spread evenly" if scene.scattered else f"detail {at(scene.busiest.place)}"
+    busy = at(scene.busiest.place)
+    yield "composition", "detail spread evenly" if scene.scattered else scene.pick(f"detail {busy}", f"busiest {busy}")
     if scene.focus:
         yield "texture", f"{scene.focus} edges"
     if scene.tonality:

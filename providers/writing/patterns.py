@@ -101,8 +101,12 @@ class _Reader:
         if self.depth > 50:
             raise Unwritable
         if self._next("?"):
-            while self._take() not in ":>":
-                pass
+            opening = self._take()
+            while opening not in ":>)":
+                opening = self._take()
+            if opening == ")":  # flags only, such as (?i)
+                self.depth -= 1
+                return ""
         text = self.alternatives()
         if not self._next(")"):
             raise Unwritable

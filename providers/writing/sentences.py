@@ -101,6 +101,11 @@ def placement(scene: Scene) -> str:
     return f"{where}." if swatch else ""
 
 
+def arrangement(scene: Scene) -> str:
+    """What lies where; the whole when nothing keeps to a place."""
+    return placement(scene) or gist(scene)
+
+
 def accent(scene: Scene) -> str:
     """The small patch of colour that stands out; empty when there is none."""
     spot = scene.m.accent

@@ -1,28 +1,44 @@
 """Other values that a schema allows: what a list of distinct items is filled up with."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
+from providers.errors import RequestRejected
 from providers.writing import numbers, strings
 
 Schema = dict[str, Any]
+Write = Callable[[Schema], Any]
 
 
-def variants(value: Any, schema: Schema, count: int) -> Iterator[Any]:
-    """Values of the same schema, at least `count` where it allows so many; some may repeat."""
+def variants(value: Any, schema: Schema, count: int, write: Write) -> Iterator[Any]:
+    """Values of the same schema as `value`, at least `count` where it allows so many; some may repeat.
+
+    `write` gives a value of any schema; it may raise RequestRejected.
+    """
     if "anyOf" in schema:
         for branch in schema["anyOf"]:
-            yield from variants(value, branch, count)
+            with suppress(RequestRejected):
+                own = write(branch)
+                yield own
+                yield from variants(own, branch, count, write)
     elif "enum" in schema:
-        yield from schema["enum"]
+        yield from (choice for choice in schema["enum"] if fits(choice, schema))
     elif "const" in schema:
         yield schema["const"]
     else:
         types = schema.get("type", "string")
         if types == "null" or "null" in types:
             yield None
-        yield from _of_type(value, [types] if isinstance(types, str) else types, schema, count)
+        yield from _of_type(value, [types] if isinstance(types, str) else types, schema, count, write)
+
+
+def fits(choice: Any, schema: Schema) -> bool:
+    """Whether the rules beside an `enum` allow one of its values."""
+    if isinstance(choice, str):
+        return strings.holds(choice, schema)
+    return isinstance(choice, bool) or choice is None or numbers.holds(choice, schema)
 
 
 def distinct(values: Sequence[Any]) -> list[Any]:
@@ -35,7 +51,7 @@ def key(value: Any) -> str:
     return json.dumps(_comparable(value), sort_keys=True)
 
 
-def _of_type(value: Any, types: Sequence[str], schema: Schema, count: int) -> Iterator[Any]:
+def _of_type(value: Any, types: Sequence[str], schema: Schema, count: int, write: Write) -> Iterator[Any]:
     if "boolean" in types:
         yield from (True, False)
     elif "integer" in types or "number" in types:
@@ -47,11 +63,12 @@ def _of_type(value: Any, types: Sequence[str], schema: Schema, count: int) -> It
         yield from (one for one in found if one is not None)
     elif "array" in types and isinstance(value, list) and value:
         inner = schema.get("items") or {"type": "string"}
-        yield from ([one, *value[1:]] for one in variants(value[0], inner, count))
+        others = ([one, *value[1:]] for one in variants(value[0], inner, count, write))
+        yield from (one for one in others if not schema.get("uniqueItems") or len(distinct(one)) == len(one))
     elif "object" in types and isinstance(value, dict):
         for name, inner in schema.get("properties", {}).items():
             if name in value:
-                yield from ({**value, name: one} for one in variants(value[name], inner, count))
+                yield from ({**value, name: one} for one in variants(value[name], inner, count, write))
 
 
 def _comparable(value: Any) -> Any:

@@ -92,7 +92,7 @@ async def test_schema_is_told_in_words_only_to_models_that_would_not_read_it(to:
     prompt = to.server.call.prompt
     assert prompt == "Describe the picture." if reads_it else prompt.startswith("Describe the picture.")
     if not reads_it and to.kind.kind != "ollama":
-        assert json.dumps(RICH["properties"]["caption"], separators=(",", ":")) in prompt
+        assert json.dumps(to.server.call.schema, separators=(",", ":")) in prompt
 
 
 async def test_no_schema_means_plain_text(to: Target, streamed: bool) -> None:

@@ -6,8 +6,9 @@ import pytest
 from providers import errors
 from providers.base import Check, Credentials, Model
 from providers.pool import Pool
-from tests.contract.kinds import Kind
+from tests.contract.kinds import OF_KIND, Kind
 from tests.contract.target import Target, target
+from tests.servers import GeminiServer
 from tests.servers import behaviours as b
 
 
@@ -99,7 +100,7 @@ async def test_no_step_is_taken_after_a_final_failure(kind: Kind, pool: Pool, ca
 async def test_check_ends_in_time(to: Target) -> None:
     to.server.reply(b.Hang("connect"))
     started = anyio.current_time()
-    found = await to.client.check(Credentials(to.server.key), 0.5, to.server.models[0])
+    found = await to.client.check(Credentials(to.server.key), 0.25, to.server.models[0])
     assert anyio.current_time() - started < 3
     assert taken(found)["test_chat_completion"] == "failed"
 
@@ -148,5 +149,21 @@ async def test_listing_that_fails(to: Target, behaviour: b.Behaviour, expected: 
         pytest.skip("the server lists no models")
     to.server.reply_to_listing(behaviour)
     with pytest.raises(errors.ProviderError) as caught:
-        await to.client.models(Credentials(to.server.key), 0.3 if isinstance(behaviour, b.Hang) else 5)
+        await to.client.models(Credentials(to.server.key), 0.1 if isinstance(behaviour, b.Hang) else 5)
     assert caught.type is expected
+
+
+async def test_gemini_lists_page_by_page(pool: Pool) -> None:
+    names = tuple(f"gemini-{number}" for number in range(1500))
+    with GeminiServer(models=names) as server:
+        models = await target(OF_KIND["gemini"], server, pool).client.models(Credentials(server.key), 5)
+        assert tuple(model.id for model in models) == names
+        assert len(server.requests) == 2
+
+
+async def test_list_that_never_ends(pool: Pool) -> None:
+    page = b'{"models": [], "nextPageToken": "0"}'
+    with GeminiServer() as server:
+        server.reply_to_listing(*[b.Raw(page)] * 10_000)
+        with pytest.raises(errors.CallTimeout):
+            await target(OF_KIND["gemini"], server, pool).client.models(Credentials(server.key), 0.3)

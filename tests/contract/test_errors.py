@@ -15,6 +15,7 @@ from tests.servers import behaviours as b
 from tests.servers.behaviours import Behaviour
 
 STATUSES = {
+    304: errors.WrongPath,
     401: errors.AuthFailed,
     402: errors.QuotaExceeded,
     403: errors.AuthFailed,
@@ -26,8 +27,10 @@ STATUSES = {
     429: errors.RateLimited,
     500: errors.ServerFailed,
     502: errors.ServerFailed,
+    499: errors.RequestRejected,
     503: errors.Unavailable,
     504: errors.ServerFailed,
+    520: errors.ServerFailed,
     529: errors.Unavailable,
 }
 PAGE = b"<html><body><h1>nginx</h1></body></html>"
@@ -178,6 +181,11 @@ async def test_200_without_an_answer(to: Target, streamed: bool, behaviour: Beha
     error = await to.failure(streamed)
     assert type(error) in (errors.BadReply, errors.ServerFailed)
     assert not {"nginx", "runner"} & set(error.message.lower().split())
+
+
+async def test_success_without_content(to: Target, streamed: bool) -> None:
+    to.server.reply(b.Status(204, body=b""))
+    assert type(await to.failure(streamed)) in (errors.BadReply, errors.WrongPath)
 
 
 async def test_stream_without_an_end(to: Target) -> None:

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import asdict
+from io import BytesIO
 from time import thread_time
 from typing import Any
 
@@ -253,7 +254,7 @@ def test_a_large_photo_costs_little_more_than_its_reduced_decode() -> None:
     data = saved(photo(1000, 750).resize((4000, 3000)), "JPEG", quality=85)
 
     def decode() -> None:
-        with Image.open(__import__("io").BytesIO(data)) as picture:
+        with Image.open(BytesIO(data)) as picture:
             picture.draft(None, (384, 288))
             picture.load()
 

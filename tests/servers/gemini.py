@@ -48,7 +48,7 @@ class GeminiServer(WireServer):
         self.check_key(call)
         name, _, verb = call.path.removeprefix("/v1beta/models").removeprefix("/").partition(":")
         if call.method == "GET":
-            return self.listing(name)
+            return self.listing(name, int(call.query.get("pageSize", 50)), int(call.query.get("pageToken", 0)))
         if verb not in ("generateContent", "streamGenerateContent"):
             raise RefusedError(404, "", path=True)
         call.model = name
@@ -67,7 +67,7 @@ class GeminiServer(WireServer):
         if self.key and given != self.key:
             raise RefusedError(400, "API key not valid. Please pass a valid API key.", reason="API_KEY_INVALID")
 
-    def listing(self, name: str) -> Reply:
+    def listing(self, name: str, size: int, start: int) -> Reply:
         rows = [
             {
                 "name": f"models/{model}",
@@ -77,7 +77,9 @@ class GeminiServer(WireServer):
             for model in self.models
         ]
         if not name:
-            return json_reply({"models": rows})
+            end = start + min(size, 1000)
+            more = {"nextPageToken": str(end)} if end < len(rows) else {}
+            return json_reply({"models": rows[start:end], **more})
         found = next((row for row in rows if row["name"] == f"models/{name}"), None)
         if found is None:
             raise self.unknown(name)

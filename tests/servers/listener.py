@@ -9,12 +9,13 @@ from typing import Self
 
 
 class Listener(ABC):
-    """Accepts connections until the `with` ends, then drops those that are open."""
+    """Accepts connections until the `with` ends, then raises what went wrong in the server itself."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.tls = tls
         self.port = 0
         self.connections = 0
+        self.faults: list[Exception] = []
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name=type(self).__name__)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -42,6 +43,8 @@ class Listener(ABC):
         self.call_soon(self._stopping)
         self._thread.join(10)
         assert not self._thread.is_alive(), "the server did not stop"
+        if self.faults and error is None:
+            raise self.faults[0]
 
     def _run(self) -> None:
         with asyncio.Runner() as runner:
@@ -68,6 +71,8 @@ class Listener(ABC):
             await self.accept(reader, writer)
         except asyncio.CancelledError:
             pass  # the server stops; Python 3.11's streams log a cancelled task as an error
+        except Exception as error:
+            self.faults.append(error)
         finally:
             self._tasks.discard(task)
             writer.close()

@@ -1,0 +1,62 @@
+"""What OpenAI calls a model: a perspective, and who answers by it."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from bridge.captioning.resources import Resources
+from bridge.dispatch.targets import Named
+from providers import factory
+from providers.base import ProviderConfig
+
+OWNER = "graphcap"
+
+
+class Name(NamedTuple):
+    """`[perspective][@[provider][/model]]`, taken apart; "" for what is absent."""
+
+    perspective: str
+    provider: str
+    model: str
+
+
+def read(text: str) -> Name:
+    """Split at the first `@`, then at the first `/`: configured providers' names hold neither, models may."""
+    perspective, _, target = text.partition("@")
+    provider, _, model = target.partition("/")
+    return Name(perspective, provider, model)
+
+
+def listed(resources: Resources) -> list[dict[str, Any]]:
+    """Every perspective alone and with each configured provider's default model; nobody is asked."""
+    names = [one.name for one in resources.catalog.all() if "@" not in one.name]
+    defaults = list(_defaults(resources))
+    return [entry(name) for name in names] + [entry(f"{name}@{target}") for name in names for target in defaults]
+
+
+def find(text: str, resources: Resources) -> dict[str, Any]:
+    """The entry of a name that can be asked, listed or not. Raises UnknownPerspective or a DispatchError."""
+    name = read(text)
+    if name.perspective or not name.provider:
+        resources.catalog.get(name.perspective)
+    if name.provider:
+        resources.targets.provider(Named(name.provider))
+    return entry(text)
+
+
+def entry(name: str) -> dict[str, Any]:
+    """One model as OpenAI lists it. Nothing here has a date, and clients want a number."""
+    return {"id": name, "object": "model", "created": 0, "owned_by": OWNER}
+
+
+def _defaults(resources: Resources) -> Iterator[str]:
+    settings = resources.settings
+    for name, config in resources.targets.configured.providers.items():
+        model = config.default_model or (settings.model if name == settings.provider else "")
+        if model and _usable(config):
+            yield f"{name}/{model}"
+
+
+def _usable(config: ProviderConfig) -> bool:
+    """Every kind is a provider by its own name; without its key or its address it is none to offer."""
+    spec = factory.spec(config.kind)
+    return bool(config.base_url or config.kind == "builtin") and bool(config.api_key or not spec.needs_key)

@@ -1,0 +1,176 @@
+"""Several perspectives over one image: acquired once, prepared once for each profile, asked for all at once."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+
+from bridge.captioning import report
+from bridge.captioning.caption import Work, carry_out
+from bridge.captioning.errors import InvalidRequest, NothingToSynthesize
+from bridge.captioning.pictures import Pictures, acquire
+from bridge.captioning.plan import Plan, deadline, in_tags, plan
+from bridge.captioning.resources import Resources
+from bridge.captioning.types import AnalyzeRequest, Caption, CaptionOptions, UsageOut
+from bridge.captioning.watch import Watch
+from bridge.deadline import Deadline
+from bridge.dispatch.attempts import Calls
+from bridge.images.errors import ImageError
+from bridge.network import AddressRefused
+from bridge.telemetry import Stages
+from perspectives.perspective import Perspective
+from providers.usage import Usage
+
+WatchFor = Callable[[Perspective], Watch]
+Ended = Callable[[str, Caption | Exception], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What is to be made: one plan a perspective, in the order asked, and the synthesizer, if any."""
+
+    options: CaptionOptions
+    plans: tuple[Plan, ...]
+    synthesizer: Plan | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """Every perspective that will end in a result or an error."""
+        last = [self.synthesizer.perspective.name] if self.synthesizer else []
+        return [*(one.perspective.name for one in self.plans), *last]
+
+
+@dataclass
+class Findings:
+    """What came of it. `errors` holds those that failed, a failed synthesizer under its own name."""
+
+    results: dict[str, Caption] = field(default_factory=dict)
+    errors: dict[str, Exception] = field(default_factory=dict)
+    synthesis: Caption | None = None
+    timing: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def captions(self) -> list[Caption]:
+        """Every caption that was made."""
+        return [*self.results.values(), *([self.synthesis] if self.synthesis else [])]
+
+    def settle(self, analysis: Analysis) -> None:
+        """Put everything in the order asked, and the synthesis in its own place."""
+        names = analysis.names
+        if analysis.synthesizer is not None:
+            self.synthesis = self.results.pop(analysis.synthesizer.perspective.name, None)
+        self.results = {name: self.results[name] for name in names if name in self.results}
+        self.errors = {name: self.errors[name] for name in names if name in self.errors}
+
+    def usage(self) -> UsageOut | None:
+        """Tokens over all captions."""
+        told = [one.usage for one in self.captions if one.usage]
+        spent = [Usage(one.input_tokens, one.output_tokens, one.cached_tokens) for one in told]
+        return report.usage(sum(spent[1:], spent[0])) if spent else None
+
+
+def plan_analysis(request: AnalyzeRequest, resources: Resources, provider_key: str = "") -> Analysis:
+    """Settle every perspective. Raises PerspectiveError, DispatchError, and InvalidRequest for a name given twice."""
+    plans = tuple(plan(one, request, resources, provider_key) for one in request.perspectives)
+    last = None
+    if request.synthesize is not None:
+        # Its contexts are only known when the others are done; what can be refused is refused now.
+        last = plan(request.synthesize, request, resources, provider_key)
+    analysis = Analysis(request, plans, last)
+    twice = sorted({name for name in analysis.names if analysis.names.count(name) > 1})
+    if twice:
+        raise InvalidRequest(
+            f"Every perspective may be named once; {' and '.join(twice)} came twice.",
+            (("/perspectives", "named twice"),),
+        )
+    return analysis
+
+
+async def analyze(
+    analysis: Analysis,
+    upload: bytes | None,
+    resources: Resources,
+    request_id: str = "",
+    watch_for: WatchFor = lambda perspective: Watch(),
+    ended: Ended | None = None,
+) -> Findings:
+    """Carry the plans out together, then the synthesizer. No failure is raised: `errors` holds each.
+
+    `ended` is told of each perspective as it ends, in the order in which they do.
+    """
+    findings, stages, until = Findings(), Stages(), deadline(analysis.options, resources)
+    keep = _Keeper(findings, ended)
+    with stages.measure("image"):
+        pictures = await _pictures(analysis, upload, resources, keep)
+    if pictures is not None:
+        run = _Run(pictures, until, resources, request_id, watch_for)
+        with stages.measure("perspectives"):
+            await asyncio.gather(*(keep.outcome(one.perspective.name, run.caption(one)) for one in analysis.plans))
+        if analysis.synthesizer is not None:
+            with stages.measure("synthesis"):
+                await keep.outcome(analysis.synthesizer.perspective.name, run.synthesis(analysis, findings))
+    findings.settle(analysis)
+    findings.timing = stages.milliseconds()
+    return findings
+
+
+@dataclass(frozen=True)
+class _Keeper:
+    """Keeps what comes of each perspective, and tells of it."""
+
+    findings: Findings
+    ended: Ended | None
+
+    async def outcome(self, name: str, making: Awaitable[Caption]) -> None:
+        """One failing perspective does not fail the others, whatever it failed of."""
+        try:
+            made: Caption | Exception = await making
+        except Exception as error:  # noqa: BLE001 (the outermost handler of one perspective among several)
+            made = error
+        await self.keep(name, made)
+
+    async def keep(self, name: str, made: Caption | Exception) -> None:
+        """Note it under its name."""
+        if isinstance(made, Caption):
+            self.findings.results[name] = made
+        else:
+            self.findings.errors[name] = made
+        if self.ended is not None:
+            await self.ended(name, made)
+
+
+async def _pictures(analysis: Analysis, upload: bytes | None, resources: Resources, keep: _Keeper) -> Pictures | None:
+    """The picture; one that cannot be had is every perspective's failure."""
+    try:
+        return Pictures(await acquire(analysis.options, upload, resources), analysis.options, resources)
+    except (ImageError, AddressRefused) as error:
+        for name in analysis.names:
+            await keep.keep(name, error)
+        return None
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What every perspective of one analysis shares."""
+
+    pictures: Pictures
+    deadline: Deadline
+    resources: Resources
+    request_id: str
+    watch_for: WatchFor
+
+    async def caption(self, plan: Plan) -> Caption:
+        """Carry one plan out."""
+        watch = self.watch_for(plan.perspective)
+        work = Work(plan, self.pictures, Calls(), self.deadline, Stages(), watch)
+        return await carry_out(work, self.resources, self.request_id)
+
+    async def synthesis(self, analysis: Analysis, findings: Findings) -> Caption:
+        """Carry the synthesizer out, the others' rendered captions before its prompt, each in a tag of its name."""
+        last = analysis.synthesizer
+        assert last is not None
+        made = [findings.results[name] for name in analysis.names if name in findings.results]
+        if not made:
+            raise NothingToSynthesize(last.perspective.name)
+        await self.watch_for(last.perspective).stage("synthesis")
+        contexts = [f"{one.perspective}:\n{one.rendered}" for one in made]
+        return await self.caption(replace(last, prompt=in_tags(contexts) + last.prompt))

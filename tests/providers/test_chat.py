@@ -1,0 +1,185 @@
+"""The Chat Completions protocol as data: what is written, and what odd replies are read as."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from providers import chat, errors
+from providers.base import Image, Options, OutputMode, Turn, VisionRequest
+from providers.gateways import ROWS
+from providers.openai import FLAVOUR
+from providers.profiles import profile
+from providers.usage import Usage
+from providers.vllm import VllmClient
+
+SCHEMA = {"type": "object", "properties": {"caption": {"type": "string", "maxLength": 9}}, "required": ["caption"]}
+REQUEST = VisionRequest(
+    model="m1",
+    prompt="Look.",
+    timeout=5,
+    image=Image(b"jpeg", "image/jpeg", 1, 1),
+    system="Be brief.",
+    schema=SCHEMA,
+    turns=(Turn("assistant", "{}"), Turn("user", "Again.")),
+)
+BY_KIND = {row.spec.kind: row for row in (FLAVOUR, VllmClient.flavour, *ROWS)}
+
+
+def body(kind: str, request: VisionRequest = REQUEST, **options: Any) -> dict[str, Any]:
+    return chat.body(request, BY_KIND[kind], profile(kind, request.model), options)
+
+
+def test_the_picture_comes_first_and_everything_else_in_order() -> None:
+    messages = body("openai", detail="low")["messages"]
+    assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
+    image, text = messages[1]["content"]
+    assert image["image_url"] == {"url": "data:image/jpeg;base64,anBlZw==", "detail": "low"}
+    assert text == {"type": "text", "text": "Look."}
+
+
+@pytest.mark.parametrize("kind", BY_KIND)
+@pytest.mark.parametrize("mode", ["json_schema", "json_schema_relaxed", "json_object", "prompt"])
+def test_the_model_reads_the_schema_in_every_mode(kind: str, mode: OutputMode) -> None:
+    """vllm-project/vllm#31804, ggml-org/llama.cpp#18492: a grammar is no part of the prompt."""
+    sent = body(kind, replace(REQUEST, output_mode=mode, turns=()))
+    text = sent["messages"][-1]["content"][1]["text"]
+    wanted = sent.get("response_format", {}).get("type")
+    assert wanted == {"json_schema_relaxed": "json_schema", "prompt": None}.get(mode, mode)
+    assert ('"caption"' in text) is not (kind == "openai" and wanted == "json_schema")
+
+
+def test_strict_is_said_where_it_is_known() -> None:
+    strict = {kind: body(kind)["response_format"]["json_schema"].get("strict") for kind in BY_KIND}
+    assert {kind for kind, said in strict.items() if said} == {"openai", "openrouter", "litellm"}
+    relaxed = body("openai", replace(REQUEST, output_mode="json_schema_relaxed"))
+    assert relaxed["response_format"]["json_schema"]["strict"] is False
+
+
+def test_a_name_becomes_one_that_openai_takes() -> None:
+    named = body("openai", replace(REQUEST, schema_name="größe 1" * 20))["response_format"]["json_schema"]["name"]
+    assert named.isascii()
+    assert len(named) == 64
+
+
+def test_openrouter_is_told_to_hold_to_the_schema_only_when_there_is_one() -> None:
+    """simonoppowa/OpenNutriTracker#655; block/buzz#3018: it refuses every endpoint that lacks a parameter."""
+    assert body("openrouter")["provider"] == {"require_parameters": True}
+    assert "provider" not in body("openrouter", replace(REQUEST, output_mode="prompt"))
+
+
+def test_llamacpp_takes_the_schema_with_json_object() -> None:
+    """llama-cpp-python 0.3.36 has no json_schema"""
+    sent = {kind: body(kind, replace(REQUEST, output_mode="json_object"))["response_format"] for kind in BY_KIND}
+    assert {kind for kind, said in sent.items() if "schema" in said} == {"llamacpp"}
+
+
+def test_configured_options() -> None:
+    sent = body("openai", reasoning_effort="minimal", extra_body={"service_tier": "flex"})
+    assert sent["reasoning_effort"] == "minimal"
+    assert sent["service_tier"] == "flex"
+    assert "service_tier" not in body("openai")
+
+
+def test_reasoning_models_get_no_sampling_and_a_warning_says_so() -> None:
+    asked = replace(REQUEST, model="gpt-5-mini", options=Options(50, 0.2, 0.9, 1.1, 7))
+    sent = body("openai", asked)
+    assert (sent["max_completion_tokens"], sent["seed"]) == (50, 7)
+    assert not {"temperature", "top_p", "max_tokens", "repetition_penalty", "presence_penalty"} & sent.keys()
+    said = chat.warnings(asked, FLAVOUR, profile("openai", "gpt-5-mini"))
+    assert said == (
+        "OpenAI takes no repetition_penalty: it was not sent.",
+        "gpt-5-mini is a reasoning model and takes no temperature or top_p: not sent.",
+    )
+
+
+def read(reply: Any) -> Any:
+    return chat.completion(reply, REQUEST, (), "X")
+
+
+def whole(message: Any, finish: Any = "stop", **more: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "message": message, "finish_reason": finish}], **more}
+
+
+def test_a_whole_reply() -> None:
+    counts = {"prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}}
+    completion = read(whole({"content": "A boat."}, model="m1-2026", usage=counts))
+    assert (completion.text, completion.model, completion.usage) == ("A boat.", "m1-2026", Usage(9, 3, 4))
+
+
+@pytest.mark.parametrize("finish", [None, "stop", "eos", 3])
+def test_odd_ends_of_a_whole_reply_do_not_matter(finish: Any) -> None:
+    assert read(whole({"content": [{"type": "text", "text": "A "}, {"text": "boat."}, 3]}, finish)).text == "A boat."
+
+
+@pytest.mark.parametrize(
+    ("reply", "wanted"),
+    [
+        ([], errors.BadReply),
+        ("text", errors.BadReply),
+        ({}, errors.BadReply),
+        ({"choices": "none"}, errors.BadReply),
+        ({"choices": []}, errors.BadReply),
+        ({"choices": [None, 3, {"index": 1, "message": {"content": "other"}}]}, errors.BadReply),
+        (whole(None), errors.BadReply),
+        (whole("text"), errors.BadReply),
+        (whole({"content": " \n"}), errors.BadReply),
+        (whole({"content": {"caption": "x"}}), errors.BadReply),
+        (whole({"content": None, "tool_calls": [{}]}, "tool_calls"), errors.BadReply),
+        (whole({"content": "A"}, "error"), errors.BadReply),
+        (whole({"content": "A"}, "length"), errors.Truncated),
+        (whole({"content": "A"}, "content_filter"), errors.Blocked),
+        (whole({"refusal": "No."}), errors.Refused),
+    ],
+)
+def test_odd_replies(reply: Any, wanted: type[errors.ProviderError]) -> None:
+    with pytest.raises(errors.ProviderError) as caught:
+        read(reply)
+    assert type(caught.value) is wanted
+
+
+@pytest.mark.parametrize(
+    ("told", "wanted"),
+    [
+        (None, None),
+        ([], None),
+        ({"prompt_tokens": 0, "completion_tokens": 0}, None),
+        ({"prompt_tokens": "9", "completion_tokens": True}, None),
+        ({"prompt_tokens": 9, "prompt_tokens_details": None}, Usage(9, None, None)),
+    ],
+)
+def test_usage(told: Any, wanted: Usage | None) -> None:
+    assert chat.usage(told) == wanted
+
+
+def delta(text: Any, finish: Any = None) -> dict[str, Any]:
+    return {"choices": [{"delta": {"content": text}, "finish_reason": finish}]}
+
+
+def test_deltas_after_the_end_are_no_part_of_the_answer() -> None:
+    answer = chat.Answer("X")
+    events = [delta("A "), delta("boat."), delta(None, "stop"), delta("!"), delta(None, "length"), {"choices": None}]
+    assert "".join(answer.read(event, "delta") for event in events) == "A boat."
+    assert answer.completion(REQUEST, ()).text == "A boat."
+
+
+def test_a_character_may_be_split_between_deltas() -> None:
+    answer = chat.Answer("X")
+    texts = [answer.read(delta(text), "delta") for text in ("a\ud83d", "\ude00b", "\ude00c", "\ud83d")]
+    assert texts == ["a", "😀b", "\ufffdc", ""]
+
+
+def test_an_event_that_is_no_object() -> None:
+    with pytest.raises(errors.BadReply):
+        chat.Answer("X").read([], "delta")
+
+
+@pytest.mark.parametrize("listed", [{"data": [{"id": "a"}, {"id": 3}, "b"]}, {"models": [{"id": "a"}]}, [{"id": "a"}]])
+def test_models(listed: Any) -> None:
+    assert [(model.id, model.name) for model in chat.models(listed, "X")] == [("a", "a")]
+
+
+def test_names_of_models_and_what_is_no_list() -> None:
+    assert chat.models({"data": [{"id": "a", "name": "Model A"}]}, "X")[0].name == "Model A"
+    with pytest.raises(errors.BadReply):
+        chat.models({"object": "list"}, "X")
