@@ -11,11 +11,12 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from bridge import problems
-from bridge.api import answers, document, health, perspectives, providers, stream
+from bridge.api import answers, document, health, openai, perspectives, providers, stream
 from bridge.api.auth import Guard
 from bridge.api.frame import Frame
 from bridge.api.origins import cors
-from bridge.api.state import request_id
+from bridge.api.state import request_id, resources
+from bridge.captioning.check import name_models
 from bridge.captioning.resources import Resources, open_resources
 from bridge.dispatch.probes import Probe, Probes
 from bridge.dispatch.targets import Named
@@ -48,6 +49,7 @@ def build(settings: Settings) -> FastAPI:
         app.include_router(router, prefix=API)
         app.include_router(router, include_in_schema=False)
     app.include_router(health.probes)
+    app.include_router(openai.router)
     for error in (*problems.TABLE, Exception):
         app.add_exception_handler(error, _problem)
     app.add_exception_handler(HTTPException, _no_route)
@@ -82,6 +84,7 @@ def probed(resources: Resources) -> tuple[Probe, ...]:
 
 
 async def _problem(request: Request, error: Exception) -> Response:
+    error = await name_models(error, resources(request))
     return answers.failure(request, problems.problem(error, request_id(request)))
 
 

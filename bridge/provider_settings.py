@@ -29,6 +29,7 @@ class Entry(BaseModel):
     api_key_file: str = ""
     default_model: str = ""
     models: tuple[str, ...] = ()
+    max_concurrency: int | None = Field(None, ge=1)
     options: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -184,7 +185,7 @@ def _explicit(
     if not key and origin(url) == origin(inherited.base_url):
         key = inherited.api_key
     model = entry.default_model or inherited.default_model
-    return ProviderConfig(name, entry.kind, url, key, model, entry.models, entry.options)
+    return ProviderConfig(name, entry.kind, url, key, model, entry.models, entry.options, entry.max_concurrency)
 
 
 def _key(entry: Entry, environment: Mapping[str, str], place: str, mistakes: list[str]) -> str:

@@ -162,7 +162,10 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class ProviderConfig:
-    """One configured or requested provider. `options` are settings of its kind (`Spec.options`)."""
+    """One configured or requested provider. `options` are settings of its kind (`Spec.options`).
+
+    `max_concurrency`: calls that it gets at once (None: any number).
+    """
 
     name: str
     kind: str
@@ -171,6 +174,7 @@ class ProviderConfig:
     default_model: str = ""
     models: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    max_concurrency: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

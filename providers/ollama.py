@@ -173,9 +173,11 @@ def _messages(request: VisionRequest) -> list[dict[str, Any]]:
 
 
 def _prompt(request: VisionRequest) -> str:
-    if request.schema is None or request.output_mode in ("json_schema", "json_schema_relaxed"):
+    """The schema as text too: Ollama makes a grammar of it and does not show it to the model (ollama/ollama#8162)."""
+    if request.schema is None:
         return request.prompt
-    return f"{request.prompt}\n\n{dialect.describe(request.schema)}"
+    sent = _format(request)
+    return f"{request.prompt}\n\n{dialect.describe(sent if isinstance(sent, dict) else request.schema)}"
 
 
 def _format(request: VisionRequest) -> JsonObject | str | None:

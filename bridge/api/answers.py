@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from bridge.api.openai import failure as openai
 from bridge.problems import Problem
 
 PROBLEM_JSON = "application/problem+json"
@@ -31,7 +32,12 @@ def line(text: str) -> Response:
 
 
 def failure(request: Request, problem: Problem) -> Response:
-    """A problem; as `application/json` unless `Accept` asks for problem+json: the React client parses nothing else."""
+    """A problem; as `application/json` unless `Accept` asks for problem+json: the React client parses nothing else.
+
+    OpenAI's clients are told in their own shape.
+    """
+    if openai.speaks(request):
+        return openai.answer(problem)
     headers: dict[str, Any] = {}
     if problem.retry_after is not None:
         headers["Retry-After"] = str(ceil(problem.retry_after))

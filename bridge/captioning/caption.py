@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import partial
 
 from bridge.captioning import report
 from bridge.captioning.pictures import Pictures, acquire
@@ -127,6 +128,8 @@ async def ask(target: Target, reserve: int, work: Work, resources: Resources) ->
         resources.settings.provider_timeout,
         reserve,
         again,
+        resources.clients.slots(target),
+        partial(work.watch.stage, "queued"),
     )
     await work.watch.stage("model", target.model)
     retries = work.plan.options.max_output_retries

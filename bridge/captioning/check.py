@@ -1,10 +1,13 @@
 """What a provider serves and whether it can be reached: real calls, never a guess."""
 
 from bridge.captioning.resources import Resources
+from bridge.dispatch.errors import MissingModel
 from bridge.dispatch.targets import Target, Wish
 from providers.base import Check, Model
+from providers.errors import ProviderError
 
 TIMEOUT = 20.0
+HINT_TIMEOUT = 2.0
 
 
 async def models(wish: Wish, resources: Resources, key: str = "") -> tuple[Target, tuple[Model, ...]]:
@@ -21,6 +24,18 @@ async def check(wish: Wish, resources: Resources, key: str = "") -> tuple[Target
     override = wish.provider_config.default_model if wish.provider_config else None
     model = wish.model or override or target.config.default_model
     return target, await client.check(target.credentials, _timeout(resources), model)
+
+
+async def name_models(error: Exception, resources: Resources) -> Exception:
+    """Let an error that misses a model's name tell what the provider lists, where it answers quickly."""
+    if not isinstance(error, MissingModel) or error.listed or not isinstance(error.target, Target):
+        return error
+    try:
+        client = await resources.clients.get(error.target)
+        listed = await client.models(error.target.credentials, HINT_TIMEOUT)
+    except ProviderError:
+        return error
+    return MissingModel(error.provider, tuple(one.id for one in listed))
 
 
 def _timeout(resources: Resources) -> float:

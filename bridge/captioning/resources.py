@@ -9,6 +9,7 @@ from ipaddress import ip_network
 from typing import Literal, TypeVar
 
 from bridge import provider_settings
+from bridge.dispatch.slots import Slots
 from bridge.dispatch.targets import Target, Targets
 from bridge.images.fetch import Fetcher
 from bridge.images.limits import ImageLimits
@@ -28,8 +29,13 @@ _REMEMBERED = 512
 class Clients:
     """One client per address, without its key, and the output mode that last worked there. Both can be lost."""
 
-    def __init__(self, configured: Pool, brought: Pool) -> None:
-        """`configured`: connections to addresses of this deployment. `brought`: to addresses of callers, guarded."""
+    def __init__(self, configured: Pool, brought: Pool, max_queue: int) -> None:
+        """`configured`: connections to addresses of this deployment. `brought`: to addresses of callers, guarded.
+
+        `max_queue`: calls that may wait for a provider whose concurrency is bounded.
+        """
+        self._max_queue = max_queue
+        self._slots: dict[tuple[str, int], Slots] = {}
         self._pools = {True: configured, False: brought}
         self._clients: OrderedDict[tuple[object, ...], BaseClient] = OrderedDict()
         self._modes: OrderedDict[tuple[str, str], OutputMode] = OrderedDict()
@@ -42,6 +48,13 @@ class Clients:
             self._clients[key] = await asyncio.to_thread(factory.client, config, self._pools[target.trusted])
         _keep(self._clients, key)
         return self._clients[key]
+
+    def slots(self, target: Target) -> Slots | None:
+        """The slots of the target's address, where its configuration counts them."""
+        at_once = target.config.max_concurrency
+        if at_once is None:
+            return None
+        return self._slots.setdefault((target.config.base_url, at_once), Slots(at_once, self._max_queue))
 
     def mode(self, target: Target) -> OutputMode:
         """The output mode to begin with."""
@@ -99,7 +112,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             settings,
             library,
             Targets(configured, settings, guard),
-            Clients(own, brought),
+            Clients(own, brought, settings.max_queue),
             fetcher,
             ImageLimits(
                 max_bytes=settings.max_image_bytes,

@@ -3,6 +3,7 @@ schema, the lenient reader, and instructor's re-ask only when all of that did no
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from time import time
@@ -166,6 +167,8 @@ def _load_instructor() -> Any:
     import instructor.core
     import openai.types.chat
 
+    # It logs whole answers, at ERROR too (measured with instructor 1.17); who imports the bridge is spared that.
+    logging.getLogger("instructor").setLevel(logging.CRITICAL + 1)
     instructor.patch(create=_chat_completion, mode=instructor.Mode.JSON_SCHEMA)
     assert openai.types.chat
     return instructor

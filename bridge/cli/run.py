@@ -7,7 +7,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from bridge import problems
+from bridge.captioning.check import name_models
 from bridge.captioning.resources import Resources, open_resources
+from bridge.dispatch.errors import MissingModel
 from bridge.settings import Settings, SettingsError, load
 from bridge.telemetry import configure_logging
 
@@ -31,7 +33,10 @@ def with_resources(command: Callable[[Resources], Awaitable[int]], *, as_json: b
 
     async def run() -> int:
         async with open_resources(settings) as resources:
-            return await command(resources)
+            try:
+                return await command(resources)
+            except MissingModel as error:
+                raise await name_models(error, resources) from None
 
     try:
         return asyncio.run(run())

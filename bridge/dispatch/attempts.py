@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 from bridge.deadline import Deadline
+from bridge.dispatch.slots import Slots
 from providers.base import Completion, VisionRequest
 from providers.errors import ProviderError, RateLimited, ServerFailed, Unavailable, Unreachable
 from providers.usage import Usage
@@ -23,6 +24,10 @@ Again = Callable[[str], Awaitable[None]]
 
 async def _unwatched(reason: str) -> None:
     """Nobody wants to know."""
+
+
+async def _nobody_waits() -> None:
+    """Nobody wants to know that a call has to wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,7 @@ class Line:
     """The line to one target: retries what a repeat may cure, within the deadline and the calls left.
 
     `reserve` is how many calls must stay for later targets. `timeout` bounds one call in seconds; 0: what is left.
-    `again` is told before each repeat.
+    `again` is told before each repeat, `queued` when a call waits for one of `slots`.
     """
 
     provider: str
@@ -75,6 +80,8 @@ class Line:
     timeout: float = 0
     reserve: int = 0
     again: Again = _unwatched
+    slots: Slots | None = None
+    queued: Callable[[], Awaitable[None]] = _nobody_waits
 
     async def ask(self, request: VisionRequest) -> Completion:
         """Ask until answered. Raises the last ProviderError, or DeadlineExceeded."""
@@ -90,6 +97,12 @@ class Line:
         raise AssertionError("unreachable")
 
     async def _once(self, request: VisionRequest) -> Completion:
+        if self.slots is None:
+            return await self._call(request)
+        async with self.slots.slot(self.deadline, self.queued):
+            return await self._call(request)
+
+    async def _call(self, request: VisionRequest) -> Completion:
         left = self.deadline.require("waiting for the model")
         start = time.perf_counter()
         error: ProviderError | None = None

@@ -19,13 +19,16 @@ class UnknownProvider(DispatchError):
 class MissingModel(DispatchError):
     """Nothing says which model should answer."""
 
-    def __init__(self, provider: str, listed: tuple[str, ...] = ()) -> None:
+    def __init__(self, provider: str, listed: tuple[str, ...] = (), target: object = None) -> None:
+        """`listed`: models that are known. `target`: whom to ask for them, where nothing is known."""
         known = f" It lists {', '.join(listed[:12])}." if listed else ""
         super().__init__(
             f"Name a model for the provider '{provider}': it has no default.{known} "
             f"GET /api/v1/providers/{provider}/models lists what it serves."
         )
         self.provider = provider
+        self.listed = listed
+        self.target = target
         self.pointer = "/model"
 
 

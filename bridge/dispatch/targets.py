@@ -89,7 +89,7 @@ class Targets:
         target = self.provider(wish, key)
         model = self._model(wish, target)
         if not model:
-            raise MissingModel(target.label, target.config.models)
+            raise MissingModel(target.label, target.config.models, target)
         return replace(target, model=model)
 
     def provider(self, wish: Wish, key: str = "") -> Target:

@@ -149,6 +149,7 @@ def _spot(label: str, place: str, colour: str, box: Box) -> Item:
     return {
         "label": label,
         "name": label,
+        "phrase": f"{label} {at(place)}",
         "place": place,
         "colour": colour,
         "box": box,

@@ -20,7 +20,7 @@ _FORMATS = {"image/jpeg": "JPEG", "image/png": "PNG", "image/gif": "GIF", "image
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """Chooses among phrasings: the same seed and picture always choose the same."""
+    """Chooses among phrasings: the same seed and picture always choose the same, the next seed another one."""
 
     seed: int | None
     digest: str
@@ -28,8 +28,9 @@ class Voice:
 
     def pick(self, *phrasings: str) -> str:
         """One of the phrasings."""
-        source = f"{self.seed}|{self.digest}|{self.key}|{phrasings[0]}".encode()
-        return phrasings[int.from_bytes(blake2b(source, digest_size=4).digest()) % len(phrasings)]
+        source = f"{self.digest}|{self.key}|{phrasings[0]}".encode()
+        start = int.from_bytes(blake2b(source, digest_size=4).digest())
+        return phrasings[(start + (self.seed or 0)) % len(phrasings)]
 
     def start(self, length: int) -> int:
         """A place to start in a list of that length."""

@@ -28,7 +28,11 @@ def overview(scene: Scene) -> str:
 def gist(scene: Scene) -> str:
     """The whole in one sentence of about a hundred characters, without the size."""
     if scene.single:
-        return f"{capital(_article(scene.shape))} picture filled with a single {scene.m.palette[0].name}."
+        only = scene.m.palette[0].name
+        return scene.pick(
+            f"{capital(_article(scene.shape))} picture filled with a single {only}.",
+            f"{capital(_article(scene.shape))} picture of nothing but {only}.",
+        )
     where = f"evenly {_lit(scene)}" if scene.even else f"lightest {at(scene.lightest.place)}"
     led = f"mostly {scene.colours()}" if scene.prevailing else f"led by {scene.colours()}"
     return scene.pick(
@@ -121,7 +125,7 @@ def accent(scene: Scene) -> str:
 def detail(scene: Scene) -> str:
     """Where the detail lies."""
     if not any(cell.detail for cell in scene.m.cells):
-        return "There is no detail anywhere."
+        return scene.pick("There is no detail anywhere.", "No part of it holds any detail.")
     if scene.scattered:
         return scene.pick(
             "Detail is spread evenly over the frame.",

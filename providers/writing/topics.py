@@ -69,8 +69,8 @@ def vibe(scene: Scene, _: int) -> list[str]:
 
 def style(scene: Scene) -> list[str]:
     """Phrases of style without a subject."""
-    named = [one.name for one in scene.m.palette[:3]]
-    words = [*(f"{one} tones" for one in named), scene.lighting, f"{scene.contrast} contrast"]
+    named = [scene.pick(f"{one.name} tones", f"shades of {one.name}") for one in scene.m.palette[:3]]
+    words = [*named, scene.lighting, scene.pick(f"{scene.contrast} contrast", f"{scene.contrast} tonal contrast")]
     colour = [] if scene.m.monochrome else [f"{scene.intensity} colour", f"{scene.temperature} palette"]
     rest = [f"{scene.focus} edges" if scene.focus else "", scene.tonality, f"{scene.shape} format"]
     return [word for word in (*words, *colour, *rest) if word]

@@ -15,6 +15,8 @@ from tests.providers.measured import CLIENT, IMAGES, LIBRARY, JsonObject, answer
         ("verdict", {"enum": ["safe", "cannot_tell"]}, "cannot_tell"),
         ("verdict", {"enum": ["Safe", "Unsafe", None]}, None),
         ("verdict", {"enum": ["safe", "needs_review", "unsafe"]}, "needs_review"),
+        ("verdict", {"enum": ["safe", "unsafe", "odd"]}, "odd"),
+        ("weapons", {"enum": ["none", "present"]}, "present"),
         ("state", {"enum": ["none_visible", "present"]}, "none_visible"),
         ("orientation", {"enum": ["portrait", "landscape", "unknown"]}, "landscape"),
         ("dominant_colour", {"enum": ["green", "red", "unknown"]}, "red"),
@@ -26,6 +28,8 @@ from tests.providers.measured import CLIENT, IMAGES, LIBRARY, JsonObject, answer
         ("confidence", {"type": "number", "minimum": 0, "maximum": 1}, 0),
         ("safety_score", {"type": "integer", "minimum": 0, "maximum": 10}, 5),
         ("width", {"type": "integer"}, 64),
+        ("width", {"type": "integer", "exclusiveMaximum": 64}, 63),
+        ("height", {"type": "number", "exclusiveMinimum": 48, "multipleOf": 0.5}, 48.5),
         ("aspect_ratio", {"type": "number"}, 1.333),
         ("people_count", {"type": ["integer", "null"], "minimum": 0}, None),
         ("hex", {"type": "string", "pattern": "^#[0-9a-f]{6}$"}, "#dc1414"),
@@ -75,6 +79,19 @@ async def test_areas_have_boxes_on_the_scale_of_the_schema(scale: int) -> None:
             assert 0 <= top < bottom <= scale
 
 
+async def test_a_box_may_be_a_corner_and_a_size() -> None:
+    share = {"type": "number", "minimum": 0, "maximum": 1}
+    pixels = {"type": "integer", "description": "In pixels."}
+    for edge in (share, pixels):
+        box = {"type": "object", "properties": dict.fromkeys(("x", "y", "width", "height"), edge)}
+        area = {"type": "object", "properties": {"box": {**box, "required": ["x", "y", "width", "height"]}}}
+        for found in await one({"type": "array", "items": area}, "regions"):
+            right, bottom = found["box"]["x"] + found["box"]["width"], found["box"]["y"] + found["box"]["height"]
+            assert right <= (1.001 if edge is share else 65)
+            assert bottom <= (1.001 if edge is share else 49)
+            assert found["box"]["width"] > (0 if edge is share else 1)
+
+
 async def test_relations_name_only_areas_that_are_listed() -> None:
     schema = json.loads(json.dumps(LIBRARY["locality_graph"].json_schema))
     schema["properties"]["nodes"]["maxItems"] = 2
@@ -90,6 +107,7 @@ async def test_lengths_are_kept_without_cutting_words(limit: int) -> None:
     said = await one({"type": "string", "maxLength": limit}, "alt_text")
     assert len(said) <= limit
     whole = await one({"type": "string"}, "alt_text")
+    assert said.endswith(".") or limit < 40
     if limit >= 12:
         words = set(whole.replace(",", "").replace(".", "").split())
         assert set(said.replace(",", "").replace(".", "").split()) <= words

@@ -10,6 +10,7 @@ from perspectives import InvalidPerspective, compile_schema
 from perspectives.formats import FORMATS
 from providers.errors import RequestRejected
 from providers.writing.patterns import Unwritable, example, matches
+from providers.writing.variants import distinct
 from tests.providers.measured import CLIENT, IMAGES, JsonObject, fill, one, request
 
 
@@ -194,6 +195,16 @@ def test_distinct_items_are_distinct_or_refused(inner: JsonObject, least: int, k
 )
 async def test_distinct_items_are_found(inner: JsonObject) -> None:
     assert len(await one({"type": "array", "items": inner, "minItems": 40, "uniqueItems": True}, "things")) >= 40
+
+
+def test_values_are_the_same_as_json_has_it() -> None:
+    assert distinct([1, 1.0, True, "1", [1], [1.0], {"a": 1, "b": 2}, {"b": 2, "a": 1}]) == [
+        1,
+        True,
+        "1",
+        [1],
+        {"a": 1, "b": 2},
+    ]
 
 
 async def test_too_few_distinct_items_are_refused_by_name() -> None:

@@ -54,7 +54,7 @@ async def test_the_wire_body_of_a_full_request(pool: Pool, server: OllamaServer)
             {"role": "system", "content": "You look closely."},
             {
                 "role": "user",
-                "content": "Describe the picture.",
+                "content": f"Describe the picture.\n\n{describe(dialect(SCHEMA))}",
                 "images": [f"sha256:{call.images[0].sha256}"],
             },
             {"role": "assistant", "content": "{}"},
@@ -80,13 +80,14 @@ async def test_the_wire_body_of_a_full_request(pool: Pool, server: OllamaServer)
 @pytest.mark.parametrize(
     ("mode", "form", "tail"),
     [
-        ("json_schema", dialect(SCHEMA), ""),
-        ("json_schema_relaxed", dialect(relaxed(SCHEMA)), ""),
+        ("json_schema", dialect(SCHEMA), f"\n\n{describe(dialect(SCHEMA))}"),
+        ("json_schema_relaxed", dialect(relaxed(SCHEMA)), f"\n\n{describe(dialect(relaxed(SCHEMA)))}"),
         ("json_object", "json", f"\n\n{describe(SCHEMA)}"),
         ("prompt", None, f"\n\n{describe(SCHEMA)}"),
     ],
 )
 async def test_each_output_mode(pool: Pool, server: OllamaServer, mode: Any, form: Any, tail: str) -> None:
+    """ollama/ollama#8162: the schema is never shown to the model unless it stands in the prompt."""
     await client(pool, server.url).complete(asked(MODEL, output_mode=mode))
     assert server.call.body.get("format") == form
     assert server.call.prompt == f"Describe the picture.{tail}"

@@ -15,7 +15,7 @@ class Listener(ABC):
         self.tls = tls
         self.port = 0
         self.connections = 0
-        self.faults: list[Exception] = []
+        self.faults: list[BaseException] = []
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name=type(self).__name__)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -68,11 +68,10 @@ class Listener(ABC):
         assert task is not None
         self._tasks.add(task)
         try:
-            await self.accept(reader, writer)
+            (fault,) = await asyncio.gather(self.accept(reader, writer), return_exceptions=True)
+            self.faults += [fault] if fault is not None else []
         except asyncio.CancelledError:
             pass  # the server stops; Python 3.11's streams log a cancelled task as an error
-        except Exception as error:
-            self.faults.append(error)
         finally:
             self._tasks.discard(task)
             writer.close()

@@ -47,7 +47,7 @@ class ChunkStream(Pinged):
         await write(self._chunk({"role": "assistant", "content": ""}))
         try:
             made = await caption_planned(self._asked.plan, None, self._resources, self._request_id)
-        except Exception as error:  # noqa: BLE001 (the outermost handler of a stream: its head has been sent)
+        except Exception as error:  # the outermost handler of a stream: its head has been sent
             if problems.row_of(error) is problems.BUG:
                 log.error("bug in a stream", exc_info=error)
             await write(_data(failure.body(problems.problem(error, self._request_id))))

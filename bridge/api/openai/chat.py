@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from bridge.api.openai import models
 from bridge.api.openai.conversation import Message, read_turn
@@ -16,10 +17,10 @@ from perspectives import perspective as perspectives
 from perspectives.perspective import Perspective
 
 # What does not touch the answer, or cannot without a field that is refused.
-_IGNORED = frozenset(
-    """user metadata safety_identifier prompt_cache_key prompt_cache_retention prompt_cache_options service_tier
-    parallel_tool_calls""".split()
-)
+_IGNORED = {
+    *("user", "metadata", "safety_identifier", "service_tier", "parallel_tool_calls"),
+    *("prompt_cache_key", "prompt_cache_retention", "prompt_cache_options"),
+}
 # What would, with the values that ask for nothing.
 _NOT_OFFERED: dict[str, tuple[object, ...]] = {
     "n": (1,),
@@ -62,7 +63,7 @@ class ResponseFormat(Strict):
     @model_validator(mode="after")
     def _schema_by_type(self) -> Self:
         if (self.type == "json_schema") != (self.json_schema is not None):
-            raise ValueError("json_schema holds the schema of type 'json_schema', and of no other")
+            raise PydanticCustomError("format", "json_schema holds the schema of type 'json_schema', and of no other")
         return self
 
 
@@ -94,7 +95,7 @@ class ChatRequest(Strict):
     def _one_limit(cls, value: int | None, info: Any) -> int | None:
         """The two names of one limit may both be given, with one value."""
         if value is not None and info.data.get("max_tokens") not in (None, value):
-            raise ValueError("differs from max_tokens, which is the same limit")
+            raise PydanticCustomError("limit", "differs from max_tokens, which is the same limit")
         return value
 
 
@@ -179,7 +180,7 @@ def _inline(schema: AnswerSchema | None, texts: tuple[str, ...]) -> Perspective:
         raise InvalidRequest(
             "Say in the user's message what the model is to do with the image.", (("/messages", "holds no text"),)
         )
-    document = {
+    document: JsonObject = {
         "name": schema.name,
         "description": schema.description,
         "prompt": "\n\n".join(texts),

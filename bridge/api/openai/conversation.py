@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from bridge.captioning.errors import InvalidRequest
 from bridge.captioning.types import Strict
@@ -26,19 +27,17 @@ class Part(Strict):
     @model_validator(mode="after")
     def _what_it_says(self) -> Self:
         if self.type == "text" and (self.text is None or self.image_url is not None):
-            raise ValueError("a part of type 'text' holds text and nothing else")
+            raise PydanticCustomError("part", "a part of type 'text' holds text and nothing else")
         if self.type == "image_url" and (self.image_url is None or self.text is not None):
-            raise ValueError("a part of type 'image_url' holds image_url and nothing else")
+            raise PydanticCustomError("part", "a part of type 'image_url' holds image_url and nothing else")
         return self
 
 
 class Message(Strict):
     """One message. What an assistant said is not read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     role: Literal["system", "developer", "user", "assistant"]
-    content: list[Part] = []
+    content: list[Part] = Field(default_factory=list)
     name: str | None = None
 
     @model_validator(mode="before")

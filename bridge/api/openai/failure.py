@@ -31,7 +31,7 @@ def speaks(request: Request) -> bool:
     return path.removeprefix(request.scope.get("root_path", "")).startswith(PREFIX)
 
 
-def failure(problem: Problem) -> Response:
+def answer(problem: Problem) -> Response:
     """A problem as OpenAI tells it.
 
     The official clients repeat a 5xx twice by themselves; `X-Should-Retry` tells them where that is useless.
