@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse
 
 from bridge.api import answers, body
 from bridge.api.analysis import AnalyzeOut, findings_out
+from bridge.api.leaving import while_wanted
 from bridge.api.sse import MEDIA_TYPE, EventStream
 from bridge.api.state import provider_key, request_id, resources
 from bridge.api.wire import (
@@ -77,7 +78,7 @@ async def analyze_image(request: Request) -> Response:
     require_one_image(asked, sent.upload)
     if _streams(request):
         return EventStream(request_id(request), found, lambda stream: stream.analyze(analysis, sent.upload))
-    findings = await analyze(analysis, sent.upload, found, request_id(request))
+    findings = await while_wanted(request, analyze(analysis, sent.upload, found, request_id(request)))
     told = findings_out(findings, request_id(request))
     return answers.json(told) if isinstance(told, AnalyzeOut) else answers.failure(request, told)
 
@@ -88,7 +89,8 @@ async def caption_from_path(request: Request) -> Response:
     sent = validate(CaptionFromPath, (await _body(request)).fields)
     fields = sent.model_dump(exclude={"image_path", "image"}, exclude_unset=True)
     wanted = CaptionRequest.model_validate({**fields, "image": sent.image_ref()})
-    made = await caption(wanted, resources(request), provider_key=provider_key(request), request_id=request_id(request))
+    making = caption(wanted, resources(request), provider_key=provider_key(request), request_id=request_id(request))
+    made = await while_wanted(request, making)
     metadata = Metadata(model=made.model, provider=made.provider, version=__version__, config_name=made.perspective)
     full = CaptionWithMetadata(**{**made.__dict__, "metadata": metadata})
     return answers.line(full.rendered) if _plain(request) else answers.json(full, omit_none=True)
@@ -124,7 +126,7 @@ async def _caption(request: Request, sent: body.Body) -> Response:
     require_one_image(asked, sent.upload)
     if _streams(request):
         return EventStream(request_id(request), found, lambda stream: stream.caption(settled, sent.upload))
-    made = await caption_planned(settled, sent.upload, found, request_id(request))
+    made = await while_wanted(request, caption_planned(settled, sent.upload, found, request_id(request)))
     return answers.line(made.rendered) if _plain(request) else answers.json(made)
 
 

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from bridge.api import events
+from bridge.api.leaving import gone
 from bridge.captioning.events import Event
 from bridge.captioning.resources import Resources
 from bridge.captioning.stream import Stream
@@ -89,9 +90,3 @@ class EventStream(Pinged):
             await write(format_sse_event(data_str=told.model_dump_json(), event=told.type))
 
         await self._job(Stream(self._request_id, self._request_id, emit, self._resources))
-
-
-async def gone(receive: Receive) -> None:
-    """Wait until the client has left."""
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -2,8 +2,12 @@
 
 import base64
 import io
+import json
+import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -218,3 +222,30 @@ def test_behind_a_proxy_with_a_prefix() -> None:
 def test_the_service_ends_gracefully_with_code_0() -> None:
     with Service() as service:
         assert service.stop() == 0
+
+
+@pytest.mark.parametrize("path", ["/perspectives/caption", "/perspectives/analyze", "/perspectives/caption-from-path"])
+def test_a_client_that_leaves_stops_the_providers_call(service: Service, path: str) -> None:
+    with OF_KIND["vllm"].server(key=KEY) as server:
+        server.default = b.Hold()
+        fields = asked("vllm", server.url, model=server.models[0])
+        if path.endswith("from-path"):
+            fields["image_path"] = "/workspace/datasets/samples/coffee.jpg"
+        else:
+            fields["image"] = {"path": "datasets/samples/coffee.jpg"}
+        if path.endswith("analyze"):
+            fields["perspectives"] = [fields.pop("perspective")]
+        with leaving(service, path, fields):
+            server.wait_for_calls(1)
+        assert server.closed.wait(10), "the provider's call went on"
+
+
+@contextmanager
+def leaving(service: Service, path: str, fields: dict[str, Any]) -> Iterator[None]:
+    """Post, and hang up at the end without having read an answer."""
+    address = urlsplit(service.url)
+    body = json.dumps(fields).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection((str(address.hostname), int(address.port or 0))) as connection:
+        connection.sendall(head.encode() + body)
+        yield

@@ -15,7 +15,7 @@ from tests.servers import behaviours as b
 from tests.servers.behaviours import Behaviour
 
 STATUSES = {
-    304: errors.WrongPath,
+    300: errors.WrongPath,
     401: errors.AuthFailed,
     402: errors.QuotaExceeded,
     403: errors.AuthFailed,

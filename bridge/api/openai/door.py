@@ -1,21 +1,16 @@
 """`/v1/…`: chat completions that are captions, and models that are perspectives."""
 
-import asyncio
-from collections.abc import Coroutine
-from typing import Any
-
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from bridge.api import body
+from bridge.api.leaving import while_wanted
 from bridge.api.openai import models
 from bridge.api.openai.answer import ChunkStream, completion
 from bridge.api.openai.chat import read
-from bridge.api.sse import gone
 from bridge.api.state import provider_key, request_id, resources
 from bridge.captioning.caption import caption_planned
 from bridge.captioning.errors import InvalidRequest
-from bridge.captioning.types import Caption
 
 router = APIRouter(prefix="/v1", include_in_schema=False)
 
@@ -30,8 +25,8 @@ async def complete(request: Request) -> Response:
     asked = read(sent.fields, found, provider_key(request))
     if asked.streams:
         return ChunkStream(asked, found, identity)
-    made = await _while_wanted(request, caption_planned(asked.plan, None, found, identity))
-    return Response(status_code=499) if made is None else JSONResponse(completion(made, asked))
+    made = await while_wanted(request, caption_planned(asked.plan, None, found, identity))
+    return JSONResponse(completion(made, asked))
 
 
 @router.get("/models")
@@ -44,15 +39,3 @@ async def list_models(request: Request) -> Response:
 async def show_model(request: Request, name: str) -> Response:
     """Tell whether this can be asked."""
     return JSONResponse(models.find(name, resources(request)))
-
-
-async def _while_wanted(request: Request, making: Coroutine[Any, Any, Caption]) -> Caption | None:
-    """The caption, or None when the client left before: nobody would read it, and it costs."""
-    work, leaving = asyncio.create_task(making), asyncio.create_task(gone(request.receive))
-    try:
-        await asyncio.wait((work, leaving), return_when=asyncio.FIRST_COMPLETED)
-        return await work if work.done() else None
-    finally:
-        for task in (work, leaving):
-            task.cancel()
-        await asyncio.gather(work, leaving, return_exceptions=True)
