@@ -54,6 +54,7 @@ class Guard:
         self._app = app
         self._keys = Keys(settings)
         self._loopback = settings.loopback
+        self._root = settings.root_path.rstrip("/")
         self._listed = frozenset(origin.rstrip("/").lower() for origin in settings.cors_origins)
         self._hosts = frozenset(urlsplit(origin).hostname or "" for origin in self._listed)
 
@@ -71,27 +72,30 @@ class Guard:
     def _refusal(self, scope: Scope) -> Exception | None:
         headers = Headers(scope=scope)
         if self._keys:
-            waits = scope["type"] == "websocket" or scope["method"] == "OPTIONS" or _OPEN.fullmatch(scope["path"])
+            waits = scope["type"] == "websocket" or scope["method"] == "OPTIONS" or self._is_open(scope["path"])
             return None if waits or self._keys.admit(headers) else Unauthorized()
         if self._loopback and not self._own_host(headers.get("host", "")):
             return OriginRefused()
         reads = scope["type"] == "http" and scope["method"] in _SAFE_METHODS
         return None if reads or self._admitted(headers) else OriginRefused()
 
+    def _is_open(self, path: str) -> bool:
+        return _OPEN.fullmatch(path.removeprefix(self._root)) is not None
+
     def _admitted(self, headers: Headers) -> bool:
         """Requests without an Origin come from no page."""
         origin = headers.get("origin")
         if origin is None or "*" in self._listed or origin.lower() in self._listed:
             return True
-        if urlsplit(origin).netloc.lower() == headers.get("host", "").lower():
+        if re.sub(r"^https?://", "", origin.lower()) == headers.get("host", "").lower():
             return True
         return not self._listed and re.fullmatch(LOCAL, origin) is not None
 
     def _own_host(self, host: str) -> bool:
-        name = (urlsplit(f"//{host}").hostname or "").lower()
-        if not name or name == "localhost" or name.endswith(".localhost") or name in self._hosts:
-            return True
         try:
+            name = urlsplit(f"//{host}").hostname or ""
+            if not host or name == "localhost" or name.endswith(".localhost") or name in self._hosts:
+                return True
             return ip_address(name).is_loopback
         except ValueError:
             return False

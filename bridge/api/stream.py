@@ -1,14 +1,15 @@
 """`WS /perspectives/stream`: many requests on one socket, by id."""
 
 import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
 from fastapi import APIRouter, WebSocket
 from pydantic import BaseModel
 from starlette.websockets import WebSocketDisconnect
 
-from bridge import problems
+from bridge import problems, telemetry
 from bridge.api import events
 from bridge.api.auth import Keys
 from bridge.api.body import parse_object
@@ -38,15 +39,30 @@ async def stream(socket: WebSocket) -> None:
         await conversation.end()
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A request that was accepted."""
+
+    stream: Stream
+    task: asyncio.Task[None]
+
+    def cancel(self) -> None:
+        """Stop it, once: who is cancelled twice cannot tell his end."""
+        if not self.stream.over and not self.task.cancelling():
+            self.task.cancel()
+
+
 class Conversation:
     """One socket: frames come in, events go out one after another, each request is a task of its own."""
 
     def __init__(self, socket: WebSocket, resources: Resources) -> None:
         self._socket = socket
         self._resources = resources
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, Running] = {}
         self._sending = asyncio.Lock()
-        self._admitted = Keys(resources.settings).admit(socket.headers)
+        self._closed = False
+        self._keys = Keys(resources.settings)
+        self._admitted = self._keys.admit(socket.headers)
 
     async def listen(self) -> None:
         """Take frames until the socket closes."""
@@ -58,7 +74,8 @@ class Conversation:
 
     async def end(self) -> None:
         """Cancel what is unfinished: nobody is there to read it."""
-        tasks = list(self._running.values())
+        self._closed = True
+        tasks = [one.task for one in self._running.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -80,9 +97,10 @@ class Conversation:
             await self._refuse(named, error)
 
     async def _admit(self, fields: dict[str, Any]) -> None:
-        """Where keys are set, the first frame shows one, or the socket is closed."""
+        """Where keys are set, the first frame shows one, or the socket is closed. Where none are, any will do."""
         key = fields.get("api_key")
-        if fields.get("type") == "auth" and isinstance(key, str) and Keys(self._resources.settings).fits(key):
+        shown = fields.get("type") == "auth" and isinstance(key, str) and self._keys.fits(key)
+        if shown or not self._keys:
             self._admitted = True
             return
         await self._refuse(None, Unauthorized())
@@ -115,16 +133,19 @@ class Conversation:
         limit = self._resources.settings.max_socket_requests
         if len(self._running) >= limit:
             raise TooManyRequests(limit)
-        request_id = uuid4().hex
+        request_id = telemetry.new_request_id()
 
         async def emit(event: Event) -> None:
             await self._send(events.wire(event, request_id))
 
-        task = asyncio.create_task(self._job(kind, fields, Stream(id, request_id, emit, self._resources)))
-        self._running[id] = task
-        task.add_done_callback(lambda done: self._finished(id, done))
+        stream = Stream(id, request_id, emit, self._resources)
+        job = self._job(kind, fields, stream)
+        telemetry.request_id.set(request_id)  # the task takes a copy along: its log lines bear it
+        task = asyncio.create_task(job)
+        self._running[id] = Running(stream, task)
+        task.add_done_callback(lambda done: self._running.pop(id))
 
-    def _job(self, kind: str, fields: dict[str, Any], stream: Stream) -> Any:
+    def _job(self, kind: str, fields: dict[str, Any], stream: Stream) -> Coroutine[Any, Any, None]:
         """The work of a frame, everything that can be refused refused. (A coroutine: it has not begun.)"""
         if kind == "analyze":
             asked = validate(AnalyzeRequest, fields)
@@ -134,19 +155,18 @@ class Conversation:
         require_one_image(one, None)
         return stream.caption(plan(one.perspective, one, self._resources))
 
-    def _finished(self, id: str, task: asyncio.Task[None]) -> None:
-        if self._running.get(id) is task:
-            del self._running[id]
-        if not task.cancelled():
-            task.exception()  # a socket that closed while it was written to; nobody is there to tell
-
     async def _refuse(self, id: str | None, error: Exception) -> None:
         await self._send(events.Error(id=id, perspective=None, problem=problems.problem(error, id or "")))
 
     async def _send(self, event: BaseModel) -> None:
         """One at a time, and not before the last is taken: a slow reader holds the work back."""
         async with self._sending:
-            await self._socket.send_text(event.model_dump_json())
+            if self._closed:
+                return
+            try:
+                await self._socket.send_text(event.model_dump_json())
+            except WebSocketDisconnect:  # `listen` is about to hear of it too
+                self._closed = True
 
 
 def _usable_id(fields: dict[str, Any]) -> str | None:

@@ -8,15 +8,14 @@ from bridge.captioning import report
 from bridge.captioning.caption import Work, carry_out
 from bridge.captioning.errors import InvalidRequest, NothingToSynthesize
 from bridge.captioning.pictures import Pictures, acquire
-from bridge.captioning.plan import Plan, deadline, in_tags, plan
+from bridge.captioning.plan import Plan, deadline, find, in_tags, settle, write_prompt
 from bridge.captioning.resources import Resources
 from bridge.captioning.types import AnalyzeRequest, Caption, CaptionOptions, UsageOut
 from bridge.captioning.watch import Watch
 from bridge.deadline import Deadline
 from bridge.dispatch.attempts import Calls
-from bridge.images.errors import ImageError
-from bridge.network import AddressRefused
 from bridge.telemetry import Stages
+from perspectives.errors import UnknownVariables
 from perspectives.perspective import Perspective
 from providers.usage import Usage
 
@@ -70,19 +69,37 @@ class Findings:
 
 def plan_analysis(request: AnalyzeRequest, resources: Resources, provider_key: str = "") -> Analysis:
     """Settle every perspective. Raises PerspectiveError, DispatchError, and InvalidRequest for a name given twice."""
-    plans = tuple(plan(one, request, resources, provider_key) for one in request.perspectives)
-    last = None
-    if request.synthesize is not None:
-        # Its contexts are only known when the others are done; what can be refused is refused now.
-        last = plan(request.synthesize, request, resources, provider_key)
-    analysis = Analysis(request, plans, last)
-    twice = sorted({name for name in analysis.names if analysis.names.count(name) > 1})
+    last = [] if request.synthesize is None else [request.synthesize]
+    wanted = [find(one, resources) for one in (*request.perspectives, *last)]
+    _require_once([one.name for one in wanted])
+    _require_known(request.variables or {}, wanted)
+    targets = settle(request, resources, provider_key)
+    # The synthesizer's contexts are only known when the others are done; what can be refused is refused now.
+    plans = tuple(Plan(request, one, write_prompt(one, _own(one, request)), targets) for one in wanted)
+    return Analysis(request, plans[:-1], plans[-1]) if last else Analysis(request, plans)
+
+
+def _require_once(names: list[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InvalidRequest(
             f"Every perspective may be named once; {' and '.join(twice)} came twice.",
             (("/perspectives", "named twice"),),
         )
-    return analysis
+
+
+def _require_known(variables: dict[str, str], wanted: list[Perspective]) -> None:
+    known = sorted({variable.name for one in wanted for variable in one.variables})
+    unknown = tuple(name for name in variables if name not in known)
+    if unknown:
+        raise UnknownVariables(unknown, tuple(known))
+
+
+def _own(perspective: Perspective, request: AnalyzeRequest) -> AnalyzeRequest:
+    """The request with those variables alone that this perspective asks for."""
+    names = {variable.name for variable in perspective.variables}
+    given = {name: value for name, value in (request.variables or {}).items() if name in names}
+    return request.model_copy(update={"variables": given})
 
 
 async def analyze(
@@ -142,7 +159,7 @@ async def _pictures(analysis: Analysis, upload: bytes | None, resources: Resourc
     """The picture; one that cannot be had is every perspective's failure."""
     try:
         return Pictures(await acquire(analysis.options, upload, resources), analysis.options, resources)
-    except (ImageError, AddressRefused) as error:
+    except Exception as error:  # noqa: BLE001 (the outermost handler of what all perspectives share)
         for name in analysis.names:
             await keep.keep(name, error)
         return None

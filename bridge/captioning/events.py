@@ -75,3 +75,4 @@ class Failed:
 
 Event = Started | Progress | Partial | Reset | Result | Failed | Done
 Emit = Callable[[Event], Awaitable[None]]
+"""Sends one event, and returns when it is taken. Never raises: what nobody is there to read is dropped."""

@@ -29,8 +29,15 @@ class Pictures:
         key = (profile, measure)
         if key not in self._prepared:
             job = prepare(self._source, profile, resize=self._resize, limits=self._limits, measure=measure)
-            self._prepared[key] = asyncio.create_task(job)
+            self._prepared[key] = task = asyncio.create_task(job)
+            task.add_done_callback(_look)
         return await asyncio.shield(self._prepared[key])
+
+
+def _look(task: asyncio.Task[Prepared]) -> None:
+    """A failure that comes when everybody who waited was cancelled is nobody's; asyncio would log it."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def acquire(options: CaptionOptions, upload: bytes | None, resources: Resources) -> Source:

@@ -36,7 +36,7 @@ def find(wanted: Wanted, resources: Resources) -> Perspective:
 
 
 def write_prompt(perspective: Perspective, options: CaptionOptions) -> str:
-    """Each context in a tag of its own, then the perspective's prompt. Raises MissingVariables."""
+    """Each context in a tag of its own, then the perspective's prompt. Raises MissingVariables, UnknownVariables."""
     return in_tags(options.context or []) + render.prompt(perspective, options.variables or {})
 
 

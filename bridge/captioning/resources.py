@@ -14,7 +14,8 @@ from bridge.dispatch.targets import Target, Targets
 from bridge.images.fetch import Fetcher
 from bridge.images.limits import ImageLimits
 from bridge.network import AddressPolicy, guarded_httpx, guarded_httpx2
-from bridge.settings import Settings, environment
+from bridge.provider_settings import Configured
+from bridge.settings import PREFIX, Settings, SettingsError, environment
 from perspectives import catalog
 from perspectives.catalog import Catalog
 from providers import factory
@@ -38,7 +39,7 @@ class Clients:
         self._slots: dict[tuple[str, int], Slots] = {}
         self._pools = {True: configured, False: brought}
         self._clients: OrderedDict[tuple[object, ...], BaseClient] = OrderedDict()
-        self._modes: OrderedDict[tuple[str, str], OutputMode] = OrderedDict()
+        self._modes: OrderedDict[tuple[str, str, str], OutputMode] = OrderedDict()
 
     async def get(self, target: Target) -> BaseClient:
         """The client for a target. The first of its kind imports an SDK (0.5 to 0.9 s), so it is made in a thread."""
@@ -58,13 +59,17 @@ class Clients:
 
     def mode(self, target: Target) -> OutputMode:
         """The output mode to begin with."""
-        return self._modes.get((target.config.base_url, target.model), "json_schema")
+        return self._modes.get(_place(target), "json_schema")
 
     def remember(self, target: Target, mode: OutputMode) -> None:
         """Begin with this mode next time."""
-        key = (target.config.base_url, target.model)
+        key = _place(target)
         self._modes[key] = mode
         _keep(self._modes, key)
+
+
+def _place(target: Target) -> tuple[str, str, str]:
+    return target.config.kind, target.config.base_url, target.model
 
 
 def _keep(memory: OrderedDict[K, V], key: K) -> None:
@@ -85,16 +90,31 @@ class Resources:
     limits: ImageLimits
 
 
-def check_configuration(settings: Settings) -> None:
-    """Read what a start would read. Raises SettingsError with every mistake."""
-    provider_settings.load(settings.workspace / "config" / "providers.toml", environment())
+def configured(settings: Settings) -> Configured:
+    """The providers of this deployment. Raises SettingsError with every mistake, those of allow-lists too."""
+    lists = {"provider_url_allow": settings.provider_url_allow, "image_url_allow": settings.image_url_allow}
+    mistakes = [
+        f"{PREFIX}{name.upper()}: {one!r} is no network."
+        for name, allow in lists.items()
+        for one in allow
+        if "/" in one and not _is_network(one)
+    ]
+    try:
+        found = provider_settings.load(settings.workspace / "config" / "providers.toml", environment())
+    except SettingsError as error:
+        raise SettingsError((*mistakes, *error.mistakes)) from None
+    if settings.provider not in found.providers:
+        mistakes.append(f"{PREFIX}PROVIDER: {settings.provider!r} is not one of {', '.join(found.providers)}.")
+    if mistakes:
+        raise SettingsError(tuple(mistakes))
+    return found
 
 
 @asynccontextmanager
 async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     """Load the library, read `providers.toml`, open the pools. Raises SettingsError with every mistake."""
     config = settings.workspace / "config"
-    configured = provider_settings.load(config / "providers.toml", environment())
+    providers = configured(settings)
     own_perspectives = settings.workspace / "perspectives"
     library = catalog.load(
         [catalog.LIBRARY, *([own_perspectives] if own_perspectives.is_dir() else []), *settings.perspectives_dir],
@@ -111,7 +131,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         yield Resources(
             settings,
             library,
-            Targets(configured, settings, guard),
+            Targets(providers, settings, guard),
             Clients(own, brought, settings.max_queue),
             fetcher,
             ImageLimits(

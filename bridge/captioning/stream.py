@@ -1,6 +1,7 @@
 """Captions as a stream of events: whatever happens after `started` is told, and `done` is the last word."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from bridge.captioning.analyze import Analysis, analyze
@@ -16,7 +17,10 @@ from perspectives.perspective import Perspective
 
 
 class Stream:
-    """The events of one request. `id` is the caller's name for it, `emit` sends one and waits until it is taken."""
+    """The events of one request. `id` is the caller's name for it.
+
+    `over`: nothing is left but to tell the end, and cancelling cannot change it.
+    """
 
     def __init__(self, id: str, request_id: str, emit: Emit, resources: Resources) -> None:
         self.id = id
@@ -24,52 +28,60 @@ class Stream:
         self._emit = emit
         self._resources = resources
         self._stages = Stages()
+        self._waiting: list[str] = []
+        self.over = False
 
     async def caption(self, plan: Plan, upload: bytes | None = None) -> None:
         """Make one caption and tell of it."""
         name = plan.perspective.name
-        try:
-            await self._start()
-            made = await caption_planned(plan, upload, self._resources, self._request_id, self._watch(plan.perspective))
-        except asyncio.CancelledError:
-            await self._cancelled([name])
-            raise
-        except Exception as error:  # noqa: BLE001 (the outermost handler of a stream: every end is an event)
-            await self._end(name, error)
-            await self._emit(Done(id=self.id, usage=None, timing=self._stages.milliseconds()))
-        else:
-            await self._end(name, made)
-            await self._emit(Done(id=self.id, usage=made.usage, timing=made.timing))
+
+        async def work() -> Done:
+            try:
+                watch = self._watch(plan.perspective)
+                made = await caption_planned(plan, upload, self._resources, self._request_id, watch)
+            except Exception as error:  # noqa: BLE001 (the outermost handler of a stream: every end is an event)
+                await self._ended(name, error)
+                return self._done()
+            await self._ended(name, made)
+            return Done(id=self.id, usage=made.usage, timing=made.timing)
+
+        await self._run([name], work)
 
     async def analyze(self, analysis: Analysis, upload: bytes | None = None) -> None:
         """Make several and tell of each as it ends."""
-        waiting = list(analysis.names)
 
-        async def ended(name: str, made: Caption | Exception) -> None:
-            waiting.remove(name)
-            await self._end(name, made)
+        async def work() -> Done:
+            found = await analyze(analysis, upload, self._resources, self._request_id, self._watch, self._ended)
+            return Done(id=self.id, usage=found.usage(), timing=found.timing)
 
+        await self._run(analysis.names, work)
+
+    async def _run(self, names: list[str], work: Callable[[], Awaitable[Done]]) -> None:
+        """Do the work between `started` and `done`; when it is cancelled, tell so of each that has not ended."""
+        self._waiting = names
         try:
-            await self._start()
-            found = await analyze(analysis, upload, self._resources, self._request_id, self._watch, ended)
+            await self._emit(Started(id=self.id, request_id=self._request_id))
+            done = await work()
         except asyncio.CancelledError:
-            await self._cancelled(waiting)
+            self.over = True
+            for name in list(self._waiting):
+                await self._ended(name, Cancelled())
+            await self._emit(self._done())
             raise
-        await self._emit(Done(id=self.id, usage=found.usage(), timing=found.timing))
+        self.over = True
+        await self._emit(done)
 
-    async def _start(self) -> None:
-        await self._emit(Started(id=self.id, request_id=self._request_id))
+    async def _ended(self, name: str, made: Caption | Exception) -> None:
+        told = (
+            Result(id=self.id, perspective=name, caption=made)
+            if isinstance(made, Caption)
+            else Failed(self.id, name, made)
+        )
+        await self._emit(told)
+        self._waiting.remove(name)
 
-    async def _end(self, name: str, made: Caption | Exception) -> None:
-        if isinstance(made, Caption):
-            await self._emit(Result(id=self.id, perspective=name, caption=made))
-        else:
-            await self._emit(Failed(self.id, name, made))
-
-    async def _cancelled(self, names: list[str]) -> None:
-        for name in names:
-            await self._emit(Failed(self.id, name, Cancelled()))
-        await self._emit(Done(id=self.id, usage=None, timing=self._stages.milliseconds()))
+    def _done(self) -> Done:
+        return Done(id=self.id, usage=None, timing=self._stages.milliseconds())
 
     def _watch(self, perspective: Perspective) -> Telling:
         name = perspective.name

@@ -4,6 +4,7 @@ schema, the lenient reader, and instructor's re-ask only when all of that did no
 import asyncio
 import json
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from time import time
@@ -19,6 +20,7 @@ from providers.errors import SchemaRejected
 Ask = Callable[[VisionRequest], Awaitable[Completion]]
 Again = Callable[[str], Awaitable[None]]
 Lower = Callable[[VisionRequest], VisionRequest | None]
+_LINK = re.compile(r"\n *For further information visit https://errors\.pydantic\.dev/\S*")
 _NOT_JSON = Problem("", "The answer is not a JSON object.")
 
 
@@ -183,9 +185,10 @@ def _turns(messages: list[dict[str, Any]]) -> tuple[Turn, ...]:
 
 
 def _text(content: object) -> str:
+    """The message's text, without the links to pydantic's documentation that stand in its errors."""
     if isinstance(content, list):
-        return "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-    return str(content or "")
+        content = "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return _LINK.sub("", str(content or ""))
 
 
 def _canonical(text: str, schema: CompiledSchema) -> str:

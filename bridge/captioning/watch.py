@@ -1,13 +1,14 @@
 """What may be told of a caption while it is made. Nobody needs to watch; who does is never told too much."""
 
 import time
-from collections.abc import Awaitable, Callable
-from typing import Literal
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Literal, cast
 
 from pydantic_core import from_json
 
 from perspectives.perspective import Perspective
-from providers.base import BaseClient, Completion, JsonObject, VisionRequest
+from providers.base import BaseClient, Completion, Delta, JsonObject, VisionRequest
 from providers.dialect import restore
 from providers.errors import BadReply
 
@@ -91,10 +92,12 @@ def watched(client: BaseClient, watch: Watch) -> Callable[[VisionRequest], Await
         return client.complete
 
     async def complete(request: VisionRequest) -> Completion:
-        async for piece in client.stream(request):
-            if isinstance(piece, Completion):
-                return piece
-            await watch.text(piece.text)
+        stream = cast("AsyncGenerator[Delta | Completion]", client.stream(request))
+        async with aclosing(stream):  # who cancels means now, not when the generator is collected
+            async for piece in stream:
+                if isinstance(piece, Completion):
+                    return piece
+                await watch.text(piece.text)
         raise BadReply("The answer ended before it was whole.")
 
     return complete

@@ -28,10 +28,10 @@ def run(options: argparse.Namespace) -> int:
     overrides = {name: value for name, value in given.items() if value is not None}
     try:
         settings = load(**overrides)
-        from bridge.captioning.resources import check_configuration
+        from bridge.captioning.resources import configured
         from bridge.server import serve
 
-        check_configuration(settings)
+        configured(settings)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2

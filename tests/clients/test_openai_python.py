@@ -120,11 +120,11 @@ def test_the_client_does_not_repeat_what_cannot_succeed(bridge: Bridge, client: 
 
 def test_a_stream_that_breaks_is_an_error(bridge: Bridge, client: openai.OpenAI) -> None:
     bridge.server.default = b.Length()
-    seen = []
+    stream = client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)
+    assert next(stream).choices[0].delta.content == ""
     with pytest.raises(openai.APIError) as caught:
-        for one in client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True):
-            seen.append(one.choices[0].delta.content)
-    assert (caught.value.code, seen) == ("answer_truncated", [""])
+        next(stream)
+    assert caught.value.code == "answer_truncated"
 
 
 def test_a_stream_that_is_closed_ends_the_providers_call(bridge: Bridge, client: openai.OpenAI) -> None:

@@ -149,7 +149,7 @@ def test_it_captions_a_photo_of_the_workspace(container: Container) -> None:
 
 
 def test_it_takes_an_upload_that_others_would_spool_to_disk(container: Container) -> None:
-    noise = Image.frombytes("RGB", (2000, 1000), os.urandom(6_000_000))
+    noise = Image.frombytes("RGB", (3200, 2000), os.urandom(19_200_000))
     noise.save(picture := io.BytesIO(), "PNG", compress_level=0)
     head = '--cut\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
     body = head.encode() + picture.getvalue() + b"\r\n--cut--\r\n"

@@ -4,8 +4,11 @@ import asyncio
 import ssl
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
+
+Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Listener(ABC):
@@ -19,6 +22,7 @@ class Listener(ABC):
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name=type(self).__name__)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._transports: set[asyncio.WriteTransport] = set()
 
     @property
     def origin(self) -> str:
@@ -53,7 +57,8 @@ class Listener(ABC):
 
     async def _live(self) -> None:
         self._stopping = asyncio.Event()
-        listening = await asyncio.start_server(self._accept, "127.0.0.1", self.port, ssl=self.tls)
+        loop = asyncio.get_running_loop()
+        listening = await loop.create_server(self._protocol, "127.0.0.1", self.port, ssl=self.tls)
         self.port = listening.sockets[0].getsockname()[1]
         self._started.set()
         await self._stopping.wait()
@@ -61,6 +66,12 @@ class Listener(ABC):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for transport in list(self._transports):
+            transport.abort()
+        await asyncio.sleep(0)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return Protocol(self._transports, self._accept)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -75,3 +86,21 @@ class Listener(ABC):
         finally:
             self._tasks.discard(task)
             writer.close()
+
+
+class Protocol(asyncio.StreamReaderProtocol):
+    """Keeps hold of a connection that came so late that its task never starts, so that it is closed too."""
+
+    def __init__(self, transports: set[asyncio.WriteTransport], accept: Accept) -> None:
+        super().__init__(asyncio.StreamReader(), accept)
+        self._open = transports
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._open.add(transport)
+        self._made = transport
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._open.discard(self._made)
+        super().connection_lost(exc)

@@ -1,0 +1,36 @@
+"""`python -m benchmarks [NAME …] [--record]`."""
+
+import argparse
+import re
+from importlib import import_module
+
+from benchmarks.report import Report, machine
+from benchmarks.running import ROOT
+
+NAMES = ("startup", "analyze", "sockets", "captions")
+PAGE = ROOT / "docs" / "performance.md"
+_FIGURES = re.compile(r"(?<=<!-- figures -->\n).*(?=<!-- end figures -->)", re.DOTALL)
+
+
+def main() -> None:
+    """Run the named benchmarks, or all; print the figures, and write them to the page only when asked."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
+    parser.add_argument("names", metavar="NAME", nargs="*", choices=[*NAMES, []], help=", ".join(NAMES))
+    parser.add_argument("--record", action="store_true", help="write the figures to docs/performance.md (all of them)")
+    options = parser.parse_args()
+    if options.record and options.names:
+        parser.error("--record needs a run of all benchmarks")
+    sections = []
+    for name in options.names or NAMES:
+        report: Report = import_module(f"benchmarks.{name}").run()
+        sections.append(report.markdown())
+        print(sections[-1], end="\n\n", flush=True)
+    sections.insert(0, machine())
+    print(sections[0])
+    if options.record:
+        figures = "\n" + "\n\n".join(sections) + "\n\n"
+        PAGE.write_text(_FIGURES.sub(lambda _: figures, PAGE.read_text("utf-8")), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Eight perspectives over one photo, asked for together and one by one."""
+
+import asyncio
+import json
+from base64 import b64encode
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from statistics import median
+
+from benchmarks import photos
+from benchmarks.load import Request, once, posted
+from benchmarks.report import SPREAD, Promise, Report, Table, spread
+from benchmarks.running import Running, bridge, standin
+
+PERSPECTIVES = (
+    *("alt_text", "graph_caption", "art_critic", "training_caption"),
+    *("training_tags", "scene_graph", "text_in_image", "emotional_sentiment"),
+)
+RUNS = 8
+DELAY = 0.25
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The same photo, as one analysis and as captions one by one."""
+
+    analysis: Request
+    captions: tuple[Request, ...]
+
+
+def run() -> Report:
+    """CPU with a provider that answers at once and with `builtin`; wall time with one that takes its time."""
+    large, small = _asked(photos.twelve_megapixels()), _asked(photos.SMALL.read_bytes())
+    costs: dict[str, tuple[list[float], list[float]]] = {}
+    with standin() as quick, bridge(quick) as service:
+        costs["the stand-in"] = asyncio.run(_costs(service, large))
+    with bridge() as service:
+        costs["`builtin`"] = asyncio.run(_costs(service, large))
+        walls = {"70 KB, `builtin`": asyncio.run(_walls(service, small))}
+    with standin(DELAY) as slow, bridge(slow) as service:
+        walls["70 KB, the stand-in"] = asyncio.run(_walls(service, small))
+        walls["12 megapixels, the stand-in"] = asyncio.run(_walls(service, large))
+    cost_rows = [spread(f"{way}, {who}", values) for who, both in costs.items() for way, values in zip(WAYS, both)]
+    wall_rows = [spread(f"{way}, {who}", values) for who, both in walls.items() for way, values in zip(WALLS, both)]
+    return Report("Analyze", [_table("CPU", cost_rows), _table("wall time", wall_rows)], [*_shares(costs), *_lags(walls)])
+
+
+WAYS = ("8 perspectives in one analysis", "8 captions")
+WALLS = ("8 perspectives in one analysis", "the slowest of them alone")
+
+
+def _table(what: str, rows: list[tuple[str, ...]]) -> Table:
+    return Table((what, *SPREAD[1:]), tuple(rows))
+
+
+def _asked(image: bytes) -> Asked:
+    fields = {"image": {"base64": b64encode(image).decode()}}
+    return Asked(
+        posted("/perspectives/analyze", {**fields, "perspectives": PERSPECTIVES}),
+        tuple(posted("/perspectives/caption", {**fields, "perspective": name}) for name in PERSPECTIVES),
+    )
+
+
+async def _costs(service: Running, asked: Asked) -> tuple[list[float], list[float]]:
+    """Milliseconds of CPU of each analysis, and of as many captions each time."""
+    await _checked(service, asked)
+    together = [await _cost(service, lambda: once(service, asked.analysis)) for _ in range(RUNS)]
+    apart = [await _cost(service, lambda: _each(service, asked)) for _ in range(RUNS)]
+    return together, apart
+
+
+async def _cost(service: Running, work: Callable[[], Awaitable[object]]) -> float:
+    before = service.cpu()
+    await work()
+    return (service.cpu() - before) * 1000
+
+
+async def _each(service: Running, asked: Asked) -> list[float]:
+    return [(await once(service, one))[0] for one in asked.captions]
+
+
+async def _walls(service: Running, asked: Asked) -> tuple[list[float], list[float]]:
+    """Milliseconds each analysis takes, and the slowest perspective by itself, in turns."""
+    await _checked(service, asked)
+    together, apart = [], []
+    for _ in range(RUNS):
+        together.append((await once(service, asked.analysis))[0] * 1000)
+        apart.append(await _each(service, asked))
+    slowest = max(zip(*apart, strict=True), key=median)
+    return together, [seconds * 1000 for seconds in slowest]
+
+
+async def _checked(service: Running, asked: Asked) -> None:
+    """Warm it up, and be sure that every perspective succeeds."""
+    _, body = await once(service, asked.analysis)
+    if errors := json.loads(body)["errors"]:
+        raise RuntimeError(f"the analysis failed: {errors}")
+
+
+def _shares(costs: dict[str, tuple[list[float], list[float]]]) -> Iterator[Promise]:
+    for who, (together, apart) in costs.items():
+        share = sum(together) / sum(apart)
+        yield Promise(f"CPU of eight perspectives over 12 megapixels, part of eight captions', {who}", 0.333, share, "")
+
+
+def _lags(walls: dict[str, tuple[list[float], list[float]]]) -> Iterator[Promise]:
+    for who, (together, alone) in walls.items():
+        if "stand-in" in who:
+            lag = median(together) - median(alone)
+            yield Promise(f"An analysis after its slowest perspective, {who}", 15, lag, "ms")

@@ -1,0 +1,97 @@
+"""Figures, and how they are shown."""
+
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+_PACKAGES = ("uvicorn", "uvloop", "fastapi", "openai", "httpx2", "pydantic", "pillow", "websockets")
+
+
+@dataclass(frozen=True)
+class Promise:
+    """One promise and what was measured, in the same unit; it is kept when the figure is not above it."""
+
+    text: str
+    promised: float
+    measured: float
+    unit: str
+
+    @property
+    def kept(self) -> bool:
+        """Whether the figure stays within the promise."""
+        return self.measured <= self.promised
+
+    def row(self) -> tuple[str, ...]:
+        """Its line in the table of promises."""
+        unit = f" {self.unit}".rstrip()
+        return self.text, f"≤ {self.promised:g}{unit}", f"{self.measured:.3g}{unit}", "yes" if self.kept else "**no**"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of figures."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one benchmark found."""
+
+    title: str
+    tables: Sequence[Table] = ()
+    promises: Sequence[Promise] = field(default=())
+
+    def markdown(self) -> str:
+        """The report as a section of a page."""
+        tables = list(self.tables)
+        if self.promises:
+            rows = tuple(promise.row() for promise in self.promises)
+            tables.append(Table(("promise", "promised", "measured", "kept"), rows))
+        return "\n\n".join([f"### {self.title}", *map(markdown, tables)])
+
+
+def markdown(table: Table) -> str:
+    """A table in markdown, its columns aligned for the terminal as well."""
+    lines = [table.head, *table.rows]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(table.head))]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    head, *rows = ("| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines)
+    return "\n".join([head, rule, *rows])
+
+
+def spread(name: str, values: Sequence[float], unit: str = "ms") -> tuple[str, ...]:
+    """One row of `SPREAD`."""
+    told = (median(values), min(values), max(values))
+    return (name, str(len(values)), *(f"{value:.1f} {unit}" for value in told))
+
+
+SPREAD = ("what", "runs", "median", "min", "max")
+
+
+def machine() -> str:
+    """The machine and the packages, in two sentences."""
+    packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
+    return (
+        f"Measured on {os.cpu_count()} cores of {_processor()} with {_memory():.0f} GB, {platform.system()} "
+        f"{platform.release()}, {platform.libc_ver()[0]} {platform.libc_ver()[1]}, Python "
+        f"{platform.python_version()}; load average at the end {os.getloadavg()[0]:.1f}.\n{packages}."
+    )
+
+
+def _processor() -> str:
+    return next(_facts("/proc/cpuinfo", "model name"), platform.machine())
+
+
+def _memory() -> float:
+    return int(next(_facts("/proc/meminfo", "MemTotal"), "0 kB").split()[0]) / 1024**2
+
+
+def _facts(file: str, name: str) -> Iterator[str]:
+    lines = Path(file).read_text().splitlines() if Path(file).exists() else []
+    return (line.partition(":")[2].strip() for line in lines if line.startswith(name))
