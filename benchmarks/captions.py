@@ -80,7 +80,7 @@ def _requests(sizes: dict[str, bytes]) -> Iterator[tuple[str, str, Request]]:
 
 
 async def _row(what: str, photo: str, connections: int, server: Running, request: Request) -> Row:
-    await load(server, request, connections, 1.0, 2 * connections)
+    await load(server, request, min(connections, 8), 1.0, 8)
     before = server.cpu()
     done = await load(server, request, connections, SECONDS, AT_MOST)
     return Row(what, photo, connections, done, server.cpu() - before, server.memory())

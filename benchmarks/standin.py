@@ -28,13 +28,14 @@ _USAGE = (300, 120)
 class Desk:
     """What all connections share: the answers by schema, and the count of calls.
 
-    `left` holds the monotonic time at which a caller hung up on each call that was not answered yet.
+    `at_once` is the most that were in flight together; `left` holds the monotonic time at which a caller hung up on each call that was not answered yet.
     """
 
     delay: float
     image: Image
     calls: int = 0
     in_flight: int = 0
+    at_once: int = 0
     left: list[float] = field(default_factory=list)
     answers: dict[bytes, str] = field(default_factory=dict)
     writer: BuiltinClient = field(default_factory=lambda: BuiltinClient(ProviderConfig("builtin", "builtin")))
@@ -49,7 +50,8 @@ class Desk:
 
     def seen(self) -> bytes:
         """The calls so far, as JSON."""
-        return to_json({"calls": self.calls, "in_flight": self.in_flight, "left": self.left})
+        told = {"calls": self.calls, "in_flight": self.in_flight, "at_once": self.at_once, "left": self.left}
+        return to_json(told)
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,7 @@ class Connection(asyncio.Protocol):
             return
         self._desk.calls += 1
         self._desk.in_flight += 1
+        self._desk.at_once = max(self._desk.at_once, self._desk.in_flight)
         try:
             await self._call(target, from_json(body))
         finally:

@@ -14,6 +14,7 @@ from bridge import problems
 from bridge.api import answers, document, health, openai, perspectives, providers, stream
 from bridge.api.auth import Guard
 from bridge.api.frame import Frame
+from bridge.api.limits import Limited
 from bridge.api.origins import cors
 from bridge.api.state import request_id, resources
 from bridge.captioning.check import name_models
@@ -32,7 +33,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     """The ASGI application. Raises SettingsError when the configuration has mistakes."""
     settings = settings or load()
     quiet_libraries()
-    return cors(Frame(Guard(build(settings), settings)), settings)
+    return cors(Frame(Guard(Limited(build(settings), settings.max_in_flight), settings)), settings)
 
 
 def build(settings: Settings) -> FastAPI:

@@ -1,6 +1,6 @@
 """The one table from an error to what a client is told of it.
 
-    the request        InvalidJson · BodyTooLarge · InvalidRequest · TooManyRequests (on one socket)
+    the request        InvalidJson · BodyTooLarge · InvalidRequest · TooManyRequests (on one socket) · Busy
                        · Unauthorized · OriginRefused
     the perspective    perspectives.errors: UnknownPerspective · UnknownModule · InvalidPerspective · MissingVariables
                        · UnknownVariables
@@ -84,6 +84,7 @@ TABLE: dict[type[Exception], Row] = {
     provider_errors.Truncated: Row(502, "answer_truncated", "The answer was cut off"),
     AnswerInvalid: Row(502, "answer_invalid", "The answer does not fit", retryable=True),
     request_errors.TooManyRequests: Row(503, "overloaded", "Too many requests at once", retryable=True),
+    request_errors.Busy: Row(503, "overloaded", "The service is full", retryable=True),
     request_errors.Unauthorized: Row(401, "unauthorized", "A key is wanted"),
     request_errors.OriginRefused: Row(403, "origin_refused", "The origin is refused"),
     request_errors.NothingToSynthesize: Row(502, "answer_invalid", "Nothing to bring together", retryable=True),

@@ -13,8 +13,9 @@ from bridge import problems, telemetry
 from bridge.api import events
 from bridge.api.auth import Keys
 from bridge.api.body import parse_object
+from bridge.api.limits import InFlight
 from bridge.captioning.analyze import plan_analysis
-from bridge.captioning.errors import BodyTooLarge, InvalidRequest, TooManyRequests, Unauthorized
+from bridge.captioning.errors import BodyTooLarge, Busy, InvalidRequest, TooManyRequests, Unauthorized
 from bridge.captioning.events import Event
 from bridge.captioning.parse import validate
 from bridge.captioning.plan import plan, require_one_image
@@ -32,6 +33,7 @@ async def stream(socket: WebSocket) -> None:
     await socket.accept()
     conversation = Conversation(socket, socket.app.state.resources)
     try:
+        await conversation.open()
         await conversation.listen()
     except WebSocketDisconnect:
         pass
@@ -61,8 +63,16 @@ class Conversation:
         self._running: dict[str, Running] = {}
         self._sending = asyncio.Lock()
         self._closed = False
+        self._in_flight: InFlight = socket.scope["state"]["in_flight"]
         self._keys = Keys(resources.settings)
         self._admitted = self._keys.admit(socket.headers)
+
+    async def open(self) -> None:
+        """A socket that could ask for nothing is told so, and closed."""
+        if self._in_flight.full:
+            await self._refuse(None, Busy())
+            await self._socket.close(1013)
+            raise WebSocketDisconnect(1013)
 
     async def listen(self) -> None:
         """Take frames until the socket closes."""
@@ -133,6 +143,8 @@ class Conversation:
         limit = self._resources.settings.max_socket_requests
         if len(self._running) >= limit:
             raise TooManyRequests(limit)
+        if self._in_flight.full:
+            raise Busy
         request_id = telemetry.new_request_id()
 
         async def emit(event: Event) -> None:
@@ -141,9 +153,14 @@ class Conversation:
         stream = Stream(id, request_id, emit, self._resources)
         job = self._job(kind, fields, stream)
         telemetry.request_id.set(request_id)  # the task takes a copy along: its log lines bear it
+        self._in_flight.take()
         task = asyncio.create_task(job)
         self._running[id] = Running(stream, task)
-        task.add_done_callback(lambda done: self._running.pop(id))
+        task.add_done_callback(lambda done: self._ended(id))
+
+    def _ended(self, id: str) -> None:
+        self._in_flight.give_back()
+        del self._running[id]
 
     def _job(self, kind: str, fields: dict[str, Any], stream: Stream) -> Coroutine[Any, Any, None]:
         """The work of a frame, everything that can be refused refused. (A coroutine: it has not begun.)"""

@@ -55,3 +55,12 @@ class OriginRefused(Exception):
         super().__init__(
             "A page of this origin may not use this service. Its operator can list the origin in GRAPHCAP_CORS_ORIGINS."
         )
+
+
+class Busy(Exception):
+    """The worker carries as many requests as it may."""
+
+    retry_after = 1.0
+
+    def __init__(self) -> None:
+        super().__init__("The service carries as many requests as it can. Try again in a moment.")

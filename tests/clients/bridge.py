@@ -36,6 +36,11 @@ kind = "vllm"
 base_url = "{url}"
 api_key = "{key}"
 default_model = "tiny-vision"
+
+[providers.keyless]
+kind = "openai"
+base_url = "{url}"
+default_model = "tiny-vision"
 """
 
 
@@ -54,8 +59,8 @@ class Bridge:
     def forget(self) -> None:
         """Start over: no calls came, and every answer is ANSWER."""
         self.server.calls.clear()
-        self.server.requests.clear()
         self.server.script.clear()
+        self.server.listing_script.clear()
         self.server.hang_ups = 0
         self.server.default = b.Answer(ANSWER)
 

@@ -87,14 +87,17 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class ErrorInStream:
-    """An error object inside a 200: after the first piece when streamed, as the body when not."""
+    """An error object inside a 200: after `text` when streamed, as the body when not."""
 
     message: str = "The model runner has stopped."
+    text: str = "A pic"
 
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A stream that ends cleanly after some text, without a stop reason and without the end mark."""
+    """A stream that ends cleanly after `text`, without a stop reason and without the end mark."""
+
+    text: str = "A pic"
 
 
 @dataclass(frozen=True)

@@ -188,11 +188,11 @@ class GeminiServer(WireServer):
                 return self.finished(call, [[{"functionCall": {"name": "look", "args": {}}}]], "STOP")
             case b.EmptyChoices():
                 return self.bodies(call, [{"usageMetadata": USAGE}])
-            case b.ErrorInStream(message=message):
+            case b.ErrorInStream(message=message, text=text):
                 error = {"error": {"code": 500, "message": message, "status": "INTERNAL"}}
-                return self.bodies(call, [self.body(call, [{"text": "A pic"}]), error][0 if call.stream else 1 :])
-            case b.Unfinished():
-                return self.bodies(call, [self.body(call, [{"text": "A pic"}])])
+                return self.bodies(call, [self.body(call, [{"text": text}]), error][0 if call.stream else 1 :])
+            case b.Unfinished(text=text):
+                return self.bodies(call, [self.body(call, [{"text": text}])])
         raise NotImplementedError(behaviour)
 
     def finished(

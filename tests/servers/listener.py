@@ -63,6 +63,8 @@ class Listener(ABC):
         self._started.set()
         await self._stopping.wait()
         listening.close()
+        for _ in range(5):
+            await asyncio.sleep(0)  # a connection accepted just now needs these turns to become a task
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -101,7 +101,6 @@ class OllamaServer(WireServer):
         return lines([*thoughts, *parts, last])
 
     def odd(self, call: Call, behaviour: b.Behaviour) -> Reply:
-        some = self.envelope(call, {"content": "A pic"})
         match behaviour:
             case b.Refusal(text=text):
                 return self.say(call, text)
@@ -116,9 +115,11 @@ class OllamaServer(WireServer):
                 envelope = self.envelope(call, {}, "stop")
                 del envelope["message"]
                 return lines([envelope]) if call.stream else json_reply(envelope)
-            case b.ErrorInStream(message=message):
+            case b.ErrorInStream(message=message, text=text):
+                some = self.envelope(call, {"content": text})
                 return lines([some, {"error": message}]) if call.stream else json_reply({"error": message})
-            case b.Unfinished():
+            case b.Unfinished(text=text):
+                some = self.envelope(call, {"content": text})
                 return lines([some]) if call.stream else json_reply(some)
         raise NotImplementedError(behaviour)
 

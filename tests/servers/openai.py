@@ -192,17 +192,17 @@ class OpenAIServer(WireServer):
             case b.EmptyChoices():
                 body = self.envelope(call, [], USAGE)
                 return event_stream([body], done=self.variant.done) if call.stream else json_reply(body)
-            case b.ErrorInStream(message=message):
-                return self.failing(call, message)
-            case b.Unfinished():
-                return event_stream(list(self.chunks(call, [{"content": "A pic"}], None)), done=False)
+            case b.ErrorInStream():
+                return self.failing(call, behaviour)
+            case b.Unfinished(text=text):
+                return event_stream(list(self.chunks(call, [{"content": text}], None)), done=False)
         raise NotImplementedError(behaviour)
 
-    def failing(self, call: Call, message: str) -> Reply:
-        error = self.variant.error(500, message, RefusedError(500, message))
+    def failing(self, call: Call, behaviour: b.ErrorInStream) -> Reply:
+        error = self.variant.error(500, behaviour.message, RefusedError(500, behaviour.message))
         if not call.stream:
             return json_reply(error)
-        return event_stream([*self.chunks(call, [{"content": "A pic"}], None), error], done=False)
+        return event_stream([*self.chunks(call, [{"content": behaviour.text}], None), error], done=False)
 
     def reply_with(self, call: Call, message: dict[str, Any], finish: str) -> Reply:
         return self.streamed(call, [message], finish) if call.stream else self.whole(call, message, finish)
