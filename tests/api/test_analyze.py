@@ -11,7 +11,7 @@ import pytest
 
 from tests.api import streams
 from tests.api.streams import API, GOOD, HANG_GUARD, PHOTO, SAMPLE, analysis, inline, post
-from tests.contract.kinds import KINDS, OF_KIND, Kind
+from tests.contract.kinds import KINDS, Kind
 from tests.contract.schemas import RICH
 from tests.servers import Call, OpenAIServer
 from tests.servers import behaviours as b
@@ -186,7 +186,7 @@ def test_the_synthesizer_gets_what_the_others_said(service: Service, vllm_server
     assert set(told["timing"]) == {"image", "perspectives", "synthesis", "total"}
     assert told["usage"]["input_tokens"] == 360
     call = vllm_server.calls[-1]
-    assert call.prompt.endswith("\n\nLAST")
+    assert "</context>\n\nLAST" in call.prompt
     contexts = re.findall(r"<context>\n(.*?)\n</context>", call.prompt, re.DOTALL)
     assert contexts == ["first:\nI saw a cup on a table", "second:\na cup on a table", "Taken in May."]
     assert call.image is not None
@@ -249,34 +249,10 @@ def test_everything_before_the_prompt_is_the_same(service: Service, kind: Kind) 
 def before_the_prompt(call: Call) -> str:
     """What the model reads before the prompt, as it stands on the wire: system text and picture."""
     raw = call.raw.decode()
+    if call.path == "/api/chat":  # Ollama's template puts a message's pictures before its text
+        system, user = call.body["messages"][:2]
+        return f"{system} {user['images']}"
     if "contents" in call.body:  # Gemini reads the system instruction first, wherever it stands in the JSON
-        return str(call.body["systemInstruction"]) + between(raw, '"contents"', '"text"')
+        return str(call.body["systemInstruction"]) + raw[raw.index('"contents"') : raw.index('"text"')]
     messages = raw[raw.index('"messages"') :]
-    if call.path != "/api/chat":
-        return messages[: messages.rindex('"text":', 0, messages.index(quoted(call.prompt)))]
-    # Ollama's template puts a message's pictures before its text.
-    first = next(one for one in call.body["messages"] if one["role"] == "user")
-    return str([*(one for one in call.body["messages"] if one["role"] == "system"), first["images"]])
-
-
-def between(raw: str, start: str, end: str) -> str:
-    return raw[raw.index(start) : raw.index(end, raw.index(start))]
-
-
-def quoted(prompt: str) -> str:
-    """The beginning of a prompt as JSON writes it."""
-    return prompt.split("\n")[0].split('"')[0]
-
-
-def test_a_picture_is_prepared_once_for_each_profile(service: Service) -> None:
-    with OF_KIND["openai"].server() as first, OF_KIND["llamacpp"].server() as second:
-        stand_in = {name: value for name, value in streams.target(second, OF_KIND["llamacpp"]).items() if name != "image"}
-        first.reply(b.Status(401))
-        body = {
-            **streams.target(first, OF_KIND["openai"]),
-            "perspectives": [inline("one"), inline("two")],
-            "fallbacks": [stand_in],
-            "resize_resolution": "SD_VGA",
-        }
-        told = found(service, body)
-        assert {one["provider"] for one in told["results"].values()} == {"openai", "llamacpp"}
+    return messages[: messages.index('"text":')]

@@ -1,7 +1,6 @@
 """Captions as server-sent events: the story they tell, and how it ends when something breaks."""
 
 import asyncio
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -299,14 +298,5 @@ def test_a_client_that_does_not_read_holds_the_provider_back(service: Service, v
     vllm_server.default = b.Answer({"caption": "x" * size}, pieces=600)
     with streaming(service, "/caption", json=streams.caption(vllm_server)):
         vllm_server.wait_for_calls(1, HANG_GUARD)
-        assert settled(vllm_server) < size
+        assert streams.settled(vllm_server) < size
     vllm_server.wait_for_hang_ups(1, HANG_GUARD)
-
-
-def settled(server: WireServer) -> int:
-    """The bytes a server could send once they grow no more; without back-pressure that is all of them."""
-    sent, pause = -1, threading.Event()
-    while sent != server.bytes_sent or not sent:
-        sent = server.bytes_sent
-        pause.wait(0.5)
-    return sent

@@ -3,13 +3,11 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.clients.bridge import ANSWER, DATA_URI, MODEL, Bridge
-from tests.clients.bridge import bridge as running
 from tests.servers import behaviours as b
 from tests.tools import need
 
@@ -43,18 +41,6 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=GUARD * 5, check=False)
     assert done.returncode == 0, done.stderr
     return folder / "check.mjs"
-
-
-@pytest.fixture(scope="module")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
-    with running(tmp_path_factory.mktemp("workspace")) as found:
-        yield found
-
-
-@pytest.fixture
-def bridge(started: Bridge) -> Bridge:
-    started.forget()
-    return started
 
 
 GIVEN = json.dumps({"model": MODEL, "image": DATA_URI, "answer": ANSWER}) + "\n"

@@ -9,7 +9,6 @@ import pytest
 from pydantic import BaseModel
 
 from tests.clients.bridge import ANSWER, DATA_URI, MODEL, Bridge, message
-from tests.clients.bridge import bridge as running
 from tests.servers import behaviours as b
 
 MESSAGES: Any = [{"role": "system", "content": "Be brief."}, message("Taken at the fair.")]
@@ -20,18 +19,6 @@ class Mood(BaseModel):
 
     mood: str
     colours: list[str]
-
-
-@pytest.fixture(scope="module")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
-    with running(tmp_path_factory.mktemp("workspace")) as found:
-        yield found
-
-
-@pytest.fixture
-def bridge(started: Bridge) -> Bridge:
-    started.forget()
-    return started
 
 
 @pytest.fixture

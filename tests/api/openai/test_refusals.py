@@ -1,0 +1,116 @@
+"""What is refused, and how it is told."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api.openai.ask import CHAT, IMAGE, refusal, request, send
+from tests.clients.bridge import PHOTO, Bridge, message
+from tests.servers import behaviours as b
+
+
+def part(**fields: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": [IMAGE, fields]}]}
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "n": ({"n": 2}, "n"),
+    "tools": ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+    "functions": ({"functions": [{"name": "f"}]}, "functions"),
+    "tool_choice": ({"tool_choice": "required"}, "tool_choice"),
+    "stop": ({"stop": ["\n"]}, "stop"),
+    "logprobs": ({"logprobs": True}, "logprobs"),
+    "presence_penalty": ({"presence_penalty": 0.5}, "presence_penalty"),
+    "store": ({"store": True}, "store"),
+    "reasoning_effort": ({"reasoning_effort": "high"}, "reasoning_effort"),
+    "unknown": ({"temprature": 1}, "temprature"),
+    "temperature": ({"temperature": 3}, "temperature"),
+    "warm": ({"temperature": "warm"}, "temperature"),
+    "top_p": ({"top_p": 0}, "top_p"),
+    "seed": ({"seed": -1}, "seed"),
+    "max_tokens": ({"max_tokens": 0}, "max_tokens"),
+    "max_completion_tokens": ({"max_completion_tokens": -5}, "max_completion_tokens"),
+    "two limits": ({"max_tokens": 10, "max_completion_tokens": 20}, "max_completion_tokens"),
+    "no messages": ({"messages": []}, "messages"),
+    "no list": ({"messages": "hello"}, "messages"),
+    "a tool's message": ({"messages": [{"role": "tool", "content": "7"}, message()]}, "messages[0].role"),
+    "sound": (part(type="input_audio", input_audio={}), "messages[0].content[1].type"),
+    "a part without its text": (part(type="text"), "messages[0].content[1]"),
+    "a format nobody knows": ({"response_format": {"type": "xml"}}, "response_format.type"),
+    "a provider without a model": ({"model": "look@vllm"}, "model"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_honoured_is_refused_by_name(bridge: Bridge, name: str) -> None:
+    changes, param = REFUSED[name]
+    answer = send(bridge, request(**changes))
+    told = refusal(answer)
+    assert (answer.status_code, told["code"], told["type"]) == (422, "invalid_request", "invalid_request_error")
+    assert told["param"] == param
+    assert param.split(".")[0].split("[")[0] in told["message"]
+    assert bridge.server.calls == []
+
+
+def test_everything_that_is_not_offered_is_named_at_once(bridge: Bridge) -> None:
+    told = refusal(send(bridge, request(n=2, stop="x", tools=[{}])))
+    assert "n, stop, tools" in told["message"]
+
+
+IMAGES = {
+    "private address": ("http://10.0.0.1/a.jpg", 403, "address_refused"),
+    "not http": ("file:///etc/passwd", 422, "image_unreachable"),
+    "not base64": ("data:image/jpeg;base64,!!!", 422, "invalid_image"),
+    "not an image": ("data:image/jpeg;base64,aGVsbG8gd29ybGQgaGVsbG8=", 415, "unsupported_image"),
+    "too large": ("data:image/jpeg;base64," + "A" * 4_100_000, 413, "image_too_large"),
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_an_image_that_cannot_be_had(bridge: Bridge, name: str) -> None:
+    image, status, code = IMAGES[name]
+    answer = send(bridge, request(messages=[message(image=image)]))
+    told = refusal(answer)
+    assert (answer.status_code, told["code"], told["param"]) == (status, code, "messages")
+
+
+def test_unknown_provider(bridge: Bridge) -> None:
+    answer = send(bridge, request(model="look@studoi"))
+    told = refusal(answer)
+    assert (answer.status_code, told["code"], told["param"]) == (404, "unknown_provider", "model")
+
+
+def test_every_failure_of_this_door_has_openais_shape(bridge: Bridge) -> None:
+    url = bridge.url
+    found = {
+        "json": httpx.post(url + CHAT, content=b"{", trust_env=False),
+        "empty": httpx.post(url + CHAT, trust_env=False),
+        "large": httpx.post(url + CHAT, content=b" " * 9_000_000, trust_env=False),
+        "upload": httpx.post(url + CHAT, files={"image": PHOTO.read_bytes()}, trust_env=False),
+        "method": httpx.get(url + CHAT, trust_env=False),
+        "path": httpx.post(url + "/responses", json={}, trust_env=False),
+    }
+    told = {name: (answer.status_code, refusal(answer)["code"]) for name, answer in found.items()}
+    assert told == {
+        "json": (400, "invalid_json"),
+        "empty": (400, "invalid_json"),
+        "large": (413, "body_too_large"),
+        "upload": (422, "invalid_request"),
+        "method": (405, "method_not_allowed"),
+        "path": (404, "not_found"),
+    }
+    elsewhere = httpx.post(bridge.service.url + "/api/v1" + CHAT, json={}, trust_env=False)
+    assert (elsewhere.status_code, elsewhere.json()["code"]) == (404, "not_found")
+
+
+def test_a_wait_and_a_useless_repeat_are_told(bridge: Bridge) -> None:
+    bridge.server.default = b.Status(429, retry_after=300)
+    limited = send(bridge, request())
+    assert (limited.status_code, limited.headers["retry-after"]) == (429, "300")
+    assert refusal(limited)["type"] == "rate_limit_error"
+    assert "x-should-retry" not in limited.headers
+    bridge.server.default = b.Length()
+    cut = send(bridge, request())
+    assert (cut.status_code, refusal(cut)["code"], refusal(cut)["type"]) == (502, "answer_truncated", "api_error")
+    assert cut.headers["x-should-retry"] == "false"

@@ -1,0 +1,72 @@
+"""A schema of the caller's own makes a perspective of the user's words."""
+
+from typing import Any
+
+import pytest
+
+from tests.api.openai.ask import FORMAT, ask, refusal, request, send
+from tests.clients.bridge import Bridge, message
+from tests.servers import behaviours as b
+
+
+def test_the_users_words_and_schema_are_a_perspective(bridge: Bridge) -> None:
+    bridge.server.default = b.Answer({"mood": "calm"})
+    words = 'Tell the {mood}, as in {"mood": "…"}.'
+    told = ask(bridge, model="@studio", messages=[message(words, "In one word.")], response_format=FORMAT)
+    assert told["choices"][0]["message"]["content"] == '{"mood":"calm"}'
+    call = bridge.server.call
+    assert call.prompt.startswith(f"{words}\n\nIn one word.")
+    assert "<context>" not in call.prompt
+    assert call.schema["properties"].keys() == {"mood"}
+    assert call.body["response_format"]["json_schema"]["name"] == "caption"
+
+
+def test_an_answer_that_breaks_the_callers_schema_is_asked_for_again(bridge: Bridge) -> None:
+    bridge.server.reply(b.WrongSchema(), b.Answer({"mood": "calm"}))
+    told = ask(bridge, model="@studio/tiny-vision", response_format=FORMAT)
+    assert told["choices"][0]["message"]["content"] == '{"mood":"calm"}'
+    assert told["usage"]["total_tokens"] == 300
+
+
+REFUSED_SCHEMAS: dict[str, tuple[dict[str, Any], str, str, str]] = {
+    "with a perspective": (request(response_format=FORMAT), "invalid_request", "response_format", "'look'"),
+    "with neither": (request(model="@studio"), "invalid_request", "model", "perspective"),
+    "without a model": (request(model=""), "invalid_request", "model", "perspective"),
+    "text without a perspective": (
+        request(model="", response_format={"type": "text"}),
+        "invalid_request",
+        "model",
+        "json_schema",
+    ),
+    "without words": (
+        request(model="@studio", messages=[message(" ")], response_format=FORMAT),
+        "invalid_request",
+        "messages",
+        "what the model is to do",
+    ),
+    "without a schema": (
+        request(model="@studio", response_format={"type": "json_schema"}),
+        "invalid_request",
+        "response_format",
+        "json_schema",
+    ),
+    "a schema that is none": (
+        request(
+            model="@studio",
+            response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "string"}}},
+        ),
+        "invalid_perspective",
+        "response_format",
+        "object",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_SCHEMAS)
+def test_a_schema_in_the_wrong_place(bridge: Bridge, name: str) -> None:
+    body, code, param, hint = REFUSED_SCHEMAS[name]
+    answer = send(bridge, body)
+    told = refusal(answer)
+    assert (answer.status_code, told["code"], told["param"]) == (422, code, param), told
+    assert hint in told["message"]
+    assert bridge.server.calls == []

@@ -1,0 +1,68 @@
+"""One picture for several perspectives: prepared once for each profile, whoever is cancelled."""
+
+import asyncio
+import gc
+from io import BytesIO
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from bridge.captioning.pictures import Pictures
+from bridge.captioning.resources import open_resources
+from bridge.captioning.types import CaptionOptions
+from bridge.images import sources
+from bridge.images.errors import InvalidImage
+from bridge.settings import Settings
+from providers.base import ImageProfile
+from tests.service import WORKSPACE
+
+PROFILE = ImageProfile()
+SMALL = ImageProfile(size=16)
+
+
+async def pictures(data: bytes) -> Pictures:
+    async with open_resources(Settings(workspace=WORKSPACE)) as resources:
+        return Pictures(sources.from_upload(data, resources.limits), CaptionOptions(), resources)
+
+
+async def test_each_profile_is_prepared_once(photo: bytes) -> None:
+    one = await pictures(photo)
+    first, again, small = await asyncio.gather(
+        one.prepared(PROFILE, measure=False), one.prepared(PROFILE, measure=False), one.prepared(SMALL, measure=False)
+    )
+    assert first is again
+    assert (first.image.width, small.image.width) == (64, 16)
+    assert first.image.data_url is again.image.data_url
+
+
+async def test_who_is_cancelled_does_not_take_it_from_the_others(photo: bytes) -> None:
+    one = await pictures(photo)
+    first, second = (asyncio.create_task(one.prepared(SMALL, measure=False)) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await second).image.width == 16
+    assert first.cancelled()
+
+
+async def test_a_failure_that_nobody_waits_for_is_not_logged() -> None:
+    sink = BytesIO()
+    Image.effect_noise((64, 64), 90).save(sink, "PNG")
+    broken = bytearray(sink.getvalue())
+    broken[200:1000] = bytes(800)  # its header is whole, its pixels are not
+    one = await pictures(bytes(broken))
+    with pytest.raises(InvalidImage):
+        await one.prepared(SMALL, measure=False)
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+    waiting = asyncio.create_task(one.prepared(ImageProfile(size=8), measure=False))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    (preparing,) = [task for key, task in one._prepared.items() if key[0].size == 8]
+    await asyncio.wait([preparing])
+    del preparing, waiting
+    one._prepared.clear()
+    await asyncio.sleep(0)
+    gc.collect()
+    assert complaints == []

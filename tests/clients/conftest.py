@@ -1,0 +1,20 @@
+"""One running bridge for every client."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.clients.bridge import Bridge
+from tests.clients.bridge import bridge as running
+
+
+@pytest.fixture(scope="session")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
+    with running(tmp_path_factory.mktemp("workspace")) as found:
+        yield found
+
+
+@pytest.fixture
+def bridge(started: Bridge) -> Bridge:
+    started.forget()
+    return started
