@@ -86,6 +86,8 @@ def configure_logging(format: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    # At INFO it logs a socket's address with its query, where somebody may have put a key (measured with uvicorn 0.54).
+    logging.getLogger("uvicorn.error").setLevel(max(root.level, logging.WARNING))
     logging.captureWarnings(True)
     quiet_libraries()
 

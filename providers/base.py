@@ -43,8 +43,8 @@ class Image:
 
     @cached_property
     def data_url(self) -> str:
-        """`data:<media type>;base64,…`, built once."""
-        return f"data:{self.media_type};base64,{self.base64}"
+        """`data:<media type>;base64,…`, built once; not from `base64`, which would then be kept beside it."""
+        return f"data:{self.media_type};base64,{b64encode(self.data).decode('ascii')}"
 
 
 @dataclass(frozen=True, slots=True)

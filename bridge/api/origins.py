@@ -22,6 +22,6 @@ def cors(app: ASGIApp, settings: Settings) -> ASGIApp:
         allow_origin_regex=None if listed else LOCAL,
         allow_methods=["GET", "POST"],
         allow_headers=["*"],
-        expose_headers=["X-Request-ID", "Server-Timing", "Retry-After"],
+        expose_headers=["X-Request-ID", "Server-Timing", "Retry-After", "X-Should-Retry"],
         max_age=600,
     )

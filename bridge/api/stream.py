@@ -1,6 +1,7 @@
 """`WS /perspectives/stream`: many requests on one socket, by id."""
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ from bridge.captioning.resources import Resources
 from bridge.captioning.stream import Stream
 from bridge.captioning.types import AnalyzeRequest, CaptionRequest
 
+log = logging.getLogger("graphcap")
 router = APIRouter()
 _MAX_ID = 200
 
@@ -39,6 +41,7 @@ async def stream(socket: WebSocket) -> None:
         pass
     finally:
         await conversation.end()
+        log.info("socket", extra={"fields": {"path": socket.url.path[:200], "requests": conversation.begun}})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +58,15 @@ class Running:
 
 
 class Conversation:
-    """One socket: frames come in, events go out one after another, each request is a task of its own."""
+    """One socket: frames come in, events go out one after another, each request is a task of its own.
+
+    `begun`: how many requests it carried.
+    """
 
     def __init__(self, socket: WebSocket, resources: Resources) -> None:
         self._socket = socket
         self._resources = resources
+        self.begun = 0
         self._running: dict[str, Running] = {}
         self._sending = asyncio.Lock()
         self._closed = False
@@ -156,6 +163,7 @@ class Conversation:
         self._in_flight.take()
         task = asyncio.create_task(job)
         self._running[id] = Running(stream, task)
+        self.begun += 1
         task.add_done_callback(lambda done: self._ended(id))
 
     def _ended(self, id: str) -> None:

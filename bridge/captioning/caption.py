@@ -50,6 +50,7 @@ async def caption_planned(
     await watch.stage("image")
     with stages.measure("image"):
         source = await acquire(settled.options, upload, resources)
+        settled.drop_image()
     work = Work(settled, Pictures(source, settled.options, resources), Calls(), until, stages, watch)
     return await carry_out(work, resources, request_id)
 

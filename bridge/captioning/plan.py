@@ -14,14 +14,18 @@ from perspectives.perspective import Perspective
 Wanted = str | dict[str, object]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Plan:
-    """One caption to be made: its perspective, what is asked, and the targets to ask in order."""
+    """One caption to be made, once: its perspective, what is asked, and the targets to ask in order."""
 
     options: CaptionOptions
     perspective: Perspective
     prompt: str
     targets: tuple[Target, ...]
+
+    def drop_image(self) -> None:
+        """Forget the image's base64 once its bytes are there: while a model is waited for it only takes memory."""
+        self.options = self.options.model_copy(update={"image": None})
 
 
 def plan(wanted: Wanted, options: CaptionOptions, resources: Resources, provider_key: str = "") -> Plan:

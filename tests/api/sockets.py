@@ -19,8 +19,7 @@ class Socket:
         self.told: dict[str | None, list[Event]] = {}
 
     def send(self, kind: str, id: object = None, **fields: Any) -> None:
-        named = {} if id is None else {"id": id}
-        self.raw(json.dumps({"type": kind, **named, **fields}))
+        self.raw(frame(kind, id, **fields))
 
     def raw(self, frame: str | bytes) -> None:
         self.connection.send(frame)
@@ -50,6 +49,11 @@ class Socket:
         assert event["perspective"] is None
         problem: dict[str, Any] = event["problem"]
         return problem
+
+
+def frame(kind: str, id: object = None, **fields: Any) -> str:
+    named = {} if id is None else {"id": id}
+    return json.dumps({"type": kind, **named, **fields})
 
 
 @contextmanager

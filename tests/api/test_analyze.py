@@ -152,7 +152,11 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "unknown": ({"perspectives": ["alt_text", "alt_txt"]}, 404, "alt_txt"),
     "unknown synthesizer": ({"perspectives": ["alt_text"], "synthesize": "alt_txt"}, 404, "alt_txt"),
     "a bad one": ({"perspectives": ["alt_text", {"name": "x"}]}, 422, "not valid"),
-    "two images": ({"perspectives": ["alt_text"], "image": {"path": SAMPLE, "url": "http://a.invalid"}}, 422, "one image"),
+    "two images": (
+        {"perspectives": ["alt_text"], "image": {"path": SAMPLE, "url": "http://a.invalid"}},
+        422,
+        "one image",
+    ),
     "no image": ({"perspectives": ["alt_text"], "image": None}, 422, "one image"),
     "unknown variable": ({"perspectives": ["alt_text"], "variables": {"subjekt": "x"}}, 422, "subjekt"),
     "missing variable": (

@@ -1,19 +1,28 @@
 """Many requests on one WebSocket: by id, cancelled by id, and none of them outliving it."""
 
+import asyncio
+import base64
 import json
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from starlette.websockets import WebSocket
 from websockets.exceptions import ConnectionClosed
 
+from bridge.api.stream import Running, stream
+from bridge.captioning.events import Event
+from bridge.captioning.resources import open_resources
+from bridge.captioning.stream import Stream
+from bridge.settings import Settings
 from tests.api import streams
-from tests.api.sockets import Socket, socket
-from tests.api.streams import GOOD, HANG_GUARD, PHOTO, SAMPLE, analysis, inline, of_type
+from tests.api.sockets import Socket, frame, socket
+from tests.api.streams import GOOD, HANG_GUARD, SAMPLE, analysis, inline, of_type
 from tests.contract.kinds import KINDS, Kind
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
-from tests.service import Service
+from tests.service import WORKSPACE, Service
 
 LIMIT = 64 * 1024
 ALT = {"perspective": "alt_text", "image": {"path": SAMPLE}}
@@ -26,6 +35,7 @@ def service() -> Iterator[Service]:
         yield running
     assert running.code == 0
     assert "Traceback" not in running.log
+    assert streams.KEY not in running.log
     assert '"level": "error"' not in running.log
 
 
@@ -130,26 +140,24 @@ def test_an_analysis_is_cancelled_where_it_is_unfinished(one: Socket, vllm_serve
 def test_cancelling_as_often_as_one_likes(one: Socket, vllm_server: OpenAIServer) -> None:
     """Whatever moment a cancel comes at: each perspective has one end, and `done` is the last word."""
     for number in range(40):
-        id = f"a{number}"
-        one.send("analyze", id, **analysis(vllm_server, inline("p1"), inline("p2")))
+        name = f"a{number}"
+        one.send("analyze", name, **analysis(vllm_server, inline("p1"), inline("p2")))
         for _ in range(number % 8):
             one.next()
         for _ in range(3):
-            one.send("cancel", id)
-        one.story(id, "p1", "p2")
-        while "error" not in {each["type"] for each in one.told.get(id, [])}:
-            one.send("cancel", id)  # what is over cannot be cancelled, and is told so
+            one.send("cancel", name)
+        one.story(name, "p1", "p2")
+        while "error" not in {each["type"] for each in one.told.get(name, [])}:
+            one.send("cancel", name)  # what is over cannot be cancelled, and is told so
             one.next()
-        one.problem(id)
-        one.told.pop(id, None)
+        one.problem(name)
+        one.told.pop(name, None)
     one.send("cancel", "marker")
     one.problem("marker")
 
 
 @pytest.mark.parametrize("rudely", [False, True], ids=["closed", "dropped"])
-def test_the_end_of_the_socket_cancels_everything(
-    service: Service, vllm_server: OpenAIServer, rudely: bool
-) -> None:
+def test_the_end_of_the_socket_cancels_everything(service: Service, vllm_server: OpenAIServer, rudely: bool) -> None:
     vllm_server.default = b.Hang("first")
     with socket(service) as one:
         one.send("caption", "a1", **streams.caption(vllm_server))
@@ -172,6 +180,59 @@ def test_a_socket_that_closes_while_it_is_written_to(service: Service, vllm_serv
     with socket(service) as another:
         another.send("caption", "a1", **ALT)
         another.story("a1", "alt_text")
+
+
+async def test_what_nobody_reads_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
+    """The server knows that the client has gone before the conversation hears of it."""
+    frames = [{"type": "websocket.connect"}, {"type": "websocket.receive", "text": frame("caption", "a1", **ALT)}]
+    sent, gone = [], asyncio.Event()
+
+    async def receive() -> Any:
+        if not frames:
+            await gone.wait()
+            return {"type": "websocket.disconnect", "code": 1006}
+        return frames.pop(0)
+
+    async def send(message: Any) -> None:
+        if len(sent) == 3:
+            gone.set()
+            raise OSError
+        sent.append(message["type"])
+
+    async with open_resources(Settings(workspace=WORKSPACE)) as resources:
+        app = SimpleNamespace(state=SimpleNamespace(resources=resources))
+        scope = {"type": "websocket", "path": "/", "headers": [], "query_string": b"", "app": app}
+        await stream(WebSocket(scope, receive, send))
+    assert sent == ["websocket.accept", "websocket.send", "websocket.send"]
+    assert [one for one in caplog.records if one.levelname == "ERROR"] == []
+
+
+async def test_who_is_cancelled_is_cancelled_once() -> None:
+    """A second cancel would interrupt the telling of the first."""
+    telling, told = asyncio.Event(), list[str]()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await telling.wait()
+            told.append("done")
+            raise
+
+    async with open_resources(Settings(workspace=WORKSPACE)) as resources:
+        task = asyncio.create_task(work())
+        await asyncio.sleep(0)
+        running = Running(Stream("a1", "r1", dropped, resources), task)
+        for _ in range(3):
+            running.cancel()
+            await asyncio.sleep(0)
+        telling.set()
+        await asyncio.wait([task])
+    assert told == ["done"]
+
+
+async def dropped(event: Event) -> None:
+    """Take an event and tell nobody."""
 
 
 def test_a_client_that_does_not_read_holds_the_provider_back(service: Service, vllm_server: OpenAIServer) -> None:
@@ -211,7 +272,7 @@ BAD: dict[str, tuple[str | bytes, str | None, str, str]] = {
 
 
 def asking(kind: str, **fields: Any) -> tuple[str, str]:
-    return json.dumps({"type": kind, "id": "x", **fields}), "x"
+    return frame(kind, "x", **fields), "x"
 
 
 PATH = {"image": {"path": SAMPLE}}
@@ -240,9 +301,9 @@ BAD |= {
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_frame_is_told_and_forgiven(one: Socket, name: str) -> None:
-    frame, id, code, said = BAD[name]
-    one.raw(frame)
-    problem = one.problem(id)
+    sent, named, code, said = BAD[name]
+    one.raw(sent)
+    problem = one.problem(named)
     assert (problem["code"], problem["detail"]) == (code, problem["message"])
     assert said in problem["detail"]
     assert problem["detail"].endswith((".", "?"))
@@ -287,17 +348,9 @@ def test_a_frame_far_beyond_the_limit_ends_the_socket(service: Service) -> None:
     assert closed.value.rcvd.code == 1009
 
 
-def test_an_image_in_the_frame(one: Socket, vllm_server: OpenAIServer) -> None:
-    import base64
-
-    small = (PHOTO.parent.parent.parent.parent / "tests/contract/photo.jpg").read_bytes()
-    fields = streams.caption(vllm_server, image={"base64": base64.b64encode(small).decode()})
+def test_an_image_in_the_frame(one: Socket, vllm_server: OpenAIServer, photo: bytes) -> None:
+    fields = streams.caption(vllm_server, image={"base64": base64.b64encode(photo).decode()})
     one.send("caption", "a1", **fields)
     one.story("a1", "mine")
     assert vllm_server.call.image is not None
-    assert vllm_server.call.image.data == small
-
-
-def test_log_lines_of_a_bug_bear_the_request(service: Service) -> None:
-    assert "api_key" not in service.log
-    assert streams.KEY not in service.log
+    assert vllm_server.call.image.data == photo

@@ -1,10 +1,10 @@
 """Captions as server-sent events: the story they tell, and how it ends when something breaks."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 
 from bridge.api.sse import Pinged, Write
@@ -76,8 +76,8 @@ def test_builtin_streams_as_well(service: Service) -> None:
 
 def test_an_upload_is_streamed_too(service: Service, vllm_server: OpenAIServer) -> None:
     fields = {name: value for name, value in streams.caption(vllm_server).items() if name != "image"}
-    request = {"image": ("a.jpg", PHOTO.read_bytes()), "request": (None, httpx.Request("POST", "x", json=fields).read())}
-    with streaming(service, "/caption", files={name: part for name, part in request.items()}) as answer:
+    parts = {"image": ("a.jpg", PHOTO.read_bytes()), "request": (None, json.dumps(fields))}
+    with streaming(service, "/caption", files=parts) as answer:
         told = list(streams.events(answer))
     streams.check_story(told, ["mine"])
     assert told[-2]["type"] == "result"

@@ -7,10 +7,11 @@ import pytest
 
 from providers import errors
 from providers.base import Credentials
+from providers.pool import Pool
 from providers.usage import Usage
-from tests.contract.kinds import Kind
+from tests.contract.kinds import OF_KIND, Kind
 from tests.contract.schemas import PLAIN
-from tests.contract.target import Target
+from tests.contract.target import Target, target
 from tests.servers import behaviours as b
 from tests.servers.behaviours import Behaviour
 
@@ -157,11 +158,11 @@ async def test_safety_system_stops_the_answer(to: Target, streamed: bool) -> Non
 
 
 @pytest.mark.parametrize("name", ["openai", "gemini"])
-async def test_safety_system_stops_the_prompt(to: Target, streamed: bool, name: str) -> None:
-    if to.kind.kind != name:
-        pytest.skip("another kind's turn")
-    to.server.reply(b.SafetyBlock("prompt"))
-    assert type(await to.failure(streamed, schema=PLAIN)) is errors.Blocked
+async def test_safety_system_stops_the_prompt(name: str, pool: Pool, streamed: bool) -> None:
+    with OF_KIND[name].server() as server:
+        server.reply(b.SafetyBlock("prompt"))
+        error = await target(OF_KIND[name], server, pool).failure(streamed, schema=PLAIN)
+        assert type(error) is errors.Blocked
 
 
 async def test_truncation(to: Target, streamed: bool) -> None:

@@ -1,0 +1,212 @@
+"""A real browser: its own fetch and WebSocket against the running service, from a page at home and from elsewhere."""
+
+import json
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import pytest
+
+from tests.api.streams import GOOD, caption
+from tests.servers import OpenAIServer
+from tests.servers import behaviours as b
+from tests.service import Service
+from tests.tools import need
+
+pytestmark = pytest.mark.slow
+SECONDS = 90
+KEY = "our-own-key-12345"
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+)
+
+PAGE = """<!doctype html><meta charset="utf-8"><body><script>
+const service = %(service)s, body = %(body)s, headers = %(headers)s;
+const told = {};
+
+async function stream() {
+  const answer = await fetch(`${service}/api/v1/perspectives/caption`, {
+    method: "POST",
+    headers: {"Content-Type": "application/json", "Accept": "text/event-stream", ...headers},
+    body: JSON.stringify(body),
+  });
+  if (!answer.ok) return {status: answer.status, problem: await answer.json()};
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  const events = [];
+  let text = "", reads = 0;
+  for (;;) {
+    const {done, value} = await reader.read();
+    if (done) return {status: answer.status, id: answer.headers.get("x-request-id"), reads, events};
+    reads += 1;
+    text += value;
+    const blocks = text.split("\\n\\n");
+    text = blocks.pop();
+    for (const block of blocks) {
+      const data = block.split("\\n").find((line) => line.startsWith("data: "));
+      if (data) events.push(JSON.parse(data.slice(6)));
+    }
+  }
+}
+
+async function form() {
+  const parts = new FormData();
+  parts.append("image", new Blob(["GIF89a"]), "a.gif");
+  const answer = await fetch(`${service}/api/v1/perspectives/alt_text/caption`, {method: "POST", headers, body: parts});
+  return {status: answer.status, problem: await answer.json()};
+}
+
+function socket() {
+  return new Promise((resolve) => {
+    const opened = new WebSocket(service.replace("http", "ws") + "/api/v1/perspectives/stream");
+    const events = [];
+    opened.onopen = () => {
+      if (headers["X-API-Key"]) opened.send(JSON.stringify({type: "auth", api_key: headers["X-API-Key"]}));
+      opened.send(JSON.stringify({type: "caption", id: "a1", ...body}));
+    };
+    opened.onmessage = ({data}) => {
+      const event = JSON.parse(data);
+      events.push(event);
+      if (event.type === "done") opened.close(1000);
+    };
+    opened.onclose = ({code}) => resolve({code, events});
+  });
+}
+
+async function all() {
+  for (const [name, ask] of Object.entries({stream, form, socket})) {
+    try { told[name] = await ask(); } catch (error) { told[name] = {error: String(error)}; }
+  }
+  await fetch("/told", {method: "POST", body: JSON.stringify(told)});
+}
+all();
+</script>"""
+
+
+class Page(BaseHTTPRequestHandler):
+    """One page, which posts what it was told."""
+
+    def __init__(self, page: bytes, told: Queue[bytes], *rest: Any) -> None:
+        self.page, self.told = page, told
+        super().__init__(*rest)
+
+    def do_GET(self) -> None:
+        self.answer(self.page)
+
+    def do_POST(self) -> None:
+        self.told.put(self.rfile.read(int(self.headers["Content-Length"])))
+        self.answer(b"")
+
+    def answer(self, content: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *said: Any) -> None:
+        """The browser asks for icons; nobody wants to know."""
+
+
+@contextmanager
+def serving(page: str, told: Queue[bytes]) -> Iterator[int]:
+    """The page on a port of loopback."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Page, page.encode(), told))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextmanager
+def browsing(folder: Path, url: str) -> Iterator[None]:
+    """A browser of its own on this page; evil.test resolves to this machine."""
+    profile = f"--user-data-dir={folder / 'profile'}"
+    command = [need("chromium"), *FLAGS, profile, "--host-resolver-rules=MAP evil.test 127.0.0.1", url]
+    browser = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        os.killpg(browser.pid, signal.SIGKILL)  # the group that this browser leads
+        browser.wait()
+
+
+def visit(folder: Path, host: str, service: Service, body: dict[str, Any], **headers: str) -> dict[str, Any]:
+    """What a page of that host is told by the service."""
+    filled = {"service": service.url, "body": body, "headers": headers}
+    page = PAGE % {name: json.dumps(value) for name, value in filled.items()}
+    answers: Queue[bytes] = Queue()
+    with serving(page, answers) as port, browsing(folder, f"http://{host}:{port}/"):
+        told: dict[str, Any] = json.loads(answers.get(timeout=SECONDS))
+    return told
+
+
+@pytest.fixture
+def body(vllm_server: OpenAIServer) -> dict[str, Any]:
+    vllm_server.default = b.Drip(0.06, 400, b.Answer({"caption": "a cup on a table " * 12}, pieces=12))
+    return caption(vllm_server)
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    with Service() as running:
+        yield running
+
+
+def check_events(events: list[dict[str, Any]]) -> None:
+    kinds = [one["type"] for one in events]
+    assert (kinds[0], kinds[-2:]) == ("started", ["result", "done"])
+    assert kinds.count("partial") >= 2
+    assert events[-2]["caption"]["result"]["caption"].startswith(GOOD["caption"])
+
+
+def test_a_page_of_this_machine(tmp_path: Path, service: Service, body: dict[str, Any]) -> None:
+    told = visit(tmp_path, "localhost", service, body)
+    check_events(told["stream"]["events"])
+    assert told["stream"]["reads"] >= 3  # it came in pieces, not at the end
+    assert told["stream"]["id"] == told["stream"]["events"][0]["id"]
+    assert told["form"]["problem"]["code"] in ("invalid_image", "unsupported_image")
+    assert told["socket"]["code"] == 1000
+    check_events(told["socket"]["events"])
+
+
+def test_a_page_from_elsewhere(
+    tmp_path: Path, service: Service, body: dict[str, Any], vllm_server: OpenAIServer
+) -> None:
+    told = visit(tmp_path, "evil.test", service, body)
+    assert "Failed to fetch" in told["stream"]["error"]
+    assert "Failed to fetch" in told["form"]["error"]
+    assert told["socket"] == {"code": 1006, "events": []}
+    assert vllm_server.calls == []
+    assert service.log.count("status=403") >= 1  # the form needs no preflight: the service itself refused it
+
+
+def test_a_page_with_a_key(tmp_path: Path, body: dict[str, Any]) -> None:
+    with Service(GRAPHCAP_API_KEYS=KEY) as service:
+        told = visit(tmp_path / "right", "localhost", service, body, **{"X-API-Key": KEY})
+        check_events(told["stream"]["events"])
+        check_events(told["socket"]["events"])
+        told = visit(tmp_path / "wrong", "localhost", service, body, **{"X-API-Key": "wrong"})
+    assert told["stream"]["problem"]["code"] == told["form"]["problem"]["code"] == "unauthorized"
+    assert told["socket"]["code"] == 1008
+    assert [one["problem"]["code"] for one in told["socket"]["events"]] == ["unauthorized"]
+    assert KEY not in service.log
