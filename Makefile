@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 IMAGE ?= workspace/datasets/samples/cat.jpg
-PERSPECTIVE ?=
+PERSPECTIVE ?= alt_text
 ARGS ?=
 
 BIN := .venv/bin
@@ -28,8 +28,8 @@ help: ## show this list
 setup: .venv/ready ## prepare uv and .venv (every other target does so when needed)
 	@:
 
-caption: .venv/ready ## caption a photo: IMAGE=… PERSPECTIVE=… (a sample and the defaults without them)
-	@$(BIN)/graphcap caption "$(IMAGE)" $(if $(PERSPECTIVE),--perspective "$(PERSPECTIVE)") $(ARGS)
+caption: .venv/ready ## caption a photo: IMAGE=… PERSPECTIVE=… (a sample's alt text without them)
+	@$(BIN)/graphcap caption "$(IMAGE)" --perspective "$(PERSPECTIVE)" $(ARGS)
 
 serve: .venv/ready ## start the service on http://127.0.0.1:32100
 	@$(BIN)/graphcap serve $(ARGS)

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 from bridge import problems
 from bridge.api import answers, document, health, openai, perspectives, providers, stream
 from bridge.api.auth import Guard
-from bridge.api.frame import Frame
+from bridge.api.frame import Frame, clean_root
 from bridge.api.limits import Limited
 from bridge.api.origins import cors
 from bridge.api.state import request_id, resources
@@ -33,7 +33,8 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     """The ASGI application. Raises SettingsError when the configuration has mistakes."""
     settings = settings or load()
     quiet_libraries()
-    return cors(Frame(Guard(Limited(build(settings), settings.max_in_flight), settings)), settings)
+    limited = Limited(build(settings), settings.max_in_flight)
+    return cors(Frame(Guard(limited, settings), settings.root_path), settings)
 
 
 def build(settings: Settings) -> FastAPI:
@@ -43,7 +44,7 @@ def build(settings: Settings) -> FastAPI:
         version=__version__,
         summary="One image, one perspective, one vision model: one caption that fits the schema.",
         lifespan=_lifespan(settings),
-        root_path=settings.root_path,
+        root_path=clean_root(settings.root_path),
         redirect_slashes=False,
     )
     for router in (stream.router, perspectives.router, providers.router, health.router):
@@ -71,6 +72,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
                 yield
             finally:
                 watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
 
     return lifespan
 

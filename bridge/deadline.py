@@ -1,7 +1,9 @@
 """How long a request may still take."""
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 
 class DeadlineExceeded(Exception):
@@ -34,3 +36,15 @@ class Deadline:
         if left <= 0:
             raise DeadlineExceeded(self.seconds, stage)
         return left
+
+    @asynccontextmanager
+    async def within(self, stage: str) -> AsyncIterator[None]:
+        """Stop what is inside when the time is over. Raises DeadlineExceeded."""
+        limit = asyncio.timeout(self.require(stage))
+        try:
+            async with limit:
+                yield
+        except TimeoutError:
+            if limit.expired():
+                raise DeadlineExceeded(self.seconds, stage) from None
+            raise

@@ -6,7 +6,7 @@
                        · UnknownVariables
     the image          images.errors: PathRefused · ImageNotFound · ImageTooLarge · UnsupportedImage · InvalidImage
                        · ImageUnreachable;  network.AddressRefused
-    who answers        dispatch.errors: UnknownProvider · UnknownKind · MissingModel · MissingBaseUrl
+    who answers        dispatch.errors: UnknownProvider · MissingProvider · MissingModel · MissingBaseUrl
                        · InvalidBaseUrl · ProviderNotAllowed;  slots.Overloaded
     the provider       providers.errors, every one (UnknownKind is the request's fault)
     the answer         structured.AnswerInvalid · NothingToSynthesize · Cancelled (in events only)
@@ -16,6 +16,7 @@ Every class stands in TABLE once; a test finds any that does not. Anything else 
 with its trace, told without it.
 """
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,8 @@ from bridge.images import errors as image_errors
 from bridge.network import AddressRefused
 from perspectives import errors as perspective_errors
 from providers import errors as provider_errors
+
+log = logging.getLogger("graphcap")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ TABLE: dict[type[Exception], Row] = {
     Overloaded: Row(503, "overloaded", "Too many requests wait", retryable=True),
     dispatch_errors.UnknownProvider: Row(404, "unknown_provider", "Unknown provider"),
     provider_errors.UnknownKind: Row(422, "invalid_request", "Unknown kind of provider"),
+    dispatch_errors.MissingProvider: Row(422, "invalid_request", "No provider chosen"),
     dispatch_errors.MissingModel: Row(422, "invalid_request", "No model named"),
     dispatch_errors.MissingBaseUrl: Row(422, "invalid_request", "No base URL"),
     dispatch_errors.InvalidBaseUrl: Row(422, "invalid_request", "Not a base URL"),
@@ -142,6 +146,14 @@ def tell(row: Row, detail: str, instance: str = "", **extra: Any) -> Problem:
 def row_of(error: Exception) -> Row:
     """The row of the error's class or its nearest ancestor; BUG when there is none."""
     return next((TABLE[one] for one in type(error).__mro__ if one in TABLE), BUG)
+
+
+def report(error: Exception, instance: str) -> Problem:
+    """What a client is told of `error`, which no outer layer will see: a bug of ours is logged here."""
+    told = problem(error, instance)
+    if told.code == BUG.code:
+        log.error("bug in request %s", instance, exc_info=error)
+    return told
 
 
 def problem(error: Exception, instance: str = "") -> Problem:

@@ -1,7 +1,7 @@
 """The providers this deployment knows: `providers.toml` over the environment names users already have."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from bridge.settings import SettingsError
+from bridge.settings import SettingsError, environment, unknown
 from providers import factory
 from providers.addresses import normalise, origin
 from providers.base import ProviderConfig, Spec
@@ -44,27 +44,33 @@ class File(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """Every provider that can be named, by name, and the rules that pick one by the model's name."""
+    """Every provider that can be named, by name, and the rules that pick one by the model's name.
+
+    `explicit`: those that `providers.toml` names. `stated`: those and the kinds whose key or address the environment
+    states; the others stand at their kind's usual address, where nobody may have meant anything.
+    """
 
     providers: Mapping[str, ProviderConfig] = field(default_factory=dict)
     routing: tuple[tuple[str, str], ...] = ()
     explicit: frozenset[str] = frozenset()
+    stated: frozenset[str] = frozenset()
 
     def routed(self, model: str) -> str | None:
-        """The provider whose rule matches `model` first."""
-        return next((name for pattern, name in self.routing if fnmatchcase(model, pattern)), None)
+        """The provider whose rule matches `model` first, whatever the case."""
+        lowered = model.lower()
+        return next((name for pattern, name in self.routing if fnmatchcase(lowered, pattern.lower())), None)
 
     def of_origin(self, kind: str, base_url: str) -> ProviderConfig | None:
-        """The configured provider of this kind at this origin (scheme, host, port)."""
-        wanted = origin(base_url)
-        return next(
-            (one for one in self.providers.values() if one.kind == kind and origin(one.base_url) == wanted),
-            None,
-        )
+        """The stated provider of this kind at this origin (scheme, host, port)."""
+        return next((one for one in self._at(base_url) if one.kind == kind), None)
 
     def has_origin(self, base_url: str) -> bool:
-        """Whether any configured provider lives at this origin."""
-        return any(one.base_url and origin(one.base_url) == origin(base_url) for one in self.providers.values())
+        """Whether any stated provider lives at this origin."""
+        return any(True for _ in self._at(base_url))
+
+    def _at(self, base_url: str) -> Iterator[ProviderConfig]:
+        wanted = origin(base_url)
+        return (one for name, one in self.providers.items() if name in self.stated and origin(one.base_url) == wanted)
 
 
 def load(file: Path, environment: Mapping[str, str]) -> Configured:
@@ -83,7 +89,27 @@ def load(file: Path, environment: Mapping[str, str]) -> Configured:
             mistakes.append(f"{file.name}: routing.{pattern!r}: no provider is named {name!r}.")
     if mistakes:
         raise SettingsError(tuple(mistakes))
-    return Configured(everything, tuple(content.routing.items()), frozenset(named))
+    stated = {spec.kind for spec in factory.specs() if any(environment.get(name) for name in _names(spec))}
+    return Configured(everything, tuple(content.routing.items()), frozenset(named), frozenset({*named, *stated}))
+
+
+def _names(spec: Spec) -> tuple[str, ...]:
+    return (*spec.url_env, *spec.key_env, *(f"{name}_FILE" for name in spec.key_env))
+
+
+def doubts() -> Iterator[str]:
+    """What the environment may not have meant, a sentence each."""
+    names = environment()
+    yield from unknown(names)
+    yield from ambiguous(names)
+
+
+def ambiguous(environment: Mapping[str, str]) -> Iterator[str]:
+    """A sentence for each kind of provider whose key the environment holds under two names, with two values."""
+    for spec in factory.specs():
+        given = [name for name in spec.key_env if environment.get(name)]
+        if len({environment[name].strip() for name in given}) > 1:
+            yield f"{' and '.join(given)} are both set and differ; {given[0]} is used."
 
 
 def _read(file: Path, mistakes: list[str]) -> tuple[File, frozenset[str]]:

@@ -1,34 +1,79 @@
 """Run the service: workers, a graceful end, an exit code that says it was one."""
 
+import errno
 import logging
 import os
 import signal
 import socket
 from collections.abc import Mapping
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
 from bridge.app import create_app
+from bridge.provider_settings import doubts
 from bridge.settings import PREFIX, Settings, load
 from bridge.telemetry import configure_logging
 from bridge.version import __version__
 
 log = logging.getLogger("graphcap")
+FAILURE = 3
+"""uvicorn's exit code of a process that could not start."""
 
 
 class Server(uvicorn.Server):
     """uvicorn's server, which also says where it can be reached."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then tell the address: the port may have been 0."""
+        """Listen, then tell the address."""
         await super().startup(sockets)
-        for server in self.servers:
-            for listening in server.sockets:
-                host, port = listening.getsockname()[:2]
-                shown = f"[{host}]" if ":" in host else host
-                log.info("graphcap bridge %s serves http://%s:%s (its API: /docs)", __version__, shown, port)
+        announce(sockets or [])
+
+
+def announce(sockets: list[socket.socket]) -> None:
+    """Log the addresses: the port may have been 0."""
+    for one in sockets:
+        host, port = one.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        log.info("graphcap bridge %s serves http://%s:%s (its API: /docs)", __version__, shown, port)
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """A socket on every address that the host has here, bound before anything is loaded. Raises OSError."""
+    bound: list[socket.socket] = []
+    absent: OSError | None = None
+    places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    for family, _, _, _, address in dict.fromkeys(places):
+        try:
+            bound.append(_bound(family, address))
+        except OSError as error:
+            # "localhost" names ::1 where IPv6 is off, too.
+            if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                raise
+            absent = error
+    if absent is not None and not bound:
+        raise absent
+    return bound
+
+
+def _bound(family: int, address: Any) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    made.bind(address)
+    return made
+
+
+def _cannot_listen(settings: Settings, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {settings.port} is in use; choose another with --port or {PREFIX}PORT."
+    return (
+        f"Cannot listen on {settings.host}, port {settings.port}: {error.strerror}. "
+        f"Choose another with --host and --port, or {PREFIX}HOST and {PREFIX}PORT."
+    )
 
 
 def application() -> ASGIApp:
@@ -39,12 +84,15 @@ def application() -> ASGIApp:
 
 
 def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
-    """Serve until told to stop; the exit code is 0 after SIGTERM, 130 after Ctrl-C, 3 when it could not start.
+    """Serve until told to stop; the exit code is 0 after SIGTERM, 130 after Ctrl-C, 2 when the address cannot be had,
+    3 when the service could not start.
 
     `overrides` are settings of the command line by name; workers read them from their environment.
     """
     os.environ.update({f"{PREFIX}{name.upper()}": value for name, value in overrides.items()})
     configure_logging(settings.log, settings.log_level)
+    for doubt in doubts():
+        log.warning(doubt)
     config = uvicorn.Config(
         "bridge.server:application",
         factory=True,
@@ -61,14 +109,30 @@ def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=max(1, round(settings.grace)),
     )
+    try:
+        sockets = listen(settings.host, settings.port)
+    except OSError as error:
+        log.error(_cannot_listen(settings, error))
+        return 2
+    return _several(config, sockets) if settings.workers > 1 else _one(config, sockets)
+
+
+def _several(config: uvicorn.Config, sockets: list[socket.socket]) -> int:
+    """Several workers; who calls before they are ready waits for them."""
+    supervisor = Multiprocess(config, sockets)
+    for one in sockets:
+        one.listen(config.backlog)
+    announce(sockets)
+    supervisor.run()
+    return FAILURE if any(one.exitcode == FAILURE for one in supervisor.processes) else 0
+
+
+def _one(config: uvicorn.Config, sockets: list[socket.socket]) -> int:
     # uvicorn raises SIGTERM again after a graceful end, which would make the exit code 143 (measured with 0.54).
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if settings.workers > 1:
-        Multiprocess(config, sockets=[config.bind_socket()]).run()
-        return 0
     server = Server(config)
     try:
-        server.run()
+        server.run(sockets)
     except KeyboardInterrupt:
         return 130
-    return 0 if server.started else 3
+    return 0 if server.started else FAILURE

@@ -1,11 +1,12 @@
 """Everything that can be configured, read once at start: one frozen Settings, all mistakes in one list."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from dotenv import dotenv_values
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
@@ -15,6 +16,8 @@ PREFIX = "GRAPHCAP_"
 MIB = 1024 * 1024
 SECRETS = ("api_keys",)
 """Settings that are no option of the command line, and may stand in a file instead."""
+OTHERS = frozenset({"GRAPHCAP_PROVIDER_KEY", "GRAPHCAP_REQUIRE_TOOLS"})
+"""Names that are read elsewhere than here: by `graphcap caption`, and by the tests."""
 
 
 class SettingsError(Exception):
@@ -79,7 +82,7 @@ class Settings(BaseSettings):
         (), description="Browser origins that may call; default: localhost at any port. `*` admits all."
     )
     image_urls: Literal["public", "listed", "off"] = Field(
-        "public", description="Which image URLs are fetched: public addresses, only allowed ones, or none."
+        "public", description="Which image URLs are fetched: `public` addresses, `listed` ones only, or none (`off`)."
     )
     image_url_allow: Words = Field((), description="Hosts and networks admitted for image URLs.")
     max_image_bytes: int = Field(20 * MIB, gt=0, description="Largest encoded image, in bytes.")
@@ -124,11 +127,14 @@ def load(**overrides: Any) -> Settings:
     """Read the environment and `.env`; `overrides` win. Raises SettingsError with every mistake."""
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
-        return Settings(**_secrets(), **given)
+        settings = Settings(**_secrets(), **given)
     except ValidationError as error:
         raise SettingsError(tuple(_mistake(one["loc"], one["msg"]) for one in error.errors())) from None
     except UnicodeDecodeError:
         raise SettingsError((".env: is not UTF-8 text.",)) from None
+    if "workspace" in settings.model_fields_set and not settings.workspace.is_dir():
+        raise SettingsError((f"{PREFIX}WORKSPACE: there is no directory {str(settings.workspace)!r}.",))
+    return settings
 
 
 def _secrets() -> dict[str, Any]:
@@ -154,3 +160,26 @@ def environment() -> Mapping[str, str]:
     """The process environment over `.env`, for the names that providers bring (`OPENAI_API_KEY` …)."""
     file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
     return {**file, **os.environ}
+
+
+def unknown(names: Mapping[str, str]) -> Iterator[str]:
+    """A sentence for each name that looks like a setting and is none.
+
+    No mistake: Kubernetes sets `GRAPHCAP_BRIDGE_PORT` and others beside a service called graphcap-bridge.
+    """
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    known |= {f"{PREFIX}{name.upper()}_FILE" for name in SECRETS} | OTHERS
+    for name in sorted(names):
+        if name.startswith(PREFIX) and name not in known:
+            near = get_close_matches(name, known, n=1, cutoff=0.8)
+            yield f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else ".")
+
+
+def description(name: str) -> str:
+    """What a setting means, and the values it takes where those are few and not told yet."""
+    field = Settings.model_fields[name]
+    text = field.description or ""
+    values = [f"`{one}`" for one in get_args(field.annotation) if isinstance(one, str)]
+    if not values or all(one in text for one in values):
+        return text
+    return f"{text} One of {', '.join(values[:-1])} and {values[-1]}."

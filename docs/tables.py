@@ -8,10 +8,10 @@ from pydantic.fields import FieldInfo
 
 def settings() -> Iterator[tuple[str, ...]]:
     """Setting, default, meaning."""
-    from bridge.settings import PREFIX, Settings
+    from bridge.settings import PREFIX, Settings, description
 
     for name, field in Settings.model_fields.items():
-        yield f"`{PREFIX}{name.upper()}`", _default(field), field.description or ""
+        yield f"`{PREFIX}{name.upper()}`", _default(field), description(name)
 
 
 def _default(field: FieldInfo) -> str:

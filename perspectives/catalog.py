@@ -1,7 +1,7 @@
 """All perspectives of a deployment: loaded once at start, looked up by name."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from perspectives.files import Unreadable, json_files, read_json
 from perspectives.modules import ModuleInfo, ModuleSettings, infos, read_settings
 from perspectives.perspective import Perspective, parse
 
-__all__ = ["LIBRARY", "Catalog", "FileProblem", "ModuleInfo", "check", "load"]
+__all__ = ["LIBRARY", "Catalog", "FileProblem", "Found", "ModuleInfo", "check", "load"]
 
 LIBRARY = Path(__file__).parent / "library"
 """The perspectives that ship."""
@@ -34,29 +34,57 @@ class FileProblem:
     @property
     def place(self) -> str:
         """The file with its folder, and nothing of the path above."""
-        return "/".join(self.file.parts[-2:])
+        return _place(self.file)
 
     def __str__(self) -> str:
         """Put everything in one line, without the path above the folder."""
         return f"{self.place}: {Problem(self.pointer, self.message)}"
 
 
+@dataclass
+class Found:
+    """What directories hold: perspectives by name, how many `files` were read, and what is wrong with them.
+
+    `replaced`: names that a later directory took over. `broken`: files that cannot be used, by name and by stem.
+    """
+
+    perspectives: dict[str, Perspective] = field(default_factory=dict)
+    files: int = 0
+    problems: list[FileProblem] = field(default_factory=list)
+    replaced: set[str] = field(default_factory=set)
+    broken: dict[str, Path] = field(default_factory=dict)
+
+    def note(self, file: Path, problems: Sequence[Problem], severity: Severity) -> None:
+        """Keep what is wrong with a file."""
+        self.problems += [FileProblem(file, one.pointer, one.message, severity) for one in problems]
+
+
 class Catalog:
     """Perspectives and modules. Those of a disabled module are neither listed nor found."""
 
-    def __init__(
-        self, perspectives: Sequence[Perspective], settings: ModuleSettings, problems: Sequence[FileProblem]
-    ) -> None:
-        ordered = sorted(perspectives, key=lambda one: (one.priority, one.name))
-        self.problems = tuple(problems)
+    def __init__(self, found: Found, settings: ModuleSettings) -> None:
+        ordered = sorted(found.perspectives.values(), key=lambda one: (one.priority, one.name))
+        self.files = found.files
+        self.problems = tuple(found.problems)
+        self.replaced = frozenset(found.replaced)
+        self._broken: Mapping[str, Path] = found.broken
         self._modules = infos(ordered, settings)
         self._enabled = {one.name: one for one in ordered if self._modules[one.module].enabled}
+        self._disabled = {one.name: one.module for one in ordered if one.name not in self._enabled}
 
     def get(self, name: str) -> Perspective:
-        """The perspective of that name. Raises UnknownPerspective with similar names."""
+        """The perspective of that name. Raises UnknownPerspective with the reason, or with similar names."""
         if name not in self._enabled:
-            raise UnknownPerspective(name, _near(name, list(self._enabled)))
+            raise UnknownPerspective(name, _near(name, list(self._enabled)), self._reason(name))
         return self._enabled[name]
+
+    def _reason(self, name: str) -> str:
+        """Why a perspective that somebody wrote is not found."""
+        if name in self._disabled:
+            return f"its module '{self._disabled[name]}' is turned off in perspective_settings.json."
+        if name in self._broken:
+            return f"{_place(self._broken[name])} has mistakes, which `graphcap perspectives check` lists."
+        return ""
 
     def all(self) -> tuple[Perspective, ...]:
         """Every enabled perspective, by priority (lower first), then name."""
@@ -80,46 +108,42 @@ def load(directories: Sequence[Path], settings_file: Path | None = None) -> Cata
     """
     settings = read_settings(settings_file)
     loading = _Loading(settings.override)
+    found = loading.found
     if settings_file is not None:
-        loading.note(settings_file, settings.problems, "error")
-        loading.note(settings_file, settings.warnings, "warning")
+        found.note(settings_file, settings.problems, "error")
+        found.note(settings_file, settings.warnings, "warning")
     for directory in directories:
         loading.read(directory)
-    present = {one.module for one in loading.found.values()}
+    present = {one.module for one in found.perspectives.values()}
     for name in settings.modules:
         if settings_file is not None and name not in present:
             unused = Problem(below("/modules", name), "No perspective is in this module.")
-            loading.note(settings_file, [unused], "warning")
-    return Catalog(list(loading.found.values()), settings, loading.problems)
+            found.note(settings_file, [unused], "warning")
+    return Catalog(found, settings)
 
 
-def check(paths: Sequence[Path]) -> tuple[FileProblem, ...]:
-    """What is wrong with these files, and with those below these directories; nothing is loaded."""
+def check(paths: Sequence[Path]) -> Found:
+    """What is wrong with these files, and with those below these directories."""
     loading = _Loading(override=True)
     for path in paths:
         if path.is_dir():
             loading.read(path)
         elif (perspective := loading.parse(path, path.parent)) is not None:
-            loading.note(path, perspective.warnings, "warning")
-    return tuple(loading.problems)
+            loading.found.note(path, perspective.warnings, "warning")
+    return loading.found
 
 
 class _Loading:
-    """Directory after directory: what was found so far, and what was wrong."""
+    """Directory after directory: what was found so far."""
 
     def __init__(self, override: bool) -> None:
-        self.found: dict[str, Perspective] = {}
-        self.problems: list[FileProblem] = []
+        self.found = Found()
         self._override = override
-
-    def note(self, file: Path, problems: Sequence[Problem], severity: Severity) -> None:
-        """Keep what is wrong with a file."""
-        self.problems += [FileProblem(file, one.pointer, one.message, severity) for one in problems]
 
     def read(self, directory: Path) -> None:
         """Take every perspective below a directory."""
         if not directory.is_dir():
-            self.note(directory, [Problem("", "Is not a directory that can be read.")], "warning")
+            self.found.note(directory, [Problem("", "Is not a directory that can be read.")], "warning")
             return
         here: dict[str, Path] = {}
         for file in json_files(directory):
@@ -128,30 +152,41 @@ class _Loading:
                 continue
             if perspective.name in here:
                 first = here[perspective.name].relative_to(directory)
-                self.note(file, [Problem("/name", f"{first} has this name too and is used.")], "error")
+                self.found.note(file, [Problem("/name", f"{first} has this name too and is used.")], "error")
                 continue
             here[perspective.name] = file
             self._take(perspective, file)
 
     def _take(self, perspective: Perspective, file: Path) -> None:
-        if perspective.name in self.found and not self._override:
-            kept = Problem("/name", "Is taken by an earlier directory, and local_override is false.")
-            self.note(file, [kept], "warning")
-            return
-        self.found[perspective.name] = perspective
-        self.note(file, perspective.warnings, "warning")
+        found = self.found
+        if perspective.name in found.perspectives:
+            if not self._override:
+                kept = Problem("/name", "Is taken by an earlier directory, and local_override is false.")
+                found.note(file, [kept], "warning")
+                return
+            found.replaced.add(perspective.name)
+        found.perspectives[perspective.name] = perspective
+        found.note(file, perspective.warnings, "warning")
 
     def parse(self, file: Path, directory: Path) -> Perspective | None:
         """The perspective in a file; None when it is broken, which is noted."""
+        self.found.files += 1
+        data: Any = None
         try:
-            data: Any = read_json(file)
+            data = read_json(file)
             folder = file.parent.name if file.parent != directory else "custom"
             return parse(data, source=str(file), module=folder)
         except Unreadable as error:
-            self.note(file, [error.problem], "error")
+            self.found.note(file, [error.problem], "error")
         except InvalidPerspective as error:
-            self.note(file, error.problems, "error")
+            self.found.note(file, error.problems, "error")
+        named = data.get("name") if isinstance(data, dict) else None
+        self.found.broken |= {name: file for name in (named, file.stem) if isinstance(name, str)}
         return None
+
+
+def _place(file: Path) -> str:
+    return "/".join(file.parts[-2:])
 
 
 def _near(name: str, names: list[str]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
     PerspectiveError             what this package raises, and nothing else
     ├── InvalidPerspective       it cannot be used; `problems` is everything that is wrong with it
-    ├── UnknownPerspective       no perspective of that name; `near` are similar names
+    ├── UnknownPerspective       no perspective of that name that can be used; `near` are similar names
     ├── UnknownModule            no module of that name
     ├── MissingVariables         `names` of all variables that have no default and were not given
     ├── UnknownVariables         `names` that were given and that the perspective does not declare
@@ -53,12 +53,15 @@ class InvalidPerspective(PerspectiveError):
 
 
 class UnknownPerspective(PerspectiveError):
-    """There is no perspective of that name, or its module is disabled."""
+    """There is no perspective of that name, or it cannot be used: `reason` says why, as a sentence."""
 
-    def __init__(self, name: str, near: tuple[str, ...] = ()) -> None:
+    def __init__(self, name: str, near: tuple[str, ...] = (), reason: str = "") -> None:
         self.name = name
         self.near = near
-        super().__init__(f"There is no perspective '{_shortened(name)}'.{_hint(near)}")
+        if reason:
+            super().__init__(f"The perspective '{_shortened(name)}' cannot be used: {reason}")
+        else:
+            super().__init__(f"There is no perspective '{_shortened(name)}'.{_hint(near)}")
 
 
 class UnknownModule(PerspectiveError):

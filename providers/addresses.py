@@ -55,6 +55,12 @@ def origin(url: str) -> str:
     return f"{parts.scheme}://{_bracketed(parts.hostname)}:{port}"
 
 
+def shown(url: str) -> str:
+    """Where a base URL in a client's form leads, for a sentence: its scheme and host, and a port if it is written."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
 def _parts(url: str, default: SplitResult, native: bool) -> SplitResult:
     parts = _split(url if _SCHEME.match(url) else f"//{url.lstrip('/')}")
     parts = parts if parts.scheme else _guessed(parts, default, native)

@@ -7,7 +7,7 @@ JSON Schema and a number of seconds.
 from abc import ABC, abstractmethod
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -56,6 +56,11 @@ class Options:
     top_p: float | None = None
     repetition_penalty: float | None = None
     seed: int | None = None
+
+    def asked(self) -> dict[str, int | float]:
+        """The options that have a value, by name."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +187,8 @@ class Spec:
     """What is known of a kind of provider before any client exists.
 
     `key_env`, `url_env`, `model_env`: environment names, the first that is set wins. `base_url`: the default.
-    `takes`: names of `Options` fields it can be given. `options`: names its `ProviderConfig.options` may hold,
-    each with what it means. `note`: one sentence for the provider table.
+    `takes`: names of the `Options` fields it can be given; any other is warned about. `options`: names its
+    `ProviderConfig.options` may hold, each with what it means. `note`: one sentence for the provider table.
     """
 
     kind: str
@@ -196,6 +201,11 @@ class Spec:
     options: Mapping[str, str] = field(default_factory=dict)
     default_model: str = ""
     note: str = ""
+
+    def not_taken(self, options: Options) -> tuple[str, ...]:
+        """What `options` ask for and this kind cannot be given, in sentences."""
+        names = [name for name in options.asked() if name not in self.takes]
+        return tuple(f"{self.title} takes no {name}: it was not sent." for name in names)
 
 
 class BaseClient(ABC):

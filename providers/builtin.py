@@ -93,14 +93,7 @@ def _blank(image: Image | None) -> str:
 
 def _ignored(request: VisionRequest) -> tuple[str, ...]:
     """What was asked for and has no effect."""
-    options = request.options
-    values = {
-        "max_tokens": options.max_tokens,
-        "temperature": options.temperature,
-        "top_p": options.top_p,
-        "repetition_penalty": options.repetition_penalty,
-    }
-    given = [name for name, value in values.items() if value is not None]
+    given = [name for name in request.options.asked() if name not in SPEC.takes]
     told = [f"builtin cannot take {', '.join(given)}; its answer does not depend on them."] if given else []
     if request.model not in ("", MODEL):
         told.append(f"builtin has the one model {MODEL}, which answered.")

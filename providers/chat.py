@@ -12,6 +12,7 @@ from typing import Any, Literal
 from providers import dialect
 from providers.base import Completion, JsonObject, Model, Profile, Spec, VisionRequest
 from providers.errors import BadReply, Blocked, ProviderError, Refused, Truncated
+from providers.text import Text, whole_characters
 from providers.usage import Usage
 
 
@@ -20,7 +21,7 @@ class Flavour:
     """How one kind of server differs.
 
     `schema`: its dialect. `strict`: whether its json_schema wants `strict` said. `shows_schema`: whether the
-    model gets to read the schema. `max_tokens`, `repetition_penalty`: what it calls them ("": it has none).
+    model gets to read the schema. `max_tokens`, `repetition_penalty`: what it calls them.
     `object_schema`: json_object takes a schema beside it. `routed`: fields that go along with an output mode.
     """
 
@@ -29,7 +30,7 @@ class Flavour:
     strict: bool = False
     shows_schema: bool = False
     max_tokens: str = "max_tokens"
-    repetition_penalty: str = ""
+    repetition_penalty: str = "repetition_penalty"
     object_schema: bool = False
     routed: Mapping[str, Any] = field(default_factory=dict)
 
@@ -54,13 +55,11 @@ def streamed(asked: JsonObject) -> JsonObject:
 
 def warnings(request: VisionRequest, flavour: Flavour, profile: Profile) -> tuple[str, ...]:
     """What the request asks for and the model cannot be given, in sentences."""
-    title = flavour.spec.title
-    unnamed = [name for name, value in _asked(request).items() if value is not None and not _name(name, flavour)]
-    said = [f"{title} takes no {name}: it was not sent." for name in unnamed]
-    fixed = [name for name in ("temperature", "top_p") if profile.reasoning and _asked(request)[name] is not None]
+    said = flavour.spec.not_taken(request.options)
+    fixed = [name for name in _fixed(profile) if name in request.options.asked()]
     if fixed:
-        said.append(f"{request.model} is a reasoning model and takes no {' or '.join(fixed)}: not sent.")
-    return tuple(said)
+        return *said, f"{request.model} is a reasoning model and takes no {' or '.join(fixed)}: not sent."
+    return said
 
 
 def completion(reply: object, request: VisionRequest, said: tuple[str, ...], title: str) -> Completion:
@@ -82,7 +81,9 @@ def models(reply: object, title: str) -> tuple[Model, ...]:
     if not isinstance(listed, list):
         raise BadReply(f"What came back is not {title}'s list of models. Check the base URL.")
     found = [one for one in listed if isinstance(one, Mapping) and isinstance(one.get("id"), str)]
-    return tuple(Model(one["id"], one["name"] if isinstance(one.get("name"), str) else one["id"]) for one in found)
+    return tuple(
+        Model(whole_characters(one["id"]), whole_characters(_text(one.get("name")) or one["id"])) for one in found
+    )
 
 
 class Answer:
@@ -91,10 +92,9 @@ class Answer:
     def __init__(self, title: str) -> None:
         self.finish = ""
         self._title = title
-        self._text: list[str] = []
+        self._text = Text(title)
         self._refusal: list[str] = []
         self._called = False
-        self._half = ""
         self._model = ""
         self._usage: Usage | None = None
 
@@ -103,29 +103,21 @@ class Answer:
         if not isinstance(event, Mapping):
             raise BadReply(f"{self._title} sent something that is no part of an answer.")
         self._usage = usage(event.get("usage")) or self._usage
-        self._model = self._model or _text(event.get("model"))
+        self._model = self._model or whole_characters(_text(event.get("model")))
         choice = _first_choice(event)
         message = choice.get(part)
         text = ""
         # Servers differ in what they send after the end; the answer is what came before it.
         if isinstance(message, Mapping) and not self.finish:
-            text = self._whole_characters(_text(message.get("content")))
-            self._text.append(text)
+            text = self._text.add(_text(message.get("content")))
             self._refusal.append(_text(message.get("refusal")))
             self._called = self._called or bool(message.get("tool_calls") or message.get("function_call"))
         self.finish = self.finish or _text(choice.get("finish_reason"))
         return text
 
-    def _whole_characters(self, text: str) -> str:
-        """JSON can escape half a character: halves of two deltas are joined, half of none is replaced."""
-        text = self._half + text
-        self._half = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
-        text = text.removesuffix(self._half)
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
     def completion(self, request: VisionRequest, said: tuple[str, ...]) -> Completion:
         """The Completion that came together, or the error that stands for how it ended."""
-        text = "".join(self._text)
+        text = str(self._text)
         failure = self._failure(text)
         if failure is not None:
             failure.usage = self._usage
@@ -231,27 +223,14 @@ def _response_format(request: VisionRequest, flavour: Flavour) -> JsonObject | N
     return {"type": "json_schema", "json_schema": {"name": name, **strict, "schema": schema}}
 
 
-def _asked(request: VisionRequest) -> dict[str, Any]:
-    options = request.options
-    return {
-        "max_tokens": options.max_tokens,
-        "temperature": options.temperature,
-        "top_p": options.top_p,
-        "repetition_penalty": options.repetition_penalty,
-        "seed": options.seed,
-    }
-
-
-def _name(option: str, flavour: Flavour) -> str:
-    """What this kind of server calls an option; "" if it has none."""
-    renamed = {"max_tokens": flavour.max_tokens, "repetition_penalty": flavour.repetition_penalty}
-    return renamed.get(option, option)
+def _fixed(profile: Profile) -> tuple[str, ...]:
+    return ("temperature", "top_p") if profile.reasoning else ()
 
 
 def _sampling(request: VisionRequest, flavour: Flavour, profile: Profile) -> JsonObject:
-    fixed = ("temperature", "top_p") if profile.reasoning else ()
+    theirs = {"max_tokens": flavour.max_tokens, "repetition_penalty": flavour.repetition_penalty}
     return {
-        _name(option, flavour): value
-        for option, value in _asked(request).items()
-        if value is not None and _name(option, flavour) and option not in fixed
+        theirs.get(option, option): value
+        for option, value in request.options.asked().items()
+        if option in flavour.spec.takes and option not in _fixed(profile)
     }

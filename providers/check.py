@@ -10,11 +10,13 @@ from providers.errors import (
     ProviderError,
     Refused,
     Truncated,
+    UnknownModel,
     Unreachable,
 )
 
 _PROMPT = "Reply with the word OK."
 _MAX_TOKENS = 16
+_NAMED = 5
 # After these a completion would only fail in the same way.
 _FINAL = (AuthFailed, Unreachable, CallTimeout)
 # The model was reached and spoke; how it ended says nothing against the connection.
@@ -38,7 +40,7 @@ async def check(client: BaseClient, credentials: Credentials, timeout: float, mo
     listed = _listed(models, failure)
     if not model or isinstance(failure, _FINAL):
         return Check((start, listed), models)
-    asked, warnings = await _ask(client, credentials, max(deadline - time.monotonic(), 0.001), model)
+    asked, warnings = await _ask(client, credentials, max(deadline - time.monotonic(), 0.001), model, models)
     if failure is not None and asked.status == "success":
         unlisted = f"{title} lists no models, but {model} answered."
         return Check((start, asked), models, model, (unlisted, *warnings))
@@ -53,14 +55,14 @@ def _listed(models: tuple[Model, ...], failure: ProviderError | None) -> Step:
 
 
 async def _ask(
-    client: BaseClient, credentials: Credentials, timeout: float, model: str
+    client: BaseClient, credentials: Credentials, timeout: float, model: str, models: tuple[Model, ...]
 ) -> tuple[Step, tuple[str, ...]]:
     """The step, and what the completion warned of."""
     request = VisionRequest(
         model=model,
         prompt=_PROMPT,
         timeout=timeout,
-        options=Options(max_tokens=_MAX_TOKENS),
+        options=Options(max_tokens=_MAX_TOKENS if "max_tokens" in client.spec.takes else None),
         credentials=credentials,
     )
     warnings: tuple[str, ...] = ()
@@ -68,9 +70,18 @@ async def _ask(
         warnings = (await client.complete(request)).warnings
     except _ANSWERED:
         pass
+    except UnknownModel as error:
+        return Step("test_chat_completion", "failed", error=f"{error.message}{_instead(models)}"), ()
     except ProviderError as error:
         return Step("test_chat_completion", "failed", error=error.message), ()
     return Step("test_chat_completion", "success", f"{model} answered."), warnings
+
+
+def _instead(models: tuple[Model, ...]) -> str:
+    """What it does serve."""
+    more = len(models) - _NAMED
+    named = ", ".join(model.id for model in models[:_NAMED])
+    return f" It lists {named}{f' and {more} more' if more > 0 else ''}." if models else ""
 
 
 def _unlisted(title: str, model: str, models: tuple[Model, ...], asked: Step) -> tuple[str, ...]:

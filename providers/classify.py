@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from providers.base import Credentials
+from providers.addresses import origin
+from providers.base import Credentials, Spec
 from providers.errors import (
     AuthFailed,
     Blocked,
@@ -65,6 +66,8 @@ _UNKNOWN_MODEL = (
     "model not found",
     "unknown model",
 )
+# What passes by itself: only here does a server's word on how long to wait mean something.
+_PASSING = (RateLimited, Unavailable, ServerFailed)
 _MISSING = (
     "not found",
     "does not exist",
@@ -98,7 +101,7 @@ def classify(
     verdict = _BY_STATUS.get(status, _by_class)
     error = verdict(reply)
     error.status = status
-    error.retry_after = retry_after(headers, body) if error.transient else None
+    error.retry_after = retry_after(headers, body) if isinstance(error, _PASSING) else None
     return error
 
 
@@ -119,15 +122,25 @@ class _Reply:
         return any(word in self.words for word in words)
 
 
-def api_key(credentials: Credentials, *, title: str, key_env: str = "") -> str:
-    """The key, fit for a header; raises `AuthFailed` for characters that no header can carry.
+def api_key(credentials: Credentials, spec: Spec, base_url: str) -> str:
+    """The key, fit for a header; raises `AuthFailed` for characters that no header can carry, and for none at all
+    where the provider itself is asked. Another server that speaks its protocol may want none.
 
-    Without this the HTTP library would fail on them, with the key in its message.
+    Without this the HTTP library would fail on such characters, with the key in its message.
     """
     key = credentials.api_key.strip()
     if not (key.isascii() and key.isprintable()):
-        raise AuthFailed(f"The API key for {title} holds characters that no key has. {_where(key_env)}")
+        raise AuthFailed(f"The API key for {spec.title} holds characters that no key has. {_where(key_env(spec))}")
+    if spec.needs_key and not key and origin(base_url) == origin(spec.base_url):
+        raise AuthFailed(
+            f"{spec.title} needs an API key and got none. Set {key_env(spec)}, or send api_key with the request."
+        )
     return key
+
+
+def key_env(spec: Spec) -> str:
+    """The variable that people keep the key in, "" if there is none."""
+    return next(iter(spec.key_env), "")
 
 
 def _texts(body: object, depth: int = 0) -> Iterator[str]:

@@ -29,7 +29,6 @@ from providers.usage import Usage
 class ProviderError(Exception):
     """A provider could not give an answer. `status` is the HTTP status it replied with, if any."""
 
-    transient = False
     provider: str | None = None  # the label of the target that failed; set by who chose it
 
     def __init__(
@@ -59,8 +58,6 @@ class QuotaExceeded(ProviderError):
 class RateLimited(ProviderError):
     """Too many requests or tokens a minute."""
 
-    transient = True
-
 
 class UnknownModel(ProviderError):
     """The server does not serve the model that was named."""
@@ -85,31 +82,21 @@ class RequestRejected(ProviderError):
 class Unreachable(ProviderError):
     """No connection to the server, or it was lost before an answer."""
 
-    transient = True
-
 
 class CallTimeout(ProviderError):
     """The server did not answer in time."""
-
-    transient = True
 
 
 class Unavailable(ProviderError):
     """The server is there and cannot answer now (408, 503, 529)."""
 
-    transient = True
-
 
 class ServerFailed(ProviderError):
     """The server broke while it answered (500, 502, 504 and other 5xx)."""
 
-    transient = True
-
 
 class BadReply(ProviderError):
     """What came back is not an answer in this protocol."""
-
-    transient = True
 
 
 class Refused(ProviderError):

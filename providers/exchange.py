@@ -1,15 +1,33 @@
 """The waiting of one call: one allowance of seconds, and one seam where a stranger's exceptions become ours."""
 
 import asyncio
+import socket
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
+from functools import wraps
 from typing import TypeVar, cast
 
-from providers.errors import CallTimeout, ProviderError, Unreachable
+from providers.addresses import shown
+from providers.base import BaseClient, Completion, Delta, VisionRequest
+from providers.errors import (
+    BadReply,
+    CallTimeout,
+    ProviderError,
+    RateLimited,
+    SchemaRejected,
+    ServerFailed,
+    Unavailable,
+    Unreachable,
+)
 
 T = TypeVar("T")
+C = TypeVar("C", bound=BaseClient)
+Answering = AsyncIterator[Delta | Completion]
 # What an SDK lets through when a reply is JSON of another shape, or none.
 MALFORMED = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
+# After these a caller may ask again, as it is or more simply.
+_ASKED_AGAIN = (Unreachable, RateLimited, Unavailable, ServerFailed, SchemaRejected)
 _END = object()
 
 
@@ -47,11 +65,52 @@ class Exchange:
                 yield cast("T", part)
 
 
-def unreachable(title: str, error: Exception) -> Unreachable:
+def bought(stream: Callable[[C, VisionRequest], Answering]) -> Callable[[C, VisionRequest], Answering]:
+    """Make a client's `stream` end in a BadReply once text has come: the caller would buy that text again.
+
+    llama-server tells of output that it cannot read after some chunks, with a status (measured).
+    """
+
+    @wraps(stream)
+    async def once(client: C, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
+        begun = False
+        try:
+            async with aclosing(cast("AsyncGenerator[Delta | Completion]", stream(client, request))) as parts:
+                async for part in parts:
+                    begun = True
+                    yield part
+            return
+        except _ASKED_AGAIN as error:
+            if not begun:
+                raise
+            failure = BadReply(
+                f"{client.spec.title} failed in the middle of its answer.", status=error.status, usage=error.usage
+            )
+        raise failure
+
+    return once
+
+
+def unreachable(title: str, base_url: str, error: Exception) -> Unreachable:
     """No connection. Its cause is a socket's or an address guard's own error: that holds no request."""
-    failure = Unreachable(f"Could not connect to {title}. Check that it runs and its base URL.")
-    *_, failure.__cause__ = chain(error)
+    *_, cause = chain(error)
+    failure = Unreachable(f"Could not connect to {title} at {shown(base_url)}{_why(cause)}")
+    failure.__cause__ = cause
     return failure
+
+
+def _why(cause: BaseException) -> str:
+    if isinstance(cause, socket.gaierror):
+        return ": the name is unknown. Check the base URL."
+    if isinstance(cause, ConnectionRefusedError):
+        return ": the connection was refused. Check that it runs, and the port of the base URL."
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return ": its TLS certificate is not trusted."
+    if isinstance(cause, ssl.SSLError):
+        return ": it does not speak TLS as asked. Check http or https in the base URL."
+    if isinstance(cause, TimeoutError | asyncio.CancelledError):
+        return ": it did not accept the connection in time."
+    return ". Check that it runs and its base URL."
 
 
 def timed_out(title: str, seconds: float) -> CallTimeout:

@@ -29,7 +29,6 @@ ROWS = (
         ),
         schema=dialect.openai_strict,
         strict=True,
-        repetition_penalty="repetition_penalty",
         # simonoppowa/OpenNutriTracker#655: without it a schema is a wish that any endpoint may ignore
         routed={"provider": {"require_parameters": True}},
     ),

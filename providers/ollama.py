@@ -4,8 +4,10 @@ Its `/v1` surface cannot set `num_ctx`, and without that Ollama drops the front 
 (odysseus-dev/odysseus#1055): this is why the native one is spoken.
 """
 
+from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
+from secrets import token_bytes
 from typing import TYPE_CHECKING, Any
 
 from providers import dialect
@@ -15,6 +17,7 @@ from providers.base import (
     Completion,
     Credentials,
     Delta,
+    Image,
     JsonObject,
     Model,
     Profile,
@@ -23,23 +26,40 @@ from providers.base import (
     VisionRequest,
 )
 from providers.classify import api_key, classify
-from providers.errors import BadReply, ProviderError, RequestRejected, SchemaRejected, Truncated, Unreachable
-from providers.exchange import Exchange, chain, timed_out, unreachable
+from providers.errors import (
+    BadReply,
+    ProviderError,
+    RequestRejected,
+    SchemaRejected,
+    Truncated,
+    UnknownModel,
+    Unreachable,
+)
+from providers.exchange import Exchange, bought, chain, timed_out, unreachable
 from providers.pool import Pool
 from providers.profiles import profile
+from providers.text import Text, whole_characters
 from providers.usage import counted
 
 if TYPE_CHECKING:
     import httpx
     import ollama
 
+# Our name for a sampling option -> Ollama's.
+_SAMPLING = {
+    "max_tokens": "num_predict",
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "repetition_penalty": "repeat_penalty",
+    "seed": "seed",
+}
 SPEC = Spec(
     kind="ollama",
     title="Ollama",
     base_url="http://127.0.0.1:11434",
     key_env=("OLLAMA_API_KEY",),
     url_env=("OLLAMA_HOST",),
-    takes=frozenset({"max_tokens", "temperature", "top_p", "repetition_penalty", "seed"}),
+    takes=frozenset(_SAMPLING),
     options={
         "num_ctx": "tokens of context to load the model with (default: by model family)",
         "keep_alive": 'how long the model stays loaded: seconds, or text such as "10m"',
@@ -52,15 +72,9 @@ _OPTION_TYPES: Mapping[str, tuple[type, ...]] = {
     "keep_alive": (int, float, str),
     "think": (bool, str),
 }
-# Our name for a sampling option -> Ollama's.
-_SAMPLING = {
-    "max_tokens": "num_predict",
-    "temperature": "temperature",
-    "top_p": "top_p",
-    "repetition_penalty": "repeat_penalty",
-    "seed": "seed",
-}
 _CONNECT_SECONDS = 10.0
+# Stands for the picture until its call leaves: nothing that a prompt could hold.
+_PLACE = token_bytes(24)
 # datalab-to/marker#984 (a 500), ollama/ollama#12422 (inside a 200): what Ollama says of a schema it cannot use
 _SCHEMA_WORDS = ("schema in format", "required for format", "invalid format", "grammar")
 
@@ -79,28 +93,29 @@ class OllamaClient(BaseClient):
     async def complete(self, request: VisionRequest) -> Completion:
         """Ask once and wait for the whole answer."""
         asked = self._chat(request)
-        sdk = self._sdk(request.credentials, request.headers)
-        last = await self._exchange(request).wait(sdk.chat(**asked))
-        return _completion(request, asked, last.message.content or "", last)
+        last = await self._exchange(request).wait(self._sdk(request).chat(**asked))
+        text = Text(SPEC.title)
+        text.add(last.message.content or "")
+        return _completion(request, asked, str(text), last)
 
+    @bought
     async def stream(self, request: VisionRequest) -> AsyncIterator[Delta | Completion]:
         """Ask once and yield the text as it comes, then the Completion."""
         asked = self._chat(request)
-        sdk = self._sdk(request.credentials, request.headers)
-        texts: list[str] = []
+        text = Text(SPEC.title)
         last: ollama.ChatResponse | None = None
-        async with aclosing(self._exchange(request).each(sdk.chat(**asked, stream=True))) as parts:
+        async with aclosing(self._exchange(request).each(self._sdk(request).chat(**asked, stream=True))) as parts:
             async for last in parts:
-                if last.message.content:
-                    texts.append(last.message.content)
-                    yield Delta(last.message.content)
-        yield _completion(request, asked, "".join(texts), last)
+                if piece := text.add(last.message.content or ""):
+                    yield Delta(piece)
+        yield _completion(request, asked, str(text), last)
 
     async def models(self, credentials: Credentials, timeout: float) -> tuple[Model, ...]:
         """List what is pulled. Ollama does not tell which models see, so all are listed."""
         request = VisionRequest(model="", prompt="", timeout=timeout, credentials=credentials)
-        listed = await self._exchange(request).wait(self._sdk(credentials, {}).list())
-        return tuple(Model(id=each.model, name=each.model) for each in listed.models if each.model)
+        listed = await self._exchange(request).wait(self._sdk(request).list())
+        names = [whole_characters(each.model) for each in listed.models if each.model]
+        return tuple(Model(id=name, name=name) for name in names)
 
     def profile(self, model: str) -> Profile:
         """What the model's family takes."""
@@ -110,24 +125,24 @@ class OllamaClient(BaseClient):
         """The arguments of the SDK's `chat`."""
         return self._chat(request)
 
-    def _sdk(self, credentials: Credentials, headers: Mapping[str, str]) -> "ollama.AsyncClient":
+    def _sdk(self, request: VisionRequest) -> "ollama.AsyncClient":
         """A light client of one call (0.04 ms on a shared transport), so that no key outlives its call."""
         import httpx
         import ollama
 
-        key = api_key(credentials, title=SPEC.title, key_env=SPEC.key_env[0])
+        key = api_key(request.credentials, SPEC, self._host)
 
-        def authorise(request: httpx.Request) -> httpx.Request:
+        def complete(call: httpx.Request) -> httpx.Request:
             # Without a key the SDK puts $OLLAMA_API_KEY there, for whatever address (measured with ollama 0.6.3).
-            request.headers.pop("Authorization", None)
+            call.headers.pop("Authorization", None)
             if key:
-                request.headers["Authorization"] = f"Bearer {key}"
-            return request
+                call.headers["Authorization"] = f"Bearer {key}"
+            return call if request.image is None else _with_picture(call, request.image)
 
         return ollama.AsyncClient(
             host=self._host,
-            headers=dict(headers),
-            auth=authorise,
+            headers=dict(request.headers),
+            auth=complete,
             transport=self._transport,
             timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),
             follow_redirects=False,
@@ -136,6 +151,8 @@ class OllamaClient(BaseClient):
 
     def _chat(self, request: VisionRequest) -> dict[str, Any]:
         """The arguments of the SDK's `chat`."""
+        if not request.model.strip():
+            raise UnknownModel("Ollama was not told which model to ask. Name one.")
         settings = self._settings()
         context = settings.pop("num_ctx", None) or self.profile(request.model).context
         return {
@@ -158,7 +175,7 @@ class OllamaClient(BaseClient):
         import ollama
 
         foreign = (ollama.ResponseError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError)
-        return Exchange(request.timeout, foreign, lambda error: _translated(error, request))
+        return Exchange(request.timeout, foreign, lambda error: _translated(error, self._host, request))
 
 
 def _messages(request: VisionRequest) -> list[dict[str, Any]]:
@@ -168,8 +185,17 @@ def _messages(request: VisionRequest) -> list[dict[str, Any]]:
     if request.image is not None:
         # Bytes, never text: the SDK takes a text for a file's path first (measured with ollama 0.6.3).
         # No empty list either: some backends break on it (datalab-to/marker#1076).
-        user["images"] = [request.image.data]
+        user["images"] = [_PLACE]
     return [*system, user, *turns]
+
+
+def _with_picture(call: "httpx.Request", image: Image) -> "httpx.Request":
+    """The call with the picture in its place. The SDK would encode the same bytes anew in each call (ollama 0.6.3)."""
+    import httpx
+
+    headers = {name: value for name, value in call.headers.items() if name != "content-length"}
+    body = call.content.replace(b64encode(_PLACE), image.base64.encode("ascii"), 1)
+    return httpx.Request(call.method, call.url, headers=headers, content=body, extensions=call.extensions)
 
 
 def _prompt(request: VisionRequest) -> str:
@@ -191,8 +217,8 @@ def _format(request: VisionRequest) -> JsonObject | str | None:
 
 
 def _options(request: VisionRequest, context: int | None) -> dict[str, Any]:
-    asked = {theirs: getattr(request.options, ours) for ours, theirs in _SAMPLING.items()}
-    return {name: value for name, value in {"num_ctx": context, **asked}.items() if value is not None}
+    asked = {_SAMPLING[name]: value for name, value in request.options.asked().items()}
+    return asked if context is None else {"num_ctx": context, **asked}
 
 
 def _completion(
@@ -209,7 +235,9 @@ def _completion(
         )
     if not text.strip():
         raise BadReply("Ollama sent an empty answer.", usage=usage)
-    return Completion(text, last.model or request.model, usage, _warnings(last, asked["options"].get("num_ctx")))
+    return Completion(
+        text, whole_characters(last.model or request.model), usage, _warnings(last, asked["options"].get("num_ctx"))
+    )
 
 
 def _warnings(last: "ollama.ChatResponse", context: int | None) -> tuple[str, ...]:
@@ -223,7 +251,7 @@ def _warnings(last: "ollama.ChatResponse", context: int | None) -> tuple[str, ..
     )
 
 
-def _translated(error: Exception, request: VisionRequest) -> ProviderError:
+def _translated(error: Exception, host: str, request: VisionRequest) -> ProviderError:
     """What an exception of the SDK, of httpx or of the clock means."""
     import httpx
     import ollama
@@ -237,7 +265,7 @@ def _translated(error: Exception, request: VisionRequest) -> ProviderError:
     if isinstance(error, ollama.ResponseError):
         return BadReply("Ollama failed in the middle of its answer.")
     if isinstance(error, ConnectionError | httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
-        return unreachable(SPEC.title, error)
+        return unreachable(SPEC.title, host, error)
     if isinstance(error, TimeoutError | httpx.TimeoutException):
         return timed_out(SPEC.title, request.timeout)
     if isinstance(error, OSError | httpx.HTTPError | httpx.InvalidURL):

@@ -26,10 +26,10 @@ from providers.base import (
 from providers.chat import Flavour
 from providers.classify import api_key
 from providers.errors import ProviderError, RequestRejected
-from providers.exchange import Exchange
+from providers.exchange import Exchange, bought
 from providers.pool import Pool
 from providers.profiles import profile
-from providers.translation import foreign, foreign_reply, key_env, told, translated
+from providers.translation import foreign, foreign_reply, told, translated
 
 if TYPE_CHECKING:
     import httpx2
@@ -82,6 +82,7 @@ class OpenAIClient(BaseClient):
         url = addresses.base_url(self.spec, config.base_url) or self.spec.base_url
         if not url:
             raise ValueError(f"{self.spec.title} needs a base_url.")
+        self._base_url = url
         self._sdk = _sdk(url, pool)
 
     async def complete(self, request: VisionRequest) -> Completion:
@@ -90,6 +91,7 @@ class OpenAIClient(BaseClient):
         reply = await self._exchange(request, request.timeout).wait(self._fetch(request, _CHAT, asked))
         return chat.completion(self._read(reply, request), request, self._warnings(request), self.spec.title)
 
+    @bought
     async def stream(self, request: VisionRequest) -> AsyncIterator[Delta | Completion]:
         """Ask once and yield the text as it comes, then the Completion."""
         answer = chat.Answer(self.spec.title)
@@ -188,14 +190,14 @@ class OpenAIClient(BaseClient):
         return reply
 
     def _exchange(self, request: VisionRequest, seconds: float) -> Exchange:
-        return Exchange(seconds, foreign(), lambda error: translated(error, self.spec, request))
+        return Exchange(seconds, foreign(), lambda error: translated(error, self.spec, self._base_url, request))
 
     def _call(self, request: VisionRequest) -> "RequestOptions":
         """One call's headers and time limits. Only headers named here leave: the SDK would add the environment's."""
         import httpx2
         from openai import Omit
 
-        key = api_key(request.credentials, title=self.spec.title, key_env=key_env(self.spec))
+        key = api_key(request.credentials, self.spec, self._base_url)
         unsaid = (*self._sdk.default_headers, "Authorization", "x-stainless-retry-count", "x-stainless-read-timeout")
         own = {
             "Accept": "application/json",

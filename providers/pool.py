@@ -5,6 +5,7 @@ followed, no cookie is kept, no compressed reply is taken, and a reply ends at `
 """
 
 from collections.abc import AsyncIterator, Callable
+from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib import import_module
 from threading import Lock
@@ -61,7 +62,7 @@ class Pool:
 
         Closing that client leaves the pool open.
         """
-        return _shared(self.httpx_client)
+        return _shared()(self.httpx_client)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -90,14 +91,19 @@ class Pool:
         )
 
 
-def _shared(client: "httpx.AsyncClient") -> "httpx.AsyncBaseTransport":
+@cache
+def _shared() -> "Callable[[httpx.AsyncClient], httpx.AsyncBaseTransport]":
+    """The class of a transport that sends through a client; made when httpx is first wanted."""
     import httpx
 
     class Shared(httpx.AsyncBaseTransport):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            return await client.send(request, stream=True, follow_redirects=False)
+        def __init__(self, client: httpx.AsyncClient) -> None:
+            self._client = client
 
-    return Shared()
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            return await self._client.send(request, stream=True, follow_redirects=False)
+
+    return Shared
 
 
 async def _prepare(request: "httpx.Request | httpx2.Request") -> None:

@@ -24,7 +24,7 @@ _KINDS: Mapping[str, Profile] = {
     "llamacpp": Profile(ImageProfile(_JPEG_PNG, size=1568)),
     "lmstudio": Profile(ImageProfile(_JPEG_PNG, size=1568)),
     # Inline data counts towards a request of 20 MB, in base64: a third more than the bytes.
-    "gemini": Profile(ImageProfile(_WEBP | {"image/heic", "image/heif"}, size=3072, max_bytes=14 * _MIB)),
+    "gemini": Profile(ImageProfile(_WEBP, size=3072, max_bytes=14 * _MIB)),
     "builtin": Profile(ImageProfile(_WEBP | {"image/gif"}, size=None, max_bytes=None)),
 }
 # A gateway may lead to anything: what every server reads.

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from providers.base import Spec, VisionRequest
-from providers.classify import classify
+from providers.classify import classify, key_env
 from providers.errors import BadReply, ProviderError, RequestRejected, Unreachable
 from providers.exchange import MALFORMED, chain, timed_out, unreachable
 
@@ -17,7 +17,7 @@ def foreign() -> tuple[type[Exception], ...]:
     return openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError
 
 
-def translated(error: Exception, spec: Spec, request: VisionRequest) -> ProviderError:
+def translated(error: Exception, spec: Spec, base_url: str, request: VisionRequest) -> ProviderError:
     """The error of ours that an exception of `foreign()` stands for."""
     import httpx2
     import openai
@@ -31,7 +31,7 @@ def translated(error: Exception, spec: Spec, request: VisionRequest) -> Provider
         return _classified(error.status_code, error.body, error.response.headers, spec, request)
     unconnected = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError, httpx2.InvalidURL)
     if any(isinstance(cause, unconnected) for cause in causes):
-        return unreachable(spec.title, error)
+        return unreachable(spec.title, base_url, error)
     if isinstance(error, TimeoutError | openai.APITimeoutError | httpx2.TimeoutException):
         return timed_out(spec.title, request.timeout)
     if isinstance(error, UnicodeEncodeError):
@@ -52,11 +52,6 @@ def told(error: object, spec: Spec, request: VisionRequest) -> ProviderError:
 def foreign_reply(spec: Spec) -> ProviderError:
     """A reply in another protocol, or in none."""
     return BadReply(f"What came back is not an answer of {spec.title}'s. Check the base URL.")
-
-
-def key_env(spec: Spec) -> str:
-    """The variable that people keep the key in, "" if there is none."""
-    return next(iter(spec.key_env), "")
 
 
 def _classified(

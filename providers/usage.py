@@ -4,12 +4,19 @@ from dataclasses import dataclass
 
 
 def _sum(a: int | None, b: int | None) -> int | None:
+    return None if a is None or b is None else a + b
+
+
+def _sum_told(a: int | None, b: int | None) -> int | None:
     return b if a is None else a if b is None else a + b
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one or more calls; None where the provider did not tell."""
+    """Tokens of one or more calls; None where the provider did not tell.
+
+    A sum with an unknown part is unknown; cached tokens are told only where there were any.
+    """
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -19,7 +26,7 @@ class Usage:
         return Usage(
             _sum(self.input_tokens, other.input_tokens),
             _sum(self.output_tokens, other.output_tokens),
-            _sum(self.cached_tokens, other.cached_tokens),
+            _sum_told(self.cached_tokens, other.cached_tokens),
         )
 
 

@@ -24,4 +24,4 @@ SPEC = Spec(
 class VllmClient(OpenAIClient):
     """One vLLM server."""
 
-    flavour = Flavour(SPEC, schema=dialect.openai_compatible, repetition_penalty="repetition_penalty")
+    flavour = Flavour(SPEC, schema=dialect.openai_compatible)

@@ -59,6 +59,14 @@ def test_the_first_variable_that_is_set_wins(toml: Path) -> None:
     assert load(toml, **{**both, "GEMINI_API_KEY": ""}).providers["gemini"].api_key == "second"
 
 
+def test_two_names_with_different_keys_are_told() -> None:
+    both = {"GEMINI_API_KEY": "a", "GOOGLE_API_KEY": "b"}
+    assert [*provider_settings.ambiguous(both)] == [
+        "GEMINI_API_KEY and GOOGLE_API_KEY are both set and differ; GEMINI_API_KEY is used."
+    ]
+    assert [*provider_settings.ambiguous({**both, "GOOGLE_API_KEY": "a\n"})] == []
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "written", "url"),
     [
@@ -92,7 +100,8 @@ def test_a_whole_file(toml: Path) -> None:
         "My studio", "ollama", "http://gpu-1:11434", "own", "llava", ("llava", "moondream"), {"num_ctx": 4096}
     )
     assert found.explicit == {"My studio"}
-    assert [found.routed(model) for model in ("llava:7b", "gemini-2.5-flash", "other")] == ["My studio", "gemini", None]
+    routed = [found.routed(model) for model in ("llava:7b", "LLaVA-1.6", "gemini-2.5-flash", "other")]
+    assert routed == ["My studio", "My studio", "gemini", None]
 
 
 def test_a_name_of_a_kind_replaces_what_the_environment_says(toml: Path) -> None:

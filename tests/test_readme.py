@@ -1,5 +1,6 @@
 """What README.md and docs/ tell people to do works, and what they point at exists."""
 
+import json
 import os
 import re
 import shlex
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from bridge.cli import COMMANDS, build
-from bridge.settings import PREFIX, Settings
+from bridge.settings import OTHERS, PREFIX, Settings
 from docs import generate
+from perspectives.perspective import parse
 from providers import factory
 from tests.service import ROOT, Service, clean_environment
 from tests.tools import need
@@ -25,8 +27,6 @@ LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(#[^)\s]*)?\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 COMMAND = re.compile(r"(?:[\w./]*/)?graphcap((?: [^`\n|#]*)?)")
 SETTING = re.compile(rf"\b{PREFIX}[A-Z_]+[A-Z]\b")
-# Read elsewhere than in Settings: by `graphcap caption`, by the tests, by the React client's own configuration.
-OTHER_SETTINGS = {"GRAPHCAP_PROVIDER_KEY", "GRAPHCAP_REQUIRE_TOOLS"}
 README = (ROOT / "README.md").read_text("utf-8")
 
 
@@ -60,6 +60,14 @@ def test_a_script_works_as_it_stands(code: str) -> None:
     done = run(sys.executable, "-W", "error", "-c", code)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
+
+
+def test_every_whole_perspective_in_the_pages_is_valid() -> None:
+    blocks = [
+        code for kind, code in FENCED.findall((ROOT / "docs/perspectives.md").read_text("utf-8")) if kind == "json"
+    ]
+    assert len(whole := [code for code in blocks if code.startswith('{\n  "name"')]) == 2
+    assert [parse(json.loads(code), source="page", module="custom").warnings for code in whole] == [(), ()]
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
@@ -134,7 +142,7 @@ def test_the_generated_tables_are_current(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_setting_that_is_named_exists(page: Path) -> None:
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    known |= {f"{name}_FILE" for name in known} | OTHER_SETTINGS
+    known |= {f"{name}_FILE" for name in known} | OTHERS
     assert set(SETTING.findall(page.read_text("utf-8"))) <= known
 
 

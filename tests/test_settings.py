@@ -1,10 +1,11 @@
 """The settings of a process: where they are read from, what follows from them, and every mistake at once."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from bridge.settings import MIB, Settings, SettingsError, environment, load
+from bridge.settings import MIB, OTHERS, Settings, SettingsError, description, environment, load, unknown
 
 SECRET = "a-secret-that-nobody-may-read"
 
@@ -148,6 +149,26 @@ def test_no_mistake_repeats_a_value(monkeypatch: pytest.MonkeyPatch, name: str) 
             load()
         except SettingsError as error:
             assert SECRET not in f"{error!s}{error!r}"  # noqa: PT017 (most take any text)
+
+
+def test_a_workspace_that_is_named_exists(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert mistakes(monkeypatch, GRAPHCAP_WORKSPACE="absent") == ["GRAPHCAP_WORKSPACE: there is no directory 'absent'."]
+    (directory / "absent").mkdir()
+    assert load().workspace == Path("absent")
+
+
+def test_a_name_that_is_no_setting_is_told_with_a_near_one() -> None:
+    names = ["GRAPHCAP_PROVDER", "GRAPHCAP_PORT", "GRAPHCAP_API_KEYS_FILE", "GRAPHCAP_BRIDGE_SERVICE_HOST", *OTHERS]
+    assert [*unknown(dict.fromkeys([*names, "HOME"], ""))] == [
+        "GRAPHCAP_BRIDGE_SERVICE_HOST is not a setting.",
+        "GRAPHCAP_PROVDER is not a setting; did you mean GRAPHCAP_PROVIDER?",
+    ]
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_value_of_few_is_told(name: str) -> None:
+    values = [one for one in get_args(Settings.model_fields[name].annotation) if isinstance(one, str)]
+    assert [one for one in values if f"`{one}`" not in description(name)] == []
 
 
 def test_a_file_that_is_no_text(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,5 @@
 """The answer of an analysis: what succeeded, what failed, and one status for the whole."""
 
-import logging
-
 from pydantic import BaseModel, Field
 
 from bridge import problems
@@ -9,8 +7,6 @@ from bridge.captioning.analyze import Findings
 from bridge.captioning.errors import NothingToSynthesize
 from bridge.captioning.types import Caption, ImageOut, UsageOut
 from bridge.problems import Problem
-
-log = logging.getLogger("graphcap")
 
 
 class AnalyzeOut(BaseModel):
@@ -33,10 +29,7 @@ class AllFailed(Problem):
 
 def findings_out(findings: Findings, request_id: str) -> AnalyzeOut | Problem:
     """The answer, or the problem when every perspective failed."""
-    for error in findings.errors.values():
-        if problems.row_of(error) is problems.BUG:
-            log.error("bug in an analysis", exc_info=error)
-    told = {name: problems.problem(error, request_id) for name, error in findings.errors.items()}
+    told = {name: problems.report(error, request_id) for name, error in findings.errors.items()}
     captions = findings.captions
     if not captions:
         skipped = (name for name, error in findings.errors.items() if isinstance(error, NothingToSynthesize))

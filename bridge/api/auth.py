@@ -54,7 +54,6 @@ class Guard:
         self._app = app
         self._keys = Keys(settings)
         self._loopback = settings.loopback
-        self._root = settings.root_path.rstrip("/")
         self._listed = frozenset(origin.rstrip("/").lower() for origin in settings.cors_origins)
         self._hosts = frozenset(urlsplit(origin).hostname or "" for origin in self._listed)
 
@@ -72,15 +71,12 @@ class Guard:
     def _refusal(self, scope: Scope) -> Exception | None:
         headers = Headers(scope=scope)
         if self._keys:
-            waits = scope["type"] == "websocket" or scope["method"] == "OPTIONS" or self._is_open(scope["path"])
+            waits = scope["type"] == "websocket" or scope["method"] == "OPTIONS" or _is_open(scope)
             return None if waits or self._keys.admit(headers) else Unauthorized()
         if self._loopback and not self._own_host(headers.get("host", "")):
             return OriginRefused()
         reads = scope["type"] == "http" and scope["method"] in _SAFE_METHODS
         return None if reads or self._admitted(headers) else OriginRefused()
-
-    def _is_open(self, path: str) -> bool:
-        return _OPEN.fullmatch(path.removeprefix(self._root)) is not None
 
     def _admitted(self, headers: Headers) -> bool:
         """Requests without an Origin come from no page."""
@@ -99,3 +95,8 @@ class Guard:
             return ip_address(name).is_loopback
         except ValueError:
             return False
+
+
+def _is_open(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return _OPEN.fullmatch(path.removeprefix(scope["root_path"])) is not None

@@ -1,5 +1,6 @@
 """Read a request's body: bounded while it arrives, JSON or multipart, never a file on disk."""
 
+import re
 import sys
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -11,9 +12,13 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from bridge.captioning.errors import BodyTooLarge, InvalidJson, InvalidRequest
+from bridge.deadline import Deadline
+from bridge.settings import Settings
 
 JsonObject = dict[str, Any]
 _FILE_PARTS = {"image"}
+_CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s;\"]*)", re.IGNORECASE)
+CHUNK_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +35,20 @@ class MemoryMultiPartParser(MultiPartParser):
     spool_max_size = sys.maxsize
 
 
-async def read(request: Request, limit: int, *, optional: bool = False) -> Body:
-    """The body by its content type; `optional`: none at all is no fields. Raises BodyTooLarge, InvalidJson
-    or InvalidRequest."""
+async def read(
+    request: Request, settings: Settings, *, optional: bool = False, chunk_within: float = CHUNK_SECONDS
+) -> Body:
+    """The body by its content type; `optional`: none at all is no fields.
+
+    It has to arrive within the service's own time, and no piece of it may take longer than `chunk_within` seconds.
+    Raises BodyTooLarge, InvalidJson, InvalidRequest or DeadlineExceeded.
+    """
+    limit = settings.body_limit
     _check_announced(request, limit)
+    chunks = _bounded(request.stream(), limit, Deadline(settings.timeout), chunk_within)
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        return await _multipart(request, limit)
-    content = b"".join([chunk async for chunk in _bounded(request, limit)])
+        return await _multipart(request, chunks, limit)
+    content = b"".join([chunk async for chunk in chunks])
     return Body({} if optional and not content else parse_object(content))
 
 
@@ -46,14 +58,23 @@ def _check_announced(request: Request, limit: int) -> None:
         raise BodyTooLarge(limit)
 
 
-async def _bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+async def _bounded(
+    chunks: AsyncGenerator[bytes, None], limit: int, until: Deadline, chunk_within: float
+) -> AsyncGenerator[bytes, None]:
     received = 0
+    while (chunk := await _next(chunks, until, chunk_within)) is not None:
+        received += len(chunk)
+        if received > limit:
+            raise BodyTooLarge(limit)
+        yield chunk
+
+
+async def _next(chunks: AsyncGenerator[bytes, None], until: Deadline, chunk_within: float) -> bytes | None:
+    stage = "waiting for the request's body"
+    patience = until if until.left() < chunk_within else Deadline(chunk_within)
     try:
-        async for chunk in request.stream():
-            received += len(chunk)
-            if received > limit:
-                raise BodyTooLarge(limit)
-            yield chunk
+        async with patience.within(stage):
+            return await anext(chunks, None)
     except ClientDisconnect:
         raise InvalidJson("The request ended before its body was whole.") from None
 
@@ -69,10 +90,11 @@ def parse_object(text: bytes | str, what: str = "The body") -> JsonObject:
     return value
 
 
-async def _multipart(request: Request, limit: int) -> Body:
-    parser = MemoryMultiPartParser(
-        request.headers, _bounded(request, limit), max_files=8, max_fields=64, max_part_size=limit
-    )
+async def _multipart(request: Request, chunks: AsyncGenerator[bytes, None], limit: int) -> Body:
+    charset = _CHARSET.search(request.headers["content-type"])
+    if charset and charset[1].lower() not in ("utf-8", "utf8", "us-ascii"):
+        raise InvalidRequest("Send the multipart body as UTF-8.")  # Python knows charsets that read as no text
+    parser = MemoryMultiPartParser(request.headers, chunks, max_files=8, max_fields=64, max_part_size=limit)
     try:
         form = await parser.parse()
     except MultiPartException as error:
@@ -108,7 +130,10 @@ async def _text(name: str, value: UploadFile | str) -> str:
     try:
         return (await value.read()).decode("utf-8")
     except UnicodeDecodeError:
-        raise InvalidRequest(f"The part '{name}' is not text.", ((f"/{name}", "not UTF-8 text"),)) from None
+        raise InvalidRequest(
+            f"The part '{name}' is not text. Send the picture as the part 'image' (curl -F image=@photo.jpg).",
+            ((f"/{name}", "not UTF-8 text"),),
+        ) from None
 
 
 def _add(fields: JsonObject, name: str, text: str) -> None:

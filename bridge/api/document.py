@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from bridge import problems
+from bridge.api import answers
 from bridge.api.analysis import AllFailed
 from bridge.api.events import StreamEvent
 from bridge.api.wire import CaptionFromPath, ProviderBody
@@ -24,6 +25,17 @@ _BODIES: dict[str, type[BaseModel]] = {
     "/providers/{name}/test-connection": ProviderBody,
 }
 _MULTIPART = ("/perspectives/caption", "/perspectives/{name}/caption", "/perspectives/analyze")
+_OFFERED: dict[str, tuple[str, ...]] = {
+    "/perspectives/caption": answers.CAPTION,
+    "/perspectives/{name}/caption": answers.CAPTION,
+    "/perspectives/caption-from-path": answers.CAPTION,
+    "/perspectives/analyze": answers.ANALYSIS,
+}
+_OPEN = ("/health",)
+_STREAMED: dict[str, dict[str, Any]] = {
+    answers.LINE: {"schema": {"type": "string", "description": "The rendered caption, in one line."}},
+    answers.EVENTS: {"itemSchema": {"$ref": _REF.format(model="StreamEvent")}},
+}
 _EXAMPLES: dict[str, dict[str, Any]] = {
     "/perspectives/caption": {"perspective": "alt_text", "image": {"path": "datasets/samples/coffee.jpg"}},
     "/perspectives/{name}/caption": {
@@ -83,15 +95,15 @@ def build(app: FastAPI) -> dict[str, Any]:
     schemas.update(defined["$defs"])
     document["components"]["responses"] = _responses()
     errors = {status: {"$ref": f"#/components/responses/{status}"} for status in document["components"]["responses"]}
-    for path, operations in document["paths"].items():
+    for full, operations in document["paths"].items():
+        path = full.removeprefix("/api/v1")
+        here = {status: told for status, told in errors.items() if status != "401" or path not in _OPEN}
         for operation in operations.values():
-            operation["responses"] = {"200": operation["responses"]["200"], **errors}
-            if path.removeprefix("/api/v1") in _MULTIPART:
-                content = operation["responses"]["200"]["content"]
-                content["text/plain"] = {"schema": {"type": "string", "description": "The rendered caption."}}
-                content["text/event-stream"] = {"itemSchema": {"$ref": _REF.format(model="StreamEvent")}}
-            if (model := _BODIES.get(path.removeprefix("/api/v1"))) and "post" in operations:
-                operations["post"]["requestBody"] = _body(path.removeprefix("/api/v1"), model)
+            operation["responses"] = {"200": operation["responses"]["200"], **here}
+            content = operation["responses"]["200"]["content"]
+            content |= {name: _STREAMED[name] for name in _OFFERED.get(path, ()) if name in _STREAMED}
+        if (model := _BODIES.get(path)) and "post" in operations:
+            operations["post"]["requestBody"] = _body(path, model)
     document["components"]["schemas"] = dict(sorted(schemas.items()))
     return document
 
@@ -121,7 +133,7 @@ def _body(path: str, model: type[BaseModel]) -> dict[str, Any]:
 
 def _responses() -> dict[str, dict[str, Any]]:
     """By status: every error has one body, its code tells which it was."""
-    rows = (*problems.TABLE.values(), problems.BUG)
+    rows = (*problems.TABLE.values(), problems.NO_ROUTE, problems.NO_METHOD, problems.BUG)
     found = {}
     for status in sorted({row.status for row in rows}):
         here = [row for row in rows if row.status == status]

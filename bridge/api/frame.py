@@ -1,7 +1,6 @@
 """Around every request: its id, its clean path, its log line, and the last resort for a bug of ours."""
 
 import logging
-import re
 import time
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -10,25 +9,29 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bridge import telemetry
 
 log = logging.getLogger("graphcap")
-_LEADING_SLASHES = re.compile(r"^/{2,}")
 
 
 class Frame:
-    """An ASGI layer; the outermost but for CORS, so that every answer gets an id and CORS headers."""
+    """An ASGI layer; the outermost but for CORS, so that every answer gets an id and CORS headers.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Behind it a path is the root path and one slash, whether or not the proxy took the root path away and however
+    many slashes the client wrote.
+    """
+
+    def __init__(self, app: ASGIApp, root_path: str) -> None:
         self._app = app
+        self._root = clean_root(root_path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        if scope["type"] in ("http", "websocket"):
+            scope = {**scope, "path": self._clean(scope["path"]), "root_path": self._root}
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         identity = telemetry.new_request_id(Headers(scope=scope).get("x-request-id"))
         telemetry.request_id.set(identity)
-        scope = {**scope, "path": _LEADING_SLASHES.sub("/", scope["path"])}
-        scope.setdefault("state", {})
-        scope["state"] = {**scope["state"], "request_id": identity}
+        scope["state"] = {**scope.get("state", {}), "request_id": identity}
         started = time.perf_counter()
         status, whole = 0, False
 
@@ -52,6 +55,17 @@ class Frame:
         finally:
             _log_line(scope, status, started)
 
+    def _clean(self, path: str) -> str:
+        path = "/" + path.lstrip("/")
+        below = path.removeprefix(self._root)
+        inside = not below or below.startswith("/")
+        return self._root + "/" + (below if inside else path).lstrip("/")
+
+
+def clean_root(path: str) -> str:
+    """A root path as ASGI wants it: a slash before it and none after it, "" for none."""
+    return f"/{path.strip('/')}".rstrip("/")
+
 
 def _log_line(scope: Scope, status: int, started: float) -> None:
     fields = {
@@ -59,5 +73,6 @@ def _log_line(scope: Scope, status: int, started: float) -> None:
         "path": scope["path"][:200],
         "status": status,
         "ms": round((time.perf_counter() - started) * 1000, 1),
+        **scope["state"].get("noted", {}),
     }
     log.info("request", extra={"fields": fields})

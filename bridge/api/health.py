@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 
 from bridge.api import answers
 from bridge.api.state import resources
@@ -33,6 +33,12 @@ async def info(request: Request) -> Response:
 async def probe() -> Response:
     """The process answers; the library is loaded before it listens."""
     return JSONResponse({"status": "ok"})
+
+
+@probes.get("/")
+async def root(request: Request) -> Response:
+    """A browser that opens the address finds the API."""
+    return RedirectResponse(f"{resources(request).settings.root_path}/docs", 307)
 
 
 def describe(found: Resources) -> dict[str, Any]:

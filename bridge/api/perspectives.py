@@ -1,5 +1,6 @@
 """`/perspectives/…`: what there is, and captions by it."""
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -8,8 +9,8 @@ from fastapi.responses import JSONResponse
 from bridge.api import answers, body
 from bridge.api.analysis import AnalyzeOut, findings_out
 from bridge.api.leaving import while_wanted
-from bridge.api.sse import MEDIA_TYPE, EventStream
-from bridge.api.state import provider_key, request_id, resources
+from bridge.api.sse import EventStream
+from bridge.api.state import note, provider_key, request_id, resources
 from bridge.api.wire import (
     CaptionFromPath,
     CaptionWithMetadata,
@@ -20,10 +21,10 @@ from bridge.api.wire import (
     PerspectiveOut,
 )
 from bridge.captioning.analyze import analyze, plan_analysis
-from bridge.captioning.caption import caption, caption_planned
+from bridge.captioning.caption import caption_planned
 from bridge.captioning.errors import InvalidRequest
 from bridge.captioning.parse import validate
-from bridge.captioning.plan import plan, require_one_image
+from bridge.captioning.plan import Plan, deadline, plan, require_one_image
 from bridge.captioning.types import AnalyzeRequest, Caption, CaptionRequest
 from bridge.version import __version__
 from perspectives.catalog import ModuleInfo
@@ -74,10 +75,12 @@ async def analyze_image(request: Request) -> Response:
     sent = await _body(request)
     asked = validate(AnalyzeRequest, sent.fields)
     found = resources(request)
-    analysis = plan_analysis(asked, found, provider_key(request))
+    analysis = await plan_analysis(asked, found, provider_key(request))
     require_one_image(asked, sent.upload)
-    if _streams(request):
-        return EventStream(request_id(request), found, lambda stream: stream.analyze(analysis, sent.upload))
+    _note(request, *analysis.plans)
+    if answers.preferred(request, answers.ANALYSIS) == answers.EVENTS:
+        until = deadline(asked, found)
+        return EventStream(request, found, until, lambda stream: stream.analyze(analysis, sent.upload))
     findings = await while_wanted(request, analyze(analysis, sent.upload, found, request_id(request)))
     told = findings_out(findings, request_id(request))
     return answers.json(told) if isinstance(told, AnalyzeOut) else answers.failure(request, told)
@@ -88,12 +91,12 @@ async def caption_from_path(request: Request) -> Response:
     """Caption an image of the workspace, as the React client asks for it."""
     sent = validate(CaptionFromPath, (await _body(request)).fields)
     fields = sent.model_dump(exclude={"image_path", "image"}, exclude_unset=True)
-    wanted = CaptionRequest.model_validate({**fields, "image": sent.image_ref()})
-    making = caption(wanted, resources(request), provider_key=provider_key(request), request_id=request_id(request))
-    made = await while_wanted(request, making)
+    return await _caption(request, body.Body({**fields, "image": sent.image_ref()}), _with_metadata)
+
+
+def _with_metadata(made: Caption) -> Response:
     metadata = Metadata(model=made.model, provider=made.provider, version=__version__, config_name=made.perspective)
-    full = CaptionWithMetadata(**{**made.__dict__, "metadata": metadata})
-    return answers.line(full.rendered) if _plain(request) else answers.json(full, omit_none=True)
+    return answers.json(CaptionWithMetadata(**{**made.__dict__, "metadata": metadata}), omit_none=True)
 
 
 @router.post("/{name}/caption", response_model=Caption)
@@ -116,23 +119,28 @@ async def show_perspective(request: Request, name: str) -> Response:
 
 
 async def _body(request: Request) -> body.Body:
-    return await body.read(request, resources(request).settings.body_limit)
+    return await body.read(request, resources(request).settings)
 
 
-async def _caption(request: Request, sent: body.Body) -> Response:
+async def _caption(
+    request: Request, sent: body.Body, as_json: Callable[[Caption], Response] = answers.json
+) -> Response:
     asked = validate(CaptionRequest, sent.fields)
     found = resources(request)
-    settled = plan(asked.perspective, asked, found, provider_key(request))
+    settled = await plan(asked.perspective, asked, found, provider_key(request))
     require_one_image(asked, sent.upload)
-    if _streams(request):
-        return EventStream(request_id(request), found, lambda stream: stream.caption(settled, sent.upload))
+    _note(request, settled)
+    media_type = answers.preferred(request, answers.CAPTION)
+    if media_type == answers.EVENTS:
+        until = deadline(asked, found)
+        return EventStream(request, found, until, lambda stream: stream.caption(settled, sent.upload))
     made = await while_wanted(request, caption_planned(settled, sent.upload, found, request_id(request)))
-    return answers.line(made.rendered) if _plain(request) else answers.json(made)
+    note(request, {"provider": made.provider, "model": made.model})
+    return answers.line(made.rendered) if media_type == answers.LINE else as_json(made)
 
 
-def _streams(request: Request) -> bool:
-    return answers.wants(request, MEDIA_TYPE)
-
-
-def _plain(request: Request) -> bool:
-    return answers.wants(request, "text/plain")
+def _note(request: Request, *plans: Plan) -> None:
+    """Let the log line say what was asked, and of whom first."""
+    first = plans[0].targets[0]
+    names = ",".join(one.perspective.name for one in plans)
+    note(request, {"perspective": names, "provider": first.label, "model": first.model})

@@ -12,6 +12,7 @@ from bridge.api.wire import (
     ModelList,
     ModelOut,
     ProviderBody,
+    ProviderByName,
     ProviderList,
     ProviderOut,
     StepOut,
@@ -80,11 +81,12 @@ async def test_connection(request: Request, name: str) -> Response:
 
 async def _named(request: Request, name: str) -> Named:
     """The body is the provider_config itself; without one the path names a configured provider."""
-    sent = (await body.read(request, resources(request).settings.body_limit, optional=True)).fields
-    model = sent.pop("model", None)
-    if "kind" not in sent:
-        return Named(name, model=model or sent.get("default_model"))
-    return Named(name, validate(ProviderBody, sent), model)
+    sent = (await body.read(request, resources(request).settings, optional=True)).fields
+    if sent.get("kind") is None:
+        named = validate(ProviderByName, sent)
+        return Named(name, model=named.model or named.default_model)
+    brought = validate(ProviderBody, sent)
+    return Named(name, brought, brought.model)
 
 
 def _report(target: Target, found: Check) -> ConnectionTest:

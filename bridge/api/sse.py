@@ -1,18 +1,20 @@
-"""Server-sent events over a POST: one request, its events, and the end of the provider's call when the client goes."""
+"""Server-sent events over a POST: one request, its events, and the end of the provider's call when nobody reads."""
 
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 
 from fastapi.sse import format_sse_event
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from bridge.api import events
-from bridge.api.leaving import gone
+from bridge.api import events, state
+from bridge.api.leaving import STALL_SECONDS, Reader, gone
 from bridge.captioning.events import Event
 from bridge.captioning.resources import Resources
 from bridge.captioning.stream import Stream
+from bridge.deadline import Deadline
 
 MEDIA_TYPE = "text/event-stream"
 PING_SECONDS = 15.0
@@ -22,15 +24,18 @@ Write = Callable[[bytes], Awaitable[None]]
 class Pinged(Response, ABC):
     """Sends what `tell` writes as it comes: a slow reader holds it back, nothing piles up.
 
-    A comment goes out every `ping` seconds, and a client that leaves ends the work.
+    A comment goes out every `ping` seconds. A client that leaves ends the work, and so does one that takes nothing
+    for `stall` seconds or after the time of the request.
     """
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, ping: float = PING_SECONDS) -> None:
+    def __init__(self, until: Deadline, ping: float = PING_SECONDS, stall: float = STALL_SECONDS) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
+        self._until = until
         self._ping = ping
+        self._stall = stall
 
     @abstractmethod
     async def tell(self, write: Write) -> None:
@@ -39,11 +44,10 @@ class Pinged(Response, ABC):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send what is told."""
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        sending = asyncio.Lock()
+        reader = Reader(send, self._stall)
 
-        async def write(block: bytes) -> None:
-            async with sending:
-                await send({"type": "http.response.body", "body": block, "more_body": True})
+        async def write(block: bytes, *, more: bool = True) -> None:
+            await reader.take({"type": "http.response.body", "body": block, "more_body": more}, self._until)
 
         async def ping() -> None:
             while True:
@@ -51,16 +55,22 @@ class Pinged(Response, ABC):
                 await write(b": ping\n\n")
 
         telling = asyncio.ensure_future(self.tell(write))
-        beside = [asyncio.create_task(ping()), asyncio.create_task(gone(receive))]
+        beside = [asyncio.create_task(one) for one in (ping(), gone(receive), _set(reader.gone))]
         try:
             await asyncio.wait([telling, *beside], return_when=asyncio.FIRST_COMPLETED)
             if telling.done():
                 await telling
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                await write(b"", more=False)
+            else:
+                reader.gone.set()
         finally:
             for task in (telling, *beside):
                 task.cancel()
             await asyncio.gather(telling, *beside, return_exceptions=True)
+
+
+async def _set(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 class EventStream(Pinged):
@@ -71,22 +81,25 @@ class EventStream(Pinged):
 
     def __init__(
         self,
-        request_id: str,
+        request: Request,
         resources: Resources,
+        until: Deadline,
         job: Callable[[Stream], Awaitable[None]],
-        ping: float = PING_SECONDS,
     ) -> None:
-        """`job` is given the stream to fill; `ping` is the seconds of silence after which a comment is sent."""
-        super().__init__(ping)
-        self._request_id = request_id
+        """`job` is given the stream to fill; `until` is when it has to be done."""
+        super().__init__(until)
+        self._request = request
         self._resources = resources
         self._job = job
 
     async def tell(self, write: Write) -> None:
         """Send each event of the job."""
+        identity = state.request_id(self._request)
 
         async def emit(event: Event) -> None:
-            told = events.wire(event, self._request_id)
+            told = events.wire(event, identity)
+            if isinstance(told, events.Error):
+                state.note_problem(self._request, told.problem)
             await write(format_sse_event(data_str=told.model_dump_json(), event=told.type))
 
-        await self._job(Stream(self._request_id, self._request_id, emit, self._resources))
+        await self._job(Stream(identity, identity, emit, self._resources))

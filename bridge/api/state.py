@@ -1,8 +1,13 @@
-"""What a handler reads of the running service and of its request."""
+"""What a handler reads of the running service and of its request, and what it notes for the log."""
+
+from collections.abc import Mapping
 
 from fastapi import Request
 
 from bridge.captioning.resources import Resources
+from bridge.problems import Problem
+
+_NOTED = 200
 
 
 def resources(request: Request) -> Resources:
@@ -20,3 +25,14 @@ def request_id(request: Request) -> str:
 def provider_key(request: Request) -> str:
     """The provider's key where a body field is awkward."""
     return request.headers.get("x-provider-key", "").strip()
+
+
+def note(request: Request, fields: Mapping[str, str | None]) -> None:
+    """Add to the request's log line, clipped; what is not known is left out."""
+    noted = request.scope.setdefault("state", {}).setdefault("noted", {})
+    noted.update({name: value[:_NOTED] for name, value in fields.items() if value})
+
+
+def note_problem(request: Request, problem: Problem) -> None:
+    """Let the log line say what failed."""
+    note(request, {"code": problem.code, "provider": problem.provider})

@@ -2,46 +2,50 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from fastapi import APIRouter, WebSocket
-from pydantic import BaseModel
 from starlette.websockets import WebSocketDisconnect
 
 from bridge import problems, telemetry
 from bridge.api import events
 from bridge.api.auth import Keys
 from bridge.api.body import parse_object
+from bridge.api.leaving import STALL_SECONDS, Reader, unless
 from bridge.api.limits import InFlight
 from bridge.captioning.analyze import plan_analysis
-from bridge.captioning.errors import BodyTooLarge, Busy, InvalidRequest, TooManyRequests, Unauthorized
+from bridge.captioning.check import name_models
+from bridge.captioning.errors import (
+    BodyTooLarge,
+    Busy,
+    Cancelled,
+    InvalidJson,
+    InvalidRequest,
+    TooManyRequests,
+    Unauthorized,
+)
 from bridge.captioning.events import Event
 from bridge.captioning.parse import validate
-from bridge.captioning.plan import plan, require_one_image
+from bridge.captioning.plan import deadline, plan, require_one_image
 from bridge.captioning.resources import Resources
 from bridge.captioning.stream import Stream
-from bridge.captioning.types import AnalyzeRequest, CaptionRequest
+from bridge.captioning.types import AnalyzeRequest, CaptionOptions, CaptionRequest
+from bridge.deadline import Deadline
 
 log = logging.getLogger("graphcap")
 router = APIRouter()
 _MAX_ID = 200
+ADMIT_SECONDS = 10.0
+_MAX_AUTH = 4096
+Work = Callable[[Stream], Coroutine[Any, Any, None]]
 
 
 @router.websocket("/perspectives/stream")
 async def stream(socket: WebSocket) -> None:
     """Serve one socket until it is closed; what it asked for ends with it."""
-    await socket.accept()
-    conversation = Conversation(socket, socket.app.state.resources)
-    try:
-        await conversation.open()
-        await conversation.listen()
-    except WebSocketDisconnect:
-        pass
-    finally:
-        await conversation.end()
-        log.info("socket", extra={"fields": {"path": socket.url.path[:200], "requests": conversation.begun}})
+    await Conversation(socket, socket.app.state.resources).serve()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,40 +62,68 @@ class Running:
 
 
 class Conversation:
-    """One socket: frames come in, events go out one after another, each request is a task of its own.
+    """One socket: frames come in, events go out one after another, each request is a task of its own."""
 
-    `begun`: how many requests it carried.
-    """
-
-    def __init__(self, socket: WebSocket, resources: Resources) -> None:
+    def __init__(
+        self,
+        socket: WebSocket,
+        resources: Resources,
+        admit_within: float = ADMIT_SECONDS,
+        stall: float = STALL_SECONDS,
+    ) -> None:
+        """`admit_within`: seconds to show a key, where one is wanted. `stall`: seconds that an event may wait."""
         self._socket = socket
         self._resources = resources
-        self.begun = 0
+        self._begun = 0
         self._running: dict[str, Running] = {}
-        self._sending = asyncio.Lock()
-        self._closed = False
+        self._reader = Reader(socket.send, stall)
+        self._admit_within = admit_within
         self._in_flight: InFlight = socket.scope["state"]["in_flight"]
         self._keys = Keys(resources.settings)
-        self._admitted = self._keys.admit(socket.headers)
 
-    async def open(self) -> None:
-        """A socket that could ask for nothing is told so, and closed."""
+    async def serve(self) -> None:
+        """Take frames until the socket closes, or nobody reads what is sent; then cancel what is unfinished."""
+        await self._socket.accept()
+        try:
+            await unless(self._reader.gone.wait(), self._listen())
+        except (WebSocketDisconnect, Cancelled):
+            pass
+        finally:
+            await self._end()
+            fields = {"path": self._socket.url.path[:200], "requests": self._begun}
+            log.info("socket", extra={"fields": fields})
+
+    async def _listen(self) -> NoReturn:
         if self._in_flight.full:
-            await self._refuse(None, Busy())
-            await self._socket.close(1013)
-            raise WebSocketDisconnect(1013)
-
-    async def listen(self) -> None:
-        """Take frames until the socket closes."""
+            await self._hang_up(Busy(), 1013)
+        if not self._keys.admit(self._socket.headers):
+            await self._admit()
         while True:
-            message = await self._socket.receive()
-            if message["type"] == "websocket.disconnect":
-                return
-            await self._take(message.get("text") or message.get("bytes") or "")
+            await self._take(await self._frame())
 
-    async def end(self) -> None:
-        """Cancel what is unfinished: nobody is there to read it."""
-        self._closed = True
+    async def _frame(self) -> str | bytes:
+        message = await self._socket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", 1006))
+        return message.get("text") or message.get("bytes") or ""
+
+    async def _admit(self) -> None:
+        """The first frame shows a key, soon, and is no larger than that takes; or the socket is closed."""
+        try:
+            async with asyncio.timeout(self._admit_within):
+                frame = await self._frame()
+            fields = parse_object(frame, "The frame") if len(frame) <= _MAX_AUTH else {}
+        except (TimeoutError, InvalidJson):
+            fields = {}
+        if fields.get("type") != "auth" or not self._shows_key(fields):
+            await self._hang_up(Unauthorized(), 1008)
+
+    def _shows_key(self, fields: dict[str, Any]) -> bool:
+        key = fields.get("api_key")
+        return isinstance(key, str) and self._keys.fits(key)
+
+    async def _end(self) -> None:
+        self._reader.gone.set()
         tasks = [one.task for one in self._running.values()]
         for task in tasks:
             task.cancel()
@@ -104,27 +136,17 @@ class Conversation:
             if len(frame) > self._resources.settings.body_limit:
                 raise BodyTooLarge(self._resources.settings.body_limit)
             fields = parse_object(frame, "The frame")
-            if not self._admitted or fields.get("type") == "auth":
-                await self._admit(fields)
+            if fields.get("type") == "auth":
+                if self._keys and not self._shows_key(fields):
+                    await self._hang_up(Unauthorized(), 1008)
                 return
             named = _usable_id(fields)
-            self._dispatch(fields.pop("type", None), fields, named)
+            await self._dispatch(fields.pop("type", None), fields, named)
             await asyncio.sleep(0)  # let the task begin: one that is cancelled before that could tell nothing
         except tuple(problems.TABLE) as error:
             await self._refuse(named, error)
 
-    async def _admit(self, fields: dict[str, Any]) -> None:
-        """Where keys are set, the first frame shows one, or the socket is closed. Where none are, any will do."""
-        key = fields.get("api_key")
-        shown = fields.get("type") == "auth" and isinstance(key, str) and self._keys.fits(key)
-        if shown or not self._keys:
-            self._admitted = True
-            return
-        await self._refuse(None, Unauthorized())
-        await self._socket.close(1008)
-        raise WebSocketDisconnect(1008)
-
-    def _dispatch(self, kind: object, fields: dict[str, Any], id: str | None) -> None:
+    async def _dispatch(self, kind: object, fields: dict[str, Any], id: str | None) -> None:
         if kind not in ("caption", "analyze", "cancel"):
             raise InvalidRequest(
                 "The frame's 'type' must be caption, analyze or cancel.", (("/type", "unknown frame type"),)
@@ -135,7 +157,7 @@ class Conversation:
         if kind == "cancel":
             self._cancel(id, fields)
         else:
-            self._begin(str(kind), id, fields)
+            await self._begin(str(kind), id, fields)
 
     def _cancel(self, id: str, fields: dict[str, Any]) -> None:
         if fields:
@@ -144,7 +166,7 @@ class Conversation:
             raise InvalidRequest(f"Nothing is running under the id '{id}'.", (("/id", "unknown"),))
         self._running[id].cancel()
 
-    def _begin(self, kind: str, id: str, fields: dict[str, Any]) -> None:
+    async def _begin(self, kind: str, id: str, fields: dict[str, Any]) -> None:
         if id in self._running:
             raise InvalidRequest(f"A request is running under the id '{id}'.", (("/id", "in use"),))
         limit = self._resources.settings.max_socket_requests
@@ -152,46 +174,48 @@ class Conversation:
             raise TooManyRequests(limit)
         if self._in_flight.full:
             raise Busy
-        request_id = telemetry.new_request_id()
+        asked, work = await self._work(kind, fields)
+        request_id, until = telemetry.new_request_id(), deadline(asked, self._resources)
 
         async def emit(event: Event) -> None:
-            await self._send(events.wire(event, request_id))
+            await self._send(events.wire(event, request_id), until)
 
         stream = Stream(id, request_id, emit, self._resources)
-        job = self._job(kind, fields, stream)
         telemetry.request_id.set(request_id)  # the task takes a copy along: its log lines bear it
         self._in_flight.take()
-        task = asyncio.create_task(job)
+        task = asyncio.create_task(work(stream))
         self._running[id] = Running(stream, task)
-        self.begun += 1
+        self._begun += 1
         task.add_done_callback(lambda done: self._ended(id))
 
     def _ended(self, id: str) -> None:
         self._in_flight.give_back()
         del self._running[id]
 
-    def _job(self, kind: str, fields: dict[str, Any], stream: Stream) -> Coroutine[Any, Any, None]:
-        """The work of a frame, everything that can be refused refused. (A coroutine: it has not begun.)"""
+    async def _work(self, kind: str, fields: dict[str, Any]) -> tuple[CaptionOptions, Work]:
+        """What a frame asks and the work it takes, everything that can be refused refused."""
         if kind == "analyze":
-            asked = validate(AnalyzeRequest, fields)
-            require_one_image(asked, None)
-            return stream.analyze(plan_analysis(asked, self._resources))
+            several = validate(AnalyzeRequest, fields)
+            require_one_image(several, None)
+            analysis = await plan_analysis(several, self._resources)
+            return several, lambda stream: stream.analyze(analysis)
         one = validate(CaptionRequest, fields)
         require_one_image(one, None)
-        return stream.caption(plan(one.perspective, one, self._resources))
+        settled = await plan(one.perspective, one, self._resources)
+        return one, lambda stream: stream.caption(settled)
+
+    async def _hang_up(self, error: Exception, code: int) -> NoReturn:
+        """Tell why, and close."""
+        await self._refuse(None, error)
+        await self._reader.take({"type": "websocket.close", "code": code})
+        raise WebSocketDisconnect(code)
 
     async def _refuse(self, id: str | None, error: Exception) -> None:
+        error = await name_models(error, self._resources)
         await self._send(events.Error(id=id, perspective=None, problem=problems.problem(error, id or "")))
 
-    async def _send(self, event: BaseModel) -> None:
-        """One at a time, and not before the last is taken: a slow reader holds the work back."""
-        async with self._sending:
-            if self._closed:
-                return
-            try:
-                await self._socket.send_text(event.model_dump_json())
-            except WebSocketDisconnect:  # `listen` is about to hear of it too
-                self._closed = True
+    async def _send(self, event: events.Told, until: Deadline | None = None) -> None:
+        await self._reader.take({"type": "websocket.send", "text": event.model_dump_json()}, until)
 
 
 def _usable_id(fields: dict[str, Any]) -> str | None:

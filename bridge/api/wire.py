@@ -1,11 +1,11 @@
 """Types that only HTTP has: what the React client sends and parses, beside the caption itself."""
 
-import json
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import from_json
 
-from bridge.captioning.types import Caption, CaptionOptions, ImageRef, JsonObject, ProviderOverride
+from bridge.captioning.types import Caption, CaptionOptions, ImageRef, JsonObject, ProviderOverride, ShortText
 
 
 class CaptionFromPath(CaptionOptions):
@@ -14,7 +14,7 @@ class CaptionFromPath(CaptionOptions):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     perspective: str | JsonObject
-    image_path: str = Field(examples=["/workspace/datasets/samples/coffee.jpg"])
+    image_path: ShortText = Field(examples=["/workspace/datasets/samples/coffee.jpg"])
 
     @model_validator(mode="before")
     @classmethod
@@ -39,7 +39,7 @@ class CaptionFromPath(CaptionOptions):
         if not isinstance(value, str):
             return value
         try:
-            read = json.loads(value)
+            read = from_json(value)
         except ValueError:
             return [value]
         return read if isinstance(read, list) else [value]
@@ -174,7 +174,18 @@ class ModelList(BaseModel):
 
 
 class ProviderBody(ProviderOverride):
-    """A provider_config on its own, as the React client sends it."""
+    """A provider_config on its own, as the React client sends it; `model` is tried in place of its default."""
+
+    model: ShortText | None = None
+
+
+class ProviderByName(BaseModel):
+    """A body without `kind`: the path names a configured provider."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    model: ShortText | None = None
+    default_model: ShortText | None = None
 
 
 class StepOut(BaseModel):

@@ -17,15 +17,14 @@ from bridge.dispatch.attempts import Calls
 from bridge.telemetry import Stages
 from perspectives.errors import UnknownVariables
 from perspectives.perspective import Perspective
-from providers.usage import Usage
 
 WatchFor = Callable[[Perspective], Watch]
 Ended = Callable[[str, Caption | Exception], Awaitable[None]]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Analysis:
-    """What is to be made: one plan a perspective, in the order asked, and the synthesizer, if any."""
+    """What is to be made, once: one plan a perspective, in the order asked, and the synthesizer, if any."""
 
     options: CaptionOptions
     plans: tuple[Plan, ...]
@@ -37,6 +36,12 @@ class Analysis:
         last = [self.synthesizer.perspective.name] if self.synthesizer else []
         return [*(one.perspective.name for one in self.plans), *last]
 
+    def drop_image(self) -> None:
+        """Forget the image's base64 once its bytes are there, as each plan does."""
+        for one in (*self.plans, *([self.synthesizer] if self.synthesizer else [])):
+            one.drop_image()
+        self.options = self.plans[0].options
+
 
 @dataclass
 class Findings:
@@ -46,6 +51,7 @@ class Findings:
     errors: dict[str, Exception] = field(default_factory=dict)
     synthesis: Caption | None = None
     timing: dict[str, float] = field(default_factory=dict)
+    calls: list[Calls] = field(default_factory=list)
 
     @property
     def captions(self) -> list[Caption]:
@@ -61,16 +67,17 @@ class Findings:
         self.errors = {name: self.errors[name] for name in names if name in self.errors}
 
     def usage(self) -> UsageOut | None:
-        """Tokens over all captions."""
-        told = [one.usage for one in self.captions if one.usage]
-        spent = [Usage(one.input_tokens, one.output_tokens, one.cached_tokens) for one in told]
-        return report.usage(sum(spent[1:], spent[0])) if spent else None
+        """Tokens over all calls, those of failed perspectives too."""
+        total = Calls()
+        for one in self.calls:
+            total.spend(one.usage)
+        return report.usage(total.usage)
 
 
-def plan_analysis(request: AnalyzeRequest, resources: Resources, provider_key: str = "") -> Analysis:
+async def plan_analysis(request: AnalyzeRequest, resources: Resources, provider_key: str = "") -> Analysis:
     """Settle every perspective. Raises PerspectiveError, DispatchError, and InvalidRequest for a name given twice."""
     last = [] if request.synthesize is None else [request.synthesize]
-    wanted = [find(one, resources) for one in (*request.perspectives, *last)]
+    wanted = [await find(one, resources) for one in (*request.perspectives, *last)]
     _require_once([one.name for one in wanted])
     _require_known(request.variables or {}, wanted)
     targets = settle(request, resources, provider_key)
@@ -117,9 +124,9 @@ async def analyze(
     findings, stages, until = Findings(), Stages(), deadline(analysis.options, resources)
     keep = _Keeper(findings, ended)
     with stages.measure("image"):
-        pictures = await _pictures(analysis, upload, resources, keep)
+        pictures = await _pictures(analysis, upload, resources, keep, until)
     if pictures is not None:
-        run = _Run(pictures, until, resources, request_id, watch_for)
+        run = _Run(pictures, until, resources, request_id, watch_for, findings.calls)
         with stages.measure("perspectives"):
             await asyncio.gather(*(keep.outcome(one.perspective.name, run.caption(one)) for one in analysis.plans))
         if analysis.synthesizer is not None:
@@ -155,14 +162,19 @@ class _Keeper:
             await self.ended(name, made)
 
 
-async def _pictures(analysis: Analysis, upload: bytes | None, resources: Resources, keep: _Keeper) -> Pictures | None:
+async def _pictures(
+    analysis: Analysis, upload: bytes | None, resources: Resources, keep: _Keeper, until: Deadline
+) -> Pictures | None:
     """The picture; one that cannot be had is every perspective's failure."""
     try:
-        return Pictures(await acquire(analysis.options, upload, resources), analysis.options, resources)
+        async with until.within("fetching the image"):
+            source = await acquire(analysis.options, upload, resources)
     except Exception as error:  # noqa: BLE001 (the outermost handler of what all perspectives share)
         for name in analysis.names:
             await keep.keep(name, error)
         return None
+    analysis.drop_image()
+    return Pictures(source, analysis.options, resources)
 
 
 @dataclass(frozen=True)
@@ -174,15 +186,17 @@ class _Run:
     resources: Resources
     request_id: str
     watch_for: WatchFor
+    calls: list[Calls]
 
     async def caption(self, plan: Plan) -> Caption:
         """Carry one plan out."""
         watch = self.watch_for(plan.perspective)
-        work = Work(plan, self.pictures, Calls(), self.deadline, Stages(), watch)
+        self.calls.append(calls := Calls())
+        work = Work(plan, self.pictures, calls, self.deadline, Stages(), watch)
         return await carry_out(work, self.resources, self.request_id)
 
     async def synthesis(self, analysis: Analysis, findings: Findings) -> Caption:
-        """Carry the synthesizer out, the others' rendered captions before its prompt, each in a tag of its name."""
+        """Carry the synthesizer out, the others' rendered captions before its prompt, each under its name."""
         last = analysis.synthesizer
         assert last is not None
         made = [findings.results[name] for name in analysis.names if name in findings.results]

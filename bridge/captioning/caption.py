@@ -13,6 +13,7 @@ from bridge.captioning.types import Caption, CaptionRequest
 from bridge.captioning.watch import Watch, watched
 from bridge.deadline import Deadline
 from bridge.dispatch.attempts import Calls, Line
+from bridge.dispatch.slots import Overloaded
 from bridge.dispatch.targets import Target
 from bridge.images.prepare import Prepared
 from bridge.telemetry import Stages
@@ -37,21 +38,28 @@ async def caption(
     `upload` is the image when its bytes came outside the request; `provider_key` the provider's key likewise.
     Raises the errors that `bridge.problems` lists.
     """
-    settled = plan(request.perspective, request, resources, provider_key)
+    settled = await plan(request.perspective, request, resources, provider_key)
     require_one_image(request, upload)
     return await caption_planned(settled, upload, resources, request_id)
 
 
 async def caption_planned(
-    settled: Plan, upload: bytes | None, resources: Resources, request_id: str = "", watch: Watch | None = None
+    settled: Plan,
+    upload: bytes | None,
+    resources: Resources,
+    request_id: str = "",
+    watch: Watch | None = None,
+    calls: Calls | None = None,
 ) -> Caption:
-    """Make the caption that was planned, telling `watch` of it."""
+    """Make the caption that was planned, telling `watch` of it; `calls` keeps what it costs, failed or not."""
     watch, stages, until = watch or Watch(), Stages(), deadline(settled.options, resources)
     await watch.stage("image")
     with stages.measure("image"):
-        source = await acquire(settled.options, upload, resources)
+        async with until.within("fetching the image"):
+            source = await acquire(settled.options, upload, resources)
         settled.drop_image()
-    work = Work(settled, Pictures(source, settled.options, resources), Calls(), until, stages, watch)
+    pictures = Pictures(source, settled.options, resources)
+    work = Work(settled, pictures, calls or Calls(), until, stages, watch)
     return await carry_out(work, resources, request_id)
 
 
@@ -93,7 +101,7 @@ async def first_that_answers(work: Work, resources: Resources) -> tuple[Target, 
     """Ask the targets in order until one gives an answer that fits; the last failure when none does."""
     failure: Exception | None = None
     targets = work.plan.targets
-    for position, target in enumerate(targets):
+    for position, target in enumerate(targets, 1):
         if failure is not None and target.on == "refusal" and not isinstance(failure, Refused | Blocked):
             continue
         if work.calls.left < 1:
@@ -102,20 +110,27 @@ async def first_that_answers(work: Work, resources: Resources) -> tuple[Target, 
             await work.watch.stage("fallback", target.label)
             await work.watch.reset(str(failure))
         try:
-            return target, *await ask(target, len(targets) - position - 1, work, resources)
-        except (ProviderError, AnswerInvalid) as error:
+            return target, *await ask(target, reserved(targets[position:]), work, resources)
+        except (ProviderError, AnswerInvalid, Overloaded) as error:
             error.provider = target.label
             failure = error
     assert failure is not None
     raise failure
 
 
+def reserved(later: tuple[Target, ...]) -> int:
+    """Calls to leave for later targets: one for each that stands in for anything, else one for refusals."""
+    anything = sum(one.on == "any" for one in later)
+    return anything or min(len(later), 1)
+
+
 async def ask(target: Target, reserve: int, work: Work, resources: Resources) -> tuple[Answer, Prepared]:
     """Ask one target until its answer fits; leaves `reserve` calls for the others."""
-    client = await resources.clients.get(target)
-    profile = client.profile(target.model).image
     with work.stages.measure("prepare"):
-        picture = await work.pictures.prepared(profile, measure=target.config.kind == "builtin")
+        async with work.deadline.within("preparing the image"):
+            client = await resources.clients.get(target)
+            profile = client.profile(target.model).image
+            picture = await work.pictures.prepared(profile, measure=target.config.kind == "builtin")
 
     async def again(reason: str) -> None:
         await work.watch.stage("retry", reason)

@@ -1,8 +1,8 @@
 """What is told of captions while they are made: one vocabulary for every stream."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -74,5 +74,5 @@ class Failed:
 
 
 Event = Started | Progress | Partial | Reset | Result | Failed | Done
-Emit = Callable[[Event], Awaitable[None]]
+Emit = Callable[[Event], Coroutine[Any, Any, None]]
 """Sends one event, and returns when it is taken. Never raises: what nobody is there to read is dropped."""

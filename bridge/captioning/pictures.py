@@ -1,15 +1,19 @@
 """One picture: acquired once, prepared once for each distinct image profile that is asked for."""
 
 import asyncio
+from collections.abc import Callable
+from typing import TypeVar
 
 from bridge.captioning.resources import Resources
 from bridge.captioning.types import CaptionOptions
 from bridge.images import sources
+from bridge.images.limits import ImageLimits
 from bridge.images.prepare import Prepared, prepare
 from bridge.images.sources import Source
 from providers.base import ImageProfile
 
-_QUICK = 1024 * 1024  # characters of base64 that are decoded in less time than a thread costs
+T = TypeVar("T", str, bytes)
+_QUICK = 64 * 1024  # bytes that are read in less time than a thread costs
 
 
 class Pictures:
@@ -44,12 +48,16 @@ async def acquire(options: CaptionOptions, upload: bytes | None, resources: Reso
     """The picture's bytes, their header checked. Raises ImageError."""
     limits, ref = resources.limits, options.image
     if upload is not None or ref is None:
-        return sources.from_upload(upload or b"", limits)
+        return await _read(sources.from_upload, upload or b"", limits)
     if ref.path is not None:
         return await sources.from_path(ref.path, resources.settings.workspace, limits)
     if ref.url is not None:
         return await sources.from_url(ref.url, resources.fetcher, limits)
-    encoded = ref.base64 or ""
-    if len(encoded) < _QUICK:
-        return sources.from_base64(encoded, limits)
-    return await asyncio.to_thread(sources.from_base64, encoded, limits)
+    return await _read(sources.from_base64, ref.base64 or "", limits)
+
+
+async def _read(reader: Callable[[T, ImageLimits], Source], given: T, limits: ImageLimits) -> Source:
+    """Read in a thread what takes longer than a thread costs."""
+    if len(given) < _QUICK:
+        return reader(given, limits)
+    return await asyncio.to_thread(reader, given, limits)

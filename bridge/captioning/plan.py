@@ -1,5 +1,6 @@
 """Everything about a caption that can be settled, or refused, before any work is done."""
 
+import asyncio
 from dataclasses import dataclass, replace
 
 from bridge.captioning.errors import InvalidRequest
@@ -28,15 +29,17 @@ class Plan:
         self.options = self.options.model_copy(update={"image": None})
 
 
-def plan(wanted: Wanted, options: CaptionOptions, resources: Resources, provider_key: str = "") -> Plan:
-    """Settle one caption. Raises PerspectiveError, DispatchError and UnknownKind; costs no I/O."""
-    perspective = find(wanted, resources)
+async def plan(wanted: Wanted, options: CaptionOptions, resources: Resources, provider_key: str = "") -> Plan:
+    """Settle one caption. Raises PerspectiveError, DispatchError and UnknownKind; asks nobody."""
+    perspective = await find(wanted, resources)
     return Plan(options, perspective, write_prompt(perspective, options), settle(options, resources, provider_key))
 
 
-def find(wanted: Wanted, resources: Resources) -> Perspective:
+async def find(wanted: Wanted, resources: Resources) -> Perspective:
     """The perspective of that name, or the one that came whole. Raises PerspectiveError."""
-    return resources.catalog.get(wanted) if isinstance(wanted, str) else perspectives.parse(wanted)
+    if isinstance(wanted, str):
+        return resources.catalog.get(wanted)
+    return await asyncio.to_thread(perspectives.parse, wanted)  # a large schema takes some 100 ms to compile
 
 
 def write_prompt(perspective: Perspective, options: CaptionOptions) -> str:

@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from providers.text import whole_characters
+
 _FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\r?\n?(.*?)```", re.DOTALL)
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _MAX_STARTS = 64
-
-
-class NotJson(Exception):
-    """There is no JSON object in the text."""
+_MAX_SCANS = 8  # how often, in whole texts, an object that is not there is looked for
 
 
 def _refuse_constant(name: str) -> None:
@@ -40,10 +40,12 @@ def objects(text: str) -> Iterator[dict[str, Any]]:
 
 def _inside(text: str) -> Iterator[dict[str, Any]]:
     start = text.find("{")
+    budget = _MAX_SCANS * len(text)
     for _ in range(_MAX_STARTS):
-        if start < 0:
+        if start < 0 or budget < 0:
             return
         found = _decode(text, start)
+        budget -= (found[1] if found else len(text)) - start
         if found is not None:
             yield found[0]
         start = text.find("{", found[1] if found else start + 1)
@@ -53,8 +55,18 @@ def _decode(text: str, start: int | None = None) -> tuple[dict[str, Any], int] |
     """The object at `start` and where it ends; without `start` it must be the whole text."""
     try:
         value, end = _DECODER.raw_decode(text, start or 0)
+        value = _whole(value) if _HALF.search(text, start or 0, end) else value
     except (ValueError, RecursionError):
         return None
     if not isinstance(value, dict) or (start is None and text[end:].strip()):
         return None
     return value, end
+
+
+def _whole(value: Any) -> Any:
+    """The value with every half of a character replaced: JSON can escape one, and UTF-8 cannot hold it."""
+    if isinstance(value, dict):
+        return {whole_characters(name): _whole(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return whole_characters(value) if isinstance(value, str) else value

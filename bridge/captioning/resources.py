@@ -1,6 +1,7 @@
 """What every caption shares: the library, the configured providers, the pools. Opened once, closed at the end."""
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,6 +26,8 @@ from providers.pool import Pool
 K = TypeVar("K")
 V = TypeVar("V")
 _REMEMBERED = 512
+_REMEMBERED_SECONDS = 600.0  # then the best mode is tried again: one odd schema must not cost everybody for ever
+_FIRST: tuple[OutputMode, float] = ("json_schema", float("-inf"))
 
 
 class Clients:
@@ -36,10 +39,10 @@ class Clients:
         `max_queue`: calls that may wait for a provider whose concurrency is bounded.
         """
         self._max_queue = max_queue
-        self._slots: dict[tuple[str, int], Slots] = {}
+        self._slots: dict[str, Slots] = {}
         self._pools = {True: configured, False: brought}
         self._clients: OrderedDict[tuple[object, ...], BaseClient] = OrderedDict()
-        self._modes: OrderedDict[tuple[str, str, str], OutputMode] = OrderedDict()
+        self._modes: OrderedDict[tuple[str, str, str], tuple[OutputMode, float]] = OrderedDict()
 
     async def get(self, target: Target) -> BaseClient:
         """The client for a target. The first of its kind imports an SDK (0.5 to 0.9 s), so it is made in a thread."""
@@ -51,21 +54,23 @@ class Clients:
         return self._clients[key]
 
     def slots(self, target: Target) -> Slots | None:
-        """The slots of the target's address, where its configuration counts them."""
+        """The slots of the configured provider behind a target, where its configuration counts them."""
         at_once = target.config.max_concurrency
         if at_once is None:
             return None
-        return self._slots.setdefault((target.config.base_url, at_once), Slots(at_once, self._max_queue))
+        return self._slots.setdefault(target.config.name, Slots(at_once, self._max_queue))
 
     def mode(self, target: Target) -> OutputMode:
         """The output mode to begin with."""
-        return self._modes.get(_place(target), "json_schema")
+        mode, since = self._modes.get(_place(target), _FIRST)
+        return mode if time.monotonic() - since < _REMEMBERED_SECONDS else "json_schema"
 
     def remember(self, target: Target, mode: OutputMode) -> None:
         """Begin with this mode next time."""
-        key = _place(target)
-        self._modes[key] = mode
-        _keep(self._modes, key)
+        if self.mode(target) != mode:
+            key = _place(target)
+            self._modes[key] = mode, time.monotonic()
+            _keep(self._modes, key)
 
 
 def _place(target: Target) -> tuple[str, str, str]:
@@ -110,16 +115,19 @@ def configured(settings: Settings) -> Configured:
     return found
 
 
+def library(settings: Settings) -> Catalog:
+    """The perspectives of this deployment: those that ship, the workspace's own, then further directories."""
+    own = settings.workspace / "perspectives"
+    return catalog.load(
+        [catalog.LIBRARY, *([own] if own.is_dir() else []), *settings.perspectives_dir],
+        settings.workspace / "config" / "perspective_settings.json",
+    )
+
+
 @asynccontextmanager
 async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     """Load the library, read `providers.toml`, open the pools. Raises SettingsError with every mistake."""
-    config = settings.workspace / "config"
     providers = configured(settings)
-    own_perspectives = settings.workspace / "perspectives"
-    library = catalog.load(
-        [catalog.LIBRARY, *([own_perspectives] if own_perspectives.is_dir() else []), *settings.perspectives_dir],
-        config / "perspective_settings.json",
-    )
     guard = _provider_guard(settings)
     own = Pool()
     brought = Pool(
@@ -130,7 +138,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     try:
         yield Resources(
             settings,
-            library,
+            library(settings),
             Targets(providers, settings, guard),
             Clients(own, brought, settings.max_queue),
             fetcher,

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+from bridge.captioning import report
 from bridge.captioning.analyze import Analysis, analyze
 from bridge.captioning.caption import caption_planned
 from bridge.captioning.errors import Cancelled
@@ -12,6 +13,7 @@ from bridge.captioning.plan import Plan
 from bridge.captioning.resources import Resources
 from bridge.captioning.types import Caption, JsonObject
 from bridge.captioning.watch import Stage, Telling
+from bridge.dispatch.attempts import Calls
 from bridge.telemetry import Stages
 from perspectives.perspective import Perspective
 
@@ -29,19 +31,20 @@ class Stream:
         self._resources = resources
         self._stages = Stages()
         self._waiting: list[str] = []
+        self._telling: set[asyncio.Future[None]] = set()
         self.over = False
 
     async def caption(self, plan: Plan, upload: bytes | None = None) -> None:
         """Make one caption and tell of it."""
-        name = plan.perspective.name
+        name, calls = plan.perspective.name, Calls()
 
         async def work() -> Done:
             try:
                 watch = self._watch(plan.perspective)
-                made = await caption_planned(plan, upload, self._resources, self._request_id, watch)
+                made = await caption_planned(plan, upload, self._resources, self._request_id, watch, calls)
             except Exception as error:  # noqa: BLE001 (the outermost handler of a stream: every end is an event)
                 await self._ended(name, error)
-                return self._done()
+                return self._done(calls)
             await self._ended(name, made)
             return Done(id=self.id, usage=made.usage, timing=made.timing)
 
@@ -64,6 +67,7 @@ class Stream:
             done = await work()
         except asyncio.CancelledError:
             self.over = True
+            await asyncio.gather(*self._telling, return_exceptions=True)
             for name in list(self._waiting):
                 await self._ended(name, Cancelled())
             await self._emit(self._done())
@@ -77,11 +81,16 @@ class Stream:
             if isinstance(made, Caption)
             else Failed(self.id, name, made)
         )
-        await self._emit(told)
+        # From here on it has ended: a cancel that comes while it is told must neither cut it nor tell another end.
         self._waiting.remove(name)
+        telling = asyncio.ensure_future(self._emit(told))
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
+        await asyncio.shield(telling)
 
-    def _done(self) -> Done:
-        return Done(id=self.id, usage=None, timing=self._stages.milliseconds())
+    def _done(self, calls: Calls | None = None) -> Done:
+        usage = report.usage(calls.usage) if calls else None
+        return Done(id=self.id, usage=usage, timing=self._stages.milliseconds())
 
     def _watch(self, perspective: Perspective) -> Telling:
         name = perspective.name

@@ -2,7 +2,8 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 JsonObject = dict[str, Any]
 MAX_TOKENS = 200_000
@@ -25,6 +26,13 @@ class ImageRef(Strict):
     )
     url: Annotated[str, StringConstraints(max_length=8_000)] | None = Field(None, description="http(s) address.")
     base64: str | None = Field(None, description="Bare base64 or a data URI.", repr=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_object(cls, value: object) -> object:
+        if isinstance(value, str):
+            raise PydanticCustomError("image", 'give it as {"path": …}, {"url": …} or {"base64": …}')
+        return value
 
 
 class ProviderOverride(BaseModel):

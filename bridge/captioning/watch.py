@@ -14,6 +14,7 @@ from providers.errors import BadReply
 
 Stage = Literal["queued", "image", "model", "retry", "fallback", "validate", "synthesis"]
 INTERVAL = 0.05
+_SHARE = 20  # a long text is read so often that reading it takes a twentieth of the time
 
 
 class Watch:
@@ -50,6 +51,7 @@ class Telling(Watch):
         self._text: list[str] = []
         self._told: JsonObject | None = None
         self._last = float("-inf")
+        self._interval = INTERVAL
 
     async def stage(self, stage: Stage, detail: str = "") -> None:
         """Tell it."""
@@ -58,10 +60,12 @@ class Telling(Watch):
     async def text(self, piece: str) -> None:
         """Keep it; tell the whole object so far when the time has come."""
         self._text.append(piece)
-        if self._clock() - self._last < INTERVAL:
+        began = self._clock()
+        if began - self._last < self._interval:
             return
-        self._last = self._clock()
         found = so_far("".join(self._text), self._schema)
+        self._last = self._clock()
+        self._interval = max(INTERVAL, _SHARE * (self._last - began))
         if found and found != self._told:
             self._told = found
             await self._partial(found)

@@ -1,7 +1,9 @@
 """The command line: results on standard output, everything else on standard error.
 
-Exit codes: 0 done · 1 the request failed · 2 wrong usage or configuration · 4 the provider cannot be used ·
-130 interrupted. Only the command that runs is imported, so that `--help` is quick.
+Exit codes: 0 done · 1 the work failed · 2 something given is wrong: an option, a name, a setting · 3 the service
+could not start · 4 the provider cannot be used · 130 interrupted.
+
+Only the command that runs is imported, so that `--help` is quick.
 """
 
 import argparse

@@ -1,7 +1,6 @@
 """`graphcap caption`: caption one image."""
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -22,14 +21,21 @@ OPTIONS: tuple[tuple[str, type, str], ...] = (
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The image, the perspective, who answers, and how."""
+    from providers import factory
+
     parser.add_argument("image", help="a file, an http(s) address, or - for standard input")
     parser.add_argument(
         "-p", "--perspective", default="graph_caption", help="a name, or a JSON file (default: graph_caption)"
     )
     parser.add_argument("--provider", help="a configured provider (default: GRAPHCAP_PROVIDER, else builtin)")
     parser.add_argument("--model", help="the model that answers")
-    parser.add_argument("--kind", help="kind of a provider that is not configured; with --base-url")
-    parser.add_argument("--base-url", help="its address; its key comes from GRAPHCAP_PROVIDER_KEY")
+    parser.add_argument(
+        "--kind",
+        choices=[spec.kind for spec in factory.specs()],
+        metavar="KIND",
+        help="kind of a provider that is not configured, with --base-url: %(choices)s",
+    )
+    parser.add_argument("--base-url", help="its address; its key comes from the variable GRAPHCAP_PROVIDER_KEY")
     parser.add_argument("--context", action="append", help="text that goes with the picture; may be repeated")
     parser.add_argument("--set", action="append", metavar="NAME=VALUE", help="a variable of the perspective")
     for name, kind, summary in OPTIONS:
@@ -47,11 +53,12 @@ def run(options: argparse.Namespace) -> int:
     from bridge.captioning.resources import Resources
     from bridge.captioning.types import CaptionOptions
     from bridge.cli.run import USAGE, with_resources
+    from bridge.cli.text import readable
 
     try:
         perspective = _perspective(options.perspective)
         asked = validate(CaptionOptions, _fields(options))
-    except (InvalidRequest, OSError, ValueError) as error:
+    except (InvalidRequest, ValueError) as error:
         print(f"graphcap: {error}", file=sys.stderr)
         return USAGE
 
@@ -71,12 +78,17 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _perspective(named: str) -> str | dict[str, Any]:
-    """The name, or the content of the file it names."""
+    """The name, or the content of the file it names. Raises ValueError."""
+    from perspectives.files import Unreadable, read_json
+
     if not named.endswith(".json"):
         return named
-    content = json.loads(Path(named).read_text("utf-8"))
+    try:
+        content = read_json(Path(named))
+    except Unreadable as error:
+        raise ValueError(f"{named}: {error.problem}") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{named} holds no perspective: it is not a JSON object.")
+        raise ValueError(f"{named}: Is no perspective: not a JSON object.")
     return content
 
 
@@ -99,23 +111,3 @@ def _assignment(text: str) -> tuple[str, str]:
     if not equals:
         raise ValueError(f"--set wants NAME=VALUE, not '{text}'.")
     return name, value
-
-
-def readable(result: dict[str, Any], indent: int = 0) -> str:
-    """A caption for a person: a paragraph a field, lists item by item."""
-    lines = []
-    for name, value in result.items():
-        label = " " * indent + name.replace("_", " ")
-        if isinstance(value, dict):
-            lines += [f"{label}:", readable(value, indent + 2)]
-        elif isinstance(value, list):
-            lines += [f"{label}:{'' if value else ' (none)'}", *(_item(one, indent + 2) for one in value)]
-        else:
-            lines.append(f"{label}: {value}")
-    return "\n".join(lines)
-
-
-def _item(value: Any, indent: int) -> str:
-    if isinstance(value, dict):
-        value = ", ".join(f"{name.replace('_', ' ')}: {one}" for name, one in value.items())
-    return " " * indent + f"- {value}"

@@ -5,6 +5,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bridge.captioning.resources import Resources
+    from providers.base import ProviderConfig
+
+_STEPS = {
+    "initialize_client": "client ready",
+    "list_models": "models listed",
+    "test_chat_completion": "model answered",
+}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +41,7 @@ def run(options: argparse.Namespace) -> int:
 
 async def _list(options: argparse.Namespace, resources: "Resources") -> int:
     from bridge.cli.run import show_json
+    from bridge.cli.text import columns
 
     configured = resources.targets.configured.providers.values()
     if options.json:
@@ -50,11 +58,32 @@ async def _list(options: argparse.Namespace, resources: "Resources") -> int:
             ]
         )
         return 0
-    for one in configured:
-        default = "*" if one.name == resources.settings.provider else " "
-        key = "key set" if one.api_key else "no key"
-        print(f"{default} {one.name:20} {one.kind:18} {one.base_url or '-':48} {key:8} {one.default_model}".rstrip())
+    default = resources.settings.provider
+    rows = [("", "name", "kind", "address", "key", "default model")]
+    rows += [("*" if one.name == default else "", *_row(one)) for one in configured]
+    for line in columns(rows):
+        print(line)
+    print("\n* answers when a request names no provider (GRAPHCAP_PROVIDER)")
     return 0
+
+
+def _row(one: "ProviderConfig") -> tuple[str, str, str, str, str]:
+    address = one.base_url or ("none needed" if one.kind == "builtin" else "needs a base_url")
+    return one.name, one.kind, address, _key(one), one.default_model or "-"
+
+
+def _key(one: "ProviderConfig") -> str:
+    """Whether there is a key, and where it would come from when it is missing."""
+    from providers import factory
+
+    spec = factory.spec(one.kind)
+    if one.api_key:
+        return "set"
+    if not spec.key_env:
+        return "none needed"
+    if not spec.needs_key:
+        return "optional"
+    return f"missing ({spec.key_env[0] if one.name == one.kind else 'api_key_env'})"
 
 
 async def _check(options: argparse.Namespace, resources: "Resources") -> int:
@@ -77,7 +106,10 @@ async def _check(options: argparse.Namespace, resources: "Resources") -> int:
         )
     else:
         for one in found.steps:
-            print(f"{one.step}: {one.status}. {one.error or one.message}".rstrip())
+            mark = "failed" if one.status == "failed" else "ok"
+            print(f"{mark:8}{_STEPS[one.step]}: {one.error or one.message}")
+        if not failed and not found.model:
+            print("skipped model answered: not tried; add --model")
         for warning in found.warnings:
             print(f"warning: {warning}")
     return PROVIDER if failed else 0

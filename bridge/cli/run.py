@@ -10,8 +10,10 @@ from bridge import problems
 from bridge.captioning.check import name_models
 from bridge.captioning.resources import Resources, open_resources
 from bridge.dispatch.errors import MissingModel
+from bridge.provider_settings import doubts
 from bridge.settings import Settings, SettingsError, load
 from bridge.telemetry import configure_logging
+from perspectives import MissingVariables
 
 FAILED, USAGE, PROVIDER = 1, 2, 4
 _PROVIDER_CODES = {
@@ -22,6 +24,15 @@ _PROVIDER_CODES = {
     "provider_rate_limited",
     "unknown_model",
 }
+_USAGE_CODES = {
+    "invalid_perspective",
+    "invalid_request",
+    "missing_variables",
+    "provider_not_allowed",
+    "unknown_module",
+    "unknown_perspective",
+    "unknown_provider",
+}
 
 
 def with_resources(command: Callable[[Resources], Awaitable[int]], *, as_json: bool = False) -> int:
@@ -30,6 +41,8 @@ def with_resources(command: Callable[[Resources], Awaitable[int]], *, as_json: b
     if settings is None:
         return USAGE
     configure_logging("text", "warning")
+    for doubt in doubts():
+        print(f"graphcap: {doubt}", file=sys.stderr)
 
     async def run() -> int:
         async with open_resources(settings) as resources:
@@ -56,8 +69,8 @@ def settings_or_none() -> Settings | None:
         return None
 
 
-def tell(error: Exception, *, as_json: bool) -> int:
-    """Print the problem on standard error (`--json`: as JSON); the exit code says whether the provider is to blame."""
+def tell(error: Exception, *, as_json: bool = False) -> int:
+    """Print the problem on standard error (`--json`: as JSON); the exit code says what is to blame."""
     problem = problems.problem(error)
     if as_json:
         show_json(problem.model_dump(), stream=sys.stderr)
@@ -66,9 +79,11 @@ def tell(error: Exception, *, as_json: bool) -> int:
         for one in problem.errors or []:
             if one.pointer and one.message not in problem.detail:
                 print(f"  {one.pointer}: {one.message}", file=sys.stderr)
+        if isinstance(error, MissingVariables):
+            print(f"  Give {' '.join(f'--set {name}=VALUE' for name in error.names)}", file=sys.stderr)
     if problem.code in _PROVIDER_CODES:
         return PROVIDER
-    return USAGE if problem.code == "invalid_request" else FAILED
+    return USAGE if problem.code in _USAGE_CODES else FAILED
 
 
 def show_json(value: Any, stream: Any = None) -> None:

@@ -2,17 +2,16 @@
 
 import argparse
 
-from bridge.settings import PREFIX, SECRETS, Settings, SettingsError, load
+from bridge.settings import PREFIX, SECRETS, Settings, SettingsError, description, load
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """One option per setting; lists are separated by commas."""
     for name in _names():
-        field = Settings.model_fields[name]
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             metavar="VALUE",
-            help=f"{field.description} ({PREFIX}{name.upper()})".replace("%", "%%"),
+            help=f"{description(name)} ({PREFIX}{name.upper()})".replace("%", "%%"),
         )
 
 

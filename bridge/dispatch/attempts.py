@@ -56,7 +56,7 @@ class Calls:
         return self.limit - len(self.made)
 
     def spend(self, usage: Usage | None) -> None:
-        """Add what a call cost."""
+        """Add what a call cost; one that was answered and told nothing makes the sum unknown."""
         if usage is not None:
             self.usage = usage if self.usage is None else self.usage + usage
 
@@ -115,7 +115,7 @@ class Line:
         finally:
             ms = (time.perf_counter() - start) * 1000
             self.calls.made.append(Call(self.provider, request.model, request.output_mode, error, ms))
-        self.calls.spend(completion.usage)
+        self.calls.spend(completion.usage or Usage())
         self.calls.warn(completion.warnings)
         return completion
 

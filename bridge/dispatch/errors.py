@@ -11,9 +11,20 @@ class UnknownProvider(DispatchError):
     """No provider has this name."""
 
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
-        near = get_close_matches(name, known, n=3, cutoff=0.5)
+        near = get_close_matches(name, known, n=3, cutoff=0.7)
         hint = f"Did you mean {' or '.join(near)}?" if near else f"Configured are {', '.join(known)}."
         super().__init__(f"There is no provider named '{name[:80]}'. {hint}")
+
+
+class MissingProvider(DispatchError):
+    """A model is named and nothing says who serves it."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"No provider is chosen for the model '{model[:80]}'. Name one with 'provider' (--provider), "
+            "or let a routing rule in providers.toml or GRAPHCAP_PROVIDER choose it."
+        )
+        self.pointer = "/provider"
 
 
 class MissingModel(DispatchError):
@@ -24,7 +35,7 @@ class MissingModel(DispatchError):
         known = f" It lists {', '.join(listed[:12])}." if listed else ""
         super().__init__(
             f"Name a model for the provider '{provider}': it has no default.{known} "
-            f"GET /api/v1/providers/{provider}/models lists what it serves."
+            f"`graphcap providers models {provider}` or GET /api/v1/providers/{provider}/models lists what it serves."
         )
         self.provider = provider
         self.listed = listed

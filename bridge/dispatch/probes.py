@@ -1,6 +1,7 @@
 """Whether the providers of `providers.toml` answer: asked in the background, by the protocol's free route."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -8,6 +9,7 @@ from datetime import UTC, datetime
 from providers.base import BaseClient, Credentials
 from providers.errors import ProviderError
 
+log = logging.getLogger("graphcap")
 INTERVAL = 30.0
 TIMEOUT = 5.0
 
@@ -33,7 +35,9 @@ class Probes:
     async def run(self) -> None:
         """Probe every provider now and then every `interval` seconds, until cancelled."""
         while self.probes:
-            await asyncio.gather(*(self._probe(one) for one in self.probes))
+            for end in await asyncio.gather(*(self._probe(one) for one in self.probes), return_exceptions=True):
+                if isinstance(end, Exception):
+                    log.error("bug in a probe", exc_info=end)
             await asyncio.sleep(self.interval)
 
     def report(self) -> list[dict[str, str]]:

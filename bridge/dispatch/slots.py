@@ -14,6 +14,8 @@ _RETRY_AFTER = 1.0
 class Overloaded(Exception):
     """So many calls wait for this provider that one more would wait in vain."""
 
+    provider: str | None = None  # the label of the target that is full; set by who chose it
+
     def __init__(self) -> None:
         super().__init__("Too many requests wait for this provider. Try again in a moment.")
         self.retry_after = _RETRY_AFTER

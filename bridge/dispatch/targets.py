@@ -8,13 +8,14 @@ from bridge.dispatch.errors import (
     InvalidBaseUrl,
     MissingBaseUrl,
     MissingModel,
+    MissingProvider,
     ProviderNotAllowed,
     UnknownProvider,
 )
 from bridge.network import AddressPolicy, AddressRefused
 from bridge.provider_settings import Configured
 from bridge.settings import Settings
-from providers import factory
+from providers import builtin, factory
 from providers.addresses import normalise
 from providers.base import Credentials, ProviderConfig
 
@@ -96,13 +97,20 @@ class Targets:
         """The same, whether or not a model is known."""
         if wish.provider_config is not None:
             return self._brought(wish, wish.provider_config, key)
-        name = wish.provider or self.configured.routed(wish.model or "") or self._settings.provider
+        name = wish.provider or self.configured.routed(wish.model or "") or self._default(wish.model)
         config = self.configured.providers.get(name)
         if config is None:
             raise UnknownProvider(name, tuple(self.configured.providers))
         if not config.base_url and config.kind != "builtin":
             raise MissingBaseUrl(config.kind)
         return _target(name, config, key or config.api_key, trusted=True)
+
+    def _default(self, model: str | None) -> str:
+        """The provider that answers when nobody is named; `builtin` has one model and stands in for no other."""
+        name = self._settings.provider
+        if name == builtin.SPEC.kind and model and model != builtin.SPEC.default_model:
+            raise MissingProvider(model)
+        return name
 
     def _brought(self, wish: Wish, override: Override, key: str) -> Target:
         """A configured key goes along only to the origin it was configured with."""

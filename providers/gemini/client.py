@@ -22,7 +22,7 @@ from providers.base import (
 )
 from providers.classify import api_key
 from providers.errors import UnknownModel
-from providers.exchange import Exchange
+from providers.exchange import Exchange, bought
 from providers.gemini.reply import Answer, answering, translated
 from providers.gemini.request import generation
 from providers.gemini.spec import SPEC
@@ -68,6 +68,7 @@ class GeminiClient(BaseClient):
             answer.take(await exchange.wait(asking))
         return answer.completion(request)
 
+    @bought
     async def stream(self, request: VisionRequest) -> AsyncIterator[Delta | Completion]:
         """Ask once and yield the text as it comes, then the Completion."""
         answer = Answer()
@@ -106,7 +107,7 @@ class GeminiClient(BaseClient):
         from google.genai import errors, types
         from google.genai.client import DebugConfig
 
-        key = api_key(request.credentials, title=SPEC.title, key_env=SPEC.key_env[0])
+        key = api_key(request.credentials, SPEC, self._base_url)
         _hush()
         transport = _keyed_transport()(self._pool.httpx2_client, key)
         sdk = genai.Client(
@@ -124,7 +125,7 @@ class GeminiClient(BaseClient):
         exchange = Exchange(
             request.timeout,
             (errors.APIError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError),
-            lambda error: translated(error, request, transport.failed),
+            lambda error: translated(error, self._base_url, request, transport.failed),
         )
         try:
             yield sdk.aio.models, exchange

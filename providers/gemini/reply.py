@@ -9,6 +9,7 @@ from providers.errors import BadReply, Blocked, ProviderError, RequestRejected, 
 from providers.exchange import timed_out, unreachable
 from providers.gemini.request import wants_json
 from providers.gemini.spec import SPEC
+from providers.text import Text, whole_characters
 from providers.usage import Usage, counted
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Answer:
     """What has come of one answer so far."""
 
     def __init__(self) -> None:
-        self._texts: list[str] = []
+        self._text = Text(SPEC.title)
         self._finish = ""
         self._usage: Usage | None = None
         self._model = ""
@@ -43,7 +44,7 @@ class Answer:
     def take(self, reply: "types.GenerateContentResponse") -> str:
         """Keep what a reply, or a piece of one, tells; give back its text, without the model's thoughts."""
         self._usage = _usage(reply.usage_metadata) or self._usage
-        self._model = reply.model_version or self._model
+        self._model = whole_characters(reply.model_version or "") or self._model
         if reply.prompt_feedback and reply.prompt_feedback.block_reason:
             raise _blocked("the request", reply.prompt_feedback.block_reason.value, self._usage)
         if not reply.candidates:
@@ -51,13 +52,11 @@ class Answer:
         candidate = reply.candidates[0]
         self._finish = candidate.finish_reason.value if candidate.finish_reason else self._finish
         parts = candidate.content.parts if candidate.content else None
-        text = "".join(part.text for part in parts or () if part.text and not part.thought)
-        self._texts.append(text)
-        return text
+        return self._text.add("".join(part.text for part in parts or () if part.text and not part.thought))
 
     def completion(self, request: VisionRequest) -> Completion:
         """The whole answer, if its finish reason says that it is one."""
-        text = "".join(self._texts)
+        text = str(self._text)
         if self._finish in ("MAX_TOKENS", "CONTINUATION"):
             raise Truncated(
                 "The answer reached the token limit before it was whole; thinking counts too. Raise max_tokens.",
@@ -69,7 +68,7 @@ class Answer:
             raise BadReply("Gemini's answer broke off before it was whole.", usage=self._usage)
         if not text.strip():
             raise BadReply("Gemini sent an empty answer.", usage=self._usage)
-        return Completion(text, self._model or request.model, self._usage, _warnings(request))
+        return Completion(text, self._model or request.model, self._usage, SPEC.not_taken(request.options))
 
 
 def _blocked(what: str, reason: str, usage: Usage | None) -> Blocked:
@@ -86,13 +85,9 @@ def _usage(told: "types.GenerateContentResponseUsageMetadata | None") -> Usage |
     return counted(told.prompt_token_count, output, told.cached_content_token_count)
 
 
-def _warnings(request: VisionRequest) -> tuple[str, ...]:
-    if request.options.repetition_penalty is None:
-        return ()
-    return ("Gemini takes no repetition_penalty: it was left out.",)
-
-
-def translated(error: Exception, request: VisionRequest, failed: "httpx2.Response | None") -> ProviderError:
+def translated(
+    error: Exception, base_url: str, request: VisionRequest, failed: "httpx2.Response | None"
+) -> ProviderError:
     """What an exception of the SDK, of httpx2 or of the clock means; `failed`: the reply, if its status is not 200."""
     import httpx2
     from google.genai import errors
@@ -102,7 +97,7 @@ def translated(error: Exception, request: VisionRequest, failed: "httpx2.Respons
     if isinstance(error, errors.APIError):
         return _classified(error.code, error.details, failed.headers if failed else {}, request)
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError):
-        return unreachable(SPEC.title, error)
+        return unreachable(SPEC.title, base_url, error)
     if isinstance(error, TimeoutError | httpx2.TimeoutException):
         return timed_out(SPEC.title, request.timeout)
     if isinstance(error, OSError | httpx2.HTTPError | httpx2.InvalidURL):
@@ -139,5 +134,5 @@ def answering(listed: "types.Model") -> list[Model]:
     """The listed model, if it can answer; a proxy may not say what its models do."""
     if not listed.name or (listed.supported_actions and "generateContent" not in listed.supported_actions):
         return []
-    name = listed.name.removeprefix("models/")
-    return [Model(id=name, name=listed.display_name or name)]
+    name = whole_characters(listed.name.removeprefix("models/"))
+    return [Model(id=name, name=whole_characters(listed.display_name or name))]

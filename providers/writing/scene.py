@@ -60,13 +60,13 @@ class Scene:
 
     @cached_property
     def shape(self) -> str:
-        """Such as "wide landscape"."""
+        """Such as "wide landscape". Not "portrait": a portrait picture is taken for one of a person."""
         ratio = max(self.m.width, self.m.height) / max(1, min(self.m.width, self.m.height))
         far = "very " if ratio > 2.6 else ""
         if self.m.orientation == "landscape":
             return f"{far}wide landscape" if ratio > 1.6 else "landscape"
         if self.m.orientation == "portrait":
-            return f"{far}tall portrait" if ratio > 1.6 else "portrait"
+            return f"{far}tall upright" if ratio > 1.6 else "upright"
         return "square"
 
     @cached_property

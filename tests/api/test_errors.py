@@ -45,6 +45,7 @@ CASES: list[tuple[str, dict[str, Any], int, str, str]] = [
     ("wrong type", body(temperature="warm"), 422, "invalid_request", "temperature"),
     ("out of range", body(max_tokens=-1), 422, "invalid_request", "max_tokens"),
     ("unknown preset", body(resize_resolution="HUGE"), 422, "invalid_request", "resize_resolution"),
+    ("a text as image", body(image="datasets/x.jpg"), 422, "invalid_request", '{"path": …}'),
     ("no image", {"perspective": "alt_text"}, 422, "invalid_request", "Give one image"),
     ("two images", body(image={"path": "a.jpg", "url": "http://x/"}), 422, "invalid_request", "path and url"),
     ("outside", body(image={"path": "../README.md"}), 403, "path_refused", ""),
@@ -115,6 +116,116 @@ def check_shape(answer: httpx.Response) -> None:
     assert "validationErrors" not in told
 
 
+ELSEWHERE: dict[str, tuple[str, dict[str, Any], str]] = {
+    "long path": (
+        "/perspectives/caption-from-path",
+        {"perspective": "alt_text", "image_path": "/workspace/" + "x" * 3000},
+        "image_path",
+    ),
+    "model": ("/providers/builtin/test-connection", {"kind": "builtin", "model": {"a": 1}}, "model"),
+    "model without kind": ("/providers/builtin/test-connection", {"model": ["a"]}, "model"),
+    "default_model": ("/providers/builtin/models", {"default_model": {"a": 1}}, "default_model"),
+    "kind": ("/providers/builtin/models", {"kind": 7}, "kind"),
+}
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_a_field_of_the_wrong_type_is_named_on_every_route(service: Service, name: str) -> None:
+    path, request_body, field = ELSEWHERE[name]
+    answer = post(service, path, json=request_body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request"), answer.text
+    assert answer.json()["errors"][0]["pointer"] == f"/{field}"
+    check_shape(answer)
+
+
+ODD = ["\ud800", "\udfff.jpg", "a\0b", "\r\nX-Injected: 1", "é日本😀", "\x7f\x1b[0m", "%00/..%2f", "{", "x" * 2000]
+FIELDS: dict[str, Any] = {
+    "perspective": lambda odd: {"perspective": odd},
+    "path": lambda odd: {"image": {"path": odd}},
+    "url": lambda odd: {"image": {"url": odd}},
+    "url's path": lambda odd: {"image": {"url": f"http://127.0.0.1:9/{odd}"}},
+    "base64": lambda odd: {"image": {"base64": odd}},
+    "provider": lambda odd: {"provider": odd},
+    "model": lambda odd: {"model": odd},
+    "context": lambda odd: {"context": [odd]},
+    "global_context": lambda odd: {"global_context": odd},
+    "a variable": lambda odd: {"variables": {odd: "x"}},
+    "a value": lambda odd: {"perspective": {**INLINE, "prompt": "{a}"}, "variables": {"a": odd}},
+    "a name": lambda odd: {"perspective": {**INLINE, "name": odd}},
+    "a prompt": lambda odd: {"perspective": {**INLINE, "prompt": odd}},
+    "a field's name": lambda odd: {
+        "perspective": {**INLINE, "json_schema": {"type": "object", "properties": {odd: {"type": "string"}}}}
+    },
+    "a template": lambda odd: {"perspective": {**INLINE, "context_template": odd}},
+    "an unknown field": lambda odd: {odd: 1},
+    "kind": lambda odd: {"provider_config": {"kind": odd}},
+    **{
+        f"{part} of {kind}": lambda odd, part=part, kind=kind: {
+            "model": "m",
+            "provider_config": {"kind": kind, "base_url": "http://127.0.0.1:9", part: odd},
+        }
+        for kind in ("openai", "ollama", "gemini")
+        for part in ("api_key", "base_url", "name", "default_model")
+    },
+    **{
+        f"model of {kind}": lambda odd, kind=kind: {
+            "model": odd,
+            "provider_config": {"kind": kind, "base_url": "http://127.0.0.1:9", "api_key": "k"},
+        }
+        for kind in ("openai", "ollama", "gemini")
+    },
+}
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_no_text_is_a_bug_of_ours(service: Service, field: str) -> None:
+    with httpx.Client(timeout=30, trust_env=False) as client:
+        for odd in ODD:
+            sent = json.dumps(body(**FIELDS[field](odd)))
+            answer = client.post(service.url + "/perspectives/caption", content=sent)
+            assert answer.status_code != 500, (odd, answer.text)
+            assert answer.status_code == 400 or "\\ud" not in sent or "\ud83d" in sent.encode().decode("unicode_escape")
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_nor_is_it_elsewhere(service: Service, odd: str) -> None:
+    for path, request_body in (
+        ("/perspectives/caption-from-path", {"perspective": "alt_text", "image_path": odd}),
+        ("/perspectives/caption-from-path", {"perspective": "alt_text", "image_path": "x", "context": f'["{odd}"]'}),
+        ("/perspectives/analyze", {**body(), "perspectives": [odd], "synthesize": odd}),
+        ("/providers/x/test-connection", {"kind": "openai", "base_url": odd, "api_key": odd, "model": odd}),
+        ("/providers/builtin/models", {"default_model": odd}),
+        ("/v1/chat/completions", {"model": odd, "messages": [{"role": "user", "content": odd}]}),
+    ):
+        assert post(service, path, content=json.dumps(request_body)).status_code != 500
+
+
+@pytest.mark.parametrize("odd", [b"\xed\xa0\x80", b"\xff", "é😀".encode(), b"a b\t;=", b"x" * 500])
+def test_nor_is_it_in_a_header_or_the_path(service: Service, odd: bytes) -> None:
+    for name in ("X-Request-ID", "X-Provider-Key", "Authorization", "X-API-Key", "Accept", "Content-Type"):
+        answer = post(service, "/perspectives/caption", content=json.dumps(body()), headers={name: odd})
+        assert answer.status_code == 200, name
+    config = {"kind": "openai", "base_url": "http://127.0.0.1:9"}
+    sent = json.dumps(body(model="m", provider_config=config))
+    assert post(service, "/perspectives/caption", content=sent, headers={"X-Provider-Key": odd}).status_code != 500
+    quoted = "".join(f"%{one:02x}" for one in odd)
+    for path in (f"/perspectives/{quoted}", f"/perspectives/modules/{quoted}", f"/providers/{quoted}/models"):
+        assert httpx.get(service.url + path, trust_env=False).status_code == 404
+
+
+@pytest.mark.parametrize("charset", ["utf-7", "unicode_escape", "idna", "utf-16", "hex", "none-such", ""])
+def test_multipart_is_utf8(service: Service, charset: str) -> None:
+    text = b'--x\r\nContent-Disposition: form-data; name="perspective"\r\n\r\n\\ud800+2AA-\r\n--x--\r\n'
+    answer = post(
+        service,
+        "/perspectives/caption",
+        content=text,
+        headers={"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"},
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+    assert "UTF-8" in answer.json()["detail"]
+
+
 def test_not_json_is_told_with_its_place(service: Service) -> None:
     answer = post(
         service, "/perspectives/caption", content=b'{"image": ,}', headers={"content-type": "application/json"}
@@ -169,6 +280,8 @@ def test_multipart_mistakes_are_named(service: Service) -> None:
     assert "colour" in unknown.json()["detail"]
     text = post(service, path, files={"image": (None, "not a file")})
     assert "as a file" in text.json()["detail"]
+    elsewhere = post(service, path, files={"file": ("a.jpg", photo)})
+    assert "Send the picture as the part 'image'" in elsewhere.json()["detail"]
     broken = post(service, path, content=b"--x\r\n", headers={"content-type": "multipart/form-data"})
     assert (broken.status_code, broken.json()["code"]) == (422, "invalid_request")
 

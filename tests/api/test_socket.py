@@ -11,6 +11,7 @@ import pytest
 from starlette.websockets import WebSocket
 from websockets.exceptions import ConnectionClosed
 
+from bridge.api.limits import InFlight
 from bridge.api.stream import Running, stream
 from bridge.captioning.events import Event
 from bridge.captioning.resources import open_resources
@@ -182,10 +183,15 @@ def test_a_socket_that_closes_while_it_is_written_to(service: Service, vllm_serv
         another.story("a1", "alt_text")
 
 
-async def test_what_nobody_reads_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("keys", "sent"),
+    [((), ["websocket.accept", "websocket.send", "websocket.send"]), (("k",), ["websocket.accept"])],
+    ids=["in a caption", "in a refusal"],
+)
+async def test_what_nobody_reads_is_dropped(keys: Any, sent: list[str], caplog: pytest.LogCaptureFixture) -> None:
     """The server knows that the client has gone before the conversation hears of it."""
     frames = [{"type": "websocket.connect"}, {"type": "websocket.receive", "text": frame("caption", "a1", **ALT)}]
-    sent, gone = [], asyncio.Event()
+    taken, gone = list[str](), asyncio.Event()
 
     async def receive() -> Any:
         if not frames:
@@ -194,21 +200,26 @@ async def test_what_nobody_reads_is_dropped(caplog: pytest.LogCaptureFixture) ->
         return frames.pop(0)
 
     async def send(message: Any) -> None:
-        if len(sent) == 3:
+        if len(taken) == len(sent):
             gone.set()
             raise OSError
-        sent.append(message["type"])
+        taken.append(message["type"])
 
-    async with open_resources(Settings(workspace=WORKSPACE)) as resources:
-        app = SimpleNamespace(state=SimpleNamespace(resources=resources))
-        scope = {"type": "websocket", "path": "/", "headers": [], "query_string": b"", "app": app}
+    async with open_resources(Settings(workspace=WORKSPACE, api_keys=keys)) as resources:
+        scope = {
+            "type": "websocket",
+            "path": "/",
+            "headers": [],
+            "app": SimpleNamespace(state=SimpleNamespace(resources=resources)),
+            "state": {"in_flight": InFlight(1)},
+        }
         await stream(WebSocket(scope, receive, send))
-    assert sent == ["websocket.accept", "websocket.send", "websocket.send"]
+    assert taken == sent
     assert [one for one in caplog.records if one.levelname == "ERROR"] == []
 
 
 async def test_who_is_cancelled_is_cancelled_once() -> None:
-    """A second cancel would interrupt the telling of the first."""
+    """A second cancel would interrupt the telling of the first; what is over anyway is not cancelled at all."""
     telling, told = asyncio.Event(), list[str]()
 
     async def work() -> None:
@@ -223,6 +234,10 @@ async def test_who_is_cancelled_is_cancelled_once() -> None:
         task = asyncio.create_task(work())
         await asyncio.sleep(0)
         running = Running(Stream("a1", "r1", dropped, resources), task)
+        running.stream.over = True
+        running.cancel()
+        assert not task.cancelling()
+        running.stream.over = False
         for _ in range(3):
             running.cancel()
             await asyncio.sleep(0)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bridge.api.sse import Pinged, Write
+from bridge.deadline import Deadline
 from tests.api import streams
 from tests.api.streams import GOOD, HANG_GUARD, PHOTO, SAMPLE, analysis, inline, of_type, post, streamed, streaming
 from tests.contract.kinds import KINDS, OF_KIND, Kind
@@ -86,7 +87,7 @@ def test_an_upload_is_streamed_too(service: Service, vllm_server: OpenAIServer) 
 @pytest.mark.parametrize("kind", KINDS, **ALL)
 def test_a_partial_holds_the_whole_object_so_far(service: Service, kind: Kind, server: WireServer) -> None:
     answer = {"caption": "a cup of coffee on a saucer " * 12}
-    server.reply(b.Drip(0.06, 400, b.Answer(answer, pieces=24)))
+    server.reply(b.Drip(0.06, 800, b.Answer(answer, pieces=24)))
     told = streamed(service, "/caption", streams.caption(server, kind))
     grown = [one["result"]["caption"] for one in of_type(told, "partial")]
     assert len(grown) >= 2
@@ -138,7 +139,6 @@ CHATTY = b.Answer({"caption": "a cup " * 40}, pieces=8)
 WHOLE = '{"caption": "a cup on a table"}'
 BROKEN: dict[str, Behaviour] = {
     "cut": b.Cut(of=CHATTY),
-    "error object": b.ErrorInStream(),
     "error object after the whole text": b.ErrorInStream(text=WHOLE),
     "unfinished": b.Unfinished(),
     "unfinished after the whole text": b.Unfinished(WHOLE),
@@ -246,7 +246,7 @@ class Told(Pinged):
     """Writes one block when it is allowed to, and remembers that it was taken."""
 
     def __init__(self, block: bytes, ping: float) -> None:
-        super().__init__(ping)
+        super().__init__(Deadline(60), ping)
         self.block = block
         self.allowed = asyncio.Event()
         self.taken = False

@@ -44,3 +44,10 @@ def test_what_is_no_object_is_not_made_one(text: str) -> None:
 def test_hostile_text_ends_at_once(text: str) -> None:
     for found in objects(text):
         assert isinstance(found, dict)
+
+
+def test_half_a_character_is_replaced_where_json_escapes_it() -> None:
+    r"""Nothing can be written in UTF-8 with it; `\ud83d\udef6` together are a canoe."""
+    text = r'{"a\ud800": ["x\ud800y", {"b": "\udc00"}], "c": "\ud83d\udef6"}'
+    assert next(objects(text)) == {"a\ufffd": ["x\ufffdy", {"b": "\ufffd"}], "c": "\N{CANOE}"}
+    assert list(objects('{"a":' * 400 + r'"\ud800"' + "}" * 400))

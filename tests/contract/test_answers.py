@@ -3,12 +3,15 @@
 import json
 from dataclasses import replace
 from hashlib import sha256
+from itertools import pairwise
 from typing import Any
 
 import anyio
 import pytest
 
-from providers.base import LADDER, Completion, Delta, OutputMode, Turn
+from providers.base import LADDER, Completion, Delta, OutputMode, ProviderConfig, Turn, VisionRequest
+from providers.factory import client
+from providers.pool import Pool
 from providers.usage import Usage
 from tests.contract.schemas import PLAIN, RICH
 from tests.contract.target import PHOTO, Target
@@ -93,6 +96,26 @@ async def test_schema_is_told_in_words_only_to_models_that_would_not_read_it(to:
     assert prompt == "Describe the picture." if reads_it else prompt.startswith("Describe the picture.")
     if not reads_it:
         assert json.dumps(to.server.call.schema, separators=(",", ":")) in prompt
+
+
+@pytest.mark.parametrize("schema", [PLAIN, RICH, {"type": "object", "additionalProperties": {"type": "string"}}])
+def test_no_rung_of_the_ladder_repeats_the_one_above(to: Target, schema: dict[str, Any]) -> None:
+    request: VisionRequest | None = to.request(schema=schema)
+    bodies: list[object] = []
+    while request is not None:
+        bodies.append(to.client.written(request))
+        last, request = request.output_mode, to.client.lower(request)
+    assert last == "prompt"
+    assert all(above != below for above, below in pairwise(bodies))
+
+
+def test_vllm_is_not_asked_twice_with_the_same_schema(pool: Pool) -> None:
+    """Nothing in this schema is there to be relaxed."""
+    vllm = client(ProviderConfig("vllm", "vllm", "http://127.0.0.1:9"), pool)
+    schema = {"type": "object", "additionalProperties": {"type": "string"}}
+    lowered = vllm.lower(VisionRequest("m", "Look.", 5, schema=schema))
+    assert lowered is not None
+    assert lowered.output_mode == "json_object"
 
 
 async def test_no_schema_means_plain_text(to: Target, streamed: bool) -> None:

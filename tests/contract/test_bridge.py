@@ -121,8 +121,9 @@ def outcomes(made: dict[str, Any]) -> list[str]:
         (b.Prose(GOOD), GOOD),
         (b.Answer('{"caption": "a cup\non a table\x01"}'), {"caption": "a cup\non a table\x01"}),
         (b.Answer({**GOOD, "note": None}), GOOD),
+        (b.Answer(r'{"caption": "half a \ud83d cup"}'), {"caption": "half a \ufffd cup"}),
     ],
-    ids=["fenced", "prose", "control characters", "null for absent"],
+    ids=["fenced", "prose", "control characters", "null for absent", "half a character"],
 )
 def test_spelling_is_forgiven_without_a_second_call(bridge: Bridge, behaviour: Behaviour, result: object) -> None:
     bridge.server.reply(behaviour)

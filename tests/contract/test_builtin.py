@@ -71,8 +71,8 @@ async def test_models_and_check(client: BaseClient) -> None:
     assert {step.status for step in found.steps} == {"success"}
     assert found.models == models
     assert found.model == "measurements"
-    assert found.warnings
-    assert all(isinstance(warning, str) for warning in found.warnings)
+    assert len(found.warnings) == 1
+    assert "recognises nothing" in found.warnings[0]
 
 
 async def test_check_without_a_model_writes_nothing(client: BaseClient) -> None:

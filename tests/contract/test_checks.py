@@ -1,10 +1,11 @@
 """Models are listed and connections are checked for real."""
 
 import anyio
+import httpx2
 import pytest
 
-from providers import errors
-from providers.base import Check, Credentials, Model
+from providers import errors, factory
+from providers.base import Check, Credentials, Model, ProviderConfig, VisionRequest
 from providers.pool import Pool
 from tests.contract.kinds import OF_KIND, Kind
 from tests.contract.target import Target, target
@@ -78,6 +79,42 @@ async def test_four_causes_four_sentences(kind: Kind, pool: Pool) -> None:
     assert "no-such-model" in sentences.get("model", "no-such-model")
     assert "connect" in sentences["host"].lower()
     assert "the-wrong-one" not in str(found)
+
+
+async def test_unknown_model_is_told_with_what_there_is(kind: Kind, pool: Pool) -> None:
+    if not (kind.knows_models and kind.lists_models):
+        pytest.skip("the server lists no models or takes any name")
+    with kind.server(models=("a", "b", "c", "d", "e", "f", "g")) as server:
+        found = await check(target(kind, server, pool), "no-such-model")
+    assert failed(found).endswith(" It lists a, b, c, d, e and 2 more.")
+
+
+@pytest.mark.parametrize(
+    ("kind", "variable"),
+    [("openai", "OPENAI_API_KEY"), ("gemini", "GEMINI_API_KEY"), ("openrouter", "OPENROUTER_API_KEY")],
+)
+async def test_missing_key_is_told_before_anyone_is_called(kind: str, variable: str) -> None:
+    dialled: list[str] = []
+
+    class Trap(httpx2.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            dialled.append(str(request.url))
+            raise httpx2.ConnectError("no")
+
+    pool = Pool(httpx2_transport_factory=Trap)
+    hosted = factory.client(ProviderConfig(kind, kind), pool)
+    found = await hosted.check(Credentials(" "), 5, "some-model")
+    assert taken(found) == {"initialize_client": "success", "list_models": "failed"}
+    sentence = f"{hosted.spec.title} needs an API key and got none. Set {variable}, or send api_key with the request."
+    assert failed(found) == sentence
+    with pytest.raises(errors.AuthFailed, match="needs an API key"):
+        await hosted.complete(VisionRequest("some-model", "Look.", 5))
+    assert not dialled
+    elsewhere = factory.client(ProviderConfig(kind, kind, "http://compatible.invalid"), pool)
+    with pytest.raises(errors.Unreachable):  # another server may want no key
+        await elsewhere.complete(VisionRequest("some-model", "Look.", 5))
+    assert len(dialled) == 1
+    await pool.aclose()
 
 
 def sentence_of(found: Check) -> str:

@@ -8,6 +8,7 @@ import pytest
 from providers import errors
 from providers.base import Credentials
 from providers.pool import Pool
+from providers.text import MAX_CHARACTERS
 from providers.usage import Usage
 from tests.contract.kinds import OF_KIND, Kind
 from tests.contract.schemas import PLAIN
@@ -184,9 +185,29 @@ async def test_200_without_an_answer(to: Target, streamed: bool, behaviour: Beha
     assert not {"nginx", "runner"} & set(error.message.lower().split())
 
 
-async def test_success_without_content(to: Target, streamed: bool) -> None:
-    to.server.reply(b.Status(204, body=b""))
+@pytest.mark.parametrize("status", [204, 304])
+async def test_success_without_content(to: Target, streamed: bool, status: int) -> None:
+    to.server.reply(b.Status(status))
     assert type(await to.failure(streamed)) in (errors.BadReply, errors.WrongPath)
+
+
+@pytest.mark.parametrize("code", [400, 429, 500, 503])
+async def test_error_after_the_first_text_is_not_one_to_ask_again_after(to: Target, code: int) -> None:
+    """What was written is paid for. llama-server ends output that it cannot read with such an event (measured)."""
+    to.server.reply(b.ErrorInStream(code=code))
+    assert type(await to.failure(streamed=True, schema=PLAIN)) is errors.BadReply
+
+
+@pytest.mark.parametrize("code", [429, 500, 503])
+async def test_error_before_the_first_text_is_what_its_code_says(to: Target, code: int) -> None:
+    to.server.reply(b.ErrorInStream(text="", code=code))
+    told = to.kind.kind in ("vllm", "llamacpp", "openrouter", "litellm", "gemini")  # others tell none in a 200
+    assert type(await to.failure(streamed=True)) is (STATUSES[code] if told else errors.BadReply)
+
+
+async def test_answer_longer_than_any_caption(to: Target, streamed: bool) -> None:
+    to.server.reply(b.Answer("a" * (MAX_CHARACTERS + 1)))
+    assert "too long" in (await to.failure(streamed)).message
 
 
 async def test_stream_without_an_end(to: Target) -> None:

@@ -106,6 +106,13 @@ async def test_bytes_that_are_no_text(to: Target, streamed: bool) -> None:
     completion.text.encode()  # no half characters travel on
 
 
+async def test_half_a_character(to: Target, streamed: bool) -> None:
+    to.server.reply(b.InvalidUtf8(rb"\ud83d"))
+    assert (await to.ask(streamed)).text.startswith("caf")
+    to.server.reply(b.InvalidUtf8(rb"\ud83d!"))
+    assert (await to.ask(streamed)).text == "caf\ufffd!"
+
+
 async def test_redirect_is_not_followed(to: Target, streamed: bool, trap: TrapServer) -> None:
     to.server.reply(b.Redirect(trap.url + "/elsewhere"))
     assert type(await to.failure(streamed)) is errors.WrongPath
@@ -120,18 +127,23 @@ async def test_reset(to: Target, streamed: bool) -> None:
 async def test_nobody_listens(kind: Kind, pool: Pool, streamed: bool) -> None:
     with kind.server() as server:
         gone = target(kind, server, pool)
-    assert type(await gone.failure(streamed)) is errors.Unreachable
+    error = await gone.failure(streamed)
+    assert type(error) is errors.Unreachable
+    assert f" at {server.origin}: the connection was refused." in error.message
 
 
 async def test_name_that_does_not_resolve(kind: Kind, to: Target, pool: Pool, streamed: bool) -> None:
     lost = Target(kind, to.server, client(ProviderConfig(kind.kind, kind.kind, "http://nonexistent.invalid/v1"), pool))
     error = await lost.failure(streamed)
     assert type(error) is errors.Unreachable
+    assert " at http://nonexistent.invalid: the name is unknown." in error.message
 
 
 async def test_https_to_a_server_without_tls(kind: Kind, to: Target, pool: Pool, streamed: bool) -> None:
     secure = target(kind, to.server, pool, base_url=to.server.url.replace("http:", "https:"))
-    assert type(await secure.failure(streamed)) is errors.Unreachable
+    error = await secure.failure(streamed)
+    assert type(error) is errors.Unreachable
+    assert ": it does not speak TLS as asked." in error.message
     assert not to.server.requests
 
 
@@ -139,7 +151,9 @@ async def test_certificate_that_nobody_signed(
     kind: Kind, pool: Pool, streamed: bool, self_signed: ssl.SSLContext
 ) -> None:
     with kind.server(tls=self_signed) as server:
-        assert type(await target(kind, server, pool).failure(streamed)) is errors.Unreachable
+        error = await target(kind, server, pool).failure(streamed)
+        assert type(error) is errors.Unreachable
+        assert f" at {server.origin}: its TLS certificate is not trusted." in error.message
         assert not server.requests
 
 

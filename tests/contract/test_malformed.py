@@ -62,6 +62,7 @@ def check(completion: Completion, raw: Raw) -> None:
     assert isinstance(completion.text, str), raw
     assert isinstance(completion.model, str), raw
     assert completion.text.strip(), raw
+    assert (completion.text + completion.model).encode(), raw  # no half characters
     for count in (completion.usage.input_tokens, completion.usage.output_tokens) if completion.usage else ():
         assert count is None or (type(count) is int and count >= 0), raw
 
@@ -106,10 +107,12 @@ async def test_body_that_is_something_else(to: Target, streamed: bool, content_t
 async def test_list_of_models_that_is_something_else(to: Target) -> None:
     rows = b"""{"data": [null, 3, {"id": 5}, {"id": null}, {}, {"id": "good"}],
                 "models": [null, 3, {"name": 5}, {"model": null}, {}, {"name": "good", "model": "good"}]}"""
-    for body in (*BODIES, rows):
+    half = b"""{"data": [{"id": "\\ud800", "name": "\\ud800"}],
+                "models": [{"name": "\\ud800", "model": "\\ud800", "displayName": "\\ud800"}]}"""
+    for body in (*BODIES, rows, half):
         to.server.reply_to_listing(Raw(body))
         try:
             models = await to.client.models(to.request().credentials, 5)
         except ProviderError:
             continue
-        assert all(isinstance(model.id, str) and isinstance(model.name, str) for model in models)
+        assert all((model.id + model.name).encode() for model in models)

@@ -53,6 +53,7 @@ def test_a_later_directory_overrides_and_leaves_no_old_entry(tmp_path: Path) -> 
     put(tmp_path / "2" / "other.json", module="mine", prompt="Mine.")
     loaded = catalog.load([tmp_path / "1", tmp_path / "2"])
     assert loaded.get("mood_notes").prompt == "Mine."
+    assert (loaded.files, loaded.replaced) == (2, {"mood_notes"})
     assert [one.name for one in loaded.modules()] == ["mine"]
     assert loaded.problems == ()
 
@@ -108,6 +109,15 @@ def test_a_broken_file_is_reported_and_takes_nothing_down(tmp_path: Path, case: 
     assert str(tmp_path.parent) not in str(problem)
 
 
+def test_a_name_or_file_that_is_broken_says_so_without_its_path(tmp_path: Path) -> None:
+    put(tmp_path / "mine" / "file.json", name="named", schema_fields=[])
+    loaded = catalog.load([tmp_path])
+    for name in ("named", "file"):
+        with pytest.raises(UnknownPerspective, match=r"cannot be used: mine/file\.json has mistakes") as raised:
+            loaded.get(name)
+        assert str(tmp_path) not in str(raised.value)
+
+
 def test_a_byte_order_mark_is_read_past(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(PLAIN), encoding="utf-8-sig")
     assert catalog.load([tmp_path]).get("mood_notes")
@@ -150,7 +160,7 @@ def test_a_module_is_disabled_or_renamed(tmp_path: Path) -> None:
     assert (core.display_name, core.enabled, core.perspective_count) == ("The Core", True, 1)
     assert (extra.name, extra.enabled, extra.perspective_count) == ("extra", False, 1)
     assert [one.name for one in loaded.all()] == ["a"]
-    with pytest.raises(UnknownPerspective):
+    with pytest.raises(UnknownPerspective, match="its module 'extra' is turned off"):
         loaded.get("b")
     assert loaded.module("extra") == extra
     assert loaded.problems == ()

@@ -122,6 +122,21 @@ async def test_without_measurements_it_says_so(image: Image | None) -> None:
         shipped.compiled.validate(await answer(shipped.json_schema, image))
 
 
+async def test_an_upright_picture_is_called_no_portrait() -> None:
+    """In a sentence that would be a picture of a person."""
+    upright = [
+        image for image in IMAGES.values() if image.measurements and image.measurements.orientation == "portrait"
+    ]
+    assert upright
+    for image in upright:
+        for seed in range(8):
+            for name in ("alt_text", "graph_caption"):
+                assert "portrait picture" not in text(await answer(LIBRARY[name].json_schema, image, seed=seed))
+        said = [(await CLIENT.complete(request(None, image, seed=seed))).text for seed in range(8)]
+        assert not [one for one in said if "portrait" in one]
+        assert [one for one in said if "upright" in one]
+
+
 MEASURED_AT = Camera("NIKON", "NIKON D750", 0.005, 4.0, 100, 50.0, "2019-05-03T14:20:00")
 
 

@@ -1,5 +1,6 @@
 """What an error reply means: status first, words second, and no word of it repeated."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -7,11 +8,12 @@ from typing import Any
 import pytest
 
 from providers import errors
-from providers.base import Credentials
+from providers.base import Credentials, Spec
 from providers.classify import api_key, classify
 from providers.hints import retry_after
 
 SECRET = "sk-quoted-by-the-server"
+SPEC = Spec("x", "X", "https://api.x.example/v1", key_env=("X_KEY",), needs_key=True)
 
 
 def told(status: int, body: Any, *, schema_sent: bool = False, model: str = "m1", **more: Any) -> errors.ProviderError:
@@ -137,7 +139,14 @@ def test_only_what_passes_carries_a_wait() -> None:
 
 
 def test_a_key_is_trimmed_and_checked() -> None:
-    assert api_key(Credentials(" sk-1\n"), title="X") == "sk-1"
+    assert api_key(Credentials(" sk-1\n"), SPEC, SPEC.base_url) == "sk-1"
     with pytest.raises(errors.AuthFailed) as caught:
-        api_key(Credentials("sk-\n1"), title="X")
+        api_key(Credentials("sk-\n1"), SPEC, SPEC.base_url)
     assert "sk-" not in str(caught.value)
+
+
+def test_only_the_provider_itself_surely_needs_its_key() -> None:
+    with pytest.raises(errors.AuthFailed, match="Set X_KEY, or send api_key"):
+        api_key(Credentials(), SPEC, "https://api.x.example:443/other/v2")
+    assert api_key(Credentials(), SPEC, "http://api.x.example/v1") == ""
+    assert api_key(Credentials(), replace(SPEC, needs_key=False), SPEC.base_url) == ""

@@ -158,7 +158,7 @@ async def test_deltas_are_the_text_without_the_thoughts(pool: Pool, server: Gemi
 @DOORS
 async def test_an_option_that_gemini_lacks_is_a_warning(pool: Pool, server: GeminiServer, door: str) -> None:
     completion = await answer(client(pool, server.url), request(options=EVERY_OPTION), door)
-    assert completion.warnings == ("Gemini takes no repetition_penalty: it was left out.",)
+    assert completion.warnings == ("Gemini takes no repetition_penalty: it was not sent.",)
     assert not {"frequencyPenalty", "presencePenalty"} & server.call.body["generationConfig"].keys()
 
 
@@ -233,7 +233,7 @@ async def test_every_other_way_to_finish(
 
 
 async def test_an_error_inside_a_stream_is_what_its_code_says(pool: Pool, server: GeminiServer) -> None:
-    server.reply(b.ErrorInStream())
+    server.reply(b.ErrorInStream(text=""))
     with pytest.raises(errors.ServerFailed):
         await streamed(client(pool, server.url), request())
 

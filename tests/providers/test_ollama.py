@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from providers import errors
-from providers.base import Delta, Model, Options, ProviderConfig, Turn
+from providers.base import Delta, Image, Model, Options, ProviderConfig, Turn
 from providers.dialect import describe, relaxed
 from providers.dialect import ollama as dialect
 from providers.ollama import SPEC, OllamaClient
@@ -167,9 +167,31 @@ async def test_what_goes_wrong_has_one_error(
 
 async def test_a_schema_blamed_inside_a_stream(pool: Pool, server: OllamaServer) -> None:
     """ollama/ollama#12422: the refusal of a schema comes in a 200."""
-    server.reply(b.ErrorInStream("failed to load model vocabulary required for format"))
+    server.reply(b.ErrorInStream("failed to load model vocabulary required for format", text=""))
     with pytest.raises(errors.SchemaRejected):
         await streamed(client(pool, server.url), asked(MODEL))
+
+
+@DOORS
+async def test_the_picture_is_encoded_once_and_taken_for_no_file(pool: Pool, server: OllamaServer, door: str) -> None:
+    """The SDK would encode it anew in each call, and take a text for the name of a file (ollama 0.6.3)."""
+    image = Image(b"never looked at again", "image/jpeg", 48, 48)
+    vars(image)["base64"] = Image(jpeg(), "image/jpeg", 48, 48).base64  # as if an earlier call had encoded it
+    ollama = client(pool, server.url)
+    for prompt in ("Colours.", "Objects."):
+        request = asked(MODEL, image=image, prompt=prompt)
+        await answer(ollama, request, door)
+        arguments: Any = ollama.written(request)
+        assert [type(each) for each in arguments["messages"][1]["images"]] == [bytes]
+    assert [call.images[0].data for call in server.calls] == [jpeg()] * 2
+    assert [call.prompt.split()[0] for call in server.calls] == ["Colours.", "Objects."]
+
+
+@pytest.mark.parametrize("model", ["", " "])
+async def test_no_model_is_told_before_the_call(pool: Pool, server: OllamaServer, model: str) -> None:
+    with pytest.raises(errors.UnknownModel, match="Name one"):
+        await client(pool, server.url).complete(asked(model))
+    assert not server.requests
 
 
 @DOORS

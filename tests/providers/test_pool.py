@@ -131,3 +131,7 @@ def test_nothing_is_imported_before_it_is_used() -> None:
     code = "import sys; from providers.pool import Pool; Pool(); print({'httpx', 'httpx2'} & set(sys.modules))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "set()"
+
+
+async def test_the_way_in_for_ollama_is_one_class(pool: Pool) -> None:
+    assert type(pool.httpx_transport()) is type(pool.httpx_transport())

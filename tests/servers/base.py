@@ -154,8 +154,8 @@ class WireServer(Listener):
                 return self.error(RefusedError(400, "", too_long=True), call)
             case b.NoCredit():
                 return self.error(RefusedError(429, "", no_credit=True), call)
-            case b.InvalidUtf8():
-                return marked(self.say(call, f"caf{MARK}"), b"\xe9\xff")
+            case b.InvalidUtf8(raw=raw):
+                return marked(self.say(call, f"caf{MARK}"), raw)
             case b.Huge():
                 return grown(self.say(call, MARK), behaviour.bytes, behaviour.one_line or not call.stream)
             case b.Compressed():

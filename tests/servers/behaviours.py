@@ -87,10 +87,11 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class ErrorInStream:
-    """An error object inside a 200: after `text` when streamed, as the body when not."""
+    """An error object inside a 200: after `text` when streamed, as the body when not. `code`: where one is told."""
 
     message: str = "The model runner has stopped."
     text: str = "A pic"
+    code: int = 500
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,9 @@ class Reset:
 
 @dataclass(frozen=True)
 class InvalidUtf8:
-    """An answer with bytes in it that are not UTF-8."""
+    """An answer with bytes in it that are not UTF-8, or that escape what UTF-8 cannot hold."""
+
+    raw: bytes = b"\xe9\xff"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ import h11
 
 from tests.servers.reply import Reply
 
+_BODILESS = (204, 304)
+
 
 @dataclass(frozen=True)
 class Request:
@@ -90,10 +92,10 @@ class Connection:
             return
 
     async def send(self, reply: Reply) -> None:
-        """The whole reply, well-formed."""
-        body = None if reply.streamed else reply.body
+        """The whole reply, well-formed: with a status that has no body, without it."""
+        body = b"" if reply.status in _BODILESS else None if reply.streamed else reply.body
         await self.head(reply, None if body is None else len(body))
-        for chunk in reply.chunks if body is None else [body]:
+        for chunk in reply.chunks if body is None else [body] if body else []:
             await self.data(chunk)
         await self.end()
 

@@ -188,8 +188,8 @@ class GeminiServer(WireServer):
                 return self.finished(call, [[{"functionCall": {"name": "look", "args": {}}}]], "STOP")
             case b.EmptyChoices():
                 return self.bodies(call, [{"usageMetadata": USAGE}])
-            case b.ErrorInStream(message=message, text=text):
-                error = {"error": {"code": 500, "message": message, "status": "INTERNAL"}}
+            case b.ErrorInStream(message=message, text=text, code=code):
+                error = {"error": {"code": code, "message": message, "status": "INTERNAL"}}
                 return self.bodies(call, [self.body(call, [{"text": text}]), error][0 if call.stream else 1 :])
             case b.Unfinished(text=text):
                 return self.bodies(call, [self.body(call, [{"text": text}])])

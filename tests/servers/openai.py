@@ -199,7 +199,7 @@ class OpenAIServer(WireServer):
         raise NotImplementedError(behaviour)
 
     def failing(self, call: Call, behaviour: b.ErrorInStream) -> Reply:
-        error = self.variant.error(500, behaviour.message, RefusedError(500, behaviour.message))
+        error = self.variant.error(behaviour.code, behaviour.message, RefusedError(behaviour.code, behaviour.message))
         if not call.stream:
             return json_reply(error)
         return event_stream([*self.chunks(call, [{"content": behaviour.text}], None), error], done=False)

@@ -1,7 +1,6 @@
 """A caption as a chat completion, whole or in chunks."""
 
 import json
-import logging
 import time
 from typing import Any
 
@@ -10,10 +9,10 @@ from bridge.api.openai import failure
 from bridge.api.openai.chat import Asked
 from bridge.api.sse import PING_SECONDS, Pinged, Write
 from bridge.captioning.caption import caption_planned
+from bridge.captioning.plan import deadline
 from bridge.captioning.resources import Resources
 from bridge.captioning.types import Caption, JsonObject, UsageOut
 
-log = logging.getLogger("graphcap")
 _DONE = b"data: [DONE]\n\n"
 
 
@@ -36,7 +35,7 @@ class ChunkStream(Pinged):
     """
 
     def __init__(self, asked: Asked, resources: Resources, request_id: str, ping: float = PING_SECONDS) -> None:
-        super().__init__(ping)
+        super().__init__(deadline(asked.plan.options, resources), ping)
         self._asked = asked
         self._resources = resources
         self._request_id = request_id
@@ -47,10 +46,8 @@ class ChunkStream(Pinged):
         await write(self._chunk({"role": "assistant", "content": ""}))
         try:
             made = await caption_planned(self._asked.plan, None, self._resources, self._request_id)
-        except Exception as error:  # the outermost handler of a stream: its head has been sent
-            if problems.row_of(error) is problems.BUG:
-                log.error("bug in a stream", exc_info=error)
-            await write(_data(failure.body(problems.problem(error, self._request_id))))
+        except Exception as error:  # noqa: BLE001 (the outermost handler of a stream: its head has been sent)
+            await write(_data(failure.body(problems.report(error, self._request_id))))
             return
         await write(self._chunk({"content": content(made, self._asked)}))
         await write(self._chunk({}, "stop"))

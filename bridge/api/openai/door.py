@@ -1,5 +1,7 @@
 """`/v1/…`: chat completions that are captions, and models that are perspectives."""
 
+import asyncio
+
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
@@ -8,7 +10,7 @@ from bridge.api.leaving import while_wanted
 from bridge.api.openai import models
 from bridge.api.openai.answer import ChunkStream, completion
 from bridge.api.openai.chat import read
-from bridge.api.state import provider_key, request_id, resources
+from bridge.api.state import note, provider_key, request_id, resources
 from bridge.captioning.caption import caption_planned
 from bridge.captioning.errors import InvalidRequest
 
@@ -19,10 +21,12 @@ router = APIRouter(prefix="/v1", include_in_schema=False)
 async def complete(request: Request) -> Response:
     """Caption the image of the last user message."""
     found, identity = resources(request), request_id(request)
-    sent = await body.read(request, found.settings.body_limit)
+    sent = await body.read(request, found.settings)
     if sent.upload is not None:
         raise InvalidRequest("Send JSON, with the image as an image_url part of a message.")
-    asked = read(sent.fields, found, provider_key(request))
+    asked = await asyncio.to_thread(read, sent.fields, found, provider_key(request))
+    first = asked.plan.targets[0]
+    note(request, {"perspective": asked.plan.perspective.name, "provider": first.label, "model": first.model})
     if asked.streams:
         return ChunkStream(asked, found, identity)
     made = await while_wanted(request, caption_planned(asked.plan, None, found, identity))
