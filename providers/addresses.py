@@ -103,12 +103,24 @@ def _is_local(host: str) -> bool:
 def _check(url: str, parts: SplitResult) -> None:
     if parts.scheme not in _PORTS:
         raise ValueError("The base URL must begin with http:// or https://.")
-    if not parts.hostname or not url.isprintable() or " " in url or "\\" in url:
+    if not _is_host(parts.hostname or "") or not url.isprintable() or " " in url or "\\" in url:
         raise ValueError("The base URL names no host.")
     if "@" in parts.netloc:
         raise ValueError("The base URL must not hold a user name or a password; the key goes into api_key.")
     if parts.query or parts.fragment:
         raise ValueError("The base URL must not hold a query or a fragment.")
+
+
+def _is_host(name: str) -> bool:
+    """Whether a name that is not ASCII has the form that is dialled: httpx raises InvalidURL for one that has none."""
+    if name.isascii():
+        return bool(name)
+    import idna
+
+    try:
+        return bool(idna.encode(name.lower()))
+    except idna.IDNAError:
+        return False
 
 
 def _bracketed(host: str) -> str:

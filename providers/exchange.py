@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
 from functools import wraps
 from typing import TypeVar, cast
@@ -28,6 +28,14 @@ Answering = AsyncIterator[Delta | Completion]
 MALFORMED = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 # After these a caller may ask again, as it is or more simply.
 _ASKED_AGAIN = (Unreachable, RateLimited, Unavailable, ServerFailed, SchemaRejected)
+_WHY: Mapping[type[Exception], str] = {
+    socket.gaierror: ": the name is unknown. Check the base URL.",
+    ConnectionRefusedError: ": the connection was refused. Check that it runs, and the port of the base URL.",
+    ssl.SSLCertVerificationError: ": its TLS certificate is not trusted.",
+    ssl.SSLError: ": it does not speak TLS as asked. Check http or https in the base URL.",
+    TimeoutError: ": it did not accept the connection in time.",
+}
+_WHO_KNOWS = ". Check that it runs and its base URL."
 _END = object()
 
 
@@ -93,24 +101,11 @@ def bought(stream: Callable[[C, VisionRequest], Answering]) -> Callable[[C, Visi
 
 def unreachable(title: str, base_url: str, error: Exception) -> Unreachable:
     """No connection. Its cause is a socket's or an address guard's own error: that holds no request."""
-    *_, cause = chain(error)
-    failure = Unreachable(f"Could not connect to {title} at {shown(base_url)}{_why(cause)}")
-    failure.__cause__ = cause
+    causes = list(chain(error))
+    why = (words for kind, words in _WHY.items() for cause in causes if isinstance(cause, kind))
+    failure = Unreachable(f"Could not connect to {title} at {shown(base_url)}{next(why, _WHO_KNOWS)}")
+    failure.__cause__ = causes[-1]
     return failure
-
-
-def _why(cause: BaseException) -> str:
-    if isinstance(cause, socket.gaierror):
-        return ": the name is unknown. Check the base URL."
-    if isinstance(cause, ConnectionRefusedError):
-        return ": the connection was refused. Check that it runs, and the port of the base URL."
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return ": its TLS certificate is not trusted."
-    if isinstance(cause, ssl.SSLError):
-        return ": it does not speak TLS as asked. Check http or https in the base URL."
-    if isinstance(cause, TimeoutError | asyncio.CancelledError):
-        return ": it did not accept the connection in time."
-    return ". Check that it runs and its base URL."
 
 
 def timed_out(title: str, seconds: float) -> CallTimeout:

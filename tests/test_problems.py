@@ -44,6 +44,15 @@ def test_one_code_has_one_status() -> None:
     assert {code for code, found in statuses.items() if len(found) > 1} == set()
 
 
+def test_a_bug_of_ours_is_logged_where_it_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    assert problems.report(deadline.DeadlineExceeded(1, "waiting"), "id-1").code == "timeout"
+    assert caplog.records == []
+    assert problems.report(RuntimeError("of ours"), "id-2").code == "internal_error"
+    (record,) = caplog.records
+    assert (record.levelname, record.getMessage()) == ("ERROR", "bug in request id-2")
+    assert "of ours" in caplog.text
+
+
 def test_a_bug_of_ours_is_told_without_its_words() -> None:
     told = problems.problem(RuntimeError("secret /root/path"), "id-1")
     assert (told.status, told.code, told.instance) == (500, "internal_error", "id-1")

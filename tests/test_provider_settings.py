@@ -94,7 +94,7 @@ def test_a_whole_file(toml: Path) -> None:
         toml,
         '[providers."My studio"]\nkind = "ollama"\nbase_url = "gpu-1"\napi_key = "own"\ndefault_model = "llava"\n'
         'models = ["llava", "moondream"]\noptions = { num_ctx = 4096 }\n[routing]\n"llava*" = "My studio"\n'
-        '"gemini-*" = "gemini"\n',
+        '"Gemini-*" = "gemini"\n',
     )
     assert found.providers["My studio"] == ProviderConfig(
         "My studio", "ollama", "http://gpu-1:11434", "own", "llava", ("llava", "moondream"), {"num_ctx": 4096}

@@ -324,6 +324,14 @@ def test_a_bad_frame_is_told_and_forgiven(one: Socket, name: str) -> None:
     assert problem["detail"].endswith((".", "?"))
 
 
+def test_a_frame_without_a_model_is_told_those_that_there_are(one: Socket, vllm_server: OpenAIServer) -> None:
+    fields = {name: value for name, value in streams.caption(vllm_server).items() if name != "model"}
+    one.send("caption", "x", **fields)
+    problem = one.problem("x")
+    assert (problem["code"], problem["status"]) == ("invalid_request", 422)
+    assert vllm_server.models[0] in problem["detail"]
+
+
 def test_an_id_that_is_in_use(one: Socket, vllm_server: OpenAIServer) -> None:
     vllm_server.default = b.Hold(b.Answer(GOOD))
     one.send("caption", "a1", **streams.caption(vllm_server))
