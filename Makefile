@@ -20,7 +20,7 @@ export UV_PYTHON_DOWNLOADS = never
 export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt),true,false)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup caption serve test test-all test-live check lint format docs lock clean
+.PHONY: help setup caption serve test test-all test-live bench check lint format docs lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ test-all: test ## run those and the slow ones; a tool they miss skips them by na
 
 test-live: .venv/ready ## run the contract tests against the real providers that the environment has keys for
 	$(BIN)/pytest -m live $(ARGS)
+
+bench: .venv/ready ## measure what docs/performance.md tells of (under 5 minutes; ARGS=--record writes it there)
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 check: lint test ## all that a change must pass: lint, test
 
@@ -67,7 +70,7 @@ lock: $(UV_READY) ## pin the packages of pyproject.toml with their hashes (UPGRA
 
 clean: ## remove what make made, .venv and .tools included
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
-	find bridge perspectives providers tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
+	find bridge perspectives providers tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 define require_python
 @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

@@ -15,9 +15,11 @@ _FIGURES = re.compile(r"(?<=<!-- figures -->\n).*(?=<!-- end figures -->)", re.D
 def main() -> None:
     """Run the named benchmarks, or all; print the figures, and write them to the page only when asked."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
-    parser.add_argument("names", metavar="NAME", nargs="*", choices=[*NAMES, []], help=", ".join(NAMES))
-    parser.add_argument("--record", action="store_true", help="write the figures to docs/performance.md (all of them)")
+    parser.add_argument("names", metavar="NAME", nargs="*", help=f"one of {', '.join(NAMES)}; none: all of them")
+    parser.add_argument("--record", action="store_true", help="write the figures of a whole run to docs/performance.md")
     options = parser.parse_args()
+    if unknown := set(options.names) - set(NAMES):
+        parser.error(f"there is no benchmark {' or '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
     if options.record and options.names:
         parser.error("--record needs a run of all benchmarks")
     sections = []

@@ -40,7 +40,15 @@ class Row:
         """Its line in the table."""
         latencies = (f"{self.load.percentile(percent):.1f}" for percent in (50, 99))
         rate = f"{self.load.rate:.0f}"
-        return (self.what, self.photo, str(self.connections), f"{self.cpu_ms:.2f}", rate, *latencies, f"{self.memory:.0f}")
+        return (
+            self.what,
+            self.photo,
+            str(self.connections),
+            f"{self.cpu_ms:.2f}",
+            rate,
+            *latencies,
+            f"{self.memory:.0f}",
+        )
 
 
 def run() -> Report:

@@ -29,7 +29,7 @@ async def caption(request: Request) -> Response:
             "content": [{"type": "image_url", "image_url": picture}, {"type": "text", "text": perspective.prompt}],
         }
     ]
-    schema = {"name": perspective.name, "strict": True, "schema": SCHEMAS[perspective.name]}
+    schema: Any = {"name": perspective.name, "strict": True, "schema": SCHEMAS[perspective.name]}
     reply = await SDK.chat.completions.create(
         model=os.environ["GRAPHCAP_MODEL"],
         messages=messages,

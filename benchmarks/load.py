@@ -37,7 +37,10 @@ def posted(path: str, fields: Mapping[str, object], accept: str = "application/j
 
 def uploaded(path: str, image: bytes, **fields: str) -> Request:
     """A POST of a form with the image as a file."""
-    parts = [f'--{BOUNDARY}\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in fields.items()]
+    parts = [
+        f'--{BOUNDARY}\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in fields.items()
+    ]
     file = f'--{BOUNDARY}\r\ncontent-disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n'
     body = "".join([*parts, file]).encode() + image + f"\r\n--{BOUNDARY}--\r\n".encode()
     return Request(path, body, f"multipart/form-data; boundary={BOUNDARY}")

@@ -58,6 +58,7 @@ def running(*command: str, **environment: str) -> Iterator[Running]:
                 break
         else:
             raise RuntimeError(f"{' '.join(command)} ended:\n{log}")
+        # The log goes on: nobody may wait for it to be read.
         threading.Thread(target=process.stdout.read, daemon=True).start()
         yield Running(int(found[1]), process.pid)
     finally:
@@ -115,11 +116,7 @@ def settle(seconds: float = 0.3) -> None:
 
 
 def _tree(pid: int) -> list[int]:
-    children = [
-        int(child)
-        for task in _tasks(pid)
-        for child in (task / "children").read_text().split()
-    ]
+    children = [int(child) for task in _tasks(pid) for child in (task / "children").read_text().split()]
     return [pid, *(one for child in children for one in _tree(child))]
 
 

@@ -28,7 +28,8 @@ _USAGE = (300, 120)
 class Desk:
     """What all connections share: the answers by schema, and the count of calls.
 
-    `at_once` is the most that were in flight together; `left` holds the monotonic time at which a caller hung up on each call that was not answered yet.
+    `at_once` is the most that were in flight together; `left` holds the monotonic time at which a caller hung up on
+    each call that was not answered yet.
     """
 
     delay: float

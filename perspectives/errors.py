@@ -88,7 +88,8 @@ class UnknownVariables(PerspectiveError):
         self.names = names
         self.known = known
         declared = f"it declares {', '.join(known)}" if known else "it declares none"
-        given = ", ".join(_shortened(name) for name in names)
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        given = ", ".join(_shortened(name) for name in names[:SHOWN]) + more
         super().__init__(f"The perspective has no variable {given}; {declared}.")
 
 

@@ -42,5 +42,11 @@ MAX_LEAST = 100_000
 MAX_PROBLEMS = 20
 """Problems that are told at once."""
 
+MAX_ITEMS = 10_000
+"""Items in one list of an answer, whatever its schema allows."""
+
+MAX_RENDERED = 1_000_000
+"""Characters of a rendered caption."""
+
 MAX_PLACEHOLDERS = 100
 """Placeholders in a prompt or context template: each is replaced by a text of any length."""

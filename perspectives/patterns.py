@@ -14,7 +14,7 @@ from pydantic_core import SchemaError, SchemaValidator, ValidationError, core_sc
 
 from perspectives.limits import MAX_PATTERN, MAX_PATTERN_COST
 
-_REPEAT = re.compile(r"\{(\d*),?(\d*)\}")
+_REPEAT = re.compile(r"\{\s*(\d*)\s*,?\s*(\d*)\s*\}")  # Rust allows blanks in it
 _UNICODE_CLASS = re.compile(r"\\[wWpPSbB]|\(\?[a-z]*i")
 _OTHER_CLASS = re.compile(r"\\[dDs]|\[\^|\.")
 _LOOK_AROUND = re.compile(r"\(\?<?[=!]")

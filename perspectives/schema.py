@@ -15,6 +15,7 @@ from perspectives.portable import portable
 from perspectives.validation import Answer, model_for
 
 _CACHED = 128
+_TOO_MANY = 10_000
 _CACHEABLE = 32_768
 """Characters of schema text up to which the compiled form is kept; larger ones are rare and take memory."""
 
@@ -46,6 +47,8 @@ class CompiledSchema:
 
     def problems(self, exc: ValidationError) -> tuple[Problem, ...]:
         """What is wrong with the answer, at most 20 of it; the sentences hold nothing of the answer's text."""
+        if exc.error_count() > _TOO_MANY:
+            return (Problem("", f"The answer has {exc.error_count()} mistakes."),)
         errors = exc.errors(include_url=False)
         told = [
             Problem(below("", *error["loc"]), _sentence(cast(JsonObject, error))) for error in errors[:MAX_PROBLEMS]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from perspectives.errors import Problem
+from perspectives.limits import MAX_RENDERED
 from perspectives.plain import JsonObject
 
 BRACES = re.compile(r"\{([^{}]+)\}")
@@ -29,15 +30,25 @@ def _fate(name: str) -> str:
 
 
 def filled(template: str, result: JsonObject, names: set[str]) -> str:
-    """The template with the result's values; one pass, names that are no field are left empty."""
+    """The template with the result's values; one pass, names that are no field are left empty.
 
-    def value(match: re.Match[str]) -> str:
-        name = match[1]
-        if name in names:
-            return readable(result.get(name))
-        return "" if name.isidentifier() else match[0]
+    A text that grows beyond `MAX_RENDERED` characters ends there: a short template can name a long field often.
+    """
+    parts, size, at = [], 0, 0
+    for match in BRACES.finditer(template):
+        part = template[at : match.start()] + _value(match, result, names)
+        parts.append(part)
+        size, at = size + len(part), match.end()
+        if size > MAX_RENDERED:
+            return "".join(parts)[:MAX_RENDERED] + "…"
+    return "".join(parts) + template[at:]
 
-    return BRACES.sub(value, template)
+
+def _value(match: re.Match[str], result: JsonObject, names: set[str]) -> str:
+    name = match[1]
+    if name in names:
+        return readable(result.get(name))
+    return "" if name.isidentifier() else match[0]
 
 
 def readable(value: Any) -> str:

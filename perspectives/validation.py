@@ -16,6 +16,7 @@ from pydantic_core import core_schema as core
 from perspectives import leaves, patterns
 from perspectives.constraints import type_of
 from perspectives.formats import FORMATS
+from perspectives.limits import MAX_ITEMS
 from perspectives.plain import JsonObject
 
 
@@ -93,7 +94,8 @@ def _array(node: JsonObject, lenient: bool) -> CoreSchema:
     checks: CoreSchema = core.list_schema(
         _checks(node.get("items", {}), lenient=lenient),
         min_length=node.get("minItems"),
-        max_length=node.get("maxItems"),
+        # A million wrong items would be a million mistakes, and gigabytes of them (measured).
+        max_length=min(node.get("maxItems", MAX_ITEMS), MAX_ITEMS),
         strict=True,
     )
     if node.get("uniqueItems"):

@@ -7,20 +7,50 @@ from pydantic import BaseModel, ValidationError
 from bridge.captioning.errors import InvalidRequest
 
 M = TypeVar("M", bound=BaseModel)
+_CROWD = 1_000
+_DEPTH = 4
+_NAME = 100
+_TOLD = 20
+_OWN_LIMITS = frozenset({"perspective", "perspectives", "synthesize", "json_schema", "schema"})
 
 
 def validate(model: type[M], fields: dict[str, Any]) -> M:
     """The fields as `model`. Raises InvalidRequest naming every field that is wrong."""
+    _refuse_crowds(fields)
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        problems = tuple((_pointer(one["loc"]), _sentence(one)) for one in error.errors(include_url=False))
+        found = error.errors(include_url=False, include_input=False)[:_TOLD]
+        problems = tuple((_pointer(one["loc"]), _sentence(one)) for one in found)
         shown = "; ".join(f"{pointer.lstrip('/') or 'the body'}: {text}" for pointer, text in problems[:5])
         raise InvalidRequest(f"The request is not valid. {shown}.", problems) from None
 
 
+def _refuse_crowds(value: Any, pointer: str = "", depth: int = 0) -> None:
+    """Refuse what nobody means: a million items would be a million mistakes, each with its sentence.
+
+    Perspectives and schemas that come whole have limits of their own.
+    """
+    if isinstance(value, dict | list) and len(value) > _CROWD:
+        raise InvalidRequest(
+            f"{pointer.lstrip('/') or 'The body'} holds {len(value)} entries; {_CROWD} are taken at most.",
+            ((pointer, "too many entries"),),
+        )
+    if depth < _DEPTH and isinstance(value, dict):
+        for name, inner in value.items():
+            if name not in _OWN_LIMITS:
+                _refuse_crowds(inner, pointer + _pointer((name,)), depth + 1)
+    elif depth < _DEPTH and isinstance(value, list):
+        for inner in value:
+            _refuse_crowds(inner, pointer, depth + 1)
+
+
 def _pointer(location: tuple[int | str, ...]) -> str:
-    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in location)
+    return "".join("/" + _shortened(str(step)).replace("~", "~0").replace("/", "~1") for step in location)
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _NAME else name[:_NAME] + "…"
 
 
 def _sentence(error: Any) -> str:

@@ -12,7 +12,6 @@ from typing import Any
 
 from providers.text import whole_characters
 
-_FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\r?\n?(.*?)```", re.DOTALL)
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _MAX_STARTS = 64
 _MAX_SCANS = 8  # how often, in whole texts, an object that is not there is looked for
@@ -32,8 +31,9 @@ def objects(text: str) -> Iterator[dict[str, Any]]:
     if whole is not None:
         yield whole[0]
         return
-    for fenced in _FENCE.findall(text):
-        if (found := _decode(fenced.strip())) is not None:
+    for fenced in text.split("```", 2 * _MAX_STARTS)[1:-1:2]:
+        start = fenced.find("{")
+        if start >= 0 and (found := _decode(fenced[start:].strip())) is not None:
             yield found[0]
     yield from _inside(text)
 

@@ -21,6 +21,8 @@ Ask = Callable[[VisionRequest], Awaitable[Completion]]
 Again = Callable[[str], Awaitable[None]]
 Lower = Callable[[VisionRequest], VisionRequest | None]
 _LINK = re.compile(r"\n *For further information visit https://errors\.pydantic\.dev/\S*")
+_QUICK = 16 * 1024  # characters that are read in less time than others would notice
+_HOPELESS = 128 * 1024  # a misfit of this length is no caption, and asking again would send it back and pay for it
 _NOT_JSON = Problem("", "The answer is not a JSON object.")
 
 
@@ -70,9 +72,9 @@ async def ask_until_it_fits(
     """
     completion, request = await _down_the_ladder(ask, request, calls_left, lower, again)
     try:
-        result = read(completion.text, schema)
+        result = await _read_off_the_loop(completion.text, schema)
     except DoesNotFit as misfit:
-        if min(retries, calls_left()) < 1:
+        if len(completion.text) > _HOPELESS or min(retries, calls_left()) < 1:
             raise AnswerInvalid(misfit.problems, 1) from None
         return await _ask_again(ask, request, schema, completion, retries, calls_left, again)
     return Answer(result, completion.text, completion.model, request.output_mode)
@@ -89,6 +91,11 @@ def read(text: str, schema: CompiledSchema) -> JsonObject:
         except RecursionError:
             misfit = misfit or DoesNotFit((Problem("", "The answer is nested too deeply."),))
     raise misfit or DoesNotFit((_NOT_JSON,))
+
+
+async def _read_off_the_loop(text: str, schema: CompiledSchema) -> JsonObject:
+    """A long text is read in a thread."""
+    return read(text, schema) if len(text) < _QUICK else await asyncio.to_thread(read, text, schema)
 
 
 async def _down_the_ladder(

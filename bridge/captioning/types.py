@@ -75,7 +75,9 @@ class CaptionOptions(Strict):
     top_p: float | None = Field(None, gt=0, le=1)
     repetition_penalty: float | None = Field(None, gt=0, le=2)
     seed: int | None = Field(None, ge=0, le=2**63 - 1)
-    context: list[Text] | None = Field(None, description="Texts that go with the picture, each in a tag of its own.")
+    context: list[Text] | None = Field(
+        None, max_length=100, description="Texts that go with the picture, each in a tag of its own."
+    )
     global_context: Text | None = Field(None, description="The system message.")
     variables: dict[str, Text] | None = Field(None, description="Values for the perspective's placeholders.")
     resize_resolution: Preset | None = None

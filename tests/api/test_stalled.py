@@ -76,19 +76,23 @@ def test_a_stream_that_nobody_reads_is_stopped() -> None:
 
 
 def test_a_socket_that_nobody_reads_is_stopped(vllm_server: OpenAIServer) -> None:
-    vllm_server.default = b.Answer({"caption": "x" * 24 * 1024 * 1024}, pieces=600)
+    """Ten large captions fill every buffer, and the call that is still waited for ends."""
+    vllm_server.reply(b.Hang("first"))
+    vllm_server.default = b.Answer({"caption": "x" * 900_000})
     ended = threading.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         async with open_resources(Settings(workspace=WORKSPACE)) as resources:
-            socket = WebSocket({**scope, "state": {"in_flight": InFlight(8)}}, receive, send)
+            socket = WebSocket({**scope, "state": {"in_flight": InFlight(99)}}, receive, send)
             await Conversation(socket, resources, stall=SHORT).serve()
         ended.set()
 
     with served(app) as address, sockets.create_connection(address) as connection:
         connection.sendall(UPGRADE)
         assert b" 101 " in connection.recv(1000)
-        connection.sendall(masked(frame("caption", "a1", **streams.caption(vllm_server))))
+        for number in range(11):
+            connection.sendall(masked(frame("caption", f"a{number}", **streams.caption(vllm_server))))
+            vllm_server.wait_for_calls(1, HANG_GUARD)
         vllm_server.wait_for_hang_ups(1, HANG_GUARD)
         assert ended.wait(HANG_GUARD)
 

@@ -6,7 +6,7 @@ from struct import unpack_from
 
 from bridge.images.containers.base import Header, bounded, rejoin
 from bridge.images.containers.tiff import orientation
-from bridge.images.errors import InvalidImage
+from bridge.images.errors import ImageTooLarge, InvalidImage
 
 Segment = tuple[int, int, int]
 
@@ -19,6 +19,7 @@ _APPLICATION = range(0xE0, 0xF0)
 _MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 # Restart markers and stuffed bytes belong to the entropy-coded data.
 _MARKER = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
+_MAX_SCANS = 100
 
 
 def segments(data: bytes) -> Iterator[Segment]:
@@ -43,6 +44,9 @@ def segments(data: bytes) -> Iterator[Segment]:
 
 def header(data: bytes) -> Header:
     """Read the frame and the orientation. Raises InvalidImage; struct.error when cut short."""
+    # Each scan of a progressive picture costs a pass over all of it; inside a scan's own bytes FF is always stuffed.
+    if data.count(b"\xff\xda") > _MAX_SCANS:
+        raise ImageTooLarge(f"The JPEG image has more than {_MAX_SCANS} scans.")
     frame: Segment | None = None
     turn = 1
     for marker, start, end in bounded(segments(data)):
