@@ -38,7 +38,7 @@ class Reader:
                 return
             patience = self._stall if until is None else min(self._stall, until.left() + self._linger)
             try:
-                async with asyncio.timeout(None):
+                async with asyncio.timeout(patience):
                     await self._send(message)
             except (TimeoutError, WebSocketDisconnect):
                 self.gone.set()

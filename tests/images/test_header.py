@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
+from io import BytesIO
 from time import thread_time
 from typing import Any
 
@@ -155,3 +156,12 @@ def test_a_header_cut_anywhere_is_an_error_of_ours(form: str) -> None:
             read(data[:end], LIMITS)
         except ImageError:
             continue
+
+
+def test_a_progressive_picture_of_a_thousand_scans_is_refused_unseen() -> None:
+    """Each scan costs a pass over the whole picture: 75 bytes, 36 ms."""
+    Image.new("L", (64, 64), 128).save(sink := BytesIO(), "JPEG", progressive=True)
+    picture = sink.getvalue()
+    last = picture.rindex(b"\xff\xda")
+    with pytest.raises(ImageTooLarge):
+        read(picture[:last] + picture[last:-2] * 1_000 + picture[-2:], ImageLimits())
