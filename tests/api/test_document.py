@@ -49,6 +49,13 @@ def test_every_operation_tells_of_errors_with_an_example(built: dict[str, Any]) 
         assert response["content"]["application/json"]["example"]["status"] == int(status)
 
 
+def test_only_what_is_open_wants_no_key(built: dict[str, Any]) -> None:
+    for path, operations in built["paths"].items():
+        for operation in operations.values():
+            assert ("401" in operation["responses"]) == (path != "/api/v1/health"), path
+            assert "405" in operation["responses"]
+
+
 def test_every_post_shows_an_example(built: dict[str, Any]) -> None:
     for operations in built["paths"].values():
         if "post" in operations:
