@@ -1,7 +1,6 @@
 """What the tests of the streams share: requests to a wire server through the bridge, and the events that come back."""
 
 import json
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -105,12 +104,3 @@ def of_type(told: Iterable[Event], *types: str) -> list[Event]:
 def until(told: Iterator[Event], fits: Callable[[Event], bool]) -> Event:
     """The first event that fits."""
     return next(one for one in told if fits(one))
-
-
-def settled(server: WireServer) -> int:
-    """The bytes a server could send once they grow no more; without back-pressure that is all of them."""
-    sent, pause = -1, threading.Event()
-    while sent != server.bytes_sent or not sent:
-        sent = server.bytes_sent
-        pause.wait(0.5)
-    return sent

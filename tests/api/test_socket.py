@@ -250,17 +250,6 @@ async def dropped(event: Event) -> None:
     """Take an event and tell nobody."""
 
 
-def test_a_client_that_does_not_read_holds_the_provider_back(service: Service, vllm_server: OpenAIServer) -> None:
-    size = 24 * 1024 * 1024
-    vllm_server.default = b.Answer({"caption": "x" * size}, pieces=600)
-    with socket(service, max_queue=1) as one:
-        one.send("caption", "a1", **streams.caption(vllm_server))
-        vllm_server.wait_for_calls(1, HANG_GUARD)
-        assert streams.settled(vllm_server) < size
-        one.connection.socket.shutdown(2)
-    vllm_server.wait_for_hang_ups(1, HANG_GUARD)
-
-
 # Frames that are wrong.
 
 BAD: dict[str, tuple[str | bytes, str | None, str, str]] = {

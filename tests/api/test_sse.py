@@ -291,12 +291,3 @@ async def test_a_block_waits_until_it_is_taken() -> None:
     taking.set()
     await serving
     assert stream.taken
-
-
-def test_a_client_that_does_not_read_holds_the_provider_back(service: Service, vllm_server: OpenAIServer) -> None:
-    size = 24 * 1024 * 1024
-    vllm_server.default = b.Answer({"caption": "x" * size}, pieces=600)
-    with streaming(service, "/caption", json=streams.caption(vllm_server)):
-        vllm_server.wait_for_calls(1, HANG_GUARD)
-        assert streams.settled(vllm_server) < size
-    vllm_server.wait_for_hang_ups(1, HANG_GUARD)

@@ -1,5 +1,6 @@
 """What a watcher is told: the object as far as it has come, not too often, and only what is new."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -75,6 +76,22 @@ async def test_a_reset_begins_anew() -> None:
         {"caption": "a cat on"},
         {"caption": "a cat on a mat"},
     ]
+
+
+async def test_a_slow_reader_holds_the_text_back() -> None:
+    """Nothing piles up: the model's next words are not taken before the last ones were read."""
+    reached, read = asyncio.Event(), asyncio.Event()
+
+    async def slow(*_: object) -> None:
+        reached.set()
+        await read.wait()
+
+    watch = Telling(perspectives.parse({"name": "mine", "prompt": "Look.", "json_schema": PLAIN}), slow, slow, slow)
+    taking = asyncio.create_task(watch.text('{"caption": "a cup'))
+    await reached.wait()
+    assert not taking.done()
+    read.set()
+    await taking
 
 
 async def test_stages_are_told_at_once() -> None:
