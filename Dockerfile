@@ -34,12 +34,11 @@ LABEL org.opencontainers.image.title="graphcap bridge" \
       org.opencontainers.image.description="One image, one perspective, one vision model: one caption that fits the schema." \
       org.opencontainers.image.licenses="Apache-2.0"
 
-# glibc's allocator keeps what threads free; two arenas and an early trim give decoded pictures back.
+# glibc's allocator keeps what threads free in arenas of their own; two are enough. `serve` trims them by itself.
 ENV PATH="/opt/graphcap/bin:$PATH" \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     MALLOC_ARENA_MAX=2 \
-    MALLOC_TRIM_THRESHOLD_=131072 \
     GRAPHCAP_HOST=0.0.0.0 \
     GRAPHCAP_PORT=32100 \
     GRAPHCAP_WORKSPACE=/workspace

@@ -13,7 +13,7 @@ from bridge.images.sources import Source
 from providers.base import ImageProfile
 
 T = TypeVar("T", str, bytes)
-_QUICK = 64 * 1024  # bytes that are read in less time than a thread costs
+_QUICK = 256 * 1024  # bytes that are read in less time than others would notice
 
 
 class Pictures:
@@ -57,7 +57,7 @@ async def acquire(options: CaptionOptions, upload: bytes | None, resources: Reso
 
 
 async def _read(reader: Callable[[T, ImageLimits], Source], given: T, limits: ImageLimits) -> Source:
-    """Read in a thread what takes longer than a thread costs."""
+    """Read in a thread what takes long."""
     if len(given) < _QUICK:
         return reader(given, limits)
     return await asyncio.to_thread(reader, given, limits)

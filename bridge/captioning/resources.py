@@ -131,8 +131,8 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     guard = _provider_guard(settings)
     own = Pool()
     brought = Pool(
-        httpx_transport_factory=lambda: guarded_httpx(guard),
-        httpx2_transport_factory=lambda: guarded_httpx2(guard),
+        httpx_transport_factory=lambda: guarded_httpx(guard, settings.max_in_flight),
+        httpx2_transport_factory=lambda: guarded_httpx2(guard, settings.max_in_flight),
     )
     fetcher = Fetcher(_image_guard(settings))
     try:
