@@ -54,6 +54,6 @@ def test_a_bug_of_ours_is_logged_where_it_is_reported(caplog: pytest.LogCaptureF
 
 
 def test_a_bug_of_ours_is_told_without_its_words() -> None:
-    told = problems.problem(RuntimeError("secret /root/path"), "id-1")
+    told = problems.problem(RuntimeError("secret /srv/path"), "id-1")
     assert (told.status, told.code, told.instance) == (500, "internal_error", "id-1")
     assert "secret" not in told.model_dump_json()
