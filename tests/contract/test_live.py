@@ -1,0 +1,101 @@
+"""The contract against real providers: whatever keys and hosts the environment names (`make test-live`).
+
+A kind takes part when its key or address is set under its usual name and `GRAPHCAP_LIVE_<KIND>_MODEL` names a
+vision model, such as `OPENAI_API_KEY=… GRAPHCAP_LIVE_OPENAI_MODEL=gpt-4.1-mini make test-live`.
+"""
+
+import os
+from collections.abc import AsyncIterator
+
+import pytest
+
+from bridge.captioning.caption import caption
+from bridge.captioning.events import Done, Event, Result
+from bridge.captioning.plan import plan
+from bridge.captioning.resources import Resources, open_resources
+from bridge.captioning.stream import Stream
+from bridge.captioning.types import CaptionRequest, ImageRef, ProviderOverride
+from bridge.settings import Settings
+from providers import factory
+from providers.base import Credentials, Spec
+from providers.errors import AuthFailed
+from providers.factory import client
+from providers.pool import Pool
+from tests.service import WORKSPACE
+
+pytestmark = pytest.mark.live
+ENVIRONMENT = dict(os.environ)  # before the tests' own environment is swept clean
+SPECS = [spec for spec in factory.specs() if spec.kind != "builtin"]
+PHOTO = ImageRef(path="datasets/samples/coffee.jpg")
+
+
+def first(names: tuple[str, ...]) -> str:
+    return next((ENVIRONMENT[name] for name in names if ENVIRONMENT.get(name)), "")
+
+
+def model_variable(spec: Spec) -> str:
+    return f"GRAPHCAP_LIVE_{spec.kind.upper().replace('-', '_')}_MODEL"
+
+
+@pytest.fixture(params=SPECS, ids=[spec.kind for spec in SPECS])
+def spec(request: pytest.FixtureRequest) -> Spec:
+    found: Spec = request.param
+    if not first((*found.key_env, *found.url_env)):
+        pytest.skip(f"none of {', '.join((*found.key_env, *found.url_env))} is set")
+    if not ENVIRONMENT.get(model_variable(found)):
+        pytest.skip(f"{model_variable(found)} names no vision model")
+    return found
+
+
+@pytest.fixture
+async def resources() -> AsyncIterator[Resources]:
+    async with open_resources(Settings(_env_file=None, workspace=WORKSPACE)) as opened:  # type: ignore[call-arg]
+        yield opened
+
+
+def request(spec: Spec, perspective: str) -> CaptionRequest:
+    brought = {"kind": spec.kind, "base_url": first(spec.url_env) or spec.base_url, "api_key": first(spec.key_env)}
+    return CaptionRequest(
+        perspective=perspective,
+        image=PHOTO,
+        provider_config=ProviderOverride.model_validate(brought),
+        model=ENVIRONMENT[model_variable(spec)],
+        max_tokens=2_000,
+    )
+
+
+@pytest.mark.parametrize("perspective", ["alt_text", "graph_caption", "scene_graph"])
+async def test_a_caption_fits(spec: Spec, resources: Resources, perspective: str) -> None:
+    made = await caption(request(spec, perspective), resources)
+    assert made.result
+    assert made.usage is None or (made.usage.input_tokens or 0) > 0
+    print(f"{spec.kind}: {made.output_mode}, {len(made.attempts)} calls, {made.rendered[:120]}")
+
+
+async def test_a_stream_ends_in_a_result(spec: Spec, resources: Resources) -> None:
+    told: list[Event] = []
+
+    async def emit(event: Event) -> None:
+        told.append(event)
+
+    asked = request(spec, "alt_text")
+    await Stream("a1", "r1", emit, resources).caption(await plan("alt_text", asked, resources))
+    assert [type(event) for event in told[-2:]] == [Result, Done]
+
+
+async def test_it_can_be_reached_and_says_so(spec: Spec, resources: Resources) -> None:
+    target = resources.targets.settle(request(spec, "alt_text"))
+    found = await (await resources.clients.get(target)).check(target.credentials, 60, target.model)
+    assert {step.status for step in found.steps} == {"success"}, found.steps
+
+
+async def test_a_wrong_key_is_told(spec: Spec, resources: Resources) -> None:
+    if not spec.needs_key:
+        pytest.skip("the server may take any key")
+    target = resources.targets.settle(request(spec, "alt_text"))
+    pool = Pool()
+    try:
+        with pytest.raises(AuthFailed):
+            await client(target.config, pool).models(Credentials("wrong-key-0123456789"), 30)
+    finally:
+        await pool.aclose()
