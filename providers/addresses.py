@@ -14,6 +14,7 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _VERSION = re.compile(r"v\d+(?:(?:alpha|beta)\d*)?")
 _ENDPOINTS = ("/chat/completions", "/completions", "/responses", "/models")
 _NATIVE_ENDPOINTS = ("/api/chat", "/api/generate", "/api/tags", "/api")
+_NUMBERS = re.compile(r"[0-9]+(\.[0-9]+){3}")
 _LOCAL_NAMES = (".local", ".lan", ".internal", ".home.arpa")
 _PORTS = {"http": 80, "https": 443}
 # What a server listens on is not what a client dials: OLLAMA_HOST=0.0.0.0 is widely set for both.
@@ -93,11 +94,7 @@ def _guessed(parts: SplitResult, default: SplitResult, native: bool) -> SplitRes
 
 
 def _is_local(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return "." not in host or host.endswith(_LOCAL_NAMES)
-    return True
+    return _is_address(host) or "." not in host or host.endswith(_LOCAL_NAMES)
 
 
 def _check(url: str, parts: SplitResult) -> None:
@@ -112,7 +109,9 @@ def _check(url: str, parts: SplitResult) -> None:
 
 
 def _is_host(name: str) -> bool:
-    """Whether a name that is not ASCII has the form that is dialled: httpx raises InvalidURL for one that has none."""
+    """Whether it has a form that can be dialled: httpx raises InvalidURL for a name or number that has none."""
+    if ":" in name or _NUMBERS.fullmatch(name):
+        return _is_address(name)
     if name.isascii():
         return bool(name)
     import idna
@@ -120,6 +119,13 @@ def _is_host(name: str) -> bool:
     try:
         return bool(idna.encode(name.lower()))
     except idna.IDNAError:
+        return False
+
+
+def _is_address(name: str) -> bool:
+    try:
+        return bool(ip_address(name))
+    except ValueError:
         return False
 
 

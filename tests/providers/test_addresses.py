@@ -1,5 +1,7 @@
 """Base URLs as people write them."""
 
+import httpx
+import httpx2
 import pytest
 
 from providers import factory
@@ -91,3 +93,17 @@ def test_origin(url: str, wanted: str) -> None:
 def test_origin_of_nothing(url: str) -> None:
     with pytest.raises(ValueError):
         origin(url)
+
+
+@pytest.mark.parametrize("kind", [spec.kind for spec in factory.specs() if spec.kind != "builtin"])
+@pytest.mark.parametrize(
+    "host", ["0177.0.0.1", "999.1.1.1", "1.2.3.4.5.", "[::g]", "\u24dblocalhost", "\uff11\uff12\uff17.0.0.1"]
+)
+def test_a_host_that_cannot_be_dialled_is_never_a_crash(kind: str, host: str) -> None:
+    """Refused here, or taken by the client that is built on it: httpx raises InvalidURL otherwise."""
+    try:
+        url = normalise(kind, f"http://{host}:1")
+    except ValueError:
+        return
+    assert httpx.URL(url)
+    assert httpx2.URL(url)
