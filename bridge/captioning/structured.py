@@ -140,7 +140,7 @@ async def _ask_again(
                     raise AnswerInvalid(_misfit(answers[-1].text, schema), len(answers))
                 await again("The answer did not fit the schema.")
                 answers.append(await ask(replace(request, turns=_turns(messages))))
-            except Exception as error:
+            except Exception as error:  # kept, and raised again below as it is: instructor would wrap it
                 failure = error
                 raise
         replayed = True

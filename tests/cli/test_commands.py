@@ -213,6 +213,10 @@ def test_a_broken_perspective_is_reported_with_file_and_pointer(tmp_path: Path) 
     assert "good" in graphcap("perspectives", "list", GRAPHCAP_PERSPECTIVES_DIR=str(tmp_path)).stdout
     with Service(GRAPHCAP_PERSPECTIVES_DIR=str(tmp_path)) as service:
         assert "broken.json" in service.log
+        told = httpx.get(service.url + "/info", trust_env=False).json()["problems"]
+        broken = [one for one in told if one["file"].endswith("/broken.json")]
+        assert [one["pointer"] for one in broken] == ["/schema_fields/0/name"]
+        assert str(tmp_path) not in str(told)
     assert graphcap("perspectives", "check", str(tmp_path / "good.json")).returncode == 0
 
 
