@@ -65,7 +65,7 @@ docs: .venv/ready ## write openapi.json and the generated tables in README.md an
 	$(BIN)/python -m docs.generate
 
 lock: $(UV_READY) ## pin the packages of pyproject.toml with their hashes (UPGRADE=1: take newer releases)
-	$(UV) $(LOCK) --python-version 3.11 --group dev --output-file requirements.lock pyproject.toml
+	$(UV) $(LOCK) --python-version 3.11 --group dev --all-extras --output-file requirements.lock pyproject.toml
 	echo uv | $(UV) $(LOCK) --no-annotate --output-file .ci/uv.txt -
 
 clean: ## remove what make made, .venv and .tools included
