@@ -13,9 +13,11 @@ from starlette.types import ASGIApp
 from bridge import problems
 from bridge.api import answers, document, health, openai, perspectives, providers, stream
 from bridge.api.auth import Guard
+from bridge.api.drain import Drain
 from bridge.api.frame import Frame, clean_root
 from bridge.api.limits import Limited
 from bridge.api.origins import cors
+from bridge.api.rates import Rated, Rates
 from bridge.api.state import request_id, resources
 from bridge.captioning.check import name_models
 from bridge.captioning.resources import Resources, open_resources
@@ -29,12 +31,13 @@ log = logging.getLogger("graphcap")
 API = "/api/v1"
 
 
-def create_app(settings: Settings | None = None) -> ASGIApp:
-    """The ASGI application. Raises SettingsError when the configuration has mistakes."""
+def create_app(settings: Settings | None = None, drain: Drain | None = None) -> ASGIApp:
+    """The ASGI application; `drain` is how who runs it ends it. Raises SettingsError when there are mistakes."""
     settings = settings or load()
     quiet_libraries()
-    limited = Limited(build(settings), settings.max_in_flight)
-    return cors(Frame(Guard(limited, settings), settings.root_path), settings)
+    rates = Rates(settings)
+    limited = Limited(build(settings), settings.max_in_flight, drain or Drain())
+    return cors(Frame(Guard(Rated(limited, rates), settings, rates), settings.root_path), settings)
 
 
 def build(settings: Settings) -> FastAPI:

@@ -1,7 +1,7 @@
 """The one table from an error to what a client is told of it.
 
     the request        InvalidJson · BodyTooLarge · InvalidRequest · TooManyRequests (on one socket) · Busy
-                       · Unauthorized · OriginRefused
+                       · TooOften · Unauthorized · OriginRefused
     the perspective    perspectives.errors: UnknownPerspective · UnknownModule · InvalidPerspective · MissingVariables
                        · UnknownVariables
     the image          images.errors: PathRefused · ImageNotFound · ImageTooLarge · UnsupportedImage · InvalidImage
@@ -10,7 +10,7 @@
                        · InvalidBaseUrl · ProviderNotAllowed;  slots.Overloaded
     the provider       providers.errors, every one (UnknownKind is the request's fault)
     the answer         structured.AnswerInvalid · NothingToSynthesize · Cancelled (in events only)
-    the time           deadline.DeadlineExceeded
+    the time           deadline.DeadlineExceeded · ShuttingDown
 
 Every class stands in TABLE once; a test finds any that does not. Anything else is a bug of ours: 500, logged
 with its trace, told without it.
@@ -89,6 +89,8 @@ TABLE: dict[type[Exception], Row] = {
     AnswerInvalid: Row(502, "answer_invalid", "The answer does not fit", retryable=True),
     request_errors.TooManyRequests: Row(503, "overloaded", "Too many requests at once", retryable=True),
     request_errors.Busy: Row(503, "overloaded", "The service is full", retryable=True),
+    request_errors.TooOften: Row(429, "rate_limited", "Too many requests", retryable=True),
+    request_errors.ShuttingDown: Row(503, "shutting_down", "The service is shutting down", retryable=True),
     request_errors.Unauthorized: Row(401, "unauthorized", "A key is wanted"),
     request_errors.OriginRefused: Row(403, "origin_refused", "The origin is refused"),
     request_errors.NothingToSynthesize: Row(502, "answer_invalid", "Nothing to bring together", retryable=True),
@@ -97,6 +99,9 @@ TABLE: dict[type[Exception], Row] = {
 }
 NO_ROUTE = Row(404, "not_found", "Nothing here")
 NO_METHOD = Row(405, "method_not_allowed", "Method not allowed")
+NOT_HTTP = Row(400, "invalid_request", "Not a request")
+SLOW = Row(408, "timeout", "Sent too slowly", retryable=True)
+LARGE_HEAD = Row(431, "invalid_request", "The head is too large")
 BUG = Row(500, "internal_error", "The service failed")
 
 

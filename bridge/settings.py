@@ -1,21 +1,24 @@
 """Everything that can be configured, read once at start: one frozen Settings, all mistakes in one list."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from functools import cached_property
+from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from dotenv import dotenv_values
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "GRAPHCAP_"
 MIB = 1024 * 1024
-SECRETS = ("api_keys",)
+SECRETS = ("api_keys", "rate_limit_storage")
 """Settings that are no option of the command line, and may stand in a file instead."""
+STORAGES = ("memory", "redis", "rediss", "redis+unix")
 OTHERS = frozenset({"GRAPHCAP_PROVIDER_KEY", "GRAPHCAP_REQUIRE_TOOLS"})
 """Names that are read elsewhere than here: by `graphcap caption`, and by the tests."""
 
@@ -94,6 +97,19 @@ class Settings(BaseSettings):
     max_in_flight: int = Field(1024, ge=1, description="Requests that one worker carries at once; more are refused.")
     max_queue: int = Field(256, ge=0, description="Calls that may wait for a provider with `max_concurrency`.")
     max_socket_requests: int = Field(32, ge=1, description="Requests that one WebSocket may carry at once.")
+    rate_limit: str = Field(
+        "",
+        description="Requests that one caller may send, by key or by address: `60/minute`, `10/second, 600/hour`; "
+        "default: no limit.",
+    )
+    rate_limit_storage: SecretStr = Field(
+        SecretStr("memory://"),
+        description="Where they are counted: `memory://` (each worker) or `redis://…` (all instances together).",
+    )
+    head_timeout: float = Field(10, gt=0, description="Seconds in which the head of a request has to arrive.")
+    min_send_rate: int = Field(
+        1024, ge=0, description="Bytes a second that a request's body or a socket's frame has to arrive at; 0: any."
+    )
     timeout: float = Field(120, gt=0, description="Seconds a request may take; a request can only shorten it.")
     provider_timeout: float = Field(
         0,
@@ -103,6 +119,37 @@ class Settings(BaseSettings):
     grace: float = Field(25, ge=0, description="Seconds that requests in flight get to finish at shutdown.")
     log: Literal["text", "json"] = Field("text", description="Log format.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level logged.")
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _is_a_rate(cls, value: str) -> str:
+        if value:
+            from limits import parse_many
+
+            try:
+                rates = parse_many(value)
+            except ValueError:
+                rates = []
+            if not rates or any(one.amount < 1 or one.get_expiry() < 1 for one in rates):
+                raise ValueError("write it like 60/minute or 10/second, 600/hour")
+        return value
+
+    @field_validator("rate_limit_storage")
+    @classmethod
+    def _is_a_storage(cls, value: SecretStr) -> SecretStr:
+        scheme = value.get_secret_value().partition("://")[0]
+        if scheme not in STORAGES:
+            raise ValueError("write memory:// or redis://host:port/number")
+        if scheme != "memory" and find_spec("redis") is None:
+            raise ValueError("redis:// needs the package redis: pip install 'graphcap-bridge[redis]'")
+        return value
+
+    @field_validator("api_keys")
+    @classmethod
+    def _fit_a_header(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if not all(re.fullmatch(r"[!-~]+", one.get_secret_value()) for one in value):
+            raise ValueError("a key is made of printable ASCII characters without spaces")
+        return value
 
     @cached_property
     def body_limit(self) -> int:
@@ -153,7 +200,7 @@ def _secrets() -> dict[str, Any]:
 
 def _mistake(location: tuple[int | str, ...], message: str) -> str:
     name = str(location[0]) if location else "settings"
-    return f"{PREFIX}{name.upper()}: {message}."
+    return f"{PREFIX}{name.upper()}: {message.removeprefix('Value error, ')}."
 
 
 def environment() -> Mapping[str, str]:

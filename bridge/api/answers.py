@@ -8,7 +8,9 @@ from typing import Any
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
 
+from bridge import problems
 from bridge.api import sse, state
 from bridge.api.openai import failure as openai
 from bridge.problems import Problem
@@ -63,3 +65,19 @@ def failure(request: Request, problem: Problem) -> Response:
     media_type = preferred(request, (JSON, PROBLEM_JSON))
     body = problem.model_dump_json()
     return Response(body, problem.status, headers=headers, media_type=media_type)
+
+
+async def fail(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+    """Tell an error in a layer around the application, where no handler does."""
+    await _told(error, scope)(scope, receive, send)
+
+
+async def refuse(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+    """Tell it of a request that nothing was begun for: `X-Request-Begun: no` lets a proxy ask another instance."""
+    response = _told(error, scope)
+    response.headers["X-Request-Begun"] = "no"
+    await response(scope, receive, send)
+
+
+def _told(error: Exception, scope: Scope) -> Response:
+    return failure(Request(scope), problems.problem(error, scope["state"]["request_id"]))

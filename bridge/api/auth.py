@@ -2,19 +2,17 @@
 
 import re
 from collections.abc import Mapping
-from functools import partial
 from hmac import compare_digest
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bridge import problems
 from bridge.api import answers
 from bridge.api.origins import LOCAL
-from bridge.captioning.errors import OriginRefused, Unauthorized
+from bridge.api.rates import Rates, address
+from bridge.captioning.errors import OriginRefused, TooOften, Unauthorized
 from bridge.settings import Settings
 
 _OPEN = re.compile(r"(/api/v1)?/health|/livez|/readyz")
@@ -30,16 +28,16 @@ class Keys:
     def __bool__(self) -> bool:
         return bool(self._keys)
 
-    def admit(self, headers: Mapping[str, str]) -> bool:
-        """Whether the headers show a key, if one is wanted."""
+    def shown(self, headers: Mapping[str, str]) -> int | None:
+        """Which key the headers show; None when it is none of ours."""
         scheme, _, token = headers.get("authorization", "").partition(" ")
-        shown = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "").strip()
-        return not self._keys or self.fits(shown)
+        return self.which(token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "").strip())
 
-    def fits(self, key: str) -> bool:
-        """Whether it is one of ours; every key is compared, in constant time."""
+    def which(self, key: str) -> int | None:
+        """The key's number, from 1; None when it is none of ours. Every key is compared, in constant time."""
         shown = key.encode()
-        return any(list(map(partial(compare_digest, shown), self._keys)))
+        fitting = [number for number, one in enumerate(self._keys, 1) if compare_digest(shown, one)]
+        return fitting[0] if fitting else None
 
 
 class Guard:
@@ -47,36 +45,50 @@ class Guard:
 
     With keys: every path but health and preflights wants one (a socket may show it in its first frame). Without:
     a POST or socket from a web page of another origin is refused, and on a loopback address a foreign Host is
-    too (a name that was rebound to this machine).
+    too (a name that was rebound to this machine). `scope["state"]["caller"]` is who was admitted.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, rates: Rates) -> None:
         self._app = app
         self._keys = Keys(settings)
+        self._rates = rates
         self._loopback = settings.loopback
         self._listed = frozenset(origin.rstrip("/").lower() for origin in settings.cors_origins)
         self._hosts = frozenset(urlsplit(origin).hostname or "" for origin in self._listed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
-        refusal = self._refusal(scope) if scope["type"] in ("http", "websocket") else None
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        scope.setdefault("state", {})["caller"] = address(scope)
+        refusal = await self._refusal(scope, Headers(scope=scope))
         if refusal is None:
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": str(refusal)[:100]})
         else:
-            problem = problems.problem(refusal, scope["state"]["request_id"])
-            await answers.failure(Request(scope), problem)(scope, receive, send)
+            await answers.refuse(refusal, scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> Exception | None:
-        headers = Headers(scope=scope)
+    async def _refusal(self, scope: Scope, headers: Headers) -> Exception | None:
         if self._keys:
+            number = self._keys.shown(headers)
+            if number is not None:
+                scope["state"]["caller"] = f"key {number}"
             waits = scope["type"] == "websocket" or scope["method"] == "OPTIONS" or _is_open(scope)
-            return None if waits or self._keys.admit(headers) else Unauthorized()
+            return None if waits or number is not None else await self._unauthorized(scope)
         if self._loopback and not self._own_host(headers.get("host", "")):
             return OriginRefused()
         reads = scope["type"] == "http" and scope["method"] in _SAFE_METHODS
         return None if reads or self._admitted(headers) else OriginRefused()
+
+    async def _unauthorized(self, scope: Scope) -> Exception:
+        """Who guesses keys is counted by address, whatever he asks for."""
+        try:
+            await self._rates.spend(scope["state"]["caller"])
+        except TooOften as error:
+            return error
+        return Unauthorized()
 
     def _admitted(self, headers: Headers) -> bool:
         """Requests without an Origin come from no page."""

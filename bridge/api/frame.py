@@ -7,6 +7,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bridge import telemetry
+from bridge.api import answers
 
 log = logging.getLogger("graphcap")
 
@@ -48,9 +49,11 @@ class Frame:
 
         try:
             await self._app(scope, receive, send_framed)
-        except Exception:  # the outermost handler: a bug of ours is logged; Starlette has told the client of it
+        except Exception as error:  # the outermost handler: a bug of ours is logged, and told without its words
             log.exception("bug in %s %s", scope["method"], scope["path"])
-            if not whole:
+            if not status:
+                await answers.fail(error, scope, receive, send_framed)
+            elif not whole:
                 raise
         finally:
             _log_line(scope, status, started)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
 from bridge.api import answers
+from bridge.api.drain import Drain
 from bridge.api.state import resources
 from bridge.api.wire import Health
 from bridge.captioning.resources import Resources
@@ -29,9 +30,17 @@ async def info(request: Request) -> Response:
 
 
 @probes.get("/livez")
+async def livez() -> Response:
+    """The process answers."""
+    return JSONResponse({"status": "ok"})
+
+
 @probes.get("/readyz")
-async def probe() -> Response:
-    """The process answers; the library is loaded before it listens."""
+async def readyz(request: Request) -> Response:
+    """Work is taken: the library is loaded before the service listens, and it is not about to end."""
+    drain: Drain = request.scope["state"]["drain"]
+    if drain.begun.is_set():
+        return JSONResponse({"status": "shutting down"}, 503)
     return JSONResponse({"status": "ok"})
 
 

@@ -50,6 +50,16 @@ async def gone(receive: Receive) -> None:
         pass
 
 
+async def one_of(*events: asyncio.Event) -> None:
+    """Wait until one of them is set."""
+    waiting = [asyncio.create_task(one.wait()) for one in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
+
+
 async def while_wanted(request: Request, making: Coroutine[Any, Any, T]) -> T:
     """What is made, unless the client leaves before: then it is stopped, and Cancelled is raised."""
     return await unless(gone(request.receive), making)

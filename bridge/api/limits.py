@@ -1,11 +1,13 @@
 """How much is taken on at once: what is over it is refused at once, before its body is read."""
 
-from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+import asyncio
 
-from bridge import problems
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
 from bridge.api import answers
-from bridge.captioning.errors import Busy
+from bridge.api.drain import Drain
+from bridge.captioning.errors import Busy, ShuttingDown
 
 
 class InFlight:
@@ -32,26 +34,51 @@ class InFlight:
 
 
 class Limited:
-    """An ASGI layer: POSTs are counted, a socket counts its own requests by `scope["state"]["in_flight"]`."""
+    """An ASGI layer: POSTs are counted while they are under way, and ended with the worker.
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    Everybody behind it finds `drain` in `scope["state"]`; a socket also `in_flight`, to count its own requests.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int, drain: Drain) -> None:
         self._app = app
         self._in_flight = InFlight(limit)
+        self._drain = drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
-        if scope["type"] == "websocket":
-            scope.setdefault("state", {})["in_flight"] = self._in_flight
+        if scope["type"] in ("http", "websocket"):
+            scope.setdefault("state", {}).update(in_flight=self._in_flight, drain=self._drain)
         if scope["type"] != "http" or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
         try:
             self._in_flight.take()
         except Busy as error:
-            problem = problems.problem(error, scope["state"]["request_id"])
-            await answers.failure(Request(scope), problem)(scope, receive, send)
+            await answers.refuse(error, scope, receive, send)
             return
         try:
-            await self._app(scope, receive, send)
+            await self._carried(scope, receive, send)
         finally:
             self._in_flight.give_back()
+
+    async def _carried(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def send_last(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                if self._drain.begun.is_set():
+                    MutableHeaders(scope=message)["Connection"] = "close"
+            await send(message)
+
+        try:
+            with self._drain.under_way():
+                await self._app(scope, receive, send_last)
+        except ShuttingDown as error:
+            await answers.refuse(error, scope, receive, send_last)
+        except asyncio.CancelledError:
+            if not self._drain.ends_this():
+                raise
+            if not started:
+                await answers.fail(ShuttingDown(), scope, receive, send_last)

@@ -8,6 +8,10 @@ from starlette.types import ASGIApp
 from bridge.settings import Settings
 
 log = logging.getLogger("graphcap")
+_EXPOSED = (
+    *("X-Request-ID", "Server-Timing", "Retry-After", "X-Should-Retry", "X-Request-Begun"),
+    *("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "RateLimit-Policy"),
+)
 LOCAL = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?"
 
 
@@ -22,6 +26,6 @@ def cors(app: ASGIApp, settings: Settings) -> ASGIApp:
         allow_origin_regex=None if listed else LOCAL,
         allow_methods=["GET", "POST"],
         allow_headers=["*"],
-        expose_headers=["X-Request-ID", "Server-Timing", "Retry-After", "X-Should-Retry"],
+        expose_headers=[*_EXPOSED],
         max_age=600,
     )

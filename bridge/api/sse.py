@@ -10,7 +10,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from bridge.api import events, state
+from bridge.api.drain import Drain
 from bridge.api.leaving import STALL_SECONDS, Reader, gone
+from bridge.captioning.errors import ShuttingDown
 from bridge.captioning.events import Event
 from bridge.captioning.resources import Resources
 from bridge.captioning.stream import Stream
@@ -41,8 +43,12 @@ class Pinged(Response, ABC):
     async def tell(self, write: Write) -> None:
         """Do the work, writing whole blocks."""
 
+    def stop(self, reason: Exception) -> None:
+        """What to tell when `tell` is cancelled now."""
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send what is told."""
+        drain: Drain = scope["state"]["drain"]
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         reader = Reader(send, self._stall)
 
@@ -63,6 +69,13 @@ class Pinged(Response, ABC):
                 await write(b"", more=False)
             else:
                 reader.gone.set()
+        except asyncio.CancelledError:
+            if not drain.ends_this():
+                raise
+            self.stop(ShuttingDown())
+            telling.cancel()
+            await asyncio.wait([telling])
+            await write(b"", more=False)
         finally:
             for task in (telling, *beside):
                 task.cancel()
@@ -91,6 +104,12 @@ class EventStream(Pinged):
         self._request = request
         self._resources = resources
         self._job = job
+        self._stream: Stream | None = None
+
+    def stop(self, reason: Exception) -> None:
+        """Tell it of each perspective that has not ended."""
+        if self._stream is not None:
+            self._stream.reason = reason
 
     async def tell(self, write: Write) -> None:
         """Send each event of the job."""
@@ -102,4 +121,5 @@ class EventStream(Pinged):
                 state.note_problem(self._request, told.problem)
             await write(format_sse_event(data_str=told.model_dump_json(), event=told.type))
 
-        await self._job(Stream(identity, identity, emit, self._resources))
+        self._stream = Stream(identity, identity, emit, self._resources)
+        await self._job(self._stream)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -13,8 +14,10 @@ from bridge import problems, telemetry
 from bridge.api import events
 from bridge.api.auth import Keys
 from bridge.api.body import parse_object
-from bridge.api.leaving import STALL_SECONDS, Reader, unless
+from bridge.api.drain import Drain
+from bridge.api.leaving import STALL_SECONDS, Reader, one_of, unless
 from bridge.api.limits import InFlight
+from bridge.api.rates import Rates
 from bridge.captioning.analyze import plan_analysis
 from bridge.captioning.check import name_models
 from bridge.captioning.errors import (
@@ -23,7 +26,9 @@ from bridge.captioning.errors import (
     Cancelled,
     InvalidJson,
     InvalidRequest,
+    ShuttingDown,
     TooManyRequests,
+    TooOften,
     Unauthorized,
 )
 from bridge.captioning.events import Event
@@ -39,6 +44,7 @@ router = APIRouter()
 _MAX_ID = 200
 ADMIT_SECONDS = 10.0
 _MAX_AUTH = 4096
+_RESTART = 1012
 Work = Callable[[Stream], Coroutine[Any, Any, None]]
 
 
@@ -55,9 +61,10 @@ class Running:
     stream: Stream
     task: asyncio.Task[None]
 
-    def cancel(self) -> None:
+    def cancel(self, reason: Exception | None = None) -> None:
         """Stop it, once: who is cancelled twice cannot tell his end."""
         if not self.stream.over and not self.task.cancelling():
+            self.stream.reason = reason or self.stream.reason
             self.task.cancel()
 
 
@@ -78,28 +85,68 @@ class Conversation:
         self._running: dict[str, Running] = {}
         self._reader = Reader(socket.send, stall)
         self._admit_within = admit_within
-        self._in_flight: InFlight = socket.scope["state"]["in_flight"]
+        state = socket.scope["state"]
+        self._in_flight: InFlight = state["in_flight"]
+        self._drain: Drain = state["drain"]
+        self._rates: Rates = state["rates"]
+        self._caller: str = state["caller"]
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._keys = Keys(resources.settings)
 
     async def serve(self) -> None:
-        """Take frames until the socket closes, or nobody reads what is sent; then cancel what is unfinished."""
+        """Take frames until the socket closes, nobody reads what is sent, or the service ends; then end the rest."""
         await self._socket.accept()
         try:
-            await unless(self._reader.gone.wait(), self._listen())
-        except (WebSocketDisconnect, Cancelled):
-            pass
+            with self._drain.under_way():
+                await self._converse()
+        except ShuttingDown as error:
+            with suppress(WebSocketDisconnect):
+                await self._hang_up(error, _RESTART)
         finally:
-            await self._end()
             fields = {"path": self._socket.url.path[:200], "requests": self._begun}
             log.info("socket", extra={"fields": fields})
+
+    async def _converse(self) -> None:
+        try:
+            await unless(self._left(), self._listen())
+        except (WebSocketDisconnect, Cancelled):
+            pass
+        except asyncio.CancelledError:
+            if not self._drain.ends_this():
+                raise
+        finally:
+            if self._drain.begun.is_set():
+                await self._take_leave()
+            await self._end()
+
+    async def _left(self) -> None:
+        """Wait until nobody reads any more, or the service ends and this socket has nothing to finish."""
+        await one_of(self._reader.gone, self._drain.begun)
+        await one_of(self._reader.gone, self._idle)
+
+    async def _take_leave(self) -> None:
+        """Tell what is not finished that the service ends, then close."""
+        running = list(self._running.values())
+        for one in running:
+            one.cancel(ShuttingDown())
+        await asyncio.gather(*(one.task for one in running), return_exceptions=True)
+        await self._reader.take({"type": "websocket.close", "code": _RESTART})
 
     async def _listen(self) -> NoReturn:
         if self._in_flight.full:
             await self._hang_up(Busy(), 1013)
-        if not self._keys.admit(self._socket.headers):
+        if self._keys and self._keys.shown(self._socket.headers) is None:
             await self._admit()
         while True:
-            await self._take(await self._frame())
+            frame = await self._frame()
+            self._idle.clear()
+            await self._take(frame)
+            self._note_idle()
+
+    def _note_idle(self) -> None:
+        if not self._running:
+            self._idle.set()
 
     async def _frame(self) -> str | bytes:
         message = await self._socket.receive()
@@ -115,12 +162,22 @@ class Conversation:
             fields = parse_object(frame, "The frame") if len(frame) <= _MAX_AUTH else {}
         except (TimeoutError, InvalidJson):
             fields = {}
-        if fields.get("type") != "auth" or not self._shows_key(fields):
-            await self._hang_up(Unauthorized(), 1008)
+        number = self._shown(fields) if fields.get("type") == "auth" else None
+        if number is None:
+            await self._turn_away()
+        self._caller = f"key {number}"
 
-    def _shows_key(self, fields: dict[str, Any]) -> bool:
+    def _shown(self, fields: dict[str, Any]) -> int | None:
         key = fields.get("api_key")
-        return isinstance(key, str) and self._keys.fits(key)
+        return self._keys.which(key) if isinstance(key, str) else None
+
+    async def _turn_away(self) -> NoReturn:
+        """Hang up on a caller without a key; who guesses keys is counted."""
+        try:
+            await self._rates.spend(self._caller)
+        except TooOften as error:
+            await self._hang_up(error, 1008)
+        await self._hang_up(Unauthorized(), 1008)
 
     async def _end(self) -> None:
         self._reader.gone.set()
@@ -137,8 +194,8 @@ class Conversation:
                 raise BodyTooLarge(self._resources.settings.body_limit)
             fields = parse_object(frame, "The frame")
             if fields.get("type") == "auth":
-                if self._keys and not self._shows_key(fields):
-                    await self._hang_up(Unauthorized(), 1008)
+                if self._keys and self._shown(fields) is None:
+                    await self._turn_away()
                 return
             named = _usable_id(fields)
             await self._dispatch(fields.pop("type", None), fields, named)
@@ -172,8 +229,11 @@ class Conversation:
         limit = self._resources.settings.max_socket_requests
         if len(self._running) >= limit:
             raise TooManyRequests(limit)
+        if self._drain.begun.is_set():
+            raise ShuttingDown
         if self._in_flight.full:
             raise Busy
+        await self._rates.spend(self._caller)
         asked, work = await self._work(kind, fields)
         request_id, until = telemetry.new_request_id(), deadline(asked, self._resources)
 
@@ -191,6 +251,7 @@ class Conversation:
     def _ended(self, id: str) -> None:
         self._in_flight.give_back()
         del self._running[id]
+        self._note_idle()
 
     async def _work(self, kind: str, fields: dict[str, Any]) -> tuple[CaptionOptions, Work]:
         """What a frame asks and the work it takes, everything that can be refused refused."""

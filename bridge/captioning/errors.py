@@ -64,3 +64,22 @@ class Busy(Exception):
 
     def __init__(self) -> None:
         super().__init__("The service carries as many requests as it can. Try again in a moment.")
+
+
+class ShuttingDown(Exception):
+    """The worker ends; what it carried, or was asked for, is not finished."""
+
+    retry_after = 1.0
+
+    def __init__(self) -> None:
+        super().__init__("The service is shutting down. Send the request again: another instance may take it.")
+
+
+class TooOften(Exception):
+    """The caller sends more requests than the service takes from one."""
+
+    def __init__(self, limit: str, retry_after: float, headers: dict[str, str]) -> None:
+        """`limit` in words, `retry_after` in seconds, `headers` that tell what is left."""
+        super().__init__(f"This service takes {limit} from one caller. Wait before you send more.")
+        self.retry_after = retry_after
+        self.headers = headers

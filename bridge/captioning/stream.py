@@ -21,7 +21,8 @@ from perspectives.perspective import Perspective
 class Stream:
     """The events of one request. `id` is the caller's name for it.
 
-    `over`: nothing is left but to tell the end, and cancelling cannot change it.
+    `over`: nothing is left but to tell the end, and cancelling cannot change it. `reason`: what is told of each
+    perspective that has not ended when the stream is cancelled.
     """
 
     def __init__(self, id: str, request_id: str, emit: Emit, resources: Resources) -> None:
@@ -33,6 +34,7 @@ class Stream:
         self._waiting: list[str] = []
         self._telling: set[asyncio.Future[None]] = set()
         self.over = False
+        self.reason: Exception = Cancelled()
 
     async def caption(self, plan: Plan, upload: bytes | None = None) -> None:
         """Make one caption and tell of it."""
@@ -69,7 +71,7 @@ class Stream:
             self.over = True
             await asyncio.gather(*self._telling, return_exceptions=True)
             for name in list(self._waiting):
-                await self._ended(name, Cancelled())
+                await self._ended(name, self.reason)
             await self._emit(self._done())
             raise
         self.over = True

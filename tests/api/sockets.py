@@ -7,6 +7,10 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
+from bridge.api.drain import Drain
+from bridge.api.limits import InFlight
+from bridge.api.rates import Rates
+from bridge.settings import Settings
 from tests.api.streams import HANG_GUARD, Event, check_story
 from tests.service import Service
 
@@ -62,3 +66,8 @@ def socket(service: Service, path: str = "/api/v1/perspectives/stream", **option
         service.url.replace("http", "ws") + path, open_timeout=HANG_GUARD, max_size=None, proxy=None, **options
     ) as connection:
         yield Socket(connection)
+
+
+def state(limit: int = 99) -> dict[str, Any]:
+    """What the layers around the application tell a handler."""
+    return {"in_flight": InFlight(limit), "drain": Drain(), "rates": Rates(Settings()), "caller": "a test"}

@@ -11,14 +11,13 @@ import pytest
 from starlette.websockets import WebSocket
 from websockets.exceptions import ConnectionClosed
 
-from bridge.api.limits import InFlight
 from bridge.api.stream import Running, stream
 from bridge.captioning.events import Event
 from bridge.captioning.resources import open_resources
 from bridge.captioning.stream import Stream
 from bridge.settings import Settings
 from tests.api import streams
-from tests.api.sockets import Socket, frame, socket
+from tests.api.sockets import Socket, frame, socket, state
 from tests.api.streams import GOOD, HANG_GUARD, SAMPLE, analysis, inline, of_type
 from tests.contract.kinds import KINDS, Kind
 from tests.servers import OpenAIServer
@@ -211,7 +210,7 @@ async def test_what_nobody_reads_is_dropped(keys: Any, sent: list[str], caplog: 
             "path": "/",
             "headers": [],
             "app": SimpleNamespace(state=SimpleNamespace(resources=resources)),
-            "state": {"in_flight": InFlight(1)},
+            "state": state(1),
         }
         await stream(WebSocket(scope, receive, send))
     assert taken == sent

@@ -10,6 +10,7 @@ import pytest
 from bridge.api.sse import Pinged, Write
 from bridge.deadline import Deadline
 from tests.api import streams
+from tests.api.sockets import state
 from tests.api.streams import GOOD, HANG_GUARD, PHOTO, SAMPLE, analysis, inline, of_type, post, streamed, streaming
 from tests.contract.kinds import KINDS, OF_KIND, Kind
 from tests.servers import OpenAIServer, WireServer
@@ -271,7 +272,7 @@ async def test_a_silent_stream_is_pinged() -> None:
             if len(bodies) == 2:
                 stream.allowed.set()
 
-    await stream({"type": "http"}, never_leaves, send)
+    await stream({"type": "http", "state": state()}, never_leaves, send)
     assert bodies[:2] == [b": ping\n\n"] * 2
     assert bodies[-2:] == [b"data: x\n\n", b""]
 
@@ -285,7 +286,7 @@ async def test_a_block_waits_until_it_is_taken() -> None:
             offered.set()
             await taking.wait()
 
-    serving = asyncio.create_task(stream({"type": "http"}, never_leaves, send))
+    serving = asyncio.create_task(stream({"type": "http", "state": state()}, never_leaves, send))
     await offered.wait()
     assert not stream.taken
     taking.set()

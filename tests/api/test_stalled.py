@@ -16,14 +16,13 @@ from starlette.websockets import WebSocket
 
 from bridge.api import body
 from bridge.api.leaving import Reader
-from bridge.api.limits import InFlight
 from bridge.api.sse import Pinged, Write
 from bridge.api.stream import Conversation
 from bridge.captioning.resources import open_resources
 from bridge.deadline import Deadline, DeadlineExceeded
 from bridge.settings import Settings
 from tests.api import streams
-from tests.api.sockets import frame
+from tests.api.sockets import frame, state
 from tests.api.streams import HANG_GUARD, SAMPLE
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
@@ -36,7 +35,13 @@ HOUR = 3600.0
 @contextmanager
 def served(app: ASGIApp) -> Iterator[tuple[str, int]]:
     """The app on a port of its own, as the service runs it."""
-    config = uvicorn.Config(app, log_config=None, ws="websockets-sansio", lifespan="off", timeout_graceful_shutdown=1)
+
+    async def stated(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "state": state()}, receive, send)
+
+    config = uvicorn.Config(
+        stated, log_config=None, ws="websockets-sansio", lifespan="off", timeout_graceful_shutdown=1
+    )
     server = uvicorn.Server(config)
     with sockets.create_server(("127.0.0.1", 0)) as listening:
         running = threading.Thread(target=server.run, args=([listening],))
@@ -83,7 +88,7 @@ def test_a_socket_that_nobody_reads_is_stopped(vllm_server: OpenAIServer) -> Non
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         async with open_resources(Settings(workspace=WORKSPACE)) as resources:
-            socket = WebSocket({**scope, "state": {"in_flight": InFlight(99)}}, receive, send)
+            socket = WebSocket(scope, receive, send)
             await Conversation(socket, resources, stall=SHORT).serve()
         ended.set()
 
@@ -184,7 +189,7 @@ async def test_a_stranger_shows_a_key_soon_or_goes(sends: str | None) -> None:
         sent.append(message)
 
     async with open_resources(Settings(workspace=WORKSPACE, api_keys=("k",))) as resources:
-        scope = {"type": "websocket", "path": "/", "headers": [], "state": {"in_flight": InFlight(1)}}
+        scope = {"type": "websocket", "path": "/", "headers": [], "state": state(1)}
         async with asyncio.timeout(HANG_GUARD):
             await Conversation(WebSocket(scope, receive, send), resources, admit_within=SHORT).serve()
     assert [one["type"] for one in sent] == ["websocket.accept", "websocket.send", "websocket.close"]

@@ -1,5 +1,6 @@
 """A caption as a chat completion, whole or in chunks."""
 
+import asyncio
 import json
 import time
 from typing import Any
@@ -9,6 +10,7 @@ from bridge.api.openai import failure
 from bridge.api.openai.chat import Asked
 from bridge.api.sse import PING_SECONDS, Pinged, Write
 from bridge.captioning.caption import caption_planned
+from bridge.captioning.errors import Cancelled
 from bridge.captioning.plan import deadline
 from bridge.captioning.resources import Resources
 from bridge.captioning.types import Caption, JsonObject, UsageOut
@@ -40,12 +42,20 @@ class ChunkStream(Pinged):
         self._resources = resources
         self._request_id = request_id
         self._heading = _head("chat.completion.chunk", asked, request_id)
+        self._reason: Exception = Cancelled()
+
+    def stop(self, reason: Exception) -> None:
+        """Tell it in place of the content."""
+        self._reason = reason
 
     async def tell(self, write: Write) -> None:
         """Send the chunks, or an error object in place of what is missing; only a whole answer is [DONE]."""
         await write(self._chunk({"role": "assistant", "content": ""}))
         try:
             made = await caption_planned(self._asked.plan, None, self._resources, self._request_id)
+        except asyncio.CancelledError:
+            await write(_data(failure.body(problems.report(self._reason, self._request_id))))
+            raise
         except Exception as error:  # noqa: BLE001 (the outermost handler of a stream: its head has been sent)
             await write(_data(failure.body(problems.report(error, self._request_id))))
             return

@@ -12,6 +12,7 @@ from bridge.api.openai.answer import ChunkStream
 from bridge.captioning.resources import open_resources
 from bridge.settings import Settings
 from tests.api.openai.ask import CHAT, COMPACT, refusal, request, send
+from tests.api.sockets import state
 from tests.clients.bridge import ANSWER, MODEL, Bridge
 from tests.servers import behaviours as b
 
@@ -106,6 +107,6 @@ async def test_a_silent_stream_is_kept_alive_with_comments(bridge: Bridge) -> No
 
     async with open_resources(settings) as resources:
         asked = chat.read(request(stream=True), resources, "")
-        await ChunkStream(asked, resources, "id", ping=0.01)({"type": "http"}, stays, keep)
+        await ChunkStream(asked, resources, "id", ping=0.01)({"type": "http", "state": state()}, stays, keep)
     assert sent.count(b": ping\n\n") >= 2
     assert events(b"".join(sent).decode())[-1] == "[DONE]"

@@ -1,0 +1,181 @@
+"""Heads, bodies and frames that come slowly or in excess, and answers that nobody takes: no connection for ever."""
+
+import json
+import socket as sockets
+import threading
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from typing import Any
+
+import pytest
+
+from bridge.receiving import HEAD_BYTES
+from tests.api.streams import HANG_GUARD, SAMPLE
+from tests.service import Service
+
+RATE = 1000
+POST = b"POST /perspectives/alt_text/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+BODY = json.dumps({"image": {"path": SAMPLE}}).encode()
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    with Service(GRAPHCAP_HEAD_TIMEOUT="0.3", GRAPHCAP_MIN_SEND_RATE=str(RATE)) as running:
+        yield running
+        assert "Traceback" not in running.log
+
+
+def connect(service: Service) -> sockets.socket:
+    host, _, port = service.url.removeprefix("http://").partition(":")
+    return sockets.create_connection((host, int(port)), HANG_GUARD)
+
+
+def answer(connection: sockets.socket) -> tuple[int, dict[str, str], dict[str, Any]]:
+    """Everything until the service hangs up: status, headers, problem."""
+    with closing(connection), connection.makefile("rb") as file:
+        whole = file.read()
+    head, _, body = whole.partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines)
+    return int(status.split()[1]), headers, json.loads(body)
+
+
+@pytest.mark.parametrize("piece", [b"G", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: localhost\r\nX: "])
+def test_a_head_that_does_not_end(service: Service, piece: bytes) -> None:
+    connection = connect(service)
+    connection.sendall(piece)
+    status, headers, problem = answer(connection)
+    assert (status, problem["code"], problem["retryable"]) == (408, "timeout", True)
+    assert headers["connection"] == "close"
+    assert headers["x-request-id"] == problem["instance"]
+    assert "head took longer than 0.3 seconds" in problem["detail"]
+
+
+def test_a_head_that_trickles_is_no_better(service: Service) -> None:
+    """A byte now and then restarts no clock."""
+    connection, stop = connect(service), threading.Event()
+
+    def trickle() -> None:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ")
+        while not stop.wait(0.02):
+            try:
+                connection.sendall(b"x")
+            except OSError:
+                return
+
+    sending = threading.Thread(target=trickle)
+    sending.start()
+    try:
+        assert b" 408 " in connection.recv(10_000)
+    finally:
+        stop.set()
+        sending.join(HANG_GUARD)
+        connection.close()
+
+
+def test_a_connection_that_asks_nothing_is_closed(service: Service) -> None:
+    with connect(service) as connection:
+        assert connection.recv(1) == b""
+
+
+def test_the_next_head_on_a_connection_has_its_own_time(service: Service) -> None:
+    with connect(service) as connection:
+        for _ in range(3):
+            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            reply = b""
+            while not reply.endswith(b"}"):
+                reply += connection.recv(10_000)
+            assert b" 200 " in reply
+        connection.sendall(b"GET /livez HTTP/1.1\r\n")
+        assert b" 408 " in connection.recv(10_000)
+        assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * HEAD_BYTES,
+        b"GET /" + b"x" * HEAD_BYTES,
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * (HEAD_BYTES // 4),
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * HEAD_BYTES + b"\r\n\r\n",
+    ],
+    ids=["one field", "the address", "many fields", "whole"],
+)
+def test_a_head_that_is_too_large(service: Service, head: bytes) -> None:
+    connection = connect(service)
+    connection.sendall(head)
+    status, _, problem = answer(connection)
+    assert (status, problem["code"], problem["retryable"]) == (431, "invalid_request", False)
+
+
+@pytest.mark.parametrize("junk", [b"\x16\x03\x01\x02\x00\x01\x00\x01", b"EHLO x\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"])
+def test_what_is_not_http(service: Service, junk: bytes) -> None:
+    connection = connect(service)
+    connection.sendall(junk)
+    status, _, problem = answer(connection)
+    assert (status, problem["code"]) == (400, "invalid_request")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [b"/perspectives/alt_text/caption", b"/nothing/here"])
+def test_a_body_that_comes_slower_than_the_pace(service: Service, path: bytes) -> None:
+    connection = connect(service)
+    connection.sendall(POST.replace(b"/perspectives/alt_text/caption", path) + b"Content-Length: 100000\r\n\r\n{")
+    status, _, problem = answer(connection)
+    if path == b"/nothing/here":
+        assert status == 404
+        return
+    assert (status, problem["code"], problem["retryable"]) == (408, "timeout", True)
+    assert f"more slowly than {RATE} bytes a second" in problem["detail"]
+
+
+@pytest.mark.slow
+def test_a_body_that_keeps_the_pace_may_take_its_time(service: Service) -> None:
+    """Three looks of five seconds, a little over the pace."""
+    padded = BODY + b" " * (16 * RATE)
+    with connect(service) as connection:
+        connection.sendall(POST + b"Content-Length: %d\r\n\r\n" % len(padded))
+        pause = threading.Event()
+        for at in range(0, len(padded), RATE):
+            connection.sendall(padded[at : at + RATE])
+            pause.wait(0.8)  # the pace itself
+        assert b" 200 " in connection.recv(10_000)
+
+
+@pytest.mark.slow
+def test_a_frame_that_does_not_end(service: Service) -> None:
+    upgrade = (
+        b"GET /perspectives/stream HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    half_a_frame = b"\x81\xfe" + (1000).to_bytes(2, "big") + bytes(4) + b"{"
+    first_of_many = b"\x01\x81" + bytes(4) + b"{"
+    for piece in (half_a_frame, first_of_many):
+        with connect(service) as connection:
+            connection.sendall(upgrade)
+            assert b" 101 " in connection.recv(10_000)
+            connection.sendall(piece)
+            with suppress(ConnectionResetError):
+                assert connection.recv(1) == b""
+
+
+@pytest.mark.slow
+def test_an_answer_that_nobody_takes() -> None:
+    """The list of perspectives again and again, never read."""
+    with Service(GRAPHCAP_HEAD_TIMEOUT="60") as service, connect(service) as connection:
+        connection.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
+        connection.settimeout(60)
+        asking = b"GET /perspectives/list HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        with pytest.raises(ConnectionError):  # noqa: PT012 (reset while it sends)
+            while True:
+                connection.sendall(asking)
+
+
+def test_who_is_refused_before_his_body_is_read_hears_why(service: Service) -> None:
+    """The body is larger than any buffer on the way, and it is sent to its end all the same."""
+    size = 40 * 1024 * 1024
+    with connect(service) as connection:
+        connection.sendall(POST + b"Content-Length: %d\r\n\r\n" % size)
+        for _ in range(size // 65536):
+            connection.sendall(bytes(65536))
+        assert b" 413 " in connection.recv(10_000)
