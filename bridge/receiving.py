@@ -123,12 +123,17 @@ class Receiver(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came, as long as it is a head of decent size or a body."""
-        if not self._receiving and not self._head.running:
+        if self._between and not self._head.running:
             self._head.start(settings().head_timeout)
         self._raw += len(data)
         super().data_received(data)
         if self._head.running and self._raw > HEAD_BYTES:
             self._refuse_head()
+
+    @property
+    def _between(self) -> bool:
+        """Whether no request is under way: what comes is a head."""
+        return not self._receiving and (self.cycle is None or self.cycle.response_complete)
 
     def on_message_begin(self) -> None:
         """A head begins."""
@@ -205,9 +210,11 @@ class Receiver(HttpToolsProtocol):
     def _answer(self, row: Row, sentence: str) -> None:
         """Answer in the place of the application, unless it has begun to, and hang up."""
         self._stop()
-        if not self.transport.is_closing() and (self.cycle is None or not self.cycle.response_started):
+        in_head = self.cycle is None or self.cycle.scope is not self.scope
+        if not self.transport.is_closing() and (in_head or not self.cycle.response_started):
             self.transport.write(whole_answer(row, sentence))
         self.transport.close()
+        self._stall.start(STALL_SECONDS)  # closing waits until what was written is taken
 
 
 def whole_answer(row: Row, sentence: str) -> bytes:
