@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from bridge import problems
-from bridge.api import answers, document, health, openai, perspectives, providers, stream
+from bridge.api import answers, document, health, openai, pages, perspectives, providers, stream
 from bridge.api.auth import Guard
 from bridge.api.drain import Drain
 from bridge.api.frame import Frame, clean_root
@@ -49,11 +49,14 @@ def build(settings: Settings) -> FastAPI:
         lifespan=_lifespan(settings),
         root_path=clean_root(settings.root_path),
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
     )
     for router in (stream.router, perspectives.router, providers.router, health.router):
         app.include_router(router, prefix=API)
         app.include_router(router, include_in_schema=False)
     app.include_router(health.probes)
+    app.include_router(pages.router)
     app.include_router(openai.router)
     for error in (*problems.TABLE, Exception):
         app.add_exception_handler(error, _problem)

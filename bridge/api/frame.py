@@ -10,6 +10,8 @@ from bridge import telemetry
 from bridge.api import answers
 
 log = logging.getLogger("graphcap")
+_NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
+"""The policy of whatever is not meant to be opened as a page: a browser runs nothing of it and frames it nowhere."""
 
 
 class Frame:
@@ -45,6 +47,7 @@ class Frame:
                 headers["X-Request-ID"] = identity
                 headers["Server-Timing"] = f"total;dur={(time.perf_counter() - started) * 1000:.1f}"
                 headers.setdefault("X-Content-Type-Options", "nosniff")
+                headers.setdefault("Content-Security-Policy", _NO_PAGE)
             await send(message)
 
         try:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import JSONResponse
 
 from bridge.api import answers
 from bridge.api.drain import Drain
@@ -42,12 +42,6 @@ async def readyz(request: Request) -> Response:
     if drain.begun.is_set():
         return JSONResponse({"status": "shutting down"}, 503)
     return JSONResponse({"status": "ok"})
-
-
-@probes.get("/")
-async def root(request: Request) -> Response:
-    """A browser that opens the address finds the API."""
-    return RedirectResponse(f"{resources(request).settings.root_path}/docs", 307)
 
 
 def describe(found: Resources) -> dict[str, Any]:

@@ -71,6 +71,20 @@ async function form() {
   return {status: answer.status, problem: await answer.json()};
 }
 
+function submitted() {
+  return new Promise((resolve) => {
+    const frame = Object.assign(document.createElement("iframe"), {name: "answer"});
+    const form = Object.assign(document.createElement("form"), {
+      method: "post", enctype: "multipart/form-data", target: "answer",
+      action: `${service}/api/v1/perspectives/alt_text/caption`,
+    });
+    form.append(Object.assign(document.createElement("input"), {name: "provider", value: "builtin"}));
+    document.body.append(frame, form);
+    frame.onload = () => resolve({sent: true});
+    form.submit();
+  });
+}
+
 function socket() {
   return new Promise((resolve) => {
     const opened = new WebSocket(service.replace("http", "ws") + "/api/v1/perspectives/stream");
@@ -89,7 +103,7 @@ function socket() {
 }
 
 async function all() {
-  for (const [name, ask] of Object.entries({stream, form, socket})) {
+  for (const [name, ask] of Object.entries({stream, form, submitted, socket})) {
     try { told[name] = await ask(); } catch (error) { told[name] = {error: String(error)}; }
   }
   await fetch("/told", {method: "POST", body: JSON.stringify(told)});
@@ -197,7 +211,8 @@ def test_a_page_from_elsewhere(
     assert "Failed to fetch" in told["form"]["error"]
     assert told["socket"] == {"code": 1006, "events": []}
     assert vllm_server.calls == []
-    assert service.log.count("status=403") >= 1  # the form needs no preflight: the service itself refused it
+    assert told["submitted"] == {"sent": True}
+    assert service.log.count("status=403") >= 2  # forms need no preflight: the service itself refused both
 
 
 def test_a_page_with_a_key(tmp_path: Path, body: dict[str, Any]) -> None:
@@ -210,3 +225,23 @@ def test_a_page_with_a_key(tmp_path: Path, body: dict[str, Any]) -> None:
     assert told["socket"]["code"] == 1008
     assert [one["problem"]["code"] for one in told["socket"]["events"]] == ["unauthorized"]
     assert KEY not in service.log
+
+
+def opened(folder: Path, url: str) -> str:
+    """What the browser makes of a page, once its scripts have run."""
+    command = [need("chromium"), *FLAGS, f"--user-data-dir={folder / 'profile'}"]
+    command += ["--host-resolver-rules=MAP evil.test 127.0.0.1", "--virtual-time-budget=10000", "--dump-dom", url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True)
+    return done.stdout
+
+
+def test_the_page_of_the_api_needs_no_other_host(tmp_path: Path, service: Service) -> None:
+    shown = opened(tmp_path, service.url + "/docs")
+    assert "/perspectives/{name}/caption" in shown.replace("<wbr>", "")
+    assert shown.count('class="opblock ') >= 10
+
+
+def test_a_name_that_was_rebound_to_this_machine_shows_nothing(tmp_path: Path, service: Service) -> None:
+    shown = opened(tmp_path, service.url.replace("127.0.0.1", "evil.test") + "/perspectives/list")
+    assert "origin_refused" in shown
+    assert "alt_text" not in shown
