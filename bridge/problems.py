@@ -103,6 +103,8 @@ NOT_HTTP = Row(400, "invalid_request", "Not a request")
 SLOW = Row(408, "timeout", "Sent too slowly", retryable=True)
 LARGE_HEAD = Row(431, "invalid_request", "The head is too large")
 BUG = Row(500, "internal_error", "The service failed")
+OTHERS = (NO_ROUTE, NO_METHOD, NOT_HTTP, SLOW, LARGE_HEAD, BUG)
+"""The rows of what is no class of ours."""
 
 
 class Detail(BaseModel):

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Iterator
 
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 
@@ -18,6 +19,8 @@ def _default(field: FieldInfo) -> str:
     if field.default_factory is not None:
         return "`1`"
     value = field.default
+    if isinstance(value, SecretStr):  # a default is no secret
+        value = value.get_secret_value()
     if value in (None, "", (), 0) and not isinstance(value, bool):
         return "" if value != 0 or isinstance(value, str) else "`0`"
     return f"`{value}`"
@@ -28,7 +31,7 @@ def errors() -> Iterator[tuple[str, ...]]:
     from bridge import problems
 
     rows: dict[tuple[int, str], list[problems.Row]] = {}
-    for row in (*problems.TABLE.values(), problems.NO_ROUTE, problems.NO_METHOD, problems.BUG):
+    for row in (*problems.TABLE.values(), *problems.OTHERS):
         rows.setdefault((row.status, row.code), []).append(row)
     for (status, code), told in sorted(rows.items()):
         titles = " · ".join(dict.fromkeys(row.title for row in told))

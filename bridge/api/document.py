@@ -133,7 +133,7 @@ def _body(path: str, model: type[BaseModel]) -> dict[str, Any]:
 
 def _responses() -> dict[str, dict[str, Any]]:
     """By status: every error has one body, its code tells which it was."""
-    rows = (*problems.TABLE.values(), problems.NO_ROUTE, problems.NO_METHOD, problems.BUG)
+    rows = (*problems.TABLE.values(), *problems.OTHERS)
     found = {}
     for status in sorted({row.status for row in rows}):
         here = [row for row in rows if row.status == status]
