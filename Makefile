@@ -5,6 +5,8 @@ PYTHON ?= python3
 IMAGE ?= workspace/datasets/samples/cat.jpg
 PERSPECTIVE ?= alt_text
 ARGS ?=
+# Each file's tests run in one process, so that its servers start once.
+PARALLEL ?= --numprocesses auto --dist loadfile
 
 BIN := .venv/bin
 SYSTEM_UV := $(shell command -v uv 2>/dev/null)
@@ -35,10 +37,10 @@ serve: .venv/ready ## start the service on http://127.0.0.1:32100
 	@$(BIN)/graphcap serve $(ARGS)
 
 test: .venv/ready ## run the tests that need no browser, proxy or patience (under 5 minutes)
-	$(BIN)/pytest -m "not slow and not live" $(ARGS)
+	$(BIN)/pytest $(PARALLEL) -m "not slow and not live" $(ARGS)
 
 test-all: test ## run those and the slow ones; a tool they miss skips them by name, in CI it fails them
-	$(BIN)/pytest -m "slow and not live" $(ARGS)
+	$(BIN)/pytest $(PARALLEL) -m "slow and not live" $(ARGS)
 
 test-live: .venv/ready ## run the contract tests against the real providers that the environment has keys for
 	$(BIN)/pytest -m live $(ARGS)

@@ -2,18 +2,44 @@
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import written
 from tests.servers import GeminiServer, OllamaServer, OpenAIServer, TrapServer
 
+LEAKS = pytest.StashKey[list[str]]()
 AMBIENT = re.compile(
     r"(OPENAI|GEMINI|GOOGLE|OLLAMA|VLLM|OPENROUTER|LMSTUDIO|LM_STUDIO|LLAMACPP|LITELLM|OTEL)_.*|.*_API_KEY"
     r"|GRAPHCAP_(?!REQUIRE_TOOLS).*|WEB_CONCURRENCY|(HTTPS?|ALL|NO)_PROXY",
     re.IGNORECASE,
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let every process of this run keep what the service writes in one place."""
+    written.begin()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """When all tests have run: no key of any of them stands in anything that the service wrote."""
+    if hasattr(session.config, "workerinput"):
+        return  # the controller looks, once
+    place = written.begin()
+    leaks = written.leaks(place, written.keys(Path(__file__).parent))
+    shutil.rmtree(place)
+    session.config.stash[LEAKS] = leaks
+    if leaks:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Show the lines that hold a piece of a key."""
+    for line in config.stash.get(LEAKS, []):
+        terminalreporter.write_line(f"FAILED: the service wrote a piece of a key: {line}", red=True)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests import written
+
 ROOT = Path(__file__).parent.parent
 WORKSPACE = ROOT / "workspace"
 _ADDRESS = re.compile(r"serves (http://\S+)")
@@ -77,11 +79,13 @@ class Service:
     def stop(self) -> int:
         """Ask it to stop; the exit code."""
         if self.process.poll() is None:
+            written.keep(written.process(self.process.pid))
             self.process.send_signal(signal.SIGTERM)
         self.code = self.process.wait(_HANG_GUARD)
         self._reader.join(_HANG_GUARD)
         if self.process.stderr is not None:
             self.process.stderr.close()
+            written.keep(self.log)
         return self.code
 
     def _read(self) -> None:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from bridge.cli.text import readable
+from tests import written
 from tests.contract.kinds import OF_KIND
 from tests.service import ROOT, WORKSPACE, Service, clean_environment
 
@@ -30,6 +31,7 @@ def graphcap(
         check=False,
     )
     assert b"Traceback" not in done.stderr
+    written.keep((done.stdout + done.stderr).decode(errors="replace"))
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
