@@ -22,7 +22,7 @@ export UV_PYTHON_DOWNLOADS = never
 export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt),true,false)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup caption serve test test-all test-live bench check lint format docs lock clean
+.PHONY: help setup caption serve test test-all test-live bench bench-long check lint format docs lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ test-live: .venv/ready ## run the contract tests against the real providers that
 
 bench: .venv/ready ## measure what docs/performance.md tells of (under 5 minutes; ARGS=--record writes it there)
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-long: .venv/ready ## measure overload and memory (some minutes; ARGS=--record writes it there too)
+	@$(BIN)/python -m benchmarks --long $(ARGS)
 
 check: lint test ## all that a change must pass: lint, test
 

@@ -7,15 +7,21 @@ from importlib import import_module
 from benchmarks.report import Report, machine
 from benchmarks.running import ROOT
 
-NAMES = ("startup", "analyze", "sockets", "captions")
+SHORT = ("startup", "analyze", "sockets", "captions")
+LONG = ("overload", "memory")
+NAMES = (*SHORT, *LONG)
 PAGE = ROOT / "docs" / "performance.md"
-_FIGURES = re.compile(r"(?<=<!-- figures -->\n).*(?=<!-- end figures -->)", re.DOTALL)
+_FIGURES = {
+    SHORT: re.compile(r"(?<=<!-- figures -->\n).*(?=<!-- end figures -->)", re.DOTALL),
+    LONG: re.compile(r"(?<=<!-- long figures -->\n).*(?=<!-- end long figures -->)", re.DOTALL),
+}
 
 
 def main() -> None:
     """Run the named benchmarks, or all; print the figures, and write them to the page only when asked."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
-    parser.add_argument("names", metavar="NAME", nargs="*", help=f"one of {', '.join(NAMES)}; none: all of them")
+    parser.add_argument("names", metavar="NAME", nargs="*", help=f"one of {', '.join(NAMES)}; none: {', '.join(SHORT)}")
+    parser.add_argument("--long", action="store_true", help=f"run those that take minutes: {', '.join(LONG)}")
     parser.add_argument("--record", action="store_true", help="write the figures of a whole run to docs/performance.md")
     options = parser.parse_args()
     if unknown := set(options.names) - set(NAMES):
@@ -23,7 +29,8 @@ def main() -> None:
     if options.record and options.names:
         parser.error("--record needs a run of all benchmarks")
     sections = []
-    for name in options.names or NAMES:
+    several = LONG if options.long else SHORT
+    for name in options.names or several:
         report: Report = import_module(f"benchmarks.{name}").run()
         sections.append(report.markdown())
         print(sections[-1], end="\n\n", flush=True)
@@ -31,7 +38,7 @@ def main() -> None:
     print(sections[0])
     if options.record:
         figures = "\n" + "\n\n".join(sections) + "\n\n"
-        PAGE.write_text(_FIGURES.sub(lambda _: figures, PAGE.read_text("utf-8")), "utf-8")
+        PAGE.write_text(_FIGURES[several].sub(lambda _: figures, PAGE.read_text("utf-8")), "utf-8")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import ctypes
 import errno
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -28,6 +29,8 @@ from bridge.version import __version__
 log = logging.getLogger("graphcap")
 _TRIM_SECONDS = 10.0
 _CLOSE_SECONDS = 5  # for connections to close, after all work has ended
+_DESCRIPTORS_EACH = 3  # the caller's connection, the provider's, and a picture's file or address
+_DESCRIPTORS_REST = 256
 FAILURE = 3
 """uvicorn's exit code of a process that could not start."""
 
@@ -82,6 +85,21 @@ def _cannot_listen(settings: Settings, error: OSError) -> str:
     return (
         f"Cannot listen on {settings.host}, port {settings.port}: {error.strerror}. "
         f"Choose another with --host and --port, or {PREFIX}HOST and {PREFIX}PORT."
+    )
+
+
+def raise_descriptors(wanted: int) -> str | None:
+    """Let the process open so many files and sockets, as far as it may; what to tell when that is not enough."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return None
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed >= wanted:
+        return None
+    return (
+        f"This process may open {allowed} files; {PREFIX}MAX_IN_FLIGHT needs {wanted}. "
+        "Raise the limit (ulimit -n), or lower the setting."
     )
 
 
@@ -142,7 +160,8 @@ def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
     """
     os.environ.update({f"{PREFIX}{name.upper()}": value for name, value in overrides.items()})
     configure_logging(settings.log, settings.log_level)
-    for doubt in doubts():
+    short = raise_descriptors(_DESCRIPTORS_EACH * settings.max_in_flight + _DESCRIPTORS_REST)
+    for doubt in (*doubts(), *([short] if short else [])):
         log.warning(doubt)
     config = uvicorn.Config(
         "bridge.server:application",

@@ -1,6 +1,7 @@
 """Heads, bodies and frames that come slowly or in excess, and answers that nobody takes: no connection for ever."""
 
 import json
+import resource
 import socket as sockets
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from bridge.receiving import HEAD_BYTES
+from bridge.server import raise_descriptors
 from tests.api.streams import HANG_GUARD, SAMPLE
 from tests.service import Service
 
@@ -179,3 +181,12 @@ def test_who_is_refused_before_his_body_is_read_hears_why(service: Service) -> N
         for _ in range(size // 65536):
             connection.sendall(bytes(65536))
         assert b" 413 " in connection.recv(10_000)
+
+
+def test_too_few_descriptors_are_told_at_start() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert raise_descriptors(min(64, hard)) is None
+    told = raise_descriptors(hard + 1)
+    assert told is not None
+    assert f"may open {hard} files" in told
+    assert "GRAPHCAP_MAX_IN_FLIGHT" in told
