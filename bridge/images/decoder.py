@@ -1,5 +1,6 @@
 """The seam to Pillow: opening by format, and the one place where whatever it raises becomes our error."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -10,6 +11,9 @@ from bridge.images.errors import ImageError, InvalidImage
 
 if TYPE_CHECKING:
     from PIL import ImageFile
+
+# Pillow warns of each odd tag by number: a picture could fill the log, and Python remembers every text it warned of.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 _PLUGINS = {
     "image/jpeg": ("JpegImagePlugin", "JpegImageFile"),

@@ -22,6 +22,8 @@ _READERS: dict[str, Callable[[bytes], Header]] = {
 }
 # A picture this small cannot hurt, however well it is packed.
 _SMALL = 4_000_000
+# Encoders write about ten; 100 over 50 megapixels take 2 s, and 4 s where they are measured as well.
+_PASSES = 20
 
 
 def read(data: bytes, limits: ImageLimits) -> Header:
@@ -56,5 +58,7 @@ def _check(header: Header, size: int, limits: ImageLimits) -> None:
     pixels = width * height * (header.index(limits.frame) + 1)
     if pixels > limits.max_pixels:
         raise ImageTooLarge(f"The image is {width}×{height}; {limits.max_pixels / 1e6:.3g} megapixels are allowed.")
+    if width * height * header.passes > limits.max_pixels * _PASSES:
+        raise ImageTooLarge(f"The image is {width}×{height} in {header.passes} scans, which is more than allowed.")
     if width * height > _SMALL and width * height * 3 > size * limits.max_ratio:
         raise ImageTooLarge(f"The image unfolds to more than {limits.max_ratio} times its size.")

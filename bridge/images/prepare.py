@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from bridge.images.containers import png
 from bridge.images.containers.base import Header
 from bridge.images.decoder import decoding, open_picture
 from bridge.images.errors import ImageTooLarge
@@ -90,6 +91,7 @@ class _Job:
             and header.frames == 1
             and header.upright == fitted(header.upright, self.resize, profile)
             and (profile.max_bytes is None or len(self.data) <= profile.max_bytes)
+            and (header.media_type != "image/png" or png.is_sound(self.data))
         )
 
     def passed(self, measurements: Measurements | None) -> Prepared:

@@ -28,7 +28,8 @@ _OTHERS = (
     (re.compile(rb"8BPS"), "a Photoshop document"),
     (re.compile(rb"\0\0[\x01\x02]\0"), "an icon"),
     (re.compile(rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!"), "an archive"),
-    (re.compile(rb"(?is)\s*(<\?xml.{0,1000}?)?(<!--.{0,1000}?-->\s*)*(<!doctype svg.{0,500}?)?<svg"), "SVG"),
+    # Atomic throughout: a comment that could end at any of a hundred marks would be tried at all of them.
+    (re.compile(rb"(?is)\s*+(?>(?><\?xml|<!--).*?>\s*+)*+(?><svg|<!doctype\s+svg)"), "SVG"),
     (re.compile(rb"(?is)\s*(<!doctype html|<html|<head|<body)"), "a web page"),
 )
 _TEXT = re.compile(rb"[\t\n\r\x20-\x7e\x80-\xff]+")
