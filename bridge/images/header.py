@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Callable
 
-from bridge.images.containers import avif, bmp, gif, jpeg, png, tiff, webp
+from bridge.images.containers import avif, bmp, gif, heic, jpeg, png, tiff, webp
 from bridge.images.containers.base import Header
 from bridge.images.errors import ImageTooLarge, InvalidImage
 from bridge.images.limits import MIB, ImageLimits
@@ -19,6 +19,7 @@ _READERS: dict[str, Callable[[bytes], Header]] = {
     "image/bmp": bmp.header,
     "image/tiff": tiff.header,
     "image/avif": avif.header,
+    "image/heic": heic.header,
 }
 # A picture this small cannot hurt, however well it is packed.
 _SMALL = 4_000_000
@@ -32,7 +33,7 @@ def read(data: bytes, limits: ImageLimits) -> Header:
     Raises ImageTooLarge, UnsupportedImage (not a kind that is taken) and InvalidImage (cut or malformed).
     """
     check_bytes(len(data), limits)
-    media_type = sniff(data)
+    media_type = sniff(data, heif=limits.heif)
     try:
         header = _READERS[media_type](data)
     except (struct.error, IndexError) as error:
