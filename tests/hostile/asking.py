@@ -5,7 +5,6 @@ import time
 from base64 import b64encode
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from threading import local
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 PATH = "/api/v1/perspectives/alt_text/caption"
 HANG_GUARD = 60.0
 AT_ONCE = 4
+_IDLE = 2.0
 _BOUNDARY = "----hostile"
 
 
@@ -32,11 +32,11 @@ class Answer:
 class Asker:
     """A few clients of one service."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, at_once: int = AT_ONCE) -> None:
         self._address = urlsplit(url).netloc
         self._connections: list[HTTPConnection] = []
         self._own = local()
-        self._threads = ThreadPoolExecutor(AT_ONCE)
+        self._threads = ThreadPoolExecutor(at_once)
 
     def __enter__(self) -> Self:
         return self
@@ -68,21 +68,21 @@ class Asker:
     def post(self, body: bytes, content_type: str) -> Answer:
         connection = self._connection()
         begun = time.perf_counter()
-        with suppress(BrokenPipeError, ConnectionResetError):  # refused while it was still being sent
-            connection.request("POST", PATH, body, {"content-type": content_type})
+        connection.request("POST", PATH, body, {"content-type": content_type})
         response = connection.getresponse()
         told = json.loads(response.read())
         seconds = time.perf_counter() - begun
-        if response.getheader("connection") == "close":
-            connection.close()
+        self._own.used = time.monotonic()
         if response.status == 200:
             return Answer(200, "accepted", "", seconds, told)
         return Answer(response.status, told["code"], told["detail"], seconds, told)
 
     def _connection(self) -> HTTPConnection:
-        """This thread's."""
+        """This thread's, made anew where the service may have closed it: it waits five seconds for a next request."""
         if not hasattr(self._own, "connection"):
             self._own.connection = HTTPConnection(self._address, timeout=HANG_GUARD)
             self._connections.append(self._own.connection)
         connection: HTTPConnection = self._own.connection
+        if time.monotonic() - getattr(self._own, "used", 0.0) > _IDLE:
+            connection.close()
         return connection
