@@ -93,6 +93,9 @@ class Settings(BaseSettings):
         0, ge=0, description="Largest request body, in bytes; default: 4/3 of the image limit and 1 MiB."
     )
     max_image_pixels: int = Field(50_000_000, gt=0, description="Largest image, in pixels.")
+    heif: bool = Field(
+        False, description="Take HEIC images; needs `pip install 'graphcap-bridge[heif]'`, whose decoder is C++."
+    )
     image_frame: int = Field(0, ge=0, description="Which frame of an animation is captioned, from 0.")
     max_in_flight: int = Field(1024, ge=1, description="Requests that one worker carries at once; more are refused.")
     max_queue: int = Field(256, ge=0, description="Calls that may wait for a provider with `max_concurrency`.")

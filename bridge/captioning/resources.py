@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 from bridge import provider_settings
 from bridge.dispatch.slots import Slots
 from bridge.dispatch.targets import Target, Targets
+from bridge.images import heif
 from bridge.images.fetch import Fetcher
 from bridge.images.limits import ImageLimits
 from bridge.network import AddressPolicy, guarded_httpx, guarded_httpx2
@@ -110,6 +111,8 @@ def configured(settings: Settings) -> Configured:
         raise SettingsError((*mistakes, *error.mistakes)) from None
     if settings.provider not in found.providers:
         mistakes.append(f"{PREFIX}PROVIDER: {settings.provider!r} is not one of {', '.join(found.providers)}.")
+    if settings.heif and not heif.available():
+        mistakes.append(f"{PREFIX}HEIF: HEIC needs a package; run pip install 'graphcap-bridge[heif]'.")
     if mistakes:
         raise SettingsError(tuple(mistakes))
     return found
@@ -146,6 +149,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 max_bytes=settings.max_image_bytes,
                 max_pixels=settings.max_image_pixels,
                 frame=settings.image_frame,
+                heif=settings.heif,
             ),
         )
     finally:

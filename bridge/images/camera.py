@@ -16,11 +16,14 @@ from providers.measurements import Camera
 BROKEN = (OSError, SyntaxError, ValueError, KeyError, IndexError, TypeError, OverflowError, struct.error)
 
 
-def exif(image: Image.Image) -> Image.Exif:
-    """The picture's EXIF; empty when there is none or it cannot be read."""
+def exif(block: bytes, image: Image.Image) -> Image.Exif:
+    """The EXIF of a block that stood beside the pixels, or the image's own; empty when it cannot be read."""
+    tags = Image.Exif()
     with suppress(*BROKEN):
-        return image.getexif()
-    return Image.Exif()
+        if not block:
+            return image.getexif()
+        tags.load(block)
+    return tags
 
 
 def camera(tags: Image.Exif) -> Camera:

@@ -1,15 +1,20 @@
 """The seam to Pillow: opening by format, and the one place where whatever it raises becomes our error."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+from bridge.images.containers.base import Header
 from bridge.images.errors import ImageError, InvalidImage
 
 if TYPE_CHECKING:
-    from PIL import ImageFile
+    from PIL import Image, ImageFile
+
+# Pillow warns of each odd tag by number: a picture could fill the log, and Python remembers every text it warned of.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 _PLUGINS = {
     "image/jpeg": ("JpegImagePlugin", "JpegImageFile"),
@@ -38,7 +43,19 @@ def decoding(title: str) -> Iterator[None]:
         raise InvalidImage(f"The {title} image is truncated or malformed.") from error
 
 
-def open_picture(media_type: str, data: bytes) -> "ImageFile.ImageFile":
+def open_picture(header: Header, data: bytes) -> "Image.Image":
+    """Open a picture whose header has been held to the limits; only HEIC is decoded at once.
+
+    Raises whatever Pillow raises.
+    """
+    if header.media_type == "image/heic":
+        from bridge.images import heif
+
+        return heif.decode(data, (header.width, header.height))
+    return open_plugin(header.media_type, data)
+
+
+def open_plugin(media_type: str, data: bytes) -> "ImageFile.ImageFile":
     """Open with this format's plugin and no other; the pixels are not decoded yet.
 
     The plugin is called itself: `Image.open` would guess, take an MPO for two pictures, and warn of bombs, which

@@ -7,7 +7,7 @@ from math import atan2, cos, hypot, radians
 
 from PIL import Image, ImageChops, ImageFilter, ImageStat
 
-from bridge.images import header, pixels
+from bridge.images import header, metadata, pixels
 from bridge.images.camera import camera, exif
 from bridge.images.decoder import open_picture
 from bridge.images.limits import ImageLimits
@@ -24,20 +24,24 @@ _ANY_SIZE = ImageLimits(
     max_side=sys.maxsize,
     max_frames=sys.maxsize,
     max_ratio=sys.maxsize,
+    heif=True,
 )
 
 
-def measure(data: bytes, *, frame: int = 0) -> Measurements:
+def measure(data: bytes, *, frame: int = 0, decoded: Image.Image | None = None) -> Measurements:
     """Measure an encoded picture. CPU only: call it in a thread. `frame` of an animation counts from 0.
+
+    `decoded`: the picture itself, where it is at hand.
 
     Raises InvalidImage and UnsupportedImage for what is no picture, and whatever Pillow raises on bytes that it
     cannot decode: call it inside `decoder.decoding`.
     """
     shape = header.read(data, _ANY_SIZE)
-    with open_picture(shape.media_type, data) as picture:
+    # Pillow reads what stands beside the pixels too, and fails on a comment that unfolds to more than it likes.
+    with decoded or open_picture(shape, metadata.strip(shape.media_type, data)) as picture:
         if shape.index(frame):
             picture.seek(shape.index(frame))
-        shot = camera(exif(picture))
+        shot = camera(exif(shape.exif, picture))
         rgb, transparent = _small(picture, shape.orientation)
     width, height = shape.upright
     facts = Measurements(

@@ -16,11 +16,9 @@ _SIGNATURES = (
     # The generic brands are also HEIC's: the compatible ones that follow tell.
     (re.compile(rb"....ftyp(mif1|msf1|miaf)(....){1,10}?avi[fs]", re.DOTALL), "image/avif"),
 )
+_HEIC = re.compile(rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL)
 _OTHERS = (
-    (
-        re.compile(rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL),
-        "HEIC, which is optional and not enabled here",
-    ),
+    (_HEIC, "HEIC, which is optional and not enabled here (the setting GRAPHCAP_HEIF enables it)"),
     (re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "), "JPEG XL"),
     (re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"), "JPEG 2000"),
     (re.compile(rb"....ftyp|\x1aE\xdf\xa3|RIFF....AVI ", re.DOTALL), "a video"),
@@ -28,20 +26,26 @@ _OTHERS = (
     (re.compile(rb"8BPS"), "a Photoshop document"),
     (re.compile(rb"\0\0[\x01\x02]\0"), "an icon"),
     (re.compile(rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!"), "an archive"),
-    (re.compile(rb"(?is)\s*(<\?xml.{0,1000}?)?(<!--.{0,1000}?-->\s*)*(<!doctype svg.{0,500}?)?<svg"), "SVG"),
+    # Atomic throughout: a comment that could end at any of a hundred marks would be tried at all of them.
+    (re.compile(rb"(?is)\s*+(?>(?><\?xml|<!--).*?>\s*+)*+(?><svg|<!doctype\s+svg)"), "SVG"),
     (re.compile(rb"(?is)\s*(<!doctype html|<html|<head|<body)"), "a web page"),
 )
 _TEXT = re.compile(rb"[\t\n\r\x20-\x7e\x80-\xff]+")
 
 
-def sniff(data: bytes) -> str:
-    """Return the media type. Raises InvalidImage when there is nothing, UnsupportedImage for anything else."""
+def sniff(data: bytes, *, heif: bool = False) -> str:
+    """Return the media type; HEIC only where it is taken.
+
+    Raises InvalidImage when there is nothing, UnsupportedImage for anything else.
+    """
     if not data:
         raise InvalidImage("The image is empty.")
     opening = data[:4096].removeprefix(b"\xef\xbb\xbf")
     for pattern, media_type in _SIGNATURES:
         if pattern.match(opening):
             return media_type
+    if heif and _HEIC.match(opening):
+        return "image/heic"
     raise UnsupportedImage(f"This is {_name(opening)}, not an image that can be read: send {TAKEN}.")
 
 

@@ -17,8 +17,11 @@ from bridge.images.errors import InvalidImage
 from bridge.images.fetch import Fetcher
 from bridge.images.limits import ImageLimits
 
-_DATA_URI = re.compile(r"\s*data:([^,]{0,1000}),", re.IGNORECASE)
-_SPACE = b" \t\r\n\f\v"
+_DATA_URI = re.compile(r"\s*data:[^,]{0,1000}?;\s*base64\s*,?|\s*(data:)", re.IGNORECASE)
+# Space that is no ASCII, as copying from a page leaves it, and line ends that were escaped twice.
+_ODD_SPACE = re.compile(r"[\s\u200b-\u200f\u2060\ufeff]+")
+_ESCAPED = re.compile(rb"\\[nrt]")
+_SPACE = b" \t\r\n\f\v\x1c\x1d\x1e\x1f"
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 
@@ -69,13 +72,15 @@ def from_upload(data: bytes, limits: ImageLimits) -> Source:
 
 def _payload(text: str) -> bytes:
     uri = _DATA_URI.match(text)
-    if uri and not re.search(r";\s*base64\s*$", uri[1], re.IGNORECASE):
+    if uri and uri[1]:
         raise InvalidImage("The data URI does not say ;base64 before its comma.")
+    text = text[uri.end() if uri else 0 :]
     try:
-        payload = text[uri.end() if uri else 0 :].encode("ascii")
+        payload = (text if text.isascii() else _ODD_SPACE.sub("", text)).encode("ascii")
     except UnicodeEncodeError as error:
         raise InvalidImage("The image is not base64.") from error
-    return unquote_to_bytes(payload) if uri and b"%" in payload else payload
+    payload = _ESCAPED.sub(b"", payload) if b"\\" in payload else payload
+    return unquote_to_bytes(payload) if b"%" in payload else payload
 
 
 def _decoded(payload: bytes, limits: ImageLimits) -> bytes:

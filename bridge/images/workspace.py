@@ -55,6 +55,8 @@ def read(path: str, workspace: Path, max_bytes: int) -> bytes:
             raise ImageNotFound(f"{shown or 'The workspace'} is a directory, not an image.")
         if not stat.S_ISREG(facts.st_mode):
             raise PathRefused(f"{shown} is not a regular file.")
+        if path.endswith(("/", "/.")):
+            raise ImageNotFound(f"{shown} is a file, not a directory.")
         return _all(file, facts.st_size, max_bytes)
 
 

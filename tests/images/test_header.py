@@ -13,6 +13,7 @@ from PIL import Image
 from bridge.images.errors import ImageError, ImageTooLarge, InvalidImage, UnsupportedImage
 from bridge.images.header import read
 from bridge.images.limits import ImageLimits
+from tests.hostile.pictures_odd import bmp_packed, jpeg_scans, tiff_overlap, tiff_tiles
 from tests.images.pictures import exif, jpeg_segment, opened, photo, png_bomb, png_chunk, quarters, saved
 
 LIMITS = ImageLimits()
@@ -165,3 +166,27 @@ def test_a_progressive_picture_of_a_thousand_scans_is_refused_unseen() -> None:
     last = picture.rindex(b"\xff\xda")
     with pytest.raises(ImageTooLarge):
         read(picture[:last] + picture[last:-2] * 1_000 + picture[-2:], ImageLimits())
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (tiff_overlap(9_000, 65_535), InvalidImage),
+        (tiff_tiles(1_500), InvalidImage),
+        (b"<!---->" * 300, UnsupportedImage),
+        (bmp_packed(3_000, 3_000, "0000", 1_100_000), ImageTooLarge),
+    ],
+    ids=["directories inside one another", "a tile for each pixel", "comments", "run lengths"],
+)
+def test_what_would_take_minutes_is_refused_unread(data: bytes, error: type[ImageError]) -> None:
+    began = thread_time()
+    with pytest.raises(error):
+        read(data, LIMITS)
+    assert thread_time() - began < 1
+
+
+def test_scans_count_with_the_pixels_that_each_goes_over() -> None:
+    few = jpeg_scans(64, 48, 30)
+    assert read(few, LIMITS).passes == 30
+    with pytest.raises(ImageTooLarge, match="30 scans"):
+        read(few, ImageLimits(max_pixels=64 * 48))

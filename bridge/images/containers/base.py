@@ -1,7 +1,7 @@
 """What every container tells of its picture, and the care that walking one takes."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from bridge.images.errors import InvalidImage
@@ -16,7 +16,8 @@ class Header:
     """A picture's shape as stored, before its orientation is applied.
 
     `mode`: L, RGB, P, CMYK, LA, RGBA …; `bits`: a sample's; `orientation`: EXIF's 1 to 8; `has_alpha`: pixels
-    may be transparent; `plain`: a flavour that every decoder reads (not CMYK, 16 bits, arithmetic coding …).
+    may be transparent; `plain`: a flavour that every decoder reads (not CMYK, 16 bits, arithmetic coding …);
+    `passes`: how often a decoder goes over all pixels; `exif`: the block as it stands, unless it is the file itself.
     """
 
     media_type: str
@@ -28,6 +29,8 @@ class Header:
     orientation: int = 1
     has_alpha: bool = False
     plain: bool = True
+    passes: int = 1
+    exif: bytes = field(default=b"", repr=False)
 
     @property
     def upright(self) -> tuple[int, int]:

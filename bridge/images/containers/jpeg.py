@@ -45,15 +45,16 @@ def segments(data: bytes) -> Iterator[Segment]:
 def header(data: bytes) -> Header:
     """Read the frame and the orientation. Raises InvalidImage; struct.error when cut short."""
     # Each scan of a progressive picture costs a pass over all of it; inside a scan's own bytes FF is always stuffed.
-    if data.count(b"\xff\xda") > _MAX_SCANS:
+    scans = data.count(b"\xff\xda")
+    if scans > _MAX_SCANS:
         raise ImageTooLarge(f"The JPEG image has more than {_MAX_SCANS} scans.")
     frame: Segment | None = None
-    turn = 1
+    exif = b""
     for marker, start, end in bounded(segments(data)):
         if marker in _FRAMES:
             frame = frame or (marker, start, end)
-        elif marker == APP1 and turn == 1 and data[start + 4 : start + 10] == b"Exif\0\0":
-            turn = orientation(data[start + 10 : end])
+        elif marker == APP1 and not exif and data[start + 4 : start + 10] == b"Exif\0\0":
+            exif = data[start + 10 : end]
         elif marker == SCAN:
             break
     else:
@@ -67,8 +68,10 @@ def header(data: bytes) -> Header:
         height=height,
         mode=_MODES.get(parts, "unknown"),
         bits=bits,
-        orientation=turn,
+        orientation=orientation(exif),
         plain=frame[0] in _PLAIN_FRAMES and bits == 8 and parts in (1, 3),
+        passes=max(1, scans),
+        exif=exif,
     )
 
 

@@ -29,12 +29,12 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 def header(data: bytes) -> Header:
     """Read the canvas and what the other chunks say. Raises InvalidImage; struct.error when cut short."""
     canvas: tuple[int, int, bool] | None = None
-    frames, turn = 0, 1
+    frames, exif = 0, b""
     for kind, start, end in bounded(chunks(data)):
         canvas = canvas or _canvas(data, kind, start + 8)
         frames += kind == b"ANMF"
         if kind == b"EXIF":
-            turn = orientation(data[start + 8 : end].removeprefix(b"Exif\0\0"))
+            exif = data[start + 8 : end].removeprefix(b"Exif\0\0")
     if canvas is None:
         raise InvalidImage("The WebP image holds no picture.")
     width, height, alpha = canvas
@@ -44,8 +44,9 @@ def header(data: bytes) -> Header:
         height=height,
         frames=max(1, frames),
         mode="RGBA" if alpha else "RGB",
-        orientation=turn,
+        orientation=orientation(exif),
         has_alpha=alpha,
+        exif=exif,
     )
 
 

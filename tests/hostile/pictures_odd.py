@@ -1,0 +1,252 @@
+"""Bombs, and files that are odd in a way only their format knows."""
+
+import io
+import struct
+import zipfile
+import zlib
+from typing import Any
+
+from PIL import Image
+
+from tests.hostile.pictures import maker, photo, picture, saved
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def chunk(kind: bytes, payload: bytes) -> bytes:
+    return struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", zlib.crc32(kind + payload))
+
+
+def segment(marker: int, payload: bytes) -> bytes:
+    return b"\xff" + bytes([marker]) + struct.pack(">H", len(payload) + 2) + payload
+
+
+def entry(tag: int, kind: int, count: int, value: int) -> bytes:
+    return struct.pack("<HHII", tag, kind, count, value)
+
+
+def directory(*entries: bytes, following: int = 0) -> bytes:
+    return struct.pack("<H", len(entries)) + b"".join(entries) + struct.pack("<I", following)
+
+
+def tiff_of(*entries: bytes, following: int = 0, data: bytes = b"") -> bytes:
+    return b"II*\0" + struct.pack("<I", 8) + directory(*entries, following=following) + data
+
+
+def grey(width: int, height: int, *others: bytes) -> list[bytes]:
+    """The tags of a grey page of 8 bits."""
+    return [entry(256, 4, 1, width), entry(257, 4, 1, height), entry(258, 3, 1, 8), entry(262, 3, 1, 1), *others]
+
+
+@maker
+def png_bomb(width: int, height: int, size: int) -> bytes:
+    """A size, and so many zeros in next to nothing."""
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    packed = zlib.compress(bytes(size), 9)
+    return PNG + chunk(b"IHDR", head) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+
+
+@maker
+def png_beside(kind: str, size: int = 0, text: str = "", packed: bool = True, times: int = 1) -> bytes:
+    """A PNG with chunks that unfold to `size` bytes, or hold a text."""
+    words = text.encode() or bytes(size)
+    opening = {"zTXt": b"a\0\0", "iCCP": b"a\0\0", "iTXt": b"a\0\1\0\0\0", "eXIf": b""}.get(kind, b"a\0")
+    extra = chunk(kind.encode(), opening + (zlib.compress(words) if packed else words)) * times
+    return picture("png")[:33] + extra + picture("png")[33:]
+
+
+@maker
+def png_with(kind: str, hex: str) -> bytes:
+    """A PNG with a chunk behind its header."""
+    return picture("png")[:33] + chunk(kind.encode(), bytes.fromhex(hex)) + picture("png")[33:]
+
+
+@maker
+def png_data(change: str) -> bytes:
+    """A PNG whose compressed data is not as it should be."""
+    rows = (b"\0" + bytes(range(64))) * 48
+    packed = zlib.compress(rows * 3 if change == "rows too many" else rows[:-70] if change == "rows missing" else rows)
+    packed = packed[:-4] if change == "no checksum" else packed[:-4] + b"abcd" if change == "bad checksum" else packed
+    data = chunk(b"IDAT", packed)
+    data = data[:-4] + b"abcd" if change == "bad crc" else b"" if change == "none" else data
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 64, 48, 8, 0, 0, 0, 0))
+    return PNG + (head[:-4] + b"abcd" if change == "bad header crc" else head) + data + chunk(b"IEND", b"")
+
+
+@maker
+def png_flavour(bits: int, colour: int, compression: int = 0, filters: int = 0, interlace: int = 0) -> bytes:
+    head = struct.pack(">IIBBBBB", 8, 8, bits, colour, compression, filters, interlace)
+    return PNG + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(8 * 65))) + chunk(b"IEND", b"")
+
+
+@maker
+def jpeg_with(marker: int, text: str = "", hex: str = "", fill: int = 0, times: int = 1) -> bytes:
+    """A JPEG with segments behind its first."""
+    data = picture("jpeg")
+    return data[:20] + segment(marker, (text.encode() or bytes.fromhex(hex)).ljust(fill, b"\0")) * times + data[20:]
+
+
+@maker
+def jpeg_scans(width: int, height: int, scans: int) -> bytes:
+    """A progressive JPEG whose last scan comes again and again."""
+    data = saved(Image.new("RGB", (width, height), (90, 120, 150)), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + data[last:-2] * (scans - data.count(b"\xff\xda") + 1) + data[-2:]
+
+
+@maker
+def jpeg_frame(offset: int, value: int, of: str = "jpeg") -> bytes:
+    """One byte of the frame header changed: 0 marker, 4 bits, 9 components, 11 sampling."""
+    data = bytearray(picture(of))
+    data[data.index(b"\xff\xc0") + 1 + offset] = value
+    return bytes(data)
+
+
+@maker
+def jpeg_ycck() -> bytes:
+    """Four components, of which Adobe's segment says that they are YCCK."""
+    data = bytearray(saved(photo("CMYK"), "JPEG"))
+    data[data.index(b"Adobe") + 11] = 2
+    return bytes(data)
+
+
+@maker
+def jpeg_mpo() -> bytes:
+    return saved(photo(), "MPO", save_all=True, append_images=[photo("L").convert("RGB")])
+
+
+@maker
+def jpeg_zip() -> bytes:
+    """A picture to one program, an archive to another."""
+    sink = io.BytesIO(picture("jpeg"))
+    sink.seek(0, io.SEEK_END)
+    with zipfile.ZipFile(sink, "a") as archive:
+        archive.writestr("evil.sh", "echo")
+    return sink.getvalue()
+
+
+@maker
+def exif_bomb(of: str, entries: int, each: int) -> bytes:
+    """EXIF whose tags all name the same bytes."""
+    block = tiff_of(*[entry(40_000 + n, 7, each, 10) for n in range(entries)])
+    return with_exif(of, block.ljust(60_000, b"\0"))
+
+
+@maker
+def exif(of: str, hex: str = "", orientation: int = 1) -> bytes:
+    return with_exif(of, bytes.fromhex(hex) or tiff_of(entry(274, 3, 1, orientation)))
+
+
+def with_exif(of: str, block: bytes) -> bytes:
+    data = picture(of)
+    if of == "jpeg":
+        return data[:20] + segment(0xE1, b"Exif\0\0" + block) + data[20:]
+    if of == "png":
+        return data[:33] + chunk(b"eXIf", block) + data[33:]
+    options: dict[str, Any] = {"exif": block}
+    return saved(photo(), of.upper(), **options)
+
+
+@maker
+def icc(of: str, hex: str = "", size: int = 0) -> bytes:
+    return saved(photo(), of.upper(), icc_profile=bytes.fromhex(hex) + bytes(size))
+
+
+@maker
+def gif_frames(count: int, width: int = 1, height: int = 1) -> bytes:
+    """So many frames of one pixel on a canvas."""
+    one = b"," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\2\2L\1\0"
+    return b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + bytes(6) + one * count + b";"
+
+
+@maker
+def gif_blocks(count: int, hex: str) -> bytes:
+    """Extension blocks before the picture."""
+    data = picture("gif")
+    at = 13 + (3 << (data[10] & 7) + 1)
+    return data[:at] + bytes.fromhex(hex) * count + data[at:]
+
+
+@maker
+def gif_script() -> bytes:
+    """A picture to one program, JavaScript to another: its width is a comment's beginning."""
+    data = b"GIF89a/*" + picture("gif")[8:]
+    return data + b"*/=1;alert(1)"
+
+
+@maker
+def tiff_loop(length: int) -> bytes:
+    """Directories that lead to one another for ever."""
+    size = 2 + 12 * 4 + 4
+    pages = [directory(*grey(4, 4), following=8 + size * ((n + 1) % length)) for n in range(length)]
+    return b"II*\0" + struct.pack("<I", 8) + b"".join(pages)
+
+
+@maker
+def tiff_overlap(directories: int, entries: int) -> bytes:
+    """Directories that stand in one another, each of them with thousands of entries."""
+    data = bytearray(b"\xff" * (8 + 4 * directories) + bytes(2 + entries * 12 + 8))
+    data[:8] = b"II*\0" + struct.pack("<I", 8)
+    for n in range(directories):
+        struct.pack_into("<H", data, 8 + 4 * n, entries)
+        struct.pack_into("<H", data, 10 + 4 * n, entries)
+    for n in range(directories):
+        struct.pack_into("<I", data, 10 + 4 * n + entries * 12, 12 + 4 * n)
+    return bytes(data)
+
+
+@maker
+def tiff_tiles(side: int) -> bytes:
+    """A tile for each pixel."""
+    count, at = side * side, 8 + 2 + 12 * 8 + 4
+    tiles = [entry(322, 4, 1, 1), entry(323, 4, 1, 1), entry(324, 4, count, at), entry(325, 4, count, at + 4 * count)]
+    return tiff_of(*grey(side, side, *tiles), data=struct.pack("<I", 8) * count + struct.pack("<I", 1) * count)
+
+
+@maker
+def tiff_pages(count: int) -> bytes:
+    size = 2 + 12 * 7 + 4
+    strip = entry(273, 4, 1, 0), entry(278, 4, 1, 4), entry(279, 4, 1, 16)
+    pages = [directory(*grey(4, 4, *strip), following=8 + size * (n + 1) * (n + 1 < count)) for n in range(count)]
+    return b"II*\0" + struct.pack("<I", 8) + b"".join(pages)
+
+
+@maker
+def tiff_tag(tag: int, kind: int, count: int, value: int) -> bytes:
+    """A grey page with one tag more."""
+    strip = entry(273, 4, 1, 8), entry(278, 4, 1, 4), entry(279, 4, 1, 16)
+    return tiff_of(*grey(4, 4, *strip, entry(tag, kind, count, value)), data=bytes(64))
+
+
+@maker
+def big_tiff() -> bytes:
+    return saved(photo(), "TIFF", big_tiff=True)
+
+
+@maker
+def bmp_packed(width: int, height: int, hex: str, times: int) -> bytes:
+    """Run lengths."""
+    body = bytes.fromhex(hex) * times + b"\0\1"
+    head = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(body), 0, 0, 256, 0)
+    return b"BM" + struct.pack("<IHHI", 1078 + len(body), 0, 0, 1078) + head + bytes(1024) + body
+
+
+@maker
+def bmp_field(offset: int, form: str, value: int) -> bytes:
+    data = bytearray(picture("bmp"))
+    struct.pack_into(form, data, offset, value)
+    return bytes(data)
+
+
+@maker
+def webp_canvas(width: int, height: int) -> bytes:
+    """An animation whose canvas is not its frames' size."""
+    data = bytearray(picture("webp animated"))
+    data[24:30] = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    return bytes(data)
+
+
+@maker
+def webp_chunks(kind: str, size: int, times: int) -> bytes:
+    body = picture("webp")[12:] + (kind.encode() + struct.pack("<I", size) + bytes(size + size % 2)) * times
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body

@@ -1,0 +1,92 @@
+"""Whatever picture anybody sends: a caption or a 4xx by its code, and only sound pictures reach a provider."""
+
+import io
+from collections.abc import Iterator
+
+import pytest
+from PIL import Image
+
+from tests.hostile.asking import Answer, Asker
+from tests.hostile.images_table import ACCEPTED, Case, cases
+from tests.servers import OpenAIServer
+from tests.service import Service
+
+STATUS = {"accepted": 200, "invalid_image": 422, "unsupported_image": 415, "image_too_large": 413}
+# What Pillow, its libraries and Python say; none of it is for a caller.
+FOREIGN = ("PIL", "Pillow", "lib", "Error", "buffer", "stream", "unpack", "Traceback", "NoneType", "bytes")
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[OpenAIServer]:
+    with OpenAIServer("vllm") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def service(provider: OpenAIServer) -> Iterator[Service]:
+    with Service(GRAPHCAP_PROVIDER="vllm", GRAPHCAP_MODEL="tiny-vision", VLLM_BASE_URL=provider.url) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def builtin() -> Iterator[Service]:
+    """The provider that measures what it gets decodes in ways of its own."""
+    with Service() as service:
+        yield service
+
+
+def wrong(case: Case, answer: Answer) -> str | None:
+    """What is wrong with an answer, in a line."""
+    if answer.code not in case.expect or answer.status != STATUS.get(answer.code):
+        return f"{case.name}: {answer.status} {answer.code}: {answer.detail}"
+    if answer.code != ACCEPTED and (len(answer.detail) > 200 or any(word in answer.detail for word in FOREIGN)):
+        return f"{case.name} is told in a decoder's words: {answer.detail}"
+    return None
+
+
+def check(service: Service, table: list[Case]) -> int:
+    """Send each picture by both doors and see to the answers; how many captions there were."""
+    with Asker(service.url) as asker:
+        answers = asker.ask_both(case.data() for case in table)
+    mistakes = [line for case, pair in zip(table, answers, strict=True) for one in pair if (line := wrong(case, one))]
+    mistakes += [
+        f"{case.name}: {base64.code} in base64, {upload.code} as upload"
+        for case, (base64, upload) in zip(table, answers, strict=True)
+        if (base64.status, base64.code, base64.detail) != (upload.status, upload.code, upload.detail)
+    ]
+    assert not mistakes, "\n".join(mistakes)
+    return sum(one.code == ACCEPTED for pair in answers for one in pair)
+
+
+def see(provider: OpenAIServer, captions: int) -> None:
+    """Every picture that came opens (the server refuses others), and none is CMYK or says more than its pixels."""
+    assert len(provider.calls) == captions
+    for call in provider.calls:
+        assert call.image is not None
+        with Image.open(io.BytesIO(call.image.data)) as picture:
+            assert picture.mode in ("L", "RGB", "P", "1")
+            assert picture.format in ("JPEG", "PNG", "WEBP")
+        for secret in (b"<script", b"<?php", b"evil.sh", b"ftypmp42", b"*/=1"):
+            assert secret not in call.image.data
+
+
+def test_a_sample_of_the_table(service: Service, provider: OpenAIServer) -> None:
+    provider.calls.clear()
+    see(provider, check(service, list(cases())[::9]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("large", [False, True], ids=["quick pictures", "large pictures"])
+def test_every_picture_of_the_table(service: Service, provider: OpenAIServer, large: bool) -> None:
+    provider.calls.clear()
+    see(provider, check(service, list(cases(large=large))))
+    assert "Traceback" not in service.log
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("large", [False, True], ids=["quick pictures", "large pictures"])
+def test_the_builtin_provider_takes_and_refuses_the_same(builtin: Service, large: bool) -> None:
+    """It reads what stands beside the pixels as well."""
+    check(builtin, list(cases(large=large)))
+    assert "Traceback" not in builtin.log
+    assert "Warning" not in builtin.log

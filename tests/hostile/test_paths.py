@@ -1,0 +1,177 @@
+"""Every way that a path may try to leave the workspace, over sockets, and a race to get out of it."""
+
+import ctypes
+import io
+import os
+import socket
+import threading
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.hostile.asking import Answer, Asker
+from tests.servers import OpenAIServer
+from tests.service import Service
+
+ROWS = tomllib.loads((Path(__file__).parent / "paths.toml").read_text("utf-8"))["path"]
+STATUS = {"accepted": 200, "path_refused": 403, "image_not_found": 404}
+INSIDE, OUTSIDE = (10, 200, 10), (200, 10, 10)
+_EXCHANGE, _AT_FDCWD = 2, -100
+
+
+def png(colour: tuple[int, int, int]) -> bytes:
+    sink = io.BytesIO()
+    Image.new("RGB", (32, 32), colour).save(sink, "PNG")
+    return sink.getvalue()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A workspace, and secrets around it."""
+    outside = tmp_path_factory.mktemp("outside")
+    root = outside / "workspace"
+    datasets = root / "datasets"
+    datasets.mkdir(parents=True)
+    for name in ("a.png", "...png", "..a.png", "ä b%41.png", "ｅ.png"):
+        (datasets / name).write_bytes(png(INSIDE))
+    (root / "-rf.png").write_bytes(png(INSIDE))
+    (outside / "workspace-other").mkdir()
+    for place in (outside, outside / "workspace-other"):
+        (place / "secret.png").write_bytes(png(OUTSIDE))
+    links = {
+        "datasets/link.png": "a.png",
+        "datasets/absolute.png": f"{datasets}/a.png",
+        "datasets/chain.png": "link.png",
+        "datasets/dangling.png": "nowhere.png",
+        "alias": "datasets",
+        "out.png": "../secret.png",
+        "out-absolute.png": f"{outside}/secret.png",
+        "out-chain.png": "out.png",
+        "out-by-name.png": f"{root}-other/secret.png",
+        "out": "..",
+        "proc": "/proc/self",
+        "root": "/",
+        "loop.png": "loop.png",
+        "loop-of-two.png": "loop-back.png",
+        "loop-back.png": "loop-of-two.png",
+        "fifo-link.png": "fifo.png",
+    }
+    for name, target in links.items():
+        (root / name).symlink_to(target)
+    (root / "deep-links.png").symlink_to("deep0")
+    for n in range(60):
+        (root / f"deep{n}").symlink_to(f"deep{n + 1}" if n < 59 else "datasets/a.png")
+    os.mkfifo(root / "fifo.png")
+    with socket.socket(socket.AF_UNIX) as listener:
+        at = os.open(root, os.O_RDONLY)
+        listener.bind(f"/proc/self/fd/{at}/socket.png")  # its whole path would be too long for a socket's
+        os.close(at)
+        yield root
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[OpenAIServer]:
+    with OpenAIServer("vllm") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def asker(root: Path, provider: OpenAIServer) -> Iterator[Asker]:
+    settings = {"GRAPHCAP_PROVIDER": "vllm", "GRAPHCAP_MODEL": "tiny-vision", "VLLM_BASE_URL": provider.url}
+    with Service(workspace=root, **settings) as service, Asker(service.url) as asker:
+        yield asker
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["expect"])
+def test_every_path_of_the_table(asker: Asker, root: Path, row: dict[str, str | list[str]]) -> None:
+    expect = str(row["expect"])
+    paths = [str(one).replace("{root}", str(root)).replace("{outside}", str(root.parent)) for one in row["paths"]]
+    answers = asker.ask({"path": path} for path in paths)
+    wrong = [
+        f"{path!r}: {one.status} {one.code} {one.detail}"
+        for path, one in zip(paths, answers, strict=True)
+        if (one.code, one.status) != (expect, STATUS[expect]) or leaks(one, root)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def leaks(answer: Answer, root: Path) -> bool:
+    return str(root.parent) in answer.detail or ("secret" in answer.detail and answer.code == "path_refused")
+
+
+def test_outside_nothing_tells_whether_it_is_there(asker: Asker, root: Path) -> None:
+    """One answer, word for word, for what exists, what does not and what may not be read."""
+    ways = ("../{}", "{outside}/{}", "/workspace/../{}", "%2e%2e/{}", "out/{}", "datasets/../../{}", "..\\{}")
+    names = ("secret.png", "missing.png", "workspace", "", "workspace/datasets/a.png", "x" * 300)
+    paths = [way.replace("{outside}", str(root.parent)).format(name) for way in ways for name in names]
+    bodies = {str(told(one)) for one in asker.ask({"path": path} for path in paths)}
+    assert len(bodies) == 1
+    assert "path_refused" in bodies.pop()
+
+
+def told(answer: Answer) -> dict[str, object]:
+    return {name: value for name, value in answer.body.items() if name not in ("instance", "timing", "request_id")}
+
+
+def test_long_and_odd_paths(asker: Asker) -> None:
+    paths = ["x" * 300, "x/" * 3000, "datasets/" + "./" * 5000 + "a.png", "a" * 100_000, "é" * 200, "\u0001\u007f"]
+    assert {one.status for one in asker.ask({"path": path} for path in paths)} <= {200, 403, 404, 422}
+    (lone,) = asker.ask([{"path": "datasets/\ud800.png"}])
+    assert lone.status in (400, 403, 422)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make a device")
+def test_devices_are_refused_unread(asker: Asker, root: Path) -> None:
+    for minor, name in ((5, "zero"), (3, "null"), (8, "random")):
+        os.mknod(root / name, 0o20666, os.makedev(1, minor))
+    codes = {one.code for one in asker.ask({"path": name} for name in ("zero", "null", "random"))}
+    assert codes == {"path_refused"}
+
+
+@contextmanager
+def exchanging(one: Path, other: Path) -> Iterator[None]:
+    """Exchange two names, atomically, as fast as it goes."""
+    libc, stop = ctypes.CDLL(None, use_errno=True), threading.Event()
+
+    def exchange() -> None:
+        while not stop.is_set():
+            done = libc.renameat2(_AT_FDCWD, bytes(one), _AT_FDCWD, bytes(other), _EXCHANGE)
+            assert done == 0, os.strerror(ctypes.get_errno())
+
+    thread = threading.Thread(target=exchange)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("what", ["directory", "file"])
+def test_a_race_never_gets_out(asker: Asker, provider: OpenAIServer, root: Path, what: str) -> None:
+    """A name is what it should be in one moment and a link to the outside in the next."""
+    place = root / f"race-{what}"
+    place.mkdir()
+    if what == "directory":
+        (place / "door").mkdir()
+        (place / "door" / "secret.png").write_bytes(png(INSIDE))
+        (place / "other").symlink_to(root.parent)
+        path = f"{place.name}/door/secret.png"
+    else:
+        (place / "door").write_bytes(png(INSIDE))
+        (place / "other").symlink_to(root.parent / "secret.png")
+        path = f"{place.name}/door"
+    provider.calls.clear()
+    with exchanging(place / "door", place / "other"):
+        answers = asker.ask({"path": path} for _ in range(600))
+    assert {one.status for one in answers} <= {200, 403, 404}
+    assert {200, 403} <= {one.status for one in answers}
+    assert len(provider.calls) == sum(one.status == 200 for one in answers)
+    for call in provider.calls:
+        assert call.image is not None
+        with Image.open(io.BytesIO(call.image.data)) as picture:
+            assert picture.convert("RGB").getpixel((16, 16)) == INSIDE
