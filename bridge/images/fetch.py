@@ -96,7 +96,11 @@ class Fetcher:
         waits = {"connect": self._quiet, "read": self._quiet, "write": self._quiet, "pool": self._timeout}
         request = httpx2.Request("GET", url, headers=_HEADERS, extensions={"timeout": waits})
         try:
-            response = await self._transport.handle_async_request(request)
+            try:
+                response = await self._transport.handle_async_request(request)
+            except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError):
+                # A kept connection may have ended unnoticed (RFC 9112, 9.3.1): TLS's last word can lie in a buffer.
+                response = await self._transport.handle_async_request(request)
             try:
                 yield response
             finally:
