@@ -39,25 +39,40 @@ class Results:
         return row
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+def asked(folder: Path, part: str) -> Results:
+    """Build the world and ask one half of the table: each takes a minute."""
     need("ip")
     need_namespaces()
     if subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode:
         missing("the right to make a network namespace (root)")
-    folder = tmp_path_factory.mktemp("world")
-    world = [sys.executable, "-m", "tests.hostile.addresses_world", str(folder)]
     done = subprocess.run(
-        ["unshare", "--net", "--mount", *world],
+        ["unshare", "--net", "--mount", sys.executable, "-m", "tests.hostile.addresses_world", str(folder), part],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=170,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return Results(json.loads((folder / "results.json").read_text("utf-8")))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return asked(tmp_path_factory.mktemp("pictures"), "pictures")
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return asked(tmp_path_factory.mktemp("bases"), "bases")
+
+
+@pytest.fixture
+def results(pictures: Results, bases: Results) -> Results:
+    """Both halves; the first two tests have waited for them."""
+    parts = {"rows": pictures.rows + bases.rows, "facts": pictures.facts, "log": pictures.log + bases.log}
+    return Results(parts)
 
 
 def told(rows: list[dict[str, Any]], wrong: list[str]) -> None:
@@ -80,15 +95,19 @@ def fits(row: dict[str, Any]) -> bool:
     return row["code"] in wanted or ("reached" in wanted and row["code"] in REACHED)
 
 
-def test_every_row_ends_as_it_should(results: Results) -> None:
+def check_ends(rows: list[dict[str, Any]]) -> None:
     told(
-        results.rows,
-        [
-            f"{row['id']!r}: {row['code']} instead of {row['verdict']}: {row['detail']}"
-            for row in results.rows
-            if not fits(row)
-        ],
+        rows,
+        [f"{row['id']!r}: {row['code']} instead of {row['verdict']}: {row['detail']}" for row in rows if not fits(row)],
     )
+
+
+def test_every_image_url_ends_as_it_should(pictures: Results) -> None:
+    check_ends(pictures.rows)
+
+
+def test_every_base_url_ends_as_it_should(bases: Results) -> None:
+    check_ends(bases.rows)
 
 
 def test_nobody_else_is_visited(results: Results) -> None:
@@ -130,7 +149,7 @@ def test_keys_stay_where_they_belong(results: Results) -> None:
             if KEY in one["sent"] and not (own and fallback_or_own):
                 wrong.append(f"{row['id']!r}: the key came to {one['address']}:{one['port']}")
     told(results.rows, wrong)
-    keyed = [row for row in results.rows if row.get("keyed")]
+    keyed = [row for row in results.rows if row.get("keyed") and row["verdict"] == "reached"]
     told(keyed, [row["id"] for row in keyed if not any(KEY in one["sent"] for one in row["visits"])])
     assert KEY not in "".join(row["detail"] for row in results.rows) + results.log
 
@@ -146,10 +165,7 @@ def test_nothing_of_the_environment_is_sent_and_no_cookie_comes_back(results: Re
 def test_what_is_inside_is_not_told(results: Results) -> None:
     """Whether a port is open, and whether the address is loopback, private or reserved: one sentence."""
     for policy in ("public", "listed"):
-        details = {
-            results.one(f"{policy} caption http://10.0.0.9:{port}/")["detail"].replace(str(port), "")
-            for port in (8080, 9)
-        }
+        details = {results.one(f"{policy} caption http://10.0.0.9:{port}/")["detail"] for port in (8080, 9)}
         assert len(details) == 1
     sentences = set()
     for group in TABLE["hosts"]:
