@@ -49,6 +49,7 @@ def _concurrency() -> Any:
 
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Ports = Annotated[tuple[Annotated[int, Field(ge=1, le=65535)], ...], NoDecode, BeforeValidator(_split)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
 
@@ -88,6 +89,10 @@ class Settings(BaseSettings):
         "public", description="Which image URLs are fetched: `public` addresses, `listed` ones only, or none (`off`)."
     )
     image_url_allow: Words = Field((), description="Hosts and networks admitted for image URLs.")
+    image_url_ports: Ports = Field((), description="The only ports that image URLs may have; default: all.")
+    image_url_timeout: float = Field(
+        20, gt=0, description="Seconds in which an image URL must be fetched, redirects included."
+    )
     max_image_bytes: int = Field(20 * MIB, gt=0, description="Largest encoded image, in bytes.")
     max_body_bytes: int = Field(
         0, ge=0, description="Largest request body, in bytes; default: 4/3 of the image limit and 1 MiB."

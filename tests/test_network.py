@@ -1,9 +1,10 @@
 """Which addresses are dialled: the table, the policy, and what the transports do on real sockets."""
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from bridge.network import AddressPolicy, AddressRefused, classify, guarded_httpx, guarded_httpx2
+from bridge.network.names import Names
 from tests.servers import TrapServer
 
 LOOPBACK = AddressPolicy(mode="listed", allow_networks=("127.0.0.0/8",))
@@ -70,6 +72,15 @@ LOOPBACK = AddressPolicy(mode="listed", allow_networks=("127.0.0.0/8",))
         ("168.63.129.16", "metadata"),
         ("fd00:ec2::254", "metadata"),
         ("fd20:ce::254", "metadata"),
+        ("fe80::a9fe:a9fe", "metadata"),
+        ("fe80::a9fe:a9fe%eth0", "metadata"),
+        ("169.254.0.23", "metadata"),
+        ("169.254.42.42", "metadata"),
+        ("192.31.196.1", "reserved"),
+        ("192.175.48.1", "reserved"),
+        ("2620:4f:8000::1", "reserved"),
+        ("3ffe::1", "reserved"),
+        ("2001:20::1", "reserved"),
     ],
 )
 def test_every_kind_of_address(address: str, word: str) -> None:
@@ -87,6 +98,7 @@ WRAPPINGS: list[Callable[[int], str]] = [
     lambda v4: f"2001:0:808:808::{(v4 >> 16) ^ 0xFFFF:x}:{(v4 & 0xFFFF) ^ 0xFFFF:x}",
     lambda v4: f"2001:0:{v4 >> 16:x}:{v4 & 0xFFFF:x}::f7f7:f7f7",
     lambda v4: f"2606:4700::5efe:{v4 >> 16:x}:{v4 & 0xFFFF:x}",
+    lambda v4: f"2606:4700::100:5efe:{v4 >> 16:x}:{v4 & 0xFFFF:x}",
     lambda v4: f"2606:4700::200:5efe:{v4 >> 16:x}:{v4 & 0xFFFF:x}",
 ]
 
@@ -137,6 +149,13 @@ def test_policy(policy: AddressPolicy, admitted: set[str]) -> None:
 def test_a_network_that_is_none_is_an_error_at_once() -> None:
     with pytest.raises(ValueError):
         AddressPolicy(allow_networks=("10.0.0.0/99",))
+
+
+@pytest.mark.parametrize("ip", ["127.0.0.1", "10.0.0.9", "192.0.2.1", "169.254.169.254", "fd00::1"])
+def test_who_may_not_call_private_addresses_is_told_nothing_of_them(ip: str) -> None:
+    with pytest.raises(AddressRefused) as caught:
+        AddressPolicy().check("a.example", ip, 80)
+    assert caught.value.message.startswith("The host a.example is not at a public address")
 
 
 # On real sockets. Both generations behave alike.
@@ -267,6 +286,53 @@ async def test_what_cannot_be_reached_is_a_connect_error(generation: Generation,
             await client.get(f"http://{host}:{port}/")
 
 
+@pytest.mark.parametrize("count", [65, 4000])
+async def test_a_name_with_too_many_addresses_is_not_one(generation: Generation, count: int) -> None:
+    look_up = names(crowd=["93.184.216.34"] * count)
+    async with generation.client(AddressPolicy(), look_up=look_up) as client:
+        with pytest.raises(generation.library.ConnectError):
+            await client.get("http://crowd.example/")
+
+
+async def test_not_every_address_is_knocked_at(generation: Generation) -> None:
+    """The ninth would answer; a stranger's name must not make us try sixty doors."""
+    async with answering(OK) as port:
+        for count, answers in ((7, True), (8, False)):
+            look_up = names(row=[*(f"127.9.9.{number}" for number in range(1, count + 1)), "127.0.0.1"])
+            async with generation.client(LOOPBACK, look_up=look_up) as client:
+                if answers:
+                    assert (await client.get(f"http://row.example:{port}/")).text == "ok"
+                else:
+                    with pytest.raises(generation.library.ConnectError):
+                        await client.get(f"http://row.example:{port}/")
+
+
+async def test_a_look_up_holds_its_place_until_it_ends() -> None:
+    """However many give up waiting; and what nobody waits for any more is no error."""
+    resolver = Names(at_once=1)
+    first = asyncio.create_task(resolver("localhost", 80))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert "127.0.0.1" in await resolver("localhost", 80)
+    with pytest.raises(OSError):
+        await resolver("a" * 70, 80)
+    assert "127.0.0.1" in await resolver("127.1", 80)
+
+
+async def test_informational_answers_without_end_are_a_broken_answer(generation: Generation) -> None:
+    async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while True:
+                writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000)
+                await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(early, "127.0.0.1", 0)
+    async with server, generation.client(LOOPBACK) as client:
+        with pytest.raises(generation.library.RemoteProtocolError):
+            await client.get(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+
+
 async def test_a_slow_look_up_is_a_connect_timeout(generation: Generation) -> None:
     async def look_up(host: str, port: int) -> Sequence[str]:
         await asyncio.Event().wait()
@@ -341,6 +407,26 @@ async def test_tls_is_spoken_to_the_name_over_the_checked_address(
             with pytest.raises(generation.library.ConnectError):
                 await client.get(f"https://{host}:{port}/")
     assert shown == [host]
+
+
+async def test_garbage_inside_tls_is_this_generations_error(
+    generation: Generation, authority: tuple[Path, ssl.SSLContext], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, context = authority
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+
+    async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        os.write(writer.get_extra_info("socket").fileno(), b"\x17\x03\x03\x00\x20" + b"x" * 40)
+        with suppress(ConnectionError, ssl.SSLError):
+            await reader.read()
+        writer.transport.abort()
+
+    context.sni_callback = None
+    server = await asyncio.start_server(garbage, "127.0.0.1", 0, ssl=context)
+    async with server, generation.client(LOOPBACK, look_up=names(tls=("127.0.0.1",))) as client:
+        with pytest.raises(generation.library.ReadError):
+            await client.get(f"https://tls.example:{server.sockets[0].getsockname()[1]}/")
 
 
 async def test_a_refusal_survives_each_sdk(trap: TrapServer) -> None:

@@ -124,11 +124,13 @@ def test_every_mistake_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         GRAPHCAP_MAX_IMAGE_BYTES="-1",
         GRAPHCAP_CORS_ORIGINS='["http://a"',
         GRAPHCAP_IMAGE_URL_ALLOW="[1]",
+        GRAPHCAP_IMAGE_URL_PORTS="80,99999",
         WEB_CONCURRENCY="many",
     )
     assert sorted(one.split(":")[0] for one in told) == [
         "GRAPHCAP_CORS_ORIGINS",
         "GRAPHCAP_IMAGE_URL_ALLOW",
+        "GRAPHCAP_IMAGE_URL_PORTS",
         "GRAPHCAP_LOG",
         "GRAPHCAP_MAX_IMAGE_BYTES",
         "GRAPHCAP_PORT",

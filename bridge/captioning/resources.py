@@ -5,7 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import Literal, TypeVar
 
@@ -137,7 +137,9 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         httpx_transport_factory=lambda: guarded_httpx(guard, settings.max_in_flight),
         httpx2_transport_factory=lambda: guarded_httpx2(guard, settings.max_in_flight),
     )
-    fetcher = Fetcher(_image_guard(settings))
+    fetcher = Fetcher(
+        _image_guard(settings), timeout=settings.image_url_timeout, max_connections=settings.max_in_flight
+    )
     try:
         yield Resources(
             settings,
@@ -166,7 +168,8 @@ def _image_guard(settings: Settings) -> AddressPolicy:
     """ "off" is a list with nothing on it."""
     if settings.image_urls == "off":
         return AddressPolicy("listed")
-    return _policy(settings.image_urls, settings.image_url_allow)
+    guard = _policy(settings.image_urls, settings.image_url_allow)
+    return replace(guard, ports=frozenset(settings.image_url_ports) or None)
 
 
 def _policy(mode: Literal["public", "any_but_metadata", "listed"], allow: tuple[str, ...]) -> AddressPolicy:

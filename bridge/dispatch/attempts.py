@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from bridge.deadline import Deadline
 from bridge.dispatch.slots import Slots
+from bridge.network import AddressRefused
 from providers.base import Completion, VisionRequest
 from providers.errors import ProviderError, RateLimited, ServerFailed, Unavailable, Unreachable
 from providers.usage import Usage
@@ -90,7 +91,9 @@ class Line:
                 return await self._once(request)
             except _RETRIED as error:
                 wait = _wait(error, retry)
-                if retry == _RETRIES or self.calls.left <= self.reserve or wait >= self.deadline.left():
+                # A refused address stays refused, and another look-up would be another try at rebinding.
+                refused = isinstance(error.__cause__, AddressRefused)
+                if refused or retry == _RETRIES or self.calls.left <= self.reserve or wait >= self.deadline.left():
                     raise
                 await self.again(error.message)
                 await asyncio.sleep(wait)

@@ -15,7 +15,7 @@ import anyio
 from bridge.images.errors import ImageTooLarge, ImageUnreachable
 from bridge.images.limits import MIB
 from bridge.network import AddressPolicy, AddressRefused, guarded_httpx2
-from bridge.network.policy import Resolve, resolve
+from bridge.network.names import Resolve
 from bridge.version import __version__
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ _HEADERS = {
     "accept-encoding": "identity",
     "user-agent": f"graphcap-bridge/{__version__}",
 }
+_LONGEST_NAME = 253  # RFC 1035; a longer one would fill the sentences that name it
 _REDIRECTS = (301, 302, 303, 307, 308)
 _FORBIDDEN = frozenset({"noai", "noimageai"})
 _ROBOT = re.compile(r"\s*([A-Za-z0-9_-]+)\s*:")
@@ -49,10 +50,10 @@ class Fetcher:
         warm_up: float = 5.0,
         redirects: int = 5,
         max_connections: int = 64,
-        look_up: Resolve = resolve,
+        look_up: Resolve | None = None,
     ) -> None:
         self._transport = guarded_httpx2(policy, max_connections, look_up=look_up)
-        self._timeout, self._quiet, self._redirects = timeout, quiet, redirects
+        self._timeout, self._quiet, self._redirects = timeout, min(quiet, timeout), redirects
         self._pace, self._warm_up = pace, warm_up
 
     async def __aenter__(self) -> Self:
@@ -95,7 +96,11 @@ class Fetcher:
         waits = {"connect": self._quiet, "read": self._quiet, "write": self._quiet, "pool": self._timeout}
         request = httpx2.Request("GET", url, headers=_HEADERS, extensions={"timeout": waits})
         try:
-            response = await self._transport.handle_async_request(request)
+            try:
+                response = await self._transport.handle_async_request(request)
+            except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError):
+                # A kept connection may have ended unnoticed (RFC 9112, 9.3.1): TLS's last word can lie in a buffer.
+                response = await self._transport.handle_async_request(request)
             try:
                 yield response
             finally:
@@ -129,7 +134,7 @@ def _checked(url: str) -> "httpx2.URL":
         raise ImageUnreachable("This is not a URL.") from error
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise ImageUnreachable("Only http:// and https:// URLs are fetched.")
-    if "%" in parsed.host:
+    if "%" in parsed.host or len(parsed.raw_host) > _LONGEST_NAME:
         raise ImageUnreachable("The URL's host is no host.")
     if parsed.port is not None and not 0 < parsed.port < 65536:
         raise ImageUnreachable("The URL's port is no port.")

@@ -13,11 +13,14 @@ Network = IPv4Network | IPv6Network
 # The first match wins, so the exceptions stand before the blocks they lie in.
 _TABLE: tuple[tuple[str, str], ...] = (
     ("169.254.169.254/32", "metadata"),
-    ("169.254.170.2/32", "metadata"),
+    ("169.254.170.2/32", "metadata"),  # AWS: credentials of a container, of a pod
     ("169.254.170.23/32", "metadata"),
-    ("100.100.100.200/32", "metadata"),
-    ("192.0.0.192/32", "metadata"),
-    ("168.63.129.16/32", "metadata"),
+    ("169.254.169.252/32", "metadata"),  # GKE
+    ("169.254.0.23/32", "metadata"),  # Tencent
+    ("169.254.42.42/32", "metadata"),  # Scaleway
+    ("100.100.100.200/32", "metadata"),  # Alibaba
+    ("192.0.0.192/32", "metadata"),  # Oracle
+    ("168.63.129.16/32", "metadata"),  # Azure: a public address that only a virtual machine reaches
     ("0.0.0.0/32", "unspecified"),
     ("0.0.0.0/8", "reserved"),
     ("10.0.0.0/8", "private"),
@@ -27,8 +30,11 @@ _TABLE: tuple[tuple[str, str], ...] = (
     ("172.16.0.0/12", "private"),
     ("192.0.0.0/24", "reserved"),
     ("192.0.2.0/24", "documentation"),
+    ("192.31.196.0/24", "reserved"),  # AS112, AMT: anycast to whatever node is near, perhaps the network's own
+    ("192.52.193.0/24", "reserved"),
     ("192.88.99.0/24", "reserved"),
     ("192.168.0.0/16", "private"),
+    ("192.175.48.0/24", "reserved"),  # AS112
     ("198.18.0.0/15", "benchmarking"),
     ("198.51.100.0/24", "documentation"),
     ("203.0.113.0/24", "documentation"),
@@ -36,10 +42,11 @@ _TABLE: tuple[tuple[str, str], ...] = (
     ("255.255.255.255/32", "broadcast"),
     ("240.0.0.0/4", "reserved"),
     ("0.0.0.0/0", "public"),
-    ("fd00:ec2::/32", "metadata"),
-    ("fd20:ce::254/128", "metadata"),
-    ("fd00:42::42/128", "metadata"),
-    ("fd00:c1::a9fe:a9fe/128", "metadata"),
+    ("fd00:ec2::/32", "metadata"),  # AWS
+    ("fd20:ce::254/128", "metadata"),  # Google
+    ("fd00:42::42/128", "metadata"),  # Scaleway
+    ("fd00:c1::a9fe:a9fe/128", "metadata"),  # Oracle
+    ("fe80::a9fe:a9fe/128", "metadata"),  # OpenStack, DigitalOcean
     ("::/128", "unspecified"),
     ("::1/128", "loopback"),
     ("64:ff9b:1::/48", "private"),
@@ -52,7 +59,9 @@ _TABLE: tuple[tuple[str, str], ...] = (
     ("3fff::/20", "documentation"),
     ("2001::/23", "reserved"),
     ("2002::/16", "reserved"),
-    ("2000::/3", "public"),
+    ("2620:4f:8000::/48", "reserved"),  # AS112
+    ("3ffe::/16", "reserved"),  # the 6bone, given back
+    ("2000::/3", "public"),  # all that IANA ever gave out; Teredo, ORCHID and others lie in blocks above
     ("::/0", "reserved"),
 )
 _ROWS: tuple[tuple[Network, str], ...] = tuple((ip_network(block), word) for block, word in _TABLE)
@@ -60,8 +69,8 @@ _ROWS: tuple[tuple[Network, str], ...] = tuple((ip_network(block), word) for blo
 _CARRIERS = tuple(IPv6Network(block) for block in ("::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96"))
 _NAT64_LOCAL = IPv6Network("64:ff9b:1::/48")
 _COMPATIBLE = IPv6Network("::/96")
-_ISATAP = (0x00005EFE, 0x02005EFE)
-# Of several words the first of these wins: these are refused even where private addresses are welcome.
+_ISATAP, _ISATAP_BITS = 0x00005EFE, 0xFCFFFFFF  # RFC 5214: its universal and group bits may be anything
+# Of several words the first of these wins: the first two are refused even where private addresses are welcome.
 _WORST = ("metadata", "link-local", "loopback")
 
 
@@ -103,5 +112,5 @@ def _embedded(address: IPv6Address) -> Iterator[IPv4Address]:
         yield address.sixtofour
     if address.teredo:
         yield from address.teredo
-    if (number >> 32) & 0xFFFFFFFF in _ISATAP:
+    if (number >> 32) & _ISATAP_BITS == _ISATAP:
         yield low

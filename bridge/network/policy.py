@@ -1,16 +1,14 @@
 """Whether an address may be dialled."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
-from socket import SOCK_STREAM
 from typing import Literal
 
-import anyio
-
 from bridge.network.addresses import Address, classify
+from bridge.network.names import Resolve
 
-Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+_MOST_ADDRESSES = 64  # a name that has more is nobody's: an answer over TCP holds four thousand
 
 _NEVER = ("metadata",)
 _NOT_BY_NAME = ("metadata", "link-local")
@@ -50,15 +48,11 @@ class AddressPolicy:
         """Raise `AddressRefused` unless `ip`, which `host` resolved to, may be dialled on `port`."""
         self.check_name(host, port)
         word = classify(ip)
-        if word in _NEVER:
-            raise _refusal(host, word)
-        if self._lists_address(ip):
+        by_name = self.mode == "any_but_metadata" or self._lists_name(host, port)
+        open_to_all = self.mode == "public" and word == "public"
+        if open_to_all or (by_name and word not in _NOT_BY_NAME) or (word not in _NEVER and self._lists_address(ip)):
             return
-        by_name = self._lists_name(host, port) or self.mode == "any_but_metadata"
-        if by_name and word not in _NOT_BY_NAME:
-            return
-        if self.mode != "public" or word != "public":
-            raise _refusal(host, "name" if self.mode == "listed" else word)
+        raise _refusal(host, "name" if self.mode == "listed" and not by_name else word, told=by_name)
 
     def check_name(self, host: str, port: int) -> None:
         """Raise `AddressRefused` for what needs no look-up: the port, a name that no list can admit."""
@@ -92,31 +86,25 @@ _SENTENCES = {
     "name": "The host {host} is not on the list of hosts that this server may call.",
     "port": "The port asked for on {host} is not one that this server may call.",
 }
+_NOT_PUBLIC = "The host {host} is not at a public address, and this server calls no other for you."
+_NEVER_CALLED = "The host {host} is at a link-local or metadata address, which this server does not call."
 
 
-def _refusal(host: str, kind: str) -> AddressRefused:
-    sentence = _SENTENCES.get(kind, "The host {host} is at a {kind} address, which this server does not call.")
-    return AddressRefused(sentence.format(host=host, kind=kind), host=host, kind=kind)
+def _refusal(host: str, kind: str, *, told: bool = False) -> AddressRefused:
+    """Whoever may not call private addresses is told nothing of them: one sentence for every kind."""
+    sentence = _SENTENCES.get(kind, _NEVER_CALLED if told else _NOT_PUBLIC)
+    return AddressRefused(sentence.format(host=host), host=host, kind=kind)
 
 
-async def resolve(host: str, port: int) -> Sequence[str]:
-    """Look a name up with the system's resolver; the addresses in its order. Raises OSError."""
-    try:
-        found = await anyio.getaddrinfo(host, port, type=SOCK_STREAM)
-    except UnicodeError as error:
-        raise OSError("not a host name") from error
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
-
-
-async def admitted(policy: AddressPolicy, host: str, port: int, look_up: Resolve = resolve) -> Sequence[str]:
+async def admitted(policy: AddressPolicy, host: str, port: int, look_up: Resolve) -> Sequence[str]:
     """Return the addresses of `host`, all of them checked. Raises `AddressRefused` and OSError."""
     policy.check_name(host, port)
     try:
         addresses: Sequence[str] = (str(ip_address(host)),)
     except ValueError:
         addresses = await look_up(host, port)
+    if not 0 < len(addresses) <= _MOST_ADDRESSES:
+        raise OSError("no address, or too many")
     for address in addresses:
         policy.check(host, address, port)
-    if not addresses:
-        raise OSError("no address")
     return addresses

@@ -5,15 +5,14 @@ DNS answer or an IPv4 address dressed as IPv6 changes nothing. No proxy is read 
 kept.
 """
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import anyio
-
-from bridge.network.policy import AddressPolicy, AddressRefused, Resolve, admitted, resolve
+from bridge.network.dial import Backend, bounded_head
+from bridge.network.names import Names, Resolve
+from bridge.network.policy import AddressPolicy, AddressRefused
 
 if TYPE_CHECKING:
     import httpx
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def guarded_httpx(
-    policy: AddressPolicy, max_connections: int = 100, *, look_up: Resolve = resolve
+    policy: AddressPolicy, max_connections: int = 100, *, look_up: Resolve | None = None
 ) -> "httpx.AsyncBaseTransport":
     """Build a transport for httpx (ollama). A refused address is a ConnectError from its AddressRefused."""
     import httpcore
@@ -32,7 +31,7 @@ def guarded_httpx(
 
 
 def guarded_httpx2(
-    policy: AddressPolicy, max_connections: int = 100, *, look_up: Resolve = resolve
+    policy: AddressPolicy, max_connections: int = 100, *, look_up: Resolve | None = None
 ) -> "httpx2.AsyncBaseTransport":
     """Build the same for httpx2 (openai, google-genai, image fetching)."""
     import httpcore2
@@ -42,56 +41,14 @@ def guarded_httpx2(
     return transport
 
 
-def _guard(core: Any, http: Any, policy: AddressPolicy, max_connections: int, look_up: Resolve) -> Any:
+def _guard(core: Any, http: Any, policy: AddressPolicy, max_connections: int, look_up: Resolve | None) -> Any:
     """Build the one transport for either generation: `core` is httpcore or httpcore2, `http` its httpx."""
     # The base class is only known here; both generations have the same names.
     kind = type("GuardedTransport", (_Transport, http.AsyncBaseTransport), {})
-    return kind(core, http, _Backend(core, policy, look_up), max_connections)
+    return kind(core, http, Backend(core, policy, look_up or Names()), max_connections)
 
 
-class _Backend:
-    """httpcore's AsyncNetworkBackend: opens connections, to checked addresses only."""
-
-    def __init__(self, core: Any, policy: AddressPolicy, look_up: Resolve) -> None:
-        self._core, self._policy, self._look_up = core, policy, look_up
-        self._inner = core.AnyIOBackend()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Any = None,
-    ) -> Any:
-        """Resolve once and try the addresses in turn; TLS is still spoken to `host`."""
-        if not 0 < port < 65536:
-            raise self._core.ConnectError("no such port")
-        end = monotonic() + (3600.0 if timeout is None else timeout)
-        addresses = await self._addresses(host, port, end)
-        for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
-            share = max(0.0, end - monotonic()) / left
-            try:
-                return await self._inner.connect_tcp(address, port, share, local_address, socket_options)
-            except (self._core.ConnectError, self._core.ConnectTimeout):
-                if left == 1:
-                    raise
-        raise AssertionError  # admitted() never returns nothing
-
-    async def _addresses(self, host: str, port: int, end: float) -> Sequence[str]:
-        try:
-            with anyio.fail_after(max(0.0, end - monotonic())):
-                return await admitted(self._policy, host, port, self._look_up)
-        except TimeoutError as error:
-            raise self._core.ConnectTimeout("name look-up") from error
-        except OSError as error:
-            raise self._core.ConnectError("name look-up") from error
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait, between the pool's own connection attempts."""
-        await anyio.sleep(seconds)
-
-
+_KEPT_ALIVE = 128
 _ERRORS = (
     "TimeoutException",
     "ConnectTimeout",
@@ -113,14 +70,14 @@ _ERRORS = (
 class _Transport:
     """httpx's AsyncBaseTransport over one httpcore pool, mapping errors as the default transport does."""
 
-    def __init__(self, core: Any, http: Any, backend: _Backend, max_connections: int) -> None:
+    def __init__(self, core: Any, http: Any, backend: Backend, max_connections: int) -> None:
         self._core, self._http = core, http
         self._errors = {getattr(core, name): getattr(http, name) for name in _ERRORS}
         self._body = type("Body", (_Body, http.AsyncByteStream), {})
         self._pool = core.AsyncConnectionPool(
             ssl_context=http.create_ssl_context(),
             max_connections=max_connections,
-            max_keepalive_connections=max_connections,
+            max_keepalive_connections=min(max_connections, _KEPT_ALIVE),
             keepalive_expiry=30.0,
             network_backend=backend,
         )
@@ -140,7 +97,7 @@ class _Transport:
             content=request.stream,
             extensions=request.extensions,
         )
-        with self._translated():
+        with self._translated(), bounded_head():
             got = await self._pool.handle_async_request(sent)
         body = self._body(got.stream, self._translated)
         return self._http.Response(got.status, headers=got.headers, stream=body, extensions=got.extensions)

@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -277,3 +277,26 @@ async def test_connections_are_reused() -> None:
         for _ in range(3):
             assert await fetching.fetch(pages.url(), MOST) == PICTURE
     assert len(pages.asked) == 3
+
+
+async def test_a_kept_connection_that_ended_unnoticed_is_replaced() -> None:
+    """Each connection answers once, and breaks off at the second request."""
+
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(reply())
+        with suppress(asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(once, "127.0.0.1", 0)
+    async with server, fetcher() as fetching:
+        url = f"http://pictures.example:{server.sockets[0].getsockname()[1]}/"
+        assert [await fetching.fetch(url, MOST) for _ in range(2)] == [PICTURE, PICTURE]
+
+
+async def test_a_host_of_any_length_is_told_in_a_short_sentence() -> None:
+    async with fetcher("*.example") as fetching:
+        with pytest.raises(ImageUnreachable) as caught:
+            await fetching.fetch(f"http://{'a.' * 3000}example/", MOST)
+    assert len(caught.value.message) < 200

@@ -1,0 +1,126 @@
+"""Opening connections to checked addresses only, for either httpcore."""
+
+import ssl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import anyio
+
+from bridge.network.names import Resolve
+from bridge.network.policy import AddressPolicy, admitted
+
+HEAD_BYTES = 256 * 1024
+_TRIED = 8  # of a name's addresses: a stranger's name must not make us knock on a thousand doors
+
+
+@dataclass
+class _Allowance:
+    left: int
+
+
+_head: ContextVar[_Allowance | None] = ContextVar("head", default=None)
+
+
+@contextmanager
+def bounded_head() -> Iterator[None]:
+    """Let the answer that is awaited inside have a head of `HEAD_BYTES` at most.
+
+    h11 bounds one head, but httpcore reads informational answers (1xx) without end.
+    """
+    token = _head.set(_Allowance(HEAD_BYTES))
+    try:
+        yield
+    finally:
+        _head.reset(token)
+
+
+class Backend:
+    """httpcore's AsyncNetworkBackend: opens connections, to checked addresses only."""
+
+    def __init__(self, core: Any, policy: AddressPolicy, look_up: Resolve) -> None:
+        self._core, self._policy, self._look_up = core, policy, look_up
+        self._inner = core.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Any = None,
+    ) -> Any:
+        """Resolve once and try the addresses in turn; TLS is still spoken to `host`."""
+        if not 0 < port < 65536:
+            raise self._core.ConnectError("no such port")
+        end = monotonic() + (3600.0 if timeout is None else timeout)
+        addresses = (await self._addresses(host, port, end))[:_TRIED]
+        for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
+            share = max(0.0, end - monotonic()) / left
+            try:
+                opened = await self._inner.connect_tcp(address, port, share, local_address, socket_options)
+                return _Stream(self._core, opened)
+            except (self._core.ConnectError, self._core.ConnectTimeout):
+                if left == 1:
+                    raise
+        raise AssertionError  # admitted() never returns nothing
+
+    async def _addresses(self, host: str, port: int, end: float) -> Sequence[str]:
+        try:
+            with anyio.fail_after(max(0.0, end - monotonic())):
+                return await admitted(self._policy, host, port, self._look_up)
+        except TimeoutError as error:
+            raise self._core.ConnectTimeout("name look-up") from error
+        except OSError as error:
+            raise self._core.ConnectError("name look-up") from error
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, between the pool's own connection attempts."""
+        await anyio.sleep(seconds)
+
+
+class _Stream:
+    """httpcore's AsyncNetworkStream: counts the head, and tells every failure as httpcore's own.
+
+    Garbage in the middle of TLS comes out of httpcore as a bare ssl.SSLError (measured with httpcore2 2.16).
+    """
+
+    def __init__(self, core: Any, inner: Any) -> None:
+        self._core, self._inner = core, inner
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Read what has come, at most `max_bytes`."""
+        try:
+            data: bytes = await self._inner.read(max_bytes, timeout)
+        except ssl.SSLError as error:
+            raise self._core.ReadError("TLS") from error
+        allowance = _head.get()
+        if allowance is not None:
+            allowance.left -= len(data)
+            if allowance.left < 0:
+                raise self._core.RemoteProtocolError("the head of the answer is too long")
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Write everything."""
+        try:
+            await self._inner.write(buffer, timeout)
+        except ssl.SSLError as error:
+            raise self._core.WriteError("TLS") from error
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self._inner.aclose()
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> "_Stream":
+        """Speak TLS from here on."""
+        return _Stream(self._core, await self._inner.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        """What httpcore wants to know of the socket."""
+        return self._inner.get_extra_info(info)
