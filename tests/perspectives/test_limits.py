@@ -166,7 +166,9 @@ def test_compiled_schemas_are_kept_and_large_ones_are_not() -> None:
 WIDE = {"type": "object", "properties": {f"f{i}": {"type": "string"} for i in range(900)}}
 WIDE = {**WIDE, "required": list(WIDE["properties"])}
 CHOICES = {
-    "anyOf": [{"anyOf": [{"anyOf": [{"const": f"{i} {j} {k}"} for k in range(10)]} for j in range(8)]} for i in range(9)]
+    "anyOf": [
+        {"anyOf": [{"anyOf": [{"const": f"{i} {j} {k}"} for k in range(10)]} for j in range(8)]} for i in range(9)
+    ]
 }
 MANY_MISTAKES: dict[str, tuple[Any, Any]] = {
     "a list of empty objects": ({"type": "array", "items": WIDE}, [{}] * 10_000),
