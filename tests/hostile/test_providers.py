@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.api import streams
@@ -25,8 +26,8 @@ pytestmark = pytest.mark.slow
 CASES = {case.id: case for case in cases()}
 MOST_CALLS = 4
 AT_ONCE = 48
-LATE = 5.0
-HANG_GUARD = 60.0
+LATE = 10.0  # the machine is shared; the row's own time is what is asserted
+HANG_GUARD = 90.0
 SENT = 40 * 1024 * 1024  # the bridge reads 16 MiB of a reply; the rest lay in buffers
 
 
@@ -117,7 +118,7 @@ Told = tuple[dict[str, Any] | None, dict[str, Any], dict[str, str]]
 
 
 def posted(service: Service, body: dict[str, Any]) -> Told:
-    answer = streams.post(service, "/caption", body)
+    answer = httpx.post(f"{service.url}{streams.API}/caption", json=body, timeout=HANG_GUARD, trust_env=False)
     told = answer.json()
     return (told, {}, {}) if answer.status_code == 200 else (None, told, dict(answer.headers))
 
