@@ -14,7 +14,7 @@ from perspectives.errors import Problem
 from perspectives.keywords import KEYWORDS, TYPES
 from perspectives.schema import CompiledSchema
 
-BOUNDED = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+BOUNDED = settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 NAMES = st.one_of(
     st.sampled_from(["a", "b", "__class__", "__init__", "model_config", "schema", "json", "copy", "constructor"]),
     st.sampled_from(["__proto__", "", " ", "\x00", "\u202ea", "x" * 10_000, "\ud800", "~", "a/b", "$ref", "💥"]),
