@@ -8,7 +8,7 @@ from benchmarks.report import Report, machine
 from benchmarks.running import ROOT
 
 SHORT = ("startup", "analyze", "sockets", "captions")
-LONG = ("overload", "memory", "images")
+LONG = ("overload", "memory", "images", "schemas")
 NAMES = (*SHORT, *LONG)
 PAGE = ROOT / "docs" / "performance.md"
 _FIGURES = {

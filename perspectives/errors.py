@@ -14,6 +14,8 @@ Pointers are RFC 6901 JSON Pointers, messages are sentences for a person (or for
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from perspectives.limits import MAX_NAME
+
 SHOWN = 3
 """Problems that the text of an exception spells out; all of them are in `problems`."""
 
@@ -35,9 +37,13 @@ class Problem:
 
 
 def below(pointer: str, *tokens: str | int) -> str:
-    """The pointer to what lies `tokens` below `pointer`."""
-    escaped = (str(token).replace("~", "~0").replace("/", "~1") for token in tokens)
+    """The pointer to what lies `tokens` below `pointer`; a name of thousands of characters is cut short."""
+    escaped = (_cut(str(token)).replace("~", "~0").replace("/", "~1") for token in tokens)
     return "/".join([pointer, *escaped])
+
+
+def _cut(token: str) -> str:
+    return token if len(token) <= MAX_NAME else token[:MAX_NAME] + "…"
 
 
 class PerspectiveError(Exception):

@@ -45,6 +45,12 @@ MAX_PROBLEMS = 20
 MAX_ITEMS = 10_000
 """Items in one list of an answer, whatever its schema allows."""
 
+MAX_MISTAKES = 20_000
+"""Values of an answer times places in its schema, up to which every mistake in it is looked for."""
+
+MAX_TRIES = 100_000
+"""Alternatives of `anyOf` that are tried for one answer (a try takes about 2 µs)."""
+
 MAX_RENDERED = 1_000_000
 """Characters of a rendered caption."""
 

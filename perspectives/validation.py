@@ -6,6 +6,10 @@ pydantic 2.14), an absent property is absent, the result is plain JSON, and a th
 milliseconds. One root model holds them, so that whatever wants a model class has one.
 """
 
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, ClassVar
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, RootModel, ValidationError
@@ -16,8 +20,11 @@ from pydantic_core import core_schema as core
 from perspectives import leaves, patterns
 from perspectives.constraints import type_of
 from perspectives.formats import FORMATS
-from perspectives.limits import MAX_ITEMS
+from perspectives.limits import MAX_ITEMS, MAX_MISTAKES, MAX_TRIES
 from perspectives.plain import JsonObject
+
+_TRIED: ContextVar[list[int]] = ContextVar("tried")
+"""How many alternatives were tried for the answer that is being checked."""
 
 
 class Answer(RootModel[JsonObject]):
@@ -39,19 +46,70 @@ def model_for(schema: JsonObject) -> type[Answer]:
     """A model class whose validation is the schema's."""
 
     class Caption(Answer):
-        checks = _checks(schema, lenient=True)
+        checks = _whole(schema)
         portable = schema
 
     return Caption
 
 
-def _checks(node: JsonObject, *, lenient: bool) -> CoreSchema:
+@dataclass(frozen=True, slots=True)
+class _How:
+    """`lenient`: spelling is forgiven. `fully`: every wrong item is told; else each list and map stops at its first."""
+
+    lenient: bool
+    fully: bool = False
+
+
+def _whole(schema: JsonObject) -> CoreSchema:
+    """Checks of a whole answer: to the first wrong item of each list, then once more for the others if it is small.
+
+    10,000 empty objects that lack 1,000 properties each would be ten million mistakes and 4 GB of them, out of an
+    answer of 30 kB (measured).
+    """
+    places = _places(schema)
+
+    def check(value: Any, quickly: core.ValidatorFunctionWrapHandler) -> Any:
+        before = _TRIED.set([0])
+        try:
+            return quickly(value)
+        except ValidationError:
+            if not _within(value, MAX_MISTAKES // places):
+                raise
+            _TRIED.set([0])
+            return fully().validate_python(value)
+        finally:
+            _TRIED.reset(before)
+
+    @cache
+    def fully() -> SchemaValidator:
+        return SchemaValidator(_checks(schema, _How(lenient=True, fully=True)))
+
+    return core.no_info_wrap_validator_function(check, _checks(schema, _How(lenient=True)))
+
+
+def _places(node: JsonObject) -> int:
+    others = node.get("additionalProperties")
+    inner = [*node.get("anyOf", ()), *node.get("properties", {}).values(), node.get("items"), others]
+    return 1 + sum(_places(one) for one in inner if isinstance(one, dict))
+
+
+def _within(value: Any, most: int) -> bool:
+    """Whether an answer holds no more values than that."""
+    found, waiting = 0, [value]
+    while waiting and found + len(waiting) <= most:
+        inner = waiting.pop()
+        found += 1
+        waiting += inner.values() if isinstance(inner, dict) else inner if isinstance(inner, list) else ()
+    return not waiting
+
+
+def _checks(node: JsonObject, how: _How) -> CoreSchema:
     if "anyOf" in node:
-        return _any_of(node["anyOf"], lenient)
+        return _any_of(node["anyOf"], how)
     stated = node.get("type", [])
     types = stated if isinstance(stated, list) else [stated]
     named = [word for word in types if word != "null"]
-    checks = _of_type(named[0], node, lenient) if named else core.none_schema()
+    checks = _of_type(named[0], node, how) if named else core.none_schema()
     if not types:
         checks = core.no_info_plain_validator_function(leaves.anything)
     elif named and "null" in types:
@@ -62,17 +120,17 @@ def _checks(node: JsonObject, *, lenient: bool) -> CoreSchema:
     return checks
 
 
-def _of_type(word: str, node: JsonObject, lenient: bool) -> CoreSchema:
+def _of_type(word: str, node: JsonObject, how: _How) -> CoreSchema:
     if word == "object":
-        return _object(node, lenient)
+        return _object(node, how)
     if word == "array":
-        return _array(node, lenient)
+        return _array(node, how)
     if word == "string":
         return _string(node)
     if word == "boolean":
-        return core.no_info_plain_validator_function(leaves.boolean(lenient=lenient))
+        return core.no_info_plain_validator_function(leaves.boolean(lenient=how.lenient))
     whole = word == "integer"
-    return core.no_info_plain_validator_function(leaves.number(node, whole=whole, lenient=lenient))
+    return core.no_info_plain_validator_function(leaves.number(node, whole=whole, lenient=how.lenient))
 
 
 def _string(node: JsonObject) -> CoreSchema:
@@ -90,12 +148,12 @@ def _string(node: JsonObject) -> CoreSchema:
     return checks
 
 
-def _array(node: JsonObject, lenient: bool) -> CoreSchema:
+def _array(node: JsonObject, how: _How) -> CoreSchema:
     checks: CoreSchema = core.list_schema(
-        _checks(node.get("items", {}), lenient=lenient),
+        _checks(node.get("items", {}), how),
         min_length=node.get("minItems"),
-        # A million wrong items would be a million mistakes, and gigabytes of them (measured).
         max_length=min(node.get("maxItems", MAX_ITEMS), MAX_ITEMS),
+        fail_fast=not how.fully,
         strict=True,
     )
     if node.get("uniqueItems"):
@@ -103,22 +161,33 @@ def _array(node: JsonObject, lenient: bool) -> CoreSchema:
     return checks
 
 
-def _object(node: JsonObject, lenient: bool) -> CoreSchema:
+def _object(node: JsonObject, how: _How) -> CoreSchema:
     required = set(node.get("required", ()))
-    fields = {name: _field(inner, name in required, lenient) for name, inner in node.get("properties", {}).items()}
-    others = node.get("additionalProperties", lenient and "drop")
+    fields = {name: _field(inner, name in required, how) for name, inner in node.get("properties", {}).items()}
+    others = node.get("additionalProperties", how.lenient and "drop")
     if others is False:
         return core.typed_dict_schema(fields, extra_behavior="forbid", strict=True)
     if others == "drop":
         return core.typed_dict_schema(fields, extra_behavior="ignore", strict=True)
-    extras = _checks({} if others is True else others, lenient=lenient)
-    whole = core.typed_dict_schema(fields, extra_behavior="allow", extras_schema=extras, strict=True)
-    return core.no_info_after_validator_function(leaves.named, whole)
+    whole = core.typed_dict_schema(fields, extra_behavior="allow", strict=True)
+    checks = core.no_info_after_validator_function(leaves.named, whole)
+    return core.no_info_after_validator_function(_others({} if others is True else others, fields, how), checks)
 
 
-def _field(node: JsonObject, required: bool, lenient: bool) -> core.TypedDictField:
-    checks = _checks(node, lenient=lenient)
-    if lenient and not required and not _takes_null(node):
+def _others(node: JsonObject, fields: Mapping[str, Any], how: _How) -> Callable[[JsonObject], JsonObject]:
+    """Check what stands beside the named properties."""
+    rest = SchemaValidator(core.dict_schema(core.str_schema(), _checks(node, how), fail_fast=not how.fully))
+
+    def check(value: JsonObject) -> JsonObject:
+        others = {name: inner for name, inner in value.items() if name not in fields}
+        return {**value, **rest.validate_python(others)} if others else value
+
+    return check
+
+
+def _field(node: JsonObject, required: bool, how: _How) -> core.TypedDictField:
+    checks = _checks(node, how)
+    if how.lenient and not required and not _takes_null(node):
         checks = core.no_info_before_validator_function(leaves.null_is_absent, checks)
     return core.typed_dict_field(checks, required=required)
 
@@ -133,25 +202,29 @@ def _takes_null(node: JsonObject) -> bool:
     return "type" not in node or node["type"] == "null" or "null" in node["type"]
 
 
-def _any_of(branches: list[JsonObject], lenient: bool) -> CoreSchema:
+def _any_of(branches: list[JsonObject], how: _How) -> CoreSchema:
     """Alternatives: exactly as they stand first, then with lenience. Beside null, a single one needs no choice."""
     named = [branch for branch in branches if branch != {"type": "null"}]
     if len(named) == 1:
-        checks = _checks(named[0], lenient=lenient)
+        checks = _checks(named[0], how)
         return core.nullable_schema(checks) if len(branches) > 1 else checks
-    choice = _Choice(branches, lenient)
+    choice = _Choice(branches, how)
     return core.no_info_plain_validator_function(choice.check)
 
 
 class _Choice:
-    def __init__(self, branches: list[JsonObject], lenient: bool) -> None:
+    def __init__(self, branches: list[JsonObject], how: _How) -> None:
         self._types = [_type_word(branch) for branch in branches]
-        self._exact = [SchemaValidator(_checks(branch, lenient=False)) for branch in branches]
-        self._lenient = [SchemaValidator(_checks(branch, lenient=True)) for branch in branches] if lenient else []
+        self._exact = [SchemaValidator(_checks(branch, replace(how, lenient=False))) for branch in branches]
+        self._lenient = [SchemaValidator(_checks(branch, how)) for branch in branches] if how.lenient else []
 
     def check(self, value: Any) -> Any:
         errors: list[ValidationError] = []
+        tried = _TRIED.get()
         for validator in [*self._exact, *self._lenient]:
+            tried[0] += 1
+            if tried[0] > MAX_TRIES:
+                raise leaves.misfit(f"More than {MAX_TRIES:,} alternatives would have to be tried for this answer.")
             try:
                 return validator.validate_python(value)
             except ValidationError as error:

@@ -211,7 +211,8 @@ class OpenAIClient(BaseClient):
         said = {name: value for name, value in own.items() if value}
         return {
             "headers": {**dict.fromkeys(unsaid, Omit()), **said},
-            "timeout": httpx2.Timeout(request.timeout, connect=min(_CONNECT_SECONDS, request.timeout)),
+            # The Exchange keeps the time of the whole call: two limits of one length would race for how it ends.
+            "timeout": httpx2.Timeout(None, connect=_CONNECT_SECONDS),
         }
 
 

@@ -11,18 +11,18 @@ from bridge import problems
 from bridge.api import answers
 from bridge.api.analysis import AllFailed
 from bridge.api.events import StreamEvent
-from bridge.api.wire import CaptionFromPath, ProviderBody
+from bridge.api.wire import CaptionFromPath, ProviderBody, ProviderByName
 from bridge.captioning.types import AnalyzeRequest, CaptionRequest
 from bridge.problems import Problem
 
 _REF = "#/components/schemas/{model}"
-_BODIES: dict[str, type[BaseModel]] = {
-    "/perspectives/caption": CaptionRequest,
-    "/perspectives/{name}/caption": CaptionRequest,
-    "/perspectives/caption-from-path": CaptionFromPath,
-    "/perspectives/analyze": AnalyzeRequest,
-    "/providers/{name}/models": ProviderBody,
-    "/providers/{name}/test-connection": ProviderBody,
+_BODIES: dict[str, tuple[type[BaseModel], ...]] = {
+    "/perspectives/caption": (CaptionRequest,),
+    "/perspectives/{name}/caption": (CaptionRequest,),
+    "/perspectives/caption-from-path": (CaptionFromPath,),
+    "/perspectives/analyze": (AnalyzeRequest,),
+    "/providers/{name}/models": (ProviderBody, ProviderByName),
+    "/providers/{name}/test-connection": (ProviderBody, ProviderByName),
 }
 _MULTIPART = ("/perspectives/caption", "/perspectives/{name}/caption", "/perspectives/analyze")
 _OFFERED: dict[str, tuple[str, ...]] = {
@@ -31,6 +31,7 @@ _OFFERED: dict[str, tuple[str, ...]] = {
     "/perspectives/caption-from-path": answers.CAPTION,
     "/perspectives/analyze": answers.ANALYSIS,
 }
+_ANALYZE = "/perspectives/analyze"
 _OPEN = ("/health",)
 _STREAMED: dict[str, dict[str, Any]] = {
     answers.LINE: {"schema": {"type": "string", "description": "The rendered caption, in one line."}},
@@ -87,7 +88,8 @@ def install(app: FastAPI) -> None:
 def build(app: FastAPI) -> dict[str, Any]:
     """The whole document."""
     document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
-    models: list[type[BaseModel]] = [*dict.fromkeys(_BODIES.values()), Problem, AllFailed, StreamEvent]
+    bodies = dict.fromkeys(model for models in _BODIES.values() for model in models)
+    models: list[type[BaseModel]] = [*bodies, Problem, AllFailed, StreamEvent]
     _, defined = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
     schemas = document["components"]["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):
@@ -102,16 +104,18 @@ def build(app: FastAPI) -> dict[str, Any]:
             operation["responses"] = {"200": operation["responses"]["200"], **here}
             content = operation["responses"]["200"]["content"]
             content |= {name: _STREAMED[name] for name in _OFFERED.get(path, ()) if name in _STREAMED}
-        if (model := _BODIES.get(path)) and "post" in operations:
-            operations["post"]["requestBody"] = _body(path, model)
+        if path in _BODIES and "post" in operations:
+            operations["post"]["requestBody"] = _body(path)
+        if path == _ANALYZE:
+            operations["post"]["responses"] |= _of_analysis(document["components"]["responses"])
     document["components"]["schemas"] = dict(sorted(schemas.items()))
     return document
 
 
-def _body(path: str, model: type[BaseModel]) -> dict[str, Any]:
+def _body(path: str) -> dict[str, Any]:
     content: dict[str, Any] = {
         "application/json": {
-            "schema": {"$ref": _REF.format(model=model.__name__)},
+            "schema": _any_of(*_BODIES[path]),
             "example": _EXAMPLES[path],
         }
     }
@@ -129,6 +133,20 @@ def _body(path: str, model: type[BaseModel]) -> dict[str, Any]:
             }
         }
     return {"required": not path.startswith("/providers"), "content": content}
+
+
+def _any_of(*models: type[BaseModel]) -> dict[str, Any]:
+    told = [{"$ref": _REF.format(model=model.__name__)} for model in models]
+    return told[0] if len(told) == 1 else {"anyOf": told}
+
+
+def _of_analysis(responses: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The errors, and what an analysis tells when all of its perspectives failed: it has the first one's status."""
+    failed = _any_of(Problem, AllFailed)
+    return {
+        status: {**told, "content": {name: {**media, "schema": failed} for name, media in told["content"].items()}}
+        for status, told in responses.items()
+    }
 
 
 def _responses() -> dict[str, dict[str, Any]]:

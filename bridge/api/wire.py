@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import from_json
 
-from bridge.captioning.types import Caption, CaptionOptions, ImageRef, JsonObject, ProviderOverride, ShortText
+from bridge.captioning.types import Caption, CaptionOptions, ImageRef, JsonObject, ProviderOverride, ShortText, Texts
 
 
 class CaptionFromPath(CaptionOptions):
@@ -32,7 +32,7 @@ class CaptionFromPath(CaptionOptions):
             }
         return {name: one for name, one in value.items() if one is not None and name != "image"}
 
-    @field_validator("context", mode="before")
+    @field_validator("context", mode="before", json_schema_input_type=Texts | str | None)
     @classmethod
     def _context(cls, value: object) -> object:
         """Upstream also takes a plain string, or a string that holds a JSON list."""
@@ -58,9 +58,20 @@ class Metadata(BaseModel):
     config_name: str
 
 
+class UsageTold(BaseModel):
+    """Tokens, summed over every call of the request; what the provider did not tell is left out."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+
+
 class CaptionWithMetadata(Caption):
     """A caption as `caption-from-path` answers it; fields that are null are left out."""
 
+    usage: UsageTold | None = None  # type: ignore[assignment]
     metadata: Metadata
 
 

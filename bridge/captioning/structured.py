@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from itertools import islice
 from time import time
 from typing import Any, cast
 
@@ -23,6 +24,7 @@ Lower = Callable[[VisionRequest], VisionRequest | None]
 _LINK = re.compile(r"\n *For further information visit https://errors\.pydantic\.dev/\S*")
 _QUICK = 16 * 1024  # characters that are read in less time than others would notice
 _HOPELESS = 128 * 1024  # a misfit of this length is no caption, and asking again would send it back and pay for it
+_CANDIDATES = 16  # objects in one answer that are held against the schema: each may take a quarter of a second
 _NOT_JSON = Problem("", "The answer is not a JSON object.")
 
 
@@ -83,7 +85,7 @@ async def ask_until_it_fits(
 def read(text: str, schema: CompiledSchema) -> JsonObject:
     """The first object in `text` that fits. Raises DoesNotFit for the first object when none does."""
     misfit: DoesNotFit | None = None
-    for candidate in objects(text):
+    for candidate in islice(objects(text), _CANDIDATES):
         try:
             return schema.validate(restore(candidate, schema.json_schema))
         except DoesNotFit as error:

@@ -63,6 +63,10 @@ class Fallback(Strict):
     on: Literal["any", "refusal"] = "any"
 
 
+Texts = Annotated[list[Text], Field(max_length=100)]
+Fallbacks = Annotated[list[Fallback], Field(max_length=8)]
+
+
 class CaptionOptions(Strict):
     """Everything a caption request may hold beside the perspective; only the image is required."""
 
@@ -75,22 +79,37 @@ class CaptionOptions(Strict):
     top_p: float | None = Field(None, gt=0, le=1)
     repetition_penalty: float | None = Field(None, gt=0, le=2)
     seed: int | None = Field(None, ge=0, le=2**63 - 1)
-    context: list[Text] | None = Field(
-        None, max_length=100, description="Texts that go with the picture, each in a tag of its own."
-    )
+    context: Texts | None = Field(None, description="Texts that go with the picture, each in a tag of its own.")
     global_context: Text | None = Field(None, description="The system message.")
     variables: dict[str, Text] | None = Field(None, description="Values for the perspective's placeholders.")
     resize_resolution: Preset | None = None
-    fallbacks: list[Fallback] = Field(default_factory=list, max_length=8)
+    fallbacks: Fallbacks = Field(default_factory=list)
     timeout: float | None = Field(None, gt=0, description="Seconds; it can only shorten the service's own limit.")
     max_output_retries: int | None = Field(
         None, ge=0, le=3, description="How often an answer that does not fit is asked for again (default 2)."
     )
 
-    @field_validator("context", mode="before")
+    @field_validator("context", mode="before", json_schema_input_type=Texts | str | None)
     @classmethod
     def _list(cls, value: object) -> object:
         return [value] if isinstance(value, str) else value
+
+    @field_validator("fallbacks", mode="before", json_schema_input_type=Fallbacks | None)
+    @classmethod
+    def _none(cls, value: object) -> object:
+        """Null is what is not given, as in every other field."""
+        return [] if value is None else value
+
+    @field_validator(
+        *("max_tokens", "temperature", "top_p", "repetition_penalty", "seed", "timeout", "max_output_retries"),
+        mode="before",
+    )
+    @classmethod
+    def _number(cls, value: object) -> object:
+        """Pydantic takes true for 1."""
+        if isinstance(value, bool):
+            raise PydanticCustomError("number", "is a number, not true or false")
+        return value
 
 
 class CaptionRequest(CaptionOptions):

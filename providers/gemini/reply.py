@@ -47,9 +47,9 @@ class Answer:
         self._model = whole_characters(reply.model_version or "") or self._model
         if reply.prompt_feedback and reply.prompt_feedback.block_reason:
             raise _blocked("the request", reply.prompt_feedback.block_reason.value, self._usage)
-        if not reply.candidates:
+        candidate = next((one for one in reply.candidates or () if not one.index), None)
+        if candidate is None:
             return ""
-        candidate = reply.candidates[0]
         self._finish = candidate.finish_reason.value if candidate.finish_reason else self._finish
         parts = candidate.content.parts if candidate.content else None
         return self._text.add("".join(part.text for part in parts or () if part.text and not part.thought))

@@ -93,3 +93,18 @@ def test_a_template_cannot_multiply_an_answer_without_end() -> None:
     }
     text = cheaply(lambda: render.caption(parse(document), {"a": "x" * MIB}))
     assert len(text) <= 1_000_001
+
+
+def test_a_flag_is_no_number_and_null_is_nothing() -> None:
+    """As the document says it: pydantic alone takes true for 1."""
+    for name in ("max_tokens", "temperature", "top_p", "repetition_penalty", "seed", "timeout", "max_output_retries"):
+        with pytest.raises(InvalidRequest) as caught:
+            validate(CaptionRequest, {"perspective": "p", name: True})
+        assert caught.value.problems[0] == (f"/{name}", "is a number, not true or false")
+    assert validate(CaptionRequest, {"perspective": "p", "fallbacks": None}).fallbacks == []
+
+
+def test_a_long_name_is_told_short() -> None:
+    with pytest.raises(InvalidPerspective) as caught:
+        parse({"prompt": "p", "json_schema": {"type": "object", "properties": {"n" * 100_000: {}}}})
+    assert len(str(caught.value)) < 1_000

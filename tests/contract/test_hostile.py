@@ -3,7 +3,6 @@
 import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from datetime import UTC, datetime, timedelta
 
 import anyio
 import pytest
@@ -14,7 +13,7 @@ from providers.factory import client
 from providers.pool import Pool
 from tests.contract.kinds import OF_KIND, Kind
 from tests.contract.target import Target, target
-from tests.servers import TrapServer, WireServer
+from tests.servers import TrapServer, WireServer, tls
 from tests.servers import behaviours as b
 
 SHORT = 0.25
@@ -185,22 +184,7 @@ def silent() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def self_signed(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
-    file = tmp_path_factory.mktemp("tls") / "server.pem"
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    file.write_bytes(private + builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file)
-    return context
+    return tls.self_signed(tmp_path_factory.mktemp("tls"))
 
 
 def test_servers_start_and_stop_without_a_call(kind: Kind) -> None:

@@ -161,3 +161,34 @@ def test_compiled_schemas_are_kept_and_large_ones_are_not() -> None:
     small, large = of(a={"type": "string"}), of(a={"type": "string", "description": "x" * 40_000})
     assert compile_schema(small) is compile_schema(dict(small))
     assert compile_schema(large) is not compile_schema(large)
+
+
+WIDE = {"type": "object", "properties": {f"f{i}": {"type": "string"} for i in range(900)}}
+WIDE = {**WIDE, "required": list(WIDE["properties"])}
+CHOICES = {
+    "anyOf": [
+        {"anyOf": [{"anyOf": [{"const": f"{i} {j} {k}"} for k in range(10)]} for j in range(8)]} for i in range(9)
+    ]
+}
+MANY_MISTAKES: dict[str, tuple[Any, Any]] = {
+    "a list of empty objects": ({"type": "array", "items": WIDE}, [{}] * 10_000),
+    "lists of lists": ({"type": "array", "items": {"type": "array", "items": WIDE}}, [[{}] * 1_000] * 300),
+    "a map of empty objects": ({"type": "object", "additionalProperties": WIDE}, {str(i): {} for i in range(50_000)}),
+    "a map beside a name": (of(b={}) | {"additionalProperties": WIDE}, {str(i): {} for i in range(50_000)}),
+    "the last of many alternatives": ({"type": "array", "items": CHOICES}, ["8 7 9"] * 10_000),
+    "none of many alternatives": ({"type": "array", "items": CHOICES}, ["none"] * 10_000),
+}
+
+
+@pytest.mark.parametrize("what", MANY_MISTAKES)
+def test_an_answer_of_many_mistakes_is_told_few(what: str) -> None:
+    """Ten million mistakes would take 4 GB, and trying a thousand alternatives for each item a minute."""
+    node, value = MANY_MISTAKES[what]
+    compiled = compile_schema(of(a=node))
+
+    def ask() -> None:
+        with pytest.raises(DoesNotFit) as caught:
+            compiled.validate({"a": value})
+        assert caught.value.problems[0].pointer.startswith("/a/")
+
+    assert cheapest(ask) < 2 * BUDGET

@@ -15,7 +15,7 @@ from tests.servers.call import Call, RefusedError
 from tests.servers.connection import Connection, Request
 from tests.servers.instances import instance, schema_in
 from tests.servers.listener import Listener
-from tests.servers.reply import MARK, Reply, compressed, grown, json_reply, marked
+from tests.servers.reply import MARK, Reply, compressed, disordered, grown, http_date, json_reply, marked
 
 SENTENCE = "A picture of a harbour at dusk."
 MODES = frozenset({"json_schema", "json_object", "text"})
@@ -137,14 +137,14 @@ class WireServer(Listener):
             case b.EmptyText():
                 return self.say(call, "")
             case b.Status(body=bytes(body)):
-                return Reply([body], behaviour.code, "text/html", behaviour.headers)
+                return Reply([body], behaviour.code, "text/html", _headers(behaviour))
             case b.Status():
                 return self.error(
                     RefusedError(
                         behaviour.code,
                         behaviour.message,
                         retry_after=behaviour.retry_after,
-                        headers=dict(behaviour.headers),
+                        headers=_headers(behaviour),
                     ),
                     call,
                 )
@@ -160,6 +160,8 @@ class WireServer(Listener):
                 return grown(self.say(call, MARK), behaviour.bytes, behaviour.one_line or not call.stream)
             case b.Compressed():
                 return compressed(self.say(call, MARK), behaviour.bytes)
+            case b.Events(how=how):
+                return disordered(self.render(call, behaviour.of), how)
             case b.Redirect():
                 return json_reply({}, 307, {"location": behaviour.url})
             case b.NotJson():
@@ -249,6 +251,11 @@ class WireServer(Listener):
             self.hang_ups += 1
             self.closed.set()
             self._arrived.notify_all()
+
+
+def _headers(status: b.Status) -> dict[str, str]:
+    date = {} if status.retry_at is None else {"retry-after": http_date(status.retry_at)}
+    return {**status.headers, **date}
 
 
 def take_until_text(chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -102,16 +102,50 @@ class Unfinished:
 
 
 @dataclass(frozen=True)
+class Events:
+    """The reply `of`, its events told oddly when streamed: proxies repeat, reorder and pad them."""
+
+    how: Literal[
+        "each twice",
+        "text swapped",
+        "backwards",
+        "without end mark",
+        "end mark twice",
+        "end mark first",
+        "with blanks",
+        "the last again",
+    ]
+    of: Any = field(default_factory=Answer)
+
+
+@dataclass(frozen=True)
+class Empties:
+    """An answer that is streamed with pieces that hold a role, or nothing, before and between those with text."""
+
+    content: Any = None
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Two answers to one question, their pieces interleaved when streamed: the first one is the answer."""
+
+    content: Any = None
+    other: str = "not the answer"
+
+
+@dataclass(frozen=True)
 class Status:
     """An HTTP error in the protocol's own shape, unless `body` says otherwise.
 
-    `retry_after`: seconds to wait, told in the protocol's own way (header, or RetryInfo in the body).
+    `retry_after`: seconds to wait, told in the protocol's own way (header, or RetryInfo in the body). `retry_at`:
+    the same, told as a date in the header.
     """
 
     code: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     retry_after: float | None = None
+    retry_at: float | None = None
     message: str = "The server could not do that."
 
 
@@ -224,6 +258,9 @@ Behaviour = (
     | ToolCall
     | ErrorInStream
     | Unfinished
+    | Events
+    | Empties
+    | Candidates
     | Status
     | RejectSchema
     | TooLong

@@ -118,10 +118,21 @@ class OllamaServer(WireServer):
             case b.ErrorInStream(message=message, text=text):
                 some = self.envelope(call, {"content": text})
                 return lines([some, {"error": message}]) if call.stream else json_reply({"error": message})
+            case b.Candidates():
+                raise NotImplementedError("Ollama has one answer")
+            case b.Empties(content=content):
+                return self.padded(call, self.text_of(call, content))
             case b.Unfinished(text=text):
                 some = self.envelope(call, {"content": text})
                 return lines([some]) if call.stream else json_reply(some)
         raise NotImplementedError(behaviour)
+
+    def padded(self, call: Call, text: str) -> Reply:
+        if not call.stream:
+            return self.answer(call, text, b.Answer())
+        empty = self.envelope(call, {"content": ""})
+        told = [one for piece in pieces(text, 5) for one in (empty, self.envelope(call, {"content": piece}))]
+        return lines([*told, self.envelope(call, {"content": ""}, "stop")])
 
     def reply_with(self, call: Call, message: dict[str, Any], reason: str) -> Reply:
         if not call.stream:

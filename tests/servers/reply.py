@@ -2,8 +2,10 @@
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 MARK = "THE-SCRIPTED-BYTES-STAND-HERE"
@@ -51,6 +53,27 @@ def marked(reply: Reply, replacement: bytes) -> Reply:
     return replace(reply, chunks=[chunk.replace(MARK.encode(), replacement) for chunk in reply.chunks])
 
 
+def disordered(reply: Reply, how: str) -> Reply:
+    """The events of a stream, told in one of the ways of `behaviours.Events`; a whole reply as it is."""
+    if not reply.streamed:
+        return reply
+    events = list(reply.chunks)
+    mark = [event for event in events if event.startswith(b"data: [DONE]")]
+    rest = [event for event in events if event not in mark]
+    blanks = [b"\n"] if reply.content_type == "application/x-ndjson" else [b": ping\n\n", b"event: ping\n\n", b"\n\n"]
+    ways: dict[str, Callable[[], list[bytes]]] = {
+        "each twice": lambda: [event for event in events for _ in range(2)],
+        "text swapped": lambda: [*events[:1], events[2], events[1], *events[3:]],
+        "backwards": lambda: [*reversed(rest), *mark],
+        "without end mark": lambda: rest,
+        "end mark twice": lambda: [*rest, *mark, *mark],
+        "end mark first": lambda: [*mark, *rest],
+        "with blanks": lambda: [piece for event in events for piece in (*blanks, event)],
+        "the last again": lambda: [*rest, rest[-1], *mark],
+    }
+    return replace(reply, chunks=ways[how]())
+
+
 def grown(reply: Reply, size: int, one_line: bool) -> Reply:
     """The reply with `size` bytes of text where the mark stands, made while they are sent."""
     return replace(reply, chunks=growing(list(reply.chunks), size, one_line), streamed=True)
@@ -77,6 +100,11 @@ def growing(chunks: list[bytes], size: int, one_line: bool) -> Iterator[bytes]:
         else:
             whole = head + filler + tail
             yield from (whole for _ in range(size // BLOCK))
+
+
+def http_date(seconds: float) -> str:
+    """The moment so many seconds from now, as HTTP writes it: in whole ones."""
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
 
 
 def pieces(text: str, count: int) -> list[str]:

@@ -1,0 +1,39 @@
+"""The service against its own document: thousands of generated requests, and no answer that the document denies.
+
+schemathesis runs as a program: as a plugin it would cost every other run of the tests a second.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.service import ROOT, Service, clean_environment
+
+pytestmark = pytest.mark.slow
+
+SECONDS = 40
+HANG_GUARD = 180
+BLIND = {"GRAPHCAP_REQUEST_PROVIDERS": "none", "GRAPHCAP_IMAGE_URLS": "off"}
+"""A generated address is asked by nobody."""
+
+
+def test_every_answer_is_one_that_the_document_tells_of(tmp_path: Path) -> None:
+    program = Path(sys.executable).with_name("schemathesis")
+    with Service(**BLIND) as service:
+        found = subprocess.run(
+            [
+                *(program, "--config-file", ROOT / "tests/hostile/schemathesis.toml"),
+                *("run", ROOT / "openapi.json", "--url", service.url),
+                *("--max-time", str(SECONDS), "--continue-on-failure", "--no-color"),
+            ],
+            cwd=tmp_path,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            timeout=HANG_GUARD,
+        )
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "Traceback" not in service.log
+    assert "Tested: 14" in found.stdout

@@ -1,0 +1,159 @@
+"""Schemas, prompts and answers of strangers (schemas.toml), each at a real service that asks a real server."""
+
+import json
+import re
+import tomllib
+from base64 import b64encode
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api.streams import API, HANG_GUARD, KEY, SAMPLE
+from tests.contract.kinds import OF_KIND
+from tests.servers import WireServer
+from tests.servers import behaviours as b
+from tests.service import ROOT, Service
+
+pytestmark = pytest.mark.slow
+
+ROWS: dict[str, dict[str, Any]] = {
+    row["name"]: row for row in tomllib.loads((Path(__file__).parent / "schemas.toml").read_text("utf-8"))["row"]
+}
+REPEATED = re.compile(r"«(.*?) × (\d+)»", re.DOTALL)
+CAPTION = '{"type": "object", "required": ["caption"], "properties": {"caption": {"type": "string"}}}'
+REFUSED = {"invalid_json": 400, "invalid_request": 422, "invalid_perspective": 422, "body_too_large": 413}
+AT_ONCE = 4
+PIXEL = f"data:image/jpeg;base64,{b64encode((ROOT / 'tests/contract/photo.jpg').read_bytes()).decode()}"
+
+
+def expanded(text: str) -> str:
+    """The text with what it repeats, repeated."""
+    return REPEATED.sub(
+        lambda found: (
+            "".join(found[1].replace("#", str(number)) for number in range(int(found[2])))
+            if "#" in found[1]
+            else found[1] * int(found[2])
+        ),
+        text,
+    )
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    with Service() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def verdicts(request: pytest.FixtureRequest, service: Service) -> Iterator[dict[str, Future[None]]]:
+    """Every row that was selected, some at once."""
+    names = {item.callspec.params.get("name") for item in request.session.items if hasattr(item, "callspec")}
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        yield {name: threads.submit(check, service, row) for name, row in ROWS.items() if name in names}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_row(name: str, verdicts: dict[str, Future[None]]) -> None:
+    verdicts[name].result(4 * HANG_GUARD)
+
+
+def check(service: Service, row: dict[str, Any]) -> None:
+    with OF_KIND["vllm"].server(key=KEY) as server:
+        perspective = expanded(row.get("perspective", "")) or inline(row)
+        if row.get("ends"):
+            check_refused(row, ask(service, server, perspective, row))
+            assert not server.calls
+        elif "reads" in row:
+            assert ask(service, server, perspective, row).status_code == 200
+            assert server.call.prompt.startswith(row["reads"] + "\n"), server.call.prompt
+        elif "answer" in row:
+            check_answer(service, server, perspective, row)
+        else:
+            check_enforced(service, server, perspective, row)
+        if "schema" in row:
+            check_openai_door(service, server, row)
+
+
+def inline(row: dict[str, Any]) -> str:
+    schema, prompt = expanded(row.get("schema", CAPTION)), json.dumps(row.get("prompt", "Describe the picture."))
+    names = json.dumps([name for name in row.get("variables", {}) if name.isalpha()])
+    return f'{{"name": "mine", "prompt": {prompt}, "variables": {names}, "json_schema": {schema}}}'
+
+
+def ask(service: Service, server: WireServer, perspective: str, row: dict[str, Any]) -> httpx.Response:
+    """The body is written by hand: what no library would write has to arrive as it is."""
+    rest = {
+        "image": {"path": SAMPLE},
+        "model": server.models[0],
+        "provider_config": {"kind": "vllm", "base_url": server.url, "api_key": KEY},
+        "variables": row.get("variables"),
+    }
+    return post(service, API + "/caption", f'{{"perspective": {perspective}, {json.dumps(rest)[1:]}')
+
+
+def post(service: Service, path: str, body: str) -> httpx.Response:
+    return httpx.post(
+        service.url + path,
+        content=body.encode("utf-8", "surrogatepass"),
+        headers={"Content-Type": "application/json"},
+        timeout=4 * HANG_GUARD,
+        trust_env=False,
+    )
+
+
+def check_refused(row: dict[str, Any], answer: httpx.Response) -> None:
+    told = answer.json()
+    assert (told["code"], answer.status_code) == (row["ends"], REFUSED[row["ends"]]), told["detail"][:300]
+    assert told["detail"].endswith((".", ".)"))
+    assert len(answer.content) < 20_000, "a short sentence for a long schema"
+    if row["ends"] == "invalid_perspective":
+        pointers = [one["pointer"] for one in told["errors"]]
+        assert pointers
+        assert row.get("at", pointers[0]) in pointers
+
+
+def check_enforced(service: Service, server: WireServer, perspective: str, row: dict[str, Any]) -> None:
+    server.default = b.Answer(expanded(row["misfit"]))
+    told = ask(service, server, perspective, row).json()
+    assert told.get("code") == "answer_invalid", told
+    server.default = b.Answer(expanded(row["fits"]))
+    taken = ask(service, server, perspective, row)
+    assert taken.status_code == 200, taken.text
+    assert taken.json()["result"] == json.loads(row["fits"])
+
+
+def check_answer(service: Service, server: WireServer, perspective: str, row: dict[str, Any]) -> None:
+    server.default = b.Answer(expanded(row["answer"]))
+    answer = ask(service, server, perspective, row)
+    told = answer.json()
+    if "as" in row:
+        assert told.get("result") == json.loads(row["as"]), told
+        assert len(server.calls) == 1
+    else:
+        assert told.get("code") == row["answer_ends"], told
+        assert len(answer.content) < 20_000
+        assert len(server.calls) <= 4
+
+
+def check_openai_door(service: Service, server: WireServer, row: dict[str, Any]) -> None:
+    """The same schema as a response_format; the vision model is the bridge's own."""
+    schema = expanded(row["schema"])
+    content = [{"type": "image_url", "image_url": {"url": PIXEL}}, {"type": "text", "text": "Describe it."}]
+    messages = json.dumps([{"role": "user", "content": content}])
+    shape = f'{{"type": "json_schema", "json_schema": {{"name": "mine", "schema": {schema}}}}}'
+    answer = post(
+        service,
+        "/v1/chat/completions",
+        f'{{"model": "@builtin", "messages": {messages}, "response_format": {shape}}}',
+    )
+    if row.get("ends"):
+        assert answer.status_code in (400, 413, 422), answer.text[:300]
+        assert answer.json()["error"]["message"]
+        assert len(answer.content) < 20_000
+    else:
+        assert answer.status_code in (200, 502), answer.text[:300]
+        assert answer.status_code == 200 or "internal_error" not in answer.text
