@@ -14,6 +14,7 @@ from bridge.captioning.errors import Cancelled
 from bridge.captioning.plan import deadline
 from bridge.captioning.resources import Resources
 from bridge.captioning.types import Caption, JsonObject, UsageOut
+from bridge.telemetry import current
 
 _DONE = b"data: [DONE]\n\n"
 
@@ -57,7 +58,10 @@ class ChunkStream(Pinged):
             await write(_data(failure.body(problems.report(self._reason, self._request_id))))
             raise
         except Exception as error:  # noqa: BLE001 (the outermost handler of a stream: its head has been sent)
-            await write(_data(failure.body(problems.report(error, self._request_id))))
+            problem = problems.report(error, self._request_id)
+            if account := current():
+                account.code = problem.code
+            await write(_data(failure.body(problem)))
             return
         await write(self._chunk({"content": content(made, self._asked)}))
         await write(self._chunk({}, "stop"))

@@ -1,0 +1,109 @@
+"""The end of a request: its one line in the log, and its part of the metrics, both from its account."""
+
+import logging
+from typing import Any
+
+from starlette.types import Scope
+
+from bridge import problems
+from bridge.captioning.errors import Cancelled
+from bridge.telemetry import Account, Captioning, ProviderCall, metrics
+
+log = logging.getLogger("graphcap")
+_CLIPPED = 200
+_UNROUTED = "other"
+_CANCELLED = problems.code_of(Cancelled())
+
+
+def end(account: Account, scope: Scope, method: str) -> None:
+    """Tell and count a request; called once for each."""
+    for one in account.captions:
+        if not one.spent:
+            one.spent = one.stages.milliseconds()
+        metrics.caption(one, outcome(one))
+    if account.wants_caption and not account.captions:
+        metrics.refused(account)
+    metrics.request(account, route(scope), method)
+    log.info("request", extra={"fields": fields(account, scope, method)})
+
+
+def outcome(one: Captioning) -> str:
+    """`ok`, or the code of the problem that the caption ended in."""
+    if one.whole:
+        return "ok"
+    return _CANCELLED if one.error is None else problems.code_of(one.error)
+
+
+def route(scope: Scope) -> str:
+    """The route's template. What was refused before it came to one, or found none, is `other`."""
+    found = getattr(scope.get("route"), "path", "")
+    return found or _UNROUTED
+
+
+def fields(account: Account, scope: Scope, method: str) -> dict[str, Any]:
+    """The line. Nothing of a key, a prompt, a caption or a query; what is zero or unknown is left out."""
+    calls = [call for one in account.captions for call in one.calls]
+    known = {
+        "code": account.code,
+        "client": (scope.get("client") or ("",))[0],
+        "trace_id": account.trace_id,
+        **account.noted,
+        **_captions(account.captions),
+        "calls": len(calls),
+        **{f"{again}s": sum(call.again == again for call in calls) for again in ("retry", "reask", "fallback")},
+        **_calls(calls),
+        "image_bytes": sum(account.received.values()),
+        "stages": _stages(account),
+    }
+    return {
+        "request_id": account.id,
+        "method": method,
+        "path": scope["path"][:_CLIPPED],
+        "status": account.status,
+        "ms": account.ms(),
+        **{name: value for name, value in known.items() if value},
+    }
+
+
+def _captions(captions: list[Captioning]) -> dict[str, Any]:
+    """What was asked for and who answered; several values of one field stand in the order asked."""
+    if not captions:
+        return {}
+    ends = [outcome(one) for one in captions]
+    providers, models = zip(*(one.answered for one in captions), strict=True)
+    modes = [one.output_mode for one in captions if one.calls]
+    return {
+        "perspective": _listed([one.asked for one in captions]),
+        "provider": _listed(providers),
+        "model": _listed(models),
+        "output_mode": _listed(modes),
+        **({"outcomes": ",".join(ends)[:_CLIPPED]} if len(ends) > 1 else {}),
+        "queue_ms": round(sum(one.spent.get("queue", 0.0) for one in captions), 1),
+    }
+
+
+def _listed(values: Any) -> str:
+    return ",".join(dict.fromkeys(values))[:_CLIPPED]
+
+
+def _calls(calls: list[ProviderCall]) -> dict[str, Any]:
+    tokens = {
+        f"{kind}_tokens": sum(call.tokens.get(kind, 0) for call in calls) for kind in ("input", "output", "cached")
+    }
+    failed = [call.outcome for call in calls if call.outcome != "ok"]
+    return {
+        "endpoint": _listed(call.endpoint for call in calls),
+        "failed_calls": _listed(failed),
+        **tokens,
+        "sent_bytes": sum(call.sent_bytes for call in calls),
+    }
+
+
+def _stages(account: Account) -> dict[str, float]:
+    """Those of the caption; of an analysis its own, the slowest of each stage of its captions among them."""
+    told: dict[str, float] = {}
+    for one in account.captions:
+        for stage, ms in one.spent.items():
+            told[stage] = max(told.get(stage, 0.0), ms)
+    own = account.stages.milliseconds() if account.stages else {}
+    return {stage: round(ms, 1) for stage, ms in {**told, **own}.items() if stage != "total"}
