@@ -10,6 +10,7 @@ from bridge.captioning.errors import Cancelled
 from bridge.telemetry import Account, Captioning, ProviderCall, metrics
 
 log = logging.getLogger("graphcap")
+_API = "/api/v1"
 _CLIPPED = 200
 _UNROUTED = "other"
 _CANCELLED = problems.code_of(Cancelled())
@@ -35,9 +36,12 @@ def outcome(one: Captioning) -> str:
 
 
 def route(scope: Scope) -> str:
-    """The route's template. What was refused before it came to one, or found none, is `other`."""
-    found = getattr(scope.get("route"), "path", "")
-    return found or _UNROUTED
+    """The route's template, below the API's prefix (FastAPI 0.165 gives it for sockets alone).
+
+    What was refused before it came to one, or found none, is `other`.
+    """
+    found: str = getattr(scope.get("route"), "path", "")
+    return found.removeprefix(_API) or _UNROUTED
 
 
 def fields(account: Account, scope: Scope, method: str) -> dict[str, Any]:
