@@ -12,6 +12,7 @@ from bridge.telemetry import Account, Captioning, ProviderCall, metrics
 log = logging.getLogger("graphcap")
 _API = "/api/v1"
 _CLIPPED = 200
+_AGAIN = {"retry": "retries", "reask": "reasks", "schema": "schema_steps", "fallback": "fallbacks"}
 _UNROUTED = "other"
 _CANCELLED = problems.code_of(Cancelled())
 
@@ -54,7 +55,7 @@ def fields(account: Account, scope: Scope, method: str) -> dict[str, Any]:
         **account.noted,
         **_captions(account.captions),
         "calls": len(calls),
-        **{f"{again}s": sum(call.again == again for call in calls) for again in ("retry", "reask", "fallback")},
+        **{name: sum(call.again == again for call in calls) for again, name in _AGAIN.items()},
         **_calls(calls),
         "image_bytes": sum(account.received.values()),
         "stages": _stages(account),

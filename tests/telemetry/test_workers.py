@@ -54,14 +54,15 @@ def captions(figures: Figures) -> float:
     return figures.of("bridge_captions_total", outcome="ok", perspective="alt_text")
 
 
-def replaced(service: Service, seat: int, seen: Figures) -> Figures:
-    """Kill who has this seat; the last of the scrapes until somebody else has it, each above the one before."""
-    killed = both(service)[seat]
-    os.kill(killed, signal.SIGKILL)
+def replaced(service: Service, seen: Figures) -> Figures:
+    """Kill every worker; the last of the scrapes until others have their seats, each above the one before."""
+    killed = both(service)
+    for pid in killed.values():
+        os.kill(pid, signal.SIGKILL)
     end = monotonic() + HANG_GUARD
-    while both(service)[seat] == killed:
+    while set(both(service).values()) & set(killed.values()):
         assert monotonic() < end
-        with suppress(httpx.TransportError):  # it was taken by the one that is gone
+        with suppress(httpx.TransportError):  # it was taken by one that is gone
             latest = scrape(service)
             rises(seen, latest)
             seen = latest
@@ -76,8 +77,7 @@ def test_figures_are_those_of_all_and_outlive_the_workers() -> None:
         with suppress(ConnectionClosed), socket(service):
             seen = until(service, lambda one: one.of("bridge_websocket_connections") == 1)
             assert captions(seen) == 8
-            for seat in (0, 1):
-                seen = replaced(service, seat, seen)
+            seen = replaced(service, seen)
             assert captions(seen) == 8
             until(service, lambda one: one.of("bridge_websocket_connections") == 0)
         for _ in range(4):
