@@ -67,28 +67,31 @@ def test_a_caption_tells_what_it_took(service: Service, server: OpenAIServer) ->
     assert streams.post(service, "/caption?secret-query=1", body, headers=headers).status_code == 200
     told = line(service, "why-1")
     stages = told.pop("stages")
-    assert told.items() >= {
-        "request_id": "why-1",
-        "method": "POST",
-        "path": "/api/v1/perspectives/caption",
-        "status": 200,
-        "client": "127.0.0.1",
-        "trace_id": TRACE,
-        "perspective": "zoo",
-        "provider": "studio",
-        "model": server.models[0],
-        "endpoint": server.url.removesuffix("/v1"),
-        "output_mode": "json_schema",
-        "calls": 3,
-        "reasks": 1,
-        "retries": 1,
-        "failed_calls": "unavailable",
-        "input_tokens": 240,
-        "output_tokens": 60,
-        "cached_tokens": 128,
-        "image_bytes": SIZE,
-        "sent_bytes": 3 * SIZE,
-    }.items()
+    assert (
+        told.items()
+        >= {
+            "request_id": "why-1",
+            "method": "POST",
+            "path": "/api/v1/perspectives/caption",
+            "status": 200,
+            "client": "127.0.0.1",
+            "trace_id": TRACE,
+            "perspective": "zoo",
+            "provider": "studio",
+            "model": server.models[0],
+            "endpoint": server.url.removesuffix("/v1"),
+            "output_mode": "json_schema",
+            "calls": 3,
+            "reasks": 1,
+            "retries": 1,
+            "failed_calls": "unavailable",
+            "input_tokens": 240,
+            "output_tokens": 60,
+            "cached_tokens": 128,
+            "image_bytes": SIZE,
+            "sent_bytes": 3 * SIZE,
+        }.items()
+    )
     assert "code" not in told
     assert set(stages) == {"image", "prepare", "model", "render"}
     assert told["ms"] >= stages["model"] > 0
