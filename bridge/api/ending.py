@@ -10,6 +10,36 @@ from bridge.captioning.errors import Cancelled
 from bridge.telemetry import Account, Captioning, ProviderCall, metrics
 
 log = logging.getLogger("graphcap")
+FIELDS = {
+    "request_id": "the request's id, as in `X-Request-ID`",
+    "method": "`WS` for a socket, and for each request on one",
+    "path": "without the query",
+    "status": "of the answer; on a socket the one it would have had alone; 499 when nobody was there to be answered",
+    "ms": "from the first byte of the head to the end of the answer",
+    "code": "the problem it ended in; in a stream the last one, although the status is 200",
+    "client": "the caller's address",
+    "trace_id": "the trace it belongs to",
+    "perspective": "what was asked for; of an analysis all of them",
+    "provider": "who answered, or was asked last",
+    "model": "likewise",
+    "output_mode": "how the model was held to the schema",
+    "outcomes": "of an analysis: `ok` or a code for each perspective",
+    "queue_ms": "waited for a free slot at the provider",
+    "calls": "calls to providers, all told",
+    "retries": "of these: because the line or the server failed",
+    "reasks": "of these: because an answer did not fit its schema",
+    "schema_steps": "of these: because the schema was rejected",
+    "fallbacks": "of these: the first to another target",
+    "endpoint": "where the calls went",
+    "failed_calls": "how calls failed",
+    "input_tokens": "summed over the calls, as far as providers told",
+    "output_tokens": "likewise",
+    "cached_tokens": "likewise; a part of the input",
+    "sent_bytes": "of pictures sent to providers, before base64",
+    "image_bytes": "of the picture as it came",
+    "stages": "milliseconds of each stage; `model` holds all waiting for providers",
+    "requests": "on a socket's own line: requests that were begun",
+}
 _API = "/api/v1"
 _CLIPPED = 200
 _AGAIN = {"retry": "retries", "reask": "reasks", "schema": "schema_steps", "fallback": "fallbacks"}

@@ -84,6 +84,11 @@ def turn_on(version: str) -> bool:
     return True
 
 
+def is_on() -> bool:
+    """Whether spans are written."""
+    return _on is not None
+
+
 def _without_query() -> Any:
     """FastAPI's spans hold the URL's query, where somebody may have put a key (measured with FastAPI 0.165)."""
     from opentelemetry.sdk.trace import SpanProcessor

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from bridge.api.ending import FIELDS
 from tests.api import streams
 from tests.api.sockets import socket
 from tests.api.streams import KEY, PHOTO, SAMPLE, inline
@@ -51,6 +52,7 @@ def line(service: Service, identity: str, message: str = "request") -> dict[str,
         found = [one for one in told if one["message"] == message]
         if found:
             assert len(found) == 1
+            assert set(found[0]) - {"time", "level", "logger", "message"} <= set(FIELDS)
             return found[0]
         assert monotonic() < end, f"no line of {identity}"
 
@@ -173,13 +175,13 @@ def test_a_socket_has_a_line_and_each_of_its_requests_one(service: Service, serv
     server.reply(b.Answer(), b.Status(401))
     with socket(service, additional_headers={"X-Request-ID": "socket-1"}) as one:
         ids = {}
-        for id, perspective in (("a1", inline("zoo", PROMPT)), ("a2", inline("zoo", PROMPT))):
-            one.send("caption", id, perspective=perspective, image={"path": SAMPLE}, provider="studio")
-            ids[id] = one.story(id, "zoo")[0]["request_id"]
+        for name in ("a1", "a2"):
+            one.send("caption", name, perspective=inline("zoo", PROMPT), image={"path": SAMPLE}, provider="studio")
+            ids[name] = one.story(name, "zoo")[0]["request_id"]
         one.send("caption", "a3", perspective="nobody", image={"path": SAMPLE})
         one.problem("a3")
     assert line(service, "socket-1", "socket").items() >= {"status": 101, "method": "WS", "requests": 2}.items()
-    whole, failed = (line(service, ids[id]) for id in ("a1", "a2"))
+    whole, failed = (line(service, ids[name]) for name in ("a1", "a2"))
     by = {"method": "WS", "path": "/api/v1/perspectives/stream", "perspective": "zoo", "provider": "studio", "calls": 1}
     assert whole.items() >= {**by, "status": 200, "input_tokens": 120}.items()
     assert failed.items() >= {**by, "status": 502, "code": "provider_auth"}.items()
