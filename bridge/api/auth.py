@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from bridge import problems
 from bridge.api import answers
 from bridge.api.origins import LOCAL
 from bridge.api.rates import Rates, address

@@ -6,7 +6,7 @@ from typing import Any
 from starlette.types import Scope
 
 from bridge import problems
-from bridge.captioning.errors import Cancelled
+from bridge.captioning.errors import Cancelled, ShuttingDown
 from bridge.telemetry import Account, Captioning, ProviderCall, metrics
 
 log = logging.getLogger("graphcap")
@@ -44,7 +44,7 @@ _API = "/api/v1"
 _CLIPPED = 200
 _AGAIN = {"retry": "retries", "reask": "reasks", "schema": "schema_steps", "fallback": "fallbacks"}
 _UNROUTED = "other"
-_CANCELLED = problems.code_of(Cancelled())
+_CUT = tuple(problems.code_of(one()) for one in (Cancelled, ShuttingDown))
 
 
 def end(account: Account, scope: Scope, method: str) -> None:
@@ -52,18 +52,20 @@ def end(account: Account, scope: Scope, method: str) -> None:
     for one in account.captions:
         if not one.spent:
             one.spent = one.stages.milliseconds()
-        metrics.caption(one, outcome(one))
+        metrics.caption(one, outcome(one, account.code))
     if account.wants_caption and not account.captions:
         metrics.refused(account)
     metrics.request(account, route(scope), method)
     log.info("request", extra={"fields": fields(account, scope, method)})
 
 
-def outcome(one: Captioning) -> str:
-    """`ok`, or the code of the problem that the caption ended in."""
+def outcome(one: Captioning, code: str) -> str:
+    """`ok`, or the code of the problem that the caption ended in; `code`: the one that its request did."""
     if one.whole:
         return "ok"
-    return _CANCELLED if one.error is None else problems.code_of(one.error)
+    if one.error is None:
+        return code if code in _CUT else _CUT[0]
+    return problems.code_of(one.error)
 
 
 def route(scope: Scope) -> str:
@@ -83,7 +85,7 @@ def fields(account: Account, scope: Scope, method: str) -> dict[str, Any]:
         "client": (scope.get("client") or ("",))[0],
         "trace_id": account.trace_id,
         **account.noted,
-        **_captions(account.captions),
+        **_captions(account.captions, account.code),
         "calls": len(calls),
         **{name: sum(call.again == again for call in calls) for again, name in _AGAIN.items()},
         **_calls(calls),
@@ -100,11 +102,11 @@ def fields(account: Account, scope: Scope, method: str) -> dict[str, Any]:
     }
 
 
-def _captions(captions: list[Captioning]) -> dict[str, Any]:
+def _captions(captions: list[Captioning], code: str) -> dict[str, Any]:
     """What was asked for and who answered; several values of one field stand in the order asked."""
     if not captions:
         return {}
-    ends = [outcome(one) for one in captions]
+    ends = [outcome(one, code) for one in captions]
     providers, models = zip(*(one.answered for one in captions), strict=True)
     modes = [one.output_mode for one in captions if one.calls]
     return {
