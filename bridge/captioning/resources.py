@@ -61,6 +61,10 @@ class Clients:
             return None
         return self._slots.setdefault(target.config.name, Slots(at_once, self._max_queue))
 
+    def load(self, name: str) -> tuple[int, int]:
+        """Calls under way at a configured provider and calls that wait for it, where its configuration counts them."""
+        return self._slots[name].load if name in self._slots else (0, 0)
+
     def mode(self, target: Target) -> OutputMode:
         """The output mode to begin with."""
         mode, since = self._modes.get(_place(target), _FIRST)

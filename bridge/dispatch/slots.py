@@ -30,6 +30,13 @@ class Slots:
         self._waiting = waiting
         self._limiter: CapacityLimiter | None = None
 
+    @property
+    def load(self) -> tuple[int, int]:
+        """Calls under way, and calls that wait."""
+        if self._limiter is None:
+            return 0, 0
+        return self._limiter.borrowed_tokens, self._limiter.statistics().tasks_waiting
+
     @asynccontextmanager
     async def slot(self, deadline: Deadline, queued: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
         """Hold a slot; `queued` is told when there is none free. Raises Overloaded and DeadlineExceeded."""
