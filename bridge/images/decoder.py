@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bridge.images.containers.base import Header
 from bridge.images.errors import ImageError, InvalidImage
@@ -62,6 +62,8 @@ def open_plugin(media_type: str, data: bytes) -> "ImageFile.ImageFile":
     `bridge.images.header` has already refused by our own limits. Raises whatever Pillow raises.
     """
     module, name = _PLUGINS[media_type]
-    plugin = getattr(import_module(f"PIL.{module}"), name)
-    picture: ImageFile.ImageFile = plugin(BytesIO(data))
+    plugin: Any = import_module(f"PIL.{module}")
+    if media_type == "image/avif":
+        plugin.DEFAULT_MAX_THREADS = 1  # else as many as there are cores, for each of our own threads
+    picture: ImageFile.ImageFile = getattr(plugin, name)(BytesIO(data))
     return picture
