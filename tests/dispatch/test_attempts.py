@@ -6,6 +6,7 @@ import pytest
 
 from bridge.deadline import Deadline
 from bridge.dispatch.attempts import Calls, Line
+from bridge.network import AddressRefused
 from providers import errors
 from providers.base import Completion, VisionRequest
 from providers.usage import Usage
@@ -106,3 +107,13 @@ async def test_a_call_gets_what_is_left_or_its_own_bound() -> None:
     await line(server, seconds=5, timeout=2).ask(REQUEST)
     assert 4 < server.asked[0].timeout <= 5
     assert server.asked[1].timeout == 2
+
+
+async def test_a_refused_address_is_not_tried_again() -> None:
+    """Another try would be another look-up, and perhaps another answer."""
+    error = errors.Unreachable("x")
+    error.__cause__ = AddressRefused("no", host="a", kind="metadata")
+    server = Server(error, GOOD)
+    with pytest.raises(errors.Unreachable):
+        await line(server).ask(REQUEST)
+    assert len(server.asked) == 1
