@@ -8,10 +8,15 @@ from pydantic_core import from_json
 from bridge.captioning.types import Caption, CaptionOptions, ImageRef, JsonObject, ProviderOverride, ShortText, Texts
 
 
+def _without_image(schema: JsonObject) -> None:
+    """Leave out of the document what is not read."""
+    schema["properties"].pop("image")
+
+
 class CaptionFromPath(CaptionOptions):
     """What the React client sends: options flat or under `options`; fields it does not know are ignored."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, json_schema_extra=_without_image)
 
     perspective: str | JsonObject
     image_path: ShortText = Field(examples=["/workspace/datasets/samples/coffee.jpg"])
