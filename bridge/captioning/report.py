@@ -37,6 +37,7 @@ def attempts(calls: Calls) -> list[Attempt]:
     return [
         Attempt(
             provider=call.provider,
+            endpoint=call.endpoint,
             model=call.model,
             outcome="ok" if call.error is None else _WORD_END.sub("_", type(call.error).__name__).lower(),
             output_mode=call.output_mode,

@@ -10,7 +10,8 @@ from ipaddress import ip_network
 from typing import Literal, TypeVar
 
 from bridge import provider_settings
-from bridge.dispatch.slots import Slots
+from bridge.dispatch.endpoint import Endpoint
+from bridge.dispatch.endpoints import Registry
 from bridge.dispatch.targets import Target, Targets
 from bridge.images.fetch import Fetcher
 from bridge.images.limits import ImageLimits
@@ -20,7 +21,7 @@ from bridge.settings import PREFIX, Settings, SettingsError, environment
 from perspectives import catalog
 from perspectives.catalog import Catalog
 from providers import factory
-from providers.base import BaseClient, OutputMode
+from providers.base import BaseClient, OutputMode, ProviderConfig
 from providers.pool import Pool
 
 K = TypeVar("K")
@@ -33,32 +34,28 @@ _FIRST: tuple[OutputMode, float] = ("json_schema", float("-inf"))
 class Clients:
     """One client per address, without its key, and the output mode that last worked there. Both can be lost."""
 
-    def __init__(self, configured: Pool, brought: Pool, max_queue: int) -> None:
-        """`configured`: connections to addresses of this deployment. `brought`: to addresses of callers, guarded.
-
-        `max_queue`: calls that may wait for a provider whose concurrency is bounded.
-        """
-        self._max_queue = max_queue
-        self._slots: dict[str, Slots] = {}
+    def __init__(self, configured: Pool, brought: Pool) -> None:
+        """`configured`: connections to addresses of this deployment. `brought`: to addresses of callers, guarded."""
         self._pools = {True: configured, False: brought}
         self._clients: OrderedDict[tuple[object, ...], BaseClient] = OrderedDict()
         self._modes: OrderedDict[tuple[str, str, str], tuple[OutputMode, float]] = OrderedDict()
 
     async def get(self, target: Target) -> BaseClient:
         """The client for a target. The first of its kind imports an SDK (0.5 to 0.9 s), so it is made in a thread."""
-        config = target.config
-        key = (config.kind, config.base_url, repr(sorted(config.options.items())), target.trusted)
+        return await self._open(target.config, target.trusted)
+
+    async def at(self, endpoint: Endpoint, target: Target | None = None) -> BaseClient:
+        """The client for one endpoint; that of `target`, where it names the address itself."""
+        if target is not None and (target.endpoint or not target.provider):
+            return await self.get(target)
+        return await self._open(endpoint.config, trusted=True)
+
+    async def _open(self, config: ProviderConfig, trusted: bool) -> BaseClient:
+        key = (config.kind, config.base_url, repr(sorted(config.options.items())), trusted)
         if key not in self._clients:
-            self._clients[key] = await asyncio.to_thread(factory.client, config, self._pools[target.trusted])
+            self._clients[key] = await asyncio.to_thread(factory.client, config, self._pools[trusted])
         _keep(self._clients, key)
         return self._clients[key]
-
-    def slots(self, target: Target) -> Slots | None:
-        """The slots of the configured provider behind a target, where its configuration counts them."""
-        at_once = target.config.max_concurrency
-        if at_once is None:
-            return None
-        return self._slots.setdefault(target.config.name, Slots(at_once, self._max_queue))
 
     def mode(self, target: Target) -> OutputMode:
         """The output mode to begin with."""
@@ -91,6 +88,7 @@ class Resources:
     catalog: Catalog
     targets: Targets
     clients: Clients
+    endpoints: Registry
     fetcher: Fetcher
     limits: ImageLimits
 
@@ -140,7 +138,8 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             settings,
             library(settings),
             Targets(providers, settings, guard),
-            Clients(own, brought, settings.max_queue),
+            Clients(own, brought),
+            Registry(providers, settings.max_queue),
             fetcher,
             ImageLimits(
                 max_bytes=settings.max_image_bytes,
