@@ -55,7 +55,8 @@ class Probes:
         telling = next((one for one in endpoints if one["status"] == status), endpoints[0])
         last: dict[str, Any] = {key: telling[key] for key in ("checked_at", "error") if key in telling}
         kind = provider.all[0].config.kind
-        return {"name": provider.name, "kind": kind, "status": status, **last, "endpoints": endpoints}
+        queued = provider.report().queued
+        return {"name": provider.name, "kind": kind, "status": status, **last, "queued": queued, "endpoints": endpoints}
 
     async def _watch(self, provider: Endpoints, endpoint: Endpoint) -> None:
         while True:
