@@ -106,37 +106,53 @@ async def test_a_slow_endpoint_loses_its_traffic_and_gets_it_back(
         assert {status for status, _ in found} == {200}
 
 
-def test_an_endpoint_that_was_dead_from_the_start_gets_no_call(
-    tmp_path: Path, pair: tuple[OpenAIServer, OpenAIServer]
-) -> None:
-    a, _ = pair
-    with gateway(tmp_path, table(stopped(), a.url) + provider("off", stopped(), probe_interval="0.2")) as service:
-        until(lambda: state(service) == ("down", "open"))
-        until(lambda: health(service, "off")["status"] == "down")
-        assert [tried(ask(service, "pair")) for _ in range(3)] == [[("b", "ok")]] * 3
-        refused = ask(service, "off")
-        assert (refused.status_code, refused.json()["code"]) == (503, "provider_unavailable")
-        assert 0 < refused.json()["retry_after"] <= 0.2
-        told = httpx.get(f"{service.url}/health", trust_env=False).json()
-        assert told["status"] == "healthy"
-        found = health(service, "pair")
-        assert (found["status"], found["kind"]) == ("up", "vllm")
-        assert "refused" in found["endpoints"]["a"]["error"]
-        assert {"name", "kind", "status", "checked_at", "error"} <= health(service, "off").keys()
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, OpenAIServer]]:
+    """A service whose provider `pair` has a dead endpoint, beside one that is dead, one with a key, and an odd one."""
+    with servers(2) as (good, odd), OpenAIServer("vllm", key="sk-probe") as keyed:
+        odd.listing_script.extend([b.Status(404)] * 10_000)
+        quick = {"probe_interval": "0.2"}
+        text = (
+            table(stopped(), good.url)
+            + provider("off", stopped(), **quick)
+            + provider("odd", odd.url, **quick)
+            + provider("keyed", f'{{ base_url = "{keyed.url}", api_key = "sk-probe" }}', **quick)
+        )
+        with gateway(tmp_path_factory.mktemp("workspace"), text) as service:
+            yield service, keyed
 
 
-def test_a_probe_is_free_and_carries_the_endpoints_own_key(tmp_path: Path) -> None:
-    with OpenAIServer("vllm", key="sk-probe") as server:
-        text = provider("keyed", f'{{ base_url = "{server.url}", api_key = "sk-probe" }}', probe_interval="0.1")
-        with gateway(tmp_path, text) as service:
-            until(lambda: len(server.requests) > 2)
-            assert health(service, "keyed")["status"] == "up"
-        assert {(one.method, one.target) for one in server.requests} == {("GET", "/v1/models")}
+def test_an_endpoint_that_was_dead_from_the_start_gets_no_call(watched: tuple[Service, OpenAIServer]) -> None:
+    service, _ = watched
+    until(lambda: state(service) == ("down", "open"))
+    until(lambda: health(service, "off")["status"] == "down")
+    assert [tried(ask(service, "pair")) for _ in range(3)] == [[("b", "ok")]] * 3
+    refused = ask(service, "off")
+    assert (refused.status_code, refused.json()["code"]) == (503, "provider_unavailable")
+    assert 0 <= refused.json()["retry_after"] <= 0.2
 
 
-def test_an_endpoint_that_answers_with_an_error_is_told_and_still_asked(tmp_path: Path) -> None:
-    with OpenAIServer("vllm") as server:
-        server.listing_script.extend([b.Status(404)] * 1000)
-        with gateway(tmp_path, provider("odd", server.url, probe_interval="0.1")) as service:
-            until(lambda: health(service, "odd")["status"] == "down")
-            assert ask(service, "odd").status_code == 200
+def test_health_tells_of_providers_and_endpoints_and_stays_healthy(watched: tuple[Service, OpenAIServer]) -> None:
+    service, _ = watched
+    until(lambda: state(service) == ("down", "open"))
+    until(lambda: state(service, "b") == ("up", "closed"))
+    until(lambda: health(service, "off")["status"] == "down")
+    told = httpx.get(f"{service.url}/health", trust_env=False).json()
+    assert told["status"] == "healthy"
+    found = health(service, "pair")
+    assert (found["status"], found["kind"], found["queued"]) == ("up", "vllm", 0)
+    assert "refused" in found["endpoints"]["a"]["error"]
+    assert {"name", "kind", "status", "checked_at", "error"} <= health(service, "off").keys()
+
+
+def test_a_probe_is_free_and_carries_the_endpoints_own_key(watched: tuple[Service, OpenAIServer]) -> None:
+    service, keyed = watched
+    until(lambda: len(keyed.requests) > 2)
+    assert health(service, "keyed")["status"] == "up"
+    assert {(one.method, one.target) for one in keyed.requests} == {("GET", "/v1/models")}
+
+
+def test_an_endpoint_that_answers_with_an_error_is_told_and_still_asked(watched: tuple[Service, OpenAIServer]) -> None:
+    service, _ = watched
+    until(lambda: health(service, "odd")["status"] == "down")
+    assert ask(service, "odd").status_code == 200
