@@ -10,10 +10,10 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from bridge import problems
-from bridge.api import answers, document, health, openai, pages, perspectives, providers, stream
+from bridge.api import answers, document, health, metrics, openai, pages, perspectives, providers, stream
 from bridge.api.auth import Guard
 from bridge.api.drain import Drain
-from bridge.api.frame import Frame, clean_root
+from bridge.api.frame import Frame, LastResort, clean_root
 from bridge.api.limits import Limited
 from bridge.api.origins import cors
 from bridge.api.rates import Rated, Rates
@@ -22,7 +22,7 @@ from bridge.captioning.check import name_models
 from bridge.captioning.resources import Resources, open_resources
 from bridge.dispatch.probes import Probes
 from bridge.settings import Settings, load
-from bridge.telemetry import quiet_libraries
+from bridge.telemetry import quiet_libraries, spans
 from bridge.version import __version__
 
 log = logging.getLogger("graphcap")
@@ -35,7 +35,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     quiet_libraries()
     rates = Rates(settings)
     limited = Limited(build(settings), settings.max_in_flight, drain or Drain())
-    return cors(Frame(Guard(Rated(limited, rates), settings, rates), settings.root_path), settings)
+    return Frame(cors(LastResort(Guard(Rated(limited, rates), settings, rates)), settings), settings.root_path)
 
 
 def build(settings: Settings) -> FastAPI:
@@ -49,12 +49,14 @@ def build(settings: Settings) -> FastAPI:
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
+        telemetry={"auto_configure": spans.wanted(), "logs": False, "operation_spans": False},
     )
     for router in (stream.router, perspectives.router, providers.router, health.router):
         app.include_router(router, prefix=API)
         app.include_router(router, include_in_schema=False)
     app.include_router(health.probes)
     app.include_router(pages.router)
+    app.include_router(metrics.router)
     app.include_router(openai.router)
     for error in (*problems.TABLE, Exception):
         app.add_exception_handler(error, _problem)
@@ -71,14 +73,23 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
                 log.warning("perspective file %s", one)
             app.state.resources = resources
             app.state.probes = probes = probes_of(resources)
-            watching = asyncio.create_task(probes.run())
+            watching = [asyncio.create_task(one) for one in (probes.run(), metrics.watch(app))]
+            trace()
             try:
                 yield
             finally:
-                watching.cancel()
-                await asyncio.gather(watching, return_exceptions=True)
+                for task in watching:
+                    task.cancel()
+                await asyncio.gather(*watching, return_exceptions=True)
 
     return lifespan
+
+
+def trace() -> None:
+    """Write spans where OpenTelemetry was set up: by FastAPI just now from OTEL_*, or by whoever started us."""
+    if spans.wanted() and spans.missing():
+        log.warning("OTEL_EXPORTER_OTLP_ENDPOINT is set, but the extra 'otel' is not installed: nothing is exported.")
+    spans.turn_on(__version__)
 
 
 def probes_of(resources: Resources) -> Probes:

@@ -155,6 +155,11 @@ def row_of(error: Exception) -> Row:
     return next((TABLE[one] for one in type(error).__mro__ if one in TABLE), BUG)
 
 
+def code_of(error: Exception) -> str:
+    """The code it is told by."""
+    return row_of(address_refused(error) or error).code
+
+
 def report(error: Exception, instance: str) -> Problem:
     """What a client is told of `error`, which no outer layer will see: a bug of ours is logged here."""
     told = problem(error, instance)

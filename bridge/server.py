@@ -23,7 +23,7 @@ from bridge.api.drain import Drain
 from bridge.app import create_app
 from bridge.provider_settings import doubts
 from bridge.settings import PREFIX, Settings, load
-from bridge.telemetry import configure_logging
+from bridge.telemetry import configure_logging, shared
 from bridge.version import __version__
 
 log = logging.getLogger("graphcap")
@@ -190,6 +190,13 @@ def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
 
 def _several(config: uvicorn.Config, sockets: list[socket.socket]) -> int:
     """Several workers; who calls before they are ready waits for them."""
+    with shared.directory() as adds_up:
+        if not adds_up:
+            log.warning("%s takes no files: /metrics tells the figures of whichever worker is asked.", shared.MEMORY)
+        return _supervised(config, sockets)
+
+
+def _supervised(config: uvicorn.Config, sockets: list[socket.socket]) -> int:
     supervisor = Multiprocess(config, sockets)
     for one in sockets:
         one.listen(config.backlog)

@@ -76,6 +76,22 @@ def image_profiles() -> Iterator[tuple[str, ...]]:
             yield f"`{spec.kind}`", types, f"{image.size} px" if image.size else "any"
 
 
+def metrics() -> Iterator[tuple[str, ...]]:
+    """Metric, kind, labels, meaning."""
+    from bridge.telemetry import metrics
+
+    for name, kind, labels, meaning in metrics.described():
+        yield f"`{name}`", kind, labels, meaning
+
+
+def log_fields() -> Iterator[tuple[str, ...]]:
+    """Field, meaning."""
+    from bridge.api.ending import FIELDS
+
+    for name, meaning in FIELDS.items():
+        yield f"`{name}`", meaning
+
+
 def cli() -> Iterator[tuple[str, ...]]:
     """Command, what it does."""
     from bridge.cli import COMMANDS, build
@@ -112,5 +128,7 @@ HEADS = {
     "providers": (("kind", "address", "key", "remark"), providers),
     "provider-options": (("kind", "option", "meaning"), provider_options),
     "image-profiles": (("kind", "types", "longest side"), image_profiles),
+    "metrics": (("metric", "kind", "labels", "meaning"), metrics),
+    "log-fields": (("field", "meaning"), log_fields),
     "cli": (("command", "what it does"), cli),
 }

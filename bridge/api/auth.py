@@ -9,11 +9,13 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from bridge import problems
 from bridge.api import answers
 from bridge.api.origins import LOCAL
 from bridge.api.rates import Rates, address
 from bridge.captioning.errors import OriginRefused, TooOften, Unauthorized
 from bridge.settings import Settings
+from bridge.telemetry import current
 
 _OPEN = re.compile(r"(/api/v1)?/health|/livez|/readyz")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -66,6 +68,8 @@ class Guard:
         if refusal is None:
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
+            if account := current():
+                account.code = problems.code_of(refusal)
             await send({"type": "websocket.close", "code": 1008, "reason": str(refusal)[:100]})
         else:
             await answers.refuse(refusal, scope, receive, send)

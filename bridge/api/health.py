@@ -11,6 +11,7 @@ from bridge.api.drain import Drain
 from bridge.api.state import resources
 from bridge.api.wire import Health
 from bridge.captioning.resources import Resources
+from bridge.telemetry import spans
 from bridge.version import __version__
 
 router = APIRouter(tags=["service"])
@@ -25,7 +26,7 @@ async def health(request: Request) -> Response:
 
 @router.get("/info")
 async def info(request: Request) -> Response:
-    """Tell version, library, modules, limits and what could not be loaded; no secrets."""
+    """Tell version, library, modules, limits, settings and what could not be loaded; no secrets."""
     return JSONResponse(describe(resources(request)))
 
 
@@ -71,7 +72,21 @@ def describe(found: Resources) -> dict[str, Any]:
             "image_pixels": settings.max_image_pixels,
             "body_bytes": settings.body_limit,
             "timeout_seconds": settings.timeout,
+            "provider_timeout_seconds": settings.provider_timeout or None,
+            "grace_seconds": settings.grace,
+            "in_flight": settings.max_in_flight,
+            "queue": settings.max_queue,
+            "socket_requests": settings.max_socket_requests,
             "request_providers": settings.base_url_policy,
             "image_urls": settings.image_urls,
+        },
+        "settings": {
+            "workers": settings.workers,
+            "model": settings.model or None,
+            "api_keys": bool(settings.api_keys),
+            "cors_origins": list(settings.cors_origins) or None,
+            "log": settings.log,
+            "log_level": settings.log_level,
+            "tracing": spans.is_on(),
         },
     }

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bridge.api import answers
 from bridge.api.drain import Drain
 from bridge.captioning.errors import Busy, ShuttingDown
+from bridge.telemetry import metrics
 
 
 class InFlight:
@@ -27,10 +28,12 @@ class InFlight:
         if self.full:
             raise Busy
         self._count += 1
+        metrics.IN_FLIGHT.inc()
 
     def give_back(self) -> None:
         """Count one less."""
         self._count -= 1
+        metrics.IN_FLIGHT.dec()
 
 
 class Limited:

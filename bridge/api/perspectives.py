@@ -10,7 +10,7 @@ from bridge.api import answers, body
 from bridge.api.analysis import AnalyzeOut, findings_out
 from bridge.api.leaving import while_wanted
 from bridge.api.sse import EventStream
-from bridge.api.state import note, provider_key, request_id, resources
+from bridge.api.state import account, provider_key, request_id, resources
 from bridge.api.wire import (
     CaptionFromPath,
     CaptionWithMetadata,
@@ -24,7 +24,7 @@ from bridge.captioning.analyze import analyze, plan_analysis
 from bridge.captioning.caption import caption_planned
 from bridge.captioning.errors import InvalidRequest
 from bridge.captioning.parse import validate
-from bridge.captioning.plan import Plan, deadline, plan, require_one_image
+from bridge.captioning.plan import deadline, plan, require_one_image
 from bridge.captioning.types import AnalyzeRequest, Caption, CaptionRequest
 from bridge.version import __version__
 from perspectives.catalog import ModuleInfo
@@ -77,7 +77,6 @@ async def analyze_image(request: Request) -> Response:
     found = resources(request)
     analysis = await plan_analysis(asked, found, provider_key(request))
     require_one_image(asked, sent.upload)
-    _note(request, *analysis.plans)
     if answers.preferred(request, answers.ANALYSIS) == answers.EVENTS:
         until = deadline(asked, found)
         return EventStream(request, found, until, lambda stream: stream.analyze(analysis, sent.upload))
@@ -119,6 +118,7 @@ async def show_perspective(request: Request, name: str) -> Response:
 
 
 async def _body(request: Request) -> body.Body:
+    account(request).wants_caption = True
     return await body.read(request, resources(request).settings)
 
 
@@ -129,18 +129,9 @@ async def _caption(
     found = resources(request)
     settled = await plan(asked.perspective, asked, found, provider_key(request))
     require_one_image(asked, sent.upload)
-    _note(request, settled)
     media_type = answers.preferred(request, answers.CAPTION)
     if media_type == answers.EVENTS:
         until = deadline(asked, found)
         return EventStream(request, found, until, lambda stream: stream.caption(settled, sent.upload))
     made = await while_wanted(request, caption_planned(settled, sent.upload, found, request_id(request)))
-    note(request, {"provider": made.provider, "model": made.model})
     return answers.line(made.rendered) if media_type == answers.LINE else as_json(made)
-
-
-def _note(request: Request, *plans: Plan) -> None:
-    """Let the log line say what was asked, and of whom first."""
-    first = plans[0].targets[0]
-    names = ",".join(one.perspective.name for one in plans)
-    note(request, {"perspective": names, "provider": first.label, "model": first.model})

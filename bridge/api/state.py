@@ -6,6 +6,7 @@ from fastapi import Request
 
 from bridge.captioning.resources import Resources
 from bridge.problems import Problem
+from bridge.telemetry import Account
 
 _NOTED = 200
 
@@ -27,12 +28,19 @@ def provider_key(request: Request) -> str:
     return request.headers.get("x-provider-key", "").strip()
 
 
+def account(request: Request) -> Account:
+    """The request's account; one of its own where no frame stands around it."""
+    state = request.scope.setdefault("state", {})
+    found: Account = state.get("account") or state.setdefault("account", Account(state.get("request_id", "")))
+    return found
+
+
 def note(request: Request, fields: Mapping[str, str | None]) -> None:
     """Add to the request's log line, clipped; what is not known is left out."""
-    noted = request.scope.setdefault("state", {}).setdefault("noted", {})
-    noted.update({name: value[:_NOTED] for name, value in fields.items() if value})
+    account(request).noted.update({name: value[:_NOTED] for name, value in fields.items() if value})
 
 
 def note_problem(request: Request, problem: Problem) -> None:
-    """Let the log line say what failed."""
-    note(request, {"code": problem.code, "provider": problem.provider})
+    """Let the account say what failed."""
+    account(request).code = problem.code
+    note(request, {"provider": problem.provider})

@@ -1,7 +1,6 @@
 """`WS /perspectives/stream`: many requests on one socket, by id."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from bridge.api import events
 from bridge.api.auth import Keys
 from bridge.api.body import parse_object
 from bridge.api.drain import Drain
+from bridge.api.ending import end
 from bridge.api.leaving import STALL_SECONDS, Reader, one_of, unless
 from bridge.api.limits import InFlight
 from bridge.api.rates import Rates
@@ -38,8 +38,8 @@ from bridge.captioning.resources import Resources
 from bridge.captioning.stream import Stream
 from bridge.captioning.types import AnalyzeRequest, CaptionOptions, CaptionRequest
 from bridge.deadline import Deadline
+from bridge.telemetry import Account, current
 
-log = logging.getLogger("graphcap")
 router = APIRouter()
 _MAX_ID = 200
 ADMIT_SECONDS = 10.0
@@ -81,6 +81,7 @@ class Conversation:
         """`admit_within`: seconds to show a key, where one is wanted. `stall`: seconds that an event may wait."""
         self._socket = socket
         self._resources = resources
+        self._account = current()
         self._begun = 0
         self._running: dict[str, Running] = {}
         self._reader = Reader(socket.send, stall)
@@ -104,8 +105,8 @@ class Conversation:
             with suppress(WebSocketDisconnect):
                 await self._hang_up(error, _RESTART)
         finally:
-            fields = {"path": self._socket.url.path[:200], "requests": self._begun}
-            log.info("socket", extra={"fields": fields})
+            if self._account is not None:
+                self._account.noted["requests"] = self._begun
 
     async def _converse(self) -> None:
         try:
@@ -189,6 +190,8 @@ class Conversation:
     async def _take(self, frame: str | bytes) -> None:
         """One frame: whatever is wrong with it is told, and the socket stays open."""
         named: str | None = None
+        account = Account(telemetry.new_request_id(), status=200)
+        account.open()
         try:
             if len(frame) > self._resources.settings.body_limit:
                 raise BodyTooLarge(self._resources.settings.body_limit)
@@ -198,12 +201,13 @@ class Conversation:
                     await self._turn_away()
                 return
             named = _usable_id(fields)
-            await self._dispatch(fields.pop("type", None), fields, named)
+            await self._dispatch(account, fields.pop("type", None), fields, named)
             await asyncio.sleep(0)  # let the task begin: one that is cancelled before that could tell nothing
         except tuple(problems.TABLE) as error:
-            await self._refuse(named, error)
+            await self._refuse(named, error, account)
+            end(account, self._socket.scope, "WS")
 
-    async def _dispatch(self, kind: object, fields: dict[str, Any], id: str | None) -> None:
+    async def _dispatch(self, account: Account, kind: object, fields: dict[str, Any], id: str | None) -> None:
         if kind not in ("caption", "analyze", "cancel"):
             raise InvalidRequest(
                 "The frame's 'type' must be caption, analyze or cancel.", (("/type", "unknown frame type"),)
@@ -214,7 +218,8 @@ class Conversation:
         if kind == "cancel":
             self._cancel(id, fields)
         else:
-            await self._begin(str(kind), id, fields)
+            account.wants_caption = True
+            await self._begin(account, str(kind), id, fields)
 
     def _cancel(self, id: str, fields: dict[str, Any]) -> None:
         if fields:
@@ -223,7 +228,7 @@ class Conversation:
             raise InvalidRequest(f"Nothing is running under the id '{id}'.", (("/id", "unknown"),))
         self._running[id].cancel()
 
-    async def _begin(self, kind: str, id: str, fields: dict[str, Any]) -> None:
+    async def _begin(self, account: Account, kind: str, id: str, fields: dict[str, Any]) -> None:
         if id in self._running:
             raise InvalidRequest(f"A request is running under the id '{id}'.", (("/id", "in use"),))
         limit = self._resources.settings.max_socket_requests
@@ -235,22 +240,27 @@ class Conversation:
             raise Busy
         await self._rates.spend(self._caller)
         asked, work = await self._work(kind, fields)
-        request_id, until = telemetry.new_request_id(), deadline(asked, self._resources)
+        until = deadline(asked, self._resources)
 
         async def emit(event: Event) -> None:
-            await self._send(events.wire(event, request_id), until)
+            told = events.wire(event, account.id)
+            if isinstance(told, events.Error):
+                account.code, account.status = told.problem.code, told.problem.status
+            await self._send(told, until)
 
-        stream = Stream(id, request_id, emit, self._resources)
-        telemetry.request_id.set(request_id)  # the task takes a copy along: its log lines bear it
+        stream = Stream(id, account.id, emit, self._resources)
         self._in_flight.take()
-        task = asyncio.create_task(work(stream))
+        task = asyncio.create_task(work(stream))  # it takes the account along
         self._running[id] = Running(stream, task)
         self._begun += 1
-        task.add_done_callback(lambda done: self._ended(id))
+        task.add_done_callback(lambda done: self._ended(id, account))
 
-    def _ended(self, id: str) -> None:
+    def _ended(self, id: str, account: Account) -> None:
         self._in_flight.give_back()
         del self._running[id]
+        if any(one.whole for one in account.captions):
+            account.status = 200
+        end(account, self._socket.scope, "WS")
         self._note_idle()
 
     async def _work(self, kind: str, fields: dict[str, Any]) -> tuple[CaptionOptions, Work]:
@@ -267,13 +277,15 @@ class Conversation:
 
     async def _hang_up(self, error: Exception, code: int) -> NoReturn:
         """Tell why, and close."""
-        await self._refuse(None, error)
+        await self._refuse(None, error, self._account)
         await self._reader.take({"type": "websocket.close", "code": code})
         raise WebSocketDisconnect(code)
 
-    async def _refuse(self, id: str | None, error: Exception) -> None:
-        error = await name_models(error, self._resources)
-        await self._send(events.Error(id=id, perspective=None, problem=problems.problem(error, id or "")))
+    async def _refuse(self, id: str | None, error: Exception, account: Account | None) -> None:
+        problem = problems.problem(await name_models(error, self._resources), id or "")
+        if account is not None:
+            account.code, account.status = problem.code, problem.status
+        await self._send(events.Error(id=id, perspective=None, problem=problem))
 
     async def _send(self, event: events.Told, until: Deadline | None = None) -> None:
         await self._reader.take({"type": "websocket.send", "text": event.model_dump_json()}, until)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
-from bridge.captioning import report
+from bridge.captioning import ledger, report
 from bridge.captioning.caption import Work, carry_out
 from bridge.captioning.errors import InvalidRequest, NothingToSynthesize
 from bridge.captioning.pictures import Pictures, acquire
@@ -14,7 +14,7 @@ from bridge.captioning.types import AnalyzeRequest, Caption, CaptionOptions, Usa
 from bridge.captioning.watch import Watch
 from bridge.deadline import Deadline
 from bridge.dispatch.attempts import Calls
-from bridge.telemetry import Stages
+from bridge.telemetry import Captioning, Stages, current
 from perspectives.errors import UnknownVariables
 from perspectives.perspective import Perspective
 
@@ -33,12 +33,16 @@ class Analysis:
     @property
     def names(self) -> list[str]:
         """Every perspective that will end in a result or an error."""
-        last = [self.synthesizer.perspective.name] if self.synthesizer else []
-        return [*(one.perspective.name for one in self.plans), *last]
+        return [one.perspective.name for one in self.all_plans]
+
+    @property
+    def all_plans(self) -> tuple[Plan, ...]:
+        """The plans, and the synthesizer's last."""
+        return (*self.plans, *([self.synthesizer] if self.synthesizer else []))
 
     def drop_image(self) -> None:
         """Forget the image's base64 once its bytes are there, as each plan does."""
-        for one in (*self.plans, *([self.synthesizer] if self.synthesizer else [])):
+        for one in self.all_plans:
             one.drop_image()
         self.options = self.plans[0].options
 
@@ -122,7 +126,10 @@ async def analyze(
     `ended` is told of each perspective as it ends, in the order in which they do.
     """
     findings, stages, until = Findings(), Stages(), deadline(analysis.options, resources)
-    keep = _Keeper(findings, ended)
+    configured = resources.targets.configured
+    keep = _Keeper(findings, ended, {one.perspective.name: ledger.begin(one, configured) for one in analysis.all_plans})
+    if request := current():
+        request.stages = stages
     with stages.measure("image"):
         pictures = await _pictures(analysis, upload, resources, keep, until)
     if pictures is not None:
@@ -143,6 +150,7 @@ class _Keeper:
 
     findings: Findings
     ended: Ended | None
+    accounts: dict[str, Captioning]
 
     async def outcome(self, name: str, making: Awaitable[Caption]) -> None:
         """One failing perspective does not fail the others, whatever it failed of."""
@@ -158,6 +166,7 @@ class _Keeper:
             self.findings.results[name] = made
         else:
             self.findings.errors[name] = made
+            self.accounts[name].end(made)
         if self.ended is not None:
             await self.ended(name, made)
 
@@ -192,7 +201,8 @@ class _Run:
         """Carry one plan out."""
         watch = self.watch_for(plan.perspective)
         self.calls.append(calls := Calls())
-        work = Work(plan, self.pictures, calls, self.deadline, Stages(), watch)
+        plan.account.stages = stages = Stages()
+        work = Work(plan, self.pictures, calls, self.deadline, stages, watch)
         return await carry_out(work, self.resources, self.request_id)
 
     async def synthesis(self, analysis: Analysis, findings: Findings) -> Caption:

@@ -2,9 +2,8 @@
 
 import re
 from dataclasses import dataclass
-from functools import partial
 
-from bridge.captioning import report
+from bridge.captioning import ledger, report
 from bridge.captioning.pictures import Pictures, acquire
 from bridge.captioning.plan import Plan, deadline, plan, require_one_image
 from bridge.captioning.resources import Resources
@@ -17,7 +16,7 @@ from bridge.dispatch.endpoint import Endpoint
 from bridge.dispatch.errors import Unserved
 from bridge.dispatch.targets import Target
 from bridge.images.prepare import Prepared
-from bridge.telemetry import Stages
+from bridge.telemetry import Stages, current
 from perspectives import render
 from providers.base import Options, OutputMode, VisionRequest
 from providers.errors import Blocked, ProviderError, Refused
@@ -53,14 +52,27 @@ async def caption_planned(
     calls: Calls | None = None,
 ) -> Caption:
     """Make the caption that was planned, telling `watch` of it; `calls` keeps what it costs, failed or not."""
-    watch, stages, until = watch or Watch(), Stages(), deadline(settled.options, resources)
+    account = ledger.begin(settled, resources.targets.configured)
+    if request := current():
+        request.stages = account.stages
+    try:
+        return await _made(settled, upload, resources, request_id, watch or Watch(), calls or Calls())
+    except Exception as error:
+        account.end(error)
+        raise
+
+
+async def _made(
+    settled: Plan, upload: bytes | None, resources: Resources, request_id: str, watch: Watch, calls: Calls
+) -> Caption:
+    stages, until = settled.account.stages, deadline(settled.options, resources)
     await watch.stage("image")
     with stages.measure("image"):
         async with until.within("fetching the image"):
             source = await acquire(settled.options, upload, resources)
         settled.drop_image()
     pictures = Pictures(source, settled.options, resources)
-    work = Work(settled, pictures, calls or Calls(), until, stages, watch)
+    work = Work(settled, pictures, calls, until, stages, watch)
     return await carry_out(work, resources, request_id)
 
 
@@ -81,6 +93,8 @@ async def carry_out(work: Work, resources: Resources, request_id: str) -> Captio
     target, answer, picture = await first_that_answers(work, resources)
     with work.stages.measure("render"):
         rendered = render.caption(work.plan.perspective, answer.result)
+    work.plan.account.answered = target.label, answer.model or target.model
+    work.plan.account.end()
     return Caption(
         perspective=work.plan.perspective.name,
         provider=target.label,
@@ -137,8 +151,15 @@ async def ask(target: Target, reserve: int, work: Work, resources: Resources) ->
         await work.watch.stage("retry", reason)
         await work.watch.reset(reason)
 
+    meter = ledger.Meter(work.plan.account, target, resources.targets.configured, resources.settings.model)
+
+    async def queued() -> None:
+        meter.waits()
+        await work.watch.stage("queued")
+
     async def at(endpoint: Endpoint) -> Ask:
-        return watched(await resources.clients.at(endpoint, target), work.watch)
+        complete = watched(await resources.clients.at(endpoint, target), work.watch)
+        return meter.metered(complete, endpoint.config.base_url)
 
     line = Line(
         target.label,
@@ -149,11 +170,11 @@ async def ask(target: Target, reserve: int, work: Work, resources: Resources) ->
         resources.settings.provider_timeout,
         reserve,
         again,
-        partial(work.watch.stage, "queued"),
+        queued,
     )
     await work.watch.stage("model", target.model)
     retries = work.plan.options.max_output_retries
-    with work.stages.measure("model"):
+    with work.stages.measure("model"), meter:
         answer = await ask_until_it_fits(
             line.ask,
             vision_request(target, work, picture, resources.clients.mode(target)),

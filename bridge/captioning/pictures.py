@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
+from bridge.captioning import ledger
 from bridge.captioning.resources import Resources
 from bridge.captioning.types import CaptionOptions
 from bridge.images import sources
@@ -46,6 +47,12 @@ def _look(task: asyncio.Task[Prepared]) -> None:
 
 async def acquire(options: CaptionOptions, upload: bytes | None, resources: Resources) -> Source:
     """The picture's bytes, their header checked. Raises ImageError."""
+    source = await _acquired(options, upload, resources)
+    ledger.received(source.origin, len(source.data))
+    return source
+
+
+async def _acquired(options: CaptionOptions, upload: bytes | None, resources: Resources) -> Source:
     limits, ref = resources.limits, options.image
     if upload is not None or ref is None:
         return await _read(sources.from_upload, upload or b"", limits)

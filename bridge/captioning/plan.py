@@ -1,13 +1,14 @@
 """Everything about a caption that can be settled, or refused, before any work is done."""
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from bridge.captioning.errors import InvalidRequest
 from bridge.captioning.resources import Resources
 from bridge.captioning.types import CaptionOptions, Fallback
 from bridge.deadline import Deadline
 from bridge.dispatch.targets import Target
+from bridge.telemetry import Captioning, current
 from perspectives import perspective as perspectives
 from perspectives import render
 from perspectives.perspective import Perspective
@@ -17,12 +18,13 @@ Wanted = str | dict[str, object]
 
 @dataclass
 class Plan:
-    """One caption to be made, once: its perspective, what is asked, and the targets to ask in order."""
+    """One caption to be made, once: its perspective, what is asked, the targets to ask in order, and its account."""
 
     options: CaptionOptions
     perspective: Perspective
     prompt: str
     targets: tuple[Target, ...]
+    account: Captioning = field(default_factory=Captioning)
 
     def drop_image(self) -> None:
         """Forget the image's base64 once its bytes are there: while a model is waited for it only takes memory."""
@@ -44,7 +46,14 @@ async def find(wanted: Wanted, resources: Resources) -> Perspective:
 
 def write_prompt(perspective: Perspective, options: CaptionOptions) -> str:
     """Each context in a tag of its own, then the perspective's prompt. Raises MissingVariables, UnknownVariables."""
+    if account := current():
+        account.perspective = counted(perspective)
     return in_tags(options.context or []) + render.prompt(perspective, options.variables or {})
+
+
+def counted(perspective: Perspective) -> str:
+    """The name under which it is counted: what callers bring along are many."""
+    return "inline" if perspective.source == "inline" else perspective.name
 
 
 def in_tags(contexts: list[str]) -> str:

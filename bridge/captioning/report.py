@@ -39,12 +39,17 @@ def attempts(calls: Calls) -> list[Attempt]:
             provider=call.provider,
             endpoint=call.endpoint,
             model=call.model,
-            outcome="ok" if call.error is None else _WORD_END.sub("_", type(call.error).__name__).lower(),
+            outcome=outcome(call.error),
             output_mode=call.output_mode,
             ms=round(call.ms, 1),
         )
         for call in calls.made
     ]
+
+
+def outcome(error: Exception | None) -> str:
+    """How a call ended: `ok`, or its error's name."""
+    return "ok" if error is None else _WORD_END.sub("_", type(error).__name__).lower()
 
 
 def deprecation(perspective: Perspective) -> list[str]:

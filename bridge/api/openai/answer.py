@@ -14,6 +14,7 @@ from bridge.captioning.errors import Cancelled
 from bridge.captioning.plan import deadline
 from bridge.captioning.resources import Resources
 from bridge.captioning.types import Caption, JsonObject, UsageOut
+from bridge.telemetry import current
 
 _DONE = b"data: [DONE]\n\n"
 
@@ -54,16 +55,22 @@ class ChunkStream(Pinged):
         try:
             made = await caption_planned(self._asked.plan, None, self._resources, self._request_id)
         except asyncio.CancelledError:
-            await write(_data(failure.body(problems.report(self._reason, self._request_id))))
+            await write(self._failed(self._reason))
             raise
         except Exception as error:  # noqa: BLE001 (the outermost handler of a stream: its head has been sent)
-            await write(_data(failure.body(problems.report(error, self._request_id))))
+            await write(self._failed(error))
             return
         await write(self._chunk({"content": content(made, self._asked)}))
         await write(self._chunk({}, "stop"))
         if self._asked.include_usage and (told := _told(made.usage)):
             await write(_data({**self._heading, "choices": [], **told}))
         await write(_DONE)
+
+    def _failed(self, error: Exception) -> bytes:
+        problem = problems.report(error, self._request_id)
+        if account := current():
+            account.code = problem.code
+        return _data(failure.body(problem))
 
     def _chunk(self, delta: JsonObject, finish_reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}

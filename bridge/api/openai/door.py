@@ -10,7 +10,7 @@ from bridge.api.leaving import while_wanted
 from bridge.api.openai import models
 from bridge.api.openai.answer import ChunkStream, completion
 from bridge.api.openai.chat import read
-from bridge.api.state import note, provider_key, request_id, resources
+from bridge.api.state import account, provider_key, request_id, resources
 from bridge.captioning.caption import caption_planned
 from bridge.captioning.errors import InvalidRequest
 
@@ -21,12 +21,11 @@ router = APIRouter(prefix="/v1", include_in_schema=False)
 async def complete(request: Request) -> Response:
     """Caption the image of the last user message."""
     found, identity = resources(request), request_id(request)
+    account(request).wants_caption = True
     sent = await body.read(request, found.settings)
     if sent.upload is not None:
         raise InvalidRequest("Send JSON, with the image as an image_url part of a message.")
     asked = await asyncio.to_thread(read, sent.fields, found, provider_key(request))
-    first = asked.plan.targets[0]
-    note(request, {"perspective": asked.plan.perspective.name, "provider": first.label, "model": first.model})
     if asked.streams:
         return ChunkStream(asked, found, identity)
     made = await while_wanted(request, caption_planned(asked.plan, None, found, identity))

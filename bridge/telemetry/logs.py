@@ -1,49 +1,14 @@
-"""What an operator sees of a request: its id, the time of each stage, one log line."""
+"""The log: text for a person or JSON for a machine, one line a record, on standard error."""
 
 import json
 import logging
-import re
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
-log = logging.getLogger("graphcap")
-request_id: ContextVar[str] = ContextVar("request_id", default="")
-_ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+from bridge.telemetry.account import request_id
+
 # instructor logs raw answers; httpx and the SDKs log addresses at INFO, which a caller may have chosen.
 _QUIET = ("instructor", "httpx", "httpx2", "httpcore", "httpcore2", "openai", "google_genai", "ollama", "PIL")
-
-
-def new_request_id(offered: str | None = None) -> str:
-    """The caller's id when it is a plain word, else one of our own."""
-    return offered if offered and _ACCEPTABLE_ID.fullmatch(offered) else uuid4().hex
-
-
-class Stages:
-    """Wall time of one request's stages, in milliseconds, in the order they began."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-        self._spent: dict[str, float] = {}
-
-    @contextmanager
-    def measure(self, stage: str) -> Iterator[None]:
-        """Add the time inside the block to `stage`."""
-        start = time.perf_counter()
-        self._spent.setdefault(stage, 0.0)
-        try:
-            yield
-        finally:
-            self._spent[stage] += (time.perf_counter() - start) * 1000
-
-    def milliseconds(self) -> dict[str, float]:
-        """Every stage and the `total` so far."""
-        total = (time.perf_counter() - self._start) * 1000
-        return {name: round(spent, 2) for name, spent in {**self._spent, "total": total}.items()}
 
 
 class JsonFormatter(logging.Formatter):

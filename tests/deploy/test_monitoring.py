@@ -1,0 +1,133 @@
+"""The dashboard and the alert rules ask for figures that a real service really tells."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from bridge import problems
+from bridge.captioning.report import outcome
+from providers import errors as provider_errors
+from tests.api import streams
+from tests.api.sockets import socket
+from tests.api.streams import SAMPLE, inline
+from tests.servers import OpenAIServer
+from tests.servers import behaviours as b
+from tests.service import ROOT, Service
+from tests.telemetry.figures import HANG_GUARD, Figures, studio, until, workspace
+
+DASHBOARD = ROOT / "deploy/grafana/graphcap-bridge.json"
+ALERTS = ROOT / "deploy/prometheus/alerts.yml"
+SERIES = re.compile(r"\b(bridge_\w+)(?:\{([^}]*)\})?")
+MATCHER = re.compile(r'(\w+)\s*(=~|!=|!~|=)\s*"([^"]*)"')
+GROUPING = re.compile(r"\bby\s*\(([^)]*)\)")
+# What Prometheus adds to every series when it scrapes.
+ADDED = {"instance", "job"}
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Figures]:
+    """A scrape of a service that has done everything once."""
+    with OpenAIServer("vllm") as server:
+        toml = studio(server.url, server.models, max_concurrency=2)
+        with Service(workspace=workspace(tmp_path_factory.mktemp("work"), toml)) as service:
+            ask = {"perspective": inline(), "image": {"path": SAMPLE}, "provider": "studio"}
+            server.reply(b.WrongSchema(), b.Status(503, retry_after=0), b.Answer())
+            streams.post(service, "/caption", ask)
+            server.reply(b.RejectSchema(), b.Answer())
+            streams.post(service, "/caption", ask)
+            server.reply(b.Status(401))
+            streams.post(service, "/caption", {**ask, "fallbacks": [{"provider": "builtin"}]})
+            httpx.get(f"{service.url}/nothing", timeout=HANG_GUARD, trust_env=False)
+            with socket(service) as one:
+                one.send("caption", "a1", perspective="alt_text", image={"path": SAMPLE})
+                one.story("a1", "alt_text")
+            yield until(service, lambda found: found.labels("bridge_provider_up") != [])
+
+
+def dashboard() -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(DASHBOARD.read_text("utf-8"))
+    return told
+
+
+def panels() -> list[dict[str, Any]]:
+    return [one for one in dashboard()["panels"] if one["type"] != "row"]
+
+
+def rules() -> list[dict[str, Any]]:
+    return [rule for group in yaml.safe_load(ALERTS.read_text("utf-8"))["groups"] for rule in group["rules"]]
+
+
+def expressions() -> list[tuple[str, str]]:
+    shown = [(panel["title"], target["expr"]) for panel in panels() for target in panel["targets"]]
+    variables = [(one["name"], one["query"]["query"]) for one in dashboard()["templating"]["list"][1:]]
+    return [*shown, *variables, *((rule["alert"], rule["expr"]) for rule in rules())]
+
+
+@pytest.mark.parametrize(("title", "expression"), expressions())
+def test_every_figure_it_asks_for_is_told(figures: Figures, title: str, expression: str) -> None:
+    asked = SERIES.findall(expression)
+    assert asked or "up{" in expression
+    offered: set[str] = set(ADDED)
+    for name, matchers in asked:
+        told = figures.labels(name)
+        assert told, f"{name} is told by no service"
+        labels = {label for one in told for label in one} | ADDED
+        assert {label for label, _, _ in MATCHER.findall(matchers)} <= labels
+        offered |= labels
+    for labels in GROUPING.findall(expression):
+        assert {one.strip() for one in labels.split(",")} <= offered
+    for call in ("rate", "increase"):  # of what only rises
+        for name in re.findall(rf"{call}\((bridge_\w+)", expression):
+            assert name.endswith(("_total", "_bucket", "_sum", "_count"))
+    assert expression.count("(") == expression.count(")")
+
+
+def test_every_figure_is_on_the_dashboard() -> None:
+    asked = {re.sub(r"_(bucket|sum|count)$", "", name) for _, expr in expressions() for name, _ in SERIES.findall(expr)}
+    from bridge.telemetry import metrics
+
+    assert {name for name, *_ in metrics.described()} == asked
+
+
+def test_the_values_it_looks_for_can_come() -> None:
+    codes = {row.code for row in (*problems.TABLE.values(), problems.BUG, problems.NO_ROUTE)}
+    ends = {outcome(one("")) for one in vars(provider_errors).values() if _is_error(one)}
+    for title, expression in expressions():
+        for name, matchers in SERIES.findall(expression):
+            known = ends if "calls" in name else codes
+            for label, _, value in MATCHER.findall(matchers):
+                if label in ("code", "outcome"):
+                    for one in value.split("|"):
+                        assert any(re.fullmatch(one, end) for end in known), f"{title}: {one} is no {label}"
+
+
+def _is_error(one: object) -> bool:
+    return isinstance(one, type) and issubclass(one, provider_errors.ProviderError)
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
+def test_an_alert_says_what_happened_and_what_to_do(rule: dict[str, Any]) -> None:
+    assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
+    assert re.fullmatch(r"\d+[smh]", rule.get("for", "0s"))
+    assert rule["labels"]["severity"] in ("info", "warning", "critical")
+    assert set(rule["annotations"]) == {"summary", "description"}
+    grouped = {one.strip() for labels in GROUPING.findall(rule["expr"]) for one in labels.split(",")} | ADDED
+    for text in rule["annotations"].values():
+        assert text.count("{{") == text.count("}}")
+        assert set(re.findall(r"\$labels\.(\w+)", text)) <= grouped
+
+
+def test_the_dashboard_is_one(tmp_path: Path) -> None:
+    told = dashboard()
+    ids = [one["id"] for one in told["panels"]]
+    assert len(set(ids)) == len(ids)
+    places = [one["gridPos"] for one in told["panels"]]
+    assert all(place["x"] + place["w"] <= 24 for place in places)
+    assert len({(place["x"], place["y"]) for place in places}) == len(places)
+    assert len({rule["alert"] for rule in rules()}) == len(rules())

@@ -1,0 +1,77 @@
+"""An OpenTelemetry collector on loopback: takes OTLP over HTTP and decodes it."""
+
+import gzip
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+
+class Collector:
+    """`spans` and `metrics` are what came so far; `raw` every byte of it, `paths` where to."""
+
+    def __init__(self) -> None:
+        self.raw: list[bytes] = []
+        self.paths: list[str] = []
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        collector = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                sent = self.rfile.read(int(self.headers["Content-Length"]))
+                collector.raw.append(gzip.decompress(sent) if self.headers["Content-Encoding"] == "gzip" else sent)
+                collector.paths.append(self.path)
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        return Handler
+
+    def _decoded(self, path: str, kind: Any) -> list[Any]:
+        return [kind.FromString(raw) for raw, where in zip(self.raw, self.paths, strict=True) if where == path]
+
+    @property
+    def spans(self) -> list[Any]:
+        sent = self._decoded("/v1/traces", ExportTraceServiceRequest)
+        return [span for one in sent for group in one.resource_spans for s in group.scope_spans for span in s.spans]
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        sent = self._decoded("/v1/metrics", ExportMetricsServiceRequest)
+        return {
+            metric.name: metric
+            for one in sent
+            for group in one.resource_metrics
+            for scope in group.scope_metrics
+            for metric in scope.metrics
+        }
+
+
+def attributes(of: Any) -> dict[str, Any]:
+    """A span's or a point's attributes as plain values."""
+    return {one.key: _plain(one.value) for one in of.attributes}
+
+
+def _plain(value: Any) -> Any:
+    kind = value.WhichOneof("value")
+    found = getattr(value, kind)
+    return [_plain(one) for one in found.values] if kind == "array_value" else found

@@ -1,0 +1,68 @@
+"""What a scrape says, and a workspace whose providers are servers of the test."""
+
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from time import monotonic
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.service import WORKSPACE, Service
+
+HANG_GUARD = 20.0
+
+
+class Figures:
+    """The samples of one scrape."""
+
+    def __init__(self, text: str) -> None:
+        self.families = {one.name: one for one in text_string_to_metric_families(text)}
+        self.samples = [sample for one in self.families.values() for sample in one.samples]
+
+    def of(self, name: str, **labels: str) -> float:
+        """The sum of all series of this name that have these labels."""
+        return sum(one.value for one in self.samples if one.name == name and labels.items() <= one.labels.items())
+
+    def labels(self, name: str) -> list[dict[str, str]]:
+        return [dict(one.labels) for one in self.samples if one.name == name]
+
+    def counters(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+        """Every series that must never fall."""
+        rising = {
+            sample.name
+            for one in self.families.values()
+            if one.type in ("counter", "histogram")
+            for sample in one.samples
+        }
+        return {(one.name, tuple(sorted(one.labels.items()))): one.value for one in self.samples if one.name in rising}
+
+
+def scrape(service: Service, **headers: str) -> Figures:
+    answer = httpx.get(f"{service.url}/metrics", headers=headers, timeout=HANG_GUARD, trust_env=False)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    return Figures(answer.text)
+
+
+def until(service: Service, fits: Callable[[Figures], bool]) -> Figures:
+    """The first scrape that fits: gauges of other workers may be a second old."""
+    end = monotonic() + HANG_GUARD
+    while not fits(found := scrape(service)):
+        assert monotonic() < end, "no scrape came to say so"
+    return found
+
+
+def workspace(folder: Path, toml: str) -> Path:
+    """The samples, and these providers."""
+    (folder / "config").mkdir(parents=True)
+    (folder / "config" / "providers.toml").write_text(toml)
+    shutil.copytree(WORKSPACE / "datasets", folder / "datasets")
+    return folder
+
+
+def studio(url: str, models: Iterable[str], **more: object) -> str:
+    """A provider called `studio`."""
+    first = next(iter(models))
+    lines = [f'kind = "vllm"\nbase_url = "{url}"\ndefault_model = "{first}"', *(f"{k} = {v}" for k, v in more.items())]
+    return "[providers.studio]\n" + "\n".join(lines) + "\n"

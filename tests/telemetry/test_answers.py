@@ -1,0 +1,131 @@
+"""Every answer says which request it was and how long it took, whoever gives it; the caller's trace goes along."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from tests.api import streams
+from tests.api.sockets import socket
+from tests.api.streams import SAMPLE
+from tests.contract.kinds import OF_KIND
+from tests.servers import OpenAIServer, TrapServer
+from tests.service import Service
+from tests.telemetry.figures import HANG_GUARD
+
+KEY = "our-own-key-12345"
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+STATE = "congo=t61rcWkgMzE,rojo=00f067aa0ba902b7"
+PAGE = {"Origin": "http://localhost:5173"}
+FOREIGN = {"Origin": "https://elsewhere.example"}
+CAPTION = "/api/v1/perspectives/caption"
+PREFLIGHT = {**PAGE, "Access-Control-Request-Method": "POST"}
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    with Service(
+        GRAPHCAP_MAX_BODY_BYTES="1000", GRAPHCAP_IMAGE_URLS="listed", GRAPHCAP_IMAGE_URL_ALLOW="127.0.0.1"
+    ) as s:
+        yield s
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("GET", "/health", {}, 200),
+        ("GET", "/metrics", {}, 200),
+        ("GET", "/livez", {}, 200),
+        ("GET", "/docs", {}, 200),
+        ("GET", "/", {}, 307),
+        ("GET", "/nothing", {}, 404),
+        ("PUT", CAPTION, {}, 405),
+        ("POST", CAPTION, {}, 400),
+        ("POST", CAPTION, FOREIGN, 403),
+        ("GET", "/health", {"Host": "rebound.example"}, 403),
+        ("OPTIONS", CAPTION, PREFLIGHT, 200),
+        ("OPTIONS", CAPTION, {**PREFLIGHT, **FOREIGN}, 400),
+        ("POST", "/v1/chat/completions", {"Content-Length": "1001"}, 413),
+    ],
+)
+def test_every_answer(service: Service, method: str, path: str, headers: dict[str, str], status: int) -> None:
+    content = b"x" * 1001 if "Content-Length" in headers else b""
+    told = {"X-Request-ID": "mine-1", **headers}
+    answer = httpx.request(
+        method, service.url + path, headers=told, content=content, timeout=HANG_GUARD, trust_env=False
+    )
+    assert answer.status_code == status
+    assert answer.headers["x-request-id"] == "mine-1"
+    assert "total;dur=" in answer.headers["server-timing"]
+    if told.get("Origin") == PAGE["Origin"] and method != "OPTIONS":
+        assert "x-request-id" in answer.headers["access-control-expose-headers"].lower()
+
+
+def test_an_id_that_is_no_word_is_replaced(service: Service) -> None:
+    answer = httpx.get(f"{service.url}/health", headers={"X-Request-ID": 'a b"'}, trust_env=False)
+    assert len(answer.headers["x-request-id"]) == 32
+
+
+def test_a_refusal_by_key() -> None:
+    with Service(GRAPHCAP_API_KEYS=KEY) as guarded:
+        answer = httpx.get(f"{guarded.url}/info", headers={"X-Request-ID": "mine-2"}, trust_env=False)
+    assert (answer.status_code, answer.headers["x-request-id"]) == (401, "mine-2")
+    assert "total;dur=" in answer.headers["server-timing"]
+
+
+def test_a_socket_that_is_taken_and_one_that_is_not(service: Service) -> None:
+    with socket(service, additional_headers={"X-Request-ID": "mine-3"}) as one:
+        assert one.connection.response is not None
+        taken = one.connection.response.headers
+    assert taken["x-request-id"] == "mine-3"
+    assert "total;dur=" in taken["server-timing"]
+    for path, headers in (("/nothing", {}), ("/api/v1/perspectives/stream", FOREIGN)):
+        with pytest.raises(InvalidStatus) as refused, socket(service, path, additional_headers=headers):
+            pass
+        assert refused.value.response.status_code == 403
+        assert len(refused.value.response.headers["x-request-id"]) == 32
+    assert 'code="origin_refused"' in service.log
+
+
+def test_stages_of_a_caption_and_of_a_failure(service: Service) -> None:
+    body = {"perspective": "alt_text", "image": {"path": SAMPLE}}
+    timing = streams.post(service, "/caption", body).headers["server-timing"]
+    stages = {one.partition(";dur=")[0]: float(one.partition(";dur=")[2]) for one in timing.split(", ")}
+    assert list(stages) == ["image", "prepare", "model", "render", "total"]
+    assert stages["total"] >= sum(list(stages.values())[:-1]) - 0.5
+    analyzed = {"perspectives": ["alt_text"], "image": {"path": SAMPLE}}
+    assert "perspectives;dur=" in streams.post(service, "/analyze", analyzed).headers["server-timing"]
+    failed = streams.post(service, "/caption", {**body, "image": {"path": "datasets/none.jpg"}})
+    assert failed.headers["server-timing"].startswith("image;dur=")
+
+
+# The trace.
+
+
+@pytest.mark.parametrize("kind", ["openai", "vllm", "ollama", "gemini"])
+def test_the_trace_goes_along_to_every_kind_unchanged(service: Service, kind: str) -> None:
+    with OF_KIND[kind].server() as server:
+        body = streams.caption(server, OF_KIND[kind], image={"path": SAMPLE})
+        body["perspective"] = "alt_text"
+        for headers in ({"traceparent": PARENT, "tracestate": STATE}, {"traceparent": "00-nonsense"}, {}):
+            assert streams.post(service, "/caption", body, headers=headers).status_code == 200
+        sent = [{name.lower(): value for name, value in call.headers.items()} for call in server.calls]
+    assert [one.get("traceparent") for one in sent] == [PARENT, None, None]
+    assert [one.get("tracestate") for one in sent] == [STATE, None, None]
+
+
+def test_the_trace_of_a_socket_goes_along_too(service: Service, vllm_server: OpenAIServer) -> None:
+    body = {**streams.target(vllm_server), "perspective": "alt_text"}
+    with socket(service, additional_headers={"traceparent": PARENT}) as one:
+        one.send("caption", "a1", **body)
+        one.story("a1", "alt_text")
+    assert vllm_server.call.headers["traceparent"] == PARENT
+
+
+def test_an_image_server_is_told_no_trace(service: Service, trap: TrapServer) -> None:
+    body = {"perspective": "alt_text", "image": {"url": f"{trap.url}/a.jpg"}}
+    streams.post(service, "/caption", body, headers={"traceparent": PARENT, "tracestate": STATE})
+    assert trap.requests
+    assert not trap.carries(PARENT[3:35])
+    assert not trap.carries("congo")

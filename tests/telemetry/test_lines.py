@@ -1,0 +1,221 @@
+"""The one line of a request: it answers why it was slow, refused or expensive, and holds nobody's secret."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import httpx
+import pytest
+
+from bridge.api.ending import FIELDS
+from tests.api import streams
+from tests.api.sockets import socket
+from tests.api.streams import KEY, PHOTO, SAMPLE, inline
+from tests.servers import OpenAIServer
+from tests.servers import behaviours as b
+from tests.service import Service
+from tests.telemetry.figures import HANG_GUARD, studio, workspace
+
+SIZE = PHOTO.stat().st_size
+PROMPT = "Describe the zebra of nobody."
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[OpenAIServer]:
+    with OpenAIServer("vllm") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def service(server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    toml = studio(server.url, server.models, max_concurrency=1, api_key=f'"{KEY}"')
+    server.key = KEY
+    with Service(
+        workspace=workspace(tmp_path_factory.mktemp("work"), toml), GRAPHCAP_LOG="json", GRAPHCAP_MAX_QUEUE="1"
+    ) as running:
+        yield running
+    # Nothing of a key, not even twelve characters of it; no prompt, no caption, no query.
+    pieces = [KEY[start : start + 12] for start in range(len(KEY) - 11)]
+    for word in (*pieces, "zebra", "sentence", "secret-query", "data:image"):
+        assert word not in running.log, word
+
+
+def line(service: Service, identity: str, message: str = "request") -> dict[str, Any]:
+    """The one line of this request, once it is written."""
+    end = monotonic() + HANG_GUARD
+    while True:
+        told = [json.loads(one) for one in service.log.splitlines() if f'"{identity}"' in one]
+        found = [one for one in told if one["message"] == message]
+        if found:
+            assert len(found) == 1
+            assert set(found[0]) - {"time", "level", "logger", "message"} <= set(FIELDS)
+            return found[0]
+        assert monotonic() < end, f"no line of {identity}"
+
+
+def ask(service: Service, identity: str, path: str = "/caption", **fields: object) -> httpx.Response:
+    body = {"perspective": inline("zoo", PROMPT), "image": {"path": SAMPLE}, "provider": "studio", **fields}
+    return streams.post(service, f"{path}?secret-query=1", body, headers={"X-Request-ID": identity})
+
+
+def test_a_caption_tells_what_it_took(service: Service, server: OpenAIServer) -> None:
+    server.reply(b.WrongSchema(), b.Status(503, retry_after=0), b.Answer())
+    headers = {"X-Request-ID": "why-1", "traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
+    body = {"perspective": inline("zoo", PROMPT), "image": {"path": SAMPLE}, "provider": "studio"}
+    assert streams.post(service, "/caption?secret-query=1", body, headers=headers).status_code == 200
+    told = line(service, "why-1")
+    stages = told.pop("stages")
+    assert (
+        told.items()
+        >= {
+            "request_id": "why-1",
+            "method": "POST",
+            "path": "/api/v1/perspectives/caption",
+            "status": 200,
+            "client": "127.0.0.1",
+            "trace_id": TRACE,
+            "perspective": "zoo",
+            "provider": "studio",
+            "model": server.models[0],
+            "endpoint": server.url.removesuffix("/v1"),
+            "output_mode": "json_schema",
+            "calls": 3,
+            "reasks": 1,
+            "retries": 1,
+            "failed_calls": "unavailable",
+            "input_tokens": 240,
+            "output_tokens": 60,
+            "cached_tokens": 128,
+            "image_bytes": SIZE,
+            "sent_bytes": 3 * SIZE,
+        }.items()
+    )
+    assert "code" not in told
+    assert set(stages) == {"image", "prepare", "model", "render"}
+    assert told["ms"] >= stages["model"] > 0
+
+
+REFUSALS = {
+    "unknown_perspective": (404, {"perspective": "nobody"}, None),
+    "invalid_request": (422, {"zebra": 1}, None),
+    "image_not_found": (404, {"image": {"path": "datasets/none.jpg"}}, None),
+    "unsupported_image": (415, {"image": {"base64": "AAAA"}}, None),
+    "provider_auth": (502, {}, b.Status(401)),
+    "provider_rate_limited": (429, {"timeout": 5}, b.Status(429, retry_after=60)),
+    "refused": (422, {}, b.Refusal()),
+    "answer_truncated": (502, {}, b.Length()),
+    "answer_invalid": (502, {"max_output_retries": 0}, b.WrongSchema()),
+    "timeout": (504, {"timeout": 0.3}, b.Hang()),
+}
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+def test_a_refusal_tells_its_code(service: Service, server: OpenAIServer, code: str) -> None:
+    status, fields, behaviour = REFUSALS[code]
+    if behaviour is not None:
+        server.reply(behaviour)
+    assert ask(service, code, **fields).json()["code"] == code
+    told = line(service, code)
+    assert (told["status"], told["code"]) == (status, code)
+    assert told.get("calls", 0) == (behaviour is not None)
+
+
+@pytest.mark.parametrize(
+    ("path", "field"), [("/perspectives/caption", "code"), ("/v1/chat/completions", "error"), ("/nothing", "code")]
+)
+def test_what_is_no_request_for_a_caption_tells_its_code(service: Service, path: str, field: str) -> None:
+    identity = f"odd{path.replace('/', '.')}"
+    answer = httpx.post(service.url + path, content=b"{", headers={"X-Request-ID": identity}, trust_env=False)
+    assert field in answer.json()
+    assert line(service, identity)["code"] == ("not_found" if path == "/nothing" else "invalid_json")
+
+
+async def test_a_client_that_left_is_told_as_cancelled(service: Service, server: OpenAIServer) -> None:
+    server.reply(b.Hang("connect"))
+    before = len(server.calls)
+    body = {"perspective": inline(), "image": {"path": SAMPLE}, "provider": "studio"}
+    async with httpx.AsyncClient(timeout=HANG_GUARD, trust_env=False) as client:
+        asking = asyncio.create_task(
+            client.post(f"{service.url}/perspectives/caption", json=body, headers={"X-Request-ID": "left-1"})
+        )
+        await asyncio.to_thread(server.wait_for_calls, before + 1)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+    told = await asyncio.to_thread(line, service, "left-1")
+    assert (told["code"], told["calls"], told["failed_calls"]) == ("cancelled", 1, "cancelled")
+
+
+def test_events_have_one_line(service: Service, server: OpenAIServer) -> None:
+    server.reply(b.Answer(), b.Status(401))
+    for identity, code in (("sse-1", None), ("sse-2", "provider_auth")):
+        body = {"perspective": inline("zoo", PROMPT), "image": {"path": SAMPLE}, "provider": "studio"}
+        with streams.streaming(service, "/caption", json=body, headers={"X-Request-ID": identity}) as answer:
+            list(streams.events(answer))
+        told = line(service, identity)
+        assert told.get("code") == code
+        assert told.items() >= {"status": 200, "calls": 1, "perspective": "zoo", "provider": "studio"}.items()
+
+
+def test_chunks_have_one_line(service: Service, server: OpenAIServer) -> None:
+    server.reply(b.Status(401))
+    picture = {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64," + "AAAA"}}
+    body = {"model": "alt_text@studio", "stream": True, "messages": [{"role": "user", "content": [picture]}]}
+    headers = {"X-Request-ID": "chunks-1"}
+    httpx.post(f"{service.url}/v1/chat/completions", json=body, headers=headers, timeout=HANG_GUARD, trust_env=False)
+    told = line(service, "chunks-1")
+    assert (told["status"], told["code"], told["perspective"]) == (200, "unsupported_image", "alt_text")
+    server.script.clear()
+
+
+def test_a_socket_has_a_line_and_each_of_its_requests_one(service: Service, server: OpenAIServer) -> None:
+    server.reply(b.Answer(), b.Status(401))
+    with socket(service, additional_headers={"X-Request-ID": "socket-1"}) as one:
+        ids = {}
+        for name in ("a1", "a2"):
+            one.send("caption", name, perspective=inline("zoo", PROMPT), image={"path": SAMPLE}, provider="studio")
+            ids[name] = one.story(name, "zoo")[0]["request_id"]
+        one.send("caption", "a3", perspective="nobody", image={"path": SAMPLE})
+        one.problem("a3")
+    assert line(service, "socket-1", "socket").items() >= {"status": 101, "method": "WS", "requests": 2}.items()
+    whole, failed = (line(service, ids[name]) for name in ("a1", "a2"))
+    by = {"method": "WS", "path": "/api/v1/perspectives/stream", "perspective": "zoo", "provider": "studio", "calls": 1}
+    assert whole.items() >= {**by, "status": 200, "input_tokens": 120}.items()
+    assert failed.items() >= {**by, "status": 502, "code": "provider_auth"}.items()
+    refused = [json.loads(one) for one in service.log.splitlines() if '"unknown_perspective"' in one]
+    assert [one["status"] for one in refused if one["method"] == "WS"] == [404]
+
+
+async def test_a_wait_in_the_queue_is_told_and_so_is_a_full_one(service: Service, server: OpenAIServer) -> None:
+    server.reply(b.Hold(), b.Hold())
+    before = len(server.calls)
+    body = {"perspective": "alt_text", "image": {"path": SAMPLE}, "provider": "studio"}
+
+    async with httpx.AsyncClient(base_url=service.url, timeout=HANG_GUARD, trust_env=False) as client:
+
+        def post(identity: str) -> "asyncio.Task[httpx.Response]":
+            headers = {"X-Request-ID": identity}
+            return asyncio.create_task(client.post("/perspectives/caption", json=body, headers=headers))
+
+        held = [post("queue-1")]
+        await asyncio.to_thread(server.wait_for_calls, before + 1)
+        held += [post("queue-2"), post("queue-3")]
+        done, _ = await asyncio.wait(held, return_when=asyncio.FIRST_COMPLETED)
+        assert [one.result().json()["code"] for one in done] == ["overloaded"]
+        server.release()
+        ends = [await one for one in held]
+    waited = [await asyncio.to_thread(line, service, f"queue-{number}") for number in (1, 2, 3)]
+    assert sorted(one.status_code for one in ends) == [200, 200, 503]
+    assert sorted("queue_ms" in one for one in waited) == [False, False, True]
+    assert [one.get("code") for one in waited if one["status"] == 503] == ["overloaded"]
+
+
+def test_text_says_the_same(vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    with Service() as service:
+        streams.post(service, "/caption", streams.caption(vllm_server), headers={"X-Request-ID": "text-1"})
+    (told,) = [one for one in service.log.splitlines() if '"text-1"' in one]
+    for part in ('perspective="mine"', "calls=1", "input_tokens=120", 'stages={"image"', "status=200"):
+        assert part in told

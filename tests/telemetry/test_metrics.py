@@ -1,0 +1,208 @@
+"""What a scrape of a real service says, and what no caller can make it say."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from tests.api import streams
+from tests.api.sockets import socket
+from tests.api.streams import SAMPLE, inline
+from tests.servers import OpenAIServer
+from tests.servers import behaviours as b
+from tests.service import Service
+from tests.telemetry.figures import HANG_GUARD, Figures, scrape, studio, until, workspace
+
+HOSTILE = 'x"} 1\nbridge_evil_total{a="'
+SIZE = (streams.PHOTO).stat().st_size
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[OpenAIServer]:
+    with OpenAIServer("vllm") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def service(server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that knows one provider, which gets one call at a time."""
+    toml = studio(server.url, server.models, max_concurrency=1)
+    with Service(workspace=workspace(tmp_path_factory.mktemp("work"), toml)) as running:
+        yield running
+
+
+def ask(service: Service, path: str = "/caption", **fields: object) -> httpx.Response:
+    body = {"perspective": "alt_text", "image": {"path": SAMPLE}, "provider": "studio", **fields}
+    return streams.post(service, path, {name: value for name, value in body.items() if value is not None})
+
+
+def grown(before: Figures, after: Figures, name: str, **labels: str) -> float:
+    return after.of(name, **labels) - before.of(name, **labels)
+
+
+def test_a_caption_is_counted_in_full(service: Service, server: OpenAIServer) -> None:
+    before = scrape(service)
+    assert ask(service).status_code == 200
+    after = scrape(service)
+    by = {"provider": "studio"}
+    caption = {"perspective": "alt_text", "outcome": "ok", "output_mode": "json_schema", **by}
+    model = {"model": server.models[0], **by}
+    assert grown(before, after, "bridge_captions_total", **caption) == 1
+    assert grown(before, after, "bridge_provider_calls_total", outcome="ok", **model) == 1
+    assert grown(before, after, "bridge_provider_call_duration_seconds_count", **by) == 1
+    assert grown(before, after, "bridge_provider_call_duration_seconds_sum", **by) > 0
+    for kind, tokens in {"input": 120, "output": 30, "cached": 64}.items():
+        assert grown(before, after, "bridge_tokens_total", kind=kind, **model) == tokens
+    for stage in ("image", "prepare", "model", "render", "total"):
+        assert grown(before, after, "bridge_stage_duration_seconds_count", stage=stage) == 1
+    assert grown(before, after, "bridge_image_received_bytes_total", origin="path") == SIZE
+    assert grown(before, after, "bridge_image_sent_bytes_total", **by) == SIZE
+    request = {"route": "/perspectives/caption", "method": "POST", "status": "200"}
+    assert grown(before, after, "bridge_request_duration_seconds_count", **request) == 1
+
+
+def test_every_kind_of_again_is_counted_apart(service: Service, server: OpenAIServer) -> None:
+    before = scrape(service)
+    server.reply(b.WrongSchema(), b.Status(503, retry_after=0), b.Answer())
+    assert ask(service).status_code == 200
+    server.reply(b.RejectSchema(), b.Answer())
+    assert ask(service, perspective=inline()).status_code == 200
+    server.reply(b.Status(401))
+    assert ask(service, fallbacks=[{"provider": "builtin"}]).json()["provider"] == "builtin"
+    after = scrape(service)
+    by = {"provider": "studio"}
+    assert grown(before, after, "bridge_reasks_total", **by) == 1
+    assert grown(before, after, "bridge_retries_total", **by) == 1
+    assert grown(before, after, "bridge_schema_steps_total", **by) == 1
+    assert grown(before, after, "bridge_fallbacks_total", provider="builtin") == 1
+    for outcome, calls in {"ok": 3, "unavailable": 1, "schema_rejected": 1, "auth_failed": 1}.items():
+        assert grown(before, after, "bridge_provider_calls_total", outcome=outcome, **by) == calls
+    assert grown(before, after, "bridge_captions_total", provider="builtin", outcome="ok") == 1
+
+
+def test_a_failure_is_counted_by_its_code(service: Service, server: OpenAIServer) -> None:
+    before = scrape(service)
+    server.reply(b.Status(401))
+    assert ask(service).status_code == 502
+    assert ask(service, image={"path": "datasets/none.jpg"}).status_code == 404
+    assert ask(service, perspective="nobody").status_code == 404
+    assert ask(service, variables={"none": "such"}).status_code == 422
+    told = streams.streamed(service, "/caption", {"perspective": "alt_text", "image": {"base64": "AAAA"}})
+    assert told[1]["type"] == "progress"
+    after = scrape(service)
+    for perspective, provider, code in (
+        ("alt_text", "studio", "provider_auth"),
+        ("alt_text", "studio", "image_not_found"),
+        ("unknown", "none", "unknown_perspective"),
+        ("alt_text", "none", "invalid_request"),
+        ("alt_text", "builtin", "unsupported_image"),
+    ):
+        labels = {"perspective": perspective, "provider": provider, "outcome": code}
+        assert grown(before, after, "bridge_captions_total", **labels) == 1, labels
+        assert grown(before, after, "bridge_problems_total", code=code) == 1
+
+
+def test_names_of_callers_become_no_labels(service: Service, server: OpenAIServer) -> None:
+    before = scrape(service)
+    config = {"kind": "vllm", "name": HOSTILE, "base_url": server.url + "/other", "api_key": "sk-mine-123456789"}
+    for name in (HOSTILE, "studio2", "ünïcode"):
+        ask(service, perspective=inline(name), provider=name, model=name)
+        ask(service, perspective=inline(name), provider=name, model=name, provider_config=config)
+        ask(service, perspective=name)
+        streams.post(service, f"/{quote(name, safe='')}/caption", {"image": {"path": SAMPLE}})
+        httpx.request("PUT", f"{service.url}/{quote(name, safe='')}", timeout=HANG_GUARD, trust_env=False)
+        httpx.request("BREW", f"{service.url}/perspectives/caption", timeout=HANG_GUARD, trust_env=False)
+    after = scrape(service)
+    assert not [one for one in after.families if "evil" in one]
+    told = {value for one in after.samples for value in one.labels.values()}
+    assert not [one for one in told if any(word in one for word in ("evil", "studio2", "BREW", "sk-"))]
+    assert not [one for one in told if not one.isascii()]
+    known = {"alt_text", "inline", "unknown"}
+    assert {one["perspective"] for one in after.labels("bridge_captions_total")} <= known
+    assert {one["provider"] for one in after.labels("bridge_captions_total")} <= {"studio", "vllm", "builtin", "none"}
+    assert {one["model"] for one in after.labels("bridge_provider_calls_total")} <= {
+        *server.models,
+        "other",
+        "measurements",
+    }
+    assert grown(before, after, "bridge_captions_total", perspective="inline") > 0
+    assert grown(before, after, "bridge_captions_total", perspective="unknown") > 0
+    routes = {one["route"] for one in after.labels("bridge_request_duration_seconds_count")}
+    assert {"/perspectives/{name}/caption", "other"} <= routes
+
+
+async def test_what_waits_and_what_is_under_way_can_be_seen(service: Service, server: OpenAIServer) -> None:
+    server.reply(b.Hold(), b.Hold(), b.Hold())
+    before = len(server.calls)
+    async with httpx.AsyncClient(base_url=service.url, timeout=HANG_GUARD, trust_env=False) as client:
+        body = {"perspective": "alt_text", "image": {"path": SAMPLE}, "provider": "studio"}
+        held = [asyncio.create_task(client.post("/perspectives/caption", json=body)) for _ in range(3)]
+        await asyncio.to_thread(server.wait_for_calls, before + 1)
+        seen = await asyncio.to_thread(until, service, lambda one: one.of("bridge_queue_depth") == 2)
+        assert seen.of("bridge_provider_calls_in_flight", provider="studio") == 1
+        assert seen.of("bridge_requests_in_flight") == 3
+        server.release()
+        assert [(await one).status_code for one in held] == [200, 200, 200]
+    after = await asyncio.to_thread(scrape, service)
+    for gauge in ("bridge_queue_depth", "bridge_provider_calls_in_flight", "bridge_requests_in_flight"):
+        assert after.of(gauge) == 0
+    assert after.of("bridge_stage_duration_seconds_count", stage="queue") == 2
+
+
+def test_sockets_are_counted_and_so_are_their_requests(service: Service) -> None:
+    before = scrape(service)
+    with socket(service) as one:
+        one.send("caption", "a1", perspective="alt_text", image={"path": SAMPLE})
+        one.story("a1", "alt_text")
+        one.send("caption", "a2", perspective="nobody", image={"path": SAMPLE})
+        assert one.problem("a2")["code"] == "unknown_perspective"
+        during = scrape(service)
+        assert during.of("bridge_websocket_connections") == 1
+    after = until(service, lambda figures: figures.of("bridge_websocket_connections") == 0)
+    assert grown(before, after, "bridge_websocket_connections_opened_total") == 1
+    for status in ("200", "404"):
+        labels = {"route": "/perspectives/stream", "method": "WS", "status": status}
+        assert grown(before, after, "bridge_request_duration_seconds_count", **labels) == 1
+    assert grown(before, after, "bridge_captions_total", outcome="unknown_perspective") == 1
+
+
+def test_probes_and_breakers_of_configured_providers(service: Service) -> None:
+    figures = until(service, lambda one: one.labels("bridge_provider_up") != [])
+    assert figures.of("bridge_provider_up", provider="studio") == 1
+    assert figures.of("bridge_breaker_state", provider="studio") == 0
+
+
+def test_a_key_is_wanted_where_keys_are_set(tmp_path: Path) -> None:
+    with Service(workspace=workspace(tmp_path / "w", ""), GRAPHCAP_API_KEYS="our-own-key-12345") as running:
+        refused = httpx.get(f"{running.url}/metrics", timeout=HANG_GUARD, trust_env=False)
+        assert (refused.status_code, refused.json()["code"]) == (401, "unauthorized")
+        assert "bridge_" not in refused.text
+        figures = scrape(running, Authorization="Bearer our-own-key-12345")
+    assert figures.of("bridge_problems_total", code="unauthorized") == 1
+    assert json.dumps([one.labels for one in figures.samples]).find("our-own") < 0
+
+
+def test_an_endpoint_that_died_is_seen_and_the_other_answers(server: OpenAIServer, tmp_path: Path) -> None:
+    toml = f"""
+[providers.fleet]
+kind = "vllm"
+default_model = "{server.models[0]}"
+strategy = "round_robin"
+endpoints = [
+  {{ name = "dead", base_url = "http://127.0.0.1:9" }},
+  {{ name = "alive", base_url = "{server.url}" }},
+]
+"""
+    with Service(workspace=workspace(tmp_path / "w", toml)) as fleet:
+        state = "bridge_breaker_state"
+        seen = until(fleet, lambda one: one.of(state, endpoint="dead") == 2)
+        assert seen.of(state, provider="fleet", endpoint="alive") == 0
+        assert seen.of("bridge_provider_up", provider="fleet") == 1
+        assert ask(fleet, provider="fleet").status_code == 200
+        after = scrape(fleet)
+    assert after.of("bridge_provider_calls_total", provider="fleet", outcome="ok", model=server.models[0]) == 1
+    assert after.of("bridge_provider_calls_in_flight", provider="fleet") == 0

@@ -1,0 +1,77 @@
+"""The caller's trace context: what is passed on, and what is as if it had not come."""
+
+import pytest
+
+from bridge.telemetry.trace import read, trace_id
+
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+PARENT = f"00-{TRACE}-{SPAN}-01"
+
+
+@pytest.mark.parametrize(
+    "parent",
+    [
+        "",
+        "00",
+        f"00-{TRACE}-{SPAN}",
+        f"00-{TRACE}-{SPAN}-01-more",
+        f"00-{TRACE.upper()}-{SPAN}-01",
+        f"00-{'0' * 32}-{SPAN}-01",
+        f"00-{TRACE}-{'0' * 16}-01",
+        f"ff-{TRACE}-{SPAN}-01",
+        f"0-{TRACE}-{SPAN}-01",
+        f"00-{TRACE}-{SPAN}-0g",
+        f"00-{TRACE[:-1]}-{SPAN}-01",
+        f"01-{TRACE}-{SPAN}-01more",
+        f"00-{TRACE}-{SPAN}-01\r\nX-Evil: 1",
+    ],
+)
+def test_what_is_no_traceparent_is_dropped_with_its_state(parent: str) -> None:
+    assert read([parent], ["a=1"]) == {}
+
+
+def test_two_parents_are_none() -> None:
+    assert read([PARENT, PARENT], []) == {}
+    assert read([], ["a=1"]) == {}
+
+
+def test_it_is_passed_on_unchanged() -> None:
+    assert read([PARENT], ["congo=t61rcWkgMzE,rojo=00f067aa0ba902b7"]) == {
+        "traceparent": PARENT,
+        "tracestate": "congo=t61rcWkgMzE,rojo=00f067aa0ba902b7",
+    }
+    assert trace_id(read([PARENT], [])) == TRACE
+
+
+def test_a_later_version_is_read_as_this_one() -> None:
+    assert read([f"cc-{TRACE}-{SPAN}-09-what.comes"], []) == {"traceparent": f"00-{TRACE}-{SPAN}-09"}
+
+
+@pytest.mark.parametrize("state", ["fw529a3039@dt=FfD6,a=b", "a=1, b=2", "a=1,,b=2", "0t@v=x y", "a*/-_=!#~"])
+def test_states_that_pass(state: str) -> None:
+    assert read([PARENT], [state])["tracestate"] == state
+
+
+def test_a_state_in_several_headers_is_one() -> None:
+    assert read([PARENT], ["a=1", "b=2"])["tracestate"] == "a=1,b=2"
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "",
+        "a",
+        "A=1",
+        "a=",
+        "a=1,a=2",
+        "a=b=c",
+        "a=1 ,b=\x7f",
+        "a=é",
+        "a=x\r\nX-Evil: 1",
+        ",".join(f"k{n}=1" for n in range(33)),
+        "a=" + "x" * 300,
+        ",".join(f"k{n}={'x' * 60}" for n in range(9)),
+    ],
+)
+def test_states_that_do_not(state: str) -> None:
+    assert read([PARENT], [state]) == {"traceparent": PARENT}
