@@ -6,7 +6,6 @@ with the process, however that ends; the next worker takes the seat and counts o
 counter ever falls and nothing grows.
 """
 
-import fcntl
 import os
 import shutil
 import tempfile
@@ -100,6 +99,8 @@ def _lock(path: Path) -> int | None:
 
 
 def _try(descriptor: int) -> bool:
+    import fcntl  # which Windows does not have, nor /dev/shm
+
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
