@@ -13,9 +13,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from bridge import problems
+from bridge.api.ending import end
 from bridge.problems import Row
 from bridge.settings import Settings, load
-from bridge.telemetry import new_request_id
+from bridge.telemetry import Account, new_request_id
 
 HEAD_BYTES = 64 * 1024
 STALL_SECONDS = 30.0
@@ -212,18 +213,22 @@ class Receiver(HttpToolsProtocol):
         self._stop()
         in_head = self.cycle is None or self.cycle.scope is not self.scope
         if not self.transport.is_closing() and (in_head or not self.cycle.response_started):
-            self.transport.write(whole_answer(row, sentence))
+            account = (None if in_head else self.scope["state"].get("account")) or Account(new_request_id())
+            account.refused = row.code, row.status
+            self.transport.write(whole_answer(row, sentence, account))
+            if in_head:  # else the request's own line tells of it
+                end(account, {"path": "", "client": self.client}, "")
         self.transport.close()
         self._stall.start(STALL_SECONDS)  # closing waits until what was written is taken
 
 
-def whole_answer(row: Row, sentence: str) -> bytes:
+def whole_answer(row: Row, sentence: str, account: Account) -> bytes:
     """A problem with its head, as it stands on the wire."""
-    identity = new_request_id()
-    body = problems.tell(row, sentence, identity).model_dump_json().encode()
+    body = problems.tell(row, sentence, account.id).model_dump_json().encode()
     head = (
-        b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n"
-        b"x-content-type-options: nosniff\r\nconnection: close\r\n\r\n" % (len(body), identity.encode())
+        b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\nserver-timing: %b\r\n"
+        b"x-content-type-options: nosniff\r\nconnection: close\r\n\r\n"
+        % (len(body), account.id.encode(), account.server_timing().encode())
     )
     return STATUS_LINE[row.status] + head + body
 

@@ -49,6 +49,8 @@ _CUT = tuple(problems.code_of(one()) for one in (Cancelled, ShuttingDown))
 
 def end(account: Account, scope: Scope, method: str) -> None:
     """Tell and count a request; called once for each."""
+    if account.refused is not None:
+        account.code, account.status = account.refused
     for one in account.captions:
         if not one.spent:
             one.spent = one.stages.milliseconds()

@@ -34,7 +34,8 @@ class Frame:
             await self._app(scope, receive, send)
             return
         account = _opened(scope)
-        state = {**scope.get("state", {}), "request_id": account.id, "account": account}
+        scope.setdefault("state", {})["account"] = account  # for who receives: it may answer in our place
+        state = {**scope["state"], "request_id": account.id}
         scope = {**scope, "path": self._clean(scope["path"]), "root_path": self._root, "state": state}
         serve = _serve_socket if scope["type"] == "websocket" else _serve
         await serve(self._app, scope, receive, send)

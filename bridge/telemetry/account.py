@@ -71,7 +71,10 @@ class Captioning:
 
 @dataclass(slots=True)
 class Account:
-    """One request. `wants_caption`: it is one for captions, whatever comes of it. `code`: the problem it ended in."""
+    """One request. `wants_caption`: it is one for captions, whatever comes of it. `code`: the problem it ended in.
+
+    `refused`: code and status of an answer that was given in the application's place.
+    """
 
     id: str
     began: float = field(default_factory=time.perf_counter)
@@ -84,6 +87,7 @@ class Account:
     trace_id: str = ""
     code: str = ""
     status: int = 0
+    refused: tuple[str, int] | None = None
 
     def ms(self) -> float:
         """Milliseconds since it began."""

@@ -6,6 +6,7 @@ import socket as sockets
 import threading
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -42,6 +43,15 @@ def answer(connection: sockets.socket) -> tuple[int, dict[str, str], dict[str, A
     return int(status.split()[1]), headers, json.loads(body)
 
 
+def line(service: Service, identity: str) -> str:
+    """The one line of a request in the log, once it is there."""
+    end = monotonic() + HANG_GUARD
+    while not (told := [one for one in service.log.splitlines() if f'request_id="{identity}"' in one]):
+        assert monotonic() < end, "no line tells of it"
+    assert len(told) == 1
+    return told[0]
+
+
 @pytest.mark.parametrize("piece", [b"G", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: localhost\r\nX: "])
 def test_a_head_that_does_not_end(service: Service, piece: bytes) -> None:
     connection = connect(service)
@@ -51,6 +61,10 @@ def test_a_head_that_does_not_end(service: Service, piece: bytes) -> None:
     assert headers["connection"] == "close"
     assert headers["x-request-id"] == problem["instance"]
     assert "head took longer than 0.3 seconds" in problem["detail"]
+    assert "total;dur=" in headers["server-timing"]
+    told = line(service, problem["instance"])
+    assert "status=408" in told
+    assert 'code="timeout"' in told
 
 
 def test_a_head_that_trickles_is_no_better(service: Service) -> None:
