@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -21,8 +20,7 @@ from bridge.api.rates import Rated, Rates
 from bridge.api.state import request_id, resources
 from bridge.captioning.check import name_models
 from bridge.captioning.resources import Resources, open_resources
-from bridge.dispatch.probes import Probe, Probes
-from bridge.dispatch.targets import Named
+from bridge.dispatch.probes import Probes
 from bridge.settings import Settings, load
 from bridge.telemetry import quiet_libraries, spans
 from bridge.version import __version__
@@ -74,7 +72,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
             for one in resources.catalog.problems:
                 log.warning("perspective file %s", one)
             app.state.resources = resources
-            app.state.probes = probes = Probes(probed(resources))
+            app.state.probes = probes = probes_of(resources)
             watching = [asyncio.create_task(one) for one in (probes.run(), metrics.watch(app))]
             trace()
             try:
@@ -94,13 +92,10 @@ def trace() -> None:
     spans.turn_on(__version__)
 
 
-def probed(resources: Resources) -> tuple[Probe, ...]:
-    """The providers that `providers.toml` names; what the environment implies is not called unasked."""
-    configured = resources.targets.configured
-    targets = [resources.targets.provider(Named(name)) for name in sorted(configured.explicit)]
-    return tuple(
-        Probe(one.label, one.config.kind, partial(resources.clients.get, one), one.credentials) for one in targets
-    )
+def probes_of(resources: Resources) -> Probes:
+    """Probes of what `providers.toml` names; what the environment implies is not called unasked."""
+    named = sorted(resources.targets.configured.explicit)
+    return Probes(tuple(resources.endpoints.of(name) for name in named), resources.clients.at)
 
 
 async def _problem(request: Request, error: Exception) -> Response:

@@ -7,7 +7,7 @@
     the image          images.errors: PathRefused · ImageNotFound · ImageTooLarge · UnsupportedImage · InvalidImage
                        · ImageUnreachable;  network.AddressRefused
     who answers        dispatch.errors: UnknownProvider · MissingProvider · MissingModel · MissingBaseUrl
-                       · InvalidBaseUrl · ProviderNotAllowed;  slots.Overloaded
+                       · InvalidBaseUrl · ProviderNotAllowed · Overloaded · AllOpen
     the provider       providers.errors, every one (UnknownKind is the request's fault)
     the answer         structured.AnswerInvalid · NothingToSynthesize · Cancelled (in events only)
     the time           deadline.DeadlineExceeded · ShuttingDown
@@ -26,7 +26,6 @@ from bridge.captioning import errors as request_errors
 from bridge.captioning.structured import AnswerInvalid
 from bridge.deadline import DeadlineExceeded
 from bridge.dispatch import errors as dispatch_errors
-from bridge.dispatch.slots import Overloaded
 from bridge.images import errors as image_errors
 from bridge.network import AddressRefused
 from perspectives import errors as perspective_errors
@@ -63,7 +62,8 @@ TABLE: dict[type[Exception], Row] = {
     image_errors.UnknownResize: Row(422, "invalid_request", "Unknown resize preset"),
     image_errors.ImageUnreachable: Row(422, "image_unreachable", "The image cannot be fetched", retryable=True),
     dispatch_errors.ProviderNotAllowed: Row(403, "provider_not_allowed", "This provider is not allowed"),
-    Overloaded: Row(503, "overloaded", "Too many requests wait", retryable=True),
+    dispatch_errors.Overloaded: Row(503, "overloaded", "Too many requests wait", retryable=True),
+    dispatch_errors.AllOpen: Row(503, "provider_unavailable", "The provider is left alone", retryable=True),
     dispatch_errors.UnknownProvider: Row(404, "unknown_provider", "Unknown provider"),
     provider_errors.UnknownKind: Row(422, "invalid_request", "Unknown kind of provider"),
     dispatch_errors.MissingProvider: Row(422, "invalid_request", "No provider chosen"),

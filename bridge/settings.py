@@ -103,7 +103,7 @@ class Settings(BaseSettings):
     )
     image_frame: int = Field(0, ge=0, description="Which frame of an animation is captioned, from 0.")
     max_in_flight: int = Field(1024, ge=1, description="Requests that one worker carries at once; more are refused.")
-    max_queue: int = Field(256, ge=0, description="Calls that may wait for a provider with `max_concurrency`.")
+    max_queue: int = Field(256, ge=0, description="Calls that may wait for a provider that is full.")
     max_socket_requests: int = Field(32, ge=1, description="Requests that one WebSocket may carry at once.")
     rate_limit: str = Field(
         "",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
+from providers.hints import RateHints
 from providers.measurements import Measurements
 from providers.usage import Usage
 
@@ -102,12 +103,16 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A whole answer. `model` is what the server says answered; `warnings` what it could not be given."""
+    """A whole answer. `model` is what the server says answered; `warnings` what it could not be given.
+
+    `rate`: what the reply says of the server's limits.
+    """
 
     text: str
     model: str
     usage: Usage | None = None
     warnings: tuple[str, ...] = ()
+    rate: RateHints | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +172,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class ProviderConfig:
-    """One configured or requested provider. `options` are settings of its kind (`Spec.options`).
-
-    `max_concurrency`: calls that it gets at once (None: any number).
-    """
+    """One configured or requested provider. `options` are settings of its kind (`Spec.options`)."""
 
     name: str
     kind: str
@@ -179,7 +181,6 @@ class ProviderConfig:
     default_model: str = ""
     models: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
-    max_concurrency: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

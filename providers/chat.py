@@ -12,6 +12,7 @@ from typing import Any, Literal
 from providers import dialect
 from providers.base import Completion, JsonObject, Model, Profile, Spec, VisionRequest
 from providers.errors import BadReply, Blocked, ProviderError, Refused, Truncated
+from providers.hints import RateHints
 from providers.text import Text, whole_characters
 from providers.usage import Usage
 
@@ -62,11 +63,14 @@ def warnings(request: VisionRequest, flavour: Flavour, profile: Profile) -> tupl
     return said
 
 
-def completion(reply: object, request: VisionRequest, said: tuple[str, ...], title: str) -> Completion:
-    """Read a whole reply. Raises Truncated, Refused, Blocked, BadReply."""
+def completion(
+    reply: object, request: VisionRequest, said: tuple[str, ...], title: str, rate: RateHints | None = None
+) -> Completion:
+    """Read a whole reply; `rate` is what its headers say. Raises Truncated, Refused, Blocked, BadReply."""
     if not isinstance(reply, Mapping) or not isinstance(reply.get("choices"), list):
         raise BadReply(f"What came back is not an answer of {title}'s. Check the base URL.")
     answer = Answer(title)
+    answer.rate = rate
     answer.read(reply, "message")
     # Its length was checked by HTTP: a whole reply needs no finish_reason to be whole.
     answer.finish = answer.finish or "stop"
@@ -87,10 +91,14 @@ def models(reply: object, title: str) -> tuple[Model, ...]:
 
 
 class Answer:
-    """An answer as it grows, from one message or from many deltas. `finish` is empty until the server ended it."""
+    """An answer as it grows, from one message or from many deltas.
+
+    `finish` is empty until the server ended it; `rate` is what the reply's headers say of the server's limits.
+    """
 
     def __init__(self, title: str) -> None:
         self.finish = ""
+        self.rate: RateHints | None = None
         self._title = title
         self._text = Text(title)
         self._refusal: list[str] = []
@@ -121,8 +129,9 @@ class Answer:
         failure = self._failure(text)
         if failure is not None:
             failure.usage = self._usage
+            failure.rate = self.rate
             raise failure
-        return Completion(text, self._model or request.model, self._usage, said)
+        return Completion(text, self._model or request.model, self._usage, said, self.rate)
 
     def _failure(self, text: str) -> ProviderError | None:
         if "".join(self._refusal).strip():

@@ -24,7 +24,7 @@ from providers.errors import (
     UnknownModel,
     WrongPath,
 )
-from providers.hints import retry_after
+from providers.hints import rate_hints, retry_after
 
 _MAX_WORDS = 20_000
 _MAX_DEPTH = 8
@@ -102,6 +102,7 @@ def classify(
     error = verdict(reply)
     error.status = status
     error.retry_after = retry_after(headers, body) if isinstance(error, _PASSING) else None
+    error.rate = rate_hints(headers)
     return error
 
 

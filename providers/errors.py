@@ -23,6 +23,7 @@
 Messages are sentences for a person and never hold an upstream body, a key or a prompt.
 """
 
+from providers.hints import RateHints
 from providers.usage import Usage
 
 
@@ -30,6 +31,7 @@ class ProviderError(Exception):
     """A provider could not give an answer. `status` is the HTTP status it replied with, if any."""
 
     provider: str | None = None  # the label of the target that failed; set by who chose it
+    rate: RateHints | None = None  # what the reply said of the server's limits
 
     def __init__(
         self,

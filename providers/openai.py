@@ -27,6 +27,7 @@ from providers.chat import Flavour
 from providers.classify import api_key
 from providers.errors import ProviderError, RequestRejected
 from providers.exchange import Exchange, bought
+from providers.hints import rate_hints
 from providers.pool import Pool
 from providers.profiles import profile
 from providers.translation import foreign, foreign_reply, told, translated
@@ -89,7 +90,8 @@ class OpenAIClient(BaseClient):
         """Ask once and wait for the whole answer."""
         asked = self._body(request)
         reply = await self._exchange(request, request.timeout).wait(self._fetch(request, _CHAT, asked))
-        return chat.completion(self._read(reply, request), request, self._warnings(request), self.spec.title)
+        read, rate = self._read(reply.content, request), rate_hints(reply.headers)
+        return chat.completion(read, request, self._warnings(request), self.spec.title, rate)
 
     @bought
     async def stream(self, request: VisionRequest) -> AsyncIterator[Delta | Completion]:
@@ -106,7 +108,7 @@ class OpenAIClient(BaseClient):
         """List what the server serves."""
         request = VisionRequest(model="", prompt="", timeout=timeout, credentials=credentials)
         reply = await self._exchange(request, timeout).wait(self._fetch(request, "/models"))
-        return chat.models(self._read(reply, request), self.spec.title)
+        return chat.models(self._read(reply.content, request), self.spec.title)
 
     def profile(self, model: str) -> Profile:
         """What the model's family takes."""
@@ -125,13 +127,13 @@ class OpenAIClient(BaseClient):
     def _warnings(self, request: VisionRequest) -> tuple[str, ...]:
         return chat.warnings(request, self.flavour, self.profile(request.model))
 
-    async def _fetch(self, request: VisionRequest, path: str, asked: JsonObject | None = None) -> bytes:
+    async def _fetch(self, request: VisionRequest, path: str, asked: JsonObject | None = None) -> "httpx2.Response":
         import httpx2
 
         options = self._call(request)
         if asked is None:
-            return (await self._sdk.get(path, cast_to=httpx2.Response, options=options)).content
-        return (await self._sdk.post(path, cast_to=httpx2.Response, body=asked, options=options)).content
+            return await self._sdk.get(path, cast_to=httpx2.Response, options=options)
+        return await self._sdk.post(path, cast_to=httpx2.Response, body=asked, options=options)
 
     async def _open(self, request: VisionRequest, asked: JsonObject) -> "httpx2.Response":
         """The reply as it comes, and not the SDK's stream.
@@ -159,6 +161,7 @@ class OpenAIClient(BaseClient):
 
         exchange = self._exchange(request, request.timeout)
         response = await exchange.wait(self._open(request, self._body(request)))
+        answer.rate = rate_hints(response.headers)
         events = aiter(httpx2.EventSource(response))
         whole = False
         try:

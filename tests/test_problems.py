@@ -24,7 +24,7 @@ ROOMS = (
     deadline,
 )
 # Bases that are never raised themselves, and what is always turned into another error before it leaves.
-NOT_TOLD = {"DispatchError", "ImageError", "PerspectiveError", "ProviderError", "DoesNotFit"}
+NOT_TOLD = {"DispatchError", "ImageError", "PerspectiveError", "ProviderError", "DoesNotFit", "Unserved"}
 
 
 def raised_in(room: ModuleType) -> list[type[Exception]]:

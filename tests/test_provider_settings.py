@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bridge import provider_settings
-from bridge.provider_settings import Configured
+from bridge.provider_settings import BreakerSettings, Configured, StandIn, file
 from bridge.settings import SettingsError
 from providers import factory
 from providers.base import ProviderConfig
@@ -139,7 +139,7 @@ def test_the_environments_key_goes_only_to_the_address_it_belongs_to(toml: Path,
 def test_no_key_shows_in_a_repr(toml: Path) -> None:
     text = f'[providers.mine]\nkind = "vllm"\napi_key = "{SECRET}"\n'
     assert SECRET not in repr(load(toml, text, OPENAI_API_KEY=SECRET))
-    assert SECRET not in repr(provider_settings.Entry(kind="vllm", api_key=SECRET))
+    assert SECRET not in repr(file.Entry(kind="vllm", api_key=SECRET))
 
 
 # What is wrong.
@@ -186,7 +186,7 @@ api_key_file = "/nonexistent/{SECRET}"
     assert "without '@' and '/'" in told["providers.e/f"]
     assert "http://" in told["providers.g.base_url"]
     assert "FileNotFoundError" in told["providers.g.api_key_file"]
-    assert told["routing.'x*'"] == "no provider is named 'nobody'."
+    assert told["routing.'x*'"].startswith("no provider is named 'nobody'; there are builtin, ")
     assert "valid string" in told["routing.z*"]
     assert "base URL" in told["OLLAMA_HOST"]
     assert len(told) == 15  # a rule to a provider that has a mistake is no mistake of its own
@@ -220,3 +220,136 @@ def test_files_that_cannot_be_read(toml: Path, tmp_path: Path) -> None:
     toml.mkdir()
     with pytest.raises(SettingsError, match="cannot be read"):
         provider_settings.load(toml, {})
+
+
+# Several endpoints.
+
+MANY = """
+[providers.mine]
+kind = "vllm"
+api_key = "shared"
+max_concurrency = 4
+timeout = 20
+strategy = "weighted"
+breaker = { failures = 2, open_seconds = 1.5 }
+fallbacks = [{ provider = "gemini", model = "flash", on = "refusal" }]
+endpoints = [
+  "gpu-1:8000",
+  { base_url = "http://gpu-2:8000", name = "big", weight = 3, max_concurrency = 8, api_key_env = "BIG" },
+  { base_url = "http://gpu-3:8000", enabled = false },
+  { base_url = "http://gpu-4/a/v1", timeout = 5, probe_interval = 1, requests_per_minute = 9, tokens_per_minute = 99 },
+  { base_url = "http://gpu-4/b/v1" },
+]
+"""
+
+
+def test_each_endpoint_has_its_own_values_or_its_providers(toml: Path) -> None:
+    found = load(toml, MANY, BIG="own")
+    fleet = found.fleets["mine"]
+    assert (fleet.strategy, fleet.breaker) == ("weighted", BreakerSettings(2, 1.5))
+    assert fleet.fallbacks == (StandIn("gemini", "flash", "refusal"),)
+    assert [(one.name, one.config.base_url, one.config.api_key, one.weight) for one in fleet.endpoints] == [
+        ("gpu-1:8000", "http://gpu-1:8000/v1", "shared", 1),
+        ("big", "http://gpu-2:8000/v1", "own", 3),
+        ("gpu-4/a/v1", "http://gpu-4/a/v1", "shared", 1),
+        ("gpu-4/b/v1", "http://gpu-4/b/v1", "shared", 1),
+    ]
+    first, big, a, _ = fleet.endpoints
+    assert (first.max_concurrency, first.timeout, first.probe_interval) == (4, 20, 30)
+    assert (big.max_concurrency, big.timeout) == (8, 20)
+    limits = (a.timeout, a.probe_interval, a.requests_per_minute, a.tokens_per_minute)
+    assert limits == (5, 1, 9, 99)
+    assert found.providers["mine"] == first.config
+
+
+def test_a_provider_without_endpoints_is_one(toml: Path) -> None:
+    (only,) = (
+        load(toml, '[providers.mine]\nkind = "vllm"\nbase_url = "gpu-1:8000"\nmax_concurrency = 2\n')
+        .fleets["mine"]
+        .endpoints
+    )
+    assert (only.name, only.config.base_url, only.max_concurrency) == ("gpu-1:8000", "http://gpu-1:8000/v1", 2)
+
+
+def test_the_environments_key_goes_to_the_endpoint_it_belongs_to_alone(toml: Path) -> None:
+    text = 'kind = "openai"\nendpoints = ["https://api.openai.com", "http://proxy:4000"]'
+    fleet = load(toml, f"[providers.mine]\n{text}", OPENAI_API_KEY=SECRET).fleets["mine"]
+    assert [one.config.api_key for one in fleet.endpoints] == [SECRET, ""]
+
+
+def test_one_address_with_two_keys_is_two_accounts(toml: Path) -> None:
+    text = 'endpoints = [{ base_url = "http://a", name = "1", api_key = "x" }, '
+    text += '{ base_url = "http://a", name = "2", api_key = "y" }]'
+    fleet = load(toml, f'[providers.mine]\nkind = "vllm"\n{text}').fleets["mine"]
+    assert [one.config.api_key for one in fleet.endpoints] == ["x", "y"]
+
+
+ONE = 'kind = "vllm"\nbase_url = "http://a"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "sentence"),
+    [
+        (f'{ONE}strategy = "fastest"', "strategy", "'least_connections', 'round_robin', 'weighted' or 'random'"),
+        (f"{ONE}breaker = {{ failures = 0 }}", "breaker.failures", "greater than or equal to 1"),
+        (f"{ONE}breaker = {{ seconds = 1 }}", "breaker.seconds", "is not one of failures, open_seconds."),
+        (f'{ONE}timeout = "5"', "timeout", "valid number"),
+        (f"{ONE}timeout = inf", "timeout", "finite number"),
+        (f"{ONE}max_concurrency = true", "max_concurrency", "valid integer"),
+        (f"{ONE}requests_per_minute = 0", "requests_per_minute", "greater than or equal to 1"),
+        (f'{ONE}fallbacks = [{{ provider = "nobody" }}]', "fallbacks.0.provider", "'nobody' is not one of builtin, "),
+        (f'{ONE}fallbacks = [{{ provider = "gemini" }}]', "fallbacks.0.model", "no default_model"),
+        (
+            f'{ONE}fallbacks = [{{ provider = "openai-compatible", model = "x" }}]',
+            "fallbacks.0.provider",
+            "no base_url",
+        ),
+        (f'{ONE}fallbacks = [{{ provider = "builtin", on = "fire" }}]', "fallbacks.0.on", "'any' or 'refusal'"),
+        ('kind = "vllm"\nendpoints = []', "endpoints", "at least one must be enabled"),
+        ('kind = "vllm"\nendpoints = [{ base_url = "http://a", enabled = false }]', "endpoints", "must be enabled"),
+        ('kind = "vllm"\nendpoints = [{ weight = 2 }]', "endpoints.0.base_url", "needs one"),
+        ('kind = "vllm"\nendpoints = ["http://a", { base_url = "http://b", weight = -1 }]', "endpoints.1.weight", "0"),
+        ('kind = "vllm"\nendpoints = [{ base_url = "http://a", wait = 1 }]', "endpoints.0.wait", "base_url, name, "),
+        ('kind = "vllm"\nendpoints = ["http://a", "http://a/v1/"]', "endpoints", "http://a/v1 stands there 2 times"),
+        ('kind = "vllm"\nendpoints = ["ftp://a"]', "endpoints.0.base_url", "http://"),
+        (f'{ONE}endpoints = ["http://b"]', "", "give only one of base_url and endpoints"),
+        ('kind = "builtin"\nendpoints = ["http://a"]', "endpoints", "'builtin' has none"),
+        (
+            'kind = "vllm"\nendpoints = [{ base_url = "http://a", name = "x" }, { base_url = "http://b", name = "x" }]',
+            "endpoints",
+            "2 endpoints are named 'x'",
+        ),
+        (
+            f'kind = "vllm"\nendpoints = [{{ base_url = "http://a", api_key_file = "/nonexistent/{SECRET}" }}]',
+            "endpoints.0.api_key_file",
+            "FileNotFoundError",
+        ),
+        (
+            f'kind = "vllm"\nendpoints = [{{ base_url = "http://a", api_key = "{SECRET}", api_key_env = "X" }}]',
+            "endpoints.0",
+            "give only one of",
+        ),
+    ],
+)
+def test_one_mistake_is_told_once_with_its_place(toml: Path, text: str, place: str, sentence: str) -> None:
+    (first, *others) = mistakes(toml, f"[providers.mine]\n{text}\n", X="y")
+    where, told = first.split(": ", 1)
+    assert (where, others) == (f"providers.mine.{place}".removesuffix("."), [])
+    assert sentence in told
+
+
+def test_every_mistake_of_several_endpoints_at_once(toml: Path) -> None:
+    text = """
+kind = "vllm"
+strategy = "fastest"
+endpoints = [
+  { base_url = "http://a", weight = -1 },
+  5,
+  { base_url = "http://b", api_key_env = "UNSET", max = 1 },
+]
+"""
+    told = [one.split(": ")[0] for one in mistakes(toml, f"[providers.mine]{text}")]
+    assert told == [
+        f"providers.mine.{one}"
+        for one in ("endpoints.0.weight", "endpoints.1", "endpoints.2.max", "strategy", "endpoints.1.api_key_env")
+    ]

@@ -30,12 +30,12 @@ async def watch(app: FastAPI) -> None:
 
 
 def gauges(app: FastAPI) -> None:
-    """Set what is measured when it is looked at."""
+    """Set what is measured when it is looked at: of providers that `providers.toml` names, or that had calls."""
     resources = app.state.resources
-    found = {one["name"]: _UP.get(one["status"]) for one in app.state.probes.report()}
-    loads: list[Load] = []
-    configured = resources.targets.configured
-    for name in sorted(configured.explicit):
-        calling, waiting = resources.clients.load(name)
-        loads.append(Load(name, configured.providers[name].base_url, calling, waiting, up=found.get(name)))
-    metrics.loads(loads)
+    explicit = resources.targets.configured.explicit
+    up = {one["name"]: _UP.get(one["status"]) for one in app.state.probes.report()}
+    metrics.loads(
+        Load(one.provider, one.queued, tuple(one.endpoints), up.get(one.provider))
+        for one in resources.endpoints.report()
+        if one.provider in explicit or any(endpoint.calls for endpoint in one.endpoints)
+    )

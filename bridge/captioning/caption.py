@@ -11,8 +11,9 @@ from bridge.captioning.structured import Answer, AnswerInvalid, ask_until_it_fit
 from bridge.captioning.types import Caption, CaptionRequest
 from bridge.captioning.watch import Watch, watched
 from bridge.deadline import Deadline
-from bridge.dispatch.attempts import Calls, Line
-from bridge.dispatch.slots import Overloaded
+from bridge.dispatch.attempts import Ask, Calls, Line
+from bridge.dispatch.endpoint import Endpoint
+from bridge.dispatch.errors import Unserved
 from bridge.dispatch.targets import Target
 from bridge.images.prepare import Prepared
 from bridge.telemetry import Stages, current
@@ -125,7 +126,7 @@ async def first_that_answers(work: Work, resources: Resources) -> tuple[Target, 
             await work.watch.reset(str(failure))
         try:
             return target, *await ask(target, reserved(targets[position:]), work, resources)
-        except (ProviderError, AnswerInvalid, Overloaded) as error:
+        except (ProviderError, AnswerInvalid, Unserved) as error:
             error.provider = target.label
             failure = error
     assert failure is not None
@@ -156,15 +157,19 @@ async def ask(target: Target, reserve: int, work: Work, resources: Resources) ->
         meter.waits()
         await work.watch.stage("queued")
 
+    async def at(endpoint: Endpoint) -> Ask:
+        complete = watched(await resources.clients.at(endpoint, target), work.watch)
+        return meter.metered(complete, endpoint.config.base_url)
+
     line = Line(
         target.label,
-        meter.metered(watched(client, work.watch)),
+        resources.endpoints.route(target),
+        at,
         work.calls,
         work.deadline,
         resources.settings.provider_timeout,
         reserve,
         again,
-        resources.clients.slots(target),
         queued,
     )
     await work.watch.stage("model", target.model)

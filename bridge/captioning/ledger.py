@@ -10,7 +10,7 @@ from bridge.dispatch.targets import Target
 from bridge.provider_settings import Configured
 from bridge.telemetry import Captioning, ProviderCall, Stages, current, spans
 from bridge.telemetry.account import Again
-from providers.addresses import origin, shown
+from providers.addresses import shown
 from providers.base import Completion, VisionRequest
 from providers.errors import ProviderError, SchemaRejected
 from providers.usage import Usage
@@ -38,16 +38,11 @@ def received(origin: str, size: int) -> None:
 
 def names(target: Target, configured: Configured, model: str = "") -> tuple[str, str]:
     """Provider and model under bounded names: the kind and `other` where a caller chose them."""
-    config = target.config
-    known = configured.providers.get(config.name)
-    if known is None or known.kind != config.kind or not _same_place(known.base_url, config.base_url):
-        return config.kind, OTHER
-    listed = (config.default_model, *config.models, model)
-    return config.name, target.model if target.model in listed else OTHER
-
-
-def _same_place(one: str, other: str) -> bool:
-    return one == other or origin(one) == origin(other)
+    known = configured.providers.get(target.provider)
+    if known is None:
+        return target.config.kind, OTHER
+    listed = (known.default_model, *known.models, model)
+    return target.provider, target.model if target.model in listed else OTHER
 
 
 class Meter:
@@ -58,7 +53,6 @@ class Meter:
         self._account = account
         self._target = target
         self._names = names(target, configured, model)
-        self._endpoint = shown(target.config.base_url) if target.config.base_url else ""
         self._fallback = bool(account.calls)
         self._waiting_since: float | None = None
         account.provider, account.answered = self._names[0], (target.label, target.model)
@@ -80,12 +74,13 @@ class Meter:
             self._account.stages.add("queue", (time.perf_counter() - self._waiting_since) * 1000)
             self._waiting_since = None
 
-    def metered(self, complete: Complete) -> Complete:
-        """`complete`, with each call on the account."""
+    def metered(self, complete: Complete, base_url: str) -> Complete:
+        """`complete`, which asks at `base_url`, with each call on the account."""
+        endpoint = shown(base_url) if base_url else ""
 
         async def call(request: VisionRequest) -> Completion:
             self.waited()
-            made = self._begin(request)
+            made = self._begin(request, endpoint)
             start = time.perf_counter()
             with spans.chat(self._target.config.kind, request, made) as headers:
                 try:
@@ -100,13 +95,13 @@ class Meter:
 
         return call
 
-    def _begin(self, request: VisionRequest) -> ProviderCall:
+    def _begin(self, request: VisionRequest, endpoint: str) -> ProviderCall:
         calls = self._account.calls
         made = ProviderCall(
             *self._names,
-            endpoint=self._endpoint,
+            endpoint=endpoint,
             again=self._again(),
-            sent_bytes=len(request.image.data) if request.image and self._endpoint else 0,
+            sent_bytes=len(request.image.data) if request.image and endpoint else 0,
         )
         calls.append(made)
         self._fallback = False

@@ -62,8 +62,14 @@ def in_tags(contexts: list[str]) -> str:
 
 
 def settle(options: CaptionOptions, resources: Resources, key: str = "") -> tuple[Target, ...]:
-    """The target that is asked and those that stand in for it. Raises DispatchError."""
-    return (resources.targets.settle(options, key), *(_stand_in(one, resources) for one in options.fallbacks))
+    """The target that is asked and those that stand in for it. Raises DispatchError.
+
+    The `fallbacks` of a request, even none, take the place of the configured ones.
+    """
+    target = resources.targets.settle(options, key)
+    if "fallbacks" in options.model_fields_set:
+        return (target, *(_stand_in(one, resources) for one in options.fallbacks))
+    return (target, *resources.targets.stand_ins(target))
 
 
 def _stand_in(fallback: Fallback, resources: Resources) -> Target:

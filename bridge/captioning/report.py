@@ -37,6 +37,7 @@ def attempts(calls: Calls) -> list[Attempt]:
     return [
         Attempt(
             provider=call.provider,
+            endpoint=call.endpoint,
             model=call.model,
             outcome=outcome(call.error),
             output_mode=call.output_mode,

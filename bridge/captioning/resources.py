@@ -10,7 +10,8 @@ from ipaddress import ip_network
 from typing import Literal, TypeVar
 
 from bridge import provider_settings
-from bridge.dispatch.slots import Slots
+from bridge.dispatch.endpoint import Endpoint
+from bridge.dispatch.endpoints import Registry
 from bridge.dispatch.targets import Target, Targets
 from bridge.images import heif
 from bridge.images.fetch import Fetcher
@@ -21,7 +22,7 @@ from bridge.settings import PREFIX, Settings, SettingsError, environment
 from perspectives import catalog
 from perspectives.catalog import Catalog
 from providers import factory
-from providers.base import BaseClient, OutputMode
+from providers.base import BaseClient, OutputMode, ProviderConfig
 from providers.pool import Pool
 
 K = TypeVar("K")
@@ -34,36 +35,28 @@ _FIRST: tuple[OutputMode, float] = ("json_schema", float("-inf"))
 class Clients:
     """One client per address, without its key, and the output mode that last worked there. Both can be lost."""
 
-    def __init__(self, configured: Pool, brought: Pool, max_queue: int) -> None:
-        """`configured`: connections to addresses of this deployment. `brought`: to addresses of callers, guarded.
-
-        `max_queue`: calls that may wait for a provider whose concurrency is bounded.
-        """
-        self._max_queue = max_queue
-        self._slots: dict[str, Slots] = {}
+    def __init__(self, configured: Pool, brought: Pool) -> None:
+        """`configured`: connections to addresses of this deployment. `brought`: to addresses of callers, guarded."""
         self._pools = {True: configured, False: brought}
         self._clients: OrderedDict[tuple[object, ...], BaseClient] = OrderedDict()
         self._modes: OrderedDict[tuple[str, str, str], tuple[OutputMode, float]] = OrderedDict()
 
     async def get(self, target: Target) -> BaseClient:
         """The client for a target. The first of its kind imports an SDK (0.5 to 0.9 s), so it is made in a thread."""
-        config = target.config
-        key = (config.kind, config.base_url, repr(sorted(config.options.items())), target.trusted)
+        return await self._open(target.config, target.trusted)
+
+    async def at(self, endpoint: Endpoint, target: Target | None = None) -> BaseClient:
+        """The client for one endpoint; that of `target`, where it names the address itself."""
+        if target is not None and (target.endpoint or not target.provider):
+            return await self.get(target)
+        return await self._open(endpoint.config, trusted=True)
+
+    async def _open(self, config: ProviderConfig, trusted: bool) -> BaseClient:
+        key = (config.kind, config.base_url, repr(sorted(config.options.items())), trusted)
         if key not in self._clients:
-            self._clients[key] = await asyncio.to_thread(factory.client, config, self._pools[target.trusted])
+            self._clients[key] = await asyncio.to_thread(factory.client, config, self._pools[trusted])
         _keep(self._clients, key)
         return self._clients[key]
-
-    def slots(self, target: Target) -> Slots | None:
-        """The slots of the configured provider behind a target, where its configuration counts them."""
-        at_once = target.config.max_concurrency
-        if at_once is None:
-            return None
-        return self._slots.setdefault(target.config.name, Slots(at_once, self._max_queue))
-
-    def load(self, name: str) -> tuple[int, int]:
-        """Calls under way at a configured provider and calls that wait for it, where its configuration counts them."""
-        return self._slots[name].load if name in self._slots else (0, 0)
 
     def mode(self, target: Target) -> OutputMode:
         """The output mode to begin with."""
@@ -96,6 +89,7 @@ class Resources:
     catalog: Catalog
     targets: Targets
     clients: Clients
+    endpoints: Registry
     fetcher: Fetcher
     limits: ImageLimits
 
@@ -149,7 +143,8 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             settings,
             library(settings),
             Targets(providers, settings, guard),
-            Clients(own, brought, settings.max_queue),
+            Clients(own, brought),
+            Registry(providers, settings.max_queue),
             fetcher,
             ImageLimits(
                 max_bytes=settings.max_image_bytes,

@@ -149,6 +149,7 @@ class Attempt(BaseModel):
     """One call to a provider."""
 
     provider: str
+    endpoint: str = Field(description="The name of the provider's endpoint that was asked, else its host and port.")
     model: str
     outcome: str = Field(description="`ok`, or how the call failed: `rate_limited`, `unreachable` …")
     output_mode: str

@@ -1,4 +1,4 @@
-"""Asking a provider again when the line failed, and keeping count: at most four calls a perspective."""
+"""Asking again when the line failed, at another endpoint first, and keeping count: at most four calls a perspective."""
 
 import asyncio
 import random
@@ -7,18 +7,22 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 from bridge.deadline import Deadline
-from bridge.dispatch.slots import Slots
+from bridge.dispatch.endpoint import Endpoint, Entry
+from bridge.dispatch.endpoints import Route
+from bridge.dispatch.errors import AllOpen, Overloaded
 from bridge.network import AddressRefused
 from providers.base import Completion, VisionRequest
-from providers.errors import ProviderError, RateLimited, ServerFailed, Unavailable, Unreachable
+from providers.errors import CallTimeout, ProviderError, RateLimited, ServerFailed, Unavailable, Unreachable
 from providers.usage import Usage
 
 MAX_CALLS = 4
 _RETRIES = 2
 _FIRST_WAIT = 0.25
-_RETRIED = (Unreachable, RateLimited, Unavailable, ServerFailed)
+_TOO_LATE = 0.05  # seconds in which no call comes to an end
+_PATIENCE = 10.0  # seconds after which silence says something of a server whose calls have no bound of their own
+_CURABLE = (Unreachable, RateLimited, Unavailable, ServerFailed, CallTimeout)
 
-
+Ask = Callable[[VisionRequest], Awaitable[Completion]]
 Again = Callable[[str], Awaitable[None]]
 """Told, with the reason, that a call is made again."""
 
@@ -36,6 +40,7 @@ class Call:
     """One call that was made. `error` is None when it was answered; `ms` is its wall time."""
 
     provider: str
+    endpoint: str
     model: str
     output_mode: str
     error: ProviderError | None
@@ -70,61 +75,101 @@ class Calls:
 class Line:
     """The line to one target: retries what a repeat may cure, within the deadline and the calls left.
 
-    `reserve` is how many calls must stay for later targets. `timeout` bounds one call in seconds; 0: what is left.
-    `again` is told before each repeat, `queued` when a call waits for one of `slots`.
+    `at` gives the way to ask one endpoint. `reserve` is how many calls must stay for later targets. `timeout` bounds
+    one call in seconds where its endpoint does not; 0: what is left. `again` is told before each repeat, `queued` when
+    a call has to wait for an endpoint.
     """
 
     provider: str
-    complete: Callable[[VisionRequest], Awaitable[Completion]]
+    route: Route
+    at: Callable[[Endpoint], Awaitable[Ask]]
     calls: Calls
     deadline: Deadline
     timeout: float = 0
     reserve: int = 0
     again: Again = _unwatched
-    slots: Slots | None = None
     queued: Callable[[], Awaitable[None]] = _nobody_waits
 
     async def ask(self, request: VisionRequest) -> Completion:
-        """Ask until answered. Raises the last ProviderError, or DeadlineExceeded."""
-        for retry in range(_RETRIES + 1):
+        """Ask until answered. Raises the last ProviderError, DeadlineExceeded, or Unserved when nobody was asked."""
+        failed: list[Endpoint] = []
+        failure: ProviderError | None = None
+        repeats = 0
+        while True:
+            entry = await self._enter(failed, failure)
             try:
-                return await self._once(request)
-            except _RETRIED as error:
-                wait = _wait(error, retry)
-                # A refused address stays refused, and another look-up would be another try at rebinding.
-                refused = isinstance(error.__cause__, AddressRefused)
-                if refused or retry == _RETRIES or self.calls.left <= self.reserve or wait >= self.deadline.left():
-                    raise
-                await self.again(error.message)
+                return await self._call(entry, request)
+            except _CURABLE as error:
+                failure = error
+            failed.append(entry.endpoint)
+            # A refused address stays refused, and another look-up would be another try at rebinding.
+            refused = isinstance(failure.__cause__, AddressRefused)
+            if refused or self.calls.left <= self.reserve or self.deadline.left() < _TOO_LATE:
+                raise failure
+            elsewhere = self._is_ready_elsewhere(failed)
+            wait = 0.0 if elsewhere else _wait(failure, repeats)
+            if not elsewhere:
+                repeats += 1
+                hopeless = isinstance(failure, CallTimeout) or repeats > _RETRIES
+                if hopeless or wait >= self.deadline.left():
+                    raise failure
+                failed.clear()
+            self.route.endpoints.retries += 1
+            await self.again(failure.message)
+            if wait:
                 await asyncio.sleep(wait)
-        raise AssertionError("unreachable")
 
-    async def _once(self, request: VisionRequest) -> Completion:
-        if self.slots is None:
-            return await self._call(request)
-        async with self.slots.slot(self.deadline, self.queued):
-            return await self._call(request)
+    async def _enter(self, failed: list[Endpoint], failure: ProviderError | None) -> Entry:
+        """A place for a call. Where there is none any more, what went wrong before says more."""
+        try:
+            return await self.route.endpoints.enter(self.route, self.deadline, self.queued, failed)
+        except (AllOpen, Overloaded, RateLimited) as error:
+            if failure is None:
+                raise
+            failure.retry_after = error.retry_after
+        raise failure
 
-    async def _call(self, request: VisionRequest) -> Completion:
-        left = self.deadline.require("waiting for the model")
+    def _is_ready_elsewhere(self, failed: list[Endpoint]) -> bool:
+        now = self.route.endpoints.clock()
+        return any(one.is_ready(now, self.route.shared) for one in self.route.without(failed))
+
+    async def _call(self, entry: Entry, request: VisionRequest) -> Completion:
+        endpoint = entry.endpoint
+        bound = endpoint.settings.timeout or self.timeout
+        outcome: Completion | ProviderError | None = None
+        allowance = 0.0
+        try:
+            left = self.deadline.require("waiting for the model")
+            allowance = min(left, bound or left)
+            ask = await self.at(endpoint)
+            outcome = completion = await self._timed(
+                endpoint, ask, replace(request, timeout=allowance, credentials=self.route.credentials(endpoint))
+            )
+        except ProviderError as error:
+            outcome = error
+            raise
+        finally:
+            self.route.endpoints.leave(entry, outcome, patient=allowance >= (bound or _PATIENCE))
+        self.calls.spend(completion.usage or Usage())
+        self.calls.warn(completion.warnings)
+        return completion
+
+    async def _timed(self, endpoint: Endpoint, ask: Ask, request: VisionRequest) -> Completion:
         start = time.perf_counter()
         error: ProviderError | None = None
         try:
-            completion = await self.complete(replace(request, timeout=min(left, self.timeout or left)))
+            return await ask(request)
         except ProviderError as failed:
             error = failed
             self.calls.spend(failed.usage)
             raise
         finally:
             ms = (time.perf_counter() - start) * 1000
-            self.calls.made.append(Call(self.provider, request.model, request.output_mode, error, ms))
-        self.calls.spend(completion.usage or Usage())
-        self.calls.warn(completion.warnings)
-        return completion
+            self.calls.made.append(Call(self.provider, endpoint.name, request.model, request.output_mode, error, ms))
 
 
-def _wait(error: ProviderError, retry: int) -> float:
+def _wait(error: ProviderError, repeat: int) -> float:
     """Seconds until the next try: what the server asked for, else doubling with jitter."""
     if error.retry_after is not None:
         return error.retry_after
-    return _FIRST_WAIT * float(2**retry) * random.uniform(0.8, 1.2)  # noqa: S311 (jitter, not a secret)
+    return _FIRST_WAIT * float(2**repeat) * random.uniform(0.8, 1.2)  # noqa: S311 (jitter, not a secret)

@@ -69,3 +69,30 @@ class ProviderNotAllowed(DispatchError):
                 "providers.toml or GRAPHCAP_PROVIDER_URL_ALLOW, or name a configured provider."
             )
         super().__init__(text)
+
+
+class Unserved(Exception):
+    """A provider that can be asked, and cannot take this call now. `retry_after`: seconds until it may."""
+
+    provider: str | None = None  # the label of the target; set by who chose it
+    retry_after: float
+
+
+class Overloaded(Unserved):
+    """So many calls wait for this provider that one more would wait in vain."""
+
+    retry_after = 1.0
+
+    def __init__(self) -> None:
+        super().__init__("Too many requests wait for this provider. Try again in a moment.")
+
+
+class AllOpen(Unserved):
+    """Every endpoint of the provider failed lately, and none is tried before `retry_after` seconds."""
+
+    def __init__(self, endpoints: int, retry_after: float) -> None:
+        who = "The provider" if endpoints == 1 else f"Each of the provider's {endpoints} endpoints"
+        super().__init__(
+            f"{who} failed several times and is left alone for now; next try in {retry_after:.0f} seconds."
+        )
+        self.retry_after = retry_after

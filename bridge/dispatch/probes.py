@@ -1,57 +1,94 @@
-"""Whether the providers of `providers.toml` answer: asked in the background, by the protocol's free route."""
+"""Whether the endpoints of `providers.toml` answer: asked in the background, by the protocol's free route.
+
+What a probe finds also steers the traffic: a dead endpoint gets no call until a probe finds it alive.
+"""
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
-from providers.base import BaseClient, Credentials
+from bridge.dispatch.endpoint import Endpoint, verdict
+from bridge.dispatch.endpoints import Endpoints
+from providers.base import BaseClient
 from providers.errors import ProviderError
 
 log = logging.getLogger("graphcap")
-INTERVAL = 30.0
 TIMEOUT = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """Who is asked. `client` opens the client, off the event loop when its SDK is cold."""
-
-    name: str
-    kind: str
-    client: Callable[[], Awaitable[BaseClient]]
-    credentials: Credentials
+RETURN_INTERVAL = 5.0
+"""A dead endpoint is asked this often at least: what came back should not wait long for its traffic."""
 
 
 @dataclass
 class Probes:
-    """The last finding per provider; lost at a restart without anyone noticing."""
+    """The last finding per endpoint; lost at a restart without anyone noticing.
 
-    probes: tuple[Probe, ...]
-    interval: float = INTERVAL
-    found: dict[str, dict[str, str]] = field(default_factory=dict)
+    `client` opens an endpoint's client, off the event loop when its SDK is cold.
+    """
+
+    providers: tuple[Endpoints, ...]
+    client: Callable[[Endpoint], Awaitable[BaseClient]]
+    found: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
 
     async def run(self) -> None:
-        """Probe every provider now and then every `interval` seconds, until cancelled."""
-        while self.probes:
-            for end in await asyncio.gather(*(self._probe(one) for one in self.probes), return_exceptions=True):
-                if isinstance(end, Exception):
-                    log.error("bug in a probe", exc_info=end)
-            await asyncio.sleep(self.interval)
+        """Probe every endpoint now and then at its interval, until cancelled."""
+        watched = ((provider, one) for provider in self.providers for one in provider.all)
+        await asyncio.gather(*(self._watch(*pair) for pair in watched if pair[1].settings.probe_interval))
 
-    def report(self) -> list[dict[str, str]]:
-        """One entry a provider; `status` is up, down or unknown (not asked yet)."""
-        return [
-            {"name": one.name, "kind": one.kind, **self.found.get(one.name, {"status": "unknown"})}
-            for one in self.probes
+    def report(self) -> list[dict[str, Any]]:
+        """One entry a provider; `status` is up (one endpoint is enough), down or unknown (not asked yet)."""
+        return [self._told(one) for one in self.providers]
+
+    def _told(self, provider: Endpoints) -> dict[str, Any]:
+        endpoints: list[dict[str, Any]] = [
+            {
+                "name": one.name,
+                "breaker": one.breaker.state,
+                **self.found.get((provider.name, one.name), {"status": "unknown"}),
+            }
+            for one in provider.all
         ]
+        states = [one["status"] for one in endpoints]
+        status = next((state for state in ("up", "down") if state in states), "unknown")
+        telling = next((one for one in endpoints if one["status"] == status), endpoints[0])
+        last: dict[str, Any] = {key: telling[key] for key in ("checked_at", "error") if key in telling}
+        kind = provider.all[0].config.kind
+        queued = provider.report().queued
+        return {"name": provider.name, "kind": kind, "status": status, **last, "queued": queued, "endpoints": endpoints}
 
-    async def _probe(self, probe: Probe) -> None:
-        when = datetime.now(UTC).isoformat(timespec="seconds")
+    async def _watch(self, provider: Endpoints, endpoint: Endpoint) -> None:
+        while True:
+            (end,) = await asyncio.gather(self._probe(provider, endpoint), return_exceptions=True)
+            if isinstance(end, Exception):
+                log.error("bug in a probe", exc_info=end)
+            await asyncio.sleep(self._interval(provider, endpoint))
+
+    def _interval(self, provider: Endpoints, endpoint: Endpoint) -> float:
+        interval = endpoint.settings.probe_interval
+        is_up = self.found.get((provider.name, endpoint.name), {}).get("status") == "up"
+        return interval if is_up else min(interval, RETURN_INTERVAL)
+
+    async def _probe(self, provider: Endpoints, endpoint: Endpoint) -> None:
+        when, since = datetime.now(UTC).isoformat(timespec="seconds"), provider.clock()
+        place = provider.name, endpoint.name
         try:
-            await (await probe.client()).models(probe.credentials, TIMEOUT)
+            await (await self.client(endpoint)).models(endpoint.credentials, TIMEOUT)
         except ProviderError as error:
-            self.found[probe.name] = {"status": "down", "checked_at": when, "error": error.message}
+            self.found[place] = {"status": "down", "checked_at": when, "error": error.message}
+            _, dead = verdict(error, patient=True)
         else:
-            self.found[probe.name] = {"status": "up", "checked_at": when}
+            self.found[place] = {"status": "up", "checked_at": when}
+            dead = False
+        self._steer(provider, endpoint, dead=dead, since=since)
+
+    def _steer(self, provider: Endpoints, endpoint: Endpoint, *, dead: bool, since: float) -> None:
+        """Take it out of the traffic, or let it try again. One that answers with an error is not dead."""
+        name = (endpoint.name, provider.name)
+        if dead and endpoint.breaker.probe_failed(since, self._interval(provider, endpoint)):
+            log.warning("endpoint %s of provider %s does not answer and gets no calls until it does", *name)
+            provider.advance(everybody=True)
+        elif not dead and endpoint.breaker.probe_answered():
+            log.warning("endpoint %s of provider %s answers again", *name)
+            provider.advance(everybody=True)

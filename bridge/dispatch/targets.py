@@ -62,7 +62,9 @@ class Target:
     """One provider and model to ask.
 
     `label` is what the response calls the provider. `trusted` says whether the address was configured (then it
-    may be anywhere) or came with the request (then it is checked when it is dialled). `config` holds no key.
+    may be anywhere) or came with the request (then it is checked when it is dialled). `config` holds no key, and the
+    address of the provider's first endpoint. `provider`: the configured provider that is asked, "" for one that the
+    request brought; `endpoint`: the one of its endpoints that is meant, "" for any. `own_key`: the key is the caller's.
     """
 
     label: str
@@ -71,6 +73,14 @@ class Target:
     credentials: Credentials
     trusted: bool
     on: Literal["any", "refusal"] = "any"
+    provider: str = ""
+    endpoint: str = ""
+    own_key: bool = False
+
+    @property
+    def place(self) -> str:
+        """Host and port of its address."""
+        return urlsplit(self.config.base_url).netloc
 
 
 class Targets:
@@ -103,7 +113,14 @@ class Targets:
             raise UnknownProvider(name, tuple(self.configured.providers))
         if not config.base_url and config.kind != "builtin":
             raise MissingBaseUrl(config.kind)
-        return _target(name, config, key or config.api_key, trusted=True)
+        return _configured(name, config, key)
+
+    def stand_ins(self, target: Target) -> tuple[Target, ...]:
+        """Those that `providers.toml` names for the target's provider, as it stands there."""
+        if not target.provider or target.endpoint:
+            return ()
+        fallbacks = self.configured.fleets[target.provider].fallbacks
+        return tuple(replace(self.settle(Named(one.provider, None, one.model)), on=one.on) for one in fallbacks)
 
     def _default(self, model: str | None) -> str:
         """The provider that answers when nobody is named; `builtin` has one model and stands in for no other."""
@@ -122,18 +139,18 @@ class Targets:
             config = self._named(label, override.kind)
             if not config.base_url and config.kind != "builtin":
                 raise MissingBaseUrl(override.kind)
-            return _target(label, config, key or config.api_key, trusted=True)
+            return _configured(label, config, key)
         policy = self._settings.base_url_policy
         if policy == "none":
             raise ProviderNotAllowed(policy)
         url = _checked(override.kind, base_url)
         known = self.configured.of_origin(override.kind, url)
         if known is not None:
-            return _target(label, replace(known, base_url=url), key or known.api_key, trusted=True)
+            return replace(_configured(label, replace(known.config, base_url=url), key), endpoint=known.name)
         trusted = self.configured.has_origin(url)
         if policy == "listed" and not trusted and not self._allowed(url):
             raise ProviderNotAllowed(policy)
-        return _target(label, ProviderConfig(label, override.kind, url), key, trusted=trusted)
+        return Target(label, ProviderConfig(label, override.kind, url), "", Credentials(key), trusted, own_key=True)
 
     def _named(self, label: str, kind: str) -> ProviderConfig:
         config = self.configured.providers.get(label)
@@ -155,8 +172,10 @@ class Targets:
         return model or (self._settings.model if is_default else "")
 
 
-def _target(label: str, config: ProviderConfig, key: str, *, trusted: bool) -> Target:
-    return Target(label, replace(config, api_key=""), "", Credentials(key), trusted)
+def _configured(label: str, config: ProviderConfig, key: str) -> Target:
+    """A configured provider; `key` is the caller's own, if there is one."""
+    credentials = Credentials(key or config.api_key)
+    return Target(label, replace(config, api_key=""), "", credentials, True, provider=config.name, own_key=bool(key))
 
 
 def _checked(kind: str, base_url: str) -> str:

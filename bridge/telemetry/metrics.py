@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -106,8 +106,8 @@ SENT = _metric(Counter, "image_sent_bytes_total", "Bytes of pictures sent to pro
 SOCKETS_OPENED = _metric(Counter, "websocket_connections_opened_total", "WebSockets that were accepted.")
 SOCKETS = _gauge("websocket_connections", "WebSockets that are open.")
 IN_FLIGHT = _gauge("requests_in_flight", "POSTs and requests on sockets that are under way.")
-CALLING = _gauge("provider_calls_in_flight", "Calls that hold a slot of a provider with max_concurrency.", "provider")
-QUEUE = _gauge("queue_depth", "Calls that wait for a slot of a provider with max_concurrency.", "provider")
+CALLING = _gauge("provider_calls_in_flight", "Calls under way at an endpoint.", "provider endpoint")
+QUEUE = _gauge("queue_depth", "Calls that wait for any endpoint of a provider.", "provider")
 BREAKER = _gauge(
     "breaker_state",
     "Circuit breaker of a configured endpoint: 0 closed, 1 half-open, 2 open; the worst of all workers.",
@@ -119,15 +119,24 @@ UP = _gauge(
 )
 
 
+class EndpointLoad(Protocol):
+    """What is read of an endpoint's state."""
+
+    @property
+    def endpoint(self) -> str: ...
+    @property
+    def breaker(self) -> Breaker: ...
+    @property
+    def in_flight(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How busy one provider, or one endpoint of it, is right now."""
+    """How busy one provider is right now; `up`: whether its last probe was answered."""
 
     provider: str
-    endpoint: str = ""
-    calling: int = 0
-    waiting: int = 0
-    breaker: Breaker = "closed"
+    waiting: int
+    endpoints: tuple[EndpointLoad, ...]
     up: bool | None = None
 
 
@@ -184,16 +193,13 @@ def _call(call: ProviderCall) -> None:
 
 def loads(found: Iterable[Load]) -> None:
     """Set the gauges of this worker's providers."""
-    by_name: dict[str, list[Load]] = {}
     for one in found:
-        by_name.setdefault(one.provider, []).append(one)
-        _of(BREAKER, one.provider, one.endpoint).set(_BREAKERS.index(one.breaker))
-    for provider, endpoints in by_name.items():
-        _of(CALLING, provider).set(sum(one.calling for one in endpoints))
-        _of(QUEUE, provider).set(sum(one.waiting for one in endpoints))
-        known = [one.up for one in endpoints if one.up is not None]
-        if known:
-            _of(UP, provider).set(any(known))
+        _of(QUEUE, one.provider).set(one.waiting)
+        for endpoint in one.endpoints:
+            _of(CALLING, one.provider, endpoint.endpoint).set(endpoint.in_flight)
+            _of(BREAKER, one.provider, endpoint.endpoint).set(_BREAKERS.index(endpoint.breaker))
+        if one.up is not None:
+            _of(UP, one.provider).set(one.up)
 
 
 def exposition() -> bytes:

@@ -8,7 +8,7 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from tests.clients.bridge import ANSWER, DATA_URI, MODEL, Bridge, message
+from tests.clients.bridge import ANSWER, DATA_URI, MODEL, STUDIO_KEY, Bridge, message
 from tests.servers import behaviours as b
 
 MESSAGES: Any = [{"role": "system", "content": "Be brief."}, message("Taken at the fair.")]
@@ -92,8 +92,9 @@ def test_what_is_not_offered(client: openai.OpenAI) -> None:
 
 def test_a_wait_is_an_error_of_its_own(bridge: Bridge, client: openai.OpenAI) -> None:
     bridge.server.default = b.Status(429, retry_after=300)
+    own = {"X-Provider-Key": STUDIO_KEY}  # a caller's key has its own limit: that of the deployment's goes on
     with pytest.raises(openai.RateLimitError) as caught:
-        client.chat.completions.create(model=MODEL, messages=MESSAGES)
+        client.chat.completions.create(model=MODEL, messages=MESSAGES, extra_headers=own)
     assert caught.value.response.headers["retry-after"] == "300"
 
 

@@ -1,14 +1,18 @@
 """Repeats are for what a repeat may cure, inside the deadline and the four calls."""
 
+import time
 from collections.abc import Sequence
 
 import pytest
 
 from bridge.deadline import Deadline
-from bridge.dispatch.attempts import Calls, Line
+from bridge.dispatch.attempts import Ask, Calls, Line
+from bridge.dispatch.endpoint import Endpoint
+from bridge.dispatch.endpoints import Endpoints, Route
 from bridge.network import AddressRefused
+from bridge.provider_settings import EndpointSettings, Fleet
 from providers import errors
-from providers.base import Completion, VisionRequest
+from providers.base import Completion, ProviderConfig, VisionRequest
 from providers.usage import Usage
 
 REQUEST = VisionRequest(model="m", prompt="p", timeout=1)
@@ -33,7 +37,12 @@ GOOD = Completion("{}", "m", Usage(10, 2), ("careful",))
 
 
 def line(server: Server, seconds: float = 30, **extra: float) -> Line:
-    return Line("p", server.complete, Calls(), Deadline(seconds), **extra)  # type: ignore[arg-type]
+    endpoints = Endpoints("p", Fleet((EndpointSettings("a", ProviderConfig("p", "vllm")),)), 8, time.monotonic)
+
+    async def at(endpoint: Endpoint) -> Ask:
+        return server.complete
+
+    return Line("p", Route(endpoints, endpoints.all), at, Calls(), Deadline(seconds), **extra)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

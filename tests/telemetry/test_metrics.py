@@ -184,3 +184,25 @@ def test_a_key_is_wanted_where_keys_are_set(tmp_path: Path) -> None:
         figures = scrape(running, Authorization="Bearer our-own-key-12345")
     assert figures.of("bridge_problems_total", code="unauthorized") == 1
     assert json.dumps([one.labels for one in figures.samples]).find("our-own") < 0
+
+
+def test_an_endpoint_that_died_is_seen_and_the_other_answers(server: OpenAIServer, tmp_path: Path) -> None:
+    toml = f"""
+[providers.fleet]
+kind = "vllm"
+default_model = "{server.models[0]}"
+strategy = "round_robin"
+endpoints = [
+  {{ name = "dead", base_url = "http://127.0.0.1:9" }},
+  {{ name = "alive", base_url = "{server.url}" }},
+]
+"""
+    with Service(workspace=workspace(tmp_path / "w", toml)) as fleet:
+        state = "bridge_breaker_state"
+        seen = until(fleet, lambda one: one.of(state, endpoint="dead") == 2)
+        assert seen.of(state, provider="fleet", endpoint="alive") == 0
+        assert seen.of("bridge_provider_up", provider="fleet") == 1
+        assert ask(fleet, provider="fleet").status_code == 200
+        after = scrape(fleet)
+    assert after.of("bridge_provider_calls_total", provider="fleet", outcome="ok", model=server.models[0]) == 1
+    assert after.of("bridge_provider_calls_in_flight", provider="fleet") == 0

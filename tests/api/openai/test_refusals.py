@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.api.openai.ask import CHAT, IMAGE, refusal, request, send
-from tests.clients.bridge import PHOTO, Bridge, message
+from tests.clients.bridge import PHOTO, STUDIO_KEY, Bridge, message
 from tests.servers import behaviours as b
 
 
@@ -106,7 +106,8 @@ def test_every_failure_of_this_door_has_openais_shape(bridge: Bridge) -> None:
 
 def test_a_wait_and_a_useless_repeat_are_told(bridge: Bridge) -> None:
     bridge.server.default = b.Status(429, retry_after=300)
-    limited = send(bridge, request())
+    # A caller's key has its own limit: that of the deployment's goes on.
+    limited = send(bridge, request(), **{"X-Provider-Key": STUDIO_KEY})
     assert (limited.status_code, limited.headers["retry-after"]) == (429, "300")
     assert refusal(limited)["type"] == "rate_limit_error"
     assert "x-should-retry" not in limited.headers

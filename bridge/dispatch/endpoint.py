@@ -1,0 +1,80 @@
+"""One endpoint at work: what is known of its health and its limits, and the calls that it has."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from bridge.dispatch.breaker import Breaker, State
+from bridge.dispatch.limits import Rate, Sent
+from bridge.provider_settings import BreakerSettings, EndpointSettings
+from providers.base import Completion, Credentials
+from providers.errors import (
+    Blocked,
+    CallTimeout,
+    ProviderError,
+    Refused,
+    ServerFailed,
+    Truncated,
+    Unavailable,
+    Unreachable,
+)
+
+Clock = Callable[[], float]
+Outcome: TypeAlias = Completion | ProviderError | None
+
+
+class Endpoint:
+    """One server: its breaker, its limits, the calls that it has. What it has learnt can be lost."""
+
+    def __init__(self, settings: EndpointSettings, breaker: BreakerSettings, clock: Clock) -> None:
+        self.name = settings.name
+        self.settings = settings
+        self.config = replace(settings.config, api_key="")
+        self.credentials = Credentials(settings.config.api_key)
+        self.breaker = Breaker(breaker.failures, breaker.open_seconds, clock)
+        # Only an account has limits to learn; a server of one's own takes what it is sent.
+        learns = bool(settings.config.api_key)
+        self.rate = Rate(settings.requests_per_minute, settings.tokens_per_minute, learns=learns)
+        self.in_flight = self.calls = self.failures = 0
+
+    def has_room(self, now: float, shared: bool) -> bool:
+        """Whether a call may begin now; `shared`: one with the endpoint's own key, which has the limits."""
+        at_once = self.settings.max_concurrency
+        return self.is_ready(now, shared) and (at_once is None or self.in_flight < at_once)
+
+    def is_ready(self, now: float, shared: bool) -> bool:
+        """The same, however many calls it has."""
+        return self.breaker.admits() and not (shared and self.rate.wait(now) > 0)
+
+
+@dataclass(slots=True)
+class Entry:
+    """A call that may begin at `endpoint`; it has to leave again."""
+
+    endpoint: Endpoint
+    turn: int
+    sent: Sent | None
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointReport:
+    """How one endpoint stands. `calls`, `failures`, `openings` only grow; a failure is what the breaker counts."""
+
+    endpoint: str
+    breaker: State
+    in_flight: int
+    calls: int
+    failures: int
+    openings: int
+
+
+def verdict(outcome: Outcome, patient: bool) -> tuple[bool, bool]:
+    """Whether the server answered, and whether it is broken; neither where the outcome does not tell.
+
+    A 4xx is an answer, and so is a refusal; a reply that broke off, or a client that left, says nothing.
+    """
+    if isinstance(outcome, Unreachable | ServerFailed | CallTimeout | Unavailable):
+        broken = patient if isinstance(outcome, CallTimeout) else outcome.status != 408
+        return outcome.status == 408, broken
+    answers = (Completion, Refused, Blocked, Truncated)
+    return isinstance(outcome, answers) or (outcome is not None and outcome.status is not None), False

@@ -1,0 +1,244 @@
+"""The endpoints of each provider at work: who gets the next call, and who waits for it, first come first served."""
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from dataclasses import dataclass
+
+from bridge.deadline import Deadline, DeadlineExceeded
+from bridge.dispatch.endpoint import Clock, Endpoint, EndpointReport, Entry, Outcome, verdict
+from bridge.dispatch.errors import AllOpen, Overloaded
+from bridge.dispatch.strategies import Load, chooser
+from bridge.dispatch.targets import Target
+from bridge.provider_settings import BreakerSettings, Configured, EndpointSettings, Fleet
+from providers.base import Credentials
+from providers.errors import RateLimited
+
+Queued = Callable[[], Awaitable[None]]
+_NEVER = BreakerSettings(failures=0)
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderReport:
+    """How one provider stands: `queued` calls wait for any of its endpoints; `retries` only grows."""
+
+    provider: str
+    queued: int
+    retries: int
+    endpoints: tuple[EndpointReport, ...]
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where the calls of one target may go. `key`: the caller's own, which goes in the place of each endpoint's."""
+
+    endpoints: "Endpoints"
+    allowed: tuple[Endpoint, ...]
+    key: Credentials | None = None
+
+    @property
+    def shared(self) -> bool:
+        """Whether the limits of the endpoints' own keys are meant."""
+        return self.key is None
+
+    def credentials(self, endpoint: Endpoint) -> Credentials:
+        """The key that goes to this endpoint."""
+        return endpoint.credentials if self.key is None else self.key
+
+    def without(self, failed: Collection[Endpoint]) -> list[Endpoint]:
+        """Those that did not fail."""
+        return [one for one in self.allowed if one not in failed]
+
+
+@dataclass(slots=True)
+class _Waiter:
+    """Who waits, and whether for any endpoint of the provider."""
+
+    granted: "asyncio.Future[Entry]"
+    route: Route
+    failed: Collection[Endpoint]
+    deadline: Deadline
+
+    @property
+    def waits_for_any(self) -> bool:
+        return not self.failed and self.route.shared and len(self.route.allowed) == len(self.route.endpoints.all)
+
+
+class Endpoints:
+    """The endpoints of one provider, and the queue before them."""
+
+    def __init__(
+        self, name: str, fleet: Fleet, max_queue: int, clock: Clock, uniform: Callable[[], float] = random.random
+    ) -> None:
+        """`max_queue`: how many may wait. `clock` in seconds; `uniform`: a number from 0 to below 1."""
+        self.name = name
+        self.all = tuple(Endpoint(one, fleet.breaker, clock) for one in fleet.endpoints)
+        self.retries = 0
+        self.clock = clock
+        self._chooser = chooser(fleet.strategy, uniform)
+        self._max_queue = max_queue
+        self._waiting: deque[_Waiter] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def report(self) -> ProviderReport:
+        """How they stand."""
+        endpoints = (
+            EndpointReport(one.name, one.breaker.state, one.in_flight, one.calls, one.failures, one.breaker.openings)
+            for one in self.all
+        )
+        return ProviderReport(self.name, len(self._waiting), self.retries, tuple(endpoints))
+
+    async def enter(self, route: Route, deadline: Deadline, queued: Queued, failed: Collection[Endpoint] = ()) -> Entry:
+        """A place for one call at an endpoint that is not among `failed`; `queued` is told when it has to wait.
+
+        Raises AllOpen, Overloaded and DeadlineExceeded; RateLimited where the limits last longer than the deadline.
+        """
+        refusal = self._refusal(route, deadline, failed)
+        if refusal is not None:
+            raise refusal
+        if not self._waiting and (entry := self._begin(route, failed)):
+            return entry
+        if len(self._waiting) >= self._max_queue:
+            raise Overloaded
+        waiter = _Waiter(asyncio.get_running_loop().create_future(), route, failed, deadline)
+        self._waiting.append(waiter)
+        self.advance()
+        return await self._wait(waiter, queued)
+
+    def leave(self, entry: Entry, outcome: Outcome, *, patient: bool = True) -> None:
+        """The call ended. `outcome` None: nobody waited for it. `patient`: a timeout says something of the server."""
+        endpoint, now = entry.endpoint, self.clock()
+        endpoint.in_flight -= 1
+        answered, broken = verdict(outcome, patient)
+        if entry.sent is not None:
+            rate, usage = (outcome.rate, outcome.usage) if outcome else (None, None)
+            spent = (usage.input_tokens or 0) + (usage.output_tokens or 0) if usage else None
+            endpoint.rate.end(entry.sent, now, rate, spent)
+            if isinstance(outcome, RateLimited):
+                endpoint.rate.refused(now, outcome.retry_after, outcome.rate)
+            elif answered:
+                endpoint.rate.taken()
+        if broken:
+            endpoint.failures += 1
+            endpoint.breaker.failed(entry.turn)
+        elif answered:
+            endpoint.breaker.answered(entry.turn)
+        else:
+            endpoint.breaker.left(entry.turn)
+        self.advance(everybody=isinstance(outcome, RateLimited))
+
+    def advance(self, *, everybody: bool = False) -> None:
+        """Let in who can go now; who cannot be served in time is told so. `everybody`: those further back too."""
+        if not self._waiting:
+            return
+        for waiter in list(self._waiting):
+            if waiter.granted.done():
+                continue
+            if refusal := self._refusal(waiter.route, waiter.deadline, waiter.failed):
+                waiter.granted.set_exception(refusal)
+            elif entry := self._begin(waiter.route, waiter.failed):
+                waiter.granted.set_result(entry)
+            elif waiter.waits_for_any and not everybody:
+                break
+        self._waiting = deque(one for one in self._waiting if not one.granted.done())
+        self._wake_up()
+
+    def _begin(self, route: Route, failed: Collection[Endpoint]) -> Entry | None:
+        """Choose among those with room; None when there are none."""
+        now = self.clock()
+        free = [
+            Load(place, one.settings.weight, one.in_flight)
+            for place, one in enumerate(self.all)
+            if one in route.allowed and one not in failed and one.has_room(now, route.shared)
+        ]
+        if not free:
+            return None
+        endpoint = self.all[free[0].place if len(self.all) == 1 else self._chooser.choose(free)]
+        endpoint.in_flight += 1
+        endpoint.calls += 1
+        return Entry(endpoint, endpoint.breaker.begin(), endpoint.rate.begin(now) if route.shared else None)
+
+    def _refusal(self, route: Route, deadline: Deadline, failed: Collection[Endpoint]) -> AllOpen | RateLimited | None:
+        """Why waiting would be in vain."""
+        wanted = route.without(failed)
+        alive = [one for one in wanted if one.breaker.admits()]
+        if not alive:
+            return AllOpen(len(wanted), min((one.breaker.next_trial() for one in wanted), default=1.0))
+        wait = self._limited(alive) if route.shared else 0.0
+        if wait and wait >= deadline.left():
+            return RateLimited(
+                f"The provider limits its rate and takes no further request now; try again in {wait:.0f} seconds.",
+                retry_after=wait,
+            )
+        return None
+
+    def _limited(self, among: Collection[Endpoint]) -> float:
+        """Seconds until the limits of one of them let a call through."""
+        now = self.clock()
+        return min(one.rate.wait(now) for one in among)
+
+    async def _wait(self, waiter: _Waiter, queued: Queued) -> Entry:
+        try:
+            if not waiter.granted.done():
+                await queued()
+            async with asyncio.timeout(waiter.deadline.left()):
+                return await waiter.granted
+        except BaseException as error:
+            self._forget(waiter)
+            if isinstance(error, TimeoutError):
+                raise DeadlineExceeded(waiter.deadline.seconds, "waiting for a free slot at the provider") from None
+            raise
+
+    def _forget(self, waiter: _Waiter) -> None:
+        """Who waited is gone; a place that was granted meanwhile goes to the next."""
+        granted = waiter.granted
+        if waiter in self._waiting:
+            self._waiting.remove(waiter)
+        if granted.done() and not granted.cancelled() and granted.exception() is None:
+            self.leave(granted.result(), None)
+        granted.cancel()
+
+    def _wake_up(self) -> None:
+        """Look again when limits let the first of the queue through."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._waiting or not self._waiting[0].route.shared:
+            return
+        first = self._waiting[0]
+        alive = [one for one in first.route.without(first.failed) if one.breaker.admits()]
+        wait = self._limited(alive) if alive else 0.0
+        if wait > 0:
+            self._timer = asyncio.get_running_loop().call_later(wait, self.advance)
+
+
+class Registry:
+    """Every provider's endpoints, of one process."""
+
+    def __init__(self, configured: Configured, max_queue: int, clock: Clock = time.monotonic) -> None:
+        """`max_queue`: how many calls may wait for one provider."""
+        self._clock = clock
+        self._max_queue = max_queue
+        self._of = {name: Endpoints(name, fleet, max_queue, clock) for name, fleet in configured.fleets.items()}
+
+    def of(self, provider: str) -> Endpoints:
+        """The endpoints of a configured provider."""
+        return self._of[provider]
+
+    def route(self, target: Target) -> Route:
+        """Where a target's calls may go. An address that a request brought has no state: it is known to nobody else."""
+        endpoints = self._of.get(target.provider)
+        if endpoints is None:
+            alone = EndpointSettings(target.place, target.config)
+            endpoints = Endpoints(target.label, Fleet((alone,), breaker=_NEVER), self._max_queue, self._clock)
+            return Route(endpoints, endpoints.all, target.credentials)
+        allowed = endpoints.all
+        if target.endpoint:
+            allowed = tuple(one for one in allowed if one.name == target.endpoint)
+        return Route(endpoints, allowed, target.credentials if target.own_key else None)
+
+    def report(self) -> Iterator[ProviderReport]:
+        """How every configured provider stands."""
+        return (one.report() for one in self._of.values())

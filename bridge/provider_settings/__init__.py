@@ -1,0 +1,16 @@
+"""The providers this deployment knows: `providers.toml` over the environment names users already have."""
+
+from bridge.provider_settings.configured import BreakerSettings, Configured, EndpointSettings, Fleet, StandIn, Strategy
+from bridge.provider_settings.load import ambiguous, doubts, load
+
+__all__ = [
+    "BreakerSettings",
+    "Configured",
+    "EndpointSettings",
+    "Fleet",
+    "StandIn",
+    "Strategy",
+    "ambiguous",
+    "doubts",
+    "load",
+]

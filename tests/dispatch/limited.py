@@ -1,0 +1,48 @@
+"""A model server that announces a limit of requests in a window, and enforces it."""
+
+import time
+from collections import Counter
+from dataclasses import replace
+
+from tests.servers import Call, OpenAIServer
+from tests.servers import behaviours as b
+from tests.servers.call import RefusedError
+from tests.servers.reply import Reply
+
+
+class LimitedServer(OpenAIServer):
+    """`limit` requests in each `window` seconds; `served` and `refused` count them by window."""
+
+    def __init__(self, limit: int, window: float, *, announces: bool = True) -> None:
+        super().__init__(key="sk-limited", models=("tiny-vision",))
+        self.limit, self.window, self.announces = limit, window, announces
+        self.served: Counter[int] = Counter()
+        self.refused: Counter[int] = Counter()
+
+    def read(self, call: Call) -> Reply | None:
+        found = super().read(call)
+        if found is not None or call.method != "POST":
+            return found
+        now = int(time.monotonic() / self.window)
+        if self.served[now] >= self.limit:
+            self.refused[now] += 1
+            headers = {**self.told(), "retry-after-ms": f"{self.reset() * 1000:.0f}"}
+            raise RefusedError(429, "Rate limit reached.", headers=headers)
+        self.served[now] += 1
+        return None
+
+    def answer(self, call: Call, text: str, answer: b.Answer) -> Reply:
+        return replace(super().answer(call, text, answer), headers=self.told())
+
+    def reset(self) -> float:
+        return self.window - time.monotonic() % self.window
+
+    def told(self) -> dict[str, str]:
+        if not self.announces:
+            return {}
+        left = self.limit - self.served[int(time.monotonic() / self.window)]
+        return {
+            "x-ratelimit-limit-requests": str(self.limit),
+            "x-ratelimit-remaining-requests": str(left),
+            "x-ratelimit-reset-requests": f"{self.reset() * 1000:.0f}ms",
+        }

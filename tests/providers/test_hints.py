@@ -1,0 +1,61 @@
+"""What headers say of a server's limits."""
+
+import time
+
+import pytest
+
+from providers.hints import Allowance, RateHints, rate_hints
+
+
+def test_openais_headers() -> None:
+    found = rate_hints(
+        {
+            "x-ratelimit-limit-requests": "60",
+            "x-ratelimit-remaining-requests": "59",
+            "x-ratelimit-reset-requests": "1s",
+            "x-ratelimit-limit-tokens": "150000",
+            "x-ratelimit-remaining-tokens": "149984",
+            "x-ratelimit-reset-tokens": "6m0s",
+        }
+    )
+    assert found == RateHints(Allowance(59, 60, 1), Allowance(149984, 150000, 360))
+
+
+def test_headers_that_do_not_say_what_they_limit_are_about_requests() -> None:
+    found = rate_hints(
+        {"x-ratelimit-limit": "20", "x-ratelimit-remaining": "0", "x-ratelimit-reset": f"{(time.time() + 30) * 1000}"}
+    )
+    assert found is not None
+    assert found.requests is not None
+    assert found.tokens is None
+    assert (found.requests.remaining, found.requests.limit) == (0, 20)
+    assert found.requests.reset == pytest.approx(30, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        ("120ms", 0.12),
+        ("1m30.5s", 90.5),
+        ("1h2m3s", 3723),
+        ("7.66s", 7.66),
+        ("2m", 120),
+        ("12", 12),
+        (f"{time.time() - 5:.0f}", 0),
+        ("soon", None),
+        ("", None),
+        ("-1s", None),
+        ("nan", None),
+        ("1" * 5000 + "x", None),
+    ],
+)
+def test_when_a_limit_is_whole_again(told: str, seconds: float | None) -> None:
+    found = rate_hints({"x-ratelimit-remaining-requests": "1", "x-ratelimit-reset-requests": told})
+    assert found is not None
+    assert found.requests == Allowance(1, None, None if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize("remaining", ["", "many", "nan", "inf"])
+def test_what_is_no_number_says_nothing(remaining: str) -> None:
+    assert rate_hints({"x-ratelimit-remaining-requests": remaining}) is None
+    assert rate_hints({}) is None
