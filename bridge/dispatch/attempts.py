@@ -107,7 +107,7 @@ class Line:
             if refused or self.calls.left <= self.reserve or self.deadline.left() < _TOO_LATE:
                 raise failure
             elsewhere = self._is_ready_elsewhere(failed)
-            wait = 0.0 if elsewhere else _wait(failure, repeats)
+            wait = 0.0 if elsewhere else self._wait(failure, repeats)
             if not elsewhere:
                 repeats += 1
                 hopeless = isinstance(failure, CallTimeout) or repeats > _RETRIES
@@ -126,12 +126,20 @@ class Line:
         except (AllOpen, Overloaded, RateLimited) as error:
             if failure is None:
                 raise
-            failure.retry_after = error.retry_after
+            failure.retry_after = failure.retry_after or error.retry_after
         raise failure
 
     def _is_ready_elsewhere(self, failed: list[Endpoint]) -> bool:
         now = self.route.endpoints.clock()
         return any(one.is_ready(now, self.route.shared) for one in self.route.without(failed))
+
+    def _wait(self, error: ProviderError, repeat: int) -> float:
+        """Seconds until the next try: what the server asked for, else doubling with jitter."""
+        if isinstance(error, RateLimited) and self.route.shared:
+            return 0.0  # who waits for the limits of an endpoint does so in its queue, and goes where one ends first
+        if error.retry_after is not None:
+            return error.retry_after
+        return _FIRST_WAIT * float(2**repeat) * random.uniform(0.8, 1.2)  # noqa: S311 (jitter, not a secret)
 
     async def _call(self, entry: Entry, request: VisionRequest) -> Completion:
         endpoint = entry.endpoint
@@ -166,10 +174,3 @@ class Line:
         finally:
             ms = (time.perf_counter() - start) * 1000
             self.calls.made.append(Call(self.provider, endpoint.name, request.model, request.output_mode, error, ms))
-
-
-def _wait(error: ProviderError, repeat: int) -> float:
-    """Seconds until the next try: what the server asked for, else doubling with jitter."""
-    if error.retry_after is not None:
-        return error.retry_after
-    return _FIRST_WAIT * float(2**repeat) * random.uniform(0.8, 1.2)  # noqa: S311 (jitter, not a secret)

@@ -166,18 +166,14 @@ class Endpoints:
         alive = [one for one in wanted if one.breaker.admits()]
         if not alive:
             return AllOpen(len(wanted), min((one.breaker.next_trial() for one in wanted), default=1.0))
-        wait = self._limited(alive) if route.shared else 0.0
+        now = self.clock()
+        wait = min(one.rate.limited(now) for one in alive) if route.shared else 0.0
         if wait and wait >= deadline.left():
             return RateLimited(
                 f"The provider limits its rate and takes no further request now; try again in {wait:.0f} seconds.",
                 retry_after=wait,
             )
         return None
-
-    def _limited(self, among: Collection[Endpoint]) -> float:
-        """Seconds until the limits of one of them let a call through."""
-        now = self.clock()
-        return min(one.rate.wait(now) for one in among)
 
     async def _wait(self, waiter: _Waiter, queued: Queued) -> Entry:
         try:
@@ -208,9 +204,9 @@ class Endpoints:
         if not self._waiting or not self._waiting[0].route.shared:
             return
         first = self._waiting[0]
-        alive = [one for one in first.route.without(first.failed) if one.breaker.admits()]
-        wait = self._limited(alive) if alive else 0.0
-        if wait > 0:
+        now = self.clock()
+        waits = [one.rate.wait(now) for one in first.route.without(first.failed) if one.breaker.admits()]
+        if (wait := min(waits, default=0.0)) > 0:
             self._timer = asyncio.get_running_loop().call_later(wait, self.advance)
 
 

@@ -116,12 +116,18 @@ class Rate:
 
     def wait(self, now: float) -> float:
         """Seconds until the next call may leave, as far as is known; 0 for now."""
+        limited = self.limited(now)
+        if self._learns and not self._known and self._under_way:
+            return max(limited, self._alone_until - now)
+        return limited
+
+    def limited(self, now: float) -> float:
+        """The same by the limits alone: an answer that is waited for may come any moment."""
         need = max(self._cost, 1.0)
         if self._told_requests.renew(now, self._under_way) | self._told_tokens.renew(now, self._under_way * need):
             self._known = False
         waits = (
             self._paused_until - now,
-            self._alone_until - now if self._learns and not self._known and self._under_way else 0.0,
             self._told_requests.wait(now, 1),
             self._told_tokens.wait(now, need),
             self._requests.wait(now, 1) if self._requests else 0.0,

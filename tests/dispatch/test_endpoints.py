@@ -170,6 +170,16 @@ async def test_a_callers_own_key_does_not_wait_for_the_limits_of_ours() -> None:
     assert raised.value.retry_after == pytest.approx(60, abs=1)
 
 
+async def test_who_has_little_time_still_waits_for_the_first_answer() -> None:
+    keyed = ProviderConfig("p", "vllm", "http://gpu/v1", api_key="sk")
+    of = Endpoints("p", Fleet((EndpointSettings("a", keyed),)), 8, time.monotonic)
+    first = await enter(of)
+    second = enter(of, 2)
+    await waiting(of, 1)
+    of.leave(first, GOOD)
+    assert (await second).endpoint.in_flight == 1
+
+
 async def test_counters_only_grow() -> None:
     of = endpoints(at_once=None)
     of.leave(await enter(of), GOOD)
