@@ -37,10 +37,15 @@ class Endpoint:
         self.rate = Rate(settings.requests_per_minute, settings.tokens_per_minute, learns=learns)
         self.in_flight = self.calls = self.failures = 0
 
+    @property
+    def is_full(self) -> bool:
+        """Whether it has as many calls as it takes at once."""
+        at_once = self.settings.max_concurrency
+        return at_once is not None and self.in_flight >= at_once
+
     def has_room(self, now: float, shared: bool) -> bool:
         """Whether a call may begin now; `shared`: one with the endpoint's own key, which has the limits."""
-        at_once = self.settings.max_concurrency
-        return self.is_ready(now, shared) and (at_once is None or self.in_flight < at_once)
+        return not self.is_full and self.is_ready(now, shared)
 
     def is_ready(self, now: float, shared: bool) -> bool:
         """The same, however many calls it has."""

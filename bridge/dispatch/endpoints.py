@@ -18,6 +18,7 @@ from providers.errors import RateLimited
 
 Queued = Callable[[], Awaitable[None]]
 _NEVER = BreakerSettings(failures=0)
+_SOON = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,16 +198,17 @@ class Endpoints:
         granted.cancel()
 
     def _wake_up(self) -> None:
-        """Look again when limits let the first of the queue through."""
+        """Look again when limits let the first of the queue through: an endpoint with a free place tells nobody."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not self._waiting or not self._waiting[0].route.shared:
+        if not self._waiting:
             return
-        first = self._waiting[0]
-        now = self.clock()
-        waits = [one.rate.wait(now) for one in first.route.without(first.failed) if one.breaker.admits()]
-        if (wait := min(waits, default=0.0)) > 0:
+        first, now = self._waiting[0], self.clock()
+        free = [one for one in first.route.without(first.failed) if one.breaker.admits() and not one.is_full]
+        if free and first.route.shared:
+            # At least a little: the limit may have ended since it was looked at.
+            wait = max(min(one.rate.wait(now) for one in free), _SOON)
             self._timer = asyncio.get_running_loop().call_later(wait, self.advance)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from itertools import count
 
 import pytest
 
@@ -18,8 +19,8 @@ GOOD = Completion("{}", "m")
 CONFIG = ProviderConfig("p", "vllm", "http://gpu/v1")
 
 
-def endpoints(count: int = 1, at_once: int | None = 1, max_queue: int = 8) -> Endpoints:
-    listed = tuple(EndpointSettings(f"{place}", CONFIG, max_concurrency=at_once) for place in range(count))
+def endpoints(many: int = 1, at_once: int | None = 1, max_queue: int = 8) -> Endpoints:
+    listed = tuple(EndpointSettings(f"{place}", CONFIG, max_concurrency=at_once) for place in range(many))
     return Endpoints("p", Fleet(listed, breaker=BreakerSettings(1, 60)), max_queue, time.monotonic)
 
 
@@ -35,10 +36,10 @@ def enter(of: Endpoints, seconds: float = 20, queued: Callable[[], Awaitable[Non
     return asyncio.create_task(of.enter(route(of), Deadline(seconds), queued))
 
 
-async def waiting(of: Endpoints, count: int) -> None:
+async def waiting(of: Endpoints, many: int) -> None:
     """Give the others turns until so many wait."""
     for _ in range(100):
-        if of.report().queued == count:
+        if of.report().queued == many:
             return
         await asyncio.sleep(0)
     raise AssertionError(f"{of.report().queued} wait")
@@ -157,6 +158,15 @@ async def test_limits_let_the_queue_go_on_by_themselves() -> None:
     second = enter(of)
     await waiting(of, 1)
     assert (await asyncio.wait_for(second, 5)).endpoint.in_flight == 1
+
+
+@pytest.mark.parametrize("steps", range(1, 12))
+async def test_a_limit_that_ends_while_it_is_looked_at_keeps_nobody_waiting(steps: int) -> None:
+    readings = count()
+    listed = (EndpointSettings("a", CONFIG),)
+    of = Endpoints("p", Fleet(listed), 8, lambda: next(readings) * 0.01)  # time passes with each look at the clock
+    of.leave(await enter(of), RateLimited("x", status=429, retry_after=steps * 0.01))
+    assert (await asyncio.wait_for(enter(of), 5)).endpoint.in_flight == 1
 
 
 async def test_a_callers_own_key_does_not_wait_for_the_limits_of_ours() -> None:

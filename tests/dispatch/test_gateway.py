@@ -21,9 +21,9 @@ from tests.dispatch.gateway import (
     tried,
     until,
 )
-from tests.dispatch.limited import LimitedServer
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
+from tests.servers.limited import LimitedServer
 from tests.service import Service
 
 

@@ -4,9 +4,9 @@ import time
 from collections import Counter
 from dataclasses import replace
 
-from tests.servers import Call, OpenAIServer
 from tests.servers import behaviours as b
-from tests.servers.call import RefusedError
+from tests.servers.call import Call, RefusedError
+from tests.servers.openai import OpenAIServer
 from tests.servers.reply import Reply
 
 
@@ -31,8 +31,9 @@ class LimitedServer(OpenAIServer):
         self.served[now] += 1
         return None
 
-    def answer(self, call: Call, text: str, answer: b.Answer) -> Reply:
-        return replace(super().answer(call, text, answer), headers=self.told())
+    def render(self, call: Call, behaviour: b.Behaviour) -> Reply:
+        reply = super().render(call, behaviour)
+        return replace(reply, headers={**reply.headers, **self.told()})
 
     def reset(self) -> float:
         return self.window - time.monotonic() % self.window
