@@ -88,6 +88,37 @@ async def test_what_a_repeat_would_not_cure_ends_at_once(error: errors.ProviderE
     assert one.calls.usage == error.usage
 
 
+async def test_where_it_failed_is_not_asked_again_while_another_is_there() -> None:
+    asked: list[str] = []
+    listed = tuple(
+        EndpointSettings(name, ProviderConfig("p", "vllm"), weight) for name, weight in (("a", 99), ("b", 1))
+    )
+    endpoints = Endpoints("p", Fleet(listed, "weighted"), 8, time.monotonic)
+
+    async def at(endpoint: Endpoint) -> Ask:
+        asked.append(endpoint.name)
+        return Server(errors.ServerFailed("x", retry_after=0)).complete
+
+    with pytest.raises(errors.ServerFailed):
+        await Line("p", Route(endpoints, endpoints.all), at, Calls(), Deadline(30)).ask(REQUEST)
+    assert asked == ["a", "b", "a", "b"]
+    assert endpoints.report().retries == 3
+
+
+async def test_a_timeout_is_cured_elsewhere_alone() -> None:
+    asked: list[str] = []
+    listed = tuple(EndpointSettings(name, ProviderConfig("p", "vllm"), timeout=1) for name in "ab")
+    endpoints = Endpoints("p", Fleet(listed, "round_robin"), 8, time.monotonic)
+
+    async def at(endpoint: Endpoint) -> Ask:
+        asked.append(endpoint.name)
+        return Server(errors.CallTimeout("x")).complete
+
+    with pytest.raises(errors.CallTimeout):
+        await Line("p", Route(endpoints, endpoints.all), at, Calls(), Deadline(30)).ask(REQUEST)
+    assert asked == ["a", "b"]
+
+
 async def test_no_more_than_three_calls_on_one_line() -> None:
     server = Server(errors.Unavailable("x", retry_after=0))
     with pytest.raises(errors.Unavailable):

@@ -160,6 +160,19 @@ async def test_limits_let_the_queue_go_on_by_themselves() -> None:
     assert (await asyncio.wait_for(second, 5)).endpoint.in_flight == 1
 
 
+async def test_who_comes_when_a_limit_ends_stands_behind_who_waits_for_it() -> None:
+    now = [0.0]
+    of = Endpoints("p", Fleet((EndpointSettings("a", CONFIG, requests_per_minute=1),)), 8, lambda: now[0])
+    of.leave(await enter(of), GOOD)
+    second = enter(of, 100)
+    await waiting(of, 1)
+    now[0] = 61
+    third = enter(of, 100)
+    assert (await second).endpoint.in_flight == 1
+    assert not third.done()
+    third.cancel()
+
+
 @pytest.mark.parametrize("steps", range(1, 12))
 async def test_a_limit_that_ends_while_it_is_looked_at_keeps_nobody_waiting(steps: int) -> None:
     readings = count()
