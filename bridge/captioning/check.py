@@ -3,7 +3,7 @@
 from bridge.captioning.resources import Resources
 from bridge.dispatch.errors import MissingModel
 from bridge.dispatch.targets import Target, Wish
-from providers.base import Check, Model
+from providers.base import BaseClient, Check, Credentials, Model
 from providers.errors import ProviderError
 
 TIMEOUT = 20.0
@@ -13,17 +13,17 @@ HINT_TIMEOUT = 2.0
 async def models(wish: Wish, resources: Resources, key: str = "") -> tuple[Target, tuple[Model, ...]]:
     """The models that a provider lists. Raises DispatchError or ProviderError."""
     target = resources.targets.provider(wish, key)
-    client = await resources.clients.get(target)
-    return target, await client.models(target.credentials, _timeout(resources))
+    client, credentials = await _reach(target, resources)
+    return target, await client.models(credentials, _timeout(resources))
 
 
 async def check(wish: Wish, resources: Resources, key: str = "") -> tuple[Target, Check]:
     """Connect, list models, and ask for one short completion when a model is named. Raises DispatchError."""
     target = resources.targets.provider(wish, key)
-    client = await resources.clients.get(target)
+    client, credentials = await _reach(target, resources)
     override = wish.provider_config.default_model if wish.provider_config else None
     model = wish.model or override or target.config.default_model
-    return target, await client.check(target.credentials, _timeout(resources), model)
+    return target, await client.check(credentials, _timeout(resources), model)
 
 
 async def name_models(error: Exception, resources: Resources) -> Exception:
@@ -31,11 +31,18 @@ async def name_models(error: Exception, resources: Resources) -> Exception:
     if not isinstance(error, MissingModel) or error.listed or not isinstance(error.target, Target):
         return error
     try:
-        client = await resources.clients.get(error.target)
-        listed = await client.models(error.target.credentials, HINT_TIMEOUT)
+        client, credentials = await _reach(error.target, resources)
+        listed = await client.models(credentials, HINT_TIMEOUT)
     except ProviderError:
         return error
     return MissingModel(error.provider, tuple(one.id for one in listed))
+
+
+async def _reach(target: Target, resources: Resources) -> tuple[BaseClient, Credentials]:
+    """The client of an endpoint of the target that is likely to answer, and the key that goes there."""
+    route = resources.endpoints.route(target)
+    endpoint = route.likeliest()
+    return await resources.clients.at(endpoint, target), route.credentials(endpoint)
 
 
 def _timeout(resources: Resources) -> float:

@@ -48,6 +48,10 @@ class Route:
         """The key that goes to this endpoint."""
         return endpoint.credentials if self.key is None else self.key
 
+    def likeliest(self) -> Endpoint:
+        """One that is likely to answer a question that is no call."""
+        return next((one for one in self.allowed if one.breaker.state == "closed"), self.allowed[0])
+
     def without(self, failed: Collection[Endpoint]) -> list[Endpoint]:
         """Those that did not fail."""
         return [one for one in self.allowed if one not in failed]

@@ -31,6 +31,7 @@ class Probes:
     providers: tuple[Endpoints, ...]
     client: Callable[[Endpoint], Awaitable[BaseClient]]
     found: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
+    dead: set[tuple[str, str]] = field(default_factory=set)
 
     async def run(self) -> None:
         """Probe every endpoint now and then at its interval, until cancelled."""
@@ -85,10 +86,15 @@ class Probes:
 
     def _steer(self, provider: Endpoints, endpoint: Endpoint, *, dead: bool, since: float) -> None:
         """Take it out of the traffic, or let it try again. One that answers with an error is not dead."""
-        name = (endpoint.name, provider.name)
-        if dead and endpoint.breaker.probe_failed(since, self._interval(provider, endpoint)):
-            log.warning("endpoint %s of provider %s does not answer and gets no calls until it does", *name)
-            provider.advance(everybody=True)
-        elif not dead and endpoint.breaker.probe_answered():
-            log.warning("endpoint %s of provider %s answers again", *name)
+        place = provider.name, endpoint.name
+        if dead != (place in self.dead):
+            found = "does not answer its probe, and gets no calls until it does" if dead else "answers its probe again"
+            log.warning("endpoint %s of provider %s %s", endpoint.name, provider.name, found)
+        if dead:
+            self.dead.add(place)
+            changed = endpoint.breaker.probe_failed(since, self._interval(provider, endpoint))
+        else:
+            self.dead.discard(place)
+            changed = endpoint.breaker.probe_answered()
+        if changed:
             provider.advance(everybody=True)

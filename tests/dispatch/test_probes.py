@@ -84,8 +84,8 @@ async def test_a_stopped_endpoint_loses_its_traffic_and_gets_it_back(tmp_path: P
                     await reach(lambda: state(service) == ("up", "closed"))
                     await more(found, "a")
             assert {status for status, _ in found} == {200}
-            assert service.log.count("endpoint a of provider pair does not answer") == 1
-            assert "endpoint a of provider pair answers again" in service.log
+            assert service.log.count("endpoint a of provider pair does not answer its probe") == 1
+            assert service.log.count("endpoint a of provider pair answers its probe again") == 1
 
 
 @pytest.mark.slow
@@ -130,6 +130,13 @@ def test_an_endpoint_that_was_dead_from_the_start_gets_no_call(watched: tuple[Se
     refused = ask(service, "off")
     assert (refused.status_code, refused.json()["code"]) == (503, "provider_unavailable")
     assert 0 <= refused.json()["retry_after"] <= 0.2
+
+
+def test_models_are_asked_of_an_endpoint_that_is_alive(watched: tuple[Service, OpenAIServer]) -> None:
+    service, _ = watched
+    until(lambda: state(service) == ("down", "open"))
+    listed = httpx.get(f"{service.url}/providers/pair/models", timeout=20, trust_env=False).json()
+    assert [one["id"] for one in listed["models"]] == ["tiny-vision"]
 
 
 def test_health_tells_of_providers_and_endpoints_and_stays_healthy(watched: tuple[Service, OpenAIServer]) -> None:
