@@ -70,8 +70,9 @@ def _tables(marker: int, content: bytes) -> set[Table]:
 
 
 def _quantisers(content: bytes) -> set[Table]:
-    names = content[::65]
-    return {(_QUANTISER, name) for name in names} if len(content) % 65 == 0 and max(names) < 4 else set()
+    names = content[::65]  # a table of 16 bits a value is twice as long, and unusual
+    usual = len(content) % 65 == 0 and all(name < 4 for name in names)
+    return {(_QUANTISER, name) for name in names} if usual else set()
 
 
 def _huffman(content: bytes) -> set[Table]:
@@ -101,12 +102,14 @@ def _is_prefix_code(counts: bytes) -> bool:
 def _refers(scan: bytes, frame: dict[int, int], tables: set[Table]) -> bool:
     """Whether the scan holds all components of the frame, and every table is there."""
     rows = scan[1:-3]
-    if not frame or scan[0] != len(frame) or list(rows[::2]) != list(frame) or scan[-3:] != _SPECTRUM:
+    if not frame or len(scan) != 4 + 2 * len(frame) or scan[0] != len(frame):
+        return False
+    if list(rows[::2]) != list(frame) or scan[-3:] != _SPECTRUM:
         return False
     needed = {(_QUANTISER, name) for name in frame.values()}
     for pair in rows[1::2]:
         needed |= {(_DIRECT, pair >> 4), (_ALTERNATING, pair & 15)}
-    return len(rows) == 2 * len(frame) and needed <= tables
+    return needed <= tables
 
 
 def _ends(data: bytes, start: int) -> bool:
