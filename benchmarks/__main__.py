@@ -7,7 +7,7 @@ from importlib import import_module
 from benchmarks.report import Report, machine
 from benchmarks.running import ROOT
 
-NAMES = ("startup", "analyze", "sockets", "captions")
+NAMES = ("startup", "pictures", "analyze", "sockets", "captions", "workers")
 PAGE = ROOT / "docs" / "performance.md"
 _FIGURES = re.compile(r"(?<=<!-- figures -->\n).*(?=<!-- end figures -->)", re.DOTALL)
 
