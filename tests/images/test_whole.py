@@ -39,6 +39,12 @@ def changed(marker: int, at: int, value: int, number: int = 0) -> bytes:
     return PHOTO[: start + 4 + at] + bytes([value]) + PHOTO[start + 5 + at :]
 
 
+def overfull() -> bytes:
+    """The photo with all the codes of a table said to be one bit long."""
+    at = segment(0xC4)[0] + 5
+    return PHOTO[:at] + bytes([sum(PHOTO[at : at + 16]), *bytes(15)]) + PHOTO[at + 16 :]
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("options", USUAL)
 def test_usual_photos_are_known_to_be_whole(mode: str, options: dict[str, Any]) -> None:
@@ -65,8 +71,8 @@ BROKEN = {
     "a sampling of 3 by 2": changed(0xC0, 7, 0x32),
     "a quantiser that is not there": changed(0xC0, 8, 3),
     "a quantiser of another number": changed(0xDB, 0, 7),
-    "codes that do not fit": changed(0xC4, 2, 255),
-    "more codes of one bit than there are": changed(0xC4, 1, 2),
+    "fewer symbols than codes": changed(0xC4, 2, 255),
+    "more codes of one bit than there are": overfull(),
     "a difference of 4,000 bits": changed(0xC4, 17, 12),
     "a code of another kind": changed(0xC4, 0, 0x20),
     "a scan of fewer components": changed(0xDA, 0, 2),
