@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from benchmarks import photos
 from benchmarks.load import Request, posted, uploaded
 from benchmarks.report import Promise, Report, Table
-from benchmarks.rounds import HEAD, Contender, Figures, in_turns
+from benchmarks.rounds import HEAD, Contender, Figures, in_turns, ratio
 from benchmarks.running import MODEL, bridge, floor, standin
 
 PERSPECTIVE = "alt_text"
@@ -67,5 +67,5 @@ def in_base64(data: bytes, perspective: str = PERSPECTIVE, **fields: str) -> Req
 def _promises(found: Mapping[tuple[str, int], Mapping[str, Figures]]) -> Iterator[Promise]:
     for photo, times in (("70 KB", 1.5), ("1.1 MB", 1.2)):
         measured = found[photo, 32]
-        ratio = measured["bridge, base64"].cpu_ms / measured["floor"].cpu_ms
-        yield Promise(f"CPU of a caption of {photo} that passes, against the floor, 32 connections", times, ratio, "×")
+        share = ratio(measured["bridge, base64"], measured["floor"])
+        yield Promise(f"CPU of a caption of {photo} that passes, against the floor, 32 connections", times, share, "×")

@@ -43,6 +43,11 @@ class Figures:
         return f"{self.cpu_ms:.2f}", f"{self.load.rate:.0f}", *latencies, f"{self.memory:.0f}"
 
 
+def ratio(ours: Figures, theirs: Figures) -> float:
+    """The CPU of one of the other's: the median over the rounds, since both went through each together."""
+    return median(one / other for one, other in zip(ours.costs, theirs.costs, strict=True))
+
+
 HEAD = ("CPU ms/caption", "requests/s", "p50 ms", "p99 ms", "RSS MB")
 
 

@@ -3,11 +3,11 @@
 from benchmarks.captions import in_base64
 from benchmarks.photos import SMALL
 from benchmarks.report import Promise, Report, Table
-from benchmarks.rounds import HEAD, Contender, in_turns
+from benchmarks.rounds import HEAD, Contender, in_turns, ratio
 from benchmarks.running import MODEL, bridge, standin
 
 CONNECTIONS = 32
-ROUNDS = 5
+ROUNDS = 7
 
 
 def run() -> Report:
@@ -24,6 +24,6 @@ def run() -> Report:
             ]
         )
     rows = [(name, *figures.cells()) for name, figures in (workers | protocols).items()]
-    ratio = workers["two workers"].cpu_ms / workers["one worker"].cpu_ms
-    promise = Promise("CPU of a caption of 70 KB with two workers, of one's", 1.1, ratio, "×")
+    share = ratio(workers["two workers"], workers["one worker"])
+    promise = Promise("CPU of a caption of 70 KB with two workers, of one's", 1.1, share, "×")
     return Report("Workers and protocols", [Table(("what", *HEAD), tuple(rows))], [promise])

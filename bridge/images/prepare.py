@@ -50,13 +50,23 @@ async def prepare(
     the original, as `image.measurements`. Raises UnknownResize, InvalidImage, ImageTooLarge, UnsupportedImage.
     """
     check_preset(resize)
-    work = partial(_prepare, source, profile, resize, limits, measure)
     if not measure and len(source.data) < _QUICK:
-        with decoding(source.header.title):
-            job = _job(source, profile, resize, limits)
-            if job.passes() and job.is_whole():
-                return job.passed(None)
-    return await in_thread(work, limits.decode_timeout)
+        at_once = _passed(source, profile, resize, limits)
+        if at_once is not None:
+            return at_once
+    return await in_thread(partial(_prepare, source, profile, resize, limits, measure), limits.decode_timeout)
+
+
+def _passed(source: Source, profile: ImageProfile, resize: str | None, limits: ImageLimits) -> Prepared | None:
+    """The picture, when it is known without a decoder that it passes; its structure is told to be simple first."""
+    with decoding(source.header.title):
+        if source.header.media_type != "image/jpeg" or not is_whole(source.data):
+            return None
+        job = _job(source, profile, resize, limits)
+        if not job.passes():
+            return None
+        job.look()
+        return job.passed(None)
 
 
 def _prepare(source: Source, profile: ImageProfile, resize: str | None, limits: ImageLimits, measure: bool) -> Prepared:
@@ -65,7 +75,9 @@ def _prepare(source: Source, profile: ImageProfile, resize: str | None, limits: 
         job = _job(source, profile, resize, limits)
         if not job.passes():
             return job.converted(measurements)
-        if not job.is_whole():
+        if source.header.media_type == "image/jpeg" and is_whole(job.data):
+            job.look()
+        else:
             job.decode()
         return job.passed(measurements)
 
@@ -116,13 +128,10 @@ class _Job:
             and (profile.max_bytes is None or len(self.data) <= profile.max_bytes)
         )
 
-    def is_whole(self) -> bool:
-        """Whether it is known without decoding that the target can decode it."""
-        if self.header.media_type != "image/jpeg":
-            return False
+    def look(self) -> None:
+        """Let the decoder read the header and no pixel: the rest is known to be whole."""
         with open_picture(self.header.media_type, self.data) as picture:
             self._check(picture.size)
-        return is_whole(self.data)
 
     def decode(self) -> None:
         """Decode once, to be sure that the target can."""

@@ -6,14 +6,19 @@ at here, for the one layout that most photographs have; whatever differs has to 
 """
 
 import re
+from itertools import islice
 
 from bridge.images.containers import jpeg
 
 Table = tuple[int, int]
 
 _DIRECT, _ALTERNATING, _QUANTISER = 0, 1, 2
+_NAMES = 4  # tables of a kind
 _FRAMES, _HUFFMAN, _QUANTISERS = (0xC0, 0xC1), 0xC4, 0xDB
-_BESIDE = frozenset({jpeg.APP0, jpeg.APP2, jpeg.APP14})
+# For other readers than the decoder, or for colours only.
+_BESIDE = frozenset({*range(jpeg.APP0, jpeg.APP0 + 16), jpeg.COMMENT})
+# More would only want to burn time; an ICC profile or XMP of a megabyte has 16.
+_MOST_SEGMENTS = 64
 # Across and down, of the first component; the others have 1 x 1. Decoders refuse some of the stranger ones.
 _SAMPLINGS = frozenset({0x11, 0x12, 0x21, 0x22})
 _SPECTRUM = b"\x00\x3f\x00"  # the whole of it, in one pass
@@ -28,12 +33,12 @@ def is_whole(data: bytes) -> bool:
     """
     tables: set[Table] = set()
     frame: dict[int, int] = {}
-    for marker, start, end in jpeg.segments(data):
+    for marker, start, end in islice(jpeg.segments(data), _MOST_SEGMENTS):
+        if marker in _BESIDE:
+            continue
         content = data[start + 4 : end]
         if marker == jpeg.SCAN:
             return _refers(content, frame, tables) and _ends(data, end)
-        if marker in _BESIDE:
-            continue
         if marker in _FRAMES and not frame:
             frame = _components(content)
             found = bool(frame)
@@ -71,22 +76,26 @@ def _tables(marker: int, content: bytes) -> set[Table]:
 
 def _quantisers(content: bytes) -> set[Table]:
     names = content[::65]  # a table of 16 bits a value is twice as long, and unusual
-    usual = len(content) % 65 == 0 and all(name < 4 for name in names)
+    usual = len(names) <= _NAMES and len(content) % 65 == 0 and all(name < _NAMES for name in names)
     return {(_QUANTISER, name) for name in names} if usual else set()
 
 
 def _huffman(content: bytes) -> set[Table]:
+    if not content:
+        return set()
     found: set[Table] = set()
-    while content:
+    for _ in range(2 * _NAMES):
         kind, name = divmod(content[0], 16)
         counts, size = content[1:17], sum(content[1:17])
         symbols, content = content[17 : 17 + size], content[17 + size :]
-        if kind > _ALTERNATING or name > 3 or len(symbols) != size or not _is_prefix_code(counts):
+        if kind > _ALTERNATING or name >= _NAMES or len(symbols) != size or not _is_prefix_code(counts):
             return set()
         if kind == _DIRECT and max(symbols) > 11:
             return set()
         found.add((kind, name))
-    return found
+        if not content:
+            return found
+    return set()
 
 
 def _is_prefix_code(counts: bytes) -> bool:

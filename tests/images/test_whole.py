@@ -11,7 +11,7 @@ from PIL import Image
 from bridge.images.containers.jpeg import segments, strip
 from bridge.images.errors import ImageError
 from bridge.images.whole import is_whole
-from tests.images.pictures import opened, photo, saved
+from tests.images.pictures import exif, opened, photo, saved
 
 PHOTO = strip(saved(photo(40, 30), "JPEG"))
 USUAL: list[dict[str, Any]] = [
@@ -20,6 +20,7 @@ USUAL: list[dict[str, Any]] = [
     {"optimize": True},
     {"quality": 30},
     {"icc_profile": bytes(400)},
+    {"comment": b"a comment", "exif": exif(1)},
 ]
 
 
@@ -87,6 +88,8 @@ BROKEN = {
     "a marker among the coded data": PHOTO[:-20] + b"\xff\x01" + PHOTO[-20:],
     "a restart among the coded data": PHOTO[:-20] + b"\xff\xd0" + PHOTO[-20:],
     "an empty table": PHOTO[:2] + b"\xff\xdb\0\2" + PHOTO[2:],
+    "a thousand comments": PHOTO[:2] + b"\xff\xfe\0\2" * 1_000 + PHOTO[2:],
+    "a table over and over": PHOTO[:2] + b"\xff\xc4\xff\x02" + (b"\0\1" + bytes(16)) * 3_626 + bytes(12) + PHOTO[2:],
     "a line count": PHOTO[:2] + b"\xff\xdc\0\4\0\1" + PHOTO[2:],
 }
 
