@@ -69,12 +69,14 @@ class Load:
         return quantiles(self.latencies, n=100, method="inclusive")[percent - 1] * 1000
 
 
-async def load(server: Running, requests: Sequence[Request], connections: int, seconds: float, at_most: int) -> Load:
-    """Ask on so many connections at once, for so long or so often, one request after the other in turn.
+async def load(
+    server: Running, request: Request, connections: int, seconds: float, at_most: int, others: Sequence[Request] = ()
+) -> Load:
+    """Ask on so many connections at once, for so long or so often; `others` take turns with the request.
 
     Raises RuntimeError for any status but 200.
     """
-    messages, left, latencies = cycle([one.written() for one in requests]), at_most, list[float]()
+    messages, left, latencies = cycle([one.written() for one in (request, *others)]), at_most, list[float]()
     start = time.perf_counter()
 
     async def ask() -> None:

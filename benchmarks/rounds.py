@@ -59,7 +59,7 @@ def in_turns(contenders: Sequence[Contender], rounds: int = ROUNDS) -> dict[str,
 async def _in_turns(contenders: Sequence[Contender], rounds: int) -> dict[str, Figures]:
     found = {one.name: Figures() for one in contenders}
     for one in contenders:
-        await load(one.server, one.requests, min(one.connections, 8), _WARM_SECONDS, 4 * len(one.requests))
+        await _asked(one, min(one.connections, 8), _WARM_SECONDS, 4 * len(one.requests))
     for _ in range(rounds):
         for one in contenders:
             await _round(one, found[one.name])
@@ -68,7 +68,12 @@ async def _in_turns(contenders: Sequence[Contender], rounds: int) -> dict[str, F
 
 async def _round(one: Contender, figures: Figures) -> None:
     before = one.server.cpu()
-    done = await load(one.server, one.requests, one.connections, SECONDS, AT_MOST)
+    done = await _asked(one, one.connections, SECONDS, AT_MOST)
     figures.costs.append((one.server.cpu() - before) * 1000 / len(done.latencies))
     figures.load += done
     figures.memory = one.server.memory()
+
+
+async def _asked(one: Contender, connections: int, seconds: float, at_most: int) -> Load:
+    first, *others = one.requests
+    return await load(one.server, first, connections, seconds, at_most, others)
