@@ -15,7 +15,7 @@ PERSPECTIVE = "alt_text"
 CAPTION = "/perspectives/caption"
 CONNECTIONS = (1, 32)
 LARGE = "12 MP"
-_ROUNDS = {"70 KB": 5, "1.1 MB": 3, LARGE: 2}
+_ROUNDS = {"70 KB": 4, "1.1 MB": 3, LARGE: 1}
 Found = dict[tuple[str, int], dict[str, Figures]]
 
 
