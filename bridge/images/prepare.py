@@ -44,7 +44,7 @@ async def prepare(
     limits: ImageLimits,
     measure: bool = False,
 ) -> Prepared:
-    """Make `source` fit `profile`, in a thread.
+    """Make `source` fit `profile`, in a thread unless it is a small photograph that passes.
 
     `resize`: a preset of `bridge.images.resize`, "NONE", or None for the profile's size. `measure`: also measure
     the original, as `image.measurements`. Raises UnknownResize, InvalidImage, ImageTooLarge, UnsupportedImage.
