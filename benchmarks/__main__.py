@@ -7,7 +7,7 @@ from importlib import import_module
 from benchmarks.report import Report, machine
 from benchmarks.running import ROOT
 
-SHORT = ("startup", "analyze", "sockets", "captions")
+SHORT = ("startup", "pictures", "analyze", "sockets", "captions", "workers")
 LONG = ("overload", "memory", "images", "schemas")
 NAMES = (*SHORT, *LONG)
 PAGE = ROOT / "docs" / "performance.md"

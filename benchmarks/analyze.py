@@ -10,7 +10,8 @@ from statistics import median
 from benchmarks import photos
 from benchmarks.load import Request, once, posted
 from benchmarks.report import SPREAD, Promise, Report, Table, spread
-from benchmarks.running import Running, bridge, standin
+from benchmarks.rounds import Contender, Figures, in_turns, ratio
+from benchmarks.running import Running, bridge, floor, standin
 
 PERSPECTIVES = (
     *("alt_text", "graph_caption", "art_critic", "training_caption"),
@@ -18,6 +19,8 @@ PERSPECTIVES = (
 )
 RUNS = 6
 DELAY = 0.25
+# As many calls are under way as with 32 captions.
+AT_ONCE = 4
 Pairs = dict[str, tuple[list[float], list[float]]]
 
 
@@ -35,18 +38,37 @@ def run() -> Report:
     costs: Pairs = {}
     with standin() as quick, bridge(quick) as service:
         costs["the stand-in"] = asyncio.run(_costs(service, large))
+        with floor(quick) as bare:
+            analysis, singly = _against(bare, service, small)
     with bridge() as service:
         costs["`builtin`"] = asyncio.run(_costs(service, large))
         walls: Pairs = {"70 KB, `builtin`": asyncio.run(_walls(service, small))}
     with standin(DELAY) as slow, bridge(slow) as service:
         walls["70 KB, the stand-in"] = asyncio.run(_walls(service, small))
         walls["12 megapixels, the stand-in"] = asyncio.run(_walls(service, large))
-    tables = [_table("CPU", costs, WAYS), _table("wall time", walls, WALLS)]
-    return Report("Analyze", tables, [*_shares(costs), *_lags(walls)])
+    each = [cost / len(PERSPECTIVES) for cost in analysis.costs]
+    rows = (spread("the bridge, 8 in one analysis", each), spread("the floor, each by itself", singly.costs))
+    tables = [_table("CPU", costs, WAYS), Table(("CPU of each perspective, 70 KB", *SPREAD[1:]), rows)]
+    tables.append(_table("wall time", walls, WALLS))
+    least = Promise(
+        "CPU of each perspective of an analysis, 70 KB, against the floor",
+        1.3,
+        ratio(analysis, singly) / len(PERSPECTIVES),
+        "×",
+    )
+    return Report("Analyze", tables, [*_shares(costs), least, *_lags(walls)])
 
 
 WAYS = ("8 perspectives in one analysis", "8 captions")
 WALLS = (WAYS[0], "the slowest of them alone")
+
+
+def _against(bare: Running, service: Running, asked: Asked) -> tuple[Figures, Figures]:
+    """Analyses of eight perspectives, and the floor asked for the same eight one by one; as many calls at once."""
+    analysis = Contender("analysis", service, (asked.analysis,), AT_ONCE)
+    singly = Contender("floor", bare, asked.captions, AT_ONCE * len(PERSPECTIVES))
+    both = in_turns([analysis, singly])
+    return both["analysis"], both["floor"]
 
 
 def _table(what: str, measured: Pairs, names: tuple[str, str]) -> Table:

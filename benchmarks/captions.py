@@ -1,54 +1,22 @@
 """The cost of a caption: the provider alone, the floor, and the bridge by every way in."""
 
-import asyncio
 from base64 import b64encode
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks import photos
-from benchmarks.load import Load, Request, load, posted, uploaded
+from benchmarks.load import Request, posted, uploaded
 from benchmarks.report import Promise, Report, Table
-from benchmarks.running import MODEL, Running, bridge, floor, standin
+from benchmarks.rounds import HEAD, Contender, Figures, in_turns, ratio
+from benchmarks.running import MODEL, bridge, floor, standin
 
 PERSPECTIVE = "alt_text"
 CAPTION = "/perspectives/caption"
 CONNECTIONS = (1, 32)
-SECONDS = 3.0
-AT_MOST = 4000
-HEAD = ("what", "photo", "connections", "CPU ms/caption", "requests/s", "p50 ms", "p99 ms", "RSS MB")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One measured combination."""
-
-    what: str
-    photo: str
-    connections: int
-    load: Load
-    cpu: float
-    memory: float
-
-    @property
-    def cpu_ms(self) -> float:
-        """CPU milliseconds of the server for each request."""
-        return self.cpu * 1000 / len(self.load.latencies)
-
-    def cells(self) -> tuple[str, ...]:
-        """Its line in the table."""
-        latencies = (f"{self.load.percentile(percent):.1f}" for percent in (50, 99))
-        rate = f"{self.load.rate:.0f}"
-        return (
-            self.what,
-            self.photo,
-            str(self.connections),
-            f"{self.cpu_ms:.2f}",
-            rate,
-            *latencies,
-            f"{self.memory:.0f}",
-        )
+LARGE = "12 MP"
+_ROUNDS = {"70 KB": 4, "1.1 MB": 3, LARGE: 1}
+Found = dict[tuple[str, int], dict[str, Figures]]
 
 
 def run() -> Report:
@@ -56,45 +24,48 @@ def run() -> Report:
     sizes = {
         "70 KB": photos.SMALL.read_bytes(),
         "1.1 MB": photos.of_bytes((2048, 1536), 1_100_000),
-        "12 MP": photos.twelve_megapixels(),
+        LARGE: photos.twelve_megapixels(),
     }
-    rows: dict[tuple[str, str, int], Row] = {}
+    found: Found = {}
     with TemporaryDirectory() as workspace, standin() as provider:
         for name, data in sizes.items():
             Path(workspace, f"{name}.jpg").write_bytes(data)
         with floor(provider) as bare, bridge(provider, Path(workspace)) as service:
             servers = {"provider alone": provider, "floor": bare}
-            for what, photo, request in _requests(sizes):
-                server = servers.get(what, service)
+            for photo, data in sizes.items():
+                asked = list(_requests(photo, data))
                 for connections in CONNECTIONS:
-                    rows[what, photo, connections] = asyncio.run(_row(what, photo, connections, server, request))
-    table = Table(HEAD, tuple(row.cells() for row in rows.values()))
-    return Report("Captions", [table], list(_promises(rows)))
+                    contenders = [
+                        Contender(what, servers.get(what, service), (one,), connections) for what, one in asked
+                    ]
+                    found[photo, connections] = in_turns(contenders, _ROUNDS[photo])
+    rows = [
+        (what, photo, str(connections), *figures.cells())
+        for (photo, connections), one in found.items()
+        for what, figures in one.items()
+    ]
+    return Report("Captions", [Table(("what", "photo", "connections", *HEAD), tuple(rows))], list(_promises(found)))
 
 
-def _requests(sizes: dict[str, bytes]) -> Iterator[tuple[str, str, Request]]:
-    for name, data in sizes.items():
-        encoded = b64encode(data).decode()
-        posting = posted(CAPTION, {"image": {"base64": encoded}, "perspective": PERSPECTIVE})
-        if name != "12 MP":
-            picture = {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{encoded}"}}
-            asked = {"model": MODEL, "messages": [{"role": "user", "content": [picture]}]}
-            yield "provider alone", name, posted("/v1/chat/completions", asked)
-            yield "floor", name, posting
-        yield "bridge, base64", name, posting
-        if name != "1.1 MB":
-            yield "bridge, path", name, posted(CAPTION, {"image": {"path": f"{name}.jpg"}, "perspective": PERSPECTIVE})
-            yield "bridge, upload", name, uploaded(CAPTION, data, perspective=PERSPECTIVE)
+def _requests(photo: str, data: bytes) -> Iterator[tuple[str, Request]]:
+    encoded = b64encode(data).decode()
+    picture = {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{encoded}"}}
+    asked = {"model": MODEL, "messages": [{"role": "user", "content": [picture]}]}
+    posting = in_base64(data)
+    yield "provider alone", posted("/v1/chat/completions", asked)
+    yield "floor", posting
+    yield "bridge, base64", posting
+    yield "bridge, path", posted(CAPTION, {"image": {"path": f"{photo}.jpg"}, "perspective": PERSPECTIVE})
+    yield "bridge, upload", uploaded(CAPTION, data, perspective=PERSPECTIVE)
 
 
-async def _row(what: str, photo: str, connections: int, server: Running, request: Request) -> Row:
-    await load(server, request, min(connections, 8), 1.0, 8)
-    before = server.cpu()
-    done = await load(server, request, connections, SECONDS, AT_MOST)
-    return Row(what, photo, connections, done, server.cpu() - before, server.memory())
+def in_base64(data: bytes, perspective: str = PERSPECTIVE, **fields: str) -> Request:
+    """A caption request with the photo in base64."""
+    return posted(CAPTION, {"image": {"base64": b64encode(data).decode()}, "perspective": perspective, **fields})
 
 
-def _promises(rows: dict[tuple[str, str, int], Row]) -> Iterator[Promise]:
+def _promises(found: Mapping[tuple[str, int], Mapping[str, Figures]]) -> Iterator[Promise]:
     for photo, times in (("70 KB", 1.5), ("1.1 MB", 1.2)):
-        ours, least = rows["bridge, base64", photo, 32].cpu_ms, rows["floor", photo, 32].cpu_ms
-        yield Promise(f"CPU of a caption of {photo} that passes, against the floor", times, ours / least, "×")
+        measured = found[photo, 32]
+        share = ratio(measured["bridge, base64"], measured["floor"])
+        yield Promise(f"CPU of a caption of {photo} that passes, against the floor, 32 connections", times, share, "×")

@@ -3,8 +3,9 @@
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from statistics import quantiles
 
 from benchmarks.running import Running
@@ -53,6 +54,9 @@ class Load:
     latencies: list[float]
     elapsed: float
 
+    def __add__(self, other: "Load") -> "Load":
+        return Load(self.latencies + other.latencies, self.elapsed + other.elapsed)
+
     @property
     def rate(self) -> float:
         """Requests a second."""
@@ -65,9 +69,14 @@ class Load:
         return quantiles(self.latencies, n=100, method="inclusive")[percent - 1] * 1000
 
 
-async def load(server: Running, request: Request, connections: int, seconds: float, at_most: int) -> Load:
-    """Ask on so many connections at once, for so long or so often. Raises RuntimeError for any status but 200."""
-    message, left, latencies = request.written(), at_most, []
+async def load(
+    server: Running, request: Request, connections: int, seconds: float, at_most: int, others: Sequence[Request] = ()
+) -> Load:
+    """Ask on so many connections at once, for so long or so often; `others` take turns with the request.
+
+    Raises RuntimeError for any status but 200.
+    """
+    messages, left, latencies = cycle([one.written() for one in (request, *others)]), at_most, list[float]()
     start = time.perf_counter()
 
     async def ask() -> None:
@@ -76,7 +85,7 @@ async def load(server: Running, request: Request, connections: int, seconds: flo
         while left > 0 and time.perf_counter() - start < seconds:
             left -= 1
             begun = time.perf_counter()
-            writer.write(message)
+            writer.write(next(messages))
             await answer(reader)
             latencies.append(time.perf_counter() - begun)
         writer.close()

@@ -101,6 +101,9 @@ def wired(provider: Running | None) -> dict[str, str]:
         "GRAPHCAP_MODEL": MODEL,
         "OPENAI_BASE_URL": f"{provider.url}/v1",
         "OPENAI_API_KEY": "sk-benchmark",
+        "OLLAMA_HOST": provider.url,
+        "GOOGLE_GEMINI_BASE_URL": provider.url,
+        "GEMINI_API_KEY": "sk-benchmark",
     }
 
 

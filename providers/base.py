@@ -29,23 +29,22 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Image:
-    """A picture as it is sent: encoded bytes, their real media type, their size in pixels."""
+    """A picture as it is sent: encoded bytes, their real media type, their size in pixels.
+
+    `text`: the bytes in standard base64 where they came so, "" where they did not.
+    """
 
     data: bytes = field(repr=False)
     media_type: str
     width: int
     height: int
     measurements: Measurements | None = field(default=None, repr=False)
+    text: str = field(default="", repr=False)
 
     @cached_property
     def base64(self) -> str:
         """The bytes in standard base64, encoded once however many requests carry them."""
-        return b64encode(self.data).decode("ascii")
-
-    @cached_property
-    def data_url(self) -> str:
-        """`data:<media type>;base64,…`, built once; not from `base64`, which would then be kept beside it."""
-        return f"data:{self.media_type};base64,{b64encode(self.data).decode('ascii')}"
+        return self.text or b64encode(self.data).decode("ascii")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,17 @@ OpenAI made it and half the field speaks it with small differences: those are a 
 here, and nothing that a server sends is trusted to have the shape that it should have.
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from providers import dialect
-from providers.base import Completion, JsonObject, Model, Profile, Spec, VisionRequest
+from providers.base import Completion, Image, JsonObject, Model, Profile, Spec, VisionRequest
 from providers.errors import BadReply, Blocked, ProviderError, Refused, Truncated
 from providers.hints import RateHints
+from providers.picture import PLACE_TEXT, with_picture
 from providers.text import Text, whole_characters
 from providers.usage import Usage
 
@@ -37,7 +39,7 @@ class Flavour:
 
 
 def body(request: VisionRequest, flavour: Flavour, profile: Profile, options: Mapping[str, Any]) -> JsonObject:
-    """The request's JSON. `options` are the provider's configured ones: `detail`, `reasoning_effort`, `extra_body`."""
+    """The request's JSON, the picture's place in it held. `options` are the provider's configured ones."""
     format_ = _response_format(request, flavour)
     return {
         "model": request.model,
@@ -47,6 +49,12 @@ def body(request: VisionRequest, flavour: Flavour, profile: Profile, options: Ma
         **({"reasoning_effort": options["reasoning_effort"]} if options.get("reasoning_effort") else {}),
         **(options.get("extra_body") or {}),
     }
+
+
+def written(asked: JsonObject, image: Image | None) -> bytes:
+    """The request as it is sent, the picture in its place."""
+    text = json.dumps(asked, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    return text if image is None else with_picture(text, image)
 
 
 def streamed(asked: JsonObject) -> JsonObject:
@@ -215,7 +223,8 @@ def _schema(request: VisionRequest, portable: JsonObject, flavour: Flavour) -> J
 def _content(request: VisionRequest, prompt: str, detail: object) -> str | list[JsonObject]:
     if request.image is None:
         return prompt
-    picture = {"url": request.image.data_url, **({"detail": detail} if detail else {})}
+    url = f"data:{request.image.media_type};base64,{PLACE_TEXT}"
+    picture = {"url": url, **({"detail": detail} if detail else {})}
     return [{"type": "image_url", "image_url": picture}, {"type": "text", "text": prompt}]
 
 

@@ -4,10 +4,8 @@ Its `/v1` surface cannot set `num_ctx`, and without that Ollama drops the front 
 (odysseus-dev/odysseus#1055): this is why the native one is spoken.
 """
 
-from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
-from secrets import token_bytes
 from typing import TYPE_CHECKING, Any
 
 from providers import dialect
@@ -36,6 +34,7 @@ from providers.errors import (
     Unreachable,
 )
 from providers.exchange import Exchange, bought, chain, timed_out, unreachable
+from providers.picture import PLACE, with_picture
 from providers.pool import Pool
 from providers.profiles import profile
 from providers.text import Text, whole_characters
@@ -73,8 +72,6 @@ _OPTION_TYPES: Mapping[str, tuple[type, ...]] = {
     "think": (bool, str),
 }
 _CONNECT_SECONDS = 10.0
-# Stands for the picture until its call leaves: nothing that a prompt could hold.
-_PLACE = token_bytes(24)
 # datalab-to/marker#984 (a 500), ollama/ollama#12422 (inside a 200): what Ollama says of a schema it cannot use
 _SCHEMA_WORDS = ("schema in format", "required for format", "invalid format", "grammar")
 
@@ -185,7 +182,7 @@ def _messages(request: VisionRequest) -> list[dict[str, Any]]:
     if request.image is not None:
         # Bytes, never text: the SDK takes a text for a file's path first (measured with ollama 0.6.3).
         # No empty list either: some backends break on it (datalab-to/marker#1076).
-        user["images"] = [_PLACE]
+        user["images"] = [PLACE]
     return [*system, user, *turns]
 
 
@@ -194,7 +191,7 @@ def _with_picture(call: "httpx.Request", image: Image) -> "httpx.Request":
     import httpx
 
     headers = {name: value for name, value in call.headers.items() if name != "content-length"}
-    body = call.content.replace(b64encode(_PLACE), image.base64.encode("ascii"), 1)
+    body = with_picture(call.content, image)
     return httpx.Request(call.method, call.url, headers=headers, content=body, extensions=call.extensions)
 
 

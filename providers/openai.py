@@ -133,7 +133,8 @@ class OpenAIClient(BaseClient):
         options = self._call(request)
         if asked is None:
             return await self._sdk.get(path, cast_to=httpx2.Response, options=options)
-        return await self._sdk.post(path, cast_to=httpx2.Response, body=asked, options=options)
+        content = chat.written(asked, request.image)
+        return await self._sdk.post(path, cast_to=httpx2.Response, content=content, options=options)
 
     async def _open(self, request: VisionRequest, asked: JsonObject) -> "httpx2.Response":
         """The reply as it comes, and not the SDK's stream.
@@ -147,7 +148,7 @@ class OpenAIClient(BaseClient):
         opened: object = await self._sdk.post(
             _CHAT,
             cast_to=httpx2.Response,
-            body=chat.streamed(asked),
+            content=chat.written(chat.streamed(asked), request.image),
             options=self._call(request),
             stream=True,
             stream_cls=AsyncStream[object],

@@ -7,6 +7,7 @@ A family is recognised by the model's name alone, in any spelling its servers us
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import lru_cache
 
 from providers.base import ImageProfile, Profile
 
@@ -54,6 +55,7 @@ _FAMILIES = (
 )
 
 
+@lru_cache(512)
 def profile(kind: str, model: str) -> Profile:
     """What a model takes at this kind of provider."""
     found = _KINDS.get(kind, _ANY)

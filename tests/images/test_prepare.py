@@ -4,6 +4,8 @@ import asyncio
 import tempfile
 import threading
 import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Callable
 from struct import pack_into
 from typing import Any
 
@@ -11,8 +13,10 @@ import pytest
 from PIL import Image, ImageFile
 
 from bridge.images import sources, worker
+from bridge.images.containers.jpeg import segments
 from bridge.images.errors import ImageTooLarge, InvalidImage, UnknownResize, UnsupportedImage
 from bridge.images.limits import ImageLimits
+from bridge.images.metadata import strip
 from bridge.images.prepare import Prepared, prepare
 from bridge.images.resize import PRESETS
 from providers.base import ImageProfile
@@ -40,6 +44,10 @@ from tests.images.pictures import (
 LIMITS = ImageLimits()
 ANY = ImageProfile(media_types=frozenset({"image/jpeg", "image/png", "image/webp", "image/gif"}))
 UPRIGHT = [RED, GREEN, WHITE, BLUE]
+
+
+def url_safe(text: str) -> str:
+    return text.replace("+", "-").replace("/", "_")
 
 
 async def sent(
@@ -438,3 +446,38 @@ async def test_nothing_is_written_to_disk(tmp_path: Any, monkeypatch: pytest.Mon
 def test_pillow_is_not_changed() -> None:
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
     assert Image.MAX_IMAGE_PIXELS == 89478485
+
+
+async def test_a_photo_without_one_of_its_tables_is_refused_small_or_large() -> None:
+    """It is whole by its length and its markers, and no decoder can read it."""
+    for size in ((64, 48), (1600, 1200)):
+        data = saved(photo(*size), "JPEG", quality=90)
+        start, end = next((start, end) for marker, start, end in segments(data) if marker == 0xDB)
+        with pytest.raises(InvalidImage):
+            await sent(data[:start] + data[end:])
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+async def test_the_callers_base64_goes_on_as_it_is(progressive: bool) -> None:
+    data = strip("image/jpeg", saved(photo(), "JPEG", progressive=progressive))
+    text = b64encode(data).decode()
+    source = sources.from_base64(text, LIMITS)
+    assert (await prepare(source, ANY, resize=None, limits=LIMITS)).image.base64 is text
+
+
+@pytest.mark.parametrize(
+    "spelled", [lambda text: text.rstrip("="), lambda text: text[:76] + "\n" + text[76:], url_safe]
+)
+async def test_other_spellings_are_written_anew(spelled: Callable[[str], str]) -> None:
+    pictures = (strip("image/jpeg", saved(photo(101, 99), "JPEG", quality=quality)) for quality in range(60, 95))
+    text = next(b64encode(data).decode() for data in pictures if len(data) % 3)
+    assert spelled(text) != text
+    prepared = await prepare(sources.from_base64(spelled(text), LIMITS), ANY, resize=None, limits=LIMITS)
+    assert prepared.image.base64 == text
+
+
+async def test_base64_of_metadata_does_not_go_on() -> None:
+    source = sources.from_base64(b64encode(chatty_jpeg(saved(quarters(), "JPEG"))).decode(), LIMITS)
+    image = (await prepare(source, ANY, resize=None, limits=LIMITS)).image
+    assert b64decode(image.base64) == image.data
+    assert GPS not in image.data

@@ -1,5 +1,6 @@
 """The Chat Completions protocol as data: what is written, and what odd replies are read as."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +32,7 @@ def body(kind: str, request: VisionRequest = REQUEST, **options: Any) -> dict[st
 
 
 def test_the_picture_comes_first_and_everything_else_in_order() -> None:
-    messages = body("openai", detail="low")["messages"]
+    messages = json.loads(chat.written(body("openai", detail="low"), REQUEST.image))["messages"]
     assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
     image, text = messages[1]["content"]
     assert image["image_url"] == {"url": "data:image/jpeg;base64,anBlZw==", "detail": "low"}

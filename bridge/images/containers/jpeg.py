@@ -15,6 +15,7 @@ APP0, APP1, APP2, APP14, COMMENT = 0xE0, 0xE1, 0xE2, 0xEE, 0xFE
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # Baseline, extended and progressive Huffman; stb_image, which llama.cpp's servers use, reads no other.
 _PLAIN_FRAMES = (0xC0, 0xC1, 0xC2)
+_SEQUENTIAL = (0xC0, 0xC1)
 _APPLICATION = range(0xE0, 0xF0)
 _MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 # Restart markers and stuffed bytes belong to the entropy-coded data.
@@ -44,10 +45,6 @@ def segments(data: bytes) -> Iterator[Segment]:
 
 def header(data: bytes) -> Header:
     """Read the frame and the orientation. Raises InvalidImage; struct.error when cut short."""
-    # Each scan of a progressive picture costs a pass over all of it; inside a scan's own bytes FF is always stuffed.
-    scans = data.count(b"\xff\xda")
-    if scans > _MAX_SCANS:
-        raise ImageTooLarge(f"The JPEG image has more than {_MAX_SCANS} scans.")
     frame: Segment | None = None
     exif = b""
     for marker, start, end in bounded(segments(data)):
@@ -62,6 +59,12 @@ def header(data: bytes) -> Header:
     if frame is None:
         raise InvalidImage("The JPEG image has no frame.")
     bits, height, width, parts = unpack_from(">BHHB", data, frame[1] + 4)
+    # Each further scan costs a pass over the whole picture; inside a scan's own bytes FF is always stuffed. One scan of
+    # all components that is not progressive is the last one that is read; counting takes 0.8 ms for each MB.
+    single = frame[0] in _SEQUENTIAL and data[start + 4] == parts
+    scans = 1 if single else data.count(b"\xff\xda")
+    if scans > _MAX_SCANS:
+        raise ImageTooLarge(f"The JPEG image has more than {_MAX_SCANS} scans.")
     return Header(
         media_type="image/jpeg",
         width=width,
