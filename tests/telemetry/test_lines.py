@@ -105,7 +105,7 @@ REFUSALS = {
     "image_not_found": (404, {"image": {"path": "datasets/none.jpg"}}, None),
     "unsupported_image": (415, {"image": {"base64": "AAAA"}}, None),
     "provider_auth": (502, {}, b.Status(401)),
-    "provider_rate_limited": (429, {"timeout": 5}, b.Status(429, retry_after=60)),
+    "provider_rate_limited": (429, {"timeout": 0.5}, b.Status(429, retry_after=0.8)),
     "refused": (422, {}, b.Refusal()),
     "answer_truncated": (502, {}, b.Length()),
     "answer_invalid": (502, {"max_output_retries": 0}, b.WrongSchema()),
