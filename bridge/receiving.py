@@ -136,6 +136,11 @@ class Receiver(HttpToolsProtocol):
         """Whether no request is under way: what comes is a head."""
         return not self._receiving and (self.cycle is None or self.cycle.response_complete)
 
+    @property
+    def unheard(self) -> bool:
+        """Whether the connection is made and its first request is not here yet."""
+        return self.cycle is None
+
     def on_message_begin(self) -> None:
         """A head begins."""
         self._receiving = True

@@ -8,10 +8,12 @@ import os
 import resource
 import signal
 import socket
+import struct
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -31,17 +33,48 @@ _TRIM_SECONDS = 10.0
 _CLOSE_SECONDS = 5  # for connections to close, after all work has ended
 _DESCRIPTORS_EACH = 3  # the caller's connection, the provider's, and a picture's file or address
 _DESCRIPTORS_REST = 256
+_TURN_SECONDS = 0.05
+_HEARD_SECONDS = 1.0  # for what has been sent to be heard, at the end
+_ATTACH_FILTER = 26  # SO_ATTACH_FILTER of linux/socket.h
 FAILURE = 3
 """uvicorn's exit code of a process that could not start."""
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which also says where it can be reached."""
+    """uvicorn's server, which also says where it can be reached, and answers whoever has reached it before it ends."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then tell the address."""
         await super().startup(sockets)
         announce(sockets or [])
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let nobody in any more, refuse those who are in already, then close.
+
+        Closing at once resets every connection that the system has made and uvicorn has not answered: a proxy cannot
+        know that nothing was begun (measured with 0.54: each of 16 busy callers).
+        """
+        for one in sockets or []:
+            let_nobody_in(one)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _HEARD_SECONDS
+        await asyncio.sleep(_TURN_SECONDS)
+        connections = self.server_state.connections  # uvicorn tells nobody when one of them changes
+        while loop.time() < end and any(getattr(one, "unheard", False) for one in connections):  # noqa: ASYNC110
+            await asyncio.sleep(_TURN_SECONDS)
+        await super().shutdown(sockets)
+
+
+def let_nobody_in(listening: socket.socket) -> None:
+    """Drop what comes to a listening socket, so that nobody waits in its queue when it is closed.
+
+    Who knocks meanwhile knocks again after a second, and is refused. Where the system cannot do this, he may be reset.
+    """
+    nothing = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # one instruction of BPF: keep 0 bytes
+    if sys.platform == "linux":
+        with suppress(OSError):
+            program = struct.pack("HL", 1, ctypes.addressof(nothing))
+            listening.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, program)
 
 
 def announce(sockets: list[socket.socket]) -> None:

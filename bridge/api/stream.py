@@ -2,11 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from fastapi import APIRouter, WebSocket
+from fastapi import APIRouter, Response, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from bridge import problems, telemetry
@@ -97,16 +96,22 @@ class Conversation:
 
     async def serve(self) -> None:
         """Take frames until the socket closes, nobody reads what is sent, or the service ends; then end the rest."""
-        await self._socket.accept()
         try:
             with self._drain.under_way():
+                await self._socket.accept()
                 await self._converse()
         except ShuttingDown as error:
-            with suppress(WebSocketDisconnect):
-                await self._hang_up(error, _RESTART)
+            await self._send_elsewhere(error)
         finally:
             if self._account is not None:
                 self._account.noted["requests"] = self._begun
+
+    async def _send_elsewhere(self, error: Exception) -> None:
+        """Refuse the socket before it is one, as a request is refused: a proxy can ask another instance."""
+        told = problems.problem(error, telemetry.new_request_id())
+        headers = {"X-Request-Begun": "no", "X-Request-ID": told.instance, "Retry-After": "1"}
+        refusal = Response(told.model_dump_json(), told.status, headers, "application/json")
+        await self._socket.send_denial_response(refusal)
 
     async def _converse(self) -> None:
         try:

@@ -61,9 +61,11 @@ def frame(kind: str, id: object = None, **fields: Any) -> str:
 
 
 @contextmanager
-def socket(service: Service, path: str = "/api/v1/perspectives/stream", **options: Any) -> Iterator[Socket]:
+def socket(service: Service | str, path: str = "/api/v1/perspectives/stream", **options: Any) -> Iterator[Socket]:
+    """A socket of a service, or of whoever has this address."""
+    url = service if isinstance(service, str) else service.url
     with connect(
-        service.url.replace("http", "ws") + path, open_timeout=HANG_GUARD, max_size=None, proxy=None, **options
+        url.replace("http", "ws") + path, open_timeout=HANG_GUARD, max_size=None, proxy=None, **options
     ) as connection:
         yield Socket(connection)
 

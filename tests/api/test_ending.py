@@ -4,14 +4,16 @@ import base64
 import json
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.api import streams
 from tests.api.sockets import Socket, socket
@@ -156,6 +158,11 @@ def test_a_socket_finishes_its_requests_and_takes_no_more(held: OpenAIServer) ->
         held.wait_for_calls(1, HANG_GUARD)
         told(service)
         assert closed(idle) == 1012
+        with pytest.raises(InvalidStatus) as refused, socket(service):
+            pass
+        assert refused.value.response.status_code == 503
+        assert refused.value.response.headers["X-Request-Begun"] == "no"
+        assert json.loads(refused.value.response.body or "")["code"] == "shutting_down"
         one.send("caption", "b", **streams.caption(held))
         assert one.problem("b")["code"] == "shutting_down"
         held.release()
@@ -189,6 +196,36 @@ def closed(one: Socket) -> int:
     return ended.value.rcvd.code
 
 
+def knock(service: Service, ends: Counter[str]) -> None:
+    """Ask on a new connection each time until there is nobody any more; count what came of it."""
+    place = service.url.removeprefix("http://").rpartition(":")
+    while True:
+        caller = HTTPConnection(place[0], int(place[2]), timeout=HANG_GUARD)
+        try:
+            caller.connect()
+        except ConnectionRefusedError:
+            return
+        try:
+            caller.request("POST", POST, b"{}", {"Content-Type": "application/json"})
+            ends[str(caller.getresponse().status)] += 1
+        except OSError as error:
+            ends[type(error).__name__] += 1
+        finally:
+            caller.close()
+
+
+def test_whoever_could_connect_is_answered() -> None:
+    ends: Counter[str] = Counter()
+    with Service() as service, ThreadPoolExecutor(8) as threads:
+        calling = [threads.submit(knock, service, ends) for _ in range(8)]
+        while ends["422"] < 50:
+            pass
+        assert service.stop() == 0
+        for one in calling:
+            one.result(HANG_GUARD)
+    assert ends.keys() <= {"422", "503"}, ends
+
+
 # Several workers.
 
 
@@ -196,7 +233,7 @@ def workers(service: Service) -> set[int]:
     """The worker processes: children that hold a listening socket and serve."""
     found = set()
     for one in Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children").read_text().split():
-        with suppress(FileNotFoundError):  # it has just ended
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
             if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes():
                 found.add(int(one))
     return found

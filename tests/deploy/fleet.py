@@ -1,0 +1,149 @@
+"""nginx as deploy/nginx.conf configures it, in front of three bridges: real processes on loopback."""
+
+import os
+import re
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from tests.service import ROOT, WORKSPACE, Service
+from tests.tools import need
+
+CONFIG = ROOT / "deploy/nginx.conf"
+BRIDGES = 3
+HANG_GUARD = 20.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def placed(folder: Path, port: int, bridges: list[int], changes: Mapping[str, str]) -> str:
+    """The shipped configuration, with places of this machine where the container's stand."""
+    text = CONFIG.read_text(encoding="utf-8")
+    moves = {
+        "listen 8080;": f"listen 127.0.0.1:{port};",
+        "worker_processes auto;": "worker_processes 2;",
+        "/tmp/": f"{folder}/",
+        "/dev/stdout": f"{folder}/access.log",
+        **{f"172.31.210.1{number}:32100": f"127.0.0.1:{one}" for number, one in enumerate(bridges, 1)},
+        **changes,
+    }
+    for shipped, here in moves.items():
+        assert shipped in text, shipped
+        text = text.replace(shipped, here)
+    return text
+
+
+class Nginx:
+    """nginx in the foreground, for as long as its `with` lasts; `log` is what it complained of."""
+
+    def __init__(self, folder: Path, bridges: list[int], **changes: str) -> None:
+        self._program = need("nginx")
+        self._folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        (folder / "nginx.conf").write_text(placed(folder, self.port, bridges, changes), encoding="utf-8")
+
+    def __enter__(self) -> Self:
+        command = [self._program, "-p", str(self._folder), "-c", str(self._folder / "nginx.conf")]
+        if os.geteuid() == 0:  # its workers would be "nobody", who may not look into a test's folder
+            command += ["-g", "user root;"]
+        with (self._folder / "error.log").open("wb") as log:
+            self.process = subprocess.Popen(command, stderr=log)
+        while not self._listens():
+            assert self.process.poll() is None, self.log
+        return self
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.process.terminate()
+        self.process.wait(HANG_GUARD)
+
+    @property
+    def config(self) -> list[str]:
+        return (self._folder / "nginx.conf").read_text(encoding="utf-8").splitlines()
+
+    @property
+    def log(self) -> str:
+        return (self._folder / "error.log").read_text(encoding="utf-8")
+
+    @property
+    def access(self) -> list[str]:
+        return (self._folder / "access.log").read_text(encoding="utf-8").splitlines()
+
+
+@dataclass
+class Fleet:
+    """Three bridges behind nginx; `url` is nginx's, so that it serves where a Service does."""
+
+    nginx: Nginx
+    bridges: list[Service]
+    settings: dict[str, str]
+    running: ExitStack
+
+    @property
+    def url(self) -> str:
+        return self.nginx.url
+
+    def port(self, number: int) -> int:
+        return int(self.bridges[number].url.rpartition(":")[2])
+
+    def start(self, number: int) -> None:
+        """Start a bridge anew, where it was."""
+        port = str(self.port(number))
+        self.bridges[number] = self.running.enter_context(Service("--port", port, **self.settings))
+
+    def kill(self, number: int) -> None:
+        self.bridges[number].process.kill()
+        self.bridges[number].stop()
+
+    def restart(self, number: int) -> None:
+        """As an orchestrator does it: stop, wait for the end, start, wait until it is ready."""
+        assert self.bridges[number].stop() == 0
+        assert "Traceback" not in self.bridges[number].log
+        self.start(number)
+        with client(self.bridges[number].url) as one:
+            while one.get("/readyz").status_code != 200:
+                pass
+
+
+@contextmanager
+def fleet(
+    folder: Path, *, count: int = BRIDGES, changes: Mapping[str, str] | None = None, **settings: str
+) -> Iterator[Fleet]:
+    """`count` bridges behind nginx; `changes` to its configuration, `settings` of the bridges."""
+    with ExitStack() as running:
+        bridges = [running.enter_context(Service(workspace=WORKSPACE, **settings)) for _ in range(count)]
+        ports = [int(one.url.rpartition(":")[2]) for one in bridges]
+        nginx = running.enter_context(Nginx(folder, [*ports, *ports, *ports][:BRIDGES], **(changes or {})))
+        yield Fleet(nginx, bridges, settings, running)
+
+
+def client(url: str, **options: Any) -> httpx.Client:
+    return httpx.Client(base_url=url, timeout=HANG_GUARD, trust_env=False, **options)
+
+
+def without_times(value: Any) -> Any:
+    """An answer without what differs from one time to the next: ids, times, milliseconds."""
+    if isinstance(value, dict):
+        changing = ("request_id", "instance", "timing", "id", "ms", "milliseconds", "created", "uptime")
+        return {name: without_times(one) for name, one in value.items() if name not in changing}
+    if isinstance(value, list):
+        return [without_times(one) for one in value]
+    return re.sub(r"\b[0-9a-f]{32}\b", "ID", value) if isinstance(value, str) else value

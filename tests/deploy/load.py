@@ -1,0 +1,144 @@
+"""A constant load: callers that send one request after another, each with its own prompt, and what came of them."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from websockets.exceptions import WebSocketException
+
+from tests.api import streams
+from tests.api.sockets import socket
+from tests.servers import WireServer
+
+PATIENCE = 60.0
+"""For a request under load on a machine with other work."""
+
+
+@dataclass
+class Outcome:
+    """One request: its prompt, how it ended ("ok" or a code), and the whole problem where there was one."""
+
+    prompt: str
+    kind: str
+    end: str
+    problem: dict[str, Any] | None = None
+    begun: bool = True
+
+
+class Load:
+    """`callers` threads, plain answers, streams and sockets in turn, against every server in turn, until `stop`."""
+
+    def __init__(self, url: str, servers: Sequence[WireServer], callers: int = 6) -> None:
+        self.url = url
+        self.servers = servers
+        self.outcomes: list[Outcome] = []
+        self._enough = threading.Event()
+        self._some = threading.Condition()
+        self._threads = [threading.Thread(target=self._call, args=(number,)) for number in range(callers)]
+
+    def start(self) -> None:
+        for one in self._threads:
+            one.start()
+
+    def stop(self) -> list[Outcome]:
+        self._enough.set()
+        for one in self._threads:
+            one.join(PATIENCE)
+            assert not one.is_alive(), "a caller hangs"
+        return self.outcomes
+
+    def wait_for(self, more: int) -> None:
+        """Block until so many further requests have ended."""
+        with self._some:
+            count = len(self.outcomes) + more
+            assert self._some.wait_for(lambda: len(self.outcomes) >= count, PATIENCE), "the load stands still"
+
+    def prompts(self) -> Counter[str]:
+        """How often each prompt reached a provider."""
+        return Counter(call.prompt.split("\n")[0] for server in self.servers for call in server.calls)
+
+    def _call(self, caller: int) -> None:
+        number = 0
+        with httpx.Client(timeout=PATIENCE, trust_env=False) as client:
+            while not self._enough.is_set():
+                server = self.servers[(caller + number) % len(self.servers)]
+                ask = (post, stream, talk)[number % 3]
+                outcome = ask(client, self.url, f"Caller {caller}, picture {number}.", server)
+                number += 1
+                with self._some:
+                    self.outcomes.append(outcome)
+                    self._some.notify_all()
+
+
+def body(prompt: str, server: WireServer) -> dict[str, Any]:
+    config = {"kind": "vllm", "base_url": server.url, "api_key": server.key}
+    return {
+        "perspective": streams.inline(prompt=prompt),
+        "image": {"path": streams.SAMPLE},
+        "model": server.models[0],
+        "provider_config": config,
+    }
+
+
+def post(client: httpx.Client, url: str, prompt: str, server: WireServer) -> Outcome:
+    try:
+        answer = client.post(url + streams.API + "/caption", json=body(prompt, server))
+    except httpx.HTTPError as error:
+        return Outcome(prompt, "post", repr(error))
+    return told(prompt, "post", answer)
+
+
+def told(prompt: str, kind: str, answer: httpx.Response) -> Outcome:
+    """What a whole answer says."""
+    begun = answer.headers.get("x-request-begun") != "no"
+    if answer.status_code == 200:
+        return Outcome(prompt, kind, "ok")
+    problem = answer.json()
+    return Outcome(prompt, kind, problem["code"], problem, begun)
+
+
+def stream(client: httpx.Client, url: str, prompt: str, server: WireServer) -> Outcome:
+    headers = {"Accept": "text/event-stream"}
+    request = client.stream("POST", url + streams.API + "/caption", json=body(prompt, server), headers=headers)
+    seen: list[streams.Event] = []
+    try:
+        with request as answer:
+            if answer.status_code != 200:
+                answer.read()
+                return told(prompt, "stream", answer)
+            seen += streams.events(answer)
+    except httpx.HTTPError as error:
+        return Outcome(prompt, "stream", f"cut: {type(error).__name__}")
+    if not seen or seen[-1]["type"] != "done":
+        return Outcome(prompt, "stream", "cut")
+    (end,) = [one for one in seen if streams.is_end(one)]
+    if end["type"] == "result":
+        return Outcome(prompt, "stream", "ok")
+    return Outcome(prompt, "stream", end["problem"]["code"], end["problem"])
+
+
+def talk(client: httpx.Client, url: str, prompt: str, server: WireServer) -> Outcome:
+    """The same on a socket of its own."""
+    try:
+        with socket(url) as one:
+            one.send("caption", "a", **body(prompt, server))
+            (end,) = [event for event in one.story("a", "mine") if streams.is_end(event)]
+    except (WebSocketException, OSError) as error:
+        return Outcome(prompt, "socket", f"cut: {type(error).__name__}")
+    return Outcome(prompt, "socket", "ok" if end["type"] == "result" else end["problem"]["code"], end.get("problem"))
+
+
+@contextmanager
+def load(url: str, servers: Sequence[WireServer], callers: int = 6) -> Iterator[Load]:
+    """A load that is stopped whatever happens."""
+    made = Load(url, servers, callers)
+    made.start()
+    try:
+        made.wait_for(callers)
+        yield made
+    finally:
+        made.stop()

@@ -1,0 +1,314 @@
+"""nginx in front of three bridges: the same answers as one bridge gives, and its own errors in the same shape."""
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from bridge.api.origins import _EXPOSED
+from bridge.problems import Problem
+from tests.api import streams
+from tests.api.sockets import socket
+from tests.api.streams import HANG_GUARD
+from tests.deploy.fleet import Fleet, Nginx, client, fleet, free_port, without_times
+from tests.servers import OpenAIServer
+from tests.servers import behaviours as b
+from tests.service import Service
+
+pytestmark = pytest.mark.slow
+
+PAGE = "http://localhost:32200"
+ELSEWHERE = "https://elsewhere.example.org"
+CAPTION = "/api/v1/perspectives/caption"
+BODY = {"perspective": "alt_text", "image": {"path": streams.SAMPLE}}
+
+
+@pytest.fixture(scope="module")
+def bridges(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with fleet(tmp_path_factory.mktemp("fleet")) as running:
+        yield running
+
+
+# The same answers.
+
+
+def plain(service: Any, server: OpenAIServer) -> Iterator[Any]:
+    """One caption through every door, and what bad requests get."""
+    picture = streams.PHOTO.read_bytes()
+    chat = {
+        "model": "alt_text",
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {
+                        "type": "image_url",
+                        "image_url": {"url": "data:image/jpeg;base64," + base64.b64encode(picture).decode()},
+                    }
+                ],
+            }
+        ],
+    }
+    with client(service.url, headers={"Origin": PAGE}) as caller:
+        asked: list[Callable[[], httpx.Response]] = [
+            lambda: caller.get("/api/v1/perspectives/list"),
+            lambda: caller.get("//api/v1//perspectives/alt_text"),
+            lambda: caller.post(CAPTION, json=BODY),
+            lambda: caller.post(CAPTION, json=streams.caption(server)),
+            lambda: caller.post(CAPTION, json=streams.caption(server), headers={"Accept": "text/plain"}),
+            lambda: caller.post("/perspectives/alt_text/caption", files={"image": ("a.jpg", picture, "image/jpeg")}),
+            lambda: caller.post(
+                "/api/v1/perspectives/analyze", json=streams.analysis(server, "alt_text", "art_critic")
+            ),
+            lambda: caller.post("/v1/chat/completions", json=chat),
+            lambda: caller.post(CAPTION, json={**BODY, "perspective": "absent"}),
+            lambda: caller.post(CAPTION, content=b"{", headers={"Content-Type": "application/json"}),
+            lambda: caller.post(CAPTION, json=BODY, headers={"Origin": ELSEWHERE}),
+            lambda: caller.options(CAPTION, headers={"Access-Control-Request-Method": "POST"}),
+            lambda: caller.get("/absent"),
+            lambda: caller.delete(CAPTION),
+        ]
+        for ask in asked:
+            answer = ask()
+            text = answer.headers.get("content-type", "").startswith("text/plain")
+            yield answer.status_code, kept(answer), answer.text if text else without_times(answer.json())
+
+
+def kept(answer: httpx.Response) -> dict[str, str]:
+    """The header without what belongs to one connection or one moment."""
+    changing = {"date", "server", "connection", "x-request-id", "server-timing", "content-length", "transfer-encoding"}
+    return {name: value for name, value in answer.headers.items() if name not in changing}
+
+
+def streamed(service: Any, server: OpenAIServer) -> Iterator[Any]:
+    """What streams end in: their partials depend on the moment."""
+    for path, body in (
+        ("/caption", streams.caption(server)),
+        ("/analyze", streams.analysis(server, streams.inline("one"), streams.inline("two"))),
+    ):
+        told = streams.streamed(service, path, body)
+        kept = [without_times(one) for one in told if streams.is_end(one) or one["type"] in ("started", "done")]
+        yield sorted(kept, key=lambda one: (one["type"], one.get("perspective", "")))
+    server.reply(b.Status(500), b.Status(500), b.Status(500), b.Status(500))
+    yield without_times(streams.of_type(streams.streamed(service, "/caption", streams.caption(server)), "error"))
+    with socket(service) as one:
+        one.send("caption", "a", **streams.caption(server))
+        yield [without_times(event) for event in one.story("a", "mine") if streams.is_end(event)]
+        one.send("caption", "b", perspective="absent", image={"path": streams.SAMPLE})
+        yield without_times(one.problem("b"))
+
+
+def sequence(service: Any, server: OpenAIServer, between: Callable[[int], None] = lambda number: None) -> list[Any]:
+    """Everything, one after another; `between` is told before each."""
+    answers = []
+    numbers = count()
+    for part in (plain, streamed):
+        made = part(service, server)
+        while True:
+            between(next(numbers))
+            try:
+                answers.append(next(made))
+            except StopIteration:
+                break
+    return answers
+
+
+def test_three_bridges_answer_as_one_does(bridges: Fleet, vllm_server: OpenAIServer) -> None:
+    with Service() as one:
+        expected = sequence(one, vllm_server)
+    found = sequence(bridges, vllm_server)
+    for alone, together in zip(expected, found, strict=True):
+        assert together == alone
+    assert len({line.split("bridge=")[1].split()[0] for line in bridges.nginx.access} - {"-"}) == 3
+
+
+def test_killing_a_bridge_between_requests_changes_nothing(tmp_path: Path, vllm_server: OpenAIServer) -> None:
+    with Service() as one:
+        expected = sequence(one, vllm_server)
+    with fleet(tmp_path) as bridges:
+
+        def kill_one(number: int) -> None:
+            if number % 6 == 3:
+                victim = number // 6 % 3
+                bridges.kill(victim)
+                if number % 12 == 9:  # now and then two are gone
+                    bridges.start((victim + 2) % 3)
+
+        found = sequence(bridges, vllm_server, kill_one)
+    assert found == expected
+
+
+# What passes through.
+
+
+def test_a_stream_passes_as_it_comes(bridges: Fleet, vllm_server: OpenAIServer) -> None:
+    vllm_server.reply(b.Answer(streams.GOOD), b.Hold())
+    body = streams.analysis(vllm_server, streams.inline("one"), streams.inline("two"))
+    with streams.streaming(bridges, "/analyze", json=body) as answer:
+        told = streams.events(answer)
+        seen = [next(told)]
+        while seen[-1]["type"] != "result":
+            seen.append(next(told))
+        vllm_server.wait_for_calls(2, HANG_GUARD)  # and the second is not answered: nobody holds the first back
+        vllm_server.release()
+        streams.check_story([*seen, *told], ["one", "two"])
+
+
+def test_who_leaves_ends_the_call_behind_nginx(bridges: Fleet, vllm_server: OpenAIServer) -> None:
+    vllm_server.default = b.Hold()
+    with streams.streaming(bridges, "/caption", json=streams.caption(vllm_server)) as answer:
+        told = streams.events(answer)
+        assert next(told)["type"] == "started"
+        vllm_server.wait_for_calls(1, HANG_GUARD)
+    vllm_server.wait_for_hang_ups(1, HANG_GUARD)
+    with client(bridges.url) as one, pytest.raises(httpx.ReadTimeout):
+        one.post(CAPTION, json=streams.caption(vllm_server), timeout=0.5)
+    vllm_server.wait_for_hang_ups(len(vllm_server.calls), HANG_GUARD)
+    with socket(bridges) as one:
+        one.send("caption", "a", **streams.caption(vllm_server))
+        vllm_server.wait_for_calls(len(vllm_server.calls) + 1, HANG_GUARD)
+    vllm_server.wait_for_hang_ups(len(vllm_server.calls), HANG_GUARD)
+
+
+def test_an_upload_of_the_largest_size_passes_and_one_byte_more_does_not(bridges: Fleet) -> None:
+    limit = int(next(line.split()[1][:-1] for line in bridges.nginx.config if "client_max_body_size 2" in line))
+    with client(bridges.url, headers={"Origin": PAGE, "Content-Type": "application/json"}) as one:
+        taken = one.post(CAPTION, content=b" " * (limit - 2) + b"{}")
+        assert (taken.status_code, taken.json()["code"]) == (422, "invalid_request")
+        for body in (b" " * limit + b"{", iter([b" " * limit, b"{"])):
+            refused = one.post(CAPTION, content=body)
+            check_problem(refused, 413, "body_too_large", retryable=False)
+
+
+def test_a_callers_id_is_kept_and_a_strange_one_is_not(bridges: Fleet) -> None:
+    with client(bridges.url) as one:
+        assert one.get("/health", headers={"X-Request-ID": "mine-1"}).headers["x-request-id"] == "mine-1"
+        made = one.get("/health", headers={"X-Request-ID": "no id"}).headers["x-request-id"]
+        assert len(made) == 32
+
+
+def test_who_calls_is_who_nginx_sees(tmp_path: Path) -> None:
+    with fleet(tmp_path, count=1, GRAPHCAP_RATE_LIMIT="1/hour") as bridges:
+        for place in ("127.0.0.2", "127.0.0.3"):
+            claims = {"X-Forwarded-For": "192.0.2.7"}
+            with client(bridges.url, transport=httpx.HTTPTransport(local_address=place)) as one:
+                codes = [one.post(CAPTION, json=BODY, headers=claims).status_code for _ in range(2)]
+                assert codes == [200, 429]
+
+
+# Asking again.
+
+
+def test_a_refusal_goes_to_another_bridge_and_one_that_was_begun_does_not(
+    tmp_path: Path, vllm_server: OpenAIServer
+) -> None:
+    vllm_server.default = b.Hold()
+    held = streams.caption(vllm_server)
+    with fleet(tmp_path, GRAPHCAP_MAX_IN_FLIGHT="1") as bridges, ThreadPoolExecutor(3) as threads:
+        asked = [
+            threads.submit(httpx.post, bridges.url + CAPTION, json=held, timeout=60, trust_env=False) for _ in "abc"
+        ]
+        vllm_server.wait_for_calls(3, HANG_GUARD)  # one at each: however they were balanced, a full one was left
+        with client(bridges.url) as one:
+            full = one.post(CAPTION, json=BODY)
+        assert (full.status_code, full.json()["code"], full.headers["x-request-begun"]) == (503, "overloaded", "no")
+        vllm_server.release()
+        assert [one.result(HANG_GUARD).status_code for one in asked] == [200, 200, 200]
+        line = bridges.nginx.access[0]
+        assert "POST" in line
+        assert 'turns="503 : 503 : 503"' in line  # each was asked once
+        vllm_server.default = b.Status(503)
+        with client(bridges.url) as one:
+            begun = one.post(CAPTION, json={**held, "timeout": 2})
+        assert (begun.status_code, begun.json()["code"]) == (503, "provider_unavailable")
+        assert begun.json()["provider"] == "vllm"
+        assert 'turns="503"' in bridges.nginx.access[-1]
+
+
+def test_a_large_body_is_sent_again_whole(tmp_path: Path) -> None:
+    with fleet(tmp_path) as bridges:
+        bridges.kill(0)
+        bridges.kill(1)
+        padding = b" " * 5_000_000
+        for _ in range(6):
+            with client(bridges.url) as one:
+                answer = one.post(CAPTION, content=padding + json.dumps(BODY).encode())
+                assert answer.status_code == 200, answer.text
+
+
+# nginx's own errors.
+
+
+def check_problem(answer: httpx.Response, status: int, code: str, *, retryable: bool) -> None:
+    problem = Problem.model_validate(answer.json())
+    assert (answer.status_code, problem.status, problem.code, problem.retryable) == (status, status, code, retryable)
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["access-control-allow-origin"] == PAGE
+    assert answer.headers["access-control-expose-headers"] == ", ".join(_EXPOSED)
+    assert answer.headers["vary"] == "Origin"
+    assert answer.headers["x-request-id"] == problem.instance
+    assert answer.json().keys() == problem.model_dump().keys()
+    assert problem.type == f"urn:graphcap:problem:{code}"
+    assert problem.message == problem.detail
+
+
+@pytest.fixture(scope="module")
+def nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+    """nginx with nobody behind it."""
+    with Nginx(tmp_path_factory.mktemp("nobody"), [free_port() for _ in "abc"]) as running:
+        yield running
+
+
+def test_no_bridge_at_all(nobody: Nginx) -> None:
+    with client(nobody.url, headers={"Origin": PAGE}) as one:
+        for _ in range(3):
+            refused = one.post(CAPTION, json=BODY)
+            check_problem(refused, 503, "bridge_unreachable", retryable=True)
+            assert (refused.headers["retry-after"], refused.headers["x-request-begun"]) == ("1", "no")
+            preflight = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+            granted = one.options(CAPTION, headers=preflight)
+            assert (granted.status_code, granted.headers["access-control-allow-headers"]) == (204, "content-type")
+            assert granted.headers["access-control-allow-methods"] == "GET, POST"
+            assert granted.headers["access-control-allow-origin"] == PAGE
+        stranger = one.post(CAPTION, json=BODY, headers={"Origin": ELSEWHERE})
+        assert "access-control-allow-origin" not in stranger.headers
+        assert one.options(CAPTION, headers={"Origin": ELSEWHERE}).status_code == 503
+
+
+@pytest.mark.parametrize("origin", ["http://localhost.example.org", "http://localhost:1.example.org", "null"])
+def test_an_origin_that_only_looks_like_this_machine(nobody: Nginx, origin: str) -> None:
+    with client(nobody.url, headers={"Origin": origin}) as one:
+        assert "access-control-allow-origin" not in one.get("/health").headers
+
+
+def test_what_is_no_request(nobody: Nginx) -> None:
+    with client(nobody.url, headers={"Origin": PAGE}) as one:
+        check_problem(one.get("/metrics"), 404, "not_found", retryable=False)
+        check_problem(one.get("/", headers={"X-Long": "x" * 70_000}), 400, "invalid_request", retryable=False)
+        assert one.get("/" + "x" * 20_000).json()["code"] == "invalid_request"
+
+
+def test_a_bridge_that_is_too_slow_or_breaks_off(tmp_path: Path) -> None:
+    silent, broken = OpenAIServer("vllm"), OpenAIServer("vllm")
+    silent.default, broken.default = b.Hang("connect"), b.Reset()
+    for server, status, code in ((silent, 504, "timeout"), (broken, 502, "bridge_lost")):
+        (folder := tmp_path / code).mkdir()
+        with (
+            server,
+            Nginx(folder, [server.port] * 3, **{"proxy_read_timeout 150s;": "proxy_read_timeout 300ms;"}) as nginx,
+            client(nginx.url, headers={"Origin": PAGE}) as one,
+        ):
+            answer = one.post("/v1/chat/completions", json=call())
+            check_problem(answer, status, code, retryable=True)
+            assert "x-request-begun" not in answer.headers
+            assert len(server.calls) == 1  # and it was not sent to another
+
+
+def call() -> dict[str, Any]:
+    return {"model": "tiny-vision", "messages": [{"role": "user", "content": "x"}]}
