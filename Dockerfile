@@ -15,11 +15,12 @@ WORKDIR /build
 COPY .ci/uv.txt ./
 RUN pip install --no-cache-dir --require-hashes --requirement uv.txt
 
-# The packages first: this layer is built again only when the lock changes.
+# The packages first: this layer is built again only when the lock changes. With what instances share (redis) and tell
+# (otel); not with heif, whose decoder is a risk to be taken knowingly.
 COPY pyproject.toml requirements.lock ./
 RUN uv venv /opt/graphcap \
  && uv pip install --python /opt/graphcap/bin/python --require-hashes \
-      --requirement pyproject.toml --constraint requirements.lock
+      --requirement pyproject.toml --extra redis --extra otel --constraint requirements.lock
 
 COPY LICENSE README.md ./
 COPY bridge/ bridge/

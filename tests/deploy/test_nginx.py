@@ -16,6 +16,7 @@ from bridge.problems import Problem
 from tests.api import streams
 from tests.api.sockets import socket
 from tests.api.streams import HANG_GUARD
+from tests.api.test_rates import redis
 from tests.deploy.fleet import Fleet, Nginx, client, fleet, free_port, without_times
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
@@ -312,3 +313,19 @@ def test_a_bridge_that_is_too_slow_or_breaks_off(tmp_path: Path) -> None:
 
 def call() -> dict[str, Any]:
     return {"model": "tiny-vision", "messages": [{"role": "user", "content": "x"}]}
+
+
+# What instances share.
+
+
+def test_bridges_behind_nginx_count_a_caller_together(tmp_path: Path) -> None:
+    (tmp_path / "redis").mkdir()
+    with redis(tmp_path / "redis") as (place, _):
+        settings = {"GRAPHCAP_RATE_LIMIT": "6/hour", "GRAPHCAP_RATE_LIMIT_STORAGE": place}
+        with fleet(tmp_path, **settings) as bridges, client(bridges.url) as one:
+            answers = [one.post(CAPTION, json=BODY) for _ in range(8)]
+            assert [answer.status_code for answer in answers] == [200] * 6 + [429] * 2
+            assert [answer.headers["ratelimit-remaining"] for answer in answers[:6]] == ["5", "4", "3", "2", "1", "0"]
+            asked = {line.split("bridge=")[1].split()[0] for line in bridges.nginx.access}
+            assert len(asked) == 3
+            assert all('turns="429"' in line for line in bridges.nginx.access[-2:])  # no other bridge was asked again
