@@ -49,12 +49,13 @@ def post(service: Service, path: str, body: dict[str, Any], **request: Any) -> h
 
 
 @contextmanager
-def streaming(service: Service, path: str, **request: Any) -> Iterator[httpx.Response]:
-    """A POST whose answer is read as it comes."""
+def streaming(service: Service | str, path: str, **request: Any) -> Iterator[httpx.Response]:
+    """A POST whose answer is read as it comes, to a service or to whoever has this address."""
+    url = service if isinstance(service, str) else service.url
     headers = {"Accept": "text/event-stream", **request.pop("headers", {})}
     with (
         httpx.Client(timeout=HANG_GUARD, trust_env=False) as client,
-        client.stream("POST", service.url + API + path, headers=headers, **request) as answer,
+        client.stream("POST", url + API + path, headers=headers, **request) as answer,
     ):
         yield answer
 
@@ -72,7 +73,7 @@ def events(answer: httpx.Response) -> Iterator[Event]:
             yield event
 
 
-def streamed(service: Service, path: str, body: dict[str, Any]) -> list[Event]:
+def streamed(service: Service | str, path: str, body: dict[str, Any]) -> list[Event]:
     """Every event of a request, checked to be a whole story."""
     with streaming(service, path, json=body) as answer:
         assert answer.status_code == 200, answer.read()

@@ -3,20 +3,28 @@
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
+from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from urllib.request import Request, urlopen
 
+import httpx
 import pytest
 from PIL import Image
 
+from tests.api import streams
+from tests.api.sockets import socket as streaming_socket
 from tests.e2e.dockerfile import Ignore
 from tests.e2e.image import Stage, build
+from tests.servers import OpenAIServer
+from tests.servers import behaviours as b
 from tests.tools import need, need_namespaces, need_python
 
 pytestmark = pytest.mark.slow
@@ -60,19 +68,29 @@ class Container:
 
 @pytest.fixture(scope="module")
 def container(image: Stage) -> Iterator[Container]:
+    with running(image) as started:
+        yield started
+
+
+@contextmanager
+def running(image: Stage, *, read_only: bool = True, **settings: str) -> Iterator[Container]:
+    """The image's command, healthy."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = image.environment | {"GRAPHCAP_PORT": str(port)}
-    process = subprocess.Popen(confined(image, image.command), env=environment)
-    running = Container(image, environment, process, f"http://127.0.0.1:{port}")
+    environment = image.environment | {"GRAPHCAP_PORT": str(port)} | settings
+    command = confined(image, image.command) if read_only else image.enter(image.as_user(image.command))
+    process = subprocess.Popen(command, env=environment)
+    started = Container(image, environment, process, f"http://127.0.0.1:{port}")
     deadline = monotonic() + START_SECONDS
-    while running.run(image.health) != 0:
-        assert process.poll() is None, f"the container ended with {process.returncode}"
-        assert monotonic() < deadline, "the container did not become healthy"
-    yield running
-    process.kill()
-    process.wait()
+    try:
+        while started.run(image.health) != 0:
+            assert process.poll() is None, f"the container ended with {process.returncode}"
+            assert monotonic() < deadline, "the container did not become healthy"
+        yield started
+    finally:
+        process.kill()
+        process.wait()
 
 
 def confined(image: Stage, command: list[str], *, privileged: bool = False) -> list[str]:
@@ -149,15 +167,97 @@ def test_it_captions_a_photo_of_the_workspace(container: Container) -> None:
 
 
 def test_it_takes_an_upload_that_others_would_spool_to_disk(container: Container) -> None:
+    upload(container.url)
+
+
+def upload(url: str) -> None:
     noise = Image.frombytes("RGB", (3200, 2000), os.urandom(19_200_000))
     noise.save(picture := io.BytesIO(), "PNG", compress_level=0)
     head = '--cut\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
     body = head.encode() + picture.getvalue() + b"\r\n--cut--\r\n"
-    url = f"{container.url}/api/v1/perspectives/alt_text/caption"
-    assert ask(url, body, "multipart/form-data; boundary=cut")["result"]
+    address = f"{url}/api/v1/perspectives/alt_text/caption"
+    assert ask(address, body, "multipart/form-data; boundary=cut")["result"]
 
 
 def test_docker_stop_ends_it_in_order(container: Container) -> None:
     container.process.send_signal(signal.SIGTERM)
     assert container.process.wait(timeout=30) == 0
     assert container.run(container.image.health) != 0
+
+
+# Nothing is written.
+
+
+def work(url: str, server: OpenAIServer) -> None:
+    """A bit of everything that the service does."""
+    target = streams.caption(server)
+    with httpx.Client(base_url=url + streams.API, timeout=60, trust_env=False) as client:
+        for path, body, status in (
+            ("/caption", {"perspective": "alt_text", "image": {"path": streams.SAMPLE}}, 200),
+            ("/caption", target, 200),
+            ("/caption", {**target, "image": {"base64": b64encode(streams.PHOTO.read_bytes()).decode()}}, 200),
+            ("/caption", {**target, "image": {"path": "datasets/absent.jpg"}}, 404),
+            ("/caption", {**target, "perspective": {"name": "x"}}, 422),
+            ("/analyze", streams.analysis(server, "alt_text", "art_critic", streams.inline()), 200),
+        ):
+            answer = client.post(path, json=body)
+            assert answer.status_code == status, answer.text
+        server.reply(b.InvalidJson(), b.Answer(streams.GOOD))
+        assert client.post("/caption", json=target).status_code == 200
+        server.reply(*[b.Status(500)] * 4)
+        assert client.post("/caption", json=target).is_error
+        provider = {"name": "x", "default_model": server.models[0], **target["provider_config"]}
+        assert client.post(f"{url}/api/v1/providers/x/test-connection", json=provider).status_code == 200
+        for page in ("/docs", "/openapi.json", "/info", "/health"):
+            assert client.get(url + page).status_code == 200
+    upload(url)
+    assert streams.streamed(url, "/caption", target)[-1]["type"] == "done"
+    with streaming_socket(url) as one:
+        one.send("caption", "a", **target)
+        one.story("a", "mine")
+
+
+def tree(*folders: Path) -> dict[str, tuple[int, int, int]]:
+    """Every file and folder, with what changes when somebody writes."""
+    found = {}
+    for folder in folders:
+        for path in (folder, *folder.rglob("*")):
+            about = path.lstat()
+            found[str(path)] = (about.st_mode, about.st_size, about.st_mtime_ns)
+    return found
+
+
+@pytest.fixture(scope="module")
+def open_image(image: Stage) -> Stage:
+    """The image with a home, a memory-backed /dev/shm and a workspace, where everybody may write everywhere."""
+    for place in ("home", "dev/shm", "run", "var/tmp"):
+        (image.root / place).mkdir(parents=True, exist_ok=True)
+    shutil.copytree(WORKSPACE, image.root / "workspace", dirs_exist_ok=True)
+    for folder in (image.root, image.python):
+        for path in (folder, *folder.rglob("*")):
+            if path.is_dir() and not path.is_symlink():
+                path.chmod(0o1777)
+    return image
+
+
+def test_everything_works_where_nothing_can_be_written(image: Stage, vllm_server: OpenAIServer) -> None:
+    before = tree(image.root, WORKSPACE)
+    with running(image, GRAPHCAP_REQUEST_PROVIDERS="any") as one:
+        work(one.url, vllm_server)
+    assert tree(image.root, WORKSPACE) == before
+
+
+def test_nothing_is_written_where_everything_could_be(open_image: Stage, vllm_server: OpenAIServer) -> None:
+    before = tree(open_image.root, open_image.python)
+    with running(open_image, read_only=False, HOME="/home", GRAPHCAP_REQUEST_PROVIDERS="any") as one:
+        work(one.url, vllm_server)
+        one.process.send_signal(signal.SIGTERM)
+        assert one.process.wait(timeout=30) == 0
+    assert tree(open_image.root, open_image.python) == before
+
+
+def test_what_is_written_would_be_found(open_image: Stage) -> None:
+    before = tree(open_image.root, open_image.python)
+    command = open_image.enter(open_image.as_user(["python", "-c", "import wave"]))
+    subprocess.run(command, env=open_image.environment | {"PYTHONDONTWRITEBYTECODE": ""}, check=False)
+    assert tree(open_image.root, open_image.python) != before
