@@ -13,12 +13,17 @@ from typing import Any, Self
 
 import httpx
 
+from tests.api.streams import SAMPLE
 from tests.service import ROOT, WORKSPACE, Service
 from tests.tools import need
 
 CONFIG = ROOT / "deploy/nginx.conf"
 BRIDGES = 3
 HANG_GUARD = 20.0
+PAGE = "http://localhost:32200"
+ELSEWHERE = "https://elsewhere.example.org"
+CAPTION = "/api/v1/perspectives/caption"
+BODY = {"perspective": "alt_text", "image": {"path": SAMPLE}}
 
 
 def free_port() -> int:
@@ -28,9 +33,14 @@ def free_port() -> int:
         return port
 
 
+def listens(port: int) -> bool:
+    """Whether somebody takes connections there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def placed(folder: Path, port: int, bridges: list[int], changes: Mapping[str, str]) -> str:
     """The shipped configuration, with places of this machine where the container's stand."""
-    text = CONFIG.read_text(encoding="utf-8")
     moves = {
         "listen 8080;": f"listen 127.0.0.1:{port};",
         "worker_processes auto;": "worker_processes 2;",
@@ -39,6 +49,11 @@ def placed(folder: Path, port: int, bridges: list[int], changes: Mapping[str, st
         **{f"172.31.210.1{number}:32100": f"127.0.0.1:{one}" for number, one in enumerate(bridges, 1)},
         **changes,
     }
+    return moved(CONFIG.read_text(encoding="utf-8"), moves)
+
+
+def moved(text: str, moves: Mapping[str, str]) -> str:
+    """The text with each of these replaced; all have to stand in it."""
     for shipped, here in moves.items():
         assert shipped in text, shipped
         text = text.replace(shipped, here)
@@ -61,13 +76,9 @@ class Nginx:
             command += ["-g", "user root;"]
         with (self._folder / "error.log").open("wb") as log:
             self.process = subprocess.Popen(command, stderr=log)
-        while not self._listens():
+        while not listens(self.port):
             assert self.process.poll() is None, self.log
         return self
-
-    def _listens(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -82,6 +93,11 @@ class Nginx:
     @property
     def log(self) -> str:
         return (self._folder / "error.log").read_text(encoding="utf-8")
+
+    @property
+    def asked(self) -> set[str]:
+        """The bridges that have answered something."""
+        return {line.split("bridge=")[1].split()[0] for line in self.access} - {"-"}
 
     @property
     def access(self) -> list[str]:

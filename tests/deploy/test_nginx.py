@@ -1,10 +1,10 @@
-"""nginx in front of three bridges: the same answers as one bridge gives, and its own errors in the same shape."""
+"""nginx in front of three bridges: what passes, what is asked again, and its own errors in our shape."""
 
-import base64
 import json
-from collections.abc import Callable, Iterator
+import signal
+import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,132 +17,32 @@ from tests.api import streams
 from tests.api.sockets import socket
 from tests.api.streams import HANG_GUARD
 from tests.api.test_rates import redis
-from tests.deploy.fleet import Fleet, Nginx, client, fleet, free_port, without_times
+from tests.deploy.fleet import (
+    BODY,
+    CAPTION,
+    CONFIG,
+    ELSEWHERE,
+    PAGE,
+    Fleet,
+    Nginx,
+    client,
+    fleet,
+    free_port,
+    listens,
+    moved,
+)
+from tests.e2e.image import UNPRIVILEGED
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
-from tests.service import Service
+from tests.tools import need, need_namespaces
 
 pytestmark = pytest.mark.slow
-
-PAGE = "http://localhost:32200"
-ELSEWHERE = "https://elsewhere.example.org"
-CAPTION = "/api/v1/perspectives/caption"
-BODY = {"perspective": "alt_text", "image": {"path": streams.SAMPLE}}
 
 
 @pytest.fixture(scope="module")
 def bridges(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     with fleet(tmp_path_factory.mktemp("fleet")) as running:
         yield running
-
-
-# The same answers.
-
-
-def plain(service: Any, server: OpenAIServer) -> Iterator[Any]:
-    """One caption through every door, and what bad requests get."""
-    picture = streams.PHOTO.read_bytes()
-    chat = {
-        "model": "alt_text",
-        "messages": [
-            {
-                "role": "user",
-                "content": [
-                    {
-                        "type": "image_url",
-                        "image_url": {"url": "data:image/jpeg;base64," + base64.b64encode(picture).decode()},
-                    }
-                ],
-            }
-        ],
-    }
-    with client(service.url, headers={"Origin": PAGE}) as caller:
-        asked: list[Callable[[], httpx.Response]] = [
-            lambda: caller.get("/api/v1/perspectives/list"),
-            lambda: caller.get("//api/v1//perspectives/alt_text"),
-            lambda: caller.post(CAPTION, json=BODY),
-            lambda: caller.post(CAPTION, json=streams.caption(server)),
-            lambda: caller.post(CAPTION, json=streams.caption(server), headers={"Accept": "text/plain"}),
-            lambda: caller.post("/perspectives/alt_text/caption", files={"image": ("a.jpg", picture, "image/jpeg")}),
-            lambda: caller.post(
-                "/api/v1/perspectives/analyze", json=streams.analysis(server, "alt_text", "art_critic")
-            ),
-            lambda: caller.post("/v1/chat/completions", json=chat),
-            lambda: caller.post(CAPTION, json={**BODY, "perspective": "absent"}),
-            lambda: caller.post(CAPTION, content=b"{", headers={"Content-Type": "application/json"}),
-            lambda: caller.post(CAPTION, json=BODY, headers={"Origin": ELSEWHERE}),
-            lambda: caller.options(CAPTION, headers={"Access-Control-Request-Method": "POST"}),
-            lambda: caller.get("/absent"),
-            lambda: caller.delete(CAPTION),
-        ]
-        for ask in asked:
-            answer = ask()
-            text = answer.headers.get("content-type", "").startswith("text/plain")
-            yield answer.status_code, kept(answer), answer.text if text else without_times(answer.json())
-
-
-def kept(answer: httpx.Response) -> dict[str, str]:
-    """The header without what belongs to one connection or one moment."""
-    changing = {"date", "server", "connection", "x-request-id", "server-timing", "content-length", "transfer-encoding"}
-    return {name: value for name, value in answer.headers.items() if name not in changing}
-
-
-def streamed(service: Any, server: OpenAIServer) -> Iterator[Any]:
-    """What streams end in: their partials depend on the moment."""
-    for path, body in (
-        ("/caption", streams.caption(server)),
-        ("/analyze", streams.analysis(server, streams.inline("one"), streams.inline("two"))),
-    ):
-        told = streams.streamed(service, path, body)
-        kept = [without_times(one) for one in told if streams.is_end(one) or one["type"] in ("started", "done")]
-        yield sorted(kept, key=lambda one: (one["type"], one.get("perspective", "")))
-    server.reply(b.Status(500), b.Status(500), b.Status(500), b.Status(500))
-    yield without_times(streams.of_type(streams.streamed(service, "/caption", streams.caption(server)), "error"))
-    with socket(service) as one:
-        one.send("caption", "a", **streams.caption(server))
-        yield [without_times(event) for event in one.story("a", "mine") if streams.is_end(event)]
-        one.send("caption", "b", perspective="absent", image={"path": streams.SAMPLE})
-        yield without_times(one.problem("b"))
-
-
-def sequence(service: Any, server: OpenAIServer, between: Callable[[int], None] = lambda number: None) -> list[Any]:
-    """Everything, one after another; `between` is told before each."""
-    answers = []
-    numbers = count()
-    for part in (plain, streamed):
-        made = part(service, server)
-        while True:
-            between(next(numbers))
-            try:
-                answers.append(next(made))
-            except StopIteration:
-                break
-    return answers
-
-
-def test_three_bridges_answer_as_one_does(bridges: Fleet, vllm_server: OpenAIServer) -> None:
-    with Service() as one:
-        expected = sequence(one, vllm_server)
-    found = sequence(bridges, vllm_server)
-    for alone, together in zip(expected, found, strict=True):
-        assert together == alone
-    assert len({line.split("bridge=")[1].split()[0] for line in bridges.nginx.access} - {"-"}) == 3
-
-
-def test_killing_a_bridge_between_requests_changes_nothing(tmp_path: Path, vllm_server: OpenAIServer) -> None:
-    with Service() as one:
-        expected = sequence(one, vllm_server)
-    with fleet(tmp_path) as bridges:
-
-        def kill_one(number: int) -> None:
-            if number % 6 == 3:
-                victim = number // 6 % 3
-                bridges.kill(victim)
-                if number % 12 == 9:  # now and then two are gone
-                    bridges.start((victim + 2) % 3)
-
-        found = sequence(bridges, vllm_server, kill_one)
-    assert found == expected
 
 
 # What passes through.
@@ -243,6 +143,43 @@ def test_a_large_body_is_sent_again_whole(tmp_path: Path) -> None:
                 assert answer.status_code == 200, answer.text
 
 
+def test_it_runs_unprivileged_where_only_tmp_can_be_written(bridges: Fleet) -> None:
+    """As compose.yaml runs it: the shipped file with other addresses, a read-only root, memory in /tmp, no rights."""
+    need_namespaces()
+    port = free_port()
+    moves = {"listen 8080;": f"listen 127.0.0.1:{port};"}
+    moves |= {f"172.31.210.1{number + 1}:32100": f"127.0.0.1:{bridges.port(number)}" for number in range(3)}
+    command = ["unshare", "--mount", "sh", "-euc", CONFINED, "sh", need("setpriv"), *AS_ANYBODY, need("nginx")]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdin is not None
+            process.stdin.write(moved(CONFIG.read_text(encoding="utf-8"), moves))
+            process.stdin.close()
+            while not listens(port):
+                assert process.poll() is None, process.stderr and process.stderr.read()
+            with client(f"http://127.0.0.1:{port}") as one:
+                answer = one.post(CAPTION, content=b" " * 5_000_000 + json.dumps(BODY).encode())
+            assert answer.status_code == 200, answer.text
+        finally:
+            process.send_signal(signal.SIGQUIT)
+            assert process.wait(HANG_GUARD) == 0
+        assert process.stderr is not None
+        assert "/tmp/body/" in process.stderr.read()  # it did need the place
+
+
+CONFINED = """
+mount -t tmpfs tmpfs /tmp
+cat >/tmp/nginx.conf
+chmod 1777 /tmp
+mount -o remount,bind,ro /
+if touch /etc/nginx/probe 2>/dev/null; then exit 9; fi
+exec "$@" -c /tmp/nginx.conf
+"""
+AS_ANYBODY = ("--reuid=10101", "--regid=10101", *UNPRIVILEGED, "--")
+
+
 # nginx's own errors.
 
 
@@ -326,6 +263,5 @@ def test_bridges_behind_nginx_count_a_caller_together(tmp_path: Path) -> None:
             answers = [one.post(CAPTION, json=BODY) for _ in range(8)]
             assert [answer.status_code for answer in answers] == [200] * 6 + [429] * 2
             assert [answer.headers["ratelimit-remaining"] for answer in answers[:6]] == ["5", "4", "3", "2", "1", "0"]
-            asked = {line.split("bridge=")[1].split()[0] for line in bridges.nginx.access}
-            assert len(asked) == 3
+            assert len(bridges.nginx.asked) == 3
             assert all('turns="429"' in line for line in bridges.nginx.access[-2:])  # no other bridge was asked again
