@@ -136,7 +136,7 @@ def test_the_shipped_providers_are_read(tmp_path: Path) -> None:
 def test_it_scales_by_what_is_under_way() -> None:
     spec = the("HorizontalPodAutoscaler")["spec"]
     (metric,) = spec["metrics"]
-    assert metric["pods"]["metric"]["name"] == "bridge_in_flight_requests"
+    assert metric["pods"]["metric"]["name"] == "bridge_requests_in_flight"
     assert int(metric["pods"]["target"]["averageValue"]) < Settings().max_in_flight
     assert spec["minReplicas"] > the("PodDisruptionBudget")["spec"]["maxUnavailable"]
     assert "replicas" not in the("Deployment")["spec"]  # else every apply would undo what was scaled
