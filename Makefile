@@ -48,7 +48,7 @@ test-live: .venv/ready ## run the contract tests against the real providers that
 bench: .venv/ready ## measure what docs/performance.md tells of (under 5 minutes; ARGS=--record writes it there)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-bench-long: .venv/ready ## measure overload and memory (some minutes; ARGS=--record writes it there too)
+bench-long: .venv/ready ## measure overload, memory, bad pictures and schemas (some ten minutes)
 	@$(BIN)/python -m benchmarks --long $(ARGS)
 
 check: lint test ## all that a change must pass: lint, test

@@ -7,8 +7,8 @@ from importlib import import_module
 from benchmarks.report import Report, machine
 from benchmarks.running import ROOT
 
-SHORT = ("startup", "pictures", "analyze", "sockets", "captions", "workers")
-LONG = ("overload", "memory", "images", "schemas")
+SHORT = ("startup", "preparing", "analyze", "sockets", "captions", "workers")
+LONG = ("overload", "memory", "refusals", "schemas")
 NAMES = (*SHORT, *LONG)
 PAGE = ROOT / "docs" / "performance.md"
 _FIGURES = {
@@ -38,7 +38,9 @@ def main() -> None:
     print(sections[0])
     if options.record:
         figures = "\n" + "\n\n".join(sections) + "\n\n"
-        PAGE.write_text(_FIGURES[several].sub(lambda _: figures, PAGE.read_text("utf-8")), "utf-8")
+        page, found = _FIGURES[several].subn(lambda _: figures, PAGE.read_text("utf-8"))
+        assert found == 1, f"{PAGE} has no place for these figures"
+        PAGE.write_text(page, "utf-8")
 
 
 if __name__ == "__main__":

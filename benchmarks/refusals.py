@@ -33,7 +33,7 @@ def run() -> Report:
     worst = max(one.seconds for _, one in refused)
     promise = Promise("The slowest refusal of a bad picture", PROMISED, worst, "s")
     return Report(
-        "Pictures", (counts, Table(("the slowest, and the costliest there are", "code", "took"), rows)), [promise]
+        "Bad pictures", (counts, Table(("the slowest, and the costliest there are", "code", "took"), rows)), [promise]
     )
 
 

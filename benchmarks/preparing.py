@@ -36,7 +36,7 @@ def run() -> Report:
     ours, theirs = map(median, spent.values())
     table = Table(("CPU", *SPREAD[1:]), tuple(spread(name, values) for name, values in spent.items()))
     promise = Promise(f"CPU of preparing 12 megapixels for {SIDE} px, of Pillow's own", 1.2, ours / theirs, "×")
-    return Report("Pictures", [table], [promise])
+    return Report("Preparing pictures", [table], [promise])
 
 
 async def _prepared(data: bytes) -> bytes:
