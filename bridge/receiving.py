@@ -22,6 +22,8 @@ HEAD_BYTES = 64 * 1024
 STALL_SECONDS = 30.0
 LINGER_SECONDS = 10.0
 INTERVAL_SECONDS = 5.0
+MOST_FRAGMENTS = 4096
+_WRAPPING = 8  # bytes around each of a body: five when every chunk holds one
 
 
 @cache
@@ -108,8 +110,8 @@ class Receiver(HttpToolsProtocol):
         self._rest = Timer(self.loop, transport.close)
         self._stall = Timer(self.loop, transport.abort)
         self._pace = Pace(self.loop, self._body_is_slow, lambda: self.flow.read_paused)
-        self._receiving = False
-        self._fields = self._raw = 0
+        self._receiving = self._in_head = False
+        self._fields = self._raw = self._body = 0
         self._head.start(settings().head_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -130,6 +132,8 @@ class Receiver(HttpToolsProtocol):
         super().data_received(data)
         if self._head.running and self._raw > HEAD_BYTES:
             self._refuse_head()
+        elif self._receiving and self._raw > 2 * HEAD_BYTES + _WRAPPING * self._body:
+            self._answer(problems.NOT_HTTP, "The request's body is wrapped in more than it holds.")
 
     @property
     def _between(self) -> bool:
@@ -143,11 +147,23 @@ class Receiver(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A head begins."""
-        self._receiving = True
+        self._receiving = self._in_head = True
         super().on_message_begin()
 
+    def on_url(self, url: bytes) -> None:
+        """A piece of the address; raises ValueError when it is too long, which ends the request."""
+        self._fields += len(url)
+        if self._fields > HEAD_BYTES:
+            raise ValueError("the head is too large")
+        super().on_url(url)
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One field of the head; raises ValueError when they are too many, which ends the request."""
+        """One field of the head; raises ValueError when they are too many, which ends the request.
+
+        What follows a chunked body is none: uvicorn would take a key or an address from there (measured with 0.54).
+        """
+        if not self._in_head:
+            return
         self._fields += len(name) + len(value)
         if self._fields > HEAD_BYTES:
             raise ValueError("the head is too large")
@@ -155,19 +171,21 @@ class Receiver(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is whole; a body may follow."""
+        self._in_head = False
         self._head.stop()
         self._pace.begin()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
+        self._body += len(body)
         self._pace.count(len(body))
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is whole."""
         self._receiving = False
-        self._fields = self._raw = 0
+        self._fields = self._raw = self._body = 0
         self._pace.end()
         self._rest.stop()
         super().on_message_complete()
@@ -175,7 +193,7 @@ class Receiver(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Who was answered before his body was whole may send the rest, for a while: else he may miss the answer."""
         super().on_response_complete()
-        if self._receiving:
+        if self._receiving and self.cycle.response_complete:
             self._rest.start(LINGER_SECONDS)
 
     def handle_websocket_upgrade(self) -> None:
@@ -258,6 +276,8 @@ class Socket(WebSocketsSansIOProtocol):
         self._pace.count(len(data))
         super().data_received(data)
         # Both hold what has come of a message that is not whole (websockets 17.4, uvicorn 0.54).
+        if len(self.frames) > MOST_FRAGMENTS:
+            self.transport.abort()
         if self.conn.reader.buffer or self.frames:
             self._pace.begin()
         else:

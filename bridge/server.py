@@ -30,6 +30,7 @@ from bridge.version import __version__
 
 log = logging.getLogger("graphcap")
 _TRIM_SECONDS = 10.0
+_ECHO_SECONDS = 2.0
 _CLOSE_SECONDS = 5  # for connections to close, after all work has ended
 _DESCRIPTORS_EACH = 3  # the caller's connection, the provider's, and a picture's file or address
 _DESCRIPTORS_REST = 256
@@ -143,18 +144,21 @@ def application() -> ASGIApp:
     configure_logging(settings.log, settings.log_level)
     drain = Drain()
     if threading.current_thread() is threading.main_thread():
-        end_in_order(drain, settings.grace)
+        end_in_order(drain, settings.grace, _ECHO_SECONDS if settings.workers > 1 else 0)
     return create_app(settings, drain)
 
 
-def end_in_order(drain: Drain, grace: float) -> None:
+def end_in_order(drain: Drain, grace: float, echo: float) -> None:
     """At SIGTERM and SIGINT let what is under way end first, then stop as uvicorn does; a second one hurries.
 
-    uvicorn by itself closes sockets and stops listening at once, so nobody would hear that the service is not ready
-    (measured with 0.54). It has installed its own handlers by the time it loads the application.
+    One of several workers that is told as a member of its process group is told again by its supervisor: what comes
+    within `echo` seconds of the first is no second one. uvicorn by itself closes sockets and stops listening at once,
+    so nobody would hear that the service is not ready (measured with 0.54). It has installed its own handlers by the
+    time it loads the application.
     """
     loop = asyncio.get_running_loop()
     ending: list[asyncio.Task[None]] = []
+    began = 0.0
 
     async def end(stop: Callable[[], None]) -> None:
         log.info("the service ends: it takes nothing new, and gives what is under way %g seconds", grace)
@@ -162,8 +166,12 @@ def end_in_order(drain: Drain, grace: float) -> None:
         stop()
 
     def begin(stop: Callable[[], None]) -> None:
+        nonlocal began
         if not ending:
+            began = loop.time()
             ending.append(loop.create_task(end(stop)))
+        elif loop.time() - began < echo:
+            log.debug("told again that the service ends")
         elif not drain.over:
             drain.hurry()
         else:

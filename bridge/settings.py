@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
@@ -145,9 +146,15 @@ class Settings(BaseSettings):
     @field_validator("rate_limit_storage")
     @classmethod
     def _is_a_storage(cls, value: SecretStr) -> SecretStr:
-        scheme = value.get_secret_value().partition("://")[0]
-        if scheme not in STORAGES:
-            raise ValueError("write memory:// or redis://host:port/number")
+        scheme, mark, _ = value.get_secret_value().partition("://")
+        try:
+            urlsplit(value.get_secret_value()).port  # noqa: B018 (raises for what is no address, and tells it)
+        except ValueError:
+            mark = ""
+        if not mark or scheme not in STORAGES:
+            raise ValueError(
+                "write memory:// or redis://host:port/number; a password's odd characters are written as %2F"
+            )
         if scheme != "memory" and find_spec("redis") is None:
             raise ValueError("redis:// needs the package redis: pip install 'graphcap-bridge[redis]'")
         return value

@@ -176,3 +176,12 @@ def test_every_value_of_few_is_told(name: str) -> None:
 def test_a_file_that_is_no_text(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (directory / ".env").write_text("GRAPHCAP_PORT=1001\n", encoding="utf-16")
     assert mistakes(monkeypatch) == [".env: is not UTF-8 text."]
+
+
+@pytest.mark.parametrize("storage", [f"redis://:{SECRET[:9]}/{SECRET}@127.0.0.1:6379/0", "memory", "ftp://x", "x"])
+def test_a_storage_that_is_no_address_is_told_without_its_password(
+    storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (told,) = mistakes(monkeypatch, GRAPHCAP_RATE_LIMIT_STORAGE=storage)
+    assert told.startswith("GRAPHCAP_RATE_LIMIT_STORAGE: write memory:// or redis://")
+    assert SECRET[:9] not in told

@@ -24,9 +24,12 @@ class Drain:
         self._under_way: set[asyncio.Task[Any]] = set()
 
     @contextmanager
-    def under_way(self) -> Iterator[None]:
-        """Wait for the running task before the worker ends, and cancel it when the time is up. Raises ShuttingDown."""
-        if self.begun.is_set():
+    def under_way(self, late: bool = False) -> Iterator[None]:
+        """Wait for the running task before the worker ends, and cancel it when the time is up.
+
+        Raises ShuttingDown when the end has begun, unless what is asked may come `late`.
+        """
+        if self.begun.is_set() and not late:
             raise ShuttingDown
         task = asyncio.current_task()
         assert task is not None

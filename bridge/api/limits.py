@@ -36,8 +36,15 @@ class InFlight:
         metrics.IN_FLIGHT.dec()
 
 
+def is_work(scope: Scope) -> bool:
+    """Whether a request makes a provider work; what reads the service itself costs next to nothing."""
+    if scope["type"] != "http":
+        return False
+    return scope["method"] == "POST" or ("/providers/" in scope["path"] and scope["path"].endswith("/models"))
+
+
 class Limited:
-    """An ASGI layer: POSTs are counted while they are under way, and ended with the worker.
+    """An ASGI layer: work is counted while it is under way, and every request ended with the worker.
 
     Everybody behind it finds `drain` in `scope["state"]`; a socket also `in_flight`, to count its own requests.
     """
@@ -51,8 +58,11 @@ class Limited:
         """Pass the request on, or refuse it."""
         if scope["type"] in ("http", "websocket"):
             scope.setdefault("state", {}).update(in_flight=self._in_flight, drain=self._drain)
-        if scope["type"] != "http" or scope["method"] != "POST":
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        if not is_work(scope):
+            await self._carried(scope, receive, send, late=True)
             return
         try:
             self._in_flight.take()
@@ -64,7 +74,7 @@ class Limited:
         finally:
             self._in_flight.give_back()
 
-    async def _carried(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _carried(self, scope: Scope, receive: Receive, send: Send, *, late: bool = False) -> None:
         started = False
 
         async def send_last(message: Message) -> None:
@@ -76,7 +86,7 @@ class Limited:
             await send(message)
 
         try:
-            with self._drain.under_way():
+            with self._drain.under_way(late):
                 await self._app(scope, receive, send_last)
         except ShuttingDown as error:
             await answers.refuse(error, scope, receive, send_last)

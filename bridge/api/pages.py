@@ -7,8 +7,6 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
-from bridge.api.state import resources
-
 router = APIRouter(include_in_schema=False)
 _OURS = Path(__file__).parent / "static"
 _HEADERS = {
@@ -40,7 +38,7 @@ _FILES = _files()
 @router.get("/")
 async def root(request: Request) -> Response:
     """A browser that opens the address finds the API."""
-    return RedirectResponse(f"{resources(request).settings.root_path}/docs", 307)
+    return RedirectResponse(f"{request.scope['root_path']}/docs", 307)
 
 
 @router.get("/docs")

@@ -13,8 +13,9 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bridge.api import answers
+from bridge.api.limits import is_work
 from bridge.captioning.errors import TooOften
-from bridge.settings import Settings
+from bridge.settings import PREFIX, Settings, SettingsError
 
 if TYPE_CHECKING:
     from limits import RateLimitItem
@@ -104,9 +105,13 @@ async def _hit(limiter: "RateLimiter", item: "RateLimitItem", caller: str) -> tu
 def _limiter(address: str, **options: Any) -> "RateLimiter":
     """Counts in a window that slides, at this storage; loaded only where there is a limit."""
     from limits.aio.strategies import SlidingWindowCounterRateLimiter
+    from limits.errors import ConfigurationError
     from limits.storage import storage_from_string
 
-    storage: Any = storage_from_string(f"async+{address}", **options)
+    try:
+        storage: Any = storage_from_string(f"async+{address}", **options)
+    except (ConfigurationError, ValueError):  # its words hold the address, and the address a password
+        raise SettingsError((f"{PREFIX}RATE_LIMIT_STORAGE: is not an address that can be used.",)) from None
     return SlidingWindowCounterRateLimiter(storage)
 
 
@@ -133,7 +138,7 @@ def address(scope: Scope) -> str:
 
 
 class Rated:
-    """An ASGI layer: POSTs are counted for `scope["state"]["caller"]`, and every answer tells what is left.
+    """An ASGI layer: work is counted for `scope["state"]["caller"]`, and every answer tells what is left.
 
     A socket counts its own requests by `scope["state"]["rates"]`.
     """
@@ -146,7 +151,7 @@ class Rated:
         """Pass the request on, or refuse it."""
         if scope["type"] == "websocket":
             scope["state"]["rates"] = self._rates
-        if scope["type"] != "http" or scope["method"] != "POST":
+        if not is_work(scope):
             await self._app(scope, receive, send)
             return
         try:

@@ -43,8 +43,9 @@ class Pinged(Response, ABC):
     async def tell(self, write: Write) -> None:
         """Do the work, writing whole blocks."""
 
-    def stop(self, reason: Exception) -> None:
-        """What to tell when `tell` is cancelled now."""
+    def stop(self, telling: asyncio.Future[None], reason: Exception) -> None:
+        """End the telling, with a word of the reason where one can be told."""
+        telling.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send what is told."""
@@ -72,8 +73,7 @@ class Pinged(Response, ABC):
         except asyncio.CancelledError:
             if not drain.ends_this():
                 raise
-            self.stop(ShuttingDown())
-            telling.cancel()
+            self.stop(telling, ShuttingDown())
             await asyncio.wait([telling])
             await write(b"", more=False)
         finally:
@@ -106,8 +106,10 @@ class EventStream(Pinged):
         self._job = job
         self._stream: Stream | None = None
 
-    def stop(self, reason: Exception) -> None:
-        """Tell it of each perspective that has not ended."""
+    def stop(self, telling: asyncio.Future[None], reason: Exception) -> None:
+        """Tell it of each perspective that has not ended; where all have, nothing is left but to tell the end."""
+        if self._stream is None or not self._stream.over:
+            telling.cancel()
         if self._stream is not None:
             self._stream.reason = reason
 

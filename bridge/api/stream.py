@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from fastapi import APIRouter, Response, WebSocket
@@ -17,6 +16,7 @@ from bridge.api.ending import end
 from bridge.api.leaving import STALL_SECONDS, Reader, one_of, unless
 from bridge.api.limits import InFlight
 from bridge.api.rates import Rates
+from bridge.api.running import Running
 from bridge.captioning.analyze import plan_analysis
 from bridge.captioning.check import name_models
 from bridge.captioning.errors import (
@@ -53,20 +53,6 @@ async def stream(socket: WebSocket) -> None:
     await Conversation(socket, socket.app.state.resources).serve()
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A request that was accepted."""
-
-    stream: Stream
-    task: asyncio.Task[None]
-
-    def cancel(self, reason: Exception | None = None) -> None:
-        """Stop it, once: who is cancelled twice cannot tell his end."""
-        if not self.stream.over and not self.task.cancelling():
-            self.stream.reason = reason or self.stream.reason
-            self.task.cancel()
-
-
 class Conversation:
     """One socket: frames come in, events go out one after another, each request is a task of its own."""
 
@@ -90,6 +76,7 @@ class Conversation:
         self._drain: Drain = state["drain"]
         self._rates: Rates = state["rates"]
         self._caller: str = state["caller"]
+        self._taking = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._keys = Keys(resources.settings)
@@ -146,12 +133,14 @@ class Conversation:
             await self._admit()
         while True:
             frame = await self._frame()
+            self._taking = True
             self._idle.clear()
             await self._take(frame)
+            self._taking = False
             self._note_idle()
 
     def _note_idle(self) -> None:
-        if not self._running:
+        if not self._running and not self._taking:
             self._idle.set()
 
     async def _frame(self) -> str | bytes:

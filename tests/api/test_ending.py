@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import signal
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,6 +30,11 @@ LONG, SHORT = "30", "0.3"
 def told(service: Service) -> None:
     """Send SIGTERM, and wait until the service has taken note: it refuses new work."""
     service.process.send_signal(signal.SIGTERM)
+    noticed(service)
+
+
+def noticed(service: Service) -> None:
+    """Wait until a service that was told to end refuses new work."""
     with httpx.Client(base_url=service.url, timeout=HANG_GUARD, trust_env=False) as client:
         for _ in range(10_000):
             if client.get("/readyz").status_code == 503:
@@ -266,4 +272,32 @@ def test_workers_end_like_one(held: OpenAIServer) -> None:
         assert service.stop() == 0
         assert answer.result(HANG_GUARD).json()["code"] == "shutting_down"
         held.wait_for_hang_ups()
+    assert "Traceback" not in service.log
+
+
+def test_workers_told_as_a_group_have_their_grace(held: OpenAIServer) -> None:
+    """Ctrl-C, systemd and others tell each process; the supervisor then tells its workers once more."""
+    with Service("--workers", "2", GRAPHCAP_GRACE=LONG) as service, asked(service, held) as answer:
+        for pid in [service.process.pid, *workers(service)]:
+            os.kill(pid, signal.SIGTERM)
+        noticed(service)
+        threading.Event().wait(1.0)  # longer than the supervisor takes to tell them again
+        assert not answer.done()
+        held.release()
+        assert answer.result(HANG_GUARD).status_code == 200
+        assert service.stop() == 0
+
+
+def test_a_reading_request_that_calls_a_provider_ends_the_same_way(held: OpenAIServer, tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/providers.toml").write_text(f'[providers.slow]\nkind = "vllm"\nbase_url = "{held.url}"\n')
+    held.reply_to_listing(b.Hang("connect"), b.Hang("connect"))
+    with Service(workspace=tmp_path, GRAPHCAP_GRACE=SHORT) as service, ThreadPoolExecutor(1) as threads:
+        before = len(held.requests)
+        address = service.url + "/api/v1/providers/slow/models"
+        answer = threads.submit(httpx.get, address, timeout=HANG_GUARD, trust_env=False)
+        while len(held.requests) < before + 2:  # the probe's and ours
+            threading.Event().wait(0.01)
+        assert service.stop() == 0
+        assert answer.result(HANG_GUARD).json()["code"] == "shutting_down"
     assert "Traceback" not in service.log

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bridge.receiving import HEAD_BYTES
+from bridge.receiving import HEAD_BYTES, MOST_FRAGMENTS
 from bridge.server import raise_descriptors
 from tests.api.streams import HANG_GUARD, SAMPLE
 from tests.service import Service
@@ -112,10 +112,11 @@ def test_the_next_head_on_a_connection_has_its_own_time(service: Service) -> Non
     [
         b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * HEAD_BYTES,
         b"GET /" + b"x" * HEAD_BYTES,
+        b"GET /" + b"x" * (HEAD_BYTES // 2) + b" HTTP/1.1\r\nX: " + b"x" * (HEAD_BYTES // 2) + b"\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * (HEAD_BYTES // 4),
         b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * HEAD_BYTES + b"\r\n\r\n",
     ],
-    ids=["one field", "the address", "many fields", "whole"],
+    ids=["one field", "the address", "both together", "many fields", "whole"],
 )
 def test_a_head_that_is_too_large(service: Service, head: bytes) -> None:
     connection = connect(service)
@@ -204,3 +205,44 @@ def test_too_few_descriptors_are_told_at_start() -> None:
     assert told is not None
     assert f"may open {hard} files" in told
     assert "GRAPHCAP_MAX_IN_FLIGHT" in told
+
+
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+def test_what_follows_a_chunked_body_is_no_head() -> None:
+    """A key in a trailer opens nothing."""
+    with Service(GRAPHCAP_API_KEYS="our-key-in-a-trailer") as service, connect(service) as connection:
+        body = b"%x\r\n%b\r\n0\r\nX-API-Key: our-key-in-a-trailer\r\n\r\n" % (len(BODY), BODY)
+        connection.sendall(CHUNKED + body)
+        assert b" 401 " in connection.recv(10_000)
+
+
+@pytest.mark.parametrize(
+    "wrapping", [b"0\r\nX: " + b"x" * 2 * HEAD_BYTES, b"1;x=" + b"x" * 2 * HEAD_BYTES], ids=["trailer", "extension"]
+)
+def test_a_body_that_is_nearly_all_wrapping(service: Service, wrapping: bytes) -> None:
+    connection = connect(service)
+    connection.sendall(CHUNKED + wrapping)
+    status, _, problem = answer(connection)
+    assert (status, problem["code"]) == (400, "invalid_request")
+
+
+def test_a_body_in_the_smallest_chunks_is_taken(service: Service) -> None:
+    with connect(service) as connection:
+        padded = BODY + b" " * 50_000
+        connection.sendall(CHUNKED + b"".join(b"1\r\n%c\r\n" % byte for byte in padded) + b"0\r\n\r\n")
+        assert b" 200 " in connection.recv(10_000)
+
+
+def test_a_message_in_countless_pieces(service: Service) -> None:
+    upgrade = (
+        b"GET /perspectives/stream HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    with connect(service) as connection:
+        connection.sendall(upgrade)
+        assert b" 101 " in connection.recv(10_000)
+        with suppress(OSError):
+            connection.sendall(b"\x01\x81" + bytes(4) + b"{" + (b"\x00\x80" + bytes(4)) * 2 * MOST_FRAGMENTS)
+            assert connection.recv(1) == b""

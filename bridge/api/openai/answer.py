@@ -45,9 +45,10 @@ class ChunkStream(Pinged):
         self._heading = _head("chat.completion.chunk", asked, request_id)
         self._reason: Exception = Cancelled()
 
-    def stop(self, reason: Exception) -> None:
+    def stop(self, telling: asyncio.Future[None], reason: Exception) -> None:
         """Tell it in place of the content."""
         self._reason = reason
+        telling.cancel()
 
     async def tell(self, write: Write) -> None:
         """Send the chunks, or an error object in place of what is missing; only a whole answer is [DONE]."""
