@@ -44,6 +44,14 @@ def _split(value: object) -> object:
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
+def _some(value: object) -> object:
+    """Read a list that was given, and so must hold something: an empty one would leave a door open unseen."""
+    found = _split(value)
+    if isinstance(value, str) and not found:
+        raise ValueError("holds nothing; leave it unset where nothing is meant")
+    return found
+
+
 def _concurrency() -> Any:
     """The convention's variable, as it stands: what is no number is then told like any other mistake."""
     return os.environ.get("WEB_CONCURRENCY") or 1
@@ -51,7 +59,7 @@ def _concurrency() -> Any:
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Ports = Annotated[tuple[Annotated[int, Field(ge=1, le=65535)], ...], NoDecode, BeforeValidator(_split)]
-Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_some)]
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
 
 

@@ -52,7 +52,7 @@ def read_json(file: Path) -> Any:
     try:
         data = json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
     except json.JSONDecodeError as error:
-        reason = error.msg[:1].lower() + error.msg[1:]
+        reason = (error.msg[:1].lower() + error.msg[1:]).removesuffix(" at")
         raise Unreadable(f"Is not JSON: {reason} at line {error.lineno}, column {error.colno}.") from None
     except RecursionError:
         raise Unreadable("Is nested too deeply.") from None

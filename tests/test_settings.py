@@ -185,3 +185,16 @@ def test_a_storage_that_is_no_address_is_told_without_its_password(
     (told,) = mistakes(monkeypatch, GRAPHCAP_RATE_LIMIT_STORAGE=storage)
     assert told.startswith("GRAPHCAP_RATE_LIMIT_STORAGE: write memory:// or redis://")
     assert SECRET[:9] not in told
+
+
+@pytest.mark.parametrize("keys", [",", " , ", "[]"])
+def test_keys_that_are_none_do_not_open_the_service(keys: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A template like ${A},${B} whose variables are unset."""
+    (told,) = mistakes(monkeypatch, GRAPHCAP_API_KEYS=keys)
+    assert "holds nothing" in told
+
+
+def test_an_empty_file_of_keys_does_not_open_the_service(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (directory / "keys").write_text("\n")
+    (told,) = mistakes(monkeypatch, GRAPHCAP_API_KEYS_FILE=str(directory / "keys"))
+    assert "holds nothing" in told

@@ -82,7 +82,7 @@ class Guard:
             waits = scope["type"] == "websocket" or scope["method"] == "OPTIONS" or _is_open(scope)
             return None if waits or number is not None else await self._unauthorized(scope)
         if self._loopback and not self._own_host(headers.get("host", "")):
-            return OriginRefused()
+            return OriginRefused("Who calls it by another name than this machine's")
         reads = scope["type"] == "http" and scope["method"] in _SAFE_METHODS
         return None if reads or self._admitted(headers) else OriginRefused()
 

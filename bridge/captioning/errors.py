@@ -51,10 +51,8 @@ class Unauthorized(Exception):
 class OriginRefused(Exception):
     """A web page from elsewhere tries to use this service from its visitor's browser."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "A page of this origin may not use this service. Its operator can list the origin in GRAPHCAP_CORS_ORIGINS."
-        )
+    def __init__(self, what: str = "A page of this origin") -> None:
+        super().__init__(f"{what} may not use this service. Its operator can list the origin in GRAPHCAP_CORS_ORIGINS.")
 
 
 class Busy(Exception):
