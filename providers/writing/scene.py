@@ -59,11 +59,6 @@ class Scene:
         return f"{self.m.width} × {self.m.height}"
 
     @cached_property
-    def shape_with_article(self) -> str:
-        """The shape as a sentence begins with it."""
-        return f"{'An' if self.shape[0] in 'aeiou' else 'A'} {self.shape}"
-
-    @cached_property
     def shape(self) -> str:
         """Such as "wide landscape". Not "portrait": a portrait picture is taken for one of a person."""
         ratio = max(self.m.width, self.m.height) / max(1, min(self.m.width, self.m.height))

@@ -10,16 +10,16 @@ def overview(scene: Scene) -> str:
     if scene.single:
         only = scene.m.palette[0].name
         return scene.pick(
-            f"{scene.shape_with_article} picture, {scene.size} pixels, filled with a single {only}.",
+            f"{capital(_article(scene.shape))} picture, {scene.size} pixels, filled with a single {only}.",
             f"Nothing but {only} fills this {scene.shape} picture of {scene.size} pixels.",
         )
     if not scene.prevailing:
         return scene.pick(
-            f"{scene.shape_with_article} picture, {scene.size} pixels, led by {scene.colours()}.",
+            f"{capital(_article(scene.shape))} picture, {scene.size} pixels, led by {scene.colours()}.",
             f"{capital(scene.colours())} lead the colours of this {scene.shape} picture of {scene.size} pixels.",
         )
     return scene.pick(
-        f"{scene.shape_with_article} picture, {scene.size} pixels, mostly {scene.colours()}.",
+        f"{capital(_article(scene.shape))} picture, {scene.size} pixels, mostly {scene.colours()}.",
         f"{capital(scene.colours())} make up most of this {scene.shape} picture of {scene.size} pixels.",
         f"{capital(_article(scene.shape))} picture of {scene.size} pixels in which {scene.colours()} prevail.",
     )
