@@ -155,7 +155,7 @@ async def ask(target: Target, reserve: int, work: Work, resources: Resources) ->
         await work.watch.stage("retry", reason)
         await work.watch.reset(reason)
 
-    meter = ledger.Meter(work.plan.account, target, resources.targets.configured, resources.settings.model)
+    meter = ledger.Meter(work.plan, target, resources.targets.configured, resources.settings.model)
 
     async def queued() -> None:
         meter.waits()

@@ -48,12 +48,12 @@ def names(target: Target, configured: Configured, model: str = "") -> tuple[str,
 class Meter:
     """Counts the calls to one target, and sends the trace along with each."""
 
-    def __init__(self, account: Captioning, target: Target, configured: Configured, model: str = "") -> None:
-        """`model`: one that the service's settings name."""
-        self._account = account
+    def __init__(self, plan: Plan, target: Target, configured: Configured, model: str = "") -> None:
+        """`target`: one of the plan's; all but the first stand in for it. `model`: one that the settings name."""
+        self._account = account = plan.account
         self._target = target
         self._names = names(target, configured, model)
-        self._fallback = bool(account.calls)
+        self._fallback = target is not plan.targets[0]
         self._waiting_since: float | None = None
         account.provider, account.answered = self._names[0], (target.label, target.model)
 
@@ -109,10 +109,10 @@ class Meter:
         return made
 
     def _again(self) -> Again:
-        if not self._account.calls:
-            return ""
         if self._fallback:
             return "fallback"
+        if not self._account.calls:
+            return ""
         before = self._account.calls[-1].outcome
         return "reask" if before == "ok" else "schema" if before == outcome(SchemaRejected("")) else "retry"
 

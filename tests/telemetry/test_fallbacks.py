@@ -1,0 +1,60 @@
+"""A provider that is down is seen by what stands in for it, although it gets no call itself."""
+
+import json
+from collections.abc import Iterator
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from tests.api import streams
+from tests.api.streams import SAMPLE
+from tests.servers import OpenAIServer
+from tests.servers import behaviours as b
+from tests.service import Service
+from tests.telemetry.figures import HANG_GUARD, scrape, studio, until, workspace
+
+SECOND = "second-vision"
+DOWN = f"""
+[providers.down]
+kind = "vllm"
+base_url = "http://127.0.0.1:9"
+default_model = "gone"
+breaker = {{ open_seconds = 600 }}
+fallbacks = [{{ provider = "studio", model = "{SECOND}" }}]
+"""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[OpenAIServer]:
+    with OpenAIServer("vllm", models=("tiny-vision", SECOND)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def service(server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service whose first provider is known to be down, so that it is not called."""
+    toml = studio(server.url, server.models) + DOWN
+    with Service(workspace=workspace(tmp_path_factory.mktemp("work"), toml), GRAPHCAP_LOG="json") as running:
+        until(running, lambda one: one.of("bridge_breaker_state", provider="down") == 2)
+        yield running
+
+
+def line(service: Service, identity: str) -> dict[str, Any]:
+    end = monotonic() + HANG_GUARD
+    while not (told := [one for one in service.log.splitlines() if f'"{identity}"' in one]):
+        assert monotonic() < end, f"no line of {identity}"
+    found: dict[str, Any] = json.loads(told[0])
+    return found
+
+
+def test_who_stands_in_for_one_that_is_down_is_counted(service: Service, server: OpenAIServer) -> None:
+    body = {"perspective": "alt_text", "image": {"path": SAMPLE}, "provider": "down"}
+    server.reply(b.WrongSchema(), b.Answer())
+    answer = streams.post(service, "/caption", body, headers={"X-Request-ID": "down-1"})
+    assert [one["provider"] for one in answer.json()["attempts"]] == ["studio", "studio"]
+    told = line(service, "down-1")
+    assert (told["calls"], told["fallbacks"], told["reasks"]) == (2, 1, 1)
+    after = scrape(service)
+    assert after.of("bridge_fallbacks_total", provider="studio") == 1
+    assert after.of("bridge_reasks_total", provider="studio") == 1
