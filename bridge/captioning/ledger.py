@@ -41,7 +41,9 @@ def names(target: Target, configured: Configured, model: str = "") -> tuple[str,
     known = configured.providers.get(target.provider)
     if known is None:
         return target.config.kind, OTHER
-    listed = (known.default_model, *known.models, model)
+    stand_ins = (one for fleet in configured.fleets.values() for one in fleet.fallbacks)
+    stated = {one.model for one in stand_ins if one.provider == target.provider}
+    listed = {known.default_model, *known.models, model} | stated
     return target.provider, target.model if target.model in listed else OTHER
 
 

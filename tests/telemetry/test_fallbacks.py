@@ -58,3 +58,15 @@ def test_who_stands_in_for_one_that_is_down_is_counted(service: Service, server:
     after = scrape(service)
     assert after.of("bridge_fallbacks_total", provider="studio") == 1
     assert after.of("bridge_reasks_total", provider="studio") == 1
+
+
+def test_a_model_that_a_fallback_names_is_counted_by_its_name(service: Service) -> None:
+    before = scrape(service)
+    body = {"perspective": "alt_text", "image": {"path": SAMPLE}, "provider": "down"}
+    assert streams.post(service, "/caption", body).json()["model"] == SECOND
+    assert streams.post(service, "/caption", {**body, "provider": "studio", "model": "mine"}).status_code == 404
+    after = scrape(service)
+    for model in (SECOND, "other"):
+        labels = {"provider": "studio", "model": model}
+        grown = [one.of("bridge_provider_calls_total", **labels) for one in (before, after)]
+        assert grown[1] - grown[0] == 1, model
