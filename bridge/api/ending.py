@@ -30,7 +30,7 @@ FIELDS = {
     "reasks": "of these: because an answer did not fit its schema",
     "schema_steps": "of these: because the schema was rejected",
     "fallbacks": "of these: the first to another target",
-    "endpoint": "where the calls went",
+    "endpoint": "where the calls went, by the name that `attempts`, `/health` and the metrics use",
     "failed_calls": "how calls failed",
     "input_tokens": "summed over the calls, as far as providers told",
     "output_tokens": "likewise",

@@ -162,8 +162,7 @@ async def ask(target: Target, reserve: int, work: Work, resources: Resources) ->
         await work.watch.stage("queued")
 
     async def at(endpoint: Endpoint) -> Ask:
-        complete = watched(await resources.clients.at(endpoint, target), work.watch)
-        return meter.metered(complete, endpoint.config.base_url)
+        return meter.metered(watched(await resources.clients.at(endpoint, target), work.watch), endpoint)
 
     line = Line(
         provider=target.label,

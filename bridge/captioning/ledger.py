@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from bridge.captioning.plan import Plan, counted
 from bridge.captioning.report import outcome
+from bridge.dispatch.endpoint import Endpoint
 from bridge.dispatch.targets import Target
 from bridge.provider_settings import Configured
 from bridge.telemetry import Captioning, ProviderCall, Stages, current, spans
 from bridge.telemetry.account import Again
-from providers.addresses import shown
 from providers.base import Completion, VisionRequest
 from providers.errors import ProviderError, SchemaRejected
 from providers.usage import Usage
@@ -76,9 +76,8 @@ class Meter:
             self._account.stages.add("queue", (time.perf_counter() - self._waiting_since) * 1000)
             self._waiting_since = None
 
-    def metered(self, complete: Complete, base_url: str) -> Complete:
-        """`complete`, which asks at `base_url`, with each call on the account."""
-        endpoint = shown(base_url) if base_url else ""
+    def metered(self, complete: Complete, endpoint: Endpoint) -> Complete:
+        """`complete`, which asks at `endpoint`, with each call on the account."""
 
         async def call(request: VisionRequest) -> Completion:
             self.waited()
@@ -97,15 +96,16 @@ class Meter:
 
         return call
 
-    def _begin(self, request: VisionRequest, endpoint: str) -> ProviderCall:
-        calls = self._account.calls
+    def _begin(self, request: VisionRequest, endpoint: Endpoint) -> ProviderCall:
+        address = endpoint.config.base_url
         made = ProviderCall(
             *self._names,
-            endpoint=endpoint,
+            endpoint=endpoint.name,
+            address=address,
             again=self._again(),
-            sent_bytes=len(request.image.data) if request.image and endpoint else 0,
+            sent_bytes=len(request.image.data) if request.image and address else 0,
         )
-        calls.append(made)
+        self._account.calls.append(made)
         self._fallback = False
         self._account.output_mode = request.output_mode
         return made

@@ -129,7 +129,7 @@ def chat(kind: str, request: VisionRequest, made: ProviderCall) -> Iterator[Mapp
 
 
 def _common(kind: str, made: ProviderCall) -> dict[str, Any]:
-    place = urlsplit(made.endpoint)
+    place = urlsplit(made.address)
     return {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": _SYSTEMS.get(kind, kind),

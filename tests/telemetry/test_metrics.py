@@ -206,3 +206,4 @@ endpoints = [
         after = scrape(fleet)
     assert after.of("bridge_provider_calls_total", provider="fleet", outcome="ok", model=server.models[0]) == 1
     assert after.of("bridge_provider_calls_in_flight", provider="fleet") == 0
+    assert 'endpoint="alive"' in fleet.log
