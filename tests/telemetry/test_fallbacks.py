@@ -1,9 +1,6 @@
 """A provider that is down is seen by what stands in for it, although it gets no call itself."""
 
-import json
 from collections.abc import Iterator
-from time import monotonic
-from typing import Any
 
 import pytest
 
@@ -12,7 +9,8 @@ from tests.api.streams import SAMPLE
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.service import Service
-from tests.telemetry.figures import HANG_GUARD, scrape, studio, until, workspace
+from tests.telemetry.figures import scrape, studio, until, workspace
+from tests.telemetry.lines import line
 
 SECOND = "second-vision"
 DOWN = f"""
@@ -38,14 +36,6 @@ def service(server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> I
     with Service(workspace=workspace(tmp_path_factory.mktemp("work"), toml), GRAPHCAP_LOG="json") as running:
         until(running, lambda one: one.of("bridge_breaker_state", provider="down") == 2)
         yield running
-
-
-def line(service: Service, identity: str) -> dict[str, Any]:
-    end = monotonic() + HANG_GUARD
-    while not (told := [one for one in service.log.splitlines() if f'"{identity}"' in one]):
-        assert monotonic() < end, f"no line of {identity}"
-    found: dict[str, Any] = json.loads(told[0])
-    return found
 
 
 def test_who_stands_in_for_one_that_is_down_is_counted(service: Service, server: OpenAIServer) -> None:

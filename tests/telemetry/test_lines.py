@@ -4,13 +4,10 @@ import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic
-from typing import Any
 
 import httpx
 import pytest
 
-from bridge.api.ending import FIELDS
 from tests.api import streams
 from tests.api.sockets import socket
 from tests.api.streams import KEY, PHOTO, SAMPLE, inline
@@ -18,6 +15,7 @@ from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.service import Service
 from tests.telemetry.figures import HANG_GUARD, studio, workspace
+from tests.telemetry.lines import line
 
 SIZE = PHOTO.stat().st_size
 PROMPT = "Describe the zebra of nobody."
@@ -42,19 +40,6 @@ def service(server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> I
     pieces = [KEY[start : start + 12] for start in range(len(KEY) - 11)]
     for word in (*pieces, "zebra", "sentence", "secret-query", "data:image"):
         assert word not in running.log, word
-
-
-def line(service: Service, identity: str, message: str = "request") -> dict[str, Any]:
-    """The one line of this request, once it is written."""
-    end = monotonic() + HANG_GUARD
-    while True:
-        told = [json.loads(one) for one in service.log.splitlines() if f'"{identity}"' in one]
-        found = [one for one in told if one["message"] == message]
-        if found:
-            assert len(found) == 1
-            assert set(found[0]) - {"time", "level", "logger", "message"} <= set(FIELDS)
-            return found[0]
-        assert monotonic() < end, f"no line of {identity}"
 
 
 def ask(service: Service, identity: str, path: str = "/caption", **fields: object) -> httpx.Response:
