@@ -24,13 +24,13 @@ FIELDS = {
     "model": "likewise",
     "output_mode": "how the model was held to the schema",
     "outcomes": "of an analysis: `ok` or a code for each perspective",
-    "queue_ms": "waited for a free slot at the provider",
+    "queue_ms": "waited for a free slot at the provider; of an analysis the longest wait of a perspective",
     "calls": "calls to providers, all told",
     "retries": "of these: because the line or the server failed",
     "reasks": "of these: because an answer did not fit its schema",
     "schema_steps": "of these: because the schema was rejected",
     "fallbacks": "of these: the first to another target",
-    "endpoint": "where the calls went",
+    "endpoint": "where the calls went, by the name that `attempts`, `/health` and the metrics use",
     "failed_calls": "how calls failed",
     "input_tokens": "summed over the calls, as far as providers told",
     "output_tokens": "likewise",
@@ -55,6 +55,7 @@ def end(account: Account, scope: Scope, method: str) -> None:
         if not one.spent:
             one.spent = one.stages.milliseconds()
         metrics.caption(one, outcome(one, account.code))
+    metrics.stages(_own(account))
     if account.wants_caption and not account.captions:
         metrics.refused(account)
     metrics.request(account, route(scope), method)
@@ -117,7 +118,7 @@ def _captions(captions: list[Captioning], code: str) -> dict[str, Any]:
         "model": _listed(models),
         "output_mode": _listed(modes),
         **({"outcomes": ",".join(ends)[:_CLIPPED]} if len(ends) > 1 else {}),
-        "queue_ms": round(sum(one.spent.get("queue", 0.0) for one in captions), 1),
+        "queue_ms": round(max(one.spent.get("queue", 0.0) for one in captions), 1),
     }
 
 
@@ -144,5 +145,12 @@ def _stages(account: Account) -> dict[str, float]:
     for one in account.captions:
         for stage, ms in one.spent.items():
             told[stage] = max(told.get(stage, 0.0), ms)
-    own = account.stages.milliseconds() if account.stages else {}
-    return {stage: round(ms, 1) for stage, ms in {**told, **own}.items() if stage != "total"}
+    return {stage: round(ms, 1) for stage, ms in {**told, **_own(account)}.items() if stage != "total"}
+
+
+def _own(account: Account) -> dict[str, float]:
+    """The stages of an analysis beside its captions'; a caption alone has none. Its `total` is the request's time."""
+    own = account.stages
+    if own is None or any(one.stages is own for one in account.captions):
+        return {}
+    return {stage: ms for stage, ms in own.milliseconds().items() if stage != "total"}

@@ -201,8 +201,8 @@ class _Run:
         """Carry one plan out."""
         watch = self.watch_for(plan.perspective)
         self.calls.append(calls := Calls())
-        plan.account.stages = stages = Stages()
-        work = Work(plan, self.pictures, calls, self.deadline, stages, watch)
+        plan.account.stages = Stages()
+        work = Work(plan, self.pictures, calls, self.deadline, watch)
         return await carry_out(work, self.resources, self.request_id)
 
     async def synthesis(self, analysis: Analysis, findings: Findings) -> Caption:

@@ -72,7 +72,7 @@ async def _made(
             source = await acquire(settled.options, upload, resources)
         settled.drop_image()
     pictures = Pictures(source, settled.options, resources)
-    work = Work(settled, pictures, calls, until, stages, watch)
+    work = Work(settled, pictures, calls, until, watch)
     return await carry_out(work, resources, request_id)
 
 
@@ -84,8 +84,12 @@ class Work:
     pictures: Pictures
     calls: Calls
     deadline: Deadline
-    stages: Stages
     watch: Watch
+
+    @property
+    def stages(self) -> Stages:
+        """Where its time goes, which its plan's account keeps."""
+        return self.plan.account.stages
 
 
 async def carry_out(work: Work, resources: Resources, request_id: str) -> Caption:
@@ -151,26 +155,25 @@ async def ask(target: Target, reserve: int, work: Work, resources: Resources) ->
         await work.watch.stage("retry", reason)
         await work.watch.reset(reason)
 
-    meter = ledger.Meter(work.plan.account, target, resources.targets.configured, resources.settings.model)
+    meter = ledger.Meter(work.plan, target, resources.targets.configured, resources.settings.model)
 
     async def queued() -> None:
         meter.waits()
         await work.watch.stage("queued")
 
     async def at(endpoint: Endpoint) -> Ask:
-        complete = watched(await resources.clients.at(endpoint, target), work.watch)
-        return meter.metered(complete, endpoint.config.base_url)
+        return meter.metered(watched(await resources.clients.at(endpoint, target), work.watch), endpoint)
 
     line = Line(
-        target.label,
-        resources.endpoints.route(target),
-        at,
-        work.calls,
-        work.deadline,
-        resources.settings.provider_timeout,
-        reserve,
-        again,
-        queued,
+        provider=target.label,
+        route=resources.endpoints.route(target),
+        at=at,
+        calls=work.calls,
+        deadline=work.deadline,
+        timeout=resources.settings.provider_timeout,
+        reserve=reserve,
+        again=again,
+        queued=queued,
     )
     await work.watch.stage("model", target.model)
     retries = work.plan.options.max_output_retries

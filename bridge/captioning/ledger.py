@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from bridge.captioning.plan import Plan, counted
 from bridge.captioning.report import outcome
+from bridge.dispatch.endpoint import Endpoint
 from bridge.dispatch.targets import Target
 from bridge.provider_settings import Configured
 from bridge.telemetry import Captioning, ProviderCall, Stages, current, spans
 from bridge.telemetry.account import Again
-from providers.addresses import shown
 from providers.base import Completion, VisionRequest
 from providers.errors import ProviderError, SchemaRejected
 from providers.usage import Usage
@@ -41,19 +41,21 @@ def names(target: Target, configured: Configured, model: str = "") -> tuple[str,
     known = configured.providers.get(target.provider)
     if known is None:
         return target.config.kind, OTHER
-    listed = (known.default_model, *known.models, model)
+    stand_ins = (one for fleet in configured.fleets.values() for one in fleet.fallbacks)
+    stated = {one.model for one in stand_ins if one.provider == target.provider}
+    listed = {known.default_model, *known.models, model} | stated
     return target.provider, target.model if target.model in listed else OTHER
 
 
 class Meter:
     """Counts the calls to one target, and sends the trace along with each."""
 
-    def __init__(self, account: Captioning, target: Target, configured: Configured, model: str = "") -> None:
-        """`model`: one that the service's settings name."""
-        self._account = account
+    def __init__(self, plan: Plan, target: Target, configured: Configured, model: str = "") -> None:
+        """`target`: one of the plan's; all but the first stand in for it. `model`: one that the settings name."""
+        self._account = account = plan.account
         self._target = target
         self._names = names(target, configured, model)
-        self._fallback = bool(account.calls)
+        self._fallback = target is not plan.targets[0]
         self._waiting_since: float | None = None
         account.provider, account.answered = self._names[0], (target.label, target.model)
 
@@ -74,9 +76,8 @@ class Meter:
             self._account.stages.add("queue", (time.perf_counter() - self._waiting_since) * 1000)
             self._waiting_since = None
 
-    def metered(self, complete: Complete, base_url: str) -> Complete:
-        """`complete`, which asks at `base_url`, with each call on the account."""
-        endpoint = shown(base_url) if base_url else ""
+    def metered(self, complete: Complete, endpoint: Endpoint) -> Complete:
+        """`complete`, which asks at `endpoint`, with each call on the account."""
 
         async def call(request: VisionRequest) -> Completion:
             self.waited()
@@ -95,24 +96,25 @@ class Meter:
 
         return call
 
-    def _begin(self, request: VisionRequest, endpoint: str) -> ProviderCall:
-        calls = self._account.calls
+    def _begin(self, request: VisionRequest, endpoint: Endpoint) -> ProviderCall:
+        address = endpoint.config.base_url
         made = ProviderCall(
             *self._names,
-            endpoint=endpoint,
+            endpoint=endpoint.name,
+            address=address,
             again=self._again(),
-            sent_bytes=len(request.image.data) if request.image and endpoint else 0,
+            sent_bytes=len(request.image.data) if request.image and address else 0,
         )
-        calls.append(made)
+        self._account.calls.append(made)
         self._fallback = False
         self._account.output_mode = request.output_mode
         return made
 
     def _again(self) -> Again:
-        if not self._account.calls:
-            return ""
         if self._fallback:
             return "fallback"
+        if not self._account.calls:
+            return ""
         before = self._account.calls[-1].outcome
         return "reask" if before == "ok" else "schema" if before == outcome(SchemaRejected("")) else "retry"
 

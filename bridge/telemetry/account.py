@@ -31,12 +31,13 @@ def new_request_id(offered: str | None = None) -> str:
 class ProviderCall:
     """One call that was made. `provider` and `model` are bounded names; `outcome` is `ok` or how it failed.
 
-    `answered`: the model that the server says answered.
+    `address`: the endpoint's base URL, "" for one in this process. `answered`: the model that the server says answered.
     """
 
     provider: str
     model: str
     endpoint: str
+    address: str
     again: Again
     sent_bytes: int
     outcome: str = "cancelled"

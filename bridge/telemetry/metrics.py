@@ -4,7 +4,7 @@ Only the service imports this: the package takes 0.07 s, and a command line coun
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
@@ -76,7 +76,8 @@ CAPTIONS = _metric(
 STAGES = _metric(
     Histogram,
     "stage_duration_seconds",
-    "Where the time of captions went: queue, image, prepare, model (with its waits), render, total.",
+    "Where the time of captions went: queue, image, prepare, model (with its waits), render, total; "
+    "once an analysis: image, perspectives, synthesis.",
     "stage",
     buckets=_SECONDS,
 )
@@ -175,10 +176,15 @@ def refused(account: Account) -> None:
 def caption(one: Captioning, outcome: str) -> None:
     """Count a caption that has ended, and the calls it took."""
     _of(CAPTIONS, one.perspective, one.provider, outcome, one.output_mode).inc()
-    for stage, spent in one.spent.items():
-        _of(STAGES, stage).observe(spent / 1000)
+    stages(one.spent)
     for call in one.calls:
         _call(call)
+
+
+def stages(spent: Mapping[str, float]) -> None:
+    """Count the milliseconds that each stage took."""
+    for stage, ms in spent.items():
+        _of(STAGES, stage).observe(ms / 1000)
 
 
 def _call(call: ProviderCall) -> None:

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -48,15 +48,21 @@ def directory(memory: Path = MEMORY) -> Iterator[bool]:
 def _sweep(memory: Path) -> None:
     """Remove what services left behind that were killed before they could."""
     for left in memory.glob(f"{_PREFIX}*"):
-        if time.time() - left.stat().st_mtime < _FRESH_SECONDS:
-            continue
-        locks = [os.open(one, os.O_RDWR) for one in left.glob("*.lock")] if os.access(left, os.W_OK) else []
-        try:
-            if locks and all(_try(one) for one in locks):
-                shutil.rmtree(left, ignore_errors=True)
-        finally:
-            for one in locks:
-                os.close(one)
+        with suppress(OSError):  # another service sweeps as well, and was first
+            if time.time() - left.stat().st_mtime >= _FRESH_SECONDS and os.access(left, os.W_OK):
+                _remove_unless_held(left)
+
+
+def _remove_unless_held(left: Path) -> None:
+    locks = list(left.glob("*.lock"))
+    with ExitStack() as opened:
+        for one in locks:
+            descriptor = os.open(one, os.O_RDWR)
+            opened.callback(os.close, descriptor)
+            if not _try(descriptor):
+                return
+        if locks:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def take_seat(shared: Path) -> int:

@@ -27,6 +27,8 @@ _ENDPOINTS = (
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
     "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
 )
+# What FastAPI exports with; gRPC's exporter alone is of no use to it (measured with FastAPI 0.165).
+_EXTRA = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 # Bounds that the conventions advise.
 _TOKEN_BOUNDS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
 _SECOND_BOUNDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
@@ -51,7 +53,14 @@ def wanted() -> bool:
 
 def missing() -> bool:
     """Whether the extra that exports is not installed."""
-    return find_spec("opentelemetry.sdk") is None or find_spec("opentelemetry.exporter.otlp") is None
+    return not all(map(_is_installed, _EXTRA))
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # what it is a part of is not
+        return False
 
 
 def turn_on(version: str) -> bool:
@@ -129,7 +138,7 @@ def chat(kind: str, request: VisionRequest, made: ProviderCall) -> Iterator[Mapp
 
 
 def _common(kind: str, made: ProviderCall) -> dict[str, Any]:
-    place = urlsplit(made.endpoint)
+    place = urlsplit(made.address)
     return {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": _SYSTEMS.get(kind, kind),

@@ -4,13 +4,10 @@ import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic
-from typing import Any
 
 import httpx
 import pytest
 
-from bridge.api.ending import FIELDS
 from tests.api import streams
 from tests.api.sockets import socket
 from tests.api.streams import KEY, PHOTO, SAMPLE, inline
@@ -18,6 +15,7 @@ from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.service import Service
 from tests.telemetry.figures import HANG_GUARD, studio, workspace
+from tests.telemetry.lines import line
 
 SIZE = PHOTO.stat().st_size
 PROMPT = "Describe the zebra of nobody."
@@ -44,19 +42,6 @@ def service(server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> I
         assert word not in running.log, word
 
 
-def line(service: Service, identity: str, message: str = "request") -> dict[str, Any]:
-    """The one line of this request, once it is written."""
-    end = monotonic() + HANG_GUARD
-    while True:
-        told = [json.loads(one) for one in service.log.splitlines() if f'"{identity}"' in one]
-        found = [one for one in told if one["message"] == message]
-        if found:
-            assert len(found) == 1
-            assert set(found[0]) - {"time", "level", "logger", "message"} <= set(FIELDS)
-            return found[0]
-        assert monotonic() < end, f"no line of {identity}"
-
-
 def ask(service: Service, identity: str, path: str = "/caption", **fields: object) -> httpx.Response:
     body = {"perspective": inline("zoo", PROMPT), "image": {"path": SAMPLE}, "provider": "studio", **fields}
     return streams.post(service, f"{path}?secret-query=1", body, headers={"X-Request-ID": identity})
@@ -66,7 +51,7 @@ def test_a_caption_tells_what_it_took(service: Service, server: OpenAIServer) ->
     server.reply(b.WrongSchema(), b.Status(503, retry_after=0), b.Answer())
     headers = {"X-Request-ID": "why-1", "traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
     body = {"perspective": inline("zoo", PROMPT), "image": {"path": SAMPLE}, "provider": "studio"}
-    assert streams.post(service, "/caption?secret-query=1", body, headers=headers).status_code == 200
+    attempts = streams.post(service, "/caption?secret-query=1", body, headers=headers).json()["attempts"]
     told = line(service, "why-1")
     stages = told.pop("stages")
     assert (
@@ -81,7 +66,7 @@ def test_a_caption_tells_what_it_took(service: Service, server: OpenAIServer) ->
             "perspective": "zoo",
             "provider": "studio",
             "model": server.models[0],
-            "endpoint": server.url.removesuffix("/v1"),
+            "endpoint": attempts[0]["endpoint"],
             "output_mode": "json_schema",
             "calls": 3,
             "reasks": 1,

@@ -2,19 +2,21 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import httpx
 import pytest
+import yaml
 
 from tests.api import streams
 from tests.api.sockets import socket
 from tests.api.streams import SAMPLE, inline
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
-from tests.service import Service
+from tests.service import ROOT, Service
 from tests.telemetry.figures import HANG_GUARD, Figures, scrape, studio, until, workspace
 
 HOSTILE = 'x"} 1\nbridge_evil_total{a="'
@@ -186,6 +188,15 @@ def test_a_key_is_wanted_where_keys_are_set(tmp_path: Path) -> None:
     assert json.dumps([one.labels for one in figures.samples]).find("our-own") < 0
 
 
+def test_every_scrape_job_that_the_docs_show_sends_a_key() -> None:
+    shown = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs/operations.md").read_text("utf-8"), re.S | re.M)
+    jobs = [job for block in shown for job in yaml.safe_load(block)["scrape_configs"]]
+    assert ["kubernetes_sd_configs" in one for one in jobs] == [False, True]
+    for job in jobs:
+        assert job["job_name"] == "graphcap-bridge"  # as the alert rules have it
+        assert set(job["authorization"]) == {"credentials_file"}
+
+
 def test_an_endpoint_that_died_is_seen_and_the_other_answers(server: OpenAIServer, tmp_path: Path) -> None:
     toml = f"""
 [providers.fleet]
@@ -206,3 +217,4 @@ endpoints = [
         after = scrape(fleet)
     assert after.of("bridge_provider_calls_total", provider="fleet", outcome="ok", model=server.models[0]) == 1
     assert after.of("bridge_provider_calls_in_flight", provider="fleet") == 0
+    assert 'endpoint="alive"' in fleet.log

@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import pytest
+from opentelemetry import trace
 
 from tests.api import streams
 from tests.api.sockets import socket
@@ -111,6 +113,19 @@ def test_a_collector_that_is_gone_disturbs_nobody(vllm_server: OpenAIServer) -> 
         assert streams.post(service, "/caption", streams.caption(vllm_server)).status_code == 200
         assert httpx.get(f"{service.url}/health", trust_env=False).status_code == 200
     assert service.code == 0
+
+
+def test_an_sdk_without_an_exporter_is_said_and_the_service_starts(tmp_path: Path) -> None:
+    """OpenTelemetry as it is installed here, but for its exporters."""
+    mine = tmp_path / "opentelemetry"
+    mine.mkdir()
+    (mine / "__init__.py").touch()  # with one, it goes before the installed namespace of the same name
+    for part in Path(trace.__file__).parents[1].iterdir():
+        if part.name != "exporter":
+            (mine / part.name).symlink_to(part)
+    with Service(PYTHONPATH=str(tmp_path), OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9") as service:
+        assert httpx.get(f"{service.url}/livez", trust_env=False).status_code == 200
+    assert "the extra 'otel' is not installed" in service.log
 
 
 def test_without_otel_nothing_of_its_sdk_is_imported() -> None:

@@ -146,6 +146,24 @@ def test_what_a_killed_service_left_is_swept(tmp_path: Path) -> None:
         assert young.exists()
 
 
+def test_what_another_service_sweeps_meanwhile_is_left_to_it(tmp_path: Path) -> None:
+    """Names that lead nowhere are what is seen of a directory, or a lock in it, that was removed just now."""
+    (tmp_path / "graphcap-metrics-gone").symlink_to("nowhere")
+    half, left = (tmp_path / f"graphcap-metrics-{name}" for name in ("half", "left"))
+    for one in (half, left):
+        one.mkdir()
+        for seat in range(20):
+            (one / f"{seat}.lock").touch()
+    (half / "owner.lock").symlink_to("nowhere")
+    for one in (half, left):
+        os.utime(one, (0, 0))
+    before = os.listdir("/proc/self/fd")
+    with shared.directory(tmp_path) as made:
+        assert made
+        assert not left.exists()
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
 def test_no_place_no_directory(tmp_path: Path) -> None:
     with shared.directory(tmp_path / "none") as made:
         assert not made
