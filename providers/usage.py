@@ -30,7 +30,13 @@ class Usage:
         )
 
 
+_MOST = 10**9  # tokens of one call; a provider that tells more is not believed
+
+
 def counted(input_tokens: int | None, output_tokens: int | None, cached_tokens: int | None = None) -> Usage | None:
     """A server's counts as Usage, None if it does not know: some send zeros then (measured), or less."""
-    told = [None if count is None or count < 0 else count for count in (input_tokens, output_tokens, cached_tokens)]
+    told = [
+        None if count is None or not 0 <= count <= _MOST else count
+        for count in (input_tokens, output_tokens, cached_tokens)
+    ]
     return Usage(*told) if told[0] or told[1] else None

@@ -254,8 +254,8 @@ class Conversation:
         del self._running[id]
         if any(one.whole for one in account.captions):
             account.status = 200
-        end(account, self._socket.scope, "WS")
         self._note_idle()
+        end(account, self._socket.scope, "WS")
 
     async def _work(self, kind: str, fields: dict[str, Any]) -> tuple[CaptionOptions, Work]:
         """What a frame asks and the work it takes, everything that can be refused refused."""

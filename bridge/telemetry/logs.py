@@ -9,6 +9,7 @@ from bridge.telemetry.account import request_id
 
 # instructor logs raw answers; httpx and the SDKs log addresses at INFO, which a caller may have chosen.
 _QUIET = ("instructor", "httpx", "httpx2", "httpcore", "httpcore2", "openai", "google_genai", "ollama", "PIL")
+_FAULTS = ("Invalid HTTP request", "Unsupported upgrade request", "Invalid UTF-8 sequence")
 
 
 class JsonFormatter(logging.Formatter):
@@ -53,8 +54,14 @@ def configure_logging(format: str, level: str) -> None:
     root.setLevel(level.upper())
     # At INFO it logs a socket's address with its query, where somebody may have put a key (measured with uvicorn 0.54).
     logging.getLogger("uvicorn.error").setLevel(max(root.level, logging.WARNING))
+    logging.getLogger("uvicorn.error").addFilter(_is_no_strangers_fault)
     logging.captureWarnings(True)
     quiet_libraries()
+
+
+def _is_no_strangers_fault(record: logging.LogRecord) -> bool:
+    """Malformed requests and frames are told in lines of our own, or end a socket; uvicorn adds one, with a trace."""
+    return not record.getMessage().startswith(_FAULTS)
 
 
 def quiet_libraries() -> None:

@@ -13,7 +13,10 @@ import pytest
 
 from bridge.receiving import HEAD_BYTES, MOST_FRAGMENTS
 from bridge.server import raise_descriptors
+from tests.api import streams
 from tests.api.streams import HANG_GUARD, SAMPLE
+from tests.servers import OpenAIServer
+from tests.servers import behaviours as b
 from tests.service import Service
 
 RATE = 1000
@@ -246,3 +249,85 @@ def test_a_message_in_countless_pieces(service: Service) -> None:
         with suppress(OSError):
             connection.sendall(b"\x01\x81" + bytes(4) + b"{" + (b"\x00\x80" + bytes(4)) * 2 * MOST_FRAGMENTS)
             assert connection.recv(1) == b""
+
+
+# Several requests on one connection, and other protocols.
+
+LIVE = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+HANDSHAKE = (
+    b"GET /perspectives/stream HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+)
+
+
+def posted(server: OpenAIServer) -> bytes:
+    body = json.dumps(streams.caption(server)).encode()
+    head = b"POST /perspectives/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+BEHIND = {
+    "request": LIVE,
+    "body": POST + b"Content-Length: 300000\r\n\r\n" + bytes(200_000),
+    "junk": b"GARBAGE\r\n\r\n",
+    "upgrade": HANDSHAKE + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("behind", BEHIND.values(), ids=BEHIND)
+def test_who_leaves_stops_his_call_whatever_he_sent_behind_it(
+    service: Service, vllm_server: OpenAIServer, behind: bytes
+) -> None:
+    vllm_server.default = b.Hold()
+    with connect(service) as connection:
+        connection.sendall(posted(vllm_server))
+        vllm_server.wait_for_calls(1, HANG_GUARD)
+        connection.sendall(behind)
+        if behind.startswith((b"GARBAGE", HANDSHAKE)):
+            assert connection.recv(1) == b""  # nothing is told in the place of the first answer
+    vllm_server.wait_for_hang_ups(1, HANG_GUARD)
+
+
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        (b"A: b\r\n" * 150, 431),
+        (b"A: " + b"a" * 9000 + b"\r\n", 431),
+        (b"Content-Length: 3\r\n", 400),
+        (b"Transfer-Encoding: chunked\r\n", 400),
+    ],
+    ids=["many fields", "a long field", "a length", "chunks"],
+)
+def test_a_handshake_that_no_socket_answers_is_refused(more: bytes, status: int) -> None:
+    with Service() as one:
+        connection = connect(one)
+        connection.sendall(HANDSHAKE + more + b"\r\n")
+        assert answer(connection)[0] == status
+        assert one.stop() == 0
+    assert "Traceback" not in one.log
+
+
+def test_who_would_rather_speak_http2_is_answered_in_http1(service: Service) -> None:
+    upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
+    with connect(service) as connection:
+        connection.sendall(POST + upgrade + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY)
+        assert b" 200 " in connection.recv(10_000)
+
+
+def test_a_frame_that_is_no_text_ends_the_socket_and_leaves_no_trace(service: Service) -> None:
+    with connect(service) as connection:
+        connection.sendall(HANDSHAKE + b"\r\n")
+        assert b" 101 " in connection.recv(10_000)
+        connection.sendall(b"\x81\x81" + bytes(4) + b"\xff")
+        assert connection.recv(10)[:4] == b"\x88\x02\x03\xef"  # 1007
+    assert "Traceback" not in service.log
+
+
+def test_tokens_that_nobody_can_have_used_are_not_counted(service: Service, vllm_server: OpenAIServer) -> None:
+    told = {"prompt_tokens": 10**400, "completion_tokens": 1, "total_tokens": 2}
+    choice = {"index": 0, "message": {"role": "assistant", "content": '{"caption": "ok"}'}, "finish_reason": "stop"}
+    vllm_server.reply(b.Raw(json.dumps({"id": "x", "model": "m", "choices": [choice], "usage": told}).encode()))
+    made = streams.post(service, "/caption", streams.caption(vllm_server))
+    assert made.status_code == 200
+    assert made.json()["usage"]["input_tokens"] is None
+    assert "Traceback" not in service.log

@@ -1,103 +1,23 @@
-"""How requests arrive: heads within a time and a size, bodies and frames at a pace; and answers, to who takes them.
-
-uvicorn bounds none of these (measured with 0.54): a client that sends or reads a byte a minute would hold its
-connection for ever.
-"""
+"""uvicorn's HTTP protocol with bounds on heads, bodies, and readers."""
 
 import asyncio
-from collections.abc import Callable
-from functools import cache
-from typing import Any
+import re
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from bridge import problems
 from bridge.api.ending import end
 from bridge.problems import Row
-from bridge.settings import Settings, load
+from bridge.receiving.pace import STALL_SECONDS, Pace, Timer, settings
 from bridge.telemetry import Account, new_request_id
 
 HEAD_BYTES = 64 * 1024
-STALL_SECONDS = 30.0
 LINGER_SECONDS = 10.0
-INTERVAL_SECONDS = 5.0
-MOST_FRAGMENTS = 4096
 _WRAPPING = 8  # bytes around each of a body: five when every chunk holds one
-
-
-@cache
-def settings() -> Settings:
-    """The settings of this process, read once."""
-    return load()
-
-
-class Timer:
-    """One timer of a connection."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, over: Callable[[], None]) -> None:
-        """`over` is called when it runs out."""
-        self._loop = loop
-        self._over = over
-        self._handle: asyncio.TimerHandle | None = None
-
-    @property
-    def running(self) -> bool:
-        """Whether it was started and has not run out."""
-        return self._handle is not None
-
-    def start(self, seconds: float) -> None:
-        """Run out after so many seconds from now."""
-        self.stop()
-        self._handle = self._loop.call_later(seconds, self._run_out)
-
-    def stop(self) -> None:
-        """Do not run out."""
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
-
-    def _run_out(self) -> None:
-        self._handle = None
-        self._over()
-
-
-class Pace:
-    """How quickly something long arrives, looked at every few seconds."""
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        over: Callable[[], None],
-        excused: Callable[[], bool],
-        interval: float = INTERVAL_SECONDS,
-    ) -> None:
-        """`over` is called when it is too slow; `excused`: whether we are the ones who do not read."""
-        self._over = over
-        self._excused = excused
-        self._interval = interval
-        self._timer = Timer(loop, self._look)
-        self._arrived = 0
-
-    def begin(self) -> None:
-        """Something begins to arrive; what already does goes on."""
-        if settings().min_send_rate and not self._timer.running:
-            self._arrived = 0
-            self._timer.start(self._interval)
-
-    def count(self, size: int) -> None:
-        """So many bytes came."""
-        self._arrived += size
-
-    def end(self) -> None:
-        """It is whole."""
-        self._timer.stop()
-
-    def _look(self) -> None:
-        if self._arrived < settings().min_send_rate * self._interval and not self._excused():
-            self._over()
-        else:
-            self.begin()
+_MOST_WAITING = 1000  # requests that were sent behind one that is not answered
+# More and longer fields than a WebSocket's handshake may have (websockets 17.4), which then would not be answered.
+_MOST_FIELDS, _LONGEST_FIELD = 100, 8000
+_H2C = re.compile(rb"\r\nupgrade:[^\r\n]*h2c[^\r\n]*", re.IGNORECASE)
 
 
 class Receiver(HttpToolsProtocol):
@@ -111,13 +31,23 @@ class Receiver(HttpToolsProtocol):
         self._stall = Timer(self.loop, transport.abort)
         self._pace = Pace(self.loop, self._body_is_slow, lambda: self.flow.read_paused)
         self._receiving = self._in_head = False
+        self._cycles: list[RequestResponseCycle] = []
         self._fields = self._raw = self._body = 0
         self._head.start(settings().head_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
         self._stop()
+        # uvicorn tells the last request alone that its client has left; those before it go on (measured with 0.54).
+        for cycle in self._unfinished:
+            cycle.disconnected = True
+            cycle.message_event.set()
         super().connection_lost(exc)
+
+    @property
+    def _unfinished(self) -> list[RequestResponseCycle]:
+        """The requests that are not answered yet."""
+        return [one for one in self._cycles if not one.response_complete]
 
     def _stop(self) -> None:
         for one in (self._head, self._rest, self._stall):
@@ -129,6 +59,8 @@ class Receiver(HttpToolsProtocol):
         if self._between and not self._head.running:
             self._head.start(settings().head_timeout)
         self._raw += len(data)
+        if b"h2c" in data and self._between:
+            data = without_h2c(data)
         super().data_received(data)
         if self._head.running and self._raw > HEAD_BYTES:
             self._refuse_head()
@@ -175,12 +107,24 @@ class Receiver(HttpToolsProtocol):
         self._head.stop()
         self._pace.begin()
         super().on_headers_complete()
+        if self.cycle is not None and self.cycle.scope is self.scope:
+            self._cycles = [*self._unfinished, self.cycle]
+        if self.pipeline:
+            self._queue_no_more()
+
+    def _queue_no_more(self) -> None:
+        """Go on reading: uvicorn stops when a request waits for another, and then nobody sees that the client left."""
+        self.flow.resume_reading()
+        if len(self.pipeline) > _MOST_WAITING:
+            self.transport.close()
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
         self._body += len(body)
         self._pace.count(len(body))
         super().on_body(body)
+        if self.pipeline and self.flow.read_paused:
+            self.transport.close()  # a body of this size is not kept while another request is under way
 
     def on_message_complete(self) -> None:
         """The request is whole."""
@@ -197,9 +141,16 @@ class Receiver(HttpToolsProtocol):
             self._rest.start(LINGER_SECONDS)
 
     def handle_websocket_upgrade(self) -> None:
-        """From here on another protocol reads."""
-        self._stop()
-        super().handle_websocket_upgrade()
+        """From here on another protocol reads, if this is a handshake that it answers and nothing else is under way."""
+        names = {name for name, _ in self.headers}
+        long = len(self.headers) > _MOST_FIELDS or any(len(n) + len(v) > _LONGEST_FIELD for n, v in self.headers)
+        if long or len(self.url) > _LONGEST_FIELD:
+            self._answer(problems.LARGE_HEAD, "The handshake of a WebSocket has too many fields, or too long ones.")
+        elif self._unfinished or names & {b"content-length", b"transfer-encoding"}:
+            self._answer(problems.NOT_HTTP, "A WebSocket is opened by a request without a body, on its own connection.")
+        else:
+            self._stop()
+            super().handle_websocket_upgrade()
 
     def pause_writing(self) -> None:
         """The client does not take what is sent; not for ever."""
@@ -235,7 +186,8 @@ class Receiver(HttpToolsProtocol):
         """Answer in the place of the application, unless it has begun to, and hang up."""
         self._stop()
         in_head = self.cycle is None or self.cycle.scope is not self.scope
-        if not self.transport.is_closing() and (in_head or not self.cycle.response_started):
+        others = [one for one in self._unfinished if in_head or one is not self.cycle]
+        if not self.transport.is_closing() and not others and (in_head or not self.cycle.response_started):
             account = (None if in_head else self.scope["state"].get("account")) or Account(new_request_id())
             account.refused = row.code, row.status
             self.transport.write(whole_answer(row, sentence, account))
@@ -243,6 +195,12 @@ class Receiver(HttpToolsProtocol):
                 end(account, {"path": "", "client": self.client}, "")
         self.transport.close()
         self._stall.start(STALL_SECONDS)  # closing waits until what was written is taken
+
+
+def without_h2c(data: bytes) -> bytes:
+    """A request whose head does not ask for HTTP/2: curl does so where it may, and uvicorn then drops the body."""
+    head, end, rest = data.partition(b"\r\n\r\n")
+    return _H2C.sub(b"", head) + end + rest
 
 
 def whole_answer(row: Row, sentence: str, account: Account) -> bytes:
@@ -254,41 +212,3 @@ def whole_answer(row: Row, sentence: str, account: Account) -> bytes:
         % (len(body), account.id.encode(), account.server_timing().encode())
     )
     return STATUS_LINE[row.status] + head + body
-
-
-class Socket(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket protocol, with patience that ends."""
-
-    def connection_made(self, transport: Any) -> None:
-        """Wait for nothing yet: an idle socket is pinged."""
-        super().connection_made(transport)
-        self._stall = Timer(self.loop, transport.abort)
-        self._pace = Pace(self.loop, transport.abort, lambda: self.read_paused)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing any more."""
-        self._stall.stop()
-        self._pace.end()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """A frame that begins has to go on arriving."""
-        self._pace.count(len(data))
-        super().data_received(data)
-        # Both hold what has come of a message that is not whole (websockets 17.4, uvicorn 0.54).
-        if len(self.frames) > MOST_FRAGMENTS:
-            self.transport.abort()
-        if self.conn.reader.buffer or self.frames:
-            self._pace.begin()
-        else:
-            self._pace.end()
-
-    def pause_writing(self) -> None:
-        """The client does not take what is sent; not for ever."""
-        self._stall.start(STALL_SECONDS)
-        super().pause_writing()
-
-    def resume_writing(self) -> None:
-        """The client takes it again."""
-        self._stall.stop()
-        super().resume_writing()
