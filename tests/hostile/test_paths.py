@@ -107,9 +107,10 @@ def test_refusals_are_alike_and_nothing_tells_what_is_there(asker: Asker, root: 
     """One answer, word for word, for what exists outside, what does not, and what is no regular file inside."""
     ways = ("../{}", "{outside}/{}", "/workspace/../{}", "%2e%2e/{}", "out/{}", "datasets/../../{}", "..\\{}")
     names = ("secret.png", "missing.png", "workspace", "", "workspace/datasets/a.png", "x" * 300)
-    paths = [way.replace("{outside}", str(root.parent)).format(name) for way in ways for name in names]
-    paths += [str(path) for row in ROWS if row["expect"] == "path_refused" for path in row["paths"]]
-    paths += ["datasets/\ud800.png"]
+    paths = [way.replace("{}", name) for way in ways for name in names]
+    paths += [path for row in ROWS if row["expect"] == "path_refused" for path in row["paths"]]
+    paths = [path.replace("{root}", str(root)).replace("{outside}", str(root.parent)) for path in paths]
+    paths.append("datasets/\ud800.png")
     bodies = {str(told(one)) for one in asker.ask({"path": path} for path in paths)}
     assert len(bodies) == 1
     assert "path_refused" in bodies.pop()
