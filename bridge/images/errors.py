@@ -1,7 +1,7 @@
 """What can be wrong with a picture that a caller names or sends.
 
     ImageError
-    ├── PathRefused         the path leads out of the workspace, or is no path
+    ├── PathRefused         the path leads out of the workspace, or to no regular file
     ├── ImageNotFound       no such file inside the workspace
     ├── ImageUnreachable    the URL gave no picture: DNS, refused, slow, not 200, or its owner forbids it
     ├── ImageTooLarge       bytes, pixels, side, frames, expansion, or time to decode
@@ -24,7 +24,7 @@ class ImageError(Exception):
 
 
 class PathRefused(ImageError):
-    """The path does not stay inside the workspace."""
+    """The path does not stay inside the workspace, or is not that of a regular file."""
 
 
 class ImageNotFound(ImageError):

@@ -23,6 +23,8 @@ _READERS: dict[str, Callable[[bytes], Header]] = {
 }
 # A picture this small cannot hurt, however well it is packed.
 _SMALL = 4_000_000
+# Tiles of the right and lower edge are filled up, to less than this in any sensible file.
+_MOST_FILLED = 4
 # Encoders write about ten; 100 over 50 megapixels take 2 s, and 4 s where they are measured as well.
 _PASSES = 20
 
@@ -61,5 +63,8 @@ def _check(header: Header, size: int, limits: ImageLimits) -> None:
         raise ImageTooLarge(f"The image is {width}×{height}; {limits.max_pixels / 1e6:.3g} megapixels are allowed.")
     if width * height * header.passes > limits.max_pixels * _PASSES:
         raise ImageTooLarge(f"The image is {width}×{height} in {header.passes} scans, which is more than allowed.")
-    if width * height > _SMALL and width * height * 3 > size * limits.max_ratio:
+    if header.tile > min(max(_SMALL, width * height * _MOST_FILLED), limits.max_pixels):
+        raise ImageTooLarge(f"The image is {width}×{height} in tiles that are larger than allowed.")
+    unfolded = max(width * height, header.tile)
+    if unfolded > _SMALL and unfolded * 3 > size * limits.max_ratio:
         raise ImageTooLarge(f"The image unfolds to more than {limits.max_ratio} times its size.")

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from os import environ
-from threading import Timer
+from threading import Event, Timer
 from typing import TYPE_CHECKING, Any
 
 from bridge.images.errors import ImageTooLarge, InvalidImage
@@ -66,7 +66,7 @@ def _run(data: bytes, pixels: int, seconds: float) -> bytes:
     most = _HEAD_SIZE + _MOST_PROFILE + pixels * 4
     memory = _BASE_MEMORY + pixels * _BYTES_PER_PIXEL
     command = [sys.executable, "-m", __name__, str(pixels), str(int(seconds) + 1), str(memory)]
-    with _process(command) as process, _killed_after(process, seconds) as timer:
+    with _process(command) as process, _killed_after(process, seconds) as late:
         assert process.stdin is not None
         assert process.stdout is not None
         with suppress(BrokenPipeError):
@@ -74,8 +74,7 @@ def _run(data: bytes, pixels: int, seconds: float) -> bytes:
         with suppress(BrokenPipeError):
             process.stdin.close()
         told = process.stdout.read(most + 1)
-        late = timer.finished.is_set()
-    if late:
+    if late.is_set():
         raise ImageTooLarge(f"The image took longer than {seconds:g} seconds to read.")
     return told if len(told) <= most else b""
 
@@ -100,11 +99,18 @@ def _process(command: list[str]) -> Iterator["subprocess.Popen[bytes]"]:
 
 
 @contextmanager
-def _killed_after(process: "subprocess.Popen[bytes]", seconds: float) -> Iterator[Timer]:
-    timer = Timer(seconds, process.kill)
+def _killed_after(process: "subprocess.Popen[bytes]", seconds: float) -> Iterator[Event]:
+    """Yield what is set before the process is killed: Timer's own `finished` is set afterwards."""
+    late = Event()
+
+    def kill() -> None:
+        late.set()
+        process.kill()
+
+    timer = Timer(seconds, kill)
     timer.start()
     try:
-        yield timer
+        yield late
     finally:
         timer.cancel()
 

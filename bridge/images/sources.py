@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal
-from urllib.parse import unquote_to_bytes
 
 from anyio import to_thread
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -18,12 +17,19 @@ from bridge.images.errors import InvalidImage
 from bridge.images.fetch import Fetcher
 from bridge.images.limits import ImageLimits
 
-_DATA_URI = re.compile(r"\s*data:[^,]{0,1000}?;\s*base64\s*,?|\s*(data:)", re.IGNORECASE)
+_DATA_URI = re.compile(r"\s*+data:[^,]{0,1000}?;\s*+base64\s*+,?|\s*+(data:)", re.IGNORECASE)
 # 0.4 ms for each MB, a quarter of what binascii takes; both alphabets, padding or none, nothing else.
 _BASE64 = TypeAdapter(bytes, config=ConfigDict(val_json_bytes="base64"))
-# Space that is no ASCII, as copying from a page leaves it, and line ends that were escaped twice.
-_ODD_SPACE = re.compile(r"[\s\u200b-\u200f\u2060\ufeff]+")
-_ESCAPED = re.compile(rb"\\[nrt]")
+# Space that is no ASCII, as copying from a page leaves it.
+_ODD_SPACE = "\x85\xa0\u1680\u2028\u2029\u202f\u205f\u2060\u3000\ufeff" + "".join(map(chr, range(0x2000, 0x2010)))
+# Line ends that were escaped twice, and what base64 has that an address may not hold. Any other escape is not of
+# base64. They are replaced one after the other: what looks at each by itself took 1 GB for six million of them.
+_ESCAPES = {rb"\n": b"", rb"\r": b"", rb"\t": b""}
+_QUOTED = {b"%2B": b"+", b"%2F": b"/", b"%3D": b"=", b"%0A": b"", b"%0D": b"", b"%20": b"", b"%09": b""}
+_QUOTED |= {quoted.lower(): plain for quoted, plain in _QUOTED.items()}
+_FOREIGN = re.compile(rb"%(?!2[0BFbf]|3[Dd]|0[9ADad])")
+# How often the length of its digits a text may be, for all its spaces and escapes.
+_MOST_BESIDE = 2
 _SPACE = b" \t\r\n\f\v\x1c\x1d\x1e\x1f"
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
@@ -68,6 +74,7 @@ def from_base64(text: str, limits: ImageLimits) -> Source:
     Plain CPU work, some 0.5 ms for each MB: in a thread when it is large. Raises InvalidImage when it is not
     base64, and what `header.read` raises.
     """
+    headers.check_bytes(len(text) // _MOST_BESIDE * 3 // 4, limits)
     uri = _DATA_URI.match(text)
     if uri and uri[1]:
         raise InvalidImage("The data URI does not say ;base64 before its comma.")
@@ -96,12 +103,19 @@ def _plain(text: str, limits: ImageLimits) -> bytes | None:
 
 
 def _payload(text: str) -> bytes:
+    if not text.isascii():
+        for space in _ODD_SPACE:
+            text = text.replace(space, "")
     try:
-        payload = (text if text.isascii() else _ODD_SPACE.sub("", text)).encode("ascii")
+        payload = text.encode("ascii")
     except UnicodeEncodeError as error:
         raise InvalidImage("The image is not base64.") from error
-    payload = _ESCAPED.sub(b"", payload) if b"\\" in payload else payload
-    return unquote_to_bytes(payload) if b"%" in payload else payload
+    if _FOREIGN.search(payload):
+        raise InvalidImage("The image is not base64.")
+    for mark, spellings in ((b"\\", _ESCAPES), (b"%", _QUOTED)):
+        for escape in spellings if mark in payload else ():
+            payload = payload.replace(escape, spellings[escape])
+    return payload
 
 
 def _decoded(payload: bytes, limits: ImageLimits) -> bytes:

@@ -23,38 +23,39 @@ _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Opening a FIFO to read would wait for a writer.
 _FILE = _OPEN | os.O_NONBLOCK | os.O_NOCTTY
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[/\\]")
-_OUTSIDE = "The path leads outside the workspace; give one inside it, such as datasets/samples/cat.jpg."
+# One sentence for every refusal, so that none tells what there is.
+_REFUSED = (
+    "The path does not lead to a file that may be read; give one of the workspace, such as datasets/samples/cat.jpg."
+)
 
 
 def inside(path: str) -> list[str]:
     """Split a caller's path into the components below the workspace. Raises PathRefused for any way out."""
     relative = path[len(MOUNT) :].lstrip("/") if path.startswith(MOUNT) else path
     if relative.startswith(("/", "\\", "~")) or "\0" in path or _SCHEME.match(relative):
-        raise PathRefused(_OUTSIDE)
+        raise PathRefused(_REFUSED)
     for spelling in (relative, unquote(relative), unquote(unquote(relative))):
         if ".." in re.split(r"[/\\]", spelling) or "\0" in spelling:
-            raise PathRefused(_OUTSIDE)
+            raise PathRefused(_REFUSED)
     try:
         os.fsencode(relative)
     except UnicodeEncodeError as error:
-        raise PathRefused("The path holds characters that no file name can hold.") from error
+        raise PathRefused(_REFUSED) from error
     return [part for part in relative.split("/") if part not in ("", ".")]
 
 
 def read(path: str, workspace: Path, max_bytes: int) -> bytes:
     """Read a regular file inside the workspace.
 
-    Raises PathRefused for whatever lies outside, existing or not, and for what is not a plain file;
-    ImageNotFound inside; ImageTooLarge beyond `max_bytes`.
+    Raises PathRefused for whatever lies outside, existing or not, and for what is not a plain file, a directory
+    included; ImageNotFound when there is nothing inside; ImageTooLarge beyond `max_bytes`.
     """
     parts = inside(path)
     shown = "/".join(parts)
     with _opened(parts, workspace, shown) as file:
         facts = os.fstat(file)
-        if stat.S_ISDIR(facts.st_mode):
-            raise ImageNotFound(f"{shown or 'The workspace'} is a directory, not an image.")
         if not stat.S_ISREG(facts.st_mode):
-            raise PathRefused(f"{shown} is not a regular file.")
+            raise PathRefused(_REFUSED)
         if path.endswith(("/", "/.")):
             raise ImageNotFound(f"{shown} is a file, not a directory.")
         return _all(file, facts.st_size, max_bytes)
@@ -84,9 +85,7 @@ def _opened(parts: list[str], workspace: Path, shown: str) -> Iterator[int]:
 def _told(error: OSError, shown: str) -> ImageNotFound | PathRefused:
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
         return ImageNotFound(f"The workspace has no file {shown[:200]}.")
-    if error.errno == errno.ELOOP:
-        return PathRefused(_OUTSIDE)
-    return PathRefused(f"{shown[:200]} cannot be read by the service.")
+    return PathRefused(_REFUSED)
 
 
 class _Walk:
@@ -117,18 +116,18 @@ class _Walk:
 
     def _up(self) -> None:
         if len(self._stack) == 1:
-            raise PathRefused(_OUTSIDE)
+            raise PathRefused(_REFUSED)
         os.close(self._stack.pop())
 
     def _target(self, name: str, links: int) -> list[str]:
         """Read a link; an absolute one starts again at the workspace, if it leads there."""
         if links > _MOST_LINKS:
-            raise PathRefused(_OUTSIDE)
+            raise PathRefused(_REFUSED)
         target = os.readlink(name, dir_fd=self._stack[-1])
         if target.startswith("/"):
             below = os.path.normpath(target).removeprefix(self._root.rstrip("/"))
             if below == os.path.normpath(target) or not below.startswith("/"):
-                raise PathRefused(_OUTSIDE)
+                raise PathRefused(_REFUSED)
             while len(self._stack) > 1:
                 self._up()
             target = below

@@ -204,6 +204,24 @@ def tiff_tiles(side: int) -> bytes:
 
 
 @maker
+def tiff_tile(tile: int, kind: int = 4, side: int = 16) -> bytes:
+    """One tile of zeros, far larger than the picture."""
+    packer = zlib.compressobj(9)
+    data = b"".join([packer.compress(bytes(tile)) for _ in range(tile)]) + packer.flush()
+    at = 8 + 2 + 12 * 9 + 4
+    size = entry(322, kind, 1, tile), entry(323, kind, 1, tile)
+    one = entry(324, 4, 1, at), entry(325, 4, 1, len(data))
+    return tiff_of(*grey(side, side)[:3], entry(259, 3, 1, 8), entry(262, 3, 1, 1), *size, *one, data=data)
+
+
+@maker
+def tiff_twice(tag: int, value: int) -> bytes:
+    """A page that says a thing in two ways; what comes first is believed by some."""
+    strip = entry(273, 4, 1, 8), entry(278, 4, 1, 16), entry(279, 4, 1, 256)
+    return tiff_of(entry(tag, 4, 1, value), *grey(16, 16, *strip), data=bytes(512))
+
+
+@maker
 def tiff_pages(count: int) -> bytes:
     size = 2 + 12 * 7 + 4
     strip = entry(273, 4, 1, 0), entry(278, 4, 1, 4), entry(279, 4, 1, 16)

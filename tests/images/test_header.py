@@ -13,7 +13,7 @@ from PIL import Image
 from bridge.images.errors import ImageError, ImageTooLarge, InvalidImage, UnsupportedImage
 from bridge.images.header import read
 from bridge.images.limits import ImageLimits
-from tests.hostile.pictures_odd import bmp_packed, jpeg_scans, tiff_overlap, tiff_tiles
+from tests.hostile.pictures_odd import bmp_packed, jpeg_scans, tiff_overlap, tiff_tile, tiff_tiles, tiff_twice
 from tests.images.pictures import exif, jpeg_segment, opened, photo, png_bomb, png_chunk, quarters, saved
 
 LIMITS = ImageLimits()
@@ -183,6 +183,35 @@ def test_what_would_take_minutes_is_refused_unread(data: bytes, error: type[Imag
     with pytest.raises(error):
         read(data, LIMITS)
     assert thread_time() - began < 1
+
+
+@pytest.mark.parametrize(
+    ("tile", "kind", "limits", "words"),
+    [
+        (2_048, 4, LIMITS, "tiles"),
+        (2_048, 9, LIMITS, "tiles"),
+        (1_024, 4, ImageLimits(max_pixels=1_000_000), "tiles"),
+    ],
+    ids=["larger than the picture", "as a signed number", "more than any picture may have"],
+)
+def test_a_tile_is_held_to_the_limits(tile: int, kind: int, limits: ImageLimits, words: str) -> None:
+    """It is unfolded whole, however little of it is in the picture."""
+    with pytest.raises(ImageTooLarge, match=words):
+        read(tiff_tile(tile, kind), limits)
+
+
+def test_a_tile_counts_as_what_the_picture_unfolds_to() -> None:
+    data = tiff_tile(3_000, side=1_900)
+    assert read(data, ImageLimits(max_ratio=10_000)).tile == 9_000_000
+    with pytest.raises(ImageTooLarge, match="unfolds"):
+        read(data, LIMITS)
+
+
+@pytest.mark.parametrize("tag", [256, 257])
+def test_a_tiff_that_tells_two_sizes_is_refused(tag: int) -> None:
+    """Pillow 13 believes the first, others the last: one of them would be the limits' and one the decoder's."""
+    with pytest.raises(InvalidImage, match="contradicts"):
+        read(tiff_twice(tag, 12_000), LIMITS)
 
 
 def test_scans_count_with_the_pixels_that_each_goes_over() -> None:

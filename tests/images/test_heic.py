@@ -4,6 +4,7 @@ import io
 import struct
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,55 @@ def test_boxes_without_end_are_not_walked_to_it() -> None:
         heic.header(b"\0\0\0\x08free" * 200_000)
     with pytest.raises(InvalidImage):
         heic.header(b"\0\0\0\x01free" + bytes(8) + bytes(100))
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(content), kind) + content
+
+
+def with_items(*tables: bytes) -> bytes:
+    """A header of 10 x 10 pixels with these tables of items."""
+    size = box(b"ispe", bytes(4) + struct.pack(">II", 10, 10))
+    iprp = box(b"iprp", box(b"ipco", size) + b"".join(box(b"ipma", table) for table in tables))
+    meta = box(b"meta", bytes(4) + box(b"pitm", bytes(6)) + iprp)
+    return box(b"ftyp", b"heic\0\0\0\0heic") + meta + bytes(8_000)
+
+
+def items(first: int, count: int) -> bytes:
+    """A table in which each has the first property."""
+    rows = b"".join(struct.pack(">HBB", n, 1, 1) for n in range(first, first + count))
+    return bytes(4) + struct.pack(">I", count) + rows
+
+
+def test_items_are_counted_over_all_tables() -> None:
+    assert sources.from_upload(with_items(items(0, 500), items(500, 500)), LIMITS).header.upright == (10, 10)
+    with pytest.raises(InvalidImage, match="too many parts"):
+        sources.from_upload(with_items(items(0, 500), items(500, 501)), LIMITS)
+
+
+@pytest.mark.parametrize("table", [items(0, 2)[:-1], items(0, 2)[:-4], items(0, 1)[:7], items(0, 1)[:3], b""])
+def test_a_table_of_items_ends_with_its_box(table: bytes) -> None:
+    with pytest.raises(InvalidImage, match="truncated"):
+        sources.from_upload(with_items(items(0, 1), table), LIMITS)
+
+
+class Slow(subprocess.Popen[bytes]):
+    """A process whose killer is not done before its end has been noticed."""
+
+    noticed = threading.Event()
+
+    def kill(self) -> None:
+        super().kill()
+        self.noticed.wait(5)
+
+
+def test_what_was_killed_is_known_to_be_late_at_once() -> None:
+    with Slow([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        with heif._killed_after(process, 0.01) as late:
+            assert process.stdout.read() == b""
+            assert late.is_set()
+            process.noticed.set()
 
 
 def test_the_decoder_is_killed_when_its_time_is_up() -> None:

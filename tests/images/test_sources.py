@@ -2,9 +2,12 @@
 
 import os
 import socket
+import sys
 import threading
+import tracemalloc
 from base64 import b64encode, urlsafe_b64encode
 from pathlib import Path
+from time import thread_time
 from typing import Any
 
 import pytest
@@ -77,6 +80,10 @@ async def test_names_are_taken_as_they_are(workspace: Path) -> None:
         "datasets/a.png\0.jpg",
         "datasets/a.png%00.jpg",
         "datasets/\ud800.png",
+        "",
+        "datasets",
+        "datasets/deep/",
+        "/workspace/",
     ],
 )
 async def test_a_way_out_is_refused_whether_or_not_it_leads_anywhere(workspace: Path, path: str) -> None:
@@ -87,7 +94,7 @@ async def test_a_way_out_is_refused_whether_or_not_it_leads_anywhere(workspace: 
 
 
 @pytest.mark.parametrize(
-    "path", ["datasets/missing.png", "no/such/file", "datasets/a.png/b", "x" * 300, "", "datasets"]
+    "path", ["datasets/missing.png", "no/such/file", "datasets/a.png/b", "datasets/a.png/", "x" * 300]
 )
 async def test_what_is_missing_inside_is_not_found(workspace: Path, path: str) -> None:
     with pytest.raises(ImageNotFound) as caught:
@@ -268,6 +275,23 @@ def test_what_is_not_base64_is_invalid(text: str) -> None:
 def test_size_is_checked_before_decoding() -> None:
     with pytest.raises(ImageTooLarge):
         from_base64("!" * 400, ImageLimits(max_bytes=100))
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["%", "%41", "%2B", "%2", "\\n", "A\u00a0", "\u2003\u200b", "%20%", "\\n%0A"],
+)
+def test_a_long_text_of_escapes_takes_no_more_than_a_few_copies(part: str) -> None:
+    text = part * (3_000_000 // len(part))
+    tracemalloc.start()
+    began = thread_time()
+    try:
+        with pytest.raises((InvalidImage, UnsupportedImage)):
+            from_base64(text, LIMITS)
+        assert tracemalloc.get_traced_memory()[1] < 5 * sys.getsizeof(text)
+    finally:
+        tracemalloc.stop()
+    assert thread_time() - began < 1
 
 
 def test_an_upload_is_judged_by_its_bytes() -> None:

@@ -17,7 +17,8 @@ class Header:
 
     `mode`: L, RGB, P, CMYK, LA, RGBA …; `bits`: a sample's; `orientation`: EXIF's 1 to 8; `has_alpha`: pixels
     may be transparent; `plain`: a flavour that every decoder reads (not CMYK, 16 bits, arithmetic coding …);
-    `passes`: how often a decoder goes over all pixels; `exif`: the block as it stands, unless it is the file itself.
+    `passes`: how often a decoder goes over all pixels; `tile`: pixels of a part that is unfolded whole, where parts
+    may be larger than the picture; `exif`: the block as it stands, unless it is the file itself.
     """
 
     media_type: str
@@ -30,6 +31,7 @@ class Header:
     has_alpha: bool = False
     plain: bool = True
     passes: int = 1
+    tile: int = 0
     exif: bytes = field(default=b"", repr=False)
 
     @property

@@ -1,6 +1,7 @@
 """HEIC, read as its boxes (ISO 14496-12, 23008-12), so that no HEVC library sees it before the limits have."""
 
 from collections.abc import Iterator
+from itertools import chain
 from struct import unpack_from
 
 from bridge.images.containers.base import Header, bounded
@@ -62,24 +63,24 @@ def _primary(data: bytes, at: int) -> int:
 def _properties(data: bytes, at: int, end: int) -> tuple[list[Box], dict[int, list[int]]]:
     """All properties, and each item's by their index."""
     found: list[Box] = []
-    owners: dict[int, list[int]] = {}
+    tables: list[tuple[int, int]] = []
     for kind, start, after in bounded(boxes(data, at, end)):
         if kind == b"ipco":
             found = list(bounded(boxes(data, start, after)))
         elif kind == b"ipma":
-            owners |= dict(_associations(data, start))
-    return found, owners
+            tables.append((start, after))
+    owners = chain.from_iterable(_associations(data, *table) for table in tables)
+    return found, dict(bounded(owners, _MOST_ITEMS))
 
 
-def _associations(data: bytes, at: int) -> Iterator[tuple[int, list[int]]]:
-    version, wide = data[at], data[at + 3] & 1
-    (items,) = unpack_from(">I", data, at + 4)
-    if items > _MOST_ITEMS:
-        raise InvalidImage("The HEIC image is made of too many parts.")
-    at += 8
+def _associations(data: bytes, at: int, end: int) -> Iterator[tuple[int, list[int]]]:
+    table = memoryview(data)[at:end]
+    version, wide = table[0], table[3] & 1
+    (items,) = unpack_from(">I", table, 4)
+    at = 8
     for _ in range(items):
-        item, count = unpack_from(">IB" if version else ">HB", data, at)
+        item, count = unpack_from(">IB" if version else ">HB", table, at)
         at += 5 if version else 3
-        indexes = unpack_from(f">{count}H" if wide else f">{count}B", data, at)
+        indexes = unpack_from(f">{count}H" if wide else f">{count}B", table, at)
         at += count * (2 if wide else 1)
         yield item, [(one & (0x7FFF if wide else 0x7F)) - 1 for one in indexes]
