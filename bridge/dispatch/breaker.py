@@ -1,6 +1,7 @@
 """Whether an endpoint is worth asking: after some failures in a row it is left alone, then tried with one call."""
 
 from collections.abc import Callable
+from math import inf
 from typing import Literal
 
 State = Literal["closed", "open", "half_open"]
@@ -35,9 +36,15 @@ class Breaker:
         """Whether a call may begin now."""
         return not self._opened or (self._trial is None and self.state == "half_open")
 
+    def wait(self) -> float:
+        """Seconds until time alone lets a call begin; no end while a call or a probe decides."""
+        if not self._opened:
+            return 0.0
+        return inf if self._held or self._trial is not None else max(self._open_until - self._clock(), 0.0)
+
     def next_trial(self) -> float:
-        """Seconds until a call may be tried; a second while one is."""
-        return 1.0 if self._trial is not None else max(self._open_until - self._clock(), 0.0)
+        """Seconds after which to ask again: a second at least, for a call or a probe may be deciding."""
+        return max(self._open_until - self._clock(), 1.0)
 
     def begin(self) -> int:
         """A call begins; give what this returns back when it ends."""

@@ -51,6 +51,10 @@ class Endpoint:
         """The same, however many calls it has."""
         return self.breaker.admits() and not (shared and self.rate.wait(now) > 0)
 
+    def wait(self, now: float, shared: bool) -> float:
+        """Seconds until it is, when nothing else happens."""
+        return max(self.breaker.wait(), self.rate.wait(now) if shared else 0.0)
+
 
 @dataclass(slots=True)
 class Entry:

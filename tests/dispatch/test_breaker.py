@@ -1,5 +1,7 @@
 """Closed, open, half-open: what opens a breaker, what closes it, and what says nothing."""
 
+from math import inf
+
 import pytest
 
 from bridge.dispatch.breaker import Breaker
@@ -76,7 +78,9 @@ def test_a_probe_shuts_it_until_a_probe_finds_it_alive(breaker: Breaker, clock: 
     clock.now += 100
     assert (breaker.state, breaker.admits()) == ("open", False)
     assert not breaker.probe_failed(clock.now, 5)
-    assert breaker.next_trial() == 5
+    assert (breaker.next_trial(), breaker.wait()) == (5, inf)
+    clock.now += 7  # the next probe is under way
+    assert (breaker.next_trial(), breaker.admits()) == (1, False)
     assert breaker.probe_answered()
     assert (breaker.state, breaker.admits()) == ("half_open", True)
     breaker.answered(breaker.begin())
