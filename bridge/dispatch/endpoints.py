@@ -24,11 +24,10 @@ _SOON = 0.001
 
 @dataclass(frozen=True, slots=True)
 class ProviderReport:
-    """How one provider stands: `queued` calls wait for any of its endpoints; `retries` only grows."""
+    """How one provider stands: `queued` calls wait for its endpoints."""
 
     provider: str
     queued: int
-    retries: int
     endpoints: tuple[EndpointReport, ...]
 
 
@@ -81,7 +80,6 @@ class Endpoints:
         """`max_queue`: how many may wait. `clock` in seconds; `uniform`: a number from 0 to below 1."""
         self.name = name
         self.all = tuple(Endpoint(one, fleet.breaker, clock) for one in fleet.endpoints)
-        self.retries = 0
         self.clock = clock
         self._chooser = chooser(fleet.strategy, uniform)
         self._max_queue = max_queue
@@ -90,11 +88,8 @@ class Endpoints:
 
     def report(self) -> ProviderReport:
         """How they stand."""
-        endpoints = (
-            EndpointReport(one.name, one.breaker.state, one.in_flight, one.calls, one.failures, one.breaker.openings)
-            for one in self.all
-        )
-        return ProviderReport(self.name, len(self._waiting), self.retries, tuple(endpoints))
+        endpoints = (EndpointReport(one.name, one.breaker.state, one.in_flight, one.calls) for one in self.all)
+        return ProviderReport(self.name, len(self._waiting), tuple(endpoints))
 
     async def enter(self, route: Route, deadline: Deadline, queued: Queued, failed: Collection[Endpoint] = ()) -> Entry:
         """A place for one call at an endpoint that is not among `failed`; `queued` is told when it has to wait.
@@ -128,7 +123,6 @@ class Endpoints:
             elif answered:
                 endpoint.rate.taken()
         if broken:
-            endpoint.failures += 1
             endpoint.breaker.failed(entry.turn)
         elif answered:
             endpoint.breaker.answered(entry.turn)
