@@ -119,9 +119,9 @@ class Endpoints:
             spent = (usage.input_tokens or 0) + (usage.output_tokens or 0) if usage else None
             endpoint.rate.end(entry.sent, now, rate, spent)
             if isinstance(outcome, RateLimited):
-                endpoint.rate.refused(now, outcome.retry_after, outcome.rate)
+                endpoint.rate.refused(entry.sent, now, outcome.retry_after, outcome.rate)
             elif answered:
-                endpoint.rate.taken()
+                endpoint.rate.taken(entry.sent, now)
         if broken:
             endpoint.breaker.failed(entry.turn)
         elif answered:
