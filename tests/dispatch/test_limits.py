@@ -191,6 +191,16 @@ def test_a_window_that_was_longer_than_thought_is_mended() -> None:
     assert rate.wait(62) == pytest.approx(59, abs=0.1)
 
 
+def test_a_window_begins_with_the_first_call_after_a_429() -> None:
+    rate = used_up(20)
+    for _ in range(3):
+        call(rate, 30)
+    refused(rate, 31, 10)
+    call(rate, 41.1)
+    assert leave(rate, 42) == 2
+    assert rate.wait(42) == pytest.approx(10, abs=0.2)
+
+
 def test_what_a_429_gave_away_holds_until_a_hint_says_otherwise() -> None:
     rate = used_up()
     call(rate, 61, said(50, 60, 60))
