@@ -353,3 +353,10 @@ endpoints = [
         f"providers.mine.{one}"
         for one in ("endpoints.0.weight", "endpoints.1", "endpoints.2.max", "strategy", "endpoints.1.api_key_env")
     ]
+
+
+def test_mistakes_stand_in_the_order_of_the_file(toml: Path) -> None:
+    names = [f"p{place}" for place in range(20)]
+    lost = 'kind = "vllm"\nbase_url = "http://a"\nfallbacks = [{ provider = "nobody" }]'
+    told = mistakes(toml, "".join(f"[providers.{name}]\n{lost}\n" for name in names))
+    assert [one.split(".")[1] for one in told] == names

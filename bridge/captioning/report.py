@@ -1,14 +1,11 @@
 """What is told of a finished caption beside its result."""
 
-import re
-
 from bridge.captioning.types import Attempt, ImageOut, UsageOut
 from bridge.dispatch.attempts import Calls
+from bridge.dispatch.endpoint import outcome as outcome
 from bridge.images.prepare import Prepared
 from perspectives.perspective import Perspective
 from providers.usage import Usage
-
-_WORD_END = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def usage(spent: Usage | None) -> UsageOut | None:
@@ -45,11 +42,6 @@ def attempts(calls: Calls) -> list[Attempt]:
         )
         for call in calls.made
     ]
-
-
-def outcome(error: Exception | None) -> str:
-    """How a call ended: `ok`, or its error's name."""
-    return "ok" if error is None else _WORD_END.sub("_", type(error).__name__).lower()
 
 
 def deprecation(perspective: Perspective) -> list[str]:

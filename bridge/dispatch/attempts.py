@@ -114,7 +114,6 @@ class Line:
                 if hopeless or wait >= self.deadline.left():
                     raise failure
                 failed.clear()
-            self.route.endpoints.retries += 1
             await self.again(failure.message)
             if wait:
                 await asyncio.sleep(wait)

@@ -1,6 +1,7 @@
 """Whether an endpoint is worth asking: after some failures in a row it is left alone, then tried with one call."""
 
 from collections.abc import Callable
+from math import inf
 from typing import Literal
 
 State = Literal["closed", "open", "half_open"]
@@ -22,7 +23,6 @@ class Breaker:
         self._trial: int | None = None
         self._turn = 0
         self._answered_at = float("-inf")
-        self.openings = 0
 
     @property
     def state(self) -> State:
@@ -35,9 +35,15 @@ class Breaker:
         """Whether a call may begin now."""
         return not self._opened or (self._trial is None and self.state == "half_open")
 
+    def wait(self) -> float:
+        """Seconds until time alone lets a call begin; no end while a call or a probe decides."""
+        if not self._opened:
+            return 0.0
+        return inf if self._held or self._trial is not None else max(self._open_until - self._clock(), 0.0)
+
     def next_trial(self) -> float:
-        """Seconds until a call may be tried; a second while one is."""
-        return 1.0 if self._trial is not None else max(self._open_until - self._clock(), 0.0)
+        """Seconds after which to ask again: a second at least, for a call or a probe may be deciding."""
+        return max(self._open_until - self._clock(), 1.0)
 
     def begin(self) -> int:
         """A call begins; give what this returns back when it ends."""
@@ -53,15 +59,13 @@ class Breaker:
             if self._opened:
                 self._close()
 
-    def failed(self, turn: int) -> bool:
-        """The call met no server, no answer in time, or a broken server. True when this opened the breaker."""
+    def failed(self, turn: int) -> None:
+        """The call met no server, no answer in time, or a broken server."""
         if turn != self._turn or not self._limit:
-            return False
+            return
         self._failed += 1
-        if not self._opened and self._failed < self._limit:
-            return False
-        self._open(self._open_seconds, held=False)
-        return True
+        if self._opened or self._failed >= self._limit:
+            self._open(self._open_seconds, held=False)
 
     def left(self, turn: int) -> None:
         """The call ended without telling anything: another may be the trial."""
@@ -69,31 +73,27 @@ class Breaker:
             self._trial = None
 
     def probe_failed(self, since: float, interval: float) -> bool:
-        """A probe found the endpoint dead: no call until one finds it alive. True when this opened the breaker.
+        """A probe found the endpoint dead: no call until one finds it alive. False when that is not believed.
 
         `since`: when it was sent; a call that was answered since then knows better. `interval`: until the next one.
         """
         if self._answered_at >= since:
             return False
-        fresh = not self._opened
-        self._open(interval, held=True, counted=fresh)
-        return fresh
-
-    def probe_answered(self) -> bool:
-        """A probe found the endpoint alive: a call may try. True when it was shut until now."""
-        if self.state != OPEN:
-            return False
-        self._held = False
-        self._open_until = self._clock()
+        self._open(interval, held=True)
         return True
 
-    def _open(self, seconds: float, *, held: bool, counted: bool = True) -> None:
+    def probe_answered(self) -> None:
+        """A probe found the endpoint alive: a call may try."""
+        if self.state == OPEN:
+            self._held = False
+            self._open_until = self._clock()
+
+    def _open(self, seconds: float, *, held: bool) -> None:
         self._opened = True
         self._held = held
         self._open_until = self._clock() + seconds
         self._trial = None
         self._turn += 1
-        self.openings += counted
 
     def _close(self) -> None:
         self._opened = self._held = False

@@ -1,5 +1,6 @@
 """One endpoint at work: what is known of its health and its limits, and the calls that it has."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -21,6 +22,7 @@ from providers.errors import (
 
 Clock = Callable[[], float]
 Outcome: TypeAlias = Completion | ProviderError | None
+_WORD_END = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 class Endpoint:
@@ -35,7 +37,7 @@ class Endpoint:
         # Only an account has limits to learn; a server of one's own takes what it is sent.
         learns = bool(settings.config.api_key)
         self.rate = Rate(settings.requests_per_minute, settings.tokens_per_minute, learns=learns)
-        self.in_flight = self.calls = self.failures = 0
+        self.in_flight = self.calls = 0
 
     @property
     def is_full(self) -> bool:
@@ -51,6 +53,10 @@ class Endpoint:
         """The same, however many calls it has."""
         return self.breaker.admits() and not (shared and self.rate.wait(now) > 0)
 
+    def wait(self, now: float, shared: bool) -> float:
+        """Seconds until it is, when nothing else happens."""
+        return max(self.breaker.wait(), self.rate.wait(now) if shared else 0.0)
+
 
 @dataclass(slots=True)
 class Entry:
@@ -63,14 +69,12 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class EndpointReport:
-    """How one endpoint stands. `calls`, `failures`, `openings` only grow; a failure is what the breaker counts."""
+    """How one endpoint stands. `calls` only grows."""
 
     endpoint: str
     breaker: State
     in_flight: int
     calls: int
-    failures: int
-    openings: int
 
 
 def verdict(outcome: Outcome, patient: bool) -> tuple[bool, bool]:
@@ -83,3 +87,8 @@ def verdict(outcome: Outcome, patient: bool) -> tuple[bool, bool]:
         return outcome.status == 408, broken
     answers = (Completion, Refused, Blocked, Truncated)
     return isinstance(outcome, answers) or (outcome is not None and outcome.status is not None), False
+
+
+def outcome(error: Exception | None) -> str:
+    """How a call ended: `ok`, or its error's name."""
+    return "ok" if error is None else _WORD_END.sub("_", type(error).__name__).lower()

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass
+from math import inf
 
 from bridge.deadline import Deadline, DeadlineExceeded
 from bridge.dispatch.endpoint import Clock, Endpoint, EndpointReport, Entry, Outcome, verdict
@@ -23,11 +24,10 @@ _SOON = 0.001
 
 @dataclass(frozen=True, slots=True)
 class ProviderReport:
-    """How one provider stands: `queued` calls wait for any of its endpoints; `retries` only grows."""
+    """How one provider stands: `queued` calls wait for its endpoints."""
 
     provider: str
     queued: int
-    retries: int
     endpoints: tuple[EndpointReport, ...]
 
 
@@ -80,7 +80,6 @@ class Endpoints:
         """`max_queue`: how many may wait. `clock` in seconds; `uniform`: a number from 0 to below 1."""
         self.name = name
         self.all = tuple(Endpoint(one, fleet.breaker, clock) for one in fleet.endpoints)
-        self.retries = 0
         self.clock = clock
         self._chooser = chooser(fleet.strategy, uniform)
         self._max_queue = max_queue
@@ -89,11 +88,8 @@ class Endpoints:
 
     def report(self) -> ProviderReport:
         """How they stand."""
-        endpoints = (
-            EndpointReport(one.name, one.breaker.state, one.in_flight, one.calls, one.failures, one.breaker.openings)
-            for one in self.all
-        )
-        return ProviderReport(self.name, len(self._waiting), self.retries, tuple(endpoints))
+        endpoints = (EndpointReport(one.name, one.breaker.state, one.in_flight, one.calls) for one in self.all)
+        return ProviderReport(self.name, len(self._waiting), tuple(endpoints))
 
     async def enter(self, route: Route, deadline: Deadline, queued: Queued, failed: Collection[Endpoint] = ()) -> Entry:
         """A place for one call at an endpoint that is not among `failed`; `queued` is told when it has to wait.
@@ -105,11 +101,12 @@ class Endpoints:
             raise refusal
         if not self._waiting and (entry := self._begin(route, failed)):
             return entry
-        if len(self._waiting) >= self._max_queue:
-            raise Overloaded
         waiter = _Waiter(asyncio.get_running_loop().create_future(), route, failed, deadline)
         self._waiting.append(waiter)
         self.advance()
+        if not waiter.granted.done() and len(self._waiting) > self._max_queue:
+            self._forget(waiter)
+            raise Overloaded
         return await self._wait(waiter, queued)
 
     def leave(self, entry: Entry, outcome: Outcome, *, patient: bool = True) -> None:
@@ -122,11 +119,10 @@ class Endpoints:
             spent = (usage.input_tokens or 0) + (usage.output_tokens or 0) if usage else None
             endpoint.rate.end(entry.sent, now, rate, spent)
             if isinstance(outcome, RateLimited):
-                endpoint.rate.refused(now, outcome.retry_after, outcome.rate)
+                endpoint.rate.refused(entry.sent, now, outcome.retry_after, outcome.rate)
             elif answered:
-                endpoint.rate.taken()
+                endpoint.rate.taken(entry.sent, now)
         if broken:
-            endpoint.failures += 1
             endpoint.breaker.failed(entry.turn)
         elif answered:
             endpoint.breaker.answered(entry.turn)
@@ -138,15 +134,17 @@ class Endpoints:
         """Let in who can go now; who cannot be served in time is told so. `everybody`: those further back too."""
         if not self._waiting:
             return
+        stuck = False  # whether somebody waits for any endpoint: who does too and came later does not pass
         for waiter in list(self._waiting):
-            if waiter.granted.done():
+            behind = stuck and waiter.waits_for_any
+            if waiter.granted.done() or (behind and not everybody):
                 continue
             if refusal := self._refusal(waiter.route, waiter.deadline, waiter.failed):
                 waiter.granted.set_exception(refusal)
-            elif entry := self._begin(waiter.route, waiter.failed):
+            elif not behind and (entry := self._begin(waiter.route, waiter.failed)):
                 waiter.granted.set_result(entry)
-            elif waiter.waits_for_any and not everybody:
-                break
+            else:
+                stuck = stuck or waiter.waits_for_any
         self._waiting = deque(one for one in self._waiting if not one.granted.done())
         self._wake_up()
 
@@ -202,18 +200,28 @@ class Endpoints:
         granted.cancel()
 
     def _wake_up(self) -> None:
-        """Look again when limits let the first of the queue through: an endpoint with a free place tells nobody."""
+        """Look again when a limit or a breaker lets somebody through: an endpoint with a free place tells nobody."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not self._waiting:
-            return
-        first, now = self._waiting[0], self.clock()
-        free = [one for one in first.route.without(first.failed) if one.breaker.admits() and not one.is_full]
-        if free and first.route.shared:
-            # At least a little: the limit may have ended since it was looked at.
-            wait = max(min(one.rate.wait(now) for one in free), _SOON)
-            self._timer = asyncio.get_running_loop().call_later(wait, self.advance)
+        wait = min(map(self._wait_of, self._heads()), default=inf)
+        if wait < inf:
+            # At least a little: the wait may have ended since it was looked at.
+            self._timer = asyncio.get_running_loop().call_later(max(wait, _SOON), self.advance)
+
+    def _heads(self) -> Iterator[_Waiter]:
+        """Who may be next: of those that wait for any endpoint the first alone."""
+        stuck = False
+        for waiter in self._waiting:
+            if not (stuck and waiter.waits_for_any):
+                yield waiter
+            stuck = stuck or waiter.waits_for_any
+
+    def _wait_of(self, waiter: _Waiter) -> float:
+        """Seconds until one of its endpoints has room, where time alone makes room; else no end."""
+        now, shared = self.clock(), waiter.route.shared
+        free = (one for one in waiter.route.without(waiter.failed) if not one.is_full)
+        return min((one.wait(now, shared) for one in free), default=inf)
 
 
 class Registry:

@@ -88,11 +88,13 @@ class Overloaded(Unserved):
 
 
 class AllOpen(Unserved):
-    """Every endpoint of the provider failed lately, and none is tried before `retry_after` seconds."""
+    """No endpoint of the provider answers, and none is tried before `retry_after` seconds."""
 
     def __init__(self, endpoints: int, retry_after: float) -> None:
-        who = "The provider" if endpoints == 1 else f"Each of the provider's {endpoints} endpoints"
-        super().__init__(
-            f"{who} failed several times and is left alone for now; next try in {retry_after:.0f} seconds."
+        who = (
+            "The provider does not answer"
+            if endpoints == 1
+            else f"None of the provider's {endpoints} endpoints answers"
         )
+        super().__init__(f"{who}, so no call is sent for now; next try in {retry_after:.0f} s.")
         self.retry_after = retry_after

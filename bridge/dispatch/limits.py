@@ -5,13 +5,17 @@ Pure: every method is told the time. Nothing here waits.
 
 from collections import deque
 from dataclasses import dataclass, field
+from math import inf
 
 from providers.hints import Allowance, RateHints
 
 _MINUTE = 60.0
 _MARGIN = 0.02  # a server that rounds its seconds down would be asked too early
 _UNTOLD = 1.0  # until a limit is whole again whose server does not say when
-_ALONE = 3.0  # how long the others wait for the first answer, which tells the limits
+_STEP = 3.0  # how long the others wait for the first answer, which tells the limits; then more go, step by step
+_STEPS = 16  # that many double to more calls than there are
+_ROUNDED = 1.0  # a server that rounds its seconds up would seem to have begun its window later
+_BELIEVED = 10  # windows that a limit found out by a 429 is believed: there may be more room by then
 _LONGEST = 60.0  # between two tries at a server that says 429 and not for how long
 
 
@@ -54,9 +58,9 @@ class Sliding:
 class Told:
     """What the server last said is left of a limit, less what has left for it since."""
 
-    left: float = float("inf")
+    left: float = inf
     limit: float | None = None
-    whole_at: float = float("inf")
+    whole_at: float = inf
     window: float = _UNTOLD
 
     def hear(self, now: float, told: Allowance, under_way: float) -> None:
@@ -72,7 +76,7 @@ class Told:
         if now < self.whole_at:
             return False
         if self.limit is None:
-            self.left, self.whole_at = float("inf"), float("inf")
+            self.left, self.whole_at = inf, inf
             return True
         self.left, self.whole_at = self.limit - under_way, now + self.window
         return False
@@ -84,11 +88,60 @@ class Told:
         return max(self.whole_at - now, 0.0)
 
 
+@dataclass
+class Found:
+    """What a 429 that tells no limit gives away: as many calls as were taken until then are taken in a window."""
+
+    limit: float = inf
+    _window: float = 0.0
+    _until: float = -inf
+    _since: float = inf  # where the window began: the first call that was taken after the last one's end
+    _closed: bool = False  # whether a 429 has ended the window
+    _begun: deque[float] = field(default_factory=deque)  # within the last minutes; not those that were refused
+
+    def wait(self, now: float) -> float:
+        """Seconds until one more fits."""
+        while self._begun and self._begun[0] <= now - 2 * _MINUTE:
+            self._begun.popleft()
+        if len(self._begun) < self.limit:
+            return 0.0
+        return max(self._begun[-int(self.limit)] + self._window + _MARGIN - now, 0.0)
+
+    def renew(self, now: float) -> bool:
+        """Believe it no longer. True when that leaves it unknown how much there is."""
+        old = self.limit < inf and now >= self._until
+        if old:
+            self.limit = inf
+        return old
+
+    def begin(self, now: float) -> None:
+        """A call leaves."""
+        self._begun.append(now)
+        self._since = min(self._since, now)
+
+    def taken(self, at: float, paused_until: float) -> None:
+        """The call that left then was taken."""
+        if self._closed and at >= paused_until:
+            self._since, self._closed = at, False
+
+    def refused(self, at: float, now: float, pause: float) -> None:
+        """The call that left then was not, and the window ends after `pause`. One longer than a minute is not known."""
+        if at in self._begun:
+            self._begun.remove(at)
+        self._closed = True
+        since = max(self._since, now + pause - _MINUTE - _ROUNDED)
+        taken = sum(one >= since for one in self._begun)
+        if taken:
+            self.limit, self._window = taken, now + pause - since
+            self._until = now + pause + _BELIEVED * self._window
+
+
 @dataclass(slots=True)
 class Sent:
-    """One call that is under way: its number, what it was taken to cost, where that was noted."""
+    """One call that is under way: its number, when it left, what it was taken to cost, where that was noted."""
 
     number: int
+    at: float
     tokens: float
     noted: list[float] | None
 
@@ -96,8 +149,9 @@ class Sent:
 class Rate:
     """The limits of one endpoint, for the key that it was configured with.
 
-    A server tells its limits with its first answer. `learns`: until then, and after each 429, one call goes alone and
-    the others wait for it, three seconds at most: a crowd would run into the limit together.
+    A server tells its limits with its first answer. `learns`: until then, and after each 429, one call goes alone: a
+    crowd would run into the limit together. While no limit is told each answer, and each three seconds without one,
+    let more go. Where tokens are configured, one goes alone until it is known what a call costs.
     """
 
     def __init__(self, requests: int | None = None, tokens: int | None = None, *, learns: bool = False) -> None:
@@ -106,46 +160,57 @@ class Rate:
         self._tokens = Sliding(tokens) if tokens else None
         self._told_requests, self._told_tokens = Told(), Told()
         self._learns = learns
-        self._known = False
-        self._alone_until = float("-inf")
-        self._paused_until = float("-inf")
+        self._found = Found()
+        self._known = self._heard = False
+        self._crowd = 1
+        self._stepped = -inf
+        self._paused_until = -inf
         self._refused = 0
         self._under_way = 0
         self._number = self._newest = 0
         self._cost = 0.0
 
     def wait(self, now: float) -> float:
-        """Seconds until the next call may leave, as far as is known; 0 for now."""
+        """Seconds until the next call may leave, as far as is known; 0 for now; no end while an answer decides."""
         limited = self.limited(now)
+        if self._tokens and not self._cost and self._under_way:
+            return inf
         if self._learns and not self._known and self._under_way:
-            return max(limited, self._alone_until - now)
+            since = max(self._stepped, self._paused_until)
+            steps = max(0, min(int((now - since) / _STEP), _STEPS))
+            if self._under_way >= self._crowd * 2**steps:
+                return max(limited, since + (steps + 1) * _STEP - now)
         return limited
 
     def limited(self, now: float) -> float:
         """The same by the limits alone: an answer that is waited for may come any moment."""
         need = max(self._cost, 1.0)
-        if self._told_requests.renew(now, self._under_way) | self._told_tokens.renew(now, self._under_way * need):
-            self._known = False
+        lost = self._told_requests.renew(now, self._under_way), self._told_tokens.renew(now, self._under_way * need)
+        if any(lost) | self._found.renew(now):
+            self._forget()
         waits = (
             self._paused_until - now,
             self._told_requests.wait(now, 1),
             self._told_tokens.wait(now, need),
             self._requests.wait(now, 1) if self._requests else 0.0,
             self._tokens.wait(now, need) if self._tokens else 0.0,
+            self._found.wait(now),
         )
         return max(0.0, *waits)
 
     def begin(self, now: float) -> Sent:
         """A call leaves."""
         if not self._under_way:
-            self._alone_until = now + _ALONE
+            self._stepped = now
         self._under_way += 1
         self._number += 1
         self._told_requests.left -= 1
         self._told_tokens.left -= max(self._cost, 1.0)
         if self._requests:
             self._requests.spend(now, 1)
-        return Sent(self._number, self._cost, self._tokens.spend(now, self._cost) if self._tokens else None)
+        if self._learns:
+            self._found.begin(now)
+        return Sent(self._number, now, self._cost, self._tokens.spend(now, self._cost) if self._tokens else None)
 
     def end(self, sent: Sent, now: float, hints: RateHints | None, tokens: int | None) -> None:
         """A call was answered or failed; `tokens` is what it cost, where that is known."""
@@ -154,23 +219,35 @@ class Rate:
             self._cost = tokens if not self._cost else 0.8 * self._cost + 0.2 * tokens
             if sent.noted is not None and self._tokens:
                 self._tokens.mend(sent.noted, tokens)
+        self._heard = self._heard or hints is not None
         if hints and sent.number > self._newest:  # an older call tells of an earlier state
             self._newest = sent.number
             if hints.requests:
+                self._found.limit = inf
                 self._told_requests.hear(now, hints.requests, self._under_way)
             if hints.tokens:
                 self._told_tokens.hear(now, hints.tokens, self._under_way * max(self._cost, 1.0))
 
-    def taken(self) -> None:
+    def taken(self, sent: Sent, now: float) -> None:
         """The server took a call: whatever limits it tells of are known now."""
-        self._known = True
         self._refused = 0
+        self._found.taken(sent.at, self._paused_until)
+        self._known = self._known or self._heard or self._found.limit < inf
+        self._crowd += 1
+        self._stepped = now
 
-    def refused(self, now: float, retry_after: float | None, hints: RateHints | None) -> None:
+    def refused(self, sent: Sent, now: float, retry_after: float | None, hints: RateHints | None) -> None:
         """A 429: nothing leaves until the server said, or longer each time when it did not."""
         said = (hints.requests, hints.tokens) if hints else ()
         empty = [one.reset for one in said if one and one.reset is not None and one.remaining < 1]
         pause = retry_after if retry_after is not None else max(empty, default=min(2.0**self._refused, _LONGEST))
         self._paused_until = max(self._paused_until, now + pause + _MARGIN)
         self._refused += 1
-        self._known = False
+        if self._learns and not hints:
+            self._found.refused(sent.at, now, pause)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begin with one call alone again."""
+        self._known = self._heard = False
+        self._crowd = 1

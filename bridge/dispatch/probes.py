@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from bridge.dispatch.endpoint import Endpoint, verdict
+from bridge.dispatch.endpoint import Endpoint, outcome, verdict
 from bridge.dispatch.endpoints import Endpoints
 from providers.base import BaseClient
 from providers.errors import ProviderError
@@ -77,7 +77,11 @@ class Probes:
         try:
             await (await self.client(endpoint)).models(endpoint.credentials, TIMEOUT)
         except ProviderError as error:
-            self.found[place] = {"status": "down", "checked_at": when, "error": error.message}
+            found = outcome(error)
+            if self.found.get(place, {}).get("error") != found:
+                log.warning("probe of endpoint %s of provider %s: %s", endpoint.name, provider.name, error.message)
+            # Everybody may read /health, and the sentence may name an inner address: that is for the log.
+            self.found[place] = {"status": "down", "checked_at": when, "error": found}
             _, dead = verdict(error, patient=True)
         else:
             self.found[place] = {"status": "up", "checked_at": when}
@@ -87,14 +91,14 @@ class Probes:
     def _steer(self, provider: Endpoints, endpoint: Endpoint, *, dead: bool, since: float) -> None:
         """Take it out of the traffic, or let it try again. One that answers with an error is not dead."""
         place = provider.name, endpoint.name
+        if dead and not endpoint.breaker.probe_failed(since, self._interval(provider, endpoint)):
+            return  # a call was answered meanwhile
         if dead != (place in self.dead):
             found = "does not answer its probe, and gets no calls until it does" if dead else "answers its probe again"
             log.warning("endpoint %s of provider %s %s", endpoint.name, provider.name, found)
         if dead:
             self.dead.add(place)
-            changed = endpoint.breaker.probe_failed(since, self._interval(provider, endpoint))
         else:
             self.dead.discard(place)
-            changed = endpoint.breaker.probe_answered()
-        if changed:
-            provider.advance(everybody=True)
+            endpoint.breaker.probe_answered()
+        provider.advance(everybody=True)

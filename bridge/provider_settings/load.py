@@ -20,12 +20,12 @@ def load(file: Path, environment: Mapping[str, str]) -> Configured:
     content, declared = read(file, reading.mistakes)
     implicit = {spec.kind: reading.implicit(spec) for spec in factory.specs()}
     fleets = {name: Fleet((EndpointSettings(_label(one), one),)) for name, one in implicit.items()}
-    named = set()
+    named = []
     for name, entry in content.providers.items():
         fleet = reading.fleet(name, entry, implicit, f"{file.name}: providers.{name}")
         if fleet is not None:
             fleets[name] = fleet
-            named.add(name)
+            named.append(name)
     everything = {name: fleet.endpoints[0].config for name, fleet in fleets.items()}
     for name in named:
         reading.check_fallbacks(fleets[name], everything, declared, f"{file.name}: providers.{name}.fallbacks")

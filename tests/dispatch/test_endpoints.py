@@ -13,7 +13,7 @@ from bridge.dispatch.endpoints import Endpoints, Route
 from bridge.dispatch.errors import AllOpen, Overloaded
 from bridge.provider_settings import BreakerSettings, EndpointSettings, Fleet
 from providers.base import Completion, Credentials, ProviderConfig
-from providers.errors import RateLimited, ServerFailed
+from providers.errors import ProviderError, RateLimited, ServerFailed
 
 GOOD = Completion("{}", "m")
 CONFIG = ProviderConfig("p", "vllm", "http://gpu/v1")
@@ -203,9 +203,36 @@ async def test_who_has_little_time_still_waits_for_the_first_answer() -> None:
     assert (await second).endpoint.in_flight == 1
 
 
-async def test_counters_only_grow() -> None:
+async def test_calls_are_counted() -> None:
     of = endpoints(at_once=None)
     of.leave(await enter(of), GOOD)
     of.leave(await enter(of), ServerFailed("x", status=500))
     (found,) = of.report().endpoints
-    assert (found.calls, found.failures, found.openings, found.in_flight, found.breaker) == (2, 1, 1, 0, "open")
+    assert (found.calls, found.in_flight, found.breaker) == (2, 0, "open")
+
+
+@pytest.mark.parametrize("failure", [RateLimited("x", status=429, retry_after=0.1), ServerFailed("x", status=500)])
+async def test_who_waits_elsewhere_keeps_nobody_from_an_endpoint_that_is_back(failure: ProviderError) -> None:
+    listed = tuple(EndpointSettings(name, CONFIG, max_concurrency=1) for name in "ab")
+    of = Endpoints("p", Fleet(listed, breaker=BreakerSettings(1, 0.1)), 8, time.monotonic)
+    a, b = of.all
+    await of.enter(route(of), Deadline(20), nobody, [a])  # b is busy for long
+    of.leave(await of.enter(route(of), Deadline(20), nobody, [b]), failure)
+    moved = asyncio.create_task(of.enter(route(of), Deadline(20), nobody, [a]))
+    await waiting(of, 1)
+    assert (await enter(of, 5)).endpoint is a
+    assert not moved.done()
+    moved.cancel()
+
+
+async def test_a_callers_own_key_passes_who_waits_for_the_limits_of_ours() -> None:
+    of = endpoints(at_once=None, max_queue=2)
+    of.leave(await enter(of), RateLimited("x", status=429, retry_after=60))
+    behind = [enter(of, 100), enter(of, 100)]
+    await waiting(of, 2)
+    entry = await asyncio.wait_for(of.enter(route(of, Credentials("theirs")), Deadline(5), nobody), 2)
+    assert (entry.endpoint, [one.done() for one in behind]) == (of.all[0], [False, False])
+    with pytest.raises(Overloaded):
+        await enter(of, 100)
+    for one in behind:
+        one.cancel()

@@ -1,8 +1,11 @@
 """How long a call has to wait for the limits, by what is configured and by what the server says."""
 
+from collections import Counter
+from math import inf
+
 import pytest
 
-from bridge.dispatch.limits import Rate
+from bridge.dispatch.limits import Rate, Sent
 from providers.hints import Allowance, RateHints
 
 
@@ -15,8 +18,15 @@ def tokens_said(remaining: float, limit: float | None = None, reset: float | Non
 
 
 def call(rate: Rate, now: float, hints: RateHints | None = None, tokens: int | None = None) -> None:
-    rate.end(rate.begin(now), now, hints, tokens)
-    rate.taken()
+    sent = rate.begin(now)
+    rate.end(sent, now, hints, tokens)
+    rate.taken(sent, now)
+
+
+def refused(rate: Rate, now: float, retry_after: float | None, hints: RateHints | None = None) -> None:
+    sent = rate.begin(now)
+    rate.end(sent, now, hints, None)
+    rate.refused(sent, now, retry_after, hints)
 
 
 def test_without_limits_nothing_waits() -> None:
@@ -91,21 +101,19 @@ def test_a_429_stops_everybody_for_as_long_as_it_says(
     retry_after: float | None, hints: RateHints | None, pause: float
 ) -> None:
     rate = Rate()
-    rate.end(rate.begin(0), 0, hints, None)
-    rate.refused(0, retry_after, hints)
+    refused(rate, 0, retry_after, hints)
     assert rate.wait(0) == pytest.approx(pause, abs=0.1)
 
 
 def test_a_429_that_says_nothing_waits_longer_each_time() -> None:
     rate, now, waits = Rate(), 0.0, []
     for _ in range(8):
-        rate.end(rate.begin(now), now, None, None)
-        rate.refused(now, None, None)
+        refused(rate, now, None)
         waits.append(round(rate.wait(now)))
         now += rate.wait(now)
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
     call(rate, now)
-    rate.refused(now, None, None)
+    refused(rate, now, None)
     assert round(rate.wait(now)) == 1
 
 
@@ -114,10 +122,125 @@ def test_the_first_call_and_the_first_after_a_429_go_alone() -> None:
     assert rate.wait(0) == 0
     first = rate.begin(0)
     assert rate.wait(0) == 3
-    assert rate.wait(3.1) == 0  # not for ever
-    rate.end(first, 1, None, None)
-    rate.taken()
-    rate.begin(1)
-    assert rate.wait(1) == 0  # it tells of no limit
-    rate.refused(1, 5, None)
-    assert rate.wait(1) == pytest.approx(5, abs=0.1)
+    rate.end(first, 1, said(9, 10, 60), None)
+    rate.taken(first, 1)
+    assert rate.wait(1) == 0
+    slow = rate.begin(1)
+    assert rate.wait(1) == 0
+    refused(rate, 2, 5)
+    assert rate.limited(2) == pytest.approx(5, abs=0.1)
+    assert rate.wait(2) == pytest.approx(8, abs=0.1)  # one is still under way
+    rate.end(slow, 8, None, None)
+    assert leave(rate, 8) == 1
+
+
+def leave(rate: Rate, now: float) -> int:
+    """How many leave now."""
+    many = 0
+    while rate.wait(now) <= 0 and many < 100:
+        rate.begin(now)
+        many += 1
+    return many
+
+
+def test_while_no_answer_comes_more_go_step_by_step() -> None:
+    rate = Rate(learns=True)
+    assert [leave(rate, now) for now in (0, 2.9, 3.1, 5.9, 6.1, 9.1)] == [1, 0, 1, 0, 2, 4]
+
+
+def test_each_answer_that_tells_no_limit_lets_one_more_go() -> None:
+    rate = Rate(learns=True)
+    for now in (0, 1, 2, 3):
+        call(rate, now)
+    assert leave(rate, 4) == 5
+
+
+def test_one_goes_alone_until_it_is_known_what_a_call_costs() -> None:
+    rate = Rate(tokens=2000)
+    first = rate.begin(0)
+    assert (rate.wait(1), rate.wait(500), rate.limited(500)) == (inf, inf, 0)
+    rate.end(first, 500, None, None)  # it failed, and nobody knows what it cost
+    second = rate.begin(500)
+    assert rate.wait(501) == inf
+    rate.end(second, 502, None, 600)
+    assert leave(rate, 502) == 2
+
+
+def used_up(window: float = 60) -> Rate:
+    """The limits of a server that took five, then said 429 and when to come back, and nothing of its limit."""
+    rate = Rate(learns=True)
+    for _ in range(5):
+        call(rate, 0)
+    refused(rate, 10, window - 10)
+    return rate
+
+
+def test_a_429_that_tells_no_limit_tells_how_many_a_window_takes() -> None:
+    rate = used_up()
+    assert rate.wait(59) > 0
+    call(rate, 61)
+    assert leave(rate, 62) == 4
+    assert rate.wait(62) == pytest.approx(59, abs=0.1)
+
+
+def test_a_window_that_was_longer_than_thought_is_mended() -> None:
+    rate = used_up(20)
+    refused(rate, 21, 39)
+    call(rate, 61)
+    assert leave(rate, 62) == 4
+    assert rate.wait(62) == pytest.approx(59, abs=0.1)
+
+
+def test_a_window_begins_with_the_first_call_after_a_429() -> None:
+    rate = used_up(20)
+    for _ in range(3):
+        call(rate, 30)
+    refused(rate, 31, 10)
+    call(rate, 41.1)
+    assert leave(rate, 42) == 2
+    assert rate.wait(42) == pytest.approx(10, abs=0.2)
+
+
+def test_what_a_429_gave_away_holds_until_a_hint_says_otherwise() -> None:
+    rate = used_up()
+    call(rate, 61, said(50, 60, 60))
+    assert leave(rate, 62) == 50
+
+
+def test_what_a_429_gave_away_is_not_believed_for_ever() -> None:
+    rate = used_up()
+    call(rate, 61)
+    for now in range(62, 662, 30):
+        call(rate, now)
+    assert leave(rate, 700) == 1
+    assert leave(rate, 703.1) == 1
+
+
+@pytest.mark.parametrize("seconds", [1, 4])
+@pytest.mark.parametrize("announces", [True, False])
+def test_a_crowd_at_a_slow_server_runs_into_its_limit_once(seconds: float, announces: bool) -> None:
+    """Twenty at once, five a minute: a few too many are sent where only a 429 tells the limit, and in one minute."""
+    rate, now, waiting = Rate(learns=True), 0.0, 20
+    under_way: list[tuple[float, int, Sent, bool]] = []
+    served, refusals = Counter[int](), Counter[int]()
+    while waiting or under_way:
+        while waiting and rate.wait(now) <= 0:
+            sent, minute = rate.begin(now), int(now // 60)
+            good = served[minute] < 5
+            (served if good else refusals)[minute] += 1
+            under_way.append((now + (seconds if good else 0), sent.number, sent, good))
+            waiting -= 1
+        now += 0.05
+        for one in sorted(one for one in under_way if one[0] <= now):
+            under_way.remove(one)
+            _, _, sent, good = one
+            hints = said(5 - served[int(now // 60)], 5, 60 - now % 60) if announces else None
+            rate.end(sent, now, hints, None)
+            if good:
+                rate.taken(sent, now)
+            else:
+                rate.refused(sent, now, 60 - now % 60, hints)
+                waiting += 1
+    assert sum(served.values()) == 20
+    assert max(served) == 3  # as soon as it can be
+    assert refusals == ({} if announces else {0: 2})

@@ -1,6 +1,8 @@
 """Endpoints that stop, slow down and come back while captions are asked for: no caption is lost."""
 
 import asyncio
+import re
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
@@ -9,6 +11,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bridge.deadline import Deadline
+from bridge.dispatch.endpoint import Endpoint
+from bridge.dispatch.endpoints import Endpoints, Route
+from bridge.dispatch.probes import Probes
+from bridge.provider_settings import EndpointSettings, Fleet
+from providers.base import BaseClient, Completion, ProviderConfig
+from providers.errors import Unreachable
 from tests.dispatch.gateway import ask, client, gateway, health, provider, revived, servers, stopped, tried, until
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
@@ -129,7 +138,8 @@ def test_an_endpoint_that_was_dead_from_the_start_gets_no_call(watched: tuple[Se
     assert [tried(ask(service, "pair")) for _ in range(3)] == [[("b", "ok")]] * 3
     refused = ask(service, "off")
     assert (refused.status_code, refused.json()["code"]) == (503, "provider_unavailable")
-    assert 0 <= refused.json()["retry_after"] <= 0.2
+    assert refused.json()["retry_after"] == 1  # the next probe comes sooner, and takes its time
+    assert "does not answer" in refused.json()["detail"]
 
 
 def test_models_are_asked_of_an_endpoint_that_is_alive(watched: tuple[Service, OpenAIServer]) -> None:
@@ -148,8 +158,36 @@ def test_health_tells_of_providers_and_endpoints_and_stays_healthy(watched: tupl
     assert told["status"] == "healthy"
     found = health(service, "pair")
     assert (found["status"], found["kind"], found["queued"]) == ("up", "vllm", 0)
-    assert "refused" in found["endpoints"]["a"]["error"]
+    assert found["endpoints"]["a"]["error"] == "unreachable"
     assert {"name", "kind", "status", "checked_at", "error"} <= health(service, "off").keys()
+
+
+def test_health_names_no_address_and_the_log_says_once_what_happened(watched: tuple[Service, OpenAIServer]) -> None:
+    service, _ = watched
+    until(lambda: state(service) == ("down", "open"))
+    told = health(service, "pair")
+    assert not {"127.0.0.1", "http"} & set(re.split("[^a-z0-9.]+", repr(told)))
+    assert service.log.count("probe of endpoint a of provider pair: Could not connect to vLLM at http://127.") == 1
+
+
+async def test_a_probe_that_is_not_believed_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    listed = (EndpointSettings("a", ProviderConfig("p", "vllm", "http://gpu/v1"), probe_interval=30),)
+    of = Endpoints("p", Fleet(listed), 8, time.monotonic)
+
+    async def client(endpoint: Endpoint) -> BaseClient:
+        of.leave(await of.enter(Route(of, of.all), Deadline(5), nobody), Completion("{}", "m"))  # while it is probed
+        raise Unreachable("It is gone.")
+
+    probes = Probes((of,), client)
+    running = asyncio.create_task(probes.run())
+    await reach(lambda: bool(probes.found))
+    running.cancel()
+    assert (probes.dead, of.report().endpoints[0].breaker) == (set(), "closed")
+    assert "does not answer its probe" not in caplog.text
+
+
+async def nobody() -> None:
+    """Nobody wants to know."""
 
 
 def test_a_probe_is_free_and_carries_the_endpoints_own_key(watched: tuple[Service, OpenAIServer]) -> None:
