@@ -16,7 +16,7 @@ from providers.errors import BadReply, Blocked, ProviderError, Refused, Truncate
 from providers.hints import RateHints
 from providers.picture import PLACE_TEXT, with_picture
 from providers.text import Text, whole_characters
-from providers.usage import Usage
+from providers.usage import Usage, counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +164,7 @@ def usage(told: object) -> Usage | None:
         return None
     details = told.get("prompt_tokens_details")
     cached = _count(details.get("cached_tokens")) if isinstance(details, Mapping) else None
-    found = Usage(_count(told.get("prompt_tokens")), _count(told.get("completion_tokens")), cached)
-    return found if found.input_tokens or found.output_tokens else None
+    return counted(_count(told.get("prompt_tokens")), _count(told.get("completion_tokens")), cached)
 
 
 def error_in(reply: object) -> object:
