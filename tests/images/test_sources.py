@@ -89,6 +89,9 @@ async def test_names_are_taken_as_they_are(workspace: Path) -> None:
 async def test_a_way_out_is_refused_whether_or_not_it_leads_anywhere(workspace: Path, path: str) -> None:
     with pytest.raises(PathRefused) as caught:
         await from_path(path, workspace, LIMITS)
+    with pytest.raises(PathRefused) as other:
+        await from_path("..", workspace, LIMITS)
+    assert caught.value.message == other.value.message
     assert str(workspace.parent) not in caught.value.message
     assert "secret" not in caught.value.message
 
