@@ -7,7 +7,6 @@ milliseconds. One root model holds them, so that whatever wants a model class ha
 """
 
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, ClassVar
@@ -19,12 +18,10 @@ from pydantic_core import core_schema as core
 
 from perspectives import leaves, patterns
 from perspectives.constraints import type_of
+from perspectives.effort import FIELDS_A_STEP, VALUES_A_TRY, one_answer, spend, spent, values_in
 from perspectives.formats import FORMATS
-from perspectives.limits import MAX_ITEMS, MAX_MISTAKES, MAX_TRIES
+from perspectives.limits import MAX_ITEMS, MAX_MISTAKES
 from perspectives.plain import JsonObject
-
-_TRIED: ContextVar[list[int]] = ContextVar("tried")
-"""How many alternatives were tried for the answer that is being checked."""
 
 
 class Answer(RootModel[JsonObject]):
@@ -69,16 +66,21 @@ def _whole(schema: JsonObject) -> CoreSchema:
     places = _places(schema)
 
     def check(value: Any, quickly: core.ValidatorFunctionWrapHandler) -> Any:
-        before = _TRIED.set([0])
+        with one_answer():
+            try:
+                return quickly(value)
+            except ValidationError as first:
+                if spent() or not _within(value, MAX_MISTAKES // places):
+                    raise
+                return every_mistake(value, first)
+
+    def every_mistake(value: Any, first: ValidationError) -> Any:
         try:
-            return quickly(value)
-        except ValidationError:
-            if not _within(value, MAX_MISTAKES // places):
-                raise
-            _TRIED.set([0])
             return fully().validate_python(value)
-        finally:
-            _TRIED.reset(before)
+        except ValidationError:
+            if spent():  # what was checked too late would be told as a mistake
+                raise first from None
+            raise
 
     @cache
     def fully() -> SchemaValidator:
@@ -162,6 +164,22 @@ def _array(node: JsonObject, how: _How) -> CoreSchema:
 
 
 def _object(node: JsonObject, how: _How) -> CoreSchema:
+    checks = _properties(node, how)
+    tries = len(node.get("properties", ())) // FIELDS_A_STEP // VALUES_A_TRY
+    return core.no_info_before_validator_function(_paid(tries), checks) if tries else checks
+
+
+def _paid(tries: int) -> Callable[[Any], Any]:
+    """Count a wide object: each of its properties is looked up, even in 300,000 empty ones."""
+
+    def check(value: Any) -> Any:
+        spend(tries)
+        return value
+
+    return check
+
+
+def _properties(node: JsonObject, how: _How) -> CoreSchema:
     required = set(node.get("required", ()))
     fields = {name: _field(inner, name in required, how) for name, inner in node.get("properties", {}).items()}
     others = node.get("additionalProperties", how.lenient and "drop")
@@ -215,16 +233,18 @@ def _any_of(branches: list[JsonObject], how: _How) -> CoreSchema:
 class _Choice:
     def __init__(self, branches: list[JsonObject], how: _How) -> None:
         self._types = [_type_word(branch) for branch in branches]
-        self._exact = [SchemaValidator(_checks(branch, replace(how, lenient=False))) for branch in branches]
-        self._lenient = [SchemaValidator(_checks(branch, how)) for branch in branches] if how.lenient else []
+        kinds = [replace(how, lenient=False), how] if how.lenient else [how]
+        self._ways = [
+            (SchemaValidator(_checks(branch, kind)), 1 + _places(branch) // FIELDS_A_STEP)
+            for kind in kinds
+            for branch in branches
+        ]
 
     def check(self, value: Any) -> Any:
         errors: list[ValidationError] = []
-        tried = _TRIED.get()
-        for validator in [*self._exact, *self._lenient]:
-            tried[0] += 1
-            if tried[0] > MAX_TRIES:
-                raise leaves.misfit(f"More than {MAX_TRIES:,} alternatives would have to be tried for this answer.")
+        values = values_in(value)
+        for validator, steps in self._ways:
+            spend(1 + values * steps // VALUES_A_TRY)
             try:
                 return validator.validate_python(value)
             except ValidationError as error:

@@ -166,11 +166,11 @@ def restore(value: Any, schema: JsonObject) -> Any:
 
 def _restore_object(value: JsonObject, schema: JsonObject) -> JsonObject:
     properties = subschema(schema.get("properties"))
-    optional = properties.keys() - set(schema.get("required", ()))
+    required = schema.get("required", ())
     return {
         name: restore(item, subschema(properties.get(name)))
         for name, item in value.items()
-        if not (item is None and name in optional and not nullable(subschema(properties[name])))
+        if item is not None or name not in properties or name in required or nullable(subschema(properties[name]))
     }
 
 

@@ -1,5 +1,6 @@
 """From fields to a request object, or one readable error that names every field that is wrong."""
 
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -7,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from bridge.captioning.errors import InvalidRequest
 
 M = TypeVar("M", bound=BaseModel)
-_CROWD = 1_000
+_CROWD = 10_000
 _DEPTH = 4
 _NAME = 100
 _TOLD = 20
@@ -26,23 +27,29 @@ def validate(model: type[M], fields: dict[str, Any]) -> M:
         raise InvalidRequest(f"The request is not valid. {shown}.", problems) from None
 
 
-def _refuse_crowds(value: Any, pointer: str = "", depth: int = 0) -> None:
+def _refuse_crowds(fields: dict[str, Any]) -> None:
     """Refuse what nobody means: a million items would be a million mistakes, each with its sentence.
 
     Perspectives and schemas that come whole have limits of their own.
     """
-    if isinstance(value, dict | list) and len(value) > _CROWD:
-        raise InvalidRequest(
-            f"{pointer.lstrip('/') or 'The body'} holds {len(value)} entries; {_CROWD} are taken at most.",
-            ((pointer, "too many entries"),),
-        )
-    if depth < _DEPTH and isinstance(value, dict):
-        for name, inner in value.items():
-            if name not in _OWN_LIMITS:
-                _refuse_crowds(inner, pointer + _pointer((name,)), depth + 1)
-    elif depth < _DEPTH and isinstance(value, list):
-        for inner in value:
-            _refuse_crowds(inner, pointer, depth + 1)
+    found = 0
+    waiting: list[tuple[Any, str, int]] = [(fields, "", 0)]
+    while waiting:
+        value, pointer, depth = waiting.pop()
+        found += len(value)
+        if found > _CROWD:
+            raise InvalidRequest(
+                f"{pointer.lstrip('/') or 'The body'} holds too many entries; a whole request may have {_CROWD:,}.",
+                ((pointer, "too many entries"),),
+            )
+        if depth < _DEPTH:
+            waiting += [inner for inner in _inside(value, pointer, depth + 1) if isinstance(inner[0], dict | list)]
+
+
+def _inside(value: Any, pointer: str, depth: int) -> Iterator[tuple[Any, str, int]]:
+    if isinstance(value, list):
+        return ((inner, pointer, depth) for inner in value)
+    return ((inner, pointer + _pointer((name,)), depth) for name, inner in value.items() if name not in _OWN_LIMITS)
 
 
 def _pointer(location: tuple[int | str, ...]) -> str:

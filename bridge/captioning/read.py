@@ -5,16 +5,44 @@ writes such characters where a string has length bounds (observed on vLLM 0.32),
 decoding like to explain themselves.
 """
 
+import asyncio
 import json
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
+from providers.base import JsonObject
 from providers.text import whole_characters
 
+T = TypeVar("T")
+_QUICK = 16 * 1024  # characters that are read in less time than others would notice, if the schema is small
+_SMALL = 200  # values in a small schema
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _MAX_STARTS = 64
 _MAX_SCANS = 8  # how often, in whole texts, an object that is not there is looked for
+
+
+async def off_the_loop(work: Callable[[], T], text: str, schema: JsonObject) -> T:
+    """Read a text by its schema: in a thread, unless both are small and no alternatives have to be tried."""
+    if len(text) < _QUICK and _is_small(schema):
+        return work()
+    return await asyncio.to_thread(work)
+
+
+def _is_small(schema: JsonObject) -> bool:
+    """Only below such a schema the text's length alone says what reading it costs."""
+    found = 0
+    waiting: list[Any] = [schema]
+    while waiting and found <= _SMALL:
+        inner = waiting.pop()
+        found += 1
+        if isinstance(inner, dict):
+            if "anyOf" in inner:
+                return False
+            waiting += inner.values()
+        elif isinstance(inner, list):
+            waiting += inner
+    return not waiting
 
 
 def _refuse_constant(name: str) -> None:

@@ -11,7 +11,11 @@ from itertools import islice
 from time import time
 from typing import Any, cast
 
-from bridge.captioning.read import objects
+from pydantic import BaseModel, RootModel, model_validator
+from pydantic_core import PydanticCustomError
+
+from bridge.captioning.read import objects, off_the_loop
+from perspectives.effort import one_answer
 from perspectives.errors import DoesNotFit, Problem
 from perspectives.schema import CompiledSchema
 from providers.base import Completion, JsonObject, OutputMode, Turn, VisionRequest
@@ -22,9 +26,8 @@ Ask = Callable[[VisionRequest], Awaitable[Completion]]
 Again = Callable[[str], Awaitable[None]]
 Lower = Callable[[VisionRequest], VisionRequest | None]
 _LINK = re.compile(r"\n *For further information visit https://errors\.pydantic\.dev/\S*")
-_QUICK = 16 * 1024  # characters that are read in less time than others would notice
 _HOPELESS = 128 * 1024  # a misfit of this length is no caption, and asking again would send it back and pay for it
-_CANDIDATES = 16  # objects in one answer that are held against the schema: each may take a quarter of a second
+_CANDIDATES = 16  # objects in one answer that are held against the schema
 _NOT_JSON = Problem("", "The answer is not a JSON object.")
 
 
@@ -73,31 +76,55 @@ async def ask_until_it_fits(
     is told before each call that follows the first. Raises AnswerInvalid, or whatever `ask` raises.
     """
     completion, request = await _down_the_ladder(ask, request, calls_left, lower, again)
-    try:
-        result = await _read_off_the_loop(completion.text, schema)
-    except DoesNotFit as misfit:
-        if len(completion.text) > _HOPELESS or min(retries, calls_left()) < 1:
-            raise AnswerInvalid(misfit.problems, 1) from None
-        return await _ask_again(ask, request, schema, completion, retries, calls_left, again)
-    return Answer(result, completion.text, completion.model, request.output_mode)
+    found = await _reading(completion.text, schema)
+    if found.result is not None:
+        return Answer(found.result, completion.text, completion.model, request.output_mode)
+    if len(completion.text) > _HOPELESS or min(retries, calls_left()) < 1:
+        raise AnswerInvalid(found.problems, 1)
+    return await _ask_again(ask, request, schema, (completion, found), retries, calls_left, again)
 
 
 def read(text: str, schema: CompiledSchema) -> JsonObject:
     """The first object in `text` that fits. Raises DoesNotFit for the first object when none does."""
     misfit: DoesNotFit | None = None
-    for candidate in islice(objects(text), _CANDIDATES):
-        try:
-            return schema.validate(restore(candidate, schema.json_schema))
-        except DoesNotFit as error:
-            misfit = misfit or error
-        except RecursionError:
-            misfit = misfit or DoesNotFit((Problem("", "The answer is nested too deeply."),))
+    with one_answer():
+        for candidate in islice(objects(text), _CANDIDATES):
+            try:
+                return schema.validate(restore(candidate, schema.json_schema))
+            except DoesNotFit as error:
+                misfit = misfit or error
+            except RecursionError:
+                misfit = misfit or DoesNotFit((Problem("", "The answer is nested too deeply."),))
     raise misfit or DoesNotFit((_NOT_JSON,))
 
 
-async def _read_off_the_loop(text: str, schema: CompiledSchema) -> JsonObject:
-    """A long text is read in a thread."""
-    return read(text, schema) if len(text) < _QUICK else await asyncio.to_thread(read, text, schema)
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What a text holds: the object that fits, or what is wrong; `shown` is the text without what stands around it."""
+
+    result: JsonObject | None
+    problems: tuple[Problem, ...]
+    shown: str
+
+
+async def _reading(text: str, schema: CompiledSchema) -> _Reading:
+    return await off_the_loop(lambda: _read(text, schema), text, schema.json_schema)
+
+
+def _read(text: str, schema: CompiledSchema) -> _Reading:
+    try:
+        result = read(text, schema)
+    except DoesNotFit as misfit:
+        return _Reading(None, misfit.problems, _first(text))
+    return _Reading(result, (), json.dumps(result))
+
+
+def _first(text: str) -> str:
+    try:
+        first = next(objects(text), None)
+        return text if first is None else json.dumps(first)
+    except RecursionError:
+        return text
 
 
 async def _down_the_ladder(
@@ -119,7 +146,7 @@ async def _ask_again(
     ask: Ask,
     request: VisionRequest,
     schema: CompiledSchema,
-    first: Completion,
+    first: tuple[Completion, _Reading],
     retries: int,
     calls_left: Callable[[], int],
     again: Again,
@@ -127,7 +154,8 @@ async def _ask_again(
     """Let instructor say what was wrong and ask again.
 
     It is given the first answer from memory and never the image: it scans and copies image messages (measured
-    with instructor 1.17: 1 ms a call). Its response_format is ignored; the provider's own stays.
+    with instructor 1.17: 1 ms a call). Its response_format is ignored; the provider's own stays. It validates on the
+    event loop, so its model only tells what the reader found.
     """
     instructor = await asyncio.to_thread(_load_instructor)
     answers = [first]
@@ -139,19 +167,20 @@ async def _ask_again(
         if replayed:
             try:
                 if calls_left() < 1:  # repeats on the line count too, and they come on top of `retries`
-                    raise AnswerInvalid(_misfit(answers[-1].text, schema), len(answers))
+                    raise AnswerInvalid(answers[-1][1].problems, len(answers))
                 await again("The answer did not fit the schema.")
-                answers.append(await ask(replace(request, turns=_turns(messages))))
+                completion = await ask(replace(request, turns=_turns(messages)))
+                answers.append((completion, await _reading(completion.text, schema)))
             except Exception as error:  # kept, and raised again below as it is: instructor would wrap it
                 failure = error
                 raise
         replayed = True
-        return _chat_completion(_canonical(answers[-1].text, schema))
+        return _chat_completion(answers[-1][1].shown)
 
     patched = instructor.patch(create=create, mode=instructor.Mode.JSON_SCHEMA)
     try:
         instance = await patched(
-            response_model=schema.model,
+            response_model=_model(lambda: answers[-1][1]),
             messages=[{"role": "user", "content": "Describe the picture as JSON."}],
             max_retries=retries,
             strict=False,
@@ -159,17 +188,25 @@ async def _ask_again(
     except instructor.core.InstructorRetryException:
         if failure is not None:
             raise failure from None
-        raise AnswerInvalid(_misfit(answers[-1].text, schema), len(answers)) from None
-    last = answers[-1]
-    return Answer(schema.dump(instance), last.text, last.model, request.output_mode)
+        raise AnswerInvalid(answers[-1][1].problems, len(answers)) from None
+    last = answers[-1][0]
+    return Answer(instance.root, last.text, last.model, request.output_mode)
 
 
-def _misfit(text: str, schema: CompiledSchema) -> tuple[Problem, ...]:
-    try:
-        read(text, schema)
-    except DoesNotFit as misfit:
-        return misfit.problems
-    return (_NOT_JSON,)
+def _model(last: Callable[[], _Reading]) -> type[BaseModel]:
+    """A model for instructor: what the reader found in the last answer, or what the reader finds wrong with it."""
+
+    class Caption(RootModel[JsonObject]):
+        @model_validator(mode="before")
+        @classmethod
+        def _found(cls, value: object) -> object:
+            found = last()
+            if found.result is None:
+                wrong = "\n".join(map(str, found.problems))
+                raise PydanticCustomError("misfit", "{wrong}", {"wrong": wrong})
+            return found.result
+
+    return Caption
 
 
 def _load_instructor() -> Any:
@@ -198,15 +235,6 @@ def _text(content: object) -> str:
     if isinstance(content, list):
         content = "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
     return _LINK.sub("", str(content or ""))
-
-
-def _canonical(text: str, schema: CompiledSchema) -> str:
-    """The text as instructor should read it: the object alone where the lenient reader finds one."""
-    try:
-        return json.dumps(read(text, schema))
-    except DoesNotFit:
-        first = next(objects(text), None)
-        return text if first is None else json.dumps(first)
 
 
 def _chat_completion(text: str) -> Any:

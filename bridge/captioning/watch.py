@@ -7,6 +7,7 @@ from typing import Literal, cast
 
 from pydantic_core import from_json
 
+from bridge.captioning.read import off_the_loop
 from perspectives.perspective import Perspective
 from providers.base import BaseClient, Completion, Delta, JsonObject, VisionRequest
 from providers.dialect import restore
@@ -63,7 +64,8 @@ class Telling(Watch):
         began = self._clock()
         if began - self._last < self._interval:
             return
-        found = so_far("".join(self._text), self._schema)
+        text = "".join(self._text)
+        found = await off_the_loop(lambda: so_far(text, self._schema), text, self._schema)
         self._last = self._clock()
         self._interval = max(INTERVAL, _SHARE * (self._last - began))
         if found and found != self._told:
