@@ -360,3 +360,19 @@ def test_mistakes_stand_in_the_order_of_the_file(toml: Path) -> None:
     lost = 'kind = "vllm"\nbase_url = "http://a"\nfallbacks = [{ provider = "nobody" }]'
     told = mistakes(toml, "".join(f"[providers.{name}]\n{lost}\n" for name in names))
     assert [one.split(".")[1] for one in told] == names
+
+
+def test_an_unknown_kind_hides_no_other_mistake(toml: Path) -> None:
+    text = """
+[providers.studio]
+kind = "vlm"
+api_key_env = "NOT_SET_ANYWHERE"
+endpoints = ["ftp://x", {weight = 2}, "http://a:1/v1", "http://a:1/v1"]
+"""
+    assert [one.partition(": ")[0] for one in mistakes(toml, text)] == [
+        "providers.studio.kind",
+        "providers.studio.api_key_env",
+        "providers.studio.endpoints.0.base_url",
+        "providers.studio.endpoints.1.base_url",
+        "providers.studio.endpoints",
+    ]

@@ -13,6 +13,8 @@ from providers import factory
 from providers.addresses import normalise, origin
 from providers.base import ProviderConfig, Spec
 
+_ANY_KIND = "openai-compatible"
+
 
 def load(file: Path, environment: Mapping[str, str]) -> Configured:
     """Read `file` (it may be absent) and `environment`. Raises SettingsError with every mistake."""
@@ -86,6 +88,7 @@ class _Reading:
         inherited = implicit.get(entry.kind)
         if inherited is None:
             self.mistakes.append(f"{place}.kind: {entry.kind!r} is not one of {', '.join(implicit)}.")
+            self._check_rest(entry, implicit[_ANY_KIND], place)
             return None
         known = factory.spec(entry.kind).options
         for option in entry.options:
@@ -97,6 +100,14 @@ class _Reading:
         breaker = BreakerSettings(entry.breaker.failures, entry.breaker.open_seconds)
         fallbacks = tuple(StandIn(one.provider, one.model or None, one.on) for one in entry.fallbacks)
         return Fleet(endpoints, entry.strategy, breaker, fallbacks)
+
+    def _check_rest(self, entry: Entry, inherited: ProviderConfig, place: str) -> None:
+        """Find the mistakes of an entry whose kind is unknown, too, but for its options."""
+        if not entry.base_url and entry.endpoints is None:  # whether it needs an address its kind would tell
+            self._key(entry, place)
+            return
+        as_any = entry.model_copy(update={"kind": _ANY_KIND})
+        self._endpoints(as_any, ProviderConfig("", _ANY_KIND, ""), inherited, place)
 
     def _endpoints(
         self, entry: Entry, shared: ProviderConfig, inherited: ProviderConfig, place: str
@@ -133,7 +144,9 @@ class _Reading:
         key: str,
         place: str,
     ) -> EndpointSettings:
-        url = self._address(entry.kind, one.base_url, f"{place}.base_url") or inherited.base_url
+        url = self._address(entry.kind, one.base_url, f"{place}.base_url")
+        if entry.endpoints is None:
+            url = url or inherited.base_url
         if not url and entry.kind != "builtin" and entry.endpoints is None:
             self.mistakes.append(f"{place}.base_url: a provider of kind {entry.kind!r} needs one.")
         if not key and origin(url) == origin(inherited.base_url):
