@@ -137,6 +137,13 @@ class Settings(BaseSettings):
     log: Literal["text", "json"] = Field("text", description="Log format.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level logged.")
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(one == "*" or re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+/?", one, re.IGNORECASE) for one in value):
+            raise ValueError("write origins as the browser sends them, such as https://captions.example")
+        return value
+
     @field_validator("rate_limit")
     @classmethod
     def _is_a_rate(cls, value: str) -> str:

@@ -198,3 +198,9 @@ def test_an_empty_file_of_keys_does_not_open_the_service(directory: Path, monkey
     (directory / "keys").write_text("\n")
     (told,) = mistakes(monkeypatch, GRAPHCAP_API_KEYS_FILE=str(directory / "keys"))
     assert "holds nothing" in told
+
+
+@pytest.mark.parametrize("origin", ["foo", "captions.example", "https://a/b", "null"])
+def test_what_no_browser_sends_is_no_origin(origin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (told,) = mistakes(monkeypatch, GRAPHCAP_CORS_ORIGINS=f"https://captions.example,{origin}")
+    assert "such as https://captions.example" in told
