@@ -11,8 +11,8 @@ from itertools import islice
 from time import time
 from typing import Any, cast
 
+import pydantic_core
 from pydantic import BaseModel, RootModel, model_validator
-from pydantic_core import PydanticCustomError
 
 from bridge.captioning.read import objects, off_the_loop
 from perspectives.effort import one_answer
@@ -203,7 +203,7 @@ def _model(last: Callable[[], _Reading]) -> type[BaseModel]:
             found = last()
             if found.result is None:
                 wrong = "\n".join(map(str, found.problems))
-                raise PydanticCustomError("misfit", "{wrong}", {"wrong": wrong})
+                raise pydantic_core.PydanticCustomError("misfit", "{wrong}", {"wrong": wrong})
             return found.result
 
     return Caption
