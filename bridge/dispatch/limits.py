@@ -88,6 +88,9 @@ class Told:
         return max(self.whole_at - now, 0.0)
 
 
+_CROWD = 32  # answers without a word of limits, after which a server has none
+
+
 @dataclass
 class Found:
     """What a 429 that tells no limit gives away: as many calls as were taken until then are taken in a window."""
@@ -151,7 +154,8 @@ class Rate:
 
     A server tells its limits with its first answer. `learns`: until then, and after each 429, one call goes alone: a
     crowd would run into the limit together. While no limit is told each answer, and each three seconds without one,
-    let more go. Where tokens are configured, one goes alone until it is known what a call costs.
+    let more go, and after 32 answers there is none. Where tokens are configured, one goes alone until it is known what
+    a call costs.
     """
 
     def __init__(self, requests: int | None = None, tokens: int | None = None, *, learns: bool = False) -> None:
@@ -170,12 +174,17 @@ class Rate:
         self._number = self._newest = 0
         self._cost = 0.0
 
+    @property
+    def learning(self) -> bool:
+        """Whether calls wait for what the first answer tells, and not for a limit."""
+        return self._learns and not self._known and self._under_way > 0
+
     def wait(self, now: float) -> float:
         """Seconds until the next call may leave, as far as is known; 0 for now; no end while an answer decides."""
         limited = self.limited(now)
         if self._tokens and not self._cost and self._under_way:
             return inf
-        if self._learns and not self._known and self._under_way:
+        if self.learning:
             since = max(self._stepped, self._paused_until)
             steps = max(0, min(int((now - since) / _STEP), _STEPS))
             if self._under_way >= self._crowd * 2**steps:
@@ -232,8 +241,8 @@ class Rate:
         """The server took a call: whatever limits it tells of are known now."""
         self._refused = 0
         self._found.taken(sent.at, self._paused_until)
-        self._known = self._known or self._heard or self._found.limit < inf
         self._crowd += 1
+        self._known = self._known or self._heard or self._found.limit < inf or self._crowd > _CROWD
         self._stepped = now
 
     def refused(self, sent: Sent, now: float, retry_after: float | None, hints: RateHints | None) -> None:

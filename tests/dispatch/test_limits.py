@@ -155,6 +155,15 @@ def test_each_answer_that_tells_no_limit_lets_one_more_go() -> None:
     assert leave(rate, 4) == 5
 
 
+def test_a_server_that_never_tells_a_limit_has_none() -> None:
+    rate = Rate(learns=True)
+    for now in range(32):
+        assert not rate.learning
+        call(rate, now)
+    assert leave(rate, 33) == 100
+    assert not rate.learning
+
+
 def test_one_goes_alone_until_it_is_known_what_a_call_costs() -> None:
     rate = Rate(tokens=2000)
     first = rate.begin(0)
