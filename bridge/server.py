@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import errno
+import gc
 import logging
 import os
 import resource
@@ -37,6 +38,8 @@ _DESCRIPTORS_REST = 256
 _TURN_SECONDS = 0.05
 _HEARD_SECONDS = 1.0  # for what has been sent to be heard, at the end
 _ATTACH_FILTER = 26  # SO_ATTACH_FILTER of linux/socket.h
+# Python's 700 is reached several times in each caption, mostly by what is still in use (docs/performance.md).
+_GARBAGE = 5_000
 FAILURE = 3
 """uvicorn's exit code of a process that could not start."""
 
@@ -139,6 +142,7 @@ def raise_descriptors(wanted: int) -> str | None:
 
 def application() -> ASGIApp:
     """The application of one worker: its settings and its log from the environment."""
+    gc.set_threshold(_GARBAGE)
     threading.Thread(target=_give_back_memory, daemon=True, name="memory").start()
     settings = load()
     configure_logging(settings.log, settings.log_level)

@@ -5,11 +5,12 @@ JSON Schema and a number of seconds.
 """
 
 from abc import ABC, abstractmethod
-from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal
+
+from pybase64 import b64encode_as_string
 
 from providers.hints import RateHints
 from providers.measurements import Measurements
@@ -44,7 +45,7 @@ class Image:
     @cached_property
     def base64(self) -> str:
         """The bytes in standard base64, encoded once however many requests carry them."""
-        return self.text or b64encode(self.data).decode("ascii")
+        return self.text or b64encode_as_string(self.data)
 
 
 @dataclass(frozen=True, slots=True)

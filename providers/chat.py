@@ -138,7 +138,10 @@ class Answer:
         if failure is not None:
             failure.usage = self._usage
             failure.rate = self.rate
-            raise failure
+            try:
+                raise failure
+            finally:
+                del failure  # as in `Exchange.wait`
         return Completion(text, self._model or request.model, self._usage, said, self.rate)
 
     def _failure(self, text: str) -> ProviderError | None:

@@ -5,6 +5,7 @@ import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
+from copy import copy
 from functools import wraps
 from typing import TypeVar, cast
 
@@ -61,9 +62,16 @@ class Exchange:
         try:
             async with asyncio.timeout_at(self._end):
                 return await step
+        except ProviderError as error:  # the pool's, out of an SDK
+            failure = copy(error)
+            _let_go(error)
         except self._foreign as error:
             failure = self._translated(error)
-        raise failure
+            _let_go(error)
+        try:
+            raise failure
+        finally:
+            del failure  # its traceback holds this frame, and that the picture: nobody but gc would free them
 
     async def each(self, opening: Awaitable[AsyncIterator[T]]) -> AsyncGenerator[T]:
         """Yield a stream's parts, each awaited within what is left; the time a consumer takes is not bounded."""
@@ -71,6 +79,12 @@ class Exchange:
         async with aclosing(parts):
             while (part := await self.wait(anext(parts, _END))) is not _END:
                 yield cast("T", part)
+
+
+def _let_go(error: Exception) -> None:
+    """Forget where it came from: an SDK that keeps its errors keeps all their frames (tenacity in google-genai 3.4)."""
+    for one in chain(error):
+        one.__traceback__ = None
 
 
 def bought(stream: Callable[[C, VisionRequest], Answering]) -> Callable[[C, VisionRequest], Answering]:
@@ -94,7 +108,10 @@ def bought(stream: Callable[[C, VisionRequest], Answering]) -> Callable[[C, Visi
             failure = BadReply(
                 f"{client.spec.title} failed in the middle of its answer.", status=error.status, usage=error.usage
             )
-        raise failure
+        try:
+            raise failure
+        finally:
+            del failure
 
     return once
 

@@ -4,14 +4,15 @@ A JSON encoder looks at every character of a string, and a picture has millions 
 1.6 ms for each MB, putting the text into a body that is written 0.05 ms.
 """
 
-from base64 import b64encode
 from secrets import token_bytes
+
+from pybase64 import b64encode_as_string
 
 from providers.base import Image
 
 PLACE = token_bytes(24)
 """Stands for a picture's bytes until its call leaves: nothing that a prompt could hold."""
-PLACE_TEXT = b64encode(PLACE).decode("ascii")
+PLACE_TEXT = b64encode_as_string(PLACE)
 """The same in base64."""
 
 

@@ -156,4 +156,7 @@ async def _bounded(stream: Any, limit: int, cut: tuple[type[Exception], ...]) ->
         failure = BadReply("The provider's reply broke off before it was whole.")
     else:
         return
-    raise failure
+    try:
+        raise failure
+    finally:
+        del failure  # as in `Exchange.wait`

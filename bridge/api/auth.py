@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from hmac import compare_digest
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -106,11 +107,19 @@ class Guard:
     def _own_host(self, host: str) -> bool:
         try:
             name = urlsplit(f"//{host}").hostname or ""
-            if not host or name == "localhost" or name.endswith(".localhost") or name in self._hosts:
-                return True
-            return ip_address(name).is_loopback
         except ValueError:
             return False
+        return not host or name in self._hosts or _is_loopback(name)
+
+
+@lru_cache(maxsize=64)
+def _is_loopback(name: str) -> bool:
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def _is_open(scope: Scope) -> bool:

@@ -1,8 +1,9 @@
 """Read a request's body: bounded while it arrives, JSON or multipart, never a file on disk."""
 
+import asyncio
 import re
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from bridge.captioning.errors import BodyTooLarge, InvalidJson, InvalidRequest
-from bridge.deadline import Deadline
+from bridge.deadline import Deadline, DeadlineExceeded
 from bridge.settings import Settings
 
 JsonObject = dict[str, Any]
@@ -43,12 +44,19 @@ async def read(
     It has to arrive within the service's own time, and no piece of it may take longer than `chunk_within` seconds.
     Raises BodyTooLarge, InvalidJson, InvalidRequest or DeadlineExceeded.
     """
-    limit = settings.body_limit
+    limit, until = settings.body_limit, Deadline(settings.timeout)
     _check_announced(request, limit)
-    chunks = _bounded(request.stream(), limit, Deadline(settings.timeout), chunk_within)
-    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        return await _multipart(request, chunks, limit)
-    content = b"".join([chunk async for chunk in chunks])
+    try:
+        async with asyncio.timeout(until.left()) as patience:
+            chunks = _bounded(request.stream(), limit, patience, until, chunk_within)
+            if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+                return await _multipart(request, chunks, limit)
+            content = b"".join([chunk async for chunk in chunks])
+    except ClientDisconnect:
+        raise InvalidJson("The request ended before its body was whole.") from None
+    except TimeoutError:
+        stalled = until.left() > 0
+        raise DeadlineExceeded(chunk_within if stalled else until.seconds, "waiting for the request's body") from None
     return Body({} if optional and not content else parse_object(content))
 
 
@@ -59,24 +67,20 @@ def _check_announced(request: Request, limit: int) -> None:
 
 
 async def _bounded(
-    chunks: AsyncGenerator[bytes, None], limit: int, until: Deadline, chunk_within: float
+    chunks: AsyncIterator[bytes], limit: int, patience: asyncio.Timeout, until: Deadline, chunk_within: float
 ) -> AsyncGenerator[bytes, None]:
+    """The chunks up to the limit, each of them within what is left; a large body has a hundred."""
     received = 0
-    while (chunk := await _next(chunks, until, chunk_within)) is not None:
+    clock = asyncio.get_running_loop().time
+    while True:
+        patience.reschedule(clock() + min(until.left(), chunk_within))
+        chunk = await anext(chunks, None)
+        if chunk is None:
+            return
         received += len(chunk)
         if received > limit:
             raise BodyTooLarge(limit)
         yield chunk
-
-
-async def _next(chunks: AsyncGenerator[bytes, None], until: Deadline, chunk_within: float) -> bytes | None:
-    stage = "waiting for the request's body"
-    patience = until if until.left() < chunk_within else Deadline(chunk_within)
-    try:
-        async with patience.within(stage):
-            return await anext(chunks, None)
-    except ClientDisconnect:
-        raise InvalidJson("The request ended before its body was whole.") from None
 
 
 def parse_object(text: bytes | str, what: str = "The body") -> JsonObject:

@@ -60,6 +60,8 @@ def end(account: Account, scope: Scope, method: str) -> None:
         metrics.refused(account)
     metrics.request(account, route(scope), method)
     log.info("request", extra={"fields": fields(account, scope, method)})
+    for one in account.captions:
+        one.error = None  # its traceback holds the picture, and the account lives as long as its connection
 
 
 def outcome(one: Captioning, code: str) -> str:

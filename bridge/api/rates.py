@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -127,7 +128,11 @@ def _words(item: "RateLimitItem") -> str:
 
 def address(scope: Scope) -> str:
     """Who calls, by address; all of an IPv6 network of 64 bits are one caller."""
-    host = (scope.get("client") or ("local", 0))[0]
+    return _caller((scope.get("client") or ("local", 0))[0])
+
+
+@lru_cache(maxsize=1024)
+def _caller(host: str) -> str:
     try:
         parsed = ip_address(host)
     except ValueError:

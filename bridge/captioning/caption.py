@@ -58,7 +58,8 @@ async def caption_planned(
     try:
         return await _made(settled, upload, resources, request_id, watch or Watch(), calls or Calls())
     except Exception as error:
-        account.end(error)
+        if request:  # whose line tells of it and lets it go: its traceback holds the picture
+            account.end(error)
         raise
 
 
@@ -120,21 +121,24 @@ async def first_that_answers(work: Work, resources: Resources) -> tuple[Target, 
     """Ask the targets in order until one gives an answer that fits; the last failure when none does."""
     failure: Exception | None = None
     targets = work.plan.targets
-    for position, target in enumerate(targets, 1):
-        if failure is not None and target.on == "refusal" and not isinstance(failure, Refused | Blocked):
-            continue
-        if work.calls.left < 1:
-            break
-        if failure is not None:
-            await work.watch.stage("fallback", target.label)
-            await work.watch.reset(str(failure))
-        try:
-            return target, *await ask(target, reserved(targets[position:]), work, resources)
-        except (ProviderError, AnswerInvalid, Unserved) as error:
-            error.provider = target.label
-            failure = error
-    assert failure is not None
-    raise failure
+    try:
+        for position, target in enumerate(targets, 1):
+            if failure is not None and target.on == "refusal" and not isinstance(failure, Refused | Blocked):
+                continue
+            if work.calls.left < 1:
+                break
+            if failure is not None:
+                await work.watch.stage("fallback", target.label)
+                await work.watch.reset(str(failure))
+            try:
+                return target, *await ask(target, reserved(targets[position:]), work, resources)
+            except (ProviderError, AnswerInvalid, Unserved) as error:
+                error.provider = target.label
+                failure = error
+        assert failure is not None
+        raise failure
+    finally:
+        failure = None  # its traceback holds this frame, and that the picture: nobody but gc would free them
 
 
 def reserved(later: tuple[Target, ...]) -> int:

@@ -5,8 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from bridge.captioning.plan import Plan, counted
-from bridge.captioning.report import outcome
-from bridge.dispatch.endpoint import Endpoint
+from bridge.dispatch.endpoint import Endpoint, outcome
 from bridge.dispatch.targets import Target
 from bridge.provider_settings import Configured
 from bridge.telemetry import Captioning, ProviderCall, Stages, current, spans

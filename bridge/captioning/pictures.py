@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
+from copy import copy
 from typing import TypeVar
 
 from bridge.captioning import ledger
 from bridge.captioning.resources import Resources
 from bridge.captioning.types import CaptionOptions
 from bridge.images import sources
+from bridge.images.errors import ImageError
 from bridge.images.limits import ImageLimits
 from bridge.images.prepare import Prepared, prepare
 from bridge.images.sources import Source
@@ -36,7 +38,16 @@ class Pictures:
             job = prepare(self._source, profile, resize=self._resize, limits=self._limits, measure=measure)
             self._prepared[key] = task = asyncio.create_task(job)
             task.add_done_callback(_look)
-        return await asyncio.shield(self._prepared[key])
+        return await _outcome(self._prepared[key])
+
+
+async def _outcome(task: asyncio.Task[Prepared]) -> Prepared:
+    """What the task ends in. Its own exception is not raised here: that would keep its frames, which hold the task."""
+    await asyncio.wait([task])
+    failure = task.exception()
+    if isinstance(failure, ImageError):
+        raise copy(failure)
+    return task.result()
 
 
 def _look(task: asyncio.Task[Prepared]) -> None:

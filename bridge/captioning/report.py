@@ -2,7 +2,6 @@
 
 from bridge.captioning.types import Attempt, ImageOut, UsageOut
 from bridge.dispatch.attempts import Calls
-from bridge.dispatch.endpoint import outcome as outcome
 from bridge.images.prepare import Prepared
 from perspectives.perspective import Perspective
 from providers.usage import Usage
@@ -36,7 +35,7 @@ def attempts(calls: Calls) -> list[Attempt]:
             provider=call.provider,
             endpoint=call.endpoint,
             model=call.model,
-            outcome=outcome(call.error),
+            outcome=call.outcome,
             output_mode=call.output_mode,
             ms=round(call.ms, 1),
         )

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import Literal, TypeVar
+from urllib.request import getproxies
 
 from bridge import provider_settings
 from bridge.dispatch.endpoint import Endpoint
@@ -16,14 +17,14 @@ from bridge.dispatch.targets import Target, Targets
 from bridge.images import heif
 from bridge.images.fetch import Fetcher
 from bridge.images.limits import ImageLimits
-from bridge.network import AddressPolicy, guarded_httpx, guarded_httpx2
+from bridge.network import AddressPolicy, guarded_httpx, guarded_httpx2, plain_httpx, plain_httpx2
 from bridge.provider_settings import Configured
 from bridge.settings import PREFIX, Settings, SettingsError, environment
 from perspectives import catalog
 from perspectives.catalog import Catalog
 from providers import factory
 from providers.base import BaseClient, OutputMode, ProviderConfig
-from providers.pool import Pool
+from providers.pool import MAX_CONNECTIONS, Pool
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -130,7 +131,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     """Load the library, read `providers.toml`, open the pools. Raises SettingsError with every mistake."""
     providers = configured(settings)
     guard = _provider_guard(settings)
-    own = Pool()
+    own = _pool()
     brought = Pool(
         httpx_transport_factory=lambda: guarded_httpx(guard, settings.max_in_flight),
         httpx2_transport_factory=lambda: guarded_httpx2(guard, settings.max_in_flight),
@@ -157,6 +158,19 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         await own.aclose()
         await brought.aclose()
         await fetcher.aclose()
+
+
+def _pool() -> Pool:
+    """The configured providers' connections; where the environment names a proxy, httpx's own, which know of it.
+
+    Ours cost less the more of them are idle (docs/performance.md).
+    """
+    if getproxies():
+        return Pool()
+    return Pool(
+        httpx_transport_factory=lambda: plain_httpx(MAX_CONNECTIONS),
+        httpx2_transport_factory=lambda: plain_httpx2(MAX_CONNECTIONS),
+    )
 
 
 def _provider_guard(settings: Settings) -> AddressPolicy:

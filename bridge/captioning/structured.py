@@ -162,15 +162,21 @@ async def _ask_again(
     failure: Exception | None = None
     replayed = False
 
+    async def once_more(messages: list[dict[str, Any]]) -> None:
+        if calls_left() < 1:  # repeats on the line count too, and they come on top of `retries`
+            raise AnswerInvalid(answers[-1][1].problems, len(answers))
+        await again("The answer did not fit the schema.")
+        completion = await ask(replace(request, turns=_turns(messages)))
+        answers.append((completion, await _reading(completion.text, schema)))
+
+    # Emptied at the end: tenacity's frames hold `create` until gc finds them, and shall not hold the picture.
+    asking = [once_more]
+
     async def create(messages: list[dict[str, Any]], **_ignored: Any) -> Any:
         nonlocal failure, replayed
         if replayed:
             try:
-                if calls_left() < 1:  # repeats on the line count too, and they come on top of `retries`
-                    raise AnswerInvalid(answers[-1][1].problems, len(answers))
-                await again("The answer did not fit the schema.")
-                completion = await ask(replace(request, turns=_turns(messages)))
-                answers.append((completion, await _reading(completion.text, schema)))
+                await asking[0](messages)
             except Exception as error:  # kept, and raised again below as it is: instructor would wrap it
                 failure = error
                 raise
@@ -189,6 +195,9 @@ async def _ask_again(
         if failure is not None:
             raise failure from None
         raise AnswerInvalid(answers[-1][1].problems, len(answers)) from None
+    finally:
+        failure = None
+        asking.clear()
     last = answers[-1][0]
     return Answer(instance.root, last.text, last.model, request.output_mode)
 

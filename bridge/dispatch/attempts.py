@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 from bridge.deadline import Deadline
-from bridge.dispatch.endpoint import Endpoint, Entry
+from bridge.dispatch.endpoint import Endpoint, Entry, outcome
 from bridge.dispatch.endpoints import Route
 from bridge.dispatch.errors import AllOpen, Overloaded
 from bridge.network import AddressRefused
@@ -37,13 +37,13 @@ async def _nobody_waits() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call that was made. `error` is None when it was answered; `ms` is its wall time."""
+    """One call that was made. `outcome` is `ok` or its error's name; `ms` is its wall time."""
 
     provider: str
     endpoint: str
     model: str
     output_mode: str
-    error: ProviderError | None
+    outcome: str
     ms: float
 
 
@@ -95,28 +95,31 @@ class Line:
         failed: list[Endpoint] = []
         failure: ProviderError | None = None
         repeats = 0
-        while True:
-            entry = await self._enter(failed, failure)
-            try:
-                return await self._call(entry, request)
-            except _CURABLE as error:
-                failure = error
-            failed.append(entry.endpoint)
-            # A refused address stays refused, and another look-up would be another try at rebinding.
-            refused = isinstance(failure.__cause__, AddressRefused)
-            if refused or self.calls.left <= self.reserve or self.deadline.left() < _TOO_LATE:
-                raise failure
-            elsewhere = self._is_ready_elsewhere(failed)
-            wait = 0.0 if elsewhere else self._wait(failure, repeats)
-            if not elsewhere:
-                repeats += 1
-                hopeless = isinstance(failure, CallTimeout) or repeats > _RETRIES
-                if hopeless or wait >= self.deadline.left():
+        try:
+            while True:
+                entry = await self._enter(failed, failure)
+                try:
+                    return await self._call(entry, request)
+                except _CURABLE as error:
+                    failure = error
+                failed.append(entry.endpoint)
+                # A refused address stays refused, and another look-up would be another try at rebinding.
+                refused = isinstance(failure.__cause__, AddressRefused)
+                if refused or self.calls.left <= self.reserve or self.deadline.left() < _TOO_LATE:
                     raise failure
-                failed.clear()
-            await self.again(failure.message)
-            if wait:
-                await asyncio.sleep(wait)
+                elsewhere = self._is_ready_elsewhere(failed)
+                wait = 0.0 if elsewhere else self._wait(failure, repeats)
+                if not elsewhere:
+                    repeats += 1
+                    hopeless = isinstance(failure, CallTimeout) or repeats > _RETRIES
+                    if hopeless or wait >= self.deadline.left():
+                        raise failure
+                    failed.clear()
+                await self.again(failure.message)
+                if wait:
+                    await asyncio.sleep(wait)
+        finally:
+            failure = None  # its traceback holds this frame, and that the picture: nobody but gc would free them
 
     async def _enter(self, failed: list[Endpoint], failure: ProviderError | None) -> Entry:
         """A place for a call. Where there is none any more, what went wrong before says more."""
@@ -126,7 +129,10 @@ class Line:
             if failure is None:
                 raise
             failure.retry_after = failure.retry_after or error.retry_after
-        raise failure
+        try:
+            raise failure
+        finally:
+            failure = None  # as above
 
     def _is_ready_elsewhere(self, failed: list[Endpoint]) -> bool:
         now = self.route.endpoints.clock()
@@ -143,33 +149,34 @@ class Line:
     async def _call(self, entry: Entry, request: VisionRequest) -> Completion:
         endpoint = entry.endpoint
         bound = endpoint.settings.timeout or self.timeout
-        outcome: Completion | ProviderError | None = None
+        end: Completion | ProviderError | None = None
         allowance = 0.0
         try:
             left = self.deadline.require("waiting for the model")
             allowance = min(left, bound or left)
             ask = await self.at(endpoint)
-            outcome = completion = await self._timed(
+            end = completion = await self._timed(
                 endpoint, ask, replace(request, timeout=allowance, credentials=self.route.credentials(endpoint))
             )
         except ProviderError as error:
-            outcome = error
+            end = error
             raise
         finally:
-            self.route.endpoints.leave(entry, outcome, patient=allowance >= (bound or _PATIENCE))
+            self.route.endpoints.leave(entry, end, patient=allowance >= (bound or _PATIENCE))
+            end = None  # as above
         self.calls.spend(completion.usage or Usage())
         self.calls.warn(completion.warnings)
         return completion
 
     async def _timed(self, endpoint: Endpoint, ask: Ask, request: VisionRequest) -> Completion:
         start = time.perf_counter()
-        error: ProviderError | None = None
+        told = outcome(None)
         try:
             return await ask(request)
         except ProviderError as failed:
-            error = failed
+            told = outcome(failed)
             self.calls.spend(failed.usage)
             raise
         finally:
             ms = (time.perf_counter() - start) * 1000
-            self.calls.made.append(Call(self.provider, endpoint.name, request.model, request.output_mode, error, ms))
+            self.calls.made.append(Call(self.provider, endpoint.name, request.model, request.output_mode, told, ms))

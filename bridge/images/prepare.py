@@ -60,9 +60,9 @@ async def prepare(
 def _passed(source: Source, profile: ImageProfile, resize: str | None, limits: ImageLimits) -> Prepared | None:
     """The picture, when it is known without a decoder that it passes; its structure is told to be simple first."""
     with decoding(source.header.title):
-        if source.header.media_type != "image/jpeg" or not is_whole(source.data):
+        if not _is_whole_jpeg(source, source.data):
             return None
-        job = _job(source, profile, resize, limits)
+        job = _job(source, profile, resize, limits, whole=True)
         if not job.passes():
             return None
         job.look()
@@ -73,10 +73,11 @@ def _prepare(source: Source, profile: ImageProfile, resize: str | None, limits: 
     with decoding(source.header.title):
         decoded = open_picture(source.header, source.data) if source.header.media_type == "image/heic" else None
         measurements = _measure(source, limits, decoded) if measure else None
-        job = _job(source, profile, resize, limits, decoded)
+        whole = _is_whole_jpeg(source, source.data)
+        job = _job(source, profile, resize, limits, whole=whole, decoded=decoded)
         if not job.passes():
             return job.converted(measurements)
-        if source.header.media_type == "image/jpeg" and is_whole(job.data):
+        if whole or (job.dropped and _is_whole_jpeg(source, job.data)):
             job.look()
         else:
             job.decode()
@@ -88,9 +89,16 @@ def _job(
     profile: ImageProfile,
     resize: str | None,
     limits: ImageLimits,
+    *,
+    whole: bool,
     decoded: "Pillow.Image | None" = None,
 ) -> "_Job":
-    return _Job(source, strip(source.header.media_type, source.data), profile, resize, limits, decoded)
+    data = strip(source.header.media_type, source.data, whole=whole)
+    return _Job(source, data, profile, resize, limits, decoded)
+
+
+def _is_whole_jpeg(source: Source, data: bytes) -> bool:
+    return source.header.media_type == "image/jpeg" and is_whole(data)
 
 
 def _measure(source: Source, limits: ImageLimits, decoded: "Pillow.Image | None") -> Measurements:

@@ -48,3 +48,5 @@ async def in_thread(work: Callable[[], T], seconds: float) -> T:
             return await asyncio.wrap_future(future)
     except TimeoutError as error:
         raise ImageTooLarge(f"The image took longer than {seconds:g} seconds to read.") from error
+    finally:
+        del future  # its exception's traceback holds this frame, and that the picture

@@ -1,5 +1,6 @@
-"""Opening connections to checked addresses only, for either httpcore."""
+"""Opening connections for either httpcore: to any address, or to checked ones only."""
 
+import select
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,11 +40,35 @@ def bounded_head() -> Iterator[None]:
 
 
 class Backend:
-    """httpcore's AsyncNetworkBackend: opens connections, to checked addresses only."""
+    """httpcore's AsyncNetworkBackend: opens connections, which are anyio's with streams of ours."""
+
+    def __init__(self, core: Any) -> None:
+        self._core = core
+        self._inner = core.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Any = None,
+    ) -> Any:
+        """Connect to a name or an address."""
+        opened = await self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
+        return _Stream(self._core, opened)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, between the pool's own connection attempts."""
+        await anyio.sleep(seconds)
+
+
+class Guarded(Backend):
+    """The same, to checked addresses only."""
 
     def __init__(self, core: Any, policy: AddressPolicy, look_up: Resolve) -> None:
-        self._core, self._policy, self._look_up = core, policy, look_up
-        self._inner = core.AnyIOBackend()
+        super().__init__(core)
+        self._policy, self._look_up = policy, look_up
 
     async def connect_tcp(
         self,
@@ -61,8 +86,7 @@ class Backend:
         for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
             share = max(0.0, end - monotonic()) / left
             try:
-                opened = await self._inner.connect_tcp(address, port, share, local_address, socket_options)
-                return _Stream(self._core, opened)
+                return await super().connect_tcp(address, port, share, local_address, socket_options)
             except (self._core.ConnectError, self._core.ConnectTimeout):
                 if left == 1:
                     raise
@@ -77,10 +101,6 @@ class Backend:
         except OSError as error:
             raise self._core.ConnectError("name look-up") from error
 
-    async def sleep(self, seconds: float) -> None:
-        """Wait, between the pool's own connection attempts."""
-        await anyio.sleep(seconds)
-
 
 class _Stream:
     """httpcore's AsyncNetworkStream: counts the head, and tells every failure as httpcore's own.
@@ -90,6 +110,8 @@ class _Stream:
 
     def __init__(self, core: Any, inner: Any) -> None:
         self._core, self._inner = core, inner
+        self._poll = select.poll()
+        self._socket: Any = None
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Read what has come, at most `max_bytes`."""
@@ -123,4 +145,18 @@ class _Stream:
 
     def get_extra_info(self, info: str) -> Any:
         """What httpcore wants to know of the socket."""
-        return self._inner.get_extra_info(info)
+        return self._is_readable() if info == "is_readable" else self._inner.get_extra_info(info)
+
+    def _is_readable(self) -> bool:
+        """Whether an idle connection has ended: whatever is read now can be nothing else.
+
+        A pool asks each idle connection at each call's begin and end, 48 times a caption at 32 callers; by way of
+        anyio's typed attributes that is a tenth of a caption's CPU (measured with httpcore2 2.16, anyio 4.16).
+        """
+        socket = self._inner.get_extra_info("socket") if self._socket is None else self._socket
+        if socket is None or socket.fileno() < 0:
+            return True  # it has been closed, and its descriptor may be another's by now
+        if self._socket is None:
+            self._socket = socket
+            self._poll.register(socket, select.POLLIN)
+        return bool(self._poll.poll(0))

@@ -1,8 +1,7 @@
-"""Transports for the two httpx generations that dial checked addresses only.
+"""Transports for the two httpx generations: plain ones, and those that dial checked addresses only.
 
-A name is resolved once, every address it has is checked, and a checked one is dialled: a redirect, a second
-DNS answer or an IPv4 address dressed as IPv6 changes nothing. No proxy is read from the environment, no cookie
-kept.
+With a policy a name is resolved once, every address it has is checked, and a checked one is dialled: a redirect, a
+second DNS answer or an IPv4 address dressed as IPv6 changes nothing. No proxy is read from the environment.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from bridge.network.dial import Backend, bounded_head
+from bridge.network.dial import Backend, Guarded, bounded_head
 from bridge.network.names import Names, Resolve
 from bridge.network.policy import AddressPolicy, AddressRefused
 
@@ -26,7 +25,9 @@ def guarded_httpx(
     import httpcore
     import httpx
 
-    transport: httpx.AsyncBaseTransport = _guard(httpcore, httpx, policy, max_connections, look_up)
+    transport: httpx.AsyncBaseTransport = _transport(
+        httpcore, httpx, Guarded(httpcore, policy, look_up or Names()), max_connections
+    )
     return transport
 
 
@@ -37,15 +38,35 @@ def guarded_httpx2(
     import httpcore2
     import httpx2
 
-    transport: httpx2.AsyncBaseTransport = _guard(httpcore2, httpx2, policy, max_connections, look_up)
+    transport: httpx2.AsyncBaseTransport = _transport(
+        httpcore2, httpx2, Guarded(httpcore2, policy, look_up or Names()), max_connections
+    )
     return transport
 
 
-def _guard(core: Any, http: Any, policy: AddressPolicy, max_connections: int, look_up: Resolve | None) -> Any:
+def plain_httpx(max_connections: int = 100) -> "httpx.AsyncBaseTransport":
+    """Build a transport for httpx that dials whatever it is told to."""
+    import httpcore
+    import httpx
+
+    transport: httpx.AsyncBaseTransport = _transport(httpcore, httpx, Backend(httpcore), max_connections)
+    return transport
+
+
+def plain_httpx2(max_connections: int = 100) -> "httpx2.AsyncBaseTransport":
+    """Build the same for httpx2."""
+    import httpcore2
+    import httpx2
+
+    transport: httpx2.AsyncBaseTransport = _transport(httpcore2, httpx2, Backend(httpcore2), max_connections)
+    return transport
+
+
+def _transport(core: Any, http: Any, backend: Backend, max_connections: int) -> Any:
     """Build the one transport for either generation: `core` is httpcore or httpcore2, `http` its httpx."""
     # The base class is only known here; both generations have the same names.
-    kind = type("GuardedTransport", (_Transport, http.AsyncBaseTransport), {})
-    return kind(core, http, Backend(core, policy, look_up or Names()), max_connections)
+    kind = type("Transport", (_Transport, http.AsyncBaseTransport), {})
+    return kind(core, http, backend, max_connections)
 
 
 _KEPT_ALIVE = 128

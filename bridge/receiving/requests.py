@@ -59,7 +59,7 @@ class Receiver(HttpToolsProtocol):
         if self._between and not self._head.running:
             self._head.start(settings().head_timeout)
         self._raw += len(data)
-        if b"h2c" in data and self._between:
+        if self._between and b"h2c" in data:
             data = without_h2c(data)
         super().data_received(data)
         if self._head.running and self._raw > HEAD_BYTES:

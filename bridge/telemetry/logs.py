@@ -9,6 +9,9 @@ from bridge.telemetry.account import request_id
 
 # instructor logs raw answers; httpx and the SDKs log addresses at INFO, which a caller may have chosen.
 _QUIET = ("instructor", "httpx", "httpx2", "httpcore", "httpcore2", "openai", "google_genai", "ollama", "PIL")
+# json.dumps makes an encoder for each call that wants anything but its defaults; a text line has twenty values.
+_ASCII = json.JSONEncoder(default=str).encode
+_UNICODE = json.JSONEncoder(default=str, ensure_ascii=False).encode
 _FAULTS = ("Invalid HTTP request", "Unsupported upgrade request", "Invalid UTF-8 sequence")
 
 
@@ -28,7 +31,7 @@ class JsonFormatter(logging.Formatter):
         line.update(getattr(record, "fields", {}))
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return _UNICODE(line)
 
 
 class TextFormatter(logging.Formatter):
@@ -36,9 +39,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Give time, level, message and fields; a newline inside a value cannot start a line of its own."""
-        fields = " ".join(
-            f"{name}={json.dumps(value, default=str)}" for name, value in getattr(record, "fields", {}).items()
-        )
+        fields = " ".join(f"{name}={_ASCII(value)}" for name, value in getattr(record, "fields", {}).items())
         when = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
         text = f"{when} {record.levelname.lower():7} {record.getMessage()}".replace("\n", "\n  ")
         text = f"{text} {fields}" if fields else text

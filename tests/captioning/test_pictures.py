@@ -2,11 +2,9 @@
 
 import asyncio
 import gc
-from io import BytesIO
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from bridge.captioning.pictures import Pictures
 from bridge.captioning.resources import open_resources
@@ -45,12 +43,8 @@ async def test_who_is_cancelled_does_not_take_it_from_the_others(photo: bytes) -
     assert first.cancelled()
 
 
-async def test_a_failure_that_nobody_waits_for_is_not_logged() -> None:
-    sink = BytesIO()
-    Image.effect_noise((64, 64), 90).save(sink, "PNG")
-    broken = bytearray(sink.getvalue())
-    broken[200:1000] = bytes(800)  # its header is whole, its pixels are not
-    one = await pictures(bytes(broken))
+async def test_a_failure_that_nobody_waits_for_is_not_logged(photo: bytes) -> None:
+    one = await pictures(photo[:-50])  # its header is whole, its pixels are not
     with pytest.raises(InvalidImage):
         await one.prepared(SMALL, measure=False)
     complaints: list[dict[str, Any]] = []

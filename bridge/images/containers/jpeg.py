@@ -23,8 +23,12 @@ _MARKER = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
 _MAX_SCANS = 100
 
 
-def segments(data: bytes) -> Iterator[Segment]:
-    """Yield (marker, start, end) up to the end marker; a scan's coded data follows it as `ENTROPY`."""
+def segments(data: bytes, *, one_scan: bool = False) -> Iterator[Segment]:
+    """Yield (marker, start, end) up to the end marker; a scan's coded data follows it as `ENTROPY`.
+
+    `one_scan`: the first scan's data is known to reach to the end marker, which is the end of all; looking for that
+    takes 0.4 ms for each MB.
+    """
     at = 2
     while found := _MARKER.search(data, at):
         start = found.start()
@@ -37,8 +41,8 @@ def segments(data: bytes) -> Iterator[Segment]:
             raise InvalidImage("The JPEG image is truncated.")
         yield marker, start, at
         if marker == SCAN:
-            following = _MARKER.search(data, at)
-            end = following.start() if following else len(data)
+            following = None if one_scan else _MARKER.search(data, at)
+            end = following.start() if following else len(data) - 2 * one_scan
             yield ENTROPY, at, end
             at = end
 
@@ -78,15 +82,15 @@ def header(data: bytes) -> Header:
     )
 
 
-def strip(data: bytes) -> bytes:
+def strip(data: bytes, *, one_scan: bool = False) -> bytes:
     """Drop EXIF, XMP, IPTC, comments, thumbnails, MPO's index and all that follows the end marker.
 
     Kept: the ICC profile and Adobe's transform flag, without which the colours change. Returns the same object
-    when there is nothing to do.
+    when there is nothing to do. `one_scan`: as in `segments`.
     """
     view = memoryview(data)
     kept: list[bytes | memoryview] = [view[:2]]
-    for marker, start, end in bounded(segments(data)):
+    for marker, start, end in bounded(segments(data, one_scan=one_scan)):
         if marker == START:
             raise InvalidImage("The JPEG image holds another one before its end.")
         if marker == APP0:

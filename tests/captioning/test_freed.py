@@ -1,0 +1,89 @@
+"""A picture goes when its request has ended, whatever it ended in: what waits for the garbage collector adds up to
+gigabytes when a provider fails and the pictures are large."""
+
+import asyncio
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from bridge.captioning.caption import caption
+from bridge.captioning.resources import open_resources
+from bridge.captioning.structured import AnswerInvalid
+from bridge.captioning.types import CaptionRequest
+from bridge.deadline import DeadlineExceeded
+from bridge.images.errors import InvalidImage
+from bridge.images.sources import Source
+from bridge.settings import Settings
+from providers.base import VisionRequest
+from providers.errors import ProviderError
+from tests.servers import GeminiServer, OllamaServer, OpenAIServer, WireServer
+from tests.servers import behaviours as b
+from tests.service import WORKSPACE
+
+ENDS = {
+    "answered": b.Answer(),
+    "rejected": b.Status(400),
+    "failing": b.Status(500),
+    "limited": b.Status(429, retry_after=0.01),
+    "schema": b.RejectSchema(),
+    "misfit": b.WrongSchema(),
+    "refused": b.Refusal(),
+    "cut": b.Cut(),
+    "reset": b.Reset(),
+    "no JSON": b.NotJson(),
+    "late": b.Hang(),
+}
+FAILURES = (ProviderError, AnswerInvalid, DeadlineExceeded)
+
+
+SERVERS: dict[str, type[WireServer]] = {"openai": OpenAIServer, "ollama": OllamaServer, "gemini": GeminiServer}
+
+
+@pytest.fixture(params=SERVERS)
+def asked(request: pytest.FixtureRequest) -> Iterator[tuple[str, WireServer]]:
+    with SERVERS[request.param]() as server:
+        yield request.param, server
+
+
+@pytest.fixture
+def before() -> Iterator[set[int]]:
+    """What other tests left; from here on nothing is collected."""
+    gc.collect()
+    gc.disable()
+    yield {id(one) for one in held()}
+    gc.enable()
+
+
+def held() -> list[object]:
+    return [one for one in gc.get_objects() if isinstance(one, Source | VisionRequest)]
+
+
+def kept(before: set[int]) -> list[object]:
+    return [one for one in held() if id(one) not in before]
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_nothing_keeps_a_picture(end: str, asked: tuple[str, WireServer], photo: bytes, before: set[int]) -> None:
+    kind, server = asked
+    server.reply(*[ENDS[end]] * 20)
+    config = {"kind": kind, "base_url": server.url, "api_key": server.key}
+    async with open_resources(Settings(workspace=WORKSPACE)) as resources:
+        fields = {"perspective": "alt_text", "model": server.models[0], "provider_config": config}
+        request = CaptionRequest.model_validate({**fields, "timeout": 1 if end == "late" else 20})
+        try:
+            await caption(request, resources, upload=photo)
+        except FAILURES:
+            assert end != "answered"
+        del request
+        await asyncio.sleep(0)
+    assert kept(before) == []
+
+
+async def test_nothing_keeps_a_picture_that_is_broken(photo: bytes, before: set[int]) -> None:
+    async with open_resources(Settings(workspace=WORKSPACE)) as resources:
+        request = CaptionRequest.model_validate({"perspective": "alt_text"})
+        with pytest.raises(InvalidImage):
+            await caption(request, resources, upload=photo[:-50])
+        await asyncio.sleep(0)
+    assert kept(before) == []
