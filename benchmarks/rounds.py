@@ -1,6 +1,7 @@
 """Servers under the same load in turns, so that what else the machine does falls on all of them alike."""
 
 import asyncio
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -60,8 +61,9 @@ async def _in_turns(contenders: Sequence[Contender], rounds: int) -> dict[str, F
     found = {one.name: Figures() for one in contenders}
     for one in contenders:
         await _asked(one, min(one.connections, 8), _WARM_SECONDS, 4 * len(one.requests))
+    shuffled = random.Random(0)
     for _ in range(rounds):
-        for one in contenders:
+        for one in shuffled.sample(contenders, len(contenders)):
             await _round(one, found[one.name])
     return found
 

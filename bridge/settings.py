@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from functools import cached_property
 from importlib.util import find_spec
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
@@ -55,6 +55,15 @@ def _some(value: object) -> object:
 def _concurrency() -> Any:
     """The convention's variable, as it stands: what is no number is then told like any other mistake."""
     return os.environ.get("WEB_CONCURRENCY") or 1
+
+
+def is_network(text: str) -> bool:
+    """Whether it is an address or a network, such as 10.0.0.0/8, and no name."""
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
@@ -137,6 +146,21 @@ class Settings(BaseSettings):
     log: Literal["text", "json"] = Field("text", description="Log format.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level logged.")
 
+    @field_validator("workspace")
+    @classmethod
+    def _is_there(cls, value: Path) -> Path:
+        if value != cls.model_fields["workspace"].default and not value.is_dir():
+            raise ValueError(f"there is no directory {str(value)!r}")
+        return value
+
+    @field_validator("provider_url_allow", "image_url_allow")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            if "/" in one and not is_network(one):
+                raise ValueError(f"{one!r} is no network")
+        return value
+
     @field_validator("cors_origins")
     @classmethod
     def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -204,14 +228,11 @@ def load(**overrides: Any) -> Settings:
     """Read the environment and `.env`; `overrides` win. Raises SettingsError with every mistake."""
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
-        settings = Settings(**_secrets(), **given)
+        return Settings(**_secrets(), **given)
     except ValidationError as error:
         raise SettingsError(tuple(_mistake(one["loc"], one["msg"]) for one in error.errors())) from None
     except UnicodeDecodeError:
         raise SettingsError((".env: is not UTF-8 text.",)) from None
-    if "workspace" in settings.model_fields_set and not settings.workspace.is_dir():
-        raise SettingsError((f"{PREFIX}WORKSPACE: there is no directory {str(settings.workspace)!r}.",))
-    return settings
 
 
 def _secrets() -> dict[str, Any]:

@@ -6,7 +6,6 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from ipaddress import ip_network
 from typing import Literal, TypeVar
 from urllib.request import getproxies
 
@@ -19,7 +18,7 @@ from bridge.images.fetch import Fetcher
 from bridge.images.limits import ImageLimits
 from bridge.network import AddressPolicy, guarded_httpx, guarded_httpx2, plain_httpx, plain_httpx2
 from bridge.provider_settings import Configured
-from bridge.settings import PREFIX, Settings, SettingsError, environment
+from bridge.settings import PREFIX, Settings, SettingsError, environment, is_network
 from perspectives import catalog
 from perspectives.catalog import Catalog
 from providers import factory
@@ -96,18 +95,9 @@ class Resources:
 
 
 def configured(settings: Settings) -> Configured:
-    """The providers of this deployment. Raises SettingsError with every mistake, those of allow-lists too."""
-    lists = {"provider_url_allow": settings.provider_url_allow, "image_url_allow": settings.image_url_allow}
-    mistakes = [
-        f"{PREFIX}{name.upper()}: {one!r} is no network."
-        for name, allow in lists.items()
-        for one in allow
-        if "/" in one and not _is_network(one)
-    ]
-    try:
-        found = provider_settings.load(settings.workspace / "config" / "providers.toml", environment())
-    except SettingsError as error:
-        raise SettingsError((*mistakes, *error.mistakes)) from None
+    """The providers of this deployment. Raises SettingsError with every mistake."""
+    found = provider_settings.load(settings.workspace / "config" / "providers.toml", environment())
+    mistakes = []
     if settings.provider not in found.providers:
         mistakes.append(f"{PREFIX}PROVIDER: {settings.provider!r} is not one of {', '.join(found.providers)}.")
     if settings.heif and not heif.available():
@@ -187,13 +177,5 @@ def _image_guard(settings: Settings) -> AddressPolicy:
 
 def _policy(mode: Literal["public", "any_but_metadata", "listed"], allow: tuple[str, ...]) -> AddressPolicy:
     """A policy from a list of hosts, addresses and networks."""
-    networks = tuple(one for one in allow if _is_network(one))
+    networks = tuple(one for one in allow if is_network(one))
     return AddressPolicy(mode, tuple(one for one in allow if one not in networks), networks)
-
-
-def _is_network(text: str) -> bool:
-    try:
-        ip_network(text, strict=False)
-    except ValueError:
-        return False
-    return True

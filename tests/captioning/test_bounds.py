@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bridge.api.body import parse_object
 from bridge.captioning.errors import InvalidRequest
 from bridge.captioning.parse import validate
 from bridge.captioning.read import objects
@@ -66,6 +67,19 @@ def test_a_request_of_a_million_mistakes_is_told_shortly(fields: dict[str, Any])
     with pytest.raises(InvalidRequest) as raised:
         cheaply(lambda: validate(CaptionRequest, {"perspective": "alt_text", **fields}))
     assert len(str(raised.value)) + len(str(raised.value.problems)) < 5_000
+
+
+@pytest.mark.parametrize("part", [b"[],", b"{},", b"1,", b"[" * 100 + b"]" * 100 + b","], ids=["[]", "{}", "1", "deep"])
+def test_a_body_of_millions_of_values_is_not_parsed(part: bytes) -> None:
+    body = b'{"variables":[' + part * (24 * MIB // len(part)) + b"1]}"
+    for text in (body, body.decode()):
+        with pytest.raises(InvalidRequest, match="more values"):
+            cheaply(lambda text=text: parse_object(text))
+
+
+def test_a_book_is_no_crowd() -> None:
+    prose = "Well, well, well, said he. " * 50_000
+    assert parse_object(json.dumps({"global_context": prose}))["global_context"] == prose
 
 
 def test_what_people_send_is_no_crowd() -> None:

@@ -16,7 +16,7 @@ from tests.contract.target import Target, target
 from tests.servers import TrapServer, WireServer, tls
 from tests.servers import behaviours as b
 
-SHORT = 0.25
+SHORT = 0.5
 LIMIT = 2 * 1024 * 1024
 
 

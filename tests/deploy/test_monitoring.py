@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from bridge import problems
-from bridge.captioning.report import outcome
+from bridge.dispatch.endpoint import outcome
 from providers import errors as provider_errors
 from tests.api import streams
 from tests.api.sockets import socket

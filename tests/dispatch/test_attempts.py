@@ -7,7 +7,7 @@ import pytest
 
 from bridge.deadline import Deadline
 from bridge.dispatch.attempts import Ask, Calls, Line
-from bridge.dispatch.endpoint import Endpoint
+from bridge.dispatch.endpoint import Endpoint, outcome
 from bridge.dispatch.endpoints import Endpoints, Route
 from bridge.network import AddressRefused
 from bridge.provider_settings import EndpointSettings, Fleet
@@ -58,7 +58,7 @@ async def test_a_failed_line_is_tried_again(error: errors.ProviderError) -> None
     server = Server(error, GOOD)
     one = line(server)
     assert await one.ask(REQUEST) is GOOD
-    assert [call.error for call in one.calls.made] == [error, None]
+    assert [call.outcome for call in one.calls.made] == [outcome(error), "ok"]
     assert one.calls.usage == Usage(10, 2)
     assert one.calls.warnings == ["careful"]
 
