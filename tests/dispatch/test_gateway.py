@@ -65,7 +65,7 @@ def toml(a: OpenAIServer, other: OpenAIServer, keyed: list[OpenAIServer], limite
             provider("seldom", first, requests_per_minute="2"),
             provider("limited", limited[0].url, kind='"openai"', api_key='"sk-limited"'),
             provider("silent", limited[1].url, kind='"openai"', api_key='"sk-limited"'),
-            provider("backed", first, fallbacks='[{ provider = "pair" }]', strategy=turns),
+            provider("backed", first, fallbacks='[{ provider = "narrow" }]', strategy=turns),
             provider("prudish", first, fallbacks='[{ provider = "keyed", on = "refusal" }]'),
             '[routing]\n"qwen*" = "half"\n"*-vision" = "pair"\n',
         )
@@ -203,7 +203,7 @@ def test_a_configured_fallback_stands_in(running: Running) -> None:
     answer = ask(running.service, "backed")
     calls = [(one["provider"], one["outcome"]) for one in answer.json()["attempts"]]
     assert calls[0] == ("backed", "auth_failed")
-    assert {provider for provider, _ in calls[1:]} == {"pair"}
+    assert {provider for provider, _ in calls[1:]} == {"narrow"}
 
 
 def test_a_requests_own_fallbacks_even_none_take_their_place(running: Running) -> None:
