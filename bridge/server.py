@@ -206,7 +206,8 @@ def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
     os.environ.update({f"{PREFIX}{name.upper()}": value for name, value in overrides.items()})
     configure_logging(settings.log, settings.log_level)
     short = raise_descriptors(_DESCRIPTORS_EACH * settings.max_in_flight + _DESCRIPTORS_REST)
-    for doubt in (*doubts(), *([short] if short else [])):
+    absent = "" if settings.workspace.is_dir() else f"There is no directory {str(settings.workspace)!r}: no workspace."
+    for doubt in filter(None, (*doubts(), short, absent)):
         log.warning(doubt)
     config = uvicorn.Config(
         "bridge.server:application",

@@ -128,8 +128,7 @@ async def first_that_answers(work: Work, resources: Resources) -> tuple[Target, 
             if work.calls.left < 1:
                 break
             if failure is not None:
-                await work.watch.stage("fallback", target.label)
-                await work.watch.reset(str(failure))
+                await work.watch.instead(target.label, str(failure))
             try:
                 return target, *await ask(target, reserved(targets[position:]), work, resources)
             except (ProviderError, AnswerInvalid, Unserved) as error:
@@ -154,12 +153,26 @@ async def ask(target: Target, reserve: int, work: Work, resources: Resources) ->
             client = await resources.clients.get(target)
             profile = client.profile(target.model).image
             picture = await work.pictures.prepared(profile, measure=target.config.kind == "builtin")
-
-    async def again(reason: str) -> None:
-        await work.watch.stage("retry", reason)
-        await work.watch.reset(reason)
-
     meter = ledger.Meter(work.plan, target, resources.targets.configured, resources.settings.model)
+    await work.watch.stage("model", target.model)
+    retries = work.plan.options.max_output_retries
+    with work.stages.measure("model"), meter:
+        answer = await ask_until_it_fits(
+            line_to(target, reserve, work, resources, meter).ask,
+            vision_request(target, work, picture, resources.clients.mode(target)),
+            work.plan.perspective.compiled,
+            DEFAULT_RETRIES if retries is None else retries,
+            lambda: work.calls.left - reserve,
+            client.lower,
+            work.watch.again,
+        )
+    await work.watch.stage("validate")
+    resources.clients.remember(target, answer.output_mode)
+    return answer, picture
+
+
+def line_to(target: Target, reserve: int, work: Work, resources: Resources, meter: ledger.Meter) -> Line:
+    """The line to a target, each call on it metered and watched."""
 
     async def queued() -> None:
         meter.waits()
@@ -168,7 +181,7 @@ async def ask(target: Target, reserve: int, work: Work, resources: Resources) ->
     async def at(endpoint: Endpoint) -> Ask:
         return meter.metered(watched(await resources.clients.at(endpoint, target), work.watch), endpoint)
 
-    line = Line(
+    return Line(
         provider=target.label,
         route=resources.endpoints.route(target),
         at=at,
@@ -176,24 +189,9 @@ async def ask(target: Target, reserve: int, work: Work, resources: Resources) ->
         deadline=work.deadline,
         timeout=resources.settings.provider_timeout,
         reserve=reserve,
-        again=again,
+        again=work.watch.again,
         queued=queued,
     )
-    await work.watch.stage("model", target.model)
-    retries = work.plan.options.max_output_retries
-    with work.stages.measure("model"), meter:
-        answer = await ask_until_it_fits(
-            line.ask,
-            vision_request(target, work, picture, resources.clients.mode(target)),
-            work.plan.perspective.compiled,
-            DEFAULT_RETRIES if retries is None else retries,
-            lambda: work.calls.left - reserve,
-            client.lower,
-            again,
-        )
-    await work.watch.stage("validate")
-    resources.clients.remember(target, answer.output_mode)
-    return answer, picture
 
 
 def vision_request(target: Target, work: Work, picture: Prepared, mode: OutputMode) -> VisionRequest:

@@ -1,6 +1,9 @@
 """What a provider serves and whether it can be reached: real calls, never a guess."""
 
+from collections.abc import AsyncIterator
+
 from bridge.captioning.resources import Resources
+from bridge.dispatch.endpoint import Endpoint
 from bridge.dispatch.errors import MissingModel
 from bridge.dispatch.targets import Target, Wish
 from providers.base import BaseClient, Check, Credentials, Model
@@ -24,6 +27,16 @@ async def check(wish: Wish, resources: Resources, key: str = "") -> tuple[Target
     override = wish.provider_config.default_model if wish.provider_config else None
     model = wish.model or override or target.config.default_model
     return target, await client.check(credentials, _timeout(resources), model)
+
+
+async def check_each(wish: Wish, resources: Resources, key: str = "") -> AsyncIterator[tuple[Endpoint, Check]]:
+    """The same at each endpoint of a provider. Raises DispatchError."""
+    target = resources.targets.provider(wish, key)
+    route = resources.endpoints.route(target)
+    for endpoint in route.allowed:
+        client = await resources.clients.at(endpoint, target)
+        model = wish.model or target.config.default_model
+        yield endpoint, await client.check(route.credentials(endpoint), _timeout(resources), model)
 
 
 async def name_models(error: Exception, resources: Resources) -> Exception:

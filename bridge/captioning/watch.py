@@ -32,6 +32,16 @@ class Watch:
     async def reset(self, reason: str) -> None:
         """What was written so far does not count."""
 
+    async def again(self, reason: str) -> None:
+        """The same target is asked once more."""
+        await self.stage("retry", reason)
+        await self.reset(reason)
+
+    async def instead(self, target: str, reason: str) -> None:
+        """Another target is asked."""
+        await self.stage("fallback", target)
+        await self.reset(reason)
+
 
 class Telling(Watch):
     """Tells stages, resets and the object as far as it has come, at most every 50 ms and only when it changed."""

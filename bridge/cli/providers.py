@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bridge.captioning.resources import Resources
-    from providers.base import ProviderConfig
+    from bridge.provider_settings import EndpointSettings
+    from providers.base import Check, ProviderConfig
 
 _STEPS = {
     "initialize_client": "client ready",
@@ -43,7 +44,7 @@ async def _list(options: argparse.Namespace, resources: "Resources") -> int:
     from bridge.cli.run import show_json
     from bridge.cli.text import columns
 
-    configured = resources.targets.configured.providers.values()
+    configured = resources.targets.configured
     if options.json:
         show_json(
             [
@@ -53,23 +54,31 @@ async def _list(options: argparse.Namespace, resources: "Resources") -> int:
                     "base_url": one.base_url,
                     "default_model": one.default_model,
                     "has_key": bool(one.api_key),
+                    "endpoints": [
+                        {"name": each.name, "base_url": each.config.base_url}
+                        for each in configured.fleets[one.name].endpoints
+                    ],
                 }
-                for one in configured
+                for one in configured.providers.values()
             ]
         )
         return 0
     default = resources.settings.provider
     rows = [("", "name", "kind", "address", "key", "default model")]
-    rows += [("*" if one.name == default else "", *_row(one)) for one in configured]
+    for one in configured.providers.values():
+        first, *others = configured.fleets[one.name].endpoints
+        rows.append(("*" if one.name == default else "", one.name, one.kind, *_row(first, one.default_model or "-")))
+        rows += [("", "", "", *_row(other, "")) for other in others]
     for line in columns(rows):
         print(line)
     print("\n* answers when a request names no provider (GRAPHCAP_PROVIDER)")
     return 0
 
 
-def _row(one: "ProviderConfig") -> tuple[str, str, str, str, str]:
+def _row(endpoint: "EndpointSettings", model: str) -> tuple[str, str, str]:
+    one = endpoint.config
     address = one.base_url or ("none needed" if one.kind == "builtin" else "needs a base_url")
-    return one.name, one.kind, address, _key(one), one.default_model or "-"
+    return address, _key(one), model
 
 
 def _key(one: "ProviderConfig") -> str:
@@ -91,28 +100,37 @@ async def _check(options: argparse.Namespace, resources: "Resources") -> int:
     from bridge.cli.run import PROVIDER, show_json
     from bridge.dispatch.targets import Named
 
-    target, found = await check.check(Named(options.name, model=options.model), resources)
-    failed = any(one.status == "failed" for one in found.steps)
+    each = check.check_each(Named(options.name, model=options.model), resources)
+    found = [(endpoint.name, one) async for endpoint, one in each]
     if options.json:
-        show_json(
-            {
-                "provider": target.label,
-                "steps": [
-                    {"step": one.step, "status": one.status, "message": one.message, "error": one.error}
-                    for one in found.steps
-                ],
-                "warnings": list(found.warnings),
-            }
-        )
+        show_json({"provider": options.name, "endpoints": [{"name": name, **_told(one)} for name, one in found]})
     else:
-        for one in found.steps:
-            mark = "failed" if one.status == "failed" else "ok"
-            print(f"{mark:8}{_STEPS[one.step]}: {one.error or one.message}")
-        if not failed and not found.model:
-            print("skipped model answered: not tried; add --model")
-        for warning in found.warnings:
-            print(f"warning: {warning}")
-    return PROVIDER if failed else 0
+        for name, one in found:
+            if len(found) > 1:
+                print(f"{name}:")
+            _print(one)
+    return PROVIDER if any(_failed(one) for _, one in found) else 0
+
+
+def _failed(found: "Check") -> bool:
+    return any(one.status == "failed" for one in found.steps)
+
+
+def _told(found: "Check") -> dict[str, object]:
+    steps = [
+        {"step": one.step, "status": one.status, "message": one.message, "error": one.error} for one in found.steps
+    ]
+    return {"steps": steps, "warnings": list(found.warnings)}
+
+
+def _print(found: "Check") -> None:
+    for one in found.steps:
+        mark = "failed" if one.status == "failed" else "ok"
+        print(f"{mark:8}{_STEPS[one.step]}: {one.error or one.message}")
+    if not _failed(found) and not found.model:
+        print("skipped model answered: not tried; add --model")
+    for warning in found.warnings:
+        print(f"warning: {warning}")
 
 
 async def _models(options: argparse.Namespace, resources: "Resources") -> int:

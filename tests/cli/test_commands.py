@@ -241,6 +241,24 @@ def test_providers(tmp_path: Path) -> None:
         assert graphcap("providers", "check", "studio", "--model", "no-such", **environment).returncode == 4
 
 
+def test_every_endpoint_is_listed_and_checked(tmp_path: Path) -> None:
+    kind = OF_KIND["vllm"]
+    with kind.server(key="") as server:
+        (tmp_path / "config").mkdir()
+        (tmp_path / "config/providers.toml").write_text(
+            '[providers.pair]\nkind = "vllm"\nendpoints = ['
+            f'{{ base_url = "{server.url}", name = "up" }}, {{ base_url = "http://127.0.0.1:9/v1", name = "down" }}]\n'
+        )
+        environment = {"GRAPHCAP_WORKSPACE": str(tmp_path)}
+        listed = graphcap("providers", "list", **environment).stdout
+        assert server.url in listed
+        assert "http://127.0.0.1:9/v1" in listed
+        checked = graphcap("providers", "check", "pair", "--json", **environment)
+        assert checked.returncode == 4
+        ends = {one["name"]: one["steps"][-1]["status"] for one in json.loads(checked.stdout)["endpoints"]}
+        assert ends == {"up": "success", "down": "failed"}
+
+
 def test_healthcheck_asks_the_running_service() -> None:
     with Service() as service:
         done = graphcap("healthcheck", "--port", service.url.rsplit(":", 1)[1])
