@@ -252,6 +252,7 @@ def served_by_each(service: Service, count: int) -> None:
         assert streams.post(service, "/caption", body).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced() -> None:
     with Service("--workers", "2") as service:
         served_by_each(service, 4)
@@ -267,6 +268,7 @@ def test_a_worker_that_is_killed_is_replaced() -> None:
         assert service.stop() == 0
 
 
+@pytest.mark.slow
 def test_workers_end_like_one(held: OpenAIServer) -> None:
     with Service("--workers", "2", GRAPHCAP_GRACE=SHORT) as service, asked(service, held) as answer:
         assert service.stop() == 0
@@ -275,6 +277,7 @@ def test_workers_end_like_one(held: OpenAIServer) -> None:
     assert "Traceback" not in service.log
 
 
+@pytest.mark.slow
 def test_workers_told_as_a_group_have_their_grace(held: OpenAIServer) -> None:
     """Ctrl-C, systemd and others tell each process; the supervisor then tells its workers once more."""
     with Service("--workers", "2", GRAPHCAP_GRACE=LONG) as service, asked(service, held) as answer:

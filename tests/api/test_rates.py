@@ -124,6 +124,7 @@ def redis(path: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
             process.communicate(timeout=HANG_GUARD)
 
 
+@pytest.mark.slow
 def test_instances_that_share_redis_count_together(tmp_path: Path) -> None:
     with redis(tmp_path) as (place, _):
         settings = {"GRAPHCAP_RATE_LIMIT": "3/hour", "GRAPHCAP_RATE_LIMIT_STORAGE": place}

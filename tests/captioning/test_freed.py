@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from bridge.captioning.caption import caption
-from bridge.captioning.resources import open_resources
+from bridge.captioning.resources import Resources, open_resources
 from bridge.captioning.structured import AnswerInvalid
 from bridge.captioning.types import CaptionRequest
 from bridge.deadline import DeadlineExceeded
@@ -40,12 +40,6 @@ FAILURES = (ProviderError, AnswerInvalid, DeadlineExceeded)
 SERVERS: dict[str, type[WireServer]] = {"openai": OpenAIServer, "ollama": OllamaServer, "gemini": GeminiServer}
 
 
-@pytest.fixture(params=SERVERS)
-def asked(request: pytest.FixtureRequest) -> Iterator[tuple[str, WireServer]]:
-    with SERVERS[request.param]() as server:
-        yield request.param, server
-
-
 @pytest.fixture
 def before() -> Iterator[set[int]]:
     """What other tests left; from here on nothing is collected."""
@@ -63,20 +57,23 @@ def kept(before: set[int]) -> list[object]:
     return [one for one in held() if id(one) not in before]
 
 
-@pytest.mark.parametrize("end", ENDS)
-async def test_nothing_keeps_a_picture(end: str, asked: tuple[str, WireServer], photo: bytes, before: set[int]) -> None:
-    kind, server = asked
-    server.reply(*[ENDS[end]] * 20)
-    config = {"kind": kind, "base_url": server.url, "api_key": server.key}
+@pytest.mark.parametrize("kind", SERVERS)
+async def test_nothing_keeps_a_picture(kind: str, photo: bytes, before: set[int]) -> None:
+    async def ends(end: str, resources: Resources) -> bool:
+        with SERVERS[kind]() as server:
+            server.reply(*[ENDS[end]] * 20)
+            config = {"kind": kind, "base_url": server.url, "api_key": server.key}
+            fields = {"perspective": "alt_text", "model": server.models[0], "provider_config": config}
+            request = CaptionRequest.model_validate({**fields, "timeout": 2 if end == "late" else 20})
+            try:
+                await caption(request, resources, upload=photo)
+            except FAILURES:
+                return False
+            return True
+
     async with open_resources(Settings(workspace=WORKSPACE)) as resources:
-        fields = {"perspective": "alt_text", "model": server.models[0], "provider_config": config}
-        request = CaptionRequest.model_validate({**fields, "timeout": 1 if end == "late" else 20})
-        try:
-            await caption(request, resources, upload=photo)
-        except FAILURES:
-            assert end != "answered"
-        del request
-        await asyncio.sleep(0)
+        ended = await asyncio.gather(*(ends(one, resources) for one in ENDS))
+    assert [end for end, well in zip(ENDS, ended, strict=True) if well] == ["answered"]
     assert kept(before) == []
 
 

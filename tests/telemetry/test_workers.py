@@ -73,6 +73,7 @@ def replaced(service: Service, seen: Figures) -> Figures:
     return seen
 
 
+@pytest.mark.slow
 def test_figures_are_those_of_all_and_outlive_the_workers() -> None:
     with Service("--workers", "2") as service:
         made = {directory(pid) for pid in both(service).values()}
