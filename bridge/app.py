@@ -51,7 +51,7 @@ def build(settings: Settings) -> FastAPI:
         redoc_url=None,
         telemetry={"auto_configure": spans.wanted(), "logs": False, "operation_spans": False},
     )
-    for router in (stream.router, perspectives.router, providers.router, health.router):
+    for router in (perspectives.router, stream.router, providers.router, health.router):
         app.include_router(router, prefix=API)
         app.include_router(router, include_in_schema=False)
     app.include_router(health.probes)

@@ -11,7 +11,7 @@ from math import inf
 from bridge.deadline import Deadline, DeadlineExceeded
 from bridge.dispatch.endpoint import Clock, Endpoint, EndpointReport, Entry, Outcome, verdict
 from bridge.dispatch.errors import AllOpen, Overloaded
-from bridge.dispatch.strategies import Load, chooser
+from bridge.dispatch.strategies import Candidate, chooser
 from bridge.dispatch.targets import Target
 from bridge.provider_settings import BreakerSettings, Configured, EndpointSettings, Fleet
 from providers.base import Credentials
@@ -153,7 +153,7 @@ class Endpoints:
         """Choose among those with room; None when there are none."""
         now = self.clock()
         free = [
-            Load(place, one.settings.weight, one.in_flight)
+            Candidate(place, one.settings.weight, one.in_flight)
             for place, one in enumerate(self.all)
             if one in route.allowed and one not in failed and one.has_room(now, route.shared)
         ]

@@ -9,7 +9,7 @@ from bridge.provider_settings import Strategy
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class Candidate:
     """An endpoint that may be chosen: its place in the list of all, its weight, the calls it has."""
 
     place: int
@@ -21,7 +21,7 @@ class Chooser(ABC):
     """Chooses, and remembers what fairness needs."""
 
     @abstractmethod
-    def choose(self, among: Sequence[Load]) -> int:
+    def choose(self, among: Sequence[Candidate]) -> int:
         """The place of one of `among`, which is not empty."""
 
 
@@ -31,7 +31,7 @@ class RoundRobin(Chooser):
     def __init__(self) -> None:
         self._last = -1
 
-    def choose(self, among: Sequence[Load]) -> int:
+    def choose(self, among: Sequence[Candidate]) -> int:
         """The next after the one that was chosen last."""
         self._last = min((one.place for one in among if one.place > self._last), default=min(o.place for o in among))
         return self._last
@@ -43,7 +43,7 @@ class Weighted(Chooser):
     def __init__(self) -> None:
         self._due: dict[int, float] = {}
 
-    def choose(self, among: Sequence[Load]) -> int:
+    def choose(self, among: Sequence[Candidate]) -> int:
         """Everybody's claim grows by its weight; the largest claim is paid with all that was handed out."""
         for one in among:
             self._due[one.place] = self._due.get(one.place, 0.0) + one.weight
@@ -58,7 +58,7 @@ class Random(Chooser):
     def __init__(self, uniform: Callable[[], float] = random.random) -> None:
         self._uniform = uniform
 
-    def choose(self, among: Sequence[Load]) -> int:
+    def choose(self, among: Sequence[Candidate]) -> int:
         """Any of them, heavier ones more often."""
         point = self._uniform() * sum(one.weight for one in among)
         for one in among:
@@ -74,7 +74,7 @@ class LeastConnections(Chooser):
     def __init__(self) -> None:
         self._turn = RoundRobin()
 
-    def choose(self, among: Sequence[Load]) -> int:
+    def choose(self, among: Sequence[Candidate]) -> int:
         """The least loaded once it has the call."""
         loads = [(one.in_flight + 1) / one.weight for one in among]
         least = min(loads)

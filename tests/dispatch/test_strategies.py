@@ -3,9 +3,9 @@
 from collections import Counter
 from itertools import cycle
 
-from bridge.dispatch.strategies import Load, Random, chooser
+from bridge.dispatch.strategies import Candidate, Random, chooser
 
-THREE = [Load(0, 1, 0), Load(1, 1, 0), Load(2, 1, 0)]
+THREE = [Candidate(0, 1, 0), Candidate(1, 1, 0), Candidate(2, 1, 0)]
 
 
 def test_each_in_turn() -> None:
@@ -17,16 +17,16 @@ def test_each_in_turn() -> None:
 
 def test_the_fewest_calls_for_its_weight() -> None:
     least = chooser("least_connections")
-    assert least.choose([Load(0, 1, 3), Load(1, 1, 1), Load(2, 1, 2)]) == 1
-    assert least.choose([Load(0, 4, 3), Load(1, 1, 1)]) == 0
-    assert least.choose([Load(0, 1, 0), Load(1, 3, 0)]) == 1
+    assert least.choose([Candidate(0, 1, 3), Candidate(1, 1, 1), Candidate(2, 1, 2)]) == 1
+    assert least.choose([Candidate(0, 4, 3), Candidate(1, 1, 1)]) == 0
+    assert least.choose([Candidate(0, 1, 0), Candidate(1, 3, 0)]) == 1
     idle = chooser("least_connections")
     assert [idle.choose(THREE) for _ in range(4)] == [0, 1, 2, 0]
 
 
 def test_weights_are_kept_and_mixed() -> None:
     weighted = chooser("weighted")
-    chosen = [weighted.choose([Load(0, 5, 0), Load(1, 1, 0), Load(2, 1, 0)]) for _ in range(70)]
+    chosen = [weighted.choose([Candidate(0, 5, 0), Candidate(1, 1, 0), Candidate(2, 1, 0)]) for _ in range(70)]
     assert Counter(chosen) == {0: 50, 1: 10, 2: 10}
     assert set(chosen[:7]) == {0, 1, 2}
 
@@ -36,4 +36,4 @@ def test_any_by_chance() -> None:
     some = Random(lambda: next(numbers))
     assert [some.choose(THREE) for _ in range(3)] == [0, 1, 2]
     heavy = Random(lambda: 0.7)
-    assert heavy.choose([Load(0, 3, 0), Load(1, 1, 0)]) == 0
+    assert heavy.choose([Candidate(0, 3, 0), Candidate(1, 1, 0)]) == 0
