@@ -117,10 +117,14 @@ def bought(stream: Callable[[C, VisionRequest], Answering]) -> Callable[[C, Visi
 
 
 def unreachable(title: str, base_url: str, error: Exception) -> Unreachable:
-    """No connection. Its cause is a socket's or an address guard's own error: that holds no request."""
+    """No connection. Its cause is a socket's or an address guard's own error: that holds no request.
+
+    `base_url`: "" where nobody is to know it.
+    """
+    where = f" at {shown(base_url)}" if base_url else ""
     causes = list(chain(error))
     why = (words for kind, words in _WHY.items() for cause in causes if isinstance(cause, kind))
-    failure = Unreachable(f"Could not connect to {title} at {shown(base_url)}{next(why, _WHO_KNOWS)}")
+    failure = Unreachable(f"Could not connect to {title}{where}{next(why, _WHO_KNOWS)}")
     failure.__cause__ = causes[-1]
     return failure
 

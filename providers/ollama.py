@@ -86,6 +86,7 @@ class OllamaClient(BaseClient):
         self._config = config
         self._transport = pool.httpx_transport()
         self._host = base_url(SPEC, config.base_url) or SPEC.base_url
+        self._told_url = pool.told(self._host)
 
     async def complete(self, request: VisionRequest) -> Completion:
         """Ask once and wait for the whole answer."""
@@ -172,7 +173,7 @@ class OllamaClient(BaseClient):
         import ollama
 
         foreign = (ollama.ResponseError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError)
-        return Exchange(request.timeout, foreign, lambda error: _translated(error, self._host, request))
+        return Exchange(request.timeout, foreign, lambda error: _translated(error, self._told_url, request))
 
 
 def _messages(request: VisionRequest) -> list[dict[str, Any]]:

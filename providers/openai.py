@@ -84,6 +84,7 @@ class OpenAIClient(BaseClient):
         if not url:
             raise ValueError(f"{self.spec.title} needs a base_url.")
         self._base_url = url
+        self._told_url = pool.told(url)
         self._sdk = _sdk(url, pool)
 
     async def complete(self, request: VisionRequest) -> Completion:
@@ -194,7 +195,7 @@ class OpenAIClient(BaseClient):
         return reply
 
     def _exchange(self, request: VisionRequest, seconds: float) -> Exchange:
-        return Exchange(seconds, foreign(), lambda error: translated(error, self.spec, self._base_url, request))
+        return Exchange(seconds, foreign(), lambda error: translated(error, self.spec, self._told_url, request))
 
     def _call(self, request: VisionRequest) -> "RequestOptions":
         """One call's headers and time limits. Only headers named here leave: the SDK would add the environment's."""

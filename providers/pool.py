@@ -37,10 +37,13 @@ class Pool:
         httpx2_transport_factory: "Callable[[], httpx2.AsyncBaseTransport] | None" = None,
         max_connections: int = MAX_CONNECTIONS,
         max_reply_bytes: int = MAX_REPLY_BYTES,
+        tells_addresses: bool = True,
     ) -> None:
+        """`tells_addresses`: whether errors may say where a connection failed."""
         self._factories = {"httpx": httpx_transport_factory, "httpx2": httpx2_transport_factory}
         self._max_connections = max_connections
         self._max_reply_bytes = max_reply_bytes
+        self._tells_addresses = tells_addresses
         self._clients: dict[str, Any] = {}
         # Clients are made in threads (their SDKs are slow to import), perhaps in two at once.
         self._opening = Lock()
@@ -63,6 +66,10 @@ class Pool:
         Closing that client leaves the pool open.
         """
         return _shared()(self.httpx_client)
+
+    def told(self, base_url: str) -> str:
+        """An address as errors may show it: "" where they may not."""
+        return base_url if self._tells_addresses else ""
 
     async def aclose(self) -> None:
         """Close every connection."""

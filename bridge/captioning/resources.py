@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 from urllib.request import getproxies
 
@@ -61,7 +62,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     """Load the library, read `providers.toml`, open the pools. Raises SettingsError with every mistake."""
     providers = configured(settings)
     guard = _provider_guard(settings)
-    own = _pool()
+    own = _pool(tells_addresses=settings.loopback)  # to this machine alone
     brought = Pool(
         httpx_transport_factory=lambda: guarded_httpx(guard, settings.max_in_flight),
         httpx2_transport_factory=lambda: guarded_httpx2(guard, settings.max_in_flight),
@@ -90,16 +91,16 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         await fetcher.aclose()
 
 
-def _pool() -> Pool:
-    """The configured providers' connections; where the environment names a proxy, httpx's own, which know of it.
+def _pool(tells_addresses: bool) -> Pool:
+    """The configured providers' connections; httpx's own where the environment names a proxy, since they know of it.
 
     Ours cost less the more of them are idle (docs/performance.md).
     """
-    if getproxies():
-        return Pool()
+    ours = not getproxies()
     return Pool(
-        httpx_transport_factory=lambda: plain_httpx(MAX_CONNECTIONS),
-        httpx2_transport_factory=lambda: plain_httpx2(MAX_CONNECTIONS),
+        httpx_transport_factory=partial(plain_httpx, MAX_CONNECTIONS) if ours else None,
+        httpx2_transport_factory=partial(plain_httpx2, MAX_CONNECTIONS) if ours else None,
+        tells_addresses=tells_addresses,
     )
 
 

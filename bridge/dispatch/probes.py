@@ -12,6 +12,7 @@ from typing import Any
 
 from bridge.dispatch.endpoint import Endpoint, outcome, verdict
 from bridge.dispatch.endpoints import Endpoints
+from providers.addresses import shown
 from providers.base import BaseClient
 from providers.errors import ProviderError
 
@@ -79,7 +80,8 @@ class Probes:
         except ProviderError as error:
             found = outcome(error)
             if self.found.get(place, {}).get("error") != found:
-                log.warning("probe of endpoint %s of provider %s: %s", endpoint.name, provider.name, error.message)
+                where = endpoint.name, provider.name, shown(endpoint.config.base_url)
+                log.warning("probe of endpoint %s of provider %s at %s: %s", *where, error.message)
             # Everybody may read /health, and the sentence may name an inner address: that is for the log.
             self.found[place] = {"status": "down", "checked_at": when, "error": found}
             _, dead = verdict(error, patient=True)

@@ -58,6 +58,7 @@ class GeminiClient(BaseClient):
         self._options = config.options
         self._pool = pool
         self._base_url = base_url(SPEC, _OPENAI_PATH.sub("", config.base_url)) or SPEC.base_url
+        self._told_url = pool.told(self._base_url)
 
     async def complete(self, request: VisionRequest) -> Completion:
         """Ask once and wait for the whole answer."""
@@ -125,7 +126,7 @@ class GeminiClient(BaseClient):
         exchange = Exchange(
             request.timeout,
             (errors.APIError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError),
-            lambda error: translated(error, self._base_url, request, transport.failed),
+            lambda error: translated(error, self._told_url, request, transport.failed),
         )
         try:
             yield sdk.aio.models, exchange

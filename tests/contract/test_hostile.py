@@ -131,6 +131,15 @@ async def test_nobody_listens(kind: Kind, pool: Pool, streamed: bool) -> None:
     assert f" at {server.origin}: the connection was refused." in error.message
 
 
+async def test_an_address_that_nobody_is_to_know(kind: Kind, streamed: bool) -> None:
+    silent = Pool(tells_addresses=False)
+    with kind.server() as server:
+        gone = target(kind, server, silent)
+    error = await gone.failure(streamed)
+    await silent.aclose()
+    assert error.message.startswith(f"Could not connect to {gone.client.spec.title}: the connection was refused.")
+
+
 async def test_name_that_does_not_resolve(kind: Kind, to: Target, pool: Pool, streamed: bool) -> None:
     lost = Target(kind, to.server, client(ProviderConfig(kind.kind, kind.kind, "http://nonexistent.invalid/v1"), pool))
     error = await lost.failure(streamed)
