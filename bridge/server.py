@@ -1,20 +1,13 @@
 """Run the service: workers, a graceful end, an exit code that says it was one."""
 
 import asyncio
-import ctypes
 import errno
-import gc
 import logging
 import os
-import resource
 import signal
 import socket
-import struct
-import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -24,22 +17,17 @@ from uvicorn.supervisors import Multiprocess
 
 from bridge.api.drain import Drain
 from bridge.app import create_app
+from bridge.process import let_open, spare_memory
 from bridge.provider_settings import doubts
+from bridge.receiving.doors import announce, let_nobody_in, listen
 from bridge.settings import PREFIX, Settings, load
 from bridge.telemetry import configure_logging, shared
-from bridge.version import __version__
 
 log = logging.getLogger("graphcap")
-_TRIM_SECONDS = 10.0
 _ECHO_SECONDS = 2.0
 _CLOSE_SECONDS = 5  # for connections to close, after all work has ended
-_DESCRIPTORS_EACH = 3  # the caller's connection, the provider's, and a picture's file or address
-_DESCRIPTORS_REST = 256
 _TURN_SECONDS = 0.05
 _HEARD_SECONDS = 1.0  # for what has been sent to be heard, at the end
-_ATTACH_FILTER = 26  # SO_ATTACH_FILTER of linux/socket.h
-# Python's 700 is reached several times in each caption, mostly by what is still in use (docs/performance.md).
-_GARBAGE = 5_000
 FAILURE = 3
 """uvicorn's exit code of a process that could not start."""
 
@@ -69,53 +57,6 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def let_nobody_in(listening: socket.socket) -> None:
-    """Drop what comes to a listening socket, so that nobody waits in its queue when it is closed.
-
-    Who knocks meanwhile knocks again after a second, and is refused. Where the system cannot do this, he may be reset.
-    """
-    nothing = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # one instruction of BPF: keep 0 bytes
-    if sys.platform == "linux":
-        with suppress(OSError):
-            program = struct.pack("HL", 1, ctypes.addressof(nothing))
-            listening.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, program)
-
-
-def announce(sockets: list[socket.socket]) -> None:
-    """Log the addresses: the port may have been 0."""
-    for one in sockets:
-        host, port = one.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        log.info("graphcap bridge %s serves http://%s:%s (its API: /docs)", __version__, shown, port)
-
-
-def listen(host: str, port: int) -> list[socket.socket]:
-    """A socket on every address that the host has here, bound before anything is loaded. Raises OSError."""
-    bound: list[socket.socket] = []
-    absent: OSError | None = None
-    places = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    for family, _, _, _, address in dict.fromkeys(places):
-        try:
-            bound.append(_bound(family, address))
-        except OSError as error:
-            # "localhost" names ::1 where IPv6 is off, too.
-            if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                raise
-            absent = error
-    if absent is not None and not bound:
-        raise absent
-    return bound
-
-
-def _bound(family: int, address: Any) -> socket.socket:
-    made = socket.socket(family, socket.SOCK_STREAM)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if family == socket.AF_INET6:
-        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    made.bind(address)
-    return made
-
-
 def _cannot_listen(settings: Settings, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"Port {settings.port} is in use; choose another with --port or {PREFIX}PORT."
@@ -125,25 +66,9 @@ def _cannot_listen(settings: Settings, error: OSError) -> str:
     )
 
 
-def raise_descriptors(wanted: int) -> str | None:
-    """Let the process open so many files and sockets, as far as it may; what to tell when that is not enough."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return None
-    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    if allowed >= wanted:
-        return None
-    return (
-        f"This process may open {allowed} files; {PREFIX}MAX_IN_FLIGHT needs {wanted}. "
-        "Raise the limit (ulimit -n), or lower the setting."
-    )
-
-
 def application() -> ASGIApp:
     """The application of one worker: its settings and its log from the environment."""
-    gc.set_threshold(_GARBAGE)
-    threading.Thread(target=_give_back_memory, daemon=True, name="memory").start()
+    spare_memory()
     settings = load()
     configure_logging(settings.log, settings.log_level)
     drain = Drain()
@@ -186,17 +111,6 @@ def end_in_order(drain: Drain, grace: float, echo: float) -> None:
         signal.signal(number, lambda *given, stop=stop: loop.call_soon_threadsafe(begin, partial(stop, *given)))
 
 
-def _give_back_memory() -> None:
-    """Return what is free to the system now and then: glibc keeps what decoding freed, hundreds of MB after a burst.
-
-    Smaller thresholds for its allocator do the same for a fifth more CPU for each large picture (docs/performance.md).
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    while trim is not None:
-        time.sleep(_TRIM_SECONDS)
-        trim(0)
-
-
 def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
     """Serve until told to stop; the exit code is 0 after SIGTERM, 130 after Ctrl-C, 2 when the address cannot be had,
     3 when the service could not start.
@@ -205,7 +119,7 @@ def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
     """
     os.environ.update({f"{PREFIX}{name.upper()}": value for name, value in overrides.items()})
     configure_logging(settings.log, settings.log_level)
-    short = raise_descriptors(_DESCRIPTORS_EACH * settings.max_in_flight + _DESCRIPTORS_REST)
+    short = let_open(settings.max_in_flight)
     absent = "" if settings.workspace.is_dir() else f"There is no directory {str(settings.workspace)!r}: no workspace."
     for doubt in filter(None, (*doubts(), short, absent)):
         log.warning(doubt)

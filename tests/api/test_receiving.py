@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from bridge.process import raise_descriptors
 from bridge.receiving import HEAD_BYTES, MOST_FRAGMENTS
-from bridge.server import raise_descriptors
 from tests.api import streams
 from tests.api.streams import HANG_GUARD, SAMPLE
 from tests.servers import OpenAIServer
