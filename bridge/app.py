@@ -68,7 +68,7 @@ def build(settings: Settings) -> FastAPI:
 def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_resources(settings) as resources:
+        async with open_resources(settings, tells_addresses=settings.loopback) as resources:
             for one in resources.catalog.problems:
                 log.warning("perspective file %s", one)
             app.state.resources = resources
@@ -93,8 +93,8 @@ def trace() -> None:
 
 
 def probes_of(resources: Resources) -> Probes:
-    """Probes of what `providers.toml` names; what the environment implies is not called unasked."""
-    named = sorted(resources.targets.configured.explicit)
+    """Probes of what is stated; what the environment implies is told of and not called unasked."""
+    named = sorted(resources.targets.configured.stated)
     return Probes(tuple(resources.endpoints.of(name) for name in named), resources.clients.at)
 
 

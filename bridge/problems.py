@@ -18,6 +18,7 @@ with its trace, told without it.
 
 import logging
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
@@ -184,9 +185,14 @@ def problem(error: Exception, instance: str = "") -> Problem:
         str(error),
         instance,
         provider=getattr(error, "provider", None),
-        retry_after=getattr(error, "retry_after", None),
+        retry_after=_rounded(getattr(error, "retry_after", None)),
         errors=details(error) or None,
     )
+
+
+def _rounded(seconds: float | None) -> float | None:
+    """Up, to hundredths."""
+    return None if seconds is None else ceil(seconds * 100) / 100
 
 
 def address_refused(error: BaseException) -> AddressRefused | None:

@@ -156,9 +156,8 @@ class Settings(BaseSettings):
     @field_validator("provider_url_allow", "image_url_allow")
     @classmethod
     def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for one in value:
-            if "/" in one and not is_network(one):
-                raise ValueError(f"{one!r} is no network")
+        if wrong := [repr(one) for one in value if "/" in one and not is_network(one)]:
+            raise ValueError(f"{' and '.join(wrong)}: no network")
         return value
 
     @field_validator("cors_origins")
@@ -227,17 +226,25 @@ class Settings(BaseSettings):
 def load(**overrides: Any) -> Settings:
     """Read the environment and `.env`; `overrides` win. Raises SettingsError with every mistake."""
     given = {name: value for name, value in overrides.items() if value is not None}
+    mistakes: list[str] = []
     try:
-        return Settings(**_secrets(), **given)
+        secrets, mistakes = _secrets()
+        settings = Settings(**secrets, **given)
     except ValidationError as error:
-        raise SettingsError(tuple(_mistake(one["loc"], one["msg"]) for one in error.errors())) from None
+        mistakes += [_mistake(one["loc"], one["msg"]) for one in error.errors()]
     except UnicodeDecodeError:
         raise SettingsError((".env: is not UTF-8 text.",)) from None
+    if mistakes:
+        raise SettingsError(tuple(mistakes))
+    if "workspace" in settings.model_fields_set and not settings.workspace.is_dir():  # the default may be absent
+        raise SettingsError((f"{PREFIX}WORKSPACE: there is no directory {str(settings.workspace)!r}.",))
+    return settings
 
 
-def _secrets() -> dict[str, Any]:
-    """Secrets that stand in files: `GRAPHCAP_API_KEYS_FILE` names the file of `GRAPHCAP_API_KEYS`."""
+def _secrets() -> tuple[dict[str, Any], list[str]]:
+    """Secrets that stand in files (`GRAPHCAP_API_KEYS_FILE` names that of `GRAPHCAP_API_KEYS`), and what is wrong."""
     found: dict[str, Any] = {}
+    mistakes: list[str] = []
     for name in SECRETS:
         variable = f"{PREFIX}{name.upper()}"
         path = environment().get(f"{variable}_FILE")
@@ -245,8 +252,8 @@ def _secrets() -> dict[str, Any]:
             try:
                 found[name] = Path(path).read_text("utf-8").strip().replace("\n", ",")
             except (OSError, UnicodeDecodeError) as error:
-                raise SettingsError((f"{variable}_FILE: the file cannot be read: {type(error).__name__}.",)) from None
-    return found
+                mistakes.append(f"{variable}_FILE: the file cannot be read: {type(error).__name__}.")
+    return found, mistakes
 
 
 def _mistake(location: tuple[int | str, ...], message: str) -> str:

@@ -189,7 +189,8 @@ class Spec:
 
     `key_env`, `url_env`, `model_env`: environment names, the first that is set wins. `base_url`: the default.
     `takes`: names of the `Options` fields it can be given; any other is warned about. `options`: names its
-    `ProviderConfig.options` may hold, each with what it means. `note`: one sentence for the provider table.
+    `ProviderConfig.options` may hold, each with what it means; `values`: the types or the words that each of them may
+    be. `note`: one sentence for the provider table.
     """
 
     kind: str
@@ -200,8 +201,16 @@ class Spec:
     needs_key: bool = False
     takes: frozenset[str] = frozenset()
     options: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, tuple[type, ...] | frozenset[str]] = field(default_factory=dict)
     default_model: str = ""
     note: str = ""
+
+    def fits(self, option: str, value: object) -> bool:
+        """Whether an option may have this value; words in any case."""
+        allowed = self.values.get(option, (object,))
+        if isinstance(allowed, frozenset):
+            return isinstance(value, str) and value.lower() in allowed
+        return isinstance(value, allowed) and (not isinstance(value, bool) or bool in allowed or object in allowed)
 
     def not_taken(self, options: Options) -> tuple[str, ...]:
         """What `options` ask for and this kind cannot be given, in sentences."""

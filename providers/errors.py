@@ -31,6 +31,7 @@ class ProviderError(Exception):
     """A provider could not give an answer. `status` is the HTTP status it replied with, if any."""
 
     provider: str | None = None  # the label of the target that failed; set by who chose it
+    begun: bool = False  # whether text had come: who asks again buys it twice
     rate: RateHints | None = None  # what the reply said of the server's limits
 
     def __init__(

@@ -88,7 +88,9 @@ def _let_go(error: Exception) -> None:
 
 
 def bought(stream: Callable[[C, VisionRequest], Answering]) -> Callable[[C, VisionRequest], Answering]:
-    """Make a client's `stream` end in a BadReply once text has come: the caller would buy that text again.
+    """Make a client's `stream` say in its errors whether text had come: the caller would buy that text again.
+
+    What is asked again elsewhere is a BadReply then.
 
     llama-server tells of output that it cannot read after some chunks, with a status (measured).
     """
@@ -102,12 +104,14 @@ def bought(stream: Callable[[C, VisionRequest], Answering]) -> Callable[[C, Visi
                     begun = True
                     yield part
             return
-        except _ASKED_AGAIN as error:
-            if not begun:
+        except ProviderError as error:
+            error.begun = begun
+            if not begun or not isinstance(error, _ASKED_AGAIN):
                 raise
             failure = BadReply(
                 f"{client.spec.title} failed in the middle of its answer.", status=error.status, usage=error.usage
             )
+            failure.begun = True
         try:
             raise failure
         finally:

@@ -1,5 +1,7 @@
 """Servers and routers that speak Chat Completions and differ in a row."""
 
+from collections.abc import Mapping
+
 from providers import dialect
 from providers.base import ProviderConfig, Spec
 from providers.chat import Flavour
@@ -13,6 +15,11 @@ _OPTIONS = {
     "reasoning_effort": "how much a reasoning model thinks first, such as minimal or low",
     "extra_body": "further fields of the request's body",
 }
+_VALUES: Mapping[str, tuple[type, ...] | frozenset[str]] = {
+    "detail": frozenset({"low", "high", "auto"}),
+    "reasoning_effort": (str,),
+    "extra_body": (Mapping,),
+}
 
 ROWS = (
     Flavour(
@@ -25,6 +32,7 @@ ROWS = (
             needs_key=True,
             takes=_ALL,
             options=_OPTIONS,
+            values=_VALUES,
             note="Asks only endpoints that hold the model to the schema.",
         ),
         schema=dialect.openai_strict,
@@ -41,6 +49,7 @@ ROWS = (
             url_env=("LMSTUDIO_BASE_URL",),
             takes=_ALL,
             options=_OPTIONS,
+            values=_VALUES,
         ),
         schema=dialect.llamacpp,
         repetition_penalty="repeat_penalty",
@@ -54,6 +63,7 @@ ROWS = (
             url_env=("LLAMACPP_BASE_URL",),
             takes=_ALL,
             options=_OPTIONS,
+            values=_VALUES,
             note="Answers with the one model it has loaded, whatever name is asked for.",
         ),
         schema=dialect.llamacpp,
@@ -69,6 +79,7 @@ ROWS = (
             url_env=("LITELLM_BASE_URL",),
             takes=_COMMON,
             options=_OPTIONS,
+            values=_VALUES,
         ),
         schema=dialect.openai_strict,
         strict=True,
@@ -81,6 +92,7 @@ ROWS = (
             url_env=("OPENAI_COMPATIBLE_BASE_URL",),
             takes=_COMMON,
             options=_OPTIONS,
+            values=_VALUES,
             note="Any other server of this protocol; needs a base_url.",
         ),
         schema=dialect.openai_compatible,

@@ -64,13 +64,9 @@ SPEC = Spec(
         "keep_alive": 'how long the model stays loaded: seconds, or text such as "10m"',
         "think": "whether a reasoning model thinks first: true, false, low, medium or high",
     },
+    values={"num_ctx": (int,), "keep_alive": (int, float, str), "think": (bool, str)},
     note="A key is needed only for ollama.com or behind a proxy.",
 )
-_OPTION_TYPES: Mapping[str, tuple[type, ...]] = {
-    "num_ctx": (int,),
-    "keep_alive": (int, float, str),
-    "think": (bool, str),
-}
 _CONNECT_SECONDS = 10.0
 # datalab-to/marker#984 (a 500), ollama/ollama#12422 (inside a 200): what Ollama says of a schema it cannot use
 _SCHEMA_WORDS = ("schema in format", "required for format", "invalid format", "grammar")
@@ -162,9 +158,9 @@ class OllamaClient(BaseClient):
         }
 
     def _settings(self) -> dict[str, Any]:
-        given = {name: value for name, value in self._config.options.items() if name in _OPTION_TYPES}
+        given = {name: value for name, value in self._config.options.items() if name in SPEC.options}
         for name, value in given.items():
-            if type(value) not in _OPTION_TYPES[name]:
+            if not SPEC.fits(name, value):
                 raise RequestRejected(f"Ollama's option {name} has a value it cannot have: {SPEC.options[name]}.")
         return given
 

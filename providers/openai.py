@@ -52,19 +52,19 @@ SPEC = Spec(
         "project": "the project that is billed",
         "extra_body": "further fields of the request's body",
     },
+    values={
+        "detail": frozenset({"low", "high", "auto"}),
+        "reasoning_effort": (str,),
+        "organization": (str,),
+        "project": (str,),
+        "extra_body": (Mapping,),
+    },
     note="Reasoning models take no temperature and no top_p.",
 )
 FLAVOUR = Flavour(
     SPEC, schema=dialect.openai_strict, strict=True, shows_schema=True, max_tokens="max_completion_tokens"
 )
 
-_OPTION_TYPES: Mapping[str, type] = {
-    "detail": str,
-    "reasoning_effort": str,
-    "organization": str,
-    "project": str,
-    "extra_body": Mapping,
-}
 _CHAT = "/chat/completions"
 _CONNECT_SECONDS = 10.0
 # How long the usage and the end mark may take once the answer itself is whole.
@@ -121,7 +121,7 @@ class OpenAIClient(BaseClient):
 
     def _body(self, request: VisionRequest) -> JsonObject:
         for name, value in self._options.items():
-            if not isinstance(value, _OPTION_TYPES.get(name, object)):
+            if not self.spec.fits(name, value):
                 raise RequestRejected(f"The option {name} of {self.spec.title} has a value that it cannot have.")
         return chat.body(request, self.flavour, self.profile(request.model), self._options)
 

@@ -4,6 +4,8 @@ The schema goes into `response_format`: `guided_json` is gone since 0.12 and ign
 (dottxt-ai/outlines#1887).
 """
 
+from collections.abc import Mapping
+
 from providers import dialect
 from providers.base import Spec
 from providers.chat import Flavour
@@ -17,6 +19,7 @@ SPEC = Spec(
     url_env=("VLLM_BASE_URL", "VLLM_API_BASE"),
     takes=frozenset({"max_tokens", "temperature", "top_p", "repetition_penalty", "seed"}),
     options={"extra_body": "further fields of the request's body, such as mm_processor_kwargs"},
+    values={"extra_body": (Mapping,)},
     note="A key is needed only when the server was started with one.",
 )
 

@@ -193,6 +193,36 @@ api_key_file = "/nonexistent/{SECRET}"
 
 
 @pytest.mark.parametrize(
+    ("kind", "option"),
+    [
+        ("openai", f'detail = "{SECRET}"'),
+        ("openai", "extra_body = 5"),
+        ("ollama", 'num_ctx = "big"'),
+        ("ollama", "num_ctx = true"),
+        ("gemini", 'thinking_budget = "x"'),
+        ("gemini", 'media_resolution = "ultra"'),
+        ("vllm", "extra_body = []"),
+        ("openrouter", 'detail = "ultra"'),
+    ],
+)
+def test_an_option_has_a_value_that_it_can_have(toml: Path, kind: str, option: str) -> None:
+    (told,) = mistakes(toml, f'[providers.mine]\nkind = "{kind}"\noptions = {{ {option} }}\n')
+    assert told.startswith(f"providers.mine.options.{option.split()[0]}: it has a value that it cannot have: ")
+
+
+def test_a_secrets_file_holds_something(toml: Path) -> None:
+    empty = toml.with_name("empty")
+    empty.write_text("\n")
+    text = f'[providers.mine]\nkind = "vllm"\nendpoints = [{{ base_url = "http://a", api_key_file = "{empty}" }}]\n'
+    assert mistakes(toml, text) == ["providers.mine.endpoints.0.api_key_file: the secret's file is empty."]
+
+
+def test_the_name_of_a_kind_is_no_other_kinds(toml: Path) -> None:
+    (told,) = mistakes(toml, '[providers.ollama]\nkind = "vllm"\nbase_url = "http://a"\n')
+    assert told.startswith("providers.ollama: this name stands for the kind 'ollama'")
+
+
+@pytest.mark.parametrize(
     "text",
     [
         f'providers = "{SECRET}"',

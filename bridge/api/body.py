@@ -13,7 +13,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from bridge.captioning.errors import BodyTooLarge, InvalidJson, InvalidRequest
-from bridge.deadline import Deadline, DeadlineExceeded
+from bridge.deadline import DeadlineExceeded
 from bridge.settings import Settings
 
 JsonObject = dict[str, Any]
@@ -46,19 +46,21 @@ async def read(
     It has to arrive within the service's own time, and no piece of it may take longer than `chunk_within` seconds.
     Raises BodyTooLarge, InvalidJson, InvalidRequest or DeadlineExceeded.
     """
-    limit, until = settings.body_limit, Deadline(settings.timeout)
+    limit, end = settings.body_limit, asyncio.get_running_loop().time() + settings.timeout
     _check_announced(request, limit)
     try:
-        async with asyncio.timeout(until.left()) as patience:
-            chunks = _bounded(request.stream(), limit, patience, until, chunk_within)
+        async with asyncio.timeout_at(end) as patience:
+            chunks = _bounded(request.stream(), limit, patience, end, chunk_within)
             if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
                 return await _multipart(request, chunks, limit)
             content = b"".join([chunk async for chunk in chunks])
     except ClientDisconnect:
         raise InvalidJson("The request ended before its body was whole.") from None
     except TimeoutError:
-        stalled = until.left() > 0
-        raise DeadlineExceeded(chunk_within if stalled else until.seconds, "waiting for the request's body") from None
+        stalled = (patience.when() or end) < end
+        raise DeadlineExceeded(
+            chunk_within if stalled else settings.timeout, "waiting for the request's body"
+        ) from None
     return Body({} if optional and not content else parse_object(content))
 
 
@@ -69,13 +71,13 @@ def _check_announced(request: Request, limit: int) -> None:
 
 
 async def _bounded(
-    chunks: AsyncIterator[bytes], limit: int, patience: asyncio.Timeout, until: Deadline, chunk_within: float
+    chunks: AsyncIterator[bytes], limit: int, patience: asyncio.Timeout, end: float, chunk_within: float
 ) -> AsyncGenerator[bytes, None]:
-    """The chunks up to the limit, each of them within what is left; a large body has a hundred."""
+    """The chunks up to the limit, each of them in time; a large body has a hundred."""
     received = 0
     clock = asyncio.get_running_loop().time
     while True:
-        patience.reschedule(clock() + min(until.left(), chunk_within))
+        patience.reschedule(min(end, clock() + chunk_within))
         chunk = await anext(chunks, None)
         if chunk is None:
             return
@@ -87,8 +89,7 @@ async def _bounded(
 
 def parse_object(text: bytes | str, what: str = "The body") -> JsonObject:
     """A JSON object. Raises InvalidJson with the place of the mistake, InvalidRequest for what holds too much."""
-    if len(text) > _MOST_PARTS and any(_has_more(text, mark, _MOST_PARTS) for mark in ",[{"):
-        raise InvalidRequest(f"{what} holds more values than any request needs.")
+    _check_values(text, what)
     try:
         value = from_json(text, allow_inf_nan=False)
     except ValueError as error:
@@ -96,6 +97,11 @@ def parse_object(text: bytes | str, what: str = "The body") -> JsonObject:
     if not isinstance(value, dict):
         raise InvalidJson(f"{what} is JSON, but not an object.")
     return value
+
+
+def _check_values(text: bytes | str, what: str) -> None:
+    if len(text) > _MOST_PARTS and any(_has_more(text, mark, _MOST_PARTS) for mark in ",[{"):
+        raise InvalidRequest(f"{what} holds more values than any request needs.")
 
 
 def _has_more(text: bytes | str, mark: str, most: int) -> bool:
@@ -118,16 +124,20 @@ async def _multipart(request: Request, chunks: AsyncGenerator[bytes, None], limi
         form = await parser.parse()
     except MultiPartException as error:
         raise InvalidRequest(f"The multipart body cannot be read: {error.message}") from None
-    fields: JsonObject = {}
     uploads: list[bytes] = []
+    texts: list[tuple[str, str]] = []
     try:
         for name, value in form.multi_items():
             if name in _FILE_PARTS:
                 uploads.append(await _upload(name, value))
             else:
-                _add(fields, name, await _text(name, value))
+                texts.append((name, await _text(name, value)))
     finally:
         await form.close()
+    _check_values("".join(text for _, text in texts), "The body")
+    fields: JsonObject = {}
+    for name, text in texts:
+        _add(fields, name, text)
     if len(uploads) > 1:
         raise InvalidRequest("The request holds two images; caption them one at a time.", (("/image", "two parts"),))
     whole = parse_object(fields.pop("request"), "The part 'request'") if "request" in fields else {}

@@ -20,7 +20,7 @@ probes = APIRouter(tags=["service"], include_in_schema=False)
 
 @router.get("/health", response_model=Health)
 async def health(request: Request) -> Response:
-    """Say that the process serves, and what the last probe of each provider of `providers.toml` found."""
+    """Say that the process serves, and what the last probe of each provider found, of those in `providers.toml`."""
     return answers.json(Health(version=__version__, providers=request.app.state.probes.report()))
 
 
@@ -75,6 +75,7 @@ def describe(found: Resources) -> dict[str, Any]:
             "provider_timeout_seconds": settings.provider_timeout or None,
             "grace_seconds": settings.grace,
             "in_flight": settings.max_in_flight,
+            "rate": settings.rate_limit or None,
             "queue": settings.max_queue,
             "socket_requests": settings.max_socket_requests,
             "request_providers": settings.base_url_policy,

@@ -10,7 +10,7 @@ from bridge.captioning.resources import Resources
 from bridge.captioning.structured import Answer, AnswerInvalid, ask_until_it_fits
 from bridge.captioning.types import Caption, CaptionRequest
 from bridge.captioning.watch import Watch, watched
-from bridge.deadline import Deadline
+from bridge.deadline import Deadline, DeadlineExceeded
 from bridge.dispatch.attempts import Ask, Calls, Line
 from bridge.dispatch.endpoint import Endpoint
 from bridge.dispatch.errors import Unserved
@@ -134,6 +134,10 @@ async def first_that_answers(work: Work, resources: Resources) -> tuple[Target, 
             except (ProviderError, AnswerInvalid, Unserved) as error:
                 error.provider = target.label
                 failure = error
+            except DeadlineExceeded:
+                if failure is None:
+                    raise
+                break  # there was no time for a stand-in: what went wrong before says more
         assert failure is not None
         raise failure
     finally:

@@ -42,7 +42,7 @@ class Pictures:
 
 
 async def _outcome(task: asyncio.Task[Prepared]) -> Prepared:
-    """What the task ends in. Its own exception is not raised here: that would keep its frames, which hold the task."""
+    """What the task ends in. Its own ImageError is not raised here: it would keep this frame, which holds the task."""
     await asyncio.wait([task])
     failure = task.exception()
     if isinstance(failure, ImageError):

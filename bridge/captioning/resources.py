@@ -37,12 +37,15 @@ class Resources:
 
 def configured(settings: Settings) -> Configured:
     """The providers of this deployment. Raises SettingsError with every mistake."""
-    found = provider_settings.load(settings.workspace / "config" / "providers.toml", environment())
-    mistakes = []
-    if settings.provider not in found.providers:
-        mistakes.append(f"{PREFIX}PROVIDER: {settings.provider!r} is not one of {', '.join(found.providers)}.")
+    mistakes: list[str] = []
     if settings.heif and not heif.available():
         mistakes.append(f"{PREFIX}HEIF: HEIC needs a package; run pip install 'graphcap-bridge[heif]'.")
+    try:
+        found = provider_settings.load(
+            settings.workspace / "config" / "providers.toml", environment(), settings.provider
+        )
+    except SettingsError as error:
+        raise SettingsError((*mistakes, *error.mistakes)) from None
     if mistakes:
         raise SettingsError(tuple(mistakes))
     return found
@@ -58,11 +61,14 @@ def library(settings: Settings) -> Catalog:
 
 
 @asynccontextmanager
-async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
-    """Load the library, read `providers.toml`, open the pools. Raises SettingsError with every mistake."""
+async def open_resources(settings: Settings, *, tells_addresses: bool = True) -> AsyncIterator[Resources]:
+    """Load the library, read `providers.toml`, open the pools. Raises SettingsError with every mistake.
+
+    `tells_addresses`: whether errors may name the addresses of configured providers.
+    """
     providers = configured(settings)
     guard = _provider_guard(settings)
-    own = _pool(tells_addresses=settings.loopback)  # to this machine alone
+    own = _pool(tells_addresses)
     brought = Pool(
         httpx_transport_factory=lambda: guarded_httpx(guard, settings.max_in_flight),
         httpx2_transport_factory=lambda: guarded_httpx2(guard, settings.max_in_flight),
@@ -96,7 +102,8 @@ def _pool(tells_addresses: bool) -> Pool:
 
     Ours cost less the more of them are idle (docs/performance.md).
     """
-    ours = not getproxies()
+    proxies = getproxies()
+    ours = not any(proxies.get(scheme) for scheme in ("http", "https", "all"))
     return Pool(
         httpx_transport_factory=partial(plain_httpx, MAX_CONNECTIONS) if ours else None,
         httpx2_transport_factory=partial(plain_httpx2, MAX_CONNECTIONS) if ours else None,

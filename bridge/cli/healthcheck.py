@@ -11,10 +11,7 @@ _EVERYWHERE = ("0.0.0.0", "::", "[::]")  # noqa: S104 (to ask, not to bind)
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Where the service is; by default where its own settings put it."""
-    from dotenv import dotenv_values
-
-    stated = {**dotenv_values(".env"), **os.environ}
-    host = stated.get("GRAPHCAP_HOST") or "127.0.0.1"
+    host = os.environ.get("GRAPHCAP_HOST") or "127.0.0.1"
     parser.add_argument(
         "--host",
         default="127.0.0.1" if host in _EVERYWHERE else host,
@@ -23,7 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--port",
         type=_port,
-        default=stated.get("GRAPHCAP_PORT") or "32100",
+        default=os.environ.get("GRAPHCAP_PORT") or "32100",
         help="port of the service (GRAPHCAP_PORT, else 32100)",
     )
     parser.add_argument("--timeout", type=float, default=5.0, help="seconds to wait (default: 5)")

@@ -4,14 +4,15 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from bridge import problems
 from bridge.captioning.check import name_models
 from bridge.captioning.resources import Resources, open_resources
 from bridge.dispatch.errors import MissingModel
-from bridge.provider_settings import doubts
-from bridge.settings import Settings, SettingsError, load
+from bridge.provider_settings import doubts, mistakes
+from bridge.settings import PREFIX, Settings, SettingsError, environment, load
 from bridge.telemetry import configure_logging
 from perspectives import MissingVariables
 
@@ -65,8 +66,18 @@ def settings_or_none() -> Settings | None:
     try:
         return load()
     except SettingsError as error:
-        print(error, file=sys.stderr)
+        print(all_mistakes(error), file=sys.stderr)
         return None
+
+
+def all_mistakes(error: SettingsError, workspace: str | None = None) -> SettingsError:
+    """Those of the settings, and those of the providers as far as their file is known."""
+    try:
+        stated = environment()
+    except UnicodeDecodeError:  # which is one of them
+        return error
+    place = workspace or stated.get(f"{PREFIX}WORKSPACE") or Settings.model_fields["workspace"].default
+    return SettingsError((*error.mistakes, *mistakes(Path(place))))
 
 
 def tell(error: Exception, *, as_json: bool = False) -> int:

@@ -27,6 +27,12 @@ def run(options: argparse.Namespace) -> int:
     overrides = {name: value for name, value in given.items() if value is not None}
     try:
         settings = load(**overrides)
+    except SettingsError as error:
+        from bridge.cli.run import all_mistakes
+
+        print(all_mistakes(error, overrides.get("workspace")), file=sys.stderr)
+        return 2
+    try:
         from bridge.captioning.resources import configured
         from bridge.server import serve
 

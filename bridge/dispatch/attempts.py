@@ -12,7 +12,7 @@ from bridge.dispatch.endpoints import Route
 from bridge.dispatch.errors import AllOpen, Overloaded
 from bridge.network import AddressRefused
 from providers.base import Completion, VisionRequest
-from providers.errors import CallTimeout, ProviderError, RateLimited, ServerFailed, Unavailable, Unreachable
+from providers.errors import BadReply, CallTimeout, ProviderError, RateLimited, ServerFailed, Unavailable, Unreachable
 from providers.usage import Usage
 
 MAX_CALLS = 4
@@ -20,6 +20,7 @@ _RETRIES = 2
 _FIRST_WAIT = 0.25
 _TOO_LATE = 0.05  # seconds in which no call comes to an end
 _PATIENCE = 10.0  # seconds after which silence says something of a server whose calls have no bound of their own
+_AS_SLOW = 4
 _CURABLE = (Unreachable, RateLimited, Unavailable, ServerFailed, CallTimeout)
 
 Ask = Callable[[VisionRequest], Awaitable[Completion]]
@@ -99,15 +100,17 @@ class Line:
             while True:
                 entry = await self._enter(failed, failure)
                 try:
-                    return await self._call(entry, request)
-                except _CURABLE as error:
+                    return await self._call(entry, request, [*failed, entry.endpoint])
+                except (*_CURABLE, BadReply) as error:
                     failure = error
                 failed.append(entry.endpoint)
                 # A refused address stays refused, and another look-up would be another try at rebinding.
                 refused = isinstance(failure.__cause__, AddressRefused)
-                if refused or self.calls.left <= self.reserve or self.deadline.left() < _TOO_LATE:
+                if refused or failure.begun or self.calls.left <= self.reserve or self.deadline.left() < _TOO_LATE:
                     raise failure
                 elsewhere = self._is_ready_elsewhere(failed)
+                if isinstance(failure, BadReply) and not elsewhere:
+                    raise failure
                 wait = 0.0 if elsewhere else self._wait(failure, repeats)
                 if not elsewhere:
                     repeats += 1
@@ -146,14 +149,26 @@ class Line:
             return error.retry_after
         return _FIRST_WAIT * float(2**repeat) * random.uniform(0.8, 1.2)  # noqa: S311 (jitter, not a secret)
 
-    async def _call(self, entry: Entry, request: VisionRequest) -> Completion:
+    def _share(self, left: float, tried: list[Endpoint]) -> float:
+        """Seconds of what is left for one call: where somebody else can be asked, a hang must not take all of it.
+
+        Half of it, but never so little that a call would end that is as slow as four of the last ones. As long as none
+        was answered, only a later target makes it less, by a third.
+        """
+        elsewhere = self.calls.left - 1 > self.reserve and self._is_ready_elsewhere(tried)
+        slowest = self.route.endpoints.slowest
+        if slowest and (elsewhere or self.reserve):
+            return min(left, max(left / 2, _AS_SLOW * slowest))
+        return left * 2 / 3 if self.reserve else left
+
+    async def _call(self, entry: Entry, request: VisionRequest, tried: list[Endpoint]) -> Completion:
         endpoint = entry.endpoint
         bound = endpoint.settings.timeout or self.timeout
         end: Completion | ProviderError | None = None
         allowance = 0.0
         try:
             left = self.deadline.require("waiting for the model")
-            allowance = min(left, bound or left)
+            allowance = min(self._share(left, tried), bound or left)
             ask = await self.at(endpoint)
             end = completion = await self._timed(
                 endpoint, ask, replace(request, timeout=allowance, credentials=self.route.credentials(endpoint))
@@ -172,7 +187,9 @@ class Line:
         start = time.perf_counter()
         told = outcome(None)
         try:
-            return await ask(request)
+            completion = await ask(request)
+            self.route.endpoints.took(time.perf_counter() - start)
+            return completion
         except ProviderError as failed:
             told = outcome(failed)
             self.calls.spend(failed.usage)

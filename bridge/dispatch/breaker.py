@@ -20,6 +20,7 @@ class Breaker:
         self._open_until = float("-inf")
         self._opened = False
         self._held = False
+        self._seen_by_probes = False
         self._trial: int | None = None
         self._turn = 0
         self._answered_at = float("-inf")
@@ -59,13 +60,14 @@ class Breaker:
             if self._opened:
                 self._close()
 
-    def failed(self, turn: int) -> None:
-        """The call met no server, no answer in time, or a broken server."""
+    def failed(self, turn: int, *, unreachable: bool = False) -> None:
+        """The call met no server, no answer in time, or a broken one; `unreachable`: a probe would do no better."""
         if turn != self._turn or not self._limit:
             return
         self._failed += 1
         if self._opened or self._failed >= self._limit:
             self._open(self._open_seconds, held=False)
+            self._seen_by_probes = unreachable
 
     def left(self, turn: int) -> None:
         """The call ended without telling anything: another may be the trial."""
@@ -83,8 +85,8 @@ class Breaker:
         return True
 
     def probe_answered(self) -> None:
-        """A probe found the endpoint alive: a call may try."""
-        if self.state == OPEN:
+        """A probe found the endpoint alive: a call may try, unless it is calls alone that fail there."""
+        if self.state == OPEN and (self._held or self._seen_by_probes):
             self._held = False
             self._open_until = self._clock()
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf
 from typing import TypeAlias
 
 from bridge.dispatch.breaker import Breaker, State
@@ -10,18 +11,26 @@ from bridge.dispatch.limits import Rate, Sent
 from bridge.provider_settings import BreakerSettings, EndpointSettings
 from providers.base import Completion, Credentials
 from providers.errors import (
+    AuthFailed,
+    BadReply,
     Blocked,
     CallTimeout,
     ProviderError,
+    QuotaExceeded,
     Refused,
     ServerFailed,
     Truncated,
     Unavailable,
+    UnknownModel,
     Unreachable,
+    WrongPath,
 )
 
 Clock = Callable[[], float]
 Outcome: TypeAlias = Completion | ProviderError | None
+# What is wrong with this server, its key or its models, and neither seen by the breaker nor cured by a repeat.
+_ITS_OWN = (AuthFailed, QuotaExceeded, UnknownModel, WrongPath, BadReply, CallTimeout)
+_AVOIDED_SECONDS = 5.0
 _WORD_END = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -38,6 +47,15 @@ class Endpoint:
         learns = bool(settings.config.api_key)
         self.rate = Rate(settings.requests_per_minute, settings.tokens_per_minute, learns=learns)
         self.in_flight = self.calls = 0
+        self._avoided_until = -inf
+
+    def heard(self, outcome: Outcome, now: float) -> None:
+        """Note how a call with the endpoint's own key ended: what is wrong with it alone may go better elsewhere."""
+        self._avoided_until = now + _AVOIDED_SECONDS if isinstance(outcome, _ITS_OWN) else -inf
+
+    def is_avoided(self, now: float) -> bool:
+        """Whether others are better just now."""
+        return now < self._avoided_until
 
     @property
     def is_full(self) -> bool:

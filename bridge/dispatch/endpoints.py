@@ -15,11 +15,12 @@ from bridge.dispatch.strategies import Candidate, chooser
 from bridge.dispatch.targets import Target
 from bridge.provider_settings import BreakerSettings, Configured, EndpointSettings, Fleet
 from providers.base import Credentials
-from providers.errors import RateLimited
+from providers.errors import RateLimited, Unreachable
 
 Queued = Callable[[], Awaitable[None]]
 _NEVER = BreakerSettings(failures=0)
 _SOON = 0.001
+_FADING = 0.98
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +83,11 @@ class Endpoints:
         self.all = tuple(Endpoint(one, fleet.breaker, clock) for one in fleet.endpoints)
         self.clock = clock
         self._chooser = chooser(fleet.strategy, uniform)
+        self.disabled = fleet.disabled
         self._max_queue = max_queue
         self._waiting: deque[_Waiter] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self.slowest = 0.0
 
     def report(self) -> ProviderReport:
         """How they stand."""
@@ -110,12 +113,17 @@ class Endpoints:
             raise Overloaded
         return await self._wait(waiter, queued)
 
+    def took(self, seconds: float) -> None:
+        """A call was answered after so long; the slowest of the last ones is remembered."""
+        self.slowest = max(seconds, _FADING * self.slowest)
+
     def leave(self, entry: Entry, outcome: Outcome, *, patient: bool = True) -> None:
         """The call ended. `outcome` None: nobody waited for it. `patient`: a timeout says something of the server."""
         endpoint, now = entry.endpoint, self.clock()
         endpoint.in_flight -= 1
         answered, broken = verdict(outcome, patient)
         if entry.sent is not None:
+            endpoint.heard(outcome, now)
             rate, usage = (outcome.rate, outcome.usage) if outcome else (None, None)
             spent = (usage.input_tokens or 0) + (usage.output_tokens or 0) if usage else None
             endpoint.rate.end(entry.sent, now, rate, spent)
@@ -124,7 +132,7 @@ class Endpoints:
             elif answered:
                 endpoint.rate.taken(entry.sent, now)
         if broken:
-            endpoint.breaker.failed(entry.turn)
+            endpoint.breaker.failed(entry.turn, unreachable=isinstance(outcome, Unreachable))
         elif answered:
             endpoint.breaker.answered(entry.turn)
         else:
@@ -150,16 +158,18 @@ class Endpoints:
         self._wake_up()
 
     def _begin(self, route: Route, failed: Collection[Endpoint]) -> Entry | None:
-        """Choose among those with room; None when there are none."""
+        """Choose among those with room, and rather one that did well; None when there are none."""
         now = self.clock()
         free = [
-            Candidate(place, one.settings.weight, one.in_flight)
+            (place, one)
             for place, one in enumerate(self.all)
             if one in route.allowed and one not in failed and one.has_room(now, route.shared)
         ]
         if not free:
             return None
-        endpoint = self.all[free[0].place if len(self.all) == 1 else self._chooser.choose(free)]
+        better = [(place, one) for place, one in free if not one.is_avoided(now)] or free
+        candidates = [Candidate(place, one.settings.weight, one.in_flight) for place, one in better]
+        endpoint = self.all[candidates[0].place if len(self.all) == 1 else self._chooser.choose(candidates)]
         endpoint.in_flight += 1
         endpoint.calls += 1
         return Entry(endpoint, endpoint.breaker.begin(), endpoint.rate.begin(now) if route.shared else None)

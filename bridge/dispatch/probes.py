@@ -1,4 +1,4 @@
-"""Whether the endpoints of `providers.toml` answer: asked in the background, by the protocol's free route.
+"""Whether endpoints answer, those of `providers.toml` asked in the background, by the protocol's free route.
 
 What a probe finds also steers the traffic: a dead endpoint gets no call until a probe finds it alive.
 """
@@ -52,6 +52,7 @@ class Probes:
             }
             for one in provider.all
         ]
+        endpoints += [{"name": name, "status": "disabled"} for name in provider.disabled]
         states = [one["status"] for one in endpoints]
         status = next((state for state in ("up", "down") if state in states), "unknown")
         telling = next((one for one in endpoints if one["status"] == status), endpoints[0])

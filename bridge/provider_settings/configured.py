@@ -50,12 +50,16 @@ class StandIn:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The endpoints of one provider, how calls are spread over them, and who stands in for all of them."""
+    """The endpoints of one provider, how calls are spread over them, and who stands in for all of them.
+
+    `disabled`: the names of those that get no call.
+    """
 
     endpoints: tuple[EndpointSettings, ...]
     strategy: Strategy = "least_connections"
     breaker: BreakerSettings = BreakerSettings()
     fallbacks: tuple[StandIn, ...] = ()
+    disabled: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from bridge.provider_settings.configured import BreakerSettings, Configured, EndpointSettings, Fleet, StandIn
 from bridge.provider_settings.file import EndpointEntry, Entry, Keyed, read
-from bridge.settings import SettingsError, environment, unknown
+from bridge.settings import PREFIX, SettingsError, environment, unknown
 from providers import factory
 from providers.addresses import normalise, origin
 from providers.base import ProviderConfig, Spec
@@ -16,12 +16,16 @@ from providers.base import ProviderConfig, Spec
 _ANY_KIND = "openai-compatible"
 
 
-def load(file: Path, environment: Mapping[str, str]) -> Configured:
-    """Read `file` (it may be absent) and `environment`. Raises SettingsError with every mistake."""
+def load(file: Path, environment: Mapping[str, str], default: str = "") -> Configured:
+    """Read `file` (it may be absent) and `environment`. Raises SettingsError with every mistake.
+
+    `default`: who answers when nobody is named.
+    """
     reading = _Reading(environment)
     content, declared = read(file, reading.mistakes)
     implicit = {spec.kind: reading.implicit(spec) for spec in factory.specs()}
-    fleets = {name: Fleet((EndpointSettings(_label(one), one),)) for name, one in implicit.items()}
+    # What the environment implies is not called unasked.
+    fleets = {name: Fleet((EndpointSettings(_label(one), one, probe_interval=0),)) for name, one in implicit.items()}
     named = []
     for name, entry in content.providers.items():
         fleet = reading.fleet(name, entry, implicit, f"{file.name}: providers.{name}")
@@ -37,12 +41,23 @@ def load(file: Path, environment: Mapping[str, str]) -> Configured:
             reading.mistakes.append(
                 f"{file.name}: routing.{pattern!r}: no provider is named {name!r}; there are {allowed}."
             )
+    if default and default not in everything and default not in declared:
+        reading.mistakes.append(f"{PREFIX}PROVIDER: {default!r} is not one of {', '.join(everything)}.")
     if reading.mistakes:
         raise SettingsError(tuple(reading.mistakes))
     stated = {spec.kind for spec in factory.specs() if any(environment.get(name) for name in _names(spec))}
     return Configured(
         everything, tuple(content.routing.items()), frozenset(named), frozenset({*named, *stated}), fleets
     )
+
+
+def mistakes(workspace: Path) -> tuple[str, ...]:
+    """What is wrong with the providers, told where other settings are wrong too."""
+    try:
+        load(workspace / "config" / "providers.toml", environment())
+    except SettingsError as error:
+        return error.mistakes
+    return ()
 
 
 def doubts() -> Iterator[str]:
@@ -90,16 +105,28 @@ class _Reading:
             self.mistakes.append(f"{place}.kind: {entry.kind!r} is not one of {', '.join(implicit)}.")
             self._check_rest(entry, implicit[_ANY_KIND], place)
             return None
-        known = factory.spec(entry.kind).options
-        for option in entry.options:
-            if option not in known:
-                self.mistakes.append(f"{place}.options: {option!r} is not one of {', '.join(known) or '(none)'}.")
+        if name in implicit and name != entry.kind:
+            self.mistakes.append(
+                f"{place}: this name stands for the kind {name!r}; name one of kind {entry.kind!r} otherwise."
+            )
+        self._check_options(entry, place)
         model = entry.default_model or inherited.default_model
         shared = ProviderConfig(name, entry.kind, "", "", model, entry.models, entry.options)
         endpoints = self._endpoints(entry, shared, inherited, place)
+        enabled = tuple(one for one in endpoints if one.enabled)
+        disabled = tuple(one.name for one in endpoints if not one.enabled)
         breaker = BreakerSettings(entry.breaker.failures, entry.breaker.open_seconds)
         fallbacks = tuple(StandIn(one.provider, one.model or None, one.on) for one in entry.fallbacks)
-        return Fleet(endpoints, entry.strategy, breaker, fallbacks)
+        return Fleet(enabled or endpoints, entry.strategy, breaker, fallbacks, disabled)
+
+    def _check_options(self, entry: Entry, place: str) -> None:
+        spec = factory.spec(entry.kind)
+        for option, value in entry.options.items():
+            if option not in spec.options:
+                known = ", ".join(spec.options) or "(none)"
+                self.mistakes.append(f"{place}.options: {option!r} is not one of {known}.")
+            elif not spec.fits(option, value):
+                self.mistakes.append(f"{place}.options.{option}: it has a value that it cannot have: {spec.options[option]}.")
 
     def _check_rest(self, entry: Entry, inherited: ProviderConfig, place: str) -> None:
         """Find the mistakes of an entry whose kind is unknown, too, but for its options."""
@@ -112,7 +139,7 @@ class _Reading:
     def _endpoints(
         self, entry: Entry, shared: ProviderConfig, inherited: ProviderConfig, place: str
     ) -> tuple[EndpointSettings, ...]:
-        """Each endpoint of an entry, or the one that it is itself; those that are enabled, where any is."""
+        """Each endpoint of an entry, or the one that it is itself."""
         key = self._key(entry, place)
         if entry.endpoints is None:
             alone = EndpointEntry(base_url=entry.base_url)
@@ -130,10 +157,9 @@ class _Reading:
             found.append(self._endpoint(one, entry, shared, inherited, own, where))
         named = _named(found)
         self._check_twice(named, place)
-        enabled = tuple(one for one in named if one.enabled)
-        if not enabled:
+        if not any(one.enabled for one in named):
             self.mistakes.append(f"{place}.endpoints: at least one must be enabled.")
-        return enabled or (EndpointSettings("", shared),)
+        return tuple(named) or (EndpointSettings("", shared),)
 
     def _endpoint(
         self,
@@ -219,10 +245,13 @@ class _Reading:
 
     def _secret_file(self, path: str, place: str) -> str:
         try:
-            return Path(path).read_text("utf-8").strip()
+            secret = Path(path).read_text("utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             self.mistakes.append(f"{place}: the secret's file cannot be read: {type(error).__name__}.")
             return ""
+        if not secret:
+            self.mistakes.append(f"{place}: the secret's file is empty.")
+        return secret
 
 
 def _named(endpoints: list[EndpointSettings]) -> list[EndpointSettings]:

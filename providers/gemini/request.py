@@ -8,9 +8,6 @@ from providers.base import JsonObject, VisionRequest
 from providers.errors import RequestRejected
 from providers.gemini.spec import SPEC
 
-_RESOLUTIONS = ("low", "medium", "high")
-_LEVELS = ("minimal", "low", "medium", "high", "xhigh")
-
 
 def generation(request: VisionRequest, options: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of the SDK's GenerateContentConfig for one call; `options` are the provider's configured ones."""
@@ -66,7 +63,7 @@ def _schema(request: VisionRequest) -> JsonObject | None:
 
 
 def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
-    resolution = _one_of(options, "media_resolution", _RESOLUTIONS)
+    resolution = _option(options, "media_resolution")
     return {
         "safety_settings": _safety(options),
         "media_resolution": f"MEDIA_RESOLUTION_{resolution}" if resolution else None,
@@ -76,36 +73,28 @@ def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
 def _thinking(options: Mapping[str, Any]) -> JsonObject:
     """Past the SDK, which writes these in snake case (google-genai 3.4): Google reads that, others need not."""
     asked = {
-        "thinkingBudget": _integer(options, "thinking_budget"),
-        "thinkingLevel": _one_of(options, "thinking_level", _LEVELS),
+        "thinkingBudget": _option(options, "thinking_budget"),
+        "thinkingLevel": _option(options, "thinking_level"),
     }
     told = {name: value for name, value in asked.items() if value is not None}
     return {"generationConfig": {"thinkingConfig": told}} if told else {}
 
 
-def _integer(options: Mapping[str, Any], name: str) -> int | None:
+def _option(options: Mapping[str, Any], name: str) -> Any:
+    """A configured option, None where there is none. Raises RequestRejected for a value that it cannot have."""
     value = options.get(name)
-    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
-        return value
-    raise _wrong_option(name)
-
-
-def _one_of(options: Mapping[str, Any], name: str, known: tuple[str, ...]) -> str | None:
-    value = options.get(name)
-    if value is None:
-        return None
-    if isinstance(value, str) and value.lower() in known:
-        return value.upper()
-    raise _wrong_option(name)
+    if value is not None and not SPEC.fits(name, value):
+        raise _wrong_option(name)
+    return value.upper() if isinstance(value, str) else value
 
 
 def _safety(options: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     from google.genai import types
 
-    chosen = options.get("safety_settings")
+    chosen = _option(options, "safety_settings")
     if chosen is None:
         return None
-    pairs = list(chosen.items()) if isinstance(chosen, Mapping) else [("", "")]
+    pairs = list(chosen.items())
     for category, threshold in pairs:
         if category not in set(types.HarmCategory) or threshold not in list(types.HarmBlockThreshold):
             raise _wrong_option("safety_settings")

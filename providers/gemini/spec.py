@@ -1,5 +1,7 @@
 """What is known of Gemini before any client exists."""
 
+from collections.abc import Mapping
+
 from providers.base import Spec
 
 SPEC = Spec(
@@ -15,6 +17,12 @@ SPEC = Spec(
         "media_resolution": "how many tokens a picture becomes: low, medium or high",
         "thinking_budget": "tokens for thinking: 0 is none, -1 leaves it to the model",
         "thinking_level": "how much newer models think: minimal, low, medium or high",
+    },
+    values={
+        "safety_settings": (Mapping,),
+        "media_resolution": frozenset({"low", "medium", "high"}),
+        "thinking_budget": (int,),
+        "thinking_level": frozenset({"minimal", "low", "medium", "high", "xhigh"}),
     },
     note="Without safety_settings Google's own defaults hold.",
 )

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 
+from bridge.api import body
 from bridge.api.body import parse_object
 from bridge.captioning.errors import InvalidRequest
 from bridge.captioning.parse import validate
@@ -15,6 +17,7 @@ from bridge.captioning.read import objects
 from bridge.captioning.structured import AnswerInvalid, ask_until_it_fits, read
 from bridge.captioning.types import CaptionRequest
 from bridge.captioning.watch import Telling
+from bridge.settings import Settings
 from perspectives import render
 from perspectives.errors import DoesNotFit, InvalidPerspective
 from perspectives.perspective import parse
@@ -75,6 +78,18 @@ def test_a_body_of_millions_of_values_is_not_parsed(part: bytes) -> None:
     for text in (body, body.decode()):
         with pytest.raises(InvalidRequest, match="more values"):
             cheaply(lambda text=text: parse_object(text))
+
+
+async def test_nor_are_the_parts_of_a_form() -> None:
+    part = b'--x\r\ncontent-disposition: form-data; name="variables"\r\n\r\n[' + b"[]," * 60_000 + b"1]\r\n"
+    form = part.replace(b"variables", b"a") + part.replace(b"variables", b"b") * 3 + b"--x--\r\n"
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": form, "more_body": False}
+
+    scope = {"type": "http", "headers": [(b"content-type", b"multipart/form-data; boundary=x")]}
+    with pytest.raises(InvalidRequest, match="more values"):
+        await body.read(Request(scope, receive), Settings())
 
 
 def test_a_book_is_no_crowd() -> None:

@@ -32,6 +32,9 @@ ENDS = {
     "cut": b.Cut(),
     "reset": b.Reset(),
     "no JSON": b.NotJson(),
+    "redirect": b.Redirect("http://127.0.0.1:9/"),
+    "compressed": b.Compressed(),
+    "too long": b.Huge(),
     "late": b.Hang(),
 }
 FAILURES = (ProviderError, AnswerInvalid, DeadlineExceeded)

@@ -140,9 +140,15 @@ def test_wrong_settings_are_all_told_at_once(tmp_path: Path) -> None:
     assert "GRAPHCAP_TIMEOUT" in done.stderr
     absent = graphcap("perspectives", "list", GRAPHCAP_WORKSPACE=str(tmp_path / "absent"))
     assert (absent.returncode, "GRAPHCAP_WORKSPACE: there is no directory" in absent.stderr) == (2, True)
-    done = graphcap("serve", "--workspace", str(tmp_path))
+    done = graphcap(
+        *("serve", "--workspace", str(tmp_path), "--timeout", "soon"),
+        GRAPHCAP_IMAGE_URL_ALLOW="10.0.0.0/99,10.1.0.0/99",
+        GRAPHCAP_API_KEYS_FILE=str(tmp_path / "absent"),
+    )
     assert done.returncode == 2
-    assert "colour" in done.stderr
+    for told in ("colour", "GRAPHCAP_TIMEOUT", "10.0.0.0/99", "10.1.0.0/99", "GRAPHCAP_API_KEYS_FILE"):
+        assert told in done.stderr
+    assert "'nobody' is not one of" in graphcap("serve", "--workspace", str(tmp_path), "--provider", "nobody").stderr
 
 
 def test_what_the_environment_may_not_have_meant_is_told() -> None:

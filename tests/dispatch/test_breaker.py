@@ -99,10 +99,12 @@ def test_a_probe_that_failed_is_not_believed_when_calls_are_answered(breaker: Br
     assert breaker.admits()
 
 
-def test_a_probe_shortens_the_time_after_failed_calls(breaker: Breaker) -> None:
-    fail(breaker, 3)
+@pytest.mark.parametrize("unreachable", [True, False])
+def test_a_probe_shortens_the_time_after_calls_that_met_nobody(breaker: Breaker, unreachable: bool) -> None:
+    for _ in range(3):
+        breaker.failed(breaker.begin(), unreachable=unreachable)
     breaker.probe_answered()
-    assert breaker.admits()
+    assert breaker.admits() == unreachable
 
 
 def test_without_a_number_it_never_opens(clock: Clock) -> None:

@@ -260,6 +260,18 @@ def test_spellings_of_base64(text: str) -> None:
     assert source.origin == "base64"
 
 
+@pytest.mark.parametrize("tail", ["", "A", "AA"])
+def test_a_text_goes_on_as_it_is_only_where_every_reader_takes_it(tail: str) -> None:
+    data = saved(photo(), "JPEG") + b"\0" * len(tail)
+    text = b64encode(data).decode()
+    assert from_base64(text, ImageLimits()).text == text
+    if text.endswith("="):
+        digits = text.rstrip("=")
+        odd = digits[:-1] + chr(ord(digits[-1]) + 1) + "=" * (len(text) - len(digits))
+        found = from_base64(odd, ImageLimits())
+        assert (found.data, found.text) == (data, "")
+
+
 def test_padding_of_every_length() -> None:
     for extra in range(3):
         data = PICTURE + b"\0" * extra

@@ -46,6 +46,13 @@ def overfull() -> bytes:
     return PHOTO[:at] + bytes([sum(PHOTO[at : at + 16]), *bytes(15)]) + PHOTO[at + 16 :]
 
 
+def test_a_segment_is_as_long_as_its_length_at_least() -> None:
+    data = saved(photo(), "JPEG")
+    trap = b"\xff\xee\x00\x00" + b"Adobe\x00\x64\x00\x00\x00\x00\x00"
+    with pytest.raises(ImageError):
+        strip(data[:2] + trap + data[2:])
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("options", USUAL)
 def test_usual_photos_are_known_to_be_whole(mode: str, options: dict[str, Any]) -> None:

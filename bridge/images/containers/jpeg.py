@@ -36,7 +36,10 @@ def segments(data: bytes, *, one_scan: bool = False) -> Iterator[Segment]:
         if marker in (START, END):
             yield marker, start, start + 2
             return
-        at = start + 2 + int(unpack_from(">H", data, start + 2)[0])
+        length = int(unpack_from(">H", data, start + 2)[0])
+        at = start + 2 + length
+        if length < 2:
+            raise InvalidImage("The JPEG image has a segment that is shorter than its own length.")
         if at > len(data):
             raise InvalidImage("The JPEG image is truncated.")
         yield marker, start, at
