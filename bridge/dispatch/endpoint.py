@@ -7,7 +7,7 @@ from math import inf
 from typing import TypeAlias
 
 from bridge.dispatch.breaker import Breaker, State
-from bridge.dispatch.limits import Rate, Sent
+from bridge.dispatch.limits import CROWD, Rate, Sent
 from bridge.provider_settings import BreakerSettings, EndpointSettings
 from providers.base import Completion, Credentials
 from providers.errors import (
@@ -43,9 +43,13 @@ class Endpoint:
         self.config = replace(settings.config, api_key="")
         self.credentials = Credentials(settings.config.api_key)
         self.breaker = Breaker(breaker.failures, breaker.open_seconds, clock)
-        # Only an account has limits to learn; a server of one's own takes what it is sent.
-        learns = bool(settings.config.api_key)
-        self.rate = Rate(settings.requests_per_minute, settings.tokens_per_minute, learns=learns)
+        # A server of one's own says in its first answer if it has limits; an account may say so in a 429 alone.
+        self.rate = Rate(
+            settings.requests_per_minute,
+            settings.tokens_per_minute,
+            learns=bool(settings.config.base_url),
+            crowd=CROWD if settings.config.api_key else 1,
+        )
         self.in_flight = self.calls = 0
         self._avoided_until = -inf
 

@@ -107,7 +107,8 @@ class Endpoints:
         waiter = _Waiter(asyncio.get_running_loop().create_future(), route, failed, deadline)
         self._waiting.append(waiter)
         self.advance()
-        learning = any(one.rate.learning for one in route.allowed)  # a short wait that says nothing of a full server
+        # A short wait that says nothing of a full server.
+        learning = any(one.rate.learning and not one.is_full for one in route.allowed)
         if not waiter.granted.done() and len(self._waiting) > self._max_queue and not learning:
             self._forget(waiter)
             raise Overloaded

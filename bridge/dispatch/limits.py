@@ -88,7 +88,7 @@ class Told:
         return max(self.whole_at - now, 0.0)
 
 
-_CROWD = 32  # answers without a word of limits, after which a server has none
+CROWD = 32  # answers without a word of limits, after which an account has none
 
 
 @dataclass
@@ -154,16 +154,19 @@ class Rate:
 
     A server tells its limits with its first answer. `learns`: until then, and after each 429, one call goes alone: a
     crowd would run into the limit together. While no limit is told each answer, and each three seconds without one,
-    let more go, and after 32 answers there is none. Where tokens are configured, one goes alone until it is known what
-    a call costs.
+    let more go, and after `crowd` answers there is none. Where tokens are configured, one goes alone until it is known
+    what a call costs.
     """
 
-    def __init__(self, requests: int | None = None, tokens: int | None = None, *, learns: bool = False) -> None:
+    def __init__(
+        self, requests: int | None = None, tokens: int | None = None, *, learns: bool = False, crowd: int = CROWD
+    ) -> None:
         """`requests`, `tokens`: configured, a minute."""
         self._requests = Sliding(requests) if requests else None
         self._tokens = Sliding(tokens) if tokens else None
         self._told_requests, self._told_tokens = Told(), Told()
         self._learns = learns
+        self._enough = crowd
         self._found = Found()
         self._known = self._heard = False
         self._crowd = 1
@@ -242,7 +245,7 @@ class Rate:
         self._refused = 0
         self._found.taken(sent.at, self._paused_until)
         self._crowd += 1
-        self._known = self._known or self._heard or self._found.limit < inf or self._crowd > _CROWD
+        self._known = self._known or self._heard or self._found.limit < inf or self._crowd > self._enough
         self._stepped = now
 
     def refused(self, sent: Sent, now: float, retry_after: float | None, hints: RateHints | None) -> None:

@@ -126,7 +126,7 @@ class _Reading:
                 known = ", ".join(spec.options) or "(none)"
                 self.mistakes.append(f"{place}.options: {option!r} is not one of {known}.")
             elif not spec.fits(option, value):
-                self.mistakes.append(f"{place}.options.{option}: it has a value that it cannot have: {spec.options[option]}.")
+                self.mistakes.append(f"{place}.options.{option}: it cannot have this value: {spec.options[option]}.")
 
     def _check_rest(self, entry: Entry, inherited: ProviderConfig, place: str) -> None:
         """Find the mistakes of an entry whose kind is unknown, too, but for its options."""

@@ -37,6 +37,7 @@ class Running:
     keyed: list[OpenAIServer]
     limited: LimitedServer
     silent: LimitedServer
+    keyless: LimitedServer
 
     def forget(self) -> None:
         for one in (self.a, self.b, *self.keyed):
@@ -64,6 +65,7 @@ def toml(a: OpenAIServer, other: OpenAIServer, keyed: list[OpenAIServer], limite
             provider("narrow", second, max_concurrency="1"),
             provider("seldom", first, requests_per_minute="2"),
             provider("limited", limited[0].url, kind='"openai"', api_key='"sk-limited"'),
+            provider("keyless", limited[2].url),
             provider("silent", limited[1].url, kind='"openai"', api_key='"sk-limited"'),
             provider("backed", first, fallbacks='[{ provider = "narrow" }]', strategy=turns),
             provider("prudish", first, fallbacks='[{ provider = "keyed", on = "refusal" }]'),
@@ -76,16 +78,18 @@ def toml(a: OpenAIServer, other: OpenAIServer, keyed: list[OpenAIServer], limite
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     # Windows that are long for a call and short for a test.
     limited, silent = LimitedServer(2, 0.4), LimitedServer(4, 0.6, announces=False)
+    keyless = LimitedServer(2, 0.4, key="")
     with (
         servers(2) as (a, other),
         OpenAIServer("vllm", key="sk-1") as one,
         OpenAIServer("vllm", key="sk-2") as two,
         limited,
         silent,
+        keyless,
     ):
-        text = toml(a, other, [one, two], [limited, silent])
+        text = toml(a, other, [one, two], [limited, silent, keyless])
         with gateway(tmp_path_factory.mktemp("workspace"), text, GRAPHCAP_MAX_QUEUE="4") as service:
-            yield Running(service, a, other, [one, two], limited, silent)
+            yield Running(service, a, other, [one, two], limited, silent, keyless)
 
 
 @pytest.fixture
@@ -290,12 +294,13 @@ async def test_first_come_first_served_and_a_full_queue_is_told_at_once(running:
 # Limits.
 
 
-async def test_a_limit_that_is_announced_is_kept(running: Running) -> None:
-    server = running.limited
+@pytest.mark.parametrize("name", ["limited", "keyless"])
+async def test_a_limit_that_is_announced_is_kept(running: Running, name: str) -> None:
+    server: LimitedServer = getattr(running, name)
     async with client(running.service) as begin:
         answers = []
         for _ in range(2):  # one goes, three wait; then all four
-            answers += await asyncio.gather(*(begin("limited") for _ in range(4)))
+            answers += await asyncio.gather(*(begin(name) for _ in range(4)))
     assert [one.status_code for one in answers] == [200] * 8
     assert sum(server.served.values()) == 8
     assert max(server.refused.values(), default=0) <= 1

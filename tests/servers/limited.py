@@ -13,8 +13,8 @@ from tests.servers.reply import Reply
 class LimitedServer(OpenAIServer):
     """`limit` requests in each `window` seconds; `served` and `refused` count them by window."""
 
-    def __init__(self, limit: int, window: float, *, announces: bool = True) -> None:
-        super().__init__(key="sk-limited", models=("tiny-vision",))
+    def __init__(self, limit: int, window: float, *, announces: bool = True, key: str = "sk-limited") -> None:
+        super().__init__(key=key, models=("tiny-vision",))
         self.limit, self.window, self.announces = limit, window, announces
         self.served: Counter[int] = Counter()
         self.refused: Counter[int] = Counter()
