@@ -158,48 +158,65 @@ async def _ask_again(
     event loop, so its model only tells what the reader found.
     """
     instructor = await asyncio.to_thread(_load_instructor)
-    answers = [first]
-    failure: Exception | None = None
-    replayed = False
 
-    async def once_more(messages: list[dict[str, Any]]) -> None:
+    async def once_more(turns: tuple[Turn, ...]) -> tuple[Completion, _Reading]:
         if calls_left() < 1:  # repeats on the line count too, and they come on top of `retries`
-            raise AnswerInvalid(answers[-1][1].problems, len(answers))
+            raise AnswerInvalid(replay.last[1].problems, len(replay.answers))
         await again("The answer did not fit the schema.")
-        completion = await ask(replace(request, turns=_turns(messages)))
-        answers.append((completion, await _reading(completion.text, schema)))
+        completion = await ask(replace(request, turns=turns))
+        return completion, await _reading(completion.text, schema)
 
-    # Emptied at the end: tenacity's frames hold `create` until gc finds them, and shall not hold the picture.
-    asking = [once_more]
-
-    async def create(messages: list[dict[str, Any]], **_ignored: Any) -> Any:
-        nonlocal failure, replayed
-        if replayed:
-            try:
-                await asking[0](messages)
-            except Exception as error:  # kept, and raised again below as it is: instructor would wrap it
-                failure = error
-                raise
-        replayed = True
-        return _chat_completion(answers[-1][1].shown)
-
-    patched = instructor.patch(create=create, mode=instructor.Mode.JSON_SCHEMA)
+    replay = _Replay(first, once_more)
+    patched = instructor.patch(create=replay.create, mode=instructor.Mode.JSON_SCHEMA)
     try:
         instance = await patched(
-            response_model=_model(lambda: answers[-1][1]),
+            response_model=_model(lambda: replay.last[1]),
             messages=[{"role": "user", "content": "Describe the picture as JSON."}],
             max_retries=retries,
             strict=False,
         )
     except instructor.core.InstructorRetryException:
-        if failure is not None:
-            raise failure from None
-        raise AnswerInvalid(answers[-1][1].problems, len(answers)) from None
+        if replay.failure is not None:
+            raise replay.failure from None
+        raise AnswerInvalid(replay.last[1].problems, len(replay.answers)) from None
     finally:
-        failure = None
-        asking.clear()
-    last = answers[-1][0]
-    return Answer(instance.root, last.text, last.model, request.output_mode)
+        replay.end()
+    return Answer(instance.root, replay.last[0].text, replay.last[0].model, request.output_mode)
+
+
+class _Replay:
+    """Who answers instructor: the first answer from memory, then the provider."""
+
+    def __init__(
+        self,
+        first: tuple[Completion, _Reading],
+        once_more: Callable[[tuple[Turn, ...]], Awaitable[tuple[Completion, _Reading]]],
+    ) -> None:
+        self.answers = [first]
+        self.failure: Exception | None = None
+        self._once_more = [once_more]
+        self._replayed = False
+
+    @property
+    def last(self) -> tuple[Completion, _Reading]:
+        """The last answer, and what it holds."""
+        return self.answers[-1]
+
+    async def create(self, messages: list[dict[str, Any]], **_ignored: Any) -> Any:
+        """Answer as Chat Completions do."""
+        if self._replayed:
+            try:
+                self.answers.append(await self._once_more[0](_turns(messages)))
+            except Exception as error:  # kept, and raised again as it is: instructor would wrap it
+                self.failure = error
+                raise
+        self._replayed = True
+        return _chat_completion(self.last[1].shown)
+
+    def end(self) -> None:
+        """Let go of the request: tenacity's frames hold this until gc finds them, and shall hold no picture."""
+        self.failure = None
+        self._once_more.clear()
 
 
 def _model(last: Callable[[], _Reading]) -> type[BaseModel]:

@@ -37,6 +37,7 @@ ENDS = {
     "too long": b.Huge(),
     "late": b.Hang(),
 }
+HANG_GUARD = 5.0
 FAILURES = (ProviderError, AnswerInvalid, DeadlineExceeded)
 
 
@@ -56,8 +57,11 @@ def held() -> list[object]:
     return [one for one in gc.get_objects() if isinstance(one, Source | VisionRequest)]
 
 
-def kept(before: set[int]) -> list[object]:
-    return [one for one in held() if id(one) not in before]
+async def nothing_is_kept(before: set[int]) -> None:
+    """A thread that decoded may hold its work for an instant longer."""
+    async with asyncio.timeout(HANG_GUARD):
+        while [one for one in held() if id(one) not in before]:
+            await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("kind", SERVERS)
@@ -77,7 +81,7 @@ async def test_nothing_keeps_a_picture(kind: str, photo: bytes, before: set[int]
     async with open_resources(Settings(workspace=WORKSPACE)) as resources:
         ended = await asyncio.gather(*(ends(one, resources) for one in ENDS))
     assert [end for end, well in zip(ENDS, ended, strict=True) if well] == ["answered"]
-    assert kept(before) == []
+    await nothing_is_kept(before)
 
 
 async def test_nothing_keeps_a_picture_that_is_broken(photo: bytes, before: set[int]) -> None:
@@ -86,4 +90,4 @@ async def test_nothing_keeps_a_picture_that_is_broken(photo: bytes, before: set[
         with pytest.raises(InvalidImage):
             await caption(request, resources, upload=photo[:-50])
         await asyncio.sleep(0)
-    assert kept(before) == []
+    await nothing_is_kept(before)
