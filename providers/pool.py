@@ -130,6 +130,7 @@ def _bounding(httpx: Any, limit: int) -> Any:
             return _bounded(self._inner, limit, cut)
 
         async def aclose(self) -> None:
+            await _drop_surplus(self._inner)
             await self._inner.aclose()
 
     async def receive(response: Any) -> None:
@@ -137,6 +138,19 @@ def _bounding(httpx: Any, limit: int) -> Any:
         response.stream = Bounded(response.stream)
 
     return receive
+
+
+async def _drop_surplus(stream: Any) -> None:
+    """Close a connection on which more came than the reply: the next call would be given it as its own answer.
+
+    httpcore has nothing public to tell it (2.16): its connection's h11 holds what was read beyond the reply.
+    """
+    while (inner := getattr(stream, "_stream", None) or getattr(stream, "_httpcore_stream", None)) is not None:
+        stream = inner
+    connection = getattr(stream, "_connection", None)
+    read = getattr(connection, "_h11_state", None)
+    if connection is not None and read is not None and read.trailing_data[0]:
+        await connection.aclose()
 
 
 def _refuse(response: "httpx.Response | httpx2.Response") -> None:

@@ -13,6 +13,7 @@ import pytest
 import uvloop
 
 from bridge.network import AddressPolicy, guarded_httpx, guarded_httpx2, plain_httpx, plain_httpx2
+from providers.pool import Pool
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 ANY = AddressPolicy("any_but_metadata")
@@ -30,6 +31,9 @@ class Keeping:
 
     def __init__(self) -> None:
         self.connections: list[asyncio.StreamWriter] = []
+        self.forgotten: list[asyncio.StreamWriter] = []
+        self.surplus = b""
+        self.together: asyncio.Barrier | None = None
         self.port = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -37,13 +41,18 @@ class Keeping:
         try:
             while True:
                 await reader.readuntil(b"\r\n\r\n")
-                writer.write(OK)
+                if writer in self.forgotten:
+                    await self.end("reset", writer)
+                    return
+                if self.together:
+                    await self.together.wait()
+                writer.write(OK + self.surplus)
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
 
-    async def end(self, how: str) -> None:
+    async def end(self, how: str, writer: asyncio.StreamWriter | None = None) -> None:
         """End the newest connection, and wait until it has ended."""
-        writer = self.connections[-1]
+        writer = writer or self.connections[-1]
         if how == "reset":
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             writer.transport.abort()
@@ -83,3 +92,30 @@ def test_a_connection_that_has_ended_is_not_used(name: str, how: str, loop: Call
 
     with asyncio.Runner(loop_factory=loop) as runner:
         assert runner.run(ask()) == (1 if how == "kept" else 5)
+
+
+@pytest.mark.parametrize("generation", ["httpx_client", "httpx2_client"])
+@pytest.mark.parametrize("ours", [True, False], ids=["ours", "httpx's own"])
+async def test_what_came_beyond_a_reply_is_nobodys_answer(generation: str, ours: bool) -> None:
+    pool = Pool(httpx_transport_factory=plain_httpx, httpx2_transport_factory=plain_httpx2) if ours else Pool()
+    async with keeping() as server:
+        server.surplus = OK.replace(b"ok", b"no")
+        client = getattr(pool, generation)
+        found = [(await client.get(f"http://127.0.0.1:{server.port}")).text for _ in range(3)]
+        await pool.aclose()
+    assert found == ["ok"] * 3
+    assert len(server.connections) == 3
+
+
+@pytest.mark.parametrize("name", TRANSPORTS)
+async def test_a_server_that_forgot_its_connections_breaks_one_call(name: str) -> None:
+    library, transport = TRANSPORTS[name]
+    async with keeping() as server, library.AsyncClient(transport=transport(), trust_env=False) as client:
+        url = f"http://127.0.0.1:{server.port}"
+        server.together = asyncio.Barrier(6)
+        await asyncio.gather(*(client.get(url) for _ in range(6)))
+        server.together, server.forgotten = None, list(server.connections)
+        with pytest.raises((library.ReadError, library.RemoteProtocolError)):
+            await client.get(url)
+        assert (await client.get(url)).text == "ok"
+    assert len(server.connections) == 7

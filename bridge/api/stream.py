@@ -132,12 +132,11 @@ class Conversation:
         if self._keys and self._keys.shown(self._socket.headers) is None:
             await self._admit()
         while True:
-            frame = await self._frame()
-            self._taking = True
-            self._idle.clear()
-            await self._take(frame)
-            self._taking = False
-            self._note_idle()
+            # No name for the frame: it would live as long as the error that ends the socket, whose frames gc frees.
+            await self._take(await self._frame())
+            # Others have their turn however many frames came at once, and a task begins: one that is cancelled before
+            # that could tell nothing.
+            await asyncio.sleep(0)
 
     def _note_idle(self) -> None:
         if not self._running and not self._taking:
@@ -183,6 +182,15 @@ class Conversation:
 
     async def _take(self, frame: str | bytes) -> None:
         """One frame: whatever is wrong with it is told, and the socket stays open."""
+        self._taking = True
+        self._idle.clear()
+        try:
+            await self._taken(frame)
+        finally:
+            self._taking = False
+            self._note_idle()
+
+    async def _taken(self, frame: str | bytes) -> None:
         named: str | None = None
         account = Account(telemetry.new_request_id(), status=200)
         account.open()
@@ -196,7 +204,6 @@ class Conversation:
                 return
             named = _usable_id(fields)
             await self._dispatch(account, fields.pop("type", None), fields, named)
-            await asyncio.sleep(0)  # let the task begin: one that is cancelled before that could tell nothing
         except tuple(problems.TABLE) as error:
             await self._refuse(named, error, account)
             end(account, self._socket.scope, "WS")

@@ -27,6 +27,7 @@ _SMALL = 4_000_000
 _MOST_FILLED = 4
 # Encoders write about ten; 100 over 50 megapixels take 2 s, and 4 s where they are measured as well.
 _PASSES = 20
+_MOST_BITS = 32  # a pixel of the largest picture: RGBA. One of 16 bits a sample takes twice the time to refuse
 
 
 def read(data: bytes, limits: ImageLimits) -> Header:
@@ -61,6 +62,11 @@ def _check(header: Header, size: int, limits: ImageLimits) -> None:
     pixels = width * height * (header.index(limits.frame) + 1)
     if pixels > limits.max_pixels:
         raise ImageTooLarge(f"The image is {width}×{height}; {limits.max_pixels / 1e6:.3g} megapixels are allowed.")
+    samples = 4 if header.mode == "unknown" else len(header.mode)
+    if width * height * samples * header.bits > limits.max_pixels * _MOST_BITS:
+        raise ImageTooLarge(
+            f"The image is {width}×{height} of {header.bits} bits a sample, which is more than allowed."
+        )
     if width * height * header.passes > limits.max_pixels * _PASSES:
         raise ImageTooLarge(f"The image is {width}×{height} in {header.passes} scans, which is more than allowed.")
     if header.tile > min(max(_SMALL, width * height * _MOST_FILLED), limits.max_pixels):

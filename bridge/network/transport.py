@@ -119,9 +119,21 @@ class _Transport:
             extensions=request.extensions,
         )
         with self._translated(), bounded_head():
-            got = await self._pool.handle_async_request(sent)
+            try:
+                got = await self._pool.handle_async_request(sent)
+            except (self._core.ReadError, self._core.WriteError, self._core.RemoteProtocolError):
+                await self._close_idle(url.origin)
+                raise
         body = self._body(got.stream, self._translated)
         return self._http.Response(got.status, headers=got.headers, stream=body, extensions=got.extensions)
+
+    async def _close_idle(self, origin: Any) -> None:
+        """Close the connections that wait for a server which broke one: it forgets all of them at once, and a repeat
+        would take the next dead one.
+        """
+        for one in self._pool.connections:
+            if one.is_idle() and one.can_handle_request(origin):
+                await one.aclose()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

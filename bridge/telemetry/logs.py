@@ -12,7 +12,12 @@ _QUIET = ("instructor", "httpx", "httpx2", "httpcore", "httpcore2", "openai", "g
 # json.dumps makes an encoder for each call that wants anything but its defaults; a text line has twenty values.
 _ASCII = json.JSONEncoder(default=str).encode
 _UNICODE = json.JSONEncoder(default=str, ensure_ascii=False).encode
-_FAULTS = ("Invalid HTTP request", "Unsupported upgrade request", "Invalid UTF-8 sequence")
+_FAULTS = (
+    "Invalid HTTP request",
+    "Unsupported upgrade request",
+    "Invalid UTF-8 sequence",
+    "ASGI callable returned without completing handshake",
+)
 
 
 class JsonFormatter(logging.Formatter):

@@ -217,6 +217,34 @@ async def test_what_nobody_reads_is_dropped(keys: Any, sent: list[str], caplog: 
     assert [one for one in caplog.records if one.levelname == "ERROR"] == []
 
 
+async def test_others_have_their_turn_between_frames() -> None:
+    count, turns, told, quiet = 200, 0, 0, asyncio.Event()
+    frames = [{"type": "websocket.connect"}, *({"type": "websocket.receive", "text": "{"} for _ in range(count))]
+
+    async def receive() -> Any:
+        if not frames:
+            quiet.set()
+            return {"type": "websocket.disconnect", "code": 1000}
+        return frames.pop(0)
+
+    async def send(message: Any) -> None:
+        nonlocal told
+        told += message["type"] == "websocket.send"
+
+    async def others() -> None:
+        nonlocal turns
+        while not quiet.is_set():
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with open_resources(Settings(workspace=WORKSPACE)) as resources:
+        app = SimpleNamespace(state=SimpleNamespace(resources=resources))
+        scope = {"type": "websocket", "path": "/", "headers": [], "app": app, "state": state(1)}
+        await asyncio.gather(stream(WebSocket(scope, receive, send)), others())
+    assert told == count
+    assert turns > count
+
+
 async def test_who_is_cancelled_is_cancelled_once() -> None:
     """A second cancel would interrupt the telling of the first; what is over anyway is not cancelled at all."""
     telling, told = asyncio.Event(), list[str]()

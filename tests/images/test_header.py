@@ -61,6 +61,18 @@ def test_frames_are_counted(form: str) -> None:
             read(data, ImageLimits(max_pixels=16 * 16 * 4, frame=4))
 
 
+def test_two_bytes_a_sample_count_twice() -> None:
+    def png(bits: int) -> bytes:
+        data = bytearray(saved(Image.new("RGBA", (8, 8)), "PNG"))
+        data[24] = bits
+        return bytes(data)
+
+    limits = ImageLimits(max_pixels=64)
+    assert read(png(8), limits).bits == 8
+    with pytest.raises(ImageTooLarge, match="16 bits a sample"):
+        read(png(16), limits)
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_orientation_in_either_byte_order(order: str) -> None:
     block = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}IHHHIHHI", 8, 1, 0x0112, 3, 1, 8, 0, 0)
