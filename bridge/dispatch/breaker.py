@@ -60,14 +60,14 @@ class Breaker:
             if self._opened:
                 self._close()
 
-    def failed(self, turn: int, *, unreachable: bool = False) -> None:
-        """The call met no server, no answer in time, or a broken one; `unreachable`: a probe would do no better."""
+    def failed(self, turn: int, *, silent: bool = False) -> None:
+        """The call met no server, no answer in time (`silent`: a probe would have met the same), or a broken server."""
         if turn != self._turn or not self._limit:
             return
         self._failed += 1
         if self._opened or self._failed >= self._limit:
             self._open(self._open_seconds, held=False)
-            self._seen_by_probes = unreachable
+            self._seen_by_probes = silent
 
     def left(self, turn: int) -> None:
         """The call ended without telling anything: another may be the trial."""

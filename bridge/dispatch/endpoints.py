@@ -15,7 +15,7 @@ from bridge.dispatch.strategies import Candidate, chooser
 from bridge.dispatch.targets import Target
 from bridge.provider_settings import BreakerSettings, Configured, EndpointSettings, Fleet
 from providers.base import Credentials
-from providers.errors import RateLimited, Unreachable
+from providers.errors import CallTimeout, RateLimited, Unreachable
 
 Queued = Callable[[], Awaitable[None]]
 _NEVER = BreakerSettings(failures=0)
@@ -133,7 +133,7 @@ class Endpoints:
             elif answered:
                 endpoint.rate.taken(entry.sent, now)
         if broken:
-            endpoint.breaker.failed(entry.turn, unreachable=isinstance(outcome, Unreachable))
+            endpoint.breaker.failed(entry.turn, silent=isinstance(outcome, Unreachable | CallTimeout))
         elif answered:
             endpoint.breaker.answered(entry.turn)
         else:

@@ -99,12 +99,12 @@ def test_a_probe_that_failed_is_not_believed_when_calls_are_answered(breaker: Br
     assert breaker.admits()
 
 
-@pytest.mark.parametrize("unreachable", [True, False])
-def test_a_probe_shortens_the_time_after_calls_that_met_nobody(breaker: Breaker, unreachable: bool) -> None:
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_probe_shortens_the_time_after_calls_that_met_silence(breaker: Breaker, silent: bool) -> None:
     for _ in range(3):
-        breaker.failed(breaker.begin(), unreachable=unreachable)
+        breaker.failed(breaker.begin(), silent=silent)
     breaker.probe_answered()
-    assert breaker.admits() == unreachable
+    assert breaker.admits() == silent
 
 
 def test_without_a_number_it_never_opens(clock: Clock) -> None:
