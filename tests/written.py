@@ -4,6 +4,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 PLACE = "BRIDGE_TESTS_WRITTEN"
@@ -30,7 +31,8 @@ def process(pid: int) -> str:
     shown = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         for name in ("cmdline", "comm"):
-            shown.append((task / name).read_text("utf-8", "replace").replace("\0", " "))
+            with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
+                shown.append((task / name).read_text("utf-8", "replace").replace("\0", " "))
     return "\n".join(shown)
 
 

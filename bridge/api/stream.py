@@ -43,6 +43,7 @@ router = APIRouter()
 _MAX_ID = 200
 ADMIT_SECONDS = 10.0
 _MAX_AUTH = 4096
+_OPENING_SECONDS = 1.0
 _RESTART = 1012
 Work = Callable[[Stream], Coroutine[Any, Any, None]]
 
@@ -78,7 +79,6 @@ class Conversation:
         self._caller: str = state["caller"]
         self._taking = False
         self._idle = asyncio.Event()
-        self._idle.set()
         self._keys = Keys(resources.settings)
 
     async def serve(self) -> None:
@@ -86,7 +86,12 @@ class Conversation:
         try:
             with self._drain.under_way():
                 await self._socket.accept()
-                await self._converse()
+                # Who was let in just before the end is about to ask: one request is heard.
+                opening = asyncio.get_running_loop().call_later(_OPENING_SECONDS, self._note_idle)
+                try:
+                    await self._converse()
+                finally:
+                    opening.cancel()
         except ShuttingDown as error:
             await self._send_elsewhere(error)
         finally:
@@ -235,7 +240,7 @@ class Conversation:
         limit = self._resources.settings.max_socket_requests
         if len(self._running) >= limit:
             raise TooManyRequests(limit)
-        if self._drain.begun.is_set():
+        if self._drain.begun.is_set() and self._begun:
             raise ShuttingDown
         if self._in_flight.full:
             raise Busy

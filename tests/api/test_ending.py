@@ -178,6 +178,15 @@ def test_a_socket_finishes_its_requests_and_takes_no_more(held: OpenAIServer) ->
     assert "Traceback" not in service.log
 
 
+def test_who_was_let_in_just_before_the_end_is_heard(vllm_server: OpenAIServer) -> None:
+    with Service(GRAPHCAP_GRACE=LONG) as service, socket(service) as one:
+        told(service)
+        one.send("caption", "a", **streams.caption(vllm_server))
+        assert one.story("a", "mine")[-2]["type"] == "result"
+        assert closed(one) == 1012
+        assert service.stop() == 0
+
+
 def test_a_socket_hears_of_each_request_that_does_not_finish(held: OpenAIServer) -> None:
     with Service(GRAPHCAP_GRACE=SHORT) as service, socket(service) as one:
         one.send("caption", "a", **streams.caption(held))
