@@ -7,7 +7,7 @@ from benchmarks.rounds import HEAD, Contender, in_turns, ratio
 from benchmarks.running import MODEL, bridge, standin
 
 CONNECTIONS = 32
-ROUNDS = 5
+ROUNDS = 9
 
 
 def run() -> Report:
