@@ -46,16 +46,9 @@ class Backend:
         self._core = core
         self._inner = core.AnyIOBackend()
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Any = None,
-    ) -> Any:
+    async def connect_tcp(self, host: str, port: int, timeout: float | None = None, **further: Any) -> Any:
         """Connect to a name or an address."""
-        opened = await self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
+        opened = await self._inner.connect_tcp(host, port, timeout, **further)
         return _Stream(self._core, opened)
 
     async def sleep(self, seconds: float) -> None:
@@ -70,14 +63,7 @@ class Guarded(Backend):
         super().__init__(core)
         self._policy, self._look_up = policy, look_up
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Any = None,
-    ) -> Any:
+    async def connect_tcp(self, host: str, port: int, timeout: float | None = None, **further: Any) -> Any:
         """Resolve once and try the addresses in turn; TLS is still spoken to `host`."""
         if not 0 < port < 65536:
             raise self._core.ConnectError("no such port")
@@ -86,7 +72,7 @@ class Guarded(Backend):
         for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
             share = max(0.0, end - monotonic()) / left
             try:
-                return await super().connect_tcp(address, port, share, local_address, socket_options)
+                return await super().connect_tcp(address, port, share, **further)
             except (self._core.ConnectError, self._core.ConnectTimeout):
                 if left == 1:
                     raise
