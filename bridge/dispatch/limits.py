@@ -12,8 +12,8 @@ from providers.hints import Allowance, RateHints
 _MINUTE = 60.0
 _MARGIN = 0.02  # a server that rounds its seconds down would be asked too early
 _UNTOLD = 1.0  # until a limit is whole again whose server does not say when
-_STEP = 3.0  # how long the others wait for the first answer, which tells the limits; then more go, step by step
-_STEPS = 16  # that many double to more calls than there are
+_APART = 0.1  # between calls while no limit is known: a 429 comes faster than that, and stops the next
+_STEP = 1.0  # the same while no answer comes either: answers of vision models are slower than a 429
 _ROUNDED = 1.0  # a server that rounds its seconds up would seem to have begun its window later
 _BELIEVED = 10  # windows that a limit found out by a 429 is believed: there may be more room by then
 _LONGEST = 60.0  # between two tries at a server that says 429 and not for how long
@@ -153,9 +153,9 @@ class Rate:
     """The limits of one endpoint, for the key that it was configured with.
 
     A server tells its limits with its first answer. `learns`: until then, and after each 429, one call goes alone: a
-    crowd would run into the limit together. While no limit is told each answer, and each three seconds without one,
-    let more go, and after `crowd` answers there is none. Where tokens are configured, one goes alone until it is known
-    what a call costs.
+    crowd would run into the limit together. While no limit is told each answer, and each second without a call, lets one
+    more go, never two at once, and after `crowd` answers there is none. Where tokens are configured, one goes alone
+    until it is known what a call costs.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class Rate:
         self._found = Found()
         self._known = self._heard = False
         self._crowd = 1
-        self._stepped = -inf
+        self._left = -inf
         self._paused_until = -inf
         self._refused = 0
         self._under_way = 0
@@ -187,12 +187,10 @@ class Rate:
         limited = self.limited(now)
         if self._tokens and not self._cost and self._under_way:
             return inf
-        if self.learning:
-            since = max(self._stepped, self._paused_until)
-            steps = max(0, min(int((now - since) / _STEP), _STEPS))
-            if self._under_way >= self._crowd * 2**steps:
-                return max(limited, since + (steps + 1) * _STEP - now)
-        return limited
+        if not self.learning:
+            return limited
+        apart = _APART if self._under_way < self._crowd else _STEP
+        return max(limited, max(self._left, self._paused_until) + apart - now)
 
     def limited(self, now: float) -> float:
         """The same by the limits alone: an answer that is waited for may come any moment."""
@@ -212,9 +210,8 @@ class Rate:
 
     def begin(self, now: float) -> Sent:
         """A call leaves."""
-        if not self._under_way:
-            self._stepped = now
         self._under_way += 1
+        self._left = now
         self._number += 1
         self._told_requests.left -= 1
         self._told_tokens.left -= max(self._cost, 1.0)
@@ -246,7 +243,6 @@ class Rate:
         self._found.taken(sent.at, self._paused_until)
         self._crowd += 1
         self._known = self._known or self._heard or self._found.limit < inf or self._crowd > self._enough
-        self._stepped = now
 
     def refused(self, sent: Sent, now: float, retry_after: float | None, hints: RateHints | None) -> None:
         """A 429: nothing leaves until the server said, or longer each time when it did not."""

@@ -4,6 +4,7 @@ import os
 import re
 import socket
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -94,13 +95,20 @@ class Nginx:
     def log(self) -> str:
         return (self._folder / "error.log").read_text(encoding="utf-8")
 
-    @property
-    def asked(self) -> set[str]:
-        """The bridges that have answered something."""
-        return {line.split("bridge=")[1].split()[0] for line in self.access} - {"-"}
+    def asked(self, last: httpx.Response) -> set[str]:
+        """The bridges that have answered something until then."""
+        self.line(last)
+        return {line.split("bridge=")[1].split()[0] for line in self._access()} - {"-"}
 
-    @property
-    def access(self) -> list[str]:
+    def line(self, answer: httpx.Response) -> str:
+        """What the log has of an answer: nginx writes it after the answer is sent."""
+        wanted = f"id={answer.headers['x-request-id']} "
+        end = time.monotonic() + HANG_GUARD
+        while not (found := [line for line in self._access() if wanted in line]):
+            assert time.monotonic() < end, "nginx wrote nothing of it"
+        return found[0]
+
+    def _access(self) -> list[str]:
         return (self._folder / "access.log").read_text(encoding="utf-8").splitlines()
 
 

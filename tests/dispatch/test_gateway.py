@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
@@ -303,6 +304,20 @@ async def test_a_limit_that_is_announced_is_kept(running: Running, name: str) ->
             answers += await asyncio.gather(*(begin(name) for _ in range(4)))
     assert [one.status_code for one in answers] == [200] * 8
     assert sum(server.served.values()) == 8
+    assert max(server.refused.values(), default=0) <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("announces", [True, False])
+async def test_a_low_limit_of_a_slow_server_is_run_into_once_in_a_window(tmp_path: Path, announces: bool) -> None:
+    """The first answer comes when the limit is long used up."""
+    server = LimitedServer(2, 5.0, announces=announces)
+    server.default = b.Drip(interval=0.5, size=100)
+    with server, gateway(tmp_path, provider("slow", server.url, api_key='"sk-limited"')) as service:
+        async with client(service) as begin:
+            answers = await asyncio.gather(*(begin("slow") for _ in range(4)))
+    assert [one.status_code for one in answers] == [200] * 4
+    assert sum(server.served.values()) == 4
     assert max(server.refused.values(), default=0) <= 1
 
 

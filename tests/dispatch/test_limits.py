@@ -121,7 +121,7 @@ def test_the_first_call_and_the_first_after_a_429_go_alone() -> None:
     rate = Rate(learns=True)
     assert rate.wait(0) == 0
     first = rate.begin(0)
-    assert rate.wait(0) == 3
+    assert rate.wait(0) == 1
     rate.end(first, 1, said(9, 10, 60), None)
     rate.taken(first, 1)
     assert rate.wait(1) == 0
@@ -129,7 +129,7 @@ def test_the_first_call_and_the_first_after_a_429_go_alone() -> None:
     assert rate.wait(1) == 0
     refused(rate, 2, 5)
     assert rate.limited(2) == pytest.approx(5, abs=0.1)
-    assert rate.wait(2) == pytest.approx(8, abs=0.1)  # one is still under way
+    assert rate.wait(2) == pytest.approx(6, abs=0.2)  # one is still under way
     rate.end(slow, 8, None, None)
     assert leave(rate, 8) == 1
 
@@ -143,16 +143,16 @@ def leave(rate: Rate, now: float) -> int:
     return many
 
 
-def test_while_no_answer_comes_more_go_step_by_step() -> None:
+def test_while_no_answer_comes_one_more_goes_each_second() -> None:
     rate = Rate(learns=True)
-    assert [leave(rate, now) for now in (0, 2.9, 3.1, 5.9, 6.1, 9.1)] == [1, 0, 1, 0, 2, 4]
+    assert [leave(rate, now) for now in (0, 0.9, 1, 1.9, 2, 4)] == [1, 0, 1, 0, 1, 1]
 
 
-def test_each_answer_that_tells_no_limit_lets_one_more_go() -> None:
+def test_each_answer_that_tells_no_limit_lets_one_more_go_but_never_two_at_once() -> None:
     rate = Rate(learns=True)
     for now in (0, 1, 2, 3):
         call(rate, now)
-    assert leave(rate, 4) == 5
+    assert [leave(rate, 4 + tenths / 10) for tenths in range(7)] == [1, 1, 1, 1, 1, 0, 0]
 
 
 def test_a_server_that_never_tells_a_limit_has_none() -> None:
@@ -225,25 +225,26 @@ def test_what_a_429_gave_away_is_not_believed_for_ever() -> None:
     assert leave(rate, 703.1) == 1
 
 
-@pytest.mark.parametrize("seconds", [1, 4])
+@pytest.mark.parametrize("seconds", [0.2, 1, 4, 25])
+@pytest.mark.parametrize("limit", [1, 2, 5, 12])
 @pytest.mark.parametrize("announces", [True, False])
-def test_a_crowd_at_a_slow_server_runs_into_its_limit_once(seconds: float, announces: bool) -> None:
-    """Twenty at once, five a minute: a few too many are sent where only a 429 tells the limit, and in one minute."""
-    rate, now, waiting = Rate(learns=True), 0.0, 20
+def test_a_crowd_runs_into_a_servers_limit_once_in_a_window(limit: int, seconds: float, announces: bool) -> None:
+    """Twenty at once, `limit` a minute, answers after `seconds`, and a 429 after 50 ms."""
+    rate, now, waiting = Rate(learns=True), 7.0, 20
     under_way: list[tuple[float, int, Sent, bool]] = []
     served, refusals = Counter[int](), Counter[int]()
     while waiting or under_way:
         while waiting and rate.wait(now) <= 0:
             sent, minute = rate.begin(now), int(now // 60)
-            good = served[minute] < 5
+            good = served[minute] < limit
             (served if good else refusals)[minute] += 1
-            under_way.append((now + (seconds if good else 0), sent.number, sent, good))
+            under_way.append((now + (seconds if good else 0.05), sent.number, sent, good))
             waiting -= 1
         now += 0.05
         for one in sorted(one for one in under_way if one[0] <= now):
             under_way.remove(one)
             _, _, sent, good = one
-            hints = said(5 - served[int(now // 60)], 5, 60 - now % 60) if announces else None
+            hints = said(limit - served[int(now // 60)], limit, 60 - now % 60) if announces else None
             rate.end(sent, now, hints, None)
             if good:
                 rate.taken(sent, now)
@@ -251,5 +252,7 @@ def test_a_crowd_at_a_slow_server_runs_into_its_limit_once(seconds: float, annou
                 rate.refused(sent, now, 60 - now % 60, hints)
                 waiting += 1
     assert sum(served.values()) == 20
-    assert max(served) == 3  # as soon as it can be
-    assert refusals == ({} if announces else {0: 2})
+    assert max(served) <= 20 / limit + 1
+    assert max(refusals.values(), default=0) <= 1
+    if announces and seconds < 1:
+        assert not refusals
