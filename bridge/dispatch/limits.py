@@ -153,8 +153,8 @@ class Rate:
     """The limits of one endpoint, for the key that it was configured with.
 
     A server tells its limits with its first answer. `learns`: until then, and after each 429, one call goes alone: a
-    crowd would run into the limit together. While no limit is told each answer, and each second without a call, lets one
-    more go, never two at once, and after `crowd` answers there is none. Where tokens are configured, one goes alone
+    crowd would run into the limit together. While no limit is told each answer, and each second without a call, lets
+    one more go, never two at once, and after `crowd` answers there is none. Where tokens are configured, one goes alone
     until it is known what a call costs.
     """
 
