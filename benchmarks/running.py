@@ -67,9 +67,10 @@ def running(*command: str, **environment: str) -> Iterator[Running]:
 
 
 @contextmanager
-def standin(delay: float = 0.0) -> Iterator[Running]:
+def standin(delay: float = 0.0, port: int = 0) -> Iterator[Running]:
     """The provider stand-in; each call takes `delay` seconds."""
-    with running(sys.executable, "-m", "benchmarks.standin", "--delay", str(delay)) as server:
+    command = (sys.executable, "-m", "benchmarks.standin", "--delay", str(delay), "--port", str(port))
+    with running(*command) as server:
         yield server
 
 

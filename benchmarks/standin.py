@@ -228,12 +228,12 @@ def _listing(target: str) -> bytes:
     return to_json({"object": "list", "data": [{"id": MODEL, "object": "model"}]})
 
 
-async def serve(delay: float) -> None:
-    """Serve on a free port until ended."""
+async def serve(delay: float, port: int) -> None:
+    """Serve on a port, 0 for a free one, until ended."""
     data = (WORKSPACE / "datasets" / "samples" / "coffee.jpg").read_bytes()
     found = measure(data)
     desk = Desk(delay, Image(data, found.media_type, found.width, found.height, found))
-    server = await asyncio.get_running_loop().create_server(lambda: Connection(desk), "127.0.0.1", 0, backlog=2048)
+    server = await asyncio.get_running_loop().create_server(lambda: Connection(desk), "127.0.0.1", port, backlog=2048)
     print(f"stand-in: http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()
 
@@ -242,7 +242,9 @@ def main() -> None:
     """Run the stand-in."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.standin", description=__doc__)
     parser.add_argument("--delay", type=float, default=0.0, help="seconds that each call takes")
-    uvloop.run(serve(parser.parse_args().delay))
+    parser.add_argument("--port", type=int, default=0, help="where to listen (default: a free port)")
+    options = parser.parse_args()
+    uvloop.run(serve(options.delay, options.port))
 
 
 if __name__ == "__main__":

@@ -58,8 +58,8 @@ class Endpoint:
         self._avoided_until = now + _AVOIDED_SECONDS if isinstance(outcome, _ITS_OWN) else -inf
 
     def is_avoided(self, now: float) -> bool:
-        """Whether others are better just now."""
-        return now < self._avoided_until
+        """Whether others are better just now. A breaker that opened decides by itself when it is tried again."""
+        return now < self._avoided_until and self.breaker.state == "closed"
 
     @property
     def is_full(self) -> bool:

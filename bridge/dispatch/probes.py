@@ -17,7 +17,8 @@ from providers.base import BaseClient
 from providers.errors import ProviderError
 
 log = logging.getLogger("graphcap")
-TIMEOUT = 5.0
+SHORTEST, LONGEST = 1.0, 5.0
+"""Seconds that a probe waits for its answer; between them, as long as its endpoint's interval."""
 RETURN_INTERVAL = 5.0
 """A dead endpoint is asked this often at least: what came back should not wait long for its traffic."""
 
@@ -77,7 +78,8 @@ class Probes:
         when, since = datetime.now(UTC).isoformat(timespec="seconds"), provider.clock()
         place = provider.name, endpoint.name
         try:
-            await (await self.client(endpoint)).models(endpoint.credentials, TIMEOUT)
+            timeout = min(max(endpoint.settings.probe_interval, SHORTEST), LONGEST)
+            await (await self.client(endpoint)).models(endpoint.credentials, timeout)
         except ProviderError as error:
             found = outcome(error)
             if self.found.get(place, {}).get("error") != found:

@@ -85,18 +85,20 @@ def health(service: Service, provider: str) -> dict[str, Any]:
     return {**found, "endpoints": {one["name"]: one for one in found["endpoints"]}}
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Ask again and again until it is so."""
-    end = time.monotonic() + _HANG_GUARD
+def until(condition: Callable[[], bool], guard: float = _HANG_GUARD) -> None:
+    """Ask again and again until it is so, for `guard` seconds."""
+    end = time.monotonic() + guard
     while not condition():
         assert time.monotonic() < end, "it never came to that"
 
 
 @asynccontextmanager
-async def client(service: Service) -> AsyncIterator[Callable[..., "asyncio.Task[httpx.Response]"]]:
+async def client(
+    service: Service, guard: float = _HANG_GUARD
+) -> AsyncIterator[Callable[..., "asyncio.Task[httpx.Response]"]]:
     """Many captions at once: each call of it begins one."""
     limits = httpx.Limits(max_connections=200)
-    async with httpx.AsyncClient(base_url=service.url, timeout=_HANG_GUARD, trust_env=False, limits=limits) as http:
+    async with httpx.AsyncClient(base_url=service.url, timeout=guard, trust_env=False, limits=limits) as http:
 
         def begin(provider: str, **more: Any) -> "asyncio.Task[httpx.Response]":
             return asyncio.create_task(http.post("/perspectives/caption", json=fields(provider, **more)))

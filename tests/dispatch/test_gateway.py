@@ -314,7 +314,7 @@ async def test_a_low_limit_of_a_slow_server_is_run_into_once_in_a_window(tmp_pat
     server = LimitedServer(2, 5.0, announces=announces)
     server.default = b.Drip(interval=0.5, size=100)
     with server, gateway(tmp_path, provider("slow", server.url, api_key='"sk-limited"')) as service:
-        async with client(service) as begin:
+        async with client(service, guard=60) as begin:  # several windows
             answers = await asyncio.gather(*(begin("slow") for _ in range(4)))
     assert [one.status_code for one in answers] == [200] * 4
     assert sum(server.served.values()) == 4

@@ -24,6 +24,9 @@ from tests.servers import behaviours as b
 from tests.service import Service
 
 Found = Counter[tuple[int, str]]
+INTERVAL = 1.0
+GUARD = 10 * INTERVAL
+"""Traffic moves within one interval, and comes back within two: `benchmarks failover` measures it."""
 
 
 @pytest.fixture
@@ -32,10 +35,10 @@ def pair() -> Iterator[tuple[OpenAIServer, OpenAIServer]]:
         yield a, other
 
 
-def table(a: str, other: str, timeout: float = 15) -> str:
+def table(a: str, other: str, timeout: float = 15, **keys: str) -> str:
     ends = (f'{{ base_url = "{url}", name = "{name}", timeout = {timeout} }}' for name, url in (("a", a), ("b", other)))
-    breaker = "{ failures = 3, open_seconds = 60 }"
-    return provider("pair", *ends, probe_interval="0.2", breaker=breaker)
+    breaker = "{ failures = 2, open_seconds = 60 }"
+    return provider("pair", *ends, probe_interval=str(INTERVAL), breaker=breaker, **keys)
 
 
 def state(service: Service, name: str = "a") -> tuple[str, str]:
@@ -65,7 +68,7 @@ async def load(service: Service, at_once: int = 4) -> AsyncIterator[Found]:
 
 
 async def reach(condition: Callable[[], bool]) -> None:
-    await asyncio.to_thread(until, condition)
+    await asyncio.to_thread(until, condition, GUARD)
 
 
 async def more(found: Found, who: str, count: int = 5) -> None:
@@ -111,6 +114,30 @@ async def test_a_slow_endpoint_loses_its_traffic_and_gets_it_back(
             await more(found, "b")
             a.default = b.Answer()
             await reach(lambda: state(service)[1] == "closed")  # a probe let one call try, and it was answered
+            await more(found, "a")
+        assert {status for status, _ in found} == {200}
+
+
+@pytest.mark.slow
+async def test_an_endpoint_that_hangs_loses_its_traffic_by_its_probe_alone(
+    tmp_path: Path, pair: tuple[OpenAIServer, OpenAIServer]
+) -> None:
+    """Its calls have no end that would tell, and its turn comes whether it has calls or not."""
+    a, other = pair
+    with gateway(tmp_path, table(a.url, other.url, timeout=15, strategy='"round_robin"')) as service:
+        await reach(lambda: state(service) == ("up", "closed"))
+        async with load(service) as found:
+            await more(found, "a")
+            a.default = b.Hold()
+            a.listing_script.extend([b.Hang("connect")] * 3)
+            await reach(lambda: state(service) == ("down", "open"))
+            came = len(a.calls)
+            if came < 4:  # else all four callers wait there
+                await more(found, "b", 20)
+            assert len(a.calls) == came
+            a.default = b.Answer()
+            a.release()
+            await reach(lambda: state(service) == ("up", "closed"))
             await more(found, "a")
         assert {status for status, _ in found} == {200}
 
