@@ -45,7 +45,7 @@ test-all: test ## run those and the slow ones; a tool they miss skips them by na
 test-live: .venv/ready ## run the contract tests against the real providers that the environment has keys for
 	$(BIN)/pytest -m live $(ARGS)
 
-bench: .venv/ready ## measure what docs/performance.md tells of (some 5 minutes; ARGS=--record writes it there)
+bench: .venv/ready ## measure what docs/performance.md tells of (some 6 minutes; ARGS=--record writes it there)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 bench-long: .venv/ready ## measure overload, memory, bad pictures and schemas (some ten minutes)
