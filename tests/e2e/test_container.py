@@ -9,7 +9,7 @@ import socket
 import subprocess
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -21,6 +21,8 @@ from PIL import Image
 
 from tests.api import streams
 from tests.api.sockets import socket as streaming_socket
+from tests.deploy.fleet import Nginx
+from tests.deploy.test_sameness import sequence
 from tests.e2e.dockerfile import Ignore
 from tests.e2e.image import Stage, build
 from tests.servers import OpenAIServer
@@ -244,6 +246,25 @@ def test_everything_works_where_nothing_can_be_written(image: Stage, vllm_server
     before = tree(image.root, WORKSPACE)
     with running(image, GRAPHCAP_REQUEST_PROVIDERS="any") as one:
         work(one.url, vllm_server)
+    assert tree(image.root, WORKSPACE) == before
+
+
+def test_three_of_them_behind_nginx_write_nothing_and_answer_as_one_does(
+    image: Stage, tmp_path: Path, vllm_server: OpenAIServer
+) -> None:
+    before = tree(image.root, WORKSPACE)
+    with ExitStack() as stack:
+        bridges = [stack.enter_context(running(image, GRAPHCAP_REQUEST_PROVIDERS="any")) for _ in range(3)]
+        nginx = stack.enter_context(Nginx(tmp_path, [int(one.url.rpartition(":")[2]) for one in bridges]))
+        alone = sequence(bridges[0], vllm_server)
+
+        def kill(number: int) -> None:
+            if number in (6, 12):
+                bridges[number // 6].process.kill()
+                bridges[number // 6].process.wait()
+
+        assert sequence(nginx, vllm_server) == alone
+        assert sequence(nginx, vllm_server, kill) == alone
     assert tree(image.root, WORKSPACE) == before
 
 
