@@ -2,12 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 
 class DeadlineExceeded(Exception):
     """The request used up its time."""
+
+    attempts: Sequence[object] = ()  # the calls that were made for the request; set by who made them
 
     def __init__(self, seconds: float, stage: str) -> None:
         """`seconds`: the whole allowance. `stage`: what was being done when it ran out."""

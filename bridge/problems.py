@@ -24,7 +24,9 @@ from typing import Any
 from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
 
 from bridge.captioning import errors as request_errors
+from bridge.captioning.report import attempts
 from bridge.captioning.structured import AnswerInvalid
+from bridge.captioning.types import Attempt
 from bridge.deadline import DeadlineExceeded
 from bridge.dispatch import errors as dispatch_errors
 from bridge.images import errors as image_errors
@@ -129,6 +131,7 @@ class Problem(BaseModel):
     retry_after: float | None = Field(None, description="Seconds to wait, where that is known.")
     provider: str | None = None
     errors: list[Detail] | None = None
+    attempts: list[Attempt] | None = Field(None, description="Every call to a provider that was made before it failed.")
 
     @model_serializer(mode="wrap")
     def _without_unknown(self, write: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]  # noqa: ANN202
@@ -187,6 +190,7 @@ def problem(error: Exception, instance: str = "") -> Problem:
         provider=getattr(error, "provider", None),
         retry_after=_rounded(getattr(error, "retry_after", None)),
         errors=details(error) or None,
+        attempts=attempts(getattr(error, "attempts", ())) or None,
     )
 
 

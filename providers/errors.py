@@ -23,6 +23,8 @@
 Messages are sentences for a person and never hold an upstream body, a key or a prompt.
 """
 
+from collections.abc import Sequence
+
 from providers.hints import RateHints
 from providers.usage import Usage
 
@@ -31,6 +33,7 @@ class ProviderError(Exception):
     """A provider could not give an answer. `status` is the HTTP status it replied with, if any."""
 
     provider: str | None = None  # the label of the target that failed; set by who chose it
+    attempts: Sequence[object] = ()  # the calls that were made for the request; set by who made them
     begun: bool = False  # whether text had come: who asks again buys it twice
     rate: RateHints | None = None  # what the reply said of the server's limits
 

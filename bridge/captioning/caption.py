@@ -110,7 +110,7 @@ async def carry_out(work: Work, resources: Resources, request_id: str) -> Captio
         usage=report.usage(work.calls.usage),
         timing=work.stages.milliseconds(),
         image=report.image(picture),
-        attempts=report.attempts(work.calls),
+        attempts=report.attempts(work.calls.made),
         output_mode=answer.output_mode,
         warnings=[*report.deprecation(work.plan.perspective), *work.calls.warnings],
         request_id=request_id,
@@ -132,9 +132,10 @@ async def first_that_answers(work: Work, resources: Resources) -> tuple[Target, 
             try:
                 return target, *await ask(target, reserved(targets[position:]), work, resources)
             except (ProviderError, AnswerInvalid, Unserved) as error:
-                error.provider = target.label
+                error.provider, error.attempts = target.label, work.calls.made
                 failure = error
-            except DeadlineExceeded:
+            except DeadlineExceeded as error:
+                error.attempts = work.calls.made
                 if failure is None:
                     raise
                 break  # there was no time for a stand-in: what went wrong before says more

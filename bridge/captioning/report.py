@@ -1,7 +1,9 @@
 """What is told of a finished caption beside its result."""
 
+from collections.abc import Iterable
+
 from bridge.captioning.types import Attempt, ImageOut, UsageOut
-from bridge.dispatch.attempts import Calls
+from bridge.dispatch.attempts import Call
 from bridge.images.prepare import Prepared
 from perspectives.perspective import Perspective
 from providers.usage import Usage
@@ -28,7 +30,7 @@ def image(picture: Prepared) -> ImageOut:
     )
 
 
-def attempts(calls: Calls) -> list[Attempt]:
+def attempts(made: Iterable[Call]) -> list[Attempt]:
     """Every call that was made, in order."""
     return [
         Attempt(
@@ -39,7 +41,7 @@ def attempts(calls: Calls) -> list[Attempt]:
             output_mode=call.output_mode,
             ms=round(call.ms, 1),
         )
-        for call in calls.made
+        for call in made
     ]
 
 

@@ -5,7 +5,7 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from time import time
@@ -39,6 +39,7 @@ class AnswerInvalid(Exception):
     """The model's answers never fitted the schema. `problems` is what was wrong with the last one."""
 
     provider: str | None = None  # the label of the target that failed; set by who chose it
+    attempts: Sequence[object] = ()  # the calls that were made for the request; set by who made them
 
     def __init__(self, problems: tuple[Problem, ...], asked: int) -> None:
         first = problems[0] if problems else _NOT_JSON

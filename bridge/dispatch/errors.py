@@ -1,5 +1,6 @@
 """Why no provider could be asked."""
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 
 
@@ -75,6 +76,7 @@ class Unserved(Exception):
     """A provider that can be asked, and cannot take this call now. `retry_after`: seconds until it may."""
 
     provider: str | None = None  # the label of the target; set by who chose it
+    attempts: Sequence[object] = ()  # the calls that were made for the request; set by who made them
     retry_after: float
 
 

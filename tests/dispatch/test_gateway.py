@@ -150,6 +150,10 @@ def test_four_calls_are_all_there_are(running: Running) -> None:
     answer = ask(running.service, "lost")
     assert refusal(answer) == (502, "provider_error")
     assert len({call.headers["authorization"] for call in running.a.calls}) == len(running.a.calls) == 4
+    told = [(one["endpoint"], one["outcome"]) for one in answer.json()["attempts"]]
+    assert told == [
+        (call.headers["authorization"].removeprefix("Bearer sk-"), "server_failed") for call in running.a.calls
+    ]
 
 
 def test_a_stream_that_goes_elsewhere_says_that_what_was_told_is_void(running: Running) -> None:
