@@ -35,6 +35,7 @@ from perspectives import errors as perspective_errors
 from providers import errors as provider_errors
 
 log = logging.getLogger("graphcap")
+_LONGEST = 1e9  # seconds that a client may be told to wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +196,8 @@ def problem(error: Exception, instance: str = "") -> Problem:
 
 
 def _rounded(seconds: float | None) -> float | None:
-    """Up, to hundredths."""
-    return None if seconds is None else ceil(seconds * 100) / 100
+    """Up, to hundredths; a server may say 1e308."""
+    return None if seconds is None else ceil(min(seconds, _LONGEST) * 100) / 100
 
 
 def address_refused(error: BaseException) -> AddressRefused | None:

@@ -226,7 +226,7 @@ def _content(request: VisionRequest, prompt: str, detail: object) -> str | list[
     if request.image is None:
         return prompt
     url = f"data:{request.image.media_type};base64,{PLACE_TEXT}"
-    picture = {"url": url, **({"detail": detail} if detail else {})}
+    picture = {"url": url, **({"detail": str(detail).lower()} if detail else {})}
     return [{"type": "image_url", "image_url": picture}, {"type": "text", "text": prompt}]
 
 

@@ -4,6 +4,7 @@ openai and google-genai sit on httpx2, ollama still on httpx. Whatever the SDK o
 followed, no cookie is kept, no compressed reply is taken, and a reply ends at `max_reply_bytes`.
 """
 
+import ssl
 from collections.abc import AsyncIterator, Callable
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -123,34 +124,49 @@ def _bounding(httpx: Any, limit: int) -> Any:
     cut = (httpx.NetworkError, httpx.ProtocolError)
 
     class Bounded(stream_type):  # type: ignore[misc]
-        def __init__(self, inner: Any) -> None:
-            self._inner = inner
+        def __init__(self, inner: Any, network: Any) -> None:
+            self._inner, self._network = inner, network
 
         def __aiter__(self) -> AsyncIterator[bytes]:
             return _bounded(self._inner, limit, cut)
 
         async def aclose(self) -> None:
-            await _drop_surplus(self._inner)
+            await _drop_surplus(self._inner, self._network)
             await self._inner.aclose()
 
     async def receive(response: Any) -> None:
         _refuse(response)
-        response.stream = Bounded(response.stream)
+        response.stream = Bounded(response.stream, response.extensions.get("network_stream"))
 
     return receive
 
 
-async def _drop_surplus(stream: Any) -> None:
+async def _drop_surplus(stream: Any, network: Any) -> None:
     """Close a connection on which more came than the reply: the next call would be given it as its own answer.
 
-    httpcore has nothing public to tell it (2.16): its connection's h11 holds what was read beyond the reply.
+    httpcore has nothing public to tell it (2.16): its connection's h11 holds what was read beyond the reply, and TLS
+    what came with it in another record.
     """
     while (inner := getattr(stream, "_stream", None) or getattr(stream, "_httpcore_stream", None)) is not None:
         stream = inner
     connection = getattr(stream, "_connection", None)
     read = getattr(connection, "_h11_state", None)
-    if connection is not None and read is not None and read.trailing_data[0]:
+    if connection is not None and (read is None or read.trailing_data[0] or _has_unread(network)):
         await connection.aclose()
+
+
+def _has_unread(network: Any) -> bool:
+    """Whether TLS has received more than was read, or its end: no look at the socket shows what was taken from it."""
+    tls = network.get_extra_info("ssl_object") if network is not None else None
+    if tls is None:
+        return False
+    try:
+        tls.read(1)
+    except ssl.SSLWantReadError:
+        return False
+    except ssl.SSLError:
+        return True
+    return True
 
 
 def _refuse(response: "httpx.Response | httpx2.Response") -> None:

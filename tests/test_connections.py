@@ -2,18 +2,23 @@
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+import httpcore2
 import httpx
 import httpx2
 import pytest
 import uvloop
 
 from bridge.network import AddressPolicy, guarded_httpx, guarded_httpx2, plain_httpx, plain_httpx2
+from bridge.network.dial import _Stream
 from providers.pool import Pool
+from tests.servers.tls import self_signed
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 ANY = AddressPolicy("any_but_metadata")
@@ -105,6 +110,76 @@ async def test_what_came_beyond_a_reply_is_nobodys_answer(generation: str, ours:
         await pool.aclose()
     assert found == ["ok"] * 3
     assert len(server.connections) == 3
+
+
+class Records:
+    """A TLS server that sends a reply and what is too much in two records, in one piece."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.context = context
+        self.connections = 0
+        self.sent: tuple[bytes, ...] = (OK, OK.replace(b"ok", b"no"))
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        received, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = self.context.wrap_bio(received, sent, server_side=True)
+        step: Callable[[], Any] = tls.do_handshake
+        while True:
+            try:
+                step()
+            except ssl.SSLWantReadError:
+                writer.write(sent.read())
+                if not (more := await reader.read(65536)):
+                    break
+                received.write(more)
+                continue
+            except ssl.SSLError:
+                break
+            if step != tls.do_handshake:
+                for one in self.sent:
+                    tls.write(one)
+                writer.write(sent.read())
+            step = lambda: tls.read(65536)  # noqa: E731
+        writer.close()
+
+
+@pytest.mark.parametrize(("surplus", "connections"), [(True, 3), (False, 1)])
+@pytest.mark.parametrize("generation", ["httpx_client", "httpx2_client"])
+@pytest.mark.parametrize("ours", [True, False], ids=["ours", "httpx's own"])
+async def test_what_came_in_a_tls_record_of_its_own_is_nobodys_answer(
+    generation: str,
+    ours: bool,
+    surplus: bool,
+    connections: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = Records(self_signed(tmp_path))
+    server.sent = server.sent if surplus else server.sent[:1]
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
+    pool = Pool(httpx_transport_factory=plain_httpx, httpx2_transport_factory=plain_httpx2) if ours else Pool()
+    client = getattr(pool, generation)
+    async with await asyncio.start_server(server.serve, "127.0.0.1", 0) as listening:
+        url = f"https://localhost:{listening.sockets[0].getsockname()[1]}"
+        found = [(await client.get(url)).text for _ in range(3)]
+        await pool.aclose()
+    assert found == ["ok"] * 3
+    assert server.connections == connections
+
+
+class Full:
+    """A stream that gives as much as is asked for."""
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return bytes(max_bytes)
+
+
+async def test_what_follows_a_piece_that_is_full_is_nobodys_answer() -> None:
+    """anyio splits what it received, and no look at the socket shows the rest."""
+    stream = _Stream(httpcore2, Full())
+    await stream.read(8)
+    assert stream.get_extra_info("is_readable")
 
 
 @pytest.mark.parametrize("name", TRANSPORTS)

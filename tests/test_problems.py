@@ -57,3 +57,7 @@ def test_a_bug_of_ours_is_told_without_its_words() -> None:
     told = problems.problem(RuntimeError("secret /srv/path"), "id-1")
     assert (told.status, told.code, told.instance) == (500, "internal_error", "id-1")
     assert "secret" not in told.model_dump_json()
+
+
+def test_a_wait_without_an_end_is_told() -> None:
+    assert problems.problem(provider_errors.RateLimited("x", retry_after=1e308)).retry_after == 1e9

@@ -42,7 +42,7 @@ async def list_providers(request: Request) -> Response:
                 name=name,
                 kind=config.kind,
                 title=spec.title,
-                base_url=config.base_url,
+                base_url=config.base_url if found.settings.loopback else "",
                 default_model=config.default_model,
                 models=list(config.models),
                 needs_key=spec.needs_key,

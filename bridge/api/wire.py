@@ -160,7 +160,7 @@ class ProviderOut(BaseModel):
     name: str
     kind: str
     title: str
-    base_url: str
+    base_url: str = Field(description="Empty where the service listens on more than loopback.")
     default_model: str
     models: list[str] = Field(description="The models its configuration names; `/models` asks the server itself.")
     needs_key: bool

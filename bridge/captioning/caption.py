@@ -130,7 +130,7 @@ async def first_that_answers(work: Work, resources: Resources) -> tuple[Target, 
             if failure is not None:
                 await work.watch.instead(target.label, str(failure))
             try:
-                return target, *await ask(target, reserved(targets[position:]), work, resources)
+                return target, *await ask(target, targets[position:], work, resources)
             except (ProviderError, AnswerInvalid, Unserved) as error:
                 error.provider, error.attempts = target.label, work.calls.made
                 failure = error
@@ -151,8 +151,8 @@ def reserved(later: tuple[Target, ...]) -> int:
     return anything or min(len(later), 1)
 
 
-async def ask(target: Target, reserve: int, work: Work, resources: Resources) -> tuple[Answer, Prepared]:
-    """Ask one target until its answer fits; leaves `reserve` calls for the others."""
+async def ask(target: Target, later: tuple[Target, ...], work: Work, resources: Resources) -> tuple[Answer, Prepared]:
+    """Ask one target until its answer fits; leaves calls for the later ones."""
     with work.stages.measure("prepare"):
         async with work.deadline.within("preparing the image"):
             client = await resources.clients.get(target)
@@ -163,11 +163,11 @@ async def ask(target: Target, reserve: int, work: Work, resources: Resources) ->
     retries = work.plan.options.max_output_retries
     with work.stages.measure("model"), meter:
         answer = await ask_until_it_fits(
-            line_to(target, reserve, work, resources, meter).ask,
+            line_to(target, later, work, resources, meter).ask,
             vision_request(target, work, picture, resources.clients.mode(target)),
             work.plan.perspective.compiled,
             DEFAULT_RETRIES if retries is None else retries,
-            lambda: work.calls.left - reserve,
+            lambda: work.calls.left - reserved(later),
             client.lower,
             work.watch.again,
         )
@@ -176,7 +176,7 @@ async def ask(target: Target, reserve: int, work: Work, resources: Resources) ->
     return answer, picture
 
 
-def line_to(target: Target, reserve: int, work: Work, resources: Resources, meter: ledger.Meter) -> Line:
+def line_to(target: Target, later: tuple[Target, ...], work: Work, resources: Resources, meter: ledger.Meter) -> Line:
     """The line to a target, each call on it metered and watched."""
 
     async def queued() -> None:
@@ -193,7 +193,8 @@ def line_to(target: Target, reserve: int, work: Work, resources: Resources, mete
         calls=work.calls,
         deadline=work.deadline,
         timeout=resources.settings.provider_timeout,
-        reserve=reserve,
+        reserve=reserved(later),
+        spare=any(one.on == "any" for one in later),
         again=work.watch.again,
         queued=queued,
     )

@@ -12,7 +12,19 @@ from bridge.dispatch.endpoints import Route
 from bridge.dispatch.errors import AllOpen, Overloaded
 from bridge.network import AddressRefused
 from providers.base import Completion, VisionRequest
-from providers.errors import BadReply, CallTimeout, ProviderError, RateLimited, ServerFailed, Unavailable, Unreachable
+from providers.errors import (
+    AuthFailed,
+    BadReply,
+    CallTimeout,
+    ProviderError,
+    QuotaExceeded,
+    RateLimited,
+    ServerFailed,
+    Unavailable,
+    UnknownModel,
+    Unreachable,
+    WrongPath,
+)
 from providers.usage import Usage
 
 MAX_CALLS = 4
@@ -21,6 +33,7 @@ _FIRST_WAIT = 0.25
 _TOO_LATE = 0.05  # seconds in which no call comes to an end
 _PATIENCE = 10.0  # seconds after which silence says something of a server whose calls have no bound of their own
 _AS_SLOW = 4
+_ITS_OWN = (AuthFailed, QuotaExceeded, WrongPath, BadReply)  # its key, its path, what it says
 _CURABLE = (Unreachable, RateLimited, Unavailable, ServerFailed, CallTimeout)
 
 Ask = Callable[[VisionRequest], Awaitable[Completion]]
@@ -76,9 +89,9 @@ class Calls:
 class Line:
     """The line to one target: retries what a repeat may cure, within the deadline and the calls left.
 
-    `at` gives the way to ask one endpoint. `reserve` is how many calls must stay for later targets. `timeout` bounds
-    one call in seconds where its endpoint does not; 0: what is left. `again` is told before each repeat, `queued` when
-    a call has to wait for an endpoint.
+    `at` gives the way to ask one endpoint. `reserve` is how many calls must stay for later targets; `spare`: whether
+    one of them is asked when nobody answers here. `timeout` bounds one call in seconds where its endpoint does not; 0:
+    what is left. `again` is told before each repeat, `queued` when a call has to wait for an endpoint.
     """
 
     provider: str
@@ -88,6 +101,7 @@ class Line:
     deadline: Deadline
     timeout: float = 0
     reserve: int = 0
+    spare: bool = False
     again: Again = _unwatched
     queued: Callable[[], Awaitable[None]] = _nobody_waits
 
@@ -157,31 +171,49 @@ class Line:
         """
         elsewhere = self.calls.left - 1 > self.reserve and self._is_ready_elsewhere(tried)
         slowest = self.route.endpoints.slowest
-        if slowest and (elsewhere or self.reserve):
+        if slowest and (elsewhere or self.spare):
             return min(left, max(left / 2, _AS_SLOW * slowest))
-        return left * 2 / 3 if self.reserve else left
+        return left * 2 / 3 if self.spare else left
 
     async def _call(self, entry: Entry, request: VisionRequest, tried: list[Endpoint]) -> Completion:
         endpoint = entry.endpoint
         bound = endpoint.settings.timeout or self.timeout
         end: Completion | ProviderError | None = None
-        allowance = 0.0
+        allowance, shortened = 0.0, False
         try:
             left = self.deadline.require("waiting for the model")
-            allowance = min(self._share(left, tried), bound or left)
+            # Who set a bound knows how slow it may be, and a timeout after less says nothing to the breaker.
+            allowance = bound if 0 < bound <= left else self._share(left, tried)
+            shortened = allowance < min(left, bound or left)
             ask = await self.at(endpoint)
             end = completion = await self._timed(
                 endpoint, ask, replace(request, timeout=allowance, credentials=self.route.credentials(endpoint))
             )
         except ProviderError as error:
             end = error
+            if isinstance(error, CallTimeout) and shortened:
+                self.route.endpoints.took(allowance / (_AS_SLOW - 1))  # it may only be slow: the next has a third more
             raise
         finally:
-            self.route.endpoints.leave(entry, end, patient=allowance >= (bound or _PATIENCE))
+            patient = allowance >= (bound or _PATIENCE)
+            at_fault = self._is_at_fault(end, endpoint, request.model, patient or self._is_long(allowance))
+            self.route.endpoints.leave(entry, end, patient=patient, at_fault=at_fault)
             end = None  # as above
         self.calls.spend(completion.usage or Usage())
         self.calls.warn(completion.warnings)
         return completion
+
+    def _is_long(self, allowance: float) -> bool:
+        """Whether an answer would have come within it, by what the last ones took."""
+        slowest = self.route.endpoints.slowest
+        return 0 < slowest * _AS_SLOW <= allowance
+
+    @staticmethod
+    def _is_at_fault(end: Completion | ProviderError | None, endpoint: Endpoint, model: str, long: bool) -> bool:
+        """Whether another endpoint may do better. A short time, or a model that nobody listed, is the caller's own."""
+        if isinstance(end, UnknownModel):
+            return model in (endpoint.config.default_model, *endpoint.config.models)
+        return long if isinstance(end, CallTimeout) else isinstance(end, _ITS_OWN)
 
     async def _timed(self, endpoint: Endpoint, ask: Ask, request: VisionRequest) -> Completion:
         start = time.perf_counter()

@@ -11,25 +11,18 @@ from bridge.dispatch.limits import CROWD, Rate, Sent
 from bridge.provider_settings import BreakerSettings, EndpointSettings
 from providers.base import Completion, Credentials
 from providers.errors import (
-    AuthFailed,
-    BadReply,
     Blocked,
     CallTimeout,
     ProviderError,
-    QuotaExceeded,
     Refused,
     ServerFailed,
     Truncated,
     Unavailable,
-    UnknownModel,
     Unreachable,
-    WrongPath,
 )
 
 Clock = Callable[[], float]
 Outcome: TypeAlias = Completion | ProviderError | None
-# What is wrong with this server, its key or its models, and neither seen by the breaker nor cured by a repeat.
-_ITS_OWN = (AuthFailed, QuotaExceeded, UnknownModel, WrongPath, BadReply, CallTimeout)
 _AVOIDED_SECONDS = 5.0
 _WORD_END = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
@@ -53,9 +46,9 @@ class Endpoint:
         self.in_flight = self.calls = 0
         self._avoided_until = -inf
 
-    def heard(self, outcome: Outcome, now: float) -> None:
+    def heard(self, now: float, *, at_fault: bool) -> None:
         """Note how a call with the endpoint's own key ended: what is wrong with it alone may go better elsewhere."""
-        self._avoided_until = now + _AVOIDED_SECONDS if isinstance(outcome, _ITS_OWN) else -inf
+        self._avoided_until = now + _AVOIDED_SECONDS if at_fault else -inf
 
     def is_avoided(self, now: float) -> bool:
         """Whether others are better just now. A breaker that opened decides by itself when it is tried again."""

@@ -118,13 +118,17 @@ class Endpoints:
         """A call was answered after so long; the slowest of the last ones is remembered."""
         self.slowest = max(seconds, _FADING * self.slowest)
 
-    def leave(self, entry: Entry, outcome: Outcome, *, patient: bool = True) -> None:
-        """The call ended. `outcome` None: nobody waited for it. `patient`: a timeout says something of the server."""
+    def leave(self, entry: Entry, outcome: Outcome, *, patient: bool = True, at_fault: bool = False) -> None:
+        """The call ended. `outcome` None: nobody waited for it. `patient`: a timeout says something of the server.
+
+        `at_fault`: what went wrong is wrong with this endpoint, and seen by no breaker.
+        """
         endpoint, now = entry.endpoint, self.clock()
         endpoint.in_flight -= 1
         answered, broken = verdict(outcome, patient)
         if entry.sent is not None:
-            endpoint.heard(outcome, now)
+            if outcome is not None:  # who left says nothing
+                endpoint.heard(now, at_fault=at_fault)
             rate, usage = (outcome.rate, outcome.usage) if outcome else (None, None)
             spent = (usage.input_tokens or 0) + (usage.output_tokens or 0) if usage else None
             endpoint.rate.end(entry.sent, now, rate, spent)

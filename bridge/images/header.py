@@ -62,7 +62,7 @@ def _check(header: Header, size: int, limits: ImageLimits) -> None:
     pixels = width * height * (header.index(limits.frame) + 1)
     if pixels > limits.max_pixels:
         raise ImageTooLarge(f"The image is {width}×{height}; {limits.max_pixels / 1e6:.3g} megapixels are allowed.")
-    samples = 4 if header.mode == "unknown" else len(header.mode)
+    samples = {"unknown": 4, "YCbCr": 3}.get(header.mode, len(header.mode))
     if width * height * samples * header.bits > limits.max_pixels * _MOST_BITS:
         raise ImageTooLarge(
             f"The image is {width}×{height} of {header.bits} bits a sample, which is more than allowed."

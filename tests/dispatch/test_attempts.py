@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -36,8 +37,11 @@ class Server:
 GOOD = Completion("{}", "m", Usage(10, 2), ("careful",))
 
 
-def line(server: Server, seconds: float = 30, **extra: float) -> Line:
-    endpoints = Endpoints("p", Fleet((EndpointSettings("a", ProviderConfig("p", "vllm")),)), 8, time.monotonic)
+def line(server: Server, seconds: float = 30, slowest: float = 0, **extra: float) -> Line:
+    endpoints = Endpoints(
+        "p", Fleet((EndpointSettings("a", ProviderConfig("p", "vllm", models=("listed",))),)), 8, time.monotonic
+    )
+    endpoints.slowest = slowest
 
     async def at(endpoint: Endpoint) -> Ask:
         return server.complete
@@ -156,3 +160,51 @@ async def test_a_refused_address_is_not_tried_again() -> None:
     with pytest.raises(errors.Unreachable):
         await line(server).ask(REQUEST)
     assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        ({"reserve": 1}, 30),  # a stand-in for refusals alone is not asked after a hang
+        ({"reserve": 1, "spare": True}, 20),
+        ({"reserve": 1, "spare": True, "slowest": 1}, 15),
+        ({"reserve": 1, "spare": True, "slowest": 6}, 24),
+        ({"reserve": 1, "spare": True, "slowest": 1, "timeout": 25}, 25),  # who set it knows how slow it may be
+        ({"reserve": 1, "spare": True, "slowest": 1, "timeout": 40}, 15),
+    ],
+)
+async def test_a_hang_takes_a_share_where_somebody_else_can_be_asked(given: dict[str, float], seconds: float) -> None:
+    server = Server(GOOD)
+    await line(server, **given).ask(REQUEST)
+    assert server.asked[0].timeout == pytest.approx(seconds, abs=0.1)
+
+
+async def test_a_call_that_was_cut_short_gives_the_next_more_time() -> None:
+    server = Server(errors.CallTimeout("x"), GOOD)
+    one = line(server, reserve=1, spare=True, slowest=1)
+    with pytest.raises(errors.CallTimeout):
+        await one.ask(REQUEST)
+    await one.ask(REQUEST)
+    assert [asked.timeout for asked in server.asked] == pytest.approx([15, 20], abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("error", "model", "slowest", "avoided"),
+    [
+        (errors.AuthFailed("x"), "m", 0, True),
+        (errors.UnknownModel("x"), "listed", 0, True),
+        (errors.UnknownModel("x"), "a typo", 0, False),
+        (errors.CallTimeout("x"), "m", 0, False),  # it had little time, and nobody knows how long it takes
+        (errors.CallTimeout("x"), "m", 0.5, False),
+        (errors.CallTimeout("x"), "m", 0.2, True),
+        (errors.RequestRejected("x"), "m", 0, False),
+    ],
+)
+async def test_only_what_is_wrong_with_an_endpoint_makes_others_better(
+    error: errors.ProviderError, model: str, slowest: float, avoided: bool
+) -> None:
+    one = line(Server(error), seconds=1, slowest=slowest)
+    with pytest.raises(errors.ProviderError):
+        await one.ask(replace(REQUEST, model=model))
+    (endpoint,) = one.route.endpoints.all
+    assert endpoint.is_avoided(time.monotonic()) == avoided

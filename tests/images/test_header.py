@@ -73,6 +73,11 @@ def test_two_bytes_a_sample_count_twice() -> None:
         read(png(16), limits)
 
 
+def test_a_mode_with_a_long_name_has_three_samples() -> None:
+    data = saved(photo().convert("YCbCr"), "TIFF", compression="jpeg")
+    assert read(data, ImageLimits(max_pixels=photo().width * photo().height)).mode == "YCbCr"
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_orientation_in_either_byte_order(order: str) -> None:
     block = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}IHHHIHHI", 8, 1, 0x0112, 3, 1, 8, 0, 0)
