@@ -14,7 +14,7 @@ class DeadlineExceeded(Exception):
     def __init__(self, seconds: float, stage: str) -> None:
         """`seconds`: the whole allowance. `stage`: what was being done when it ran out."""
         super().__init__(
-            f"The request did not finish within {seconds:g} seconds (it was {stage}). "
+            f"The request did not finish within {round(seconds, 2):g} seconds (it was {stage}). "
             "Try again, or allow more time with 'timeout' or GRAPHCAP_TIMEOUT."
         )
 

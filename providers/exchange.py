@@ -135,7 +135,7 @@ def unreachable(title: str, base_url: str, error: Exception) -> Unreachable:
 
 def timed_out(title: str, seconds: float) -> CallTimeout:
     """No whole answer in time."""
-    return CallTimeout(f"{title} did not answer within {seconds:g} seconds.")
+    return CallTimeout(f"{title} did not answer within {round(seconds, 2):g} seconds.")
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:

@@ -30,13 +30,16 @@ async def info(request: Request) -> Response:
     return JSONResponse(describe(resources(request)))
 
 
-@probes.get("/livez")
+router.head("/health", include_in_schema=False)(health)  # balancers ask with HEAD
+
+
+@probes.api_route("/livez", methods=["GET", "HEAD"])
 async def livez() -> Response:
     """The process answers."""
     return JSONResponse({"status": "ok"})
 
 
-@probes.get("/readyz")
+@probes.api_route("/readyz", methods=["GET", "HEAD"])
 async def readyz(request: Request) -> Response:
     """Work is taken: the library is loaded before the service listens, and it is not about to end."""
     drain: Drain = request.scope["state"]["drain"]

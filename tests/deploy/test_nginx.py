@@ -1,6 +1,7 @@
 """nginx in front of three bridges: what passes, what is asked again, and its own errors in our shape."""
 
 import json
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -188,6 +189,7 @@ def check_problem(answer: httpx.Response, status: int, code: str, *, retryable: 
     assert answer.headers["access-control-expose-headers"] == ", ".join(_EXPOSED)
     assert answer.headers["vary"] == "Origin"
     assert answer.headers["x-request-id"] == problem.instance
+    assert re.fullmatch(r"total;dur=\d+", answer.headers["server-timing"])
     assert answer.json().keys() == problem.model_dump().keys()
     assert problem.type == f"urn:graphcap:problem:{code}"
     assert problem.message == problem.detail
