@@ -8,12 +8,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bridge import problems, telemetry
 from bridge.api import answers
 from bridge.api.ending import end, fields
+from bridge.captioning.errors import Cancelled
 from bridge.telemetry import Account, current, metrics, trace
 
 log = logging.getLogger("graphcap")
 _NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
 """The policy of whatever is not meant to be opened as a page: a browser runs nothing of it and frames it nowhere."""
 _GONE = 499  # nobody was there to be answered; the number is nginx's
+_TO_NOBODY = problems.TABLE[Cancelled].status, problems.TABLE[Cancelled].code
 _ANSWERS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 
 
@@ -115,7 +117,7 @@ async def _serve(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> No
     try:
         await app(scope, receive, send_framed)
     finally:
-        if not account.status:
+        if not account.status or (account.status, account.code) == _TO_NOBODY:
             account.status, account.code = _GONE, account.code or "cancelled"
         end(account, scope, scope["method"])
 

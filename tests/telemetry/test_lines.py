@@ -131,7 +131,7 @@ async def test_a_client_that_left_is_told_as_cancelled(service: Service, server:
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
     told = await asyncio.to_thread(line, service, "left-1")
-    assert (told["code"], told["calls"], told["failed_calls"]) == ("cancelled", 1, "cancelled")
+    assert (told["status"], told["code"], told["calls"], told["failed_calls"]) == (499, "cancelled", 1, "cancelled")
 
 
 def test_events_have_one_line(service: Service, server: OpenAIServer) -> None:
