@@ -57,6 +57,7 @@ class Service:
         self._environment = {**clean_environment(), "PYTHONUNBUFFERED": "1", **environment}
         self._cwd = cwd
         self._started = threading.Event()
+        self._told = threading.Condition()
         self.url = ""
         self.log = ""
         self.code: int | None = None
@@ -88,10 +89,17 @@ class Service:
             written.keep(self.log)
         return self.code
 
+    def wait_for_log(self, text: str, times: int = 1) -> None:
+        """Block until the log says it so often: an answer may be here before the lines written until then are."""
+        with self._told:
+            assert self._told.wait_for(lambda: self.log.count(text) >= times, _HANG_GUARD), f"no line says {text}"
+
     def _read(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
-            self.log += line
+            with self._told:
+                self.log += line
+                self._told.notify_all()
             if (found := _ADDRESS.search(line)) and not self.url:
                 self.url = found[1]
                 self._started.set()

@@ -241,9 +241,9 @@ def test_a_client_that_leaves_stops_the_providers_call(service: Service, path: s
 
 
 @contextmanager
-def leaving(service: Service, path: str, fields: dict[str, Any]) -> Iterator[None]:
-    """Post, and hang up at the end without having read an answer."""
-    address = urlsplit(service.url)
+def leaving(service: Service | str, path: str, fields: dict[str, Any]) -> Iterator[None]:
+    """Post to a service, or to whoever has this address, and hang up at the end without having read an answer."""
+    address = urlsplit(service if isinstance(service, str) else service.url)
     body = json.dumps(fields).encode()
     head = f"POST {path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: {len(body)}\r\n\r\n"
     with socket.create_connection((str(address.hostname), int(address.port or 0))) as connection:

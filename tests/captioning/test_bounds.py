@@ -24,7 +24,7 @@ from perspectives.perspective import parse
 from perspectives.schema import CompiledSchema, compile_schema
 from providers.base import Completion, VisionRequest
 
-CPU_SECONDS = 1.0
+CPU_SECONDS = 3.0
 LOOP_SECONDS = 0.1
 ASKED = VisionRequest(model="m", prompt="p", timeout=1)
 MIB = 1024 * 1024

@@ -37,9 +37,8 @@ def servers(count: int, **options: Any) -> Iterator[list[OpenAIServer]]:
 
 
 def stopped() -> str:
-    """An address where nobody listens any more."""
-    with OpenAIServer("vllm") as server:
-        return server.url
+    """An address where nobody listens, nor will: no port that was free once."""
+    return "http://127.0.0.1:9/v1"
 
 
 def revived(port: int) -> OpenAIServer:

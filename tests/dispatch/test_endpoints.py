@@ -105,7 +105,7 @@ async def test_time_in_the_queue_is_the_requests() -> None:
         told.append("queued")
 
     with pytest.raises(DeadlineExceeded, match="free slot"):
-        await enter(of, 0.02, queued)
+        await enter(of, 0.2, queued)
     assert (told, of.report().queued) == (["queued"], 0)
 
 
@@ -154,7 +154,7 @@ async def test_a_429_tells_those_that_cannot_wait_so_long_wherever_they_stand() 
 
 async def test_limits_let_the_queue_go_on_by_themselves() -> None:
     of = endpoints(at_once=None)
-    of.leave(await enter(of), RateLimited("x", status=429, retry_after=0.05))
+    of.leave(await enter(of), RateLimited("x", status=429, retry_after=0.3))
     second = enter(of)
     await waiting(of, 1)
     assert (await asyncio.wait_for(second, 5)).endpoint.in_flight == 1
@@ -211,10 +211,10 @@ async def test_calls_are_counted() -> None:
     assert (found.calls, found.in_flight, found.breaker) == (2, 0, "open")
 
 
-@pytest.mark.parametrize("failure", [RateLimited("x", status=429, retry_after=0.1), ServerFailed("x", status=500)])
+@pytest.mark.parametrize("failure", [RateLimited("x", status=429, retry_after=0.5), ServerFailed("x", status=500)])
 async def test_who_waits_elsewhere_keeps_nobody_from_an_endpoint_that_is_back(failure: ProviderError) -> None:
     listed = tuple(EndpointSettings(name, CONFIG, max_concurrency=1) for name in "ab")
-    of = Endpoints("p", Fleet(listed, breaker=BreakerSettings(1, 0.1)), 8, time.monotonic)
+    of = Endpoints("p", Fleet(listed, breaker=BreakerSettings(1, 0.5)), 8, time.monotonic)
     a, b = of.all
     await of.enter(route(of), Deadline(20), nobody, [a])  # b is busy for long
     of.leave(await of.enter(route(of), Deadline(20), nobody, [b]), failure)

@@ -95,9 +95,11 @@ async def test_a_stopped_endpoint_loses_its_traffic_and_gets_it_back(tmp_path: P
                 with revived(first.port):
                     await reach(lambda: state(service) == ("up", "closed"))
                     await more(found, "a")
+                    await asyncio.to_thread(service.wait_for_log, "endpoint a of provider pair answers its probe again")
+                    said = service.log  # when it is gone for good, that is told once more
             assert {status for status, _ in found} == {200}
-            assert service.log.count("endpoint a of provider pair does not answer its probe") == 1
-            assert service.log.count("endpoint a of provider pair answers its probe again") == 1
+            assert said.count("endpoint a of provider pair does not answer its probe") == 1
+            assert said.count("endpoint a of provider pair answers its probe again") == 1
 
 
 @pytest.mark.slow
@@ -194,7 +196,8 @@ def test_health_names_no_address_and_the_log_says_once_what_happened(watched: tu
     until(lambda: state(service) == ("down", "open"))
     told = health(service, "pair")
     assert not {"127.0.0.1", "http"} & set(re.split("[^a-z0-9.]+", repr(told)))
-    assert service.log.count("probe of endpoint a of provider pair at http://127.") == 1
+    service.wait_for_log(failed := "probe of endpoint a of provider pair at http://127.")
+    assert service.log.count(failed) == 1
 
 
 async def test_a_probe_that_is_not_believed_says_nothing(caplog: pytest.LogCaptureFixture) -> None:

@@ -212,7 +212,7 @@ def test_a_page_from_elsewhere(
     assert told["socket"] == {"code": 1006, "events": []}
     assert vllm_server.calls == []
     assert told["submitted"] == {"sent": True}
-    assert service.log.count("status=403") >= 2  # forms need no preflight: the service itself refused both
+    service.wait_for_log("status=403", 2)  # forms need no preflight: the service itself refused both
 
 
 def test_a_page_with_a_key(tmp_path: Path, body: dict[str, Any]) -> None:

@@ -129,7 +129,10 @@ def test_long_and_odd_paths(asker: Asker) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make a device")
 def test_devices_are_refused_unread(asker: Asker, root: Path) -> None:
     for minor, name in ((5, "zero"), (3, "null"), (8, "random")):
-        os.mknod(root / name, 0o20666, os.makedev(1, minor))
+        try:
+            os.mknod(root / name, 0o20666, os.makedev(1, minor))
+        except PermissionError:  # root of a container may lack the right
+            pytest.skip("needs the right to make a device")
     bodies = {str(told(one)) for one in asker.ask({"path": name} for name in ("zero", "null", "random", "datasets"))}
     assert len(bodies) == 1
     assert "path_refused" in bodies.pop()

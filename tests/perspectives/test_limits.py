@@ -191,4 +191,4 @@ def test_an_answer_of_many_mistakes_is_told_few(what: str) -> None:
             compiled.validate({"a": value})
         assert caught.value.problems[0].pointer.startswith("/a/")
 
-    assert cheapest(ask) < 2 * BUDGET
+    assert cheapest(ask) < 8 * BUDGET

@@ -18,6 +18,7 @@ from tests.servers.listener import Listener
 from tests.servers.reply import MARK, Reply, compressed, disordered, grown, http_date, json_reply, marked
 
 SENTENCE = "A picture of a harbour at dusk."
+HANG_GUARD = 20.0
 MODES = frozenset({"json_schema", "json_object", "text"})
 
 
@@ -82,12 +83,12 @@ class WireServer(Listener):
         """Let every Hold answer."""
         self.call_soon(self._released)
 
-    def wait_for_calls(self, count: int, timeout: float = 5.0) -> None:
+    def wait_for_calls(self, count: int, timeout: float = HANG_GUARD) -> None:
         """Block until so many calls came. From async code: in a thread."""
         with self._arrived:
             assert self._arrived.wait_for(lambda: len(self.calls) >= count, timeout), f"{len(self.calls)} calls came"
 
-    def wait_for_hang_ups(self, count: int = 1, timeout: float = 5.0) -> None:
+    def wait_for_hang_ups(self, count: int = 1, timeout: float = HANG_GUARD) -> None:
         """Block until so many clients hung up before their reply was whole. From async code: in a thread."""
         with self._arrived:
             assert self._arrived.wait_for(lambda: self.hang_ups >= count, timeout), f"{self.hang_ups} hung up"

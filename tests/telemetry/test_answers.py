@@ -85,7 +85,7 @@ def test_a_socket_that_is_taken_and_one_that_is_not(service: Service) -> None:
             pass
         assert refused.value.response.status_code == 403
         assert len(refused.value.response.headers["x-request-id"]) == 32
-    assert 'code="origin_refused"' in service.log
+    service.wait_for_log('code="origin_refused"')
 
 
 def test_stages_of_a_caption_and_of_a_failure(service: Service) -> None:

@@ -90,11 +90,12 @@ REFUSALS = {
     "image_not_found": (404, {"image": {"path": "datasets/none.jpg"}}, None),
     "unsupported_image": (415, {"image": {"base64": "AAAA"}}, None),
     "provider_auth": (502, {}, b.Status(401)),
-    "provider_rate_limited": (429, {"timeout": 0.5}, b.Status(429, retry_after=0.8)),
     "refused": (422, {}, b.Refusal()),
     "answer_truncated": (502, {}, b.Length()),
     "answer_invalid": (502, {"max_output_retries": 0}, b.WrongSchema()),
-    "timeout": (504, {"timeout": 0.3}, b.Hang()),
+    "timeout": (504, {"timeout": 1}, b.Hang()),
+    # The last one: what it tells of the server's limit makes later calls wait.
+    "provider_rate_limited": (429, {"timeout": 2}, b.Status(429, retry_after=2.5)),
 }
 
 
