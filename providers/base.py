@@ -5,9 +5,10 @@ JSON Schema and a number of seconds.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pybase64 import b64encode_as_string
@@ -18,6 +19,7 @@ from providers.usage import Usage
 
 JsonObject = dict[str, Any]
 OutputMode = Literal["json_schema", "json_schema_relaxed", "json_object", "prompt"]
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 LADDER: tuple[OutputMode, ...] = ("json_schema", "json_schema_relaxed", "json_object", "prompt")
 
 
@@ -218,6 +220,10 @@ class Spec:
         return tuple(f"{self.title} takes no {name}: it was not sent." for name in names)
 
 
+Complete = Callable[[VisionRequest], Awaitable[Completion]]
+"""Asks once and waits for the whole answer."""
+
+
 class BaseClient(ABC):
     """One model server, spoken to in its own protocol. Raises `providers.errors.ProviderError` and nothing else."""
 
@@ -232,8 +238,10 @@ class BaseClient(ABC):
         """Ask once and yield the text as it comes; the Completion comes last, and only if the answer is whole."""
 
     @abstractmethod
-    async def models(self, credentials: Credentials, timeout: float) -> tuple[Model, ...]:
-        """List what the server serves."""
+    async def models(
+        self, credentials: Credentials, timeout: float, headers: Mapping[str, str] = NO_HEADERS
+    ) -> tuple[Model, ...]:
+        """List what the server serves. `headers` go along, such as those of a trace."""
 
     def lower(self, request: VisionRequest) -> VisionRequest | None:
         """The request one rung down the ladder, for a server that rejected its schema; None below the last.
@@ -250,11 +258,18 @@ class BaseClient(ABC):
         """What is sent for a request, its headers aside: two that are written alike are the same call."""
         return request
 
-    async def check(self, credentials: Credentials, timeout: float, model: str = "") -> Check:
-        """Really connect: list models, then one short completion when a model is named."""
+    async def check(
+        self,
+        credentials: Credentials,
+        timeout: float,
+        model: str = "",
+        headers: Mapping[str, str] = NO_HEADERS,
+        complete: Complete | None = None,
+    ) -> Check:
+        """Really connect: list models, then one short completion when a model is named, which `complete` asks for."""
         from providers.check import check
 
-        return await check(self, credentials, timeout, model)
+        return await check(self, credentials, timeout, model, headers, complete)
 
     @abstractmethod
     def profile(self, model: str) -> Profile:

@@ -5,9 +5,10 @@ No key, no network, no weights. It recognises nothing and says so in every answe
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 from providers.base import (
+    NO_HEADERS,
     BaseClient,
     Completion,
     Credentials,
@@ -60,7 +61,9 @@ class BuiltinClient(BaseClient):
             yield Delta(completion.text[start : start + _PIECE])
         yield completion
 
-    async def models(self, credentials: Credentials, timeout: float) -> tuple[Model, ...]:
+    async def models(
+        self, credentials: Credentials, timeout: float, headers: Mapping[str, str] = NO_HEADERS
+    ) -> tuple[Model, ...]:
         """The one model there is."""
         return (Model(MODEL, "Pixel measurements"),)
 

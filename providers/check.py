@@ -1,8 +1,19 @@
 """Whether a provider really answers: list its models, then one short completion when a model is named."""
 
 import time
+from collections.abc import Mapping
 
-from providers.base import BaseClient, Check, Credentials, Model, Options, Step, VisionRequest
+from providers.base import (
+    NO_HEADERS,
+    BaseClient,
+    Check,
+    Complete,
+    Credentials,
+    Model,
+    Options,
+    Step,
+    VisionRequest,
+)
 from providers.errors import (
     AuthFailed,
     Blocked,
@@ -23,9 +34,17 @@ _FINAL = (AuthFailed, Unreachable, CallTimeout)
 _ANSWERED = (Truncated, Refused, Blocked)
 
 
-async def check(client: BaseClient, credentials: Credentials, timeout: float, model: str = "") -> Check:
+async def check(
+    client: BaseClient,
+    credentials: Credentials,
+    timeout: float,
+    model: str = "",
+    headers: Mapping[str, str] = NO_HEADERS,
+    complete: Complete | None = None,
+) -> Check:
     """Connect for real within `timeout` seconds; steps not taken are absent.
 
+    `headers` go along with both calls; `complete` makes the second, which costs something, in the client's place.
     A server that lists no models is not at fault when the named model answers (transformers serve lists none).
     """
     deadline = time.monotonic() + timeout
@@ -34,13 +53,21 @@ async def check(client: BaseClient, credentials: Credentials, timeout: float, mo
     models: tuple[Model, ...] = ()
     failure: ProviderError | None = None
     try:
-        models = await client.models(credentials, timeout)
+        models = await client.models(credentials, timeout, headers)
     except ProviderError as error:
         failure = error
     listed = _listed(models, failure)
     if not model or isinstance(failure, _FINAL):
         return Check((start, listed), models)
-    asked, warnings = await _ask(client, credentials, max(deadline - time.monotonic(), 0.001), model, models)
+    request = VisionRequest(
+        model=model,
+        prompt=_PROMPT,
+        timeout=max(deadline - time.monotonic(), 0.001),
+        options=Options(max_tokens=_MAX_TOKENS if "max_tokens" in client.spec.takes else None),
+        credentials=credentials,
+        headers=headers,
+    )
+    asked, warnings = await _ask(complete or client.complete, request, models)
     if failure is not None and asked.status == "success":
         unlisted = f"{title} lists no models, but {model} answered."
         return Check((start, asked), models, model, (unlisted, *warnings))
@@ -54,27 +81,18 @@ def _listed(models: tuple[Model, ...], failure: ProviderError | None) -> Step:
     return Step("list_models", "success", f"{len(models)} model{'' if len(models) == 1 else 's'} listed.")
 
 
-async def _ask(
-    client: BaseClient, credentials: Credentials, timeout: float, model: str, models: tuple[Model, ...]
-) -> tuple[Step, tuple[str, ...]]:
+async def _ask(complete: Complete, request: VisionRequest, models: tuple[Model, ...]) -> tuple[Step, tuple[str, ...]]:
     """The step, and what the completion warned of."""
-    request = VisionRequest(
-        model=model,
-        prompt=_PROMPT,
-        timeout=timeout,
-        options=Options(max_tokens=_MAX_TOKENS if "max_tokens" in client.spec.takes else None),
-        credentials=credentials,
-    )
     warnings: tuple[str, ...] = ()
     try:
-        warnings = (await client.complete(request)).warnings
+        warnings = (await complete(request)).warnings
     except _ANSWERED:
         pass
     except UnknownModel as error:
         return Step("test_chat_completion", "failed", error=f"{error.message}{_instead(models)}"), ()
     except ProviderError as error:
         return Step("test_chat_completion", "failed", error=error.message), ()
-    return Step("test_chat_completion", "success", f"{model} answered."), warnings
+    return Step("test_chat_completion", "success", f"{request.model} answered."), warnings
 
 
 def _instead(models: tuple[Model, ...]) -> str:

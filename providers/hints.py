@@ -66,7 +66,8 @@ def _reset(value: str | None) -> float | None:
         return sum(one * unit for one, unit in told) if told else None
     if number < _A_DATE:
         return number
-    return max((number / 1000 if number > _A_DATE_IN_MS else number) - time.time(), 0.0)
+    left = number / 1000 - time.time() if number > _A_DATE_IN_MS else math.ceil(number - time.time())
+    return max(left, 0.0)
 
 
 def retry_after(headers: Mapping[str, str], body: object = None) -> float | None:
@@ -97,7 +98,7 @@ def _until(value: str | None) -> float | None:
     except ValueError:
         return None
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max((aware - datetime.now(UTC)).total_seconds(), 0.0)
+    return max(math.ceil((aware - datetime.now(UTC)).total_seconds()), 0.0)
 
 
 def _retry_info(body: object, depth: int = 0) -> float | None:

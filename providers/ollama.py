@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from providers import dialect
 from providers.addresses import base_url
 from providers.base import (
+    NO_HEADERS,
     BaseClient,
     Completion,
     Credentials,
@@ -104,9 +105,11 @@ class OllamaClient(BaseClient):
                     yield Delta(piece)
         yield _completion(request, asked, str(text), last)
 
-    async def models(self, credentials: Credentials, timeout: float) -> tuple[Model, ...]:
+    async def models(
+        self, credentials: Credentials, timeout: float, headers: Mapping[str, str] = NO_HEADERS
+    ) -> tuple[Model, ...]:
         """List what is pulled. Ollama does not tell which models see, so all are listed."""
-        request = VisionRequest(model="", prompt="", timeout=timeout, credentials=credentials)
+        request = VisionRequest(model="", prompt="", timeout=timeout, credentials=credentials, headers=headers)
         listed = await self._exchange(request).wait(self._sdk(request).list())
         names = [whole_characters(each.model) for each in listed.models if each.model]
         return tuple(Model(id=name, name=name) for name in names)

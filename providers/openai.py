@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from providers import addresses, chat, dialect
 from providers.base import (
+    NO_HEADERS,
     BaseClient,
     Completion,
     Credentials,
@@ -105,9 +106,11 @@ class OpenAIClient(BaseClient):
                     yield Delta(text)
         yield answer.completion(request, self._warnings(request))
 
-    async def models(self, credentials: Credentials, timeout: float) -> tuple[Model, ...]:
+    async def models(
+        self, credentials: Credentials, timeout: float, headers: Mapping[str, str] = NO_HEADERS
+    ) -> tuple[Model, ...]:
         """List what the server serves."""
-        request = VisionRequest(model="", prompt="", timeout=timeout, credentials=credentials)
+        request = VisionRequest(model="", prompt="", timeout=timeout, credentials=credentials, headers=headers)
         reply = await self._exchange(request, timeout).wait(self._fetch(request, "/models"))
         return chat.models(self._read(reply.content, request), self.spec.title)
 

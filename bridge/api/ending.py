@@ -55,6 +55,8 @@ def end(account: Account, scope: Scope, method: str) -> None:
         if not one.spent:
             one.spent = one.stages.milliseconds()
         metrics.caption(one, outcome(one, account.code))
+    for one in account.tests:
+        metrics.calls(one)
     metrics.stages(_own(account))
     if account.wants_caption and not account.captions:
         metrics.refused(account)
@@ -84,12 +86,13 @@ def route(scope: Scope) -> str:
 
 def fields(account: Account, scope: Scope, method: str) -> dict[str, Any]:
     """The line. Nothing of a key, a prompt, a caption or a query; what is zero or unknown is left out."""
-    calls = [call for one in account.captions for call in one.calls]
+    calls = [call for one in (*account.captions, *account.tests) for call in one.calls]
     known = {
         "code": account.code,
         "client": (scope.get("client") or ("",))[0],
         "trace_id": account.trace_id,
         **account.noted,
+        **_answered(account.tests),
         **_captions(account.captions, account.code),
         "calls": len(calls),
         **{name: sum(call.again == again for call in calls) for again, name in _AGAIN.items()},
@@ -112,16 +115,19 @@ def _captions(captions: list[Captioning], code: str) -> dict[str, Any]:
     if not captions:
         return {}
     ends = [outcome(one, code) for one in captions]
-    providers, models = zip(*(one.answered for one in captions), strict=True)
     modes = [one.output_mode for one in captions if one.calls]
     return {
         "perspective": _listed([one.asked for one in captions]),
-        "provider": _listed(providers),
-        "model": _listed(models),
+        **_answered(captions),
         "output_mode": _listed(modes),
         **({"outcomes": ",".join(ends)[:_CLIPPED]} if len(ends) > 1 else {}),
         "queue_ms": round(max(one.spent.get("queue", 0.0) for one in captions), 1),
     }
+
+
+def _answered(asked: list[Captioning]) -> dict[str, str]:
+    providers, models = zip(*(one.answered for one in asked), strict=True) if asked else ((), ())
+    return {"provider": _listed(providers), "model": _listed(models)}
 
 
 def _listed(values: Any) -> str:

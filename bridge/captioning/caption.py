@@ -158,7 +158,9 @@ async def ask(target: Target, later: tuple[Target, ...], work: Work, resources: 
             client = await resources.clients.get(target)
             profile = client.profile(target.model).image
             picture = await work.pictures.prepared(profile, measure=target.config.kind == "builtin")
-    meter = ledger.Meter(work.plan, target, resources.targets.configured, resources.settings.model)
+    stands_in = target is not work.plan.targets[0]
+    configured = resources.targets.configured
+    meter = ledger.Meter(work.plan.account, target, configured, resources.settings.model, stands_in=stands_in)
     await work.watch.stage("model", target.model)
     retries = work.plan.options.max_output_retries
     with work.stages.measure("model"), meter:

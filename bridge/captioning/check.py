@@ -1,13 +1,19 @@
 """What a provider serves and whether it can be reached: real calls, never a guess."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
+from bridge.captioning import ledger
 from bridge.captioning.resources import Resources
+from bridge.deadline import Deadline, DeadlineExceeded
+from bridge.dispatch.attempts import Ask, Calls, Line
 from bridge.dispatch.endpoint import Endpoint
-from bridge.dispatch.errors import MissingModel
+from bridge.dispatch.endpoints import Route
+from bridge.dispatch.errors import MissingModel, Unserved
 from bridge.dispatch.targets import Target, Wish
-from providers.base import BaseClient, Check, Credentials, Model
-from providers.errors import ProviderError
+from bridge.telemetry import trace
+from providers.base import BaseClient, Check, Completion, Credentials, Model, VisionRequest
+from providers.errors import CallTimeout, ProviderError, Unavailable
 
 TIMEOUT = 20.0
 HINT_TIMEOUT = 2.0
@@ -17,16 +23,16 @@ async def models(wish: Wish, resources: Resources, key: str = "") -> tuple[Targe
     """The models that a provider lists. Raises DispatchError or ProviderError."""
     target = resources.targets.provider(wish, key)
     client, credentials = await _reach(target, resources)
-    return target, await client.models(credentials, _timeout(resources))
+    return target, await client.models(credentials, _timeout(resources), trace.headers.get())
 
 
 async def check(wish: Wish, resources: Resources, key: str = "") -> tuple[Target, Check]:
     """Connect, list models, and ask for one short completion when a model is named. Raises DispatchError."""
     target = resources.targets.provider(wish, key)
-    client, credentials = await _reach(target, resources)
+    route = resources.endpoints.route(target)
     override = wish.provider_config.default_model if wish.provider_config else None
     model = wish.model or override or target.config.default_model
-    return target, await client.check(credentials, _timeout(resources), model)
+    return target, await _check(route.likeliest(), route, target, model, resources)
 
 
 async def check_each(wish: Wish, resources: Resources, key: str = "") -> AsyncIterator[tuple[Endpoint, Check]]:
@@ -34,9 +40,30 @@ async def check_each(wish: Wish, resources: Resources, key: str = "") -> AsyncIt
     target = resources.targets.provider(wish, key)
     route = resources.endpoints.route(target)
     for endpoint in route.allowed:
-        client = await resources.clients.at(endpoint, target)
-        model = wish.model or target.config.default_model
-        yield endpoint, await client.check(route.credentials(endpoint), _timeout(resources), model)
+        yield endpoint, await _check(endpoint, route, target, wish.model or target.config.default_model, resources)
+
+
+async def _check(endpoint: Endpoint, route: Route, target: Target, model: str, resources: Resources) -> Check:
+    """The completion costs something: it waits for a place and the limits, and is counted, like a caption's call."""
+    client = await resources.clients.at(endpoint, target)
+    target = replace(target, model=model)
+    meter = ledger.Meter(ledger.begin_test(), target, resources.targets.configured, resources.settings.model)
+
+    async def at(endpoint: Endpoint) -> Ask:
+        return meter.metered(client.complete, endpoint)
+
+    async def complete(request: VisionRequest) -> Completion:
+        alone = replace(route, allowed=(endpoint,))
+        line = Line(target.label, alone, at, Calls(limit=1), Deadline(request.timeout))
+        try:
+            return await line.ask(request)
+        except Unserved as error:
+            raise Unavailable(str(error), retry_after=error.retry_after) from None
+        except DeadlineExceeded as error:
+            raise CallTimeout(str(error)) from None
+
+    seconds = _timeout(resources)
+    return await client.check(route.credentials(endpoint), seconds, model, trace.headers.get(), complete)
 
 
 async def name_models(error: Exception, resources: Resources) -> Exception:
@@ -45,7 +72,7 @@ async def name_models(error: Exception, resources: Resources) -> Exception:
         return error
     try:
         client, credentials = await _reach(error.target, resources)
-        listed = await client.models(credentials, HINT_TIMEOUT)
+        listed = await client.models(credentials, HINT_TIMEOUT, trace.headers.get())
     except ProviderError:
         return error
     return MissingModel(error.provider, tuple(one.id for one in listed))

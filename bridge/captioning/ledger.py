@@ -1,7 +1,6 @@
 """What a caption costs, written into its account: each call to a provider, its wait, its tokens, its end."""
 
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from bridge.captioning.plan import Plan, counted
@@ -10,11 +9,10 @@ from bridge.dispatch.targets import Target
 from bridge.provider_settings import Configured
 from bridge.telemetry import Captioning, ProviderCall, Stages, current, spans
 from bridge.telemetry.account import Again
-from providers.base import Completion, VisionRequest
+from providers.base import Complete, Completion, VisionRequest
 from providers.errors import ProviderError, SchemaRejected
 from providers.usage import Usage
 
-Complete = Callable[[VisionRequest], Awaitable[Completion]]
 OTHER = "other"
 
 
@@ -26,6 +24,14 @@ def begin(plan: Plan, configured: Configured) -> Captioning:
     account.stages = Stages()
     if request := current():
         request.captions.append(account)
+    return account
+
+
+def begin_test() -> Captioning:
+    """Open the account of a call that makes no caption, as a part of its request's."""
+    account = Captioning()
+    if request := current():
+        request.tests.append(account)
     return account
 
 
@@ -49,12 +55,14 @@ def names(target: Target, configured: Configured, model: str = "") -> tuple[str,
 class Meter:
     """Counts the calls to one target, and sends the trace along with each."""
 
-    def __init__(self, plan: Plan, target: Target, configured: Configured, model: str = "") -> None:
-        """`target`: one of the plan's; all but the first stand in for it. `model`: one that the settings name."""
-        self._account = account = plan.account
+    def __init__(
+        self, account: Captioning, target: Target, configured: Configured, model: str = "", *, stands_in: bool = False
+    ) -> None:
+        """`model`: one that the settings name. `stands_in`: whether the target does, for one that failed."""
+        self._account = account
         self._target = target
         self._names = names(target, configured, model)
-        self._fallback = target is not plan.targets[0]
+        self._fallback = stands_in
         self._waiting_since: float | None = None
         account.provider, account.answered = self._names[0], (target.label, target.model)
 

@@ -7,7 +7,7 @@ from math import inf
 from typing import TypeAlias
 
 from bridge.dispatch.breaker import Breaker, State
-from bridge.dispatch.limits import CROWD, Rate, Sent
+from bridge.dispatch.limits import Rate, Sent
 from bridge.provider_settings import BreakerSettings, EndpointSettings
 from providers.base import Completion, Credentials
 from providers.errors import (
@@ -36,13 +36,8 @@ class Endpoint:
         self.config = replace(settings.config, api_key="")
         self.credentials = Credentials(settings.config.api_key)
         self.breaker = Breaker(breaker.failures, breaker.open_seconds, clock)
-        # A server of one's own says in its first answer if it has limits; an account may say so in a 429 alone.
-        self.rate = Rate(
-            settings.requests_per_minute,
-            settings.tokens_per_minute,
-            learns=bool(settings.config.base_url),
-            crowd=CROWD if settings.config.api_key else 1,
-        )
+        learns = bool(settings.config.base_url)  # builtin has no limits to tell of
+        self.rate = Rate(settings.requests_per_minute, settings.tokens_per_minute, learns=learns)
         self.in_flight = self.calls = 0
         self._avoided_until = -inf
 
@@ -55,10 +50,15 @@ class Endpoint:
         return now < self._avoided_until and self.breaker.state == "closed"
 
     @property
+    def free(self) -> float:
+        """How many calls it takes beside those that it has; without an end where nothing bounds them."""
+        at_once = self.settings.max_concurrency
+        return inf if at_once is None else max(at_once - self.in_flight, 0)
+
+    @property
     def is_full(self) -> bool:
         """Whether it has as many calls as it takes at once."""
-        at_once = self.settings.max_concurrency
-        return at_once is not None and self.in_flight >= at_once
+        return self.free < 1
 
     def has_room(self, now: float, shared: bool) -> bool:
         """Whether a call may begin now; `shared`: one with the endpoint's own key, which has the limits."""

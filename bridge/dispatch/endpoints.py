@@ -107,9 +107,9 @@ class Endpoints:
         waiter = _Waiter(asyncio.get_running_loop().create_future(), route, failed, deadline)
         self._waiting.append(waiter)
         self.advance()
-        # A short wait that says nothing of a full server.
-        learning = any(one.rate.learning and not one.is_full for one in route.allowed)
-        if not waiter.granted.done() and len(self._waiting) > self._max_queue and not learning:
+        # Who would have a place if the limits were known waits for a moment, and not for a full server.
+        held_up = sum(one.free for one in route.allowed if one.rate.learning)
+        if not waiter.granted.done() and len(self._waiting) > self._max_queue + held_up:
             self._forget(waiter)
             raise Overloaded
         return await self._wait(waiter, queued)

@@ -14,9 +14,10 @@ _MARGIN = 0.02  # a server that rounds its seconds down would be asked too early
 _UNTOLD = 1.0  # until a limit is whole again whose server does not say when
 _APART = 0.1  # between calls while no limit is known: a 429 comes faster than that, and stops the next
 _STEP = 1.0  # the same while no answer comes either: answers of vision models are slower than a 429
-_ROUNDED = 1.0  # a server that rounds its seconds up would seem to have begun its window later
+_ROUNDED = 1.0  # seconds without a fraction are up to a second less, or more, than the server means
 _BELIEVED = 10  # windows that a limit found out by a 429 is believed: there may be more room by then
 _LONGEST = 60.0  # between two tries at a server that says 429 and not for how long
+_FADING = 0.9  # of the dearest call that is remembered, with each that is cheaper
 
 
 @dataclass
@@ -62,24 +63,27 @@ class Told:
     limit: float | None = None
     whole_at: float = inf
     window: float = _UNTOLD
+    exact: bool = True
 
     def hear(self, now: float, told: Allowance, under_way: float) -> None:
         """Calls that are under way may not be in what it says: they are taken off."""
         self.left = told.remaining - under_way
         self.limit = told.limit if told.limit is not None else self.limit
         reset = _UNTOLD if told.reset is None else told.reset
+        self.exact = not _is_round(reset)
         self.whole_at = now + reset + _MARGIN
         self.window = max(self.window, reset)
 
-    def renew(self, now: float, under_way: float) -> bool:
-        """Begin again once it is whole. True when that leaves it unknown how much there is."""
+    def renew(self, now: float, under_way: float, need: float) -> bool:
+        """Begin again once it is whole. True when that leaves it unknown whether there is as much as `need`."""
         if now < self.whole_at:
             return False
         if self.limit is None:
             self.left, self.whole_at = inf, inf
             return True
+        used_up = self.left < need
         self.left, self.whole_at = self.limit - under_way, now + self.window
-        return False
+        return used_up and not self.exact
 
     def wait(self, now: float, need: float) -> float:
         """Seconds until `need` is left."""
@@ -88,12 +92,17 @@ class Told:
         return max(self.whole_at - now, 0.0)
 
 
+def _is_round(seconds: float) -> bool:
+    """Whether it was told in whole seconds, and so to the second at best."""
+    return seconds == int(seconds)
+
+
 CROWD = 32  # answers without a word of limits, after which an account has none
 
 
 @dataclass
 class Found:
-    """What a 429 that tells no limit gives away: as many calls as were taken until then are taken in a window."""
+    """What a 429 gives away that tells only when to come back: as many calls as were taken until then fit a window."""
 
     limit: float = inf
     _window: float = 0.0
@@ -154,19 +163,16 @@ class Rate:
 
     A server tells its limits with its first answer. `learns`: until then, and after each 429, one call goes alone: a
     crowd would run into the limit together. While no limit is told each answer, and each second without a call, lets
-    one more go, never two at once, and after `crowd` answers there is none. Where tokens are configured, one goes alone
+    one more go, never two at once, and after CROWD answers there is none. Where tokens are configured, one goes alone
     until it is known what a call costs.
     """
 
-    def __init__(
-        self, requests: int | None = None, tokens: int | None = None, *, learns: bool = False, crowd: int = CROWD
-    ) -> None:
+    def __init__(self, requests: int | None = None, tokens: int | None = None, *, learns: bool = False) -> None:
         """`requests`, `tokens`: configured, a minute."""
         self._requests = Sliding(requests) if requests else None
         self._tokens = Sliding(tokens) if tokens else None
         self._told_requests, self._told_tokens = Told(), Told()
         self._learns = learns
-        self._enough = crowd
         self._found = Found()
         self._known = self._heard = False
         self._crowd = 1
@@ -187,15 +193,21 @@ class Rate:
         limited = self.limited(now)
         if self._tokens and not self._cost and self._under_way:
             return inf
-        if not self.learning:
+        if self.learning:
+            apart = _APART if self._under_way < self._crowd else _STEP
+        elif self._told_tokens.left < CROWD * max(self._cost, 1.0):
+            apart = _APART  # near the limit, and nobody knows what a call will cost
+        else:
             return limited
-        apart = _APART if self._under_way < self._crowd else _STEP
         return max(limited, max(self._left, self._paused_until) + apart - now)
 
     def limited(self, now: float) -> float:
         """The same by the limits alone: an answer that is waited for may come any moment."""
         need = max(self._cost, 1.0)
-        lost = self._told_requests.renew(now, self._under_way), self._told_tokens.renew(now, self._under_way * need)
+        lost = (
+            self._told_requests.renew(now, self._under_way, 1),
+            self._told_tokens.renew(now, self._under_way * need, need),
+        )
         if any(lost) | self._found.renew(now):
             self._forget()
         waits = (
@@ -225,7 +237,7 @@ class Rate:
         """A call was answered or failed; `tokens` is what it cost, where that is known."""
         self._under_way -= 1
         if tokens:
-            self._cost = tokens if not self._cost else 0.8 * self._cost + 0.2 * tokens
+            self._cost = max(tokens, _FADING * self._cost)
             if sent.noted is not None and self._tokens:
                 self._tokens.mend(sent.noted, tokens)
         self._heard = self._heard or hints is not None
@@ -242,16 +254,21 @@ class Rate:
         self._refused = 0
         self._found.taken(sent.at, self._paused_until)
         self._crowd += 1
-        self._known = self._known or self._heard or self._found.limit < inf or self._crowd > self._enough
+        self._known = self._known or self._heard or self._found.limit < inf or self._crowd > CROWD
 
     def refused(self, sent: Sent, now: float, retry_after: float | None, hints: RateHints | None) -> None:
         """A 429: nothing leaves until the server said, or longer each time when it did not."""
         said = (hints.requests, hints.tokens) if hints else ()
         empty = [one.reset for one in said if one and one.reset is not None and one.remaining < 1]
-        pause = retry_after if retry_after is not None else max(empty, default=min(2.0**self._refused, _LONGEST))
+        # Of a crowd that is refused together the first counts: the others left before anybody could know.
+        if sent.at >= self._paused_until - _MARGIN:
+            self._refused += 1
+        unsaid = min(2.0 ** (self._refused - 1), _LONGEST)
+        pause = retry_after if retry_after is not None else max(empty, default=unsaid)
+        if retry_after is not None and _is_round(retry_after):
+            pause += _ROUNDED
         self._paused_until = max(self._paused_until, now + pause + _MARGIN)
-        self._refused += 1
-        if self._learns and not hints:
+        if self._learns and not hints and retry_after is not None:
             self._found.refused(sent.at, now, pause)
         self._forget()
 

@@ -17,6 +17,7 @@ _WRAPPING = 8  # bytes around each of a body: five when every chunk holds one
 _MOST_WAITING = 1000  # requests that were sent behind one that is not answered
 # More and longer fields than a WebSocket's handshake may have (websockets 17.4), which then would not be answered.
 _MOST_FIELDS, _LONGEST_FIELD = 100, 8000
+_WS_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
 _H2C = re.compile(rb"\r\nupgrade:[^\r\n]*h2c[^\r\n]*", re.IGNORECASE)
 
 
@@ -148,9 +149,18 @@ class Receiver(HttpToolsProtocol):
             self._answer(problems.LARGE_HEAD, "The handshake of a WebSocket has too many fields, or too long ones.")
         elif self._unfinished or names & {b"content-length", b"transfer-encoding"}:
             self._answer(problems.NOT_HTTP, "A WebSocket is opened by a request without a body, on its own connection.")
+        elif not self._is_handshake():
+            self._answer(problems.NOT_HTTP, "A WebSocket is opened by a GET with a Sec-WebSocket-Key, in version 13.")
         else:
             self._stop()
             super().handle_websocket_upgrade()
+
+    def _is_handshake(self) -> bool:
+        """Whether websockets takes it: what that refuses bears no id and has no line in the log (websockets 17.4)."""
+        keys = [value.strip() for name, value in self.headers if name == b"sec-websocket-key"]
+        versions = [value.strip() for name, value in self.headers if name == b"sec-websocket-version"]
+        fits = len(keys) == 1 and _WS_KEY.fullmatch(keys[0]) is not None
+        return self.parser.get_method() == b"GET" and versions == [b"13"] and fits
 
     def pause_writing(self) -> None:
         """The client does not take what is sent; not for ever."""

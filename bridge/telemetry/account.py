@@ -74,7 +74,7 @@ class Captioning:
 class Account:
     """One request. `wants_caption`: it is one for captions, whatever comes of it. `code`: the problem it ended in.
 
-    `refused`: code and status of an answer that was given in the application's place.
+    `tests`: calls that make no caption. `refused`: code and status of an answer given in the application's place.
     """
 
     id: str
@@ -83,6 +83,7 @@ class Account:
     perspective: str = UNKNOWN
     stages: Stages | None = None
     captions: list[Captioning] = field(default_factory=list)
+    tests: list[Captioning] = field(default_factory=list)
     received: dict[str, int] = field(default_factory=dict)
     noted: dict[str, str | int] = field(default_factory=dict)
     trace_id: str = ""

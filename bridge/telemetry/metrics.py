@@ -177,6 +177,11 @@ def caption(one: Captioning, outcome: str) -> None:
     """Count a caption that has ended, and the calls it took."""
     _of(CAPTIONS, one.perspective, one.provider, outcome, one.output_mode).inc()
     stages(one.spent)
+    calls(one)
+
+
+def calls(one: Captioning) -> None:
+    """Count the calls that were made for it."""
     for call in one.calls:
         _call(call)
 

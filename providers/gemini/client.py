@@ -4,13 +4,14 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from providers.addresses import base_url
 from providers.base import (
+    NO_HEADERS,
     BaseClient,
     Completion,
     Credentials,
@@ -82,9 +83,11 @@ class GeminiClient(BaseClient):
                         yield Delta(text)
         yield answer.completion(request)
 
-    async def models(self, credentials: Credentials, timeout: float) -> tuple[Model, ...]:
+    async def models(
+        self, credentials: Credentials, timeout: float, headers: Mapping[str, str] = NO_HEADERS
+    ) -> tuple[Model, ...]:
         """List the models that can answer; embedding and other models are left out."""
-        request = VisionRequest(model="", prompt="", timeout=timeout, credentials=credentials)
+        request = VisionRequest(model="", prompt="", timeout=timeout, credentials=credentials, headers=headers)
         async with self._call(request) as (models, exchange):
             return await exchange.wait(_listed(models))
 

@@ -309,6 +309,25 @@ def test_a_handshake_that_no_socket_answers_is_refused(more: bytes, status: int)
     assert "Traceback" not in one.log
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        HANDSHAKE.replace(b"Version: 13", b"Version: 8"),
+        HANDSHAKE.replace(b"AAAAAAAAAAAAAAAAAAAAAA==", b"short"),
+        HANDSHAKE.replace(b"Sec-WebSocket-Key", b"X-Key"),
+        HANDSHAKE.replace(b"GET", b"POST", 1),
+    ],
+    ids=["version", "key", "no key", "method"],
+)
+def test_what_is_no_handshake_is_told_so_like_any_request(service: Service, wrong: bytes) -> None:
+    with connect(service) as connection:
+        connection.sendall(wrong + b"\r\n")
+        head, _, told = connection.recv(10_000).partition(b"\r\n\r\n")
+    assert b" 400 " in head.splitlines()[0]
+    assert {b"x-request-id", b"server-timing"} <= {one.partition(b":")[0].lower() for one in head.splitlines()}
+    assert json.loads(told)["code"] == "invalid_request"
+
+
 def test_who_would_rather_speak_http2_is_answered_in_http1(service: Service) -> None:
     upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
     with connect(service) as connection:

@@ -147,7 +147,7 @@ async def test_a_429_tells_those_that_cannot_wait_so_long_wherever_they_stand() 
     of.leave(first, RateLimited("x", status=429, retry_after=30))
     with pytest.raises(RateLimited) as raised:
         await hasty
-    assert raised.value.retry_after == pytest.approx(30, abs=1)
+    assert raised.value.retry_after == pytest.approx(31, abs=1)  # a second more: whole ones are rounded
     assert not patient.done()
     patient.cancel()
 
@@ -190,7 +190,18 @@ async def test_a_callers_own_key_does_not_wait_for_the_limits_of_ours() -> None:
     of.leave(entry, RateLimited("x", status=429, retry_after=600))
     with pytest.raises(RateLimited) as raised:
         await enter(of, 1)
-    assert raised.value.retry_after == pytest.approx(60, abs=1)
+    assert raised.value.retry_after == pytest.approx(61, abs=1)
+
+
+async def test_who_waits_for_the_first_answer_waits_for_no_full_server() -> None:
+    of = endpoints(at_once=4, max_queue=2)
+    await enter(of, 100)
+    held_up = [enter(of, 100) for _ in range(5)]  # for the three places that are free, and two
+    await waiting(of, 5)
+    with pytest.raises(Overloaded):
+        await enter(of, 100)
+    for one in held_up:
+        one.cancel()
 
 
 async def test_who_has_little_time_still_waits_for_the_first_answer() -> None:

@@ -65,6 +65,7 @@ def toml(a: OpenAIServer, other: OpenAIServer, keyed: list[OpenAIServer], limite
             provider("brief", first, breaker="{ failures = 1, open_seconds = 0.2 }"),
             provider("narrow", second, max_concurrency="1"),
             provider("seldom", first, requests_per_minute="2"),
+            provider("tested", first, requests_per_minute="1"),
             provider("limited", limited[0].url, kind='"openai"', api_key='"sk-limited"'),
             provider("keyless", limited[2].url),
             provider("silent", limited[1].url, kind='"openai"', api_key='"sk-limited"'),
@@ -338,3 +339,12 @@ def test_a_limit_that_lasts_longer_than_the_request_is_told_at_once(running: Run
     assert refusal(third) == (429, "provider_rate_limited")
     assert 30 < third.json()["retry_after"] <= 61
     assert len(running.a.calls) == 2
+
+
+def test_a_connection_is_tested_within_the_limits(running: Running) -> None:
+    assert ask(running.service, "tested").status_code == 200
+    url = f"{running.service.url}/providers/tested/test-connection"
+    told = httpx.post(url, timeout=20, trust_env=False).json()
+    assert told["status"] == "failed"
+    assert "limits its rate" in told["message"]
+    assert len(running.a.calls) == 1

@@ -14,7 +14,7 @@ from tests.api.streams import KEY, PHOTO, SAMPLE, inline
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.service import Service
-from tests.telemetry.figures import HANG_GUARD, studio, workspace
+from tests.telemetry.figures import HANG_GUARD, scrape, studio, workspace
 from tests.telemetry.lines import line
 
 SIZE = PHOTO.stat().st_size
@@ -133,6 +133,26 @@ async def test_a_client_that_left_is_told_as_cancelled(service: Service, server:
         await asyncio.gather(asking, return_exceptions=True)
     told = await asyncio.to_thread(line, service, "left-1")
     assert (told["status"], told["code"], told["calls"], told["failed_calls"]) == (499, "cancelled", 1, "cancelled")
+
+
+def test_a_connection_that_is_tested_is_told_and_counted(service: Service, server: OpenAIServer) -> None:
+    before = scrape(service).of("bridge_provider_calls_total", provider="studio", outcome="ok")
+    asked = len(server.requests)
+    parent = f"00-{TRACE}-b7ad6b7169203331-01"
+    answer = httpx.post(
+        f"{service.url}/providers/studio/test-connection",
+        headers={"X-Request-ID": "test-1", "traceparent": parent},
+        timeout=HANG_GUARD,
+        trust_env=False,
+    )
+    assert answer.json()["status"] == "success"
+    told = line(service, "test-1")
+    assert (told["provider"], told["model"], told["calls"], told["trace_id"]) == ("studio", server.models[0], 1, TRACE)
+    assert told["input_tokens"] > 0
+    assert "perspective" not in told
+    assert scrape(service).of("bridge_provider_calls_total", provider="studio", outcome="ok") == before + 1
+    mine = [one for one in server.requests[asked:] if one.headers.get("traceparent") == parent]
+    assert [(one.method, one.target) for one in mine] == [("GET", "/v1/models"), ("POST", "/v1/chat/completions")]
 
 
 def test_events_have_one_line(service: Service, server: OpenAIServer) -> None:
