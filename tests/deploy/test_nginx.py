@@ -236,6 +236,11 @@ def test_what_is_no_request(nobody: Nginx) -> None:
         check_problem(one.get("/metrics"), 404, "not_found", retryable=False)
         check_problem(one.get("/", headers={"X-Long": "x" * 70_000}), 400, "invalid_request", retryable=False)
         assert one.get("/" + "x" * 20_000).json()["code"] == "invalid_request"
+        check_problem(one.request("TRACE", "/"), 405, "method_not_allowed", retryable=False)
+    for odd in (b"GET / HTTP/3.0\r\n", b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n"):
+        with socketlib.create_connection(("127.0.0.1", nobody.port)) as raw:
+            raw.sendall(odd + b"Host: a\r\n\r\n")
+            assert b'"code":"invalid_request"' in raw.recv(10_000)
 
 
 def test_a_bridge_that_is_too_slow_or_breaks_off(tmp_path: Path) -> None:
