@@ -180,14 +180,14 @@ api_key_file = "/nonexistent/{SECRET}"
     assert told["providers.b.options"] == "'num_ctx' is not one of extra_body."
     assert told["providers.b"] == "give only one of api_key, api_key_env and api_key_file."
     assert told["providers.b.api_key_env"] == "UNSET is not set."
-    assert "required" in told["providers.c.kind"]
+    assert told["providers.c.kind"] == f"must be one of {kinds}."
     assert "needs one" in told["providers.d.base_url"]
-    assert "valid tuple" in told["providers.d.models"]
+    assert told["providers.d.models"] == "must be a list."
     assert "without '@' and '/'" in told["providers.e/f"]
     assert "http://" in told["providers.g.base_url"]
     assert "FileNotFoundError" in told["providers.g.api_key_file"]
     assert told["routing.'x*'"].startswith("no provider is named 'nobody'; there are builtin, ")
-    assert "valid string" in told["routing.z*"]
+    assert told["routing.z*"] == "must be text in quotes."
     assert "base URL" in told["OLLAMA_HOST"]
     assert len(told) == 15  # a rule to a provider that has a mistake is no mistake of its own
 
@@ -321,12 +321,12 @@ ONE = 'kind = "vllm"\nbase_url = "http://a"\n'
     ("text", "place", "sentence"),
     [
         (f'{ONE}strategy = "fastest"', "strategy", "'least_connections', 'round_robin', 'weighted' or 'random'"),
-        (f"{ONE}breaker = {{ failures = 0 }}", "breaker.failures", "greater than or equal to 1"),
+        (f"{ONE}breaker = {{ failures = 0 }}", "breaker.failures", "must be 1 or more"),
         (f"{ONE}breaker = {{ seconds = 1 }}", "breaker.seconds", "is not one of failures, open_seconds."),
-        (f'{ONE}timeout = "5"', "timeout", "valid number"),
-        (f"{ONE}timeout = inf", "timeout", "finite number"),
-        (f"{ONE}max_concurrency = true", "max_concurrency", "valid integer"),
-        (f"{ONE}requests_per_minute = 0", "requests_per_minute", "greater than or equal to 1"),
+        (f'{ONE}timeout = "5"', "timeout", "must be a number"),
+        (f"{ONE}timeout = inf", "timeout", "must be a number with an end"),
+        (f"{ONE}max_concurrency = true", "max_concurrency", "must be a whole number"),
+        (f"{ONE}requests_per_minute = 0", "requests_per_minute", "must be 1 or more"),
         (f'{ONE}fallbacks = [{{ provider = "nobody" }}]', "fallbacks.0.provider", "'nobody' is not one of builtin, "),
         (f'{ONE}fallbacks = [{{ provider = "gemini" }}]', "fallbacks.0.model", "no default_model"),
         (
@@ -368,6 +368,22 @@ def test_one_mistake_is_told_once_with_its_place(toml: Path, text: str, place: s
     assert sentence in told
 
 
+def test_no_provider_stands_in_for_itself(toml: Path) -> None:
+    text = """
+[providers.mine]
+kind = "vllm"
+base_url = "http://a"
+default_model = "m"
+fallbacks = [{ provider = "mine" }, 5, { provider = "mine", model = "m" }, { provider = "mine", model = "smaller" }]
+"""
+    itself = "'mine' cannot stand in for itself with the same model."
+    assert mistakes(toml, text) == [
+        "providers.mine.fallbacks.1: must be a table.",
+        f"providers.mine.fallbacks.0: {itself}",
+        f"providers.mine.fallbacks.2: {itself}",
+    ]
+
+
 def test_every_mistake_of_several_endpoints_at_once(toml: Path) -> None:
     text = """
 kind = "vllm"
@@ -381,7 +397,7 @@ endpoints = [
     told = [one.split(": ")[0] for one in mistakes(toml, f"[providers.mine]{text}")]
     assert told == [
         f"providers.mine.{one}"
-        for one in ("endpoints.0.weight", "endpoints.1", "endpoints.2.max", "strategy", "endpoints.1.api_key_env")
+        for one in ("endpoints.0.weight", "endpoints.1", "endpoints.2.max", "strategy", "endpoints.2.api_key_env")
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from bridge.provider_settings.configured import PROBE_INTERVAL, Strategy
+from providers import factory
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=80, pattern=r"^[^@/\s][^@/]*$")]
 Count = Annotated[int, Field(ge=1, strict=True)]
@@ -63,7 +64,7 @@ def _as_table(value: object) -> object:
 
 
 class Entry(Table):
-    """One `[providers.<name>]` table."""
+    """One `[providers.<name>]` table. None of a list is one that was left out."""
 
     kind: str
     base_url: str = ""
@@ -72,7 +73,7 @@ class Entry(Table):
     api_key_file: str = ""
     default_model: str = ""
     models: tuple[str, ...] = ()
-    endpoints: list[Annotated[EndpointEntry, BeforeValidator(_as_table)]] | None = None
+    endpoints: list[Annotated[EndpointEntry | None, BeforeValidator(_as_table)]] | None = None
     strategy: Strategy = "least_connections"
     max_concurrency: Count | None = None
     requests_per_minute: Count | None = None
@@ -80,7 +81,7 @@ class Entry(Table):
     timeout: Seconds = 0
     probe_interval: Seconds = PROBE_INTERVAL
     breaker: BreakerEntry = BreakerEntry()
-    fallbacks: list[FallbackEntry] = Field(default_factory=list, max_length=8)
+    fallbacks: list[FallbackEntry | None] = Field(default_factory=list, max_length=8)
     options: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -91,6 +92,23 @@ class File(Table):
     routing: dict[str, str] = Field(default_factory=dict)
 
 
+# By pydantic's types of errors.
+_WORDS = {
+    "string_type": "text in quotes",
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a number with an end",
+    "greater_than": "greater than {gt:g}",
+    "greater_than_equal": "{ge:g} or more",
+    "literal_error": "{expected}",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "model_attributes_type": "a table",
+}
 _NESTED: dict[str, type[Table]] = {"endpoints": EndpointEntry, "breaker": BreakerEntry, "fallbacks": FallbackEntry}
 
 
@@ -120,11 +138,15 @@ def _place(location: tuple[int | str, ...]) -> str:
 
 
 def _sentence(mistake: Any) -> str:
-    location = mistake["loc"]
-    if mistake["type"] == "extra_forbidden":
+    location, kind = mistake["loc"], mistake["type"]
+    if kind == "extra_forbidden":
         return f"is not one of {', '.join(_table(location).model_fields)}."
     if location[-1] == "[key]":
         return "a provider's name is 1 to 80 characters without '@' and '/', and does not begin with a space."
+    if location[2:] == ("kind",):
+        return f"must be one of {', '.join(spec.kind for spec in factory.specs())}."
+    if kind in _WORDS:
+        return f"must be {_WORDS[kind].format(**mistake.get('ctx', {}))}."
     return f"{mistake['msg']}."
 
 
@@ -143,7 +165,9 @@ def _leave_out(content: dict[str, Any], location: tuple[int | str, ...]) -> None
     node: Any = content
     for step in path[:-1]:
         node = node[step]
-    if isinstance(node, list):
+    if path[2:3] in (["endpoints"], ["fallbacks"]) and isinstance(node, list):
+        node[int(path[-1])] = None  # so that the others keep their places
+    elif isinstance(node, list):
         del node[int(path[-1])]
     else:
         node.pop(path[-1], None)

@@ -31,10 +31,10 @@ def load(file: Path, environment: Mapping[str, str], default: str = "") -> Confi
         fleet = reading.fleet(name, entry, implicit, f"{file.name}: providers.{name}")
         if fleet is not None:
             fleets[name] = fleet
-            named.append(name)
+            named.append((name, entry))
     everything = {name: fleet.endpoints[0].config for name, fleet in fleets.items()}
-    for name in named:
-        reading.check_fallbacks(fleets[name], everything, declared, f"{file.name}: providers.{name}.fallbacks")
+    for name, entry in named:
+        reading.check_fallbacks(name, entry, everything, declared, f"{file.name}: providers.{name}.fallbacks")
     for pattern, name in content.routing.items():
         if name not in everything and name not in declared:
             allowed = ", ".join(everything)
@@ -45,16 +45,15 @@ def load(file: Path, environment: Mapping[str, str], default: str = "") -> Confi
         reading.mistakes.append(f"{PREFIX}PROVIDER: {default!r} is not one of {', '.join(everything)}.")
     if reading.mistakes:
         raise SettingsError(tuple(reading.mistakes))
-    stated = {spec.kind for spec in factory.specs() if any(environment.get(name) for name in _names(spec))}
-    return Configured(
-        everything, tuple(content.routing.items()), frozenset(named), frozenset({*named, *stated}), fleets
-    )
+    stated = frozenset(spec.kind for spec in factory.specs() if any(environment.get(name) for name in _names(spec)))
+    known = frozenset(name for name, _ in named)
+    return Configured(everything, tuple(content.routing.items()), known, known | stated, fleets)
 
 
 def mistakes(workspace: Path) -> tuple[str, ...]:
     """What is wrong with the providers, told where other settings are wrong too."""
     try:
-        load(workspace / "config" / "providers.toml", environment())
+        load(workspace / "config" / "providers.toml", environment(), environment().get(f"{PREFIX}PROVIDER", ""))
     except SettingsError as error:
         return error.mistakes
     return ()
@@ -116,7 +115,7 @@ class _Reading:
         enabled = tuple(one for one in endpoints if one.enabled)
         disabled = tuple(one.name for one in endpoints if not one.enabled)
         breaker = BreakerSettings(entry.breaker.failures, entry.breaker.open_seconds)
-        fallbacks = tuple(StandIn(one.provider, one.model or None, one.on) for one in entry.fallbacks)
+        fallbacks = tuple(StandIn(one.provider, one.model or None, one.on) for one in entry.fallbacks if one)
         return Fleet(enabled or endpoints, entry.strategy, breaker, fallbacks, disabled)
 
     def _check_options(self, entry: Entry, place: str) -> None:
@@ -151,13 +150,15 @@ class _Reading:
         found = []
         for position, one in enumerate(entry.endpoints):
             where = f"{place}.endpoints.{position}"
+            if one is None:
+                continue
             if not one.base_url:
                 self.mistakes.append(f"{where}.base_url: an endpoint needs one.")
             own = self._key(one, where) or key
             found.append(self._endpoint(one, entry, shared, inherited, own, where))
         named = _named(found)
         self._check_twice(named, place)
-        if not any(one.enabled for one in named):
+        if None not in entry.endpoints and not any(one.enabled for one in named):
             self.mistakes.append(f"{place}.endpoints: at least one must be enabled.")
         return tuple(named) or (EndpointSettings("", shared),)
 
@@ -197,18 +198,27 @@ class _Reading:
             if count > 1:
                 self.mistakes.append(f"{place}.endpoints: {url} stands there {count} times; each may stand once.")
         for name, count in Counter(one.name for one in endpoints).items():
-            if count > 1 and max(places.values(), default=0) < 2:
+            if name and count > 1 and max(places.values(), default=0) < 2:
                 self.mistakes.append(
                     f"{place}.endpoints: {count} endpoints are named {name!r}; give each its own name."
                 )
 
     def check_fallbacks(
-        self, fleet: Fleet, everything: Mapping[str, ProviderConfig], declared: frozenset[str], place: str
+        self,
+        name: str,
+        entry: Entry,
+        everything: Mapping[str, ProviderConfig],
+        declared: frozenset[str],
+        place: str,
     ) -> None:
         """Each fallback names a provider that can be asked, and a model where that has none."""
-        for position, one in enumerate(fleet.fallbacks):
+        for position, one in enumerate(entry.fallbacks):
+            if one is None:
+                continue
             config = everything.get(one.provider)
-            if config is None:
+            if one.provider == name and one.model in ("", entry.default_model):
+                self.mistakes.append(f"{place}.{position}: {name!r} cannot stand in for itself with the same model.")
+            elif config is None:
                 if one.provider not in declared:
                     self.mistakes.append(
                         f"{place}.{position}.provider: {one.provider!r} is not one of {', '.join(everything)}."
