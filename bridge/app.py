@@ -94,7 +94,7 @@ def trace() -> None:
 
 def probes_of(resources: Resources) -> Probes:
     """Probes of what is stated; what the environment implies is told of and not called unasked."""
-    named = sorted(resources.targets.configured.stated)
+    named = sorted({"builtin"} | resources.targets.configured.stated)
     return Probes(tuple(resources.endpoints.of(name) for name in named), resources.clients.at)
 
 

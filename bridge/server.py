@@ -156,8 +156,21 @@ def _several(config: uvicorn.Config, sockets: list[socket.socket]) -> int:
         return _supervised(config, sockets)
 
 
+class Supervisor(Multiprocess):
+    """uvicorn's supervisor, which also says whom it has replaced: uvicorn's own word is at a level that is silenced."""
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace the workers that have ended, or hang."""
+        before = list(self.processes)
+        super().keep_subprocess_alive()
+        for old, new in zip(before, self.processes, strict=True):
+            if new is not old:
+                ended = f"worker {old.pid} has ended (exit code {old.exitcode}), and with it what it carried"
+                log.warning("%s; %s takes its place", ended, new.pid)
+
+
 def _supervised(config: uvicorn.Config, sockets: list[socket.socket]) -> int:
-    supervisor = Multiprocess(config, sockets)
+    supervisor = Supervisor(config, sockets)
     for one in sockets:
         one.listen(config.backlog)
     announce(sockets)

@@ -87,13 +87,18 @@ class Rates:
         if self._shared is not None and self._clock() >= self._shared_from:
             try:
                 async with asyncio.timeout(_REDIS_SECONDS):  # redis-py 7 repeats what fails, with growing waits
-                    return await hit(self._shared)
+                    answer = await hit(self._shared)
             except self._failures as error:
                 self._shared_from = self._clock() + _AGAIN_SECONDS
                 log.warning(
                     "GRAPHCAP_RATE_LIMIT_STORAGE does not answer (%s): this worker counts requests by itself.",
                     type(error).__name__,
                 )
+            else:
+                if self._shared_from > float("-inf"):
+                    self._shared_from = float("-inf")
+                    log.warning("GRAPHCAP_RATE_LIMIT_STORAGE answers again: requests are counted there.")
+                return answer
         return await hit(self._own)
 
 

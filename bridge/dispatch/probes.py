@@ -23,6 +23,11 @@ RETURN_INTERVAL = 5.0
 """A dead endpoint is asked this often at least: what came back should not wait long for its traffic."""
 
 
+def _unasked(endpoint: Endpoint) -> str:
+    """What is known of an endpoint that was not probed: one in this process is there."""
+    return "up" if endpoint.config.kind == "builtin" else "unknown"
+
+
 @dataclass
 class Probes:
     """The last finding per endpoint; lost at a restart without anyone noticing.
@@ -49,7 +54,7 @@ class Probes:
             {
                 "name": one.name,
                 "breaker": one.breaker.state,
-                **self.found.get((provider.name, one.name), {"status": "unknown"}),
+                **self.found.get((provider.name, one.name), {"status": _unasked(one)}),
             }
             for one in provider.all
         ]

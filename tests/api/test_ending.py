@@ -276,6 +276,8 @@ def test_a_worker_that_is_killed_is_replaced() -> None:
         while after == before or len(after) < 2:
             after = workers(service)
         assert len(before & after) == 1
+        (new,) = after - before
+        service.wait_for_log(f"worker {victim} has ended (exit code -9), and with it what it carried; {new} takes")
         served_by_each(service, 4)
         assert service.stop() == 0
 

@@ -5,11 +5,13 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Event
+from time import monotonic
 
 import httpx
 import pytest
 
-from bridge.api.rates import Rates, address
+from bridge.api.rates import _AGAIN_SECONDS, Rates, address
 from bridge.captioning.errors import TooOften
 from bridge.settings import Settings
 from tests.api.sockets import socket
@@ -145,6 +147,22 @@ def test_without_redis_each_worker_counts_by_itself_and_requests_go_on(tmp_path:
     assert service.log.count("GRAPHCAP_RATE_LIMIT_STORAGE does not answer (ConnectionError)") == 1
     assert "Traceback" not in service.log
     assert place not in service.log
+
+
+@pytest.mark.slow
+def test_a_redis_that_is_back_counts_again(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        with redis(tmp_path) as (place, _):
+            settings = {"GRAPHCAP_RATE_LIMIT": "1000/month", "GRAPHCAP_RATE_LIMIT_STORAGE": place}
+            service = stack.enter_context(Service(**settings))
+            assert post(service).headers["ratelimit-remaining"] == "999"
+        assert [post(service).headers["ratelimit-remaining"] for _ in range(2)] == ["999", "998"]
+        with redis(tmp_path):  # a new one, which knows of nobody
+            end = monotonic() + 3 * _AGAIN_SECONDS
+            while (left := post(service).headers["ratelimit-remaining"]) != "999":
+                assert monotonic() < end, left
+                Event().wait(0.2)
+        service.wait_for_log("GRAPHCAP_RATE_LIMIT_STORAGE answers again")
 
 
 def test_a_redis_that_hangs_holds_nobody_up(tmp_path: Path) -> None:
