@@ -200,18 +200,29 @@ class Conversation:
         account = Account(telemetry.new_request_id(), status=200)
         account.open()
         try:
-            if len(frame) > self._resources.settings.body_limit:
-                raise BodyTooLarge(self._resources.settings.body_limit)
-            fields = parse_object(frame, "The frame")
+            fields = await self._read(frame)
             if fields.get("type") == "auth":
                 if self._keys and self._shown(fields) is None:
                     await self._turn_away()
                 return
             named = _usable_id(fields)
+            if fields.get("type") != "cancel":
+                await self._rates.spend(self._caller)
             await self._dispatch(account, fields.pop("type", None), fields, named)
         except tuple(problems.TABLE) as error:
             await self._refuse(named, error, account)
             end(account, self._socket.scope, "WS")
+
+    async def _read(self, frame: str | bytes) -> dict[str, Any]:
+        """A frame's fields; one that is none is counted as a request would be."""
+        limit = self._resources.settings.body_limit
+        try:
+            if len(frame) > limit:
+                raise BodyTooLarge(limit)
+            return parse_object(frame, "The frame")
+        except (BodyTooLarge, InvalidJson):
+            await self._rates.spend(self._caller)
+            raise
 
     async def _dispatch(self, account: Account, kind: object, fields: dict[str, Any], id: str | None) -> None:
         if kind not in ("caption", "analyze", "cancel"):
@@ -244,7 +255,6 @@ class Conversation:
             raise ShuttingDown
         if self._in_flight.full:
             raise Busy
-        await self._rates.spend(self._caller)
         asked, work = await self._work(kind, fields)
         until = deadline(asked, self._resources)
 
@@ -288,7 +298,8 @@ class Conversation:
         raise WebSocketDisconnect(code)
 
     async def _refuse(self, id: str | None, error: Exception, account: Account | None) -> None:
-        problem = problems.problem(await name_models(error, self._resources), id or "")
+        error = await name_models(error, self._resources)
+        problem = problems.problem(error, account.id if account is not None else "")
         if account is not None:
             account.code, account.status = problem.code, problem.status
         await self._send(events.Error(id=id, perspective=None, problem=problem))

@@ -69,6 +69,14 @@ def test_each_key_has_its_own_count_and_who_guesses_is_counted_by_address() -> N
     assert not any(piece in service.log for piece in ("our-first-key", "guess-1"))
 
 
+@pytest.mark.parametrize("frame", ["{", '{"type": "sing", "id": "a"}', '{"type": "caption"}'])
+def test_a_frame_that_is_refused_counts_as_a_request_that_is(frame: str) -> None:
+    with Service(GRAPHCAP_RATE_LIMIT="1/month") as service, socket(service) as one:
+        one.raw(frame)
+        assert one.next()["problem"]["status"] in (400, 422)
+        assert post(service).status_code == 429
+
+
 def test_a_socket_counts_each_of_its_requests() -> None:
     with Service(GRAPHCAP_RATE_LIMIT="2/month") as service, socket(service) as one:
         for name in ("a", "b"):
