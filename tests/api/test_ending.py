@@ -108,6 +108,7 @@ def test_what_does_not_finish_is_told_so_and_its_call_is_stopped(held: OpenAISer
     assert "Traceback" not in service.log
 
 
+@pytest.mark.slow
 def test_a_request_to_test_a_provider_ends_the_same_way(held: OpenAIServer) -> None:
     config = streams.target(held)["provider_config"]
     with Service(GRAPHCAP_GRACE=SHORT) as service, ThreadPoolExecutor(1) as threads:
@@ -138,6 +139,7 @@ def test_a_stream_ends_in_its_done(held: OpenAIServer) -> None:
     assert "Traceback" not in service.log
 
 
+@pytest.mark.slow
 def test_a_stream_of_chunks_ends_in_an_error(held: OpenAIServer, tmp_path: Path) -> None:
     (tmp_path / "config").mkdir()
     (tmp_path / "config/providers.toml").write_text(
@@ -179,6 +181,7 @@ def test_a_socket_finishes_its_requests_and_takes_no_more(held: OpenAIServer) ->
     assert "Traceback" not in service.log
 
 
+@pytest.mark.slow
 def test_who_was_let_in_just_before_the_end_is_heard(vllm_server: OpenAIServer) -> None:
     with Service(GRAPHCAP_GRACE=LONG) as service, socket(service) as one:
         told(service)
@@ -188,6 +191,7 @@ def test_who_was_let_in_just_before_the_end_is_heard(vllm_server: OpenAIServer) 
         assert service.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_socket_hears_of_each_request_that_does_not_finish(held: OpenAIServer) -> None:
     with Service(GRAPHCAP_GRACE=SHORT) as service, socket(service) as one:
         one.send("caption", "a", **streams.caption(held))
@@ -305,6 +309,7 @@ def test_workers_told_as_a_group_have_their_grace(held: OpenAIServer) -> None:
         assert service.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_reading_request_that_calls_a_provider_ends_the_same_way(held: OpenAIServer, tmp_path: Path) -> None:
     (tmp_path / "config").mkdir()
     (tmp_path / "config/providers.toml").write_text(f'[providers.slow]\nkind = "vllm"\nbase_url = "{held.url}"\n')

@@ -300,13 +300,11 @@ def test_who_leaves_stops_his_call_whatever_he_sent_behind_it(
     ],
     ids=["many fields", "a long field", "a length", "chunks"],
 )
-def test_a_handshake_that_no_socket_answers_is_refused(more: bytes, status: int) -> None:
-    with Service() as one:
-        connection = connect(one)
+def test_a_handshake_that_no_socket_answers_is_refused(service: Service, more: bytes, status: int) -> None:
+    with connect(service) as connection:
         connection.sendall(HANDSHAKE + more + b"\r\n")
         assert answer(connection)[0] == status
-        assert one.stop() == 0
-    assert "Traceback" not in one.log
+    assert "Traceback" not in service.log
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,7 @@ async def nothing_is_kept(before: set[int]) -> None:
             await asyncio.sleep(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SERVERS)
 async def test_nothing_keeps_a_picture(kind: str, photo: bytes, before: set[int]) -> None:
     async def ends(end: str, resources: Resources) -> bool:

@@ -97,6 +97,7 @@ def test_a_perspective_in_a_file_with_a_variable(tmp_path: Path) -> None:
     assert (unknown.returncode, "who" in unknown.stderr) == (2, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "hint"),
     [

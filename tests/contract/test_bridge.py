@@ -249,6 +249,7 @@ def test_a_server_that_is_broken_is_asked_three_times(bridge: Bridge, status: in
     assert bridge.failure(3) == told
 
 
+@pytest.mark.slow
 def test_a_slow_server(bridge: Bridge) -> None:
     bridge.caption()  # the first caption of a kind imports its SDK, which would use up the time
     bridge.server.default = b.Hang()

@@ -21,6 +21,7 @@ LATE = 5.0  # the machine is shared; the drip alone would take longer
 LIMIT = 2 * 1024 * 1024
 
 
+@pytest.mark.slow
 async def test_server_that_takes_too_long(to: Target, streamed: bool) -> None:
     """A drip makes progress with every read: only a limit on the whole call ends it."""
     slow = [b.Hang("connect"), b.Hang("headers"), b.Hang("first"), b.Drip(interval=0.05, size=2)]

@@ -68,6 +68,7 @@ def test_who_fails_at_once_does_not_get_all_calls(running: Running, name: str, c
     assert len(running.bad.calls) == 1
 
 
+@pytest.mark.slow
 def test_who_hangs_does_not_take_all_the_time(running: Running) -> None:
     for _ in range(2):
         tried(ask(running.service, "hang"))
@@ -81,6 +82,7 @@ def test_who_stands_in_for_one_that_hangs_is_asked(running: Running) -> None:
     assert tried(ask(running.service, "backed")) == [("bad", "call_timeout"), ("good", "ok")]
 
 
+@pytest.mark.slow
 def test_a_stand_in_without_time_hides_nothing(running: Running) -> None:
     running.bad.default = running.good.default = b.Hang("connect")
     answer = ask(running.service, "backed")

@@ -157,6 +157,7 @@ def exchanging(one: Path, other: Path) -> Iterator[None]:
         thread.join()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["directory", "file"])
 def test_a_race_never_gets_out(asker: Asker, provider: OpenAIServer, root: Path, what: str) -> None:
     """A name is what it should be in one moment and a link to the outside in the next."""

@@ -197,6 +197,7 @@ def test_every_scrape_job_that_the_docs_show_sends_a_key() -> None:
         assert set(job["authorization"]) == {"credentials_file"}
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_died_is_seen_and_the_other_answers(server: OpenAIServer, tmp_path: Path) -> None:
     toml = f"""
 [providers.fleet]

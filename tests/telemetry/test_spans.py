@@ -85,6 +85,7 @@ def check_histograms(metrics: dict[str, object]) -> None:
     assert "http.server.request.duration" in metrics
 
 
+@pytest.mark.slow
 def test_the_other_kinds_get_the_spans_id_too() -> None:
     with Collector() as collector, OF_KIND["ollama"].server() as ollama, OF_KIND["gemini"].server() as gemini:
         servers = {"ollama": ollama, "gemini": gemini}
