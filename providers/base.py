@@ -19,8 +19,14 @@ from providers.usage import Usage
 
 JsonObject = dict[str, Any]
 OutputMode = Literal["json_schema", "json_schema_relaxed", "json_object", "prompt"]
+
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 LADDER: tuple[OutputMode, ...] = ("json_schema", "json_schema_relaxed", "json_object", "prompt")
+
+
+def lowest(*modes: OutputMode) -> OutputMode:
+    """The one that stands lowest on the ladder."""
+    return max(modes, key=LADDER.index)
 
 
 @dataclass(frozen=True, slots=True)

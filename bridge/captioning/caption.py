@@ -1,7 +1,7 @@
 """The story of a request: one image, one perspective, one model, one caption that fits."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bridge.captioning import ledger, report
 from bridge.captioning.pictures import Pictures, acquire
@@ -163,19 +163,32 @@ async def ask(target: Target, later: tuple[Target, ...], work: Work, resources: 
     meter = ledger.Meter(work.plan.account, target, configured, resources.settings.model, stands_in=stands_in)
     await work.watch.stage("model", target.model)
     retries = work.plan.options.max_output_retries
+    line = line_to(target, later, work, resources, meter)
+    taken: dict[str, OutputMode] = {}
+
+    def lower(request: VisionRequest) -> VisionRequest | None:
+        """One rung below what the last endpoint was asked with, and rejected."""
+        last = work.calls.made[-1]
+        lowered = client.lower(replace(request, output_mode=last.output_mode))
+        taken[last.endpoint] = lowered.output_mode if lowered else last.output_mode
+        return lowered
+
     with work.stages.measure("model"), meter:
         answer = await ask_until_it_fits(
-            line_to(target, later, work, resources, meter).ask,
-            vision_request(target, work, picture, resources.clients.mode(target)),
+            line.ask,
+            vision_request(target, work, picture),
             work.plan.perspective.compiled,
             DEFAULT_RETRIES if retries is None else retries,
             lambda: work.calls.left - reserved(later),
-            client.lower,
+            lower,
             work.watch.again,
         )
     await work.watch.stage("validate")
-    resources.clients.remember(target, answer.output_mode)
-    return answer, picture
+    last = work.calls.made[-1]
+    for endpoint in line.route.allowed:
+        if endpoint.name in taken:
+            resources.clients.remember(endpoint, target.model, taken[endpoint.name])
+    return replace(answer, output_mode=last.output_mode), picture
 
 
 def line_to(target: Target, later: tuple[Target, ...], work: Work, resources: Resources, meter: ledger.Meter) -> Line:
@@ -199,10 +212,11 @@ def line_to(target: Target, later: tuple[Target, ...], work: Work, resources: Re
         spare=any(one.on == "any" for one in later),
         again=work.watch.again,
         queued=queued,
+        mode=lambda endpoint: resources.clients.mode(endpoint, target.model),
     )
 
 
-def vision_request(target: Target, work: Work, picture: Prepared, mode: OutputMode) -> VisionRequest:
+def vision_request(target: Target, work: Work, picture: Prepared) -> VisionRequest:
     """The one order for every provider: system, then the image, then contexts and prompt."""
     options, perspective = work.plan.options, work.plan.perspective
     return VisionRequest(
@@ -213,7 +227,6 @@ def vision_request(target: Target, work: Work, picture: Prepared, mode: OutputMo
         system=(options.global_context or "").strip(),
         schema=perspective.json_schema,
         schema_name=_NOT_IN_A_NAME.sub("_", perspective.name)[:64],
-        output_mode=mode,
         options=Options(
             max_tokens=options.max_tokens,
             temperature=options.temperature,

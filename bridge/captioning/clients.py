@@ -44,21 +44,20 @@ class Clients:
         _keep(self._clients, key)
         return self._clients[key]
 
-    def mode(self, target: Target) -> OutputMode:
-        """The output mode to begin with."""
-        mode, since = self._modes.get(_place(target), _FIRST)
+    def mode(self, endpoint: Endpoint, model: str) -> OutputMode:
+        """The output mode to begin with at an endpoint."""
+        mode, since = self._modes.get(_place(endpoint, model), _FIRST)
         return mode if time.monotonic() - since < _REMEMBERED_SECONDS else "json_schema"
 
-    def remember(self, target: Target, mode: OutputMode) -> None:
-        """Begin with this mode next time."""
-        if self.mode(target) != mode:
-            key = _place(target)
-            self._modes[key] = mode, time.monotonic()
-            _keep(self._modes, key)
+    def remember(self, endpoint: Endpoint, model: str, mode: OutputMode) -> None:
+        """Begin with this mode there next time: it worked, and one above it was rejected."""
+        key = _place(endpoint, model)
+        self._modes[key] = mode, time.monotonic()
+        _keep(self._modes, key)
 
 
-def _place(target: Target) -> tuple[str, str, str]:
-    return target.config.kind, target.config.base_url, target.model
+def _place(endpoint: Endpoint, model: str) -> tuple[str, str, str]:
+    return endpoint.config.kind, endpoint.config.base_url, model
 
 
 def _keep(memory: OrderedDict[K, V], key: K) -> None:

@@ -11,7 +11,7 @@ from bridge.dispatch.endpoint import Endpoint, Entry, outcome
 from bridge.dispatch.endpoints import Route
 from bridge.dispatch.errors import AllOpen, Overloaded
 from bridge.network import AddressRefused
-from providers.base import Completion, VisionRequest
+from providers.base import LADDER, Completion, OutputMode, VisionRequest, lowest
 from providers.errors import (
     AuthFailed,
     BadReply,
@@ -45,6 +45,11 @@ async def _unwatched(reason: str) -> None:
     """Nobody wants to know."""
 
 
+def _strictly(endpoint: Endpoint) -> OutputMode:
+    """Nothing is known of what an endpoint rejects."""
+    return LADDER[0]
+
+
 async def _nobody_waits() -> None:
     """Nobody wants to know that a call has to wait."""
 
@@ -56,7 +61,7 @@ class Call:
     provider: str
     endpoint: str
     model: str
-    output_mode: str
+    output_mode: OutputMode
     outcome: str
     ms: float
 
@@ -89,9 +94,10 @@ class Calls:
 class Line:
     """The line to one target: retries what a repeat may cure, within the deadline and the calls left.
 
-    `at` gives the way to ask one endpoint. `reserve` is how many calls must stay for later targets; `spare`: whether
-    one of them is asked when nobody answers here. `timeout` bounds one call in seconds where its endpoint does not; 0:
-    what is left. `again` is told before each repeat, `queued` when a call has to wait for an endpoint.
+    `at` gives the way to ask one endpoint, `mode` the highest rung that it is asked with. `reserve` is how many calls
+    must stay for later targets; `spare`: whether one of them is asked when nobody answers here. `timeout` bounds one
+    call in seconds where its endpoint does not; 0: what is left. `again` is told before each repeat, `queued` when a
+    call has to wait for an endpoint.
     """
 
     provider: str
@@ -104,6 +110,7 @@ class Line:
     spare: bool = False
     again: Again = _unwatched
     queued: Callable[[], Awaitable[None]] = _nobody_waits
+    mode: Callable[[Endpoint], OutputMode] = _strictly
 
     async def ask(self, request: VisionRequest) -> Completion:
         """Ask until answered. Raises the last ProviderError, DeadlineExceeded, or Unserved when nobody was asked."""
@@ -185,10 +192,13 @@ class Line:
             # Who set a bound knows how slow it may be, and a timeout after less says nothing to the breaker.
             allowance = bound if 0 < bound <= left else self._share(left, tried)
             shortened = allowance < min(left, bound or left)
-            ask = await self.at(endpoint)
-            end = completion = await self._timed(
-                endpoint, ask, replace(request, timeout=allowance, credentials=self.route.credentials(endpoint))
+            request = replace(
+                request,
+                timeout=allowance,
+                credentials=self.route.credentials(endpoint),
+                output_mode=lowest(request.output_mode, self.mode(endpoint)),
             )
+            end = completion = await self._timed(endpoint, await self.at(endpoint), request)
         except ProviderError as error:
             end = error
             if isinstance(error, CallTimeout) and shortened:

@@ -15,7 +15,7 @@ from providers.errors import Unreachable
 async def test_where_a_provider_is_may_be_nobodys_business(told: bool, tmp_path: Path, photo: bytes) -> None:
     (tmp_path / "config").mkdir()
     (tmp_path / "config/providers.toml").write_text('[providers.gpu]\nkind = "vllm"\nbase_url = "http://127.0.0.1:9"\n')
-    request = CaptionRequest.model_validate({"perspective": "alt_text", "provider": "gpu", "model": "m", "timeout": 2})
+    request = CaptionRequest.model_validate({"perspective": "alt_text", "provider": "gpu", "model": "m", "timeout": 20})
     async with open_resources(Settings(workspace=tmp_path), tells_addresses=told) as resources:
         with pytest.raises(Unreachable) as raised:
             await caption(request, resources, upload=photo)

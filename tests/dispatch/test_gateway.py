@@ -65,6 +65,7 @@ def toml(a: OpenAIServer, other: OpenAIServer, keyed: list[OpenAIServer], limite
             provider("brief", first, breaker="{ failures = 1, open_seconds = 0.2 }"),
             provider("narrow", second, max_concurrency="1"),
             provider("seldom", first, requests_per_minute="2"),
+            provider("mixed", first, second, strategy=turns),
             provider("tested", first, requests_per_minute="1"),
             provider("limited", limited[0].url, kind='"openai"', api_key='"sk-limited"'),
             provider("keyless", limited[2].url),
@@ -177,6 +178,22 @@ def test_rules_by_the_models_name(running: Running) -> None:
     finally:
         running.b.models = ("tiny-vision",)
     assert [one.json()["provider"] for one in answers] == ["half", "pair"]
+
+
+def test_what_one_endpoint_rejects_is_kept_from_it_alone(running: Running) -> None:
+    everything, running.b.modes = running.b.modes, frozenset({"json_object", "text"})
+    try:
+        found = [ask(running.service, "mixed").json()["attempts"] for _ in range(12)]
+    finally:
+        running.b.modes = everything
+    rejected = [one for one in found if one[0]["outcome"] == "schema_rejected"]
+    assert rejected
+    assert all(one[0]["endpoint"] == "b" for one in rejected)
+    later = [one for calls in found[8:] for one in calls]
+    assert {(one["endpoint"], one["output_mode"], one["outcome"]) for one in later} == {
+        ("a", "json_schema", "ok"),
+        ("b", "json_object", "ok"),
+    }
 
 
 # Keys.
