@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, replace
 
 from bridge.captioning import ledger, report
+from bridge.captioning.ladder import Ladder
 from bridge.captioning.pictures import Pictures, acquire
 from bridge.captioning.plan import Plan, deadline, plan, require_one_image
 from bridge.captioning.resources import Resources
@@ -18,7 +19,7 @@ from bridge.dispatch.targets import Target
 from bridge.images.prepare import Prepared
 from bridge.telemetry import Stages, current
 from perspectives import render
-from providers.base import Options, OutputMode, VisionRequest
+from providers.base import Options, VisionRequest
 from providers.errors import Blocked, ProviderError, Refused
 
 DEFAULT_RETRIES = 2
@@ -164,15 +165,7 @@ async def ask(target: Target, later: tuple[Target, ...], work: Work, resources: 
     await work.watch.stage("model", target.model)
     retries = work.plan.options.max_output_retries
     line = line_to(target, later, work, resources, meter)
-    taken: dict[str, OutputMode] = {}
-
-    def lower(request: VisionRequest) -> VisionRequest | None:
-        """One rung below what the last endpoint was asked with, and rejected."""
-        last = work.calls.made[-1]
-        lowered = client.lower(replace(request, output_mode=last.output_mode))
-        taken[last.endpoint] = lowered.output_mode if lowered else last.output_mode
-        return lowered
-
+    ladder = Ladder(client, work.calls)
     with work.stages.measure("model"), meter:
         answer = await ask_until_it_fits(
             line.ask,
@@ -180,15 +173,12 @@ async def ask(target: Target, later: tuple[Target, ...], work: Work, resources: 
             work.plan.perspective.compiled,
             DEFAULT_RETRIES if retries is None else retries,
             lambda: work.calls.left - reserved(later),
-            lower,
+            ladder.lower,
             work.watch.again,
         )
     await work.watch.stage("validate")
-    last = work.calls.made[-1]
-    for endpoint in line.route.allowed:
-        if endpoint.name in taken:
-            resources.clients.remember(endpoint, target.model, taken[endpoint.name])
-    return replace(answer, output_mode=last.output_mode), picture
+    ladder.teach(resources.clients, line.route.allowed, target.model)
+    return replace(answer, output_mode=work.calls.made[-1].output_mode), picture
 
 
 def line_to(target: Target, later: tuple[Target, ...], work: Work, resources: Resources, meter: ledger.Meter) -> Line:
