@@ -10,6 +10,11 @@ from urllib.parse import SplitResult, urlsplit
 
 from providers.base import Spec
 
+
+class NotDialled(Exception):
+    """Whoever owns the transport does not dial this address; its sentence says why, and is told."""
+
+
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _VERSION = re.compile(r"v\d+(?:(?:alpha|beta)\d*)?")
 _ENDPOINTS = ("/chat/completions", "/completions", "/responses", "/models")

@@ -9,7 +9,7 @@ from copy import copy
 from functools import wraps
 from typing import TypeVar, cast
 
-from providers.addresses import shown
+from providers.addresses import NotDialled, shown
 from providers.base import BaseClient, Completion, Delta, VisionRequest
 from providers.errors import (
     BadReply,
@@ -128,7 +128,8 @@ def unreachable(title: str, base_url: str, error: Exception) -> Unreachable:
     where = f" at {shown(base_url)}" if base_url else ""
     causes = list(chain(error))
     why = (words for kind, words in _WHY.items() for cause in causes if isinstance(cause, kind))
-    failure = Unreachable(f"Could not connect to {title}{where}{next(why, _WHO_KNOWS)}")
+    refused = next((str(cause) for cause in causes if isinstance(cause, NotDialled)), "")
+    failure = Unreachable(refused or f"Could not connect to {title}{where}{next(why, _WHO_KNOWS)}")
     failure.__cause__ = causes[-1]
     return failure
 

@@ -62,6 +62,8 @@ def failure(request: Request, problem: Problem) -> Response:
     headers: dict[str, Any] = {}
     if problem.retry_after is not None:
         headers["Retry-After"] = str(ceil(problem.retry_after))
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     media_type = preferred(request, (JSON, PROBLEM_JSON))
     body = problem.model_dump_json()
     return Response(body, problem.status, headers=headers, media_type=media_type)
@@ -80,4 +82,5 @@ async def refuse(error: Exception, scope: Scope, receive: Receive, send: Send) -
 
 
 def _told(error: Exception, scope: Scope) -> Response:
-    return failure(Request(scope), problems.problem(error, scope["state"]["request_id"]))
+    request = Request({"method": "GET", **scope, "type": "http"})  # a socket that is refused is answered as one
+    return failure(request, problems.problem(error, scope["state"]["request_id"]))

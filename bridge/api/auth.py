@@ -68,7 +68,7 @@ class Guard:
         refusal = await self._refusal(scope, Headers(scope=scope))
         if refusal is None:
             await self._app(scope, receive, send)
-        elif scope["type"] == "websocket":
+        elif scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
             if account := current():
                 account.code = problems.code_of(refusal)
             await send({"type": "websocket.close", "code": 1008, "reason": str(refusal)[:100]})

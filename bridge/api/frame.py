@@ -106,7 +106,10 @@ def _told(message: Message, account: Account) -> None:
 
 
 async def _serve(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """HEAD is served as GET: the body stays with uvicorn."""
     account: Account = scope["state"]["account"]
+    method = scope["method"]
+    scope = {**scope, "method": "GET"} if method == "HEAD" else scope
 
     async def send_framed(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -119,7 +122,7 @@ async def _serve(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> No
     finally:
         if not account.status or (account.status, account.code) == _TO_NOBODY:
             account.status, account.code = _GONE, account.code or "cancelled"
-        end(account, scope, scope["method"])
+        end(account, scope, method)
 
 
 async def _serve_socket(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
@@ -130,12 +133,14 @@ async def _serve_socket(app: ASGIApp, scope: Scope, receive: Receive, send: Send
     async def send_framed(message: Message) -> None:
         nonlocal accepted
         if message["type"] == "websocket.close" and not accepted and not account.status:
-            account.status = 403
+            account.status, account.code = problems.NO_ROUTE.status, problems.NO_ROUTE.code
             if "websocket.http.response" in scope.get("extensions", {}):
-                start: Message = {"type": "websocket.http.response.start", "status": 403, "headers": []}
+                told = problems.tell(problems.NO_ROUTE, "No WebSocket is opened here.", account.id)
+                kind = [(b"content-type", b"application/json")]
+                start: Message = {"type": "websocket.http.response.start", "status": told.status, "headers": kind}
                 _told(start, account)
                 await send(start)
-                message = {"type": "websocket.http.response.body", "body": message.get("reason", "").encode()}
+                message = {"type": "websocket.http.response.body", "body": told.model_dump_json().encode()}
         elif message["type"] in _ANSWERS:
             accepted = message["type"] == "websocket.accept"
             message.setdefault("headers", [])

@@ -30,16 +30,13 @@ async def info(request: Request) -> Response:
     return JSONResponse(describe(resources(request)))
 
 
-router.head("/health", include_in_schema=False)(health)  # balancers ask with HEAD
-
-
-@probes.api_route("/livez", methods=["GET", "HEAD"])
+@probes.get("/livez")
 async def livez() -> Response:
     """The process answers."""
     return JSONResponse({"status": "ok"})
 
 
-@probes.api_route("/readyz", methods=["GET", "HEAD"])
+@probes.get("/readyz")
 async def readyz(request: Request) -> Response:
     """Work is taken: the library is loaded before the service listens, and it is not about to end."""
     drain: Drain = request.scope["state"]["drain"]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 
 from bridge.api import answers, body
@@ -28,7 +28,9 @@ from bridge.captioning.plan import deadline, plan, require_one_image
 from bridge.captioning.types import AnalyzeRequest, Caption, CaptionRequest
 from bridge.version import __version__
 from perspectives.catalog import ModuleInfo
+from perspectives.errors import UnknownPerspective
 
+_ACTIONS = ("caption", "caption-from-path", "analyze")
 router = APIRouter(prefix="/perspectives", tags=["perspectives"])
 
 
@@ -114,7 +116,12 @@ async def caption_by_name(request: Request, name: str) -> Response:
 @router.get("/{name}", response_model=PerspectiveOut)
 async def show_perspective(request: Request, name: str) -> Response:
     """Show one perspective; what comes back may be sent whole as `perspective`."""
-    return JSONResponse(resources(request).catalog.get(name).to_wire())
+    try:
+        return JSONResponse(resources(request).catalog.get(name).to_wire())
+    except UnknownPerspective:
+        if name not in _ACTIONS:
+            raise
+    raise HTTPException(405, headers={"Allow": "POST"})
 
 
 async def _body(request: Request) -> body.Body:

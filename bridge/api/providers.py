@@ -22,6 +22,7 @@ from bridge.api.wire import (
 )
 from bridge.captioning import check
 from bridge.captioning.parse import validate
+from bridge.dispatch.errors import UnknownProvider
 from bridge.dispatch.targets import Named, Target
 from providers import factory
 from providers.base import Check
@@ -56,7 +57,14 @@ async def list_providers(request: Request) -> Response:
 @router.get("/{name:path}/models", response_model=ModelList)
 async def list_models(request: Request, name: str) -> Response:
     """Ask a configured provider what it serves."""
+    _require(name, request)
     return await _models(request, Named(name))
+
+
+def _require(name: str, request: Request) -> None:
+    """An empty name is nobody's; in a request for a caption it would be the default's."""
+    if not name:
+        raise UnknownProvider(name, tuple(resources(request).targets.configured.providers))
 
 
 @router.post("/{name:path}/models", response_model=ModelList)
@@ -83,6 +91,7 @@ async def _named(request: Request, name: str) -> Named:
     """The body is the provider_config itself; without one the path names a configured provider."""
     sent = (await body.read(request, resources(request).settings, optional=True)).fields
     if sent.get("kind") is None:
+        _require(name, request)
         named = validate(ProviderByName, sent)
         return Named(name, model=named.model or named.default_model)
     brought = validate(ProviderBody, sent)

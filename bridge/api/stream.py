@@ -220,7 +220,7 @@ class Conversation:
             if len(frame) > limit:
                 raise BodyTooLarge(limit)
             return parse_object(frame, "The frame")
-        except (BodyTooLarge, InvalidJson):
+        except (BodyTooLarge, InvalidJson, InvalidRequest):
             await self._rates.spend(self._caller)
             raise
 
@@ -230,7 +230,9 @@ class Conversation:
                 "The frame's 'type' must be caption, analyze or cancel.", (("/type", "unknown frame type"),)
             )
         if id is None:
-            raise InvalidRequest("The frame needs an 'id': a text that is not empty.", (("/id", "is required"),))
+            raise InvalidRequest(
+                f"The frame needs an 'id': a text of 1 to {_MAX_ID} characters.", (("/id", "is required"),)
+            )
         fields.pop("id")
         if kind == "cancel":
             self._cancel(id, fields)

@@ -9,7 +9,7 @@ from bridge.deadline import Deadline, DeadlineExceeded
 from bridge.dispatch.attempts import Ask, Calls, Line
 from bridge.dispatch.endpoint import Endpoint
 from bridge.dispatch.endpoints import Route
-from bridge.dispatch.errors import MissingModel, Unserved
+from bridge.dispatch.errors import AllOpen, MissingModel, Unserved
 from bridge.dispatch.targets import Target, Wish
 from bridge.telemetry import trace
 from providers.base import BaseClient, Check, Completion, Credentials, Model, VisionRequest
@@ -57,6 +57,8 @@ async def _check(endpoint: Endpoint, route: Route, target: Target, model: str, r
         line = Line(target.label, alone, at, Calls(limit=1), Deadline(request.timeout))
         try:
             return await line.ask(request)
+        except AllOpen:  # whoever has repaired it wants to know, and not what is remembered
+            return await (await at(endpoint))(request)
         except Unserved as error:
             raise Unavailable(str(error), retry_after=error.retry_after) from None
         except DeadlineExceeded as error:

@@ -166,7 +166,7 @@ class Line:
         """Seconds until the next try: what the server asked for, else doubling with jitter."""
         if isinstance(error, RateLimited) and self.route.shared:
             return 0.0  # who waits for the limits of an endpoint does so in its queue, and goes where one ends first
-        if error.retry_after is not None:
+        if error.retry_after:
             return error.retry_after
         return _FIRST_WAIT * float(2**repeat) * random.uniform(0.8, 1.2)  # noqa: S311 (jitter, not a secret)
 
@@ -179,7 +179,7 @@ class Line:
         elsewhere = self.calls.left - 1 > self.reserve and self._is_ready_elsewhere(tried)
         slowest = self.route.endpoints.slowest
         if slowest and (elsewhere or self.spare):
-            return min(left, max(left / 2, _AS_SLOW * slowest))
+            return min(left * 4 / 5, max(left / 2, _AS_SLOW * slowest))  # the others keep some, however slow it is
         return left * 2 / 3 if self.spare else left
 
     async def _call(self, entry: Entry, request: VisionRequest, tried: list[Endpoint]) -> Completion:

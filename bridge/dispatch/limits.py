@@ -10,6 +10,7 @@ from math import inf
 from providers.hints import Allowance, RateHints
 
 _MINUTE = 60.0
+_HOUR = 3600.0  # after which a server is asked again, whatever it said
 _MARGIN = 0.02  # a server that rounds its seconds down would be asked too early
 _UNTOLD = 1.0  # until a limit is whole again whose server does not say when
 _APART = 0.1  # between calls while no limit is known: a 429 comes faster than that, and stops the next
@@ -69,7 +70,7 @@ class Told:
         """Calls that are under way may not be in what it says: they are taken off."""
         self.left = told.remaining - under_way
         self.limit = told.limit if told.limit is not None else self.limit
-        reset = _UNTOLD if told.reset is None else told.reset
+        reset = _UNTOLD if told.reset is None else min(told.reset, _HOUR)
         self.exact = not _is_round(reset)
         self.whole_at = now + reset + _MARGIN
         self.window = max(self.window, reset)
@@ -109,6 +110,7 @@ class Found:
     _until: float = -inf
     _since: float = inf  # where the window began: the first call that was taken after the last one's end
     _closed: bool = False  # whether a 429 has ended the window
+    _whole: bool = False  # whether its begin was seen: of another, much may have been used before
     _begun: deque[float] = field(default_factory=deque)  # within the last minutes; not those that were refused
 
     def wait(self, now: float) -> float:
@@ -134,7 +136,7 @@ class Found:
     def taken(self, at: float, paused_until: float) -> None:
         """The call that left then was taken."""
         if self._closed and at >= paused_until:
-            self._since, self._closed = at, False
+            self._since, self._closed, self._whole = at, False, True
 
     def refused(self, at: float, now: float, pause: float) -> None:
         """The call that left then was not, and the window ends after `pause`. One longer than a minute is not known."""
@@ -145,7 +147,8 @@ class Found:
         taken = sum(one >= since for one in self._begun)
         if taken:
             self.limit, self._window = taken, now + pause - since
-            self._until = now + pause + _BELIEVED * self._window
+            seen = self._whole and since == self._since
+            self._until = now + pause + (_BELIEVED if seen else 1) * self._window
 
 
 @dataclass(slots=True)
@@ -240,8 +243,8 @@ class Rate:
             self._cost = max(tokens, _FADING * self._cost)
             if sent.noted is not None and self._tokens:
                 self._tokens.mend(sent.noted, tokens)
-        self._heard = self._heard or hints is not None
         if hints and sent.number > self._newest:  # an older call tells of an earlier state
+            self._heard = True
             self._newest = sent.number
             if hints.requests:
                 self._found.limit = inf
@@ -267,6 +270,7 @@ class Rate:
         pause = retry_after if retry_after is not None else max(empty, default=unsaid)
         if retry_after is not None and _is_round(retry_after):
             pause += _ROUNDED
+        pause = min(pause, _HOUR)
         self._paused_until = max(self._paused_until, now + pause + _MARGIN)
         if self._learns and not hints and retry_after is not None:
             self._found.refused(sent.at, now, pause)

@@ -7,6 +7,7 @@ from typing import Literal
 
 from bridge.network.addresses import Address, classify
 from bridge.network.names import Resolve
+from providers.addresses import NotDialled
 
 _MOST_ADDRESSES = 64  # a name that has more is nobody's: an answer over TCP holds four thousand
 
@@ -14,7 +15,7 @@ _NEVER = ("metadata",)
 _NOT_BY_NAME = ("metadata", "link-local")
 
 
-class AddressRefused(Exception):
+class AddressRefused(NotDialled):
     """An address that the policy does not let us dial. `kind` is `classify`'s word, or "port", "name"."""
 
     def __init__(self, message: str, *, host: str, kind: str) -> None:

@@ -216,7 +216,8 @@ class _Reading:
             if one is None:
                 continue
             config = everything.get(one.provider)
-            if one.provider == name and one.model in ("", entry.default_model):
+            same = one.provider == name and one.model in ("", entry.default_model)
+            if same and not set(entry.models) - {entry.default_model}:
                 self.mistakes.append(f"{place}.{position}: {name!r} cannot stand in for itself with the same model.")
             elif config is None:
                 if one.provider not in declared:

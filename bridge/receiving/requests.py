@@ -4,6 +4,8 @@ import asyncio
 import re
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from websockets.exceptions import InvalidHeader
+from websockets.headers import parse_connection, parse_subprotocol
 
 from bridge import problems
 from bridge.api.ending import end
@@ -17,6 +19,7 @@ _WRAPPING = 8  # bytes around each of a body: five when every chunk holds one
 _MOST_WAITING = 1000  # requests that were sent behind one that is not answered
 # More and longer fields than a WebSocket's handshake may have (websockets 17.4), which then would not be answered.
 _MOST_FIELDS, _LONGEST_FIELD = 100, 8000
+_PARSED = {b"connection": parse_connection, b"sec-websocket-protocol": parse_subprotocol}
 _WS_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
 _H2C = re.compile(rb"\r\nupgrade:[^\r\n]*h2c[^\r\n]*", re.IGNORECASE)
 
@@ -150,7 +153,10 @@ class Receiver(HttpToolsProtocol):
         elif self._unfinished or names & {b"content-length", b"transfer-encoding"}:
             self._answer(problems.NOT_HTTP, "A WebSocket is opened by a request without a body, on its own connection.")
         elif not self._is_handshake():
-            self._answer(problems.NOT_HTTP, "A WebSocket is opened by a GET with a Sec-WebSocket-Key, in version 13.")
+            self._answer(
+                problems.NOT_HTTP,
+                "A WebSocket is opened by a GET in version 13 with one key, one origin at most, and no odd fields.",
+            )
         else:
             self._stop()
             super().handle_websocket_upgrade()
@@ -160,7 +166,14 @@ class Receiver(HttpToolsProtocol):
         keys = [value.strip() for name, value in self.headers if name == b"sec-websocket-key"]
         versions = [value.strip() for name, value in self.headers if name == b"sec-websocket-version"]
         fits = len(keys) == 1 and _WS_KEY.fullmatch(keys[0]) is not None
-        return self.parser.get_method() == b"GET" and versions == [b"13"] and fits
+        try:
+            for name, value in self.headers:
+                if parse := _PARSED.get(name):
+                    parse(value.decode("latin-1"))
+        except InvalidHeader:
+            return False
+        origins = sum(name == b"origin" for name, _ in self.headers)
+        return self.parser.get_method() == b"GET" and versions == [b"13"] and origins <= 1 and fits
 
     def pause_writing(self) -> None:
         """The client does not take what is sent; not for ever."""

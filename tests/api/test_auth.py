@@ -93,8 +93,6 @@ def test_reading_wants_a_key_as_well(keyed: Service, path: str) -> None:
 @pytest.mark.parametrize("path", ["/health", "/api/v1/health", "/livez", "/readyz", "/bridge/health", "/bridge/livez"])
 def test_probes_are_open(keyed: Service, path: str) -> None:
     assert get(keyed, path).status_code == 200
-    asked = httpx.head(keyed.url + path, trust_env=False)
-    assert (asked.status_code, asked.content, "x-request-id" in asked.headers) == (200, b"", True)
 
 
 @pytest.mark.parametrize("path", ["/healthy", "/health/../info", "/x/health", "/livez/x", "/bridge/info"])

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.api.streams import HANG_GUARD
 from tests.service import WORKSPACE, Service
 
 PHOTO = WORKSPACE / "datasets/samples/coffee.jpg"
@@ -314,3 +315,26 @@ def test_a_key_in_a_rejected_body_is_not_repeated(service: Service) -> None:
     answer = post(service, "/perspectives/caption", json=body(provider_config=config))
     assert answer.status_code == 422
     assert "sk-secret" not in answer.text + service.log
+
+
+@pytest.mark.parametrize("name", ["caption", "analyze", "caption-from-path"])
+def test_an_action_is_no_perspective(service: Service, name: str) -> None:
+    answer = httpx.get(f"{service.url}/perspectives/{name}", timeout=HANG_GUARD, trust_env=False)
+    assert (answer.status_code, answer.json()["code"], answer.headers["allow"]) == (405, "method_not_allowed", "POST")
+
+
+def test_nobodys_name_is_no_provider(service: Service) -> None:
+    answer = httpx.post(f"{service.url}/providers//test-connection", timeout=HANG_GUARD, trust_env=False)
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown_provider")
+
+
+@pytest.mark.parametrize("path", ["/health", "/livez", "/info", "/perspectives/list", "/docs", "/v1/models"])
+def test_head_is_get_without_its_body(service: Service, path: str) -> None:
+    asked = httpx.head(service.url + path, timeout=HANG_GUARD, trust_env=False)
+    whole = httpx.get(service.url + path, timeout=HANG_GUARD, trust_env=False)
+    assert (asked.status_code, asked.content, asked.headers["content-type"]) == (
+        200,
+        b"",
+        whole.headers["content-type"],
+    )
+    assert asked.headers["x-request-id"]

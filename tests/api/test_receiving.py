@@ -314,8 +314,10 @@ def test_a_handshake_that_no_socket_answers_is_refused(service: Service, more: b
         HANDSHAKE.replace(b"AAAAAAAAAAAAAAAAAAAAAA==", b"short"),
         HANDSHAKE.replace(b"Sec-WebSocket-Key", b"X-Key"),
         HANDSHAKE.replace(b"GET", b"POST", 1),
+        HANDSHAKE + b"Origin: http://localhost\r\nOrigin: http://localhost\r\n",
+        HANDSHAKE + b"Sec-WebSocket-Protocol: \r\n",
     ],
-    ids=["version", "key", "no key", "method"],
+    ids=["version", "key", "no key", "method", "origins", "protocol"],
 )
 def test_what_is_no_handshake_is_told_so_like_any_request(service: Service, wrong: bytes) -> None:
     with connect(service) as connection:

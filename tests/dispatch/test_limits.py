@@ -300,3 +300,34 @@ def test_the_dearest_call_is_what_the_next_is_taken_to_cost() -> None:
     call(rate, 1, tokens_said(1_000, 10_000, 59.5), tokens=100)
     assert leave(rate, 2) == 1
     assert rate.wait(3) > 50
+
+
+def test_what_an_older_call_tells_lets_no_crowd_go() -> None:
+    rate = Rate(learns=True)
+    old, new = rate.begin(0), rate.begin(1)
+    rate.end(new, 2, said(3, None, 60.5), None)
+    rate.taken(new, 2)
+    refused(rate, 3, 5.5, said(0, None, 5.5))
+    rate.end(old, 9, said(2, None, 60.5), None)
+    rate.taken(old, 9)
+    assert leave(rate, 9) == 1
+
+
+def test_no_server_is_left_alone_for_ever() -> None:
+    rate = Rate()
+    refused(rate, 0, 1e308)
+    assert rate.wait(0) == pytest.approx(3600, abs=1)
+    call(rate, 3700, said(0, 5, 1e12))
+    assert rate.wait(3700) == pytest.approx(3600, abs=1)
+
+
+def test_a_limit_of_a_window_whose_begin_was_not_seen_is_believed_for_one() -> None:
+    """Others, or we before a restart, may have used most of it."""
+    rate = Rate(learns=True)
+    call(rate, 50)
+    refused(rate, 51, 9.5)
+    call(rate, 61)
+    assert leave(rate, 75) == 1
+    for now in (76, 77, 78):
+        call(rate, now)
+    assert rate.wait(79) < 1

@@ -1,5 +1,6 @@
 """Every answer says which request it was and how long it took, whoever gives it; the caller's trace goes along."""
 
+import json
 from collections.abc import Iterator
 
 import httpx
@@ -80,10 +81,12 @@ def test_a_socket_that_is_taken_and_one_that_is_not(service: Service) -> None:
         taken = one.connection.response.headers
     assert taken["x-request-id"] == "mine-3"
     assert "total;dur=" in taken["server-timing"]
-    for path, headers in (("/nothing", {}), ("/api/v1/perspectives/stream", FOREIGN)):
+    refusals = (("/nothing", {}, 404, "not_found"), ("/api/v1/perspectives/stream", FOREIGN, 403, "origin_refused"))
+    for path, headers, status, code in refusals:
         with pytest.raises(InvalidStatus) as refused, socket(service, path, additional_headers=headers):
             pass
-        assert refused.value.response.status_code == 403
+        response = refused.value.response
+        assert (response.status_code, json.loads(response.body or b"")["code"]) == (status, code)
         assert len(refused.value.response.headers["x-request-id"]) == 32
     service.wait_for_log('code="origin_refused"')
 
