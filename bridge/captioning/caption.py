@@ -12,14 +12,14 @@ from bridge.captioning.structured import Answer, AnswerInvalid, ask_until_it_fit
 from bridge.captioning.types import Caption, CaptionRequest
 from bridge.captioning.watch import Watch, watched
 from bridge.deadline import Deadline, DeadlineExceeded
-from bridge.dispatch.attempts import Ask, Calls, Line
+from bridge.dispatch.attempts import Calls, Line
 from bridge.dispatch.endpoint import Endpoint
 from bridge.dispatch.errors import Unserved
 from bridge.dispatch.targets import Target
 from bridge.images.prepare import Prepared
 from bridge.telemetry import Stages, current
 from perspectives import render
-from providers.base import Options, VisionRequest
+from providers.base import Complete, Options, VisionRequest
 from providers.errors import Blocked, ProviderError, Refused
 
 DEFAULT_RETRIES = 2
@@ -188,7 +188,7 @@ def line_to(target: Target, later: tuple[Target, ...], work: Work, resources: Re
         meter.waits()
         await work.watch.stage("queued")
 
-    async def at(endpoint: Endpoint) -> Ask:
+    async def at(endpoint: Endpoint) -> Complete:
         return meter.metered(watched(await resources.clients.at(endpoint, target), work.watch), endpoint)
 
     return Line(

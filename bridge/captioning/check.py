@@ -6,13 +6,13 @@ from dataclasses import replace
 from bridge.captioning import ledger
 from bridge.captioning.resources import Resources
 from bridge.deadline import Deadline, DeadlineExceeded
-from bridge.dispatch.attempts import Ask, Calls, Line
+from bridge.dispatch.attempts import Calls, Line
 from bridge.dispatch.endpoint import Endpoint
 from bridge.dispatch.endpoints import Route
 from bridge.dispatch.errors import AllOpen, MissingModel, Unserved
 from bridge.dispatch.targets import Target, Wish
 from bridge.telemetry import trace
-from providers.base import BaseClient, Check, Completion, Credentials, Model, VisionRequest
+from providers.base import BaseClient, Check, Complete, Completion, Credentials, Model, VisionRequest
 from providers.errors import CallTimeout, ProviderError, Unavailable
 
 TIMEOUT = 20.0
@@ -49,7 +49,7 @@ async def _check(endpoint: Endpoint, route: Route, target: Target, model: str, r
     target = replace(target, model=model)
     meter = ledger.Meter(ledger.begin_test(), target, resources.targets.configured, resources.settings.model)
 
-    async def at(endpoint: Endpoint) -> Ask:
+    async def at(endpoint: Endpoint) -> Complete:
         return meter.metered(client.complete, endpoint)
 
     async def complete(request: VisionRequest) -> Completion:

@@ -18,11 +18,10 @@ from bridge.captioning.read import objects, off_the_loop
 from perspectives.effort import one_answer
 from perspectives.errors import DoesNotFit, Problem
 from perspectives.schema import CompiledSchema
-from providers.base import Completion, JsonObject, OutputMode, Turn, VisionRequest
+from providers.base import Complete, Completion, JsonObject, OutputMode, Turn, VisionRequest
 from providers.dialect import restore
 from providers.errors import SchemaRejected
 
-Ask = Callable[[VisionRequest], Awaitable[Completion]]
 Again = Callable[[str], Awaitable[None]]
 Lower = Callable[[VisionRequest], VisionRequest | None]
 _LINK = re.compile(r"\n *For further information visit https://errors\.pydantic\.dev/\S*")
@@ -63,7 +62,7 @@ class Answer:
 
 
 async def ask_until_it_fits(
-    ask: Ask,
+    ask: Complete,
     request: VisionRequest,
     schema: CompiledSchema,
     retries: int,
@@ -129,7 +128,7 @@ def _first(text: str) -> str:
 
 
 async def _down_the_ladder(
-    ask: Ask, request: VisionRequest, calls_left: Callable[[], int], lower: Lower, again: Again
+    ask: Complete, request: VisionRequest, calls_left: Callable[[], int], lower: Lower, again: Again
 ) -> tuple[Completion, VisionRequest]:
     """A rejected schema is worth one more call, one rung lower, while calls remain."""
     while True:
@@ -144,7 +143,7 @@ async def _down_the_ladder(
 
 
 async def _ask_again(
-    ask: Ask,
+    ask: Complete,
     request: VisionRequest,
     schema: CompiledSchema,
     first: tuple[Completion, _Reading],

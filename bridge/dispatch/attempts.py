@@ -11,7 +11,7 @@ from bridge.dispatch.endpoint import Endpoint, Entry, outcome
 from bridge.dispatch.endpoints import Route
 from bridge.dispatch.errors import AllOpen, Overloaded
 from bridge.network import AddressRefused
-from providers.base import LADDER, Completion, OutputMode, VisionRequest, lowest
+from providers.base import LADDER, Complete, Completion, OutputMode, VisionRequest, lowest
 from providers.errors import (
     AuthFailed,
     BadReply,
@@ -36,7 +36,6 @@ _AS_SLOW = 4
 _ITS_OWN = (AuthFailed, QuotaExceeded, WrongPath, BadReply)  # its key, its path, what it says
 _CURABLE = (Unreachable, RateLimited, Unavailable, ServerFailed, CallTimeout)
 
-Ask = Callable[[VisionRequest], Awaitable[Completion]]
 Again = Callable[[str], Awaitable[None]]
 """Told, with the reason, that a call is made again."""
 
@@ -102,7 +101,7 @@ class Line:
 
     provider: str
     route: Route
-    at: Callable[[Endpoint], Awaitable[Ask]]
+    at: Callable[[Endpoint], Awaitable[Complete]]
     calls: Calls
     deadline: Deadline
     timeout: float = 0
@@ -225,7 +224,7 @@ class Line:
             return model in (endpoint.config.default_model, *endpoint.config.models)
         return long if isinstance(end, CallTimeout) else isinstance(end, _ITS_OWN)
 
-    async def _timed(self, endpoint: Endpoint, ask: Ask, request: VisionRequest) -> Completion:
+    async def _timed(self, endpoint: Endpoint, ask: Complete, request: VisionRequest) -> Completion:
         start = time.perf_counter()
         told = outcome(None)
         try:

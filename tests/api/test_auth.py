@@ -74,6 +74,7 @@ def test_one_of_our_keys_opens(keyed: Service, headers: dict[str, str]) -> None:
 def test_nothing_else_does(keyed: Service, headers: dict[str, str]) -> None:
     answer = post(keyed, headers)
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+    assert answer.headers["www-authenticate"] == "Bearer"
     assert "Bearer" in answer.json()["detail"]
     assert answer.headers["x-request-id"] == answer.json()["instance"]
 

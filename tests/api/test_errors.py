@@ -338,3 +338,12 @@ def test_head_is_get_without_its_body(service: Service, path: str) -> None:
         whole.headers["content-type"],
     )
     assert asked.headers["x-request-id"]
+
+
+def test_a_connection_to_a_refused_address_says_so(service: Service) -> None:
+    config = {"kind": "openai-compatible", "base_url": "http://169.254.169.254/", "default_model": "m"}
+    answer = httpx.post(
+        f"{service.url}/providers/x/test-connection", json=config, timeout=HANG_GUARD, trust_env=False
+    ).json()
+    assert answer["status"] == "failed"
+    assert "which this server does not call" in answer["message"]

@@ -70,8 +70,8 @@ def test_each_key_has_its_own_count_and_who_guesses_is_counted_by_address() -> N
 
 
 def test_a_frame_that_is_refused_counts_as_a_request_that_is() -> None:
-    with Service(GRAPHCAP_RATE_LIMIT="3/month") as service, socket(service) as one:
-        for frame in ("{", '{"type": "sing", "id": "a"}', '{"type": "caption"}'):
+    with Service(GRAPHCAP_RATE_LIMIT="4/month") as service, socket(service) as one:
+        for frame in ("{", '{"a": [' + "0," * 200_001 + "0]}", '{"type": "sing", "id": "a"}', '{"type": "caption"}'):
             one.raw(frame)
             assert one.next()["problem"]["status"] in (400, 422)
         assert post(service).status_code == 429

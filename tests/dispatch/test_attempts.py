@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 
 from bridge.deadline import Deadline
-from bridge.dispatch.attempts import Ask, Calls, Line
+from bridge.dispatch.attempts import Calls, Line
 from bridge.dispatch.endpoint import Endpoint, outcome
 from bridge.dispatch.endpoints import Endpoints, Route
 from bridge.network import AddressRefused
 from bridge.provider_settings import EndpointSettings, Fleet
 from providers import errors
-from providers.base import Completion, ProviderConfig, VisionRequest
+from providers.base import Complete, Completion, ProviderConfig, VisionRequest
 from providers.usage import Usage
 
 REQUEST = VisionRequest(model="m", prompt="p", timeout=1)
@@ -43,7 +43,7 @@ def line(server: Server, seconds: float = 30, slowest: float = 0, **extra: float
     )
     endpoints.slowest = slowest
 
-    async def at(endpoint: Endpoint) -> Ask:
+    async def at(endpoint: Endpoint) -> Complete:
         return server.complete
 
     return Line("p", Route(endpoints, endpoints.all), at, Calls(), Deadline(seconds), **extra)  # type: ignore[arg-type]
@@ -99,7 +99,7 @@ async def test_where_it_failed_is_not_asked_again_while_another_is_there() -> No
     )
     endpoints = Endpoints("p", Fleet(listed, "weighted"), 8, time.monotonic)
 
-    async def at(endpoint: Endpoint) -> Ask:
+    async def at(endpoint: Endpoint) -> Complete:
         asked.append(endpoint.name)
         return Server(errors.ServerFailed("x", retry_after=0)).complete
 
@@ -113,7 +113,7 @@ async def test_a_timeout_is_cured_elsewhere_alone() -> None:
     listed = tuple(EndpointSettings(name, ProviderConfig("p", "vllm"), timeout=1) for name in "ab")
     endpoints = Endpoints("p", Fleet(listed, "round_robin"), 8, time.monotonic)
 
-    async def at(endpoint: Endpoint) -> Ask:
+    async def at(endpoint: Endpoint) -> Complete:
         asked.append(endpoint.name)
         return Server(errors.CallTimeout("x")).complete
 
