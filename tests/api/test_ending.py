@@ -245,7 +245,10 @@ def test_whoever_could_connect_is_answered() -> None:
         assert service.stop() == 0
         for one in calling:
             one.result(HANG_GUARD)
-    assert ends.keys() <= {"422", "503"}, ends
+    # One whose handshake is half done when the door closes may be reset (one in some hundreds here); all eight callers
+    # would be without the door's filter.
+    assert ends.keys() <= {"422", "503", "ConnectionResetError"}, ends
+    assert ends["ConnectionResetError"] <= 2, ends
 
 
 # Several workers.
