@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from bridge import problems
+from bridge import errors
 from bridge.api import answers, document, health, metrics, openai, pages, perspectives, providers, stream
 from bridge.api.auth import Guard
 from bridge.api.drain import Drain
@@ -17,9 +17,10 @@ from bridge.api.frame import Frame, LastResort, clean_root
 from bridge.api.limits import Limited
 from bridge.api.origins import cors
 from bridge.api.rates import Rated, Rates
-from bridge.api.state import request_id, resources
+from bridge.api.state import request_id, services
+from bridge.captioning import problems
 from bridge.captioning.check import name_models
-from bridge.captioning.resources import Resources, open_resources
+from bridge.captioning.services import Services, open_services
 from bridge.dispatch.probes import Probes
 from bridge.settings import Settings, load
 from bridge.telemetry import quiet_libraries, spans
@@ -58,7 +59,7 @@ def build(settings: Settings) -> FastAPI:
     app.include_router(pages.router)
     app.include_router(metrics.router)
     app.include_router(openai.router)
-    for error in (*problems.TABLE, Exception):
+    for error in (*errors.TABLE, Exception):
         app.add_exception_handler(error, _problem)
     app.add_exception_handler(HTTPException, _no_route)
     document.install(app)
@@ -68,11 +69,11 @@ def build(settings: Settings) -> FastAPI:
 def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_resources(settings, tells_addresses=settings.loopback) as resources:
-            for one in resources.catalog.problems:
+        async with open_services(settings, tells_addresses=settings.loopback) as services:
+            for one in services.catalog.problems:
                 log.warning("perspective file %s", one)
-            app.state.resources = resources
-            app.state.probes = probes = probes_of(resources)
+            app.state.services = services
+            app.state.probes = probes = probes_of(services)
             watching = [asyncio.create_task(one) for one in (probes.run(), metrics.watch(app))]
             trace()
             try:
@@ -92,25 +93,25 @@ def trace() -> None:
     spans.turn_on(__version__)
 
 
-def probes_of(resources: Resources) -> Probes:
+def probes_of(services: Services) -> Probes:
     """Probes of what is stated; what the environment implies is told of and not called unasked."""
-    named = sorted({"builtin"} | resources.targets.configured.stated)
-    return Probes(tuple(resources.endpoints.of(name) for name in named), resources.clients.at)
+    named = sorted({"builtin"} | services.targets.configured.stated)
+    return Probes(tuple(services.endpoints.of(name) for name in named), services.clients.at)
 
 
 async def _problem(request: Request, error: Exception) -> Response:
-    error = await name_models(error, resources(request))
-    return answers.failure(request, problems.problem(error, request_id(request)))
+    error = await name_models(error, services(request))
+    return answers.failure(request, problems.from_error(error, request_id(request)))
 
 
 async def _no_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    row = problems.NO_METHOD if error.status_code == 405 else problems.NO_ROUTE
+    row = errors.NO_METHOD if error.status_code == 405 else errors.NO_ROUTE
     sentence = (
         f"{request.method} is not offered here; see /docs for what is."
         if error.status_code == 405
         else "There is nothing at this address; see /docs for what there is."
     )
-    response = answers.failure(request, problems.tell(row, sentence, request_id(request)))
+    response = answers.failure(request, problems.from_row(row, sentence, request_id(request)))
     response.headers.update(error.headers or {})
     return response

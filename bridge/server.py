@@ -17,8 +17,8 @@ from uvicorn.supervisors import Multiprocess
 
 from bridge.api.drain import Drain
 from bridge.app import create_app
+from bridge.config import doubts
 from bridge.process import let_open, spare_memory
-from bridge.provider_settings import doubts
 from bridge.receiving.doors import announce, let_nobody_in, listen
 from bridge.settings import PREFIX, Settings, load
 from bridge.telemetry import configure_logging, shared

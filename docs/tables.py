@@ -28,10 +28,10 @@ def _default(field: FieldInfo) -> str:
 
 def errors() -> Iterator[tuple[str, ...]]:
     """Status, code, when, retryable."""
-    from bridge import problems
+    from bridge import errors
 
-    rows: dict[tuple[int, str], list[problems.Row]] = {}
-    for row in (*problems.TABLE.values(), *problems.OTHERS):
+    rows: dict[tuple[int, str], list[errors.Row]] = {}
+    for row in (*errors.TABLE.values(), *errors.OTHERS):
         rows.setdefault((row.status, row.code), []).append(row)
     for (status, code), told in sorted(rows.items()):
         titles = " · ".join(dict.fromkeys(row.title for row in told))

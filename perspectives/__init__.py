@@ -4,7 +4,6 @@ perspective = perspectives.parse({"name": "…", "prompt": "…", "json_schema":
 """
 
 from perspectives.errors import (
-    DoesNotFit,
     InvalidPerspective,
     MissingVariables,
     PerspectiveError,
@@ -12,13 +11,13 @@ from perspectives.errors import (
     UnknownModule,
     UnknownPerspective,
     UnknownVariables,
+    ValidationFailed,
 )
 from perspectives.perspective import Perspective, parse
 from perspectives.schema import CompiledSchema, compile_schema
 
 __all__ = [
     "CompiledSchema",
-    "DoesNotFit",
     "InvalidPerspective",
     "MissingVariables",
     "Perspective",
@@ -27,6 +26,7 @@ __all__ = [
     "UnknownModule",
     "UnknownPerspective",
     "UnknownVariables",
+    "ValidationFailed",
     "compile_schema",
     "parse",
 ]

@@ -6,7 +6,7 @@
     ├── UnknownModule            no module of that name
     ├── MissingVariables         `names` of all variables that have no default and were not given
     ├── UnknownVariables         `names` that were given and that the perspective does not declare
-    └── DoesNotFit               an answer that violates the schema; `problems` is what to mend
+    └── ValidationFailed               an answer that violates the schema; `problems` is what to mend
 
 Pointers are RFC 6901 JSON Pointers, messages are sentences for a person (or for the model that is asked again).
 """
@@ -99,7 +99,7 @@ class UnknownVariables(PerspectiveError):
         super().__init__(f"The perspective has no variable {given}; {declared}.")
 
 
-class DoesNotFit(PerspectiveError):
+class ValidationFailed(PerspectiveError):
     """The answer violates the schema."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
-from perspectives.errors import DoesNotFit, InvalidPerspective, Problem, below
+from perspectives.errors import InvalidPerspective, Problem, ValidationFailed, below
 from perspectives.leaves import kind
 from perspectives.limits import MAX_PROBLEMS
 from perspectives.plain import JsonObject, plain
@@ -31,7 +31,7 @@ class CompiledSchema:
     model: type[BaseModel]
 
     def validate(self, value: object) -> JsonObject:
-        """The answer as plain JSON by the user's names, in the schema's order. Raises DoesNotFit.
+        """The answer as plain JSON by the user's names, in the schema's order. Raises ValidationFailed.
 
         Absent optional properties stay absent, `null` for one that does not allow it counts as absent, and
         properties of which the schema says nothing are dropped unless `additionalProperties` decides.
@@ -39,7 +39,7 @@ class CompiledSchema:
         try:
             return self.dump(self.model.model_validate(value))
         except ValidationError as error:
-            raise DoesNotFit(self.problems(error)) from None
+            raise ValidationFailed(self.problems(error)) from None
 
     def dump(self, instance: BaseModel) -> JsonObject:
         """The plain object inside an instance of `model`."""

@@ -2,11 +2,12 @@
 
 from pydantic import BaseModel, Field
 
-from bridge import problems
+from bridge import errors
+from bridge.captioning import problems
 from bridge.captioning.analyze import Findings
-from bridge.captioning.errors import NothingToSynthesize
-from bridge.captioning.types import Caption, ImageOut, UsageOut
-from bridge.problems import Problem
+from bridge.captioning.models import Caption, ImageOut, UsageOut
+from bridge.captioning.problems import Problem
+from bridge.errors import NothingToSynthesize
 
 
 class AnalyzeOut(BaseModel):
@@ -49,9 +50,7 @@ def _all_failed(told: dict[str, Problem], request_id: str, skipped: str | None) 
     """The first problem when all have its status, else a 502 that names them; `skipped` had nothing to work on."""
     first = next(iter(told.values()))
     if len({one.status for name, one in told.items() if name != skipped}) > 1:
-        row = problems.Row(
-            502, "provider_error", "Every perspective failed", any(one.retryable for one in told.values())
-        )
+        row = errors.Row(502, "provider_error", "Every perspective failed", any(one.retryable for one in told.values()))
         sentences = " ".join(f"{name}: {one.detail}" for name, one in told.items())
-        first = problems.tell(row, f"Every perspective failed. {sentences}", request_id)
+        first = problems.from_row(row, f"Every perspective failed. {sentences}", request_id)
     return AllFailed(**{**first.__dict__, "errors": told})

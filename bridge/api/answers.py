@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from bridge import problems
 from bridge.api import sse, state
 from bridge.api.openai import failure as openai
-from bridge.problems import Problem
+from bridge.captioning import problems
+from bridge.captioning.problems import Problem
 
 JSON, LINE, EVENTS = "application/json", "text/plain", sse.MEDIA_TYPE
 PROBLEM_JSON = "application/problem+json"
@@ -83,4 +83,4 @@ async def refuse(error: Exception, scope: Scope, receive: Receive, send: Send) -
 
 def _told(error: Exception, scope: Scope) -> Response:
     request = Request({"method": "GET", **scope, "type": "http"})  # a socket that is refused is answered as one
-    return failure(request, problems.problem(error, scope["state"]["request_id"]))
+    return failure(request, problems.from_error(error, scope["state"]["request_id"]))

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bridge import problems
 from bridge.api import answers
 from bridge.api.origins import LOCAL
 from bridge.api.rates import Rates, address
-from bridge.captioning.errors import OriginRefused, TooOften, Unauthorized
+from bridge.captioning import problems
+from bridge.errors import ApiKeyRequired, OriginNotAllowed, RateLimitExceeded
 from bridge.settings import Settings
 from bridge.telemetry import current
 
@@ -83,17 +83,17 @@ class Guard:
             waits = scope["type"] == "websocket" or scope["method"] == "OPTIONS" or _is_open(scope)
             return None if waits or number is not None else await self._unauthorized(scope)
         if self._loopback and not self._own_host(headers.get("host", "")):
-            return OriginRefused("Who calls it by another name than this machine's")
+            return OriginNotAllowed("Who calls it by another name than this machine's")
         reads = scope["type"] == "http" and scope["method"] in _SAFE_METHODS
-        return None if reads or self._admitted(headers) else OriginRefused()
+        return None if reads or self._admitted(headers) else OriginNotAllowed()
 
     async def _unauthorized(self, scope: Scope) -> Exception:
         """Who guesses keys is counted by address, whatever he asks for."""
         try:
             await self._rates.spend(scope["state"]["caller"])
-        except TooOften as error:
+        except RateLimitExceeded as error:
             return error
-        return Unauthorized()
+        return ApiKeyRequired()
 
     def _admitted(self, headers: Headers) -> bool:
         """Requests without an Origin come from no page."""

@@ -12,8 +12,8 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from bridge.captioning.errors import BodyTooLarge, InvalidJson, InvalidRequest
 from bridge.deadline import DeadlineExceeded
+from bridge.errors import BodyTooLarge, InvalidJson, InvalidRequest
 from bridge.settings import Settings
 
 JsonObject = dict[str, Any]

@@ -7,13 +7,14 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from bridge import problems
+from bridge import errors
 from bridge.api import answers
 from bridge.api.analysis import AllFailed
 from bridge.api.events import StreamEvent
 from bridge.api.wire import CaptionFromPath, ProviderBody, ProviderByName
-from bridge.captioning.types import AnalyzeRequest, CaptionRequest
-from bridge.problems import Problem
+from bridge.captioning import problems
+from bridge.captioning.models import AnalyzeRequest, CaptionRequest
+from bridge.captioning.problems import Problem
 
 _REF = "#/components/schemas/{model}"
 _BODIES: dict[str, tuple[type[BaseModel], ...]] = {
@@ -151,11 +152,13 @@ def _of_analysis(responses: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 def _responses() -> dict[str, dict[str, Any]]:
     """By status: every error has one body, its code tells which it was."""
-    rows = (*problems.TABLE.values(), *problems.OTHERS)
+    rows = (*errors.TABLE.values(), *errors.OTHERS)
     found = {}
     for status in sorted({row.status for row in rows}):
         here = [row for row in rows if row.status == status]
-        example = problems.tell(here[0], "One sentence that says what happened and what to do.", "4f6c…").model_dump()
+        example = problems.from_row(
+            here[0], "One sentence that says what happened and what to do.", "4f6c…"
+        ).model_dump()
         found[str(status)] = {
             "description": " · ".join(dict.fromkeys(row.code for row in here)),
             "content": {"application/json": {"schema": {"$ref": _REF.format(model="Problem")}, "example": example}},

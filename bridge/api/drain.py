@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from bridge.captioning.errors import ShuttingDown
+from bridge.errors import ShuttingDown
 
 LINGER_SECONDS = 5.0
 

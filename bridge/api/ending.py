@@ -5,8 +5,8 @@ from typing import Any
 
 from starlette.types import Scope
 
-from bridge import problems
-from bridge.captioning.errors import Cancelled, ShuttingDown
+from bridge.captioning import problems
+from bridge.errors import Cancelled, ShuttingDown
 from bridge.telemetry import Account, Captioning, ProviderCall, metrics
 
 log = logging.getLogger("graphcap")

@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, RootModel
 
-from bridge import problems
+from bridge.captioning import problems
 from bridge.captioning.events import Done, Event, Failed, Partial, Progress, Reset, Result, Started
-from bridge.problems import Problem
+from bridge.captioning.problems import Problem
 
 
 class Error(BaseModel):

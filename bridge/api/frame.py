@@ -5,17 +5,18 @@ import logging
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bridge import problems, telemetry
+from bridge import errors, telemetry
 from bridge.api import answers
 from bridge.api.ending import end, fields
-from bridge.captioning.errors import Cancelled
+from bridge.captioning import problems
+from bridge.errors import Cancelled
 from bridge.telemetry import Account, current, metrics, trace
 
 log = logging.getLogger("graphcap")
 _NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
 """The policy of whatever is not meant to be opened as a page: a browser runs nothing of it and frames it nowhere."""
 _GONE = 499  # nobody was there to be answered; the number is nginx's
-_TO_NOBODY = problems.TABLE[Cancelled].status, problems.TABLE[Cancelled].code
+_TO_NOBODY = errors.TABLE[Cancelled].status, errors.TABLE[Cancelled].code
 _ANSWERS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 
 
@@ -73,7 +74,7 @@ class LastResort:
         except Exception as error:  # the outermost handler
             log.exception("bug in %s %s", scope["method"], scope["path"])
             if account := current():
-                account.code = problems.BUG.code
+                account.code = errors.BUG.code
             if not begun:
                 await answers.fail(error, scope, receive, send_noted)
             elif not whole:
@@ -133,9 +134,9 @@ async def _serve_socket(app: ASGIApp, scope: Scope, receive: Receive, send: Send
     async def send_framed(message: Message) -> None:
         nonlocal accepted
         if message["type"] == "websocket.close" and not accepted and not account.status:
-            account.status, account.code = problems.NO_ROUTE.status, problems.NO_ROUTE.code
+            account.status, account.code = errors.NO_ROUTE.status, errors.NO_ROUTE.code
             if "websocket.http.response" in scope.get("extensions", {}):
-                told = problems.tell(problems.NO_ROUTE, "No WebSocket is opened here.", account.id)
+                told = problems.from_row(errors.NO_ROUTE, "No WebSocket is opened here.", account.id)
                 kind = [(b"content-type", b"application/json")]
                 start: Message = {"type": "websocket.http.response.start", "status": told.status, "headers": kind}
                 _told(start, account)

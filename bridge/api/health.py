@@ -8,9 +8,9 @@ from fastapi.responses import JSONResponse
 
 from bridge.api import answers
 from bridge.api.drain import Drain
-from bridge.api.state import resources
+from bridge.api.state import services
 from bridge.api.wire import Health
-from bridge.captioning.resources import Resources
+from bridge.captioning.services import Services
 from bridge.telemetry import spans
 from bridge.version import __version__
 
@@ -27,7 +27,7 @@ async def health(request: Request) -> Response:
 @router.get("/info")
 async def info(request: Request) -> Response:
     """Tell version, library, modules, limits, settings and what could not be loaded; no secrets."""
-    return JSONResponse(describe(resources(request)))
+    return JSONResponse(describe(services(request)))
 
 
 @probes.get("/livez")
@@ -45,7 +45,7 @@ async def readyz(request: Request) -> Response:
     return JSONResponse({"status": "ok"})
 
 
-def describe(found: Resources) -> dict[str, Any]:
+def describe(found: Services) -> dict[str, Any]:
     """What this instance is made of."""
     settings, catalog = found.settings, found.catalog
     return {

@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.types import Message, Receive, Send
 from starlette.websockets import WebSocketDisconnect
 
-from bridge.captioning.errors import Cancelled
 from bridge.deadline import Deadline
+from bridge.errors import Cancelled
 
 T = TypeVar("T")
 STALL_SECONDS = 30.0

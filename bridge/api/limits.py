@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bridge.api import answers
 from bridge.api.drain import Drain
-from bridge.captioning.errors import Busy, ShuttingDown
+from bridge.errors import ServerAtCapacity, ShuttingDown
 from bridge.telemetry import metrics
 
 
@@ -24,9 +24,9 @@ class InFlight:
         return self._count >= self._limit
 
     def take(self) -> None:
-        """Count one more. Raises Busy."""
+        """Count one more. Raises ServerAtCapacity."""
         if self.full:
-            raise Busy
+            raise ServerAtCapacity
         self._count += 1
         metrics.IN_FLIGHT.inc()
 
@@ -66,7 +66,7 @@ class Limited:
             return
         try:
             self._in_flight.take()
-        except Busy as error:
+        except ServerAtCapacity as error:
             await answers.refuse(error, scope, receive, send)
             return
         try:

@@ -18,7 +18,7 @@ async def scrape(request: Request) -> Response:
     """Tell every figure in Prometheus' text form."""
     gauges(request.app)
     text = await asyncio.to_thread(metrics.exposition) if metrics.SHARED else metrics.exposition()
-    alone = request.app.state.resources.settings.workers > 1 and not metrics.SHARED
+    alone = request.app.state.services.settings.workers > 1 and not metrics.SHARED
     return Response(_ONE_OF_MANY + text if alone else text, media_type=metrics.MEDIA_TYPE)
 
 
@@ -31,11 +31,11 @@ async def watch(app: FastAPI) -> None:
 
 def gauges(app: FastAPI) -> None:
     """Set what is measured when it is looked at: of providers that `providers.toml` names, or that had calls."""
-    resources = app.state.resources
-    explicit = resources.targets.configured.explicit
+    services = app.state.services
+    explicit = services.targets.configured.explicit
     up = {one["name"]: _UP.get(one["status"]) for one in app.state.probes.report()}
     metrics.loads(
         Load(one.provider, one.queued, tuple(one.endpoints), up.get(one.provider))
-        for one in resources.endpoints.report()
+        for one in services.endpoints.report()
         if one.provider in explicit or any(endpoint.calls for endpoint in one.endpoints)
     )

@@ -10,7 +10,7 @@ from bridge.api import answers, body
 from bridge.api.analysis import AnalyzeOut, findings_out
 from bridge.api.leaving import while_wanted
 from bridge.api.sse import EventStream
-from bridge.api.state import account, provider_key, request_id, resources
+from bridge.api.state import account, provider_key, request_id, services
 from bridge.api.wire import (
     CaptionFromPath,
     CaptionWithMetadata,
@@ -22,10 +22,10 @@ from bridge.api.wire import (
 )
 from bridge.captioning.analyze import analyze, plan_analysis
 from bridge.captioning.caption import caption_planned
-from bridge.captioning.errors import InvalidRequest
+from bridge.captioning.models import AnalyzeRequest, Caption, CaptionRequest
 from bridge.captioning.parse import validate
 from bridge.captioning.plan import deadline, plan, require_one_image
-from bridge.captioning.types import AnalyzeRequest, Caption, CaptionRequest
+from bridge.errors import InvalidRequest
 from bridge.version import __version__
 from perspectives.catalog import ModuleInfo
 from perspectives.errors import UnknownPerspective
@@ -37,19 +37,19 @@ router = APIRouter(prefix="/perspectives", tags=["perspectives"])
 @router.get("/list", response_model=PerspectiveList)
 async def list_perspectives(request: Request) -> Response:
     """List every enabled perspective, by priority and name."""
-    return JSONResponse({"perspectives": [one.to_wire() for one in resources(request).catalog.all()]})
+    return JSONResponse({"perspectives": [one.to_wire() for one in services(request).catalog.all()]})
 
 
 @router.get("/modules", response_model=ModuleList)
 async def list_modules(request: Request) -> Response:
     """List the modules; disabled ones too."""
-    return JSONResponse({"modules": [_module(one) for one in resources(request).catalog.modules()]})
+    return JSONResponse({"modules": [_module(one) for one in services(request).catalog.modules()]})
 
 
 @router.get("/modules/{module}", response_model=ModulePerspectives)
 async def show_module(request: Request, module: str) -> Response:
     """Show one module and its perspectives."""
-    catalog = resources(request).catalog
+    catalog = services(request).catalog
     info = catalog.module(module)
     inside = [one.to_wire() for one in catalog.all() if one.module == info.name]
     return JSONResponse({"module": _module(info), "perspectives": inside})
@@ -76,7 +76,7 @@ async def analyze_image(request: Request) -> Response:
     """Caption one image by several perspectives at once, and let one more bring them together."""
     sent = await _body(request)
     asked = validate(AnalyzeRequest, sent.fields)
-    found = resources(request)
+    found = services(request)
     analysis = await plan_analysis(asked, found, provider_key(request))
     require_one_image(asked, sent.upload)
     if answers.preferred(request, answers.ANALYSIS) == answers.EVENTS:
@@ -117,7 +117,7 @@ async def caption_by_name(request: Request, name: str) -> Response:
 async def show_perspective(request: Request, name: str) -> Response:
     """Show one perspective; what comes back may be sent whole as `perspective`."""
     try:
-        return JSONResponse(resources(request).catalog.get(name).to_wire())
+        return JSONResponse(services(request).catalog.get(name).to_wire())
     except UnknownPerspective:
         if name not in _ACTIONS:
             raise
@@ -126,14 +126,14 @@ async def show_perspective(request: Request, name: str) -> Response:
 
 async def _body(request: Request) -> body.Body:
     account(request).wants_caption = True
-    return await body.read(request, resources(request).settings)
+    return await body.read(request, services(request).settings)
 
 
 async def _caption(
     request: Request, sent: body.Body, as_json: Callable[[Caption], Response] = answers.json
 ) -> Response:
     asked = validate(CaptionRequest, sent.fields)
-    found = resources(request)
+    found = services(request)
     settled = await plan(asked.perspective, asked, found, provider_key(request))
     require_one_image(asked, sent.upload)
     media_type = answers.preferred(request, answers.CAPTION)

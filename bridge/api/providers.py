@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from fastapi import APIRouter, Request, Response
 
 from bridge.api import answers, body
-from bridge.api.state import provider_key, resources
+from bridge.api.state import provider_key, services
 from bridge.api.wire import (
     ConnectionTest,
     Diagnostics,
@@ -22,8 +22,8 @@ from bridge.api.wire import (
 )
 from bridge.captioning import check
 from bridge.captioning.parse import validate
-from bridge.dispatch.errors import UnknownProvider
 from bridge.dispatch.targets import Named, Target
+from bridge.errors import UnknownProvider
 from providers import factory
 from providers.base import Check
 
@@ -33,7 +33,7 @@ router = APIRouter(prefix="/providers", tags=["providers"])
 @router.get("/list", response_model=ProviderList)
 async def list_providers(request: Request) -> Response:
     """List the providers that a request may name."""
-    found = resources(request)
+    found = services(request)
     default = found.settings.provider
     listed = []
     for name, config in found.targets.configured.providers.items():
@@ -64,7 +64,7 @@ async def list_models(request: Request, name: str) -> Response:
 def _require(name: str, request: Request) -> None:
     """An empty name is nobody's; in a request for a caption it would be the default's."""
     if not name:
-        raise UnknownProvider(name, tuple(resources(request).targets.configured.providers))
+        raise UnknownProvider(name, tuple(services(request).targets.configured.providers))
 
 
 @router.post("/{name:path}/models", response_model=ModelList)
@@ -74,7 +74,7 @@ async def list_models_of(request: Request, name: str) -> Response:
 
 
 async def _models(request: Request, wish: Named) -> Response:
-    target, models = await check.models(wish, resources(request), provider_key(request))
+    target, models = await check.models(wish, services(request), provider_key(request))
     default = (wish.provider_config.default_model if wish.provider_config else None) or target.config.default_model
     listed = [ModelOut(id=one.id, name=one.name, is_default=one.id == default) for one in models]
     return answers.json(ModelList(provider=target.label, models=listed))
@@ -83,13 +83,13 @@ async def _models(request: Request, wish: Named) -> Response:
 @router.post("/{name:path}/test-connection", response_model=ConnectionTest)
 async def test_connection(request: Request, name: str) -> Response:
     """Connect for real: list models, then one short completion when a model is named."""
-    target, found = await check.check(await _named(request, name), resources(request), provider_key(request))
+    target, found = await check.check(await _named(request, name), services(request), provider_key(request))
     return answers.json(_report(target, found), omit_none=True)
 
 
 async def _named(request: Request, name: str) -> Named:
     """The body is the provider_config itself; without one the path names a configured provider."""
-    sent = (await body.read(request, resources(request).settings, optional=True)).fields
+    sent = (await body.read(request, services(request).settings, optional=True)).fields
     if sent.get("kind") is None:
         _require(name, request)
         named = validate(ProviderByName, sent)

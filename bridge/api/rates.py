@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bridge.api import answers
 from bridge.api.limits import is_work
-from bridge.captioning.errors import TooOften
+from bridge.errors import RateLimitExceeded
 from bridge.settings import PREFIX, Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Rates:
             self._failures = (TimeoutError, *(_failures(self._shared) if self._shared else ()))
 
     async def spend(self, caller: str) -> Spent | None:
-        """Count one request of this caller; None without a limit. Raises TooOften."""
+        """Count one request of this caller; None without a limit. Raises RateLimitExceeded."""
         left: Spent | None = None
         for item in self._items:
             found = await self._spend(item, caller)
@@ -80,7 +80,7 @@ class Rates:
         taken, reset, remaining = await self._ask(lambda limiter: _hit(limiter, item, caller))
         spent = Spent(item.amount, item.get_expiry(), max(0, remaining), max(1, ceil(reset - time.time())))
         if not taken:
-            raise TooOften(_words(item), float(spent.reset), spent.headers())
+            raise RateLimitExceeded(_words(item), float(spent.reset), spent.headers())
         return spent
 
     async def _ask(self, hit: Callable[["RateLimiter"], Awaitable[Any]]) -> Any:
@@ -166,7 +166,7 @@ class Rated:
             return
         try:
             spent = await self._rates.spend(scope["state"]["caller"])
-        except TooOften as error:
+        except RateLimitExceeded as error:
             await answers.refuse(error, scope, receive, _telling(send, error.headers))
             return
         await self._app(scope, receive, _telling(send, spent.headers()) if spent else send)

@@ -12,11 +12,11 @@ from starlette.types import Receive, Scope, Send
 from bridge.api import events, state
 from bridge.api.drain import Drain
 from bridge.api.leaving import STALL_SECONDS, Reader, gone
-from bridge.captioning.errors import ShuttingDown
 from bridge.captioning.events import Event
-from bridge.captioning.resources import Resources
+from bridge.captioning.services import Services
 from bridge.captioning.stream import Stream
 from bridge.deadline import Deadline
+from bridge.errors import ShuttingDown
 
 MEDIA_TYPE = "text/event-stream"
 PING_SECONDS = 15.0
@@ -95,14 +95,14 @@ class EventStream(Pinged):
     def __init__(
         self,
         request: Request,
-        resources: Resources,
+        services: Services,
         until: Deadline,
         job: Callable[[Stream], Awaitable[None]],
     ) -> None:
         """`job` is given the stream to fill; `until` is when it has to be done."""
         super().__init__(until)
         self._request = request
-        self._resources = resources
+        self._resources = services
         self._job = job
         self._stream: Stream | None = None
 

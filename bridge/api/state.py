@@ -4,16 +4,16 @@ from collections.abc import Mapping
 
 from fastapi import Request
 
-from bridge.captioning.resources import Resources
-from bridge.problems import Problem
+from bridge.captioning.problems import Problem
+from bridge.captioning.services import Services
 from bridge.telemetry import Account
 
 _NOTED = 200
 
 
-def resources(request: Request) -> Resources:
-    """The resources opened at start."""
-    opened: Resources = request.app.state.resources
+def services(request: Request) -> Services:
+    """The services opened at start."""
+    opened: Services = request.app.state.services
     return opened
 
 

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 from fastapi import APIRouter, Response, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
-from bridge import problems, telemetry
+from bridge import errors, telemetry
 from bridge.api import events
 from bridge.api.auth import Keys
 from bridge.api.body import parse_object
@@ -17,26 +17,27 @@ from bridge.api.leaving import STALL_SECONDS, Reader, one_of, unless
 from bridge.api.limits import InFlight
 from bridge.api.rates import Rates
 from bridge.api.running import Running
+from bridge.captioning import problems
 from bridge.captioning.analyze import plan_analysis
 from bridge.captioning.check import name_models
-from bridge.captioning.errors import (
+from bridge.captioning.events import Event
+from bridge.captioning.models import AnalyzeRequest, CaptionOptions, CaptionRequest
+from bridge.captioning.parse import validate
+from bridge.captioning.plan import deadline, plan, require_one_image
+from bridge.captioning.services import Services
+from bridge.captioning.stream import Stream
+from bridge.deadline import Deadline
+from bridge.errors import (
+    ApiKeyRequired,
     BodyTooLarge,
-    Busy,
     Cancelled,
     InvalidJson,
     InvalidRequest,
+    RateLimitExceeded,
+    ServerAtCapacity,
     ShuttingDown,
-    TooManyRequests,
-    TooOften,
-    Unauthorized,
+    SocketAtCapacity,
 )
-from bridge.captioning.events import Event
-from bridge.captioning.parse import validate
-from bridge.captioning.plan import deadline, plan, require_one_image
-from bridge.captioning.resources import Resources
-from bridge.captioning.stream import Stream
-from bridge.captioning.types import AnalyzeRequest, CaptionOptions, CaptionRequest
-from bridge.deadline import Deadline
 from bridge.telemetry import Account, current
 
 router = APIRouter()
@@ -51,7 +52,7 @@ Work = Callable[[Stream], Coroutine[Any, Any, None]]
 @router.websocket("/perspectives/stream")
 async def stream(socket: WebSocket) -> None:
     """Serve one socket until it is closed; what it asked for ends with it."""
-    await Conversation(socket, socket.app.state.resources).serve()
+    await Conversation(socket, socket.app.state.services).serve()
 
 
 class Conversation:
@@ -60,13 +61,13 @@ class Conversation:
     def __init__(
         self,
         socket: WebSocket,
-        resources: Resources,
+        services: Services,
         admit_within: float = ADMIT_SECONDS,
         stall: float = STALL_SECONDS,
     ) -> None:
         """`admit_within`: seconds to show a key, where one is wanted. `stall`: seconds that an event may wait."""
         self._socket = socket
-        self._resources = resources
+        self._resources = services
         self._account = current()
         self._begun = 0
         self._running: dict[str, Running] = {}
@@ -79,7 +80,7 @@ class Conversation:
         self._caller: str = state["caller"]
         self._taking = False
         self._idle = asyncio.Event()
-        self._keys = Keys(resources.settings)
+        self._keys = Keys(services.settings)
 
     async def serve(self) -> None:
         """Take frames until the socket closes, nobody reads what is sent, or the service ends; then end the rest."""
@@ -100,7 +101,7 @@ class Conversation:
 
     async def _send_elsewhere(self, error: Exception) -> None:
         """Refuse the socket before it is one, as a request is refused: a proxy can ask another instance."""
-        told = problems.problem(error, telemetry.new_request_id())
+        told = problems.from_error(error, telemetry.new_request_id())
         headers = {"X-Request-Begun": "no", "X-Request-ID": told.instance, "Retry-After": "1"}
         refusal = Response(told.model_dump_json(), told.status, headers, "application/json")
         await self._socket.send_denial_response(refusal)
@@ -133,7 +134,7 @@ class Conversation:
 
     async def _listen(self) -> NoReturn:
         if self._in_flight.full:
-            await self._hang_up(Busy(), 1013)
+            await self._hang_up(ServerAtCapacity(), 1013)
         if self._keys and self._keys.shown(self._socket.headers) is None:
             await self._admit()
         while True:
@@ -174,9 +175,9 @@ class Conversation:
         """Hang up on a caller without a key; who guesses keys is counted."""
         try:
             await self._rates.spend(self._caller)
-        except TooOften as error:
+        except RateLimitExceeded as error:
             await self._hang_up(error, 1008)
-        await self._hang_up(Unauthorized(), 1008)
+        await self._hang_up(ApiKeyRequired(), 1008)
 
     async def _end(self) -> None:
         self._reader.gone.set()
@@ -209,7 +210,7 @@ class Conversation:
             if fields.get("type") != "cancel":
                 await self._rates.spend(self._caller)
             await self._dispatch(account, fields.pop("type", None), fields, named)
-        except tuple(problems.TABLE) as error:
+        except tuple(errors.TABLE) as error:
             await self._refuse(named, error, account)
             end(account, self._socket.scope, "WS")
 
@@ -252,11 +253,11 @@ class Conversation:
             raise InvalidRequest(f"A request is running under the id '{id}'.", (("/id", "in use"),))
         limit = self._resources.settings.max_socket_requests
         if len(self._running) >= limit:
-            raise TooManyRequests(limit)
+            raise SocketAtCapacity(limit)
         if self._drain.begun.is_set() and self._begun:
             raise ShuttingDown
         if self._in_flight.full:
-            raise Busy
+            raise ServerAtCapacity
         asked, work = await self._work(kind, fields)
         until = deadline(asked, self._resources)
 
@@ -301,7 +302,7 @@ class Conversation:
 
     async def _refuse(self, id: str | None, error: Exception, account: Account | None) -> None:
         error = await name_models(error, self._resources)
-        problem = problems.problem(error, account.id if account is not None else "")
+        problem = problems.from_error(error, account.id if account is not None else "")
         if account is not None:
             account.code, account.status = problem.code, problem.status
         await self._send(events.Error(id=id, perspective=None, problem=problem))

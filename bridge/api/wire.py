@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import from_json
 
-from bridge.captioning.types import Caption, CaptionOptions, ImageRef, JsonObject, ProviderOverride, ShortText, Texts
+from bridge.captioning.models import Caption, CaptionOptions, ImageRef, JsonObject, ProviderOverride, ShortText, Texts
 
 
 def _without_image(schema: JsonObject) -> None:

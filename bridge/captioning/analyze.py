@@ -6,14 +6,14 @@ from dataclasses import dataclass, field, replace
 
 from bridge.captioning import ledger, report
 from bridge.captioning.caption import Work, carry_out
-from bridge.captioning.errors import InvalidRequest, NothingToSynthesize
+from bridge.captioning.models import AnalyzeRequest, Caption, CaptionOptions, UsageOut
 from bridge.captioning.pictures import Pictures, acquire
 from bridge.captioning.plan import Plan, deadline, find, in_tags, settle, write_prompt
-from bridge.captioning.resources import Resources
-from bridge.captioning.types import AnalyzeRequest, Caption, CaptionOptions, UsageOut
+from bridge.captioning.services import Services
 from bridge.captioning.watch import Watch
 from bridge.deadline import Deadline
 from bridge.dispatch.attempts import Calls
+from bridge.errors import InvalidRequest, NothingToSynthesize
 from bridge.telemetry import Captioning, Stages, current
 from perspectives.errors import UnknownVariables
 from perspectives.perspective import Perspective
@@ -78,13 +78,13 @@ class Findings:
         return report.usage(total.usage)
 
 
-async def plan_analysis(request: AnalyzeRequest, resources: Resources, provider_key: str = "") -> Analysis:
+async def plan_analysis(request: AnalyzeRequest, services: Services, provider_key: str = "") -> Analysis:
     """Settle every perspective. Raises PerspectiveError, DispatchError, and InvalidRequest for a name given twice."""
     last = [] if request.synthesize is None else [request.synthesize]
-    wanted = [await find(one, resources) for one in (*request.perspectives, *last)]
+    wanted = [await find(one, services) for one in (*request.perspectives, *last)]
     _require_once([one.name for one in wanted])
     _require_known(request.variables or {}, wanted)
-    targets = settle(request, resources, provider_key)
+    targets = settle(request, services, provider_key)
     # The synthesizer's contexts are only known when the others are done; what can be refused is refused now.
     plans = tuple(Plan(request, one, write_prompt(one, _own(one, request)), targets) for one in wanted)
     return Analysis(request, plans[:-1], plans[-1]) if last else Analysis(request, plans)
@@ -116,7 +116,7 @@ def _own(perspective: Perspective, request: AnalyzeRequest) -> AnalyzeRequest:
 async def analyze(
     analysis: Analysis,
     upload: bytes | None,
-    resources: Resources,
+    services: Services,
     request_id: str = "",
     watch_for: WatchFor = lambda perspective: Watch(),
     ended: Ended | None = None,
@@ -125,15 +125,15 @@ async def analyze(
 
     `ended` is told of each perspective as it ends, in the order in which they do.
     """
-    findings, stages, until = Findings(), Stages(), deadline(analysis.options, resources)
-    configured = resources.targets.configured
+    findings, stages, until = Findings(), Stages(), deadline(analysis.options, services)
+    configured = services.targets.configured
     keep = _Keeper(findings, ended, {one.perspective.name: ledger.begin(one, configured) for one in analysis.all_plans})
     if request := current():
         request.stages = stages
     with stages.measure("image"):
-        pictures = await _pictures(analysis, upload, resources, keep, until)
+        pictures = await _pictures(analysis, upload, services, keep, until)
     if pictures is not None:
-        run = _Run(pictures, until, resources, request_id, watch_for, findings.calls)
+        run = _Run(pictures, until, services, request_id, watch_for, findings.calls)
         with stages.measure("perspectives"):
             await asyncio.gather(*(keep.outcome(one.perspective.name, run.caption(one)) for one in analysis.plans))
         if analysis.synthesizer is not None:
@@ -172,18 +172,18 @@ class _Keeper:
 
 
 async def _pictures(
-    analysis: Analysis, upload: bytes | None, resources: Resources, keep: _Keeper, until: Deadline
+    analysis: Analysis, upload: bytes | None, services: Services, keep: _Keeper, until: Deadline
 ) -> Pictures | None:
     """The picture; one that cannot be had is every perspective's failure."""
     try:
         async with until.within("fetching the image"):
-            source = await acquire(analysis.options, upload, resources)
+            source = await acquire(analysis.options, upload, services)
     except Exception as error:  # noqa: BLE001 (the outermost handler of what all perspectives share)
         for name in analysis.names:
             await keep.keep(name, error)
         return None
     analysis.drop_image()
-    return Pictures(source, analysis.options, resources)
+    return Pictures(source, analysis.options, services)
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class _Run:
 
     pictures: Pictures
     deadline: Deadline
-    resources: Resources
+    services: Services
     request_id: str
     watch_for: WatchFor
     calls: list[Calls]
@@ -203,7 +203,7 @@ class _Run:
         self.calls.append(calls := Calls())
         plan.account.stages = Stages()
         work = Work(plan, self.pictures, calls, self.deadline, watch)
-        return await carry_out(work, self.resources, self.request_id)
+        return await carry_out(work, self.services, self.request_id)
 
     async def synthesis(self, analysis: Analysis, findings: Findings) -> Caption:
         """Carry the synthesizer out, the others' rendered captions before its prompt, each under its name."""

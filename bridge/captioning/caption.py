@@ -5,17 +5,17 @@ from dataclasses import dataclass, replace
 
 from bridge.captioning import ledger, report
 from bridge.captioning.ladder import Ladder
+from bridge.captioning.models import Caption, CaptionRequest
 from bridge.captioning.pictures import Pictures, acquire
 from bridge.captioning.plan import Plan, deadline, plan, require_one_image
-from bridge.captioning.resources import Resources
-from bridge.captioning.structured import Answer, AnswerInvalid, ask_until_it_fits
-from bridge.captioning.types import Caption, CaptionRequest
+from bridge.captioning.services import Services
+from bridge.captioning.structured import Answer, ask_until_it_fits
 from bridge.captioning.watch import Watch, watched
 from bridge.deadline import Deadline, DeadlineExceeded
 from bridge.dispatch.attempts import Calls, Line
 from bridge.dispatch.endpoint import Endpoint
-from bridge.dispatch.errors import Unserved
 from bridge.dispatch.targets import Target
+from bridge.errors import OutputInvalid, ProviderUnavailable
 from bridge.images.prepare import Prepared
 from bridge.telemetry import Stages, current
 from perspectives import render
@@ -28,7 +28,7 @@ _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]")
 
 async def caption(
     request: CaptionRequest,
-    resources: Resources,
+    services: Services,
     *,
     upload: bytes | None = None,
     provider_key: str = "",
@@ -37,27 +37,27 @@ async def caption(
     """Caption one image.
 
     `upload` is the image when its bytes came outside the request; `provider_key` the provider's key likewise.
-    Raises the errors that `bridge.problems` lists.
+    Raises the errors that `bridge.captioning.problems` lists.
     """
-    settled = await plan(request.perspective, request, resources, provider_key)
+    settled = await plan(request.perspective, request, services, provider_key)
     require_one_image(request, upload)
-    return await caption_planned(settled, upload, resources, request_id)
+    return await caption_planned(settled, upload, services, request_id)
 
 
 async def caption_planned(
     settled: Plan,
     upload: bytes | None,
-    resources: Resources,
+    services: Services,
     request_id: str = "",
     watch: Watch | None = None,
     calls: Calls | None = None,
 ) -> Caption:
     """Make the caption that was planned, telling `watch` of it; `calls` keeps what it costs, failed or not."""
-    account = ledger.begin(settled, resources.targets.configured)
+    account = ledger.begin(settled, services.targets.configured)
     if request := current():
         request.stages = account.stages
     try:
-        return await _made(settled, upload, resources, request_id, watch or Watch(), calls or Calls())
+        return await _made(settled, upload, services, request_id, watch or Watch(), calls or Calls())
     except Exception as error:
         if request:  # whose line tells of it and lets it go: its traceback holds the picture
             account.end(error)
@@ -65,17 +65,17 @@ async def caption_planned(
 
 
 async def _made(
-    settled: Plan, upload: bytes | None, resources: Resources, request_id: str, watch: Watch, calls: Calls
+    settled: Plan, upload: bytes | None, services: Services, request_id: str, watch: Watch, calls: Calls
 ) -> Caption:
-    stages, until = settled.account.stages, deadline(settled.options, resources)
+    stages, until = settled.account.stages, deadline(settled.options, services)
     await watch.stage("image")
     with stages.measure("image"):
         async with until.within("fetching the image"):
-            source = await acquire(settled.options, upload, resources)
+            source = await acquire(settled.options, upload, services)
         settled.drop_image()
-    pictures = Pictures(source, settled.options, resources)
+    pictures = Pictures(source, settled.options, services)
     work = Work(settled, pictures, calls, until, watch)
-    return await carry_out(work, resources, request_id)
+    return await carry_out(work, services, request_id)
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,9 @@ class Work:
         return self.plan.account.stages
 
 
-async def carry_out(work: Work, resources: Resources, request_id: str) -> Caption:
+async def carry_out(work: Work, services: Services, request_id: str) -> Caption:
     """Ask until a target's answer fits, and write the caption."""
-    target, answer, picture = await first_that_answers(work, resources)
+    target, answer, picture = await first_that_answers(work, services)
     with work.stages.measure("render"):
         rendered = render.caption(work.plan.perspective, answer.result)
     work.plan.account.answered = target.label, answer.model or target.model
@@ -118,7 +118,7 @@ async def carry_out(work: Work, resources: Resources, request_id: str) -> Captio
     )
 
 
-async def first_that_answers(work: Work, resources: Resources) -> tuple[Target, Answer, Prepared]:
+async def first_that_answers(work: Work, services: Services) -> tuple[Target, Answer, Prepared]:
     """Ask the targets in order until one gives an answer that fits; the last failure when none does."""
     failure: Exception | None = None
     targets = work.plan.targets
@@ -131,8 +131,8 @@ async def first_that_answers(work: Work, resources: Resources) -> tuple[Target, 
             if failure is not None:
                 await work.watch.instead(target.label, str(failure))
             try:
-                return target, *await ask(target, targets[position:], work, resources)
-            except (ProviderError, AnswerInvalid, Unserved) as error:
+                return target, *await ask(target, targets[position:], work, services)
+            except (ProviderError, OutputInvalid, ProviderUnavailable) as error:
                 error.provider, error.attempts = target.label, work.calls.made
                 failure = error
             except DeadlineExceeded as error:
@@ -152,19 +152,19 @@ def reserved(later: tuple[Target, ...]) -> int:
     return anything or min(len(later), 1)
 
 
-async def ask(target: Target, later: tuple[Target, ...], work: Work, resources: Resources) -> tuple[Answer, Prepared]:
+async def ask(target: Target, later: tuple[Target, ...], work: Work, services: Services) -> tuple[Answer, Prepared]:
     """Ask one target until its answer fits; leaves calls for the later ones."""
     with work.stages.measure("prepare"):
         async with work.deadline.within("preparing the image"):
-            client = await resources.clients.get(target)
+            client = await services.clients.get(target)
             profile = client.profile(target.model).image
             picture = await work.pictures.prepared(profile, measure=target.config.kind == "builtin")
     stands_in = target is not work.plan.targets[0]
-    configured = resources.targets.configured
-    meter = ledger.Meter(work.plan.account, target, configured, resources.settings.model, stands_in=stands_in)
+    configured = services.targets.configured
+    meter = ledger.Meter(work.plan.account, target, configured, services.settings.model, stands_in=stands_in)
     await work.watch.stage("model", target.model)
     retries = work.plan.options.max_output_retries
-    line = line_to(target, later, work, resources, meter)
+    line = line_to(target, later, work, services, meter)
     ladder = Ladder(client, work.calls)
     with work.stages.measure("model"), meter:
         answer = await ask_until_it_fits(
@@ -177,11 +177,11 @@ async def ask(target: Target, later: tuple[Target, ...], work: Work, resources: 
             work.watch.again,
         )
     await work.watch.stage("validate")
-    ladder.teach(resources.clients, line.route.allowed, target.model)
+    ladder.teach(services.clients, line.route.allowed, target.model)
     return replace(answer, output_mode=work.calls.made[-1].output_mode), picture
 
 
-def line_to(target: Target, later: tuple[Target, ...], work: Work, resources: Resources, meter: ledger.Meter) -> Line:
+def line_to(target: Target, later: tuple[Target, ...], work: Work, services: Services, meter: ledger.Meter) -> Line:
     """The line to a target, each call on it metered and watched."""
 
     async def queued() -> None:
@@ -189,20 +189,20 @@ def line_to(target: Target, later: tuple[Target, ...], work: Work, resources: Re
         await work.watch.stage("queued")
 
     async def at(endpoint: Endpoint) -> Complete:
-        return meter.metered(watched(await resources.clients.at(endpoint, target), work.watch), endpoint)
+        return meter.metered(watched(await services.clients.at(endpoint, target), work.watch), endpoint)
 
     return Line(
         provider=target.label,
-        route=resources.endpoints.route(target),
+        route=services.endpoints.route(target),
         at=at,
         calls=work.calls,
         deadline=work.deadline,
-        timeout=resources.settings.provider_timeout,
+        timeout=services.settings.provider_timeout,
         reserve=reserved(later),
         spare=any(one.on == "any" for one in later),
         again=work.watch.again,
         queued=queued,
-        mode=lambda endpoint: resources.clients.mode(endpoint, target.model),
+        mode=lambda endpoint: services.clients.mode(endpoint, target.model),
     )
 
 

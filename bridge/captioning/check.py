@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from bridge.captioning import ledger
-from bridge.captioning.resources import Resources
+from bridge.captioning.services import Services
 from bridge.deadline import Deadline, DeadlineExceeded
 from bridge.dispatch.attempts import Calls, Line
 from bridge.dispatch.endpoint import Endpoint
 from bridge.dispatch.endpoints import Route
-from bridge.dispatch.errors import AllOpen, MissingModel, Unserved
 from bridge.dispatch.targets import Target, Wish
+from bridge.errors import CircuitBreakerOpen, MissingModel, ProviderUnavailable
 from bridge.telemetry import trace
 from providers.base import BaseClient, Check, Complete, Completion, Credentials, Model, VisionRequest
 from providers.errors import CallTimeout, ProviderError, Unavailable
@@ -19,35 +19,35 @@ TIMEOUT = 20.0
 HINT_TIMEOUT = 2.0
 
 
-async def models(wish: Wish, resources: Resources, key: str = "") -> tuple[Target, tuple[Model, ...]]:
+async def models(wish: Wish, services: Services, key: str = "") -> tuple[Target, tuple[Model, ...]]:
     """The models that a provider lists. Raises DispatchError or ProviderError."""
-    target = resources.targets.provider(wish, key)
-    client, credentials = await _reach(target, resources)
-    return target, await client.models(credentials, _timeout(resources), trace.headers.get())
+    target = services.targets.provider(wish, key)
+    client, credentials = await _reach(target, services)
+    return target, await client.models(credentials, _timeout(services), trace.headers.get())
 
 
-async def check(wish: Wish, resources: Resources, key: str = "") -> tuple[Target, Check]:
+async def check(wish: Wish, services: Services, key: str = "") -> tuple[Target, Check]:
     """Connect, list models, and ask for one short completion when a model is named. Raises DispatchError."""
-    target = resources.targets.provider(wish, key)
-    route = resources.endpoints.route(target)
+    target = services.targets.provider(wish, key)
+    route = services.endpoints.route(target)
     override = wish.provider_config.default_model if wish.provider_config else None
     model = wish.model or override or target.config.default_model
-    return target, await _check(route.likeliest(), route, target, model, resources)
+    return target, await _check(route.likeliest(), route, target, model, services)
 
 
-async def check_each(wish: Wish, resources: Resources, key: str = "") -> AsyncIterator[tuple[Endpoint, Check]]:
+async def check_each(wish: Wish, services: Services, key: str = "") -> AsyncIterator[tuple[Endpoint, Check]]:
     """The same at each endpoint of a provider. Raises DispatchError."""
-    target = resources.targets.provider(wish, key)
-    route = resources.endpoints.route(target)
+    target = services.targets.provider(wish, key)
+    route = services.endpoints.route(target)
     for endpoint in route.allowed:
-        yield endpoint, await _check(endpoint, route, target, wish.model or target.config.default_model, resources)
+        yield endpoint, await _check(endpoint, route, target, wish.model or target.config.default_model, services)
 
 
-async def _check(endpoint: Endpoint, route: Route, target: Target, model: str, resources: Resources) -> Check:
+async def _check(endpoint: Endpoint, route: Route, target: Target, model: str, services: Services) -> Check:
     """The completion costs something: it waits for a place and the limits, and is counted, like a caption's call."""
-    client = await resources.clients.at(endpoint, target)
+    client = await services.clients.at(endpoint, target)
     target = replace(target, model=model)
-    meter = ledger.Meter(ledger.begin_test(), target, resources.targets.configured, resources.settings.model)
+    meter = ledger.Meter(ledger.begin_test(), target, services.targets.configured, services.settings.model)
 
     async def at(endpoint: Endpoint) -> Complete:
         return meter.metered(client.complete, endpoint)
@@ -57,35 +57,35 @@ async def _check(endpoint: Endpoint, route: Route, target: Target, model: str, r
         line = Line(target.label, alone, at, Calls(limit=1), Deadline(request.timeout))
         try:
             return await line.ask(request)
-        except AllOpen:  # whoever has repaired it wants to know, and not what is remembered
+        except CircuitBreakerOpen:  # whoever has repaired it wants to know, and not what is remembered
             return await (await at(endpoint))(request)
-        except Unserved as error:
+        except ProviderUnavailable as error:
             raise Unavailable(str(error), retry_after=error.retry_after) from None
         except DeadlineExceeded as error:
             raise CallTimeout(str(error)) from None
 
-    seconds = _timeout(resources)
+    seconds = _timeout(services)
     return await client.check(route.credentials(endpoint), seconds, model, trace.headers.get(), complete)
 
 
-async def name_models(error: Exception, resources: Resources) -> Exception:
+async def name_models(error: Exception, services: Services) -> Exception:
     """Let an error that misses a model's name tell what the provider lists, where it answers quickly."""
     if not isinstance(error, MissingModel) or error.listed or not isinstance(error.target, Target):
         return error
     try:
-        client, credentials = await _reach(error.target, resources)
+        client, credentials = await _reach(error.target, services)
         listed = await client.models(credentials, HINT_TIMEOUT, trace.headers.get())
     except ProviderError:
         return error
     return MissingModel(error.provider, tuple(one.id for one in listed))
 
 
-async def _reach(target: Target, resources: Resources) -> tuple[BaseClient, Credentials]:
+async def _reach(target: Target, services: Services) -> tuple[BaseClient, Credentials]:
     """The client of an endpoint of the target that is likely to answer, and the key that goes there."""
-    route = resources.endpoints.route(target)
+    route = services.endpoints.route(target)
     endpoint = route.likeliest()
-    return await resources.clients.at(endpoint, target), route.credentials(endpoint)
+    return await services.clients.at(endpoint, target), route.credentials(endpoint)
 
 
-def _timeout(resources: Resources) -> float:
-    return min(TIMEOUT, resources.settings.timeout)
+def _timeout(services: Services) -> float:
+    return min(TIMEOUT, services.settings.timeout)

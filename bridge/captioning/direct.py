@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from bridge.captioning import caption as captioning
-from bridge.captioning.resources import Resources, open_resources
-from bridge.captioning.types import Caption, CaptionOptions, CaptionRequest, ImageRef
-from bridge.images.errors import ImageNotFound, ImageTooLarge
+from bridge.captioning.models import Caption, CaptionOptions, CaptionRequest, ImageRef
+from bridge.captioning.services import Services, open_services
+from bridge.errors import ImageNotFound, ImageTooLarge
 from bridge.settings import load
 
 DEFAULT_PERSPECTIVE = "graph_caption"
@@ -22,16 +22,16 @@ async def caption(
     provider: str | None = None,
     model: str | None = None,
     variables: dict[str, str] | None = None,
-    resources: Resources | None = None,
+    services: Services | None = None,
 ) -> Caption:
     """Caption one image: its bytes, a file of this machine, or an http(s) address.
 
     `perspective` is a name or the perspective itself. `options` holds whatever else a caption request may;
-    `resources` (from `open_resources`) spares loading the library and opening connections for each of many captions.
-    Raises the errors that `bridge.problems` lists.
+    `services` (from `open_services`) spares loading the library and opening connections for each of many captions.
+    Raises the errors that `bridge.captioning.problems` lists.
     """
-    if resources is None:
-        async with open_resources(load()) as opened:
+    if services is None:
+        async with open_services(load()) as opened:
             return await caption(
                 image,
                 perspective,
@@ -39,7 +39,7 @@ async def caption(
                 provider=provider,
                 model=model,
                 variables=variables,
-                resources=opened,
+                services=opened,
             )
     given = {
         **({} if options is None else options.model_dump(exclude_unset=True)),
@@ -51,19 +51,19 @@ async def caption(
     }
     if _is_address(image):
         request = CaptionRequest.model_validate({**given, "perspective": perspective, "image": ImageRef(url=image)})
-        return await captioning.caption(request, resources)
-    upload = image if isinstance(image, bytes) else await asyncio.to_thread(read, image, resources)
+        return await captioning.caption(request, services)
+    upload = image if isinstance(image, bytes) else await asyncio.to_thread(read, image, services)
     request = CaptionRequest.model_validate({**given, "perspective": perspective})
-    return await captioning.caption(request, resources, upload=upload)
+    return await captioning.caption(request, services, upload=upload)
 
 
 def _is_address(image: bytes | str | Path) -> TypeGuard[str]:
     return isinstance(image, str) and image.startswith(("http://", "https://"))
 
 
-def read(image: str | Path, resources: Resources) -> bytes:
+def read(image: str | Path, services: Services) -> bytes:
     """The bytes of a file, or of standard input for `-`. Raises ImageNotFound or ImageTooLarge."""
-    limit = resources.settings.max_image_bytes
+    limit = services.settings.max_image_bytes
     try:
         if str(image) == "-":
             data = sys.stdin.buffer.read(limit + 1)

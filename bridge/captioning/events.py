@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from bridge.captioning.types import Caption, JsonObject, UsageOut
+from bridge.captioning.models import Caption, JsonObject, UsageOut
 from bridge.captioning.watch import Stage
 
 

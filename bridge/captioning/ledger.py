@@ -4,9 +4,9 @@ import time
 from dataclasses import replace
 
 from bridge.captioning.plan import Plan, counted
+from bridge.config import Configured
 from bridge.dispatch.endpoint import Endpoint, outcome
 from bridge.dispatch.targets import Target
-from bridge.provider_settings import Configured
 from bridge.telemetry import Captioning, ProviderCall, Stages, current, spans
 from bridge.telemetry.account import Again
 from providers.base import Complete, Completion, VisionRequest

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from bridge.captioning.errors import InvalidRequest
+from bridge.errors import InvalidRequest
 
 M = TypeVar("M", bound=BaseModel)
 _CROWD = 10_000

@@ -6,10 +6,10 @@ from copy import copy
 from typing import TypeVar
 
 from bridge.captioning import ledger
-from bridge.captioning.resources import Resources
-from bridge.captioning.types import CaptionOptions
+from bridge.captioning.models import CaptionOptions
+from bridge.captioning.services import Services
+from bridge.errors import ImageError
 from bridge.images import sources
-from bridge.images.errors import ImageError
 from bridge.images.limits import ImageLimits
 from bridge.images.prepare import Prepared, prepare
 from bridge.images.sources import Source
@@ -22,10 +22,10 @@ _QUICK = 256 * 1024  # bytes that are read in less time than others would notice
 class Pictures:
     """A request's picture in every form its targets want."""
 
-    def __init__(self, source: Source, options: CaptionOptions, resources: Resources) -> None:
+    def __init__(self, source: Source, options: CaptionOptions, services: Services) -> None:
         self._source = source
         self._resize = options.resize_resolution
-        self._limits = resources.limits
+        self._limits = services.limits
         self._prepared: dict[tuple[ImageProfile, bool], asyncio.Task[Prepared]] = {}
 
     async def prepared(self, profile: ImageProfile, *, measure: bool) -> Prepared:
@@ -56,21 +56,21 @@ def _look(task: asyncio.Task[Prepared]) -> None:
         task.exception()
 
 
-async def acquire(options: CaptionOptions, upload: bytes | None, resources: Resources) -> Source:
+async def acquire(options: CaptionOptions, upload: bytes | None, services: Services) -> Source:
     """The picture's bytes, their header checked. Raises ImageError."""
-    source = await _acquired(options, upload, resources)
+    source = await _acquired(options, upload, services)
     ledger.received(source.origin, len(source.data))
     return source
 
 
-async def _acquired(options: CaptionOptions, upload: bytes | None, resources: Resources) -> Source:
-    limits, ref = resources.limits, options.image
+async def _acquired(options: CaptionOptions, upload: bytes | None, services: Services) -> Source:
+    limits, ref = services.limits, options.image
     if upload is not None or ref is None:
         return await _read(sources.from_upload, upload or b"", limits)
     if ref.path is not None:
-        return await sources.from_path(ref.path, resources.settings.workspace, limits)
+        return await sources.from_path(ref.path, services.settings.workspace, limits)
     if ref.url is not None:
-        return await sources.from_url(ref.url, resources.fetcher, limits)
+        return await sources.from_url(ref.url, services.fetcher, limits)
     return await _read(sources.from_base64, ref.base64 or "", limits)
 
 

@@ -3,11 +3,11 @@
 import asyncio
 from dataclasses import dataclass, field, replace
 
-from bridge.captioning.errors import InvalidRequest
-from bridge.captioning.resources import Resources
-from bridge.captioning.types import CaptionOptions, Fallback
+from bridge.captioning.models import CaptionOptions, Fallback
+from bridge.captioning.services import Services
 from bridge.deadline import Deadline
 from bridge.dispatch.targets import Target
+from bridge.errors import InvalidRequest
 from bridge.telemetry import Captioning, current
 from perspectives import perspective as perspectives
 from perspectives import render
@@ -31,16 +31,16 @@ class Plan:
         self.options = self.options.model_copy(update={"image": None})
 
 
-async def plan(wanted: Wanted, options: CaptionOptions, resources: Resources, provider_key: str = "") -> Plan:
+async def plan(wanted: Wanted, options: CaptionOptions, services: Services, provider_key: str = "") -> Plan:
     """Settle one caption. Raises PerspectiveError, DispatchError and UnknownKind; asks nobody."""
-    perspective = await find(wanted, resources)
-    return Plan(options, perspective, write_prompt(perspective, options), settle(options, resources, provider_key))
+    perspective = await find(wanted, services)
+    return Plan(options, perspective, write_prompt(perspective, options), settle(options, services, provider_key))
 
 
-async def find(wanted: Wanted, resources: Resources) -> Perspective:
+async def find(wanted: Wanted, services: Services) -> Perspective:
     """The perspective of that name, or the one that came whole. Raises PerspectiveError."""
     if isinstance(wanted, str):
-        return resources.catalog.get(wanted)
+        return services.catalog.get(wanted)
     return await asyncio.to_thread(perspectives.parse, wanted)  # a large schema takes some 100 ms to compile
 
 
@@ -61,24 +61,24 @@ def in_tags(contexts: list[str]) -> str:
     return "".join(f"<context>\n{text.strip()}\n</context>\n\n" for text in contexts if text.strip())
 
 
-def settle(options: CaptionOptions, resources: Resources, key: str = "") -> tuple[Target, ...]:
+def settle(options: CaptionOptions, services: Services, key: str = "") -> tuple[Target, ...]:
     """The target that is asked and those that stand in for it. Raises DispatchError.
 
     The `fallbacks` of a request, even none, take the place of the configured ones.
     """
-    target = resources.targets.settle(options, key)
+    target = services.targets.settle(options, key)
     if "fallbacks" in options.model_fields_set:
-        return (target, *(_stand_in(one, resources) for one in options.fallbacks))
-    return (target, *resources.targets.stand_ins(target))
+        return (target, *(_stand_in(one, services) for one in options.fallbacks))
+    return (target, *services.targets.stand_ins(target))
 
 
-def _stand_in(fallback: Fallback, resources: Resources) -> Target:
-    return replace(resources.targets.settle(fallback), on=fallback.on)
+def _stand_in(fallback: Fallback, services: Services) -> Target:
+    return replace(services.targets.settle(fallback), on=fallback.on)
 
 
-def deadline(options: CaptionOptions, resources: Resources) -> Deadline:
+def deadline(options: CaptionOptions, services: Services) -> Deadline:
     """The request's own time, which can only shorten the service's."""
-    longest = resources.settings.timeout
+    longest = services.settings.timeout
     return Deadline(min(options.timeout or longest, longest))
 
 

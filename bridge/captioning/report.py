@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from bridge.captioning.types import Attempt, ImageOut, UsageOut
+from bridge.captioning.models import Attempt, ImageOut, UsageOut
 from bridge.dispatch.attempts import Call
 from bridge.images.prepare import Prepared
 from perspectives.perspective import Perspective

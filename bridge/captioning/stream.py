@@ -7,13 +7,13 @@ from functools import partial
 from bridge.captioning import report
 from bridge.captioning.analyze import Analysis, analyze
 from bridge.captioning.caption import caption_planned
-from bridge.captioning.errors import Cancelled
 from bridge.captioning.events import Done, Emit, Failed, Partial, Progress, Reset, Result, Started
+from bridge.captioning.models import Caption, JsonObject
 from bridge.captioning.plan import Plan
-from bridge.captioning.resources import Resources
-from bridge.captioning.types import Caption, JsonObject
+from bridge.captioning.services import Services
 from bridge.captioning.watch import Stage, Telling
 from bridge.dispatch.attempts import Calls
+from bridge.errors import Cancelled
 from bridge.telemetry import Stages
 from perspectives.perspective import Perspective
 
@@ -25,11 +25,11 @@ class Stream:
     perspective that has not ended when the stream is cancelled.
     """
 
-    def __init__(self, id: str, request_id: str, emit: Emit, resources: Resources) -> None:
+    def __init__(self, id: str, request_id: str, emit: Emit, services: Services) -> None:
         self.id = id
         self._request_id = request_id
         self._emit = emit
-        self._resources = resources
+        self._resources = services
         self._stages = Stages()
         self._waiting: list[str] = []
         self._telling: set[asyncio.Future[None]] = set()

@@ -5,7 +5,7 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from itertools import islice
 from time import time
@@ -15,8 +15,9 @@ import pydantic_core
 from pydantic import BaseModel, RootModel, model_validator
 
 from bridge.captioning.read import objects, off_the_loop
+from bridge.errors import OutputInvalid
 from perspectives.effort import one_answer
-from perspectives.errors import DoesNotFit, Problem
+from perspectives.errors import Problem, ValidationFailed
 from perspectives.schema import CompiledSchema
 from providers.base import Complete, Completion, JsonObject, OutputMode, Turn, VisionRequest
 from providers.dialect import restore
@@ -32,23 +33,6 @@ _NOT_JSON = Problem("", "The answer is not a JSON object.")
 
 async def _unwatched(reason: str) -> None:
     """Nobody wants to know that a call is made again."""
-
-
-class AnswerInvalid(Exception):
-    """The model's answers never fitted the schema. `problems` is what was wrong with the last one."""
-
-    provider: str | None = None  # the label of the target that failed; set by who chose it
-    attempts: Sequence[object] = ()  # the calls that were made for the request; set by who made them
-
-    def __init__(self, problems: tuple[Problem, ...], asked: int) -> None:
-        first = problems[0] if problems else _NOT_JSON
-        place = f" at {first.pointer}" if first.pointer else ""
-        times = "once" if asked == 1 else f"{asked} times"
-        super().__init__(
-            f"The model was asked {times} and its answer did not fit the perspective's schema{place}: "
-            f"{first.message} Try again, a larger model, or a simpler perspective."
-        )
-        self.problems = problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,29 +57,29 @@ async def ask_until_it_fits(
     """Ask for an object that fits `schema`; at most `retries` more answers, while `calls_left()` is positive.
 
     `lower` gives the request that a server which rejected the schema gets next, None when there is none. `again`
-    is told before each call that follows the first. Raises AnswerInvalid, or whatever `ask` raises.
+    is told before each call that follows the first. Raises OutputInvalid, or whatever `ask` raises.
     """
     completion, request = await _down_the_ladder(ask, request, calls_left, lower, again)
     found = await _reading(completion.text, schema)
     if found.result is not None:
         return Answer(found.result, completion.text, completion.model, request.output_mode)
     if len(completion.text) > _HOPELESS or min(retries, calls_left()) < 1:
-        raise AnswerInvalid(found.problems, 1)
+        raise OutputInvalid(found.problems, 1)
     return await _ask_again(ask, request, schema, (completion, found), retries, calls_left, again)
 
 
 def read(text: str, schema: CompiledSchema) -> JsonObject:
-    """The first object in `text` that fits. Raises DoesNotFit for the first object when none does."""
-    misfit: DoesNotFit | None = None
+    """The first object in `text` that fits. Raises ValidationFailed for the first object when none does."""
+    misfit: ValidationFailed | None = None
     with one_answer():
         for candidate in islice(objects(text), _CANDIDATES):
             try:
                 return schema.validate(restore(candidate, schema.json_schema))
-            except DoesNotFit as error:
+            except ValidationFailed as error:
                 misfit = misfit or error
             except RecursionError:
-                misfit = misfit or DoesNotFit((Problem("", "The answer is nested too deeply."),))
-    raise misfit or DoesNotFit((_NOT_JSON,))
+                misfit = misfit or ValidationFailed((Problem("", "The answer is nested too deeply."),))
+    raise misfit or ValidationFailed((_NOT_JSON,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +98,7 @@ async def _reading(text: str, schema: CompiledSchema) -> _Reading:
 def _read(text: str, schema: CompiledSchema) -> _Reading:
     try:
         result = read(text, schema)
-    except DoesNotFit as misfit:
+    except ValidationFailed as misfit:
         return _Reading(None, misfit.problems, _first(text))
     return _Reading(result, (), json.dumps(result))
 
@@ -161,7 +145,7 @@ async def _ask_again(
 
     async def once_more(turns: tuple[Turn, ...]) -> tuple[Completion, _Reading]:
         if calls_left() < 1:  # repeats on the line count too, and they come on top of `retries`
-            raise AnswerInvalid(replay.last[1].problems, len(replay.answers))
+            raise OutputInvalid(replay.last[1].problems, len(replay.answers))
         await again("The answer did not fit the schema.")
         completion = await ask(replace(request, turns=turns))
         return completion, await _reading(completion.text, schema)
@@ -178,7 +162,7 @@ async def _ask_again(
     except instructor.core.InstructorRetryException:
         if replay.failure is not None:
             raise replay.failure from None
-        raise AnswerInvalid(replay.last[1].problems, len(replay.answers)) from None
+        raise OutputInvalid(replay.last[1].problems, len(replay.answers)) from None
     finally:
         replay.end()
     return Answer(instance.root, replay.last[0].text, replay.last[0].model, request.output_mode)

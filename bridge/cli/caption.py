@@ -48,12 +48,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Caption and print."""
     from bridge.captioning.direct import caption
-    from bridge.captioning.errors import InvalidRequest
+    from bridge.captioning.models import CaptionOptions
     from bridge.captioning.parse import validate
-    from bridge.captioning.resources import Resources
-    from bridge.captioning.types import CaptionOptions
+    from bridge.captioning.services import Services
     from bridge.cli.run import USAGE, with_resources
     from bridge.cli.text import readable
+    from bridge.errors import InvalidRequest
 
     try:
         perspective = _perspective(options.perspective)
@@ -62,8 +62,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"graphcap: {error}", file=sys.stderr)
         return USAGE
 
-    async def command(resources: Resources) -> int:
-        made = await caption(options.image, perspective, options=asked, resources=resources)
+    async def command(services: Services) -> int:
+        made = await caption(options.image, perspective, options=asked, services=services)
         for warning in made.warnings:
             print(f"graphcap: {warning}", file=sys.stderr)
         if options.json:

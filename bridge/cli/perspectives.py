@@ -24,7 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Providers are not read: what is wrong with them is no matter here."""
-    from bridge.captioning.resources import library
+    from bridge.captioning.services import library
     from bridge.cli.run import USAGE, settings_or_none, show_json, tell
     from perspectives import UnknownPerspective
 

@@ -4,8 +4,8 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bridge.captioning.resources import Resources
-    from bridge.provider_settings import EndpointSettings
+    from bridge.captioning.services import Services
+    from bridge.config import EndpointSettings
     from providers.base import Check, ProviderConfig
 
 _STEPS = {
@@ -34,17 +34,17 @@ def run(options: argparse.Namespace) -> int:
 
     verb = {"list": _list, "check": _check, "models": _models}[options.verb]
 
-    async def command(resources: "Resources") -> int:
-        return await verb(options, resources)
+    async def command(services: "Services") -> int:
+        return await verb(options, services)
 
     return with_resources(command, as_json=options.json)
 
 
-async def _list(options: argparse.Namespace, resources: "Resources") -> int:
+async def _list(options: argparse.Namespace, services: "Services") -> int:
     from bridge.cli.run import show_json
     from bridge.cli.text import columns
 
-    configured = resources.targets.configured
+    configured = services.targets.configured
     if options.json:
         show_json(
             [
@@ -63,7 +63,7 @@ async def _list(options: argparse.Namespace, resources: "Resources") -> int:
             ]
         )
         return 0
-    default = resources.settings.provider
+    default = services.settings.provider
     rows = [("", "name", "kind", "address", "key", "default model")]
     for one in configured.providers.values():
         first, *others = configured.fleets[one.name].endpoints
@@ -95,12 +95,12 @@ def _key(one: "ProviderConfig") -> str:
     return f"missing ({spec.key_env[0] if one.name == one.kind else 'api_key_env'})"
 
 
-async def _check(options: argparse.Namespace, resources: "Resources") -> int:
+async def _check(options: argparse.Namespace, services: "Services") -> int:
     from bridge.captioning import check
     from bridge.cli.run import PROVIDER, show_json
     from bridge.dispatch.targets import Named
 
-    each = check.check_each(Named(options.name, model=options.model), resources)
+    each = check.check_each(Named(options.name, model=options.model), services)
     found = [(endpoint.name, one) async for endpoint, one in each]
     if options.json:
         show_json({"provider": options.name, "endpoints": [{"name": name, **_told(one)} for name, one in found]})
@@ -133,12 +133,12 @@ def _print(found: "Check") -> None:
         print(f"warning: {warning}")
 
 
-async def _models(options: argparse.Namespace, resources: "Resources") -> int:
+async def _models(options: argparse.Namespace, services: "Services") -> int:
     from bridge.captioning import check
     from bridge.cli.run import show_json
     from bridge.dispatch.targets import Named
 
-    _, models = await check.models(Named(options.name), resources)
+    _, models = await check.models(Named(options.name), services)
     if options.json:
         show_json([{"id": one.id, "name": one.name} for one in models])
     else:

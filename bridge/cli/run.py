@@ -1,4 +1,4 @@
-"""What every command shares: run with resources, tell an error on standard error, choose the exit code."""
+"""What every command shares: run with services, tell an error on standard error, choose the exit code."""
 
 import asyncio
 import json
@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from bridge import problems
+from bridge import errors
+from bridge.captioning import problems
 from bridge.captioning.check import name_models
-from bridge.captioning.resources import Resources, open_resources
-from bridge.dispatch.errors import MissingModel
-from bridge.provider_settings import doubts, mistakes
+from bridge.captioning.services import Services, open_services
+from bridge.config import doubts, mistakes
+from bridge.errors import MissingModel
 from bridge.settings import PREFIX, Settings, SettingsError, environment, load
 from bridge.telemetry import configure_logging
 from perspectives import MissingVariables
@@ -36,7 +37,7 @@ _USAGE_CODES = {
 }
 
 
-def with_resources(command: Callable[[Resources], Awaitable[int]], *, as_json: bool = False) -> int:
+def with_resources(command: Callable[[Services], Awaitable[int]], *, as_json: bool = False) -> int:
     """Open what captions share, run `command` with it, tell what went wrong."""
     settings = settings_or_none()
     if settings is None:
@@ -46,18 +47,18 @@ def with_resources(command: Callable[[Resources], Awaitable[int]], *, as_json: b
         print(f"graphcap: {doubt}", file=sys.stderr)
 
     async def run() -> int:
-        async with open_resources(settings) as resources:
+        async with open_services(settings) as services:
             try:
-                return await command(resources)
+                return await command(services)
             except MissingModel as error:
-                raise await name_models(error, resources) from None
+                raise await name_models(error, services) from None
 
     try:
         return asyncio.run(run())
     except SettingsError as error:
         print(error, file=sys.stderr)
         return USAGE
-    except tuple(problems.TABLE) as error:
+    except tuple(errors.TABLE) as error:
         return tell(error, as_json=as_json)
 
 
@@ -82,7 +83,7 @@ def all_mistakes(error: SettingsError, workspace: str | None = None) -> Settings
 
 def tell(error: Exception, *, as_json: bool = False) -> int:
     """Print the problem on standard error (`--json`: as JSON); the exit code says what is to blame."""
-    problem = problems.problem(error)
+    problem = problems.from_error(error)
     if as_json:
         show_json(problem.model_dump(), stream=sys.stderr)
     else:

@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
         print(all_mistakes(error, overrides.get("workspace")), file=sys.stderr)
         return 2
     try:
-        from bridge.captioning.resources import configured
+        from bridge.captioning.services import configured
         from bridge.server import serve
 
         configured(settings)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from bridge.deadline import Deadline
 from bridge.dispatch.endpoint import Endpoint, Entry, outcome
 from bridge.dispatch.endpoints import Route
-from bridge.dispatch.errors import AllOpen, Overloaded
+from bridge.errors import CircuitBreakerOpen, QueueFull
 from bridge.network import AddressRefused
 from providers.base import LADDER, Complete, Completion, OutputMode, VisionRequest, lowest
 from providers.errors import (
@@ -112,7 +112,7 @@ class Line:
     mode: Callable[[Endpoint], OutputMode] = _strictly
 
     async def ask(self, request: VisionRequest) -> Completion:
-        """Ask until answered. Raises the last ProviderError, DeadlineExceeded, or Unserved when nobody was asked."""
+        """Ask until answered. Raises ProviderError, DeadlineExceeded or ProviderUnavailable."""
         failed: list[Endpoint] = []
         failure: ProviderError | None = None
         repeats = 0
@@ -148,7 +148,7 @@ class Line:
         """A place for a call. Where there is none any more, what went wrong before says more."""
         try:
             return await self.route.endpoints.enter(self.route, self.deadline, self.queued, failed)
-        except (AllOpen, Overloaded, RateLimited) as error:
+        except (CircuitBreakerOpen, QueueFull, RateLimited) as error:
             if failure is None:
                 raise
             failure.retry_after = failure.retry_after or error.retry_after

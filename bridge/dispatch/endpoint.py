@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import TypeAlias
 
+from bridge.config import BreakerSettings, EndpointSettings
 from bridge.dispatch.breaker import Breaker, State
 from bridge.dispatch.limits import Rate, Sent
-from bridge.provider_settings import BreakerSettings, EndpointSettings
 from providers.base import Completion, Credentials
 from providers.errors import (
     Blocked,

@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass
 from math import inf
 
+from bridge.config import BreakerSettings, Configured, EndpointSettings, Fleet
 from bridge.deadline import Deadline, DeadlineExceeded
 from bridge.dispatch.endpoint import Clock, Endpoint, EndpointReport, Entry, Outcome, verdict
-from bridge.dispatch.errors import AllOpen, Overloaded
 from bridge.dispatch.strategies import Candidate, chooser
 from bridge.dispatch.targets import Target
-from bridge.provider_settings import BreakerSettings, Configured, EndpointSettings, Fleet
+from bridge.errors import CircuitBreakerOpen, QueueFull
 from providers.base import Credentials
 from providers.errors import CallTimeout, RateLimited, Unreachable
 
@@ -97,7 +97,7 @@ class Endpoints:
     async def enter(self, route: Route, deadline: Deadline, queued: Queued, failed: Collection[Endpoint] = ()) -> Entry:
         """A place for one call at an endpoint that is not among `failed`; `queued` is told when it has to wait.
 
-        Raises AllOpen, Overloaded and DeadlineExceeded; RateLimited where the limits last longer than the deadline.
+        Raises CircuitBreakerOpen, QueueFull, DeadlineExceeded; RateLimited where the limits outlast the deadline.
         """
         refusal = self._refusal(route, deadline, failed)
         if refusal is not None:
@@ -111,7 +111,7 @@ class Endpoints:
         held_up = sum(one.free for one in route.allowed if one.rate.learning)
         if not waiter.granted.done() and len(self._waiting) > self._max_queue + held_up:
             self._forget(waiter)
-            raise Overloaded
+            raise QueueFull
         return await self._wait(waiter, queued)
 
     def took(self, seconds: float) -> None:
@@ -179,12 +179,14 @@ class Endpoints:
         endpoint.calls += 1
         return Entry(endpoint, endpoint.breaker.begin(), endpoint.rate.begin(now) if route.shared else None)
 
-    def _refusal(self, route: Route, deadline: Deadline, failed: Collection[Endpoint]) -> AllOpen | RateLimited | None:
+    def _refusal(
+        self, route: Route, deadline: Deadline, failed: Collection[Endpoint]
+    ) -> CircuitBreakerOpen | RateLimited | None:
         """Why waiting would be in vain."""
         wanted = route.without(failed)
         alive = [one for one in wanted if one.breaker.admits()]
         if not alive:
-            return AllOpen(len(wanted), min((one.breaker.next_trial() for one in wanted), default=1.0))
+            return CircuitBreakerOpen(len(wanted), min((one.breaker.next_trial() for one in wanted), default=1.0))
         now = self.clock()
         wait = min(one.rate.limited(now) for one in alive) if route.shared else 0.0
         if wait and wait >= deadline.left():

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bridge.provider_settings import Strategy
+from bridge.config import Strategy
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
-from bridge.dispatch.errors import (
+from bridge.config import Configured
+from bridge.errors import (
     InvalidBaseUrl,
     MissingBaseUrl,
     MissingModel,
@@ -13,7 +14,6 @@ from bridge.dispatch.errors import (
     UnknownProvider,
 )
 from bridge.network import AddressPolicy, AddressRefused
-from bridge.provider_settings import Configured
 from bridge.settings import Settings
 from providers import builtin, factory
 from providers.addresses import normalise

@@ -7,8 +7,8 @@ from importlib import import_module
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from bridge.errors import ImageError, InvalidImage
 from bridge.images.containers.base import Header
-from bridge.images.errors import ImageError, InvalidImage
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile

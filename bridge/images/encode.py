@@ -6,7 +6,7 @@ from io import BytesIO
 
 from PIL import Image
 
-from bridge.images.errors import ImageTooLarge, UnsupportedImage
+from bridge.errors import ImageTooLarge, UnsupportedImage
 from bridge.images.pixels import is_graphic, resized
 from providers.base import ImageProfile
 

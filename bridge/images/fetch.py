@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 import anyio
 
-from bridge.images.errors import ImageTooLarge, ImageUnreachable
+from bridge.errors import ImageTooLarge, ImageUnreachable
 from bridge.images.limits import MIB
 from bridge.network import AddressPolicy, AddressRefused, guarded_httpx2
 from bridge.network.names import Resolve

@@ -3,9 +3,9 @@
 import struct
 from collections.abc import Callable
 
+from bridge.errors import ImageTooLarge, InvalidImage
 from bridge.images.containers import avif, bmp, gif, heic, jpeg, png, tiff, webp
 from bridge.images.containers.base import Header
-from bridge.images.errors import ImageTooLarge, InvalidImage
 from bridge.images.limits import MIB, ImageLimits
 from bridge.images.sniff import sniff
 

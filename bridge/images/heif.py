@@ -16,7 +16,7 @@ from os import environ
 from threading import Event, Timer
 from typing import TYPE_CHECKING, Any
 
-from bridge.images.errors import ImageTooLarge, InvalidImage
+from bridge.errors import ImageTooLarge, InvalidImage
 from bridge.images.limits import MIB, ImageLimits
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from bridge.errors import ImageTooLarge
 from bridge.images.containers import png
 from bridge.images.containers.base import Header
 from bridge.images.decoder import decoding, open_picture
-from bridge.images.errors import ImageTooLarge
 from bridge.images.limits import ImageLimits
 from bridge.images.metadata import STRIPPABLE, strip
 from bridge.images.resize import check_preset, fitted

@@ -1,6 +1,6 @@
 """How large a picture is sent."""
 
-from bridge.images.errors import UnknownResize
+from bridge.errors import UnknownResize
 from providers.base import ImageProfile
 
 Size = tuple[int, int]

@@ -2,7 +2,7 @@
 
 import re
 
-from bridge.images.errors import InvalidImage, UnsupportedImage
+from bridge.errors import InvalidImage, UnsupportedImage
 
 TAKEN = "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"
 _SIGNATURES = (

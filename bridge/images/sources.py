@@ -9,10 +9,10 @@ from typing import Literal
 from anyio import to_thread
 from pybase64 import b64decode, b64encode_as_string
 
+from bridge.errors import InvalidImage
 from bridge.images import header as headers
 from bridge.images import workspace as files
 from bridge.images.containers.base import Header
-from bridge.images.errors import InvalidImage
 from bridge.images.fetch import Fetcher
 from bridge.images.limits import ImageLimits
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 from anyio import CapacityLimiter
 from anyio.lowlevel import RunVar
 
-from bridge.images.errors import ImageTooLarge
+from bridge.errors import ImageTooLarge
 
 T = TypeVar("T")
 

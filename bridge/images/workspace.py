@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote
 
-from bridge.images.errors import ImageNotFound, ImageTooLarge, PathRefused
+from bridge.errors import ImageNotFound, ImageTooLarge, PathRefused
 from bridge.images.limits import MIB
 
 MOUNT = "/workspace/"

@@ -5,24 +5,14 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Literal
 
+from bridge.errors import AddressRefused
 from bridge.network.addresses import Address, classify
 from bridge.network.names import Resolve
-from providers.addresses import NotDialled
 
 _MOST_ADDRESSES = 64  # a name that has more is nobody's: an answer over TCP holds four thousand
 
 _NEVER = ("metadata",)
 _NOT_BY_NAME = ("metadata", "link-local")
-
-
-class AddressRefused(NotDialled):
-    """An address that the policy does not let us dial. `kind` is `classify`'s word, or "port", "name"."""
-
-    def __init__(self, message: str, *, host: str, kind: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.host = host
-        self.kind = kind
 
 
 @dataclass(frozen=True, slots=True)

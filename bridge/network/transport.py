@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from bridge.errors import AddressRefused
 from bridge.network.dial import Backend, Guarded, bounded_head
 from bridge.network.names import Names, Resolve
-from bridge.network.policy import AddressPolicy, AddressRefused
+from bridge.network.policy import AddressPolicy
 
 if TYPE_CHECKING:
     import httpx

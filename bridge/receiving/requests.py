@@ -7,9 +7,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from websockets.exceptions import InvalidHeader
 from websockets.headers import parse_connection, parse_subprotocol
 
-from bridge import problems
+from bridge import errors
 from bridge.api.ending import end
-from bridge.problems import Row
+from bridge.captioning import problems
+from bridge.errors import Row
 from bridge.receiving.pace import STALL_SECONDS, Pace, Timer, settings
 from bridge.telemetry import Account, new_request_id
 
@@ -69,7 +70,7 @@ class Receiver(HttpToolsProtocol):
         if self._head.running and self._raw > HEAD_BYTES:
             self._refuse_head()
         elif self._receiving and self._raw > 2 * HEAD_BYTES + _WRAPPING * self._body:
-            self._answer(problems.NOT_HTTP, "The request's body is wrapped in more than it holds.")
+            self._answer(errors.MALFORMED_REQUEST, "The request's body is wrapped in more than it holds.")
 
     @property
     def _between(self) -> bool:
@@ -149,12 +150,16 @@ class Receiver(HttpToolsProtocol):
         names = {name for name, _ in self.headers}
         long = len(self.headers) > _MOST_FIELDS or any(len(n) + len(v) > _LONGEST_FIELD for n, v in self.headers)
         if long or len(self.url) > _LONGEST_FIELD:
-            self._answer(problems.LARGE_HEAD, "The handshake of a WebSocket has too many fields, or too long ones.")
+            self._answer(
+                errors.HEADERS_TOO_LARGE, "The handshake of a WebSocket has too many fields, or too long ones."
+            )
         elif self._unfinished or names & {b"content-length", b"transfer-encoding"}:
-            self._answer(problems.NOT_HTTP, "A WebSocket is opened by a request without a body, on its own connection.")
+            self._answer(
+                errors.MALFORMED_REQUEST, "A WebSocket is opened by a request without a body, on its own connection."
+            )
         elif not self._is_handshake():
             self._answer(
-                problems.NOT_HTTP,
+                errors.MALFORMED_REQUEST,
                 "A WebSocket is opened by a GET in version 13 with one key, one origin at most, and no odd fields.",
             )
         else:
@@ -190,20 +195,22 @@ class Receiver(HttpToolsProtocol):
         if self._fields > HEAD_BYTES:
             self._refuse_head()
         else:
-            self._answer(problems.NOT_HTTP, "What came is not a request in HTTP/1.1.")
+            self._answer(errors.MALFORMED_REQUEST, "What came is not a request in HTTP/1.1.")
 
     def _refuse_head(self) -> None:
-        self._answer(problems.LARGE_HEAD, f"The request's head is larger than {HEAD_BYTES // 1024} KiB.")
+        self._answer(errors.HEADERS_TOO_LARGE, f"The request's head is larger than {HEAD_BYTES // 1024} KiB.")
 
     def _head_is_slow(self) -> None:
         if self._raw:
-            self._answer(problems.SLOW, f"The request's head took longer than {settings().head_timeout:g} seconds.")
+            self._answer(
+                errors.REQUEST_TIMEOUT, f"The request's head took longer than {settings().head_timeout:g} seconds."
+            )
         else:
             self.transport.close()
 
     def _body_is_slow(self) -> None:
         rate = settings().min_send_rate
-        self._answer(problems.SLOW, f"The request's body came more slowly than {rate} bytes a second.")
+        self._answer(errors.REQUEST_TIMEOUT, f"The request's body came more slowly than {rate} bytes a second.")
 
     def _answer(self, row: Row, sentence: str) -> None:
         """Answer in the place of the application, unless it has begun to, and hang up."""
@@ -228,7 +235,7 @@ def without_h2c(data: bytes) -> bytes:
 
 def whole_answer(row: Row, sentence: str, account: Account) -> bytes:
     """A problem with its head, as it stands on the wire."""
-    body = problems.tell(row, sentence, account.id).model_dump_json().encode()
+    body = problems.from_row(row, sentence, account.id).model_dump_json().encode()
     head = (
         b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\nserver-timing: %b\r\n"
         b"x-content-type-options: nosniff\r\nconnection: close\r\n\r\n"

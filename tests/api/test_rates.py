@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from bridge.api.rates import _AGAIN_SECONDS, Rates, address
-from bridge.captioning.errors import TooOften
+from bridge.errors import RateLimitExceeded
 from bridge.settings import Settings
 from tests.api.sockets import socket
 from tests.api.streams import HANG_GUARD, SAMPLE
@@ -106,7 +106,7 @@ async def test_the_tightest_of_several_limits_counts() -> None:
     rates = Rates(Settings(rate_limit="100/month; 3/day, 50 per 2 months"))
     spent = [await rates.spend("x") for _ in range(3)]
     assert [(one.limit, one.remaining) for one in spent if one] == [(3, 2), (3, 1), (3, 0)]
-    with pytest.raises(TooOften, match="3 requests per day"):
+    with pytest.raises(RateLimitExceeded, match="3 requests per day"):
         await rates.spend("x")
     assert (await rates.spend("y")) is not None
 

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 from bridge.api.stream import Running, stream
 from bridge.captioning.events import Event
-from bridge.captioning.resources import open_resources
+from bridge.captioning.services import open_services
 from bridge.captioning.stream import Stream
 from bridge.settings import Settings
 from tests.api import streams
@@ -204,12 +204,12 @@ async def test_what_nobody_reads_is_dropped(keys: Any, sent: list[str], caplog: 
             raise OSError
         taken.append(message["type"])
 
-    async with open_resources(Settings(workspace=WORKSPACE, api_keys=keys)) as resources:
+    async with open_services(Settings(workspace=WORKSPACE, api_keys=keys)) as services:
         scope = {
             "type": "websocket",
             "path": "/",
             "headers": [],
-            "app": SimpleNamespace(state=SimpleNamespace(resources=resources)),
+            "app": SimpleNamespace(state=SimpleNamespace(services=services)),
             "state": state(1),
         }
         await stream(WebSocket(scope, receive, send))
@@ -237,8 +237,8 @@ async def test_others_have_their_turn_between_frames() -> None:
             await asyncio.sleep(0)
             turns += 1
 
-    async with open_resources(Settings(workspace=WORKSPACE)) as resources:
-        app = SimpleNamespace(state=SimpleNamespace(resources=resources))
+    async with open_services(Settings(workspace=WORKSPACE)) as services:
+        app = SimpleNamespace(state=SimpleNamespace(services=services))
         scope = {"type": "websocket", "path": "/", "headers": [], "app": app, "state": state(1)}
         await asyncio.gather(stream(WebSocket(scope, receive, send)), others())
     assert told == count
@@ -257,10 +257,10 @@ async def test_who_is_cancelled_is_cancelled_once() -> None:
             told.append("done")
             raise
 
-    async with open_resources(Settings(workspace=WORKSPACE)) as resources:
+    async with open_services(Settings(workspace=WORKSPACE)) as services:
         task = asyncio.create_task(work())
         await asyncio.sleep(0)
-        running = Running(Stream("a1", "r1", dropped, resources), task)
+        running = Running(Stream("a1", "r1", dropped, services), task)
         running.stream.over = True
         running.cancel()
         assert not task.cancelling()

@@ -18,7 +18,7 @@ from bridge.api import body
 from bridge.api.leaving import Reader
 from bridge.api.sse import Pinged, Write
 from bridge.api.stream import Conversation
-from bridge.captioning.resources import open_resources
+from bridge.captioning.services import open_services
 from bridge.deadline import Deadline, DeadlineExceeded
 from bridge.settings import Settings
 from tests.api import streams
@@ -87,9 +87,9 @@ def test_a_socket_that_nobody_reads_is_stopped(vllm_server: OpenAIServer) -> Non
     ended = threading.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        async with open_resources(Settings(workspace=WORKSPACE)) as resources:
+        async with open_services(Settings(workspace=WORKSPACE)) as services:
             socket = WebSocket(scope, receive, send)
-            await Conversation(socket, resources, stall=SHORT).serve()
+            await Conversation(socket, services, stall=SHORT).serve()
         ended.set()
 
     with served(app) as address, sockets.create_connection(address) as connection:
@@ -190,10 +190,10 @@ async def test_a_stranger_shows_a_key_soon_or_goes(sends: str | None) -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    async with open_resources(Settings(workspace=WORKSPACE, api_keys=("k",))) as resources:
+    async with open_services(Settings(workspace=WORKSPACE, api_keys=("k",))) as services:
         scope = {"type": "websocket", "path": "/", "headers": [], "state": state(1)}
         async with asyncio.timeout(HANG_GUARD):
-            await Conversation(WebSocket(scope, receive, send), resources, admit_within=SHORT).serve()
+            await Conversation(WebSocket(scope, receive, send), services, admit_within=SHORT).serve()
     assert [one["type"] for one in sent] == ["websocket.accept", "websocket.send", "websocket.close"]
     assert json.loads(sent[1]["text"])["problem"]["code"] == "unauthorized"
     assert sent[2]["code"] == 1008

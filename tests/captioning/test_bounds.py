@@ -11,15 +11,15 @@ from starlette.requests import Request
 
 from bridge.api import body
 from bridge.api.body import parse_object
-from bridge.captioning.errors import InvalidRequest
+from bridge.captioning.models import CaptionRequest
 from bridge.captioning.parse import validate
 from bridge.captioning.read import objects
-from bridge.captioning.structured import AnswerInvalid, ask_until_it_fits, read
-from bridge.captioning.types import CaptionRequest
+from bridge.captioning.structured import OutputInvalid, ask_until_it_fits, read
 from bridge.captioning.watch import Telling
+from bridge.errors import InvalidRequest
 from bridge.settings import Settings
 from perspectives import render
-from perspectives.errors import DoesNotFit, InvalidPerspective
+from perspectives.errors import InvalidPerspective, ValidationFailed
 from perspectives.perspective import parse
 from perspectives.schema import CompiledSchema, compile_schema
 from providers.base import Completion, VisionRequest
@@ -124,7 +124,7 @@ def test_what_people_send_is_no_crowd() -> None:
 )
 def test_an_answer_of_a_million_mistakes_is_told_shortly(schema: dict[str, Any], answer: Any) -> None:
     compiled = compile_schema({"type": "object", "properties": {"a": schema}})
-    with pytest.raises(DoesNotFit) as raised:
+    with pytest.raises(ValidationFailed) as raised:
         cheaply(lambda: compiled.validate({"a": answer}))
     assert len(raised.value.problems) <= 21
 
@@ -157,7 +157,7 @@ def of(schema: dict[str, Any]) -> CompiledSchema:
 @pytest.mark.parametrize("what", COSTLY)
 def test_an_answer_is_read_in_time_whatever_its_schema(what: str) -> None:
     schema, text = COSTLY[what]
-    with pytest.raises(DoesNotFit):
+    with pytest.raises(ValidationFailed):
         cheaply(lambda: read(text, of(schema)))
 
 
@@ -177,7 +177,7 @@ async def test_answers_are_read_beside_the_loop() -> None:
         return Completion(text, "m")
 
     async def caption(compiled: CompiledSchema) -> None:
-        with pytest.raises(AnswerInvalid):
+        with pytest.raises(OutputInvalid):
             await ask_until_it_fits(ask, ASKED, compiled, 3, lambda: 9, lambda _: None)
 
     await caption(of({"type": "integer"}))  # imports instructor

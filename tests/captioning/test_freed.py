@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from bridge.captioning.caption import caption
-from bridge.captioning.resources import Resources, open_resources
-from bridge.captioning.structured import AnswerInvalid
-from bridge.captioning.types import CaptionRequest
+from bridge.captioning.models import CaptionRequest
+from bridge.captioning.services import Services, open_services
+from bridge.captioning.structured import OutputInvalid
 from bridge.deadline import DeadlineExceeded
-from bridge.images.errors import InvalidImage
+from bridge.errors import InvalidImage
 from bridge.images.sources import Source
 from bridge.settings import Settings
 from providers.base import VisionRequest
@@ -38,7 +38,7 @@ ENDS = {
     "late": b.Hang(),
 }
 HANG_GUARD = 5.0
-FAILURES = (ProviderError, AnswerInvalid, DeadlineExceeded)
+FAILURES = (ProviderError, OutputInvalid, DeadlineExceeded)
 
 
 SERVERS: dict[str, type[WireServer]] = {"openai": OpenAIServer, "ollama": OllamaServer, "gemini": GeminiServer}
@@ -67,28 +67,28 @@ async def nothing_is_kept(before: set[int]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", SERVERS)
 async def test_nothing_keeps_a_picture(kind: str, photo: bytes, before: set[int]) -> None:
-    async def ends(end: str, resources: Resources) -> bool:
+    async def ends(end: str, services: Services) -> bool:
         with SERVERS[kind]() as server:
             server.reply(*[ENDS[end]] * 20)
             config = {"kind": kind, "base_url": server.url, "api_key": server.key}
             fields = {"perspective": "alt_text", "model": server.models[0], "provider_config": config}
             request = CaptionRequest.model_validate({**fields, "timeout": 2 if end == "late" else 20})
             try:
-                await caption(request, resources, upload=photo)
+                await caption(request, services, upload=photo)
             except FAILURES:
                 return False
             return True
 
-    async with open_resources(Settings(workspace=WORKSPACE)) as resources:
-        ended = await asyncio.gather(*(ends(one, resources) for one in ENDS))
+    async with open_services(Settings(workspace=WORKSPACE)) as services:
+        ended = await asyncio.gather(*(ends(one, services) for one in ENDS))
     assert [end for end, well in zip(ENDS, ended, strict=True) if well] == ["answered"]
     await nothing_is_kept(before)
 
 
 async def test_nothing_keeps_a_picture_that_is_broken(photo: bytes, before: set[int]) -> None:
-    async with open_resources(Settings(workspace=WORKSPACE)) as resources:
+    async with open_services(Settings(workspace=WORKSPACE)) as services:
         request = CaptionRequest.model_validate({"perspective": "alt_text"})
         with pytest.raises(InvalidImage):
-            await caption(request, resources, upload=photo[:-50])
+            await caption(request, services, upload=photo[:-50])
         await asyncio.sleep(0)
     await nothing_is_kept(before)

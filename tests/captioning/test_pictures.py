@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from bridge.captioning.models import CaptionOptions
 from bridge.captioning.pictures import Pictures
-from bridge.captioning.resources import open_resources
-from bridge.captioning.types import CaptionOptions
+from bridge.captioning.services import open_services
+from bridge.errors import InvalidImage
 from bridge.images import sources
-from bridge.images.errors import InvalidImage
 from bridge.settings import Settings
 from providers.base import ImageProfile
 from tests.service import WORKSPACE
@@ -20,8 +20,8 @@ SMALL = ImageProfile(size=16)
 
 
 async def pictures(data: bytes) -> Pictures:
-    async with open_resources(Settings(workspace=WORKSPACE)) as resources:
-        return Pictures(sources.from_upload(data, resources.limits), CaptionOptions(), resources)
+    async with open_services(Settings(workspace=WORKSPACE)) as services:
+        return Pictures(sources.from_upload(data, services.limits), CaptionOptions(), services)
 
 
 async def test_each_profile_is_prepared_once(photo: bytes) -> None:

@@ -7,33 +7,33 @@ from typing import Any
 import pytest
 
 from bridge.captioning.analyze import plan_analysis
-from bridge.captioning.errors import Cancelled
 from bridge.captioning.events import Done, Event, Failed, Result, Started
+from bridge.captioning.models import AnalyzeRequest, CaptionRequest, ImageRef
 from bridge.captioning.plan import plan
-from bridge.captioning.resources import Resources, open_resources
+from bridge.captioning.services import Services, open_services
 from bridge.captioning.stream import Stream
-from bridge.captioning.types import AnalyzeRequest, CaptionRequest, ImageRef
+from bridge.errors import Cancelled
 from bridge.settings import Settings
 from tests.service import WORKSPACE
 
 PHOTO = ImageRef(path="datasets/samples/coffee.jpg")
 NAMES = ["alt_text", "graph_caption"]
-Job = Callable[[Stream, Resources], Coroutine[Any, Any, None]]
+Job = Callable[[Stream, Services], Coroutine[Any, Any, None]]
 
 
 @pytest.fixture(scope="module")
-async def resources(anyio_backend: str) -> AsyncIterator[Resources]:
-    async with open_resources(Settings(workspace=WORKSPACE)) as opened:
+async def services(anyio_backend: str) -> AsyncIterator[Services]:
+    async with open_services(Settings(workspace=WORKSPACE)) as opened:
         yield opened
 
 
-async def caption(stream: Stream, resources: Resources) -> None:
+async def caption(stream: Stream, services: Services) -> None:
     request = CaptionRequest(perspective="alt_text", image=PHOTO)
-    await stream.caption(await plan("alt_text", request, resources))
+    await stream.caption(await plan("alt_text", request, services))
 
 
-async def analysis(stream: Stream, resources: Resources) -> None:
-    await stream.analyze(await plan_analysis(AnalyzeRequest(perspectives=list(NAMES), image=PHOTO), resources))
+async def analysis(stream: Stream, services: Services) -> None:
+    await stream.analyze(await plan_analysis(AnalyzeRequest(perspectives=list(NAMES), image=PHOTO), services))
 
 
 class Reader:
@@ -58,9 +58,9 @@ class Reader:
 
 
 @pytest.mark.parametrize(("job", "names"), [(caption, NAMES[:1]), (analysis, NAMES)])
-async def test_a_whole_story(resources: Resources, job: Job, names: list[str]) -> None:
+async def test_a_whole_story(services: Services, job: Job, names: list[str]) -> None:
     reader = Reader()
-    await job(Stream("a1", "r1", reader.take, resources), resources)
+    await job(Stream("a1", "r1", reader.take, services), services)
     assert reader.told[0] == Started(id="a1", request_id="r1")
     assert reader.ends == [(name, "Result") for name in sorted(names)]
     assert isinstance(reader.told[-1], Done)
@@ -69,10 +69,10 @@ async def test_a_whole_story(resources: Resources, job: Job, names: list[str]) -
 @pytest.mark.parametrize(("job", "names"), [(caption, NAMES[:1]), (analysis, NAMES)])
 @pytest.mark.parametrize("moment", [Started, Result])
 async def test_cancelled_while_a_slow_reader_holds_an_event(
-    resources: Resources, job: Job, names: list[str], moment: type[Any]
+    services: Services, job: Job, names: list[str], moment: type[Any]
 ) -> None:
     reader = Reader(moment)
-    task = asyncio.create_task(job(Stream("a1", "r1", reader.take, resources), resources))
+    task = asyncio.create_task(job(Stream("a1", "r1", reader.take, services), services))
     await reader.reached.wait()
     task.cancel()
     reader.read.set()
@@ -87,10 +87,10 @@ async def test_cancelled_while_a_slow_reader_holds_an_event(
 
 
 @pytest.mark.parametrize("job", [caption, analysis])
-async def test_it_is_over_when_done_is_all_that_is_left(resources: Resources, job: Job) -> None:
+async def test_it_is_over_when_done_is_all_that_is_left(services: Services, job: Job) -> None:
     reader = Reader(Done)
-    stream = Stream("a1", "r1", reader.take, resources)
-    task = asyncio.create_task(job(stream, resources))
+    stream = Stream("a1", "r1", reader.take, services)
+    task = asyncio.create_task(job(stream, services))
     assert not stream.over
     await reader.reached.wait()
     assert stream.over
@@ -98,10 +98,10 @@ async def test_it_is_over_when_done_is_all_that_is_left(resources: Resources, jo
     await task
 
 
-async def test_it_is_over_when_its_cancelling_is_told(resources: Resources) -> None:
+async def test_it_is_over_when_its_cancelling_is_told(services: Services) -> None:
     reader = Reader(Failed)
-    stream = Stream("a1", "r1", reader.take, resources)
-    task = asyncio.create_task(caption(stream, resources))
+    stream = Stream("a1", "r1", reader.take, services)
+    task = asyncio.create_task(caption(stream, services))
     await asyncio.sleep(0)
     task.cancel()
     await reader.reached.wait()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bridge.captioning.structured import Answer, AnswerInvalid, ask_until_it_fits
+from bridge.captioning.structured import Answer, OutputInvalid, ask_until_it_fits
 from bridge.deadline import DeadlineExceeded
 from perspectives.schema import compile_schema
 from providers import errors
@@ -134,7 +134,7 @@ async def test_every_wrong_answer_is_shown_in_turn() -> None:
 )
 async def test_retries_and_calls_bound_the_re_asks(retries: int, calls: int, asked: int) -> None:
     model = Model(WRONG, calls=calls)
-    with pytest.raises(AnswerInvalid) as raised:
+    with pytest.raises(OutputInvalid) as raised:
         await model.caption(retries)
     assert len(model.asked) == asked
     assert [one.pointer for one in raised.value.problems] == ["/caption"]
@@ -144,18 +144,18 @@ async def test_retries_and_calls_bound_the_re_asks(retries: int, calls: int, ask
 async def test_calls_that_the_line_spends_meanwhile_are_not_spent_twice() -> None:
     """A repeat on the line is a call too: what was left when the first answer came need not be left later."""
     model = Model(WRONG, repeats=1)
-    with pytest.raises(AnswerInvalid, match="asked 2 times"):
+    with pytest.raises(OutputInvalid, match="asked 2 times"):
         await model.caption(3)
     assert len(model.asked) == 2
 
 
 async def test_the_last_answers_mistakes_are_told_without_its_text() -> None:
     model = Model(WRONG, '{"caption": "fine", "sk-private": 1}')
-    with pytest.raises(AnswerInvalid) as raised:
+    with pytest.raises(OutputInvalid) as raised:
         await model.caption(1)
     assert [one.pointer for one in raised.value.problems] == ["/sk-private"]
     model = Model("PRIVATE text")
-    with pytest.raises(AnswerInvalid) as raised:
+    with pytest.raises(OutputInvalid) as raised:
         await model.caption(1)
     assert "PRIVATE" not in f"{raised.value!s}{raised.value.problems}"
 
@@ -204,7 +204,7 @@ async def test_instructor_says_nothing_of_answers_in_any_log(caplog: pytest.LogC
     logging.getLogger("instructor").setLevel(logging.NOTSET)
     with caplog.at_level(logging.DEBUG):
         await Model('{"caption": ["PRIVATE"]}', "PRIVATE", GOOD).caption()
-        with pytest.raises(AnswerInvalid):
+        with pytest.raises(OutputInvalid):
             await Model("PRIVATE").caption()
     assert not [one for one in caplog.records if "PRIVATE" in f"{one.getMessage()}{one.args}{one.exc_info}"]
     assert not [one for one in caplog.records if one.name.startswith("instructor")]
@@ -255,5 +255,5 @@ async def test_both_ways_read_alike(text: str, result: dict[str, Any], wrong_fir
 
 async def test_an_absurdly_deep_answer_does_not_fit() -> None:
     deep = '{"caption": ' + '{"a":' * 900 + "1" + "}" * 901
-    with pytest.raises(AnswerInvalid):
+    with pytest.raises(OutputInvalid):
         await Model(deep).caption(1)

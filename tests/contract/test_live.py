@@ -11,10 +11,10 @@ import pytest
 
 from bridge.captioning.caption import caption
 from bridge.captioning.events import Done, Event, Result
+from bridge.captioning.models import CaptionRequest, ImageRef, ProviderOverride
 from bridge.captioning.plan import plan
-from bridge.captioning.resources import Resources, open_resources
+from bridge.captioning.services import Services, open_services
 from bridge.captioning.stream import Stream
-from bridge.captioning.types import CaptionRequest, ImageRef, ProviderOverride
 from bridge.settings import Settings
 from providers import factory
 from providers.base import Credentials, Spec
@@ -48,8 +48,8 @@ def spec(request: pytest.FixtureRequest) -> Spec:
 
 
 @pytest.fixture
-async def resources() -> AsyncIterator[Resources]:
-    async with open_resources(Settings(_env_file=None, workspace=WORKSPACE)) as opened:  # type: ignore[call-arg]
+async def services() -> AsyncIterator[Services]:
+    async with open_services(Settings(_env_file=None, workspace=WORKSPACE)) as opened:  # type: ignore[call-arg]
         yield opened
 
 
@@ -65,34 +65,34 @@ def request(spec: Spec, perspective: str) -> CaptionRequest:
 
 
 @pytest.mark.parametrize("perspective", ["alt_text", "graph_caption", "scene_graph"])
-async def test_a_caption_fits(spec: Spec, resources: Resources, perspective: str) -> None:
-    made = await caption(request(spec, perspective), resources)
+async def test_a_caption_fits(spec: Spec, services: Services, perspective: str) -> None:
+    made = await caption(request(spec, perspective), services)
     assert made.result
     assert made.usage is None or (made.usage.input_tokens or 0) > 0
     print(f"{spec.kind}: {made.output_mode}, {len(made.attempts)} calls, {made.rendered[:120]}")
 
 
-async def test_a_stream_ends_in_a_result(spec: Spec, resources: Resources) -> None:
+async def test_a_stream_ends_in_a_result(spec: Spec, services: Services) -> None:
     told: list[Event] = []
 
     async def emit(event: Event) -> None:
         told.append(event)
 
     asked = request(spec, "alt_text")
-    await Stream("a1", "r1", emit, resources).caption(await plan("alt_text", asked, resources))
+    await Stream("a1", "r1", emit, services).caption(await plan("alt_text", asked, services))
     assert [type(event) for event in told[-2:]] == [Result, Done]
 
 
-async def test_it_can_be_reached_and_says_so(spec: Spec, resources: Resources) -> None:
-    target = resources.targets.settle(request(spec, "alt_text"))
-    found = await (await resources.clients.get(target)).check(target.credentials, 60, target.model)
+async def test_it_can_be_reached_and_says_so(spec: Spec, services: Services) -> None:
+    target = services.targets.settle(request(spec, "alt_text"))
+    found = await (await services.clients.get(target)).check(target.credentials, 60, target.model)
     assert {step.status for step in found.steps} == {"success"}, found.steps
 
 
-async def test_a_wrong_key_is_told(spec: Spec, resources: Resources) -> None:
+async def test_a_wrong_key_is_told(spec: Spec, services: Services) -> None:
     if not spec.needs_key:
         pytest.skip("the server may take any key")
-    target = resources.targets.settle(request(spec, "alt_text"))
+    target = services.targets.settle(request(spec, "alt_text"))
     pool = Pool()
     try:
         with pytest.raises(AuthFailed):

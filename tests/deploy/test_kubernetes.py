@@ -11,7 +11,7 @@ import yaml
 from starlette.testclient import TestClient
 
 from bridge.app import create_app
-from bridge.provider_settings import load
+from bridge.config import load
 from bridge.settings import Settings
 from bridge.version import __version__
 from tests.deploy.test_compose import ENDING, known_names

@@ -10,7 +10,7 @@ import httpx
 import pytest
 import yaml
 
-from bridge import problems
+from bridge import errors
 from bridge.dispatch.endpoint import outcome
 from providers import errors as provider_errors
 from tests.api import streams
@@ -96,7 +96,7 @@ def test_every_figure_is_on_the_dashboard() -> None:
 
 
 def test_the_values_it_looks_for_can_come() -> None:
-    codes = {row.code for row in (*problems.TABLE.values(), problems.BUG, problems.NO_ROUTE)}
+    codes = {row.code for row in (*errors.TABLE.values(), errors.BUG, errors.NO_ROUTE)}
     ends = {outcome(one("")) for one in vars(provider_errors).values() if _is_error(one)}
     for title, expression in expressions():
         for name, matchers in SERIES.findall(expression):

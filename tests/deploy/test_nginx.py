@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from bridge.api.origins import _EXPOSED
-from bridge.problems import Problem
+from bridge.captioning.problems import Problem
 from tests.api import streams
 from tests.api.sockets import socket
 from tests.api.streams import HANG_GUARD

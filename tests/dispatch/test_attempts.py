@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from bridge.config import EndpointSettings, Fleet
 from bridge.deadline import Deadline
 from bridge.dispatch.attempts import Calls, Line
 from bridge.dispatch.endpoint import Endpoint, outcome
 from bridge.dispatch.endpoints import Endpoints, Route
 from bridge.network import AddressRefused
-from bridge.provider_settings import EndpointSettings, Fleet
 from providers import errors
 from providers.base import Complete, Completion, ProviderConfig, VisionRequest
 from providers.usage import Usage

@@ -7,11 +7,11 @@ from itertools import count
 
 import pytest
 
+from bridge.config import BreakerSettings, EndpointSettings, Fleet
 from bridge.deadline import Deadline, DeadlineExceeded
 from bridge.dispatch.endpoint import Entry
 from bridge.dispatch.endpoints import Endpoints, Route
-from bridge.dispatch.errors import AllOpen, Overloaded
-from bridge.provider_settings import BreakerSettings, EndpointSettings, Fleet
+from bridge.errors import CircuitBreakerOpen, QueueFull
 from providers.base import Completion, Credentials, ProviderConfig
 from providers.errors import ProviderError, RateLimited, ServerFailed
 
@@ -112,7 +112,7 @@ async def test_time_in_the_queue_is_the_requests() -> None:
 async def test_more_than_may_wait_are_refused_at_once() -> None:
     of = endpoints(max_queue=0)
     await enter(of)
-    with pytest.raises(Overloaded):
+    with pytest.raises(QueueFull):
         await enter(of)
 
 
@@ -134,7 +134,7 @@ async def test_when_the_last_endpoint_opens_who_waits_is_told() -> None:
     of.leave(held[0], ServerFailed("x", status=500))
     assert not third.done()
     of.leave(held[1], ServerFailed("x", status=500))
-    with pytest.raises(AllOpen, match="2 endpoints") as raised:
+    with pytest.raises(CircuitBreakerOpen, match="2 endpoints") as raised:
         await third
     assert 59 < raised.value.retry_after <= 60
 
@@ -198,7 +198,7 @@ async def test_who_waits_for_the_first_answer_waits_for_no_full_server() -> None
     await enter(of, 100)
     held_up = [enter(of, 100) for _ in range(5)]  # for the three places that are free, and two
     await waiting(of, 5)
-    with pytest.raises(Overloaded):
+    with pytest.raises(QueueFull):
         await enter(of, 100)
     for one in held_up:
         one.cancel()
@@ -243,7 +243,7 @@ async def test_a_callers_own_key_passes_who_waits_for_the_limits_of_ours() -> No
     await waiting(of, 2)
     entry = await asyncio.wait_for(of.enter(route(of, Credentials("theirs")), Deadline(5), nobody), 2)
     assert (entry.endpoint, [one.done() for one in behind]) == (of.all[0], [False, False])
-    with pytest.raises(Overloaded):
+    with pytest.raises(QueueFull):
         await enter(of, 100)
     for one in behind:
         one.cancel()

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge import provider_settings
-from bridge.captioning.types import ProviderOverride
-from bridge.dispatch import errors
+from bridge import config, errors
+from bridge.captioning.models import ProviderOverride
 from bridge.dispatch.targets import Target, Targets
 from bridge.network import AddressPolicy
 from bridge.settings import Settings
@@ -35,7 +34,7 @@ class Wish:
 
 def settle(tmp_path: Path, wish: Wish, key: str = "", **settings: object) -> Target:
     (tmp_path / "providers.toml").write_text(TOML)
-    configured = provider_settings.load(tmp_path / "providers.toml", KEYS)
+    configured = config.load(tmp_path / "providers.toml", KEYS)
     options = Settings(_env_file=None, **settings)  # type: ignore[arg-type, call-arg]
     guard = AddressPolicy("listed", tuple(options.provider_url_allow), ())
     return Targets(configured, options, guard).settle(wish, key)
@@ -140,4 +139,4 @@ def test_what_is_no_address_is_refused_without_repeating_it(tmp_path: Path, url:
 
 def test_no_key_shows_in_a_repr(tmp_path: Path) -> None:
     assert "studio-key" not in repr(settle(tmp_path, Wish("studio")))
-    assert "sk-" not in repr(provider_settings.load(tmp_path / "none.toml", KEYS))
+    assert "sk-" not in repr(config.load(tmp_path / "none.toml", KEYS))

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bridge.errors import ImageError
 from bridge.images import heif, sources, workspace
-from bridge.images.errors import ImageError
 from bridge.images.limits import ImageLimits
 from bridge.images.prepare import prepare
 from bridge.images.sources import Source

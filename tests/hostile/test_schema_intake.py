@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bridge.captioning.structured import read
-from perspectives import DoesNotFit, PerspectiveError, parse
+from perspectives import PerspectiveError, ValidationFailed, parse
 from perspectives.errors import Problem
 from perspectives.keywords import KEYWORDS, TYPES
 from perspectives.schema import CompiledSchema
@@ -104,7 +104,7 @@ def test_anything_as_an_answer(schema: Any, answers: list[Any]) -> None:
     for answer in (*answers, *(dict.fromkeys(schema["properties"], one) for one in answers)):
         try:
             kept = taken.validate(answer)
-        except DoesNotFit as misfit:
+        except ValidationFailed as misfit:
             told(misfit.problems)
             continue
         json.dumps(kept, allow_nan=False).encode()
@@ -118,5 +118,5 @@ def test_any_text_as_an_answer(schema: Any, text: str, value: Any) -> None:
     if taken is None:
         return
     for answer in (text, f"{text} {json.dumps(value)}", f"```{json.dumps(value)}```{text}"):
-        with suppress(DoesNotFit):
+        with suppress(ValidationFailed):
             json.dumps(read(answer, taken), ensure_ascii=False, allow_nan=False).encode()

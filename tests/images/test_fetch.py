@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from bridge.images.errors import ImageTooLarge, ImageUnreachable, UnsupportedImage
+from bridge.errors import ImageTooLarge, ImageUnreachable, UnsupportedImage
 from bridge.images.fetch import Fetcher
 from bridge.images.limits import ImageLimits
 from bridge.images.sources import from_url

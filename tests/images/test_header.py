@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bridge.images.errors import ImageError, ImageTooLarge, InvalidImage, UnsupportedImage
+from bridge.errors import ImageError, ImageTooLarge, InvalidImage, UnsupportedImage
 from bridge.images.header import read
 from bridge.images.limits import ImageLimits
 from tests.hostile.pictures_odd import bmp_packed, jpeg_scans, tiff_overlap, tiff_tile, tiff_tiles, tiff_twice

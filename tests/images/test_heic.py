@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from bridge.errors import ImageError, ImageTooLarge, InvalidImage, UnsupportedImage
 from bridge.images import heif, sources
 from bridge.images.containers import heic
-from bridge.images.errors import ImageError, ImageTooLarge, InvalidImage, UnsupportedImage
 from bridge.images.limits import ImageLimits
 from bridge.images.prepare import Prepared, prepare
 from providers.profiles import profile

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 from PIL.TiffImagePlugin import IFDRational as Ratio
 
+from bridge.errors import ImageError, InvalidImage
 from bridge.images.decoder import decoding
-from bridge.images.errors import ImageError, InvalidImage
 from bridge.images.measure import measure
 from providers.measurements import PLACES, Camera, Measurements
 from tests.images.pictures import photo, saved, turned

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from PIL import Image, ImageFile
 
+from bridge.errors import ImageTooLarge, InvalidImage, UnknownResize, UnsupportedImage
 from bridge.images import sources, worker
 from bridge.images.containers.jpeg import segments
-from bridge.images.errors import ImageTooLarge, InvalidImage, UnknownResize, UnsupportedImage
 from bridge.images.limits import ImageLimits
 from bridge.images.metadata import strip
 from bridge.images.prepare import Prepared, prepare

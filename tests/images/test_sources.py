@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bridge.images.errors import ImageNotFound, ImageTooLarge, InvalidImage, PathRefused, UnsupportedImage
+from bridge.errors import ImageNotFound, ImageTooLarge, InvalidImage, PathRefused, UnsupportedImage
 from bridge.images.limits import ImageLimits
 from bridge.images.sources import from_base64, from_path, from_upload
 from tests.images.pictures import BLACK, opened, photo, quarters, saved

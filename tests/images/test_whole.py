@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from bridge.errors import ImageError
 from bridge.images.containers.jpeg import segments, strip
-from bridge.images.errors import ImageError
 from bridge.images.whole import is_whole
 from tests.images.pictures import exif, opened, photo, saved
 

@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 import perspectives
-from perspectives import DoesNotFit, InvalidPerspective, Perspective, parse
+from perspectives import InvalidPerspective, Perspective, ValidationFailed, parse
 from perspectives.catalog import LIBRARY
 from perspectives.perspective import RESERVED
 from tests.perspectives.upstream import DICT_WITH_FIELDS, PLAIN, STR_WITH_FIELDS, with_fields
@@ -85,7 +85,7 @@ def test_fields_nest_to_any_depth() -> None:
 def test_type_words(word: str, right: object, wrong: object) -> None:
     one = parse(with_fields({"name": "a", "type": word, "description": "d", "is_list": None}))
     assert one.compiled.validate({"a": right}) == {"a": right}
-    with pytest.raises(DoesNotFit):
+    with pytest.raises(ValidationFailed):
         one.compiled.validate({"a": wrong})
     listed = parse(with_fields({"name": "a", "type": word, "description": "d", "is_list": True}))
     assert listed.compiled.validate({"a": [right]}) == {"a": [right]}

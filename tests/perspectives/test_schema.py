@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
-from perspectives import DoesNotFit, InvalidPerspective, compile_schema
+from perspectives import InvalidPerspective, ValidationFailed, compile_schema
 from perspectives.keywords import ANNOTATIONS, KEYWORDS, markdown
 
 
@@ -15,7 +15,7 @@ def schema_of(node: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def problems_of(value: object, node: dict[str, Any]) -> list[tuple[str, str]]:
-    with pytest.raises(DoesNotFit) as caught:
+    with pytest.raises(ValidationFailed) as caught:
         compile_schema(schema_of(node)).validate(value)
     return [(one.pointer, one.message) for one in caught.value.problems]
 
@@ -61,7 +61,7 @@ def test_word_is_kept_in_the_schema_and_in_validation(word: str) -> None:
     compiled = compile_schema(schema_of(node))
     assert word in compiled.json_schema["properties"]["a"]
     assert compiled.validate({"a": right}) == {"a": right}
-    with pytest.raises(DoesNotFit) as caught:
+    with pytest.raises(ValidationFailed) as caught:
         compiled.validate({"a": wrong})
     assert caught.value.problems[0].pointer.startswith("/a")
     assert caught.value.problems[0].message.endswith((".", "b{2}"))
@@ -79,7 +79,7 @@ def test_the_model_validates_text_the_same_way(word: str) -> None:
 
 
 def _misfit(compiled: Any, value: object) -> Any:
-    with pytest.raises(DoesNotFit) as caught:
+    with pytest.raises(ValidationFailed) as caught:
         compiled.validate(value)
     return caught.value.problems
 
@@ -91,7 +91,7 @@ NAMES = ["model_config", "schema", "json", "copy", "dict", "__class__", "_x", "h
 def test_a_property_may_have_any_name(name: str) -> None:
     compiled = compile_schema({"type": "object", "properties": {name: {"type": "string"}}, "required": [name]})
     assert compiled.validate({name: "x"}) == {name: "x"}
-    with pytest.raises(DoesNotFit) as caught:
+    with pytest.raises(ValidationFailed) as caught:
         compiled.validate({name: 1})
     assert caught.value.problems[0].pointer == "/" + name.replace("~", "~0").replace("/", "~1")
 
@@ -127,7 +127,7 @@ def test_one_and_true_are_different_values_and_one_and_one_point_nought_are_not(
     assert type(compiled.validate({"a": 1.0})["a"]) is int
     assert compiled.validate({"a": False})["a"] is False
     for value in (True, 0, "1", [1], {"x": 1}):
-        with pytest.raises(DoesNotFit):
+        with pytest.raises(ValidationFailed):
             compiled.validate({"a": value})
 
 
@@ -137,7 +137,7 @@ def test_nan_in_text_and_half_characters_are_refused() -> None:
         with pytest.raises(ValidationError):
             compiled.model.model_validate_json(text)
     for value in ({"a": "\ud800"}, {"a": {"\udfff": 1}}, {"a": 1, "\ud800": 2}):
-        with pytest.raises(DoesNotFit):
+        with pytest.raises(ValidationFailed):
             compiled.validate(value)
     assert problems_of({"a": "x\ud800"}, {"type": "string"}) == [("/a", "Must not hold half of a surrogate pair.")]
 

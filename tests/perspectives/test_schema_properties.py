@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from perspectives import DoesNotFit, InvalidPerspective, compile_schema, parse
+from perspectives import InvalidPerspective, ValidationFailed, compile_schema, parse
 
 BOUNDED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NAMES = st.one_of(
@@ -109,7 +109,7 @@ def test_answers_made_for_a_schema_fit_and_what_it_forbids_does_not(case: Case) 
     compiled = compile_schema(schema)
     assert compiled.validate(right) == right
     assert compiled.dump(compiled.model.model_validate_json(json.dumps(right))) == right
-    with pytest.raises(DoesNotFit) as caught:
+    with pytest.raises(ValidationFailed) as caught:
         compiled.validate(wrong)
     assert caught.value.problems
     assert all(one.message.endswith(".") for one in caught.value.problems)
@@ -132,7 +132,7 @@ def test_any_value_is_taken_or_refused_and_what_is_taken_is_taken_again(case: Ca
     compiled = compile_schema(case[0])
     try:
         kept = compiled.validate(value)
-    except DoesNotFit:
+    except ValidationFailed:
         return
     assert compiled.validate(kept) == kept
 

@@ -103,7 +103,7 @@ class Connection:
         framing = {"transfer-encoding": "chunked"} if length is None else {"content-length": str(length)}
         headers: Mapping[str, str] = {"content-type": reply.content_type, **framing, **reply.headers}
         fields = [(name.encode(), value.encode()) for name, value in headers.items()]
-        reason = HTTPStatus(reply.status).phrase.encode() if reply.status in set(HTTPStatus) else b"Overloaded"
+        reason = HTTPStatus(reply.status).phrase.encode() if reply.status in set(HTTPStatus) else b"QueueFull"
         await self.write(self.wire.send(h11.Response(status_code=reply.status, headers=fields, reason=reason)))
 
     async def data(self, data: bytes) -> None:

@@ -51,7 +51,7 @@ def vllm_error(status: int, message: str, refused: RefusedError) -> Any:
     if refused.facts.get("path"):
         return {"detail": "Not Found"}
     if refused.facts.get("key"):
-        return {"error": "Unauthorized"}
+        return {"error": "ApiKeyRequired"}
     kind = {404: "NotFoundError", 400: "BadRequestError"}.get(status, "InternalServerError")
     return {"error": {"message": message, "type": kind, "param": None, "code": status}}
 

@@ -5,15 +5,15 @@ import json
 import time
 from typing import Any
 
-from bridge import problems
 from bridge.api.openai import failure
 from bridge.api.openai.chat import Asked
 from bridge.api.sse import PING_SECONDS, Pinged, Write
+from bridge.captioning import problems
 from bridge.captioning.caption import caption_planned
-from bridge.captioning.errors import Cancelled
+from bridge.captioning.models import Caption, JsonObject, UsageOut
 from bridge.captioning.plan import deadline
-from bridge.captioning.resources import Resources
-from bridge.captioning.types import Caption, JsonObject, UsageOut
+from bridge.captioning.services import Services
+from bridge.errors import Cancelled
 from bridge.telemetry import current
 
 _DONE = b"data: [DONE]\n\n"
@@ -37,10 +37,10 @@ class ChunkStream(Pinged):
     A model that is asked again must not leave two answers in one message, so none is shown before it is valid.
     """
 
-    def __init__(self, asked: Asked, resources: Resources, request_id: str, ping: float = PING_SECONDS) -> None:
-        super().__init__(deadline(asked.plan.options, resources), ping)
+    def __init__(self, asked: Asked, services: Services, request_id: str, ping: float = PING_SECONDS) -> None:
+        super().__init__(deadline(asked.plan.options, services), ping)
         self._asked = asked
-        self._resources = resources
+        self._resources = services
         self._request_id = request_id
         self._heading = _head("chat.completion.chunk", asked, request_id)
         self._reason: Exception = Cancelled()

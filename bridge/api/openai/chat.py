@@ -8,11 +8,11 @@ from pydantic_core import PydanticCustomError
 
 from bridge.api.openai import models
 from bridge.api.openai.conversation import Message, read_turn
-from bridge.captioning.errors import InvalidRequest
+from bridge.captioning.models import MAX_TOKENS, CaptionOptions, JsonObject, Strict
 from bridge.captioning.parse import validate
 from bridge.captioning.plan import Plan, settle, write_prompt
-from bridge.captioning.resources import Resources
-from bridge.captioning.types import MAX_TOKENS, CaptionOptions, JsonObject, Strict
+from bridge.captioning.services import Services
+from bridge.errors import InvalidRequest
 from perspectives import perspective as perspectives
 from perspectives.perspective import Perspective
 
@@ -110,12 +110,12 @@ class Asked:
     include_usage: bool
 
 
-def read(fields: JsonObject, resources: Resources, provider_key: str) -> Asked:
+def read(fields: JsonObject, services: Services, provider_key: str) -> Asked:
     """Settle a chat request. Raises InvalidRequest, PerspectiveError, DispatchError; costs no I/O."""
     chat = validate(ChatRequest, _offered(fields))
     wanted = chat.response_format
     return Asked(
-        plan=_plan(chat, resources, provider_key),
+        plan=_plan(chat, services, provider_key),
         model=chat.model,
         as_text=wanted is not None and wanted.type == "text",
         streams=chat.stream,
@@ -136,11 +136,11 @@ def _offered(fields: JsonObject) -> JsonObject:
     return {name: value for name, value in given.items() if name not in _NOT_OFFERED}
 
 
-def _plan(chat: ChatRequest, resources: Resources, provider_key: str) -> Plan:
+def _plan(chat: ChatRequest, services: Services, provider_key: str) -> Plan:
     """The caption to be made: by the perspective that is named, or by the schema and the user's own words."""
     name = models.read(chat.model)
     schema = chat.response_format.json_schema if chat.response_format else None
-    named = resources.catalog.get(name.perspective) if name.perspective else None
+    named = services.catalog.get(name.perspective) if name.perspective else None
     if named is None and schema is None:
         raise InvalidRequest(
             "Name a perspective as the model, or send the schema of the answer as a response_format of type "
@@ -170,7 +170,7 @@ def _plan(chat: ChatRequest, resources: Resources, provider_key: str) -> Plan:
         },
     )
     perspective = named or _inline(schema, turn.texts)
-    return Plan(options, perspective, write_prompt(perspective, options), settle(options, resources, provider_key))
+    return Plan(options, perspective, write_prompt(perspective, options), settle(options, services, provider_key))
 
 
 def _inline(schema: AnswerSchema | None, texts: tuple[str, ...]) -> Perspective:

@@ -6,8 +6,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from bridge.captioning.errors import InvalidRequest
-from bridge.captioning.types import Strict
+from bridge.captioning.models import Strict
+from bridge.errors import InvalidRequest
 
 
 class ImageUrl(Strict):

@@ -10,9 +10,9 @@ from bridge.api.leaving import while_wanted
 from bridge.api.openai import models
 from bridge.api.openai.answer import ChunkStream, completion
 from bridge.api.openai.chat import read
-from bridge.api.state import account, provider_key, request_id, resources
+from bridge.api.state import account, provider_key, request_id, services
 from bridge.captioning.caption import caption_planned
-from bridge.captioning.errors import InvalidRequest
+from bridge.errors import InvalidRequest
 
 router = APIRouter(prefix="/v1", include_in_schema=False)
 
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1", include_in_schema=False)
 @router.post("/chat/completions")
 async def complete(request: Request) -> Response:
     """Caption the image of the last user message."""
-    found, identity = resources(request), request_id(request)
+    found, identity = services(request), request_id(request)
     account(request).wants_caption = True
     sent = await body.read(request, found.settings)
     if sent.upload is not None:
@@ -35,10 +35,10 @@ async def complete(request: Request) -> Response:
 @router.get("/models")
 async def list_models(request: Request) -> Response:
     """List perspectives, alone and with each provider's default model."""
-    return JSONResponse({"object": "list", "data": models.listed(resources(request))})
+    return JSONResponse({"object": "list", "data": models.listed(services(request))})
 
 
 @router.get("/models/{name:path}")
 async def show_model(request: Request, name: str) -> Response:
     """Tell whether this can be asked."""
-    return JSONResponse(models.find(name, resources(request)))
+    return JSONResponse(models.find(name, services(request)))

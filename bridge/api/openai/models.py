@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from bridge.captioning.resources import Resources
+from bridge.captioning.services import Services
 from bridge.dispatch.targets import Named
 from providers import factory
 from providers.base import ProviderConfig
@@ -26,20 +26,20 @@ def read(text: str) -> Name:
     return Name(perspective, provider, model)
 
 
-def listed(resources: Resources) -> list[dict[str, Any]]:
+def listed(services: Services) -> list[dict[str, Any]]:
     """Every perspective alone and with each configured provider's default model; nobody is asked."""
-    names = [one.name for one in resources.catalog.all() if "@" not in one.name]
-    defaults = list(_defaults(resources))
+    names = [one.name for one in services.catalog.all() if "@" not in one.name]
+    defaults = list(_defaults(services))
     return [entry(name) for name in names] + [entry(f"{name}@{target}") for name in names for target in defaults]
 
 
-def find(text: str, resources: Resources) -> dict[str, Any]:
+def find(text: str, services: Services) -> dict[str, Any]:
     """The entry of a name that can be asked, listed or not. Raises UnknownPerspective or a DispatchError."""
     name = read(text)
     if name.perspective or not name.provider:
-        resources.catalog.get(name.perspective)
+        services.catalog.get(name.perspective)
     if name.provider:
-        resources.targets.provider(Named(name.provider))
+        services.targets.provider(Named(name.provider))
     return entry(text)
 
 
@@ -48,9 +48,9 @@ def entry(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 0, "owned_by": OWNER}
 
 
-def _defaults(resources: Resources) -> Iterator[str]:
-    settings = resources.settings
-    for name, config in resources.targets.configured.providers.items():
+def _defaults(services: Services) -> Iterator[str]:
+    settings = services.settings
+    for name, config in services.targets.configured.providers.items():
         model = config.default_model or (settings.model if name == settings.provider else "")
         if model and _usable(config):
             yield f"{name}/{model}"

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from bridge.images.errors import InvalidImage
+from bridge.errors import InvalidImage
 
 T = TypeVar("T")
 # A 20 MB file has some thousand chunks; one made of a million empty ones only wants to burn time.

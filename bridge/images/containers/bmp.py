@@ -2,8 +2,8 @@
 
 from struct import unpack_from
 
+from bridge.errors import ImageTooLarge
 from bridge.images.containers.base import Header
-from bridge.images.errors import ImageTooLarge
 
 _PACKED = (1, 2)
 # Pillow unpacks run lengths in Python, 0.2 s for each MB (measured with Pillow 13).

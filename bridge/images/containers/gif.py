@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from struct import unpack_from
 
+from bridge.errors import InvalidImage
 from bridge.images.containers.base import Header, bounded, rejoin
-from bridge.images.errors import InvalidImage
 
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
 _CONTROL = 0xF9

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from itertools import chain
 from struct import unpack_from
 
+from bridge.errors import InvalidImage
 from bridge.images.containers.base import Header, bounded
-from bridge.images.errors import InvalidImage
 
 Box = tuple[bytes, int, int]
 

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator
 from struct import unpack_from
 
+from bridge.errors import ImageTooLarge, InvalidImage
 from bridge.images.containers.base import Header, bounded, rejoin
 from bridge.images.containers.tiff import orientation
-from bridge.images.errors import ImageTooLarge, InvalidImage
 
 Segment = tuple[int, int, int]
 

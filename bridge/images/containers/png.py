@@ -5,9 +5,9 @@ from struct import unpack_from
 from zlib import crc32, decompressobj
 from zlib import error as ZlibError
 
+from bridge.errors import InvalidImage
 from bridge.images.containers.base import Header, bounded, rejoin
 from bridge.images.containers.tiff import orientation
-from bridge.images.errors import InvalidImage
 
 _MODES = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}

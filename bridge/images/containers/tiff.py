@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from struct import unpack_from
 from typing import NamedTuple
 
+from bridge.errors import InvalidImage
 from bridge.images.containers.base import MOST_PARTS, Header
-from bridge.images.errors import InvalidImage
 
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _STRIPS, _ORIENTATION, _TILES, _EXTRA = 256, 257, 258, 262, 273, 274, 324, 338
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from struct import pack, unpack_from
 
+from bridge.errors import InvalidImage
 from bridge.images.containers.base import Header, bounded
 from bridge.images.containers.tiff import orientation
-from bridge.images.errors import InvalidImage
 
 _KEPT = frozenset({b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP"})
 _ALPHA, _EXIF, _XMP = 0x10, 0x08, 0x04

@@ -9,7 +9,7 @@ import pytest
 
 from bridge.api.openai import chat
 from bridge.api.openai.answer import ChunkStream
-from bridge.captioning.resources import open_resources
+from bridge.captioning.services import open_services
 from bridge.settings import Settings
 from tests.api.openai.ask import CHAT, COMPACT, refusal, request, send
 from tests.api.sockets import state
@@ -106,8 +106,8 @@ async def test_a_silent_stream_is_kept_alive_with_comments(bridge: Bridge) -> No
     async def stays() -> Any:
         await asyncio.Event().wait()
 
-    async with open_resources(settings) as resources:
-        asked = chat.read(request(stream=True), resources, "")
-        await ChunkStream(asked, resources, "id", ping=0.01)({"type": "http", "state": state()}, stays, keep)
+    async with open_services(settings) as services:
+        asked = chat.read(request(stream=True), services, "")
+        await ChunkStream(asked, services, "id", ping=0.01)({"type": "http", "state": state()}, stays, keep)
     assert sent.count(b": ping\n\n") >= 2
     assert events(b"".join(sent).decode())[-1] == "[DONE]"

@@ -7,15 +7,15 @@ from functools import partial
 from typing import Literal
 from urllib.request import getproxies
 
-from bridge import provider_settings
+from bridge import config
 from bridge.captioning.clients import Clients
+from bridge.config import Configured
 from bridge.dispatch.endpoints import Registry
 from bridge.dispatch.targets import Targets
 from bridge.images import heif
 from bridge.images.fetch import Fetcher
 from bridge.images.limits import ImageLimits
 from bridge.network import AddressPolicy, guarded_httpx, guarded_httpx2, plain_httpx, plain_httpx2
-from bridge.provider_settings import Configured
 from bridge.settings import PREFIX, Settings, SettingsError, environment, is_network
 from perspectives import catalog
 from perspectives.catalog import Catalog
@@ -23,7 +23,7 @@ from providers.pool import MAX_CONNECTIONS, Pool
 
 
 @dataclass(frozen=True)
-class Resources:
+class Services:
     """Everything a caption needs beside its request."""
 
     settings: Settings
@@ -41,9 +41,7 @@ def configured(settings: Settings) -> Configured:
     if settings.heif and not heif.available():
         mistakes.append(f"{PREFIX}HEIF: HEIC needs a package; run pip install 'graphcap-bridge[heif]'.")
     try:
-        found = provider_settings.load(
-            settings.workspace / "config" / "providers.toml", environment(), settings.provider
-        )
+        found = config.load(settings.workspace / "config" / "providers.toml", environment(), settings.provider)
     except SettingsError as error:
         raise SettingsError((*mistakes, *error.mistakes)) from None
     if mistakes:
@@ -61,7 +59,7 @@ def library(settings: Settings) -> Catalog:
 
 
 @asynccontextmanager
-async def open_resources(settings: Settings, *, tells_addresses: bool = True) -> AsyncIterator[Resources]:
+async def open_services(settings: Settings, *, tells_addresses: bool = True) -> AsyncIterator[Services]:
     """Load the library, read `providers.toml`, open the pools. Raises SettingsError with every mistake.
 
     `tells_addresses`: whether errors may name the addresses of configured providers.
@@ -77,7 +75,7 @@ async def open_resources(settings: Settings, *, tells_addresses: bool = True) ->
         _image_guard(settings), timeout=settings.image_url_timeout, max_connections=settings.max_in_flight
     )
     try:
-        yield Resources(
+        yield Services(
             settings,
             library(settings),
             Targets(providers, settings, guard),

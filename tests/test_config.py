@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge import provider_settings
-from bridge.provider_settings import BreakerSettings, Configured, StandIn, file
+from bridge import config
+from bridge.config import BreakerSettings, Configured, StandIn, file
 from bridge.settings import SettingsError
 from providers import factory
 from providers.base import ProviderConfig
@@ -20,7 +20,7 @@ def toml(tmp_path: Path) -> Path:
 
 def load(toml: Path, text: str = "", **environment: str) -> Configured:
     toml.write_text(text)
-    return provider_settings.load(toml, environment)
+    return config.load(toml, environment)
 
 
 def mistakes(toml: Path, text: str = "", **environment: str) -> list[str]:
@@ -38,7 +38,7 @@ def provider(toml: Path, text: str, **environment: str) -> ProviderConfig:
 
 
 def test_without_a_file_every_kind_can_be_named(toml: Path) -> None:
-    found = provider_settings.load(toml, {})
+    found = config.load(toml, {})
     assert list(found.providers) == [spec.kind for spec in factory.specs()]
     assert found.explicit == frozenset()
     assert not any(one.api_key for one in found.providers.values())
@@ -61,10 +61,10 @@ def test_the_first_variable_that_is_set_wins(toml: Path) -> None:
 
 def test_two_names_with_different_keys_are_told() -> None:
     both = {"GEMINI_API_KEY": "a", "GOOGLE_API_KEY": "b"}
-    assert [*provider_settings.ambiguous(both)] == [
+    assert [*config.ambiguous(both)] == [
         "GEMINI_API_KEY and GOOGLE_API_KEY are both set and differ; GEMINI_API_KEY is used."
     ]
-    assert [*provider_settings.ambiguous({**both, "GOOGLE_API_KEY": "a\n"})] == []
+    assert [*config.ambiguous({**both, "GOOGLE_API_KEY": "a\n"})] == []
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_files_that_cannot_be_read(toml: Path, tmp_path: Path) -> None:
     toml.unlink()
     toml.mkdir()
     with pytest.raises(SettingsError, match="cannot be read"):
-        provider_settings.load(toml, {})
+        config.load(toml, {})
 
 
 # Several endpoints.

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bridge.provider_settings.configured import BreakerSettings, Configured, EndpointSettings, Fleet, StandIn
-from bridge.provider_settings.file import EndpointEntry, Entry, Keyed, read
+from bridge.config.configured import BreakerSettings, Configured, EndpointSettings, Fleet, StandIn
+from bridge.config.file import EndpointEntry, Entry, Keyed, read
 from bridge.settings import PREFIX, SettingsError, environment, unknown
 from providers import factory
 from providers.addresses import normalise, origin

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
-from bridge.provider_settings.configured import PROBE_INTERVAL, Strategy
+from bridge.config.configured import PROBE_INTERVAL, Strategy
 from providers import factory
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=80, pattern=r"^[^@/\s][^@/]*$")]

@@ -1,7 +1,7 @@
 """The providers this deployment knows: `providers.toml` over the environment names users already have."""
 
-from bridge.provider_settings.configured import BreakerSettings, Configured, EndpointSettings, Fleet, StandIn, Strategy
-from bridge.provider_settings.load import ambiguous, doubts, load, mistakes
+from bridge.config.configured import BreakerSettings, Configured, EndpointSettings, Fleet, StandIn, Strategy
+from bridge.config.load import ambiguous, doubts, load, mistakes
 
 __all__ = [
     "BreakerSettings",

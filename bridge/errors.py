@@ -1,0 +1,379 @@
+"""Exceptions of the bridge, and the table that gives each one its HTTP status, code and title.
+
+    InvalidJson                  the body, or a part of it, is not JSON
+    InvalidRequest               a field is missing, unknown or out of range
+    BodyTooLarge                 the request body exceeds the size limit
+    ApiKeyRequired               the service has API keys and the request carries none of them
+    OriginNotAllowed             a web page of another origin, or a host name that is not allowed
+    RateLimitExceeded            the caller sends more requests than one caller may
+    ServerAtCapacity             the worker serves as many requests as it may
+    SocketAtCapacity             one WebSocket carries as many requests as it may
+    ShuttingDown                 the worker is draining
+    Cancelled                    the caller cancelled the request or disconnected (events only)
+    DeadlineExceeded             the request used up its time
+
+    ImageError
+    ├── PathRefused              the path leaves the workspace, or is no regular file
+    ├── ImageNotFound            no such file in the workspace
+    ├── ImageUnreachable         the URL gave no image: DNS, refused, slow, not 200, forbidden by its owner
+    ├── ImageTooLarge            bytes, pixels, side length, frames, or time to decode
+    ├── UnsupportedImage         not an image format that is accepted
+    ├── InvalidImage             truncated, malformed, or not base64
+    └── UnknownResize            no such resize preset
+    AddressRefused               the network policy forbids the address
+
+    DispatchError                the request names a provider or model that cannot be called
+    ├── UnknownProvider
+    ├── MissingProvider
+    ├── MissingModel
+    ├── MissingBaseUrl
+    ├── InvalidBaseUrl
+    └── ProviderNotAllowed
+    ProviderUnavailable          the provider exists and cannot be called now
+    ├── QueueFull                the provider's queue is full
+    └── CircuitBreakerOpen       the circuit breaker of every endpoint is open
+
+    OutputInvalid                no answer of the model passed schema validation
+    NothingToSynthesize          every perspective failed, so the synthesizer has no input
+
+`perspectives.errors` and `providers.errors` hold the exceptions of those packages; they have rows here too. A test
+fails when a class has no row. Any other exception is a bug: 500, logged with its traceback, reported without it.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from bridge.deadline import DeadlineExceeded
+from perspectives import errors as perspective_errors
+from perspectives.errors import Problem
+from providers import errors as provider_errors
+from providers.addresses import NotDialled
+
+
+class InvalidRequest(Exception):
+    """A field of the request is missing, unknown or out of range. `problems` are (JSON Pointer, sentence) pairs."""
+
+    def __init__(self, message: str, problems: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(message)
+        self.problems = problems
+
+
+class InvalidJson(Exception):
+    """The body, or a part that should be JSON, is not JSON."""
+
+
+class BodyTooLarge(Exception):
+    """The request body exceeds the size limit."""
+
+    def __init__(self, limit: int) -> None:
+        """`limit` in bytes."""
+        super().__init__(f"The request body is larger than the limit of {limit / 1024 / 1024:.1f} MiB.")
+
+
+class Cancelled(Exception):
+    """The caller cancelled the request or disconnected."""
+
+    def __init__(self) -> None:
+        super().__init__("The request was cancelled before it finished.")
+
+
+class NothingToSynthesize(Exception):
+    """Every perspective failed, so the synthesizer has no input."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Every perspective failed, so '{name}' has nothing to synthesize.")
+
+
+class SocketAtCapacity(Exception):
+    """One WebSocket carries as many requests as it may."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"This WebSocket already carries {limit} requests. Wait for one to finish, or open another WebSocket."
+        )
+
+
+class ApiKeyRequired(Exception):
+    """The service has API keys and the request carries none of them."""
+
+    def __init__(self) -> None:
+        super().__init__("This service requires an API key. Send 'Authorization: Bearer …' or 'X-API-Key: …'.")
+
+
+class OriginNotAllowed(Exception):
+    """A web page of an origin that is not allowed, or a host name that is not allowed."""
+
+    def __init__(self, subject: str = "This origin") -> None:
+        super().__init__(
+            f"{subject} is not allowed to use this service. Its operator can list the origin in GRAPHCAP_CORS_ORIGINS."
+        )
+
+
+class ServerAtCapacity(Exception):
+    """The worker serves as many requests as it may."""
+
+    retry_after = 1.0
+
+    def __init__(self) -> None:
+        super().__init__("The service handles as many requests as it can. Try again in a moment.")
+
+
+class ShuttingDown(Exception):
+    """The worker is draining: it accepts no new work and cancels what does not finish in time."""
+
+    retry_after = 1.0
+
+    def __init__(self) -> None:
+        super().__init__("The service is shutting down. Send the request again: another instance may accept it.")
+
+
+class RateLimitExceeded(Exception):
+    """The caller sends more requests than one caller may."""
+
+    def __init__(self, limit: str, retry_after: float, headers: dict[str, str]) -> None:
+        """`limit` in words, `retry_after` in seconds, `headers`: the RateLimit headers of the response."""
+        super().__init__(f"This service accepts {limit} from one caller. Wait before sending more.")
+        self.retry_after = retry_after
+        self.headers = headers
+
+
+class ImageError(Exception):
+    """An image cannot be used. The message is one sentence without paths outside the workspace."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class PathRefused(ImageError):
+    """The path leaves the workspace, or is not that of a regular file."""
+
+
+class ImageNotFound(ImageError):
+    """The workspace has no such file."""
+
+
+class ImageUnreachable(ImageError):
+    """The URL did not return an image."""
+
+
+class ImageTooLarge(ImageError):
+    """The image exceeds a limit."""
+
+
+class UnsupportedImage(ImageError):
+    """The bytes are not an image format that is accepted."""
+
+
+class InvalidImage(ImageError):
+    """The bytes are not a complete, well-formed image."""
+
+
+class UnknownResize(ImageError, ValueError):
+    """The resize preset does not exist."""
+
+
+class AddressRefused(NotDialled):
+    """The network policy forbids this address. `kind` is the address class, or "port" or "name"."""
+
+    def __init__(self, message: str, *, host: str, kind: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.host = host
+        self.kind = kind
+
+
+class DispatchError(Exception):
+    """The request names a provider or a model that cannot be called."""
+
+    pointer = ""
+
+
+class UnknownProvider(DispatchError):
+    """No provider has this name."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        near = get_close_matches(name, known, n=3, cutoff=0.7)
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"Configured providers: {', '.join(known)}."
+        super().__init__(f"There is no provider named '{name[:80]}'. {hint}")
+
+
+class MissingProvider(DispatchError):
+    """A model is named and no setting or routing rule says which provider serves it."""
+
+    pointer = "/provider"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"No provider is set for the model '{model[:80]}'. Pass 'provider' (--provider), "
+            "set GRAPHCAP_PROVIDER, or add a routing rule to providers.toml."
+        )
+
+
+class MissingModel(DispatchError):
+    """No model is set for the provider."""
+
+    pointer = "/model"
+
+    def __init__(self, provider: str, listed: tuple[str, ...] = (), target: object = None) -> None:
+        """`listed`: known models. `target`: the target to list models from when none is known."""
+        known = f" Known models: {', '.join(listed[:12])}." if listed else ""
+        super().__init__(
+            f"No model is set for the provider '{provider}'. Pass 'model' (--model), or set a default model.{known} "
+            f"`graphcap providers models {provider}` or GET /api/v1/providers/{provider}/models lists its models."
+        )
+        self.provider = provider
+        self.listed = listed
+        self.target = target
+
+
+class MissingBaseUrl(DispatchError):
+    """This kind of provider has no default base URL and none was passed."""
+
+    pointer = "/provider_config/base_url"
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"A provider of kind '{kind}' has no default base URL. Pass 'base_url'.")
+
+
+class InvalidBaseUrl(DispatchError):
+    """The base URL is malformed."""
+
+    pointer = "/provider_config/base_url"
+
+
+class ProviderNotAllowed(DispatchError):
+    """The deployment does not accept this base URL in a request."""
+
+    def __init__(self, policy: str) -> None:
+        if policy == "none":
+            text = "This service does not accept a base_url in the request. Name a configured provider instead."
+        else:
+            text = (
+                "This service calls only configured addresses. Ask its operator to add this one to "
+                "providers.toml or GRAPHCAP_PROVIDER_URL_ALLOW, or name a configured provider."
+            )
+        super().__init__(text)
+
+
+class ProviderUnavailable(Exception):
+    """The provider exists and cannot be called now. `retry_after`: seconds until the next attempt may succeed."""
+
+    provider: str | None = None
+    attempts: Sequence[object] = ()
+    retry_after: float
+
+
+class QueueFull(ProviderUnavailable):
+    """As many calls wait for this provider as may."""
+
+    retry_after = 1.0
+
+    def __init__(self) -> None:
+        super().__init__("The queue of this provider is full. Try again in a moment.")
+
+
+class CircuitBreakerOpen(ProviderUnavailable):
+    """The circuit breaker of every endpoint is open for another `retry_after` seconds."""
+
+    def __init__(self, endpoints: int, retry_after: float) -> None:
+        subject = "The provider" if endpoints == 1 else f"Each of the provider's {endpoints} endpoints"
+        super().__init__(f"{subject} failed repeatedly, so no call is sent. Next attempt in {retry_after:.0f} s.")
+        self.retry_after = retry_after
+
+
+class OutputInvalid(Exception):
+    """No answer of the model passed schema validation. `problems` are those of the last answer."""
+
+    provider: str | None = None
+    attempts: Sequence[object] = ()
+
+    def __init__(self, problems: Iterable[Problem], attempts: int) -> None:
+        """`attempts`: how many answers were validated."""
+        self.problems = tuple(problems) or (Problem("", "The answer is not a JSON object."),)
+        first = self.problems[0]
+        place = f" at {first.pointer}" if first.pointer else ""
+        times = "once" if attempts == 1 else f"{attempts} times"
+        super().__init__(
+            f"The model was asked {times} and its answer failed schema validation{place}: "
+            f"{first.message} Try again, use a larger model, or simplify the perspective."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """How one class of error is reported."""
+
+    status: int
+    code: str
+    title: str
+    retryable: bool = False
+
+
+TABLE: dict[type[Exception], Row] = {
+    InvalidJson: Row(400, "invalid_json", "Invalid JSON"),
+    BodyTooLarge: Row(413, "body_too_large", "Request body too large"),
+    InvalidRequest: Row(422, "invalid_request", "Invalid request"),
+    perspective_errors.UnknownPerspective: Row(404, "unknown_perspective", "Unknown perspective"),
+    perspective_errors.UnknownModule: Row(404, "unknown_module", "Unknown module"),
+    perspective_errors.InvalidPerspective: Row(422, "invalid_perspective", "Invalid perspective"),
+    perspective_errors.MissingVariables: Row(422, "missing_variables", "Missing variables"),
+    perspective_errors.UnknownVariables: Row(422, "invalid_request", "Unknown variables"),
+    PathRefused: Row(403, "path_refused", "Path not allowed"),
+    AddressRefused: Row(403, "address_refused", "Address not allowed"),
+    ImageNotFound: Row(404, "image_not_found", "Image not found"),
+    ImageTooLarge: Row(413, "image_too_large", "Image too large"),
+    UnsupportedImage: Row(415, "unsupported_image", "Unsupported image format"),
+    InvalidImage: Row(422, "invalid_image", "Invalid image"),
+    UnknownResize: Row(422, "invalid_request", "Unknown resize preset"),
+    ImageUnreachable: Row(422, "image_unreachable", "Image unreachable", retryable=True),
+    ProviderNotAllowed: Row(403, "provider_not_allowed", "Provider not allowed"),
+    QueueFull: Row(503, "overloaded", "Queue full", retryable=True),
+    CircuitBreakerOpen: Row(503, "provider_unavailable", "Circuit breaker open", retryable=True),
+    UnknownProvider: Row(404, "unknown_provider", "Unknown provider"),
+    provider_errors.UnknownKind: Row(422, "invalid_request", "Unknown provider kind"),
+    MissingProvider: Row(422, "invalid_request", "Missing provider"),
+    MissingModel: Row(422, "invalid_request", "Missing model"),
+    MissingBaseUrl: Row(422, "invalid_request", "Missing base URL"),
+    InvalidBaseUrl: Row(422, "invalid_request", "Invalid base URL"),
+    provider_errors.UnknownModel: Row(404, "unknown_model", "Unknown model"),
+    provider_errors.ContextTooLong: Row(422, "context_too_long", "Context too long"),
+    provider_errors.Refused: Row(422, "refused", "Model refusal"),
+    provider_errors.Blocked: Row(422, "blocked", "Blocked by a safety filter"),
+    provider_errors.RateLimited: Row(429, "provider_rate_limited", "Provider rate limit exceeded", retryable=True),
+    provider_errors.QuotaExceeded: Row(402, "provider_quota", "Provider quota exceeded"),
+    provider_errors.AuthFailed: Row(502, "provider_auth", "Provider authentication failed"),
+    provider_errors.SchemaRejected: Row(502, "provider_error", "Schema rejected by the provider"),
+    provider_errors.RequestRejected: Row(502, "provider_error", "Request rejected by the provider"),
+    provider_errors.WrongPath: Row(502, "provider_error", "Wrong base URL path"),
+    provider_errors.BadReply: Row(502, "provider_error", "Malformed provider response", retryable=True),
+    provider_errors.ServerFailed: Row(502, "provider_error", "Provider error", retryable=True),
+    provider_errors.Unreachable: Row(502, "provider_unreachable", "Provider unreachable", retryable=True),
+    provider_errors.Unavailable: Row(503, "provider_unavailable", "Provider unavailable", retryable=True),
+    provider_errors.CallTimeout: Row(504, "timeout", "Provider timeout", retryable=True),
+    provider_errors.Truncated: Row(502, "answer_truncated", "Output truncated"),
+    OutputInvalid: Row(502, "answer_invalid", "Output failed schema validation", retryable=True),
+    SocketAtCapacity: Row(503, "overloaded", "WebSocket at capacity", retryable=True),
+    ServerAtCapacity: Row(503, "overloaded", "Server at capacity", retryable=True),
+    RateLimitExceeded: Row(429, "rate_limited", "Rate limit exceeded", retryable=True),
+    ShuttingDown: Row(503, "shutting_down", "Shutting down", retryable=True),
+    ApiKeyRequired: Row(401, "unauthorized", "API key required"),
+    OriginNotAllowed: Row(403, "origin_refused", "Origin not allowed"),
+    NothingToSynthesize: Row(502, "answer_invalid", "Nothing to synthesize", retryable=True),
+    Cancelled: Row(503, "cancelled", "Cancelled", retryable=True),
+    DeadlineExceeded: Row(504, "timeout", "Deadline exceeded", retryable=True),
+}
+NO_ROUTE = Row(404, "not_found", "Not found")
+NO_METHOD = Row(405, "method_not_allowed", "Method not allowed")
+MALFORMED_REQUEST = Row(400, "invalid_request", "Malformed request")
+REQUEST_TIMEOUT = Row(408, "timeout", "Request timeout", retryable=True)
+HEADERS_TOO_LARGE = Row(431, "invalid_request", "Request headers too large")
+BUG = Row(500, "internal_error", "Internal error")
+OTHERS = (NO_ROUTE, NO_METHOD, MALFORMED_REQUEST, REQUEST_TIMEOUT, HEADERS_TOO_LARGE, BUG)
+"""Rows of problems that no exception class stands for."""
+
+
+def row_of(error: Exception) -> Row:
+    """Return the row of the error's class or its nearest ancestor; BUG when there is none."""
+    return next((TABLE[cls] for cls in type(error).__mro__ if cls in TABLE), BUG)
