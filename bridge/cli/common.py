@@ -1,4 +1,4 @@
-"""What every command shares: run with services, tell an error on standard error, choose the exit code."""
+"""What the commands share: run with the services, print an error, choose the exit code."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from bridge import errors
 from bridge.captioning import problems
 from bridge.captioning.check import name_models
 from bridge.captioning.services import Services, open_services
-from bridge.config import doubts, mistakes
+from bridge.config import mistakes, startup_warnings
 from bridge.errors import MissingModel
 from bridge.settings import PREFIX, Settings, SettingsError, environment, load
 from bridge.telemetry import configure_logging
@@ -37,14 +37,14 @@ _USAGE_CODES = {
 }
 
 
-def with_resources(command: Callable[[Services], Awaitable[int]], *, as_json: bool = False) -> int:
-    """Open what captions share, run `command` with it, tell what went wrong."""
-    settings = settings_or_none()
+def with_services(command: Callable[[Services], Awaitable[int]], *, as_json: bool = False) -> int:
+    """Open the services, run `command` with them, and return its exit code. Errors are printed."""
+    settings = load_settings()
     if settings is None:
         return USAGE
     configure_logging("text", "warning")
-    for doubt in doubts():
-        print(f"graphcap: {doubt}", file=sys.stderr)
+    for warning in startup_warnings():
+        print(f"graphcap: {warning}", file=sys.stderr)
 
     async def run() -> int:
         async with open_services(settings) as services:
@@ -59,45 +59,47 @@ def with_resources(command: Callable[[Services], Awaitable[int]], *, as_json: bo
         print(error, file=sys.stderr)
         return USAGE
     except tuple(errors.TABLE) as error:
-        return tell(error, as_json=as_json)
+        return print_error(error, as_json=as_json)
 
 
-def settings_or_none() -> Settings | None:
-    """The settings; all their mistakes on standard error when there are any."""
+def load_settings() -> Settings | None:
+    """Return the settings, or print all their mistakes and return None."""
     try:
         return load()
     except SettingsError as error:
-        print(all_mistakes(error), file=sys.stderr)
+        print(with_provider_mistakes(error), file=sys.stderr)
         return None
 
 
-def all_mistakes(error: SettingsError, workspace: str | None = None) -> SettingsError:
-    """Those of the settings, and those of the providers as far as their file is known."""
+def with_provider_mistakes(error: SettingsError, workspace: str | None = None) -> SettingsError:
+    """Return the error with the mistakes in `providers.toml` added, where that file can be found."""
     try:
-        stated = environment()
-    except UnicodeDecodeError:  # which is one of them
+        variables = environment()
+    except UnicodeDecodeError:  # already one of the mistakes
         return error
-    place = workspace or stated.get(f"{PREFIX}WORKSPACE") or Settings.model_fields["workspace"].default
-    return SettingsError((*error.mistakes, *mistakes(Path(place))))
+    path = workspace or variables.get(f"{PREFIX}WORKSPACE") or Settings.model_fields["workspace"].default
+    return SettingsError((*error.mistakes, *mistakes(Path(path))))
 
 
-def tell(error: Exception, *, as_json: bool = False) -> int:
-    """Print the problem on standard error (`--json`: as JSON); the exit code says what is to blame."""
+def print_error(error: Exception, *, as_json: bool = False) -> int:
+    """Print the error on standard error, as JSON where that was requested, and return its exit code."""
     problem = problems.from_error(error)
     if as_json:
-        show_json(problem.model_dump(), stream=sys.stderr)
+        print_json(problem.model_dump(), stream=sys.stderr)
     else:
         print(f"graphcap: {problem.detail}", file=sys.stderr)
-        for one in problem.errors or []:
-            if one.pointer and one.message not in problem.detail:
-                print(f"  {one.pointer}: {one.message}", file=sys.stderr)
+        for detail in problem.errors or []:
+            if detail.pointer and detail.message not in problem.detail:
+                print(f"  {detail.pointer}: {detail.message}", file=sys.stderr)
         if isinstance(error, MissingVariables):
-            print(f"  Give {' '.join(f'--set {name}=VALUE' for name in error.names)}", file=sys.stderr)
+            print(f"  Add {' '.join(f'--set {name}=VALUE' for name in error.names)}", file=sys.stderr)
+        for note in getattr(error, "__notes__", ()):
+            print(f"  {note}", file=sys.stderr)
     if problem.code in _PROVIDER_CODES:
         return PROVIDER
     return USAGE if problem.code in _USAGE_CODES else FAILED
 
 
-def show_json(value: Any, stream: Any = None) -> None:
+def print_json(value: Any, stream: Any = None) -> None:
     """Print indented JSON."""
     print(json.dumps(value, indent=2, ensure_ascii=False), file=stream or sys.stdout)
