@@ -259,9 +259,20 @@ def _secrets(mistakes: list[str]) -> Iterator[tuple[str, str]]:
         path = environment().get(f"{variable}_FILE")
         if path and not environment().get(variable):
             try:
-                yield name, Path(path).read_text("utf-8").strip().replace("\n", ",")
-            except (OSError, UnicodeDecodeError) as error:
-                mistakes.append(f"{variable}_FILE: The file cannot be read: {type(error).__name__}.")
+                yield name, read_secret(path).replace("\n", ",")
+            except ValueError as error:
+                mistakes.append(f"{variable}_FILE: {error}")
+
+
+def read_secret(path: str) -> str:
+    """Return the content of a file with a secret. Raises ValueError, without the path, when it has none."""
+    try:
+        secret = Path(path).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"The file cannot be read: {type(error).__name__}.") from None
+    if not secret:
+        raise ValueError("The file is empty.")
+    return secret
 
 
 def _mistake(location: tuple[int | str, ...], message: str) -> str:

@@ -23,7 +23,7 @@ KEY = "sk-configured-key-9876543"
 
 
 class Result(NamedTuple):
-    """What a command wrote, and how it ended."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -93,8 +93,6 @@ def test_a_perspective_in_a_file_with_a_variable(graphcap: Graphcap, tmp_path: P
     assert "look: " in graphcap("caption", PHOTO, "-p", str(file), "--set", "what=the cup").out
     missing = graphcap("caption", PHOTO, "-p", str(file))
     assert (missing.code, "--set what=VALUE" in missing.err) == (2, True)
-    unknown = graphcap("caption", PHOTO, "-p", str(file), "--set", "what=x", "--set", "who=y")
-    assert (unknown.code, "who" in unknown.err) == (2, True)
 
 
 CLOSED = ("--kind", "vllm", "--base-url", "http://127.0.0.1:9", "--model", "m")
@@ -104,20 +102,16 @@ CLOSED = ("--kind", "vllm", "--base-url", "http://127.0.0.1:9", "--model", "m")
     ("arguments", "code", "sentence"),
     [
         ((), 2, "usage"),
-        (("caption",), 2, "usage"),
         (("caption", "absent.jpg"), 1, "no file 'absent.jpg'"),
         (("caption", str(ROOT / "README.md")), 1, "image"),
         (("caption", PHOTO, "-p", "alt_txt"), 2, "Did you mean 'alt_text'?"),
-        (("caption", PHOTO, "-p", "absent.json"), 2, "absent.json: "),
         (("caption", PHOTO, "-p", "tests/clients/openai_js/package.json"), 2, "/prompt"),
         (("caption", PHOTO, "--provider", "opnai"), 2, "Did you mean openai?"),
         (("caption", PHOTO, "--kind", "acme", "--base-url", "http://127.0.0.1:9"), 2, "'openai', 'vllm'"),
-        (("caption", PHOTO, "--temperature", "9"), 2, "temperature"),
         (("caption", PHOTO, "--set", "novalue"), 2, "'novalue' is not of the form NAME=VALUE"),
         (("caption", PHOTO, "--provider", "vllm"), 2, "`graphcap providers models vllm`"),
         (("caption", PHOTO, *CLOSED), 4, "127.0.0.1:9"),
         (("perspectives", "show", "nothing_like_it"), 2, "nothing_like_it"),
-        (("providers", "check", "nobody"), 2, "nobody"),
         (("healthcheck", "--port", "9"), 1, "No service answers"),
         (("healthcheck", "--port", "abc"), 2, "'abc' is not a port"),
     ],
@@ -152,14 +146,6 @@ def test_mistakes_in_settings_and_providers_are_reported_at_once(graphcap: Graph
     (tmp_path / "config/providers.toml").unlink()
     nobody = graphcap("serve", "--workspace", str(tmp_path), "--provider", "opnai")
     assert (nobody.code, "Did you mean 'openai'?" in nobody.err) == (2, True)
-
-
-def test_variables_without_effect_are_reported(graphcap: Graphcap) -> None:
-    result = graphcap("providers", "list", GRAPHCAP_PROVDER="x", GRAPHCAP_PROVIDER_KEY="x")
-    assert (result.code, result.err) == (
-        0,
-        "graphcap: GRAPHCAP_PROVDER is not a setting and has no effect. Did you mean 'GRAPHCAP_PROVIDER'?\n",
-    )
 
 
 def test_perspectives_are_listed_shown_and_checked(graphcap: Graphcap, tmp_path: Path) -> None:
@@ -202,7 +188,8 @@ def test_providers_are_listed_and_checked(graphcap: Graphcap, tmp_path: Path) ->
             f'endpoints = [{{ base_url = "{server.url}", name = "up" }}, {down}]\n',
         )
         environment["STUDIO_KEY"] = KEY
-        listed = graphcap("providers", "list", **environment).out
+        _, listed, warning = graphcap("providers", "list", GRAPHCAP_PROVDER="x", **environment)
+        assert "GRAPHCAP_PROVDER is not a setting and has no effect. Did you mean 'GRAPHCAP_PROVIDER'?" in warning
         assert all(text in listed for text in ("studio", server.url, "http://127.0.0.1:9/v1"))
         assert KEY not in listed
         assert graphcap("providers", "models", "studio", **environment).out.split() == list(server.models)
@@ -243,15 +230,18 @@ def test_several_workers_share_one_address_and_exit_with_0() -> None:
     assert stopped_at_once.code == 0
 
 
-def test_only_what_a_command_needs_is_imported() -> None:
-    heavy = {"pydantic", "fastapi", "openai", "instructor", "PIL", "httpx", "google.genai", "ollama"}
-    commands = (None, "caption", "providers", "perspectives", "healthcheck")
-    assert imported(f"from bridge.cli import build; [build(name) for name in {commands}]") & heavy == set()
-    assert imported("import bridge.app") & {"openai", "instructor", "google.genai", "ollama"} == set()
-
-
-def imported(code: str) -> set[str]:
-    """Return the modules that a new interpreter imports for `code`."""
-    script = f"import sys; {code}; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, capture_output=True, text=True)
-    return set(done.stdout.split())
+@pytest.mark.parametrize(
+    ("code", "heavy"),
+    [
+        (
+            "from bridge.cli import COMMANDS, build; [build(name) for name in (None, *COMMANDS) if name != 'serve']",
+            {"pydantic", "fastapi", "openai", "instructor", "PIL", "httpx", "google.genai", "ollama"},
+        ),
+        ("import bridge.app", {"openai", "instructor", "google.genai", "ollama"}),
+    ],
+    ids=["--help", "serve"],
+)
+def test_only_what_is_needed_is_imported(code: str, heavy: set[str]) -> None:
+    script = [sys.executable, "-c", f"import sys; {code}; print(*sys.modules)"]
+    modules = subprocess.run(script, check=True, cwd=ROOT, capture_output=True, text=True).stdout.split()
+    assert heavy & set(modules) == set()
