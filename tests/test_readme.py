@@ -44,6 +44,7 @@ def run(*command: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_requests_in_the_readme_work() -> None:
     need("curl")
     with Service() as service:
@@ -54,6 +55,7 @@ def test_requests_in_the_readme_work() -> None:
             assert '"rendered":' in run(need("bash"), "-euo", "pipefail", "-c", script)
 
 
+@pytest.mark.slow
 def test_scripts_in_the_readme_work() -> None:
     assert {kind for kind, _ in MARKED.findall(README)} == {"service", "python"}
     for code in marked("python"):
@@ -92,6 +94,7 @@ def test_commands_on_the_pages_can_be_parsed(capsys: pytest.CaptureFixture[str])
             assert output.out or "the following arguments are required" in output.err, f"{page}: {command}"
 
 
+@pytest.mark.slow
 def test_commands_without_requirements_work() -> None:
     chosen = [command for command in commands() if " --provider builtin" in command or "show alt_text" in command]
     assert chosen

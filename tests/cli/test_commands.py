@@ -202,6 +202,7 @@ def test_providers_are_listed_and_checked(graphcap: Graphcap, tmp_path: Path) ->
         assert (pair.code, ends) == (4, {"up": "success", "down": "failed"})
 
 
+@pytest.mark.slow
 def test_a_running_service(graphcap: Graphcap, tmp_path: Path) -> None:
     """Check its health, the broken perspective that it reports, and the message of a second one on its port."""
     (tmp_path / "broken.json").write_text('{"name": "broken", "prompt": "p", "schema_fields": [{"type": "str"}]}')
