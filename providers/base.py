@@ -86,6 +86,7 @@ class VisionRequest:
 
     `schema` is the portable JSON Schema (draft 2020-12 subset); the client translates it to its dialect.
     `timeout` is in seconds and covers the whole call. `headers` are extra HTTP headers (trace context).
+    `schema_digest` identifies the schema to the dispatcher; it is not sent.
     """
 
     model: str
@@ -96,6 +97,7 @@ class VisionRequest:
     turns: tuple[Turn, ...] = ()
     schema: JsonObject | None = None
     schema_name: str = "caption"
+    schema_digest: str = ""
     output_mode: OutputMode = "json_schema"
     options: Options = Options()
     credentials: Credentials = Credentials()
