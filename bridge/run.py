@@ -134,7 +134,8 @@ class Run:
     """One perspective of one request, from plan to caption.
 
     `emit` never blocks and never raises. `streaming`: whether partial objects are wanted. `perspective` names the
-    events. `trace_headers` are the W3C trace context headers that go to providers.
+    events. `trace_headers` are the W3C trace context headers that go to providers; `trace_id`: the trace of the first
+    span, "" while there is none. `caller` identifies the caller to fair queues and holds no key.
     """
 
     deadline: Deadline
@@ -145,6 +146,8 @@ class Run:
     emit: Callable[[RunEvent], None] = _ignore
     streaming: bool = False
     trace_headers: dict[str, str] = field(default_factory=dict)
+    trace_id: str = ""
+    caller: str = ""
 
     def stage(self, stage: Stage, detail: str = "") -> None:
         """Report that a stage begins."""

@@ -12,7 +12,7 @@ from bridge.captioning.plan import Plan, deadline, find, in_tags, settle, write_
 from bridge.captioning.services import Services
 from bridge.captioning.watch import Watch
 from bridge.deadline import Deadline
-from bridge.dispatch.attempts import Calls
+from bridge.dispatch.legacy.attempts import Calls
 from bridge.errors import InvalidRequest, NothingToSynthesize
 from bridge.telemetry import Captioning, Stages, current
 from perspectives.errors import UnknownVariables

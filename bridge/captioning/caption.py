@@ -12,8 +12,8 @@ from bridge.captioning.services import Services
 from bridge.captioning.structured import Answer, ask_until_it_fits
 from bridge.captioning.watch import Watch, watched
 from bridge.deadline import Deadline, DeadlineExceeded
-from bridge.dispatch.attempts import Calls, Line
-from bridge.dispatch.endpoint import Endpoint
+from bridge.dispatch.legacy.attempts import Calls, Line
+from bridge.dispatch.legacy.endpoint import Endpoint
 from bridge.dispatch.targets import Target
 from bridge.errors import OutputInvalid, ProviderUnavailable
 from bridge.images.prepare import Prepared

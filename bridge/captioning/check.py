@@ -6,10 +6,10 @@ from dataclasses import replace
 from bridge.captioning import ledger
 from bridge.captioning.services import Services
 from bridge.deadline import Deadline, DeadlineExceeded
-from bridge.dispatch.attempts import Calls, Line
-from bridge.dispatch.endpoint import Endpoint
-from bridge.dispatch.endpoints import Route
-from bridge.dispatch.targets import Target, Wish
+from bridge.dispatch.legacy.attempts import Calls, Line
+from bridge.dispatch.legacy.endpoint import Endpoint
+from bridge.dispatch.legacy.endpoints import Route
+from bridge.dispatch.targets import Target, TargetRequest
 from bridge.errors import CircuitBreakerOpen, MissingModel, ProviderUnavailable
 from bridge.telemetry import trace
 from providers.base import BaseClient, Check, Complete, Completion, Credentials, Model, VisionRequest
@@ -19,25 +19,25 @@ TIMEOUT = 20.0
 HINT_TIMEOUT = 2.0
 
 
-async def models(wish: Wish, services: Services, key: str = "") -> tuple[Target, tuple[Model, ...]]:
+async def models(wish: TargetRequest, services: Services, key: str = "") -> tuple[Target, tuple[Model, ...]]:
     """The models that a provider lists. Raises DispatchError or ProviderError."""
-    target = services.targets.provider(wish, key)
+    target = services.targets.resolve_provider(wish, key)
     client, credentials = await _reach(target, services)
     return target, await client.models(credentials, _timeout(services), trace.headers.get())
 
 
-async def check(wish: Wish, services: Services, key: str = "") -> tuple[Target, Check]:
+async def check(wish: TargetRequest, services: Services, key: str = "") -> tuple[Target, Check]:
     """Connect, list models, and ask for one short completion when a model is named. Raises DispatchError."""
-    target = services.targets.provider(wish, key)
+    target = services.targets.resolve_provider(wish, key)
     route = services.endpoints.route(target)
     override = wish.provider_config.default_model if wish.provider_config else None
     model = wish.model or override or target.config.default_model
     return target, await _check(route.likeliest(), route, target, model, services)
 
 
-async def check_each(wish: Wish, services: Services, key: str = "") -> AsyncIterator[tuple[Endpoint, Check]]:
+async def check_each(wish: TargetRequest, services: Services, key: str = "") -> AsyncIterator[tuple[Endpoint, Check]]:
     """The same at each endpoint of a provider. Raises DispatchError."""
-    target = services.targets.provider(wish, key)
+    target = services.targets.resolve_provider(wish, key)
     route = services.endpoints.route(target)
     for endpoint in route.allowed:
         yield endpoint, await _check(endpoint, route, target, wish.model or target.config.default_model, services)

@@ -5,7 +5,7 @@ import time
 from collections import OrderedDict
 from typing import TypeVar
 
-from bridge.dispatch.endpoint import Endpoint
+from bridge.dispatch.legacy.endpoint import Endpoint
 from bridge.dispatch.targets import Target
 from providers import factory
 from providers.base import BaseClient, OutputMode, ProviderConfig

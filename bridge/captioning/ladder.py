@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from bridge.captioning.clients import Clients
-from bridge.dispatch.attempts import Calls
-from bridge.dispatch.endpoint import Endpoint
+from bridge.dispatch.legacy.attempts import Calls
+from bridge.dispatch.legacy.endpoint import Endpoint
 from providers.base import BaseClient, OutputMode, VisionRequest
 
 

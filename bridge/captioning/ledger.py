@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from bridge.captioning.plan import Plan, counted
 from bridge.config import Configured
-from bridge.dispatch.endpoint import Endpoint, outcome
+from bridge.dispatch.legacy.endpoint import Endpoint, outcome
 from bridge.dispatch.targets import Target
 from bridge.telemetry import Captioning, ProviderCall, Stages, current, spans
 from bridge.telemetry.account import Again

@@ -66,14 +66,14 @@ def settle(options: CaptionOptions, services: Services, key: str = "") -> tuple[
 
     The `fallbacks` of a request, even none, take the place of the configured ones.
     """
-    target = services.targets.settle(options, key)
+    target = services.targets.resolve(options, key)
     if "fallbacks" in options.model_fields_set:
         return (target, *(_stand_in(one, services) for one in options.fallbacks))
-    return (target, *services.targets.stand_ins(target))
+    return (target, *services.targets.fallbacks(target))
 
 
 def _stand_in(fallback: Fallback, services: Services) -> Target:
-    return replace(services.targets.settle(fallback), on=fallback.on)
+    return replace(services.targets.resolve(fallback), on=fallback.on)
 
 
 def deadline(options: CaptionOptions, services: Services) -> Deadline:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from bridge.captioning.models import Attempt, ImageOut, UsageOut
-from bridge.dispatch.attempts import Call
+from bridge.dispatch.legacy.attempts import Call
 from bridge.images.prepare import Prepared
 from perspectives.perspective import Perspective
 from providers.usage import Usage

@@ -10,7 +10,7 @@ from urllib.request import getproxies
 from bridge import config
 from bridge.captioning.clients import Clients
 from bridge.config import Configured
-from bridge.dispatch.endpoints import Registry
+from bridge.dispatch.legacy.endpoints import Registry
 from bridge.dispatch.targets import Targets
 from bridge.images import heif
 from bridge.images.fetch import Fetcher

@@ -12,7 +12,7 @@ from bridge.captioning.models import Caption, JsonObject
 from bridge.captioning.plan import Plan
 from bridge.captioning.services import Services
 from bridge.captioning.watch import Stage, Telling
-from bridge.dispatch.attempts import Calls
+from bridge.dispatch.legacy.attempts import Calls
 from bridge.errors import Cancelled
 from bridge.telemetry import Stages
 from perspectives.perspective import Perspective
