@@ -21,7 +21,7 @@ from bridge.api.state import request_id, services
 from bridge.captioning import problems
 from bridge.captioning.check import name_models
 from bridge.captioning.services import Services, open_services
-from bridge.dispatch.probes import Probes
+from bridge.dispatch.legacy.probes import Probes
 from bridge.settings import Settings, load
 from bridge.telemetry import quiet_libraries, spans
 from bridge.version import __version__

@@ -1,18 +1,19 @@
-"""The settings of a process: where they are read from, what follows from them, and every mistake at once."""
+"""The settings of a process: where they are read from, their defaults, and every mistake at once."""
 
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from bridge.settings import MIB, OTHERS, Settings, SettingsError, description, environment, load, unknown
+from bridge import settings
+from bridge.settings import MIB, OTHERS, Settings, SettingsError, description, environment, load, unused_variables
 
 SECRET = "a-secret-that-nobody-may-read"
 
 
 @pytest.fixture(autouse=True)
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory: `.env` is read from there."""
+    """Change to an empty directory, since `.env` is read from the current one."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -26,181 +27,126 @@ def mistakes(monkeypatch: pytest.MonkeyPatch, **variables: str) -> list[str]:
     return list(raised.value.mistakes)
 
 
-# Where they come from.
+def test_options_override_the_environment_which_overrides_the_file(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (load().host, load().port, load().timeout, load().workers) == ("127.0.0.1", 32100, 120, 1)
+    (directory / ".env").write_text("GRAPHCAP_PORT=1001\nGRAPHCAP_TIMEOUT=11\nGRAPHCAP_GRACE=1\nOLLAMA_HOST=file\nX\n")
+    for name, value in (("TIMEOUT", "12"), ("GRACE", "2"), ("MAX_QUEUE", ""), ("CORS_ORIGINS", "")):
+        monkeypatch.setenv(f"GRAPHCAP_{name}", value)
+    loaded = load(grace="3", host=None)
+    assert (loaded.port, loaded.timeout, loaded.grace, loaded.host) == (1001, 12, 3, "127.0.0.1")
+    assert (loaded.max_queue, loaded.cors_origins) == (256, ())  # a blank variable counts as unset
+    assert environment()["OLLAMA_HOST"] == "file"
+    assert "X" not in environment()
+    with pytest.raises(ValueError):
+        loaded.port = 1  # type: ignore[misc]
 
 
-def test_nothing_needs_to_be_set() -> None:
-    found = load()
-    assert (found.host, found.port, found.provider, found.workspace) == (
-        "127.0.0.1",
-        32100,
-        "builtin",
-        Path("workspace"),
-    )
-    assert (found.timeout, found.workers, found.log) == (120, 1, "text")
-
-
-def test_an_option_wins_over_the_environment_over_the_file(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (directory / ".env").write_text("GRAPHCAP_PORT=1001\nGRAPHCAP_TIMEOUT=11\nGRAPHCAP_GRACE=1\n")
-    monkeypatch.setenv("GRAPHCAP_TIMEOUT", "12")
-    monkeypatch.setenv("GRAPHCAP_GRACE", "2")
-    found = load(grace="3", host=None)
-    assert (found.port, found.timeout, found.grace, found.host) == (1001, 12, 3, "127.0.0.1")
-
-
-def test_a_blank_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GRAPHCAP_PORT", "")
-    monkeypatch.setenv("GRAPHCAP_CORS_ORIGINS", "")
-    assert (load().port, load().cors_origins) == (32100, ())
-
-
-def test_the_file_also_supplies_the_providers_own_names(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (directory / ".env").write_text("OPENAI_API_KEY=from-file\nOLLAMA_HOST=from-file\nUNSET\n")
-    monkeypatch.setenv("OLLAMA_HOST", "from-environment")
-    found = environment()
-    assert (found["OPENAI_API_KEY"], found["OLLAMA_HOST"]) == ("from-file", "from-environment")
-    assert "UNSET" not in found
-
-
-def test_workers_by_convention_or_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_default_to_web_concurrency(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WEB_CONCURRENCY", "4")
     assert load().workers == 4
     monkeypatch.setenv("GRAPHCAP_WORKERS", "2")
     assert load().workers == 2
 
 
-@pytest.mark.parametrize("written", ['["http://a", "http://b"]', "http://a,http://b", " http://a , http://b, "])
-def test_lists_are_json_or_commas(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+@pytest.mark.parametrize("written", ['["http://a", "http://b"]', " http://a , http://b, "])
+def test_lists_are_json_or_separated_by_commas(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
     monkeypatch.setenv("GRAPHCAP_CORS_ORIGINS", written)
-    assert load().cors_origins == ("http://a", "http://b")
     monkeypatch.setenv("GRAPHCAP_PERSPECTIVES_DIR", written)
+    assert load().cors_origins == ("http://a", "http://b")
     assert load().perspectives_dir == (Path("http:/a"), Path("http:/b"))
-
-
-def test_settings_do_not_change() -> None:
-    with pytest.raises(ValueError):
-        load().port = 1  # type: ignore[misc]
-
-
-# What follows from them.
 
 
 @pytest.mark.parametrize(
     ("host", "policy"),
     [
-        ("127.0.0.1", "any"),
-        ("127.8.8.8", "any"),
-        ("::1", "any"),
-        ("[::1]", "any"),
-        ("localhost", "any"),
-        ("0.0.0.0", "listed"),
-        ("::", "listed"),
-        ("192.168.1.5", "listed"),
-        ("example.org", "listed"),
+        *((host, "any") for host in ("127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost")),
+        *((host, "listed") for host in ("0.0.0.0", "::", "192.168.1.5", "example.org")),
     ],
 )
-def test_requests_may_bring_any_address_only_where_only_this_machine_can_call(host: str, policy: str) -> None:
+def test_requests_may_contain_any_base_url_only_on_loopback(host: str, policy: str) -> None:
     assert load(host=host).base_url_policy == policy
-    for stated in ("any", "listed", "none"):
-        assert load(host=host, request_providers=stated).base_url_policy == stated
+    for explicit in ("any", "listed", "none"):
+        assert load(host=host, request_providers=explicit).base_url_policy == explicit
 
 
-def test_a_body_holds_an_image_in_base64() -> None:
+def test_the_body_limit_leaves_room_for_an_image_in_base64() -> None:
     assert load().body_limit == 20 * MIB * 4 // 3 + MIB
-    assert load(max_image_bytes="3000000").body_limit == 4_000_000 + MIB
     assert load(max_image_bytes="3000000", max_body_bytes="500").body_limit == 500
 
 
-# What is wrong.
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("PORT", "99999", "Input should be less than or equal to 65535."),
+        ("TIMEOUT", "soon", "Input should be a valid number, unable to parse string as a number."),
+        ("LOG", "xml", "Input should be 'text' or 'json'."),
+        ("IMAGE_URL_ALLOW", "10.0.0.0/99,10.1.0.0/99", "Invalid network: '10.0.0.0/99', '10.1.0.0/99'."),
+        ("IMAGE_URL_PORTS", "80,99999", "Input should be less than or equal to 65535."),
+        ("CORS_ORIGINS", '["http://a"', "Expecting ',' delimiter: line 1 column 12 (char 11)."),
+        *(
+            ("CORS_ORIGINS", f"https://a,{origin}", "Write each origin as a browser")
+            for origin in ("foo", "https://a/b")
+        ),
+        ("RATE_LIMIT", "many", "Write a rate such as 60/minute"),
+        ("WORKSPACE", "absent", "There is no directory 'absent'."),
+        ("API_KEYS", "ключ", "An API key consists of printable ASCII characters"),
+        # A template such as ${A},${B} with unset variables.
+        *(("API_KEYS", value, "The list is empty; leave the variable unset instead.") for value in (",", " , ", "[]")),
+        ("API_KEYS_FILE", "absent", "The file cannot be read: FileNotFoundError."),
+        *(
+            ("RATE_LIMIT_STORAGE", value, "Write memory:// or redis://host:port/number")
+            for value in (f"redis://:{SECRET[:9]}/{SECRET}@127.0.0.1:6379/0", "memory", "ftp://x")
+        ),
+    ],
+)
+def test_a_mistake_names_the_setting_and_the_cause(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str
+) -> None:
+    (mistake, *others) = mistakes(monkeypatch, **{f"GRAPHCAP_{name}": value})
+    assert mistake.startswith(f"GRAPHCAP_{name}: {sentence}")
+    assert others == []
+    assert SECRET[:9] not in mistake
 
 
-def test_every_mistake_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = mistakes(
-        monkeypatch,
-        GRAPHCAP_PORT="99999",
-        GRAPHCAP_TIMEOUT="soon",
-        GRAPHCAP_LOG="xml",
-        GRAPHCAP_REQUEST_PROVIDERS="all",
-        GRAPHCAP_MAX_IMAGE_BYTES="-1",
-        GRAPHCAP_CORS_ORIGINS='["http://a"',
-        GRAPHCAP_IMAGE_URL_ALLOW="[1]",
-        GRAPHCAP_IMAGE_URL_PORTS="80,99999",
-        WEB_CONCURRENCY="many",
-    )
-    assert sorted(one.split(":")[0] for one in told) == [
-        "GRAPHCAP_CORS_ORIGINS",
-        "GRAPHCAP_IMAGE_URL_ALLOW",
-        "GRAPHCAP_IMAGE_URL_PORTS",
-        "GRAPHCAP_LOG",
-        "GRAPHCAP_MAX_IMAGE_BYTES",
-        "GRAPHCAP_PORT",
-        "GRAPHCAP_REQUEST_PROVIDERS",
-        "GRAPHCAP_TIMEOUT",
-        "GRAPHCAP_WORKERS",
+def test_all_mistakes_are_reported_at_once(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (directory / "empty").write_text("\n")
+    variables = {"GRAPHCAP_PORT": "x", "GRAPHCAP_LOG": "xml", "GRAPHCAP_API_KEYS_FILE": "empty", "WEB_CONCURRENCY": "x"}
+    names = [mistake.split(":")[0] for mistake in mistakes(monkeypatch, **variables)]
+    assert sorted(names) == ["GRAPHCAP_API_KEYS", "GRAPHCAP_LOG", "GRAPHCAP_PORT", "GRAPHCAP_WORKERS"]
+
+
+def test_no_mistake_repeats_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """People paste a key into the wrong line."""
+    for name in Settings.model_fields.keys() - {"workspace", "host"}:
+        for value in (SECRET, f'["{SECRET}', f'[{{"{SECRET}": 1}}]'):
+            with monkeypatch.context() as patch:
+                patch.setenv(f"GRAPHCAP_{name.upper()}", value)
+                try:
+                    load()
+                except SettingsError as error:
+                    assert SECRET not in f"{error!s}{error!r}"  # noqa: PT017 (most settings accept any text)
+
+
+def test_a_file_that_is_not_text(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (directory / ".env").write_text("GRAPHCAP_PORT=1001\n", encoding="utf-16")
+    assert mistakes(monkeypatch) == [".env: The file is not UTF-8 text."]
+
+
+def test_variables_without_effect_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(settings.REMOVED, "GRAPHCAP_OLD", "Use GRAPHCAP_NEW.")
+    names = ["GRAPHCAP_PROVDER", "GRAPHCAP_OLD", "GRAPHCAP_PORT", "GRAPHCAP_API_KEYS_FILE", *OTHERS, "HOME"]
+    assert [*unused_variables(dict.fromkeys([*names, "GRAPHCAP_BRIDGE_SERVICE_HOST"], ""))] == [
+        "GRAPHCAP_BRIDGE_SERVICE_HOST is not a setting and has no effect.",
+        "GRAPHCAP_OLD is no longer a setting and has no effect. Use GRAPHCAP_NEW.",
+        "GRAPHCAP_PROVDER is not a setting and has no effect. Did you mean 'GRAPHCAP_PROVIDER'?",
     ]
-    assert all(one.endswith(".") for one in told)
-    assert "GRAPHCAP_LOG: Input should be 'text' or 'json'." in told
-
-
-@pytest.mark.parametrize("name", [name for name in Settings.model_fields if name not in ("workspace", "host")])
-def test_no_mistake_repeats_a_value(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Whatever the variable: people paste a key into the wrong line."""
-    for value in (SECRET, f'["{SECRET}', f'[{{"{SECRET}": 1}}]'):
-        monkeypatch.setenv(f"GRAPHCAP_{name.upper()}", value)
-        try:
-            load()
-        except SettingsError as error:
-            assert SECRET not in f"{error!s}{error!r}"  # noqa: PT017 (most take any text)
-
-
-def test_a_workspace_that_is_named_exists(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert mistakes(monkeypatch, GRAPHCAP_WORKSPACE="absent") == ["GRAPHCAP_WORKSPACE: there is no directory 'absent'."]
-    (directory / "absent").mkdir()
-    assert load().workspace == Path("absent")
-
-
-def test_a_name_that_is_no_setting_is_told_with_a_near_one() -> None:
-    names = ["GRAPHCAP_PROVDER", "GRAPHCAP_PORT", "GRAPHCAP_API_KEYS_FILE", "GRAPHCAP_BRIDGE_SERVICE_HOST", *OTHERS]
-    assert [*unknown(dict.fromkeys([*names, "HOME"], ""))] == [
-        "GRAPHCAP_BRIDGE_SERVICE_HOST is not a setting.",
-        "GRAPHCAP_PROVDER is not a setting; did you mean GRAPHCAP_PROVIDER?",
-    ]
+    assert not settings.REMOVED.keys() & {f"GRAPHCAP_{name.upper()}" for name in Settings.model_fields}
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
-def test_every_value_of_few_is_told(name: str) -> None:
-    values = [one for one in get_args(Settings.model_fields[name].annotation) if isinstance(one, str)]
-    assert [one for one in values if f"`{one}`" not in description(name)] == []
-
-
-def test_a_file_that_is_no_text(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (directory / ".env").write_text("GRAPHCAP_PORT=1001\n", encoding="utf-16")
-    assert mistakes(monkeypatch) == [".env: is not UTF-8 text."]
-
-
-@pytest.mark.parametrize("storage", [f"redis://:{SECRET[:9]}/{SECRET}@127.0.0.1:6379/0", "memory", "ftp://x", "x"])
-def test_a_storage_that_is_no_address_is_told_without_its_password(
-    storage: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (told,) = mistakes(monkeypatch, GRAPHCAP_RATE_LIMIT_STORAGE=storage)
-    assert told.startswith("GRAPHCAP_RATE_LIMIT_STORAGE: write memory:// or redis://")
-    assert SECRET[:9] not in told
-
-
-@pytest.mark.parametrize("keys", [",", " , ", "[]"])
-def test_keys_that_are_none_do_not_open_the_service(keys: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A template like ${A},${B} whose variables are unset."""
-    (told,) = mistakes(monkeypatch, GRAPHCAP_API_KEYS=keys)
-    assert "holds nothing" in told
-
-
-def test_an_empty_file_of_keys_does_not_open_the_service(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (directory / "keys").write_text("\n")
-    (told,) = mistakes(monkeypatch, GRAPHCAP_API_KEYS_FILE=str(directory / "keys"))
-    assert "holds nothing" in told
-
-
-@pytest.mark.parametrize("origin", ["foo", "captions.example", "https://a/b", "null"])
-def test_what_no_browser_sends_is_no_origin(origin: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    (told,) = mistakes(monkeypatch, GRAPHCAP_CORS_ORIGINS=f"https://captions.example,{origin}")
-    assert "such as https://captions.example" in told
+def test_every_setting_is_described_with_its_few_values(name: str) -> None:
+    values = [value for value in get_args(Settings.model_fields[name].annotation) if isinstance(value, str)]
+    assert description(name).endswith(".")
+    assert [value for value in values if f"`{value}`" not in description(name)] == []

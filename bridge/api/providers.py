@@ -22,7 +22,7 @@ from bridge.api.wire import (
 )
 from bridge.captioning import check
 from bridge.captioning.parse import validate
-from bridge.dispatch.targets import Named, Target
+from bridge.dispatch.targets import ProviderReference, Target
 from bridge.errors import UnknownProvider
 from providers import factory
 from providers.base import Check
@@ -58,7 +58,7 @@ async def list_providers(request: Request) -> Response:
 async def list_models(request: Request, name: str) -> Response:
     """Ask a configured provider what it serves."""
     _require(name, request)
-    return await _models(request, Named(name))
+    return await _models(request, ProviderReference(name))
 
 
 def _require(name: str, request: Request) -> None:
@@ -73,7 +73,7 @@ async def list_models_of(request: Request, name: str) -> Response:
     return await _models(request, await _named(request, name))
 
 
-async def _models(request: Request, wish: Named) -> Response:
+async def _models(request: Request, wish: ProviderReference) -> Response:
     target, models = await check.models(wish, services(request), provider_key(request))
     default = (wish.provider_config.default_model if wish.provider_config else None) or target.config.default_model
     listed = [ModelOut(id=one.id, name=one.name, is_default=one.id == default) for one in models]
@@ -87,15 +87,15 @@ async def test_connection(request: Request, name: str) -> Response:
     return answers.json(_report(target, found), omit_none=True)
 
 
-async def _named(request: Request, name: str) -> Named:
+async def _named(request: Request, name: str) -> ProviderReference:
     """The body is the provider_config itself; without one the path names a configured provider."""
     sent = (await body.read(request, services(request).settings, optional=True)).fields
     if sent.get("kind") is None:
         _require(name, request)
         named = validate(ProviderByName, sent)
-        return Named(name, model=named.model or named.default_model)
+        return ProviderReference(name, model=named.model or named.default_model)
     brought = validate(ProviderBody, sent)
-    return Named(name, brought, brought.model)
+    return ProviderReference(name, brought, brought.model)
 
 
 def _report(target: Target, found: Check) -> ConnectionTest:

@@ -159,14 +159,14 @@ def resolve_targets(options: CaptionOptions, services: Services, provider_key: s
 
     The `fallbacks` of a request, even an empty list, replace the configured ones.
     """
-    target = services.targets.settle(options, provider_key)
+    target = services.targets.resolve(options, provider_key)
     if "fallbacks" in options.model_fields_set:
         return (target, *(_fallback_target(fallback, services) for fallback in options.fallbacks))
-    return (target, *services.targets.stand_ins(target))
+    return (target, *services.targets.fallbacks(target))
 
 
 def _fallback_target(fallback: Fallback, services: Services) -> Target:
-    return replace(services.targets.settle(fallback), on=fallback.on)
+    return replace(services.targets.resolve(fallback), on=fallback.on)
 
 
 def name_target(run: Run, target: Target) -> None:

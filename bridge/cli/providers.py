@@ -98,9 +98,9 @@ def _key(one: "ProviderConfig") -> str:
 async def _check(options: argparse.Namespace, services: "Services") -> int:
     from bridge.captioning import check
     from bridge.cli.run import PROVIDER, show_json
-    from bridge.dispatch.targets import Named
+    from bridge.dispatch.targets import ProviderReference
 
-    each = check.check_each(Named(options.name, model=options.model), services)
+    each = check.check_each(ProviderReference(options.name, model=options.model), services)
     found = [(endpoint.name, one) async for endpoint, one in each]
     if options.json:
         show_json({"provider": options.name, "endpoints": [{"name": name, **_told(one)} for name, one in found]})
@@ -136,9 +136,9 @@ def _print(found: "Check") -> None:
 async def _models(options: argparse.Namespace, services: "Services") -> int:
     from bridge.captioning import check
     from bridge.cli.run import show_json
-    from bridge.dispatch.targets import Named
+    from bridge.dispatch.targets import ProviderReference
 
-    _, models = await check.models(Named(options.name), services)
+    _, models = await check.models(ProviderReference(options.name), services)
     if options.json:
         show_json([{"id": one.id, "name": one.name} for one in models])
     else:

@@ -1,17 +1,28 @@
-"""The providers this deployment knows: `providers.toml` over the environment names users already have."""
+"""Configured providers: `providers.toml`, and the environment variables that model servers are known by."""
 
-from bridge.config.configured import BreakerSettings, Configured, EndpointSettings, Fleet, StandIn, Strategy
-from bridge.config.load import ambiguous, doubts, load, mistakes
+from bridge.config.load import load, mistakes, startup_warnings
+from bridge.config.models import (
+    BreakerSettings,
+    Configured,
+    EndpointSettings,
+    FallbackSettings,
+    ProviderSettings,
+    Strategy,
+)
+
+Fleet = ProviderSettings
+doubts = startup_warnings
 
 __all__ = [
     "BreakerSettings",
     "Configured",
     "EndpointSettings",
+    "FallbackSettings",
     "Fleet",
-    "StandIn",
+    "ProviderSettings",
     "Strategy",
-    "ambiguous",
     "doubts",
     "load",
     "mistakes",
+    "startup_warnings",
 ]

@@ -84,7 +84,7 @@ async def test_a_stream_ends_in_a_result(spec: Spec, services: Services) -> None
 
 
 async def test_it_can_be_reached_and_says_so(spec: Spec, services: Services) -> None:
-    target = services.targets.settle(request(spec, "alt_text"))
+    target = services.targets.resolve(request(spec, "alt_text"))
     found = await (await services.clients.get(target)).check(target.credentials, 60, target.model)
     assert {step.status for step in found.steps} == {"success"}, found.steps
 
@@ -92,7 +92,7 @@ async def test_it_can_be_reached_and_says_so(spec: Spec, services: Services) -> 
 async def test_a_wrong_key_is_told(spec: Spec, services: Services) -> None:
     if not spec.needs_key:
         pytest.skip("the server may take any key")
-    target = services.targets.settle(request(spec, "alt_text"))
+    target = services.targets.resolve(request(spec, "alt_text"))
     pool = Pool()
     try:
         with pytest.raises(AuthFailed):

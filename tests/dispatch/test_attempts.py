@@ -8,9 +8,9 @@ import pytest
 
 from bridge.config import EndpointSettings, Fleet
 from bridge.deadline import Deadline
-from bridge.dispatch.attempts import Calls, Line
-from bridge.dispatch.endpoint import Endpoint, outcome
-from bridge.dispatch.endpoints import Endpoints, Route
+from bridge.dispatch.legacy.attempts import Calls, Line
+from bridge.dispatch.legacy.endpoint import Endpoint, outcome
+from bridge.dispatch.legacy.endpoints import Endpoints, Route
 from bridge.network import AddressRefused
 from providers import errors
 from providers.base import Complete, Completion, ProviderConfig, VisionRequest

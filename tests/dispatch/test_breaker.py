@@ -4,8 +4,8 @@ from math import inf
 
 import pytest
 
-from bridge.dispatch.breaker import Breaker
-from bridge.dispatch.endpoint import Outcome, verdict
+from bridge.dispatch.legacy.breaker import Breaker
+from bridge.dispatch.legacy.endpoint import Outcome, verdict
 from providers import errors
 from providers.base import Completion
 

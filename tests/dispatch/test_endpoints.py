@@ -9,8 +9,8 @@ import pytest
 
 from bridge.config import BreakerSettings, EndpointSettings, Fleet
 from bridge.deadline import Deadline, DeadlineExceeded
-from bridge.dispatch.endpoint import Entry
-from bridge.dispatch.endpoints import Endpoints, Route
+from bridge.dispatch.legacy.endpoint import Entry
+from bridge.dispatch.legacy.endpoints import Endpoints, Route
 from bridge.errors import CircuitBreakerOpen, QueueFull
 from providers.base import Completion, Credentials, ProviderConfig
 from providers.errors import ProviderError, RateLimited, ServerFailed

@@ -6,7 +6,7 @@ from math import ceil, floor, inf
 
 import pytest
 
-from bridge.dispatch.limits import Rate, Sent
+from bridge.dispatch.legacy.limits import Rate, Sent
 from providers.hints import Allowance, RateHints
 
 

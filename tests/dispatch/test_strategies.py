@@ -3,7 +3,7 @@
 from collections import Counter
 from itertools import cycle
 
-from bridge.dispatch.strategies import Candidate, Random, chooser
+from bridge.dispatch.legacy.strategies import Candidate, Random, chooser
 
 THREE = [Candidate(0, 1, 0), Candidate(1, 1, 0), Candidate(2, 1, 0)]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from bridge.captioning.services import Services
-from bridge.dispatch.targets import Named
+from bridge.dispatch.targets import ProviderReference
 from providers import factory
 from providers.base import ProviderConfig
 
@@ -39,7 +39,7 @@ def find(text: str, services: Services) -> dict[str, Any]:
     if name.perspective or not name.provider:
         services.catalog.get(name.perspective)
     if name.provider:
-        services.targets.provider(Named(name.provider))
+        services.targets.resolve_provider(ProviderReference(name.provider))
     return entry(text)
 
 

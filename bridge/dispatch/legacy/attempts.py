@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 from bridge.deadline import Deadline
-from bridge.dispatch.endpoint import Endpoint, Entry, outcome
-from bridge.dispatch.endpoints import Route
+from bridge.dispatch.legacy.endpoint import Endpoint, Entry, outcome
+from bridge.dispatch.legacy.endpoints import Route
 from bridge.errors import CircuitBreakerOpen, QueueFull
 from bridge.network import AddressRefused
 from providers.base import LADDER, Complete, Completion, OutputMode, VisionRequest, lowest

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from bridge.dispatch.endpoint import Endpoint, outcome, verdict
-from bridge.dispatch.endpoints import Endpoints
+from bridge.dispatch.legacy.endpoint import Endpoint, outcome, verdict
+from bridge.dispatch.legacy.endpoints import Endpoints
 from providers.addresses import shown
 from providers.base import BaseClient
 from providers.errors import ProviderError

@@ -10,8 +10,8 @@ from math import inf
 
 from bridge.config import BreakerSettings, Configured, EndpointSettings, Fleet
 from bridge.deadline import Deadline, DeadlineExceeded
-from bridge.dispatch.endpoint import Clock, Endpoint, EndpointReport, Entry, Outcome, verdict
-from bridge.dispatch.strategies import Candidate, chooser
+from bridge.dispatch.legacy.endpoint import Clock, Endpoint, EndpointReport, Entry, Outcome, verdict
+from bridge.dispatch.legacy.strategies import Candidate, chooser
 from bridge.dispatch.targets import Target
 from bridge.errors import CircuitBreakerOpen, QueueFull
 from providers.base import Credentials
@@ -259,7 +259,7 @@ class Registry:
         """Where a target's calls may go. An address that a request brought has no state: it is known to nobody else."""
         endpoints = self._of.get(target.provider)
         if endpoints is None:
-            alone = EndpointSettings(target.place, target.config)
+            alone = EndpointSettings(target.netloc, target.config)
             endpoints = Endpoints(target.label, Fleet((alone,), breaker=_NEVER), self._max_queue, self._clock)
             return Route(endpoints, endpoints.all, target.credentials)
         allowed = endpoints.all

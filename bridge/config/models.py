@@ -1,0 +1,106 @@
+"""The configured providers, as the rest of the bridge reads them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Annotated, Literal
+
+import pydantic.dataclasses
+from pydantic import AfterValidator, ConfigDict, Field
+
+from providers.addresses import origin
+from providers.base import ProviderConfig
+
+Strategy = Literal["least_connections", "round_robin", "weighted", "random"]
+Count = Annotated[int, Field(ge=1, strict=True)]
+PositiveNumber = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
+PROBE_INTERVAL = 30.0
+_FORBID_EXTRA = ConfigDict(extra="forbid")
+
+
+@pydantic.dataclasses.dataclass(frozen=True, slots=True, config=_FORBID_EXTRA)
+class BreakerSettings:
+    """The circuit breaker of an endpoint: it opens for `open_seconds` after `failures` in a row."""
+
+    failures: Count = 5
+    open_seconds: PositiveNumber = 30
+
+
+@pydantic.dataclasses.dataclass(frozen=True, slots=True, config=_FORBID_EXTRA)
+class FallbackSettings:
+    """A provider to call when another one fails, or only when the other one's model refuses.
+
+    `model` None: the default model of that provider.
+    """
+
+    provider: str
+    model: Annotated[str | None, AfterValidator(lambda model: model or None)] = None
+    on: Literal["any", "refusal"] = "any"
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSettings:
+    """One server of a provider. `config` holds its address and its key; the key is sent to that address only.
+
+    `max_concurrency`, `requests_per_minute`, `tokens_per_minute`: limits of the server (None: unlimited).
+    `timeout`: seconds per call (0: no limit of its own). `probe_interval`: seconds between probes (0: no probes).
+    """
+
+    name: str
+    config: ProviderConfig
+    weight: float = 1
+    max_concurrency: int | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    timeout: float = 0
+    probe_interval: float = PROBE_INTERVAL
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSettings:
+    """The endpoints of one provider, how calls are spread over them, and the fallbacks for all of them.
+
+    `disabled`: the names of the endpoints that receive no calls.
+    """
+
+    endpoints: tuple[EndpointSettings, ...]
+    strategy: Strategy = "least_connections"
+    breaker: BreakerSettings = field(default_factory=BreakerSettings)
+    fallbacks: tuple[FallbackSettings, ...] = ()
+    disabled: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """Every provider that a request can name, and the rules that choose one by the name of the model.
+
+    `providers` maps each name to the configuration of its first endpoint, `fleets` to all of its endpoints.
+    `explicit`: the providers in `providers.toml`. `stated`: those, and the kinds whose key or address is set in the
+    environment. All others have the default address of their kind.
+    """
+
+    providers: Mapping[str, ProviderConfig] = field(default_factory=dict)
+    routing: tuple[tuple[str, str], ...] = ()
+    explicit: frozenset[str] = frozenset()
+    stated: frozenset[str] = frozenset()
+    fleets: Mapping[str, ProviderSettings] = field(default_factory=dict)
+
+    def routed(self, model: str) -> str | None:
+        """Return the provider of the first routing rule that matches `model`, ignoring case."""
+        lowered = model.lower()
+        return next((name for pattern, name in self.routing if fnmatchcase(lowered, pattern.lower())), None)
+
+    def of_origin(self, kind: str, base_url: str) -> EndpointSettings | None:
+        """Return the stated endpoint of this kind at the origin (scheme, host, port) of `base_url`."""
+        return next((endpoint for endpoint in self._at(base_url) if endpoint.config.kind == kind), None)
+
+    def has_origin(self, base_url: str) -> bool:
+        """Return whether a stated endpoint has the origin of `base_url`."""
+        return any(True for _ in self._at(base_url))
+
+    def _at(self, base_url: str) -> Iterator[EndpointSettings]:
+        for name in self.stated.intersection(self.providers):
+            for endpoint in self.fleets[name].endpoints:
+                if origin(endpoint.config.base_url) == origin(base_url):
+                    yield endpoint

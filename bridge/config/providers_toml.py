@@ -1,0 +1,139 @@
+"""Read `providers.toml` and validate its structure: keys, types and ranges."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from bridge.config.models import BreakerSettings, Count, FallbackSettings, PositiveNumber, Strategy
+from bridge.settings import SettingsError, suggestion
+from providers import factory
+
+
+def _check_name(name: str) -> str:
+    if not 1 <= len(name) <= 80 or name[0].isspace() or "@" in name or "/" in name:
+        raise ValueError("A provider's name has 1 to 80 characters, no '@' or '/', and does not begin with a space.")
+    return name
+
+
+def _check_kind(kind: str) -> str:
+    kinds = [spec.kind for spec in factory.specs()]
+    if kind not in kinds:
+        raise ValueError(f"Unknown kind {kind!r}.{suggestion(kind, kinds)} Known kinds: {', '.join(kinds)}.")
+    return kind
+
+
+def _address_to_table(value: object) -> object:
+    """Accept an address alone as an endpoint."""
+    return {"base_url": value} if isinstance(value, str) else value
+
+
+class Table(BaseModel):
+    """A table of the file. Unknown keys are rejected."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ServerTable(Table):
+    """The keys that a provider sets for all of its endpoints and an endpoint for itself."""
+
+    api_key: str = Field("", repr=False)
+    api_key_env: str = ""
+    api_key_file: str = ""
+    max_concurrency: Count | None = None
+    requests_per_minute: Count | None = None
+    tokens_per_minute: Count | None = None
+    timeout: Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)] | None = None
+    probe_interval: Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)] | None = None
+
+    @model_validator(mode="after")
+    def _check_one_key(self) -> "ServerTable":
+        if sum(map(bool, (self.api_key, self.api_key_env, self.api_key_file))) > 1:
+            raise ValueError("Set only one of api_key, api_key_env and api_key_file.")
+        return self
+
+    def limits(self) -> dict[str, Any]:
+        """Return the limits that are set, by name."""
+        return self.model_dump(include=_LIMITS, exclude_none=True)
+
+
+_LIMITS = {"max_concurrency", "requests_per_minute", "tokens_per_minute", "timeout", "probe_interval"}
+
+
+class EndpointTable(ServerTable):
+    """One of a provider's `endpoints`."""
+
+    base_url: Annotated[str, Field(min_length=1)]
+    name: Annotated[str, Field(max_length=80)] = ""
+    weight: PositiveNumber = 1
+    enabled: Annotated[bool, Field(strict=True)] = True
+
+
+class ProviderTable(ServerTable):
+    """One `[providers.<name>]` table."""
+
+    kind: Annotated[str, AfterValidator(_check_kind)]
+    base_url: str = ""
+    default_model: str = ""
+    models: list[str] = []
+    endpoints: list[Annotated[EndpointTable, BeforeValidator(_address_to_table)]] | None = None
+    strategy: Strategy = "least_connections"
+    breaker: BreakerSettings = BreakerSettings()
+    fallbacks: Annotated[list[FallbackSettings], Field(max_length=8)] = []
+    options: dict[str, Any] = {}
+
+
+class ProvidersFile(Table):
+    """The whole of `providers.toml`."""
+
+    providers: dict[Annotated[str, AfterValidator(_check_name)], ProviderTable] = {}
+    routing: dict[str, str] = {}
+
+
+def read(file: Path) -> ProvidersFile:
+    """Return the validated file, or an empty one when it does not exist.
+
+    Raises SettingsError with every structural mistake: its table and key, and the cause. No message repeats a value,
+    since it may be a secret.
+    """
+    try:
+        return ProvidersFile.model_validate(tomllib.loads(file.read_text("utf-8")))
+    except FileNotFoundError:
+        return ProvidersFile()
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError((f"{file.name}: The file cannot be read: {error}.",)) from None
+    except ValidationError as error:
+        errors = error.errors(include_url=False, include_input=False)
+        raise SettingsError(
+            tuple(f"{file.name}: {_place(item['loc'])}: {_sentence(item)}" for item in errors)
+        ) from None
+
+
+_TABLES = (ProvidersFile, ProviderTable, EndpointTable)
+_KEYS = {key for table in _TABLES for key in table.model_fields} | {
+    "failures",
+    "open_seconds",
+    "provider",
+    "model",
+    "on",
+}
+_SENTENCES = {
+    "missing": "This key is required.",
+    "dict_type": "Input should be a table.",
+    "model_type": "Input should be a table.",
+    "dataclass_type": "Input should be a table.",
+}
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(step) for step in location if step != "[key]")
+
+
+def _sentence(error: Any) -> str:
+    """Return pydantic's message, or a clearer one."""
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"Unknown key.{suggestion(str(error['loc'][-1]), _KEYS)}"
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    return _SENTENCES.get(error["type"], f"{error['msg']}.")

@@ -1,0 +1,81 @@
+"""The clients of model servers, and the output modes that the servers accepted."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from hashlib import blake2b
+
+from bridge.dispatch.lru import LruDict
+from providers import factory
+from providers.base import LADDER, BaseClient, JsonObject, OutputMode, ProviderConfig, VisionRequest
+from providers.pool import Pool
+
+MAX_CLIENTS = 512
+MAX_MODES = 1024
+MODE_SECONDS = 600.0
+
+ClientKey = tuple[str, str, str, bool]
+
+
+class Clients:
+    """One client per base URL and options, without a key."""
+
+    def __init__(self, configured_pool: Pool, caller_pool: Pool) -> None:
+        """`configured_pool`: connections to configured addresses. `caller_pool`: to caller-supplied ones, checked."""
+        self._pools = {True: configured_pool, False: caller_pool}
+        self._clients: LruDict[ClientKey, BaseClient] = LruDict(MAX_CLIENTS)
+
+    def get(self, config: ProviderConfig, trusted: bool) -> BaseClient | None:
+        """Return the client if it is open."""
+        return self._clients.get(_key(config, trusted))
+
+    async def open(self, config: ProviderConfig, trusted: bool) -> BaseClient:
+        """Return the client. Opening the first of its kind imports an SDK (0.5 to 0.9 s), so a thread does it."""
+        client = self.get(config, trusted)
+        if client is None:
+            client = await asyncio.to_thread(factory.client, config, self._pools[trusted])
+            client = self.get(config, trusted) or self._clients.set(_key(config, trusted), client)
+        return client
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        for pool in self._pools.values():
+            await pool.aclose()
+
+
+def _key(config: ProviderConfig, trusted: bool) -> ClientKey:
+    return config.kind, config.base_url, repr(sorted(config.options.items())), trusted
+
+
+class OutputModes:
+    """The output mode that a server accepted after it had rejected a stricter one, for each model and schema."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` in seconds: after 10 minutes the strictest mode is tried again."""
+        self._clock = clock
+        self._accepted: LruDict[tuple[str, str, str, str], tuple[OutputMode, float]] = LruDict(MAX_MODES)
+
+    def first(self, config: ProviderConfig, request: VisionRequest) -> OutputMode:
+        """Return the mode to begin with."""
+        if not len(self._accepted) or request.schema is None:
+            return LADDER[0]
+        mode, since = self._accepted.get(_place(config, request)) or (LADDER[0], self._clock())
+        return mode if self._clock() - since < MODE_SECONDS else LADDER[0]
+
+    def accepted(self, config: ProviderConfig, request: VisionRequest) -> None:
+        """Remember the request's output mode for its model and schema."""
+        self._accepted.set(_place(config, request), (request.output_mode, self._clock()))
+
+
+def _place(config: ProviderConfig, request: VisionRequest) -> tuple[str, str, str, str]:
+    return config.kind, config.base_url, request.model, schema_digest(request)
+
+
+def schema_digest(request: VisionRequest) -> str:
+    """Return the request's `schema_digest`, computed when it has none; "" without a schema."""
+    return request.schema_digest or (_digest(request.schema) if request.schema is not None else "")
+
+
+def _digest(schema: JsonObject) -> str:
+    return blake2b(json.dumps(schema, sort_keys=True).encode(), digest_size=16).hexdigest()
