@@ -7,10 +7,10 @@ from typing import Any
 
 from bridge import run as runs
 from bridge.captioning.models import Attempt, Detail, Problem
+from bridge.deadline import DeadlineExceeded
 from bridge.errors import (
     BUG,
     AddressRefused,
-    DeadlineExceeded,
     DispatchError,
     OutputInvalid,
     ProviderUnavailable,

@@ -31,7 +31,7 @@ from providers.dialect import restore
 from providers.errors import BadReply, SchemaRejected, ServerFailed, UnparsableOutput, WhitespaceRunaway
 
 _LINK = re.compile(r"\n *For further information visit https://errors\.pydantic\.dev/\S*")
-_TOO_LONG = 128 * 1024  # characters of an invalid answer above which a re-ask, which sends it back, is not worth its cost
+_TOO_LONG = 128 * 1024  # characters of an invalid answer above which it is not sent back for a re-ask
 _MAX_CANDIDATES = 16  # objects of one answer that are validated
 _TEMPERATURE = 0.2  # of the call after a run of white space, which constrained decoding produces at temperature 0
 _NOT_JSON = Problem("", "The answer is not a JSON object.")
@@ -146,14 +146,15 @@ class Question:
                     if isinstance(part, Completion):
                         return part
                     await partials.add(part.text)
-        except UnparsableOutput as error:  # the server's parser failed, not the call: the text is an answer like any other
+        except UnparsableOutput as error:  # the server's parser failed, not the call: the text is an answer
             return Completion(error.raw_text, request.model, error.usage)
         raise BadReply("The response ended before the answer was complete.")
 
 
 def read(completion: Completion, perspective: Perspective) -> Reading:
     """Return the first valid object in the text, else the problems of its first object."""
-    text, problems, first = completion.text, (), None
+    text, first = completion.text, None
+    problems: tuple[Problem, ...] = ()
     with one_answer():
         for candidate in islice(objects(text), _MAX_CANDIDATES):
             first = candidate if first is None else first

@@ -59,7 +59,7 @@ _TOO_LATE = 0.05  # seconds in which no call can finish
 _PATIENCE = 10.0  # seconds after which a timeout is evidence against a server without a configured limit
 _FAILOVER = (Unreachable, RateLimited, Unavailable, ServerFailed, CallTimeout, BadReply)
 _ACCEPTED = (Completion, Truncated, Refused, UnparsableOutput, BadReply)
-_NO_BREAKER = BreakerSettings(failures=0)
+_NO_BREAKER = BreakerSettings(failures=1_000_000)
 
 
 @dataclass(slots=True)
