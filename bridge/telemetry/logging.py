@@ -1,18 +1,22 @@
-"""The log: text for a person or JSON for a machine, one line a record, on standard error."""
+"""The log: one line per record on standard error, as text or as JSON."""
 
 import json
 import logging
+import re
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
-from bridge.telemetry.account import request_id
-
-# instructor logs raw answers; httpx and the SDKs log addresses at INFO, which a caller may have chosen.
-_QUIET = ("instructor", "httpx", "httpx2", "httpcore", "httpcore2", "openai", "google_genai", "ollama", "PIL")
-# json.dumps makes an encoder for each call that wants anything but its defaults; a text line has twenty values.
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+"""The id of the request that the current task serves, for log records."""
+_ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+# instructor logs raw answers; httpx and the SDKs log URLs at INFO, which a caller may have chosen.
+_SILENCED = ("instructor", "httpx", "httpx2", "httpcore", "httpcore2", "openai", "google_genai", "ollama", "PIL")
+# json.dumps creates an encoder for each call with other options than its defaults; a line has twenty values.
 _ASCII = json.JSONEncoder(default=str).encode
 _UNICODE = json.JSONEncoder(default=str, ensure_ascii=False).encode
-_FAULTS = (
+_CLIENT_ERRORS = (
     "Invalid HTTP request",
     "Unsupported upgrade request",
     "Invalid UTF-8 sequence",
@@ -20,11 +24,16 @@ _FAULTS = (
 )
 
 
+def new_request_id(offered: str | None = None) -> str:
+    """Return the caller's id when it is 1 to 128 letters, digits and `._:-`, else a new one."""
+    return offered if offered and _ACCEPTABLE_ID.fullmatch(offered) else uuid4().hex
+
+
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Give time, level, logger, message, request id and the record's `fields`."""
+        """Return time, level, logger, message, request id and the record's `fields`."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -43,7 +52,7 @@ class TextFormatter(logging.Formatter):
     """One line for a person, the fields as `name=value`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Give time, level, message and fields; a newline inside a value cannot start a line of its own."""
+        """Return time, level, message and fields; a newline inside a value cannot start a line."""
         fields = " ".join(f"{name}={_ASCII(value)}" for name, value in getattr(record, "fields", {}).items())
         when = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
         text = f"{when} {record.levelname.lower():7} {record.getMessage()}".replace("\n", "\n  ")
@@ -52,25 +61,25 @@ class TextFormatter(logging.Formatter):
 
 
 def configure_logging(format: str, level: str) -> None:
-    """Send every log line to standard error in one format."""
+    """Send every record of `level` and above to standard error in one format."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # At INFO it logs a socket's address with its query, where somebody may have put a key (measured with uvicorn 0.54).
+    # At INFO uvicorn 0.54 logs a WebSocket's URL with its query, where a caller may have put a key.
     logging.getLogger("uvicorn.error").setLevel(max(root.level, logging.WARNING))
-    logging.getLogger("uvicorn.error").addFilter(_is_no_strangers_fault)
+    logging.getLogger("uvicorn.error").addFilter(_is_not_client_error)
     logging.captureWarnings(True)
-    quiet_libraries()
+    silence_libraries()
 
 
-def _is_no_strangers_fault(record: logging.LogRecord) -> bool:
-    """Malformed requests and frames are told in lines of our own, or end a socket; uvicorn adds one, with a trace."""
-    return not record.getMessage().startswith(_FAULTS)
+def _is_not_client_error(record: logging.LogRecord) -> bool:
+    """Return False for malformed requests and frames: the service logs a line of its own, uvicorn adds a traceback."""
+    return not record.getMessage().startswith(_CLIENT_ERRORS)
 
 
-def quiet_libraries() -> None:
-    """Keep what the libraries say of requests and answers out of every log, whatever its level."""
-    for name in _QUIET:
+def silence_libraries() -> None:
+    """Keep requests and answers that libraries log out of every log, at any level."""
+    for name in _SILENCED:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
