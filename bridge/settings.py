@@ -52,6 +52,9 @@ def _some(value: object) -> object:
     return found
 
 
+_HOST = re.compile(r"\*|(\*\.)?[\w.-]+(:\d+)?|\[?[0-9A-Fa-f:.]+\]?(:\d+)?")
+
+
 def _concurrency() -> Any:
     """The convention's variable, as it stands: what is no number is then told like any other mistake."""
     return os.environ.get("WEB_CONCURRENCY") or 1
@@ -67,6 +70,7 @@ def is_network(text: str) -> bool:
 
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_some)]
 Ports = Annotated[tuple[Annotated[int, Field(ge=1, le=65535)], ...], NoDecode, BeforeValidator(_split)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_some)]
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
@@ -103,6 +107,11 @@ class Settings(BaseSettings):
     cors_origins: Words = Field(
         (), description="Browser origins that may call; default: localhost at any port. `*` admits all."
     )
+    allowed_hosts: Hosts = Field(
+        (),
+        description="Host names that the `Host` header may have: exact names, `*.example.org`, or `*`. Default: any "
+        "with API keys or on a public address, else the names of this machine.",
+    )
     image_urls: Literal["public", "listed", "off"] = Field(
         "public", description="Which image URLs are fetched: `public` addresses, `listed` ones only, or none (`off`)."
     )
@@ -132,10 +141,11 @@ class Settings(BaseSettings):
         SecretStr("memory://"),
         description="Where they are counted: `memory://` (each worker) or `redis://…` (all instances together).",
     )
-    head_timeout: float = Field(10, gt=0, description="Seconds in which the head of a request has to arrive.")
+    head_timeout: float = Field(10, gt=0, description="Seconds in which the headers of a request have to arrive.")
     min_send_rate: int = Field(
-        1024, ge=0, description="Bytes a second that a request's body or a socket's frame has to arrive at; 0: any."
+        1024, ge=0, description="Bytes per second at which a request body has to arrive, after 10 seconds; 0: no limit."
     )
+    keep_alive: int = Field(75, ge=0, description="Seconds for which an idle client connection is kept open.")
     timeout: float = Field(120, gt=0, description="Seconds a request may take; a request can only shorten it.")
     provider_timeout: float = Field(
         0,
@@ -165,6 +175,13 @@ class Settings(BaseSettings):
     def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not all(one == "*" or re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+/?", one, re.IGNORECASE) for one in value):
             raise ValueError("write origins as the browser sends them, such as https://captions.example")
+        return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_host_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [repr(name) for name in value if not _HOST.fullmatch(name)]:
+            raise ValueError(f"{' and '.join(wrong)}: write host names such as bridge.example.org, *.example.org or *")
         return value
 
     @field_validator("rate_limit")

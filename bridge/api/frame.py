@@ -6,7 +6,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bridge import errors, telemetry
-from bridge.api import answers
+from bridge.api import responses
 from bridge.api.ending import end, fields
 from bridge.captioning import problems
 from bridge.errors import Cancelled
@@ -76,7 +76,7 @@ class LastResort:
             if account := current():
                 account.code = errors.BUG.code
             if not begun:
-                await answers.fail(error, scope, receive, send_noted)
+                await responses.fail(error, scope, receive, send_noted)
             elif not whole:
                 raise
 

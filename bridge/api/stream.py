@@ -9,13 +9,13 @@ from starlette.websockets import WebSocketDisconnect
 
 from bridge import errors, telemetry
 from bridge.api import events
-from bridge.api.auth import Keys
-from bridge.api.body import parse_object
 from bridge.api.drain import Drain
 from bridge.api.ending import end
 from bridge.api.leaving import STALL_SECONDS, Reader, one_of, unless
-from bridge.api.limits import InFlight
-from bridge.api.rates import Rates
+from bridge.api.middleware.auth import ApiKeys
+from bridge.api.middleware.concurrency import ConcurrencyLimit
+from bridge.api.middleware.rate_limit import RateLimiter
+from bridge.api.request_body import parse_object
 from bridge.api.running import Running
 from bridge.captioning import problems
 from bridge.captioning.analyze import plan_analysis
@@ -74,13 +74,13 @@ class Conversation:
         self._reader = Reader(socket.send, stall)
         self._admit_within = admit_within
         state = socket.scope["state"]
-        self._in_flight: InFlight = state["in_flight"]
+        self._in_flight: ConcurrencyLimit = state["in_flight"]
         self._drain: Drain = state["drain"]
-        self._rates: Rates = state["rates"]
+        self._rates: RateLimiter = state["rates"]
         self._caller: str = state["caller"]
         self._taking = False
         self._idle = asyncio.Event()
-        self._keys = Keys(services.settings)
+        self._keys = ApiKeys(services.settings)
 
     async def serve(self) -> None:
         """Take frames until the socket closes, nobody reads what is sent, or the service ends; then end the rest."""
@@ -135,7 +135,7 @@ class Conversation:
     async def _listen(self) -> NoReturn:
         if self._in_flight.full:
             await self._hang_up(ServerAtCapacity(), 1013)
-        if self._keys and self._keys.shown(self._socket.headers) is None:
+        if self._keys and self._keys.find_in(self._socket.headers) is None:
             await self._admit()
         while True:
             # No name for the frame: it would live as long as the error that ends the socket, whose frames gc frees.
@@ -169,12 +169,12 @@ class Conversation:
 
     def _shown(self, fields: dict[str, Any]) -> int | None:
         key = fields.get("api_key")
-        return self._keys.which(key) if isinstance(key, str) else None
+        return self._keys.find(key) if isinstance(key, str) else None
 
     async def _turn_away(self) -> NoReturn:
         """Hang up on a caller without a key; who guesses keys is counted."""
         try:
-            await self._rates.spend(self._caller)
+            await self._rates.count(self._caller)
         except RateLimitExceeded as error:
             await self._hang_up(error, 1008)
         await self._hang_up(ApiKeyRequired(), 1008)
@@ -208,7 +208,7 @@ class Conversation:
                 return
             named = _usable_id(fields)
             if fields.get("type") != "cancel":
-                await self._rates.spend(self._caller)
+                await self._rates.count(self._caller)
             await self._dispatch(account, fields.pop("type", None), fields, named)
         except tuple(errors.TABLE) as error:
             await self._refuse(named, error, account)
@@ -222,7 +222,7 @@ class Conversation:
                 raise BodyTooLarge(limit)
             return parse_object(frame, "The frame")
         except (BodyTooLarge, InvalidJson, InvalidRequest):
-            await self._rates.spend(self._caller)
+            await self._rates.count(self._caller)
             raise
 
     async def _dispatch(self, account: Account, kind: object, fields: dict[str, Any], id: str | None) -> None:
@@ -268,14 +268,14 @@ class Conversation:
             await self._send(told, until)
 
         stream = Stream(id, account.id, emit, self._resources)
-        self._in_flight.take()
+        self._in_flight.acquire()
         task = asyncio.create_task(work(stream))  # it takes the account along
         self._running[id] = Running(stream, task)
         self._begun += 1
         task.add_done_callback(lambda done: self._ended(id, account))
 
     def _ended(self, id: str, account: Account) -> None:
-        self._in_flight.give_back()
+        self._in_flight.release()
         del self._running[id]
         if any(one.whole for one in account.captions):
             account.status = 200
