@@ -1,4 +1,4 @@
-"""A chat request as OpenAI's clients write it, and the caption it asks for."""
+"""A request to Chat Completions, and the caption that it asks for."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -7,22 +7,21 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_core import PydanticCustomError
 
 from bridge.api.openai import models
-from bridge.api.openai.conversation import Message, read_turn
+from bridge.api.openai.messages import Message, read_turn
 from bridge.captioning.models import MAX_TOKENS, CaptionOptions, JsonObject, Strict
-from bridge.captioning.parse import validate
-from bridge.captioning.plan import Plan, settle, write_prompt
+from bridge.captioning.parsing import parse_request
 from bridge.captioning.services import Services
 from bridge.errors import InvalidRequest
 from perspectives import perspective as perspectives
 from perspectives.perspective import Perspective
 
-# What does not touch the answer, or cannot without a field that is refused.
+# Accepted and ignored: they do not change the answer.
 _IGNORED = {
     *("user", "metadata", "safety_identifier", "service_tier", "parallel_tool_calls"),
     *("prompt_cache_key", "prompt_cache_retention", "prompt_cache_options"),
 }
-# What would, with the values that ask for nothing.
-_NOT_OFFERED: dict[str, tuple[object, ...]] = {
+# Rejected, except with these values, which ask for nothing.
+_UNSUPPORTED: dict[str, tuple[object, ...]] = {
     "n": (1,),
     "tools": ([],),
     "tool_choice": ("none", "auto"),
@@ -46,7 +45,7 @@ _NOT_OFFERED: dict[str, tuple[object, ...]] = {
 
 
 class AnswerSchema(Strict):
-    """A schema that the answer is held to; `strict` or not, it is."""
+    """The schema of the answer. It is enforced whether `strict` is set or not."""
 
     name: str
     json_schema: JsonObject = Field(alias="schema")
@@ -55,20 +54,20 @@ class AnswerSchema(Strict):
 
 
 class ResponseFormat(Strict):
-    """`text` asks for the rendered caption; without a format, and with json_object, the answer is JSON."""
+    """The format of the answer: `text` is the rendered caption; json_object, and the default, is JSON."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: AnswerSchema | None = None
 
     @model_validator(mode="after")
-    def _schema_by_type(self) -> Self:
+    def _check_schema(self) -> Self:
         if (self.type == "json_schema") != (self.json_schema is not None):
-            raise PydanticCustomError("format", "json_schema holds the schema of type 'json_schema', and of no other")
+            raise PydanticCustomError("format", "json_schema belongs to the type 'json_schema', and to no other")
         return self
 
 
 class StreamOptions(BaseModel):
-    """How the stream is told; what else it may hold is about padding."""
+    """Options of the stream; unknown ones are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -76,7 +75,7 @@ class StreamOptions(BaseModel):
 
 
 class ChatRequest(Strict):
-    """What is read of a chat request. `variables` is ours: values for the perspective's placeholders."""
+    """The fields that are used. `variables`, an extension, has values for the perspective's placeholders."""
 
     model: str = ""
     messages: list[Message] = Field(min_length=1)
@@ -92,69 +91,74 @@ class ChatRequest(Strict):
 
     @field_validator("max_completion_tokens")
     @classmethod
-    def _one_limit(cls, value: int | None, info: Any) -> int | None:
-        """The two names of one limit may both be given, with one value."""
+    def _check_limit(cls, value: int | None, info: Any) -> int | None:
+        """Accept both names of the limit when their values are equal."""
         if value is not None and info.data.get("max_tokens") not in (None, value):
-            raise PydanticCustomError("limit", "differs from max_tokens, which is the same limit")
+            raise PydanticCustomError("limit", "differs from max_tokens, another name of the same limit")
         return value
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The caption that a chat request asks for, and how it wants to be told of it."""
+class ChatCaption:
+    """The caption that a chat request asks for, and the format of the response."""
 
-    plan: Plan
+    perspective: Perspective
+    options: CaptionOptions
     model: str
     as_text: bool
     streams: bool
     include_usage: bool
 
 
-def read(fields: JsonObject, services: Services, provider_key: str) -> Asked:
-    """Settle a chat request. Raises InvalidRequest, PerspectiveError, DispatchError; costs no I/O."""
-    chat = validate(ChatRequest, _offered(fields))
-    wanted = chat.response_format
-    return Asked(
-        plan=_plan(chat, services, provider_key),
+def read_chat(fields: JsonObject, services: Services) -> ChatCaption:
+    """Validate a chat request. Raises InvalidRequest or PerspectiveError."""
+    chat = parse_request(ChatRequest, _supported(fields))
+    perspective, options = _caption(chat, services)
+    return ChatCaption(
+        perspective,
+        options,
         model=chat.model,
-        as_text=wanted is not None and wanted.type == "text",
+        as_text=chat.response_format is not None and chat.response_format.type == "text",
         streams=chat.stream,
         include_usage=chat.stream_options.include_usage,
     )
 
 
-def _offered(fields: JsonObject) -> JsonObject:
-    """The fields that matter; null is absent. Raises InvalidRequest naming every one that is not offered."""
-    given = {name: value for name, value in fields.items() if value is not None and name not in _IGNORED}
-    refused = [name for name in given if name in _NOT_OFFERED and given[name] not in _NOT_OFFERED[name]]
-    if refused:
+def _supported(fields: JsonObject) -> JsonObject:
+    """Return the fields that are used; null means absent. Raises InvalidRequest naming all unsupported ones."""
+    fields = {name: value for name, value in fields.items() if value is not None and name not in _IGNORED}
+    rejected = [name for name in fields if name in _UNSUPPORTED and fields[name] not in _UNSUPPORTED[name]]
+    if rejected:
         raise InvalidRequest(
-            f"A caption is one whole object, so this is not offered: {', '.join(refused)}. Leave it out"
-            + ("; for another caption of the same image ask again with another seed." if "n" in refused else "."),
-            tuple((f"/{name}", "is not offered") for name in refused),
+            f"Captions do not support {', '.join(rejected)}. Leave it out"
+            + (
+                "; for another caption of the same image send the request with another seed."
+                if "n" in rejected
+                else "."
+            ),
+            tuple((f"/{name}", "is not supported") for name in rejected),
         )
-    return {name: value for name, value in given.items() if name not in _NOT_OFFERED}
+    return {name: value for name, value in fields.items() if name not in _UNSUPPORTED}
 
 
-def _plan(chat: ChatRequest, services: Services, provider_key: str) -> Plan:
-    """The caption to be made: by the perspective that is named, or by the schema and the user's own words."""
-    name = models.read(chat.model)
+def _caption(chat: ChatRequest, services: Services) -> tuple[Perspective, CaptionOptions]:
+    """Return the perspective that `model` names, or one of the schema and the user's text, and the options."""
+    name = models.parse_name(chat.model)
     schema = chat.response_format.json_schema if chat.response_format else None
     named = services.catalog.get(name.perspective) if name.perspective else None
     if named is None and schema is None:
         raise InvalidRequest(
-            "Name a perspective as the model, or send the schema of the answer as a response_format of type "
-            "json_schema. GET /v1/models lists the perspectives.",
+            "Name a perspective as the model, or send a schema as a response_format of type json_schema. "
+            "GET /v1/models lists the perspectives.",
             (("/model", "names no perspective"),),
         )
     if named is not None and schema is not None:
         raise InvalidRequest(
-            f"The perspective '{named.name}' has its own schema, so response_format takes no json_schema with it. "
-            "Leave it out, or name no perspective.",
+            f"The perspective '{named.name}' has its own schema. Leave out json_schema, or name no perspective.",
             (("/response_format", "json_schema beside a perspective"),),
         )
     turn = read_turn(chat.messages)
-    options = validate(
+    options = parse_request(
         CaptionOptions,
         {
             "image": {"base64" if turn.image[:5].lower() == "data:" else "url": turn.image},
@@ -169,16 +173,15 @@ def _plan(chat: ChatRequest, services: Services, provider_key: str) -> Plan:
             "context": list(turn.texts) if named else None,
         },
     )
-    perspective = named or _inline(schema, turn.texts)
-    return Plan(options, perspective, write_prompt(perspective, options), settle(options, services, provider_key))
+    return named or _inline(schema, turn.texts), options
 
 
 def _inline(schema: AnswerSchema | None, texts: tuple[str, ...]) -> Perspective:
-    """A perspective of the user's words. No variables: every brace in them is meant as it stands."""
+    """Return a perspective with the user's text as its prompt. It has no variables: braces are text."""
     assert schema is not None
     if not texts:
         raise InvalidRequest(
-            "Say in the user's message what the model is to do with the image.", (("/messages", "holds no text"),)
+            "Send the instruction for the model as text of the user's message.", (("/messages", "no text"),)
         )
     document: JsonObject = {
         "name": schema.name,

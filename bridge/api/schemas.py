@@ -1,4 +1,4 @@
-"""Types that only HTTP has: what the React client sends and parses, beside the caption itself."""
+"""Models that only HTTP has: requests and responses of the React client, and of the lists."""
 
 from typing import Any, Literal
 
@@ -9,12 +9,12 @@ from bridge.captioning.models import Caption, CaptionOptions, ImageRef, JsonObje
 
 
 def _without_image(schema: JsonObject) -> None:
-    """Leave out of the document what is not read."""
+    """Remove `image`, which is ignored, from the OpenAPI document."""
     schema["properties"].pop("image")
 
 
 class CaptionFromPath(CaptionOptions):
-    """What the React client sends: options flat or under `options`; fields it does not know are ignored."""
+    """A request of the React client: options flat or under `options`; unknown fields are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, json_schema_extra=_without_image)
 
@@ -24,7 +24,7 @@ class CaptionFromPath(CaptionOptions):
     @model_validator(mode="before")
     @classmethod
     def _flatten(cls, value: Any) -> Any:
-        """Lift `options` to the top; null means absent; an image is only ever named by its path here."""
+        """Lift `options` to the top, and drop nulls and `image`: here the path alone names the image."""
         if not isinstance(value, dict):
             return value
         nested = value.get("options")
@@ -35,27 +35,27 @@ class CaptionFromPath(CaptionOptions):
                 "resize_resolution": resize,
                 **{k: v for k, v in value.items() if k != "options"},
             }
-        return {name: one for name, one in value.items() if one is not None and name != "image"}
+        return {name: field for name, field in value.items() if field is not None and name != "image"}
 
     @field_validator("context", mode="before", json_schema_input_type=Texts | str | None)
     @classmethod
     def _context(cls, value: object) -> object:
-        """Upstream also takes a plain string, or a string that holds a JSON list."""
+        """Accept, as graphcap does, a plain string or a string with a JSON list."""
         if not isinstance(value, str):
             return value
         try:
-            read = from_json(value)
+            parsed = from_json(value)
         except ValueError:
             return [value]
-        return read if isinstance(read, list) else [value]
+        return parsed if isinstance(parsed, list) else [value]
 
     def image_ref(self) -> ImageRef:
-        """The path as an image reference."""
+        """Return the path as an image reference."""
         return ImageRef(path=self.image_path)
 
 
 class Metadata(BaseModel):
-    """What the React client keeps with a caption: four strings."""
+    """The four strings that the React client stores with a caption."""
 
     model: str
     provider: str
@@ -63,8 +63,8 @@ class Metadata(BaseModel):
     config_name: str
 
 
-class UsageTold(BaseModel):
-    """Tokens, summed over every call of the request; what the provider did not tell is left out."""
+class ReportedUsage(BaseModel):
+    """Tokens, summed over all calls of the request; counts that the provider did not report are left out."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -74,9 +74,9 @@ class UsageTold(BaseModel):
 
 
 class CaptionWithMetadata(Caption):
-    """A caption as `caption-from-path` answers it; fields that are null are left out."""
+    """The response of `caption-from-path`; null fields are left out."""
 
-    usage: UsageTold | None = None  # type: ignore[assignment]
+    usage: ReportedUsage | None = None  # type: ignore[assignment]
     metadata: Metadata
 
 
@@ -88,7 +88,7 @@ class ColumnOut(BaseModel):
 
 
 class FieldOut(BaseModel):
-    """A field of a perspective, its type as a word."""
+    """A field of a perspective, with its type as a word."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -113,7 +113,7 @@ class SchemaOut(BaseModel):
 
 
 class PerspectiveOut(BaseModel):
-    """A perspective, as it is listed and as it may be sent back whole."""
+    """A perspective, as it is listed and as a request may send it back whole."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -122,7 +122,7 @@ class PerspectiveOut(BaseModel):
     version: str
     description: str
     schema_: SchemaOut = Field(alias="schema")
-    json_schema: JsonObject = Field(description="What the model is held to.")
+    json_schema: JsonObject = Field(description="The schema that answers have to match.")
 
 
 class PerspectiveList(BaseModel):
@@ -142,13 +142,13 @@ class ModuleOut(BaseModel):
 
 
 class ModuleList(BaseModel):
-    """Every module, disabled ones too."""
+    """Every module, disabled ones included."""
 
     modules: list[ModuleOut]
 
 
 class ModulePerspectives(BaseModel):
-    """One module and what is in it."""
+    """One module and its perspectives."""
 
     module: ModuleOut
     perspectives: list[PerspectiveOut]
@@ -160,16 +160,18 @@ class ProviderOut(BaseModel):
     name: str
     kind: str
     title: str
-    base_url: str = Field(description="Empty where the service listens on more than loopback.")
+    base_url: str = Field(description="Empty when the service listens on more than loopback.")
     default_model: str
-    models: list[str] = Field(description="The models its configuration names; `/models` asks the server itself.")
+    models: list[str] = Field(
+        description="The models of its configuration; `/models` lists those that the server offers."
+    )
     needs_key: bool
-    has_key: bool = Field(description="Whether a key is configured; the key itself is never told.")
+    has_key: bool = Field(description="Whether a key is configured; the key itself is never shown.")
     is_default: bool
 
 
 class ProviderList(BaseModel):
-    """Every provider that can be named."""
+    """Every provider that a request may name."""
 
     providers: list[ProviderOut]
 
@@ -183,14 +185,14 @@ class ModelOut(BaseModel):
 
 
 class ModelList(BaseModel):
-    """What a provider lists, asked just now."""
+    """The models that a provider lists now."""
 
     provider: str
     models: list[ModelOut]
 
 
 class ProviderBody(ProviderOverride):
-    """A provider_config on its own, as the React client sends it; `model` is tried in place of its default."""
+    """A provider_config as the React client sends it; `model` replaces its default model."""
 
     model: ShortText | None = None
 
@@ -205,7 +207,7 @@ class ProviderByName(BaseModel):
 
 
 class StepOut(BaseModel):
-    """One step that was really taken."""
+    """One step of a connection test."""
 
     step: Literal["initialize_client", "list_models", "test_chat_completion"]
     status: Literal["success", "failed"]
@@ -215,21 +217,21 @@ class StepOut(BaseModel):
 
 
 class WarningOut(BaseModel):
-    """A remark on the connection."""
+    """A warning about the connection."""
 
     warning_type: str
     message: str
 
 
 class Diagnostics(BaseModel):
-    """The steps of a connection test, in order; a step that was not taken is absent."""
+    """The executed steps of a connection test, in order."""
 
     connection_steps: list[StepOut]
     warnings: list[WarningOut]
 
 
 class TestDetails(BaseModel):
-    """What the steps found."""
+    """The results of the steps."""
 
     __test__ = False
 
@@ -238,7 +240,7 @@ class TestDetails(BaseModel):
 
 
 class TestResult(BaseModel):
-    """Diagnostics and details together, as the success dialog reads them."""
+    """Diagnostics and details, as the React client reads them."""
 
     __test__ = False
 
@@ -247,7 +249,7 @@ class TestResult(BaseModel):
 
 
 class ConnectionTest(BaseModel):
-    """What a connection test found. `status` is "success" only when every step was."""
+    """The result of a connection test. `status` is "success" only when every step succeeded."""
 
     status: Literal["success", "failed"]
     message: str
@@ -256,7 +258,7 @@ class ConnectionTest(BaseModel):
 
 
 class Health(BaseModel):
-    """The process serves."""
+    """The state of the service and its providers."""
 
     status: Literal["healthy"] = "healthy"
     version: str

@@ -1,4 +1,4 @@
-"""`/health`, `/info`, and for orchestrators `/livez` and `/readyz`."""
+"""`/health` and `/info`, and the probes `/livez` and `/readyz`."""
 
 from pathlib import Path
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from bridge.api import answers
 from bridge.api.drain import Drain
-from bridge.api.state import services
-from bridge.api.wire import Health
+from bridge.api.responses import json_response
+from bridge.api.schemas import Health
+from bridge.api.middleware.request_context import services
 from bridge.captioning.services import Services
-from bridge.telemetry import spans
+from bridge.telemetry import tracing
 from bridge.version import __version__
 
 router = APIRouter(tags=["service"])
@@ -20,53 +20,58 @@ probes = APIRouter(tags=["service"], include_in_schema=False)
 
 @router.get("/health", response_model=Health)
 async def health(request: Request) -> Response:
-    """Say that the process serves, and what the last probe of each provider found, of those in `providers.toml`."""
-    return answers.json(Health(version=__version__, providers=request.app.state.probes.report()))
+    """Report that the service runs, and the last probe of each provider of `providers.toml`."""
+    return json_response(Health(version=__version__, providers=request.app.state.probes.report()))
 
 
 @router.get("/info")
 async def info(request: Request) -> Response:
-    """Tell version, library, modules, limits, settings and what could not be loaded; no secrets."""
+    """Report version, perspectives, modules, limits, settings, and files that could not be loaded; no secrets."""
     return JSONResponse(describe(services(request)))
 
 
 @probes.get("/livez")
 async def livez() -> Response:
-    """The process answers."""
+    """Report that the process responds."""
     return JSONResponse({"status": "ok"})
 
 
 @probes.get("/readyz")
 async def readyz(request: Request) -> Response:
-    """Work is taken: the library is loaded before the service listens, and it is not about to end."""
+    """Report whether new work is accepted: 503 from the start of a shutdown."""
     drain: Drain = request.scope["state"]["drain"]
     if drain.begun.is_set():
         return JSONResponse({"status": "shutting down"}, 503)
     return JSONResponse({"status": "ok"})
 
 
-def describe(found: Services) -> dict[str, Any]:
-    """What this instance is made of."""
-    settings, catalog = found.settings, found.catalog
+def describe(resources: Services) -> dict[str, Any]:
+    """Return the content of `/info`."""
+    settings, catalog = resources.settings, resources.catalog
     return {
         "version": __version__,
         "default_provider": settings.provider,
         "perspectives": [
             {
-                "name": one.name,
-                "module": one.module,
-                "version": one.version,
-                "digest": one.digest,
-                "source": "/".join(Path(one.source).parts[-2:]),
+                "name": perspective.name,
+                "module": perspective.module,
+                "version": perspective.version,
+                "digest": perspective.digest,
+                "source": "/".join(Path(perspective.source).parts[-2:]),
             }
-            for one in catalog.all()
+            for perspective in catalog.all()
         ],
-        "modules": [{"name": one.name, "enabled": one.enabled} for one in catalog.modules()],
+        "modules": [{"name": module.name, "enabled": module.enabled} for module in catalog.modules()],
         "problems": [
-            {"file": one.place, "pointer": one.pointer, "message": one.message, "severity": one.severity}
-            for one in catalog.problems
+            {
+                "file": problem.place,
+                "pointer": problem.pointer,
+                "message": problem.message,
+                "severity": problem.severity,
+            }
+            for problem in catalog.problems
         ],
-        "providers": list(found.targets.configured.providers),
+        "providers": list(resources.targets.configured.providers),
         "limits": {
             "image_bytes": settings.max_image_bytes,
             "image_pixels": settings.max_image_pixels,
@@ -85,9 +90,10 @@ def describe(found: Services) -> dict[str, Any]:
             "workers": settings.workers,
             "model": settings.model or None,
             "api_keys": bool(settings.api_keys),
+            "allowed_hosts": list(settings.allowed_hosts) or None,
             "cors_origins": list(settings.cors_origins) or None,
             "log": settings.log,
             "log_level": settings.log_level,
-            "tracing": spans.is_on(),
+            "tracing": tracing.is_on(),
         },
     }

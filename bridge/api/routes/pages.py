@@ -1,4 +1,4 @@
-"""The pages for people: the API in a browser, without any script from elsewhere."""
+"""`/docs`: Swagger UI, served from this process so that it works offline."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,9 +8,9 @@ from fastapi.responses import FileResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
 router = APIRouter(include_in_schema=False)
-_OURS = Path(__file__).parent / "static"
+_STATIC = Path(__file__).parent.parent / "static"
 _HEADERS = {
-    # Swagger UI 5 sets styles on its elements and shows pictures of its own as data.
+    # Swagger UI 5 sets styles on its elements and has images as data URIs.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Frame-Options": "DENY",
@@ -22,34 +22,34 @@ _HEADERS = {
 }
 
 
-def _files() -> dict[str, Path]:
-    """What the page loads: Swagger UI as fastapi-offline carries it, and our own start of it."""
+def _find_files() -> dict[str, Path]:
+    """Return the files of the page: Swagger UI from fastapi-offline, and the script that starts it."""
     package = find_spec("fastapi_offline")
     assert package is not None
     assert package.origin is not None
-    theirs = Path(package.origin).parent / "static"
-    named = {name: theirs / name for name in ("swagger-ui.css", "swagger-ui-bundle.js")}
-    return {**named, "docs.js": _OURS / "docs.js"}
+    swagger = Path(package.origin).parent / "static"
+    names = ("swagger-ui.css", "swagger-ui-bundle.js")
+    return {**{name: swagger / name for name in names}, "docs.js": _STATIC / "docs.js"}
 
 
-_FILES = _files()
+_FILES = _find_files()
 
 
 @router.get("/")
 async def root(request: Request) -> Response:
-    """A browser that opens the address finds the API."""
+    """Redirect to the API documentation."""
     return RedirectResponse(f"{request.scope['root_path']}/docs", 307)
 
 
 @router.get("/docs")
 async def docs() -> Response:
-    """The API, to read and to try."""
-    return FileResponse(_OURS / "docs.html", headers=_HEADERS)
+    """Show the API documentation."""
+    return FileResponse(_STATIC / "docs.html", headers=_HEADERS)
 
 
 @router.get("/docs/{name}")
 async def file(name: str) -> Response:
-    """One of the files that the page loads."""
+    """Send a file of the page."""
     if name not in _FILES:
         raise HTTPException(404)
     return FileResponse(_FILES[name], headers=_HEADERS)

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI finds, plus the bodies that are read by hand and the errors of every route."""
+"""The OpenAPI document: FastAPI's own, with the request bodies and the errors of every route added."""
 
 from typing import Any
 
@@ -8,13 +8,12 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from bridge import errors
-from bridge.api import answers
+from bridge.api import responses as formats
 from bridge.api.analysis import AllFailed
-from bridge.api.events import StreamEvent
-from bridge.api.wire import CaptionFromPath, ProviderBody, ProviderByName
+from bridge.api.sse import StreamEvent
+from bridge.api.schemas import CaptionFromPath, ProviderBody, ProviderByName
 from bridge.captioning import problems
-from bridge.captioning.models import AnalyzeRequest, CaptionRequest
-from bridge.captioning.problems import Problem
+from bridge.captioning.models import AnalyzeRequest, CaptionRequest, Problem
 
 _REF = "#/components/schemas/{model}"
 _BODIES: dict[str, tuple[type[BaseModel], ...]] = {
@@ -26,17 +25,17 @@ _BODIES: dict[str, tuple[type[BaseModel], ...]] = {
     "/providers/{name}/test-connection": (ProviderBody, ProviderByName),
 }
 _MULTIPART = ("/perspectives/caption", "/perspectives/{name}/caption", "/perspectives/analyze")
-_OFFERED: dict[str, tuple[str, ...]] = {
-    "/perspectives/caption": answers.CAPTION,
-    "/perspectives/{name}/caption": answers.CAPTION,
-    "/perspectives/caption-from-path": answers.CAPTION,
-    "/perspectives/analyze": answers.ANALYSIS,
+_MEDIA_TYPES: dict[str, tuple[str, ...]] = {
+    "/perspectives/caption": formats.CAPTION_TYPES,
+    "/perspectives/{name}/caption": formats.CAPTION_TYPES,
+    "/perspectives/caption-from-path": formats.CAPTION_TYPES,
+    "/perspectives/analyze": formats.ANALYSIS_TYPES,
 }
 _ANALYZE = "/perspectives/analyze"
-_OPEN = ("/health",)
+_WITHOUT_KEY = ("/health",)
 _STREAMED: dict[str, dict[str, Any]] = {
-    answers.LINE: {"schema": {"type": "string", "description": "The rendered caption, in one line."}},
-    answers.EVENTS: {"itemSchema": {"$ref": _REF.format(model="StreamEvent")}},
+    formats.TEXT: {"schema": {"type": "string", "description": "The rendered caption, in one line."}},
+    formats.EVENTS: {"itemSchema": {"$ref": _REF.format(model="StreamEvent")}},
 }
 _EXAMPLES: dict[str, dict[str, Any]] = {
     "/perspectives/caption": {"perspective": "alt_text", "image": {"path": "datasets/samples/coffee.jpg"}},
@@ -76,7 +75,7 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
 
 
 def install(app: FastAPI) -> None:
-    """Let the application answer with our document."""
+    """Make the application serve this document."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -87,7 +86,7 @@ def install(app: FastAPI) -> None:
 
 
 def build(app: FastAPI) -> dict[str, Any]:
-    """The whole document."""
+    """Return the document."""
     document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
     bodies = dict.fromkeys(model for models in _BODIES.values() for model in models)
     models: list[type[BaseModel]] = [*bodies, Problem, AllFailed, StreamEvent]
@@ -96,24 +95,26 @@ def build(app: FastAPI) -> dict[str, Any]:
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     schemas.update(defined["$defs"])
-    document["components"]["responses"] = _responses()
+    document["components"]["responses"] = _error_responses()
     errors = {status: {"$ref": f"#/components/responses/{status}"} for status in document["components"]["responses"]}
     for full, operations in document["paths"].items():
         path = full.removeprefix("/api/v1")
-        here = {status: told for status, told in errors.items() if status != "401" or path not in _OPEN}
+        possible = {
+            status: reference for status, reference in errors.items() if status != "401" or path not in _WITHOUT_KEY
+        }
         for operation in operations.values():
-            operation["responses"] = {"200": operation["responses"]["200"], **here}
+            operation["responses"] = {"200": operation["responses"]["200"], **possible}
             content = operation["responses"]["200"]["content"]
-            content |= {name: _STREAMED[name] for name in _OFFERED.get(path, ()) if name in _STREAMED}
+            content |= {name: _STREAMED[name] for name in _MEDIA_TYPES.get(path, ()) if name in _STREAMED}
         if path in _BODIES and "post" in operations:
-            operations["post"]["requestBody"] = _body(path)
+            operations["post"]["requestBody"] = _request_body(path)
         if path == _ANALYZE:
-            operations["post"]["responses"] |= _of_analysis(document["components"]["responses"])
+            operations["post"]["responses"] |= _analysis_errors(document["components"]["responses"])
     document["components"]["schemas"] = dict(sorted(schemas.items()))
     return document
 
 
-def _body(path: str) -> dict[str, Any]:
+def _request_body(path: str) -> dict[str, Any]:
     content: dict[str, Any] = {
         "application/json": {
             "schema": _any_of(*_BODIES[path]),
@@ -125,7 +126,7 @@ def _body(path: str) -> dict[str, Any]:
             "schema": {
                 "type": "object",
                 "required": ["image"],
-                "description": "The image as a file; every other field of the JSON body as a part of its name.",
+                "description": "The image as a file; every other field of the JSON body as a part with its name.",
                 "properties": {
                     "image": {"type": "string", "contentMediaType": "application/octet-stream"},
                     "perspective": {"type": "string"},
@@ -137,30 +138,28 @@ def _body(path: str) -> dict[str, Any]:
 
 
 def _any_of(*models: type[BaseModel]) -> dict[str, Any]:
-    told = [{"$ref": _REF.format(model=model.__name__)} for model in models]
-    return told[0] if len(told) == 1 else {"anyOf": told}
+    references = [{"$ref": _REF.format(model=model.__name__)} for model in models]
+    return references[0] if len(references) == 1 else {"anyOf": references}
 
 
-def _of_analysis(responses: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The errors, and what an analysis tells when all of its perspectives failed: it has the first one's status."""
+def _analysis_errors(errors: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the error responses of an analysis, which has its own body when all perspectives failed."""
     failed = _any_of(Problem, AllFailed)
     return {
-        status: {**told, "content": {name: {**media, "schema": failed} for name, media in told["content"].items()}}
-        for status, told in responses.items()
+        status: {**error, "content": {name: {**media, "schema": failed} for name, media in error["content"].items()}}
+        for status, error in errors.items()
     }
 
 
-def _responses() -> dict[str, dict[str, Any]]:
-    """By status: every error has one body, its code tells which it was."""
+def _error_responses() -> dict[str, dict[str, Any]]:
+    """Return the error responses by status; they share one body, and its code tells them apart."""
     rows = (*errors.TABLE.values(), *errors.OTHERS)
-    found = {}
+    responses = {}
     for status in sorted({row.status for row in rows}):
-        here = [row for row in rows if row.status == status]
-        example = problems.from_row(
-            here[0], "One sentence that says what happened and what to do.", "4f6c…"
-        ).model_dump()
-        found[str(status)] = {
-            "description": " · ".join(dict.fromkeys(row.code for row in here)),
+        same = [row for row in rows if row.status == status]
+        example = problems.from_row(same[0], "The cause in one sentence, then the remedy.", "4f6c…").model_dump()
+        responses[str(status)] = {
+            "description": " · ".join(dict.fromkeys(row.code for row in same)),
             "content": {"application/json": {"schema": {"$ref": _REF.format(model="Problem")}, "example": example}},
         }
-    return found
+    return responses

@@ -1,4 +1,4 @@
-"""Problems in OpenAI's shape."""
+"""Problems in OpenAI's error format."""
 
 from math import ceil
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from bridge.captioning.problems import Problem
+from bridge.captioning.models import Problem
 
 PREFIX = "/v1/"
 _TYPES = {401: "authentication_error", 402: "insufficient_quota", 403: "permission_error", 429: "rate_limit_error"}
@@ -21,49 +21,47 @@ _PARAMS = {
     **dict.fromkeys(("image_unreachable", "image_too_large", "unsupported_image", "invalid_image"), "messages"),
     "address_refused": "messages",
 }
-_OURS = {"image": "messages", "context": "messages", "global_context": "messages", "provider": "model"}
-_GRAMMAR = "A model is written [perspective][@[provider][/model]]; GET /v1/models lists what there is."
+"""The OpenAI parameter at fault, by code."""
+_RENAMED = {"image": "messages", "context": "messages", "global_context": "messages", "provider": "model"}
+_MODEL_SYNTAX = "A model is written [perspective][@[provider][/model]]; GET /v1/models lists the models."
 
 
-def speaks(request: Request) -> bool:
-    """Whether the request came to this door, whatever it asked for."""
+def is_openai_path(request: Request) -> bool:
+    """Return whether the request was sent below `/v1/`."""
     path: str = request.scope["path"]
     return path.removeprefix(request.scope.get("root_path", "")).startswith(PREFIX)
 
 
-def answer(problem: Problem) -> Response:
-    """A problem as OpenAI tells it.
+def problem_response(problem: Problem) -> Response:
+    """Return the problem as a response.
 
-    The official clients repeat a 5xx twice by themselves; `X-Should-Retry` tells them where that is useless.
+    The official clients retry a 5xx twice; `X-Should-Retry: false` stops them where that is useless.
     """
     headers = {} if problem.retryable else {"X-Should-Retry": "false"}
     if problem.retry_after is not None:
         headers["Retry-After"] = str(ceil(problem.retry_after))
-    return JSONResponse(body(problem), problem.status, headers=headers)
+    return JSONResponse(error_body(problem), problem.status, headers=headers)
 
 
-def body(problem: Problem) -> dict[str, Any]:
-    """The error object that stands in a body, or in a stream."""
+def error_body(problem: Problem) -> dict[str, Any]:
+    """Return the error object of a response or a stream."""
     unknown = problem.code == "unknown_perspective"
+    status = problem.status
     return {
         "error": {
-            "message": f"{problem.detail} {_GRAMMAR}" if unknown else problem.detail,
-            "type": _type(problem.status),
+            "message": f"{problem.detail} {_MODEL_SYNTAX}" if unknown else problem.detail,
+            "type": _TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error"),
             "param": _param(problem),
             "code": _CODES.get(problem.code, problem.code),
         }
     }
 
 
-def _type(status: int) -> str:
-    return _TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
-
-
 def _param(problem: Problem) -> str | None:
-    """The field that is to blame; pointers of other codes lead into a perspective or an answer."""
+    """Return the parameter at fault; pointers of other codes lead into a perspective or an answer."""
     if problem.code != "invalid_request" or not problem.errors:
         return _PARAMS.get(problem.code)
     first, *rest = problem.errors[0].pointer.removeprefix("/").split("/")
-    if first in _OURS:
-        return _OURS[first]
+    if first in _RENAMED:
+        return _RENAMED[first]
     return first + "".join(f"[{step}]" if step.isdigit() else f".{step}" for step in rest) or None
