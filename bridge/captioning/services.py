@@ -10,6 +10,7 @@ from urllib.request import getproxies
 from bridge import config
 from bridge.captioning.clients import Clients
 from bridge.config import Configured
+from bridge.dispatch.call import Dispatcher
 from bridge.dispatch.legacy.endpoints import Registry
 from bridge.dispatch.targets import Targets
 from bridge.images import heif
@@ -31,6 +32,7 @@ class Services:
     targets: Targets
     clients: Clients
     endpoints: Registry
+    dispatcher: Dispatcher
     fetcher: Fetcher
     limits: ImageLimits
 
@@ -81,6 +83,15 @@ async def open_services(settings: Settings, *, tells_addresses: bool = True) -> 
             Targets(providers, settings, guard),
             Clients(own, brought),
             Registry(providers, settings.max_queue),
+            Dispatcher(
+                providers,
+                configured_pool=own,
+                caller_pool=brought,
+                max_queue=settings.max_queue,
+                provider_timeout=settings.provider_timeout,
+                attempt_timeout=settings.attempt_timeout,
+                default_model=settings.model,
+            ),
             fetcher,
             ImageLimits(
                 max_bytes=settings.max_image_bytes,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import cast
 
-from bridge.config import BreakerSettings, Configured, EndpointSettings, Fleet
+from bridge.config import BreakerSettings, Configured, EndpointSettings, ProviderSettings
 from bridge.deadline import Deadline, DeadlineExceeded
 from bridge.dispatch.clients import Clients, OutputModes, schema_digest
 from bridge.dispatch.endpoint import Admission, Clock, Endpoint, Result, outcome
@@ -59,7 +59,7 @@ _TOO_LATE = 0.05  # seconds in which no call can finish
 _PATIENCE = 10.0  # seconds after which a timeout is evidence against a server without a configured limit
 _FAILOVER = (Unreachable, RateLimited, Unavailable, ServerFailed, CallTimeout, BadReply)
 _ACCEPTED = (Completion, Truncated, Refused, UnparsableOutput, BadReply)
-_NO_BREAKER = BreakerSettings(failures=0)
+_NO_BREAKER = BreakerSettings(failures=2**31)
 
 
 @dataclass(slots=True)
@@ -127,7 +127,7 @@ class Dispatcher:
 
     async def profile(self, target: Target, run: Run | None = None) -> Profile:
         """Return what the target's model accepts. The first use of a kind of provider imports its SDK."""
-        client = await self._client(target.config, target.trusted, run)
+        client = await self._clients.open(target.config, target.trusted, run)
         return client.profile(target.model)
 
     async def call(
@@ -157,7 +157,7 @@ class Dispatcher:
 
     async def lower(self, target: Target, request: VisionRequest, run: Run) -> VisionRequest | None:
         """Return the request in the next less strict output mode than the last attempt's; None below the last."""
-        client = await self._client(target.config, target.trusted, run)
+        client = await self._clients.open(target.config, target.trusted, run)
         mode = run.attempts.made[-1].output_mode if run.attempts.made else request.output_mode
         return client.lower(replace(request, output_mode=mode))
 
@@ -172,7 +172,7 @@ class Dispatcher:
 
     async def probe(self, endpoint: Endpoint, timeout: float) -> None:
         """List the models of a configured endpoint. Raises ProviderError."""
-        client = await self._client(endpoint.config, trusted=True)
+        client = await self._clients.open(endpoint.config, trusted=True)
         await client.models(endpoint.credentials, timeout)
 
     async def check(self, target: Target, model: str, run: Run) -> AsyncIterator[tuple[str, Check]]:
@@ -215,16 +215,8 @@ class Dispatcher:
         async with aclosing(chunks):
             return cast("Completion", await anext(chunks))
 
-    async def _client(self, config: ProviderConfig, trusted: bool, run: Run | None = None) -> BaseClient:
-        client = self._clients.get(config, trusted)
-        if client is None:
-            if run is not None:
-                run.stage("import", config.kind)
-            client = await self._clients.open(config, trusted)
-        return client
-
     async def _client_at(self, endpoint: Endpoint, target: Target, run: Run | None = None) -> BaseClient:
-        return await self._client(_config(endpoint, target), target.trusted, run)
+        return await self._clients.open(_config(endpoint, target), target.trusted, run)
 
     def _route(self, target: Target) -> Route:
         """Return where a target's calls may go. A caller-supplied address has a queue of its own, for each key."""
@@ -234,7 +226,7 @@ class Dispatcher:
             place = target.config.kind, target.config.base_url, key_id
             queue = self._caller_queues.get(place)
             if queue is None:
-                fleet = Fleet((EndpointSettings(target.netloc, target.config),), breaker=_NO_BREAKER)
+                fleet = ProviderSettings((EndpointSettings(target.netloc, target.config),), breaker=_NO_BREAKER)
                 queue = self._caller_queues.set(place, ProviderQueue(target.label, fleet, self._max_queue, self._clock))
         endpoints = queue.endpoints
         if target.endpoint:
@@ -277,7 +269,7 @@ class Dispatcher:
         result: Completion | ProviderError | None = None
         patient = True
         try:
-            client = await self._client(config, target.trusted, run)
+            client = await self._clients.open(config, target.trusted, run)
             timeouts = self._timeouts(endpoint, route, run, retries, reserve, has_fallback)
             patient = timeouts.patient
             request = replace(

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass
 from math import inf
 
-from bridge.config import BreakerSettings, Configured, EndpointSettings, Fleet
+from bridge.config import BreakerSettings, Configured, EndpointSettings, ProviderSettings
 from bridge.deadline import Deadline, DeadlineExceeded
 from bridge.dispatch.legacy.endpoint import Clock, Endpoint, EndpointReport, Entry, Outcome, verdict
 from bridge.dispatch.legacy.strategies import Candidate, chooser
@@ -18,7 +18,7 @@ from providers.base import Credentials
 from providers.errors import CallTimeout, RateLimited, Unreachable
 
 Queued = Callable[[], Awaitable[None]]
-_NEVER = BreakerSettings(failures=0)
+_NEVER = BreakerSettings(failures=2**31)
 _SOON = 0.001
 _FADING = 0.98
 
@@ -76,7 +76,12 @@ class Endpoints:
     """The endpoints of one provider, and the queue before them."""
 
     def __init__(
-        self, name: str, fleet: Fleet, max_queue: int, clock: Clock, uniform: Callable[[], float] = random.random
+        self,
+        name: str,
+        fleet: ProviderSettings,
+        max_queue: int,
+        clock: Clock,
+        uniform: Callable[[], float] = random.random,
     ) -> None:
         """`max_queue`: how many may wait. `clock` in seconds; `uniform`: a number from 0 to below 1."""
         self.name = name
@@ -260,7 +265,9 @@ class Registry:
         endpoints = self._of.get(target.provider)
         if endpoints is None:
             alone = EndpointSettings(target.netloc, target.config)
-            endpoints = Endpoints(target.label, Fleet((alone,), breaker=_NEVER), self._max_queue, self._clock)
+            endpoints = Endpoints(
+                target.label, ProviderSettings((alone,), breaker=_NEVER), self._max_queue, self._clock
+            )
             return Route(endpoints, endpoints.all, target.credentials)
         allowed = endpoints.all
         if target.endpoint:
