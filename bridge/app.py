@@ -21,9 +21,9 @@ from bridge.api.state import request_id, services
 from bridge.captioning import problems
 from bridge.captioning.check import name_models
 from bridge.captioning.services import Services, open_services
-from bridge.dispatch.legacy.probes import Probes
+from bridge.dispatch.probes import Probes
 from bridge.settings import Settings, load
-from bridge.telemetry import quiet_libraries, spans
+from bridge.telemetry import quiet_libraries, tracing
 from bridge.version import __version__
 
 log = logging.getLogger("graphcap")
@@ -50,7 +50,7 @@ def build(settings: Settings) -> FastAPI:
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
-        telemetry={"auto_configure": spans.wanted(), "logs": False, "operation_spans": False},
+        telemetry={"auto_configure": tracing.is_configured(), "logs": False, "operation_spans": False},
     )
     for router in (perspectives.router, stream.router, providers.router, health.router):
         app.include_router(router, prefix=API)
@@ -88,15 +88,15 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
 
 def trace() -> None:
     """Write spans where OpenTelemetry was set up: by FastAPI just now from OTEL_*, or by whoever started us."""
-    if spans.wanted() and spans.missing():
+    if tracing.is_configured() and tracing.is_missing():
         log.warning("OTEL_EXPORTER_OTLP_ENDPOINT is set, but the extra 'otel' is not installed: nothing is exported.")
-    spans.turn_on(__version__)
+    tracing.turn_on(__version__)
 
 
 def probes_of(services: Services) -> Probes:
     """Probes of what is stated; what the environment implies is told of and not called unasked."""
     named = sorted({"builtin"} | services.targets.configured.stated)
-    return Probes(tuple(services.endpoints.of(name) for name in named), services.clients.at)
+    return Probes(services.dispatcher, tuple(named))
 
 
 async def _problem(request: Request, error: Exception) -> Response:

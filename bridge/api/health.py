@@ -11,7 +11,7 @@ from bridge.api.drain import Drain
 from bridge.api.state import services
 from bridge.api.wire import Health
 from bridge.captioning.services import Services
-from bridge.telemetry import spans
+from bridge.telemetry import tracing
 from bridge.version import __version__
 
 router = APIRouter(tags=["service"])
@@ -88,6 +88,6 @@ def describe(found: Services) -> dict[str, Any]:
             "cors_origins": list(settings.cors_origins) or None,
             "log": settings.log,
             "log_level": settings.log_level,
-            "tracing": spans.is_on(),
+            "tracing": tracing.is_on(),
         },
     }

@@ -36,6 +36,6 @@ def gauges(app: FastAPI) -> None:
     up = {one["name"]: _UP.get(one["status"]) for one in app.state.probes.report()}
     metrics.loads(
         Load(one.provider, one.queued, tuple(one.endpoints), up.get(one.provider))
-        for one in services.endpoints.report()
+        for one in services.dispatcher.report()
         if one.provider in explicit or any(endpoint.calls for endpoint in one.endpoints)
     )

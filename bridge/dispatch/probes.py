@@ -60,7 +60,7 @@ class Probes:
             "kind": queue.endpoints[0].config.kind,
             "status": status,
             **{key: decisive[key] for key in ("checked_at", "error") if key in decisive},
-            "queued": len(queue),
+            "queued": queue.queued,
             "endpoints": endpoints,
         }
 

@@ -108,12 +108,14 @@ class ProviderQueue:
         self._waiting: OrderedDict[str, deque[Waiter]] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
 
-    def __len__(self) -> int:
+    @property
+    def queued(self) -> int:
+        """Return how many calls wait."""
         return sum(map(len, self._waiting.values()))
 
     def report(self) -> ProviderReport:
         """Return the provider's state."""
-        return ProviderReport(self.name, len(self), tuple(endpoint.report() for endpoint in self.endpoints))
+        return ProviderReport(self.name, self.queued, tuple(endpoint.report() for endpoint in self.endpoints))
 
     def join(
         self, route: Route, caller: str, deadline: Deadline, excluded: tuple[Endpoint, ...] = ()
@@ -131,7 +133,7 @@ class ProviderQueue:
         self.advance()
         if waiter.admission.done():
             return waiter.admission.result()
-        if len(self) > self._max_queue:
+        if self.queued > self._max_queue:
             self._drop_one(waiter, caller)
         return waiter
 

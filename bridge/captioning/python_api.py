@@ -7,8 +7,10 @@ from typing import Any, TypeGuard
 
 from bridge.captioning import caption as captioning
 from bridge.captioning.models import Caption, CaptionOptions, CaptionRequest, ImageRef
+from bridge.captioning.plan import deadline_of
 from bridge.captioning.services import Services, open_services
 from bridge.errors import ImageNotFound, ImageTooLarge
+from bridge.run import Run
 from bridge.settings import load
 
 DEFAULT_PERSPECTIVE = "graph_caption"
@@ -23,12 +25,14 @@ async def caption(
     model: str | None = None,
     variables: dict[str, str] | None = None,
     services: Services | None = None,
+    run: Run | None = None,
 ) -> Caption:
-    """Caption one image: its bytes, a file of this machine, or an http(s) address.
+    """Caption one image: its bytes, a file of this machine, or an http(s) URL.
 
-    `perspective` is a name or the perspective itself. `options` holds whatever else a caption request may;
-    `services` (from `open_services`) spares loading the library and opening connections for each of many captions.
-    Raises the errors that `bridge.captioning.problems` lists.
+    `perspective`: a name, or the perspective itself. `options`: the other fields of a caption request. `services`: from
+    `open_services`, shared by many captions, so that the library is loaded and connections are opened once. `run`:
+    records the provider calls, also when the caption fails; its deadline replaces `timeout`.
+    Raises the errors of the table in `bridge.errors`.
     """
     if services is None:
         async with open_services(load()) as opened:
@@ -40,29 +44,29 @@ async def caption(
                 model=model,
                 variables=variables,
                 services=opened,
+                run=run,
             )
-    given = {
+    named = {"provider": provider, "model": model, "variables": variables}
+    fields = {
         **({} if options is None else options.model_dump(exclude_unset=True)),
-        **{
-            name: value
-            for name, value in (("provider", provider), ("model", model), ("variables", variables))
-            if value is not None
-        },
+        **{name: value for name, value in named.items() if value is not None},
+        "perspective": perspective,
     }
-    if _is_address(image):
-        request = CaptionRequest.model_validate({**given, "perspective": perspective, "image": ImageRef(url=image)})
-        return await captioning.caption(request, services)
-    upload = image if isinstance(image, bytes) else await asyncio.to_thread(read, image, services)
-    request = CaptionRequest.model_validate({**given, "perspective": perspective})
-    return await captioning.caption(request, services, upload=upload)
+    upload = None
+    if _is_url(image):
+        fields["image"] = ImageRef(url=image)
+    else:
+        upload = image if isinstance(image, bytes) else await asyncio.to_thread(read, image, services)
+    request = CaptionRequest.model_validate(fields)
+    return await captioning.caption(request, services, run or Run(deadline_of(request, services)), upload=upload)
 
 
-def _is_address(image: bytes | str | Path) -> TypeGuard[str]:
+def _is_url(image: bytes | str | Path) -> TypeGuard[str]:
     return isinstance(image, str) and image.startswith(("http://", "https://"))
 
 
 def read(image: str | Path, services: Services) -> bytes:
-    """The bytes of a file, or of standard input for `-`. Raises ImageNotFound or ImageTooLarge."""
+    """Return the bytes of a file, or of standard input for `-`. Raises ImageNotFound or ImageTooLarge."""
     limit = services.settings.max_image_bytes
     try:
         if str(image) == "-":
@@ -75,5 +79,5 @@ def read(image: str | Path, services: Services) -> bytes:
     except OSError as error:
         raise ImageNotFound(f"'{image}' cannot be read: {error.strerror}.") from None
     if len(data) > limit:
-        raise ImageTooLarge(f"The image is larger than the {limit / 1024 / 1024:g} MiB that are taken.")
+        raise ImageTooLarge(f"The image is larger than the limit of {limit / 1024 / 1024:g} MiB.")
     return data
