@@ -173,6 +173,12 @@ class Settings(BaseSettings):
     provider_timeout: float = Field(
         0, ge=0, description="Time limit of one provider call, in seconds. Default: the remaining time of the request."
     )
+    attempt_timeout: float = Field(
+        0,
+        ge=0,
+        description="Time limit for silence of a provider, in seconds, while another endpoint or a fallback could be "
+        "called instead. Default: half of the remaining time of the request.",
+    )
     grace: float = Field(25, ge=0, description="Time limit for requests in progress at shutdown, in seconds.")
     log: Literal["text", "json"] = Field("text", description="Log format.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest severity to log.")

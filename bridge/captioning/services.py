@@ -73,6 +73,7 @@ async def open_services(settings: Settings, *, shows_addresses: bool = True) -> 
         ),
         max_queue=settings.max_queue,
         provider_timeout=settings.provider_timeout,
+        attempt_timeout=settings.attempt_timeout,
         default_model=settings.model,
     )
     fetcher = Fetcher(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 
 from bridge.dispatch.lru import LruDict
+from bridge.run import Run
 from providers import factory
 from providers.base import LADDER, BaseClient, JsonObject, OutputMode, ProviderConfig, VisionRequest
 from providers.pool import Pool
@@ -25,27 +26,24 @@ class Clients:
         """`configured_pool`: connections to configured addresses. `caller_pool`: to caller-supplied ones, checked."""
         self._pools = {True: configured_pool, False: caller_pool}
         self._clients: LruDict[ClientKey, BaseClient] = LruDict(MAX_CLIENTS)
+        self._imported: set[str] = set()
 
-    def get(self, config: ProviderConfig, trusted: bool) -> BaseClient | None:
-        """Return the client if it is open."""
-        return self._clients.get(_key(config, trusted))
-
-    async def open(self, config: ProviderConfig, trusted: bool) -> BaseClient:
-        """Return the client. Opening the first of its kind imports an SDK (0.5 to 0.9 s), so a thread does it."""
-        client = self.get(config, trusted)
+    async def open(self, config: ProviderConfig, trusted: bool, run: Run | None = None) -> BaseClient:
+        """Return the client. The first of its kind imports an SDK (0.5 to 0.9 s): in a thread, reported to `run`."""
+        key = config.kind, config.base_url, repr(sorted(config.options.items())), trusted
+        client = self._clients.get(key)
         if client is None:
+            if run is not None and config.base_url and config.kind not in self._imported:
+                run.stage("import", config.kind)
             client = await asyncio.to_thread(factory.client, config, self._pools[trusted])
-            client = self.get(config, trusted) or self._clients.set(_key(config, trusted), client)
+            self._imported.add(config.kind)
+            client = self._clients.get(key) or self._clients.set(key, client)
         return client
 
     async def aclose(self) -> None:
         """Close every connection."""
         for pool in self._pools.values():
             await pool.aclose()
-
-
-def _key(config: ProviderConfig, trusted: bool) -> ClientKey:
-    return config.kind, config.base_url, repr(sorted(config.options.items())), trusted
 
 
 class OutputModes:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Literal
 
 from bridge.config import BreakerSettings, EndpointSettings
@@ -11,15 +12,19 @@ from bridge.dispatch.lru import LruDict
 from bridge.dispatch.rate_limit import KeyLimits, StartedCall
 from providers.base import Completion, Credentials
 from providers.errors import (
+    AuthFailed,
+    BadReply,
     Blocked,
     CallTimeout,
     ProviderError,
+    QuotaExceeded,
     Refused,
     ServerFailed,
     Truncated,
     Unavailable,
     UnparsableOutput,
     Unreachable,
+    WrongPath,
 )
 
 Clock = Callable[[], float]
@@ -27,6 +32,9 @@ Verdict = Literal["up", "down", "server_error", "unknown"]
 MAX_KEYS = 1024
 _GATEWAY_ERRORS = (502, 504)
 _ANSWERS = (Completion, Refused, Blocked, Truncated, UnparsableOutput)
+_AVOIDED_SECONDS = 5.0
+# Errors of one endpoint that another one may not have: its key, its path, its responses.
+_OWN_ERRORS = (AuthFailed, QuotaExceeded, WrongPath, BadReply, CallTimeout, ServerFailed, Unavailable, Unreachable)
 _WORD_START = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -64,6 +72,7 @@ class Endpoint:
         self.breaker = CircuitBreaker(breaker.failures, breaker.open_seconds, clock)
         self.in_flight = self.calls = 0
         self._clock = clock
+        self._avoided_until = -inf
         self._own_limits = KeyLimits(
             clock,
             max_concurrency=settings.max_concurrency,
@@ -97,6 +106,16 @@ class Endpoint:
         """Return the seconds until `is_available` because time passes, inf when only an event can change it."""
         return max(self.breaker.wait, self.limits(key_id).wait)
 
+    @property
+    def is_avoided(self) -> bool:
+        """Return whether other endpoints come first: the last call with the configured key failed a moment ago."""
+        return self.breaker.state == "closed" and self._clock() < self._avoided_until
+
+    def record(self, result: Completion | ProviderError) -> None:
+        """Avoid the endpoint for some seconds after an error of its own."""
+        failed = isinstance(result, _OWN_ERRORS)
+        self._avoided_until = self._clock() + _AVOIDED_SECONDS if failed else -inf
+
     def report(self) -> EndpointReport:
         """Return the endpoint's state."""
         return EndpointReport(self.name, self.breaker.state, self.in_flight, self.calls)
@@ -123,6 +142,8 @@ class Admission:
         """End the call: update the breaker and the limits."""
         self.endpoint.in_flight -= 1
         self.limits.end(self.call, result.value)
+        if result.value is not None and self.limits is self.endpoint.limits(""):
+            self.endpoint.record(result.value)
         breaker, epoch = self.endpoint.breaker, self.breaker_epoch
         match verdict(result.value, patient=result.patient):
             case "up":

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from math import inf
 
-from bridge.config import Fleet
+from bridge.config import ProviderSettings
 from bridge.deadline import Deadline, DeadlineExceeded
 from bridge.dispatch.balancer import Candidate, balancer
 from bridge.dispatch.endpoint import Admission, Clock, Endpoint, EndpointReport, Result
@@ -91,24 +91,31 @@ class ProviderQueue:
     """The endpoints of one provider, and the calls that wait for one of them."""
 
     def __init__(
-        self, name: str, fleet: Fleet, max_queue: int, clock: Clock, uniform: Callable[[], float] = random.random
+        self,
+        name: str,
+        settings: ProviderSettings,
+        max_queue: int,
+        clock: Clock,
+        uniform: Callable[[], float] = random.random,
     ) -> None:
         """`max_queue`: calls that may wait. `uniform` returns a number in [0, 1)."""
         self.name = name
-        self.endpoints = tuple(Endpoint(settings, fleet.breaker, clock) for settings in fleet.endpoints)
-        self.disabled = fleet.disabled
+        self.endpoints = tuple(Endpoint(endpoint, settings.breaker, clock) for endpoint in settings.endpoints)
+        self.disabled = settings.disabled
         self.clock = clock
-        self._balancer = balancer(fleet.strategy, uniform)
+        self._balancer = balancer(settings.strategy, uniform)
         self._max_queue = max_queue
         self._waiting: OrderedDict[str, deque[Waiter]] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
 
-    def __len__(self) -> int:
+    @property
+    def queued(self) -> int:
+        """Return how many calls wait."""
         return sum(map(len, self._waiting.values()))
 
     def report(self) -> ProviderReport:
         """Return the provider's state."""
-        return ProviderReport(self.name, len(self), tuple(endpoint.report() for endpoint in self.endpoints))
+        return ProviderReport(self.name, self.queued, tuple(endpoint.report() for endpoint in self.endpoints))
 
     def join(
         self, route: Route, caller: str, deadline: Deadline, excluded: tuple[Endpoint, ...] = ()
@@ -126,7 +133,7 @@ class ProviderQueue:
         self.advance()
         if waiter.admission.done():
             return waiter.admission.result()
-        if len(self) > self._max_queue:
+        if self.queued > self._max_queue:
             self._drop_one(waiter, caller)
         return waiter
 
@@ -176,15 +183,17 @@ class ProviderQueue:
 
     def _admit(self, waiter: Waiter) -> Admission | None:
         """Start a call at an endpoint with room; None when there is none."""
+        key_id = waiter.route.key_id
+        free = [endpoint for endpoint in waiter.allowed if endpoint.has_room(key_id)]
+        if not free:
+            return None
+        preferred = [endpoint for endpoint in free if not endpoint.is_avoided] or free
         candidates = [
             Candidate(index, endpoint.settings.weight, endpoint.in_flight)
             for index, endpoint in enumerate(self.endpoints)
-            if endpoint in waiter.allowed and endpoint.has_room(waiter.route.key_id)
+            if endpoint in preferred
         ]
-        if not candidates:
-            return None
-        index = candidates[0].index if len(self.endpoints) == 1 else self._balancer.choose(candidates)
-        return Admission.start(self.endpoints[index], waiter.route.key_id)
+        return Admission.start(self.endpoints[self._balancer.choose(candidates)], key_id)
 
     @staticmethod
     def _obstacle(waiter: Waiter) -> Obstacle:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from bridge import errors
-from bridge.dispatch.legacy.endpoint import outcome
+from bridge.dispatch.endpoint import outcome
 from providers import errors as provider_errors
 from tests.api import streams
 from tests.api.sockets import socket

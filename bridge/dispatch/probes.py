@@ -1,0 +1,117 @@
+"""Health probes: list the models of every endpoint of `providers.toml` in the background, at no cost.
+
+An endpoint that does not respond gets no calls until a probe succeeds.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from bridge.dispatch.call import Dispatcher
+from bridge.dispatch.endpoint import Endpoint, outcome, verdict
+from bridge.dispatch.queue import ProviderQueue
+from providers.addresses import shown
+from providers.errors import ProviderError, Unreachable
+
+log = logging.getLogger("graphcap")
+MIN_TIMEOUT, MAX_TIMEOUT = 1.0, 5.0
+"""Seconds that a probe waits for its response; between them, as long as the endpoint's interval."""
+RETURN_INTERVAL = 5.0
+"""Seconds between probes of an endpoint that is down, at most: it should not wait long for its traffic."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """The last probe of an endpoint. `error` is empty when it succeeded; `down`: the endpoint gets no calls."""
+
+    checked_at: str
+    error: str = ""
+    down: bool = False
+
+
+class Probes:
+    """Probes endpoints, and reports the last result of each."""
+
+    def __init__(self, dispatcher: Dispatcher, providers: tuple[str, ...]) -> None:
+        """`providers`: names of the configured providers to probe and to report."""
+        self._dispatcher = dispatcher
+        self._queues = tuple(dispatcher.queue(name) for name in providers)
+        self._results: dict[Endpoint, ProbeResult] = {}
+
+    async def run(self) -> None:
+        """Probe every endpoint now and then at its interval, until cancelled."""
+        endpoints = [(queue, endpoint) for queue in self._queues for endpoint in queue.endpoints]
+        await asyncio.gather(*(self._watch(*pair) for pair in endpoints if pair[1].settings.probe_interval))
+
+    def report(self) -> list[dict[str, Any]]:
+        """Return one entry per provider; `status` is up (one endpoint is enough), down or unknown (not probed)."""
+        return [self._provider(queue) for queue in self._queues]
+
+    def _provider(self, queue: ProviderQueue) -> dict[str, Any]:
+        endpoints = [self._endpoint(endpoint) for endpoint in queue.endpoints]
+        endpoints += [{"name": name, "status": "disabled"} for name in queue.disabled]
+        states = [endpoint["status"] for endpoint in endpoints]
+        status = next((state for state in ("up", "down") if state in states), "unknown")
+        decisive = next((endpoint for endpoint in endpoints if endpoint["status"] == status), endpoints[0])
+        return {
+            "name": queue.name,
+            "kind": queue.endpoints[0].config.kind,
+            "status": status,
+            **{key: decisive[key] for key in ("checked_at", "error") if key in decisive},
+            "queued": queue.queued,
+            "endpoints": endpoints,
+        }
+
+    def _endpoint(self, endpoint: Endpoint) -> dict[str, Any]:
+        entry = {"name": endpoint.name, "breaker": endpoint.breaker.state}
+        result = self._results.get(endpoint)
+        if result is None:  # an endpoint in this process is always there
+            return {**entry, "status": "up" if endpoint.config.kind == "builtin" else "unknown"}
+        error = {"error": result.error} if result.error else {}
+        return {**entry, "status": "down" if error else "up", "checked_at": result.checked_at, **error}
+
+    async def _watch(self, queue: ProviderQueue, endpoint: Endpoint) -> None:
+        while True:
+            try:
+                await self._probe(queue, endpoint)
+            except Exception:
+                log.exception("bug in a probe")
+            await asyncio.sleep(self._interval(endpoint))
+
+    def _interval(self, endpoint: Endpoint) -> float:
+        interval = endpoint.settings.probe_interval
+        result = self._results.get(endpoint)
+        return interval if result and not result.error else min(interval, RETURN_INTERVAL)
+
+    async def _probe(self, queue: ProviderQueue, endpoint: Endpoint) -> None:
+        before = self._results.get(endpoint)
+        checked_at, since = datetime.now(UTC).isoformat(timespec="seconds"), queue.clock()
+        error = await self._list_models(endpoint)
+        name = outcome(error) if error else ""
+        if error and (before is None or before.error != name):
+            # The message may name an internal address: it is for the log, not for /health.
+            where = endpoint.name, queue.name, shown(endpoint.config.base_url)
+            log.warning("probe of endpoint %s of provider %s at %s: %s", *where, error.message)
+        down = error is not None and verdict(error, patient=True) == "down"
+        if down:
+            down = endpoint.breaker.probe_failed(since, self._interval(endpoint))
+        else:
+            endpoint.breaker.probe_succeeded()
+        if down != (before is not None and before.down):
+            change = "does not respond to probes and gets no calls" if down else "responds to probes again"
+            log.warning("endpoint %s of provider %s %s", endpoint.name, queue.name, change)
+        self._results[endpoint] = ProbeResult(checked_at, name, down)
+        queue.advance()
+
+    async def _list_models(self, endpoint: Endpoint) -> ProviderError | None:
+        timeout = min(max(endpoint.settings.probe_interval, MIN_TIMEOUT), MAX_TIMEOUT)
+        try:
+            try:
+                await self._dispatcher.probe(endpoint, timeout)
+            except Unreachable:  # the server may have closed the idle connection just now: once more, on a new one
+                await self._dispatcher.probe(endpoint, timeout)
+        except ProviderError as error:
+            return error
+        return None
