@@ -149,24 +149,14 @@ class Settings(BaseSettings):
         SecretStr("memory://"),
         description="Where requests are counted: `memory://` (per worker) or `redis://…` (shared by all instances).",
     )
-<<<<<<< HEAD
     head_timeout: float = Field(10, gt=0, description="Time limit for receiving request headers, in seconds.")
     min_send_rate: int = Field(
         1024,
-=======
-    head_timeout: float = Field(10, gt=0, description="Seconds in which the headers of a request have to arrive.")
-    min_send_rate: int = Field(
-        1024, ge=0, description="Bytes per second at which a request body has to arrive, after 10 seconds; 0: no limit."
-    )
-    keep_alive: int = Field(75, ge=0, description="Seconds for which an idle client connection is kept open.")
-    timeout: float = Field(120, gt=0, description="Seconds a request may take; a request can only shorten it.")
-    provider_timeout: float = Field(
-        0,
->>>>>>> edge
         ge=0,
         description="Lowest accepted transfer rate of a request body or a WebSocket frame, in bytes per second. "
         "0: no limit.",
     )
+    keep_alive: int = Field(75, ge=0, description="How long an idle client connection is kept open, in seconds.")
     timeout: float = Field(
         120, gt=0, description="Time limit of a request, in seconds. A request can set a shorter one."
     )

@@ -97,9 +97,7 @@ async def _caption(plan: Plan, pictures: Pictures, services: Services, run: Run)
     raise failure
 
 
-async def ask(
-    plan: Plan, position: int, pictures: Pictures, services: Services, run: Run
-) -> tuple[Answer, Prepared]:
+async def ask(plan: Plan, position: int, pictures: Pictures, services: Services, run: Run) -> tuple[Answer, Prepared]:
     """Return the valid answer of one of the plan's targets, and the image that it received."""
     target, later = plan.targets[position], plan.targets[position + 1 :]
     name_target(run, target)

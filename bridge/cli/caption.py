@@ -47,9 +47,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Caption and print."""
-    from bridge.captioning.python_api import caption
     from bridge.captioning.models import CaptionOptions
     from bridge.captioning.parsing import parse_request
+    from bridge.captioning.python_api import caption
     from bridge.captioning.services import Services
     from bridge.cli.run import USAGE, with_resources
     from bridge.cli.text import readable

@@ -101,7 +101,9 @@ async def _check(options: argparse.Namespace, services: "Services") -> int:
     from bridge.dispatch.targets import ProviderReference
     from bridge.run import Run
 
-    each = check.check_each(ProviderReference(options.name, model=options.model), services, Run(check.deadline(services)))
+    each = check.check_each(
+        ProviderReference(options.name, model=options.model), services, Run(check.deadline(services))
+    )
     found = [(name, one) async for name, one in each]
     if options.json:
         show_json({"provider": options.name, "endpoints": [{"name": name, **_told(one)} for name, one in found]})

@@ -102,9 +102,7 @@ BREAKER = _gauge(
     "provider endpoint",
     "livemax",
 )
-UP = _gauge(
-    "provider_up", "Whether the last probe of a provider of providers.toml succeeded.", "provider", "livemin"
-)
+UP = _gauge("provider_up", "Whether the last probe of a provider of providers.toml succeeded.", "provider", "livemin")
 
 
 _series: dict[tuple[object, ...], MetricWrapperBase] = {}
@@ -190,4 +188,3 @@ def exposition() -> bytes:
     combined = CollectorRegistry()
     MultiProcessCollector(combined)  # type: ignore[no-untyped-call]
     return generate_latest(combined)
-

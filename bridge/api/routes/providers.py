@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from fastapi import APIRouter, Request, Response
 
+from bridge.api.middleware.request_context import provider_key, record_of, services
 from bridge.api.request_body import read_body
 from bridge.api.responses import json_response
 from bridge.api.schemas import (
@@ -20,7 +21,6 @@ from bridge.api.schemas import (
     TestResult,
     WarningOut,
 )
-from bridge.api.middleware.request_context import provider_key, record_of, services
 from bridge.captioning import check
 from bridge.captioning.parsing import parse_request
 from bridge.dispatch.targets import ProviderReference, Target

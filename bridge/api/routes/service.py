@@ -7,9 +7,9 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from bridge.api.drain import Drain
+from bridge.api.middleware.request_context import services
 from bridge.api.responses import json_response
 from bridge.api.schemas import Health
-from bridge.api.middleware.request_context import services
 from bridge.captioning.services import Services
 from bridge.telemetry import tracing
 from bridge.version import __version__

@@ -191,10 +191,8 @@ class Connection:
 
     async def _handle(self, frame: str | bytes) -> None:
         """Handle one frame; a mistake in it is reported, and the WebSocket stays open."""
-        id: str | None = None
-        record = RequestRecord(
-            new_request_id(), self._record.trace_headers, trace_id=self._record.trace_id, status=200
-        )
+        name: str | None = None
+        record = RequestRecord(new_request_id(), self._record.trace_headers, trace_id=self._record.trace_id, status=200)
         request_id.set(record.id)
         try:
             fields = await self._parse(frame)
@@ -202,12 +200,12 @@ class Connection:
                 if self._keys and self._key_number(fields) is None:
                     await self._reject_key()
                 return
-            id = _valid_id(fields)
+            name = _valid_id(fields)
             if fields.get("type") != "cancel":
                 await self._rates.count(self._caller)
-            await self._dispatch(record, fields.pop("type", None), fields, id)
+            await self._dispatch(record, fields.pop("type", None), fields, name)
         except tuple(errors.TABLE) as error:
-            await self._reject(id, error, record)
+            await self._reject(name, error, record)
             finish(record, self._socket.scope, "WS")
 
     async def _parse(self, frame: str | bytes) -> dict[str, Any]:
@@ -305,5 +303,5 @@ class Connection:
 
 
 def _valid_id(fields: dict[str, Any]) -> str | None:
-    id = fields.get("id")
-    return id if isinstance(id, str) and 0 < len(id) <= _MAX_ID else None
+    name = fields.get("id")
+    return name if isinstance(name, str) and 0 < len(name) <= _MAX_ID else None
