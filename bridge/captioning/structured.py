@@ -51,17 +51,22 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A text, and its valid object or the problems of its first object.
-
-    `shown`: the object without the prose around it, for the conversation with the model.
-    """
+    """A text, the object in it, and the object as it is valid or its problems."""
 
     text: str
     model: str
-    shown: str
+    object: JsonObject | None
     result: JsonObject | None = None
     warnings: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
+
+    @property
+    def json(self) -> str:
+        """Return the object without the prose around it, or the text when it has none."""
+        try:
+            return self.text if self.object is None else json.dumps(self.object)
+        except RecursionError:
+            return self.text
 
 
 @dataclass
@@ -165,21 +170,14 @@ def read(completion: Completion, perspective: Perspective) -> Reading:
             except RecursionError:
                 problems = problems or (_TOO_DEEP,)
             else:
-                return Reading(text, completion.model, "", result, warnings)
-    return Reading(text, completion.model, _dump(first) or text, problems=problems or (_NOT_JSON,))
+                return Reading(text, completion.model, candidate, result, warnings)
+    return Reading(text, completion.model, first, problems=problems or (_NOT_JSON,))
 
 
 def _validate(value: JsonObject, perspective: Perspective) -> tuple[JsonObject, tuple[str, ...]]:
     """Return the object as the perspective defines it, and warnings. Raises ValidationFailed."""
     restored = restore(value, perspective.json_schema)
     return perspective.compiled.validate(restored), ()
-
-
-def _dump(value: JsonObject | None) -> str:
-    try:
-        return "" if value is None else json.dumps(value)
-    except RecursionError:
-        return ""
 
 
 async def _reask(question: Question, first: Reading, retries: int) -> Reading:
@@ -223,7 +221,7 @@ class _Replay:
                 self.failure = error
                 raise
         self.answers += 1
-        return _chat_completion(self.last.shown)
+        return _chat_completion(self.last.json)
 
     async def _call(self, turns: tuple[Turn, ...]) -> None:
         if self._question.calls_left < 1:  # transport retries count too, in addition to `retries`
