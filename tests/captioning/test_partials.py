@@ -1,53 +1,52 @@
-"""What a watcher is told: the object as far as it has come, not too often, and only what is new."""
+"""Partial objects: the whole object so far, not too often, and only when it changed."""
 
-import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.captioning.watch import INTERVAL, Telling, Watch, so_far, watched
-from perspectives import perspective as perspectives
+from bridge.captioning import partials
+from bridge.captioning.parsing import partial_object
+from bridge.captioning.partials import INTERVAL, PartialObjects
+from bridge.deadline import Deadline
+from bridge.run import Partial, Run
 from perspectives.catalog import LIBRARY, load
-from providers.base import BaseClient, Completion, Delta, Model, Profile, VisionRequest
-from providers.builtin import SPEC
-from providers.errors import BadReply
+from providers.dialect import restore
 from tests.contract.schemas import PLAIN
 from tests.servers.instances import instance
 
-SCHEMA = perspectives.parse({"name": "mine", "prompt": "Look.", "json_schema": PLAIN}).json_schema
-STEP = 1 / 16  # a sum of these is exact, and just longer than the interval
-ASKED = VisionRequest(model="m", prompt="p", timeout=1)
+STEP = 1 / 16  # seconds: longer than the interval, and exact in sums
 
 
-class Told:
-    """A watch on a clock that the test moves, and everything it was told."""
+class Writer:
+    """Writes pieces of text on a clock that the test moves; `results` are the partial objects."""
 
-    def __init__(self) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
-        self.events: list[Any] = []
-        mine = perspectives.parse({"name": "mine", "prompt": "Look.", "json_schema": PLAIN})
-        self.watch = Telling(mine, self._stage, self._keep, self._keep, lambda: self.now)
+        self.results: list[Any] = []
+        monkeypatch.setattr(partials.time, "monotonic", lambda: self.now)
+        run = Run(Deadline(60), perspective="mine", emit=self._emit, streaming=True)
+        self.partials = PartialObjects(run, PLAIN)
 
-    async def _stage(self, stage: str, detail: str) -> None:
-        self.events.append((stage, detail))
-
-    async def _keep(self, told: Any) -> None:
-        self.events.append(told)
+    def _emit(self, event: Partial) -> None:
+        self.results.append(event.result)
 
     async def write(self, *pieces: str, every: float = STEP) -> list[Any]:
         for piece in pieces:
-            await self.watch.text(piece)
+            await self.partials.add(piece)
             self.now += every
-        return self.events
+        return self.results
 
 
-async def test_the_whole_object_every_time() -> None:
-    told = await Told().write('{"capt', 'ion": "a ', 'cup"', ', "note": "wa', 'rm"}')
-    assert told == [
+@pytest.fixture
+def writer(monkeypatch: pytest.MonkeyPatch) -> Writer:
+    return Writer(monkeypatch)
+
+
+async def test_each_is_the_whole_object_so_far(writer: Writer) -> None:
+    assert await writer.write('{"capt', 'ion": "a ', 'cup"', ', "note": "wa', 'rm"}') == [
         {"caption": "a "},
         {"caption": "a cup"},
         {"caption": "a cup", "note": "wa"},
@@ -55,53 +54,23 @@ async def test_the_whole_object_every_time() -> None:
     ]
 
 
-async def test_at_most_every_fifty_milliseconds() -> None:
-    told = await Told().write('{"caption": "', *"0123456789", every=STEP / 4)
+async def test_at_most_every_fifty_milliseconds(writer: Writer) -> None:
+    results = await writer.write('{"caption": "', *"0123456789", every=STEP / 4)
     assert INTERVAL < STEP
-    assert told == [{"caption": ""}, {"caption": "0123"}, {"caption": "01234567"}]
+    assert results == [{"caption": ""}, {"caption": "0123"}, {"caption": "01234567"}]
 
 
-async def test_only_when_it_changed() -> None:
-    told = await Told().write('{"caption": "a"', " ", "  ", ",", ' "note": null', "}")
-    assert told == [{"caption": "a"}]
+async def test_only_when_it_changed(writer: Writer) -> None:
+    assert await writer.write('{"caption": "a"', " ", "  ", ",", ' "note": null', "}") == [{"caption": "a"}]
 
 
-async def test_a_reset_begins_anew() -> None:
-    one = Told()
-    await one.write('{"caption": "a cat on')
-    await one.watch.reset("It did not fit.")
-    assert await one.write('{"caption": "a cat on', ' a mat"}') == [
-        {"caption": "a cat on"},
-        "It did not fit.",
-        {"caption": "a cat on"},
-        {"caption": "a cat on a mat"},
-    ]
-
-
-async def test_a_slow_reader_holds_the_text_back() -> None:
-    """Nothing piles up: the model's next words are not taken before the last ones were read."""
-    reached, read = asyncio.Event(), asyncio.Event()
-
-    async def slow(*_: object) -> None:
-        reached.set()
-        await read.wait()
-
-    watch = Telling(perspectives.parse({"name": "mine", "prompt": "Look.", "json_schema": PLAIN}), slow, slow, slow)
-    taking = asyncio.create_task(watch.text('{"caption": "a cup'))
-    await reached.wait()
-    assert not taking.done()
-    read.set()
-    await taking
-
-
-async def test_stages_are_told_at_once() -> None:
-    one = Told()
-    await one.watch.stage("model", "tiny-vision")
-    assert one.events == [("model", "tiny-vision")]
+async def test_nothing_without_a_stream(writer: Writer) -> None:
+    writer.partials._run.streaming = False
+    assert await writer.write('{"caption": "a"') == []
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "result"),
     [
         ("", None),
         ("Sure, here it", None),
@@ -109,12 +78,10 @@ async def test_stages_are_told_at_once() -> None:
         ('"a cup"', None),
         ("{", {}),
         ('{"caption"', {}),
-        ('{"caption": ', {}),
         ('{"caption": "caf\\u00', {"caption": "caf"}),
         ('{"caption": "a \\', {"caption": "a "}),
         ('```json\n{"caption": "a cup', {"caption": "a cup"}),
-        ('Here it is: {"caption": "a cup"', {"caption": "a cup"}),
-        ('{"caption": "a cup", "note": null', {"caption": "a cup"}),
+        ('{"caption": "a cup", "note": null', {"caption": "a cup", "note": None}),
         ('{"caption": "a cup", "score": NaN', None),
         ('{"caption": "a cup"} Anything else?', {"caption": "a cup"}),
         ("{" * 100_000, None),
@@ -122,79 +89,22 @@ async def test_stages_are_told_at_once() -> None:
         ('{"caption": "a \\ud83d', {"caption": "a "}),
     ],
 )
-def test_what_an_unfinished_text_holds(text: str, found: object) -> None:
-    assert so_far(text, SCHEMA) == found
+def test_the_object_in_an_unfinished_text(text: str, result: object) -> None:
+    assert partial_object(text) == result
 
 
 @given(st.text(st.sampled_from('{}[]":,\\ untrefalse01.eE-\n\x00éa'), max_size=40))
-def test_no_text_breaks_it(text: str) -> None:
-    found = so_far(text, SCHEMA)
-    assert found is None or isinstance(found, dict)
+def test_no_text_raises(text: str) -> None:
+    result = partial_object(text)
+    assert result is None or isinstance(result, dict)
 
 
-@pytest.mark.parametrize("name", [one.name for one in load([LIBRARY]).all()])
-def test_every_beginning_of_every_library_answer(name: str) -> None:
-    schema = load([LIBRARY]).get(name).json_schema
-    text = json.dumps(instance(schema))
-    assert so_far(text, schema) == instance(schema)
-    for end in range(1, len(text)):
-        found = so_far(text[:end], schema)
-        assert found is None or set(found) <= set(schema["properties"])
-
-
-class Writer(BaseClient):
-    """A client that writes these pieces; `closed` once its stream was closed."""
-
-    spec = SPEC
-
-    def __init__(self, *pieces: Delta | Completion) -> None:
-        self.pieces = pieces
-        self.closed = False
-
-    async def complete(self, request: VisionRequest) -> Completion:
-        return Completion("whole", "m")
-
-    async def stream(self, request: VisionRequest) -> AsyncIterator[Delta | Completion]:
-        try:
-            for piece in self.pieces:
-                yield piece
-        finally:
-            self.closed = True
-
-    async def models(self, credentials: object, timeout: float) -> tuple[Model, ...]:
-        return ()
-
-    def profile(self, model: str) -> Profile:
-        return Profile()
-
-
-class Stopping(Watch):
-    """A watcher who has seen enough."""
-
-    streams = True
-
-    async def text(self, piece: str) -> None:
-        raise LookupError(piece)
-
-
-async def test_who_does_not_watch_is_answered_whole() -> None:
-    assert (await watched(Writer(), Watch())(ASKED)).text == "whole"
-
-
-async def test_who_watches_is_told_and_gets_the_completion() -> None:
-    told, client = Told(), Writer(Delta('{"caption": "a"'), Delta("}"), Completion("done", "m"))
-    assert (await watched(client, told.watch)(ASKED)).text == "done"
-    assert told.events == [{"caption": "a"}]
-    assert client.closed
-
-
-async def test_a_stream_without_a_completion_is_no_answer() -> None:
-    with pytest.raises(BadReply):
-        await watched(Writer(Delta("x")), Told().watch)(ASKED)
-
-
-async def test_a_watcher_that_stops_closes_the_stream_at_once() -> None:
-    client = Writer(Delta("x"), Completion("x", "m"))
-    with pytest.raises(LookupError) as stopped:
-        await watched(client, Stopping())(ASKED)
-    assert client.closed, stopped
+def test_every_beginning_of_every_library_answer() -> None:
+    for perspective in load([LIBRARY]).all():
+        schema = perspective.json_schema
+        text = json.dumps(instance(schema))
+        for end in range(1, len(text), 7):
+            result = partial_object(text[:end])
+            if result is not None:
+                restored: Any = restore(result, schema)
+                assert set(restored) <= set(schema["properties"])
