@@ -215,7 +215,7 @@ class Dispatcher:
             request = replace(
                 request,
                 credentials=route.credentials(endpoint),
-                output_mode=lowest(request.output_mode, self._modes.first(config, request)),
+                output_mode=lowest(request.output_mode, self._modes.first(config.kind, config.base_url, request)),
             )
             attempt = self._new_attempt(endpoint, config, target, request, retries)
             async with aclosing(make_attempt(client, request, attempt, run, timeouts)) as chunks:
@@ -228,7 +228,7 @@ class Dispatcher:
             raise
         finally:
             if isinstance(result, _ACCEPTED):
-                self._remember_mode(config, request, run)
+                self._remember_mode(request, run)
             digests = _digests(request) if isinstance(result, ServerFailed) else (b"", b"")
             route.queue.end(admission, Result(result, timeouts.patient, digests))
 
@@ -269,16 +269,13 @@ class Dispatcher:
         models |= {config.default_model, *config.models, self._default_model}
         return target.provider, target.model if target.model in models else OTHER
 
-    def _remember_mode(self, config: ProviderConfig, request: VisionRequest, run: Run) -> None:
-        """Remember a mode that the server accepted after it had rejected a stricter one in this run."""
-        *earlier, last = run.attempts.made
-        rank = LADDER.index(last.output_mode)
-        if any(
-            attempt.status and LADDER.index(attempt.output_mode) < rank
-            for attempt in earlier
-            if (attempt.endpoint, attempt.model) == (last.endpoint, last.model)
-        ):
-            self._modes.accepted(config, request)
+    def _remember_mode(self, request: VisionRequest, run: Run) -> None:
+        """Remember the accepted output mode for every endpoint that rejected a stricter one in this run."""
+        rank = LADDER.index(request.output_mode)
+        for attempt in run.attempts.made:
+            rejected = attempt.outcome == "schema_rejected" or attempt.status == 500
+            if rejected and attempt.model == request.model and LADDER.index(attempt.output_mode) < rank:
+                self._modes.remember(attempt.kind, attempt.address, request)
 
 
 def _config(endpoint: Endpoint, target: Target) -> ProviderConfig:

@@ -147,6 +147,8 @@ class Admission:
         breaker, epoch = self.endpoint.breaker, self.breaker_epoch
         match verdict(result.value, patient=result.patient):
             case "up":
+                if breaker.trial_running:
+                    self.limits.concurrency.reset()
                 breaker.succeeded(epoch)
             case "down":
                 silent = isinstance(result.value, Unreachable | CallTimeout)
