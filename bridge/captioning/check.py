@@ -1,6 +1,6 @@
 """What a provider serves and whether it can be reached: real calls, never a guess."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
 from bridge.captioning import ledger
@@ -12,7 +12,8 @@ from bridge.dispatch.endpoints import Route
 from bridge.dispatch.targets import Target, Wish
 from bridge.errors import CircuitBreakerOpen, MissingModel, ProviderUnavailable
 from bridge.telemetry import trace
-from providers.base import BaseClient, Check, Complete, Completion, Credentials, Model, VisionRequest
+from providers import checks
+from providers.base import BaseClient, Check, Completion, Credentials, Model, VisionRequest
 from providers.errors import CallTimeout, ProviderError, Unavailable
 
 TIMEOUT = 20.0
@@ -49,23 +50,33 @@ async def _check(endpoint: Endpoint, route: Route, target: Target, model: str, s
     target = replace(target, model=model)
     meter = ledger.Meter(ledger.begin_test(), target, services.targets.configured, services.settings.model)
 
-    async def at(endpoint: Endpoint) -> Complete:
+    async def at(endpoint: Endpoint) -> Callable[[VisionRequest], Awaitable[Completion]]:
         return meter.metered(client.complete, endpoint)
 
-    async def complete(request: VisionRequest) -> Completion:
+    async def complete(request: VisionRequest) -> Completion | ProviderError:
         alone = replace(route, allowed=(endpoint,))
         line = Line(target.label, alone, at, Calls(limit=1), Deadline(request.timeout))
         try:
             return await line.ask(request)
+        except ProviderError as error:
+            return error
         except CircuitBreakerOpen:  # whoever has repaired it wants to know, and not what is remembered
             return await (await at(endpoint))(request)
         except ProviderUnavailable as error:
-            raise Unavailable(str(error), retry_after=error.retry_after) from None
+            return Unavailable(str(error), retry_after=error.retry_after)
         except DeadlineExceeded as error:
-            raise CallTimeout(str(error)) from None
+            return CallTimeout(str(error))
 
-    seconds = _timeout(services)
-    return await client.check(route.credentials(endpoint), seconds, model, trace.headers.get(), complete)
+    deadline = Deadline(_timeout(services))
+    key, headers = route.credentials(endpoint), trace.headers.get()
+    listing = await checks.list_models(client, key, _timeout(services), headers)
+    if not model or listing.is_final:
+        return checks.judge(client, listing)
+    request: VisionRequest | None = checks.make_request(client, model, max(deadline.left(), 0.001), key, headers)
+    while request is not None:
+        sent, outcome = request, await complete(request)
+        request = checks.simpler(client, sent, outcome) if isinstance(outcome, ProviderError) else None
+    return checks.judge(client, listing, sent, outcome)
 
 
 async def name_models(error: Exception, services: Services) -> Exception:

@@ -3,9 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Literal
-from urllib.request import getproxies
 
 from bridge import config
 from bridge.captioning.clients import Clients
@@ -15,11 +13,11 @@ from bridge.dispatch.targets import Targets
 from bridge.images import heif
 from bridge.images.fetch import Fetcher
 from bridge.images.limits import ImageLimits
-from bridge.network import AddressPolicy, guarded_httpx, guarded_httpx2, plain_httpx, plain_httpx2
+from bridge.network import AddressPolicy, guarded_transport
 from bridge.settings import PREFIX, Settings, SettingsError, environment, is_network
 from perspectives import catalog
 from perspectives.catalog import Catalog
-from providers.pool import MAX_CONNECTIONS, Pool
+from providers.pool import Pool
 
 
 @dataclass(frozen=True)
@@ -66,11 +64,8 @@ async def open_services(settings: Settings, *, tells_addresses: bool = True) -> 
     """
     providers = configured(settings)
     guard = _provider_guard(settings)
-    own = _pool(tells_addresses)
-    brought = Pool(
-        httpx_transport_factory=lambda: guarded_httpx(guard, settings.max_in_flight),
-        httpx2_transport_factory=lambda: guarded_httpx2(guard, settings.max_in_flight),
-    )
+    own = Pool(tells_addresses=tells_addresses)
+    brought = Pool(lambda keepalive: guarded_transport(guard, settings.max_in_flight, keepalive=keepalive))
     fetcher = Fetcher(
         _image_guard(settings), timeout=settings.image_url_timeout, max_connections=settings.max_in_flight
     )
@@ -93,20 +88,6 @@ async def open_services(settings: Settings, *, tells_addresses: bool = True) -> 
         await own.aclose()
         await brought.aclose()
         await fetcher.aclose()
-
-
-def _pool(tells_addresses: bool) -> Pool:
-    """The configured providers' connections; httpx's own where the environment names a proxy, since they know of it.
-
-    Ours cost less the more of them are idle (docs/performance.md).
-    """
-    proxies = getproxies()
-    ours = not any(proxies.get(scheme) for scheme in ("http", "https", "all"))
-    return Pool(
-        httpx_transport_factory=partial(plain_httpx, MAX_CONNECTIONS) if ours else None,
-        httpx2_transport_factory=partial(plain_httpx2, MAX_CONNECTIONS) if ours else None,
-        tells_addresses=tells_addresses,
-    )
 
 
 def _provider_guard(settings: Settings) -> AddressPolicy:
