@@ -123,7 +123,12 @@ class Timings:
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
+        self._end: float | None = None
         self._spent: dict[str, float] = {}
+
+    def stop(self) -> None:
+        """End the `total`."""
+        self._end = time.perf_counter()
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
@@ -136,8 +141,8 @@ class Timings:
             self._spent[stage] += (time.perf_counter() - start) * 1000
 
     def milliseconds(self) -> dict[str, float]:
-        """Return every stage and the `total` so far."""
-        total = (time.perf_counter() - self._start) * 1000
+        """Return every stage and the `total`, as far as they have come."""
+        total = ((self._end or time.perf_counter()) - self._start) * 1000
         return {name: round(spent, 2) for name, spent in {**self._spent, "total": total}.items()}
 
 

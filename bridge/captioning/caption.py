@@ -47,6 +47,7 @@ async def caption_plan(plan: Plan, services: Services, run: Run, pictures: Pictu
     except Exception as error:
         record_failure(error, run)
         raise
+    run.timings.stop()
     run.outcome = "ok"
     if run.emit is not None:
         run.emit(Result(id=run.id, perspective=run.perspective, caption=made))
@@ -55,6 +56,7 @@ async def caption_plan(plan: Plan, services: Services, run: Run, pictures: Pictu
 
 def record_failure(error: Exception, run: Run) -> None:
     """Record that the run ended in `error`, and report it as an event."""
+    run.timings.stop()
     run.outcome = problems.code_of(error)
     if run.emit is not None:
         run.emit(Error(id=run.id, perspective=run.perspective, problem=problems.report(error, run)))
@@ -95,9 +97,7 @@ async def _caption(plan: Plan, pictures: Pictures, services: Services, run: Run)
     raise failure
 
 
-async def ask(
-    plan: Plan, position: int, pictures: Pictures, services: Services, run: Run
-) -> tuple[Answer, Prepared]:
+async def ask(plan: Plan, position: int, pictures: Pictures, services: Services, run: Run) -> tuple[Answer, Prepared]:
     """Return the valid answer of one of the plan's targets, and the image that it received."""
     target, later = plan.targets[position], plan.targets[position + 1 :]
     name_target(run, target)

@@ -14,9 +14,9 @@ TIMEOUT = 20.0
 HINT_TIMEOUT = 2.0
 
 
-def new_run(services: Services, request_id: str = "") -> Run:
-    """Return the run of a model list or a connection test."""
-    return Run(Deadline(min(TIMEOUT, services.settings.timeout)), request_id)
+def deadline(services: Services) -> Deadline:
+    """Return the deadline of a model list or a connection test, which begins now."""
+    return Deadline(min(TIMEOUT, services.settings.timeout))
 
 
 async def models(

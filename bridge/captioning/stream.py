@@ -52,8 +52,8 @@ class EventStream:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Cancel the work, if it is not finished, and its provider calls."""
-        self.cancel()
-        if self._task is not None:
+        if self._task is not None and not self._task.done():
+            self.cancel()
             await asyncio.wait([self._task])
 
     def __aiter__(self) -> Self:

@@ -47,9 +47,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Caption and print."""
-    from bridge.captioning.direct import caption
     from bridge.captioning.models import CaptionOptions
-    from bridge.captioning.parse import validate
+    from bridge.captioning.parsing import parse_request
+    from bridge.captioning.python_api import caption
     from bridge.captioning.services import Services
     from bridge.cli.run import USAGE, with_resources
     from bridge.cli.text import readable
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
 
     try:
         perspective = _perspective(options.perspective)
-        asked = validate(CaptionOptions, _fields(options))
+        asked = parse_request(CaptionOptions, _fields(options))
     except (InvalidRequest, ValueError) as error:
         print(f"graphcap: {error}", file=sys.stderr)
         return USAGE

@@ -99,9 +99,12 @@ async def _check(options: argparse.Namespace, services: "Services") -> int:
     from bridge.captioning import check
     from bridge.cli.run import PROVIDER, show_json
     from bridge.dispatch.targets import ProviderReference
+    from bridge.run import Run
 
-    each = check.check_each(ProviderReference(options.name, model=options.model), services)
-    found = [(endpoint.name, one) async for endpoint, one in each]
+    each = check.check_each(
+        ProviderReference(options.name, model=options.model), services, Run(check.deadline(services))
+    )
+    found = [(name, one) async for name, one in each]
     if options.json:
         show_json({"provider": options.name, "endpoints": [{"name": name, **_told(one)} for name, one in found]})
     else:
@@ -137,8 +140,9 @@ async def _models(options: argparse.Namespace, services: "Services") -> int:
     from bridge.captioning import check
     from bridge.cli.run import show_json
     from bridge.dispatch.targets import ProviderReference
+    from bridge.run import Run
 
-    _, models = await check.models(ProviderReference(options.name), services)
+    _, models = await check.models(ProviderReference(options.name), services, Run(check.deadline(services)))
     if options.json:
         show_json([{"id": one.id, "name": one.name} for one in models])
     else:

@@ -134,7 +134,9 @@ class _Loader:
         endpoints = _name_by_path(endpoints)
         for name, count in Counter(endpoint.name for endpoint in endpoints).items():
             if name and count > 1:
-                self.mistakes.append(f"{place}.endpoints: {count} endpoints have the name '{name}'. Set a name for each.")
+                self.mistakes.append(
+                    f"{place}.endpoints: {count} endpoints have the name '{name}'. Set a name for each."
+                )
         return endpoints or (EndpointSettings("", shared),)
 
     def _endpoint(

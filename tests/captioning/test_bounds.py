@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from bridge.api import body
-from bridge.api.body import parse_object
+from bridge.api import request_body as body
+from bridge.api.request_body import parse_object
 from bridge.captioning.models import CaptionRequest
 from bridge.captioning.parse import validate
 from bridge.captioning.read import objects
@@ -89,7 +89,7 @@ async def test_nor_are_the_parts_of_a_form() -> None:
 
     scope = {"type": "http", "headers": [(b"content-type", b"multipart/form-data; boundary=x")]}
     with pytest.raises(InvalidRequest, match="more values"):
-        await body.read(Request(scope, receive), Settings())
+        await body.read_body(Request(scope, receive), Settings())
 
 
 def test_a_book_is_no_crowd() -> None:
