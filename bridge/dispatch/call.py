@@ -238,7 +238,7 @@ class Dispatcher:
             raise
         finally:
             if isinstance(result, _ACCEPTED):
-                self._remember_mode(request, run)
+                self._remember_mode(config, request, run)
             digests = _digests(request) if isinstance(result, ServerFailed) else (b"", b"")
             route.queue.end(admission, Result(result, timeouts.patient, digests))
 
@@ -279,11 +279,15 @@ class Dispatcher:
         models |= {config.default_model, *config.models, self._default_model}
         return target.provider, target.model if target.model in models else OTHER
 
-    def _remember_mode(self, request: VisionRequest, run: Run) -> None:
-        """Remember the accepted output mode for every endpoint that rejected a stricter one in this run."""
+    def _remember_mode(self, config: ProviderConfig, request: VisionRequest, run: Run) -> None:
+        """Remember the accepted output mode for every endpoint that rejected a stricter one in this run.
+
+        An unexplained 500 counts as a rejection where the same endpoint accepted the less strict mode.
+        """
         rank = LADDER.index(request.output_mode)
         for attempt in run.attempts.made:
-            rejected = attempt.outcome == "schema_rejected" or attempt.status == 500
+            failed = attempt.status == 500 and attempt.address == config.base_url
+            rejected = attempt.outcome == "schema_rejected" or failed
             if rejected and attempt.model == request.model and LADDER.index(attempt.output_mode) < rank:
                 self._modes.remember(attempt.kind, attempt.address, request)
 

@@ -33,8 +33,8 @@ MAX_KEYS = 1024
 _GATEWAY_ERRORS = (502, 504)
 _ANSWERS = (Completion, Refused, Blocked, Truncated, UnparsableOutput)
 _AVOIDED_SECONDS = 5.0
-# Errors of one endpoint that another one may not have: its key, its path, its responses.
-_OWN_ERRORS = (AuthFailed, QuotaExceeded, WrongPath, BadReply, CallTimeout, ServerFailed, Unavailable, Unreachable)
+# Errors of one endpoint that another one may not have: its key, its path, its responses. A 5xx may be the request's.
+_OWN_ERRORS = (AuthFailed, QuotaExceeded, WrongPath, BadReply, CallTimeout, Unreachable)
 _WORD_START = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
