@@ -8,8 +8,8 @@ from typing import Any
 from websockets.sync.client import ClientConnection, connect
 
 from bridge.api.drain import Drain
-from bridge.api.limits import InFlight
-from bridge.api.rates import Rates
+from bridge.api.middleware.concurrency import ConcurrencyLimit
+from bridge.api.middleware.rate_limit import RateLimiter
 from bridge.settings import Settings
 from tests.api.streams import HANG_GUARD, Event, check_story
 from tests.service import Service
@@ -72,4 +72,9 @@ def socket(service: Service | str, path: str = "/api/v1/perspectives/stream", **
 
 def state(limit: int = 99) -> dict[str, Any]:
     """What the layers around the application tell a handler."""
-    return {"in_flight": InFlight(limit), "drain": Drain(), "rates": Rates(Settings()), "caller": "a test"}
+    return {
+        "in_flight": ConcurrencyLimit(limit),
+        "drain": Drain(),
+        "rates": RateLimiter(Settings()),
+        "caller": "a test",
+    }

@@ -14,12 +14,13 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from bridge.api import body
+from bridge.api import request_body as body
 from bridge.api.leaving import Reader
 from bridge.api.sse import Pinged, Write
 from bridge.api.stream import Conversation
 from bridge.captioning.services import open_services
-from bridge.deadline import Deadline, DeadlineExceeded
+from bridge.deadline import Deadline
+from bridge.errors import RequestTimeout
 from bridge.settings import Settings
 from tests.api import streams
 from tests.api.sockets import frame, state
@@ -154,7 +155,7 @@ def test_a_body_that_does_not_come_is_not_waited_for() -> None:
                 head = f"POST /perspectives/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
                 connection.sendall(f"{head}Content-Length: 1000\r\nConnection: close\r\n\r\n{piece}".encode())
                 answer = connection.makefile("rb").read()
-            assert b" 504 " in answer.splitlines()[0]
+            assert b" 408 " in answer.splitlines()[0]
             assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "timeout"
         body = {"perspective": "alt_text", "image": {"path": SAMPLE}, "timeout": 30}
         assert streams.post(service, "/caption", body).status_code in (200, 504)
@@ -168,8 +169,8 @@ async def test_a_piece_that_does_not_come_is_not_waited_for() -> None:
             await asyncio.Event().wait()
         return pieces.pop()
 
-    with pytest.raises(DeadlineExceeded, match="body"):
-        await body.read(Request({"type": "http", "headers": []}, receive), Settings(timeout=HOUR), chunk_within=SHORT)
+    with pytest.raises(RequestTimeout, match="body"):
+        await body.read_body(Request({"type": "http", "headers": []}, receive), Settings(timeout=HOUR), grace=SHORT)
 
 
 # Strangers on a socket.

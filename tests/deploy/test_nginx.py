@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from bridge.api.origins import _EXPOSED
+from bridge.api.middleware.cors import EXPOSED_HEADERS
 from bridge.captioning.problems import Problem
 from tests.api import streams
 from tests.api.sockets import socket
@@ -189,7 +189,7 @@ def check_problem(answer: httpx.Response, status: int, code: str, *, retryable: 
     assert (answer.status_code, problem.status, problem.code, problem.retryable) == (status, status, code, retryable)
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["access-control-allow-origin"] == PAGE
-    assert answer.headers["access-control-expose-headers"] == ", ".join(_EXPOSED)
+    assert answer.headers["access-control-expose-headers"] == ", ".join(EXPOSED_HEADERS)
     assert answer.headers["vary"] == "Origin"
     assert answer.headers["x-request-id"] == problem.instance
     assert re.fullmatch(r"total;dur=\d+", answer.headers["server-timing"])
