@@ -3,9 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Literal
-from urllib.request import getproxies
 
 from bridge import config
 from bridge.config import Configured
@@ -14,11 +12,11 @@ from bridge.dispatch.targets import Targets
 from bridge.images import heif
 from bridge.images.fetch import Fetcher
 from bridge.images.limits import ImageLimits
-from bridge.network import AddressPolicy, guarded_httpx, guarded_httpx2, plain_httpx, plain_httpx2
+from bridge.network import AddressPolicy, guarded_transport
 from bridge.settings import PREFIX, Settings, SettingsError, environment, is_network
 from perspectives import catalog
 from perspectives.catalog import Catalog
-from providers.pool import MAX_CONNECTIONS, Pool
+from providers.pool import Pool
 
 
 @dataclass(frozen=True)
@@ -66,11 +64,8 @@ async def open_services(settings: Settings, *, shows_addresses: bool = True) -> 
     policy = _provider_policy(settings)
     dispatcher = Dispatcher(
         providers,
-        configured_pool=_configured_pool(shows_addresses),
-        caller_pool=Pool(
-            httpx_transport_factory=lambda: guarded_httpx(policy, settings.max_in_flight),
-            httpx2_transport_factory=lambda: guarded_httpx2(policy, settings.max_in_flight),
-        ),
+        configured_pool=Pool(tells_addresses=shows_addresses),
+        caller_pool=Pool(lambda keepalive: guarded_transport(policy, settings.max_in_flight, keepalive=keepalive)),
         max_queue=settings.max_queue,
         provider_timeout=settings.provider_timeout,
         attempt_timeout=settings.attempt_timeout,
@@ -96,20 +91,6 @@ async def open_services(settings: Settings, *, shows_addresses: bool = True) -> 
     finally:
         await dispatcher.aclose()
         await fetcher.aclose()
-
-
-def _configured_pool(shows_addresses: bool) -> Pool:
-    """Return the connections to configured providers; httpx's own transport where the environment names a proxy.
-
-    Ours costs less the more connections are idle (docs/performance.md).
-    """
-    proxies = getproxies()
-    plain = not any(proxies.get(scheme) for scheme in ("http", "https", "all"))
-    return Pool(
-        httpx_transport_factory=partial(plain_httpx, MAX_CONNECTIONS) if plain else None,
-        httpx2_transport_factory=partial(plain_httpx2, MAX_CONNECTIONS) if plain else None,
-        tells_addresses=shows_addresses,
-    )
 
 
 def _provider_policy(settings: Settings) -> AddressPolicy:

@@ -20,6 +20,7 @@ from bridge.dispatch.retry import FAILOVER_ERRORS, Retries
 from bridge.dispatch.targets import Target
 from bridge.errors import CircuitBreakerOpen, ProviderUnavailable
 from bridge.run import Attempt, Run
+from providers import checks
 from providers.base import (
     LADDER,
     NO_HEADERS,
@@ -158,28 +159,37 @@ class Dispatcher:
 
     async def _check(self, endpoint: Endpoint, target: Target, model: str, run: Run) -> Check:
         client = await self._clients.open(_config(endpoint, target), target.trusted, run)
-        route = replace(self._route(target), endpoints=(endpoint,))
+        retries = Retries(replace(self._route(target), endpoints=(endpoint,)), replace(run, streaming=False))
+        retries.run.deadline = Deadline(run.deadline.seconds)
+        credentials = retries.route.credentials(endpoint)
+        listing = await checks.list_models(client, credentials, run.deadline.seconds, run.trace_headers)
+        if not model or listing.is_final:
+            return checks.judge(client, listing)
+        request = checks.make_request(client, model, retries.run.deadline.left(), credentials)
+        while True:
+            outcome = await self._complete_once(replace(target, model=model), request, retries)
+            lowered = checks.simpler(client, request, outcome) if isinstance(outcome, ProviderError) else None
+            if lowered is None:
+                return checks.judge(client, listing, request, outcome)
+            request = lowered
 
-        async def complete(request: VisionRequest) -> Completion:
-            return await self._complete_once(route, replace(target, model=model), request, run)
-
-        credentials = route.credentials(endpoint)
-        return await client.check(credentials, run.deadline.seconds, model, run.trace_headers, complete)
-
-    async def _complete_once(self, route: Route, target: Target, request: VisionRequest, run: Run) -> Completion:
+    async def _complete_once(
+        self, target: Target, request: VisionRequest, retries: Retries
+    ) -> Completion | ProviderError:
         """Call one endpoint without a retry, even while its circuit breaker is open: the operator wants to know."""
-        run = replace(run, deadline=Deadline(request.timeout), streaming=False)
-        retries = Retries(route, run)
         try:
-            admission = await retries.enter()
-        except CircuitBreakerOpen:
-            admission = Admission.start(route.endpoints[0], route.key_id)
+            try:
+                admission = await retries.enter()
+            except CircuitBreakerOpen:
+                admission = Admission.start(retries.route.endpoints[0], retries.route.key_id)
+            async with aclosing(self._attempt(admission, target, request, retries)) as chunks:
+                return cast("Completion", await anext(chunks))
+        except ProviderError as error:
+            return error
         except ProviderUnavailable as error:
-            raise Unavailable(str(error), retry_after=error.retry_after) from None
+            return Unavailable(str(error), retry_after=error.retry_after)
         except DeadlineExceeded as error:
-            raise CallTimeout(str(error)) from None
-        async with aclosing(self._attempt(admission, target, request, retries)) as chunks:
-            return cast("Completion", await anext(chunks))
+            return CallTimeout(str(error))
 
     def _route(self, target: Target) -> Route:
         """Return where a target's calls may go. A caller-supplied address has a queue of its own for each key."""
@@ -215,7 +225,7 @@ class Dispatcher:
             request = replace(
                 request,
                 credentials=route.credentials(endpoint),
-                output_mode=lowest(request.output_mode, self._modes.first(config, request)),
+                output_mode=lowest(request.output_mode, self._modes.first(config.kind, config.base_url, request)),
             )
             attempt = self._new_attempt(endpoint, config, target, request, retries)
             async with aclosing(make_attempt(client, request, attempt, run, timeouts)) as chunks:
@@ -270,15 +280,16 @@ class Dispatcher:
         return target.provider, target.model if target.model in models else OTHER
 
     def _remember_mode(self, config: ProviderConfig, request: VisionRequest, run: Run) -> None:
-        """Remember a mode that the server accepted after it had rejected a stricter one in this run."""
-        *earlier, last = run.attempts.made
-        rank = LADDER.index(last.output_mode)
-        if any(
-            attempt.status and LADDER.index(attempt.output_mode) < rank
-            for attempt in earlier
-            if (attempt.endpoint, attempt.model) == (last.endpoint, last.model)
-        ):
-            self._modes.accepted(config, request)
+        """Remember the accepted output mode for every endpoint that rejected a stricter one in this run.
+
+        An unexplained 500 counts as a rejection where the same endpoint accepted the less strict mode.
+        """
+        rank = LADDER.index(request.output_mode)
+        for attempt in run.attempts.made:
+            failed = attempt.status == 500 and attempt.address == config.base_url
+            rejected = attempt.outcome == "schema_rejected" or failed
+            if rejected and attempt.model == request.model and LADDER.index(attempt.output_mode) < rank:
+                self._modes.remember(attempt.kind, attempt.address, request)
 
 
 def _config(endpoint: Endpoint, target: Target) -> ProviderConfig:

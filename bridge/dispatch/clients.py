@@ -52,22 +52,19 @@ class OutputModes:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` in seconds: after 10 minutes the strictest mode is tried again."""
         self._clock = clock
-        self._accepted: LruDict[tuple[str, str, str, str], tuple[OutputMode, float]] = LruDict(MAX_MODES)
+        self._modes: LruDict[tuple[str, str, str, str], tuple[OutputMode, float]] = LruDict(MAX_MODES)
 
-    def first(self, config: ProviderConfig, request: VisionRequest) -> OutputMode:
+    def first(self, kind: str, address: str, request: VisionRequest) -> OutputMode:
         """Return the mode to begin with."""
-        if not len(self._accepted) or request.schema is None:
+        if not len(self._modes) or request.schema is None:
             return LADDER[0]
-        mode, since = self._accepted.get(_place(config, request)) or (LADDER[0], self._clock())
-        return mode if self._clock() - since < MODE_SECONDS else LADDER[0]
+        known = self._modes.get((kind, address, request.model, schema_digest(request)))
+        return known[0] if known and self._clock() - known[1] < MODE_SECONDS else LADDER[0]
 
-    def accepted(self, config: ProviderConfig, request: VisionRequest) -> None:
-        """Remember the request's output mode for its model and schema."""
-        self._accepted.set(_place(config, request), (request.output_mode, self._clock()))
-
-
-def _place(config: ProviderConfig, request: VisionRequest) -> tuple[str, str, str, str]:
-    return config.kind, config.base_url, request.model, schema_digest(request)
+    def remember(self, kind: str, address: str, request: VisionRequest) -> None:
+        """Begin with the request's output mode there, for its model and schema."""
+        place = kind, address, request.model, schema_digest(request)
+        self._modes.set(place, (request.output_mode, self._clock()))
 
 
 def schema_digest(request: VisionRequest) -> str:

@@ -22,6 +22,10 @@ class AdaptiveConcurrency:
         """Return whether another call may start."""
         return self.in_flight < self.limit
 
+    def reset(self) -> None:
+        """Return to the maximum: the failures that lowered the limit were an outage, not an overload."""
+        self.limit = self._maximum
+
     def start(self) -> int:
         """Start a call; `end` takes the returned epoch."""
         self.in_flight += 1

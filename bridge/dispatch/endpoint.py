@@ -33,8 +33,8 @@ MAX_KEYS = 1024
 _GATEWAY_ERRORS = (502, 504)
 _ANSWERS = (Completion, Refused, Blocked, Truncated, UnparsableOutput)
 _AVOIDED_SECONDS = 5.0
-# Errors of one endpoint that another one may not have: its key, its path, its responses.
-_OWN_ERRORS = (AuthFailed, QuotaExceeded, WrongPath, BadReply, CallTimeout, ServerFailed, Unavailable, Unreachable)
+# Errors of one endpoint that another one may not have: its key, its path, its responses. A 5xx may be the request's.
+_OWN_ERRORS = (AuthFailed, QuotaExceeded, WrongPath, BadReply, CallTimeout, Unreachable)
 _WORD_START = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -147,6 +147,8 @@ class Admission:
         breaker, epoch = self.endpoint.breaker, self.breaker_epoch
         match verdict(result.value, patient=result.patient):
             case "up":
+                if breaker.trial_running:
+                    self.limits.concurrency.reset()
                 breaker.succeeded(epoch)
             case "down":
                 silent = isinstance(result.value, Unreachable | CallTimeout)

@@ -13,7 +13,7 @@ from bridge.dispatch.call import Dispatcher
 from bridge.dispatch.endpoint import Endpoint, outcome, verdict
 from bridge.dispatch.queue import ProviderQueue
 from providers.addresses import shown
-from providers.errors import ProviderError, Unreachable
+from providers.errors import ProviderError
 
 log = logging.getLogger("graphcap")
 MIN_TIMEOUT, MAX_TIMEOUT = 1.0, 5.0
@@ -108,10 +108,7 @@ class Probes:
     async def _list_models(self, endpoint: Endpoint) -> ProviderError | None:
         timeout = min(max(endpoint.settings.probe_interval, MIN_TIMEOUT), MAX_TIMEOUT)
         try:
-            try:
-                await self._dispatcher.probe(endpoint, timeout)
-            except Unreachable:  # the server may have closed the idle connection just now: once more, on a new one
-                await self._dispatcher.probe(endpoint, timeout)
+            await self._dispatcher.probe(endpoint, timeout)
         except ProviderError as error:
             return error
         return None

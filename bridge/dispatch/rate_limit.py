@@ -1,5 +1,6 @@
 """The rate limits of one endpoint for one key: pauses by the server's hints, configured windows, concurrency."""
 
+import math
 import random
 import time
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from math import inf
 
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
-from limits.strategies import SlidingWindowCounterRateLimiter
+from limits.strategies import MovingWindowRateLimiter
 
 from bridge.dispatch.concurrency import AdaptiveConcurrency
 from providers.base import Completion
@@ -18,6 +19,8 @@ from providers.hints import RateHints
 _MAX_PAUSE = 3600.0
 _MAX_BACKOFF = 60.0
 _DEFAULT_RESET = 1.0
+_MAX_UNITS = 1000
+_MIN_WAIT = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,24 +32,28 @@ class StartedCall:
 
 
 class MinuteWindow:
-    """A configured number of requests or tokens per minute, counted by the `limits` library."""
+    """A configured number of requests or tokens per minute, counted by the `limits` library.
+
+    Its moving window is exact, and stores every unit: large amounts are counted in at most 1,000 units.
+    """
 
     def __init__(self, amount: int) -> None:
         self.amount = amount
-        self._item = RateLimitItemPerMinute(amount)
-        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._unit = math.ceil(amount / _MAX_UNITS)
+        self._item = RateLimitItemPerMinute(amount // self._unit)
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
     def wait(self, cost: int) -> float:
         """Return the seconds after which `cost` may fit, 0 when it fits now."""
-        if self._limiter.test(self._item, cost=cost):
+        if self._limiter.test(self._item, cost=min(math.ceil(cost / self._unit), self._item.amount)):
             return 0.0
-        return max(self._limiter.get_window_stats(self._item).reset_time - time.time(), 0.05)
+        return max(self._limiter.get_window_stats(self._item).reset_time - time.time(), _MIN_WAIT)
 
     def spend(self, cost: int) -> None:
         """Count `cost`, or as much of it as fits."""
-        remaining = self._limiter.get_window_stats(self._item).remaining
-        if cost and remaining:
-            self._limiter.hit(self._item, cost=min(cost, remaining))
+        units = min(math.ceil(cost / self._unit), self._limiter.get_window_stats(self._item).remaining)
+        if units > 0:
+            self._limiter.hit(self._item, cost=units)
 
 
 class KeyLimits:

@@ -16,16 +16,16 @@ from bridge.captioning.plan import plan
 from bridge.captioning.services import Services, open_services
 from bridge.captioning.stream import Stream
 from bridge.settings import Settings
-from providers import factory
+from providers import registry
 from providers.base import Credentials, Spec
 from providers.errors import AuthFailed
-from providers.factory import client
+from providers.registry import client
 from providers.pool import Pool
 from tests.service import WORKSPACE
 
 pytestmark = pytest.mark.live
 ENVIRONMENT = dict(os.environ)  # before the tests' own environment is swept clean
-SPECS = [spec for spec in factory.specs() if spec.kind != "builtin"]
+SPECS = [spec for spec in registry.specs() if spec.kind != "builtin"]
 PHOTO = ImageRef(path="datasets/samples/coffee.jpg")
 
 
