@@ -1,19 +1,19 @@
-"""graphcap bridge: one image, one perspective, one vision model, one caption that fits the schema."""
+"""graphcap bridge: one image, one perspective, one vision model, one caption that is valid by the schema."""
 
 from typing import TYPE_CHECKING, Any
 
 from bridge.version import __version__
 
 if TYPE_CHECKING:
-    from bridge.captioning.direct import caption
+    from bridge.captioning.python_api import caption
 
 __all__ = ["__version__", "caption"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what captions only when it is asked for: `graphcap --help` need not wait for it."""
+    """Import `caption` at first use: `graphcap --help` does not need it."""
     if name == "caption":
-        from bridge.captioning.direct import caption
+        from bridge.captioning.python_api import caption
 
         return caption
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

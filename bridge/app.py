@@ -1,4 +1,4 @@
-"""The composition root: opens what captions share, mounts the routes, tells every error in one shape."""
+"""The composition root: open the services, mount the routes, stack the middleware, report every error as a problem."""
 
 import asyncio
 import logging
@@ -10,20 +10,22 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from bridge import errors
-from bridge.api import answers, document, health, metrics, openai, pages, perspectives, providers, stream
-from bridge.api.auth import Guard
+from bridge.api import openapi, responses
 from bridge.api.drain import Drain
-from bridge.api.frame import Frame, LastResort, clean_root
-from bridge.api.limits import Limited
-from bridge.api.origins import cors
-from bridge.api.rates import Rated, Rates
-from bridge.api.state import request_id, services
+from bridge.api.middleware.auth import AuthMiddleware
+from bridge.api.middleware.concurrency import ConcurrencyMiddleware
+from bridge.api.middleware.cors import cors
+from bridge.api.middleware.errors import ErrorMiddleware
+from bridge.api.middleware.rate_limit import RateLimiter, RateLimitMiddleware
+from bridge.api.middleware.request_context import RequestContextMiddleware, clean_root, record_of, services
+from bridge.api.routes import metrics, openai, pages, perspectives, providers, service, websocket
 from bridge.captioning import problems
-from bridge.captioning.check import name_models
+from bridge.captioning.check import with_known_models
 from bridge.captioning.services import Services, open_services
 from bridge.dispatch.probes import Probes
 from bridge.settings import Settings, load
-from bridge.telemetry import quiet_libraries, spans
+from bridge.telemetry import tracing
+from bridge.telemetry.logging import silence_libraries
 from bridge.version import __version__
 
 log = logging.getLogger("graphcap")
@@ -31,16 +33,19 @@ API = "/api/v1"
 
 
 def create_app(settings: Settings | None = None, drain: Drain | None = None) -> ASGIApp:
-    """The ASGI application; `drain` is how who runs it ends it. Raises SettingsError when there are mistakes."""
+    """Return the ASGI application; `drain` lets the server shut it down. Raises SettingsError with every mistake."""
     settings = settings or load()
-    quiet_libraries()
-    rates = Rates(settings)
-    limited = Limited(build(settings), settings.max_in_flight, drain or Drain())
-    return Frame(cors(LastResort(Guard(Rated(limited, rates), settings, rates)), settings), settings.root_path)
+    silence_libraries()
+    limiter = RateLimiter(settings)
+    app: ASGIApp = ConcurrencyMiddleware(build(settings), settings.max_in_flight, drain or Drain())
+    app = RateLimitMiddleware(app, limiter)
+    app = AuthMiddleware(app, settings, limiter)
+    app = cors(ErrorMiddleware(app), settings)
+    return RequestContextMiddleware(app, settings.root_path)
 
 
 def build(settings: Settings) -> FastAPI:
-    """Routes, problem handlers and the document, without the layers around them."""
+    """Return the routes, exception handlers and OpenAPI document, without middleware."""
     app = FastAPI(
         title="graphcap bridge",
         version=__version__,
@@ -50,68 +55,65 @@ def build(settings: Settings) -> FastAPI:
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
-        telemetry={"auto_configure": spans.wanted(), "logs": False, "operation_spans": False},
+        telemetry={"auto_configure": tracing.is_configured(), "logs": False, "operation_spans": False},
     )
-    for router in (perspectives.router, stream.router, providers.router, health.router):
+    for router in (perspectives.router, websocket.router, providers.router, service.router):
         app.include_router(router, prefix=API)
         app.include_router(router, include_in_schema=False)
-    app.include_router(health.probes)
-    app.include_router(pages.router)
-    app.include_router(metrics.router)
-    app.include_router(openai.router)
+    for router in (service.probes, pages.router, metrics.router, openai.router):
+        app.include_router(router)
     for error in (*errors.TABLE, Exception):
-        app.add_exception_handler(error, _problem)
-    app.add_exception_handler(HTTPException, _no_route)
-    document.install(app)
+        app.add_exception_handler(error, _handle_error)
+    app.add_exception_handler(HTTPException, _handle_http_exception)
+    openapi.install(app)
     return app
 
 
 def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_services(settings, tells_addresses=settings.loopback) as services:
-            for one in services.catalog.problems:
-                log.warning("perspective file %s", one)
+        async with open_services(settings, shows_addresses=settings.loopback) as services:
+            for problem in services.catalog.problems:
+                log.warning("perspective file %s", problem)
             app.state.services = services
-            app.state.probes = probes = probes_of(services)
-            watching = [asyncio.create_task(one) for one in (probes.run(), metrics.watch(app))]
-            trace()
+            app.state.probes = probes = create_probes(services)
+            tasks = [asyncio.create_task(work) for work in (probes.run(), metrics.update_shared_gauges(app))]
+            start_tracing()
             try:
                 yield
             finally:
-                for task in watching:
+                for task in tasks:
                     task.cancel()
-                await asyncio.gather(*watching, return_exceptions=True)
+                await asyncio.gather(*tasks, return_exceptions=True)
 
     return lifespan
 
 
-def trace() -> None:
-    """Write spans where OpenTelemetry was set up: by FastAPI just now from OTEL_*, or by whoever started us."""
-    if spans.wanted() and spans.missing():
-        log.warning("OTEL_EXPORTER_OTLP_ENDPOINT is set, but the extra 'otel' is not installed: nothing is exported.")
-    spans.turn_on(__version__)
+def start_tracing() -> None:
+    """Export spans where OpenTelemetry is set up: by FastAPI from OTEL_*, or by the embedding program."""
+    if tracing.is_configured() and tracing.is_missing():
+        log.warning("OTEL_EXPORTER_OTLP_ENDPOINT is set, but the extra 'otel' is not installed: no spans are exported.")
+    tracing.turn_on(__version__)
 
 
-def probes_of(services: Services) -> Probes:
-    """Probes of what is stated; what the environment implies is told of and not called unasked."""
-    named = sorted({"builtin"} | services.targets.configured.stated)
-    return Probes(tuple(services.endpoints.of(name) for name in named), services.clients.at)
+def create_probes(services: Services) -> Probes:
+    """Return the probes of the providers in providers.toml; those implied by the environment are not probed."""
+    names = sorted({"builtin"} | services.targets.configured.stated)
+    return Probes(services.dispatcher, tuple(names))
 
 
-async def _problem(request: Request, error: Exception) -> Response:
-    error = await name_models(error, services(request))
-    return answers.failure(request, problems.from_error(error, request_id(request)))
+async def _handle_error(request: Request, error: Exception) -> Response:
+    error = await with_known_models(error, services(request))
+    record = record_of(request)
+    return responses.problem_response(request, problems.from_error(error, record.run or record.id))
 
 
-async def _no_route(request: Request, error: Exception) -> Response:
+async def _handle_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    row = errors.NO_METHOD if error.status_code == 405 else errors.NO_ROUTE
-    sentence = (
-        f"{request.method} is not offered here; see /docs for what is."
-        if error.status_code == 405
-        else "There is nothing at this address; see /docs for what there is."
-    )
-    response = answers.failure(request, problems.from_row(row, sentence, request_id(request)))
+    if error.status_code == 405:
+        row, detail = errors.NO_METHOD, f"This path does not support {request.method}; see /docs for the API."
+    else:
+        row, detail = errors.NO_ROUTE, "This path does not exist; see /docs for the API."
+    response = responses.problem_response(request, problems.from_row(row, detail, record_of(request).id))
     response.headers.update(error.headers or {})
     return response

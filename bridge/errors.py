@@ -4,7 +4,9 @@
     InvalidRequest               a field is missing, unknown or out of range
     BodyTooLarge                 the request body exceeds the size limit
     ApiKeyRequired               the service has API keys and the request carries none of them
-    OriginNotAllowed             a web page of another origin, or a host name that is not allowed
+    OriginNotAllowed             a web page of an origin that is not allowed
+    HostNotAllowed               a Host header with a name that is not allowed
+    RequestTimeout               the request headers or body arrive too slowly
     RateLimitExceeded            the caller sends more requests than one caller may
     ServerAtCapacity             the worker serves as many requests as it may
     SocketAtCapacity             one WebSocket carries as many requests as it may
@@ -102,12 +104,25 @@ class ApiKeyRequired(Exception):
 
 
 class OriginNotAllowed(Exception):
-    """A web page of an origin that is not allowed, or a host name that is not allowed."""
+    """A web page of an origin that is not allowed."""
 
-    def __init__(self, subject: str = "This origin") -> None:
+    def __init__(self) -> None:
         super().__init__(
-            f"{subject} is not allowed to use this service. Its operator can list the origin in GRAPHCAP_CORS_ORIGINS."
+            "This origin is not allowed to use this service. Its operator can list the origin in GRAPHCAP_CORS_ORIGINS."
         )
+
+
+class HostNotAllowed(Exception):
+    """The Host header has a name that is not allowed."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"The host name '{host[:100]}' is not allowed. Its operator can list it in GRAPHCAP_ALLOWED_HOSTS."
+        )
+
+
+class RequestTimeout(Exception):
+    """The request headers or body arrive too slowly."""
 
 
 class ServerAtCapacity(Exception):
@@ -338,6 +353,8 @@ TABLE: dict[type[Exception], Row] = {
     MissingBaseUrl: Row(422, "invalid_request", "Missing base URL"),
     InvalidBaseUrl: Row(422, "invalid_request", "Invalid base URL"),
     provider_errors.UnknownModel: Row(404, "unknown_model", "Unknown model"),
+    provider_errors.ModelWithoutVision: Row(422, "model_without_vision", "Model without vision"),
+    provider_errors.ImageRejected: Row(422, "invalid_image", "Image rejected by the provider"),
     provider_errors.ContextTooLong: Row(422, "context_too_long", "Context too long"),
     provider_errors.Refused: Row(422, "refused", "Model refusal"),
     provider_errors.Blocked: Row(422, "blocked", "Blocked by a safety filter"),
@@ -346,13 +363,17 @@ TABLE: dict[type[Exception], Row] = {
     provider_errors.AuthFailed: Row(502, "provider_auth", "Provider authentication failed"),
     provider_errors.SchemaRejected: Row(502, "provider_error", "Schema rejected by the provider"),
     provider_errors.RequestRejected: Row(502, "provider_error", "Request rejected by the provider"),
+    provider_errors.InvalidOption: Row(422, "invalid_request", "Option rejected by the provider"),
     provider_errors.WrongPath: Row(502, "provider_error", "Wrong base URL path"),
     provider_errors.BadReply: Row(502, "provider_error", "Malformed provider response", retryable=True),
+    provider_errors.ResponseInterrupted: Row(502, "provider_error", "Provider response interrupted", retryable=True),
+    provider_errors.UnparsableOutput: Row(502, "answer_invalid", "Unparsable model output", retryable=True),
     provider_errors.ServerFailed: Row(502, "provider_error", "Provider error", retryable=True),
     provider_errors.Unreachable: Row(502, "provider_unreachable", "Provider unreachable", retryable=True),
     provider_errors.Unavailable: Row(503, "provider_unavailable", "Provider unavailable", retryable=True),
     provider_errors.CallTimeout: Row(504, "timeout", "Provider timeout", retryable=True),
     provider_errors.Truncated: Row(502, "answer_truncated", "Output truncated"),
+    provider_errors.WhitespaceRunaway: Row(502, "answer_truncated", "White-space runaway"),
     OutputInvalid: Row(502, "answer_invalid", "Output failed schema validation", retryable=True),
     SocketAtCapacity: Row(503, "overloaded", "WebSocket at capacity", retryable=True),
     ServerAtCapacity: Row(503, "overloaded", "Server at capacity", retryable=True),
@@ -360,6 +381,8 @@ TABLE: dict[type[Exception], Row] = {
     ShuttingDown: Row(503, "shutting_down", "Shutting down", retryable=True),
     ApiKeyRequired: Row(401, "unauthorized", "API key required"),
     OriginNotAllowed: Row(403, "origin_refused", "Origin not allowed"),
+    HostNotAllowed: Row(403, "origin_refused", "Host not allowed"),
+    RequestTimeout: Row(408, "timeout", "Request timeout", retryable=True),
     NothingToSynthesize: Row(502, "answer_invalid", "Nothing to synthesize", retryable=True),
     Cancelled: Row(503, "cancelled", "Cancelled", retryable=True),
     DeadlineExceeded: Row(504, "timeout", "Deadline exceeded", retryable=True),
@@ -367,10 +390,9 @@ TABLE: dict[type[Exception], Row] = {
 NO_ROUTE = Row(404, "not_found", "Not found")
 NO_METHOD = Row(405, "method_not_allowed", "Method not allowed")
 MALFORMED_REQUEST = Row(400, "invalid_request", "Malformed request")
-REQUEST_TIMEOUT = Row(408, "timeout", "Request timeout", retryable=True)
 HEADERS_TOO_LARGE = Row(431, "invalid_request", "Request headers too large")
 BUG = Row(500, "internal_error", "Internal error")
-OTHERS = (NO_ROUTE, NO_METHOD, MALFORMED_REQUEST, REQUEST_TIMEOUT, HEADERS_TOO_LARGE, BUG)
+OTHERS = (NO_ROUTE, NO_METHOD, MALFORMED_REQUEST, HEADERS_TOO_LARGE, BUG)
 """Rows of problems that no exception class stands for."""
 
 

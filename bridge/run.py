@@ -4,9 +4,9 @@ Log line, metrics, spans, `Server-Timing`, `attempts` and `usage` are all read f
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from bridge.deadline import Deadline
@@ -15,6 +15,9 @@ from providers.usage import Usage
 
 MAX_ATTEMPTS = 4
 """Provider calls per perspective: the first one, retries, re-asks, mode changes and fallbacks together."""
+INVALID_ANSWER = "invalid_answer"
+"""Outcome of a call whose answer failed validation."""
+MAX_RAW_TEXT = 500
 
 Stage = Literal["queued", "image", "import", "model", "retry", "fallback", "validate", "synthesis"]
 Reason = Literal["", "retry", "reask", "schema", "fallback"]
@@ -25,28 +28,31 @@ Reason = Literal["", "retry", "reask", "schema", "fallback"]
 class Progress:
     """A stage of one perspective begins."""
 
+    type: Literal["progress"] = field(default="progress", kw_only=True)
+    id: str = field(default="", kw_only=True)
     perspective: str
     stage: Stage
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Partial:
-    """The object of one perspective as far as the model has written it."""
+    """The object so far, not validated. Each replaces the one before."""
 
+    type: Literal["partial"] = field(default="partial", kw_only=True)
+    id: str = field(default="", kw_only=True)
     perspective: str
     result: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """What was reported of one perspective's object so far is void: the model is asked again."""
+    """The partial objects so far are void: the model is asked again."""
 
+    type: Literal["reset"] = field(default="reset", kw_only=True)
+    id: str = field(default="", kw_only=True)
     perspective: str
     reason: str
-
-
-RunEvent = Progress | Partial | Reset
 
 
 @dataclass(slots=True)
@@ -94,12 +100,22 @@ class Attempts:
     @property
     def usage(self) -> Usage | None:
         """Return the tokens of all calls that reported any; None when none did."""
-        reported = [attempt.usage for attempt in self.made if attempt.usage is not None]
-        return sum(reported[1:], reported[0]) if reported else None
+        return total(attempt.usage for attempt in self.made)
+
+    def reject_last(self, text: str) -> None:
+        """Record that the answer of the last call failed validation; `text` is what the model wrote."""
+        self.made[-1].outcome = INVALID_ANSWER
+        self.made[-1].raw_text = text[:MAX_RAW_TEXT]
 
     def warn(self, *warnings: str) -> None:
         """Record each warning once."""
         self.warnings += [warning for warning in warnings if warning not in self.warnings]
+
+
+def total(usages: Iterable[Usage | None]) -> Usage | None:
+    """Return the sum of the usages that are known; None when none is."""
+    known = [usage for usage in usages if usage is not None]
+    return sum(known[1:], known[0]) if known else None
 
 
 class Timings:
@@ -107,7 +123,12 @@ class Timings:
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
+        self._end: float | None = None
         self._spent: dict[str, float] = {}
+
+    def stop(self) -> None:
+        """End the `total`."""
+        self._end = time.perf_counter()
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
@@ -120,21 +141,22 @@ class Timings:
             self._spent[stage] += (time.perf_counter() - start) * 1000
 
     def milliseconds(self) -> dict[str, float]:
-        """Return every stage and the `total` so far."""
-        total = (time.perf_counter() - self._start) * 1000
+        """Return every stage and the `total`, as far as they have come."""
+        total = ((self._end or time.perf_counter()) - self._start) * 1000
         return {name: round(spent, 2) for name, spent in {**self._spent, "total": total}.items()}
-
-
-def _ignore(event: RunEvent) -> None:
-    """Drop the event: nobody streams."""
 
 
 @dataclass(slots=True)
 class Run:
-    """One perspective of one request, from plan to caption.
+    """One perspective of one request, from plan to caption; or an analysis, whose perspectives are its `children`.
 
-    `emit` never blocks and never raises. `streaming`: whether partial objects are wanted. `perspective` names the
-    events. `trace_headers` are the W3C trace context headers that go to providers.
+    `emit` accepts an event, never blocks and never raises; None where nobody streams. `streaming`: whether partial
+    objects are wanted. `caller` identifies the caller to fair queues and holds no key. `id` and `perspective` name
+    the events. `trace_headers` are the W3C trace context headers that go to providers; `trace_id`: the
+    trace of the first span, "" while there is none. `provider` and `model` name the
+    current target, or the last one. `perspective_label` and `provider_label` are bounded label values for metrics.
+    `outcome`: `ok` or the code of the problem, "" while the run is not finished. `image_bytes`: size of the image as
+    it was received, by source.
     """
 
     deadline: Deadline
@@ -142,15 +164,51 @@ class Run:
     perspective: str = ""
     attempts: Attempts = field(default_factory=Attempts)
     timings: Timings = field(default_factory=Timings)
-    emit: Callable[[RunEvent], None] = _ignore
+    emit: Callable[[Any], None] | None = None
     streaming: bool = False
     trace_headers: dict[str, str] = field(default_factory=dict)
+    trace_id: str = ""
+    caller: str = ""
+    id: str = ""
+    provider: str = ""
+    model: str = ""
+    perspective_label: str = "unknown"
+    provider_label: str = "none"
+    outcome: str = ""
+    image_bytes: dict[str, int] = field(default_factory=dict)
+    children: "list[Run]" = field(default_factory=list)
+
+    def child(self, perspective: str, label: str) -> "Run":
+        """Return a run of one perspective that shares this run's deadline, events and trace; `label`: for metrics."""
+        child = replace(
+            self,
+            perspective=perspective,
+            perspective_label=label,
+            attempts=Attempts(),
+            timings=Timings(),
+            image_bytes={},
+            children=[],
+        )
+        self.children.append(child)
+        return child
+
+    @property
+    def usage(self) -> Usage | None:
+        """Return the tokens of all calls, those of the children included."""
+        return total([self.attempts.usage, *(child.attempts.usage for child in self.children)])
 
     def stage(self, stage: Stage, detail: str = "") -> None:
         """Report that a stage begins."""
-        self.emit(Progress(self.perspective, stage, detail))
+        if self.emit is not None:
+            self.emit(Progress(self.perspective, stage, detail, id=self.id))
+
+    def partial(self, result: dict[str, Any]) -> None:
+        """Report the object as far as the model has written it."""
+        if self.emit is not None:
+            self.emit(Partial(self.perspective, result, id=self.id))
 
     def reset(self, stage: Stage, detail: str, reason: str) -> None:
         """Report a stage in which the model is asked again, and that its partial object is void."""
         self.stage(stage, detail)
-        self.emit(Reset(self.perspective, reason))
+        if self.emit is not None:
+            self.emit(Reset(self.perspective, reason, id=self.id))

@@ -1,14 +1,18 @@
-"""Run the service: workers, a graceful end, an exit code that says it was one."""
+"""Run the service: listening sockets, worker processes, graceful shutdown, exit codes."""
 
 import asyncio
 import errno
 import logging
 import os
+import resource
 import signal
 import socket
+import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -18,172 +22,258 @@ from uvicorn.supervisors import Multiprocess
 from bridge.api.drain import Drain
 from bridge.app import create_app
 from bridge.config import doubts
-from bridge.process import let_open, spare_memory
-from bridge.receiving.doors import announce, let_nobody_in, listen
+from bridge.http_protocol import RequestProtocol
 from bridge.settings import PREFIX, Settings, load
-from bridge.telemetry import configure_logging, shared
+from bridge.telemetry.logging import configure_logging
+from bridge.telemetry.multiprocess import forget_worker, metrics_directory
+from bridge.version import __version__
 
 log = logging.getLogger("graphcap")
-_ECHO_SECONDS = 2.0
-_CLOSE_SECONDS = 5  # for connections to close, after all work has ended
-_TURN_SECONDS = 0.05
-_HEARD_SECONDS = 1.0  # for what has been sent to be heard, at the end
-FAILURE = 3
+CLOSE_SECONDS = 5
+"""How long connections get to close after all work has ended."""
+FIRST_REQUEST_SECONDS = 1.0
+"""How long a connection that was accepted before the shutdown may take to send its first request."""
+_STALL_SECONDS = 30
+_POLL_SECONDS = 0.05
+_BACKLOG = 2048
+_DESCRIPTORS_PER_REQUEST = 3  # the client's connection, the provider's, and an image file or URL
+_DESCRIPTORS_RESERVED = 256
+STARTUP_FAILED = 3
 """uvicorn's exit code of a process that could not start."""
+INTERRUPTED = 130
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which also says where it can be reached, and answers whoever has reached it before it ends."""
+    """uvicorn's server, which logs its addresses and answers accepted connections before it closes them."""
+
+    interrupted = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Remember whether SIGINT ended the process: uvicorn raises it again, which an inherited SIG_IGN swallows."""
+        self.interrupted = self.interrupted or sig == signal.SIGINT
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then tell the address."""
+        """Start to accept connections, then log the addresses."""
         await super().startup(sockets)
-        announce(sockets or [])
+        log_addresses(sockets or [])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let nobody in any more, refuse those who are in already, then close.
+        """Stop listening, answer the first request of every accepted connection, then close them all.
 
-        Closing at once resets every connection that the system has made and uvicorn has not answered: a proxy cannot
-        know that nothing was begun (measured with 0.54: each of 16 busy callers).
+        uvicorn alone resets connections in the accept queue and closes those whose request is still on its way: a
+        proxy then cannot know that nothing was begun, so it cannot send a POST to another instance.
         """
-        for one in sockets or []:
-            let_nobody_in(one)
+        accepted = [connection for listening in sockets or [] for connection in accept_queued(listening)]
+        for server in self.servers:
+            server.close()
+        for listening in sockets or []:
+            listening.close()
         loop = asyncio.get_running_loop()
-        end = loop.time() + _HEARD_SECONDS
-        await asyncio.sleep(_TURN_SECONDS)
-        connections = self.server_state.connections  # uvicorn tells nobody when one of them changes
-        while loop.time() < end and any(getattr(one, "unheard", False) for one in connections):  # noqa: ASYNC110
-            await asyncio.sleep(_TURN_SECONDS)
+        for connection in accepted:
+            with suppress(OSError):
+                await loop.connect_accepted_socket(self._create_protocol, connection)
+        end = loop.time() + FIRST_REQUEST_SECONDS
+        while loop.time() < end and any(map(_awaits_request, self.server_state.connections)):  # noqa: ASYNC110
+            await asyncio.sleep(_POLL_SECONDS)
         await super().shutdown(sockets)
 
-
-def _cannot_listen(settings: Settings, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"Port {settings.port} is in use; choose another with --port or {PREFIX}PORT."
-    return (
-        f"Cannot listen on {settings.host}, port {settings.port}: {error.strerror}. "
-        f"Choose another with --host and --port, or {PREFIX}HOST and {PREFIX}PORT."
-    )
+    def _create_protocol(self) -> RequestProtocol:
+        return RequestProtocol(self.config, self.server_state, self.lifespan.state)
 
 
-def application() -> ASGIApp:
-    """The application of one worker: its settings and its log from the environment."""
-    spare_memory()
-    settings = load()
-    configure_logging(settings.log, settings.log_level)
-    drain = Drain()
-    if threading.current_thread() is threading.main_thread():
-        end_in_order(drain, settings.grace, _ECHO_SECONDS if settings.workers > 1 else 0)
-    return create_app(settings, drain)
+def accept_queued(listening: socket.socket) -> list[socket.socket]:
+    """Accept every connection in the queue of a non-blocking listening socket."""
+    accepted = []
+    with suppress(OSError):
+        while True:
+            accepted.append(listening.accept()[0])
+    return accepted
 
 
-def end_in_order(drain: Drain, grace: float, echo: float) -> None:
-    """At SIGTERM and SIGINT let what is under way end first, then stop as uvicorn does; a second one hurries.
+def _awaits_request(connection: object) -> bool:
+    return isinstance(connection, RequestProtocol) and connection.awaits_first_request
 
-    One of several workers that is told as a member of its process group is told again by its supervisor: what comes
-    within `echo` seconds of the first is no second one. uvicorn by itself closes sockets and stops listening at once,
-    so nobody would hear that the service is not ready (measured with 0.54). It has installed its own handlers by the
-    time it loads the application.
-    """
-    loop = asyncio.get_running_loop()
-    ending: list[asyncio.Task[None]] = []
-    began = 0.0
 
-    async def end(stop: Callable[[], None]) -> None:
-        log.info("the service ends: it takes nothing new, and gives what is under way %g seconds", grace)
-        await drain.run(grace)
-        stop()
+class Supervisor(Multiprocess):
+    """uvicorn's supervisor of worker processes, which logs replacements and remembers SIGINT."""
 
-    def begin(stop: Callable[[], None]) -> None:
-        nonlocal began
-        if not ending:
-            began = loop.time()
-            ending.append(loop.create_task(end(stop)))
-        elif loop.time() - began < echo:
-            log.debug("told again that the service ends")
-        elif not drain.over:
-            drain.hurry()
-        else:
-            stop()
+    interrupted = False
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        stop: Any = signal.getsignal(number)
-        signal.signal(number, lambda *given, stop=stop: loop.call_soon_threadsafe(begin, partial(stop, *given)))
+    def handle_int(self) -> None:
+        """Stop all workers."""
+        self.interrupted = True
+        super().handle_int()
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace the workers that have ended or hang."""
+        before = list(self.processes)
+        super().keep_subprocess_alive()
+        for old, new in zip(before, self.processes, strict=True):
+            if new is not old:
+                forget_worker(old.pid or 0)
+                log.warning(
+                    "worker %s ended with exit code %s, and its requests with it; worker %s replaces it",
+                    old.pid,
+                    old.exitcode,
+                    new.pid,
+                )
 
 
 def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
-    """Serve until told to stop; the exit code is 0 after SIGTERM, 130 after Ctrl-C, 2 when the address cannot be had,
-    3 when the service could not start.
+    """Serve until a signal arrives, and return the exit code.
 
+    0 after SIGTERM, 130 after SIGINT, 2 when the address cannot be used, 3 when the service could not start.
     `overrides` are settings of the command line by name; workers read them from their environment.
     """
     os.environ.update({f"{PREFIX}{name.upper()}": value for name, value in overrides.items()})
     configure_logging(settings.log, settings.log_level)
-    short = let_open(settings.max_in_flight)
-    absent = "" if settings.workspace.is_dir() else f"There is no directory {str(settings.workspace)!r}: no workspace."
-    for doubt in filter(None, (*doubts(), short, absent)):
-        log.warning(doubt)
+    for warning in (*doubts(), *_warnings(settings)):
+        log.warning(warning)
     config = uvicorn.Config(
         "bridge.server:application",
         factory=True,
         host=settings.host,
         port=settings.port,
         workers=settings.workers,
+        backlog=_BACKLOG,
         log_config=None,
         access_log=False,
         server_header=False,
-        http="bridge.receiving:Receiver",
-        ws="bridge.receiving:Socket",
-        # Frames over our own limit are told so by name; only those over twice of it end the socket.
+        http=RequestProtocol,
+        ws="websockets-sansio",
+        # Messages over the body limit get an error event; only those over twice the limit close the WebSocket.
         ws_max_size=2 * settings.body_limit,
-        # Pictures in base64 hardly shrink, and unpacking one of 100 KB costs 1.1 ms (measured with websockets 17.4).
+        # Base64 hardly shrinks, and inflating 100 KB costs 1.1 ms (measured with websockets 17.4).
         ws_per_message_deflate=False,
-        timeout_graceful_shutdown=_CLOSE_SECONDS,
+        timeout_keep_alive=settings.keep_alive,
+        timeout_graceful_shutdown=CLOSE_SECONDS,
     )
     try:
         sockets = listen(settings.host, settings.port)
     except OSError as error:
         log.error(_cannot_listen(settings, error))
         return 2
-    return _several(config, sockets) if settings.workers > 1 else _one(config, sockets)
+    return _serve_with_workers(config, sockets) if settings.workers > 1 else _serve_in_process(config, sockets)
 
 
-def _several(config: uvicorn.Config, sockets: list[socket.socket]) -> int:
-    """Several workers; who calls before they are ready waits for them."""
-    with shared.directory() as adds_up:
-        if not adds_up:
-            log.warning("%s takes no files: /metrics tells the figures of whichever worker is asked.", shared.MEMORY)
-        return _supervised(config, sockets)
+def _warnings(settings: Settings) -> Iterator[str]:
+    if not settings.workspace.is_dir():
+        yield f"There is no directory {str(settings.workspace)!r}: the service runs without a workspace."
+    if "*" in settings.allowed_hosts and not settings.api_keys:
+        yield f"{PREFIX}ALLOWED_HOSTS is * and there are no API keys: a web page can use this service by DNS rebinding."
+    needed = _DESCRIPTORS_PER_REQUEST * settings.max_in_flight + _DESCRIPTORS_RESERVED
+    allowed = raise_descriptor_limit(needed)
+    if allowed < needed:
+        yield (
+            f"This process may open {allowed} files, and {PREFIX}MAX_IN_FLIGHT needs {needed}. "
+            "Raise the limit (ulimit -n), or lower the setting."
+        )
 
 
-class Supervisor(Multiprocess):
-    """uvicorn's supervisor, which also says whom it has replaced: uvicorn's own word is at a level that is silenced."""
-
-    def keep_subprocess_alive(self) -> None:
-        """Replace the workers that have ended, or hang."""
-        before = list(self.processes)
-        super().keep_subprocess_alive()
-        for old, new in zip(before, self.processes, strict=True):
-            if new is not old:
-                ended = f"worker {old.pid} has ended (exit code {old.exitcode}), and with it what it carried"
-                log.warning("%s; %s takes its place", ended, new.pid)
+def raise_descriptor_limit(needed: int) -> int:
+    """Raise the soft limit of open files to `needed`, as far as the hard limit allows; return the new limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = (sys.maxsize if limit == resource.RLIM_INFINITY else limit for limit in (soft, hard))
+    if soft < needed:
+        soft = min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    return soft
 
 
-def _supervised(config: uvicorn.Config, sockets: list[socket.socket]) -> int:
-    supervisor = Supervisor(config, sockets)
-    for one in sockets:
-        one.listen(config.backlog)
-    announce(sockets)
-    supervisor.run()
-    return FAILURE if any(one.exitcode == FAILURE for one in supervisor.processes) else 0
-
-
-def _one(config: uvicorn.Config, sockets: list[socket.socket]) -> int:
-    # uvicorn raises SIGTERM again after a graceful end, which would make the exit code 143 (measured with 0.54).
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def _serve_in_process(config: uvicorn.Config, sockets: list[socket.socket]) -> int:
+    # uvicorn raises the signals again after a graceful shutdown, which would end the process with 143 or a traceback.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     server = Server(config)
-    try:
-        server.run(sockets)
-    except KeyboardInterrupt:
-        return 130
-    return 0 if server.started else FAILURE
+    server.run(sockets)
+    if server.interrupted:
+        return INTERRUPTED
+    return 0 if server.started else STARTUP_FAILED
+
+
+def _serve_with_workers(config: uvicorn.Config, sockets: list[socket.socket]) -> int:
+    with metrics_directory(config.workers):
+        supervisor = Supervisor(config, sockets)
+        log_addresses(sockets)
+        supervisor.run()
+    if any(worker.exitcode == STARTUP_FAILED for worker in supervisor.processes):
+        return STARTUP_FAILED
+    return INTERRUPTED if supervisor.interrupted else 0
+
+
+def application() -> ASGIApp:
+    """Return the application of one worker; it reads its settings from the environment."""
+    settings = load()
+    configure_logging(settings.log, settings.log_level)
+    RequestProtocol.header_timeout = settings.head_timeout
+    drain = Drain()
+    if threading.current_thread() is threading.main_thread():
+        drain_on_signals(drain, settings.grace)
+    return create_app(settings, drain)
+
+
+def drain_on_signals(drain: Drain, grace: float) -> None:
+    """At SIGTERM or SIGINT drain first, then call uvicorn's handler; SIGINT during the drain ends it.
+
+    A repeated SIGTERM changes nothing: a worker gets one with its process group and one from its supervisor. uvicorn
+    has installed its handlers before it loads the application.
+    """
+    loop = asyncio.get_running_loop()
+    tasks: list[asyncio.Task[None]] = []
+
+    async def drain_and_stop(stop: Any) -> None:
+        log.info("shutting down: new work is refused, running requests get %g seconds", grace)
+        await drain.run(grace)
+        stop()
+
+    def begin(number: int, stop: Any) -> None:
+        if not tasks:
+            tasks.append(loop.create_task(drain_and_stop(stop)))
+        elif number == signal.SIGINT:
+            drain.hurry()
+
+    def handle(number: int, frame: FrameType | None, *, stop: Any) -> None:
+        loop.call_soon_threadsafe(begin, number, partial(stop, number, frame))
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, partial(handle, stop=signal.getsignal(number)))
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Listen on every address of the host, before anything slow is loaded. Raises OSError."""
+    sockets: list[socket.socket] = []
+    missing: OSError | None = None
+    addresses = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    for family, _, _, _, address in dict.fromkeys(addresses):
+        try:
+            sockets.append(socket.create_server(address[:2], family=family, backlog=_BACKLOG))
+        except OSError as error:
+            # "localhost" includes ::1 also where IPv6 is off.
+            if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                raise
+            missing = error
+    if missing is not None and not sockets:
+        raise missing
+    if sys.platform == "linux":
+        for listening in sockets:
+            # Accepted sockets inherit it: the kernel resets a connection whose client takes no data for that long.
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALL_SECONDS * 1000)
+    return sockets
+
+
+def log_addresses(sockets: list[socket.socket]) -> None:
+    """Log where the service can be reached; the port may have been 0."""
+    for listening in sockets:
+        host, port = listening.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        log.info("graphcap bridge %s serves http://%s:%s (its API: /docs)", __version__, shown, port)
+
+
+def _cannot_listen(settings: Settings, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {settings.port} is in use. Choose another with --port or {PREFIX}PORT."
+    return (
+        f"Cannot listen on {settings.host}, port {settings.port}: {error.strerror}. "
+        f"Choose another with --host and --port, or {PREFIX}HOST and {PREFIX}PORT."
+    )

@@ -54,6 +54,9 @@ def _split_not_empty(value: object) -> object:
     return items
 
 
+_HOST = re.compile(r"\*|(\*\.)?[\w.-]+(:\d+)?|\[?[0-9A-Fa-f:.]+\]?(:\d+)?")
+
+
 def _web_concurrency() -> Any:
     """Return WEB_CONCURRENCY unparsed, so that it is validated like the setting."""
     return os.environ.get("WEB_CONCURRENCY") or 1
@@ -69,6 +72,7 @@ def is_network(text: str) -> bool:
 
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_not_empty)]
 Ports = Annotated[tuple[Annotated[int, Field(ge=1, le=65535)], ...], NoDecode, BeforeValidator(_split)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_not_empty)]
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
@@ -107,6 +111,11 @@ class Settings(BaseSettings):
     cors_origins: Words = Field(
         (),
         description="Browser origins that may call the service. Default: localhost on any port. `*` accepts all.",
+    )
+    allowed_hosts: Hosts = Field(
+        (),
+        description="Host names that the `Host` header may have: exact names, `*.example.org`, or `*`. Default: any "
+        "with API keys or on a public address, else the names of this machine.",
     )
     image_urls: Literal["public", "listed", "off"] = Field(
         "public",
@@ -147,11 +156,18 @@ class Settings(BaseSettings):
         description="Lowest accepted transfer rate of a request body or a WebSocket frame, in bytes per second. "
         "0: no limit.",
     )
+    keep_alive: int = Field(75, ge=0, description="How long an idle client connection is kept open, in seconds.")
     timeout: float = Field(
         120, gt=0, description="Time limit of a request, in seconds. A request can set a shorter one."
     )
     provider_timeout: float = Field(
         0, ge=0, description="Time limit of one provider call, in seconds. Default: the remaining time of the request."
+    )
+    attempt_timeout: float = Field(
+        0,
+        ge=0,
+        description="Time limit for silence of a provider, in seconds, while another endpoint or a fallback could be "
+        "called instead. Default: half of the remaining time of the request.",
     )
     grace: float = Field(25, ge=0, description="Time limit for requests in progress at shutdown, in seconds.")
     log: Literal["text", "json"] = Field("text", description="Log format.")
@@ -178,6 +194,13 @@ class Settings(BaseSettings):
             item == "*" or re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+/?", item, re.IGNORECASE) for item in value
         ):
             raise ValueError("write each origin as a browser sends it, such as https://captions.example")
+        return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_host_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [repr(name) for name in value if not _HOST.fullmatch(name)]:
+            raise ValueError(f"{' and '.join(wrong)}: write host names such as bridge.example.org, *.example.org or *")
         return value
 
     @field_validator("rate_limit")

@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
-from bridge.api import document
+from bridge.api import openapi
 from bridge.app import build
 from bridge.settings import Settings
 
 FILE = Path(__file__).resolve().parent.parent / "openapi.json"
 
 if __name__ == "__main__":
-    built = document.build(build(Settings.model_construct()))
+    built = openapi.build(build(Settings.model_construct()))
     FILE.write_text(json.dumps(built, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

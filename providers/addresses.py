@@ -1,7 +1,7 @@
-"""Base URLs as people write them, in the one form that a client wants.
+"""Normalise base URLs.
 
-Written are `api.openai.com`, `localhost:8000`, `http://gpu:8000/v1/`, `https://host/v1/chat/completions`; meant is
-a scheme, a host, perhaps a port, and the path under which the protocol's endpoints stand.
+People write `api.openai.com`, `localhost:8000`, `http://gpu:8000/v1/` or `https://host/v1/chat/completions`; a client
+needs a scheme, a host, an optional port, and the path of the protocol's endpoints.
 """
 
 import re
@@ -12,7 +12,7 @@ from providers.base import Spec
 
 
 class NotDialled(Exception):
-    """Whoever owns the transport does not dial this address; its sentence says why, and is told."""
+    """The transport refuses to connect to this address. The message is shown to the caller."""
 
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -22,24 +22,23 @@ _NATIVE_ENDPOINTS = ("/api/chat", "/api/generate", "/api/tags", "/api")
 _NUMBERS = re.compile(r"[0-9]+(\.[0-9]+){3}")
 _LOCAL_NAMES = (".local", ".lan", ".internal", ".home.arpa")
 _PORTS = {"http": 80, "https": 443}
-# What a server listens on is not what a client dials: OLLAMA_HOST=0.0.0.0 is widely set for both.
+# OLLAMA_HOST=0.0.0.0 is widely set for the server and read by clients, which cannot connect to it.
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 def normalise(kind: str, url: str) -> str:
-    """The base URL of a provider of this kind, as its client wants it; "" stays "".
+    """Return the base URL of a provider of this kind, as its client needs it; "" for "".
 
-    Kinds that speak Chat Completions get their version segment when there is none (a URL that ends in an
-    endpoint is taken at its word), the native ones (ollama, gemini) lose it: their SDKs add it.
-    Raises ValueError, with a sentence, for what is no address; UnknownKind.
+    Kinds that speak Chat Completions get a version segment if there is none, unless the URL ends in an endpoint. The
+    native ones (ollama, gemini) lose it, because their SDKs add it. Raises ValueError for an invalid URL, UnknownKind.
     """
-    from providers.factory import spec
+    from providers.registry import spec
 
     return base_url(spec(kind), url)
 
 
 def base_url(spec: Spec, url: str) -> str:
-    """The same for a spec at hand."""
+    """Return the same for a spec."""
     url = url.strip()
     if not url:
         return ""
@@ -51,7 +50,7 @@ def base_url(spec: Spec, url: str) -> str:
 
 
 def origin(url: str) -> str:
-    """`scheme://host:port` of an absolute URL, the port always told; "" for "". Raises ValueError."""
+    """Return `scheme://host:port` of an absolute URL, always with its port; "" for "". Raises ValueError."""
     if not url:
         return ""
     parts = urlsplit(url)
@@ -62,14 +61,14 @@ def origin(url: str) -> str:
 
 
 def shown(url: str) -> str:
-    """Where a base URL in a client's form leads, for a sentence: its scheme and host, and a port if it is written."""
+    """Return scheme, host and explicit port of a normalised base URL, for messages."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
 
 
 def _parts(url: str, default: SplitResult, native: bool) -> SplitResult:
     parts = _split(url if _SCHEME.match(url) else f"//{url.lstrip('/')}")
-    parts = parts if parts.scheme else _guessed(parts, default, native)
+    parts = parts if parts.scheme else _with_scheme(parts, default, native)
     _check(url, parts)
     host = _bracketed(_ANY.get(parts.hostname or "", parts.hostname or ""))
     port = parts.port
@@ -78,17 +77,17 @@ def _parts(url: str, default: SplitResult, native: bool) -> SplitResult:
 
 
 def _split(url: str) -> SplitResult:
-    """Raises ValueError without what stands there: it may be a password in the place of a port."""
+    """Raise ValueError without quoting the URL: a password may stand in place of the port."""
     try:
         parts = urlsplit(url)
         assert parts.port is None or parts.port >= 0
     except ValueError:
-        raise ValueError("The base URL names no host and port that there can be.") from None
+        raise ValueError("The base URL has an invalid host or port.") from None
     return parts
 
 
-def _guessed(parts: SplitResult, default: SplitResult, native: bool) -> SplitResult:
-    """Without a scheme: a local name is plain http, on the kind's own port if none is given."""
+def _with_scheme(parts: SplitResult, default: SplitResult, native: bool) -> SplitResult:
+    """Add a scheme: http for a local name, on the kind's own port if it has none, else https."""
     serves_locally = default.scheme == "http"
     if parts.port is not None:
         return parts._replace(scheme="https" if parts.port == 443 else "http")
@@ -106,15 +105,15 @@ def _check(url: str, parts: SplitResult) -> None:
     if parts.scheme not in _PORTS:
         raise ValueError("The base URL must begin with http:// or https://.")
     if not _is_host(parts.hostname or "") or not url.isprintable() or " " in url or "\\" in url:
-        raise ValueError("The base URL names no host.")
+        raise ValueError("The base URL has no valid host.")
     if "@" in parts.netloc:
-        raise ValueError("The base URL must not hold a user name or a password; the key goes into api_key.")
+        raise ValueError("The base URL must not contain a user name or a password. Pass the key as api_key.")
     if parts.query or parts.fragment:
-        raise ValueError("The base URL must not hold a query or a fragment.")
+        raise ValueError("The base URL must not contain a query or a fragment.")
 
 
 def _is_host(name: str) -> bool:
-    """Whether it has a form that can be dialled: httpx raises InvalidURL for a name or number that has none."""
+    """Return whether httpx accepts the name or address; it raises InvalidURL otherwise."""
     if ":" in name or _NUMBERS.fullmatch(name):
         return _is_address(name)
     if name.isascii():

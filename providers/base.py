@@ -1,7 +1,7 @@
-"""The contract between the bridge and a model server: what a client is given and what it gives back.
+"""The interface of a provider client: its request, its answer, its static description.
 
-Nothing here knows of perspectives, settings or deadlines: a request is plain text, plain bytes, a plain
-JSON Schema and a number of seconds.
+Nothing here depends on perspectives, settings or deadlines: a request is text, image bytes, a JSON Schema and a
+timeout in seconds.
 """
 
 from abc import ABC, abstractmethod
@@ -22,25 +22,26 @@ OutputMode = Literal["json_schema", "json_schema_relaxed", "json_object", "promp
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 LADDER: tuple[OutputMode, ...] = ("json_schema", "json_schema_relaxed", "json_object", "prompt")
+"""Output modes from the strictest to the one that every server accepts."""
 
 
 def lowest(*modes: OutputMode) -> OutputMode:
-    """The one that stands lowest on the ladder."""
+    """Return the least strict of the modes."""
     return max(modes, key=LADDER.index)
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The key of one call. It rides with the request and is kept nowhere."""
+    """The key of one call. It travels with the request and is stored nowhere."""
 
     api_key: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
 class Image:
-    """A picture as it is sent: encoded bytes, their real media type, their size in pixels.
+    """An image as it is sent: encoded bytes, their actual media type, width and height in pixels.
 
-    `text`: the bytes in standard base64 where they came so, "" where they did not.
+    `text`: the bytes in standard base64 if the caller sent them so, else "".
     """
 
     data: bytes = field(repr=False)
@@ -52,13 +53,13 @@ class Image:
 
     @cached_property
     def base64(self) -> str:
-        """The bytes in standard base64, encoded once however many requests carry them."""
+        """Return the bytes in standard base64, encoded once for all requests."""
         return self.text or b64encode_as_string(self.data)
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Sampling options by the bridge's names; None means the provider's own default."""
+    """Sampling options by the bridge's names; None means the provider's default."""
 
     max_tokens: int | None = None
     temperature: float | None = None
@@ -66,15 +67,15 @@ class Options:
     repetition_penalty: float | None = None
     seed: int | None = None
 
-    def asked(self) -> dict[str, int | float]:
-        """The options that have a value, by name."""
-        given = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in given.items() if value is not None}
+    def present(self) -> dict[str, int | float]:
+        """Return the options that have a value, by name."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message after the first: an answer that did not fit, or what to mend in it."""
+    """One message after the first: an answer that failed validation, or the request to correct it."""
 
     role: Literal["assistant", "user"]
     text: str
@@ -84,8 +85,9 @@ class Turn:
 class VisionRequest:
     """One call: the system text, then one user message of image and prompt (in that order), then `turns`.
 
-    `schema` is the portable JSON Schema (draft 2020-12 subset); the client translates it to its dialect.
+    `schema` is a JSON Schema (draft 2020-12); the client translates it to its dialect.
     `timeout` is in seconds and covers the whole call. `headers` are extra HTTP headers (trace context).
+    `schema_digest` identifies the schema to the dispatcher; it is not sent.
     """
 
     model: str
@@ -96,6 +98,7 @@ class VisionRequest:
     turns: tuple[Turn, ...] = ()
     schema: JsonObject | None = None
     schema_name: str = "caption"
+    schema_digest: str = ""
     output_mode: OutputMode = "json_schema"
     options: Options = Options()
     credentials: Credentials = Credentials()
@@ -104,16 +107,17 @@ class VisionRequest:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of the answer's text, in order."""
+    """The next piece of the answer's text, empty when the server sent something else: it is working."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A whole answer. `model` is what the server says answered; `warnings` what it could not be given.
+    """A complete answer.
 
-    `rate`: what the reply says of the server's limits.
+    `model`: the model's name according to the server. `warnings`: options that were not sent, and similar remarks.
+    `rate`: the rate limits in the response's headers.
     """
 
     text: str
@@ -143,17 +147,24 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What a connection check found; steps not taken are absent. `model` is the one that was asked, if any."""
+    """Result of a connection check; steps not taken are absent. `model`: the model that was called, if any.
+
+    `response_model`: the server's own name for that model. `images`, `schema_enforced`: whether an image was
+    accepted and the answer followed the schema; None when the check could not find out.
+    """
 
     steps: tuple[Step, ...]
     models: tuple[Model, ...] = ()
     model: str = ""
     warnings: tuple[str, ...] = ()
+    response_model: str = ""
+    images: bool | None = None
+    schema_enforced: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ImageProfile:
-    """Which pictures a target takes.
+    """The images that a model accepts.
 
     `media_types`: accepted encodings. `size`: the longest side in pixels that is worth sending (None: any).
     `max_side`, `max_bytes`: the provider's hard limits (None: none known).
@@ -167,10 +178,10 @@ class ImageProfile:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What a model family can do and wants.
+    """Properties of a model family.
 
-    `image`: pictures it takes. `reasoning`: takes no sampling options. `context`: tokens of context to ask for
-    where the server wants to be told (Ollama's num_ctx).
+    `image`: accepted images. `reasoning`: accepts no temperature and no top_p. `context`: tokens of context to
+    request where the server has to be told (Ollama's num_ctx).
     """
 
     image: ImageProfile = ImageProfile()
@@ -180,7 +191,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class ProviderConfig:
-    """One configured or requested provider. `options` are settings of its kind (`Spec.options`)."""
+    """One configured or requested provider. `options`: settings of its kind (`Spec.options`)."""
 
     name: str
     kind: str
@@ -193,12 +204,12 @@ class ProviderConfig:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What is known of a kind of provider before any client exists.
+    """Static description of a kind of provider.
 
-    `key_env`, `url_env`, `model_env`: environment names, the first that is set wins. `base_url`: the default.
-    `takes`: names of the `Options` fields it can be given; any other is warned about. `options`: names its
-    `ProviderConfig.options` may hold, each with what it means; `values`: the types or the words that each of them may
-    be. `note`: one sentence for the provider table.
+    `key_env`, `url_env`: environment variables, the first that is set is used. `base_url`: the default.
+    `takes`: names of the `Options` fields it accepts; others cause a warning. `options`: the names allowed in
+    `ProviderConfig.options`, with their meaning; `values`: the types or words each of them accepts. `note`: one
+    sentence for the provider table.
     """
 
     kind: str
@@ -214,45 +225,48 @@ class Spec:
     note: str = ""
 
     def fits(self, option: str, value: object) -> bool:
-        """Whether an option may have this value; words in any case."""
+        """Return whether an option accepts this value; words in any case."""
         allowed = self.values.get(option, (object,))
         if isinstance(allowed, frozenset):
             return isinstance(value, str) and value.lower() in allowed
         return isinstance(value, allowed) and (not isinstance(value, bool) or bool in allowed or object in allowed)
 
-    def not_taken(self, options: Options) -> tuple[str, ...]:
-        """What `options` ask for and this kind cannot be given, in sentences."""
-        names = [name for name in options.asked() if name not in self.takes]
-        return tuple(f"{self.title} takes no {name}: it was not sent." for name in names)
+    def unsupported(self, options: Options) -> tuple[str, ...]:
+        """Return a warning for each sampling option that this kind does not accept."""
+        names = [name for name in options.present() if name not in self.takes]
+        return tuple(f"{self.title} does not accept {name}, so it was not sent." for name in names)
 
 
-Complete = Callable[[VisionRequest], Awaitable[Completion]]
-"""Asks once and waits for the whole answer."""
+Complete = Callable[[VisionRequest], Awaitable[Completion]]  # until dispatch and core no longer pass calls around
 
 
 class BaseClient(ABC):
-    """One model server, spoken to in its own protocol. Raises `providers.errors.ProviderError` and nothing else."""
+    """Client of one model server, in its own protocol. Raises `providers.errors.ProviderError` and nothing else."""
 
     spec: Spec
 
     @abstractmethod
     async def complete(self, request: VisionRequest) -> Completion:
-        """Ask once and wait for the whole answer."""
+        """Send one request and return the complete answer."""
 
     @abstractmethod
     def stream(self, request: VisionRequest) -> AsyncIterator[Delta | Completion]:
-        """Ask once and yield the text as it comes; the Completion comes last, and only if the answer is whole."""
+        """Send one request and yield the text as it arrives; a Completion comes last, if the answer is complete."""
 
     @abstractmethod
     async def models(
         self, credentials: Credentials, timeout: float, headers: Mapping[str, str] = NO_HEADERS
     ) -> tuple[Model, ...]:
-        """List what the server serves. `headers` go along, such as those of a trace."""
+        """List the server's models over a new connection, so that a stale pooled one cannot fail the call."""
+
+    @abstractmethod
+    def profile(self, model: str) -> Profile:
+        """Return the properties of a model's family, without any I/O."""
 
     def lower(self, request: VisionRequest) -> VisionRequest | None:
-        """The request one rung down the ladder, for a server that rejected its schema; None below the last.
+        """Return the request in the next less strict output mode, None after the last.
 
-        A rung that is written like the one above is passed over: the same body would only fail again.
+        A mode whose request body equals that of the current one is skipped: it would fail again.
         """
         for mode in LADDER[LADDER.index(request.output_mode) + 1 :]:
             lowered = replace(request, output_mode=mode)
@@ -261,22 +275,5 @@ class BaseClient(ABC):
         return None
 
     def written(self, request: VisionRequest) -> object:
-        """What is sent for a request, its headers aside: two that are written alike are the same call."""
+        """Return the request's body, without the image: equal bodies are equal calls."""
         return request
-
-    async def check(
-        self,
-        credentials: Credentials,
-        timeout: float,
-        model: str = "",
-        headers: Mapping[str, str] = NO_HEADERS,
-        complete: Complete | None = None,
-    ) -> Check:
-        """Really connect: list models, then one short completion when a model is named, which `complete` asks for."""
-        from providers.check import check
-
-        return await check(self, credentials, timeout, model, headers, complete)
-
-    @abstractmethod
-    def profile(self, model: str) -> Profile:
-        """What this model takes; by family, without asking anyone."""

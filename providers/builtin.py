@@ -96,7 +96,7 @@ def _blank(image: Image | None) -> str:
 
 def _ignored(request: VisionRequest) -> tuple[str, ...]:
     """What was asked for and has no effect."""
-    given = [name for name in request.options.asked() if name not in SPEC.takes]
+    given = [name for name in request.options.present() if name not in SPEC.takes]
     told = [f"builtin cannot take {', '.join(given)}; its answer does not depend on them."] if given else []
     if request.model not in ("", MODEL):
         told.append(f"builtin has the one model {MODEL}, which answered.")

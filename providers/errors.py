@@ -1,26 +1,33 @@
-"""Everything a provider can do wrong, as seen by the caller of a `BaseClient`.
+"""Exceptions of a provider call, as seen by the caller of a `BaseClient`.
 
-    ProviderError                what every client raises, and nothing else
-    ├── AuthFailed               401, 403: the key is missing, wrong or not allowed
-    ├── QuotaExceeded            402, or a 429 that says the account is out of credit
+    ProviderError                base class of everything a client raises
+    ├── AuthFailed               401, 403, or a text that says so: the key is missing, invalid or not allowed
+    ├── QuotaExceeded            402, or a 429 that says the account has no credit
     ├── RateLimited              429: wait `retry_after` seconds
     ├── UnknownModel             the server does not serve this model
+    ├── ModelWithoutVision       the model takes no images
+    ├── ImageRejected            the server cannot process this image
     ├── WrongPath                404 that is not about the model: the base URL is not this protocol's
-    ├── ContextTooLong           prompt and image do not fit the model's context
-    ├── SchemaRejected           400/422 that a simpler output mode may cure
-    ├── RequestRejected          any other 4xx: the same call would fail again
-    ├── Unreachable              no connection: refused, DNS, TLS, cut before an answer
-    ├── CallTimeout              connected, but no whole answer within the call's time
-    ├── Unavailable              408, 503, 529: the server is there and cannot answer now
-    ├── ServerFailed             any other 5xx: the server broke on this call
-    ├── BadReply                 the reply is not this protocol's: not JSON, cut, too large, an error inside a 200
+    ├── ContextTooLong           prompt and image exceed the model's context
+    ├── SchemaRejected           the server rejected the schema or the output mode; see `explained`
+    ├── RequestRejected          any other 4xx: a retry would fail too
+    │   └── InvalidOption        an option has a value that the model does not accept
+    ├── Unreachable              no connection: refused, DNS, TLS, or lost before a response
+    ├── CallTimeout              connected, but no complete response in time
+    ├── Unavailable              408, 503, 529: the server cannot respond now
+    ├── ServerFailed             any other 5xx; see `may_be_schema`
+    ├── BadReply                 the response is not this protocol's: not JSON, too large, an error inside a 200
+    │   └── ResponseInterrupted  the connection was lost in the middle of the response body
+    ├── UnparsableOutput         the server could not parse the model's output: an answer that failed validation
     ├── Refused                  the model declined in words
-    ├── Blocked                  a safety system of the provider stopped it
+    ├── Blocked                  a safety filter of the provider stopped it
     └── Truncated                the answer ended at the token limit
+        └── WhitespaceRunaway    the model wrote nothing but white space until it was stopped
 
-    UnknownKind                  no client exists for this kind of provider: a configuration's mistake
+    UnknownKind                  no client exists for this kind of provider: a configuration error
 
-Messages are sentences for a person and never hold an upstream body, a key or a prompt.
+Messages are sentences for a person and never hold an upstream body, a key or a prompt. The provider's own words are
+in `provider_message`, sanitised.
 """
 
 from collections.abc import Sequence
@@ -30,12 +37,18 @@ from providers.usage import Usage
 
 
 class ProviderError(Exception):
-    """A provider could not give an answer. `status` is the HTTP status it replied with, if any."""
+    """A provider call failed. `status` is the HTTP status of the response, if there was one.
 
-    provider: str | None = None  # the label of the target that failed; set by who chose it
-    attempts: Sequence[object] = ()  # the calls that were made for the request; set by who made them
-    begun: bool = False  # whether text had come: who asks again buys it twice
-    rate: RateHints | None = None  # what the reply said of the server's limits
+    `provider`, `attempts`: the target's label and the calls of the request, set by the dispatcher.
+    `begun`: part of the answer was received before the failure. `rate`: the rate limits in the response's headers.
+    `provider_message`: the provider's own words, one line of at most 300 characters, keys and prompt removed.
+    """
+
+    provider: str | None = None
+    attempts: Sequence[object] = ()
+    begun: bool = False
+    rate: RateHints | None = None
+    provider_message: str = ""
 
     def __init__(
         self,
@@ -45,7 +58,7 @@ class ProviderError(Exception):
         retry_after: float | None = None,
         usage: Usage | None = None,
     ) -> None:
-        """`retry_after`: seconds the server asked to wait. `usage`: what the failed call cost, if told."""
+        """`retry_after`: seconds to wait before a retry. `usage`: tokens of the failed call, if reported."""
         super().__init__(message)
         self.message = message
         self.status = status
@@ -54,73 +67,111 @@ class ProviderError(Exception):
 
 
 class AuthFailed(ProviderError):
-    """The provider rejected the key, or there was none."""
+    """The provider rejected the key, or got none."""
 
 
 class QuotaExceeded(ProviderError):
-    """The account behind the key has no credit left."""
+    """The account has no credit left."""
 
 
 class RateLimited(ProviderError):
-    """Too many requests or tokens a minute."""
+    """Too many requests or tokens per minute."""
 
 
 class UnknownModel(ProviderError):
-    """The server does not serve the model that was named."""
+    """The server does not serve this model."""
+
+
+class ModelWithoutVision(ProviderError):
+    """The model takes no images."""
+
+
+class ImageRejected(ProviderError):
+    """The server cannot process this image: its format, size or aspect ratio."""
 
 
 class WrongPath(ProviderError):
-    """The server answers, but not this protocol at this base URL."""
+    """The server responds, but not in this protocol at this base URL."""
 
 
 class ContextTooLong(ProviderError):
-    """Prompt and image need more tokens than the model takes."""
+    """Prompt and image exceed the model's context."""
 
 
 class SchemaRejected(ProviderError):
-    """The server did not take the schema or the output mode."""
+    """The server rejected the schema or the output mode.
+
+    `explained` is False for a 400 or 422 without a known cause to a request with a schema: it may be about the
+    schema. One step down the output modes is worth one call, a second step is not.
+    """
+
+    explained: bool = True
 
 
 class RequestRejected(ProviderError):
-    """The server refused the request for a reason that a repeat would not cure."""
+    """The server rejected the request for a reason that a retry does not remove."""
+
+
+class InvalidOption(RequestRejected):
+    """An option has a value that the model or the server does not accept."""
 
 
 class Unreachable(ProviderError):
-    """No connection to the server, or it was lost before an answer."""
+    """No connection to the server, or it was lost before a response."""
 
 
 class CallTimeout(ProviderError):
-    """The server did not answer in time."""
+    """The server did not respond in time."""
 
 
 class Unavailable(ProviderError):
-    """The server is there and cannot answer now (408, 503, 529)."""
+    """The server cannot respond now (408, 503, 529)."""
 
 
 class ServerFailed(ProviderError):
-    """The server broke while it answered (500, 502, 504 and other 5xx)."""
+    """The server failed (500, 502, 504 and other 5xx).
+
+    `may_be_schema`: a 500 without a known cause to a request with a schema. One step down the output modes may
+    avoid it.
+    """
+
+    may_be_schema: bool = False
 
 
 class BadReply(ProviderError):
-    """What came back is not an answer in this protocol."""
+    """The response is not an answer in this protocol."""
+
+
+class ResponseInterrupted(BadReply):
+    """The connection was lost in the middle of the response body."""
+
+
+class UnparsableOutput(ProviderError):
+    """The server could not parse what the model wrote. `raw_text` is that text, "" if the server does not report it."""
+
+    raw_text: str = ""
 
 
 class Refused(ProviderError):
-    """The model declined to describe the picture."""
+    """The model declined to describe the image."""
 
 
 class Blocked(ProviderError):
-    """A safety system of the provider stopped the request or the answer."""
+    """A safety filter of the provider stopped the request or the answer."""
 
 
 class Truncated(ProviderError):
-    """The answer ended at the token limit, before it was whole."""
+    """The answer ended at the token limit."""
+
+
+class WhitespaceRunaway(Truncated):
+    """The model wrote white space without end, a known failure of constrained decoding at temperature 0."""
 
 
 class UnknownKind(LookupError):
-    """No client exists for a kind of provider; `known` are the kinds that there are."""
+    """No client exists for this kind of provider. `known`: the kinds that exist."""
 
     def __init__(self, kind: str, known: tuple[str, ...]) -> None:
-        super().__init__(f"{kind!r} is not a kind of provider. Known are {', '.join(known)}.")
+        super().__init__(f"{kind!r} is not a kind of provider. Known kinds: {', '.join(known)}.")
         self.kind = kind
         self.known = known

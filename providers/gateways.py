@@ -1,27 +1,34 @@
-"""Servers and routers that speak Chat Completions and differ in a row."""
+"""Servers and routers that speak Chat Completions: one row each."""
 
 from collections.abc import Mapping
 
 from providers import dialect
 from providers.base import ProviderConfig, Spec
-from providers.chat import Flavour
-from providers.openai import OpenAIClient
+from providers.chat_completions import Flavour
+from providers.openai import COMMON_OPTIONS, COMMON_VALUES, OpenAIClient
 from providers.pool import Pool
 
 _COMMON = frozenset({"max_tokens", "temperature", "top_p", "seed"})
 _ALL = _COMMON | {"repetition_penalty"}
-_OPTIONS = {
-    "detail": "how closely the model looks at the picture: low, high or auto",
-    "reasoning_effort": "how much a reasoning model thinks first, such as minimal or low",
-    "extra_body": "further fields of the request's body",
-}
-_VALUES: Mapping[str, tuple[type, ...] | frozenset[str]] = {
-    "detail": frozenset({"low", "high", "auto"}),
-    "reasoning_effort": (str,),
-    "extra_body": (Mapping,),
-}
 
 ROWS = (
+    # The schema goes into response_format: guided_json was removed in vLLM 0.12 and is ignored since
+    # (dottxt-ai/outlines#1887). Usage in every chunk counts the tokens of a cancelled stream.
+    Flavour(
+        Spec(
+            kind="vllm",
+            title="vLLM",
+            base_url="http://localhost:8000/v1",
+            key_env=("VLLM_API_KEY",),
+            url_env=("VLLM_BASE_URL", "VLLM_API_BASE"),
+            takes=_ALL,
+            options={"extra_body": "further fields of the request's body, such as mm_processor_kwargs"},
+            values={"extra_body": (Mapping,)},
+            note="A key is needed only when the server was started with one.",
+        ),
+        schema=dialect.openai_compatible,
+        stream_options={"continuous_usage_stats": True},
+    ),
     Flavour(
         Spec(
             kind="openrouter",
@@ -31,13 +38,13 @@ ROWS = (
             url_env=("OPENROUTER_BASE_URL",),
             needs_key=True,
             takes=_ALL,
-            options=_OPTIONS,
-            values=_VALUES,
-            note="Asks only endpoints that hold the model to the schema.",
+            options=COMMON_OPTIONS,
+            values=COMMON_VALUES,
+            note="Routes only to endpoints that enforce the schema.",
         ),
         schema=dialect.openai_strict,
         strict=True,
-        # simonoppowa/OpenNutriTracker#655: without it a schema is a wish that any endpoint may ignore
+        # simonoppowa/OpenNutriTracker#655: without it an endpoint may ignore the schema
         routed={"provider": {"require_parameters": True}},
     ),
     Flavour(
@@ -48,8 +55,8 @@ ROWS = (
             key_env=("LMSTUDIO_API_KEY",),
             url_env=("LMSTUDIO_BASE_URL",),
             takes=_ALL,
-            options=_OPTIONS,
-            values=_VALUES,
+            options=COMMON_OPTIONS,
+            values=COMMON_VALUES,
         ),
         schema=dialect.llamacpp,
         repetition_penalty="repeat_penalty",
@@ -62,9 +69,9 @@ ROWS = (
             key_env=("LLAMACPP_API_KEY",),
             url_env=("LLAMACPP_BASE_URL",),
             takes=_ALL,
-            options=_OPTIONS,
-            values=_VALUES,
-            note="Answers with the one model it has loaded, whatever name is asked for.",
+            options=COMMON_OPTIONS,
+            values=COMMON_VALUES,
+            note="Answers with the model that it has loaded, whatever the request names.",
         ),
         schema=dialect.llamacpp,
         repetition_penalty="repeat_penalty",
@@ -78,8 +85,8 @@ ROWS = (
             key_env=("LITELLM_API_KEY",),
             url_env=("LITELLM_BASE_URL",),
             takes=_COMMON,
-            options=_OPTIONS,
-            values=_VALUES,
+            options=COMMON_OPTIONS,
+            values=COMMON_VALUES,
         ),
         schema=dialect.openai_strict,
         strict=True,
@@ -91,11 +98,14 @@ ROWS = (
             key_env=("OPENAI_COMPATIBLE_API_KEY",),
             url_env=("OPENAI_COMPATIBLE_BASE_URL",),
             takes=_COMMON,
-            options=_OPTIONS,
-            values=_VALUES,
+            options=COMMON_OPTIONS,
+            values=COMMON_VALUES,
             note="Any other server of this protocol; needs a base_url.",
         ),
         schema=dialect.openai_compatible,
+        # Together and llama-cpp-python read it; transformers serve and vLLM ignore it. OpenAI, and LiteLLM and
+        # OpenRouter in front of it, reject unknown fields of response_format, so their rows do not send it.
+        object_schema=True,
     ),
 )
 SPECS = tuple(row.spec for row in ROWS)
@@ -103,9 +113,9 @@ _BY_KIND = {row.spec.kind: row for row in ROWS}
 
 
 class GatewayClient(OpenAIClient):
-    """One server of a kind that has a row."""
+    """Client of a server whose kind has a row."""
 
     def __init__(self, config: ProviderConfig, pool: Pool) -> None:
-        """As `OpenAIClient`, in the flavour of `config.kind`."""
+        """Use the flavour of `config.kind`; otherwise as `OpenAIClient`."""
         self.flavour = _BY_KIND[config.kind]
         super().__init__(config, pool)

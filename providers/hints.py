@@ -1,4 +1,4 @@
-"""How long a server asks to be left alone, and how much of its limits it says is left."""
+"""Rate limits and retry delays in a response's headers and body."""
 
 import math
 import re
@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+DEFAULT_RETRY_AFTER = 2.0
+"""Seconds to wait after a 429 whose `Retry-After` cannot be used."""
 _MAX_DEPTH = 8
 _SPAN = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
-_IN_SECONDS = (3600.0, 60.0, 1.0, 0.001)
-_A_DATE, _A_DATE_IN_MS = 1e9, 1e11
+_UNIT_SECONDS = (3600.0, 60.0, 1.0, 0.001)
+_EPOCH_SECONDS, _EPOCH_MILLISECONDS = 1e9, 1e11  # larger numbers are dates
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What a server says of one limit: how much of `limit` is left, and in how many seconds it is whole again."""
+    """One rate limit: how much of `limit` is left, and the seconds until it is full again."""
 
     remaining: float
     limit: float | None = None
@@ -25,26 +27,26 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True)
 class RateHints:
-    """What a reply's headers say of the limits on requests and on tokens; None where they say nothing."""
+    """The limits on requests and on tokens that a response announces; None where it announces none."""
 
     requests: Allowance | None = None
     tokens: Allowance | None = None
 
 
 def rate_hints(headers: Mapping[str, str]) -> RateHints | None:
-    """The limits that a reply tells of; None for a server that tells of none. `headers` knows no case."""
-    # OpenAI, Groq, vLLM's and LiteLLM's proxies name what is limited; OpenRouter limits requests and does not say so.
+    """Return the announced limits, None if there are none. `headers` must be case-insensitive."""
+    # OpenAI, Groq and the proxies of vLLM and LiteLLM use these suffixes. OpenRouter limits requests without one.
     requests = _allowance(headers, "-requests") or _allowance(headers, "")
     tokens = _allowance(headers, "-tokens")
     return RateHints(requests, tokens) if requests or tokens else None
 
 
-def _allowance(headers: Mapping[str, str], what: str) -> Allowance | None:
-    remaining = _number(headers.get(f"x-ratelimit-remaining{what}"))
+def _allowance(headers: Mapping[str, str], suffix: str) -> Allowance | None:
+    remaining = _number(headers.get(f"x-ratelimit-remaining{suffix}"))
     if remaining is None:
         return None
-    limit = _number(headers.get(f"x-ratelimit-limit{what}"))
-    return Allowance(remaining, limit, _reset(headers.get(f"x-ratelimit-reset{what}")))
+    limit = _number(headers.get(f"x-ratelimit-limit{suffix}"))
+    return Allowance(remaining, limit, _reset(headers.get(f"x-ratelimit-reset{suffix}")))
 
 
 def _number(value: str | None) -> float | None:
@@ -56,30 +58,35 @@ def _number(value: str | None) -> float | None:
 
 
 def _reset(value: str | None) -> float | None:
-    """Seconds: told as such, as a span such as "6m0s" or "120ms" (OpenAI), or as a date (OpenRouter: milliseconds)."""
+    """Return seconds: given as such, as "6m0s" or "120ms" (OpenAI), or as a date (OpenRouter: milliseconds)."""
     number = _number(value)
     if number is None:
-        found = _SPAN.fullmatch((value or "").strip())
-        told = (
-            [(float(one), unit) for one, unit in zip(found.groups(), _IN_SECONDS, strict=True) if one] if found else []
-        )
-        return sum(one * unit for one, unit in told) if told else None
-    if number < _A_DATE:
+        span = _SPAN.fullmatch((value or "").strip())
+        parts = zip(span.groups(), _UNIT_SECONDS, strict=True) if span else ()
+        seconds = [float(amount) * unit for amount, unit in parts if amount]
+        return sum(seconds) if seconds else None
+    if number < _EPOCH_SECONDS:
         return number
-    left = number / 1000 - time.time() if number > _A_DATE_IN_MS else math.ceil(number - time.time())
+    left = number / 1000 - time.time() if number > _EPOCH_MILLISECONDS else math.ceil(number - time.time())
     return max(left, 0.0)
 
 
-def retry_after(headers: Mapping[str, str], body: object = None) -> float | None:
-    """Seconds the server asks to wait (`retry-after-ms`, `Retry-After`, Gemini's RetryInfo), None if untold."""
+def retry_after(status: int, headers: Mapping[str, str], body: object = None) -> float | None:
+    """Return the seconds that the server asks to wait: `retry-after-ms`, `Retry-After`, Gemini's RetryInfo.
+
+    None if it does not ask. A 429 whose header cannot be used gives DEFAULT_RETRY_AFTER.
+    """
     lowered = {name.lower(): value for name, value in headers.items()}
-    hints = (
+    delays = (
         _seconds(lowered.get("retry-after-ms"), 1000.0),
         _seconds(lowered.get("retry-after")),
         _until(lowered.get("retry-after")),
         _retry_info(body),
     )
-    return next((hint for hint in hints if hint is not None), None)
+    usable = next((delay for delay in delays if delay is not None), None)
+    if usable is None and status == 429 and "retry-after" in lowered:
+        return DEFAULT_RETRY_AFTER
+    return usable
 
 
 def _seconds(value: object, per_second: float = 1.0) -> float | None:
@@ -89,7 +96,7 @@ def _seconds(value: object, per_second: float = 1.0) -> float | None:
         seconds = float(value.strip().removesuffix("s")) / per_second
     except ValueError:
         return None
-    return max(seconds, 0.0) if math.isfinite(seconds) else None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
 
 
 def _until(value: str | None) -> float | None:
@@ -102,7 +109,7 @@ def _until(value: str | None) -> float | None:
 
 
 def _retry_info(body: object, depth: int = 0) -> float | None:
-    """Gemini's `RetryInfo.retryDelay`, a text such as "34.5s", wherever it stands (fastrepl/anarlog#7306)."""
+    """Return Gemini's `RetryInfo.retryDelay`, a text such as "34.5s", at any depth (fastrepl/anarlog#7306)."""
     if depth > _MAX_DEPTH:
         return None
     if isinstance(body, Mapping):
@@ -110,6 +117,6 @@ def _retry_info(body: object, depth: int = 0) -> float | None:
             return _seconds(body["retryDelay"])
         body = list(body.values())
     if isinstance(body, list):
-        found = (_retry_info(item, depth + 1) for item in body)
-        return next((delay for delay in found if delay is not None), None)
+        delays = (_retry_info(item, depth + 1) for item in body)
+        return next((delay for delay in delays if delay is not None), None)
     return None

@@ -1,16 +1,16 @@
-"""OpenAI's Chat Completions through the official `openai` package; vLLM and the gateways stand on the same client.
+"""OpenAI's Chat Completions through the `openai` package. The gateways use the same client with other flavours.
 
-The SDK carries the call: the address, the connection pool, the time limits, the stream's events. Which headers
-leave, which body, and what a reply means is settled here, because the SDK fills both from the environment.
+The SDK builds the URL, applies the timeout and raises for error statuses. Headers and body are ours, because the SDK
+fills both from the environment.
 """
 
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from providers import addresses, chat, dialect
+from providers import addresses, chat_completions, dialect
 from providers.base import (
     NO_HEADERS,
     BaseClient,
@@ -24,20 +24,28 @@ from providers.base import (
     Spec,
     VisionRequest,
 )
-from providers.chat import Flavour
-from providers.classify import api_key
-from providers.errors import ProviderError, RequestRejected
-from providers.exchange import Exchange, bought
+from providers.call import Call, api_key, foreign_reply, mark_begun, transport_error
+from providers.chat_completions import Flavour
+from providers.errors import InvalidOption, ProviderError, UnparsableOutput
 from providers.hints import rate_hints
+from providers.http_errors import classify, error_in_200
 from providers.pool import Pool
 from providers.profiles import profile
-from providers.translation import foreign, foreign_reply, told, translated
 
 if TYPE_CHECKING:
     import httpx2
     import openai
-    from openai._types import RequestOptions
 
+COMMON_OPTIONS: Mapping[str, str] = {
+    "detail": "resolution at which the model reads the image: low, high or auto",
+    "reasoning_effort": "how much a reasoning model thinks first, such as minimal or low",
+    "extra_body": "further fields of the request's body",
+}
+COMMON_VALUES: Mapping[str, tuple[type, ...] | frozenset[str]] = {
+    "detail": frozenset({"low", "high", "auto"}),
+    "reasoning_effort": (str,),
+    "extra_body": (Mapping,),
+}
 SPEC = Spec(
     kind="openai",
     title="OpenAI",
@@ -47,167 +55,183 @@ SPEC = Spec(
     needs_key=True,
     takes=frozenset({"max_tokens", "temperature", "top_p", "seed"}),
     options={
-        "detail": "how closely the model looks at the picture: low, high or auto",
-        "reasoning_effort": "how much a reasoning model thinks first, such as minimal or low",
+        **COMMON_OPTIONS,
         "organization": "the organization that is billed",
         "project": "the project that is billed",
-        "extra_body": "further fields of the request's body",
     },
-    values={
-        "detail": frozenset({"low", "high", "auto"}),
-        "reasoning_effort": (str,),
-        "organization": (str,),
-        "project": (str,),
-        "extra_body": (Mapping,),
-    },
-    note="Reasoning models take no temperature and no top_p.",
+    values={**COMMON_VALUES, "organization": (str,), "project": (str,)},
+    note="Reasoning models accept no temperature and no top_p.",
 )
 FLAVOUR = Flavour(
     SPEC, schema=dialect.openai_strict, strict=True, shows_schema=True, max_tokens="max_completion_tokens"
 )
 
 _CHAT = "/chat/completions"
-_CONNECT_SECONDS = 10.0
-# How long the usage and the end mark may take once the answer itself is whole.
-_AFTERMATH_SECONDS = 1.0
+_TRAILER_SECONDS = 1.0
+"""How long usage and end mark may take after the finish reason."""
 
 
 class OpenAIClient(BaseClient):
-    """One server that speaks Chat Completions. Holds no key: that comes with each call."""
+    """One server that speaks Chat Completions. Stores no key: that comes with each call."""
 
     flavour = FLAVOUR
 
     def __init__(self, config: ProviderConfig, pool: Pool) -> None:
-        """Imports the SDK: not for the event loop. Raises ValueError for a base URL that is missing or none."""
+        """Import the SDK, which is slow. Raises ValueError for a missing or invalid base URL."""
         self.spec = self.flavour.spec
         self._options = config.options
+        self._pool = pool
         url = addresses.base_url(self.spec, config.base_url) or self.spec.base_url
         if not url:
             raise ValueError(f"{self.spec.title} needs a base_url.")
         self._base_url = url
-        self._told_url = pool.told(url)
-        self._sdk = _sdk(url, pool)
+        self._sdk = _sdk(url, pool.client)
 
     async def complete(self, request: VisionRequest) -> Completion:
-        """Ask once and wait for the whole answer."""
-        asked = self._body(request)
-        reply = await self._exchange(request, request.timeout).wait(self._fetch(request, _CHAT, asked))
-        read, rate = self._read(reply.content, request), rate_hints(reply.headers)
-        return chat.completion(read, request, self._warnings(request), self.spec.title, rate)
+        """Send one request and return the complete answer."""
+        body = self._body(request)
+        response = await self._call(request).wait(self._post(request, body))
+        answer, rate = self._parse(response.content, request), rate_hints(response.headers)
+        return chat_completions.completion(answer, request, self._warnings(request), self.spec.title, rate)
 
-    @bought
-    async def stream(self, request: VisionRequest) -> AsyncIterator[Delta | Completion]:
-        """Ask once and yield the text as it comes, then the Completion."""
-        answer = chat.Answer(self.spec.title)
-        async with aclosing(self._events(request, answer)) as events:
-            async for event in events:
-                text = answer.read(event, "delta")
-                if text:
-                    yield Delta(text)
-        yield answer.completion(request, self._warnings(request))
+    def stream(self, request: VisionRequest) -> AsyncIterator[Delta | Completion]:
+        """Send one request and yield the text as it arrives, then the Completion."""
+        return mark_begun(self._stream(request), self.spec.title)
 
     async def models(
         self, credentials: Credentials, timeout: float, headers: Mapping[str, str] = NO_HEADERS
     ) -> tuple[Model, ...]:
-        """List what the server serves."""
+        """List the server's models over a new connection."""
+        import httpx2
+
         request = VisionRequest(model="", prompt="", timeout=timeout, credentials=credentials, headers=headers)
-        reply = await self._exchange(request, timeout).wait(self._fetch(request, "/models"))
-        return chat.models(self._read(reply.content, request), self.spec.title)
+        sdk = _sdk(self._base_url, self._pool.fresh_client)
+        listing = sdk.get("/models", cast_to=httpx2.Response, options=self._request_options(request))
+        response = await self._call(request).wait(listing)
+        return chat_completions.models(self._parse(response.content, request), self.spec.title)
 
     def profile(self, model: str) -> Profile:
-        """What the model's family takes."""
+        """Return the properties of the model's family."""
         return profile(self.spec.kind, model)
 
     def written(self, request: VisionRequest) -> object:
-        """The request's JSON."""
+        """Return the request's body, with a placeholder for the image."""
         return self._body(request)
 
     def _body(self, request: VisionRequest) -> JsonObject:
         for name, value in self._options.items():
             if not self.spec.fits(name, value):
-                raise RequestRejected(f"The option {name} of {self.spec.title} has a value that it cannot have.")
-        return chat.body(request, self.flavour, self.profile(request.model), self._options)
+                raise InvalidOption(f"The option {name} of {self.spec.title} has an invalid value.")
+        return chat_completions.request_body(request, self.flavour, self.profile(request.model), self._options)
 
     def _warnings(self, request: VisionRequest) -> tuple[str, ...]:
-        return chat.warnings(request, self.flavour, self.profile(request.model))
+        return chat_completions.warnings(request, self.flavour, self.profile(request.model))
 
-    async def _fetch(self, request: VisionRequest, path: str, asked: JsonObject | None = None) -> "httpx2.Response":
+    async def _stream(self, request: VisionRequest) -> AsyncIterator[Delta | Completion]:
+        answer = chat_completions.Answer(self.spec.title, streamed=True)
+        try:
+            async with aclosing(self._events(request, answer)) as events:
+                async for event in events:
+                    yield Delta(answer.read(event, "delta"))
+        except UnparsableOutput as error:
+            error.raw_text = answer.text
+            raise
+        yield answer.completion(request.model, self._warnings(request))
+
+    async def _post(self, request: VisionRequest, body: JsonObject) -> "httpx2.Response":
         import httpx2
 
-        options = self._call(request)
-        if asked is None:
-            return await self._sdk.get(path, cast_to=httpx2.Response, options=options)
-        content = chat.written(asked, request.image)
-        return await self._sdk.post(path, cast_to=httpx2.Response, content=content, options=options)
+        content = chat_completions.serialise(body, request.image)
+        options = self._request_options(request)
+        return await self._sdk.post(_CHAT, cast_to=httpx2.Response, content=content, options=options)
 
-    async def _open(self, request: VisionRequest, asked: JsonObject) -> "httpx2.Response":
-        """The reply as it comes, and not the SDK's stream.
+    async def _open(self, request: VisionRequest, body: JsonObject) -> "httpx2.Response":
+        """Return the response before its body, without the SDK's stream.
 
-        That copies all it has of an event at each of its lines: a megabyte of short ones takes minutes of CPU
-        (openai 3.3, `SSEDecoder`).
+        That copies all it has of an event at each line: a megabyte of short lines takes minutes of CPU (openai 3.3,
+        `SSEDecoder`).
         """
         import httpx2
         from openai import AsyncStream
 
-        opened: object = await self._sdk.post(
+        response: object = await self._sdk.post(
             _CHAT,
             cast_to=httpx2.Response,
-            content=chat.written(chat.streamed(asked), request.image),
-            options=self._call(request),
+            content=chat_completions.serialise(chat_completions.streamed(body, self.flavour), request.image),
+            options=self._request_options(request),
             stream=True,
             stream_cls=AsyncStream[object],
         )
-        assert isinstance(opened, httpx2.Response)
-        return opened
+        assert isinstance(response, httpx2.Response)
+        return response
 
-    async def _events(self, request: VisionRequest, answer: chat.Answer) -> AsyncGenerator[object]:
-        """The stream's events within the call's time; what goes wrong once the answer is whole is let go."""
+    async def _events(self, request: VisionRequest, answer: chat_completions.Answer) -> AsyncGenerator[object]:
+        """Yield the events of a stream. Failures after the finish reason are ignored: the answer is complete."""
         import httpx2
 
-        exchange = self._exchange(request, request.timeout)
-        response = await exchange.wait(self._open(request, self._body(request)))
+        call = self._call(request)
+        response = await call.wait(self._open(request, self._body(request)))
         answer.rate = rate_hints(response.headers)
         events = aiter(httpx2.EventSource(response))
-        whole = False
+        complete = False
         try:
-            # Read to the end, the end mark's too: a reply that is left unread costs its connection.
-            while sent := await exchange.wait(anext(events, None)):
-                done = sent.data.startswith("[DONE]")
-                if sent.data and not done:
-                    yield self._read(sent.data, request)
-                if not whole and (done or answer.finish):
-                    whole = True
-                    exchange = self._exchange(request, _AFTERMATH_SECONDS)
+            # Read to the end, including the end mark: a connection with an unread response cannot be reused.
+            while event := await call.wait(anext(events, None)):
+                done = event.data.startswith("[DONE]")
+                if event.data and not done:
+                    yield self._parse(event.data, request)
+                if not complete and (done or answer.finish):
+                    complete = True
+                    call = self._call(request, _TRAILER_SECONDS)
         except ProviderError:
             if not answer.finish:
                 raise
         finally:
             await response.aclose()
 
-    def _read(self, data: str | bytes, request: VisionRequest) -> object:
-        """A reply or an event as JSON; an error in its place is raised."""
+    def _parse(self, data: str | bytes, request: VisionRequest) -> object:
+        """Parse a response or an event as JSON; raise the error that it contains."""
         try:
-            reply = json.loads(data)
+            response = json.loads(data)
         except (ValueError, RecursionError):
-            reply = None
-        if reply is None:
-            raise foreign_reply(self.spec)
-        error = chat.error_in(reply)
+            response = None
+        if response is None:
+            raise foreign_reply(self.spec.title)
+        error = chat_completions.error_in(response)
         if error:
-            raise told(error, self.spec, request)
-        return reply
+            raise error_in_200(error, spec=self.spec, request=request, schema_sent=_sends_schema(request))
+        return response
 
-    def _exchange(self, request: VisionRequest, seconds: float) -> Exchange:
-        return Exchange(seconds, foreign(), lambda error: translated(error, self.spec, self._told_url, request))
-
-    def _call(self, request: VisionRequest) -> "RequestOptions":
-        """One call's headers and time limits. Only headers named here leave: the SDK would add the environment's."""
+    def _call(self, request: VisionRequest, seconds: float | None = None) -> Call:
         import httpx2
+        import openai
+
+        foreign = (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError)
+        return Call(seconds or request.timeout, foreign, lambda error: self._translate(error, request))
+
+    def _translate(self, error: Exception, request: VisionRequest) -> ProviderError:
+        import openai
+
+        if isinstance(error, openai.APIStatusError):
+            return classify(
+                error.status_code,
+                error.body,
+                error.response.headers,
+                spec=self.spec,
+                request=request,
+                schema_sent=_sends_schema(request),
+            )
+        return transport_error(error, self.spec.title, self._pool.shown(self._base_url), request.timeout)
+
+    def _request_options(self, request: VisionRequest) -> Any:
+        """Return the headers and time limits of one call, without the headers that the SDK adds by itself."""
         from openai import Omit
 
+        from providers.transport import TIMEOUT
+
         key = api_key(request.credentials, self.spec, self._base_url)
-        unsaid = (*self._sdk.default_headers, "Authorization", "x-stainless-retry-count", "x-stainless-read-timeout")
-        own = {
+        unwanted = (*self._sdk.default_headers, "Authorization", "x-stainless-retry-count", "x-stainless-read-timeout")
+        headers = {
             "Accept": "application/json",
             "Content-Type": "application/json",
             "User-Agent": "graphcap-bridge",
@@ -216,19 +240,19 @@ class OpenAIClient(BaseClient):
             **request.headers,
             "Authorization": f"Bearer {key}" if key else None,
         }
-        said = {name: value for name, value in own.items() if value}
-        return {
-            "headers": {**dict.fromkeys(unsaid, Omit()), **said},
-            # The Exchange keeps the time of the whole call: two limits of one length would race for how it ends.
-            "timeout": httpx2.Timeout(None, connect=_CONNECT_SECONDS),
-        }
+        sent = {name: value for name, value in headers.items() if value}
+        return {"headers": {**dict.fromkeys(unwanted, Omit()), **sent}, "timeout": TIMEOUT}
 
 
-def _sdk(url: str, pool: Pool) -> "openai.AsyncOpenAI":
-    """The SDK's client without a key. "" and not None: for None it reads OPENAI_API_KEY, OPENAI_ADMIN_KEY and so on."""
+def _sends_schema(request: VisionRequest) -> bool:
+    return request.schema is not None and request.output_mode != "prompt"
+
+
+def _sdk(url: str, client: "httpx2.AsyncClient") -> "openai.AsyncOpenAI":
+    """Create the SDK's client without a key: "" because for None it reads OPENAI_API_KEY and others."""
     import openai
 
-    # At DEBUG it logs whole requests, prompt and picture included (measured with openai 3.3).
+    # At DEBUG it logs whole requests, prompt and image included (measured with openai 3.3).
     log = logging.getLogger("openai")
     log.setLevel(max(log.level, logging.WARNING))
     return openai.AsyncOpenAI(
@@ -239,5 +263,5 @@ def _sdk(url: str, pool: Pool) -> "openai.AsyncOpenAI":
         webhook_secret="",
         base_url=url,
         max_retries=0,
-        http_client=pool.httpx2_client,
+        http_client=client,
     )

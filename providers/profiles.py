@@ -1,6 +1,6 @@
-"""What models take, as rows: a kind's pictures first, then what a model's family changes.
+"""Properties of models: rows by kind of provider, changed by rows of model families.
 
-A family is recognised by the model's name alone, in any spelling its servers use: `qwen2.5vl:7b` in Ollama,
+A family is recognised by the model's name, in the spellings of all servers: `qwen2.5vl:7b` in Ollama,
 `Qwen/Qwen2.5-VL-7B-Instruct` in vLLM, `qwen/qwen2.5-vl-72b-instruct` in OpenRouter.
 """
 
@@ -15,9 +15,9 @@ _MIB = 1024 * 1024
 _JPEG_PNG = frozenset({"image/jpeg", "image/png"})
 _WEBP = _JPEG_PNG | {"image/webp"}
 
-# llama.cpp reads pictures with stb_image, which knows no WebP: ollama/ollama#7388, mealie-recipes/mealie#4097,
+# llama.cpp decodes with stb_image, which does not know WebP: ollama/ollama#7388, mealie-recipes/mealie#4097,
 # lmstudio-ai/lmstudio-bug-tracker#1150. Ollama's default context of 2-4 k tokens drops the front of a prompt
-# (ollama/ollama#17889), so a context is always asked for there.
+# (ollama/ollama#17889), so a context is always requested there.
 _KINDS: Mapping[str, Profile] = {
     "openai": Profile(ImageProfile(_WEBP | {"image/gif"}, size=2048, max_bytes=20 * _MIB)),
     "vllm": Profile(ImageProfile(_WEBP, size=2048)),
@@ -28,13 +28,13 @@ _KINDS: Mapping[str, Profile] = {
     "gemini": Profile(ImageProfile(_WEBP, size=3072, max_bytes=14 * _MIB)),
     "builtin": Profile(ImageProfile(_WEBP | {"image/gif"}, size=None, max_bytes=None)),
 }
-# A gateway may lead to anything: what every server reads.
+# A gateway may route to any server: these are the formats that every server decodes.
 _ANY = Profile(ImageProfile(_JPEG_PNG, size=2048))
 
 
 @dataclass(frozen=True, slots=True)
 class _Family:
-    """Models whose name fits one of `names`; `size` can only lower the kind's."""
+    """Models whose name matches one of `names`. `size` can only lower that of the kind."""
 
     names: tuple[str, ...]
     size: int | None = None
@@ -42,7 +42,7 @@ class _Family:
 
 
 # A later row corrects the ones above it. Sizes are the longest side that the model's own preprocessor keeps (its
-# preprocessor_config.json): a larger picture costs bytes and time, and the model sees nothing more of it.
+# preprocessor_config.json): a larger image costs bytes and time, and the model sees no more of it.
 _FAMILIES = (
     # tmc/langchaingo#1355: "Only the default (1) value is supported"
     _Family(("o1*", "o3*", "o4*", "gpt-5*"), reasoning=True),
@@ -57,19 +57,19 @@ _FAMILIES = (
 
 @lru_cache(512)
 def profile(kind: str, model: str) -> Profile:
-    """What a model takes at this kind of provider."""
-    found = _KINDS.get(kind, _ANY)
+    """Return the properties of a model at this kind of provider."""
+    properties = _KINDS.get(kind, _ANY)
     name = model.lower().rpartition("/")[2]
     for family in _FAMILIES:
         if any(fnmatchcase(name, pattern) for pattern in family.names):
-            found = _with(found, family)
-    return found
+            properties = _with(properties, family)
+    return properties
 
 
-def _with(found: Profile, family: _Family) -> Profile:
-    sizes = [size for size in (found.image.size, family.size) if size is not None]
+def _with(properties: Profile, family: _Family) -> Profile:
+    sizes = [size for size in (properties.image.size, family.size) if size is not None]
     return replace(
-        found,
-        image=replace(found.image, size=min(sizes, default=None)),
-        reasoning=found.reasoning if family.reasoning is None else family.reasoning,
+        properties,
+        image=replace(properties.image, size=min(sizes, default=None)),
+        reasoning=properties.reasoning if family.reasoning is None else family.reasoning,
     )

@@ -1,21 +1,15 @@
-"""What a call cost, in tokens."""
+"""Token counts of provider calls."""
 
 from dataclasses import dataclass
 
-
-def _sum(a: int | None, b: int | None) -> int | None:
-    return None if a is None or b is None else a + b
-
-
-def _sum_told(a: int | None, b: int | None) -> int | None:
-    return b if a is None else a if b is None else a + b
+_PLAUSIBLE = 10**9  # tokens of one call; larger counts are ignored
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one or more calls; None where the provider did not tell.
+    """Tokens of one or more calls; None where the provider did not report a count.
 
-    A sum with an unknown part is unknown; cached tokens are told only where there were any.
+    A sum with an unknown part is unknown, except for cached tokens, which are reported only where there were any.
     """
 
     input_tokens: int | None = None
@@ -23,20 +17,19 @@ class Usage:
     cached_tokens: int | None = None
 
     def __add__(self, other: "Usage") -> "Usage":
+        cached = [count for count in (self.cached_tokens, other.cached_tokens) if count is not None]
         return Usage(
             _sum(self.input_tokens, other.input_tokens),
             _sum(self.output_tokens, other.output_tokens),
-            _sum_told(self.cached_tokens, other.cached_tokens),
+            sum(cached) if cached else None,
         )
 
 
-_MOST = 10**9  # tokens of one call; a provider that tells more is not believed
+def _sum(a: int | None, b: int | None) -> int | None:
+    return None if a is None or b is None else a + b
 
 
-def counted(input_tokens: int | None, output_tokens: int | None, cached_tokens: int | None = None) -> Usage | None:
-    """A server's counts as Usage, None if it does not know: some send zeros then (measured), or less."""
-    told = [
-        None if count is None or not 0 <= count <= _MOST else count
-        for count in (input_tokens, output_tokens, cached_tokens)
-    ]
-    return Usage(*told) if told[0] or told[1] else None
+def usage_of(*counts: int | None) -> Usage | None:
+    """Return input, output and cached token counts as Usage; None if the server reports none, or zeros (measured)."""
+    plausible = [None if count is None or not 0 <= count <= _PLAUSIBLE else count for count in counts]
+    return Usage(*plausible) if any(plausible[:2]) else None

@@ -1,19 +1,21 @@
-"""The answer of an analysis: what succeeded, what failed, and one status for the whole."""
+"""The response of an analysis: results, errors, and one status for the whole."""
 
 from pydantic import BaseModel, Field
 
 from bridge import errors
 from bridge.captioning import problems
-from bridge.captioning.analyze import Findings
-from bridge.captioning.models import Caption, ImageOut, UsageOut
-from bridge.captioning.problems import Problem
+from bridge.captioning.analyze import Outcomes
+from bridge.captioning.caption import usage_out
+from bridge.captioning.models import Caption, ImageOut, Problem, UsageOut
+from bridge.captioning.plan import AnalysisPlan
 from bridge.errors import NothingToSynthesize
+from bridge.run import Run
 
 
 class AnalyzeOut(BaseModel):
     """Captions of one image by perspective; 200 when any of them succeeded."""
 
-    results: dict[str, Caption] = Field(description="By perspective, in the order asked.")
+    results: dict[str, Caption] = Field(description="By perspective, in the order of the request.")
     errors: dict[str, Problem] = Field(description="By perspective; a failed synthesizer under its own name.")
     synthesis: Caption | None
     image: ImageOut | None
@@ -23,34 +25,42 @@ class AnalyzeOut(BaseModel):
 
 
 class AllFailed(Problem):
-    """The problem of an analysis in which nothing succeeded: `errors` holds each by its perspective."""
+    """The problem of an analysis in which nothing succeeded: `errors` has the problem of each perspective."""
 
     errors: dict[str, Problem]  # type: ignore[assignment]
 
 
-def findings_out(findings: Findings, request_id: str) -> AnalyzeOut | Problem:
-    """The answer, or the problem when every perspective failed."""
-    told = {name: problems.report(error, request_id) for name, error in findings.errors.items()}
-    captions = findings.captions
-    if not captions:
-        skipped = (name for name, error in findings.errors.items() if isinstance(error, NothingToSynthesize))
-        return _all_failed(told, request_id, next(skipped, None))
+def analysis_out(plan: AnalysisPlan, outcomes: Outcomes, run: Run) -> AnalyzeOut | Problem:
+    """Return the response, or the problem when every perspective failed."""
+    runs = dict(zip(plan.names, run.children, strict=True))
+    results = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Caption)}
+    failed = {
+        name: problems.report(outcome, runs[name])
+        for name, outcome in outcomes.items()
+        if isinstance(outcome, Exception)
+    }
+    if not results:
+        skipped = next((name for name, error in outcomes.items() if isinstance(error, NothingToSynthesize)), None)
+        return _all_failed(failed, run.request_id, skipped)
+    image = next(iter(results.values())).image
+    synthesis = results.pop(plan.synthesizer.perspective.name, None) if plan.synthesizer else None
     return AnalyzeOut(
-        results=findings.results,
-        errors=told,
-        synthesis=findings.synthesis,
-        image=captions[0].image,
-        usage=findings.usage(),
-        timing=findings.timing,
-        request_id=request_id,
+        results=results,
+        errors=failed,
+        synthesis=synthesis,
+        image=image,
+        usage=usage_out(run.usage),
+        timing=run.timings.milliseconds(),
+        request_id=run.request_id,
     )
 
 
-def _all_failed(told: dict[str, Problem], request_id: str, skipped: str | None) -> Problem:
-    """The first problem when all have its status, else a 502 that names them; `skipped` had nothing to work on."""
-    first = next(iter(told.values()))
-    if len({one.status for name, one in told.items() if name != skipped}) > 1:
-        row = errors.Row(502, "provider_error", "Every perspective failed", any(one.retryable for one in told.values()))
-        sentences = " ".join(f"{name}: {one.detail}" for name, one in told.items())
+def _all_failed(failed: dict[str, Problem], request_id: str, skipped: str | None) -> Problem:
+    """Return the first problem when all have its status, else a 502 with all of them; `skipped` was not called."""
+    first = next(iter(failed.values()))
+    if len({problem.status for name, problem in failed.items() if name != skipped}) > 1:
+        retryable = any(problem.retryable for problem in failed.values())
+        row = errors.Row(502, "provider_error", "Every perspective failed", retryable)
+        sentences = " ".join(f"{name}: {problem.detail}" for name, problem in failed.items())
         first = problems.from_row(row, f"Every perspective failed. {sentences}", request_id)
-    return AllFailed(**{**first.__dict__, "errors": told})
+    return AllFailed(**{**first.__dict__, "errors": failed})

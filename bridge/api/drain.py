@@ -1,4 +1,4 @@
-"""How a worker ends: new work is refused, what is under way may finish, and what does not is told so."""
+"""The graceful shutdown of one worker: refuse new work, let running work finish, cancel what does not in time."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -8,26 +8,27 @@ from typing import Any
 from bridge.errors import ShuttingDown
 
 LINGER_SECONDS = 5.0
+"""How long cancelled work may take to send its last event or response."""
+_POLL_SECONDS = 0.1
 
 
 class Drain:
-    """The work of one worker, and where it stands with ending.
+    """The running work of one worker, and the state of its shutdown.
 
-    `begun`: nothing new is taken. `over`: what was still under way has been cancelled, because of the end and not
-    because its client left.
+    `begun`: no new work is accepted. `over`: the grace period has ended and the rest was cancelled.
     """
 
     def __init__(self) -> None:
         self.begun = asyncio.Event()
         self.over = False
-        self._patient = True
+        self._hurried = False
         self._under_way: set[asyncio.Task[Any]] = set()
 
     @contextmanager
     def under_way(self, late: bool = False) -> Iterator[None]:
-        """Wait for the running task before the worker ends, and cancel it when the time is up.
+        """Register the current task as work for the duration of the block.
 
-        Raises ShuttingDown when the end has begun, unless what is asked may come `late`.
+        Raises ShuttingDown when the shutdown has begun, unless `late` work is accepted.
         """
         if self.begun.is_set() and not late:
             raise ShuttingDown
@@ -40,7 +41,7 @@ class Drain:
             self._under_way.discard(task)
 
     def ends_this(self) -> bool:
-        """Whether it is the end that cancelled the running task; if so, the task may go on to tell so."""
+        """Return whether the shutdown cancelled the current task; if so, the task may continue to report it."""
         task = asyncio.current_task()
         if not self.over or task is None:
             return False
@@ -48,20 +49,20 @@ class Drain:
         return True
 
     def hurry(self) -> None:
-        """Give no more time to what is under way."""
-        self._patient = False
+        """End the grace period now."""
+        self._hurried = True
 
     async def run(self, grace: float, linger: float = LINGER_SECONDS) -> None:
-        """End: give what is under way `grace` seconds, and what is cancelled then `linger` seconds to tell so."""
+        """Shut down: wait `grace` seconds for the running work, cancel the rest, wait `linger` seconds for its end."""
         self.begun.set()
-        await self._wait(grace, lambda: self._patient)
+        await self._wait(grace, lambda: self._hurried)
         self.over = True
         for task in self._under_way:
             task.cancel()
-        await self._wait(linger, lambda: True)
+        await self._wait(linger, lambda: False)
 
-    async def _wait(self, seconds: float, worthwhile: Callable[[], bool]) -> None:
+    async def _wait(self, seconds: float, interrupted: Callable[[], bool]) -> None:
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
-        while self._under_way and loop.time() < end and worthwhile():
-            await asyncio.wait(self._under_way, timeout=min(0.1, end - loop.time()))
+        while self._under_way and loop.time() < end and not interrupted():
+            await asyncio.wait(self._under_way, timeout=min(_POLL_SECONDS, end - loop.time()))

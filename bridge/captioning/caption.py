@@ -1,228 +1,188 @@
-"""The story of a request: one image, one perspective, one model, one caption that fits."""
+"""One request: one image, one perspective, one model, one caption that is valid by the perspective's schema."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import fields
 
-from bridge.captioning import ledger, report
-from bridge.captioning.ladder import Ladder
-from bridge.captioning.models import Caption, CaptionRequest
+from bridge.captioning import problems
+from bridge.captioning.models import Caption, CaptionRequest, Error, ImageOut, Result, UsageOut
 from bridge.captioning.pictures import Pictures, acquire
-from bridge.captioning.plan import Plan, deadline, plan, require_one_image
+from bridge.captioning.plan import AnalysisPlan, Plan, make_plan, name_target
 from bridge.captioning.services import Services
-from bridge.captioning.structured import Answer, ask_until_it_fits
-from bridge.captioning.watch import Watch, watched
-from bridge.deadline import Deadline, DeadlineExceeded
-from bridge.dispatch.attempts import Calls, Line
-from bridge.dispatch.endpoint import Endpoint
+from bridge.captioning.structured import Answer, Question
+from bridge.deadline import DeadlineExceeded
 from bridge.dispatch.targets import Target
 from bridge.errors import OutputInvalid, ProviderUnavailable
 from bridge.images.prepare import Prepared
-from bridge.telemetry import Stages, current
+from bridge.run import Run
 from perspectives import render
-from providers.base import Complete, Options, VisionRequest
+from perspectives.perspective import Perspective
+from providers.base import Options, VisionRequest
 from providers.errors import Blocked, ProviderError, Refused
+from providers.usage import Usage
 
 DEFAULT_RETRIES = 2
-_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]")
+FALLBACK_ERRORS = (ProviderError, OutputInvalid, ProviderUnavailable)
+_NOT_IN_NAME = re.compile(r"[^A-Za-z0-9_-]")
 
 
 async def caption(
-    request: CaptionRequest,
-    services: Services,
-    *,
-    upload: bytes | None = None,
-    provider_key: str = "",
-    request_id: str = "",
+    request: CaptionRequest, services: Services, run: Run, *, upload: bytes | None = None, provider_key: str = ""
 ) -> Caption:
     """Caption one image.
 
-    `upload` is the image when its bytes came outside the request; `provider_key` the provider's key likewise.
-    Raises the errors that `bridge.captioning.problems` lists.
+    `upload`: the image, where its bytes came outside the request. `provider_key`: the provider's key likewise.
+    Raises the errors of the table in `bridge.errors`.
     """
-    settled = await plan(request.perspective, request, services, provider_key)
-    require_one_image(request, upload)
-    return await caption_planned(settled, upload, services, request_id)
+    plan = await make_plan(request, services, run, upload=upload, provider_key=provider_key)
+    return await caption_plan(plan, services, run)
 
 
-async def caption_planned(
-    settled: Plan,
-    upload: bytes | None,
-    services: Services,
-    request_id: str = "",
-    watch: Watch | None = None,
-    calls: Calls | None = None,
-) -> Caption:
-    """Make the caption that was planned, telling `watch` of it; `calls` keeps what it costs, failed or not."""
-    account = ledger.begin(settled, services.targets.configured)
-    if request := current():
-        request.stages = account.stages
+async def caption_plan(plan: Plan, services: Services, run: Run, pictures: Pictures | None = None) -> Caption:
+    """Caption one image by a plan; `pictures` is the image, where it was loaded before.
+
+    The end is recorded in `run` and reported as an event. Raises as `caption` does.
+    """
     try:
-        return await _made(settled, upload, services, request_id, watch or Watch(), calls or Calls())
+        made = await _caption(plan, pictures or await load_image(plan, services, run), services, run)
     except Exception as error:
-        if request:  # whose line tells of it and lets it go: its traceback holds the picture
-            account.end(error)
+        record_failure(error, run)
         raise
+    run.timings.stop()
+    run.outcome = "ok"
+    if run.emit is not None:
+        run.emit(Result(id=run.id, perspective=run.perspective, caption=made))
+    return made
 
 
-async def _made(
-    settled: Plan, upload: bytes | None, services: Services, request_id: str, watch: Watch, calls: Calls
-) -> Caption:
-    stages, until = settled.account.stages, deadline(settled.options, services)
-    await watch.stage("image")
-    with stages.measure("image"):
-        async with until.within("fetching the image"):
-            source = await acquire(settled.options, upload, services)
-        settled.drop_image()
-    pictures = Pictures(source, settled.options, services)
-    work = Work(settled, pictures, calls, until, watch)
-    return await carry_out(work, services, request_id)
+def record_failure(error: Exception, run: Run) -> None:
+    """Record that the run ended in `error`, and report it as an event."""
+    run.timings.stop()
+    run.outcome = problems.code_of(error)
+    if run.emit is not None:
+        run.emit(Error(id=run.id, perspective=run.perspective, problem=problems.report(error, run)))
 
 
-@dataclass(frozen=True)
-class Work:
-    """A plan at work: its pictures, the calls it may make, its time, and who watches."""
-
-    plan: Plan
-    pictures: Pictures
-    calls: Calls
-    deadline: Deadline
-    watch: Watch
-
-    @property
-    def stages(self) -> Stages:
-        """Where its time goes, which its plan's account keeps."""
-        return self.plan.account.stages
+async def load_image(plan: Plan | AnalysisPlan, services: Services, run: Run) -> Pictures:
+    """Return the image: read, fetched or decoded from base64, and its header checked. Raises ImageError."""
+    for each in run.children or [run]:
+        each.stage("image")
+    with run.timings.measure("image"):
+        async with run.deadline.within("loading the image"):
+            source = await acquire(plan.options, plan.upload, services)
+    run.image_bytes[source.origin] = len(source.data)
+    return Pictures(source, plan.options, services)
 
 
-async def carry_out(work: Work, services: Services, request_id: str) -> Caption:
-    """Ask until a target's answer fits, and write the caption."""
-    target, answer, picture = await first_that_answers(work, services)
-    with work.stages.measure("render"):
-        rendered = render.caption(work.plan.perspective, answer.result)
-    work.plan.account.answered = target.label, answer.model or target.model
-    work.plan.account.end()
+async def _caption(plan: Plan, pictures: Pictures, services: Services, run: Run) -> Caption:
+    """Call the targets in order until one gives a valid answer. Raises the last failure when none does."""
+    failure: Exception | None = None
+    for position, target in enumerate(plan.targets):
+        if failure is not None:
+            refused = isinstance(failure, Refused | Blocked)
+            if run.attempts.left < 1:
+                break
+            if target.on == "refusal" and not refused:
+                continue
+            run.reset("fallback", target.label, str(failure))
+        try:
+            answer, image = await ask(plan, position, pictures, services, run)
+            return to_caption(plan, target, answer, image, run)
+        except FALLBACK_ERRORS as error:
+            failure = error
+        except DeadlineExceeded:
+            if failure is None:
+                raise
+            break  # the failure of the target before says more than the lack of time for its fallback
+    assert failure is not None
+    raise failure
+
+
+async def ask(plan: Plan, position: int, pictures: Pictures, services: Services, run: Run) -> tuple[Answer, Prepared]:
+    """Return the valid answer of one of the plan's targets, and the image that it received."""
+    target, later = plan.targets[position], plan.targets[position + 1 :]
+    name_target(run, target)
+    with run.timings.measure("prepare"):
+        async with run.deadline.within("preparing the image"):
+            profile = await services.dispatcher.profile(target, run)
+            image = await pictures.prepared(profile.image, measure=target.config.kind == "builtin")
+    run.stage("model", target.model)
+    question = Question(
+        vision_request(plan, target, image, run),
+        target,
+        plan.perspective,
+        services.dispatcher,
+        run,
+        reserve=reserved_calls(later),
+        has_fallback=any(target.on == "any" for target in later),
+    )
+    retries = plan.options.max_output_retries
+    with run.timings.measure("model"):
+        answer = await question.ask(DEFAULT_RETRIES if retries is None else retries)
+    run.stage("validate")
+    return answer, image
+
+
+def reserved_calls(later: tuple[Target, ...]) -> int:
+    """Return how many calls to keep for later targets: one for each fallback of any failure, else one for a refusal."""
+    return sum(target.on == "any" for target in later) or min(len(later), 1)
+
+
+def vision_request(plan: Plan, target: Target, image: Prepared, run: Run) -> VisionRequest:
+    """Return the request to the provider: system, then the image, then contexts and prompt."""
+    options, perspective = plan.options, plan.perspective
+    return VisionRequest(
+        model=target.model,
+        prompt=plan.prompt,
+        timeout=run.deadline.left(),
+        image=image.image,
+        system=(options.global_context or "").strip(),
+        schema=perspective.json_schema,
+        schema_name=_NOT_IN_NAME.sub("_", perspective.name)[:64],
+        options=Options(**{field.name: getattr(options, field.name) for field in fields(Options)}),
+        credentials=target.credentials,
+    )
+
+
+def to_caption(plan: Plan, target: Target, answer: Answer, image: Prepared, run: Run) -> Caption:
+    """Return the caption: the answer, rendered, and what it took."""
+    with run.timings.measure("render"):
+        rendered = render.caption(plan.perspective, answer.result)
+    run.model = answer.model or target.model
     return Caption(
-        perspective=work.plan.perspective.name,
+        perspective=plan.perspective.name,
         provider=target.label,
-        model=answer.model or target.model,
+        model=run.model,
         result=answer.result,
         raw_text=answer.text,
         rendered=rendered,
-        usage=report.usage(work.calls.usage),
-        timing=work.stages.milliseconds(),
-        image=report.image(picture),
-        attempts=report.attempts(work.calls.made),
-        output_mode=answer.output_mode,
-        warnings=[*report.deprecation(work.plan.perspective), *work.calls.warnings],
-        request_id=request_id,
-    )
-
-
-async def first_that_answers(work: Work, services: Services) -> tuple[Target, Answer, Prepared]:
-    """Ask the targets in order until one gives an answer that fits; the last failure when none does."""
-    failure: Exception | None = None
-    targets = work.plan.targets
-    try:
-        for position, target in enumerate(targets, 1):
-            if failure is not None and target.on == "refusal" and not isinstance(failure, Refused | Blocked):
-                continue
-            if work.calls.left < 1:
-                break
-            if failure is not None:
-                await work.watch.instead(target.label, str(failure))
-            try:
-                return target, *await ask(target, targets[position:], work, services)
-            except (ProviderError, OutputInvalid, ProviderUnavailable) as error:
-                error.provider, error.attempts = target.label, work.calls.made
-                failure = error
-            except DeadlineExceeded as error:
-                error.attempts = work.calls.made
-                if failure is None:
-                    raise
-                break  # there was no time for a stand-in: what went wrong before says more
-        assert failure is not None
-        raise failure
-    finally:
-        failure = None  # its traceback holds this frame, and that the picture: nobody but gc would free them
-
-
-def reserved(later: tuple[Target, ...]) -> int:
-    """Calls to leave for later targets: one for each that stands in for anything, else one for refusals."""
-    anything = sum(one.on == "any" for one in later)
-    return anything or min(len(later), 1)
-
-
-async def ask(target: Target, later: tuple[Target, ...], work: Work, services: Services) -> tuple[Answer, Prepared]:
-    """Ask one target until its answer fits; leaves calls for the later ones."""
-    with work.stages.measure("prepare"):
-        async with work.deadline.within("preparing the image"):
-            client = await services.clients.get(target)
-            profile = client.profile(target.model).image
-            picture = await work.pictures.prepared(profile, measure=target.config.kind == "builtin")
-    stands_in = target is not work.plan.targets[0]
-    configured = services.targets.configured
-    meter = ledger.Meter(work.plan.account, target, configured, services.settings.model, stands_in=stands_in)
-    await work.watch.stage("model", target.model)
-    retries = work.plan.options.max_output_retries
-    line = line_to(target, later, work, services, meter)
-    ladder = Ladder(client, work.calls)
-    with work.stages.measure("model"), meter:
-        answer = await ask_until_it_fits(
-            line.ask,
-            vision_request(target, work, picture),
-            work.plan.perspective.compiled,
-            DEFAULT_RETRIES if retries is None else retries,
-            lambda: work.calls.left - reserved(later),
-            ladder.lower,
-            work.watch.again,
-        )
-    await work.watch.stage("validate")
-    ladder.teach(services.clients, line.route.allowed, target.model)
-    return replace(answer, output_mode=work.calls.made[-1].output_mode), picture
-
-
-def line_to(target: Target, later: tuple[Target, ...], work: Work, services: Services, meter: ledger.Meter) -> Line:
-    """The line to a target, each call on it metered and watched."""
-
-    async def queued() -> None:
-        meter.waits()
-        await work.watch.stage("queued")
-
-    async def at(endpoint: Endpoint) -> Complete:
-        return meter.metered(watched(await services.clients.at(endpoint, target), work.watch), endpoint)
-
-    return Line(
-        provider=target.label,
-        route=services.endpoints.route(target),
-        at=at,
-        calls=work.calls,
-        deadline=work.deadline,
-        timeout=services.settings.provider_timeout,
-        reserve=reserved(later),
-        spare=any(one.on == "any" for one in later),
-        again=work.watch.again,
-        queued=queued,
-        mode=lambda endpoint: services.clients.mode(endpoint, target.model),
-    )
-
-
-def vision_request(target: Target, work: Work, picture: Prepared) -> VisionRequest:
-    """The one order for every provider: system, then the image, then contexts and prompt."""
-    options, perspective = work.plan.options, work.plan.perspective
-    return VisionRequest(
-        model=target.model,
-        prompt=work.plan.prompt,
-        timeout=work.deadline.left(),
-        image=picture.image,
-        system=(options.global_context or "").strip(),
-        schema=perspective.json_schema,
-        schema_name=_NOT_IN_A_NAME.sub("_", perspective.name)[:64],
-        options=Options(
-            max_tokens=options.max_tokens,
-            temperature=options.temperature,
-            top_p=options.top_p,
-            repetition_penalty=options.repetition_penalty,
-            seed=options.seed,
+        usage=usage_out(run.usage),
+        timing=run.timings.milliseconds(),
+        image=ImageOut(
+            width=image.image.width,
+            height=image.image.height,
+            media_type=image.image.media_type,
+            bytes=len(image.image.data),
+            actions=list(image.actions),
         ),
-        credentials=target.credentials,
+        attempts=problems.attempts(run.attempts.made),
+        output_mode=answer.output_mode,
+        warnings=[*deprecation(plan.perspective), *answer.warnings, *run.attempts.warnings],
+        request_id=run.request_id,
     )
+
+
+def usage_out(usage: Usage | None) -> UsageOut | None:
+    """Return the tokens as a response shows them; None when no provider reported any."""
+    if usage is None or usage == Usage():
+        return None
+    return UsageOut(
+        input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cached_tokens=usage.cached_tokens
+    )
+
+
+def deprecation(perspective: Perspective) -> list[str]:
+    """Return the warning about a deprecated perspective, if it is one."""
+    if not perspective.deprecated:
+        return []
+    replacement = f" Use '{perspective.replacement}' instead." if perspective.replacement else ""
+    return [f"The perspective '{perspective.name}' is deprecated.{replacement}"]

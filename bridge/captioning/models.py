@@ -1,15 +1,39 @@
-"""What a caption request holds and what a caption is: the same for HTTP, command line and Python."""
+"""Requests, captions, problems and stream events: the same for HTTP, command line and Python."""
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    TypeAdapter,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
+
+from bridge.run import Partial, Progress, Reset
 
 JsonObject = dict[str, Any]
 MAX_TOKENS = 200_000
 Text = Annotated[str, StringConstraints(max_length=200_000)]
 ShortText = Annotated[str, StringConstraints(max_length=2_000)]
 Preset = Literal["NONE", "SD_VGA", "HD_720P", "FHD_1080P", "QHD_1440P", "UHD_4K", "UHD_8K"]
+
+
+def _reject_boolean(value: object) -> object:
+    """Reject true and false, which pydantic accepts as 1 and 0."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("number", "must be a number, not true or false")
+    return value
+
+
+_NOT_BOOLEAN = BeforeValidator(_reject_boolean)
 
 
 class Strict(BaseModel):
@@ -19,24 +43,24 @@ class Strict(BaseModel):
 
 
 class ImageRef(Strict):
-    """Where the picture is: exactly one of the three."""
+    """The source of the image: exactly one of the three."""
 
     path: ShortText | None = Field(
         None, description="Path inside the workspace.", examples=["datasets/samples/coffee.jpg"]
     )
-    url: Annotated[str, StringConstraints(max_length=8_000)] | None = Field(None, description="http(s) address.")
+    url: Annotated[str, StringConstraints(max_length=8_000)] | None = Field(None, description="http(s) URL.")
     base64: str | None = Field(None, description="Bare base64 or a data URI.", repr=False)
 
     @model_validator(mode="before")
     @classmethod
-    def _as_object(cls, value: object) -> object:
+    def _require_object(cls, value: object) -> object:
         if isinstance(value, str):
-            raise PydanticCustomError("image", 'give it as {"path": …}, {"url": …} or {"base64": …}')
+            raise PydanticCustomError("image", 'must be {"path": …}, {"url": …} or {"base64": …}')
         return value
 
 
 class ProviderOverride(BaseModel):
-    """A provider that the request brings along (`provider_config`). Unknown keys are ignored."""
+    """A provider that the request defines (`provider_config`). Unknown keys are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -50,12 +74,12 @@ class ProviderOverride(BaseModel):
 
     @property
     def key(self) -> str:
-        """The key without the wrapper, "" when there is none."""
+        """Return the key without its wrapper, "" when there is none."""
         return self.api_key.get_secret_value().strip() if self.api_key else ""
 
 
 class Fallback(Strict):
-    """Another target to ask when the first fails (`any`), or only when it refuses (`refusal`)."""
+    """Another target, called after any failure (`any`) or only after a refusal (`refusal`)."""
 
     provider: ShortText | None = None
     model: ShortText | None = None
@@ -68,48 +92,39 @@ Fallbacks = Annotated[list[Fallback], Field(max_length=8)]
 
 
 class CaptionOptions(Strict):
-    """Everything a caption request may hold beside the perspective; only the image is required."""
+    """The fields of a caption request beside the perspective; only the image is required."""
 
     image: ImageRef | None = None
     provider: ShortText | None = Field(None, description="A configured provider's name.", examples=["builtin"])
     model: ShortText | None = None
     provider_config: ProviderOverride | None = None
-    max_tokens: int | None = Field(None, ge=1, le=MAX_TOKENS)
-    temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
-    repetition_penalty: float | None = Field(None, gt=0, le=2)
-    seed: int | None = Field(None, ge=0, le=2**63 - 1)
-    context: Texts | None = Field(None, description="Texts that go with the picture, each in a tag of its own.")
+    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS), _NOT_BOOLEAN] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2), _NOT_BOOLEAN] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1), _NOT_BOOLEAN] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=2), _NOT_BOOLEAN] | None = None
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1), _NOT_BOOLEAN] | None = None
+    context: Texts | None = Field(None, description="Texts that accompany the image, each in a tag of its own.")
     global_context: Text | None = Field(None, description="The system message.")
     variables: dict[str, Text] | None = Field(None, description="Values for the perspective's placeholders.")
     resize_resolution: Preset | None = None
     fallbacks: Fallbacks = Field(default_factory=list)
-    timeout: float | None = Field(None, gt=0, description="Seconds; it can only shorten the service's own limit.")
-    max_output_retries: int | None = Field(
-        None, ge=0, le=3, description="How often an answer that does not fit is asked for again (default 2)."
+    timeout: Annotated[float, Field(gt=0), _NOT_BOOLEAN] | None = Field(
+        None, description="Seconds; it can only shorten the service's own limit."
+    )
+    max_output_retries: Annotated[int, Field(ge=0, le=3), _NOT_BOOLEAN] | None = Field(
+        None, description="How often the model is asked again after an invalid answer (default 2)."
     )
 
     @field_validator("context", mode="before", json_schema_input_type=Texts | str | None)
     @classmethod
-    def _list(cls, value: object) -> object:
+    def _as_list(cls, value: object) -> object:
         return [value] if isinstance(value, str) else value
 
     @field_validator("fallbacks", mode="before", json_schema_input_type=Fallbacks | None)
     @classmethod
-    def _none(cls, value: object) -> object:
-        """Null is what is not given, as in every other field."""
+    def _null_as_empty(cls, value: object) -> object:
+        """Accept null as unset, as in every other field."""
         return [] if value is None else value
-
-    @field_validator(
-        *("max_tokens", "temperature", "top_p", "repetition_penalty", "seed", "timeout", "max_output_retries"),
-        mode="before",
-    )
-    @classmethod
-    def _number(cls, value: object) -> object:
-        """Pydantic takes true for 1."""
-        if isinstance(value, bool):
-            raise PydanticCustomError("number", "is a number, not true or false")
-        return value
 
 
 class CaptionRequest(CaptionOptions):
@@ -119,7 +134,7 @@ class CaptionRequest(CaptionOptions):
 
 
 class AnalyzeRequest(CaptionOptions):
-    """Several perspectives over one image, and one that may bring their captions together."""
+    """Several perspectives over one image, and optionally one that synthesizes their captions."""
 
     perspectives: list[str | JsonObject] = Field(min_length=1, max_length=32, examples=[["alt_text", "training_tags"]])
     synthesize: str | JsonObject | None = Field(
@@ -128,7 +143,7 @@ class AnalyzeRequest(CaptionOptions):
 
 
 class UsageOut(BaseModel):
-    """Tokens, summed over every call of the request; null where the provider did not tell."""
+    """Tokens, summed over every call of the request; null where the provider did not report them."""
 
     input_tokens: int | None
     output_tokens: int | None
@@ -136,28 +151,38 @@ class UsageOut(BaseModel):
 
 
 class ImageOut(BaseModel):
-    """The picture as it was sent, and what was done to it."""
+    """The image as it was sent, and what was done to it."""
 
     width: int = Field(description="Pixels.")
     height: int = Field(description="Pixels.")
     media_type: str
     bytes: int
-    actions: list[str] = Field(description="What was done to it, in order; empty when it passed untouched.")
+    actions: list[str] = Field(description="What was done to it, in order; empty when it was sent unchanged.")
 
 
 class Attempt(BaseModel):
-    """One call to a provider."""
+    """One provider call."""
 
     provider: str
-    endpoint: str = Field(description="The name of the provider's endpoint that was asked, else its host and port.")
+    endpoint: str = Field(description="The name of the provider's endpoint that was called, else its host and port.")
     model: str
-    outcome: str = Field(description="`ok`, or how the call failed: `rate_limited`, `unreachable` …")
+    outcome: str = Field(
+        description="`ok`, `invalid_answer` (it failed validation), or the failure: `rate_limited`, `unreachable` …"
+    )
     output_mode: str
     ms: float
+    status: int | None = Field(None, description="HTTP status of the provider's response, where it failed.")
+    provider_message: str | None = Field(None, description="The provider's own words about a failure, one line.")
+    raw_text: str | None = Field(None, description="The first 500 characters of an invalid answer.")
+
+    @model_serializer(mode="wrap")
+    def _omit_none(self, write: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        """Omit fields that are None. (A return type here would replace the fields in the JSON Schema.)"""
+        return _without_none(write(self))
 
 
 class Caption(BaseModel):
-    """One caption that fits its perspective's schema."""
+    """One caption that is valid by its perspective's schema."""
 
     perspective: str
     provider: str
@@ -172,3 +197,76 @@ class Caption(BaseModel):
     output_mode: Literal["json_schema", "json_schema_relaxed", "json_object", "prompt"]
     warnings: list[str]
     request_id: str
+
+
+class Detail(BaseModel):
+    """One mistake and its place."""
+
+    pointer: str = Field(description="JSON Pointer (RFC 6901) into the request, perspective or answer.")
+    message: str
+
+
+class Problem(BaseModel):
+    """An error as a client receives it (RFC 9457 members and a machine-readable code)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str = Field(description="One sentence for a person.")
+    instance: str = Field(description="The request id.")
+    message: str = Field(description="The same sentence as `detail`.")
+    code: str
+    retryable: bool = Field(description="Whether the same request may succeed later.")
+    retry_after: float | None = Field(None, description="Seconds to wait, where that is known.")
+    provider: str | None = None
+    errors: list[Detail] | None = None
+    attempts: list[Attempt] | None = Field(None, description="Every provider call that was made before the failure.")
+
+    @model_serializer(mode="wrap")
+    def _omit_none(self, write: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        """Omit members that are None. (A return type here would replace the fields in the JSON Schema.)"""
+        return _without_none(write(self))
+
+
+def _without_none(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+class Started(BaseModel):
+    """The request was accepted: from here on every end is an event."""
+
+    type: Literal["started"] = "started"
+    id: str
+    request_id: str
+
+
+class Result(BaseModel):
+    """A perspective ended in a caption."""
+
+    type: Literal["result"] = "result"
+    id: str
+    perspective: str
+    caption: Caption
+
+
+class Error(BaseModel):
+    """A perspective ended without a caption; `id` and `perspective` are null where neither is known."""
+
+    type: Literal["error"] = "error"
+    id: str | None
+    perspective: str | None
+    problem: Problem
+
+
+class Done(BaseModel):
+    """The last event of its id."""
+
+    type: Literal["done"] = "done"
+    id: str
+    usage: UsageOut | None
+    timing: dict[str, float] = Field(description="Milliseconds by stage.")
+
+
+Event = Annotated[Started | Progress | Partial | Reset | Result | Error | Done, Field(discriminator="type")]
+"""An event of a stream; SSE, WebSocket and Python use the same."""
+EVENT: TypeAdapter[Event] = TypeAdapter(Event)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from copy import copy
 from typing import TypeVar
 
-from bridge.captioning import ledger
 from bridge.captioning.models import CaptionOptions
 from bridge.captioning.services import Services
 from bridge.errors import ImageError
@@ -58,12 +57,6 @@ def _look(task: asyncio.Task[Prepared]) -> None:
 
 async def acquire(options: CaptionOptions, upload: bytes | None, services: Services) -> Source:
     """The picture's bytes, their header checked. Raises ImageError."""
-    source = await _acquired(options, upload, services)
-    ledger.received(source.origin, len(source.data))
-    return source
-
-
-async def _acquired(options: CaptionOptions, upload: bytes | None, services: Services) -> Source:
     limits, ref = services.limits, options.image
     if upload is not None or ref is None:
         return await _read(sources.from_upload, upload or b"", limits)

@@ -1,47 +1,29 @@
-"""Render an exception as the problem that a client receives (RFC 9457 members and a machine-readable code)."""
+"""Render an exception as the problem that a client receives."""
 
 import logging
+from collections.abc import Iterable
 from math import ceil
 from typing import Any
 
-from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
-
-from bridge.captioning.models import Attempt
-from bridge.captioning.report import attempts
-from bridge.errors import BUG, AddressRefused, DispatchError, Row, row_of
+from bridge import run as runs
+from bridge.captioning.models import Attempt, Detail, Problem
+from bridge.deadline import DeadlineExceeded
+from bridge.errors import (
+    BUG,
+    AddressRefused,
+    DispatchError,
+    OutputInvalid,
+    ProviderUnavailable,
+    Row,
+    row_of,
+)
+from bridge.run import Run
+from providers.errors import ProviderError
 
 log = logging.getLogger("graphcap")
 _MAX_RETRY_AFTER = 1e9  # seconds
 _MAX_CHAIN = 12
-
-
-class Detail(BaseModel):
-    """One mistake and its place."""
-
-    pointer: str = Field(description="JSON Pointer (RFC 6901) into the request, perspective or answer.")
-    message: str
-
-
-class Problem(BaseModel):
-    """An error as a client receives it."""
-
-    type: str
-    title: str
-    status: int
-    detail: str = Field(description="One sentence for a person.")
-    instance: str = Field(description="The request id.")
-    message: str = Field(description="The same sentence as `detail`.")
-    code: str
-    retryable: bool = Field(description="Whether the same request may succeed later.")
-    retry_after: float | None = Field(None, description="Seconds to wait, where that is known.")
-    provider: str | None = None
-    errors: list[Detail] | None = None
-    attempts: list[Attempt] | None = Field(None, description="Every provider call that was made before the failure.")
-
-    @model_serializer(mode="wrap")
-    def _omit_none(self, write: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]  # noqa: ANN202
-        """Omit members that are None. (A return type here would replace the fields in the JSON Schema.)"""
-        return {name: value for name, value in write(self).items() if value is not None}
+_OF_PROVIDER = (ProviderError, OutputInvalid, ProviderUnavailable)
 
 
 def from_row(row: Row, detail: str, instance: str = "", **members: Any) -> Problem:
@@ -64,29 +46,49 @@ def code_of(error: Exception) -> str:
     return row_of(address_refused(error) or error).code
 
 
-def report(error: Exception, instance: str) -> Problem:
+def report(error: Exception, run: Run) -> Problem:
     """Return the problem for `error`, and log it when it is a bug."""
-    problem = from_error(error, instance)
+    problem = from_error(error, run)
     if problem.code == BUG.code:
-        log.error("bug in request %s", instance, exc_info=error)
+        log.error("bug in request %s", run.request_id, exc_info=error)
     return problem
 
 
-def from_error(error: Exception, instance: str = "") -> Problem:
-    """Return the problem for `error`; `instance` is the request id."""
+def from_error(error: Exception, context: Run | str = "") -> Problem:
+    """Return the problem for `error`. `context`: the run that failed, or only its request id."""
+    run, instance = (context, context.request_id) if isinstance(context, Run) else (None, context)
     error = address_refused(error) or error
     row = row_of(error)
     if row is BUG:
         return from_row(row, "An internal error occurred. The log has the details under this request id.", instance)
+    called = isinstance(error, (*_OF_PROVIDER, DeadlineExceeded))
     return from_row(
         row,
         str(error),
         instance,
-        provider=getattr(error, "provider", None),
+        provider=run.provider if run and isinstance(error, _OF_PROVIDER) else None,
         retry_after=_round_up(getattr(error, "retry_after", None)),
         errors=details(error) or None,
-        attempts=attempts(getattr(error, "attempts", ())) or None,
+        attempts=(attempts(run.attempts.made) or None) if run and called else None,
     )
+
+
+def attempts(made: Iterable[runs.Attempt]) -> list[Attempt]:
+    """Return the provider calls as a response shows them."""
+    return [
+        Attempt(
+            provider=attempt.provider,
+            endpoint=attempt.endpoint,
+            model=attempt.model,
+            outcome=attempt.outcome,
+            output_mode=attempt.output_mode,
+            ms=round(attempt.seconds * 1000, 1),
+            status=attempt.status,
+            provider_message=attempt.provider_message or None,
+            raw_text=attempt.raw_text or None,
+        )
+        for attempt in made
+    ]
 
 
 def _round_up(seconds: float | None) -> float | None:
@@ -108,8 +110,8 @@ def details(error: Exception) -> list[Detail]:
     """Return every mistake that the error lists, with its JSON Pointer."""
     if isinstance(error, DispatchError) and error.pointer:
         return [Detail(pointer=error.pointer, message=str(error))]
-    found = []
+    listed = []
     for problem in getattr(error, "problems", ()):
         pointer, message = problem if isinstance(problem, tuple) else (problem.pointer, problem.message)
-        found.append(Detail(pointer=pointer, message=message))
-    return found
+        listed.append(Detail(pointer=pointer, message=message))
+    return listed

@@ -1,110 +1,103 @@
-"""Captions as a stream of events: whatever happens after `started` is told, and `done` is the last word."""
+"""The events of one request, as an async iterator that SSE, WebSocket and Python read."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections import deque
+from types import TracebackType
+from typing import Self
 
-from bridge.captioning import report
-from bridge.captioning.analyze import Analysis, analyze
-from bridge.captioning.caption import caption_planned
-from bridge.captioning.events import Done, Emit, Failed, Partial, Progress, Reset, Result, Started
-from bridge.captioning.models import Caption, JsonObject
-from bridge.captioning.plan import Plan
+from bridge.captioning import problems
+from bridge.captioning.analyze import analyze
+from bridge.captioning.caption import caption_plan, usage_out
+from bridge.captioning.models import Done, Error, Event, Result, Started
+from bridge.captioning.plan import AnalysisPlan, Plan
 from bridge.captioning.services import Services
-from bridge.captioning.watch import Stage, Telling
-from bridge.dispatch.attempts import Calls
 from bridge.errors import Cancelled
-from bridge.telemetry import Stages
-from perspectives.perspective import Perspective
+from bridge.run import Partial, Run
 
 
-class Stream:
-    """The events of one request. `id` is the caller's name for it.
+class EventStream:
+    """Runs a plan in a task of its own, inside `async with`, and yields its events: `started` first, `done` last.
 
-    `over`: nothing is left but to tell the end, and cancelling cannot change it. `reason`: what is told of each
-    perspective that has not ended when the stream is cancelled.
+    Every perspective ends in exactly one `result` or `error`. Events wait for the reader without holding up the model:
+    a partial object that was not read yet is replaced by the next one, and no other event is dropped.
     """
 
-    def __init__(self, id: str, request_id: str, emit: Emit, services: Services) -> None:
-        self.id = id
-        self._request_id = request_id
-        self._emit = emit
-        self._resources = services
-        self._stages = Stages()
-        self._waiting: list[str] = []
-        self._telling: set[asyncio.Future[None]] = set()
-        self.over = False
-        self.reason: Exception = Cancelled()
+    def __init__(
+        self, plan: Plan | AnalysisPlan, services: Services, run: Run, *, id: str = "", partials: bool = True
+    ) -> None:
+        """`id`: the caller's name for the request, by default its request id. `partials`: whether to report them."""
+        self._plan = plan
+        self._services = services
+        self._run = run
+        run.id, run.emit, run.streaming = id or run.request_id, self._put, partials
+        self._events: deque[Event] = deque()
+        self._unread_partials: dict[str, Partial] = {}
+        self._unfinished = list(plan.names)
+        self._readable = asyncio.Event()
+        self._error: Exception = Cancelled()
+        self._task: asyncio.Task[object] | None = None
+        self._ended = False
 
-    async def caption(self, plan: Plan, upload: bytes | None = None) -> None:
-        """Make one caption and tell of it."""
-        name, calls = plan.perspective.name, Calls()
+    async def __aenter__(self) -> Self:
+        """Start the work."""
+        self._put(Started(id=self._run.id, request_id=self._run.request_id))
+        if isinstance(self._plan, AnalysisPlan):
+            self._task = asyncio.create_task(analyze(self._plan, self._services, self._run))
+        else:
+            self._task = asyncio.create_task(caption_plan(self._plan, self._services, self._run))
+        self._task.add_done_callback(self._finish)  # a task that is cancelled before it begins runs no code of its own
+        return self
 
-        async def work() -> Done:
-            try:
-                watch = self._watch(plan.perspective)
-                made = await caption_planned(plan, upload, self._resources, self._request_id, watch, calls)
-            except Exception as error:  # noqa: BLE001 (the outermost handler of a stream: every end is an event)
-                await self._ended(name, error)
-                return self._done(calls)
-            await self._ended(name, made)
-            return Done(id=self.id, usage=made.usage, timing=made.timing)
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Cancel the work, if it is not finished, and its provider calls."""
+        if self._task is not None and not self._task.done():
+            self.cancel()
+            await asyncio.wait([self._task])
 
-        await self._run([name], work)
+    def __aiter__(self) -> Self:
+        """Return this iterator."""
+        return self
 
-    async def analyze(self, analysis: Analysis, upload: bytes | None = None) -> None:
-        """Make several and tell of each as it ends."""
+    async def __anext__(self) -> Event:
+        """Return the next event, when there is one."""
+        while not self._events:
+            if self._ended:
+                raise StopAsyncIteration
+            self._readable.clear()
+            await self._readable.wait()
+        event = self._events.popleft()
+        if isinstance(event, Partial) and self._unread_partials.get(event.perspective) is event:
+            del self._unread_partials[event.perspective]
+        return event
 
-        async def work() -> Done:
-            found = await analyze(analysis, upload, self._resources, self._request_id, self._watch, self._ended)
-            return Done(id=self.id, usage=found.usage(), timing=found.timing)
+    def cancel(self, error: Exception | None = None) -> None:
+        """Cancel the work: each unfinished perspective ends in `error` (default Cancelled), then comes `done`."""
+        if self._task is not None and not self._task.done() and not self._task.cancelling():
+            self._error = error or self._error
+            self._task.cancel()
 
-        await self._run(analysis.names, work)
+    def _finish(self, task: "asyncio.Task[object]") -> None:
+        """Report the end of each unfinished perspective, and of the request."""
+        error = None if task.cancelled() else task.exception()
+        for name in list(self._unfinished):
+            problem = problems.from_error(error if isinstance(error, Exception) else self._error, self._run.request_id)
+            self._put(Error(id=self._run.id, perspective=name, problem=problem))
+        timing = self._run.timings.milliseconds()
+        self._put(Done(id=self._run.id, usage=usage_out(self._run.usage), timing=timing))
+        self._ended = True
 
-    async def _run(self, names: list[str], work: Callable[[], Awaitable[Done]]) -> None:
-        """Do the work between `started` and `done`; when it is cancelled, tell so of each that has not ended."""
-        self._waiting = names
-        try:
-            await self._emit(Started(id=self.id, request_id=self._request_id))
-            done = await work()
-        except asyncio.CancelledError:
-            self.over = True
-            await asyncio.gather(*self._telling, return_exceptions=True)
-            for name in list(self._waiting):
-                await self._ended(name, self.reason)
-            await self._emit(self._done())
-            raise
-        self.over = True
-        await self._emit(done)
-
-    async def _ended(self, name: str, made: Caption | Exception) -> None:
-        told = (
-            Result(id=self.id, perspective=name, caption=made)
-            if isinstance(made, Caption)
-            else Failed(self.id, name, made)
-        )
-        # From here on it has ended: a cancel that comes while it is told must neither cut it nor tell another end.
-        self._waiting.remove(name)
-        telling = asyncio.ensure_future(self._emit(told))
-        self._telling.add(telling)
-        telling.add_done_callback(self._telling.discard)
-        await asyncio.shield(telling)
-
-    def _done(self, calls: Calls | None = None) -> Done:
-        usage = report.usage(calls.usage) if calls else None
-        return Done(id=self.id, usage=usage, timing=self._stages.milliseconds())
-
-    def _watch(self, perspective: Perspective) -> Telling:
-        name = perspective.name
-        return Telling(
-            perspective, partial(self._progress, name), partial(self._partial, name), partial(self._reset, name)
-        )
-
-    async def _progress(self, name: str, stage: Stage, detail: str) -> None:
-        await self._emit(Progress(id=self.id, perspective=name, stage=stage, detail=detail))
-
-    async def _partial(self, name: str, result: JsonObject) -> None:
-        await self._emit(Partial(id=self.id, perspective=name, result=result))
-
-    async def _reset(self, name: str, reason: str) -> None:
-        await self._emit(Reset(id=self.id, perspective=name, reason=reason))
+    def _put(self, event: Event) -> None:
+        if isinstance(event, Partial):
+            unread = self._unread_partials.get(event.perspective)
+            if unread is not None:
+                unread.result = event.result
+                return
+            self._unread_partials[event.perspective] = event
+        elif not isinstance(event, Started | Done):
+            self._unread_partials.pop(event.perspective or "", None)
+            if isinstance(event, Result | Error):
+                self._unfinished.remove(event.perspective or "")
+        self._events.append(event)
+        self._readable.set()

@@ -1,231 +1,266 @@
-"""Ask until the answer fits: the provider's own constrained decoding first, the ladder when it rejects the
-schema, the lenient reader, and instructor's re-ask only when all of that did not give a valid object."""
+"""Ask one target until its answer is valid.
+
+The provider constrains the output where it can; every answer is validated here. A rejected schema is sent again one
+output mode down. An invalid answer is handed to instructor, which asks again and says what is wrong.
+"""
 
 import asyncio
 import json
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from itertools import islice
 from time import time
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
-import pydantic_core
-from pydantic import BaseModel, RootModel, model_validator
+from pydantic import BaseModel, PlainValidator, RootModel
+from pydantic_core import PydanticCustomError
 
-from bridge.captioning.read import objects, off_the_loop
+from bridge.captioning.parsing import objects, off_loop
+from bridge.captioning.partials import PartialObjects
+from bridge.dispatch.call import Dispatcher
+from bridge.dispatch.targets import Target
 from bridge.errors import OutputInvalid
+from bridge.run import Run
 from perspectives.effort import one_answer
 from perspectives.errors import Problem, ValidationFailed
-from perspectives.schema import CompiledSchema
-from providers.base import Complete, Completion, JsonObject, OutputMode, Turn, VisionRequest
+from perspectives.perspective import Perspective
+from providers.base import Completion, JsonObject, OutputMode, Turn, VisionRequest
 from providers.dialect import restore
-from providers.errors import SchemaRejected
+from providers.errors import BadReply, SchemaRejected, ServerFailed, UnparsableOutput, WhitespaceRunaway
 
-Again = Callable[[str], Awaitable[None]]
-Lower = Callable[[VisionRequest], VisionRequest | None]
 _LINK = re.compile(r"\n *For further information visit https://errors\.pydantic\.dev/\S*")
-_HOPELESS = 128 * 1024  # a misfit of this length is no caption, and asking again would send it back and pay for it
-_CANDIDATES = 16  # objects in one answer that are held against the schema
+_TOO_LONG = 128 * 1024  # characters of an invalid answer above which it is not sent back for a re-ask
+_MAX_CANDIDATES = 16  # objects of one answer that are validated
+_TEMPERATURE = 0.2  # of the call after a run of white space, which constrained decoding produces at temperature 0
 _NOT_JSON = Problem("", "The answer is not a JSON object.")
-
-
-async def _unwatched(reason: str) -> None:
-    """Nobody wants to know that a call is made again."""
+_TOO_DEEP = Problem("", "The answer is nested too deeply.")
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A validated object, the text it was read from, and the mode that gave it."""
+    """A valid answer: the object, the text it was read from, and the model and output mode that produced it."""
 
     result: JsonObject
     text: str
     model: str
     output_mode: OutputMode
-
-
-async def ask_until_it_fits(
-    ask: Complete,
-    request: VisionRequest,
-    schema: CompiledSchema,
-    retries: int,
-    calls_left: Callable[[], int],
-    lower: Lower,
-    again: Again = _unwatched,
-) -> Answer:
-    """Ask for an object that fits `schema`; at most `retries` more answers, while `calls_left()` is positive.
-
-    `lower` gives the request that a server which rejected the schema gets next, None when there is none. `again`
-    is told before each call that follows the first. Raises OutputInvalid, or whatever `ask` raises.
-    """
-    completion, request = await _down_the_ladder(ask, request, calls_left, lower, again)
-    found = await _reading(completion.text, schema)
-    if found.result is not None:
-        return Answer(found.result, completion.text, completion.model, request.output_mode)
-    if len(completion.text) > _HOPELESS or min(retries, calls_left()) < 1:
-        raise OutputInvalid(found.problems, 1)
-    return await _ask_again(ask, request, schema, (completion, found), retries, calls_left, again)
-
-
-def read(text: str, schema: CompiledSchema) -> JsonObject:
-    """The first object in `text` that fits. Raises ValidationFailed for the first object when none does."""
-    misfit: ValidationFailed | None = None
-    with one_answer():
-        for candidate in islice(objects(text), _CANDIDATES):
-            try:
-                return schema.validate(restore(candidate, schema.json_schema))
-            except ValidationFailed as error:
-                misfit = misfit or error
-            except RecursionError:
-                misfit = misfit or ValidationFailed((Problem("", "The answer is nested too deeply."),))
-    raise misfit or ValidationFailed((_NOT_JSON,))
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
-    """What a text holds: the object that fits, or what is wrong; `shown` is the text without what stands around it."""
+class Reading:
+    """A text, the object in it, and the object as it is valid or its problems."""
 
-    result: JsonObject | None
-    problems: tuple[Problem, ...]
-    shown: str
+    text: str
+    model: str
+    object: JsonObject | None
+    result: JsonObject | None = None
+    warnings: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
-
-async def _reading(text: str, schema: CompiledSchema) -> _Reading:
-    return await off_the_loop(lambda: _read(text, schema), text, schema.json_schema)
-
-
-def _read(text: str, schema: CompiledSchema) -> _Reading:
-    try:
-        result = read(text, schema)
-    except ValidationFailed as misfit:
-        return _Reading(None, misfit.problems, _first(text))
-    return _Reading(result, (), json.dumps(result))
-
-
-def _first(text: str) -> str:
-    try:
-        first = next(objects(text), None)
-        return text if first is None else json.dumps(first)
-    except RecursionError:
-        return text
-
-
-async def _down_the_ladder(
-    ask: Complete, request: VisionRequest, calls_left: Callable[[], int], lower: Lower, again: Again
-) -> tuple[Completion, VisionRequest]:
-    """A rejected schema is worth one more call, one rung lower, while calls remain."""
-    while True:
+    @property
+    def json(self) -> str:
+        """Return the object without the prose around it, or the text when it has none."""
         try:
-            return await ask(request), request
-        except SchemaRejected:
-            lowered = lower(request)
-            if lowered is None or calls_left() < 1:
-                raise
-            request = lowered
-            await again(f"The schema was rejected; asking with {request.output_mode}.")
+            return self.text if self.object is None else json.dumps(self.object)
+        except RecursionError:
+            return self.text
 
 
-async def _ask_again(
-    ask: Complete,
-    request: VisionRequest,
-    schema: CompiledSchema,
-    first: tuple[Completion, _Reading],
-    retries: int,
-    calls_left: Callable[[], int],
-    again: Again,
-) -> Answer:
-    """Let instructor say what was wrong and ask again.
+@dataclass
+class Question:
+    """A request to one target. `reserve`: calls to keep for later targets; `has_fallback`: one follows any failure."""
 
-    It is given the first answer from memory and never the image: it scans and copies image messages (measured
-    with instructor 1.17: 1 ms a call). Its response_format is ignored; the provider's own stays. It validates on the
-    event loop, so its model only tells what the reader found.
+    request: VisionRequest
+    target: Target
+    perspective: Perspective
+    dispatcher: Dispatcher
+    run: Run
+    reserve: int = 0
+    has_fallback: bool = False
+
+    @property
+    def calls_left(self) -> int:
+        """Return how many more calls this target may take."""
+        return self.run.attempts.left - self.reserve
+
+    async def ask(self, retries: int) -> Answer:
+        """Return a valid answer, after at most `retries` re-asks.
+
+        Raises OutputInvalid, ProviderError, ProviderUnavailable or DeadlineExceeded.
+        """
+        reading = await self._ask_in_modes()
+        if reading.result is None:
+            if len(reading.text) > _TOO_LONG or min(retries, self.calls_left) < 1:
+                raise OutputInvalid(reading.problems, 1)
+            reading = await _reask(self, reading, retries)
+        assert reading.result is not None
+        output_mode = self.run.attempts.made[-1].output_mode
+        return Answer(reading.result, reading.text, reading.model, output_mode, reading.warnings)
+
+    async def _ask_in_modes(self) -> Reading:
+        """Return the first answer; a rejected schema goes down the output modes, a guess about it one step.
+
+        White space without end is asked again once, with a temperature at which it rarely occurs.
+        """
+        guessed = warmed = False
+        while True:
+            try:
+                return await self.call()
+            except WhitespaceRunaway:
+                if warmed or self.calls_left < 1:
+                    raise
+                warmed = True
+                options = self.request.options
+                temperature = max(options.temperature or 0, _TEMPERATURE)
+                self.request = replace(self.request, options=replace(options, temperature=temperature))
+                reason = f"The model wrote only white space; asking with temperature {temperature:g}."
+            except (SchemaRejected, ServerFailed) as error:
+                guess = not error.explained if isinstance(error, SchemaRejected) else error.may_be_schema
+                unrelated = isinstance(error, ServerFailed) and not error.may_be_schema
+                if unrelated or (guess and guessed) or self.calls_left < 1:
+                    raise
+                lowered = await self.dispatcher.lower(self.target, self.request, self.run)
+                if lowered is None:
+                    raise
+                guessed = guessed or guess
+                self.request = lowered
+                reason = f"The schema was rejected; asking with output mode {lowered.output_mode}."
+            self.run.reset("retry", reason, reason)
+
+    async def call(self, turns: tuple[Turn, ...] = ()) -> Reading:
+        """Return the answer to one call, read and validated; an invalid one is recorded with the attempt."""
+        completion = await self._complete(replace(self.request, turns=turns) if turns else self.request)
+        reading = await off_loop(
+            lambda: read(completion, self.perspective), completion.text, self.perspective.json_schema
+        )
+        if reading.result is None:
+            self.run.attempts.reject_last(completion.text)
+        return reading
+
+    async def _complete(self, request: VisionRequest) -> Completion:
+        partials = PartialObjects(self.run, self.perspective.json_schema)
+        call = self.dispatcher.call(
+            self.target, request, self.run, reserve=self.reserve, has_fallback=self.has_fallback
+        )
+        try:
+            async with aclosing(call) as parts:
+                async for part in parts:
+                    if isinstance(part, Completion):
+                        return part
+                    await partials.add(part.text)
+        except UnparsableOutput as error:  # the server's parser failed, not the call: the text is an answer
+            return Completion(error.raw_text, request.model, error.usage)
+        raise BadReply("The response ended before the answer was complete.")
+
+
+def read(completion: Completion, perspective: Perspective) -> Reading:
+    """Return the first valid object in the text, else the problems of its first object."""
+    text, first = completion.text, None
+    problems: tuple[Problem, ...] = ()
+    with one_answer():
+        for candidate in islice(objects(text), _MAX_CANDIDATES):
+            first = candidate if first is None else first
+            try:
+                result, warnings = _validate(candidate, perspective)
+            except ValidationFailed as error:
+                problems = problems or error.problems
+            except RecursionError:
+                problems = problems or (_TOO_DEEP,)
+            else:
+                return Reading(text, completion.model, candidate, result, warnings)
+    return Reading(text, completion.model, first, problems=problems or (_NOT_JSON,))
+
+
+def _validate(value: JsonObject, perspective: Perspective) -> tuple[JsonObject, tuple[str, ...]]:
+    """Return the object as the perspective defines it, and warnings. Raises ValidationFailed."""
+    restored = restore(value, perspective.json_schema)
+    return perspective.compiled.validate(restored), ()
+
+
+async def _reask(question: Question, first: Reading, retries: int) -> Reading:
+    """Let instructor ask again and say what was wrong.
+
+    It gets the first answer from memory, and never the image: it scans and copies image messages (measured with
+    instructor 1.17: 1 ms per call). Its response_format is ignored; the provider's own stays.
     """
-    instructor = await asyncio.to_thread(_load_instructor)
-
-    async def once_more(turns: tuple[Turn, ...]) -> tuple[Completion, _Reading]:
-        if calls_left() < 1:  # repeats on the line count too, and they come on top of `retries`
-            raise OutputInvalid(replay.last[1].problems, len(replay.answers))
-        await again("The answer did not fit the schema.")
-        completion = await ask(replace(request, turns=turns))
-        return completion, await _reading(completion.text, schema)
-
-    replay = _Replay(first, once_more)
+    instructor = await asyncio.to_thread(_import_instructor)
+    replay = _Replay(question, first)
     patched = instructor.patch(create=replay.create, mode=instructor.Mode.JSON_SCHEMA)
     try:
-        instance = await patched(
-            response_model=_model(lambda: replay.last[1]),
-            messages=[{"role": "user", "content": "Describe the picture as JSON."}],
+        await patched(
+            response_model=_response_model(replay),
+            messages=[{"role": "user", "content": "Describe the image as JSON."}],
             max_retries=retries,
             strict=False,
         )
     except instructor.core.InstructorRetryException:
         if replay.failure is not None:
             raise replay.failure from None
-        raise OutputInvalid(replay.last[1].problems, len(replay.answers)) from None
-    finally:
-        replay.end()
-    return Answer(instance.root, replay.last[0].text, replay.last[0].model, request.output_mode)
+        raise OutputInvalid(replay.last.problems, replay.answers) from None
+    return replay.last
 
 
 class _Replay:
-    """Who answers instructor: the first answer from memory, then the provider."""
+    """Chat Completions for instructor: the first answer from memory, then the provider's."""
 
-    def __init__(
-        self,
-        first: tuple[Completion, _Reading],
-        once_more: Callable[[tuple[Turn, ...]], Awaitable[tuple[Completion, _Reading]]],
-    ) -> None:
-        self.answers = [first]
+    def __init__(self, question: Question, first: Reading) -> None:
+        self.last = first
+        self.answers = 0
         self.failure: Exception | None = None
-        self._once_more = [once_more]
-        self._replayed = False
-
-    @property
-    def last(self) -> tuple[Completion, _Reading]:
-        """The last answer, and what it holds."""
-        return self.answers[-1]
+        self._question = question
 
     async def create(self, messages: list[dict[str, Any]], **_ignored: Any) -> Any:
-        """Answer as Chat Completions do."""
-        if self._replayed:
+        """Return an answer in the shape of a chat completion."""
+        if self.answers:
             try:
-                self.answers.append(await self._once_more[0](_turns(messages)))
-            except Exception as error:  # kept, and raised again as it is: instructor would wrap it
+                await self._call(_turns(messages))
+            except Exception as error:  # kept, since instructor would wrap it
                 self.failure = error
                 raise
-        self._replayed = True
-        return _chat_completion(self.last[1].shown)
+        self.answers += 1
+        return _chat_completion(self.last.json)
 
-    def end(self) -> None:
-        """Let go of the request: tenacity's frames hold this until gc finds them, and shall hold no picture."""
-        self.failure = None
-        self._once_more.clear()
+    async def _call(self, turns: tuple[Turn, ...]) -> None:
+        if self._question.calls_left < 1:  # transport retries count too, in addition to `retries`
+            raise OutputInvalid(self.last.problems, self.answers)
+        reason = "The answer failed schema validation."
+        self._question.run.reset("retry", reason, reason)
+        self.last = await self._question.call(turns)
 
 
-def _model(last: Callable[[], _Reading]) -> type[BaseModel]:
-    """A model for instructor: what the reader found in the last answer, or what the reader finds wrong with it."""
+def _response_model(replay: _Replay) -> type[BaseModel]:
+    """Return the model that instructor validates with.
 
-    class Caption(RootModel[JsonObject]):
-        @model_validator(mode="before")
+    Its validator reports the validation of `Question.call`, which runs off the event loop where it takes long.
+    """
+
+    def validate(value: object) -> object:
+        reading = replay.last
+        if reading.result is None:
+            text = "\n".join(map(str, reading.problems))
+            raise PydanticCustomError("invalid_answer", "{text}", {"text": text})
+        return reading.result
+
+    class Caption(RootModel[Any]):
+        root: Annotated[Any, PlainValidator(validate)]
+
         @classmethod
-        def _found(cls, value: object) -> object:
-            found = last()
-            if found.result is None:
-                wrong = "\n".join(map(str, found.problems))
-                raise pydantic_core.PydanticCustomError("misfit", "{wrong}", {"wrong": wrong})
-            return found.result
+        def model_json_schema(cls, *_: Any, **__: Any) -> dict[str, Any]:
+            return replay._question.perspective.json_schema
 
     return Caption
 
 
-def _load_instructor() -> Any:
-    """Import instructor and what it imports at first use (openai: 0.9 s cold, never on the event loop)."""
+def _import_instructor() -> Any:
+    """Import instructor, and openai through it, at first use (0.9 s cold, so never on the event loop)."""
     import instructor
     import instructor.core
     import openai.types.chat
 
-    # It logs whole answers, at ERROR too (measured with instructor 1.17); who imports the bridge is spared that.
+    # It logs whole answers, at ERROR too (measured with instructor 1.17).
     logging.getLogger("instructor").setLevel(logging.CRITICAL + 1)
     instructor.patch(create=_chat_completion, mode=instructor.Mode.JSON_SCHEMA)
     assert openai.types.chat
@@ -233,15 +268,15 @@ def _load_instructor() -> Any:
 
 
 def _turns(messages: list[dict[str, Any]]) -> tuple[Turn, ...]:
-    """What instructor appended after the first message: the wrong answer and what to mend."""
+    """Return the messages that instructor appended to the first: the invalid answer and what to correct."""
     return tuple(
-        Turn("assistant" if one.get("role") == "assistant" else "user", _text(one.get("content")))
-        for one in messages[1:]
+        Turn("assistant" if message.get("role") == "assistant" else "user", _text(message.get("content")))
+        for message in messages[1:]
     )
 
 
 def _text(content: object) -> str:
-    """The message's text, without the links to pydantic's documentation that stand in its errors."""
+    """Return the message's text without pydantic's links to its documentation."""
     if isinstance(content, list):
         content = "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
     return _LINK.sub("", str(content or ""))

@@ -52,9 +52,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Caption the image and print the result."""
-    from bridge.captioning.direct import caption
     from bridge.captioning.models import CaptionOptions
-    from bridge.captioning.parse import validate
+    from bridge.captioning.parsing import parse_request
+    from bridge.captioning.python_api import caption
     from bridge.captioning.services import Services
     from bridge.cli.common import USAGE, with_services
     from bridge.cli.text import readable
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
 
     try:
         perspective = _perspective(options.perspective)
-        fields = validate(CaptionOptions, _fields(options))
+        fields = parse_request(CaptionOptions, _fields(options))
     except (InvalidRequest, ValueError) as error:
         print(f"graphcap: {error}", file=sys.stderr)
         return USAGE

@@ -9,12 +9,12 @@ from typing import Any
 
 from bridge import errors
 from bridge.captioning import problems
-from bridge.captioning.check import name_models
+from bridge.captioning.check import with_known_models
 from bridge.captioning.services import Services, open_services
 from bridge.config import mistakes, startup_warnings
 from bridge.errors import MissingModel
 from bridge.settings import PREFIX, Settings, SettingsError, environment, load
-from bridge.telemetry import configure_logging
+from bridge.telemetry.logging import configure_logging
 from perspectives import MissingVariables
 
 FAILED, USAGE, PROVIDER = 1, 2, 4
@@ -51,7 +51,7 @@ def with_services(command: Callable[[Services], Awaitable[int]], *, as_json: boo
             try:
                 return await command(services)
             except MissingModel as error:
-                raise await name_models(error, services) from None
+                raise await with_known_models(error, services) from None
 
     try:
         return asyncio.run(run())

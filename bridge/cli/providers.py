@@ -95,10 +95,11 @@ def _key_state(config: "ProviderConfig") -> str:
 async def _check(options: argparse.Namespace, services: "Services") -> int:
     from bridge.captioning import check
     from bridge.cli.common import PROVIDER, print_json
-    from bridge.dispatch.targets import Named
+    from bridge.dispatch.targets import ProviderReference
+    from bridge.run import Run
 
-    target = Named(options.name, model=options.model)
-    results = [(endpoint.name, result) async for endpoint, result in check.check_each(target, services)]
+    target, run = ProviderReference(options.name, model=options.model), Run(check.deadline(services))
+    results = [result async for result in check.check_each(target, services, run)]
     if options.json:
         print_json({"provider": options.name, "endpoints": [{"name": name, **_report(item)} for name, item in results]})
     else:
@@ -132,9 +133,10 @@ def _print(check: "Check") -> None:
 async def _models(options: argparse.Namespace, services: "Services") -> int:
     from bridge.captioning import check
     from bridge.cli.common import print_json
-    from bridge.dispatch.targets import Named
+    from bridge.dispatch.targets import ProviderReference
+    from bridge.run import Run
 
-    _, models = await check.models(Named(options.name), services)
+    _, models = await check.models(ProviderReference(options.name), services, Run(check.deadline(services)))
     if options.json:
         print_json([{"id": model.id, "name": model.name} for model in models])
     else:

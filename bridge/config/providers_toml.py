@@ -45,6 +45,7 @@ class ServerTable(Table):
     requests_per_minute: Count | None = None
     tokens_per_minute: Count | None = None
     timeout: Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)] | None = None
+    attempt_timeout: Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)] | None = None
     probe_interval: Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)] | None = None
 
     @model_validator(mode="after")
@@ -58,7 +59,14 @@ class ServerTable(Table):
         return self.model_dump(include=_LIMITS, exclude_none=True)
 
 
-_LIMITS = {"max_concurrency", "requests_per_minute", "tokens_per_minute", "timeout", "probe_interval"}
+_LIMITS = {
+    "max_concurrency",
+    "requests_per_minute",
+    "tokens_per_minute",
+    "timeout",
+    "attempt_timeout",
+    "probe_interval",
+}
 
 
 class EndpointTable(ServerTable):

@@ -1,114 +1,114 @@
-"""Whether endpoints answer, those of `providers.toml` asked in the background, by the protocol's free route.
+"""Health probes: list the models of every endpoint of `providers.toml` in the background, at no cost.
 
-What a probe finds also steers the traffic: a dead endpoint gets no call until a probe finds it alive.
+An endpoint that does not respond gets no calls until a probe succeeds.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from bridge.dispatch.call import Dispatcher
 from bridge.dispatch.endpoint import Endpoint, outcome, verdict
-from bridge.dispatch.endpoints import Endpoints
+from bridge.dispatch.queue import ProviderQueue
 from providers.addresses import shown
-from providers.base import BaseClient
 from providers.errors import ProviderError
 
 log = logging.getLogger("graphcap")
-SHORTEST, LONGEST = 1.0, 5.0
-"""Seconds that a probe waits for its answer; between them, as long as its endpoint's interval."""
+MIN_TIMEOUT, MAX_TIMEOUT = 1.0, 5.0
+"""Seconds that a probe waits for its response; between them, as long as the endpoint's interval."""
 RETURN_INTERVAL = 5.0
-"""A dead endpoint is asked this often at least: what came back should not wait long for its traffic."""
+"""Seconds between probes of an endpoint that is down, at most: it should not wait long for its traffic."""
 
 
-def _unasked(endpoint: Endpoint) -> str:
-    """What is known of an endpoint that was not probed: one in this process is there."""
-    return "up" if endpoint.config.kind == "builtin" else "unknown"
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """The last probe of an endpoint. `error` is empty when it succeeded; `down`: the endpoint gets no calls."""
+
+    checked_at: str
+    error: str = ""
+    down: bool = False
 
 
-@dataclass
 class Probes:
-    """The last finding per endpoint; lost at a restart without anyone noticing.
+    """Probes endpoints, and reports the last result of each."""
 
-    `client` opens an endpoint's client, off the event loop when its SDK is cold.
-    """
-
-    providers: tuple[Endpoints, ...]
-    client: Callable[[Endpoint], Awaitable[BaseClient]]
-    found: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
-    dead: set[tuple[str, str]] = field(default_factory=set)
+    def __init__(self, dispatcher: Dispatcher, providers: tuple[str, ...]) -> None:
+        """`providers`: names of the configured providers to probe and to report."""
+        self._dispatcher = dispatcher
+        self._queues = tuple(dispatcher.queue(name) for name in providers)
+        self._results: dict[Endpoint, ProbeResult] = {}
 
     async def run(self) -> None:
         """Probe every endpoint now and then at its interval, until cancelled."""
-        watched = ((provider, one) for provider in self.providers for one in provider.all)
-        await asyncio.gather(*(self._watch(*pair) for pair in watched if pair[1].settings.probe_interval))
+        endpoints = [(queue, endpoint) for queue in self._queues for endpoint in queue.endpoints]
+        await asyncio.gather(*(self._watch(*pair) for pair in endpoints if pair[1].settings.probe_interval))
 
     def report(self) -> list[dict[str, Any]]:
-        """One entry a provider; `status` is up (one endpoint is enough), down or unknown (not asked yet)."""
-        return [self._told(one) for one in self.providers]
+        """Return one entry per provider; `status` is up (one endpoint is enough), down or unknown (not probed)."""
+        return [self._provider(queue) for queue in self._queues]
 
-    def _told(self, provider: Endpoints) -> dict[str, Any]:
-        endpoints: list[dict[str, Any]] = [
-            {
-                "name": one.name,
-                "breaker": one.breaker.state,
-                **self.found.get((provider.name, one.name), {"status": _unasked(one)}),
-            }
-            for one in provider.all
-        ]
-        endpoints += [{"name": name, "status": "disabled"} for name in provider.disabled]
-        states = [one["status"] for one in endpoints]
+    def _provider(self, queue: ProviderQueue) -> dict[str, Any]:
+        endpoints = [self._endpoint(endpoint) for endpoint in queue.endpoints]
+        endpoints += [{"name": name, "status": "disabled"} for name in queue.disabled]
+        states = [endpoint["status"] for endpoint in endpoints]
         status = next((state for state in ("up", "down") if state in states), "unknown")
-        telling = next((one for one in endpoints if one["status"] == status), endpoints[0])
-        last: dict[str, Any] = {key: telling[key] for key in ("checked_at", "error") if key in telling}
-        kind = provider.all[0].config.kind
-        queued = provider.report().queued
-        return {"name": provider.name, "kind": kind, "status": status, **last, "queued": queued, "endpoints": endpoints}
+        decisive = next((endpoint for endpoint in endpoints if endpoint["status"] == status), endpoints[0])
+        return {
+            "name": queue.name,
+            "kind": queue.endpoints[0].config.kind,
+            "status": status,
+            **{key: decisive[key] for key in ("checked_at", "error") if key in decisive},
+            "queued": queue.queued,
+            "endpoints": endpoints,
+        }
 
-    async def _watch(self, provider: Endpoints, endpoint: Endpoint) -> None:
+    def _endpoint(self, endpoint: Endpoint) -> dict[str, Any]:
+        entry = {"name": endpoint.name, "breaker": endpoint.breaker.state}
+        result = self._results.get(endpoint)
+        if result is None:  # an endpoint in this process is always there
+            return {**entry, "status": "up" if endpoint.config.kind == "builtin" else "unknown"}
+        error = {"error": result.error} if result.error else {}
+        return {**entry, "status": "down" if error else "up", "checked_at": result.checked_at, **error}
+
+    async def _watch(self, queue: ProviderQueue, endpoint: Endpoint) -> None:
         while True:
-            (end,) = await asyncio.gather(self._probe(provider, endpoint), return_exceptions=True)
-            if isinstance(end, Exception):
-                log.error("bug in a probe", exc_info=end)
-            await asyncio.sleep(self._interval(provider, endpoint))
+            try:
+                await self._probe(queue, endpoint)
+            except Exception:
+                log.exception("bug in a probe")
+            await asyncio.sleep(self._interval(endpoint))
 
-    def _interval(self, provider: Endpoints, endpoint: Endpoint) -> float:
+    def _interval(self, endpoint: Endpoint) -> float:
         interval = endpoint.settings.probe_interval
-        is_up = self.found.get((provider.name, endpoint.name), {}).get("status") == "up"
-        return interval if is_up else min(interval, RETURN_INTERVAL)
+        result = self._results.get(endpoint)
+        return interval if result and not result.error else min(interval, RETURN_INTERVAL)
 
-    async def _probe(self, provider: Endpoints, endpoint: Endpoint) -> None:
-        when, since = datetime.now(UTC).isoformat(timespec="seconds"), provider.clock()
-        place = provider.name, endpoint.name
+    async def _probe(self, queue: ProviderQueue, endpoint: Endpoint) -> None:
+        before = self._results.get(endpoint)
+        checked_at, since = datetime.now(UTC).isoformat(timespec="seconds"), queue.clock()
+        error = await self._list_models(endpoint)
+        name = outcome(error) if error else ""
+        if error and (before is None or before.error != name):
+            # The message may name an internal address: it is for the log, not for /health.
+            where = endpoint.name, queue.name, shown(endpoint.config.base_url)
+            log.warning("probe of endpoint %s of provider %s at %s: %s", *where, error.message)
+        down = error is not None and verdict(error, patient=True) == "down"
+        if down:
+            down = endpoint.breaker.probe_failed(since, self._interval(endpoint))
+        else:
+            endpoint.breaker.probe_succeeded()
+        if down != (before is not None and before.down):
+            change = "does not respond to probes and gets no calls" if down else "responds to probes again"
+            log.warning("endpoint %s of provider %s %s", endpoint.name, queue.name, change)
+        self._results[endpoint] = ProbeResult(checked_at, name, down)
+        queue.advance()
+
+    async def _list_models(self, endpoint: Endpoint) -> ProviderError | None:
+        timeout = min(max(endpoint.settings.probe_interval, MIN_TIMEOUT), MAX_TIMEOUT)
         try:
-            timeout = min(max(endpoint.settings.probe_interval, SHORTEST), LONGEST)
-            await (await self.client(endpoint)).models(endpoint.credentials, timeout)
+            await self._dispatcher.probe(endpoint, timeout)
         except ProviderError as error:
-            found = outcome(error)
-            if self.found.get(place, {}).get("error") != found:
-                where = endpoint.name, provider.name, shown(endpoint.config.base_url)
-                log.warning("probe of endpoint %s of provider %s at %s: %s", *where, error.message)
-            # Everybody may read /health, and the sentence may name an inner address: that is for the log.
-            self.found[place] = {"status": "down", "checked_at": when, "error": found}
-            _, dead = verdict(error, patient=True)
-        else:
-            self.found[place] = {"status": "up", "checked_at": when}
-            dead = False
-        self._steer(provider, endpoint, dead=dead, since=since)
-
-    def _steer(self, provider: Endpoints, endpoint: Endpoint, *, dead: bool, since: float) -> None:
-        """Take it out of the traffic, or let it try again. One that answers with an error is not dead."""
-        place = provider.name, endpoint.name
-        if dead and not endpoint.breaker.probe_failed(since, self._interval(provider, endpoint)):
-            return  # a call was answered meanwhile
-        if dead != (place in self.dead):
-            found = "does not answer its probe, and gets no calls until it does" if dead else "answers its probe again"
-            log.warning("endpoint %s of provider %s %s", endpoint.name, provider.name, found)
-        if dead:
-            self.dead.add(place)
-        else:
-            self.dead.discard(place)
-            endpoint.breaker.probe_answered()
-        provider.advance(everybody=True)
+            return error
+        return None

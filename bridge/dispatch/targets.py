@@ -1,4 +1,4 @@
-"""Who answers: from what a request says and what is configured to an ordered list of targets."""
+"""Targets: from a request and the configuration to the ordered providers and models that are called."""
 
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
@@ -22,8 +22,8 @@ from providers.base import Credentials, ProviderConfig
 _PORTS = {"http": 80, "https": 443}
 
 
-class Override(Protocol):
-    """What is read of a request's provider_config."""
+class ProviderOverride(Protocol):
+    """The fields of a request's provider_config that are read here."""
 
     @property
     def kind(self) -> str: ...
@@ -37,34 +37,34 @@ class Override(Protocol):
     def key(self) -> str: ...
 
 
-class Wish(Protocol):
-    """What is read of a request, or of one of its fallbacks."""
+class TargetRequest(Protocol):
+    """The fields of a request, or of one of its fallbacks, that are read here."""
 
     @property
     def provider(self) -> str | None: ...
     @property
     def model(self) -> str | None: ...
     @property
-    def provider_config(self) -> Override | None: ...
+    def provider_config(self) -> ProviderOverride | None: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """A provider by its name alone, or as the request brings it."""
+class ProviderReference:
+    """A provider by name, or as the request describes it."""
 
     provider: str | None
-    provider_config: Override | None = None
+    provider_config: ProviderOverride | None = None
     model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One provider and model to ask.
+    """One provider and model to call.
 
-    `label` is what the response calls the provider. `trusted` says whether the address was configured (then it
-    may be anywhere) or came with the request (then it is checked when it is dialled). `config` holds no key, and the
-    address of the provider's first endpoint. `provider`: the configured provider that is asked, "" for one that the
-    request brought; `endpoint`: the one of its endpoints that is meant, "" for any. `own_key`: the key is the caller's.
+    `label` names the provider in the response. `config` holds the address of the provider's first endpoint and no key.
+    `trusted`: the address is configured; one that came with the request is checked when it is dialled. `provider`: the
+    name of the configured provider, "" for one that the request described. `endpoint`: the only endpoint to call, ""
+    for any. `own_key`: the key is the caller's. `on`: the failures after which a fallback is called.
     """
 
     label: str
@@ -78,36 +78,36 @@ class Target:
     own_key: bool = False
 
     @property
-    def place(self) -> str:
-        """Host and port of its address."""
+    def netloc(self) -> str:
+        """Return host and port of the address."""
         return urlsplit(self.config.base_url).netloc
 
 
 class Targets:
-    """Settles targets by the deployment's configuration."""
+    """Resolves targets by the deployment's configuration."""
 
-    def __init__(self, configured: Configured, settings: Settings, guard: AddressPolicy) -> None:
-        """`guard` is the policy that addresses of requests are dialled under."""
+    def __init__(self, configured: Configured, settings: Settings, policy: AddressPolicy) -> None:
+        """`policy`: which caller-supplied addresses may be dialled."""
         self.configured = configured
         self._settings = settings
-        self._guard = guard
+        self._policy = policy
 
-    def settle(self, wish: Wish, key: str = "") -> Target:
-        """The target of a wish. `key`: the provider's key when it came outside the body.
+    def resolve(self, request: TargetRequest, key: str = "") -> Target:
+        """Return the target of a request. `key`: the provider's key when it came outside the body.
 
-        Raises DispatchError (unknown provider, no model, base URL missing, wrong or not allowed) or UnknownKind.
+        Raises DispatchError (unknown provider; model or base URL missing, invalid or not allowed) or UnknownKind.
         """
-        target = self.provider(wish, key)
-        model = self._model(wish, target)
+        target = self.resolve_provider(request, key)
+        model = self._model(request, target)
         if not model:
             raise MissingModel(target.label, target.config.models, target)
         return replace(target, model=model)
 
-    def provider(self, wish: Wish, key: str = "") -> Target:
-        """The same, whether or not a model is known."""
-        if wish.provider_config is not None:
-            return self._brought(wish, wish.provider_config, key)
-        name = wish.provider or self.configured.routed(wish.model or "") or self._default(wish.model)
+    def resolve_provider(self, request: TargetRequest, key: str = "") -> Target:
+        """Return the target of a request without its model. Raises like `resolve`, but for a missing model."""
+        if request.provider_config is not None:
+            return self._described(request, request.provider_config, key)
+        name = request.provider or self.configured.routed(request.model or "") or self._default(request.model)
         config = self.configured.providers.get(name)
         if config is None:
             raise UnknownProvider(name, tuple(self.configured.providers))
@@ -115,71 +115,72 @@ class Targets:
             raise MissingBaseUrl(config.kind)
         return _configured(name, config, key)
 
-    def stand_ins(self, target: Target) -> tuple[Target, ...]:
-        """Those that `providers.toml` names for the target's provider, as it stands there."""
+    def fallbacks(self, target: Target) -> tuple[Target, ...]:
+        """Return the fallbacks that `providers.toml` names for the target's provider."""
         if not target.provider or target.endpoint:
             return ()
-        fallbacks = self.configured.fleets[target.provider].fallbacks
-        return tuple(replace(self.settle(Named(one.provider, None, one.model)), on=one.on) for one in fallbacks)
+        return tuple(
+            replace(self.resolve(ProviderReference(fallback.provider, None, fallback.model)), on=fallback.on)
+            for fallback in self.configured.fleets[target.provider].fallbacks
+        )
 
     def _default(self, model: str | None) -> str:
-        """The provider that answers when nobody is named; `builtin` has one model and stands in for no other."""
+        """Return the default provider; `builtin` serves only its own model."""
         name = self._settings.provider
         if name == builtin.SPEC.kind and model and model != builtin.SPEC.default_model:
             raise MissingProvider(model)
         return name
 
-    def _brought(self, wish: Wish, override: Override, key: str) -> Target:
-        """A configured key goes along only to the origin it was configured with."""
+    def _described(self, request: TargetRequest, override: ProviderOverride, key: str) -> Target:
+        """Return the target of a provider_config. A configured key is sent only to the origin it belongs to."""
         factory.spec(override.kind)
-        label = wish.provider or override.name or override.kind
+        label = request.provider or override.name or override.kind
         key = key or override.key
         base_url = (override.base_url or "").strip()
         if not base_url or override.kind == "builtin":
-            config = self._named(label, override.kind)
+            config = self._config(label, override.kind)
             if not config.base_url and config.kind != "builtin":
                 raise MissingBaseUrl(override.kind)
             return _configured(label, config, key)
         policy = self._settings.base_url_policy
         if policy == "none":
             raise ProviderNotAllowed(policy)
-        url = _checked(override.kind, base_url)
+        url = _normalised(override.kind, base_url)
         known = self.configured.of_origin(override.kind, url)
         if known is not None:
             return replace(_configured(label, replace(known.config, base_url=url), key), endpoint=known.name)
         trusted = self.configured.has_origin(url)
-        if policy == "listed" and not trusted and not self._allowed(url):
+        if policy == "listed" and not trusted and not self._is_allowed(url):
             raise ProviderNotAllowed(policy)
         return Target(label, ProviderConfig(label, override.kind, url), "", Credentials(key), trusted, own_key=True)
 
-    def _named(self, label: str, kind: str) -> ProviderConfig:
+    def _config(self, label: str, kind: str) -> ProviderConfig:
         config = self.configured.providers.get(label)
         return config if config is not None and config.kind == kind else self.configured.providers[kind]
 
-    def _allowed(self, url: str) -> bool:
-        """Whether the host is allowed by name, or may turn out to be by its network when it is dialled."""
+    def _is_allowed(self, url: str) -> bool:
+        """Return whether the policy allows the host by name, or may allow its address when it is dialled."""
         parts = urlsplit(url)
         try:
-            self._guard.check_name(parts.hostname or "", parts.port or _PORTS[parts.scheme])
+            self._policy.check_name(parts.hostname or "", parts.port or _PORTS[parts.scheme])
         except AddressRefused:
             return False
         return True
 
-    def _model(self, wish: Wish, target: Target) -> str:
-        override = wish.provider_config.default_model if wish.provider_config else None
-        model = wish.model or override or target.config.default_model
-        is_default = wish.provider_config is None and target.label == self._settings.provider
+    def _model(self, request: TargetRequest, target: Target) -> str:
+        override = request.provider_config.default_model if request.provider_config else None
+        model = request.model or override or target.config.default_model
+        is_default = request.provider_config is None and target.label == self._settings.provider
         return model or (self._settings.model if is_default else "")
 
 
 def _configured(label: str, config: ProviderConfig, key: str) -> Target:
-    """A configured provider; `key` is the caller's own, if there is one."""
+    """Return the target of a configured provider; `key` is the caller's own, or empty."""
     credentials = Credentials(key or config.api_key)
     return Target(label, replace(config, api_key=""), "", credentials, True, provider=config.name, own_key=bool(key))
 
 
-def _checked(kind: str, base_url: str) -> str:
-    """The base URL in the form its client wants; refuses what is not an http(s) address."""
+def _normalised(kind: str, base_url: str) -> str:
     try:
         return normalise(kind, base_url)
     except ValueError as error:

@@ -14,7 +14,7 @@ import anyio
 
 from bridge.errors import ImageTooLarge, ImageUnreachable
 from bridge.images.limits import MIB
-from bridge.network import AddressPolicy, AddressRefused, guarded_httpx2
+from bridge.network import AddressPolicy, AddressRefused, guarded_transport
 from bridge.network.names import Resolve
 from bridge.version import __version__
 
@@ -52,7 +52,7 @@ class Fetcher:
         max_connections: int = 64,
         look_up: Resolve | None = None,
     ) -> None:
-        self._transport = guarded_httpx2(policy, max_connections, look_up=look_up)
+        self._transport = guarded_transport(policy, max_connections, look_up=look_up)
         self._timeout, self._quiet, self._redirects = timeout, min(quiet, timeout), redirects
         self._pace, self._warm_up = pace, warm_up
 

@@ -1,7 +1,7 @@
-"""What a network address is: public, private, a cloud's metadata, or IPv4 dressed as IPv6.
+"""Classify network addresses: public, private, cloud metadata, or IPv4 inside IPv6.
 
-The table is our own: `ipaddress` in Python 3.11 calls 192.0.0.192 and 168.63.129.16, where clouds keep their
-metadata, public.
+The table is our own: Python 3.11's `ipaddress` calls 192.0.0.192 and 168.63.129.16, where clouds serve metadata,
+public.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ _TABLE: tuple[tuple[str, str], ...] = (
     ("172.16.0.0/12", "private"),
     ("192.0.0.0/24", "reserved"),
     ("192.0.2.0/24", "documentation"),
-    ("192.31.196.0/24", "reserved"),  # AS112, AMT: anycast to whatever node is near, perhaps the network's own
+    ("192.31.196.0/24", "reserved"),  # AS112, AMT: anycast, perhaps to a node of the own network
     ("192.52.193.0/24", "reserved"),
     ("192.88.99.0/24", "reserved"),
     ("192.168.0.0/16", "private"),
@@ -60,24 +60,24 @@ _TABLE: tuple[tuple[str, str], ...] = (
     ("2001::/23", "reserved"),
     ("2002::/16", "reserved"),
     ("2620:4f:8000::/48", "reserved"),  # AS112
-    ("3ffe::/16", "reserved"),  # the 6bone, given back
-    ("2000::/3", "public"),  # all that IANA ever gave out; Teredo, ORCHID and others lie in blocks above
+    ("3ffe::/16", "reserved"),  # the former 6bone
+    ("2000::/3", "public"),  # all that IANA has assigned; Teredo, ORCHID and others are in blocks above
     ("::/0", "reserved"),
 )
 _ROWS: tuple[tuple[Network, str], ...] = tuple((ip_network(block), word) for block, word in _TABLE)
-# A way to IPv4 whose own block says nothing: the address inside decides alone.
+# Prefixes that carry IPv4 and mean nothing themselves: the embedded address decides alone.
 _CARRIERS = tuple(IPv6Network(block) for block in ("::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96"))
 _NAT64_LOCAL = IPv6Network("64:ff9b:1::/48")
 _COMPATIBLE = IPv6Network("::/96")
 _ISATAP, _ISATAP_BITS = 0x00005EFE, 0xFCFFFFFF  # RFC 5214: its universal and group bits may be anything
-# Of several words the first of these wins: the first two are refused even where private addresses are welcome.
+# The first of these decides: the first two are refused even where private addresses are allowed.
 _WORST = ("metadata", "link-local", "loopback")
 
 
 def classify(address: str | Address) -> str:
-    """Say what an address is: "public", "private", "loopback", "link-local", "metadata", "reserved" …
+    """Return the class of an address: "public", "private", "loopback", "link-local", "metadata", "reserved" …
 
-    An IPv6 address that carries an IPv4 address is what the worse of the two is.
+    An IPv6 address that embeds an IPv4 address gets the worse class of the two.
     """
     parsed = ip_address(address) if isinstance(address, str) else address
     if isinstance(parsed, IPv4Address):
@@ -97,7 +97,7 @@ def _look_up(address: Address) -> str:
 
 
 def _embedded(address: IPv6Address) -> Iterator[IPv4Address]:
-    """Yield every IPv4 address that a translator or tunnel would make of this IPv6 address."""
+    """Yield every IPv4 address that a translator or tunnel would derive from this IPv6 address."""
     number = int(address)
     low = IPv4Address(number & 0xFFFFFFFF)
     if any(address in carrier for carrier in _CARRIERS) or (address in _COMPATIBLE and number > 1):

@@ -1,4 +1,4 @@
-"""Names to addresses, in threads that are strangers' own."""
+"""Resolve host names in threads of their own, bounded in number."""
 
 import asyncio
 import socket
@@ -9,46 +9,46 @@ from threading import Thread
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
-class Names:
-    """The system's resolver; `at_once` look-ups, each holding its place until it ends, wanted or not.
+class Resolver:
+    """The system's resolver with at most `concurrency` lookups, each occupying its slot until it ends.
 
-    The loop's own look-ups share two threads of the whole process (libuv keeps half of its four for slow work), so
-    two names whose servers keep silent would make every configured provider wait.
+    The event loop's own lookups share a few threads of the whole process, so that a few names with silent name servers
+    would block every configured provider.
     """
 
-    def __init__(self, at_once: int = 64) -> None:
-        self._free = asyncio.Semaphore(at_once)
+    def __init__(self, concurrency: int = 64) -> None:
+        self._slots = asyncio.Semaphore(concurrency)
 
     async def __call__(self, host: str, port: int) -> Sequence[str]:
         """Return the addresses of a name in the resolver's order. Raises OSError."""
-        await self._free.acquire()
+        await self._slots.acquire()
         loop = asyncio.get_running_loop()
-        found: asyncio.Future[Sequence[str]] = loop.create_future()
+        result: asyncio.Future[Sequence[str]] = loop.create_future()
 
-        def settle(outcome: Sequence[str] | OSError) -> None:
-            self._free.release()
-            if found.done():  # nobody waits any more
+        def finish(outcome: Sequence[str] | OSError) -> None:
+            self._slots.release()
+            if result.done():  # cancelled
                 return
             if isinstance(outcome, OSError):
-                found.set_exception(outcome)
+                result.set_exception(outcome)
             else:
-                found.set_result(outcome)
+                result.set_result(outcome)
 
         def work() -> None:
-            outcome = _looked_up(host, port)
+            outcome = _look_up(host, port)
             with suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(settle, outcome)
+                loop.call_soon_threadsafe(finish, outcome)
 
-        # A daemon: a resolver that hangs must not keep the process from ending.
-        Thread(target=work, daemon=True, name="name look-up").start()
-        return await found
+        # A daemon thread: a lookup that hangs must not keep the process from ending.
+        Thread(target=work, daemon=True, name="name lookup").start()
+        return await result
 
 
-def _looked_up(host: str, port: int) -> Sequence[str] | OSError:
+def _look_up(host: str, port: int) -> Sequence[str] | OSError:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         return error
-    except ValueError:  # UnicodeError is one: a label that is empty or too long
+    except ValueError:  # such as UnicodeError: an empty or overlong label
         return OSError("not a host name")
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    return list(dict.fromkeys(str(entry[4][0]) for entry in entries))

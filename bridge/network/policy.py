@@ -1,4 +1,4 @@
-"""Whether an address may be dialled."""
+"""Policy for outgoing connections: which hosts, addresses and ports are allowed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,8 @@ from bridge.errors import AddressRefused
 from bridge.network.addresses import Address, classify
 from bridge.network.names import Resolve
 
-_MOST_ADDRESSES = 64  # a name that has more is nobody's: an answer over TCP holds four thousand
+_MAX_ADDRESSES = 64
+"""Addresses of one name. A DNS answer over TCP holds four thousand, no legitimate one needs them."""
 
 _NEVER = ("metadata",)
 _NOT_BY_NAME = ("metadata", "link-local")
@@ -17,12 +18,12 @@ _NOT_BY_NAME = ("metadata", "link-local")
 
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
-    """What may be dialled.
+    """The addresses that may be dialled.
 
-    `mode`: "public" is the open internet, "any_but_metadata" everything save link-local and metadata
-    addresses, "listed" nothing but the lists. `allow_hosts` (`host`, `host:port`, `*.domain`) and
-    `allow_networks` (CIDR) add to each mode; a metadata address is refused in all of them, and a listed name
-    does not open link-local addresses. `ports`: the only ports, if given.
+    `mode`: "public" allows the public internet, "any_but_metadata" everything except link-local and metadata
+    addresses, "listed" only the lists. `allow_hosts` (`host`, `host:port`, `*.domain`) and `allow_networks` (CIDR) add
+    to each mode. A metadata address is refused in all of them, and a listed name does not allow link-local addresses.
+    `ports`: the only ports allowed; None allows all.
     """
 
     mode: Literal["public", "any_but_metadata", "listed"] = "public"
@@ -31,7 +32,7 @@ class AddressPolicy:
     ports: frozenset[int] | None = None
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a network that is none."""
+        """Raise ValueError for an invalid network."""
         for network in self.allow_networks:
             ip_network(network, strict=False)
 
@@ -43,10 +44,10 @@ class AddressPolicy:
         open_to_all = self.mode == "public" and word == "public"
         if open_to_all or (by_name and word not in _NOT_BY_NAME) or (word not in _NEVER and self._lists_address(ip)):
             return
-        raise _refusal(host, "name" if self.mode == "listed" and not by_name else word, told=by_name)
+        raise _refusal(host, "name" if self.mode == "listed" and not by_name else word, allowed_name=by_name)
 
     def check_name(self, host: str, port: int) -> None:
-        """Raise `AddressRefused` for what needs no look-up: the port, a name that no list can admit."""
+        """Raise `AddressRefused` for a port, or for a name that no list can allow, without a lookup."""
         if self.ports is not None and port not in self.ports:
             raise _refusal(host, "port")
         if self.mode == "listed" and not self.allow_networks and not self._lists_name(host, port):
@@ -63,7 +64,7 @@ class AddressPolicy:
 
 
 def _plain(address: Address) -> Address:
-    """Take a mapped IPv4 address out of its IPv6 dress."""
+    """Return the IPv4 address that an IPv6 address maps, else the address itself."""
     return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
 
@@ -74,27 +75,27 @@ def _matches(entry: str, spellings: tuple[str, ...]) -> bool:
 
 
 _SENTENCES = {
-    "name": "The host {host} is not on the list of hosts that this server may call.",
-    "port": "The port asked for on {host} is not one that this server may call.",
+    "name": "The host {host} is not on the list of hosts that this service may call.",
+    "port": "This service may not call that port of {host}.",
 }
-_NOT_PUBLIC = "The host {host} is not at a public address, and this server calls no other for you."
-_NEVER_CALLED = "The host {host} is at a link-local or metadata address, which this server does not call."
+_NOT_PUBLIC = "The host {host} has no public address, and this service calls no other address for a request."
+_NEVER_CALLED = "The host {host} has a link-local or metadata address, which this service does not call."
 
 
-def _refusal(host: str, kind: str, *, told: bool = False) -> AddressRefused:
-    """Whoever may not call private addresses is told nothing of them: one sentence for every kind."""
-    sentence = _SENTENCES.get(kind, _NEVER_CALLED if told else _NOT_PUBLIC)
+def _refusal(host: str, kind: str, *, allowed_name: bool = False) -> AddressRefused:
+    """Return the error, with one message for all private addresses: a caller must not map the network with it."""
+    sentence = _SENTENCES.get(kind, _NEVER_CALLED if allowed_name else _NOT_PUBLIC)
     return AddressRefused(sentence.format(host=host), host=host, kind=kind)
 
 
-async def admitted(policy: AddressPolicy, host: str, port: int, look_up: Resolve) -> Sequence[str]:
-    """Return the addresses of `host`, all of them checked. Raises `AddressRefused` and OSError."""
+async def allowed_addresses(policy: AddressPolicy, host: str, port: int, look_up: Resolve) -> Sequence[str]:
+    """Return the addresses of `host`, after checking all of them. Raises `AddressRefused` and OSError."""
     policy.check_name(host, port)
     try:
         addresses: Sequence[str] = (str(ip_address(host)),)
     except ValueError:
         addresses = await look_up(host, port)
-    if not 0 < len(addresses) <= _MOST_ADDRESSES:
+    if not 0 < len(addresses) <= _MAX_ADDRESSES:
         raise OSError("no address, or too many")
     for address in addresses:
         policy.check(host, address, port)

@@ -1,175 +1,134 @@
-"""Transports for the two httpx generations: plain ones, and those that dial checked addresses only.
+"""An httpx2 transport that connects only to addresses that a policy allows.
 
-With a policy a name is resolved once, every address it has is checked, and a checked one is dialled: a redirect, a
-second DNS answer or an IPv4 address dressed as IPv6 changes nothing. No proxy is read from the environment.
+A name is resolved once, each of its addresses is checked, and a checked one is dialled. A redirect, a second DNS answer
+or an IPv4 address inside an IPv6 one does not get around the check. No proxy of the environment is used.
+
+httpx2's own transport accepts no network backend, so this one drives httpcore2's public connection pool.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from time import monotonic
+from typing import Any
+
+import anyio
+import httpcore2
+import httpx2
 
 from bridge.errors import AddressRefused
-from bridge.network.dial import Backend, Guarded, bounded_head
-from bridge.network.names import Names, Resolve
-from bridge.network.policy import AddressPolicy
+from bridge.network.names import Resolve, Resolver
+from bridge.network.policy import AddressPolicy, allowed_addresses
 
-if TYPE_CHECKING:
-    import httpx
-    import httpx2
-
-
-def guarded_httpx(
-    policy: AddressPolicy, max_connections: int = 100, *, look_up: Resolve | None = None
-) -> "httpx.AsyncBaseTransport":
-    """Build a transport for httpx (ollama). A refused address is a ConnectError from its AddressRefused."""
-    import httpcore
-    import httpx
-
-    transport: httpx.AsyncBaseTransport = _transport(
-        httpcore, httpx, Guarded(httpcore, policy, look_up or Names()), max_connections
-    )
-    return transport
-
-
-def guarded_httpx2(
-    policy: AddressPolicy, max_connections: int = 100, *, look_up: Resolve | None = None
-) -> "httpx2.AsyncBaseTransport":
-    """Build the same for httpx2 (openai, google-genai, image fetching)."""
-    import httpcore2
-    import httpx2
-
-    transport: httpx2.AsyncBaseTransport = _transport(
-        httpcore2, httpx2, Guarded(httpcore2, policy, look_up or Names()), max_connections
-    )
-    return transport
-
-
-def plain_httpx(max_connections: int = 100) -> "httpx.AsyncBaseTransport":
-    """Build a transport for httpx that dials whatever it is told to."""
-    import httpcore
-    import httpx
-
-    transport: httpx.AsyncBaseTransport = _transport(httpcore, httpx, Backend(httpcore), max_connections)
-    return transport
-
-
-def plain_httpx2(max_connections: int = 100) -> "httpx2.AsyncBaseTransport":
-    """Build the same for httpx2."""
-    import httpcore2
-    import httpx2
-
-    transport: httpx2.AsyncBaseTransport = _transport(httpcore2, httpx2, Backend(httpcore2), max_connections)
-    return transport
-
-
-def _transport(core: Any, http: Any, backend: Backend, max_connections: int) -> Any:
-    """Build the one transport for either generation: `core` is httpcore or httpcore2, `http` its httpx."""
-    # The base class is only known here; both generations have the same names.
-    kind = type("Transport", (_Transport, http.AsyncBaseTransport), {})
-    return kind(core, http, backend, max_connections)
-
-
-_KEPT_ALIVE = 128
+_MAX_IDLE = 128
+_MAX_DIALLED = 8
+"""Addresses of one name that are tried."""
+_NO_LIMIT_SECONDS = 3600.0
 _ERRORS = (
-    "TimeoutException",
-    "ConnectTimeout",
-    "ReadTimeout",
-    "WriteTimeout",
-    "PoolTimeout",
-    "NetworkError",
-    "ConnectError",
-    "ReadError",
-    "WriteError",
-    "ProxyError",
-    "UnsupportedProtocol",
-    "ProtocolError",
-    "LocalProtocolError",
-    "RemoteProtocolError",
+    httpcore2.TimeoutException,
+    httpcore2.NetworkError,
+    httpcore2.ProtocolError,
+    httpcore2.ProxyError,
+    httpcore2.UnsupportedProtocol,
 )
 
 
-class _Transport:
-    """httpx's AsyncBaseTransport over one httpcore pool, mapping errors as the default transport does."""
+class GuardedBackend(httpcore2.AnyIOBackend):
+    """Connects to allowed addresses only; TLS verifies the host name as usual."""
 
-    def __init__(self, core: Any, http: Any, backend: Backend, max_connections: int) -> None:
-        self._core, self._http = core, http
-        self._errors = {getattr(core, name): getattr(http, name) for name in _ERRORS}
-        self._body = type("Body", (_Body, http.AsyncByteStream), {})
-        self._pool = core.AsyncConnectionPool(
-            ssl_context=http.create_ssl_context(),
+    def __init__(self, policy: AddressPolicy, look_up: Resolve) -> None:
+        self._policy = policy
+        self._look_up = look_up
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        """Resolve the name once and try its addresses in turn."""
+        if not 0 < port < 65536:
+            raise httpcore2.ConnectError("invalid port")
+        end = monotonic() + (_NO_LIMIT_SECONDS if timeout is None else timeout)
+        addresses = (await self._addresses(host, port, end))[:_MAX_DIALLED]
+        for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
+            share = max(0.0, end - monotonic()) / left
+            try:
+                return await super().connect_tcp(address, port, share, local_address, socket_options)
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
+                if left == 1:
+                    raise
+        raise httpcore2.ConnectError("no address")
+
+    async def _addresses(self, host: str, port: int, end: float) -> Sequence[str]:
+        try:
+            with anyio.fail_after(max(0.0, end - monotonic())):
+                return await allowed_addresses(self._policy, host, port, self._look_up)
+        except TimeoutError as error:
+            raise httpcore2.ConnectTimeout("name lookup") from error
+        except OSError as error:
+            raise httpcore2.ConnectError("name lookup") from error
+
+
+class GuardedTransport(httpx2.AsyncBaseTransport):
+    """Sends requests to allowed addresses. A refused one is an httpx2.ConnectError caused by an AddressRefused."""
+
+    def __init__(
+        self, policy: AddressPolicy, max_connections: int, keepalive: float, look_up: Resolve | None = None
+    ) -> None:
+        """`keepalive`: seconds to keep an idle connection; 0 opens one for each request."""
+        self._pool = httpcore2.AsyncConnectionPool(
+            ssl_context=httpx2.create_ssl_context(),
             max_connections=max_connections,
-            max_keepalive_connections=min(max_connections, _KEPT_ALIVE),
-            keepalive_expiry=30.0,
-            network_backend=backend,
+            max_keepalive_connections=min(max_connections, _MAX_IDLE) if keepalive else 0,
+            keepalive_expiry=keepalive,
+            network_backend=GuardedBackend(policy, look_up or Resolver()),
         )
 
-    async def handle_async_request(self, request: Any) -> Any:
-        """Send one request; the response's body is read as it is iterated."""
-        url = self._core.URL(
-            scheme=request.url.raw_scheme,
-            host=request.url.raw_host,
-            port=request.url.port,
-            target=request.url.raw_path,
-        )
-        sent = self._core.Request(
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send one request; the body of the response is read as it is iterated."""
+        url = request.url
+        target = httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        assert isinstance(request.stream, httpx2.AsyncByteStream)
+        sent = httpcore2.Request(
             request.method,
-            url,
+            target,
             headers=request.headers.raw,
             content=request.stream,
             extensions=request.extensions,
         )
-        with self._translated(), bounded_head():
-            try:
-                got = await self._pool.handle_async_request(sent)
-            except (self._core.ReadError, self._core.WriteError, self._core.RemoteProtocolError):
-                await self._close_idle(url.origin)
-                raise
-        body = self._body(got.stream, self._translated)
-        return self._http.Response(got.status, headers=got.headers, stream=body, extensions=got.extensions)
-
-    async def _close_idle(self, origin: Any) -> None:
-        """Close the connections that wait for a server which broke one: it forgets all of them at once, and a repeat
-        would take the next dead one.
-        """
-        for one in self._pool.connections:
-            if one.is_idle() and one.can_handle_request(origin):
-                await one.aclose()
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except AddressRefused as error:
-            raise self._http.ConnectError(error.message) from error
-        except tuple(self._errors) as error:
-            ours = next(self._errors[kind] for kind in type(error).__mro__ if kind in self._errors)
-            raise ours(str(error)) from error
+        with _translated_errors():
+            response = await self._pool.handle_async_request(sent)
+        return httpx2.Response(
+            response.status, headers=response.headers, stream=_Body(response), extensions=response.extensions
+        )
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._pool.aclose()
 
-    async def __aenter__(self) -> "_Transport":
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-
-class _Body:
-    """A response's body; errors while it is read are httpx's."""
-
-    def __init__(self, stream: Any, translated: Any) -> None:
-        self._stream, self._translated = stream, translated
+class _Body(httpx2.AsyncByteStream):
+    def __init__(self, response: httpcore2.Response) -> None:
+        self._response = response
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        with self._translated():
-            async for part in self._stream:
-                yield part
+        with _translated_errors():
+            async for chunk in self._response.aiter_stream():
+                yield chunk
 
     async def aclose(self) -> None:
-        """Give the connection back, or close it when the body was not read to its end."""
-        await self._stream.aclose()
+        """Return the connection to the pool, or close it if the body was not read to its end."""
+        await self._response.aclose()
+
+
+@contextmanager
+def _translated_errors() -> Iterator[None]:
+    try:
+        yield
+    except AddressRefused as error:
+        raise httpx2.ConnectError(error.message) from error
+    except _ERRORS as error:
+        # httpx2 has an exception of the same name for each of httpcore2's.
+        raise getattr(httpx2, type(error).__name__)(str(error)) from error

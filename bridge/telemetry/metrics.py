@@ -1,13 +1,10 @@
-"""The figures of this service for Prometheus: base units, bounded labels, one table of them.
+"""Prometheus metrics: base units, bounded labels, all defined here.
 
-Only the service imports this: the package takes 0.07 s, and a command line counts nothing.
+Only the service imports this module: prometheus_client takes 0.07 s, and the command line counts nothing.
 """
 
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -16,53 +13,43 @@ from prometheus_client import (
     Histogram,
     disable_created_metrics,
     generate_latest,
-    values,
 )
 from prometheus_client.metrics import MetricWrapperBase
-from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
-from prometheus_client.registry import Collector
 
-from bridge.telemetry import shared
-from bridge.telemetry.account import UNKNOWN, Account, Captioning, ProviderCall
+from bridge.run import Attempt, Run, Timings
+from bridge.telemetry.multiprocess import VARIABLE
+from bridge.telemetry.record import RequestRecord
 
 M = TypeVar("M", bound=MetricWrapperBase)
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+SHARED = bool(os.environ.get(VARIABLE))
+"""Whether several workers share their metrics."""
 Breaker = Literal["closed", "half_open", "open"]
+_BREAKERS: tuple[Breaker, ...] = ("closed", "half_open", "open")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE", "WS"})
-_BREAKERS: tuple[Breaker, ...] = ("closed", "half_open", "open")
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series beside each, for nobody here
-
-SHARED = os.environ.get(shared.VARIABLE)
-# Chosen here, before the first metric is made: prometheus_client would go by a variable that may be somebody else's.
-if SHARED:
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = SHARED
-    seat = shared.take_seat(Path(SHARED))
-    values.ValueClass = values.MultiProcessValue(lambda: seat)  # type: ignore[no-untyped-call]
-else:
-    values.ValueClass = values.MutexValue
-
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series beside each, without use here
 registry = CollectorRegistry()
-_made: dict[str, MetricWrapperBase] = {}
+TABLE: list[tuple[str, str, str, str]] = []
+"""Name, kind, labels and meaning of every metric."""
 
 
 def _metric(kind: type[M], name: str, meaning: str, labels: str = "", **options: object) -> M:
-    made = kind(f"bridge_{name}", meaning, labels.split(), registry=registry, **options)  # type: ignore[arg-type]
-    _made[f"bridge_{name}"] = made
-    return made
+    TABLE.append((f"bridge_{name}", kind.__name__.lower(), ", ".join(labels.split()), meaning))
+    return kind(f"bridge_{name}", meaning, labels.split(), registry=registry, **options)  # type: ignore[arg-type]
 
 
-def _gauge(name: str, meaning: str, labels: str = "", of_all: str = "livesum") -> Gauge:
-    """`of_all`: what the figure of several workers is."""
-    return _metric(Gauge, name, meaning, labels, multiprocess_mode=of_all)
+def _gauge(name: str, meaning: str, labels: str = "", mode: str = "livesum") -> Gauge:
+    """`mode`: how the values of several workers are combined."""
+    return _metric(Gauge, name, meaning, labels, multiprocess_mode=mode)
 
 
 REQUESTS = _metric(
     Histogram,
     "request_duration_seconds",
-    "Requests by route, method and status; one on a socket has the method WS and the status it would have had alone.",
+    "Requests by route, method and status; one on a WebSocket has the method WS and its status as an HTTP request.",
     "route method status",
     buckets=_SECONDS,
 )
@@ -70,14 +57,14 @@ PROBLEMS = _metric(Counter, "problems_total", "Requests that ended in a problem,
 CAPTIONS = _metric(
     Counter,
     "captions_total",
-    "Captions asked for; a perspective that a caller brought is `inline`, the outcome is `ok` or the problem's code.",
+    "Captions; every inline perspective is `inline`, the outcome is `ok` or the problem's code.",
     "perspective provider outcome output_mode",
 )
 STAGES = _metric(
     Histogram,
     "stage_duration_seconds",
-    "Where the time of captions went: queue, image, prepare, model (with its waits), render, total; "
-    "once an analysis: image, perspectives, synthesis.",
+    "Time of captions by stage: queue, image, prepare, model (with its waits), render, total; "
+    "once per analysis: image, perspectives, synthesis.",
     "stage",
     buckets=_SECONDS,
 )
@@ -93,148 +80,111 @@ CALL_SECONDS = _metric(
 TOKENS = _metric(
     Counter,
     "tokens_total",
-    "Tokens that providers told of: input, output, cached (part of input).",
+    "Tokens that providers reported: input, output, cached (part of input).",
     "provider model kind",
 )
-AGAIN = {
-    "reask": _metric(Counter, "reasks_total", "Calls made because an answer did not fit its schema.", "provider"),
-    "retry": _metric(Counter, "retries_total", "Calls made again because the line or the server failed.", "provider"),
-    "schema": _metric(Counter, "schema_steps_total", "Calls made with a simpler schema than was rejected.", "provider"),
-    "fallback": _metric(Counter, "fallbacks_total", "Calls made to a target that stands in for another.", "provider"),
+REASONS = {
+    "reask": _metric(Counter, "reasks_total", "Calls made because an answer failed schema validation.", "provider"),
+    "retry": _metric(Counter, "retries_total", "Calls made because the connection or the server failed.", "provider"),
+    "schema": _metric(Counter, "schema_steps_total", "Calls made because a schema was rejected.", "provider"),
+    "fallback": _metric(Counter, "fallbacks_total", "First calls to a fallback.", "provider"),
 }
-RECEIVED = _metric(Counter, "image_received_bytes_total", "Bytes of pictures as they came, by where from.", "origin")
-SENT = _metric(Counter, "image_sent_bytes_total", "Bytes of pictures sent to providers, before base64.", "provider")
+RECEIVED = _metric(Counter, "image_received_bytes_total", "Bytes of images as they were received, by source.", "origin")
+SENT = _metric(Counter, "image_sent_bytes_total", "Bytes of images sent to providers, before base64.", "provider")
 SOCKETS_OPENED = _metric(Counter, "websocket_connections_opened_total", "WebSockets that were accepted.")
 SOCKETS = _gauge("websocket_connections", "WebSockets that are open.")
-IN_FLIGHT = _gauge("requests_in_flight", "POSTs and requests on sockets that are under way.")
-CALLING = _gauge("provider_calls_in_flight", "Calls under way at an endpoint.", "provider endpoint")
-QUEUE = _gauge("queue_depth", "Calls that wait for any endpoint of a provider.", "provider")
+IN_FLIGHT = _gauge("requests_in_flight", "POSTs and requests on WebSockets that are running.")
+CALLING = _gauge("provider_calls_in_flight", "Running calls at an endpoint.", "provider endpoint")
+QUEUE = _gauge("queue_depth", "Calls in the queue of a provider.", "provider")
 BREAKER = _gauge(
     "breaker_state",
-    "Circuit breaker of a configured endpoint: 0 closed, 1 half-open, 2 open; the worst of all workers.",
+    "Circuit breaker of a configured endpoint: 0 closed, 1 half-open, 2 open; the highest of all workers.",
     "provider endpoint",
     "livemax",
 )
-UP = _gauge(
-    "provider_up", "Whether the last probe of a provider of providers.toml was answered.", "provider", "livemin"
-)
+UP = _gauge("provider_up", "Whether the last probe of a provider of providers.toml succeeded.", "provider", "livemin")
 
 
-class EndpointLoad(Protocol):
-    """What is read of an endpoint's state."""
-
-    @property
-    def endpoint(self) -> str: ...
-    @property
-    def breaker(self) -> Breaker: ...
-    @property
-    def in_flight(self) -> int: ...
+_series: dict[tuple[object, ...], MetricWrapperBase] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """How busy one provider is right now; `up`: whether its last probe was answered."""
-
-    provider: str
-    waiting: int
-    endpoints: tuple[EndpointLoad, ...]
-    up: bool | None = None
-
-
-class _Kept:
-    """The series of one metric by their labels: a dictionary is ten times as quick as `labels()`."""
-
-    def __init__(self) -> None:
-        self._series: dict[tuple[object, ...], object] = {}
-
-    def __call__(self, metric: M, *labels: str) -> M:
-        key = (metric, *labels)
-        found = self._series.get(key)
-        if found is None:
-            found = self._series[key] = metric.labels(*labels)
-        return found  # type: ignore[return-value]
+def _of(metric: M, *labels: str) -> M:
+    """Return the series of a metric with these labels; a dictionary is ten times as fast as `labels()`."""
+    key = (metric, *labels)
+    series = _series.get(key)
+    if series is None:
+        series = _series[key] = metric.labels(*labels)
+    return series  # type: ignore[return-value]
 
 
-_of = _Kept()
-
-
-def request(account: Account, route: str, method: str) -> None:
-    """Count a request that has ended."""
+def count_request(record: RequestRecord, route: str, method: str) -> None:
+    """Count a request that has ended, its captions and its provider calls."""
     method = method if method in _METHODS else "other"
-    _of(REQUESTS, route, method, str(account.status)).observe(account.ms() / 1000)
-    if account.code:
-        _of(PROBLEMS, account.code).inc()
-    for origin, size in account.received.items():
-        _of(RECEIVED, origin).inc(size)
+    _of(REQUESTS, route, method, str(record.status)).observe(record.milliseconds / 1000)
+    if record.code:
+        _of(PROBLEMS, record.code).inc()
+    for run in record.captions:
+        mode = run.attempts.made[-1].output_mode if run.attempts.made else "none"
+        _of(CAPTIONS, run.perspective_label, run.provider_label, run.outcome, mode).inc()
+        _count_stages(run.timings)
+    if record.wants_caption and not record.captions:
+        label = record.run.perspective_label if record.run else "unknown"
+        _of(CAPTIONS, label, "none", record.code or "unknown", "none").inc()
+    for run in record.runs:
+        for attempt in run.attempts.made:
+            _count_call(attempt)
+    if record.run is not None:
+        _count_image(record.run)
 
 
-def refused(account: Account) -> None:
-    """Count a caption that was refused before it was begun."""
-    _of(CAPTIONS, account.perspective, "none", account.code or UNKNOWN, "none").inc()
+def _count_image(run: Run) -> None:
+    for source, size in run.image_bytes.items():
+        _of(RECEIVED, source).inc(size)
+    if run.children:
+        _count_stages(run.timings, "total")
 
 
-def caption(one: Captioning, outcome: str) -> None:
-    """Count a caption that has ended, and the calls it took."""
-    _of(CAPTIONS, one.perspective, one.provider, outcome, one.output_mode).inc()
-    stages(one.spent)
-    calls(one)
+def _count_stages(timings: Timings, *excluded: str) -> None:
+    for stage, ms in timings.milliseconds().items():
+        if stage not in excluded:
+            _of(STAGES, stage).observe(ms / 1000)
 
 
-def calls(one: Captioning) -> None:
-    """Count the calls that were made for it."""
-    for call in one.calls:
-        _call(call)
+def _count_call(attempt: Attempt) -> None:
+    provider, model = attempt.metric_provider, attempt.metric_model
+    _of(CALLS, provider, model, attempt.outcome).inc()
+    _of(CALL_SECONDS, provider).observe(attempt.seconds)
+    _of(SENT, provider).inc(attempt.sent_bytes)
+    if attempt.reason:
+        _of(REASONS[attempt.reason], provider).inc()
+    if attempt.usage is not None:
+        usage = attempt.usage
+        counts = {"input": usage.input_tokens, "output": usage.output_tokens, "cached": usage.cached_tokens}
+        for kind, tokens in counts.items():
+            if tokens is not None:
+                _of(TOKENS, provider, model, kind).inc(tokens)
 
 
-def stages(spent: Mapping[str, float]) -> None:
-    """Count the milliseconds that each stage took."""
-    for stage, ms in spent.items():
-        _of(STAGES, stage).observe(ms / 1000)
+def set_queue(provider: str, queued: int) -> None:
+    """Set how many calls wait for a provider."""
+    _of(QUEUE, provider).set(queued)
 
 
-def _call(call: ProviderCall) -> None:
-    _of(CALLS, call.provider, call.model, call.outcome).inc()
-    _of(CALL_SECONDS, call.provider).observe(call.seconds)
-    _of(SENT, call.provider).inc(call.sent_bytes)
-    for kind, tokens in call.tokens.items():
-        _of(TOKENS, call.provider, call.model, kind).inc(tokens)
-    if call.again:
-        _of(AGAIN[call.again], call.provider).inc()
+def set_endpoint(provider: str, endpoint: str, in_flight: int, breaker: Breaker) -> None:
+    """Set the state of one endpoint."""
+    _of(CALLING, provider, endpoint).set(in_flight)
+    _of(BREAKER, provider, endpoint).set(_BREAKERS.index(breaker))
 
 
-def loads(found: Iterable[Load]) -> None:
-    """Set the gauges of this worker's providers."""
-    for one in found:
-        _of(QUEUE, one.provider).set(one.waiting)
-        for endpoint in one.endpoints:
-            _of(CALLING, one.provider, endpoint.endpoint).set(endpoint.in_flight)
-            _of(BREAKER, one.provider, endpoint.endpoint).set(_BREAKERS.index(endpoint.breaker))
-        if one.up is not None:
-            _of(UP, one.provider).set(one.up)
+def set_up(provider: str, up: bool) -> None:
+    """Set whether the last probe of a provider succeeded."""
+    _of(UP, provider).set(up)
 
 
 def exposition() -> bytes:
-    """Every figure in Prometheus' text form; with several workers the sum of all. Reads files: not for the loop."""
+    """Return every metric in Prometheus' text format; with several workers their sums, which are read from files."""
     if not SHARED:
         return generate_latest(registry)
-    summed = CollectorRegistry()
-    summed.register(_Summed())
-    return generate_latest(summed)
-
-
-class _Summed(Collector):
-    """The figures of all workers; a metric that has no series yet is still named."""
-
-    def collect(self) -> Iterable[Metric]:
-        merge = MultiProcessCollector.merge
-        merged = list(merge(shared.files(Path(SHARED or "")), accumulate=True))  # type: ignore[no-untyped-call]
-        found = {one.name for one in merged}
-        yield from merged
-        yield from (one for one in registry.collect() if one.name not in found)
-
-
-def described() -> Iterable[tuple[str, str, str, str]]:
-    """Name, kind, labels and meaning of every metric."""
-    for name, made in _made.items():
-        (told,) = made.describe()
-        yield name, told.type, ", ".join(made._labelnames), told.documentation
+    combined = CollectorRegistry()
+    MultiProcessCollector(combined)  # type: ignore[no-untyped-call]
+    return generate_latest(combined)

@@ -1,4 +1,4 @@
-"""What the tests of the streams share: requests to a wire server through the bridge, and the events that come back."""
+"""Requests to a wire server through the bridge, and the events that come back."""
 
 import json
 from collections import Counter
@@ -17,7 +17,7 @@ SAMPLE = "datasets/samples/coffee.jpg"
 PHOTO = WORKSPACE / SAMPLE
 KEY = "sk-callers-own-key-123456"
 API = "/api/v1/perspectives"
-HANG_GUARD = 20.0
+HANG_GUARD = 60.0
 GOOD = {"caption": "a cup on a table"}
 Event = dict[str, Any]
 
@@ -27,7 +27,7 @@ def inline(name: str = "mine", prompt: str = "Describe the picture.", **fields: 
 
 
 def target(server: WireServer, kind: Kind = OF_KIND["vllm"]) -> dict[str, Any]:
-    """The fields that send a request to this server."""
+    """Return the fields that send a request to this server."""
     server.key = KEY
     return {
         "image": {"path": SAMPLE},
@@ -50,20 +50,20 @@ def post(service: Service, path: str, body: dict[str, Any], **request: Any) -> h
 
 @contextmanager
 def streaming(service: Service | str, path: str, **request: Any) -> Iterator[httpx.Response]:
-    """A POST whose answer is read as it comes, to a service or to whoever has this address."""
+    """POST to a service, or to a base URL, and read the response as it arrives."""
     url = service if isinstance(service, str) else service.url
     headers = {"Accept": "text/event-stream", **request.pop("headers", {})}
     with (
         httpx.Client(timeout=HANG_GUARD, trust_env=False) as client,
-        client.stream("POST", url + API + path, headers=headers, **request) as answer,
+        client.stream("POST", url + API + path, headers=headers, **request) as response,
     ):
-        yield answer
+        yield response
 
 
-def events(answer: httpx.Response) -> Iterator[Event]:
-    """Server-sent events as they come; their name is their type."""
+def events(response: httpx.Response) -> Iterator[Event]:
+    """Yield server-sent events as they arrive; their name is their type."""
     name = ""
-    for line in answer.iter_lines():
+    for line in response.iter_lines():
         field, _, value = line.partition(": ")
         if field == "event":
             name = value
@@ -74,34 +74,34 @@ def events(answer: httpx.Response) -> Iterator[Event]:
 
 
 def streamed(service: Service | str, path: str, body: dict[str, Any]) -> list[Event]:
-    """Every event of a request, checked to be a whole story."""
-    with streaming(service, path, json=body) as answer:
-        assert answer.status_code == 200, answer.read()
-        told = list(events(answer))
+    """Return every event of a request, checked to be complete and in order."""
+    with streaming(service, path, json=body) as response:
+        assert response.status_code == 200, response.read()
+        received = list(events(response))
     names = [body["perspective"]] if "perspective" in body else [*body.get("perspectives", []), body.get("synthesize")]
-    check_story(told, [one["name"] if isinstance(one, dict) else one for one in names if one])
-    return told
+    check_story(received, [name["name"] if isinstance(name, dict) else name for name in names if name])
+    return received
 
 
-def check_story(told: list[Event], perspectives: Iterable[str]) -> None:
-    """`started` first, one end for each perspective, nothing of it after that, `done` last, one id throughout."""
-    assert len({one["id"] for one in told}) == 1
-    assert [one["type"] for one in (told[0], told[-1])] == ["started", "done"]
-    between = told[1:-1]
-    assert {one["type"] for one in between} <= {"progress", "partial", "reset", "result", "error"}
-    assert Counter(one["perspective"] for one in between if is_end(one)) == Counter(perspectives)
-    for name in {one["perspective"] for one in between}:
-        assert is_end([one for one in between if one["perspective"] == name][-1])
+def check_story(received: list[Event], perspectives: Iterable[str]) -> None:
+    """Check: `started` first, one end per perspective and nothing of it after that, `done` last, one id throughout."""
+    assert len({event["id"] for event in received}) == 1
+    assert [event["type"] for event in (received[0], received[-1])] == ["started", "done"]
+    between = received[1:-1]
+    assert {event["type"] for event in between} <= {"progress", "partial", "reset", "result", "error"}
+    assert Counter(event["perspective"] for event in between if is_end(event)) == Counter(perspectives)
+    for name in {event["perspective"] for event in between}:
+        assert is_end([event for event in between if event["perspective"] == name][-1])
 
 
 def is_end(event: Event) -> bool:
     return event["type"] in ("result", "error")
 
 
-def of_type(told: Iterable[Event], *types: str) -> list[Event]:
-    return [one for one in told if one["type"] in types]
+def of_type(received: Iterable[Event], *types: str) -> list[Event]:
+    return [event for event in received if event["type"] in types]
 
 
-def until(told: Iterator[Event], fits: Callable[[Event], bool]) -> Event:
-    """The first event that fits."""
-    return next(one for one in told if fits(one))
+def until(received: Iterator[Event], matches: Callable[[Event], bool]) -> Event:
+    """Return the first event that matches."""
+    return next(event for event in received if matches(event))

@@ -6,9 +6,10 @@ from typing import Any
 
 import anyio
 
-from providers import factory
+from providers import checks, registry
 from providers.base import (
     BaseClient,
+    Check,
     Completion,
     Credentials,
     Delta,
@@ -77,4 +78,20 @@ class Target:
 
 def target(kind: Kind, server: WireServer, pool: Pool, **config: Any) -> Target:
     named = {"name": kind.kind, "kind": kind.kind, "base_url": server.url, **config}
-    return Target(kind, server, factory.client(ProviderConfig(**named), pool))
+    return Target(kind, server, registry.client(ProviderConfig(**named), pool))
+
+
+async def check(client: BaseClient, credentials: Credentials, timeout: float, model: str = "") -> Check:
+    """Run the steps of a connection check as the bridge does."""
+    listing = await checks.list_models(client, credentials, timeout)
+    if not model or listing.is_final:
+        return checks.judge(client, listing)
+    request: VisionRequest | None = checks.make_request(client, model, timeout, credentials)
+    while request is not None:
+        sent = request
+        outcome: Completion | ProviderError
+        try:
+            outcome, request = await client.complete(sent), None
+        except ProviderError as error:
+            outcome, request = error, checks.simpler(client, sent, error)
+    return checks.judge(client, listing, sent, outcome)

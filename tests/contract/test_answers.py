@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from providers.base import LADDER, Completion, Delta, OutputMode, ProviderConfig, Turn, VisionRequest
-from providers.factory import client
+from providers.registry import client
 from providers.pool import Pool
 from providers.usage import Usage
 from tests.contract.schemas import PLAIN, RICH

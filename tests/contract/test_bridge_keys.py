@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from providers import factory
+from providers import registry
 from tests.contract.kinds import KINDS, Kind
 from tests.contract.schemas import PLAIN
 from tests.servers import TrapServer
@@ -14,7 +14,7 @@ from tests.service import Service
 
 # Beside the variables of our kinds: what the SDKs read on their own.
 MORE_NAMES = ("OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "GOOGLE_API_KEY", "OPENAI_WEBHOOK_SECRET")
-NAMES = sorted({*MORE_NAMES, *(name for spec in factory.specs() for name in spec.key_env)})
+NAMES = sorted({*MORE_NAMES, *(name for spec in registry.specs() for name in spec.key_env)})
 SECRETS = {name: f"secret-{number}-of-the-deployment" for number, name in enumerate(NAMES)}
 NO_KEY: dict[str, dict[str, Any]] = {"absent": {}, "empty": {"api_key": ""}, "null": {"api_key": None}}
 

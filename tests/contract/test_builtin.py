@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from providers import factory
+from providers import registry
 from providers.base import (
     LADDER,
     BaseClient,
@@ -28,7 +28,7 @@ def request(**changes: object) -> VisionRequest:
 
 @pytest.fixture
 def client(pool: Pool) -> BaseClient:
-    return factory.client(ProviderConfig("builtin", "builtin"), pool)
+    return registry.client(ProviderConfig("builtin", "builtin"), pool)
 
 
 async def test_text_model_and_no_tokens(client: BaseClient) -> None:
@@ -57,7 +57,7 @@ async def test_options_that_mean_nothing_here_are_named(client: BaseClient) -> N
 
 
 async def test_no_address_is_dialled(pool: Pool, trap: TrapServer) -> None:
-    client = factory.client(ProviderConfig("builtin", "builtin", trap.url, "sk-secret"), pool)
+    client = registry.client(ProviderConfig("builtin", "builtin", trap.url, "sk-secret"), pool)
     completion = await client.complete(request(schema=PLAIN, credentials=Credentials("sk-secret")))
     assert "sk-secret" not in repr(completion)
     assert trap.untouched

@@ -4,7 +4,7 @@ import anyio
 import httpx2
 import pytest
 
-from providers import errors, factory
+from providers import errors, registry
 from providers.base import Check, Credentials, Model, ProviderConfig, VisionRequest
 from providers.pool import Pool
 from tests.contract.kinds import OF_KIND, Kind
@@ -102,7 +102,7 @@ async def test_missing_key_is_told_before_anyone_is_called(kind: str, variable: 
             raise httpx2.ConnectError("no")
 
     pool = Pool(httpx2_transport_factory=Trap)
-    hosted = factory.client(ProviderConfig(kind, kind), pool)
+    hosted = registry.client(ProviderConfig(kind, kind), pool)
     found = await hosted.check(Credentials(" "), 5, "some-model")
     assert taken(found) == {"initialize_client": "success", "list_models": "failed"}
     sentence = f"{hosted.spec.title} needs an API key and got none. Set {variable}, or send api_key with the request."
@@ -110,7 +110,7 @@ async def test_missing_key_is_told_before_anyone_is_called(kind: str, variable: 
     with pytest.raises(errors.AuthFailed, match="needs an API key"):
         await hosted.complete(VisionRequest("some-model", "Look.", 5))
     assert not dialled
-    elsewhere = factory.client(ProviderConfig(kind, kind, "http://compatible.invalid"), pool)
+    elsewhere = registry.client(ProviderConfig(kind, kind, "http://compatible.invalid"), pool)
     with pytest.raises(errors.Unreachable):  # another server may want no key
         await elsewhere.complete(VisionRequest("some-model", "Look.", 5))
     assert len(dialled) == 1

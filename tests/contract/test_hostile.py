@@ -9,7 +9,7 @@ import pytest
 
 from providers import errors
 from providers.base import Credentials, Delta, ProviderConfig
-from providers.factory import client
+from providers.registry import client
 from providers.pool import Pool
 from tests.contract.kinds import OF_KIND, Kind
 from tests.contract.target import Target, target

@@ -16,16 +16,16 @@ from bridge.captioning.plan import plan
 from bridge.captioning.services import Services, open_services
 from bridge.captioning.stream import Stream
 from bridge.settings import Settings
-from providers import factory
+from providers import registry
 from providers.base import Credentials, Spec
 from providers.errors import AuthFailed
-from providers.factory import client
+from providers.registry import client
 from providers.pool import Pool
 from tests.service import WORKSPACE
 
 pytestmark = pytest.mark.live
 ENVIRONMENT = dict(os.environ)  # before the tests' own environment is swept clean
-SPECS = [spec for spec in factory.specs() if spec.kind != "builtin"]
+SPECS = [spec for spec in registry.specs() if spec.kind != "builtin"]
 PHOTO = ImageRef(path="datasets/samples/coffee.jpg")
 
 
@@ -84,7 +84,7 @@ async def test_a_stream_ends_in_a_result(spec: Spec, services: Services) -> None
 
 
 async def test_it_can_be_reached_and_says_so(spec: Spec, services: Services) -> None:
-    target = services.targets.settle(request(spec, "alt_text"))
+    target = services.targets.resolve(request(spec, "alt_text"))
     found = await (await services.clients.get(target)).check(target.credentials, 60, target.model)
     assert {step.status for step in found.steps} == {"success"}, found.steps
 
@@ -92,7 +92,7 @@ async def test_it_can_be_reached_and_says_so(spec: Spec, services: Services) -> 
 async def test_a_wrong_key_is_told(spec: Spec, services: Services) -> None:
     if not spec.needs_key:
         pytest.skip("the server may take any key")
-    target = services.targets.settle(request(spec, "alt_text"))
+    target = services.targets.resolve(request(spec, "alt_text"))
     pool = Pool()
     try:
         with pytest.raises(AuthFailed):

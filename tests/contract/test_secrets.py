@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from providers import errors, factory
+from providers import errors, registry
 from providers.base import Credentials, ProviderConfig
 from providers.pool import Pool
 from tests.contract.kinds import OF_KIND, Kind
@@ -44,7 +44,7 @@ def ambient_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text(f"default login someone password {AMBIENT}\n")
     monkeypatch.setenv("NETRC", str(netrc))
-    for name in {*MORE_NAMES, *(name for spec in factory.specs() for name in spec.key_env)}:
+    for name in {*MORE_NAMES, *(name for spec in registry.specs() for name in spec.key_env)}:
         monkeypatch.setenv(name, AMBIENT)
 
 
@@ -68,7 +68,7 @@ async def test_no_key_means_no_header(kind: Kind, pool: Pool, streamed: bool) ->
 
 @pytest.mark.usefixtures("ambient_keys")
 async def test_ambient_keys_never_reach_a_stranger(kind: Kind, pool: Pool, trap: TrapServer) -> None:
-    stranger = factory.client(ProviderConfig("stranger", kind.kind, trap.url), pool)
+    stranger = registry.client(ProviderConfig("stranger", kind.kind, trap.url), pool)
     request = Target(kind, kind.server(), stranger).request(credentials=Credentials(""))
     with pytest.raises(errors.ProviderError):
         await stranger.complete(request)
@@ -171,4 +171,4 @@ def test_key_is_in_no_repr(to: Target) -> None:
 
 
 def test_every_kind_is_in_the_contract() -> None:
-    assert {spec.kind for spec in factory.specs()} == {"builtin", *OF_KIND}
+    assert {spec.kind for spec in registry.specs()} == {"builtin", *OF_KIND}

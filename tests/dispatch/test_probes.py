@@ -13,9 +13,9 @@ import pytest
 
 from bridge.config import EndpointSettings, Fleet
 from bridge.deadline import Deadline
-from bridge.dispatch.endpoint import Endpoint
-from bridge.dispatch.endpoints import Endpoints, Route
-from bridge.dispatch.probes import Probes
+from bridge.dispatch.legacy.endpoint import Endpoint
+from bridge.dispatch.legacy.endpoints import Endpoints, Route
+from bridge.dispatch.legacy.probes import Probes
 from providers.base import BaseClient, Completion, ProviderConfig
 from providers.errors import Unreachable
 from tests.dispatch.gateway import ask, client, gateway, health, provider, revived, servers, stopped, tried, until

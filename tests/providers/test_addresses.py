@@ -4,7 +4,7 @@ import httpx
 import httpx2
 import pytest
 
-from providers import factory
+from providers import registry
 from providers.addresses import normalise, origin
 
 
@@ -47,7 +47,7 @@ def test_normalise(kind: str, written: str, meant: str) -> None:
 
 
 def test_defaults_are_normal() -> None:
-    for spec in factory.specs():
+    for spec in registry.specs():
         assert normalise(spec.kind, spec.base_url) == spec.base_url
 
 
@@ -95,7 +95,7 @@ def test_origin_of_nothing(url: str) -> None:
         origin(url)
 
 
-@pytest.mark.parametrize("kind", [spec.kind for spec in factory.specs() if spec.kind != "builtin"])
+@pytest.mark.parametrize("kind", [spec.kind for spec in registry.specs() if spec.kind != "builtin"])
 @pytest.mark.parametrize(
     "host", ["0177.0.0.1", "999.1.1.1", "1.2.3.4.5.", "[::g]", "\u24dblocalhost", "\uff11\uff12\uff17.0.0.1"]
 )

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from providers import chat, errors
+from providers import chat_completions, errors
 from providers.base import Image, Options, OutputMode, Turn, VisionRequest
 from providers.gateways import ROWS
 from providers.openai import FLAVOUR
 from providers.profiles import profile
 from providers.usage import Usage
-from providers.vllm import VllmClient
+from providers.gateways import GatewayClient
 
 SCHEMA = {"type": "object", "properties": {"caption": {"type": "string", "maxLength": 9}}, "required": ["caption"]}
 REQUEST = VisionRequest(
@@ -24,7 +24,7 @@ REQUEST = VisionRequest(
     schema=SCHEMA,
     turns=(Turn("assistant", "{}"), Turn("user", "Again.")),
 )
-BY_KIND = {row.spec.kind: row for row in (FLAVOUR, VllmClient.flavour, *ROWS)}
+BY_KIND = {row.spec.kind: row for row in (FLAVOUR, GatewayClient.flavour, *ROWS)}
 
 
 def body(kind: str, request: VisionRequest = REQUEST, **options: Any) -> dict[str, Any]:

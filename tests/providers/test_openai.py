@@ -11,7 +11,7 @@ from providers import errors
 from providers.base import Completion, Credentials, Options, ProviderConfig, VisionRequest
 from providers.openai import OpenAIClient
 from providers.pool import Pool
-from providers.vllm import VllmClient
+from providers.gateways import GatewayClient
 from tests.servers import OpenAIServer, TrapServer
 from tests.servers import behaviours as b
 
@@ -91,7 +91,7 @@ async def test_a_wrong_option_is_refused_before_anything_leaves(
 
 
 async def test_streams_leave_their_connection_usable(pool: Pool, vllm_server: OpenAIServer) -> None:
-    client = VllmClient(ProviderConfig("x", "vllm", vllm_server.url), pool)
+    client = GatewayClient(ProviderConfig("x", "vllm", vllm_server.url), pool)
     for _ in range(3):
         assert isinstance((await streamed(client, asked()))[-1], Completion)
     assert vllm_server.connections == 1
@@ -103,7 +103,7 @@ async def test_what_goes_wrong_after_the_answer_is_whole_is_let_go(
 ) -> None:
     body = b'data: {"choices": [{"delta": {"content": "A boat."}, "finish_reason": "stop"}]}\n\n' + ending
     vllm_server.reply(b.Status(200, {"content-type": "text/event-stream"}, body))
-    client = VllmClient(ProviderConfig("x", "vllm", vllm_server.url), pool)
+    client = GatewayClient(ProviderConfig("x", "vllm", vllm_server.url), pool)
     assert (await streamed(client, asked()))[-1].text == "A boat."
 
 
@@ -119,7 +119,7 @@ async def test_a_server_that_never_ends_a_whole_answer_is_not_waited_for(pool: P
 
     async with await asyncio.start_server(serve, "127.0.0.1") as listening:
         host, port = listening.sockets[0].getsockname()
-        client = VllmClient(ProviderConfig("x", "vllm", f"http://{host}:{port}"), pool)
+        client = GatewayClient(ProviderConfig("x", "vllm", f"http://{host}:{port}"), pool)
         async with asyncio.timeout(4):
             assert (await streamed(client, asked(timeout=60)))[-1].text == "A boat."
 
@@ -143,7 +143,7 @@ async def test_an_error_inside_a_200_is_classified(
         b.Status(200, {"content-type": "text/event-stream"}, events),
         b.Status(200, {"content-type": "application/json"}, event.encode()),
     )
-    client = VllmClient(ProviderConfig("x", "vllm", vllm_server.url), pool)
+    client = GatewayClient(ProviderConfig("x", "vllm", vllm_server.url), pool)
     for call in (streamed(client, asked()), client.complete(asked())):
         with pytest.raises(errors.ProviderError) as caught:
             await call
@@ -166,14 +166,14 @@ async def test_no_exception_of_the_sdk_hangs_on_an_error(pool: Pool, openai_serv
 
 async def test_why_there_is_no_connection_stays_on_the_error(pool: Pool) -> None:
     """The address guard's refusal is told through it."""
-    client = VllmClient(ProviderConfig("x", "vllm", "http://127.0.0.1:9"), pool)
+    client = GatewayClient(ProviderConfig("x", "vllm", "http://127.0.0.1:9"), pool)
     with pytest.raises(errors.Unreachable) as caught:
         await client.complete(asked())
     assert isinstance(caught.value.__cause__, OSError)
 
 
 async def test_half_a_character_is_told_as_the_requests_fault(pool: Pool, trap: TrapServer) -> None:
-    client = VllmClient(ProviderConfig("x", "vllm", trap.url), pool)
+    client = GatewayClient(ProviderConfig("x", "vllm", trap.url), pool)
     with pytest.raises(errors.RequestRejected):
         await client.complete(asked(prompt="\ud800"))
 

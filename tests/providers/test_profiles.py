@@ -2,7 +2,7 @@
 
 import pytest
 
-from providers import factory
+from providers import registry
 from providers.profiles import profile
 
 
@@ -18,7 +18,7 @@ def test_others_take_webp(kind: str) -> None:
 
 
 def test_every_kind_takes_jpeg() -> None:
-    for spec in factory.specs():
+    for spec in registry.specs():
         assert "image/jpeg" in profile(spec.kind, "any").image.media_types
 
 

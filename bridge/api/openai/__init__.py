@@ -1,5 +1,1 @@
-"""The door for clients that speak OpenAI's chat completions."""
-
-from bridge.api.openai.door import router
-
-__all__ = ["router"]
+"""OpenAI's Chat Completions API: chat requests become captions, perspectives are models."""

@@ -1,0 +1,78 @@
+"""The client's connection: a client that disconnects or stops reading ends the work that was done for it."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+from starlette.types import Message, Receive, Send
+from starlette.websockets import WebSocketDisconnect
+
+from bridge.deadline import Deadline
+from bridge.errors import Cancelled
+
+T = TypeVar("T")
+STALL_SECONDS = 30.0
+LINGER_SECONDS = 5.0
+
+
+class Writer:
+    """Sends one message after another.
+
+    When the client accepts none for `stall` seconds, or for `linger` seconds after the request's deadline, `closed` is
+    set, and later messages are dropped.
+    """
+
+    def __init__(self, send: Send, stall: float = STALL_SECONDS, linger: float = LINGER_SECONDS) -> None:
+        self.closed = asyncio.Event()
+        self._send = send
+        self._stall = stall
+        self._linger = linger
+        self._lock = asyncio.Lock()
+
+    async def send(self, message: Message, deadline: Deadline | None = None) -> None:
+        """Send a message, and return when it is accepted or dropped. `deadline`: that of the message's request."""
+        async with self._lock:
+            if self.closed.is_set():
+                return
+            seconds = self._stall if deadline is None else min(self._stall, deadline.left() + self._linger)
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._send(message)
+            except (TimeoutError, WebSocketDisconnect, OSError):
+                self.closed.set()
+
+
+async def disconnected(receive: Receive) -> None:
+    """Wait until the client has disconnected, after its body was read."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def first_of(*events: asyncio.Event) -> None:
+    """Wait until one of the events is set."""
+    tasks = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def until_disconnect(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Return the result of `work`. Raises Cancelled, and cancels the work, when the client disconnects first."""
+    return await until(disconnected(request.receive), work)
+
+
+async def until(end: Coroutine[Any, Any, object], work: Coroutine[Any, Any, T]) -> T:
+    """Return the result of `work`. Raises Cancelled, and cancels the work, when `end` returns first."""
+    working, ending = asyncio.create_task(work), asyncio.create_task(end)
+    try:
+        await asyncio.wait((working, ending), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise Cancelled
+        return await working
+    finally:
+        for task in (working, ending):
+            task.cancel()
+        await asyncio.gather(working, ending, return_exceptions=True)

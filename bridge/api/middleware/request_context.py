@@ -1,0 +1,182 @@
+"""The outermost middleware: request id, record, path, response headers, and the response to an unexpected exception."""
+
+import logging
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from bridge import errors
+from bridge.captioning import problems
+from bridge.captioning.models import CaptionOptions, Problem
+from bridge.captioning.plan import deadline_of
+from bridge.captioning.services import Services
+from bridge.errors import Cancelled
+from bridge.run import Run
+from bridge.telemetry import metrics, tracing
+from bridge.telemetry.logging import new_request_id, request_id
+from bridge.telemetry.record import RequestRecord, log_fields
+
+log = logging.getLogger("graphcap")
+API = "/api/v1"
+UNROUTED = "other"
+_NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
+"""Content-Security-Policy of everything that is not a page: a browser runs nothing of it and frames it nowhere."""
+_DISCONNECTED = 499  # nginx's status for a client that closed the connection
+_CANCELLED = errors.TABLE[Cancelled].status, errors.TABLE[Cancelled].code
+_RESPONSE_STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
+
+
+def services(connection: HTTPConnection) -> Services:
+    """Return the services opened at start."""
+    opened: Services = connection.app.state.services
+    return opened
+
+
+def record_of(connection: HTTPConnection) -> RequestRecord:
+    """Return the request's record."""
+    record: RequestRecord = connection.scope["state"]["record"]
+    return record
+
+
+def start_run(request: Request, options: CaptionOptions) -> Run:
+    """Return the run of a caption or an analysis, whose deadline begins now."""
+    return record_of(request).start_run(deadline_of(options, services(request)), request.scope["state"]["caller"])
+
+
+def provider_key(request: Request) -> str:
+    """Return the provider's key that the request carries in a header."""
+    return request.headers.get("x-provider-key", "").strip()
+
+
+def note_problem(connection: HTTPConnection, problem: Problem) -> None:
+    """Record the problem that the request ended in."""
+    record = record_of(connection)
+    record.code = problem.code
+    record.note("provider", problem.provider)
+
+
+def clean_root(path: str) -> str:
+    """Return a root path as ASGI defines it: a slash before it and none after it, "" for none."""
+    return f"/{path.strip('/')}".rstrip("/")
+
+
+class RequestContextMiddleware:
+    """Give every response an id and the time it took, and log and count every request.
+
+    Behind it a path is the root path and one slash, whether or not the proxy removed the root path and however many
+    slashes the client wrote. The record is `scope["state"]["record"]`.
+    """
+
+    def __init__(self, app: ASGIApp, root_path: str) -> None:
+        self._app = app
+        self._root = clean_root(root_path)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or one WebSocket."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        record = _new_record(scope)
+        request_id.set(record.id)
+        state = {**scope.get("state", {}), "record": record}
+        scope = {**scope, "path": self._clean(scope["path"]), "root_path": self._root, "state": state}
+        serve = _serve_websocket if scope["type"] == "websocket" else _serve_http
+        await serve(self._app, scope, receive, send, record)
+
+    def _clean(self, path: str) -> str:
+        path = "/" + path.lstrip("/")
+        below = path.removeprefix(self._root)
+        inside = not below or below.startswith("/")
+        return self._root + "/" + (below if inside else path).lstrip("/")
+
+
+def _new_record(scope: Scope) -> RequestRecord:
+    headers = Headers(scope=scope)
+    trace_headers = tracing.read_headers(headers.getlist("traceparent"), headers.getlist("tracestate"))
+    return RequestRecord(
+        new_request_id(headers.get("x-request-id")), trace_headers, trace_id=tracing.trace_id(trace_headers)
+    )
+
+
+def _add_headers(message: Message, record: RequestRecord) -> None:
+    headers = MutableHeaders(scope=message)
+    headers["X-Request-ID"] = record.id
+    headers["Server-Timing"] = record.server_timing()
+    headers.setdefault("X-Content-Type-Options", "nosniff")
+    headers.setdefault("Content-Security-Policy", _NO_PAGE)
+
+
+async def _serve_http(app: ASGIApp, scope: Scope, receive: Receive, send: Send, record: RequestRecord) -> None:
+    """Serve HEAD as GET: uvicorn drops the body."""
+    method = scope["method"]
+    scope = {**scope, "method": "GET"} if method == "HEAD" else scope
+
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            record.status = message["status"]
+            _add_headers(message, record)
+        await send(message)
+
+    try:
+        await app(scope, receive, send_with_headers)
+    finally:
+        if not record.status or (record.status, record.code) == _CANCELLED:
+            record.status, record.code = _DISCONNECTED, record.code or "cancelled"
+        finish(record, scope, method)
+
+
+async def _serve_websocket(app: ASGIApp, scope: Scope, receive: Receive, send: Send, record: RequestRecord) -> None:
+    """Serve a WebSocket; a rejected one gets an HTTP response, since a bare close has no headers (uvicorn 0.54)."""
+    accepted = False
+
+    async def send_with_headers(message: Message) -> None:
+        nonlocal accepted
+        if message["type"] == "websocket.close" and not accepted and not record.status:
+            record.status, record.code = errors.NO_ROUTE.status, errors.NO_ROUTE.code
+            if "websocket.http.response" in scope.get("extensions", {}):
+                problem = problems.from_row(errors.NO_ROUTE, "This path is not a WebSocket.", record.id)
+                content_type = [(b"content-type", b"application/json")]
+                start: Message = {
+                    "type": "websocket.http.response.start",
+                    "status": problem.status,
+                    "headers": content_type,
+                }
+                _add_headers(start, record)
+                await send(start)
+                message = {"type": "websocket.http.response.body", "body": problem.model_dump_json().encode()}
+        elif message["type"] in _RESPONSE_STARTS:
+            accepted = message["type"] == "websocket.accept"
+            message.setdefault("headers", [])
+            record.status = message.get("status", 101)
+            _add_headers(message, record)
+            if accepted:
+                metrics.SOCKETS_OPENED.inc()
+                metrics.SOCKETS.inc()
+        await send(message)
+
+    try:
+        await app(scope, receive, send_with_headers)
+    finally:
+        if accepted:
+            metrics.SOCKETS.dec()
+            log.info("socket", extra={"fields": _fields(record, scope, "WS")})
+        else:
+            finish(record, scope, "WS")
+
+
+def finish(record: RequestRecord, scope: Scope, method: str) -> None:
+    """Log and count a request that has ended."""
+    record.end()
+    metrics.count_request(record, _route(scope), method)
+    log.info("request", extra={"fields": _fields(record, scope, method)})
+
+
+def _fields(record: RequestRecord, scope: Scope, method: str) -> dict[str, object]:
+    return log_fields(record, method, scope["path"], (scope.get("client") or ("",))[0])
+
+
+def _route(scope: Scope) -> str:
+    """Return the route's template below the API's prefix; `other` where no route matched or middleware rejected."""
+    path: str = getattr(scope.get("route"), "path", "")
+    return path.removeprefix(API) or UNROUTED

@@ -1,0 +1,193 @@
+"""A request to Chat Completions, and the caption that it asks for."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from bridge.api.openai import models
+from bridge.api.openai.messages import Message, read_turn
+from bridge.captioning.models import MAX_TOKENS, CaptionOptions, JsonObject, Strict
+from bridge.captioning.parsing import parse_request
+from bridge.captioning.services import Services
+from bridge.errors import InvalidRequest
+from perspectives import perspective as perspectives
+from perspectives.perspective import Perspective
+
+# Accepted and ignored: they do not change the answer.
+_IGNORED = {
+    *("user", "metadata", "safety_identifier", "service_tier", "parallel_tool_calls"),
+    *("prompt_cache_key", "prompt_cache_retention", "prompt_cache_options"),
+}
+# Rejected, except with these values, which ask for nothing.
+_UNSUPPORTED: dict[str, tuple[object, ...]] = {
+    "n": (1,),
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+    "functions": ([],),
+    "function_call": ("none", "auto"),
+    "stop": ([],),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "logit_bias": ({},),
+    "presence_penalty": (0,),
+    "frequency_penalty": (0,),
+    "modalities": (["text"],),
+    "audio": (),
+    "prediction": (),
+    "web_search_options": (),
+    "moderation": (),
+    "reasoning_effort": (),
+    "verbosity": (),
+    "store": (False,),
+}
+
+
+class AnswerSchema(Strict):
+    """The schema of the answer. It is enforced whether `strict` is set or not."""
+
+    name: str
+    json_schema: JsonObject = Field(alias="schema")
+    description: str | None = None
+    strict: bool | None = None
+
+
+class ResponseFormat(Strict):
+    """The format of the answer: `text` is the rendered caption; json_object, and the default, is JSON."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: AnswerSchema | None = None
+
+    @model_validator(mode="after")
+    def _check_schema(self) -> Self:
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise PydanticCustomError("format", "json_schema belongs to the type 'json_schema', and to no other")
+        return self
+
+
+class StreamOptions(BaseModel):
+    """Options of the stream; unknown ones are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    include_usage: bool = False
+
+
+class ChatRequest(Strict):
+    """The fields that are used. `variables`, an extension, has values for the perspective's placeholders."""
+
+    model: str = ""
+    messages: list[Message] = Field(min_length=1)
+    response_format: ResponseFormat | None = None
+    stream: bool = False
+    stream_options: StreamOptions = StreamOptions()
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = Field(None, ge=1, le=MAX_TOKENS)
+    max_completion_tokens: int | None = Field(None, ge=1, le=MAX_TOKENS)
+    variables: dict[str, str] | None = None
+
+    @field_validator("max_completion_tokens")
+    @classmethod
+    def _check_limit(cls, value: int | None, info: Any) -> int | None:
+        """Accept both names of the limit when their values are equal."""
+        if value is not None and info.data.get("max_tokens") not in (None, value):
+            raise PydanticCustomError("limit", "differs from max_tokens, another name of the same limit")
+        return value
+
+
+@dataclass(frozen=True)
+class ChatCaption:
+    """The caption that a chat request asks for, and the format of the response."""
+
+    perspective: Perspective
+    options: CaptionOptions
+    model: str
+    as_text: bool
+    streams: bool
+    include_usage: bool
+
+
+def read_chat(fields: JsonObject, services: Services) -> ChatCaption:
+    """Validate a chat request. Raises InvalidRequest or PerspectiveError."""
+    chat = parse_request(ChatRequest, _supported(fields))
+    perspective, options = _caption(chat, services)
+    return ChatCaption(
+        perspective,
+        options,
+        model=chat.model,
+        as_text=chat.response_format is not None and chat.response_format.type == "text",
+        streams=chat.stream,
+        include_usage=chat.stream_options.include_usage,
+    )
+
+
+def _supported(fields: JsonObject) -> JsonObject:
+    """Return the fields that are used; null means absent. Raises InvalidRequest naming all unsupported ones."""
+    fields = {name: value for name, value in fields.items() if value is not None and name not in _IGNORED}
+    rejected = [name for name in fields if name in _UNSUPPORTED and fields[name] not in _UNSUPPORTED[name]]
+    if rejected:
+        raise InvalidRequest(
+            f"Captions do not support {', '.join(rejected)}. Leave it out"
+            + (
+                "; for another caption of the same image send the request with another seed."
+                if "n" in rejected
+                else "."
+            ),
+            tuple((f"/{name}", "is not supported") for name in rejected),
+        )
+    return {name: value for name, value in fields.items() if name not in _UNSUPPORTED}
+
+
+def _caption(chat: ChatRequest, services: Services) -> tuple[Perspective, CaptionOptions]:
+    """Return the perspective that `model` names, or one of the schema and the user's text, and the options."""
+    name = models.parse_name(chat.model)
+    schema = chat.response_format.json_schema if chat.response_format else None
+    named = services.catalog.get(name.perspective) if name.perspective else None
+    if named is None and schema is None:
+        raise InvalidRequest(
+            "Name a perspective as the model, or send a schema as a response_format of type json_schema. "
+            "GET /v1/models lists the perspectives.",
+            (("/model", "names no perspective"),),
+        )
+    if named is not None and schema is not None:
+        raise InvalidRequest(
+            f"The perspective '{named.name}' has its own schema. Leave out json_schema, or name no perspective.",
+            (("/response_format", "json_schema beside a perspective"),),
+        )
+    turn = read_turn(chat.messages)
+    options = parse_request(
+        CaptionOptions,
+        {
+            "image": {"base64" if turn.image[:5].lower() == "data:" else "url": turn.image},
+            "provider": name.provider or None,
+            "model": name.model or None,
+            "max_tokens": chat.max_completion_tokens or chat.max_tokens,
+            "temperature": chat.temperature,
+            "top_p": chat.top_p,
+            "seed": chat.seed,
+            "variables": chat.variables,
+            "global_context": turn.system or None,
+            "context": list(turn.texts) if named else None,
+        },
+    )
+    return named or _inline(schema, turn.texts), options
+
+
+def _inline(schema: AnswerSchema | None, texts: tuple[str, ...]) -> Perspective:
+    """Return a perspective with the user's text as its prompt. It has no variables: braces are text."""
+    assert schema is not None
+    if not texts:
+        raise InvalidRequest(
+            "Send the instruction for the model as text of the user's message.", (("/messages", "no text"),)
+        )
+    document: JsonObject = {
+        "name": schema.name,
+        "description": schema.description,
+        "prompt": "\n\n".join(texts),
+        "variables": [],
+        "json_schema": schema.json_schema,
+    }
+    return perspectives.parse(document, reserved_check=False)

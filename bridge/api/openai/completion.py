@@ -1,0 +1,79 @@
+"""A caption as a chat completion, whole or in chunks."""
+
+import json
+import time
+from typing import Any
+
+from bridge.api.openai.chat_request import ChatCaption
+from bridge.api.openai.problem import error_body
+from bridge.api.sse import EventStreamResponse
+from bridge.captioning.models import Caption, Error, Event, JsonObject, Result, Started, UsageOut
+from bridge.captioning.stream import EventStream
+from bridge.deadline import Deadline
+from bridge.telemetry.record import RequestRecord
+
+_DONE = b"data: [DONE]\n\n"
+
+
+def completion(caption: Caption, chat: ChatCaption) -> JsonObject:
+    """Return the caption as a whole completion."""
+    message = {"role": "assistant", "content": _content(caption, chat), "refusal": None}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+    return {**_head("chat.completion", chat, caption.request_id), "choices": [choice], **_usage(caption.usage)}
+
+
+def _content(caption: Caption, chat: ChatCaption) -> str:
+    """Return the rendered text where the request asks for text, else the JSON."""
+    return caption.rendered if chat.as_text else json.dumps(caption.result, ensure_ascii=False, separators=(",", ":"))
+
+
+class ChunkStreamResponse(EventStreamResponse):
+    """Sends a completion in chunks: the role at once, the content when it is valid.
+
+    Partial content is not sent: a re-ask would leave two answers in one message.
+    """
+
+    def __init__(self, chat: ChatCaption, events: EventStream, record: RequestRecord, deadline: Deadline) -> None:
+        super().__init__(events, record, deadline)
+        self._chat = chat
+        self._heading = _head("chat.completion.chunk", chat, record.id)
+
+    def encode(self, event: Event) -> bytes:
+        """Return the chunks of an event; a failure is an error object, and only a whole answer ends in `[DONE]`."""
+        if isinstance(event, Started):
+            return self._chunk({"role": "assistant", "content": ""})
+        if isinstance(event, Error):
+            return _event(error_body(event.problem))
+        if isinstance(event, Result):
+            usage = _usage(event.caption.usage) if self._chat.include_usage else {}
+            last = _event({**self._heading, "choices": [], **usage}) if usage else b""
+            content = self._chunk({"content": _content(event.caption, self._chat)})
+            return content + self._chunk({}, "stop") + last + _DONE
+        return b""
+
+    def _chunk(self, delta: JsonObject, finish_reason: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        usage = {"usage": None} if self._chat.include_usage else {}
+        return _event({**self._heading, "choices": [choice], **usage})
+
+
+def _head(kind: str, chat: ChatCaption, request_id: str) -> JsonObject:
+    return {"id": f"chatcmpl-{request_id}", "object": kind, "created": int(time.time()), "model": chat.model}
+
+
+def _usage(usage: UsageOut | None) -> JsonObject:
+    """Return `usage` where both counts are known: clients require numbers, and 0 would be wrong."""
+    if usage is None or usage.input_tokens is None or usage.output_tokens is None:
+        return {}
+    counts: JsonObject = {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+    }
+    if usage.cached_tokens is not None:
+        counts["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
+    return {"usage": counts}
+
+
+def _event(value: Any) -> bytes:
+    return b"data: " + json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"

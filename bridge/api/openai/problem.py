@@ -1,0 +1,67 @@
+"""Problems in OpenAI's error format."""
+
+from math import ceil
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from bridge.captioning.models import Problem
+
+PREFIX = "/v1/"
+_TYPES = {401: "authentication_error", 402: "insufficient_quota", 403: "permission_error", 429: "rate_limit_error"}
+_CODES = {"unknown_perspective": "model_not_found"}
+_PARAMS = {
+    "unknown_perspective": "model",
+    "unknown_provider": "model",
+    "unknown_model": "model",
+    "missing_variables": "variables",
+    "invalid_perspective": "response_format",
+    "context_too_long": "messages",
+    **dict.fromkeys(("image_unreachable", "image_too_large", "unsupported_image", "invalid_image"), "messages"),
+    "address_refused": "messages",
+}
+"""The OpenAI parameter at fault, by code."""
+_RENAMED = {"image": "messages", "context": "messages", "global_context": "messages", "provider": "model"}
+_MODEL_SYNTAX = "A model is written [perspective][@[provider][/model]]; GET /v1/models lists the models."
+
+
+def is_openai_path(request: Request) -> bool:
+    """Return whether the request was sent below `/v1/`."""
+    path: str = request.scope["path"]
+    return path.removeprefix(request.scope.get("root_path", "")).startswith(PREFIX)
+
+
+def problem_response(problem: Problem) -> Response:
+    """Return the problem as a response.
+
+    The official clients retry a 5xx twice; `X-Should-Retry: false` stops them where that is useless.
+    """
+    headers = {} if problem.retryable else {"X-Should-Retry": "false"}
+    if problem.retry_after is not None:
+        headers["Retry-After"] = str(ceil(problem.retry_after))
+    return JSONResponse(error_body(problem), problem.status, headers=headers)
+
+
+def error_body(problem: Problem) -> dict[str, Any]:
+    """Return the error object of a response or a stream."""
+    unknown = problem.code == "unknown_perspective"
+    status = problem.status
+    return {
+        "error": {
+            "message": f"{problem.detail} {_MODEL_SYNTAX}" if unknown else problem.detail,
+            "type": _TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error"),
+            "param": _param(problem),
+            "code": _CODES.get(problem.code, problem.code),
+        }
+    }
+
+
+def _param(problem: Problem) -> str | None:
+    """Return the parameter at fault; pointers of other codes lead into a perspective or an answer."""
+    if problem.code != "invalid_request" or not problem.errors:
+        return _PARAMS.get(problem.code)
+    first, *rest = problem.errors[0].pointer.removeprefix("/").split("/")
+    if first in _RENAMED:
+        return _RENAMED[first]
+    return first + "".join(f"[{step}]" if step.isdigit() else f".{step}" for step in rest) or None

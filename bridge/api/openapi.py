@@ -1,0 +1,165 @@
+"""The OpenAPI document: FastAPI's own, with the request bodies and the errors of every route added."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from bridge import errors
+from bridge.api import responses as formats
+from bridge.api.analysis import AllFailed
+from bridge.api.schemas import CaptionFromPath, ProviderBody, ProviderByName
+from bridge.api.sse import StreamEvent
+from bridge.captioning import problems
+from bridge.captioning.models import AnalyzeRequest, CaptionRequest, Problem
+
+_REF = "#/components/schemas/{model}"
+_BODIES: dict[str, tuple[type[BaseModel], ...]] = {
+    "/perspectives/caption": (CaptionRequest,),
+    "/perspectives/{name}/caption": (CaptionRequest,),
+    "/perspectives/caption-from-path": (CaptionFromPath,),
+    "/perspectives/analyze": (AnalyzeRequest,),
+    "/providers/{name}/models": (ProviderBody, ProviderByName),
+    "/providers/{name}/test-connection": (ProviderBody, ProviderByName),
+}
+_MULTIPART = ("/perspectives/caption", "/perspectives/{name}/caption", "/perspectives/analyze")
+_MEDIA_TYPES: dict[str, tuple[str, ...]] = {
+    "/perspectives/caption": formats.CAPTION_TYPES,
+    "/perspectives/{name}/caption": formats.CAPTION_TYPES,
+    "/perspectives/caption-from-path": formats.CAPTION_TYPES,
+    "/perspectives/analyze": formats.ANALYSIS_TYPES,
+}
+_ANALYZE = "/perspectives/analyze"
+_WITHOUT_KEY = ("/health",)
+_STREAMED: dict[str, dict[str, Any]] = {
+    formats.TEXT: {"schema": {"type": "string", "description": "The rendered caption, in one line."}},
+    formats.EVENTS: {"itemSchema": {"$ref": _REF.format(model="StreamEvent")}},
+}
+_EXAMPLES: dict[str, dict[str, Any]] = {
+    "/perspectives/caption": {"perspective": "alt_text", "image": {"path": "datasets/samples/coffee.jpg"}},
+    "/perspectives/{name}/caption": {
+        "image": {"path": "datasets/samples/coffee.jpg"},
+        "provider": "ollama",
+        "model": "qwen2.5vl:7b",
+        "temperature": 0.2,
+    },
+    "/perspectives/analyze": {
+        "perspectives": ["graph_caption", "alt_text"],
+        "synthesize": "synthesized_caption",
+        "image": {"path": "datasets/samples/coffee.jpg"},
+    },
+    "/perspectives/caption-from-path": {
+        "perspective": "graph_caption",
+        "image_path": "/workspace/datasets/samples/coffee.jpg",
+        "provider": "builtin",
+        "model": "measurements",
+        "provider_config": {"kind": "builtin", "api_key": ""},
+        "temperature": 0.7,
+        "max_tokens": 4096,
+        "context": [],
+        "resize_resolution": "NONE",
+    },
+    "/providers/{name}/models": {"name": "mine", "kind": "ollama", "base_url": "http://127.0.0.1:11434"},
+    "/providers/{name}/test-connection": {
+        "name": "mine",
+        "kind": "ollama",
+        "environment": "local",
+        "base_url": "http://127.0.0.1:11434",
+        "api_key": "",
+        "default_model": "qwen2.5vl:7b",
+        "models": ["qwen2.5vl:7b"],
+    },
+}
+
+
+def install(app: FastAPI) -> None:
+    """Make the application serve this document."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = build(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def build(app: FastAPI) -> dict[str, Any]:
+    """Return the document."""
+    document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+    bodies = dict.fromkeys(model for models in _BODIES.values() for model in models)
+    models: list[type[BaseModel]] = [*bodies, Problem, AllFailed, StreamEvent]
+    _, defined = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
+    schemas = document["components"]["schemas"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    schemas.update(defined["$defs"])
+    document["components"]["responses"] = _error_responses()
+    errors = {status: {"$ref": f"#/components/responses/{status}"} for status in document["components"]["responses"]}
+    for full, operations in document["paths"].items():
+        path = full.removeprefix("/api/v1")
+        possible = {
+            status: reference for status, reference in errors.items() if status != "401" or path not in _WITHOUT_KEY
+        }
+        for operation in operations.values():
+            operation["responses"] = {"200": operation["responses"]["200"], **possible}
+            content = operation["responses"]["200"]["content"]
+            content |= {name: _STREAMED[name] for name in _MEDIA_TYPES.get(path, ()) if name in _STREAMED}
+        if path in _BODIES and "post" in operations:
+            operations["post"]["requestBody"] = _request_body(path)
+        if path == _ANALYZE:
+            operations["post"]["responses"] |= _analysis_errors(document["components"]["responses"])
+    document["components"]["schemas"] = dict(sorted(schemas.items()))
+    return document
+
+
+def _request_body(path: str) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        "application/json": {
+            "schema": _any_of(*_BODIES[path]),
+            "example": _EXAMPLES[path],
+        }
+    }
+    if path in _MULTIPART:
+        content["multipart/form-data"] = {
+            "schema": {
+                "type": "object",
+                "required": ["image"],
+                "description": "The image as a file; every other field of the JSON body as a part with its name.",
+                "properties": {
+                    "image": {"type": "string", "contentMediaType": "application/octet-stream"},
+                    "perspective": {"type": "string"},
+                    "request": {"type": "string", "description": "The remaining fields as one JSON object."},
+                },
+            }
+        }
+    return {"required": not path.startswith("/providers"), "content": content}
+
+
+def _any_of(*models: type[BaseModel]) -> dict[str, Any]:
+    references = [{"$ref": _REF.format(model=model.__name__)} for model in models]
+    return references[0] if len(references) == 1 else {"anyOf": references}
+
+
+def _analysis_errors(errors: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the error responses of an analysis, which has its own body when all perspectives failed."""
+    failed = _any_of(Problem, AllFailed)
+    return {
+        status: {**error, "content": {name: {**media, "schema": failed} for name, media in error["content"].items()}}
+        for status, error in errors.items()
+    }
+
+
+def _error_responses() -> dict[str, dict[str, Any]]:
+    """Return the error responses by status; they share one body, and its code tells them apart."""
+    rows = (*errors.TABLE.values(), *errors.OTHERS)
+    responses = {}
+    for status in sorted({row.status for row in rows}):
+        same = [row for row in rows if row.status == status]
+        example = problems.from_row(same[0], "The cause in one sentence, then the remedy.", "4f6c…").model_dump()
+        responses[str(status)] = {
+            "description": " · ".join(dict.fromkeys(row.code for row in same)),
+            "content": {"application/json": {"schema": {"$ref": _REF.format(model="Problem")}, "example": example}},
+        }
+    return responses

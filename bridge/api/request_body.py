@@ -1,0 +1,175 @@
+"""Read a request body: JSON or multipart, within limits of size and time, never through a file on disk."""
+
+import asyncio
+import re
+import sys
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import from_json
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+
+from bridge.errors import BodyTooLarge, InvalidJson, InvalidRequest, RequestTimeout
+from bridge.settings import Settings
+
+JsonObject = dict[str, Any]
+UPLOAD_PART = "image"
+_CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s;\"]*)", re.IGNORECASE)
+_UTF_8 = ("utf-8", "utf8", "us-ascii")
+GRACE_SECONDS = 10.0
+# Commas and brackets of a body that is parsed on the event loop: at most 0.15 s.
+_MAX_VALUES = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class RequestBody:
+    """The fields of a request, and the image that was uploaded beside them."""
+
+    fields: JsonObject
+    upload: bytes | None = None
+
+
+class MemoryMultiPartParser(MultiPartParser):
+    """Starlette's parser without its temporary file for parts over 1 MiB (starlette 1.10)."""
+
+    spool_max_size = sys.maxsize
+
+
+async def read_body(
+    request: Request, settings: Settings, *, optional: bool = False, grace: float = GRACE_SECONDS
+) -> RequestBody:
+    """Read the body by its content type. With `optional`, an empty body has no fields.
+
+    It has to arrive within `timeout` seconds, and after `grace` seconds at `min_send_rate` bytes per second on
+    average. Raises BodyTooLarge, InvalidJson, InvalidRequest or RequestTimeout.
+    """
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > settings.body_limit:
+        raise BodyTooLarge(settings.body_limit)
+    try:
+        async with asyncio.timeout(settings.timeout) as deadline:
+            chunks = _chunks(request, settings, deadline, grace)
+            if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+                return await _read_multipart(request, chunks, settings.body_limit)
+            content = b"".join([chunk async for chunk in chunks])
+    except ClientDisconnect:
+        raise InvalidJson("The request ended before its body was complete.") from None
+    except TimeoutError:
+        raise RequestTimeout(
+            f"The request body took longer than {settings.timeout:g} seconds, or arrived at less than "
+            f"{settings.min_send_rate} bytes per second."
+        ) from None
+    return RequestBody({} if optional and not content else parse_object(content))
+
+
+async def _chunks(
+    request: Request, settings: Settings, deadline: asyncio.Timeout, grace: float
+) -> AsyncGenerator[bytes, None]:
+    """Yield the chunks of the body. Each one moves the deadline by the time that it may take at the lowest rate."""
+    received = 0
+    stream = request.stream()
+    start = asyncio.get_running_loop().time()
+    while True:
+        if settings.min_send_rate:
+            deadline.reschedule(start + min(settings.timeout, grace + received / settings.min_send_rate))
+        chunk = await anext(stream, None)
+        if chunk is None:
+            return
+        received += len(chunk)
+        if received > settings.body_limit:
+            raise BodyTooLarge(settings.body_limit)
+        yield chunk
+
+
+def parse_object(text: bytes | str, name: str = "The body") -> JsonObject:
+    """Parse a JSON object. Raises InvalidJson with the position, or InvalidRequest for too many values."""
+    _check_size(text, name)
+    try:
+        value = from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidJson(f"{name} is not valid JSON: {error}.") from None
+    if not isinstance(value, dict):
+        raise InvalidJson(f"{name} is JSON, but not an object.")
+    return value
+
+
+def _check_size(text: bytes | str, name: str) -> None:
+    """Raise InvalidRequest for too many values. `find` skips the base64 of an image; `count` would not."""
+    left = _MAX_VALUES
+    for character in ",[{" if len(text) > _MAX_VALUES else "":
+        mark: Any = character if isinstance(text, str) else character.encode()
+        at = text.find(mark)
+        while at >= 0 and left:
+            left -= 1
+            at = text.find(mark, at + 1)
+    if not left:
+        raise InvalidRequest(f"{name} has more than {_MAX_VALUES} values.")
+
+
+async def _read_multipart(request: Request, chunks: AsyncGenerator[bytes, None], limit: int) -> RequestBody:
+    charset = _CHARSET.search(request.headers["content-type"])
+    if charset and charset[1].lower() not in _UTF_8:
+        raise InvalidRequest("Send the multipart body as UTF-8.")  # some codecs of Python do not decode text
+    parser = MemoryMultiPartParser(request.headers, chunks, max_files=8, max_fields=64, max_part_size=limit)
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise InvalidRequest(f"The multipart body cannot be parsed: {error.message}") from None
+    uploads: list[bytes] = []
+    texts: list[tuple[str, str]] = []
+    try:
+        for name, part in form.multi_items():
+            if name == UPLOAD_PART:
+                uploads.append(await _read_upload(name, part))
+            else:
+                texts.append((name, await _read_text(name, part)))
+    finally:
+        await form.close()
+    if len(uploads) > 1:
+        raise InvalidRequest("The request has two images. Caption them one at a time.", (("/image", "two parts"),))
+    _check_size("".join(text for _, text in texts), "The body")
+    fields = _merge(texts)
+    nested = parse_object(fields.pop("request"), "The part 'request'") if "request" in fields else {}
+    return RequestBody({**nested, **fields}, uploads[0] if uploads else None)
+
+
+async def _read_upload(name: str, part: UploadFile | str) -> bytes:
+    if isinstance(part, str):
+        raise InvalidRequest(
+            f"Send the part '{name}' as a file (curl -F {name}=@photo.jpg).", ((f"/{name}", "not a file"),)
+        )
+    return await part.read()
+
+
+async def _read_text(name: str, part: UploadFile | str) -> str:
+    if isinstance(part, str):
+        return part
+    try:
+        return (await part.read()).decode("utf-8")
+    except UnicodeDecodeError:
+        raise InvalidRequest(
+            f"The part '{name}' is not text. Send the image as the part 'image' (curl -F image=@photo.jpg).",
+            ((f"/{name}", "not UTF-8 text"),),
+        ) from None
+
+
+def _merge(texts: list[tuple[str, str]]) -> JsonObject:
+    """Return the parts as fields. An object or list in JSON is parsed; `context` may be repeated."""
+    fields: JsonObject = {}
+    for name, text in texts:
+        value: Any = text
+        if name != "request" and text.lstrip()[:1] in ("{", "["):
+            try:
+                value = from_json(text, allow_inf_nan=False)
+            except ValueError:
+                value = text
+        if name == "context" and name in fields:
+            previous = fields[name] if isinstance(fields[name], list) else [fields[name]]
+            value = [*previous, value]
+        elif name in fields:
+            raise InvalidRequest(f"The part '{name}' is repeated.", ((f"/{name}", "repeated"),))
+        fields[name] = value
+    return fields

@@ -1,0 +1,83 @@
+"""Send responses in the format that `Accept` prefers: JSON, one line of text, or events; problems too."""
+
+import re
+from math import ceil
+from typing import Any
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from bridge.api import sse
+from bridge.api.middleware.request_context import note_problem
+from bridge.api.openai import problem as openai
+from bridge.captioning import problems
+from bridge.captioning.models import Problem
+
+JSON, TEXT, EVENTS = "application/json", "text/plain", sse.MEDIA_TYPE
+PROBLEM_JSON = "application/problem+json"
+CAPTION_TYPES = (JSON, TEXT, EVENTS)
+ANALYSIS_TYPES = (JSON, EVENTS)
+"""An analysis has several captions, so there is no single line of text."""
+_QUALITY = re.compile(r";\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*(?:;|$)", re.IGNORECASE)
+
+
+def negotiate(request: Request, offered: tuple[str, ...]) -> str:
+    """Return the offered media type that `Accept` prefers: by quality, then by order.
+
+    A wildcard stands for the first offered type, which is also the default when `Accept` names none of them.
+    """
+    best, best_quality = offered[0], 0.0
+    for item in ",".join(request.headers.getlist("accept")).split(","):
+        name = item.partition(";")[0].strip().lower()
+        media_type = offered[0] if name in ("*/*", "application/*") else name
+        match = _QUALITY.search(item)
+        quality = float(match[1]) if match else 1.0
+        if media_type in offered and quality > best_quality:
+            best, best_quality = media_type, quality
+    return best
+
+
+def json_response(value: BaseModel, *, omit_none: bool = False) -> Response:
+    """Return a model as JSON."""
+    return Response(value.model_dump_json(exclude_none=omit_none), media_type=JSON)
+
+
+def text_response(text: str) -> Response:
+    """Return one line of plain text. Newlines become spaces: training tools read one caption per line."""
+    return PlainTextResponse(" ".join(text.split()) + "\n")
+
+
+def problem_response(request: Request, problem: Problem) -> Response:
+    """Return a problem, in OpenAI's format below `/v1/`.
+
+    It is `application/json` unless `Accept` prefers problem+json: the React client parses nothing else.
+    """
+    note_problem(request, problem)
+    if openai.is_openai_path(request):
+        return openai.problem_response(problem)
+    headers: dict[str, Any] = {}
+    if problem.retry_after is not None:
+        headers["Retry-After"] = str(ceil(problem.retry_after))
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    media_type = negotiate(request, (JSON, PROBLEM_JSON))
+    return Response(problem.model_dump_json(), problem.status, headers=headers, media_type=media_type)
+
+
+async def fail(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send the problem of an error from a middleware, where no exception handler runs."""
+    await _error_response(error, scope)(scope, receive, send)
+
+
+async def reject(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send the problem of a request that was not begun: `X-Request-Begun: no` lets a proxy try another instance."""
+    response = _error_response(error, scope)
+    response.headers["X-Request-Begun"] = "no"
+    await response(scope, receive, send)
+
+
+def _error_response(error: Exception, scope: Scope) -> Response:
+    request = Request({"method": "GET", **scope, "type": "http"})  # a rejected WebSocket gets an HTTP response
+    return problem_response(request, problems.from_error(error, scope["state"]["record"].id))

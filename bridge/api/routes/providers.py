@@ -1,0 +1,136 @@
+"""`/providers/…`: the configured providers, their models, and connection tests."""
+
+from datetime import UTC, datetime, timedelta
+
+from fastapi import APIRouter, Request, Response
+
+from bridge.api.middleware.request_context import provider_key, record_of, services
+from bridge.api.request_body import read_body
+from bridge.api.responses import json_response
+from bridge.api.schemas import (
+    ConnectionTest,
+    Diagnostics,
+    ModelList,
+    ModelOut,
+    ProviderBody,
+    ProviderByName,
+    ProviderList,
+    ProviderOut,
+    StepOut,
+    TestDetails,
+    TestResult,
+    WarningOut,
+)
+from bridge.captioning import check
+from bridge.captioning.parsing import parse_request
+from bridge.dispatch.targets import ProviderReference, Target
+from bridge.errors import UnknownProvider
+from bridge.run import Run
+from providers import factory
+from providers.base import Check, ProviderConfig
+
+router = APIRouter(prefix="/providers", tags=["providers"])
+
+
+@router.get("/list", response_model=ProviderList)
+async def list_providers(request: Request) -> Response:
+    """List the providers that a request may name."""
+    resources = services(request)
+    default, show_address = resources.settings.provider, resources.settings.loopback
+    configs = resources.targets.configured.providers.items()
+    listed = [_provider(name, config, show_address, name == default) for name, config in configs]
+    return json_response(ProviderList(providers=listed))
+
+
+def _provider(name: str, config: ProviderConfig, show_address: bool, is_default: bool) -> ProviderOut:
+    spec = factory.spec(config.kind)
+    return ProviderOut(
+        name=name,
+        kind=config.kind,
+        title=spec.title,
+        base_url=config.base_url if show_address else "",
+        default_model=config.default_model,
+        models=list(config.models),
+        needs_key=spec.needs_key,
+        has_key=bool(config.api_key),
+        is_default=is_default,
+    )
+
+
+@router.get("/{name:path}/models", response_model=ModelList)
+async def list_models(request: Request, name: str) -> Response:
+    """List the models that a configured provider serves."""
+    _require_name(name, request)
+    return await _list_models(request, ProviderReference(name))
+
+
+@router.post("/{name:path}/models", response_model=ModelList)
+async def list_models_of(request: Request, name: str) -> Response:
+    """List the models of the provider that the body describes."""
+    return await _list_models(request, await _read_provider(request, name))
+
+
+@router.post("/{name:path}/test-connection", response_model=ConnectionTest)
+async def test_connection(request: Request, name: str) -> Response:
+    """Test a provider: list its models, then request one short completion when a model is named."""
+    named = await _read_provider(request, name)
+    target, result = await check.check(named, services(request), _start_run(request), provider_key(request))
+    return json_response(_report(target, result), omit_none=True)
+
+
+def _require_name(name: str, request: Request) -> None:
+    """Raise UnknownProvider for an empty name, which would mean the default provider elsewhere."""
+    if not name:
+        raise UnknownProvider(name, tuple(services(request).targets.configured.providers))
+
+
+async def _list_models(request: Request, named: ProviderReference) -> Response:
+    target, models = await check.models(named, services(request), _start_run(request), provider_key(request))
+    default = (named.provider_config.default_model if named.provider_config else None) or target.config.default_model
+    listed = [ModelOut(id=model.id, name=model.name, is_default=model.id == default) for model in models]
+    return json_response(ModelList(provider=target.label, models=listed))
+
+
+def _start_run(request: Request) -> Run:
+    return record_of(request).start_run(check.deadline(services(request)), request.scope["state"]["caller"])
+
+
+async def _read_provider(request: Request, name: str) -> ProviderReference:
+    """Read the provider_config of the body; without `kind`, the path names a configured provider."""
+    fields = (await read_body(request, services(request).settings, optional=True)).fields
+    if fields.get("kind") is None:
+        _require_name(name, request)
+        by_name = parse_request(ProviderByName, fields)
+        return ProviderReference(name, model=by_name.model or by_name.default_model)
+    config = parse_request(ProviderBody, fields)
+    return ProviderReference(name, config, config.model)
+
+
+def _report(target: Target, result: Check) -> ConnectionTest:
+    """Return the result for the React client, which identifies steps by name and time: times are distinct."""
+    now = datetime.now(UTC)
+    steps = [
+        StepOut(
+            step=step.step,
+            status=step.status,
+            timestamp=(now + timedelta(milliseconds=place)).isoformat(timespec="milliseconds"),
+            message=step.message or None,
+            error=step.error or None,
+        )
+        for place, step in enumerate(result.steps)
+    ]
+    failed = next((step for step in reversed(result.steps) if step.status == "failed"), None)
+    tested = any(step.step == "test_chat_completion" for step in result.steps)
+    listed = any(step.step == "list_models" and step.status == "success" for step in result.steps)
+    warnings = [WarningOut(warning_type="connection", message=text) for text in result.warnings]
+    return ConnectionTest(
+        status="failed" if failed else "success",
+        message=failed.error if failed else f"Connected to '{target.label}'.",
+        provider=target.label,
+        result=TestResult(
+            diagnostics=Diagnostics(connection_steps=steps, warnings=warnings),
+            details=TestDetails(
+                models_count=len(result.models) if listed else None, test_model=result.model if tested else None
+            ),
+        ),
+    )

@@ -1,0 +1,99 @@
+"""`/health` and `/info`, and the probes `/livez` and `/readyz`."""
+
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from bridge.api.drain import Drain
+from bridge.api.middleware.request_context import services
+from bridge.api.responses import json_response
+from bridge.api.schemas import Health
+from bridge.captioning.services import Services
+from bridge.telemetry import tracing
+from bridge.version import __version__
+
+router = APIRouter(tags=["service"])
+probes = APIRouter(tags=["service"], include_in_schema=False)
+
+
+@router.get("/health", response_model=Health)
+async def health(request: Request) -> Response:
+    """Report that the service runs, and the last probe of each provider of `providers.toml`."""
+    return json_response(Health(version=__version__, providers=request.app.state.probes.report()))
+
+
+@router.get("/info")
+async def info(request: Request) -> Response:
+    """Report version, perspectives, modules, limits, settings, and files that could not be loaded; no secrets."""
+    return JSONResponse(describe(services(request)))
+
+
+@probes.get("/livez")
+async def livez() -> Response:
+    """Report that the process responds."""
+    return JSONResponse({"status": "ok"})
+
+
+@probes.get("/readyz")
+async def readyz(request: Request) -> Response:
+    """Report whether new work is accepted: 503 from the start of a shutdown."""
+    drain: Drain = request.scope["state"]["drain"]
+    if drain.begun.is_set():
+        return JSONResponse({"status": "shutting down"}, 503)
+    return JSONResponse({"status": "ok"})
+
+
+def describe(resources: Services) -> dict[str, Any]:
+    """Return the content of `/info`."""
+    settings, catalog = resources.settings, resources.catalog
+    return {
+        "version": __version__,
+        "default_provider": settings.provider,
+        "perspectives": [
+            {
+                "name": perspective.name,
+                "module": perspective.module,
+                "version": perspective.version,
+                "digest": perspective.digest,
+                "source": "/".join(Path(perspective.source).parts[-2:]),
+            }
+            for perspective in catalog.all()
+        ],
+        "modules": [{"name": module.name, "enabled": module.enabled} for module in catalog.modules()],
+        "problems": [
+            {
+                "file": problem.place,
+                "pointer": problem.pointer,
+                "message": problem.message,
+                "severity": problem.severity,
+            }
+            for problem in catalog.problems
+        ],
+        "providers": list(resources.targets.configured.providers),
+        "limits": {
+            "image_bytes": settings.max_image_bytes,
+            "image_pixels": settings.max_image_pixels,
+            "body_bytes": settings.body_limit,
+            "timeout_seconds": settings.timeout,
+            "provider_timeout_seconds": settings.provider_timeout or None,
+            "grace_seconds": settings.grace,
+            "in_flight": settings.max_in_flight,
+            "rate": settings.rate_limit or None,
+            "queue": settings.max_queue,
+            "socket_requests": settings.max_socket_requests,
+            "request_providers": settings.base_url_policy,
+            "image_urls": settings.image_urls,
+        },
+        "settings": {
+            "workers": settings.workers,
+            "model": settings.model or None,
+            "api_keys": bool(settings.api_keys),
+            "allowed_hosts": list(settings.allowed_hosts) or None,
+            "cors_origins": list(settings.cors_origins) or None,
+            "log": settings.log,
+            "log_level": settings.log_level,
+            "tracing": tracing.is_on(),
+        },
+    }

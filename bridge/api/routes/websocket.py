@@ -1,0 +1,307 @@
+"""`WS /perspectives/stream`: many requests on one WebSocket, by id."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from fastapi import APIRouter, Response, WebSocket
+from starlette.websockets import WebSocketDisconnect
+
+from bridge import errors
+from bridge.api.connection import STALL_SECONDS, Writer, first_of, until
+from bridge.api.drain import Drain
+from bridge.api.middleware.auth import ApiKeys
+from bridge.api.middleware.concurrency import ConcurrencyLimit
+from bridge.api.middleware.rate_limit import RateLimiter
+from bridge.api.middleware.request_context import finish, record_of, services
+from bridge.api.request_body import parse_object
+from bridge.captioning import problems
+from bridge.captioning.check import with_known_models
+from bridge.captioning.models import EVENT, AnalyzeRequest, CaptionRequest, Error, Event
+from bridge.captioning.parsing import parse_request
+from bridge.captioning.plan import deadline_of, make_analysis_plan, make_plan
+from bridge.captioning.stream import EventStream
+from bridge.deadline import Deadline
+from bridge.errors import (
+    ApiKeyRequired,
+    BodyTooLarge,
+    Cancelled,
+    InvalidJson,
+    InvalidRequest,
+    RateLimitExceeded,
+    ServerAtCapacity,
+    ShuttingDown,
+    SocketAtCapacity,
+)
+from bridge.run import Run
+from bridge.telemetry.logging import new_request_id, request_id
+from bridge.telemetry.record import RequestRecord
+
+router = APIRouter()
+AUTH_SECONDS = 10.0
+_MAX_AUTH = 4096  # characters
+_MAX_ID = 200  # characters
+_FIRST_REQUEST_SECONDS = 1.0
+_POLICY_VIOLATION, _RESTART, _TRY_LATER = 1008, 1012, 1013  # close codes, RFC 6455
+
+
+@router.websocket("/perspectives/stream")
+async def stream(socket: WebSocket) -> None:
+    """Serve one WebSocket until it is closed; its requests end with it."""
+    await Connection(socket).serve()
+
+
+@dataclass(frozen=True, slots=True)
+class RunningRequest:
+    """A request that was accepted, and the task that sends its events."""
+
+    events: EventStream
+    task: asyncio.Task[None]
+
+
+class Connection:
+    """One WebSocket: receives frames, and runs each request in a task of its own."""
+
+    def __init__(self, socket: WebSocket, auth_within: float = AUTH_SECONDS, stall: float = STALL_SECONDS) -> None:
+        """`auth_within`: seconds until a key must arrive. `stall`: seconds that the client may accept no event."""
+        self._socket = socket
+        self._services = services(socket)
+        self._record = record_of(socket)
+        self._running: dict[str, RunningRequest] = {}
+        self._writer = Writer(socket.send, stall)
+        self._auth_within = auth_within
+        state = socket.scope["state"]
+        self._in_flight: ConcurrencyLimit = state["in_flight"]
+        self._drain: Drain = state["drain"]
+        self._rates: RateLimiter = state["rates"]
+        self._caller: str = state["caller"]
+        self._keys = ApiKeys(self._services.settings)
+        self._begun = 0
+        self._handling = False
+        self._idle = asyncio.Event()
+
+    async def serve(self) -> None:
+        """Receive frames until the WebSocket closes, its client stops reading, or the service shuts down."""
+        try:
+            with self._drain.under_way():
+                await self._socket.accept()
+                # A client that connected just before a shutdown may send one request.
+                opening = asyncio.get_running_loop().call_later(_FIRST_REQUEST_SECONDS, self._note_idle)
+                try:
+                    await self._serve()
+                finally:
+                    opening.cancel()
+        except ShuttingDown as error:
+            await self._reject_handshake(error)
+        finally:
+            self._record.notes["requests"] = self._begun
+
+    async def _reject_handshake(self, error: Exception) -> None:
+        """Respond to the handshake with an HTTP error, so that a proxy can try another instance."""
+        problem = problems.from_error(error, self._record.id)
+        self._record.code = problem.code
+        headers = {"X-Request-Begun": "no", "Retry-After": "1"}
+        await self._socket.send_denial_response(
+            Response(problem.model_dump_json(), problem.status, headers, "application/json")
+        )
+
+    async def _serve(self) -> None:
+        try:
+            await until(self._finished(), self._receive_frames())
+        except (WebSocketDisconnect, Cancelled):
+            pass
+        except asyncio.CancelledError:
+            if not self._drain.ends_this():
+                raise
+        finally:
+            if self._drain.begun.is_set():
+                await self._shut_down()
+            await self._cancel_all()
+
+    async def _finished(self) -> None:
+        """Wait until the client stops reading, or until a shutdown finds no request to finish."""
+        await first_of(self._writer.closed, self._drain.begun)
+        await first_of(self._writer.closed, self._idle)
+
+    async def _shut_down(self) -> None:
+        """End every request in an error, then close."""
+        running = list(self._running.values())
+        for request in running:
+            request.events.cancel(ShuttingDown())
+        await asyncio.gather(*(request.task for request in running), return_exceptions=True)
+        await self._writer.send({"type": "websocket.close", "code": _RESTART})
+
+    async def _cancel_all(self) -> None:
+        self._writer.closed.set()
+        tasks = [request.task for request in self._running.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _note_idle(self) -> None:
+        if not self._running and not self._handling:
+            self._idle.set()
+
+    async def _receive_frames(self) -> NoReturn:
+        if self._in_flight.full:
+            await self._close(ServerAtCapacity(), _TRY_LATER)
+        if self._keys and self._keys.find_in(self._socket.headers) is None:
+            await self._authenticate()
+        while True:
+            frame = await self._receive()
+            self._handling = True
+            self._idle.clear()
+            try:
+                await self._handle(frame)
+            finally:
+                self._handling = False
+                self._note_idle()
+            await asyncio.sleep(0)  # other connections run between frames, however many arrive at once
+
+    async def _receive(self) -> str | bytes:
+        message = await self._socket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", 1006))
+        return message.get("text") or message.get("bytes") or ""
+
+    async def _authenticate(self) -> None:
+        """Require an `auth` frame with a key as the first frame, else close the WebSocket."""
+        try:
+            async with asyncio.timeout(self._auth_within):
+                frame = await self._receive()
+            fields = parse_object(frame, "The frame") if len(frame) <= _MAX_AUTH else {}
+        except (TimeoutError, InvalidJson):
+            fields = {}
+        number = self._key_number(fields) if fields.get("type") == "auth" else None
+        if number is None:
+            await self._reject_key()
+        self._caller = f"key {number}"
+
+    def _key_number(self, fields: dict[str, Any]) -> int | None:
+        key = fields.get("api_key")
+        return self._keys.find(key) if isinstance(key, str) else None
+
+    async def _reject_key(self) -> NoReturn:
+        """Close the WebSocket of a caller without a valid key; guesses count against its address."""
+        try:
+            await self._rates.count(self._caller)
+        except RateLimitExceeded as error:
+            await self._close(error, _POLICY_VIOLATION)
+        await self._close(ApiKeyRequired(), _POLICY_VIOLATION)
+
+    async def _handle(self, frame: str | bytes) -> None:
+        """Handle one frame; a mistake in it is reported, and the WebSocket stays open."""
+        name: str | None = None
+        record = RequestRecord(new_request_id(), self._record.trace_headers, trace_id=self._record.trace_id, status=200)
+        request_id.set(record.id)
+        try:
+            fields = await self._parse(frame)
+            if fields.get("type") == "auth":
+                if self._keys and self._key_number(fields) is None:
+                    await self._reject_key()
+                return
+            name = _valid_id(fields)
+            if fields.get("type") != "cancel":
+                await self._rates.count(self._caller)
+            await self._dispatch(record, fields.pop("type", None), fields, name)
+        except tuple(errors.TABLE) as error:
+            await self._reject(name, error, record)
+            finish(record, self._socket.scope, "WS")
+
+    async def _parse(self, frame: str | bytes) -> dict[str, Any]:
+        """Return a frame's fields; an invalid frame counts against the rate limit like a request."""
+        limit = self._services.settings.body_limit
+        try:
+            if len(frame) > limit:
+                raise BodyTooLarge(limit)
+            return parse_object(frame, "The frame")
+        except (BodyTooLarge, InvalidJson, InvalidRequest):
+            await self._rates.count(self._caller)
+            raise
+
+    async def _dispatch(self, record: RequestRecord, kind: object, fields: dict[str, Any], id: str | None) -> None:
+        if kind not in ("caption", "analyze", "cancel"):
+            raise InvalidRequest(
+                "The frame's 'type' must be caption, analyze or cancel.", (("/type", "unknown frame type"),)
+            )
+        if id is None:
+            raise InvalidRequest(
+                f"The frame needs an 'id': a text of 1 to {_MAX_ID} characters.", (("/id", "is required"),)
+            )
+        fields.pop("id")
+        if kind == "cancel":
+            self._cancel(id, fields)
+        else:
+            record.wants_caption = True
+            await self._begin(record, kind == "analyze", id, fields)
+
+    def _cancel(self, id: str, fields: dict[str, Any]) -> None:
+        if fields:
+            raise InvalidRequest("A cancel frame has only 'type' and 'id'.")
+        if id not in self._running:
+            raise InvalidRequest(f"No request with the id '{id}' is running.", (("/id", "unknown"),))
+        self._running[id].events.cancel()
+
+    async def _begin(self, record: RequestRecord, is_analysis: bool, id: str, fields: dict[str, Any]) -> None:
+        if id in self._running:
+            raise InvalidRequest(f"A request with the id '{id}' is running.", (("/id", "in use"),))
+        limit = self._services.settings.max_socket_requests
+        if len(self._running) >= limit:
+            raise SocketAtCapacity(limit)
+        if self._drain.begun.is_set() and self._begun:
+            raise ShuttingDown
+        if self._in_flight.full:
+            raise ServerAtCapacity
+        events, run = await self._plan(record, is_analysis, id, fields)
+        self._in_flight.acquire()
+        self._begun += 1
+        task = asyncio.create_task(self._send_events(events, run, record))
+        self._running[id] = RunningRequest(events, task)
+        task.add_done_callback(lambda _: self._ended(id, record))
+
+    async def _plan(
+        self, record: RequestRecord, is_analysis: bool, id: str, fields: dict[str, Any]
+    ) -> tuple[EventStream, Run]:
+        """Return the stream of a valid request. Raises every error that can be known before any work."""
+        if is_analysis:
+            analysis = parse_request(AnalyzeRequest, fields)
+            run = record.start_run(deadline_of(analysis, self._services), self._caller)
+            return EventStream(await make_analysis_plan(analysis, self._services, run), self._services, run, id=id), run
+        request = parse_request(CaptionRequest, fields)
+        run = record.start_run(deadline_of(request, self._services), self._caller)
+        return EventStream(await make_plan(request, self._services, run), self._services, run, id=id), run
+
+    async def _send_events(self, events: EventStream, run: Run, record: RequestRecord) -> None:
+        async with events:
+            async for event in events:
+                if isinstance(event, Error):
+                    record.code, record.status = event.problem.code, event.problem.status
+                await self._send(event, run.deadline)
+
+    def _ended(self, id: str, record: RequestRecord) -> None:
+        self._in_flight.release()
+        del self._running[id]
+        if any(run.outcome == "ok" for run in record.runs):
+            record.status = 200
+        self._note_idle()
+        finish(record, self._socket.scope, "WS")
+
+    async def _close(self, error: Exception, code: int) -> NoReturn:
+        """Send the error, and close the WebSocket."""
+        await self._reject(None, error, self._record)
+        await self._writer.send({"type": "websocket.close", "code": code})
+        raise WebSocketDisconnect(code)
+
+    async def _reject(self, id: str | None, error: Exception, record: RequestRecord) -> None:
+        error = await with_known_models(error, self._services)
+        problem = problems.from_error(error, record.id)
+        record.code, record.status = problem.code, problem.status
+        await self._send(Error(id=id, perspective=None, problem=problem))
+
+    async def _send(self, event: Event, deadline: Deadline | None = None) -> None:
+        await self._writer.send({"type": "websocket.send", "text": EVENT.dump_json(event).decode()}, deadline)
+
+
+def _valid_id(fields: dict[str, Any]) -> str | None:
+    name = fields.get("id")
+    return name if isinstance(name, str) and 0 < len(name) <= _MAX_ID else None

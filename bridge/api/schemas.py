@@ -1,0 +1,265 @@
+"""Models that only HTTP has: requests and responses of the React client, and of the lists."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import from_json
+
+from bridge.captioning.models import Caption, CaptionOptions, ImageRef, JsonObject, ProviderOverride, ShortText, Texts
+
+
+def _without_image(schema: JsonObject) -> None:
+    """Remove `image`, which is ignored, from the OpenAPI document."""
+    schema["properties"].pop("image")
+
+
+class CaptionFromPath(CaptionOptions):
+    """A request of the React client: options flat or under `options`; unknown fields are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, json_schema_extra=_without_image)
+
+    perspective: str | JsonObject
+    image_path: ShortText = Field(examples=["/workspace/datasets/samples/coffee.jpg"])
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flatten(cls, value: Any) -> Any:
+        """Lift `options` to the top, and drop nulls and `image`: here the path alone names the image."""
+        if not isinstance(value, dict):
+            return value
+        nested = value.get("options")
+        if isinstance(nested, dict):
+            resize = nested.get("resize_resolution") if nested.get("resize", True) else None
+            value = {
+                **nested,
+                "resize_resolution": resize,
+                **{k: v for k, v in value.items() if k != "options"},
+            }
+        return {name: field for name, field in value.items() if field is not None and name != "image"}
+
+    @field_validator("context", mode="before", json_schema_input_type=Texts | str | None)
+    @classmethod
+    def _context(cls, value: object) -> object:
+        """Accept, as graphcap does, a plain string or a string with a JSON list."""
+        if not isinstance(value, str):
+            return value
+        try:
+            parsed = from_json(value)
+        except ValueError:
+            return [value]
+        return parsed if isinstance(parsed, list) else [value]
+
+    def image_ref(self) -> ImageRef:
+        """Return the path as an image reference."""
+        return ImageRef(path=self.image_path)
+
+
+class Metadata(BaseModel):
+    """The four strings that the React client stores with a caption."""
+
+    model: str
+    provider: str
+    version: str
+    config_name: str
+
+
+class ReportedUsage(BaseModel):
+    """Tokens, summed over all calls of the request; counts that the provider did not report are left out."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+
+
+class CaptionWithMetadata(Caption):
+    """The response of `caption-from-path`; null fields are left out."""
+
+    usage: ReportedUsage | None = None  # type: ignore[assignment]
+    metadata: Metadata
+
+
+class ColumnOut(BaseModel):
+    """A column of a perspective's table."""
+
+    name: str
+    style: str
+
+
+class FieldOut(BaseModel):
+    """A field of a perspective, with its type as a word."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    type: str
+    description: str
+    is_list: bool | None = None
+    is_complex: bool | None = None
+    fields: "list[FieldOut] | None" = None
+
+
+class SchemaOut(BaseModel):
+    """graphcap's envelope of a perspective's schema."""
+
+    name: str
+    display_name: str
+    version: str
+    prompt: str
+    context_template: str
+    schema_fields: list[FieldOut]
+    table_columns: list[ColumnOut]
+
+
+class PerspectiveOut(BaseModel):
+    """A perspective, as it is listed and as a request may send it back whole."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    display_name: str
+    version: str
+    description: str
+    schema_: SchemaOut = Field(alias="schema")
+    json_schema: JsonObject = Field(description="The schema that answers have to match.")
+
+
+class PerspectiveList(BaseModel):
+    """Every enabled perspective, by priority and name."""
+
+    perspectives: list[PerspectiveOut]
+
+
+class ModuleOut(BaseModel):
+    """A module of perspectives."""
+
+    name: str
+    display_name: str
+    description: str
+    enabled: bool
+    perspective_count: int
+
+
+class ModuleList(BaseModel):
+    """Every module, disabled ones included."""
+
+    modules: list[ModuleOut]
+
+
+class ModulePerspectives(BaseModel):
+    """One module and its perspectives."""
+
+    module: ModuleOut
+    perspectives: list[PerspectiveOut]
+
+
+class ProviderOut(BaseModel):
+    """A provider that a request may name."""
+
+    name: str
+    kind: str
+    title: str
+    base_url: str = Field(description="Empty when the service listens on more than loopback.")
+    default_model: str
+    models: list[str] = Field(
+        description="The models of its configuration; `/models` lists those that the server offers."
+    )
+    needs_key: bool
+    has_key: bool = Field(description="Whether a key is configured; the key itself is never shown.")
+    is_default: bool
+
+
+class ProviderList(BaseModel):
+    """Every provider that a request may name."""
+
+    providers: list[ProviderOut]
+
+
+class ModelOut(BaseModel):
+    """A model that a provider serves."""
+
+    id: str
+    name: str
+    is_default: bool = False
+
+
+class ModelList(BaseModel):
+    """The models that a provider lists now."""
+
+    provider: str
+    models: list[ModelOut]
+
+
+class ProviderBody(ProviderOverride):
+    """A provider_config as the React client sends it; `model` replaces its default model."""
+
+    model: ShortText | None = None
+
+
+class ProviderByName(BaseModel):
+    """A body without `kind`: the path names a configured provider."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    model: ShortText | None = None
+    default_model: ShortText | None = None
+
+
+class StepOut(BaseModel):
+    """One step of a connection test."""
+
+    step: Literal["initialize_client", "list_models", "test_chat_completion"]
+    status: Literal["success", "failed"]
+    timestamp: str
+    message: str | None = None
+    error: str | None = None
+
+
+class WarningOut(BaseModel):
+    """A warning about the connection."""
+
+    warning_type: str
+    message: str
+
+
+class Diagnostics(BaseModel):
+    """The executed steps of a connection test, in order."""
+
+    connection_steps: list[StepOut]
+    warnings: list[WarningOut]
+
+
+class TestDetails(BaseModel):
+    """The results of the steps."""
+
+    __test__ = False
+
+    models_count: int | None = None
+    test_model: str | None = None
+
+
+class TestResult(BaseModel):
+    """Diagnostics and details, as the React client reads them."""
+
+    __test__ = False
+
+    diagnostics: Diagnostics
+    details: TestDetails
+
+
+class ConnectionTest(BaseModel):
+    """The result of a connection test. `status` is "success" only when every step succeeded."""
+
+    status: Literal["success", "failed"]
+    message: str
+    provider: str
+    result: TestResult
+
+
+class Health(BaseModel):
+    """The state of the service and its providers."""
+
+    status: Literal["healthy"] = "healthy"
+    version: str
+    providers: list[JsonObject]

@@ -1,0 +1,176 @@
+"""Parse untrusted input: the fields of a request, and the JSON object in the text of a model.
+
+Code fences, prose around the object and raw control characters inside strings are accepted in a model's text: vLLM with
+xgrammar writes such characters where a string has length bounds (observed on vLLM 0.32), and models without constrained
+decoding explain themselves. The content is never changed.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+
+from bridge.errors import InvalidRequest
+from providers.base import JsonObject
+from providers.text import whole_characters
+
+M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+_MAX_ENTRIES = 10_000
+_MAX_DEPTH = 4
+_MAX_NAME = 100
+_MAX_PROBLEMS = 20
+_OWN_LIMITS = frozenset({"perspective", "perspectives", "synthesize", "json_schema", "schema"})
+_SMALL_TEXT = 16 * 1024  # characters that are parsed and validated in less than a millisecond, if the schema is small
+_SMALL_SCHEMA = 200  # values
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_MAX_STARTS = 64
+_MAX_SCANS = 8  # whole texts that the search for an object may scan
+
+
+def parse_request(model: type[M], fields: dict[str, Any]) -> M:
+    """Return the fields as `model`. Raises InvalidRequest that names every invalid field."""
+    _limit_entries(fields)
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        listed = error.errors(include_url=False, include_input=False)[:_MAX_PROBLEMS]
+        problems = tuple((_pointer(problem["loc"]), _sentence(problem)) for problem in listed)
+        summary = "; ".join(f"{pointer.lstrip('/') or 'the body'}: {text}" for pointer, text in problems[:5])
+        raise InvalidRequest(f"The request is not valid. {summary}.", problems) from None
+
+
+def _limit_entries(fields: dict[str, Any]) -> None:
+    """Raise InvalidRequest for too many entries: each of a million could be a mistake with a sentence of its own.
+
+    Inline perspectives and schemas have their own limits.
+    """
+    count = 0
+    pending: list[tuple[Any, str, int]] = [(fields, "", 0)]
+    while pending:
+        value, pointer, depth = pending.pop()
+        count += len(value)
+        if count > _MAX_ENTRIES:
+            raise InvalidRequest(
+                f"{pointer.lstrip('/') or 'The body'} has too many entries. A request may have {_MAX_ENTRIES:,}.",
+                ((pointer, "too many entries"),),
+            )
+        if depth < _MAX_DEPTH:
+            pending += [inner for inner in _children(value, pointer, depth + 1) if isinstance(inner[0], dict | list)]
+
+
+def _children(value: Any, pointer: str, depth: int) -> Iterator[tuple[Any, str, int]]:
+    if isinstance(value, list):
+        return ((inner, pointer, depth) for inner in value)
+    return ((inner, pointer + _pointer((name,)), depth) for name, inner in value.items() if name not in _OWN_LIMITS)
+
+
+def _pointer(location: tuple[int | str, ...]) -> str:
+    return "".join("/" + _shortened(str(step)).replace("~", "~0").replace("/", "~1") for step in location)
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _MAX_NAME else name[:_MAX_NAME] + "…"
+
+
+def _sentence(problem: Any) -> str:
+    if problem["type"] == "extra_forbidden":
+        return "is not a field of this request"
+    if problem["type"] == "missing":
+        return "is required"
+    text = str(problem["msg"])
+    return text[0].lower() + text[1:]
+
+
+async def off_loop(work: Callable[[], T], text: str, schema: JsonObject) -> T:
+    """Return the result of `work`, which parses `text` by `schema`: computed in a thread unless both are small."""
+    if len(text) < _SMALL_TEXT and _is_small(schema):
+        return work()
+    return await asyncio.to_thread(work)
+
+
+def _is_small(schema: JsonObject) -> bool:
+    """Return whether the text's length alone bounds the cost of validation."""
+    count = 0
+    pending: list[Any] = [schema]
+    while pending and count <= _SMALL_SCHEMA:
+        inner = pending.pop()
+        count += 1
+        if isinstance(inner, dict):
+            if "anyOf" in inner or "oneOf" in inner:
+                return False
+            pending += inner.values()
+        elif isinstance(inner, list):
+            pending += inner
+    return not pending
+
+
+def _reject_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(strict=False, parse_constant=_reject_constant)
+
+
+def objects(text: str) -> Iterator[JsonObject]:
+    """Yield every JSON object that may be the answer: the whole text, else fenced ones, then any inside prose."""
+    text = text.strip().removeprefix("\ufeff")
+    whole = _decode(text)
+    if whole is not None:
+        yield whole[0]
+        return
+    for fenced in text.split("```", 2 * _MAX_STARTS)[1:-1:2]:
+        start = fenced.find("{")
+        if start >= 0 and (decoded := _decode(fenced[start:].strip())) is not None:
+            yield decoded[0]
+    yield from _objects_in_prose(text)
+
+
+def _objects_in_prose(text: str) -> Iterator[JsonObject]:
+    start = text.find("{")
+    budget = _MAX_SCANS * len(text)
+    for _ in range(_MAX_STARTS):
+        if start < 0 or budget < 0:
+            return
+        decoded = _decode(text, start)
+        budget -= (decoded[1] if decoded else len(text)) - start
+        if decoded is not None:
+            yield decoded[0]
+        start = text.find("{", decoded[1] if decoded else start + 1)
+
+
+def _decode(text: str, start: int | None = None) -> tuple[JsonObject, int] | None:
+    """Return the object at `start` and its end; without `start` the object must be the whole text."""
+    try:
+        value, end = _DECODER.raw_decode(text, start or 0)
+        value = _replace_surrogates(value) if _SURROGATE.search(text, start or 0, end) else value
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict) or (start is None and text[end:].strip()):
+        return None
+    return value, end
+
+
+def _replace_surrogates(value: Any) -> Any:
+    """Replace every unpaired surrogate: JSON can escape one, and UTF-8 cannot encode it."""
+    if isinstance(value, dict):
+        return {whole_characters(name): _replace_surrogates(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_replace_surrogates(item) for item in value]
+    return whole_characters(value) if isinstance(value, str) else value
+
+
+def partial_object(text: str) -> JsonObject | None:
+    """Return the object that an unfinished text holds, its last string cut; None before it begins."""
+    start = text.find("{")
+    if start < 0:
+        return None
+    try:
+        value = from_json(text[start:], allow_partial="trailing-strings", allow_inf_nan=False)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,42 @@
+"""Partial objects of a streamed answer: not too often, and only when something changed."""
+
+import time
+
+from bridge.captioning.parsing import off_loop, partial_object
+from bridge.run import Run
+from providers.base import JsonObject
+from providers.dialect import restore
+
+INTERVAL = 0.05
+"""Seconds between two partial objects."""
+_COST_FACTOR = 20  # parsing a long text takes at most a twentieth of the time
+
+
+class PartialObjects:
+    """Collects the text of one call and reports the object so far to `run`."""
+
+    def __init__(self, run: Run, schema: JsonObject) -> None:
+        self._run = run
+        self._schema = schema
+        self._pieces: list[str] = []
+        self._last: JsonObject | None = None
+        self._next = 0.0
+
+    async def add(self, piece: str) -> None:
+        """Add a piece of text, and report the object so far when the interval has passed."""
+        self._pieces.append(piece)
+        start = time.monotonic()
+        if not self._run.streaming or start < self._next:
+            return
+        text = "".join(self._pieces)
+        result = await off_loop(lambda: self._parse(text), text, self._schema)
+        end = time.monotonic()
+        self._next = end + max(INTERVAL, _COST_FACTOR * (end - start))
+        if result and result != self._last:
+            self._last = result
+            self._run.partial(result)
+
+    def _parse(self, text: str) -> JsonObject | None:
+        value = partial_object(text)
+        restored = None if value is None else restore(value, self._schema)
+        return restored if isinstance(restored, dict) else None

@@ -1,0 +1,83 @@
+"""Caption from Python or the command line, without a server."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from bridge.captioning import caption as captioning
+from bridge.captioning.models import Caption, CaptionOptions, CaptionRequest, ImageRef
+from bridge.captioning.plan import deadline_of
+from bridge.captioning.services import Services, open_services
+from bridge.errors import ImageNotFound, ImageTooLarge
+from bridge.run import Run
+from bridge.settings import load
+
+DEFAULT_PERSPECTIVE = "graph_caption"
+
+
+async def caption(
+    image: bytes | str | Path,
+    perspective: str | dict[str, Any] = DEFAULT_PERSPECTIVE,
+    *,
+    options: CaptionOptions | None = None,
+    provider: str | None = None,
+    model: str | None = None,
+    variables: dict[str, str] | None = None,
+    services: Services | None = None,
+    run: Run | None = None,
+) -> Caption:
+    """Caption one image: its bytes, a file of this machine, or an http(s) URL.
+
+    `perspective`: a name, or the perspective itself. `options`: the other fields of a caption request. `services`: from
+    `open_services`, shared by many captions, so that the library is loaded and connections are opened once. `run`:
+    records the provider calls, also when the caption fails; its deadline replaces `timeout`.
+    Raises the errors of the table in `bridge.errors`.
+    """
+    if services is None:
+        async with open_services(load()) as opened:
+            return await caption(
+                image,
+                perspective,
+                options=options,
+                provider=provider,
+                model=model,
+                variables=variables,
+                services=opened,
+                run=run,
+            )
+    named = {"provider": provider, "model": model, "variables": variables}
+    fields = {
+        **({} if options is None else options.model_dump(exclude_unset=True)),
+        **{name: value for name, value in named.items() if value is not None},
+        "perspective": perspective,
+    }
+    upload = None
+    if _is_url(image):
+        fields["image"] = ImageRef(url=image)
+    else:
+        upload = image if isinstance(image, bytes) else await asyncio.to_thread(read, image, services)
+    request = CaptionRequest.model_validate(fields)
+    return await captioning.caption(request, services, run or Run(deadline_of(request, services)), upload=upload)
+
+
+def _is_url(image: bytes | str | Path) -> TypeGuard[str]:
+    return isinstance(image, str) and image.startswith(("http://", "https://"))
+
+
+def read(image: str | Path, services: Services) -> bytes:
+    """Return the bytes of a file, or of standard input for `-`. Raises ImageNotFound or ImageTooLarge."""
+    limit = services.settings.max_image_bytes
+    try:
+        if str(image) == "-":
+            data = sys.stdin.buffer.read(limit + 1)
+        else:
+            with Path(image).open("rb") as file:
+                data = file.read(limit + 1)
+    except FileNotFoundError:
+        raise ImageNotFound(f"There is no file '{image}'.") from None
+    except OSError as error:
+        raise ImageNotFound(f"'{image}' cannot be read: {error.strerror}.") from None
+    if len(data) > limit:
+        raise ImageTooLarge(f"The image is larger than the limit of {limit / 1024 / 1024:g} MiB.")
+    return data

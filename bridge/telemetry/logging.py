@@ -1,0 +1,85 @@
+"""The log: one line per record on standard error, as text or as JSON."""
+
+import json
+import logging
+import re
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+"""The id of the request that the current task serves, for log records."""
+_ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+# instructor logs raw answers; httpx and the SDKs log URLs at INFO, which a caller may have chosen.
+_SILENCED = ("instructor", "httpx", "httpx2", "httpcore", "httpcore2", "openai", "google_genai", "ollama", "PIL")
+# json.dumps creates an encoder for each call with other options than its defaults; a line has twenty values.
+_ASCII = json.JSONEncoder(default=str).encode
+_UNICODE = json.JSONEncoder(default=str, ensure_ascii=False).encode
+_CLIENT_ERRORS = (
+    "Invalid HTTP request",
+    "Unsupported upgrade request",
+    "Invalid UTF-8 sequence",
+    "ASGI callable returned without completing handshake",
+)
+
+
+def new_request_id(offered: str | None = None) -> str:
+    """Return the caller's id when it is 1 to 128 letters, digits and `._:-`, else a new one."""
+    return offered if offered and _ACCEPTABLE_ID.fullmatch(offered) else uuid4().hex
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return time, level, logger, message, request id and the record's `fields`."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if current := request_id.get():
+            line["request_id"] = current
+        line.update(getattr(record, "fields", {}))
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return _UNICODE(line)
+
+
+class TextFormatter(logging.Formatter):
+    """One line for a person, the fields as `name=value`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return time, level, message and fields; a newline inside a value cannot start a line."""
+        fields = " ".join(f"{name}={_ASCII(value)}" for name, value in getattr(record, "fields", {}).items())
+        when = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
+        text = f"{when} {record.levelname.lower():7} {record.getMessage()}".replace("\n", "\n  ")
+        text = f"{text} {fields}" if fields else text
+        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+
+
+def configure_logging(format: str, level: str) -> None:
+    """Send every record of `level` and above to standard error in one format."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    # At INFO uvicorn 0.54 logs a WebSocket's URL with its query, where a caller may have put a key.
+    logging.getLogger("uvicorn.error").setLevel(max(root.level, logging.WARNING))
+    logging.getLogger("uvicorn.error").addFilter(_is_not_client_error)
+    logging.captureWarnings(True)
+    silence_libraries()
+
+
+def _is_not_client_error(record: logging.LogRecord) -> bool:
+    """Return False for malformed requests and frames: the service logs a line of its own, uvicorn adds a traceback."""
+    return not record.getMessage().startswith(_CLIENT_ERRORS)
+
+
+def silence_libraries() -> None:
+    """Keep requests and answers that libraries log out of every log, at any level."""
+    for name in _SILENCED:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)

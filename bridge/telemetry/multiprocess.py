@@ -1,0 +1,59 @@
+"""The directory in which several workers keep their metrics: prometheus_client's multiprocess mode.
+
+prometheus_client reads the environment when it is imported, so `serve` enters `metrics_directory` before that.
+"""
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+log = logging.getLogger("graphcap")
+VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+MEMORY = Path("/dev/shm")  # noqa: S108 (a fresh private directory in memory)
+
+
+@contextmanager
+def metrics_directory(workers: int, memory: Path = MEMORY) -> Iterator[None]:
+    """Provide a directory to several workers: that of PROMETHEUS_MULTIPROC_DIR, else a private one below `memory`.
+
+    One worker keeps its metrics in memory. Without a writable directory each worker reports its own, and the log says
+    so.
+    """
+    configured = os.environ.pop(VARIABLE, "")
+    if workers == 1:
+        yield
+        return
+    try:
+        directory = Path(configured or tempfile.mkdtemp(prefix="graphcap-metrics-", dir=memory))
+        directory.mkdir(mode=0o700, exist_ok=True)
+        _empty(directory)
+        (directory / ".writable").touch()
+    except OSError:
+        log.warning("%s is not writable: /metrics shows the values of the worker that answers.", configured or memory)
+        yield
+        return
+    os.environ[VARIABLE] = str(directory)
+    try:
+        yield
+    finally:
+        del os.environ[VARIABLE]
+        _empty(directory)
+        if not configured:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _empty(directory: Path) -> None:
+    for file in (*directory.glob("*.db"), directory / ".writable"):
+        file.unlink(missing_ok=True)
+
+
+def forget_worker(pid: int) -> None:
+    """Remove the gauges of a worker that ended; its counters stay."""
+    if os.environ.get(VARIABLE):
+        from prometheus_client.multiprocess import mark_process_dead
+
+        mark_process_dead(pid)  # type: ignore[no-untyped-call]

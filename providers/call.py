@@ -1,0 +1,163 @@
+"""One call through an SDK: its time limit, its key, and the translation of foreign exceptions into ours."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing
+from typing import TypeVar, cast
+
+from providers.addresses import NotDialled, origin, shown
+from providers.base import Completion, Credentials, Delta, Spec
+from providers.errors import (
+    AuthFailed,
+    BadReply,
+    CallTimeout,
+    ProviderError,
+    RateLimited,
+    RequestRejected,
+    SchemaRejected,
+    ServerFailed,
+    Unavailable,
+    Unreachable,
+)
+
+T = TypeVar("T")
+CONNECT_SECONDS = 10.0
+MALFORMED = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
+"""What SDKs raise for a response that is JSON of another shape, or no JSON."""
+_RETRIED = (Unreachable, RateLimited, Unavailable, ServerFailed, SchemaRejected)
+_CONNECT_CAUSES: Mapping[type[Exception], str] = {
+    socket.gaierror: ": the host name is unknown. Check the base URL.",
+    ConnectionRefusedError: ": the connection was refused. Check that the server runs, and the port of the base URL.",
+    ssl.SSLCertVerificationError: ": its TLS certificate is not trusted.",
+    ssl.SSLError: ": TLS failed. Check http or https in the base URL.",
+    TimeoutError: ": it did not accept the connection in time.",
+}
+_END = object()
+
+
+class Call:
+    """Time limit and error translation of one provider call.
+
+    Only the awaited steps of an SDK are translated: an exception in our own code stays what it is.
+    """
+
+    def __init__(
+        self,
+        seconds: float,
+        foreign: tuple[type[Exception], ...],
+        translate: Callable[[Exception], ProviderError],
+    ) -> None:
+        """`foreign`: exceptions of the SDK, besides OSError and MALFORMED."""
+        self._foreign: tuple[type[Exception], ...] = (*foreign, OSError, *MALFORMED)
+        self._translate = translate
+        self._end = asyncio.get_running_loop().time() + seconds
+
+    async def wait(self, step: Awaitable[T]) -> T:
+        """Await one step within the time that is left."""
+        try:
+            async with asyncio.timeout_at(self._end):
+                return await step
+        except self._foreign as error:
+            raise self._translate(error) from _socket_cause(error)
+
+    async def each(self, opening: Awaitable[AsyncIterator[T]]) -> AsyncGenerator[T]:
+        """Yield the parts of a stream, each awaited within the time that is left."""
+        parts = cast("AsyncGenerator[T]", await self.wait(opening))
+        async with aclosing(parts):
+            while (part := await self.wait(anext(parts, _END))) is not _END:
+                yield cast("T", part)
+
+
+def api_key(credentials: Credentials, spec: Spec, base_url: str) -> str:
+    """Return the key, safe for a header.
+
+    Raises AuthFailed for characters that a header cannot carry (the HTTP library would quote the key in its message),
+    and for a missing key where the provider itself is called. Another server of the same protocol may need none.
+    """
+    key = credentials.api_key.strip()
+    name = next(iter(spec.key_env), "")
+    if not (key.isascii() and key.isprintable()):
+        where = f"{name} or the request's api_key" if name else "its api_key"
+        raise AuthFailed(f"The API key for {spec.title} contains characters that no key has. Check {where}.")
+    if spec.needs_key and not key and origin(base_url) == origin(spec.base_url):
+        raise AuthFailed(f"{spec.title} requires an API key. Set {name}, or send api_key with the request.")
+    return key
+
+
+def transport_error(error: Exception, title: str, base_url: str, seconds: float) -> ProviderError:
+    """Return the error for an exception of httpx2, of a socket, of the clock or of a parser.
+
+    `base_url`: shown in the message; "" to hide it. `seconds`: the time limit of the call.
+    """
+    import httpx2
+
+    causes = list(_chain(error))
+    # Errors of the pool arrive wrapped in exceptions of the SDK.
+    own = next((cause for cause in causes if isinstance(cause, ProviderError)), None)
+    if own is not None:
+        return own
+    unconnected = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError, httpx2.InvalidURL)
+    if any(isinstance(cause, unconnected) for cause in causes):
+        return _unreachable(title, base_url, causes)
+    if any(isinstance(cause, TimeoutError | httpx2.TimeoutException) for cause in causes):
+        return CallTimeout(f"{title} did not respond within {round(seconds, 2):g} seconds.")
+    if isinstance(error, UnicodeEncodeError):
+        return RequestRejected("The request contains half a surrogate pair, which cannot be encoded. Remove it.")
+    if isinstance(error, MALFORMED) or any(isinstance(cause, httpx2.SSEError) for cause in causes):
+        return foreign_reply(title)
+    return Unreachable(f"The connection to {title} was lost before it responded.")
+
+
+def foreign_reply(title: str) -> BadReply:
+    """Return the error for a response in another protocol, or in none."""
+    return BadReply(f"The response is not one of {title}'s. Check the base URL.")
+
+
+def _unreachable(title: str, base_url: str, causes: list[BaseException]) -> Unreachable:
+    refused = next((str(cause) for cause in causes if isinstance(cause, NotDialled)), "")
+    where = f" at {shown(base_url)}" if base_url else ""
+    kinds = (text for kind, text in _CONNECT_CAUSES.items() for cause in causes if isinstance(cause, kind))
+    reason = next(kinds, ". Check that the server runs, and its base URL.")
+    return Unreachable(refused or f"Could not connect to {title}{where}{reason}")
+
+
+def _socket_cause(error: BaseException) -> BaseException | None:
+    """Return the error of the socket or of the address check behind an exception: it contains no request."""
+    root = list(_chain(error))[-1]
+    return root if isinstance(root, NotDialled | OSError) and root is not error else None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+async def mark_begun(parts: AsyncIterator[Delta | Completion], title: str) -> AsyncGenerator[Delta | Completion]:
+    """Yield the parts of an answer; set `begun` on an error that follows the first text.
+
+    A retry would pay for the same text again, so an error that invites one becomes a BadReply: llama-server reports
+    output that it cannot parse after some chunks, with a status (measured).
+    """
+    begun = False
+    try:
+        async with aclosing(cast("AsyncGenerator[Delta | Completion]", parts)) as stream:
+            async for part in stream:
+                begun = begun or isinstance(part, Completion) or bool(part.text)
+                yield part
+    except ProviderError as error:
+        error.begun = begun
+        if not begun or not isinstance(error, _RETRIED):
+            raise
+        raise _after_begin(error, title) from None
+
+
+def _after_begin(error: ProviderError, title: str) -> BadReply:
+    failure = BadReply(f"{title} failed in the middle of its answer.", status=error.status, usage=error.usage)
+    failure.begun = True
+    failure.rate = error.rate
+    failure.provider_message = error.provider_message
+    return failure

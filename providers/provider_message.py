@@ -1,0 +1,74 @@
+"""The provider's own words in an error response, made safe to show to a caller."""
+
+import json
+import re
+import unicodedata
+from collections.abc import Mapping
+
+from providers.base import VisionRequest
+
+MAX_LENGTH = 300
+_MAX_RAW = 2_000
+_ECHO = 32
+"""Letters and digits in a row shared with the prompt that count as an echo: about 40 characters of prose."""
+_SECRETS = (
+    (re.compile(r"(?i)\b(bearer|basic)\s+\S+"), "[key]"),
+    (re.compile(r"(?i)\b(api[_-]?key|token|secret|password|authorization)(['\"]?\s*[:=]\s*['\"]?)[^\s,'\"]+"), "[key]"),
+    (re.compile(r"\b(?:sk|pk|rk|gsk|xai|hf|AIza|ya29)[-_.]?[\w-]*[*.]*[\w-]{6,}"), "[key]"),
+    (re.compile(r"(?i)data:image/[\w.+-]+;base64,\S*"), "[image]"),
+    (re.compile(r"[A-Za-z0-9+/_=-]{40,}"), "[data]"),
+    (re.compile(r"(?i)\b[a-z][a-z0-9+.-]*://\S+"), "[address]"),
+    (re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b"), "[address]"),
+    (re.compile(r"(?<![\w/.])(?:/[\w.@-]+){2,}"), "[path]"),
+)
+
+
+def provider_message(body: object, request: VisionRequest) -> str:
+    """Return the message of an error body: one line of at most 300 characters, "" if there is none.
+
+    Control characters are removed. Keys, tokens, long base64, addresses and file paths are masked. The message ends
+    where it begins to repeat the prompt.
+    """
+    text = _one_line(_message(body)[:_MAX_RAW])
+    key = request.credentials.api_key.strip()
+    if key:
+        text = text.replace(key, "[key]")
+    text = _without_prompt(text, request)
+    for pattern, mask in _SECRETS:
+        text = pattern.sub(mask, text)
+    return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 1]}…"
+
+
+def _message(body: object) -> str:
+    """Return the sentence of the five shapes of error body in use; "" for a page of HTML."""
+    if isinstance(body, str):
+        text = body.strip()
+        if text[:1] in ("{", "["):
+            try:
+                return _message(json.loads(text))
+            except (ValueError, RecursionError):
+                return text
+        return "" if text.startswith("<") else text
+    if isinstance(body, list):
+        return next((text for text in map(_message, body[:8]) if text), "")
+    if isinstance(body, Mapping):
+        named = (body.get(name) for name in ("error", "message", "detail", "msg"))
+        return next((text for text in map(_message, (value for value in named if value)) if text), "")
+    return ""
+
+
+def _one_line(text: str) -> str:
+    plain = "".join(char if unicodedata.category(char)[0] != "C" else " " for char in text)
+    return " ".join(plain.split())
+
+
+def _without_prompt(text: str, request: VisionRequest) -> str:
+    """Cut the text where it begins to repeat the prompt, whatever the punctuation and escapes between the words."""
+    prompts = (request.system, request.prompt, *(turn.text for turn in request.turns))
+    prompt = "".join(char for char in " ".join(prompts) if char.isalnum())
+    places = [place for place, char in enumerate(text) if char.isalnum()]
+    letters = "".join(text[place] for place in places)
+    for start in range(len(letters) - _ECHO + 1):
+        if letters[start : start + _ECHO] in prompt:
+            return text[: places[start]].rstrip() + " […]"
+    return text

@@ -1,0 +1,115 @@
+"""The httpx2 side of the pool. Importing this module imports httpx2 (0.3 s)."""
+
+import ssl
+from collections.abc import AsyncIterator
+from functools import cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+
+import httpx2
+
+from providers.call import CONNECT_SECONDS
+from providers.errors import BadReply, ResponseInterrupted, WrongPath
+
+TIMEOUT = httpx2.Timeout(None, connect=CONNECT_SECONDS)
+"""`Call` limits the whole call: two limits of equal length would race for the kind of error."""
+_INTERRUPTED = (httpx2.NetworkError, httpx2.ProtocolError, OSError)
+
+
+@cache
+def ssl_context() -> ssl.SSLContext:
+    """Return the TLS settings of every connection to a provider, created once (17 ms)."""
+    return httpx2.create_ssl_context()
+
+
+def open_client(
+    *,
+    transport: httpx2.AsyncBaseTransport | None,
+    max_connections: int,
+    kept_alive: int,
+    keepalive: float,
+    max_reply_bytes: int,
+) -> httpx2.AsyncClient:
+    """Open a client that checks and bounds every response."""
+
+    async def check(response: httpx2.Response) -> None:
+        _check_headers(response)
+        assert isinstance(response.stream, httpx2.AsyncByteStream)
+        response.stream = BoundedStream(response.stream, max_reply_bytes)
+
+    return httpx2.AsyncClient(
+        transport=transport,
+        verify=ssl_context(),
+        cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=())),
+        event_hooks={"request": [_refuse_compression], "response": [check]},
+        limits=httpx2.Limits(
+            max_connections=max_connections, max_keepalive_connections=kept_alive, keepalive_expiry=keepalive
+        ),
+    )
+
+
+class BoundedStream(httpx2.AsyncByteStream):
+    """A response body of at most `limit` bytes; one that breaks off is a ResponseInterrupted."""
+
+    def __init__(self, body: httpx2.AsyncByteStream, limit: int) -> None:
+        self._body = body
+        self._limit = limit
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        received = 0
+        try:
+            async for chunk in self._body:
+                received += len(chunk)
+                if received > self._limit:
+                    raise BadReply(f"The provider's response is longer than {self._limit} bytes.")
+                yield chunk
+        except _INTERRUPTED:
+            raise ResponseInterrupted("The connection was lost in the middle of the provider's response.") from None
+
+    async def aclose(self) -> None:
+        """Return the connection to the pool, or close it if the body was not read to its end."""
+        await self._body.aclose()
+
+
+class KeyedTransport(httpx2.AsyncBaseTransport):
+    """Sends the requests of one call through a shared client, with exactly this key header or none."""
+
+    def __init__(self, shared: httpx2.AsyncClient, header: str, key: str) -> None:
+        self._shared = shared
+        self._header = header
+        self._key = key
+        self._responses: list[httpx2.Response] = []
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send one request."""
+        request.headers.pop(self._header, None)
+        if self._key:
+            request.headers[self._header] = self._key
+        request.extensions["timeout"] = TIMEOUT.as_dict()
+        self._responses.append(await self._shared.send(request, stream=True, follow_redirects=False))
+        return self._responses[-1]
+
+    @property
+    def failed(self) -> httpx2.Response | None:
+        """Return the response whose status is not 200: the SDK does not report it for every body."""
+        return next((response for response in self._responses if response.status_code != 200), None)
+
+    async def close_responses(self) -> None:
+        """Close what is still open: google-genai 3.4 does not close a stream that is left early."""
+        for response in self._responses:
+            await response.aclose()
+
+
+async def _refuse_compression(request: httpx2.Request) -> None:
+    request.headers["Accept-Encoding"] = "identity"
+
+
+def _check_headers(response: httpx2.Response) -> None:
+    if response.has_redirect_location:
+        raise WrongPath(
+            "The provider answered with a redirect, which the bridge does not follow. "
+            "Check the base URL: http or https, host and path.",
+            status=response.status_code,
+        )
+    # A few compressed kilobytes can unpack to gigabytes, and the limit counts bytes on the wire.
+    if response.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
+        raise BadReply("The provider sent a compressed response although none was requested.")

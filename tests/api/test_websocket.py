@@ -1,0 +1,329 @@
+"""Many requests on one WebSocket: by id, cancelled by id, and none outlives it."""
+
+import asyncio
+import base64
+import json
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from starlette.types import Message
+from starlette.websockets import WebSocket
+from websockets.exceptions import ConnectionClosed
+
+from bridge.api.routes.websocket import Connection
+from bridge.captioning.services import open_services
+from bridge.settings import Settings
+from tests.api import streams
+from tests.api.sockets import Socket, frame, socket, state
+from tests.api.streams import GOOD, HANG_GUARD, SAMPLE, analysis, inline, of_type
+from tests.contract.kinds import KINDS, Kind
+from tests.servers import OpenAIServer
+from tests.servers import behaviours as b
+from tests.service import WORKSPACE, Service
+
+LIMIT = 64 * 1024
+ALT = {"perspective": "alt_text", "image": {"path": SAMPLE}}
+SHORT = 0.1
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    settings = {"GRAPHCAP_MAX_BODY_BYTES": str(LIMIT), "GRAPHCAP_MAX_SOCKET_REQUESTS": "6", "GRAPHCAP_LOG": "json"}
+    with Service(**settings) as running:
+        yield running
+    assert running.code == 0
+    assert "Traceback" not in running.log
+    assert streams.KEY not in running.log
+    assert '"level": "error"' not in running.log
+
+
+@pytest.fixture
+def client(service: Service) -> Iterator[Socket]:
+    """A WebSocket that still works when the test is over."""
+    with socket(service) as opened:
+        yield opened
+        opened.send("caption", "the last", **ALT)
+        assert opened.story("the last", "alt_text")[-2]["type"] == "result"
+
+
+# Requests by id.
+
+
+def test_a_caption(client: Socket, vllm_server: OpenAIServer) -> None:
+    vllm_server.reply(b.Answer(GOOD))
+    client.send("caption", "a1", **streams.caption(vllm_server))
+    events = client.story("a1", "mine")
+    stages = [event["stage"] for event in of_type(events, "progress") if event["stage"] != "import"]
+    assert stages == ["image", "model", "validate"]
+    assert events[-2]["caption"]["result"] == GOOD
+    assert events[0]["request_id"] == events[-2]["caption"]["request_id"]
+    assert events[-1]["usage"] == {"input_tokens": 120, "output_tokens": 30, "cached_tokens": 64}
+
+
+def test_the_root_path_serves_it_too_and_frames_may_be_bytes(service: Service) -> None:
+    with socket(service, "/perspectives/stream") as client:
+        client.raw(frame("caption", "a1", **ALT).encode())
+        assert client.story("a1", "alt_text")
+
+
+def test_an_analysis(client: Socket, vllm_server: OpenAIServer) -> None:
+    client.send("analyze", "a2", **analysis(vllm_server, inline("one"), inline("two"), synthesize=inline("all")))
+    events = client.story("a2", "one", "two", "all")
+    assert [event["perspective"] for event in of_type(events, "result")][-1] == "all"
+    assert events[-1]["usage"]["input_tokens"] == 360
+
+
+def test_concurrent_requests(client: Socket, vllm_server: OpenAIServer) -> None:
+    vllm_server.default = b.Hold(b.Answer(GOOD))
+    names = [f"a{number}" for number in range(6)]
+    for name in names:
+        client.send("caption", name, **streams.caption(vllm_server))
+    vllm_server.wait_for_calls(6, HANG_GUARD)
+    client.send("caption", "a6", **ALT)
+    problem = client.problem("a6")
+    assert (problem["code"], problem["status"], problem["retryable"]) == ("overloaded", 503, True)
+    vllm_server.release()
+    stories = [client.story(name, "mine") for name in names]
+    assert len({events[0]["request_id"] for events in stories}) == 6
+
+
+def test_an_id_can_be_used_again_after_done(client: Socket) -> None:
+    for _ in range(10):
+        client.send("caption", "again", **ALT)
+        client.story("again", "alt_text")
+
+
+def test_a_running_id_is_rejected(client: Socket, vllm_server: OpenAIServer) -> None:
+    vllm_server.default = b.Hold(b.Answer(GOOD))
+    client.send("caption", "a1", **streams.caption(vllm_server))
+    vllm_server.wait_for_calls(1, HANG_GUARD)
+    client.send("caption", "a1", **ALT)
+    rejected = client.until("a1", "error")
+    assert (rejected["perspective"], rejected["problem"]["code"]) == (None, "invalid_request")
+    client.received["a1"].remove(rejected)
+    vllm_server.release()
+    assert client.story("a1", "mine")[-2]["caption"]["result"] == GOOD
+    assert len(vllm_server.calls) == 1
+
+
+def test_an_image_in_the_frame(client: Socket, vllm_server: OpenAIServer, photo: bytes) -> None:
+    fields = streams.caption(vllm_server, image={"base64": base64.b64encode(photo).decode()})
+    client.send("caption", "a1", **fields)
+    client.story("a1", "mine")
+    assert vllm_server.call.image is not None
+    assert vllm_server.call.image.data == photo
+
+
+# Cancellation.
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.id)
+def test_cancel_ends_the_provider_call(client: Socket, kind: Kind) -> None:
+    with kind.server() as server:
+        server.default = b.Hang("first")
+        client.send("caption", "a1", **streams.caption(server, kind))
+        server.wait_for_calls(1, HANG_GUARD)
+        client.send("cancel", "a1")
+        server.wait_for_hang_ups(1, HANG_GUARD)
+        problem = client.story("a1", "mine")[-2]["problem"]
+        assert (problem["code"], problem["retryable"]) == ("cancelled", True)
+        assert len(server.calls) == 1
+
+
+def test_cancel_ends_only_its_own_request(client: Socket, vllm_server: OpenAIServer) -> None:
+    vllm_server.default = b.Hold(b.Answer(GOOD))
+    for name in ("a1", "a2", "a3"):
+        client.send("caption", name, **streams.caption(vllm_server))
+    vllm_server.wait_for_calls(3, HANG_GUARD)
+    client.send("cancel", "a2")
+    assert client.story("a2", "mine")[-2]["problem"]["code"] == "cancelled"
+    vllm_server.release()
+    assert [client.story(name, "mine")[-2]["type"] for name in ("a1", "a3")] == ["result", "result"]
+    assert vllm_server.hang_ups == 1
+
+
+def test_cancel_of_an_analysis_ends_the_unfinished_perspectives(client: Socket, vllm_server: OpenAIServer) -> None:
+    vllm_server.reply(b.Hang("first"), b.Hang("connect"))
+    names = ("p1", "p2", "p3")
+    client.send("analyze", "a1", **analysis(vllm_server, *map(inline, names), synthesize="alt_text"))
+    finished = client.until("a1", "result")["perspective"]
+    client.send("cancel", "a1")
+    events = client.story("a1", *names, "alt_text")
+    assert [event["perspective"] for event in of_type(events, "result")] == [finished]
+    assert [event["problem"]["code"] for event in of_type(events, "error")] == ["cancelled"] * 3
+    vllm_server.wait_for_hang_ups(2, HANG_GUARD)
+
+
+def test_cancel_at_any_moment_and_repeatedly(client: Socket, vllm_server: OpenAIServer) -> None:
+    for number in range(24):
+        name = f"a{number}"
+        client.send("analyze", name, **analysis(vllm_server, inline("p1"), inline("p2")))
+        for _ in range(number % 8):
+            client.next()
+        for _ in range(3):
+            client.send("cancel", name)
+        client.story(name, "p1", "p2")
+        while "error" not in {event["type"] for event in client.received.get(name, [])}:
+            client.send("cancel", name)  # a finished request cannot be cancelled
+            client.next()
+        client.problem(name)
+        client.received.pop(name, None)
+    client.send("cancel", "marker")
+    client.problem("marker")
+
+
+@pytest.mark.parametrize("abruptly", [False, True], ids=["closed", "dropped"])
+def test_the_end_of_the_websocket_cancels_everything(
+    service: Service, vllm_server: OpenAIServer, abruptly: bool
+) -> None:
+    vllm_server.default = b.Hang("first")
+    with socket(service) as client:
+        client.send("caption", "a1", **streams.caption(vllm_server))
+        client.send("analyze", "a2", **analysis(vllm_server, inline("p1"), inline("p2")))
+        vllm_server.wait_for_calls(3, HANG_GUARD)
+        if abruptly:
+            client.connection.socket.shutdown(2)
+    vllm_server.wait_for_hang_ups(3, HANG_GUARD)
+    assert len(vllm_server.calls) == 3
+
+
+# Invalid frames.
+
+BAD: dict[str, tuple[str | bytes, str | None, str, str]] = {
+    "no JSON": ("{", None, "invalid_json", "not valid JSON"),
+    "no UTF-8": (b"\xff\xfe", None, "invalid_json", "not valid JSON"),
+    "empty": ("", None, "invalid_json", "not valid JSON"),
+    "a list": ("[]", None, "invalid_json", "not an object"),
+    "nested": ("[" * 60_000, None, "invalid_json", "not valid JSON"),
+    "no type": ('{"id": "x"}', "x", "invalid_request", "'type'"),
+    "unknown type": ('{"type": "shout", "id": "x"}', "x", "invalid_request", "'type'"),
+    "a list as type": ('{"type": ["caption"], "id": "x"}', "x", "invalid_request", "'type'"),
+    "no id": ('{"type": "caption"}', None, "invalid_request", "'id'"),
+    "empty id": ('{"type": "caption", "id": ""}', None, "invalid_request", "'id'"),
+    "a number as id": ('{"type": "caption", "id": 7}', None, "invalid_request", "'id'"),
+    "a long id": (json.dumps({"type": "cancel", "id": "x" * 201}), None, "invalid_request", "'id'"),
+    "cancel of an unknown id": ('{"type": "cancel", "id": "x"}', "x", "invalid_request", "No request with the id"),
+    "cancel with more": ('{"type": "cancel", "id": "x", "image": {}}', "x", "invalid_request", "only 'type' and 'id'"),
+    "oversized": (json.dumps({"type": "cancel", "id": "x" * LIMIT}), None, "body_too_large", "larger than"),
+    "oversized bytes": (b" " * (LIMIT + 1), None, "body_too_large", "larger than"),
+    "no image": (frame("caption", "x", perspective="alt_text"), "x", "invalid_request", "one image"),
+    "no perspective": (
+        frame("caption", "x", image={"path": SAMPLE}),
+        "x",
+        "invalid_request",
+        "perspective: is required",
+    ),
+    "unknown perspective": (
+        frame("caption", "x", perspective="alt_txt", image={"path": SAMPLE}),
+        "x",
+        "unknown_perspective",
+        "alt_txt",
+    ),
+    "unknown field": (frame("caption", "x", **ALT, colour=1), "x", "invalid_request", "colour"),
+    "unknown provider": (frame("caption", "x", **ALT, provider="nobody"), "x", "unknown_provider", "nobody"),
+    "repeated": (
+        frame("analyze", "x", perspectives=["alt_text"] * 2, image={"path": SAMPLE}),
+        "x",
+        "invalid_request",
+        "Repeated",
+    ),
+    "an analysis without image": (frame("analyze", "x", perspectives=["alt_text"]), "x", "invalid_request", "one image"),
+}
+
+
+def test_invalid_frames_are_reported_and_the_websocket_stays_open(client: Socket) -> None:
+    for name, (sent, id, code, part) in BAD.items():
+        client.raw(sent)
+        problem = client.problem(id)
+        assert (problem["code"], problem["detail"]) == (code, problem["message"]), name
+        assert part in problem["detail"], name
+        assert problem["detail"].endswith((".", "?")), name
+
+
+def test_a_frame_without_a_model_gets_the_models_of_the_provider(client: Socket, vllm_server: OpenAIServer) -> None:
+    fields = {name: value for name, value in streams.caption(vllm_server).items() if name != "model"}
+    client.send("caption", "x", **fields)
+    problem = client.problem("x")
+    assert (problem["code"], problem["status"]) == ("invalid_request", 422)
+    assert vllm_server.models[0] in problem["detail"]
+
+
+def test_a_frame_of_twice_the_limit_closes_the_websocket(service: Service) -> None:
+    with socket(service) as client:
+        client.raw(b" " * (2 * LIMIT + 1))
+        with pytest.raises(ConnectionClosed) as closed:
+            client.next()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1009
+
+
+# Connections without a server in between.
+
+
+async def serve(frames: list[Message], settings: Settings, *, fail_after: int = 99) -> list[Message]:
+    """Serve these frames, then nothing; return what was sent. From `fail_after` messages on, sending fails."""
+    sent: list[Message] = []
+    pending = [{"type": "websocket.connect"}, *frames]
+    failed = asyncio.Event()
+
+    async def receive() -> Message:
+        if pending:
+            return pending.pop(0)
+        await failed.wait()
+        return {"type": "websocket.disconnect", "code": 1006}
+
+    async def send(message: Message) -> None:
+        if len(sent) == fail_after:
+            failed.set()
+            raise OSError
+        sent.append(message)
+
+    async with open_services(settings) as services:
+        app = SimpleNamespace(state=SimpleNamespace(services=services))
+        scope = {"type": "websocket", "path": "/", "headers": [], "app": app, "state": state(1)}
+        async with asyncio.timeout(HANG_GUARD):
+            await Connection(WebSocket(scope, receive, send), auth_within=SHORT).serve()
+    return sent
+
+
+async def test_events_to_a_client_that_is_gone_are_dropped(caplog: pytest.LogCaptureFixture) -> None:
+    """The server notices the disconnect before the connection does."""
+    frames = [{"type": "websocket.receive", "text": frame("caption", "a1", **ALT)}]
+    sent = await serve(frames, Settings(workspace=WORKSPACE), fail_after=3)
+    assert [message["type"] for message in sent] == ["websocket.accept", "websocket.send", "websocket.send"]
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[]", "x" * 5000, frame("auth", api_key="k", more="x" * 5000)])
+async def test_a_client_without_a_key_is_disconnected(text: str | None) -> None:
+    frames: list[Message] = [] if text is None else [{"type": "websocket.receive", "text": text}]
+    sent = await serve(frames, Settings(workspace=WORKSPACE, api_keys=("k",)))
+    assert [message["type"] for message in sent] == ["websocket.accept", "websocket.send", "websocket.close"]
+    assert json.loads(sent[1]["text"])["problem"]["code"] == "unauthorized"
+    assert sent[2]["code"] == 1008
+
+
+async def test_other_tasks_run_between_frames() -> None:
+    count, turns = 200, 0
+    frames: list[Message] = [{"type": "websocket.receive", "text": "{"} for _ in range(count)]
+    serving = asyncio.create_task(serve(frames, Settings(workspace=WORKSPACE), fail_after=count))
+    while not serving.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert len(await serving) == count
+    assert turns > count
+
+
+def test_closing_while_events_are_written(service: Service, vllm_server: OpenAIServer) -> None:
+    vllm_server.default = b.Hold(b.Answer(GOOD))
+    with socket(service) as client:
+        for number in range(6):
+            client.send("caption", f"a{number}", **streams.caption(vllm_server))
+        vllm_server.wait_for_calls(6, HANG_GUARD)
+        vllm_server.release()
+        client.connection.socket.shutdown(2)
+    with socket(service) as another:
+        another.send("caption", "a1", **ALT)
+        another.story("a1", "alt_text")

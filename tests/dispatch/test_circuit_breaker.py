@@ -1,0 +1,164 @@
+"""The circuit breaker: what opens it, what closes it, and what is no evidence."""
+
+from math import inf
+
+import pytest
+
+from bridge.dispatch.circuit_breaker import CircuitBreaker
+from bridge.dispatch.endpoint import Verdict, verdict
+from providers import errors
+from providers.base import Completion
+from providers.errors import ProviderError
+from tests.dispatch.dispatching import Clock
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def breaker(clock: Clock) -> CircuitBreaker:
+    return CircuitBreaker(3, 30, clock)
+
+
+def fail(breaker: CircuitBreaker, times: int) -> list[str]:
+    states: list[str] = []
+    for _ in range(times):
+        breaker.failed(breaker.start())
+        states.append(breaker.state)
+    return states
+
+
+def test_failures_in_a_row_open_it(breaker: CircuitBreaker) -> None:
+    assert fail(breaker, 2) == ["closed", "closed"]
+    breaker.succeeded(breaker.start())
+    assert fail(breaker, 3) == ["closed", "closed", "open"]
+    assert (breaker.admits, breaker.retry_after) == (False, 30)
+
+
+def test_one_trial_call_decides(breaker: CircuitBreaker, clock: Clock) -> None:
+    fail(breaker, 3)
+    clock.now += 30
+    assert (breaker.state, breaker.admits) == ("half_open", True)
+    trial = breaker.start()
+    assert (breaker.admits, breaker.trial_running, breaker.wait) == (False, True, inf)
+    breaker.failed(trial)
+    assert (breaker.state, breaker.trial_running, breaker.retry_after) == ("open", False, 30)
+    clock.now += 30
+    breaker.succeeded(breaker.start())
+    assert (breaker.state, breaker.admits) == ("closed", True)
+    assert fail(breaker, 2) == ["closed", "closed"]
+
+
+def test_another_call_is_the_trial_when_the_first_is_cancelled(breaker: CircuitBreaker, clock: Clock) -> None:
+    fail(breaker, 3)
+    clock.now += 30
+    breaker.released(breaker.start())
+    assert breaker.admits
+
+
+def test_calls_that_started_before_it_opened_are_ignored(breaker: CircuitBreaker, clock: Clock) -> None:
+    early, late = breaker.start(), breaker.start()
+    fail(breaker, 3)
+    breaker.succeeded(early)
+    assert not breaker.admits
+    clock.now += 30
+    trial = breaker.start()
+    breaker.failed(late)
+    breaker.released(late)
+    assert not breaker.admits
+    breaker.succeeded(trial)
+    assert breaker.state == "closed"
+
+
+@pytest.mark.parametrize(
+    ("digests", "state"),
+    [
+        (["a1", "a1", "a1", "a1", "a1"], "closed"),  # one request, again and again
+        (["a1", "b1", "c1", "d1", "e1"], "closed"),  # one schema, with many images
+        (["a1", "a2", "a3", "a4", "a5"], "closed"),  # one image, with many schemas
+        (["a1", "b2", "b3", "a4"], "closed"),
+        (["a1", "b2"], "closed"),
+        (["a1", "b2", "c3"], "open"),
+        (["a1", "a1", "b2", "b3", "c3"], "open"),
+        (["a1", "b2", "ok", "c3", "d4"], "closed"),
+    ],
+)
+def test_500s_count_when_three_different_requests_got_them(
+    breaker: CircuitBreaker, digests: list[str], state: str
+) -> None:
+    for digest in digests:
+        epoch = breaker.start()
+        if digest == "ok":
+            breaker.succeeded(epoch)
+        else:
+            breaker.server_error(epoch, digest[0].encode(), digest[1].encode())
+    assert breaker.state == state
+
+
+def test_a_500_in_a_trial_leaves_the_decision_to_the_next_call(breaker: CircuitBreaker, clock: Clock) -> None:
+    fail(breaker, 3)
+    clock.now += 30
+    breaker.server_error(breaker.start(), b"image", b"schema")
+    assert (breaker.state, breaker.admits) == ("half_open", True)
+
+
+def test_a_failed_probe_holds_it_open_until_a_probe_succeeds(breaker: CircuitBreaker, clock: Clock) -> None:
+    assert breaker.probe_failed(clock.now, 5)
+    clock.now += 100
+    assert (breaker.state, breaker.admits, breaker.wait) == ("open", False, inf)
+    assert breaker.probe_failed(clock.now, 5)
+    assert breaker.retry_after == 5
+    clock.now += 7  # the next probe is in progress
+    assert breaker.retry_after == 1
+    breaker.probe_succeeded()
+    assert (breaker.state, breaker.admits) == ("half_open", True)
+    breaker.succeeded(breaker.start())
+    assert breaker.state == "closed"
+
+
+def test_a_failed_probe_is_ignored_when_a_call_succeeded_meanwhile(breaker: CircuitBreaker, clock: Clock) -> None:
+    since = clock.now
+    clock.now += 1
+    breaker.succeeded(breaker.start())
+    assert not breaker.probe_failed(since, 5)
+    assert breaker.admits
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_probe_allows_a_trial_only_where_it_would_have_failed_too(breaker: CircuitBreaker, silent: bool) -> None:
+    for _ in range(3):
+        breaker.failed(breaker.start(), probe_would_fail=silent)
+    breaker.probe_succeeded()
+    assert breaker.admits == silent
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        (Completion("{}", "m"), "up"),
+        (errors.Refused("x"), "up"),
+        (errors.Truncated("x"), "up"),
+        (errors.AuthFailed("x", status=401), "up"),
+        (errors.RateLimited("x", status=429), "up"),
+        (errors.SchemaRejected("x", status=400), "up"),
+        (errors.Unavailable("x", status=408), "up"),
+        (errors.Unavailable("x", status=503), "down"),
+        (errors.ServerFailed("x", status=502), "down"),
+        (errors.ServerFailed("x", status=504), "down"),
+        (errors.ServerFailed("x", status=500), "server_error"),
+        (errors.Unreachable("x"), "down"),
+        (errors.CallTimeout("x"), "down"),
+        (errors.AuthFailed("no key to send"), "unknown"),
+        (errors.ResponseInterrupted("x"), "unknown"),
+        (None, "unknown"),
+    ],
+    ids=repr,
+)
+def test_what_a_result_says_of_the_server(result: Completion | ProviderError | None, expected: Verdict) -> None:
+    assert verdict(result, patient=True) == expected
+
+
+def test_the_timeout_of_an_impatient_call_is_no_evidence() -> None:
+    assert verdict(errors.CallTimeout("x"), patient=False) == "unknown"

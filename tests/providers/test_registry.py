@@ -1,0 +1,52 @@
+"""From a kind to its client."""
+
+import subprocess
+import sys
+
+import pytest
+
+from providers import registry
+from providers.base import Options, ProviderConfig
+from providers.errors import UnknownKind
+from providers.pool import Pool
+
+KINDS = (
+    *("builtin", "openai", "vllm", "ollama", "gemini"),
+    *("openrouter", "lmstudio", "llamacpp", "litellm", "openai-compatible"),
+)
+
+
+def test_every_kind_has_a_spec_and_a_client() -> None:
+    assert tuple(spec.kind for spec in registry.specs()) == KINDS
+    for kind in KINDS:
+        made = registry.client(ProviderConfig(kind, kind, "http://127.0.0.1:9"), Pool())
+        assert made.spec is registry.spec(kind)
+
+
+def test_specs_name_options_that_exist() -> None:
+    fields = set(Options.__dataclass_fields__)
+    for spec in registry.specs():
+        assert spec.takes <= fields
+        assert spec.title
+        assert all(name.isupper() for name in (*spec.key_env, *spec.url_env))
+
+
+def test_unknown_kind_names_the_known_ones() -> None:
+    with pytest.raises(UnknownKind) as caught:
+        registry.spec("anthropic")
+    assert caught.value.known == KINDS
+    assert "openai-compatible" in str(caught.value)
+
+
+def test_a_kind_without_a_default_address_needs_one() -> None:
+    with pytest.raises(ValueError, match="base_url"):
+        registry.client(ProviderConfig("x", "openai-compatible"), Pool())
+
+
+def test_specs_are_read_without_any_sdk() -> None:
+    code = (
+        "import sys; from providers import factory; registry.specs();"
+        "print({'openai', 'ollama', 'google.genai', 'httpx', 'httpx2', 'PIL', 'instructor'} & set(sys.modules))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "set()"
