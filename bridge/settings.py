@@ -198,9 +198,9 @@ class Settings(BaseSettings):
 
     @field_validator("allowed_hosts")
     @classmethod
-    def _are_host_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if wrong := [repr(name) for name in value if not _HOST.fullmatch(name)]:
-            raise ValueError(f"{' and '.join(wrong)}: write host names such as bridge.example.org, *.example.org or *")
+            raise ValueError(f"invalid host name: {', '.join(wrong)}; write bridge.example.org, *.example.org or *")
         return value
 
     @field_validator("rate_limit")

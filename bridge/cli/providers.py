@@ -117,7 +117,8 @@ def _failed(check: "Check") -> bool:
 def _report(check: "Check") -> dict[str, object]:
     keys = ("step", "status", "message", "error")
     steps = [{key: getattr(step, key) for key in keys} for step in check.steps]
-    return {"steps": steps, "warnings": list(check.warnings)}
+    results = {key: getattr(check, key) for key in ("images", "schema_enforced", "response_model")}
+    return {"steps": steps, **results, "warnings": list(check.warnings)}
 
 
 def _print(check: "Check") -> None:
