@@ -82,7 +82,7 @@ class Endpoint:
         self._caller_limits: LruDict[str, KeyLimits] = LruDict(MAX_KEYS)
 
     def limits(self, key_id: str) -> KeyLimits:
-        """Return the limits for a key, "" for the configured one. Configured windows apply to the configured key only."""
+        """Return the limits for a key, "" for the configured one, which alone has configured windows."""
         if not key_id:
             return self._own_limits
         limits = self._caller_limits.get(key_id)

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 import uvicorn
-from bridge.api.leaving import Reader
-from bridge.api.stream import Conversation
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from bridge.api import body
+from bridge.api.leaving import Reader
 from bridge.api.sse import Pinged, Write
+from bridge.api.stream import Conversation
 from bridge.captioning.services import open_services
 from bridge.deadline import Deadline, DeadlineExceeded
 from bridge.settings import Settings

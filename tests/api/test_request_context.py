@@ -6,10 +6,10 @@ from typing import Any
 
 import httpx
 import pytest
-from bridge.api.frame import Frame
 from starlette.types import Receive, Scope, Send
 from websockets.exceptions import InvalidStatus
 
+from bridge.api.frame import Frame
 from tests.api import streams
 from tests.api.sockets import socket
 from tests.api.streams import HANG_GUARD, SAMPLE, inline

@@ -5,6 +5,7 @@ import base64
 import json
 from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from starlette.types import Message

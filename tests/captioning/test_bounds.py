@@ -7,15 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from bridge.captioning.parse import validate
-from bridge.captioning.read import objects
-from bridge.captioning.watch import Telling
 from starlette.requests import Request
 
 from bridge.api import request_body as body
 from bridge.api.request_body import parse_object
 from bridge.captioning.models import CaptionRequest
+from bridge.captioning.parse import validate
+from bridge.captioning.read import objects
 from bridge.captioning.structured import OutputInvalid, ask_until_it_fits, read
+from bridge.captioning.watch import Telling
 from bridge.errors import InvalidRequest
 from bridge.settings import Settings
 from perspectives import render
