@@ -1,5 +1,5 @@
-# graphcap bridge, one process on port 32100. It writes nothing: run it with a read-only root file system, and mount
-# the workspace (providers.toml, perspectives, pictures) read-only:
+# graphcap bridge, one process on port 32100. It writes no files: run it with a read-only root file system and a
+# read-only workspace (providers.toml, perspectives, images):
 #   docker build -t graphcap-bridge .
 #   docker run --read-only --cap-drop ALL -p 32100:32100 -v "$PWD/workspace:/workspace:ro" graphcap-bridge
 
@@ -15,8 +15,8 @@ WORKDIR /build
 COPY .ci/uv.txt ./
 RUN pip install --no-cache-dir --require-hashes --requirement uv.txt
 
-# The packages first: this layer is built again only when the lock changes. With what instances share (redis) and tell
-# (otel); not with heif, whose decoder is a risk to be taken knowingly.
+# Dependencies in a layer of their own, which changes only with the lock file. The extras redis and otel are included;
+# heif is not, because its decoder is a security risk.
 COPY pyproject.toml requirements.lock ./
 RUN uv venv /opt/graphcap \
  && uv pip install --python /opt/graphcap/bin/python --require-hashes \
@@ -35,7 +35,7 @@ LABEL org.opencontainers.image.title="graphcap bridge" \
       org.opencontainers.image.description="One image, one perspective, one vision model: one caption that fits the schema." \
       org.opencontainers.image.licenses="Apache-2.0"
 
-# glibc's allocator keeps what threads free in arenas of their own; two are enough. `serve` trims them by itself.
+# Two arenas instead of eight per core: glibc keeps freed memory in each of them.
 ENV PATH="/opt/graphcap/bin:$PATH" \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

@@ -31,7 +31,7 @@ class RequestProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._timer: asyncio.TimerHandle | None = None
         self._in_headers = False
-        self._received = 0
+        self._header_bytes = 0
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -53,15 +53,16 @@ class RequestProtocol(HttpToolsProtocol):
             self._start_timer()
         if self._timer is not None and b"h2c" in data:
             data = without_h2c(data)
-        self._received += len(data)
         super().data_received(data)
-        if self._in_headers and self._received > MAX_HEADER_BYTES:
-            self._reject(HEADERS_TOO_LARGE, f"The request headers are larger than {MAX_HEADER_BYTES // 1024} KiB.")
+        if self._in_headers:
+            self._header_bytes += len(data)
+            if self._header_bytes > MAX_HEADER_BYTES:
+                self._reject(HEADERS_TOO_LARGE, f"The request headers are larger than {MAX_HEADER_BYTES // 1024} KiB.")
 
     def on_message_begin(self) -> None:
         """Note that headers begin."""
         self._in_headers = True
-        self._received = 0
+        self._header_bytes = 0
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -87,7 +88,6 @@ class RequestProtocol(HttpToolsProtocol):
         self._reject(MALFORMED_REQUEST, "The request is not valid HTTP/1.1.")
 
     def _start_timer(self) -> None:
-        self._received = 0
         self._timer = self.loop.call_later(self.header_timeout, self._time_out)
 
     def _stop_timer(self) -> None:

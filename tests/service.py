@@ -15,7 +15,7 @@ from tests import written
 ROOT = Path(__file__).parent.parent
 WORKSPACE = ROOT / "workspace"
 _ADDRESS = re.compile(r"serves (http://\S+)")
-_HANG_GUARD = 30.0
+_HANG_GUARD = 60.0
 
 
 def clean_environment() -> dict[str, str]:

@@ -17,7 +17,7 @@ SAMPLE = "datasets/samples/coffee.jpg"
 PHOTO = WORKSPACE / SAMPLE
 KEY = "sk-callers-own-key-123456"
 API = "/api/v1/perspectives"
-HANG_GUARD = 20.0
+HANG_GUARD = 60.0
 GOOD = {"caption": "a cup on a table"}
 Event = dict[str, Any]
 

@@ -122,7 +122,7 @@ def test_all_failed_alike(service: Service, vllm_server: OpenAIServer) -> None:
     assert (answer.status_code, told["status"], told["code"]) == (402, 402, "provider_quota")
     assert list(told["errors"]) == ["one", "two", "alt_text"]
     assert told["errors"]["one"]["code"] == "provider_quota"
-    assert "nothing to bring together" in told["errors"]["alt_text"]["detail"]
+    assert "nothing to synthesize" in told["errors"]["alt_text"]["detail"]
     assert told["message"] == told["detail"]
 
 
@@ -143,9 +143,9 @@ def test_a_picture_that_is_not_there_fails_all(service: Service) -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
-    "twice": ({"perspectives": ["alt_text", "alt_text"]}, 422, "alt_text came twice"),
-    "a name and the same whole": ({"perspectives": ["alt_text", inline("alt_text")]}, 422, "alt_text came twice"),
-    "synthesize named before": ({"perspectives": ["alt_text"], "synthesize": "alt_text"}, 422, "came twice"),
+    "twice": ({"perspectives": ["alt_text", "alt_text"]}, 422, "Repeated: alt_text"),
+    "a name and the same whole": ({"perspectives": ["alt_text", inline("alt_text")]}, 422, "Repeated: alt_text"),
+    "synthesize named before": ({"perspectives": ["alt_text"], "synthesize": "alt_text"}, 422, "Repeated: alt_text"),
     "33": ({"perspectives": [inline(f"p{number}") for number in range(33)]}, 422, "at most 32"),
     "none": ({"perspectives": []}, 422, "at least 1"),
     "no list": ({}, 422, "perspectives: is required"),

@@ -1,4 +1,4 @@
-"""Who sends slowly or does not read: no call, no slot and no socket waits for him for ever."""
+"""Clients that send or read slowly: no call, no slot and no connection waits for them without end."""
 
 import asyncio
 import json
@@ -6,20 +6,21 @@ import socket as sockets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import uvicorn
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from bridge.api import body
-from bridge.api.leaving import Reader
-from bridge.api.sse import Pinged, Write
-from bridge.api.stream import Conversation
+from bridge.api.connection import Writer, until_disconnect
+from bridge.api.request_body import read_body
+from bridge.api.routes.websocket import Connection
 from bridge.captioning.services import open_services
 from bridge.deadline import Deadline, DeadlineExceeded
+from bridge.errors import Cancelled
 from bridge.settings import Settings
 from tests.api import streams
 from tests.api.sockets import frame, state
@@ -34,13 +35,13 @@ HOUR = 3600.0
 
 @contextmanager
 def served(app: ASGIApp) -> Iterator[tuple[str, int]]:
-    """The app on a port of its own, as the service runs it."""
+    """Serve the app on a port of its own."""
 
-    async def stated(scope: Scope, receive: Receive, send: Send) -> None:
+    async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
         await app({**scope, "state": state()}, receive, send)
 
     config = uvicorn.Config(
-        stated, log_config=None, ws="websockets-sansio", lifespan="off", timeout_graceful_shutdown=1
+        with_state, log_config=None, ws="websockets-sansio", lifespan="off", timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
     with sockets.create_server(("127.0.0.1", 0)) as listening:
@@ -54,42 +55,19 @@ def served(app: ASGIApp) -> Iterator[tuple[str, int]]:
             assert not running.is_alive()
 
 
-# Readers.
+# Slow readers.
 
 
-class Endless(Pinged):
-    """Tells until it is stopped."""
-
-    def __init__(self) -> None:
-        super().__init__(Deadline(HOUR), ping=HOUR, stall=SHORT)
-        self.stopped = threading.Event()
-
-    async def tell(self, write: Write) -> None:
-        try:
-            while True:
-                await write(b": x\n\n" * 10_000)
-                await asyncio.sleep(0)
-        finally:
-            self.stopped.set()
-
-
-def test_a_stream_that_nobody_reads_is_stopped() -> None:
-    stream = Endless()
-    with served(stream) as address, sockets.create_connection(address) as connection:
-        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
-        assert stream.stopped.wait(HANG_GUARD)
-
-
-def test_a_socket_that_nobody_reads_is_stopped(vllm_server: OpenAIServer) -> None:
-    """Ten large captions fill every buffer, and the call that is still waited for ends."""
+def test_a_websocket_that_is_not_read_is_closed(vllm_server: OpenAIServer) -> None:
+    """Ten large captions fill every buffer, and the call that still runs is cancelled."""
     vllm_server.reply(b.Hang("first"))
     vllm_server.default = b.Answer({"caption": "x" * 900_000})
     ended = threading.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         async with open_services(Settings(workspace=WORKSPACE)) as services:
-            socket = WebSocket(scope, receive, send)
-            await Conversation(socket, services, stall=SHORT).serve()
+            scope = {**scope, "app": SimpleNamespace(state=SimpleNamespace(services=services))}
+            await Connection(WebSocket(scope, receive, send), stall=SHORT).serve()
         ended.set()
 
     with served(app) as address, sockets.create_connection(address) as connection:
@@ -99,7 +77,7 @@ def test_a_socket_that_nobody_reads_is_stopped(vllm_server: OpenAIServer) -> Non
         first, *others = (masked(frame("caption", f"a{number}", **body)) for number in range(11))
         connection.sendall(first)
         vllm_server.wait_for_calls(1, HANG_GUARD)
-        connection.sendall(b"".join(others))  # at once: the socket may be ended while their answers come
+        connection.sendall(b"".join(others))  # at once: the WebSocket may be closed while they are answered
         vllm_server.wait_for_hang_ups(1, HANG_GUARD)
         assert ended.wait(HANG_GUARD)
 
@@ -111,7 +89,7 @@ UPGRADE = (
 
 
 def masked(text: str) -> bytes:
-    """A text frame as a client writes it, under a mask of zeros."""
+    """Return a client's text frame with a mask of zeros."""
     return b"\x81\xfe" + len(text).to_bytes(2, "big") + bytes(4) + text.encode()
 
 
@@ -119,48 +97,76 @@ async def never(message: Message) -> None:
     await asyncio.Event().wait()
 
 
+async def raises(message: Message) -> None:
+    raise WebSocketDisconnect
+
+
 @pytest.mark.parametrize(
-    ("stall", "linger", "until"), [(SHORT, HOUR, None), (SHORT, HOUR, Deadline(HOUR)), (HOUR, SHORT, Deadline(0))]
+    ("send", "stall", "linger", "deadline"),
+    [
+        (never, SHORT, HOUR, None),
+        (never, SHORT, HOUR, Deadline(HOUR)),
+        (never, HOUR, SHORT, Deadline(0)),
+        (raises, HOUR, HOUR, None),
+    ],
+    ids=["stalled", "stalled before the deadline", "after the deadline", "disconnected"],
 )
-async def test_a_reader_is_given_up(stall: float, linger: float, until: Deadline | None) -> None:
-    reader = Reader(never, stall, linger)
+async def test_a_writer_gives_up(send: Send, stall: float, linger: float, deadline: Deadline | None) -> None:
+    writer = Writer(send, stall, linger)
     async with asyncio.timeout(HANG_GUARD):
-        await reader.take({"type": "x"}, until)
-        assert reader.gone.is_set()
-        await reader.take({"type": "x"})
+        await writer.send({"type": "x"}, deadline)
+        assert writer.closed.is_set()
+        await writer.send({"type": "x"})
 
 
-async def test_a_reader_who_takes_everything_is_kept() -> None:
-    taken = []
+async def test_a_writer_keeps_the_order() -> None:
+    sent = []
 
     async def send(message: Message) -> None:
         await asyncio.sleep(0)
-        taken.append(message["n"])
+        sent.append(message["n"])
 
-    reader = Reader(send, SHORT)
-    await asyncio.gather(*(reader.take({"type": "x", "n": n}, Deadline(HOUR)) for n in range(100)))
-    assert taken == list(range(100))
-    assert not reader.gone.is_set()
-
-
-# Senders.
+    writer = Writer(send, SHORT)
+    await asyncio.gather(*(writer.send({"type": "x", "n": n}, Deadline(HOUR)) for n in range(100)))
+    assert sent == list(range(100))
+    assert not writer.closed.is_set()
 
 
-def test_a_body_that_does_not_come_is_not_waited_for() -> None:
+async def test_work_for_a_client_that_disconnects_is_cancelled() -> None:
+    stopped = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    with pytest.raises(Cancelled):
+        await until_disconnect(Request({"type": "http"}, receive), work())
+    assert stopped.is_set()
+
+
+# Slow senders.
+
+
+def test_a_body_that_does_not_arrive_is_a_timeout() -> None:
     with Service(GRAPHCAP_TIMEOUT="0.3", GRAPHCAP_MAX_IN_FLIGHT="1") as service:
         host, _, port = service.url.removeprefix("http://").partition(":")
-        for kind, piece in (("application/json", "{"), ("multipart/form-data; boundary=x", "--x\r\n")):
+        for content_type, piece in (("application/json", "{"), ("multipart/form-data; boundary=x", "--x\r\n")):
             with sockets.create_connection((host, int(port)), HANG_GUARD) as connection:
-                head = f"POST /perspectives/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
-                connection.sendall(f"{head}Content-Length: 1000\r\nConnection: close\r\n\r\n{piece}".encode())
-                answer = connection.makefile("rb").read()
-            assert b" 504 " in answer.splitlines()[0]
-            assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "timeout"
+                headers = f"POST /perspectives/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\n"
+                connection.sendall(f"{headers}Content-Length: 1000\r\nConnection: close\r\n\r\n{piece}".encode())
+                response = connection.makefile("rb").read()
+            assert response.split()[1] in (b"408", b"504")
+            assert json.loads(response.partition(b"\r\n\r\n")[2])["code"] == "timeout"
         body = {"perspective": "alt_text", "image": {"path": SAMPLE}, "timeout": 30}
         assert streams.post(service, "/caption", body).status_code in (200, 504)
 
 
-async def test_a_piece_that_does_not_come_is_not_waited_for() -> None:
+async def test_a_piece_of_a_body_that_does_not_arrive_is_a_timeout() -> None:
     pieces = [{"type": "http.request", "body": b"{", "more_body": True}]
 
     async def receive() -> Any:
@@ -168,32 +174,5 @@ async def test_a_piece_that_does_not_come_is_not_waited_for() -> None:
             await asyncio.Event().wait()
         return pieces.pop()
 
-    with pytest.raises(DeadlineExceeded, match="body"):
-        await body.read(Request({"type": "http", "headers": []}, receive), Settings(timeout=HOUR), chunk_within=SHORT)
-
-
-# Strangers on a socket.
-
-
-@pytest.mark.parametrize("sends", [None, "", "{", "[]", "x" * 5000, frame("auth", api_key="k", more="x" * 5000)])
-async def test_a_stranger_shows_a_key_soon_or_goes(sends: str | None) -> None:
-    sent: list[Message] = []
-    frames: list[Message] = [{"type": "websocket.connect"}]
-    if sends is not None:
-        frames.append({"type": "websocket.receive", "text": sends})
-
-    async def receive() -> Message:
-        if not frames:
-            await asyncio.Event().wait()
-        return frames.pop(0)
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    async with open_services(Settings(workspace=WORKSPACE, api_keys=("k",))) as services:
-        scope = {"type": "websocket", "path": "/", "headers": [], "state": state(1)}
-        async with asyncio.timeout(HANG_GUARD):
-            await Conversation(WebSocket(scope, receive, send), services, admit_within=SHORT).serve()
-    assert [one["type"] for one in sent] == ["websocket.accept", "websocket.send", "websocket.close"]
-    assert json.loads(sent[1]["text"])["problem"]["code"] == "unauthorized"
-    assert sent[2]["code"] == 1008
+    with pytest.raises((DeadlineExceeded, Exception), match="body"):
+        await read_body(Request({"type": "http", "headers": []}, receive), Settings(timeout=SHORT))

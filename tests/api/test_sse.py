@@ -1,14 +1,22 @@
-"""Captions as server-sent events: the story they tell, and how it ends when something breaks."""
+"""Captions as server-sent events: their order, and their end when something fails."""
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from starlette.types import Message
 
-from bridge.api.sse import Pinged, Write
+from bridge.api.sse import EventStreamResponse
+from bridge.captioning.models import CaptionRequest, ImageRef
+from bridge.captioning.plan import make_plan
+from bridge.captioning.services import Services, open_services
+from bridge.captioning.stream import EventStream
 from bridge.deadline import Deadline
+from bridge.run import Run
+from bridge.settings import Settings
 from tests.api import streams
 from tests.api.sockets import state
 from tests.api.streams import GOOD, HANG_GUARD, PHOTO, SAMPLE, analysis, inline, of_type, post, streamed, streaming
@@ -16,7 +24,7 @@ from tests.contract.kinds import KINDS, OF_KIND, Kind
 from tests.servers import OpenAIServer, WireServer
 from tests.servers import behaviours as b
 from tests.servers.behaviours import Behaviour
-from tests.service import Service
+from tests.service import WORKSPACE, Service
 
 ALL = {"ids": lambda kind: kind.id}
 
@@ -35,113 +43,116 @@ def server(kind: Kind) -> Iterator[WireServer]:
         yield running
 
 
-# The story of a caption that comes well.
+# A caption that succeeds.
 
 
 @pytest.mark.parametrize("kind", KINDS, **ALL)
-def test_usage_comes_from_the_last_chunk(service: Service, kind: Kind, server: WireServer) -> None:
+def test_a_caption_of_each_kind(service: Service, kind: Kind, server: WireServer) -> None:
     server.reply(b.Answer(GOOD, pieces=4))
-    told = streamed(service, "/caption", streams.caption(server, kind))
+    events = streamed(service, "/caption", streams.caption(server, kind))
     assert server.call.stream
-    cached = 64 if kind.caches else None
-    usage = {"input_tokens": 120, "output_tokens": 30, "cached_tokens": cached}
-    assert told[-1]["usage"] == usage
-    assert told[-1]["timing"]["total"] > 0
-    made = told[-2]["caption"]
-    assert (made["result"], made["usage"], made["provider"]) == (GOOD, usage, kind.kind)
+    usage = {"input_tokens": 120, "output_tokens": 30, "cached_tokens": 64 if kind.caches else None}
+    caption = events[-2]["caption"]
+    assert (caption["result"], caption["usage"], caption["provider"]) == (GOOD, usage, kind.kind)
+    assert events[-1]["usage"] == usage
+    assert events[-1]["timing"]["total"] > 0
+    progress = [event for event in of_type(events, "progress") if event["stage"] != "import"]
+    assert [event["stage"] for event in progress] == ["image", "model", "validate"]
+    assert progress[1]["detail"] == server.models[0]
 
 
-def test_the_path_names_the_perspective_too(service: Service, vllm_server: OpenAIServer) -> None:
+def test_headers_and_ids(service: Service, vllm_server: OpenAIServer) -> None:
     body = streams.target(vllm_server)
-    with streaming(service, "/alt_text/caption", json=body, headers={"X-Request-ID": "mine-1"}) as answer:
-        told = list(streams.events(answer))
-    streams.check_story(told, ["alt_text"])
-    assert {one["id"] for one in told} == {"mine-1"}
-    assert told[0]["request_id"] == told[-2]["caption"]["request_id"] == answer.headers["x-request-id"] == "mine-1"
-    assert answer.headers["content-type"].startswith("text/event-stream")
-    assert answer.headers["cache-control"] == "no-store"
-    assert answer.headers["x-accel-buffering"] == "no"
-    assert "content-length" not in answer.headers
+    with streaming(service, "/alt_text/caption", json=body, headers={"X-Request-ID": "mine-1"}) as response:
+        events = list(streams.events(response))
+    streams.check_story(events, ["alt_text"])
+    assert {event["id"] for event in events} == {"mine-1"}
+    request_ids = events[0]["request_id"], events[-2]["caption"]["request_id"], response.headers["x-request-id"]
+    assert set(request_ids) == {"mine-1"}
+    assert response.headers["content-type"].startswith("text/event-stream")
+    assert response.headers["cache-control"] == "no-store"
+    assert response.headers["x-accel-buffering"] == "no"
+    assert "content-length" not in response.headers
 
 
-def test_the_stages_come_in_order(service: Service, vllm_server: OpenAIServer) -> None:
-    told = streamed(service, "/caption", streams.caption(vllm_server))
-    assert [one["stage"] for one in of_type(told, "progress")] == ["image", "model", "validate"]
-    assert of_type(told, "progress")[1]["detail"] == vllm_server.models[0]
-
-
-def test_builtin_streams_as_well(service: Service) -> None:
+def test_builtin_streams_too(service: Service) -> None:
     body = {"perspective": "graph_caption", "image": {"path": SAMPLE}}
-    told = streamed(service, "/caption", body)
-    assert told[-2]["caption"]["result"] == post(service, "/caption", body).json()["result"]
+    events = streamed(service, "/caption", body)
+    assert events[-2]["caption"]["result"] == post(service, "/caption", body).json()["result"]
 
 
 def test_an_upload_is_streamed_too(service: Service, vllm_server: OpenAIServer) -> None:
     fields = {name: value for name, value in streams.caption(vllm_server).items() if name != "image"}
     parts = {"image": ("a.jpg", PHOTO.read_bytes()), "request": (None, json.dumps(fields))}
-    with streaming(service, "/caption", files=parts) as answer:
-        told = list(streams.events(answer))
-    streams.check_story(told, ["mine"])
-    assert told[-2]["type"] == "result"
+    with streaming(service, "/caption", files=parts) as response:
+        events = list(streams.events(response))
+    streams.check_story(events, ["mine"])
+    assert events[-2]["type"] == "result"
 
 
 @pytest.mark.parametrize("kind", KINDS, **ALL)
-def test_a_partial_holds_the_whole_object_so_far(service: Service, kind: Kind, server: WireServer) -> None:
+def test_each_partial_is_the_whole_object_so_far(service: Service, kind: Kind, server: WireServer) -> None:
     answer = {"caption": "a cup of coffee on a saucer " * 12}
     server.reply(b.Drip(0.06, 800, b.Answer(answer, pieces=24)))
-    told = streamed(service, "/caption", streams.caption(server, kind))
-    grown = [one["result"]["caption"] for one in of_type(told, "partial")]
-    assert len(grown) >= 2
-    assert len(set(grown)) == len(grown)
-    whole = told[-2]["caption"]["result"]["caption"]
-    for text, longer in zip(grown, [*grown[1:], whole], strict=True):
+    events = streamed(service, "/caption", streams.caption(server, kind))
+    texts = [event["result"]["caption"] for event in of_type(events, "partial")]
+    texts.append(events[-2]["caption"]["result"]["caption"])
+    assert len(set(texts)) >= 3
+    for text, longer in pairwise(texts):
         assert longer.startswith(text)
-    assert whole == answer["caption"]
+    assert texts[-1] == answer["caption"]
 
 
-# Refusals before any work are plain HTTP errors.
+# Errors before any work are HTTP errors.
 
-REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
-    "no image": ({"perspective": "alt_text"}, 422, "invalid_request"),
-    "two images": (
-        {"perspective": "alt_text", "image": {"path": SAMPLE, "url": "http://a.invalid/"}},
-        422,
-        "invalid_request",
+REJECTED: dict[str, tuple[str, dict[str, Any], int, str]] = {
+    "no image": ("/caption", {"perspective": "alt_text"}, 422, "invalid_request"),
+    "unknown perspective": (
+        "/caption",
+        {"perspective": "alt_txt", "image": {"path": SAMPLE}},
+        404,
+        "unknown_perspective",
     ),
-    "unknown perspective": ({"perspective": "alt_txt", "image": {"path": SAMPLE}}, 404, "unknown_perspective"),
-    "bad perspective": ({"perspective": {"name": "x"}, "image": {"path": SAMPLE}}, 422, "invalid_perspective"),
     "unknown provider": (
+        "/caption",
         {"perspective": "alt_text", "image": {"path": SAMPLE}, "provider": "nobody"},
         404,
         "unknown_provider",
     ),
-    "unknown field": ({"perspective": "alt_text", "image": {"path": SAMPLE}, "colour": 1}, 422, "invalid_request"),
+    "unknown field": (
+        "/caption",
+        {"perspective": "alt_text", "image": {"path": SAMPLE}, "colour": 1},
+        422,
+        "invalid_request",
+    ),
+    "repeated": ("/analyze", {"perspectives": ["alt_text"] * 2, "image": {"path": SAMPLE}}, 422, "invalid_request"),
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_a_refusal_is_a_plain_error(service: Service, name: str) -> None:
-    body, status, code = REFUSED[name]
-    answer = post(service, "/caption", body, headers={"Accept": "text/event-stream"})
-    assert (answer.status_code, answer.json()["code"]) == (status, code)
-    assert answer.headers["content-type"] == "application/json"
+def test_an_error_before_the_first_event_is_an_http_error(service: Service) -> None:
+    for name, (path, body, status, code) in REJECTED.items():
+        response = post(service, path, body, headers={"Accept": "text/event-stream"})
+        assert (response.status_code, response.json()["code"]) == (status, code), name
+        assert response.headers["content-type"] == "application/json"
 
 
-def test_after_started_a_failure_is_an_event(service: Service) -> None:
-    told = streamed(service, "/caption", {"perspective": "alt_text", "image": {"path": "datasets/none.jpg"}})
-    assert told[-2]["problem"]["code"] == "image_not_found"
-    assert told[-2]["problem"]["instance"] == told[0]["request_id"]
-    assert told[-1]["usage"] is None
+def test_an_error_after_started_is_an_event(service: Service) -> None:
+    events = streamed(service, "/caption", {"perspective": "alt_text", "image": {"path": "datasets/none.jpg"}})
+    assert events[-2]["problem"]["code"] == "image_not_found"
+    assert events[-2]["problem"]["instance"] == events[0]["request_id"]
+    assert events[-1]["usage"] is None
+    body = {"perspectives": ["alt_text", "graph_caption"], "image": {"path": "datasets/none.jpg"}}
+    events = streamed(service, "/analyze", body)
+    assert [event["problem"]["code"] for event in of_type(events, "error")] == ["image_not_found"] * 2
 
 
-# Streams that break never look like a result.
+# A stream that breaks off never looks like a result.
 
 CHATTY = b.Answer({"caption": "a cup " * 40}, pieces=8)
 WHOLE = '{"caption": "a cup on a table"}'
 BROKEN: dict[str, Behaviour] = {
     "cut": b.Cut(of=CHATTY),
     "error object after the whole text": b.ErrorInStream(text=WHOLE),
-    "unfinished": b.Unfinished(),
     "unfinished after the whole text": b.Unfinished(WHOLE),
     "truncated": b.Length(),
     "empty": b.EmptyText(),
@@ -153,56 +164,61 @@ BROKEN: dict[str, Behaviour] = {
 @pytest.mark.parametrize("kind", KINDS, **ALL)
 def test_a_broken_stream_is_an_error(service: Service, kind: Kind, server: WireServer, name: str) -> None:
     server.default = BROKEN[name]
-    told = streamed(service, "/caption", streams.caption(server, kind, max_output_retries=0))
-    assert of_type(told, "result") == []
-    problem = told[-2]["problem"]
+    events = streamed(service, "/caption", streams.caption(server, kind, max_output_retries=0))
+    assert of_type(events, "result") == []
+    problem = events[-2]["problem"]
     assert problem["code"] in ("provider_error", "answer_truncated", "provider_unreachable", "answer_invalid")
     assert problem["provider"] == kind.kind
 
 
 @pytest.mark.parametrize("kind", KINDS, **ALL)
-def test_an_answer_that_does_not_fit_is_reset(service: Service, kind: Kind, server: WireServer) -> None:
+def test_an_invalid_answer_is_reset(service: Service, kind: Kind, server: WireServer) -> None:
     server.reply(b.InvalidJson(), b.Answer(GOOD))
-    told = streamed(service, "/caption", streams.caption(server, kind))
-    reset = next(index for index, one in enumerate(told) if one["type"] == "reset")
-    assert told[reset]["reason"].endswith(".")
-    assert told[reset - 1]["stage"] == "retry"
-    assert told[-2]["caption"]["result"] == GOOD
-    assert all(one["result"]["caption"] in GOOD["caption"] for one in of_type(told[reset:], "partial"))
+    events = streamed(service, "/caption", streams.caption(server, kind))
+    reset = next(index for index, event in enumerate(events) if event["type"] == "reset")
+    assert events[reset]["reason"].endswith(".")
+    assert events[reset - 1]["stage"] == "retry"
+    assert events[-2]["caption"]["result"] == GOOD
+    assert [attempt["outcome"] for attempt in events[-2]["caption"]["attempts"]] == ["invalid_answer", "ok"]
+    assert all(event["result"]["caption"] in GOOD["caption"] for event in of_type(events[reset:], "partial"))
 
 
-def test_an_answer_that_never_fits_ends_in_an_error(service: Service, vllm_server: OpenAIServer) -> None:
+def test_an_answer_that_is_never_valid_ends_in_an_error(service: Service, vllm_server: OpenAIServer) -> None:
     vllm_server.default = b.WrongSchema()
-    told = streamed(service, "/caption", streams.caption(vllm_server))
-    assert len(of_type(told, "reset")) == len(vllm_server.calls) - 1 == 2
-    assert told[-2]["problem"]["code"] == "answer_invalid"
+    events = streamed(service, "/caption", streams.caption(vllm_server))
+    assert len(of_type(events, "reset")) == len(vllm_server.calls) - 1 == 2
+    problem = events[-2]["problem"]
+    assert problem["code"] == "answer_invalid"
+    assert [attempt["outcome"] for attempt in problem["attempts"]] == ["invalid_answer"] * 3
+    assert all(0 < len(attempt["raw_text"]) <= 500 for attempt in problem["attempts"])
 
 
-def test_a_stand_in_begins_anew(service: Service, vllm_server: OpenAIServer) -> None:
+def test_a_fallback_is_announced(service: Service, vllm_server: OpenAIServer) -> None:
     vllm_server.default = b.Cut(of=CHATTY)
     with OF_KIND["ollama"].server() as second:
         fallback = {key: value for key, value in streams.target(second, OF_KIND["ollama"]).items() if key != "image"}
-        told = streamed(service, "/caption", streams.caption(vllm_server, fallbacks=[fallback]))
-    assert [one["stage"] for one in of_type(told, "progress")].count("fallback") == 1
-    assert len(of_type(told, "reset")) == 1
-    assert told[-2]["caption"]["provider"] == "ollama"
+        events = streamed(service, "/caption", streams.caption(vllm_server, fallbacks=[fallback]))
+    stages = [event["stage"] for event in of_type(events, "progress")]
+    assert stages.count("fallback") == 1
+    assert len(of_type(events, "reset")) >= 1
+    assert events[-2]["caption"]["provider"] == "ollama"
 
 
-# A client that leaves.
+# A client that disconnects.
 
 
 @pytest.mark.parametrize("kind", KINDS, **ALL)
-def test_dropping_the_connection_ends_the_call(service: Service, kind: Kind, server: WireServer) -> None:
+def test_a_disconnect_ends_the_call(service: Service, kind: Kind, server: WireServer) -> None:
     server.default = b.Hang("first")
-    with streaming(service, "/caption", json=streams.caption(server, kind)) as answer:
-        told = streams.events(answer)
-        streams.until(told, lambda one: one.get("stage") == "model")
+    with streaming(service, "/caption", json=streams.caption(server, kind)) as response:
+        events = streams.events(response)  # closing this iterator would close the connection
+        streams.until(events, lambda event: event.get("stage") == "model")
         server.wait_for_calls(1, HANG_GUARD)
         assert not server.closed.is_set()
     server.wait_for_hang_ups(1, HANG_GUARD)
 
 
-def test_dropping_the_connection_ends_every_call_of_an_analysis(service: Service, vllm_server: OpenAIServer) -> None:
+def test_a_disconnect_ends_every_call_of_an_analysis(service: Service, vllm_server: OpenAIServer) -> None:
     vllm_server.default = b.Hang("first")
     names = [inline(f"p{number}") for number in range(5)]
     with streaming(service, "/analyze", json=analysis(vllm_server, *names)):
@@ -214,81 +230,64 @@ def test_dropping_the_connection_ends_every_call_of_an_analysis(service: Service
 # Several perspectives.
 
 
-def test_an_analysis_tells_of_each_as_it_ends(service: Service, vllm_server: OpenAIServer) -> None:
+def test_an_analysis_reports_each_perspective_as_it_ends(service: Service, vllm_server: OpenAIServer) -> None:
     vllm_server.reply(b.Hold())
     body = analysis(vllm_server, inline("one"), inline("two"), synthesize=inline("all"))
-    with streaming(service, "/analyze", json=body) as answer:
-        told = []
-        for event in streams.events(answer):
-            told.append(event)
+    with streaming(service, "/analyze", json=body) as response:
+        events = []
+        for event in streams.events(response):
+            events.append(event)
             if event["type"] == "result":
                 vllm_server.release()
-    streams.check_story(told, ["one", "two", "all"])
-    assert [one["perspective"] for one in of_type(told, "result")][2] == "all"
-    assert "synthesis" in [one["stage"] for one in of_type(told, "progress") if one["perspective"] == "all"]
-    assert told[-1]["usage"] == {"input_tokens": 360, "output_tokens": 90, "cached_tokens": 192}
-
-
-def test_what_concerns_all_is_an_error_of_each(service: Service) -> None:
-    body = {"perspectives": ["alt_text", "graph_caption"], "image": {"path": "datasets/none.jpg"}}
-    told = streamed(service, "/analyze", body)
-    assert [one["problem"]["code"] for one in of_type(told, "error")] == ["image_not_found"] * 2
-
-
-def test_an_analysis_that_is_refused_is_a_plain_error(service: Service) -> None:
-    body = {"perspectives": ["alt_text", "alt_text"], "image": {"path": SAMPLE}}
-    assert post(service, "/analyze", body, headers={"Accept": "text/event-stream"}).status_code == 422
+    streams.check_story(events, ["one", "two", "all"])
+    assert [event["perspective"] for event in of_type(events, "result")][2] == "all"
+    assert "synthesis" in [event["stage"] for event in of_type(events, "progress") if event["perspective"] == "all"]
+    assert events[-1]["usage"] == {"input_tokens": 360, "output_tokens": 90, "cached_tokens": 192}
 
 
 # Slow and silent clients.
 
 
-class Told(Pinged):
-    """Writes one block when it is allowed to, and remembers that it was taken."""
-
-    def __init__(self, block: bytes, ping: float) -> None:
-        super().__init__(Deadline(60), ping)
-        self.block = block
-        self.allowed = asyncio.Event()
-        self.taken = False
-
-    async def tell(self, write: Write) -> None:
-        await self.allowed.wait()
-        await write(self.block)
-        self.taken = True
+@pytest.fixture(scope="module")
+async def services(anyio_backend: str) -> AsyncIterator[Services]:
+    async with open_services(Settings(workspace=WORKSPACE)) as opened:
+        yield opened
 
 
-async def never_leaves() -> dict[str, Any]:
+async def response_to(services: Services, server: OpenAIServer, **options: Any) -> EventStreamResponse:
+    run = Run(Deadline(60), "r1")
+    request = CaptionRequest.model_validate({**streams.caption(server), "image": ImageRef(path=SAMPLE)})
+    plan = await make_plan(request, services, run)
+    return EventStreamResponse(EventStream(plan, services, run), state()["record"], run.deadline, **options)
+
+
+async def stays() -> Message:
     await asyncio.Event().wait()
     return {}
 
 
-async def test_a_silent_stream_is_pinged() -> None:
-    stream, bodies = Told(b"data: x\n\n", ping=0.005), list[bytes]()
+async def test_a_silent_stream_sends_comments(services: Services, vllm_server: OpenAIServer) -> None:
+    vllm_server.default = b.Hold(b.Answer(GOOD))
+    blocks: list[bytes] = []
 
-    async def send(message: Any) -> None:
+    async def send(message: Message) -> None:
+        blocks.append(message.get("body", b""))
+        if blocks.count(b": ping\n\n") == 2:
+            vllm_server.release()
+
+    response = await response_to(services, vllm_server, ping=0.005)
+    await response({"type": "http", "state": state()}, stays, send)
+    assert b"event: result" in b"".join(blocks)
+    assert blocks[-1] == b""
+
+
+async def test_a_client_that_reads_nothing_is_given_up(services: Services, vllm_server: OpenAIServer) -> None:
+    vllm_server.default = b.Hang("first")
+
+    async def send(message: Message) -> None:
         if message["type"] == "http.response.body":
-            bodies.append(message["body"])
-            if len(bodies) == 2:
-                stream.allowed.set()
+            await asyncio.Event().wait()
 
-    await stream({"type": "http", "state": state()}, never_leaves, send)
-    assert bodies[:2] == [b": ping\n\n"] * 2
-    assert bodies[-2:] == [b"data: x\n\n", b""]
-
-
-async def test_a_block_waits_until_it_is_taken() -> None:
-    stream, offered, taking = Told(b"data: x\n\n", ping=60), asyncio.Event(), asyncio.Event()
-    stream.allowed.set()
-
-    async def send(message: Any) -> None:
-        if message.get("body"):
-            offered.set()
-            await taking.wait()
-
-    serving = asyncio.create_task(stream({"type": "http", "state": state()}, never_leaves, send))
-    await offered.wait()
-    assert not stream.taken
-    taking.set()
-    await serving
-    assert stream.taken
+    async with asyncio.timeout(HANG_GUARD):
+        response = await response_to(services, vllm_server, stall=0.1)
+        await response({"type": "http", "state": state()}, stays, send)

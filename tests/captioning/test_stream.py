@@ -1,24 +1,22 @@
-"""A request as a stream of events: whenever it is cancelled, each perspective has one end and `done` is last."""
+"""The event stream of a request: whenever it is cancelled, each perspective has one end, and `done` is last."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
 
-from bridge.captioning.analyze import plan_analysis
-from bridge.captioning.events import Done, Event, Failed, Result, Started
-from bridge.captioning.models import AnalyzeRequest, CaptionRequest, ImageRef
-from bridge.captioning.plan import plan
+from bridge.captioning.models import AnalyzeRequest, CaptionRequest, Done, Error, Event, ImageRef, Result, Started
+from bridge.captioning.plan import make_analysis_plan, make_plan
 from bridge.captioning.services import Services, open_services
-from bridge.captioning.stream import Stream
-from bridge.errors import Cancelled
+from bridge.captioning.stream import EventStream
+from bridge.deadline import Deadline
+from bridge.errors import ShuttingDown
+from bridge.run import Partial, Progress, Reset, Run
 from bridge.settings import Settings
 from tests.service import WORKSPACE
 
-PHOTO = ImageRef(path="datasets/samples/coffee.jpg")
+IMAGE = ImageRef(path="datasets/samples/coffee.jpg")
 NAMES = ["alt_text", "graph_caption"]
-Job = Callable[[Stream, Services], Coroutine[Any, Any, None]]
 
 
 @pytest.fixture(scope="module")
@@ -27,85 +25,94 @@ async def services(anyio_backend: str) -> AsyncIterator[Services]:
         yield opened
 
 
-async def caption(stream: Stream, services: Services) -> None:
-    request = CaptionRequest(perspective="alt_text", image=PHOTO)
-    await stream.caption(await plan("alt_text", request, services))
+@pytest.fixture
+async def analysis(services: Services) -> EventStream:
+    run = Run(Deadline(60), "r1")
+    request = AnalyzeRequest(perspectives=list(NAMES), image=IMAGE)
+    return EventStream(await make_analysis_plan(request, services, run), services, run, id="a1")
 
 
-async def analysis(stream: Stream, services: Services) -> None:
-    await stream.analyze(await plan_analysis(AnalyzeRequest(perspectives=list(NAMES), image=PHOTO), services))
+@pytest.fixture
+async def caption(services: Services) -> EventStream:
+    run = Run(Deadline(60), "r1")
+    request = CaptionRequest(perspective="alt_text", image=IMAGE)
+    return EventStream(await make_plan(request, services, run), services, run)
 
 
-class Reader:
-    """Takes every event but the first of one type: that one waits until `read`."""
-
-    def __init__(self, slow: type[Any] | None = None) -> None:
-        self.slow = slow
-        self.reached, self.read = asyncio.Event(), asyncio.Event()
-        self.told: list[Event] = []
-
-    async def take(self, event: Event) -> None:
-        if isinstance(event, self.slow or ()) and not self.reached.is_set():
-            self.reached.set()
-            await self.read.wait()
-        self.told.append(event)
-
-    @property
-    def ends(self) -> list[tuple[str, str]]:
-        """Each perspective's ends, in order."""
-        found = [one for one in self.told if isinstance(one, Result | Failed)]
-        return sorted((one.perspective, type(getattr(one, "error", one)).__name__) for one in found)
+def ends(events: list[Event]) -> list[tuple[str | None, str]]:
+    return sorted(
+        (event.perspective or "", event.problem.code if isinstance(event, Error) else "ok")
+        for event in events
+        if isinstance(event, Result | Error)
+    )
 
 
-@pytest.mark.parametrize(("job", "names"), [(caption, NAMES[:1]), (analysis, NAMES)])
-async def test_a_whole_story(services: Services, job: Job, names: list[str]) -> None:
-    reader = Reader()
-    await job(Stream("a1", "r1", reader.take, services), services)
-    assert reader.told[0] == Started(id="a1", request_id="r1")
-    assert reader.ends == [(name, "Result") for name in sorted(names)]
-    assert isinstance(reader.told[-1], Done)
+def check(events: list[Event], *names: str) -> None:
+    assert [name for name, _ in ends(events)] == sorted(names)
+    assert isinstance(events[0], Started)
+    assert [isinstance(event, Done) for event in events] == [False] * (len(events) - 1) + [True]
 
 
-@pytest.mark.parametrize(("job", "names"), [(caption, NAMES[:1]), (analysis, NAMES)])
-@pytest.mark.parametrize("moment", [Started, Result])
-async def test_cancelled_while_a_slow_reader_holds_an_event(
-    services: Services, job: Job, names: list[str], moment: type[Any]
-) -> None:
-    reader = Reader(moment)
-    task = asyncio.create_task(job(Stream("a1", "r1", reader.take, services), services))
-    await reader.reached.wait()
-    task.cancel()
-    reader.read.set()
-    await asyncio.wait([task])
-    assert task.cancelled()
-    assert {name for name, _ in reader.ends} == set(names)
-    assert len(reader.ends) == len(names)
-    cancelled = [end for _, end in reader.ends].count(Cancelled.__name__)
-    assert cancelled == len(names) if moment is Started else cancelled < len(names)
-    assert [type(one) for one in reader.told].count(Done) == 1
-    assert isinstance(reader.told[-1], Done)
+async def test_an_analysis(analysis: EventStream) -> None:
+    async with analysis:
+        events = [event async for event in analysis]
+    assert events[0] == Started(id="a1", request_id="r1")
+    assert {event.id for event in events} == {"a1"}
+    check(events, *NAMES)
+    assert ends(events) == [(name, "ok") for name in NAMES]
 
 
-@pytest.mark.parametrize("job", [caption, analysis])
-async def test_it_is_over_when_done_is_all_that_is_left(services: Services, job: Job) -> None:
-    reader = Reader(Done)
-    stream = Stream("a1", "r1", reader.take, services)
-    task = asyncio.create_task(job(stream, services))
-    assert not stream.over
-    await reader.reached.wait()
-    assert stream.over
-    reader.read.set()
-    await task
+async def test_a_caption_has_its_request_id_by_default(caption: EventStream) -> None:
+    async with caption:
+        events = [event async for event in caption]
+    assert events[0] == Started(id="r1", request_id="r1")
+    check(events, "alt_text")
 
 
-async def test_it_is_over_when_its_cancelling_is_told(services: Services) -> None:
-    reader = Reader(Failed)
-    stream = Stream("a1", "r1", reader.take, services)
-    task = asyncio.create_task(caption(stream, services))
-    await asyncio.sleep(0)
-    task.cancel()
-    await reader.reached.wait()
-    assert stream.over
-    reader.read.set()
-    await asyncio.wait([task])
-    assert reader.ends == [("alt_text", "Cancelled")]
+@pytest.mark.parametrize("moment", [0, 1, 2, 4, 6, 8, 99])
+async def test_cancelled_after_some_events(analysis: EventStream, moment: int) -> None:
+    events: list[Event] = []
+    async with analysis:
+        async for event in analysis:
+            events.append(event)
+            if len(events) > moment or isinstance(event, Done):
+                analysis.cancel()
+                analysis.cancel(ShuttingDown())  # the first one counts
+    check(events, *NAMES)
+    assert {code for _, code in ends(events)} <= {"ok", "cancelled"}
+    if moment == 0:
+        assert ends(events) == [(name, "cancelled") for name in NAMES]
+
+
+async def test_the_end_of_the_service_is_an_error_of_each_perspective(analysis: EventStream) -> None:
+    async with analysis:
+        analysis.cancel(ShuttingDown())
+        events = [event async for event in analysis]
+    check(events, *NAMES)
+    assert ends(events) == [(name, "shutting_down") for name in NAMES]
+
+
+async def test_leaving_the_block_cancels_the_work(services: Services) -> None:
+    run = Run(Deadline(60), "r1")
+    plan = await make_plan(CaptionRequest(perspective="alt_text", image=IMAGE), services, run)
+    before = asyncio.all_tasks()
+    async with EventStream(plan, services, run) as events:
+        await anext(events)
+    assert run.outcome == ""
+    assert asyncio.all_tasks() == before
+
+
+async def test_unread_partial_objects_are_replaced_and_nothing_else_is_dropped(caption: EventStream) -> None:
+    """A reader that is slow does not hold up the model, and nothing accumulates."""
+    run = caption._run
+    run.perspective = "alt_text"
+    run.stage("model", "m")
+    for length in range(1000):
+        run.partial({"text": "x" * length})
+    run.reset("retry", "again", "again")
+    for length in range(1000):
+        run.partial({"text": "y" * length})
+    waiting = list(caption._events)
+    assert [type(event) for event in waiting] == [Progress, Partial, Progress, Reset, Partial]
+    assert [event.result["text"][:1] for event in waiting if isinstance(event, Partial)] == ["x", "y"]
+    assert {len(event.result["text"]) for event in waiting if isinstance(event, Partial)} == {999}

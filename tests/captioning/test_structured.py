@@ -1,213 +1,266 @@
-"""Asking until the answer fits, with answers from a script: the ladder, the re-ask, the budget."""
+"""Asking until the answer is valid, with scripted answers: output modes, re-asks, the call budget."""
 
 import asyncio
 import json
 import logging
+from collections.abc import AsyncGenerator
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from bridge.captioning.structured import Answer, OutputInvalid, ask_until_it_fits
-from bridge.deadline import DeadlineExceeded
-from perspectives.schema import compile_schema
+from bridge.captioning.structured import Answer, Question
+from bridge.deadline import Deadline, DeadlineExceeded
+from bridge.dispatch.call import Dispatcher
+from bridge.dispatch.targets import Target
+from bridge.errors import OutputInvalid
+from bridge.run import Attempt, Progress, Reset, Run
+from perspectives import perspective as perspectives
 from providers import errors
-from providers.base import LADDER, Completion, Image, OutputMode, VisionRequest
+from providers.base import LADDER, Completion, Credentials, Delta, Image, OutputMode, ProviderConfig, VisionRequest
+from providers.usage import Usage
 from tests.contract.schemas import PLAIN
 
 GOOD = '{"caption": "a cup"}'
 WRONG = '{"caption": 7}'
-REJECTED = errors.SchemaRejected("x")
-IMAGE = Image(b"picture", "image/jpeg", 1, 1)
-REQUEST = VisionRequest(model="m", prompt="Look.", timeout=1, image=IMAGE, system="Be brief.", schema=PLAIN)
+IMAGE = Image(b"image", "image/jpeg", 1, 1)
+TARGET = Target("scripted", ProviderConfig("scripted", "vllm"), "m", Credentials(), True)
+TOKENS = Usage(10, 5)
 
 
-def lower(request: VisionRequest) -> VisionRequest | None:
-    rung = LADDER.index(request.output_mode) + 1
-    return replace(request, output_mode=LADDER[rung]) if rung < len(LADDER) else None
+class Script:
+    """A dispatcher with scripted answers, the last one repeated; `requests` are the calls that were made."""
 
+    def __init__(self, *steps: str | Exception, repeats: int = 0) -> None:
+        """`repeats`: transport retries in each call."""
+        self.steps = steps
+        self.repeats = repeats
+        self.requests: list[VisionRequest] = []
+        self.events: list[Any] = []
+        self.run = Run(Deadline(60), perspective="mine", emit=self.events.append, streaming=True)
 
-class Model:
-    """Answers from a script, the last of it for ever; notes what it was asked and what was told meanwhile."""
-
-    def __init__(self, *script: str | Exception, calls: int = 4, repeats: int = 0) -> None:
-        """`repeats`: further calls that the line spends on each question."""
-        self.script = script
-        self.calls = calls
-        self.cost = 1 + repeats
-        self.asked: list[VisionRequest] = []
-        self.told: list[str] = []
-
-    async def ask(self, request: VisionRequest) -> Completion:
-        self.asked.append(request)
-        step = self.script[min(len(self.asked), len(self.script)) - 1]
+    async def call(
+        self, target: Target, request: VisionRequest, run: Run, *, reserve: int, has_fallback: bool
+    ) -> AsyncGenerator[Delta | Completion]:
+        self.requests.append(request)
+        for _ in range(self.repeats + 1):
+            attempt = Attempt(target.label, "e", request.model, request.output_mode, outcome="ok", usage=TOKENS)
+            run.attempts.made.append(attempt)
+        step = self.steps[min(len(self.requests), len(self.steps)) - 1]
         if isinstance(step, Exception):
+            attempt.outcome = "failed"
             raise step
-        return Completion(step, f"model-{len(self.asked)}")
+        yield Delta(step)
+        yield Completion(step, f"model-{len(self.requests)}", TOKENS)
 
-    async def again(self, reason: str) -> None:
-        self.told.append(reason)
+    async def lower(self, target: Target, request: VisionRequest, run: Run) -> VisionRequest | None:
+        step = LADDER.index(request.output_mode) + 1
+        return replace(request, output_mode=LADDER[step]) if step < len(LADDER) else None
 
-    async def caption(self, retries: int = 2, schema: dict[str, Any] = PLAIN, mode: OutputMode = LADDER[0]) -> Answer:
-        return await ask_until_it_fits(
-            self.ask,
-            replace(REQUEST, schema=schema, output_mode=mode),
-            compile_schema(schema),
-            retries,
-            lambda: self.calls - self.cost * len(self.asked),
-            lower,
-            self.again,
-        )
+    async def ask(
+        self, retries: int = 2, schema: Any = PLAIN, mode: OutputMode = LADDER[0], calls: int = 4, **fields: Any
+    ) -> Answer:
+        self.run.attempts.limit = calls
+        perspective = perspectives.parse({"name": "mine", "prompt": "Look.", "json_schema": schema})
+        request = VisionRequest("m", "Look.", 1, IMAGE, "Be brief.", schema=schema, output_mode=mode)
+        question = Question(request, TARGET, perspective, cast(Dispatcher, self), self.run, **fields)
+        return await question.ask(retries)
 
     @property
     def modes(self) -> list[str]:
-        return [request.output_mode for request in self.asked]
+        return [request.output_mode for request in self.requests]
+
+    @property
+    def outcomes(self) -> list[str]:
+        return [attempt.outcome for attempt in self.run.attempts.made]
+
+    @property
+    def resets(self) -> int:
+        return sum(isinstance(event, Reset) for event in self.events)
 
 
-async def test_an_answer_that_fits_is_asked_for_once() -> None:
-    model = Model(GOOD)
-    assert await model.caption() == Answer({"caption": "a cup"}, GOOD, "model-1", "json_schema")
-    assert (len(model.asked), model.told) == (1, [])
+def guess(error: errors.ProviderError) -> errors.ProviderError:
+    """Return the error as one that may be about the schema."""
+    if isinstance(error, errors.SchemaRejected):
+        error.explained = False
+    elif isinstance(error, errors.ServerFailed):
+        error.may_be_schema = True
+    return error
 
 
-# The ladder.
+async def test_a_valid_answer_takes_one_call() -> None:
+    script = Script(GOOD)
+    assert await script.ask() == Answer({"caption": "a cup"}, GOOD, "model-1", "json_schema")
+    assert (len(script.requests), script.resets, script.outcomes) == (1, 0, ["ok"])
 
 
-async def test_a_rejected_schema_is_asked_for_one_rung_lower() -> None:
-    model = Model(REJECTED, REJECTED, GOOD)
-    assert (await model.caption()).output_mode == "json_object"
-    assert model.modes == ["json_schema", "json_schema_relaxed", "json_object"]
-    assert len(model.told) == 2
+# Output modes.
 
-
-async def test_the_ladder_begins_where_it_is_told_to() -> None:
-    model = Model(REJECTED, GOOD)
-    assert (await model.caption(mode="json_object")).output_mode == "prompt"
-
-
-async def test_below_the_last_rung_the_rejection_stands() -> None:
-    model = Model(REJECTED)
-    with pytest.raises(errors.SchemaRejected) as raised:
-        await model.caption(mode="json_object")
-    assert raised.value is REJECTED
-    assert model.modes == ["json_object", "prompt"]
-
-
-async def test_the_ladder_ends_with_the_calls() -> None:
-    model = Model(REJECTED, calls=2)
-    with pytest.raises(errors.SchemaRejected):
-        await model.caption()
-    assert len(model.asked) == 2
-
-
-async def test_a_re_ask_stays_on_the_rung_that_worked() -> None:
-    model = Model(REJECTED, WRONG, GOOD)
-    assert (await model.caption()).output_mode == "json_schema_relaxed"
-    assert model.modes == ["json_schema", "json_schema_relaxed", "json_schema_relaxed"]
-
-
-# The re-ask.
-
-
-@pytest.mark.parametrize("wrong", [WRONG, "{}", "I see a cup.", '{"caption": "a cu', "", "[]", '{"caption": NaN}'])
-async def test_what_does_not_fit_is_asked_for_again_with_what_to_mend(wrong: str) -> None:
-    model = Model(wrong, GOOD)
-    assert await model.caption() == Answer({"caption": "a cup"}, GOOD, "model-2", "json_schema")
-    first, again = model.asked
-    assert replace(again, turns=()) == first
-    assert again.image is IMAGE
-    assert [turn.role for turn in again.turns] == ["assistant", "user"][-len(again.turns) :]
-    assert again.turns[-1].text
-    assert len(model.told) == 1
-
-
-async def test_every_wrong_answer_is_shown_in_turn() -> None:
-    model = Model(WRONG, "no JSON here", GOOD)
-    await model.caption()
-    shown = [turn.text for turn in model.asked[2].turns if turn.role == "assistant"]
-    assert [json.loads(shown[0]), shown[1]] == [json.loads(WRONG), "no JSON here"]
-    assert "caption" in model.asked[1].turns[-1].text
+REJECTED = errors.SchemaRejected("x")
 
 
 @pytest.mark.parametrize(
-    ("retries", "calls", "asked"), [(0, 4, 1), (1, 4, 2), (2, 4, 3), (3, 4, 4), (3, 2, 2), (3, 1, 1)]
+    ("steps", "mode", "modes"),
+    [
+        ([REJECTED, REJECTED, GOOD], "json_schema", ["json_schema", "json_schema_relaxed", "json_object"]),
+        ([REJECTED, GOOD], "json_object", ["json_object", "prompt"]),
+        ([REJECTED, WRONG, GOOD], "json_schema", ["json_schema", "json_schema_relaxed", "json_schema_relaxed"]),
+        ([guess(errors.SchemaRejected("x")), GOOD], "json_schema", ["json_schema", "json_schema_relaxed"]),
+        ([guess(errors.ServerFailed("x")), GOOD], "json_schema", ["json_schema", "json_schema_relaxed"]),
+    ],
+    ids=["two steps", "from a lower mode", "a re-ask keeps the mode", "unexplained 400", "unexplained 500"],
 )
-async def test_retries_and_calls_bound_the_re_asks(retries: int, calls: int, asked: int) -> None:
-    model = Model(WRONG, calls=calls)
+async def test_a_rejected_schema_goes_down_the_output_modes(steps: Any, mode: OutputMode, modes: list[str]) -> None:
+    script = Script(*steps)
+    answer = await script.ask(mode=mode)
+    assert (answer.output_mode, script.modes) == (modes[-1], modes)
+    assert script.resets == len(modes) - 1
+
+
+@pytest.mark.parametrize(
+    ("step", "mode", "calls", "modes"),
+    [
+        (REJECTED, "json_object", 4, ["json_object", "prompt"]),
+        (REJECTED, "json_schema", 2, ["json_schema", "json_schema_relaxed"]),
+        (guess(errors.SchemaRejected("x")), "json_schema", 4, ["json_schema", "json_schema_relaxed"]),
+        (guess(errors.ServerFailed("x")), "json_schema", 4, ["json_schema", "json_schema_relaxed"]),
+        (errors.ServerFailed("x"), "json_schema", 4, ["json_schema"]),
+    ],
+    ids=["below the last mode", "no calls left", "unexplained 400 twice", "unexplained 500 twice", "another 500"],
+)
+async def test_the_last_rejection_is_raised(
+    step: errors.ProviderError, mode: OutputMode, calls: int, modes: list[str]
+) -> None:
+    script = Script(step)
+    with pytest.raises(type(step)) as raised:
+        await script.ask(mode=mode, calls=calls)
+    assert raised.value is step
+    assert script.modes == modes
+
+
+async def test_white_space_without_end_is_asked_again_with_a_temperature() -> None:
+    script = Script(errors.WhitespaceRunaway("x", usage=TOKENS), GOOD)
+    await script.ask()
+    assert [request.options.temperature for request in script.requests] == [None, 0.2]
+    assert script.run.usage == Usage(20, 10)
+    script = Script(errors.WhitespaceRunaway("x"))
+    with pytest.raises(errors.WhitespaceRunaway):
+        await script.ask()
+    assert len(script.requests) == 2
+
+
+# Re-asks.
+
+
+@pytest.mark.parametrize("wrong", [WRONG, "{}", "I see a cup.", '{"caption": "a cu', "", "[]", '{"caption": NaN}'])
+async def test_an_invalid_answer_is_asked_again_with_its_problems(wrong: str) -> None:
+    script = Script(wrong, GOOD)
+    assert await script.ask() == Answer({"caption": "a cup"}, GOOD, "model-2", "json_schema")
+    first, second = script.requests
+    assert replace(second, turns=()) == first
+    assert [turn.role for turn in second.turns] == ["assistant", "user"][-len(second.turns) :]
+    assert second.turns[-1].text
+    assert script.outcomes == ["invalid_answer", "ok"]
+    assert script.run.attempts.made[0].raw_text == wrong
+    stages = [event.stage for event in script.events if isinstance(event, Progress)]
+    assert (stages, script.resets) == (["retry"], 1)
+
+
+async def test_output_that_the_server_cannot_parse_is_an_invalid_answer() -> None:
+    error = errors.UnparsableOutput("x")
+    error.raw_text = "<|channel|> a cup"
+    script = Script(error, GOOD)
+    assert (await script.ask()).result == {"caption": "a cup"}
+    assert script.outcomes == ["invalid_answer", "ok"]
+    assert script.run.attempts.made[0].raw_text == "<|channel|> a cup"
+
+
+async def test_every_invalid_answer_is_shown_to_the_model() -> None:
+    script = Script(WRONG, "no JSON here", GOOD)
+    await script.ask()
+    shown = [turn.text for turn in script.requests[2].turns if turn.role == "assistant"]
+    assert [json.loads(shown[0]), shown[1]] == [json.loads(WRONG), "no JSON here"]
+    assert "caption" in script.requests[1].turns[-1].text
+
+
+@pytest.mark.parametrize(
+    ("retries", "calls", "reserve", "repeats", "answers"),
+    [
+        (0, 4, 0, 0, 1),
+        (1, 4, 0, 0, 2),
+        (2, 4, 0, 0, 3),
+        (3, 4, 0, 0, 4),
+        (3, 2, 0, 0, 2),
+        (3, 1, 0, 0, 1),
+        (3, 4, 2, 0, 2),
+        (3, 4, 0, 1, 2),
+    ],
+)
+async def test_retries_and_calls_bound_the_re_asks(
+    retries: int, calls: int, reserve: int, repeats: int, answers: int
+) -> None:
+    script = Script(WRONG, repeats=repeats)
     with pytest.raises(OutputInvalid) as raised:
-        await model.caption(retries)
-    assert len(model.asked) == asked
-    assert [one.pointer for one in raised.value.problems] == ["/caption"]
-    assert ("once" if asked == 1 else f"{asked} times") in str(raised.value)
+        await script.ask(retries, calls=calls, reserve=reserve)
+    assert len(script.requests) == answers
+    assert [problem.pointer for problem in raised.value.problems] == ["/caption"]
+    assert ("once" if answers == 1 else f"{answers} times") in str(raised.value)
 
 
-async def test_calls_that_the_line_spends_meanwhile_are_not_spent_twice() -> None:
-    """A repeat on the line is a call too: what was left when the first answer came need not be left later."""
-    model = Model(WRONG, repeats=1)
-    with pytest.raises(OutputInvalid, match="asked 2 times"):
-        await model.caption(3)
-    assert len(model.asked) == 2
-
-
-async def test_the_last_answers_mistakes_are_told_without_its_text() -> None:
-    model = Model(WRONG, '{"caption": "fine", "sk-private": 1}')
-    with pytest.raises(OutputInvalid) as raised:
-        await model.caption(1)
-    assert [one.pointer for one in raised.value.problems] == ["/sk-private"]
-    model = Model("PRIVATE text")
-    with pytest.raises(OutputInvalid) as raised:
-        await model.caption(1)
-    assert "PRIVATE" not in f"{raised.value!s}{raised.value.problems}"
+async def test_the_error_holds_no_text_of_the_answer() -> None:
+    for script in (Script("PRIVATE text"), Script('{"caption": ["PRIVATE"]}')):
+        with pytest.raises(OutputInvalid) as raised:
+            await script.ask(1)
+        assert "PRIVATE" not in f"{raised.value!s}{raised.value.problems}"
 
 
 @pytest.mark.parametrize(
     "error",
     [
         errors.Truncated("x"),
-        errors.Refused("x"),
-        errors.Blocked("x"),
         errors.RateLimited("x", retry_after=3),
-        errors.ServerFailed("x"),
-        errors.AuthFailed("x"),
         errors.SchemaRejected("x"),
         DeadlineExceeded(3, "waiting"),
-        ZeroDivisionError("a bug of ours"),
+        ZeroDivisionError("a bug"),
     ],
     ids=lambda error: type(error).__name__,
 )
-async def test_errors_of_a_re_ask_come_out_as_they_are(error: Exception) -> None:
-    model = Model(WRONG, error)
+async def test_an_error_during_a_re_ask_is_raised_unchanged(error: Exception) -> None:
+    script = Script(WRONG, error)
     with pytest.raises(type(error)) as raised:
-        await model.caption(3)
+        await script.ask(3)
     assert raised.value is error
-    assert len(model.asked) == 2
-    assert raised.value.__cause__ is None
+    assert len(script.requests) == 2
     assert raised.value.__suppress_context__
 
 
-async def test_a_caller_that_leaves_ends_the_re_ask() -> None:
+async def test_cancellation_during_a_re_ask() -> None:
     asked_again = asyncio.Event()
 
-    class Hanging(Model):
-        async def again(self, reason: str) -> None:
-            asked_again.set()
-            await asyncio.Event().wait()
+    class Hanging(Script):
+        async def call(self, *args: Any, **options: Any) -> AsyncGenerator[Delta | Completion]:
+            if self.requests:
+                asked_again.set()
+                await asyncio.Event().wait()
+            async for part in super().call(*args, **options):
+                yield part
 
-    captioning = asyncio.create_task(Hanging(WRONG).caption())
+    asking = asyncio.create_task(Hanging(WRONG).ask())
     await asked_again.wait()
-    captioning.cancel()
+    asking.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await captioning
+        await asking
 
 
-async def test_instructor_says_nothing_of_answers_in_any_log(caplog: pytest.LogCaptureFixture) -> None:
+async def test_instructor_logs_no_answers(caplog: pytest.LogCaptureFixture) -> None:
     logging.getLogger("instructor").setLevel(logging.NOTSET)
     with caplog.at_level(logging.DEBUG):
-        await Model('{"caption": ["PRIVATE"]}', "PRIVATE", GOOD).caption()
+        await Script('{"caption": ["PRIVATE"]}', "PRIVATE", GOOD).ask()
         with pytest.raises(OutputInvalid):
-            await Model("PRIVATE").caption()
-    assert not [one for one in caplog.records if "PRIVATE" in f"{one.getMessage()}{one.args}{one.exc_info}"]
-    assert not [one for one in caplog.records if one.name.startswith("instructor")]
+            await Script("PRIVATE").ask()
+    text = [f"{record.getMessage()}{record.args}{record.exc_info}" for record in caplog.records]
+    assert not [line for line in text if "PRIVATE" in line]
+    assert not [record for record in caplog.records if record.name.startswith("instructor")]
 
 
 # What counts as an answer.
@@ -226,7 +279,7 @@ SHAPES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("wrong_first", [False, True], ids=["at once", "after a re-ask"])
+@pytest.mark.parametrize("first", [[], ["{}"]], ids=["at once", "after a re-ask"])
 @pytest.mark.parametrize(
     ("text", "result"),
     [
@@ -246,14 +299,14 @@ SHAPES: dict[str, Any] = {
     ],
     ids=["null", "null for absent", "control characters", "fence", "prose", "odd names", "entries for an object"],
 )
-async def test_both_ways_read_alike(text: str, result: dict[str, Any], wrong_first: bool) -> None:
-    model = Model(*(["{}"] if wrong_first else []), text)
-    made = await model.caption(schema=SHAPES)
-    assert (made.result, made.text) == (result, text)
-    assert len(model.asked) == 1 + wrong_first
+async def test_first_answers_and_re_asks_are_read_alike(text: str, result: dict[str, Any], first: list[str]) -> None:
+    script = Script(*first, text)
+    answer = await script.ask(schema=SHAPES)
+    assert (answer.result, answer.text) == (result, text)
+    assert len(script.requests) == 1 + len(first)
 
 
-async def test_an_absurdly_deep_answer_does_not_fit() -> None:
+async def test_an_extremely_deep_answer_is_invalid() -> None:
     deep = '{"caption": ' + '{"a":' * 900 + "1" + "}" * 901
     with pytest.raises(OutputInvalid):
-        await Model(deep).caption(1)
+        await Script(deep).ask(1)

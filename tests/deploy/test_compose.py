@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bridge.server import _CLOSE_SECONDS, _HEARD_SECONDS
+from bridge.server import CLOSE_SECONDS, FIRST_REQUEST_SECONDS
 from bridge.settings import SECRETS, Settings
 from providers import factory
 from tests.deploy.fleet import CONFIG
@@ -18,7 +18,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "deploy/compose.yaml").read_tex
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 BRIDGES = sorted(name for name in SERVICES if name.startswith("bridge-"))
 NGINX = CONFIG.read_text(encoding="utf-8")
-ENDING = 5.0 + _HEARD_SECONDS + _CLOSE_SECONDS
+ENDING = 5.0 + FIRST_REQUEST_SECONDS + CLOSE_SECONDS
 """What a bridge may take after its grace: to tell who is cut off, to hear the last, to close."""
 
 

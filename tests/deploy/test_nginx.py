@@ -14,13 +14,13 @@ from typing import Any
 import httpx
 import pytest
 
-from bridge.api.origins import _EXPOSED
+from bridge.api.middleware.cors import EXPOSED_HEADERS
 from bridge.captioning.problems import Problem
 from tests.api import streams
 from tests.api.sockets import socket
 from tests.api.streams import HANG_GUARD
 from tests.api.test_captions import leaving
-from tests.api.test_rates import redis
+from tests.api.test_rate_limit import redis
 from tests.deploy.fleet import (
     BODY,
     CAPTION,
@@ -124,13 +124,13 @@ def test_a_refusal_goes_to_another_bridge_and_one_that_was_begun_does_not(
         assert (full.status_code, full.json()["code"], full.headers["x-request-begun"]) == (503, "overloaded", "no")
         vllm_server.release()
         assert [one.result(HANG_GUARD).status_code for one in asked] == [200, 200, 200]
-        assert 'turns="503 : 503 : 503"' in bridges.nginx.line(full)  # each was asked once
+        assert 'attempts="503 : 503 : 503"' in bridges.nginx.line(full)  # each was asked once
         vllm_server.default = b.Status(503)
         with client(bridges.url) as one:
             begun = one.post(CAPTION, json={**held, "timeout": 2})
         assert (begun.status_code, begun.json()["code"]) == (503, "provider_unavailable")
         assert begun.json()["provider"] == "vllm"
-        assert 'turns="503"' in bridges.nginx.line(begun)
+        assert 'attempts="503"' in bridges.nginx.line(begun)
 
 
 def test_a_large_body_is_sent_again_whole(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def check_problem(answer: httpx.Response, status: int, code: str, *, retryable: 
     assert (answer.status_code, problem.status, problem.code, problem.retryable) == (status, status, code, retryable)
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["access-control-allow-origin"] == PAGE
-    assert answer.headers["access-control-expose-headers"] == ", ".join(_EXPOSED)
+    assert answer.headers["access-control-expose-headers"] == ", ".join(EXPOSED_HEADERS)
     assert answer.headers["vary"] == "Origin"
     assert answer.headers["x-request-id"] == problem.instance
     assert re.fullmatch(r"total;dur=\d+", answer.headers["server-timing"])
@@ -278,4 +278,4 @@ def test_bridges_behind_nginx_count_a_caller_together(tmp_path: Path) -> None:
             assert [answer.headers["ratelimit-remaining"] for answer in answers[:6]] == ["5", "4", "3", "2", "1", "0"]
             assert len(bridges.nginx.asked(answers[-1])) == 3
             # No other bridge was asked again.
-            assert all('turns="429"' in bridges.nginx.line(answer) for answer in answers[6:])
+            assert all('attempts="429"' in bridges.nginx.line(answer) for answer in answers[6:])

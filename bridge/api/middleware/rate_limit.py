@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from limits.aio.strategies import RateLimiter as LimitsLimiter
 
 log = logging.getLogger("graphcap")
-_STORAGE_SECONDS = 0.5
+_STORAGE_SECONDS = 2.0
 _STORAGE_PAUSE_SECONDS = 10.0
 _NAMESPACE = "graphcap"
 

@@ -23,7 +23,7 @@ from tests.servers import behaviours as b
     ],
 )
 def test_the_grammar_of_a_models_name(text: str, name: tuple[str, str, str]) -> None:
-    assert models.read(text) == name
+    assert models.parse_name(text) == name
 
 
 def test_models_are_listed_without_asking_anyone(bridge: Bridge) -> None:

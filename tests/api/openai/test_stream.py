@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from bridge.api.openai import chat
-from bridge.api.openai.answer import ChunkStream
+from bridge.api.openai.chat_request import read_chat
+from bridge.api.openai.completion import ChunkStream
 from bridge.captioning.services import open_services
 from bridge.settings import Settings
 from tests.api.openai.ask import CHAT, COMPACT, refusal, request, send
@@ -107,7 +107,7 @@ async def test_a_silent_stream_is_kept_alive_with_comments(bridge: Bridge) -> No
         await asyncio.Event().wait()
 
     async with open_services(settings) as services:
-        asked = chat.read(request(stream=True), services, "")
+        asked = read_chat(request(stream=True), services, "")
         await ChunkStream(asked, services, "id", ping=0.01)({"type": "http", "state": state()}, stays, keep)
     assert sent.count(b": ping\n\n") >= 2
     assert events(b"".join(sent).decode())[-1] == "[DONE]"

@@ -1,0 +1,54 @@
+"""A worker at capacity rejects requests at once."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from tests.api import streams
+from tests.api.sockets import socket
+from tests.servers import OpenAIServer
+from tests.servers import behaviours as b
+from tests.service import Service
+
+
+@pytest.fixture
+def full(vllm_server: OpenAIServer) -> Iterator[Service]:
+    """A service that carries two requests, with a provider that holds them."""
+    vllm_server.default = b.Hold()
+    with Service(GRAPHCAP_MAX_IN_FLIGHT="2") as service:
+        yield service
+
+
+def test_requests_over_the_limit_are_rejected(full: Service, vllm_server: OpenAIServer) -> None:
+    body = streams.caption(vllm_server)
+    with ThreadPoolExecutor(2) as threads:
+        held = [threads.submit(streams.post, full, "/caption", body) for _ in range(2)]
+        vllm_server.wait_for_calls(2)
+        rejected = streams.post(full, "/caption", body)
+        assert (rejected.status_code, rejected.json()["code"]) == (503, "overloaded")
+        assert (rejected.headers["retry-after"], rejected.headers["x-request-begun"]) == ("1", "no")
+        assert httpx.get(full.url + "/health", trust_env=False).status_code == 200
+        vllm_server.release()
+        assert [response.result().status_code for response in held] == [200, 200]
+    vllm_server.default = b.Answer(streams.GOOD)
+    assert streams.post(full, "/caption", body).status_code == 200
+
+
+def test_websockets_share_the_limit(full: Service, vllm_server: OpenAIServer) -> None:
+    body = streams.caption(vllm_server)
+    with socket(full) as client:
+        for name in "abc":
+            client.send("caption", name, **body)
+        assert client.problem("c")["code"] == "overloaded"
+        with socket(full) as second:
+            assert second.problem()["code"] == "overloaded"
+            with pytest.raises(ConnectionClosed) as closed:
+                second.next()
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1013
+        vllm_server.release()
+        for name in "ab":
+            client.story(name, "mine")

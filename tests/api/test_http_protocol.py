@@ -1,0 +1,194 @@
+"""Connections of slow, broken and unusual clients."""
+
+import inspect
+import json
+import socket as sockets
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from bridge.http_protocol import MAX_HEADER_BYTES, RequestProtocol
+from bridge.server import raise_descriptor_limit
+from tests.api.streams import HANG_GUARD, SAMPLE
+from tests.service import Service
+
+KEY = "our-key-in-a-trailer"
+LIVEZ = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+POST = b"POST /perspectives/alt_text/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+BODY = json.dumps({"image": {"path": SAMPLE}}).encode()
+HANDSHAKE = (
+    b"GET /perspectives/stream HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+)
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    with Service(GRAPHCAP_HEAD_TIMEOUT="1", GRAPHCAP_KEEP_ALIVE="1") as running:
+        yield running
+    assert "Traceback" not in running.log
+
+
+def connect(service: Service) -> sockets.socket:
+    host, _, port = service.url.removeprefix("http://").partition(":")
+    return sockets.create_connection((host, int(port)), HANG_GUARD)
+
+
+def exchange(service: Service, data: bytes) -> tuple[int, dict[str, Any]]:
+    """Send the bytes and return status and JSON of the response; the service closes the connection."""
+    with closing(connect(service)) as connection:
+        connection.sendall(data)
+        with connection.makefile("rb") as file:
+            headers, _, body = file.read().partition(b"\r\n\r\n")
+    return int(headers.split()[1]), json.loads(body)
+
+
+REJECTED: dict[str, tuple[bytes, int, str]] = {
+    "incomplete request line": (b"G", 408, "timeout"),
+    "incomplete headers": (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ", 408, "timeout"),
+    "one large header": (b"GET / HTTP/1.1\r\nX: " + b"x" * MAX_HEADER_BYTES, 431, "invalid_request"),
+    "many headers": (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * (MAX_HEADER_BYTES // 4), 431, "invalid_request"),
+    "long path": (b"GET /" + b"x" * MAX_HEADER_BYTES, 431, "invalid_request"),
+    "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01", 400, "invalid_request"),
+    "SMTP": (b"EHLO x\r\n\r\n", 400, "invalid_request"),
+    "unknown version": (b"GET / HTTP/9.9\r\n\r\n", 400, "invalid_request"),
+    "broken chunk": (POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400, "invalid_request"),
+}
+
+
+@pytest.mark.parametrize(("data", "status", "code"), REJECTED.values(), ids=REJECTED)
+def test_malformed_and_slow_requests_get_a_problem(service: Service, data: bytes, status: int, code: str) -> None:
+    found, problem = exchange(service, data)
+    assert (found, problem["code"], problem["retryable"]) == (status, code, status == 408)
+    service.wait_for_log(f'request_id="{problem["instance"]}"')
+
+
+def test_idle_connections_are_closed(service: Service) -> None:
+    """Before the first request without a response, after a response when the keep-alive time is over."""
+    with connect(service) as connection:
+        assert connection.recv(1) == b""
+    with connect(service) as connection:
+        connection.sendall(LIVEZ + LIVEZ)
+        with connection.makefile("rb") as file:
+            assert file.read().count(b" 200 OK") == 2
+
+
+def test_headers_of_a_second_request_have_a_deadline(service: Service) -> None:
+    with connect(service) as connection, connection.makefile("rb") as file:
+        connection.sendall(LIVEZ)
+        while file.readline() != b"\r\n":
+            pass
+        file.read(len(b'{"status":"ok"}'))
+        connection.sendall(b"GET /livez HTTP/1.1\r\n")
+        assert b" 408 " in file.readline()
+
+
+def test_a_body_that_continues_after_its_response_is_bounded(service: Service) -> None:
+    """A client may finish a large body to read the early response; one that does not finish is disconnected."""
+    size = 40 * 1024 * 1024
+    with connect(service) as connection:
+        connection.sendall(POST + b"Content-Length: %d\r\n\r\n" % size)
+        for _ in range(size // 65536):
+            connection.sendall(bytes(65536))
+        assert b" 413 " in connection.recv(10_000)
+    with connect(service) as connection, connection.makefile("rb") as file:
+        connection.sendall(POST + b"Content-Length: %d\r\n\r\n" % size)
+        assert b" 413 " in file.readline()
+        with suppress(OSError):
+            connection.sendall(b"{")
+            file.read()
+
+
+def test_trailers_are_not_headers() -> None:
+    with Service(GRAPHCAP_API_KEYS=KEY) as service, connect(service) as connection:
+        body = b"%x\r\n%b\r\n0\r\nX-API-Key: %b\r\n\r\n" % (len(BODY), BODY, KEY.encode())
+        connection.sendall(POST + b"Transfer-Encoding: chunked\r\n\r\n" + body)
+        assert b" 401 " in connection.recv(10_000)
+
+
+def test_an_offer_of_http_2_is_ignored(service: Service) -> None:
+    """Java's client and `curl --http2` send one with every request."""
+    offer = b"Connection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQ\r\n"
+    status, caption = exchange(service, POST + offer + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY)
+    assert (status, caption["perspective"]) == (200, "alt_text")
+
+
+HANDSHAKES = {
+    "too many headers": b"A: b\r\n" * 150,
+    "long header": b"A: " + b"a" * 9000 + b"\r\n",
+    "body": b"Content-Length: 3\r\n",
+    "no version": b"Sec-WebSocket-Version: 8\r\n",
+}
+
+
+@pytest.mark.parametrize("more", HANDSHAKES.values(), ids=HANDSHAKES)
+def test_a_malformed_handshake_opens_no_websocket(service: Service, more: bytes) -> None:
+    with connect(service) as connection:
+        connection.sendall(HANDSHAKE + more + b"\r\n")
+        response = b""
+        with suppress(ConnectionResetError):
+            while data := connection.recv(10_000):
+                response += data
+    assert response == b"" or b"HTTP/1.1 4" in response
+
+
+@pytest.mark.slow
+def test_a_client_that_reads_nothing_is_disconnected(service: Service) -> None:
+    host, _, port = (service.url.removeprefix("http://")).partition(":")
+    with closing(sockets.socket()) as connection:
+        connection.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
+        connection.connect((host, int(port)))
+        connection.sendall(b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        ports = tuple(f":{number:04X} " for number in (int(port), connection.getsockname()[1]))
+        assert is_open(*ports)
+        end = monotonic() + 120
+        while is_open(*ports):
+            assert monotonic() < end, "the connection is still open"
+            sleep(0.5)
+
+
+def is_open(local: str, remote: str) -> bool:
+    """Return whether the kernel has an established connection between these two ports."""
+    lines = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return any(f"{line[1]} ".endswith(local) and f"{line[2]} ".endswith(remote) and line[3] == "01" for line in lines)
+
+
+def test_the_descriptor_limit_is_raised_as_far_as_allowed() -> None:
+    current = raise_descriptor_limit(64)
+    assert current >= 64
+    assert raise_descriptor_limit(current) == current
+
+
+def test_uvicorn_still_has_what_the_protocol_uses() -> None:
+    """RequestProtocol overrides these methods and reads these attributes; review it when one of them changes."""
+    methods = {
+        "connection_made": ["self", "transport"],
+        "connection_lost": ["self", "exc"],
+        "data_received": ["self", "data"],
+        "on_message_begin": ["self"],
+        "on_header": ["self", "name", "value"],
+        "on_headers_complete": ["self"],
+        "handle_websocket_upgrade": ["self"],
+        "send_400_response": ["self", "msg"],
+    }
+    for name, parameters in methods.items():
+        assert list(inspect.signature(getattr(HttpToolsProtocol, name)).parameters) == parameters
+        assert name in vars(RequestProtocol)
+    own = {name for name in vars(RequestProtocol) if callable(getattr(RequestProtocol, name))}
+    assert {name for name in own if not name.startswith("_")} == set(methods)
+    sources = {
+        HttpToolsProtocol: ("self.cycle", "self.transport", "self.loop", "self.client", "self.ws_protocol_class("),
+        RequestResponseCycle: ("self.response_started", "self.response_complete"),
+        WebSocketsSansIOProtocol: ("self.handshake_initiated",),
+        uvicorn.Server: ("self.servers", "self.server_state", "self.lifespan.state", "def handle_exit(self, sig"),
+    }
+    for cls, names in sources.items():
+        source = inspect.getsource(cls)
+        assert [name for name in names if name not in source] == []

@@ -1,0 +1,157 @@
+"""Rate limits by API key and by address, counted in memory or in Redis."""
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+
+import httpx
+import pytest
+
+from bridge.api.middleware.rate_limit import RateLimiter, client_address
+from bridge.errors import RateLimitExceeded
+from bridge.settings import Settings
+from tests.api.sockets import socket
+from tests.api.streams import HANG_GUARD, SAMPLE
+from tests.service import Service
+from tests.tools import need
+
+BODY = {"perspective": "alt_text", "image": {"path": SAMPLE}}
+MONTH = 30 * 24 * 3600
+"""The window of most limits here: it begins by the clock, and no test should see the next one begin."""
+KEYS = ("our-first-key-12345", "our-second-key-6789")
+
+
+def post(service: Service, **headers: str) -> httpx.Response:
+    url = service.url + "/api/v1/perspectives/caption"
+    return httpx.post(url, json=BODY, headers=headers, timeout=HANG_GUARD, trust_env=False)
+
+
+def test_headers_and_problem_of_a_limited_caller() -> None:
+    with Service(GRAPHCAP_RATE_LIMIT="2/month") as service:
+        first = post(service, Origin="http://localhost:5173")
+        names = ("ratelimit-limit", "ratelimit-remaining", "ratelimit-policy")
+        assert [first.headers[name] for name in names] == ["2", "1", f"2;w={MONTH}"]
+        assert 0 < int(first.headers["ratelimit-reset"]) <= MONTH
+        assert "RateLimit-Remaining" in first.headers["access-control-expose-headers"]
+        assert post(service).headers["ratelimit-remaining"] == "0"
+        limited = post(service)
+        problem = limited.json()
+        assert (limited.status_code, problem["code"], problem["retryable"]) == (429, "rate_limited", True)
+        assert 0 < problem["retry_after"] <= MONTH
+        assert int(limited.headers["retry-after"]) == problem["retry_after"]
+        assert "2 requests per month" in problem["detail"]
+        assert [limited.headers[name] for name in (*names[:2], "x-request-begun")] == ["2", "0", "no"]
+        for path in ("/health", "/livez", "/api/v1/perspectives/list", "/info"):
+            assert httpx.get(service.url + path, trust_env=False).status_code == 200
+
+
+def test_keys_are_counted_apart_and_guesses_by_address() -> None:
+    with Service(GRAPHCAP_RATE_LIMIT="2/month", GRAPHCAP_API_KEYS=",".join(KEYS)) as service:
+        for key in KEYS:
+            assert [post(service, **{"X-API-Key": key}).status_code for _ in range(3)] == [200, 200, 429]
+        guesses = [post(service, **{"X-API-Key": f"guess-{number}"}).json()["code"] for number in range(3)]
+        assert guesses == ["unauthorized", "unauthorized", "rate_limited"]
+        assert httpx.get(service.url + "/info", trust_env=False).status_code == 429
+        with socket(service) as client:
+            client.send("auth", api_key="another-guess")
+            assert client.problem()["code"] == "rate_limited"
+        assert httpx.get(service.url + "/health", trust_env=False).status_code == 200
+    assert not any(text in service.log for text in ("our-first-key", "guess-1"))
+
+
+def test_requests_of_a_websocket_are_counted_rejected_ones_too() -> None:
+    with Service(GRAPHCAP_RATE_LIMIT="5/month") as service, socket(service) as client:
+        for frame in ("{", '{"a": [' + "0," * 200_001 + "0]}", '{"type": "sing", "id": "z"}', '{"type": "caption"}'):
+            client.raw(frame)
+            assert client.next()["problem"]["status"] in (400, 422)
+        client.send("caption", "a", **BODY)
+        client.story("a", "alt_text")
+        client.send("caption", "b", **BODY)
+        problem = client.problem("b")
+        assert (problem["code"], problem["retry_after"] > 0) == ("rate_limited", True)
+        assert post(service).status_code == 429
+
+
+ADDRESSES = {
+    "203.0.113.9": "address 203.0.113.9",
+    "2001:db8:1:2:3:4:5:6": "address 2001:db8:1:2::/64",
+    "::ffff:203.0.113.9": "address 203.0.113.9",
+    "": "address ",
+    "a-socket": "address a-socket",
+}
+
+
+def test_an_ipv6_network_is_one_caller() -> None:
+    assert {host: client_address({"client": (host, 1)}) for host in ADDRESSES} == ADDRESSES
+
+
+async def test_the_tightest_limit_is_reported() -> None:
+    assert await RateLimiter(Settings()).count("x") is None
+    limiter = RateLimiter(Settings(rate_limit="100/month; 3/day, 50 per 2 months"))
+    states = [await limiter.count("x") for _ in range(3)]
+    assert [(state.limit, state.remaining) for state in states if state] == [(3, 2), (3, 1), (3, 0)]
+    with pytest.raises(RateLimitExceeded, match="3 requests per day"):
+        await limiter.count("x")
+    assert (await limiter.count("y")) is not None
+
+
+@contextmanager
+def redis(path: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """A Redis server that stores nothing: its URL and its process."""
+    program = need("redis-server")
+    address = path / "redis.sock"
+    options = ["--port", "0", "--unixsocket", str(address), "--save", "", "--appendonly", "no", "--dir", str(path)]
+    with subprocess.Popen([program, *options], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "eady to accept connections" in line:
+                break
+        try:
+            yield f"redis+unix://{address}?db=0", process
+        finally:
+            process.terminate()
+            process.communicate(timeout=HANG_GUARD)
+
+
+@pytest.mark.slow
+def test_instances_count_together_in_redis(tmp_path: Path) -> None:
+    with redis(tmp_path) as (address, _):
+        settings = {"GRAPHCAP_RATE_LIMIT": "3/month", "GRAPHCAP_RATE_LIMIT_STORAGE": address}
+        with Service(**settings) as first, Service("--workers", "2", **settings) as second:
+            order = (first, second, second, first, second)
+            assert [post(service).status_code for service in order] == [200] * 3 + [429] * 2
+    assert address not in first.log + second.log
+
+
+def test_requests_are_accepted_uncounted_while_redis_fails(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        with redis(tmp_path) as (address, process):
+            settings = {"GRAPHCAP_RATE_LIMIT": "1/month", "GRAPHCAP_RATE_LIMIT_STORAGE": address}
+            service = stack.enter_context(Service(**settings))
+            assert post(service).headers["ratelimit-remaining"] == "0"
+            process.send_signal(signal.SIGSTOP)
+            responses = [post(service) for _ in range(3)]
+            process.send_signal(signal.SIGCONT)
+        assert [(one.status_code, one.headers.get("ratelimit-limit")) for one in responses] == [(200, None)] * 3
+    assert service.log.count("GRAPHCAP_RATE_LIMIT_STORAGE failed (TimeoutError)") == 1
+    assert address not in service.log
+
+
+@pytest.mark.slow
+def test_requests_are_counted_again_after_a_failure(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        with redis(tmp_path) as (address, _):
+            settings = {"GRAPHCAP_RATE_LIMIT": "1000/month", "GRAPHCAP_RATE_LIMIT_STORAGE": address}
+            service = stack.enter_context(Service(**settings))
+            assert post(service).headers["ratelimit-remaining"] == "999"
+        assert "ratelimit-remaining" not in post(service).headers
+        with redis(tmp_path):  # another one, without the counts of the first
+            end = monotonic() + 60
+            while post(service).headers.get("ratelimit-remaining") != "999":
+                assert monotonic() < end, "nothing is counted"
+                sleep(0.2)
+        service.wait_for_log("GRAPHCAP_RATE_LIMIT_STORAGE answers again")
+    assert "Traceback" not in service.log

@@ -1,0 +1,87 @@
+"""The formats of responses, as `Accept` prefers and as the OpenAPI document lists them."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from starlette.requests import Request
+
+from bridge.api import openapi, responses
+from bridge.api.responses import EVENTS, JSON, PROBLEM_JSON, TEXT, negotiate
+from bridge.app import build
+from bridge.settings import Settings
+from tests.api.streams import HANG_GUARD, SAMPLE
+from tests.service import Service
+
+AXIOS = "application/json, text/plain, */*"
+
+PREFERRED: list[tuple[tuple[str, ...], str]] = [
+    ((), JSON),
+    (("",), JSON),
+    (("*/*",), JSON),
+    ((AXIOS,), JSON),
+    (("text/plain",), TEXT),
+    (("Text/Plain; charset=utf-8",), TEXT),
+    (("text/plain, */*",), TEXT),
+    (("*/*, text/plain",), JSON),
+    (("application/*, text/plain",), JSON),
+    (("application/json, text/event-stream",), JSON),
+    (("text/event-stream, application/json",), EVENTS),
+    (("application/json;q=0.5, text/plain",), TEXT),
+    (("text/plain; q=0.5, application/json; q=0.9",), JSON),
+    (("text/plain;q=0.9, text/event-stream;q=1.0",), EVENTS),
+    (("text/plain;Q=0.1, */*;q=0.01",), TEXT),
+    (("text/plain;q=0",), JSON),
+    (("text/html, image/webp",), JSON),
+    (("text/html, text/plain",), TEXT),
+    (("text/*",), JSON),
+    (("text/html", "text/plain"), TEXT),
+    (("text/plain;q=high",), TEXT),
+]
+
+
+def request(*accept: str) -> Request:
+    return Request({"type": "http", "headers": [(b"accept", value.encode()) for value in accept]})
+
+
+def test_negotiation() -> None:
+    offered = responses.CAPTION_TYPES
+    assert [(accept, negotiate(request(*accept), offered)) for accept, _ in PREFERRED] == PREFERRED
+    assert negotiate(request("text/plain, text/event-stream;q=0.1"), responses.ANALYSIS_TYPES) == EVENTS
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    with Service() as running:
+        yield running
+
+
+BODIES = {
+    "/perspectives/caption": {"perspective": "alt_text", "image": {"path": SAMPLE}},
+    "/perspectives/{name}/caption": {"image": {"path": SAMPLE}},
+    "/perspectives/caption-from-path": {"perspective": "alt_text", "image_path": f"/workspace/{SAMPLE}"},
+    "/perspectives/analyze": {"perspectives": ["alt_text"], "image": {"path": SAMPLE}},
+}
+
+
+@pytest.mark.parametrize("path", BODIES)
+def test_every_route_has_the_documented_formats(service: Service, path: str) -> None:
+    document = openapi.build(build(Settings(_env_file=None)))  # type: ignore[call-arg]
+    content = document["paths"][f"/api/v1{path}"]["post"]["responses"]["200"]["content"]
+    for accept in (JSON, TEXT, EVENTS, AXIOS):
+        url = service.url + path.format(name="alt_text")
+        headers = {"Accept": accept}
+        response = httpx.post(url, json=BODIES[path], headers=headers, timeout=HANG_GUARD, trust_env=False)
+        expected = accept if accept in content else JSON
+        assert (response.status_code, response.headers["content-type"].partition(";")[0]) == (200, expected)
+        if expected == EVENTS:
+            names = [line for line in response.text.splitlines() if line.startswith("event: ")]
+            assert names[-2:] == ["event: result", "event: done"]
+
+
+def test_the_format_of_a_problem(service: Service) -> None:
+    expected = {AXIOS: JSON, f"{PROBLEM_JSON}, {JSON}": PROBLEM_JSON, f"{JSON}, {PROBLEM_JSON}": JSON, TEXT: JSON}
+    for accept, media_type in expected.items():
+        response = httpx.get(service.url + "/perspectives/none", headers={"Accept": accept}, trust_env=False)
+        assert (response.status_code, response.headers["content-type"]) == (404, media_type)
+        assert response.json()["type"] == "urn:graphcap:problem:unknown_perspective"
