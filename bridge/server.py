@@ -20,7 +20,6 @@ from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
 from bridge.api.drain import Drain
-from bridge.app import create_app
 from bridge.config import startup_warnings
 from bridge.http_protocol import RequestProtocol
 from bridge.settings import PREFIX, Settings, load
@@ -154,7 +153,8 @@ def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
     except OSError as error:
         log.error(_cannot_listen(settings, error))
         return 2
-    return _serve_with_workers(config, sockets) if settings.workers > 1 else _serve_in_process(config, sockets)
+    with metrics_directory(settings.workers):
+        return _serve_with_workers(config, sockets) if settings.workers > 1 else _serve_in_process(config, sockets)
 
 
 def _warnings(settings: Settings) -> Iterator[str]:
@@ -193,10 +193,9 @@ def _serve_in_process(config: uvicorn.Config, sockets: list[socket.socket]) -> i
 
 
 def _serve_with_workers(config: uvicorn.Config, sockets: list[socket.socket]) -> int:
-    with metrics_directory(config.workers):
-        supervisor = Supervisor(config, sockets)
-        log_addresses(sockets)
-        supervisor.run()
+    supervisor = Supervisor(config, sockets)
+    log_addresses(sockets)
+    supervisor.run()
     if any(worker.exitcode == STARTUP_FAILED for worker in supervisor.processes):
         return STARTUP_FAILED
     return INTERRUPTED if supervisor.interrupted else 0
@@ -204,6 +203,8 @@ def _serve_with_workers(config: uvicorn.Config, sockets: list[socket.socket]) ->
 
 def application() -> ASGIApp:
     """Return the application of one worker; it reads its settings from the environment."""
+    from bridge.app import create_app  # after metrics_directory: prometheus_client reads the environment
+
     settings = load()
     configure_logging(settings.log, settings.log_level)
     RequestProtocol.header_timeout = settings.head_timeout

@@ -9,13 +9,18 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from bridge.errors import InvalidRequest
+from perspectives.errors import Problem, ValidationFailed
+from perspectives.perspective import Perspective
 from providers.base import JsonObject
+from providers.dialect import restore
 from providers.text import whole_characters
 
 M = TypeVar("M", bound=BaseModel)
@@ -27,6 +32,9 @@ _MAX_PROBLEMS = 20
 _OWN_LIMITS = frozenset({"perspective", "perspectives", "synthesize", "json_schema", "schema"})
 _SMALL_TEXT = 16 * 1024  # characters that are parsed and validated in less than a millisecond, if the schema is small
 _SMALL_SCHEMA = 200  # values
+_MAX_CANDIDATES = 16  # objects of one answer that are validated
+_NOT_JSON = Problem("", "The answer is not a JSON object.")
+_TOO_DEEP = Problem("", "The answer is nested too deeply.")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _MAX_STARTS = 64
 _MAX_SCANS = 8  # whole texts that the search for an object may scan
@@ -84,6 +92,51 @@ def _sentence(problem: Any) -> str:
         return "is required"
     text = str(problem["msg"])
     return text[0].lower() + text[1:]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A text, the object in it, and the object as it is valid or its problems."""
+
+    text: str
+    object: JsonObject | None
+    result: JsonObject | None = None
+    warnings: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def json(self) -> str:
+        """Return the object without the prose around it, or the text when it has none."""
+        try:
+            return self.text if self.object is None else json.dumps(self.object)
+        except RecursionError:
+            return self.text
+
+
+async def read_answer(text: str, perspective: Perspective) -> Reading:
+    """Return the first valid object in the text, else the problems of its first object."""
+    return await off_loop(lambda: _read(text, perspective), text, perspective.json_schema)
+
+
+def _read(text: str, perspective: Perspective) -> Reading:
+    first: JsonObject | None = None
+    problems: tuple[Problem, ...] = ()
+    for candidate in islice(objects(text), _MAX_CANDIDATES):
+        first = candidate if first is None else first
+        try:
+            result, warnings = _validate(candidate, perspective)
+        except ValidationFailed as error:
+            problems = problems or error.problems
+        except RecursionError:
+            problems = problems or (_TOO_DEEP,)
+        else:
+            return Reading(text, candidate, result, warnings)
+    return Reading(text, first, problems=problems or (_NOT_JSON,))
+
+
+def _validate(value: JsonObject, perspective: Perspective) -> tuple[JsonObject, tuple[str, ...]]:
+    """Return the object as the perspective defines it, and warnings. Raises ValidationFailed."""
+    return perspective.compiled.validate(restore(value, perspective.json_schema)), ()
 
 
 async def off_loop(work: Callable[[], T], text: str, schema: JsonObject) -> T:
@@ -164,7 +217,7 @@ def _replace_surrogates(value: Any) -> Any:
     return whole_characters(value) if isinstance(value, str) else value
 
 
-def partial_object(text: str) -> JsonObject | None:
+def partial_object(text: str, schema: JsonObject) -> JsonObject | None:
     """Return the object that an unfinished text holds, its last string cut; None before it begins."""
     start = text.find("{")
     if start < 0:
@@ -173,4 +226,5 @@ def partial_object(text: str) -> JsonObject | None:
         value = from_json(text[start:], allow_partial="trailing-strings", allow_inf_nan=False)
     except ValueError:
         return None
-    return value if isinstance(value, dict) else None
+    restored = restore(value, schema) if isinstance(value, dict) else None
+    return restored if isinstance(restored, dict) else None

@@ -5,7 +5,6 @@ import time
 from bridge.captioning.parsing import off_loop, partial_object
 from bridge.run import Run
 from providers.base import JsonObject
-from providers.dialect import restore
 
 INTERVAL = 0.05
 """Seconds between two partial objects."""
@@ -29,14 +28,9 @@ class PartialObjects:
         if not self._run.streaming or start < self._next:
             return
         text = "".join(self._pieces)
-        result = await off_loop(lambda: self._parse(text), text, self._schema)
+        result = await off_loop(lambda: partial_object(text, self._schema), text, self._schema)
         end = time.monotonic()
         self._next = end + max(INTERVAL, _COST_FACTOR * (end - start))
         if result and result != self._last:
             self._last = result
             self._run.partial(result)
-
-    def _parse(self, text: str) -> JsonObject | None:
-        value = partial_object(text)
-        restored = None if value is None else restore(value, self._schema)
-        return restored if isinstance(restored, dict) else None

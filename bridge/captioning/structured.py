@@ -5,37 +5,29 @@ output mode down. An invalid answer is handed to instructor, which asks again an
 """
 
 import asyncio
-import json
 import logging
 import re
 from contextlib import aclosing
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass, field, replace
 from time import time
 from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, PlainValidator, RootModel
 from pydantic_core import PydanticCustomError
 
-from bridge.captioning.parsing import objects, off_loop
+from bridge.captioning.parsing import Reading, read_answer
 from bridge.captioning.partials import PartialObjects
 from bridge.dispatch.call import Dispatcher
 from bridge.dispatch.targets import Target
 from bridge.errors import OutputInvalid
 from bridge.run import Run
-from perspectives.effort import one_answer
-from perspectives.errors import Problem, ValidationFailed
 from perspectives.perspective import Perspective
 from providers.base import Completion, JsonObject, OutputMode, Turn, VisionRequest
-from providers.dialect import restore
 from providers.errors import BadReply, SchemaRejected, ServerFailed, UnparsableOutput, WhitespaceRunaway
 
 _LINK = re.compile(r"\n *For further information visit https://errors\.pydantic\.dev/\S*")
 _TOO_LONG = 128 * 1024  # characters of an invalid answer above which it is not sent back for a re-ask
-_MAX_CANDIDATES = 16  # objects of one answer that are validated
 _TEMPERATURE = 0.2  # of the call after a run of white space, which constrained decoding produces at temperature 0
-_NOT_JSON = Problem("", "The answer is not a JSON object.")
-_TOO_DEEP = Problem("", "The answer is nested too deeply.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,26 +41,6 @@ class Answer:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A text, the object in it, and the object as it is valid or its problems."""
-
-    text: str
-    model: str
-    object: JsonObject | None
-    result: JsonObject | None = None
-    warnings: tuple[str, ...] = ()
-    problems: tuple[Problem, ...] = ()
-
-    @property
-    def json(self) -> str:
-        """Return the object without the prose around it, or the text when it has none."""
-        try:
-            return self.text if self.object is None else json.dumps(self.object)
-        except RecursionError:
-            return self.text
-
-
 @dataclass
 class Question:
     """A request to one target. `reserve`: calls to keep for later targets; `has_fallback`: one follows any failure."""
@@ -80,6 +52,7 @@ class Question:
     run: Run
     reserve: int = 0
     has_fallback: bool = False
+    _model: str = field(default="", init=False)
 
     @property
     def calls_left(self) -> int:
@@ -98,7 +71,7 @@ class Question:
             reading = await _reask(self, reading, retries)
         assert reading.result is not None
         output_mode = self.run.attempts.made[-1].output_mode
-        return Answer(reading.result, reading.text, reading.model, output_mode, reading.warnings)
+        return Answer(reading.result, reading.text, self._model, output_mode, reading.warnings)
 
     async def _ask_in_modes(self) -> Reading:
         """Return the first answer; a rejected schema goes down the output modes, a guess about it one step.
@@ -133,11 +106,10 @@ class Question:
     async def call(self, turns: tuple[Turn, ...] = ()) -> Reading:
         """Return the answer to one call, read and validated; an invalid one is recorded with the attempt."""
         completion = await self._complete(replace(self.request, turns=turns) if turns else self.request)
-        reading = await off_loop(
-            lambda: read(completion, self.perspective), completion.text, self.perspective.json_schema
-        )
+        reading = await read_answer(completion.text, self.perspective)
         if reading.result is None:
             self.run.attempts.reject_last(completion.text)
+        self._model = completion.model
         return reading
 
     async def _complete(self, request: VisionRequest) -> Completion:
@@ -154,30 +126,6 @@ class Question:
         except UnparsableOutput as error:  # the server's parser failed, not the call: the text is an answer
             return Completion(error.raw_text, request.model, error.usage)
         raise BadReply("The response ended before the answer was complete.")
-
-
-def read(completion: Completion, perspective: Perspective) -> Reading:
-    """Return the first valid object in the text, else the problems of its first object."""
-    text, first = completion.text, None
-    problems: tuple[Problem, ...] = ()
-    with one_answer():
-        for candidate in islice(objects(text), _MAX_CANDIDATES):
-            first = candidate if first is None else first
-            try:
-                result, warnings = _validate(candidate, perspective)
-            except ValidationFailed as error:
-                problems = problems or error.problems
-            except RecursionError:
-                problems = problems or (_TOO_DEEP,)
-            else:
-                return Reading(text, completion.model, candidate, result, warnings)
-    return Reading(text, completion.model, first, problems=problems or (_NOT_JSON,))
-
-
-def _validate(value: JsonObject, perspective: Perspective) -> tuple[JsonObject, tuple[str, ...]]:
-    """Return the object as the perspective defines it, and warnings. Raises ValidationFailed."""
-    restored = restore(value, perspective.json_schema)
-    return perspective.compiled.validate(restored), ()
 
 
 async def _reask(question: Question, first: Reading, retries: int) -> Reading:

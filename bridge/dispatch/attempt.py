@@ -19,7 +19,7 @@ _PATIENCE = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds of one provider call: `whole`, and `silence` without any byte (None: as long as `whole`)."""
+    """Time limits of one provider call in seconds: `whole`, and `silence` between bytes (None: as long as `whole`)."""
 
     whole: float
     silence: float | None = None

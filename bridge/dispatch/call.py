@@ -1,4 +1,4 @@
-"""Calls to providers: the Dispatcher owns the clients, the endpoints, and what is known of them."""
+"""Calls to providers: the Dispatcher owns the clients, and the state of every endpoint."""
 
 import hmac
 import secrets
@@ -192,7 +192,7 @@ class Dispatcher:
             return CallTimeout(str(error))
 
     def _route(self, target: Target) -> Route:
-        """Return where a target's calls may go. A caller-supplied address has a queue of its own for each key."""
+        """Return the endpoints of a target. A caller-supplied address has its own queue for each key."""
         key_id = self._key_id(target.credentials.api_key) if target.own_key else ""
         queue = self._queues[target.provider] if target.provider else self._caller_queue(target, key_id)
         endpoints = queue.endpoints
@@ -214,7 +214,7 @@ class Dispatcher:
         return hmac.digest(self._secret, key.encode(), "sha256").hex()
 
     async def _attempt(self, admission: Admission, target: Target, request: VisionRequest, retries: Retries) -> Chunks:
-        """Make one provider call at the admitted endpoint, and record what it says of the endpoint."""
+        """Make one provider call at the admitted endpoint, and update the endpoint's state."""
         endpoint, route, run = admission.endpoint, retries.route, retries.run
         config = _config(endpoint, target)
         result: Completion | ProviderError | None = None

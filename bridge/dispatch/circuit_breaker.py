@@ -84,9 +84,10 @@ class CircuitBreaker:
             self._probe_would_fail = probe_would_fail
 
     def server_error(self, epoch: int, image: bytes, schema: bytes) -> None:
-        """Record an unexplained 500. The request may have caused it, so a single one is no evidence.
+        """Record an unexplained 500, which the request may have caused.
 
-        Three in a row count as three failures when their requests differ in both digests, `image` and `schema`.
+        Three in a row count as three failures when their requests differ in both digests, `image` and `schema`; fewer
+        do not count.
         """
         if epoch != self._epoch or not self._limit:
             return

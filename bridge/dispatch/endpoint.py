@@ -82,7 +82,7 @@ class Endpoint:
         self._caller_limits: LruDict[str, KeyLimits] = LruDict(MAX_KEYS)
 
     def limits(self, key_id: str) -> KeyLimits:
-        """Return the limits for a key; "" stands for the endpoint's own key. Configured windows hold for that alone."""
+        """Return the limits for a key, "" for the configured one, which alone has configured windows."""
         if not key_id:
             return self._own_limits
         limits = self._caller_limits.get(key_id)
@@ -112,7 +112,7 @@ class Endpoint:
         return self.breaker.state == "closed" and self._clock() < self._avoided_until
 
     def record(self, result: Completion | ProviderError) -> None:
-        """Avoid the endpoint for some seconds after an error of its own."""
+        """Avoid the endpoint for some seconds after an error that concerns it alone."""
         failed = isinstance(result, _OWN_ERRORS)
         self._avoided_until = self._clock() + _AVOIDED_SECONDS if failed else -inf
 

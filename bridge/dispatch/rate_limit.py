@@ -132,7 +132,7 @@ class KeyLimits:
             self._pause(_announced(result.rate))
 
     def _refused(self, call: StartedCall, error: RateLimited) -> float:
-        """Pause as long as the 429 says, else with exponential backoff. Return the seconds."""
+        """Pause for the hint of the 429, else for an exponential backoff. Return the seconds."""
         if call.at >= self._paused_until:  # of calls that were refused together the first counts
             self._refusals += 1
         hint = error.retry_after if error.retry_after is not None else _announced(error.rate)

@@ -64,7 +64,7 @@ class Retries:
         return elsewhere or (self.has_fallback and left > 0)
 
     async def wait(self, error: ProviderError, endpoint: Endpoint) -> None:
-        """Wait until the call may be retried, at another endpoint at once. Raise the error when it may not be."""
+        """Wait until the call may be retried, 0 seconds for another endpoint. Raise the error when it may not be."""
         self.error = error
         self.failed.append(endpoint)
         # A refused address stays refused, and resolving it again would give DNS rebinding another chance.
@@ -108,7 +108,7 @@ def _repeats(error: ProviderError) -> int:
 
 
 def _backoff(error: ProviderError, repeat: int) -> float:
-    """Return the seconds before a repeat: the server's hint, else exponential with jitter.
+    """Return the seconds before a repeat: the server's hint, else an exponential backoff with jitter.
 
     After a 429 the call waits in the queue, where another endpoint may be free earlier.
     """

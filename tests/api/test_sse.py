@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -97,7 +98,7 @@ def test_each_partial_is_the_whole_object_so_far(service: Service, kind: Kind, s
     texts = [event["result"]["caption"] for event in of_type(events, "partial")]
     texts.append(events[-2]["caption"]["result"]["caption"])
     assert len(set(texts)) >= 3
-    for text, longer in zip(texts, texts[1:], strict=False):
+    for text, longer in pairwise(texts):
         assert longer.startswith(text)
     assert texts[-1] == answer["caption"]
 
@@ -106,7 +107,12 @@ def test_each_partial_is_the_whole_object_so_far(service: Service, kind: Kind, s
 
 REJECTED: dict[str, tuple[str, dict[str, Any], int, str]] = {
     "no image": ("/caption", {"perspective": "alt_text"}, 422, "invalid_request"),
-    "unknown perspective": ("/caption", {"perspective": "alt_txt", "image": {"path": SAMPLE}}, 404, "unknown_perspective"),
+    "unknown perspective": (
+        "/caption",
+        {"perspective": "alt_txt", "image": {"path": SAMPLE}},
+        404,
+        "unknown_perspective",
+    ),
     "unknown provider": (
         "/caption",
         {"perspective": "alt_text", "image": {"path": SAMPLE}, "provider": "nobody"},

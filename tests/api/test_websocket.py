@@ -5,7 +5,6 @@ import base64
 import json
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from starlette.types import Message
@@ -229,14 +228,19 @@ BAD: dict[str, tuple[str | bytes, str | None, str, str]] = {
         "invalid_request",
         "Repeated",
     ),
-    "an analysis without image": (frame("analyze", "x", perspectives=["alt_text"]), "x", "invalid_request", "one image"),
+    "an analysis without image": (
+        frame("analyze", "x", perspectives=["alt_text"]),
+        "x",
+        "invalid_request",
+        "one image",
+    ),
 }
 
 
 def test_invalid_frames_are_reported_and_the_websocket_stays_open(client: Socket) -> None:
-    for name, (sent, id, code, part) in BAD.items():
+    for name, (sent, key, code, part) in BAD.items():
         client.raw(sent)
-        problem = client.problem(id)
+        problem = client.problem(key)
         assert (problem["code"], problem["detail"]) == (code, problem["message"]), name
         assert part in problem["detail"], name
         assert problem["detail"].endswith((".", "?")), name

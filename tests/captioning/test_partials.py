@@ -13,7 +13,6 @@ from bridge.captioning.partials import INTERVAL, PartialObjects
 from bridge.deadline import Deadline
 from bridge.run import Partial, Run
 from perspectives.catalog import LIBRARY, load
-from providers.dialect import restore
 from tests.contract.schemas import PLAIN
 from tests.servers.instances import instance
 
@@ -81,7 +80,7 @@ async def test_nothing_without_a_stream(writer: Writer) -> None:
         ('{"caption": "caf\\u00', {"caption": "caf"}),
         ('{"caption": "a \\', {"caption": "a "}),
         ('```json\n{"caption": "a cup', {"caption": "a cup"}),
-        ('{"caption": "a cup", "note": null', {"caption": "a cup", "note": None}),
+        ('{"caption": "a cup", "note": null', {"caption": "a cup"}),
         ('{"caption": "a cup", "score": NaN', None),
         ('{"caption": "a cup"} Anything else?', {"caption": "a cup"}),
         ("{" * 100_000, None),
@@ -90,12 +89,12 @@ async def test_nothing_without_a_stream(writer: Writer) -> None:
     ],
 )
 def test_the_object_in_an_unfinished_text(text: str, result: object) -> None:
-    assert partial_object(text) == result
+    assert partial_object(text, PLAIN) == result
 
 
 @given(st.text(st.sampled_from('{}[]":,\\ untrefalse01.eE-\n\x00éa'), max_size=40))
 def test_no_text_raises(text: str) -> None:
-    result = partial_object(text)
+    result = partial_object(text, PLAIN)
     assert result is None or isinstance(result, dict)
 
 
@@ -104,7 +103,5 @@ def test_every_beginning_of_every_library_answer() -> None:
         schema = perspective.json_schema
         text = json.dumps(instance(schema))
         for end in range(1, len(text), 7):
-            result = partial_object(text[:end])
-            if result is not None:
-                restored: Any = restore(result, schema)
-                assert set(restored) <= set(schema["properties"])
+            result = partial_object(text[:end], schema)
+            assert result is None or set(result) <= set(schema["properties"])

@@ -14,7 +14,9 @@ from providers.errors import Unreachable
 
 
 @pytest.mark.parametrize("shown", [True, False])
-async def test_errors_name_a_providers_address_only_where_that_is_allowed(shown: bool, tmp_path: Path, photo: bytes) -> None:
+async def test_errors_name_a_providers_address_only_where_that_is_allowed(
+    shown: bool, tmp_path: Path, photo: bytes
+) -> None:
     (tmp_path / "config").mkdir()
     (tmp_path / "config/providers.toml").write_text('[providers.gpu]\nkind = "vllm"\nbase_url = "http://127.0.0.1:9"\n')
     request = CaptionRequest.model_validate({"perspective": "alt_text", "provider": "gpu", "model": "m", "timeout": 20})

@@ -1,4 +1,4 @@
-"""The event stream of a request: at whatever moment it is cancelled, each perspective has one end, and `done` is last."""
+"""The event stream of a request: whenever it is cancelled, each perspective has one end, and `done` is last."""
 
 import asyncio
 from collections.abc import AsyncIterator

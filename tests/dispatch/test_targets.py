@@ -1,4 +1,4 @@
-"""Who answers, and which key goes where."""
+"""Targets: which provider and model a request resolves to, and which key is sent where."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,111 +32,113 @@ class TargetRequest:
     provider_config: ProviderOverride | None = None
 
 
-def settle(tmp_path: Path, wish: TargetRequest, key: str = "", **settings: object) -> Target:
+def resolve(tmp_path: Path, request: TargetRequest, key: str = "", **settings: object) -> Target:
     (tmp_path / "providers.toml").write_text(TOML)
     configured = config.load(tmp_path / "providers.toml", KEYS)
-    options = Settings(_env_file=None, **settings)  # type: ignore[arg-type, call-arg]
-    guard = AddressPolicy("listed", tuple(options.provider_url_allow), ())
-    return Targets(configured, options, guard).resolve(wish, key)
+    options = Settings(_env_file=None, **settings)  # type: ignore[arg-type]
+    policy = AddressPolicy("listed", tuple(options.provider_url_allow), ())
+    return Targets(configured, options, policy).resolve(request, key)
 
 
-def brought(**config: object) -> ProviderOverride:
+def override(**config: object) -> ProviderOverride:
     return ProviderOverride.model_validate(config)
 
 
-def test_nothing_said_is_builtin_whatever_keys_there_are(tmp_path: Path) -> None:
-    target = settle(tmp_path, TargetRequest())
+def test_the_default_is_builtin_whatever_keys_are_configured(tmp_path: Path) -> None:
+    target = resolve(tmp_path, TargetRequest())
     assert (target.config.kind, target.model) == ("builtin", "measurements")
 
 
-def test_a_configured_name_brings_its_model_and_key(tmp_path: Path) -> None:
-    target = settle(tmp_path, TargetRequest("studio"))
+def test_a_configured_name_has_its_model_and_key(tmp_path: Path) -> None:
+    target = resolve(tmp_path, TargetRequest("studio"))
     assert (target.label, target.config.kind, target.model, target.trusted) == ("studio", "vllm", "qwen-vl", True)
     assert target.credentials.api_key == "studio-key"
     assert target.config.api_key == ""
 
 
 def test_a_model_alone_is_routed(tmp_path: Path) -> None:
-    assert settle(tmp_path, TargetRequest(model="qwen3-vl:8b")).label == "studio"
+    assert resolve(tmp_path, TargetRequest(model="qwen3-vl:8b")).label == "studio"
 
 
 def test_the_default_provider_and_its_model(tmp_path: Path) -> None:
-    target = settle(tmp_path, TargetRequest(), provider="ollama", model="llava")
+    target = resolve(tmp_path, TargetRequest(), provider="ollama", model="llava")
     assert (target.label, target.model) == ("ollama", "llava")
     with pytest.raises(errors.MissingModel):
-        settle(tmp_path, TargetRequest("openai"), provider="ollama", model="llava")
+        resolve(tmp_path, TargetRequest("openai"), provider="ollama", model="llava")
 
 
-def test_an_unknown_name_is_told_with_near_ones(tmp_path: Path) -> None:
+def test_an_unknown_name_is_reported_with_similar_ones(tmp_path: Path) -> None:
     with pytest.raises(errors.UnknownProvider, match="Did you mean studio"):
-        settle(tmp_path, TargetRequest("studdio"))
+        resolve(tmp_path, TargetRequest("studdio"))
 
 
 def test_the_kind_decides_and_the_name_is_a_label(tmp_path: Path) -> None:
-    config = brought(kind="ollama", base_url="http://127.0.0.1:9", api_key="")
-    target = settle(tmp_path, TargetRequest("My 100% / own", "llava", config))
+    config = override(kind="ollama", base_url="http://127.0.0.1:9", api_key="")
+    target = resolve(tmp_path, TargetRequest("My 100% / own", "llava", config))
     assert (target.label, target.config.kind, target.trusted) == ("My 100% / own", "ollama", False)
 
 
-def test_an_unknown_kind_is_told_with_the_list(tmp_path: Path) -> None:
+def test_an_unknown_kind_is_reported_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(UnknownKind, match="gemini"):
-        settle(tmp_path, TargetRequest(None, "m", brought(kind="acme")))
+        resolve(tmp_path, TargetRequest(None, "m", override(kind="acme")))
 
 
 @pytest.mark.parametrize("key", [None, "", "  "])
 @pytest.mark.parametrize("kind", ["openai", "ollama", "gemini", "vllm"])
 def test_a_configured_key_never_goes_to_a_callers_address(tmp_path: Path, kind: str, key: str | None) -> None:
-    target = settle(tmp_path, TargetRequest(None, "m", brought(kind=kind, base_url="http://evil.example", api_key=key)))
+    target = resolve(
+        tmp_path, TargetRequest(None, "m", override(kind=kind, base_url="http://evil.example", api_key=key))
+    )
     assert target.credentials.api_key == ""
     assert not target.trusted
 
 
 def test_a_configured_key_goes_to_the_address_it_was_configured_with(tmp_path: Path) -> None:
     for url in ("https://api.openai.com/v1", "https://api.openai.com", "api.openai.com/v1/"):
-        target = settle(tmp_path, TargetRequest(None, "m", brought(kind="openai", base_url=url, api_key="")))
+        target = resolve(tmp_path, TargetRequest(None, "m", override(kind="openai", base_url=url, api_key="")))
         assert target.credentials.api_key == "sk-own-openai"
-    target = settle(tmp_path, TargetRequest(None, "m", brought(kind="vllm", base_url="http://gpu-1:8000/v1")))
+    target = resolve(tmp_path, TargetRequest(None, "m", override(kind="vllm", base_url="http://gpu-1:8000/v1")))
     assert target.credentials.api_key == "studio-key"
 
 
 def test_another_kind_at_a_configured_address_gets_no_key(tmp_path: Path) -> None:
-    target = settle(tmp_path, TargetRequest(None, "m", brought(kind="litellm", base_url="https://api.openai.com")))
+    target = resolve(tmp_path, TargetRequest(None, "m", override(kind="litellm", base_url="https://api.openai.com")))
     assert target.credentials.api_key == ""
 
 
-def test_the_callers_own_key_wins(tmp_path: Path) -> None:
-    config = brought(kind="openai", base_url="https://api.openai.com/v1", api_key="sk-theirs")
-    assert settle(tmp_path, TargetRequest(None, "m", config)).credentials.api_key == "sk-theirs"
-    assert settle(tmp_path, TargetRequest("openai", "m"), key="sk-header").credentials.api_key == "sk-header"
+def test_the_callers_key_takes_precedence(tmp_path: Path) -> None:
+    config = override(kind="openai", base_url="https://api.openai.com/v1", api_key="sk-theirs")
+    assert resolve(tmp_path, TargetRequest(None, "m", config)).credentials.api_key == "sk-theirs"
+    assert resolve(tmp_path, TargetRequest("openai", "m"), key="sk-header").credentials.api_key == "sk-header"
 
 
 def test_without_a_base_url_the_configured_address_is_used(tmp_path: Path) -> None:
-    target = settle(tmp_path, TargetRequest("studio", "m", brought(kind="vllm", api_key="mine")))
+    target = resolve(tmp_path, TargetRequest("studio", "m", override(kind="vllm", api_key="mine")))
     assert target.config.base_url == "http://gpu-1:8000/v1"
     assert target.credentials.api_key == "mine"
 
 
-def test_which_addresses_a_request_may_bring(tmp_path: Path) -> None:
-    own = TargetRequest(None, "m", brought(kind="vllm", base_url="http://gpu-1:8000"))
-    other = TargetRequest(None, "m", brought(kind="vllm", base_url="http://gpu-2:8000"))
-    assert settle(tmp_path, other, host="127.0.0.1").config.base_url == "http://gpu-2:8000/v1"
-    for closed in ({"host": "0.0.0.0"}, {"request_providers": "listed"}):
-        assert settle(tmp_path, own, **closed).trusted
+def test_which_base_urls_a_request_may_contain(tmp_path: Path) -> None:
+    own = TargetRequest(None, "m", override(kind="vllm", base_url="http://gpu-1:8000"))
+    other = TargetRequest(None, "m", override(kind="vllm", base_url="http://gpu-2:8000"))
+    assert resolve(tmp_path, other, host="127.0.0.1").config.base_url == "http://gpu-2:8000/v1"
+    for settings in ({"host": "0.0.0.0"}, {"request_providers": "listed"}):
+        assert resolve(tmp_path, own, **settings).trusted
         with pytest.raises(errors.ProviderNotAllowed):
-            settle(tmp_path, other, **closed)
-    allowed = settle(tmp_path, other, request_providers="listed", provider_url_allow=("gpu-2",))
+            resolve(tmp_path, other, **settings)
+    allowed = resolve(tmp_path, other, request_providers="listed", provider_url_allow=("gpu-2",))
     assert not allowed.trusted
     with pytest.raises(errors.ProviderNotAllowed):
-        settle(tmp_path, own, request_providers="none")
+        resolve(tmp_path, own, request_providers="none")
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "http://", "http://user:secret@host", "file:///etc/passwd", "http://a b"])
-def test_what_is_no_address_is_refused_without_repeating_it(tmp_path: Path, url: str) -> None:
+def test_an_invalid_base_url_is_rejected_and_not_repeated(tmp_path: Path, url: str) -> None:
     with pytest.raises(errors.InvalidBaseUrl) as raised:
-        settle(tmp_path, TargetRequest(None, "m", brought(kind="vllm", base_url=url)))
+        resolve(tmp_path, TargetRequest(None, "m", override(kind="vllm", base_url=url)))
     assert "secret" not in str(raised.value)
 
 
-def test_no_key_shows_in_a_repr(tmp_path: Path) -> None:
-    assert "studio-key" not in repr(settle(tmp_path, TargetRequest("studio")))
+def test_no_key_is_in_a_repr(tmp_path: Path) -> None:
+    assert "studio-key" not in repr(resolve(tmp_path, TargetRequest("studio")))
     assert "sk-" not in repr(config.load(tmp_path / "none.toml", KEYS))

@@ -4,7 +4,7 @@ import json
 from time import monotonic
 from typing import Any
 
-from bridge.api.ending import FIELDS
+from bridge.telemetry.record import FIELDS
 from tests.service import Service
 from tests.telemetry.figures import HANG_GUARD
 

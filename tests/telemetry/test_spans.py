@@ -1,4 +1,4 @@
-"""OpenTelemetry as a collector sees it, and that it costs nothing where nobody asked for it."""
+"""OpenTelemetry spans and histograms as a collector receives them."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ PARENT = {"traceparent": f"00-{TRACE}-{SPAN}-01", "tracestate": "congo=t61"}
 PROMPT = "Describe the zebra."
 
 
-def test_a_call_is_a_span_below_the_request_and_its_id_goes_along(vllm_server: OpenAIServer) -> None:
+def test_a_provider_call_is_a_child_span_whose_id_is_sent_to_the_provider(vllm_server: OpenAIServer) -> None:
     body = streams.caption(vllm_server, perspective=inline("zoo", PROMPT), max_tokens=77, seed=7)
     with Collector() as collector:
         with Service(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_SERVICE_NAME="captions") as service:
@@ -34,11 +34,11 @@ def test_a_call_is_a_span_below_the_request_and_its_id_goes_along(vllm_server: O
                 one.story("a1", "zoo")
         assert service.code == 0
         spans, metrics, raw = collector.spans, collector.metrics, b"".join(collector.raw)
-    calls = [one for one in spans if one.name.startswith("chat ")]
-    requests = {one.span_id: one for one in spans if one.name.startswith(("POST", "WS"))}
+    calls = [span for span in spans if span.name.startswith("chat ")]
+    requests = {span.span_id: span for span in spans if span.name.startswith(("POST", "WS"))}
     first, cut, on_socket = calls
     model = vllm_server.models[0]
-    assert {one.name for one in calls} == {f"chat {model}"}
+    assert {span.name for span in calls} == {f"chat {model}"}
     assert attributes(first) == {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "vllm",
@@ -73,35 +73,35 @@ def test_a_call_is_a_span_below_the_request_and_its_id_goes_along(vllm_server: O
 
 def check_histograms(metrics: dict[str, object]) -> None:
     tokens = {
-        attributes(one)["gen_ai.token.type"]: one
-        for one in metrics["gen_ai.client.token.usage"].histogram.data_points  # type: ignore[attr-defined]
+        attributes(point)["gen_ai.token.type"]: point
+        for point in metrics["gen_ai.client.token.usage"].histogram.data_points  # type: ignore[attr-defined]
     }
     assert set(tokens) == {"input", "output"}
     assert tokens["input"].count == 3
     durations = metrics["gen_ai.client.operation.duration"].histogram.data_points  # type: ignore[attr-defined]
-    assert {attributes(one).get("error.type"): one.count for one in durations} == {None: 2, "truncated": 1}
-    # A model that a caller named is no series of its own.
-    assert {attributes(one)["gen_ai.request.model"] for one in durations} == {"other"}
+    assert {attributes(point).get("error.type"): point.count for point in durations} == {None: 2, "truncated": 1}
+    # A caller-supplied model name is no label value.
+    assert {attributes(point)["gen_ai.request.model"] for point in durations} == {"other"}
     assert "http.server.request.duration" in metrics
 
 
 @pytest.mark.slow
-def test_the_other_kinds_get_the_spans_id_too() -> None:
+def test_every_kind_of_provider_gets_the_spans_id() -> None:
     with Collector() as collector, OF_KIND["ollama"].server() as ollama, OF_KIND["gemini"].server() as gemini:
         servers = {"ollama": ollama, "gemini": gemini}
         with Service(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url) as service:
             for kind, server in servers.items():
                 body = {**streams.caption(server, OF_KIND[kind]), "perspective": "alt_text"}
                 assert streams.post(service, "/caption", body).status_code == 200
-        calls = [one for one in collector.spans if one.name.startswith("chat ")]
-        assert [attributes(one)["gen_ai.provider.name"] for one in calls] == ["ollama", "gcp.gemini"]
+        calls = [span for span in collector.spans if span.name.startswith("chat ")]
+        assert [attributes(span)["gen_ai.provider.name"] for span in calls] == ["ollama", "gcp.gemini"]
         for span, server in zip(calls, servers.values(), strict=True):
             sent = {name.lower(): value for name, value in server.call.headers.items()}
             assert sent["traceparent"].startswith(f"00-{span.trace_id.hex()}-{span.span_id.hex()}-")
 
 
 @pytest.mark.slow
-def test_switched_off_nothing_is_exported() -> None:
+def test_nothing_is_exported_when_the_sdk_is_disabled() -> None:
     with Collector() as collector:
         with Service(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_SDK_DISABLED="true") as service:
             streams.post(service, "/caption", {"perspective": "alt_text", "image": {"path": SAMPLE}})
@@ -109,15 +109,15 @@ def test_switched_off_nothing_is_exported() -> None:
 
 
 @pytest.mark.slow
-def test_a_collector_that_is_gone_disturbs_nobody(vllm_server: OpenAIServer) -> None:
+def test_captions_work_while_the_collector_is_down(vllm_server: OpenAIServer) -> None:
     with Service(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9", OTEL_EXPORTER_OTLP_TIMEOUT="1") as service:
         assert streams.post(service, "/caption", streams.caption(vllm_server)).status_code == 200
         assert httpx.get(f"{service.url}/health", trust_env=False).status_code == 200
     assert service.code == 0
 
 
-def test_an_sdk_without_an_exporter_is_said_and_the_service_starts(tmp_path: Path) -> None:
-    """OpenTelemetry as it is installed here, but for its exporters."""
+def test_a_missing_exporter_is_logged_and_the_service_starts(tmp_path: Path) -> None:
+    """Hide the installed exporters, and keep the rest of OpenTelemetry."""
     mine = tmp_path / "opentelemetry"
     mine.mkdir()
     (mine / "__init__.py").touch()  # with one, it goes before the installed namespace of the same name
@@ -129,13 +129,13 @@ def test_an_sdk_without_an_exporter_is_said_and_the_service_starts(tmp_path: Pat
     assert "the extra 'otel' is not installed" in service.log
 
 
-def test_without_otel_nothing_of_its_sdk_is_imported() -> None:
+def test_the_sdk_is_not_imported_without_an_endpoint() -> None:
     script = (
         "import asyncio, sys\nfrom bridge.app import build\nfrom bridge.settings import load\n"
         "app = build(load())\n"
         "async def main():\n    async with app.router.lifespan_context(app): pass\n"
         "asyncio.run(main())\n"
-        "print([one for one in sys.modules if one.startswith(('opentelemetry.sdk', 'opentelemetry.exporter'))])"
+        "print([name for name in sys.modules if name.startswith(('opentelemetry.sdk', 'opentelemetry.exporter'))])"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=True

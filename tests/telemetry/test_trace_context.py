@@ -1,8 +1,8 @@
-"""The caller's trace context: what is passed on, and what is as if it had not come."""
+"""The caller's W3C trace context: what is passed on, and what is dropped."""
 
 import pytest
 
-from bridge.telemetry.trace import read, trace_id
+from bridge.telemetry.tracing import read_headers, trace_id
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = f"00-{TRACE}-{SPAN}-01"
@@ -26,34 +26,34 @@ PARENT = f"00-{TRACE}-{SPAN}-01"
         f"00-{TRACE}-{SPAN}-01\r\nX-Evil: 1",
     ],
 )
-def test_what_is_no_traceparent_is_dropped_with_its_state(parent: str) -> None:
-    assert read([parent], ["a=1"]) == {}
+def test_an_invalid_traceparent_is_dropped_with_its_state(parent: str) -> None:
+    assert read_headers([parent], ["a=1"]) == {}
 
 
-def test_two_parents_are_none() -> None:
-    assert read([PARENT, PARENT], []) == {}
-    assert read([], ["a=1"]) == {}
+def test_exactly_one_traceparent_is_required() -> None:
+    assert read_headers([PARENT, PARENT], []) == {}
+    assert read_headers([], ["a=1"]) == {}
 
 
-def test_it_is_passed_on_unchanged() -> None:
-    assert read([PARENT], ["congo=t61rcWkgMzE,rojo=00f067aa0ba902b7"]) == {
+def test_valid_headers_are_passed_on_unchanged() -> None:
+    assert read_headers([PARENT], ["congo=t61rcWkgMzE,rojo=00f067aa0ba902b7"]) == {
         "traceparent": PARENT,
         "tracestate": "congo=t61rcWkgMzE,rojo=00f067aa0ba902b7",
     }
-    assert trace_id(read([PARENT], [])) == TRACE
+    assert trace_id(read_headers([PARENT], [])) == TRACE
 
 
-def test_a_later_version_is_read_as_this_one() -> None:
-    assert read([f"cc-{TRACE}-{SPAN}-09-what.comes"], []) == {"traceparent": f"00-{TRACE}-{SPAN}-09"}
+def test_a_later_version_is_sent_as_version_00() -> None:
+    assert read_headers([f"cc-{TRACE}-{SPAN}-09-what.comes"], []) == {"traceparent": f"00-{TRACE}-{SPAN}-09"}
 
 
 @pytest.mark.parametrize("state", ["fw529a3039@dt=FfD6,a=b", "a=1, b=2", "a=1,,b=2", "0t@v=x y", "a*/-_=!#~"])
-def test_states_that_pass(state: str) -> None:
-    assert read([PARENT], [state])["tracestate"] == state
+def test_valid_states_are_passed_on(state: str) -> None:
+    assert read_headers([PARENT], [state])["tracestate"] == state
 
 
-def test_a_state_in_several_headers_is_one() -> None:
-    assert read([PARENT], ["a=1", "b=2"])["tracestate"] == "a=1,b=2"
+def test_a_state_in_several_headers_is_joined() -> None:
+    assert read_headers([PARENT], ["a=1", "b=2"])["tracestate"] == "a=1,b=2"
 
 
 @pytest.mark.parametrize(
@@ -73,5 +73,5 @@ def test_a_state_in_several_headers_is_one() -> None:
         ",".join(f"k{n}={'x' * 60}" for n in range(9)),
     ],
 )
-def test_states_that_do_not(state: str) -> None:
-    assert read([PARENT], [state]) == {"traceparent": PARENT}
+def test_invalid_states_are_dropped(state: str) -> None:
+    assert read_headers([PARENT], [state]) == {"traceparent": PARENT}
