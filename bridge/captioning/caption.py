@@ -18,7 +18,7 @@ from bridge.dispatch.targets import Target
 from bridge.errors import OutputInvalid, ProviderUnavailable
 from bridge.images.prepare import Prepared
 from bridge.telemetry import Stages, current
-from perspectives import render
+from perspectives import prompt
 from providers.base import Complete, Options, VisionRequest
 from providers.errors import Blocked, ProviderError, Refused
 
@@ -98,7 +98,7 @@ async def carry_out(work: Work, services: Services, request_id: str) -> Caption:
     """Ask until a target's answer fits, and write the caption."""
     target, answer, picture = await first_that_answers(work, services)
     with work.stages.measure("render"):
-        rendered = render.caption(work.plan.perspective, answer.result)
+        rendered = prompt.render_caption(work.plan.perspective, answer.result)
     work.plan.account.answered = target.label, answer.model or target.model
     work.plan.account.end()
     return Caption(
@@ -170,7 +170,7 @@ async def ask(target: Target, later: tuple[Target, ...], work: Work, services: S
         answer = await ask_until_it_fits(
             line.ask,
             vision_request(target, work, picture),
-            work.plan.perspective.compiled,
+            work.plan.perspective.validator,
             DEFAULT_RETRIES if retries is None else retries,
             lambda: work.calls.left - reserved(later),
             ladder.lower,

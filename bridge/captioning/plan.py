@@ -10,7 +10,7 @@ from bridge.dispatch.targets import Target
 from bridge.errors import InvalidRequest
 from bridge.telemetry import Captioning, current
 from perspectives import perspective as perspectives
-from perspectives import render
+from perspectives import prompt
 from perspectives.perspective import Perspective
 
 Wanted = str | dict[str, object]
@@ -48,7 +48,7 @@ def write_prompt(perspective: Perspective, options: CaptionOptions) -> str:
     """Each context in a tag of its own, then the perspective's prompt. Raises MissingVariables, UnknownVariables."""
     if account := current():
         account.perspective = counted(perspective)
-    return in_tags(options.context or []) + render.prompt(perspective, options.variables or {})
+    return in_tags(options.context or []) + prompt.render(perspective, options.variables or {})
 
 
 def counted(perspective: Perspective) -> str:

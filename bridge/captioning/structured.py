@@ -16,11 +16,10 @@ from pydantic import BaseModel, RootModel, model_validator
 
 from bridge.captioning.read import objects, off_the_loop
 from bridge.errors import OutputInvalid
-from perspectives.effort import one_answer
 from perspectives.errors import Problem, ValidationFailed
-from perspectives.schema import CompiledSchema
+from perspectives.validation import Validator
 from providers.base import Complete, Completion, JsonObject, OutputMode, Turn, VisionRequest
-from providers.dialect import restore
+from providers.dialects import restore
 from providers.errors import SchemaRejected
 
 Again = Callable[[str], Awaitable[None]]
@@ -48,7 +47,7 @@ class Answer:
 async def ask_until_it_fits(
     ask: Complete,
     request: VisionRequest,
-    schema: CompiledSchema,
+    schema: Validator,
     retries: int,
     calls_left: Callable[[], int],
     lower: Lower,
@@ -68,17 +67,16 @@ async def ask_until_it_fits(
     return await _ask_again(ask, request, schema, (completion, found), retries, calls_left, again)
 
 
-def read(text: str, schema: CompiledSchema) -> JsonObject:
+def read(text: str, schema: Validator) -> JsonObject:
     """The first object in `text` that fits. Raises ValidationFailed for the first object when none does."""
     misfit: ValidationFailed | None = None
-    with one_answer():
-        for candidate in islice(objects(text), _CANDIDATES):
-            try:
-                return schema.validate(restore(candidate, schema.json_schema))
-            except ValidationFailed as error:
-                misfit = misfit or error
-            except RecursionError:
-                misfit = misfit or ValidationFailed((Problem("", "The answer is nested too deeply."),))
+    for candidate in islice(objects(text), _CANDIDATES):
+        try:
+            return schema.validate(restore(candidate, schema.json_schema)).value
+        except ValidationFailed as error:
+            misfit = misfit or error
+        except RecursionError:
+            misfit = misfit or ValidationFailed((Problem("", "The answer is nested too deeply."),))
     raise misfit or ValidationFailed((_NOT_JSON,))
 
 
@@ -91,11 +89,11 @@ class _Reading:
     shown: str
 
 
-async def _reading(text: str, schema: CompiledSchema) -> _Reading:
+async def _reading(text: str, schema: Validator) -> _Reading:
     return await off_the_loop(lambda: _read(text, schema), text, schema.json_schema)
 
 
-def _read(text: str, schema: CompiledSchema) -> _Reading:
+def _read(text: str, schema: Validator) -> _Reading:
     try:
         result = read(text, schema)
     except ValidationFailed as misfit:
@@ -129,7 +127,7 @@ async def _down_the_ladder(
 async def _ask_again(
     ask: Complete,
     request: VisionRequest,
-    schema: CompiledSchema,
+    schema: Validator,
     first: tuple[Completion, _Reading],
     retries: int,
     calls_left: Callable[[], int],

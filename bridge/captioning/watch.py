@@ -10,7 +10,7 @@ from pydantic_core import from_json
 from bridge.captioning.read import off_the_loop
 from perspectives.perspective import Perspective
 from providers.base import BaseClient, Completion, Delta, JsonObject, VisionRequest
-from providers.dialect import restore
+from providers.dialects import restore
 from providers.errors import BadReply
 
 Stage = Literal["queued", "image", "model", "retry", "fallback", "validate", "synthesis"]

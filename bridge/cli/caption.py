@@ -79,13 +79,13 @@ def run(options: argparse.Namespace) -> int:
 
 def _perspective(named: str) -> str | dict[str, Any]:
     """The name, or the content of the file it names. Raises ValueError."""
-    from perspectives.files import Unreadable, read_json
+    from perspectives.loader import UnreadableFile, read_json
 
     if not named.endswith(".json"):
         return named
     try:
         content = read_json(Path(named))
-    except Unreadable as error:
+    except UnreadableFile as error:
         raise ValueError(f"{named}: {error.problem}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{named}: Is no perspective: not a JSON object.")

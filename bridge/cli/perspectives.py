@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from perspectives.catalog import Catalog, FileProblem, Found
+    from perspectives.catalog import Catalog, FileProblem, Loaded
     from perspectives.perspective import Perspective
 
 
@@ -77,7 +77,7 @@ def _check(options: argparse.Namespace, loaded: "Catalog") -> int:
     from bridge.cli.run import FAILED, show_json
     from perspectives import catalog
 
-    checked: Catalog | Found = catalog.check(options.files) if options.files else loaded
+    checked: Catalog | Loaded = catalog.check(options.files) if options.files else loaded
     if options.json:
         show_json(
             [
