@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from perspectives import catalog
-from providers import dialect
+from providers import dialects
 
 LIBRARY = catalog.load([catalog.LIBRARY])
 SDK = openai.AsyncOpenAI(max_retries=0)
@@ -38,7 +38,7 @@ async def caption(request: Request) -> Response:
     return JSONResponse({"text": reply.choices[0].message.content})
 
 
-SCHEMAS = {one.name: dialect.openai_strict(one.json_schema) for one in LIBRARY.all()}
+SCHEMAS = {one.name: dialects.openai_strict(one.json_schema) for one in LIBRARY.all()}
 app = Starlette(routes=[Route("/perspectives/caption", caption, methods=["POST"])])
 
 if __name__ == "__main__":

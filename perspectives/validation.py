@@ -41,18 +41,21 @@ class Validated:
 
 
 class Validator:
-    """Validates answers. `json_schema` is the normalised schema; `warnings` are for its author."""
+    """Validates answers against `json_schema`, the normalised schema; `warnings` are for its author.
+
+    `weight`: how many subschemas and states of patterns may apply to one value.
+    """
 
     def __init__(self, schema: NormalisedSchema) -> None:
         self.json_schema = schema.json_schema
         self.warnings = schema.warnings
-        self._weight = schema.weight
+        self.weight = schema.weight
         self._parts: dict[int, _Part] = {}
         self._engine = _engine(schema.json_schema)
 
     def is_cheap(self, text_length: int) -> bool:
         """Return whether an answer of so many characters may be validated on the event loop: it takes about 2 ms."""
-        return text_length <= _CHEAP_LENGTH and text_length * self._weight <= _CHEAP_COST
+        return text_length <= _CHEAP_LENGTH and text_length * self.weight <= _CHEAP_COST
 
     def validate(self, value: object) -> Validated:
         """Validate an answer, normalised once if it is invalid as it is. Raises ValidationFailed.
@@ -89,7 +92,7 @@ class Validator:
             raise _failed(f"Is nested more than {MAX_ANSWER_DEPTH} levels deep.") from None
         except (TypeError, ValueError):
             raise _failed("Is not JSON, or contains NaN, infinity or a number that is too large.") from None
-        if size * self._weight > MAX_COST:
+        if size * self.weight > MAX_COST:
             raise _failed(f"Is too large to be checked against this schema: {size:,} bytes.")
         if text.count("[") + text.count("{") > MAX_ANSWER_DEPTH and _is_deep(value):
             raise _failed(f"Is nested more than {MAX_ANSWER_DEPTH} levels deep.")

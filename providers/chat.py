@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from providers import dialect
+from providers import dialects
 from providers.base import Completion, Image, JsonObject, Model, Profile, Spec, VisionRequest
 from providers.errors import BadReply, Blocked, ProviderError, Refused, Truncated
 from providers.hints import RateHints
@@ -29,7 +29,7 @@ class Flavour:
     """
 
     spec: Spec
-    schema: Callable[[JsonObject], JsonObject] = dialect.openai_compatible
+    schema: Callable[[JsonObject], JsonObject] = dialects.openai_compatible
     strict: bool = False
     shows_schema: bool = False
     max_tokens: str = "max_tokens"
@@ -212,14 +212,14 @@ def _prompt(request: VisionRequest, flavour: Flavour) -> str:
     read = flavour.shows_schema and request.output_mode in ("json_schema", "json_schema_relaxed")
     if request.schema is None or read:
         return request.prompt
-    return f"{request.prompt}\n\n{dialect.describe(_schema(request, request.schema, flavour))}"
+    return f"{request.prompt}\n\n{dialects.describe(_schema(request, request.schema, flavour))}"
 
 
 def _schema(request: VisionRequest, portable: JsonObject, flavour: Flavour) -> JsonObject:
     """The schema as this output mode has it."""
     if request.output_mode == "json_schema":
         return flavour.schema(portable)
-    return dialect.relaxed(portable) if request.output_mode == "json_schema_relaxed" else portable
+    return dialects.relaxed(portable) if request.output_mode == "json_schema_relaxed" else portable
 
 
 def _content(request: VisionRequest, prompt: str, detail: object) -> str | list[JsonObject]:

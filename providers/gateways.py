@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from providers import dialect
+from providers import dialects
 from providers.base import ProviderConfig, Spec
 from providers.chat import Flavour
 from providers.openai import OpenAIClient
@@ -35,7 +35,7 @@ ROWS = (
             values=_VALUES,
             note="Asks only endpoints that hold the model to the schema.",
         ),
-        schema=dialect.openai_strict,
+        schema=dialects.openai_strict,
         strict=True,
         # simonoppowa/OpenNutriTracker#655: without it a schema is a wish that any endpoint may ignore
         routed={"provider": {"require_parameters": True}},
@@ -51,7 +51,7 @@ ROWS = (
             options=_OPTIONS,
             values=_VALUES,
         ),
-        schema=dialect.llamacpp,
+        schema=dialects.llamacpp,
         repetition_penalty="repeat_penalty",
     ),
     Flavour(
@@ -66,7 +66,7 @@ ROWS = (
             values=_VALUES,
             note="Answers with the one model it has loaded, whatever name is asked for.",
         ),
-        schema=dialect.llamacpp,
+        schema=dialects.llamacpp,
         repetition_penalty="repeat_penalty",
         object_schema=True,
     ),
@@ -81,7 +81,7 @@ ROWS = (
             options=_OPTIONS,
             values=_VALUES,
         ),
-        schema=dialect.openai_strict,
+        schema=dialects.openai_strict,
         strict=True,
     ),
     Flavour(
@@ -95,7 +95,7 @@ ROWS = (
             values=_VALUES,
             note="Any other server of this protocol; needs a base_url.",
         ),
-        schema=dialect.openai_compatible,
+        schema=dialects.openai_compatible,
     ),
 )
 SPECS = tuple(row.spec for row in ROWS)

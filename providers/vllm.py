@@ -6,7 +6,7 @@ The schema goes into `response_format`: `guided_json` is gone since 0.12 and ign
 
 from collections.abc import Mapping
 
-from providers import dialect
+from providers import dialects
 from providers.base import Spec
 from providers.chat import Flavour
 from providers.openai import OpenAIClient
@@ -27,4 +27,4 @@ SPEC = Spec(
 class VllmClient(OpenAIClient):
     """One vLLM server."""
 
-    flavour = Flavour(SPEC, schema=dialect.openai_compatible)
+    flavour = Flavour(SPEC, schema=dialects.vllm)

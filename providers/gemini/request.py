@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from providers import dialect
+from providers import dialects
 from providers.base import JsonObject, VisionRequest
 from providers.errors import RequestRejected
 from providers.gemini.spec import SPEC
@@ -47,7 +47,7 @@ def _contents(request: VisionRequest) -> list[JsonObject]:
 def _prompt(request: VisionRequest) -> str:
     if request.schema is None or request.output_mode in ("json_schema", "json_schema_relaxed"):
         return request.prompt
-    return f"{request.prompt}\n\n{dialect.describe(request.schema)}"
+    return f"{request.prompt}\n\n{dialects.describe(request.schema)}"
 
 
 def wants_json(request: VisionRequest) -> bool:
@@ -59,7 +59,7 @@ def _schema(request: VisionRequest) -> JsonObject | None:
     if request.schema is None or request.output_mode in ("json_object", "prompt"):
         return None
     relaxed = request.output_mode == "json_schema_relaxed"
-    return dialect.gemini(dialect.relaxed(request.schema) if relaxed else request.schema)
+    return dialects.gemini(dialects.relaxed(request.schema) if relaxed else request.schema)
 
 
 def _settings(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 
 from bridge.captioning.structured import Answer, OutputInvalid, ask_until_it_fits
 from bridge.deadline import DeadlineExceeded
-from perspectives.schema import compile_schema
+from perspectives import compile_schema
 from providers import errors
 from providers.base import LADDER, Completion, Image, OutputMode, VisionRequest
 from tests.contract.schemas import PLAIN

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from perspectives.schema import compile_schema
-from providers import dialect
+from perspectives import compile_schema
+from providers import dialects
 from tests.contract.schemas import RICH
 from tests.providers.portable import SCHEMAS
 from tests.servers.instances import instance
@@ -17,12 +17,12 @@ from tests.servers.schemas import gemini_fault, nodes, strict_fault, vllm_fault
 
 Schema = dict[str, Any]
 DIALECTS = (
-    dialect.openai_strict,
-    dialect.openai_compatible,
-    dialect.llamacpp,
-    dialect.ollama,
-    dialect.gemini,
-    dialect.relaxed,
+    dialects.openai_strict,
+    dialects.openai_compatible,
+    dialects.llamacpp,
+    dialects.ollama,
+    dialects.gemini,
+    dialects.relaxed,
 )
 KINDS = {"string", "number", "integer", "boolean", "null", "array", "object"}
 
@@ -71,7 +71,7 @@ def bounded(bound: int, count: int) -> Schema:
     ],
 )
 def test_openai_strict(node: Schema, wanted: Schema) -> None:
-    assert inside(dialect.openai_strict, node) == wanted
+    assert inside(dialects.openai_strict, node) == wanted
 
 
 def test_openai_strict_makes_optional_properties_nullable_and_required() -> None:
@@ -87,7 +87,7 @@ def test_openai_strict_makes_optional_properties_nullable_and_required() -> None
         },
         "required": ["a"],
     }
-    strict = dialect.openai_strict(schema)
+    strict = dialects.openai_strict(schema)
     said = "Null if there is nothing to say."
     assert strict["required"] == ["a", "b", "c", "d", "e"]
     assert strict["additionalProperties"] is False
@@ -101,7 +101,7 @@ def test_openai_strict_makes_optional_properties_nullable_and_required() -> None
 
 
 def test_openai_strict_writes_an_open_object_as_entries() -> None:
-    made = inside(dialect.openai_strict, {"type": "object", "additionalProperties": {"type": "string"}})
+    made = inside(dialects.openai_strict, {"type": "object", "additionalProperties": {"type": "string"}})
     assert made["type"] == "array"
     assert made["items"]["properties"] == {"key": {"type": "string"}, "value": {"type": "string"}}
     assert made["items"]["required"] == ["key", "value"]
@@ -120,7 +120,7 @@ def test_openai_strict_writes_an_open_object_as_entries() -> None:
     ],
 )
 def test_openai_compatible(node: Schema, wanted: Schema) -> None:
-    assert inside(dialect.openai_compatible, node) == wanted
+    assert inside(dialects.openai_compatible, node) == wanted
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_openai_compatible(node: Schema, wanted: Schema) -> None:
 )
 def test_llamacpp(node: Schema, wanted: Schema) -> None:
     """ggml-org/llama.cpp#25746, #27087, #25923"""
-    assert inside(dialect.llamacpp, node) == wanted
+    assert inside(dialects.llamacpp, node) == wanted
 
 
 @pytest.mark.parametrize(
@@ -171,19 +171,19 @@ def test_llamacpp(node: Schema, wanted: Schema) -> None:
     ],
 )
 def test_gemini(node: Schema, wanted: Schema) -> None:
-    assert inside(dialect.gemini, node) == wanted
+    assert inside(dialects.gemini, node) == wanted
 
 
 def test_gemini_keeps_array_bounds_within_a_budget() -> None:
     """googleapis/python-genai#2170: the sum counts."""
-    kept = [node for _, node, _ in nodes(dialect.gemini(bounded(50, 6))) if "maxItems" in node]
+    kept = [node for _, node, _ in nodes(dialects.gemini(bounded(50, 6))) if "maxItems" in node]
     assert len(kept) == 4
 
 
 def test_long_enums_become_words_before_they_are_too_many_states() -> None:
     """googleapis/python-genai#950"""
     classes = {"type": "string", "enum": [f"class {n}" for n in range(100)]}
-    for translate in (dialect.gemini, dialect.relaxed):
+    for translate in (dialects.gemini, dialects.relaxed):
         made = inside(translate, classes)
         assert "enum" not in made
         assert '"class 99"' in made["description"]
@@ -199,10 +199,10 @@ def test_every_dialect_of_a_generated_schema_is_sound(schema: Schema) -> None:
         assert list(made["properties"]) == list(schema["properties"])
         assert_well_formed(made)
         json.dumps(made)
-    assert strict_fault(dialect.openai_strict(schema)) is None
-    assert vllm_fault(dialect.openai_compatible(schema)) is None
-    assert gemini_fault(dialect.gemini(schema)) is None
-    assert gemini_fault(dialect.gemini(dialect.relaxed(schema))) is None
+    assert strict_fault(dialects.openai_strict(schema)) is None
+    assert vllm_fault(dialects.openai_compatible(schema)) is None
+    assert gemini_fault(dialects.gemini(schema)) is None
+    assert gemini_fault(dialects.gemini(dialects.relaxed(schema))) is None
 
 
 def assert_well_formed(schema: Schema) -> None:
@@ -218,11 +218,11 @@ def assert_well_formed(schema: Schema) -> None:
 
 def test_an_answer_in_strict_form_is_restored() -> None:
     schema = compile_schema(RICH)
-    strict = instance(dialect.openai_strict(schema.json_schema))
+    strict = instance(dialects.openai_strict(schema.json_schema))
     strict["attributes"] = [{"key": "sky", "value": "red"}, {"key": "sea", "value": "calm"}]
     strict["objects"] = [{"label": "boat", "box": [0, 0, 1, 1], "note": None}]
     strict["place"] = None
-    result = schema.validate(dialect.restore(strict, schema.json_schema))
+    result = schema.validate(dialects.restore(strict, schema.json_schema)).value
     assert result["attributes"] == {"sky": "red", "sea": "calm"}
     assert result["objects"] == [{"label": "boat", "box": [0, 0, 1, 1]}]
     assert result["place"] is None
@@ -255,18 +255,18 @@ def test_an_answer_in_strict_form_is_restored() -> None:
     ],
 )
 def test_restore(schema: Schema, value: Any, wanted: Any) -> None:
-    assert dialect.restore(value, schema) == wanted
+    assert dialects.restore(value, schema) == wanted
 
 
 @given(SCHEMAS)
 @settings(max_examples=100, deadline=None)
 def test_the_least_strict_answer_restores_to_a_portable_one(schema: Schema) -> None:
     """What OpenAI's strict mode writes is an object with every required property of the portable schema."""
-    restored = dialect.restore(instance(dialect.openai_strict(schema)), schema)
+    restored = dialects.restore(instance(dialects.openai_strict(schema)), schema)
     assert set(schema["required"]) <= set(restored) <= set(schema["properties"])
 
 
 def test_describe_names_the_format_and_holds_the_schema() -> None:
-    text = dialect.describe(RICH)
+    text = dialects.describe(RICH)
     assert "JSON" in text  # OpenAI's json_object mode demands the word
     assert json.loads(text[text.index("\n") :]) == RICH
