@@ -54,9 +54,7 @@ def to_schema(entries: object, pointer: str) -> Translation:
     return translation
 
 
-def _object(
-    entries: object, pointer: str, place: str, translation: Translation
-) -> tuple[JsonObject, list[JsonObject]]:
+def _object(entries: object, pointer: str, place: str, translation: Translation) -> tuple[JsonObject, list[JsonObject]]:
     properties: JsonObject = {}
     fields: list[JsonObject] = []
     if not isinstance(entries, list) or not entries:

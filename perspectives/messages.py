@@ -52,7 +52,7 @@ def kind_of(value: object) -> str:
         return "true or false"
     if isinstance(value, int | float):
         return "a number"
-    return {str: "text", list: "a list", dict: "an object"}.get(type(value), "another kind of value")
+    return "text" if isinstance(value, str) else "a list" if isinstance(value, list) else "an object"
 
 
 def problems_of(error: ValidationError, pointer: str) -> Iterator[Problem]:

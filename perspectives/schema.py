@@ -45,6 +45,7 @@ FORMATS = frozenset(
 
 _HINTS = {"nullable": 'Write "type": ["…", "null"].', "$recursiveRef": "Write $ref.", "id": "Write $id."}
 _OBJECT_VALUE_COST = 20  # comparing with an object takes as long as checking 20 subschemas
+_UNIQUE_ITEMS_COST = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +179,8 @@ class _Reader:
         elif word in ("enum", "const") and isinstance(value, dict | list):
             choices = value if word == "enum" else [value]
             self.weight += sum(_OBJECT_VALUE_COST * _size(choice) for choice in choices if _size(choice) > 1)
+        elif word == "uniqueItems":
+            self.weight += _UNIQUE_ITEMS_COST if value else 0
         elif word == "format" and value not in FORMATS:
             self.warnings.append(Problem(pointer, "Is not a format that is checked; the model is told of it."))
 
@@ -204,9 +207,7 @@ class _Reader:
         if target.pointer in (*place.refs, ""):
             self.reject(pointer, "Is recursive: a schema cannot contain itself.")
             return node
-        below_target = replace(
-            place, pointer=target.pointer, depth=place.depth + 1, refs=(*place.refs, target.pointer)
-        )
+        below_target = replace(place, pointer=target.pointer, depth=place.depth + 1, refs=(*place.refs, target.pointer))
         inner = self.read(target.schema, below_target)
         if node.keys() <= ANNOTATIONS:
             return {**inner, **node}

@@ -22,6 +22,8 @@ from perspectives.schema import NormalisedSchema, normalise
 
 MAX_COST = 6_000_000
 """Bytes of an answer times the weight of its schema: less than 50 ms (benchmarks/schemas.py)."""
+MAX_ANSWER_BYTES = 1_000_000
+"""Size of an answer as JSON. Longer texts are to be rejected before they are parsed, which holds the GIL too."""
 MAX_ANSWER_DEPTH = 100
 """Levels of objects and lists in an answer."""
 _CHEAP_COST = 400_000
@@ -92,8 +94,9 @@ class Validator:
             raise _failed(f"Is nested more than {MAX_ANSWER_DEPTH} levels deep.") from None
         except (TypeError, ValueError):
             raise _failed("Is not JSON, or contains NaN, infinity or a number that is too large.") from None
-        if size * self.weight > MAX_COST:
-            raise _failed(f"Is too large to be checked against this schema: {size:,} bytes.")
+        limit = min(MAX_ANSWER_BYTES, MAX_COST // self.weight)
+        if size > limit:
+            raise _failed(f"Is too large to be validated against this schema: {size:,} bytes, at most {limit:,}.")
         if text.count("[") + text.count("{") > MAX_ANSWER_DEPTH and _is_deep(value):
             raise _failed(f"Is nested more than {MAX_ANSWER_DEPTH} levels deep.")
 
@@ -176,6 +179,7 @@ def _compiled(text: str) -> Validator:
 
 
 _cached = lru_cache(maxsize=_CACHED)(_compiled)
+clear_cache = _cached.cache_clear
 
 
 def _engine(schema: JsonObject) -> Any:

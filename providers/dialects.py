@@ -201,7 +201,10 @@ def _restore_object(value: JsonObject, schema: JsonObject) -> JsonObject:
     return {
         name: restore(item, subschema(properties.get(name)))
         for name, item in value.items()
-        if item is not None or name not in properties or name in required or nullable(structural(subschema(properties[name])))
+        if item is not None
+        or name not in properties
+        or name in required
+        or nullable(structural(subschema(properties[name])))
     }
 
 

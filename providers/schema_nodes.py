@@ -122,11 +122,15 @@ def simple(node: JsonObject) -> JsonObject:
     if "patternProperties" in moved:
         node = {**node, "additionalProperties": True}
     pattern = {"pattern"} if not is_portable_pattern(str(node.get("pattern", ""))) else set()
-    node = say(without(node, _SILENT | moved.keys()), {"default", "examples", "minProperties", "maxProperties"} | pattern)
+    node = say(
+        without(node, _SILENT | moved.keys()), {"default", "examples", "minProperties", "maxProperties"} | pattern
+    )
     if not moved:
         return node
     text = json.dumps(moved, ensure_ascii=False)
-    return described(node, [f"Must also match this JSON Schema: {text}" if len(text) <= _LONGEST else "More rules apply."])
+    return described(
+        node, [f"Must also match this JSON Schema: {text}" if len(text) <= _LONGEST else "More rules apply."]
+    )
 
 
 def structural(node: JsonObject) -> JsonObject:
@@ -154,9 +158,10 @@ def structural(node: JsonObject) -> JsonObject:
 
 def _merged(node: JsonObject) -> JsonObject:
     """Merge the entries of allOf: properties and required are united, other keywords only if they do not collide."""
-    merged, left = without(node, {"allOf"}), []
+    merged = without(node, {"allOf"})
+    left: list[JsonObject] = []
     for entry in map(structural, map(subschema, node["allOf"])):
-        rest = {}
+        rest: JsonObject = {}
         for word, value in entry.items():
             if word == "properties":
                 own = merged.get("properties", {})

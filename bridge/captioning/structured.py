@@ -17,7 +17,7 @@ from pydantic import BaseModel, RootModel, model_validator
 from bridge.captioning.read import objects, off_the_loop
 from bridge.errors import OutputInvalid
 from perspectives.errors import Problem, ValidationFailed
-from perspectives.validation import Validator
+from perspectives.validation import MAX_ANSWER_BYTES, Validator
 from providers.base import Complete, Completion, JsonObject, OutputMode, Turn, VisionRequest
 from providers.dialects import restore
 from providers.errors import SchemaRejected
@@ -70,6 +70,8 @@ async def ask_until_it_fits(
 def read(text: str, schema: Validator) -> JsonObject:
     """The first object in `text` that fits. Raises ValidationFailed for the first object when none does."""
     misfit: ValidationFailed | None = None
+    if len(text) > MAX_ANSWER_BYTES:
+        raise ValidationFailed((Problem("", f"The answer is longer than {MAX_ANSWER_BYTES:,} characters."),))
     for candidate in islice(objects(text), _CANDIDATES):
         try:
             return schema.validate(restore(candidate, schema.json_schema)).value
