@@ -84,7 +84,7 @@ def filled(size: int, item: Any) -> list[Any]:
 
 def required(names: int) -> dict[str, Any]:
     fields = [f"f{index}" for index in range(names)]
-    return {"type": "object", "properties": dict.fromkeys(fields, {"type": "string"}), "required": fields}
+    return {"type": "object", "properties": {name: {"type": "string"} for name in fields}, "required": fields}
 
 
 def unevaluated(levels: int) -> dict[str, Any]:

@@ -72,18 +72,18 @@ def problems_of(error: ValidationError, pointer: str) -> Iterator[Problem]:
 
 
 def _meant(context: list[list[ValidationError]]) -> list[ValidationError] | None:
-    """Return the errors of the only alternative that has the value's type."""
-    depths = [len(errors[0].instance_path) for errors in context if errors]
-    depth = min(depths, default=0)
-    same = [
-        errors
-        for errors in context
-        if errors
-        and not any(
-            error.kind.name in ("type", "const", "enum") and len(error.instance_path) == depth for error in errors
-        )
-    ]
-    return same[0] if len(same) == 1 else None
+    """Return the errors of the only alternative that has the value's type, and its discriminating properties."""
+    branches = [errors for errors in context if errors]
+    depth = min((len(errors[0].instance_path) for errors in branches), default=0)
+    for words, levels in (({"type", "const", "enum"}, depth), ({"const", "enum"}, depth + 1)):
+        branches = [errors for errors in branches if not any(_is_at(error, words, levels) for error in errors)]
+        if len(branches) == 1:
+            return branches[0]
+    return None
+
+
+def _is_at(error: ValidationError, words: set[str], depth: int) -> bool:
+    return error.kind.name in words and len(error.instance_path) == depth
 
 
 def _sentence(kind: Any, error: ValidationError) -> str:

@@ -74,12 +74,23 @@ def read(text: str, schema: Validator) -> JsonObject:
         raise ValidationFailed((Problem("", f"The answer is longer than {MAX_ANSWER_BYTES:,} characters."),))
     for candidate in islice(objects(text), _CANDIDATES):
         try:
-            return schema.validate(restore(candidate, schema.json_schema)).value
+            return _validated(candidate, schema)
         except ValidationFailed as error:
             misfit = misfit or error
         except RecursionError:
             misfit = misfit or ValidationFailed((Problem("", "The answer is nested too deeply."),))
     raise misfit or ValidationFailed((_NOT_JSON,))
+
+
+def _validated(candidate: JsonObject, schema: Validator) -> JsonObject:
+    """Validate the object as it is, and if that fails as an answer in OpenAI's strict form."""
+    try:
+        return schema.validate(candidate).value
+    except ValidationFailed:
+        restored = restore(candidate, schema.json_schema)
+        if restored == candidate:
+            raise
+    return schema.validate(restored).value
 
 
 @dataclass(frozen=True, slots=True)
