@@ -1,13 +1,14 @@
-"""Prompts filled in and results as text."""
+"""Prompts rendered with variables, and results as text."""
 
 import string
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perspectives import MissingVariables, UnknownVariables, parse, render
+from perspectives import MissingVariables, Perspective, UnknownVariables, parse
+from perspectives.prompt import MAX_RENDERED, render, render_caption
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -20,63 +21,48 @@ SCHEMA: dict[str, Any] = {
 }
 
 
-def made(prompt: str = "p", template: str | None = None, **more: Any) -> Any:
+def perspective_of(prompt: str = "p", template: str | None = None, **more: Any) -> Perspective:
     return parse({"name": "x", "prompt": prompt, "json_schema": SCHEMA, "context_template": template, **more})
 
 
-def test_variables_are_filled_in_once_and_other_braces_are_literal() -> None:
-    one = made('Say {word} as {"word": "{word}"} {{word}} {0} {other} {}', variables=["word"])
+def test_variables_are_rendered_once_and_other_braces_are_literal() -> None:
+    perspective = perspective_of('Say {word} as {"word": "{word}"} {{word}} {0} {other} {}', variables=["word"])
     value = "{word} {other} \\1 %s"
     expected = f'Say {value} as {{"word": "{value}"}} {{{value}}} {{0}} {{other}} {{}}'
-    assert render.prompt(one, {"word": value}) == expected
-    assert [each.pointer for each in one.warnings] == ["/prompt"]
+    assert render(perspective, {"word": value}) == expected
+    assert [warning.pointer for warning in perspective.warnings] == ["/prompt"]
 
 
-def test_all_missing_variables_are_named_and_defaults_stand_in() -> None:
-    entries = [
-        {"name": "a"},
-        {"name": "b", "default": "B"},
-        {"name": "c", "required": True},
-        {"name": "d", "required": False},
-    ]
-    one = made("{a}{b}{c}{d}", variables=entries)
+def test_missing_and_unknown_variables_are_all_named() -> None:
+    entries = [{"name": "a"}, {"name": "b", "default": "B"}, {"name": "c", "required": True}]
+    perspective = perspective_of("{a}{b}{c}{d}", variables=[*entries, {"name": "d", "required": False}])
     with pytest.raises(MissingVariables) as missing:
-        render.prompt(one, {"x": "1"})
+        render(perspective, {"x": "1"})
     assert missing.value.names == ("a", "c")
-    assert render.prompt(one, {"a": "1", "c": ""}) == "1B"
+    assert render(perspective, {"a": "1", "c": ""}) == "1B"
     with pytest.raises(UnknownVariables) as unknown:
-        render.prompt(one, {"a": "1", "c": "2", "y": "3", "z": "4"})
+        render(perspective, {"a": "1", "c": "2", "y": "3", "z": "4"})
     assert (unknown.value.names, unknown.value.known) == (("y", "z"), ("a", "b", "c", "d"))
 
 
-def test_variables_may_be_told_by_name() -> None:
-    one = made("{a}", variables={"a": {"description": "d", "default": "A"}})
-    assert [(each.name, each.description, each.default) for each in one.variables] == [("a", "d", "A")]
+def test_variables_may_be_an_object_or_undeclared() -> None:
+    perspective = perspective_of("{a}", variables={"a": {"description": "d", "default": "A"}})
+    assert [(each.name, each.description, each.default) for each in perspective.variables] == [("a", "d", "A")]
+    undeclared = perspective_of('Do {this_thing}, as {"json": 1}.')
+    assert [each.name for each in undeclared.variables] == ["this_thing"]
+    assert render(undeclared, {}) == 'Do , as {"json": 1}.'
+    assert perspective_of("{thing}", variables=[]).variables == ()
 
 
-def test_placeholders_of_a_file_without_variables_are_optional_and_blank() -> None:
-    one = made('Do {this_thing}, as {"json": 1}.')
-    assert [each.name for each in one.variables] == ["this_thing"]
-    assert render.prompt(one, {}) == 'Do , as {"json": 1}.'
-    assert [each.pointer for each in one.warnings] == ["/prompt"]
-    assert made("{thing}", variables=[]).variables == ()
+PIECES = ["{", "}", "{a}", "{b}", "{1}", "{a b}", "x", "\n", "{ü}", "{{", "$a", "\\"]
 
 
-@given(
-    st.lists(
-        st.sampled_from(["{", "}", "{a}", "{b}", "{1}", "{a b}", "x", "\n", "{ü}", "{{", "$a", "\\"]), max_size=12
-    ),
-    st.text(max_size=8),
-)
-def test_only_declared_placeholders_change(pieces: list[str], value: str) -> None:
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=12), st.text(max_size=8), st.text(string.printable, max_size=60))
+def test_only_declared_placeholders_change(pieces: list[str], value: str, other: str) -> None:
     prompt = "p" + "".join(pieces)
-    one = made(prompt, variables=["a"])
-    assert render.prompt(one, {"a": value}) == value.join(prompt.split("{a}"))
-
-
-@given(st.text(alphabet=string.printable, min_size=1, max_size=60).filter(str.strip))
-def test_a_prompt_without_declared_variables_is_never_changed(prompt: str) -> None:
-    assert render.prompt(made(prompt, variables=[]), {}) == prompt
+    assert render(perspective_of(prompt, variables=["a"]), {"a": value}) == value.join(prompt.split("{a}"))
+    assert render(perspective_of("p" + other, variables=[]), {}) == "p" + other
 
 
 @pytest.mark.parametrize(
@@ -97,12 +83,18 @@ def test_a_prompt_without_declared_variables_is_never_changed(prompt: str) -> No
         (None, {}, "{}"),
     ],
 )
-def test_a_result_as_text(template: str | None, result: dict[str, Any], text: str) -> None:
-    assert render.caption(made(template=template), result) == text
+def test_result_as_text(template: str | None, result: dict[str, Any], text: str) -> None:
+    assert render_caption(perspective_of(template=template), result) == text
 
 
-def test_a_deep_value_is_written_in_linear_time() -> None:
+def test_rendered_text_is_bounded() -> None:
     value: Any = 1
     for _ in range(90):
         value = {"x": value}
-    assert render.caption(made(template="{tags}"), {"tags": [value]}).endswith("x: 1")
+    assert render_caption(perspective_of(template="{tags}"), {"tags": [value]}).endswith("x: 1")
+    assert len(render_caption(perspective_of(template="{text}" * 100), {"text": "x" * 2**20})) == MAX_RENDERED + 1
+
+
+def test_schema_without_properties_is_rendered() -> None:
+    anything = parse({"prompt": "p", "json_schema": {"type": "object", "minProperties": 1}, "context_template": "{a}"})
+    assert render_caption(anything, {"a": 1, "b": "text"}) == "text"
