@@ -247,6 +247,7 @@ def _listed(node: JsonObject) -> JsonObject:
     node = simple(node)
     if not is_open(node):
         return node
+    node = typed(node)
     named = node["type"]
     value = subschema(node.get("additionalProperties"))
     entry = {

@@ -57,7 +57,7 @@ _PORTABLE_PATTERN = re.compile(
         [^\\\[\](){}|?*+^$]                                   # a literal, or any character
       | \\(?:[dDwWsSnrtfv]|[^a-zA-Z0-9\s])                    # \d \w \s, an escaped sign
       | \[\^?(?:(?!&&|--|~~)[^\\\[\]]|\\(?:[dDwWsSnrtfv]|[^a-zA-Z0-9\s]))++\]   # a class without a class inside
-      | \((?:\?:)? | [)|^$]                                   # groups, alternatives, anchors
+      | \((?:\?:|(?!\?)) | [)|^$]                             # groups, alternatives, anchors
       | (?:[?*+]|\{\d+(?:,\d*)?\})(?![?*+{])                  # greedy repeats
     )*+""",
     re.VERBOSE,
@@ -107,7 +107,7 @@ def nullable(node: JsonObject) -> bool:
 
 def is_open(node: JsonObject) -> bool:
     """Return whether the node is an object that names no properties: a map from free keys to values."""
-    return "object" in types(node) and not node.get("properties") and "anyOf" not in node
+    return "object" in types(typed(node)) and not node.get("properties") and "anyOf" not in node
 
 
 def without(node: JsonObject, words: Collection[str]) -> JsonObject:
@@ -117,7 +117,7 @@ def without(node: JsonObject, words: Collection[str]) -> JsonObject:
 
 def simple(node: JsonObject) -> JsonObject:
     """Reduce a node to keywords that providers know: annotations and complex keywords go to the description."""
-    node = structural(node)
+    node = _with_required(structural(node))
     moved = {word: value for word, value in node.items() if word in _COMPLEX}
     if "patternProperties" in moved:
         node = {**node, "additionalProperties": True}
@@ -131,6 +131,14 @@ def simple(node: JsonObject) -> JsonObject:
     return described(
         node, [f"Must also match this JSON Schema: {text}" if len(text) <= _LONGEST else "More rules apply."]
     )
+
+
+def _with_required(node: JsonObject) -> JsonObject:
+    """Declare the required properties: grammars write declared properties only."""
+    properties = node.get("properties", {})
+    missing = [name for name in node.get("required", ()) if name not in properties]
+    others = subschema(node.get("additionalProperties"))
+    return {**node, "properties": {**properties, **dict.fromkeys(missing, others)}} if missing else node
 
 
 def structural(node: JsonObject) -> JsonObject:
