@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from perspectives import catalog
-from providers import dialect
+from providers import dialects
 
 LIBRARY = catalog.load([catalog.LIBRARY])
 SDK = openai.AsyncOpenAI(max_retries=0)
@@ -40,7 +40,7 @@ async def caption(request: Request) -> Response:
     return JSONResponse({"text": completion.choices[0].message.content})
 
 
-SCHEMAS = {item.name: dialect.openai_strict(item.json_schema) for item in LIBRARY.all()}
+SCHEMAS = {item.name: dialects.openai_strict(item.json_schema) for item in LIBRARY.all()}
 app = Starlette(routes=[Route("/perspectives/caption", caption, methods=["POST"])])
 
 if __name__ == "__main__":

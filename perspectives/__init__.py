@@ -1,4 +1,4 @@
-"""Perspectives: what a picture is looked at for, and what shape the answer has.
+"""Perspectives: what to look for in an image, and the schema of the answer.
 
 perspective = perspectives.parse({"name": "…", "prompt": "…", "json_schema": Model.model_json_schema()})
 """
@@ -14,10 +14,9 @@ from perspectives.errors import (
     ValidationFailed,
 )
 from perspectives.perspective import Perspective, parse
-from perspectives.schema import CompiledSchema, compile_schema
+from perspectives.validation import Validated, Validator, compile_schema
 
 __all__ = [
-    "CompiledSchema",
     "InvalidPerspective",
     "MissingVariables",
     "Perspective",
@@ -26,7 +25,9 @@ __all__ = [
     "UnknownModule",
     "UnknownPerspective",
     "UnknownVariables",
+    "Validated",
     "ValidationFailed",
+    "Validator",
     "compile_schema",
     "parse",
 ]

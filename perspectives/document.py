@@ -1,26 +1,27 @@
-"""A perspective as it was written: its keys wherever they stand, read one by one, every mistake noted.
+"""The keys of a perspective as they were written, read one by one; every mistake is recorded.
 
-graphcap's own list endpoint puts most of a perspective into an envelope called `schema`; a file has the same
-keys at the top. Both are read; the top wins.
+graphcap's list endpoint puts most keys into an object called `schema`; a file has them at the top. Both are
+read, and the top takes precedence.
 """
 
 from typing import Any
 
 from perspectives.errors import Problem, below
-from perspectives.plain import JsonObject
+from perspectives.json_values import JsonObject
 
 ENVELOPE = ("name", "display_name", "version", "prompt", "context_template", "schema_fields", "table_columns")
-KNOWN = frozenset(
+_KNOWN = frozenset(
     {
         *ENVELOPE,
         *("json_schema", "module", "type", "tags", "description", "deprecated", "replacement", "priority"),
         *("variables", "schema", "digest", "warnings"),
     }
 )
+_COLUMN = ("name", "style", "description")
 
 
 class Document:
-    """The keys of one perspective. Readers note what is wrong in `problems` and give the default."""
+    """Readers record a mistake in `problems` and return the default."""
 
     def __init__(self, data: JsonObject) -> None:
         self.problems: list[Problem] = []
@@ -31,7 +32,10 @@ class Document:
         if data.get("schema") is not None:
             self._read_envelope(data["schema"])
         for key, value in data.items():
-            self._take_from_top(key, value)
+            if key != "schema" and (value is not None or key not in _KNOWN):
+                if key in self._values and self._values[key] != value:
+                    self.warnings.append(Problem(self._pointers[key], f"Differs from /{key}, which is used."))
+                self._values[key], self._pointers[key] = value, below("", key)
 
     def _read_envelope(self, envelope: object) -> None:
         if not isinstance(envelope, dict) or not set(ENVELOPE) & set(envelope):
@@ -45,64 +49,56 @@ class Document:
             elif value is not None:
                 self._values[key], self._pointers[key] = value, below("/schema", key)
 
-    def _take_from_top(self, key: str, value: Any) -> None:
-        if key == "schema" or (value is None and key in KNOWN):
-            return
-        if key in self._values and self._values[key] != value:
-            self.warnings.append(Problem(self._pointers[key], f"Differs from /{key}, which holds."))
-        self._values[key], self._pointers[key] = value, below("", key)
-
     @property
     def unknown(self) -> JsonObject:
-        """Keys that mean nothing here; they are kept and told."""
-        return {key: value for key, value in self._values.items() if key not in KNOWN}
+        """Return the keys that have no meaning here."""
+        return {key: value for key, value in self._values.items() if key not in _KNOWN}
 
     def get(self, key: str) -> Any:
-        """The value of a key; None when it is absent or null."""
+        """Return the value of a key; None when it is absent or null."""
         return self._values.get(key)
 
     def pointer(self, key: str) -> str:
-        """Where the key stands, or would stand."""
+        """Return the place of a key, or where it would be."""
         return self._pointers.get(key, below("", key))
 
     def problem(self, key: str, message: str) -> None:
-        """Note what makes the perspective unusable."""
+        """Record a mistake that makes the perspective unusable."""
         self.problems.append(Problem(self.pointer(key), message))
 
     def warning(self, key: str, message: str) -> None:
-        """Note what its author should know."""
+        """Record a mistake that its author should know of."""
         self.warnings.append(Problem(self.pointer(key), message))
 
     def text(self, key: str, default: str = "") -> str:
-        """A text; a number is taken as its digits, with a warning (but for `version`, where it is common)."""
+        """Read text. A number is read as its digits, with a warning except for `version`, where it is common."""
         value = self.get(key)
         if isinstance(value, int | float) and not isinstance(value, bool):
             if key != "version":
-                self.warning(key, "Is a number and is taken as text.")
+                self.warning(key, "Is a number and is read as text.")
             return str(value)
         if value is not None and not isinstance(value, str):
             self.problem(key, "Must be text.")
         return value if isinstance(value, str) else default
 
     def flag(self, key: str) -> bool:
-        """True or false; absent is false."""
+        """Read true or false; absent is false."""
         value = self.get(key)
         if value is not None and not isinstance(value, bool):
             self.problem(key, "Must be true or false.")
         return value is True
 
     def whole(self, key: str, default: int) -> int:
-        """A whole number."""
+        """Read a whole number."""
         value = self.get(key)
-        if value is None:
-            return default
-        if not isinstance(value, int) or isinstance(value, bool):
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        if value is not None:
             self.problem(key, "Must be a whole number.")
-            return default
-        return value
+        return default
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """A list of texts; a single text is a list of one."""
+        """Read a list of texts; a single text is a list of one."""
         value = self.get(key)
         entries = [value] if isinstance(value, str) else value if value is not None else []
         if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
@@ -111,14 +107,14 @@ class Document:
         return tuple(entries)
 
     def word(self, key: str, words: tuple[str, ...]) -> str:
-        """One of these words; another one is taken as the first, with a warning."""
+        """Read one of these words; any other is read as the first, with a warning."""
         value = self.get(key)
         if value is not None and value not in words:
-            self.warning(key, f"Is not one of {', '.join(words)}; it is taken as {words[0]}.")
+            self.warning(key, f"Is not one of {', '.join(words)}; it is read as {words[0]}.")
         return value if isinstance(value, str) and value in words else words[0]
 
     def columns(self, key: str) -> tuple[dict[str, str], ...]:
-        """Table columns: name, style ("" where it is null or absent), description when there is one."""
+        """Read table columns: name, style ("" where it is null or absent), description when there is one."""
         value = self.get(key)
         entries = value if value is not None else []
         if not isinstance(entries, list):
@@ -132,9 +128,8 @@ class Document:
             self.problems.append(Problem(pointer, "Must be a column: an object with name and style."))
             return {}
         for name, value in column.items():
-            if name not in {"name", "style", "description"}:
+            if name not in _COLUMN:
                 self.warnings.append(Problem(below(pointer, name), "Is not a key of a column; it has no effect."))
             elif value is not None and not isinstance(value, str):
                 self.problems.append(Problem(below(pointer, name), "Must be text."))
-        told = {name: column.get(name) or "" for name in ("name", "style")}
-        return {**told, "description": column["description"]} if column.get("description") else told
+        return {name: column.get(name) or "" for name in _COLUMN if name != "description" or column.get(name)}

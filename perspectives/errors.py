@@ -1,65 +1,61 @@
-"""Everything that can be wrong with a perspective, its variables or an answer to it.
+"""Exceptions of this package, and the problems that they carry.
 
-    PerspectiveError             what this package raises, and nothing else
-    ├── InvalidPerspective       it cannot be used; `problems` is everything that is wrong with it
-    ├── UnknownPerspective       no perspective of that name that can be used; `near` are similar names
-    ├── UnknownModule            no module of that name
-    ├── MissingVariables         `names` of all variables that have no default and were not given
-    ├── UnknownVariables         `names` that were given and that the perspective does not declare
-    └── ValidationFailed               an answer that violates the schema; `problems` is what to mend
+    PerspectiveError             base class
+    ├── InvalidPerspective       the perspective cannot be used; `problems` lists every mistake
+    ├── UnknownPerspective       no usable perspective has this name; `near` are similar names
+    ├── UnknownModule            no module has this name
+    ├── MissingVariables         variables without a default were not passed; `names`
+    ├── UnknownVariables         variables were passed that the perspective does not declare; `names`
+    └── ValidationFailed         the answer violates the schema; `problems` says where
 
-Pointers are RFC 6901 JSON Pointers, messages are sentences for a person (or for the model that is asked again).
+Pointers are RFC 6901 JSON Pointers. Messages are sentences, for people and for the model on a re-ask.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from perspectives.limits import MAX_NAME
-
-SHOWN = 3
-"""Problems that the text of an exception spells out; all of them are in `problems`."""
+MAX_PROBLEMS = 20
+"""Problems that one exception carries."""
+_SHOWN = 3
+_MAX_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong, and where: `pointer` into the perspective or the answer, "" for the whole."""
+    """A mistake and its place: `pointer` into the perspective or the answer, "" for the whole."""
 
     pointer: str
     message: str
 
     def __str__(self) -> str:
-        """Put both in one line."""
+        """Return both in one line."""
         return f"{self.pointer}: {self.message}" if self.pointer else self.message
 
     def under(self, pointer: str) -> "Problem":
-        """The same problem, seen from the document that holds this one at `pointer`."""
+        """Return the same problem, seen from the document that contains this one at `pointer`."""
         return Problem(pointer + self.pointer, self.message)
 
 
 def below(pointer: str, *tokens: str | int) -> str:
-    """The pointer to what lies `tokens` below `pointer`; a name of thousands of characters is cut short."""
-    escaped = (_cut(str(token)).replace("~", "~0").replace("/", "~1") for token in tokens)
+    """Append tokens to a pointer; names longer than 200 characters are shortened."""
+    escaped = (_shortened(str(token), _MAX_NAME).replace("~", "~0").replace("/", "~1") for token in tokens)
     return "/".join([pointer, *escaped])
 
 
-def _cut(token: str) -> str:
-    return token if len(token) <= MAX_NAME else token[:MAX_NAME] + "…"
-
-
 class PerspectiveError(Exception):
-    """Something about a perspective is wrong; the text is a sentence for a person."""
+    """Base class; the text is a sentence for a person."""
 
 
 class InvalidPerspective(PerspectiveError):
     """The perspective cannot be used."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(problems)
-        super().__init__(f"The perspective is not valid: {_spelled(self.problems)}")
+        self.problems = tuple(problems)[:MAX_PROBLEMS]
+        super().__init__(f"The perspective is not valid: {_listed(self.problems)}")
 
 
 class UnknownPerspective(PerspectiveError):
-    """There is no perspective of that name, or it cannot be used: `reason` says why, as a sentence."""
+    """No usable perspective has this name; `reason` is a sentence where a file of that name exists."""
 
     def __init__(self, name: str, near: tuple[str, ...] = (), reason: str = "") -> None:
         self.name = name
@@ -71,7 +67,7 @@ class UnknownPerspective(PerspectiveError):
 
 
 class UnknownModule(PerspectiveError):
-    """There is no module of that name."""
+    """No module has this name."""
 
     def __init__(self, name: str, near: tuple[str, ...] = ()) -> None:
         self.name = name
@@ -80,7 +76,7 @@ class UnknownModule(PerspectiveError):
 
 
 class MissingVariables(PerspectiveError):
-    """The perspective needs values that were not given."""
+    """Variables without a default were not passed."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names
@@ -88,33 +84,33 @@ class MissingVariables(PerspectiveError):
 
 
 class UnknownVariables(PerspectiveError):
-    """Values were given for variables that the perspective does not declare (`known` are those it does)."""
+    """Variables were passed that the perspective does not declare; `known` are those that it does."""
 
     def __init__(self, names: tuple[str, ...], known: tuple[str, ...]) -> None:
         self.names = names
         self.known = known
         declared = f"it declares {', '.join(known)}" if known else "it declares none"
-        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        given = ", ".join(_shortened(name) for name in names[:SHOWN]) + more
-        super().__init__(f"The perspective has no variable {given}; {declared}.")
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        unknown = ", ".join(_shortened(name) for name in names[:_SHOWN]) + more
+        super().__init__(f"The perspective has no variable {unknown}; {declared}.")
 
 
 class ValidationFailed(PerspectiveError):
     """The answer violates the schema."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(problems)
-        super().__init__(f"The answer does not fit the schema: {_spelled(self.problems)}")
+        self.problems = tuple(problems)[:MAX_PROBLEMS]
+        super().__init__(f"The answer does not match the schema: {_listed(self.problems)}")
 
 
-def _spelled(problems: tuple[Problem, ...]) -> str:
-    more = len(problems) - SHOWN
-    return " ".join(map(str, problems[:SHOWN])) + (f" (And {more} more.)" if more > 0 else "")
+def _listed(problems: tuple[Problem, ...]) -> str:
+    more = len(problems) - _SHOWN
+    return " ".join(map(str, problems[:_SHOWN])) + (f" (And {more} more.)" if more > 0 else "")
 
 
 def _hint(near: tuple[str, ...]) -> str:
     return f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
 
 
-def _shortened(name: str) -> str:
-    return name if len(name) <= 100 else name[:100] + "…"
+def _shortened(name: str, length: int = 100) -> str:
+    return name if len(name) <= length else name[:length] + "…"

@@ -1,134 +1,127 @@
-"""The words of JSON Schema that a perspective may use, as data: the portable subset.
+"""The keywords of JSON Schema draft 2020-12: their values, their order, and which of them contain schemas."""
 
-A word stands here only if it is kept: every answer is held to it, whichever provider gave it. All others are
-refused at load, because an ignored keyword is an unkept promise.
-"""
+from typing import Any
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from jsonschema_rs import validator_for
 
-from perspectives import limits
-from perspectives.formats import FORMATS
+from perspectives.errors import Problem
 
 TYPES = ("string", "number", "integer", "boolean", "null", "array", "object")
-_NUMBERS = ("number", "integer")
+_ANY: dict[str, Any] = {}
+_SCHEMA: dict[str, Any] = {}
+_TEXT = {"type": "string"}
+_NUMBER = {"type": "number"}
+_FLAG = {"type": "boolean"}
+_LIST = {"type": "array"}
+_CHOICES = {"type": "array", "minItems": 1}
+_COUNT = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
+_DIVISOR = {"type": "number", "exclusiveMinimum": 0}
+_NAMES = {"type": "array", "items": _TEXT, "uniqueItems": True}
+_TYPE = {"anyOf": [{"enum": TYPES}, {"type": "array", "items": {"enum": TYPES}, "minItems": 1, "uniqueItems": True}]}
+_SCHEMAS = {"type": "array", "minItems": 1}
+_NAMED_SCHEMAS = {"type": "object"}
+_NAMED_NAMES = {"type": "object", "additionalProperties": _NAMES}
 
-
-@dataclass(frozen=True, slots=True)
-class Keyword:
-    """One word. `applies_to`: types it needs, empty for any. `kept`: stands in the compiled schema too."""
-
-    word: str
-    applies_to: tuple[str, ...]
-    meaning: str
-    kept: bool = True
-
-
-_ROWS = (
-    Keyword(
-        "type",
-        (),
-        'One type, or a list of one type and `"null"`. Without it any JSON value is taken. The root is an `object`.',
-    ),
-    Keyword("title", (), "A name for people."),
-    Keyword("description", (), "What to look at; the model reads it."),
-    Keyword("default", (), "Told to the model, not filled in: an absent property stays absent."),
-    Keyword("examples", (), "A list of examples, told to the model."),
-    Keyword("deprecated", (), "Told, without effect."),
-    Keyword(
-        "anyOf",
-        (),
-        "Alternatives; the first that takes the answer exactly wins, then the first that takes it with lenience. "
-        f"At most {limits.MAX_BRANCHES}, {limits.MAX_UNIONS} inside each other; beside it only annotations.",
-    ),
-    Keyword(
-        "enum",
-        (),
-        "The only values taken: texts, numbers, booleans, null, each once, each of the stated type. "
-        f"At most {limits.MAX_ENUM:,} in a schema.",
-    ),
-    Keyword("const", (), "The only value taken."),
-    Keyword(
-        "properties",
-        ("object",),
-        f"Properties by name, asked for in this order. At most {limits.MAX_FIELDS:,} in a schema.",
-    ),
-    Keyword(
-        "required",
-        ("object",),
-        "Names of `properties` that must be there. `null` for another one that does not allow it counts as absent.",
-    ),
-    Keyword(
-        "additionalProperties",
-        ("object",),
-        "`false`: others are refused. `true` or a schema: kept and checked. "
-        "Not stated beside `properties`: others are dropped; without `properties`: kept.",
-    ),
-    Keyword("items", ("array",), "The schema of every item; without it any JSON value."),
-    Keyword("minItems", ("array",), "At least so many items."),
-    Keyword("maxItems", ("array",), "At most so many items."),
-    Keyword("uniqueItems", ("array",), "`true`: no item twice (1 and 1.0 are the same)."),
-    Keyword("minLength", ("string",), "At least so many characters."),
-    Keyword("maxLength", ("string",), "At most so many characters."),
-    Keyword(
-        "pattern",
-        ("string",),
-        "A regular expression found anywhere in the text, in the syntax of Rust's linear-time engine: no look-around, "
-        f"no back-references. At most {limits.MAX_PATTERN} characters.",
-    ),
-    Keyword("format", ("string",), "One of the formats below, enforced."),
-    Keyword("minimum", _NUMBERS, "Not less than this."),
-    Keyword("maximum", _NUMBERS, "Not more than this."),
-    Keyword("exclusiveMinimum", _NUMBERS, "More than this."),
-    Keyword("exclusiveMaximum", _NUMBERS, "Less than this."),
-    Keyword("multipleOf", _NUMBERS, "A whole multiple of this, reckoned in decimal (0.3 is a multiple of 0.1)."),
-    Keyword(
-        "$ref", (), "`#/$defs/…` only, not recursive; put in place at load. Beside it only annotations.", kept=False
-    ),
-    Keyword("$defs", (), "Definitions for `$ref`, at the root.", kept=False),
-    Keyword("definitions", (), "The older name of `$defs`.", kept=False),
-    Keyword("allOf", (), "With exactly one entry, which takes its place; beside it only annotations.", kept=False),
-    Keyword("$schema", (), "Read past.", kept=False),
-    Keyword("$id", (), "Read past.", kept=False),
-    Keyword("$comment", (), "Read past.", kept=False),
+_SENTENCES = (
+    (_TEXT, "Must be text."),
+    (_NUMBER, "Must be a number."),
+    (_FLAG, "Must be true or false."),
+    (_LIST, "Must be a list."),
+    (_CHOICES, "Must be a list of at least one value."),
+    (_COUNT, "Must be a whole number, 0 or more."),
+    (_DIVISOR, "Must be a number greater than 0."),
+    (_NAMES, "Must be a list of property names, each once."),
+    (_TYPE, f"Must be one of {', '.join(TYPES)}, or a list of them."),
+    (_SCHEMAS, "Must be a list of schemas, at least one."),
+    (_NAMED_SCHEMAS, "Must be an object of schemas by name."),
+    (_NAMED_NAMES, "Must be an object of lists of property names."),
 )
 
-KEYWORDS: dict[str, Keyword] = {row.word: row for row in _ROWS}
-"""Every accepted word, in the order in which the compiled schema writes them."""
-
-ANNOTATIONS = frozenset({"title", "description", "default", "examples", "deprecated"})
-"""Words that explain and do not constrain."""
-
-INSTEAD: dict[str, str] = {
-    "oneOf": "Write anyOf.",
-    "nullable": 'Write "type": ["…", "null"].',
-    "discriminator": "anyOf alone is enough.",
-    "prefixItems": "Write an object with a property for each place.",
-    "patternProperties": "Write additionalProperties with a schema.",
-    "$dynamicRef": "Write $ref.",
+_VALUES: dict[str, dict[str, Any]] = {
+    "type": _TYPE,
+    "title": _TEXT,
+    "description": _TEXT,
+    "default": _ANY,
+    "examples": _LIST,
+    "deprecated": _FLAG,
+    "readOnly": _FLAG,
+    "writeOnly": _FLAG,
+    "anyOf": _SCHEMAS,
+    "oneOf": _SCHEMAS,
+    "allOf": _SCHEMAS,
+    "not": _SCHEMA,
+    "if": _SCHEMA,
+    "then": _SCHEMA,
+    "else": _SCHEMA,
+    "enum": _CHOICES,
+    "const": _ANY,
+    "properties": _NAMED_SCHEMAS,
+    "patternProperties": _NAMED_SCHEMAS,
+    "required": _NAMES,
+    "additionalProperties": _SCHEMA,
+    "propertyNames": _SCHEMA,
+    "minProperties": _COUNT,
+    "maxProperties": _COUNT,
+    "dependentRequired": _NAMED_NAMES,
+    "dependentSchemas": _NAMED_SCHEMAS,
+    "unevaluatedProperties": _SCHEMA,
+    "prefixItems": _SCHEMAS,
+    "items": _SCHEMA,
+    "contains": _SCHEMA,
+    "minContains": _COUNT,
+    "maxContains": _COUNT,
+    "unevaluatedItems": _SCHEMA,
+    "minItems": _COUNT,
+    "maxItems": _COUNT,
+    "uniqueItems": _FLAG,
+    "minLength": _COUNT,
+    "maxLength": _COUNT,
+    "pattern": _TEXT,
+    "format": _TEXT,
+    "contentEncoding": _TEXT,
+    "contentMediaType": _TEXT,
+    "minimum": _NUMBER,
+    "maximum": _NUMBER,
+    "exclusiveMinimum": _NUMBER,
+    "exclusiveMaximum": _NUMBER,
+    "multipleOf": _DIVISOR,
 }
-"""What to write in place of some words that are refused."""
+
+KEYWORDS = tuple(_VALUES)
+"""Every keyword of a normalised schema, in the order in which it is written."""
+
+ANNOTATIONS = frozenset({"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"})
+"""Keywords that explain and do not constrain."""
+
+SCHEMA_MAPS = frozenset({"properties", "patternProperties", "dependentSchemas"})
+SCHEMA_LISTS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
+SCHEMAS = frozenset(word for word, value in _VALUES.items() if value is _SCHEMA)
+"""Keywords whose value is a single schema."""
+
+BOOLEANS = frozenset({"additionalProperties", "items", "unevaluatedProperties", "unevaluatedItems"})
+"""Keywords whose value stays true or false; other boolean schemas become {} or {"not": {}}."""
+
+IN_PLACE = frozenset({"anyOf", "oneOf", "allOf", "not", "if", "then", "else", "dependentSchemas"})
+"""Keywords whose schemas apply to the same value."""
+
+BRANCHING = IN_PLACE | {"patternProperties", "propertyNames", "contains", "unevaluatedProperties", "unevaluatedItems"}
+"""Keywords through which several schemas apply to one value."""
+
+DROPPED = frozenset(
+    {
+        *("$schema", "$id", "$comment", "$defs", "definitions", "$anchor", "$dynamicAnchor", "$vocabulary"),
+        *("contentSchema", "discriminator", "example", "enumNames", "enumDescriptions", "markdownDescription"),
+        *("propertyOrdering", "$ref", "$dynamicRef"),
+    }
+)
+"""Keywords that are read but not kept, and annotations of common tools."""
+
+_CHECKS = {id(schema): (validator_for(schema), sentence) for schema, sentence in _SENTENCES}
 
 
-def markdown() -> str:
-    """The tables of docs/perspectives.md: words, formats and limits."""
-    words = [(f"`{row.word}`", ", ".join(row.applies_to) or "any", row.meaning) for row in KEYWORDS.values()]
-    formats = [(f"`{name}`", row.meaning) for name, row in FORMATS.items()]
-    bounds = [
-        ("text of a whole perspective", f"{limits.MAX_BYTES // 1024} KiB"),
-        ("levels of objects and lists in an answer", f"{limits.MAX_DEPTH}"),
-        ("places in a schema, `$ref`s put in place", f"{limits.MAX_NODES:,}"),
-        ("characters in a property's name", f"{limits.MAX_NAME}"),
-        ("values and characters that even the smallest answer needs", f"{limits.MAX_LEAST:,}"),
-    ]
-    tables = (
-        _table(("word", "for", "meaning"), words),
-        _table(("format", "meaning"), formats),
-        _table(("limit", "at most"), bounds),
-    )
-    return "\n\n".join(tables)
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+def value_problem(word: str, value: Any, pointer: str) -> Problem | None:
+    """Return what is wrong with the value of a keyword. Schemas in it are not checked."""
+    check, sentence = _CHECKS.get(id(_VALUES[word]), (None, ""))
+    if check is None or check.is_valid(value):
+        return None
+    return Problem(pointer, sentence)

@@ -1,21 +1,21 @@
-"""A perspective: a prompt, the schema of its answer, and what people are told of both."""
+"""A perspective: a prompt, the schema of its answer, and what is shown of both."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, cast, get_args
 
-from perspectives.digest import digest
 from perspectives.document import Document
 from perspectives.errors import InvalidPerspective, Problem
-from perspectives.fields import to_fields, to_schema
-from perspectives.limits import MAX_PLACEHOLDERS, MAX_PROBLEMS
-from perspectives.plain import JsonObject, plain
-from perspectives.schema import CompiledSchema, compile_schema
-from perspectives.template import BRACES, template_warnings
-from perspectives.variables import PLACEHOLDER, Declared, Variable, declared, undeclared
+from perspectives.graphcap_fields import to_fields, to_schema
+from perspectives.json_values import JsonObject, copy_json, digest
+from perspectives.prompt import FIELD, template_warnings
+from perspectives.validation import Validator, compile_schema
+from perspectives.variables import PLACEHOLDER, Variable, declared, undeclared
 
 Kind = Literal["perspective", "synthesizer", "custom"]
 RESERVED = frozenset({"list", "modules", "caption", "caption-from-path", "analyze", "stream"})
 """Names that are paths of the API."""
+MAX_PLACEHOLDERS = 100
+"""Placeholders in a prompt or template: each is replaced by text of any length."""
 _MAX_NAME = 128
 _DEFAULT_PRIORITY = 100
 
@@ -24,10 +24,9 @@ _DEFAULT_PRIORITY = 100
 class Perspective:
     """One perspective, ready for use. Equal digests mean equal content.
 
-    `json_schema` is what the model is held to, `compiled` the same ready to check answers, `schema_fields` the
-    same in graphcap's words for clients. `table_columns`: name, style, perhaps description. `context_template`:
-    None when blank. `warnings`: what its author should know; `extras`: unknown keys, kept. `source`: a file or
-    "inline".
+    `validator` checks answers, `schema_fields` is the schema in graphcap's notation. `table_columns`: name, style,
+    perhaps description. `context_template`: None when blank. `warnings` are for the author; `extras` are unknown
+    keys. `source`: a file or "inline".
     """
 
     name: str
@@ -35,7 +34,7 @@ class Perspective:
     version: str
     type: Kind
     prompt: str
-    compiled: CompiledSchema = field(repr=False)
+    validator: Validator = field(repr=False)
     schema_fields: list[JsonObject] = field(repr=False)
     table_columns: tuple[dict[str, str], ...] = ()
     context_template: str | None = None
@@ -52,20 +51,20 @@ class Perspective:
     digest: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
-        """Name the content."""
+        """Compute the digest."""
         object.__setattr__(self, "digest", digest(self._content()))
 
     @property
     def json_schema(self) -> JsonObject:
-        """The portable JSON Schema that an answer is held to."""
-        return self.compiled.json_schema
+        """Return the normalised JSON Schema, against which every answer is validated."""
+        return self.validator.json_schema
 
     def to_wire(self) -> JsonObject:
-        """As it is listed over HTTP (graphcap's envelope in `schema`); `parse` takes it back."""
+        """Return the perspective as it is listed over HTTP; `parse` reads it back."""
         return {
             **self._content(),
             "digest": self.digest,
-            "warnings": [{"pointer": one.pointer, "message": one.message} for one in self.warnings],
+            "warnings": [{"pointer": warning.pointer, "message": warning.message} for warning in self.warnings],
         }
 
     def _content(self) -> JsonObject:
@@ -81,7 +80,7 @@ class Perspective:
             "deprecated": self.deprecated,
             "replacement": self.replacement,
             "priority": self.priority,
-            "variables": [one.to_wire() for one in self.variables],
+            "variables": [variable.to_wire() for variable in self.variables],
             "schema": {
                 "name": self.name,
                 "display_name": self.display_name,
@@ -96,31 +95,34 @@ class Perspective:
 
 
 def parse(data: object, *, source: str = "inline", reserved_check: bool = True, module: str = "custom") -> Perspective:
-    """Read a perspective: the content of a file, what `to_wire` gave, or the same built in Python.
+    """Read a perspective: the content of a file, the result of `to_wire`, or the same built in Python.
 
-    `source` is told in reports; `reserved_check` refuses names that are paths of the API; `module` is taken
-    when the data names none. Raises InvalidPerspective with every problem found.
+    `reserved_check` rejects names that are paths of the API; `module` is the default of the key. Raises
+    InvalidPerspective with every mistake.
     """
     if not isinstance(data, dict):
         raise InvalidPerspective([Problem("", "A perspective is an object.")])
-    document = Document(_with_version_as_written(plain(data), data))
+    copied = copy_json(data)
+    if isinstance(data.get("version"), float):  # copied as an integer, and 1.0 keeps its zero
+        copied["version"] = str(data["version"])
+    document = Document(copied)
     name = _name(document, "inline" if source == "inline" else "", reserved_check)
     prompt = _prompt(document)
     variables = _variables(document, prompt)
     answer = _answer(document)
     if answer is None or document.problems:
-        raise InvalidPerspective(document.problems[:MAX_PROBLEMS])
-    compiled, schema_fields = answer
+        raise InvalidPerspective(document.problems)
+    validator, schema_fields = answer
     perspective = Perspective(
         name=name,
         display_name=document.text("display_name") or name.replace("_", " ").strip().title(),
         version=document.text("version") or "1",
         type=cast(Kind, document.word("type", get_args(Kind))),
         prompt=prompt,
-        compiled=compiled,
+        validator=validator,
         schema_fields=schema_fields,
         table_columns=document.columns("table_columns"),
-        context_template=_template(document, set(compiled.json_schema["properties"])),
+        context_template=_template(document, set(validator.json_schema.get("properties", ()))),
         module=_module(document) or module,
         tags=document.texts("tags"),
         description=document.text("description"),
@@ -128,34 +130,26 @@ def parse(data: object, *, source: str = "inline", reserved_check: bool = True, 
         replacement=document.text("replacement") or None,
         priority=document.whole("priority", _DEFAULT_PRIORITY),
         variables=variables,
-        warnings=_warnings(document),
         extras=document.unknown,
         source=source,
     )
-    return _checked(perspective, document)
-
-
-def _with_version_as_written(data: JsonObject, given: JsonObject) -> JsonObject:
-    """`1.0` as a version is meant with its zero."""
-    version = given.get("version")
-    return {**data, "version": str(version)} if isinstance(version, float) else data
-
-
-def _checked(perspective: Perspective, document: Document) -> Perspective:
     if document.problems:
-        raise InvalidPerspective(document.problems[:MAX_PROBLEMS])
-    stated = document.get("digest")
-    if stated is None or stated == perspective.digest:
-        return perspective
-    changed = Problem("/digest", "Is not the digest of this content; it was changed since.")
-    object.__setattr__(perspective, "warnings", (*perspective.warnings, changed))
-    return perspective
+        raise InvalidPerspective(document.problems)
+    return replace(perspective, warnings=_warnings(document, perspective.digest))
+
+
+def _warnings(document: Document, digest_of_content: str) -> tuple[Problem, ...]:
+    for key in document.unknown:
+        if not key.startswith("$"):
+            document.warning(key, "Is not a known key; it is kept and has no effect.")
+    if document.get("digest") not in (None, digest_of_content):
+        document.warning("digest", "Is not the digest of this content; it was changed since.")
+    return tuple(document.warnings)
 
 
 def _name(document: Document, default: str, reserved_check: bool) -> str:
     name = document.text("name", default)
-    fine = 0 < len(name) <= _MAX_NAME and name.isprintable() and name == name.strip() and not set(name) & {"/", "\\"}
-    if not fine or name in {".", ".."}:
+    if not name or not _is_path_segment(name) or name != name.strip():
         document.problem("name", f"Must be 1 to {_MAX_NAME} printable characters without a slash.")
     elif reserved_check and name in RESERVED:
         document.problem("name", f"'{name}' is a path of the API; choose another name.")
@@ -164,9 +158,13 @@ def _name(document: Document, default: str, reserved_check: bool) -> str:
 
 def _module(document: Document) -> str:
     module = document.text("module").strip()
-    if len(module) > _MAX_NAME or not module.isprintable() or set(module) & {"/", "\\"} or module in {".", ".."}:
+    if not _is_path_segment(module):
         document.problem("module", f"Must be up to {_MAX_NAME} printable characters without a slash.")
     return module
+
+
+def _is_path_segment(name: str) -> bool:
+    return len(name) <= _MAX_NAME and name.isprintable() and not set(name) & {"/", "\\"} and name not in {".", ".."}
 
 
 def _prompt(document: Document) -> str:
@@ -174,90 +172,78 @@ def _prompt(document: Document) -> str:
     if not prompt.strip():
         document.problem("prompt", "Is missing: say what the model is to do.")
     if len(PLACEHOLDER.findall(prompt)) > MAX_PLACEHOLDERS:
-        document.problem("prompt", f"Holds more than {MAX_PLACEHOLDERS} placeholders.")
+        document.problem("prompt", f"Contains more than {MAX_PLACEHOLDERS} placeholders.")
     return prompt
 
 
 def _template(document: Document, names: set[str]) -> str | None:
     template = document.text("context_template")
-    if len(BRACES.findall(template)) > MAX_PLACEHOLDERS:
-        document.problem("context_template", f"Holds more than {MAX_PLACEHOLDERS} placeholders.")
+    if len(FIELD.findall(template)) > MAX_PLACEHOLDERS:
+        document.problem("context_template", f"Contains more than {MAX_PLACEHOLDERS} placeholders.")
     document.warnings += template_warnings(template, names, document.pointer("context_template"))
     return template if template.strip() else None
 
 
 def _variables(document: Document, prompt: str) -> tuple[Variable, ...]:
-    given, at = document.get("variables"), document.pointer("prompt")
-    found: Declared = (
-        undeclared(prompt, at) if given is None else declared(given, document.pointer("variables"), prompt, at)
-    )
-    document.problems += found.problems
-    document.warnings += found.warnings
-    return found.variables
+    entries, pointer = document.get("variables"), document.pointer("prompt")
+    if entries is None:
+        result = undeclared(prompt, pointer)
+    else:
+        result = declared(entries, document.pointer("variables"), prompt, pointer)
+    document.problems += result.problems
+    document.warnings += result.warnings
+    return tuple(result.variables.values())
 
 
-def _answer(document: Document) -> tuple[CompiledSchema, list[JsonObject]] | None:
-    """The compiled schema and its fields; None when a problem was noted.
+def _answer(document: Document) -> tuple[Validator, list[JsonObject]] | None:
+    """Return the validator and the schema's fields; None when a mistake was recorded.
 
-    `json_schema` holds where both are given; fields that say something else are then told anew from it.
+    `json_schema` takes precedence over `schema_fields`; fields that describe another answer are derived anew.
     """
     fields, schema = document.get("schema_fields"), document.get("json_schema")
     if schema is None:
         return _from_fields(document)
-    compiled = _compile(document, schema, document.pointer("json_schema"))
-    if compiled is None:
-        return None
-    if fields is None:
-        return compiled, to_fields(compiled.json_schema)
-    told = to_schema(fields, document.pointer("schema_fields"))
-    if _same(told.schema, compiled):
-        return compiled, told.fields
-    anew = to_fields(compiled.json_schema)
-    if fields != anew and not document.enveloped:
-        document.problem("schema_fields", "Describes another answer than json_schema; give one of them.")
-    elif fields != anew:
-        document.warning("schema_fields", "Describes another answer than json_schema, which holds.")
-    return compiled, anew
-
-
-def _from_fields(document: Document) -> tuple[CompiledSchema, list[JsonObject]] | None:
-    if document.get("schema_fields") is None:
-        document.problem("schema_fields", "Is missing: give schema_fields or json_schema.")
-        return None
-    told = to_schema(document.get("schema_fields"), document.pointer("schema_fields"))
-    document.problems += told.problems
-    document.warnings += told.warnings
-    if told.problems:
-        return None
     try:
-        compiled = compile_schema(told.schema)
-    except InvalidPerspective as error:
-        document.problems += [Problem(told.origin(one.pointer), one.message) for one in error.problems]
-        return None
-    anew = to_schema(told.fields, "").schema
-    return compiled, told.fields if _same(anew, compiled) else to_fields(compiled.json_schema)
-
-
-def _compile(document: Document, schema: object, pointer: str) -> CompiledSchema | None:
-    try:
-        return compile_schema(cast(JsonObject, schema), pointer=pointer)
+        validator = compile_schema(schema, pointer=document.pointer("json_schema"))
     except InvalidPerspective as error:
         document.problems += error.problems
         return None
+    document.warnings += [warning.under(document.pointer("json_schema")) for warning in validator.warnings]
+    derived = to_fields(validator.json_schema)
+    if fields is None:
+        return validator, derived
+    translation = to_schema(fields, document.pointer("schema_fields"))
+    if _is_same(translation.schema, validator):
+        return validator, translation.fields
+    if fields != derived and not document.enveloped:
+        document.problem("schema_fields", "Describes another answer than json_schema; pass one of them.")
+    elif fields != derived:
+        document.warning("schema_fields", "Describes another answer than json_schema, which is used.")
+    return validator, derived
 
 
-def _same(schema: JsonObject, compiled: CompiledSchema) -> bool:
-    """Whether a schema compiles to the very same, order of properties included."""
+def _from_fields(document: Document) -> tuple[Validator, list[JsonObject]] | None:
+    if document.get("schema_fields") is None:
+        document.problem("schema_fields", "Is missing: pass schema_fields or json_schema.")
+        return None
+    translation = to_schema(document.get("schema_fields"), document.pointer("schema_fields"))
+    document.problems += translation.problems
+    document.warnings += translation.warnings
+    if translation.problems:
+        return None
     try:
-        return digest(compile_schema(schema).json_schema) == digest(compiled.json_schema)
+        validator = compile_schema(translation.schema)
+    except InvalidPerspective as error:
+        document.problems += [Problem(translation.origin(one.pointer), one.message) for one in error.problems]
+        return None
+    document.warnings += [Problem(translation.origin(one.pointer), one.message) for one in validator.warnings]
+    same = _is_same(to_schema(translation.fields, "").schema, validator)
+    return validator, translation.fields if same else to_fields(validator.json_schema)
+
+
+def _is_same(schema: JsonObject, validator: Validator) -> bool:
+    """Return whether a schema normalises to the same schema, order of properties included."""
+    try:
+        return digest(compile_schema(schema).json_schema) == digest(validator.json_schema)
     except InvalidPerspective:
         return False
-
-
-def _warnings(document: Document) -> tuple[Problem, ...]:
-    unknown = [
-        Problem(document.pointer(key), "Is not a known key; it is kept and has no effect.")
-        for key in document.unknown
-        if not key.startswith("$")
-    ]
-    return (*document.warnings, *unknown)

@@ -1,98 +1,323 @@
-"""A schema, compiled once: what the model is asked for and what its answer is held to."""
+"""Normalise a user's JSON Schema: draft 2020-12, `$ref` inlined, within limits.
 
-import json
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, cast
+Any schema with an object at its root is accepted. Draft 7 spellings are translated. What is rejected is named
+with its JSON Pointer: remote and recursive references, unknown keywords, invalid values, and schemas that are
+too large or too expensive to check.
+"""
 
-from pydantic import BaseModel, ValidationError
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import Any
+from urllib.parse import unquote
 
-from perspectives.errors import InvalidPerspective, Problem, ValidationFailed, below
-from perspectives.leaves import kind
-from perspectives.limits import MAX_PROBLEMS
-from perspectives.plain import JsonObject, plain
-from perspectives.portable import portable
-from perspectives.validation import Answer, model_for
+from perspectives import patterns
+from perspectives.errors import MAX_PROBLEMS, InvalidPerspective, Problem, below
+from perspectives.json_values import JsonObject
+from perspectives.keywords import (
+    ANNOTATIONS,
+    BOOLEANS,
+    BRANCHING,
+    DROPPED,
+    IN_PLACE,
+    KEYWORDS,
+    SCHEMA_LISTS,
+    SCHEMA_MAPS,
+    SCHEMAS,
+    value_problem,
+)
 
-_CACHED = 128
-_TOO_MANY = 10_000
-_CACHEABLE = 32_768
-"""Characters of schema text up to which the compiled form is kept; larger ones are rare and take memory."""
+MAX_NODES = 5_000
+"""Subschemas, counted while references are inlined."""
+MAX_DEPTH = 32
+"""Levels of subschemas, references included."""
+MAX_LEAST = 100_000
+"""Values and characters that the schema demands of the smallest answer."""
+
+FORMATS = frozenset(
+    {
+        *("date", "time", "date-time", "duration", "email", "idn-email", "hostname", "idn-hostname"),
+        *("ipv4", "ipv6", "uri", "uri-reference", "iri", "iri-reference", "uri-template", "uuid"),
+        *("json-pointer", "relative-json-pointer", "regex"),
+    }
+)
+"""Formats that are enforced. Others are accepted and only described to the model."""
+
+_HINTS = {"nullable": 'Write "type": ["…", "null"].', "$recursiveRef": "Write $ref.", "id": "Write $id."}
+_OBJECT_VALUE_COST = 20  # comparing with an object takes as long as checking 20 subschemas
+_UNIQUE_ITEMS_COST = 4
 
 
-@dataclass(frozen=True, eq=False)
-class CompiledSchema:
-    """`json_schema` is the portable schema, `model` a pydantic model class that does all of its validation.
-
-    The model takes an answer as Python value (`model_validate`) or text (`model_validate_json`).
-    """
+@dataclass(frozen=True, slots=True)
+class NormalisedSchema:
+    """The schema as it is enforced. `weight`: subschemas and pattern states that may apply to one value."""
 
     json_schema: JsonObject
-    model: type[BaseModel]
+    weight: int
+    warnings: tuple[Problem, ...]
 
-    def validate(self, value: object) -> JsonObject:
-        """The answer as plain JSON by the user's names, in the schema's order. Raises ValidationFailed.
 
-        Absent optional properties stay absent, `null` for one that does not allow it counts as absent, and
-        properties of which the schema says nothing are dropped unless `additionalProperties` decides.
-        """
+def normalise(schema: Any) -> NormalisedSchema:
+    """Normalise a plain JSON Schema. Raises InvalidPerspective with every mistake (at most 20)."""
+    reader = _Reader(schema)
+    node = reader.read(schema, _Place())
+    if not reader.problems:
+        node = _as_object(node, reader)
+    if not reader.problems and _least(node) > MAX_LEAST:
+        reader.reject("", "Demands too large an answer: lower minItems and minLength.")
+    if reader.problems:
+        raise InvalidPerspective(reader.problems)
+    return NormalisedSchema(node, reader.weight, tuple(reader.warnings))
+
+
+def _as_object(node: JsonObject, reader: "_Reader") -> JsonObject:
+    types = node.get("type", "object")
+    if "object" not in ([types] if isinstance(types, str) else types):
+        reader.reject("/type", "The root must be of type object.")
+    elif node.keys() <= ANNOTATIONS | {"type"} or node.get("properties") == {}:
+        reader.reject("", "The schema is empty: give the root at least one property.")
+    return _ordered({**node, "type": "object"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a subschema stands, and how often it may be checked for one value."""
+
+    pointer: str = ""
+    depth: int = 0
+    refs: tuple[str, ...] = ()
+    branching: bool = False
+    factor: int = 1
+
+
+class _Reader:
+    """One pass over a schema: mistakes, and the cost so far."""
+
+    def __init__(self, root: Any) -> None:
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+        self.weight = 1
+        self._references = _References(root)
+        self._nodes = 0
+        self._compile_cost = 0
+
+    def reject(self, pointer: str, message: str) -> None:
+        """Record a mistake, once. Raises InvalidPerspective when there are enough of them."""
+        problem = Problem(pointer, message)
+        if problem not in self.problems:
+            self.problems.append(problem)
+        if len(self.problems) >= MAX_PROBLEMS:
+            raise InvalidPerspective(self.problems)
+
+    def read(self, schema: Any, place: _Place) -> JsonObject:
+        """Normalise one subschema."""
+        self._count_node(place)
+        if isinstance(schema, bool):
+            return {} if schema else {"not": {}}
+        if not isinstance(schema, dict):
+            self.reject(place.pointer, "Must be a schema: an object, true or false.")
+            return {}
+        if place.depth > MAX_DEPTH:
+            self.reject(place.pointer, f"Is nested more than {MAX_DEPTH} levels deep.")
+            return {}
+        node: JsonObject = {}
+        for written, word, value in _modern(schema):
+            pointer = below(place.pointer, written)
+            if word not in KEYWORDS:
+                self._check_unknown(word, pointer)
+            elif problem := value_problem(word, value, pointer):
+                self.reject(problem.pointer, problem.message)
+            else:
+                value = self._subschemas(word, value, self._inner(word, value, schema, place, pointer))
+                self._check_value(word, value, pointer, place)
+                node[word] = {**node[word], **value} if word in node and isinstance(value, dict) else value
+        return _ordered(_flat(self._with_reference(node, schema, place)))
+
+    def _count_node(self, place: _Place) -> None:
+        self._nodes += 1
+        self.weight += place.factor if place.branching else 0
+        if self._nodes > MAX_NODES:
+            message = f"The schema is too large: more than {MAX_NODES:,} subschemas once references are inlined."
+            raise InvalidPerspective([*self.problems[: MAX_PROBLEMS - 1], Problem("", message)])
+
+    def _check_unknown(self, word: str, pointer: str) -> None:
+        if word in DROPPED or word.startswith("x-"):
+            return
+        near = get_close_matches(word[:40], KEYWORDS, n=1, cutoff=0.8)
+        hint = _HINTS.get(word) or (f"Did you mean {near[0]}?" if near else "Remove it.")
+        self.reject(pointer, f"Is not a keyword of JSON Schema draft 2020-12. {hint}")
+
+    def _inner(self, word: str, value: Any, schema: JsonObject, place: _Place, pointer: str) -> _Place:
+        """Return the place of the subschemas of a keyword."""
+        unevaluated = {"unevaluatedProperties", "unevaluatedItems"} & schema.keys()
+        alone = isinstance(value, list) and len(value) - value.count({"type": "null"}) == 1
+        return replace(
+            place,
+            pointer=pointer,
+            depth=place.depth + 1,
+            branching=place.branching or (word in BRANCHING and not (alone and word in IN_PLACE)),
+            # `unevaluated…` checks the branches beside it again
+            factor=place.factor * (3 if unevaluated and word in IN_PLACE else 1),
+        )
+
+    def _subschemas(self, word: str, value: Any, place: _Place) -> Any:
+        if word in SCHEMA_MAPS:
+            return {name: self.read(inner, _at(place, name)) for name, inner in value.items()}
+        if word in SCHEMA_LISTS:
+            return [self.read(inner, _at(place, index)) for index, inner in enumerate(value)]
+        if word not in SCHEMAS or (isinstance(value, bool) and word in BOOLEANS):
+            return value
+        node = self.read(value, place)
+        return node or True if word == "additionalProperties" else node
+
+    def _check_value(self, word: str, value: Any, pointer: str, place: _Place) -> None:
+        if word == "pattern":
+            self._check_pattern(value, pointer)
+        elif word == "patternProperties":
+            for pattern in value:
+                self._check_pattern(pattern, below(pointer, pattern))
+        elif word in ("enum", "const") and isinstance(value, dict | list):
+            choices = value if word == "enum" else [value]
+            self.weight += sum(_OBJECT_VALUE_COST * _size(choice) for choice in choices if _size(choice) > 1)
+        elif word == "uniqueItems":
+            self.weight += _UNIQUE_ITEMS_COST if value else 0
+        elif word == "format" and value not in FORMATS:
+            self.warnings.append(Problem(pointer, "Is not a format that is checked; the model is told of it."))
+
+    def _check_pattern(self, pattern: str, pointer: str) -> None:
         try:
-            return self.dump(self.model.model_validate(value))
-        except ValidationError as error:
-            raise ValidationFailed(self.problems(error)) from None
+            self._compile_cost += patterns.compile_cost(pattern)
+        except ValueError as error:
+            self.reject(pointer, str(error))
+            return
+        self.weight += patterns.match_cost(pattern)
+        if self._compile_cost > patterns.MAX_COMPILE_COST:
+            raise InvalidPerspective([*self.problems, Problem(pointer, "The patterns of the schema are too large.")])
 
-    def dump(self, instance: BaseModel) -> JsonObject:
-        """The plain object inside an instance of `model`."""
-        return cast(Answer, instance).root
-
-    def problems(self, exc: ValidationError) -> tuple[Problem, ...]:
-        """What is wrong with the answer, at most 20 of it; the sentences hold nothing of the answer's text."""
-        if exc.error_count() > _TOO_MANY:
-            return (Problem("", f"The answer has {exc.error_count()} mistakes."),)
-        errors = exc.errors(include_url=False)
-        told = [
-            Problem(below("", *error["loc"]), _sentence(cast(JsonObject, error))) for error in errors[:MAX_PROBLEMS]
-        ]
-        more = len(errors) - len(told)
-        return (*told, Problem("", f"And {more} more problems.")) if more > 0 else tuple(told)
-
-
-def compile_schema(schema: JsonObject, *, pointer: str = "") -> CompiledSchema:
-    """Compile a JSON Schema of the portable subset; `pointer` is where it stands in its document.
-
-    The last 128 are kept, by their text; a schema is no secret. Raises InvalidPerspective.
-    """
-    try:
-        text = json.dumps(plain(schema), ensure_ascii=False, separators=(",", ":"))
-        return _cached(text) if len(text) <= _CACHEABLE else _compiled(text)
-    except InvalidPerspective as error:
-        raise InvalidPerspective(problem.under(pointer) for problem in error.problems) from None
+    def _with_reference(self, node: JsonObject, schema: JsonObject, place: _Place) -> JsonObject:
+        """Inline `$ref`: beside annotations it is replaced, beside constraints it becomes an entry of allOf."""
+        word = next((word for word in ("$ref", "$dynamicRef") if word in schema), None)
+        if word is None:
+            return node
+        pointer = below(place.pointer, word)
+        target = self._references.resolve(schema[word])
+        if isinstance(target, str):
+            self.reject(pointer, target)
+            return node
+        if target.pointer in (*place.refs, ""):
+            self.reject(pointer, "Is recursive: a schema cannot contain itself.")
+            return node
+        below_target = replace(place, pointer=target.pointer, depth=place.depth + 1, refs=(*place.refs, target.pointer))
+        inner = self.read(target.schema, below_target)
+        if node.keys() <= ANNOTATIONS:
+            return {**inner, **node}
+        return {**node, "allOf": [*node.get("allOf", ()), inner]}
 
 
-def _compiled(text: str) -> CompiledSchema:
-    schema = portable(json.loads(text))
-    return CompiledSchema(schema, model_for(schema))
+def _at(place: _Place, token: str | int) -> _Place:
+    return replace(place, pointer=below(place.pointer, token))
 
 
-_cached = lru_cache(maxsize=_CACHED)(_compiled)
+def _modern(schema: JsonObject) -> Iterator[tuple[str, str, Any]]:
+    """Yield keywords as written and in draft 2020-12, with their values: Draft 7 spelled some differently."""
+    tuples = isinstance(schema.get("items"), list)
+    for word, value in schema.items():
+        if word == "items" and tuples:
+            if value:
+                yield word, "prefixItems", value
+        elif word == "additionalItems":
+            if tuples:
+                yield word, "items", value
+        elif word == "dependencies" and isinstance(value, dict):
+            names = {name: entry for name, entry in value.items() if isinstance(entry, list)}
+            if names:
+                yield word, "dependentRequired", names
+            if len(names) < len(value):
+                yield word, "dependentSchemas", {name: value[name] for name in value if name not in names}
+        else:
+            yield word, word, value
 
-_SENTENCES: dict[str, str] = {
-    "missing": "Is missing.",
-    "extra_forbidden": "Is not a property of this object; leave it out.",
-    "string_type": "Must be text, not {kind}.",
-    "string_too_short": "Must have at least {min_length} characters.",
-    "string_too_long": "Must have at most {max_length} characters.",
-    "list_type": "Must be a list, not {kind}.",
-    "too_short": "Must have at least {min_length} items, not {actual_length}.",
-    "too_long": "Must have at most {max_length} items.",
-    "dict_type": "Must be an object, not {kind}.",
-    "none_required": "Must be null, not {kind}.",
-    "json_invalid": "Is not whole JSON.",
-    "misfit": "{sentence}",
-}
+
+def _flat(node: JsonObject) -> JsonObject:
+    """Put the single entry of an allOf in its place, where only annotations stand beside it."""
+    entries = node.get("allOf", ())
+    if len(entries) == 1 and node.keys() - {"allOf"} <= ANNOTATIONS:
+        return {**entries[0], **{word: value for word, value in node.items() if word != "allOf"}}
+    return node
 
 
-def _sentence(error: dict[str, Any]) -> str:
-    """Our words for pydantic's error types."""
-    values = {**error.get("ctx", {}), "kind": kind(error.get("input"))}
-    return _SENTENCES.get(error["type"], "Does not fit the schema.").format(**values)
+def _ordered(node: JsonObject) -> JsonObject:
+    if isinstance(node.get("type"), list):
+        types = sorted(node["type"], key=lambda name: bool(name == "null"))
+        node = {**node, "type": types[0] if len(types) == 1 else types}
+    return {word: node[word] for word in KEYWORDS if word in node}
+
+
+def _size(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + sum(map(_size, inner))
+
+
+def _least(node: JsonObject) -> int:
+    """Count the values and characters of an answer that fills every property as briefly as it may."""
+    size = 1 + int(node.get("minLength", 0))
+    size += sum(_least(inner) for word in ("properties", "dependentSchemas") for inner in node.get(word, {}).values())
+    size += sum(_least(inner) for word in ("allOf", "prefixItems") for inner in node.get(word, ()))
+    size += sum(max(map(_least, node[word])) for word in ("anyOf", "oneOf") if word in node)
+    items = node.get("items")
+    return size + int(node.get("minItems", 0)) * (_least(items) if isinstance(items, dict) else 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    schema: Any
+    pointer: str
+
+
+class _References:
+    """The targets of local references: pointers into the document, and anchors."""
+
+    def __init__(self, root: Any) -> None:
+        self._root = root
+        self._id = root.get("$id") if isinstance(root, dict) else None
+        self._anchors: dict[str, _Target] | None = None
+
+    def resolve(self, reference: Any) -> _Target | str:
+        """Return the target, or a sentence that says why there is none."""
+        if not isinstance(reference, str):
+            return "Must be text: a reference such as #/$defs/name."
+        if isinstance(self._id, str) and self._id:
+            reference = reference.removeprefix(self._id.rstrip("#"))
+        if reference and not reference.startswith("#"):
+            return "Only references into the same schema are supported, such as #/$defs/name."
+        fragment = unquote(reference[1:])
+        if fragment and not fragment.startswith("/"):
+            self._anchors = _anchors(self._root) if self._anchors is None else self._anchors
+            return self._anchors.get(fragment, "Names an anchor that does not exist.")
+        return self._at(fragment)
+
+    def _at(self, pointer: str) -> _Target | str:
+        node = self._root
+        for token in pointer.split("/")[1:]:
+            token = token.replace("~1", "/").replace("~0", "~")
+            if isinstance(node, list) and token.isdecimal() and int(token[:9]) < len(node):
+                node = node[int(token[:9])]
+            elif isinstance(node, dict) and token in node:
+                node = node[token]
+            else:
+                return "Names a place in the schema that does not exist."
+        return _Target(node, pointer)
+
+
+def _anchors(root: Any) -> dict[str, _Target]:
+    anchors: dict[str, _Target] = {}
+    waiting: list[tuple[str, Any]] = [("", root)]
+    while waiting:
+        pointer, value = waiting.pop()
+        if isinstance(value, dict):
+            names = [value.get("$anchor"), value.get("$dynamicAnchor"), str(value.get("$id", "")).removeprefix("#")]
+            anchors |= {name: _Target(value, pointer) for name in names if isinstance(name, str) and name}
+            waiting += [(below(pointer, name), inner) for name, inner in value.items()]
+        elif isinstance(value, list):
+            waiting += [(below(pointer, index), inner) for index, inner in enumerate(value)]
+    return anchors

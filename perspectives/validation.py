@@ -1,264 +1,274 @@
-"""A portable schema -> a pydantic model that checks a whole answer.
+"""Validate answers against a schema with jsonschema-rs: in linear time, offline, without the answer in messages.
 
-Objects become typed dictionaries of pydantic's core and not model classes: a property may have any name
-(`model_config`, `__class__`, `_x`, `hair-color`; as model fields these shadow, vanish or raise, measured with
-pydantic 2.14), an absent property is absent, the result is plain JSON, and a thousand properties compile in
-milliseconds. One root model holds them, so that whatever wants a model class has one.
+jsonschema-rs holds the GIL while it validates (measured with 0.60), so a thread alone does not keep the event
+loop responsive. The size of an answer times the weight of its schema is bounded instead.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import cache
-from typing import Any, ClassVar
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from typing import Any
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, RootModel, ValidationError
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, SchemaValidator
-from pydantic_core import core_schema as core
+from jsonschema_rs import ValidationError, validator_for
 
-from perspectives import leaves, patterns
-from perspectives.constraints import type_of
-from perspectives.effort import FIELDS_A_STEP, VALUES_A_TRY, one_answer, spend, spent, values_in
-from perspectives.formats import FORMATS
-from perspectives.limits import MAX_ITEMS, MAX_MISTAKES
-from perspectives.plain import JsonObject
+from perspectives import patterns
+from perspectives.errors import MAX_PROBLEMS, InvalidPerspective, Problem, ValidationFailed, below
+from perspectives.json_values import JsonObject, copy_json
+from perspectives.keywords import BRANCHING
+from perspectives.messages import problems_of
+from perspectives.schema import NormalisedSchema, normalise
 
-
-class Answer(RootModel[JsonObject]):
-    """An answer that fits; `root` is the plain object. Every compiled schema has a subclass of its own."""
-
-    checks: ClassVar[CoreSchema] = core.dict_schema()
-    portable: ClassVar[JsonObject] = {"type": "object"}
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core.model_schema(cls, cls.checks, root_model=True)
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, checks: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return dict(cls.portable)
-
-
-def model_for(schema: JsonObject) -> type[Answer]:
-    """A model class whose validation is the schema's."""
-
-    class Caption(Answer):
-        checks = _whole(schema)
-        portable = schema
-
-    return Caption
+MAX_COST = 6_000_000
+"""Bytes of an answer times the weight of its schema: less than 50 ms (benchmarks/schemas.py)."""
+MAX_ANSWER_BYTES = 1_000_000
+"""Size of an answer as JSON. Longer texts are to be rejected before they are parsed, which holds the GIL too."""
+MAX_ANSWER_DEPTH = 100
+"""Levels of objects and lists in an answer."""
+_CHEAP_COST = 400_000
+_CHEAP_LENGTH = 16 * 1024
+_LISTED_COST = 20_000  # every alternative that fails is an error of its own, and 7 µs
+_CACHED = 128
+_CACHEABLE = 32_768  # characters of schema text; larger schemas are rare and take memory
+_DROPS_NOTHING = BRANCHING | {"additionalProperties"}
 
 
 @dataclass(frozen=True, slots=True)
-class _How:
-    """`lenient`: spelling is forgiven. `fully`: every wrong item is told; else each list and map stops at its first."""
+class Validated:
+    """A valid answer; `warnings` name the properties that were dropped from it."""
 
-    lenient: bool
-    fully: bool = False
+    value: JsonObject
+    warnings: tuple[str, ...] = ()
 
 
-def _whole(schema: JsonObject) -> CoreSchema:
-    """Checks of a whole answer: to the first wrong item of each list, then once more for the others if it is small.
+class Validator:
+    """Validates answers against `json_schema`, the normalised schema; `warnings` are for its author.
 
-    10,000 empty objects that lack 1,000 properties each would be ten million mistakes and 4 GB of them, out of an
-    answer of 30 kB (measured).
+    `weight`: how many subschemas and states of patterns may apply to one value.
     """
-    places = _places(schema)
 
-    def check(value: Any, quickly: core.ValidatorFunctionWrapHandler) -> Any:
-        with one_answer():
-            try:
-                return quickly(value)
-            except ValidationError as first:
-                if spent() or not _within(value, MAX_MISTAKES // places):
-                    raise
-                return every_mistake(value, first)
+    def __init__(self, schema: NormalisedSchema) -> None:
+        self.json_schema = schema.json_schema
+        self.warnings = schema.warnings
+        self.weight = schema.weight
+        self._parts: dict[int, _Part] = {}
+        self._engine = _engine(schema.json_schema)
 
-    def every_mistake(value: Any, first: ValidationError) -> Any:
+    def is_cheap(self, text_length: int) -> bool:
+        """Return whether an answer of so many characters may be validated on the event loop: it takes about 2 ms."""
+        return text_length <= _CHEAP_LENGTH and text_length * self.weight <= _CHEAP_COST
+
+    def validate(self, value: object) -> Validated:
+        """Validate an answer, normalised once if it is invalid as it is. Raises ValidationFailed.
+
+        Normalising leaves out null where an optional property may not be null, and reads numbers and booleans
+        that were written as text. Undeclared properties are dropped where `properties` alone describes an object.
+        """
+        self._check_size(value)
+        valid = value
+        if not self._is_valid(value):
+            valid = self._normalised(value, self.json_schema)
+            if not self._is_valid(valid):
+                raise ValidationFailed(islice(self._problems(valid, self.json_schema, ""), MAX_PROBLEMS))
+        dropped: list[str] = []
+        trimmed = _trimmed(valid, self.json_schema, "", dropped)
+        if dropped and not self._engine.is_valid(trimmed):  # such as minProperties, or dependentRequired
+            return Validated(dict(valid))  # type: ignore[call-overload]
+        return Validated(trimmed, _warnings(dropped))
+
+    def _is_valid(self, value: Any) -> bool:
         try:
-            return fully().validate_python(value)
-        except ValidationError:
-            if spent():  # what was checked too late would be told as a mistake
-                raise first from None
-            raise
+            return bool(self._engine.is_valid(value))
+        except ValueError:  # a key that is not text, which json.dumps writes as text
+            raise _failed("Is not JSON.") from None
 
-    @cache
-    def fully() -> SchemaValidator:
-        return SchemaValidator(_checks(schema, _How(lenient=True, fully=True)))
+    def _check_size(self, value: object) -> None:
+        """Reject what is not JSON, and what would take too long to validate."""
+        try:
+            text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+            size = len(text.encode())
+        except UnicodeEncodeError:
+            raise _failed("Contains half of a surrogate pair, which is not a character.") from None
+        except RecursionError:
+            raise _failed(f"Is nested more than {MAX_ANSWER_DEPTH} levels deep.") from None
+        except (TypeError, ValueError):
+            raise _failed("Is not JSON, or contains NaN, infinity or a number that is too large.") from None
+        limit = min(MAX_ANSWER_BYTES, MAX_COST // self.weight)
+        if size > limit:
+            raise _failed(f"Is too large to be validated against this schema: {size:,} bytes, at most {limit:,}.")
+        if text.count("[") + text.count("{") > MAX_ANSWER_DEPTH and _is_deep(value):
+            raise _failed(f"Is nested more than {MAX_ANSWER_DEPTH} levels deep.")
 
-    return core.no_info_wrap_validator_function(check, _checks(schema, _How(lenient=True)))
+    def _normalised(self, value: Any, node: JsonObject) -> Any:
+        if BRANCHING & node.keys():
+            return value
+        if isinstance(value, dict) and (properties := node.get("properties")):
+            required = node.get("required", ())
+            return {
+                name: self._normalised(item, properties[name]) if name in properties else item
+                for name, item in value.items()
+                if not (
+                    item is None
+                    and name in properties
+                    and name not in required
+                    and not self._part(properties[name]).whole.is_valid(None)
+                )
+            }
+        if isinstance(value, list) and isinstance(node.get("items"), dict) and "prefixItems" not in node:
+            return [self._normalised(item, node["items"]) for item in value]
+        return _from_text(value, node) if isinstance(value, str) else value
 
+    def _problems(self, value: Any, node: JsonObject, pointer: str) -> Iterator[Problem]:
+        """Yield what is wrong: first with the value itself, then with its properties and items, one by one.
 
-def _places(node: JsonObject) -> int:
-    others = node.get("additionalProperties")
-    inner = [*node.get("anyOf", ()), *node.get("properties", {}).values(), node.get("items"), others]
-    return 1 + sum(_places(one) for one in inner if isinstance(one, dict))
+        The engine lists all errors before it returns: 10,000 empty objects that lack 1,000 properties each are
+        ten million errors. Validating part by part, only those that are shown are ever built.
+        """
+        part = self._part(node)
+        if BRANCHING & node.keys() and part.weight * len(json.dumps(value)) > _LISTED_COST:
+            if not part.shallow.is_valid(value):
+                yield Problem(pointer, "Does not match the schema here.")
+        else:
+            for error in part.shallow.iter_errors(value):
+                yield from problems_of(error, pointer)
+        for token, item in _items(value):
+            inner = _schema_of(token, node)
+            if inner is not None:
+                yield from self._problems(item, inner, below(pointer, token))
 
-
-def _within(value: Any, most: int) -> bool:
-    """Whether an answer holds no more values than that."""
-    found, waiting = 0, [value]
-    while waiting and found + len(waiting) <= most:
-        inner = waiting.pop()
-        found += 1
-        waiting += inner.values() if isinstance(inner, dict) else inner if isinstance(inner, list) else ()
-    return not waiting
-
-
-def _checks(node: JsonObject, how: _How) -> CoreSchema:
-    if "anyOf" in node:
-        return _any_of(node["anyOf"], how)
-    stated = node.get("type", [])
-    types = stated if isinstance(stated, list) else [stated]
-    named = [word for word in types if word != "null"]
-    checks = _of_type(named[0], node, how) if named else core.none_schema()
-    if not types:
-        checks = core.no_info_plain_validator_function(leaves.anything)
-    elif named and "null" in types:
-        checks = core.nullable_schema(checks)
-    for values in (node.get("enum"), [node["const"]] if "const" in node else None):
-        if values is not None:
-            checks = core.no_info_after_validator_function(leaves.one_of(values), checks)
-    return checks
-
-
-def _of_type(word: str, node: JsonObject, how: _How) -> CoreSchema:
-    if word == "object":
-        return _object(node, how)
-    if word == "array":
-        return _array(node, how)
-    if word == "string":
-        return _string(node)
-    if word == "boolean":
-        return core.no_info_plain_validator_function(leaves.boolean(lenient=how.lenient))
-    whole = word == "integer"
-    return core.no_info_plain_validator_function(leaves.number(node, whole=whole, lenient=how.lenient))
-
-
-def _string(node: JsonObject) -> CoreSchema:
-    checks: CoreSchema = core.str_schema(
-        min_length=node.get("minLength"), max_length=node.get("maxLength"), strict=True
-    )
-    checks = core.no_info_after_validator_function(leaves.characters, checks)
-    if "pattern" in node:
-        pattern = node["pattern"]
-        matcher = patterns.compiled(pattern)
-        checks = core.no_info_after_validator_function(leaves.matching(pattern, matcher), checks)
-    if "format" in node:
-        form = leaves.formatted(node["format"], FORMATS[node["format"]])
-        checks = core.no_info_after_validator_function(form, checks)
-    return checks
+    def _part(self, node: JsonObject) -> "_Part":
+        if id(node) not in self._parts:
+            self._parts[id(node)] = _Part(node)
+        return self._parts[id(node)]
 
 
-def _array(node: JsonObject, how: _How) -> CoreSchema:
-    checks: CoreSchema = core.list_schema(
-        _checks(node.get("items", {}), how),
-        min_length=node.get("minItems"),
-        max_length=min(node.get("maxItems", MAX_ITEMS), MAX_ITEMS),
-        fail_fast=not how.fully,
-        strict=True,
-    )
-    if node.get("uniqueItems"):
-        checks = core.no_info_after_validator_function(leaves.distinct, checks)
-    return checks
+class _Part:
+    """Validators of one subschema: `whole`, and `shallow` for all but its properties and items."""
+
+    def __init__(self, node: JsonObject) -> None:
+        self.whole = _engine(node)
+        self.shallow = self.whole
+        self.weight = _subschemas(node)
+        opened = dict(node)
+        if "properties" in node:
+            opened["properties"] = dict.fromkeys(node["properties"], True)
+        if "prefixItems" in node:
+            opened["prefixItems"] = [True] * len(node["prefixItems"])
+        for word in ("items", "additionalProperties"):
+            if isinstance(node.get(word), dict) and "patternProperties" not in node:
+                opened[word] = True
+        if opened != node:
+            self.shallow = _engine(opened)
 
 
-def _object(node: JsonObject, how: _How) -> CoreSchema:
-    checks = _properties(node, how)
-    tries = len(node.get("properties", ())) // FIELDS_A_STEP // VALUES_A_TRY
-    return core.no_info_before_validator_function(_paid(tries), checks) if tries else checks
+def compile_schema(schema: JsonObject, *, pointer: str = "") -> Validator:
+    """Return the validator of a JSON Schema; `pointer` is its place in its document. Raises InvalidPerspective.
+
+    The last 128 are cached by their text: a schema is no secret.
+    """
+    try:
+        text = json.dumps(copy_json(schema), ensure_ascii=False, separators=(",", ":"))
+        return _cached(text) if len(text) <= _CACHEABLE else _compiled(text)
+    except InvalidPerspective as error:
+        raise InvalidPerspective(problem.under(pointer) for problem in error.problems) from None
 
 
-def _paid(tries: int) -> Callable[[Any], Any]:
-    """Count a wide object: each of its properties is looked up, even in 300,000 empty ones."""
+def _compiled(text: str) -> Validator:
+    return Validator(normalise(json.loads(text)))
 
-    def check(value: Any) -> Any:
-        spend(tries)
+
+_cached = lru_cache(maxsize=_CACHED)(_compiled)
+clear_cache = _cached.cache_clear
+
+
+def _engine(schema: JsonObject) -> Any:
+    try:
+        return validator_for(
+            {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema},
+            offline=True,
+            mask="…",
+            pattern_options=patterns.OPTIONS,
+            validate_formats=True,
+        )
+    except (ValidationError, ValueError) as error:
+        raise InvalidPerspective([Problem("", f"The schema cannot be compiled: {error}"[:500])]) from None
+
+
+def _failed(message: str) -> ValidationFailed:
+    return ValidationFailed([Problem("", message)])
+
+
+def _items(value: Any) -> Iterator[tuple[str | int, Any]]:
+    if isinstance(value, dict):
+        yield from value.items()
+    elif isinstance(value, list):
+        yield from enumerate(value)
+
+
+def _schema_of(token: str | int, node: JsonObject) -> JsonObject | None:
+    """Return the subschema of a property or an item, where exactly one applies."""
+    if isinstance(token, int):
+        prefix = node.get("prefixItems", ())
+        inner = prefix[token] if token < len(prefix) else node.get("items")
+    elif token in node.get("properties", ()):
+        inner = node["properties"][token]
+    else:
+        inner = None if "patternProperties" in node else node.get("additionalProperties")
+    return inner if isinstance(inner, dict) else None
+
+
+def _is_deep(value: Any, depth: int = 0) -> bool:
+    return depth > MAX_ANSWER_DEPTH or any(_is_deep(item, depth + 1) for _, item in _items(value))
+
+
+def _subschemas(schema: Any) -> int:
+    if isinstance(schema, list):
+        return sum(map(_subschemas, schema))
+    return 1 + sum(map(_subschemas, schema.values())) if isinstance(schema, dict) else 0
+
+
+def _from_text(text: str, node: JsonObject) -> Any:
+    """Read a number or a boolean that was written as text; return the text where only text can be meant."""
+    stated = node.get("type", ())
+    types = {stated} if isinstance(stated, str) else set(stated)
+    if "string" in types or len(text) > 100:
+        return text
+    word = text.strip().lower()
+    if "boolean" in types and word in ("true", "false"):
+        return word == "true"
+    if types & {"number", "integer"} and word.isascii() and "_" not in word:
+        try:
+            number = float(word)
+            return int(word) if word.lstrip("+-").isdecimal() else int(number) if number.is_integer() else number
+        except (ValueError, OverflowError):
+            return text
+    return text
+
+
+def _trimmed(value: Any, node: JsonObject, pointer: str, dropped: list[str]) -> Any:
+    """Put properties into the schema's order, and drop undeclared ones where nothing else decides about them."""
+    if BRANCHING & node.keys():
         return value
-
-    return check
-
-
-def _properties(node: JsonObject, how: _How) -> CoreSchema:
-    required = set(node.get("required", ()))
-    fields = {name: _field(inner, name in required, how) for name, inner in node.get("properties", {}).items()}
-    others = node.get("additionalProperties", how.lenient and "drop")
-    if others is False:
-        return core.typed_dict_schema(fields, extra_behavior="forbid", strict=True)
-    if others == "drop":
-        return core.typed_dict_schema(fields, extra_behavior="ignore", strict=True)
-    whole = core.typed_dict_schema(fields, extra_behavior="allow", strict=True)
-    checks = core.no_info_after_validator_function(leaves.named, whole)
-    return core.no_info_after_validator_function(_others({} if others is True else others, fields, how), checks)
-
-
-def _others(node: JsonObject, fields: Mapping[str, Any], how: _How) -> Callable[[JsonObject], JsonObject]:
-    """Check what stands beside the named properties."""
-    rest = SchemaValidator(core.dict_schema(core.str_schema(), _checks(node, how), fail_fast=not how.fully))
-
-    def check(value: JsonObject) -> JsonObject:
-        others = {name: inner for name, inner in value.items() if name not in fields}
-        return {**value, **rest.validate_python(others)} if others else value
-
-    return check
+    if isinstance(value, dict) and (properties := node.get("properties")):
+        known = {
+            name: _trimmed(value[name], inner, below(pointer, name), dropped)
+            for name, inner in properties.items()
+            if name in value
+        }
+        others = {name: item for name, item in value.items() if name not in properties}
+        if not _DROPS_NOTHING & node.keys():
+            undeclared = others.keys() - set(node.get("required", ()))
+            dropped += [below(pointer, name) for name in others if name in undeclared]
+            others = {name: item for name, item in others.items() if name not in undeclared}
+        return {**known, **others}
+    if isinstance(value, list) and isinstance(node.get("items"), dict) and "prefixItems" not in node:
+        return [_trimmed(item, node["items"], below(pointer, index), dropped) for index, item in enumerate(value)]
+    return value
 
 
-def _field(node: JsonObject, required: bool, how: _How) -> core.TypedDictField:
-    checks = _checks(node, how)
-    if how.lenient and not required and not _takes_null(node):
-        checks = core.no_info_before_validator_function(leaves.null_is_absent, checks)
-    return core.typed_dict_field(checks, required=required)
-
-
-def _takes_null(node: JsonObject) -> bool:
-    if "anyOf" in node:
-        return any(_takes_null(branch) for branch in node["anyOf"])
-    if node.get("const", "") is None or None in node.get("enum", ()):
-        return True
-    if "const" in node or "enum" in node:
-        return False
-    return "type" not in node or node["type"] == "null" or "null" in node["type"]
-
-
-def _any_of(branches: list[JsonObject], how: _How) -> CoreSchema:
-    """Alternatives: exactly as they stand first, then with lenience. Beside null, a single one needs no choice."""
-    named = [branch for branch in branches if branch != {"type": "null"}]
-    if len(named) == 1:
-        checks = _checks(named[0], how)
-        return core.nullable_schema(checks) if len(branches) > 1 else checks
-    choice = _Choice(branches, how)
-    return core.no_info_plain_validator_function(choice.check)
-
-
-class _Choice:
-    def __init__(self, branches: list[JsonObject], how: _How) -> None:
-        self._types = [_type_word(branch) for branch in branches]
-        kinds = [replace(how, lenient=False), how] if how.lenient else [how]
-        self._ways = [
-            (SchemaValidator(_checks(branch, kind)), 1 + _places(branch) // FIELDS_A_STEP)
-            for kind in kinds
-            for branch in branches
-        ]
-
-    def check(self, value: Any) -> Any:
-        errors: list[ValidationError] = []
-        values = values_in(value)
-        for validator, steps in self._ways:
-            spend(1 + values * steps // VALUES_A_TRY)
-            try:
-                return validator.validate_python(value)
-            except ValidationError as error:
-                errors.append(error)
-        raise self._complaint(value, errors)
-
-    def _complaint(self, value: Any, errors: list[ValidationError]) -> Exception:
-        """What the one alternative of the value's own type says; a list of the alternatives otherwise."""
-        same = [index for index, word in enumerate(self._types) if word == type_of(value)]
-        if len(same) == 1:
-            return errors[len(errors) - len(self._types) + same[0]]
-        return leaves.misfit(f"Must fit one of the alternatives: {', '.join(self._types)}.")
-
-
-def _type_word(node: JsonObject) -> str:
-    stated = node.get("type", "any")
-    return stated if isinstance(stated, str) else " or ".join(stated)
+def _warnings(dropped: list[str]) -> tuple[str, ...]:
+    if not dropped:
+        return ()
+    more = f" and {len(dropped) - 5} more" if len(dropped) > 5 else ""
+    return (f"Properties that the schema does not declare were dropped: {', '.join(dropped[:5])}{more}.",)

@@ -1,11 +1,11 @@
-"""Variables of a prompt: what a caller may fill in."""
+"""Variables: the placeholders of a prompt that a caller fills in."""
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from perspectives.errors import Problem, below
-from perspectives.plain import JsonObject
+from perspectives.json_values import JsonObject
 
 PLACEHOLDER = re.compile(r"\{([^\W\d]\w*)\}")
 """`{identifier}`; every other brace is literal, JSON examples included."""
@@ -14,7 +14,7 @@ _KNOWN = {"name", "description", "default", "required"}
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A value that a caller gives; `default` None means that it must be given."""
+    """A value that a caller passes; without a `default` it is required."""
 
     name: str
     description: str = ""
@@ -22,85 +22,79 @@ class Variable:
 
     @property
     def required(self) -> bool:
-        """Whether there is no default."""
+        """Return whether there is no default."""
         return self.default is None
 
     def to_wire(self) -> JsonObject:
-        """As it is listed, and as it may be sent back."""
-        told: JsonObject = {"name": self.name, "description": self.description, "required": self.required}
-        return told if self.default is None else {**told, "default": self.default}
+        """Return the variable as it is listed over HTTP."""
+        wire: JsonObject = {"name": self.name, "description": self.description, "required": self.required}
+        return wire if self.default is None else {**wire, "default": self.default}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Declared:
-    """The variables of a perspective, and what is wrong or odd about them."""
+    """The variables of a perspective, and the mistakes in their declaration."""
 
-    variables: tuple[Variable, ...]
-    problems: tuple[Problem, ...] = ()
-    warnings: tuple[Problem, ...] = ()
-
-
-def placeholders(prompt: str) -> tuple[str, ...]:
-    """The names in the prompt that look like placeholders, each once, in order."""
-    return tuple(dict.fromkeys(PLACEHOLDER.findall(prompt)))
+    variables: dict[str, Variable] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
 
 
 def undeclared(prompt: str, pointer: str) -> Declared:
-    """For a file without `variables`: every placeholder becomes an optional variable, blank by default."""
-    names = placeholders(prompt)
+    """Make every placeholder of a prompt without `variables` an optional variable, empty by default."""
+    names = dict.fromkeys(PLACEHOLDER.findall(prompt))
     warnings = [
-        Problem(pointer, f"The placeholder {{{name}}} is not declared in variables; it is optional and blank.")
+        Problem(pointer, f"The placeholder {{{name}}} is not declared in variables; it is optional and empty.")
         for name in names
     ]
-    return Declared(tuple(Variable(name, "", "") for name in names), (), tuple(warnings))
+    return Declared({name: Variable(name, "", "") for name in names}, [], warnings)
 
 
-def declared(given: object, pointer: str, prompt: str, prompt_pointer: str) -> Declared:
-    """`variables` as a list of names or objects, or as an object of objects by name."""
-    if isinstance(given, Mapping):
-        entries = [(below(pointer, name), _named(str(name), entry)) for name, entry in given.items()]
-    elif isinstance(given, list):
-        entries = [(below(pointer, index), entry) for index, entry in enumerate(given)]
+def declared(entries: object, pointer: str, prompt: str, prompt_pointer: str) -> Declared:
+    """Read `variables`: a list of names or objects, or an object of objects by name."""
+    result = Declared()
+    if isinstance(entries, Mapping):
+        for name, entry in entries.items():
+            named = {**entry, "name": name} if isinstance(entry, Mapping) else {"name": name} if entry is None else None
+            _read(named, below(pointer, name), result)
+    elif isinstance(entries, list):
+        for index, entry in enumerate(entries):
+            _read({"name": entry} if isinstance(entry, str) else entry, below(pointer, index), result)
     else:
-        return Declared((), (Problem(pointer, "Must be a list of variables."),))
-    variables: dict[str, Variable] = {}
-    problems: list[Problem] = []
-    warnings: list[Problem] = []
-    for at, entry in entries:
-        found = _variable({"name": entry} if isinstance(entry, str) else entry, at)
-        if isinstance(found, Problem):
-            problems.append(found)
-        elif found.name in variables:
-            problems.append(Problem(at, f"Another variable is called '{found.name}' too."))
-        else:
-            variables[found.name] = found
-            warnings += _unknown_keys(entry, at)
-    warnings += _mismatch(variables, placeholders(prompt), pointer, prompt_pointer)
-    return Declared(tuple(variables.values()), tuple(problems), tuple(warnings))
-
-
-def _named(name: str, entry: object) -> object:
-    if isinstance(entry, Mapping):
-        return {**entry, "name": name}
-    return {"name": name} if entry is None else entry if not isinstance(entry, str) else None
-
-
-def _unknown_keys(entry: object, pointer: str) -> list[Problem]:
-    keys = entry if isinstance(entry, Mapping) else ()
-    return [
-        Problem(below(pointer, key), "Is not a key of a variable; it has no effect.")
-        for key in keys
-        if key not in _KNOWN
+        return Declared(problems=[Problem(pointer, "Must be a list of variables.")])
+    used = dict.fromkeys(PLACEHOLDER.findall(prompt))
+    result.warnings += [
+        Problem(pointer, f"The prompt does not use '{name}'.") for name in result.variables if name not in used
     ]
+    result.warnings += [
+        Problem(prompt_pointer, f"{{{name}}} is not a declared variable and stays as it is written.")
+        for name in used
+        if name not in result.variables
+    ]
+    return result
+
+
+def _read(entry: object, pointer: str, result: Declared) -> None:
+    variable = _variable(entry, pointer)
+    if isinstance(variable, Problem):
+        result.problems.append(variable)
+    elif variable.name in result.variables:
+        result.problems.append(Problem(pointer, f"Another variable is called '{variable.name}' too."))
+    else:
+        result.variables[variable.name] = variable
+        unknown = (key for key in entry if key not in _KNOWN) if isinstance(entry, Mapping) else ()
+        result.warnings += [
+            Problem(below(pointer, key), "Is not a key of a variable; it has no effect.") for key in unknown
+        ]
 
 
 def _variable(entry: object, pointer: str) -> Variable | Problem:
     if not isinstance(entry, Mapping):
         return Problem(pointer, "Must be a variable: an object with name, description and perhaps default.")
     name, default, required = entry.get("name"), entry.get("default"), entry.get("required")
+    description = entry.get("description") or ""
     if not isinstance(name, str) or not PLACEHOLDER.fullmatch(f"{{{name}}}"):
         return Problem(below(pointer, "name"), "Must be an identifier: letters, digits and underscores.")
-    description = entry.get("description") or ""
     if not isinstance(description, str):
         return Problem(below(pointer, "description"), "Must be text.")
     if not isinstance(default, str | None):
@@ -110,15 +104,3 @@ def _variable(entry: object, pointer: str) -> Variable | Problem:
     if required and default is not None:
         return Problem(below(pointer, "default"), "A required variable has no default.")
     return Variable(name, description, "" if required is False and default is None else default)
-
-
-def _mismatch(
-    variables: Mapping[str, Variable], used: tuple[str, ...], pointer: str, prompt_pointer: str
-) -> list[Problem]:
-    unused = [Problem(pointer, f"The prompt does not use '{name}'.") for name in variables if name not in used]
-    literal = [
-        Problem(prompt_pointer, f"{{{name}}} is not a declared variable and stays as it is written.")
-        for name in used
-        if name not in variables
-    ]
-    return [*unused, *literal]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from providers import dialect
+from providers import dialects
 from providers.base import Completion, Image, JsonObject, Model, Profile, Spec, VisionRequest
 from providers.errors import BadReply, Blocked, ProviderError, Refused
 from providers.hints import RateHints
@@ -29,7 +29,7 @@ class Flavour:
     """
 
     spec: Spec
-    schema: Callable[[JsonObject], JsonObject] = dialect.openai_compatible
+    schema: Callable[[JsonObject], JsonObject] = dialects.openai_compatible
     strict: bool = False
     shows_schema: bool = False
     max_tokens: str = "max_tokens"
@@ -212,14 +212,14 @@ def _prompt(request: VisionRequest, flavour: Flavour) -> str:
     shown = flavour.shows_schema and request.output_mode in ("json_schema", "json_schema_relaxed")
     if request.schema is None or shown:
         return request.prompt
-    return f"{request.prompt}\n\n{dialect.describe(_schema(request, request.schema, flavour))}"
+    return f"{request.prompt}\n\n{dialects.describe(_schema(request, request.schema, flavour))}"
 
 
 def _schema(request: VisionRequest, schema: JsonObject, flavour: Flavour) -> JsonObject:
     """Return the schema as this output mode sends or describes it."""
     if request.output_mode == "json_schema":
         return flavour.schema(schema)
-    return dialect.relaxed(schema) if request.output_mode == "json_schema_relaxed" else schema
+    return dialects.relaxed(schema) if request.output_mode == "json_schema_relaxed" else schema
 
 
 def _content(request: VisionRequest, prompt: str, detail: object) -> str | list[JsonObject]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from providers import dialect
+from providers import dialects
 from providers.base import ProviderConfig, Spec
 from providers.chat_completions import Flavour
 from providers.openai import COMMON_OPTIONS, COMMON_VALUES, OpenAIClient
@@ -26,7 +26,7 @@ ROWS = (
             values={"extra_body": (Mapping,)},
             note="A key is needed only when the server was started with one.",
         ),
-        schema=dialect.openai_compatible,
+        schema=dialects.vllm,
         stream_options={"continuous_usage_stats": True},
     ),
     Flavour(
@@ -42,7 +42,7 @@ ROWS = (
             values=COMMON_VALUES,
             note="Routes only to endpoints that enforce the schema.",
         ),
-        schema=dialect.openai_strict,
+        schema=dialects.openai_strict,
         strict=True,
         # simonoppowa/OpenNutriTracker#655: without it an endpoint may ignore the schema
         routed={"provider": {"require_parameters": True}},
@@ -58,7 +58,7 @@ ROWS = (
             options=COMMON_OPTIONS,
             values=COMMON_VALUES,
         ),
-        schema=dialect.llamacpp,
+        schema=dialects.llamacpp,
         repetition_penalty="repeat_penalty",
     ),
     Flavour(
@@ -73,7 +73,7 @@ ROWS = (
             values=COMMON_VALUES,
             note="Answers with the model that it has loaded, whatever the request names.",
         ),
-        schema=dialect.llamacpp,
+        schema=dialects.llamacpp,
         repetition_penalty="repeat_penalty",
         object_schema=True,
     ),
@@ -88,7 +88,7 @@ ROWS = (
             options=COMMON_OPTIONS,
             values=COMMON_VALUES,
         ),
-        schema=dialect.openai_strict,
+        schema=dialects.openai_strict,
         strict=True,
     ),
     Flavour(
@@ -102,7 +102,7 @@ ROWS = (
             values=COMMON_VALUES,
             note="Any other server of this protocol; needs a base_url.",
         ),
-        schema=dialect.openai_compatible,
+        schema=dialects.openai_compatible,
         # Together and llama-cpp-python read it; transformers serve and vLLM ignore it. OpenAI, and LiteLLM and
         # OpenRouter in front of it, reject unknown fields of response_format, so their rows do not send it.
         object_schema=True,

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from providers import dialect
+from providers import dialects
 from providers.addresses import base_url
 from providers.base import (
     NO_HEADERS,
@@ -226,7 +226,7 @@ def _contents(request: VisionRequest) -> list[JsonObject]:
 def _prompt(request: VisionRequest) -> str:
     if request.schema is None or request.output_mode in ("json_schema", "json_schema_relaxed"):
         return request.prompt
-    return f"{request.prompt}\n\n{dialect.describe(request.schema)}"
+    return f"{request.prompt}\n\n{dialects.describe(request.schema)}"
 
 
 def _sends_schema(request: VisionRequest) -> bool:
@@ -237,7 +237,7 @@ def _schema(request: VisionRequest) -> JsonObject | None:
     if request.schema is None or request.output_mode in ("json_object", "prompt"):
         return None
     relaxed = request.output_mode == "json_schema_relaxed"
-    return dialect.gemini(dialect.relaxed(request.schema) if relaxed else request.schema)
+    return dialects.gemini(dialects.relaxed(request.schema) if relaxed else request.schema)
 
 
 def _thinking(options: Mapping[str, Any]) -> JsonObject:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from providers import dialect
+from providers import dialects
 from providers.addresses import base_url
 from providers.base import (
     NO_HEADERS,
@@ -173,7 +173,7 @@ def _prompt(request: VisionRequest) -> str:
     if request.schema is None:
         return request.prompt
     sent = _format(request)
-    return f"{request.prompt}\n\n{dialect.describe(sent if isinstance(sent, dict) else request.schema)}"
+    return f"{request.prompt}\n\n{dialects.describe(sent if isinstance(sent, dict) else request.schema)}"
 
 
 def _format(request: VisionRequest) -> JsonObject | str | None:
@@ -183,7 +183,7 @@ def _format(request: VisionRequest) -> JsonObject | str | None:
     if request.output_mode == "json_object":
         return "json"
     relaxed = request.output_mode == "json_schema_relaxed"
-    return dialect.ollama(dialect.relaxed(request.schema) if relaxed else request.schema)
+    return dialects.ollama(dialects.relaxed(request.schema) if relaxed else request.schema)
 
 
 def _options(request: VisionRequest, context: int | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from providers import addresses, chat_completions, dialect
+from providers import addresses, chat_completions, dialects
 from providers.base import (
     NO_HEADERS,
     BaseClient,
@@ -63,7 +63,7 @@ SPEC = Spec(
     note="Reasoning models accept no temperature and no top_p.",
 )
 FLAVOUR = Flavour(
-    SPEC, schema=dialect.openai_strict, strict=True, shows_schema=True, max_tokens="max_completion_tokens"
+    SPEC, schema=dialects.openai_strict, strict=True, shows_schema=True, max_tokens="max_completion_tokens"
 )
 
 _CHAT = "/chat/completions"

@@ -14,9 +14,9 @@ import httpx
 import httpx2
 import pytest
 import uvloop
+from bridge.network.dial import _Stream
 
 from bridge.network import AddressPolicy, guarded_httpx, guarded_httpx2, plain_httpx, plain_httpx2
-from bridge.network.dial import _Stream
 from providers.pool import Pool
 from tests.servers.tls import self_signed
 

@@ -14,7 +14,7 @@ from bridge.dispatch.targets import Target
 from bridge.errors import OutputInvalid, ProviderUnavailable
 from bridge.images.prepare import Prepared
 from bridge.run import Run
-from perspectives import render
+from perspectives import prompt
 from perspectives.perspective import Perspective
 from providers.base import Options, VisionRequest
 from providers.errors import Blocked, ProviderError, Refused
@@ -146,7 +146,7 @@ def vision_request(plan: Plan, target: Target, image: Prepared, run: Run) -> Vis
 def to_caption(plan: Plan, target: Target, answer: Answer, image: Prepared, run: Run) -> Caption:
     """Return the caption: the answer, rendered, and what it took."""
     with run.timings.measure("render"):
-        rendered = render.caption(plan.perspective, answer.result)
+        rendered = prompt.render_caption(plan.perspective, answer.result)
     run.model = answer.model or target.model
     return Caption(
         perspective=plan.perspective.name,

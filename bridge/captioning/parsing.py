@@ -20,7 +20,7 @@ from bridge.errors import InvalidRequest
 from perspectives.errors import Problem, ValidationFailed
 from perspectives.perspective import Perspective
 from providers.base import JsonObject
-from providers.dialect import restore
+from providers.dialects import restore
 from providers.text import whole_characters
 
 M = TypeVar("M", bound=BaseModel)
@@ -30,8 +30,6 @@ _MAX_DEPTH = 4
 _MAX_NAME = 100
 _MAX_PROBLEMS = 20
 _OWN_LIMITS = frozenset({"perspective", "perspectives", "synthesize", "json_schema", "schema"})
-_SMALL_TEXT = 16 * 1024  # characters that are parsed and validated in less than a millisecond, if the schema is small
-_SMALL_SCHEMA = 200  # values
 _MAX_CANDIDATES = 16  # objects of one answer that are validated
 _NOT_JSON = Problem("", "The answer is not a JSON object.")
 _TOO_DEEP = Problem("", "The answer is nested too deeply.")
@@ -115,7 +113,7 @@ class Reading:
 
 async def read_answer(text: str, perspective: Perspective) -> Reading:
     """Return the first valid object in the text, else the problems of its first object."""
-    return await off_loop(lambda: _read(text, perspective), text, perspective.json_schema)
+    return await off_loop(lambda: _read(text, perspective), perspective.validator.is_cheap(len(text)))
 
 
 def _read(text: str, perspective: Perspective) -> Reading:
@@ -124,42 +122,19 @@ def _read(text: str, perspective: Perspective) -> Reading:
     for candidate in islice(objects(text), _MAX_CANDIDATES):
         first = candidate if first is None else first
         try:
-            result, warnings = _validate(candidate, perspective)
+            valid = perspective.validator.validate(restore(candidate, perspective.json_schema))
         except ValidationFailed as error:
             problems = problems or error.problems
         except RecursionError:
             problems = problems or (_TOO_DEEP,)
         else:
-            return Reading(text, candidate, result, warnings)
+            return Reading(text, candidate, valid.value, valid.warnings)
     return Reading(text, first, problems=problems or (_NOT_JSON,))
 
 
-def _validate(value: JsonObject, perspective: Perspective) -> tuple[JsonObject, tuple[str, ...]]:
-    """Return the object as the perspective defines it, and warnings. Raises ValidationFailed."""
-    return perspective.compiled.validate(restore(value, perspective.json_schema)), ()
-
-
-async def off_loop(work: Callable[[], T], text: str, schema: JsonObject) -> T:
-    """Return the result of `work`, which parses `text` by `schema`: computed in a thread unless both are small."""
-    if len(text) < _SMALL_TEXT and _is_small(schema):
-        return work()
-    return await asyncio.to_thread(work)
-
-
-def _is_small(schema: JsonObject) -> bool:
-    """Return whether the text's length alone bounds the cost of validation."""
-    count = 0
-    pending: list[Any] = [schema]
-    while pending and count <= _SMALL_SCHEMA:
-        inner = pending.pop()
-        count += 1
-        if isinstance(inner, dict):
-            if "anyOf" in inner or "oneOf" in inner:
-                return False
-            pending += inner.values()
-        elif isinstance(inner, list):
-            pending += inner
-    return not pending
+async def off_loop(work: Callable[[], T], is_cheap: bool) -> T:
+    """Return the result of `work`, computed in a thread unless it is cheap."""
+    return work() if is_cheap else await asyncio.to_thread(work)
 
 
 def _reject_constant(name: str) -> None:

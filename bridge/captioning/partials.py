@@ -4,6 +4,7 @@ import time
 
 from bridge.captioning.parsing import off_loop, partial_object
 from bridge.run import Run
+from perspectives.perspective import Perspective
 from providers.base import JsonObject
 
 INTERVAL = 0.05
@@ -14,9 +15,9 @@ _COST_FACTOR = 20  # parsing a long text takes at most a twentieth of the time
 class PartialObjects:
     """Collects the text of one call and reports the object so far to `run`."""
 
-    def __init__(self, run: Run, schema: JsonObject) -> None:
+    def __init__(self, run: Run, perspective: Perspective) -> None:
         self._run = run
-        self._schema = schema
+        self._perspective = perspective
         self._pieces: list[str] = []
         self._last: JsonObject | None = None
         self._next = 0.0
@@ -28,7 +29,8 @@ class PartialObjects:
         if not self._run.streaming or start < self._next:
             return
         text = "".join(self._pieces)
-        result = await off_loop(lambda: partial_object(text, self._schema), text, self._schema)
+        is_cheap = self._perspective.validator.is_cheap(len(text))
+        result = await off_loop(lambda: partial_object(text, self._perspective.json_schema), is_cheap)
         end = time.monotonic()
         self._next = end + max(INTERVAL, _COST_FACTOR * (end - start))
         if result and result != self._last:

@@ -10,7 +10,7 @@ from bridge.dispatch.targets import Target
 from bridge.errors import InvalidRequest
 from bridge.run import Run
 from perspectives import perspective as perspectives
-from perspectives import render
+from perspectives import prompt
 from perspectives.errors import UnknownVariables
 from perspectives.perspective import Perspective
 
@@ -146,7 +146,7 @@ def label_of(perspective: Perspective) -> str:
 
 def render_prompt(perspective: Perspective, options: CaptionOptions) -> str:
     """Return the contexts, then the perspective's prompt. Raises MissingVariables or UnknownVariables."""
-    return in_tags(options.context or []) + render.prompt(perspective, options.variables or {})
+    return in_tags(options.context or []) + prompt.render(perspective, options.variables or {})
 
 
 def in_tags(contexts: list[str]) -> str:

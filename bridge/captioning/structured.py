@@ -113,7 +113,7 @@ class Question:
         return reading
 
     async def _complete(self, request: VisionRequest) -> Completion:
-        partials = PartialObjects(self.run, self.perspective.json_schema)
+        partials = PartialObjects(self.run, self.perspective)
         call = self.dispatcher.call(
             self.target, request, self.run, reserve=self.reserve, has_fallback=self.has_fallback
         )

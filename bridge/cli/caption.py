@@ -90,13 +90,13 @@ def run(options: argparse.Namespace) -> int:
 
 def _perspective(name: str) -> str | dict[str, Any]:
     """Return the name, or the content of the file that it names. Raises ValueError."""
-    from perspectives.files import Unreadable, read_json
+    from perspectives.loader import UnreadableFile, read_json
 
     if not name.endswith(".json"):
         return name
     try:
         content = read_json(Path(name))
-    except Unreadable as error:
+    except UnreadableFile as error:
         raise ValueError(f"{name}: {error.problem}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{name}: The file does not contain a perspective: it is not a JSON object.")

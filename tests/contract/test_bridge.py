@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from perspectives.schema import compile_schema
+from perspectives import compile_schema
 from tests.contract.kinds import KINDS, OF_KIND, Kind
 from tests.contract.schemas import PLAIN, RICH
 from tests.servers import TrapServer, WireServer

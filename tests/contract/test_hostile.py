@@ -9,8 +9,8 @@ import pytest
 
 from providers import errors
 from providers.base import Credentials, Delta, ProviderConfig
-from providers.registry import client
 from providers.pool import Pool
+from providers.registry import client
 from tests.contract.kinds import OF_KIND, Kind
 from tests.contract.target import Target, target
 from tests.servers import TrapServer, WireServer, tls

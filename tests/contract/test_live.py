@@ -8,9 +8,9 @@ import os
 from collections.abc import AsyncIterator
 
 import pytest
+from bridge.captioning.events import Done, Event, Result
 
 from bridge.captioning.caption import caption
-from bridge.captioning.events import Done, Event, Result
 from bridge.captioning.models import CaptionRequest, ImageRef, ProviderOverride
 from bridge.captioning.plan import plan
 from bridge.captioning.services import Services, open_services
@@ -19,8 +19,8 @@ from bridge.settings import Settings
 from providers import registry
 from providers.base import Credentials, Spec
 from providers.errors import AuthFailed
-from providers.registry import client
 from providers.pool import Pool
+from providers.registry import client
 from tests.service import WORKSPACE
 
 pytestmark = pytest.mark.live

@@ -1,4 +1,4 @@
-"""Directories of perspectives: found, overridden, disabled, and every mistake reported."""
+"""Directories of perspectives: loaded, overridden, disabled, and every mistake reported."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import pytest
 
 from perspectives import UnknownModule, UnknownPerspective, catalog
 from perspectives.catalog import LIBRARY, Catalog
-from perspectives.files import MAX_FILE_BYTES
+from perspectives.loader import MAX_FILE_BYTES
 from tests.perspectives.upstream import PLAIN
 
 
@@ -21,10 +21,10 @@ def put(file: Path, **changes: Any) -> Path:
 
 
 def reported(loaded: Catalog) -> list[tuple[str, str, str]]:
-    return [(one.file.name, one.pointer, one.severity) for one in loaded.problems]
+    return [(problem.file.name, problem.pointer, problem.severity) for problem in loaded.problems]
 
 
-def test_files_are_found_at_any_depth_and_listed_by_priority_then_name(tmp_path: Path) -> None:
+def test_files_are_loaded_from_any_depth_and_listed_by_priority_then_name(tmp_path: Path) -> None:
     put(tmp_path / "b.json", name="b", priority=20)
     put(tmp_path / "x" / "y" / "a.JSON", name="a", priority=20)
     put(tmp_path / "x" / "z.json", name="z", priority=5)
@@ -32,29 +32,29 @@ def test_files_are_found_at_any_depth_and_listed_by_priority_then_name(tmp_path:
     put(tmp_path / ".h.json", name="h")
     (tmp_path / "README.md").write_text("not a perspective")
     loaded = catalog.load([tmp_path])
-    assert [one.name for one in loaded.all()] == ["z", "a", "b"]
+    assert [each.name for each in loaded.all()] == ["z", "a", "b"]
     assert loaded.problems == ()
 
 
-def test_the_module_is_the_files_else_its_folders(tmp_path: Path) -> None:
+def test_module_is_the_files_else_its_folders(tmp_path: Path) -> None:
     put(tmp_path / "video" / "a.json", name="a", module="creative")
     put(tmp_path / "mine" / "b.json", name="b", module=None)
     put(tmp_path / "c.json", name="c", module=None)
     loaded = catalog.load([tmp_path])
-    assert [(one.name, one.perspective_count) for one in loaded.modules()] == [
+    assert [(each.name, each.perspective_count) for each in loaded.modules()] == [
         ("creative", 1),
         ("custom", 1),
         ("mine", 1),
     ]
 
 
-def test_a_later_directory_overrides_and_leaves_no_old_entry(tmp_path: Path) -> None:
+def test_later_directory_overrides(tmp_path: Path) -> None:
     put(tmp_path / "1" / "a.json", module="core")
     put(tmp_path / "2" / "other.json", module="mine", prompt="Mine.")
     loaded = catalog.load([tmp_path / "1", tmp_path / "2"])
     assert loaded.get("mood_notes").prompt == "Mine."
     assert (loaded.files, loaded.replaced) == (2, {"mood_notes"})
-    assert [one.name for one in loaded.modules()] == ["mine"]
+    assert [each.name for each in loaded.modules()] == ["mine"]
     assert loaded.problems == ()
 
 
@@ -68,7 +68,7 @@ def test_local_override_false_keeps_the_earlier_one(tmp_path: Path) -> None:
     assert reported(loaded) == [("b.json", "/name", "warning")]
 
 
-def test_a_name_twice_in_one_directory_is_reported_and_the_first_used(tmp_path: Path) -> None:
+def test_name_twice_in_one_directory_is_reported_and_the_first_used(tmp_path: Path) -> None:
     put(tmp_path / "a.json", prompt="First.")
     put(tmp_path / "b" / "b.json", prompt="Second.")
     loaded = catalog.load([tmp_path])
@@ -97,19 +97,19 @@ BROKEN: dict[str, tuple[bytes, str, str]] = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_a_broken_file_is_reported_and_takes_nothing_down(tmp_path: Path, case: str) -> None:
+def test_broken_file_is_reported_and_the_rest_loaded(tmp_path: Path, case: str) -> None:
     content, pointer, reason = BROKEN[case]
     put(tmp_path / "good.json")
     (tmp_path / "broken.json").write_bytes(content)
     loaded = catalog.load([tmp_path])
-    assert [one.name for one in loaded.all()] == ["mood_notes"]
+    assert [each.name for each in loaded.all()] == ["mood_notes"]
     problem = loaded.problems[0]
     assert (problem.file.name, problem.pointer, problem.severity) == ("broken.json", pointer, "error")
     assert reason in problem.message
     assert str(tmp_path.parent) not in str(problem)
 
 
-def test_a_name_or_file_that_is_broken_says_so_without_its_path(tmp_path: Path) -> None:
+def test_broken_name_is_explained_without_its_path(tmp_path: Path) -> None:
     put(tmp_path / "mine" / "file.json", name="named", schema_fields=[])
     loaded = catalog.load([tmp_path])
     for name in ("named", "file"):
@@ -118,7 +118,7 @@ def test_a_name_or_file_that_is_broken_says_so_without_its_path(tmp_path: Path) 
         assert str(tmp_path) not in str(raised.value)
 
 
-def test_a_byte_order_mark_is_read_past(tmp_path: Path) -> None:
+def test_byte_order_mark_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(PLAIN), encoding="utf-8-sig")
     assert catalog.load([tmp_path]).get("mood_notes")
 
@@ -130,7 +130,7 @@ def test_warnings_of_a_file_are_reported_with_their_place(tmp_path: Path) -> Non
     assert loaded.get("mood_notes")
 
 
-def test_links_are_followed_once_and_what_is_no_file_is_reported(tmp_path: Path) -> None:
+def test_links_are_followed_once_and_other_files_reported(tmp_path: Path) -> None:
     put(tmp_path / "elsewhere" / "a.json")
     top = tmp_path / "top"
     top.mkdir()
@@ -139,15 +139,15 @@ def test_links_are_followed_once_and_what_is_no_file_is_reported(tmp_path: Path)
     (top / "gone.json").symlink_to(tmp_path / "nowhere.json")
     os.mkfifo(top / "pipe.json")
     loaded = catalog.load([top])
-    assert [one.name for one in loaded.all()] == ["mood_notes"]
+    assert [each.name for each in loaded.all()] == ["mood_notes"]
     assert reported(loaded) == [("gone.json", "", "error"), ("pipe.json", "", "error")]
 
 
-def test_a_missing_directory_is_reported(tmp_path: Path) -> None:
+def test_missing_directory_is_reported(tmp_path: Path) -> None:
     assert reported(catalog.load([tmp_path / "none"])) == [("none", "", "warning")]
 
 
-def test_a_module_is_disabled_or_renamed(tmp_path: Path) -> None:
+def test_module_is_disabled_or_renamed(tmp_path: Path) -> None:
     put(tmp_path / "a.json", name="a", module="core")
     put(tmp_path / "b.json", name="b", module="extra")
     settings = tmp_path / "settings" / "s.json"
@@ -159,8 +159,8 @@ def test_a_module_is_disabled_or_renamed(tmp_path: Path) -> None:
     core, extra = loaded.modules()
     assert (core.display_name, core.enabled, core.perspective_count) == ("The Core", True, 1)
     assert (extra.name, extra.enabled, extra.perspective_count) == ("extra", False, 1)
-    assert [one.name for one in loaded.all()] == ["a"]
-    with pytest.raises(UnknownPerspective, match="its module 'extra' is turned off"):
+    assert [each.name for each in loaded.all()] == ["a"]
+    with pytest.raises(UnknownPerspective, match="its module 'extra' is disabled"):
         loaded.get("b")
     assert loaded.module("extra") == extra
     assert loaded.problems == ()
@@ -190,7 +190,7 @@ def test_mistakes_in_the_settings_are_reported(tmp_path: Path, content: str, poi
     assert loaded.get("mood_notes")
 
 
-def test_unknown_names_come_with_near_ones() -> None:
+def test_unknown_names_come_with_similar_ones() -> None:
     loaded = catalog.load([LIBRARY], None)
     with pytest.raises(UnknownPerspective) as perspective:
         loaded.get("grph_caption")
@@ -201,9 +201,3 @@ def test_unknown_names_come_with_near_ones() -> None:
     assert module.value.near == ("creative",)
     with pytest.raises(UnknownPerspective):
         loaded.get("x" * 100_000)
-
-
-def test_the_shipped_library_loads_without_a_word() -> None:
-    loaded = catalog.load([LIBRARY], None)
-    assert loaded.problems == ()
-    assert len(loaded.all()) == len(list(LIBRARY.rglob("*.json")))

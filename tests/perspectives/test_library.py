@@ -1,4 +1,4 @@
-"""What is promised of every shipped perspective."""
+"""Every shipped perspective."""
 
 import json
 import re
@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import perspectives
-from perspectives import catalog
-from perspectives.perspective import Perspective, parse
+from perspectives import Perspective, ValidationFailed, catalog, parse
+from tests.servers.instances import instance
 
 LIBRARY = Path(perspectives.__file__).parent / "library"
 ROOT = LIBRARY.parents[1]
@@ -77,9 +77,9 @@ def test_library_holds_what_is_promised_in_its_module() -> None:
 
 def test_schemas_differ_in_shape_and_prompts_in_words() -> None:
     loaded = [parse(json.loads(path.read_text(encoding="utf-8")), source=path.name) for path in FILES]
-    for one, other in combinations(loaded, 2):
-        assert shape(one.json_schema) != shape(other.json_schema), f"{one.name} and {other.name}"
-        assert one.prompt != other.prompt, f"{one.name} and {other.name}"
+    for first, second in combinations(loaded, 2):
+        assert shape(first.json_schema) != shape(second.json_schema), f"{first.name} and {second.name}"
+        assert first.prompt != second.prompt, f"{first.name} and {second.name}"
 
 
 def test_every_field_says_what_to_look_at(perspective: Perspective) -> None:
@@ -150,27 +150,32 @@ def test_priority_and_columns_are_graphcaps(data: dict[str, Any]) -> None:
     assert {column["style"] for column in data["table_columns"]} <= {"cyan", "green", "yellow"}
 
 
-def test_loads_without_problem_or_warning(perspective: Perspective) -> None:
-    assert perspective.warnings == ()
-
-
-def test_what_is_told_over_http_is_the_same_perspective(perspective: Perspective) -> None:
+def test_is_listed_and_read_back_without_warning(perspective: Perspective) -> None:
     again = parse(json.loads(json.dumps(perspective.to_wire())))
     assert again.digest == perspective.digest
-    assert again.warnings == ()
+    assert again.warnings == perspective.warnings == ()
+
+
+def test_is_filled_and_validated(perspective: Perspective) -> None:
+    """A minimal answer is valid, and an answer without one required property is not."""
+    answer = instance(perspective.json_schema)
+    assert perspective.validator.validate(answer).value == answer
+    for name in perspective.json_schema["required"]:
+        with pytest.raises(ValidationFailed, match=f"/{name}: Is missing"):
+            perspective.validator.validate({key: value for key, value in answer.items() if key != name})
 
 
 def test_catalog_serves_the_whole_library() -> None:
     loaded = catalog.load([LIBRARY], None)
     assert loaded.problems == ()
-    assert {one.name for one in loaded.all()} == {path.stem for path in FILES}
+    assert {each.name for each in loaded.all()} == {path.stem for path in FILES}
 
 
 def test_shipped_settings_name_every_module_and_no_other() -> None:
     settings = ROOT / "workspace/config/perspective_settings.json"
     loaded = catalog.load([LIBRARY], settings)
     assert loaded.problems == ()
-    assert {one.name for one in loaded.modules() if one.enabled} == set(PROMISED)
+    assert {each.name for each in loaded.modules() if each.enabled} == set(PROMISED)
     assert set(json.loads(settings.read_text(encoding="utf-8"))["modules"]) == set(PROMISED)
 
 

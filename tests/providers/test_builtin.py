@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from perspectives import render
+from perspectives import prompt
 from perspectives.perspective import Perspective
 from providers.base import Completion, Credentials, Delta, Image, VisionRequest
 from providers.builtin import MODEL, SPEC, WARNING
@@ -28,7 +28,7 @@ async def test_every_shipped_perspective_is_filled_validly_and_differently(persp
         assert schema.validate(value) == value
     for (first, some), (second, other) in combinations(answers.items(), 2):
         assert some != other, (first, second)
-        assert render.caption(perspective, some) != render.caption(perspective, other), (first, second)
+        assert prompt.render_caption(perspective, some) != prompt.render_caption(perspective, other), (first, second)
 
 
 async def test_nothing_is_judged_and_nothing_recognised(perspective: Perspective) -> None:
@@ -55,8 +55,8 @@ async def test_the_same_seed_says_the_same_and_the_next_one_says_it_otherwise(pe
     for image in IMAGES.values():
         seeds = [await answer(perspective.json_schema, image, seed=seed) for seed in (1, 2, -3)]
         assert seeds[0] == await answer(perspective.json_schema, image, seed=1)
-        assert render.caption(perspective, seeds[0]) != render.caption(perspective, seeds[1])
-        perspective.compiled.validate(seeds[2])
+        assert prompt.render_caption(perspective, seeds[0]) != prompt.render_caption(perspective, seeds[1])
+        perspective.validator.validate(seeds[2])
 
 
 async def test_the_answer_says_what_it_is() -> None:
@@ -115,11 +115,11 @@ async def test_without_a_schema_it_answers_in_sentences() -> None:
 )
 async def test_without_measurements_it_says_so(image: Image | None) -> None:
     value = await answer(LIBRARY["graph_caption"].json_schema, image)
-    LIBRARY["graph_caption"].compiled.validate(value)
+    LIBRARY["graph_caption"].validator.validate(value)
     assert value["tags_list"] == []
     assert ("30 × 20" if image else "No picture was given") in value["dense_caption"]
     for shipped in LIBRARY.values():
-        shipped.compiled.validate(await answer(shipped.json_schema, image))
+        shipped.validator.validate(await answer(shipped.json_schema, image))
 
 
 async def test_an_upright_picture_is_called_no_portrait() -> None:

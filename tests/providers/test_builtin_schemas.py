@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
+from perspectives.formats import FORMATS
 
 from perspectives import InvalidPerspective, compile_schema
-from perspectives.formats import FORMATS
 from providers.errors import RequestRejected
 from providers.writing.patterns import Unwritable, example, matches
 from providers.writing.variants import distinct

@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 
-from providers import chat_completions, errors
+from providers import errors
 from providers.base import Image, Options, OutputMode, Turn, VisionRequest
-from providers.gateways import ROWS
+from providers.gateways import ROWS, GatewayClient
 from providers.openai import FLAVOUR
 from providers.profiles import profile
 from providers.usage import Usage
-from providers.gateways import GatewayClient
 
 SCHEMA = {"type": "object", "properties": {"caption": {"type": "string", "maxLength": 9}}, "required": ["caption"]}
 REQUEST = VisionRequest(

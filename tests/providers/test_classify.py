@@ -6,10 +6,10 @@ from email.utils import format_datetime
 from typing import Any
 
 import pytest
+from providers.classify import api_key, classify
 
 from providers import errors
 from providers.base import Credentials, Spec
-from providers.classify import api_key, classify
 from providers.hints import retry_after
 
 SECRET = "sk-quoted-by-the-server"

@@ -4,7 +4,6 @@ import socket
 import ssl
 
 import pytest
-
 from providers.exchange import unreachable
 
 

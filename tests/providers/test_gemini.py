@@ -10,8 +10,8 @@ import pytest
 
 from providers import errors
 from providers.base import Delta, Model, Options, ProviderConfig, Turn
-from providers.dialect import describe, relaxed
-from providers.dialect import gemini as dialect
+from providers.dialects import describe, relaxed
+from providers.dialects import gemini as dialect
 from providers.gemini import SPEC, GeminiClient
 from providers.pool import Pool
 from providers.usage import Usage

@@ -10,8 +10,8 @@ import pytest
 
 from providers import errors
 from providers.base import Delta, Image, Model, Options, ProviderConfig, Turn
-from providers.dialect import describe, relaxed
-from providers.dialect import ollama as dialect
+from providers.dialects import describe, relaxed
+from providers.dialects import ollama as dialect
 from providers.ollama import SPEC, OllamaClient
 from providers.pool import Pool
 from providers.usage import Usage

@@ -9,9 +9,9 @@ import pytest
 
 from providers import errors
 from providers.base import Completion, Credentials, Options, ProviderConfig, VisionRequest
+from providers.gateways import GatewayClient
 from providers.openai import OpenAIClient
 from providers.pool import Pool
-from providers.gateways import GatewayClient
 from tests.servers import OpenAIServer, TrapServer
 from tests.servers import behaviours as b
 

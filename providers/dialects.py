@@ -1,20 +1,22 @@
-"""The portable JSON Schema in each provider's dialect: pure functions, schema in, schema out.
+"""A JSON Schema in each provider's dialect: pure functions from schema to schema.
 
-What a provider cannot express moves into the description as a sentence, so that the model still reads it; the
-answer is validated against the portable schema whatever the dialect says. Key order is kept everywhere:
-models write in schema order, and what stands first is thought of first.
+What a provider cannot enforce moves into the description as a sentence, so that the model still reads it; the
+answer is validated against the whole schema in any case. The order of keys is kept: models write in schema
+order, and early fields influence later ones.
 
-OpenAI's strict mode knows neither optional properties nor open objects. The first are sent as nullable and
-required, the second as a list of entries with a key and a value; `restore` turns such an answer back.
+OpenAI's strict mode has neither optional properties nor open objects. The first are sent as nullable and
+required, the second as a list of entries with a key and a value; `restore` reverses both in an answer.
 """
 
 import json
+from collections.abc import Callable
+from functools import lru_cache, wraps
 from typing import Any
 
 from providers.base import JsonObject
-from providers.nodes import (
+from providers.schema_nodes import (
     BOUNDS,
-    OWN_WORDS,
+    OWN_KEYWORDS,
     RANGE,
     closed,
     const_as_enum,
@@ -22,9 +24,10 @@ from providers.nodes import (
     is_open,
     known_format,
     nullable,
-    plain,
     say,
+    simple,
     split_types,
+    structural,
     subschema,
     typed,
     types,
@@ -32,9 +35,12 @@ from providers.nodes import (
     without,
 )
 
+Dialect = Callable[[JsonObject], JsonObject]
+_CACHED = 256
+_CACHEABLE = 32_768  # characters of schema text
 _OPENAI_FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"})
 _GEMINI_FORMATS = frozenset({"date-time", "date", "time"})
-_LLAMACPP_FORMATS = frozenset({"date-time", "date", "time", "uuid"})
+_GRAMMAR_FORMATS = frozenset({"date-time", "date", "time", "uuid"})
 # googleapis/python-genai#2170: the sum over all maxItems is a budget, near 960 on one model; stay well below.
 _GEMINI_ITEMS = 200
 # googleapis/python-genai#950: a hundred classes in the enums of a schema are "too many states for serving".
@@ -43,15 +49,31 @@ _CHOICES = 90
 _LLAMACPP_ITEMS = 1000
 
 
-def openai_strict(schema: JsonObject) -> JsonObject:
-    """OpenAI's strict subset: every object closed, every property required, every node typed, no lengths.
+def _cached(translate: Dialect) -> Dialect:
+    """Cache the results by the schema's text: translating takes ten times as long as writing the text."""
 
-    A root that is an open object or an `anyOf` has no strict form; OpenAI refuses it and the next output mode
-    takes it. sherifkozman/the-llm-council#9, laravel/ai#506.
+    @lru_cache(maxsize=_CACHED)
+    def from_text(text: str) -> JsonObject:
+        return translate(json.loads(text))
+
+    @wraps(translate)
+    def dialect(schema: JsonObject) -> JsonObject:
+        text = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
+        return from_text(text) if len(text) <= _CACHEABLE else translate(schema)
+
+    return dialect
+
+
+@_cached
+def openai_strict(schema: JsonObject) -> JsonObject:
+    """Return OpenAI's strict subset: every object closed, every property required, every node typed, no lengths.
+
+    A root that is an open object or an `anyOf` has no strict form: OpenAI rejects it, and the next output mode
+    is tried. sherifkozman/the-llm-council#9, laravel/ai#506.
     """
 
     def visit(node: JsonObject) -> JsonObject:
-        node = say(plain(node), {"minLength", "maxLength", "uniqueItems"})
+        node = say(simple(node), {"minLength", "maxLength", "uniqueItems"})
         node = const_as_enum(typed(known_format(node, _OPENAI_FORMATS)))
         node = _strict_object(node) if node.get("properties") else node
         if "array" in types(node):
@@ -63,28 +85,35 @@ def openai_strict(schema: JsonObject) -> JsonObject:
     return walk(schema, visit)
 
 
+@_cached
 def openai_compatible(schema: JsonObject) -> JsonObject:
-    """What vLLM and the gateways take: plain JSON Schema without the words that grammar backends trip over.
+    """Return what unknown servers and gateways accept: the keywords that every grammar backend supports.
 
-    vLLM 0.32 refuses uniqueItems, and with string lengths it writes raw control characters (measured); which
-    other words a backend knows changes with its version (vllm-project/vllm#16880, #26421).
+    Which others a backend supports changes with its version (vllm-project/vllm#16880, #26421).
     """
     unsaid = {"minLength", "maxLength", "format", "uniqueItems", "multipleOf"}
-    return walk(schema, lambda node: closed(say(plain(node), unsaid)))
+    return walk(schema, lambda node: closed(say(simple(node), unsaid)))
 
 
+@_cached
+def vllm(schema: JsonObject) -> JsonObject:
+    """Return what vLLM enforces: lengths, multipleOf and some formats too; uniqueItems is a 400 (vLLM 0.32)."""
+    return walk(schema, lambda node: closed(known_format(say(simple(node), {"uniqueItems"}), _GRAMMAR_FORMATS)))
+
+
+@_cached
 def llamacpp(schema: JsonObject) -> JsonObject:
-    """What llama.cpp turns into a grammar.
+    """Return what llama.cpp turns into a grammar.
 
     Patterns break it when nested or not anchored, and long repetitions do (ggml-org/llama.cpp#25746, #27087);
-    multipleOf, uniqueItems and the bounds of fractional numbers it ignores (measured with llama-server).
+    multipleOf, uniqueItems and the bounds of fractional numbers are ignored (measured with llama-server).
     """
 
     def visit(node: JsonObject) -> JsonObject:
         unsaid = {"minLength", "maxLength", "pattern", "uniqueItems", "multipleOf"}
         unsaid |= RANGE if "number" in types(node) else set()
         unsaid |= {word for word in ("minItems", "maxItems") if node.get(word, 0) > _LLAMACPP_ITEMS}
-        node = known_format(say(plain(node), unsaid), _LLAMACPP_FORMATS)
+        node = known_format(say(simple(node), unsaid), _GRAMMAR_FORMATS)
         # ggml-org/llama.cpp#25923: empty `properties` give a grammar that does not parse
         return closed(node) if node.get("properties") else without(node, {"properties"})
 
@@ -92,12 +121,13 @@ def llamacpp(schema: JsonObject) -> JsonObject:
 
 
 def ollama(schema: JsonObject) -> JsonObject:
-    """What goes into Ollama's `format`: its runner makes the grammar with llama.cpp's converter."""
+    """Return the value of Ollama's `format`: its runner uses llama.cpp's converter."""
     return llamacpp(schema)
 
 
+@_cached
 def gemini(schema: JsonObject) -> JsonObject:
-    """What Gemini's `response_json_schema` takes.
+    """Return what Gemini's `response_json_schema` accepts.
 
     No title (googleapis/python-genai#1732), const as an enum of one (zed-industries/zed#44875), no exclusive
     bounds, and a budget for array bounds (vercel/ai#21192) and enums (googleapis/python-genai#950).
@@ -107,7 +137,7 @@ def gemini(schema: JsonObject) -> JsonObject:
 
     def visit(node: JsonObject) -> JsonObject:
         nonlocal items, choices
-        node = known_format(_inclusive(say(plain(node), unsaid)), _GEMINI_FORMATS)
+        node = known_format(_inclusive(say(simple(node), unsaid)), _GEMINI_FORMATS)
         if "maxItems" in node or "minItems" in node:
             items -= max(node.get("maxItems", 0), node.get("minItems", 0))
             # Open-Historia/open-historia#790: bounds on a list of objects fail however small they are
@@ -121,14 +151,15 @@ def gemini(schema: JsonObject) -> JsonObject:
     return walk(schema, visit)
 
 
+@_cached
 def relaxed(schema: JsonObject) -> JsonObject:
-    """The second rung for every provider: shape, types and short enums stay, the other promises become words."""
+    """Return the second output mode of every provider: structure, types and short enums, the rest as sentences."""
 
     choices = _CHOICES
 
     def visit(node: JsonObject) -> JsonObject:
         nonlocal choices
-        node = const_as_enum(say(plain(node), BOUNDS))
+        node = const_as_enum(say(simple(node), BOUNDS))
         choices -= len(node.get("enum", ()))
         node = say(node, {"enum"}) if choices < 0 else node
         open_or_closed = isinstance(node.get("additionalProperties"), bool)
@@ -138,7 +169,7 @@ def relaxed(schema: JsonObject) -> JsonObject:
 
 
 def describe(schema: JsonObject) -> str:
-    """The schema as prompt text: for output modes that send none, and for servers that hide it from the model."""
+    """Return the schema as prompt text, for output modes that send none and servers that hide it from the model."""
     text = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
     return (
         "Answer with one JSON object and nothing else: no prose around it, no code fence. "
@@ -147,12 +178,12 @@ def describe(schema: JsonObject) -> str:
 
 
 def restore(value: Any, schema: JsonObject) -> Any:
-    """Turn an answer in OpenAI's strict form back into the portable one; any other answer passes unchanged.
+    """Convert an answer in OpenAI's strict form, or a part of it, back; any other answer is returned unchanged.
 
     A null in an optional property that may not be null is left out, and a list of entries becomes the open
-    object that it stands for. Works on partial answers too.
+    object that it stands for.
     """
-    schema = _branch(value, schema)
+    schema = _branch(value, structural(schema))
     if isinstance(value, list) and is_open(schema):
         entries = [entry for entry in value if isinstance(entry, dict) and isinstance(entry.get("key"), str)]
         inner = subschema(schema.get("additionalProperties"))
@@ -170,13 +201,16 @@ def _restore_object(value: JsonObject, schema: JsonObject) -> JsonObject:
     return {
         name: restore(item, subschema(properties.get(name)))
         for name, item in value.items()
-        if item is not None or name not in properties or name in required or nullable(subschema(properties[name]))
+        if item is not None
+        or name not in properties
+        or name in required
+        or nullable(structural(subschema(properties[name])))
     }
 
 
 def _branch(value: Any, schema: JsonObject) -> JsonObject:
-    """The branch of an `anyOf` that an object or a list was written for."""
-    branches = [subschema(branch) for branch in schema.get("anyOf", ())]
+    """Return the branch of an `anyOf` for which an object or a list was written."""
+    branches = [structural(subschema(branch)) for branch in schema.get("anyOf", ())]
     if isinstance(value, list):
         branches.sort(key=is_open)
         return next((branch for branch in branches if is_open(branch) or "array" in types(branch)), schema)
@@ -196,7 +230,8 @@ def _strict_object(node: JsonObject) -> JsonObject:
 
 
 def _optional(node: JsonObject) -> JsonObject:
-    """Let a property be null where the portable schema lets it be absent."""
+    """Let a property be null where the schema lets it be absent."""
+    node = simple(node)
     if nullable(node):
         return node
     node = described(typed(const_as_enum(node)), ["Null if there is nothing to say."])
@@ -204,14 +239,15 @@ def _optional(node: JsonObject) -> JsonObject:
         return {**node, "anyOf": [*node["anyOf"], {"type": "null"}]}
     if "enum" in node:
         node = {**node, "enum": [*node["enum"], None]}
-    named = node["type"]
-    return {**node, "type": [*([named] if isinstance(named, str) else named), "null"]}
+    return {**node, "type": [*([node["type"]] if isinstance(node["type"], str) else node["type"]), "null"]}
 
 
 def _listed(node: JsonObject) -> JsonObject:
     """Write an open object as a list of entries."""
+    node = simple(node)
     if not is_open(node):
         return node
+    node = typed(node)
     named = node["type"]
     value = subschema(node.get("additionalProperties"))
     entry = {
@@ -219,13 +255,13 @@ def _listed(node: JsonObject) -> JsonObject:
         "properties": {"key": {"type": "string"}, "value": value},
         "required": ["key", "value"],
     }
-    listed = {**without(node, OWN_WORDS["object"]), "items": entry}
+    listed = {**without(node, OWN_KEYWORDS["object"]), "items": entry}
     listed["type"] = "array" if isinstance(named, str) else ["array" if kind == "object" else kind for kind in named]
     return listed
 
 
 def _inclusive(node: JsonObject) -> JsonObject:
-    """Write exclusive bounds as plain ones: exactly for integers, else as near as it goes, and in words."""
+    """Write exclusive bounds as inclusive ones: exactly for integers, else as near as possible, with a sentence."""
     whole = types(node) <= {"integer", "null"}
     for word, inclusive, step, tighter in (
         ("exclusiveMinimum", "minimum", 1, max),
@@ -241,7 +277,7 @@ def _inclusive(node: JsonObject) -> JsonObject:
 
 
 def _gemini_enum(node: JsonObject) -> JsonObject:
-    """Keep enums of strings and numbers, with null as a branch of its own; say the others."""
+    """Keep enums of strings and numbers, with null as a branch of its own; move others into the description."""
     if "enum" not in node:
         return node
     node = typed(node)

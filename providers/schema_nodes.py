@@ -1,0 +1,279 @@
+"""Rewrites of one subschema, from which the dialects are composed, and the walk that applies them.
+
+Every rewrite takes a node and returns a new one; the order of keys is kept.
+"""
+
+import json
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from providers.base import JsonObject
+
+_SENTENCES: Mapping[str, str] = {
+    "minLength": "Minimum length in characters: {}.",
+    "maxLength": "Maximum length in characters: {}.",
+    "pattern": "Must match the regular expression {}",
+    "format": "Format: {}.",
+    "minItems": "Minimum number of items: {}.",
+    "maxItems": "Maximum number of items: {}.",
+    "uniqueItems": "No item twice.",
+    "minimum": "Minimum: {}.",
+    "maximum": "Maximum: {}.",
+    "exclusiveMinimum": "Greater than {}.",
+    "exclusiveMaximum": "Less than {}.",
+    "multipleOf": "A multiple of {}.",
+    "minProperties": "Minimum number of properties: {}.",
+    "maxProperties": "Maximum number of properties: {}.",
+    "const": "Always {}.",
+    "enum": "One of: {}.",
+    "default": "Usually {}.",
+    "examples": "For example: {}.",
+}
+BOUNDS = frozenset(_SENTENCES) - {"const", "enum", "default", "examples"}
+RANGE = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
+OWN_KEYWORDS: Mapping[str, frozenset[str]] = {
+    "string": frozenset({"pattern", "format", "minLength", "maxLength"}),
+    "number": RANGE | {"multipleOf"},
+    "integer": RANGE | {"multipleOf"},
+    "array": frozenset({"items", "minItems", "maxItems", "uniqueItems"}),
+    "object": frozenset({"properties", "required", "additionalProperties"}),
+}
+_SILENT = frozenset({"title", "deprecated", "readOnly", "writeOnly", "contentEncoding", "contentMediaType"})
+_COMPLEX = frozenset(
+    {
+        *("oneOf", "allOf", "not", "if", "then", "else", "patternProperties", "propertyNames", "dependentRequired"),
+        *("dependentSchemas", "unevaluatedProperties", "unevaluatedItems", "prefixItems"),
+        *("contains", "minContains", "maxContains"),
+    }
+)
+"""Keywords that no provider enforces reliably; they stand in the description as JSON."""
+_LONGEST = 4_000  # characters of such JSON in one description
+_SHAPE = frozenset({"properties", "items", "enum", "const"})
+_UNSET = object()
+
+_PORTABLE_PATTERN = re.compile(
+    r"""(?:
+        [^\\\[\](){}|?*+^$]                                   # a literal, or any character
+      | \\(?:[dDwWsSnrtfv]|[^a-zA-Z0-9\s])                    # \d \w \s, an escaped sign
+      | \[\^?(?:(?!&&|--|~~)[^\\\[\]]|\\(?:[dDwWsSnrtfv]|[^a-zA-Z0-9\s]))++\]   # a class without a class inside
+      | \((?:\?:|(?!\?)) | [)|^$]                             # groups, alternatives, anchors
+      | (?:[?*+]|\{\d+(?:,\d*)?\})(?![?*+{])                  # greedy repeats
+    )*+""",
+    re.VERBOSE,
+)
+
+
+def is_portable_pattern(pattern: str) -> bool:
+    """Return whether the regular expression means the same in every engine.
+
+    `[[:alpha:]]`, `\\A…\\z`, `\\b`, `(?i)`, `\\p{L}` and set operations in a class do not.
+    """
+    return _PORTABLE_PATTERN.fullmatch(pattern) is not None
+
+
+def walk(schema: JsonObject, visit: Callable[[JsonObject], JsonObject]) -> JsonObject:
+    """Visit a node, then the subschemas that the visit left below it."""
+    node = visit(schema)
+    for word, value in node.items():
+        if word == "properties":
+            node = {**node, word: {name: walk(subschema(child), visit) for name, child in value.items()}}
+        elif word == "anyOf":
+            node = {**node, word: [walk(subschema(child), visit) for child in value]}
+        elif word in ("items", "additionalProperties") and isinstance(value, dict):
+            node = {**node, word: walk(value, visit)}
+    return node
+
+
+def subschema(value: object) -> JsonObject:
+    """Return a subschema; a boolean or an absent one is an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def types(node: JsonObject) -> frozenset[str]:
+    """Return the types that a node states, none if it leaves them open."""
+    stated = node.get("type", ())
+    return frozenset({stated} if isinstance(stated, str) else stated)
+
+
+def nullable(node: JsonObject) -> bool:
+    """Return whether null is valid."""
+    if "anyOf" in node:
+        return any(nullable(subschema(branch)) for branch in node["anyOf"])
+    if "enum" in node or "const" in node:
+        return None in node.get("enum", [node.get("const")])
+    return "type" not in node or "null" in types(node)
+
+
+def is_open(node: JsonObject) -> bool:
+    """Return whether the node is an object that names no properties: a map from free keys to values."""
+    return "object" in types(typed(node)) and not node.get("properties") and "anyOf" not in node
+
+
+def without(node: JsonObject, words: Collection[str]) -> JsonObject:
+    """Return the node without these keywords."""
+    return {word: value for word, value in node.items() if word not in words}
+
+
+def simple(node: JsonObject) -> JsonObject:
+    """Reduce a node to keywords that providers know: annotations and complex keywords go to the description."""
+    node = _with_required(structural(node))
+    moved = {word: value for word, value in node.items() if word in _COMPLEX}
+    if "patternProperties" in moved:
+        node = {**node, "additionalProperties": True}
+    pattern = {"pattern"} if not is_portable_pattern(str(node.get("pattern", ""))) else set()
+    node = say(
+        without(node, _SILENT | moved.keys()), {"default", "examples", "minProperties", "maxProperties"} | pattern
+    )
+    if not moved:
+        return node
+    text = json.dumps(moved, ensure_ascii=False)
+    return described(
+        node, [f"Must also match this JSON Schema: {text}" if len(text) <= _LONGEST else "More rules apply."]
+    )
+
+
+def _with_required(node: JsonObject) -> JsonObject:
+    """Declare the required properties: grammars write declared properties only."""
+    properties = node.get("properties", {})
+    missing = [name for name in node.get("required", ()) if name not in properties]
+    others = subschema(node.get("additionalProperties"))
+    return {**node, "properties": {**properties, **dict.fromkeys(missing, others)}} if missing else node
+
+
+def structural(node: JsonObject) -> JsonObject:
+    """Express allOf, oneOf, prefixItems and anyOf beside other keywords by properties, items and anyOf alone.
+
+    The result accepts at least what the node accepts; what it does not express stays beside it.
+    """
+    if "allOf" in node:
+        node = _merged(node)
+    if "oneOf" in node and "anyOf" not in node:
+        node = {("anyOf" if word == "oneOf" else word): value for word, value in node.items()}
+    if "prefixItems" in node:
+        node = _items_of_any_place(node)
+    if node.get("items") is False:
+        node = without(node, {"items"}) | ({} if "maxItems" in node else {"maxItems": 0})
+    if "anyOf" in node and _SHAPE & node.keys():
+        rules = {"anyOf": node["anyOf"]}
+        return {**without(node, {"anyOf"}), "allOf": [*node.get("allOf", ()), rules]}
+    if "anyOf" in node and "type" in node:
+        stated = {"type": node["type"]}
+        branches = [stated | subschema(branch) for branch in node["anyOf"]]
+        node = {**without(node, {"type"}), "anyOf": branches}
+    return node
+
+
+def _merged(node: JsonObject) -> JsonObject:
+    """Merge the entries of allOf: properties and required are united, other keywords only if they do not collide."""
+    merged = without(node, {"allOf"})
+    left: list[JsonObject] = []
+    for entry in map(structural, map(subschema, node["allOf"])):
+        rest: JsonObject = {}
+        for word, value in entry.items():
+            if word == "properties":
+                own = merged.get("properties", {})
+                rest |= {word: both} if (both := {name: value[name] for name in value if name in own}) else {}
+                merged["properties"] = {**value, **own} if not own else {**own, **without(value, own)}
+            elif word == "required":
+                merged[word] = list(dict.fromkeys([*merged.get(word, ()), *value]))
+            elif merged.setdefault(word, value) != value and word not in ("title", "description"):
+                rest[word] = value
+        if rest:
+            left.append(rest)
+    return {**merged, "allOf": left} if left else merged
+
+
+def _items_of_any_place(node: JsonObject) -> JsonObject:
+    prefix, items = node["prefixItems"], node.get("items", True)
+    choices = [*prefix, *([items] if isinstance(items, dict) and items else [])]
+    choices = [choice for index, choice in enumerate(choices) if choice not in choices[:index]]
+    rewritten = dict(node)
+    if items is False:
+        rewritten = {"maxItems": len(prefix)} | rewritten
+    if items is True or items == {}:
+        rewritten.pop("items", None)
+    else:
+        rewritten["items"] = choices[0] if len(choices) == 1 else {"anyOf": choices}
+    return rewritten
+
+
+def say(node: JsonObject, unsaid: Collection[str]) -> JsonObject:
+    """Move these keywords into the description, as sentences."""
+    moved = [word for word in node if word in unsaid]
+    sentences = [_sentence(word, node[word]) for word in moved if node[word] is not False]
+    return described(without(node, moved), sentences)
+
+
+def _sentence(word: str, value: Any) -> str:
+    values = value if word in ("enum", "examples") else [value]
+    bare = word in ("pattern", "format")
+    return _SENTENCES[word].format(", ".join(v if bare else json.dumps(v, ensure_ascii=False) for v in values))
+
+
+def described(node: JsonObject, sentences: list[str]) -> JsonObject:
+    """Append sentences to the description."""
+    if not sentences:
+        return node
+    text = str(node.get("description", "")).strip()
+    if text and text[-1] not in ".!?:;":
+        text += "."
+    return {**node, "description": " ".join([text, *sentences]).strip()}
+
+
+def known_format(node: JsonObject, known: frozenset[str]) -> JsonObject:
+    """Keep a known format, move any other into the description."""
+    return node if node.get("format") in known else say(node, {"format"})
+
+
+def closed(node: JsonObject) -> JsonObject:
+    """Close an object that does not state whether it is open."""
+    if not node.get("properties") or "additionalProperties" in node:
+        return node
+    return {**node, "additionalProperties": False}
+
+
+def const_as_enum(node: JsonObject) -> JsonObject:
+    """Write a constant as an enum of one value."""
+    value = node.get("const", _UNSET)
+    return node if value is _UNSET else {**without(node, {"const"}), "enum": [value]}
+
+
+def _json_type(value: Any) -> str:
+    if value is None:
+        return "null"
+    names = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
+    return names[type(value)]
+
+
+def typed(node: JsonObject) -> JsonObject:
+    """Add the type that the other keywords imply; a node that implies none becomes a scalar."""
+    if "type" in node or "anyOf" in node:
+        return node
+    if "enum" in node or "const" in node:
+        names = list(dict.fromkeys(_json_type(value) for value in node.get("enum", [node.get("const")])))
+        names = [name for name in names if name != "integer" or "number" not in names]
+    else:
+        names = [name for name, words in OWN_KEYWORDS.items() if words & node.keys() and name != "integer"]
+        names = names or ["string", "number", "boolean", "null"]
+    return {"type": names[0] if len(names) == 1 else names, **node}
+
+
+def split_types(node: JsonObject) -> JsonObject:
+    """Write several types as an `anyOf` of one type each; a type and null may stay together."""
+    names = [node.get("type")] if isinstance(node.get("type"), str) else list(node.get("type", ()))
+    if len([name for name in names if name != "null"]) < 2:
+        return node
+    own = frozenset().union(*OWN_KEYWORDS.values())
+    rest = without(node, own | {"type", "enum"})
+    branches = [_only(node, str(name)) for name in names]
+    return {**rest, "anyOf": [branch for branch in branches if branch.get("enum", True)]}
+
+
+def _only(node: JsonObject, name: str) -> JsonObject:
+    """Return the part of a node that applies to one type."""
+    words = {word: value for word, value in node.items() if word in OWN_KEYWORDS.get(name, ())}
+    if "enum" in node:
+        accepted = {name, "integer"} if name == "number" else {name}
+        words["enum"] = [value for value in node["enum"] if _json_type(value) in accepted]
+    return {"type": name, **words}

@@ -1,0 +1,93 @@
+"""Generated schemas validate as jsonschema-rs itself does; nothing that is generated crashes."""
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jsonschema_rs
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from perspectives import InvalidPerspective, ValidationFailed, compile_schema, parse
+from perspectives.errors import MAX_PROBLEMS
+from tests.perspectives.schemas import ANSWERS, GARBAGE, NAMES, VALUES, schemas
+
+BOUNDED = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+T = TypeVar("T")
+
+
+def attempt(function: Callable[..., T], *arguments: Any) -> T | None:
+    """Call the function; None when it raises, with problems that a person can read."""
+    try:
+        return function(*arguments)
+    except (InvalidPerspective, ValidationFailed) as error:
+        problems = error.problems
+    assert 1 <= len(problems) <= MAX_PROBLEMS
+    assert all(0 < len(problem.message) < 2_000 for problem in problems)
+    assert all(problem.pointer == "" or problem.pointer[0] == "/" for problem in problems)
+    return None
+
+
+@BOUNDED
+@given(schemas(), st.lists(ANSWERS | VALUES, min_size=4, max_size=4))
+def test_accepted_schema_validates_as_the_library_does(schema: dict[str, Any], answers: list[Any]) -> None:
+    validator = attempt(compile_schema, schema)
+    if validator is None:
+        return
+    library = jsonschema_rs.validator_for({"$schema": DRAFT, **schema}, validate_formats=True, offline=True)
+    for answer in answers:
+        validated = attempt(validator.validate, answer)
+        if validated is None:
+            assert not library.is_valid(answer)
+        else:
+            assert library.is_valid(validated.value)
+            assert validator.validate(validated.value).value == validated.value
+            assert not library.is_valid(answer) or validated.value.keys() <= answer.keys()
+
+
+@BOUNDED
+@given(schemas())
+def test_perspective_is_read_back_from_the_wire(schema: dict[str, Any]) -> None:
+    if perspective := attempt(parse, {"prompt": "p", "json_schema": schema}):
+        again = parse(json.loads(json.dumps(perspective.to_wire())))
+        assert (again.digest, again.schema_fields) == (perspective.digest, perspective.schema_fields)
+
+
+FIELDS = st.recursive(
+    st.fixed_dictionaries({"type": st.sampled_from(["str", "int", "float", "bool", "dict", "colour", None])}),
+    lambda inner: st.fixed_dictionaries(
+        {"fields": st.dictionaries(NAMES, inner, min_size=1, max_size=3), "type": st.sampled_from(["str", "dict"])}
+    ),
+    max_leaves=6,
+)
+
+
+def written(name: str, field: dict[str, Any], is_list: bool) -> dict[str, Any]:
+    entry = {"name": name, "type": field["type"], "is_list": is_list}
+    if not is_list:
+        entry["description"] = f"About {name}."
+    if "fields" in field:
+        entry["fields"] = [written(inner, each, not is_list) for inner, each in field["fields"].items()]
+    return entry
+
+
+@BOUNDED
+@given(st.dictionaries(NAMES.filter(bool), FIELDS, min_size=1, max_size=3), st.booleans())
+def test_graphcap_fields_are_read_back_from_the_wire(fields: dict[str, Any], is_list: bool) -> None:
+    entries = [written(name, field, is_list) for name, field in fields.items()]
+    if perspective := attempt(parse, {"prompt": "p", "schema_fields": entries}):  # None: an inner name is empty
+        assert list(perspective.json_schema["properties"]) == list(fields)
+        assert parse(json.loads(json.dumps(perspective.to_wire()))).digest == perspective.digest
+
+
+@BOUNDED
+@given(GARBAGE)
+def test_garbage_is_rejected_with_readable_problems(garbage: Any) -> None:
+    for data in (
+        garbage,
+        {"prompt": garbage, "variables": garbage, "schema": garbage},
+        {"prompt": "p", "json_schema": garbage},
+        {"prompt": "p", "schema_fields": garbage},
+    ):
+        attempt(parse, data)
