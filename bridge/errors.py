@@ -346,6 +346,7 @@ TABLE: dict[type[Exception], Row] = {
     provider_errors.AuthFailed: Row(502, "provider_auth", "Provider authentication failed"),
     provider_errors.SchemaRejected: Row(502, "provider_error", "Schema rejected by the provider"),
     provider_errors.RequestRejected: Row(502, "provider_error", "Request rejected by the provider"),
+    provider_errors.SchemaNotFillable: Row(422, "invalid_perspective", "Invalid perspective"),
     provider_errors.WrongPath: Row(502, "provider_error", "Wrong base URL path"),
     provider_errors.BadReply: Row(502, "provider_error", "Malformed provider response", retryable=True),
     provider_errors.ServerFailed: Row(502, "provider_error", "Provider error", retryable=True),

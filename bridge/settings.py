@@ -120,6 +120,12 @@ class Settings(BaseSettings):
         False, description="Take HEIC images; needs `pip install 'graphcap-bridge[heif]'`, whose decoder is C++."
     )
     image_frame: int = Field(0, ge=0, description="Which frame of an animation is captioned, from 0.")
+    image_workers: int = Field(
+        0, ge=0, description="Processes that decode images, per worker; default: cores ÷ `GRAPHCAP_WORKERS`, at least 1."
+    )
+    image_worker_memory: int = Field(
+        1024 * MIB, ge=64 * MIB, description="Bytes that one of them may allocate while it decodes an image."
+    )
     max_in_flight: int = Field(1024, ge=1, description="Requests that one worker carries at once; more are refused.")
     max_queue: int = Field(256, ge=0, description="Calls that may wait for a provider that is full.")
     max_socket_requests: int = Field(32, ge=1, description="Requests that one WebSocket may carry at once.")

@@ -9,6 +9,7 @@
     ├── ContextTooLong           prompt and image do not fit the model's context
     ├── SchemaRejected           400/422 that a simpler output mode may cure
     ├── RequestRejected          any other 4xx: the same call would fail again
+    │   └── SchemaNotFillable    the built-in provider knows no value for a field of the schema
     ├── Unreachable              no connection: refused, DNS, TLS, cut before an answer
     ├── CallTimeout              connected, but no whole answer within the call's time
     ├── Unavailable              408, 503, 529: the server is there and cannot answer now
@@ -83,6 +84,17 @@ class SchemaRejected(ProviderError):
 
 class RequestRejected(ProviderError):
     """The server refused the request for a reason that a repeat would not cure."""
+
+
+class SchemaNotFillable(RequestRejected):
+    """The built-in provider knows no valid value for the field at `pointer`."""
+
+    def __init__(self, pointer: str) -> None:
+        super().__init__(
+            f"The built-in provider cannot produce a value for the field '{pointer or '/'}'. "
+            "Simplify its schema, or choose a vision model."
+        )
+        self.pointer = pointer
 
 
 class Unreachable(ProviderError):

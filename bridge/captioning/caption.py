@@ -158,7 +158,7 @@ async def ask(target: Target, later: tuple[Target, ...], work: Work, services: S
         async with work.deadline.within("preparing the image"):
             client = await services.clients.get(target)
             profile = client.profile(target.model).image
-            picture = await work.pictures.prepared(profile, measure=target.config.kind == "builtin")
+            picture = await work.pictures.prepared(profile, statistics=target.config.kind == "builtin")
     stands_in = target is not work.plan.targets[0]
     configured = services.targets.configured
     meter = ledger.Meter(work.plan.account, target, configured, services.settings.model, stands_in=stands_in)

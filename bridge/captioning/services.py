@@ -1,5 +1,6 @@
 """What every caption shares: the library, the configured providers, the pools. Opened once, closed at the end."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from bridge.captioning.clients import Clients
 from bridge.config import Configured
 from bridge.dispatch.endpoints import Registry
 from bridge.dispatch.targets import Targets
-from bridge.images import heif
+from bridge.images.decoder import DecoderPool, heif_is_installed
 from bridge.images.fetch import Fetcher
 from bridge.images.limits import ImageLimits
 from bridge.network import AddressPolicy, guarded_httpx, guarded_httpx2, plain_httpx, plain_httpx2
@@ -20,6 +21,9 @@ from bridge.settings import PREFIX, Settings, SettingsError, environment, is_net
 from perspectives import catalog
 from perspectives.catalog import Catalog
 from providers.pool import MAX_CONNECTIONS, Pool
+
+
+_DECODE_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,13 @@ class Services:
     endpoints: Registry
     fetcher: Fetcher
     limits: ImageLimits
+    decoder: DecoderPool
 
 
 def configured(settings: Settings) -> Configured:
     """The providers of this deployment. Raises SettingsError with every mistake."""
     mistakes: list[str] = []
-    if settings.heif and not heif.available():
+    if settings.heif and not heif_is_installed():
         mistakes.append(f"{PREFIX}HEIF: HEIC needs a package; run pip install 'graphcap-bridge[heif]'.")
     try:
         found = config.load(settings.workspace / "config" / "providers.toml", environment(), settings.provider)
@@ -65,6 +70,9 @@ async def open_services(settings: Settings, *, tells_addresses: bool = True) -> 
     `tells_addresses`: whether errors may name the addresses of configured providers.
     """
     providers = configured(settings)
+    decoder = DecoderPool(_image_workers(settings), settings.image_worker_memory, _DECODE_SECONDS)
+    if settings.provider == "builtin":
+        decoder.start()
     guard = _provider_guard(settings)
     own = _pool(tells_addresses)
     brought = Pool(
@@ -88,11 +96,17 @@ async def open_services(settings: Settings, *, tells_addresses: bool = True) -> 
                 frame=settings.image_frame,
                 heif=settings.heif,
             ),
+            decoder,
         )
     finally:
         await own.aclose()
         await brought.aclose()
         await fetcher.aclose()
+        await decoder.aclose()
+
+
+def _image_workers(settings: Settings) -> int:
+    return settings.image_workers or max(1, (os.cpu_count() or 1) // settings.workers)
 
 
 def _pool(tells_addresses: bool) -> Pool:
