@@ -121,7 +121,7 @@ class Settings(BaseSettings):
     )
     image_frame: int = Field(0, ge=0, description="Which frame of an animation is captioned, from 0.")
     image_workers: int = Field(
-        0, ge=0, description="Processes that decode images, per worker; default: cores ÷ `GRAPHCAP_WORKERS`, at least 1."
+        0, ge=0, description="Processes per worker that decode images; default: cores ÷ workers, at least 1."
     )
     image_worker_memory: int = Field(
         1024 * MIB, ge=64 * MIB, description="Bytes that one of them may allocate while it decodes an image."

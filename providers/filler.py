@@ -32,13 +32,31 @@ _FORMATS = {
     **dict.fromkeys(("hostname", "idn-hostname"), "example.org"),
     **dict.fromkeys(("uri", "iri"), "https://example.org/"),
     **dict.fromkeys(("uri-reference", "iri-reference", "uri-template", "json-pointer", "regex"), ""),
-    **{"date": "1970-01-01", "time": "00:00:00Z", "date-time": "1970-01-01T00:00:00Z", "duration": "PT0S"},
-    **{"ipv4": "0.0.0.0", "ipv6": "::", "uuid": f"{0:08}-0000-0000-0000-{0:012}", "relative-json-pointer": "0"},  # noqa: S104
+    "date": "1970-01-01",
+    "time": "00:00:00Z",
+    "date-time": "1970-01-01T00:00:00Z",
+    "duration": "PT0S",
+    "ipv4": "192.0.2.1",
+    "ipv6": "::",
+    "uuid": "00000000-0000-0000-0000-000000000000",
+    "relative-json-pointer": "0",
 }
 # A class, an escape, the start of a group, or one character; then a repeat.
 _ATOM = re.compile(r"\[(\^?)((?:\\.|[^\]\\[])+)\]|\\([^pPxuUcAzZ0-9])|(\((?:\?:)?)(?!\?)|([^\\\[()|])", re.DOTALL)
 _REPEAT = re.compile(r"(?:\{(\d{1,4})(,?)(\d{0,4})\}|([*+?]))?\??")
-_ESCAPES = {"d": "0", "w": "a", "s": " ", "D": "a", "W": " ", "S": "a", "n": "\n", "t": "\t", "r": "\r", "b": "", "B": ""}
+_ESCAPES = {
+    "d": "0",
+    "w": "a",
+    "s": " ",
+    "D": "a",
+    "W": " ",
+    "S": "a",
+    "n": "\n",
+    "t": "\t",
+    "r": "\r",
+    "b": "",
+    "B": "",
+}
 
 
 class CannotFill(Exception):
@@ -150,10 +168,18 @@ class _Filler:
             value: Schema = {}
             while names or (extra and len(value) < least):
                 name = names.pop(0) if names else next(each for each in extra if each not in value)
-                sub = properties.get(name, schema.get("additionalProperties", True))
-                value[name] = self.value(sub, f"{pointer}/{name}", variant)
+                value[name] = self.value(_property(schema, name), f"{pointer}/{name}", variant)
                 names += [each for each in schema.get("dependentRequired", {}).get(name, ()) if each not in value]
             yield value
+
+
+def _property(schema: Schema, name: str) -> Any:
+    """Return the schema of a property."""
+    if name in schema.get("properties", {}):
+        return schema["properties"][name]
+    patterns = schema.get("patternProperties", {})
+    matching = (sub for pattern, sub in patterns.items() if _accepts({"pattern": pattern}, name))
+    return next(matching, schema.get("additionalProperties", True))
 
 
 def _is_free_text(schema: Any) -> bool:
@@ -182,7 +208,9 @@ def _numbers(schema: Schema, variant: int) -> Iterator[int | float]:
     if lowest is not None and highest is not None:
         numbers += [lowest + (highest - lowest) * number / 8 for number in range(9)]
     elif highest is not None:
-        numbers += [((highest / step).to_integral_value("ROUND_FLOOR") - number) * step for number in range(variant + 2)]
+        numbers += [
+            ((highest / step).to_integral_value("ROUND_FLOOR") - number) * step for number in range(variant + 2)
+        ]
     for number in numbers:
         yield int(number) if number == number.to_integral_value() else float(number)
 
@@ -273,7 +301,7 @@ def _both(key: str, first: Any, second: Any) -> Any:
     if key == "type":
         return [kind for kind in _TYPES if kind in first and kind in second] or second
     if key in ("required", "anyOf", "oneOf", "allOf"):
-        return [*first, *second]
+        return [*first, *(each for each in second if each not in first)]
     if key.startswith(("min", "exclusiveMin")):
         return max(first, second)
     return min(first, second) if key.startswith(("max", "exclusiveMax")) else second

@@ -22,7 +22,6 @@ from perspectives import catalog
 from perspectives.catalog import Catalog
 from providers.pool import MAX_CONNECTIONS, Pool
 
-
 _DECODE_SECONDS = 20.0
 
 

@@ -78,7 +78,7 @@ class _Worker:
     @property
     def is_alive(self) -> bool:
         """Return whether the process runs, as far as is known."""
-        return self._process.returncode is None
+        return self._process.returncode is None and not self._results.at_eof()
 
     async def run(self, job: Job, data: bytes) -> tuple[Result, bytes]:
         """Send a job and wait for its result. Raises EOFError or OSError when the process dies."""

@@ -71,7 +71,9 @@ def inspect(data: bytes, limits: ImageLimits) -> Header:
         limits.check_size(header.size)
         width, height = header.size
         if width * height * header.scans > limits.max_pixels * _MAX_SCANS_AT_LIMIT:
-            raise Rejected("image_too_large", f"The image is {width}×{height} in {header.scans} scans; that is too many.")
+            raise Rejected(
+                "image_too_large", f"The image is {width}×{height} in {header.scans} scans; that is too many."
+            )
     return header
 
 

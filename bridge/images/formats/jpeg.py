@@ -144,7 +144,7 @@ def is_intact(data: bytes) -> bool:
 
 
 def _components(frame: bytes) -> dict[int, int]:
-    """Return the quantization table of each component by its id; empty when the frame is unusual."""
+    """Return the quantization table of each component by its slot; empty when the frame is unusual."""
     rows = [tuple(frame[at : at + 3]) for at in range(6, len(frame), 3)]
     usual = (
         len(frame) in (9, 15)
@@ -160,23 +160,23 @@ def _components(frame: bytes) -> dict[int, int]:
 
 
 def _tables(marker: int, content: bytes) -> set[tuple[int, int]]:
-    """Return (kind, id) of the tables in a segment, kinds 0 and 1 for Huffman DC and AC, 2 for quantization.
+    """Return (kind, slot) of the tables in a segment, kinds 0 and 1 for Huffman DC and AC, 2 for quantization.
 
     Empty when one of them is unusual or the segment holds something else.
     """
     if marker == _QUANTIZATION:
         ids = content[::65]  # a table of 16-bit values is twice as long, and unusual
-        return {(2, id) for id in ids} if len(content) % 65 == 0 and all(id < 4 for id in ids) else set()
+        return {(2, slot) for slot in ids} if len(content) % 65 == 0 and all(slot < 4 for slot in ids) else set()
     tables: set[tuple[int, int]] = set()
     while marker == _HUFFMAN and content and len(tables) < 8:
-        kind, id = divmod(content[0], 16)
+        kind, slot = divmod(content[0], 16)
         counts, size = content[1:17], sum(content[1:17])
         symbols, content = content[17 : 17 + size], content[17 + size :]
-        if kind > 1 or id > 3 or len(symbols) != size or not _is_prefix_code(counts):
+        if kind > 1 or slot > 3 or len(symbols) != size or not _is_prefix_code(counts):
             return set()
-        if (kind == 0 and max(symbols) > 11) or (kind, id) in tables:
+        if (kind == 0 and max(symbols) > 11) or (kind, slot) in tables:
             return set()
-        tables.add((kind, id))
+        tables.add((kind, slot))
     return set() if content else tables
 
 
@@ -197,7 +197,7 @@ def _refers(scan: bytes, frame: dict[int, int], tables: set[tuple[int, int]]) ->
         return False
     if list(rows[::2]) != list(frame) or scan[-3:] != b"\x00\x3f\x00":
         return False
-    needed = {(2, id) for id in frame.values()}
+    needed = {(2, slot) for slot in frame.values()}
     for pair in rows[1::2]:
         needed |= {(0, pair >> 4), (1, pair & 15)}
     return needed <= tables

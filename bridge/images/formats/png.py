@@ -11,9 +11,7 @@ from bridge.images.limits import malformed
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
 # Chunks that change what the pixels mean. Every other ancillary chunk (text, time, EXIF, private) is dropped.
-_MEANING = frozenset(
-    b"tRNS gAMA cHRM sRGB iCCP cICP mDCV cLLI sBIT bKGD pHYs hIST acTL fcTL fdAT".split()  # noqa: SIM905
-)
+_MEANING = frozenset(b"tRNS gAMA cHRM sRGB iCCP cICP mDCV cLLI sBIT bKGD pHYs hIST acTL fcTL fdAT".split())
 _ANCILLARY = 0x20
 _PIECE = 1024 * 1024
 
