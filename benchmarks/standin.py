@@ -15,8 +15,7 @@ import uvloop
 from pydantic_core import from_json, to_json
 
 from benchmarks.running import MODEL, WORKSPACE
-from bridge.images.measure import measure
-from providers.base import Image, ProviderConfig, VisionRequest
+from providers.base import Image, PixelStatistics, ProviderConfig, VisionRequest
 from providers.builtin import BuiltinClient
 
 JsonObject = dict[str, Any]
@@ -231,8 +230,8 @@ def _listing(target: str) -> bytes:
 async def serve(delay: float, port: int) -> None:
     """Serve on a port, 0 for a free one, until ended."""
     data = (WORKSPACE / "datasets" / "samples" / "coffee.jpg").read_bytes()
-    found = measure(data)
-    desk = Desk(delay, Image(data, found.media_type, found.width, found.height, found))
+    statistics = PixelStatistics(600, 400, (("brown", 0.6), ("black", 0.3)), 0.4)
+    desk = Desk(delay, Image(data, "image/jpeg", 600, 400, statistics))
     server = await asyncio.get_running_loop().create_server(lambda: Connection(desk), "127.0.0.1", port, backlog=2048)
     print(f"stand-in: http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()

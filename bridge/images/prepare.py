@@ -95,6 +95,7 @@ def _stripped(header: Header, data: bytes, *, vouch: bool) -> tuple[bytes, bool]
             return FORMATS[header.media_type].strip(data), False
         if vouch and jpeg.is_intact(data):
             return jpeg.strip(data, one_scan=True), True
-        stripped = jpeg.strip(data)
+        # What follows the end marker does not matter to the image worker.
+        stripped = jpeg.strip(data, one_scan=not vouch and header.scans == 1 and data.endswith(b"\xff\xd9"))
         # Something behind the end marker hides that the image itself is intact.
         return stripped, vouch and stripped is not data and jpeg.is_intact(stripped)
