@@ -18,6 +18,12 @@ def twelve_megapixels() -> bytes:
 
 
 @cache
+def phone_photo() -> bytes:
+    """4032 x 3024 pixels at quality 90, as phones take them."""
+    return _jpeg(_enlarged((4032, 3024)), 90)
+
+
+@cache
 def of_bytes(size: tuple[int, int], wanted: int) -> bytes:
     """A photo of `size` in pixels and at most `wanted` bytes, as near to them as JPEG's quality allows."""
     picture = _enlarged(size)

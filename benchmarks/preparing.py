@@ -1,55 +1,99 @@
-"""A photo of 12 megapixels made 1024 pixels wide, beside the same by Pillow alone."""
+"""Photos of 12 megapixels prepared for common targets, beside the same by Pillow alone."""
 
 import asyncio
-import time
+import os
 from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
 from statistics import median
+from time import process_time
 
 from PIL import Image
 
-from benchmarks.photos import twelve_megapixels
+from benchmarks.photos import phone_photo, twelve_megapixels
 from benchmarks.report import SPREAD, Promise, Report, Table, spread
-from bridge.images import prepare, sources
-from bridge.images.limits import ImageLimits
+from bridge.images import sources
+from bridge.images.decoder import DecoderPool
+from bridge.images.limits import MIB, ImageLimits
+from bridge.images.prepare import prepare
 from providers.base import ImageProfile
 
-SIDE = 1024
 QUALITY = 90
 RUNS = 9
-_LIMITS = ImageLimits(max_bytes=20 * 1024 * 1024, max_pixels=50_000_000)
+_LIMITS = ImageLimits()
 
 
 def run() -> Report:
-    """CPU of this process, in turns."""
-    data = twelve_megapixels()
-    ways: dict[str, Callable[[], object]] = {
-        "the bridge: checks, resize, encode, in its threads": lambda: asyncio.run(_prepared(data)),
-        "Pillow: draft, decode, resize, encode": lambda: _by_pillow(data),
-    }
-    spent: dict[str, list[float]] = {name: [] for name in ways}
+    """Measure the CPU of this process and of the image worker, in turns."""
+    return asyncio.run(_run())
+
+
+async def _run() -> Report:
+    decoder = DecoderPool(1, 1024 * MIB, 20)
+    try:
+        large = await _compare(decoder, twelve_megapixels(), 1024, _drafted)
+        phone = await _compare(decoder, phone_photo(), 2048, _resized)
+    finally:
+        await decoder.aclose()
+    table = Table(("CPU", *SPREAD[1:]), tuple(spread(name, values) for name, values in (large | phone).items()))
+    return Report(
+        "Preparing images",
+        [table],
+        [
+            _promise("12 megapixels for 1024 px, of Pillow's draft, resize, encode", 1.0, large),
+            _promise("4032 × 3024 for 2048 px, of Pillow's decode, resize, encode", 0.2, phone),
+        ],
+    )
+
+
+async def _compare(
+    decoder: DecoderPool, data: bytes, side: int, by_pillow: Callable[[bytes, int], bytes]
+) -> dict[str, list[float]]:
+    """Return milliseconds of CPU by way, the bridge's first."""
+    ours: list[float] = []
+    theirs: list[float] = []
+    await _prepared(decoder, data, side)
     for _ in range(RUNS):
-        for name, work in ways.items():
-            before = time.process_time()
-            work()
-            spent[name].append((time.process_time() - before) * 1000)
+        before = _cpu()
+        await _prepared(decoder, data, side)
+        between = _cpu()
+        by_pillow(data, side)
+        ours.append(between - before)
+        theirs.append(_cpu() - between)
+    return {f"the bridge, worker included, {side} px": ours, f"Pillow, {side} px": theirs}
+
+
+def _promise(name: str, most: float, spent: dict[str, list[float]]) -> Promise:
     ours, theirs = map(median, spent.values())
-    table = Table(("CPU", *SPREAD[1:]), tuple(spread(name, values) for name, values in spent.items()))
-    promise = Promise(f"CPU of preparing 12 megapixels for {SIDE} px, of Pillow's own", 1.2, ours / theirs, "×")
-    return Report("Preparing pictures", [table], [promise])
+    return Promise(f"CPU of preparing {name}", most, ours / theirs, "×")
 
 
-async def _prepared(data: bytes) -> bytes:
+def _cpu() -> float:
+    """Return the CPU of this process and of its children that run, in milliseconds."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    nanoseconds = sum(int(Path(f"/proc/{child}/schedstat").read_text().split()[0]) for child in children)
+    return process_time() * 1000 + nanoseconds / 1e6
+
+
+async def _prepared(decoder: DecoderPool, data: bytes, side: int) -> bytes:
     source = sources.from_upload(data, _LIMITS)
-    prepared = await prepare.prepare(source, ImageProfile(size=SIDE), resize=None, limits=_LIMITS)
+    prepared = await prepare(source, ImageProfile(size=side), resize=None, limits=_LIMITS, decoder=decoder)
     return prepared.image.data
 
 
-def _by_pillow(data: bytes) -> bytes:
+def _drafted(data: bytes, side: int) -> bytes:
+    with Image.open(BytesIO(data)) as image:
+        size = side, round(side * image.height / image.width)
+        image.draft("RGB", size)
+        return _encoded(image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0))
+
+
+def _resized(data: bytes, side: int) -> bytes:
+    with Image.open(BytesIO(data)) as image:
+        return _encoded(image.resize((side, round(side * image.height / image.width)), Image.Resampling.LANCZOS))
+
+
+def _encoded(image: Image.Image) -> bytes:
     sink = BytesIO()
-    with Image.open(BytesIO(data)) as picture:
-        size = SIDE, round(SIDE * picture.height / picture.width)
-        picture.draft("RGB", size)
-        small = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
-        small.save(sink, "JPEG", quality=QUALITY)
+    image.save(sink, "JPEG", quality=QUALITY)
     return sink.getvalue()

@@ -364,6 +364,7 @@ TABLE: dict[type[Exception], Row] = {
     provider_errors.SchemaRejected: Row(502, "provider_error", "Schema rejected by the provider"),
     provider_errors.RequestRejected: Row(502, "provider_error", "Request rejected by the provider"),
     provider_errors.InvalidOption: Row(422, "invalid_request", "Option rejected by the provider"),
+    provider_errors.SchemaNotFillable: Row(422, "invalid_perspective", "Invalid perspective"),
     provider_errors.WrongPath: Row(502, "provider_error", "Wrong base URL path"),
     provider_errors.BadReply: Row(502, "provider_error", "Malformed provider response", retryable=True),
     provider_errors.ResponseInterrupted: Row(502, "provider_error", "Provider response interrupted", retryable=True),

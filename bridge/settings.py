@@ -135,6 +135,12 @@ class Settings(BaseSettings):
         False, description="Accept HEIC images. Requires `pip install 'graphcap-bridge[heif]'` (a C++ decoder)."
     )
     image_frame: int = Field(0, ge=0, description="Frame of an animation to caption, counted from 0.")
+    image_workers: int = Field(
+        0, ge=0, description="Image decoding processes per worker. Default: cores ÷ workers, at least 1."
+    )
+    image_worker_memory: int = Field(
+        1024 * MIB, ge=64 * MIB, description="Memory that one image decoding process may allocate, in bytes."
+    )
     max_in_flight: int = Field(
         1024, ge=1, description="Requests that one worker handles at once. More are rejected with 503."
     )

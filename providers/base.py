@@ -14,7 +14,6 @@ from typing import Any, Literal
 from pybase64 import b64encode_as_string
 
 from providers.hints import RateHints
-from providers.measurements import Measurements
 from providers.usage import Usage
 
 JsonObject = dict[str, Any]
@@ -37,18 +36,33 @@ class Credentials:
     api_key: str = field(default="", repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class PixelStatistics:
+    """What was measured of an image: `width` and `height` in pixels, upright, of the original.
+
+    `colours`: names of the dominant ones with the share of pixels they cover, the largest first. `brightness`: mean.
+    Shares and brightness are from 0 to 1.
+    """
+
+    width: int
+    height: int
+    colours: tuple[tuple[str, float], ...]
+    brightness: float
+
+
 @dataclass(frozen=True)
 class Image:
     """An image as it is sent: encoded bytes, their actual media type, width and height in pixels.
 
-    `text`: the bytes in standard base64 if the caller sent them so, else "".
+    `statistics`: of the original pixels, for the provider that needs no model. `text`: the bytes in standard base64 if
+    the caller sent them so, else "".
     """
 
     data: bytes = field(repr=False)
     media_type: str
     width: int
     height: int
-    measurements: Measurements | None = field(default=None, repr=False)
+    statistics: PixelStatistics | None = field(default=None, repr=False)
     text: str = field(default="", repr=False)
 
     @cached_property

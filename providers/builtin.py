@@ -1,6 +1,6 @@
-"""The provider that is always there: it writes what was measured of a picture into any schema.
+"""The provider that needs no model: it fills the schema and describes the image's pixels in one sentence.
 
-No key, no network, no weights. It recognises nothing and says so in every answer.
+It exists to try the service and to test clients without a key, a network or weights.
 """
 
 import asyncio
@@ -20,42 +20,39 @@ from providers.base import (
     Spec,
     VisionRequest,
 )
-from providers.measurements import Measurements
+from providers.errors import SchemaNotFillable
 from providers.profiles import profile
-from providers.writing.field import Field
-from providers.writing.fill import Filling
-from providers.writing.scene import Scene, Voice
 
 MODEL = "measurements"
+WARNING = "builtin describes pixels, not content. Choose a vision model for a real description."
 SPEC = Spec(
     kind="builtin",
     title="Built-in measurements",
     takes=frozenset({"seed"}),
     default_model=MODEL,
-    note="Measures size, colour, light and composition; recognises nothing. Needs no key, no network and no weights.",
+    note="Describes pixels (size, colours, brightness), not content. Needs no key, no network and no weights.",
 )
-WARNING = "builtin measures pixels and recognises nothing; choose a vision model for a real description."
 _PIECE = 48  # characters of a streamed delta
 
 
 class BuiltinClient(BaseClient):
-    """Answers from `request.image.measurements`; the image's bytes and the prompt are not read.
+    """Answer from `request.image.statistics`; the image's bytes and the prompt are not read.
 
-    The same picture, schema and seed give the same answer; another seed gives other words. `Completion.usage` is
-    None: no tokens are read or written. Raises RequestRejected for a schema that it cannot fill.
+    The same image and schema give the same answer. `Completion.usage` is None: there are no tokens. Raises
+    SchemaNotFillable.
     """
 
     spec = SPEC
 
     def __init__(self, config: ProviderConfig) -> None:
-        """Nothing of the configuration is used."""
+        """Accept any configuration; nothing of it is used."""
 
     async def complete(self, request: VisionRequest) -> Completion:
-        """Write the whole answer: JSON for a schema, a sentence or two without one."""
-        return await asyncio.to_thread(_completion, request)
+        """Return the whole answer: JSON for a schema, one sentence without."""
+        return await asyncio.to_thread(_complete, request)
 
     async def stream(self, request: VisionRequest) -> AsyncIterator[Delta | Completion]:
-        """The same answer in small pieces, as a model server would send it."""
+        """Yield the same answer in small pieces, as a model server would send it."""
         completion = await self.complete(request)
         for start in range(0, len(completion.text), _PIECE):
             yield Delta(completion.text[start : start + _PIECE])
@@ -64,47 +61,53 @@ class BuiltinClient(BaseClient):
     async def models(
         self, credentials: Credentials, timeout: float, headers: Mapping[str, str] = NO_HEADERS
     ) -> tuple[Model, ...]:
-        """The one model there is."""
+        """Return the only model."""
         return (Model(MODEL, "Pixel measurements"),)
 
     def profile(self, model: str) -> Profile:
-        """Any picture as it is: the measurements travel beside the bytes."""
+        """Return that any image is accepted as it is: statistics travel beside the bytes."""
         return profile(SPEC.kind, model)
 
 
-def _completion(request: VisionRequest) -> Completion:
-    scene = _scene(request.image, request.options.seed)
-    filling = Filling(scene, _blank(request.image))
-    field = Field(description="" if request.schema is None else str(request.schema.get("description") or ""))
-    answer = filling.value(request.schema or {"type": "string"}, field)
-    text = answer if request.schema is None else json.dumps(answer, ensure_ascii=False)
-    return Completion(text=text, model=MODEL, warnings=(WARNING, *_ignored(request), *_guesses(filling.guessed)))
+def _complete(request: VisionRequest) -> Completion:
+    sentence = describe(request.image)
+    return Completion(
+        text=sentence if request.schema is None else json.dumps(_fill(request, sentence), ensure_ascii=False),
+        model=MODEL,
+        warnings=(WARNING, *_ignored(request)),
+    )
 
 
-def _scene(image: Image | None, seed: int | None) -> Scene | None:
-    measured: Measurements | None = image.measurements if image else None
-    if measured is None or not measured.palette:
-        return None
-    return Scene(measured, Voice(seed, measured.digest))
+def _fill(request: VisionRequest, sentence: str) -> object:
+    from providers.filler import CannotFill, fill
+
+    assert request.schema is not None
+    try:
+        return fill(request.schema, sentence)
+    except CannotFill as error:
+        raise SchemaNotFillable(error.pointer) from None
 
 
-def _blank(image: Image | None) -> str:
+def describe(image: Image | None) -> str:
+    """Return one sentence about size, orientation, dominant colours and brightness."""
     if image is None:
-        return "No picture was given, so nothing could be measured."
-    return f"A picture of {image.width} × {image.height} pixels, of which nothing else was measured."
+        return "No image was sent."
+    statistics = image.statistics
+    if statistics is None:
+        return f"Image of {image.width} × {image.height} pixels."
+    width, height = statistics.width, statistics.height
+    shape = "square" if width == height else "landscape" if width > height else "portrait"
+    colours = ", ".join(f"{name} {share:.1%}" for name, share in statistics.colours)
+    return (
+        f"Image of {width} × {height} pixels in {shape} format; dominant colours: {colours}; "
+        f"brightness {statistics.brightness:.1%}."
+    )
 
 
 def _ignored(request: VisionRequest) -> tuple[str, ...]:
-    """What was asked for and has no effect."""
-    given = [name for name in request.options.present() if name not in SPEC.takes]
-    told = [f"builtin cannot take {', '.join(given)}; its answer does not depend on them."] if given else []
+    """Return a warning for every part of the request that has no effect."""
+    names = [name for name in request.options.asked() if name not in SPEC.takes]
+    warnings = [f"builtin ignores {', '.join(names)}."] if names else []
     if request.model not in ("", MODEL):
-        told.append(f"builtin has the one model {MODEL}, which answered.")
-    return tuple(told)
-
-
-def _guesses(paths: list[str]) -> tuple[str, ...]:
-    if not paths:
-        return ()
-    named = ", ".join(paths[:8]) + (" and others" if len(paths) > 8 else "")
-    return (f"Measurements do not tell {named}; the schema demands a value, so the one there means nothing.",)
+        warnings.append(f"builtin has only the model {MODEL}, which answered.")
+    return tuple(warnings)

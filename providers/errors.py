@@ -11,7 +11,8 @@
     ├── ContextTooLong           prompt and image exceed the model's context
     ├── SchemaRejected           the server rejected the schema or the output mode; see `explained`
     ├── RequestRejected          any other 4xx: a retry would fail too
-    │   └── InvalidOption        an option has a value that the model does not accept
+    │   ├── InvalidOption        an option has a value that the model does not accept
+    │   └── SchemaNotFillable    the built-in provider has no valid value for a field of the schema
     ├── Unreachable              no connection: refused, DNS, TLS, or lost before a response
     ├── CallTimeout              connected, but no complete response in time
     ├── Unavailable              408, 503, 529: the server cannot respond now
@@ -114,6 +115,17 @@ class RequestRejected(ProviderError):
 
 class InvalidOption(RequestRejected):
     """An option has a value that the model or the server does not accept."""
+
+
+class SchemaNotFillable(RequestRejected):
+    """The built-in provider knows no valid value for the field at `pointer`."""
+
+    def __init__(self, pointer: str) -> None:
+        super().__init__(
+            f"The built-in provider cannot produce a value for the field '{pointer or '/'}'. "
+            "Simplify its schema, or choose a vision model."
+        )
+        self.pointer = pointer
 
 
 class Unreachable(ProviderError):

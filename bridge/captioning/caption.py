@@ -104,7 +104,7 @@ async def ask(plan: Plan, position: int, pictures: Pictures, services: Services,
     with run.timings.measure("prepare"):
         async with run.deadline.within("preparing the image"):
             profile = await services.dispatcher.profile(target, run)
-            image = await pictures.prepared(profile.image, measure=target.config.kind == "builtin")
+            image = await pictures.prepared(profile.image, statistics=target.config.kind == "builtin")
     run.stage("model", target.model)
     question = Question(
         vision_request(plan, target, image, run),

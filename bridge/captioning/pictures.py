@@ -1,74 +1,73 @@
-"""One picture: acquired once, prepared once for each distinct image profile that is asked for."""
+"""The image of a request: loaded once, prepared once for each distinct image profile."""
 
 import asyncio
-from collections.abc import Callable
-from copy import copy
-from typing import TypeVar
+from dataclasses import dataclass
+from functools import partial
+
+from anyio import to_thread
 
 from bridge.captioning.models import CaptionOptions
 from bridge.captioning.services import Services
-from bridge.errors import ImageError
 from bridge.images import sources
-from bridge.images.limits import ImageLimits
 from bridge.images.prepare import Prepared, prepare
-from bridge.images.sources import Source
+from bridge.images.sources import Access, Source
 from providers.base import ImageProfile
 
-T = TypeVar("T", str, bytes)
-_QUICK = 256 * 1024  # bytes that are read in less time than others would notice
+
+@dataclass(slots=True)
+class _Preparation:
+    """A running or finished preparation, and how many callers wait for it."""
+
+    task: asyncio.Task[Prepared]
+    waiting: int = 0
 
 
 class Pictures:
-    """A request's picture in every form its targets want."""
+    """A request's image in every form that its targets accept."""
 
     def __init__(self, source: Source, options: CaptionOptions, services: Services) -> None:
         self._source = source
-        self._resize = options.resize_resolution
-        self._limits = services.limits
-        self._prepared: dict[tuple[ImageProfile, bool], asyncio.Task[Prepared]] = {}
+        self._prepare = partial(
+            prepare, source, resize=options.resize_resolution, limits=services.limits, decoder=services.decoder
+        )
+        self._preparations: dict[tuple[ImageProfile, bool], _Preparation] = {}
 
-    async def prepared(self, profile: ImageProfile, *, measure: bool) -> Prepared:
-        """The picture as this profile wants it; measured as well where the provider reads measurements.
+    async def prepared(self, profile: ImageProfile, *, statistics: bool = False) -> Prepared:
+        """Return the image as this profile accepts it, with statistics of its pixels where they are needed.
 
-        Several perspectives share one preparation, and one that is cancelled does not take it from the others.
+        Perspectives share one preparation. It ends when the last caller that waits for it is cancelled. Raises
+        ImageError.
         """
-        key = (profile, measure)
-        if key not in self._prepared:
-            job = prepare(self._source, profile, resize=self._resize, limits=self._limits, measure=measure)
-            self._prepared[key] = task = asyncio.create_task(job)
-            task.add_done_callback(_look)
-        return await _outcome(self._prepared[key])
+        key = (profile, statistics)
+        preparation = self._preparations.get(key)
+        if preparation is None:
+            task = asyncio.create_task(self._prepare(profile, statistics=statistics))
+            preparation = self._preparations[key] = _Preparation(task)
+        preparation.waiting += 1
+        try:
+            await asyncio.wait([preparation.task])
+        finally:
+            preparation.waiting -= 1
+            if not preparation.waiting and not preparation.task.done():
+                del self._preparations[key]
+                preparation.task.cancel()
+            elif preparation.task.done() and not preparation.task.cancelled():
+                preparation.task.exception()  # retrieved, or asyncio logs it when every caller was cancelled
+        return preparation.task.result()
 
-
-async def _outcome(task: asyncio.Task[Prepared]) -> Prepared:
-    """What the task ends in. Its own ImageError is not raised here: it would keep this frame, which holds the task."""
-    await asyncio.wait([task])
-    failure = task.exception()
-    if isinstance(failure, ImageError):
-        raise copy(failure)
-    return task.result()
-
-
-def _look(task: asyncio.Task[Prepared]) -> None:
-    """A failure that comes when everybody who waited was cancelled is nobody's; asyncio would log it."""
-    if not task.cancelled():
-        task.exception()
+    def release(self) -> None:
+        """Drop the image's bytes in every form, once the request has ended."""
+        self._preparations.clear()
+        self._source.release()
 
 
 async def acquire(options: CaptionOptions, upload: bytes | None, services: Services) -> Source:
-    """The picture's bytes, their header checked. Raises ImageError."""
-    limits, ref = services.limits, options.image
-    if upload is not None or ref is None:
-        return await _read(sources.from_upload, upload or b"", limits)
-    if ref.path is not None:
-        return await sources.from_path(ref.path, services.settings.workspace, limits)
-    if ref.url is not None:
-        return await sources.from_url(ref.url, services.fetcher, limits)
-    return await _read(sources.from_base64, ref.base64 or "", limits)
-
-
-async def _read(reader: Callable[[T, ImageLimits], Source], given: T, limits: ImageLimits) -> Source:
-    """Read in a thread what takes long."""
-    if len(given) < _QUICK:
-        return reader(given, limits)
-    return await asyncio.to_thread(reader, given, limits)
+    """Load the image and check its header. Raises ImageError."""
+    access = Access(services.settings.workspace, services.fetcher, services.limits)
+    for kind, reference in (options.image or ()) if upload is None else ():
+        if reference is not None:
+            return await sources.load(kind, reference, access)
+    data = upload or b""
+    if len(data) < sources.QUICK:
+        return sources.from_upload(data, services.limits)
+    return await to_thread.run_sync(sources.from_upload, data, services.limits)

@@ -1,5 +1,6 @@
 """Everything that lives as long as the process: the library, the configured providers, the connections."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from bridge import config
 from bridge.config import Configured
 from bridge.dispatch.call import Dispatcher
 from bridge.dispatch.targets import Targets
-from bridge.images import heif
+from bridge.images.decoder import DecoderPool, heif_is_installed
 from bridge.images.fetch import Fetcher
 from bridge.images.limits import ImageLimits
 from bridge.network import AddressPolicy, guarded_transport
@@ -17,6 +18,8 @@ from bridge.settings import PREFIX, Settings, SettingsError, environment, is_net
 from perspectives import catalog
 from perspectives.catalog import Catalog
 from providers.pool import Pool
+
+_DECODE_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,13 @@ class Services:
     dispatcher: Dispatcher
     fetcher: Fetcher
     limits: ImageLimits
+    decoder: DecoderPool
 
 
 def configured(settings: Settings) -> Configured:
     """Return the providers of this deployment. Raises SettingsError with every mistake."""
     mistakes: list[str] = []
-    if settings.heif and not heif.available():
+    if settings.heif and not heif_is_installed():
         mistakes.append(f"{PREFIX}HEIF: HEIC requires a package; run pip install 'graphcap-bridge[heif]'.")
     try:
         loaded = config.load(settings.workspace / "config" / "providers.toml", environment(), settings.provider)
@@ -61,6 +65,9 @@ async def open_services(settings: Settings, *, shows_addresses: bool = True) -> 
     `shows_addresses`: whether errors may name the addresses of configured providers.
     """
     providers = configured(settings)
+    decoder = DecoderPool(_image_workers(settings), settings.image_worker_memory, _DECODE_SECONDS)
+    if settings.provider == "builtin":
+        decoder.start()
     policy = _provider_policy(settings)
     dispatcher = Dispatcher(
         providers,
@@ -87,10 +94,16 @@ async def open_services(settings: Settings, *, shows_addresses: bool = True) -> 
                 frame=settings.image_frame,
                 heif=settings.heif,
             ),
+            decoder,
         )
     finally:
         await dispatcher.aclose()
         await fetcher.aclose()
+        await decoder.aclose()
+
+
+def _image_workers(settings: Settings) -> int:
+    return settings.image_workers or max(1, (os.cpu_count() or 1) // settings.workers)
 
 
 def _provider_policy(settings: Settings) -> AddressPolicy:

@@ -1,69 +1,183 @@
-"""The seam to Pillow: opening by format, and the one place where whatever it raises becomes our error."""
+"""The pool of image workers (`bridge.images.worker`), used by one event loop."""
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib import import_module
-from io import BytesIO
-from typing import TYPE_CHECKING, Any
+import asyncio
+import os
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from contextlib import suppress
+from importlib.util import find_spec
+from math import ceil
+from pathlib import Path
+from typing import Self
 
-from bridge.errors import ImageError, InvalidImage
-from bridge.images.containers.base import Header
+from bridge.errors import ImageError, ImageTooLarge, InvalidImage, UnsupportedImage
+from bridge.images.job import LENGTHS, Job, Result, head_of_frame, parse_result
+from bridge.images.limits import MIB, Rejected, Rejection
 
-if TYPE_CHECKING:
-    from PIL import Image, ImageFile
-
-# Pillow warns of each odd tag by number: a picture could fill the log, and Python remembers every text it warned of.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-
-_PLUGINS = {
-    "image/jpeg": ("JpegImagePlugin", "JpegImageFile"),
-    "image/png": ("PngImagePlugin", "PngImageFile"),
-    "image/webp": ("WebPImagePlugin", "WebPImageFile"),
-    "image/gif": ("GifImagePlugin", "GifImageFile"),
-    "image/bmp": ("BmpImagePlugin", "BmpImageFile"),
-    "image/tiff": ("TiffImagePlugin", "TiffImageFile"),
-    "image/avif": ("AvifImagePlugin", "AvifImageFile"),
+_ERRORS: dict[Rejection, type[ImageError]] = {
+    "invalid_image": InvalidImage,
+    "image_too_large": ImageTooLarge,
+    "unsupported_image": UnsupportedImage,
+    "out_of_memory": ImageTooLarge,
 }
+# What an interpreter may need to start. No key is among it.
+_ENVIRONMENT = ("LD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT")
+_ROOT = Path(__file__).parents[2]
+_READ_BUFFER = MIB
 
 
-@contextmanager
-def decoding(title: str) -> Iterator[None]:
-    """Turn anything a decoder raises into InvalidImage; `title` is the format's name for people.
+def heif_is_installed() -> bool:
+    """Return whether the package that decodes HEIC is installed."""
+    return find_spec("pillow_heif") is not None
 
-    Among malformed pictures Pillow raises OSError, SyntaxError, ValueError, struct.error, OverflowError,
-    MemoryError, KeyError, IndexError, zlib.error, its own DecompressionBombError and more: any list of them
-    would be some caller's 500.
+
+def image_error(rejected: Rejected) -> ImageError:
+    """Return a rejection as the exception that is reported to callers."""
+    return _ERRORS[rejected.kind](rejected.message)
+
+
+class WorkerFailed(RuntimeError):
+    """An image worker did not start: the installation is broken."""
+
+    def __init__(self) -> None:
+        super().__init__("The image worker did not start. `python -m bridge.images.worker 0 1` shows why.")
+
+
+class _Worker:
+    """One process, which handles one job at a time."""
+
+    def __init__(self, process: Process) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._process, self._jobs, self._results = process, process.stdin, process.stdout
+
+    @classmethod
+    async def start(cls, memory: int, seconds: float) -> Self:
+        """Start a process and wait until it is ready. Raises WorkerFailed."""
+        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-P", "-m", "bridge.images.worker", str(memory), str(ceil(seconds))),
+            env={**environment, "PYTHONPATH": str(_ROOT)},
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=DEVNULL,
+            limit=_READ_BUFFER,
+        )
+        worker = cls(process)
+        try:
+            await worker._result()
+        except (EOFError, OSError) as error:
+            await worker.end()
+            raise WorkerFailed from error
+        except asyncio.CancelledError:
+            await worker.end()
+            raise
+        return worker
+
+    @property
+    def is_alive(self) -> bool:
+        """Return whether the process runs, as far as is known."""
+        return self._process.returncode is None and not self._results.at_eof()
+
+    async def run(self, job: Job, data: bytes) -> tuple[Result, bytes]:
+        """Send a job and wait for its result. Raises EOFError or OSError when the process dies."""
+        self._jobs.write(head_of_frame(job, len(data)))
+        self._jobs.write(data)
+        await self._jobs.drain()
+        return await self._result()
+
+    async def _result(self) -> tuple[Result, bytes]:
+        text_size, data_size = LENGTHS.unpack(await self._results.readexactly(LENGTHS.size))
+        text = await self._results.readexactly(text_size)
+        return parse_result(text), await self._results.readexactly(data_size)
+
+    async def end(self) -> None:
+        """Kill the process and wait until it and its pipes are gone."""
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        self._jobs.close()
+        with suppress(OSError):
+            await self._jobs.wait_closed()
+        with suppress(OSError):
+            while await self._results.read(_READ_BUFFER):
+                pass
+        await self._process.wait()
+
+
+class DecoderPool:
+    """At most `workers` processes, started when needed.
+
+    `memory`: bytes that one may allocate beyond its size at start. `seconds`: the longest that one job may take; a
+    worker is killed when it takes longer or when its caller is cancelled. Jobs wait in order.
     """
-    try:
-        yield
-    except ImageError:
-        raise
-    except Exception as error:
-        raise InvalidImage(f"The {title} image is truncated or malformed.") from error
 
+    def __init__(self, workers: int, memory: int, seconds: float) -> None:
+        self._memory, self._seconds = memory, seconds
+        self._slots = asyncio.Semaphore(workers)
+        self._idle: list[_Worker] = []
+        self._early: asyncio.Task[_Worker] | None = None
+        self._ending: set[asyncio.Task[None]] = set()
 
-def open_picture(header: Header, data: bytes) -> "Image.Image":
-    """Open a picture whose header has been held to the limits; only HEIC is decoded at once.
+    def start(self) -> None:
+        """Begin to start the first worker, so that the first job need not wait for it."""
+        if self._early is None and not self._idle:
+            self._early = asyncio.create_task(self._new())
 
-    Raises whatever Pillow raises.
-    """
-    if header.media_type == "image/heic":
-        from bridge.images import heif
+    async def run(self, job: Job, data: bytes) -> tuple[Result, bytes]:
+        """Run a job in a worker; the bytes are empty where `job.verify` keeps them.
 
-        return heif.decode(data, (header.width, header.height))
-    return open_plugin(header.media_type, data)
+        Raises InvalidImage, ImageTooLarge, UnsupportedImage and WorkerFailed.
+        """
+        async with self._slots:
+            worker = await self._acquire()
+            usable = False
+            try:
+                async with asyncio.timeout(self._seconds):
+                    result, encoded = await worker.run(job, data)
+                usable = result.error != "out_of_memory"
+            except TimeoutError:
+                raise ImageTooLarge(f"The image took longer than {self._seconds:g} seconds to decode.") from None
+            except (EOFError, OSError, ValueError, TypeError, KeyError):
+                raise InvalidImage("The image could not be decoded: its decoder failed.") from None
+            finally:
+                if usable:
+                    self._idle.append(worker)
+                else:
+                    self._end(worker)
+        if result.error is not None:
+            raise image_error(Rejected(result.error, result.message))
+        return result, encoded
 
+    async def aclose(self) -> None:
+        """End every worker."""
+        if self._early is not None:
+            self._early.cancel()
+            with suppress(asyncio.CancelledError, WorkerFailed):
+                self._idle.append(await self._early)
+        while self._idle:
+            self._end(self._idle.pop())
+        await asyncio.gather(*self._ending)
 
-def open_plugin(media_type: str, data: bytes) -> "ImageFile.ImageFile":
-    """Open with this format's plugin and no other; the pixels are not decoded yet.
+    async def _new(self) -> _Worker:
+        return await _Worker.start(self._memory, self._seconds)
 
-    The plugin is called itself: `Image.open` would guess, take an MPO for two pictures, and warn of bombs, which
-    `bridge.images.header` has already refused by our own limits. Raises whatever Pillow raises.
-    """
-    module, name = _PLUGINS[media_type]
-    plugin: Any = import_module(f"PIL.{module}")
-    if media_type == "image/avif":
-        plugin.DEFAULT_MAX_THREADS = 1  # else as many as there are cores, for each of our own threads
-    picture: ImageFile.ImageFile = getattr(plugin, name)(BytesIO(data))
-    return picture
+    async def _acquire(self) -> _Worker:
+        early, self._early = self._early, None
+        if early is not None:
+            try:
+                return await asyncio.shield(early)
+            except asyncio.CancelledError:
+                self._early = early
+                raise
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.is_alive:
+                return worker
+            self._end(worker)
+        return await self._new()
+
+    def _end(self, worker: _Worker) -> None:
+        task = asyncio.create_task(worker.end())
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)

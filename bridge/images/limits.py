@@ -1,26 +1,56 @@
-"""What a picture may cost."""
+"""Limits on one image. Imported by the image worker, so it imports nothing of the service."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 MIB = 1024 * 1024
+Size = tuple[int, int]
+Rejection = Literal["invalid_image", "image_too_large", "unsupported_image", "out_of_memory"]
+
+
+class Rejected(Exception):
+    """An image is rejected: `kind` is the error code, `message` one sentence for the caller."""
+
+    def __init__(self, kind: Rejection, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+
+
+def malformed(message: str) -> Rejected:
+    """Return the rejection of an image that is not well-formed."""
+    return Rejected("invalid_image", message)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """The bounds of one picture, checked on its header before anything is decoded.
+    """Limits that are checked before pixels are decoded.
 
-    `max_bytes`: encoded bytes. `max_pixels`: width × height (× the frames to decode before the wanted one).
-    `max_side`: pixels of the longer side. `max_frames`: frames or pages in the file. `max_ratio`: decoded bytes
-    to encoded bytes, of pictures over four million pixels. `decode_timeout`: seconds of work in the thread.
-    `frame`: which frame of an animation is used, from 0; a shorter animation gives its last. `heif`: whether HEIC
-    is taken.
+    `max_bytes`: encoded bytes. `max_pixels`: width × height. `max_side`: pixels of the longer side. `max_ratio`: longer
+    side divided by the shorter one; vision encoders fail on more (vLLM: "Failed to apply Qwen2VLProcessor"). `frame`:
+    the frame of an animation to use, from 0; a shorter animation gives its last. `heif`: whether HEIC is accepted.
     """
 
     max_bytes: int = 20 * MIB
     max_pixels: int = 50_000_000
     max_side: int = 32_768
-    max_frames: int = 2_000
-    max_ratio: int = 2_000
-    decode_timeout: float = 20.0
+    max_ratio: int = 100
     frame: int = 0
     heif: bool = False
+
+    def check_size(self, size: Size) -> None:
+        """Raise Rejected when an image of this size in pixels is not accepted."""
+        width, height = size
+        short, long = sorted(size)
+        if short < 1:
+            raise malformed("The image has no pixels.")
+        if long > self.max_side:
+            raise Rejected("image_too_large", f"The image is {width}×{height}; no side may exceed {self.max_side} px.")
+        if width * height > self.max_pixels:
+            allowed = f"{self.max_pixels / 1e6:.3g} megapixels are allowed"
+            raise Rejected("image_too_large", f"The image is {width}×{height}; {allowed}.")
+        if long > short * self.max_ratio:
+            raise malformed(
+                f"The image is {width}×{height}, an aspect ratio of {long / short:.4g}:1. "
+                f"Crop it: vision models accept at most {self.max_ratio}:1."
+            )

@@ -1,13 +1,16 @@
-"""The steps that pixels may need. Each returns the very same picture when it has nothing to do."""
+"""The steps that pixels may need, run in the image worker. Each returns the same image when there is nothing to do."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from io import BytesIO
 from typing import cast
 
 from PIL import Image, ImageChops, ImageCms
 
-_TURNS = {
+from bridge.images.limits import Size
+
+Step = Callable[[Image.Image], Image.Image]
+
+_TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -16,112 +19,103 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_WHITE = (255, 255, 255)
 _SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
-# Neighbours that are exactly alike: 10–45 % of the pixels in photographs, over 80 % in screenshots and charts
-# (measured on scikit-image's pictures).
+# Equal neighbours: 10 to 45 % of the pixels in photographs, over 80 % in screenshots and charts (scikit-image's set).
 _FLAT = 0.6
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What the steps need to know: the size before the turn, EXIF's orientation, the ICC profile."""
-
-    size: tuple[int, int]
-    orientation: int = 1
-    icc: bytes | None = None
-
-
-def unpack(picture: Image.Image, plan: Plan) -> Image.Image:
-    """Bring any mode to one of L, RGB, RGBA, CMYK with eight bits a sample."""
-    if picture.has_transparency_data:
-        return picture if picture.mode == "RGBA" else picture.convert("RGBA")
-    if picture.mode in ("L", "RGB", "CMYK"):
-        return picture
-    if picture.mode == "1":
-        return picture.convert("L")
-    if picture.mode == "F" or picture.mode.startswith("I"):
-        return _eight_bits(picture)
-    return _from_lab(picture) if picture.mode == "LAB" else picture.convert("RGB")
+def unpack(image: Image.Image) -> Image.Image:
+    """Convert any mode to L, RGB, RGBA or CMYK with eight bits a sample."""
+    if image.has_transparency_data:
+        return image if image.mode == "RGBA" else image.convert("RGBA")
+    if image.mode in ("L", "RGB", "CMYK"):
+        return image
+    if image.mode == "1":
+        return image.convert("L")
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _eight_bits(image)
+    if image.mode == "LAB":
+        return _transform(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")))
+    return image.convert("RGB")
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """Scale deep greys: Pillow's own conversion cuts everything above 255 off (measured with Pillow 13)."""
-    deep = picture.convert("F")
-    full = 65535.0 if picture.mode.startswith("I;16") else _white(deep)
-    return deep.point(lambda value: value * (255 / full) + 0.5).convert("L")
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Scale deep greys: Pillow's own conversion clips everything above 255 (measured with Pillow 13)."""
+    deep = image.convert("F")
+    white = 65535.0 if image.mode.startswith("I;16") else _white(deep)
+    return deep.point(lambda value: value * (255 / white) + 0.5).convert("L")
 
 
 def _white(deep: Image.Image) -> float:
-    """Guess what counts as white where the mode does not say: the least usual maximum that holds every value."""
+    """Return the value of white where the mode does not say: the least usual maximum that holds every value."""
     _, highest = cast(tuple[float, float], deep.getextrema())
     return next((white for white in (1.0, 255.0, 65535.0) if highest <= white), 4294967295.0)
 
 
-def _from_lab(picture: Image.Image) -> Image.Image:
-    return _transform(picture, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")))
-
-
-def flatten(picture: Image.Image, plan: Plan) -> Image.Image:
-    """Lay a transparent picture on white: llama.cpp shows models noise instead (NousResearch/hermes-agent#64548)."""
-    if picture.mode != "RGBA":
-        return picture
-    ground = Image.new("RGB", picture.size, _WHITE)
-    ground.paste(picture, mask=picture.getchannel("A"))
+def flatten(image: Image.Image) -> Image.Image:
+    """Put a transparent image on white: llama.cpp shows models noise instead (NousResearch/hermes-agent#64548)."""
+    if image.mode != "RGBA":
+        return image
+    ground = Image.new("RGB", image.size, (255, 255, 255))
+    ground.paste(image, mask=image.getchannel("A"))
     return ground
 
 
-def shrink(picture: Image.Image, plan: Plan) -> Image.Image:
-    """Resize to the plan's size."""
-    return picture if picture.size == plan.size else resized(picture, plan.size)
-
-
-def resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+def resize(image: Image.Image, size: Size) -> Image.Image:
     """Resize to a smaller size."""
-    return picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
 
 
-def turn(picture: Image.Image, plan: Plan) -> Image.Image:
+def rotate(image: Image.Image, orientation: int) -> Image.Image:
     """Apply EXIF's orientation: servers do not (ollama/ollama#18418)."""
-    return picture.transpose(_TURNS[plan.orientation]) if plan.orientation in _TURNS else picture
+    return image.transpose(_TRANSPOSE[orientation]) if orientation in _TRANSPOSE else image
 
 
-def to_srgb(picture: Image.Image, plan: Plan) -> Image.Image:
-    """Convert to sRGB by the ICC profile; by Pillow's rule when it is missing, broken or another space's."""
-    if plan.icc:
+def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
+    """Convert to sRGB by the ICC profile, or by Pillow's rule when it is missing, broken or of another colour space."""
+    if icc:
         try:
-            profile = ImageCms.ImageCmsProfile(BytesIO(plan.icc))
-            if profile.profile.xcolor_space.strip() == _SPACES[picture.mode]:
-                return picture if _is_srgb(profile) else _transform(picture, profile)
+            profile = ImageCms.ImageCmsProfile(BytesIO(icc))
+            if profile.profile.xcolor_space.strip() == _SPACES[image.mode]:
+                srgb = ImageCms.getProfileDescription(profile).startswith("sRGB")
+                return image if srgb else _transform(image, profile)
         except (ImageCms.PyCMSError, OSError):
             pass
-    return picture if picture.mode in ("L", "RGB") else picture.convert("RGB")
+    return image if image.mode in ("L", "RGB") else image.convert("RGB")
 
 
-# In the order in which they cost least; flattening comes before the turn to sRGB because white is white in both.
-STEPS: tuple[tuple[str, Callable[[Image.Image, Plan], Image.Image]], ...] = (
-    ("unpacked", unpack),
-    ("flattened", flatten),
-    ("resized", shrink),
-    ("rotated", turn),
-    ("converted to sRGB", to_srgb),
-)
+def _transform(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
+    converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    return converted or image
 
 
-def _is_srgb(profile: ImageCms.ImageCmsProfile) -> bool:
-    return ImageCms.getProfileDescription(profile).startswith("sRGB")
+def run_steps(image: Image.Image, size: Size, orientation: int) -> tuple[Image.Image, list[str]]:
+    """Unpack, flatten, resize, rotate and convert to sRGB; return the names of the steps that changed something.
+
+    `size` is that before the rotation. The order costs least; flattening may come before the conversion because white
+    is white in every colour space.
+    """
+    icc = image.info.get("icc_profile")
+    steps: tuple[tuple[str, Step], ...] = (
+        ("unpacked", unpack),
+        ("flattened", flatten),
+        ("", lambda image: resize(image, size)),
+        ("", lambda image: rotate(image, orientation)),
+        ("converted to sRGB", lambda image: to_srgb(image, icc)),
+    )
+    actions = []
+    for name, step in steps:
+        before, image = image, step(image)
+        if name and image is not before:
+            actions.append(name)
+    return image, actions
 
 
-def _transform(picture: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
-    converted = ImageCms.profileToProfile(picture, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    return converted or picture
-
-
-def is_graphic(picture: Image.Image) -> bool:
-    """Whether it is drawn or written rather than photographed: mostly runs of one colour."""
-    grey = picture.convert("L")
+def is_graphic(image: Image.Image) -> bool:
+    """Return whether the image is drawn or written rather than photographed: mostly runs of one colour."""
+    grey = image.convert("L")
     width, height = grey.size
     if width < 2:
         return True
-    alike = ImageChops.difference(grey.crop((1, 0, width, height)), grey.crop((0, 0, width - 1, height)))
-    return alike.histogram()[0] > _FLAT * (width - 1) * height
+    equal = ImageChops.difference(grey.crop((1, 0, width, height)), grey.crop((0, 0, width - 1, height)))
+    return equal.histogram()[0] > _FLAT * (width - 1) * height

@@ -1,52 +1,214 @@
-"""Threads for decoding, as many as there are cores."""
+"""The image worker: a process that decodes, converts and encodes images, one after the other.
 
-import asyncio
+Run as `python -m bridge.images.worker MEMORY SECONDS HEIF` by `bridge.images.decoder`. It reads jobs on its standard
+input and writes results to its standard output until the input ends. A crash, an endless loop or too much memory ends
+this process and no other; that is isolation, not a security sandbox.
+"""
+
 import os
+import signal
+import struct
+import sys
+import warnings
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from typing import TypeVar
+from importlib import import_module
+from io import BytesIO
+from typing import Any, BinaryIO
 
-from anyio import CapacityLimiter
-from anyio.lowlevel import RunVar
+from PIL import Image
 
-from bridge.errors import ImageTooLarge
+from bridge.images import statistics
+from bridge.images.encode import encode
+from bridge.images.formats import png
+from bridge.images.formats.header import exif_orientation, title
+from bridge.images.job import LENGTHS, Job, Result, fitted, head_of_frame, parse_job, upright
+from bridge.images.limits import Rejected, Size, malformed
+from bridge.images.pixels import run_steps
 
-T = TypeVar("T")
+# Format name for Pillow, and the plugin to import: `Image.open` would import all of them.
+_FORMATS = {
+    "image/jpeg": ("JPEG", "PIL.JpegImagePlugin"),
+    "image/png": ("PNG", "PIL.PngImagePlugin"),
+    "image/webp": ("WEBP", "PIL.WebPImagePlugin"),
+    "image/gif": ("GIF", "PIL.GifImagePlugin"),
+    "image/bmp": ("BMP", "PIL.BmpImagePlugin"),
+    "image/tiff": ("TIFF", "PIL.TiffImagePlugin"),
+    "image/avif": ("AVIF", "PIL.AvifImagePlugin"),
+    "image/heic": ("HEIF", "pillow_heif"),
+}
+# Pillow goes over strips and tiles in Python: 2 million of one pixel each took 9 s (Pillow 13).
+_MAX_PARTS = 65_536
+_SCALES = (8, 4, 2)
+# A DCT-scaled JPEG at least this large, relative to the size requested, is used without resampling.
+_CLOSE_ENOUGH = 0.9
 
-THREADS = max(2, os.cpu_count() or 1)
-_threads = ThreadPoolExecutor(THREADS, "image")
-_slots: RunVar[CapacityLimiter] = RunVar("image_slots")
 
+def handle(job: Job, data: bytes) -> tuple[Result, bytes]:
+    """Run one job; whatever a decoder raises becomes a result with an error.
 
-def slots() -> CapacityLimiter:
-    """The running loop's slots: who holds one has a thread to himself."""
-    try:
-        return _slots.get()
-    except LookupError:
-        _slots.set(CapacityLimiter(THREADS))
-        return _slots.get()
-
-
-async def in_thread(work: Callable[[], T], seconds: float) -> T:
-    """Run `work` in a thread once one is free. Raises ImageTooLarge when it takes longer than `seconds`.
-
-    A thread cannot be stopped: one that overruns, or whose caller has gone, keeps its slot until it is through,
-    so that however many pictures are slow, no more than `THREADS` are at work.
+    Among malformed images Pillow raises OSError, SyntaxError, ValueError, struct.error, OverflowError, KeyError,
+    IndexError, zlib.error, its own DecompressionBombError and more: any list of them would be incomplete.
     """
-    limiter, job, loop = slots(), object(), asyncio.get_running_loop()
-    await limiter.acquire_on_behalf_of(job)
-
-    def release(_: Future[T]) -> None:
-        with suppress(RuntimeError):  # the loop is closed, and its slots with it
-            loop.call_soon_threadsafe(limiter.release_on_behalf_of, job)
-
-    future = _threads.submit(work)
-    future.add_done_callback(release)
     try:
-        async with asyncio.timeout(seconds):
-            return await asyncio.wrap_future(future)
-    except TimeoutError as error:
-        raise ImageTooLarge(f"The image took longer than {seconds:g} seconds to read.") from error
-    finally:
-        del future  # its exception's traceback holds this frame, and that the picture
+        return run(job, data)
+    except Rejected as rejected:
+        return Result(rejected.kind, rejected.message), b""
+    except MemoryError:
+        return Result("out_of_memory", "The image needs more memory to decode than is allowed."), b""
+    except Exception:  # noqa: BLE001 (see above)
+        return Result("invalid_image", f"The {title(job.media_type)} image is truncated or malformed."), b""
+
+
+def run(job: Job, data: bytes) -> tuple[Result, bytes]:
+    """Run one job. Raises Rejected, and whatever Pillow raises."""
+    with _open(job.media_type, data) as image:
+        job.limits.check_size(image.size)
+        if len(getattr(image, "tile", ())) > _MAX_PARTS:
+            raise malformed("The image consists of too many parts.")
+        actions = _select_frame(image, job.limits.frame)
+        job.limits.check_size(image.size)
+        if job.verify and image.size == job.size and (job.media_type != "image/png" or png.is_sound(data)):
+            return _verify(image, job), b""
+        return _convert(image, job, actions)
+
+
+def _open(media_type: str, data: bytes) -> Image.Image:
+    """Open with the plugin of this format and no other; the pixels are not decoded yet."""
+    name, module = _FORMATS[media_type]
+    plugin: Any = import_module(module)
+    if name == "AVIF":
+        plugin.DEFAULT_MAX_THREADS = 1
+    elif name == "HEIF":
+        plugin.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
+    return Image.open(BytesIO(data), formats=(name,))
+
+
+def _select_frame(image: Image.Image, frame: int) -> list[str]:
+    """Go to a frame of an animation, or to its last; a TIFF has pages, of which the first is used."""
+    if image.format == "TIFF" or not getattr(image, "is_animated", False):
+        return []
+    for _ in range(frame):
+        try:
+            image.seek(image.tell() + 1)
+        except EOFError:
+            break
+    return [f"frame {image.tell() + 1}"]
+
+
+def _orientation(image: Image.Image, job: Job) -> int:
+    """Return EXIF's orientation; Pillow applies a TIFF's when it loads one, libheif a HEIC's."""
+    return exif_orientation(image.info.get("exif", b"")) if image.format == "AVIF" else job.orientation
+
+
+def _verify(image: Image.Image, job: Job) -> Result:
+    """Decode an image whose bytes are kept, a JPEG at an eighth of its size: that reads all coded data."""
+    size = upright(image.size, job.orientation)
+    image.draft(None, (1, 1))
+    image.load()
+    if not job.statistics:
+        return Result(size=size)
+    pixels, _ = run_steps(image, image.size, job.orientation)
+    colours, brightness = statistics.measure(pixels)
+    return Result(size=size, source_size=size, colours=colours, brightness=brightness)
+
+
+def _convert(image: Image.Image, job: Job, actions: list[str]) -> tuple[Result, bytes]:
+    """Decode no more than is needed, run the steps, encode."""
+    orientation = _orientation(image, job)
+    source = upright(image.size, orientation)
+    stored = upright(fitted(source, job.side, job.box), orientation)
+    scaled = _dct_scaled(image.size, stored) if image.format == "JPEG" else None
+    if stored != image.size:
+        image.draft(None, scaled or stored)
+    image.load()
+    job.limits.check_size(image.size)
+    pixels, changes = run_steps(image, image.size if scaled else stored, orientation)
+    media_type, data, encoded = encode(pixels, job)
+    actions += changes
+    if orientation > 1:
+        actions.append("rotated")
+    if encoded.size != source:
+        actions.append(f"resized {_x(source)} → {_x(encoded.size)}")
+    same = media_type == job.media_type
+    actions.append("recompressed" if same else f"converted {job.media_type} → {media_type}")
+    result = Result(media_type=media_type, size=encoded.size, source_size=source, actions=actions)
+    return (_measured(result, encoded) if job.statistics else result), data
+
+
+def _measured(result: Result, image: Image.Image) -> Result:
+    colours, brightness = statistics.measure(image)
+    return Result(None, "", result.media_type, result.size, result.source_size, result.actions, colours, brightness)
+
+
+def _dct_scaled(size: Size, wanted: Size) -> Size | None:
+    """Return what to ask JPEG's DCT scaling for, where one of its scales gives 90 to 100 % of the size wanted."""
+    for scale in _SCALES:
+        result = tuple(-(-side // scale) for side in size)  # rounded up, as libjpeg does
+        if all(_CLOSE_ENOUGH * most <= side <= most for side, most in zip(result, wanted, strict=True)):
+            return size[0] // scale, size[1] // scale
+    return None
+
+
+def _x(size: Size) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def confine(memory: int) -> None:
+    """Limit the address space to its size now plus `memory` bytes, and allow no files to be written."""
+    import resource  # not on Windows
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    try:
+        with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 (pathlib costs 5 ms to import)
+            pages = int(file.read().split()[0])
+    except OSError:  # not Linux; elsewhere RLIMIT_AS is not enforced either
+        return
+    limit = pages * resource.getpagesize() + memory
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def renew_cpu_limit(seconds: int) -> None:
+    """Let the kernel end this process after `seconds` more of CPU time."""
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + seconds + 1, hard))
+
+
+def serve(requests: BinaryIO, results: BinaryIO, before_job: Callable[[], None]) -> None:
+    """Handle jobs until the input ends."""
+    while True:
+        try:
+            text_size, data_size = LENGTHS.unpack(requests.read(LENGTHS.size))
+        except struct.error:
+            return
+        job, data = parse_job(requests.read(text_size)), requests.read(data_size)
+        before_job()
+        result, encoded = handle(job, data)
+        results.write(head_of_frame(result, len(encoded)) + encoded)
+        results.flush()
+
+
+def main(memory: int, seconds: int) -> None:
+    """Announce readiness with an empty result, then serve."""
+    for ending in (signal.SIGINT, signal.SIGTERM):  # sent to the whole process group; the service drains first
+        signal.signal(ending, signal.SIG_IGN)
+    results = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # a library that prints must not write into a frame
+    warnings.simplefilter("ignore")
+    sys.dont_write_bytecode = True
+    Image.MAX_IMAGE_PIXELS = None  # ImageLimits apply
+    for plugin in ("PIL.JpegImagePlugin", "PIL.PngImagePlugin"):
+        import_module(plugin)
+    limited = sys.platform != "win32"
+    if limited:
+        confine(memory)
+    results.write(head_of_frame(Result(), 0))
+    results.flush()
+    serve(sys.stdin.buffer, results, (lambda: renew_cpu_limit(seconds)) if limited else lambda: None)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -36,7 +36,7 @@ async def test_text_model_and_no_tokens(client: BaseClient) -> None:
     assert completion.text
     assert completion.model == "measurements"
     assert completion.usage is None
-    assert any("recognises nothing" in warning for warning in completion.warnings)
+    assert any("pixels, not content" in warning for warning in completion.warnings)
 
 
 @pytest.mark.parametrize("mode", LADDER)
@@ -72,7 +72,7 @@ async def test_models_and_check(client: BaseClient) -> None:
     assert found.models == models
     assert found.model == "measurements"
     assert len(found.warnings) == 1
-    assert "recognises nothing" in found.warnings[0]
+    assert "pixels, not content" in found.warnings[0]
 
 
 async def test_check_without_a_model_writes_nothing(client: BaseClient) -> None:

@@ -2,11 +2,14 @@
 
 import struct
 import zlib
+from functools import cache
 from io import BytesIO
 from typing import Any
 
 from PIL import Image, ImageCms, ImageDraw
 
+SECONDS = 20.0
+MEMORY = 1024 * 1024 * 1024
 GPS = b"GPS-SECRET-52.5200N"
 RED, GREEN, BLUE, WHITE, BLACK = (220, 20, 20), (20, 180, 20), (20, 20, 220), (255, 255, 255), (0, 0, 0)
 
@@ -108,6 +111,7 @@ def chatty_jpeg(plain: bytes) -> bytes:
     return plain[:20] + extra + plain[20:] + video
 
 
+@cache
 def srgb() -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

@@ -5,13 +5,14 @@ import gzip
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
 
 from bridge.errors import ImageTooLarge, ImageUnreachable, UnsupportedImage
 from bridge.images.fetch import Fetcher
 from bridge.images.limits import ImageLimits
-from bridge.images.sources import from_url
+from bridge.images.sources import Access, Source, load
 from bridge.network import AddressPolicy, AddressRefused
 from tests.images.pictures import photo, saved
 from tests.servers import TrapServer
@@ -74,6 +75,10 @@ def fetcher(*hosts: str, **options: float) -> Fetcher:
     return Fetcher(policy, look_up=loopback, **options)  # type: ignore[arg-type]
 
 
+async def from_url(url: str, fetcher: Fetcher) -> Source:
+    return await load("url", url, Access(Path(), fetcher, ImageLimits()))
+
+
 async def fetch(page: Reply, **options: float) -> bytes:
     async with site({"/": page}) as pages, fetcher(**options) as fetching:
         return await fetching.fetch(pages.url(), MOST)
@@ -81,7 +86,7 @@ async def fetch(page: Reply, **options: float) -> bytes:
 
 async def test_a_picture_is_fetched_and_named() -> None:
     async with site({"/a.jpg?key=secret": reply()}) as pages, fetcher() as fetching:
-        source = await from_url(pages.url("/a.jpg?key=secret#x"), fetching, ImageLimits())
+        source = await from_url(pages.url("/a.jpg?key=secret#x"), fetching)
     assert source.data == PICTURE
     assert (source.origin, source.header.media_type) == ("url", "image/jpeg")
     assert source.name == f"http://pictures.example:{pages.port}/a.jpg"
@@ -269,7 +274,7 @@ async def test_the_owners_wish_is_honoured(tag: str, allowed: bool) -> None:
 async def test_a_web_page_is_named_as_one() -> None:
     async with site({"/": reply(b"<!DOCTYPE html><html></html>")}) as pages, fetcher() as fetching:
         with pytest.raises(UnsupportedImage, match="a web page"):
-            await from_url(pages.url(), fetching, ImageLimits())
+            await from_url(pages.url(), fetching)
 
 
 async def test_connections_are_reused() -> None:

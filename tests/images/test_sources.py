@@ -1,4 +1,4 @@
-"""Where a picture may come from, and every way that somebody tries to make it come from elsewhere."""
+"""Where an image may come from, and every way to make it come from elsewhere."""
 
 import os
 import socket
@@ -7,19 +7,26 @@ import threading
 import tracemalloc
 from base64 import b64encode, urlsafe_b64encode
 from pathlib import Path
-from time import thread_time
 from typing import Any
 
 import pytest
 
 from bridge.errors import ImageNotFound, ImageTooLarge, InvalidImage, PathRefused, UnsupportedImage
+from bridge.images import sources
+from bridge.images.fetch import Fetcher
 from bridge.images.limits import ImageLimits
-from bridge.images.sources import from_base64, from_path, from_upload
-from tests.images.pictures import BLACK, opened, photo, quarters, saved
+from bridge.images.sources import Access, Source, decode_base64, from_upload
+from bridge.network import AddressPolicy
+from tests.images.pictures import photo, quarters, saved
 
 LIMITS = ImageLimits()
+FETCHER = Fetcher(AddressPolicy("listed"))  # not used by paths
 PICTURE = saved(quarters(), "PNG")
 SECRET = saved(photo(), "PNG")
+
+
+async def from_path(path: str, workspace: Path) -> Source:
+    return await sources.load("path", path, Access(workspace, FETCHER, LIMITS))
 
 
 @pytest.fixture
@@ -46,14 +53,14 @@ def workspace(tmp_path: Path) -> Path:
     ],
 )
 async def test_a_file_of_the_workspace_is_read(workspace: Path, path: str) -> None:
-    source = await from_path(path, workspace, LIMITS)
+    source = await from_path(path, workspace)
     assert source.data == PICTURE
     assert (source.origin, source.name, source.header.media_type) == ("path", "datasets/a.png", "image/png")
     assert repr(PICTURE) not in repr(source)
 
 
 async def test_names_are_taken_as_they_are(workspace: Path) -> None:
-    assert (await from_path("datasets/ä b%41.png", workspace, LIMITS)).name == "datasets/ä b%41.png"
+    assert (await from_path("datasets/ä b%41.png", workspace)).name == "datasets/ä b%41.png"
 
 
 @pytest.mark.parametrize(
@@ -88,9 +95,9 @@ async def test_names_are_taken_as_they_are(workspace: Path) -> None:
 )
 async def test_a_way_out_is_refused_whether_or_not_it_leads_anywhere(workspace: Path, path: str) -> None:
     with pytest.raises(PathRefused) as caught:
-        await from_path(path, workspace, LIMITS)
+        await from_path(path, workspace)
     with pytest.raises(PathRefused) as other:
-        await from_path("..", workspace, LIMITS)
+        await from_path("..", workspace)
     assert caught.value.message == other.value.message
     assert str(workspace.parent) not in caught.value.message
     assert "secret" not in caught.value.message
@@ -101,7 +108,7 @@ async def test_a_way_out_is_refused_whether_or_not_it_leads_anywhere(workspace: 
 )
 async def test_what_is_missing_inside_is_not_found(workspace: Path, path: str) -> None:
     with pytest.raises(ImageNotFound) as caught:
-        await from_path(path, workspace, LIMITS)
+        await from_path(path, workspace)
     assert str(workspace.parent) not in caught.value.message
 
 
@@ -120,27 +127,27 @@ async def test_what_is_missing_inside_is_not_found(workspace: Path, path: str) -
 async def test_a_link_that_leads_out_is_refused(workspace: Path, target: str) -> None:
     (workspace / "datasets" / "loop").symlink_to(target.format(root=workspace))
     with pytest.raises(PathRefused):
-        await from_path("datasets/loop", workspace, LIMITS)
+        await from_path("datasets/loop", workspace)
 
 
 @pytest.mark.parametrize("target", ["a.png", "deep/../a.png", "{root}/datasets/a.png", "../datasets/a.png"])
 async def test_a_link_that_stays_inside_is_followed(workspace: Path, target: str) -> None:
     (workspace / "datasets" / "link").symlink_to(target.format(root=workspace))
-    assert (await from_path("datasets/link", workspace, LIMITS)).data == PICTURE
+    assert (await from_path("datasets/link", workspace)).data == PICTURE
 
 
 async def test_a_linked_directory_inside_is_followed_and_one_outside_is_not(workspace: Path) -> None:
     (workspace / "alias").symlink_to("datasets")
     (workspace / "out").symlink_to(workspace.parent)
-    assert (await from_path("alias/a.png", workspace, LIMITS)).data == PICTURE
+    assert (await from_path("alias/a.png", workspace)).data == PICTURE
     for path in ("out/secret.png", "out/missing.png"):
         with pytest.raises(PathRefused):
-            await from_path(path, workspace, LIMITS)
+            await from_path(path, workspace)
 
 
 async def test_the_workspace_itself_may_be_a_link(workspace: Path) -> None:
     (workspace.parent / "link").symlink_to(workspace)
-    assert (await from_path("datasets/a.png", workspace.parent / "link", LIMITS)).data == PICTURE
+    assert (await from_path("datasets/a.png", workspace.parent / "link")).data == PICTURE
 
 
 async def test_a_race_between_directory_and_link_never_gets_out(workspace: Path) -> None:
@@ -164,7 +171,7 @@ async def test_a_race_between_directory_and_link_never_gets_out(workspace: Path)
     try:
         for _ in range(1500):
             try:
-                outcomes.add((await from_path("door/secret.png", workspace, LIMITS)).data == PICTURE)
+                outcomes.add((await from_path("door/secret.png", workspace)).data == PICTURE)
             except (PathRefused, ImageNotFound) as error:
                 outcomes.add(type(error))
     finally:
@@ -194,7 +201,7 @@ async def test_what_was_checked_is_what_is_opened(workspace: Path, monkeypatch: 
 
     monkeypatch.setattr(os, "stat", look)
     with pytest.raises((PathRefused, ImageNotFound)):
-        await from_path("door/a.png", workspace, LIMITS)
+        await from_path("door/a.png", workspace)
     assert swapped
 
 
@@ -208,7 +215,7 @@ async def test_only_regular_files_are_read(workspace: Path) -> None:
             names.append("zero")
         for name in names:
             with pytest.raises(PathRefused):
-                await from_path(name, workspace, LIMITS)
+                await from_path(name, workspace)
 
 
 async def test_no_descriptor_is_left_open(workspace: Path) -> None:
@@ -216,7 +223,7 @@ async def test_no_descriptor_is_left_open(workspace: Path) -> None:
     before = set(os.listdir("/proc/self/fd"))
     for path in ("datasets/a.png", "datasets/missing", "out/etc", "datasets"):
         try:
-            await from_path(path, workspace, LIMITS)
+            await from_path(path, workspace)
         except (PathRefused, ImageNotFound):
             continue
     assert set(os.listdir("/proc/self/fd")) <= before
@@ -226,13 +233,13 @@ async def test_a_large_file_is_refused_unread(workspace: Path) -> None:
     with (workspace / "large.png").open("wb") as file:
         file.truncate(10**12)
     with pytest.raises(ImageTooLarge, match="20 MiB"):
-        await from_path("large.png", workspace, LIMITS)
+        await from_path("large.png", workspace)
 
 
 async def test_a_text_file_tells_nothing_of_itself(workspace: Path) -> None:
     (workspace / "config.toml").write_text("api_key = 'sk-123'")
     with pytest.raises(UnsupportedImage) as caught:
-        await from_path("config.toml", workspace, LIMITS)
+        await from_path("config.toml", workspace)
     assert "sk-123" not in caught.value.message
 
 
@@ -251,65 +258,53 @@ BARE = b64encode(PICTURE).decode()
         BARE.rstrip("="),
         urlsafe_b64encode(PICTURE).decode(),
         urlsafe_b64encode(PICTURE).decode().rstrip("="),
-        f"data:image/png;base64,{BARE.replace('+', '%2B').replace('/', '%2f').replace('=', '%3D')}",
     ],
 )
 def test_spellings_of_base64(text: str) -> None:
-    source = from_base64(text, LIMITS)
-    assert source.data == PICTURE
-    assert source.origin == "base64"
+    data, standard = decode_base64(text, LIMITS)
+    assert data == PICTURE
+    assert standard in ("", BARE)
 
 
-@pytest.mark.parametrize("tail", ["", "A", "AA"])
-def test_a_text_goes_on_as_it_is_only_where_every_reader_takes_it(tail: str) -> None:
-    data = saved(photo(), "JPEG") + b"\0" * len(tail)
+@pytest.mark.parametrize("extra", range(3))
+def test_a_text_is_reused_only_where_every_decoder_accepts_it(extra: int) -> None:
+    data = PICTURE + b"\0" * extra
     text = b64encode(data).decode()
-    assert from_base64(text, ImageLimits()).text == text
+    assert decode_base64(text, LIMITS) == (data, text)
+    assert decode_base64(text.rstrip("="), LIMITS)[0] == data
     if text.endswith("="):
         digits = text.rstrip("=")
-        odd = digits[:-1] + chr(ord(digits[-1]) + 1) + "=" * (len(text) - len(digits))
-        found = from_base64(odd, ImageLimits())
-        assert (found.data, found.text) == (data, "")
-
-
-def test_padding_of_every_length() -> None:
-    for extra in range(3):
-        data = PICTURE + b"\0" * extra
-        assert from_base64(b64encode(data).decode().rstrip("="), LIMITS).data == data
+        unusual = digits[:-1] + chr(ord(digits[-1]) + 1) + "=" * (len(text) - len(digits))
+        assert decode_base64(unusual, LIMITS) == (data, "")
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["", "   ", "!!!!", BARE + "*", BARE[:41], BARE[:8] + "=" + BARE[8:], "data:image/png,abc", "ünïcode", "data:"],
+    "text", ["!!!!", BARE + "*", BARE[:41], BARE[:8] + "=" + BARE[8:], "data:image/png,abc", "ünïcode", "data:"]
 )
-def test_what_is_not_base64_is_invalid(text: str) -> None:
-    with pytest.raises((InvalidImage, UnsupportedImage)):
-        from_base64(text, LIMITS)
+def test_other_text_is_invalid(text: str) -> None:
+    with pytest.raises(InvalidImage):
+        decode_base64(text, LIMITS)
 
 
 def test_size_is_checked_before_decoding() -> None:
     with pytest.raises(ImageTooLarge):
-        from_base64("!" * 400, ImageLimits(max_bytes=100))
+        decode_base64("!" * 400, ImageLimits(max_bytes=100))
 
 
-@pytest.mark.parametrize(
-    "part",
-    ["%", "%41", "%2B", "%2", "\\n", "A\u00a0", "\u2003\u200b", "%20%", "\\n%0A"],
-)
-def test_a_long_text_of_escapes_takes_no_more_than_a_few_copies(part: str) -> None:
+@pytest.mark.parametrize("part", ["%", "\\n", "A\u00a0", " ", "=", "-"])
+def test_a_long_text_takes_a_few_copies_at_most(part: str) -> None:
     text = part * (3_000_000 // len(part))
     tracemalloc.start()
-    began = thread_time()
     try:
         with pytest.raises((InvalidImage, UnsupportedImage)):
-            from_base64(text, LIMITS)
+            from_upload(decode_base64(text, LIMITS)[0], LIMITS)
         assert tracemalloc.get_traced_memory()[1] < 5 * sys.getsizeof(text)
     finally:
         tracemalloc.stop()
-    assert thread_time() - began < 1
 
 
-def test_an_upload_is_judged_by_its_bytes() -> None:
+def test_an_upload_is_judged_by_its_bytes_and_can_be_released() -> None:
     source = from_upload(PICTURE, LIMITS)
     assert (source.origin, source.header.media_type) == ("upload", "image/png")
-    assert opened(source.data).getpixel((0, 0)) != BLACK
+    source.release()
+    assert source.data == b""

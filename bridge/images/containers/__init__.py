@@ -1,1 +1,0 @@
-"""One file a format: `header` reads its shape without decoding, `strip` drops its metadata losslessly."""

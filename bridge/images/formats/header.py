@@ -1,0 +1,71 @@
+"""The header of an image, and helpers that every format reader uses."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from struct import error as StructError
+from struct import unpack_from
+from typing import TypeVar
+
+from bridge.images.limits import Size, malformed
+
+T = TypeVar("T")
+# A 20 MB file has some thousand chunks; one of a million empty chunks only consumes CPU.
+_MAX_PARTS = 65_536
+_ORIENTATION, _SHORT = 0x0112, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the service knows of an image without decoding it.
+
+    `size`: width and height as stored, before `orientation` (EXIF, 1 to 8) is applied; None for a format that only
+    the image worker reads. `plain`: a variant that every decoder reads: opaque, not animated, not CMYK, 8 bits a
+    sample. `scans`: how often a decoder goes over all pixels.
+    """
+
+    media_type: str
+    size: Size | None = None
+    orientation: int = 1
+    plain: bool = False
+    scans: int = 1
+
+    @property
+    def upright(self) -> Size | None:
+        """Width and height once the orientation is applied."""
+        return self.size[::-1] if self.size and self.orientation >= 5 else self.size
+
+
+def title(media_type: str) -> str:
+    """Return the format's name for a sentence: "JPEG"."""
+    return {"image/webp": "WebP"}.get(media_type, media_type.removeprefix("image/").upper())
+
+
+def bounded(parts: Iterable[T]) -> Iterator[T]:
+    """Yield the parts. Raises Rejected when there are too many."""
+    for count, part in enumerate(parts):
+        if count == _MAX_PARTS:
+            raise malformed("The image consists of too many parts.")
+        yield part
+
+
+def rejoin(data: bytes, kept: list[bytes | memoryview]) -> bytes:
+    """Join the kept parts; return the same object when nothing was dropped."""
+    return data if sum(map(len, kept)) == len(data) else b"".join(kept)
+
+
+def exif_orientation(exif: bytes) -> int:
+    """Return the orientation in an EXIF block, 1 to 8; 1 when there is none or the block is damaged."""
+    block = exif.removeprefix(b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}.get(block[:2])
+    try:
+        if order is None or unpack_from(f"{order}H", block, 2)[0] != 42:
+            return 1
+        (start,) = unpack_from(f"{order}I", block, 4)
+        (count,) = unpack_from(f"{order}H", block, start)
+        for entry in range(start + 2, start + 2 + 12 * count, 12):
+            tag, kind, _, value = unpack_from(f"{order}HHIH", block, entry)
+            if (tag, kind) == (_ORIENTATION, _SHORT):
+                return value if 1 <= value <= 8 else 1
+    except StructError:
+        pass
+    return 1

@@ -1,0 +1,117 @@
+"""What an image is, by its bytes alone: names and declared types are often wrong."""
+
+import re
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from bridge.errors import ImageTooLarge, InvalidImage, UnsupportedImage
+from bridge.images.decoder import image_error
+from bridge.images.formats import jpeg, png, webp
+from bridge.images.formats.header import Header, title
+from bridge.images.limits import MIB, ImageLimits, Rejected
+
+
+class Format(NamedTuple):
+    """A format that may pass through undecoded: how its header is read and its metadata dropped."""
+
+    inspect: Callable[[bytes], Header]
+    strip: Callable[[bytes], bytes]
+
+
+FORMATS = {
+    "image/jpeg": Format(jpeg.inspect, jpeg.strip),
+    "image/png": Format(png.inspect, png.strip),
+    "image/webp": Format(webp.inspect, webp.strip),
+}
+_ACCEPTED = "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"
+_SIGNATURES = (
+    (re.compile(rb"\xff\xd8\xff"), "image/jpeg"),
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png"),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), "image/webp"),
+    (re.compile(rb"GIF8[79]a"), "image/gif"),
+    (re.compile(rb"II[*+]\0|MM\0[*+]"), "image/tiff"),
+    (re.compile(rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL), "image/bmp"),
+    (re.compile(rb"....ftyp(avif|avis)", re.DOTALL), "image/avif"),
+    # HEIC has the generic brands too; the compatible brands that follow decide.
+    (re.compile(rb"....ftyp(mif1|msf1|miaf)(....){1,10}?avi[fs]", re.DOTALL), "image/avif"),
+)
+_HEIC = re.compile(rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL)
+_NAMED = (
+    (_HEIC, "HEIC, which is optional and not enabled here (the setting GRAPHCAP_HEIF enables it)"),
+    (re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "), "JPEG XL"),
+    (re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"), "JPEG 2000"),
+    (re.compile(rb"....ftyp|\x1aE\xdf\xa3|RIFF....AVI ", re.DOTALL), "a video"),
+    (re.compile(rb"%PDF"), "a PDF document"),
+    (re.compile(rb"8BPS"), "a Photoshop document"),
+    (re.compile(rb"\0\0[\x01\x02]\0"), "an icon"),
+    (re.compile(rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!"), "an archive"),
+    # Atomic groups throughout: otherwise a comment would be tried with each of its possible ends.
+    (re.compile(rb"(?is)\s*+(?>(?><\?xml|<!--).*?>\s*+)*+(?><svg|<!doctype\s+svg)"), "SVG"),
+    (re.compile(rb"(?is)\s*(<!doctype html|<html|<head|<body)"), "a web page"),
+)
+_TEXT = re.compile(rb"[\t\n\r\x20-\x7e\x80-\xff]+")
+# A decoder goes over all pixels once per scan: 20 over 50 megapixels take 2 s.
+_MAX_SCANS_AT_LIMIT = 20
+
+
+def inspect(data: bytes, limits: ImageLimits) -> Header:
+    """Return the format, and for JPEG, PNG and WebP the header, checked against the limits.
+
+    Raises ImageTooLarge, UnsupportedImage (not a format that is accepted) and InvalidImage (truncated or malformed).
+    """
+    check_bytes(len(data), limits)
+    media_type = sniff(data, heif=limits.heif)
+    if media_type not in FORMATS:
+        return Header(media_type)
+    with parsing(media_type):
+        header = FORMATS[media_type].inspect(data)
+        assert header.size is not None
+        limits.check_size(header.size)
+        width, height = header.size
+        if width * height * header.scans > limits.max_pixels * _MAX_SCANS_AT_LIMIT:
+            raise Rejected(
+                "image_too_large", f"The image is {width}×{height} in {header.scans} scans; that is too many."
+            )
+    return header
+
+
+@contextmanager
+def parsing(media_type: str) -> Iterator[None]:
+    """Raise what a format reader rejects as an ImageError."""
+    try:
+        yield
+    except Rejected as rejected:
+        raise image_error(rejected) from None
+    except (struct.error, IndexError):
+        raise InvalidImage(f"The {title(media_type)} image is truncated.") from None
+
+
+def check_bytes(size: int, limits: ImageLimits) -> None:
+    """Raise ImageTooLarge when the encoded image has too many bytes."""
+    if size > limits.max_bytes:
+        raise ImageTooLarge(f"The image is larger than {limits.max_bytes / MIB:.3g} MiB.")
+
+
+def sniff(data: bytes, *, heif: bool = False) -> str:
+    """Return the media type; HEIC only where `heif` accepts it.
+
+    Raises InvalidImage when there are no bytes, UnsupportedImage for any other format.
+    """
+    if not data:
+        raise InvalidImage("The image is empty.")
+    opening = data[:4096].removeprefix(b"\xef\xbb\xbf")
+    for pattern, media_type in _SIGNATURES:
+        if pattern.match(opening):
+            return media_type
+    if heif and _HEIC.match(opening):
+        return "image/heic"
+    raise UnsupportedImage(f"The file is {_name(opening)}, which is not accepted as an image. Send {_ACCEPTED}.")
+
+
+def _name(opening: bytes) -> str:
+    for pattern, name in _NAMED:
+        if pattern.match(opening):
+            return name
+    return "text" if _TEXT.fullmatch(opening[:256]) else "in an unknown format"

@@ -1,0 +1,94 @@
+"""The protocol between the service and its image workers: one job, one result, length-prefixed frames.
+
+A frame is two lengths (4 bytes each, big-endian), a JSON object and the image's bytes. Imported by the worker, so this
+module imports nothing of the service.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from struct import Struct
+from typing import Any
+
+from bridge.images.limits import ImageLimits, Rejection, Size
+
+LENGTHS = Struct(">II")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to do with an image of `media_type`.
+
+    `size`: as stored, for a format that the service reads itself. `orientation`: EXIF's, from the same reader.
+    `verify`: decode it to be sure that it decodes, and keep its bytes; otherwise decode, convert and encode it.
+    `side`, `box`: the longest side and the box (long, short) that the result must fit. `media_types`, `max_bytes`: what
+    the target accepts. `statistics`: also measure the pixels.
+    """
+
+    media_type: str
+    limits: ImageLimits
+    size: Size | None = None
+    orientation: int = 1
+    verify: bool = False
+    side: int | None = None
+    box: Size | None = None
+    media_types: tuple[str, ...] = ("image/jpeg",)
+    max_bytes: int | None = None
+    statistics: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a job: an `error` with its `message`, or the image.
+
+    `size` is upright. `media_type` is empty where the bytes are kept. `actions` are what was done, in words;
+    `colours` and `brightness` the statistics, `source_size` the upright size that they were measured at.
+    """
+
+    error: Rejection | None = None
+    message: str = ""
+    media_type: str = ""
+    size: Size = (0, 0)
+    source_size: Size = (0, 0)
+    actions: list[str] = field(default_factory=list)
+    colours: list[tuple[str, float]] = field(default_factory=list)
+    brightness: float = 0.0
+
+
+def upright(size: Size, orientation: int) -> Size:
+    """Return a size with an EXIF orientation applied; 5 to 8 exchange width and height. Its own inverse."""
+    return size[::-1] if orientation >= 5 else size
+
+
+def fitted(size: Size, side: int | None, box: Size | None) -> Size:
+    """Return the size at which an upright image is sent: never larger, same shape, within `side` and `box`.
+
+    The box (long, short) is turned for a portrait.
+    """
+    boxes = [(side, side)] if side is not None else []
+    if box is not None:
+        boxes.append(box if size[0] >= size[1] else box[::-1])
+    scale = min([1.0, *(min(width / size[0], height / size[1]) for width, height in boxes)])
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def head_of_frame(message: Job | Result, size: int) -> bytes:
+    """Return a frame without its data, which has `size` bytes."""
+    text = json.dumps(asdict(message)).encode()
+    return LENGTHS.pack(len(text), size) + text
+
+
+def parse_job(text: bytes) -> Job:
+    """Parse a frame's JSON as a job."""
+    fields: dict[str, Any] = json.loads(text)
+    return Job(**{**fields, "limits": ImageLimits(**fields["limits"]), "size": _size(fields["size"])})
+
+
+def parse_result(text: bytes) -> Result:
+    """Parse a frame's JSON as a result. Raises ValueError, TypeError or KeyError for anything else."""
+    fields: dict[str, Any] = json.loads(text)
+    width, height = fields["size"]
+    return Result(**{**fields, "size": (int(width), int(height)), "source_size": tuple(fields["source_size"])})
+
+
+def _size(pair: list[int] | None) -> Size | None:
+    return None if pair is None else (pair[0], pair[1])
