@@ -50,15 +50,7 @@ def perspectives() -> Iterator[Row]:
         yield f"`{content['name']}`", content["module"], content["description"]
 
 
-def keywords() -> str:
-    """Return the table of the supported JSON Schema keywords."""
-    from perspectives.keywords import markdown
-
-    return markdown()
-
-
 TABLES: Tables = {
-    "keywords": keywords,
     "make": partial(table, ("command", "purpose"), make_targets),
     "perspectives": partial(table, ("perspective", "module", "output"), perspectives),
     **{name: partial(table, head, rows) for name, (head, rows) in HEADS.items()},

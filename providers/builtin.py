@@ -106,7 +106,7 @@ def describe(image: Image | None) -> str:
 
 def _ignored(request: VisionRequest) -> tuple[str, ...]:
     """Return a warning for every part of the request that has no effect."""
-    names = [name for name in request.options.asked() if name not in SPEC.takes]
+    names = [name for name in request.options.present() if name not in SPEC.takes]
     warnings = [f"builtin ignores {', '.join(names)}."] if names else []
     if request.model not in ("", MODEL):
         warnings.append(f"builtin has only the model {MODEL}, which answered.")
