@@ -80,13 +80,13 @@ def metrics() -> Iterator[tuple[str, ...]]:
     """Metric, kind, labels, meaning."""
     from bridge.telemetry import metrics
 
-    for name, kind, labels, meaning in metrics.described():
+    for name, kind, labels, meaning in metrics.TABLE:
         yield f"`{name}`", kind, labels, meaning
 
 
 def log_fields() -> Iterator[tuple[str, ...]]:
     """Field, meaning."""
-    from bridge.api.ending import FIELDS
+    from bridge.telemetry.record import FIELDS
 
     for name, meaning in FIELDS.items():
         yield f"`{name}`", meaning
