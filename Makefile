@@ -1,11 +1,11 @@
-# Every task of the project; `make help` lists them.
-# The set-up happens by itself, once: uv goes to .tools/ when it is not on PATH, the pinned packages to .venv/.
+# The tasks of the project; `make help` lists them.
+# The first target installs what is missing: uv in .tools/ (unless it is on PATH), the pinned packages in .venv/.
 
 PYTHON ?= python3
 IMAGE ?= workspace/datasets/samples/cat.jpg
 PERSPECTIVE ?= alt_text
 ARGS ?=
-# Each file's tests run in one process, so that its servers start once.
+# One process per test file, so that the servers of a file start once.
 PARALLEL ?= --numprocesses auto --dist loadfile
 
 BIN := .venv/bin
@@ -18,42 +18,45 @@ LOCK := pip compile --quiet --universal --generate-hashes --no-header --no-emit-
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
 export UV_PYTHON_DOWNLOADS = never
-# A company's own certificate authority is in the system's store, which a bare machine does not have.
+# Use the system's certificate store where there is one: it may hold a private certificate authority.
 export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt),true,false)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup caption serve test test-all test-live bench bench-long check lint format docs lock clean
+.PHONY: help setup caption serve test coverage test-all test-live bench bench-long check lint format docs lock clean
 
-help: ## show this list
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: .venv/ready ## prepare uv and .venv (every other target does so when needed)
+setup: .venv/ready ## install uv and the packages (every other target does so when needed)
 	@:
 
-caption: .venv/ready ## caption a photo: IMAGE=… PERSPECTIVE=… (a sample's alt text without them)
+caption: .venv/ready ## caption a sample photo, or IMAGE=… with PERSPECTIVE=…
 	@$(BIN)/graphcap caption "$(IMAGE)" --perspective "$(PERSPECTIVE)" $(ARGS)
 
-serve: .venv/ready ## start the service on http://127.0.0.1:32100
+serve: .venv/ready ## run the service on http://127.0.0.1:32100
 	@$(BIN)/graphcap serve $(ARGS)
 
-test: .venv/ready ## run the tests that need no browser, proxy or patience (under 5 minutes)
-	$(BIN)/pytest $(PARALLEL) -m "not slow and not live" $(ARGS)
+test: .venv/ready ## run the quick tests (at most 180 CPU seconds)
+	$(BIN)/pytest $(PARALLEL) -m "not slow and not live" $(COVERAGE) $(ARGS)
 
-test-all: test ## run those and the slow ones; a tool they miss skips them by name, in CI it fails them
+coverage: COVERAGE = --cov --cov-report=term
+coverage: test ## run the quick tests, measure their coverage and print it (half as much CPU again)
+
+test-all: test ## run the quick and the slow tests (at most 12 minutes); a missing program skips its tests
 	$(BIN)/pytest $(PARALLEL) -m "slow and not live" $(ARGS)
 
-test-live: .venv/ready ## run the contract tests against the real providers that the environment has keys for
+test-live: .venv/ready ## run the contract tests against the real providers whose keys are set
 	$(BIN)/pytest -m live $(ARGS)
 
-bench: .venv/ready ## measure what docs/performance.md tells of (some 6 minutes; ARGS=--record writes it there)
+bench: .venv/ready ## measure the figures of docs/performance.md (6 minutes; ARGS=--record writes them)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-bench-long: .venv/ready ## measure overload, memory, bad pictures and schemas (some ten minutes)
+bench-long: .venv/ready ## measure overload, memory, malformed images and untrusted schemas (10 minutes)
 	@$(BIN)/python -m benchmarks --long $(ARGS)
 
-check: lint test ## all that a change must pass: lint, test
+check: lint test ## run everything that a change must pass: lint and test
 
-lint: .venv/ready ## check format, style, types, import floors, generated tables and the Dockerfile
+lint: .venv/ready ## check format, style, types, layers, generated tables and the Dockerfile
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -65,25 +68,25 @@ format: .venv/ready ## format the code and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: .venv/ready ## write openapi.json and the generated tables in README.md and docs/ anew
+docs: .venv/ready ## write openapi.json and the generated tables in README.md and docs/
 	$(BIN)/python -m docs.openapi
 	$(BIN)/python -m docs.generate
 
-lock: $(UV_READY) ## pin the packages of pyproject.toml with their hashes (UPGRADE=1: take newer releases)
+lock: $(UV_READY) ## pin the packages of pyproject.toml with their hashes (UPGRADE=1: newer releases)
 	$(UV) $(LOCK) --python-version 3.11 --group dev --all-extras --output-file requirements.lock pyproject.toml
 	echo uv | $(UV) $(LOCK) --no-annotate --output-file .ci/uv.txt -
 
-clean: ## remove what make made, .venv and .tools included
-	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+clean: ## remove everything that make created, .venv and .tools included
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* dist
 	find bridge perspectives providers tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 define require_python
 @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	echo "graphcap bridge needs Python 3.11 or newer; $(PYTHON) is: $$($(PYTHON) --version 2>&1)." >&2; \
-	echo "Name another one: make PYTHON=python3.12 …" >&2; exit 1; }
+	echo "Choose another one: make PYTHON=python3.12 …" >&2; exit 1; }
 endef
 
-# Without ensurepip a venv has no pip; the system's pip may still fill a folder, where PEP 668 forbids it the rest.
+# Without ensurepip a venv has no pip. The system's pip may then install into a folder (PEP 668 forbids the rest).
 .tools/ready: .ci/uv.txt
 	$(require_python)
 	@echo "Installing uv in .tools/ (once)" >&2
@@ -98,7 +101,7 @@ endef
 	fi
 	@ln -s ../uv/bin/uv .tools/bin/uv && touch $@
 
-# What uv's cache holds needs no network; the index is asked only when that is not enough.
+# Install from uv's cache where possible; use the package index only for what is missing there.
 .venv/synced: requirements.lock | $(UV_READY)
 	$(require_python)
 	@echo "Installing the pinned packages in .venv/ (once)" >&2
@@ -107,7 +110,7 @@ endef
 	@$(SYNC) --offline 2>/dev/null || $(SYNC)
 	@touch $@
 
-# The project itself is linked, not copied.
+# Install the project itself as editable.
 .venv/ready: .venv/synced pyproject.toml
 	@$(UV) pip install --quiet --offline --no-deps --no-build-isolation --python $(BIN)/python --editable .
 	@touch $@

@@ -1,4 +1,4 @@
-"""What the bridge promises in seconds and bytes, measured. `python -m benchmarks NAME …`, or `make bench` for all.
+"""Measure the times and sizes that the bridge promises: `python -m benchmarks NAME …`, or `make bench` for all.
 
-Wall times hold for an idle machine; CPU times also for a busy one. Everything stays on loopback.
+CPU times are valid on a busy machine too, wall times only on an idle one. Everything runs on loopback.
 """

@@ -18,19 +18,23 @@ _FIGURES = {
 
 
 def main() -> None:
-    """Run the named benchmarks, or all; print the figures, and write them to the page only when asked."""
+    """Run benchmarks and print their figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
-    parser.add_argument("names", metavar="NAME", nargs="*", help=f"one of {', '.join(NAMES)}; none: {', '.join(SHORT)}")
-    parser.add_argument("--long", action="store_true", help=f"run those that take minutes: {', '.join(LONG)}")
-    parser.add_argument("--record", action="store_true", help="write the figures of a whole run to docs/performance.md")
+    parser.add_argument(
+        "names", metavar="NAME", nargs="*", help=f"one of {', '.join(NAMES)}; default: {', '.join(SHORT)}"
+    )
+    parser.add_argument("--long", action="store_true", help=f"run the benchmarks that take minutes: {', '.join(LONG)}")
+    parser.add_argument(
+        "--record", action="store_true", help="write the figures of a complete run to docs/performance.md"
+    )
     options = parser.parse_args()
     if unknown := set(options.names) - set(NAMES):
-        parser.error(f"there is no benchmark {' or '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+        parser.error(f"unknown benchmark: {', '.join(sorted(unknown))}; known benchmarks: {', '.join(NAMES)}")
     if options.record and options.names:
-        parser.error("--record needs a run of all benchmarks")
+        parser.error("--record requires a run of all benchmarks")
     sections = []
-    several = LONG if options.long else SHORT
-    for name in options.names or several:
+    group = LONG if options.long else SHORT
+    for name in options.names or group:
         report: Report = import_module(f"benchmarks.{name}").run()
         sections.append(report.markdown())
         print(sections[-1], end="\n\n", flush=True)
@@ -38,8 +42,8 @@ def main() -> None:
     print(sections[0])
     if options.record:
         figures = "\n" + "\n\n".join(sections) + "\n\n"
-        page, found = _FIGURES[several].subn(lambda _: figures, PAGE.read_text("utf-8"))
-        assert found == 1, f"{PAGE} has no place for these figures"
+        page, count = _FIGURES[group].subn(lambda _: figures, PAGE.read_text("utf-8"))
+        assert count == 1, f"{PAGE} lacks the markers for these figures"
         PAGE.write_text(page, "utf-8")
 
 

@@ -1,5 +1,7 @@
-"""The floor: a bare Starlette handler that sends the same request through `openai.AsyncOpenAI`. Nothing is prepared,
-nothing validated. `python -m benchmarks.floor`"""
+"""The floor: a bare Starlette handler that sends the same request through `openai.AsyncOpenAI`.
+
+It neither prepares nor validates anything. `python -m benchmarks.floor`
+"""
 
 import os
 from typing import Any
@@ -19,26 +21,26 @@ SDK = openai.AsyncOpenAI(max_retries=0)
 
 
 async def caption(request: Request) -> Response:
-    """Ask the provider what the bridge would ask, and hand its text on."""
-    asked = await request.json()
-    perspective = LIBRARY.get(asked["perspective"])
-    picture = {"url": f"data:image/jpeg;base64,{asked['image']['base64']}"}
+    """Send the request that the bridge would send, and return the text of the answer."""
+    fields = await request.json()
+    perspective = LIBRARY.get(fields["perspective"])
+    image = {"url": f"data:image/jpeg;base64,{fields['image']['base64']}"}
     messages: Any = [
         {
             "role": "user",
-            "content": [{"type": "image_url", "image_url": picture}, {"type": "text", "text": perspective.prompt}],
+            "content": [{"type": "image_url", "image_url": image}, {"type": "text", "text": perspective.prompt}],
         }
     ]
     schema: Any = {"name": perspective.name, "strict": True, "schema": SCHEMAS[perspective.name]}
-    reply = await SDK.chat.completions.create(
+    completion = await SDK.chat.completions.create(
         model=os.environ["GRAPHCAP_MODEL"],
         messages=messages,
         response_format={"type": "json_schema", "json_schema": schema},
     )
-    return JSONResponse({"text": reply.choices[0].message.content})
+    return JSONResponse({"text": completion.choices[0].message.content})
 
 
-SCHEMAS = {one.name: dialect.openai_strict(one.json_schema) for one in LIBRARY.all()}
+SCHEMAS = {item.name: dialect.openai_strict(item.json_schema) for item in LIBRARY.all()}
 app = Starlette(routes=[Route("/perspectives/caption", caption, methods=["POST"])])
 
 if __name__ == "__main__":

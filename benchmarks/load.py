@@ -1,4 +1,4 @@
-"""Load: the same request over and over, on connections that are kept; raw, so that the client costs little."""
+"""Send the same requests again and again over kept connections. Raw sockets keep the client cheap."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ BOUNDARY = "benchmark"
 
 @dataclass(frozen=True)
 class Request:
-    """A POST, written out."""
+    """A POST request."""
 
     path: str
     body: bytes
@@ -23,21 +23,21 @@ class Request:
     accept: str = "application/json"
 
     def written(self) -> bytes:
-        """The bytes of the request."""
-        head = (
+        """Return the bytes of the request."""
+        headers = (
             f"POST {self.path} HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: {self.accept}\r\nauthorization: Bearer b\r\n"
             f"content-type: {self.content_type}\r\ncontent-length: {len(self.body)}\r\n\r\n"
         )
-        return head.encode() + self.body
+        return headers.encode() + self.body
 
 
 def posted(path: str, fields: Mapping[str, object], accept: str = "application/json") -> Request:
-    """A POST of JSON."""
+    """Return a POST of JSON."""
     return Request(path, json.dumps(fields, separators=(",", ":")).encode(), accept=accept)
 
 
 def uploaded(path: str, image: bytes, **fields: str) -> Request:
-    """A POST of a form with the image as a file."""
+    """Return a POST of a form with the image as a file."""
     parts = [
         f'--{BOUNDARY}\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
         for name, value in fields.items()
@@ -49,7 +49,7 @@ def uploaded(path: str, image: bytes, **fields: str) -> Request:
 
 @dataclass(frozen=True)
 class Load:
-    """What came of it: the latency of every request and the time of the whole, in seconds."""
+    """The result: the latency of every request and the elapsed time, in seconds."""
 
     latencies: list[float]
     elapsed: float
@@ -59,43 +59,48 @@ class Load:
 
     @property
     def rate(self) -> float:
-        """Requests a second."""
+        """Return the requests per second."""
         return len(self.latencies) / self.elapsed
 
     def percentile(self, percent: int) -> float:
-        """A latency in milliseconds."""
+        """Return a percentile of the latencies in milliseconds."""
         if len(self.latencies) < 2:
             return self.latencies[0] * 1000
         return quantiles(self.latencies, n=100, method="inclusive")[percent - 1] * 1000
 
 
 async def load(
-    server: Running, request: Request, connections: int, seconds: float, at_most: int, others: Sequence[Request] = ()
+    server: Running,
+    request: Request,
+    connections: int,
+    seconds: float,
+    max_requests: int,
+    others: Sequence[Request] = (),
 ) -> Load:
-    """Ask on so many connections at once, for so long or so often; `others` take turns with the request.
+    """Send requests over concurrent connections, up to a time or a number. `others` alternate with `request`.
 
     Raises RuntimeError for any status but 200.
     """
-    messages, left, latencies = cycle([one.written() for one in (request, *others)]), at_most, list[float]()
+    messages, left, latencies = cycle([item.written() for item in (request, *others)]), max_requests, list[float]()
     start = time.perf_counter()
 
-    async def ask() -> None:
+    async def send() -> None:
         nonlocal left
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=2**20)
         while left > 0 and time.perf_counter() - start < seconds:
             left -= 1
-            begun = time.perf_counter()
+            sent = time.perf_counter()
             writer.write(next(messages))
             await answer(reader)
-            latencies.append(time.perf_counter() - begun)
+            latencies.append(time.perf_counter() - sent)
         writer.close()
 
-    await asyncio.gather(*(ask() for _ in range(connections)))
+    await asyncio.gather(*(send() for _ in range(connections)))
     return Load(latencies, time.perf_counter() - start)
 
 
 async def once(server: Running, request: Request) -> tuple[float, bytes]:
-    """Ask once on a connection of its own: the seconds, and the answer's body."""
+    """Send one request over a new connection. Return the seconds it took and the response body."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=2**20)
     begun = time.perf_counter()
     writer.write(request.written())
@@ -106,7 +111,7 @@ async def once(server: Running, request: Request) -> tuple[float, bytes]:
 
 
 async def answer(reader: asyncio.StreamReader) -> bytes:
-    """The body of an answer with status 200."""
+    """Read a response and return its body. Raises RuntimeError for any status but 200."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
     body = await reader.readexactly(int(head.partition("content-length:")[2].split("\r\n")[0]))
     if not head.startswith("http/1.1 200"):
@@ -115,7 +120,7 @@ async def answer(reader: asyncio.StreamReader) -> bytes:
 
 
 async def fetch(server: Running, path: str) -> bytes:
-    """GET."""
+    """Send a GET and return the response body."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=2**20)
     writer.write(f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode())
     body = await answer(reader)

@@ -1,4 +1,4 @@
-"""Figures, and how they are shown."""
+"""Figures, and their tables in markdown."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ _PACKAGES = ("uvicorn", "uvloop", "fastapi", "openai", "httpx2", "pydantic", "pi
 
 @dataclass(frozen=True)
 class Promise:
-    """One promise and what was measured, in the same unit; it is kept when the figure is not above it."""
+    """An upper bound and the measured figure, in the same unit."""
 
     text: str
     promised: float
@@ -22,11 +22,11 @@ class Promise:
 
     @property
     def kept(self) -> bool:
-        """Whether the figure stays within the promise."""
+        """Return whether the figure is within the bound."""
         return self.measured <= self.promised
 
     def row(self) -> tuple[str, ...]:
-        """Its line in the table of promises."""
+        """Return its row in the table of promises."""
         unit = f" {self.unit}".rstrip()
         return self.text, f"≤ {self.promised:g}{unit}", f"{self.measured:.3g}{unit}", "yes" if self.kept else "**no**"
 
@@ -41,14 +41,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Report:
-    """What one benchmark found."""
+    """The result of one benchmark."""
 
     title: str
     tables: Sequence[Table] = ()
     promises: Sequence[Promise] = field(default=())
 
     def markdown(self) -> str:
-        """The report as a section of a page."""
+        """Return the report as a section of a page."""
         tables = list(self.tables)
         if self.promises:
             rows = tuple(promise.row() for promise in self.promises)
@@ -57,7 +57,7 @@ class Report:
 
 
 def markdown(table: Table) -> str:
-    """A table in markdown, its columns aligned for the terminal as well."""
+    """Return a table in markdown, with aligned columns."""
     lines = [table.head, *table.rows]
     widths = [max(len(line[at]) for line in lines) for at in range(len(table.head))]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
@@ -66,16 +66,16 @@ def markdown(table: Table) -> str:
 
 
 def spread(name: str, values: Sequence[float], unit: str = "ms") -> tuple[str, ...]:
-    """One row of `SPREAD`."""
-    told = (median(values), min(values), max(values))
-    return (name, str(len(values)), *(f"{value:.1f} {unit}" for value in told))
+    """Return one row of a `SPREAD` table."""
+    figures = (median(values), min(values), max(values))
+    return (name, str(len(values)), *(f"{value:.1f} {unit}" for value in figures))
 
 
 SPREAD = ("what", "runs", "median", "min", "max")
 
 
 def machine() -> str:
-    """The machine and the packages, in two sentences."""
+    """Return the machine and the packages, in two sentences."""
     packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     return (
         f"Measured on {os.cpu_count()} cores of {_processor()} with {_memory():.0f} GB, {platform.system()} "

@@ -1,4 +1,4 @@
-"""Servers under the same load in turns, so that what else the machine does falls on all of them alike."""
+"""Load several servers in turns, so that other load on the machine affects all of them alike."""
 
 import asyncio
 import random
@@ -11,13 +11,13 @@ from benchmarks.running import Running
 
 ROUNDS = 3
 SECONDS = 1.0
-AT_MOST = 2000
+MAX_REQUESTS = 2000
 _WARM_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A server, what it is asked (in turn where there are several), and on how many connections at once."""
+    """A server, the requests that it receives in turn, and the number of concurrent connections."""
 
     name: str
     server: Running
@@ -27,7 +27,7 @@ class Contender:
 
 @dataclass
 class Figures:
-    """What came of all rounds. `costs`: CPU milliseconds a request of each round; `memory` in MB at the end."""
+    """The figures of all rounds. `costs`: CPU milliseconds per request, one per round. `memory`: MB at the end."""
 
     costs: list[float] = field(default_factory=list)
     load: Load = field(default_factory=lambda: Load([], 0.0))
@@ -35,47 +35,47 @@ class Figures:
 
     @property
     def cpu_ms(self) -> float:
-        """CPU milliseconds of the server a request: the median of the rounds."""
+        """Return the CPU milliseconds per request: the median of the rounds."""
         return median(self.costs)
 
     def cells(self) -> tuple[str, ...]:
-        """CPU, requests a second, p50, p99, memory."""
+        """Return CPU, requests per second, p50, p99 and memory."""
         latencies = (f"{self.load.percentile(percent):.1f}" for percent in (50, 99))
         return f"{self.cpu_ms:.2f}", f"{self.load.rate:.0f}", *latencies, f"{self.memory:.0f}"
 
 
 def ratio(ours: Figures, theirs: Figures) -> float:
-    """The CPU of one of the other's: the median over the rounds, since both went through each together."""
-    return median(one / other for one, other in zip(ours.costs, theirs.costs, strict=True))
+    """Return our CPU divided by theirs: the median of the ratios of each round."""
+    return median(own / reference for own, reference in zip(ours.costs, theirs.costs, strict=True))
 
 
 HEAD = ("CPU ms/caption", "requests/s", "p50 ms", "p99 ms", "RSS MB")
 
 
 def in_turns(contenders: Sequence[Contender], rounds: int = ROUNDS) -> dict[str, Figures]:
-    """Load each in every round; by name."""
+    """Load each contender once per round, in random order, and return the figures by name."""
     return asyncio.run(_in_turns(contenders, rounds))
 
 
 async def _in_turns(contenders: Sequence[Contender], rounds: int) -> dict[str, Figures]:
-    found = {one.name: Figures() for one in contenders}
-    for one in contenders:
-        await _asked(one, min(one.connections, 8), _WARM_SECONDS, 4 * len(one.requests))
+    figures = {contender.name: Figures() for contender in contenders}
+    for contender in contenders:
+        await _load(contender, min(contender.connections, 8), _WARM_SECONDS, 4 * len(contender.requests))
     shuffled = random.Random(0)
     for _ in range(rounds):
-        for one in shuffled.sample(contenders, len(contenders)):
-            await _round(one, found[one.name])
-    return found
+        for contender in shuffled.sample(contenders, len(contenders)):
+            await _round(contender, figures[contender.name])
+    return figures
 
 
-async def _round(one: Contender, figures: Figures) -> None:
-    before = one.server.cpu()
-    done = await _asked(one, one.connections, SECONDS, AT_MOST)
-    figures.costs.append((one.server.cpu() - before) * 1000 / len(done.latencies))
-    figures.load += done
-    figures.memory = one.server.memory()
+async def _round(contender: Contender, figures: Figures) -> None:
+    before = contender.server.cpu()
+    result = await _load(contender, contender.connections, SECONDS, MAX_REQUESTS)
+    figures.costs.append((contender.server.cpu() - before) * 1000 / len(result.latencies))
+    figures.load += result
+    figures.memory = contender.server.memory()
 
 
-async def _asked(one: Contender, connections: int, seconds: float, at_most: int) -> Load:
-    first, *others = one.requests
-    return await load(one.server, first, connections, seconds, at_most, others)
+async def _load(contender: Contender, connections: int, seconds: float, max_requests: int) -> Load:
+    first, *others = contender.requests
+    return await load(contender.server, first, connections, seconds, max_requests, others)

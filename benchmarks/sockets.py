@@ -1,4 +1,4 @@
-"""A thousand captions at once over WebSockets, and how fast a cancelled one leaves its provider."""
+"""Measure a thousand concurrent captions over WebSockets, and how fast a cancelled call ends at the provider."""
 
 import asyncio
 import json
@@ -17,45 +17,45 @@ from benchmarks.report import SPREAD, Promise, Report, Table, spread
 from benchmarks.running import Running, bridge, settle, standin
 
 PERSPECTIVE = "alt_text"
-WANTED, EACH = 1000, 32
+CAPTIONS, PER_SOCKET = 1000, 32
 DELAY = 2.0
-LONG_DELAY = 10.0  # the first call is still under way when the last one begins, however slow the machine
+LONG_DELAY = 10.0  # the first call is still in progress when the last one begins, on any machine
 RUNS = 20
 STREAM = "/perspectives/stream"
 Cancel = Callable[[], Awaitable[None]]
-Seen = dict[str, Any]
+Statistics = dict[str, Any]
 
 
 def run() -> Report:
-    """Count what came back and what it took, then cancel in every way there is."""
-    crowds = [_crowd(delay) for delay in (DELAY, LONG_DELAY)]
+    """Count the results of the captions, then cancel calls in every way."""
+    batches = [_concurrent_captions(delay) for delay in (DELAY, LONG_DELAY)]
     with standin(60.0) as provider, bridge(provider) as service:
         cancelled = {name: asyncio.run(_cancels(service, provider, begin)) for name, begin in WAYS.items()}
     tables = [
-        Table(Crowd.HEAD, tuple(crowd.cells() for crowd in crowds)),
+        Table(Batch.HEAD, tuple(batch.cells() for batch in batches)),
         Table(SPREAD, tuple(spread(name, values) for name, values in cancelled.items())),
     ]
-    lost, peak = max(crowd.lost for crowd in crowds), max(crowd.peak for crowd in crowds)
+    lost, peak = max(batch.lost for batch in batches), max(batch.peak for batch in batches)
     promises = [
-        Promise("1,000 captions at once over WebSockets: those without a result", 0, lost, ""),
-        Promise("1,000 captions at once over WebSockets: memory at most", 600, peak, "MB"),
+        Promise("1,000 concurrent captions over WebSockets: without a result", 0, lost, ""),
+        Promise("1,000 concurrent captions over WebSockets: maximum memory", 600, peak, "MB"),
         *(Promise(f"{name}: the provider's connection closes", 250, max(ms), "ms") for name, ms in cancelled.items()),
     ]
     return Report("Streams", tables, promises)
 
 
 @dataclass(frozen=True)
-class Crowd:
-    """What a thousand captions at once came to; memory in MB."""
+class Batch:
+    """The figures of a thousand concurrent captions; memory in MB."""
 
     HEAD: ClassVar = (
-        *("captions", "each call takes", "without a result", "at the provider at once", "seconds"),
-        *("CPU ms/caption", "RSS before", "at most", "after"),
+        *("captions", "call time", "without a result", "concurrent calls", "seconds"),
+        *("CPU ms/caption", "RSS before", "maximum", "after"),
     )
 
     delay: float
     results: int
-    at_once: int
+    concurrent: int
     seconds: float
     cpu: float
     before: float
@@ -64,25 +64,25 @@ class Crowd:
 
     @property
     def lost(self) -> int:
-        """Captions that ended without a result."""
-        return WANTED - self.results
+        """Return the number of captions without a result."""
+        return CAPTIONS - self.results
 
     def cells(self) -> tuple[str, ...]:
-        """Its line in the table."""
-        counts = (str(WANTED), f"{self.delay:g} s", str(self.lost), str(self.at_once))
+        """Return its row in the table."""
+        counts = (str(CAPTIONS), f"{self.delay:g} s", str(self.lost), str(self.concurrent))
         memory = (f"{megabytes:.0f} MB" for megabytes in (self.before, self.peak, self.after))
-        return (*counts, f"{self.seconds:.1f}", f"{self.cpu * 1000 / WANTED:.2f}", *memory)
+        return (*counts, f"{self.seconds:.1f}", f"{self.cpu * 1000 / CAPTIONS:.2f}", *memory)
 
 
-def _crowd(delay: float) -> Crowd:
+def _concurrent_captions(delay: float) -> Batch:
     with standin(delay) as provider, bridge(provider) as service:
         settle()
         cpu, before, start = service.cpu(), service.memory(), time.perf_counter()
         ends = asyncio.run(_thousand(service))
-        return Crowd(
+        return Batch(
             delay=delay,
             results=ends["result"],
-            at_once=asyncio.run(_seen(provider))["at_once"],
+            concurrent=asyncio.run(_statistics(provider))["max_in_flight"],
             seconds=time.perf_counter() - start,
             cpu=service.cpu() - cpu,
             before=before,
@@ -92,13 +92,13 @@ def _crowd(delay: float) -> Crowd:
 
 
 async def _thousand(service: Running) -> Counter[str]:
-    """Captions of a photo of 100 KB, 32 a socket; how many ended how."""
+    """Caption a photo of 100 KB, 32 times per socket, and count the events by type."""
     image = {"base64": b64encode(photos.of_bytes((1024, 768), 100_000)).decode()}
     frame: dict[str, object] = {"type": "caption", "perspective": PERSPECTIVE, "image": image}
-    counts = [EACH] * (WANTED // EACH) + [WANTED % EACH]
+    counts = [PER_SOCKET] * (CAPTIONS // PER_SOCKET) + [CAPTIONS % PER_SOCKET]
     ends: Counter[str] = Counter()
-    for one in await asyncio.gather(*(_socket(service, frame, count) for count in counts)):
-        ends += one
+    for events in await asyncio.gather(*(_socket(service, frame, count) for count in counts)):
+        ends += events
     return ends
 
 
@@ -119,17 +119,17 @@ async def _send(socket: ClientConnection, frame: dict[str, object], count: int) 
 
 async def _by_id(service: Running) -> Cancel:
     socket = await connect(_address(service))
-    await socket.send(json.dumps({"type": "caption", "id": "one", **_caption()}))
+    await socket.send(json.dumps({"type": "caption", "id": "a", **_caption()}))
 
     async def cancel() -> None:
-        await socket.send('{"type": "cancel", "id": "one"}')
+        await socket.send('{"type": "cancel", "id": "a"}')
 
     return cancel
 
 
 async def _by_closing(service: Running) -> Cancel:
     socket = await connect(_address(service))
-    await socket.send(json.dumps({"type": "caption", "id": "one", **_caption()}))
+    await socket.send(json.dumps({"type": "caption", "id": "a", **_caption()}))
     return socket.close
 
 
@@ -160,32 +160,32 @@ WAYS = {
 
 
 async def _cancels(service: Running, provider: Running, begin: Callable[[Running], Awaitable[Cancel]]) -> list[float]:
-    """Milliseconds from cancelling a call that is under way to the provider's connection closing."""
-    found = []
+    """Return the milliseconds from a cancellation until the provider's connection closes."""
+    milliseconds = []
     for _ in range(RUNS):
         cancel = await begin(service)
         before = await _until(provider, "in_flight", 1)
         start = time.monotonic()
         await cancel()
         after = await _until(provider, "in_flight", 0)
-        assert len(after["left"]) == len(before["left"]) + 1
-        found.append((after["left"][-1] - start) * 1000)
-    return found
+        assert len(after["cancelled"]) == len(before["cancelled"]) + 1
+        milliseconds.append((after["cancelled"][-1] - start) * 1000)
+    return milliseconds
 
 
-async def _until(provider: Running, name: str, number: int) -> Seen:
-    """Ask until the provider has seen so many."""
+async def _until(provider: Running, name: str, number: int) -> Statistics:
+    """Poll the statistics of the provider until one of them has this value."""
     async with asyncio.timeout(20):
         while True:
-            seen = await _seen(provider)
-            if seen[name] == number:
-                return seen
+            statistics = await _statistics(provider)
+            if statistics[name] == number:
+                return statistics
             await asyncio.sleep(0.005)
 
 
-async def _seen(provider: Running) -> Seen:
-    seen: Seen = json.loads(await fetch(provider, "/seen"))
-    return seen
+async def _statistics(provider: Running) -> Statistics:
+    statistics: Statistics = json.loads(await fetch(provider, "/statistics"))
+    return statistics
 
 
 def _caption() -> dict[str, object]:

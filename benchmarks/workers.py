@@ -1,4 +1,4 @@
-"""Two workers against one, and each provider's protocol, by the CPU of a caption."""
+"""Compare the CPU of a caption: two workers with one, and the protocols of the providers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,42 +17,42 @@ ROUNDS = 15
 
 @dataclass(frozen=True)
 class Pair:
-    """Two services that know nothing of each other, loaded as one: what two processes cost on this machine anyway."""
+    """Two independent services, loaded as one: the cost of two processes on this machine."""
 
-    one: Running
-    other: Running
+    first: Running
+    second: Running
     ports: Iterator[int]
 
     @property
     def port(self) -> int:
-        """Each in turn."""
+        """Return the port of each service in turn."""
         return next(self.ports)
 
     def cpu(self) -> float:
-        """Seconds of CPU of both."""
-        return self.one.cpu() + self.other.cpu()
+        """Return the CPU seconds of both."""
+        return self.first.cpu() + self.second.cpu()
 
     def memory(self) -> float:
-        """MB of both."""
-        return self.one.memory() + self.other.memory()
+        """Return the memory of both in MB."""
+        return self.first.memory() + self.second.memory()
 
 
 def run() -> Report:
-    """A 70 KB photo that passes, at 32 connections."""
+    """Caption a 70 KB photo that is passed on, over 32 connections."""
     data = SMALL.read_bytes()
-    asked = (in_base64(data),)
-    with standin() as provider, bridge(provider) as one:
-        with bridge(provider, GRAPHCAP_WORKERS="2") as two, bridge(provider) as other:
-            pair = cast(Running, Pair(one, other, cycle((one.port, other.port))))
-            sides = [("one worker", one), ("two workers", two), ("two services of one worker each", pair)]
-            workers = in_turns([Contender(name, server, asked, CONNECTIONS) for name, server in sides], ROUNDS)
+    requests = (in_base64(data),)
+    with standin() as provider, bridge(provider) as first:
+        with bridge(provider, GRAPHCAP_WORKERS="2") as two, bridge(provider) as second:
+            pair = cast(Running, Pair(first, second, cycle((first.port, second.port))))
+            sides = [("one worker", first), ("two workers", two), ("two services of one worker each", pair)]
+            workers = in_turns([Contender(name, server, requests, CONNECTIONS) for name, server in sides], ROUNDS)
         protocols = in_turns(
             [
-                Contender(f"one worker, {kind}", one, (in_base64(data, provider=kind, model=MODEL),), CONNECTIONS)
+                Contender(f"one worker, {kind}", first, (in_base64(data, provider=kind, model=MODEL),), CONNECTIONS)
                 for kind in ("openai", "ollama", "gemini")
             ]
         )
     rows = [(name, *figures.cells()) for name, figures in (workers | protocols).items()]
     share = ratio(workers["two workers"], workers["one worker"])
-    promise = Promise("CPU of a caption of 70 KB with two workers, of one's", 1.1, share, "×")
+    promise = Promise("CPU of a caption of 70 KB with two workers, relative to one", 1.05, share, "×")
     return Report("Workers and protocols", [Table(("what", *HEAD), tuple(rows))], [promise])

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
 from bridge.api.drain import Drain
-from bridge.config import doubts
+from bridge.config import startup_warnings
 from bridge.http_protocol import RequestProtocol
 from bridge.settings import PREFIX, Settings, load
 from bridge.telemetry.logging import configure_logging
@@ -127,7 +127,7 @@ def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
     """
     os.environ.update({f"{PREFIX}{name.upper()}": value for name, value in overrides.items()})
     configure_logging(settings.log, settings.log_level)
-    for warning in (*doubts(), *_warnings(settings)):
+    for warning in (*startup_warnings(), *_warnings(settings)):
         log.warning(warning)
     config = uvicorn.Config(
         "bridge.server:application",

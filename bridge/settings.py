@@ -198,9 +198,9 @@ class Settings(BaseSettings):
 
     @field_validator("allowed_hosts")
     @classmethod
-    def _are_host_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if wrong := [repr(name) for name in value if not _HOST.fullmatch(name)]:
-            raise ValueError(f"{' and '.join(wrong)}: write host names such as bridge.example.org, *.example.org or *")
+            raise ValueError(f"invalid host name: {', '.join(wrong)}; write bridge.example.org, *.example.org or *")
         return value
 
     @field_validator("rate_limit")
@@ -282,9 +282,20 @@ def _secrets(mistakes: list[str]) -> Iterator[tuple[str, str]]:
         path = environment().get(f"{variable}_FILE")
         if path and not environment().get(variable):
             try:
-                yield name, Path(path).read_text("utf-8").strip().replace("\n", ",")
-            except (OSError, UnicodeDecodeError) as error:
-                mistakes.append(f"{variable}_FILE: The file cannot be read: {type(error).__name__}.")
+                yield name, read_secret(path).replace("\n", ",")
+            except ValueError as error:
+                mistakes.append(f"{variable}_FILE: {error}")
+
+
+def read_secret(path: str) -> str:
+    """Return the content of a file with a secret. Raises ValueError, without the path, when it has none."""
+    try:
+        secret = Path(path).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"The file cannot be read: {type(error).__name__}.") from None
+    if not secret:
+        raise ValueError("The file is empty.")
+    return secret
 
 
 def _mistake(location: tuple[int | str, ...], message: str) -> str:

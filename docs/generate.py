@@ -1,7 +1,7 @@
-"""Write the tables that the code knows better into README.md and docs/*.md.
+"""Write the tables that are derived from the code into README.md and docs/*.md.
 
-A table stands between `<!-- generated: NAME -->` and `<!-- end generated -->`; the rest of a page stays.
-`make docs` writes them; `make lint` fails when one of them no longer says what the code says.
+A table is the text between `<!-- generated: NAME -->` and `<!-- end generated -->`. `make docs` writes the tables;
+`make lint` fails when one of them differs from the code.
 """
 
 import argparse
@@ -18,91 +18,92 @@ ROOT = Path(__file__).resolve().parent.parent
 SECTION = re.compile(r"(?P<start><!-- generated: (?P<name>[\w-]+) -->\n).*?(?P<end><!-- end generated -->)", re.DOTALL)
 MARKER = re.compile(r"<!-- (?:generated: |end generated)")
 
+Row = tuple[str, ...]
+Tables = Mapping[str, Callable[[], str]]
+
 
 class PageError(Exception):
-    """A page asks for an unknown table, or has a marker without its other half."""
-
-
-Row = tuple[str, ...]
+    """A page names an unknown table, or a marker has no counterpart."""
 
 
 def table(head: Row, rows: Callable[[], Iterator[Row]]) -> str:
-    """A markdown table; a pipe or a line break inside a cell is escaped."""
-    cells = [head, tuple("---" for _ in head), *rows()]
-    return "\n".join("| " + " | ".join(map(escaped, row)) + " |" for row in cells)
+    """Return a markdown table. Pipes and line breaks in cells are escaped."""
+    lines = [head, tuple("---" for _ in head), *rows()]
+    return "\n".join("| " + " | ".join(map(_escape, line)) + " |" for line in lines)
 
 
-def escaped(cell: str) -> str:
+def _escape(cell: str) -> str:
     return " ".join(cell.split()).replace("|", "\\|")
 
 
 def make_targets() -> Iterator[Row]:
+    """Yield command and purpose of each target of the Makefile."""
     for line in (ROOT / "Makefile").read_text(encoding="utf-8").splitlines():
         if target := re.match(r"([a-z-]+):.*## (.+)", line):
             yield f"`make {target[1]}`", target[2]
 
 
 def perspectives() -> Iterator[Row]:
+    """Yield name, module and description of each perspective of the library."""
     for file in sorted((ROOT / "perspectives/library").glob("*/*.json")):
-        shipped = json.loads(file.read_text(encoding="utf-8"))
-        yield f"`{shipped['name']}`", shipped["module"], shipped["description"]
+        content = json.loads(file.read_text(encoding="utf-8"))
+        yield f"`{content['name']}`", content["module"], content["description"]
 
 
 def keywords() -> str:
+    """Return the table of the supported JSON Schema keywords."""
     from perspectives.keywords import markdown
 
     return markdown()
 
 
-Tables = Mapping[str, Callable[[], str]]
-
 TABLES: Tables = {
     "keywords": keywords,
-    "make": partial(table, ("command", "what it does"), make_targets),
-    "perspectives": partial(table, ("perspective", "module", "what it gives"), perspectives),
+    "make": partial(table, ("command", "purpose"), make_targets),
+    "perspectives": partial(table, ("perspective", "module", "output"), perspectives),
     **{name: partial(table, head, rows) for name, (head, rows) in HEADS.items()},
 }
 
 
-def regenerated(page: str, tables: Tables) -> str:
-    """The page with every generated section written anew."""
-    whole = SECTION.findall(page)
-    if len(MARKER.findall(page)) != 2 * len(whole):
-        raise PageError("a marker stands without its other half")
-    return SECTION.sub(lambda match: match["start"] + content(match["name"], tables) + "\n" + match["end"], page)
+def regenerate(page: str, tables: Tables) -> str:
+    """Return the page with every table written anew. Raises PageError."""
+    sections = SECTION.findall(page)
+    if len(MARKER.findall(page)) != 2 * len(sections):
+        raise PageError("a marker has no counterpart")
+    return SECTION.sub(lambda match: match["start"] + _content(match["name"], tables) + "\n" + match["end"], page)
 
 
-def content(name: str, tables: Tables) -> str:
+def _content(name: str, tables: Tables) -> str:
     if name not in tables:
-        raise PageError(f"no table is called {name}; there are {', '.join(sorted(tables))}")
+        raise PageError(f"unknown table '{name}'; known tables: {', '.join(sorted(tables))}")
     return tables[name]().strip("\n")
 
 
-def settle(page: Path, tables: Tables, check: bool) -> str | None:
-    """Write the page anew unless only checking; what is wrong with it, if anything."""
+def update(page: Path, tables: Tables, check: bool) -> str | None:
+    """Write the page anew unless `check`, and return the problem with it, if any."""
     old = page.read_text(encoding="utf-8")
     try:
-        new = regenerated(old, tables)
+        new = regenerate(old, tables)
     except PageError as error:
         return str(error)
     if new == old:
         return None
     if check:
-        return "a generated table has drifted; run `make docs`"
+        return "a generated table differs from the code; run `make docs`"
     page.write_text(new, encoding="utf-8")
     return None
 
 
 def main(arguments: list[str], root: Path = ROOT, tables: Tables = TABLES) -> int:
-    """Settle README.md and docs/*.md below the root; 1 when something is wrong with one of them."""
+    """Update or check README.md and docs/*.md below `root`. Return 1 when there is a problem with one of them."""
     parser = argparse.ArgumentParser(description="Write the generated tables of README.md and docs/*.md.")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 when a page has drifted")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 when a table differs")
     check: bool = parser.parse_args(arguments).check
     pages = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
-    mistakes = {page: mistake for page in pages if (mistake := settle(page, tables, check))}
-    for page, mistake in mistakes.items():
-        print(f"{page.relative_to(root)}: {mistake}", file=sys.stderr)
-    return 1 if mistakes else 0
+    problems = {page: problem for page in pages if (problem := update(page, tables, check))}
+    for page, problem in problems.items():
+        print(f"{page.relative_to(root)}: {problem}", file=sys.stderr)
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write openapi.json: the contract as it is committed. A test fails when the code no longer says the same."""
+"""Write openapi.json, the committed HTTP contract. A test fails when it differs from the code."""
 
 import json
 from pathlib import Path

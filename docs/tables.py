@@ -1,4 +1,4 @@
-"""The tables of README.md and docs/*.md that the bridge's own code knows best."""
+"""The rows of the tables that are derived from the code of the bridge."""
 
 import argparse
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 
 
 def settings() -> Iterator[tuple[str, ...]]:
-    """Setting, default, meaning."""
+    """Yield name, default and meaning of each setting."""
     from bridge.settings import PREFIX, Settings, description
 
     for name, field in Settings.model_fields.items():
@@ -19,7 +19,7 @@ def _default(field: FieldInfo) -> str:
     if field.default_factory is not None:
         return "`1`"
     value = field.default
-    if isinstance(value, SecretStr):  # a default is no secret
+    if isinstance(value, SecretStr):  # the default is not a secret
         value = value.get_secret_value()
     if value in (None, "", (), 0) and not isinstance(value, bool):
         return "" if value != 0 or isinstance(value, str) else "`0`"
@@ -27,37 +27,37 @@ def _default(field: FieldInfo) -> str:
 
 
 def errors() -> Iterator[tuple[str, ...]]:
-    """Status, code, when, retryable."""
+    """Yield status, code, titles and whether a retry may help, for each kind of error."""
     from bridge import errors
 
     rows: dict[tuple[int, str], list[errors.Row]] = {}
     for row in (*errors.TABLE.values(), *errors.OTHERS):
         rows.setdefault((row.status, row.code), []).append(row)
-    for (status, code), told in sorted(rows.items()):
-        titles = " · ".join(dict.fromkeys(row.title for row in told))
-        retryable = {row.retryable for row in told}
+    for (status, code), group in sorted(rows.items()):
+        titles = " · ".join(dict.fromkeys(row.title for row in group))
+        retryable = {row.retryable for row in group}
         yield (
             f"{status}",
             f"`{code}`",
             titles,
-            "yes" if retryable == {True} else "no" if retryable == {False} else "may be",
+            "yes" if retryable == {True} else "no" if retryable == {False} else "depends",
         )
 
 
 def providers() -> Iterator[tuple[str, ...]]:
-    """Kind, address, key, what else."""
+    """Yield kind, address, key and remark of each kind of provider."""
     from providers import factory
 
     for spec in factory.specs():
         keys = " or ".join(f"`{name}`" for name in spec.key_env)
         urls = ", ".join(f"`{name}`" for name in spec.url_env)
-        address = " or ".join(one for one in (urls, f"`{spec.base_url}`" if spec.base_url else "") if one)
+        address = " or ".join(filter(None, (urls, f"`{spec.base_url}`" if spec.base_url else "")))
         key = f"{keys}{'' if spec.needs_key else ' (optional)'}" if keys else "none"
-        yield f"`{spec.kind}`", address or ("none" if spec.kind == "builtin" else "must be given"), key, spec.note
+        yield f"`{spec.kind}`", address or ("none" if spec.kind == "builtin" else "required"), key, spec.note
 
 
 def provider_options() -> Iterator[tuple[str, ...]]:
-    """Kind, option, meaning."""
+    """Yield kind, name and meaning of each provider option."""
     from providers import factory
 
     for spec in factory.specs():
@@ -66,45 +66,45 @@ def provider_options() -> Iterator[tuple[str, ...]]:
 
 
 def image_profiles() -> Iterator[tuple[str, ...]]:
-    """Kind, types it takes, the longest side worth sending."""
+    """Yield kind, media types and longest side of the images that are sent."""
     from providers import factory, profiles
 
     for spec in factory.specs():
         if spec.kind != "builtin":
             image = profiles.profile(spec.kind, spec.default_model).image
-            types = ", ".join(sorted(one.removeprefix("image/") for one in image.media_types))
+            types = ", ".join(sorted(media_type.removeprefix("image/") for media_type in image.media_types))
             yield f"`{spec.kind}`", types, f"{image.size} px" if image.size else "any"
 
 
 def metrics() -> Iterator[tuple[str, ...]]:
-    """Metric, kind, labels, meaning."""
+    """Yield name, kind, labels and meaning of each metric."""
     from bridge.telemetry import metrics
 
-    for name, kind, labels, meaning in metrics.described():
+    for name, kind, labels, meaning in metrics.TABLE:
         yield f"`{name}`", kind, labels, meaning
 
 
 def log_fields() -> Iterator[tuple[str, ...]]:
-    """Field, meaning."""
-    from bridge.api.ending import FIELDS
+    """Yield name and meaning of each field of a log line."""
+    from bridge.telemetry.record import FIELDS
 
     for name, meaning in FIELDS.items():
         yield f"`{name}`", meaning
 
 
 def cli() -> Iterator[tuple[str, ...]]:
-    """Command, what it does."""
+    """Yield command and purpose of each command and verb."""
     from bridge.cli import COMMANDS, build
 
     for name, summary in COMMANDS.items():
-        for words, one in _leaves(f"graphcap {name}", summary, _subparser(build(name), name)):
-            yield f"`{words}`", one
+        for words, purpose in _leaves(f"graphcap {name}", summary, _subparser(build(name), name)):
+            yield f"`{words}`", purpose
 
 
 def _leaves(words: str, summary: str, parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
-    verbs = next((one for one in parser._actions if isinstance(one, argparse._SubParsersAction)), None)
+    verbs = next(_subparsers(parser), None)
     if verbs is None:
-        names = [_argument(one) for one in parser._actions if not one.option_strings]
+        names = [_argument(action) for action in parser._actions if not action.option_strings]
         yield " ".join([words, *names]), summary
         return
     for choice in verbs._choices_actions:
@@ -117,18 +117,21 @@ def _argument(action: argparse.Action) -> str:
 
 
 def _subparser(parser: argparse.ArgumentParser, name: str) -> argparse.ArgumentParser:
-    commands = next(one for one in parser._actions if isinstance(one, argparse._SubParsersAction))
-    chosen: argparse.ArgumentParser = commands.choices[name]
-    return chosen
+    subparser: argparse.ArgumentParser = next(_subparsers(parser)).choices[name]
+    return subparser
+
+
+def _subparsers(parser: argparse.ArgumentParser) -> "Iterator[argparse._SubParsersAction[argparse.ArgumentParser]]":
+    return (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
 
 
 HEADS = {
     "settings": (("setting", "default", "meaning"), settings),
-    "errors": (("status", "code", "when", "a repeat may help"), errors),
+    "errors": (("status", "code", "title", "retry may help"), errors),
     "providers": (("kind", "address", "key", "remark"), providers),
     "provider-options": (("kind", "option", "meaning"), provider_options),
     "image-profiles": (("kind", "types", "longest side"), image_profiles),
     "metrics": (("metric", "kind", "labels", "meaning"), metrics),
     "log-fields": (("field", "meaning"), log_fields),
-    "cli": (("command", "what it does"), cli),
+    "cli": (("command", "purpose"), cli),
 }

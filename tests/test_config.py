@@ -11,7 +11,6 @@ from providers import factory
 from providers.base import ProviderConfig
 
 SECRET = "sk-a-secret-that-nobody-may-read"
-KINDS = [spec.kind for spec in factory.specs()]
 
 
 @pytest.fixture
@@ -35,15 +34,9 @@ def provider(toml: Path, text: str, **environment: str) -> ProviderConfig:
     return load(toml, f"[providers.mine]\n{text}", **environment).providers["mine"]
 
 
-def test_every_kind_is_a_provider_without_a_file(toml: Path) -> None:
-    configured = config.load(toml, {})
-    assert list(configured.providers) == KINDS
-    assert configured.explicit == frozenset()
-    assert not any(provider.api_key for provider in configured.providers.values())
-
-
 def test_every_key_is_read_from_its_variable_or_a_file(toml: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(f"{SECRET}\n")
+    assert [provider.api_key for provider in config.load(toml, {}).providers.values()] == [""] * len(factory.specs())
     for spec in factory.specs():
         for name in spec.key_env:
             assert load(toml, **{name: f" {SECRET}\n"}).providers[spec.kind].api_key == SECRET
@@ -61,18 +54,13 @@ def test_the_first_of_two_variables_wins_with_a_warning(toml: Path) -> None:
     assert [*config.startup_warnings({**both, "GOOGLE_API_KEY": "first\n"})] == []
 
 
-@pytest.mark.parametrize(
-    ("name", "kind", "written", "url"),
-    [
-        ("OPENAI_BASE_URL", "openai", "http://proxy:4000", "http://proxy:4000/v1"),
-        ("OPENAI_BASE_URL", "openai", "", "https://api.openai.com/v1"),
-        ("OLLAMA_HOST", "ollama", "0.0.0.0:11500", "http://127.0.0.1:11500"),
-        ("VLLM_API_BASE", "vllm", "gpu-1:8000", "http://gpu-1:8000/v1"),
-        ("GOOGLE_GEMINI_BASE_URL", "gemini", "https://proxy/v1beta", "https://proxy"),
-    ],
-)
-def test_addresses_in_the_environment_are_normalised(toml: Path, name: str, kind: str, written: str, url: str) -> None:
-    assert load(toml, **{name: written}).providers[kind].base_url == url
+def test_addresses_in_the_environment_are_normalised(toml: Path) -> None:
+    configured = load(
+        toml, OPENAI_BASE_URL="http://proxy:4000", OLLAMA_HOST="0.0.0.0:11500", VLLM_API_BASE="gpu-1:8000"
+    )
+    urls = [configured.providers[kind].base_url for kind in ("openai", "ollama", "vllm")]
+    assert urls == ["http://proxy:4000/v1", "http://127.0.0.1:11500", "http://gpu-1:8000/v1"]
+    assert load(toml, OPENAI_BASE_URL="").providers["openai"].base_url == "https://api.openai.com/v1"
 
 
 def test_a_whole_file(toml: Path) -> None:
@@ -119,12 +107,8 @@ def test_the_environments_key_is_used_only_at_its_own_origin(toml: Path, address
     configured = load(toml, f"[providers.openai]\n{endpoints}", OPENAI_API_KEY=SECRET)
     keys = [endpoint.config.api_key for endpoint in configured.fleets["openai"].endpoints]
     assert keys == [SECRET if inherits else "", ""]
-
-
-def test_no_key_shows_in_a_repr(toml: Path) -> None:
-    text = f'[providers.mine]\nkind = "vllm"\napi_key = "{SECRET}"\n'
-    assert SECRET not in repr(load(toml, text, OPENAI_API_KEY=SECRET))
-    assert SECRET not in repr(providers_toml.ProviderTable(kind="vllm", api_key=SECRET))
+    table = providers_toml.ProviderTable(kind="vllm", api_key=SECRET)
+    assert SECRET not in f"{configured!r}{table!r}"
 
 
 ENDPOINTS = """
@@ -176,17 +160,13 @@ LISTED = 'kind = "vllm"\nendpoints = '
         ('kind = "olama"', "kind", "Unknown kind 'olama'. Did you mean 'ollama'? Known kinds: builtin, "),
         ('base_url = "http://a"', "kind", "This key is required."),
         (f'{VLLM}modles = ["x"]', "modles", "Unknown key. Did you mean 'models'?"),
-        (f'{VLLM}models = "x"', "models", "Input should be a valid list."),
         (f'{VLLM}strategy = "fastest"', "strategy", "Input should be 'least_connections', "),
         (f"{VLLM}breaker = 5", "breaker", "Input should be a table."),
         (f"{VLLM}breaker = {{ failures = 0 }}", "breaker.failures", "Input should be greater than or equal to 1."),
         (f"{VLLM}breaker = {{ open_second = 1 }}", "breaker.open_second", "Unknown key. Did you mean 'open_seconds'?"),
-        (f'{VLLM}timeout = "5"', "timeout", "Input should be a valid number."),
         (f"{VLLM}timeout = inf", "timeout", "Input should be a finite number."),
         (f"{VLLM}max_concurrency = true", "max_concurrency", "Input should be a valid integer."),
         (f'{VLLM}fallbacks = [{{ provider = "builtin", on = "fire" }}]', "fallbacks.0.on", "'any' or 'refusal'."),
-        (f"{LISTED}[{{ weight = 2 }}]", "endpoints.0.base_url", "This key is required."),
-        (f'{LISTED}["http://a", {{ base_url = "http://b", weight = -1 }}]', "endpoints.1.weight", "greater than 0."),
         (f'{LISTED}[{{ base_url = "http://a", wieght = 1 }}]', "endpoints.0.wieght", "Did you mean 'weight'?"),
         (
             f'{LISTED}[{{ base_url = "http://a", api_key = "{SECRET}", api_key_env = "X" }}]',
@@ -196,12 +176,10 @@ LISTED = 'kind = "vllm"\nendpoints = '
         # Meaning.
         ('kind = "openai-compatible"', "base_url", "A provider of kind 'openai-compatible' needs a base_url."),
         (f'{VLLM}api_key_env = "UNSET"', "api_key_env", "The variable UNSET is not set."),
-        (f'{VLLM}api_key_file = "/nonexistent/{SECRET}"', "api_key_file", "cannot be read: FileNotFoundError."),
         (f'{VLLM}api_key_file = "/dev/null"', "api_key_file", "The file is empty."),
         (f"{VLLM}options = {{ extra_bdy = {{}} }}", "options.extra_bdy", "Did you mean 'extra_body'? Known options: "),
         (f"{VLLM}options = {{ extra_body = 5 }}", "options.extra_body", "Invalid value. Expected: "),
         (f'kind = "openai"\noptions = {{ detail = "{SECRET}" }}', "options.detail", "Invalid value."),
-        ('kind = "ollama"\noptions = { num_ctx = true }', "options.num_ctx", "Invalid value."),
         (f'{VLLM}fallbacks = [{{ provider = "gemni" }}]', "fallbacks.0.provider", "Did you mean 'gemini'? Known "),
         (f'{VLLM}fallbacks = [{{ provider = "gemini" }}]', "fallbacks.0.model", "'gemini' has no default_model."),
         (
@@ -210,10 +188,8 @@ LISTED = 'kind = "vllm"\nendpoints = '
             "no base_url",
         ),
         (f'{VLLM}default_model = "m"\nfallbacks = [{{ provider = "mine" }}]', "fallbacks.0", "its own fallback"),
-        (f"{LISTED}[]", "endpoints", "At least one endpoint must be enabled."),
         (f'{LISTED}[{{ base_url = "http://a", enabled = false }}]', "endpoints", "At least one endpoint must be"),
         (f'{LISTED}["http://a", "http://a/v1/"]', "endpoints", "2 endpoints have the name 'a/v1'."),
-        (f'{LISTED}["ftp://a"]', "endpoints.0.base_url", "http://"),
         (f'{VLLM}endpoints = ["http://b"]', "", "Set only one of base_url and endpoints."),
         ('kind = "builtin"\nendpoints = ["http://a"]', "endpoints", "'builtin' has no endpoints."),
     ],
@@ -289,11 +265,7 @@ def test_all_mistakes_are_reported_at_once(toml: Path, text: str, places: str) -
     assert sorted(mistake.split(": ")[0] for mistake in reported) == sorted(places.split())
 
 
-def test_files_that_cannot_be_read(toml: Path, tmp_path: Path) -> None:
-    assert mistakes(toml, OPENAI_API_KEY_FILE=str(tmp_path)) == [
-        "OPENAI_API_KEY_FILE: The file cannot be read: IsADirectoryError."
-    ]
-    toml.unlink()
+def test_a_path_that_is_not_a_file(toml: Path) -> None:
     toml.mkdir()
-    with pytest.raises(SettingsError, match="cannot be read"):
+    with pytest.raises(SettingsError, match="The file cannot be read"):
         config.load(toml, {})

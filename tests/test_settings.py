@@ -39,15 +39,8 @@ def test_options_override_the_environment_which_overrides_the_file(
     assert (loaded.max_queue, loaded.cors_origins) == (256, ())  # a blank variable counts as unset
     assert environment()["OLLAMA_HOST"] == "file"
     assert "X" not in environment()
-    with pytest.raises(ValueError):
-        loaded.port = 1  # type: ignore[misc]
-
-
-def test_workers_default_to_web_concurrency(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WEB_CONCURRENCY", "4")
-    assert load().workers == 4
-    monkeypatch.setenv("GRAPHCAP_WORKERS", "2")
-    assert load().workers == 2
+    assert (load().workers, load(workers="2").workers) == (4, 2)
 
 
 @pytest.mark.parametrize("written", ['["http://a", "http://b"]', " http://a , http://b, "])
@@ -114,7 +107,9 @@ def test_all_mistakes_are_reported_at_once(directory: Path, monkeypatch: pytest.
     (directory / "empty").write_text("\n")
     variables = {"GRAPHCAP_PORT": "x", "GRAPHCAP_LOG": "xml", "GRAPHCAP_API_KEYS_FILE": "empty", "WEB_CONCURRENCY": "x"}
     names = [mistake.split(":")[0] for mistake in mistakes(monkeypatch, **variables)]
-    assert sorted(names) == ["GRAPHCAP_API_KEYS", "GRAPHCAP_LOG", "GRAPHCAP_PORT", "GRAPHCAP_WORKERS"]
+    assert sorted(names) == ["GRAPHCAP_API_KEYS_FILE", "GRAPHCAP_LOG", "GRAPHCAP_PORT", "GRAPHCAP_WORKERS"]
+    (directory / ".env").write_text("GRAPHCAP_PORT=1001\n", encoding="utf-16")
+    assert mistakes(monkeypatch) == [".env: The file is not UTF-8 text."]
 
 
 def test_no_mistake_repeats_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,11 +124,6 @@ def test_no_mistake_repeats_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
                     assert SECRET not in f"{error!s}{error!r}"  # noqa: PT017 (most settings accept any text)
 
 
-def test_a_file_that_is_not_text(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (directory / ".env").write_text("GRAPHCAP_PORT=1001\n", encoding="utf-16")
-    assert mistakes(monkeypatch) == [".env: The file is not UTF-8 text."]
-
-
 def test_variables_without_effect_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(settings.REMOVED, "GRAPHCAP_OLD", "Use GRAPHCAP_NEW.")
     names = ["GRAPHCAP_PROVDER", "GRAPHCAP_OLD", "GRAPHCAP_PORT", "GRAPHCAP_API_KEYS_FILE", *OTHERS, "HOME"]
@@ -145,8 +135,8 @@ def test_variables_without_effect_are_reported(monkeypatch: pytest.MonkeyPatch) 
     assert not settings.REMOVED.keys() & {f"GRAPHCAP_{name.upper()}" for name in Settings.model_fields}
 
 
-@pytest.mark.parametrize("name", Settings.model_fields)
-def test_every_setting_is_described_with_its_few_values(name: str) -> None:
-    values = [value for value in get_args(Settings.model_fields[name].annotation) if isinstance(value, str)]
-    assert description(name).endswith(".")
-    assert [value for value in values if f"`{value}`" not in description(name)] == []
+def test_every_setting_is_described_with_its_few_values() -> None:
+    for name, field in Settings.model_fields.items():
+        assert description(name).endswith(".")
+        values = [value for value in get_args(field.annotation) if isinstance(value, str)]
+        assert [value for value in values if f"`{value}`" not in description(name)] == []

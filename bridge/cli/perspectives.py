@@ -1,34 +1,35 @@
-"""`graphcap perspectives`: list, show, check."""
+"""`graphcap perspectives`: list, show and check perspectives."""
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from perspectives.catalog import Catalog, FileProblem, Found
+    from perspectives.catalog import Catalog, FileProblem
     from perspectives.perspective import Perspective
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The three verbs."""
+    """Add `list`, `show` and `check`."""
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    listing = verbs.add_parser("list", help="the enabled perspectives")
-    listing.add_argument("--json", action="store_true", help="print JSON")
-    showing = verbs.add_parser("show", help="one perspective, as JSON")
-    showing.add_argument("name")
-    checking = verbs.add_parser("check", help="report every mistake in the library's files, or in those named")
-    checking.add_argument("files", nargs="*", type=Path)
-    checking.add_argument("--json", action="store_true", help="print JSON")
+    list_ = verbs.add_parser("list", help="list the enabled perspectives")
+    list_.add_argument("--json", action="store_true", help="print JSON")
+    show = verbs.add_parser("show", help="print one perspective as JSON")
+    show.add_argument("name")
+    check = verbs.add_parser("check", help="report every mistake in the library, or in the files that are named")
+    check.add_argument("files", nargs="*", type=Path)
+    check.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the verb. Providers are not read: what is wrong with them is no matter here."""
+    """Run the verb. Providers are not loaded, so mistakes in their configuration do not matter here."""
     from bridge.captioning.services import library
-    from bridge.cli.run import USAGE, settings_or_none, show_json, tell
+    from bridge.cli.common import USAGE, load_settings, print_error, print_json
     from perspectives import UnknownPerspective
 
-    settings = settings_or_none()
+    settings = load_settings()
     if settings is None:
         return USAGE
     catalog = library(settings)
@@ -36,69 +37,66 @@ def run(options: argparse.Namespace) -> int:
         return _check(options, catalog)
     if options.verb == "show":
         try:
-            show_json(catalog.get(options.name).to_wire())
+            print_json(catalog.get(options.name).to_wire())
         except UnknownPerspective as error:
-            return tell(error)
+            return print_error(error)
     elif options.json:
-        show_json({"perspectives": [one.to_wire() for one in catalog.all()]})
+        print_json({"perspectives": [perspective.to_wire() for perspective in catalog.all()]})
     else:
         _list(catalog)
     return 0
 
 
 def _list(catalog: "Catalog") -> None:
-    """Module by module, with the variables of each perspective in parentheses."""
+    """Print the perspectives by module, with their variables in parentheses."""
     from bridge.cli.text import columns
 
-    ordered = sorted(catalog.all(), key=lambda one: one.module)
-    lines = columns([_row(one, catalog) for one in ordered], indent="  ")
+    ordered = sorted(catalog.all(), key=lambda perspective: perspective.module)
+    lines = columns([_row(perspective, catalog) for perspective in ordered], indent="  ")
     module = ""
-    for one, line in zip(ordered, lines, strict=True):
-        if one.module != module:
-            module = one.module
+    for perspective, line in zip(ordered, lines, strict=True):
+        if perspective.module != module:
+            module = perspective.module
             print(module)
         print(line)
 
 
-def _row(one: "Perspective", catalog: "Catalog") -> tuple[str, str]:
-    """The name; marks, what it gives, and its variables in parentheses."""
-    variables = f" ({', '.join(each.name for each in one.variables)})" if one.variables else ""
+def _row(perspective: "Perspective", catalog: "Catalog") -> tuple[str, str]:
+    """Return the name and the description with its marks and variables."""
+    names = ", ".join(variable.name for variable in perspective.variables)
     marks = []
-    if one.name in catalog.replaced:
+    if perspective.name in catalog.replaced:
         marks.append("replaces an earlier one")
-    if one.deprecated:
-        marks.append(f"deprecated, use {one.replacement}" if one.replacement else "deprecated")
-    told = f"[{'; '.join(marks)}] " if marks else ""
-    return one.name, f"{told}{one.description}{variables}"
+    if perspective.deprecated:
+        marks.append(f"deprecated, use {perspective.replacement}" if perspective.replacement else "deprecated")
+    prefix = f"[{'; '.join(marks)}] " if marks else ""
+    return perspective.name, f"{prefix}{perspective.description}{f' ({names})' if names else ''}"
 
 
 def _check(options: argparse.Namespace, loaded: "Catalog") -> int:
-    """Exit with 1 when any file is broken; warnings alone are 0."""
-    from bridge.cli.run import FAILED, show_json
+    """Print every problem. Return 1 when one of them is an error; warnings alone are 0."""
+    from bridge.cli.common import FAILED, print_json
     from perspectives import catalog
 
-    checked: Catalog | Found = catalog.check(options.files) if options.files else loaded
+    checked = catalog.check(options.files) if options.files else loaded
+    problems = checked.problems
     if options.json:
-        show_json(
-            [
-                {"file": str(one.file), "pointer": one.pointer, "message": one.message, "severity": one.severity}
-                for one in checked.problems
-            ]
-        )
+        keys = ("pointer", "message", "severity")
+        print_json([{"file": str(item.file), **{key: getattr(item, key) for key in keys}} for item in problems])
     else:
-        for one in checked.problems:
-            print(f"{one.severity}: {one.file}{' at ' + one.pointer if one.pointer else ''}: {one.message}")
-        print(_summary(checked.files, list(checked.problems)), file=sys.stderr)
-    return FAILED if any(one.severity == "error" for one in checked.problems) else 0
+        for item in problems:
+            print(f"{item.severity}: {item.file}{' at ' + item.pointer if item.pointer else ''}: {item.message}")
+        print(_summary(checked.files, problems), file=sys.stderr)
+    return FAILED if any(item.severity == "error" for item in problems) else 0
 
 
-def _summary(files: int, problems: "list[FileProblem]") -> str:
-    told = [
-        f"{_count(len(found), name)} in {_count(len({one.file for one in found}), 'file')}"
-        for severity, name in (("error", "mistake"), ("warning", "warning"))
-        if (found := [one for one in problems if one.severity == severity])
-    ]
-    return f"{_count(files, 'file')} checked: {', '.join(told) or 'nothing to mend'}"
+def _summary(files: int, problems: "Sequence[FileProblem]") -> str:
+    counts = []
+    for severity, name in (("error", "mistake"), ("warning", "warning")):
+        places = [item.file for item in problems if item.severity == severity]
+        if places:
+            counts.append(f"{_count(len(places), name)} in {_count(len(set(places)), 'file')}")
+    return f"{_count(files, 'file')} checked: {', '.join(counts) or 'no problems'}"
 
 
 def _count(number: int, name: str) -> str:

@@ -1,7 +1,7 @@
-"""`graphcap providers`: list them, check one, list what one serves."""
+"""`graphcap providers`: list providers, check one, list its models."""
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bridge.captioning.services import Services
@@ -9,143 +9,138 @@ if TYPE_CHECKING:
     from providers.base import Check, ProviderConfig
 
 _STEPS = {
-    "initialize_client": "client ready",
+    "initialize_client": "client created",
     "list_models": "models listed",
     "test_chat_completion": "model answered",
 }
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The three verbs."""
+    """Add `list`, `check` and `models`."""
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    listing = verbs.add_parser("list", help="the providers that can be named")
-    checking = verbs.add_parser("check", help="connect for real, and say what is wrong")
-    models = verbs.add_parser("models", help="what a provider serves, asked just now")
-    for verb in (checking, models):
+    list_ = verbs.add_parser("list", help="list the providers that a request can name")
+    check = verbs.add_parser("check", help="connect to a provider and report what is wrong")
+    models = verbs.add_parser("models", help="list the models of a provider")
+    for verb in (check, models):
         verb.add_argument("name")
-    checking.add_argument("--model", help="also ask this model for one short completion")
-    for verb in (listing, checking, models):
+    check.add_argument("--model", help="also call this model once")
+    for verb in (list_, check, models):
         verb.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the verb."""
-    from bridge.cli.run import with_resources
+    from bridge.cli.common import with_services
 
     verb = {"list": _list, "check": _check, "models": _models}[options.verb]
 
     async def command(services: "Services") -> int:
         return await verb(options, services)
 
-    return with_resources(command, as_json=options.json)
+    return with_services(command, as_json=options.json)
 
 
 async def _list(options: argparse.Namespace, services: "Services") -> int:
-    from bridge.cli.run import show_json
+    from bridge.cli.common import print_json
     from bridge.cli.text import columns
 
     configured = services.targets.configured
     if options.json:
-        show_json(
-            [
-                {
-                    "name": one.name,
-                    "kind": one.kind,
-                    "base_url": one.base_url,
-                    "default_model": one.default_model,
-                    "has_key": bool(one.api_key),
-                    "endpoints": [
-                        {"name": each.name, "base_url": each.config.base_url}
-                        for each in configured.fleets[one.name].endpoints
-                    ],
-                }
-                for one in configured.providers.values()
-            ]
-        )
+        print_json([_entry(config, configured.fleets[name].endpoints) for name, config in configured.providers.items()])
         return 0
     default = services.settings.provider
     rows = [("", "name", "kind", "address", "key", "default model")]
-    for one in configured.providers.values():
-        first, *others = configured.fleets[one.name].endpoints
-        rows.append(("*" if one.name == default else "", one.name, one.kind, *_row(first, one.default_model or "-")))
-        rows += [("", "", "", *_row(other, "")) for other in others]
+    for name, config in configured.providers.items():
+        first, *others = configured.fleets[name].endpoints
+        mark = "*" if name == default else ""
+        rows.append((mark, name, config.kind, *_cells(first), config.default_model or "-"))
+        rows += [("", "", "", *_cells(other), "") for other in others]
     for line in columns(rows):
         print(line)
-    print("\n* answers when a request names no provider (GRAPHCAP_PROVIDER)")
+    print("\n* default for requests that name no provider (GRAPHCAP_PROVIDER)")
     return 0
 
 
-def _row(endpoint: "EndpointSettings", model: str) -> tuple[str, str, str]:
-    one = endpoint.config
-    address = one.base_url or ("none needed" if one.kind == "builtin" else "needs a base_url")
-    return address, _key(one), model
+def _entry(config: "ProviderConfig", endpoints: "tuple[EndpointSettings, ...]") -> dict[str, Any]:
+    return {
+        "name": config.name,
+        "kind": config.kind,
+        "base_url": config.base_url,
+        "default_model": config.default_model,
+        "has_key": bool(config.api_key),
+        "endpoints": [{"name": endpoint.name, "base_url": endpoint.config.base_url} for endpoint in endpoints],
+    }
 
 
-def _key(one: "ProviderConfig") -> str:
-    """Whether there is a key, and where it would come from when it is missing."""
+def _cells(endpoint: "EndpointSettings") -> tuple[str, str]:
+    """Return the address and the state of the key."""
+    config = endpoint.config
+    return config.base_url or ("none" if config.kind == "builtin" else "no base_url set"), _key_state(config)
+
+
+def _key_state(config: "ProviderConfig") -> str:
+    """Return whether there is a key, and where a missing one would be read from."""
     from providers import factory
 
-    spec = factory.spec(one.kind)
-    if one.api_key:
+    spec = factory.spec(config.kind)
+    if config.api_key:
         return "set"
     if not spec.key_env:
-        return "none needed"
+        return "none"
     if not spec.needs_key:
         return "optional"
-    return f"missing ({spec.key_env[0] if one.name == one.kind else 'api_key_env'})"
+    return f"missing ({spec.key_env[0] if config.name == config.kind else 'api_key_env'})"
 
 
 async def _check(options: argparse.Namespace, services: "Services") -> int:
     from bridge.captioning import check
-    from bridge.cli.run import PROVIDER, show_json
+    from bridge.cli.common import PROVIDER, print_json
     from bridge.dispatch.targets import ProviderReference
     from bridge.run import Run
 
-    each = check.check_each(
-        ProviderReference(options.name, model=options.model), services, Run(check.deadline(services))
-    )
-    found = [(name, one) async for name, one in each]
+    target, run = ProviderReference(options.name, model=options.model), Run(check.deadline(services))
+    results = [result async for result in check.check_each(target, services, run)]
     if options.json:
-        show_json({"provider": options.name, "endpoints": [{"name": name, **_told(one)} for name, one in found]})
+        print_json({"provider": options.name, "endpoints": [{"name": name, **_report(item)} for name, item in results]})
     else:
-        for name, one in found:
-            if len(found) > 1:
+        for name, result in results:
+            if len(results) > 1:
                 print(f"{name}:")
-            _print(one)
-    return PROVIDER if any(_failed(one) for _, one in found) else 0
+            _print(result)
+    return PROVIDER if any(_failed(result) for _, result in results) else 0
 
 
-def _failed(found: "Check") -> bool:
-    return any(one.status == "failed" for one in found.steps)
+def _failed(check: "Check") -> bool:
+    return any(step.status == "failed" for step in check.steps)
 
 
-def _told(found: "Check") -> dict[str, object]:
-    steps = [
-        {"step": one.step, "status": one.status, "message": one.message, "error": one.error} for one in found.steps
-    ]
-    return {"steps": steps, "warnings": list(found.warnings)}
+def _report(check: "Check") -> dict[str, object]:
+    keys = ("step", "status", "message", "error")
+    steps = [{key: getattr(step, key) for key in keys} for step in check.steps]
+    results = {key: getattr(check, key) for key in ("images", "schema_enforced", "response_model")}
+    return {"steps": steps, **results, "warnings": list(check.warnings)}
 
 
-def _print(found: "Check") -> None:
-    for one in found.steps:
-        mark = "failed" if one.status == "failed" else "ok"
-        print(f"{mark:8}{_STEPS[one.step]}: {one.error or one.message}")
-    if not _failed(found) and not found.model:
-        print("skipped model answered: not tried; add --model")
-    for warning in found.warnings:
+def _print(check: "Check") -> None:
+    for step in check.steps:
+        status = "failed" if step.status == "failed" else "ok"
+        print(f"{status:8}{_STEPS.get(step.step, step.step)}: {step.error or step.message}")
+    if not _failed(check) and not check.model:
+        print("skipped model answered: no model was called; add --model")
+    for warning in check.warnings:
         print(f"warning: {warning}")
 
 
 async def _models(options: argparse.Namespace, services: "Services") -> int:
     from bridge.captioning import check
-    from bridge.cli.run import show_json
+    from bridge.cli.common import print_json
     from bridge.dispatch.targets import ProviderReference
     from bridge.run import Run
 
     _, models = await check.models(ProviderReference(options.name), services, Run(check.deadline(services)))
     if options.json:
-        show_json([{"id": one.id, "name": one.name} for one in models])
+        print_json([{"id": model.id, "name": model.name} for model in models])
     else:
-        for one in models:
-            print(one.id)
+        for model in models:
+            print(model.id)
     return 0

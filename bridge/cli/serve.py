@@ -1,12 +1,13 @@
-"""`graphcap serve`: run the service. Every setting that is no secret is an option as well."""
+"""`graphcap serve`: run the service. Every setting that is not a secret is also an option."""
 
 import argparse
+import sys
 
 from bridge.settings import PREFIX, SECRETS, Settings, SettingsError, description, load
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """One option per setting; lists are separated by commas."""
+    """Add one option per setting."""
     for name in _names():
         parser.add_argument(
             f"--{name.replace('_', '-')}",
@@ -20,22 +21,19 @@ def _names() -> list[str]:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serve until told to stop."""
-    import sys
-
-    given = {name: getattr(options, name) for name in _names()}
-    overrides = {name: value for name, value in given.items() if value is not None}
+    """Serve until a signal ends the process."""
+    overrides = {name: value for name in _names() if (value := getattr(options, name)) is not None}
     try:
         settings = load(**overrides)
     except SettingsError as error:
-        from bridge.cli.run import all_mistakes
+        from bridge.cli.common import USAGE, with_provider_mistakes
 
-        print(all_mistakes(error, overrides.get("workspace")), file=sys.stderr)
-        return 2
+        print(with_provider_mistakes(error, overrides.get("workspace")), file=sys.stderr)
+        return USAGE
+    from bridge.captioning.services import configured
+    from bridge.server import serve
+
     try:
-        from bridge.captioning.services import configured
-        from bridge.server import serve
-
         configured(settings)
     except SettingsError as error:
         print(error, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Plain text for a person at a terminal: captions, columns, lines that fit."""
+"""Plain text for terminals: captions and columns."""
 
 import shutil
 import sys
@@ -7,59 +7,59 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 _ITEM_WIDTH = 100
-_NARROW = 20
-_NOTHING = "(none)"
+_MIN_WRAP_WIDTH = 20
+_EMPTY = "(none)"
 
 
 def readable(result: dict[str, Any]) -> str:
-    """A caption: a paragraph a field, lists item by item, fields under their names in the JSON."""
+    """Return a caption as text: one line per field, lists item by item, under the names of the JSON."""
     return "\n".join(line for name, value in result.items() for line in _field(name, value))
 
 
 def _field(name: str, value: Any) -> list[str]:
-    """`name: value`, or what it holds below its name."""
     if not value or not isinstance(value, dict | list):
-        return [f"{name}: {_plain(value)}"]
+        return [f"{name}: {_scalar(value)}"]
     if isinstance(value, dict):
-        return [f"{name}:", *(f"  {line}" for one in value.items() for line in _field(*one))]
-    return [f"{name}:", *(line for one in value for line in _item(one))]
+        return [f"{name}:", *(f"  {line}" for field in value.items() for line in _field(*field))]
+    return [f"{name}:", *(line for item in value for line in _item(item))]
 
 
 def _item(value: Any) -> list[str]:
-    """An item of a list: in one line where it fits, else a line a field."""
+    """Return an item of a list: on one line where it fits, else one line per field."""
     if not isinstance(value, dict) or not value:
         return [f"  - {_inline(value)}"]
-    if len(line := _inline(value)) <= _ITEM_WIDTH and not any(isinstance(one, dict | list) for one in value.values()):
+    nested = any(isinstance(field, dict | list) for field in value.values())
+    if len(line := _inline(value)) <= _ITEM_WIDTH and not nested:
         return [f"  - {line}"]
-    first, *rest = (f"{name}: {_inline(one)}" for name, one in value.items())
+    first, *rest = (f"{name}: {_inline(field)}" for name, field in value.items())
     return [f"  - {first}", *(f"    {line}" for line in rest)]
 
 
 def _inline(value: Any) -> str:
-    """Any value in one line; what is nested in what is nested stands in brackets."""
+    """Return any value on one line, with deeper values in parentheses."""
     if isinstance(value, dict) and value:
-        return ", ".join(f"{name}: {_bracketed(one)}" for name, one in value.items())
+        return ", ".join(f"{name}: {_bracketed(field)}" for name, field in value.items())
     if isinstance(value, list) and value:
         return ", ".join(map(_bracketed, value))
-    return " ".join(_plain(value).split())
+    return " ".join(_scalar(value).split())
 
 
 def _bracketed(value: Any) -> str:
     return f"({_inline(value)})" if value and isinstance(value, dict | list) else _inline(value)
 
 
-def _plain(value: Any) -> str:
+def _scalar(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value) if isinstance(value, int | float) else str(value or _NOTHING)
+    return str(value) if isinstance(value, int | float) else str(value or _EMPTY)
 
 
 def columns(rows: Sequence[Sequence[str]], indent: str = "") -> Iterator[str]:
-    """Rows as lines, each cell but the last as wide as its column's widest; in a terminal the last one is wrapped."""
+    """Yield the rows as lines with aligned columns. On a terminal the last column is wrapped."""
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)][:-1]
-    across = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    terminal = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     for *cells, last in rows:
-        begin = indent + "".join(f"{cell:{width}}  " for cell, width in zip(cells, widths, strict=True))
-        room = across - len(begin)
-        lines = textwrap.wrap(last, room) if room >= _NARROW else [last]
-        yield f"\n{' ' * len(begin)}".join([begin + lines[0], *lines[1:]]).rstrip() if lines else begin.rstrip()
+        start = indent + "".join(f"{cell:{width}}  " for cell, width in zip(cells, widths, strict=True))
+        room = terminal - len(start)
+        lines = textwrap.wrap(last, room) if room >= _MIN_WRAP_WIDTH else [last]
+        yield f"\n{' ' * len(start)}".join([start + lines[0], *lines[1:]]).rstrip() if lines else start.rstrip()

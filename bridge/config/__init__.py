@@ -10,18 +10,13 @@ from bridge.config.models import (
     Strategy,
 )
 
-Fleet = ProviderSettings
-doubts = startup_warnings
-
 __all__ = [
     "BreakerSettings",
     "Configured",
     "EndpointSettings",
     "FallbackSettings",
-    "Fleet",
     "ProviderSettings",
     "Strategy",
-    "doubts",
     "load",
     "mistakes",
     "startup_warnings",

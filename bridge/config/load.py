@@ -1,7 +1,7 @@
 """Combine `providers.toml` and the environment into the configured providers, and report every mistake."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from bridge.config import providers_toml
 from bridge.config.models import Configured, EndpointSettings, ProviderSettings
 from bridge.config.providers_toml import EndpointTable, ProvidersFile, ProviderTable, ServerTable
-from bridge.settings import PREFIX, SettingsError, environment, suggestion, unused_variables
+from bridge.settings import PREFIX, SettingsError, environment, read_secret, suggestion, unused_variables
 from providers import factory
 from providers.addresses import normalise, origin
 from providers.base import ProviderConfig, Spec
@@ -36,8 +36,8 @@ def load(file: Path, environment: Mapping[str, str], default: str = "") -> Confi
         fleets[name] = loader.provider(name, table, implicit)
     providers = {name: provider.endpoints[0].config for name, provider in fleets.items()}
     loader.check_references(content, providers)
-    if default and default not in providers:
-        loader.unknown_provider(f"{PREFIX}PROVIDER", default, providers)
+    if default:
+        loader.check_provider(f"{PREFIX}PROVIDER", default, providers)
     if loader.mistakes:
         raise SettingsError(tuple(loader.mistakes))
     set_kinds = frozenset(spec.kind for spec in factory.specs() if any(map(environment.get, _variables(spec))))
@@ -84,7 +84,7 @@ class _Loader:
     def implicit(self, spec: Spec) -> ProviderConfig:
         """Return the provider of a kind as the environment alone defines it, named after its kind."""
         variable = next((name for name in spec.url_env if self.environment.get(name)), "")
-        url = self._base_url(spec.kind, self.environment[variable] if variable else spec.base_url, variable)
+        url = self._try(variable, normalise, spec.kind, self.environment[variable] if variable else spec.base_url)
         key = next((key for name in spec.key_env if (key := self._secret(name))), "")
         return ProviderConfig(spec.kind, spec.kind, url, key, spec.default_model)
 
@@ -92,105 +92,91 @@ class _Loader:
         """Return the provider that a table defines."""
         place = f"{self.file_name}: providers.{name}"
         if name in implicit and name != table.kind:
-            self.mistakes.append(
-                f"{place}: '{name}' is the name of another kind. Choose another name for a provider of kind "
-                f"'{table.kind}'."
-            )
-        self._check_options(table, place)
+            self.mistakes.append(f"{place}: '{name}' is the name of a kind. Only a provider of that kind can have it.")
+        self._check_options(table, f"{place}.options")
         default = implicit[table.kind]
         model = table.default_model or default.default_model
-        shared = ProviderConfig(
-            name, table.kind, "", self._key(table, place), model, tuple(table.models), table.options
-        )
-        endpoints = self._endpoints(table, shared, default, place)
+        key = self._key(table, place)
+        shared = ProviderConfig(name, table.kind, "", key, model, tuple(table.models), table.options)
+        if table.endpoints is None:
+            address = EndpointTable.model_construct(base_url=table.base_url or default.base_url)
+            endpoints = [self._endpoint(address, table, shared, default, place)]
+        else:
+            endpoints = [
+                self._endpoint(endpoint, table, shared, default, f"{place}.endpoints.{position}")
+                for position, endpoint in enumerate(table.endpoints)
+            ]
+            self._check_endpoints(table, endpoints := _name_by_path(endpoints), place)
         return ProviderSettings(
-            tuple(endpoint for endpoint in endpoints if endpoint.enabled) or endpoints,
+            tuple(endpoint for endpoint in endpoints if endpoint.enabled) or tuple(endpoints),
             table.strategy,
             table.breaker,
             tuple(table.fallbacks),
             tuple(endpoint.name for endpoint in endpoints if not endpoint.enabled),
         )
 
-    def _endpoints(
-        self, table: ProviderTable, shared: ProviderConfig, default: ProviderConfig, place: str
-    ) -> tuple[EndpointSettings, ...]:
-        """Return the endpoints of a table, or the provider itself as its only endpoint."""
-        if table.endpoints is None:
-            url = self._base_url(table.kind, table.base_url, f"{place}.base_url") or default.base_url
-            if not url and table.kind != "builtin":
-                self.mistakes.append(f"{place}.base_url: A provider of kind '{table.kind}' needs a base_url.")
-            config = _with_address(shared, url, shared.api_key, default)
-            return (EndpointSettings(_host(config), config, **table.limits()),)
+    def _endpoint(
+        self, own: EndpointTable, table: ProviderTable, shared: ProviderConfig, default: ProviderConfig, place: str
+    ) -> EndpointSettings:
+        """Return one endpoint. The environment's key is used only at the origin that it belongs to."""
+        url = self._try(f"{place}.base_url", normalise, table.kind, own.base_url)
+        if not own.base_url and table.kind != "builtin":
+            self.mistakes.append(f"{place}.base_url: A provider of kind '{table.kind}' needs a base_url.")
+        key = self._key(own, place) or shared.api_key
+        if not key and origin(url) == origin(default.base_url):
+            key = default.api_key
+        config = replace(shared, base_url=url, api_key=key)
+        limits = {**table.limits(), **own.limits()}
+        return EndpointSettings(own.name or _host(config), config, own.weight, enabled=own.enabled, **limits)
+
+    def _check_endpoints(self, table: ProviderTable, endpoints: list[EndpointSettings], place: str) -> None:
         if table.base_url:
             self.mistakes.append(f"{place}: Set only one of base_url and endpoints.")
         if table.kind == "builtin":
             self.mistakes.append(f"{place}.endpoints: A provider of kind 'builtin' has no endpoints.")
-        endpoints = tuple(
-            self._endpoint(endpoint, table, shared, default, f"{place}.endpoints.{position}")
-            for position, endpoint in enumerate(table.endpoints)
-        )
         if not any(endpoint.enabled for endpoint in endpoints):
             self.mistakes.append(f"{place}.endpoints: At least one endpoint must be enabled.")
-        endpoints = _name_by_path(endpoints)
         for name, count in Counter(endpoint.name for endpoint in endpoints).items():
             if name and count > 1:
-                self.mistakes.append(
-                    f"{place}.endpoints: {count} endpoints have the name '{name}'. Set a name for each."
-                )
-        return endpoints or (EndpointSettings("", shared),)
-
-    def _endpoint(
-        self, own: EndpointTable, table: ProviderTable, shared: ProviderConfig, default: ProviderConfig, place: str
-    ) -> EndpointSettings:
-        url = self._base_url(table.kind, own.base_url, f"{place}.base_url")
-        config = _with_address(shared, url, self._key(own, place) or shared.api_key, default)
-        limits = {**table.limits(), **own.limits()}
-        return EndpointSettings(own.name or _host(config), config, own.weight, enabled=own.enabled, **limits)
+                self.mistakes.append(f"{place}.endpoints: {count} endpoints have the name '{name}'. Name each.")
 
     def _check_options(self, table: ProviderTable, place: str) -> None:
         spec = factory.spec(table.kind)
         for option, value in table.options.items():
             if option not in spec.options:
-                known = ", ".join(spec.options) or "none"
-                hint = suggestion(option, spec.options)
-                self.mistakes.append(f"{place}.options.{option}: Unknown option.{hint} Known options: {known}.")
+                hint = f"{suggestion(option, spec.options)} Known options: {', '.join(spec.options) or 'none'}."
+                self.mistakes.append(f"{place}.{option}: Unknown option.{hint}")
             elif not spec.fits(option, value):
-                self.mistakes.append(f"{place}.options.{option}: Invalid value. Expected: {spec.options[option]}")
+                self.mistakes.append(f"{place}.{option}: Invalid value. Expected: {spec.options[option]}")
 
     def check_references(self, content: ProvidersFile, providers: Mapping[str, ProviderConfig]) -> None:
         """Check every provider that a fallback or a routing rule names."""
         for name, table in content.providers.items():
             for position, fallback in enumerate(table.fallbacks):
                 place = f"{self.file_name}: providers.{name}.fallbacks.{position}"
-                config = providers.get(fallback.provider)
+                config = self.check_provider(f"{place}.provider", fallback.provider, providers)
                 same = fallback.provider == name and fallback.model in (None, table.default_model)
                 if config is None:
-                    self.unknown_provider(f"{place}.provider", fallback.provider, providers)
-                elif same and not set(table.models) - {table.default_model}:
+                    continue
+                if same and not set(table.models) - {table.default_model}:
                     self.mistakes.append(f"{place}: '{name}' cannot be its own fallback with the same model.")
                 elif not (fallback.model or config.default_model):
                     self.mistakes.append(f"{place}.model: '{config.name}' has no default_model. Set a model here.")
                 elif not config.base_url and config.kind != "builtin":
                     self.mistakes.append(f"{place}.provider: '{config.name}' has no base_url.")
         for pattern, name in content.routing.items():
-            if name not in providers:
-                self.unknown_provider(f"{self.file_name}: routing.{pattern!r}", name, providers)
+            self.check_provider(f"{self.file_name}: routing.{pattern!r}", name, providers)
 
-    def unknown_provider(self, place: str, name: str, providers: Mapping[str, ProviderConfig]) -> None:
-        """Record that no provider has this name."""
-        known = f"Known providers: {', '.join(providers)}."
-        self.mistakes.append(f"{place}: Unknown provider {name!r}.{suggestion(name, providers)} {known}")
-
-    def _base_url(self, kind: str, url: str, place: str) -> str:
-        try:
-            return normalise(kind, url)
-        except ValueError as error:
-            self.mistakes.append(f"{place}: {error}")
-            return ""
+    def check_provider(self, place: str, name: str, providers: Mapping[str, ProviderConfig]) -> ProviderConfig | None:
+        """Return the provider with this name, or record that there is none."""
+        if name not in providers:
+            hint = f"{suggestion(name, providers)} Known providers: {', '.join(providers)}."
+            self.mistakes.append(f"{place}: Unknown provider {name!r}.{hint}")
+        return providers.get(name)
 
     def _key(self, table: ServerTable, place: str) -> str:
         if table.api_key_file:
-            return self._secret_file(table.api_key_file, f"{place}.api_key_file")
+            return self._try(f"{place}.api_key_file", read_secret, table.api_key_file)
         if table.api_key_env and not (key := self._secret(table.api_key_env)):
             self.mistakes.append(f"{place}.api_key_env: The variable {table.api_key_env} is not set.")
         return key if table.api_key_env else table.api_key.strip()
@@ -199,32 +185,23 @@ class _Loader:
         """Return the value of a variable, or the content of the file that `<name>_FILE` names."""
         path = self.environment.get(f"{name}_FILE")
         value = self.environment.get(name, "").strip()
-        return value or (self._secret_file(path, f"{name}_FILE") if path else "")
+        return value or (self._try(f"{name}_FILE", read_secret, path) if path else "")
 
-    def _secret_file(self, path: str, place: str) -> str:
+    def _try(self, place: str, read: Callable[..., str], *arguments: str) -> str:
+        """Return what `read` returns, or record its ValueError as a mistake."""
         try:
-            secret = Path(path).read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            self.mistakes.append(f"{place}: The file cannot be read: {type(error).__name__}.")
+            return read(*arguments)
+        except ValueError as error:
+            self.mistakes.append(f"{place}: {error}")
             return ""
-        if not secret:
-            self.mistakes.append(f"{place}: The file is empty.")
-        return secret
 
 
-def _with_address(shared: ProviderConfig, url: str, key: str, default: ProviderConfig) -> ProviderConfig:
-    """Return the configuration at an address. The environment's key is used only at the origin it belongs to."""
-    if not key and origin(url) == origin(default.base_url):
-        key = default.api_key
-    return replace(shared, base_url=url, api_key=key)
-
-
-def _name_by_path(endpoints: tuple[EndpointSettings, ...]) -> tuple[EndpointSettings, ...]:
+def _name_by_path(endpoints: list[EndpointSettings]) -> list[EndpointSettings]:
     """Add the path to the default name where two endpoints share a host and port."""
     counts = Counter(endpoint.name for endpoint in endpoints)
-    return tuple(
+    return [
         replace(endpoint, name=endpoint.name + urlsplit(endpoint.config.base_url).path)
         if counts[endpoint.name] > 1 and endpoint.name == _host(endpoint.config)
         else endpoint
         for endpoint in endpoints
-    )
+    ]

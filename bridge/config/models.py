@@ -3,9 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-import pydantic.dataclasses
 from pydantic import AfterValidator, ConfigDict, Field
 
 from providers.addresses import origin
@@ -18,20 +17,24 @@ PROBE_INTERVAL = 30.0
 _FORBID_EXTRA = ConfigDict(extra="forbid")
 
 
-@pydantic.dataclasses.dataclass(frozen=True, slots=True, config=_FORBID_EXTRA)
+@dataclass(frozen=True, slots=True)
 class BreakerSettings:
     """The circuit breaker of an endpoint: it opens for `open_seconds` after `failures` in a row."""
+
+    __pydantic_config__: ClassVar = _FORBID_EXTRA
 
     failures: Count = 5
     open_seconds: PositiveNumber = 30
 
 
-@pydantic.dataclasses.dataclass(frozen=True, slots=True, config=_FORBID_EXTRA)
+@dataclass(frozen=True, slots=True)
 class FallbackSettings:
     """A provider to call when another one fails, or only when the other one's model refuses.
 
     `model` None: the default model of that provider.
     """
+
+    __pydantic_config__: ClassVar = _FORBID_EXTRA
 
     provider: str
     model: Annotated[str | None, AfterValidator(lambda model: model or None)] = None
@@ -68,7 +71,7 @@ class ProviderSettings:
 
     endpoints: tuple[EndpointSettings, ...]
     strategy: Strategy = "least_connections"
-    breaker: BreakerSettings = field(default_factory=BreakerSettings)
+    breaker: BreakerSettings = BreakerSettings()
     fallbacks: tuple[FallbackSettings, ...] = ()
     disabled: tuple[str, ...] = ()
 

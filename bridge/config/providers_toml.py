@@ -85,7 +85,9 @@ class ProviderTable(ServerTable):
     base_url: str = ""
     default_model: str = ""
     models: list[str] = []
-    endpoints: list[Annotated[EndpointTable, BeforeValidator(_address_to_table)]] | None = None
+    endpoints: (
+        Annotated[list[Annotated[EndpointTable, BeforeValidator(_address_to_table)]], Field(min_length=1)] | None
+    ) = None
     strategy: Strategy = "least_connections"
     breaker: BreakerSettings = BreakerSettings()
     fallbacks: Annotated[list[FallbackSettings], Field(max_length=8)] = []

@@ -1,14 +1,18 @@
-"""The command line as a script sees it: results on standard output, the rest on standard error, exit codes."""
+"""The command line as a script sees it: standard output, standard error, exit codes."""
 
+import io
 import json
-import socket
+import logging
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import pytest
 
+from bridge.cli import main
 from bridge.cli.text import readable
 from tests import written
 from tests.contract.kinds import OF_KIND
@@ -18,273 +22,227 @@ PHOTO = str(WORKSPACE / "datasets/samples/coffee.jpg")
 KEY = "sk-configured-key-9876543"
 
 
-def graphcap(
-    *arguments: str, stdin: bytes = b"", cwd: Path = ROOT, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "bridge.cli", *arguments],
-        input=stdin,
-        capture_output=True,
-        cwd=cwd,
-        env={**clean_environment(), **environment},
-        timeout=60,
-        check=False,
-    )
-    assert b"Traceback" not in done.stderr
-    written.keep((done.stdout + done.stderr).decode(errors="replace"))
-    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+class Result(NamedTuple):
+    """The exit code and the output of a command."""
+
+    code: int
+    out: str
+    err: str
 
 
-def test_a_caption_is_readable() -> None:
-    done = graphcap("caption", PHOTO)
-    assert done.returncode == 0
-    assert "short_caption: " in done.stdout
-    assert "recognises nothing" in done.stderr
-    assert "recognises nothing" not in done.stdout
+Graphcap = Callable[..., Result]
 
 
-def test_what_is_nested_is_readable_and_what_is_empty_says_so() -> None:
-    box = {"id": "o1", "box": {"x": 0.5, "y": 1}, "attributes": ["red", "round"], "hidden": False}
-    made = {
-        "a_text": "",
-        "empty": [],
-        "flags": {"on": True, "none": None},
-        "items": ["one"],
-        "objects": [box, {"n": 0}],
-    }
-    assert readable(made).splitlines() == [
-        "a_text: (none)",
-        "empty: (none)",
-        "flags:",
-        "  on: true",
-        "  none: (none)",
-        "items:",
-        "  - one",
-        "objects:",
-        "  - id: o1",
-        "    box: x: 0.5, y: 1",
-        "    attributes: red, round",
-        "    hidden: false",
-        "  - n: 0",
+@pytest.fixture
+def graphcap(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Graphcap]:
+    """Run the command line in this process, in the project's directory, with the environment that is passed."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    monkeypatch.chdir(ROOT)
+
+    def run(*arguments: str, stdin: bytes = b"", **environment: str) -> Result:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            try:
+                code = main(arguments)
+            except SystemExit as error:
+                code = int(error.code or 0)
+        out, err = capsys.readouterr()
+        written.keep(out + err)
+        return Result(code, out, err)
+
+    yield run
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(False)
+
+
+def workspace(path: Path, providers: str) -> dict[str, str]:
+    """Write a workspace with this `providers.toml` and return the setting that selects it."""
+    (path / "config").mkdir()
+    (path / "config/providers.toml").write_text(providers)
+    return {"GRAPHCAP_WORKSPACE": str(path)}
+
+
+def test_a_caption_is_printed_as_text_json_or_one_line(graphcap: Graphcap) -> None:
+    result = graphcap("caption", PHOTO)
+    assert (result.code, "short_caption: " in result.out) == (0, True)
+    assert "builtin" in result.err
+    caption = json.loads(graphcap("caption", PHOTO, "-p", "alt_text", "--json").out)
+    assert caption["perspective"] == "alt_text"
+    text = graphcap("caption", "-", "-p", "alt_text", "--text", stdin=Path(PHOTO).read_bytes())
+    assert text.out == " ".join(caption["rendered"].split()) + "\n"
+
+
+def test_nested_and_empty_values_are_readable() -> None:
+    item = {"id": "o1", "box": {"x": 0.5, "y": 1}, "attributes": ["red", "round"], "hidden": False}
+    result = {"text": "", "empty": [], "flags": {"on": True, "none": None}, "items": ["a"], "objects": [item, {"n": 0}]}
+    assert readable(result).splitlines() == [
+        *("text: (none)", "empty: (none)", "flags:", "  on: true", "  none: (none)", "items:", "  - a", "objects:"),
+        *("  - id: o1", "    box: x: 0.5, y: 1", "    attributes: red, round", "    hidden: false", "  - n: 0"),
     ]
 
 
-def test_json_text_and_standard_input() -> None:
-    made = json.loads(graphcap("caption", PHOTO, "-p", "alt_text", "--json").stdout)
-    assert made["perspective"] == "alt_text"
-    text = graphcap("caption", "-", "-p", "alt_text", "--text", stdin=Path(PHOTO).read_bytes())
-    assert text.stdout == " ".join(made["rendered"].split()) + "\n"
-
-
-def test_a_perspective_in_a_file_with_a_variable(tmp_path: Path) -> None:
-    fields = [{"name": "look", "type": "str", "description": "what it looks like"}]
+def test_a_perspective_in_a_file_with_a_variable(graphcap: Graphcap, tmp_path: Path) -> None:
     file = tmp_path / "own.json"
-    file.write_text(
-        json.dumps(
-            {
-                "name": "own",
-                "prompt": "{what}",
-                "variables": [{"name": "what", "required": True}],
-                "schema_fields": fields,
-            }
-        )
-    )
-    assert "look: " in graphcap("caption", PHOTO, "-p", str(file), "--set", "what=the cup").stdout
+    fields = [{"name": "look", "type": "str", "description": "what it looks like"}]
+    variables = [{"name": "what", "required": True}]
+    file.write_text(json.dumps({"name": "own", "prompt": "{what}", "variables": variables, "schema_fields": fields}))
+    assert "look: " in graphcap("caption", PHOTO, "-p", str(file), "--set", "what=the cup").out
     missing = graphcap("caption", PHOTO, "-p", str(file))
-    assert missing.returncode == 2
-    assert "--set what=VALUE" in missing.stderr
-    unknown = graphcap("caption", PHOTO, "-p", str(file), "--set", "what=x", "--set", "who=y")
-    assert (unknown.returncode, "who" in unknown.stderr) == (2, True)
+    assert (missing.code, "--set what=VALUE" in missing.err) == (2, True)
 
 
-@pytest.mark.slow
+CLOSED = ("--kind", "vllm", "--base-url", "http://127.0.0.1:9", "--model", "m")
+
+
 @pytest.mark.parametrize(
-    ("arguments", "code", "hint"),
+    ("arguments", "code", "sentence"),
     [
         ((), 2, "usage"),
-        (("caption",), 2, "usage"),
         (("caption", "absent.jpg"), 1, "no file 'absent.jpg'"),
         (("caption", str(ROOT / "README.md")), 1, "image"),
         (("caption", PHOTO, "-p", "alt_txt"), 2, "Did you mean 'alt_text'?"),
-        (("caption", PHOTO, "-p", "absent.json"), 2, "absent.json: Is not a file"),
         (("caption", PHOTO, "-p", "tests/clients/openai_js/package.json"), 2, "/prompt"),
         (("caption", PHOTO, "--provider", "opnai"), 2, "Did you mean openai?"),
         (("caption", PHOTO, "--kind", "acme", "--base-url", "http://127.0.0.1:9"), 2, "'openai', 'vllm'"),
-        (("caption", PHOTO, "--temperature", "9"), 2, "temperature"),
-        (("caption", PHOTO, "--set", "novalue"), 2, "NAME=VALUE"),
+        (("caption", PHOTO, "--set", "novalue"), 2, "'novalue' is not of the form NAME=VALUE"),
         (("caption", PHOTO, "--provider", "vllm"), 2, "`graphcap providers models vllm`"),
-        (
-            ("caption", PHOTO, "--kind", "vllm", "--base-url", "http://127.0.0.1:9", "--model", "m"),
-            4,
-            "Could not connect",
-        ),
+        (("caption", PHOTO, *CLOSED), 4, "127.0.0.1:9"),
         (("perspectives", "show", "nothing_like_it"), 2, "nothing_like_it"),
-        (("providers", "check", "nobody"), 2, "Configured are builtin, openai"),
-        (("healthcheck", "--port", "9"), 1, "no service answers"),
-        (("healthcheck", "--port", "abc"), 2, "'abc' is no port"),
+        (("healthcheck", "--port", "9"), 1, "No service answers"),
+        (("healthcheck", "--port", "abc"), 2, "'abc' is not a port"),
     ],
 )
-def test_exit_codes_and_sentences(arguments: tuple[str, ...], code: int, hint: str) -> None:
-    done = graphcap(*arguments)
-    assert (done.returncode, done.stdout) == (code, "")
-    assert hint in done.stderr
+def test_exit_codes(graphcap: Graphcap, arguments: tuple[str, ...], code: int, sentence: str) -> None:
+    result = graphcap(*arguments)
+    assert (result.code, result.out) == (code, "")
+    assert sentence in result.err
 
 
-def test_wrong_settings_are_all_told_at_once(tmp_path: Path) -> None:
-    (tmp_path / "config").mkdir()
-    (tmp_path / "config/providers.toml").write_text(
-        '[providers.a]\nkind = "acme"\n[providers.b]\nkind = "vllm"\ncolour = 1\n'
-    )
-    done = graphcap("serve", "--port", "99999", "--timeout", "soon")
-    assert done.returncode == 2
-    assert "GRAPHCAP_PORT" in done.stderr
-    assert "GRAPHCAP_TIMEOUT" in done.stderr
+def test_the_kinds_key_is_used_only_at_its_own_origin(graphcap: Graphcap) -> None:
+    with OF_KIND["vllm"].server(key=KEY) as server:
+        command = ("caption", PHOTO, "-p", "alt_text", "--kind", "vllm", "--base-url", server.url, "--model")
+        model = server.models[0]
+        own = graphcap(*command, model, VLLM_API_KEY=KEY, VLLM_BASE_URL=f"{server.url}/v1")
+        assert (own.code, own.err) == (0, "")
+        other = graphcap(*command, model, VLLM_API_KEY=KEY, VLLM_BASE_URL="http://127.0.0.1:9")
+        assert other.code == 4
+        assert "The API key for --base-url is read from GRAPHCAP_PROVIDER_KEY. VLLM_API_KEY is used only" in other.err
+        assert graphcap(*command, model, VLLM_API_KEY="sk-wrong-key-9876543", GRAPHCAP_PROVIDER_KEY=KEY).code == 0
+
+
+def test_mistakes_in_settings_and_providers_are_reported_at_once(graphcap: Graphcap, tmp_path: Path) -> None:
     absent = graphcap("perspectives", "list", GRAPHCAP_WORKSPACE=str(tmp_path / "absent"))
-    assert (absent.returncode, "GRAPHCAP_WORKSPACE: there is no directory" in absent.stderr) == (2, True)
-    done = graphcap(
-        *("serve", "--workspace", str(tmp_path), "--timeout", "soon"),
-        GRAPHCAP_IMAGE_URL_ALLOW="10.0.0.0/99,10.1.0.0/99",
-        GRAPHCAP_API_KEYS_FILE=str(tmp_path / "absent"),
-    )
-    assert done.returncode == 2
-    for told in ("colour", "GRAPHCAP_TIMEOUT", "10.0.0.0/99", "10.1.0.0/99", "GRAPHCAP_API_KEYS_FILE"):
-        assert told in done.stderr
-    assert "'nobody' is not one of" in graphcap("serve", "--workspace", str(tmp_path), "--provider", "nobody").stderr
+    assert (absent.code, "GRAPHCAP_WORKSPACE: There is no directory" in absent.err) == (2, True)
+    workspace(tmp_path, '[providers.a]\nkind = "vllm"\ncolour = 1\n')
+    command = ("serve", "--workspace", str(tmp_path), "--timeout", "soon")
+    result = graphcap(*command, GRAPHCAP_PORT="99999", GRAPHCAP_API_KEYS_FILE="absent")
+    assert result.code == 2
+    for name in ("colour", "GRAPHCAP_TIMEOUT", "GRAPHCAP_PORT", "GRAPHCAP_API_KEYS_FILE"):
+        assert name in result.err
+    (tmp_path / "config/providers.toml").unlink()
+    nobody = graphcap("serve", "--workspace", str(tmp_path), "--provider", "opnai")
+    assert (nobody.code, "Did you mean 'openai'?" in nobody.err) == (2, True)
 
 
-def test_what_the_environment_may_not_have_meant_is_told() -> None:
-    done = graphcap(
-        "providers", "list", GRAPHCAP_PROVDER="x", GRAPHCAP_PROVIDER_KEY="x", GEMINI_API_KEY="a", GOOGLE_API_KEY="b"
-    )
-    assert (done.returncode, done.stderr.splitlines()) == (
-        0,
-        [
-            "graphcap: GRAPHCAP_PROVDER is not a setting; did you mean GRAPHCAP_PROVIDER?",
-            "graphcap: GEMINI_API_KEY and GOOGLE_API_KEY are both set and differ; GEMINI_API_KEY is used.",
-        ],
-    )
-
-
-def test_a_port_in_use_is_told_in_one_line() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        done = graphcap("serve", "--port", str(port))
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert f"Port {port} is in use; choose another with --port or GRAPHCAP_PORT." in done.stderr
-
-
-@pytest.mark.slow
-def test_several_workers_tell_one_address_and_end_well() -> None:
-    with Service("--workers", "2") as service:
-        assert httpx.get(f"{service.url}/livez", timeout=30).status_code == 200
-    assert service.code == 0
-    with Service("--workers", "2") as told_to_stop_at_once:
-        pass
-    assert told_to_stop_at_once.code == 0
-    assert service.log.count("serves http://") == 1
-
-
-def test_perspectives(tmp_path: Path) -> None:
-    (tmp_path / "config").mkdir()
-    (tmp_path / "config/providers.toml").write_text('[providers.a]\nkind = "acme"\n')
-    listed = graphcap("perspectives", "list", GRAPHCAP_WORKSPACE=str(tmp_path)).stdout
+def test_perspectives_are_listed_shown_and_checked(graphcap: Graphcap, tmp_path: Path) -> None:
+    listed = graphcap("perspectives", "list", **workspace(tmp_path, '[providers.a]\nkind = "acme"\n')).out
     assert "vision\n  text_in_image " in listed
     assert "(custom_instructions)\n" in listed
-    shown = json.loads(graphcap("perspectives", "show", "alt_text").stdout)
+    shown = json.loads(graphcap("perspectives", "show", "alt_text").out)
     assert shown["schema"]["schema_fields"]
-    checked = graphcap("perspectives", "check")
-    assert (checked.returncode, checked.stderr) == (0, "25 files checked: nothing to mend\n")
+    assert graphcap("perspectives", "check") == (0, "", "25 files checked: no problems\n")
+    (tmp_path / "mine.json").write_text(json.dumps({**shown, "deprecated": True, "replacement": "other"}))
+    listed = graphcap("perspectives", "list", GRAPHCAP_PERSPECTIVES_DIR=str(tmp_path)).out
+    assert "[replaces an earlier one; deprecated, use other]" in listed
 
 
-def test_an_own_perspective_is_marked_when_it_replaces_a_shipped_one(tmp_path: Path) -> None:
-    shipped = json.loads((ROOT / "perspectives/library/publishing/alt_text.json").read_text("utf-8"))
-    (tmp_path / "mine.json").write_text(json.dumps({**shipped, "deprecated": True, "replacement": "other"}))
-    listed = graphcap("perspectives", "list", GRAPHCAP_PERSPECTIVES_DIR=str(tmp_path)).stdout
-    line = next(one for one in listed.splitlines() if one.startswith("  alt_text "))
-    assert "[replaces an earlier one; deprecated, use other]" in line
-
-
-def test_a_broken_perspective_is_reported_with_file_and_pointer(tmp_path: Path) -> None:
+def test_a_broken_perspective_is_reported_with_file_and_pointer(graphcap: Graphcap, tmp_path: Path) -> None:
     good = {"name": "good", "prompt": "p", "schema_fields": [{"name": "a", "type": "str", "description": "d"}]}
     (tmp_path / "good.json").write_text(json.dumps(good))
     (tmp_path / "broken.json").write_text('{"name": "broken", "prompt": "p", "schema_fields": [{"type": "str"}]}')
     (tmp_path / "nojson.json").write_text('{"name": ')
-    done = graphcap("perspectives", "check", GRAPHCAP_PERSPECTIVES_DIR=str(tmp_path))
-    assert done.returncode == 1
-    assert "broken.json at /schema_fields/0" in done.stdout
-    assert "nojson.json" in done.stdout
-    assert done.stderr.startswith("28 files checked: ")
-    assert "mistakes in 2 files" in done.stderr
-    shown = graphcap("perspectives", "show", "nojson", GRAPHCAP_PERSPECTIVES_DIR=str(tmp_path))
-    assert (shown.returncode, str(tmp_path) in shown.stderr) == (2, False)
-    assert "/nojson.json has mistakes, which `graphcap perspectives check` lists." in shown.stderr
-    assert "good" in graphcap("perspectives", "list", GRAPHCAP_PERSPECTIVES_DIR=str(tmp_path)).stdout
-    with Service(GRAPHCAP_PERSPECTIVES_DIR=str(tmp_path)) as service:
-        assert "broken.json" in service.log
-        told = httpx.get(service.url + "/info", trust_env=False).json()["problems"]
-        broken = [one for one in told if one["file"].endswith("/broken.json")]
-        assert [one["pointer"] for one in broken] == ["/schema_fields/0/name"]
-        assert str(tmp_path) not in str(told)
-    assert graphcap("perspectives", "check", str(tmp_path / "good.json")).returncode == 0
+    directory = {"GRAPHCAP_PERSPECTIVES_DIR": str(tmp_path)}
+    result = graphcap("perspectives", "check", **directory)
+    assert result.code == 1
+    assert "broken.json at /schema_fields/0" in result.out
+    assert "nojson.json" in result.out
+    assert result.err.startswith("28 files checked: ")
+    assert "mistakes in 2 files" in result.err
+    shown = graphcap("perspectives", "show", "nojson", **directory)
+    assert (shown.code, str(tmp_path) in shown.err, "graphcap perspectives check" in shown.err) == (2, False, True)
+    assert "good" in graphcap("perspectives", "list", **directory).out
+    assert graphcap("perspectives", "check", str(tmp_path / "good.json")).code == 0
 
 
-def test_providers(tmp_path: Path) -> None:
-    kind = OF_KIND["vllm"]
-    with kind.server(key=KEY) as server:
-        (tmp_path / "config").mkdir()
-        (tmp_path / "config/providers.toml").write_text(
+def test_providers_are_listed_and_checked(graphcap: Graphcap, tmp_path: Path) -> None:
+    with OF_KIND["vllm"].server(key=KEY) as server:
+        down = '{ base_url = "http://127.0.0.1:9/v1", name = "down" }'
+        environment = workspace(
+            tmp_path,
             f'[providers.studio]\nkind = "vllm"\nbase_url = "{server.url}"\napi_key_env = "STUDIO_KEY"\n'
+            f'[providers.pair]\nkind = "vllm"\napi_key = "{KEY}"\n'
+            f'endpoints = [{{ base_url = "{server.url}", name = "up" }}, {down}]\n',
         )
-        environment = {"GRAPHCAP_WORKSPACE": str(tmp_path), "STUDIO_KEY": KEY}
-        listed = graphcap("providers", "list", **environment)
-        assert "studio" in listed.stdout
-        assert KEY not in listed.stdout
-        assert graphcap("providers", "models", "studio", **environment).stdout.split() == list(server.models)
+        environment["STUDIO_KEY"] = KEY
+        _, listed, warning = graphcap("providers", "list", GRAPHCAP_PROVDER="x", **environment)
+        assert "GRAPHCAP_PROVDER is not a setting and has no effect. Did you mean 'GRAPHCAP_PROVIDER'?" in warning
+        assert all(text in listed for text in ("studio", server.url, "http://127.0.0.1:9/v1"))
+        assert KEY not in listed
+        assert graphcap("providers", "models", "studio", **environment).out.split() == list(server.models)
         checked = graphcap("providers", "check", "studio", "--model", server.models[0], **environment)
-        assert checked.returncode == 0
-        assert "ok      model answered: " in checked.stdout
-        assert "not tried; add --model" in graphcap("providers", "check", "studio", **environment).stdout
-        assert graphcap("providers", "check", "studio", "--model", "no-such", **environment).returncode == 4
+        assert (checked.code, "ok      model answered: " in checked.out) == (0, True)
+        assert "add --model" in graphcap("providers", "check", "studio", **environment).out
+        assert graphcap("providers", "check", "studio", "--model", "no-such", **environment).code == 4
+        pair = graphcap("providers", "check", "pair", "--json", **environment)
+        ends = {one["name"]: one["steps"][-1]["status"] for one in json.loads(pair.out)["endpoints"]}
+        assert (pair.code, ends) == (4, {"up": "success", "down": "failed"})
 
 
-def test_every_endpoint_is_listed_and_checked(tmp_path: Path) -> None:
-    kind = OF_KIND["vllm"]
-    with kind.server(key="") as server:
-        (tmp_path / "config").mkdir()
-        (tmp_path / "config/providers.toml").write_text(
-            '[providers.pair]\nkind = "vllm"\nendpoints = ['
-            f'{{ base_url = "{server.url}", name = "up" }}, {{ base_url = "http://127.0.0.1:9/v1", name = "down" }}]\n'
+@pytest.mark.slow
+def test_a_running_service(graphcap: Graphcap, tmp_path: Path) -> None:
+    """Check its health, the broken perspective that it reports, and the message of a second one on its port."""
+    (tmp_path / "broken.json").write_text('{"name": "broken", "prompt": "p", "schema_fields": [{"type": "str"}]}')
+    with Service(GRAPHCAP_PERSPECTIVES_DIR=str(tmp_path)) as service:
+        problems = httpx.get(f"{service.url}/info", trust_env=False).json()["problems"]
+        assert [item["pointer"] for item in problems] == ["/schema_fields/0/name"]
+        assert ("broken.json" in service.log, str(tmp_path) in str(problems)) == (True, False)
+        port = service.url.rsplit(":", 1)[1]
+        assert graphcap("healthcheck", "--port", port) == (0, "healthy\n", "")
+        command = [sys.executable, "-m", "bridge.cli", "serve", "--port", port]
+        done = subprocess.run(
+            command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=60, check=False
         )
-        environment = {"GRAPHCAP_WORKSPACE": str(tmp_path)}
-        listed = graphcap("providers", "list", **environment).stdout
-        assert server.url in listed
-        assert "http://127.0.0.1:9/v1" in listed
-        checked = graphcap("providers", "check", "pair", "--json", **environment)
-        assert checked.returncode == 4
-        ends = {one["name"]: one["steps"][-1]["status"] for one in json.loads(checked.stdout)["endpoints"]}
-        assert ends == {"up": "success", "down": "failed"}
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"Port {port} is in use" in done.stderr
 
 
-def test_healthcheck_asks_the_running_service() -> None:
-    with Service() as service:
-        done = graphcap("healthcheck", "--port", service.url.rsplit(":", 1)[1])
-        assert (done.returncode, done.stdout) == (0, "healthy\n")
-        assert httpx.get(service.url).headers["location"] == "/docs"
+@pytest.mark.slow
+def test_several_workers_share_one_address_and_exit_with_0() -> None:
+    with Service("--workers", "2") as service:
+        assert httpx.get(f"{service.url}/livez", timeout=30).status_code == 200
+    assert service.code == 0
+    assert service.log.count("serves http://") == 1
+    with Service("--workers", "2") as stopped_at_once:
+        pass
+    assert stopped_at_once.code == 0
 
 
-def test_help_needs_nothing_heavy() -> None:
-    heavy = {"pydantic", "fastapi", "openai", "instructor", "PIL", "httpx", "google.genai", "ollama"}
-    for command in (None, "caption", "providers", "perspectives", "healthcheck"):
-        assert imported(f"from bridge.cli import build; build({command!r})") & heavy == set(), command
-
-
-def test_the_service_imports_no_sdk_before_it_is_used() -> None:
-    assert imported("import bridge.app") & {"openai", "instructor", "google.genai", "ollama"} == set()
-
-
-def imported(code: str) -> set[str]:
-    """The modules that a new interpreter has imported after `code`."""
-    script = f"import sys; {code}; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, capture_output=True, text=True)
-    return set(done.stdout.split())
+@pytest.mark.parametrize(
+    ("code", "heavy"),
+    [
+        (
+            "from bridge.cli import COMMANDS, build; [build(name) for name in (None, *COMMANDS) if name != 'serve']",
+            {"pydantic", "fastapi", "openai", "instructor", "PIL", "httpx", "google.genai", "ollama"},
+        ),
+        ("import bridge.app", {"openai", "instructor", "google.genai", "ollama"}),
+    ],
+    ids=["--help", "serve"],
+)
+def test_only_what_is_needed_is_imported(code: str, heavy: set[str]) -> None:
+    script = [sys.executable, "-c", f"import sys; {code}; print(*sys.modules)"]
+    modules = subprocess.run(script, check=True, cwd=ROOT, capture_output=True, text=True).stdout.split()
+    assert heavy & set(modules) == set()

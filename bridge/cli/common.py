@@ -1,0 +1,109 @@
+"""What the commands share: run with the services, print an error, choose the exit code."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from bridge import errors
+from bridge.captioning import problems
+from bridge.captioning.check import with_known_models
+from bridge.captioning.services import Services, open_services
+from bridge.config import mistakes, startup_warnings
+from bridge.errors import MissingModel
+from bridge.run import Run
+from bridge.settings import PREFIX, Settings, SettingsError, environment, load
+from bridge.telemetry.logging import configure_logging
+from perspectives import MissingVariables
+
+FAILED, USAGE, PROVIDER = 1, 2, 4
+_PROVIDER_CODES = {
+    "provider_auth",
+    "provider_quota",
+    "provider_unreachable",
+    "provider_unavailable",
+    "provider_rate_limited",
+    "unknown_model",
+}
+_USAGE_CODES = {
+    "invalid_perspective",
+    "invalid_request",
+    "missing_variables",
+    "provider_not_allowed",
+    "unknown_module",
+    "unknown_perspective",
+    "unknown_provider",
+}
+
+
+def with_services(command: Callable[[Services], Awaitable[int]], *, as_json: bool = False) -> int:
+    """Open the services, run `command` with them, and return its exit code. Errors are printed."""
+    settings = load_settings()
+    if settings is None:
+        return USAGE
+    configure_logging("text", "warning")
+    for warning in startup_warnings():
+        print(f"graphcap: {warning}", file=sys.stderr)
+
+    async def run() -> int:
+        async with open_services(settings) as services:
+            try:
+                return await command(services)
+            except MissingModel as error:
+                raise await with_known_models(error, services) from None
+
+    try:
+        return asyncio.run(run())
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return USAGE
+    except tuple(errors.TABLE) as error:
+        return print_error(error, as_json=as_json)
+
+
+def load_settings() -> Settings | None:
+    """Return the settings, or print all their mistakes and return None."""
+    try:
+        return load()
+    except SettingsError as error:
+        print(with_provider_mistakes(error), file=sys.stderr)
+        return None
+
+
+def with_provider_mistakes(error: SettingsError, workspace: str | None = None) -> SettingsError:
+    """Return the error with the mistakes in `providers.toml` added, where that file can be found."""
+    try:
+        variables = environment()
+    except UnicodeDecodeError:  # already one of the mistakes
+        return error
+    path = workspace or variables.get(f"{PREFIX}WORKSPACE") or Settings.model_fields["workspace"].default
+    return SettingsError((*error.mistakes, *mistakes(Path(path))))
+
+
+def print_error(error: Exception, run: Run | None = None, *, as_json: bool = False) -> int:
+    """Print the error on standard error, as JSON where that was requested, and return its exit code.
+
+    `run`: the caption that failed; the JSON lists its provider calls.
+    """
+    problem = problems.from_error(error, run or "")
+    if as_json:
+        print_json(problem.model_dump(), stream=sys.stderr)
+    else:
+        print(f"graphcap: {problem.detail}", file=sys.stderr)
+        for detail in problem.errors or []:
+            if detail.pointer and detail.message not in problem.detail:
+                print(f"  {detail.pointer}: {detail.message}", file=sys.stderr)
+        if isinstance(error, MissingVariables):
+            print(f"  Add {' '.join(f'--set {name}=VALUE' for name in error.names)}", file=sys.stderr)
+        for note in getattr(error, "__notes__", ()):
+            print(f"  {note}", file=sys.stderr)
+    if problem.code in _PROVIDER_CODES:
+        return PROVIDER
+    return USAGE if problem.code in _USAGE_CODES else FAILED
+
+
+def print_json(value: Any, stream: Any = None) -> None:
+    """Print indented JSON."""
+    print(json.dumps(value, indent=2, ensure_ascii=False), file=stream or sys.stdout)
