@@ -19,8 +19,8 @@ from bridge.settings import Settings
 from providers import registry
 from providers.base import Credentials, Spec
 from providers.errors import AuthFailed
-from providers.registry import client
 from providers.pool import Pool
+from providers.registry import client
 from tests.service import WORKSPACE
 
 pytestmark = pytest.mark.live
