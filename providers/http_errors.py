@@ -298,7 +298,15 @@ _CAUSES: tuple[tuple[tuple[str, ...], _Build], ...] = (
 )
 # llama-cpp-python 0.3.36: a 500 for an unknown response_format (measured); Ollama: ollama/ollama#12422, a 500 or inside
 # a 200; OpenRouter: block/buzz#3018, a 404 when no endpoint supports what require_parameters demands
-_SCHEMA = ("response_format", "schema", "grammar", "output format", "for format", "structured output", "requested parameters")
+_SCHEMA = (
+    "response_format",
+    "schema",
+    "grammar",
+    "output format",
+    "for format",
+    "structured output",
+    "requested parameters",
+)
 """Texts that blame the schema, if one was sent."""
 # vercel/ai#21192: with a schema this text says nothing of the image
 _IMAGE_UNLESS_SCHEMA = ("unable to process input image",)

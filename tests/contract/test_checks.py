@@ -57,7 +57,7 @@ async def test_check_with_a_model_really_asks_it(to: Target) -> None:
     assert to.server.call.model == to.server.models[0]
     assert to.server.call.image is not None
     assert found.images is True
-    assert found.schema_enforced is to.kind.constrains
+    assert found.schema_enforced is True
     assert found.response_model == to.server.models[0]
 
 
@@ -69,7 +69,7 @@ async def test_short_completion_that_reaches_the_limit_counts_as_an_answer(to: T
 async def test_check_of_a_model_without_vision_fails(to: Target) -> None:
     to.server.reply(*[observed.LLAMA_NO_VISION] * 4)
     found = await check(to, to.server.models[0])
-    assert failed(found).startswith("This model takes no images")
+    assert sentence_of(found).startswith("This model takes no images")
     assert found.images is False
 
 

@@ -21,6 +21,7 @@ from providers.base import Credentials, Spec
 from providers.errors import AuthFailed
 from providers.pool import Pool
 from providers.registry import client
+from tests.contract.target import check
 from tests.service import WORKSPACE
 
 pytestmark = pytest.mark.live
@@ -85,7 +86,7 @@ async def test_a_stream_ends_in_a_result(spec: Spec, services: Services) -> None
 
 async def test_it_can_be_reached_and_says_so(spec: Spec, services: Services) -> None:
     target = services.targets.settle(request(spec, "alt_text"))
-    found = await (await services.clients.get(target)).check(target.credentials, 60, target.model)
+    found = await check(await services.clients.get(target), target.credentials, 60, target.model)
     assert {step.status for step in found.steps} == {"success"}, found.steps
 
 

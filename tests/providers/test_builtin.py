@@ -95,7 +95,7 @@ async def test_a_stream_is_the_answer_in_pieces() -> None:
 async def test_connection_models_and_profile() -> None:
     assert [model.id for model in await CLIENT.models(Credentials(), 1)] == ["measurements"]
     found = await check(CLIENT, Credentials(), 1, MODEL)
-    assert [(step.step, step.status) for step in check.steps] == [
+    assert [(step.step, step.status) for step in found.steps] == [
         ("initialize_client", "success"),
         ("list_models", "success"),
         ("test_chat_completion", "success"),

@@ -135,16 +135,8 @@ async def test_nothing_is_sent_that_was_not_asked_for(pool: Pool, server: Gemini
     assert body.keys() <= {"generationConfig"}
 
 
-
-
-
-
-
-
 def test_the_spec_names_what_it_takes() -> None:
     assert set(Options.__dataclass_fields__) - {"repetition_penalty"} == SPEC.takes
-
-
 
 
 @DOORS
@@ -197,8 +189,6 @@ async def test_json_of_another_shape(pool: Pool, server: ScriptedGemini, body: A
         await answer(client(pool, server.url), request(), door)
 
 
-
-
 async def test_an_account_gemini_does_not_serve(pool: Pool, server: GeminiServer) -> None:
     """google-gemini/gemini-cli#24641: a 400 that no simpler schema cures."""
     body = b'{"error": {"code": 400, "message": "User location", "status": "FAILED_PRECONDITION"}}'
@@ -207,17 +197,11 @@ async def test_an_account_gemini_does_not_serve(pool: Pool, server: GeminiServer
         await client(pool, server.url).complete(request())
 
 
-
-
 @pytest.mark.parametrize("model", ["", "../files", "x?key=1", "x:embedContent", "a b", "x#y", "x%2e"])
 async def test_a_model_that_would_change_the_url(pool: Pool, server: GeminiServer, model: str) -> None:
     with pytest.raises(errors.UnknownModel):
         await client(pool, server.url).complete(request(model=model))
     assert not server.requests
-
-
-
-
 
 
 @pytest.mark.parametrize("key", ["", KEY])
@@ -256,16 +240,6 @@ async def test_aiohttp_is_not_used(pool: Pool, server: GeminiServer) -> None:
     await small.aclose()
 
 
-
-
-
-
-
-
-
-
-
-
 async def test_models_that_only_embed_are_left_out(pool: Pool, server: ScriptedGemini) -> None:
     rows = [
         {"name": "models/gemini-2.5-pro", "supportedGenerationMethods": ["countTokens", "generateContent"]},
@@ -281,8 +255,6 @@ async def test_a_list_without_an_end_is_cut(pool: Pool, server: ScriptedGemini) 
     rows = [{"name": f"models/m{number}"} for number in range(500)]
     server.pages = {key: {"models": rows, "nextPageToken": "again"} for key in ("", "again")}
     assert len(await client(pool, server.url).models(with_key(KEY), 5)) == 2000
-
-
 
 
 @pytest.mark.parametrize(
@@ -304,5 +276,3 @@ async def test_an_option_of_the_wrong_value_names_itself(
     with pytest.raises(errors.RequestRejected, match=next(iter(options))):
         await client(pool, server.url, **options).complete(request())
     assert not server.requests
-
-

@@ -98,18 +98,12 @@ async def test_nothing_is_sent_that_was_not_asked_for(pool: Pool, server: Ollama
     assert body.keys() == {"model", "messages", "options", "stream", "tools"}
 
 
-
-
-
-
 @DOORS
 async def test_a_full_context_is_warned_of(pool: Pool, server: OllamaServer, door: str) -> None:
     """haoxiang-xu/PuPu#227: Ollama drops the front of a prompt behind a 200."""
     completion = await answer(client(pool, server.url, num_ctx=150), asked(MODEL), door)
     assert len(completion.warnings) == 1
     assert "num_ctx" in completion.warnings[0]
-
-
 
 
 async def test_a_schema_blamed_inside_a_stream(pool: Pool, server: OllamaServer) -> None:
@@ -141,16 +135,6 @@ async def test_no_model_is_told_before_the_call(pool: Pool, server: OllamaServer
     assert not server.requests
 
 
-
-
-
-
-
-
-
-
-
-
 @pytest.mark.parametrize("key", ["", "key-of-the-caller"])
 async def test_no_key_of_the_environment_travels(
     pool: Pool, server: OllamaServer, monkeypatch: pytest.MonkeyPatch, key: str
@@ -164,18 +148,6 @@ async def test_no_key_of_the_environment_travels(
         assert trap.untouched
     sent = [request.headers.get("authorization") for request in server.requests]
     assert sent == [f"Bearer {key}" if key else None] * 2
-
-
-
-
-
-
-
-
-
-
-
-
 
 
 async def test_a_path_as_an_image_is_impossible(pool: Pool, server: OllamaServer, tmp_path: Any) -> None:
@@ -199,5 +171,3 @@ async def test_an_option_of_the_wrong_type_names_itself(
 
 def test_the_spec_names_what_it_takes() -> None:
     assert SPEC.takes == set(Options.__dataclass_fields__)
-
-

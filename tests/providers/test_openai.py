@@ -149,8 +149,6 @@ async def test_an_error_inside_a_200_is_classified(
         assert type(caught.value) is wanted
 
 
-
-
 async def test_why_there_is_no_connection_stays_on_the_error(pool: Pool) -> None:
     """The address guard's refusal is told through it."""
     client = GatewayClient(ProviderConfig("x", "vllm", "http://127.0.0.1:9"), pool)
