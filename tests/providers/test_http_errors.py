@@ -1,5 +1,6 @@
 """Classification of error responses. The bodies are those of real servers."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,8 +21,9 @@ REQUEST = VisionRequest("m1", "Look.", 5, credentials=Credentials("sk-of-the-cal
 def error_for(
     status: int, body: Any, *, schema_sent: bool = False, headers: dict[str, str] | None = None, **fields: Any
 ) -> errors.ProviderError:
-    request = VisionRequest(**{**{name: getattr(REQUEST, name) for name in REQUEST.__dataclass_fields__}, **fields})
-    return classify(status, body, headers or {}, spec=SPEC, request=request, schema_sent=schema_sent)
+    schema = {"type": "object"} if schema_sent else None
+    request = replace(REQUEST, schema=schema, **fields)
+    return classify(status, body, headers or {}, SPEC, request)
 
 
 def text(message: str, **fields: Any) -> dict[str, Any]:
