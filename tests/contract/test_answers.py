@@ -10,8 +10,8 @@ import anyio
 import pytest
 
 from providers.base import LADDER, Completion, Delta, OutputMode, ProviderConfig, Turn, VisionRequest
-from providers.registry import client
 from providers.pool import Pool
+from providers.registry import client
 from providers.usage import Usage
 from tests.contract.schemas import PLAIN, RICH
 from tests.contract.target import PHOTO, Target

@@ -13,6 +13,7 @@ from perspectives.perspective import Perspective
 from providers.base import Completion, Credentials, Delta, Image, VisionRequest
 from providers.builtin import MODEL, SPEC, WARNING
 from providers.measurements import Camera, Measurements
+from tests.contract.target import check
 from tests.providers.measured import ANY, CLIENT, IMAGES, LIBRARY, ROOT, JsonObject, answer, one, request, text
 
 
@@ -93,8 +94,8 @@ async def test_a_stream_is_the_answer_in_pieces() -> None:
 
 async def test_connection_models_and_profile() -> None:
     assert [model.id for model in await CLIENT.models(Credentials(), 1)] == ["measurements"]
-    check = await CLIENT.check(Credentials(), 1, MODEL)
-    assert [(step.step, step.status) for step in check.steps] == [
+    found = await check(CLIENT, Credentials(), 1, MODEL)
+    assert [(step.step, step.status) for step in found.steps] == [
         ("initialize_client", "success"),
         ("list_models", "success"),
         ("test_chat_completion", "success"),
