@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from pydantic import ConfigDict
+
 from bridge.deadline import Deadline
 from providers.base import OutputMode
 from providers.usage import Usage
@@ -24,10 +26,20 @@ Reason = Literal["", "retry", "reask", "schema", "fallback"]
 """Why a call follows another: a transport failure, an invalid answer, a rejected schema, another target."""
 
 
+def _require_id(schema: dict[str, Any]) -> None:
+    """Declare that every event has an id: its default is for runs without a stream."""
+    schema["properties"]["id"].pop("default")
+    schema["required"] = ["id", *schema["required"]]
+
+
+_EVENT = ConfigDict(json_schema_extra=_require_id)
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """A stage of one perspective begins."""
 
+    __pydantic_config__ = _EVENT
     type: Literal["progress"] = field(default="progress", kw_only=True)
     id: str = field(default="", kw_only=True)
     perspective: str
@@ -39,6 +51,7 @@ class Progress:
 class Partial:
     """The object so far, not validated. Each replaces the one before."""
 
+    __pydantic_config__ = _EVENT
     type: Literal["partial"] = field(default="partial", kw_only=True)
     id: str = field(default="", kw_only=True)
     perspective: str
@@ -49,6 +62,7 @@ class Partial:
 class Reset:
     """The partial objects so far are void: the model is asked again."""
 
+    __pydantic_config__ = _EVENT
     type: Literal["reset"] = field(default="reset", kw_only=True)
     id: str = field(default="", kw_only=True)
     perspective: str

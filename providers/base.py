@@ -118,6 +118,11 @@ class VisionRequest:
     credentials: Credentials = Credentials()
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def sends_schema(self) -> bool:
+        """Return whether a schema or an output mode is sent, apart from the prompt."""
+        return self.schema is not None and self.output_mode != "prompt"
+
 
 @dataclass(frozen=True, slots=True)
 class Delta:

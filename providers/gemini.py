@@ -203,7 +203,7 @@ def generation_config(request: VisionRequest, options: Mapping[str, Any]) -> dic
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "seed": sampling.seed,
-        "response_mime_type": "application/json" if _sends_schema(request) else None,
+        "response_mime_type": "application/json" if request.sends_schema else None,
         "response_json_schema": _schema(request),
         "safety_settings": _safety(options),
         "media_resolution": f"MEDIA_RESOLUTION_{resolution}" if resolution else None,
@@ -227,10 +227,6 @@ def _prompt(request: VisionRequest) -> str:
     if request.schema is None or request.output_mode in ("json_schema", "json_schema_relaxed"):
         return request.prompt
     return f"{request.prompt}\n\n{dialects.describe(request.schema)}"
-
-
-def _sends_schema(request: VisionRequest) -> bool:
-    return request.schema is not None and request.output_mode != "prompt"
 
 
 def _schema(request: VisionRequest) -> JsonObject | None:
@@ -355,7 +351,7 @@ def _classify(status: int, details: object, headers: Mapping[str, str], request:
         return RequestRejected("Gemini does not serve this account, or the country it is called from.", status=status)
     # A page that repeats the path, model included, does not mean that the model is unknown.
     body = "" if status == 404 and not fault else details
-    return classify(status, body, headers, spec=SPEC, request=request, schema_sent=_sends_schema(request))
+    return classify(status, body, headers, SPEC, request)
 
 
 def _silence_sdk() -> None:

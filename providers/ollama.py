@@ -221,12 +221,9 @@ def _translate(error: Exception, address: str, request: VisionRequest) -> Provid
     import httpx2
     import ollama
 
-    schema_sent = _format(request) is not None
     if isinstance(error, httpx2.HTTPStatusError):
         response = error.response
-        return classify(
-            response.status_code, response.text, response.headers, spec=SPEC, request=request, schema_sent=schema_sent
-        )
+        return classify(response.status_code, response.text, response.headers, SPEC, request)
     if isinstance(error, ollama.ResponseError):  # an error inside a stream
-        return error_in_200({"error": error.error}, spec=SPEC, request=request, schema_sent=schema_sent)
+        return error_in_200({"error": error.error}, SPEC, request)
     return transport_error(error, SPEC.title, address, request.timeout)

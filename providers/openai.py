@@ -138,39 +138,29 @@ class OpenAIClient(BaseClient):
             raise
         yield answer.completion(request.model, self._warnings(request))
 
-    async def _post(self, request: VisionRequest, body: JsonObject) -> "httpx2.Response":
+    async def _post(self, request: VisionRequest, body: JsonObject, **streaming: Any) -> "httpx2.Response":
         import httpx2
 
         content = chat_completions.serialise(body, request.image)
         options = self._request_options(request)
-        return await self._sdk.post(_CHAT, cast_to=httpx2.Response, content=content, options=options)
-
-    async def _open(self, request: VisionRequest, body: JsonObject) -> "httpx2.Response":
-        """Return the response before its body, without the SDK's stream.
-
-        That copies all it has of an event at each line: a megabyte of short lines takes minutes of CPU (openai 3.3,
-        `SSEDecoder`).
-        """
-        import httpx2
-        from openai import AsyncStream
-
         response: object = await self._sdk.post(
-            _CHAT,
-            cast_to=httpx2.Response,
-            content=chat_completions.serialise(chat_completions.streamed(body, self.flavour), request.image),
-            options=self._request_options(request),
-            stream=True,
-            stream_cls=AsyncStream[object],
+            _CHAT, cast_to=httpx2.Response, content=content, options=options, **streaming
         )
         assert isinstance(response, httpx2.Response)
         return response
 
     async def _events(self, request: VisionRequest, answer: chat_completions.Answer) -> AsyncGenerator[object]:
-        """Yield the events of a stream. Failures after the finish reason are ignored: the answer is complete."""
+        """Yield the events of a stream. Failures after the finish reason are ignored: the answer is complete.
+
+        The SDK's own stream is not used. It copies all it has of an event at each line: a megabyte of short lines
+        takes minutes of CPU (openai 3.3, `SSEDecoder`).
+        """
         import httpx2
+        from openai import AsyncStream
 
         call = self._call(request)
-        response = await call.wait(self._open(request, self._body(request)))
+        body = chat_completions.streamed(self._body(request), self.flavour)
+        response = await call.wait(self._post(request, body, stream=True, stream_cls=AsyncStream[object]))
         answer.rate = rate_hints(response.headers)
         events = aiter(httpx2.EventSource(response))
         complete = False
@@ -199,7 +189,7 @@ class OpenAIClient(BaseClient):
             raise foreign_reply(self.spec.title)
         error = chat_completions.error_in(response)
         if error:
-            raise error_in_200(error, spec=self.spec, request=request, schema_sent=_sends_schema(request))
+            raise error_in_200(error, self.spec, request)
         return response
 
     def _call(self, request: VisionRequest, seconds: float | None = None) -> Call:
@@ -213,14 +203,7 @@ class OpenAIClient(BaseClient):
         import openai
 
         if isinstance(error, openai.APIStatusError):
-            return classify(
-                error.status_code,
-                error.body,
-                error.response.headers,
-                spec=self.spec,
-                request=request,
-                schema_sent=_sends_schema(request),
-            )
+            return classify(error.status_code, error.body, error.response.headers, self.spec, request)
         return transport_error(error, self.spec.title, self._pool.shown(self._base_url), request.timeout)
 
     def _request_options(self, request: VisionRequest) -> Any:
@@ -242,10 +225,6 @@ class OpenAIClient(BaseClient):
         }
         sent = {name: value for name, value in headers.items() if value}
         return {"headers": {**dict.fromkeys(unwanted, Omit()), **sent}, "timeout": TIMEOUT}
-
-
-def _sends_schema(request: VisionRequest) -> bool:
-    return request.schema is not None and request.output_mode != "prompt"
 
 
 def _sdk(url: str, client: "httpx2.AsyncClient") -> "openai.AsyncOpenAI":

@@ -14,7 +14,7 @@ _ECHO = 32
 _SECRETS = (
     (re.compile(r"(?i)\b(bearer|basic)\s+\S+"), "[key]"),
     (re.compile(r"(?i)\b(api[_-]?key|token|secret|password|authorization)(['\"]?\s*[:=]\s*['\"]?)[^\s,'\"]+"), "[key]"),
-    (re.compile(r"\b(?:sk|pk|rk|gsk|xai|hf|AIza|ya29)[-_.]?[\w-]*[*.]*[\w-]{6,}"), "[key]"),
+    (re.compile(r"\b(?:(?:sk|pk|rk|gsk|xai|hf)[-_]|AIza|ya29\.)[\w*-]{6,}"), "[key]"),
     (re.compile(r"(?i)data:image/[\w.+-]+;base64,\S*"), "[image]"),
     (re.compile(r"[A-Za-z0-9+/_=-]{40,}"), "[data]"),
     (re.compile(r"(?i)\b[a-z][a-z0-9+.-]*://\S+"), "[address]"),

@@ -160,7 +160,16 @@ class ImageOut(BaseModel):
     actions: list[str] = Field(description="What was done to it, in order; empty when it was sent unchanged.")
 
 
-class Attempt(BaseModel):
+class Sparse(BaseModel):
+    """A part of a response without the fields that are None."""
+
+    @model_serializer(mode="wrap")
+    def _omit_none(self, write: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        """Omit fields that are None. (A return type here would replace the fields in the JSON Schema.)"""
+        return {name: value for name, value in write(self).items() if value is not None}
+
+
+class Attempt(Sparse):
     """One provider call."""
 
     provider: str
@@ -174,11 +183,6 @@ class Attempt(BaseModel):
     status: int | None = Field(None, description="HTTP status of the provider's response, where it failed.")
     provider_message: str | None = Field(None, description="The provider's own words about a failure, one line.")
     raw_text: str | None = Field(None, description="The first 500 characters of an invalid answer.")
-
-    @model_serializer(mode="wrap")
-    def _omit_none(self, write: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]  # noqa: ANN202
-        """Omit fields that are None. (A return type here would replace the fields in the JSON Schema.)"""
-        return _without_none(write(self))
 
 
 class Caption(BaseModel):
@@ -206,7 +210,7 @@ class Detail(BaseModel):
     message: str
 
 
-class Problem(BaseModel):
+class Problem(Sparse):
     """An error as a client receives it (RFC 9457 members and a machine-readable code)."""
 
     type: str
@@ -221,15 +225,6 @@ class Problem(BaseModel):
     provider: str | None = None
     errors: list[Detail] | None = None
     attempts: list[Attempt] | None = Field(None, description="Every provider call that was made before the failure.")
-
-    @model_serializer(mode="wrap")
-    def _omit_none(self, write: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]  # noqa: ANN202
-        """Omit members that are None. (A return type here would replace the fields in the JSON Schema.)"""
-        return _without_none(write(self))
-
-
-def _without_none(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
 
 
 class Started(BaseModel):

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -34,31 +35,22 @@ async def caption(
     records the provider calls, also when the caption fails; its deadline replaces `timeout`.
     Raises the errors of the table in `bridge.errors`.
     """
-    if services is None:
-        async with open_services(load()) as opened:
-            return await caption(
-                image,
-                perspective,
-                options=options,
-                provider=provider,
-                model=model,
-                variables=variables,
-                services=opened,
-                run=run,
-            )
     named = {"provider": provider, "model": model, "variables": variables}
     fields = {
         **({} if options is None else options.model_dump(exclude_unset=True)),
         **{name: value for name, value in named.items() if value is not None},
         "perspective": perspective,
     }
-    upload = None
-    if _is_url(image):
-        fields["image"] = ImageRef(url=image)
-    else:
-        upload = image if isinstance(image, bytes) else await asyncio.to_thread(read, image, services)
-    request = CaptionRequest.model_validate(fields)
-    return await captioning.caption(request, services, run or Run(deadline_of(request, services)), upload=upload)
+    async with AsyncExitStack() as stack:
+        if services is None:
+            services = await stack.enter_async_context(open_services(load()))
+        if _is_url(image):
+            request = CaptionRequest.model_validate({**fields, "image": ImageRef(url=image)})
+            upload = None
+        else:
+            request = CaptionRequest.model_validate(fields)
+            upload = image if isinstance(image, bytes) else await asyncio.to_thread(read, image, services)
+        return await captioning.caption(request, services, run or Run(deadline_of(request, services)), upload=upload)
 
 
 def _is_url(image: bytes | str | Path) -> TypeGuard[str]:

@@ -9,8 +9,7 @@ import logging
 import re
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from time import time
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from pydantic import BaseModel, PlainValidator, RootModel
 from pydantic_core import PydanticCustomError
@@ -233,15 +232,7 @@ def _text(content: object) -> str:
 def _chat_completion(text: str) -> Any:
     from openai.types.chat import ChatCompletion
 
-    return cast(
-        Any,
-        ChatCompletion.model_validate(
-            {
-                "id": "caption",
-                "object": "chat.completion",
-                "created": int(time()),
-                "model": "caption",
-                "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}],
-            }
-        ),
-    )
+    message = {"role": "assistant", "content": text}
+    choice = {"index": 0, "finish_reason": "stop", "message": message}
+    fields = {"id": "caption", "object": "chat.completion", "created": 0, "model": "caption", "choices": [choice]}
+    return ChatCompletion.model_validate(fields)

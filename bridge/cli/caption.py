@@ -52,13 +52,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Caption the image and print the result."""
+    from bridge import errors
+    from bridge.captioning.check import with_known_models
     from bridge.captioning.models import CaptionOptions
     from bridge.captioning.parsing import parse_request
+    from bridge.captioning.plan import deadline_of
     from bridge.captioning.python_api import caption
     from bridge.captioning.services import Services
-    from bridge.cli.common import USAGE, with_services
+    from bridge.cli.common import USAGE, print_error, with_services
     from bridge.cli.text import readable
     from bridge.errors import InvalidRequest
+    from bridge.run import Run
     from providers.errors import AuthFailed
 
     try:
@@ -69,12 +73,13 @@ def run(options: argparse.Namespace) -> int:
         return USAGE
 
     async def command(services: Services) -> int:
+        call = Run(deadline_of(fields, services))
         try:
-            result = await caption(options.image, perspective, options=fields, services=services)
-        except AuthFailed as error:
-            if options.base_url:
+            result = await caption(options.image, perspective, options=fields, services=services, run=call)
+        except tuple(errors.TABLE) as error:
+            if isinstance(error, AuthFailed) and options.base_url:
                 error.add_note(_key_hint(options.kind))
-            raise
+            return print_error(await with_known_models(error, services), call, as_json=options.json)
         for warning in result.warnings:
             print(f"graphcap: {warning}", file=sys.stderr)
         if options.json:

@@ -13,6 +13,7 @@ from bridge.captioning.check import with_known_models
 from bridge.captioning.services import Services, open_services
 from bridge.config import mistakes, startup_warnings
 from bridge.errors import MissingModel
+from bridge.run import Run
 from bridge.settings import PREFIX, Settings, SettingsError, environment, load
 from bridge.telemetry.logging import configure_logging
 from perspectives import MissingVariables
@@ -81,9 +82,12 @@ def with_provider_mistakes(error: SettingsError, workspace: str | None = None) -
     return SettingsError((*error.mistakes, *mistakes(Path(path))))
 
 
-def print_error(error: Exception, *, as_json: bool = False) -> int:
-    """Print the error on standard error, as JSON where that was requested, and return its exit code."""
-    problem = problems.from_error(error)
+def print_error(error: Exception, run: Run | None = None, *, as_json: bool = False) -> int:
+    """Print the error on standard error, as JSON where that was requested, and return its exit code.
+
+    `run`: the caption that failed; the JSON lists its provider calls.
+    """
+    problem = problems.from_error(error, run or "")
     if as_json:
         print_json(problem.model_dump(), stream=sys.stderr)
     else:

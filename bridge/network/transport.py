@@ -6,6 +6,7 @@ or an IPv4 address inside an IPv6 one does not get around the check. No proxy of
 httpx2's own transport accepts no network backend, so this one drives httpcore2's public connection pool.
 """
 
+import ssl
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from time import monotonic
@@ -129,6 +130,8 @@ def _translated_errors() -> Iterator[None]:
         yield
     except AddressRefused as error:
         raise httpx2.ConnectError(error.message) from error
+    except ssl.SSLError as error:  # httpcore2 2.16 does not translate garbage inside TLS (measured)
+        raise httpx2.ReadError("TLS") from error
     except _ERRORS as error:
         # httpx2 has an exception of the same name for each of httpcore2's.
         raise getattr(httpx2, type(error).__name__)(str(error)) from error

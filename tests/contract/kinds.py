@@ -77,3 +77,5 @@ KINDS = (
     ),
 )
 OF_KIND = {kind.kind: kind for kind in KINDS}
+PROTOCOLS = tuple(OF_KIND[kind] for kind in ("openai", "vllm", "ollama", "gemini"))
+"""One kind for each client class, and OpenAI: for tests of what does not differ between gateways."""

@@ -9,12 +9,13 @@ from providers.base import Check, Credentials, Model, ProviderConfig, VisionRequ
 from providers.pool import Pool
 from tests.contract.kinds import OF_KIND, Kind
 from tests.contract.target import Target, target
-from tests.servers import GeminiServer
+from tests.contract.target import check as check_client
+from tests.servers import GeminiServer, observed
 from tests.servers import behaviours as b
 
 
 async def check(to: Target, model: str = "", key: str | None = None) -> Check:
-    return await to.client.check(Credentials(to.server.key if key is None else key), 5, model)
+    return await check_client(to.client, Credentials(to.server.key if key is None else key), 5, model)
 
 
 def failed(found: Check) -> str:
@@ -54,12 +55,32 @@ async def test_check_with_a_model_really_asks_it(to: Target) -> None:
     assert taken(found)["test_chat_completion"] == "success"
     assert "failed" not in taken(found).values()
     assert to.server.call.model == to.server.models[0]
-    assert to.server.call.image is None
+    assert to.server.call.image is not None
+    assert found.images is True
+    assert found.schema_enforced is True
+    assert found.response_model == to.server.models[0]
 
 
 async def test_short_completion_that_reaches_the_limit_counts_as_an_answer(to: Target) -> None:
     to.server.reply(b.Length("O"))
     assert taken(await check(to, to.server.models[0]))["test_chat_completion"] == "success"
+
+
+async def test_check_of_a_model_without_vision_fails(to: Target) -> None:
+    to.server.reply(*[observed.LLAMA_NO_VISION] * 4)
+    found = await check(to, to.server.models[0])
+    assert sentence_of(found).startswith("This model takes no images")
+    assert found.images is False
+
+
+async def test_check_tells_that_a_schema_is_not_enforced(to: Target) -> None:
+    to.server.reply(b.Answer("OK", model="tiny-vision-q4"))
+    found = await check(to, to.server.models[0])
+    assert found.schema_enforced is False
+    assert found.response_model == "tiny-vision-q4"
+    assert any("did not enforce the schema" in warning for warning in found.warnings)
+    message = next(step.message for step in found.steps if step.step == "test_chat_completion")
+    assert "(the server calls it tiny-vision-q4) accepted an image and ignored the schema" in message
 
 
 async def test_four_causes_four_sentences(kind: Kind, pool: Pool) -> None:
@@ -101,13 +122,13 @@ async def test_missing_key_is_told_before_anyone_is_called(kind: str, variable: 
             dialled.append(str(request.url))
             raise httpx2.ConnectError("no")
 
-    pool = Pool(httpx2_transport_factory=Trap)
+    pool = Pool(lambda keepalive: Trap())
     hosted = registry.client(ProviderConfig(kind, kind), pool)
-    found = await hosted.check(Credentials(" "), 5, "some-model")
+    found = await check_client(hosted, Credentials(" "), 5, "some-model")
     assert taken(found) == {"initialize_client": "success", "list_models": "failed"}
-    sentence = f"{hosted.spec.title} needs an API key and got none. Set {variable}, or send api_key with the request."
+    sentence = f"{hosted.spec.title} requires an API key. Set {variable}, or send api_key with the request."
     assert failed(found) == sentence
-    with pytest.raises(errors.AuthFailed, match="needs an API key"):
+    with pytest.raises(errors.AuthFailed, match="requires an API key"):
         await hosted.complete(VisionRequest("some-model", "Look.", 5))
     assert not dialled
     elsewhere = registry.client(ProviderConfig(kind, kind, "http://compatible.invalid"), pool)
@@ -137,7 +158,7 @@ async def test_no_step_is_taken_after_a_final_failure(kind: Kind, pool: Pool, ca
 async def test_check_ends_in_time(to: Target) -> None:
     to.server.reply(b.Hang("connect"))
     started = anyio.current_time()
-    found = await to.client.check(Credentials(to.server.key), 0.25, to.server.models[0])
+    found = await check_client(to.client, Credentials(to.server.key), 0.25, to.server.models[0])
     assert anyio.current_time() - started < 3
     assert taken(found)["test_chat_completion"] == "failed"
 
@@ -185,9 +206,8 @@ async def test_listing_that_fails(to: Target, behaviour: b.Behaviour, expected: 
     if not to.kind.lists_models:
         pytest.skip("the server lists no models")
     to.server.reply_to_listing(behaviour)
-    with pytest.raises(errors.ProviderError) as caught:
+    with pytest.raises(expected):
         await to.client.models(Credentials(to.server.key), 0.1 if isinstance(behaviour, b.Hang) else 5)
-    assert caught.type is expected
 
 
 async def test_gemini_lists_page_by_page(pool: Pool) -> None:

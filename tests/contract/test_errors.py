@@ -7,6 +7,7 @@ import pytest
 
 from providers import errors
 from providers.base import Credentials
+from providers.hints import DEFAULT_RETRY_AFTER
 from providers.pool import Pool
 from providers.text import MAX_CHARACTERS
 from providers.usage import Usage
@@ -80,7 +81,7 @@ async def test_wait_as_a_date(to: Target) -> None:
 @pytest.mark.parametrize("hint", ["soon", "-3", "nan", "inf", ""])
 async def test_nonsense_hint(to: Target, hint: str) -> None:
     to.server.reply(b.Status(429, headers={"retry-after": hint}))
-    assert (await to.failure()).retry_after in (None, 0)
+    assert (await to.failure()).retry_after == DEFAULT_RETRY_AFTER
 
 
 async def test_wrong_key(to: Target, streamed: bool) -> None:
@@ -181,7 +182,7 @@ async def test_truncation(to: Target, streamed: bool) -> None:
 async def test_200_without_an_answer(to: Target, streamed: bool, behaviour: Behaviour) -> None:
     to.server.reply(behaviour)
     error = await to.failure(streamed)
-    assert type(error) in (errors.BadReply, errors.ServerFailed)
+    assert isinstance(error, errors.BadReply | errors.ServerFailed)
     assert not {"nginx", "runner"} & set(error.message.lower().split())
 
 
@@ -218,10 +219,52 @@ async def test_stream_without_an_end(to: Target) -> None:
 @pytest.mark.parametrize("after", [0, 1, 120, 240, 400])
 async def test_stream_cut_anywhere(to: Target, after: int) -> None:
     to.server.reply(b.Cut(after_bytes=after))
-    assert type(await to.failure(streamed=True)) is errors.BadReply
+    assert isinstance(await to.failure(streamed=True), errors.BadReply)
 
 
 async def test_wrong_path(kind: Kind, to: Target, streamed: bool) -> None:
     to.server.reply(b.Status(404, body=b"404 page not found"))
     error = await to.failure(streamed)
     assert type(error) is errors.WrongPath
+
+
+async def test_a_response_that_is_cut_off_is_told_from_a_malformed_one(to: Target, streamed: bool) -> None:
+    to.server.reply(b.Cut(after_bytes=20), b.NotJson())
+    cut, malformed = await to.failure(streamed), await to.failure(streamed)
+    assert type(cut) is errors.ResponseInterrupted
+    assert not cut.begun
+    assert type(malformed) is errors.BadReply
+
+
+async def test_a_stream_of_white_space_is_cancelled_early(to: Target) -> None:
+    to.server.reply(b.Answer('{"caption":' + " " * 200_000, pieces=2_000))
+    error = await to.failure(streamed=True)
+    assert type(error) is errors.WhitespaceRunaway
+    assert (error.usage is not None) is (to.kind.kind in ("vllm", "gemini"))  # reported in each event
+
+
+async def test_a_truncated_answer_that_ends_in_white_space(to: Target, streamed: bool) -> None:
+    to.server.reply(b.Length('{"caption": "a boat"' + "\n" * 100))
+    error = await to.failure(streamed)
+    assert type(error) is errors.WhitespaceRunaway
+    assert error.usage == Usage(120, 30, 64 if to.kind.caches else None)
+
+
+async def test_output_that_the_server_cannot_parse_is_kept(to: Target) -> None:
+    """llama-server: some chunks, then an error object (measured)."""
+    to.server.reply(b.ErrorInStream("does not match the expected peg-native format", text='{"caption": '))
+    error = await to.failure(streamed=True)
+    if to.kind.variant:  # transformers serve sends another error body
+        assert type(error) is errors.BadReply
+        return
+    assert isinstance(error, errors.UnparsableOutput)
+    assert error.begun
+    assert error.raw_text == ('{"caption": ' if to.kind.kind not in ("ollama", "gemini") else "")
+
+
+async def test_listing_models_opens_a_connection_of_its_own(to: Target) -> None:
+    """A probe over a pooled connection fails when the server closes idle ones after a few seconds."""
+    await to.complete()
+    if to.kind.lists_models:
+        await to.client.models(Credentials(to.server.key), 5)
+        assert to.server.connections == 2

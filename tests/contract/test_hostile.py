@@ -11,7 +11,7 @@ from providers import errors
 from providers.base import Credentials, Delta, ProviderConfig
 from providers.pool import Pool
 from providers.registry import client
-from tests.contract.kinds import OF_KIND, Kind
+from tests.contract.kinds import OF_KIND, PROTOCOLS, Kind
 from tests.contract.target import Target, target
 from tests.servers import TrapServer, WireServer, tls
 from tests.servers import behaviours as b
@@ -19,6 +19,12 @@ from tests.servers import behaviours as b
 SHORT = 1.0
 LATE = 5.0  # the machine is shared; the drip alone would take longer
 LIMIT = 2 * 1024 * 1024
+
+
+@pytest.fixture(params=PROTOCOLS, ids=lambda kind: kind.id)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    protocol: Kind = request.param
+    return protocol
 
 
 @pytest.mark.slow
@@ -146,14 +152,14 @@ async def test_name_that_does_not_resolve(kind: Kind, to: Target, pool: Pool, st
     lost = Target(kind, to.server, client(ProviderConfig(kind.kind, kind.kind, "http://nonexistent.invalid/v1"), pool))
     error = await lost.failure(streamed)
     assert type(error) is errors.Unreachable
-    assert " at http://nonexistent.invalid: the name is unknown." in error.message
+    assert " at http://nonexistent.invalid: the host name is unknown." in error.message
 
 
 async def test_https_to_a_server_without_tls(kind: Kind, to: Target, pool: Pool, streamed: bool) -> None:
     secure = target(kind, to.server, pool, base_url=to.server.url.replace("http:", "https:"))
     error = await secure.failure(streamed)
     assert type(error) is errors.Unreachable
-    assert ": it does not speak TLS as asked." in error.message
+    assert ": TLS failed." in error.message
     assert not to.server.requests
 
 

@@ -15,6 +15,8 @@ from bridge.captioning.models import CaptionRequest, ImageRef, ProviderOverride
 from bridge.captioning.plan import plan
 from bridge.captioning.services import Services, open_services
 from bridge.captioning.stream import Stream
+from bridge.deadline import Deadline
+from bridge.run import Run
 from bridge.settings import Settings
 from providers import registry
 from providers.base import Credentials, Spec
@@ -85,7 +87,7 @@ async def test_a_stream_ends_in_a_result(spec: Spec, services: Services) -> None
 
 async def test_it_can_be_reached_and_says_so(spec: Spec, services: Services) -> None:
     target = services.targets.resolve(request(spec, "alt_text"))
-    found = await (await services.clients.get(target)).check(target.credentials, 60, target.model)
+    found = await services.dispatcher.check_likeliest(target, target.model, Run(Deadline(60)))
     assert {step.status for step in found.steps} == {"success"}, found.steps
 
 

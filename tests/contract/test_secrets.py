@@ -12,8 +12,8 @@ import pytest
 from providers import errors, registry
 from providers.base import Credentials, ProviderConfig
 from providers.pool import Pool
-from tests.contract.kinds import OF_KIND, Kind
-from tests.contract.target import PHOTO, Target, target
+from tests.contract.kinds import OF_KIND, PROTOCOLS, Kind
+from tests.contract.target import PHOTO, Target, check, target
 from tests.servers import TrapServer
 from tests.servers import behaviours as b
 from tests.servers.behaviours import Behaviour
@@ -36,6 +36,12 @@ FAILURES: list[Behaviour] = [
     b.Reset(),
     b.InvalidUtf8(),
 ]
+
+
+@pytest.fixture(params=PROTOCOLS, ids=lambda kind: kind.id)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    protocol: Kind = request.param
+    return protocol
 
 
 @pytest.fixture
@@ -76,7 +82,7 @@ async def test_ambient_keys_never_reach_a_stranger(kind: Kind, pool: Pool, trap:
         [_ async for _ in stranger.stream(request)]
     with pytest.raises(errors.ProviderError):
         await stranger.models(Credentials(""), 5)
-    await stranger.check(Credentials(""), 5, "tiny-vision")
+    await check(stranger, Credentials(""), 5, "tiny-vision")
     assert len(trap.requests) >= 4
     assert not trap.carries(AMBIENT)
 
@@ -128,7 +134,7 @@ async def test_key_is_in_no_log(kind: Kind, pool: Pool, streamed: bool, all_logs
     with kind.server(key=SECRET) as server:
         to = target(kind, server, pool, api_key=SECRET)
         await to.ask(streamed)
-        await to.client.check(Credentials(SECRET), 5, server.models[0])
+        await check(to.client, Credentials(SECRET), 5, server.models[0])
         server.reply(b.Status(500), b.Status(401))
         await to.failure(streamed)
         await to.failure(streamed)

@@ -10,6 +10,7 @@ import pytest
 
 from bridge.deadline import DeadlineExceeded
 from bridge.dispatch.call import Dispatcher
+from bridge.dispatch.clients import MAX_MODES, OutputModes
 from bridge.errors import CircuitBreakerOpen
 from bridge.run import Progress, Reset
 from providers import errors
@@ -343,6 +344,15 @@ async def test_what_one_endpoint_rejects_is_still_sent_to_the_other(one: OpenAIS
         ("a", "json_schema", "ok"),
         ("b", "json_object", "ok"),
     }
+
+
+def test_the_memory_of_output_modes_is_bounded() -> None:
+    modes = OutputModes(Clock())
+    lowered = replace(REQUEST, output_mode="json_object")
+    for number in range(MAX_MODES + 1):
+        modes.remember("vllm", "http://gpu/v1", replace(lowered, schema_digest=str(number)))
+    known = [modes.first("vllm", "http://gpu/v1", replace(REQUEST, schema_digest=str(n))) for n in (0, 1, MAX_MODES)]
+    assert known == ["json_schema", "json_object", "json_object"]
 
 
 # Issue 10, row 4: after an outage.

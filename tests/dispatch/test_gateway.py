@@ -81,6 +81,10 @@ def running(started: Running) -> Running:
     return started
 
 
+def wait_for_queue(service: Service, name: str, length: int) -> None:
+    until(lambda: health(service, name)["queued"] == length)
+
+
 # Failover and fallbacks.
 
 
@@ -187,7 +191,7 @@ async def test_calls_wait_for_the_trial_after_an_outage(running: Running) -> Non
         trial = begin("brief")
         await asyncio.to_thread(running.a.wait_for_calls, calls + 1)
         others = [begin("brief") for _ in range(4)]
-        await asyncio.to_thread(until, lambda: health(running.service, "brief")["queued"] == 4)
+        await asyncio.to_thread(wait_for_queue, running.service, "brief", 4)
         assert len(running.a.calls) == calls + 1
         running.a.release()
         assert {answer.status_code for answer in await asyncio.gather(trial, *others)} == {200}
@@ -200,7 +204,7 @@ async def test_the_queue_is_in_order_and_bounded(running: Running) -> None:
         await asyncio.to_thread(running.b.wait_for_calls, 1)
         for seed in (2, 3, 4, 5):
             held.append(begin("narrow", seed=seed))
-            await asyncio.to_thread(until, lambda count=seed - 1: health(running.service, "narrow")["queued"] == count)
+            await asyncio.to_thread(wait_for_queue, running.service, "narrow", seed - 1)
         rejected = await begin("narrow", seed=6)
         assert refusal(rejected) == (503, "overloaded")
         assert rejected.headers["retry-after"] == "1"

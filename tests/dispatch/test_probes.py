@@ -39,8 +39,8 @@ async def probing(dispatcher: Dispatcher) -> AsyncIterator[Probes]:
 
 async def reach(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(GUARD):
-        while not condition():
-            await asyncio.sleep(0.01)
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)  # a server's or an endpoint's state has no event
 
 
 def states(probes: Probes) -> dict[str, tuple[str, str]]:

@@ -1,10 +1,12 @@
 """What headers say of a server's limits."""
 
 import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 
-from providers.hints import Allowance, RateHints, rate_hints
+from providers.hints import DEFAULT_RETRY_AFTER, Allowance, RateHints, rate_hints, retry_after
 
 
 def test_openais_headers() -> None:
@@ -59,3 +61,30 @@ def test_when_a_limit_is_whole_again(told: str, seconds: float | None) -> None:
 def test_what_is_no_number_says_nothing(remaining: str) -> None:
     assert rate_hints({"x-ratelimit-remaining-requests": remaining}) is None
     assert rate_hints({}) is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "expected"),
+    [
+        ({"Retry-After": "7"}, None, 7.0),
+        ({"retry-after": "0.5"}, None, 0.5),
+        ({"retry-after": "0"}, None, 0.0),
+        ({"retry-after": "9", "retry-after-ms": "1500"}, None, 1.5),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, None, 0),
+        ({"retry-after": "-3"}, None, DEFAULT_RETRY_AFTER),
+        ({"retry-after": "nan"}, None, DEFAULT_RETRY_AFTER),
+        ({"retry-after": "soon"}, None, DEFAULT_RETRY_AFTER),
+        ({}, {"error": {"details": [{"@type": "x"}, {"retryDelay": "34.07s"}]}}, 34.07),
+        ({}, [{"details": [{"retryDelay": 34}]}], None),
+        ({}, None, None),
+    ],
+)
+def test_retry_after(headers: dict[str, str], body: object, expected: float | None) -> None:
+    assert retry_after(429, headers, body) == expected
+    if expected == DEFAULT_RETRY_AFTER:
+        assert retry_after(503, headers, body) is None
+
+
+def test_retry_after_a_date() -> None:
+    moment = datetime.now(UTC) + timedelta(seconds=60)
+    assert 50 < (retry_after(429, {"retry-after": format_datetime(moment, usegmt=True)}) or 0) <= 60

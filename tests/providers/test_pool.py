@@ -1,4 +1,4 @@
-"""Both httpx generations behind one set of rules."""
+"""One pool of connections with the same rules for every SDK."""
 
 import subprocess
 import sys
@@ -10,17 +10,12 @@ import httpx
 import httpx2
 import pytest
 
-from providers.errors import BadReply, WrongPath
-from providers.pool import Pool
+from providers.errors import BadReply, ResponseInterrupted, WrongPath
+from providers.pool import KEEPALIVE_SECONDS, Pool
 from tests.servers import OpenAIServer, TrapServer
 from tests.servers import behaviours as b
 
-ASKED = {"model": "tiny-vision", "messages": [{"role": "user", "content": "hi"}]}
-
-
-@pytest.fixture(params=["httpx_client", "httpx2_client"])
-def generation(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+BODY = {"model": "tiny-vision", "messages": [{"role": "user", "content": "hi"}]}
 
 
 @pytest.fixture
@@ -30,108 +25,97 @@ async def pool(anyio_backend: str) -> AsyncIterator[Pool]:
     await pool.aclose()
 
 
-async def ask(pool: Pool, generation: str, server: OpenAIServer) -> Any:
-    return await getattr(pool, generation).post(f"{server.url}/chat/completions", json=ASKED)
+async def ask(pool: Pool, server: OpenAIServer) -> Any:
+    return await pool.client.post(f"{server.url}/chat/completions", json=BODY)
 
 
-async def test_connections_are_kept(pool: Pool, generation: str, vllm_server: OpenAIServer) -> None:
-    for _ in range(3):
-        assert (await ask(pool, generation, vllm_server)).status_code == 200
-    assert vllm_server.connections == 1
-
-
-async def test_a_reply_ends_at_the_limit(pool: Pool, generation: str, vllm_server: OpenAIServer) -> None:
-    vllm_server.reply(b.Huge())
-    with pytest.raises(BadReply, match="20000"):
-        await ask(pool, generation, vllm_server)
-
-
-async def test_a_cut_reply_is_told_from_no_reply(pool: Pool, generation: str, vllm_server: OpenAIServer) -> None:
-    vllm_server.reply(b.Cut(), b.Reset())
-    with pytest.raises(BadReply, match="broke off") as caught:
-        await ask(pool, generation, vllm_server)
-    assert caught.value.__context__ is None
-    with pytest.raises((httpx.NetworkError, httpx2.NetworkError)):
-        await ask(pool, generation, vllm_server)
-
-
-async def test_no_redirect_is_followed(
-    pool: Pool, generation: str, vllm_server: OpenAIServer, trap: TrapServer
+async def test_connections_are_reused_and_expire_before_servers_close_them(
+    pool: Pool, vllm_server: OpenAIServer
 ) -> None:
-    vllm_server.reply(b.Redirect(trap.url))
-    with pytest.raises(WrongPath) as caught:
-        await ask(pool, generation, vllm_server)
-    assert caught.value.status == 307
-    assert trap.untouched
+    """uvicorn, and so vLLM, closes idle connections after 5 seconds."""
+    for _ in range(3):
+        assert (await ask(pool, vllm_server)).status_code == 200
+    assert vllm_server.connections == 1
+    assert KEEPALIVE_SECONDS < 5
 
 
-async def test_nothing_compressed_is_asked_for_or_taken(pool: Pool, generation: str, vllm_server: OpenAIServer) -> None:
-    vllm_server.reply(b.Compressed())
-    with pytest.raises(BadReply, match="compressed"):
-        await ask(pool, generation, vllm_server)
+async def test_a_probe_opens_its_own_connection(pool: Pool, vllm_server: OpenAIServer) -> None:
+    for _ in range(3):
+        assert (await pool.fresh_client.get(f"{vllm_server.url}/models")).status_code == 200
+    assert vllm_server.connections == 3
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "expected", "message"),
+    [
+        (b.Huge(), BadReply, "longer than 20000 bytes"),
+        (b.Compressed(), BadReply, "compressed"),
+        (b.Cut(), ResponseInterrupted, "in the middle"),
+        (b.Reset(), httpx2.NetworkError, None),
+        (b.Redirect("http://127.0.0.1:9/"), WrongPath, "redirect"),
+    ],
+)
+async def test_responses_that_are_not_accepted(
+    pool: Pool, vllm_server: OpenAIServer, behaviour: b.Behaviour, expected: type[Exception], message: str | None
+) -> None:
+    vllm_server.reply(behaviour)
+    with pytest.raises(expected, match=message):
+        await ask(pool, vllm_server)
     assert vllm_server.call.headers["accept-encoding"] == "identity"
 
 
-async def test_no_cookie_is_kept(pool: Pool, generation: str, vllm_server: OpenAIServer) -> None:
+async def test_cookies_are_not_stored(pool: Pool, vllm_server: OpenAIServer) -> None:
     vllm_server.reply(b.Status(500, headers={"set-cookie": "session=1; Path=/"}))
-    await ask(pool, generation, vllm_server)
-    await ask(pool, generation, vllm_server)
+    await ask(pool, vllm_server)
+    await ask(pool, vllm_server)
     assert "cookie" not in vllm_server.calls[-1].headers
 
 
-async def test_proxies_of_the_environment_are_honoured(
-    generation: str, trap: TrapServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_proxies_of_the_environment_are_used(trap: TrapServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", trap.url)
     pool = Pool()
-    reply = await getattr(pool, generation).get("http://model.example/v1/models")
-    assert reply.status_code == 418
+    assert (await pool.client.get("http://model.example/v1/models")).status_code == 418
     assert trap.requests[0].target == "http://model.example/v1/models"
     await pool.aclose()
 
 
-async def test_a_guarded_pool_dials_by_itself(
-    generation: str, trap: TrapServer, vllm_server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+async def test_a_pool_with_a_transport_uses_no_proxy(
+    trap: TrapServer, vllm_server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", trap.url)
-    made: list[object] = []
+    created: list[float] = []
 
-    def old() -> httpx.AsyncBaseTransport:
-        made.append(httpx.AsyncHTTPTransport())
-        return made[-1]  # type: ignore[return-value]
+    def transport(keepalive: float) -> httpx2.AsyncBaseTransport:
+        created.append(keepalive)
+        return httpx2.AsyncHTTPTransport()
 
-    def new() -> httpx2.AsyncBaseTransport:
-        made.append(httpx2.AsyncHTTPTransport())
-        return made[-1]  # type: ignore[return-value]
-
-    pool = Pool(httpx_transport_factory=old, httpx2_transport_factory=new)
-    await ask(pool, generation, vllm_server)
-    await ask(pool, generation, vllm_server)
+    pool = Pool(transport)
+    await ask(pool, vllm_server)
+    await ask(pool, vllm_server)
     assert trap.untouched
-    assert len(made) == 1
+    assert created == [KEEPALIVE_SECONDS]
     await pool.aclose()
 
 
-async def test_a_client_of_an_sdk_closes_without_closing_the_pool(pool: Pool, vllm_server: OpenAIServer) -> None:
+async def test_closing_the_client_of_an_sdk_leaves_the_pool_open(pool: Pool, vllm_server: OpenAIServer) -> None:
+    from providers.httpx_bridge import BridgeTransport
+
     for _ in range(2):
-        async with httpx.AsyncClient(transport=pool.httpx_transport(), trust_env=False) as sdk:
+        transport = BridgeTransport(pool.client, "", None)
+        async with httpx.AsyncClient(transport=transport, trust_env=False) as sdk:
             assert (await sdk.get(f"{vllm_server.url}/models")).status_code == 200
     assert vllm_server.connections == 1
 
 
-async def test_two_threads_open_one_client(generation: str) -> None:
+async def test_two_threads_open_one_client() -> None:
     pool = Pool()
     with ThreadPoolExecutor(8) as threads:
-        opened = set(threads.map(lambda _: id(getattr(pool, generation)), range(8)))
+        opened = set(threads.map(lambda _: id(pool.client), range(8)))
     assert len(opened) == 1
     await pool.aclose()
 
 
-def test_nothing_is_imported_before_it_is_used() -> None:
+def test_httpx_is_imported_on_first_use() -> None:
     code = "import sys; from providers.pool import Pool; Pool(); print({'httpx', 'httpx2'} & set(sys.modules))"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "set()"
-
-
-async def test_the_way_in_for_ollama_is_one_class(pool: Pool) -> None:
-    assert type(pool.httpx_transport()) is type(pool.httpx_transport())
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"

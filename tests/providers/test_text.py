@@ -1,13 +1,16 @@
-"""The text of an answer as it grows."""
+"""The text of an answer: whole characters, bounded length, no runaway white space."""
+
+from itertools import repeat
 
 import pytest
 
-from providers.errors import BadReply
-from providers.text import MAX_CHARACTERS, Text
+from providers.errors import BadReply, Truncated, WhitespaceRunaway
+from providers.text import MAX_CHARACTERS, WHITESPACE_RUN, AnswerText, truncation
+from providers.usage import Usage
 
 
-def test_it_ends_at_its_limit() -> None:
-    text = Text("X")
+def test_length_is_bounded() -> None:
+    text = AnswerText("X", streamed=False)
     text.add("a" * (MAX_CHARACTERS - 1))
     assert text.add("b") == "b"
     with pytest.raises(BadReply, match="too long"):
@@ -16,7 +19,7 @@ def test_it_ends_at_its_limit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pieces", "shown", "whole"),
+    ("pieces", "returned", "whole"),
     [
         (("a\ud83d", "\udef6b"), ["a", "\N{CANOE}b"], "a\N{CANOE}b"),
         (("a\ud83d", "b"), ["a", "\ufffdb"], "a\ufffdb"),
@@ -26,8 +29,32 @@ def test_it_ends_at_its_limit() -> None:
         (("é", ""), ["é", ""], "é"),
     ],
 )
-def test_halves_of_characters_are_joined_or_replaced(pieces: tuple[str, ...], shown: list[str], whole: str) -> None:
-    text = Text("X")
-    assert [text.add(piece) for piece in pieces] == shown
+def test_halves_of_surrogate_pairs_are_joined_or_replaced(
+    pieces: tuple[str, ...], returned: list[str], whole: str
+) -> None:
+    text = AnswerText("X", streamed=True)
+    assert [text.add(piece) for piece in pieces] == returned
     assert str(text) == whole
     str(text).encode()
+
+
+def test_a_stream_of_white_space_is_a_runaway() -> None:
+    text = AnswerText("X", streamed=True)
+    text.usage = Usage(9, 3)
+    text.add('{"a":' + " " * WHITESPACE_RUN)
+    with pytest.raises(WhitespaceRunaway) as caught:
+        text.add("\n")
+    assert caught.value.usage == Usage(9, 3)
+
+
+def test_white_space_between_tokens_is_not_a_runaway() -> None:
+    text = AnswerText("X", streamed=True)
+    for piece in repeat(" " * (WHITESPACE_RUN - 1) + "1,", 5):
+        text.add(piece)
+    whole = AnswerText("X", streamed=False)
+    whole.add('{"a": 1}' + "\n" * 2 * WHITESPACE_RUN)
+
+
+def test_a_truncated_answer_that_ends_in_white_space_is_a_runaway() -> None:
+    assert type(truncation('{"a":' + "\n" * 100, Usage(9, 3))) is WhitespaceRunaway
+    assert type(truncation('{"a": "b', Usage(9, 3))) is Truncated

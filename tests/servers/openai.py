@@ -244,6 +244,14 @@ class OpenAIServer(WireServer):
     def chunks(
         self, call: Call, deltas: list[dict[str, Any]], finish: str | None, model: str = ""
     ) -> Iterator[dict[str, Any]]:
+        """Yield the events of a stream; vLLM reports the usage in each of them when asked to."""
+        continuous = (call.body.get("stream_options") or {}).get("continuous_usage_stats")
+        for event in self.plain_chunks(call, deltas, finish, model):
+            yield {**event, "usage": USAGE} if continuous else event
+
+    def plain_chunks(
+        self, call: Call, deltas: list[dict[str, Any]], finish: str | None, model: str
+    ) -> Iterator[dict[str, Any]]:
         at_once = self.variant.ends_with_text and MARK not in str(deltas)
         for delta in [{"role": "assistant", "content": ""}, *deltas]:
             last = finish if delta is deltas[-1] and at_once else None

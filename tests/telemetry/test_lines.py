@@ -71,7 +71,7 @@ def test_a_caption_tells_what_it_took(service: Service, server: OpenAIServer) ->
             "calls": 3,
             "reasks": 1,
             "retries": 1,
-            "failed_calls": "unavailable",
+            "failed_calls": "invalid_answer,unavailable",
             "input_tokens": 240,
             "output_tokens": 60,
             "cached_tokens": 128,

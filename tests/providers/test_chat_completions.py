@@ -23,15 +23,15 @@ REQUEST = VisionRequest(
     schema=SCHEMA,
     turns=(Turn("assistant", "{}"), Turn("user", "Again.")),
 )
-BY_KIND = {row.spec.kind: row for row in (FLAVOUR, GatewayClient.flavour, *ROWS)}
+BY_KIND = {row.spec.kind: row for row in (FLAVOUR, *ROWS)}
 
 
 def body(kind: str, request: VisionRequest = REQUEST, **options: Any) -> dict[str, Any]:
-    return chat.body(request, BY_KIND[kind], profile(kind, request.model), options)
+    return chat_completions.request_body(request, BY_KIND[kind], profile(kind, request.model), options)
 
 
 def test_the_picture_comes_first_and_everything_else_in_order() -> None:
-    messages = json.loads(chat.written(body("openai", detail="low"), REQUEST.image))["messages"]
+    messages = json.loads(chat_completions.serialise(body("openai", detail="low"), REQUEST.image))["messages"]
     assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
     image, text = messages[1]["content"]
     assert image["image_url"] == {"url": "data:image/jpeg;base64,anBlZw==", "detail": "low"}
@@ -68,10 +68,10 @@ def test_openrouter_is_told_to_hold_to_the_schema_only_when_there_is_one() -> No
     assert "provider" not in body("openrouter", replace(REQUEST, output_mode="prompt"))
 
 
-def test_llamacpp_takes_the_schema_with_json_object() -> None:
-    """llama-cpp-python 0.3.36 has no json_schema"""
+def test_which_kinds_send_the_schema_beside_json_object() -> None:
+    """llama-cpp-python 0.3.36 rejects json_schema and reads the schema here."""
     sent = {kind: body(kind, replace(REQUEST, output_mode="json_object"))["response_format"] for kind in BY_KIND}
-    assert {kind for kind, said in sent.items() if "schema" in said} == {"llamacpp"}
+    assert {kind for kind, said in sent.items() if "schema" in said} == {"llamacpp", "openai-compatible"}
 
 
 def test_configured_options() -> None:
@@ -86,15 +86,15 @@ def test_reasoning_models_get_no_sampling_and_a_warning_says_so() -> None:
     sent = body("openai", asked)
     assert (sent["max_completion_tokens"], sent["seed"]) == (50, 7)
     assert not {"temperature", "top_p", "max_tokens", "repetition_penalty", "presence_penalty"} & sent.keys()
-    said = chat.warnings(asked, FLAVOUR, profile("openai", "gpt-5-mini"))
+    said = chat_completions.warnings(asked, FLAVOUR, profile("openai", "gpt-5-mini"))
     assert said == (
-        "OpenAI takes no repetition_penalty: it was not sent.",
-        "gpt-5-mini is a reasoning model and takes no temperature or top_p: not sent.",
+        "OpenAI does not accept repetition_penalty, so it was not sent.",
+        "gpt-5-mini is a reasoning model and does not accept temperature or top_p, so it was not sent.",
     )
 
 
 def read(reply: Any) -> Any:
-    return chat.completion(reply, REQUEST, (), "X")
+    return chat_completions.completion(reply, REQUEST, (), "X")
 
 
 def whole(message: Any, finish: Any = "stop", **more: Any) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def test_odd_replies(reply: Any, wanted: type[errors.ProviderError]) -> None:
     ],
 )
 def test_usage(told: Any, wanted: Usage | None) -> None:
-    assert chat.usage(told) == wanted
+    assert chat_completions._usage(told) == wanted
 
 
 def delta(text: Any, finish: Any = None) -> dict[str, Any]:
@@ -157,29 +157,29 @@ def delta(text: Any, finish: Any = None) -> dict[str, Any]:
 
 
 def test_deltas_after_the_end_are_no_part_of_the_answer() -> None:
-    answer = chat.Answer("X")
+    answer = chat_completions.Answer("X", streamed=True)
     events = [delta("A "), delta("boat."), delta(None, "stop"), delta("!"), delta(None, "length"), {"choices": None}]
     assert "".join(answer.read(event, "delta") for event in events) == "A boat."
-    assert answer.completion(REQUEST, ()).text == "A boat."
+    assert answer.completion("m1", ()).text == "A boat."
 
 
 def test_a_character_may_be_split_between_deltas() -> None:
-    answer = chat.Answer("X")
+    answer = chat_completions.Answer("X", streamed=True)
     texts = [answer.read(delta(text), "delta") for text in ("a\ud83d", "\ude00b", "\ude00c", "\ud83d")]
     assert texts == ["a", "😀b", "\ufffdc", ""]
 
 
 def test_an_event_that_is_no_object() -> None:
     with pytest.raises(errors.BadReply):
-        chat.Answer("X").read([], "delta")
+        chat_completions.Answer("X", streamed=True).read([], "delta")
 
 
 @pytest.mark.parametrize("listed", [{"data": [{"id": "a"}, {"id": 3}, "b"]}, {"models": [{"id": "a"}]}, [{"id": "a"}]])
 def test_models(listed: Any) -> None:
-    assert [(model.id, model.name) for model in chat.models(listed, "X")] == [("a", "a")]
+    assert [(model.id, model.name) for model in chat_completions.models(listed, "X")] == [("a", "a")]
 
 
 def test_names_of_models_and_what_is_no_list() -> None:
-    assert chat.models({"data": [{"id": "a", "name": "Model A"}]}, "X")[0].name == "Model A"
+    assert chat_completions.models({"data": [{"id": "a", "name": "Model A"}]}, "X")[0].name == "Model A"
     with pytest.raises(errors.BadReply):
-        chat.models({"object": "list"}, "X")
+        chat_completions.models({"object": "list"}, "X")

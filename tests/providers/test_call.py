@@ -1,0 +1,98 @@
+"""One call: its key, its time limit, the translation of foreign exceptions."""
+
+import socket
+import ssl
+from dataclasses import replace
+
+import httpx2
+import pytest
+
+from providers import errors
+from providers.addresses import NotDialled
+from providers.base import Credentials, ProviderConfig, Spec, VisionRequest
+from providers.call import Call, api_key, transport_error
+from providers.pool import Pool
+from providers.registry import client
+
+SPEC = Spec("x", "X", "https://api.x.example/v1", key_env=("X_KEY",), needs_key=True)
+
+
+def sdk_error(cause: Exception, during: Exception) -> Exception:
+    """Return an SDK's error with a cause that was raised while another exception was handled."""
+    error = httpx2.ConnectError("words of the SDK")
+    error.__cause__ = cause
+    cause.__context__ = during
+    return error
+
+
+@pytest.mark.parametrize(
+    ("cause", "reason"),
+    [
+        (socket.gaierror(-2, "unknown"), ": the host name is unknown. Check the base URL."),
+        (ConnectionRefusedError(111, "refused"), ": the connection was refused. Check that the server runs"),
+        (ssl.SSLCertVerificationError(1, "self-signed"), ": its TLS certificate is not trusted."),
+        (ssl.SSLError(1, "wrong version"), ": TLS failed. Check http or https in the base URL."),
+        (TimeoutError(), ": it did not accept the connection in time."),
+        (OSError(113, "no route"), ". Check that the server runs, and its base URL."),
+    ],
+)
+def test_each_reason_has_its_message(cause: Exception, reason: str) -> None:
+    error = transport_error(sdk_error(cause, ValueError("not an address")), "X", "https://x.example:8443/v1", 5)
+    assert type(error) is errors.Unreachable
+    assert error.message.startswith(f"Could not connect to X at https://x.example:8443{reason}")
+
+
+async def test_only_the_cause_of_a_socket_stays_on_the_error() -> None:
+    async def fail(error: Exception) -> None:
+        raise error
+
+    call = Call(5, (httpx2.HTTPError,), lambda error: transport_error(error, "X", "", 5))
+    refused = NotDialled("This address is not allowed.")
+    with pytest.raises(errors.Unreachable, match="not allowed") as caught:
+        await call.wait(fail(_caused_by(refused)))
+    assert caught.value.__cause__ is refused
+    with pytest.raises(errors.Unreachable) as lost:
+        await call.wait(fail(httpx2.ReadError("request with its key")))
+    assert lost.value.__cause__ is None
+    assert lost.value.__suppress_context__
+
+
+def _caused_by(cause: Exception) -> Exception:
+    error = httpx2.ConnectError("words of the SDK")
+    error.__cause__ = cause
+    return error
+
+
+def test_a_key_is_stripped_and_checked() -> None:
+    assert api_key(Credentials(" sk-1\n"), SPEC, SPEC.base_url) == "sk-1"
+    with pytest.raises(errors.AuthFailed) as caught:
+        api_key(Credentials("sk-\n1"), SPEC, SPEC.base_url)
+    assert "sk-" not in str(caught.value)
+
+
+def test_a_missing_key_is_an_error_only_for_the_provider_itself() -> None:
+    with pytest.raises(errors.AuthFailed, match="Set X_KEY, or send api_key"):
+        api_key(Credentials(), SPEC, "https://api.x.example:443/other/v2")
+    assert api_key(Credentials(), SPEC, "http://api.x.example/v1") == ""
+    assert api_key(Credentials(), replace(SPEC, needs_key=False), SPEC.base_url) == ""
+
+
+@pytest.mark.parametrize("kind", ["vllm", "ollama", "gemini"])
+async def test_a_refused_address_reaches_the_caller(kind: str) -> None:
+    refused = NotDialled("This address is not allowed.")
+
+    class Transport(httpx2.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            raise httpx2.ConnectError("no") from refused
+
+    pool = Pool(lambda keepalive: Transport())
+    refusing = client(ProviderConfig("x", kind, "http://127.0.0.1:9"), pool)
+    for call in (
+        refusing.complete(VisionRequest("m", "p", 5)),
+        anext(aiter(refusing.stream(VisionRequest("m", "p", 5)))),
+        refusing.models(Credentials(), 5),
+    ):
+        with pytest.raises(errors.Unreachable, match="not allowed") as caught:
+            await call
+        assert caught.value.__cause__ is refused
+    await pool.aclose()

@@ -1,0 +1,158 @@
+"""Classification of error responses. The bodies are those of real servers."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from providers import errors
+from providers.base import Credentials, ProviderConfig, Spec, VisionRequest
+from providers.gateways import GatewayClient
+from providers.http_errors import classify
+from providers.pool import Pool
+from tests.servers import OpenAIServer, observed
+from tests.servers.behaviours import Status
+
+SECRET = "sk-quoted-by-the-server"
+SPEC = Spec("x", "X", "https://api.x.example/v1", key_env=("X_KEY",), needs_key=True)
+REQUEST = VisionRequest("m1", "Look.", 5, credentials=Credentials("sk-of-the-call"))
+
+
+def error_for(
+    status: int, body: Any, *, schema_sent: bool = False, headers: dict[str, str] | None = None, **fields: Any
+) -> errors.ProviderError:
+    schema = {"type": "object"} if schema_sent else None
+    request = replace(REQUEST, schema=schema, **fields)
+    return classify(status, body, headers or {}, SPEC, request)
+
+
+def text(message: str, **fields: Any) -> dict[str, Any]:
+    return {"error": {"message": message, **fields}}
+
+
+BODIES: list[tuple[int, Any, type[errors.ProviderError]]] = [
+    (401, text(f"Incorrect API key provided: {SECRET}", code="invalid_api_key"), errors.AuthFailed),
+    (404, text("The model `m1` does not exist", code="model_not_found"), errors.UnknownModel),
+    (404, {"object": "error", "message": "The model `m1` does not exist.", "code": 404}, errors.UnknownModel),
+    (404, {"error": 'model "m1" not found, try pulling it first'}, errors.UnknownModel),
+    (404, [text("models/m1 is not found for API version v1beta")], errors.UnknownModel),
+    (404, text("No endpoints found for m1.", code=404), errors.UnknownModel),
+    (404, {"detail": "Not Found"}, errors.WrongPath),
+    (404, "<html><h1>404 Not Found</h1></html>", errors.WrongPath),
+    (404, text("File Not Found", code=404, type="not_found_error"), errors.WrongPath),
+    (400, text("Invalid model name passed in model=m1", code="400"), errors.UnknownModel),
+    (400, {"detail": "m1 is not a local folder and is not a valid model identifier"}, errors.UnknownModel),
+    (400, text("API key not valid.", status="INVALID_ARGUMENT"), errors.AuthFailed),
+    (400, text("x", code="context_length_exceeded"), errors.ContextTooLong),
+    (400, text("x", code=400, type="exceed_context_size_error"), errors.ContextTooLong),
+    (400, text("x", code="content_policy_violation"), errors.Blocked),
+    (400, text("x", code="billing_hard_limit_reached"), errors.QuotaExceeded),
+    (400, text("x", code=None), errors.RequestRejected),
+    (429, text("You exceeded your current quota", code="insufficient_quota"), errors.QuotaExceeded),
+    (429, text("You exceeded your current quota", status="EXHAUSTED"), errors.RateLimited),
+    (501, "", errors.ServerFailed),
+    (304, "", errors.WrongPath),
+    (405, "", errors.WrongPath),
+    (409, "", errors.RequestRejected),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "expected"), BODIES)
+def test_bodies_of_real_servers(status: int, body: Any, expected: type[errors.ProviderError]) -> None:
+    error = error_for(status, body)
+    assert type(error) is expected
+    assert error.status == status
+    assert SECRET not in f"{error} {error.provider_message}"
+    unwrapped = body["error"] if isinstance(body, dict) and "error" in body else body
+    assert type(error_for(status, unwrapped)) is expected  # the openai package unwraps `error`
+    if expected not in (errors.RequestRejected, errors.ServerFailed):
+        assert type(error_for(status, body, schema_sent=True)) is expected
+
+
+@pytest.mark.parametrize(
+    ("observation", "expected"),
+    [
+        (observed.LLAMA_NO_VISION, errors.ModelWithoutVision),
+        (observed.OPENROUTER_NO_VISION, errors.ModelWithoutVision),
+        (observed.LLAMA_UNPARSABLE, errors.UnparsableOutput),
+        (observed.LLAMA_PYTHON_CONTEXT, errors.ContextTooLong),
+        (observed.LITELLM_NO_KEY, errors.AuthFailed),
+        (observed.LITELLM_WRONG_KEY, errors.AuthFailed),
+        (observed.TRANSFORMERS_PINNED, errors.UnknownModel),
+        (observed.VLLM_PROCESSOR, errors.ImageRejected),
+        (observed.VLLM_MAX_TOKENS, errors.InvalidOption),
+        (observed.VLLM_XGRAMMAR, errors.ServerFailed),
+        (observed.VLLM_XGRAMMAR_NAMED, errors.SchemaRejected),
+        (observed.UNEXPLAINED, errors.SchemaRejected),
+    ],
+)
+async def test_named_causes_through_a_client(observation: Status, expected: type[errors.ProviderError]) -> None:
+    """Issue 10: the request's own fault must not look like a failing server, whatever the status."""
+    pool = Pool()
+    with OpenAIServer("vllm") as server:
+        server.reply(observation, observation)
+        client = GatewayClient(ProviderConfig("x", "vllm", server.url), pool)
+        request = VisionRequest("tiny-vision", "Look.", 5, schema={"type": "object", "properties": {}})
+        failures: list[errors.ProviderError] = []
+        for call in (client.complete(request), anext(aiter(client.stream(request)))):
+            with pytest.raises(errors.ProviderError) as caught:
+                await call
+            failures.append(caught.value)
+    await pool.aclose()
+    for error in failures:
+        assert type(error) is expected
+        assert error.status == observation.code
+        assert error.provider_message
+
+
+def test_the_limit_of_max_tokens_is_in_the_message() -> None:
+    message = "This model's maximum context length is 4096 tokens"
+    error = error_for(400, text(message, param="max_tokens"), schema_sent=True)
+    assert str(error) == "X rejected the value of max_tokens: the limit of this model is 4096."
+    assert "temperature" in str(error_for(400, text("x", param="temperature")))
+    assert SECRET not in str(error_for(400, text("x", param=SECRET)))
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "explained"),
+    [
+        (400, "Invalid schema for response_format", True),
+        (404, "No endpoints found that can handle the requested parameters.", True),  # block/buzz#3018
+        (500, "[{'loc': ('body', 'response_format', 'type')}]", True),  # llama-cpp-python 0.3.36
+        (500, "failed to load model vocabulary required for format", True),  # ollama/ollama#12422
+        (400, "Unable to process input image", False),  # vercel/ai#21192
+        (422, "anything at all", False),
+    ],
+)
+def test_rejected_schema(status: int, message: str, explained: bool) -> None:
+    error = error_for(status, text(message), schema_sent=True)
+    assert isinstance(error, errors.SchemaRejected)
+    assert error.explained is explained
+    assert type(error_for(status, text(message))) is not errors.SchemaRejected
+
+
+def test_an_unexplained_500_may_be_about_the_schema() -> None:
+    for status, schema_sent, expected in ((500, True, True), (500, False, False), (502, True, False)):
+        error = error_for(status, text("Internal server error"), schema_sent=schema_sent)
+        assert isinstance(error, errors.ServerFailed)
+        assert error.may_be_schema is expected
+
+
+def test_listing_at_a_wrong_path_is_not_an_unknown_model() -> None:
+    assert type(error_for(404, "Not Found: /wrong/models", model="")) is errors.WrongPath
+
+
+def test_a_key_error_names_the_variable() -> None:
+    assert "X_KEY" in str(error_for(401, ""))
+    assert "got none" in str(error_for(401, "", credentials=Credentials()))
+
+
+@pytest.mark.parametrize("body", [None, 3, [], [[[[[[[[[[["deep"]]]]]]]]]]], {"error": None}, "x" * 100_000])
+def test_malformed_bodies(body: Any) -> None:
+    assert type(error_for(400, body)) is errors.RequestRejected
+
+
+def test_only_temporary_errors_have_a_retry_after() -> None:
+    hint = {"retry-after": "7"}
+    assert error_for(429, "", headers=hint).retry_after == 7
+    assert error_for(401, "", headers=hint).retry_after is None

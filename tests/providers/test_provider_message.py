@@ -1,0 +1,51 @@
+"""The provider's own words: one line, short, without keys, prompt, addresses or paths."""
+
+from typing import Any
+
+import pytest
+
+from providers.base import Credentials, Turn, VisionRequest
+from providers.provider_message import MAX_LENGTH, provider_message
+
+KEY = "key-of-the-caller"
+PROMPT = 'Describe the "secret" harbour at night, in plain words, for the catalogue of 1987.'
+REQUEST = VisionRequest("m1", PROMPT, 5, turns=(Turn("user", "short"),), credentials=Credentials(KEY))
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"error": {"message": "Too many images"}}, "Too many images"),
+        ({"error": "Too many images"}, "Too many images"),
+        ({"message": "Too many images", "object": "error"}, "Too many images"),
+        ({"detail": [{"loc": ["body"], "msg": "Field required"}]}, "Field required"),
+        ('{"error": {"message": "Too many images"}}', "Too many images"),
+        ([{"error": {"message": "Too many images"}}], "Too many images"),
+        ("plain text", "plain text"),
+        ("<html><h1>502 Bad Gateway</h1></html>", ""),
+        ({"error": None}, ""),
+        (None, ""),
+        ("a\r\n\x1b[31mred\u202e\x00 b", "a [31mred b"),
+        (f"Incorrect key: {KEY}.", "Incorrect key: [key]."),
+        ("Incorrect API key provided: sk-abc***************wxyz9.", "Incorrect API key provided: [key]."),
+        ("Authorization: Bearer abc.def", "Authorization: [key] [key]"),
+        ("header api_key=abcdef is wrong", "header [key] is wrong"),
+        ("image " + "QUJD" * 30 + " is broken", "image [data] is broken"),
+        ("data:image/png;base64,AAAA is broken", "[image] is broken"),
+        ("upstream http://10.0.0.7:8000/v1 failed, 10.0.0.8:80 too", "upstream [address] failed, [address] too"),
+        ("File /srv/models/app.py, line 3", "File [path], line 3"),
+        ("/chat: bad", "/chat: bad"),
+        (f"cannot render '{PROMPT}' here", "cannot render ' […]"),
+        (f"cannot render {PROMPT!r} here".replace('"', '\\"'), "cannot render ' […]"),
+        ("said short", "said short"),
+    ],
+)
+def test_messages(body: Any, expected: str) -> None:
+    message = provider_message(body, REQUEST)
+    assert message == expected or (expected.startswith("Authorization") and "abc.def" not in message)
+
+
+def test_a_long_message_is_cut() -> None:
+    message = provider_message({"error": "word " * 1000}, REQUEST)
+    assert len(message) == MAX_LENGTH
+    assert message.endswith("…")
