@@ -168,7 +168,7 @@ class Run:
     objects are wanted. `caller` identifies the caller to fair queues and holds no key. `id` and `perspective` name
     the events. `trace_headers` are the W3C trace context headers that go to providers; `trace_id`: the
     trace of the first span, "" while there is none. `provider` and `model` name the
-    current target, or the last one. `perspective_label` and `provider_label` are bounded label values for metrics.
+    current target, or the last one; `is_fallback`: whether another target failed before. `perspective_label` and `provider_label` are bounded label values for metrics.
     `outcome`: `ok` or the code of the problem, "" while the run is not finished. `image_bytes`: size of the image as
     it was received, by source.
     """
@@ -188,6 +188,7 @@ class Run:
     model: str = ""
     perspective_label: str = "unknown"
     provider_label: str = "none"
+    is_fallback: bool = False
     outcome: str = ""
     image_bytes: dict[str, int] = field(default_factory=dict)
     children: "list[Run]" = field(default_factory=list)

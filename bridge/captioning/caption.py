@@ -101,6 +101,7 @@ async def ask(plan: Plan, position: int, pictures: Pictures, services: Services,
     """Return the valid answer of one of the plan's targets, and the image that it received."""
     target, later = plan.targets[position], plan.targets[position + 1 :]
     name_target(run, target)
+    run.is_fallback = position > 0
     with run.timings.measure("prepare"):
         async with run.deadline.within("preparing the image"):
             profile = await services.dispatcher.profile(target, run)
