@@ -165,12 +165,12 @@ class Run:
     """One perspective of one request, from plan to caption; or an analysis, whose perspectives are its `children`.
 
     `emit` accepts an event, never blocks and never raises; None where nobody streams. `streaming`: whether partial
-    objects are wanted. `caller` identifies the caller to fair queues and holds no key. `id` and `perspective` name
-    the events. `trace_headers` are the W3C trace context headers that go to providers; `trace_id`: the
-    trace of the first span, "" while there is none. `provider` and `model` name the
-    current target, or the last one; `is_fallback`: whether another target failed before. `perspective_label` and `provider_label` are bounded label values for metrics.
-    `outcome`: `ok` or the code of the problem, "" while the run is not finished. `image_bytes`: size of the image as
-    it was received, by source.
+    objects are wanted. `id` and `perspective` name the events. `caller` identifies the caller to fair queues and holds
+    no key. `trace_headers` are the W3C trace context headers that go to providers; `trace_id`: the trace of the first
+    span, "" while there is none. `provider` and `model` name the current target, or the last one; `is_fallback`:
+    whether another target failed before. `perspective_label` and `provider_label` are bounded label values for
+    metrics. `outcome`: `ok` or the code of the problem, "" while the run is not finished. `image_bytes`: size of the
+    image as it was received, by source.
     """
 
     deadline: Deadline
