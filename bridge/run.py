@@ -60,7 +60,7 @@ class Partial:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """The partial objects so far are void: the model is asked again."""
+    """The partial objects so far are void, because the model is called again."""
 
     __pydantic_config__ = _EVENT
     type: Literal["reset"] = field(default="reset", kw_only=True)
@@ -71,7 +71,7 @@ class Reset:
 
 @dataclass(slots=True)
 class Attempt:
-    """One provider call: what was asked of whom, and how it ended.
+    """One provider call: its target, its reason and its outcome.
 
     `provider`, `endpoint` and `model` are shown to the caller; `metric_provider` and `metric_model` are bounded
     label values (the kind and `other` where a caller chose the names). `address`: the endpoint's base URL, "" in
@@ -223,7 +223,7 @@ class Run:
             self.emit(Partial(self.perspective, result, id=self.id))
 
     def reset(self, stage: Stage, detail: str, reason: str) -> None:
-        """Report a stage in which the model is asked again, and that its partial object is void."""
+        """Report a stage in which the model is called again, and that the partial object is void."""
         self.stage(stage, detail)
         if self.emit is not None:
             self.emit(Reset(self.perspective, reason, id=self.id))
