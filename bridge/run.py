@@ -60,7 +60,7 @@ class Partial:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """The partial objects so far are void: the model is asked again."""
+    """The partial objects so far are void, because the model is called again."""
 
     __pydantic_config__ = _EVENT
     type: Literal["reset"] = field(default="reset", kw_only=True)
@@ -71,7 +71,7 @@ class Reset:
 
 @dataclass(slots=True)
 class Attempt:
-    """One provider call: what was asked of whom, and how it ended.
+    """One provider call: its target, its reason and its outcome.
 
     `provider`, `endpoint` and `model` are shown to the caller; `metric_provider` and `metric_model` are bounded
     label values (the kind and `other` where a caller chose the names). `address`: the endpoint's base URL, "" in
@@ -165,12 +165,12 @@ class Run:
     """One perspective of one request, from plan to caption; or an analysis, whose perspectives are its `children`.
 
     `emit` accepts an event, never blocks and never raises; None where nobody streams. `streaming`: whether partial
-    objects are wanted. `caller` identifies the caller to fair queues and holds no key. `id` and `perspective` name
-    the events. `trace_headers` are the W3C trace context headers that go to providers; `trace_id`: the
-    trace of the first span, "" while there is none. `provider` and `model` name the
-    current target, or the last one. `perspective_label` and `provider_label` are bounded label values for metrics.
-    `outcome`: `ok` or the code of the problem, "" while the run is not finished. `image_bytes`: size of the image as
-    it was received, by source.
+    objects are wanted. `id` and `perspective` name the events. `caller` identifies the caller to fair queues and holds
+    no key. `trace_headers` are the W3C trace context headers that go to providers; `trace_id`: the trace of the first
+    span, "" while there is none. `provider` and `model` name the current target, or the last one; `is_fallback`:
+    whether another target failed before. `perspective_label` and `provider_label` are bounded label values for
+    metrics. `outcome`: `ok` or the code of the problem, "" while the run is not finished. `image_bytes`: size of the
+    image as it was received, by source.
     """
 
     deadline: Deadline
@@ -188,6 +188,7 @@ class Run:
     model: str = ""
     perspective_label: str = "unknown"
     provider_label: str = "none"
+    is_fallback: bool = False
     outcome: str = ""
     image_bytes: dict[str, int] = field(default_factory=dict)
     children: "list[Run]" = field(default_factory=list)
@@ -222,7 +223,7 @@ class Run:
             self.emit(Partial(self.perspective, result, id=self.id))
 
     def reset(self, stage: Stage, detail: str, reason: str) -> None:
-        """Report a stage in which the model is asked again, and that its partial object is void."""
+        """Report a stage in which the model is called again, and that the partial object is void."""
         self.stage(stage, detail)
         if self.emit is not None:
             self.emit(Reset(self.perspective, reason, id=self.id))

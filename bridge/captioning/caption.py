@@ -30,7 +30,7 @@ async def caption(
 ) -> Caption:
     """Caption one image.
 
-    `upload`: the image, where its bytes came outside the request. `provider_key`: the provider's key likewise.
+    `upload`: the bytes of an uploaded image. `provider_key`: a provider key that the request carries in a header.
     Raises the errors of the table in `bridge.errors`.
     """
     plan = await make_plan(request, services, run, upload=upload, provider_key=provider_key)
@@ -101,6 +101,7 @@ async def ask(plan: Plan, position: int, pictures: Pictures, services: Services,
     """Return the valid answer of one of the plan's targets, and the image that it received."""
     target, later = plan.targets[position], plan.targets[position + 1 :]
     name_target(run, target)
+    run.is_fallback = position > 0
     with run.timings.measure("prepare"):
         async with run.deadline.within("preparing the image"):
             profile = await services.dispatcher.profile(target, run)
@@ -123,7 +124,7 @@ async def ask(plan: Plan, position: int, pictures: Pictures, services: Services,
 
 
 def reserved_calls(later: tuple[Target, ...]) -> int:
-    """Return how many calls to keep for later targets: one for each fallback of any failure, else one for a refusal."""
+    """Return how many calls to keep for fallbacks: one for each that follows any failure, else one."""
     return sum(target.on == "any" for target in later) or min(len(later), 1)
 
 
@@ -144,7 +145,7 @@ def vision_request(plan: Plan, target: Target, image: Prepared, run: Run) -> Vis
 
 
 def to_caption(plan: Plan, target: Target, answer: Answer, image: Prepared, run: Run) -> Caption:
-    """Return the caption: the answer, rendered, and what it took."""
+    """Return the caption with its rendered text, usage, timing and attempts."""
     with run.timings.measure("render"):
         rendered = prompt.render_caption(plan.perspective, answer.result)
     run.model = answer.model or target.model

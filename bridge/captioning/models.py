@@ -151,7 +151,7 @@ class UsageOut(BaseModel):
 
 
 class ImageOut(BaseModel):
-    """The image as it was sent, and what was done to it."""
+    """The image as it was sent to the provider."""
 
     width: int = Field(description="Pixels.")
     height: int = Field(description="Pixels.")

@@ -35,7 +35,7 @@ _NOT_JSON = Problem("", "The answer is not a JSON object.")
 _TOO_DEEP = Problem("", "The answer is nested too deeply.")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _MAX_STARTS = 64
-_MAX_SCANS = 8  # whole texts that the search for an object may scan
+_MAX_SCANS = 8  # limit of the characters scanned for an object, in lengths of the text
 
 
 def parse_request(model: type[M], fields: dict[str, Any]) -> M:
@@ -51,7 +51,7 @@ def parse_request(model: type[M], fields: dict[str, Any]) -> M:
 
 
 def _limit_entries(fields: dict[str, Any]) -> None:
-    """Raise InvalidRequest for too many entries: each of a million could be a mistake with a sentence of its own.
+    """Raise InvalidRequest for too many entries: each of them could be a mistake, reported by a sentence.
 
     Inline perspectives and schemas have their own limits.
     """

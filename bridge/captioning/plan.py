@@ -1,4 +1,4 @@
-"""Resolve everything that a caption needs but its image, and reject what can be rejected, before any I/O."""
+"""Plan a request before any I/O: resolve its perspective, prompt and targets, and reject invalid requests."""
 
 import asyncio
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from perspectives.perspective import Perspective
 class Plan:
     """One caption to make: its perspective, its prompt, and its targets in the order in which they are called.
 
-    `upload`: the image, where its bytes came outside `options`.
+    `upload`: the bytes of an uploaded image.
     """
 
     options: CaptionOptions
@@ -65,7 +65,7 @@ async def make_plan(
 ) -> Plan:
     """Return the plan of one caption, and name it in `run`.
 
-    `upload`: the image, where its bytes came outside the request. `provider_key`: the provider's key likewise.
+    `upload`: the bytes of an uploaded image. `provider_key`: a provider key that the request carries in a header.
     Raises InvalidRequest, PerspectiveError, DispatchError or UnknownKind.
     """
     perspective = await find_perspective(request.perspective, services)
@@ -150,7 +150,7 @@ def render_prompt(perspective: Perspective, options: CaptionOptions) -> str:
 
 
 def in_tags(contexts: list[str]) -> str:
-    """Return each text in a tag of its own, to stand before a prompt."""
+    """Return each text in a `<context>` tag, to be put before a prompt."""
     return "".join(f"<context>\n{text.strip()}\n</context>\n\n" for text in contexts if text.strip())
 
 

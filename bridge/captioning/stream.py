@@ -16,7 +16,7 @@ from bridge.run import Partial, Run
 
 
 class EventStream:
-    """Runs a plan in a task of its own, inside `async with`, and yields its events: `started` first, `done` last.
+    """Runs a plan in a task, inside `async with`, and yields its events: `started` first, `done` last.
 
     Every perspective ends in exactly one `result` or `error`. Events wait for the reader without holding up the model:
     a partial object that was not read yet is replaced by the next one, and no other event is dropped.
@@ -45,7 +45,7 @@ class EventStream:
             self._task = asyncio.create_task(analyze(self._plan, self._services, self._run))
         else:
             self._task = asyncio.create_task(caption_plan(self._plan, self._services, self._run))
-        self._task.add_done_callback(self._finish)  # a task that is cancelled before it begins runs no code of its own
+        self._task.add_done_callback(self._finish)  # runs even when the task is cancelled before it begins
         return self
 
     async def __aexit__(

@@ -1,7 +1,7 @@
 """Ask one target until its answer is valid.
 
 The provider constrains the output where it can; every answer is validated here. A rejected schema is sent again one
-output mode down. An invalid answer is handed to instructor, which asks again and says what is wrong.
+output mode down. An invalid answer is handed to instructor, which asks again and lists its problems.
 """
 
 import asyncio
@@ -128,7 +128,7 @@ class Question:
 
 
 async def _reask(question: Question, first: Reading, retries: int) -> Reading:
-    """Let instructor ask again and say what was wrong.
+    """Let instructor ask again and list the problems of the answer.
 
     It gets the first answer from memory, and never the image: it scans and copies image messages (measured with
     instructor 1.17: 1 ms per call). Its response_format is ignored; the provider's own stays.

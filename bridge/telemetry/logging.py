@@ -75,7 +75,7 @@ def configure_logging(format: str, level: str) -> None:
 
 
 def _is_not_client_error(record: logging.LogRecord) -> bool:
-    """Return False for malformed requests and frames: the service logs a line of its own, uvicorn adds a traceback."""
+    """Return False for malformed requests and frames: the service logs them itself, uvicorn adds a traceback."""
     return not record.getMessage().startswith(_CLIENT_ERRORS)
 
 

@@ -45,7 +45,7 @@ _ENDED_EARLY = ("cancelled", "shutting_down")
 
 @dataclass(slots=True)
 class RequestRecord:
-    """What is known of one request when it ends: log line, metrics and `Server-Timing` are read from it.
+    """The data of one request from which log line, metrics and `Server-Timing` are read.
 
     `wants_caption`: it is a caption or an analysis, even if it is rejected. `run`: its run, once it has one. `code`:
     the problem that it ended in. `notes`: further fields of the log line.

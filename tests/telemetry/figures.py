@@ -1,4 +1,4 @@
-"""What a scrape says, and a workspace whose providers are servers of the test."""
+"""A scrape of the metrics, and a workspace whose providers are servers of the test."""
 
 import shutil
 from collections.abc import Callable, Iterable
@@ -21,40 +21,30 @@ class Figures:
         self.samples = [sample for one in self.families.values() for sample in one.samples]
 
     def of(self, name: str, **labels: str) -> float:
-        """The sum of all series of this name that have these labels."""
+        """Return the sum of all series of this name with these labels."""
         return sum(one.value for one in self.samples if one.name == name and labels.items() <= one.labels.items())
 
     def labels(self, name: str) -> list[dict[str, str]]:
         return [dict(one.labels) for one in self.samples if one.name == name]
 
-    def counters(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-        """Every series that must never fall."""
-        rising = {
-            sample.name
-            for one in self.families.values()
-            if one.type in ("counter", "histogram")
-            for sample in one.samples
-        }
-        return {(one.name, tuple(sorted(one.labels.items()))): one.value for one in self.samples if one.name in rising}
-
 
 def scrape(service: Service, **headers: str) -> Figures:
-    answer = httpx.get(f"{service.url}/metrics", headers=headers, timeout=HANG_GUARD, trust_env=False)
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-    return Figures(answer.text)
+    response = httpx.get(f"{service.url}/metrics", headers=headers, timeout=HANG_GUARD, trust_env=False)
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    return Figures(response.text)
 
 
-def until(service: Service, fits: Callable[[Figures], bool]) -> Figures:
-    """The first scrape that fits: gauges of other workers may be a second old."""
+def until(service: Service, matches: Callable[[Figures], bool]) -> Figures:
+    """Return the first scrape that matches: gauges of other workers may be a second old."""
     end = monotonic() + HANG_GUARD
-    while not fits(found := scrape(service)):
-        assert monotonic() < end, "no scrape came to say so"
-    return found
+    while not matches(figures := scrape(service)):
+        assert monotonic() < end, "no scrape matched"
+    return figures
 
 
 def workspace(folder: Path, toml: str) -> Path:
-    """The samples, and these providers."""
+    """Create a workspace with the sample images and these providers."""
     (folder / "config").mkdir(parents=True)
     (folder / "config" / "providers.toml").write_text(toml)
     shutil.copytree(WORKSPACE / "datasets", folder / "datasets")
@@ -62,7 +52,7 @@ def workspace(folder: Path, toml: str) -> Path:
 
 
 def studio(url: str, models: Iterable[str], **more: object) -> str:
-    """A provider called `studio`."""
+    """Return the configuration of a provider called `studio`."""
     first = next(iter(models))
     lines = [f'kind = "vllm"\nbase_url = "{url}"\ndefault_model = "{first}"', *(f"{k} = {v}" for k, v in more.items())]
     return "[providers.studio]\n" + "\n".join(lines) + "\n"

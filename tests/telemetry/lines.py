@@ -1,4 +1,4 @@
-"""What a service's log says of a request."""
+"""The log lines of a service."""
 
 import json
 from time import monotonic
@@ -10,13 +10,13 @@ from tests.telemetry.figures import HANG_GUARD
 
 
 def line(service: Service, identity: str, message: str = "request") -> dict[str, Any]:
-    """The one line of this request, once it is written."""
+    """Return the only line of this request, once it is written."""
     end = monotonic() + HANG_GUARD
     while True:
-        told = [json.loads(one) for one in service.log.splitlines() if f'"{identity}"' in one]
-        found = [one for one in told if one["message"] == message]
-        if found:
-            assert len(found) == 1
-            assert set(found[0]) - {"time", "level", "logger", "message"} <= set(FIELDS)
-            return found[0]
+        lines = [json.loads(text) for text in service.log.splitlines() if f'"{identity}"' in text]
+        matching = [fields for fields in lines if fields["message"] == message]
+        if matching:
+            assert len(matching) == 1
+            assert set(matching[0]) - {"time", "level", "logger", "message"} <= set(FIELDS)
+            return matching[0]
         assert monotonic() < end, f"no line of {identity}"

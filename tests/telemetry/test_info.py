@@ -1,4 +1,4 @@
-"""`/info` tells what an instance is made of, and nobody's secret."""
+"""`/info` describes an instance, without secrets."""
 
 from pathlib import Path
 
@@ -11,13 +11,13 @@ from tests.telemetry.figures import HANG_GUARD, workspace
 OURS, THEIRS = "our-own-key-12345", "sk-providers-key-12345"
 
 
-def test_an_instance_tells_what_it_is(tmp_path: Path) -> None:
+def test_info(tmp_path: Path) -> None:
     toml = f'[providers.studio]\nkind = "vllm"\nbase_url = "http://127.0.0.1:9"\napi_key = "{THEIRS}"\n'
     settings = {"GRAPHCAP_API_KEYS": OURS, "GRAPHCAP_MAX_QUEUE": "7", "GRAPHCAP_MODEL": "tiny", "GRAPHCAP_LOG": "json"}
     with Service(workspace=workspace(tmp_path / "w", toml), **settings) as service:
         shown = {"Authorization": f"Bearer {OURS}"}
-        told = httpx.get(f"{service.url}/info", headers=shown, timeout=HANG_GUARD, trust_env=False)
-    info = told.json()
+        response = httpx.get(f"{service.url}/info", headers=shown, timeout=HANG_GUARD, trust_env=False)
+    info = response.json()
     assert info["version"] == __version__
     assert all(len(one["digest"]) > 16 and one["module"] and one["version"] for one in info["perspectives"])
     assert {one["name"] for one in info["modules"]} >= {"core", "publishing"}
@@ -25,4 +25,4 @@ def test_an_instance_tells_what_it_is(tmp_path: Path) -> None:
     assert info["limits"].items() >= {"queue": 7, "in_flight": 1024, "timeout_seconds": 120.0}.items()
     assert info["settings"].items() >= {"workers": 1, "model": "tiny", "api_keys": True, "tracing": False}.items()
     for secret in (OURS, THEIRS, str(tmp_path)):
-        assert secret not in told.text
+        assert secret not in response.text

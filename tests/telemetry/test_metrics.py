@@ -1,4 +1,4 @@
-"""What a scrape of a real service says, and what no caller can make it say."""
+"""The metrics of a running service, and that callers cannot add labels to them."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ def server() -> Iterator[OpenAIServer]:
 
 @pytest.fixture(scope="module")
 def service(server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service that knows one provider, which gets one call at a time."""
+    """Run a service with one provider that accepts one call at a time."""
     toml = studio(server.url, server.models, max_concurrency=1)
     with Service(workspace=workspace(tmp_path_factory.mktemp("work"), toml)) as running:
         yield running
@@ -46,7 +46,7 @@ def grown(before: Figures, after: Figures, name: str, **labels: str) -> float:
     return after.of(name, **labels) - before.of(name, **labels)
 
 
-def test_a_caption_is_counted_in_full(service: Service, server: OpenAIServer) -> None:
+def test_a_caption(service: Service, server: OpenAIServer) -> None:
     before = scrape(service)
     assert ask(service).status_code == 200
     after = scrape(service)
@@ -67,7 +67,7 @@ def test_a_caption_is_counted_in_full(service: Service, server: OpenAIServer) ->
     assert grown(before, after, "bridge_request_duration_seconds_count", **request) == 1
 
 
-def test_every_kind_of_again_is_counted_apart(service: Service, server: OpenAIServer) -> None:
+def test_reasons_of_further_calls(service: Service, server: OpenAIServer) -> None:
     before = scrape(service)
     server.reply(b.WrongSchema(), b.Status(503, retry_after=0), b.Answer())
     assert ask(service).status_code == 200
@@ -81,20 +81,25 @@ def test_every_kind_of_again_is_counted_apart(service: Service, server: OpenAISe
     assert grown(before, after, "bridge_retries_total", **by) == 1
     assert grown(before, after, "bridge_schema_steps_total", **by) == 1
     assert grown(before, after, "bridge_fallbacks_total", provider="builtin") == 1
-    for outcome, calls in {"ok": 3, "unavailable": 1, "schema_rejected": 1, "auth_failed": 1}.items():
+    for outcome, calls in {
+        "ok": 2,
+        "invalid_answer": 1,
+        "unavailable": 1,
+        "schema_rejected": 1,
+        "auth_failed": 1,
+    }.items():
         assert grown(before, after, "bridge_provider_calls_total", outcome=outcome, **by) == calls
     assert grown(before, after, "bridge_captions_total", provider="builtin", outcome="ok") == 1
 
 
-def test_a_failure_is_counted_by_its_code(service: Service, server: OpenAIServer) -> None:
+def test_failures_by_code(service: Service, server: OpenAIServer) -> None:
     before = scrape(service)
     server.reply(b.Status(401))
     assert ask(service).status_code == 502
     assert ask(service, image={"path": "datasets/none.jpg"}).status_code == 404
     assert ask(service, perspective="nobody").status_code == 404
     assert ask(service, variables={"none": "such"}).status_code == 422
-    told = streams.streamed(service, "/caption", {"perspective": "alt_text", "image": {"base64": "AAAA"}})
-    assert told[1]["type"] == "progress"
+    streams.streamed(service, "/caption", {"perspective": "alt_text", "image": {"base64": "AAAA"}})
     after = scrape(service)
     for perspective, provider, code in (
         ("alt_text", "studio", "provider_auth"),
@@ -108,7 +113,7 @@ def test_a_failure_is_counted_by_its_code(service: Service, server: OpenAIServer
         assert grown(before, after, "bridge_problems_total", code=code) == 1
 
 
-def test_names_of_callers_become_no_labels(service: Service, server: OpenAIServer) -> None:
+def test_caller_supplied_names_are_not_labels(service: Service, server: OpenAIServer) -> None:
     before = scrape(service)
     config = {"kind": "vllm", "name": HOSTILE, "base_url": server.url + "/other", "api_key": "sk-mine-123456789"}
     for name in (HOSTILE, "studio2", "ünïcode"):
@@ -120,9 +125,9 @@ def test_names_of_callers_become_no_labels(service: Service, server: OpenAIServe
         httpx.request("BREW", f"{service.url}/perspectives/caption", timeout=HANG_GUARD, trust_env=False)
     after = scrape(service)
     assert not [one for one in after.families if "evil" in one]
-    told = {value for one in after.samples for value in one.labels.values()}
-    assert not [one for one in told if any(word in one for word in ("evil", "studio2", "BREW", "sk-"))]
-    assert not [one for one in told if not one.isascii()]
+    labels = {value for sample in after.samples for value in sample.labels.values()}
+    assert not [value for value in labels if any(word in value for word in ("evil", "studio2", "BREW", "sk-"))]
+    assert all(value.isascii() for value in labels)
     known = {"alt_text", "inline", "unknown"}
     assert {one["perspective"] for one in after.labels("bridge_captions_total")} <= known
     assert {one["provider"] for one in after.labels("bridge_captions_total")} <= {"studio", "vllm", "builtin", "none"}
@@ -137,14 +142,14 @@ def test_names_of_callers_become_no_labels(service: Service, server: OpenAIServe
     assert {"/perspectives/{name}/caption", "other"} <= routes
 
 
-async def test_what_waits_and_what_is_under_way_can_be_seen(service: Service, server: OpenAIServer) -> None:
+async def test_gauges_of_waiting_and_running_calls(service: Service, server: OpenAIServer) -> None:
     server.reply(b.Hold(), b.Hold(), b.Hold())
     before = len(server.calls)
     async with httpx.AsyncClient(base_url=service.url, timeout=HANG_GUARD, trust_env=False) as client:
         body = {"perspective": "alt_text", "image": {"path": SAMPLE}, "provider": "studio"}
         held = [asyncio.create_task(client.post("/perspectives/caption", json=body)) for _ in range(3)]
         await asyncio.to_thread(server.wait_for_calls, before + 1)
-        seen = await asyncio.to_thread(until, service, lambda one: one.of("bridge_queue_depth") == 2)
+        seen = await asyncio.to_thread(until, service, lambda figures: figures.of("bridge_queue_depth") == 2)
         assert seen.of("bridge_provider_calls_in_flight", provider="studio") == 1
         assert seen.of("bridge_requests_in_flight") == 3
         server.release()
@@ -155,7 +160,7 @@ async def test_what_waits_and_what_is_under_way_can_be_seen(service: Service, se
     assert after.of("bridge_stage_duration_seconds_count", stage="queue") == 2
 
 
-def test_sockets_are_counted_and_so_are_their_requests(service: Service) -> None:
+def test_websockets_and_their_requests(service: Service) -> None:
     before = scrape(service)
     with socket(service) as one:
         one.send("caption", "a1", perspective="alt_text", image={"path": SAMPLE})
@@ -172,13 +177,13 @@ def test_sockets_are_counted_and_so_are_their_requests(service: Service) -> None
     assert grown(before, after, "bridge_captions_total", outcome="unknown_perspective") == 1
 
 
-def test_probes_and_breakers_of_configured_providers(service: Service) -> None:
-    figures = until(service, lambda one: one.labels("bridge_provider_up") != [])
+def test_probes_and_circuit_breakers(service: Service) -> None:
+    figures = until(service, lambda figures: figures.labels("bridge_provider_up") != [])
     assert figures.of("bridge_provider_up", provider="studio") == 1
     assert figures.of("bridge_breaker_state", provider="studio") == 0
 
 
-def test_a_key_is_wanted_where_keys_are_set(tmp_path: Path) -> None:
+def test_a_key_is_required_where_keys_are_set(tmp_path: Path) -> None:
     with Service(workspace=workspace(tmp_path / "w", ""), GRAPHCAP_API_KEYS="our-own-key-12345") as running:
         refused = httpx.get(f"{running.url}/metrics", timeout=HANG_GUARD, trust_env=False)
         assert (refused.status_code, refused.json()["code"]) == (401, "unauthorized")
@@ -188,7 +193,7 @@ def test_a_key_is_wanted_where_keys_are_set(tmp_path: Path) -> None:
     assert json.dumps([one.labels for one in figures.samples]).find("our-own") < 0
 
 
-def test_every_scrape_job_that_the_docs_show_sends_a_key() -> None:
+def test_scrape_jobs_in_the_docs_send_a_key() -> None:
     shown = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs/operations.md").read_text("utf-8"), re.S | re.M)
     jobs = [job for block in shown for job in yaml.safe_load(block)["scrape_configs"]]
     assert ["kubernetes_sd_configs" in one for one in jobs] == [False, True]
@@ -197,8 +202,50 @@ def test_every_scrape_job_that_the_docs_show_sends_a_key() -> None:
         assert set(job["authorization"]) == {"credentials_file"}
 
 
+ANALYSIS = {
+    "perspectives": [inline(name) for name in ("first", "second", "third")],
+    "synthesize": inline("all"),
+    "image": {"path": SAMPLE},
+    "provider": "studio",
+}
+
+
+def test_stages_of_an_analysis_and_of_its_captions(service: Service) -> None:
+    before = scrape(service)
+    assert streams.post(service, "/analyze", ANALYSIS).status_code == 200
+    after = scrape(service)
+    counts = {"image": 1, "perspectives": 1, "synthesis": 1, "model": 4, "render": 4, "total": 4}
+    for stage, count in counts.items():
+        assert grown(before, after, "bridge_stage_duration_seconds_count", stage=stage) == count, stage
+
+
+def test_fallbacks_of_a_provider_that_is_down(server: OpenAIServer, tmp_path: Path) -> None:
+    """A provider that is known to be down gets no call, and its fallback is counted all the same."""
+    down = f"""
+[providers.down]
+kind = "vllm"
+base_url = "http://127.0.0.1:9"
+default_model = "gone"
+breaker = {{ open_seconds = 600 }}
+fallbacks = [{{ provider = "studio", model = "{server.models[0]}" }}]
+"""
+    with Service(workspace=workspace(tmp_path / "w", studio(server.url, server.models) + down)) as running:
+        until(running, lambda figures: figures.of("bridge_breaker_state", provider="down") == 2)
+        before = scrape(running)
+        server.reply(b.WrongSchema(), b.Answer())
+        response = ask(running, provider="down", model=None)
+        assert [attempt["provider"] for attempt in response.json()["attempts"]] == ["studio", "studio"]
+        assert ask(running, model="mine").status_code == 404
+        after = scrape(running)
+    by = {"provider": "studio"}
+    assert grown(before, after, "bridge_fallbacks_total", **by) == 1
+    assert grown(before, after, "bridge_reasks_total", **by) == 1
+    assert grown(before, after, "bridge_provider_calls_total", model=server.models[0], **by) == 2
+    assert grown(before, after, "bridge_provider_calls_total", model="other", **by) == 1
+
+
 @pytest.mark.slow
-def test_an_endpoint_that_died_is_seen_and_the_other_answers(server: OpenAIServer, tmp_path: Path) -> None:
+def test_a_dead_endpoint_is_visible_and_the_other_one_responds(server: OpenAIServer, tmp_path: Path) -> None:
     toml = f"""
 [providers.fleet]
 kind = "vllm"
@@ -211,7 +258,7 @@ endpoints = [
 """
     with Service(workspace=workspace(tmp_path / "w", toml)) as fleet:
         state = "bridge_breaker_state"
-        seen = until(fleet, lambda one: one.of(state, endpoint="dead") == 2)
+        seen = until(fleet, lambda figures: figures.of(state, endpoint="dead") == 2)
         assert seen.of(state, provider="fleet", endpoint="alive") == 0
         assert seen.of("bridge_provider_up", provider="fleet") == 1
         assert ask(fleet, provider="fleet").status_code == 200

@@ -60,7 +60,7 @@ class RunningRequest:
 
 
 class Connection:
-    """One WebSocket: receives frames, and runs each request in a task of its own."""
+    """One WebSocket: receives frames, and runs each request in a separate task."""
 
     def __init__(self, socket: WebSocket, auth_within: float = AUTH_SECONDS, stall: float = STALL_SECONDS) -> None:
         """`auth_within`: seconds until a key must arrive. `stall`: seconds that the client may accept no event."""
@@ -165,7 +165,7 @@ class Connection:
         return message.get("text") or message.get("bytes") or ""
 
     async def _authenticate(self) -> None:
-        """Require an `auth` frame with a key as the first frame, else close the WebSocket."""
+        """Receive the `auth` frame, which must be the first and have a valid key, else close the WebSocket."""
         try:
             async with asyncio.timeout(self._auth_within):
                 frame = await self._receive()

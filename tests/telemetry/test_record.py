@@ -1,8 +1,9 @@
-"""The one line of a request: it answers why it was slow, refused or expensive, and holds nobody's secret."""
+"""The log line of a request: why it was slow, rejected or expensive, without any secret."""
 
 import asyncio
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -36,7 +37,7 @@ def service(server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> I
         workspace=workspace(tmp_path_factory.mktemp("work"), toml), GRAPHCAP_LOG="json", GRAPHCAP_MAX_QUEUE="1"
     ) as running:
         yield running
-    # Nothing of a key, not even twelve characters of it; no prompt, no caption, no query.
+    # No twelve characters of a key, no prompt, no caption, no query.
     pieces = [KEY[start : start + 12] for start in range(len(KEY) - 11)]
     for word in (*pieces, "zebra", "sentence", "secret-query", "data:image"):
         assert word not in running.log, word
@@ -47,15 +48,15 @@ def ask(service: Service, identity: str, path: str = "/caption", **fields: objec
     return streams.post(service, f"{path}?secret-query=1", body, headers={"X-Request-ID": identity})
 
 
-def test_a_caption_tells_what_it_took(service: Service, server: OpenAIServer) -> None:
+def test_a_caption(service: Service, server: OpenAIServer) -> None:
     server.reply(b.WrongSchema(), b.Status(503, retry_after=0), b.Answer())
     headers = {"X-Request-ID": "why-1", "traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
     body = {"perspective": inline("zoo", PROMPT), "image": {"path": SAMPLE}, "provider": "studio"}
     attempts = streams.post(service, "/caption?secret-query=1", body, headers=headers).json()["attempts"]
-    told = line(service, "why-1")
-    stages = told.pop("stages")
+    fields = line(service, "why-1")
+    stages = fields.pop("stages")
     assert (
-        told.items()
+        fields.items()
         >= {
             "request_id": "why-1",
             "method": "POST",
@@ -79,12 +80,12 @@ def test_a_caption_tells_what_it_took(service: Service, server: OpenAIServer) ->
             "sent_bytes": 3 * SIZE,
         }.items()
     )
-    assert "code" not in told
+    assert "code" not in fields
     assert set(stages) == {"image", "prepare", "model", "render"}
-    assert told["ms"] >= stages["model"] > 0
+    assert fields["ms"] >= stages["model"] > 0
 
 
-REFUSALS = {
+FAILURES = {
     "unknown_perspective": (404, {"perspective": "nobody"}, None),
     "invalid_request": (422, {"zebra": 1}, None),
     "image_not_found": (404, {"image": {"path": "datasets/none.jpg"}}, None),
@@ -94,33 +95,33 @@ REFUSALS = {
     "answer_truncated": (502, {}, b.Length()),
     "answer_invalid": (502, {"max_output_retries": 0}, b.WrongSchema()),
     "timeout": (504, {"timeout": 1}, b.Hang()),
-    # The last one: what it tells of the server's limit makes later calls wait.
+    # The last one: the server's limit delays later calls.
     "provider_rate_limited": (429, {"timeout": 2}, b.Status(429, retry_after=2.5)),
 }
 
 
-@pytest.mark.parametrize("code", REFUSALS)
-def test_a_refusal_tells_its_code(service: Service, server: OpenAIServer, code: str) -> None:
-    status, fields, behaviour = REFUSALS[code]
+@pytest.mark.parametrize("code", FAILURES)
+def test_the_code_of_a_failure(service: Service, server: OpenAIServer, code: str) -> None:
+    status, options, behaviour = FAILURES[code]
     if behaviour is not None:
         server.reply(behaviour)
-    assert ask(service, code, **fields).json()["code"] == code
-    told = line(service, code)
-    assert (told["status"], told["code"]) == (status, code)
-    assert told.get("calls", 0) == (behaviour is not None)
+    assert ask(service, code, **options).json()["code"] == code
+    fields = line(service, code)
+    assert (fields["status"], fields["code"]) == (status, code)
+    assert fields.get("calls", 0) == (behaviour is not None)
 
 
 @pytest.mark.parametrize(
     ("path", "field"), [("/perspectives/caption", "code"), ("/v1/chat/completions", "error"), ("/nothing", "code")]
 )
-def test_what_is_no_request_for_a_caption_tells_its_code(service: Service, path: str, field: str) -> None:
+def test_the_code_of_other_requests(service: Service, path: str, field: str) -> None:
     identity = f"odd{path.replace('/', '.')}"
     answer = httpx.post(service.url + path, content=b"{", headers={"X-Request-ID": identity}, trust_env=False)
     assert field in answer.json()
     assert line(service, identity)["code"] == ("not_found" if path == "/nothing" else "invalid_json")
 
 
-async def test_a_client_that_left_is_told_as_cancelled(service: Service, server: OpenAIServer) -> None:
+async def test_a_client_that_disconnected(service: Service, server: OpenAIServer) -> None:
     server.reply(b.Hang("connect"))
     before = len(server.calls)
     body = {"perspective": inline(), "image": {"path": SAMPLE}, "provider": "studio"}
@@ -131,11 +132,16 @@ async def test_a_client_that_left_is_told_as_cancelled(service: Service, server:
         await asyncio.to_thread(server.wait_for_calls, before + 1)
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
-    told = await asyncio.to_thread(line, service, "left-1")
-    assert (told["status"], told["code"], told["calls"], told["failed_calls"]) == (499, "cancelled", 1, "cancelled")
+    fields = await asyncio.to_thread(line, service, "left-1")
+    assert (fields["status"], fields["code"], fields["calls"], fields["failed_calls"]) == (
+        499,
+        "cancelled",
+        1,
+        "cancelled",
+    )
 
 
-def test_a_connection_that_is_tested_is_told_and_counted(service: Service, server: OpenAIServer) -> None:
+def test_a_connection_test_is_logged_and_counted(service: Service, server: OpenAIServer) -> None:
     before = scrape(service).of("bridge_provider_calls_total", provider="studio", outcome="ok")
     asked = len(server.requests)
     parent = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -146,38 +152,43 @@ def test_a_connection_that_is_tested_is_told_and_counted(service: Service, serve
         trust_env=False,
     )
     assert answer.json()["status"] == "success"
-    told = line(service, "test-1")
-    assert (told["provider"], told["model"], told["calls"], told["trace_id"]) == ("studio", server.models[0], 1, TRACE)
-    assert told["input_tokens"] > 0
-    assert "perspective" not in told
+    fields = line(service, "test-1")
+    assert (fields["provider"], fields["model"], fields["calls"], fields["trace_id"]) == (
+        "studio",
+        server.models[0],
+        1,
+        TRACE,
+    )
+    assert fields["input_tokens"] > 0
+    assert "perspective" not in fields
     assert scrape(service).of("bridge_provider_calls_total", provider="studio", outcome="ok") == before + 1
     mine = [one for one in server.requests[asked:] if one.headers.get("traceparent") == parent]
     assert [(one.method, one.target) for one in mine] == [("GET", "/v1/models"), ("POST", "/v1/chat/completions")]
 
 
-def test_events_have_one_line(service: Service, server: OpenAIServer) -> None:
+def test_a_stream_has_one_line(service: Service, server: OpenAIServer) -> None:
     server.reply(b.Answer(), b.Status(401))
     for identity, code in (("sse-1", None), ("sse-2", "provider_auth")):
         body = {"perspective": inline("zoo", PROMPT), "image": {"path": SAMPLE}, "provider": "studio"}
         with streams.streaming(service, "/caption", json=body, headers={"X-Request-ID": identity}) as answer:
             list(streams.events(answer))
-        told = line(service, identity)
-        assert told.get("code") == code
-        assert told.items() >= {"status": 200, "calls": 1, "perspective": "zoo", "provider": "studio"}.items()
+        fields = line(service, identity)
+        assert fields.get("code") == code
+        assert fields.items() >= {"status": 200, "calls": 1, "perspective": "zoo", "provider": "studio"}.items()
 
 
-def test_chunks_have_one_line(service: Service, server: OpenAIServer) -> None:
+def test_a_chunked_completion_has_one_line(service: Service, server: OpenAIServer) -> None:
     server.reply(b.Status(401))
     picture = {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64," + "AAAA"}}
     body = {"model": "alt_text@studio", "stream": True, "messages": [{"role": "user", "content": [picture]}]}
     headers = {"X-Request-ID": "chunks-1"}
     httpx.post(f"{service.url}/v1/chat/completions", json=body, headers=headers, timeout=HANG_GUARD, trust_env=False)
-    told = line(service, "chunks-1")
-    assert (told["status"], told["code"], told["perspective"]) == (200, "unsupported_image", "alt_text")
+    fields = line(service, "chunks-1")
+    assert (fields["status"], fields["code"], fields["perspective"]) == (200, "unsupported_image", "alt_text")
     server.script.clear()
 
 
-def test_a_socket_has_a_line_and_each_of_its_requests_one(service: Service, server: OpenAIServer) -> None:
+def test_a_websocket_and_each_of_its_requests_have_a_line(service: Service, server: OpenAIServer) -> None:
     server.reply(b.Answer(), b.Status(401))
     with socket(service, additional_headers={"X-Request-ID": "socket-1"}) as one:
         ids = {}
@@ -195,7 +206,7 @@ def test_a_socket_has_a_line_and_each_of_its_requests_one(service: Service, serv
     assert [one["status"] for one in refused if one["method"] == "WS"] == [404]
 
 
-async def test_a_wait_in_the_queue_is_told_and_so_is_a_full_one(service: Service, server: OpenAIServer) -> None:
+async def test_time_in_the_queue_and_a_full_queue(service: Service, server: OpenAIServer) -> None:
     server.reply(b.Hold(), b.Hold())
     before = len(server.calls)
     body = {"perspective": "alt_text", "image": {"path": SAMPLE}, "provider": "studio"}
@@ -215,14 +226,28 @@ async def test_a_wait_in_the_queue_is_told_and_so_is_a_full_one(service: Service
         ends = [await one for one in held]
     waited = [await asyncio.to_thread(line, service, f"queue-{number}") for number in (1, 2, 3)]
     assert sorted(one.status_code for one in ends) == [200, 200, 503]
-    # The first may have waited as well: a 429 of a test before tells how many calls a window takes.
+    # The first may have waited too: the 429 of an earlier test limits how many calls a window allows.
     assert ["queue_ms" in one for one in waited[1:]] == [one["status"] == 200 for one in waited[1:]]
     assert [one.get("code") for one in waited if one["status"] == 503] == ["overloaded"]
 
 
-def test_text_says_the_same(vllm_server: OpenAIServer, tmp_path: Path) -> None:
+def test_the_longest_wait_of_an_analysis(service: Service, server: OpenAIServer) -> None:
+    server.reply(b.Hold(), b.Hold())
+    body = {"perspectives": [inline("p1"), inline("p2")], "image": {"path": SAMPLE}, "provider": "studio"}
+    with ThreadPoolExecutor(1) as threads:
+        before = len(server.calls)
+        response = threads.submit(streams.post, service, "/analyze", body, headers={"X-Request-ID": "waits-1"})
+        server.wait_for_calls(before + 1)
+        server.release()
+        assert response.result(HANG_GUARD).status_code == 200
+    fields = line(service, "waits-1")
+    assert (fields["perspective"], fields["outcomes"]) == ("p1,p2", "ok,ok")
+    assert fields["ms"] > fields["queue_ms"] == fields["stages"]["queue"] > 0
+
+
+def test_the_text_format(vllm_server: OpenAIServer, tmp_path: Path) -> None:
     with Service() as service:
         streams.post(service, "/caption", streams.caption(vllm_server), headers={"X-Request-ID": "text-1"})
-    (told,) = [one for one in service.log.splitlines() if '"text-1"' in one]
+    (fields,) = [one for one in service.log.splitlines() if '"text-1"' in one]
     for part in ('perspective="mine"', "calls=1", "input_tokens=120", 'stages={"image"', "status=200"):
-        assert part in told
+        assert part in fields

@@ -1,4 +1,4 @@
-"""Every answer says which request it was and how long it took, whoever gives it; the caller's trace goes along."""
+"""The headers of every response: request id and duration; and the caller's trace context, which is passed on."""
 
 import json
 from collections.abc import Iterator
@@ -50,32 +50,32 @@ def service() -> Iterator[Service]:
         ("POST", "/v1/chat/completions", {"Content-Length": "1001"}, 413),
     ],
 )
-def test_every_answer(service: Service, method: str, path: str, headers: dict[str, str], status: int) -> None:
+def test_every_response(service: Service, method: str, path: str, headers: dict[str, str], status: int) -> None:
     content = b"x" * 1001 if "Content-Length" in headers else b""
     told = {"X-Request-ID": "mine-1", **headers}
-    answer = httpx.request(
+    response = httpx.request(
         method, service.url + path, headers=told, content=content, timeout=HANG_GUARD, trust_env=False
     )
-    assert answer.status_code == status
-    assert answer.headers["x-request-id"] == "mine-1"
-    assert "total;dur=" in answer.headers["server-timing"]
+    assert response.status_code == status
+    assert response.headers["x-request-id"] == "mine-1"
+    assert "total;dur=" in response.headers["server-timing"]
     if told.get("Origin") == PAGE["Origin"] and method != "OPTIONS":
-        assert "x-request-id" in answer.headers["access-control-expose-headers"].lower()
+        assert "x-request-id" in response.headers["access-control-expose-headers"].lower()
 
 
-def test_an_id_that_is_no_word_is_replaced(service: Service) -> None:
-    answer = httpx.get(f"{service.url}/health", headers={"X-Request-ID": 'a b"'}, trust_env=False)
-    assert len(answer.headers["x-request-id"]) == 32
+def test_an_invalid_request_id_is_replaced(service: Service) -> None:
+    response = httpx.get(f"{service.url}/health", headers={"X-Request-ID": 'a b"'}, trust_env=False)
+    assert len(response.headers["x-request-id"]) == 32
 
 
-def test_a_refusal_by_key() -> None:
+def test_a_rejected_key() -> None:
     with Service(GRAPHCAP_API_KEYS=KEY) as guarded:
-        answer = httpx.get(f"{guarded.url}/info", headers={"X-Request-ID": "mine-2"}, trust_env=False)
-    assert (answer.status_code, answer.headers["x-request-id"]) == (401, "mine-2")
-    assert "total;dur=" in answer.headers["server-timing"]
+        response = httpx.get(f"{guarded.url}/info", headers={"X-Request-ID": "mine-2"}, trust_env=False)
+    assert (response.status_code, response.headers["x-request-id"]) == (401, "mine-2")
+    assert "total;dur=" in response.headers["server-timing"]
 
 
-def test_a_socket_that_is_taken_and_one_that_is_not(service: Service) -> None:
+def test_accepted_and_rejected_websockets(service: Service) -> None:
     with socket(service, additional_headers={"X-Request-ID": "mine-3"}) as one:
         assert one.connection.response is not None
         taken = one.connection.response.headers
@@ -91,7 +91,7 @@ def test_a_socket_that_is_taken_and_one_that_is_not(service: Service) -> None:
     service.wait_for_log('code="origin_refused"')
 
 
-def test_stages_of_a_caption_and_of_a_failure(service: Service) -> None:
+def test_stages_in_server_timing(service: Service) -> None:
     body = {"perspective": "alt_text", "image": {"path": SAMPLE}}
     timing = streams.post(service, "/caption", body).headers["server-timing"]
     stages = {one.partition(";dur=")[0]: float(one.partition(";dur=")[2]) for one in timing.split(", ")}
@@ -107,7 +107,7 @@ def test_stages_of_a_caption_and_of_a_failure(service: Service) -> None:
 
 
 @pytest.mark.parametrize("kind", ["openai", "vllm", "ollama", "gemini"])
-def test_the_trace_goes_along_to_every_kind_unchanged(service: Service, kind: str) -> None:
+def test_the_trace_context_reaches_every_kind_of_provider_unchanged(service: Service, kind: str) -> None:
     with OF_KIND[kind].server() as server:
         body = streams.caption(server, OF_KIND[kind], image={"path": SAMPLE})
         body["perspective"] = "alt_text"
@@ -118,7 +118,7 @@ def test_the_trace_goes_along_to_every_kind_unchanged(service: Service, kind: st
     assert [one.get("tracestate") for one in sent] == [STATE, None, None]
 
 
-def test_the_trace_of_a_socket_goes_along_too(service: Service, vllm_server: OpenAIServer) -> None:
+def test_the_trace_context_of_a_websocket(service: Service, vllm_server: OpenAIServer) -> None:
     body = {**streams.target(vllm_server), "perspective": "alt_text"}
     with socket(service, additional_headers={"traceparent": PARENT}) as one:
         one.send("caption", "a1", **body)
@@ -126,7 +126,7 @@ def test_the_trace_of_a_socket_goes_along_too(service: Service, vllm_server: Ope
     assert vllm_server.call.headers["traceparent"] == PARENT
 
 
-def test_an_image_server_is_told_no_trace(service: Service, trap: TrapServer) -> None:
+def test_an_image_server_gets_no_trace_context(service: Service, trap: TrapServer) -> None:
     body = {"perspective": "alt_text", "image": {"url": f"{trap.url}/a.jpg"}}
     streams.post(service, "/caption", body, headers={"traceparent": PARENT, "tracestate": STATE})
     assert trap.requests
