@@ -30,7 +30,7 @@ class ApiKeys:
         return bool(self._keys)
 
     def find_in(self, headers: Mapping[str, str]) -> int | None:
-        """Return the number of the key in the headers; None when there is no valid one."""
+        """Return the number of the key in the headers; None without a valid key."""
         scheme, _, token = headers.get("authorization", "").partition(" ")
         return self.find(token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "").strip())
 

@@ -1,4 +1,4 @@
-"""The same requests through one bridge and through three behind nginx: the same answers, whichever of them are gone."""
+"""The same requests to one bridge and to three behind nginx get the same responses, also while bridges are killed."""
 
 import base64
 from collections.abc import Callable, Iterator
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.slow
 
 
 def plain(service: Any, server: OpenAIServer) -> Iterator[Any]:
-    """One caption through every door, and what bad requests get."""
-    picture = streams.PHOTO.read_bytes()
+    """Send one caption to every route, and bad requests."""
+    image_bytes = streams.PHOTO.read_bytes()
     chat = {
         "model": "alt_text",
         "messages": [
@@ -30,20 +30,22 @@ def plain(service: Any, server: OpenAIServer) -> Iterator[Any]:
                 "content": [
                     {
                         "type": "image_url",
-                        "image_url": {"url": "data:image/jpeg;base64," + base64.b64encode(picture).decode()},
+                        "image_url": {"url": "data:image/jpeg;base64," + base64.b64encode(image_bytes).decode()},
                     }
                 ],
             }
         ],
     }
     with client(service.url, headers={"Origin": PAGE}) as caller:
-        asked: list[Callable[[], httpx.Response]] = [
+        requests: list[Callable[[], httpx.Response]] = [
             lambda: caller.get("/api/v1/perspectives/list"),
             lambda: caller.get("//api/v1//perspectives/alt_text"),
             lambda: caller.post(CAPTION, json=BODY),
             lambda: caller.post(CAPTION, json=streams.caption(server)),
             lambda: caller.post(CAPTION, json=streams.caption(server), headers={"Accept": "text/plain"}),
-            lambda: caller.post("/perspectives/alt_text/caption", files={"image": ("a.jpg", picture, "image/jpeg")}),
+            lambda: caller.post(
+                "/perspectives/alt_text/caption", files={"image": ("a.jpg", image_bytes, "image/jpeg")}
+            ),
             lambda: caller.post(
                 "/api/v1/perspectives/analyze", json=streams.analysis(server, "alt_text", "art_critic")
             ),
@@ -55,65 +57,65 @@ def plain(service: Any, server: OpenAIServer) -> Iterator[Any]:
             lambda: caller.get("/absent"),
             lambda: caller.delete(CAPTION),
         ]
-        for ask in asked:
-            answer = ask()
-            text = answer.headers.get("content-type", "").startswith("text/plain")
-            yield answer.status_code, kept(answer), answer.text if text else without_times(answer.json())
+        for call in requests:
+            response = call()
+            text = response.headers.get("content-type", "").startswith("text/plain")
+            yield response.status_code, kept(response), response.text if text else without_times(response.json())
 
 
-def kept(answer: httpx.Response) -> dict[str, str]:
-    """The header without what belongs to one connection or one moment."""
+def kept(response: httpx.Response) -> dict[str, str]:
+    """Return the headers without those of one connection or moment."""
     changing = {"date", "server", "connection", "x-request-id", "server-timing", "content-length", "transfer-encoding"}
-    return {name: value for name, value in answer.headers.items() if name not in changing}
+    return {name: value for name, value in response.headers.items() if name not in changing}
 
 
 def streamed(service: Any, server: OpenAIServer) -> Iterator[Any]:
-    """What streams end in: their partials depend on the moment."""
+    """Return the start and end of streams; partials depend on timing."""
     for path, body in (
         ("/caption", streams.caption(server)),
         ("/analyze", streams.analysis(server, streams.inline("one"), streams.inline("two"))),
     ):
-        told = streams.streamed(service, path, body)
-        kept = [without_times(one) for one in told if streams.is_end(one) or one["type"] in ("started", "done")]
-        yield sorted(kept, key=lambda one: (one["type"], one.get("perspective", "")))
+        data = streams.streamed(service, path, body)
+        kept = [without_times(item) for item in data if streams.is_end(item) or item["type"] in ("started", "done")]
+        yield sorted(kept, key=lambda item: (item["type"], item.get("perspective", "")))
     server.reply(b.Status(500), b.Status(500), b.Status(500), b.Status(500))
     yield without_times(streams.of_type(streams.streamed(service, "/caption", streams.caption(server)), "error"))
-    with socket(service) as one:
-        one.send("caption", "a", **streams.caption(server))
-        yield [without_times(event) for event in one.story("a", "mine") if streams.is_end(event)]
-        one.send("caption", "b", perspective="absent", image={"path": streams.SAMPLE})
-        yield without_times(one.problem("b"))
+    with socket(service) as item:
+        item.send("caption", "a", **streams.caption(server))
+        yield [without_times(event) for event in item.story("a", "mine") if streams.is_end(event)]
+        item.send("caption", "b", perspective="absent", image={"path": streams.SAMPLE})
+        yield without_times(item.problem("b"))
 
 
 def sequence(service: Any, server: OpenAIServer, between: Callable[[int], None] = lambda number: None) -> list[Any]:
-    """Everything, one after another; `between` is told before each."""
-    answers = []
+    """Send all requests in order; `between` is called before each one."""
+    responses = []
     numbers = count()
     for part in (plain, streamed):
-        made = part(service, server)
+        created = part(service, server)
         while True:
             between(next(numbers))
             try:
-                answers.append(next(made))
+                responses.append(next(created))
             except StopIteration:
                 break
-    return answers
+    return responses
 
 
-def test_three_bridges_answer_as_one_does(tmp_path: Path, vllm_server: OpenAIServer) -> None:
-    with Service() as one:
-        expected = sequence(one, vllm_server)
+def test_three_bridges_respond_as_one(tmp_path: Path, vllm_server: OpenAIServer) -> None:
+    with Service() as item:
+        expected = sequence(item, vllm_server)
     with fleet(tmp_path) as bridges:
-        found = sequence(bridges, vllm_server)
-        for alone, together in zip(expected, found, strict=True):
+        result = sequence(bridges, vllm_server)
+        for alone, together in zip(expected, result, strict=True):
             assert together == alone
         with client(bridges.url) as caller:
             assert len(bridges.nginx.asked(caller.get("/livez"))) == 3
 
 
-def test_killing_a_bridge_between_requests_changes_nothing(tmp_path: Path, vllm_server: OpenAIServer) -> None:
-    with Service() as one:
-        expected = sequence(one, vllm_server)
+def test_killed_bridges_change_no_response(tmp_path: Path, vllm_server: OpenAIServer) -> None:
+    with Service() as item:
+        expected = sequence(item, vllm_server)
     # They are killed faster here than nginx trusts again the ones that were started anew.
     with fleet(tmp_path, changes={"fail_timeout=2s": "max_fails=0"}) as bridges:
 
@@ -124,5 +126,5 @@ def test_killing_a_bridge_between_requests_changes_nothing(tmp_path: Path, vllm_
                 if number % 12 == 9:  # now and then two are gone
                     bridges.start((victim + 2) % 3)
 
-        found = sequence(bridges, vllm_server, kill_one)
-    assert found == expected
+        result = sequence(bridges, vllm_server, kill_one)
+    assert result == expected
