@@ -11,10 +11,8 @@ from bridge.api import responses
 from bridge.api.middleware.cors import LOCAL_ORIGIN
 from bridge.api.middleware.hosts import AllowedHosts
 from bridge.api.middleware.rate_limit import RateLimiter, client_address
-from bridge.captioning import problems
 from bridge.errors import ApiKeyRequired, HostNotAllowed, OriginNotAllowed, RateLimitExceeded
 from bridge.settings import Settings
-from bridge.telemetry import current
 
 _PROBES = re.compile(r"(/api/v1)?/health|/livez|/readyz")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -65,7 +63,7 @@ class AuthMiddleware:
         try:
             await self._check(scope, Headers(scope=scope))
         except (ApiKeyRequired, HostNotAllowed, OriginNotAllowed, RateLimitExceeded) as error:
-            await _reject(error, scope, receive, send)
+            await responses.reject(error, scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -93,12 +91,3 @@ class AuthMiddleware:
         if re.sub(r"^https?://", "", origin.lower()) == headers.get("host", "").lower():
             return True
         return not self._origins and re.fullmatch(LOCAL_ORIGIN, origin) is not None
-
-
-async def _reject(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
-        if account := current():
-            account.code = problems.code_of(error)
-        await send({"type": "websocket.close", "code": 1008, "reason": str(error)[:100]})
-    else:
-        await responses.reject(error, scope, receive, send)
