@@ -3,13 +3,12 @@
 import io
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -21,8 +20,6 @@ from PIL import Image
 
 from tests.api import streams
 from tests.api.sockets import socket as streaming_socket
-from tests.deploy.fleet import Nginx
-from tests.deploy.test_equal_responses import sequence
 from tests.e2e.dockerfile import Ignore
 from tests.e2e.image import Stage, build
 from tests.servers import OpenAIServer
@@ -229,54 +226,8 @@ def tree(*folders: Path) -> dict[str, tuple[int, int, int]]:
     return result
 
 
-@pytest.fixture(scope="module")
-def open_image(image: Stage) -> Stage:
-    """Return the image with a home, /dev/shm and a workspace, all of them writable."""
-    for location in ("home", "dev/shm", "run", "var/tmp"):
-        (image.root / location).mkdir(parents=True, exist_ok=True)
-    shutil.copytree(WORKSPACE, image.root / "workspace", dirs_exist_ok=True)
-    for folder in (image.root, image.python):
-        for path in (folder, *folder.rglob("*")):
-            if path.is_dir() and not path.is_symlink():
-                path.chmod(0o1777)
-    return image
-
-
 def test_everything_works_on_a_read_only_file_system(image: Stage, vllm_server: OpenAIServer) -> None:
     before = tree(image.root, WORKSPACE)
     with running(image, GRAPHCAP_REQUEST_PROVIDERS="any") as item:
         work(item.url, vllm_server)
     assert tree(image.root, WORKSPACE) == before
-
-
-def test_three_containers_behind_nginx_write_nothing(image: Stage, tmp_path: Path, vllm_server: OpenAIServer) -> None:
-    before = tree(image.root, WORKSPACE)
-    with ExitStack() as stack:
-        bridges = [stack.enter_context(running(image, GRAPHCAP_REQUEST_PROVIDERS="any")) for _ in range(3)]
-        nginx = stack.enter_context(Nginx(tmp_path, [int(item.url.rpartition(":")[2]) for item in bridges]))
-        alone = sequence(bridges[0], vllm_server)
-
-        def kill(number: int) -> None:
-            if number in (6, 12):
-                bridges[number // 6].process.kill()
-                bridges[number // 6].process.wait()
-
-        assert sequence(nginx, vllm_server) == alone
-        assert sequence(nginx, vllm_server, kill) == alone
-    assert tree(image.root, WORKSPACE) == before
-
-
-def test_nothing_is_written_to_a_writable_file_system(open_image: Stage, vllm_server: OpenAIServer) -> None:
-    before = tree(open_image.root, open_image.python)
-    with running(open_image, read_only=False, HOME="/home", GRAPHCAP_REQUEST_PROVIDERS="any") as item:
-        work(item.url, vllm_server)
-        item.process.send_signal(signal.SIGTERM)
-        assert item.process.wait(timeout=30) == 0
-    assert tree(open_image.root, open_image.python) == before
-
-
-def test_a_write_would_be_detected(open_image: Stage) -> None:
-    before = tree(open_image.root, open_image.python)
-    command = open_image.enter(open_image.as_user(["python", "-c", "import wave"]))
-    subprocess.run(command, env=open_image.environment | {"PYTHONDONTWRITEBYTECODE": ""}, check=False)
-    assert tree(open_image.root, open_image.python) != before

@@ -26,9 +26,7 @@ class AllowedHosts:
         """Return whether a Host header may have this value."""
         name = host_name(host)
         if self.configured:
-            return (
-                "*" in self._names or name in self._names or any(f"*{part}" in self._names for part in _parents(name))
-            )
+            return "*" in self._names or name in self._names or name.endswith(self._suffixes)
         return not self._loopback_only or not host or name in self._origins or _is_loopback(name)
 
 
