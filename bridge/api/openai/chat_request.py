@@ -143,16 +143,16 @@ def _plan(chat: ChatRequest, services: Services, provider_key: str) -> Plan:
     """Plan the caption by the perspective that `model` names, or by the schema and the user's text."""
     name = models.parse_name(chat.model)
     schema = chat.response_format.json_schema if chat.response_format else None
-    named = services.catalog.get(name.perspective) if name.perspective else None
-    if named is None and schema is None:
+    listed = services.catalog.get(name.perspective) if name.perspective else None
+    if listed is None and schema is None:
         raise InvalidRequest(
             "Name a perspective as the model, or send a schema as a response_format of type json_schema. "
             "GET /v1/models lists the perspectives.",
             (("/model", "names no perspective"),),
         )
-    if named is not None and schema is not None:
+    if listed is not None and schema is not None:
         raise InvalidRequest(
-            f"The perspective '{named.name}' has its own schema. Leave out json_schema, or name no perspective.",
+            f"The perspective '{listed.name}' has its own schema. Leave out json_schema, or name no perspective.",
             (("/response_format", "json_schema beside a perspective"),),
         )
     turn = read_turn(chat.messages)
@@ -168,10 +168,10 @@ def _plan(chat: ChatRequest, services: Services, provider_key: str) -> Plan:
             "seed": chat.seed,
             "variables": chat.variables,
             "global_context": turn.system or None,
-            "context": list(turn.texts) if named else None,
+            "context": list(turn.texts) if listed else None,
         },
     )
-    perspective = named or _inline(schema, turn.texts)
+    perspective = listed or _inline(schema, turn.texts)
     return Plan(options, perspective, write_prompt(perspective, options), settle(options, services, provider_key))
 
 
