@@ -8,7 +8,7 @@ import pytest
 
 from providers import errors
 from providers.base import Image, Options, OutputMode, Turn, VisionRequest
-from providers.gateways import ROWS, GatewayClient
+from providers.gateways import ROWS
 from providers.openai import FLAVOUR
 from providers.profiles import profile
 from providers.usage import Usage

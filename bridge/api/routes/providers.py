@@ -73,8 +73,8 @@ async def list_models_of(request: Request, name: str) -> Response:
 @router.post("/{name:path}/test-connection", response_model=ConnectionTest)
 async def test_connection(request: Request, name: str) -> Response:
     """Test a provider: list its models, then request one short completion when a model is named."""
-    named = await _read_provider(request, name)
-    target, result = await check.check(named, services(request), _start_run(request), provider_key(request))
+    provider = await _read_provider(request, name)
+    target, result = await check.check(provider, services(request), _start_run(request), provider_key(request))
     return json_response(_report(target, result), omit_none=True)
 
 
@@ -84,9 +84,11 @@ def _require_name(name: str, request: Request) -> None:
         raise UnknownProvider(name, tuple(services(request).targets.configured.providers))
 
 
-async def _list_models(request: Request, named: ProviderReference) -> Response:
-    target, models = await check.models(named, services(request), _start_run(request), provider_key(request))
-    default = (named.provider_config.default_model if named.provider_config else None) or target.config.default_model
+async def _list_models(request: Request, provider: ProviderReference) -> Response:
+    target, models = await check.models(provider, services(request), _start_run(request), provider_key(request))
+    default = (
+        provider.provider_config.default_model if provider.provider_config else None
+    ) or target.config.default_model
     listed = [ModelOut(id=model.id, name=model.name, is_default=model.id == default) for model in models]
     return json_response(ModelList(provider=target.label, models=listed))
 
