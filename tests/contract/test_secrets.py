@@ -12,7 +12,7 @@ import pytest
 from providers import errors, registry
 from providers.base import Credentials, ProviderConfig
 from providers.pool import Pool
-from tests.contract.kinds import OF_KIND, PROTOCOLS, Kind
+from tests.contract.kinds import OF_KIND, Kind
 from tests.contract.target import PHOTO, Target, check, target
 from tests.servers import TrapServer
 from tests.servers import behaviours as b
@@ -36,12 +36,6 @@ FAILURES: list[Behaviour] = [
     b.Reset(),
     b.InvalidUtf8(),
 ]
-
-
-@pytest.fixture(params=PROTOCOLS, ids=lambda kind: kind.id)
-def kind(request: pytest.FixtureRequest) -> Kind:
-    protocol: Kind = request.param
-    return protocol
 
 
 @pytest.fixture
