@@ -1,4 +1,4 @@
-"""Each test of the contract runs against every kind of client and the server it meets in real life."""
+"""Each test of the contract runs against every client class, and with EVERY_KIND against every kind of server."""
 
 from collections.abc import AsyncIterator, Iterator
 from io import BytesIO
@@ -7,12 +7,12 @@ import pytest
 from PIL import Image as Pillow
 
 from providers.pool import Pool
-from tests.contract.kinds import KINDS, Kind
+from tests.contract.kinds import PROTOCOLS, Kind
 from tests.contract.target import Target, target
 from tests.servers import WireServer
 
 
-@pytest.fixture(params=KINDS, ids=lambda kind: kind.id)
+@pytest.fixture(params=PROTOCOLS, ids=lambda kind: kind.id)
 def kind(request: pytest.FixtureRequest) -> Kind:
     found: Kind = request.param
     return found

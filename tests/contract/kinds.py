@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import pytest
+
 from tests.servers import GeminiServer, OllamaServer, OpenAIServer, WireServer
 
 OPENAI_SAMPLING = {"temperature": "temperature", "top_p": "top_p", "seed": "seed"}
@@ -78,4 +80,5 @@ KINDS = (
 )
 OF_KIND = {kind.kind: kind for kind in KINDS}
 PROTOCOLS = tuple(OF_KIND[kind] for kind in ("openai", "vllm", "ollama", "gemini"))
-"""One kind for each client class, and OpenAI: for tests of what does not differ between gateways."""
+"""One kind for each client class, and OpenAI: for tests of behaviour that does not differ between gateways."""
+EVERY_KIND = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.id)

@@ -13,6 +13,7 @@ from providers.base import LADDER, Completion, Delta, OutputMode, ProviderConfig
 from providers.pool import Pool
 from providers.registry import client
 from providers.usage import Usage
+from tests.contract.kinds import EVERY_KIND
 from tests.contract.schemas import PLAIN, RICH
 from tests.contract.target import PHOTO, Target
 from tests.servers import SENTENCE
@@ -21,6 +22,7 @@ from tests.servers.behaviours import Answer, Drip, Fenced, Prose
 UNICODE = "Ein Boot 🛶 im Hafen — „schön“, 雨の夜, \u202everkehrt\u202c"
 
 
+@EVERY_KIND
 async def test_text_model_and_usage(to: Target, streamed: bool) -> None:
     completion = await to.ask(streamed)
     assert completion.text == SENTENCE
@@ -68,6 +70,7 @@ async def test_thinking_is_no_part_of_the_answer(to: Target, streamed: bool) -> 
     assert (await to.ask(streamed)).text == "A boat."
 
 
+@EVERY_KIND
 @pytest.mark.parametrize("mode", LADDER)
 @pytest.mark.parametrize("schema", [PLAIN, RICH], ids=["plain", "rich"])
 async def test_server_takes_the_schema_in_every_mode(
@@ -88,6 +91,7 @@ async def test_server_takes_the_schema_in_every_mode(
         assert "caption" in json.loads(completion.text)
 
 
+@EVERY_KIND
 async def test_schema_is_told_in_words_only_to_models_that_would_not_read_it(to: Target) -> None:
     """A grammar is no part of the prompt: vllm-project/vllm#31804, ggml-org/llama.cpp#18492, ollama/ollama#8162."""
     await to.complete(schema=RICH)
@@ -98,6 +102,7 @@ async def test_schema_is_told_in_words_only_to_models_that_would_not_read_it(to:
         assert json.dumps(to.server.call.schema, separators=(",", ":")) in prompt
 
 
+@EVERY_KIND
 @pytest.mark.parametrize("schema", [PLAIN, RICH, {"type": "object", "additionalProperties": {"type": "string"}}])
 def test_no_rung_of_the_ladder_repeats_the_one_above(to: Target, schema: dict[str, Any]) -> None:
     request: VisionRequest | None = to.request(schema=schema)
@@ -199,23 +204,10 @@ async def test_extra_headers_are_sent(to: Target, streamed: bool) -> None:
     assert to.server.call.headers["traceparent"] == trace
 
 
-async def test_one_question_is_one_request(to: Target, streamed: bool) -> None:
-    await to.ask(streamed)
-    assert len(to.server.requests) == 1
-
-
 async def test_connections_are_kept_and_used_again(to: Target) -> None:
     for streamed in (False, True, False, True):
         await to.ask(streamed)
     assert to.server.connections == 1
-
-
-async def test_a_picture_of_megabytes_arrives_untouched(to: Target) -> None:
-    data = PHOTO.data + bytes(6 * 1024 * 1024)  # decoders ignore what follows the end
-    await to.complete(image=replace(PHOTO, data=data))
-    image = to.server.call.image
-    assert image is not None
-    assert image.sha256 == sha256(data).hexdigest()
 
 
 async def test_calls_at_once_do_not_mix(to: Target, streamed: bool) -> None:

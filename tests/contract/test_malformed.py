@@ -10,7 +10,7 @@ import pytest
 from providers.base import Completion
 from providers.errors import ProviderError
 from providers.pool import Pool
-from tests.contract.kinds import OF_KIND, PROTOCOLS, Kind
+from tests.contract.kinds import OF_KIND
 from tests.contract.target import Target, target
 from tests.servers.behaviours import Answer, Raw
 from tests.servers.call import Call
@@ -20,12 +20,6 @@ BODIES = (
     *(b"", b" ", b"null", b"[]", b"{}", b"3", b'"text"', b"{", b'{"a":', b"\xff\xfe", b"\x00", b"data: {}\n\n"),
     *(b"[" * 50_000, b'{"a":' * 50_000, b"NaN", b"1" * 10_000, b'{"error": {}}', b'{"error": ""}'),
 )
-
-
-@pytest.fixture(params=PROTOCOLS, ids=lambda kind: kind.id)
-def kind(request: pytest.FixtureRequest) -> Kind:
-    protocol: Kind = request.param
-    return protocol
 
 
 def slots(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -1,12 +1,10 @@
 """Sampling options arrive by each provider's own names; what a provider cannot take is said."""
 
-import json
-
 import pytest
 
 from providers.base import Options
 from providers.pool import Pool
-from tests.contract.kinds import OF_KIND
+from tests.contract.kinds import EVERY_KIND, OF_KIND
 from tests.contract.target import Target, target
 from tests.servers import OllamaServer, OpenAIServer
 
@@ -15,6 +13,7 @@ VALUES = {"max_tokens": 321, "temperature": 0.25, "top_p": 0.75, "repetition_pen
 NEVER = ("presence_penalty", "frequency_penalty", "presencePenalty", "frequencyPenalty")
 
 
+@EVERY_KIND
 async def test_every_option_by_its_name(to: Target, streamed: bool) -> None:
     completion = await to.ask(streamed, options=ALL)
     sent = to.server.call.options
@@ -24,14 +23,6 @@ async def test_every_option_by_its_name(to: Target, streamed: bool) -> None:
     for name in VALUES.keys() - to.kind.options.keys():
         assert any(name in warning for warning in completion.warnings), f"{name} was dropped without a word"
     assert len(completion.warnings) == len(VALUES.keys() - to.kind.options.keys())
-
-
-async def test_an_option_that_a_kind_cannot_take_does_not_travel(to: Target) -> None:
-    await to.complete(options=ALL)
-    wire = json.dumps(to.server.call.options)
-    for name in VALUES.keys() - to.kind.options.keys():
-        assert str(VALUES[name]) not in wire
-    assert not [name for name in NEVER if name in to.server.call.raw.decode()]
 
 
 async def test_no_option_is_sent_that_was_not_asked_for(to: Target) -> None:
@@ -46,6 +37,7 @@ async def test_zero_is_a_value(to: Target) -> None:
     assert sent[to.kind.options["seed"]] == 0
 
 
+@EVERY_KIND
 def test_spec_tells_what_the_kind_takes(to: Target) -> None:
     assert to.client.spec.takes == set(to.kind.options)
 
@@ -66,28 +58,3 @@ async def test_ollama_is_told_how_much_context_to_load(pool: Pool, streamed: boo
         to = target(OF_KIND["ollama"], server, pool)
         await to.ask(streamed)
         assert server.call.options["num_ctx"] >= 8192
-
-
-async def test_ollama_options_of_the_configuration(pool: Pool) -> None:
-    with OllamaServer() as server:
-        settings = {"num_ctx": 4096, "keep_alive": "10m", "think": False}
-        await target(OF_KIND["ollama"], server, pool, options=settings).complete()
-        assert {name: server.call.options[name] for name in settings} == settings
-
-
-async def test_ollama_warns_when_the_context_is_full(pool: Pool) -> None:
-    """A full context is the only sign of a dropped prompt: haoxiang-xu/PuPu#227."""
-    with OllamaServer() as server:
-        completion = await target(OF_KIND["ollama"], server, pool, options={"num_ctx": 140}).complete()
-        assert any("num_ctx" in warning for warning in completion.warnings)
-
-
-async def test_openrouter_is_held_to_the_schema(pool: Pool) -> None:
-    """Without it a schema is a routing preference only: CultivateLabs/raif#462."""
-    with OpenAIServer("openrouter") as server:
-        to = target(OF_KIND["openrouter"], server, pool)
-        completion = await to.complete(
-            schema={"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
-        )
-        assert server.call.body["provider"]["require_parameters"] is True
-        assert json.loads(completion.text) == {"a": "a a"}

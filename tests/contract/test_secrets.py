@@ -12,7 +12,7 @@ import pytest
 from providers import errors, registry
 from providers.base import Credentials, ProviderConfig
 from providers.pool import Pool
-from tests.contract.kinds import OF_KIND, PROTOCOLS, Kind
+from tests.contract.kinds import OF_KIND, Kind
 from tests.contract.target import PHOTO, Target, check, target
 from tests.servers import TrapServer
 from tests.servers import behaviours as b
@@ -36,12 +36,6 @@ FAILURES: list[Behaviour] = [
     b.Reset(),
     b.InvalidUtf8(),
 ]
-
-
-@pytest.fixture(params=PROTOCOLS, ids=lambda kind: kind.id)
-def kind(request: pytest.FixtureRequest) -> Kind:
-    protocol: Kind = request.param
-    return protocol
 
 
 @pytest.fixture
@@ -168,12 +162,6 @@ def whole(error: BaseException | None) -> str:
         told += f"{error!s}\n{error!r}\n{error.args!r}\n{vars(error)!r}\n{''.join(traceback.format_exception(error))}"
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return told
-
-
-def test_key_is_in_no_repr(to: Target) -> None:
-    config = ProviderConfig("x", to.kind.kind, to.server.url, api_key=SECRET)
-    request = to.request(credentials=Credentials(SECRET))
-    assert SECRET not in f"{config!r}{request!r}{to.client!r}{vars(to.client)!r}"
 
 
 def test_every_kind_is_in_the_contract() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from providers.base import Options, Turn
+from tests.contract.kinds import EVERY_KIND
 from tests.contract.schemas import RICH
 from tests.contract.target import Target
 from tests.servers import Call
@@ -42,6 +43,7 @@ def compare(call: Call, kind: str, case: str) -> None:
     assert found == file.read_text(encoding="utf-8")
 
 
+@EVERY_KIND
 @pytest.mark.parametrize("case", CASES)
 async def test_golden_body(to: Target, case: str) -> None:
     if case == "json_object" and not to.kind.json_object:
@@ -50,11 +52,13 @@ async def test_golden_body(to: Target, case: str) -> None:
     compare(to.server.call, to.kind.kind, case)
 
 
+@EVERY_KIND
 async def test_golden_stream(to: Target) -> None:
     await to.stream(schema=RICH, schema_name="scene")
     compare(to.server.call, to.kind.kind, "stream")
 
 
+@EVERY_KIND
 def test_no_golden_file_is_left_over(to: Target) -> None:
     written = {file.stem for file in (WIRE / to.kind.kind).glob("*.json")}
     known = {*CASES, "stream"} - (set() if to.kind.json_object else {"json_object"})

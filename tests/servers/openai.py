@@ -237,20 +237,15 @@ class OpenAIServer(WireServer):
 
     def streamed(self, call: Call, deltas: list[dict[str, Any]], finish: str, answer: b.Answer = PLAIN) -> Reply:
         events = list(self.chunks(call, deltas, finish, answer.model))
-        if (call.body.get("stream_options") or {}).get("include_usage") and answer.usage != "absent":
+        options = call.body.get("stream_options") or {}
+        if options.get("continuous_usage_stats") and answer.usage != "absent":  # vLLM
+            events = [{**event, "usage": USAGES[answer.usage]} for event in events]
+        if options.get("include_usage") and answer.usage != "absent":
             events.append(self.envelope(call, [], USAGES[answer.usage], answer.model))
         return event_stream(events, done=self.variant.done, comment=self.variant.comment)
 
     def chunks(
         self, call: Call, deltas: list[dict[str, Any]], finish: str | None, model: str = ""
-    ) -> Iterator[dict[str, Any]]:
-        """Yield the events of a stream; vLLM reports the usage in each of them when asked to."""
-        continuous = (call.body.get("stream_options") or {}).get("continuous_usage_stats")
-        for event in self.plain_chunks(call, deltas, finish, model):
-            yield {**event, "usage": USAGE} if continuous else event
-
-    def plain_chunks(
-        self, call: Call, deltas: list[dict[str, Any]], finish: str | None, model: str
     ) -> Iterator[dict[str, Any]]:
         at_once = self.variant.ends_with_text and MARK not in str(deltas)
         for delta in [{"role": "assistant", "content": ""}, *deltas]:
