@@ -48,17 +48,22 @@ def perspectives() -> Iterator[Row]:
         yield f"`{shipped['name']}`", shipped["module"], shipped["description"]
 
 
-def keywords() -> str:
-    from perspectives.keywords import markdown
+def schema_limits() -> Iterator[Row]:
+    from perspectives import json_values, schema, validation
 
-    return markdown()
+    yield "text of a whole perspective", f"{json_values.MAX_BYTES // 1024} KiB"
+    yield "subschemas, once references are inlined", f"{schema.MAX_NODES:,}"
+    yield "levels of subschemas", f"{schema.MAX_DEPTH}"
+    yield "values and characters that the smallest answer needs", f"{schema.MAX_LEAST:,}"
+    yield "an answer, in bytes", f"{validation.MAX_ANSWER_BYTES:,}"
+    yield "levels of objects and lists in an answer", f"{validation.MAX_ANSWER_DEPTH}"
 
 
 Tables = Mapping[str, Callable[[], str]]
 
 TABLES: Tables = {
-    "keywords": keywords,
     "make": partial(table, ("command", "what it does"), make_targets),
+    "schema-limits": partial(table, ("limit", "at most"), schema_limits),
     "perspectives": partial(table, ("perspective", "module", "what it gives"), perspectives),
     **{name: partial(table, head, rows) for name, (head, rows) in HEADS.items()},
 }

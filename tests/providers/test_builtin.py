@@ -22,7 +22,7 @@ def perspective(request: pytest.FixtureRequest) -> Perspective:
 
 
 async def test_every_shipped_perspective_is_filled_validly_and_differently(perspective: Perspective) -> None:
-    schema = perspective.compiled
+    schema = perspective.validator
     answers = {key: await answer(schema.json_schema, image) for key, image in IMAGES.items()}
     for value in answers.values():
         assert schema.validate(value) == value
@@ -56,7 +56,7 @@ async def test_the_same_seed_says_the_same_and_the_next_one_says_it_otherwise(pe
         seeds = [await answer(perspective.json_schema, image, seed=seed) for seed in (1, 2, -3)]
         assert seeds[0] == await answer(perspective.json_schema, image, seed=1)
         assert render.caption(perspective, seeds[0]) != render.caption(perspective, seeds[1])
-        perspective.compiled.validate(seeds[2])
+        perspective.validator.validate(seeds[2])
 
 
 async def test_the_answer_says_what_it_is() -> None:
@@ -115,11 +115,11 @@ async def test_without_a_schema_it_answers_in_sentences() -> None:
 )
 async def test_without_measurements_it_says_so(image: Image | None) -> None:
     value = await answer(LIBRARY["graph_caption"].json_schema, image)
-    LIBRARY["graph_caption"].compiled.validate(value)
+    LIBRARY["graph_caption"].validator.validate(value)
     assert value["tags_list"] == []
     assert ("30 × 20" if image else "No picture was given") in value["dense_caption"]
     for shipped in LIBRARY.values():
-        shipped.compiled.validate(await answer(shipped.json_schema, image))
+        shipped.validator.validate(await answer(shipped.json_schema, image))
 
 
 async def test_an_upright_picture_is_called_no_portrait() -> None:
