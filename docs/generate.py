@@ -50,7 +50,20 @@ def perspectives() -> Iterator[Row]:
         yield f"`{content['name']}`", content["module"], content["description"]
 
 
+def schema_limits() -> Iterator[Row]:
+    """Yield the limits of schemas and answers."""
+    from perspectives import json_values, schema, validation
+
+    yield "text of a whole perspective", f"{json_values.MAX_BYTES // 1024} KiB"
+    yield "subschemas, once references are inlined", f"{schema.MAX_NODES:,}"
+    yield "levels of subschemas", f"{schema.MAX_DEPTH}"
+    yield "values and characters that the smallest answer needs", f"{schema.MAX_LEAST:,}"
+    yield "an answer, in bytes", f"{validation.MAX_ANSWER_BYTES:,}"
+    yield "levels of objects and lists in an answer", f"{validation.MAX_ANSWER_DEPTH}"
+
+
 TABLES: Tables = {
+    "schema-limits": partial(table, ("limit", "at most"), schema_limits),
     "make": partial(table, ("command", "purpose"), make_targets),
     "perspectives": partial(table, ("perspective", "module", "output"), perspectives),
     **{name: partial(table, head, rows) for name, (head, rows) in HEADS.items()},

@@ -38,7 +38,7 @@ class Problem:
 
 def below(pointer: str, *tokens: str | int) -> str:
     """Append tokens to a pointer; names longer than 200 characters are shortened."""
-    escaped = (_shortened(str(token), _MAX_NAME).replace("~", "~0").replace("/", "~1") for token in tokens)
+    escaped = (shortened(str(token), _MAX_NAME).replace("~", "~0").replace("/", "~1") for token in tokens)
     return "/".join([pointer, *escaped])
 
 
@@ -61,9 +61,9 @@ class UnknownPerspective(PerspectiveError):
         self.name = name
         self.near = near
         if reason:
-            super().__init__(f"The perspective '{_shortened(name)}' cannot be used: {reason}")
+            super().__init__(f"The perspective '{shortened(name)}' cannot be used: {reason}")
         else:
-            super().__init__(f"There is no perspective '{_shortened(name)}'.{_hint(near)}")
+            super().__init__(f"There is no perspective '{shortened(name)}'.{_hint(near)}")
 
 
 class UnknownModule(PerspectiveError):
@@ -72,7 +72,7 @@ class UnknownModule(PerspectiveError):
     def __init__(self, name: str, near: tuple[str, ...] = ()) -> None:
         self.name = name
         self.near = near
-        super().__init__(f"There is no module '{_shortened(name)}'.{_hint(near)}")
+        super().__init__(f"There is no module '{shortened(name)}'.{_hint(near)}")
 
 
 class MissingVariables(PerspectiveError):
@@ -91,7 +91,7 @@ class UnknownVariables(PerspectiveError):
         self.known = known
         declared = f"it declares {', '.join(known)}" if known else "it declares none"
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        unknown = ", ".join(_shortened(name) for name in names[:_SHOWN]) + more
+        unknown = ", ".join(shortened(name) for name in names[:_SHOWN]) + more
         super().__init__(f"The perspective has no variable {unknown}; {declared}.")
 
 
@@ -112,5 +112,6 @@ def _hint(near: tuple[str, ...]) -> str:
     return f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
 
 
-def _shortened(name: str, length: int = 100) -> str:
+def shortened(name: str, length: int = 100) -> str:
+    """Return a caller-supplied name as it is shown in a message."""
     return name if len(name) <= length else name[:length] + "…"

@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from perspectives.errors import Problem, below
+from perspectives.errors import Problem, below, shortened
 from perspectives.json_values import JsonObject
 
 WORDS = {"str": "string", "int": "integer", "float": "number", "bool": "boolean", "dict": "object"}
@@ -68,7 +68,7 @@ def _object(entries: object, pointer: str, place: str, translation: Translation)
         elif not isinstance(name, str) or not name:
             translation.reject(below(at, "name"), "Must be text: the field's name.")
         elif name in properties:
-            translation.reject(below(at, "name"), f"Another field is called '{name}' too.")
+            translation.reject(below(at, "name"), f"Another field is called '{shortened(name)}' too.")
         else:
             properties[name], tidy = _field(entry, at, below(place, "properties", name), translation)
             fields.append(tidy)

@@ -20,7 +20,7 @@ from perspectives.keywords import BRANCHING
 from perspectives.messages import problems_of
 from perspectives.schema import NormalisedSchema, normalise
 
-MAX_COST = 6_000_000
+MAX_COST = 4_000_000
 """Bytes of an answer times the weight of its schema: less than 50 ms (benchmarks/schemas.py)."""
 MAX_ANSWER_BYTES = 1_000_000
 """Size of an answer as JSON. Longer texts are to be rejected before they are parsed, which holds the GIL too."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from perspectives.errors import Problem, below
+from perspectives.errors import Problem, below, shortened
 from perspectives.json_values import JsonObject
 
 PLACEHOLDER = re.compile(r"\{([^\W\d]\w*)\}")
@@ -64,7 +64,9 @@ def declared(entries: object, pointer: str, prompt: str, prompt_pointer: str) ->
         return Declared(problems=[Problem(pointer, "Must be a list of variables.")])
     used = dict.fromkeys(PLACEHOLDER.findall(prompt))
     result.warnings += [
-        Problem(pointer, f"The prompt does not use '{name}'.") for name in result.variables if name not in used
+        Problem(pointer, f"The prompt does not use '{shortened(name)}'.")
+        for name in result.variables
+        if name not in used
     ]
     result.warnings += [
         Problem(prompt_pointer, f"{{{name}}} is not a declared variable and stays as it is written.")
@@ -79,7 +81,7 @@ def _read(entry: object, pointer: str, result: Declared) -> None:
     if isinstance(variable, Problem):
         result.problems.append(variable)
     elif variable.name in result.variables:
-        result.problems.append(Problem(pointer, f"Another variable is called '{variable.name}' too."))
+        result.problems.append(Problem(pointer, f"Another variable is called '{shortened(variable.name)}' too."))
     else:
         result.variables[variable.name] = variable
         unknown = (key for key in entry if key not in _KNOWN) if isinstance(entry, Mapping) else ()

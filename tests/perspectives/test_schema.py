@@ -214,5 +214,11 @@ class Scene(BaseModel):
 def test_pydantic_model_is_accepted_without_references() -> None:
     validator = compile_schema(Scene.model_json_schema())
     assert "$" not in json.dumps(validator.json_schema)
-    answer = {"subject": "x", "lights": [{"kind": "shade", "depth": 1}], "main": None, "size": [1, 2], "counts": {}}
+    answer: Schema = {
+        "subject": "x",
+        "lights": [{"kind": "shade", "depth": 1}],
+        "main": None,
+        "size": [1, 2],
+        "counts": {},
+    }
     assert Scene.model_validate(validator.validate(answer).value)
