@@ -39,8 +39,8 @@ def test_a_caption_is_readable() -> None:
     done = graphcap("caption", PHOTO)
     assert done.returncode == 0
     assert "short_caption: " in done.stdout
-    assert "recognises nothing" in done.stderr
-    assert "recognises nothing" not in done.stdout
+    assert "pixels, not content" in done.stderr
+    assert "pixels, not content" not in done.stdout
 
 
 def test_what_is_nested_is_readable_and_what_is_empty_says_so() -> None:
