@@ -41,9 +41,7 @@ def take() -> Iterator[Take]:
     async def prepared(data: bytes, kind: str) -> None:
         source = sources.from_upload(data, LIMITS)
         accepted, measured = profile(kind, "m").image, kind == "builtin"
-        result = await prepare(
-            source, accepted, resize=None, limits=LIMITS, decoder=decoder, statistics=measured
-        )
+        result = await prepare(source, accepted, resize=None, limits=LIMITS, decoder=decoder, statistics=measured)
         assert result.image.width * result.image.height <= LIMITS.max_pixels
 
     def taken(data: bytes, kind: str) -> str:
