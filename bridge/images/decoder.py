@@ -23,6 +23,8 @@ _ERRORS: dict[Rejection, type[ImageError]] = {
 # What an interpreter may need to start. No key is among it.
 _ENVIRONMENT = ("LD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT")
 _ROOT = Path(__file__).parents[2]
+# glibc then returns the memory of large images to the system (measured: 448 MB stayed after an AVIF).
+_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(MIB)}
 _READ_BUFFER = MIB
 
 
@@ -58,7 +60,7 @@ class _Worker:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-P", "-m", "bridge.images.worker", str(memory), str(ceil(seconds))),
-            env={**environment, "PYTHONPATH": str(_ROOT)},
+            env={**environment, **_ALLOCATOR, "PYTHONPATH": str(_ROOT)},
             stdin=PIPE,
             stdout=PIPE,
             stderr=DEVNULL,

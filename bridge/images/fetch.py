@@ -1,7 +1,7 @@
-"""Fetching a picture from the open internet for a caller who is not trusted.
+"""Fetch an image from the internet for an untrusted caller.
 
-http and https only, no credentials, no cookies, no proxy, nothing compressed in transit; every redirect is a new
-address check, made where the connection is dialled; time, bytes and pace are bounded.
+http and https only; no credentials, cookies, proxy or compression. The address of every redirect is checked when the
+connection is dialled. Time, bytes and pace are bounded.
 """
 
 import re
@@ -26,7 +26,7 @@ _HEADERS = {
     "accept-encoding": "identity",
     "user-agent": f"graphcap-bridge/{__version__}",
 }
-_LONGEST_NAME = 253  # RFC 1035; a longer one would fill the sentences that name it
+_LONGEST_NAME = 253  # RFC 1035; error sentences name the host
 _REDIRECTS = (301, 302, 303, 307, 308)
 _FORBIDDEN = frozenset({"noai", "noimageai"})
 _ROBOT = re.compile(r"\s*([A-Za-z0-9_-]+)\s*:")
@@ -34,10 +34,10 @@ _VALUED = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-p
 
 
 class Fetcher:
-    """Fetches pictures over one pool of connections.
+    """Fetch images over one connection pool.
 
-    `timeout`: seconds for the whole, redirects included. `quiet`: seconds without a byte. `pace`: bytes a second
-    on average, once `warm_up` seconds have passed. `redirects`: how many are followed.
+    `timeout`: seconds for one image, redirects included. `quiet`: seconds without a byte. `pace`: least bytes per
+    second on average, once `warm_up` seconds have passed. `redirects`: how many are followed.
     """
 
     def __init__(
@@ -72,16 +72,18 @@ class Fetcher:
         try:
             with anyio.fail_after(self._timeout):
                 for _ in range(self._redirects + 1):
-                    found = await self._get(target, max_bytes)
-                    if isinstance(found, bytes):
-                        return found
-                    target = found
+                    result = await self._get(target, max_bytes)
+                    if isinstance(result, bytes):
+                        return result
+                    target = result
         except TimeoutError as error:
-            raise ImageUnreachable(f"{target.host} took too long to send the image.") from error
-        raise ImageUnreachable(f"{target.host} redirects too often.")
+            raise ImageUnreachable(
+                f"{target.host} took longer than {self._timeout:g} seconds to send the image."
+            ) from error
+        raise ImageUnreachable(f"{target.host} redirects more than {self._redirects} times.")
 
     async def _get(self, url: "httpx2.URL", max_bytes: int) -> "bytes | httpx2.URL":
-        """Return the picture, or the address that it has moved to."""
+        """Return the image, or the URL of a redirect."""
         async with self._response(url) as response:
             if response.status_code in _REDIRECTS and "location" in response.headers:
                 return _moved(url, response.headers["location"])
@@ -90,7 +92,7 @@ class Fetcher:
 
     @asynccontextmanager
     async def _response(self, url: "httpx2.URL") -> "AsyncIterator[httpx2.Response]":
-        """Ask the transport itself: a client would keep cookies and log the URL."""
+        """Call the transport itself: a client would keep cookies and log the URL."""
         import httpx2
 
         waits = {"connect": self._quiet, "read": self._quiet, "write": self._quiet, "pool": self._timeout}
@@ -99,7 +101,7 @@ class Fetcher:
             try:
                 response = await self._transport.handle_async_request(request)
             except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError):
-                # A kept connection may have ended unnoticed (RFC 9112, 9.3.1): TLS's last word can lie in a buffer.
+                # The server may have closed the pooled connection (RFC 9112, 9.3.1).
                 response = await self._transport.handle_async_request(request)
             try:
                 yield response
@@ -120,26 +122,26 @@ class Fetcher:
                 raise _too_large(max_bytes)
             spent = monotonic() - began
             if spent > self._warm_up and len(parts) < self._pace * spent:
-                raise ImageUnreachable(f"{host} sends the image too slowly.")
+                raise ImageUnreachable(f"{host} sends the image at less than {self._pace} bytes per second.")
         return bytes(parts)
 
 
 def _checked(url: str) -> "httpx2.URL":
-    """Parse an address as a caller writes it. Raises ImageUnreachable."""
+    """Parse a caller's URL. Raises ImageUnreachable."""
     import httpx2
 
     try:
         parsed = httpx2.URL(url.strip())
     except (httpx2.InvalidURL, UnicodeError) as error:
-        raise ImageUnreachable("This is not a URL.") from error
+        raise ImageUnreachable("The image URL is malformed.") from error
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ImageUnreachable("Only http:// and https:// URLs are fetched.")
+        raise ImageUnreachable("The image URL must begin with http:// or https://.")
     if "%" in parsed.host or len(parsed.raw_host) > _LONGEST_NAME:
-        raise ImageUnreachable("The URL's host is no host.")
+        raise ImageUnreachable("The host of the image URL is malformed.")
     if parsed.port is not None and not 0 < parsed.port < 65536:
-        raise ImageUnreachable("The URL's port is no port.")
+        raise ImageUnreachable("The port of the image URL is out of range.")
     if parsed.userinfo:
-        raise ImageUnreachable("A URL with a user name or password in it is not fetched.")
+        raise ImageUnreachable("The image URL must not contain a user name or password.")
     return parsed
 
 
@@ -149,16 +151,16 @@ def _moved(url: "httpx2.URL", location: str) -> "httpx2.URL":
     try:
         return _checked(str(url.join(location)))
     except (httpx2.InvalidURL, ValueError) as error:
-        raise ImageUnreachable(f"{url.host} redirects to something that is not a URL.") from error
+        raise ImageUnreachable(f"{url.host} redirects to a malformed URL.") from error
 
 
 def _check_response(host: str, response: "httpx2.Response", max_bytes: int) -> None:
-    """Refuse by the head of an answer, before its body is read."""
+    """Reject a response by its status and headers, before its body is read."""
     headers = response.headers
     if response.status_code != 200:
-        raise ImageUnreachable(f"{host} answered {response.status_code} instead of sending the image.")
+        raise ImageUnreachable(f"{host} returned status {response.status_code} instead of the image.")
     if headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise ImageUnreachable(f"{host} sends the image compressed although it was asked not to.")
+        raise ImageUnreachable(f"{host} sends the image with a content encoding, which is not accepted.")
     if any(_forbids(value) for value in headers.get_list("x-robots-tag")):
         raise ImageUnreachable(f"{host} does not allow AI systems to use this image (X-Robots-Tag).")
     length = headers.get("content-length", "")
@@ -167,7 +169,7 @@ def _check_response(host: str, response: "httpx2.Response", max_bytes: int) -> N
 
 
 def _forbids(robots_tag: str) -> bool:
-    """Whether one X-Robots-Tag header forbids AI use to everyone or to us; it may name another robot first."""
+    """Return whether an X-Robots-Tag header forbids AI use to all robots or to this one."""
     robot = _ROBOT.match(robots_tag)
     if robot and robot[1].lower() not in (*_VALUED, "graphcap-bridge"):
         return False
@@ -179,10 +181,10 @@ def _reason(host: str, error: "httpx2.TransportError") -> str:
     import httpx2
 
     if isinstance(error, httpx2.TimeoutException):
-        return f"{host} took too long to answer."
+        return f"{host} did not respond in time."
     if isinstance(error, httpx2.ConnectError):
-        return f"No connection to {host}: the name is unknown, nobody answers there, or its certificate is wrong."
-    return f"{host} broke off while sending the image."
+        return f"No connection to {host}: unknown host name, connection refused, or invalid certificate."
+    return f"{host} closed the connection before the image was complete."
 
 
 def _too_large(max_bytes: int) -> ImageTooLarge:

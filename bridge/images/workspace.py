@@ -1,8 +1,7 @@
-"""Reading one file of the workspace and none outside it.
+"""Read one file of the workspace, and none outside it.
 
-The path is walked component by component from an open directory, and no step follows a symbolic link by itself:
-a link is read and its target walked the same way. So what is checked is what is opened, however quickly someone
-exchanges a directory for a link, and a link may lead anywhere inside the workspace but not out of it.
+The path is walked component by component from an open directory. No step follows a symbolic link by itself: the link
+is read and its target walked in the same way. A directory that is exchanged for a link meanwhile cannot lead out.
 """
 
 import errno
@@ -23,19 +22,17 @@ _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Opening a FIFO to read would wait for a writer.
 _FILE = _OPEN | os.O_NONBLOCK | os.O_NOCTTY
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[/\\]")
-# One sentence for every refusal, so that none tells what there is.
-_REFUSED = (
-    "The path does not lead to a file that may be read; give one of the workspace, such as datasets/samples/cat.jpg."
-)
+# The same sentence for every rejection: it must not reveal which files exist.
+_REFUSED = "The path is not that of a file in the workspace. Pass one such as datasets/samples/cat.jpg."
 
 
 def inside(path: str) -> list[str]:
-    """Split a caller's path into the components below the workspace. Raises PathRefused for any way out."""
+    """Split a caller's path into components below the workspace. Raises PathRefused when it leads out."""
     relative = path[len(MOUNT) :].lstrip("/") if path.startswith(MOUNT) else path
     if relative.startswith(("/", "\\", "~")) or "\0" in path or _SCHEME.match(relative):
         raise PathRefused(_REFUSED)
-    for spelling in (relative, unquote(relative), unquote(unquote(relative))):
-        if ".." in re.split(r"[/\\]", spelling) or "\0" in spelling:
+    for decoded in (relative, unquote(relative), unquote(unquote(relative))):
+        if ".." in re.split(r"[/\\]", decoded) or "\0" in decoded:
             raise PathRefused(_REFUSED)
     try:
         os.fsencode(relative)
@@ -47,8 +44,8 @@ def inside(path: str) -> list[str]:
 def read(path: str, workspace: Path, max_bytes: int) -> bytes:
     """Read a regular file inside the workspace.
 
-    Raises PathRefused for whatever lies outside, existing or not, and for what is not a plain file, a directory
-    included; ImageNotFound when there is nothing inside; ImageTooLarge beyond `max_bytes`.
+    Raises PathRefused for every path outside, existing or not, and for directories, devices and pipes; ImageNotFound
+    when the workspace has no such file; ImageTooLarge beyond `max_bytes`.
     """
     parts = inside(path)
     shown = "/".join(parts)
@@ -77,26 +74,26 @@ def _opened(parts: list[str], workspace: Path, shown: str) -> Iterator[int]:
     try:
         yield walk.open(parts)
     except OSError as error:
-        raise _told(error, shown) from error
+        raise _error(error, shown) from error
     finally:
         walk.close()
 
 
-def _told(error: OSError, shown: str) -> ImageNotFound | PathRefused:
+def _error(error: OSError, shown: str) -> ImageNotFound | PathRefused:
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
         return ImageNotFound(f"The workspace has no file {shown[:200]}.")
     return PathRefused(_REFUSED)
 
 
 class _Walk:
-    """Open directories from the workspace down to where the walk stands."""
+    """A stack of open directories, from the workspace down to the current one."""
 
     def __init__(self, workspace: Path) -> None:
         self._root = os.path.realpath(workspace)
         self._stack: list[int] = []
 
     def open(self, parts: list[str]) -> int:
-        """Open the last component. Raises PathRefused when a link leads out, OSError when there is nothing."""
+        """Open the last component. Raises PathRefused when a link leads out, OSError when it does not exist."""
         self._stack.append(os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         todo = list(reversed(parts))
         links = 0
@@ -120,7 +117,7 @@ class _Walk:
         os.close(self._stack.pop())
 
     def _target(self, name: str, links: int) -> list[str]:
-        """Read a link; an absolute one starts again at the workspace, if it leads there."""
+        """Read a link; an absolute target inside the workspace starts again at its root."""
         if links > _MOST_LINKS:
             raise PathRefused(_REFUSED)
         target = os.readlink(name, dir_fd=self._stack[-1])
@@ -134,6 +131,6 @@ class _Walk:
         return [part for part in target.split("/") if part not in ("", ".")]
 
     def close(self) -> None:
-        """Close every directory that is open, and the file."""
+        """Close every open directory, and the file."""
         for descriptor in self._stack:
             os.close(descriptor)

@@ -64,7 +64,7 @@ def test_a_whole_answer(service: Service) -> None:
     assert (made["image"]["width"], made["image"]["height"], made["image"]["bytes"]) == (600, 400, PHOTO.stat().st_size)
     assert [one["outcome"] for one in made["attempts"]] == ["ok"]
     assert made["output_mode"] == "json_schema"
-    assert any("recognises nothing" in one for one in made["warnings"])
+    assert any("pixels, not content" in one for one in made["warnings"])
     assert made["request_id"] == answer.headers["x-request-id"] == "mine-1"
     assert set(made["timing"]) >= {"image", "model", "total"}
     assert "total;dur=" in answer.headers["server-timing"]

@@ -1,4 +1,4 @@
-"""Fetching pictures from servers that are slow, broken, greedy or a way to somewhere else."""
+"""Fetching images from servers that are slow, broken, endless or redirect elsewhere."""
 
 import asyncio
 import gzip
@@ -29,7 +29,7 @@ def reply(body: bytes = PICTURE, status: str = "200 OK", **headers: str) -> byte
 
 
 class Site:
-    """Answers each path with its reply and keeps what it was asked."""
+    """Answer each path with its reply and record the requests."""
 
     def __init__(self, port: int, asked: list[str]) -> None:
         self.port, self.asked = port, asked
@@ -70,7 +70,7 @@ async def loopback(host: str, port: int) -> Sequence[str]:
 
 
 def fetcher(*hosts: str, **options: float) -> Fetcher:
-    """A fetcher for whom every name is on loopback and only these are listed."""
+    """Return a fetcher that resolves every name to loopback and allows only these hosts."""
     policy = AddressPolicy(allow_hosts=hosts or ("pictures.example",))
     return Fetcher(policy, look_up=loopback, **options)  # type: ignore[arg-type]
 
@@ -84,7 +84,7 @@ async def fetch(page: Reply, **options: float) -> bytes:
         return await fetching.fetch(pages.url(), MOST)
 
 
-async def test_a_picture_is_fetched_and_named() -> None:
+async def test_an_image_is_fetched_and_named() -> None:
     async with site({"/a.jpg?key=secret": reply()}) as pages, fetcher() as fetching:
         source = await from_url(pages.url("/a.jpg?key=secret#x"), fetching)
     assert source.data == PICTURE
@@ -92,7 +92,7 @@ async def test_a_picture_is_fetched_and_named() -> None:
     assert source.name == f"http://pictures.example:{pages.port}/a.jpg"
 
 
-async def test_the_request_says_who_asks_and_nothing_else() -> None:
+async def test_the_request_names_the_client_and_nothing_else() -> None:
     pages: dict[str, Reply] = {"/": reply(set_cookie="id=1"), "/2": reply()}
     async with site(pages) as shown, fetcher() as fetching:
         await fetching.fetch(shown.url(), MOST)
@@ -119,13 +119,13 @@ async def test_redirects_are_followed(status: str) -> None:
         assert await fetching.fetch(shown.url(), MOST) == PICTURE
 
 
-async def test_too_many_redirects_are_not() -> None:
-    with pytest.raises(ImageUnreachable, match="too often"):
+async def test_too_many_redirects_are_not_followed() -> None:
+    with pytest.raises(ImageUnreachable, match="redirects more than 5 times"):
         await fetch(reply(b"", "302 Found", location="/"))
 
 
 @pytest.mark.parametrize("where", ["http://trap.example:{port}/", "//trap.example:{port}/", "http://127.0.0.1:{port}/"])
-async def test_a_redirect_is_a_new_check(trap: TrapServer, where: str) -> None:
+async def test_the_address_of_a_redirect_is_checked(trap: TrapServer, where: str) -> None:
     page = reply(b"", "302 Found", location=where.format(port=trap.port))
     with pytest.raises(AddressRefused):
         await fetch(page)
@@ -151,23 +151,23 @@ async def test_a_refused_address_is_never_dialled(trap: TrapServer, host: str) -
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("", "Only http"),
-        ("pictures.example/a.jpg", "Only http"),
-        ("ftp://pictures.example/a.jpg", "Only http"),
-        ("file:///etc/passwd", "Only http"),
-        ("data:image/png;base64,AAAA", "Only http"),
-        ("http://", "Only http"),
-        ("http:///a.jpg", "Only http"),
+        ("", "must begin with http"),
+        ("pictures.example/a.jpg", "must begin with http"),
+        ("ftp://pictures.example/a.jpg", "must begin with http"),
+        ("file:///etc/passwd", "must begin with http"),
+        ("data:image/png;base64,AAAA", "must begin with http"),
+        ("http://", "must begin with http"),
+        ("http:///a.jpg", "must begin with http"),
         ("http://user:secret@pictures.example/a.jpg", "password"),
         ("http://secret@pictures.example/", "password"),
         ("http://pictures.example:99999/", "port"),
-        ("http://exa mple/", "no host"),
-        ("http://[::1", "no"),
-        ("http://\ud800.example/", "not a URL"),
-        ("http://a\r\nhost: b/", "not a URL"),
+        ("http://exa mple/", "host"),
+        ("http://[::1", "malformed"),
+        ("http://\ud800.example/", "malformed"),
+        ("http://a\r\nhost: b/", "malformed"),
     ],
 )
-async def test_what_is_not_fetched(url: str, words: str) -> None:
+async def test_urls_that_are_rejected(url: str, words: str) -> None:
     async with fetcher() as fetching:
         with pytest.raises(ImageUnreachable, match=words) as caught:
             await fetching.fetch(url, MOST)
@@ -177,15 +177,15 @@ async def test_what_is_not_fetched(url: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("page", "words"),
     [
-        (reply(b"no", "404 Not Found"), "answered 404"),
-        (reply(b"no", "500 Oops"), "answered 500"),
-        (reply(b"", "302 Found"), "answered 302"),
-        (reply(gzip.compress(PICTURE), content_encoding="gzip"), "compressed"),
-        (reply()[:-10] + b"", "took too long"),
-        (b"HTTP/9 nonsense\r\n\r\n", "broke off"),
+        (reply(b"no", "404 Not Found"), "status 404"),
+        (reply(b"no", "500 Oops"), "status 500"),
+        (reply(b"", "302 Found"), "status 302"),
+        (reply(gzip.compress(PICTURE), content_encoding="gzip"), "content encoding"),
+        (reply()[:-10] + b"", "did not respond|longer than"),
+        (b"HTTP/9 nonsense\r\n\r\n", "before the image was complete"),
     ],
 )
-async def test_what_does_not_give_a_picture(page: bytes, words: str) -> None:
+async def test_responses_that_are_rejected(page: bytes, words: str) -> None:
     with pytest.raises(ImageUnreachable, match=words):
         await fetch(page, quiet=0.2)
 
@@ -195,23 +195,23 @@ async def test_a_body_cut_short_is_unreachable() -> None:
         writer.write(reply()[:-10])
         writer.close()
 
-    with pytest.raises(ImageUnreachable, match="broke off"):
+    with pytest.raises(ImageUnreachable, match="before the image was complete"):
         await fetch(cut)
 
 
 @pytest.mark.parametrize("host", ["unknown.example", "pictures.example"])
-async def test_nobody_there(host: str) -> None:
+async def test_no_server(host: str) -> None:
     async with fetcher("*.example") as fetching:
         with pytest.raises(ImageUnreachable, match="No connection"):
             await fetching.fetch(f"http://{host}:1/", MOST)
 
 
-async def test_a_large_picture_is_refused_by_what_it_announces() -> None:
+async def test_a_large_image_is_rejected_by_its_content_length() -> None:
     with pytest.raises(ImageTooLarge):
         await fetch(b"HTTP/1.1 200 OK\r\ncontent-length: 99999999\r\n\r\n")
 
 
-async def test_a_body_without_end_is_cut_at_the_limit() -> None:
+async def test_an_endless_body_is_rejected_at_the_limit() -> None:
     async def endless(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
         while True:
@@ -223,7 +223,7 @@ async def test_a_body_without_end_is_cut_at_the_limit() -> None:
 
 
 async def drip(writer: asyncio.StreamWriter) -> None:
-    """One byte at a time, for ever."""
+    """Send one byte at a time, for ever."""
     writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
     while True:
         writer.write(b"x")
@@ -231,21 +231,21 @@ async def drip(writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_the_whole_time_is_bounded() -> None:
-    with pytest.raises(ImageUnreachable, match="took too long to send"):
+async def test_the_total_time_is_bounded() -> None:
+    with pytest.raises(ImageUnreachable, match="longer than"):
         await fetch(drip, timeout=0.8, warm_up=60)
 
 
-async def test_a_pace_is_expected() -> None:
-    with pytest.raises(ImageUnreachable, match="too slowly"):
+async def test_the_pace_is_bounded() -> None:
+    with pytest.raises(ImageUnreachable, match="bytes per second"):
         await fetch(drip, warm_up=0.1)
 
 
-async def test_silence_is_not_waited_out() -> None:
+async def test_a_silent_server_is_abandoned() -> None:
     async def silent(writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
 
-    with pytest.raises(ImageUnreachable, match="took too long to answer"):
+    with pytest.raises(ImageUnreachable, match="did not respond"):
         await fetch(silent, quiet=0.1)
 
 
@@ -262,7 +262,7 @@ async def test_silence_is_not_waited_out() -> None:
         ("", True),
     ],
 )
-async def test_the_owners_wish_is_honoured(tag: str, allowed: bool) -> None:
+async def test_x_robots_tag_is_obeyed(tag: str, allowed: bool) -> None:
     page = reply(x_robots_tag=tag)
     if allowed:
         assert await fetch(page) == PICTURE
@@ -284,7 +284,7 @@ async def test_connections_are_reused() -> None:
     assert len(pages.asked) == 3
 
 
-async def test_a_kept_connection_that_ended_unnoticed_is_replaced() -> None:
+async def test_a_pooled_connection_that_was_closed_is_replaced() -> None:
     """Each connection answers once, and breaks off at the second request."""
 
     async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -300,7 +300,7 @@ async def test_a_kept_connection_that_ended_unnoticed_is_replaced() -> None:
         assert [await fetching.fetch(url, MOST) for _ in range(2)] == [PICTURE, PICTURE]
 
 
-async def test_a_host_of_any_length_is_told_in_a_short_sentence() -> None:
+async def test_a_long_host_name_gives_a_short_sentence() -> None:
     async with fetcher("*.example") as fetching:
         with pytest.raises(ImageUnreachable) as caught:
             await fetching.fetch(f"http://{'a.' * 3000}example/", MOST)

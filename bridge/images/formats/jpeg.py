@@ -26,6 +26,8 @@ _MAX_SCANS = 100
 _MAX_PIXELS_PER_BYTE = 64 * 8
 # An ICC profile or XMP of a megabyte has 16 segments.
 _MAX_SEGMENTS = 64
+# Of the segments that `strip` keeps; decoders fail on shorter ones.
+_LEAST_SIZE = {_ICC: 14, _ADOBE: 12}
 # Horizontal and vertical, of the first component. Decoders reject some of the rarer ones.
 _SAMPLINGS = (0x11, 0x12, 0x21, 0x22)
 
@@ -128,6 +130,8 @@ def is_intact(data: bytes) -> bool:
     for marker, start, end in islice(segments(data), _MAX_SEGMENTS):
         content = data[start + 4 : end]
         if marker in _APPLICATION or marker == _COMMENT:
+            if _is_needed(marker, content[:12]) and len(content) < _LEAST_SIZE[marker]:
+                return False
             continue
         if marker == _SCAN:
             return _refers(content, frame, tables) and _ends(data, end)
