@@ -19,6 +19,7 @@ from pydantic_core import from_json
 from bridge.errors import InvalidRequest
 from perspectives.errors import Problem, ValidationFailed
 from perspectives.perspective import Perspective
+from perspectives.validation import MAX_ANSWER_BYTES, Validated
 from providers.base import JsonObject
 from providers.dialects import restore
 from providers.text import whole_characters
@@ -32,6 +33,7 @@ _MAX_PROBLEMS = 20
 _OWN_LIMITS = frozenset({"perspective", "perspectives", "synthesize", "json_schema", "schema"})
 _MAX_CANDIDATES = 16  # objects of one answer that are validated
 _NOT_JSON = Problem("", "The answer is not a JSON object.")
+_TOO_LONG = Problem("", f"The answer is longer than {MAX_ANSWER_BYTES:,} characters.")
 _TOO_DEEP = Problem("", "The answer is nested too deeply.")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _MAX_STARTS = 64
@@ -117,12 +119,14 @@ async def read_answer(text: str, perspective: Perspective) -> Reading:
 
 
 def _read(text: str, perspective: Perspective) -> Reading:
+    if len(text) > MAX_ANSWER_BYTES:
+        return Reading(text, None, problems=(_TOO_LONG,))
     first: JsonObject | None = None
     problems: tuple[Problem, ...] = ()
     for candidate in islice(objects(text), _MAX_CANDIDATES):
         first = candidate if first is None else first
         try:
-            valid = perspective.validator.validate(restore(candidate, perspective.json_schema))
+            valid = _validate(candidate, perspective)
         except ValidationFailed as error:
             problems = problems or error.problems
         except RecursionError:
@@ -130,6 +134,20 @@ def _read(text: str, perspective: Perspective) -> Reading:
         else:
             return Reading(text, candidate, valid.value, valid.warnings)
     return Reading(text, first, problems=problems or (_NOT_JSON,))
+
+
+def _validate(candidate: JsonObject, perspective: Perspective) -> Validated:
+    """Validate the object as it is, then as the strict dialects write it, with null for an absent property.
+
+    Raises ValidationFailed.
+    """
+    try:
+        return perspective.validator.validate(candidate)
+    except ValidationFailed:
+        restored = restore(candidate, perspective.json_schema)
+        if restored == candidate:
+            raise
+    return perspective.validator.validate(restored)
 
 
 async def off_loop(work: Callable[[], T], is_cheap: bool) -> T:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from providers import errors
+from providers import chat_completions, errors
 from providers.base import Image, Options, OutputMode, Turn, VisionRequest
 from providers.gateways import ROWS
 from providers.openai import FLAVOUR
