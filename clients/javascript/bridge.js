@@ -15,6 +15,7 @@ const CONCURRENCY = 32;
 const HIGH_WATER_MARK = 1024 * 1024;
 const BUFFER_POLL_MS = 50;
 const WS_OPEN = 1;
+const WS_ABNORMAL = 1006;
 const WS_POLICY_VIOLATION = 1008;
 const WS_MESSAGE_TOO_BIG = 1009;
 /** Errors of a frame whose id the bridge did not read; other errors without an id precede the end of the socket. */
@@ -469,6 +470,11 @@ export class BridgeSocket {
     const { Socket, url, key } = this.#setup;
     const socket = new Socket(url);
     let opened = false;
+    let ended = false;
+    const end = (/** @type {number} */ code) => {
+      if (!ended) this.#closed(opened, code);
+      ended = true;
+    };
     this.#socket = socket;
     this.#reason = null;
     this.#change("connecting");
@@ -479,8 +485,9 @@ export class BridgeSocket {
       this.#pump();
     });
     socket.addEventListener("message", ({ data }) => this.#receive(JSON.parse(data)));
-    socket.addEventListener("error", () => {}); // a `close` event follows
-    socket.addEventListener("close", ({ code }) => this.#closed(opened, code));
+    socket.addEventListener("close", ({ code }) => end(code));
+    // Node 20 fires no `close` event after a connection that failed.
+    socket.addEventListener("error", () => opened || end(WS_ABNORMAL));
   }
 
   /** @param {boolean} opened @param {number} code */
