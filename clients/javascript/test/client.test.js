@@ -239,7 +239,8 @@ test("an abort ends the wait for a retry", async () => {
 
 test("calls succeed once the bridge is back", async () => {
   await control("kill");
-  const calls = [bridge.health(), bridge.caption(photo, "look", options)];
+  const patient = new Bridge({ baseUrl: url, retry: { limit: 20, maxDelay: 1 } });
+  const calls = [patient.health(), patient.caption(photo, "look", options)];
   await control("start");
   await Promise.all(calls);
 });

@@ -154,7 +154,8 @@ test("the first frame shows the key", async () => {
 test("a bridge that dies ends what it had begun; what it had not is sent to its successor", async () => {
   /** @type {string[]} */
   const states = [];
-  const socket = connect({ concurrency: 1, onStateChange: (state) => states.push(state) });
+  const patient = new Bridge({ baseUrl: url, retry: { limit: 20, maxDelay: 1 } });
+  const socket = connect({ concurrency: 1, onStateChange: (state) => states.push(state) }, patient);
   await reply({ Hang: { after: "first" } });
   const begun = failure(socket.caption(photo, "look", options));
   await control("wait", { calls: 1 });
