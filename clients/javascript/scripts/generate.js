@@ -29,7 +29,7 @@ try {
   run("openapi-typescript", OPENAPI, "--default-non-nullable", "false", "--output", api);
   generated["api.d.ts"] = readFileSync(api, "utf-8");
   for (const file of ["types.d.ts", ...sources]) cpSync(join(PACKAGE, file), join(folder, file));
-  const compilerOptions = { noEmit: false, declaration: true, emitDeclarationOnly: true, outDir: "out" };
+  const compilerOptions = { noEmit: false, declaration: true, emitDeclarationOnly: true, outDir: "out", types: [] };
   const config = { extends: "../tsconfig.json", files: sources, include: [], compilerOptions };
   writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(config));
   run("tsc", "-p", folder);

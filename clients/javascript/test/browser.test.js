@@ -29,7 +29,8 @@ let complaints;
 
 before(async () => {
   link();
-  const settings = { root: join(PACKAGE, "examples/react"), mode: "development", logLevel: /** @type {const} */ ("warn") };
+  const root = join(PACKAGE, "examples/react");
+  const settings = { root, mode: "development", logLevel: /** @type {const} */ ("warn") };
   await build({ ...settings, build: { outDir, emptyOutDir: true, minify: false } });
   server = await preview({ ...settings, build: { outDir }, preview: { host: "127.0.0.1", port: 0 } });
   browser = await chromium.launch({ executablePath: env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS });
@@ -152,7 +153,7 @@ for (const transport of ["socket", "http"]) {
     await settled("done");
   });
 
-  test(`${transport}: a bridge that dies is an error; once it is back, captions go on`, { timeout: 90_000 }, async () => {
+  test(`${transport}: a bridge that dies is an error, until it is back`, { timeout: 90_000 }, async () => {
     await open(transport);
     await control("default", { reply: { Hang: { after: "first" } } });
     await drop();

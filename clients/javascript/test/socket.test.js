@@ -17,7 +17,8 @@ afterEach(() => open.splice(0).forEach((socket) => socket.close()));
 
 test("many requests on one socket, each with its own events", async () => {
   const socket = connect();
-  const captions = await Promise.all([photo, new Blob([photo]), photo].map((each) => socket.caption(each, "look", options)));
+  const images = [photo, new Blob([photo]), photo];
+  const captions = await Promise.all(images.map((each) => socket.caption(each, "look", options)));
   assert.deepEqual(captions.map((each) => each.result), [answer, answer, answer]);
   const events = await collect(socket.captionStream(photo, "look", options));
   assert.equal(new Set(events.map((event) => event.id)).size, 1);
@@ -29,8 +30,7 @@ test("an analysis has the same form over a socket as over HTTP", async () => {
   const settings = { ...options, synthesize: "alt_text" };
   const socket = connect();
   await control("default", { reply: { Answer: {} } });
-  const here = await socket.analyze(photo, ["look", "simple_caption"].slice(0, 1), settings).catch((error) => error);
-  assert.equal(here.code, "refused");
+  assert.equal((await failure(socket.analyze(photo, ["look"], settings))).code, "refused");
   const [one, two] = [socket, bridge].map((each) => each.analyze(photo, ["look", "art_critic"], settings));
   const [overSocket, overHttp] = [await one, await two];
   assert.deepEqual(Object.keys(overSocket ?? {}).sort(), Object.keys(overHttp ?? {}).sort());
@@ -42,7 +42,8 @@ test("an analysis has the same form over a socket as over HTTP", async () => {
 test("an analysis that failed as a whole names the error of each perspective", async () => {
   await control("default", { reply: { Refusal: {} } });
   const error = await failure(connect().analyze(photo, ["look", "alt_text"], options));
-  assert.deepEqual([error.code, error.status, Object.keys(error.perspectives).sort()], ["refused", 422, ["alt_text", "look"]]);
+  assert.deepEqual([error.code, error.status], ["refused", 422]);
+  assert.deepEqual(Object.keys(error.perspectives).sort(), ["alt_text", "look"]);
 });
 
 test("errors of one request leave the others alone", async () => {
@@ -89,8 +90,29 @@ for (const [name, leave] of /** @type {const} */ ([
   });
 }
 
+/** Return a bridge whose sockets record what they send and receive. @param {(type: string) => void} received */
+function recorded(received) {
+  /** @type {string[]} */
+  const sent = [];
+  class Recorded extends WebSocket {
+    /** @param {string} address */
+    constructor(address) {
+      super(address);
+      this.addEventListener("message", ({ data }) => received(JSON.parse(data).type));
+    }
+
+    /** @override @param {string} frame */
+    send(frame) {
+      sent.push(JSON.parse(frame).type);
+      super.send(frame);
+    }
+  }
+  return { sent, bridge: new Bridge({ baseUrl: url, WebSocket: /** @type {any} */ (Recorded) }) };
+}
+
 test("no more requests are sent than may run at a time; one that waits can be cancelled", async () => {
-  const socket = connect({ concurrency: 2 });
+  const { sent, bridge } = recorded(() => {});
+  const socket = connect({ concurrency: 2 }, bridge);
   await reply({ Hang: {} }, { Hang: {} });
   const first = new AbortController();
   const running = [1, 2].map(() => failure(socket.caption(photo, "look", { ...options, signal: first.signal })));
@@ -100,35 +122,26 @@ test("no more requests are sent than may run at a time; one that waits can be ca
   const last = socket.caption(photo, "look", options);
   second.abort();
   assert.equal((await waiting).name, "AbortError");
-  assert.equal(await control("calls"), 2);
   first.abort();
   for (const error of await Promise.all(running)) assert.equal(error.name, "AbortError");
   assert.deepEqual((await last).result, answer);
-  assert.equal(await control("calls"), 3);
+  assert.deepEqual(sent, ["caption", "caption", "cancel", "cancel", "caption"]);
 });
 
 test("a slow reader gets the newest partial object, and every other event", async () => {
   /** @type {any[]} */
   const received = [];
-  let bridgeOf = bridge;
-  const arrived = new Promise((resolve) => {
-    class Watched extends WebSocket {
-      /** @param {string} address */
-      constructor(address) {
-        super(address);
-        this.addEventListener("message", ({ data }) => {
-          const { type } = JSON.parse(data);
-          received.push(type);
-          if (type === "done") resolve(undefined);
-        });
-      }
-    }
-    bridgeOf = new Bridge({ baseUrl: url, WebSocket: /** @type {any} */ (Watched) });
+  /** @type {(value?: undefined) => void} */
+  let finish = () => {};
+  const finished = new Promise((resolve) => (finish = resolve));
+  const { bridge } = recorded((type) => {
+    received.push(type);
+    if (type === "done") finish();
   });
   await reply({ Drip: { interval: 0.02, size: 64, of: { Answer: { pieces: 12 } } } });
-  const stream = connect({}, bridgeOf).captionStream(photo, "look", options);
+  const stream = connect({}, bridge).captionStream(photo, "look", options);
   const first = await stream.next();
-  await arrived;
+  await finished;
   const read = [first.value, ...(await collect(stream))].map((event) => event.type);
   const count = (/** @type {any[]} */ types) => types.filter((type) => type === "partial").length;
   assert.ok(count(received) > 1, received.join());

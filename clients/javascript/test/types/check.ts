@@ -1,5 +1,6 @@
 /** Compiled, never run: each wrong use must be an error, each right one must have the type it says. */
-import { Bridge, BridgeError, type AnyResults, type Caption, type JsonObject, type StreamEvent } from "@graphcap/bridge";
+import { Bridge, BridgeError } from "@graphcap/bridge";
+import type { AnyResults, Caption, JsonObject, StreamEvent } from "@graphcap/bridge";
 import { useAnalyze, useCaption, usePerspectives } from "@graphcap/bridge/react";
 import type { components } from "@graphcap/bridge/api";
 import type { AltText, GraphCaption, Perspectives } from "./perspectives.ts";
@@ -17,9 +18,9 @@ const image = new Blob();
 const alt = await bridge.caption(image, "alt_text");
 same<typeof alt, Caption<AltText>>(true);
 const graph = await bridge.caption(image, "graph_caption", { model: "m", signal: AbortSignal.timeout(1000) });
-same<(typeof graph.result.tags)[0]["confidence"], number>(true);
+same<(typeof graph.result.tags_list)[0]["confidence"], number>(true);
 // @ts-expect-error: no such field
-graph.result.tagz;
+graph.result.tags_lst;
 // @ts-expect-error: no such perspective
 await bridge.caption(image, "alt_txt");
 // @ts-expect-error: no such option
@@ -46,7 +47,7 @@ await bridge.analyze(image, ["alt_text", "graph"]);
 for await (const event of bridge.analyzeStream(image, ["alt_text", "graph_caption"])) {
   if (event.type === "partial" && event.perspective === "graph_caption") {
     same<typeof event.result.short_caption, string | undefined>(true);
-    same<NonNullable<typeof event.result.tags>[0]["confidence"], number | undefined>(true);
+    same<NonNullable<typeof event.result.tags_list>[0]["confidence"], number | undefined>(true);
   }
   if (event.type === "result" && event.perspective === "alt_text") same<typeof event.caption, Caption<AltText>>(true);
   if (event.type === "error") same<typeof event.problem.code, string>(true);
@@ -70,7 +71,7 @@ function Component() {
   const one = useCaption(bridge, "graph_caption", { temperature: 0.2 });
   same<typeof one.caption, Caption<GraphCaption> | null>(true);
   same<typeof one.state, "idle" | "streaming" | "done" | "error">(true);
-  one.partial?.tags?.[0]?.confidence?.toFixed();
+  one.partial?.tags_list?.[0]?.confidence?.toFixed();
   const several = useAnalyze(socket, ["alt_text", "graph_caption"]);
   same<NonNullable<typeof several.items.alt_text>["caption"], Caption<AltText> | null>(true);
   // @ts-expect-error: it was not asked for
