@@ -127,9 +127,9 @@ export class Bridge<Results extends object = T.AnyResults> implements T.Captione
 /**
  * @typedef {object} SocketRequest
  * @property {string} id
- * @property {string} frame
- * @property {number} size of the frame, which is emptied when it was sent
- * @property {boolean} started
+ * @property {() => Promise<string>} encode returns the frame
+ * @property {number} size characters of the frame; 0 until it was sent
+ * @property {boolean} answered
  * @property {EventQueue} events
  */
 /**
@@ -161,12 +161,15 @@ export type SocketSetup = {
 };
 export type SocketRequest = {
     id: string;
-    frame: string;
     /**
-     * of the frame, which is emptied when it was sent
+     * returns the frame
+     */
+    encode: () => Promise<string>;
+    /**
+     * characters of the frame; 0 until it was sent
      */
     size: number;
-    started: boolean;
+    answered: boolean;
     events: EventQueue;
 };
 import type * as T from "./types.d.ts";

@@ -13,7 +13,7 @@ const BACKOFF_SECONDS = 0.5;
 const CONCURRENCY = 32;
 /** Bytes that a WebSocket may hold unsent before further frames wait. */
 const HIGH_WATER_MARK = 1024 * 1024;
-const BUFFER_POLL_MS = 50;
+const BUFFER_POLL_SECONDS = 0.05;
 const WS_OPEN = 1;
 const WS_ABNORMAL = 1006;
 const WS_POLICY_VIOLATION = 1008;
@@ -294,9 +294,9 @@ export class Bridge {
 /**
  * @typedef {object} SocketRequest
  * @property {string} id
- * @property {string} frame
- * @property {number} size of the frame, which is emptied when it was sent
- * @property {boolean} started
+ * @property {() => Promise<string>} encode returns the frame
+ * @property {number} size characters of the frame; 0 until it was sent
+ * @property {boolean} answered
  * @property {EventQueue} events
  */
 
@@ -323,9 +323,9 @@ export class BridgeSocket {
   #reason = null;
   /** @type {SocketRequest[]} */
   #waiting = [];
-  /** @type {Map<string, SocketRequest>} */
-  #sent = new Map();
-  #polling = false;
+  /** Requests that hold one of the places: being encoded, or sent and not done. @type {Map<string, SocketRequest>} */
+  #running = new Map();
+  #pumping = false;
 
   /** @param {SocketSetup & T.SocketOptions} setup */
   constructor({ concurrency = CONCURRENCY, onStateChange = () => {}, ...setup }) {
@@ -388,9 +388,9 @@ export class BridgeSocket {
   /** Close the connection. Unfinished requests end in a `BridgeError` of code `socket_closed`. */
   close() {
     this.#ended = true;
-    const requests = [...this.#waiting, ...this.#sent.values()];
+    const requests = [...this.#waiting, ...this.#running.values()];
     this.#waiting = [];
-    this.#sent.clear();
+    this.#running.clear();
     for (const request of requests) request.events.fail(closed());
     this.#socket?.close(1000);
   }
@@ -404,15 +404,17 @@ export class BridgeSocket {
    */
   async *#stream(type, image, fields, { signal, headers: _, ...more }) {
     const source = await imageSource(image, globalThis.fetch, signal);
-    const reference = source instanceof Blob ? { base64: await base64(source) } : source;
-    const content = { type, ...more, ...fields, image: reference };
+    const encode = async (/** @type {string} */ id) => {
+      const reference = source instanceof Blob ? { base64: await base64(source) } : source;
+      return JSON.stringify({ type, id, ...more, ...fields, image: reference });
+    };
     /** @type {SocketRequest | undefined} */
     let request;
     const abort = () => request?.events.fail(signal?.reason);
     signal?.addEventListener("abort", abort);
     try {
       const first = await retrying(this.#setup.retry, signal, async () => {
-        request = this.#submit(content);
+        request = this.#submit(encode);
         return request.events.next();
       });
       for (let event = first; event; event = await /** @type {SocketRequest} */ (request).events.next()) yield event;
@@ -422,50 +424,60 @@ export class BridgeSocket {
     }
   }
 
-  /** @param {object} content */
-  #submit(content) {
+  /** @param {(id: string) => Promise<string>} encode @returns {SocketRequest} */
+  #submit(encode) {
     if (this.#ended) throw closed();
     const id = `r${++this.#lastId}`;
-    const frame = JSON.stringify({ ...content, id });
-    const request = { id, frame, size: frame.length, started: false, events: new EventQueue() };
+    const request = { id, encode: () => encode(id), size: 0, answered: false, events: new EventQueue() };
     this.#waiting.push(request);
-    this.#pump();
+    void this.#pump();
     return request;
   }
 
-  /** Cancel what is left of a request; its slot is free once the bridge says `done`. @param {SocketRequest} request */
+  /** Cancel what is left of a request; its place is free once the bridge says `done`. @param {SocketRequest} request */
   #abandon(request) {
+    request.events.fail(closed());
     this.#waiting = this.#waiting.filter((each) => each !== request);
-    if (this.#sent.get(request.id) === request && this.#socket?.readyState === WS_OPEN) {
-      request.events.fail(closed());
-      this.#socket.send(JSON.stringify({ type: "cancel", id: request.id }));
-    }
+    if (this.#running.get(request.id) !== request) return;
+    const cancel = JSON.stringify({ type: "cancel", id: request.id });
+    if (!request.size) this.#release(request);
+    else if (this.#socket?.readyState === WS_OPEN) this.#socket.send(cancel);
   }
 
-  /** Send waiting requests: as many as may run, while the socket takes them. */
-  #pump() {
-    if (!this.#waiting.length) return;
-    if (!this.#socket) this.#open();
-    const socket = this.#socket;
-    while (socket?.readyState === WS_OPEN && this.#sent.size < this.#concurrency && this.#waiting.length) {
-      if (socket.bufferedAmount > HIGH_WATER_MARK) return this.#pumpLater();
+  /** @param {SocketRequest} request */
+  #release(request) {
+    this.#running.delete(request.id);
+    void this.#pump();
+  }
+
+  /** Send waiting requests one after another: as many as may run, while the socket takes them. */
+  async #pump() {
+    if (this.#pumping) return;
+    this.#pumping = true;
+    while (this.#waiting.length) {
+      const socket = this.#socket ?? this.#open();
+      if (socket.readyState !== WS_OPEN || this.#running.size >= this.#concurrency) break;
+      if (socket.bufferedAmount > HIGH_WATER_MARK) {
+        await sleep(BUFFER_POLL_SECONDS); // a WebSocket has no event for a buffer that was sent
+        continue;
+      }
       const request = /** @type {SocketRequest} */ (this.#waiting.shift());
-      this.#sent.set(request.id, request);
-      socket.send(request.frame);
-      request.frame = "";
+      this.#running.set(request.id, request);
+      try {
+        const frame = await request.encode();
+        // Meanwhile it may have been cancelled, or the connection lost.
+        if (this.#running.get(request.id) !== request || socket.readyState !== WS_OPEN) continue;
+        request.size = frame.length;
+        socket.send(frame);
+      } catch (error) {
+        request.events.fail(error);
+        this.#running.delete(request.id);
+      }
     }
+    this.#pumping = false;
   }
 
-  /** A WebSocket has no event for a buffer that was sent. */
-  #pumpLater() {
-    if (this.#polling) return;
-    this.#polling = true;
-    setTimeout(() => {
-      this.#polling = false;
-      this.#pump();
-    }, BUFFER_POLL_MS);
-  }
-
+  /** @returns {WebSocket} */
   #open() {
     const { Socket, url, key } = this.#setup;
     const socket = new Socket(url);
@@ -482,30 +494,30 @@ export class BridgeSocket {
       opened = true;
       if (key) socket.send(JSON.stringify({ type: "auth", api_key: key }));
       this.#change("open");
-      this.#pump();
+      void this.#pump();
     });
     socket.addEventListener("message", ({ data }) => this.#receive(JSON.parse(data)));
     socket.addEventListener("close", ({ code }) => end(code));
     // Node 20 fires no `close` event after a connection that failed.
     socket.addEventListener("error", () => opened || end(WS_ABNORMAL));
+    return socket;
   }
 
   /** @param {boolean} opened @param {number} code */
   #closed(opened, code) {
-    const sent = [...this.#sent.values()];
-    const waiting = this.#waiting;
+    const running = [...this.#running.values()];
+    const sent = running.filter((request) => request.size);
+    this.#waiting.unshift(...running.filter((request) => !request.size));
     this.#socket = null;
-    this.#sent.clear();
+    this.#running.clear();
     this.#change("closed");
     if (code === WS_MESSAGE_TOO_BIG) largest(sent)?.events.fail(tooLarge());
     for (const request of sent) request.events.fail(this.#reason ?? lost());
     if (!opened || code === WS_POLICY_VIOLATION || this.#reason) {
-      this.#waiting = [];
       const reason = this.#reason ?? notConnected(this.#setup.url, undefined, false);
-      for (const request of waiting) request.events.fail(reason);
-    } else if (!this.#ended) {
-      this.#pump();
+      for (const request of this.#waiting.splice(0)) request.events.fail(reason);
     }
+    void this.#pump();
   }
 
   /** @param {any} event */
@@ -514,15 +526,12 @@ export class BridgeSocket {
     const error = refused ? new BridgeError(event.problem, { begun: false }) : null;
     const ofFrame = event.id !== null || FRAME_ERRORS.has(error?.code ?? "");
     if (!ofFrame) this.#reason = error;
-    const request = event.id === null ? ofFrame && largest([...this.#sent.values()]) : this.#sent.get(event.id);
+    const request = event.id === null ? ofFrame && largest([...this.#running.values()]) : this.#running.get(event.id);
     if (!request) return;
-    request.started = true;
+    request.answered = true;
     if (error) request.events.fail(error);
     else request.events.push(event);
-    if (error || event.type === "done") {
-      this.#sent.delete(request.id);
-      this.#pump();
-    }
+    if (error || event.type === "done") this.#release(request);
   }
 
   /** @param {T.SocketState} state */
@@ -856,9 +865,9 @@ function tooLarge() {
   return new BridgeError({ code: "body_too_large", title: "Request body too large", status: 413, detail });
 }
 
-/** Return the largest request that the bridge has not answered. @param {SocketRequest[]} requests */
+/** Return the largest request that was sent and not answered. @param {SocketRequest[]} requests */
 function largest(requests) {
-  return requests.filter((each) => !each.started).sort((a, b) => b.size - a.size)[0];
+  return requests.filter(({ answered, size }) => size && !answered).sort((a, b) => b.size - a.size)[0];
 }
 
 /** The system's code of a failed fetch, "" where the runtime has none. @param {unknown} error */

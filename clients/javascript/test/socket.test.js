@@ -128,6 +128,42 @@ test("no more requests are sent than may run at a time; one that waits can be ca
   assert.deepEqual(sent, ["caption", "caption", "cancel", "cancel", "caption"]);
 });
 
+test("images of requests that wait are not read yet", async () => {
+  const socket = connect({ concurrency: 1 });
+  let reads = 0;
+  class Counted extends Blob {
+    /** @override */
+    arrayBuffer() {
+      reads += 1;
+      return super.arrayBuffer();
+    }
+  }
+  await reply({ Hang: {} });
+  const controller = new AbortController();
+  const first = failure(socket.caption(new Counted([photo]), "look", { ...options, signal: controller.signal }));
+  const others = [1, 2, 3].map(() => socket.caption(new Counted([photo]), "look", options));
+  await control("wait", { calls: 1 });
+  assert.equal(reads, 1);
+  controller.abort();
+  await first;
+  for (const caption of others) assert.deepEqual((await caption).result, answer);
+  assert.equal(reads, 4);
+});
+
+test("an image that cannot be read is an error of its request", async () => {
+  class Broken extends Blob {
+    /** @override @returns {Promise<ArrayBuffer>} */
+    async arrayBuffer() {
+      throw new Error("the file has changed");
+    }
+  }
+  const socket = connect({ concurrency: 1 });
+  const broken = failure(socket.caption(new Broken([photo]), "look", options));
+  const fine = socket.caption(photo, "look", options);
+  assert.equal((await broken).message, "the file has changed");
+  assert.deepEqual((await fine).result, answer);
+});
+
 test("a slow reader gets the newest partial object, and every other event", async () => {
   /** @type {any[]} */
   const received = [];
