@@ -55,7 +55,7 @@ export class BridgeError extends Error {
     }[];
     /** Each mistake in the request, perspective or answer. @type {T.Detail[]} */
     problems: T.Detail[];
-    /** Of an analysis that failed as a whole: the error of each perspective. @type {Record<string, BridgeError>} */
+    /** The error of each perspective, where all of an analysis failed. @type {Record<string, BridgeError>} */
     perspectives: Record<string, BridgeError>;
 }
 /**
@@ -109,7 +109,7 @@ export class Bridge<Results extends object = T.AnyResults> implements T.Captione
     captionStream<const Input extends T.PerspectiveInput<Results>>(image: T.ImageInput, perspective: Input, options?: T.CaptionOptions): T.EventStream<Results, T.NameOf<Input>>;
     analyzeStream<const Inputs extends readonly T.PerspectiveInput<Results>[], const Options extends T.AnalyzeOptions<Results> = {}>(image: T.ImageInput, perspectives: Inputs, options?: Options | undefined): T.EventStream<Results, T.NameOf<Inputs[number]> | T.SynthesizerOf<Options>>;
     /**
-     * Open one WebSocket that carries many requests. Close it when it is no longer needed.
+     * Open one WebSocket that carries many requests. Close it after use.
      *
      * @param {T.SocketOptions} [options]
      * @returns {BridgeSocket<Results>}

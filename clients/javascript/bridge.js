@@ -60,7 +60,7 @@ export class BridgeError extends Error {
     this.attempts = problem.attempts ?? [];
     /** Each mistake in the request, perspective or answer. @type {T.Detail[]} */
     this.problems = Array.isArray(problem.errors) ? problem.errors : [];
-    /** Of an analysis that failed as a whole: the error of each perspective. @type {Record<string, BridgeError>} */
+    /** The error of each perspective, where all of an analysis failed. @type {Record<string, BridgeError>} */
     this.perspectives = {};
     if (isObject(problem.errors) && !Array.isArray(problem.errors)) {
       for (const [name, each] of Object.entries(problem.errors)) {
@@ -183,7 +183,7 @@ export class Bridge {
   }
 
   /**
-   * Open one WebSocket that carries many requests. Close it when it is no longer needed.
+   * Open one WebSocket that carries many requests. Close it after use.
    *
    * @param {T.SocketOptions} [options]
    * @returns {BridgeSocket<Results>}
@@ -434,7 +434,7 @@ export class BridgeSocket {
     return request;
   }
 
-  /** Cancel what is left of a request; its place is free once the bridge says `done`. @param {SocketRequest} request */
+  /** Cancel a request that is not done. The bridge frees its place with `done`. @param {SocketRequest} request */
   #abandon(request) {
     request.events.fail(closed());
     this.#waiting = this.#waiting.filter((each) => each !== request);
@@ -805,7 +805,7 @@ async function text(response, signal) {
   }
 }
 
-/** Return the error that a response stands for. @param {Response} response */
+/** Return the error for a response that is not a success. @param {Response} response */
 async function refusal(response) {
   const { headers, status } = response;
   const body = await text(response).catch(() => "");
@@ -820,7 +820,7 @@ async function refusal(response) {
   } catch {
     // The response of a proxy, or of another service.
   }
-  return unexpected(response, `has status ${status} and is no problem of a bridge`, more);
+  return unexpected(response, `has status ${status} and no problem document of a bridge`, more);
 }
 
 /** Seconds of a Retry-After header, which may hold a date. @param {string | null} header */

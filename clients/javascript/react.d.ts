@@ -87,7 +87,7 @@ export type Run = {
      */
     items: Record<string, Item<any>>;
     /**
-     * why the whole run failed
+     * why the run failed
      */
     error: BridgeError | null;
     usage: T.Usage | null;

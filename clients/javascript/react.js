@@ -28,7 +28,7 @@ import { BridgeError } from "./bridge.js";
  * @typedef {object} Run
  * @property {RunState} state
  * @property {Record<string, Item<any>>} items by perspective
- * @property {BridgeError | null} error why the whole run failed
+ * @property {BridgeError | null} error why the run failed
  * @property {T.Usage | null} usage
  * @property {Record<string, number>} timing milliseconds by stage
  */

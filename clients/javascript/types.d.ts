@@ -27,7 +27,7 @@ export type Stage = Schemas["Progress"]["stage"];
 
 /**
  * An image: a file or bytes are uploaded; a string or URL is an http(s) address, a data URI, a blob address of this
- * page, or else a path in the bridge's workspace.
+ * page; any other string is a path in the bridge's workspace.
  */
 export type ImageInput = Blob | ArrayBuffer | ArrayBufferView | URL | string | ImageReference;
 export type ImageReference = { path: string } | { url: string } | { base64: string };
@@ -155,7 +155,7 @@ export interface Captioner<Results extends object = AnyResults> {
 export interface RetryOptions {
   /** How often a call is retried that failed before the bridge began it; default 3. */
   limit?: number;
-  /** The longest wait in seconds; an error whose `retryAfter` is longer is thrown at once. Default 30. */
+  /** The longest wait in seconds; an error whose `retryAfter` is longer is thrown without a retry. Default 30. */
   maxDelay?: number;
 }
 

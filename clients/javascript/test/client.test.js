@@ -88,7 +88,7 @@ test("analysis: what succeeded, what failed, and the synthesis", async () => {
   assert.equal(analysis.synthesis?.perspective, "synthesized_caption");
 });
 
-test("an analysis that failed as a whole names the error of each perspective", async () => {
+test("an analysis in which all perspectives fail has the error of each", async () => {
   await control("default", { reply: { Refusal: {} } });
   const error = await failure(bridge.analyze(photo, ["look", INLINE], options));
   assert.deepEqual([error.code, error.status, error.problems], ["refused", 422, []]);
@@ -159,7 +159,7 @@ test("error: mistakes have pointers", async () => {
   assert.deepEqual(problems.map((/** @type {any} */ each) => each.pointer).sort(), ["/colour", "/temperature"]);
 });
 
-test("error: the file is no image", async () => {
+test("error: the file is not an image", async () => {
   const error = await failure(bridge.caption(new Blob(["GIF89a?"]), "look", options));
   assert.ok(["invalid_image", "unsupported_image"].includes(error.code), error.code);
 });
@@ -208,7 +208,7 @@ test("retries are bounded, can be turned off, and obey Retry-After", async () =>
   }
 });
 
-test("what was begun is not sent again", async () => {
+test("a request that was begun is not sent again", async () => {
   const { fetch, calls } = refusing(9, /** @type {any} */ ({}));
   assert.equal((await failure(new Bridge({ baseUrl: url, fetch }).caption(photo, "look", options))).begun, true);
   assert.equal(calls.count, 1);
@@ -237,7 +237,7 @@ test("an abort ends the wait for a retry", async () => {
   assert.equal((await failure(slow.health({ signal: controller.signal }))).message, "no longer wanted");
 });
 
-test("calls succeed once the bridge is back", async () => {
+test("calls are retried until the bridge is back", async () => {
   await control("kill");
   const patient = new Bridge({ baseUrl: url, retry: { limit: 20, maxDelay: 1 } });
   const calls = [patient.health(), patient.caption(photo, "look", options)];
@@ -307,7 +307,7 @@ test("an abort stops a plain call", async () => {
   assert.equal((await failure(bridge.health({ signal: AbortSignal.abort() }))).name, "AbortError");
 });
 
-test("a bridge that dies ends a stream and a call in connection_lost", async () => {
+test("after the bridge is killed, streams and calls fail as connection_lost", async () => {
   await control("default", { reply: { Hang: { after: "first" } } });
   const stream = bridge.captionStream(photo, "look", options);
   const read = failure(collect(stream));
@@ -320,7 +320,7 @@ test("a bridge that dies ends a stream and a call in connection_lost", async () 
   assert.ok(["connection_failed", "connection_lost"].includes(failed.code));
 });
 
-test("a bridge that shuts down finishes a stream and refuses new requests", { timeout: 60_000 }, async () => {
+test("a bridge that shuts down finishes its streams and refuses new requests", { timeout: 60_000 }, async () => {
   await reply({ Drip: { interval: 0.1, size: 64, of: { Answer: {} } } });
   const read = collect(bridge.captionStream(photo, "look", options));
   await control("wait", { calls: 1 });

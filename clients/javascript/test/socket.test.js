@@ -39,7 +39,7 @@ test("an analysis has the same form over a socket as over HTTP", async () => {
   assert.deepEqual(overSocket?.image, overHttp?.image);
 });
 
-test("an analysis that failed as a whole names the error of each perspective", async () => {
+test("an analysis in which all perspectives fail has the error of each", async () => {
   await control("default", { reply: { Refusal: {} } });
   const error = await failure(connect().analyze(photo, ["look", "alt_text"], options));
   assert.deepEqual([error.code, error.status], ["refused", 422]);
@@ -200,7 +200,7 @@ test("the first frame shows the key", async () => {
   }
 });
 
-test("a bridge that dies ends what it had begun; what it had not is sent to its successor", async () => {
+test("after the bridge is killed, begun requests fail and waiting requests go to the next connection", async () => {
   /** @type {string[]} */
   const states = [];
   const patient = new Bridge({ baseUrl: url, retry: { limit: 20, maxDelay: 1 } });
@@ -242,7 +242,7 @@ test("closing the socket ends its requests, and it opens no more", async () => {
   assert.equal((await failure(socket.caption(photo, "look", options))).code, "socket_closed");
 });
 
-test("a runtime without WebSocket is told to pass one", () => {
+test("a runtime without WebSocket gets an error with the remedy", () => {
   const { WebSocket } = globalThis;
   try {
     Reflect.deleteProperty(globalThis, "WebSocket");
