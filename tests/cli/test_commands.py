@@ -171,7 +171,7 @@ def test_a_port_in_use_is_told_in_one_line() -> None:
         done = graphcap("serve", "--port", str(port))
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert f"Port {port} is in use; choose another with --port or GRAPHCAP_PORT." in done.stderr
+    assert f"Port {port} is in use. Choose another with --port or GRAPHCAP_PORT." in done.stderr
 
 
 @pytest.mark.slow

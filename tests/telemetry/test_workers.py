@@ -128,7 +128,7 @@ def test_without_memory_each_worker_tells_its_own_and_says_so() -> None:
         answer = httpx.get(f"{service.url}/metrics", timeout=HANG_GUARD, trust_env=False)
     assert answer.text.startswith("# WARNING: figures of one worker of several")
     assert "bridge_captions_total" in answer.text
-    assert "/dev/shm takes no files" in service.log
+    assert "/dev/shm is not writable" in service.log
 
 
 def test_what_a_killed_service_left_is_swept(tmp_path: Path) -> None:
