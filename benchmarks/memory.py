@@ -1,4 +1,4 @@
-"""Twenty thousand images of every sort through one worker: what it holds before, at most and afterwards."""
+"""Send twenty thousand images of every sort through one worker: memory before, at most and afterwards."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""How long a bad picture takes to be refused, and the costliest ones that are taken."""
+"""Measure how long malformed images take to be rejected, and the costliest accepted ones."""
 
 import io
 from collections.abc import Iterator

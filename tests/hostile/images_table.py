@@ -1,4 +1,4 @@
-"""`images.toml` read: a row with lists stands for every combination of their values."""
+"""Read `images.toml`: a row with lists stands for every combination of their values."""
 
 import tomllib
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ ACCEPTED = "accepted"
 
 @dataclass(frozen=True)
 class Case:
-    """One picture, and the codes that it may end in."""
+    """One image, and the codes that it may give."""
 
     name: str
     make: str
@@ -29,7 +29,7 @@ class Case:
 
 
 def cases(*, large: bool = False) -> Iterator[Case]:
-    """The pictures that are quick, or the large ones."""
+    """Yield the quick images, or the large ones."""
     rows = tomllib.loads((Path(__file__).parent / "images.toml").read_text("utf-8"))["image"]
     for row in rows:
         if row.pop("large", False) == large:

@@ -1,4 +1,4 @@
-"""Pictures of every format, and what can be done to them: the words that `images.toml` builds its rows from."""
+"""Make images of every format, damaged in many ways: the functions that rows of `images.toml` name."""
 
 import gzip
 import io

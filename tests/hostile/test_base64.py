@@ -23,7 +23,7 @@ def asker() -> Iterator[Asker]:
 
 
 def spellings() -> dict[str, str]:
-    """A picture whose base64 has both odd letters and two signs of padding."""
+    """Return spellings of an image whose base64 has `+`, `/` and two characters of padding."""
     data = saved(photo(), "JPEG")
     data += b"\0" * ((1 - len(data)) % 3)
     plain = base64.b64encode(data).decode()

@@ -1,4 +1,4 @@
-"""Whatever picture anybody sends: a caption or a 4xx by its code, and only sound pictures reach a provider."""
+"""Any image gives a caption or a 4xx with its code, and only sound images reach a provider."""
 
 import io
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from tests.servers import OpenAIServer
 from tests.service import Service
 
 STATUS = {"accepted": 200, "invalid_image": 422, "unsupported_image": 415, "image_too_large": 413}
-# What Pillow, its libraries and Python say; none of it is for a caller.
+# Words of Pillow, its libraries and Python, which no caller should read.
 FOREIGN = ("PIL", "Pillow", "lib", "Error", "buffer", "stream", "unpack", "Traceback", "NoneType", "bytes")
 
 
@@ -30,22 +30,22 @@ def service(provider: OpenAIServer) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def builtin() -> Iterator[Service]:
-    """The provider that measures what it gets decodes in ways of its own."""
+    """The provider that needs statistics has every image decoded."""
     with Service() as service:
         yield service
 
 
 def wrong(case: Case, answer: Answer) -> str | None:
-    """What is wrong with an answer, in a line."""
+    """Return what is wrong with an answer, in one line."""
     if answer.code not in case.expect or answer.status != STATUS.get(answer.code):
         return f"{case.name}: {answer.status} {answer.code}: {answer.detail}"
     if answer.code != ACCEPTED and (len(answer.detail) > 200 or any(word in answer.detail for word in FOREIGN)):
-        return f"{case.name} is told in a decoder's words: {answer.detail}"
+        return f"{case.name} uses a decoder's words: {answer.detail}"
     return None
 
 
 def check(service: Service, table: list[Case]) -> int:
-    """Send each picture by both doors and see to the answers; how many captions there were."""
+    """Send each image as base64 and as upload, check the answers, return the number of captions."""
     with Asker(service.url) as asker:
         answers = asker.ask_both(case.data() for case in table)
     mistakes = [line for case, pair in zip(table, answers, strict=True) for one in pair if (line := wrong(case, one))]
@@ -59,7 +59,7 @@ def check(service: Service, table: list[Case]) -> int:
 
 
 def see(provider: OpenAIServer, captions: int) -> None:
-    """Every picture that came opens (the server refuses others), and none is CMYK or says more than its pixels."""
+    """Check that every image received opens, is not CMYK, and holds nothing but pixels."""
     assert len(provider.calls) == captions
     for call in provider.calls:
         assert call.image is not None
@@ -76,17 +76,16 @@ def test_a_sample_of_the_table(service: Service, provider: OpenAIServer) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("large", [False, True], ids=["quick pictures", "large pictures"])
-def test_every_picture_of_the_table(service: Service, provider: OpenAIServer, large: bool) -> None:
+@pytest.mark.parametrize("large", [False, True], ids=["quick", "large"])
+def test_every_image_of_the_table(service: Service, provider: OpenAIServer, large: bool) -> None:
     provider.calls.clear()
     see(provider, check(service, list(cases(large=large))))
     assert "Traceback" not in service.log
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("large", [False, True], ids=["quick pictures", "large pictures"])
-def test_the_builtin_provider_takes_and_refuses_the_same(builtin: Service, large: bool) -> None:
-    """It reads what stands beside the pixels as well."""
+@pytest.mark.parametrize("large", [False, True], ids=["quick", "large"])
+def test_statistics_change_no_outcome(builtin: Service, large: bool) -> None:
     check(builtin, list(cases(large=large)))
     assert "Traceback" not in builtin.log
     assert "Warning" not in builtin.log

@@ -21,7 +21,7 @@ from tests.hostile.pictures import FORMATS, picture
 LIMITS = ImageLimits(max_pixels=1_000_000, heif=heif_is_installed())
 KNOWN = sorted(FORMATS) if heif_is_installed() else sorted(set(FORMATS) - {"heic", "heic tiles"})
 bounded = settings(
-    max_examples=200,
+    max_examples=100,
     deadline=None,
     derandomize="CI" in os.environ,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
