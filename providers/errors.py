@@ -47,7 +47,6 @@ class ProviderError(Exception):
     provider: str | None = None
     attempts: Sequence[object] = ()
     begun: bool = False
-    rate: RateHints | None = None
     provider_message: str = ""
 
     def __init__(
@@ -57,6 +56,7 @@ class ProviderError(Exception):
         status: int | None = None,
         retry_after: float | None = None,
         usage: Usage | None = None,
+        rate: RateHints | None = None,
     ) -> None:
         """`retry_after`: seconds to wait before a retry. `usage`: tokens of the failed call, if reported."""
         super().__init__(message)
@@ -64,6 +64,7 @@ class ProviderError(Exception):
         self.status = status
         self.retry_after = retry_after
         self.usage = usage
+        self.rate = rate
 
 
 class AuthFailed(ProviderError):
