@@ -139,28 +139,23 @@ class Answer:
 
     def completion(self, model: str, notes: tuple[str, ...]) -> Completion:
         """Return the Completion, or raise the error that its finish reason stands for."""
-        failure = self._failure()
-        if failure is not None:
-            failure.usage = self._text.usage
-            failure.rate = self.rate
-            raise failure
-        return Completion(self.text, self._model or model, self._text.usage, notes, self.rate)
-
-    def _failure(self) -> ProviderError | None:
         if "".join(self._refusal).strip():
-            return Refused("The model declined to describe the image.")
+            raise self._error(Refused, "The model declined to describe the image.")
         if self.finish == "content_filter":
-            return Blocked(f"A safety filter of {self._title} stopped the answer.")
+            raise self._error(Blocked, f"A safety filter of {self._title} stopped the answer.")
         if self.finish == "length":
-            return truncation(self.text, self._text.usage)
+            raise truncation(self.text, self._text.usage, rate=self.rate)
         if not self.finish:
-            return BadReply(f"{self._title} ended its answer before it was complete.")
+            raise self._error(BadReply, f"{self._title} ended its answer before it was complete.")
         if self.finish == "error":
-            return BadReply(f"{self._title} failed in the middle of its answer.")
+            raise self._error(BadReply, f"{self._title} failed in the middle of its answer.")
         if not self.text.strip():
             cause = "called a tool that was not offered" if self._tool_called else "sent an empty answer"
-            return BadReply(f"{self._title} {cause}.")
-        return None
+            raise self._error(BadReply, f"{self._title} {cause}.")
+        return Completion(self.text, self._model or model, self._text.usage, notes, self.rate)
+
+    def _error(self, error: type[ProviderError], message: str) -> ProviderError:
+        return error(message, usage=self._text.usage, rate=self.rate)
 
 
 def error_in(response: object) -> object:

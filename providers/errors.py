@@ -48,7 +48,6 @@ class ProviderError(Exception):
     provider: str | None = None
     attempts: Sequence[object] = ()
     begun: bool = False
-    rate: RateHints | None = None
     provider_message: str = ""
 
     def __init__(
@@ -58,6 +57,7 @@ class ProviderError(Exception):
         status: int | None = None,
         retry_after: float | None = None,
         usage: Usage | None = None,
+        rate: RateHints | None = None,
     ) -> None:
         """`retry_after`: seconds to wait before a retry. `usage`: tokens of the failed call, if reported."""
         super().__init__(message)
@@ -65,6 +65,7 @@ class ProviderError(Exception):
         self.status = status
         self.retry_after = retry_after
         self.usage = usage
+        self.rate = rate
 
 
 class AuthFailed(ProviderError):

@@ -1,6 +1,7 @@
 """The text of an answer: whole characters, bounded length, no runaway white space."""
 
 from providers.errors import BadReply, Truncated, WhitespaceRunaway
+from providers.hints import RateHints
 from providers.usage import Usage
 
 MAX_CHARACTERS = 1024 * 1024
@@ -49,16 +50,20 @@ class AnswerText:
         return "".join(self._pieces)
 
 
-def truncation(text: str, usage: Usage | None, remedy: str = "Raise max_tokens.") -> Truncated:
+def truncation(
+    text: str, usage: Usage | None, remedy: str = "Raise max_tokens.", *, rate: RateHints | None = None
+) -> Truncated:
     """Return the error for an answer that ended at the token limit."""
     if len(text) - len(text.rstrip()) >= WHITESPACE_TAIL:
-        return _runaway("it reached the token limit", usage)
-    return Truncated(f"The answer reached the token limit before it was complete. {remedy}", usage=usage)
+        return _runaway("it reached the token limit", usage, rate)
+    return Truncated(f"The answer reached the token limit before it was complete. {remedy}", usage=usage, rate=rate)
 
 
-def _runaway(end: str, usage: Usage | None) -> WhitespaceRunaway:
+def _runaway(end: str, usage: Usage | None, rate: RateHints | None = None) -> WhitespaceRunaway:
     return WhitespaceRunaway(
-        f"The model wrote white space until {end}. Set a temperature of 0.2 or more, or use another model.", usage=usage
+        f"The model wrote white space until {end}. Set a temperature of 0.2 or more, or use another model.",
+        usage=usage,
+        rate=rate,
     )
 
 
