@@ -19,6 +19,7 @@ from pydantic_core import from_json
 from bridge.errors import InvalidRequest
 from perspectives.errors import Problem, ValidationFailed
 from perspectives.perspective import Perspective
+from perspectives.schema import CompiledSchema
 from providers.base import JsonObject
 from providers.dialect import restore
 from providers.text import whole_characters
@@ -115,16 +116,17 @@ class Reading:
 
 async def read_answer(text: str, perspective: Perspective) -> Reading:
     """Return the first valid object in the text, else the problems of its first object."""
-    return await off_loop(lambda: _read(text, perspective), text, perspective.json_schema)
+    return await off_loop(lambda: read(text, perspective.compiled), text, perspective.json_schema)
 
 
-def _read(text: str, perspective: Perspective) -> Reading:
+def read(text: str, schema: CompiledSchema) -> Reading:
+    """Return the first valid object in the text, else the problems of its first object; on the event loop."""
     first: JsonObject | None = None
     problems: tuple[Problem, ...] = ()
     for candidate in islice(objects(text), _MAX_CANDIDATES):
         first = candidate if first is None else first
         try:
-            result, warnings = _validate(candidate, perspective)
+            result, warnings = _validate(candidate, schema)
         except ValidationFailed as error:
             problems = problems or error.problems
         except RecursionError:
@@ -134,9 +136,9 @@ def _read(text: str, perspective: Perspective) -> Reading:
     return Reading(text, first, problems=problems or (_NOT_JSON,))
 
 
-def _validate(value: JsonObject, perspective: Perspective) -> tuple[JsonObject, tuple[str, ...]]:
-    """Return the object as the perspective defines it, and warnings. Raises ValidationFailed."""
-    return perspective.compiled.validate(restore(value, perspective.json_schema)), ()
+def _validate(value: JsonObject, schema: CompiledSchema) -> tuple[JsonObject, tuple[str, ...]]:
+    """Return the object as the schema defines it, and warnings. Raises ValidationFailed."""
+    return schema.validate(restore(value, schema.json_schema)), ()
 
 
 async def off_loop(work: Callable[[], T], text: str, schema: JsonObject) -> T:

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bridge.captioning.structured import read
+from bridge.captioning.parsing import read
 from perspectives import PerspectiveError, ValidationFailed, parse
 from perspectives.errors import Problem
 from perspectives.keywords import KEYWORDS, TYPES
@@ -119,4 +119,4 @@ def test_any_text_as_an_answer(schema: Any, text: str, value: Any) -> None:
         return
     for answer in (text, f"{text} {json.dumps(value)}", f"```{json.dumps(value)}```{text}"):
         with suppress(ValidationFailed):
-            json.dumps(read(answer, taken), ensure_ascii=False, allow_nan=False).encode()
+            json.dumps(read(answer, taken).result, ensure_ascii=False, allow_nan=False).encode()
