@@ -84,7 +84,7 @@ class RequestProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
-        """Reject what is not HTTP/1.1."""
+        """Reject a request that is not valid HTTP/1.1."""
         self._reject(MALFORMED_REQUEST, "The request is not valid HTTP/1.1.")
 
     def _start_timer(self) -> None:
@@ -123,7 +123,7 @@ def without_h2c(data: bytes) -> bytes:
 
 
 def problem_response(row: Row, detail: str, request_id: str) -> bytes:
-    """Return a whole HTTP response with a problem as JSON."""
+    """Return a complete HTTP response with a problem as JSON."""
     body = problems.from_row(row, detail, request_id).model_dump_json().encode()
     lines = (
         f"HTTP/1.1 {row.status} {HTTPStatus(row.status).phrase}",

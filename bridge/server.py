@@ -104,6 +104,12 @@ class Supervisor(Multiprocess):
         self.interrupted = True
         super().handle_int()
 
+    def terminate_all(self) -> None:
+        """Stop all workers. Close the sockets, so that nothing listens once the last worker has stopped."""
+        super().terminate_all()
+        for listening in self.sockets:
+            listening.close()
+
     def keep_subprocess_alive(self) -> None:
         """Replace the workers that have ended or hang."""
         before = list(self.processes)

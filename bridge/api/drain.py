@@ -1,7 +1,7 @@
 """The graceful shutdown of one worker: refuse new work, let running work finish, cancel what does not in time."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,7 +21,7 @@ class Drain:
     def __init__(self) -> None:
         self.begun = asyncio.Event()
         self.over = False
-        self._hurried = False
+        self._end = 0.0
         self._under_way: set[asyncio.Task[Any]] = set()
 
     @contextmanager
@@ -50,19 +50,19 @@ class Drain:
 
     def hurry(self) -> None:
         """End the grace period now."""
-        self._hurried = True
+        self._end = 0.0
 
     async def run(self, grace: float, linger: float = LINGER_SECONDS) -> None:
         """Shut down: wait `grace` seconds for the running work, cancel the rest, wait `linger` seconds for its end."""
         self.begun.set()
-        await self._wait(grace, lambda: self._hurried)
+        await self._wait(grace)
         self.over = True
         for task in self._under_way:
             task.cancel()
-        await self._wait(linger, lambda: False)
+        await self._wait(linger)
 
-    async def _wait(self, seconds: float, interrupted: Callable[[], bool]) -> None:
+    async def _wait(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
-        end = loop.time() + seconds
-        while self._under_way and loop.time() < end and not interrupted():
-            await asyncio.wait(self._under_way, timeout=min(_POLL_SECONDS, end - loop.time()))
+        self._end = loop.time() + seconds
+        while self._under_way and loop.time() < self._end:
+            await asyncio.wait(self._under_way, timeout=_POLL_SECONDS)

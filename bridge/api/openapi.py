@@ -65,11 +65,8 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
     "/providers/{name}/test-connection": {
         "name": "mine",
         "kind": "ollama",
-        "environment": "local",
         "base_url": "http://127.0.0.1:11434",
-        "api_key": "",
         "default_model": "qwen2.5vl:7b",
-        "models": ["qwen2.5vl:7b"],
     },
 }
 

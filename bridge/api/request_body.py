@@ -106,7 +106,7 @@ def _check_size(text: bytes | str, name: str) -> None:
             left -= 1
             at = text.find(mark, at + 1)
     if not left:
-        raise InvalidRequest(f"{name} has more than {_MAX_VALUES} values.")
+        raise InvalidRequest(f"{name} has more values than the limit of {_MAX_VALUES}.")
 
 
 async def _read_multipart(request: Request, chunks: AsyncGenerator[bytes, None], limit: int) -> RequestBody:

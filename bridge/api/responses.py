@@ -26,7 +26,7 @@ _QUALITY = re.compile(r";\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*(?:;|$)", re.IGNORECA
 def negotiate(request: Request, offered: tuple[str, ...]) -> str:
     """Return the offered media type that `Accept` prefers: by quality, then by order.
 
-    A wildcard stands for the first offered type, which is also the default when `Accept` names none of them.
+    A wildcard stands for the first offered type, which is also the default when `Accept` names no offered type.
     """
     best, best_quality = offered[0], 0.0
     for item in ",".join(request.headers.getlist("accept")).split(","):
@@ -52,7 +52,7 @@ def text_response(text: str) -> Response:
 def problem_response(request: Request, problem: Problem) -> Response:
     """Return a problem, in OpenAI's format below `/v1/`.
 
-    It is `application/json` unless `Accept` prefers problem+json: the React client parses nothing else.
+    It is `application/json` unless `Accept` prefers problem+json: the React client parses only that.
     """
     note_problem(request, problem)
     if openai.is_openai_path(request):

@@ -113,7 +113,7 @@ class SchemaOut(BaseModel):
 
 
 class PerspectiveOut(BaseModel):
-    """A perspective, as it is listed and as a request may send it back whole."""
+    """A perspective, as it is listed and as a request may send it back."""
 
     model_config = ConfigDict(extra="allow")
 

@@ -1,4 +1,4 @@
-"""A running bridge with a model server behind it, as an orchestrator finds it."""
+"""A running bridge with a model server behind it."""
 
 import base64
 import json
@@ -46,7 +46,7 @@ default_model = "tiny-vision"
 
 @dataclass(frozen=True)
 class Bridge:
-    """The service, and the server `studio` that it asks."""
+    """The service, and its provider `studio`."""
 
     service: Service
     server: WireServer
@@ -57,7 +57,7 @@ class Bridge:
         return f"{self.service.url}/v1"
 
     def forget(self) -> None:
-        """Start over: no calls came, and every answer is ANSWER."""
+        """Forget all calls and scripts; every answer is ANSWER again."""
         self.server.calls.clear()
         self.server.script.clear()
         self.server.listing_script.clear()
@@ -67,7 +67,7 @@ class Bridge:
 
 @contextmanager
 def bridge(workspace: Path, **environment: str) -> Iterator[Bridge]:
-    """Start both; `workspace` is an empty directory."""
+    """Run both; `workspace` is an empty directory."""
     with OF_KIND["vllm"].server(key=STUDIO_KEY) as server:
         (workspace / "config").mkdir()
         (workspace / "perspectives").mkdir()
@@ -78,6 +78,6 @@ def bridge(workspace: Path, **environment: str) -> Iterator[Bridge]:
 
 
 def message(*texts: str, image: str | None = DATA_URI) -> dict[str, Any]:
-    """A user's message: an image and what is said of it."""
-    picture = [] if image is None else [{"type": "image_url", "image_url": {"url": image}}]
-    return {"role": "user", "content": [*picture, *({"type": "text", "text": text} for text in texts)]}
+    """Return a user's message with an image and texts."""
+    image_bytes = [] if image is None else [{"type": "image_url", "image_url": {"url": image}}]
+    return {"role": "user", "content": [*image_bytes, *({"type": "text", "text": text} for text in texts)]}

@@ -10,8 +10,8 @@ from tests.clients.bridge import bridge as running
 
 @pytest.fixture(scope="session")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
-    with running(tmp_path_factory.mktemp("workspace")) as found:
-        yield found
+    with running(tmp_path_factory.mktemp("workspace")) as result:
+        yield result
 
 
 @pytest.fixture

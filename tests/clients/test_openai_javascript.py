@@ -33,7 +33,7 @@ def test_the_lock_file_names_no_registry() -> None:
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program beside the packages that its lock file names."""
+    """Return the program, with the packages of its lock file installed."""
     need("node")
     folder = tmp_path_factory.mktemp("client") / "openai_js"
     shutil.copytree(PROGRAM, folder, ignore=shutil.ignore_patterns("node_modules"))
@@ -58,7 +58,7 @@ def test_the_javascript_client(program: Path, bridge: Bridge, case: str) -> None
 
 
 @pytest.mark.slow
-def test_an_aborted_stream_ends_the_providers_call(program: Path, bridge: Bridge) -> None:
+def test_aborting_a_stream_cancels_the_provider_call(program: Path, bridge: Bridge) -> None:
     bridge.server.default = b.Hang()
     command = [need("node"), str(program), bridge.url, "abort"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as node:

@@ -15,7 +15,7 @@ MESSAGES: Any = [{"role": "system", "content": "Be brief."}, message("Taken at t
 
 
 class Mood(BaseModel):
-    """A caller's own schema."""
+    """A schema of the caller."""
 
     mood: str
     colours: list[str]
@@ -28,32 +28,32 @@ def client(bridge: Bridge) -> Iterator[openai.OpenAI]:
 
 
 def test_a_caption(client: openai.OpenAI) -> None:
-    made = client.chat.completions.create(model=MODEL, messages=MESSAGES, temperature=0.2, max_completion_tokens=200)
-    assert json.loads(made.choices[0].message.content or "") == ANSWER
-    assert made.choices[0].finish_reason == "stop"
-    assert made.id == f"chatcmpl-{made._request_id}"
-    assert made.usage is not None
-    assert made.usage.prompt_tokens_details is not None
-    assert (made.usage.total_tokens, made.usage.prompt_tokens_details.cached_tokens) == (150, 64)
+    created = client.chat.completions.create(model=MODEL, messages=MESSAGES, temperature=0.2, max_completion_tokens=200)
+    assert json.loads(created.choices[0].message.content or "") == ANSWER
+    assert created.choices[0].finish_reason == "stop"
+    assert created.id == f"chatcmpl-{created._request_id}"
+    assert created.usage is not None
+    assert created.usage.prompt_tokens_details is not None
+    assert (created.usage.total_tokens, created.usage.prompt_tokens_details.cached_tokens) == (150, 64)
 
 
 def test_a_rendered_caption(client: openai.OpenAI) -> None:
-    made = client.chat.completions.create(model=MODEL, messages=MESSAGES, response_format={"type": "text"})
-    assert made.choices[0].message.content == f"It looks {ANSWER['look']}."
+    created = client.chat.completions.create(model=MODEL, messages=MESSAGES, response_format={"type": "text"})
+    assert created.choices[0].message.content == f"It looks {ANSWER['look']}."
 
 
-def test_a_caption_parsed_by_the_callers_own_model(bridge: Bridge, client: openai.OpenAI) -> None:
+def test_parse_with_a_model_of_the_caller(bridge: Bridge, client: openai.OpenAI) -> None:
     mood = {"mood": "calm", "colours": ["brown", "white"]}
     bridge.server.reply(b.WrongSchema(), b.Answer(mood))
-    made = client.chat.completions.parse(model="@studio", messages=MESSAGES, response_format=Mood)
-    assert made.choices[0].message.parsed == Mood.model_validate(mood)
+    created = client.chat.completions.parse(model="@studio", messages=MESSAGES, response_format=Mood)
+    assert created.choices[0].message.parsed == Mood.model_validate(mood)
 
 
-def test_a_stream_with_a_second_answer_holds_one(bridge: Bridge, client: openai.OpenAI) -> None:
+def test_a_stream_after_a_re_ask_has_one_answer(bridge: Bridge, client: openai.OpenAI) -> None:
     bridge.server.reply(b.WrongSchema({"look": "cold"}), b.Answer(ANSWER))
     options: Any = {"include_usage": True}
     chunks = list(client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True, stream_options=options))
-    assert json.loads("".join(one.choices[0].delta.content or "" for one in chunks if one.choices)) == ANSWER
+    assert json.loads("".join(item.choices[0].delta.content or "" for item in chunks if item.choices)) == ANSWER
     assert chunks[0].choices[0].delta.role == "assistant"
     assert chunks[-1].usage is not None
     assert (chunks[-1].choices, chunks[-1].usage.total_tokens) == ([], 300)
@@ -63,34 +63,34 @@ def test_a_stream_with_a_second_answer_holds_one(bridge: Bridge, client: openai.
 def test_the_stream_helper_accumulates(client: openai.OpenAI) -> None:
     with client.chat.completions.stream(model=MODEL, messages=MESSAGES) as stream:
         kinds = [event.type for event in stream]
-        made = stream.get_final_completion()
-    assert json.loads(made.choices[0].message.content or "") == ANSWER
+        created = stream.get_final_completion()
+    assert json.loads(created.choices[0].message.content or "") == ANSWER
     assert {"chunk", "content.delta", "content.done"} <= set(kinds)
 
 
 async def test_the_asynchronous_client(bridge: Bridge) -> None:
     async with openai.AsyncOpenAI(base_url=bridge.url, api_key="anything", max_retries=0, timeout=30) as client:
         stream = await client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)
-        pieces = [one.choices[0].delta.content or "" async for one in stream]
+        pieces = [item.choices[0].delta.content or "" async for item in stream]
     assert json.loads("".join(pieces)) == ANSWER
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_no_model_is_guessed(client: openai.OpenAI, stream: bool) -> None:
+def test_unknown_models(client: openai.OpenAI, stream: bool) -> None:
     with pytest.raises(openai.NotFoundError) as caught:
         client.chat.completions.create(model="gpt-4o", messages=MESSAGES, stream=stream)
     assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
     assert caught.value.type == "invalid_request_error"
 
 
-def test_what_is_not_offered(client: openai.OpenAI) -> None:
+def test_unsupported_parameters(client: openai.OpenAI) -> None:
     with pytest.raises(openai.UnprocessableEntityError) as caught:
         client.chat.completions.create(model=MODEL, messages=MESSAGES, n=2, stop=["."])
     assert (caught.value.code, caught.value.param) == ("invalid_request", "n")
     assert "n, stop" in caught.value.message
 
 
-def test_a_wait_is_an_error_of_its_own(bridge: Bridge, client: openai.OpenAI) -> None:
+def test_rate_limits(bridge: Bridge, client: openai.OpenAI) -> None:
     bridge.server.default = b.Status(429, retry_after=300)
     own = {"X-Provider-Key": STUDIO_KEY}  # a caller's key has its own limit: that of the deployment's goes on
     with pytest.raises(openai.RateLimitError) as caught:
@@ -98,7 +98,7 @@ def test_a_wait_is_an_error_of_its_own(bridge: Bridge, client: openai.OpenAI) ->
     assert caught.value.response.headers["retry-after"] == "300"
 
 
-def test_the_client_does_not_repeat_what_cannot_succeed(bridge: Bridge, client: openai.OpenAI) -> None:
+def test_the_client_does_not_retry_permanent_errors(bridge: Bridge, client: openai.OpenAI) -> None:
     bridge.server.default = b.Length()
     with pytest.raises(openai.InternalServerError) as caught:
         client.with_options(max_retries=2).chat.completions.create(model=MODEL, messages=MESSAGES)
@@ -106,7 +106,7 @@ def test_the_client_does_not_repeat_what_cannot_succeed(bridge: Bridge, client: 
     assert len(bridge.server.calls) == 1
 
 
-def test_a_stream_that_breaks_is_an_error(bridge: Bridge, client: openai.OpenAI) -> None:
+def test_a_failed_stream_raises(bridge: Bridge, client: openai.OpenAI) -> None:
     bridge.server.default = b.Length()
     stream = client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)
     assert next(stream).choices[0].delta.content == ""
@@ -115,7 +115,7 @@ def test_a_stream_that_breaks_is_an_error(bridge: Bridge, client: openai.OpenAI)
     assert caught.value.code == "answer_truncated"
 
 
-def test_a_stream_that_is_closed_ends_the_providers_call(bridge: Bridge, client: openai.OpenAI) -> None:
+def test_closing_a_stream_cancels_the_provider_call(bridge: Bridge, client: openai.OpenAI) -> None:
     bridge.server.default = b.Hang()
     stream = client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)
     next(iter(stream))
@@ -125,7 +125,7 @@ def test_a_stream_that_is_closed_ends_the_providers_call(bridge: Bridge, client:
 
 
 def test_models(client: openai.OpenAI) -> None:
-    names = [one.id for one in client.models.list()]
+    names = [item.id for item in client.models.list()]
     assert {"look", MODEL} <= set(names)
     assert client.models.retrieve(MODEL).owned_by == "graphcap"
     with pytest.raises(openai.NotFoundError) as caught:
@@ -133,7 +133,7 @@ def test_models(client: openai.OpenAI) -> None:
     assert caught.value.code == "model_not_found"
 
 
-def test_an_image_in_a_part_with_its_detail(bridge: Bridge, client: openai.OpenAI) -> None:
+def test_image_detail_is_ignored(bridge: Bridge, client: openai.OpenAI) -> None:
     part: Any = {"type": "image_url", "image_url": {"url": DATA_URI, "detail": "low"}}
     client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": [part]}])
     assert bridge.server.call.parts == ["image", "text"]

@@ -1,4 +1,4 @@
-"""nginx as deploy/nginx.conf configures it, in front of three bridges: real processes on loopback."""
+"""nginx with deploy/nginx.conf in front of three bridges: real processes on loopback."""
 
 import os
 import re
@@ -35,26 +35,26 @@ def free_port() -> int:
 
 
 def listens(port: int) -> bool:
-    """Whether somebody takes connections there."""
+    """Return whether the port accepts connections."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def placed(folder: Path, port: int, bridges: list[int], changes: Mapping[str, str]) -> str:
-    """The shipped configuration, with places of this machine where the container's stand."""
+    """Return the shipped configuration with addresses and paths of this machine."""
     moves = {
         "listen 8080;": f"listen 127.0.0.1:{port};",
         "worker_processes auto;": "worker_processes 2;",
         "/tmp/": f"{folder}/",
         "/dev/stdout": f"{folder}/access.log",
-        **{f"172.31.210.1{number}:32100": f"127.0.0.1:{one}" for number, one in enumerate(bridges, 1)},
+        **{f"172.31.210.1{number}:32100": f"127.0.0.1:{item}" for number, item in enumerate(bridges, 1)},
         **changes,
     }
     return moved(CONFIG.read_text(encoding="utf-8"), moves)
 
 
 def moved(text: str, moves: Mapping[str, str]) -> str:
-    """The text with each of these replaced; all have to stand in it."""
+    """Replace each of these in the text; all have to be in it."""
     for shipped, here in moves.items():
         assert shipped in text, shipped
         text = text.replace(shipped, here)
@@ -62,7 +62,7 @@ def moved(text: str, moves: Mapping[str, str]) -> str:
 
 
 class Nginx:
-    """nginx in the foreground, for as long as its `with` lasts; `log` is what it complained of."""
+    """nginx in the foreground, as a context manager; `log` is its error log."""
 
     def __init__(self, folder: Path, bridges: list[int], **changes: str) -> None:
         self._program = need("nginx")
@@ -96,17 +96,17 @@ class Nginx:
         return (self._folder / "error.log").read_text(encoding="utf-8")
 
     def asked(self, last: httpx.Response) -> set[str]:
-        """The bridges that have answered something until then."""
+        """Return the bridges that responded until `last`."""
         self.line(last)
         return {line.split("bridge=")[1].split()[0] for line in self._access()} - {"-"}
 
-    def line(self, answer: httpx.Response) -> str:
-        """What the log has of an answer: nginx writes it after the answer is sent."""
-        wanted = f"id={answer.headers['x-request-id']} "
+    def line(self, response: httpx.Response) -> str:
+        """Return the log line of a response; nginx writes it after the response."""
+        expected = f"id={response.headers['x-request-id']} "
         end = time.monotonic() + HANG_GUARD
-        while not (found := [line for line in self._access() if wanted in line]):
+        while not (result := [line for line in self._access() if expected in line]):
             assert time.monotonic() < end, "nginx wrote nothing of it"
-        return found[0]
+        return result[0]
 
     def _access(self) -> list[str]:
         return (self._folder / "access.log").read_text(encoding="utf-8").splitlines()
@@ -114,7 +114,7 @@ class Nginx:
 
 @dataclass
 class Fleet:
-    """Three bridges behind nginx; `url` is nginx's, so that it serves where a Service does."""
+    """Three bridges behind nginx; `url` is that of nginx, so that it can replace a Service."""
 
     nginx: Nginx
     bridges: list[Service]
@@ -129,7 +129,7 @@ class Fleet:
         return int(self.bridges[number].url.rpartition(":")[2])
 
     def start(self, number: int) -> None:
-        """Start a bridge anew, where it was."""
+        """Start a bridge again on its port."""
         port = str(self.port(number))
         self.bridges[number] = self.running.enter_context(Service("--port", port, **self.settings))
 
@@ -138,12 +138,12 @@ class Fleet:
         self.bridges[number].stop()
 
     def restart(self, number: int) -> None:
-        """As an orchestrator does it: stop, wait for the end, start, wait until it is ready."""
+        """Restart a bridge as an orchestrator does: stop, wait, start, wait until it is ready."""
         assert self.bridges[number].stop() == 0
         assert "Traceback" not in self.bridges[number].log
         self.start(number)
-        with client(self.bridges[number].url) as one:
-            while one.get("/readyz").status_code != 200:
+        with client(self.bridges[number].url) as item:
+            while item.get("/readyz").status_code != 200:
                 pass
 
 
@@ -151,10 +151,10 @@ class Fleet:
 def fleet(
     folder: Path, *, count: int = BRIDGES, changes: Mapping[str, str] | None = None, **settings: str
 ) -> Iterator[Fleet]:
-    """`count` bridges behind nginx; `changes` to its configuration, `settings` of the bridges."""
+    """Run `count` bridges with these settings behind nginx with these `changes` to its configuration."""
     with ExitStack() as running:
         bridges = [running.enter_context(Service(workspace=WORKSPACE, **settings)) for _ in range(count)]
-        ports = [int(one.url.rpartition(":")[2]) for one in bridges]
+        ports = [int(item.url.rpartition(":")[2]) for item in bridges]
         nginx = running.enter_context(Nginx(folder, [*ports, *ports, *ports][:BRIDGES], **(changes or {})))
         yield Fleet(nginx, bridges, settings, running)
 
@@ -164,10 +164,10 @@ def client(url: str, **options: Any) -> httpx.Client:
 
 
 def without_times(value: Any) -> Any:
-    """An answer without what differs from one time to the next: ids, times, milliseconds."""
+    """Return a response without ids and times."""
     if isinstance(value, dict):
         changing = ("request_id", "instance", "timing", "id", "ms", "milliseconds", "created", "uptime")
-        return {name: without_times(one) for name, one in value.items() if name not in changing}
+        return {name: without_times(item) for name, item in value.items() if name not in changing}
     if isinstance(value, list):
-        return [without_times(one) for one in value]
+        return [without_times(item) for item in value]
     return re.sub(r"\b[0-9a-f]{32}\b", "ID", value) if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""A constant load: callers that send one request after another, each with its own prompt, and what came of them."""
+"""A constant load: clients that send one request after another, each with its own prompt, and the outcomes."""
 
 import threading
 from collections import Counter
@@ -15,12 +15,12 @@ from tests.api.sockets import socket
 from tests.servers import WireServer
 
 PATIENCE = 60.0
-"""For a request under load on a machine with other work."""
+"""The timeout of a request, on a busy machine."""
 
 
 @dataclass
 class Outcome:
-    """One request: its prompt, how it ended ("ok" or a code), and the whole problem where there was one."""
+    """The outcome of one request: its prompt, "ok" or a code, and the problem."""
 
     prompt: str
     kind: str
@@ -30,7 +30,7 @@ class Outcome:
 
 
 class Load:
-    """`callers` threads, plain answers, streams and sockets in turn, against every server in turn, until `stop`."""
+    """Threads that send JSON, SSE and WebSocket requests with each server in turn, until `stop`."""
 
     def __init__(self, url: str, servers: Sequence[WireServer], callers: int = 6) -> None:
         self.url = url
@@ -41,24 +41,24 @@ class Load:
         self._threads = [threading.Thread(target=self._call, args=(number,)) for number in range(callers)]
 
     def start(self) -> None:
-        for one in self._threads:
-            one.start()
+        for item in self._threads:
+            item.start()
 
     def stop(self) -> list[Outcome]:
         self._enough.set()
-        for one in self._threads:
-            one.join(PATIENCE)
-            assert not one.is_alive(), "a caller hangs"
+        for item in self._threads:
+            item.join(PATIENCE)
+            assert not item.is_alive(), "a caller hangs"
         return self.outcomes
 
     def wait_for(self, more: int) -> None:
-        """Block until so many further requests have ended."""
+        """Wait until `more` further requests have ended."""
         with self._some:
             count = len(self.outcomes) + more
             assert self._some.wait_for(lambda: len(self.outcomes) >= count, PATIENCE), "the load stands still"
 
     def prompts(self) -> Counter[str]:
-        """How often each prompt reached a provider."""
+        """Count how often each prompt reached a provider."""
         return Counter(call.prompt.split("\n")[0] for server in self.servers for call in server.calls)
 
     def _call(self, caller: int) -> None:
@@ -86,18 +86,18 @@ def body(prompt: str, server: WireServer) -> dict[str, Any]:
 
 def post(client: httpx.Client, url: str, prompt: str, server: WireServer) -> Outcome:
     try:
-        answer = client.post(url + streams.API + "/caption", json=body(prompt, server))
+        response = client.post(url + streams.API + "/caption", json=body(prompt, server))
     except httpx.HTTPError as error:
         return Outcome(prompt, "post", repr(error))
-    return told(prompt, "post", answer)
+    return told(prompt, "post", response)
 
 
-def told(prompt: str, kind: str, answer: httpx.Response) -> Outcome:
-    """What a whole answer says."""
-    begun = answer.headers.get("x-request-begun") != "no"
-    if answer.status_code == 200:
+def told(prompt: str, kind: str, response: httpx.Response) -> Outcome:
+    """Return the outcome of a JSON response."""
+    begun = response.headers.get("x-request-begun") != "no"
+    if response.status_code == 200:
         return Outcome(prompt, kind, "ok")
-    problem = answer.json()
+    problem = response.json()
     return Outcome(prompt, kind, problem["code"], problem, begun)
 
 
@@ -106,27 +106,27 @@ def stream(client: httpx.Client, url: str, prompt: str, server: WireServer) -> O
     request = client.stream("POST", url + streams.API + "/caption", json=body(prompt, server), headers=headers)
     seen: list[streams.Event] = []
     try:
-        with request as answer:
-            if answer.status_code != 200:
-                answer.read()
-                return told(prompt, "stream", answer)
-            seen += streams.events(answer)
+        with request as response:
+            if response.status_code != 200:
+                response.read()
+                return told(prompt, "stream", response)
+            seen += streams.events(response)
     except httpx.HTTPError as error:
         return Outcome(prompt, "stream", f"cut: {type(error).__name__}")
     if not seen or seen[-1]["type"] != "done":
         return Outcome(prompt, "stream", "cut")
-    (end,) = [one for one in seen if streams.is_end(one)]
+    (end,) = [item for item in seen if streams.is_end(item)]
     if end["type"] == "result":
         return Outcome(prompt, "stream", "ok")
     return Outcome(prompt, "stream", end["problem"]["code"], end["problem"])
 
 
 def talk(client: httpx.Client, url: str, prompt: str, server: WireServer) -> Outcome:
-    """The same on a socket of its own."""
+    """Send the request on a WebSocket of its own."""
     try:
-        with socket(url) as one:
-            one.send("caption", "a", **body(prompt, server))
-            (end,) = [event for event in one.story("a", "mine") if streams.is_end(event)]
+        with socket(url) as item:
+            item.send("caption", "a", **body(prompt, server))
+            (end,) = [event for event in item.story("a", "mine") if streams.is_end(event)]
     except (WebSocketException, OSError) as error:
         return Outcome(prompt, "socket", f"cut: {type(error).__name__}")
     return Outcome(prompt, "socket", "ok" if end["type"] == "result" else end["problem"]["code"], end.get("problem"))
@@ -134,11 +134,11 @@ def talk(client: httpx.Client, url: str, prompt: str, server: WireServer) -> Out
 
 @contextmanager
 def load(url: str, servers: Sequence[WireServer], callers: int = 6) -> Iterator[Load]:
-    """A load that is stopped whatever happens."""
-    made = Load(url, servers, callers)
-    made.start()
+    """Run a load, and stop it at the end."""
+    created = Load(url, servers, callers)
+    created.start()
     try:
-        made.wait_for(callers)
-        yield made
+        created.wait_for(callers)
+        yield created
     finally:
-        made.stop()
+        created.stop()

@@ -1,4 +1,4 @@
-"""The dashboard and the alert rules ask for figures that a real service really tells."""
+"""The dashboard and the alert rules use metrics that a running service exports."""
 
 import json
 import re
@@ -32,7 +32,7 @@ ADDED = {"instance", "job"}
 
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Figures]:
-    """A scrape of a service that has done everything once."""
+    """Scrape a service that has used every feature once."""
     with OpenAIServer("vllm") as server:
         toml = studio(server.url, server.models, max_concurrency=2)
         with Service(workspace=workspace(tmp_path_factory.mktemp("work"), toml)) as service:
@@ -44,19 +44,19 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Figures]:
             server.reply(b.Status(401))
             streams.post(service, "/caption", {**ask, "fallbacks": [{"provider": "builtin"}]})
             httpx.get(f"{service.url}/nothing", timeout=HANG_GUARD, trust_env=False)
-            with socket(service) as one:
-                one.send("caption", "a1", perspective="alt_text", image={"path": SAMPLE})
-                one.story("a1", "alt_text")
-            yield until(service, lambda found: found.labels("bridge_provider_up") != [])
+            with socket(service) as item:
+                item.send("caption", "a1", perspective="alt_text", image={"path": SAMPLE})
+                item.story("a1", "alt_text")
+            yield until(service, lambda result: result.labels("bridge_provider_up") != [])
 
 
 def dashboard() -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(DASHBOARD.read_text("utf-8"))
-    return told
+    data: dict[str, Any] = json.loads(DASHBOARD.read_text("utf-8"))
+    return data
 
 
 def panels() -> list[dict[str, Any]]:
-    return [one for one in dashboard()["panels"] if one["type"] != "row"]
+    return [item for item in dashboard()["panels"] if item["type"] != "row"]
 
 
 def rules() -> list[dict[str, Any]]:
@@ -65,69 +65,71 @@ def rules() -> list[dict[str, Any]]:
 
 def expressions() -> list[tuple[str, str]]:
     shown = [(panel["title"], target["expr"]) for panel in panels() for target in panel["targets"]]
-    variables = [(one["name"], one["query"]["query"]) for one in dashboard()["templating"]["list"][1:]]
+    variables = [(item["name"], item["query"]["query"]) for item in dashboard()["templating"]["list"][1:]]
     return [*shown, *variables, *((rule["alert"], rule["expr"]) for rule in rules())]
 
 
 @pytest.mark.parametrize(("title", "expression"), expressions())
-def test_every_figure_it_asks_for_is_told(figures: Figures, title: str, expression: str) -> None:
-    asked = SERIES.findall(expression)
-    assert asked or "up{" in expression
+def test_every_queried_metric_exists(figures: Figures, title: str, expression: str) -> None:
+    requests = SERIES.findall(expression)
+    assert requests or "up{" in expression
     offered: set[str] = set(ADDED)
-    for name, matchers in asked:
-        told = figures.labels(name)
-        assert told, f"{name} is told by no service"
-        labels = {label for one in told for label in one} | ADDED
+    for name, matchers in requests:
+        data = figures.labels(name)
+        assert data, f"{name} is told by no service"
+        labels = {label for item in data for label in item} | ADDED
         assert {label for label, _, _ in MATCHER.findall(matchers)} <= labels
         offered |= labels
     for labels in GROUPING.findall(expression):
-        assert {one.strip() for one in labels.split(",")} <= offered
+        assert {item.strip() for item in labels.split(",")} <= offered
     for call in ("rate", "increase"):  # of what only rises
         for name in re.findall(rf"{call}\((bridge_\w+)", expression):
             assert name.endswith(("_total", "_bucket", "_sum", "_count"))
     assert expression.count("(") == expression.count(")")
 
 
-def test_every_figure_is_on_the_dashboard() -> None:
-    asked = {re.sub(r"_(bucket|sum|count)$", "", name) for _, expr in expressions() for name, _ in SERIES.findall(expr)}
+def test_every_metric_is_on_the_dashboard() -> None:
+    requests = {
+        re.sub(r"_(bucket|sum|count)$", "", name) for _, expr in expressions() for name, _ in SERIES.findall(expr)
+    }
     from bridge.telemetry import metrics
 
-    assert {name for name, *_ in metrics.described()} == asked
+    assert {name for name, *_ in metrics.described()} == requests
 
 
-def test_the_values_it_looks_for_can_come() -> None:
+def test_every_queried_label_value_exists() -> None:
     codes = {row.code for row in (*errors.TABLE.values(), errors.BUG, errors.NO_ROUTE)}
-    ends = {outcome(one("")) for one in vars(provider_errors).values() if _is_error(one)}
+    ends = {outcome(item("")) for item in vars(provider_errors).values() if _is_error(item)}
     for title, expression in expressions():
         for name, matchers in SERIES.findall(expression):
             known = ends if "calls" in name else codes
             for label, _, value in MATCHER.findall(matchers):
                 if label in ("code", "outcome"):
-                    for one in value.split("|"):
-                        assert any(re.fullmatch(one, end) for end in known), f"{title}: {one} is no {label}"
+                    for item in value.split("|"):
+                        assert any(re.fullmatch(item, end) for end in known), f"{title}: {item} is no {label}"
 
 
-def _is_error(one: object) -> bool:
-    return isinstance(one, type) and issubclass(one, provider_errors.ProviderError)
+def _is_error(item: object) -> bool:
+    return isinstance(item, type) and issubclass(item, provider_errors.ProviderError)
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
-def test_an_alert_says_what_happened_and_what_to_do(rule: dict[str, Any]) -> None:
+def test_every_alert_has_severity_summary_and_description(rule: dict[str, Any]) -> None:
     assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
     assert re.fullmatch(r"\d+[smh]", rule.get("for", "0s"))
     assert rule["labels"]["severity"] in ("info", "warning", "critical")
     assert set(rule["annotations"]) == {"summary", "description"}
-    grouped = {one.strip() for labels in GROUPING.findall(rule["expr"]) for one in labels.split(",")} | ADDED
+    grouped = {item.strip() for labels in GROUPING.findall(rule["expr"]) for item in labels.split(",")} | ADDED
     for text in rule["annotations"].values():
         assert text.count("{{") == text.count("}}")
         assert set(re.findall(r"\$labels\.(\w+)", text)) <= grouped
 
 
-def test_the_dashboard_is_one(tmp_path: Path) -> None:
-    told = dashboard()
-    ids = [one["id"] for one in told["panels"]]
+def test_panels_are_unique_and_fit_the_grid(tmp_path: Path) -> None:
+    data = dashboard()
+    ids = [item["id"] for item in data["panels"]]
     assert len(set(ids)) == len(ids)
-    places = [one["gridPos"] for one in told["panels"]]
-    assert all(place["x"] + place["w"] <= 24 for place in places)
-    assert len({(place["x"], place["y"]) for place in places}) == len(places)
+    places = [item["gridPos"] for item in data["panels"]]
+    assert all(location["x"] + location["w"] <= 24 for location in places)
+    assert len({(location["x"], location["y"]) for location in places}) == len(places)
     assert len({rule["alert"] for rule in rules()}) == len(rules())

@@ -1,4 +1,4 @@
-"""nginx in front of three bridges: what passes, what is asked again, and its own errors in our shape."""
+"""nginx in front of three bridges: requests, retries, and errors in the format of the bridge."""
 
 import json
 import re
@@ -52,100 +52,98 @@ def bridges(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 # What passes through.
 
 
-def test_a_stream_passes_as_it_comes(bridges: Fleet, vllm_server: OpenAIServer) -> None:
+def test_events_pass_immediately(bridges: Fleet, vllm_server: OpenAIServer) -> None:
     vllm_server.reply(b.Hold())
-    with streams.streaming(bridges, "/caption", json=streams.caption(vllm_server)) as answer:
-        told = streams.events(answer)
-        seen = [next(told)]
+    with streams.streaming(bridges, "/caption", json=streams.caption(vllm_server)) as response:
+        data = streams.events(response)
+        seen = [next(data)]
         while seen[-1].get("stage") != "model":  # a few bytes each, and the provider has not answered
-            seen.append(next(told))
+            seen.append(next(data))
         vllm_server.wait_for_calls(1, HANG_GUARD)
         vllm_server.release()
-        streams.check_story([*seen, *told], ["mine"])
+        streams.check_story([*seen, *data], ["mine"])
 
 
-def test_who_leaves_ends_the_call_behind_nginx(bridges: Fleet, vllm_server: OpenAIServer) -> None:
+def test_a_disconnect_cancels_the_provider_call(bridges: Fleet, vllm_server: OpenAIServer) -> None:
     vllm_server.default = b.Hold()
-    with streams.streaming(bridges, "/caption", json=streams.caption(vllm_server)) as answer:
-        told = streams.events(answer)
-        assert next(told)["type"] == "started"
+    with streams.streaming(bridges, "/caption", json=streams.caption(vllm_server)) as response:
+        data = streams.events(response)
+        assert next(data)["type"] == "started"
         vllm_server.wait_for_calls(1, HANG_GUARD)
     vllm_server.wait_for_hang_ups(1, HANG_GUARD)
     with leaving(bridges.url, CAPTION, streams.caption(vllm_server)):
         vllm_server.wait_for_calls(2, HANG_GUARD)
     vllm_server.wait_for_hang_ups(2, HANG_GUARD)
-    with socket(bridges) as one:
-        one.send("caption", "a", **streams.caption(vllm_server))
+    with socket(bridges) as item:
+        item.send("caption", "a", **streams.caption(vllm_server))
         vllm_server.wait_for_calls(3, HANG_GUARD)
     vllm_server.wait_for_hang_ups(3, HANG_GUARD)
 
 
-def test_an_upload_of_the_largest_size_passes_and_one_byte_more_does_not(bridges: Fleet) -> None:
+def test_the_body_limit(bridges: Fleet) -> None:
     limit = int(next(line.split()[1][:-1] for line in bridges.nginx.config if "client_max_body_size 2" in line))
-    with client(bridges.url, headers={"Origin": PAGE, "Content-Type": "application/json"}) as one:
-        taken = one.post(CAPTION, content=b" " * (limit - 2) + b"{}")
-        assert (taken.status_code, taken.json()["code"]) == (422, "invalid_request")
+    with client(bridges.url, headers={"Origin": PAGE, "Content-Type": "application/json"}) as item:
+        accepted = item.post(CAPTION, content=b" " * (limit - 2) + b"{}")
+        assert (accepted.status_code, accepted.json()["code"]) == (422, "invalid_request")
         for body in (b" " * limit + b"{", iter([b" " * limit, b"{"])):
-            refused = one.post(CAPTION, content=body)
+            refused = item.post(CAPTION, content=body)
             check_problem(refused, 413, "body_too_large", retryable=False)
 
 
-def test_a_callers_id_is_kept_and_a_strange_one_is_not(bridges: Fleet) -> None:
-    with client(bridges.url) as one:
-        assert one.get("/health", headers={"X-Request-ID": "mine-1"}).headers["x-request-id"] == "mine-1"
-        made = one.get("/health", headers={"X-Request-ID": "no id"}).headers["x-request-id"]
-        assert len(made) == 32
+def test_valid_request_ids_are_kept(bridges: Fleet) -> None:
+    with client(bridges.url) as item:
+        assert item.get("/health", headers={"X-Request-ID": "mine-1"}).headers["x-request-id"] == "mine-1"
+        created = item.get("/health", headers={"X-Request-ID": "no id"}).headers["x-request-id"]
+        assert len(created) == 32
 
 
-def test_who_calls_is_who_nginx_sees(tmp_path: Path) -> None:
+def test_clients_cannot_forge_their_address(tmp_path: Path) -> None:
     with fleet(tmp_path, count=1, GRAPHCAP_RATE_LIMIT="1/month") as bridges:
-        for place in ("127.0.0.2", "127.0.0.3"):
+        for location in ("127.0.0.2", "127.0.0.3"):
             claims = {"X-Forwarded-For": "192.0.2.7"}
-            with client(bridges.url, transport=httpx.HTTPTransport(local_address=place)) as one:
-                codes = [one.post(CAPTION, json=BODY, headers=claims).status_code for _ in range(2)]
+            with client(bridges.url, transport=httpx.HTTPTransport(local_address=location)) as item:
+                codes = [item.post(CAPTION, json=BODY, headers=claims).status_code for _ in range(2)]
                 assert codes == [200, 429]
 
 
 # Asking again.
 
 
-def test_a_refusal_goes_to_another_bridge_and_one_that_was_begun_does_not(
-    tmp_path: Path, vllm_server: OpenAIServer
-) -> None:
+def test_only_requests_that_were_not_begun_are_retried(tmp_path: Path, vllm_server: OpenAIServer) -> None:
     vllm_server.default = b.Hold()
     held = streams.caption(vllm_server)
     with fleet(tmp_path, GRAPHCAP_MAX_IN_FLIGHT="1") as bridges, ThreadPoolExecutor(3) as threads:
-        asked = [
+        requests = [
             threads.submit(httpx.post, bridges.url + CAPTION, json=held, timeout=60, trust_env=False) for _ in "abc"
         ]
         vllm_server.wait_for_calls(3, HANG_GUARD)  # one at each: however they were balanced, a full one was left
-        with client(bridges.url) as one:
-            full = one.post(CAPTION, json=BODY)
+        with client(bridges.url) as item:
+            full = item.post(CAPTION, json=BODY)
         assert (full.status_code, full.json()["code"], full.headers["x-request-begun"]) == (503, "overloaded", "no")
         vllm_server.release()
-        assert [one.result(HANG_GUARD).status_code for one in asked] == [200, 200, 200]
+        assert [item.result(HANG_GUARD).status_code for item in requests] == [200, 200, 200]
         assert 'attempts="503 : 503 : 503"' in bridges.nginx.line(full)  # each was asked once
         vllm_server.default = b.Status(503)
-        with client(bridges.url) as one:
-            begun = one.post(CAPTION, json={**held, "timeout": 2})
+        with client(bridges.url) as item:
+            begun = item.post(CAPTION, json={**held, "timeout": 2})
         assert (begun.status_code, begun.json()["code"]) == (503, "provider_unavailable")
         assert begun.json()["provider"] == "vllm"
         assert 'attempts="503"' in bridges.nginx.line(begun)
 
 
-def test_a_large_body_is_sent_again_whole(tmp_path: Path) -> None:
+def test_a_large_body_is_retried_completely(tmp_path: Path) -> None:
     with fleet(tmp_path) as bridges:
         bridges.kill(0)
         bridges.kill(1)
         padding = b" " * 5_000_000
         for _ in range(6):
-            with client(bridges.url) as one:
-                answer = one.post(CAPTION, content=padding + json.dumps(BODY).encode())
-                assert answer.status_code == 200, answer.text
+            with client(bridges.url) as item:
+                response = item.post(CAPTION, content=padding + json.dumps(BODY).encode())
+                assert response.status_code == 200, response.text
 
 
-def test_it_runs_unprivileged_where_only_tmp_can_be_written(bridges: Fleet) -> None:
-    """As compose.yaml runs it: the shipped file with other addresses, a read-only root, memory in /tmp, no rights."""
+def test_it_runs_unprivileged_with_a_writable_tmp_only(bridges: Fleet) -> None:
+    """Run it as compose.yaml does: read-only root, tmpfs in /tmp, no privileges."""
     need_namespaces()
     port = free_port()
     moves = {"listen 8080;": f"listen 127.0.0.1:{port};"}
@@ -160,9 +158,9 @@ def test_it_runs_unprivileged_where_only_tmp_can_be_written(bridges: Fleet) -> N
             process.stdin.close()
             while not listens(port):
                 assert process.poll() is None, process.stderr and process.stderr.read()
-            with client(f"http://127.0.0.1:{port}") as one:
-                answer = one.post(CAPTION, content=b" " * 5_000_000 + json.dumps(BODY).encode())
-            assert answer.status_code == 200, answer.text
+            with client(f"http://127.0.0.1:{port}") as item:
+                response = item.post(CAPTION, content=b" " * 5_000_000 + json.dumps(BODY).encode())
+            assert response.status_code == 200, response.text
         finally:
             process.send_signal(signal.SIGQUIT)
             assert process.wait(HANG_GUARD) == 0
@@ -184,66 +182,66 @@ AS_ANYBODY = ("--reuid=10101", "--regid=10101", *UNPRIVILEGED, "--")
 # nginx's own errors.
 
 
-def check_problem(answer: httpx.Response, status: int, code: str, *, retryable: bool) -> None:
-    problem = Problem.model_validate(answer.json())
-    assert (answer.status_code, problem.status, problem.code, problem.retryable) == (status, status, code, retryable)
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.headers["access-control-allow-origin"] == PAGE
-    assert answer.headers["access-control-expose-headers"] == ", ".join(EXPOSED_HEADERS)
-    assert answer.headers["vary"] == "Origin"
-    assert answer.headers["x-request-id"] == problem.instance
-    assert re.fullmatch(r"total;dur=\d+", answer.headers["server-timing"])
-    assert answer.json().keys() == problem.model_dump().keys()
+def check_problem(response: httpx.Response, status: int, code: str, *, retryable: bool) -> None:
+    problem = Problem.model_validate(response.json())
+    assert (response.status_code, problem.status, problem.code, problem.retryable) == (status, status, code, retryable)
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["access-control-allow-origin"] == PAGE
+    assert response.headers["access-control-expose-headers"] == ", ".join(EXPOSED_HEADERS)
+    assert response.headers["vary"] == "Origin"
+    assert response.headers["x-request-id"] == problem.instance
+    assert re.fullmatch(r"total;dur=\d+", response.headers["server-timing"])
+    assert response.json().keys() == problem.model_dump().keys()
     assert problem.type == f"urn:graphcap:problem:{code}"
     assert problem.message == problem.detail
 
 
 @pytest.fixture(scope="module")
 def nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
-    """nginx with nobody behind it."""
+    """Run nginx without any bridge."""
     with ExitStack() as held:  # bound, so that nobody else gets the ports, and not listening
         places = [held.enter_context(socketlib.socket()) for _ in "abc"]
-        for one in places:
-            one.bind(("127.0.0.1", 0))
-        with Nginx(tmp_path_factory.mktemp("nobody"), [one.getsockname()[1] for one in places]) as running:
+        for item in places:
+            item.bind(("127.0.0.1", 0))
+        with Nginx(tmp_path_factory.mktemp("nobody"), [item.getsockname()[1] for item in places]) as running:
             yield running
 
 
-def test_no_bridge_at_all(nobody: Nginx) -> None:
-    with client(nobody.url, headers={"Origin": PAGE}) as one:
+def test_errors_without_any_bridge(nobody: Nginx) -> None:
+    with client(nobody.url, headers={"Origin": PAGE}) as item:
         for _ in range(3):
-            refused = one.post(CAPTION, json=BODY)
+            refused = item.post(CAPTION, json=BODY)
             check_problem(refused, 503, "bridge_unreachable", retryable=True)
             assert (refused.headers["retry-after"], refused.headers["x-request-begun"]) == ("1", "no")
             preflight = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
-            granted = one.options(CAPTION, headers=preflight)
+            granted = item.options(CAPTION, headers=preflight)
             assert (granted.status_code, granted.headers["access-control-allow-headers"]) == (204, "content-type")
             assert granted.headers["access-control-allow-methods"] == "GET, POST"
             assert granted.headers["access-control-allow-origin"] == PAGE
-        stranger = one.post(CAPTION, json=BODY, headers={"Origin": ELSEWHERE})
+        stranger = item.post(CAPTION, json=BODY, headers={"Origin": ELSEWHERE})
         assert "access-control-allow-origin" not in stranger.headers
-        assert one.options(CAPTION, headers={"Origin": ELSEWHERE}).status_code == 503
+        assert item.options(CAPTION, headers={"Origin": ELSEWHERE}).status_code == 503
 
 
 @pytest.mark.parametrize("origin", ["http://localhost.example.org", "http://localhost:1.example.org", "null"])
-def test_an_origin_that_only_looks_like_this_machine(nobody: Nginx, origin: str) -> None:
-    with client(nobody.url, headers={"Origin": origin}) as one:
-        assert "access-control-allow-origin" not in one.get("/health").headers
+def test_origins_that_resemble_loopback_are_rejected(nobody: Nginx, origin: str) -> None:
+    with client(nobody.url, headers={"Origin": origin}) as item:
+        assert "access-control-allow-origin" not in item.get("/health").headers
 
 
-def test_what_is_no_request(nobody: Nginx) -> None:
-    with client(nobody.url, headers={"Origin": PAGE}) as one:
-        check_problem(one.get("/metrics"), 404, "not_found", retryable=False)
-        check_problem(one.get("/", headers={"X-Long": "x" * 70_000}), 400, "invalid_request", retryable=False)
-        assert one.get("/" + "x" * 20_000).json()["code"] == "invalid_request"
-        check_problem(one.request("TRACE", "/"), 405, "method_not_allowed", retryable=False)
+def test_errors_of_malformed_requests(nobody: Nginx) -> None:
+    with client(nobody.url, headers={"Origin": PAGE}) as item:
+        check_problem(item.get("/metrics"), 404, "not_found", retryable=False)
+        check_problem(item.get("/", headers={"X-Long": "x" * 70_000}), 400, "invalid_request", retryable=False)
+        assert item.get("/" + "x" * 20_000).json()["code"] == "invalid_request"
+        check_problem(item.request("TRACE", "/"), 405, "method_not_allowed", retryable=False)
     for odd in (b"GET / HTTP/3.0\r\n", b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n"):
         with socketlib.create_connection(("127.0.0.1", nobody.port)) as raw:
             raw.sendall(odd + b"Host: a\r\n\r\n")
             assert b'"code":"invalid_request"' in raw.recv(10_000)
 
 
-def test_a_bridge_that_is_too_slow_or_breaks_off(tmp_path: Path) -> None:
+def test_errors_of_a_slow_or_broken_bridge(tmp_path: Path) -> None:
     silent, broken = OpenAIServer("vllm"), OpenAIServer("vllm")
     silent.default, broken.default = b.Hang("connect"), b.Reset()
     quick = {"proxy_read_timeout 150s;": "proxy_read_timeout 300ms;"}
@@ -252,11 +250,11 @@ def test_a_bridge_that_is_too_slow_or_breaks_off(tmp_path: Path) -> None:
         with (
             server,
             Nginx(folder, [server.port] * 3, **changes) as nginx,
-            client(nginx.url, headers={"Origin": PAGE}) as one,
+            client(nginx.url, headers={"Origin": PAGE}) as item,
         ):
-            answer = one.post("/v1/chat/completions", json=call())
-            check_problem(answer, status, code, retryable=True)
-            assert "x-request-begun" not in answer.headers
+            response = item.post("/v1/chat/completions", json=call())
+            check_problem(response, status, code, retryable=True)
+            assert "x-request-begun" not in response.headers
             server.wait_for_calls(1)
             assert len(server.calls) == 1  # and it was not sent to another
 
@@ -268,14 +266,21 @@ def call() -> dict[str, Any]:
 # What instances share.
 
 
-def test_bridges_behind_nginx_count_a_caller_together(tmp_path: Path) -> None:
+def test_bridges_share_a_rate_limit(tmp_path: Path) -> None:
     (tmp_path / "redis").mkdir()
-    with redis(tmp_path / "redis") as (place, _):
-        settings = {"GRAPHCAP_RATE_LIMIT": "6/month", "GRAPHCAP_RATE_LIMIT_STORAGE": place}
-        with fleet(tmp_path, **settings) as bridges, client(bridges.url) as one:
-            answers = [one.post(CAPTION, json=BODY) for _ in range(8)]
-            assert [answer.status_code for answer in answers] == [200] * 6 + [429] * 2
-            assert [answer.headers["ratelimit-remaining"] for answer in answers[:6]] == ["5", "4", "3", "2", "1", "0"]
-            assert len(bridges.nginx.asked(answers[-1])) == 3
+    with redis(tmp_path / "redis") as (location, _):
+        settings = {"GRAPHCAP_RATE_LIMIT": "6/month", "GRAPHCAP_RATE_LIMIT_STORAGE": location}
+        with fleet(tmp_path, **settings) as bridges, client(bridges.url) as item:
+            responses = [item.post(CAPTION, json=BODY) for _ in range(8)]
+            assert [response.status_code for response in responses] == [200] * 6 + [429] * 2
+            assert [response.headers["ratelimit-remaining"] for response in responses[:6]] == [
+                "5",
+                "4",
+                "3",
+                "2",
+                "1",
+                "0",
+            ]
+            assert len(bridges.nginx.asked(responses[-1])) == 3
             # No other bridge was asked again.
-            assert all('attempts="429"' in bridges.nginx.line(answer) for answer in answers[6:])
+            assert all('attempts="429"' in bridges.nginx.line(response) for response in responses[6:])

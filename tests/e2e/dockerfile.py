@@ -1,4 +1,4 @@
-"""Read what this project's Dockerfile and .dockerignore say."""
+"""Parse a Dockerfile and a .dockerignore."""
 
 import json
 import re
@@ -9,24 +9,24 @@ from pathlib import Path, PurePosixPath
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction, its continuation lines joined."""
+    """One instruction with its continuation lines joined."""
 
     name: str
     value: str
 
     @property
     def words(self) -> list[str]:
-        """The words of the exec form, or of the shell form split as a shell would."""
+        """Return the words of the exec form, or of the shell form as a shell splits them."""
         return json.loads(self.value) if self.value.startswith("[") else shlex.split(self.value)
 
     @property
     def pairs(self) -> dict[str, str]:
-        """The `name=value` pairs of ENV and LABEL."""
+        """Return the `name=value` pairs of ENV and LABEL."""
         return dict(word.split("=", 1) for word in self.words)
 
     @property
     def flags(self) -> dict[str, str]:
-        """The leading `--name=value` options of COPY and HEALTHCHECK."""
+        """Return the leading `--name=value` options of COPY and HEALTHCHECK."""
         return dict(re.findall(r"--(\w[\w-]*)=(\S+)", self.value))
 
     @property
@@ -35,7 +35,7 @@ class Instruction:
 
 
 def instructions(text: str) -> list[Instruction]:
-    """Every instruction in order. Comments and empty lines are left out, inside a continuation too."""
+    """Return every instruction in order, without comments and empty lines."""
     kept = "\n".join(line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
     joined = re.sub(r"\s*\\\n\s*", " ", kept)
     return [Instruction(*line.split(None, 1)) for line in joined.splitlines()]
@@ -43,7 +43,7 @@ def instructions(text: str) -> list[Instruction]:
 
 @dataclass(frozen=True)
 class Ignore:
-    """The rules of a .dockerignore: the last one that matches a path or a folder above it decides."""
+    """The rules of a .dockerignore; the last one that matches a path or a parent decides."""
 
     rules: tuple[str, ...]
 
@@ -61,12 +61,12 @@ class Ignore:
         return hidden
 
     def context(self, folder: Path) -> list[Path]:
-        """The files below the folder that a build may see."""
+        """Return the files below the folder that are in the build context."""
         files = (path for path in folder.rglob("*") if path.is_file())
         return [path for path in files if not self.hides(PurePosixPath(path.relative_to(folder)))]
 
 
 def translated(pattern: str) -> str:
-    """A pattern as a regular expression: `**/` any number of folders, `*` anything but a slash."""
+    """Return a pattern as a regular expression: `**/` is any number of folders, `*` anything but a slash."""
     escaped = re.escape(pattern).replace(r"\*\*/", "(?:.*/)?")
     return escaped.replace(r"\*", "[^/]*")

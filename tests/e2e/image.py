@@ -1,4 +1,4 @@
-"""Perform a Dockerfile's steps without a Docker engine, and run what comes out of them.
+"""Build an image from a Dockerfile without Docker, and run it.
 
 A stage is a folder that begins empty. Its commands run in a mount namespace of their own with that folder as
 root; the machine's /usr and /etc are bound into it read-only, and a copy of a CPython stands in /usr/local,
@@ -52,7 +52,7 @@ UNPRIVILEGED = ("--clear-groups", "--bounding-set=-all", "--inh-caps=-all", "--n
 
 @dataclass
 class Stage:
-    """One stage of a build, and what its instructions have said so far."""
+    """One stage of a build, and the values of its instructions."""
 
     folder: Path
     environment: dict[str, str] = field(
@@ -78,31 +78,31 @@ class Stage:
         return self.folder / "python"
 
     def inside(self, path: str) -> Path:
-        """Where a path of the image lies on this machine."""
+        """Return the path on this machine of a path in the image."""
         return self.root / (self.working_directory / path).relative_to("/")
 
     def enter(self, command: Iterable[str], *, read_only: bool = False, workspace: Path | None = None) -> list[str]:
-        """The command line that runs a command in this stage; it becomes the command, so signals reach it."""
+        """Return the command line that runs a command in this stage; signals reach the command."""
         access = "ro" if read_only else "rw"
         places = (str(self.root), str(self.python), access, str(workspace or ""))
         return ["unshare", "--mount", "sh", "-euc", ENTER, "enter", *places, *command]
 
     def as_user(self, command: Iterable[str]) -> list[str]:
-        """The command, run by the image's user without any privilege."""
+        """Return the command line that runs a command as the user of the image, without privileges."""
         uid, gid = self.user.split(":")
         return ["setpriv", f"--reuid={uid}", f"--regid={gid}", *UNPRIVILEGED, "--", *command]
 
     def shell(self, script: str) -> None:
         """Run a build step as /bin/sh -c does."""
-        place = f"cd {self.working_directory} && "
+        location = f"cd {self.working_directory} && "
         settings = {name: os.environ[name] for name in (*REGISTRY, *PROXIES) if name in os.environ}
-        step = self.enter(["/bin/sh", "-c", place + script])
+        step = self.enter(["/bin/sh", "-c", location + script])
         done = subprocess.run(step, env=settings | self.environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"RUN {script}\n{done.stdout}\n{done.stderr}"
 
 
 def build(project: Path, folder: Path, python: Path) -> Stage:
-    """Perform the Dockerfile of a project in an empty folder; the last stage is the image."""
+    """Build the Dockerfile of a project in an empty folder, and return its last stage."""
     context = folder / "context"
     copy_context(project, context)
     stages: dict[str, Stage] = {}
@@ -128,7 +128,7 @@ def copy_context(project: Path, context: Path) -> None:
 
 
 def base(folder: Path, python: Path) -> Stage:
-    """What python:3.12-slim brings: a Debian's programs and, in /usr/local, this CPython with pip."""
+    """Return a stage like python:3.12-slim: the programs of Debian, and this CPython with pip in /usr/local."""
     stage = Stage(folder)
     for name in ("usr", "etc", "dev", "proc", "tmp"):
         (stage.root / name).mkdir(parents=True)
@@ -144,21 +144,21 @@ def base(folder: Path, python: Path) -> Stage:
 
 
 def copy(stage: Stage, source: Path, step: Instruction) -> None:
-    """COPY: a folder's content, or files; into a folder when the target ends in a slash."""
-    *names, place = step.after_flags.split()
-    target = stage.inside(place)
+    """Copy the content of a folder, or files; into a folder when the target ends in a slash."""
+    *names, location = step.after_flags.split()
+    target = stage.inside(location)
     for name in names:
         origin = source / name.strip("/")
         if origin.is_dir():
             shutil.copytree(origin, target, symlinks=True, dirs_exist_ok=True)
         else:
-            folder = target if place.endswith("/") or len(names) > 1 else target.parent
+            folder = target if location.endswith("/") or len(names) > 1 else target.parent
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copy2(origin, target)
 
 
 def env(stage: Stage, step: Instruction) -> None:
-    """ENV: a value may name variables set before."""
+    """Set variables; a value may use earlier ones."""
     known = dict(stage.environment)
     for name, value in step.pairs.items():
         for other in known:

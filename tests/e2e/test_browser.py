@@ -1,4 +1,4 @@
-"""A real browser: its own fetch and WebSocket against the running service, from a page at home and from elsewhere."""
+"""A browser: fetch and WebSocket from pages of this machine and of foreign origins."""
 
 import json
 import os
@@ -113,10 +113,10 @@ all();
 
 
 class Page(BaseHTTPRequestHandler):
-    """One page, which posts what it was told."""
+    """A page that posts the results of its requests."""
 
-    def __init__(self, page: bytes, told: Queue[bytes], *rest: Any) -> None:
-        self.page, self.told = page, told
+    def __init__(self, page: bytes, payload: Queue[bytes], *rest: Any) -> None:
+        self.page, self.told = page, payload
         super().__init__(*rest)
 
     def do_GET(self) -> None:
@@ -134,13 +134,13 @@ class Page(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *said: Any) -> None:
-        """The browser asks for icons; nobody wants to know."""
+        """Ignore requests for icons."""
 
 
 @contextmanager
-def serving(page: str, told: Queue[bytes]) -> Iterator[int]:
-    """The page on a port of loopback."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Page, page.encode(), told))
+def serving(page: str, payload: Queue[bytes]) -> Iterator[int]:
+    """Serve the page on loopback."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Page, page.encode(), payload))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -153,7 +153,7 @@ def serving(page: str, told: Queue[bytes]) -> Iterator[int]:
 
 @contextmanager
 def browsing(folder: Path, url: str) -> Iterator[None]:
-    """A browser of its own on this page; evil.test resolves to this machine."""
+    """Open the page in a new browser; evil.test resolves to this machine."""
     profile = f"--user-data-dir={folder / 'profile'}"
     command = [need("chromium"), *FLAGS, profile, "--host-resolver-rules=MAP evil.test 127.0.0.1", url]
     browser = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -165,13 +165,13 @@ def browsing(folder: Path, url: str) -> Iterator[None]:
 
 
 def visit(folder: Path, host: str, service: Service, body: dict[str, Any], **headers: str) -> dict[str, Any]:
-    """What a page of that host is told by the service."""
+    """Return the results of a page of this host."""
     filled = {"service": service.url, "body": body, "headers": headers}
     page = PAGE % {name: json.dumps(value) for name, value in filled.items()}
-    answers: Queue[bytes] = Queue()
-    with serving(page, answers) as port, browsing(folder, f"http://{host}:{port}/"):
-        told: dict[str, Any] = json.loads(answers.get(timeout=SECONDS))
-    return told
+    responses: Queue[bytes] = Queue()
+    with serving(page, responses) as port, browsing(folder, f"http://{host}:{port}/"):
+        payload: dict[str, Any] = json.loads(responses.get(timeout=SECONDS))
+    return payload
 
 
 @pytest.fixture
@@ -187,61 +187,61 @@ def service() -> Iterator[Service]:
 
 
 def check_events(events: list[dict[str, Any]]) -> None:
-    kinds = [one["type"] for one in events]
+    kinds = [item["type"] for item in events]
     assert (kinds[0], kinds[-2:]) == ("started", ["result", "done"])
     assert kinds.count("partial") >= 2
     assert events[-2]["caption"]["result"]["caption"].startswith(GOOD["caption"])
 
 
 def test_a_page_of_this_machine(tmp_path: Path, service: Service, body: dict[str, Any]) -> None:
-    told = visit(tmp_path, "localhost", service, body)
-    check_events(told["stream"]["events"])
-    assert told["stream"]["reads"] >= 3  # it came in pieces, not at the end
-    assert told["stream"]["id"] == told["stream"]["events"][0]["id"]
-    assert told["form"]["problem"]["code"] in ("invalid_image", "unsupported_image")
-    assert told["socket"]["code"] == 1000
-    check_events(told["socket"]["events"])
+    payload = visit(tmp_path, "localhost", service, body)
+    check_events(payload["stream"]["events"])
+    assert payload["stream"]["reads"] >= 3  # it came in pieces, not at the end
+    assert payload["stream"]["id"] == payload["stream"]["events"][0]["id"]
+    assert payload["form"]["problem"]["code"] in ("invalid_image", "unsupported_image")
+    assert payload["socket"]["code"] == 1000
+    check_events(payload["socket"]["events"])
 
 
-def test_a_page_from_elsewhere(
+def test_a_page_of_a_foreign_origin(
     tmp_path: Path, service: Service, body: dict[str, Any], vllm_server: OpenAIServer
 ) -> None:
-    told = visit(tmp_path, "evil.test", service, body)
-    assert "Failed to fetch" in told["stream"]["error"]
-    assert "Failed to fetch" in told["form"]["error"]
-    assert told["socket"] == {"code": 1006, "events": []}
+    payload = visit(tmp_path, "evil.test", service, body)
+    assert "Failed to fetch" in payload["stream"]["error"]
+    assert "Failed to fetch" in payload["form"]["error"]
+    assert payload["socket"] == {"code": 1006, "events": []}
     assert vllm_server.calls == []
-    assert told["submitted"] == {"sent": True}
+    assert payload["submitted"] == {"sent": True}
     service.wait_for_log("status=403", 2)  # forms need no preflight: the service itself refused both
 
 
 def test_a_page_with_a_key(tmp_path: Path, body: dict[str, Any]) -> None:
     with Service(GRAPHCAP_API_KEYS=KEY) as service:
-        told = visit(tmp_path / "right", "localhost", service, body, **{"X-API-Key": KEY})
-        check_events(told["stream"]["events"])
-        check_events(told["socket"]["events"])
-        told = visit(tmp_path / "wrong", "localhost", service, body, **{"X-API-Key": "wrong"})
-    assert told["stream"]["problem"]["code"] == told["form"]["problem"]["code"] == "unauthorized"
-    assert told["socket"]["code"] == 1008
-    assert [one["problem"]["code"] for one in told["socket"]["events"]] == ["unauthorized"]
+        payload = visit(tmp_path / "right", "localhost", service, body, **{"X-API-Key": KEY})
+        check_events(payload["stream"]["events"])
+        check_events(payload["socket"]["events"])
+        payload = visit(tmp_path / "wrong", "localhost", service, body, **{"X-API-Key": "wrong"})
+    assert payload["stream"]["problem"]["code"] == payload["form"]["problem"]["code"] == "unauthorized"
+    assert payload["socket"]["code"] == 1008
+    assert [item["problem"]["code"] for item in payload["socket"]["events"]] == ["unauthorized"]
     assert KEY not in service.log
 
 
 def opened(folder: Path, url: str) -> str:
-    """What the browser makes of a page, once its scripts have run."""
+    """Return the document of a page after its scripts have run."""
     command = [need("chromium"), *FLAGS, f"--user-data-dir={folder / 'profile'}"]
     command += ["--host-resolver-rules=MAP evil.test 127.0.0.1", "--virtual-time-budget=10000", "--dump-dom", url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True)
     return done.stdout
 
 
-def test_the_page_of_the_api_needs_no_other_host(tmp_path: Path, service: Service) -> None:
+def test_the_documentation_needs_no_other_host(tmp_path: Path, service: Service) -> None:
     shown = opened(tmp_path, service.url + "/docs")
     assert "/perspectives/{name}/caption" in shown.replace("<wbr>", "")
     assert shown.count('class="opblock ') >= 10
 
 
-def test_a_name_that_was_rebound_to_this_machine_shows_nothing(tmp_path: Path, service: Service) -> None:
+def test_a_rebound_host_name_shows_nothing(tmp_path: Path, service: Service) -> None:
     shown = opened(tmp_path, service.url.replace("127.0.0.1", "evil.test") + "/perspectives/list")
     assert "origin_refused" in shown
     assert "alt_text" not in shown

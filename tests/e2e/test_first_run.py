@@ -1,4 +1,4 @@
-"""A newcomer's machine: make, a Python with venv or pip, and nothing of ours."""
+"""The first run on a clean machine: make, and a Python with venv or pip."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy",
 
 @dataclass(frozen=True)
 class Machine:
-    """A clean copy of the tree, with an empty home and no variable but PATH and HOME."""
+    """A clean copy of the tree, an empty home, and only PATH and HOME in the environment."""
 
     tree: Path
     home: Path
@@ -67,7 +67,7 @@ def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def system_python() -> str:
-    """The distribution's interpreter, which PEP 668 guards; not the one that runs these tests."""
+    """Return the interpreter of the distribution (PEP 668), not the one that runs these tests."""
     python = shutil.which("python3", path=SYSTEM_PATH)
     if python is None or run(python, "-c", "import sys; sys.exit(sys.version_info < (3, 11))").returncode:
         missing("a Python of the system's own, 3.11 or newer")
@@ -75,9 +75,9 @@ def system_python() -> str:
 
 
 def ensurepip(python: str) -> Path | None:
-    """The folder that Debian's python3-venv brings."""
-    found = run(python, "-c", "import ensurepip; print(ensurepip.__path__[0])")
-    return Path(found.stdout.strip()) if found.returncode == 0 else None
+    """Return the folder of ensurepip, which Debian has in python3-venv."""
+    result = run(python, "-c", "import ensurepip; print(ensurepip.__path__[0])")
+    return Path(result.stdout.strip()) if result.returncode == 0 else None
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
@@ -85,7 +85,7 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 def copy_tree(target: Path) -> None:
-    """What a clone would hold, uncommitted work included."""
+    """Copy the files of a clone, with uncommitted changes."""
     need("git")
     listed = run("git", "-C", str(PROJECT), "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     assert listed.returncode == 0, listed.stderr
@@ -95,7 +95,7 @@ def copy_tree(target: Path) -> None:
             shutil.copy2(PROJECT / name, target / name)
 
 
-def test_a_photo_is_captioned_at_once_and_then_without_a_network(machine: Machine) -> None:
+def test_make_caption_works_at_once_and_later_offline(machine: Machine) -> None:
     first = machine.make("caption")
     assert first.returncode == 0, first.stderr
     assert len(first.stdout.split()) > 5
@@ -107,13 +107,13 @@ def test_a_photo_is_captioned_at_once_and_then_without_a_network(machine: Machin
     assert "Installing" not in again.stderr
 
 
-def test_the_tests_are_ready_without_a_network(machine: Machine) -> None:
+def test_make_test_works_offline_after_make_setup(machine: Machine) -> None:
     assert machine.make("setup").returncode == 0
     done = machine.make("test", "ARGS=--collect-only -q", network=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_change_of_settings_needs_no_network(machine: Machine) -> None:
+def test_make_setup_works_offline_after_a_change_of_pyproject(machine: Machine) -> None:
     assert machine.make("setup").returncode == 0
     (machine.tree / "pyproject.toml").touch()
     done = machine.make("setup", network=False)

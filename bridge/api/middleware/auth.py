@@ -11,7 +11,6 @@ from bridge.api import responses
 from bridge.api.middleware.cors import LOCAL_ORIGIN
 from bridge.api.middleware.hosts import AllowedHosts
 from bridge.api.middleware.rate_limit import RateLimiter, client_address
-from bridge.captioning import problems
 from bridge.errors import ApiKeyRequired, HostNotAllowed, OriginNotAllowed, RateLimitExceeded
 from bridge.settings import Settings
 
@@ -29,7 +28,7 @@ class ApiKeys:
         return bool(self._keys)
 
     def find_in(self, headers: Mapping[str, str]) -> int | None:
-        """Return the number of the key in the headers; None when there is no valid one."""
+        """Return the number of the key in the headers; None without a valid key."""
         scheme, _, token = headers.get("authorization", "").partition(" ")
         return self.find(token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "").strip())
 
@@ -64,7 +63,7 @@ class AuthMiddleware:
         try:
             await self._check(scope, Headers(scope=scope))
         except (ApiKeyRequired, HostNotAllowed, OriginNotAllowed, RateLimitExceeded) as error:
-            await _reject(error, scope, receive, send)
+            await responses.reject(error, scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -92,11 +91,3 @@ class AuthMiddleware:
         if re.sub(r"^https?://", "", origin.lower()) == headers.get("host", "").lower():
             return True
         return not self._origins and re.fullmatch(LOCAL_ORIGIN, origin) is not None
-
-
-async def _reject(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
-        scope["state"]["record"].code = problems.code_of(error)
-        await send({"type": "websocket.close", "code": 1008, "reason": str(error)[:100]})
-    else:
-        await responses.reject(error, scope, receive, send)

@@ -18,6 +18,7 @@ class AllowedHosts:
     def __init__(self, settings: Settings) -> None:
         self.configured = bool(settings.allowed_hosts)
         self._names = frozenset(map(host_name, settings.allowed_hosts))
+        self._suffixes = tuple(name[1:] for name in self._names if name.startswith("*."))
         self._loopback_only = settings.loopback and not settings.api_keys and not self.configured
         self._origins = frozenset(urlsplit(origin).hostname or "" for origin in settings.cors_origins)
 
@@ -25,9 +26,7 @@ class AllowedHosts:
         """Return whether a Host header may have this value."""
         name = host_name(host)
         if self.configured:
-            return (
-                "*" in self._names or name in self._names or any(f"*{part}" in self._names for part in _parents(name))
-            )
+            return "*" in self._names or name in self._names or name.endswith(self._suffixes)
         return not self._loopback_only or not host or name in self._origins or _is_loopback(name)
 
 
@@ -39,12 +38,6 @@ def host_name(host: str) -> str:
     except ValueError:
         return ""
     return (parsed.hostname or "").rstrip(".")
-
-
-def _parents(name: str) -> list[str]:
-    """Return ".b.c" and ".c" for "a.b.c"."""
-    labels = name.split(".")
-    return [f".{'.'.join(labels[at:])}" for at in range(1, len(labels))]
 
 
 @lru_cache(maxsize=64)

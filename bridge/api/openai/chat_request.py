@@ -145,16 +145,16 @@ def _caption(chat: ChatRequest, services: Services) -> tuple[Perspective, Captio
     """Return the perspective that `model` names, or one of the schema and the user's text, and the options."""
     name = models.parse_name(chat.model)
     schema = chat.response_format.json_schema if chat.response_format else None
-    named = services.catalog.get(name.perspective) if name.perspective else None
-    if named is None and schema is None:
+    listed = services.catalog.get(name.perspective) if name.perspective else None
+    if listed is None and schema is None:
         raise InvalidRequest(
             "Name a perspective as the model, or send a schema as a response_format of type json_schema. "
             "GET /v1/models lists the perspectives.",
             (("/model", "names no perspective"),),
         )
-    if named is not None and schema is not None:
+    if listed is not None and schema is not None:
         raise InvalidRequest(
-            f"The perspective '{named.name}' has its own schema. Leave out json_schema, or name no perspective.",
+            f"The perspective '{listed.name}' has its own schema. Leave out json_schema, or name no perspective.",
             (("/response_format", "json_schema beside a perspective"),),
         )
     turn = read_turn(chat.messages)
@@ -170,10 +170,10 @@ def _caption(chat: ChatRequest, services: Services) -> tuple[Perspective, Captio
             "seed": chat.seed,
             "variables": chat.variables,
             "global_context": turn.system or None,
-            "context": list(turn.texts) if named else None,
+            "context": list(turn.texts) if listed else None,
         },
     )
-    return named or _inline(schema, turn.texts), options
+    return listed or _inline(schema, turn.texts), options
 
 
 def _inline(schema: AnswerSchema | None, texts: tuple[str, ...]) -> Perspective:

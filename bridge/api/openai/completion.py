@@ -1,4 +1,4 @@
-"""A caption as a chat completion, whole or in chunks."""
+"""A caption as a chat completion, complete or in chunks."""
 
 import json
 import time
@@ -16,14 +16,14 @@ _DONE = b"data: [DONE]\n\n"
 
 
 def completion(caption: Caption, chat: ChatCaption) -> JsonObject:
-    """Return the caption as a whole completion."""
+    """Return the caption as a complete completion object."""
     message = {"role": "assistant", "content": _content(caption, chat), "refusal": None}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
     return {**_head("chat.completion", chat, caption.request_id), "choices": [choice], **_usage(caption.usage)}
 
 
 def _content(caption: Caption, chat: ChatCaption) -> str:
-    """Return the rendered text where the request asks for text, else the JSON."""
+    """Return the rendered text where the request asks for text, otherwise the JSON."""
     return caption.rendered if chat.as_text else json.dumps(caption.result, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -70,13 +70,13 @@ def _module(info: ModuleInfo) -> dict[str, Any]:
 
 @router.post("/caption", response_model=Caption)
 async def caption_any(request: Request) -> Response:
-    """Caption an image; `perspective` in the body is a name or a whole perspective."""
+    """Caption an image; `perspective` in the body is a name or a complete perspective."""
     return await _caption(request, await _read_body(request))
 
 
 @router.post("/analyze", response_model=AnalyzeOut)
 async def analyze_image(request: Request) -> Response:
-    """Caption one image with several perspectives at once, and let one more synthesize the results."""
+    """Caption one image with several perspectives in parallel, and synthesize the results with another one."""
     body = await _read_body(request)
     analyze_request = parse_request(AnalyzeRequest, body.fields)
     run = start_run(request, analyze_request)
@@ -120,7 +120,7 @@ async def caption_by_name(request: Request, name: str) -> Response:
 
 @router.get("/{name}", response_model=PerspectiveOut)
 async def show_perspective(request: Request, name: str) -> Response:
-    """Show one perspective; a request may send it back whole as `perspective`."""
+    """Show one perspective; a request may send it back as `perspective`."""
     try:
         return JSONResponse(services(request).catalog.get(name).to_wire())
     except UnknownPerspective:

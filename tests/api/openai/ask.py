@@ -1,4 +1,4 @@
-"""A chat request as the tests send it, and what they read of the answer."""
+"""Chat requests of the tests."""
 
 import json
 from typing import Any
@@ -23,15 +23,15 @@ def send(bridge: Bridge, body: dict[str, Any], **headers: str) -> httpx.Response
 
 
 def ask(bridge: Bridge, **changes: Any) -> dict[str, Any]:
-    answer = send(bridge, request(**changes))
-    assert answer.status_code == 200, answer.text
-    return answer.json()  # type: ignore[no-any-return]
+    response = send(bridge, request(**changes))
+    assert response.status_code == 200, response.text
+    return response.json()  # type: ignore[no-any-return]
 
 
-def refusal(answer: httpx.Response) -> dict[str, Any]:
-    """The error, once its shape was looked at."""
-    told = answer.json()
-    assert set(told) == {"error"}
-    assert set(told["error"]) == {"message", "type", "param", "code"}
-    assert told["error"]["message"].endswith((".", "?"))
-    return told["error"]  # type: ignore[no-any-return]
+def refusal(response: httpx.Response) -> dict[str, Any]:
+    """Return the error object, and check its format."""
+    data = response.json()
+    assert set(data) == {"error"}
+    assert set(data["error"]) == {"message", "type", "param", "code"}
+    assert data["error"]["message"].endswith((".", "?"))
+    return data["error"]  # type: ignore[no-any-return]

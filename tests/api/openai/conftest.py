@@ -1,4 +1,4 @@
-"""One running bridge for every test of this door."""
+"""One running bridge for all tests of Chat Completions."""
 
 from collections.abc import Iterator
 
@@ -15,8 +15,8 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
         GRAPHCAP_MAX_IMAGE_BYTES="3000000",
         GRAPHCAP_IMAGE_URL_ALLOW="127.0.0.1",
         GRAPHCAP_LOG_LEVEL="debug",
-    ) as found:
-        yield found
+    ) as result:
+        yield result
 
 
 @pytest.fixture

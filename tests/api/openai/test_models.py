@@ -1,4 +1,4 @@
-"""Models are perspectives, and who answers by them."""
+"""Models: perspectives with a provider and a model."""
 
 from typing import Any
 
@@ -22,15 +22,15 @@ from tests.servers import behaviours as b
         ("@studio/Qwen/Qwen2.5-VL@main", ("", "studio", "Qwen/Qwen2.5-VL@main")),
     ],
 )
-def test_the_grammar_of_a_models_name(text: str, name: tuple[str, str, str]) -> None:
+def test_model_names(text: str, name: tuple[str, str, str]) -> None:
     assert models.parse_name(text) == name
 
 
-def test_models_are_listed_without_asking_anyone(bridge: Bridge) -> None:
+def test_models_are_listed_without_provider_calls(bridge: Bridge) -> None:
     bridge.server.reply_to_listing(*[b.Hang("connect")] * 4)
-    told = httpx.get(f"{bridge.url}/models", trust_env=False).json()
-    assert told["object"] == "list"
-    names = [one["id"] for one in told["data"]]
+    data = httpx.get(f"{bridge.url}/models", trust_env=False).json()
+    assert data["object"] == "list"
+    names = [item["id"] for item in data["data"]]
     assert {"look", "look@builtin/measurements", MODEL, "alt_text", "alt_text@studio/tiny-vision"} <= set(names)
     assert not [
         name
@@ -38,36 +38,36 @@ def test_models_are_listed_without_asking_anyone(bridge: Bridge) -> None:
         if "@" in name and name.split("@")[1] not in ("builtin/measurements", "studio/tiny-vision")
     ]
     assert len(set(names)) == len(names)
-    assert {one["owned_by"] for one in told["data"]} == {"graphcap"}
+    assert {item["owned_by"] for item in data["data"]} == {"graphcap"}
 
 
-def test_whatever_is_listed_can_be_asked(bridge: Bridge) -> None:
-    told = httpx.get(f"{bridge.url}/models", trust_env=False).json()["data"]
+def test_every_listed_model_works(bridge: Bridge) -> None:
+    data = httpx.get(f"{bridge.url}/models", trust_env=False).json()["data"]
     bridge.server.default = b.Answer()
-    for name in [one["id"] for one in told if one["id"].startswith(("look", "alt_text"))]:
+    for name in [item["id"] for item in data if item["id"].startswith(("look", "alt_text"))]:
         assert ask(bridge, model=name)["model"] == name
 
 
 @pytest.mark.parametrize("name", ["look", MODEL, "look@studio/some/other:7b", "@studio/x"])
-def test_a_model_is_shown(bridge: Bridge, name: str) -> None:
-    answer = httpx.get(f"{bridge.url}/models/{name}", trust_env=False)
-    assert (answer.status_code, answer.json()["id"]) == (200, name)
+def test_usable_models_are_shown(bridge: Bridge, name: str) -> None:
+    response = httpx.get(f"{bridge.url}/models/{name}", trust_env=False)
+    assert (response.status_code, response.json()["id"]) == (200, name)
 
 
 @pytest.mark.parametrize("name", ["gpt-4o", "lock@studio", "@", "look@nowhere"])
-def test_a_model_that_cannot_be_asked_is_not_shown(bridge: Bridge, name: str) -> None:
-    answer = httpx.get(f"{bridge.url}/models/{name}", trust_env=False)
-    assert answer.status_code == 404
-    assert refusal(answer)["param"] == "model"
+def test_unusable_models_are_not_found(bridge: Bridge, name: str) -> None:
+    response = httpx.get(f"{bridge.url}/models/{name}", trust_env=False)
+    assert response.status_code == 404
+    assert refusal(response)["param"] == "model"
 
 
 @pytest.mark.parametrize("messages", [[message()], [{"role": "user", "content": "Hello!"}]])
 @pytest.mark.parametrize("format", [None, FORMAT])
-def test_no_perspective_is_guessed(bridge: Bridge, messages: list[Any], format: object) -> None:
-    answer = send(bridge, request(model="gpt-4o", messages=messages, response_format=format))
-    told = refusal(answer)
-    assert (answer.status_code, told["code"], told["param"]) == (404, "model_not_found", "model")
-    assert told["type"] == "invalid_request_error"
-    assert "'gpt-4o'" in told["message"]
-    assert "/v1/models" in told["message"]
+def test_unknown_perspectives_are_rejected(bridge: Bridge, messages: list[Any], format: object) -> None:
+    response = send(bridge, request(model="gpt-4o", messages=messages, response_format=format))
+    data = refusal(response)
+    assert (response.status_code, data["code"], data["param"]) == (404, "model_not_found", "model")
+    assert data["type"] == "invalid_request_error"
+    assert "'gpt-4o'" in data["message"]
+    assert "/v1/models" in data["message"]
     assert bridge.server.calls == []

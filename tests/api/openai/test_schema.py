@@ -1,4 +1,4 @@
-"""A schema of the caller's own makes a perspective of the user's words."""
+"""A schema in response_format: the text of the user becomes the prompt."""
 
 from typing import Any
 
@@ -9,23 +9,23 @@ from tests.clients.bridge import Bridge, message
 from tests.servers import behaviours as b
 
 
-def test_the_users_words_and_schema_are_a_perspective(bridge: Bridge) -> None:
+def test_text_and_schema_are_a_perspective(bridge: Bridge) -> None:
     bridge.server.default = b.Answer({"mood": "calm"})
-    words = 'Tell the {mood}, as in {"mood": "…"}.'
-    told = ask(bridge, model="@studio", messages=[message(words, "In one word.")], response_format=FORMAT)
-    assert told["choices"][0]["message"]["content"] == '{"mood":"calm"}'
+    text = 'Tell the {mood}, as in {"mood": "…"}.'
+    data = ask(bridge, model="@studio", messages=[message(text, "In one word.")], response_format=FORMAT)
+    assert data["choices"][0]["message"]["content"] == '{"mood":"calm"}'
     call = bridge.server.call
-    assert call.prompt.startswith(f"{words}\n\nIn one word.")
+    assert call.prompt.startswith(f"{text}\n\nIn one word.")
     assert "<context>" not in call.prompt
     assert call.schema["properties"].keys() == {"mood"}
     assert call.body["response_format"]["json_schema"]["name"] == "caption"
 
 
-def test_an_answer_that_breaks_the_callers_schema_is_asked_for_again(bridge: Bridge) -> None:
+def test_invalid_answers_are_re_asked(bridge: Bridge) -> None:
     bridge.server.reply(b.WrongSchema(), b.Answer({"mood": "calm"}))
-    told = ask(bridge, model="@studio/tiny-vision", response_format=FORMAT)
-    assert told["choices"][0]["message"]["content"] == '{"mood":"calm"}'
-    assert told["usage"]["total_tokens"] == 300
+    data = ask(bridge, model="@studio/tiny-vision", response_format=FORMAT)
+    assert data["choices"][0]["message"]["content"] == '{"mood":"calm"}'
+    assert data["usage"]["total_tokens"] == 300
 
 
 REFUSED_SCHEMAS: dict[str, tuple[dict[str, Any], str, str, str]] = {
@@ -42,7 +42,7 @@ REFUSED_SCHEMAS: dict[str, tuple[dict[str, Any], str, str, str]] = {
         request(model="@studio", messages=[message(" ")], response_format=FORMAT),
         "invalid_request",
         "messages",
-        "what the model is to do",
+        "instruction",
     ),
     "without a schema": (
         request(model="@studio", response_format={"type": "json_schema"}),
@@ -63,10 +63,10 @@ REFUSED_SCHEMAS: dict[str, tuple[dict[str, Any], str, str, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED_SCHEMAS)
-def test_a_schema_in_the_wrong_place(bridge: Bridge, name: str) -> None:
+def test_misplaced_schemas(bridge: Bridge, name: str) -> None:
     body, code, param, hint = REFUSED_SCHEMAS[name]
-    answer = send(bridge, body)
-    told = refusal(answer)
-    assert (answer.status_code, told["code"], told["param"]) == (422, code, param), told
-    assert hint in told["message"]
+    response = send(bridge, body)
+    data = refusal(response)
+    assert (response.status_code, data["code"], data["param"]) == (422, code, param), data
+    assert hint in data["message"]
     assert bridge.server.calls == []

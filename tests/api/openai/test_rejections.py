@@ -1,4 +1,4 @@
-"""What is refused, and how it is told."""
+"""Rejected chat requests, in the error format of OpenAI."""
 
 from typing import Any
 
@@ -43,19 +43,19 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_honoured_is_refused_by_name(bridge: Bridge, name: str) -> None:
+def test_unsupported_values_are_rejected_by_name(bridge: Bridge, name: str) -> None:
     changes, param = REFUSED[name]
-    answer = send(bridge, request(**changes))
-    told = refusal(answer)
-    assert (answer.status_code, told["code"], told["type"]) == (422, "invalid_request", "invalid_request_error")
-    assert told["param"] == param
-    assert param.split(".")[0].split("[")[0] in told["message"]
+    response = send(bridge, request(**changes))
+    data = refusal(response)
+    assert (response.status_code, data["code"], data["type"]) == (422, "invalid_request", "invalid_request_error")
+    assert data["param"] == param
+    assert param.split(".")[0].split("[")[0] in data["message"]
     assert bridge.server.calls == []
 
 
-def test_everything_that_is_not_offered_is_named_at_once(bridge: Bridge) -> None:
-    told = refusal(send(bridge, request(n=2, stop="x", tools=[{}])))
-    assert "n, stop, tools" in told["message"]
+def test_all_unsupported_parameters_are_named_at_once(bridge: Bridge) -> None:
+    data = refusal(send(bridge, request(n=2, stop="x", tools=[{}])))
+    assert "n, stop, tools" in data["message"]
 
 
 IMAGES = {
@@ -68,22 +68,16 @@ IMAGES = {
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_an_image_that_cannot_be_had(bridge: Bridge, name: str) -> None:
+def test_unusable_images(bridge: Bridge, name: str) -> None:
     image, status, code = IMAGES[name]
-    answer = send(bridge, request(messages=[message(image=image)]))
-    told = refusal(answer)
-    assert (answer.status_code, told["code"], told["param"]) == (status, code, "messages")
+    response = send(bridge, request(messages=[message(image=image)]))
+    data = refusal(response)
+    assert (response.status_code, data["code"], data["param"]) == (status, code, "messages")
 
 
-def test_unknown_provider(bridge: Bridge) -> None:
-    answer = send(bridge, request(model="look@studoi"))
-    told = refusal(answer)
-    assert (answer.status_code, told["code"], told["param"]) == (404, "unknown_provider", "model")
-
-
-def test_every_failure_of_this_door_has_openais_shape(bridge: Bridge) -> None:
+def test_every_error_has_the_format_of_openai(bridge: Bridge) -> None:
     url = bridge.url
-    found = {
+    result = {
         "json": httpx.post(url + CHAT, content=b"{", trust_env=False),
         "empty": httpx.post(url + CHAT, trust_env=False),
         "large": httpx.post(url + CHAT, content=b" " * 9_000_000, trust_env=False),
@@ -91,8 +85,8 @@ def test_every_failure_of_this_door_has_openais_shape(bridge: Bridge) -> None:
         "method": httpx.get(url + CHAT, trust_env=False),
         "path": httpx.post(url + "/responses", json={}, trust_env=False),
     }
-    told = {name: (answer.status_code, refusal(answer)["code"]) for name, answer in found.items()}
-    assert told == {
+    data = {name: (response.status_code, refusal(response)["code"]) for name, response in result.items()}
+    assert data == {
         "json": (400, "invalid_json"),
         "empty": (400, "invalid_json"),
         "large": (413, "body_too_large"),
@@ -104,7 +98,7 @@ def test_every_failure_of_this_door_has_openais_shape(bridge: Bridge) -> None:
     assert (elsewhere.status_code, elsewhere.json()["code"]) == (404, "not_found")
 
 
-def test_a_wait_and_a_useless_repeat_are_told(bridge: Bridge) -> None:
+def test_retry_headers(bridge: Bridge) -> None:
     bridge.server.default = b.Status(429, retry_after=300)
     # A caller's key has its own limit: that of the deployment's goes on.
     limited = send(bridge, request(), **{"X-Provider-Key": STUDIO_KEY})

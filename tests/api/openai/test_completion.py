@@ -1,4 +1,4 @@
-"""What a chat request becomes, and the completion that it gets."""
+"""Chat requests and their completions."""
 
 import json
 from typing import Any
@@ -10,15 +10,15 @@ from tests.clients.bridge import ANSWER, DATA_URI, MODEL, PHOTO, STUDIO_KEY, Bri
 from tests.servers import behaviours as b
 
 
-def test_a_completion_is_the_captions_json(bridge: Bridge) -> None:
-    answer = send(bridge, request(), **{"X-Request-ID": "mine-1"})
-    told = answer.json()
-    assert (told["id"], told["object"], told["model"]) == ("chatcmpl-mine-1", "chat.completion", MODEL)
-    assert isinstance(told["created"], int)
-    (choice,) = told["choices"]
+def test_a_completion_has_the_json_of_the_caption(bridge: Bridge) -> None:
+    response = send(bridge, request(), **{"X-Request-ID": "mine-1"})
+    payload = response.json()
+    assert (payload["id"], payload["object"], payload["model"]) == ("chatcmpl-mine-1", "chat.completion", MODEL)
+    assert isinstance(payload["created"], int)
+    (choice,) = payload["choices"]
     assert (choice["index"], choice["finish_reason"]) == (0, "stop")
     assert choice["message"] == {"role": "assistant", "content": COMPACT, "refusal": None}
-    assert told["usage"] == {
+    assert payload["usage"] == {
         "prompt_tokens": 120,
         "completion_tokens": 30,
         "total_tokens": 150,
@@ -26,7 +26,7 @@ def test_a_completion_is_the_captions_json(bridge: Bridge) -> None:
     }
 
 
-def test_what_reaches_the_provider(bridge: Bridge) -> None:
+def test_the_request_to_the_provider(bridge: Bridge) -> None:
     system = [{"role": "system", "content": "Be brief."}, {"role": "developer", "content": [text("In English.")]}]
     sampling = {"temperature": 0.5, "top_p": 0.9, "seed": 7, "max_tokens": 300, "max_completion_tokens": 300}
     ask(bridge, messages=[*system, message("At the fair.", "In May.")], **sampling)
@@ -44,7 +44,7 @@ def text(words: str) -> dict[str, Any]:
     return {"type": "text", "text": words}
 
 
-def test_our_own_key_stays_here_and_the_providers_goes_along(bridge: Bridge) -> None:
+def test_only_the_provider_key_is_sent_to_the_provider(bridge: Bridge) -> None:
     assert send(bridge, request(), Authorization="Bearer our-own-key").status_code == 200
     assert bridge.server.call.headers["authorization"] == f"Bearer {STUDIO_KEY}"
     refused = send(bridge, request(), **{"X-Provider-Key": "sk-wrong", "Authorization": f"Bearer {STUDIO_KEY}"})
@@ -57,26 +57,21 @@ def test_json_is_the_default(bridge: Bridge, format: object) -> None:
     assert ask(bridge, response_format=format)["choices"][0]["message"]["content"] == COMPACT
 
 
-def test_text_where_it_is_asked_for(bridge: Bridge) -> None:
-    told = ask(bridge, response_format={"type": "text"})
-    assert told["choices"][0]["message"]["content"] == f"It looks {ANSWER['look']}."
-
-
-def test_values_for_placeholders(bridge: Bridge) -> None:
+def test_variables(bridge: Bridge) -> None:
     ask(bridge, variables={"subject": "the cup"})
     assert "what the cup looks like" in bridge.server.call.prompt
 
 
-def test_tokens_that_nobody_told_are_not_invented(bridge: Bridge) -> None:
+def test_usage_is_absent_when_unknown(bridge: Bridge) -> None:
     assert "usage" not in ask(bridge, model="look@builtin")
     bridge.server.reply(b.Answer(ANSWER, usage="absent"))
     assert "usage" not in ask(bridge)
-    whole = {"choices": [{"message": {"content": COMPACT}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 5}}
-    bridge.server.reply(b.Raw(json.dumps(whole).encode()))
+    complete = {"choices": [{"message": {"content": COMPACT}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 5}}
+    bridge.server.reply(b.Raw(json.dumps(complete).encode()))
     assert "usage" not in ask(bridge)
 
 
-def test_what_clients_send_without_meaning_it_is_taken(bridge: Bridge) -> None:
+def test_harmless_parameters_are_accepted(bridge: Bridge) -> None:
     harmless = {
         "n": 1,
         "user": "u-1",
@@ -99,7 +94,7 @@ def test_what_clients_send_without_meaning_it_is_taken(bridge: Bridge) -> None:
     assert bridge.server.call.options == {}
 
 
-def test_nothing_of_a_request_is_logged(bridge: Bridge) -> None:
+def test_requests_are_not_logged(bridge: Bridge) -> None:
     send(bridge, request(messages=[message("A very private remark.")]), **{"X-Provider-Key": "sk-private"})
     for secret in ("A very private remark.", "sk-private", STUDIO_KEY, DATA_URI[200:260]):
         assert secret not in bridge.service.log

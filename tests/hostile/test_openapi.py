@@ -1,6 +1,6 @@
-"""The service against its own document: thousands of generated requests, and no answer that the document denies.
+"""Generated requests against the service: every response matches the OpenAPI document.
 
-schemathesis runs as a program: as a plugin it would cost every other run of the tests a second.
+schemathesis runs as a program: as a plugin it would slow every test run by a second.
 """
 
 import subprocess
@@ -16,10 +16,10 @@ pytestmark = pytest.mark.slow
 SECONDS = 40
 HANG_GUARD = 180
 BLIND = {"GRAPHCAP_REQUEST_PROVIDERS": "none", "GRAPHCAP_IMAGE_URLS": "off"}
-"""A generated address is asked by nobody."""
+"""Generated addresses are not called."""
 
 
-def test_every_answer_is_one_that_the_document_tells_of(tmp_path: Path) -> None:
+def test_every_response_matches_the_document(tmp_path: Path) -> None:
     program = Path(sys.executable).with_name("schemathesis")
     with Service(**BLIND) as service:
         found = subprocess.run(

@@ -1,4 +1,4 @@
-"""What of a conversation belongs to the picture."""
+"""Messages of a conversation, and the one image."""
 
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
@@ -10,7 +10,7 @@ from tests.api.openai.ask import IMAGE, ask, refusal, request, send
 from tests.clients.bridge import PHOTO, Bridge, message
 
 
-def test_only_the_last_turn_is_about_this_picture(bridge: Bridge) -> None:
+def test_only_the_last_turn_is_used(bridge: Bridge) -> None:
     other = "data:image/png;base64,AAAA"
     messages = [
         message("The harbour.", image=other),
@@ -28,33 +28,33 @@ def test_only_the_last_turn_is_about_this_picture(bridge: Bridge) -> None:
 
 ASSISTANT = {"role": "assistant", "content": "A cup."}
 NOT_ONE_IMAGE: dict[str, tuple[list[dict[str, Any]], str]] = {
-    "none": ([message("What is it?", image=None)], "holds none"),
-    "only text": ([{"role": "user", "content": "What is it?"}], "holds none"),
+    "none": ([message("What is it?", image=None)], "there is none"),
+    "only text": ([{"role": "user", "content": "What is it?"}], "there is none"),
     "two in a message": ([{"role": "user", "content": [IMAGE, IMAGE]}], "there are 2"),
     "two in a turn": ([message("This?"), message("Or this?")], "there are 2"),
     "not in the last message": ([message(), message("What is it?", image=None)], "elsewhere"),
-    "before the assistant spoke": ([message(), ASSISTANT, message("More?", image=None)], "holds none"),
+    "before the assistant spoke": ([message(), ASSISTANT, message("More?", image=None)], "there is none"),
     "the system's": ([{"role": "system", "content": [IMAGE]}, message("?", image=None)], "elsewhere"),
-    "nobody asked": ([message(), ASSISTANT], "holds none"),
+    "nobody asked": ([message(), ASSISTANT], "there is none"),
 }
 
 
 @pytest.mark.parametrize("name", NOT_ONE_IMAGE)
 def test_exactly_one_image(bridge: Bridge, name: str) -> None:
     messages, hint = NOT_ONE_IMAGE[name]
-    answer = send(bridge, request(messages=messages))
-    told = refusal(answer)
-    assert (answer.status_code, told["code"], told["param"]) == (422, "invalid_request", "messages")
-    assert hint in told["message"]
+    response = send(bridge, request(messages=messages))
+    payload = refusal(response)
+    assert (response.status_code, payload["code"], payload["param"]) == (422, "invalid_request", "messages")
+    assert hint in payload["message"]
     assert bridge.server.calls == []
 
 
-def test_an_image_by_its_address(bridge: Bridge) -> None:
-    with HTTPServer(("127.0.0.1", 0), Pictures) as pictures:
-        thread = Thread(target=pictures.serve_forever)
+def test_an_image_url(bridge: Bridge) -> None:
+    with HTTPServer(("127.0.0.1", 0), Pictures) as images:
+        thread = Thread(target=images.serve_forever)
         thread.start()
-        ask(bridge, messages=[message(image=f"http://127.0.0.1:{pictures.server_port}/photo.jpg")])
-        pictures.shutdown()
+        ask(bridge, messages=[message(image=f"http://127.0.0.1:{images.server_port}/photo.jpg")])
+        images.shutdown()
         thread.join()
     assert bridge.server.call.image is not None
     assert bridge.server.call.image.data == PHOTO.read_bytes()
