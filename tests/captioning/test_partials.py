@@ -1,6 +1,7 @@
 """Partial objects: the whole object so far, not too often, and only when it changed."""
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ class Writer:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
         self.results: list[Any] = []
-        monkeypatch.setattr(partials.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(partials, "time", SimpleNamespace(monotonic=lambda: self.now))
         run = Run(Deadline(60), perspective="mine", emit=self._emit, streaming=True)
         self.partials = PartialObjects(run, PLAIN)
 

@@ -8,13 +8,12 @@ import os
 from collections.abc import AsyncIterator
 
 import pytest
-from bridge.captioning.events import Done, Event, Result
 
 from bridge.captioning.caption import caption
 from bridge.captioning.models import CaptionRequest, ImageRef, ProviderOverride
-from bridge.captioning.plan import plan
+from bridge.captioning.plan import make_plan
 from bridge.captioning.services import Services, open_services
-from bridge.captioning.stream import Stream
+from bridge.captioning.stream import EventStream
 from bridge.deadline import Deadline
 from bridge.run import Run
 from bridge.settings import Settings
@@ -68,21 +67,17 @@ def request(spec: Spec, perspective: str) -> CaptionRequest:
 
 @pytest.mark.parametrize("perspective", ["alt_text", "graph_caption", "scene_graph"])
 async def test_a_caption_fits(spec: Spec, services: Services, perspective: str) -> None:
-    made = await caption(request(spec, perspective), services)
+    made = await caption(request(spec, perspective), services, Run(Deadline(120)))
     assert made.result
     assert made.usage is None or (made.usage.input_tokens or 0) > 0
     print(f"{spec.kind}: {made.output_mode}, {len(made.attempts)} calls, {made.rendered[:120]}")
 
 
 async def test_a_stream_ends_in_a_result(spec: Spec, services: Services) -> None:
-    told: list[Event] = []
-
-    async def emit(event: Event) -> None:
-        told.append(event)
-
-    asked = request(spec, "alt_text")
-    await Stream("a1", "r1", emit, services).caption(await plan("alt_text", asked, services))
-    assert [type(event) for event in told[-2:]] == [Result, Done]
+    run = Run(Deadline(120), "r1")
+    async with EventStream(await make_plan(request(spec, "alt_text"), services, run), services, run) as stream:
+        events = [event async for event in stream]
+    assert [event.type for event in events[-2:]] == ["result", "done"]
 
 
 async def test_it_can_be_reached_and_says_so(spec: Spec, services: Services) -> None:

@@ -26,7 +26,8 @@ BODY = {"perspective": "alt_text", "image": {"path": SAMPLE}}
 def workers(service: Service) -> set[int]:
     """Return the process ids of the workers that have metrics of their own by now."""
     place = directory(service)
-    return {int(file.stem.rpartition("_")[2]) for file in place.glob("counter_*.db")} if place else set()
+    pids = {int(file.stem.rpartition("_")[2]) for file in place.glob("counter_*.db")} if place else set()
+    return {pid for pid in pids if Path(f"/proc/{pid}").exists()}
 
 
 def directory(service: Service) -> Path | None:

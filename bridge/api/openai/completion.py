@@ -6,7 +6,7 @@ from typing import Any
 
 from bridge.api.openai.chat_request import ChatCaption
 from bridge.api.openai.problem import error_body
-from bridge.api.sse import EventStreamResponse
+from bridge.api.sse import PING_SECONDS, EventStreamResponse
 from bridge.captioning.models import Caption, Error, Event, JsonObject, Result, Started, UsageOut
 from bridge.captioning.stream import EventStream
 from bridge.deadline import Deadline
@@ -33,8 +33,15 @@ class ChunkStreamResponse(EventStreamResponse):
     Partial content is not sent: a re-ask would leave two answers in one message.
     """
 
-    def __init__(self, chat: ChatCaption, events: EventStream, record: RequestRecord, deadline: Deadline) -> None:
-        super().__init__(events, record, deadline)
+    def __init__(
+        self,
+        chat: ChatCaption,
+        events: EventStream,
+        record: RequestRecord,
+        deadline: Deadline,
+        ping: float = PING_SECONDS,
+    ) -> None:
+        super().__init__(events, record, deadline, ping=ping)
         self._chat = chat
         self._heading = _head("chat.completion.chunk", chat, record.id)
 

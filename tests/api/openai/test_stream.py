@@ -8,8 +8,12 @@ import httpx
 import pytest
 
 from bridge.api.openai.chat_request import read_chat
-from bridge.api.openai.completion import ChunkStream
+from bridge.api.openai.completion import ChunkStreamResponse
+from bridge.captioning.plan import plan_caption
 from bridge.captioning.services import open_services
+from bridge.captioning.stream import EventStream
+from bridge.deadline import Deadline
+from bridge.run import Run
 from bridge.settings import Settings
 from tests.api.openai.ask import CHAT, COMPACT, refusal, request, send
 from tests.api.sockets import state
@@ -90,7 +94,10 @@ async def test_pings(bridge: Bridge) -> None:
         await asyncio.Event().wait()
 
     async with open_services(settings) as services:
-        requests = read_chat(request(stream=True), services, "")
-        await ChunkStream(requests, services, "id", ping=0.01)({"type": "http", "state": state()}, stays, keep)
+        chat, run = read_chat(request(stream=True), services), Run(Deadline(60), "id")
+        plan = plan_caption(chat.perspective, chat.options, services, run)
+        stream = EventStream(plan, services, run, partials=False)
+        response = ChunkStreamResponse(chat, stream, state()["record"], run.deadline, ping=0.01)
+        await response({"type": "http", "state": state()}, stays, keep)
     assert sent.count(b": ping\n\n") >= 2
     assert events(b"".join(sent).decode())[-1] == "[DONE]"
