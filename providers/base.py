@@ -101,7 +101,6 @@ class VisionRequest:
 
     `schema` is a JSON Schema (draft 2020-12); the client translates it to its dialect.
     `timeout` is in seconds and covers the whole call. `headers` are extra HTTP headers (trace context).
-    `schema_digest` identifies the schema to the dispatcher; it is not sent.
     """
 
     model: str
@@ -112,7 +111,6 @@ class VisionRequest:
     turns: tuple[Turn, ...] = ()
     schema: JsonObject | None = None
     schema_name: str = "caption"
-    schema_digest: str = ""
     output_mode: OutputMode = "json_schema"
     options: Options = Options()
     credentials: Credentials = Credentials()

@@ -10,7 +10,6 @@ import httpx
 import pytest
 
 from bridge.dispatch.call import Dispatcher
-from bridge.dispatch.endpoint import Admission, Result
 from bridge.dispatch.probes import Probes
 from bridge.dispatch.queue import Route
 from bridge.errors import CircuitBreakerOpen
@@ -72,7 +71,7 @@ async def test_a_provider_whose_endpoints_are_down_is_refused_at_once() -> None:
         await reach(lambda: states(probes) == {"a": ("down", "open")})
         with pytest.raises(CircuitBreakerOpen) as raised:
             await ask(dispatcher)
-    assert raised.value.retry_after == 1
+    assert raised.value.retry_after == 5
 
 
 async def test_an_endpoint_that_comes_back_gets_its_traffic_back(caplog: pytest.LogCaptureFixture) -> None:
@@ -112,10 +111,8 @@ async def test_a_failed_probe_is_ignored_when_a_call_succeeded_meanwhile() -> No
         server.reply_to_listing(b.Hang("connect"))
         async with dispatching(*named(server, probe_interval=1)) as dispatcher, probing(dispatcher) as probes:
             await reach(lambda: bool(server.requests))
-            queue = dispatcher.queue("p")
-            admission = queue.join(Route(queue, queue.endpoints), "", new_run().deadline)
-            assert isinstance(admission, Admission)
-            queue.end(admission, Result(Completion("{}", "m")))
+            queue = dispatcher.queues["p"]
+            (await queue.enter(Route(queue, queue.endpoints), new_run())).end(Completion("{}", "m"))
             await reach(lambda: states(probes)["a"][0] == "down")
             assert states(probes) == {"a": ("down", "closed")}
 

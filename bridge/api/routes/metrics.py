@@ -33,12 +33,12 @@ def update_gauges(app: FastAPI) -> None:
     services = app.state.services
     explicit = services.targets.configured.explicit
     status = {provider["name"]: _UP.get(provider["status"]) for provider in app.state.probes.report()}
-    for report in services.dispatcher.report():
-        if report.provider not in explicit and not any(endpoint.calls for endpoint in report.endpoints):
+    for name, queue in services.dispatcher.queues.items():
+        if name not in explicit and not any(endpoint.calls for endpoint in queue.endpoints):
             continue
-        metrics.set_queue(report.provider, report.queued)
-        for endpoint in report.endpoints:
-            metrics.set_endpoint(report.provider, endpoint.endpoint, endpoint.in_flight, endpoint.breaker)
-        up = status.get(report.provider)
+        metrics.set_queue(name, queue.queued)
+        for endpoint in queue.endpoints:
+            metrics.set_endpoint(name, endpoint.name, endpoint.in_flight, endpoint.breaker.state)
+        up = status.get(name)
         if up is not None:
-            metrics.set_up(report.provider, up)
+            metrics.set_up(name, up)
