@@ -3,21 +3,9 @@
 import random
 from collections.abc import Sequence
 from itertools import count
-from typing import Protocol, TypeVar
 
 from bridge.config import Strategy
-
-
-class Candidate(Protocol):
-    """An endpoint that can take the call."""
-
-    @property
-    def weight(self) -> float: ...
-    @property
-    def in_flight(self) -> int: ...
-
-
-C = TypeVar("C", bound=Candidate)
+from bridge.dispatch.endpoint import Endpoint
 
 
 class Balancer:
@@ -28,10 +16,10 @@ class Balancer:
         self._strategy = strategy
         self._random = source or random.Random()  # noqa: S311 (spreads load, not a secret)
         self._turns = count(1)
-        self._last_turn: dict[Candidate, int] = {}
-        self._credit: dict[Candidate, float] = {}
+        self._last_turn: dict[Endpoint, int] = {}
+        self._credit: dict[Endpoint, float] = {}
 
-    def choose(self, candidates: Sequence[C]) -> C:
+    def choose(self, candidates: Sequence[Endpoint]) -> Endpoint:
         """Return one of `candidates`, which is not empty."""
         match self._strategy:
             case "random":
@@ -45,11 +33,11 @@ class Balancer:
         self._last_turn[chosen] = next(self._turns)
         return chosen
 
-    def _turn(self, candidate: Candidate) -> int:
+    def _turn(self, candidate: Endpoint) -> int:
         """Return when the endpoint was last chosen; 0 before the first time."""
         return self._last_turn.get(candidate, 0)
 
-    def _smooth(self, candidates: Sequence[C]) -> C:
+    def _smooth(self, candidates: Sequence[Endpoint]) -> Endpoint:
         """Choose in proportion to the weights, evenly interleaved (nginx's smooth weighted round-robin)."""
         for candidate in candidates:
             self._credit[candidate] = self._credit.get(candidate, 0.0) + candidate.weight

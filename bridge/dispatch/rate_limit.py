@@ -65,13 +65,10 @@ class KeyLimits:
         *,
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
-        uniform: Callable[[], float] = random.random,
     ) -> None:
-        """`uniform` returns a number in [0, 1), for the jitter of the backoff."""
         self.max_concurrency = self.concurrency = inf if max_concurrency is None else max_concurrency
         self.in_flight = 0
         self._clock = clock
-        self._uniform = uniform
         self._requests = MinuteWindow(requests_per_minute, MovingWindowRateLimiter)
         self._tokens = MinuteWindow(tokens_per_minute, FixedWindowRateLimiter)
         self._tokens_per_call = 0
@@ -131,7 +128,8 @@ class KeyLimits:
             self._refusals += 1
         hint = error.retry_after if error.retry_after is not None else _announced(error.rate)
         if hint is None:
-            hint = min(2.0 ** (self._refusals - 1), _MAX_BACKOFF) * (0.8 + 0.4 * self._uniform())
+            jitter = random.uniform(0.8, 1.2)  # noqa: S311 (not a secret)
+            hint = min(2.0 ** (self._refusals - 1), _MAX_BACKOFF) * jitter
         self._pause(hint)
         return max(self._paused_until - self._clock(), 0.001)
 

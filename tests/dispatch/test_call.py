@@ -269,13 +269,14 @@ async def test_no_call_fails_while_one_of_two_endpoints_hangs(
     assert {outcomes(run)[-1] for run in runs} == {("b", "ok")}
 
 
+@pytest.mark.slow
 async def test_a_slow_model_that_streams_is_not_cut_off(one: OpenAIServer, two: OpenAIServer) -> None:
-    one.default = b.Drip(interval=0.02, size=20)
-    async with dispatching(*named(one, two), strategy="round_robin", attempt_timeout=0.5) as dispatcher:
+    one.default = b.Drip(interval=0.05, size=50)
+    async with dispatching(*named(one, two), strategy="round_robin", attempt_timeout=2) as dispatcher:
         run = new_run(streaming=True)
         await ask(dispatcher, run)
     assert outcomes(run) == [("a", "ok")]
-    assert run.attempts.made[0].seconds > 0.5
+    assert run.attempts.made[0].seconds > 2
 
 
 async def test_silence_in_the_middle_of_a_stream_ends_the_attempt(one: OpenAIServer, two: OpenAIServer) -> None:
@@ -381,14 +382,6 @@ async def test_a_connection_test_calls_each_endpoint_and_ignores_an_open_breaker
         results = [(name, check.steps[-1].status) async for name, check in dispatcher.check(TARGET, MODEL, run)]
     assert results == [("a", "success"), ("b", "success")]
     assert outcomes(run) == [("a", "ok"), ("b", "ok")]
-
-
-async def test_a_connection_test_obeys_the_limits(one: OpenAIServer) -> None:
-    async with dispatching(*named(one, requests_per_minute=1)) as dispatcher:
-        await ask(dispatcher)
-        check = await dispatcher.check_likeliest(TARGET, MODEL, new_run(5))
-    assert (check.steps[-1].status, len(one.calls)) == ("failed", 1)
-    assert "rate limit" in check.steps[-1].error
 
 
 async def test_models_are_listed_by_an_endpoint_that_is_up(one: OpenAIServer) -> None:

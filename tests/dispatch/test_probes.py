@@ -11,11 +11,9 @@ import pytest
 
 from bridge.dispatch.call import Dispatcher
 from bridge.dispatch.probes import Probes
-from bridge.dispatch.queue import Route
 from bridge.errors import CircuitBreakerOpen
-from providers.base import Completion
 from tests.dispatch.dispatching import ask, dispatching, endpoint, named, new_run, outcomes
-from tests.dispatch.gateway import client, gateway, health, provider, revived, servers, stopped, until
+from tests.dispatch.gateway import STOPPED, client, gateway, health, provider, revived, servers, until
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.service import Service
@@ -50,7 +48,7 @@ def states(probes: Probes) -> dict[str, tuple[str, str]]:
 
 async def test_an_endpoint_that_is_down_from_the_start_gets_no_call(caplog: pytest.LogCaptureFixture) -> None:
     with servers(1) as (good,):
-        listed = [endpoint("a", stopped(), probe_interval=0.2), endpoint("b", good.url, probe_interval=0.2)]
+        listed = [endpoint("a", STOPPED, probe_interval=0.2), endpoint("b", good.url, probe_interval=0.2)]
         async with dispatching(*listed, disabled=("c",)) as dispatcher, probing(dispatcher) as probes:
             await reach(lambda: states(probes) == {"a": ("down", "open"), "b": ("up", "closed")})
             for _ in range(3):
@@ -67,7 +65,7 @@ async def test_an_endpoint_that_is_down_from_the_start_gets_no_call(caplog: pyte
 
 
 async def test_a_provider_whose_endpoints_are_down_is_refused_at_once() -> None:
-    async with dispatching(endpoint("a", stopped(), probe_interval=0.2)) as dispatcher, probing(dispatcher) as probes:
+    async with dispatching(endpoint("a", STOPPED, probe_interval=0.2)) as dispatcher, probing(dispatcher) as probes:
         await reach(lambda: states(probes) == {"a": ("down", "open")})
         with pytest.raises(CircuitBreakerOpen) as raised:
             await ask(dispatcher)
@@ -104,17 +102,6 @@ async def test_an_endpoint_that_responds_with_an_error_still_gets_calls() -> Non
         async with dispatching(*named(server, probe_interval=0.05)) as dispatcher, probing(dispatcher) as probes:
             await reach(lambda: states(probes) == {"a": ("down", "closed")})
             await ask(dispatcher)
-
-
-async def test_a_failed_probe_is_ignored_when_a_call_succeeded_meanwhile() -> None:
-    with servers(1) as (server,):
-        server.reply_to_listing(b.Hang("connect"))
-        async with dispatching(*named(server, probe_interval=1)) as dispatcher, probing(dispatcher) as probes:
-            await reach(lambda: bool(server.requests))
-            queue = dispatcher.queues["p"]
-            (await queue.enter(Route(queue, queue.endpoints), new_run())).end(Completion("{}", "m"))
-            await reach(lambda: states(probes)["a"][0] == "down")
-            assert states(probes) == {"a": ("down", "closed")}
 
 
 # Under load, through the service: no caption is lost.
