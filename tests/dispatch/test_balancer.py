@@ -5,24 +5,23 @@ from collections import Counter
 
 import pytest
 
-from bridge.config import Strategy
+from bridge.config import BreakerSettings, Strategy
 from bridge.dispatch.balancer import Balancer
+from bridge.dispatch.endpoint import Endpoint
+from tests.dispatch.dispatching import Clock, endpoint
 
 
-class Server:
-    """An endpoint whose calls do not end."""
-
-    def __init__(self, weight: float) -> None:
-        self.weight = weight
-        self.in_flight = 0
+def endpoints(*weights: float) -> list[Endpoint]:
+    return [Endpoint(endpoint("e", weight=weight), BreakerSettings(), Clock()) for weight in weights]
 
 
-def choose(balancer: Balancer, servers: list[Server], times: int) -> list[int]:
-    order = []
+def choose(balancer: Balancer, weights: tuple[float, ...], times: int) -> list[int]:
+    """Return the indexes chosen for calls that do not end."""
+    listed, order = endpoints(*weights), []
     for _ in range(times):
-        chosen = balancer.choose(servers)
+        chosen = balancer.choose(listed)
         chosen.in_flight += 1
-        order.append(servers.index(chosen))
+        order.append(listed.index(chosen))
     return order
 
 
@@ -37,15 +36,14 @@ def choose(balancer: Balancer, servers: list[Server], times: int) -> list[int]:
     ],
 )
 def test_order_of_choices(strategy: Strategy, weights: tuple[float, ...], expected: list[int]) -> None:
-    assert choose(Balancer(strategy), [Server(weight) for weight in weights], len(expected)) == expected
+    assert choose(Balancer(strategy), weights, len(expected)) == expected
 
 
 def test_random_choices_follow_the_weights() -> None:
-    chosen = Counter(choose(Balancer("random", random.Random(1)), [Server(1), Server(3)], 1000))
-    assert 200 < chosen[0] < 300
+    assert 200 < Counter(choose(Balancer("random", random.Random(1)), (1, 3), 1000))[0] < 300
 
 
 def test_round_robin_skips_unavailable_endpoints() -> None:
-    first, second, third = servers = [Server(1), Server(1), Server(1)]
+    first, second, third = listed = endpoints(1, 1, 1)
     balancer = Balancer("round_robin")
-    assert [balancer.choose(some) for some in ([first, third], [second, third], servers)] == [first, second, third]
+    assert [balancer.choose(some) for some in ([first, third], [second, third], listed)] == [first, second, third]

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -109,14 +109,12 @@ async def test_waiting_in_the_queue_is_reported_and_measured(one: OpenAIServer) 
     async with dispatching(*named(one, max_concurrency=1)) as dispatcher:
         first = asyncio.create_task(ask(dispatcher))
         await asyncio.to_thread(one.wait_for_calls, 1)
-        events: list[object] = []
-        run = new_run(emit=events.append)
+        events: asyncio.Queue[object] = asyncio.Queue()
+        run = new_run(emit=events.put_nowait)
         second = asyncio.create_task(ask(dispatcher, run))
-        while not events:
-            await asyncio.sleep(0)
+        assert await events.get() == Progress("", "queued")
         one.release()
         await asyncio.gather(first, second)
-    assert [event.stage for event in events if isinstance(event, Progress)] == ["queued"]
     assert run.timings.milliseconds()["queue"] > 0
 
 
@@ -185,11 +183,12 @@ async def test_nothing_is_retried_after_text_was_emitted(one: OpenAIServer) -> N
 
 
 async def test_calls_are_kept_for_fallbacks(one: OpenAIServer) -> None:
-    one.default = b.Status(503, retry_after=0.01)
+    one.default = b.Status(429, headers={"Retry-After": "soon"})
     async with dispatching(*named(one)) as dispatcher:
-        with pytest.raises(errors.Unavailable):
+        with pytest.raises(errors.RateLimited) as raised:
             await ask(dispatcher, reserve=3)
     assert len(one.calls) == 1
+    assert 0.5 < (raised.value.retry_after or 0) < 2  # not from the header, which is unusable
 
 
 async def test_four_calls_are_all_there_are() -> None:
@@ -198,14 +197,6 @@ async def test_four_calls_are_all_there_are() -> None:
         with pytest.raises(errors.Unreachable):
             await ask(dispatcher, run)
     assert len({endpoint for endpoint, _ in outcomes(run)}) == len(run.attempts.made) == 4
-
-
-async def test_a_429_with_an_unusable_hint_has_a_retry_after(one: OpenAIServer) -> None:
-    one.default = b.Status(429, headers={"Retry-After": "soon"})
-    async with dispatching(*named(one)) as dispatcher:
-        with pytest.raises(errors.RateLimited) as raised:
-            await ask(dispatcher, new_run(0.5))
-    assert 0.5 < (raised.value.retry_after or 0) < 2
 
 
 async def test_each_endpoint_gets_its_own_key_and_a_callers_key_replaces_it(
@@ -224,45 +215,43 @@ async def test_each_endpoint_gets_its_own_key_and_a_callers_key_replaces_it(
 # Issue 10, row 1: a 500 belongs to the request that caused it.
 
 
-async def test_a_500_that_one_request_provokes_opens_nothing(one: OpenAIServer) -> None:
+async def test_500s_open_the_breaker_only_when_three_different_requests_got_them(one: OpenAIServer) -> None:
     one.default = b.Status(500)
     async with dispatching(*named(one), failures=2) as dispatcher:
         for _ in range(8):
             await fail(dispatcher)
-        one.default = b.Answer()
-        await ask(dispatcher, request=distinct())
-
-
-async def test_500s_of_three_different_requests_open_the_breaker(one: OpenAIServer) -> None:
-    one.default = b.Status(500)
-    async with dispatching(*named(one), failures=2) as dispatcher:
-        for _ in range(3):
+        for _ in range(2):
             await fail(dispatcher, distinct())
         with pytest.raises(CircuitBreakerOpen):
             await ask(dispatcher, request=distinct())
-    assert len(one.calls) == 3
+    assert len(one.calls) == 10
 
 
 # Issue 10, row 2: an endpoint that hangs.
 
 
 @pytest.mark.parametrize(
-    ("warm_up", "streaming", "attempt_timeout", "seconds"),
+    ("warm_up", "streaming", "after", "attempt_timeout", "seconds"),
     [
-        (0, False, 0.3, 20),
-        (0, True, 0.3, 20),
-        (8, False, 0.3, 20),
-        pytest.param(0, False, 0, 6, marks=pytest.mark.slow),  # the default: half of the remaining time
-        pytest.param(8, True, 0, 6, marks=pytest.mark.slow),
+        (0, False, "connect", 1.0, 20),
+        (8, True, "headers", 1.0, 20),
+        pytest.param(8, False, "connect", 0, 6, marks=pytest.mark.slow),  # the default: half of the remaining time
+        pytest.param(0, True, "connect", 0, 6, marks=pytest.mark.slow),
     ],
 )
 async def test_no_call_fails_while_one_of_two_endpoints_hangs(
-    one: OpenAIServer, two: OpenAIServer, warm_up: int, streaming: bool, attempt_timeout: float, seconds: float
+    one: OpenAIServer,
+    two: OpenAIServer,
+    warm_up: int,
+    streaming: bool,
+    after: Literal["connect", "headers"],
+    attempt_timeout: float,
+    seconds: float,
 ) -> None:
     async with dispatching(*named(one, two), attempt_timeout=attempt_timeout, max_queue=16) as dispatcher:
         for _ in range(warm_up):
             await ask(dispatcher, new_run(streaming=streaming))
-        one.default = b.Hang("connect")
+        one.default = b.Hang(after)
         runs = [new_run(seconds, streaming=streaming) for _ in range(16)]
         await asyncio.gather(*(ask(dispatcher, run) for run in runs))
     assert {outcomes(run)[0] for run in runs} == {("a", "call_timeout"), ("b", "ok")}
@@ -277,14 +266,6 @@ async def test_a_slow_model_that_streams_is_not_cut_off(one: OpenAIServer, two: 
         await ask(dispatcher, run)
     assert outcomes(run) == [("a", "ok")]
     assert run.attempts.made[0].seconds > 2
-
-
-async def test_silence_in_the_middle_of_a_stream_ends_the_attempt(one: OpenAIServer, two: OpenAIServer) -> None:
-    one.default = b.Hang("headers")
-    async with dispatching(*named(one, two), strategy="round_robin", attempt_timeout=0.3) as dispatcher:
-        run = new_run(streaming=True)
-        await ask(dispatcher, run)
-    assert outcomes(run) == [("a", "call_timeout"), ("b", "ok")]
 
 
 @pytest.mark.parametrize(
@@ -304,7 +285,7 @@ async def test_how_long_a_silent_server_is_waited_for(
         run = new_run(1)
         with pytest.raises((errors.CallTimeout, DeadlineExceeded)):
             await ask(dispatcher, run, **options)
-    assert seconds - 0.05 < run.attempts.made[0].seconds < seconds + 5
+    assert run.attempts.made[0].seconds > 0.6 * seconds
     assert len(run.attempts.made) == 1
 
 
@@ -382,9 +363,3 @@ async def test_a_connection_test_calls_each_endpoint_and_ignores_an_open_breaker
         results = [(name, check.steps[-1].status) async for name, check in dispatcher.check(TARGET, MODEL, run)]
     assert results == [("a", "success"), ("b", "success")]
     assert outcomes(run) == [("a", "ok"), ("b", "ok")]
-
-
-async def test_models_are_listed_by_an_endpoint_that_is_up(one: OpenAIServer) -> None:
-    async with dispatching(endpoint("a", STOPPED), endpoint("b", one.url), failures=1) as dispatcher:
-        await ask(dispatcher)
-        assert [model.id for model in await dispatcher.list_models(TARGET, 5)] == [MODEL]

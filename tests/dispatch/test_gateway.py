@@ -42,8 +42,6 @@ def toml(a: OpenAIServer, other: OpenAIServer, limited: LimitedServer, silent: L
             provider("silent", silent.url, kind='"openai"', api_key='"sk-limited"'),
             provider("backed", first, fallbacks='[{ provider = "narrow" }]', strategy=turns),
             provider("prudish", first, fallbacks='[{ provider = "half", on = "refusal" }]'),
-            provider("partly", first, f'{{ base_url = "{other.url}/off", name = "off", enabled = false }}'),
-            '[routing]\n"qwen*" = "half"\n"*-vision" = "pair"\n',
         )
     )
 
@@ -88,25 +86,6 @@ def test_a_stream_that_fails_over_resets_its_partial_objects(running: Running) -
     assert kinds[-2:] == ["result", "done"]
 
 
-@pytest.mark.parametrize(
-    ("behaviour", "code"),
-    [
-        (b.Status(400), (502, "provider_error")),
-        (b.Status(401), (502, "provider_auth")),
-        (b.Status(402), (402, "provider_quota")),
-        (b.Status(404), (502, "provider_error")),
-        (b.Refusal(), (422, "refused")),
-    ],
-)
-def test_an_error_that_every_endpoint_would_have_is_not_repeated(
-    running: Running, behaviour: b.Behaviour, code: tuple[int, str]
-) -> None:
-    running.a.default = running.b.default = behaviour
-    assert refusal(ask(running.service, "pair", max_output_retries=0)) == code
-    bodies = [call.raw for server in (running.a, running.b) for call in server.calls]
-    assert len(bodies) == len(set(bodies))  # a schema may be sent in a less strict mode, but nothing is sent twice
-
-
 def test_a_fallback_answers_for_a_provider_that_hangs(running: Running) -> None:
     running.a.default = b.Hang("connect")
     assert tried(ask(running.service, "backed", timeout=2)) == [("a", "call_timeout"), ("b", "ok")]
@@ -124,15 +103,6 @@ def test_a_fallback_for_refusals_alone(running: Running) -> None:
     assert refusal(ask(running.service, "prudish")) == (502, "provider_auth")
     running.a.default = b.Refusal()
     assert ask(running.service, "prudish").json()["provider"] == "half"
-
-
-def test_routing_rules_choose_by_the_models_name(running: Running) -> None:
-    running.b.models = ("tiny-vision", "QWEN-vl")
-    try:
-        answers = [ask(running.service, None, model=name) for name in ("QWEN-vl", "tiny-vision")]
-    finally:
-        running.b.models = ("tiny-vision",)
-    assert [answer.json()["provider"] for answer in answers] == ["half", "pair"]
 
 
 def test_a_request_with_an_endpoints_address_uses_that_endpoint(running: Running) -> None:
@@ -211,8 +181,3 @@ def test_a_limit_that_outlasts_the_request_is_a_429(running: Running) -> None:
     assert tested["status"] == "failed"
     assert "rate limit" in tested["message"]
     assert len(running.a.calls) == 2
-
-
-def test_health_lists_disabled_endpoints_and_unprobed_providers(running: Running) -> None:
-    assert health(running.service, "partly")["endpoints"]["off"]["status"] == "disabled"
-    assert health(running.service, "pair")["status"] == "unknown"
