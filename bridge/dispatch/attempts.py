@@ -59,7 +59,7 @@ class Retries:
     async def enter(self) -> Admission:
         """Wait for a slot. When there is none after a failed call, that failure is raised: it says more."""
         try:
-            return await self.route.queue.enter(self.route, self.run, self.failed)
+            return await self.route.queue.enter(self.route.without(self.failed), self.run)
         except (CircuitBreakerOpen, QueueFull, RateLimited) as error:
             if self.error is None:
                 raise
@@ -80,7 +80,7 @@ class Retries:
     def _has_alternative(self, endpoint: Endpoint) -> bool:
         """Return whether another endpoint, or a fallback, could be called after a failure at `endpoint`."""
         left = self.run.attempts.left - 1
-        elsewhere = left > self.reserve and self.route.is_available([*self.failed, endpoint])
+        elsewhere = left > self.reserve and self.route.without([*self.failed, endpoint]).is_available
         return elsewhere or (self.has_fallback and left > 0)
 
     async def wait(self, error: ProviderError, endpoint: Endpoint) -> None:
@@ -93,7 +93,7 @@ class Retries:
         if refused or error.begun or run.attempts.left <= self.reserve or run.deadline.left() < _TOO_LATE:
             raise error
         seconds = 0.0
-        if not self.route.is_available(self.failed):
+        if not self.route.without(self.failed).is_available:
             self.repeats += 1
             seconds = _backoff(error, self.repeats)
             if self.repeats > _repeats(error) or seconds >= run.deadline.left():

@@ -3,7 +3,7 @@
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from bridge.config import ProviderSettings
@@ -28,7 +28,7 @@ class Route:
 
     queue: "ProviderQueue"
     endpoints: tuple[Endpoint, ...]
-    key: Credentials | None = None
+    key: Credentials | None = field(default=None, compare=False)
     key_id: str = ""
 
     def credentials(self, endpoint: Endpoint) -> Credentials:
@@ -39,39 +39,38 @@ class Route:
         """Return an endpoint that is likely to respond."""
         return next((e for e in self.endpoints if e.breaker.state == "closed"), self.endpoints[0])
 
-    def is_available(self, excluded: Collection[Endpoint]) -> bool:
-        """Return whether an endpoint that is not excluded could be called."""
-        return any(e.is_available(self.key_id) for e in self.endpoints if e not in excluded)
+    def without(self, excluded: Collection[Endpoint]) -> "Route":
+        """Return the route to the other endpoints."""
+        return replace(self, endpoints=tuple(endpoint for endpoint in self.endpoints if endpoint not in excluded))
 
-
-class Waiter:
-    """A call that waits for one of the `allowed` endpoints.
-
-    Waiters with the same `signature` are admitted, and rejected by a circuit breaker, at the same moments.
-    """
-
-    def __init__(self, route: Route, run: Run, excluded: Collection[Endpoint]) -> None:
-        self.caller = run.caller
-        self.deadline = run.deadline
-        self.key_id = route.key_id
-        self.allowed = tuple(endpoint for endpoint in route.endpoints if endpoint not in excluded)
-        self.signature = (self.key_id, self.allowed)
-        self.admission: asyncio.Future[Admission] = asyncio.get_running_loop().create_future()
+    @property
+    def is_available(self) -> bool:
+        """Return whether an endpoint could be called."""
+        return any(endpoint.is_available(self.key_id) for endpoint in self.endpoints)
 
     def pause(self) -> float | None:
-        """Return the seconds that rate limits keep the call waiting; None when every circuit breaker is open.
+        """Return the seconds that rate limits keep a call waiting; None when every circuit breaker is open.
 
         A trial call is worth waiting for: it may close the breaker.
         """
-        alive = [e for e in self.allowed if e.breaker.admits or e.breaker.trial_running]
+        alive = [e for e in self.endpoints if e.breaker.admits or e.breaker.trial_running]
         return min((endpoint.limits(self.key_id).wait for endpoint in alive), default=None)
 
+
+@dataclass(slots=True, eq=False)
+class Waiter:
+    """A call of `run` that waits for one of the route's endpoints."""
+
+    route: Route
+    run: Run
+    admission: asyncio.Future[Admission] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
     def refusal(self, pause: float | None) -> CircuitBreakerOpen | RateLimited | None:
-        """Return the error when waiting is in vain; `pause` as `pause()` returns it."""
+        """Return the error when waiting is in vain; `pause` as the route returns it."""
         if pause is None:
-            retry_after = min((endpoint.breaker.retry_after for endpoint in self.allowed), default=1.0)
-            return CircuitBreakerOpen(len(self.allowed), retry_after)
-        if pause and pause >= self.deadline.left():
+            endpoints = self.route.endpoints
+            return CircuitBreakerOpen(len(endpoints), min((e.breaker.retry_after for e in endpoints), default=1.0))
+        if pause and pause >= self.run.deadline.left():
             message = f"The rate limit of the provider is reached. It accepts calls again in {pause:.0f} seconds."
             return RateLimited(message, retry_after=pause)
         return None
@@ -96,37 +95,37 @@ class ProviderQueue:
         """Return how many calls wait."""
         return sum(map(len, self._waiting.values()))
 
-    async def enter(self, route: Route, run: Run, excluded: Collection[Endpoint] = ()) -> Admission:
-        """Wait until a call of `run` may start at an endpoint that is not `excluded`; `end` must follow.
+    async def enter(self, route: Route, run: Run) -> Admission:
+        """Wait until a call of `run` may start at one of the route's endpoints; the Admission must be ended.
 
         Raises QueueFull, CircuitBreakerOpen, DeadlineExceeded, and RateLimited when the limits outlast the deadline.
         """
-        waiter = Waiter(route, run, excluded)
-        if not self._waiting and (admission := self._admit(waiter)):
+        waiter = Waiter(route, run)
+        if not self._waiting and (admission := self._admit(route)):
             return admission
-        if refusal := waiter.refusal(waiter.pause()):
+        if refusal := waiter.refusal(route.pause()):
             raise refusal
-        self._waiting.setdefault(waiter.caller, deque()).append(waiter)
+        self._waiting.setdefault(run.caller, deque()).append(waiter)
         self.advance()
         if self.queued > self._max_queue:
-            self._drop_one(waiter.caller)
+            self._drop_one(run.caller)
         if waiter.admission.done():
             return waiter.admission.result()
         run.stage("queued")
         try:
             with run.timings.measure("queue"):
-                async with asyncio.timeout(waiter.deadline.left()):
+                async with asyncio.timeout(run.deadline.left()):
                     return await waiter.admission
         except TimeoutError:
             self._leave(waiter)
-            raise DeadlineExceeded(waiter.deadline.seconds, "waiting for a free slot at the provider") from None
+            raise DeadlineExceeded(run.deadline.seconds, "waiting for a free slot at the provider") from None
         except BaseException:
             self._leave(waiter)
             raise
 
     def advance(self) -> None:
         """Admit every waiter that can go, one of each caller in turn, and reject those that wait in vain."""
-        blocked: dict[object, float | None] = {}
+        blocked: dict[Route, float | None] = {}
         admitted = bool(self._waiting)
         while admitted:
             admitted = False
@@ -137,25 +136,25 @@ class ProviderQueue:
         self._waiting = OrderedDict((caller, waiters) for caller, waiters in self._waiting.items() if waiters)
         self._set_timer()
 
-    def _admit_next(self, waiters: deque[Waiter], blocked: dict[object, float | None]) -> bool:
-        """Admit the first waiter that is not blocked; return whether there was one. `blocked`: pauses by signature."""
+    def _admit_next(self, waiters: deque[Waiter], blocked: dict[Route, float | None]) -> bool:
+        """Admit the first waiter that is not blocked; return whether there was one. `blocked`: pauses by route."""
         for waiter in list(waiters):
-            if waiter.signature not in blocked:
-                if admission := self._admit(waiter):
+            if waiter.route not in blocked:
+                if admission := self._admit(waiter.route):
                     waiters.remove(waiter)
                     waiter.admission.set_result(admission)
                     return True
-                blocked[waiter.signature] = waiter.pause()
-            if refusal := waiter.refusal(blocked[waiter.signature]):
+                blocked[waiter.route] = waiter.route.pause()
+            if refusal := waiter.refusal(blocked[waiter.route]):
                 waiters.remove(waiter)
                 waiter.admission.set_exception(refusal)
         return False
 
-    def _admit(self, waiter: Waiter) -> Admission | None:
+    def _admit(self, route: Route) -> Admission | None:
         """Start a call at an endpoint with room; None when there is none."""
-        free = [endpoint for endpoint in waiter.allowed if endpoint.has_room(waiter.key_id)]
+        free = [endpoint for endpoint in route.endpoints if endpoint.has_room(route.key_id)]
         preferred = [endpoint for endpoint in free if not endpoint.is_avoided] or free
-        return self._balancer.choose(preferred).start(waiter.key_id) if preferred else None
+        return self._balancer.choose(preferred).start(route.key_id) if preferred else None
 
     def _drop_one(self, newcomer: str) -> None:
         """Reject the newest waiter of the caller that has the most, so that one caller cannot fill the queue."""
@@ -166,11 +165,11 @@ class ProviderQueue:
 
     def _leave(self, waiter: Waiter) -> None:
         """Remove a waiter that gave up; an admission that it got meanwhile is returned."""
-        waiters = self._waiting.get(waiter.caller, deque())
+        waiters = self._waiting.get(waiter.run.caller, deque())
         if waiter in waiters:
             waiters.remove(waiter)
             if not waiters:
-                del self._waiting[waiter.caller]
+                del self._waiting[waiter.run.caller]
         admission = waiter.admission
         if admission.done() and not admission.cancelled() and admission.exception() is None:
             admission.result().end(None)
@@ -182,8 +181,8 @@ class ProviderQueue:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        waiters = {waiter.signature: waiter for waiters in self._waiting.values() for waiter in waiters}
-        waits = (endpoint.wait(waiter.key_id) for waiter in waiters.values() for endpoint in waiter.allowed)
+        routes = {waiter.route for waiters in self._waiting.values() for waiter in waiters}
+        waits = (endpoint.wait(route.key_id) for route in routes for endpoint in route.endpoints)
         wait = min((seconds for seconds in waits if 0 < seconds < inf), default=inf)
         if wait < inf:
             self._timer = asyncio.get_running_loop().call_later(max(wait, _SHORTEST_TIMER), self.advance)

@@ -33,7 +33,8 @@ class Queue(ProviderQueue):
     async def call(
         self, caller: str = "", seconds: float = 20, key_id: str = "", excluded: tuple[Endpoint, ...] = ()
     ) -> Admission:
-        return await self.enter(Route(self, self.endpoints, key_id=key_id), new_run(seconds, caller=caller), excluded)
+        route = Route(self, self.endpoints, key_id=key_id).without(excluded)
+        return await self.enter(route, new_run(seconds, caller=caller))
 
     async def line_up(self, *calls: Awaitable[Admission]) -> "list[asyncio.Task[Admission]]":
         """Start calls that have to wait, one after another."""
@@ -173,8 +174,8 @@ async def test_time_alone_admits_the_next_call(result: ProviderError) -> None:
     queue = ProviderQueue("p", provider(*listed, failures=1, seconds=0.05), 8, asyncio.get_running_loop().time)
     a, b = queue.endpoints
     route = Route(queue, queue.endpoints)
-    await queue.enter(route, new_run(), (a,))  # b stays busy
-    (await queue.enter(route, new_run(), (b,))).end(result)
+    await queue.enter(route.without([a]), new_run())  # b stays busy
+    (await queue.enter(route.without([b]), new_run())).end(result)
     assert (await asyncio.wait_for(queue.enter(route, new_run()), 10)).endpoint is a
 
 
