@@ -22,6 +22,7 @@ PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"
 PAGES += sorted((ROOT / "docs").glob("*.md"))
 TEXTS = {page: page.read_text("utf-8") for page in PAGES}
 README = TEXTS[ROOT / "README.md"]
+REFERENCE = TEXTS[ROOT / "docs/settings.md"] + TEXTS[ROOT / "docs/providers.md"]
 MARKED = re.compile(r"<!-- run: (\w+) -->\n```\w+\n(.*?)```", re.DOTALL)
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(#[^)\s]*)?\)")
@@ -122,7 +123,7 @@ def test_links_settings_and_make_targets_exist(page: Path) -> None:
 
 
 def test_every_setting_and_provider_variable_is_documented(capsys: pytest.CaptureFixture[str]) -> None:
-    assert {name for name in SETTINGS | PROVIDER_VARIABLES if f"`{name}`" not in README} == set()
+    assert {name for name in SETTINGS | PROVIDER_VARIABLES if f"`{name}`" not in REFERENCE} == set()
     example = [line for line in TEXTS[ROOT / ".env.example"].splitlines() if "=" in line]
     assert {line.removeprefix("#").strip().partition("=")[0] for line in example} <= SETTINGS | PROVIDER_VARIABLES
     assert generate.main(["--check"]) == 0, capsys.readouterr().err
