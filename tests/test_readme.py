@@ -76,6 +76,7 @@ def commands() -> dict[str, str]:
         blocks = "\n".join(code for kind, code in FENCED.findall(text) if kind in ("sh", "console", ""))
         inline = re.findall(r"`((?:[\w./]*/)?graphcap [^`]+)`", FENCED.sub("", text))
         lines = [line.strip().removeprefix("$ ") for line in blocks.replace("\\\n", " ").splitlines()]
+        lines = [line.split(" > ")[0] for line in lines]  # without the file that the output goes to
         found.update({command: page.name for command in [*inline, *lines] if COMMAND.match(command)})
     return found
 
