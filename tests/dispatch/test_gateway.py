@@ -54,6 +54,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         text = toml(a, other, limited, silent)
         environment = {"GRAPHCAP_MAX_QUEUE": "4", "GRAPHCAP_TIMEOUT": "60"}
         with gateway(tmp_path_factory.mktemp("workspace"), text, **environment) as service:
+            assert ask(service, "pair").status_code == 200  # imports the SDK and starts the image worker
             yield Running(service, a, other, limited, silent)
 
 
