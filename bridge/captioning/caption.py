@@ -8,7 +8,7 @@ from bridge.captioning.models import Caption, CaptionRequest, Error, ImageOut, R
 from bridge.captioning.pictures import Pictures, acquire
 from bridge.captioning.plan import AnalysisPlan, Plan, make_plan, name_target
 from bridge.captioning.services import Services
-from bridge.captioning.structured import Answer, Question
+from bridge.captioning.structured import Answer, StructuredOutput
 from bridge.deadline import DeadlineExceeded
 from bridge.dispatch.targets import Target
 from bridge.errors import OutputInvalid, ProviderUnavailable
@@ -43,15 +43,15 @@ async def caption_plan(plan: Plan, services: Services, run: Run, pictures: Pictu
     The end is recorded in `run` and reported as an event. Raises as `caption` does.
     """
     try:
-        made = await _caption(plan, pictures or await load_image(plan, services, run), services, run)
+        result = await _caption(plan, pictures or await load_image(plan, services, run), services, run)
     except Exception as error:
         record_failure(error, run)
         raise
     run.timings.stop()
     run.outcome = "ok"
     if run.emit is not None:
-        run.emit(Result(id=run.id, perspective=run.perspective, caption=made))
-    return made
+        run.emit(Result(id=run.id, perspective=run.perspective, caption=result))
+    return result
 
 
 def record_failure(error: Exception, run: Run) -> None:
@@ -102,12 +102,11 @@ async def ask(plan: Plan, position: int, pictures: Pictures, services: Services,
     target, later = plan.targets[position], plan.targets[position + 1 :]
     name_target(run, target)
     run.is_fallback = position > 0
-    with run.timings.measure("prepare"):
-        async with run.deadline.within("preparing the image"):
-            profile = await services.dispatcher.profile(target, run)
+    async with run.deadline.within("preparing the image"):
+        profile = await services.dispatcher.profile(target, run)
+        with run.timings.measure("prepare"):
             image = await pictures.prepared(profile.image, statistics=target.config.kind == "builtin")
-    run.stage("model", target.model)
-    question = Question(
+    output = StructuredOutput(
         vision_request(plan, target, image, run),
         target,
         plan.perspective,
@@ -118,7 +117,7 @@ async def ask(plan: Plan, position: int, pictures: Pictures, services: Services,
     )
     retries = plan.options.max_output_retries
     with run.timings.measure("model"):
-        answer = await question.ask(DEFAULT_RETRIES if retries is None else retries)
+        answer = await output.generate(DEFAULT_RETRIES if retries is None else retries)
     run.stage("validate")
     return answer, image
 
@@ -165,7 +164,7 @@ def to_caption(plan: Plan, target: Target, answer: Answer, image: Prepared, run:
             bytes=len(image.image.data),
             actions=list(image.actions),
         ),
-        attempts=problems.attempts(run.attempts.made),
+        attempts=problems.attempts(run),
         output_mode=answer.output_mode,
         warnings=[*deprecation(plan.perspective), *answer.warnings, *run.attempts.warnings],
         request_id=run.request_id,
@@ -176,9 +175,7 @@ def usage_out(usage: Usage | None) -> UsageOut | None:
     """Return the tokens as a response shows them; None when no provider reported any."""
     if usage is None or usage == Usage():
         return None
-    return UsageOut(
-        input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cached_tokens=usage.cached_tokens
-    )
+    return UsageOut.model_validate(usage)
 
 
 def deprecation(perspective: Perspective) -> list[str]:

@@ -145,6 +145,8 @@ class AnalyzeRequest(CaptionOptions):
 class UsageOut(BaseModel):
     """Tokens, summed over every call of the request; null where the provider did not report them."""
 
+    model_config = ConfigDict(from_attributes=True)
+
     input_tokens: int | None
     output_tokens: int | None
     cached_tokens: int | None

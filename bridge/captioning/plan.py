@@ -83,6 +83,7 @@ def plan_caption(
 ) -> Plan:
     """Return the plan of one caption by this perspective, and name it in `run`. Raises as `make_plan` does."""
     run.perspective, run.perspective_label = perspective.name, label_of(perspective)
+    run.provider_messages = services.settings.provider_messages
     prompt = render_prompt(perspective, options)
     targets = resolve_targets(options, services, provider_key)
     require_one_image(options, upload)
@@ -105,6 +106,7 @@ async def make_analysis_plan(
         for perspective in listed
     )
     require_one_image(request, upload)
+    run.provider_messages = services.settings.provider_messages
     name_target(run, targets[0])
     return AnalysisPlan(request, plans[:-1] if last else plans, plans[-1] if last else None, upload)
 

@@ -124,14 +124,14 @@ def count_request(record: RequestRecord, route: str, method: str) -> None:
     if record.code:
         _of(PROBLEMS, record.code).inc()
     for run in record.captions:
-        mode = run.attempts.made[-1].output_mode if run.attempts.made else "none"
+        mode = run.attempts.calls[-1].output_mode if run.attempts.calls else "none"
         _of(CAPTIONS, run.perspective_label, run.provider_label, run.outcome, mode).inc()
         _count_stages(run.timings)
     if record.wants_caption and not record.captions:
         label = record.run.perspective_label if record.run else "unknown"
         _of(CAPTIONS, label, "none", record.code or "unknown", "none").inc()
     for run in record.runs:
-        for attempt in run.attempts.made:
+        for attempt in run.attempts.calls:
             _count_call(attempt)
     if record.run is not None:
         _count_image(record.run)
