@@ -1,8 +1,8 @@
 """Read the JSON object in the text of a model, whole or unfinished.
 
 Code fences, prose around the object and raw control characters inside strings are accepted: vLLM with xgrammar writes
-such characters where a string has length bounds (observed on vLLM 0.32), and models without constrained decoding explain
-themselves. The content is never changed.
+such characters where a string has length bounds (observed on vLLM 0.32), and models without constrained decoding add
+explanations. The content is never changed.
 """
 
 import asyncio

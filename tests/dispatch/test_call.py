@@ -115,7 +115,7 @@ async def test_waiting_in_the_queue_is_reported_and_measured(one: OpenAIServer) 
         await asyncio.sleep(0.05)
         one.release()
         await asyncio.gather(first, second)
-    assert [event.stage for event in events if isinstance(event, Progress)] == ["queued"]
+    assert [event.stage for event in events if isinstance(event, Progress)] == ["queued", "model"]
     assert run.timings.milliseconds()["queue"] > 0
 
 
@@ -133,7 +133,7 @@ async def test_a_failed_call_goes_to_another_endpoint_at_once(
         await ask(dispatcher, run)
     assert [endpoint for endpoint, _ in outcomes(run)] == ["a", "b"]
     assert attempts(run, lambda a: a.reason) == ["", "retry"]
-    assert [type(event) for event in events] == [Progress, Reset]
+    assert [type(event) for event in events] == [Progress, Progress, Reset, Progress]
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_a_caption(service: Service, server: OpenAIServer) -> None:
         }.items()
     )
     assert "code" not in fields
-    assert set(stages) == {"image", "prepare", "model", "render"}
+    assert set(stages) - {"import"} == {"image", "prepare", "model", "render"}
     assert fields["ms"] >= stages["model"] > 0
 
 
