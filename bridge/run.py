@@ -99,6 +99,11 @@ class Attempt:
     response_model: str = ""
     usage: Usage | None = None
 
+    @property
+    def ms(self) -> float:
+        """Return the duration in milliseconds."""
+        return round(self.seconds * 1000, 1)
+
 
 @dataclass(slots=True)
 class Attempts:

@@ -199,6 +199,13 @@ class Settings(BaseSettings):
             raise ValueError(f"invalid network: {', '.join(wrong)}")
         return value
 
+    @field_validator("heif")
+    @classmethod
+    def _check_heif(cls, value: bool) -> bool:
+        if value and find_spec("pillow_heif") is None:
+            raise ValueError("HEIC requires a package; run pip install 'graphcap-bridge[heif]'")
+        return value
+
     @field_validator("cors_origins")
     @classmethod
     def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:

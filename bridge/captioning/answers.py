@@ -107,42 +107,25 @@ _DECODER = json.JSONDecoder(strict=False, parse_constant=_reject_constant)
 
 
 def objects(text: str) -> Iterator[JsonObject]:
-    """Yield every JSON object that may be the answer: the whole text, or those in fences, then those in prose."""
-    text = text.strip().removeprefix("\ufeff")
-    whole = _decode(text)
-    if whole is not None:
-        yield whole[0]
-        return
-    for fenced in text.split("```", 2 * _MAX_STARTS)[1:-1:2]:
-        start = fenced.find("{")
-        if start >= 0 and (decoded := _decode(fenced[start:].strip())) is not None:
-            yield decoded[0]
-    yield from _objects_in_prose(text)
-
-
-def _objects_in_prose(text: str) -> Iterator[JsonObject]:
-    start = text.find("{")
-    budget = _MAX_SCANS * len(text)
+    """Yield every JSON object in the text that may be the answer, in order; an object inside another is part of it."""
+    start, budget = text.find("{"), _MAX_SCANS * len(text)
     for _ in range(_MAX_STARTS):
         if start < 0 or budget < 0:
             return
-        decoded = _decode(text, start)
-        budget -= (decoded[1] if decoded else len(text)) - start
-        if decoded is not None:
-            yield decoded[0]
-        start = text.find("{", decoded[1] if decoded else start + 1)
+        value, end = _decode(text, start)
+        budget -= end - start
+        if value is not None:
+            yield value
+        start = text.find("{", start + 1 if value is None else end)
 
 
-def _decode(text: str, start: int | None = None) -> tuple[JsonObject, int] | None:
-    """Return the object at `start` and its end. Without `start` the object must be the complete text."""
+def _decode(text: str, start: int) -> tuple[JsonObject | None, int]:
+    """Return the object at `start` and its end; None, and the end of the text, when there is none."""
     try:
-        value, end = _DECODER.raw_decode(text, start or 0)
-        value = _replace_surrogates(value) if _SURROGATE.search(text, start or 0, end) else value
+        value, end = _DECODER.raw_decode(text, start)
+        return _replace_surrogates(value) if _SURROGATE.search(text, start, end) else value, end
     except (ValueError, RecursionError):
-        return None
-    if not isinstance(value, dict) or (start is None and text[end:].strip()):
-        return None
-    return value, end
+        return None, len(text)
 
 
 def _replace_surrogates(value: Any) -> Any:

@@ -78,15 +78,14 @@ async def _caption(plan: Plan, pictures: Pictures, services: Services, run: Run)
     failure: Exception | None = None
     for position, target in enumerate(plan.targets):
         if failure is not None:
-            refused = isinstance(failure, Refused | Blocked)
             if run.attempts.left < 1:
                 break
-            if target.on == "refusal" and not refused:
+            if target.on == "refusal" and not isinstance(failure, Refused | Blocked):
                 continue
             run.reset("fallback", target.label, str(failure))
         try:
-            answer, image = await ask(plan, position, pictures, services, run)
-            return to_caption(plan, target, answer, image, run)
+            answer, image = await _ask(plan, position, pictures, services, run)
+            return _to_caption(plan, target, answer, image, run)
         except FALLBACK_ERRORS as error:
             failure = error
         except DeadlineExceeded:
@@ -97,7 +96,7 @@ async def _caption(plan: Plan, pictures: Pictures, services: Services, run: Run)
     raise failure
 
 
-async def ask(plan: Plan, position: int, pictures: Pictures, services: Services, run: Run) -> tuple[Answer, Prepared]:
+async def _ask(plan: Plan, position: int, pictures: Pictures, services: Services, run: Run) -> tuple[Answer, Prepared]:
     """Return the valid answer of one of the plan's targets, and the image that it received."""
     target, later = plan.targets[position], plan.targets[position + 1 :]
     name_target(run, target)
@@ -107,12 +106,12 @@ async def ask(plan: Plan, position: int, pictures: Pictures, services: Services,
         with run.timings.measure("prepare"):
             image = await pictures.prepared(profile.image, statistics=target.config.kind == "builtin")
     output = StructuredOutput(
-        vision_request(plan, target, image, run),
+        _vision_request(plan, target, image, run),
         target,
         plan.perspective,
         services.dispatcher,
         run,
-        reserve=reserved_calls(later),
+        reserve=_reserved_calls(later),
         has_fallback=any(target.on == "any" for target in later),
     )
     retries = plan.options.max_output_retries
@@ -122,12 +121,12 @@ async def ask(plan: Plan, position: int, pictures: Pictures, services: Services,
     return answer, image
 
 
-def reserved_calls(later: tuple[Target, ...]) -> int:
+def _reserved_calls(later: tuple[Target, ...]) -> int:
     """Return how many calls to keep for fallbacks: one for each that follows any failure, else one."""
     return sum(target.on == "any" for target in later) or min(len(later), 1)
 
 
-def vision_request(plan: Plan, target: Target, image: Prepared, run: Run) -> VisionRequest:
+def _vision_request(plan: Plan, target: Target, image: Prepared, run: Run) -> VisionRequest:
     """Return the request to the provider: system, then the image, then contexts and prompt."""
     options, perspective = plan.options, plan.perspective
     return VisionRequest(
@@ -143,7 +142,7 @@ def vision_request(plan: Plan, target: Target, image: Prepared, run: Run) -> Vis
     )
 
 
-def to_caption(plan: Plan, target: Target, answer: Answer, image: Prepared, run: Run) -> Caption:
+def _to_caption(plan: Plan, target: Target, answer: Answer, image: Prepared, run: Run) -> Caption:
     """Return the caption with its rendered text, usage, timing and attempts."""
     with run.timings.measure("render"):
         rendered = prompt.render_caption(plan.perspective, answer.result)
@@ -166,7 +165,7 @@ def to_caption(plan: Plan, target: Target, answer: Answer, image: Prepared, run:
         ),
         attempts=problems.attempts(run),
         output_mode=answer.output_mode,
-        warnings=[*deprecation(plan.perspective), *answer.warnings, *run.attempts.warnings],
+        warnings=[*_deprecation(plan.perspective), *answer.warnings, *run.attempts.warnings],
         request_id=run.request_id,
     )
 
@@ -178,7 +177,7 @@ def usage_out(usage: Usage | None) -> UsageOut | None:
     return UsageOut.model_validate(usage)
 
 
-def deprecation(perspective: Perspective) -> list[str]:
+def _deprecation(perspective: Perspective) -> list[str]:
     """Return the warning about a deprecated perspective, if it is one."""
     if not perspective.deprecated:
         return []

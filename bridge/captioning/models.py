@@ -34,6 +34,7 @@ def _reject_boolean(value: object) -> object:
 
 
 _NOT_BOOLEAN = BeforeValidator(_reject_boolean)
+_EMPTY_AS_NULL = BeforeValidator(lambda value: value or None)
 
 
 class Strict(BaseModel):
@@ -165,6 +166,8 @@ class ImageOut(BaseModel):
 class Sparse(BaseModel):
     """A part of a response without the fields that are None."""
 
+    model_config = ConfigDict(from_attributes=True)
+
     @model_serializer(mode="wrap")
     def _omit_none(self, write: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]  # noqa: ANN202
         """Omit fields that are None. (A return type here would replace the fields in the JSON Schema.)"""
@@ -183,8 +186,12 @@ class Attempt(Sparse):
     output_mode: str
     ms: float
     status: int | None = Field(None, description="HTTP status of the provider's response, where it failed.")
-    provider_message: str | None = Field(None, description="The provider's own words about a failure, one line.")
-    raw_text: str | None = Field(None, description="The first 500 characters of an invalid answer.")
+    provider_message: Annotated[str | None, _EMPTY_AS_NULL] = Field(
+        None, description="The provider's own words about a failure, one line."
+    )
+    raw_text: Annotated[str | None, _EMPTY_AS_NULL] = Field(
+        None, description="The first 500 characters of an invalid answer."
+    )
 
 
 class Caption(BaseModel):

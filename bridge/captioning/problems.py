@@ -1,6 +1,7 @@
 """Render an exception as the problem that a client receives."""
 
 import logging
+from dataclasses import replace
 from math import ceil
 from typing import Any
 
@@ -77,21 +78,10 @@ def attempts(run: Run) -> list[Attempt]:
 
     `raw_text` is one of these texts: a server may write an error into an answer.
     """
-    shown = run.provider_messages == "show"
-    return [
-        Attempt(
-            provider=attempt.provider,
-            endpoint=attempt.endpoint,
-            model=attempt.model,
-            outcome=attempt.outcome,
-            output_mode=attempt.output_mode,
-            ms=round(attempt.seconds * 1000, 1),
-            status=attempt.status,
-            provider_message=(shown and attempt.provider_message) or None,
-            raw_text=(shown and attempt.raw_text) or None,
-        )
-        for attempt in run.attempts.calls
-    ]
+    calls = run.attempts.calls
+    if run.provider_messages != "show":
+        calls = [replace(attempt, provider_message="", raw_text="") for attempt in calls]
+    return [Attempt.model_validate(attempt) for attempt in calls]
 
 
 def _round_up(seconds: float | None) -> float | None:
