@@ -93,17 +93,28 @@ Fallbacks = Annotated[list[Fallback], Field(max_length=8)]
 
 
 class CaptionOptions(Strict):
-    """The fields of a caption request beside the perspective; only the image is required."""
+    """The fields of a caption request without its perspective; only the image is required."""
 
     image: ImageRef | None = None
     provider: ShortText | None = Field(None, description="A configured provider's name.", examples=["builtin"])
     model: ShortText | None = None
     provider_config: ProviderOverride | None = None
-    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS), _NOT_BOOLEAN] | None = None
-    temperature: Annotated[float, Field(ge=0, le=2), _NOT_BOOLEAN] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1), _NOT_BOOLEAN] | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=2), _NOT_BOOLEAN] | None = None
-    seed: Annotated[int, Field(ge=0, le=2**63 - 1), _NOT_BOOLEAN] | None = None
+    # The sampling options: every field of `providers.base.Options` has its field here.
+    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS), _NOT_BOOLEAN] | None = Field(
+        None, description="Longest answer, in tokens."
+    )
+    temperature: Annotated[float, Field(ge=0, le=2), _NOT_BOOLEAN] | None = Field(
+        None, description="Sampling temperature, 0 to 2."
+    )
+    top_p: Annotated[float, Field(gt=0, le=1), _NOT_BOOLEAN] | None = Field(
+        None, description="Nucleus sampling, above 0 to 1."
+    )
+    repetition_penalty: Annotated[float, Field(gt=0, le=2), _NOT_BOOLEAN] | None = Field(
+        None, description="Penalty for repetition, above 0 to 2. 1: no penalty."
+    )
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1), _NOT_BOOLEAN] | None = Field(
+        None, description="Seed of the random sampling."
+    )
     context: Texts | None = Field(None, description="Texts that accompany the image, each in a tag of its own.")
     global_context: Text | None = Field(None, description="The system message.")
     variables: dict[str, Text] | None = Field(None, description="Values for the perspective's placeholders.")

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -12,13 +13,14 @@ from bridge.captioning.models import CaptionRequest
 from bridge.captioning.parsing import parse_request
 from bridge.errors import InvalidRequest
 from bridge.settings import Settings
+from providers.base import Options
 
 CPU_SECONDS = 3.0
 MIB = 1024 * 1024
 
 
 @pytest.mark.parametrize(
-    "fields",
+    "body",
     [
         {"context": [1] * MIB},
         {str(number): 1 for number in range(MIB // 8)},
@@ -29,10 +31,10 @@ MIB = 1024 * 1024
     ],
     ids=["context", "fields", "variables", "models", "name", "lists"],
 )
-def test_a_request_with_very_many_mistakes_gets_a_short_error(fields: dict[str, Any]) -> None:
+def test_a_request_with_very_many_mistakes_gets_a_short_error(body: dict[str, Any]) -> None:
     before = time.process_time()
     with pytest.raises(InvalidRequest) as raised:
-        parse_request(CaptionRequest, {"perspective": "alt_text", **fields})
+        parse_request(CaptionRequest, {"perspective": "alt_text", **body})
     assert time.process_time() - before < CPU_SECONDS
     assert len(str(raised.value)) + len(str(raised.value.problems)) < 5_000
 
@@ -62,17 +64,23 @@ def test_large_but_usual_requests_are_accepted() -> None:
     assert parse_object(json.dumps({"global_context": prose}))["global_context"] == prose
     wide = {"type": "object", "properties": {f"f{i}": {"type": "string"} for i in range(999)}}
     wide["properties"]["kind"] = {"enum": [f"kind {i}" for i in range(1_000)]}
-    fields = {
+    body = {
         "perspective": {"name": "wide", "prompt": "p", "json_schema": wide},
         "context": ["a"] * 100,
         "variables": {f"v{i}": "x" for i in range(1_000)},
         "provider_config": {"kind": "openai", "models": [{"id": i, "name": "m", "tags": ["a"]} for i in range(1_000)]},
     }
-    assert parse_request(CaptionRequest, fields).context == fields["context"]
+    assert parse_request(CaptionRequest, body).context == body["context"]
+
+
+def test_every_sampling_option_of_the_providers_is_a_field_of_a_request() -> None:
+    for option in fields(Options):
+        assert CaptionRequest.model_fields[option.name].description
+        assert parse_request(CaptionRequest, {"perspective": "p", option.name: 1})
 
 
 def test_booleans_are_not_numbers_and_null_is_unset() -> None:
-    for name in ("max_tokens", "temperature", "top_p", "repetition_penalty", "seed", "timeout", "max_output_retries"):
+    for name in (*(option.name for option in fields(Options)), "timeout", "max_output_retries"):
         with pytest.raises(InvalidRequest) as raised:
             parse_request(CaptionRequest, {"perspective": "p", name: True})
         assert raised.value.problems[0] == (f"/{name}", "must be a number, not true or false")
