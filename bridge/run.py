@@ -171,7 +171,7 @@ class Timings:
 class Run:
     """One perspective of one request, from plan to caption; or an analysis, whose perspectives are its `children`.
 
-    `emit` accepts an event, never blocks and never raises; None where nobody streams. `streaming`: whether partial
+    `emit` accepts an event, never blocks and never raises; None without a stream. `streaming`: whether partial
     objects are wanted. `id` and `perspective` name the events. `caller` identifies the caller to fair queues and holds
     no key. `trace_headers` are the W3C trace context headers that go to providers; `trace_id`: the trace of the first
     span, "" while there is none. `provider` and `model` name the current target, or the last one; `is_fallback`:

@@ -16,7 +16,7 @@ Outcomes = dict[str, Caption | Exception]
 
 
 async def analyze(plan: AnalysisPlan, services: Services, run: Run) -> Outcomes:
-    """Caption one image by every plan at once, then by the synthesizer.
+    """Caption one image by every plan at the same time, then by the synthesizer.
 
     Failures are not raised: an image that cannot be loaded is the failure of every perspective.
     """

@@ -1,4 +1,4 @@
-"""Read the JSON object in the text of a model, whole or unfinished.
+"""Read the JSON object in the text of a model, complete or unfinished.
 
 Code fences, prose around the object and raw control characters inside strings are accepted: vLLM with xgrammar writes
 such characters where a string has length bounds (observed on vLLM 0.32), and models without constrained decoding add
@@ -57,12 +57,12 @@ class Reading:
 
 
 async def read_answer(text: str, perspective: Perspective) -> Reading:
-    """Return the first valid object in the text, else the problems of its first object."""
+    """Return the first valid object in the text, or the problems of its first object."""
     return await _off_loop(lambda: read(text, perspective.validator), text, perspective)
 
 
 def read(text: str, validator: Validator) -> Reading:
-    """Return the first valid object in the text, else the problems of its first object."""
+    """Return the first valid object in the text, or the problems of its first object."""
     if len(text) > MAX_ANSWER_BYTES:
         return Reading(text, None, problems=(_TOO_LONG,))
     first: JsonObject | None = None

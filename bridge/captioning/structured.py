@@ -202,7 +202,7 @@ def _import_instructor() -> Any:
     import instructor.core
     import openai.types.chat
 
-    # It logs whole answers, at ERROR too (measured with instructor 1.17).
+    # It logs answers, at ERROR too (measured with instructor 1.17).
     logging.getLogger("instructor").setLevel(logging.CRITICAL + 1)
     instructor.patch(create=_chat_completion, mode=instructor.Mode.JSON_SCHEMA)
     assert openai.types.chat
