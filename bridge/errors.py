@@ -15,7 +15,7 @@
     DeadlineExceeded             the request used up its time
 
     ImageError
-    ├── PathRefused              the path leaves the workspace, or is no regular file
+    ├── PathRefused              the path leaves the workspace, or is not that of a regular file
     ├── ImageNotFound            no such file in the workspace
     ├── ImageUnreachable         the URL gave no image: DNS, refused, slow, not 200, forbidden by its owner
     ├── ImageTooLarge            bytes, pixels, side length, frames, or time to decode

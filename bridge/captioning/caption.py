@@ -122,7 +122,7 @@ async def _ask(plan: Plan, position: int, pictures: Pictures, services: Services
 
 
 def _reserved_calls(later: tuple[Target, ...]) -> int:
-    """Return how many calls to keep for fallbacks: one for each that follows any failure, else one."""
+    """Return how many calls to keep for fallbacks: one per fallback of any failure, at least one for the others."""
     return sum(target.on == "any" for target in later) or min(len(later), 1)
 
 

@@ -90,7 +90,7 @@ def _round_up(seconds: float | None) -> float | None:
 
 
 def _reported(error: Exception) -> Exception:
-    """Return the error to report: the AddressRefused that caused a connection error, else the error itself."""
+    """Return the AddressRefused that caused a connection error; any other error is reported itself."""
     return error.__cause__ if isinstance(error.__cause__, AddressRefused) else error
 
 
