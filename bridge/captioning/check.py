@@ -19,17 +19,22 @@ def deadline(services: Services) -> Deadline:
     return Deadline(min(TIMEOUT, services.settings.timeout))
 
 
+def _resolve(request: TargetRequest, services: Services, run: Run, key: str) -> Target:
+    run.provider_messages = services.settings.provider_messages
+    return services.targets.resolve_provider(request, key)
+
+
 async def models(
     request: TargetRequest, services: Services, run: Run, key: str = ""
 ) -> tuple[Target, tuple[Model, ...]]:
     """Return the models that a provider lists. Raises DispatchError or ProviderError."""
-    target = services.targets.resolve_provider(request, key)
+    target = _resolve(request, services, run, key)
     return target, await services.dispatcher.list_models(target, run.deadline.seconds, run.trace_headers)
 
 
 async def check(request: TargetRequest, services: Services, run: Run, key: str = "") -> tuple[Target, Check]:
     """Connect, list models, and make one short completion when a model is named. Raises DispatchError."""
-    target = services.targets.resolve_provider(request, key)
+    target = _resolve(request, services, run, key)
     override = request.provider_config.default_model if request.provider_config else None
     model = request.model or override or target.config.default_model
     return target, await services.dispatcher.check_likeliest(target, model, run)
@@ -39,10 +44,9 @@ async def check_each(
     request: TargetRequest, services: Services, run: Run, key: str = ""
 ) -> AsyncIterator[tuple[str, Check]]:
     """Test each endpoint of a provider, and yield its name with what the test found. Raises DispatchError."""
-    target = services.targets.resolve_provider(request, key)
-    model = request.model or target.config.default_model
-    async for endpoint, result in services.dispatcher.check(target, model, run):
-        yield endpoint, result
+    target = _resolve(request, services, run, key)
+    async for result in services.dispatcher.check(target, request.model or target.config.default_model, run):
+        yield result
 
 
 async def with_known_models(error: Exception, services: Services) -> Exception:

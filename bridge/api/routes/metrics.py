@@ -36,9 +36,10 @@ def update_gauges(app: FastAPI) -> None:
     for name, queue in services.dispatcher.queues.items():
         if name not in explicit and not any(endpoint.calls for endpoint in queue.endpoints):
             continue
-        metrics.set_queue(name, queue.queued)
+        metrics.QUEUE.labels(name).set(queue.queued)
         for endpoint in queue.endpoints:
-            metrics.set_endpoint(name, endpoint.name, endpoint.in_flight, endpoint.breaker.state)
+            metrics.CALLING.labels(name, endpoint.name).set(endpoint.in_flight)
+            metrics.BREAKER.labels(name, endpoint.name).set(metrics.BREAKER_STATES.index(endpoint.breaker.state))
         up = status.get(name)
         if up is not None:
-            metrics.set_up(name, up)
+            metrics.UP.labels(name).set(up)
