@@ -5,7 +5,7 @@ timeout in seconds.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -254,9 +254,6 @@ class Spec:
         """Return a warning for each sampling option that this kind does not accept."""
         names = [name for name in options.present() if name not in self.takes]
         return tuple(f"{self.title} does not accept {name}, so it was not sent." for name in names)
-
-
-Complete = Callable[[VisionRequest], Awaitable[Completion]]  # until dispatch and core no longer pass calls around
 
 
 class BaseClient(ABC):

@@ -80,9 +80,9 @@ def _cells(endpoint: "EndpointSettings") -> tuple[str, str]:
 
 def _key_state(config: "ProviderConfig") -> str:
     """Return whether there is a key, and where a missing one would be read from."""
-    from providers import factory
+    from providers import registry
 
-    spec = factory.spec(config.kind)
+    spec = registry.spec(config.kind)
     if config.api_key:
         return "set"
     if not spec.key_env:
