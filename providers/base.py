@@ -5,7 +5,8 @@ timeout in seconds.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -13,13 +14,24 @@ from typing import Any, Literal
 
 from pybase64 import b64encode_as_string
 
+from providers.errors import (
+    BadReply,
+    ProviderError,
+    RateLimited,
+    SchemaRejected,
+    ServerFailed,
+    Unavailable,
+    Unreachable,
+)
 from providers.hints import RateHints
+from providers.pool import Pool
 from providers.usage import Usage
 
 JsonObject = dict[str, Any]
 OutputMode = Literal["json_schema", "json_schema_relaxed", "json_object", "prompt"]
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+_RETRIED = (Unreachable, RateLimited, Unavailable, ServerFailed, SchemaRejected)
 LADDER: tuple[OutputMode, ...] = ("json_schema", "json_schema_relaxed", "json_object", "prompt")
 """Output modes from the strictest to the one that every server accepts."""
 
@@ -257,27 +269,58 @@ class Spec:
 
 
 class BaseClient(ABC):
-    """Client of one model server, in its own protocol. Raises `providers.errors.ProviderError` and nothing else."""
+    """Client of one model server, in its own protocol. Its calls raise ProviderError and nothing else."""
 
     spec: Spec
+
+    @abstractmethod
+    def __init__(self, config: ProviderConfig, pool: Pool) -> None:
+        """Import the SDK, which may take a second. Raises ValueError for an invalid base URL."""
 
     @abstractmethod
     async def complete(self, request: VisionRequest) -> Completion:
         """Send one request and return the complete answer."""
 
-    @abstractmethod
-    def stream(self, request: VisionRequest) -> AsyncIterator[Delta | Completion]:
-        """Send one request and yield the text as it arrives; a Completion comes last, if the answer is complete."""
+    async def stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
+        """Send one request and yield the text as it arrives; a Completion comes last, if the answer is complete.
 
-    @abstractmethod
+        `begun` is set on an error that follows the first text. A retry would pay for the same text again, so an error
+        that invites one becomes a BadReply: llama-server reports unparsable output after some chunks (measured).
+        """
+        begun = False
+        try:
+            async with aclosing(self._stream(request)) as chunks:
+                async for chunk in chunks:
+                    begun = begun or isinstance(chunk, Completion) or bool(chunk.text)
+                    yield chunk
+        except ProviderError as error:
+            error.begun = begun
+            if not begun or not isinstance(error, _RETRIED):
+                raise
+            failure = BadReply(f"{self.spec.title} failed in the middle of its answer.", status=error.status)
+            failure.begun, failure.usage, failure.rate = True, error.usage, error.rate
+            failure.provider_message = error.provider_message
+            raise failure from None
+
     async def models(
         self, credentials: Credentials, timeout: float, headers: Mapping[str, str] = NO_HEADERS
     ) -> tuple[Model, ...]:
         """List the server's models over a new connection, so that a stale pooled one cannot fail the call."""
+        return await self._models(VisionRequest("", "", timeout, credentials=credentials, headers=headers))
 
     @abstractmethod
+    def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
+        """Yield what `stream` does, with errors as they come."""
+
+    @abstractmethod
+    async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
+        """List the models with the key, the headers and the timeout of `request`."""
+
     def profile(self, model: str) -> Profile:
         """Return the properties of a model's family, without any I/O."""
+        from providers.profiles import profile
+
+        return profile(self.spec.kind, model)
 
     def lower(self, request: VisionRequest) -> VisionRequest | None:
         """Return the request in the next less strict output mode, None after the last.
