@@ -25,6 +25,7 @@ from providers.errors import (
 )
 from providers.hints import RateHints
 from providers.pool import Pool
+from providers.profiles import Profile, profile
 from providers.usage import Usage
 
 JsonObject = dict[str, Any]
@@ -167,60 +168,6 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One step of a connection check; `error` is a sentence when `status` is "failed"."""
-
-    step: Literal["initialize_client", "list_models", "test_chat_completion"]
-    status: Literal["success", "failed"]
-    message: str = ""
-    error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """Result of a connection check; steps not taken are absent. `model`: the model that was called, if any.
-
-    `response_model`: the server's own name for that model. `images`, `schema_enforced`: whether an image was
-    accepted and the answer followed the schema; None when the check could not find out.
-    """
-
-    steps: tuple[Step, ...]
-    models: tuple[Model, ...] = ()
-    model: str = ""
-    warnings: tuple[str, ...] = ()
-    response_model: str = ""
-    images: bool | None = None
-    schema_enforced: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ImageProfile:
-    """The images that a model accepts.
-
-    `media_types`: accepted encodings. `size`: the longest side in pixels that is worth sending (None: any).
-    `max_side`, `max_bytes`: the provider's hard limits (None: none known).
-    """
-
-    media_types: frozenset[str] = frozenset({"image/jpeg", "image/png"})
-    size: int | None = 2048
-    max_side: int | None = None
-    max_bytes: int | None = 20 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """Properties of a model family.
-
-    `image`: accepted images. `reasoning`: accepts no temperature and no top_p. `context`: tokens of context to
-    request where the server has to be told (Ollama's num_ctx).
-    """
-
-    image: ImageProfile = ImageProfile()
-    reasoning: bool = False
-    context: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class ProviderConfig:
     """One configured or requested provider. `options`: settings of its kind (`Spec.options`)."""
 
@@ -318,8 +265,6 @@ class BaseClient(ABC):
 
     def profile(self, model: str) -> Profile:
         """Return the properties of a model's family, without any I/O."""
-        from providers.profiles import profile
-
         return profile(self.spec.kind, model)
 
     def lower(self, request: VisionRequest) -> VisionRequest | None:

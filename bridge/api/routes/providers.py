@@ -27,7 +27,8 @@ from bridge.dispatch.targets import ProviderReference, Target
 from bridge.errors import UnknownProvider
 from bridge.run import Run
 from providers import registry
-from providers.base import Check, ProviderConfig
+from providers.base import ProviderConfig
+from providers.checks import Check
 
 router = APIRouter(prefix="/providers", tags=["providers"])
 
