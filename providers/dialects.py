@@ -120,11 +120,6 @@ def llamacpp(schema: JsonObject) -> JsonObject:
     return walk(schema, visit)
 
 
-def ollama(schema: JsonObject) -> JsonObject:
-    """Return the value of Ollama's `format`: its runner uses llama.cpp's converter."""
-    return llamacpp(schema)
-
-
 @_cached
 def gemini(schema: JsonObject) -> JsonObject:
     """Return what Gemini's `response_json_schema` accepts.
@@ -132,12 +127,12 @@ def gemini(schema: JsonObject) -> JsonObject:
     No title (googleapis/python-genai#1732), const as an enum of one (zed-industries/zed#44875), no exclusive
     bounds, and a budget for array bounds (vercel/ai#21192) and enums (googleapis/python-genai#950).
     """
-    unsaid = {"minLength", "maxLength", "pattern", "uniqueItems", "multipleOf"}
+    unsaid = {"minLength", "maxLength", "pattern", "uniqueItems", "multipleOf", "exclusiveMinimum", "exclusiveMaximum"}
     items, choices = _GEMINI_ITEMS, _CHOICES
 
     def visit(node: JsonObject) -> JsonObject:
         nonlocal items, choices
-        node = known_format(_inclusive(say(simple(node), unsaid)), _GEMINI_FORMATS)
+        node = known_format(say(simple(node), unsaid), _GEMINI_FORMATS)
         if "maxItems" in node or "minItems" in node:
             items -= max(node.get("maxItems", 0), node.get("minItems", 0))
             # Open-Historia/open-historia#790: bounds on a list of objects fail however small they are
@@ -258,22 +253,6 @@ def _listed(node: JsonObject) -> JsonObject:
     listed = {**without(node, OWN_KEYWORDS["object"]), "items": entry}
     listed["type"] = "array" if isinstance(named, str) else ["array" if kind == "object" else kind for kind in named]
     return listed
-
-
-def _inclusive(node: JsonObject) -> JsonObject:
-    """Write exclusive bounds as inclusive ones: exactly for integers, else as near as possible, with a sentence."""
-    whole = types(node) <= {"integer", "null"}
-    for word, inclusive, step, tighter in (
-        ("exclusiveMinimum", "minimum", 1, max),
-        ("exclusiveMaximum", "maximum", -1, min),
-    ):
-        if word in node:
-            bound = node[word]
-            exact = whole and isinstance(bound, int)
-            node = without(node, {word}) if exact else say(node, {word})
-            bound = bound + step if exact else bound
-            node = {**node, inclusive: tighter(bound, node.get(inclusive, bound))}
-    return node
 
 
 def _gemini_enum(node: JsonObject) -> JsonObject:
