@@ -127,12 +127,12 @@ def gemini(schema: JsonObject) -> JsonObject:
     No title (googleapis/python-genai#1732), const as an enum of one (zed-industries/zed#44875), no exclusive
     bounds, and a budget for array bounds (vercel/ai#21192) and enums (googleapis/python-genai#950).
     """
-    unsaid = {"minLength", "maxLength", "pattern", "uniqueItems", "multipleOf", "exclusiveMinimum", "exclusiveMaximum"}
+    unsaid = {"minLength", "maxLength", "pattern", "uniqueItems", "multipleOf"}
     items, choices = _GEMINI_ITEMS, _CHOICES
 
     def visit(node: JsonObject) -> JsonObject:
         nonlocal items, choices
-        node = known_format(say(simple(node), unsaid), _GEMINI_FORMATS)
+        node = known_format(_inclusive(say(simple(node), unsaid)), _GEMINI_FORMATS)
         if "maxItems" in node or "minItems" in node:
             items -= max(node.get("maxItems", 0), node.get("minItems", 0))
             # Open-Historia/open-historia#790: bounds on a list of objects fail however small they are
@@ -253,6 +253,15 @@ def _listed(node: JsonObject) -> JsonObject:
     listed = {**without(node, OWN_KEYWORDS["object"]), "items": entry}
     listed["type"] = "array" if isinstance(named, str) else ["array" if kind == "object" else kind for kind in named]
     return listed
+
+
+def _inclusive(node: JsonObject) -> JsonObject:
+    """Write the exclusive bounds of an integer as inclusive ones; move others into the description."""
+    whole = types(node) <= {"integer", "null"}
+    for word, inclusive, step in (("exclusiveMinimum", "minimum", 1), ("exclusiveMaximum", "maximum", -1)):
+        if whole and isinstance(node.get(word), int) and inclusive not in node:
+            node = {**without(node, {word}), inclusive: node[word] + step}
+    return say(node, {"exclusiveMinimum", "exclusiveMaximum"})
 
 
 def _gemini_enum(node: JsonObject) -> JsonObject:
