@@ -119,13 +119,7 @@ FIELDS: list[tuple[Any, Any]] = [
     ({"type": "integer", "not": {"const": 0}}, 1),
     ({}, SENTENCE),
     ({**OBJECT, "if": {"required": ["n"]}, "then": {"required": ["m"]}}, {"n": SENTENCE, "m": SENTENCE}),
-    ({"type": "object", "minProperties": 1, "additionalProperties": {"type": "integer"}}, {"property0": 0}),
     ({"type": "object", "properties": {"t": {"type": "string"}, "i": {"type": "integer"}}}, {"t": SENTENCE}),
-    (
-        {"type": "object", "required": ["n"], "dependentRequired": {"n": ["k"]}, "properties": {"k": {"const": 1}}},
-        {"n": SENTENCE, "k": 1},
-    ),
-    ({"type": "object", "required": ["x_a"], "patternProperties": {"^x_": {"type": "integer"}}}, {"x_a": 0}),
 ]
 
 
