@@ -94,7 +94,7 @@ def test_every_metric_is_on_the_dashboard() -> None:
     }
     from bridge.telemetry import metrics
 
-    assert {name for name, *_ in metrics.described()} == requests
+    assert {name for name, *_ in metrics.TABLE} == requests
 
 
 def test_every_queried_label_value_exists() -> None:
