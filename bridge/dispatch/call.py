@@ -21,9 +21,11 @@ from bridge.dispatch.targets import Target
 from bridge.errors import CircuitBreakerOpen, ProviderUnavailable
 from bridge.run import INVALID_ANSWER, Attempt, Reason, Run
 from providers import checks, errors
-from providers.base import NO_HEADERS, Check, Completion, Model, Profile, ProviderConfig, VisionRequest, lowest
+from providers.base import NO_HEADERS, Completion, Model, ProviderConfig, VisionRequest, lowest
+from providers.checks import Check
 from providers.errors import ProviderError
 from providers.pool import Pool
+from providers.profiles import Profile
 
 OTHER = "other"
 _MAX_CALLER_ADDRESSES = 1024
