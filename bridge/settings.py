@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "GRAPHCAP_"
 MIB = 1024 * 1024
-SECRETS = ("api_keys", "rate_limit_storage")
+SECRETS = ("api_keys", "named_api_keys", "rate_limit_storage")
 """Settings that are not options of the command line, and may be read from a file instead."""
 STORAGES = ("memory", "redis", "rediss", "redis+unix")
 OTHERS = frozenset({"GRAPHCAP_PROVIDER_KEY", "GRAPHCAP_REQUIRE_TOOLS"})
@@ -54,6 +54,21 @@ def _split_not_empty(value: object) -> object:
     return items
 
 
+def _split_pairs(value: object) -> object:
+    """Parse `name=value` pairs that are written as JSON or separated by commas. The names are unique."""
+    if not isinstance(value, str):
+        return value
+    if value.strip().startswith("{"):
+        import json
+
+        return json.loads(value)
+    pairs = [item.partition("=") for item in value.split(",") if item.strip()]
+    keys = {name.strip(): key.strip() for name, _, key in pairs}
+    if len(keys) < len(pairs) or not keys:
+        raise ValueError("a name is repeated" if keys else "the list is empty; leave the variable unset instead")
+    return keys
+
+
 _HOST = re.compile(r"\*|(\*\.)?[\w.-]+(:\d+)?|\[?[0-9A-Fa-f:.]+\]?(:\d+)?")
 
 
@@ -75,6 +90,7 @@ Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_not_empty)]
 Ports = Annotated[tuple[Annotated[int, Field(ge=1, le=65535)], ...], NoDecode, BeforeValidator(_split)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_not_empty)]
+NamedSecrets = Annotated[dict[str, SecretStr], NoDecode, BeforeValidator(_split_pairs)]
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
 
 
@@ -108,6 +124,10 @@ class Settings(BaseSettings):
         (), description="Hosts and networks that `listed` accepts in addition to the configured providers."
     )
     api_keys: Secrets = Field((), description="API keys. A caller must send one of them. Unset: no key is required.")
+    named_api_keys: NamedSecrets = Field(
+        {},
+        description="API keys with names, `react=…,n8n=…`. The log, the metrics and the rate limits name the caller.",
+    )
     cors_origins: Words = Field(
         (),
         description="Browser origins that may call the service. Default: localhost on any port. `*` accepts all.",
@@ -240,9 +260,21 @@ class Settings(BaseSettings):
     @field_validator("api_keys")
     @classmethod
     def _check_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        if not all(re.fullmatch(r"[!-~]+", key.get_secret_value()) for key in value):
-            raise ValueError("an API key consists of printable ASCII characters without spaces")
+        _require_printable(value)
         return value
+
+    @field_validator("named_api_keys")
+    @classmethod
+    def _check_named_keys(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        if not all(re.fullmatch(r"(?!key-[0-9])[a-z0-9-]{1,32}", name) for name in value):
+            raise ValueError("write name=key,name=key with names of 1 to 32 characters a-z, 0-9 and -, but not key-1 …")
+        _require_printable(value.values())
+        return value
+
+    @cached_property
+    def keys(self) -> dict[str, SecretStr]:
+        """Return every API key by its name; those of `api_keys` are key-1, key-2 …. Empty: no key is required."""
+        return {**self.named_api_keys, **{f"key-{number}": key for number, key in enumerate(self.api_keys, 1)}}
 
     @cached_property
     def body_limit(self) -> int:
@@ -261,6 +293,11 @@ class Settings(BaseSettings):
     def base_url_policy(self) -> Literal["any", "listed", "none"]:
         """Return `request_providers`, or its default for this address."""
         return self.request_providers or ("any" if self.loopback else "listed")
+
+
+def _require_printable(keys: Iterable[SecretStr]) -> None:
+    if not all(re.fullmatch(r"[!-~]+", key.get_secret_value()) for key in keys):
+        raise ValueError("an API key consists of printable ASCII characters without spaces")
 
 
 def load(**overrides: Any) -> Settings:

@@ -66,7 +66,10 @@ class ErrorResponse:
         model = json.dumps(self.request.model, ensure_ascii=False)
         if cause is _KEY and not self.request.credentials.api_key.strip():
             cause = _NO_KEY
-        return cause.error(cause.message.format(title=self.spec.title, status=self.status, key=key, model=model))
+        message = cause.message.format(title=self.spec.title, status=self.status, key=key, model=model)
+        if cause is _MODEL and self.spec.pull and re.fullmatch(r"[\w./:@-]{1,100}", self.request.model):
+            message += f" Run `{self.spec.pull} {self.request.model}`."
+        return cause.error(message)
 
     def has(self, texts: str) -> bool:
         """Return whether the response contains one of the texts, alternatives of a regular expression."""

@@ -48,16 +48,22 @@ def _leaves(words: str, parser: Parser) -> Iterator[tuple[str, Parser]]:
         yield from _leaves(f"{words} {name}", verb)
 
 
+def _values(action: argparse.Action) -> str:
+    """Return the values that an argument accepts, where they are few."""
+    metavar = str(action.metavar or "")
+    return " ".join(map(str, action.choices or (metavar.split("|") if "|" in metavar else ())))
+
+
 def _bash(leaves: list[tuple[str, Parser]], shell: str) -> str:
-    """Return the script for bash, which zsh can run too. The last case that matches is the longest command."""
+    """Return the script for bash, which zsh can run too. The first case that matches is the longest command."""
     cases, values = [], {}
     for words, parser in reversed(leaves):
         named = [name for action in parser.arguments for name in action.option_strings]
         places = [choice for action in parser.arguments if not action.option_strings for choice in action.choices or ()]
         cases.append(f'        "{words} "*) words="{" ".join([*parser.commands, *places, *named])}" ;;')
         for action in parser.arguments:
-            if action.choices and action.option_strings:
-                values["|".join(action.option_strings)] = " ".join(map(str, action.choices))
+            if action.option_strings and (words_of_value := _values(action)):
+                values["|".join(action.option_strings)] = words_of_value
     cases[-1] = cases[-1].replace('" "*)', "*)")
     choices = [f'        {names}) words="{choices}" ;;' for names, choices in values.items()]
     return (_ZSH if shell == "zsh" else "") + _BASH.format(cases="\n".join(cases), values="\n".join(choices)).rstrip()
@@ -72,7 +78,7 @@ def _fish(leaves: list[tuple[str, Parser]]) -> Iterator[str]:
         for name, command in parser.commands.items():
             yield f"{start} -f -a {name} -d {shlex.quote(command.description or '')}"
         for action in parser.arguments:
-            choices = f" -x -a {shlex.quote(' '.join(map(str, action.choices)))}" if action.choices else ""
+            choices = f" -x -a {shlex.quote(_values(action))}" if _values(action) else ""
             names = "".join(
                 f" -l {name[2:]}" if name.startswith("--") else f" -s {name[1:]}" for name in action.option_strings
             )

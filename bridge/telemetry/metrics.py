@@ -53,6 +53,7 @@ REQUESTS = _metric(
     "route method status",
     buckets=_SECONDS,
 )
+KEY_REQUESTS = _metric(Counter, "key_requests_total", "Requests with a valid API key, by its name.", "key")
 PROBLEMS = _metric(Counter, "problems_total", "Requests that ended in a problem, by its code.", "code")
 CAPTIONS = _metric(
     Counter,
@@ -121,6 +122,8 @@ def count_request(record: RequestRecord, route: str, method: str) -> None:
     """Count a request that has ended, its captions and its provider calls."""
     method = method if method in _METHODS else "other"
     _of(REQUESTS, route, method, str(record.status)).observe(record.milliseconds / 1000)
+    if record.key:
+        _of(KEY_REQUESTS, record.key).inc()
     if record.code:
         _of(PROBLEMS, record.code).inc()
     for run in record.captions:

@@ -76,6 +76,8 @@ def test_only_declared_placeholders_change(pieces: list[str], value: str, other:
         ("{tags}", {"tags": [{"x": 1, "y": True, "z": None}]}, "x: 1, y: yes"),
         ("{hair-color}", {"hair-color": "red"}, "red"),
         ("{gone}|{text}|{a.b}", {"text": "x"}, "|x|{a.b}"),
+        ("{tags[*].label}; {tags[0].box.x}", {"tags": [{"label": "a", "box": {"x": 1}}, {"label": "b"}, 3]}, "a, b; 1"),
+        ("{tags[7]}|{tags.label}|{text[*]}|{tags[*][*]}", {"tags": [["a"], ["b"]], "text": "x"}, "|||a, b"),
         ("{gone}", {"n": 1, "text": "first"}, "first"),
         ("{text}", {"text": "", "tags": ["x"]}, ""),
         (None, {"n": 1, "hair-color": "", "text": "t"}, "t"),

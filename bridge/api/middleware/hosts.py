@@ -19,7 +19,7 @@ class AllowedHosts:
         self.configured = bool(settings.allowed_hosts)
         self._names = frozenset(map(host_name, settings.allowed_hosts))
         self._suffixes = tuple(name[1:] for name in self._names if name.startswith("*."))
-        self._loopback_only = settings.loopback and not settings.api_keys and not self.configured
+        self._loopback_only = settings.loopback and not settings.keys and not self.configured
         self._origins = frozenset(urlsplit(origin).hostname or "" for origin in settings.cors_origins)
 
     def allow(self, host: str) -> bool:

@@ -89,7 +89,7 @@ def describe(resources: Services) -> dict[str, Any]:
         "settings": {
             "workers": settings.workers,
             "model": settings.model or None,
-            "api_keys": bool(settings.api_keys),
+            "api_keys": bool(settings.keys),
             "allowed_hosts": list(settings.allowed_hosts) or None,
             "cors_origins": list(settings.cors_origins) or None,
             "log": settings.log,
