@@ -22,8 +22,6 @@ SECRETS = ("api_keys", "named_api_keys", "rate_limit_storage")
 STORAGES = ("memory", "redis", "rediss", "redis+unix")
 OTHERS = frozenset({"GRAPHCAP_PROVIDER_KEY", "GRAPHCAP_REQUIRE_TOOLS"})
 """Variables that are not settings: read by `graphcap caption` and by the tests."""
-REMOVED: dict[str, str] = {}
-"""Settings of earlier versions, and the sentence that says what replaces each."""
 
 
 class SettingsError(Exception):
@@ -151,9 +149,7 @@ class Settings(BaseSettings):
         0, ge=0, description="Size limit of a request body, in bytes. Default: 4/3 of the image limit plus 1 MiB."
     )
     max_image_pixels: int = Field(50_000_000, gt=0, description="Size limit of an image, in pixels.")
-    heif: bool = Field(
-        False, description="Accept HEIC images. Requires `pip install 'graphcap-bridge[heif]'` (a C++ decoder)."
-    )
+    heif: bool = Field(False, description="Accept HEIC images. Requires the extra `heif` (a C++ decoder).")
     image_frame: int = Field(0, ge=0, description="Frame of an animation to caption, counted from 0.")
     image_workers: int = Field(
         0, ge=0, description="Image decoding processes per worker. Default: cores ÷ workers, at least 1."
@@ -254,7 +250,9 @@ class Settings(BaseSettings):
         if not mark or scheme not in STORAGES:
             raise ValueError("write memory:// or redis://host:port/number, with special characters percent-encoded")
         if scheme != "memory" and find_spec("redis") is None:
-            raise ValueError("redis:// requires the package redis; run pip install 'graphcap-bridge[redis]'")
+            raise ValueError(
+                "redis:// requires the package redis; run pip install '.[redis]' in the project's directory"
+            )
         return value
 
     @field_validator("api_keys")
@@ -360,9 +358,7 @@ def unused_variables(variables: Mapping[str, str]) -> Iterator[str]:
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     known |= {f"{PREFIX}{name.upper()}_FILE" for name in SECRETS} | OTHERS
     for name in sorted(variables):
-        if name in REMOVED:
-            yield f"{name} is no longer a setting and has no effect. {REMOVED[name]}"
-        elif name.startswith(PREFIX) and name not in known:
+        if name.startswith(PREFIX) and name not in known:
             yield f"{name} is not a setting and has no effect.{suggestion(name, known)}"
 
 

@@ -39,7 +39,7 @@ def configured(settings: Settings) -> Configured:
     """Return the providers of this deployment. Raises SettingsError with every mistake."""
     mistakes: list[str] = []
     if settings.heif and not heif_is_installed():
-        mistakes.append(f"{PREFIX}HEIF: HEIC requires a package; run pip install 'graphcap-bridge[heif]'.")
+        mistakes.append(f"{PREFIX}HEIF: HEIC requires a package; run pip install '.[heif]' in the project's directory.")
     try:
         loaded = config.load(settings.workspace / "config" / "providers.toml", environment(), settings.provider)
     except SettingsError as error:
