@@ -187,7 +187,6 @@ LISTED = 'kind = "vllm"\nendpoints = '
             "fallbacks.0.provider",
             "no base_url",
         ),
-        (f'{VLLM}default_model = "m"\nfallbacks = [{{ provider = "mine" }}]', "fallbacks.0", "its own fallback"),
         (f'{LISTED}[{{ base_url = "http://a", enabled = false }}]', "endpoints", "At least one endpoint must be"),
         (f'{LISTED}["http://a", "http://a/v1/"]', "endpoints", "2 endpoints have the name 'a'."),
         (f'{VLLM}endpoints = ["http://b"]', "", "Set only one of base_url and endpoints."),
