@@ -22,6 +22,7 @@ PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"
 PAGES += sorted((ROOT / "docs").glob("*.md"))
 TEXTS = {page: page.read_text("utf-8") for page in PAGES}
 README = TEXTS[ROOT / "README.md"]
+REFERENCE = TEXTS[ROOT / "docs/settings.md"] + TEXTS[ROOT / "docs/providers.md"]
 MARKED = re.compile(r"<!-- run: (\w+) -->\n```\w+\n(.*?)```", re.DOTALL)
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(#[^)\s]*)?\)")
@@ -75,6 +76,7 @@ def commands() -> dict[str, str]:
         blocks = "\n".join(code for kind, code in FENCED.findall(text) if kind in ("sh", "console", ""))
         inline = re.findall(r"`((?:[\w./]*/)?graphcap [^`]+)`", FENCED.sub("", text))
         lines = [line.strip().removeprefix("$ ") for line in blocks.replace("\\\n", " ").splitlines()]
+        lines = [line.split(" > ")[0] for line in lines]  # without the file that the output goes to
         found.update({command: page.name for command in [*inline, *lines] if COMMAND.match(command)})
     return found
 
@@ -83,7 +85,8 @@ def test_commands_on_the_pages_can_be_parsed(capsys: pytest.CaptureFixture[str])
     assert len(commands()) > 10
     assert set(commands().values()) >= {"README.md", "perspectives.md"}
     for command, page in commands().items():
-        arguments = [word for word in shlex.split(command, comments=True)[1:] if word not in ("…", "[FILES", "…]")]
+        words = shlex.split(command, comments=True)[1:]
+        arguments = [word.split("|")[0] for word in words if word not in ("…", "[FILES", "…]")]
         name = next((word for word in arguments if word in COMMANDS), None)
         assert name or arguments == ["--help"], f"{page}: {command}"
         try:
@@ -122,7 +125,7 @@ def test_links_settings_and_make_targets_exist(page: Path) -> None:
 
 
 def test_every_setting_and_provider_variable_is_documented(capsys: pytest.CaptureFixture[str]) -> None:
-    assert {name for name in SETTINGS | PROVIDER_VARIABLES if f"`{name}`" not in README} == set()
+    assert {name for name in SETTINGS | PROVIDER_VARIABLES if f"`{name}`" not in REFERENCE} == set()
     example = [line for line in TEXTS[ROOT / ".env.example"].splitlines() if "=" in line]
     assert {line.removeprefix("#").strip().partition("=")[0] for line in example} <= SETTINGS | PROVIDER_VARIABLES
     assert generate.main(["--check"]) == 0, capsys.readouterr().err
