@@ -120,11 +120,6 @@ def llamacpp(schema: JsonObject) -> JsonObject:
     return walk(schema, visit)
 
 
-def ollama(schema: JsonObject) -> JsonObject:
-    """Return the value of Ollama's `format`: its runner uses llama.cpp's converter."""
-    return llamacpp(schema)
-
-
 @_cached
 def gemini(schema: JsonObject) -> JsonObject:
     """Return what Gemini's `response_json_schema` accepts.
@@ -261,19 +256,12 @@ def _listed(node: JsonObject) -> JsonObject:
 
 
 def _inclusive(node: JsonObject) -> JsonObject:
-    """Write exclusive bounds as inclusive ones: exactly for integers, else as near as possible, with a sentence."""
+    """Write the exclusive bounds of an integer as inclusive ones; move others into the description."""
     whole = types(node) <= {"integer", "null"}
-    for word, inclusive, step, tighter in (
-        ("exclusiveMinimum", "minimum", 1, max),
-        ("exclusiveMaximum", "maximum", -1, min),
-    ):
-        if word in node:
-            bound = node[word]
-            exact = whole and isinstance(bound, int)
-            node = without(node, {word}) if exact else say(node, {word})
-            bound = bound + step if exact else bound
-            node = {**node, inclusive: tighter(bound, node.get(inclusive, bound))}
-    return node
+    for word, inclusive, step in (("exclusiveMinimum", "minimum", 1), ("exclusiveMaximum", "maximum", -1)):
+        if whole and isinstance(node.get(word), int) and inclusive not in node:
+            node = {**without(node, {word}), inclusive: node[word] + step}
+    return say(node, {"exclusiveMinimum", "exclusiveMaximum"})
 
 
 def _gemini_enum(node: JsonObject) -> JsonObject:

@@ -8,7 +8,8 @@ from bridge.cli import Parser
 if TYPE_CHECKING:
     from bridge.captioning.services import Services
     from bridge.config import EndpointSettings
-    from providers.base import Check, ProviderConfig
+    from providers.base import ProviderConfig
+    from providers.checks import Check
 
 _STEPS = {
     "initialize_client": "client created",
