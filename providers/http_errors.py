@@ -186,7 +186,7 @@ _KEY = Cause(
     "no_db_connection|no connected db|no api key passed in|api_key client option must be set|"
     "authentication error|authenticationerror",
 )
-_NO_KEY = Cause(AuthFailed, "{title} requires an API key and got none. Check {key}.", _KEY.texts)
+_NO_KEY = Cause(AuthFailed, "{title} requires an API key and got none. Set {key}.", _KEY.texts)
 _QUOTA = Cause(
     QuotaExceeded,
     "The account at {title} has no credit left. Add credit, or use another key.",

@@ -8,6 +8,8 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from bridge.server import _warnings
+from bridge.settings import load
 from tests.api.sockets import socket
 from tests.api.streams import API, HANG_GUARD, SAMPLE
 from tests.service import Service
@@ -182,3 +184,11 @@ def test_listed_origins_replace_those_of_this_machine() -> None:
         statuses = [post(service, {"Origin": origin}).status_code for origin in ("https://captions.example", PAGE)]
         assert statuses == [200, 403]
         assert post(service, {}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "keys", "warned"), [("0.0.0.0", "", True), ("0.0.0.0", f"react={NAMED}", False), ("127.0.0.1", "", False)]
+)
+def test_a_service_that_others_can_reach_without_a_key_warns_at_start(host: str, keys: str, warned: bool) -> None:
+    settings = load(host=host, named_api_keys=keys or None)
+    assert any("has no API keys: any caller can use it" in warning for warning in _warnings(settings)) is warned
