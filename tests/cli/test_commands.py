@@ -165,7 +165,9 @@ def test_several_perspectives_give_several_captions(graphcap: Graphcap, tmp_path
     assert list(json.loads((tmp_path / "captions.json").read_text())) == ["alt_text", "training_tags"]
     assert graphcap(*both, "--text").out.count("\n") == 2
     failed = graphcap(*both, "--provider", "vllm", "--model", "m", VLLM_BASE_URL="http://127.0.0.1:9")
-    assert (failed.code, failed.out) == (4, "")
+    assert (failed.code, failed.out, "Perspective: training_tags" in failed.err) == (4, "", True)
+    absent = graphcap("caption", "http://127.0.0.1:9/a.jpg", "-p", "alt_text", "-p", "training_tags")
+    assert (absent.code, absent.err.count("graphcap: "), "alt_text, training_tags" in absent.err) == (1, 1, True)
 
 
 def test_an_invalid_answer_is_shown_with_json_and_verbose(graphcap: Graphcap) -> None:
