@@ -42,7 +42,7 @@
 fails when a class has no row. Any other exception is a bug: 500, logged with its traceback, reported without it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -277,8 +277,6 @@ class ProviderNotAllowed(DispatchError):
 class ProviderUnavailable(Exception):
     """The provider exists and cannot be called now. `retry_after`: seconds until the next attempt may succeed."""
 
-    provider: str | None = None
-    attempts: Sequence[object] = ()
     retry_after: float
 
 
@@ -302,9 +300,6 @@ class CircuitBreakerOpen(ProviderUnavailable):
 
 class OutputInvalid(Exception):
     """No answer of the model passed schema validation. `problems` are those of the last answer."""
-
-    provider: str | None = None
-    attempts: Sequence[object] = ()
 
     def __init__(self, problems: Iterable[Problem], attempts: int) -> None:
         """`attempts`: how many answers were validated."""

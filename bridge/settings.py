@@ -191,6 +191,12 @@ class Settings(BaseSettings):
         description="Time limit for silence of a provider, in seconds, while another endpoint or a fallback could be "
         "called instead. Default: half of the remaining time of the request.",
     )
+    provider_messages: Literal["show", "log", "hide"] = Field(
+        "show",
+        description="Where a provider's own words about a failure appear, with keys and prompt removed: in the problem "
+        "and the log (`show`), only in the log (`log`), or nowhere (`hide`). Unless they are shown, `attempts` has no "
+        "`raw_text` either.",
+    )
     grace: float = Field(25, ge=0, description="Time limit for requests in progress at shutdown, in seconds.")
     log: Literal["text", "json"] = Field("text", description="Log format.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest severity to log.")
@@ -207,6 +213,13 @@ class Settings(BaseSettings):
     def _check_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if wrong := [repr(item) for item in value if "/" in item and not is_network(item)]:
             raise ValueError(f"invalid network: {', '.join(wrong)}")
+        return value
+
+    @field_validator("heif")
+    @classmethod
+    def _check_heif(cls, value: bool) -> bool:
+        if value and find_spec("pillow_heif") is None:
+            raise ValueError("HEIC requires a package; run pip install '.[heif]' in the project's directory")
         return value
 
     @field_validator("cors_origins")

@@ -16,7 +16,7 @@ Outcomes = dict[str, Caption | Exception]
 
 
 async def analyze(plan: AnalysisPlan, services: Services, run: Run) -> Outcomes:
-    """Caption one image by every plan at once, then by the synthesizer.
+    """Caption one image by every plan at the same time, then by the synthesizer.
 
     Failures are not raised: an image that cannot be loaded is the failure of every perspective.
     """
@@ -60,11 +60,11 @@ async def _synthesis(
     plan: Plan, outcomes: Outcomes, pictures: Pictures, services: Services, run: Run
 ) -> Caption | Exception:
     """Call the synthesizer with the other captions as contexts, each under its perspective's name."""
-    captions = [made for made in outcomes.values() if isinstance(made, Caption)]
+    captions = [outcome for outcome in outcomes.values() if isinstance(outcome, Caption)]
     if not captions:
         error = NothingToSynthesize(plan.perspective.name)
         record_failure(error, run)
         return error
     run.stage("synthesis")
-    contexts = [f"{made.perspective}:\n{made.rendered}" for made in captions]
+    contexts = [f"{caption.perspective}:\n{caption.rendered}" for caption in captions]
     return await _outcome(replace(plan, prompt=in_tags(contexts) + plan.prompt), pictures, services, run)

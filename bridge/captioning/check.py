@@ -24,13 +24,18 @@ async def models(
     request: TargetRequest, services: Services, run: Run, key: str = ""
 ) -> tuple[Target, tuple[Model, ...]]:
     """Return the models that a provider lists. Raises DispatchError or ProviderError."""
-    target = services.targets.resolve_provider(request, key)
+    target = _resolve(request, services, run, key)
     return target, await services.dispatcher.list_models(target, run.deadline.seconds, run.trace_headers)
+
+
+def _resolve(request: TargetRequest, services: Services, run: Run, key: str) -> Target:
+    run.provider_messages = services.settings.provider_messages
+    return services.targets.resolve_provider(request, key)
 
 
 async def check(request: TargetRequest, services: Services, run: Run, key: str = "") -> tuple[Target, Check]:
     """Connect, list models, and make one short completion when a model is named. Raises DispatchError."""
-    target = services.targets.resolve_provider(request, key)
+    target = _resolve(request, services, run, key)
     override = request.provider_config.default_model if request.provider_config else None
     model = request.model or override or target.config.default_model
     return target, await services.dispatcher.check_likeliest(target, model, run)
@@ -40,7 +45,7 @@ async def check_each(
     request: TargetRequest, services: Services, run: Run, key: str = ""
 ) -> AsyncIterator[tuple[str, Check]]:
     """Test each endpoint of a provider, and yield its name with what the test found. Raises DispatchError."""
-    target = services.targets.resolve_provider(request, key)
+    target = _resolve(request, services, run, key)
     model = request.model or target.config.default_model
     async for endpoint, result in services.dispatcher.check(target, model, run):
         yield endpoint, result

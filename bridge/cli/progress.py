@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from bridge.captioning.plan import AnalysisPlan, Plan
+from bridge.captioning.problems import attempts
 from bridge.cli.text import printable, readable
 from bridge.run import Partial, Progress, Reset, Run
 
@@ -55,7 +56,7 @@ class Display:
         from rich.console import Group
         from rich.text import Text
 
-        calls = sum(len(run.attempts.made) for run in self._run.children or [self._run])
+        calls = sum(len(run.attempts.calls) for run in self._run.children or [self._run])
         attempt = f", attempt {calls}" if calls else ""
         self._spinner.update(text=Text(printable(f"{self._stage} ({time.monotonic() - self._start:.0f} s{attempt})")))
         partials = self._partials if self._run.children else next(iter(self._partials.values()), {})
@@ -96,10 +97,10 @@ def print_plan(plan: Plan | AnalysisPlan, run: Run) -> None:
 
 def print_calls(run: Run) -> None:
     """Print each provider call with its outcome, and what the model wrote when that was invalid."""
-    for number, call in enumerate(run.attempts.made, 1):
+    for number, call in enumerate(attempts(run), 1):
         status = f" ({call.status})" if call.status else ""
         head = f"{run.perspective}, call {number}: {call.model} at {call.endpoint or call.provider}, {call.output_mode}"
-        print(printable(f"{head}: {call.outcome}{status}, {call.seconds:.1f} s"), file=sys.stderr)
+        print(printable(f"{head}: {call.outcome}{status}, {call.ms / 1000:.1f} s"), file=sys.stderr)
         for title, text in (("provider's message", call.provider_message), ("the model wrote", call.raw_text)):
             if text:
                 print(printable(f"  {title}: {text}"), file=sys.stderr)

@@ -35,7 +35,8 @@ async def make_attempt(
 ) -> Chunks:
     """Yield the chunks of one provider call, and write how it ended into `attempt` and its span."""
     start = time.perf_counter()
-    run.attempts.made.append(attempt)
+    run.attempts.calls.append(attempt)
+    run.stage("model", request.model)
     with tracing.call_span(request, attempt, run) as headers:
         request = replace(request, headers={**request.headers, **headers})
         try:

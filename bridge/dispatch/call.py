@@ -119,7 +119,7 @@ class Dispatcher:
     async def lower(self, target: Target, request: VisionRequest, run: Run) -> VisionRequest | None:
         """Return the request in the next less strict output mode than the last attempt's; None below the last."""
         client = await self._clients.open(target.config, target.trusted, run)
-        mode = run.attempts.made[-1].output_mode if run.attempts.made else request.output_mode
+        mode = run.attempts.calls[-1].output_mode if run.attempts.calls else request.output_mode
         return client.lower(replace(request, output_mode=mode))
 
     async def list_models(
@@ -277,7 +277,7 @@ class Dispatcher:
         An unexplained 500 counts as a rejection where the same endpoint accepted the less strict mode.
         """
         rank = LADDER.index(request.output_mode)
-        for attempt in run.attempts.made:
+        for attempt in run.attempts.calls:
             failed = attempt.status == 500 and attempt.address == config.base_url
             rejected = attempt.outcome == "schema_rejected" or failed
             if rejected and attempt.model == request.model and LADDER.index(attempt.output_mode) < rank:

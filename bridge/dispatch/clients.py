@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from hashlib import blake2b
 
 from bridge.dispatch.lru import LruDict
@@ -33,12 +34,18 @@ class Clients:
         key = config.kind, config.base_url, repr(sorted(config.options.items())), trusted
         client = self._clients.get(key)
         if client is None:
-            if run is not None and config.base_url and config.kind not in self._imported:
-                run.stage("import", config.kind)
-            client = await asyncio.to_thread(registry.client, config, self._pools[trusted])
+            with self._importing(config, run):
+                client = await asyncio.to_thread(registry.client, config, self._pools[trusted])
             self._imported.add(config.kind)
             client = self._clients.get(key) or self._clients.set(key, client)
         return client
+
+    def _importing(self, config: ProviderConfig, run: Run | None) -> AbstractContextManager[None]:
+        """Report and measure the stage `import`, if an SDK is about to be imported."""
+        if run is None or not config.base_url or config.kind in self._imported:
+            return nullcontext()
+        run.stage("import", config.kind)
+        return run.timings.measure("import")
 
     async def aclose(self) -> None:
         """Close every connection."""

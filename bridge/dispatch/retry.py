@@ -84,9 +84,9 @@ class Retries:
 
     def reason(self, label: str, model: str, output_mode: OutputMode) -> Reason:
         """Return why the next call follows the last one of the run."""
-        if not self.run.attempts.made:
+        if not self.run.attempts.calls:
             return "fallback" if self.run.is_fallback else ""
-        last = self.run.attempts.made[-1]
+        last = self.run.attempts.calls[-1]
         if (last.provider, last.model) != (label, model):
             return "fallback"
         if last.outcome in _ANSWERED:

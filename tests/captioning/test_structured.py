@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from bridge.captioning.structured import Answer, Question
+from bridge.captioning.structured import Answer, StructuredOutput
 from bridge.deadline import Deadline, DeadlineExceeded
 from bridge.dispatch.call import Dispatcher
 from bridge.dispatch.targets import Target
@@ -45,7 +45,7 @@ class Script:
         self.requests.append(request)
         for _ in range(self.repeats + 1):
             attempt = Attempt(target.label, "e", request.model, request.output_mode, outcome="ok", usage=TOKENS)
-            run.attempts.made.append(attempt)
+            run.attempts.calls.append(attempt)
         step = self.steps[min(len(self.requests), len(self.steps)) - 1]
         if isinstance(step, Exception):
             attempt.outcome = "failed"
@@ -63,8 +63,8 @@ class Script:
         self.run.attempts.limit = calls
         perspective = perspectives.parse({"name": "mine", "prompt": "Look.", "json_schema": schema})
         request = VisionRequest("m", "Look.", 1, IMAGE, "Be brief.", schema=schema, output_mode=mode)
-        question = Question(request, TARGET, perspective, cast(Dispatcher, self), self.run, **fields)
-        return await question.ask(retries)
+        output = StructuredOutput(request, TARGET, perspective, cast(Dispatcher, self), self.run, **fields)
+        return await output.generate(retries)
 
     @property
     def modes(self) -> list[str]:
@@ -72,7 +72,7 @@ class Script:
 
     @property
     def outcomes(self) -> list[str]:
-        return [attempt.outcome for attempt in self.run.attempts.made]
+        return [attempt.outcome for attempt in self.run.attempts.calls]
 
     @property
     def resets(self) -> int:
@@ -161,7 +161,7 @@ async def test_an_invalid_answer_is_asked_again_with_its_problems(wrong: str) ->
     assert [turn.role for turn in second.turns] == ["assistant", "user"][-len(second.turns) :]
     assert second.turns[-1].text
     assert script.outcomes == ["invalid_answer", "ok"]
-    assert script.run.attempts.made[0].raw_text == wrong
+    assert script.run.attempts.calls[0].raw_text == wrong
     stages = [event.stage for event in script.events if isinstance(event, Progress)]
     assert (stages, script.resets) == (["retry"], 1)
 
@@ -172,7 +172,7 @@ async def test_output_that_the_server_cannot_parse_is_an_invalid_answer() -> Non
     script = Script(error, GOOD)
     assert (await script.ask()).result == {"caption": "a cup"}
     assert script.outcomes == ["invalid_answer", "ok"]
-    assert script.run.attempts.made[0].raw_text == "<|channel|> a cup"
+    assert script.run.attempts.calls[0].raw_text == "<|channel|> a cup"
 
 
 async def test_every_invalid_answer_is_shown_to_the_model() -> None:

@@ -71,7 +71,7 @@ async def test_a_call_is_recorded_once(one: OpenAIServer, streaming: bool) -> No
         run = new_run(streaming=streaming)
         completion, pieces = await ask(dispatcher, run)
     assert ("".join(pieces) == completion.text) == streaming
-    (attempt,) = run.attempts.made
+    (attempt,) = run.attempts.calls
     assert (attempt.provider, attempt.endpoint, attempt.model, attempt.kind) == ("p", "a", MODEL, "vllm")
     assert (attempt.metric_provider, attempt.metric_model) == ("p", MODEL)
     assert (attempt.outcome, attempt.reason, attempt.output_mode) == ("ok", "", "json_schema")
@@ -115,7 +115,7 @@ async def test_waiting_in_the_queue_is_reported_and_measured(one: OpenAIServer) 
         await asyncio.sleep(0.05)
         one.release()
         await asyncio.gather(first, second)
-    assert [event.stage for event in events if isinstance(event, Progress)] == ["queued"]
+    assert [event.stage for event in events if isinstance(event, Progress)] == ["queued", "model"]
     assert run.timings.milliseconds()["queue"] > 0
 
 
@@ -133,7 +133,7 @@ async def test_a_failed_call_goes_to_another_endpoint_at_once(
         await ask(dispatcher, run)
     assert [endpoint for endpoint, _ in outcomes(run)] == ["a", "b"]
     assert attempts(run, lambda a: a.reason) == ["", "retry"]
-    assert [type(event) for event in events] == [Progress, Reset]
+    assert [type(event) for event in events] == [Progress, Progress, Reset, Progress]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ async def test_how_often_one_endpoint_is_called(one: OpenAIServer, behaviour: b.
         run = new_run()
         with pytest.raises(errors.ProviderError):
             await ask(dispatcher, run)
-    assert len(one.calls) == len(run.attempts.made) == calls
+    assert len(one.calls) == len(run.attempts.calls) == calls
 
 
 async def test_a_500_without_a_schema_is_repeated_once(one: OpenAIServer) -> None:
@@ -180,7 +180,7 @@ async def test_a_response_that_was_cut_off_is_retried_unless_text_was_emitted(on
         run = new_run(1, streaming=True)
         with pytest.raises(errors.ProviderError):
             await ask(dispatcher, run)
-        assert len(run.attempts.made) == 1
+        assert len(run.attempts.calls) == 1
 
 
 async def test_calls_are_kept_for_fallbacks(one: OpenAIServer) -> None:
@@ -196,7 +196,7 @@ async def test_four_calls_are_all_there_are() -> None:
         run = new_run()
         with pytest.raises(errors.Unreachable):
             await ask(dispatcher, run)
-    assert len({endpoint for endpoint, _ in outcomes(run)}) == len(run.attempts.made) == 4
+    assert len({endpoint for endpoint, _ in outcomes(run)}) == len(run.attempts.calls) == 4
 
 
 async def test_a_hint_beyond_the_deadline_is_not_waited_for(one: OpenAIServer) -> None:
@@ -272,7 +272,7 @@ async def test_a_slow_model_that_streams_is_not_cut_off(one: OpenAIServer, two: 
         run = new_run(streaming=True)
         await ask(dispatcher, run)
     assert outcomes(run) == [("a", "ok")]
-    assert run.attempts.made[0].seconds > 0.5
+    assert run.attempts.calls[0].seconds > 0.5
 
 
 async def test_silence_in_the_middle_of_a_stream_ends_the_attempt(one: OpenAIServer, two: OpenAIServer) -> None:
@@ -300,8 +300,8 @@ async def test_how_long_a_silent_server_is_waited_for(
         run = new_run(1)
         with pytest.raises((errors.CallTimeout, DeadlineExceeded)):
             await ask(dispatcher, run, **options)
-    assert seconds - 0.05 < run.attempts.made[0].seconds < seconds + 5
-    assert len(run.attempts.made) == 1
+    assert seconds - 0.05 < run.attempts.calls[0].seconds < seconds + 5
+    assert len(run.attempts.calls) == 1
 
 
 # Issue 10, row 3: output modes.
@@ -340,7 +340,7 @@ async def test_what_one_endpoint_rejects_is_still_sent_to_the_other(one: OpenAIS
         for run in runs:
             await ask(dispatcher, run)
     assert found[0] == ["json_schema"]
-    assert {(a.endpoint, a.output_mode, a.outcome) for run in runs for a in run.attempts.made} == {
+    assert {(a.endpoint, a.output_mode, a.outcome) for run in runs for a in run.attempts.calls} == {
         ("a", "json_schema", "ok"),
         ("b", "json_object", "ok"),
     }

@@ -150,6 +150,14 @@ class Status:
 
 
 @dataclass(frozen=True)
+class Echo:
+    """An HTTP error whose message repeats a part of the request; the body holds the image."""
+
+    part: Literal["headers", "prompt", "body"]
+    code: int = 500
+
+
+@dataclass(frozen=True)
 class RejectSchema:
     """A 400 that blames the schema."""
 
@@ -262,6 +270,7 @@ Behaviour = (
     | Empties
     | Candidates
     | Status
+    | Echo
     | RejectSchema
     | TooLong
     | NoCredit

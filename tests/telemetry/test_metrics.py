@@ -1,7 +1,6 @@
 """The metrics of a running service, and that callers cannot add labels to them."""
 
 import asyncio
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ import httpx
 import pytest
 import yaml
 
+from bridge.telemetry.multiprocess import VARIABLE
 from tests.api import streams
 from tests.api.sockets import socket
 from tests.api.streams import SAMPLE, inline
@@ -20,7 +20,24 @@ from tests.service import ROOT, Service
 from tests.telemetry.figures import HANG_GUARD, Figures, scrape, studio, until, workspace
 
 HOSTILE = 'x"} 1\nbridge_evil_total{a="'
-SIZE = (streams.PHOTO).stat().st_size
+SIZE = streams.PHOTO.stat().st_size
+MORE = """
+[providers.down]
+kind = "vllm"
+base_url = "http://127.0.0.1:9"
+default_model = "gone"
+breaker = {{ open_seconds = 600 }}
+fallbacks = [{{ provider = "studio", model = "{model}" }}]
+
+[providers.fleet]
+kind = "vllm"
+default_model = "{model}"
+strategy = "round_robin"
+endpoints = [
+  {{ name = "dead", base_url = "http://127.0.0.1:9" }},
+  {{ name = "alive", base_url = "{url}" }},
+]
+"""
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +48,12 @@ def server() -> Iterator[OpenAIServer]:
 
 @pytest.fixture(scope="module")
 def service(server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Run a service with one provider that accepts one call at a time."""
-    toml = studio(server.url, server.models, max_concurrency=1)
-    with Service(workspace=workspace(tmp_path_factory.mktemp("work"), toml)) as running:
+    """Run a service: `studio` accepts one call at a time, `down` is down, and `fleet` has a dead endpoint.
+
+    With one worker the shared directory for metrics is ignored.
+    """
+    toml = studio(server.url, server.models, max_concurrency=1) + MORE.format(url=server.url, model=server.models[0])
+    with Service(workspace=workspace(tmp_path_factory.mktemp("work"), toml), **{VARIABLE: "/nowhere"}) as running:
         yield running
 
 
@@ -124,21 +144,26 @@ def test_caller_supplied_names_are_not_labels(service: Service, server: OpenAISe
         httpx.request("PUT", f"{service.url}/{quote(name, safe='')}", timeout=HANG_GUARD, trust_env=False)
         httpx.request("BREW", f"{service.url}/perspectives/caption", timeout=HANG_GUARD, trust_env=False)
     after = scrape(service)
-    assert not [one for one in after.families if "evil" in one]
-    labels = {value for sample in after.samples for value in sample.labels.values()}
-    assert not [value for value in labels if any(word in value for word in ("evil", "studio2", "BREW", "sk-"))]
-    assert all(value.isascii() for value in labels)
+    assert not [name for name in after.families if "evil" in name]
+    values = {value for sample in after.samples for value in sample.labels.values()}
+    assert not [value for value in values if any(word in value for word in ("evil", "studio2", "BREW", "sk-"))]
+    assert all(value.isascii() for value in values)
     known = {"alt_text", "inline", "unknown"}
-    assert {one["perspective"] for one in after.labels("bridge_captions_total")} <= known
-    assert {one["provider"] for one in after.labels("bridge_captions_total")} <= {"studio", "vllm", "builtin", "none"}
-    assert {one["model"] for one in after.labels("bridge_provider_calls_total")} <= {
+    assert {labels["perspective"] for labels in after.labels("bridge_captions_total")} <= known
+    assert {labels["provider"] for labels in after.labels("bridge_captions_total")} <= {
+        "studio",
+        "vllm",
+        "builtin",
+        "none",
+    }
+    assert {labels["model"] for labels in after.labels("bridge_provider_calls_total")} <= {
         *server.models,
         "other",
         "measurements",
     }
     assert grown(before, after, "bridge_captions_total", perspective="inline") > 0
     assert grown(before, after, "bridge_captions_total", perspective="unknown") > 0
-    routes = {one["route"] for one in after.labels("bridge_request_duration_seconds_count")}
+    routes = {labels["route"] for labels in after.labels("bridge_request_duration_seconds_count")}
     assert {"/perspectives/{name}/caption", "other"} <= routes
 
 
@@ -153,7 +178,7 @@ async def test_gauges_of_waiting_and_running_calls(service: Service, server: Ope
         assert seen.of("bridge_provider_calls_in_flight", provider="studio") == 1
         assert seen.of("bridge_requests_in_flight") == 3
         server.release()
-        assert [(await one).status_code for one in held] == [200, 200, 200]
+        assert [(await call).status_code for call in held] == [200, 200, 200]
     after = await asyncio.to_thread(scrape, service)
     for gauge in ("bridge_queue_depth", "bridge_provider_calls_in_flight", "bridge_requests_in_flight"):
         assert after.of(gauge) == 0
@@ -177,26 +202,10 @@ def test_websockets_and_their_requests(service: Service) -> None:
     assert grown(before, after, "bridge_captions_total", outcome="unknown_perspective") == 1
 
 
-def test_probes_and_circuit_breakers(service: Service) -> None:
-    figures = until(service, lambda figures: figures.labels("bridge_provider_up") != [])
-    assert figures.of("bridge_provider_up", provider="studio") == 1
-    assert figures.of("bridge_breaker_state", provider="studio") == 0
-
-
-def test_a_key_is_required_where_keys_are_set(tmp_path: Path) -> None:
-    with Service(workspace=workspace(tmp_path / "w", ""), GRAPHCAP_API_KEYS="our-own-key-12345") as running:
-        refused = httpx.get(f"{running.url}/metrics", timeout=HANG_GUARD, trust_env=False)
-        assert (refused.status_code, refused.json()["code"]) == (401, "unauthorized")
-        assert "bridge_" not in refused.text
-        figures = scrape(running, Authorization="Bearer our-own-key-12345")
-    assert figures.of("bridge_problems_total", code="unauthorized") == 1
-    assert json.dumps([one.labels for one in figures.samples]).find("our-own") < 0
-
-
 def test_scrape_jobs_in_the_docs_send_a_key() -> None:
     shown = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs/operations.md").read_text("utf-8"), re.S | re.M)
     jobs = [job for block in shown for job in yaml.safe_load(block)["scrape_configs"]]
-    assert ["kubernetes_sd_configs" in one for one in jobs] == [False, True]
+    assert ["kubernetes_sd_configs" in job for job in jobs] == [False, True]
     for job in jobs:
         assert job["job_name"] == "graphcap-bridge"  # as the alert rules have it
         assert set(job["authorization"]) == {"credentials_file"}
@@ -219,24 +228,15 @@ def test_stages_of_an_analysis_and_of_its_captions(service: Service) -> None:
         assert grown(before, after, "bridge_stage_duration_seconds_count", stage=stage) == count, stage
 
 
-def test_fallbacks_of_a_provider_that_is_down(server: OpenAIServer, tmp_path: Path) -> None:
+def test_fallbacks_of_a_provider_that_is_down(service: Service, server: OpenAIServer) -> None:
     """A provider that is known to be down gets no call, and its fallback is counted all the same."""
-    down = f"""
-[providers.down]
-kind = "vllm"
-base_url = "http://127.0.0.1:9"
-default_model = "gone"
-breaker = {{ open_seconds = 600 }}
-fallbacks = [{{ provider = "studio", model = "{server.models[0]}" }}]
-"""
-    with Service(workspace=workspace(tmp_path / "w", studio(server.url, server.models) + down)) as running:
-        until(running, lambda figures: figures.of("bridge_breaker_state", provider="down") == 2)
-        before = scrape(running)
-        server.reply(b.WrongSchema(), b.Answer())
-        response = ask(running, provider="down", model=None)
-        assert [attempt["provider"] for attempt in response.json()["attempts"]] == ["studio", "studio"]
-        assert ask(running, model="mine").status_code == 404
-        after = scrape(running)
+    until(service, lambda figures: figures.of("bridge_breaker_state", provider="down") == 2)
+    before = scrape(service)
+    server.reply(b.WrongSchema(), b.Answer())
+    response = ask(service, provider="down", model=None)
+    assert [attempt["provider"] for attempt in response.json()["attempts"]] == ["studio", "studio"]
+    assert ask(service, model="mine").status_code == 404
+    after = scrape(service)
     by = {"provider": "studio"}
     assert grown(before, after, "bridge_fallbacks_total", **by) == 1
     assert grown(before, after, "bridge_reasks_total", **by) == 1
@@ -244,25 +244,18 @@ fallbacks = [{{ provider = "studio", model = "{server.models[0]}" }}]
     assert grown(before, after, "bridge_provider_calls_total", model="other", **by) == 1
 
 
-@pytest.mark.slow
-def test_a_dead_endpoint_is_visible_and_the_other_one_responds(server: OpenAIServer, tmp_path: Path) -> None:
-    toml = f"""
-[providers.fleet]
-kind = "vllm"
-default_model = "{server.models[0]}"
-strategy = "round_robin"
-endpoints = [
-  {{ name = "dead", base_url = "http://127.0.0.1:9" }},
-  {{ name = "alive", base_url = "{server.url}" }},
-]
-"""
-    with Service(workspace=workspace(tmp_path / "w", toml)) as fleet:
-        state = "bridge_breaker_state"
-        seen = until(fleet, lambda figures: figures.of(state, endpoint="dead") == 2)
-        assert seen.of(state, provider="fleet", endpoint="alive") == 0
-        assert seen.of("bridge_provider_up", provider="fleet") == 1
-        assert ask(fleet, provider="fleet").status_code == 200
-        after = scrape(fleet)
-    assert after.of("bridge_provider_calls_total", provider="fleet", outcome="ok", model=server.models[0]) == 1
+def test_a_dead_endpoint_is_visible_and_the_other_one_responds(service: Service, server: OpenAIServer) -> None:
+    state, up = "bridge_breaker_state", "bridge_provider_up"
+    before = until(service, lambda figures: figures.of(state, endpoint="dead") == 2 and bool(figures.labels(up)))
+    assert before.of(state, provider="fleet", endpoint="alive") == before.of(state, provider="studio") == 0
+    assert before.of(up, provider="fleet") == before.of(up, provider="studio") == 1
+    assert ask(service, provider="fleet").status_code == 200
+    after = scrape(service)
+    by = {"provider": "fleet", "outcome": "ok", "model": server.models[0]}
+    assert grown(before, after, "bridge_provider_calls_total", **by) == 1
     assert after.of("bridge_provider_calls_in_flight", provider="fleet") == 0
-    assert 'endpoint="alive"' in fleet.log
+
+
+def test_one_worker_writes_nothing(service: Service) -> None:
+    scrape(service)
+    assert "graphcap-metrics" not in Path(f"/proc/{service.process.pid}/maps").read_text()

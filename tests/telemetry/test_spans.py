@@ -116,6 +116,7 @@ def test_captions_work_while_the_collector_is_down(vllm_server: OpenAIServer) ->
     assert service.code == 0
 
 
+@pytest.mark.slow
 def test_a_missing_exporter_is_logged_and_the_service_starts(tmp_path: Path) -> None:
     """Hide the installed exporters, and keep the rest of OpenTelemetry."""
     mine = tmp_path / "opentelemetry"
@@ -129,6 +130,7 @@ def test_a_missing_exporter_is_logged_and_the_service_starts(tmp_path: Path) -> 
     assert "the extra 'otel' is not installed" in service.log
 
 
+@pytest.mark.slow
 def test_the_sdk_is_not_imported_without_an_endpoint() -> None:
     script = (
         "import asyncio, sys\nfrom bridge.app import build\nfrom bridge.settings import load\n"

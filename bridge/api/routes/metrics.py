@@ -36,9 +36,11 @@ def update_gauges(app: FastAPI) -> None:
     for report in services.dispatcher.report():
         if report.provider not in explicit and not any(endpoint.calls for endpoint in report.endpoints):
             continue
-        metrics.set_queue(report.provider, report.queued)
+        metrics.QUEUE.labels(report.provider).set(report.queued)
         for endpoint in report.endpoints:
-            metrics.set_endpoint(report.provider, endpoint.endpoint, endpoint.in_flight, endpoint.breaker)
+            names = report.provider, endpoint.endpoint
+            metrics.CALLING.labels(*names).set(endpoint.in_flight)
+            metrics.BREAKER.labels(*names).set(metrics.BREAKER_STATES.index(endpoint.breaker))
         up = status.get(report.provider)
         if up is not None:
-            metrics.set_up(report.provider, up)
+            metrics.UP.labels(report.provider).set(up)
