@@ -12,10 +12,8 @@ from starlette.types import ASGIApp
 from bridge import errors
 from bridge.api import openapi, responses
 from bridge.api.drain import Drain
-from bridge.api.middleware.auth import AuthMiddleware
+from bridge.api.middleware.auth import AuthMiddleware, cors
 from bridge.api.middleware.concurrency import ConcurrencyMiddleware
-from bridge.api.middleware.cors import cors
-from bridge.api.middleware.errors import ErrorMiddleware
 from bridge.api.middleware.rate_limit import RateLimiter, RateLimitMiddleware
 from bridge.api.middleware.request_context import RequestContextMiddleware, clean_root, record_of, services
 from bridge.api.routes import metrics, openai, pages, perspectives, providers, service, websocket
@@ -40,8 +38,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     app: ASGIApp = ConcurrencyMiddleware(build(settings), settings.max_in_flight, drain or Drain())
     app = RateLimitMiddleware(app, limiter)
     app = AuthMiddleware(app, settings, limiter)
-    app = cors(ErrorMiddleware(app), settings)
-    return RequestContextMiddleware(app, settings.root_path)
+    return RequestContextMiddleware(cors(app, settings), settings.root_path)
 
 
 def build(settings: Settings) -> FastAPI:
