@@ -16,7 +16,7 @@ from bridge.api.middleware.auth import AuthMiddleware, cors
 from bridge.api.middleware.concurrency import ConcurrencyMiddleware
 from bridge.api.middleware.rate_limit import RateLimiter, RateLimitMiddleware
 from bridge.api.middleware.request_context import RequestContextMiddleware, clean_root, record_of, services
-from bridge.api.routes import metrics, openai, pages, perspectives, providers, service, websocket
+from bridge.api.routes import openai, pages, perspectives, providers, service, websocket
 from bridge.captioning import problems
 from bridge.captioning.check import with_known_models
 from bridge.captioning.services import Services, open_services
@@ -57,7 +57,7 @@ def build(settings: Settings) -> FastAPI:
     for router in (perspectives.router, websocket.router, providers.router, service.router):
         app.include_router(router, prefix=API)
         app.include_router(router, include_in_schema=False)
-    for router in (service.probes, pages.router, metrics.router, openai.router):
+    for router in (service.probes, pages.router, openai.router):
         app.include_router(router)
     for error in (*errors.TABLE, Exception):
         app.add_exception_handler(error, _handle_error)
@@ -74,7 +74,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
                 log.warning("perspective file %s", problem)
             app.state.services = services
             app.state.probes = probes = create_probes(services)
-            tasks = [asyncio.create_task(work) for work in (probes.run(), metrics.update_shared_gauges(app))]
+            tasks = [asyncio.create_task(work) for work in (probes.run(), service.update_shared_gauges(app))]
             start_tracing()
             try:
                 yield
