@@ -71,7 +71,7 @@ class Server(uvicorn.Server):
                 await loop.connect_accepted_socket(protocol, connection)
         end = loop.time() + FIRST_REQUEST_SECONDS
         connections = self.server_state.connections
-        while loop.time() < end and any(getattr(item, "awaits_first_request", False) for item in connections):
+        while loop.time() < end and any(getattr(item, "awaits_first_request", False) for item in connections):  # noqa: ASYNC110
             await asyncio.sleep(_POLL_SECONDS)
         await super().shutdown(sockets)
 
