@@ -21,7 +21,6 @@ from tests.tools import need
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", ".env.example")]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
 TEXTS = {page: page.read_text("utf-8") for page in PAGES}
-README = TEXTS[ROOT / "README.md"]
 REFERENCE = TEXTS[ROOT / "docs/settings.md"] + TEXTS[ROOT / "docs/providers.md"]
 MARKED = re.compile(r"<!-- run: (\w+) -->\n```\w+\n(.*?)```", re.DOTALL)
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -33,7 +32,7 @@ PROVIDER_VARIABLES = {name for spec in registry.specs() for name in (*spec.key_e
 
 
 def marked(kind: str) -> list[str]:
-    return [code for mark, code in MARKED.findall(README) if mark == kind]
+    return [code for text in TEXTS.values() for mark, code in MARKED.findall(text) if mark == kind]
 
 
 def run(*command: str) -> str:
@@ -46,7 +45,7 @@ def run(*command: str) -> str:
 
 
 @pytest.mark.slow
-def test_requests_in_the_readme_work() -> None:
+def test_marked_requests_work() -> None:
     need("curl")
     with Service() as service:
         port = service.url.rsplit(":", 1)[1]
@@ -57,8 +56,8 @@ def test_requests_in_the_readme_work() -> None:
 
 
 @pytest.mark.slow
-def test_scripts_in_the_readme_work() -> None:
-    assert {kind for kind, _ in MARKED.findall(README)} == {"service", "python"}
+def test_marked_scripts_work() -> None:
+    assert {kind for text in TEXTS.values() for kind, _ in MARKED.findall(text)} == {"service", "python"}
     for code in marked("python"):
         assert run(sys.executable, "-W", "error", "-c", code).strip()
 
