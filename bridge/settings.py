@@ -1,4 +1,4 @@
-"""The settings of the service: read once at start into one frozen object, with every mistake reported at once."""
+"""The settings of the service, read once at start into a frozen object. All mistakes are reported together."""
 
 import os
 import re

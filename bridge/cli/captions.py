@@ -90,7 +90,7 @@ async def _print_errors(
     options: argparse.Namespace,
     services: Services,
 ) -> int:
-    """Print each error once, with what the command line knows of it. Return the exit code of the first, else 0."""
+    """Print each error once, with its remedy. Return the exit code of the first error, or 0."""
     code = 0
     names: dict[Exception, list[str]] = {}
     for name, outcome in outcomes.items():

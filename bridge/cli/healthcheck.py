@@ -39,7 +39,7 @@ def _port(text: str) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the status of the service. Return 0 when it is healthy, else 1."""
+    """Print the status of the service. Return 0 for a healthy one, 1 otherwise."""
     connection = http.client.HTTPConnection(options.host.strip("[]"), options.port, timeout=options.timeout)
     try:
         connection.request("GET", "/health")

@@ -42,7 +42,7 @@ def _field(name: str, value: Any) -> list[str]:
 
 
 def _item(value: Any) -> list[str]:
-    """Return an item of a list: on one line where it fits, else one line per field."""
+    """Return an item of a list: one line if it fits, otherwise one line per field."""
     if not isinstance(value, dict) or not value:
         return [f"  - {_inline(value)}"]
     nested = any(isinstance(field, dict | list) for field in value.values())

@@ -94,7 +94,7 @@ class ProviderTable(ServerTable):
 
 
 class ProvidersFile(Table):
-    """The whole of `providers.toml`."""
+    """The content of `providers.toml`."""
 
     providers: dict[Annotated[str, AfterValidator(_check_name)], ProviderTable] = {}
     routing: dict[str, str] = {}
