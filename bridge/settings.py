@@ -53,13 +53,9 @@ def _split_not_empty(value: object) -> object:
 
 
 def _split_pairs(value: object) -> object:
-    """Parse `name=value` pairs that are written as JSON or separated by commas. The names are unique."""
+    """Parse `name=value` pairs that are separated by commas. The names are unique."""
     if not isinstance(value, str):
         return value
-    if value.strip().startswith("{"):
-        import json
-
-        return json.loads(value)
     pairs = [item.partition("=") for item in value.split(",") if item.strip()]
     keys = {name.strip(): key.strip() for name, _, key in pairs}
     if len(keys) < len(pairs) or not keys:
@@ -324,8 +320,6 @@ def load(**overrides: Any) -> Settings:
         raise SettingsError((".env: The file is not UTF-8 text.",)) from None
     if mistakes:
         raise SettingsError(tuple(mistakes))
-    if "workspace" in settings.model_fields_set and not settings.workspace.is_dir():  # the default may be absent
-        raise SettingsError((_mistake(("workspace",), f"there is no directory {str(settings.workspace)!r}"),))
     return settings
 
 
