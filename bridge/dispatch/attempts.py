@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import cast
 
 from bridge.dispatch.endpoint import Admission, Endpoint, outcome
 from bridge.dispatch.queue import Route
@@ -135,7 +134,8 @@ async def make_attempt(
 ) -> Chunks:
     """Yield the chunks of one provider call, and write how it ended into `attempt` and its span."""
     start = time.perf_counter()
-    run.attempts.made.append(attempt)
+    run.attempts.calls.append(attempt)
+    run.stage("model", request.model)
     with tracing.call_span(request, attempt, run) as headers:
         request = replace(request, headers={**request.headers, **headers})
         try:
@@ -162,7 +162,7 @@ async def _complete(client: BaseClient, request: VisionRequest, timeouts: Timeou
 async def _stream(client: BaseClient, request: VisionRequest, timeouts: Timeouts) -> Chunks:
     """Yield the chunks of a streamed call. An empty chunk is a sign of life and is not passed on."""
     begun = False
-    async with aclosing(cast("Chunks", client.stream(replace(request, timeout=timeouts.whole)))) as chunks:
+    async with aclosing(client.stream(replace(request, timeout=timeouts.whole))) as chunks:
         while True:
             try:
                 async with asyncio.timeout(timeouts.silence):

@@ -21,9 +21,11 @@ from bridge.dispatch.targets import Target
 from bridge.errors import CircuitBreakerOpen, ProviderUnavailable
 from bridge.run import INVALID_ANSWER, Attempt, Reason, Run
 from providers import checks, errors
-from providers.base import NO_HEADERS, Check, Completion, Model, Profile, ProviderConfig, VisionRequest, lowest
+from providers.base import NO_HEADERS, Completion, Model, ProviderConfig, VisionRequest, lowest
+from providers.checks import Check
 from providers.errors import ProviderError
 from providers.pool import Pool
+from providers.profiles import Profile
 
 OTHER = "other"
 _MAX_CALLER_ADDRESSES = 1024
@@ -101,7 +103,7 @@ class Dispatcher:
     async def lower(self, target: Target, request: VisionRequest, run: Run) -> VisionRequest | None:
         """Return the request in the next less strict output mode than the last attempt's; None below the last."""
         client = await self._clients.open(target.config, target.trusted, run)
-        mode = run.attempts.made[-1].output_mode if run.attempts.made else request.output_mode
+        mode = run.attempts.calls[-1].output_mode if run.attempts.calls else request.output_mode
         return client.lower(replace(request, output_mode=mode))
 
     async def list_models(
@@ -236,7 +238,7 @@ class Dispatcher:
 
         A 500 is not remembered as a rejection: it may not come again, and the stricter mode is worth one more call.
         """
-        for attempt in run.attempts.made:
+        for attempt in run.attempts.calls:
             if attempt.outcome == "schema_rejected" and attempt.model == request.model:
                 self._modes.remember(attempt.kind, attempt.address, request)
 
@@ -259,9 +261,9 @@ def _known_models(configured: Configured, default_model: str) -> dict[str, set[s
 
 def _reason(run: Run, label: str, request: VisionRequest) -> Reason:
     """Return why the next call follows the last one of the run."""
-    if not run.attempts.made:
+    if not run.attempts.calls:
         return "fallback" if run.is_fallback else ""
-    last = run.attempts.made[-1]
+    last = run.attempts.calls[-1]
     if (last.provider, last.model) != (label, request.model):
         return "fallback"
     if last.outcome in _ANSWERED:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
@@ -31,11 +32,18 @@ class Clients:
         """Return the client. The first of its kind imports an SDK (0.5 to 0.9 s): in a thread, reported to `run`."""
         arguments = config.kind, config.base_url, tuple(sorted(config.options.items())), trusted
         if config.kind not in self._imported:
-            if run is not None and config.base_url:
-                run.stage("import", config.kind)
-            await asyncio.to_thread(self._client, *arguments)
+            with self._importing(config, run):
+                await asyncio.to_thread(self._client, *arguments)
             self._imported.add(config.kind)
         return self._client(*arguments)
+
+    @staticmethod
+    def _importing(config: ProviderConfig, run: Run | None) -> AbstractContextManager[None]:
+        """Report and measure the stage `import`, if an SDK is about to be imported."""
+        if run is None or not config.base_url:
+            return nullcontext()
+        run.stage("import", config.kind)
+        return run.timings.measure("import")
 
     def _create(self, kind: str, base_url: str, options: tuple[tuple[str, Any], ...], trusted: bool) -> BaseClient:
         return registry.client(ProviderConfig(kind, kind, base_url, options=dict(options)), self._pools[trusted])
