@@ -70,7 +70,9 @@ class BodyTooLarge(Exception):
 
     def __init__(self, limit: int) -> None:
         """`limit` in bytes."""
-        super().__init__(f"The request body is larger than the limit of {limit / 1024 / 1024:.1f} MiB.")
+        super().__init__(
+            f"The request body is larger than the limit of {limit / 1024 / 1024:.1f} MiB (GRAPHCAP_MAX_BODY_BYTES)."
+        )
 
 
 class Cancelled(Exception):

@@ -7,8 +7,9 @@ from bridge.deadline import Deadline
 from bridge.dispatch.targets import Target, TargetRequest
 from bridge.errors import MissingModel
 from bridge.run import Run
-from providers.base import Check, Model
-from providers.errors import ProviderError
+from providers.base import Model
+from providers.checks import Check
+from providers.errors import ProviderError, UnknownModel
 
 TIMEOUT = 20.0
 HINT_TIMEOUT = 2.0
@@ -49,12 +50,21 @@ async def check_each(
         yield result
 
 
-async def with_known_models(error: Exception, services: Services) -> Exception:
-    """Return an error about a missing model with the models that the provider lists, if it responds quickly."""
-    if not isinstance(error, MissingModel) or error.listed or not isinstance(error.target, Target):
+async def with_known_models(error: Exception, services: Services, target: Target | None = None) -> Exception:
+    """Return an error about a model with the models that the provider lists, if it responds quickly.
+
+    `target`: the target of an unknown model; its models become a note of the error.
+    """
+    if isinstance(error, MissingModel) and not error.listed and isinstance(error.target, Target):
+        target = error.target
+    elif target is None or not isinstance(error, UnknownModel):
         return error
     try:
-        models = await services.dispatcher.list_models(error.target, HINT_TIMEOUT)
+        listed = tuple(model.id for model in await services.dispatcher.list_models(target, HINT_TIMEOUT))
     except ProviderError:
         return error
-    return MissingModel(error.provider, tuple(model.id for model in models))
+    if isinstance(error, MissingModel):
+        return MissingModel(error.provider, listed)
+    if listed:
+        error.add_note(f"The server lists: {', '.join(listed[:12])}{', …' if len(listed) > 12 else ''}.")
+    return error

@@ -6,12 +6,14 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from bridge.errors import InvalidRequest
+from bridge.settings import suggestion
 
 M = TypeVar("M", bound=BaseModel)
 _MAX_ENTRIES = 10_000
 _MAX_DEPTH = 4
 _MAX_NAME = 100
 _MAX_PROBLEMS = 20
+_NESTED_FIELDS = frozenset({"path", "url", "base64", "kind", "base_url", "api_key", "default_model", "on"})
 _OWN_LIMITS = frozenset({"perspective", "perspectives", "synthesize", "json_schema", "schema"})
 
 
@@ -22,7 +24,8 @@ def parse_request(model: type[M], fields: dict[str, Any]) -> M:
         return model.model_validate(fields)
     except ValidationError as error:
         listed = error.errors(include_url=False, include_input=False)[:_MAX_PROBLEMS]
-        problems = tuple((_pointer(problem["loc"]), _sentence(problem)) for problem in listed)
+        known = {*model.model_fields, *_NESTED_FIELDS}
+        problems = tuple((_pointer(problem["loc"]), _sentence(problem, known)) for problem in listed)
         summary = "; ".join(f"{pointer.lstrip('/') or 'the body'}: {text}" for pointer, text in problems[:5])
         raise InvalidRequest(f"The request is not valid. {summary}.", problems) from None
 
@@ -62,9 +65,10 @@ def _shortened(name: str) -> str:
     return name if len(name) <= _MAX_NAME else name[:_MAX_NAME] + "…"
 
 
-def _sentence(problem: Any) -> str:
+def _sentence(problem: Any, known: set[str]) -> str:
     if problem["type"] == "extra_forbidden":
-        return "is not a field of this request"
+        hint = suggestion(_shortened(str(problem["loc"][-1])), known).strip().replace("Did", "did")
+        return f"is not a field of this request{f' ({hint})' if hint else ''}"
     if problem["type"] == "missing":
         return "is required"
     text = str(problem["msg"])

@@ -54,6 +54,7 @@ REQUESTS = _metric(
     "route method status",
     buckets=_SECONDS,
 )
+KEY_REQUESTS = _metric(Counter, "key_requests_total", "Requests with a valid API key, by its name.", "key")
 PROBLEMS = _metric(Counter, "problems_total", "Requests that ended in a problem, by its code.", "code")
 CAPTIONS = _metric(
     Counter,
@@ -110,6 +111,8 @@ def count_request(record: RequestRecord, route: str, method: str) -> None:
     """Count a request that has ended, its captions and its provider calls."""
     method = method if method in _METHODS else "other"
     REQUESTS.labels(route, method, str(record.status)).observe(record.milliseconds / 1000)
+    if record.key:
+        KEY_REQUESTS.labels(record.key).inc()
     if record.code:
         PROBLEMS.labels(record.code).inc()
     for run in record.captions:

@@ -18,6 +18,7 @@ FIELDS = {
     "ms": "from the first byte of the headers to the end of the response",
     "code": "the problem's code; in a stream that of the last one, although the status is 200",
     "client": "the caller's address",
+    "key": "the name of the caller's API key",
     "trace_id": "the trace that it belongs to",
     "perspective": "the perspective; of an analysis all of them",
     "provider": "the provider that answered, or was called last",
@@ -51,7 +52,7 @@ class RequestRecord:
     """The data of one request from which log line, metrics and `Server-Timing` are read.
 
     `wants_caption`: it is a caption or an analysis, even if it is rejected. `run`: its run, once it has one. `code`:
-    the problem that it ended in. `notes`: further fields of the log line.
+    the problem that it ended in. `key`: the name of the caller's API key. `notes`: further fields of the log line.
     """
 
     id: str
@@ -61,6 +62,7 @@ class RequestRecord:
     wants_caption: bool = False
     run: Run | None = None
     code: str = ""
+    key: str = ""
     status: int = 0
     notes: dict[str, str | int] = field(default_factory=dict)
 
@@ -110,6 +112,7 @@ def log_fields(record: RequestRecord, method: str, path: str, client: str) -> di
     known = {
         "code": record.code,
         "client": client,
+        "key": record.key,
         "trace_id": record.trace_id,
         **_call_fields(record.runs),
         **record.notes,
