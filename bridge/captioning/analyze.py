@@ -3,10 +3,10 @@
 import asyncio
 from dataclasses import replace
 
-from bridge.captioning.caption import caption_plan, load_image, record_failure
+from bridge.captioning.caption import caption_plan, loaded_image, record_failure
 from bridge.captioning.models import Caption
-from bridge.captioning.pictures import Pictures
 from bridge.captioning.plan import AnalysisPlan, Plan, in_tags, label_of, name_target
+from bridge.captioning.request_image import RequestImage
 from bridge.captioning.services import Services
 from bridge.errors import NothingToSynthesize
 from bridge.run import Run, Timings
@@ -22,22 +22,27 @@ async def analyze(plan: AnalysisPlan, services: Services, run: Run) -> Outcomes:
     """
     runs = {name: _child(run, each) for name, each in zip(plan.names, plan.all_plans, strict=True)}
     try:
-        pictures = await load_image(plan, services, run)
+        async with loaded_image(plan, services, run) as image:
+            return await _outcomes(plan, image, services, run, runs)
     except Exception as error:  # noqa: BLE001 (reported as the failure of each perspective)
         for child in runs.values():
             record_failure(error, child)
         return dict.fromkeys(runs, error)
+
+
+async def _outcomes(
+    plan: AnalysisPlan, image: RequestImage, services: Services, run: Run, runs: dict[str, Run]
+) -> Outcomes:
     with run.timings.measure("perspectives"):
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(_outcome(each, pictures, services, runs[each.perspective.name]))
-                for each in plan.plans
+                group.create_task(_outcome(each, image, services, runs[each.perspective.name])) for each in plan.plans
             ]
     outcomes: Outcomes = dict(zip(plan.names, (task.result() for task in tasks), strict=False))
     if plan.synthesizer is not None:
         child = runs[plan.synthesizer.perspective.name]
         with run.timings.measure("synthesis"):
-            outcomes[child.perspective] = await _synthesis(plan.synthesizer, outcomes, pictures, services, child)
+            outcomes[child.perspective] = await _synthesis(plan.synthesizer, outcomes, image, services, child)
     return outcomes
 
 
@@ -47,17 +52,17 @@ def _child(run: Run, plan: Plan) -> Run:
     return child
 
 
-async def _outcome(plan: Plan, pictures: Pictures, services: Services, run: Run) -> Caption | Exception:
+async def _outcome(plan: Plan, image: RequestImage, services: Services, run: Run) -> Caption | Exception:
     """Return the caption or its failure: one perspective does not fail the others."""
     run.timings = Timings()
     try:
-        return await caption_plan(plan, services, run, pictures)
+        return await caption_plan(plan, services, run, image)
     except Exception as error:  # noqa: BLE001 (returned, and rendered with the results of the others)
         return error
 
 
 async def _synthesis(
-    plan: Plan, outcomes: Outcomes, pictures: Pictures, services: Services, run: Run
+    plan: Plan, outcomes: Outcomes, image: RequestImage, services: Services, run: Run
 ) -> Caption | Exception:
     """Call the synthesizer with the other captions as contexts, each under its perspective's name."""
     captions = [made for made in outcomes.values() if isinstance(made, Caption)]
@@ -67,4 +72,4 @@ async def _synthesis(
         return error
     run.stage("synthesis")
     contexts = [f"{made.perspective}:\n{made.rendered}" for made in captions]
-    return await _outcome(replace(plan, prompt=in_tags(contexts) + plan.prompt), pictures, services, run)
+    return await _outcome(replace(plan, prompt=in_tags(contexts) + plan.prompt), image, services, run)
