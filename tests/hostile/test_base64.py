@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.hostile.asking import Asker
-from tests.hostile.pictures import photo, saved
+from tests.hostile.image_makers import photo, saved
 from tests.service import Service
 
 ROWS = tomllib.loads((Path(__file__).parent / "images_base64.toml").read_text("utf-8"))["spelling"]

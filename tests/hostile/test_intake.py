@@ -16,7 +16,7 @@ from bridge.images.decoder import DecoderPool, heif_is_installed
 from bridge.images.limits import MIB, ImageLimits
 from bridge.images.prepare import prepare
 from providers.profiles import profile
-from tests.hostile.pictures import FORMATS, picture
+from tests.hostile.image_makers import FORMATS, sample
 
 LIMITS = ImageLimits(max_pixels=1_000_000, heif=heif_is_installed())
 KNOWN = sorted(FORMATS) if heif_is_installed() else sorted(set(FORMATS) - {"heic", "heic tiles"})
@@ -80,11 +80,11 @@ def mutated(data: bytes, edits: list[tuple[str, float, bytes]]) -> bytes:
 @bounded
 @given(st.sampled_from(KNOWN), changes, st.sampled_from(["openai", "ollama", "builtin"]))
 def test_changed_images(take: Take, of: str, edits: list[tuple[str, float, bytes]], kind: str) -> None:
-    assert take(mutated(picture(of), edits), kind).endswith(".")
+    assert take(mutated(sample(of), edits), kind).endswith(".")
 
 
 @bounded
-@given(st.sampled_from([data[:16] for data in map(picture, KNOWN)]), st.binary(max_size=400))
+@given(st.sampled_from([data[:16] for data in map(sample, KNOWN)]), st.binary(max_size=400))
 def test_random_bytes_behind_a_signature(take: Take, signature: bytes, rest: bytes) -> None:
     assert take(signature + rest, "openai").endswith(".")
 
@@ -98,11 +98,11 @@ def test_random_base64(text: str) -> None:
 @bounded
 @given(st.data())
 def test_base64_with_white_space_anywhere(data: st.DataObject) -> None:
-    text = b64encode(picture("png")).decode()
+    text = b64encode(sample("png")).decode()
     for _ in range(data.draw(st.integers(0, 6))):
         at = data.draw(st.integers(0, len(text)))
         text = text[:at] + data.draw(st.sampled_from(" \t\r\n\f\v")) + text[at:]
-    assert sources.decode_base64(text, LIMITS)[0] == picture("png")
+    assert sources.decode_base64(text, LIMITS)[0] == sample("png")
 
 
 @bounded

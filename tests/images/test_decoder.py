@@ -18,7 +18,7 @@ from bridge.images import worker
 from bridge.images.decoder import DecoderPool, WorkerFailed
 from bridge.images.job import Job, head_of_frame
 from bridge.images.limits import MIB, ImageLimits
-from tests.images.pictures import MEMORY, SECONDS, photo, quarters, saved
+from tests.images.samples import MEMORY, SECONDS, photo, quarters, saved
 
 JPEG = Job("image/jpeg", ImageLimits())
 PNG = Job("image/png", ImageLimits())

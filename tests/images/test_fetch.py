@@ -14,7 +14,7 @@ from bridge.images.fetch import Fetcher
 from bridge.images.limits import ImageLimits
 from bridge.images.sources import Access, Source, load
 from bridge.network import AddressPolicy, AddressRefused
-from tests.images.pictures import photo, saved
+from tests.images.samples import photo, saved
 from tests.servers import TrapServer
 
 PICTURE = saved(photo(64, 48), "JPEG")
@@ -34,7 +34,7 @@ class Site:
     def __init__(self, port: int, asked: list[str]) -> None:
         self.port, self.asked = port, asked
 
-    def url(self, path: str = "/", host: str = "pictures.example") -> str:
+    def url(self, path: str = "/", host: str = "images.example") -> str:
         return f"http://{host}:{self.port}{path}"
 
 
@@ -71,7 +71,7 @@ async def loopback(host: str, port: int) -> Sequence[str]:
 
 def fetcher(*hosts: str, **options: float) -> Fetcher:
     """Return a fetcher that resolves every name to loopback and allows only these hosts."""
-    policy = AddressPolicy(allow_hosts=hosts or ("pictures.example",))
+    policy = AddressPolicy(allow_hosts=hosts or ("images.example",))
     return Fetcher(policy, look_up=loopback, **options)  # type: ignore[arg-type]
 
 
@@ -89,7 +89,7 @@ async def test_an_image_is_fetched_and_named() -> None:
         source = await from_url(pages.url("/a.jpg?key=secret#x"), fetching)
     assert source.data == PICTURE
     assert (source.origin, source.header.media_type) == ("url", "image/jpeg")
-    assert source.name == f"http://pictures.example:{pages.port}/a.jpg"
+    assert source.name == f"http://images.example:{pages.port}/a.jpg"
 
 
 async def test_the_request_names_the_client_and_nothing_else() -> None:
@@ -133,7 +133,7 @@ async def test_the_address_of_a_redirect_is_checked(trap: TrapServer, where: str
 
 
 @pytest.mark.parametrize(
-    "where", ["file:///etc/passwd", "ftp://pictures.example/", "http://a:b@pictures.example/", "http://[/"]
+    "where", ["file:///etc/passwd", "ftp://images.example/", "http://a:b@images.example/", "http://[/"]
 )
 async def test_a_redirect_cannot_leave_http(where: str) -> None:
     with pytest.raises(ImageUnreachable):
@@ -152,15 +152,15 @@ async def test_a_refused_address_is_never_dialled(trap: TrapServer, host: str) -
     ("url", "words"),
     [
         ("", "must begin with http"),
-        ("pictures.example/a.jpg", "must begin with http"),
-        ("ftp://pictures.example/a.jpg", "must begin with http"),
+        ("images.example/a.jpg", "must begin with http"),
+        ("ftp://images.example/a.jpg", "must begin with http"),
         ("file:///etc/passwd", "must begin with http"),
         ("data:image/png;base64,AAAA", "must begin with http"),
         ("http://", "must begin with http"),
         ("http:///a.jpg", "must begin with http"),
-        ("http://user:secret@pictures.example/a.jpg", "password"),
-        ("http://secret@pictures.example/", "password"),
-        ("http://pictures.example:99999/", "port"),
+        ("http://user:secret@images.example/a.jpg", "password"),
+        ("http://secret@images.example/", "password"),
+        ("http://images.example:99999/", "port"),
         ("http://exa mple/", "host"),
         ("http://[::1", "malformed"),
         ("http://\ud800.example/", "malformed"),
@@ -199,7 +199,7 @@ async def test_a_body_cut_short_is_unreachable() -> None:
         await fetch(cut)
 
 
-@pytest.mark.parametrize("host", ["unknown.example", "pictures.example"])
+@pytest.mark.parametrize("host", ["unknown.example", "images.example"])
 async def test_no_server(host: str) -> None:
     async with fetcher("*.example") as fetching:
         with pytest.raises(ImageUnreachable, match="No connection"):
@@ -296,7 +296,7 @@ async def test_a_pooled_connection_that_was_closed_is_replaced() -> None:
 
     server = await asyncio.start_server(once, "127.0.0.1", 0)
     async with server, fetcher() as fetching:
-        url = f"http://pictures.example:{server.sockets[0].getsockname()[1]}/"
+        url = f"http://images.example:{server.sockets[0].getsockname()[1]}/"
         assert [await fetching.fetch(url, MOST) for _ in range(2)] == [PICTURE, PICTURE]
 
 

@@ -17,7 +17,7 @@ from bridge.images.fetch import Fetcher
 from bridge.images.limits import ImageLimits
 from bridge.images.sources import Access, Source, decode_base64, from_upload
 from bridge.network import AddressPolicy
-from tests.images.pictures import photo, quarters, saved
+from tests.images.samples import photo, quarters, saved
 
 LIMITS = ImageLimits()
 FETCHER = Fetcher(AddressPolicy("listed"))  # not used by paths
@@ -31,7 +31,7 @@ async def from_path(path: str, workspace: Path) -> Source:
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
-    """A workspace with a picture, and a secret beside it."""
+    """A workspace with an image, and a secret beside it."""
     root = tmp_path / "workspace"
     (root / "datasets" / "deep").mkdir(parents=True)
     (root / "datasets" / "a.png").write_bytes(PICTURE)
