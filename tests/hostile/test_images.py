@@ -72,7 +72,7 @@ def see(provider: OpenAIServer, captions: int) -> None:
 
 def test_a_sample_of_the_table(service: Service, provider: OpenAIServer) -> None:
     provider.calls.clear()
-    see(provider, check(service, list(cases())[::9]))
+    see(provider, check(service, list(cases())[::20]))
 
 
 @pytest.mark.slow

@@ -125,6 +125,7 @@ async def test_a_job_that_takes_too_long_is_too_large() -> None:
             await decoder.run(LONG, MANY_FRAMES)
 
 
+@pytest.mark.slow
 def test_the_kernel_ends_a_job_that_uses_too_much_cpu() -> None:
     frame = head_of_frame(LONG, len(MANY_FRAMES) * 3) + MANY_FRAMES * 3
     command = [sys.executable, "-m", "bridge.images.worker", str(MEMORY), "0"]
@@ -132,6 +133,7 @@ def test_the_kernel_ends_a_job_that_uses_too_much_cpu() -> None:
     assert process.returncode == -signal.SIGXCPU
 
 
+@pytest.mark.slow
 async def test_an_image_that_needs_more_memory_than_allowed_is_too_large() -> None:
     large = saved(Image.new("RGB", (6000, 6000)), "PNG", compress_level=1)
     async with pool(memory=64 * MIB) as decoder:
@@ -142,12 +144,12 @@ async def test_an_image_that_needs_more_memory_than_allowed_is_too_large() -> No
 
 @pytest.mark.parametrize("size", [(320, 240), (2000, 1500)])
 async def test_an_idle_worker_that_died_costs_no_image(size: tuple[int, int]) -> None:
-    data = saved(photo().resize(size), "PNG")
+    data = saved(photo().resize(size), "JPEG")
     async with pool() as decoder:
-        await decoder.run(PNG, data)
+        await decoder.run(JPEG, data)
         (process,) = processes()
         kill(process)  # the event loop has not noticed when the next job comes
-        assert (await decoder.run(PNG, data))[0].size == size
+        assert (await decoder.run(JPEG, data))[0].size == size
 
 
 async def test_a_worker_that_cannot_start_is_no_fault_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
