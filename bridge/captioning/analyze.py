@@ -1,4 +1,4 @@
-"""Several perspectives over one image: loaded once, prepared once per image profile, asked for at the same time."""
+"""Several perspectives over one image: loaded once, prepared once per image profile, captioned at the same time."""
 
 import asyncio
 from dataclasses import replace
@@ -12,37 +12,36 @@ from bridge.errors import NothingToSynthesize
 from bridge.run import Run, Timings
 
 Outcomes = dict[str, Caption | Exception]
-"""What each perspective ended in, in the order of the request, the synthesizer last."""
+"""The caption or the failure of each perspective, in the order of the request, the synthesizer last."""
 
 
 async def analyze(plan: AnalysisPlan, services: Services, run: Run) -> Outcomes:
-    """Caption one image by every plan at once, then by the synthesizer.
+    """Caption one image by every plan at the same time, then by the synthesizer.
 
     Failures are not raised: an image that cannot be loaded is the failure of every perspective.
     """
-    runs = {name: _child(run, each) for name, each in zip(plan.names, plan.all_plans, strict=True)}
+    runs = [_child(run, each) for each in plan.all_plans]
     try:
         async with loaded_image(plan, services, run) as image:
             return await _outcomes(plan, image, services, run, runs)
     except Exception as error:  # noqa: BLE001 (reported as the failure of each perspective)
-        for child in runs.values():
+        for child in runs:
             record_failure(error, child)
-        return dict.fromkeys(runs, error)
+        return dict.fromkeys(plan.names, error)
 
 
-async def _outcomes(
-    plan: AnalysisPlan, image: RequestImage, services: Services, run: Run, runs: dict[str, Run]
-) -> Outcomes:
+async def _outcomes(plan: AnalysisPlan, image: RequestImage, services: Services, run: Run, runs: list[Run]) -> Outcomes:
     with run.timings.measure("perspectives"):
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(_outcome(each, image, services, runs[each.perspective.name])) for each in plan.plans
+                group.create_task(_outcome(each, image, services, child))
+                for each, child in zip(plan.plans, runs, strict=False)
             ]
-    outcomes: Outcomes = dict(zip(plan.names, (task.result() for task in tasks), strict=False))
+    outcomes: Outcomes = {child.perspective: task.result() for child, task in zip(runs, tasks, strict=False)}
     if plan.synthesizer is not None:
-        child = runs[plan.synthesizer.perspective.name]
         with run.timings.measure("synthesis"):
-            outcomes[child.perspective] = await _synthesis(plan.synthesizer, outcomes, image, services, child)
+            outcome = await _synthesis(plan.synthesizer, outcomes, image, services, runs[-1])
+        outcomes[runs[-1].perspective] = outcome
     return outcomes
 
 
@@ -65,11 +64,11 @@ async def _synthesis(
     plan: Plan, outcomes: Outcomes, image: RequestImage, services: Services, run: Run
 ) -> Caption | Exception:
     """Call the synthesizer with the other captions as contexts, each under its perspective's name."""
-    captions = [made for made in outcomes.values() if isinstance(made, Caption)]
+    captions = [outcome for outcome in outcomes.values() if isinstance(outcome, Caption)]
     if not captions:
         error = NothingToSynthesize(plan.perspective.name)
         record_failure(error, run)
         return error
     run.stage("synthesis")
-    contexts = [f"{made.perspective}:\n{made.rendered}" for made in captions]
+    contexts = [f"{caption.perspective}:\n{caption.rendered}" for caption in captions]
     return await _outcome(replace(plan, prompt=in_tags(contexts) + plan.prompt), image, services, run)

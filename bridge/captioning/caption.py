@@ -10,7 +10,7 @@ from bridge.captioning.models import Caption, CaptionRequest, Error, ImageOut, R
 from bridge.captioning.plan import AnalysisPlan, Plan, make_plan, name_target
 from bridge.captioning.request_image import RequestImage, acquire
 from bridge.captioning.services import Services
-from bridge.captioning.structured import Answer, Question
+from bridge.captioning.structured import Answer, StructuredOutput
 from bridge.deadline import DeadlineExceeded
 from bridge.dispatch.targets import Target
 from bridge.errors import OutputInvalid, ProviderUnavailable
@@ -87,8 +87,8 @@ async def loaded_image(plan: Plan | AnalysisPlan, services: Services, run: Run) 
 async def _caption(plan: Plan, position: int, image: RequestImage, services: Services, run: Run) -> Caption:
     """Call the target at `position`, then its fallbacks, until an answer is valid. Raises the last failure."""
     try:
-        answer, prepared = await ask(plan, position, image, services, run)
-        return to_caption(plan, plan.targets[position], answer, prepared, run)
+        answer, prepared = await _ask(plan, position, image, services, run)
+        return _to_caption(plan, plan.targets[position], answer, prepared, run)
     except FALLBACK_ERRORS as error:
         following = _fallback(plan, position, error) if run.attempts.left > 0 else None
         if following is None:
@@ -107,38 +107,37 @@ def _fallback(plan: Plan, position: int, error: Exception) -> int | None:
     return next((other for other in later if refused or plan.targets[other].on != "refusal"), None)
 
 
-async def ask(plan: Plan, position: int, image: RequestImage, services: Services, run: Run) -> tuple[Answer, Prepared]:
+async def _ask(plan: Plan, position: int, image: RequestImage, services: Services, run: Run) -> tuple[Answer, Prepared]:
     """Return the valid answer of one of the plan's targets, and the image that it received."""
     target, later = plan.targets[position], plan.targets[position + 1 :]
     name_target(run, target)
     run.is_fallback = position > 0
-    with run.timings.measure("prepare"):
-        async with run.deadline.within("preparing the image"):
-            profile = await services.dispatcher.profile(target, run)
+    async with run.deadline.within("preparing the image"):
+        profile = await services.dispatcher.profile(target, run)
+        with run.timings.measure("prepare"):
             prepared = await image.prepared(profile.image, statistics=target.config.kind == "builtin")
-    run.stage("model", target.model)
-    question = Question(
-        vision_request(plan, target, prepared, run),
+    output = StructuredOutput(
+        _vision_request(plan, target, prepared, run),
         target,
         plan.perspective,
         services.dispatcher,
         run,
-        reserve=reserved_calls(later),
+        reserve=_reserved_calls(later),
         has_fallback=any(target.on == "any" for target in later),
     )
     retries = plan.options.max_output_retries
     with run.timings.measure("model"):
-        answer = await question.ask(DEFAULT_RETRIES if retries is None else retries)
+        answer = await output.generate(DEFAULT_RETRIES if retries is None else retries)
     run.stage("validate")
     return answer, prepared
 
 
-def reserved_calls(later: tuple[Target, ...]) -> int:
-    """Return how many calls to keep for fallbacks: one for each that follows any failure, else one."""
+def _reserved_calls(later: tuple[Target, ...]) -> int:
+    """Return how many calls to keep for fallbacks: one per fallback of any failure, at least one for the others."""
     return sum(target.on == "any" for target in later) or min(len(later), 1)
 
 
-def vision_request(plan: Plan, target: Target, image: Prepared, run: Run) -> VisionRequest:
+def _vision_request(plan: Plan, target: Target, image: Prepared, run: Run) -> VisionRequest:
     """Return the request to the provider: system, then the image, then contexts and prompt."""
     options, perspective = plan.options, plan.perspective
     return VisionRequest(
@@ -154,7 +153,7 @@ def vision_request(plan: Plan, target: Target, image: Prepared, run: Run) -> Vis
     )
 
 
-def to_caption(plan: Plan, target: Target, answer: Answer, image: Prepared, run: Run) -> Caption:
+def _to_caption(plan: Plan, target: Target, answer: Answer, image: Prepared, run: Run) -> Caption:
     """Return the caption with its rendered text, usage, timing and attempts."""
     with run.timings.measure("render"):
         rendered = prompt.render_caption(plan.perspective, answer.result)
@@ -175,9 +174,9 @@ def to_caption(plan: Plan, target: Target, answer: Answer, image: Prepared, run:
             bytes=len(image.image.data),
             actions=list(image.actions),
         ),
-        attempts=problems.attempts(run.attempts.made),
+        attempts=problems.attempts(run),
         output_mode=answer.output_mode,
-        warnings=[*deprecation(plan.perspective), *answer.warnings, *run.attempts.warnings],
+        warnings=[*_deprecation(plan.perspective), *answer.warnings, *run.attempts.warnings],
         request_id=run.request_id,
     )
 
@@ -186,12 +185,10 @@ def usage_out(usage: Usage | None) -> UsageOut | None:
     """Return the tokens as a response shows them; None when no provider reported any."""
     if usage is None or usage == Usage():
         return None
-    return UsageOut(
-        input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cached_tokens=usage.cached_tokens
-    )
+    return UsageOut.model_validate(usage)
 
 
-def deprecation(perspective: Perspective) -> list[str]:
+def _deprecation(perspective: Perspective) -> list[str]:
     """Return the warning about a deprecated perspective, if it is one."""
     if not perspective.deprecated:
         return []

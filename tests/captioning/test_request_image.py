@@ -17,7 +17,8 @@ from bridge.images import sources
 from bridge.images.sources import Source
 from bridge.run import Run
 from bridge.settings import Settings
-from providers.base import Image, ImageProfile
+from providers.base import Image
+from providers.profiles import ImageProfile
 from tests.servers import GeminiServer, OllamaServer, OpenAIServer, WireServer
 from tests.servers import behaviours as b
 from tests.service import WORKSPACE
