@@ -147,7 +147,9 @@ def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
 def _warnings(settings: Settings) -> Iterator[str]:
     if not settings.workspace.is_dir():
         yield f"There is no directory {str(settings.workspace)!r}: the service runs without a workspace."
-    if "*" in settings.allowed_hosts and not settings.api_keys:
+    if not settings.keys and not settings.loopback:
+        yield f"The service listens on {settings.host} and has no API keys: any caller can use it ({PREFIX}API_KEYS)."
+    if "*" in settings.allowed_hosts and not settings.keys:
         yield f"{PREFIX}ALLOWED_HOSTS is * and there are no API keys: a web page can use this service by DNS rebinding."
     needed = _DESCRIPTORS_PER_REQUEST * settings.max_in_flight + _DESCRIPTORS_RESERVED
     allowed = raise_descriptor_limit(needed)

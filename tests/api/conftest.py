@@ -8,6 +8,7 @@ from tests.api import streams
 from tests.service import Service
 
 API_KEYS = ("our-first-key-12345", "our-second-key-6789")
+NAMED_KEY = "our-react-key-246810"
 
 
 @pytest.fixture(scope="session")
@@ -23,8 +24,9 @@ def service() -> Iterator[Service]:
 @pytest.fixture(scope="session")
 def keyed() -> Iterator[Service]:
     """A service with API keys, below the root path /bridge."""
-    with Service("--root-path", "/bridge", GRAPHCAP_API_KEYS=",".join(API_KEYS)) as running:
+    keys = {"GRAPHCAP_API_KEYS": ",".join(API_KEYS), "GRAPHCAP_NAMED_API_KEYS": f"react={NAMED_KEY}"}
+    with Service("--root-path", "/bridge", GRAPHCAP_LOG="json", GRAPHCAP_RATE_LIMIT="1000/hour", **keys) as running:
         yield running
     assert running.code == 0
     assert "Traceback" not in running.log
-    assert not [key for key in API_KEYS if key in running.log]
+    assert not [key for key in (*API_KEYS, NAMED_KEY) if key in running.log]
