@@ -22,7 +22,7 @@ export UV_PYTHON_DOWNLOADS = never
 export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt),true,false)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup caption serve test coverage test-all test-live bench bench-long check lint format docs lock clean
+.PHONY: help setup caption serve test coverage test-all test-live bench bench-long check lint format docs client lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,12 +72,15 @@ docs: .venv/ready ## write openapi.json and the generated tables in README.md an
 	$(BIN)/python -m docs.openapi
 	$(BIN)/python -m docs.generate
 
+client: docs ## write the generated files of clients/javascript (needs npm)
+	cd clients/javascript && npm ci --ignore-scripts --no-audit --no-fund && npm run generate
+
 lock: $(UV_READY) ## pin the packages of pyproject.toml with their hashes (UPGRADE=1: newer releases)
 	$(UV) $(LOCK) --python-version 3.11 --group dev --all-extras --output-file requirements.lock pyproject.toml
 	echo uv | $(UV) $(LOCK) --no-annotate --output-file .ci/uv.txt -
 
 clean: ## remove everything that make created, .venv and .tools included
-	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* dist
+	rm -rf clients/javascript/node_modules .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* dist
 	find bridge perspectives providers tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 define require_python

@@ -12,7 +12,7 @@ from perspectives.validation import Validator, compile_schema
 from perspectives.variables import PLACEHOLDER, Variable, declared, undeclared
 
 Kind = Literal["perspective", "synthesizer", "custom"]
-RESERVED = frozenset({"list", "modules", "caption", "caption-from-path", "analyze", "stream"})
+RESERVED = frozenset({"list", "modules", "caption", "caption-from-path", "analyze", "stream", "types.ts"})
 """Names that are paths of the API."""
 MAX_PLACEHOLDERS = 100
 """Placeholders in a prompt or template: each is replaced by text of any length."""

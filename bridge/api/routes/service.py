@@ -1,9 +1,10 @@
-"""`/health` and `/info`, and the probes `/livez` and `/readyz`."""
+"""`/health`, `/info` and `/metrics`, and the probes `/livez` and `/readyz`."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from bridge.api.drain import Drain
@@ -11,11 +12,14 @@ from bridge.api.middleware.request_context import services
 from bridge.api.responses import json_response
 from bridge.api.schemas import Health
 from bridge.captioning.services import Services
-from bridge.telemetry import tracing
+from bridge.telemetry import metrics, tracing
 from bridge.version import __version__
 
 router = APIRouter(tags=["service"])
 probes = APIRouter(tags=["service"], include_in_schema=False)
+_GAUGES_SECONDS = 1.0
+_UP = {"up": True, "down": False}
+_ONE_WORKER = b"# WARNING: metrics of one worker of several; there is no writable directory to share them in.\n"
 
 
 @router.get("/health", response_model=Health)
@@ -43,6 +47,38 @@ async def readyz(request: Request) -> Response:
     if drain.begun.is_set():
         return JSONResponse({"status": "shutting down"}, 503)
     return JSONResponse({"status": "ok"})
+
+
+@probes.get("/metrics")
+async def scrape(request: Request) -> Response:
+    """Return every metric in Prometheus' text format."""
+    update_gauges(request.app)
+    text = await asyncio.to_thread(metrics.exposition) if metrics.SHARED else metrics.exposition()
+    alone = request.app.state.services.settings.workers > 1 and not metrics.SHARED
+    return Response(_ONE_WORKER + text if alone else text, media_type=metrics.MEDIA_TYPE)
+
+
+async def update_shared_gauges(app: FastAPI) -> None:
+    """Update this worker's gauges every second, for a scrape that another worker answers, until cancelled."""
+    while metrics.SHARED:
+        update_gauges(app)
+        await asyncio.sleep(_GAUGES_SECONDS)
+
+
+def update_gauges(app: FastAPI) -> None:
+    """Set the state of the providers that `providers.toml` names, or that had calls."""
+    services = app.state.services
+    explicit = services.targets.configured.explicit
+    status = {provider["name"]: _UP.get(provider["status"]) for provider in app.state.probes.report()}
+    for report in services.dispatcher.report():
+        if report.provider not in explicit and not any(endpoint.calls for endpoint in report.endpoints):
+            continue
+        metrics.set_queue(report.provider, report.queued)
+        for endpoint in report.endpoints:
+            metrics.set_endpoint(report.provider, endpoint.endpoint, endpoint.in_flight, endpoint.breaker)
+        up = status.get(report.provider)
+        if up is not None:
+            metrics.set_up(report.provider, up)
 
 
 def describe(resources: Services) -> dict[str, Any]:

@@ -4,10 +4,11 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from fastapi import APIRouter, Response, WebSocket
+from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from bridge import errors
+from bridge.api import responses
 from bridge.api.connection import STALL_SECONDS, Writer, first_of, until
 from bridge.api.drain import Drain
 from bridge.api.middleware.auth import ApiKeys
@@ -92,18 +93,9 @@ class Connection:
                 finally:
                     opening.cancel()
         except ShuttingDown as error:
-            await self._reject_handshake(error)
+            await responses.reject(error, self._socket.scope, self._socket.receive, self._socket.send)
         finally:
             self._record.notes["requests"] = self._begun
-
-    async def _reject_handshake(self, error: Exception) -> None:
-        """Respond to the handshake with an HTTP error, so that a proxy can try another instance."""
-        problem = problems.from_error(error, self._record.id)
-        self._record.code = problem.code
-        headers = {"X-Request-Begun": "no", "Retry-After": "1"}
-        await self._socket.send_denial_response(
-            Response(problem.model_dump_json(), problem.status, headers, "application/json")
-        )
 
     async def _serve(self) -> None:
         try:
