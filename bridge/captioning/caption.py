@@ -4,7 +4,7 @@ import re
 from dataclasses import fields
 
 from bridge.captioning import problems
-from bridge.captioning.models import Caption, CaptionRequest, Error, ImageOut, Result, UsageOut
+from bridge.captioning.models import Caption, CaptionRequest, ErrorEvent, ImageOut, Result, UsageOut
 from bridge.captioning.pictures import Pictures, acquire
 from bridge.captioning.plan import AnalysisPlan, Plan, make_plan, name_target
 from bridge.captioning.services import Services
@@ -59,7 +59,7 @@ def record_failure(error: Exception, run: Run) -> None:
     run.timings.stop()
     run.outcome = problems.code_of(error)
     if run.emit is not None:
-        run.emit(Error(id=run.id, perspective=run.perspective, problem=problems.report(error, run)))
+        run.emit(ErrorEvent(id=run.id, perspective=run.perspective, problem=problems.report(error, run)))
 
 
 async def load_image(plan: Plan | AnalysisPlan, services: Services, run: Run) -> Pictures:

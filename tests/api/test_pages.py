@@ -39,6 +39,15 @@ def test_pages_have_a_strict_content_policy(service: Service) -> None:
         assert (headers["referrer-policy"], headers["cross-origin-opener-policy"]) == ("no-referrer", "same-origin")
 
 
+def test_the_pages_can_be_turned_off() -> None:
+    with Service(GRAPHCAP_DOCS="off", GRAPHCAP_API_KEYS="our-key-1234567") as off:
+        assert {get(off, path).status_code for path in ("/", "/docs", "/docs/docs.js", "/openapi.json")} == {404}
+
+
+def test_the_document_tells_the_page_where_a_proxy_publishes_the_api(service: Service) -> None:
+    assert get(service, "/bridge/openapi.json").json()["servers"] == [{"url": "/bridge"}]
+
+
 def test_other_responses_are_no_pages(service: Service) -> None:
     for path in ("/info", "/openapi.json", "/nothing", "/docs/redoc.standalone.js", "/docs/..%2fx"):
         headers = get(service, path).headers

@@ -12,7 +12,7 @@ from bridge.captioning import partials
 from bridge.captioning.parsing import partial_object
 from bridge.captioning.partials import INTERVAL, PartialObjects
 from bridge.deadline import Deadline
-from bridge.run import Partial, Run
+from bridge.run import PartialEvent, Run
 from perspectives.catalog import LIBRARY, load
 from tests.contract.schemas import PLAIN
 from tests.servers.instances import instance
@@ -30,7 +30,7 @@ class Writer:
         run = Run(Deadline(60), perspective="mine", emit=self._emit, streaming=True)
         self.partials = PartialObjects(run, PLAIN)
 
-    def _emit(self, event: Partial) -> None:
+    def _emit(self, event: PartialEvent) -> None:
         self.results.append(event.result)
 
     async def write(self, *pieces: str, every: float = STEP) -> list[Any]:
