@@ -30,6 +30,8 @@ CLOSE_SECONDS = 5
 """How long connections get to close after all work has ended."""
 FIRST_REQUEST_SECONDS = 1.0
 """How long a connection that was accepted before the shutdown may take to send its first request."""
+_HANG_SECONDS = 30
+"""How long a worker may not respond to its supervisor; uvicorn's 5 seconds end healthy workers of a busy machine."""
 _POLL_SECONDS = 0.05
 _DESCRIPTORS_PER_REQUEST = 3  # the client's connection, the provider's, and an image file or URL
 _DESCRIPTORS_RESERVED = 256
@@ -131,6 +133,7 @@ def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
         ws_per_message_deflate=False,
         timeout_keep_alive=settings.keep_alive,
         timeout_graceful_shutdown=CLOSE_SECONDS,
+        timeout_worker_healthcheck=_HANG_SECONDS,
     )
     try:
         sockets = listen(settings.host, settings.port)
@@ -144,7 +147,9 @@ def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
 def _warnings(settings: Settings) -> Iterator[str]:
     if not settings.workspace.is_dir():
         yield f"There is no directory {str(settings.workspace)!r}: the service runs without a workspace."
-    if "*" in settings.allowed_hosts and not settings.api_keys:
+    if not settings.keys and not settings.loopback:
+        yield f"The service listens on {settings.host} and has no API keys: any caller can use it ({PREFIX}API_KEYS)."
+    if "*" in settings.allowed_hosts and not settings.keys:
         yield f"{PREFIX}ALLOWED_HOSTS is * and there are no API keys: a web page can use this service by DNS rebinding."
     needed = _DESCRIPTORS_PER_REQUEST * settings.max_in_flight + _DESCRIPTORS_RESERVED
     allowed = raise_descriptor_limit(needed)

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from providers import dialects
-from providers.base import Completion, Image, JsonObject, Model, Profile, Spec, VisionRequest
+from providers.base import Completion, Image, JsonObject, Model, Spec, VisionRequest
 from providers.errors import BadReply, Blocked, ProviderError, Refused
 from providers.hints import RateHints
 from providers.image_body import PLACEHOLDER_BASE64, insert_image
+from providers.profiles import Profile
 from providers.text import AnswerText, truncation, whole_characters
 from providers.usage import Usage, usage_of
 
@@ -42,12 +43,13 @@ class Flavour:
 def request_body(request: VisionRequest, flavour: Flavour, profile: Profile, options: Mapping[str, Any]) -> JsonObject:
     """Return the request as JSON, with a placeholder for the image. `options`: the provider's configured ones."""
     response_format = _response_format(request, flavour)
+    effort = options.get("reasoning_effort")
     return {
         "model": request.model,
         "messages": _messages(request, flavour, options.get("detail")),
         **_sampling(request, flavour, profile),
         **({"response_format": response_format, **flavour.routed} if response_format else {}),
-        **({"reasoning_effort": options["reasoning_effort"]} if options.get("reasoning_effort") else {}),
+        **({"reasoning_effort": effort} if effort else {}),
         **(options.get("extra_body") or {}),
     }
 
@@ -66,17 +68,15 @@ def streamed(body: JsonObject, flavour: Flavour) -> JsonObject:
 def warnings(request: VisionRequest, flavour: Flavour, profile: Profile) -> tuple[str, ...]:
     """Return a warning for each sampling option that the server or the model does not accept."""
     unsupported = flavour.spec.unsupported(request.options)
-    fixed = [name for name in _fixed(profile) if name in request.options.present()]
-    if not fixed:
-        return unsupported
-    names = " or ".join(fixed)
-    return *unsupported, f"{request.model} is a reasoning model and does not accept {names}, so it was not sent."
+    names = " or ".join(name for name in _fixed(profile) if name in request.options.present())
+    fixed = f"{request.model} is a reasoning model and does not accept {names}, so it was not sent."
+    return (*unsupported, fixed) if names else unsupported
 
 
 def completion(
     response: object, request: VisionRequest, notes: tuple[str, ...], title: str, rate: RateHints | None = None
 ) -> Completion:
-    """Parse a whole response. `notes`: warnings. Raises Truncated, Refused, Blocked, BadReply."""
+    """Parse a response that is not streamed. `notes`: warnings. Raises Truncated, Refused, Blocked, BadReply."""
     if not isinstance(response, Mapping) or not isinstance(response.get("choices"), list):
         raise BadReply(f"The response is not an answer of {title}. Check the base URL.")
     answer = Answer(title, streamed=False)
@@ -129,7 +129,7 @@ class Answer:
         choice = _first_choice(event)
         message = choice.get(part)
         text = ""
-        # Servers differ in what they send after the finish reason; the answer is what came before it.
+        # Text after the finish reason is ignored: servers differ in their last events.
         if isinstance(message, Mapping) and not self.finish:
             self._refusal.append(_text(message.get("refusal")))
             self._tool_called = self._tool_called or bool(message.get("tool_calls") or message.get("function_call"))
@@ -138,7 +138,7 @@ class Answer:
         return text
 
     def completion(self, model: str, notes: tuple[str, ...]) -> Completion:
-        """Return the Completion, or raise the error that its finish reason stands for."""
+        """Return the Completion, or raise the error for its finish reason."""
         if "".join(self._refusal).strip():
             raise self._error(Refused, "The model declined to describe the image.")
         if self.finish == "content_filter":

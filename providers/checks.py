@@ -11,19 +11,18 @@ if model and not listing.is_final:
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from pybase64 import b64decode
 
 from providers.base import (
     NO_HEADERS,
     BaseClient,
-    Check,
     Completion,
     Credentials,
     Image,
     Model,
     Options,
-    Step,
     VisionRequest,
 )
 from providers.errors import (
@@ -67,6 +66,33 @@ _IMAGE = Image(
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a connection check; `error` is a sentence when `status` is "failed"."""
+
+    step: Literal["initialize_client", "list_models", "test_chat_completion"]
+    status: Literal["success", "failed"]
+    message: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Result of a connection check; steps not taken are absent. `model`: the model that was called, if any.
+
+    `response_model`: the server's own name for that model. `images`, `schema_enforced`: whether an image was
+    accepted and the answer followed the schema; None when the check could not find out.
+    """
+
+    steps: tuple[Step, ...]
+    models: tuple[Model, ...] = ()
+    model: str = ""
+    warnings: tuple[str, ...] = ()
+    response_model: str = ""
+    images: bool | None = None
+    schema_enforced: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
     """Result of listing the models. `failure` is None if the server listed them."""
 
@@ -100,7 +126,6 @@ def make_request(
         image=_IMAGE,
         schema=_SCHEMA,
         schema_name="connection_test",
-        schema_digest="connection-test",
         options=Options(max_tokens=_MAX_TOKENS if "max_tokens" in client.spec.takes else None),
         credentials=credentials,
         headers=headers,
@@ -108,7 +133,7 @@ def make_request(
 
 
 def simpler(client: BaseClient, request: VisionRequest, error: ProviderError) -> VisionRequest | None:
-    """Return the request in the next output mode, if the error may be about the schema; else None."""
+    """Return the request in the next output mode, if the error may be about the schema, or None."""
     may_be_schema = isinstance(error, SchemaRejected) or (isinstance(error, ServerFailed) and error.may_be_schema)
     return client.lower(request) if may_be_schema else None
 
@@ -167,7 +192,7 @@ def _test_step(request: VisionRequest, outcome: Completion | ProviderError, mode
 
 
 def _enforced(request: VisionRequest, outcome: Completion | ProviderError) -> bool | None:
-    """Return whether the answer follows the schema; None if there is no answer."""
+    """Return whether the answer follows the schema; None without an answer."""
     if not isinstance(outcome, Completion):
         return None
     try:

@@ -1,7 +1,7 @@
 """A JSON Schema in each provider's dialect: pure functions from schema to schema.
 
 What a provider cannot enforce moves into the description as a sentence, so that the model still reads it; the
-answer is validated against the whole schema in any case. The order of keys is kept: models write in schema
+answer is always validated against the original schema. The order of keys is kept: models write in schema
 order, and early fields influence later ones.
 
 OpenAI's strict mode has neither optional properties nor open objects. The first are sent as nullable and
@@ -120,11 +120,6 @@ def llamacpp(schema: JsonObject) -> JsonObject:
     return walk(schema, visit)
 
 
-def ollama(schema: JsonObject) -> JsonObject:
-    """Return the value of Ollama's `format`: its runner uses llama.cpp's converter."""
-    return llamacpp(schema)
-
-
 @_cached
 def gemini(schema: JsonObject) -> JsonObject:
     """Return what Gemini's `response_json_schema` accepts.
@@ -181,7 +176,7 @@ def restore(value: Any, schema: JsonObject) -> Any:
     """Convert an answer in OpenAI's strict form, or a part of it, back; any other answer is returned unchanged.
 
     A null in an optional property that may not be null is left out, and a list of entries becomes the open
-    object that it stands for.
+    object that it represents.
     """
     schema = _branch(value, structural(schema))
     if isinstance(value, list) and is_open(schema):
@@ -261,23 +256,16 @@ def _listed(node: JsonObject) -> JsonObject:
 
 
 def _inclusive(node: JsonObject) -> JsonObject:
-    """Write exclusive bounds as inclusive ones: exactly for integers, else as near as possible, with a sentence."""
+    """Write the exclusive bounds of an integer as inclusive ones; move others into the description."""
     whole = types(node) <= {"integer", "null"}
-    for word, inclusive, step, tighter in (
-        ("exclusiveMinimum", "minimum", 1, max),
-        ("exclusiveMaximum", "maximum", -1, min),
-    ):
-        if word in node:
-            bound = node[word]
-            exact = whole and isinstance(bound, int)
-            node = without(node, {word}) if exact else say(node, {word})
-            bound = bound + step if exact else bound
-            node = {**node, inclusive: tighter(bound, node.get(inclusive, bound))}
-    return node
+    for word, inclusive, step in (("exclusiveMinimum", "minimum", 1), ("exclusiveMaximum", "maximum", -1)):
+        if whole and isinstance(node.get(word), int) and inclusive not in node:
+            node = {**without(node, {word}), inclusive: node[word] + step}
+    return say(node, {"exclusiveMinimum", "exclusiveMaximum"})
 
 
 def _gemini_enum(node: JsonObject) -> JsonObject:
-    """Keep enums of strings and numbers, with null as a branch of its own; move others into the description."""
+    """Keep enums of strings and numbers, with null in a separate branch; move others into the description."""
     if "enum" not in node:
         return node
     node = typed(node)

@@ -4,31 +4,27 @@ Its `/v1` surface cannot set `num_ctx`, and without that Ollama silently drops t
 (odysseus-dev/odysseus#1055).
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from providers import dialects
 from providers.addresses import base_url
 from providers.base import (
-    NO_HEADERS,
     BaseClient,
     Completion,
-    Credentials,
     Delta,
     JsonObject,
     Model,
-    Profile,
     ProviderConfig,
     Spec,
     VisionRequest,
 )
-from providers.call import Call, api_key, mark_begun, transport_error
-from providers.errors import BadReply, InvalidOption, ProviderError, UnknownModel
+from providers.call import Call, api_key, transport_error
+from providers.errors import BadReply, ProviderError, UnknownModel
 from providers.http_errors import classify, error_in_200
 from providers.image_body import PLACEHOLDER
 from providers.pool import Pool
-from providers.profiles import profile
 from providers.text import AnswerText, truncation, whole_characters
 from providers.usage import usage_of
 
@@ -58,6 +54,7 @@ SPEC = Spec(
     },
     values={"num_ctx": (int,), "keep_alive": (int, float, str), "think": (bool, str)},
     note="A key is needed only for ollama.com or behind a proxy.",
+    pull="ollama pull",
 )
 
 
@@ -80,28 +77,18 @@ class OllamaClient(BaseClient):
         text.add(response.message.content or "")
         return _completion(request, arguments, str(text), response)
 
-    def stream(self, request: VisionRequest) -> AsyncIterator[Delta | Completion]:
-        """Send one request and yield the text as it arrives, then the Completion."""
-        return mark_begun(self._stream(request), SPEC.title)
-
-    async def models(
-        self, credentials: Credentials, timeout: float, headers: Mapping[str, str] = NO_HEADERS
-    ) -> tuple[Model, ...]:
+    async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
         """List the pulled models over a new connection. Ollama does not report which of them accept images."""
-        request = VisionRequest(model="", prompt="", timeout=timeout, credentials=credentials, headers=headers)
         listing = await self._call(request).wait(self._sdk(request, self._pool.fresh_client).list())
         names = [whole_characters(model.model) for model in listing.models if model.model]
         return tuple(Model(id=name, name=name) for name in names)
-
-    def profile(self, model: str) -> Profile:
-        """Return the properties of the model's family."""
-        return profile("ollama", model)
 
     def written(self, request: VisionRequest) -> object:
         """Return the arguments of the SDK's `chat`."""
         return self._chat(request)
 
-    async def _stream(self, request: VisionRequest) -> AsyncIterator[Delta | Completion]:
+    async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
+        """Yield the text as it arrives, then the Completion."""
         arguments = self._chat(request)
         text = AnswerText(SPEC.title, streamed=True)
         last: ollama.ChatResponse | None = None
@@ -130,7 +117,7 @@ class OllamaClient(BaseClient):
         """Return the arguments of the SDK's `chat`."""
         if not request.model.strip():
             raise UnknownModel("No model is set for Ollama. Pass `model`.")
-        settings = self._settings()
+        settings = dict(self._config.options)
         context = settings.pop("num_ctx", None) or self.profile(request.model).context
         return {
             "model": request.model,
@@ -139,13 +126,6 @@ class OllamaClient(BaseClient):
             "options": _options(request, context),
             **settings,
         }
-
-    def _settings(self) -> dict[str, Any]:
-        settings = {name: value for name, value in self._config.options.items() if name in SPEC.options}
-        for name, value in settings.items():
-            if not SPEC.fits(name, value):
-                raise InvalidOption(f"Ollama's option {name} has an invalid value. Expected: {SPEC.options[name]}.")
-        return settings
 
     def _call(self, request: VisionRequest) -> Call:
         import httpx
@@ -177,13 +157,16 @@ def _prompt(request: VisionRequest) -> str:
 
 
 def _format(request: VisionRequest) -> JsonObject | str | None:
-    """Return the top-level `format`: inside `options` it is ignored (browser-use/browser-use#5023)."""
+    """Return the top-level `format`: inside `options` it is ignored (browser-use/browser-use#5023).
+
+    Ollama's runner uses llama.cpp's converter from schema to grammar.
+    """
     if request.schema is None or request.output_mode == "prompt":
         return None
     if request.output_mode == "json_object":
         return "json"
     relaxed = request.output_mode == "json_schema_relaxed"
-    return dialects.ollama(dialects.relaxed(request.schema) if relaxed else request.schema)
+    return dialects.llamacpp(dialects.relaxed(request.schema) if relaxed else request.schema)
 
 
 def _options(request: VisionRequest, context: int | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from bridge.config import providers_toml
 from bridge.config.models import Configured, EndpointSettings, ProviderSettings
 from bridge.config.providers_toml import EndpointTable, ProvidersFile, ProviderTable, ServerTable
 from bridge.settings import PREFIX, SettingsError, environment, read_secret, suggestion, unused_variables
-from providers import factory
+from providers import registry
 from providers.addresses import normalise, origin
 from providers.base import ProviderConfig, Spec
 
@@ -22,7 +22,7 @@ def load(file: Path, environment: Mapping[str, str], default: str = "") -> Confi
     `default`: the provider for requests that name none.
     """
     loader = _Loader(environment, file.name)
-    implicit = {spec.kind: loader.implicit(spec) for spec in factory.specs()}
+    implicit = {spec.kind: loader.implicit(spec) for spec in registry.specs()}
     try:
         content = providers_toml.read(file)
     except SettingsError as error:
@@ -40,7 +40,7 @@ def load(file: Path, environment: Mapping[str, str], default: str = "") -> Confi
         loader.check_provider(f"{PREFIX}PROVIDER", default, providers)
     if loader.mistakes:
         raise SettingsError(tuple(loader.mistakes))
-    set_kinds = frozenset(spec.kind for spec in factory.specs() if any(map(environment.get, _variables(spec))))
+    set_kinds = frozenset(spec.kind for spec in registry.specs() if any(map(environment.get, _variables(spec))))
     explicit = frozenset(content.providers)
     return Configured(providers, tuple(content.routing.items()), explicit, explicit | set_kinds, fleets)
 
@@ -58,7 +58,7 @@ def startup_warnings(variables: Mapping[str, str] | None = None) -> Iterator[str
     """Yield a sentence for each environment variable that has no effect or contradicts another one."""
     variables = environment() if variables is None else variables
     yield from unused_variables(variables)
-    for spec in factory.specs():
+    for spec in registry.specs():
         names = [name for name in spec.key_env if variables.get(name)]
         if len({variables[name].strip() for name in names}) > 1:
             yield f"{' and '.join(names)} are both set and differ; {names[0]} is used."
@@ -98,15 +98,15 @@ class _Loader:
         model = table.default_model or default.default_model
         key = self._key(table, place)
         shared = ProviderConfig(name, table.kind, "", key, model, tuple(table.models), table.options)
-        if table.endpoints is None:
-            address = EndpointTable.model_construct(base_url=table.base_url or default.base_url)
-            endpoints = [self._endpoint(address, table, shared, default, place)]
-        else:
-            endpoints = [
-                self._endpoint(endpoint, table, shared, default, f"{place}.endpoints.{position}")
-                for position, endpoint in enumerate(table.endpoints)
-            ]
-            self._check_endpoints(table, endpoints := _name_by_path(endpoints), place)
+        alone = EndpointTable.model_construct(base_url=table.base_url or default.base_url)
+        endpoints = [
+            self._endpoint(
+                endpoint, table, shared, default, f"{place}.endpoints.{position}" if table.endpoints else place
+            )
+            for position, endpoint in enumerate(table.endpoints or [alone])
+        ]
+        if table.endpoints:
+            self._check_endpoints(table, endpoints, place)
         return ProviderSettings(
             tuple(endpoint for endpoint in endpoints if endpoint.enabled) or tuple(endpoints),
             table.strategy,
@@ -141,7 +141,7 @@ class _Loader:
                 self.mistakes.append(f"{place}.endpoints: {count} endpoints have the name '{name}'. Name each.")
 
     def _check_options(self, table: ProviderTable, place: str) -> None:
-        spec = factory.spec(table.kind)
+        spec = registry.spec(table.kind)
         for option, value in table.options.items():
             if option not in spec.options:
                 hint = f"{suggestion(option, spec.options)} Known options: {', '.join(spec.options) or 'none'}."
@@ -155,12 +155,9 @@ class _Loader:
             for position, fallback in enumerate(table.fallbacks):
                 place = f"{self.file_name}: providers.{name}.fallbacks.{position}"
                 config = self.check_provider(f"{place}.provider", fallback.provider, providers)
-                same = fallback.provider == name and fallback.model in (None, table.default_model)
                 if config is None:
                     continue
-                if same and not set(table.models) - {table.default_model}:
-                    self.mistakes.append(f"{place}: '{name}' cannot be its own fallback with the same model.")
-                elif not (fallback.model or config.default_model):
+                if not (fallback.model or config.default_model):
                     self.mistakes.append(f"{place}.model: '{config.name}' has no default_model. Set a model here.")
                 elif not config.base_url and config.kind != "builtin":
                     self.mistakes.append(f"{place}.provider: '{config.name}' has no base_url.")
@@ -194,14 +191,3 @@ class _Loader:
         except ValueError as error:
             self.mistakes.append(f"{place}: {error}")
             return ""
-
-
-def _name_by_path(endpoints: list[EndpointSettings]) -> list[EndpointSettings]:
-    """Add the path to the default name where two endpoints share a host and port."""
-    counts = Counter(endpoint.name for endpoint in endpoints)
-    return [
-        replace(endpoint, name=endpoint.name + urlsplit(endpoint.config.base_url).path)
-        if counts[endpoint.name] > 1 and endpoint.name == _host(endpoint.config)
-        else endpoint
-        for endpoint in endpoints
-    ]

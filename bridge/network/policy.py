@@ -64,7 +64,7 @@ class AddressPolicy:
 
 
 def _plain(address: Address) -> Address:
-    """Return the IPv4 address that an IPv6 address maps, else the address itself."""
+    """Return the IPv4 address that an IPv6 address maps, or the unchanged address."""
     return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
 
@@ -89,7 +89,7 @@ def _refusal(host: str, kind: str, *, allowed_name: bool = False) -> AddressRefu
 
 
 async def allowed_addresses(policy: AddressPolicy, host: str, port: int, look_up: Resolve) -> Sequence[str]:
-    """Return the addresses of `host`, after checking all of them. Raises `AddressRefused` and OSError."""
+    """Return the addresses of `host`, at least one, after checking all. Raises `AddressRefused` and OSError."""
     policy.check_name(host, port)
     try:
         addresses: Sequence[str] = (str(ip_address(host)),)

@@ -1,4 +1,4 @@
-"""Who may send requests: API keys, host names, and the origins of web pages."""
+"""Access control: API keys, host names, and the origins of web pages."""
 
 import logging
 import re
@@ -48,21 +48,21 @@ class ApiKeys:
     """The API keys of the service. False when there are none: then every caller is accepted."""
 
     def __init__(self, settings: Settings) -> None:
-        self._keys = [key.get_secret_value().encode() for key in settings.api_keys]
+        self._keys = {name: key.get_secret_value().encode() for name, key in settings.keys.items()}
 
     def __bool__(self) -> bool:
         return bool(self._keys)
 
-    def find_in(self, headers: Mapping[str, str]) -> int | None:
-        """Return the number of the key in the headers; None without a valid key."""
+    def find_in(self, headers: Mapping[str, str]) -> str | None:
+        """Return the name of the key in the headers; None without a valid key."""
         scheme, _, token = headers.get("authorization", "").partition(" ")
         return self.find(token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "").strip())
 
-    def find(self, key: str) -> int | None:
-        """Return the number of the key, from 1; None when it is not valid. Takes constant time."""
+    def find(self, key: str) -> str | None:
+        """Return the name of the key; None when it is not valid. Takes constant time."""
         sent = key.encode()
-        numbers = [number for number, valid in enumerate(self._keys, 1) if compare_digest(sent, valid)]
-        return numbers[0] if numbers else None
+        names = [name for name, valid in self._keys.items() if compare_digest(sent, valid)]
+        return names[0] if names else None
 
 
 class AllowedHosts:
@@ -77,7 +77,7 @@ class AllowedHosts:
         self.configured = bool(settings.allowed_hosts)
         self._names = frozenset(map(_host_name, settings.allowed_hosts))
         self._suffixes = tuple(name[1:] for name in self._names if name.startswith("*."))
-        self._loopback_only = settings.loopback and not settings.api_keys and not self.configured
+        self._loopback_only = settings.loopback and not settings.keys and not self.configured
         self._origins = frozenset(urlsplit(origin).hostname or "" for origin in settings.cors_origins)
 
     def allow(self, host: str) -> bool:
@@ -141,9 +141,10 @@ class AuthMiddleware:
             raise HostNotAllowed(host)
         websocket = scope["type"] == "websocket"
         if self._keys:
-            number = self._keys.find_in(headers)
-            if number is not None:
-                scope["state"]["caller"] = f"key {number}"
+            name = self._keys.find_in(headers)
+            if name is not None:
+                scope["state"]["caller"] = f"key {name}"
+                scope["state"]["record"].key = name
             elif not (websocket or probe or _PAGES.fullmatch(path) or scope["method"] == "OPTIONS"):
                 await self._limiter.count(scope["state"]["caller"])  # guesses count against the address
                 raise ApiKeyRequired

@@ -80,15 +80,16 @@ def update_gauges(app: FastAPI) -> None:
     services = app.state.services
     explicit = services.targets.configured.explicit
     status = {provider["name"]: _UP.get(provider["status"]) for provider in app.state.probes.report()}
-    for report in services.dispatcher.report():
-        if report.provider not in explicit and not any(endpoint.calls for endpoint in report.endpoints):
+    for name, queue in services.dispatcher.queues.items():
+        if name not in explicit and not any(endpoint.calls for endpoint in queue.endpoints):
             continue
-        metrics.set_queue(report.provider, report.queued)
-        for endpoint in report.endpoints:
-            metrics.set_endpoint(report.provider, endpoint.endpoint, endpoint.in_flight, endpoint.breaker)
-        up = status.get(report.provider)
+        metrics.QUEUE.labels(name).set(queue.queued)
+        for endpoint in queue.endpoints:
+            metrics.CALLING.labels(name, endpoint.name).set(endpoint.in_flight)
+            metrics.BREAKER.labels(name, endpoint.name).set(metrics.BREAKER_STATES.index(endpoint.breaker.state))
+        up = status.get(name)
         if up is not None:
-            metrics.set_up(report.provider, up)
+            metrics.UP.labels(name).set(up)
 
 
 def describe(resources: Services) -> dict[str, Any]:
@@ -135,7 +136,7 @@ def describe(resources: Services) -> dict[str, Any]:
         "settings": {
             "workers": settings.workers,
             "model": settings.model or None,
-            "api_keys": bool(settings.api_keys),
+            "api_keys": bool(settings.keys),
             "allowed_hosts": list(settings.allowed_hosts) or None,
             "cors_origins": list(settings.cors_origins) or None,
             "log": settings.log,

@@ -148,7 +148,7 @@ class Connection:
             finally:
                 self._handling = False
                 self._note_idle()
-            await asyncio.sleep(0)  # other connections run between frames, however many arrive at once
+            await asyncio.sleep(0)  # let other connections run between frames
 
     async def _receive(self) -> str | bytes:
         message = await self._socket.receive()
@@ -157,19 +157,20 @@ class Connection:
         return message.get("text") or message.get("bytes") or ""
 
     async def _authenticate(self) -> None:
-        """Receive the `auth` frame, which must be the first and have a valid key, else close the WebSocket."""
+        """Receive the `auth` frame. Close the WebSocket unless it is the first frame and has a valid key."""
         try:
             async with asyncio.timeout(self._auth_within):
                 frame = await self._receive()
             fields = parse_object(frame, "The frame") if len(frame) <= _MAX_AUTH else {}
         except (TimeoutError, InvalidJson):
             fields = {}
-        number = self._key_number(fields) if fields.get("type") == "auth" else None
-        if number is None:
+        name = self._key_name(fields) if fields.get("type") == "auth" else None
+        if name is None:
             await self._reject_key()
-        self._caller = f"key {number}"
+        self._caller = f"key {name}"
+        self._record.key = name
 
-    def _key_number(self, fields: dict[str, Any]) -> int | None:
+    def _key_name(self, fields: dict[str, Any]) -> str | None:
         key = fields.get("api_key")
         return self._keys.find(key) if isinstance(key, str) else None
 
@@ -185,11 +186,12 @@ class Connection:
         """Handle one frame; a mistake in it is reported, and the WebSocket stays open."""
         name: str | None = None
         record = RequestRecord(new_request_id(), self._record.trace_headers, trace_id=self._record.trace_id, status=200)
+        record.key = self._record.key
         request_id.set(record.id)
         try:
             fields = await self._parse(frame)
             if fields.get("type") == "auth":
-                if self._keys and self._key_number(fields) is None:
+                if self._keys and self._key_name(fields) is None:
                     await self._reject_key()
                 return
             name = _valid_id(fields)
