@@ -31,7 +31,7 @@ sends events (`StreamEvent`). The OpenAI-compatible API is `POST /v1/chat/comple
 `GET /v1/models/{id}`; its `model` has the form `[perspective][@[provider][/model]]`. Both are described in
 `docs/api.md`."""
 _SECURITY: dict[str, dict[str, Any]] = {
-    "bearer": {"type": "http", "scheme": "bearer", "description": "A key of GRAPHCAP_API_KEYS, where they are set."},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A key of the service, where it has any."},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key."},
 }
 _TEXT: dict[str, Any] = {"schema": {"type": "string", "description": "The rendered caption, in one line."}}

@@ -149,7 +149,7 @@ def test_a_refused_request_is_offered_to_three_different_bridges(tmp_path: Path,
         assert statuses == {200 if count > 2 else 503}
 
 
-@pytest.mark.parametrize("addresses", [[], ["bridge-1:32100"], ["10.0.0.1"], ["10.0.0.1:0"], ["10.0.0.1:1"] * 2])
+@pytest.mark.parametrize("addresses", [[], ["bridge-1:32100"], ["10.0.0.1"], ["10.0.0.1:x"], ["10.0.0.1:1"] * 2])
 def test_invalid_addresses_are_rejected(addresses: list[str]) -> None:
     with pytest.raises(ValueError, match=r"address"):
         render(addresses)
