@@ -149,6 +149,15 @@ def test_a_refused_request_is_offered_to_three_different_bridges(tmp_path: Path,
         assert statuses == {200 if count > 2 else 503}
 
 
+def test_the_third_attempt_excludes_both_bridges_that_refused() -> None:
+    text = render(f"10.0.0.{number}:1" for number in range(1, 6))
+    upstreams = dict(re.findall(r"upstream (\w+) {(.*?)}", text, re.DOTALL))
+    rows = re.findall(r"\^without_(\d) .*\.(\d):1\$\" (\w+);", text)
+    assert len(rows) == 5 * 4
+    for first, second, upstream in rows:
+        assert set(re.findall(r"10\.0\.0\.(\d)", upstreams[upstream])) == set("12345") - {first, second}
+
+
 @pytest.mark.parametrize("addresses", [[], ["bridge-1:32100"], ["10.0.0.1"], ["10.0.0.1:x"], ["10.0.0.1:1"] * 2])
 def test_invalid_addresses_are_rejected(addresses: list[str]) -> None:
     with pytest.raises(ValueError, match=r"address"):
