@@ -49,7 +49,9 @@ def build(settings: Settings) -> FastAPI:
         summary="One image, one perspective, one vision model: one caption that fits the schema.",
         lifespan=_lifespan(settings),
         root_path=clean_root(settings.root_path),
+        generate_unique_id_function=openapi.operation_id,
         redirect_slashes=False,
+        openapi_url="/openapi.json" if settings.docs == "on" else None,
         docs_url=None,
         redoc_url=None,
         telemetry={"auto_configure": tracing.is_configured(), "logs": False, "operation_spans": False},
@@ -57,7 +59,7 @@ def build(settings: Settings) -> FastAPI:
     for router in (perspectives.router, websocket.router, providers.router, service.router):
         app.include_router(router, prefix=API)
         app.include_router(router, include_in_schema=False)
-    for router in (service.probes, pages.router, openai.router):
+    for router in (service.probes, openai.router, *([pages.router] if settings.docs == "on" else [])):
         app.include_router(router)
     for error in (*errors.TABLE, Exception):
         app.add_exception_handler(error, _handle_error)

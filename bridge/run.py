@@ -50,7 +50,7 @@ class Progress:
 
 
 @dataclass(slots=True)
-class Partial:
+class PartialEvent:
     """The object so far, not validated. Each replaces the one before."""
 
     __pydantic_config__ = _EVENT
@@ -228,7 +228,7 @@ class Run:
     def partial(self, result: dict[str, Any]) -> None:
         """Report the object as far as the model has written it."""
         if self.emit is not None:
-            self.emit(Partial(self.perspective, result, id=self.id))
+            self.emit(PartialEvent(self.perspective, result, id=self.id))
 
     def reset(self, stage: Stage, detail: str, reason: str) -> None:
         """Report a stage in which the model is called again, and that the partial object is void."""

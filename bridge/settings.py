@@ -131,6 +131,9 @@ class Settings(BaseSettings):
         description="Host names that the `Host` header may have: exact names, `*.example.org`, or `*`. Default: any "
         "with API keys or on a public address, else the names of this machine.",
     )
+    docs: Literal["on", "off"] = Field(
+        "on", description="Serve the API documentation, `/docs` and `/openapi.json`. They need no API key."
+    )
     image_urls: Literal["public", "listed", "off"] = Field(
         "public",
         description="Which image URLs are fetched: those with `public` addresses, only `listed` ones, or none (`off`).",

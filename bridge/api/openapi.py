@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
@@ -18,7 +19,21 @@ from bridge.captioning.models import AnalyzeRequest, CaptionRequest, Problem
 
 _REF = "#/components/schemas/{model}"
 _SAMPLE = {"image": {"path": "datasets/samples/coffee.jpg"}}
-_MINE = {"name": "mine", "kind": "ollama", "base_url": "http://127.0.0.1:11434"}
+_BUILTIN = {"name": "mine", "kind": "builtin"}
+_PATH_EXAMPLES = {
+    "/perspectives/{name}": "alt_text",
+    "/perspectives/modules/{module}": "core",
+    "/providers/{name}": "builtin",
+}
+_DESCRIPTION = """\
+The WebSocket `/api/v1/perspectives/stream` receives frames of the types `auth`, `caption`, `analyze` and `cancel`, and
+sends events (`StreamEvent`). The OpenAI-compatible API is `POST /v1/chat/completions`, `GET /v1/models` and
+`GET /v1/models/{id}`; its `model` has the form `[perspective][@[provider][/model]]`. Both are described in
+`docs/api.md`."""
+_SECURITY: dict[str, dict[str, Any]] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A key of the service, where it has any."},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key."},
+}
 _TEXT: dict[str, Any] = {"schema": {"type": "string", "description": "The rendered caption, in one line."}}
 _EVENTS: dict[str, Any] = {"itemSchema": {"$ref": _REF.format(model="StreamEvent")}}
 _CAPTION = {formats.TEXT: _TEXT, formats.EVENTS: _EVENTS}
@@ -42,7 +57,7 @@ _OPERATIONS = {
     ),
     "/perspectives/{name}/caption": Operation(
         (CaptionRequest,),
-        {**_SAMPLE, "provider": "ollama", "model": "qwen2.5vl:7b", "temperature": 0.2},
+        {**_SAMPLE, "context": ["Taken at the harbour fair."]},
         _CAPTION,
         upload=True,
     ),
@@ -67,11 +82,17 @@ _OPERATIONS = {
         },
         _CAPTION,
     ),
-    "/providers/{name}/models": Operation((ProviderBody, ProviderByName), _MINE),
+    "/providers/{name}/models": Operation((ProviderBody, ProviderByName), _BUILTIN),
     "/providers/{name}/test-connection": Operation(
-        (ProviderBody, ProviderByName), {**_MINE, "default_model": "qwen2.5vl:7b"}
+        (ProviderBody, ProviderByName), {**_BUILTIN, "default_model": "measurements"}
     ),
 }
+
+
+def operation_id(route: APIRoute) -> str:
+    """Return the name of the route's function in camel case, which generators of clients use as a method's name."""
+    first, *rest = route.name.split("_")
+    return first + "".join(map(str.capitalize, rest))
 
 
 def install(app: FastAPI) -> None:
@@ -87,7 +108,10 @@ def install(app: FastAPI) -> None:
 
 def build(app: FastAPI) -> dict[str, Any]:
     """Return the document."""
-    document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+    document = get_openapi(
+        title=app.title, version=app.version, summary=app.summary, description=_DESCRIPTION, routes=app.routes
+    )
+    document["security"] = [*({name: []} for name in _SECURITY), {}]
     bodies = dict.fromkeys(model for operation in _OPERATIONS.values() for model in operation.models)
     models: list[type[BaseModel]] = [*bodies, Problem, AllFailed, StreamEvent]
     _, defined = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
@@ -95,6 +119,7 @@ def build(app: FastAPI) -> dict[str, Any]:
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     schemas.update(defined["$defs"])
+    document["components"]["securitySchemes"] = _SECURITY
     document["components"]["responses"] = _error_responses()
     errors = {status: {"$ref": f"#/components/responses/{status}"} for status in document["components"]["responses"]}
     for full, operations in document["paths"].items():
@@ -104,6 +129,10 @@ def build(app: FastAPI) -> dict[str, Any]:
         }
         for operation in operations.values():
             operation["responses"] = {"200": operation["responses"]["200"], **possible}
+            if path in _WITHOUT_KEY:
+                operation["security"] = []
+            for parameter in operation.get("parameters", ()):
+                parameter["example"] = next(text for start, text in _PATH_EXAMPLES.items() if path.startswith(start))
         if "post" in operations and path in _OPERATIONS:
             operations["post"]["responses"]["200"]["content"] |= _OPERATIONS[path].content
             operations["post"]["requestBody"] = _request_body(path, _OPERATIONS[path])

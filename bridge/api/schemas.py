@@ -257,9 +257,18 @@ class ConnectionTest(BaseModel):
     result: TestResult
 
 
+class EndpointCounts(BaseModel):
+    """Numbers of endpoints. Some are neither healthy nor unhealthy: those that were not probed, or are disabled."""
+
+    total: int
+    healthy: int = Field(description="The last probe succeeded, and the circuit breaker is not open.")
+    unhealthy: int = Field(description="The last probe failed, or the circuit breaker is open.")
+
+
 class Health(BaseModel):
     """The state of the service and its providers."""
 
     status: Literal["healthy"] = "healthy"
     version: str
-    providers: list[JsonObject]
+    endpoint_counts: EndpointCounts
+    providers: list[JsonObject] = Field(description="Each with its `endpoints` and `endpoint_counts`.")

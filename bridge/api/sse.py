@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from bridge.api.connection import STALL_SECONDS, Writer, disconnected
 from bridge.api.drain import Drain
-from bridge.captioning.models import EVENT, Error, Event
+from bridge.captioning.models import EVENT, ErrorEvent, Event
 from bridge.captioning.stream import EventStream
 from bridge.deadline import Deadline
 from bridge.errors import ShuttingDown
@@ -90,7 +90,7 @@ class EventStreamResponse(Response):
             else:
                 if event is None:
                     break
-                if isinstance(event, Error):
+                if isinstance(event, ErrorEvent):
                     self._record.code = event.problem.code
                 block = self.encode(event)
             if block:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import fields
 
 from bridge.captioning import problems
-from bridge.captioning.models import Caption, CaptionRequest, Error, ImageOut, Result, UsageOut
+from bridge.captioning.models import Caption, CaptionRequest, ErrorEvent, ImageOut, Result, UsageOut
 from bridge.captioning.plan import AnalysisPlan, Plan, make_plan, name_target
 from bridge.captioning.request_image import RequestImage, acquire
 from bridge.captioning.services import Services
@@ -65,7 +65,7 @@ def record_failure(error: Exception, run: Run) -> None:
     run.timings.stop()
     run.outcome = problems.code_of(error)
     if run.emit is not None:
-        run.emit(Error(id=run.id, perspective=run.perspective, problem=problems.report(error, run)))
+        run.emit(ErrorEvent(id=run.id, perspective=run.perspective, problem=problems.report(error, run)))
 
 
 @asynccontextmanager

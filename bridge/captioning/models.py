@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from bridge.run import Partial, Progress, Reset
+from bridge.run import PartialEvent, Progress, Reset
 
 JsonObject = dict[str, Any]
 MAX_TOKENS = 200_000
@@ -264,7 +264,7 @@ class Result(BaseModel):
     caption: Caption
 
 
-class Error(BaseModel):
+class ErrorEvent(BaseModel):
     """A perspective ended without a caption; `id` and `perspective` are null where neither is known."""
 
     type: Literal["error"] = "error"
@@ -282,6 +282,6 @@ class Done(BaseModel):
     timing: dict[str, float] = Field(description="Milliseconds by stage.")
 
 
-Event = Annotated[Started | Progress | Partial | Reset | Result | Error | Done, Field(discriminator="type")]
+Event = Annotated[Started | Progress | PartialEvent | Reset | Result | ErrorEvent | Done, Field(discriminator="type")]
 """An event of a stream; SSE, WebSocket and Python use the same."""
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)

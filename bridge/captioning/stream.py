@@ -8,11 +8,11 @@ from typing import Self
 from bridge.captioning import problems
 from bridge.captioning.analyze import analyze
 from bridge.captioning.caption import caption_plan, usage_out
-from bridge.captioning.models import Done, Error, Event, Result, Started
+from bridge.captioning.models import Done, ErrorEvent, Event, Result, Started
 from bridge.captioning.plan import AnalysisPlan, Plan
 from bridge.captioning.services import Services
 from bridge.errors import Cancelled
-from bridge.run import Partial, Run
+from bridge.run import PartialEvent, Run
 
 
 class EventStream:
@@ -31,7 +31,7 @@ class EventStream:
         self._run = run
         run.id, run.emit, run.streaming = id or run.request_id, self._put, partials
         self._events: deque[Event] = deque()
-        self._unread_partials: dict[str, Partial] = {}
+        self._unread_partials: dict[str, PartialEvent] = {}
         self._unfinished = list(plan.names)
         self._readable = asyncio.Event()
         self._error: Exception = Cancelled()
@@ -68,7 +68,7 @@ class EventStream:
             self._readable.clear()
             await self._readable.wait()
         event = self._events.popleft()
-        if isinstance(event, Partial) and self._unread_partials.get(event.perspective) is event:
+        if isinstance(event, PartialEvent) and self._unread_partials.get(event.perspective) is event:
             del self._unread_partials[event.perspective]
         return event
 
@@ -83,13 +83,13 @@ class EventStream:
         error = None if task.cancelled() else task.exception()
         for name in list(self._unfinished):
             problem = problems.from_error(error if isinstance(error, Exception) else self._error, self._run.request_id)
-            self._put(Error(id=self._run.id, perspective=name, problem=problem))
+            self._put(ErrorEvent(id=self._run.id, perspective=name, problem=problem))
         timing = self._run.timings.milliseconds()
         self._put(Done(id=self._run.id, usage=usage_out(self._run.usage), timing=timing))
         self._ended = True
 
     def _put(self, event: Event) -> None:
-        if isinstance(event, Partial):
+        if isinstance(event, PartialEvent):
             unread = self._unread_partials.get(event.perspective)
             if unread is not None:
                 unread.result = event.result
@@ -97,7 +97,7 @@ class EventStream:
             self._unread_partials[event.perspective] = event
         elif not isinstance(event, Started | Done):
             self._unread_partials.pop(event.perspective or "", None)
-            if isinstance(event, Result | Error):
+            if isinstance(event, Result | ErrorEvent):
                 self._unfinished.remove(event.perspective or "")
         self._events.append(event)
         self._readable.set()

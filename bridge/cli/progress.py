@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bridge.captioning.plan import AnalysisPlan, Plan
 from bridge.captioning.problems import attempts
 from bridge.cli.text import printable, readable
-from bridge.run import Partial, Progress, Reset, Run
+from bridge.run import PartialEvent, Progress, Reset, Run
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -46,7 +46,7 @@ class Display:
         if isinstance(event, Progress):
             name = f"{event.perspective}: " if self._run.children else ""
             self._stage = f"{name}{_STAGES.get(event.stage, event.stage)} {event.detail}".strip()
-        elif isinstance(event, Partial):
+        elif isinstance(event, PartialEvent):
             self._partials[event.perspective] = event.result
         elif isinstance(event, Reset):
             self._partials.pop(event.perspective, None)

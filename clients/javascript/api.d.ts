@@ -15,7 +15,7 @@ export interface paths {
          * List Perspectives
          * @description List every enabled perspective, by priority and name.
          */
-        get: operations["list_perspectives_api_v1_perspectives_list_get"];
+        get: operations["listPerspectives"];
         put?: never;
         post?: never;
         delete?: never;
@@ -35,7 +35,7 @@ export interface paths {
          * Show Types
          * @description Show the TypeScript types of what every enabled perspective returns.
          */
-        get: operations["show_types_api_v1_perspectives_types_ts_get"];
+        get: operations["showTypes"];
         put?: never;
         post?: never;
         delete?: never;
@@ -55,7 +55,7 @@ export interface paths {
          * Show Type
          * @description Show the TypeScript type of what one perspective returns.
          */
-        get: operations["show_type_api_v1_perspectives__name__types_ts_get"];
+        get: operations["showType"];
         put?: never;
         post?: never;
         delete?: never;
@@ -75,7 +75,7 @@ export interface paths {
          * List Modules
          * @description List the modules, disabled ones included.
          */
-        get: operations["list_modules_api_v1_perspectives_modules_get"];
+        get: operations["listModules"];
         put?: never;
         post?: never;
         delete?: never;
@@ -95,7 +95,7 @@ export interface paths {
          * Show Module
          * @description Show one module and its perspectives.
          */
-        get: operations["show_module_api_v1_perspectives_modules__module__get"];
+        get: operations["showModule"];
         put?: never;
         post?: never;
         delete?: never;
@@ -114,10 +114,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Caption Any
+         * Caption Image
          * @description Caption an image; `perspective` in the body is a name or a complete perspective.
          */
-        post: operations["caption_any_api_v1_perspectives_caption_post"];
+        post: operations["captionImage"];
         delete?: never;
         options?: never;
         head?: never;
@@ -137,7 +137,7 @@ export interface paths {
          * Analyze Image
          * @description Caption one image with several perspectives in parallel, and synthesize the results with another one.
          */
-        post: operations["analyze_image_api_v1_perspectives_analyze_post"];
+        post: operations["analyzeImage"];
         delete?: never;
         options?: never;
         head?: never;
@@ -157,7 +157,7 @@ export interface paths {
          * Caption From Path
          * @description Caption an image of the workspace, in the format of the React client.
          */
-        post: operations["caption_from_path_api_v1_perspectives_caption_from_path_post"];
+        post: operations["captionFromPath"];
         delete?: never;
         options?: never;
         head?: never;
@@ -177,7 +177,7 @@ export interface paths {
          * Caption By Name
          * @description Caption an image with the perspective that the path names.
          */
-        post: operations["caption_by_name_api_v1_perspectives__name__caption_post"];
+        post: operations["captionByName"];
         delete?: never;
         options?: never;
         head?: never;
@@ -195,7 +195,7 @@ export interface paths {
          * Show Perspective
          * @description Show one perspective; a request may send it back as `perspective`.
          */
-        get: operations["show_perspective_api_v1_perspectives__name__get"];
+        get: operations["showPerspective"];
         put?: never;
         post?: never;
         delete?: never;
@@ -215,7 +215,7 @@ export interface paths {
          * List Providers
          * @description List the providers that a request may name.
          */
-        get: operations["list_providers_api_v1_providers_list_get"];
+        get: operations["listProviders"];
         put?: never;
         post?: never;
         delete?: never;
@@ -235,13 +235,13 @@ export interface paths {
          * List Models
          * @description List the models that a configured provider serves.
          */
-        get: operations["list_models_api_v1_providers__name__models_get"];
+        get: operations["listModels"];
         put?: never;
         /**
          * List Models Of
          * @description List the models of the provider that the body describes.
          */
-        post: operations["list_models_of_api_v1_providers__name__models_post"];
+        post: operations["listModelsOf"];
         delete?: never;
         options?: never;
         head?: never;
@@ -261,7 +261,7 @@ export interface paths {
          * Test Connection
          * @description Test a provider: list its models, then request one short completion when a model is named.
          */
-        post: operations["test_connection_api_v1_providers__name__test_connection_post"];
+        post: operations["testConnection"];
         delete?: never;
         options?: never;
         head?: never;
@@ -279,7 +279,7 @@ export interface paths {
          * Health
          * @description Report that the service runs, and the last probe of each provider of `providers.toml`.
          */
-        get: operations["health_api_v1_health_get"];
+        get: operations["health"];
         put?: never;
         post?: never;
         delete?: never;
@@ -299,7 +299,7 @@ export interface paths {
          * Info
          * @description Report version, perspectives, modules, limits, settings, and files that could not be loaded; no secrets.
          */
-        get: operations["info_api_v1_info_get"];
+        get: operations["info"];
         put?: never;
         post?: never;
         delete?: never;
@@ -917,10 +917,28 @@ export interface components {
             };
         };
         /**
-         * Error
+         * EndpointCounts
+         * @description Numbers of endpoints. Some are neither healthy nor unhealthy: those that were not probed, or are disabled.
+         */
+        EndpointCounts: {
+            /** Total */
+            total: number;
+            /**
+             * Healthy
+             * @description The last probe succeeded, and the circuit breaker is not open.
+             */
+            healthy: number;
+            /**
+             * Unhealthy
+             * @description The last probe failed, or the circuit breaker is open.
+             */
+            unhealthy: number;
+        };
+        /**
+         * ErrorEvent
          * @description A perspective ended without a caption; `id` and `perspective` are null where neither is known.
          */
-        Error: {
+        ErrorEvent: {
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -989,7 +1007,11 @@ export interface components {
             status?: "healthy";
             /** Version */
             version: string;
-            /** Providers */
+            endpoint_counts: components["schemas"]["EndpointCounts"];
+            /**
+             * Providers
+             * @description Each with its `endpoints` and `endpoint_counts`.
+             */
             providers: {
                 [key: string]: unknown;
             }[];
@@ -1117,10 +1139,10 @@ export interface components {
             perspectives: components["schemas"]["PerspectiveOut"][];
         };
         /**
-         * Partial
+         * PartialEvent
          * @description The object so far, not validated. Each replaces the one before.
          */
-        Partial: {
+        PartialEvent: {
             /** Perspective */
             perspective: string;
             /** Result */
@@ -1504,7 +1526,7 @@ export interface components {
          * StreamEvent
          * @description An event of a stream, over SSE (the event's name is its type) and WebSocket. `done` is the last of its id.
          */
-        StreamEvent: components["schemas"]["Started"] | components["schemas"]["Progress"] | components["schemas"]["Partial"] | components["schemas"]["Reset"] | components["schemas"]["Result"] | components["schemas"]["Error"] | components["schemas"]["Done"];
+        StreamEvent: components["schemas"]["Started"] | components["schemas"]["Progress"] | components["schemas"]["PartialEvent"] | components["schemas"]["Reset"] | components["schemas"]["Result"] | components["schemas"]["ErrorEvent"] | components["schemas"]["Done"];
         /**
          * TestDetails
          * @description The results of the steps.
@@ -1891,7 +1913,7 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    list_perspectives_api_v1_perspectives_list_get: {
+    listPerspectives: {
         parameters: {
             query?: never;
             header?: never;
@@ -1927,7 +1949,7 @@ export interface operations {
             504: components["responses"]["504"];
         };
     };
-    show_types_api_v1_perspectives_types_ts_get: {
+    showTypes: {
         parameters: {
             query?: never;
             header?: never;
@@ -1963,11 +1985,12 @@ export interface operations {
             504: components["responses"]["504"];
         };
     };
-    show_type_api_v1_perspectives__name__types_ts_get: {
+    showType: {
         parameters: {
             query?: never;
             header?: never;
             path: {
+                /** @example alt_text */
                 name: string;
             };
             cookie?: never;
@@ -2001,7 +2024,7 @@ export interface operations {
             504: components["responses"]["504"];
         };
     };
-    list_modules_api_v1_perspectives_modules_get: {
+    listModules: {
         parameters: {
             query?: never;
             header?: never;
@@ -2037,11 +2060,12 @@ export interface operations {
             504: components["responses"]["504"];
         };
     };
-    show_module_api_v1_perspectives_modules__module__get: {
+    showModule: {
         parameters: {
             query?: never;
             header?: never;
             path: {
+                /** @example core */
                 module: string;
             };
             cookie?: never;
@@ -2075,7 +2099,7 @@ export interface operations {
             504: components["responses"]["504"];
         };
     };
-    caption_any_api_v1_perspectives_caption_post: {
+    captionImage: {
         parameters: {
             query?: never;
             header?: never;
@@ -2131,7 +2155,7 @@ export interface operations {
             504: components["responses"]["504"];
         };
     };
-    analyze_image_api_v1_perspectives_analyze_post: {
+    analyzeImage: {
         parameters: {
             query?: never;
             header?: never;
@@ -2510,7 +2534,7 @@ export interface operations {
             };
         };
     };
-    caption_from_path_api_v1_perspectives_caption_from_path_post: {
+    captionFromPath: {
         parameters: {
             query?: never;
             header?: never;
@@ -2568,11 +2592,12 @@ export interface operations {
             504: components["responses"]["504"];
         };
     };
-    caption_by_name_api_v1_perspectives__name__caption_post: {
+    captionByName: {
         parameters: {
             query?: never;
             header?: never;
             path: {
+                /** @example alt_text */
                 name: string;
             };
             cookie?: never;
@@ -2584,9 +2609,9 @@ export interface operations {
                  *       "image": {
                  *         "path": "datasets/samples/coffee.jpg"
                  *       },
-                 *       "provider": "ollama",
-                 *       "model": "qwen2.5vl:7b",
-                 *       "temperature": 0.2
+                 *       "context": [
+                 *         "Taken at the harbour fair."
+                 *       ]
                  *     }
                  */
                 "application/json": components["schemas"]["CaptionRequest"];
@@ -2628,11 +2653,12 @@ export interface operations {
             504: components["responses"]["504"];
         };
     };
-    show_perspective_api_v1_perspectives__name__get: {
+    showPerspective: {
         parameters: {
             query?: never;
             header?: never;
             path: {
+                /** @example alt_text */
                 name: string;
             };
             cookie?: never;
@@ -2666,7 +2692,7 @@ export interface operations {
             504: components["responses"]["504"];
         };
     };
-    list_providers_api_v1_providers_list_get: {
+    listProviders: {
         parameters: {
             query?: never;
             header?: never;
@@ -2702,11 +2728,12 @@ export interface operations {
             504: components["responses"]["504"];
         };
     };
-    list_models_api_v1_providers__name__models_get: {
+    listModels: {
         parameters: {
             query?: never;
             header?: never;
             path: {
+                /** @example builtin */
                 name: string;
             };
             cookie?: never;
@@ -2740,11 +2767,12 @@ export interface operations {
             504: components["responses"]["504"];
         };
     };
-    list_models_of_api_v1_providers__name__models_post: {
+    listModelsOf: {
         parameters: {
             query?: never;
             header?: never;
             path: {
+                /** @example builtin */
                 name: string;
             };
             cookie?: never;
@@ -2754,8 +2782,7 @@ export interface operations {
                 /**
                  * @example {
                  *       "name": "mine",
-                 *       "kind": "ollama",
-                 *       "base_url": "http://127.0.0.1:11434"
+                 *       "kind": "builtin"
                  *     }
                  */
                 "application/json": components["schemas"]["ProviderBody"] | components["schemas"]["ProviderByName"];
@@ -2789,11 +2816,12 @@ export interface operations {
             504: components["responses"]["504"];
         };
     };
-    test_connection_api_v1_providers__name__test_connection_post: {
+    testConnection: {
         parameters: {
             query?: never;
             header?: never;
             path: {
+                /** @example builtin */
                 name: string;
             };
             cookie?: never;
@@ -2803,9 +2831,8 @@ export interface operations {
                 /**
                  * @example {
                  *       "name": "mine",
-                 *       "kind": "ollama",
-                 *       "base_url": "http://127.0.0.1:11434",
-                 *       "default_model": "qwen2.5vl:7b"
+                 *       "kind": "builtin",
+                 *       "default_model": "measurements"
                  *     }
                  */
                 "application/json": components["schemas"]["ProviderBody"] | components["schemas"]["ProviderByName"];
@@ -2839,7 +2866,7 @@ export interface operations {
             504: components["responses"]["504"];
         };
     };
-    health_api_v1_health_get: {
+    health: {
         parameters: {
             query?: never;
             header?: never;
@@ -2874,7 +2901,7 @@ export interface operations {
             504: components["responses"]["504"];
         };
     };
-    info_api_v1_info_get: {
+    info: {
         parameters: {
             query?: never;
             header?: never;

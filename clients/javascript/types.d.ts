@@ -84,7 +84,7 @@ export interface Analysis<
 
 export type StartedEvent = Schemas["Started"];
 export type DoneEvent = Schemas["Done"];
-export type ErrorEvent<Name extends string = string> = Omit<Schemas["Error"], "perspective"> & {
+export type ErrorEvent<Name extends string = string> = Omit<Schemas["ErrorEvent"], "perspective"> & {
   perspective: Name | null;
 };
 export type ProgressEvent<Name extends string = string> = Omit<Schemas["Progress"], "perspective"> & {
@@ -92,7 +92,7 @@ export type ProgressEvent<Name extends string = string> = Omit<Schemas["Progress
 };
 export type ResetEvent<Name extends string = string> = Omit<Schemas["Reset"], "perspective"> & { perspective: Name };
 export type PartialEvent<Name extends string = string, Result = JsonObject> = Omit<
-  Schemas["Partial"],
+  Schemas["PartialEvent"],
   "perspective" | "result"
 > & { perspective: Name; result: DeepPartial<Result> };
 export type ResultEvent<Name extends string = string, Result = JsonObject> = Omit<

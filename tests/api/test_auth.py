@@ -77,12 +77,13 @@ def test_callers_are_named_in_the_log_and_the_metrics(keyed: Service) -> None:
     assert 'bridge_key_requests_total{key="react"} 3.0' in metrics
 
 
-PROTECTED = ["/perspectives/list", "/info", "/providers/list", "/openapi.json", "/v1/models", "/x", "/metrics"]
-PROTECTED += ["/healthy", "/health/../info", "/x/health", "/livez/x", "/bridge/info"]
+PROTECTED = ["/perspectives/list", "/info", "/providers/list", "/v1/models", "/x", "/metrics"]
+PROTECTED += ["/healthy", "/health/../info", "/x/health", "/livez/x", "/bridge/info", "/docs/x/y", "/openapi.json/x"]
 OPEN = ["/health", "/api/v1/health", "/livez", "/readyz", "/bridge/health", "/bridge/livez"]
+OPEN += ["/docs", "/docs/docs.js", "/openapi.json", "/bridge/docs", "/bridge/openapi.json"]
 
 
-def test_only_probes_and_preflights_need_no_key(keyed: Service) -> None:
+def test_only_probes_documentation_and_preflights_need_no_key(keyed: Service) -> None:
     assert {path: get_status(keyed, path) for path in PROTECTED} == dict.fromkeys(PROTECTED, 401)
     assert {path: get_status(keyed, path) for path in OPEN} == dict.fromkeys(OPEN, 200)
     headers = {

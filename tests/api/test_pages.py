@@ -5,12 +5,11 @@ import re
 import httpx
 import pytest
 
-from tests.api.conftest import API_KEYS
 from tests.service import Service
 
 
 def get(service: Service, path: str) -> httpx.Response:
-    return httpx.get(service.url + path, headers={"X-API-Key": API_KEYS[0]}, trust_env=False)
+    return httpx.get(service.url + path, trust_env=False)
 
 
 @pytest.mark.parametrize("prefix", ["", "/bridge"])
@@ -31,6 +30,15 @@ def test_pages_have_a_strict_content_policy(keyed: Service) -> None:
         assert {policy[name] for name in ("script-src", "connect-src")} == {"'self'"}
         assert (headers["x-frame-options"], headers["x-content-type-options"]) == ("DENY", "nosniff")
         assert (headers["referrer-policy"], headers["cross-origin-opener-policy"]) == ("no-referrer", "same-origin")
+
+
+def test_the_pages_can_be_turned_off() -> None:
+    with Service(GRAPHCAP_DOCS="off", GRAPHCAP_API_KEYS="our-key-1234567") as off:
+        assert {get(off, path).status_code for path in ("/", "/docs", "/docs/docs.js", "/openapi.json")} == {404}
+
+
+def test_the_document_tells_the_page_where_a_proxy_publishes_the_api(keyed: Service) -> None:
+    assert get(keyed, "/bridge/openapi.json").json()["servers"] == [{"url": "/bridge"}]
 
 
 def test_other_responses_are_no_pages(keyed: Service) -> None:

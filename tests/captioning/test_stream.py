@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from bridge.captioning.models import AnalyzeRequest, CaptionRequest, Done, Error, Event, ImageRef, Result, Started
+from bridge.captioning.models import AnalyzeRequest, CaptionRequest, Done, ErrorEvent, Event, ImageRef, Result, Started
 from bridge.captioning.plan import make_analysis_plan, make_plan
 from bridge.captioning.services import Services, open_services
 from bridge.captioning.stream import EventStream
 from bridge.deadline import Deadline
 from bridge.errors import ShuttingDown
-from bridge.run import Partial, Progress, Reset, Run
+from bridge.run import PartialEvent, Progress, Reset, Run
 from bridge.settings import Settings
 from tests.service import WORKSPACE
 
@@ -41,9 +41,9 @@ async def caption(services: Services) -> EventStream:
 
 def ends(events: list[Event]) -> list[tuple[str | None, str]]:
     return sorted(
-        (event.perspective or "", event.problem.code if isinstance(event, Error) else "ok")
+        (event.perspective or "", event.problem.code if isinstance(event, ErrorEvent) else "ok")
         for event in events
-        if isinstance(event, Result | Error)
+        if isinstance(event, Result | ErrorEvent)
     )
 
 
@@ -116,6 +116,6 @@ async def test_unread_partial_objects_are_replaced_and_nothing_else_is_dropped(c
     for length in range(1000):
         run.partial({"text": "y" * length})
     waiting = list(caption._events)
-    assert [type(event) for event in waiting] == [Progress, Partial, Progress, Reset, Partial]
-    assert [event.result["text"][:1] for event in waiting if isinstance(event, Partial)] == ["x", "y"]
-    assert {len(event.result["text"]) for event in waiting if isinstance(event, Partial)} == {999}
+    assert [type(event) for event in waiting] == [Progress, PartialEvent, Progress, Reset, PartialEvent]
+    assert [event.result["text"][:1] for event in waiting if isinstance(event, PartialEvent)] == ["x", "y"]
+    assert {len(event.result["text"]) for event in waiting if isinstance(event, PartialEvent)} == {999}

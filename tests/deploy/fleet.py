@@ -1,4 +1,4 @@
-"""nginx with deploy/nginx.conf in front of three bridges: real processes on loopback."""
+"""nginx with deploy/nginx in front of three bridges: real processes on loopback."""
 
 import os
 import re
@@ -14,11 +14,12 @@ from typing import Any, Self
 
 import httpx
 
+from deploy.nginx.generate import render
 from tests.api.streams import SAMPLE
 from tests.service import ROOT, WORKSPACE, Service
 from tests.tools import need
 
-CONFIG = ROOT / "deploy/nginx.conf"
+CONFIG = ROOT / "deploy/nginx/balancer.conf"
 BRIDGES = 3
 HANG_GUARD = 20.0
 PAGE = "http://localhost:32200"
@@ -40,14 +41,13 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def placed(folder: Path, port: int, bridges: list[int], changes: Mapping[str, str]) -> str:
+def placed(folder: Path, port: int, changes: Mapping[str, str]) -> str:
     """Return the shipped configuration with addresses and paths of this machine."""
     moves = {
         "listen 8080;": f"listen 127.0.0.1:{port};",
         "worker_processes auto;": "worker_processes 2;",
         "/tmp/": f"{folder}/",
         "/dev/stdout": f"{folder}/access.log",
-        **{f"172.31.210.1{number}:32100": f"127.0.0.1:{item}" for number, item in enumerate(bridges, 1)},
         **changes,
     }
     return moved(CONFIG.read_text(encoding="utf-8"), moves)
@@ -69,7 +69,8 @@ class Nginx:
         self._folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        (folder / "nginx.conf").write_text(placed(folder, self.port, bridges, changes), encoding="utf-8")
+        (folder / "nginx.conf").write_text(placed(folder, self.port, changes), encoding="utf-8")
+        (folder / "bridges.conf").write_text(render(f"127.0.0.1:{item}" for item in bridges), encoding="utf-8")
 
     def __enter__(self) -> Self:
         command = [self._program, "-p", str(self._folder), "-c", str(self._folder / "nginx.conf")]
@@ -155,7 +156,7 @@ def fleet(
     with ExitStack() as running:
         bridges = [running.enter_context(Service(workspace=WORKSPACE, **settings)) for _ in range(count)]
         ports = [int(item.url.rpartition(":")[2]) for item in bridges]
-        nginx = running.enter_context(Nginx(folder, [*ports, *ports, *ports][:BRIDGES], **(changes or {})))
+        nginx = running.enter_context(Nginx(folder, ports, **(changes or {})))
         yield Fleet(nginx, bridges, settings, running)
 
 

@@ -1,4 +1,4 @@
-"""deploy/compose.yaml matches the service, the Dockerfile and nginx.conf. (There is no Docker here to run it.)"""
+"""deploy/compose.yaml matches the service, the Dockerfile and deploy/nginx. (There is no Docker here to run it.)"""
 
 import re
 from ipaddress import ip_address, ip_network
@@ -9,6 +9,7 @@ import yaml
 
 from bridge.server import CLOSE_SECONDS, FIRST_REQUEST_SECONDS
 from bridge.settings import SECRETS, Settings
+from deploy.nginx.generate import render
 from providers import registry
 from tests.deploy.fleet import CONFIG
 from tests.e2e.dockerfile import instructions
@@ -28,7 +29,7 @@ def seconds(text: str) -> float:
 
 
 def directive(name: str) -> list[str]:
-    """Return every value of a directive in nginx.conf."""
+    """Return every value of a directive in balancer.conf."""
     return re.findall(rf"^\s*{name} ([^;]+);", NGINX, re.MULTILINE)
 
 
@@ -83,10 +84,9 @@ def test_every_setting_exists() -> None:
 def test_image_port_addresses_and_workspace_match() -> None:
     assert (ROOT / "deploy" / SERVICES["bridge-1"]["build"]["context"] / "Dockerfile").resolve() == ROOT / "Dockerfile"
     (port,) = [item.value for item in instructions((ROOT / "Dockerfile").read_text()) if item.name == "EXPOSE"]
-    places = [SERVICES[name]["networks"]["bridges"]["ipv4_address"] for name in BRIDGES]
-    for location in places:
-        assert f"{location}:{port}" in NGINX
-    assert {item.split(":")[0] for item in re.findall(r"server (\S+:\d+) ", NGINX)} == set(places)
+    addresses = [f"{SERVICES[name]['networks']['bridges']['ipv4_address']}:{port}" for name in BRIDGES]
+    written = CONFIG.with_name("bridges.conf").read_text(encoding="utf-8")
+    assert written == render(addresses), "write it again with the command in its first line"
     source, target, _ = SERVICES["bridge-1"]["volumes"][0].split(":")
     assert (ROOT / "deploy" / source).resolve() == ROOT / "workspace"
     assert target == "/workspace"
@@ -103,7 +103,7 @@ def test_addresses_are_in_the_network_and_only_nginx_is_trusted() -> None:
 def test_nginx_is_published_on_loopback_only() -> None:
     (listens,) = [item for item in directive("listen") if item.isdigit()]
     assert SERVICES["nginx"]["ports"] == [f"127.0.0.1:{Settings().port}:{listens}"]
-    assert "./nginx.conf:/etc/nginx/nginx.conf:ro" in SERVICES["nginx"]["volumes"]
+    assert "./nginx:/etc/nginx/graphcap:ro" in SERVICES["nginx"]["volumes"]
     assert not any("ports" in item for name, item in SERVICES.items() if name != "nginx")
     assert f"http://127.0.0.1:{listens}/health" in SERVICES["nginx"]["healthcheck"]["test"]
 

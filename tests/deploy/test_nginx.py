@@ -16,6 +16,7 @@ import pytest
 
 from bridge.api.middleware.auth import EXPOSED_HEADERS
 from bridge.captioning.problems import Problem
+from deploy.nginx.generate import render
 from tests.api import streams
 from tests.api.sockets import socket
 from tests.api.streams import HANG_GUARD
@@ -146,8 +147,8 @@ def test_it_runs_unprivileged_with_a_writable_tmp_only(bridges: Fleet) -> None:
     """Run it as compose.yaml does: read-only root, tmpfs in /tmp, no privileges."""
     need_namespaces()
     port = free_port()
-    moves = {"listen 8080;": f"listen 127.0.0.1:{port};"}
-    moves |= {f"172.31.210.1{number + 1}:32100": f"127.0.0.1:{bridges.port(number)}" for number in range(3)}
+    upstreams = render(f"127.0.0.1:{bridges.port(number)}" for number in range(3))
+    moves = {"listen 8080;": f"listen 127.0.0.1:{port};", "include bridges.conf;": upstreams}
     command = ["unshare", "--mount", "sh", "-euc", CONFINED, "sh", need("setpriv"), *AS_ANYBODY, need("nginx")]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -249,7 +250,7 @@ def test_errors_of_a_slow_or_broken_bridge(tmp_path: Path) -> None:
         (folder := tmp_path / code).mkdir()
         with (
             server,
-            Nginx(folder, [server.port] * 3, **changes) as nginx,
+            Nginx(folder, [server.port], **changes) as nginx,
             client(nginx.url, headers={"Origin": PAGE}) as item,
         ):
             response = item.post("/v1/chat/completions", json=call())

@@ -24,6 +24,7 @@ EXPOSED_HEADERS = (
 )
 _LOCAL_ORIGIN = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?"
 _PROBES = re.compile(r"(/api/v1)?/health|/livez|/readyz")
+_PAGES = re.compile(r"/|/docs(/[\w.-]+)?|/openapi\.json")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -108,7 +109,8 @@ def _is_loopback(name: str) -> bool:
 class AuthMiddleware:
     """Reject unauthenticated requests before their body is read.
 
-    With API keys, every path but health probes and preflights needs one; a WebSocket may send it in its first message.
+    With API keys, every path but health probes, preflights and the static API documentation needs one; a WebSocket may
+    send it in its first message.
     Without, POST requests and WebSockets of foreign web pages are rejected. In both cases the Host header has to be an
     allowed one. `scope["state"]["caller"]` names the caller for rate limits.
     """
@@ -132,7 +134,8 @@ class AuthMiddleware:
         await self._app(scope, receive, send)
 
     async def _check(self, scope: Scope, headers: Headers) -> None:
-        probe = _PROBES.fullmatch(scope["path"].removeprefix(scope["root_path"])) is not None
+        path = scope["path"].removeprefix(scope["root_path"])
+        probe = _PROBES.fullmatch(path) is not None
         host = headers.get("host", "")
         if not self._hosts.allow(host) and not (probe and self._hosts.configured):
             raise HostNotAllowed(host)
@@ -142,7 +145,7 @@ class AuthMiddleware:
             if name is not None:
                 scope["state"]["caller"] = f"key {name}"
                 scope["state"]["record"].key = name
-            elif not (websocket or probe or scope["method"] == "OPTIONS"):
+            elif not (websocket or probe or _PAGES.fullmatch(path) or scope["method"] == "OPTIONS"):
                 await self._limiter.count(scope["state"]["caller"])  # guesses count against the address
                 raise ApiKeyRequired
         elif (websocket or scope["method"] not in _SAFE_METHODS) and not self._allow_origin(headers):

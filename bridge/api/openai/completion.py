@@ -7,7 +7,7 @@ from typing import Any
 from bridge.api.openai.chat_request import ChatCaption
 from bridge.api.openai.problem import error_body
 from bridge.api.sse import PING_SECONDS, EventStreamResponse
-from bridge.captioning.models import Caption, Error, Event, JsonObject, Result, Started, UsageOut
+from bridge.captioning.models import Caption, ErrorEvent, Event, JsonObject, Result, Started, UsageOut
 from bridge.captioning.stream import EventStream
 from bridge.deadline import Deadline
 from bridge.telemetry.record import RequestRecord
@@ -49,7 +49,7 @@ class ChunkStreamResponse(EventStreamResponse):
         """Return the chunks of an event. A failure is an error object; `[DONE]` follows a complete answer only."""
         if isinstance(event, Started):
             return self._chunk({"role": "assistant", "content": ""})
-        if isinstance(event, Error):
+        if isinstance(event, ErrorEvent):
             return _event(error_body(event.problem))
         if isinstance(event, Result):
             usage = _usage(event.caption.usage) if self._chat.include_usage else {}

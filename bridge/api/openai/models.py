@@ -27,7 +27,7 @@ def parse_name(text: str) -> ModelName:
 
 
 def list_all(services: Services) -> list[dict[str, Any]]:
-    """Return every perspective, alone and with the default model of each configured provider. Calls no provider."""
+    """Return every perspective, alone and with each default model that is configured. Calls no provider."""
     names = [perspective.name for perspective in services.catalog.all() if "@" not in perspective.name]
     defaults = list(_default_models(services))
     return [entry(name) for name in names] + [entry(f"{name}@{target}") for name in names for target in defaults]
@@ -51,8 +51,9 @@ def entry(name: str) -> dict[str, Any]:
 def _default_models(services: Services) -> Iterator[str]:
     settings = services.settings
     for name, config in services.targets.configured.providers.items():
-        model = config.default_model or (settings.model if name == settings.provider else "")
-        if model and _is_usable(config):
+        is_default = name == settings.provider and bool(settings.model)
+        model = config.default_model or (settings.model if is_default else "")
+        if model and (is_default or name in services.targets.configured.explicit) and _is_usable(config):
             yield f"{name}/{model}"
 
 

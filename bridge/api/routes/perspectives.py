@@ -77,7 +77,7 @@ def _module(info: ModuleInfo) -> dict[str, Any]:
 
 
 @router.post("/caption", response_model=Caption)
-async def caption_any(request: Request) -> Response:
+async def caption_image(request: Request) -> Response:
     """Caption an image; `perspective` in the body is a name or a complete perspective."""
     return await _caption(request, await _read_body(request))
 

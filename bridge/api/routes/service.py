@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from bridge.api.drain import Drain
 from bridge.api.middleware.request_context import services
 from bridge.api.responses import json_response
-from bridge.api.schemas import Health
+from bridge.api.schemas import EndpointCounts, Health
 from bridge.captioning.services import Services
 from bridge.telemetry import metrics, tracing
 from bridge.version import __version__
@@ -25,7 +25,17 @@ _ONE_WORKER = b"# WARNING: metrics of one worker of several; there is no writabl
 @router.get("/health", response_model=Health)
 async def health(request: Request) -> Response:
     """Report that the service runs, and the last probe of each provider of `providers.toml`."""
-    return json_response(Health(version=__version__, providers=request.app.state.probes.report()))
+    providers = request.app.state.probes.report()
+    counts = count_endpoints([endpoint for provider in providers for endpoint in provider["endpoints"]])
+    for provider in providers:
+        provider["endpoint_counts"] = count_endpoints(provider["endpoints"]).model_dump()
+    return json_response(Health(version=__version__, endpoint_counts=counts, providers=providers))
+
+
+def count_endpoints(endpoints: list[dict[str, Any]]) -> EndpointCounts:
+    """Count the endpoints of a report by their last probe and their circuit breaker."""
+    states = ["down" if endpoint.get("breaker") == "open" else endpoint["status"] for endpoint in endpoints]
+    return EndpointCounts(total=len(states), healthy=states.count("up"), unhealthy=states.count("down"))
 
 
 @router.get("/info")

@@ -18,7 +18,7 @@ from bridge.api.middleware.request_context import finish, record_of, services
 from bridge.api.request_body import parse_object
 from bridge.captioning import problems
 from bridge.captioning.check import with_known_models
-from bridge.captioning.models import EVENT, AnalyzeRequest, CaptionRequest, Error, Event
+from bridge.captioning.models import EVENT, AnalyzeRequest, CaptionRequest, ErrorEvent, Event
 from bridge.captioning.parsing import parse_request
 from bridge.captioning.plan import deadline_of, make_analysis_plan, make_plan
 from bridge.captioning.stream import EventStream
@@ -268,7 +268,7 @@ class Connection:
     async def _send_events(self, events: EventStream, run: Run, record: RequestRecord) -> None:
         async with events:
             async for event in events:
-                if isinstance(event, Error):
+                if isinstance(event, ErrorEvent):
                     record.code, record.status = event.problem.code, event.problem.status
                 await self._send(event, run.deadline)
 
@@ -290,7 +290,7 @@ class Connection:
         error = await with_known_models(error, self._services)
         problem = problems.from_error(error, record.id)
         record.code, record.status = problem.code, problem.status
-        await self._send(Error(id=id, perspective=None, problem=problem))
+        await self._send(ErrorEvent(id=id, perspective=None, problem=problem))
 
     async def _send(self, event: Event, deadline: Deadline | None = None) -> None:
         await self._writer.send({"type": "websocket.send", "text": EVENT.dump_json(event).decode()}, deadline)
