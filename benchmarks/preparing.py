@@ -16,7 +16,7 @@ from bridge.images import sources
 from bridge.images.decoder import DecoderPool
 from bridge.images.limits import MIB, ImageLimits
 from bridge.images.prepare import prepare
-from providers.base import ImageProfile
+from providers.profiles import ImageProfile
 
 QUALITY = 90
 RUNS = 9

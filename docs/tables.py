@@ -46,9 +46,9 @@ def errors() -> Iterator[tuple[str, ...]]:
 
 def providers() -> Iterator[tuple[str, ...]]:
     """Yield kind, address, key and remark of each kind of provider."""
-    from providers import factory
+    from providers import registry
 
-    for spec in factory.specs():
+    for spec in registry.specs():
         keys = " or ".join(f"`{name}`" for name in spec.key_env)
         urls = ", ".join(f"`{name}`" for name in spec.url_env)
         address = " or ".join(filter(None, (urls, f"`{spec.base_url}`" if spec.base_url else "")))
@@ -58,18 +58,18 @@ def providers() -> Iterator[tuple[str, ...]]:
 
 def provider_options() -> Iterator[tuple[str, ...]]:
     """Yield kind, name and meaning of each provider option."""
-    from providers import factory
+    from providers import registry
 
-    for spec in factory.specs():
+    for spec in registry.specs():
         for name, meaning in spec.options.items():
             yield f"`{spec.kind}`", f"`{name}`", meaning
 
 
 def image_profiles() -> Iterator[tuple[str, ...]]:
     """Yield kind, media types and longest side of the images that are sent."""
-    from providers import factory, profiles
+    from providers import profiles, registry
 
-    for spec in factory.specs():
+    for spec in registry.specs():
         if spec.kind != "builtin":
             image = profiles.profile(spec.kind, spec.default_model).image
             types = ", ".join(sorted(media_type.removeprefix("image/") for media_type in image.media_types))

@@ -5,7 +5,8 @@ timeout in seconds.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -13,13 +14,25 @@ from typing import Any, Literal
 
 from pybase64 import b64encode_as_string
 
+from providers.errors import (
+    BadReply,
+    ProviderError,
+    RateLimited,
+    SchemaRejected,
+    ServerFailed,
+    Unavailable,
+    Unreachable,
+)
 from providers.hints import RateHints
+from providers.pool import Pool
+from providers.profiles import Profile, profile
 from providers.usage import Usage
 
 JsonObject = dict[str, Any]
 OutputMode = Literal["json_schema", "json_schema_relaxed", "json_object", "prompt"]
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+_RETRIED = (Unreachable, RateLimited, Unavailable, ServerFailed, SchemaRejected)
 LADDER: tuple[OutputMode, ...] = ("json_schema", "json_schema_relaxed", "json_object", "prompt")
 """Output modes from the strictest to the one that every server accepts."""
 
@@ -155,60 +168,6 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One step of a connection check; `error` is a sentence when `status` is "failed"."""
-
-    step: Literal["initialize_client", "list_models", "test_chat_completion"]
-    status: Literal["success", "failed"]
-    message: str = ""
-    error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """Result of a connection check; steps not taken are absent. `model`: the model that was called, if any.
-
-    `response_model`: the server's own name for that model. `images`, `schema_enforced`: whether an image was
-    accepted and the answer followed the schema; None when the check could not find out.
-    """
-
-    steps: tuple[Step, ...]
-    models: tuple[Model, ...] = ()
-    model: str = ""
-    warnings: tuple[str, ...] = ()
-    response_model: str = ""
-    images: bool | None = None
-    schema_enforced: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ImageProfile:
-    """The images that a model accepts.
-
-    `media_types`: accepted encodings. `size`: the longest side in pixels that is worth sending (None: any).
-    `max_side`, `max_bytes`: the provider's hard limits (None: none known).
-    """
-
-    media_types: frozenset[str] = frozenset({"image/jpeg", "image/png"})
-    size: int | None = 2048
-    max_side: int | None = None
-    max_bytes: int | None = 20 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """Properties of a model family.
-
-    `image`: accepted images. `reasoning`: accepts no temperature and no top_p. `context`: tokens of context to
-    request where the server has to be told (Ollama's num_ctx).
-    """
-
-    image: ImageProfile = ImageProfile()
-    reasoning: bool = False
-    context: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class ProviderConfig:
     """One configured or requested provider. `options`: settings of its kind (`Spec.options`)."""
 
@@ -256,31 +215,57 @@ class Spec:
         return tuple(f"{self.title} does not accept {name}, so it was not sent." for name in names)
 
 
-Complete = Callable[[VisionRequest], Awaitable[Completion]]  # until dispatch and core no longer pass calls around
-
-
 class BaseClient(ABC):
-    """Client of one model server, in its own protocol. Raises `providers.errors.ProviderError` and nothing else."""
+    """Client of one model server, in its own protocol. Its calls raise ProviderError and nothing else."""
 
     spec: Spec
+
+    @abstractmethod
+    def __init__(self, config: ProviderConfig, pool: Pool) -> None:
+        """Import the SDK, which may take a second. Raises ValueError for an invalid base URL."""
 
     @abstractmethod
     async def complete(self, request: VisionRequest) -> Completion:
         """Send one request and return the complete answer."""
 
-    @abstractmethod
-    def stream(self, request: VisionRequest) -> AsyncIterator[Delta | Completion]:
-        """Send one request and yield the text as it arrives; a Completion comes last, if the answer is complete."""
+    async def stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
+        """Send one request and yield the text as it arrives; a Completion comes last, if the answer is complete.
 
-    @abstractmethod
+        `begun` is set on an error that follows the first text. A retry would pay for the same text again, so an error
+        that invites one becomes a BadReply: llama-server reports unparsable output after some chunks (measured).
+        """
+        begun = False
+        try:
+            async with aclosing(self._stream(request)) as chunks:
+                async for chunk in chunks:
+                    begun = begun or isinstance(chunk, Completion) or bool(chunk.text)
+                    yield chunk
+        except ProviderError as error:
+            error.begun = begun
+            if not begun or not isinstance(error, _RETRIED):
+                raise
+            failure = BadReply(f"{self.spec.title} failed in the middle of its answer.", status=error.status)
+            failure.begun, failure.usage, failure.rate = True, error.usage, error.rate
+            failure.provider_message = error.provider_message
+            raise failure from None
+
     async def models(
         self, credentials: Credentials, timeout: float, headers: Mapping[str, str] = NO_HEADERS
     ) -> tuple[Model, ...]:
         """List the server's models over a new connection, so that a stale pooled one cannot fail the call."""
+        return await self._models(VisionRequest("", "", timeout, credentials=credentials, headers=headers))
 
     @abstractmethod
+    def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
+        """Yield what `stream` does, with errors as they come."""
+
+    @abstractmethod
+    async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
+        """List the models with the key, the headers and the timeout of `request`."""
+
     def profile(self, model: str) -> Profile:
         """Return the properties of a model's family, without any I/O."""
+        return profile(self.spec.kind, model)
 
     def lower(self, request: VisionRequest) -> VisionRequest | None:
         """Return the request in the next less strict output mode, None after the last.

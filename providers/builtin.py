@@ -5,23 +5,11 @@ It exists to try the service and to test clients without a key, a network or wei
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator
 
-from providers.base import (
-    NO_HEADERS,
-    BaseClient,
-    Completion,
-    Credentials,
-    Delta,
-    Image,
-    Model,
-    Profile,
-    ProviderConfig,
-    Spec,
-    VisionRequest,
-)
+from providers.base import BaseClient, Completion, Delta, Image, Model, ProviderConfig, Spec, VisionRequest
 from providers.errors import SchemaNotFillable
-from providers.profiles import profile
+from providers.pool import Pool
 
 MODEL = "measurements"
 WARNING = "builtin describes pixels, not content. Choose a vision model for a real description."
@@ -44,48 +32,35 @@ class BuiltinClient(BaseClient):
 
     spec = SPEC
 
-    def __init__(self, config: ProviderConfig) -> None:
+    def __init__(self, config: ProviderConfig, pool: Pool) -> None:
         """Accept any configuration; nothing of it is used."""
 
     async def complete(self, request: VisionRequest) -> Completion:
         """Return the whole answer: JSON for a schema, one sentence without."""
         return await asyncio.to_thread(_complete, request)
 
-    async def stream(self, request: VisionRequest) -> AsyncIterator[Delta | Completion]:
+    async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
         """Yield the same answer in small pieces, as a model server would send it."""
         completion = await self.complete(request)
         for start in range(0, len(completion.text), _PIECE):
             yield Delta(completion.text[start : start + _PIECE])
         yield completion
 
-    async def models(
-        self, credentials: Credentials, timeout: float, headers: Mapping[str, str] = NO_HEADERS
-    ) -> tuple[Model, ...]:
+    async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
         """Return the only model."""
         return (Model(MODEL, "Pixel measurements"),)
 
-    def profile(self, model: str) -> Profile:
-        """Return that any image is accepted as it is: statistics travel beside the bytes."""
-        return profile(SPEC.kind, model)
-
 
 def _complete(request: VisionRequest) -> Completion:
-    sentence = describe(request.image)
-    return Completion(
-        text=sentence if request.schema is None else json.dumps(_fill(request, sentence), ensure_ascii=False),
-        model=MODEL,
-        warnings=(WARNING, *_ignored(request)),
-    )
-
-
-def _fill(request: VisionRequest, sentence: str) -> object:
     from providers.filler import CannotFill, fill
 
-    assert request.schema is not None
-    try:
-        return fill(request.schema, sentence)
-    except CannotFill as error:
-        raise SchemaNotFillable(error.pointer) from None
+    text = describe(request.image)
+    if request.schema is not None:
+        try:
+            text = json.dumps(fill(request.schema, text), ensure_ascii=False)
+        except CannotFill as error:
+            raise SchemaNotFillable(error.pointer) from None
+    return Completion(text, MODEL, warnings=(WARNING, *_ignored(request)))
 
 
 def describe(image: Image | None) -> str:

@@ -8,17 +8,13 @@ from contextlib import aclosing
 from typing import TypeVar, cast
 
 from providers.addresses import NotDialled, origin, shown
-from providers.base import Completion, Credentials, Delta, Spec
+from providers.base import Credentials, Spec
 from providers.errors import (
     AuthFailed,
     BadReply,
     CallTimeout,
     ProviderError,
-    RateLimited,
     RequestRejected,
-    SchemaRejected,
-    ServerFailed,
-    Unavailable,
     Unreachable,
 )
 
@@ -26,7 +22,6 @@ T = TypeVar("T")
 CONNECT_SECONDS = 10.0
 MALFORMED = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 """What SDKs raise for a response that is JSON of another shape, or no JSON."""
-_RETRIED = (Unreachable, RateLimited, Unavailable, ServerFailed, SchemaRejected)
 _CONNECT_CAUSES: Mapping[type[Exception], str] = {
     socket.gaierror: ": the host name is unknown. Check the base URL.",
     ConnectionRefusedError: ": the connection was refused. Check that the server runs, and the port of the base URL.",
@@ -134,30 +129,3 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     while cause is not None:
         yield cause
         cause = cause.__cause__ or cause.__context__
-
-
-async def mark_begun(parts: AsyncIterator[Delta | Completion], title: str) -> AsyncGenerator[Delta | Completion]:
-    """Yield the parts of an answer; set `begun` on an error that follows the first text.
-
-    A retry would pay for the same text again, so an error that invites one becomes a BadReply: llama-server reports
-    output that it cannot parse after some chunks, with a status (measured).
-    """
-    begun = False
-    try:
-        async with aclosing(cast("AsyncGenerator[Delta | Completion]", parts)) as stream:
-            async for part in stream:
-                begun = begun or isinstance(part, Completion) or bool(part.text)
-                yield part
-    except ProviderError as error:
-        error.begun = begun
-        if not begun or not isinstance(error, _RETRIED):
-            raise
-        raise _after_begin(error, title) from None
-
-
-def _after_begin(error: ProviderError, title: str) -> BadReply:
-    failure = BadReply(f"{title} failed in the middle of its answer.", status=error.status, usage=error.usage)
-    failure.begun = True
-    failure.rate = error.rate
-    failure.provider_message = error.provider_message
-    return failure

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from providers import dialects
-from providers.base import Completion, Image, JsonObject, Model, Profile, Spec, VisionRequest
+from providers.base import Completion, Image, JsonObject, Model, Spec, VisionRequest
 from providers.errors import BadReply, Blocked, ProviderError, Refused
 from providers.hints import RateHints
 from providers.image_body import PLACEHOLDER_BASE64, insert_image
+from providers.profiles import Profile
 from providers.text import AnswerText, truncation, whole_characters
 from providers.usage import Usage, usage_of
 

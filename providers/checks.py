@@ -11,19 +11,18 @@ if model and not listing.is_final:
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from pybase64 import b64decode
 
 from providers.base import (
     NO_HEADERS,
     BaseClient,
-    Check,
     Completion,
     Credentials,
     Image,
     Model,
     Options,
-    Step,
     VisionRequest,
 )
 from providers.errors import (
@@ -64,6 +63,33 @@ _IMAGE = Image(
     64,
     64,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a connection check; `error` is a sentence when `status` is "failed"."""
+
+    step: Literal["initialize_client", "list_models", "test_chat_completion"]
+    status: Literal["success", "failed"]
+    message: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Result of a connection check; steps not taken are absent. `model`: the model that was called, if any.
+
+    `response_model`: the server's own name for that model. `images`, `schema_enforced`: whether an image was
+    accepted and the answer followed the schema; None when the check could not find out.
+    """
+
+    steps: tuple[Step, ...]
+    models: tuple[Model, ...] = ()
+    model: str = ""
+    warnings: tuple[str, ...] = ()
+    response_model: str = ""
+    images: bool | None = None
+    schema_enforced: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,19 @@
 """Fill a JSON Schema (draft 2020-12, `$ref` inlined) with the smallest valid values and one sentence as its text.
 
-Values are generated and then validated: where a field has constraints, where schemas are combined, and as a whole.
+Plausible values are tried in order until the schema accepts one. Regular expressions are not solved: a pattern is
+satisfied only if one of the sample texts matches it.
 """
 
-import re
 from collections.abc import Iterator
-from decimal import Decimal
-from itertools import islice, product
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from itertools import product
 from typing import Any
 
 import jsonschema_rs
 
 Schema = dict[str, Any]
 
-_MAX_STEPS = 10_000
-_MAX_TEXT = 20_000
+_MAX_TRIES = 10_000
 _MAX_ITEMS = 1_000
 _COMBINED = frozenset({"allOf", "anyOf", "oneOf", "if"})
 _UNCONSTRAINED = frozenset({"type", "title", "description", "properties", "required", "items", "additionalProperties"})
@@ -41,22 +40,12 @@ _FORMATS = {
     "uuid": "00000000-0000-0000-0000-000000000000",
     "relative-json-pointer": "0",
 }
-# A class, an escape, the start of a group, or one character; then a repeat.
-_ATOM = re.compile(r"\[(\^?)((?:\\.|[^\]\\[])+)\]|\\([^pPxuUcAzZ0-9])|(\((?:\?:)?)(?!\?)|([^\\\[()|])", re.DOTALL)
-_REPEAT = re.compile(r"(?:\{(\d{1,4})(,?)(\d{0,4})\}|([*+?]))?\??")
-_ESCAPES = {
-    "d": "0",
-    "w": "a",
-    "s": " ",
-    "D": "a",
-    "W": " ",
-    "S": "a",
-    "n": "\n",
-    "t": "\t",
-    "r": "\r",
-    "b": "",
-    "B": "",
-}
+_SAMPLES = (
+    *("unknown", "yes", "no", "true", "false", "none", "#000000", "#000", "1970-01-01", "1970", "00:00", "00:00:00"),
+    *("0.0", "0.0.0", "0%", "0x0", "0-0", "0:0", "0,0", "a-a", "a_a", "a/a", "a.a", "A0", "A-0", "en", "en-US", "a b"),
+    *(character * length for length in range(1, 41) for character in "a0A"),
+)
+"""Texts that common patterns accept: words, codes, numbers, colours, dates, and runs of one character."""
 
 
 class CannotFill(Exception):
@@ -76,88 +65,100 @@ def fill(schema: Schema, sentence: str) -> Any:
     return value
 
 
-def _accepts(schema: Any, value: Any) -> bool:
-    try:
-        return bool(jsonschema_rs.is_valid(schema, value, validate_formats=True, offline=True))
-    except ValueError:  # not a schema
-        return False
-
-
 class _Filler:
-    """One pass over a schema, in a bounded number of steps."""
+    """One pass over a schema, with a bounded number of tries."""
 
     def __init__(self, sentence: str) -> None:
         self._sentence = sentence
-        self._steps = 0
+        self._tries = 0
 
-    def value(self, schema: Any, pointer: str, variant: int = 0) -> Any:
-        """Return the valid value number `variant`, or the last there is. Raises CannotFill."""
-        self._steps += 1
-        if self._steps > _MAX_STEPS or schema is False:
-            raise CannotFill(pointer)
+    def value(self, schema: Any, pointer: str) -> Any:
+        """Return the first valid value. Raises CannotFill."""
+        for value in self._values(schema, pointer):
+            return value
+        raise CannotFill(pointer)
+
+    def _values(self, schema: Any, pointer: str) -> Iterator[Any]:
+        """Yield distinct values that the schema accepts, the preferred one first."""
+        if schema is False:
+            return
         schema = {} if schema is True else schema
         unconstrained = schema.keys() <= _UNCONSTRAINED
-        candidates = self._candidates(schema, pointer, variant)
-        values = list(islice((each for each in candidates if unconstrained or _accepts(schema, each)), variant + 1))
-        if not values:
-            raise CannotFill(pointer)
-        return values[-1]
+        try:
+            validator = (
+                None if unconstrained else jsonschema_rs.validator_for(schema, validate_formats=True, offline=True)
+            )
+        except ValueError:  # not a schema
+            return
+        for candidate in self._candidates(schema, pointer):
+            self._tries += 1
+            if self._tries > _MAX_TRIES:
+                raise CannotFill(pointer)
+            if validator is None or validator.is_valid(candidate):
+                yield candidate
 
-    def _candidates(self, schema: Schema, pointer: str, variant: int) -> Iterator[Any]:
+    def _candidates(self, schema: Schema, pointer: str) -> Iterator[Any]:
         if "const" in schema:
             yield schema["const"]
         elif "enum" in schema:
             yield from sorted(schema["enum"], key=lambda value: value != "unknown")
         elif _COMBINED & schema.keys():
-            for branch, number in product(_branches(schema), range(variant + 3)):
+            for branch in _branches(schema):
                 try:
-                    yield self.value(branch, pointer, number)
+                    yield from self._candidates(branch, pointer) if isinstance(branch, dict) else ()
                 except CannotFill:
-                    if self._steps > _MAX_STEPS:
+                    if self._tries > _MAX_TRIES:
                         raise
         else:
             for kind in _types(schema):
-                if kind in ("integer", "number"):
-                    yield from _numbers(schema, variant)
-                elif kind in ("null", "boolean"):
-                    yield from (None,) if kind == "null" else (False, True)
-                else:
-                    yield from {"string": self._texts, "array": self._arrays, "object": self._objects}[kind](
-                        schema, pointer, variant
-                    )
+                yield from self._of_type(kind, schema, pointer)
 
-    def _texts(self, schema: Schema, pointer: str, variant: int) -> Iterator[str]:
-        least, most = int(schema.get("minLength", 0)), int(min(schema.get("maxLength", _MAX_TEXT), _MAX_TEXT))
-        if least > most:
-            raise CannotFill(pointer)
+    def _of_type(self, kind: str, schema: Schema, pointer: str) -> Iterator[Any]:
+        match kind:
+            case "string":
+                return self._texts(schema)
+            case "array":
+                return self._arrays(schema, pointer)
+            case "object":
+                return self._objects(schema, pointer)
+            case "integer" | "number":
+                return _numbers(schema)
+            case _:
+                return iter((None,) if kind == "null" else (False, True))
+
+    def _texts(self, schema: Schema) -> Iterator[str]:
+        sentence = self._sentence
+        least, most = int(schema.get("minLength", 0)), int(schema.get("maxLength", 20_000))
+        if least > min(most, 20_000):
+            return
         if schema.get("format") in _FORMATS:
             yield _FORMATS[schema["format"]]
-        text = " ".join([self._sentence] * (1 + least // len(self._sentence)))
-        text = self._sentence if least <= len(self._sentence) <= most else text[:most].rstrip().ljust(least, ".")
+        text = " ".join([sentence] * (1 + least // len(sentence))) if least > len(sentence) else sentence
+        text = text if len(text) <= most else text[:most].rstrip().ljust(least, ".")
         yield text
-        for repeats in (1, least, most) if "pattern" in schema else ():
-            yield from _matching(schema["pattern"], repeats)
-        for number in range(2, variant + 2):
-            yield f"{text[: max(0, most - 7)]} ({number})"
+        yield from _SAMPLES if "pattern" in schema else ()
+        yield from (f"{text[: max(0, most - 7)]} ({number})" for number in range(2, _MAX_ITEMS))
 
-    def _arrays(self, schema: Schema, pointer: str, variant: int) -> Iterator[list[Any]]:
+    def _arrays(self, schema: Schema, pointer: str) -> Iterator[list[Any]]:
         first, items = schema.get("prefixItems", ()), schema.get("items", True)
         items = _merge(items, schema["contains"]) if "contains" in schema else items
         count = int(max(schema.get("minItems", 0), schema.get("minContains", "contains" in schema)))
-        count = max(count, 1) if _is_free_text(items) and not first else count
+        if _is_free_text(items) and not first:
+            count = max(count, min(1, schema.get("maxItems", 1)))
         if count > _MAX_ITEMS:
-            raise CannotFill(pointer)
-        values: list[Any] = []
-        for number in range(count + _MAX_ITEMS):
-            if len(values) == min(count, schema.get("maxItems", count)):
-                break
-            sub = first[len(values)] if len(values) < len(first) else items
-            value = self.value(sub, f"{pointer}/{len(values)}", variant + number * schema.get("uniqueItems", False))
-            if value not in values or not schema.get("uniqueItems"):
-                values.append(value)
+            return
+        values = [self.value(sub, f"{pointer}/{index}") for index, sub in enumerate(first[:count])]
+        if len(values) < count and not schema.get("uniqueItems"):
+            values += [self.value(items, f"{pointer}/{len(values)}")] * (count - len(values))
+        elif len(values) < count:
+            for value in self._values(items, f"{pointer}/{len(values)}"):
+                values += [value] if value not in values else []
+                if len(values) == count:
+                    break
         yield values
 
-    def _objects(self, schema: Schema, pointer: str, variant: int) -> Iterator[Schema]:
+    def _objects(self, schema: Schema, pointer: str) -> Iterator[Schema]:
+        """Yield required and free-text properties, then required ones only, then as many as `minProperties`."""
         properties, required = schema.get("properties", {}), schema.get("required", ())
         texts = [name for name, sub in properties.items() if _is_free_text(sub) and name not in required]
         least = int(min(schema.get("minProperties", 0), _MAX_ITEMS))
@@ -168,7 +169,7 @@ class _Filler:
             value: Schema = {}
             while names or (extra and len(value) < least):
                 name = names.pop(0) if names else next(each for each in extra if each not in value)
-                value[name] = self.value(_property(schema, name), f"{pointer}/{name}", variant)
+                value[name] = self.value(_property(schema, name), f"{pointer}/{name}")
                 names += [each for each in schema.get("dependentRequired", {}).get(name, ()) if each not in value]
             yield value
 
@@ -178,14 +179,13 @@ def _property(schema: Schema, name: str) -> Any:
     if name in schema.get("properties", {}):
         return schema["properties"][name]
     patterns = schema.get("patternProperties", {})
-    matching = (sub for pattern, sub in patterns.items() if _accepts({"pattern": pattern}, name))
+    matching = (sub for pattern, sub in patterns.items() if jsonschema_rs.is_valid({"pattern": pattern}, name))
     return next(matching, schema.get("additionalProperties", True))
 
 
 def _is_free_text(schema: Any) -> bool:
     kinds = schema.get("type", ()) if isinstance(schema, dict) else ()
-    special = {"enum", "const", "pattern", "format", *_COMBINED}
-    return ("string" in kinds) and not schema.keys() & special
+    return "string" in kinds and not schema.keys() & {"enum", "const", "pattern", "format", *_COMBINED}
 
 
 def _types(schema: Schema) -> list[str]:
@@ -197,76 +197,21 @@ def _types(schema: Schema) -> list[str]:
     return sorted(kinds, key=lambda kind: (kind == "string" and not texts_first, list(_TYPES).index(kind)))
 
 
-def _numbers(schema: Schema, variant: int) -> Iterator[int | float]:
-    """Yield numbers that may be valid, the smallest first."""
-    step = Decimal(str(schema.get("multipleOf", 1)))
-    lowest = max((Decimal(str(schema[key])) for key in ("minimum", "exclusiveMinimum") if key in schema), default=None)
-    highest = min((Decimal(str(schema[key])) for key in ("maximum", "exclusiveMaximum") if key in schema), default=None)
-    start = lowest if lowest is not None else min(Decimal(0), highest or Decimal(0))
-    numbers = [Decimal(0)] if variant == 0 else []
-    numbers += [((start / step).to_integral_value("ROUND_CEILING") + number) * step for number in range(variant + 2)]
+def _numbers(schema: Schema) -> Iterator[int | float]:
+    """Yield numbers that may be valid: 0, multiples of the step from either bound, then numbers between the bounds."""
+    bounds = {key: Decimal(str(schema[key])) for key in _TYPES["number"] if key in schema}
+    step = bounds.get("multipleOf", Decimal(1))
+    lowest = max((bounds[key] for key in ("minimum", "exclusiveMinimum") if key in bounds), default=None)
+    highest = min((bounds[key] for key in ("maximum", "exclusiveMaximum") if key in bounds), default=None)
+    numbers = [Decimal(0)]
     if lowest is not None and highest is not None:
-        numbers += [lowest + (highest - lowest) * number / 8 for number in range(9)]
-    elif highest is not None:
-        numbers += [
-            ((highest / step).to_integral_value("ROUND_FLOOR") - number) * step for number in range(variant + 2)
-        ]
-    for number in numbers:
+        numbers += [lowest + (highest - lowest) * eighth / 8 for eighth in range(9)]
+    if highest is not None and lowest is None:
+        first, step = (highest / step).to_integral_value(ROUND_FLOOR) * step, -step
+    else:
+        first = ((lowest or Decimal(0)) / step).to_integral_value(ROUND_CEILING) * step
+    for number in (*numbers, *(first + step * index for index in range(_MAX_ITEMS))):
         yield int(number) if number == number.to_integral_value() else float(number)
-
-
-def _matching(pattern: str, repeats: int) -> Iterator[str]:
-    """Yield a text that should match, if one can be written; the pattern itself is never run.
-
-    Open repeats are taken `repeats` times. Handles literals, classes, groups, alternatives, repeats and anchors.
-    """
-    texts, at = [""], 0
-    while at < len(pattern):
-        if pattern[at] == ")" and len(texts) > 1:
-            atom, at = texts.pop(), at + 1
-        elif pattern[at] == "|":
-            at = _end_of_group(pattern, at)
-            continue
-        elif match := _ATOM.match(pattern, at):
-            at = match.end()
-            negated, members, escape, group, character = match.groups()
-            if group:
-                texts.append("")
-                continue
-            atom = {"^": "", "$": "", ".": "a"}.get(character, character) if character else _ESCAPES.get(escape, escape)
-            atom = _member(members, bool(negated)) if members else atom
-        else:
-            return
-        repeat = _REPEAT.match(pattern, at)
-        assert repeat is not None
-        at = repeat.end()
-        least = int(repeat[1] or {"+": 1, None: 1}.get(repeat[4], 0))
-        is_open = repeat[4] in ("*", "+") or (repeat[2] and not repeat[3])
-        texts[-1] += atom * (max(least, repeats) if is_open else least)
-        if len(texts[-1]) > _MAX_TEXT:
-            return
-    if len(texts) == 1:
-        yield texts[0]
-
-
-def _end_of_group(pattern: str, at: int) -> int:
-    """Return where the group around `at` ends: its first alternative has been taken."""
-    depth = 0
-    while at < len(pattern):
-        if pattern[at] == ")" and depth == 0:
-            return at
-        match = _ATOM.match(pattern, at)
-        depth += (pattern[at] == "(") - (pattern[at] == ")")
-        at = match.end() if match else at + 1
-    return at
-
-
-def _member(members: str, negated: bool) -> str:
-    """Return a character of a class, or one outside of a negated one."""
-    found = _ESCAPES.get(members[1], members[1]) if members[0] == "\\" else members[0]
-    if not negated:
-        return found
-    return next((each for each in "a0 -_A#" if _accepts({"pattern": f"^[^{members}]$"}, each)), "\u2603")
 
 
 def _branches(schema: Schema) -> Iterator[Any]:
@@ -278,29 +223,27 @@ def _branches(schema: Schema) -> Iterator[Any]:
         merged = _merge(_merge(base, first), second)
         if "if" in schema:
             yield _merge(_merge(merged, schema["if"]), schema.get("then", True))
-        yield _merge(merged, schema.get("else", True)) if "if" in schema else merged
+            merged = _merge(merged, schema.get("else", True))
+        yield merged
 
 
 def _merge(first: Any, second: Any) -> Any:
-    """Return a schema that asks for both where one schema can; the result is validated against the original."""
+    """Return a schema that demands both where one schema can; values are validated against the original."""
     if first is True or second is False:
         return second
     if second is True or first is False:
         return first
-    both = {key: _both(key, first[key], second[key]) for key in first.keys() & second.keys()}
-    return {**first, **second, **both}
+    return {**first, **second, **{key: _both(key, first[key], second[key]) for key in first.keys() & second.keys()}}
 
 
 def _both(key: str, first: Any, second: Any) -> Any:
-    if key in ("properties", "patternProperties"):
-        return {**first, **second, **{name: _merge(first[name], second[name]) for name in first.keys() & second.keys()}}
-    if key in ("items", "additionalProperties", "contains"):
+    if isinstance(first, bool | dict) and isinstance(second, bool | dict):  # schemas, or properties with their schemas
         return _merge(first, second)
-    if key == "enum":
-        return [value for value in first if value in second]
     if key == "type":
         return [kind for kind in _TYPES if kind in first and kind in second] or second
-    if key in ("required", "anyOf", "oneOf", "allOf"):
+    if key == "enum":
+        return [value for value in first if value in second]
+    if isinstance(first, list):
         return [*first, *(each for each in second if each not in first)]
     if key.startswith(("min", "exclusiveMin")):
         return max(first, second)

@@ -1,6 +1,7 @@
 """Servers and routers that speak Chat Completions: one row each."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from providers import dialects
 from providers.base import ProviderConfig, Spec
@@ -11,15 +12,22 @@ from providers.pool import Pool
 _COMMON = frozenset({"max_tokens", "temperature", "top_p", "seed"})
 _ALL = _COMMON | {"repetition_penalty"}
 
+
+def _spec(kind: str, title: str, base_url: str = "", **fields: Any) -> Spec:
+    """Return a row's spec: the environment variables are named after the kind."""
+    name = kind.upper().replace("-", "_")
+    common = {"takes": _COMMON, "options": COMMON_OPTIONS, "values": COMMON_VALUES, "url_env": (f"{name}_BASE_URL",)}
+    return Spec(kind, title, base_url, key_env=(f"{name}_API_KEY",), **{**common, **fields})
+
+
 ROWS = (
     # The schema goes into response_format: guided_json was removed in vLLM 0.12 and is ignored since
     # (dottxt-ai/outlines#1887). Usage in every chunk counts the tokens of a cancelled stream.
     Flavour(
-        Spec(
-            kind="vllm",
-            title="vLLM",
-            base_url="http://localhost:8000/v1",
-            key_env=("VLLM_API_KEY",),
+        _spec(
+            "vllm",
+            "vLLM",
+            "http://localhost:8000/v1",
             url_env=("VLLM_BASE_URL", "VLLM_API_BASE"),
             takes=_ALL,
             options={"extra_body": "further fields of the request's body, such as mm_processor_kwargs"},
@@ -30,16 +38,12 @@ ROWS = (
         stream_options={"continuous_usage_stats": True},
     ),
     Flavour(
-        Spec(
-            kind="openrouter",
-            title="OpenRouter",
-            base_url="https://openrouter.ai/api/v1",
-            key_env=("OPENROUTER_API_KEY",),
-            url_env=("OPENROUTER_BASE_URL",),
+        _spec(
+            "openrouter",
+            "OpenRouter",
+            "https://openrouter.ai/api/v1",
             needs_key=True,
             takes=_ALL,
-            options=COMMON_OPTIONS,
-            values=COMMON_VALUES,
             note="Routes only to endpoints that enforce the schema.",
         ),
         schema=dialects.openai_strict,
@@ -48,58 +52,27 @@ ROWS = (
         routed={"provider": {"require_parameters": True}},
     ),
     Flavour(
-        Spec(
-            kind="lmstudio",
-            title="LM Studio",
-            base_url="http://localhost:1234/v1",
-            key_env=("LMSTUDIO_API_KEY",),
-            url_env=("LMSTUDIO_BASE_URL",),
-            takes=_ALL,
-            options=COMMON_OPTIONS,
-            values=COMMON_VALUES,
-        ),
+        _spec("lmstudio", "LM Studio", "http://localhost:1234/v1", takes=_ALL),
         schema=dialects.llamacpp,
         repetition_penalty="repeat_penalty",
     ),
     Flavour(
-        Spec(
-            kind="llamacpp",
-            title="llama.cpp",
-            base_url="http://localhost:8080/v1",
-            key_env=("LLAMACPP_API_KEY",),
-            url_env=("LLAMACPP_BASE_URL",),
+        _spec(
+            "llamacpp",
+            "llama.cpp",
+            "http://localhost:8080/v1",
             takes=_ALL,
-            options=COMMON_OPTIONS,
-            values=COMMON_VALUES,
             note="Answers with the model that it has loaded, whatever the request names.",
         ),
         schema=dialects.llamacpp,
         repetition_penalty="repeat_penalty",
         object_schema=True,
     ),
+    Flavour(_spec("litellm", "LiteLLM", "http://localhost:4000/v1"), schema=dialects.openai_strict, strict=True),
     Flavour(
-        Spec(
-            kind="litellm",
-            title="LiteLLM",
-            base_url="http://localhost:4000/v1",
-            key_env=("LITELLM_API_KEY",),
-            url_env=("LITELLM_BASE_URL",),
-            takes=_COMMON,
-            options=COMMON_OPTIONS,
-            values=COMMON_VALUES,
-        ),
-        schema=dialects.openai_strict,
-        strict=True,
-    ),
-    Flavour(
-        Spec(
-            kind="openai-compatible",
-            title="OpenAI-compatible server",
-            key_env=("OPENAI_COMPATIBLE_API_KEY",),
-            url_env=("OPENAI_COMPATIBLE_BASE_URL",),
-            takes=_COMMON,
-            options=COMMON_OPTIONS,
-            values=COMMON_VALUES,
+        _spec(
+            "openai-compatible",
+            "OpenAI-compatible server",
             note="Any other server of this protocol; needs a base_url.",
         ),
         schema=dialects.openai_compatible,

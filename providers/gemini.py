@@ -8,30 +8,26 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from providers import dialects
 from providers.addresses import base_url
 from providers.base import (
-    NO_HEADERS,
     BaseClient,
     Completion,
-    Credentials,
     Delta,
     JsonObject,
     Model,
-    Profile,
     ProviderConfig,
     Spec,
     VisionRequest,
 )
-from providers.call import Call, api_key, foreign_reply, mark_begun, transport_error
+from providers.call import Call, api_key, foreign_reply, transport_error
 from providers.errors import BadReply, Blocked, InvalidOption, ProviderError, RequestRejected, UnknownModel
 from providers.http_errors import classify
 from providers.pool import Pool
-from providers.profiles import profile
 from providers.text import AnswerText, truncation, whole_characters
 from providers.usage import Usage, usage_of
 
@@ -110,27 +106,17 @@ class GeminiClient(BaseClient):
             answer.read(await call.wait(step))
         return answer.completion(request)
 
-    def stream(self, request: VisionRequest) -> AsyncIterator[Delta | Completion]:
-        """Send one request and yield the text as it arrives, then the Completion."""
-        return mark_begun(self._stream(request), SPEC.title)
-
-    async def models(
-        self, credentials: Credentials, timeout: float, headers: Mapping[str, str] = NO_HEADERS
-    ) -> tuple[Model, ...]:
+    async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
         """List the models that generate content, over a new connection; embedding and other models are omitted."""
-        request = VisionRequest(model="", prompt="", timeout=timeout, credentials=credentials, headers=headers)
         async with self._session(request, self._pool.fresh_client) as (models, call):
             return await call.wait(_list(models))
-
-    def profile(self, model: str) -> Profile:
-        """Return the properties of the model's family."""
-        return profile("gemini", model)
 
     def written(self, request: VisionRequest) -> object:
         """Return the fields of the SDK's configuration, messages included."""
         return generation_config(request, self._options)
 
-    async def _stream(self, request: VisionRequest) -> AsyncIterator[Delta | Completion]:
+    async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
+        """Yield the text as it arrives, then the Completion."""
         answer = Answer(streamed=True)
         config = self._config(request)
         async with self._session(request, self._pool.client) as (models, call):

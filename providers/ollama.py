@@ -4,31 +4,27 @@ Its `/v1` surface cannot set `num_ctx`, and without that Ollama silently drops t
 (odysseus-dev/odysseus#1055).
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from providers import dialects
 from providers.addresses import base_url
 from providers.base import (
-    NO_HEADERS,
     BaseClient,
     Completion,
-    Credentials,
     Delta,
     JsonObject,
     Model,
-    Profile,
     ProviderConfig,
     Spec,
     VisionRequest,
 )
-from providers.call import Call, api_key, mark_begun, transport_error
+from providers.call import Call, api_key, transport_error
 from providers.errors import BadReply, InvalidOption, ProviderError, UnknownModel
 from providers.http_errors import classify, error_in_200
 from providers.image_body import PLACEHOLDER
 from providers.pool import Pool
-from providers.profiles import profile
 from providers.text import AnswerText, truncation, whole_characters
 from providers.usage import usage_of
 
@@ -80,28 +76,18 @@ class OllamaClient(BaseClient):
         text.add(response.message.content or "")
         return _completion(request, arguments, str(text), response)
 
-    def stream(self, request: VisionRequest) -> AsyncIterator[Delta | Completion]:
-        """Send one request and yield the text as it arrives, then the Completion."""
-        return mark_begun(self._stream(request), SPEC.title)
-
-    async def models(
-        self, credentials: Credentials, timeout: float, headers: Mapping[str, str] = NO_HEADERS
-    ) -> tuple[Model, ...]:
+    async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
         """List the pulled models over a new connection. Ollama does not report which of them accept images."""
-        request = VisionRequest(model="", prompt="", timeout=timeout, credentials=credentials, headers=headers)
         listing = await self._call(request).wait(self._sdk(request, self._pool.fresh_client).list())
         names = [whole_characters(model.model) for model in listing.models if model.model]
         return tuple(Model(id=name, name=name) for name in names)
-
-    def profile(self, model: str) -> Profile:
-        """Return the properties of the model's family."""
-        return profile("ollama", model)
 
     def written(self, request: VisionRequest) -> object:
         """Return the arguments of the SDK's `chat`."""
         return self._chat(request)
 
-    async def _stream(self, request: VisionRequest) -> AsyncIterator[Delta | Completion]:
+    async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
+        """Yield the text as it arrives, then the Completion."""
         arguments = self._chat(request)
         text = AnswerText(SPEC.title, streamed=True)
         last: ollama.ChatResponse | None = None

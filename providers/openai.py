@@ -6,31 +6,27 @@ fills both from the environment.
 
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from providers import addresses, chat_completions, dialects
 from providers.base import (
-    NO_HEADERS,
     BaseClient,
     Completion,
-    Credentials,
     Delta,
     JsonObject,
     Model,
-    Profile,
     ProviderConfig,
     Spec,
     VisionRequest,
 )
-from providers.call import Call, api_key, foreign_reply, mark_begun, transport_error
+from providers.call import Call, api_key, foreign_reply, transport_error
 from providers.chat_completions import Flavour
 from providers.errors import InvalidOption, ProviderError, UnparsableOutput
 from providers.hints import rate_hints
 from providers.http_errors import classify, error_in_200
 from providers.pool import Pool
-from providers.profiles import profile
 
 if TYPE_CHECKING:
     import httpx2
@@ -94,25 +90,14 @@ class OpenAIClient(BaseClient):
         answer, rate = self._parse(response.content, request), rate_hints(response.headers)
         return chat_completions.completion(answer, request, self._warnings(request), self.spec.title, rate)
 
-    def stream(self, request: VisionRequest) -> AsyncIterator[Delta | Completion]:
-        """Send one request and yield the text as it arrives, then the Completion."""
-        return mark_begun(self._stream(request), self.spec.title)
-
-    async def models(
-        self, credentials: Credentials, timeout: float, headers: Mapping[str, str] = NO_HEADERS
-    ) -> tuple[Model, ...]:
+    async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
         """List the server's models over a new connection."""
         import httpx2
 
-        request = VisionRequest(model="", prompt="", timeout=timeout, credentials=credentials, headers=headers)
         sdk = _sdk(self._base_url, self._pool.fresh_client)
         listing = sdk.get("/models", cast_to=httpx2.Response, options=self._request_options(request))
         response = await self._call(request).wait(listing)
         return chat_completions.models(self._parse(response.content, request), self.spec.title)
-
-    def profile(self, model: str) -> Profile:
-        """Return the properties of the model's family."""
-        return profile(self.spec.kind, model)
 
     def written(self, request: VisionRequest) -> object:
         """Return the request's body, with a placeholder for the image."""
@@ -127,7 +112,8 @@ class OpenAIClient(BaseClient):
     def _warnings(self, request: VisionRequest) -> tuple[str, ...]:
         return chat_completions.warnings(request, self.flavour, self.profile(request.model))
 
-    async def _stream(self, request: VisionRequest) -> AsyncIterator[Delta | Completion]:
+    async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
+        """Yield the text as it arrives, then the Completion."""
         answer = chat_completions.Answer(self.spec.title, streamed=True)
         try:
             async with aclosing(self._events(request, answer)) as events:

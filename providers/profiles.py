@@ -9,7 +9,33 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from providers.base import ImageProfile, Profile
+
+@dataclass(frozen=True, slots=True)
+class ImageProfile:
+    """The images that a model accepts.
+
+    `media_types`: accepted encodings. `size`: the longest side in pixels that is worth sending (None: any).
+    `max_side`, `max_bytes`: the provider's hard limits (None: none known).
+    """
+
+    media_types: frozenset[str] = frozenset({"image/jpeg", "image/png"})
+    size: int | None = 2048
+    max_side: int | None = None
+    max_bytes: int | None = 20 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Properties of a model family.
+
+    `image`: accepted images. `reasoning`: accepts no temperature and no top_p. `context`: tokens of context to
+    request where the server has to be told (Ollama's num_ctx).
+    """
+
+    image: ImageProfile = ImageProfile()
+    reasoning: bool = False
+    context: int | None = None
+
 
 _MIB = 1024 * 1024
 _JPEG_PNG = frozenset({"image/jpeg", "image/png"})

@@ -1,39 +1,34 @@
-"""The kinds of provider: one row for a provider with a protocol of its own, a row of gateways.py for a gateway."""
+"""The kinds of provider. A new kind is a row of gateways.py, or a client class and one row here."""
 
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
 
+from providers import builtin, gateways, gemini, ollama, openai
 from providers.base import BaseClient, ProviderConfig, Spec
+from providers.builtin import BuiltinClient
 from providers.errors import UnknownKind
+from providers.gateways import GatewayClient
+from providers.gemini import GeminiClient
+from providers.ollama import OllamaClient
+from providers.openai import OpenAIClient
 from providers.pool import Pool
 
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """A module with `SPEC` or `SPECS`, the name of its client class, and the SDK that the client imports."""
-
-    module: str
-    client: str
-    sdk: str = ""
-
-
-_ROWS = (
-    _Row("providers.builtin", "BuiltinClient"),
-    _Row("providers.openai", "OpenAIClient", sdk="openai"),
-    _Row("providers.gateways", "GatewayClient", sdk="openai"),
-    _Row("providers.ollama", "OllamaClient", sdk="ollama"),
-    _Row("providers.gemini", "GeminiClient", sdk="google.genai"),
-)
 _ORDER = ("builtin", "openai", "vllm", "ollama", "gemini")
 """The order in which documentation lists the kinds; the others follow."""
+_CLIENTS: Mapping[type[BaseClient], tuple[str, tuple[Spec, ...]]] = {
+    BuiltinClient: ("", (builtin.SPEC,)),
+    OpenAIClient: ("openai", (openai.SPEC,)),
+    GatewayClient: ("openai", gateways.SPECS),
+    OllamaClient: ("ollama", (ollama.SPEC,)),
+    GeminiClient: ("google.genai", (gemini.SPEC,)),
+}
+"""The SDK that each client class imports, and the kinds of provider that it serves."""
+_KINDS = {spec.kind: (spec, client, sdk) for client, (sdk, specs) in _CLIENTS.items() for spec in specs}
 
 
 def specs() -> tuple[Spec, ...]:
     """Return every kind, in the order of the documentation. Imports no SDK."""
-    kinds = (*_ORDER, *(kind for kind in _kinds() if kind not in _ORDER))
-    return tuple(_kinds()[kind][0] for kind in kinds)
+    return tuple(_KINDS[kind][0] for kind in dict.fromkeys((*_ORDER, *_KINDS)))
 
 
 def spec(kind: str) -> Spec:
@@ -47,30 +42,14 @@ def client(config: ProviderConfig, pool: Pool) -> BaseClient:
     The first of its kind imports an SDK (up to a second): do not call this on the event loop. Raises UnknownKind, and
     ValueError for an invalid base URL.
     """
-    _, row = _entry(config.kind)
-    if not row.sdk:
-        return _create(row, config)
-    import_module(row.sdk)
-    return _create(row, config, pool)
+    _, client_class, sdk = _entry(config.kind)
+    if sdk:
+        import_module(sdk)
+    return client_class(config, pool)
 
 
-def _create(row: _Row, *arguments: Any) -> BaseClient:
-    client: BaseClient = getattr(import_module(row.module), row.client)(*arguments)
-    return client
-
-
-def _entry(kind: str) -> tuple[Spec, _Row]:
+def _entry(kind: str) -> tuple[Spec, type[BaseClient], str]:
     try:
-        return _kinds()[kind]
+        return _KINDS[kind]
     except KeyError:
         raise UnknownKind(kind, tuple(spec.kind for spec in specs())) from None
-
-
-@cache
-def _kinds() -> dict[str, tuple[Spec, _Row]]:
-    kinds: dict[str, tuple[Spec, _Row]] = {}
-    for row in _ROWS:
-        module = import_module(row.module)
-        specs: tuple[Spec, ...] = module.SPECS if hasattr(module, "SPECS") else (module.SPEC,)
-        kinds.update({spec.kind: (spec, row) for spec in specs})
-    return kinds

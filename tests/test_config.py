@@ -7,7 +7,7 @@ import pytest
 from bridge import config
 from bridge.config import BreakerSettings, Configured, FallbackSettings, providers_toml
 from bridge.settings import SettingsError
-from providers import factory
+from providers import registry
 from providers.base import ProviderConfig
 
 SECRET = "sk-a-secret-that-nobody-may-read"
@@ -36,8 +36,8 @@ def provider(toml: Path, text: str, **environment: str) -> ProviderConfig:
 
 def test_every_key_is_read_from_its_variable_or_a_file(toml: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(f"{SECRET}\n")
-    assert [provider.api_key for provider in config.load(toml, {}).providers.values()] == [""] * len(factory.specs())
-    for spec in factory.specs():
+    assert [provider.api_key for provider in config.load(toml, {}).providers.values()] == [""] * len(registry.specs())
+    for spec in registry.specs():
         for name in spec.key_env:
             assert load(toml, **{name: f" {SECRET}\n"}).providers[spec.kind].api_key == SECRET
             file = {f"{name}_FILE": str(tmp_path / "secret")}

@@ -14,7 +14,7 @@ from bridge.cli import COMMANDS, build
 from bridge.settings import OTHERS, PREFIX, REMOVED, Settings
 from docs import generate
 from perspectives.perspective import parse
-from providers import factory
+from providers import registry
 from tests.service import ROOT, Service, clean_environment
 from tests.tools import need
 
@@ -28,7 +28,7 @@ LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(#[^)\s]*)?\)")
 COMMAND = re.compile(r"(?:[\w./]*/)?graphcap((?: [^`\n|#]*)?)")
 SETTING = re.compile(rf"\b{PREFIX}[A-Z_]+[A-Z]\b")
 SETTINGS = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-PROVIDER_VARIABLES = {name for spec in factory.specs() for name in (*spec.key_env, *spec.url_env)}
+PROVIDER_VARIABLES = {name for spec in registry.specs() for name in (*spec.key_env, *spec.url_env)}
 
 
 def marked(kind: str) -> list[str]:

@@ -7,7 +7,8 @@ from bridge.deadline import Deadline
 from bridge.dispatch.targets import Target, TargetRequest
 from bridge.errors import MissingModel
 from bridge.run import Run
-from providers.base import Check, Model
+from providers.base import Model
+from providers.checks import Check
 from providers.errors import ProviderError
 
 TIMEOUT = 20.0

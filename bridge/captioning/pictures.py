@@ -11,7 +11,7 @@ from bridge.captioning.services import Services
 from bridge.images import sources
 from bridge.images.prepare import Prepared, prepare
 from bridge.images.sources import Access, Source
-from providers.base import ImageProfile
+from providers.profiles import ImageProfile
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ OPTIONS: tuple[tuple[str, type, str], ...] = (
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the image, the perspective, the provider, and the options of the caption."""
-    from providers import factory
+    from providers import registry
 
     parser.add_argument("image", help="a file, an http(s) URL, or - for standard input")
     parser.add_argument(
@@ -32,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="the model to call")
     parser.add_argument(
         "--kind",
-        choices=[spec.kind for spec in factory.specs()],
+        choices=[spec.kind for spec in registry.specs()],
         metavar="KIND",
         help="kind of a provider that is not configured, with --base-url: %(choices)s",
     )
@@ -132,9 +132,9 @@ def _assignment(text: str) -> tuple[str, str]:
 
 def _key_hint(kind: str | None) -> str:
     """Return which variables the API key for `--base-url` is read from."""
-    from providers import factory
+    from providers import registry
 
-    spec = factory.spec(kind or "openai-compatible")
+    spec = registry.spec(kind or "openai-compatible")
     variable, address = spec.key_env[0], next(iter(spec.url_env), "")
     default = f" (default: {spec.base_url})" if spec.base_url else ""
     return (

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bridge.captioning.services import Services
     from bridge.config import EndpointSettings
-    from providers.base import Check, ProviderConfig
+    from providers.base import ProviderConfig
+    from providers.checks import Check
 
 _STEPS = {
     "initialize_client": "client created",
@@ -80,9 +81,9 @@ def _cells(endpoint: "EndpointSettings") -> tuple[str, str]:
 
 def _key_state(config: "ProviderConfig") -> str:
     """Return whether there is a key, and where a missing one would be read from."""
-    from providers import factory
+    from providers import registry
 
-    spec = factory.spec(config.kind)
+    spec = registry.spec(config.kind)
     if config.api_key:
         return "set"
     if not spec.key_env:

@@ -10,7 +10,7 @@ from bridge.config import providers_toml
 from bridge.config.models import Configured, EndpointSettings, ProviderSettings
 from bridge.config.providers_toml import EndpointTable, ProvidersFile, ProviderTable, ServerTable
 from bridge.settings import PREFIX, SettingsError, environment, read_secret, suggestion, unused_variables
-from providers import factory
+from providers import registry
 from providers.addresses import normalise, origin
 from providers.base import ProviderConfig, Spec
 
@@ -22,7 +22,7 @@ def load(file: Path, environment: Mapping[str, str], default: str = "") -> Confi
     `default`: the provider for requests that name none.
     """
     loader = _Loader(environment, file.name)
-    implicit = {spec.kind: loader.implicit(spec) for spec in factory.specs()}
+    implicit = {spec.kind: loader.implicit(spec) for spec in registry.specs()}
     try:
         content = providers_toml.read(file)
     except SettingsError as error:
@@ -40,7 +40,7 @@ def load(file: Path, environment: Mapping[str, str], default: str = "") -> Confi
         loader.check_provider(f"{PREFIX}PROVIDER", default, providers)
     if loader.mistakes:
         raise SettingsError(tuple(loader.mistakes))
-    set_kinds = frozenset(spec.kind for spec in factory.specs() if any(map(environment.get, _variables(spec))))
+    set_kinds = frozenset(spec.kind for spec in registry.specs() if any(map(environment.get, _variables(spec))))
     explicit = frozenset(content.providers)
     return Configured(providers, tuple(content.routing.items()), explicit, explicit | set_kinds, fleets)
 
@@ -58,7 +58,7 @@ def startup_warnings(variables: Mapping[str, str] | None = None) -> Iterator[str
     """Yield a sentence for each environment variable that has no effect or contradicts another one."""
     variables = environment() if variables is None else variables
     yield from unused_variables(variables)
-    for spec in factory.specs():
+    for spec in registry.specs():
         names = [name for name in spec.key_env if variables.get(name)]
         if len({variables[name].strip() for name in names}) > 1:
             yield f"{' and '.join(names)} are both set and differ; {names[0]} is used."
@@ -141,7 +141,7 @@ class _Loader:
                 self.mistakes.append(f"{place}.endpoints: {count} endpoints have the name '{name}'. Name each.")
 
     def _check_options(self, table: ProviderTable, place: str) -> None:
-        spec = factory.spec(table.kind)
+        spec = registry.spec(table.kind)
         for option, value in table.options.items():
             if option not in spec.options:
                 hint = f"{suggestion(option, spec.options)} Known options: {', '.join(spec.options) or 'none'}."

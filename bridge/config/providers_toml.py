@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from bridge.config.models import BreakerSettings, Count, FallbackSettings, PositiveNumber, Strategy
 from bridge.settings import SettingsError, suggestion
-from providers import factory
+from providers import registry
 
 
 def _check_name(name: str) -> str:
@@ -18,7 +18,7 @@ def _check_name(name: str) -> str:
 
 
 def _check_kind(kind: str) -> str:
-    kinds = [spec.kind for spec in factory.specs()]
+    kinds = [spec.kind for spec in registry.specs()]
     if kind not in kinds:
         raise ValueError(f"Unknown kind {kind!r}.{suggestion(kind, kinds)} Known kinds: {', '.join(kinds)}.")
     return kind

@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import cast
 
 from bridge.dispatch.endpoint import outcome
 from bridge.run import Attempt, Run
@@ -63,7 +62,7 @@ async def _complete(client: BaseClient, request: VisionRequest, timeouts: Timeou
 async def _stream(client: BaseClient, request: VisionRequest, timeouts: Timeouts) -> Chunks:
     """Yield the chunks of a streamed call. An empty chunk is a sign of life and is not passed on."""
     begun = False
-    async with aclosing(cast("Chunks", client.stream(replace(request, timeout=timeouts.whole)))) as chunks:
+    async with aclosing(client.stream(replace(request, timeout=timeouts.whole))) as chunks:
         while True:
             try:
                 async with asyncio.timeout(timeouts.silence):

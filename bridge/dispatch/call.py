@@ -21,17 +21,8 @@ from bridge.dispatch.targets import Target
 from bridge.errors import CircuitBreakerOpen, ProviderUnavailable
 from bridge.run import Attempt, Run
 from providers import checks
-from providers.base import (
-    LADDER,
-    NO_HEADERS,
-    Check,
-    Completion,
-    Model,
-    Profile,
-    ProviderConfig,
-    VisionRequest,
-    lowest,
-)
+from providers.base import LADDER, NO_HEADERS, Completion, Model, ProviderConfig, VisionRequest, lowest
+from providers.checks import Check
 from providers.errors import (
     BadReply,
     CallTimeout,
@@ -43,6 +34,7 @@ from providers.errors import (
     UnparsableOutput,
 )
 from providers.pool import Pool
+from providers.profiles import Profile
 
 OTHER = "other"
 _MAX_CALLER_ADDRESSES = 1024

@@ -8,7 +8,7 @@ from hashlib import blake2b
 
 from bridge.dispatch.lru import LruDict
 from bridge.run import Run
-from providers import factory
+from providers import registry
 from providers.base import LADDER, BaseClient, JsonObject, OutputMode, ProviderConfig, VisionRequest
 from providers.pool import Pool
 
@@ -35,7 +35,7 @@ class Clients:
         if client is None:
             if run is not None and config.base_url and config.kind not in self._imported:
                 run.stage("import", config.kind)
-            client = await asyncio.to_thread(factory.client, config, self._pools[trusted])
+            client = await asyncio.to_thread(registry.client, config, self._pools[trusted])
             self._imported.add(config.kind)
             client = self._clients.get(key) or self._clients.set(key, client)
         return client

@@ -15,7 +15,7 @@ from bridge.errors import (
 )
 from bridge.network import AddressPolicy, AddressRefused
 from bridge.settings import Settings
-from providers import builtin, factory
+from providers import builtin, registry
 from providers.addresses import normalise
 from providers.base import Credentials, ProviderConfig
 
@@ -133,7 +133,7 @@ class Targets:
 
     def _described(self, request: TargetRequest, override: ProviderOverride, key: str) -> Target:
         """Return the target of a provider_config. A configured key is sent only to the origin it belongs to."""
-        factory.spec(override.kind)
+        registry.spec(override.kind)
         label = request.provider or override.name or override.kind
         key = key or override.key
         base_url = (override.base_url or "").strip()

@@ -16,7 +16,8 @@ from bridge.images.job import Job, fitted
 from bridge.images.limits import ImageLimits
 from bridge.images.resize import bounds, check_preset
 from bridge.images.sources import QUICK, Source
-from providers.base import Image, ImageProfile, PixelStatistics
+from providers.base import Image, PixelStatistics
+from providers.profiles import ImageProfile
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from bridge.errors import UnknownResize
 from bridge.images.limits import Size
-from providers.base import ImageProfile
+from providers.profiles import ImageProfile
 
 PRESETS: dict[str, Size] = {
     "SD_VGA": (640, 480),

@@ -12,7 +12,7 @@ from bridge.captioning.services import Services, open_services
 from bridge.errors import InvalidImage
 from bridge.images import sources
 from bridge.settings import Settings
-from providers.base import ImageProfile
+from providers.profiles import ImageProfile
 from tests.service import WORKSPACE
 
 PROFILE = ImageProfile()

@@ -7,16 +7,8 @@ from typing import Any
 import anyio
 
 from providers import checks, registry
-from providers.base import (
-    BaseClient,
-    Check,
-    Completion,
-    Credentials,
-    Delta,
-    Image,
-    ProviderConfig,
-    VisionRequest,
-)
+from providers.base import BaseClient, Completion, Credentials, Delta, Image, ProviderConfig, VisionRequest
+from providers.checks import Check
 from providers.errors import ProviderError
 from providers.pool import Pool
 from tests.contract.kinds import Kind

@@ -18,7 +18,7 @@ from providers.base import (
 )
 from providers.pool import Pool
 from tests.contract.schemas import PLAIN, RICH
-from tests.contract.target import PHOTO
+from tests.contract.target import PHOTO, check
 from tests.servers import TrapServer
 
 
@@ -66,7 +66,7 @@ async def test_no_address_is_dialled(pool: Pool, trap: TrapServer) -> None:
 async def test_models_and_check(client: BaseClient) -> None:
     models = await client.models(Credentials(), 5)
     assert [model.id for model in models] == ["measurements"]
-    found = await client.check(Credentials(), 5, "measurements")
+    found = await check(client, Credentials(), 5, "measurements")
     assert [step.step for step in found.steps] == ["initialize_client", "list_models", "test_chat_completion"]
     assert {step.status for step in found.steps} == {"success"}
     assert found.models == models
@@ -76,6 +76,6 @@ async def test_models_and_check(client: BaseClient) -> None:
 
 
 async def test_check_without_a_model_writes_nothing(client: BaseClient) -> None:
-    found = await client.check(Credentials(), 5)
+    found = await check(client, Credentials(), 5)
     assert [step.step for step in found.steps] == ["initialize_client", "list_models"]
     assert found.model == ""

@@ -4,7 +4,8 @@ import httpx2
 import pytest
 
 from providers import errors, registry
-from providers.base import Check, Credentials, Model, ProviderConfig, VisionRequest
+from providers.base import Credentials, Model, ProviderConfig, VisionRequest
+from providers.checks import Check
 from providers.pool import Pool
 from tests.contract.kinds import EVERY_KIND, OF_KIND, Kind
 from tests.contract.target import Target, target

@@ -9,7 +9,7 @@ import yaml
 
 from bridge.server import CLOSE_SECONDS, FIRST_REQUEST_SECONDS
 from bridge.settings import SECRETS, Settings
-from providers import factory
+from providers import registry
 from tests.deploy.fleet import CONFIG
 from tests.e2e.dockerfile import instructions
 from tests.service import ROOT
@@ -41,7 +41,7 @@ def known_names() -> set[str]:
     """Return the names of all environment variables that are read."""
     ours = {f"GRAPHCAP_{name.upper()}" for name in Settings.model_fields}
     ours |= {f"GRAPHCAP_{name.upper()}_FILE" for name in SECRETS}
-    theirs = {name for spec in factory.specs() for name in (*spec.url_env, *spec.key_env)}
+    theirs = {name for spec in registry.specs() for name in (*spec.url_env, *spec.key_env)}
     return ours | theirs | {f"{name}_FILE" for name in theirs} | {"FORWARDED_ALLOW_IPS"}
 
 

@@ -17,7 +17,7 @@ from bridge.images.formats import jpeg
 from bridge.images.limits import ImageLimits
 from bridge.images.prepare import Prepared, prepare
 from bridge.images.resize import PRESETS
-from providers.base import ImageProfile
+from providers.profiles import ImageProfile
 from tests.images.pictures import (
     BLACK,
     BLUE,

@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from providers.dialect import describe, relaxed
-from providers.dialect import gemini as dialect
 
 from providers import errors
 from providers.base import Model, Options, ProviderConfig, Turn
+from providers.dialects import describe, relaxed
+from providers.dialects import gemini as dialect
 from providers.gemini import SPEC, GeminiClient
 from providers.pool import Pool
 from providers.usage import Usage

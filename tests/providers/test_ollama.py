@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from providers.dialect import describe, relaxed
-from providers.dialect import ollama as dialect
 
 from providers import errors
 from providers.base import Image, Options, ProviderConfig, Turn
+from providers.dialects import describe, relaxed
+from providers.dialects import ollama as dialect
 from providers.ollama import SPEC, OllamaClient
 from providers.pool import Pool
 from tests.providers.native import EVERY_OPTION, SCHEMA, answer, asked, jpeg, streamed, with_key

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from bridge.captioning.services import Services
 from bridge.dispatch.targets import ProviderReference
-from providers import factory
+from providers import registry
 from providers.base import ProviderConfig
 
 OWNER = "graphcap"
@@ -58,5 +58,5 @@ def _default_models(services: Services) -> Iterator[str]:
 
 def _is_usable(config: ProviderConfig) -> bool:
     """Return whether a provider has the key and the address that its kind needs."""
-    spec = factory.spec(config.kind)
+    spec = registry.spec(config.kind)
     return bool(config.base_url or config.kind == "builtin") and bool(config.api_key or not spec.needs_key)

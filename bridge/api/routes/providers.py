@@ -26,8 +26,9 @@ from bridge.captioning.parsing import parse_request
 from bridge.dispatch.targets import ProviderReference, Target
 from bridge.errors import UnknownProvider
 from bridge.run import Run
-from providers import factory
-from providers.base import Check, ProviderConfig
+from providers import registry
+from providers.base import ProviderConfig
+from providers.checks import Check
 
 router = APIRouter(prefix="/providers", tags=["providers"])
 
@@ -43,7 +44,7 @@ async def list_providers(request: Request) -> Response:
 
 
 def _provider(name: str, config: ProviderConfig, show_address: bool, is_default: bool) -> ProviderOut:
-    spec = factory.spec(config.kind)
+    spec = registry.spec(config.kind)
     return ProviderOut(
         name=name,
         kind=config.kind,
