@@ -114,7 +114,8 @@ class VisionRequest:
 
     `schema` is a JSON Schema (draft 2020-12); the client translates it to its dialect.
     `timeout` is in seconds and covers the whole call. `headers` are extra HTTP headers (trace context).
-    `schema_digest` identifies the schema to the dispatcher; it is not sent.
+    `schema_digest` identifies the schema to the dispatcher; it is not sent. `image_is_shared`: other
+    perspectives ask about the same image.
     """
 
     model: str
@@ -130,6 +131,7 @@ class VisionRequest:
     options: Options = Options()
     credentials: Credentials = Credentials()
     headers: Mapping[str, str] = field(default_factory=dict)
+    image_is_shared: bool = False
 
     @property
     def sends_schema(self) -> bool:

@@ -13,6 +13,12 @@ DEFAULT_RETRY_AFTER = 2.0
 _MAX_DEPTH = 8
 _SPAN = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
 _UNIT_SECONDS = (3600.0, 60.0, 1.0, 0.001)
+# OpenAI, Groq and the proxies of vLLM and LiteLLM use these suffixes. OpenRouter limits requests without one.
+_REQUESTS = ("x-ratelimit-{}-requests", "x-ratelimit-{}", "anthropic-ratelimit-requests-{}")
+_TOKENS = (
+    "x-ratelimit-{}-tokens",
+    *(f"anthropic-ratelimit-{kind}-{{}}" for kind in ("tokens", "input-tokens", "output-tokens")),
+)
 _EPOCH_SECONDS, _EPOCH_MILLISECONDS = 1e9, 1e11  # larger numbers are dates
 
 
@@ -35,18 +41,22 @@ class RateHints:
 
 def rate_hints(headers: Mapping[str, str]) -> RateHints | None:
     """Return the announced limits, None if there are none. `headers` must be case-insensitive."""
-    # OpenAI, Groq and the proxies of vLLM and LiteLLM use these suffixes. OpenRouter limits requests without one.
-    requests = _allowance(headers, "-requests") or _allowance(headers, "")
-    tokens = _allowance(headers, "-tokens")
+    requests = _tightest(headers, _REQUESTS)
+    tokens = _tightest(headers, _TOKENS)
     return RateHints(requests, tokens) if requests or tokens else None
 
 
-def _allowance(headers: Mapping[str, str], suffix: str) -> Allowance | None:
-    remaining = _number(headers.get(f"x-ratelimit-remaining{suffix}"))
+def _tightest(headers: Mapping[str, str], names: tuple[str, ...]) -> Allowance | None:
+    """Return the announced limit of which the least remains."""
+    announced = (_allowance(headers, name) for name in names)
+    return min(filter(None, announced), key=lambda allowance: allowance.remaining, default=None)
+
+
+def _allowance(headers: Mapping[str, str], name: str) -> Allowance | None:
+    remaining = _number(headers.get(name.format("remaining")))
     if remaining is None:
         return None
-    limit = _number(headers.get(f"x-ratelimit-limit{suffix}"))
-    return Allowance(remaining, limit, _reset(headers.get(f"x-ratelimit-reset{suffix}")))
+    return Allowance(remaining, _number(headers.get(name.format("limit"))), _reset(headers.get(name.format("reset"))))
 
 
 def _number(value: str | None) -> float | None:
@@ -58,8 +68,13 @@ def _number(value: str | None) -> float | None:
 
 
 def _reset(value: str | None) -> float | None:
-    """Return seconds: given as such, as "6m0s" or "120ms" (OpenAI), or as a date (OpenRouter: milliseconds)."""
+    """Return seconds: given as such, as "6m0s" or "120ms" (OpenAI), or as a date (OpenRouter: milliseconds).
+
+    Anthropic writes the date as in RFC 3339.
+    """
     number = _number(value)
+    if number is None:
+        number = _timestamp(value or "")
     if number is None:
         span = _SPAN.fullmatch((value or "").strip())
         parts = zip(span.groups(), _UNIT_SECONDS, strict=True) if span else ()
@@ -69,6 +84,14 @@ def _reset(value: str | None) -> float | None:
         return number
     left = number / 1000 - time.time() if number > _EPOCH_MILLISECONDS else math.ceil(number - time.time())
     return max(left, 0.0)
+
+
+def _timestamp(value: str) -> float | None:
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return moment.timestamp() if moment.tzinfo else None
 
 
 def retry_after(status: int, headers: Mapping[str, str], body: object = None) -> float | None:

@@ -19,7 +19,7 @@ from perspectives.perspective import Perspective
 class Plan:
     """One caption to make: its perspective, its prompt, and its targets in the order in which they are called.
 
-    `upload`: the bytes of an uploaded image.
+    `upload`: the bytes of an uploaded image. `image_is_shared`: other plans ask about the same image.
     """
 
     options: CaptionOptions
@@ -27,6 +27,7 @@ class Plan:
     prompt: str
     targets: tuple[Target, ...]
     upload: bytes | None = None
+    image_is_shared: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -100,9 +101,10 @@ async def make_analysis_plan(
     _require_known_variables(request.variables or {}, listed)
     targets = resolve_targets(request, services, provider_key)
     # The synthesizer's contexts are known when the others are done; its own mistakes are reported now.
+    shared = len(listed) > 1
     plans = tuple(
-        Plan(request, perspective, render_prompt(perspective, _own_variables(perspective, request)), targets)
-        for perspective in listed
+        Plan(request, each, render_prompt(each, _own_variables(each, request)), targets, image_is_shared=shared)
+        for each in listed
     )
     require_one_image(request, upload)
     name_target(run, targets[0])

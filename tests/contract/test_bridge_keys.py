@@ -13,7 +13,14 @@ from tests.servers import TrapServer
 from tests.service import Service
 
 # Beside the variables of our kinds: what the SDKs read on their own.
-MORE_NAMES = ("OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "GOOGLE_API_KEY", "OPENAI_WEBHOOK_SECRET")
+MORE_NAMES = (
+    "ANTHROPIC_AUTH_TOKEN",
+    "OPENAI_ADMIN_KEY",
+    "OPENAI_ORG_ID",
+    "OPENAI_PROJECT_ID",
+    "GOOGLE_API_KEY",
+    "OPENAI_WEBHOOK_SECRET",
+)
 NAMES = sorted({*MORE_NAMES, *(name for spec in registry.specs() for name in spec.key_env)})
 SECRETS = {name: f"secret-{number}-of-the-deployment" for number, name in enumerate(NAMES)}
 NO_KEY: dict[str, dict[str, Any]] = {"absent": {}, "empty": {"api_key": ""}, "null": {"api_key": None}}

@@ -114,7 +114,12 @@ async def test_unknown_model_is_told_with_what_there_is(kind: Kind, pool: Pool) 
 
 @pytest.mark.parametrize(
     ("kind", "variable"),
-    [("openai", "OPENAI_API_KEY"), ("gemini", "GEMINI_API_KEY"), ("openrouter", "OPENROUTER_API_KEY")],
+    [
+        ("openai", "OPENAI_API_KEY"),
+        ("gemini", "GEMINI_API_KEY"),
+        ("anthropic", "ANTHROPIC_API_KEY"),
+        ("openrouter", "OPENROUTER_API_KEY"),
+    ],
 )
 async def test_missing_key_is_told_before_anyone_is_called(kind: str, variable: str) -> None:
     dialled: list[str] = []

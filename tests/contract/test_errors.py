@@ -189,7 +189,14 @@ async def test_error_after_the_first_text_is_not_one_to_ask_again_after(to: Targ
 @pytest.mark.parametrize("code", [429, 500, 503])
 async def test_error_before_the_first_text_is_what_its_code_says(to: Target, code: int) -> None:
     to.server.reply(b.ErrorInStream(text="", code=code))
-    told = to.kind.kind in ("vllm", "llamacpp", "openrouter", "litellm", "gemini")  # others tell none in a 200
+    told = to.kind.kind in (
+        "vllm",
+        "llamacpp",
+        "openrouter",
+        "litellm",
+        "gemini",
+        "anthropic",
+    )  # others tell none in a 200
     assert type(await to.failure(streamed=True)) is (STATUSES[code] if told else errors.BadReply)
 
 
@@ -222,7 +229,7 @@ async def test_a_stream_of_white_space_is_cancelled_early(to: Target) -> None:
     to.server.reply(b.Answer('{"caption":' + " " * 200_000, pieces=2_000))
     error = await to.failure(streamed=True)
     assert type(error) is errors.WhitespaceRunaway
-    assert (error.usage is not None) is (to.kind.kind in ("vllm", "gemini"))  # reported in each event
+    assert (error.usage is not None) is (to.kind.kind in ("vllm", "gemini", "anthropic"))  # reported in each event
 
 
 async def test_a_truncated_answer_that_ends_in_white_space(to: Target, streamed: bool) -> None:
@@ -241,7 +248,7 @@ async def test_output_that_the_server_cannot_parse_is_kept(to: Target) -> None:
         return
     assert isinstance(error, errors.UnparsableOutput)
     assert error.begun
-    assert error.raw_text == ('{"caption": ' if to.kind.kind not in ("ollama", "gemini") else "")
+    assert error.raw_text == ('{"caption": ' if to.kind.kind in ("openai", "vllm") else "")
 
 
 async def test_listing_models_opens_a_connection_of_its_own(to: Target) -> None:

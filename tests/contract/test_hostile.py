@@ -69,7 +69,7 @@ async def test_hundred_megabytes(kind: Kind, server: WireServer, narrow: Pool, s
     assert server.bytes_sent < 4 * LIMIT + 8 * 1024 * 1024  # the rest lay in the sockets' buffers
 
 
-@pytest.mark.parametrize("name", ["vllm", "ollama", "gemini"])
+@pytest.mark.parametrize("name", ["vllm", "ollama", "gemini", "anthropic"])
 async def test_hundred_megabytes_without_a_limit_of_our_own(name: str, pool: Pool) -> None:
     with OF_KIND[name].server() as server:
         server.reply(b.Huge())
@@ -169,7 +169,7 @@ async def test_name_of_a_model_leads_nowhere_else(to: Target, model: str) -> Non
         error = await to.failure(model=model)
         assert type(error) in (errors.UnknownModel, errors.RequestRejected)
     for call in to.server.calls:
-        assert call.path.endswith(("/chat/completions", "/api/chat", ":generateContent"))
+        assert call.path.endswith(("/chat/completions", "/api/chat", ":generateContent", "/v1/messages"))
         assert not call.query
 
 
