@@ -43,12 +43,13 @@ class Flavour:
 def request_body(request: VisionRequest, flavour: Flavour, profile: Profile, options: Mapping[str, Any]) -> JsonObject:
     """Return the request as JSON, with a placeholder for the image. `options`: the provider's configured ones."""
     response_format = _response_format(request, flavour)
+    effort = options.get("reasoning_effort")
     return {
         "model": request.model,
         "messages": _messages(request, flavour, options.get("detail")),
         **_sampling(request, flavour, profile),
         **({"response_format": response_format, **flavour.routed} if response_format else {}),
-        **({"reasoning_effort": options["reasoning_effort"]} if options.get("reasoning_effort") else {}),
+        **({"reasoning_effort": effort} if effort else {}),
         **(options.get("extra_body") or {}),
     }
 
@@ -67,11 +68,9 @@ def streamed(body: JsonObject, flavour: Flavour) -> JsonObject:
 def warnings(request: VisionRequest, flavour: Flavour, profile: Profile) -> tuple[str, ...]:
     """Return a warning for each sampling option that the server or the model does not accept."""
     unsupported = flavour.spec.unsupported(request.options)
-    fixed = [name for name in _fixed(profile) if name in request.options.present()]
-    if not fixed:
-        return unsupported
-    names = " or ".join(fixed)
-    return *unsupported, f"{request.model} is a reasoning model and does not accept {names}, so it was not sent."
+    names = " or ".join(name for name in _fixed(profile) if name in request.options.present())
+    fixed = f"{request.model} is a reasoning model and does not accept {names}, so it was not sent."
+    return (*unsupported, fixed) if names else unsupported
 
 
 def completion(

@@ -125,17 +125,17 @@ def llamacpp(schema: JsonObject) -> JsonObject:
 def anthropic(schema: JsonObject) -> JsonObject:
     """Return what Anthropic's structured outputs enforce: closed objects, optional properties, no bounds.
 
-    platform.claude.com/docs/en/build-with-claude/structured-outputs: of array bounds a minItems of 0 or 1, enums of
-    scalars, simple patterns. At most 24 optional properties and 16 unions in a schema, so none is added here.
+    platform.claude.com/docs/en/build-with-claude/structured-outputs: portable patterns, enums of scalars, and of the
+    bounds a minItems of 0 or 1. At most 24 optional properties and 16 unions in a schema: no property becomes
+    nullable here.
     """
+    bounds = RANGE | {"minLength", "maxLength", "maxItems", "uniqueItems", "multipleOf"}
 
     def visit(node: JsonObject) -> JsonObject:
-        unsaid = RANGE | {"minLength", "maxLength", "pattern", "maxItems", "uniqueItems", "multipleOf"}
-        node = simple(node)
-        unsaid |= {"minItems"} if node.get("minItems", 0) > 1 else set()
+        node = const_as_enum(typed(simple(node)))
+        unsaid = bounds | ({"minItems"} if node.get("minItems", 0) > 1 else set())
         unsaid |= {"enum"} if any(isinstance(value, dict | list) for value in node.get("enum", ())) else set()
-        unsaid |= {"const"} if isinstance(node.get("const"), dict | list) else set()
-        node = typed(known_format(say(node, unsaid), _ANTHROPIC_FORMATS))
+        node = known_format(say(node, unsaid), _ANTHROPIC_FORMATS)
         if node.get("properties"):
             listed = {name: _listed(subschema(child)) for name, child in node["properties"].items()}
             node = {**node, "properties": listed, "additionalProperties": False}
@@ -146,11 +146,6 @@ def anthropic(schema: JsonObject) -> JsonObject:
         return node
 
     return walk(schema, visit)
-
-
-def ollama(schema: JsonObject) -> JsonObject:
-    """Return the value of Ollama's `format`: its runner uses llama.cpp's converter."""
-    return llamacpp(schema)
 
 
 @_cached
@@ -289,19 +284,12 @@ def _listed(node: JsonObject) -> JsonObject:
 
 
 def _inclusive(node: JsonObject) -> JsonObject:
-    """Write exclusive bounds as inclusive ones: exactly for integers, else as near as possible, with a sentence."""
+    """Write the exclusive bounds of an integer as inclusive ones; move others into the description."""
     whole = types(node) <= {"integer", "null"}
-    for word, inclusive, step, tighter in (
-        ("exclusiveMinimum", "minimum", 1, max),
-        ("exclusiveMaximum", "maximum", -1, min),
-    ):
-        if word in node:
-            bound = node[word]
-            exact = whole and isinstance(bound, int)
-            node = without(node, {word}) if exact else say(node, {word})
-            bound = bound + step if exact else bound
-            node = {**node, inclusive: tighter(bound, node.get(inclusive, bound))}
-    return node
+    for word, inclusive, step in (("exclusiveMinimum", "minimum", 1), ("exclusiveMaximum", "maximum", -1)):
+        if whole and isinstance(node.get(word), int) and inclusive not in node:
+            node = {**without(node, {word}), inclusive: node[word] + step}
+    return say(node, {"exclusiveMinimum", "exclusiveMaximum"})
 
 
 def _gemini_enum(node: JsonObject) -> JsonObject:

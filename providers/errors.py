@@ -1,31 +1,4 @@
-"""Exceptions of a provider call, as seen by the caller of a `BaseClient`.
-
-    ProviderError                base class of everything a client raises
-    ├── AuthFailed               401, 403, or a text that says so: the key is missing, invalid or not allowed
-    ├── QuotaExceeded            402, or a 429 that says the account has no credit
-    ├── RateLimited              429: wait `retry_after` seconds
-    ├── UnknownModel             the server does not serve this model
-    ├── ModelWithoutVision       the model takes no images
-    ├── ImageRejected            the server cannot process this image
-    ├── WrongPath                404 that is not about the model: the base URL is not this protocol's
-    ├── ContextTooLong           prompt and image exceed the model's context
-    ├── SchemaRejected           the server rejected the schema or the output mode; see `explained`
-    ├── RequestRejected          any other 4xx: a retry would fail too
-    │   ├── InvalidOption        an option has a value that the model does not accept
-    │   └── SchemaNotFillable    the built-in provider has no valid value for a field of the schema
-    ├── Unreachable              no connection: refused, DNS, TLS, or lost before a response
-    ├── CallTimeout              connected, but no complete response in time
-    ├── Unavailable              408, 503, 529: the server cannot respond now
-    ├── ServerFailed             any other 5xx; see `may_be_schema`
-    ├── BadReply                 the response is not this protocol's: not JSON, too large, an error inside a 200
-    │   └── ResponseInterrupted  the connection was lost in the middle of the response body
-    ├── UnparsableOutput         the server could not parse the model's output: an answer that failed validation
-    ├── Refused                  the model declined in words
-    ├── Blocked                  a safety filter of the provider stopped it
-    └── Truncated                the answer ended at the token limit
-        └── WhitespaceRunaway    the model wrote nothing but white space until it was stopped
-
-    UnknownKind                  no client exists for this kind of provider: a configuration error
+"""Exceptions of a provider call, as seen by the caller of a `BaseClient`. All are ProviderErrors but UnknownKind.
 
 Messages are sentences for a person and never hold an upstream body, a key or a prompt. The provider's own words are
 in `provider_message`, sanitised.
@@ -69,15 +42,15 @@ class ProviderError(Exception):
 
 
 class AuthFailed(ProviderError):
-    """The provider rejected the key, or got none."""
+    """401, 403, or a text that says so: the key is missing, invalid or not allowed."""
 
 
 class QuotaExceeded(ProviderError):
-    """The account has no credit left."""
+    """402, or a 429 that says so: the account has no credit left."""
 
 
 class RateLimited(ProviderError):
-    """Too many requests or tokens per minute."""
+    """429: too many requests or tokens per minute."""
 
 
 class UnknownModel(ProviderError):
@@ -93,7 +66,7 @@ class ImageRejected(ProviderError):
 
 
 class WrongPath(ProviderError):
-    """The server responds, but not in this protocol at this base URL."""
+    """404 that is not about the model, 405, or a redirect: the base URL is not this protocol's."""
 
 
 class ContextTooLong(ProviderError):
@@ -111,7 +84,7 @@ class SchemaRejected(ProviderError):
 
 
 class RequestRejected(ProviderError):
-    """The server rejected the request for a reason that a retry does not remove."""
+    """Any other 4xx: a retry would fail too."""
 
 
 class InvalidOption(RequestRejected):
@@ -130,19 +103,19 @@ class SchemaNotFillable(RequestRejected):
 
 
 class Unreachable(ProviderError):
-    """No connection to the server, or it was lost before a response."""
+    """No connection to the server: refused, DNS, TLS, or lost before a response."""
 
 
 class CallTimeout(ProviderError):
-    """The server did not respond in time."""
+    """Connected, but no complete response in time."""
 
 
 class Unavailable(ProviderError):
-    """The server cannot respond now (408, 503, 529)."""
+    """408, 503, 529: the server cannot respond now."""
 
 
 class ServerFailed(ProviderError):
-    """The server failed (500, 502, 504 and other 5xx).
+    """Any other 5xx.
 
     `may_be_schema`: a 500 without a known cause to a request with a schema. One step down the output modes may
     avoid it.
@@ -152,7 +125,7 @@ class ServerFailed(ProviderError):
 
 
 class BadReply(ProviderError):
-    """The response is not an answer in this protocol."""
+    """The response is not an answer in this protocol: not JSON, too large, or an error inside a 200."""
 
 
 class ResponseInterrupted(BadReply):

@@ -70,20 +70,12 @@ _UNKNOWN_VALUE_MODULE = re.compile(r"google\.genai\._common")
 _KEY_HEADER = "x-goog-api-key"
 _NO_KEY = "no-key"  # never sent; without a value the SDK looks for a key in the environment
 _NO_CONTENTS = "-"  # the SDK requires contents; `extra_body` replaces them
-_BLOCK_REASONS = {
-    "SAFETY": "for safety",
-    "IMAGE_SAFETY": "for safety",
-    "PROHIBITED_CONTENT": "as prohibited content",
-    "IMAGE_PROHIBITED_CONTENT": "as prohibited content",
-    "BLOCKLIST": "for a word on its blocklist",
-    "RECITATION": "as the recitation of a source",
-    "IMAGE_RECITATION": "as the recitation of a source",
-    "SPII": "for personal data",
-    "JAILBREAK": "as a jailbreak",
-    "MODEL_ARMOR": "by a rule of the account",
-    "ESCALATION": "by a rule of its own",
-    "PUP_LIMITED_DISABLED": "because the account is limited",
-}
+_BLOCK_REASONS = frozenset(
+    {
+        *("SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "RECITATION", "SPII", "JAILBREAK", "MODEL_ARMOR", "ESCALATION"),
+        *("IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION", "PUP_LIMITED_DISABLED"),
+    }
+)
 
 
 class GeminiClient(BaseClient):
@@ -175,7 +167,6 @@ class GeminiClient(BaseClient):
 def generation_config(request: VisionRequest, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of the SDK's GenerateContentConfig. `options`: the provider's configured ones."""
     sampling = request.options
-    resolution = _option(options, "media_resolution")
     return {
         "http_options": {
             "headers": dict(request.headers),
@@ -192,7 +183,7 @@ def generation_config(request: VisionRequest, options: Mapping[str, Any]) -> dic
         "response_mime_type": "application/json" if request.sends_schema else None,
         "response_json_schema": _schema(request),
         "safety_settings": _safety(options),
-        "media_resolution": f"MEDIA_RESOLUTION_{resolution}" if resolution else None,
+        "media_resolution": _upper("MEDIA_RESOLUTION_", options.get("media_resolution")),
     }
 
 
@@ -225,33 +216,24 @@ def _schema(request: VisionRequest) -> JsonObject | None:
 def _thinking(options: Mapping[str, Any]) -> JsonObject:
     """Return the thinking options, not through the SDK: it writes snake case, which only Google accepts (3.4)."""
     names = {"thinkingBudget": "thinking_budget", "thinkingLevel": "thinking_level"}
-    values = {name: value for name, own in names.items() if (value := _option(options, own)) is not None}
+    values = {name: _upper("", options[own]) for name, own in names.items() if options.get(own) is not None}
     return {"generationConfig": {"thinkingConfig": values}} if values else {}
 
 
-def _option(options: Mapping[str, Any], name: str) -> Any:
-    """Return a configured option, None if it is unset. Raises InvalidOption for an invalid value."""
-    value = options.get(name)
-    if value is not None and not SPEC.fits(name, value):
-        raise _invalid_option(name)
-    return value.upper() if isinstance(value, str) else value
+def _upper(prefix: str, value: Any) -> Any:
+    return f"{prefix}{value}".upper() if isinstance(value, str) else value
 
 
 def _safety(options: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """Return the configured thresholds. Raises InvalidOption for an unknown category or threshold."""
     from google.genai import types
 
-    thresholds = _option(options, "safety_settings")
+    thresholds = options.get("safety_settings")
     if thresholds is None:
         return None
-    pairs = list(thresholds.items())
-    for category, threshold in pairs:
-        if category not in set(types.HarmCategory) or threshold not in list(types.HarmBlockThreshold):
-            raise _invalid_option("safety_settings")
-    return [{"category": category, "threshold": threshold} for category, threshold in pairs]
-
-
-def _invalid_option(name: str) -> InvalidOption:
-    return InvalidOption(f"Gemini's option {name} has an invalid value. Expected: {SPEC.options[name]}.")
+    if not set(thresholds) <= set(types.HarmCategory) or not set(thresholds.values()) <= set(types.HarmBlockThreshold):
+        raise InvalidOption(f"Gemini's option safety_settings is invalid. Expected: {SPEC.options['safety_settings']}.")
+    return [{"category": category, "threshold": threshold} for category, threshold in thresholds.items()]
 
 
 class Answer:
@@ -290,8 +272,8 @@ class Answer:
 
 
 def _blocked(subject: str, reason: str, usage: Usage | None) -> Blocked:
-    why = _BLOCK_REASONS.get(reason, "without giving a reason")
-    return Blocked(f"Gemini blocked {subject} {why}. Use another model, or other safety_settings.", usage=usage)
+    known = f" ({reason})" if reason in _BLOCK_REASONS else ""
+    return Blocked(f"Gemini blocked {subject}{known}. Use another model, or other safety_settings.", usage=usage)
 
 
 def _usage(counts: "types.GenerateContentResponseUsageMetadata | None") -> Usage | None:

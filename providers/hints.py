@@ -4,8 +4,9 @@ import math
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 
 DEFAULT_RETRY_AFTER = 2.0
@@ -56,42 +57,7 @@ def _allowance(headers: Mapping[str, str], name: str) -> Allowance | None:
     remaining = _number(headers.get(name.format("remaining")))
     if remaining is None:
         return None
-    return Allowance(remaining, _number(headers.get(name.format("limit"))), _reset(headers.get(name.format("reset"))))
-
-
-def _number(value: str | None) -> float | None:
-    try:
-        number = float(value or "")
-    except ValueError:
-        return None
-    return max(number, 0.0) if math.isfinite(number) else None
-
-
-def _reset(value: str | None) -> float | None:
-    """Return seconds: given as such, as "6m0s" or "120ms" (OpenAI), or as a date (OpenRouter: milliseconds).
-
-    Anthropic writes the date as in RFC 3339.
-    """
-    number = _number(value)
-    if number is None:
-        number = _timestamp(value or "")
-    if number is None:
-        span = _SPAN.fullmatch((value or "").strip())
-        parts = zip(span.groups(), _UNIT_SECONDS, strict=True) if span else ()
-        seconds = [float(amount) * unit for amount, unit in parts if amount]
-        return sum(seconds) if seconds else None
-    if number < _EPOCH_SECONDS:
-        return number
-    left = number / 1000 - time.time() if number > _EPOCH_MILLISECONDS else math.ceil(number - time.time())
-    return max(left, 0.0)
-
-
-def _timestamp(value: str) -> float | None:
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return moment.timestamp() if moment.tzinfo else None
+    return Allowance(remaining, _number(headers.get(name.format("limit"))), _seconds(headers.get(name.format("reset"))))
 
 
 def retry_after(status: int, headers: Mapping[str, str], body: object = None) -> float | None:
@@ -100,35 +66,38 @@ def retry_after(status: int, headers: Mapping[str, str], body: object = None) ->
     None if it does not ask. A 429 whose header cannot be used gives DEFAULT_RETRY_AFTER.
     """
     lowered = {name.lower(): value for name, value in headers.items()}
-    delays = (
-        _seconds(lowered.get("retry-after-ms"), 1000.0),
-        _seconds(lowered.get("retry-after")),
-        _until(lowered.get("retry-after")),
-        _retry_info(body),
-    )
-    usable = next((delay for delay in delays if delay is not None), None)
-    if usable is None and status == 429 and "retry-after" in lowered:
-        return DEFAULT_RETRY_AFTER
-    return usable
+    milliseconds = _number(lowered.get("retry-after-ms"))
+    header = _seconds(lowered.get("retry-after")) if milliseconds is None else milliseconds / 1000
+    seconds = _retry_info(body) if header is None else header
+    return DEFAULT_RETRY_AFTER if seconds is None and status == 429 and "retry-after" in lowered else seconds
 
 
-def _seconds(value: object, per_second: float = 1.0) -> float | None:
-    if not isinstance(value, str):
-        return None
+def _number(value: object) -> float | None:
+    """Return a finite number that is not negative, else None."""
     try:
-        seconds = float(value.strip().removesuffix("s")) / per_second
+        number = float(value) if isinstance(value, str) else -1.0
     except ValueError:
         return None
-    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+    return number if math.isfinite(number) and number >= 0 else None
 
 
-def _until(value: str | None) -> float | None:
-    try:
-        moment = parsedate_to_datetime(value or "")
-    except ValueError:
-        return None
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(math.ceil((aware - datetime.now(UTC)).total_seconds()), 0.0)
+def _seconds(value: object) -> float | None:
+    """Return the seconds of "30", "6m0s", "120ms" (OpenAI), "34.5s" (Gemini), or until a date.
+
+    A date is in Unix time (OpenRouter), as in RFC 3339 (Anthropic), or as in HTTP.
+    """
+    text = value.strip() if isinstance(value, str) else ""
+    number = _number(text)
+    if number is not None and number < _EPOCH_SECONDS:
+        return number
+    if number is not None:  # OpenRouter sends milliseconds
+        return max(math.ceil(number / (1000 if number > _EPOCH_MILLISECONDS else 1) - time.time()), 0)
+    if text and (span := _SPAN.fullmatch(text)):
+        return sum(float(amount) * unit for amount, unit in zip(span.groups("0"), _UNIT_SECONDS, strict=True))
+    for parse in (datetime.fromisoformat, parsedate_to_datetime):
+        with suppress(ValueError, OverflowError):
+            return max(math.ceil(parse(text).timestamp() - time.time()), 0)
+    return None
 
 
 def _retry_info(body: object, depth: int = 0) -> float | None:
@@ -139,7 +108,6 @@ def _retry_info(body: object, depth: int = 0) -> float | None:
         if "retryDelay" in body:
             return _seconds(body["retryDelay"])
         body = list(body.values())
-    if isinstance(body, list):
-        delays = (_retry_info(item, depth + 1) for item in body)
-        return next((delay for delay in delays if delay is not None), None)
-    return None
+    items = body if isinstance(body, list) else ()
+    delays = (_retry_info(item, depth + 1) for item in items)
+    return next((delay for delay in delays if delay is not None), None)

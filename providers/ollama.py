@@ -21,7 +21,7 @@ from providers.base import (
     VisionRequest,
 )
 from providers.call import Call, api_key, transport_error
-from providers.errors import BadReply, InvalidOption, ProviderError, UnknownModel
+from providers.errors import BadReply, ProviderError, UnknownModel
 from providers.http_errors import classify, error_in_200
 from providers.image_body import PLACEHOLDER
 from providers.pool import Pool
@@ -116,7 +116,7 @@ class OllamaClient(BaseClient):
         """Return the arguments of the SDK's `chat`."""
         if not request.model.strip():
             raise UnknownModel("No model is set for Ollama. Pass `model`.")
-        settings = self._settings()
+        settings = dict(self._config.options)
         context = settings.pop("num_ctx", None) or self.profile(request.model).context
         return {
             "model": request.model,
@@ -125,13 +125,6 @@ class OllamaClient(BaseClient):
             "options": _options(request, context),
             **settings,
         }
-
-    def _settings(self) -> dict[str, Any]:
-        settings = {name: value for name, value in self._config.options.items() if name in SPEC.options}
-        for name, value in settings.items():
-            if not SPEC.fits(name, value):
-                raise InvalidOption(f"Ollama's option {name} has an invalid value. Expected: {SPEC.options[name]}.")
-        return settings
 
     def _call(self, request: VisionRequest) -> Call:
         import httpx
@@ -163,13 +156,16 @@ def _prompt(request: VisionRequest) -> str:
 
 
 def _format(request: VisionRequest) -> JsonObject | str | None:
-    """Return the top-level `format`: inside `options` it is ignored (browser-use/browser-use#5023)."""
+    """Return the top-level `format`: inside `options` it is ignored (browser-use/browser-use#5023).
+
+    Ollama's runner uses llama.cpp's converter from schema to grammar.
+    """
     if request.schema is None or request.output_mode == "prompt":
         return None
     if request.output_mode == "json_object":
         return "json"
     relaxed = request.output_mode == "json_schema_relaxed"
-    return dialects.ollama(dialects.relaxed(request.schema) if relaxed else request.schema)
+    return dialects.llamacpp(dialects.relaxed(request.schema) if relaxed else request.schema)
 
 
 def _options(request: VisionRequest, context: int | None) -> dict[str, Any]:

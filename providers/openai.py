@@ -23,7 +23,7 @@ from providers.base import (
 )
 from providers.call import Call, api_key, foreign_reply, transport_error
 from providers.chat_completions import Flavour
-from providers.errors import InvalidOption, ProviderError, UnparsableOutput
+from providers.errors import ProviderError, UnparsableOutput
 from providers.hints import rate_hints
 from providers.http_errors import classify, error_in_200
 from providers.pool import Pool
@@ -104,9 +104,6 @@ class OpenAIClient(BaseClient):
         return self._body(request)
 
     def _body(self, request: VisionRequest) -> JsonObject:
-        for name, value in self._options.items():
-            if not self.spec.fits(name, value):
-                raise InvalidOption(f"The option {name} of {self.spec.title} has an invalid value.")
         return chat_completions.request_body(request, self.flavour, self.profile(request.model), self._options)
 
     def _warnings(self, request: VisionRequest) -> tuple[str, ...]:

@@ -39,6 +39,7 @@ OWN_KEYWORDS: Mapping[str, frozenset[str]] = {
     "array": frozenset({"items", "minItems", "maxItems", "uniqueItems"}),
     "object": frozenset({"properties", "required", "additionalProperties"}),
 }
+_TYPED = frozenset[str]().union(*OWN_KEYWORDS.values())
 _SILENT = frozenset({"title", "deprecated", "readOnly", "writeOnly", "contentEncoding", "contentMediaType"})
 _COMPLEX = frozenset(
     {
@@ -117,7 +118,7 @@ def without(node: JsonObject, words: Collection[str]) -> JsonObject:
 
 def simple(node: JsonObject) -> JsonObject:
     """Reduce a node to keywords that providers know: annotations and complex keywords go to the description."""
-    node = _with_required(structural(node))
+    node = _relevant(_with_required(structural(node)))
     moved = {word: value for word, value in node.items() if word in _COMPLEX}
     if "patternProperties" in moved:
         node = {**node, "additionalProperties": True}
@@ -131,6 +132,13 @@ def simple(node: JsonObject) -> JsonObject:
     return described(
         node, [f"Must also match this JSON Schema: {text}" if len(text) <= _LONGEST else "More rules apply."]
     )
+
+
+def _relevant(node: JsonObject) -> JsonObject:
+    """Drop the keywords that apply to none of the stated types: they have no effect."""
+    names = types(node)
+    own = [words for name, words in OWN_KEYWORDS.items() if name in names]
+    return without(node, _TYPED - frozenset().union(*own)) if names else node
 
 
 def _with_required(node: JsonObject) -> JsonObject:
@@ -264,8 +272,7 @@ def split_types(node: JsonObject) -> JsonObject:
     names = [node.get("type")] if isinstance(node.get("type"), str) else list(node.get("type", ()))
     if len([name for name in names if name != "null"]) < 2:
         return node
-    own = frozenset().union(*OWN_KEYWORDS.values())
-    rest = without(node, own | {"type", "enum"})
+    rest = without(node, _TYPED | {"type", "enum"})
     branches = [_only(node, str(name)) for name in names]
     return {**rest, "anyOf": [branch for branch in branches if branch.get("enum", True)]}
 

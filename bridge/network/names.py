@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from threading import Thread
 
@@ -12,8 +13,8 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 class Resolver:
     """The system's resolver with at most `concurrency` lookups, each occupying its slot until it ends.
 
-    The event loop's own lookups share a few threads of the whole process, so that a few names with silent name servers
-    would block every configured provider.
+    The event loop's lookups share a few threads of the process: a few names whose name servers do not respond would
+    block every configured provider.
     """
 
     def __init__(self, concurrency: int = 64) -> None:
@@ -23,32 +24,20 @@ class Resolver:
         """Return the addresses of a name in the resolver's order. Raises OSError."""
         await self._slots.acquire()
         loop = asyncio.get_running_loop()
-        result: asyncio.Future[Sequence[str]] = loop.create_future()
-
-        def finish(outcome: Sequence[str] | OSError) -> None:
-            self._slots.release()
-            if result.done():  # cancelled
-                return
-            if isinstance(outcome, OSError):
-                result.set_exception(outcome)
-            else:
-                result.set_result(outcome)
+        result: Future[Sequence[str]] = Future()
+        result.set_running_or_notify_cancel()
 
         def work() -> None:
-            outcome = _look_up(host, port)
+            try:
+                entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                result.set_result(list(dict.fromkeys(str(entry[4][0]) for entry in entries)))
+            except OSError as error:
+                result.set_exception(error)
+            except ValueError:  # such as UnicodeError: an empty or overlong label
+                result.set_exception(OSError("not a host name"))
             with suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(finish, outcome)
+                loop.call_soon_threadsafe(self._slots.release)
 
         # A daemon thread: a lookup that hangs must not keep the process from ending.
         Thread(target=work, daemon=True, name="name lookup").start()
-        return await result
-
-
-def _look_up(host: str, port: int) -> Sequence[str] | OSError:
-    try:
-        entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        return error
-    except ValueError:  # such as UnicodeError: an empty or overlong label
-        return OSError("not a host name")
-    return list(dict.fromkeys(str(entry[4][0]) for entry in entries))
+        return await asyncio.wrap_future(result)

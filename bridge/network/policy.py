@@ -89,7 +89,7 @@ def _refusal(host: str, kind: str, *, allowed_name: bool = False) -> AddressRefu
 
 
 async def allowed_addresses(policy: AddressPolicy, host: str, port: int, look_up: Resolve) -> Sequence[str]:
-    """Return the addresses of `host`, after checking all of them. Raises `AddressRefused` and OSError."""
+    """Return the addresses of `host`, at least one, after checking all. Raises `AddressRefused` and OSError."""
     policy.check_name(host, port)
     try:
         addresses: Sequence[str] = (str(ip_address(host)),)

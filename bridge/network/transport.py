@@ -7,7 +7,7 @@ httpx2's own transport accepts no network backend, so this one drives httpcore2'
 """
 
 import ssl
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any
@@ -52,24 +52,22 @@ class GuardedBackend(httpcore2.AnyIOBackend):
         if not 0 < port < 65536:
             raise httpcore2.ConnectError("invalid port")
         end = monotonic() + (_NO_LIMIT_SECONDS if timeout is None else timeout)
-        addresses = (await self._addresses(host, port, end))[:_MAX_DIALLED]
-        for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
-            share = max(0.0, end - monotonic()) / left
-            try:
-                return await super().connect_tcp(address, port, share, local_address, socket_options)
-            except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
-                if left == 1:
-                    raise
-        raise httpcore2.ConnectError("no address")
-
-    async def _addresses(self, host: str, port: int, end: float) -> Sequence[str]:
         try:
-            with anyio.fail_after(max(0.0, end - monotonic())):
-                return await allowed_addresses(self._policy, host, port, self._look_up)
+            with anyio.fail_after(timeout):
+                addresses = await allowed_addresses(self._policy, host, port, self._look_up)
         except TimeoutError as error:
             raise httpcore2.ConnectTimeout("name lookup") from error
         except OSError as error:
             raise httpcore2.ConnectError("name lookup") from error
+        addresses = addresses[:_MAX_DIALLED]
+        for left, address in zip(range(len(addresses) - 1, -1, -1), addresses, strict=True):
+            share = max(0.0, end - monotonic()) / (left + 1)
+            try:
+                return await super().connect_tcp(address, port, share, local_address, socket_options)
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
+                if not left:
+                    raise
+        raise httpcore2.ConnectError("no address")
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):

@@ -7,7 +7,6 @@ in the folder.
 import asyncio
 import json
 import os
-import ssl
 import subprocess
 import sys
 import threading
@@ -22,8 +21,8 @@ from typing import Any
 
 from tests.hostile.addresses_doors import DOORS, Bridge
 from tests.hostile.addresses_names import A, NameServer
-from tests.hostile.addresses_tls import authority
-from tests.hostile.addresses_trap import FAULTS, Trap
+from tests.hostile.addresses_trap import Trap
+from tests.servers.tls import FILE, self_signed
 from tests.service import Service
 
 HERE = Path(__file__).parent
@@ -58,9 +57,8 @@ class World:
     """The trap and the name server, in a thread with a loop of its own."""
 
     def __init__(self, folder: Path, photo: bytes) -> None:
-        self.certificate, secret = authority(folder)
-        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        tls.load_cert_chain(self.certificate, secret)
+        tls = self_signed(folder, "pictures.test", "configured.test")
+        self.certificate = folder / FILE
         self.trap, self.names = Trap(photo, tls), NameServer(TABLE["names"])
         self._ready = threading.Event()
         threading.Thread(target=lambda: asyncio.run(self._live()), daemon=True).start()
@@ -117,14 +115,12 @@ class Session:
         return row
 
     def pictures(self) -> dict[str, Any]:
-        """Ask with every image URL, then with every fault of a server."""
+        """Ask with every image URL."""
         for policy, url, expected in pictures():
             self.ask(policy, "caption", url, **expected)
         for url in TABLE["telling"]["pictures"]:
             for door in ("analyze", "socket", "openai"):
                 self.ask("public", door, url, verdict="address_refused", reach=[])
-        with ThreadPoolExecutor(4) as together:  # visits are told apart no more, and need not be
-            list(together.map(self.fault, FAULTS))
         return {"silent": self.silent_names(), "rebind_asked": self.world.names.asked["rebind.test", A]}
 
     def bases(self) -> dict[str, Any]:
@@ -132,11 +128,6 @@ class Session:
         for policy, door, kind, url, expected in bases():
             self.ask(policy, door, url, kind, **expected)
         return {}
-
-    def fault(self, name: str) -> None:
-        verdict = TABLE["faults"].get(name, "image_unreachable")
-        scheme = "https" if name == "broken-tls" else "http"
-        self.ask("public", "caption", f"{scheme}://pictures.test/fault/{name}", verdict=verdict, reach=None)
 
     def silent_names(self) -> dict[str, Any]:
         """How long a good name, and a configured provider, take beside many that nobody answers."""

@@ -133,6 +133,8 @@ def anthropic_node_fault(node: dict[str, Any]) -> str | None:
         return "schema must have a 'type'."
     if node.get("format", "date") not in STRICT_FORMATS | {"uri"}:
         return f"format '{node['format']}' is not supported"
+    if re.search(r"\(\?<?[=!]|\\b", node.get("pattern", "")):
+        return "look-around and word boundaries are not supported in 'pattern'"
     if node.get("minItems", 0) > 1:
         return "'minItems' values other than 0 or 1 are not supported"
     if any(isinstance(value, dict | list) for value in [*node.get("enum", []), node.get("const")]):

@@ -1,24 +1,34 @@
-"""A certificate that nobody trusts."""
+"""Self-signed certificates for servers on loopback."""
 
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+FILE = "server.pem"
 
-def self_signed(directory: Path) -> ssl.SSLContext:
-    """For a server: a certificate that it signed itself, kept in `directory`."""
+
+def self_signed(directory: Path, *names: str) -> ssl.SSLContext:
+    """Return a server context with a new certificate for the names, kept in `directory`/server.pem with its key.
+
+    The certificate is an authority too: a client that trusts the file accepts the server.
+    """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
+    names = names or ("localhost",)
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, "localhost")])
+    name = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, names[0])])
     now = datetime.now(UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
-    file = directory / "server.pem"
+    begin, end = now - timedelta(days=1), now + timedelta(days=1)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), begin, end)
+    alternatives = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+    builder = builder.add_extension(alternatives, critical=False)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+    file = directory / FILE
     file.write_bytes(private + builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file)
