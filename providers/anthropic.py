@@ -50,7 +50,7 @@ SPEC = Spec(
 )
 
 _API_VERSION = "2026-10-21"
-_NO_HEADER = ("Authorization", "x-stainless-timeout", "x-stainless-retry-count", "x-stainless-read-timeout")
+_UNWANTED = {"authorization", "x-stainless-timeout", "x-stainless-retry-count", "x-stainless-read-timeout"}
 _PAGE, _MAX_MODELS = 1000, 10_000
 _TRAILER_SECONDS = 1.0
 """How long the end of the stream may take after the stop reason."""
@@ -202,15 +202,17 @@ class AnthropicClient(BaseClient):
 
         key = api_key(request.credentials, SPEC, self._base_url)
         sent = {
-            "Accept": "application/json",
-            "Content-Type": "application/json",
-            "User-Agent": "graphcap-bridge",
+            "accept": "application/json",
+            "content-type": "application/json",
+            "user-agent": "graphcap-bridge",
             "anthropic-version": _API_VERSION,
             **request.headers,
-            **({"Authorization": f"Bearer {key}"} if key else {}),
+            **({"authorization": f"Bearer {key}"} if key else {}),
         }
+        # In lower case: of two spellings of one header the last in the dict would win.
+        unwanted = {name.lower() for name in self._sdk.default_headers} | _UNWANTED
         return {
-            "headers": {**dict.fromkeys((*self._sdk.default_headers, *_NO_HEADER), Omit()), **sent},
+            "headers": {**dict.fromkeys(unwanted, Omit()), **sent},
             "params": query or {},
             "timeout": TIMEOUT,
         }
@@ -393,9 +395,7 @@ def _error_in_200(error: object, request: VisionRequest) -> ProviderError:
     status = _STATUSES.get(_text(_mapping(error).get("type")))
     if status is None:
         return error_in_200(error, SPEC, request)
-    failure = classify(status, {"error": error}, {}, SPEC, request)
-    failure.status = None
-    return failure
+    return classify(status, {"error": error}, {}, SPEC, request)
 
 
 def _model(row: Mapping[str, Any]) -> Model:

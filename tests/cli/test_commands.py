@@ -236,9 +236,9 @@ def test_several_workers_share_one_address_and_exit_with_0() -> None:
     [
         (
             "from bridge.cli import COMMANDS, build; [build(name) for name in (None, *COMMANDS) if name != 'serve']",
-            {"pydantic", "fastapi", "openai", "instructor", "PIL", "httpx", "google.genai", "ollama"},
+            {"pydantic", "fastapi", "openai", "anthropic", "instructor", "PIL", "httpx", "google.genai", "ollama"},
         ),
-        ("import bridge.app", {"openai", "instructor", "google.genai", "ollama"}),
+        ("import bridge.app", {"openai", "anthropic", "instructor", "google.genai", "ollama"}),
     ],
     ids=["--help", "serve"],
 )

@@ -15,7 +15,7 @@ import jsonschema_rs
 import pytest
 from PIL import Image as Pillow
 
-from tests.contract.kinds import KINDS, OF_KIND, Kind
+from tests.contract.kinds import KINDS, OF_KIND, PROTOCOLS, Kind
 from tests.contract.schemas import PLAIN, RICH
 from tests.servers import TrapServer, WireServer, observed
 from tests.servers import behaviours as b
@@ -287,7 +287,7 @@ def test_a_rejected_schema_goes_one_mode_down_and_the_mode_is_remembered(
     assert (accepted.mode, accepted.schema) == (remembered.mode, remembered.schema)
 
 
-@pytest.mark.parametrize("kind", [OF_KIND[name] for name in ("openai", "vllm", "ollama")], **BY_ID)
+@pytest.mark.parametrize("kind", [OF_KIND[name] for name in ("openai", "vllm", "ollama", "anthropic")], **BY_ID)
 def test_a_server_without_a_json_mode_gets_the_schema_in_the_prompt(bridge: Bridge) -> None:
     """Gemini is left out: its 400 names no cause, and an unexplained 400 goes one mode down once."""
     bridge.server.modes = frozenset({"text"})
@@ -387,6 +387,7 @@ def test_an_extreme_aspect_ratio_is_rejected_before_the_call(bridge: Bridge) -> 
     assert "202:1" in response.json()["detail"]
 
 
+@pytest.mark.parametrize("kind", [kind for kind in PROTOCOLS if "temperature" in kind.options], **BY_ID)
 def test_a_white_space_runaway_is_re_asked_with_a_temperature(bridge: Bridge) -> None:
     """Row 10: the usage of both calls is counted."""
     bridge.server.reply(b.Length('{"caption":' + "\n" * 100), b.Answer(GOOD))

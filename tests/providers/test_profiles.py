@@ -12,7 +12,7 @@ def test_servers_on_llamacpp_get_no_webp(kind: str) -> None:
     assert profile(kind, "any").image.media_types == {"image/jpeg", "image/png"}
 
 
-@pytest.mark.parametrize("kind", ["openai", "vllm", "gemini"])
+@pytest.mark.parametrize("kind", ["openai", "vllm", "gemini", "anthropic"])
 def test_others_take_webp(kind: str) -> None:
     assert "image/webp" in profile(kind, "any").image.media_types
 
@@ -49,6 +49,12 @@ def test_reasoning_families(model: str, reasoning: bool) -> None:
         ("vllm", "google/gemma-3-4b-it", 896),
         ("ollama", "llava:7b", 1344),
         ("vllm", "mistralai/Mistral-Small-3.2-24B", 1540),
+        ("anthropic", "claude-opus-4-7", 2576),
+        ("anthropic", "claude-haiku-5-5", 2576),
+        ("anthropic", "claude-opus-4-6", 1568),
+        ("anthropic", "claude-sonnet-4-20250514", 1568),
+        ("anthropic", "claude-3-7-sonnet-latest", 1568),
+        ("openrouter", "anthropic/claude-opus-4.5", 1568),
         ("builtin", "measurements", None),
     ],
 )
