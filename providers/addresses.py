@@ -77,7 +77,7 @@ def _parts(url: str, default: SplitResult, native: bool) -> SplitResult:
 
 
 def _split(url: str) -> SplitResult:
-    """Raise ValueError without quoting the URL: a password may stand in place of the port."""
+    """Split the URL. Raise ValueError without quoting it: it may contain a password."""
     try:
         parts = urlsplit(url)
         assert parts.port is None or parts.port >= 0
@@ -87,7 +87,7 @@ def _split(url: str) -> SplitResult:
 
 
 def _with_scheme(parts: SplitResult, default: SplitResult, native: bool) -> SplitResult:
-    """Add a scheme: http for a local name, on the kind's own port if it has none, else https."""
+    """Add a scheme: http for a local name, with the kind's default port if it has none; https otherwise."""
     serves_locally = default.scheme == "http"
     if parts.port is not None:
         return parts._replace(scheme="https" if parts.port == 443 else "http")

@@ -51,7 +51,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class PixelStatistics:
-    """What was measured of an image: `width` and `height` in pixels, upright, of the original.
+    """Measurements of an image: `width` and `height` of the original in pixels, after rotation.
 
     `colours`: names of the dominant ones with the share of pixels they cover, the largest first. `brightness`: mean.
     Shares and brightness are from 0 to 1.
@@ -68,7 +68,7 @@ class Image:
     """An image as it is sent: encoded bytes, their actual media type, width and height in pixels.
 
     `statistics`: of the original pixels, for the provider that needs no model. `text`: the bytes in standard base64 if
-    the caller sent them so, else "".
+    the caller sent them in that form, "" otherwise.
     """
 
     data: bytes = field(repr=False)
@@ -113,7 +113,7 @@ class VisionRequest:
     """One call: the system text, then one user message of image and prompt (in that order), then `turns`.
 
     `schema` is a JSON Schema (draft 2020-12); the client translates it to its dialect.
-    `timeout` is in seconds and covers the whole call. `headers` are extra HTTP headers (trace context).
+    `timeout` is in seconds and covers the complete call. `headers` are extra HTTP headers (trace context).
     `schema_digest` identifies the schema to the dispatcher; it is not sent. `image_is_shared`: other
     perspectives ask about the same image.
     """
@@ -141,7 +141,7 @@ class VisionRequest:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """The next piece of the answer's text, empty when the server sent something else: it is working."""
+    """The next piece of the answer's text; empty for an event without text, which shows that the server is working."""
 
     text: str
 
@@ -218,7 +218,7 @@ class Spec:
 
 
 class BaseClient(ABC):
-    """Client of one model server, in its own protocol. Its calls raise ProviderError and nothing else."""
+    """Client of one model server, in its own protocol. Its calls raise only ProviderErrors."""
 
     spec: Spec
 

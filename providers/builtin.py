@@ -26,7 +26,7 @@ _PIECE = 48  # characters of a streamed delta
 class BuiltinClient(BaseClient):
     """Answer from `request.image.statistics`; the image's bytes and the prompt are not read.
 
-    The same image and schema give the same answer. `Completion.usage` is None: there are no tokens. Raises
+    The same image and schema give the same answer. `Completion.usage` is always None. Raises
     SchemaNotFillable.
     """
 
@@ -36,7 +36,7 @@ class BuiltinClient(BaseClient):
         """Accept any configuration; nothing of it is used."""
 
     async def complete(self, request: VisionRequest) -> Completion:
-        """Return the whole answer: JSON for a schema, one sentence without."""
+        """Return the complete answer: JSON for a schema, one sentence without."""
         return await asyncio.to_thread(_complete, request)
 
     async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:

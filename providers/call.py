@@ -35,7 +35,7 @@ _END = object()
 class Call:
     """Time limit and error translation of one provider call.
 
-    Only the awaited steps of an SDK are translated: an exception in our own code stays what it is.
+    Only exceptions of the awaited steps of an SDK are translated.
     """
 
     def __init__(

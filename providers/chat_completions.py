@@ -76,7 +76,7 @@ def warnings(request: VisionRequest, flavour: Flavour, profile: Profile) -> tupl
 def completion(
     response: object, request: VisionRequest, notes: tuple[str, ...], title: str, rate: RateHints | None = None
 ) -> Completion:
-    """Parse a whole response. `notes`: warnings. Raises Truncated, Refused, Blocked, BadReply."""
+    """Parse a response that is not streamed. `notes`: warnings. Raises Truncated, Refused, Blocked, BadReply."""
     if not isinstance(response, Mapping) or not isinstance(response.get("choices"), list):
         raise BadReply(f"The response is not an answer of {title}. Check the base URL.")
     answer = Answer(title, streamed=False)
@@ -129,7 +129,7 @@ class Answer:
         choice = _first_choice(event)
         message = choice.get(part)
         text = ""
-        # Servers differ in what they send after the finish reason; the answer is what came before it.
+        # Text after the finish reason is ignored: servers differ in their last events.
         if isinstance(message, Mapping) and not self.finish:
             self._refusal.append(_text(message.get("refusal")))
             self._tool_called = self._tool_called or bool(message.get("tool_calls") or message.get("function_call"))
@@ -138,7 +138,7 @@ class Answer:
         return text
 
     def completion(self, model: str, notes: tuple[str, ...]) -> Completion:
-        """Return the Completion, or raise the error that its finish reason stands for."""
+        """Return the Completion, or raise the error for its finish reason."""
         if "".join(self._refusal).strip():
             raise self._error(Refused, "The model declined to describe the image.")
         if self.finish == "content_filter":

@@ -134,7 +134,7 @@ def make_request(
 
 
 def simpler(client: BaseClient, request: VisionRequest, error: ProviderError) -> VisionRequest | None:
-    """Return the request in the next output mode, if the error may be about the schema; else None."""
+    """Return the request in the next output mode, if the error may be about the schema, or None."""
     may_be_schema = isinstance(error, SchemaRejected) or (isinstance(error, ServerFailed) and error.may_be_schema)
     return client.lower(request) if may_be_schema else None
 
@@ -193,7 +193,7 @@ def _test_step(request: VisionRequest, outcome: Completion | ProviderError, mode
 
 
 def _enforced(request: VisionRequest, outcome: Completion | ProviderError) -> bool | None:
-    """Return whether the answer follows the schema; None if there is no answer."""
+    """Return whether the answer follows the schema; None without an answer."""
     if not isinstance(outcome, Completion):
         return None
     try:

@@ -1,7 +1,7 @@
 """A JSON Schema in each provider's dialect: pure functions from schema to schema.
 
 What a provider cannot enforce moves into the description as a sentence, so that the model still reads it; the
-answer is validated against the whole schema in any case. The order of keys is kept: models write in schema
+answer is always validated against the original schema. The order of keys is kept: models write in schema
 order, and early fields influence later ones.
 
 OpenAI's strict mode has neither optional properties nor open objects. The first are sent as nullable and
@@ -204,7 +204,7 @@ def restore(value: Any, schema: JsonObject) -> Any:
     """Convert an answer in OpenAI's strict form, or a part of it, back; any other answer is returned unchanged.
 
     A null in an optional property that may not be null is left out, and a list of entries becomes the open
-    object that it stands for.
+    object that it represents.
     """
     schema = _branch(value, structural(schema))
     if isinstance(value, list) and is_open(schema):
@@ -293,7 +293,7 @@ def _inclusive(node: JsonObject) -> JsonObject:
 
 
 def _gemini_enum(node: JsonObject) -> JsonObject:
-    """Keep enums of strings and numbers, with null as a branch of its own; move others into the description."""
+    """Keep enums of strings and numbers, with null in a separate branch; move others into the description."""
     if "enum" not in node:
         return node
     node = typed(node)

@@ -13,7 +13,7 @@ import jsonschema_rs
 
 Schema = dict[str, Any]
 
-_MAX_TRIES = 10_000
+_MAX_TRIES = 3_000
 _MAX_ITEMS = 1_000
 _COMBINED = frozenset({"allOf", "anyOf", "oneOf", "if"})
 _UNCONSTRAINED = frozenset({"type", "title", "description", "properties", "required", "items", "additionalProperties"})
@@ -104,6 +104,7 @@ class _Filler:
             yield from sorted(schema["enum"], key=lambda value: value != "unknown")
         elif _COMBINED & schema.keys():
             for branch in _branches(schema):
+                self._tries += 1
                 try:
                     yield from self._candidates(branch, pointer) if isinstance(branch, dict) else ()
                 except CannotFill:
@@ -158,29 +159,14 @@ class _Filler:
         yield values
 
     def _objects(self, schema: Schema, pointer: str) -> Iterator[Schema]:
-        """Yield required and free-text properties, then required ones only, then as many as `minProperties`."""
+        """Yield required and free-text properties, then required ones only, then all."""
         properties, required = schema.get("properties", {}), schema.get("required", ())
-        texts = [name for name, sub in properties.items() if _is_free_text(sub) and name not in required]
-        least = int(min(schema.get("minProperties", 0), _MAX_ITEMS))
-        spare = [*properties, *(f"property{number}" for number in range(least))]
-        for optional, extra in ((texts, ()), ((), ()), (texts, spare)):
+        texts = [name for name, sub in properties.items() if _is_free_text(sub)]
+        others = schema.get("additionalProperties", True)
+        for optional in (texts, (), properties):
             names = [name for name in properties if name in required or name in optional]
             names += [name for name in required if name not in properties]
-            value: Schema = {}
-            while names or (extra and len(value) < least):
-                name = names.pop(0) if names else next(each for each in extra if each not in value)
-                value[name] = self.value(_property(schema, name), f"{pointer}/{name}")
-                names += [each for each in schema.get("dependentRequired", {}).get(name, ()) if each not in value]
-            yield value
-
-
-def _property(schema: Schema, name: str) -> Any:
-    """Return the schema of a property."""
-    if name in schema.get("properties", {}):
-        return schema["properties"][name]
-    patterns = schema.get("patternProperties", {})
-    matching = (sub for pattern, sub in patterns.items() if jsonschema_rs.is_valid({"pattern": pattern}, name))
-    return next(matching, schema.get("additionalProperties", True))
+            yield {name: self.value(properties.get(name, others), f"{pointer}/{name}") for name in names}
 
 
 def _is_free_text(schema: Any) -> bool:
@@ -203,6 +189,8 @@ def _numbers(schema: Schema) -> Iterator[int | float]:
     step = bounds.get("multipleOf", Decimal(1))
     lowest = max((bounds[key] for key in ("minimum", "exclusiveMinimum") if key in bounds), default=None)
     highest = min((bounds[key] for key in ("maximum", "exclusiveMaximum") if key in bounds), default=None)
+    if lowest is not None and highest is not None and lowest > highest:
+        return
     numbers = [Decimal(0)]
     if lowest is not None and highest is not None:
         numbers += [lowest + (highest - lowest) * eighth / 8 for eighth in range(9)]

@@ -258,7 +258,7 @@ class Answer:
         return self._text.add("".join(part.text for part in parts or () if part.text and not part.thought))
 
     def completion(self, request: VisionRequest) -> Completion:
-        """Return the Completion, or raise the error that the finish reason stands for."""
+        """Return the Completion, or raise the error for the finish reason."""
         text, usage = str(self._text), self._text.usage
         if self._finish in ("MAX_TOKENS", "CONTINUATION"):
             raise truncation(text, usage, "Raise max_tokens; thinking counts too.")

@@ -73,7 +73,7 @@ def retry_after(status: int, headers: Mapping[str, str], body: object = None) ->
 
 
 def _number(value: object) -> float | None:
-    """Return a finite number that is not negative, else None."""
+    """Return a finite number that is not negative, or None."""
     try:
         number = float(value) if isinstance(value, str) else -1.0
     except ValueError:

@@ -1,4 +1,4 @@
-"""Classify error responses: by status where the status is unambiguous, else by the causes that their texts name.
+"""Classify error responses: by status where it is unambiguous, otherwise by the causes that their texts name.
 
 Texts are matched here and never quoted: an upstream message may contain the key or the prompt. The sanitised message
 is in `ProviderError.provider_message`.

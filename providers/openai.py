@@ -190,7 +190,7 @@ class OpenAIClient(BaseClient):
         return transport_error(error, self.spec.title, self._pool.shown(self._base_url), request.timeout)
 
     def _request_options(self, request: VisionRequest) -> Any:
-        """Return the headers and time limits of one call, without the headers that the SDK adds by itself."""
+        """Return the headers and time limits of one call, without the headers that the SDK adds."""
         from openai import Omit
 
         from providers.transport import TIMEOUT
@@ -214,7 +214,7 @@ def _sdk(url: str, client: "httpx2.AsyncClient") -> "openai.AsyncOpenAI":
     """Create the SDK's client without a key: "" because for None it reads OPENAI_API_KEY and others."""
     import openai
 
-    # At DEBUG it logs whole requests, prompt and image included (measured with openai 3.3).
+    # At DEBUG it logs complete requests, with prompt and image (measured with openai 3.3).
     log = logging.getLogger("openai")
     log.setLevel(max(log.level, logging.WARNING))
     return openai.AsyncOpenAI(

@@ -29,7 +29,7 @@ class Profile:
     """Properties of a model family.
 
     `image`: accepted images. `reasoning`: accepts no temperature and no top_p. `context`: tokens of context to
-    request where the server has to be told (Ollama's num_ctx). `max_tokens`: the limit of an answer to request where
+    request from servers that have a small default (Ollama's num_ctx). `max_tokens`: the limit to request where
     the protocol requires one (Anthropic).
     """
 

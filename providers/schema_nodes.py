@@ -152,7 +152,7 @@ def _with_required(node: JsonObject) -> JsonObject:
 def structural(node: JsonObject) -> JsonObject:
     """Express allOf, oneOf, prefixItems and anyOf beside other keywords by properties, items and anyOf alone.
 
-    The result accepts at least what the node accepts; what it does not express stays beside it.
+    The result accepts at least what the node accepts; the keywords that it does not express are kept.
     """
     if "allOf" in node:
         node = _merged(node)

@@ -1,4 +1,4 @@
-"""The text of an answer: whole characters, bounded length, no runaway white space."""
+"""The text of an answer: valid characters, bounded length, no runaway white space."""
 
 from providers.errors import BadReply, Truncated, WhitespaceRunaway
 from providers.hints import RateHints
@@ -15,7 +15,7 @@ WHITESPACE_TAIL = 32
 
 
 class AnswerText:
-    """The text of one answer, received whole or in pieces, and the usage reported so far."""
+    """The text of one answer, received complete or in pieces, and the usage reported so far."""
 
     def __init__(self, title: str, *, streamed: bool) -> None:
         """`title`: the provider's name in error messages."""
@@ -28,7 +28,7 @@ class AnswerText:
         self.usage: Usage | None = None
 
     def add(self, piece: str) -> str:
-        """Append a piece and return the part of it that consists of whole characters.
+        """Append a piece and return it without a trailing half of a surrogate pair.
 
         JSON can escape half a surrogate pair: halves in consecutive pieces are joined, a lone half is replaced.
         Raises BadReply for a text that is too long, WhitespaceRunaway for a stream of white space.

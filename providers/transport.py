@@ -94,7 +94,7 @@ class KeyedTransport(httpx2.AsyncBaseTransport):
         return next((response for response in self._responses if response.status_code != 200), None)
 
     async def close_responses(self) -> None:
-        """Close what is still open: google-genai 3.4 does not close a stream that is left early."""
+        """Close every open response: google-genai 3.4 does not close a stream that is left early."""
         for response in self._responses:
             await response.aclose()
 

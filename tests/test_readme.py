@@ -21,7 +21,7 @@ from tests.tools import need
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", ".env.example")]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
 TEXTS = {page: page.read_text("utf-8") for page in PAGES}
-README = TEXTS[ROOT / "README.md"]
+REFERENCE = TEXTS[ROOT / "docs/settings.md"] + TEXTS[ROOT / "docs/providers.md"]
 MARKED = re.compile(r"<!-- run: (\w+) -->\n```\w+\n(.*?)```", re.DOTALL)
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(#[^)\s]*)?\)")
@@ -32,7 +32,7 @@ PROVIDER_VARIABLES = {name for spec in registry.specs() for name in (*spec.key_e
 
 
 def marked(kind: str) -> list[str]:
-    return [code for mark, code in MARKED.findall(README) if mark == kind]
+    return [code for text in TEXTS.values() for mark, code in MARKED.findall(text) if mark == kind]
 
 
 def run(*command: str) -> str:
@@ -45,7 +45,7 @@ def run(*command: str) -> str:
 
 
 @pytest.mark.slow
-def test_requests_in_the_readme_work() -> None:
+def test_marked_requests_work() -> None:
     need("curl")
     with Service() as service:
         port = service.url.rsplit(":", 1)[1]
@@ -56,8 +56,8 @@ def test_requests_in_the_readme_work() -> None:
 
 
 @pytest.mark.slow
-def test_scripts_in_the_readme_work() -> None:
-    assert {kind for kind, _ in MARKED.findall(README)} == {"service", "python"}
+def test_marked_scripts_work() -> None:
+    assert {kind for text in TEXTS.values() for kind, _ in MARKED.findall(text)} == {"service", "python"}
     for code in marked("python"):
         assert run(sys.executable, "-W", "error", "-c", code).strip()
 
@@ -75,6 +75,7 @@ def commands() -> dict[str, str]:
         blocks = "\n".join(code for kind, code in FENCED.findall(text) if kind in ("sh", "console", ""))
         inline = re.findall(r"`((?:[\w./]*/)?graphcap [^`]+)`", FENCED.sub("", text))
         lines = [line.strip().removeprefix("$ ") for line in blocks.replace("\\\n", " ").splitlines()]
+        lines = [line.split(" > ")[0] for line in lines]  # without the file that the output goes to
         found.update({command: page.name for command in [*inline, *lines] if COMMAND.match(command)})
     return found
 
@@ -122,7 +123,7 @@ def test_links_settings_and_make_targets_exist(page: Path) -> None:
 
 
 def test_every_setting_and_provider_variable_is_documented(capsys: pytest.CaptureFixture[str]) -> None:
-    assert {name for name in SETTINGS | PROVIDER_VARIABLES if f"`{name}`" not in README} == set()
+    assert {name for name in SETTINGS | PROVIDER_VARIABLES if f"`{name}`" not in REFERENCE} == set()
     example = [line for line in TEXTS[ROOT / ".env.example"].splitlines() if "=" in line]
     assert {line.removeprefix("#").strip().partition("=")[0] for line in example} <= SETTINGS | PROVIDER_VARIABLES
     assert generate.main(["--check"]) == 0, capsys.readouterr().err

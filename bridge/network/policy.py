@@ -64,7 +64,7 @@ class AddressPolicy:
 
 
 def _plain(address: Address) -> Address:
-    """Return the IPv4 address that an IPv6 address maps, else the address itself."""
+    """Return the IPv4 address that an IPv6 address maps, or the unchanged address."""
     return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
 

@@ -14,7 +14,7 @@ from providers.pool import Pool
 from tests.contract.kinds import Kind
 from tests.servers import WireServer
 
-GUARD = 20.0  # no call may take longer, whatever its own timeout
+GUARD = 60.0  # no call may take longer, whatever its own timeout
 PHOTO = Image((Path(__file__).parent / "photo.jpg").read_bytes(), "image/jpeg", 64, 48)
 
 

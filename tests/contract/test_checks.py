@@ -1,4 +1,4 @@
-"""Models are listed and connections are checked for real."""
+"""Listing models, and the steps of a connection check."""
 
 import httpx2
 import pytest
@@ -13,24 +13,24 @@ from tests.contract.target import check as check_client
 from tests.servers import GeminiServer, observed
 from tests.servers import behaviours as b
 
+MODELS = tuple(f"model-{number}" for number in range(1, 8))
+
 
 async def check(to: Target, model: str = "", key: str | None = None) -> Check:
     return await check_client(to.client, Credentials(to.server.key if key is None else key), 5, model)
 
 
-def failed(found: Check) -> str:
-    """The sentence of the one step that failed."""
-    (step,) = [step for step in found.steps if step.status == "failed"]
-    assert step.error
-    return step.error
+def statuses(result: Check) -> dict[str, str]:
+    return {step.step: step.status for step in result.steps}
 
 
-def taken(found: Check) -> dict[str, str]:
-    return {step.step: step.status for step in found.steps}
+def last_error(result: Check) -> str:
+    """Return the sentence of the last failure, which people read first."""
+    return [step.error for step in result.steps if step.status == "failed"][-1]
 
 
 @EVERY_KIND
-async def test_models(kind: Kind, pool: Pool) -> None:
+async def test_models_are_listed(kind: Kind, pool: Pool) -> None:
     with kind.server(models=("first", "second/with-slash:7b")) as server:
         to = target(kind, server, pool)
         if not kind.lists_models:
@@ -40,76 +40,63 @@ async def test_models(kind: Kind, pool: Pool) -> None:
         models = await to.client.models(Credentials(server.key), 5)
         assert [model.id for model in models] == ["first", "second/with-slash:7b"]
         assert all(isinstance(model, Model) and model.name for model in models)
-
-
-async def test_check_without_a_model_lists_and_asks_nothing(to: Target) -> None:
-    if not to.kind.lists_models:
-        pytest.skip("the server lists no models")
-    found = await check(to)
-    assert taken(found) == {"initialize_client": "success", "list_models": "success"}
-    assert [model.id for model in found.models] == list(to.server.models)
-    assert not to.server.calls
+        result = await check(to)
+        assert statuses(result) == {"initialize_client": "success", "list_models": "success"}
+        assert (result.models, server.calls) == (models, [])
 
 
 @EVERY_KIND
-async def test_check_with_a_model_really_asks_it(to: Target) -> None:
-    found = await check(to, to.server.models[0])
-    assert taken(found)["test_chat_completion"] == "success"
-    assert "failed" not in taken(found).values()
-    assert to.server.call.model == to.server.models[0]
+async def test_a_check_with_a_model_calls_it_with_an_image_and_a_schema(to: Target) -> None:
+    model = to.server.models[0]
+    result = await check(to, model)
+    assert statuses(result)["test_chat_completion"] == "success"
+    assert "failed" not in statuses(result).values()
+    assert to.server.call.model == model
     assert to.server.call.image is not None
-    assert found.images is True
-    assert found.schema_enforced is True
-    assert found.response_model == to.server.models[0]
+    assert (result.images, result.schema_enforced, result.response_model) == (True, True, model)
 
 
-async def test_short_completion_that_reaches_the_limit_counts_as_an_answer(to: Target) -> None:
+async def test_an_answer_that_reaches_the_token_limit_is_a_success(to: Target) -> None:
     to.server.reply(b.Length("O"))
-    assert taken(await check(to, to.server.models[0]))["test_chat_completion"] == "success"
+    assert statuses(await check(to, to.server.models[0]))["test_chat_completion"] == "success"
 
 
-async def test_check_of_a_model_without_vision_fails(to: Target) -> None:
-    to.server.reply(*[observed.LLAMA_NO_VISION] * 4)
-    found = await check(to, to.server.models[0])
-    assert sentence_of(found).startswith("This model takes no images")
-    assert found.images is False
+async def test_a_model_without_vision_fails_the_check(to: Target) -> None:
+    """Issue 10, row 13."""
+    to.server.reply(observed.LLAMA_NO_VISION)
+    result = await check(to, to.server.models[0])
+    assert last_error(result).startswith("This model takes no images")
+    assert result.images is False
 
 
-async def test_check_tells_that_a_schema_is_not_enforced(to: Target) -> None:
+async def test_a_schema_that_is_not_enforced_is_reported_with_the_servers_model_name(to: Target) -> None:
+    """Issue 10, row 13."""
     to.server.reply(b.Answer("OK", model="tiny-vision-q4"))
-    found = await check(to, to.server.models[0])
-    assert found.schema_enforced is False
-    assert found.response_model == "tiny-vision-q4"
-    assert any("did not enforce the schema" in warning for warning in found.warnings)
-    message = next(step.message for step in found.steps if step.step == "test_chat_completion")
+    result = await check(to, to.server.models[0])
+    assert (result.schema_enforced, result.response_model) == (False, "tiny-vision-q4")
+    assert any("did not enforce the schema" in warning for warning in result.warnings)
+    message = next(step.message for step in result.steps if step.step == "test_chat_completion")
     assert "(the server calls it tiny-vision-q4) accepted an image and ignored the schema" in message
 
 
-async def test_four_causes_four_sentences(kind: Kind, pool: Pool) -> None:
-    with kind.server(key="the-right-one") as server:
+async def test_each_cause_has_its_own_sentence(kind: Kind, pool: Pool) -> None:
+    """After a failure that a test request would share, the check ends."""
+    with kind.server(key="the-right-key", models=MODELS) as server:
         to = target(kind, server, pool)
-        model = server.models[0]
-        found = {"key": await check(to, model, "the-wrong-one")}
-        away = target(kind, server, pool, base_url=server.origin + kind.wrong_path)
-        found["path"] = await check(away, model)
-        if kind.knows_models:
-            found["model"] = await check(to, "no-such-model")
-    found["host"] = await check(to, model)
-    sentences = {cause: sentence_of(one) for cause, one in found.items()}
-    assert len(set(sentences.values())) == len(sentences), sentences
-    assert "key" in sentences["key"].lower()
-    assert "path" in sentences["path"].lower() or "base url" in sentences["path"].lower()
-    assert "no-such-model" in sentences.get("model", "no-such-model")
-    assert "connect" in sentences["host"].lower()
-    assert "the-wrong-one" not in str(found)
-
-
-async def test_unknown_model_is_told_with_what_there_is(kind: Kind, pool: Pool) -> None:
-    if not (kind.knows_models and kind.lists_models):
-        pytest.skip("the server lists no models or takes any name")
-    with kind.server(models=("a", "b", "c", "d", "e", "f", "g")) as server:
-        found = await check(target(kind, server, pool), "no-such-model")
-    assert failed(found).endswith(" It lists a, b, c, d, e and 2 more.")
+        wrong_key = await check(to, MODELS[0], "the-wrong-key")
+        assert "test_chat_completion" not in statuses(wrong_key)
+        assert not [call for call in server.calls if call.model]
+        wrong_path = await check(target(kind, server, pool, base_url=server.origin + kind.wrong_path), MODELS[0])
+        unknown_model = await check(to, "no-such-model")
+    unreachable = await check(to, MODELS[0])
+    assert "test_chat_completion" not in statuses(unreachable)
+    assert "API key" in last_error(wrong_key)
+    assert "base URL" in last_error(wrong_path)
+    assert "connect" in last_error(unreachable)
+    if kind.knows_models:
+        assert "no-such-model" in last_error(unknown_model)
+        assert last_error(unknown_model).endswith(" It lists model-1, model-2, model-3, model-4, model-5 and 2 more.")
+    assert "the-wrong-key" not in str(wrong_key)
 
 
 @pytest.mark.parametrize(
@@ -121,68 +108,48 @@ async def test_unknown_model_is_told_with_what_there_is(kind: Kind, pool: Pool) 
         ("openrouter", "OPENROUTER_API_KEY"),
     ],
 )
-async def test_missing_key_is_told_before_anyone_is_called(kind: str, variable: str) -> None:
-    dialled: list[str] = []
+async def test_a_missing_key_is_reported_before_a_connection_is_opened(kind: str, variable: str) -> None:
+    requests: list[str] = []
 
-    class Trap(httpx2.AsyncBaseTransport):
+    class Recorder(httpx2.AsyncBaseTransport):
         async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-            dialled.append(str(request.url))
+            requests.append(str(request.url))
             raise httpx2.ConnectError("no")
 
-    pool = Pool(lambda keepalive: Trap())
+    pool = Pool(lambda keepalive: Recorder())
     hosted = registry.client(ProviderConfig(kind, kind), pool)
-    found = await check_client(hosted, Credentials(" "), 5, "some-model")
-    assert taken(found) == {"initialize_client": "success", "list_models": "failed"}
+    result = await check_client(hosted, Credentials(" "), 5, "some-model")
+    assert statuses(result) == {"initialize_client": "success", "list_models": "failed"}
     sentence = f"{hosted.spec.title} requires an API key. Set {variable}, or send api_key with the request."
-    assert failed(found) == sentence
-    with pytest.raises(errors.AuthFailed, match="requires an API key"):
-        await hosted.complete(VisionRequest("some-model", "Look.", 5))
-    assert not dialled
-    elsewhere = registry.client(ProviderConfig(kind, kind, "http://compatible.invalid"), pool)
-    with pytest.raises(errors.Unreachable):  # another server may want no key
-        await elsewhere.complete(VisionRequest("some-model", "Look.", 5))
-    assert len(dialled) == 1
+    assert last_error(result) == sentence
+    assert not requests
+    compatible = registry.client(ProviderConfig(kind, kind, "http://compatible.invalid"), pool)
+    with pytest.raises(errors.Unreachable):  # another server may need no key
+        await compatible.complete(VisionRequest("some-model", "Look.", 5))
+    assert len(requests) == 1
     await pool.aclose()
 
 
-def sentence_of(found: Check) -> str:
-    """The last failure is the one that people read first."""
-    return [step.error for step in found.steps if step.status == "failed"][-1]
-
-
-@pytest.mark.parametrize("cause", ["key", "host"])
-async def test_no_step_is_taken_after_a_final_failure(kind: Kind, pool: Pool, cause: str) -> None:
-    with kind.server(key="the-right-one") as server:
-        to = target(kind, server, pool)
-        if cause == "key":
-            found = await check(to, server.models[0], "the-wrong-one")
-            assert not [call for call in server.calls if call.model]
-    if cause == "host":
-        found = await check(to, server.models[0])
-    assert "test_chat_completion" not in taken(found)
+ENDINGS = {
+    "openrouter": ("", "/", "/api/v1", "/api/v1/"),
+    "ollama": ("", "/", "/v1", "/v1/", "/api"),
+    "gemini": ("", "/", "/v1beta", "/v1/", "/v1"),
+}
 
 
 @EVERY_KIND
-@pytest.mark.parametrize("ending", ["", "/", "/v1", "/v1/", "/v1beta", "/api", "/api/v1", "/api/v1/"])
-async def test_base_url_as_people_write_it(to: Target, pool: Pool, ending: str) -> None:
-    own = {
-        "openrouter": ("", "/", "/api/v1", "/api/v1/"),
-        "ollama": ("", "/", "/v1", "/v1/", "/api"),
-        "gemini": ("", "/", "/v1beta", "/v1/", "/v1"),
-    }
-    if ending not in own.get(to.kind.kind, ("", "/", "/v1", "/v1/")):
-        pytest.skip("nobody writes that for this kind")
-    written = to.server.origin + ending
-    await target(to.kind, to.server, pool, base_url=written).complete()
-    await target(to.kind, to.server, pool, base_url=written.removeprefix("http://")).complete()
-    assert len(to.server.calls) == 2
+async def test_spellings_of_the_base_url(to: Target, pool: Pool) -> None:
+    endings = ENDINGS.get(to.kind.kind, ("", "/", "/v1", "/v1/"))
+    for ending in endings:
+        for url in (to.server.origin + ending, to.server.origin.removeprefix("http://") + ending):
+            await target(to.kind, to.server, pool, base_url=url).complete(image=None)
+    assert len(to.server.calls) == 2 * len(endings)
 
 
 @pytest.mark.parametrize(
     ("behaviour", "expected"),
     [
         (b.Status(401), errors.AuthFailed),
-        (b.Status(403), errors.AuthFailed),
         (b.Status(404, body=b"404 page not found"), errors.WrongPath),
         (b.Status(429, retry_after=3), errors.RateLimited),
         (b.Status(500), errors.ServerFailed),
@@ -194,27 +161,20 @@ async def test_base_url_as_people_write_it(to: Target, pool: Pool, ending: str) 
         (b.Hang("connect"), errors.CallTimeout),
         (b.Compressed(), errors.BadReply),
     ],
-    ids=lambda one: one.__name__ if isinstance(one, type) else None,
+    ids=lambda value: value.__name__ if isinstance(value, type) else None,
 )
-async def test_listing_that_fails(to: Target, behaviour: b.Behaviour, expected: type[errors.ProviderError]) -> None:
-    if not to.kind.lists_models:
-        pytest.skip("the server lists no models")
+async def test_a_listing_that_fails(to: Target, behaviour: b.Behaviour, expected: type[errors.ProviderError]) -> None:
     to.server.reply_to_listing(behaviour)
     with pytest.raises(expected):
         await to.client.models(Credentials(to.server.key), 0.1 if isinstance(behaviour, b.Hang) else 5)
 
 
-async def test_gemini_lists_page_by_page(pool: Pool) -> None:
+async def test_gemini_lists_page_by_page_and_an_endless_list_ends(pool: Pool) -> None:
     names = tuple(f"gemini-{number}" for number in range(1500))
     with GeminiServer(models=names) as server:
-        models = await target(OF_KIND["gemini"], server, pool).client.models(Credentials(server.key), 5)
-        assert tuple(model.id for model in models) == names
+        client = target(OF_KIND["gemini"], server, pool).client
+        assert tuple(model.id for model in await client.models(Credentials(server.key), 5)) == names
         assert len(server.requests) == 2
-
-
-async def test_list_that_never_ends(pool: Pool) -> None:
-    page = b'{"models": [], "nextPageToken": "0"}'
-    with GeminiServer() as server:
-        server.reply_to_listing(*[b.Raw(page)] * 10_000)
+        server.reply_to_listing(*[b.Raw(b'{"models": [], "nextPageToken": "0"}')] * 10_000)
         with pytest.raises((errors.CallTimeout, errors.BadReply)):
-            await target(OF_KIND["gemini"], server, pool).client.models(Credentials(server.key), 0.3)
+            await client.models(Credentials(server.key), 0.3)

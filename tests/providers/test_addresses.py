@@ -1,5 +1,7 @@
 """Base URLs as people write them."""
 
+from contextlib import suppress
+
 import httpx
 import httpx2
 import pytest
@@ -9,7 +11,7 @@ from providers.addresses import normalise, origin
 
 
 @pytest.mark.parametrize(
-    ("kind", "written", "meant"),
+    ("kind", "url", "expected"),
     [
         ("openai", "", ""),
         ("openai", "https://api.openai.com", "https://api.openai.com/v1"),
@@ -41,9 +43,9 @@ from providers.addresses import normalise, origin
         ("gemini", "generativelanguage.googleapis.com/v1", "https://generativelanguage.googleapis.com"),
     ],
 )
-def test_normalise(kind: str, written: str, meant: str) -> None:
-    assert normalise(kind, written) == meant
-    assert normalise(kind, meant) in (meant, f"{meant}/v1")
+def test_normalise(kind: str, url: str, expected: str) -> None:
+    assert normalise(kind, url) == expected
+    assert normalise(kind, expected) in (expected, f"{expected}/v1")
 
 
 def test_defaults_are_normal() -> None:
@@ -70,14 +72,14 @@ def test_defaults_are_normal() -> None:
         "::1",
     ],
 )
-def test_what_is_no_address_is_a_sentence(written: str) -> None:
+def test_invalid_urls_are_rejected_without_their_password(written: str) -> None:
     with pytest.raises(ValueError) as caught:
         normalise("openai", written)
     assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("url", "wanted"),
+    ("url", "expected"),
     [
         ("", ""),
         ("https://API.openai.com/v1", "https://api.openai.com:443"),
@@ -85,8 +87,8 @@ def test_what_is_no_address_is_a_sentence(written: str) -> None:
         ("http://[::1]/v1", "http://[::1]:80"),
     ],
 )
-def test_origin(url: str, wanted: str) -> None:
-    assert origin(url) == wanted
+def test_origin(url: str, expected: str) -> None:
+    assert origin(url) == expected
 
 
 @pytest.mark.parametrize("url", ["host", "ftp://host", "http://"])
@@ -95,15 +97,13 @@ def test_origin_of_nothing(url: str) -> None:
         origin(url)
 
 
-@pytest.mark.parametrize("kind", [spec.kind for spec in registry.specs() if spec.kind != "builtin"])
 @pytest.mark.parametrize(
     "host", ["0177.0.0.1", "999.1.1.1", "1.2.3.4.5.", "[::g]", "\u24dblocalhost", "\uff11\uff12\uff17.0.0.1"]
 )
-def test_a_host_that_cannot_be_dialled_is_never_a_crash(kind: str, host: str) -> None:
-    """Refused here, or taken by the client that is built on it: httpx raises InvalidURL otherwise."""
-    try:
-        url = normalise(kind, f"http://{host}:1")
-    except ValueError:
-        return
-    assert httpx.URL(url)
-    assert httpx2.URL(url)
+def test_a_host_is_rejected_or_valid_for_httpx(host: str) -> None:
+    """httpx would raise InvalidURL later."""
+    for kind in ("openai", "ollama", "gemini"):
+        with suppress(ValueError):
+            url = normalise(kind, f"http://{host}:1")
+            assert httpx.URL(url)
+            assert httpx2.URL(url)

@@ -1,4 +1,4 @@
-"""The Chat Completions protocol as data: what is written, and what odd replies are read as."""
+"""The Chat Completions protocol as data: request bodies, and unusual responses."""
 
 import json
 from dataclasses import replace
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from providers import chat_completions, errors
-from providers.base import Image, Options, OutputMode, Turn, VisionRequest
+from providers.base import Image, Turn, VisionRequest
 from providers.gateways import ROWS
 from providers.openai import FLAVOUR
 from providers.profiles import profile
@@ -30,7 +30,7 @@ def body(kind: str, request: VisionRequest = REQUEST, **options: Any) -> dict[st
     return chat_completions.request_body(request, BY_KIND[kind], profile(kind, request.model), options)
 
 
-def test_the_picture_comes_first_and_everything_else_in_order() -> None:
+def test_the_image_comes_before_the_prompt() -> None:
     messages = json.loads(chat_completions.serialise(body("openai", detail="low"), REQUEST.image))["messages"]
     assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
     image, text = messages[1]["content"]
@@ -38,59 +38,36 @@ def test_the_picture_comes_first_and_everything_else_in_order() -> None:
     assert text == {"type": "text", "text": "Look."}
 
 
-@pytest.mark.parametrize("kind", BY_KIND)
-@pytest.mark.parametrize("mode", ["json_schema", "json_schema_relaxed", "json_object", "prompt"])
-def test_the_model_reads_the_schema_in_every_mode(kind: str, mode: OutputMode) -> None:
-    """vllm-project/vllm#31804, ggml-org/llama.cpp#18492: a grammar is no part of the prompt."""
-    sent = body(kind, replace(REQUEST, output_mode=mode, turns=()))
-    text = sent["messages"][-1]["content"][1]["text"]
-    wanted = sent.get("response_format", {}).get("type")
-    assert wanted == {"json_schema_relaxed": "json_schema", "prompt": None}.get(mode, mode)
-    assert ('"caption"' in text) is not (kind == "openai" and wanted == "json_schema")
-
-
-def test_strict_is_said_where_it_is_known() -> None:
+def test_strict_is_sent_to_the_servers_that_know_it() -> None:
     strict = {kind: body(kind)["response_format"]["json_schema"].get("strict") for kind in BY_KIND}
-    assert {kind for kind, said in strict.items() if said} == {"openai", "openrouter", "litellm"}
+    assert {kind for kind, value in strict.items() if value} == {"openai", "openrouter", "litellm"}
     relaxed = body("openai", replace(REQUEST, output_mode="json_schema_relaxed"))
     assert relaxed["response_format"]["json_schema"]["strict"] is False
 
 
-def test_a_name_becomes_one_that_openai_takes() -> None:
+def test_a_schema_name_is_made_valid() -> None:
     named = body("openai", replace(REQUEST, schema_name="größe 1" * 20))["response_format"]["json_schema"]["name"]
     assert named.isascii()
     assert len(named) == 64
 
 
-def test_openrouter_is_told_to_hold_to_the_schema_only_when_there_is_one() -> None:
-    """simonoppowa/OpenNutriTracker#655; block/buzz#3018: it refuses every endpoint that lacks a parameter."""
+def test_openrouter_requires_the_parameters_only_with_a_schema() -> None:
+    """simonoppowa/OpenNutriTracker#655; block/buzz#3018: it rejects every endpoint that lacks a parameter."""
     assert body("openrouter")["provider"] == {"require_parameters": True}
     assert "provider" not in body("openrouter", replace(REQUEST, output_mode="prompt"))
 
 
-def test_which_kinds_send_the_schema_beside_json_object() -> None:
-    """llama-cpp-python 0.3.36 rejects json_schema and reads the schema here."""
+def test_kinds_that_send_the_schema_beside_json_object() -> None:
+    """Issue 10, row 8: llama-cpp-python 0.3.36 rejects json_schema and reads the schema here."""
     sent = {kind: body(kind, replace(REQUEST, output_mode="json_object"))["response_format"] for kind in BY_KIND}
-    assert {kind for kind, said in sent.items() if "schema" in said} == {"llamacpp", "openai-compatible"}
+    assert {kind for kind, value in sent.items() if "schema" in value} == {"llamacpp", "openai-compatible"}
 
 
-def test_configured_options() -> None:
+def test_configured_options_are_sent() -> None:
     sent = body("openai", reasoning_effort="minimal", extra_body={"service_tier": "flex"})
     assert sent["reasoning_effort"] == "minimal"
     assert sent["service_tier"] == "flex"
     assert "service_tier" not in body("openai")
-
-
-def test_reasoning_models_get_no_sampling_and_a_warning_says_so() -> None:
-    asked = replace(REQUEST, model="gpt-5-mini", options=Options(50, 0.2, 0.9, 1.1, 7))
-    sent = body("openai", asked)
-    assert (sent["max_completion_tokens"], sent["seed"]) == (50, 7)
-    assert not {"temperature", "top_p", "max_tokens", "repetition_penalty", "presence_penalty"} & sent.keys()
-    said = chat_completions.warnings(asked, FLAVOUR, profile("openai", "gpt-5-mini"))
-    assert said == (
-        "OpenAI does not accept repetition_penalty, so it was not sent.",
-        "gpt-5-mini is a reasoning model and does not accept temperature or top_p, so it was not sent.",
-    )
 
 
 def read(reply: Any) -> Any:
@@ -101,19 +78,19 @@ def whole(message: Any, finish: Any = "stop", **more: Any) -> dict[str, Any]:
     return {"choices": [{"index": 0, "message": message, "finish_reason": finish}], **more}
 
 
-def test_a_whole_reply() -> None:
+def test_a_whole_response() -> None:
     counts = {"prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}}
     completion = read(whole({"content": "A boat."}, model="m1-2026", usage=counts))
     assert (completion.text, completion.model, completion.usage) == ("A boat.", "m1-2026", Usage(9, 3, 4))
 
 
 @pytest.mark.parametrize("finish", [None, "stop", "eos", 3])
-def test_odd_ends_of_a_whole_reply_do_not_matter(finish: Any) -> None:
+def test_a_whole_response_needs_no_finish_reason(finish: Any) -> None:
     assert read(whole({"content": [{"type": "text", "text": "A "}, {"text": "boat."}, 3]}, finish)).text == "A boat."
 
 
 @pytest.mark.parametrize(
-    ("reply", "wanted"),
+    ("reply", "expected"),
     [
         ([], errors.BadReply),
         ("text", errors.BadReply),
@@ -132,14 +109,14 @@ def test_odd_ends_of_a_whole_reply_do_not_matter(finish: Any) -> None:
         (whole({"refusal": "No."}), errors.Refused),
     ],
 )
-def test_odd_replies(reply: Any, wanted: type[errors.ProviderError]) -> None:
+def test_responses_without_an_answer(reply: Any, expected: type[errors.ProviderError]) -> None:
     with pytest.raises(errors.ProviderError) as caught:
         read(reply)
-    assert type(caught.value) is wanted
+    assert type(caught.value) is expected
 
 
 @pytest.mark.parametrize(
-    ("told", "wanted"),
+    ("counts", "expected"),
     [
         (None, None),
         ([], None),
@@ -148,28 +125,22 @@ def test_odd_replies(reply: Any, wanted: type[errors.ProviderError]) -> None:
         ({"prompt_tokens": 9, "prompt_tokens_details": None}, Usage(9, None, None)),
     ],
 )
-def test_usage(told: Any, wanted: Usage | None) -> None:
-    assert chat_completions._usage(told) == wanted
+def test_usage(counts: Any, expected: Usage | None) -> None:
+    assert chat_completions._usage(counts) == expected
 
 
 def delta(text: Any, finish: Any = None) -> dict[str, Any]:
     return {"choices": [{"delta": {"content": text}, "finish_reason": finish}]}
 
 
-def test_deltas_after_the_end_are_no_part_of_the_answer() -> None:
+def test_deltas_after_the_finish_reason_are_ignored() -> None:
     answer = chat_completions.Answer("X", streamed=True)
     events = [delta("A "), delta("boat."), delta(None, "stop"), delta("!"), delta(None, "length"), {"choices": None}]
     assert "".join(answer.read(event, "delta") for event in events) == "A boat."
     assert answer.completion("m1", ()).text == "A boat."
 
 
-def test_a_character_may_be_split_between_deltas() -> None:
-    answer = chat_completions.Answer("X", streamed=True)
-    texts = [answer.read(delta(text), "delta") for text in ("a\ud83d", "\ude00b", "\ude00c", "\ud83d")]
-    assert texts == ["a", "😀b", "\ufffdc", ""]
-
-
-def test_an_event_that_is_no_object() -> None:
+def test_an_event_that_is_not_an_object() -> None:
     with pytest.raises(errors.BadReply):
         chat_completions.Answer("X", streamed=True).read([], "delta")
 
@@ -179,7 +150,7 @@ def test_models(listed: Any) -> None:
     assert [(model.id, model.name) for model in chat_completions.models(listed, "X")] == [("a", "a")]
 
 
-def test_names_of_models_and_what_is_no_list() -> None:
+def test_names_of_models() -> None:
     assert chat_completions.models({"data": [{"id": "a", "name": "Model A"}]}, "X")[0].name == "Model A"
     with pytest.raises(errors.BadReply):
         chat_completions.models({"object": "list"}, "X")

@@ -1,9 +1,6 @@
 """One pool of connections with the same rules for every SDK."""
 
-import subprocess
-import sys
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -105,17 +102,3 @@ async def test_closing_the_client_of_an_sdk_leaves_the_pool_open(pool: Pool, vll
         async with httpx.AsyncClient(transport=transport, trust_env=False) as sdk:
             assert (await sdk.get(f"{vllm_server.url}/models")).status_code == 200
     assert vllm_server.connections == 1
-
-
-async def test_two_threads_open_one_client() -> None:
-    pool = Pool()
-    with ThreadPoolExecutor(8) as threads:
-        opened = set(threads.map(lambda _: id(pool.client), range(8)))
-    assert len(opened) == 1
-    await pool.aclose()
-
-
-def test_httpx_is_imported_on_first_use() -> None:
-    code = "import sys; from providers.pool import Pool; Pool(); print({'httpx', 'httpx2'} & set(sys.modules))"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "set()"

@@ -1,4 +1,4 @@
-"""What models take, by their name alone."""
+"""Properties of models, by their names alone."""
 
 import pytest
 
@@ -6,20 +6,12 @@ from providers import registry
 from providers.profiles import profile
 
 
-@pytest.mark.parametrize("kind", ["ollama", "llamacpp", "lmstudio"])
-def test_servers_on_llamacpp_get_no_webp(kind: str) -> None:
-    """ollama/ollama#7388, mealie-recipes/mealie#4097, lmstudio-ai/lmstudio-bug-tracker#1150"""
-    assert profile(kind, "any").image.media_types == {"image/jpeg", "image/png"}
-
-
-@pytest.mark.parametrize("kind", ["openai", "vllm", "gemini", "anthropic"])
-def test_others_take_webp(kind: str) -> None:
-    assert "image/webp" in profile(kind, "any").image.media_types
-
-
-def test_every_kind_takes_jpeg() -> None:
+def test_accepted_formats() -> None:
+    """llama.cpp's servers decode no WebP: ollama/ollama#7388, mealie-recipes/mealie#4097"""
     for spec in registry.specs():
-        assert "image/jpeg" in profile(spec.kind, "any").image.media_types
+        accepted = profile(spec.kind, "any").image.media_types
+        assert "image/jpeg" in accepted
+        assert ("image/webp" in accepted) is (spec.kind in ("openai", "anthropic", "vllm", "gemini", "builtin"))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +54,7 @@ def test_sizes(kind: str, model: str, size: int | None) -> None:
     assert profile(kind, model).image.size == size
 
 
-def test_only_ollama_is_told_a_context() -> None:
+def test_only_ollama_gets_a_context() -> None:
     """odysseus-dev/odysseus#1055"""
     assert (profile("ollama", "qwen2.5vl:7b").context or 0) >= 8192
     assert profile("vllm", "qwen2.5vl:7b").context is None

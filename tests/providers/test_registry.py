@@ -19,8 +19,8 @@ KINDS = (
 def test_every_kind_has_a_spec_and_a_client() -> None:
     assert tuple(spec.kind for spec in registry.specs()) == KINDS
     for kind in KINDS:
-        made = registry.client(ProviderConfig(kind, kind, "http://127.0.0.1:9"), Pool())
-        assert made.spec is registry.spec(kind)
+        client = registry.client(ProviderConfig(kind, kind, "http://127.0.0.1:9"), Pool())
+        assert client.spec is registry.spec(kind)
 
 
 def test_specs_name_options_that_exist() -> None:
@@ -49,5 +49,5 @@ def test_specs_are_read_without_any_sdk() -> None:
         "sdks = {'openai', 'anthropic', 'ollama', 'google.genai', 'httpx', 'httpx2', 'PIL', 'instructor'};"
         "print(sdks & set(sys.modules))"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "set()"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"

@@ -5,8 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 
+class Behaviour:
+    """Base class of the behaviours."""
+
+
 @dataclass(frozen=True)
-class Answer:
+class Answer(Behaviour):
     """A whole answer. Without `content`: a minimal instance of the schema that came, else a plain sentence.
 
     `content`: text, or an object that is sent as JSON. `pieces`: how many deltas when streamed. `thinking`:
@@ -22,71 +26,71 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Fenced:
+class Fenced(Behaviour):
     """The object in a Markdown fence."""
 
     content: Any = None
 
 
 @dataclass(frozen=True)
-class Prose:
+class Prose(Behaviour):
     """The object with sentences before and after it."""
 
     content: Any = None
 
 
 @dataclass(frozen=True)
-class InvalidJson:
+class InvalidJson(Behaviour):
     """An answer that is no JSON, although a schema was asked for."""
 
     text: str = '{"caption": "a cat on a '
 
 
 @dataclass(frozen=True)
-class WrongSchema:
+class WrongSchema(Behaviour):
     """Well-formed JSON that fits no sensible schema."""
 
     content: Any = field(default_factory=lambda: {"unexpected": True})
 
 
 @dataclass(frozen=True)
-class Refusal:
+class Refusal(Behaviour):
     """The model declines: in `refusal` where the protocol has it, else in plain words."""
 
     text: str = "I'm sorry, I can't help with that picture."
 
 
 @dataclass(frozen=True)
-class SafetyBlock:
+class SafetyBlock(Behaviour):
     """A safety system stops the prompt, or the answer after some of it was written."""
 
     where: Literal["prompt", "answer"] = "prompt"
 
 
 @dataclass(frozen=True)
-class Length:
+class Length(Behaviour):
     """The answer ends at the token limit."""
 
     text: str = '{"caption": "a very long'
 
 
 @dataclass(frozen=True)
-class EmptyChoices:
+class EmptyChoices(Behaviour):
     """A 200 without any answer in it."""
 
 
 @dataclass(frozen=True)
-class EmptyText:
+class EmptyText(Behaviour):
     """An answer that is whole and empty."""
 
 
 @dataclass(frozen=True)
-class ToolCall:
+class ToolCall(Behaviour):
     """A call of a tool nobody offered, in place of text."""
 
 
 @dataclass(frozen=True)
-class ErrorInStream:
+class ErrorInStream(Behaviour):
     """An error object inside a 200: after `text` when streamed, as the body when not. `code`: where one is told."""
 
     message: str = "The model runner has stopped."
@@ -95,14 +99,14 @@ class ErrorInStream:
 
 
 @dataclass(frozen=True)
-class Unfinished:
+class Unfinished(Behaviour):
     """A stream that ends cleanly after `text`, without a stop reason and without the end mark."""
 
     text: str = "A pic"
 
 
 @dataclass(frozen=True)
-class Events:
+class Events(Behaviour):
     """The reply `of`, its events told oddly when streamed: proxies repeat, reorder and pad them."""
 
     how: Literal[
@@ -119,14 +123,14 @@ class Events:
 
 
 @dataclass(frozen=True)
-class Empties:
+class Empties(Behaviour):
     """An answer that is streamed with pieces that hold a role, or nothing, before and between those with text."""
 
     content: Any = None
 
 
 @dataclass(frozen=True)
-class Candidates:
+class Candidates(Behaviour):
     """Two answers to one question, their pieces interleaved when streamed: the first one is the answer."""
 
     content: Any = None
@@ -134,7 +138,7 @@ class Candidates:
 
 
 @dataclass(frozen=True)
-class Status:
+class Status(Behaviour):
     """An HTTP error in the protocol's own shape, unless `body` says otherwise.
 
     `retry_after`: seconds to wait, told in the protocol's own way (header, or RetryInfo in the body). `retry_at`:
@@ -150,36 +154,36 @@ class Status:
 
 
 @dataclass(frozen=True)
-class RejectSchema:
+class RejectSchema(Behaviour):
     """A 400 that blames the schema."""
 
 
 @dataclass(frozen=True)
-class TooLong:
+class TooLong(Behaviour):
     """The refusal of a prompt that does not fit the context."""
 
 
 @dataclass(frozen=True)
-class NoCredit:
+class NoCredit(Behaviour):
     """The account behind the key is out of credit, told as the provider tells it."""
 
 
 @dataclass(frozen=True)
-class Hang:
+class Hang(Behaviour):
     """No further byte until the server stops: after the request, the response's head, or its first piece."""
 
     after: Literal["connect", "headers", "first"] = "headers"
 
 
 @dataclass(frozen=True)
-class Hold:
+class Hold(Behaviour):
     """Answer only once `server.release()` was called."""
 
     then: Any = field(default_factory=Answer)
 
 
 @dataclass(frozen=True)
-class Drip:
+class Drip(Behaviour):
     """The reply `of` in pieces of `size` bytes, `interval` seconds apart."""
 
     interval: float = 0.02
@@ -188,7 +192,7 @@ class Drip:
 
 
 @dataclass(frozen=True)
-class Cut:
+class Cut(Behaviour):
     """The reply's body breaks off after so many bytes (default: half of it) and the connection is closed."""
 
     after_bytes: int | None = None
@@ -196,19 +200,19 @@ class Cut:
 
 
 @dataclass(frozen=True)
-class Reset:
+class Reset(Behaviour):
     """The connection is reset (RST) instead of answered."""
 
 
 @dataclass(frozen=True)
-class InvalidUtf8:
+class InvalidUtf8(Behaviour):
     """An answer with bytes in it that are not UTF-8, or that escape what UTF-8 cannot hold."""
 
     raw: bytes = b"\xe9\xff"
 
 
 @dataclass(frozen=True)
-class Huge:
+class Huge(Behaviour):
     """An answer of so many bytes, made while it is sent; `one_line` puts them in one event when streamed."""
 
     bytes: int = 100 * 1024 * 1024
@@ -216,21 +220,21 @@ class Huge:
 
 
 @dataclass(frozen=True)
-class Compressed:
+class Compressed(Behaviour):
     """A compressed answer although none was asked for: a few kilobytes that unpack to `bytes`."""
 
     bytes: int = 20 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Redirect:
+class Redirect(Behaviour):
     """A 307 to another address."""
 
     url: str
 
 
 @dataclass(frozen=True)
-class Raw:
+class Raw(Behaviour):
     """A 200 with exactly this body."""
 
     body: bytes
@@ -238,42 +242,7 @@ class Raw:
 
 
 @dataclass(frozen=True)
-class NotJson:
+class NotJson(Behaviour):
     """A page for people instead of an answer, as a proxy or a captive portal sends it."""
 
     html: str = "<html><body><h1>Welcome to nginx!</h1></body></html>"
-
-
-Behaviour = (
-    Answer
-    | Fenced
-    | Prose
-    | InvalidJson
-    | WrongSchema
-    | Refusal
-    | SafetyBlock
-    | Length
-    | EmptyChoices
-    | EmptyText
-    | ToolCall
-    | ErrorInStream
-    | Unfinished
-    | Events
-    | Empties
-    | Candidates
-    | Status
-    | RejectSchema
-    | TooLong
-    | NoCredit
-    | Hang
-    | Hold
-    | Drip
-    | Cut
-    | Reset
-    | InvalidUtf8
-    | Huge
-    | Compressed
-    | Redirect
-    | NotJson
-    | Raw
-)

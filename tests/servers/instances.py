@@ -16,36 +16,29 @@ DATES = {
 }
 
 
-def instance(schema: Any, root: Any = None, name: str = "text") -> Any:
+def instance(schema: Any, name: str = "text") -> Any:
     """A value that fits `schema`; the first branch, the first word of an enum, the least of everything."""
-    root = schema if root is None else root
     if not isinstance(schema, dict):
         return name
-    if "$ref" in schema:
-        return instance(resolved(schema["$ref"], root), root, name)
     if "const" in schema:
         return schema["const"]
     if "enum" in schema:
         return schema["enum"][0]
     for word in ("anyOf", "oneOf", "allOf"):
         if word in schema:
-            return instance(schema[word][0], root, name)
-    return of_type(schema, root, name)
+            return instance(schema[word][0], name)
+    return of_type(schema, name)
 
 
-def of_type(schema: dict[str, Any], root: Any, name: str) -> Any:
+def of_type(schema: dict[str, Any], name: str) -> Any:
     kind = schema.get("type", "object" if "properties" in schema else "string")
     kind = next((one for one in kind if one != "null"), "null") if isinstance(kind, list) else kind
     match kind:
         case "object":
             required = schema.get("required", [])
-            return {
-                key: instance(value, root, key)
-                for key, value in schema.get("properties", {}).items()
-                if key in required
-            }
+            return {key: instance(value, key) for key, value in schema.get("properties", {}).items() if key in required}
         case "array":
-            return [instance(schema.get("items", {}), root, f"{name} {n}") for n in range(schema.get("minItems", 0))]
+            return [instance(schema.get("items", {}), f"{name} {n}") for n in range(schema.get("minItems", 0))]
         case "integer" | "number":
             return number(schema, kind)
         case "boolean":
@@ -72,13 +65,6 @@ def number(schema: dict[str, Any], kind: str) -> float | int:
     if least is None:
         least = min(0, schema.get("maximum", 0))
     return int(least) if kind == "integer" else float(least)
-
-
-def resolved(reference: str, root: Any) -> Any:
-    node = root
-    for step in reference.removeprefix("#").split("/")[1:]:
-        node = node[step.replace("~1", "/").replace("~0", "~")]
-    return node
 
 
 def schema_in(texts: list[str]) -> Any:

@@ -4,28 +4,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from tests.servers.call import words
+
 STRICT_FORMATS = {"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}
-STRICT_REFUSES = (
-    *(
-        "minLength",
-        "maxLength",
-        "uniqueItems",
-        "patternProperties",
-        "propertyNames",
-        "minProperties",
-        "maxProperties",
-    ),
-    *(
-        "contains",
-        "minContains",
-        "maxContains",
-        "unevaluatedItems",
-        "unevaluatedProperties",
-        "allOf",
-        "oneOf",
-        "not",
-    ),
-    *("if", "then", "else", "dependentRequired", "dependentSchemas", "prefixItems"),
+STRICT_REFUSES = words(
+    """minLength maxLength uniqueItems patternProperties propertyNames minProperties maxProperties contains minContains
+    maxContains unevaluatedItems unevaluatedProperties allOf oneOf not if then else dependentRequired dependentSchemas
+    prefixItems"""
 )
 ANTHROPIC_REFUSES = {
     *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "maxItems"),
@@ -49,7 +34,7 @@ def nodes(schema: Any, path: str = "#", depth: int = 0) -> Iterator[tuple[str, d
     if not isinstance(schema, dict):
         return
     yield path, schema, depth
-    for word in ("properties", "$defs", "patternProperties", "dependentSchemas"):
+    for word in ("properties", "patternProperties", "dependentSchemas"):
         for key, value in (schema.get(word) or {}).items():
             yield from nodes(value, f"{path}/{word}/{key}", depth + (word == "properties"))
     for word in ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames"):
@@ -70,17 +55,14 @@ def strict_fault(schema: dict[str, Any]) -> str | None:
 
 
 def strict_node_fault(node: dict[str, Any]) -> str | None:
-    for word in STRICT_REFUSES:
-        if word in node:
-            return f"'{word}' is not permitted."
-    if not {"type", "$ref", "anyOf", "enum", "const"} & node.keys():
+    if rejected := STRICT_REFUSES & node.keys():
+        return f"{sorted(rejected)} is not permitted."
+    if not {"type", "anyOf", "enum", "const"} & node.keys():
         return "schema must have a 'type' key."
     if node.get("format", "date") not in STRICT_FORMATS:
         return f"'{node['format']}' is not a valid format."
     if "(?" in node.get("pattern", "") and re.search(r"\(\?<?[=!]", node["pattern"]):
         return "look-around is not permitted in 'pattern'."
-    if "$ref" in node and node.keys() - {"$ref", "description"}:
-        return "$ref cannot have keywords beside it."
     if node.get("type") == "array" and not isinstance(node.get("items"), dict):
         return "array schema missing items."
     return object_fault(node)
@@ -104,11 +86,6 @@ def vllm_fault(schema: dict[str, Any]) -> str | None:
     return None
 
 
-def ollama_fault(schema: dict[str, Any]) -> str | None:
-    """facts: no recursion."""
-    return "failed to load model vocabulary required for format" if recursive(schema) else None
-
-
 def anthropic_fault(schema: dict[str, Any]) -> str | None:
     """Why Anthropic's structured outputs refuse the schema (platform.claude.com, "JSON Schema limitations")."""
     optional = unions = 0
@@ -119,8 +96,6 @@ def anthropic_fault(schema: dict[str, Any]) -> str | None:
             return f"{path}: {fault}"
         optional += len(node.get("properties", {}).keys() - set(node.get("required", [])))
         unions += "anyOf" in node or isinstance(node.get("type"), list)
-    if recursive(schema):
-        return "Recursive schemas are not supported."
     if optional > 24 or unions > 16:
         return f"Schema has too many optional parameters ({optional}) or union types ({unions})."
     return None
@@ -149,35 +124,15 @@ def anthropic_node_fault(node: dict[str, Any]) -> str | None:
 
 def gemini_fault(schema: dict[str, Any]) -> str | None:
     """Why Gemini's responseJsonSchema refuses the schema; "" stands for its bare 400 (vercel/ai#21192)."""
-    bounds = words = 0
+    bounds = choices = 0
     for path, node, depth in nodes(schema):
         for word in GEMINI_REFUSES:  # zed-industries/zed#44875, QuantumNous/new-api#1037, googleapis/python-genai#1732
             if word in node:
                 return f"Invalid JSON payload received. Unknown name \"{word}\" at '{path}': Cannot find field."
-        if "$ref" in node and len(node) > 1:  # su-kaka/gcli2api#374
-            return f"{path}: `$ref` cannot stand beside other fields."
         if depth > 10:  # googleapis/js-genai#882
             return "A schema in GenerationConfig in the request exceeds the maximum allowed nesting depth."
-        words += len(node.get("enum", []))
+        choices += len(node.get("enum", []))
         bounds += node.get("maxItems", 0)
-    if recursive(schema):
-        return "Recursive references are not supported in required fields."
-    if words > 99:  # googleapis/python-genai#950
+    if choices > 99:  # googleapis/python-genai#950
         return "The specified schema produces a constraint that has too many states for serving."
     return "" if bounds > 400 else None
-
-
-def recursive(schema: dict[str, Any]) -> bool:
-    """Whether some definition reaches itself."""
-    definitions = schema.get("$defs", {})
-    reach = {
-        name: {node["$ref"].rsplit("/", 1)[-1] for _, node, _ in nodes(body) if "$ref" in node}
-        for name, body in definitions.items()
-    }
-    if any(node.get("$ref") == "#" for _, node, _ in nodes(schema)):
-        return True
-
-    def seen(name: str, trail: frozenset[str]) -> bool:
-        return name in trail or any(seen(one, trail | {name}) for one in reach.get(name, ()))
-
-    return any(seen(name, frozenset()) for name in reach)

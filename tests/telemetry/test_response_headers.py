@@ -106,7 +106,7 @@ def test_stages_in_server_timing(service: Service) -> None:
 # The trace.
 
 
-@pytest.mark.parametrize("kind", ["openai", "vllm", "ollama", "gemini"])
+@pytest.mark.parametrize("kind", ["openai", "vllm", "ollama", "gemini", "anthropic"])
 def test_the_trace_context_reaches_every_kind_of_provider_unchanged(service: Service, kind: str) -> None:
     with OF_KIND[kind].server() as server:
         body = streams.caption(server, OF_KIND[kind], image={"path": SAMPLE})
