@@ -1182,7 +1182,7 @@ export interface components {
         ProviderBody: {
             /**
              * Kind
-             * @description builtin, openai, vllm, ollama, gemini or a gateway.
+             * @description A kind of provider, listed in docs/providers.md.
              * @example ollama
              */
             kind: string;
@@ -1288,7 +1288,7 @@ export interface components {
         ProviderOverride: {
             /**
              * Kind
-             * @description builtin, openai, vllm, ollama, gemini or a gateway.
+             * @description A kind of provider, listed in docs/providers.md.
              * @example ollama
              */
             kind: string;

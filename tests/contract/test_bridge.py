@@ -461,3 +461,18 @@ def test_a_call_is_kept_for_the_fallback(bridge: Bridge) -> None:
         caption = bridge.caption(fallbacks=[fallback], max_output_retries=3)
         assert caption["provider"] == "vllm"
         assert len(bridge.server.calls) + len(second.calls) == MAX_CALLS
+
+
+@pytest.mark.parametrize("kind", [OF_KIND["anthropic"]], **BY_ID)
+def test_an_analysis_marks_the_shared_image_for_the_cache(bridge: Bridge) -> None:
+    bridge.server.modes = frozenset({"text"})
+    bridge.caption()
+    pair = [{**perspective(PLAIN), "name": name} for name in ("first", "second")]
+    url = bridge.service.url + "/api/v1/perspectives/analyze"
+    body = {"perspectives": pair, "image": {"path": "datasets/samples/coffee.jpg"}, "model": bridge.server.models[0]}
+    config = {"kind": "anthropic", "base_url": bridge.server.url, "api_key": KEY}
+    response = httpx.post(url, json={**body, "provider_config": config}, timeout=HANG_GUARD, trust_env=False)
+    assert response.status_code == 200, response.text
+    calls = [call for call in bridge.server.calls if call.mode == "text"]
+    marks = ["cache_control" in call.body["messages"][0]["content"][0] for call in calls]
+    assert marks == [False, True, True]
