@@ -169,13 +169,13 @@ async def test_a_request_without_an_image(to: Target, streamed: bool) -> None:
 
 
 async def test_turns_follow_the_image_in_order(to: Target, streamed: bool) -> None:
-    turns = (Turn("assistant", '{"a": 1}'), Turn("user", "a must be text"), Turn("assistant", "{}"))
+    turns = (Turn("assistant", '{"a": 1}'), Turn("user", "a must be text"), Turn("assistant", "{}"), Turn("user", "b"))
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     await to.ask(streamed, turns=turns, system="Be brief.", headers={"traceparent": trace})
     call = to.server.call
     model = "model" if to.kind.kind == "gemini" else "assistant"
     assert call.parts == ["image", "text"]
-    assert call.turns == [(model, '{"a": 1}'), ("user", "a must be text"), (model, "{}")]
+    assert call.turns == [(model, '{"a": 1}'), ("user", "a must be text"), (model, "{}"), ("user", "b")]
     assert call.headers["traceparent"] == trace
 
 
