@@ -9,6 +9,7 @@ ARGS ?=
 PARALLEL ?= --numprocesses auto --dist loadfile
 
 BIN := .venv/bin
+VERSION = $(shell sed -n 's/__version__ = "\(.*\)"/\1/p' bridge/version.py)
 SYSTEM_UV := $(shell command -v uv 2>/dev/null)
 UV := $(or $(SYSTEM_UV),.tools/bin/uv)
 UV_READY := $(if $(SYSTEM_UV),,.tools/ready)
@@ -22,7 +23,8 @@ export UV_PYTHON_DOWNLOADS = never
 export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt),true,false)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup caption serve test coverage test-all test-live bench bench-long check lint format docs lock clean
+.PHONY: help setup caption serve test coverage test-all test-live bench bench-long check lint format docs client lock \
+	image release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,12 +74,27 @@ docs: .venv/ready ## write openapi.json and the generated tables in README.md an
 	$(BIN)/python -m docs.openapi
 	$(BIN)/python -m docs.generate
 
+client: docs ## write the generated files of clients/javascript (needs npm)
+	cd clients/javascript && npm ci --ignore-scripts --no-audit --no-fund && npm run generate
+
 lock: $(UV_READY) ## pin the packages of pyproject.toml with their hashes (UPGRADE=1: newer releases)
 	$(UV) $(LOCK) --python-version 3.11 --group dev --all-extras --output-file requirements.lock pyproject.toml
 	echo uv | $(UV) $(LOCK) --no-annotate --output-file .ci/uv.txt -
 
+image: ## build the container image graphcap-bridge, tagged with the version (needs Docker)
+	docker build --tag graphcap-bridge:$(VERSION) --tag graphcap-bridge:latest $(ARGS) .
+
+release: check ## run make check, build the wheel and the sdist in dist/, check the wheel, and tag the version
+	@test -z "$$(git status --porcelain)" || { echo "Commit all changes first: git status." >&2; exit 1; }
+	rm -rf dist
+	$(UV) build --quiet --offline --no-build-isolation --python $(BIN)/python --out-dir dist
+	$(UV) pip install --quiet --offline --no-deps --target dist/check dist/*.whl
+	cd dist && PYTHONPATH=check ../$(BIN)/python -m bridge.cli perspectives check && rm -r check
+	git tag --annotate v$(VERSION) --message "Version $(VERSION)"
+	@echo "Tagged v$(VERSION). Publish: git push origin v$(VERSION), then the files in dist/."
+
 clean: ## remove everything that make created, .venv and .tools included
-	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* dist
+	rm -rf clients/javascript/node_modules .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* dist
 	find bridge perspectives providers tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 define require_python

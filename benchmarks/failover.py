@@ -26,6 +26,12 @@ ROUNDS = 3
 _PATIENCE = 30.0
 
 
+# The events that are measured, and the probe intervals that each may take.
+_STOPPED, _BACK = "An endpoint is stopped: its traffic moves", "It is started again: its traffic returns"
+_HANGS, _AWAKE = "An endpoint hangs: its traffic moves", "It goes on: its traffic returns"
+_EVENTS = {_STOPPED: 1.0, _BACK: 2.0, _HANGS: 1.0, _AWAKE: 2.0}
+
+
 @dataclass
 class Traffic:
     """Every caption: the time of its request, the time of its response, and the endpoints that were called."""
@@ -47,20 +53,13 @@ class Traffic:
 def run() -> Report:
     """Stop, restart, suspend and resume one endpoint, several times."""
     asyncio.run(_measure(times := {name: list[float]() for name in _EVENTS}, traffic := Traffic()))
-    rows = [spread(name, [second * 1000 for second in seconds]) for name, seconds in times.items()]
+    rows = tuple(spread(name, [second * 1000 for second in seconds]) for name, seconds in times.items())
     promises = [
-        Promise(f"{name}, of a probe interval", limit, median(times[name]) / INTERVAL, "")
-        for name, limit in _EVENTS.items()
+        Promise(f"{name}, of a probe interval", _EVENTS[name], median(times[name]) / INTERVAL, "") for name in times
     ]
     lost = Promise("Captions lost meanwhile", 0, len(traffic.failed), "")
     title = f"Failover ({CALLERS} callers, calls of {DELAY * 1000:.0f} ms, probes every {INTERVAL:g} s)"
-    return Report(title, [Table(SPREAD, tuple(rows))], [*promises, lost])
-
-
-# The events that are measured, and the probe intervals that each may take.
-_STOPPED, _BACK = "An endpoint is stopped: its traffic moves", "It is started again: its traffic returns"
-_HANGS, _AWAKE = "An endpoint hangs: its traffic moves", "It goes on: its traffic returns"
-_EVENTS = {_STOPPED: 1.0, _BACK: 2.0, _HANGS: 1.0, _AWAKE: 2.0}
+    return Report(title, [Table(SPREAD, rows)], [*promises, lost])
 
 
 async def _measure(times: dict[str, list[float]], traffic: Traffic) -> None:
@@ -117,11 +116,11 @@ async def _call(service: Running, traffic: Traffic, over: asyncio.Event) -> None
 
 
 @contextmanager
-def _gateway(one: Running, other: Running) -> Iterator[Running]:
+def _gateway(a: Running, b: Running) -> Iterator[Running]:
     """Start the service in front of both endpoints."""
     with TemporaryDirectory() as workspace:
         (config := Path(workspace, "config")).mkdir()
-        ends = ", ".join(f'{{ base_url = "{at.url}", name = "{name}" }}' for name, at in (("a", one), ("b", other)))
+        ends = ", ".join(f'{{ base_url = "{at.url}", name = "{name}" }}' for name, at in (("a", a), ("b", b)))
         (config / "providers.toml").write_text(
             f'[providers.pair]\nkind = "vllm"\ndefault_model = "{MODEL}"\n'
             f"probe_interval = {INTERVAL}\nendpoints = [{ends}]\n"

@@ -12,13 +12,11 @@ from starlette.types import ASGIApp
 from bridge import errors
 from bridge.api import openapi, responses
 from bridge.api.drain import Drain
-from bridge.api.middleware.auth import AuthMiddleware
+from bridge.api.middleware.auth import AuthMiddleware, cors
 from bridge.api.middleware.concurrency import ConcurrencyMiddleware
-from bridge.api.middleware.cors import cors
-from bridge.api.middleware.errors import ErrorMiddleware
 from bridge.api.middleware.rate_limit import RateLimiter, RateLimitMiddleware
 from bridge.api.middleware.request_context import RequestContextMiddleware, clean_root, record_of, services
-from bridge.api.routes import metrics, openai, pages, perspectives, providers, service, websocket
+from bridge.api.routes import openai, pages, perspectives, providers, service, websocket
 from bridge.captioning import problems
 from bridge.captioning.check import with_known_models
 from bridge.captioning.services import Services, open_services
@@ -40,8 +38,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     app: ASGIApp = ConcurrencyMiddleware(build(settings), settings.max_in_flight, drain or Drain())
     app = RateLimitMiddleware(app, limiter)
     app = AuthMiddleware(app, settings, limiter)
-    app = cors(ErrorMiddleware(app), settings)
-    return RequestContextMiddleware(app, settings.root_path)
+    return RequestContextMiddleware(cors(app, settings), settings.root_path)
 
 
 def build(settings: Settings) -> FastAPI:
@@ -60,7 +57,7 @@ def build(settings: Settings) -> FastAPI:
     for router in (perspectives.router, websocket.router, providers.router, service.router):
         app.include_router(router, prefix=API)
         app.include_router(router, include_in_schema=False)
-    for router in (service.probes, pages.router, metrics.router, openai.router):
+    for router in (service.probes, pages.router, openai.router):
         app.include_router(router)
     for error in (*errors.TABLE, Exception):
         app.add_exception_handler(error, _handle_error)
@@ -77,7 +74,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
                 log.warning("perspective file %s", problem)
             app.state.services = services
             app.state.probes = probes = create_probes(services)
-            tasks = [asyncio.create_task(work) for work in (probes.run(), metrics.update_shared_gauges(app))]
+            tasks = [asyncio.create_task(work) for work in (probes.run(), service.update_shared_gauges(app))]
             start_tracing()
             try:
                 yield

@@ -1,18 +1,16 @@
-"""How long a request may still take."""
+"""The deadline of a request."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 
 class DeadlineExceeded(Exception):
     """The request used up its time."""
 
-    attempts: Sequence[object] = ()  # the calls that were made for the request; set by who made them
-
     def __init__(self, seconds: float, stage: str) -> None:
-        """`seconds`: the whole allowance. `stage`: what was being done when it ran out."""
+        """`seconds`: the time limit of the request. `stage`: the interrupted work, such as "waiting for the model"."""
         super().__init__(
             f"The request did not finish within {round(seconds, 2):g} seconds (it was {stage}). "
             "Try again, or allow more time with 'timeout' or GRAPHCAP_TIMEOUT."
@@ -29,11 +27,11 @@ class Deadline:
         self._end = now() + seconds
 
     def left(self) -> float:
-        """Seconds that remain, never negative."""
+        """Return the seconds that remain, never negative."""
         return max(0.0, self._end - self._now())
 
     def require(self, stage: str) -> float:
-        """Seconds that remain; raises DeadlineExceeded when there are none."""
+        """Return the seconds that remain. Raises DeadlineExceeded when there are none."""
         left = self.left()
         if left <= 0:
             raise DeadlineExceeded(self.seconds, stage)
@@ -41,7 +39,7 @@ class Deadline:
 
     @asynccontextmanager
     async def within(self, stage: str) -> AsyncIterator[None]:
-        """Stop what is inside when the time is over. Raises DeadlineExceeded."""
+        """Cancel the block at the deadline. Raises DeadlineExceeded."""
         limit = asyncio.timeout(self.require(stage))
         try:
             async with limit:

@@ -15,7 +15,7 @@
     DeadlineExceeded             the request used up its time
 
     ImageError
-    ├── PathRefused              the path leaves the workspace, or is no regular file
+    ├── PathRefused              the path leaves the workspace, or is not that of a regular file
     ├── ImageNotFound            no such file in the workspace
     ├── ImageUnreachable         the URL gave no image: DNS, refused, slow, not 200, forbidden by its owner
     ├── ImageTooLarge            bytes, pixels, side length, frames, or time to decode
@@ -42,7 +42,7 @@
 fails when a class has no row. Any other exception is a bug: 500, logged with its traceback, reported without it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -70,7 +70,9 @@ class BodyTooLarge(Exception):
 
     def __init__(self, limit: int) -> None:
         """`limit` in bytes."""
-        super().__init__(f"The request body is larger than the limit of {limit / 1024 / 1024:.1f} MiB.")
+        super().__init__(
+            f"The request body is larger than the limit of {limit / 1024 / 1024:.1f} MiB (GRAPHCAP_MAX_BODY_BYTES)."
+        )
 
 
 class Cancelled(Exception):
@@ -275,8 +277,6 @@ class ProviderNotAllowed(DispatchError):
 class ProviderUnavailable(Exception):
     """The provider exists and cannot be called now. `retry_after`: seconds until the next attempt may succeed."""
 
-    provider: str | None = None
-    attempts: Sequence[object] = ()
     retry_after: float
 
 
@@ -300,9 +300,6 @@ class CircuitBreakerOpen(ProviderUnavailable):
 
 class OutputInvalid(Exception):
     """No answer of the model passed schema validation. `problems` are those of the last answer."""
-
-    provider: str | None = None
-    attempts: Sequence[object] = ()
 
     def __init__(self, problems: Iterable[Problem], attempts: int) -> None:
         """`attempts`: how many answers were validated."""

@@ -24,6 +24,8 @@ MAX_RAW_TEXT = 500
 Stage = Literal["queued", "image", "import", "model", "retry", "fallback", "validate", "synthesis"]
 Reason = Literal["", "retry", "reask", "schema", "fallback"]
 """Why a call follows another: a transport failure, an invalid answer, a rejected schema, another target."""
+ProviderMessages = Literal["show", "log", "hide"]
+"""Where the provider's own words about a failure appear: in responses and the log, in the log only, or nowhere."""
 
 
 def _require_id(schema: dict[str, Any]) -> None:
@@ -37,7 +39,7 @@ _EVENT = ConfigDict(json_schema_extra=_require_id)
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A stage of one perspective begins."""
+    """A stage of one perspective begins, which ends the stage before; `model` whenever a call is sent."""
 
     __pydantic_config__ = _EVENT
     type: Literal["progress"] = field(default="progress", kw_only=True)
@@ -97,29 +99,34 @@ class Attempt:
     response_model: str = ""
     usage: Usage | None = None
 
+    @property
+    def ms(self) -> float:
+        """Return the duration in milliseconds."""
+        return round(self.seconds * 1000, 1)
+
 
 @dataclass(slots=True)
 class Attempts:
     """Budget and record of the provider calls of one perspective."""
 
     limit: int = MAX_ATTEMPTS
-    made: list[Attempt] = field(default_factory=list)
+    calls: list[Attempt] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     @property
     def left(self) -> int:
         """Return how many more calls are allowed."""
-        return self.limit - len(self.made)
+        return self.limit - len(self.calls)
 
     @property
     def usage(self) -> Usage | None:
         """Return the tokens of all calls that reported any; None when none did."""
-        return total(attempt.usage for attempt in self.made)
+        return total(attempt.usage for attempt in self.calls)
 
     def reject_last(self, text: str) -> None:
         """Record that the answer of the last call failed validation; `text` is what the model wrote."""
-        self.made[-1].outcome = INVALID_ANSWER
-        self.made[-1].raw_text = text[:MAX_RAW_TEXT]
+        self.calls[-1].outcome = INVALID_ANSWER
+        self.calls[-1].raw_text = text[:MAX_RAW_TEXT]
 
     def warn(self, *warnings: str) -> None:
         """Record each warning once."""
@@ -164,13 +171,13 @@ class Timings:
 class Run:
     """One perspective of one request, from plan to caption; or an analysis, whose perspectives are its `children`.
 
-    `emit` accepts an event, never blocks and never raises; None where nobody streams. `streaming`: whether partial
+    `emit` accepts an event, never blocks and never raises; None without a stream. `streaming`: whether partial
     objects are wanted. `id` and `perspective` name the events. `caller` identifies the caller to fair queues and holds
     no key. `trace_headers` are the W3C trace context headers that go to providers; `trace_id`: the trace of the first
     span, "" while there is none. `provider` and `model` name the current target, or the last one; `is_fallback`:
     whether another target failed before. `perspective_label` and `provider_label` are bounded label values for
     metrics. `outcome`: `ok` or the code of the problem, "" while the run is not finished. `image_bytes`: size of the
-    image as it was received, by source.
+    image as it was received, by source. `provider_messages`: where the words of providers about failures may appear.
     """
 
     deadline: Deadline
@@ -191,6 +198,7 @@ class Run:
     is_fallback: bool = False
     outcome: str = ""
     image_bytes: dict[str, int] = field(default_factory=dict)
+    provider_messages: ProviderMessages = "show"
     children: "list[Run]" = field(default_factory=list)
 
     def child(self, perspective: str, label: str) -> "Run":

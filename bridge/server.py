@@ -1,13 +1,10 @@
 """Run the service: listening sockets, worker processes, graceful shutdown, exit codes."""
 
 import asyncio
-import errno
 import logging
 import os
-import resource
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -23,6 +20,7 @@ from bridge.api.drain import Drain
 from bridge.config import startup_warnings
 from bridge.http_protocol import RequestProtocol
 from bridge.settings import PREFIX, Settings, load
+from bridge.sockets import BACKLOG, accept_queued, explain, listen, raise_descriptor_limit
 from bridge.telemetry.logging import configure_logging
 from bridge.telemetry.multiprocess import forget_worker, metrics_directory
 from bridge.version import __version__
@@ -32,9 +30,7 @@ CLOSE_SECONDS = 5
 """How long connections get to close after all work has ended."""
 FIRST_REQUEST_SECONDS = 1.0
 """How long a connection that was accepted before the shutdown may take to send its first request."""
-_STALL_SECONDS = 30
 _POLL_SECONDS = 0.05
-_BACKLOG = 2048
 _DESCRIPTORS_PER_REQUEST = 3  # the client's connection, the provider's, and an image file or URL
 _DESCRIPTORS_RESERVED = 256
 STARTUP_FAILED = 3
@@ -69,29 +65,15 @@ class Server(uvicorn.Server):
         for listening in sockets or []:
             listening.close()
         loop = asyncio.get_running_loop()
+        protocol = partial(RequestProtocol, self.config, self.server_state, self.lifespan.state)
         for connection in accepted:
             with suppress(OSError):
-                await loop.connect_accepted_socket(self._create_protocol, connection)
+                await loop.connect_accepted_socket(protocol, connection)
         end = loop.time() + FIRST_REQUEST_SECONDS
-        while loop.time() < end and any(map(_awaits_request, self.server_state.connections)):  # noqa: ASYNC110
+        connections = self.server_state.connections
+        while loop.time() < end and any(getattr(item, "awaits_first_request", False) for item in connections):  # noqa: ASYNC110
             await asyncio.sleep(_POLL_SECONDS)
         await super().shutdown(sockets)
-
-    def _create_protocol(self) -> RequestProtocol:
-        return RequestProtocol(self.config, self.server_state, self.lifespan.state)
-
-
-def accept_queued(listening: socket.socket) -> list[socket.socket]:
-    """Accept every connection in the queue of a non-blocking listening socket."""
-    accepted = []
-    with suppress(OSError):
-        while True:
-            accepted.append(listening.accept()[0])
-    return accepted
-
-
-def _awaits_request(connection: object) -> bool:
-    return isinstance(connection, RequestProtocol) and connection.awaits_first_request
 
 
 class Supervisor(Multiprocess):
@@ -117,12 +99,8 @@ class Supervisor(Multiprocess):
         for old, new in zip(before, self.processes, strict=True):
             if new is not old:
                 forget_worker(old.pid or 0)
-                log.warning(
-                    "worker %s ended with exit code %s, and its requests with it; worker %s replaces it",
-                    old.pid,
-                    old.exitcode,
-                    new.pid,
-                )
+                message = "worker %s ended with exit code %s, and its requests with it; worker %s replaces it"
+                log.warning(message, old.pid, old.exitcode, new.pid)
 
 
 def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
@@ -141,7 +119,7 @@ def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
         host=settings.host,
         port=settings.port,
         workers=settings.workers,
-        backlog=_BACKLOG,
+        backlog=BACKLOG,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -157,7 +135,7 @@ def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
     try:
         sockets = listen(settings.host, settings.port)
     except OSError as error:
-        log.error(_cannot_listen(settings, error))
+        log.error(explain(error, settings))
         return 2
     with metrics_directory(settings.workers):
         return _serve_with_workers(config, sockets) if settings.workers > 1 else _serve_in_process(config, sockets)
@@ -166,7 +144,9 @@ def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
 def _warnings(settings: Settings) -> Iterator[str]:
     if not settings.workspace.is_dir():
         yield f"There is no directory {str(settings.workspace)!r}: the service runs without a workspace."
-    if "*" in settings.allowed_hosts and not settings.api_keys:
+    if not settings.keys and not settings.loopback:
+        yield f"The service listens on {settings.host} and has no API keys: any caller can use it ({PREFIX}API_KEYS)."
+    if "*" in settings.allowed_hosts and not settings.keys:
         yield f"{PREFIX}ALLOWED_HOSTS is * and there are no API keys: a web page can use this service by DNS rebinding."
     needed = _DESCRIPTORS_PER_REQUEST * settings.max_in_flight + _DESCRIPTORS_RESERVED
     allowed = raise_descriptor_limit(needed)
@@ -175,16 +155,6 @@ def _warnings(settings: Settings) -> Iterator[str]:
             f"This process may open {allowed} files, and {PREFIX}MAX_IN_FLIGHT needs {needed}. "
             "Raise the limit (ulimit -n), or lower the setting."
         )
-
-
-def raise_descriptor_limit(needed: int) -> int:
-    """Raise the soft limit of open files to `needed`, as far as the hard limit allows; return the new limit."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    soft, hard = (sys.maxsize if limit == resource.RLIM_INFINITY else limit for limit in (soft, hard))
-    if soft < needed:
-        soft = min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-    return soft
 
 
 def _serve_in_process(config: uvicorn.Config, sockets: list[socket.socket]) -> int:
@@ -205,6 +175,14 @@ def _serve_with_workers(config: uvicorn.Config, sockets: list[socket.socket]) ->
     if any(worker.exitcode == STARTUP_FAILED for worker in supervisor.processes):
         return STARTUP_FAILED
     return INTERRUPTED if supervisor.interrupted else 0
+
+
+def log_addresses(sockets: list[socket.socket]) -> None:
+    """Log where the service can be reached; the port may have been 0."""
+    for listening in sockets:
+        host, port = listening.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        log.info("graphcap bridge %s serves http://%s:%s (its API: /docs)", __version__, shown, port)
 
 
 def application() -> ASGIApp:
@@ -245,42 +223,3 @@ def drain_on_signals(drain: Drain, grace: float) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, partial(handle, stop=signal.getsignal(number)))
-
-
-def listen(host: str, port: int) -> list[socket.socket]:
-    """Listen on every address of the host, before anything slow is loaded. Raises OSError."""
-    sockets: list[socket.socket] = []
-    missing: OSError | None = None
-    addresses = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    for family, _, _, _, address in dict.fromkeys(addresses):
-        try:
-            sockets.append(socket.create_server(address[:2], family=family, backlog=_BACKLOG))
-        except OSError as error:
-            # "localhost" includes ::1 also where IPv6 is off.
-            if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                raise
-            missing = error
-    if missing is not None and not sockets:
-        raise missing
-    if sys.platform == "linux":
-        for listening in sockets:
-            # Accepted sockets inherit it: the kernel resets a connection whose client takes no data for that long.
-            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALL_SECONDS * 1000)
-    return sockets
-
-
-def log_addresses(sockets: list[socket.socket]) -> None:
-    """Log where the service can be reached; the port may have been 0."""
-    for listening in sockets:
-        host, port = listening.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        log.info("graphcap bridge %s serves http://%s:%s (its API: /docs)", __version__, shown, port)
-
-
-def _cannot_listen(settings: Settings, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"Port {settings.port} is in use. Choose another with --port or {PREFIX}PORT."
-    return (
-        f"Cannot listen on {settings.host}, port {settings.port}: {error.strerror}. "
-        f"Choose another with --host and --port, or {PREFIX}HOST and {PREFIX}PORT."
-    )

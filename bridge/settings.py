@@ -1,4 +1,4 @@
-"""The settings of the service: read once at start into one frozen object, with every mistake reported at once."""
+"""The settings of the service, read once at start into a frozen object. All mistakes are reported together."""
 
 import os
 import re
@@ -17,13 +17,11 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "GRAPHCAP_"
 MIB = 1024 * 1024
-SECRETS = ("api_keys", "rate_limit_storage")
+SECRETS = ("api_keys", "named_api_keys", "rate_limit_storage")
 """Settings that are not options of the command line, and may be read from a file instead."""
 STORAGES = ("memory", "redis", "rediss", "redis+unix")
 OTHERS = frozenset({"GRAPHCAP_PROVIDER_KEY", "GRAPHCAP_REQUIRE_TOOLS"})
 """Variables that are not settings: read by `graphcap caption` and by the tests."""
-REMOVED: dict[str, str] = {}
-"""Settings of earlier versions, and the sentence that says what replaces each."""
 
 
 class SettingsError(Exception):
@@ -54,6 +52,17 @@ def _split_not_empty(value: object) -> object:
     return items
 
 
+def _split_pairs(value: object) -> object:
+    """Parse `name=value` pairs that are separated by commas. The names are unique."""
+    if not isinstance(value, str):
+        return value
+    pairs = [item.partition("=") for item in value.split(",") if item.strip()]
+    keys = {name.strip(): key.strip() for name, _, key in pairs}
+    if len(keys) < len(pairs) or not keys:
+        raise ValueError("a name is repeated" if keys else "the list is empty; leave the variable unset instead")
+    return keys
+
+
 _HOST = re.compile(r"\*|(\*\.)?[\w.-]+(:\d+)?|\[?[0-9A-Fa-f:.]+\]?(:\d+)?")
 
 
@@ -75,6 +84,7 @@ Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_not_empty)]
 Ports = Annotated[tuple[Annotated[int, Field(ge=1, le=65535)], ...], NoDecode, BeforeValidator(_split)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_not_empty)]
+NamedSecrets = Annotated[dict[str, SecretStr], NoDecode, BeforeValidator(_split_pairs)]
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
 
 
@@ -108,6 +118,10 @@ class Settings(BaseSettings):
         (), description="Hosts and networks that `listed` accepts in addition to the configured providers."
     )
     api_keys: Secrets = Field((), description="API keys. A caller must send one of them. Unset: no key is required.")
+    named_api_keys: NamedSecrets = Field(
+        {},
+        description="API keys with names, `react=…,n8n=…`. The log, the metrics and the rate limits name the caller.",
+    )
     cors_origins: Words = Field(
         (),
         description="Browser origins that may call the service. Default: localhost on any port. `*` accepts all.",
@@ -131,9 +145,7 @@ class Settings(BaseSettings):
         0, ge=0, description="Size limit of a request body, in bytes. Default: 4/3 of the image limit plus 1 MiB."
     )
     max_image_pixels: int = Field(50_000_000, gt=0, description="Size limit of an image, in pixels.")
-    heif: bool = Field(
-        False, description="Accept HEIC images. Requires `pip install 'graphcap-bridge[heif]'` (a C++ decoder)."
-    )
+    heif: bool = Field(False, description="Accept HEIC images. Requires the extra `heif` (a C++ decoder).")
     image_frame: int = Field(0, ge=0, description="Frame of an animation to caption, counted from 0.")
     image_workers: int = Field(
         0, ge=0, description="Image decoding processes per worker. Default: cores ÷ workers, at least 1."
@@ -175,6 +187,12 @@ class Settings(BaseSettings):
         description="Time limit for silence of a provider, in seconds, while another endpoint or a fallback could be "
         "called instead. Default: half of the remaining time of the request.",
     )
+    provider_messages: Literal["show", "log", "hide"] = Field(
+        "show",
+        description="Where a provider's own words about a failure appear, with keys and prompt removed: in the problem "
+        "and the log (`show`), only in the log (`log`), or nowhere (`hide`). Unless they are shown, `attempts` has no "
+        "`raw_text` either.",
+    )
     grace: float = Field(25, ge=0, description="Time limit for requests in progress at shutdown, in seconds.")
     log: Literal["text", "json"] = Field("text", description="Log format.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest severity to log.")
@@ -191,6 +209,13 @@ class Settings(BaseSettings):
     def _check_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if wrong := [repr(item) for item in value if "/" in item and not is_network(item)]:
             raise ValueError(f"invalid network: {', '.join(wrong)}")
+        return value
+
+    @field_validator("heif")
+    @classmethod
+    def _check_heif(cls, value: bool) -> bool:
+        if value and find_spec("pillow_heif") is None:
+            raise ValueError("HEIC requires a package; run pip install '.[heif]' in the project's directory")
         return value
 
     @field_validator("cors_origins")
@@ -234,15 +259,29 @@ class Settings(BaseSettings):
         if not mark or scheme not in STORAGES:
             raise ValueError("write memory:// or redis://host:port/number, with special characters percent-encoded")
         if scheme != "memory" and find_spec("redis") is None:
-            raise ValueError("redis:// requires the package redis; run pip install 'graphcap-bridge[redis]'")
+            raise ValueError(
+                "redis:// requires the package redis; run pip install '.[redis]' in the project's directory"
+            )
         return value
 
     @field_validator("api_keys")
     @classmethod
     def _check_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        if not all(re.fullmatch(r"[!-~]+", key.get_secret_value()) for key in value):
-            raise ValueError("an API key consists of printable ASCII characters without spaces")
+        _require_printable(value)
         return value
+
+    @field_validator("named_api_keys")
+    @classmethod
+    def _check_named_keys(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        if not all(re.fullmatch(r"(?!key-[0-9])[a-z0-9-]{1,32}", name) for name in value):
+            raise ValueError("write name=key,name=key with names of 1 to 32 characters a-z, 0-9 and -, but not key-1 …")
+        _require_printable(value.values())
+        return value
+
+    @cached_property
+    def keys(self) -> dict[str, SecretStr]:
+        """Return every API key by its name; those of `api_keys` are key-1, key-2 …. Empty: no key is required."""
+        return {**self.named_api_keys, **{f"key-{number}": key for number, key in enumerate(self.api_keys, 1)}}
 
     @cached_property
     def body_limit(self) -> int:
@@ -263,6 +302,11 @@ class Settings(BaseSettings):
         return self.request_providers or ("any" if self.loopback else "listed")
 
 
+def _require_printable(keys: Iterable[SecretStr]) -> None:
+    if not all(re.fullmatch(r"[!-~]+", key.get_secret_value()) for key in keys):
+        raise ValueError("an API key consists of printable ASCII characters without spaces")
+
+
 def load(**overrides: Any) -> Settings:
     """Read the environment and `.env`; `overrides` that are not None win. Raises SettingsError with every mistake."""
     mistakes: list[str] = []
@@ -276,8 +320,6 @@ def load(**overrides: Any) -> Settings:
         raise SettingsError((".env: The file is not UTF-8 text.",)) from None
     if mistakes:
         raise SettingsError(tuple(mistakes))
-    if "workspace" in settings.model_fields_set and not settings.workspace.is_dir():  # the default may be absent
-        raise SettingsError((_mistake(("workspace",), f"there is no directory {str(settings.workspace)!r}"),))
     return settings
 
 
@@ -323,9 +365,7 @@ def unused_variables(variables: Mapping[str, str]) -> Iterator[str]:
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     known |= {f"{PREFIX}{name.upper()}_FILE" for name in SECRETS} | OTHERS
     for name in sorted(variables):
-        if name in REMOVED:
-            yield f"{name} is no longer a setting and has no effect. {REMOVED[name]}"
-        elif name.startswith(PREFIX) and name not in known:
+        if name.startswith(PREFIX) and name not in known:
             yield f"{name} is not a setting and has no effect.{suggestion(name, known)}"
 
 

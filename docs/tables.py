@@ -96,33 +96,18 @@ def cli() -> Iterator[tuple[str, ...]]:
     """Yield command and purpose of each command and verb."""
     from bridge.cli import COMMANDS, build
 
-    for name, summary in COMMANDS.items():
-        for words, purpose in _leaves(f"graphcap {name}", summary, _subparser(build(name), name)):
-            yield f"`{words}`", purpose
-
-
-def _leaves(words: str, summary: str, parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
-    verbs = next(_subparsers(parser), None)
-    if verbs is None:
-        names = [_argument(action) for action in parser._actions if not action.option_strings]
-        yield " ".join([words, *names]), summary
-        return
-    for choice in verbs._choices_actions:
-        verb = verbs.choices[choice.dest]
-        yield from _leaves(f"{words} {choice.dest}", str(choice.help), verb)
+    for name in COMMANDS:
+        parser = build(name).commands[name]
+        for words, leaf in [(f"{name} {verb}", verb_parser) for verb, verb_parser in parser.commands.items()] or [
+            (name, parser)
+        ]:
+            names = [_argument(action) for action in leaf.arguments if not action.option_strings]
+            purpose = (leaf.description or "").removesuffix(".")
+            yield f"`{' '.join(['graphcap', words, *names])}`", purpose[:1].lower() + purpose[1:]
 
 
 def _argument(action: argparse.Action) -> str:
     return f"[{action.dest.upper()} …]" if action.nargs == "*" else action.dest.upper()
-
-
-def _subparser(parser: argparse.ArgumentParser, name: str) -> argparse.ArgumentParser:
-    subparser: argparse.ArgumentParser = next(_subparsers(parser)).choices[name]
-    return subparser
-
-
-def _subparsers(parser: argparse.ArgumentParser) -> "Iterator[argparse._SubParsersAction[argparse.ArgumentParser]]":
-    return (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
 
 
 HEADS = {

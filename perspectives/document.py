@@ -4,9 +4,10 @@ graphcap's list endpoint puts most keys into an object called `schema`; a file h
 read, and the top takes precedence.
 """
 
+from difflib import get_close_matches
 from typing import Any
 
-from perspectives.errors import Problem, below
+from perspectives.errors import MAX_PROBLEMS, Problem, below
 from perspectives.json_values import JsonObject
 
 ENVELOPE = ("name", "display_name", "version", "prompt", "context_template", "schema_fields", "table_columns")
@@ -17,6 +18,7 @@ _KNOWN = frozenset(
         *("variables", "schema", "digest", "warnings"),
     }
 )
+_MAX_KEY = 40
 _COLUMN = ("name", "style", "description")
 
 
@@ -33,7 +35,7 @@ class Document:
             self._read_envelope(data["schema"])
         for key, value in data.items():
             if key != "schema" and (value is not None or key not in _KNOWN):
-                if key in self._values and self._values[key] != value:
+                if self._values.get(key, value) != value and key != "name":  # a copy was renamed
                     self.warnings.append(Problem(self._pointers[key], f"Differs from /{key}, which is used."))
                 self._values[key], self._pointers[key] = value, below("", key)
 
@@ -53,6 +55,16 @@ class Document:
     def unknown(self) -> JsonObject:
         """Return the keys that have no meaning here."""
         return {key: value for key, value in self._values.items() if key not in _KNOWN}
+
+    def misspelled(self) -> list[Problem]:
+        """Return a mistake for each unknown key that resembles a known one."""
+        unknown = [key for key in self.unknown if len(key) <= _MAX_KEY and not key.startswith("$")][:MAX_PROBLEMS]
+        near = {key: get_close_matches(key, _KNOWN - self._values.keys(), n=1) for key in unknown}
+        return [
+            Problem(self.pointer(key), f"Is not a known key. Did you mean '{match[0]}'?")
+            for key, match in near.items()
+            if match
+        ]
 
     def get(self, key: str) -> Any:
         """Return the value of a key; None when it is absent or null."""

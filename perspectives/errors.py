@@ -13,6 +13,7 @@ Pointers are RFC 6901 JSON Pointers. Messages are sentences, for people and for 
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 MAX_PROBLEMS = 20
 """Problems that one exception carries."""
@@ -92,7 +93,8 @@ class UnknownVariables(PerspectiveError):
         declared = f"it declares {', '.join(known)}" if known else "it declares none"
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         unknown = ", ".join(shortened(name) for name in names[:_SHOWN]) + more
-        super().__init__(f"The perspective has no variable {unknown}; {declared}.")
+        near = get_close_matches(names[0], known, n=1)
+        super().__init__(f"The perspective has no variable {unknown}; {declared}.{_hint(tuple(near))}")
 
 
 class ValidationFailed(PerspectiveError):

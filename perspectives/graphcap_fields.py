@@ -107,8 +107,11 @@ def _inner(
     if isinstance(stated, dict):
         translation.places[place] = at
         return "dict", _schema_in_type(stated, at, translation), []
-    if word is None:
-        translation.warn(at, f"Is not a known type ({', '.join(WORDS)}); the field is read as text.")
+    if stated in (None, ""):
+        translation.warn(at, f"Is missing ({', '.join(WORDS)}); the field is read as text.")
+    elif word is None:
+        hint = " Set is_list to true for a list." if stated in ("list", "array") else ""
+        translation.reject(at, f"Must be one of {', '.join(WORDS)}.{hint}")
     return word or "str", {"type": WORDS[word or "str"]}, []
 
 

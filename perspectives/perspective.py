@@ -12,7 +12,7 @@ from perspectives.validation import Validator, compile_schema
 from perspectives.variables import PLACEHOLDER, Variable, declared, undeclared
 
 Kind = Literal["perspective", "synthesizer", "custom"]
-RESERVED = frozenset({"list", "modules", "caption", "caption-from-path", "analyze", "stream"})
+RESERVED = frozenset({"list", "modules", "caption", "caption-from-path", "analyze", "stream", "types.ts"})
 """Names that are paths of the API."""
 MAX_PLACEHOLDERS = 100
 """Placeholders in a prompt or template: each is replaced by text of any length."""
@@ -111,7 +111,7 @@ def parse(data: object, *, source: str = "inline", reserved_check: bool = True, 
     variables = _variables(document, prompt)
     answer = _answer(document)
     if answer is None or document.problems:
-        raise InvalidPerspective(document.problems)
+        raise InvalidPerspective([*document.misspelled(), *document.problems])
     validator, schema_fields = answer
     perspective = Perspective(
         name=name,
@@ -122,7 +122,7 @@ def parse(data: object, *, source: str = "inline", reserved_check: bool = True, 
         validator=validator,
         schema_fields=schema_fields,
         table_columns=document.columns("table_columns"),
-        context_template=_template(document, set(validator.json_schema.get("properties", ()))),
+        context_template=_template(document, validator.json_schema),
         module=_module(document) or module,
         tags=document.texts("tags"),
         description=document.text("description"),
@@ -135,15 +135,15 @@ def parse(data: object, *, source: str = "inline", reserved_check: bool = True, 
     )
     if document.problems:
         raise InvalidPerspective(document.problems)
-    return replace(perspective, warnings=_warnings(document, perspective.digest))
+    return replace(perspective, warnings=_warnings(document))
 
 
-def _warnings(document: Document, digest_of_content: str) -> tuple[Problem, ...]:
+def _warnings(document: Document) -> tuple[Problem, ...]:
+    misspelled = document.misspelled()
+    document.warnings += misspelled
     for key in document.unknown:
-        if not key.startswith("$"):
+        if not key.startswith("$") and document.pointer(key) not in {problem.pointer for problem in misspelled}:
             document.warning(key, "Is not a known key; it is kept and has no effect.")
-    if document.get("digest") not in (None, digest_of_content):
-        document.warning("digest", "Is not the digest of this content; it was changed since.")
     return tuple(document.warnings)
 
 
@@ -176,11 +176,11 @@ def _prompt(document: Document) -> str:
     return prompt
 
 
-def _template(document: Document, names: set[str]) -> str | None:
+def _template(document: Document, schema: JsonObject) -> str | None:
     template = document.text("context_template")
     if len(FIELD.findall(template)) > MAX_PLACEHOLDERS:
         document.problem("context_template", f"Contains more than {MAX_PLACEHOLDERS} placeholders.")
-    document.warnings += template_warnings(template, names, document.pointer("context_template"))
+    document.warnings += template_warnings(template, schema, document.pointer("context_template"))
     return template if template.strip() else None
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from perspectives.errors import MissingVariables, Problem, UnknownVariables
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 MAX_RENDERED = 1_000_000
 """Characters of a rendered result. A short template can name a long field often."""
 FIELD = re.compile(r"\{([^{}]+)\}")
-_NAME_LIKE = re.compile(r"[\w.\[\]!-]+")
+_PATH = re.compile(r"[^.\[\]]+(\.[^.\[\]]+|\[(\*|\d{1,6})\])*")
+"""A field, a field in an object (`scene.light`), an item (`tags[0]`), or all items (`objects[*].label`)."""
+_STEP = re.compile(r"[^.\[\]]+")
+_NAME_LIKE = re.compile(r"[\w.\[\]*!-]+")
 _MAIN = ("label", "tag", "name", "title", "caption", "text")
 
 
@@ -45,35 +48,75 @@ def render_caption(perspective: "Perspective", result: JsonObject) -> str:
     """
     names = set(perspective.json_schema.get("properties", ()))
     template = perspective.context_template or ""
-    if names.intersection(FIELD.findall(template)):
+    if any(_steps(path, names) for path in FIELD.findall(template)):
         return _filled(template, result, names)
     first = next((value for value in result.values() if isinstance(value, str) and value.strip()), None)
     return first if first is not None else json.dumps(result, ensure_ascii=False, separators=(",", ":"))
 
 
-def template_warnings(template: str, names: set[str], pointer: str) -> list[Problem]:
-    """Return a warning for every name in a template that is not a field of the answer."""
+def template_warnings(template: str, schema: JsonObject, pointer: str) -> list[Problem]:
+    """Return a warning for every path in a template that leads to no field of the answer."""
     return [
         Problem(
             pointer,
-            f"Names '{name}', which is not a field of the answer; "
-            f"it {'is left empty' if name.isidentifier() else 'stays as it is written'}.",
+            f"Names '{path}', which is not a field of the answer; "
+            f"it {'stays as it is written' if _is_literal(path, schema.get('properties', ())) else 'is left empty'}.",
         )
-        for name in dict.fromkeys(FIELD.findall(template))
-        if name not in names and _NAME_LIKE.fullmatch(name)
+        for path in dict.fromkeys(FIELD.findall(template))
+        if _NAME_LIKE.fullmatch(path) and not _is_declared(path, schema)
     ]
+
+
+def _steps(path: str, names: Collection[str]) -> list[str]:
+    """Return the steps of a path that begins with a field: names, indexes and `*`. Empty for any other text."""
+    if path in names:
+        return [path]
+    steps = _STEP.findall(path) if _PATH.fullmatch(path) else []
+    return steps if steps and steps[0] in names else []
+
+
+def _is_declared(path: str, schema: JsonObject) -> bool:
+    """Return whether the schema has a field at this path; true where the schema does not say."""
+    steps = _steps(path, schema.get("properties", ()))
+    node: Any = schema
+    for step in steps:
+        declared = node.get("properties") if isinstance(node, dict) else None
+        if declared is not None and step not in declared:
+            return False
+        node = declared[step] if declared is not None else node.get("items") if isinstance(node, dict) else None
+    return bool(steps)
+
+
+def _is_literal(path: str, names: Collection[str]) -> bool:
+    return not path.isidentifier() and not _steps(path, names)
 
 
 def _filled(template: str, result: JsonObject, names: set[str]) -> str:
     parts, size, end = [], 0, 0
     for match in FIELD.finditer(template):
-        name = match[1]
-        value = _readable(result.get(name)) if name in names else "" if name.isidentifier() else match[0]
+        path = match[1]
+        value = match[0] if _is_literal(path, names) else _readable(_values(result, _steps(path, names)))
         parts.append(template[end : match.start()] + value)
         size, end = size + len(parts[-1]), match.end()
         if size > MAX_RENDERED:
             return "".join(parts)[:MAX_RENDERED] + "…"
     return "".join(parts) + template[end:]
+
+
+def _values(result: JsonObject, steps: list[str]) -> list[Any]:
+    """Return the values at a path; `*` stands for every item of a list."""
+    values: list[Any] = [result] if steps else []
+    for step in steps:
+        following: list[Any] = []
+        for value in values:
+            if isinstance(value, Mapping) and step in value:
+                following.append(value[step])
+            elif isinstance(value, list) and step == "*":
+                following += value
+            elif isinstance(value, list) and step.isdecimal():
+                following += value[int(step) : int(step) + 1]
+        values = following
+    return values
 
 
 def _readable(value: Any) -> str:

@@ -114,8 +114,7 @@ class VisionRequest:
 
     `schema` is a JSON Schema (draft 2020-12); the client translates it to its dialect.
     `timeout` is in seconds and covers the complete call. `headers` are extra HTTP headers (trace context).
-    `schema_digest` identifies the schema to the dispatcher; it is not sent. `image_is_shared`: other
-    perspectives ask about the same image.
+    `image_is_shared`: other perspectives ask about the same image.
     """
 
     model: str
@@ -126,7 +125,6 @@ class VisionRequest:
     turns: tuple[Turn, ...] = ()
     schema: JsonObject | None = None
     schema_name: str = "caption"
-    schema_digest: str = ""
     output_mode: OutputMode = "json_schema"
     options: Options = Options()
     credentials: Credentials = Credentials()
@@ -189,7 +187,7 @@ class Spec:
     `key_env`, `url_env`: environment variables, the first that is set is used. `base_url`: the default.
     `takes`: names of the `Options` fields it accepts; others cause a warning. `options`: the names allowed in
     `ProviderConfig.options`, with their meaning; `values`: the types or words each of them accepts. `note`: one
-    sentence for the provider table.
+    sentence for the provider table. `pull`: the command that fetches a missing model, before its name.
     """
 
     kind: str
@@ -203,6 +201,7 @@ class Spec:
     values: Mapping[str, tuple[type, ...] | frozenset[str]] = field(default_factory=dict)
     default_model: str = ""
     note: str = ""
+    pull: str = ""
 
     def fits(self, option: str, value: object) -> bool:
         """Return whether an option accepts this value; words in any case."""

@@ -126,7 +126,6 @@ def make_request(
         image=_IMAGE,
         schema=_SCHEMA,
         schema_name="connection_test",
-        schema_digest="connection-test",
         options=Options(max_tokens=_MAX_TOKENS if "max_tokens" in client.spec.takes else None),
         credentials=credentials,
         headers=headers,

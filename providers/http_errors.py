@@ -66,7 +66,10 @@ class ErrorResponse:
         model = json.dumps(self.request.model, ensure_ascii=False)
         if cause is _KEY and not self.request.credentials.api_key.strip():
             cause = _NO_KEY
-        return cause.error(cause.message.format(title=self.spec.title, status=self.status, key=key, model=model))
+        message = cause.message.format(title=self.spec.title, status=self.status, key=key, model=model)
+        if cause is _MODEL and self.spec.pull and re.fullmatch(r"[\w./:@-]{1,100}", self.request.model):
+            message += f" Run `{self.spec.pull} {self.request.model}`."
+        return cause.error(message)
 
     def has(self, texts: str) -> bool:
         """Return whether the response contains one of the texts, alternatives of a regular expression."""
@@ -183,7 +186,7 @@ _KEY = Cause(
     "no_db_connection|no connected db|no api key passed in|api_key client option must be set|"
     "authentication error|authenticationerror",
 )
-_NO_KEY = Cause(AuthFailed, "{title} requires an API key and got none. Check {key}.", _KEY.texts)
+_NO_KEY = Cause(AuthFailed, "{title} requires an API key and got none. Set {key}.", _KEY.texts)
 _QUOTA = Cause(
     QuotaExceeded,
     "The account at {title} has no credit left. Add credit, or use another key.",

@@ -54,6 +54,7 @@ SPEC = Spec(
     },
     values={"num_ctx": (int,), "keep_alive": (int, float, str), "think": (bool, str)},
     note="A key is needed only for ollama.com or behind a proxy.",
+    pull="ollama pull",
 )
 
 

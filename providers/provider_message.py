@@ -11,6 +11,7 @@ MAX_LENGTH = 300
 _MAX_RAW = 2_000
 _ECHO = 32
 """Letters and digits in a row shared with the prompt that count as an echo: about 40 characters of prose."""
+_SHORTEST_ECHO = 8
 _SECRETS = (
     (re.compile(r"(?i)\b(bearer|basic)\s+\S+"), "[key]"),
     (re.compile(r"(?i)\b(api[_-]?key|token|secret|password|authorization)(['\"]?\s*[:=]\s*['\"]?)[^\s,'\"]+"), "[key]"),
@@ -63,12 +64,22 @@ def _one_line(text: str) -> str:
 
 
 def _without_prompt(text: str, request: VisionRequest) -> str:
-    """Cut the text where it begins to repeat the prompt, whatever the punctuation and escapes between the words."""
-    prompts = (request.system, request.prompt, *(turn.text for turn in request.turns))
-    prompt = "".join(char for char in " ".join(prompts) if char.isalnum())
+    """Cut the text where it begins to repeat a prompt, whatever the punctuation and escapes between the words."""
     places = [place for place, char in enumerate(text) if char.isalnum()]
     letters = "".join(text[place] for place in places)
-    for start in range(len(letters) - _ECHO + 1):
-        if letters[start : start + _ECHO] in prompt:
-            return text[: places[start]].rstrip() + " […]"
-    return text
+    prompts = map(_letters, (request.system, request.prompt, *(turn.text for turn in request.turns)))
+    echoes = [start for prompt in prompts if (start := _echo(letters, prompt)) is not None]
+    return text[: places[min(echoes)]].rstrip() + " […]" if echoes else text
+
+
+def _letters(text: str) -> str:
+    return "".join(char for char in text if char.isalnum())
+
+
+def _echo(letters: str, prompt: str) -> int | None:
+    """Return where `letters` repeat 32 of the prompt's, or the complete prompt if it is shorter."""
+    length = min(_ECHO, len(prompt))
+    if length < _SHORTEST_ECHO:
+        return None
+    starts = range(len(letters) - length + 1)
+    return next((start for start in starts if letters[start : start + length] in prompt), None)

@@ -125,7 +125,7 @@ endpoints = [
   { base_url = "http://gpu-2:8000", name = "big", weight = 3, max_concurrency = 8, api_key_env = "BIG" },
   { base_url = "http://gpu-3:8000", enabled = false },
   { base_url = "http://gpu-4/a/v1", timeout = 5, probe_interval = 1, requests_per_minute = 9, tokens_per_minute = 99 },
-  { base_url = "http://gpu-4/b/v1", timeout = 0 },
+  { base_url = "http://gpu-4/b/v1", name = "b", timeout = 0 },
 ]
 """
 
@@ -139,8 +139,8 @@ def test_an_endpoint_has_its_own_values_or_those_of_its_provider(toml: Path) -> 
     assert [(one.name, one.config.base_url, one.config.api_key, one.weight) for one in settings.endpoints] == [
         ("gpu-1:8000", "http://gpu-1:8000/v1", "shared", 1),
         ("big", "http://gpu-2:8000/v1", "own", 3),
-        ("gpu-4/a/v1", "http://gpu-4/a/v1", "shared", 1),
-        ("gpu-4/b/v1", "http://gpu-4/b/v1", "shared", 1),
+        ("gpu-4", "http://gpu-4/a/v1", "shared", 1),
+        ("b", "http://gpu-4/b/v1", "shared", 1),
     ]
     first, big, a, b = settings.endpoints
     assert (first.max_concurrency, first.timeout, first.probe_interval) == (4, 20, 30)
@@ -187,9 +187,8 @@ LISTED = 'kind = "vllm"\nendpoints = '
             "fallbacks.0.provider",
             "no base_url",
         ),
-        (f'{VLLM}default_model = "m"\nfallbacks = [{{ provider = "mine" }}]', "fallbacks.0", "its own fallback"),
         (f'{LISTED}[{{ base_url = "http://a", enabled = false }}]', "endpoints", "At least one endpoint must be"),
-        (f'{LISTED}["http://a", "http://a/v1/"]', "endpoints", "2 endpoints have the name 'a/v1'."),
+        (f'{LISTED}["http://a", "http://a/v1/"]', "endpoints", "2 endpoints have the name 'a'."),
         (f'{VLLM}endpoints = ["http://b"]', "", "Set only one of base_url and endpoints."),
         ('kind = "builtin"\nendpoints = ["http://a"]', "endpoints", "'builtin' has no endpoints."),
     ],

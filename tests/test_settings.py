@@ -5,7 +5,6 @@ from typing import get_args
 
 import pytest
 
-from bridge import settings
 from bridge.settings import MIB, OTHERS, Settings, SettingsError, description, environment, load, unused_variables
 
 SECRET = "a-secret-that-nobody-may-read"
@@ -84,9 +83,20 @@ def test_the_body_limit_leaves_room_for_an_image_in_base64() -> None:
         ),
         ("RATE_LIMIT", "many", "Write a rate such as 60/minute"),
         ("WORKSPACE", "absent", "There is no directory 'absent'."),
+        ("NAMED_API_KEYS", "react=a1,react=b2", "A name is repeated."),
+        *(
+            (
+                "NAMED_API_KEYS",
+                f"{name}=our-key-of-a-caller",
+                "Write name=key,name=key with names of 1 to 32 characters",
+            )
+            for name in ("React", "key-1", "x" * 33, "")
+        ),
+        ("NAMED_API_KEYS", "react", "An API key consists of printable ASCII characters"),
         ("API_KEYS", "ключ", "An API key consists of printable ASCII characters"),
         # A template such as ${A},${B} with unset variables.
         *(("API_KEYS", value, "The list is empty; leave the variable unset instead.") for value in (",", " , ", "[]")),
+        ("NAMED_API_KEYS", ",", "The list is empty; leave the variable unset instead."),
         ("API_KEYS_FILE", "absent", "The file cannot be read: FileNotFoundError."),
         *(
             ("RATE_LIMIT_STORAGE", value, "Write memory:// or redis://host:port/number")
@@ -101,6 +111,16 @@ def test_a_mistake_names_the_setting_and_the_cause(
     assert mistake.startswith(f"GRAPHCAP_{name}: {sentence}")
     assert others == []
     assert SECRET[:9] not in mistake
+
+
+def test_api_keys_have_names(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (directory / "named").write_text("react=our-react=key\nn8n=our-n8n-key\n")
+    monkeypatch.setenv("GRAPHCAP_NAMED_API_KEYS_FILE", "named")
+    monkeypatch.setenv("GRAPHCAP_API_KEYS", "first,second")
+    loaded = load()
+    names = {name: key.get_secret_value() for name, key in loaded.keys.items()}
+    assert names == {"react": "our-react=key", "n8n": "our-n8n-key", "key-1": "first", "key-2": "second"}
+    assert "our-" not in repr(loaded)
 
 
 def test_all_mistakes_are_reported_at_once(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,15 +144,12 @@ def test_no_mistake_repeats_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
                     assert SECRET not in f"{error!s}{error!r}"  # noqa: PT017 (most settings accept any text)
 
 
-def test_variables_without_effect_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(settings.REMOVED, "GRAPHCAP_OLD", "Use GRAPHCAP_NEW.")
-    names = ["GRAPHCAP_PROVDER", "GRAPHCAP_OLD", "GRAPHCAP_PORT", "GRAPHCAP_API_KEYS_FILE", *OTHERS, "HOME"]
+def test_variables_without_effect_are_reported() -> None:
+    names = ["GRAPHCAP_PROVDER", "GRAPHCAP_PORT", "GRAPHCAP_API_KEYS_FILE", *OTHERS, "HOME"]
     assert [*unused_variables(dict.fromkeys([*names, "GRAPHCAP_BRIDGE_SERVICE_HOST"], ""))] == [
         "GRAPHCAP_BRIDGE_SERVICE_HOST is not a setting and has no effect.",
-        "GRAPHCAP_OLD is no longer a setting and has no effect. Use GRAPHCAP_NEW.",
         "GRAPHCAP_PROVDER is not a setting and has no effect. Did you mean 'GRAPHCAP_PROVIDER'?",
     ]
-    assert not settings.REMOVED.keys() & {f"GRAPHCAP_{name.upper()}" for name in Settings.model_fields}
 
 
 def test_every_setting_is_described_with_its_few_values() -> None:

@@ -1,5 +1,6 @@
 """The OpenAPI document: FastAPI's own, with the request bodies and the errors of every route added."""
 
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import FastAPI
@@ -16,58 +17,60 @@ from bridge.captioning import problems
 from bridge.captioning.models import AnalyzeRequest, CaptionRequest, Problem
 
 _REF = "#/components/schemas/{model}"
-_BODIES: dict[str, tuple[type[BaseModel], ...]] = {
-    "/perspectives/caption": (CaptionRequest,),
-    "/perspectives/{name}/caption": (CaptionRequest,),
-    "/perspectives/caption-from-path": (CaptionFromPath,),
-    "/perspectives/analyze": (AnalyzeRequest,),
-    "/providers/{name}/models": (ProviderBody, ProviderByName),
-    "/providers/{name}/test-connection": (ProviderBody, ProviderByName),
-}
-_MULTIPART = ("/perspectives/caption", "/perspectives/{name}/caption", "/perspectives/analyze")
-_MEDIA_TYPES: dict[str, tuple[str, ...]] = {
-    "/perspectives/caption": formats.CAPTION_TYPES,
-    "/perspectives/{name}/caption": formats.CAPTION_TYPES,
-    "/perspectives/caption-from-path": formats.CAPTION_TYPES,
-    "/perspectives/analyze": formats.ANALYSIS_TYPES,
-}
+_SAMPLE = {"image": {"path": "datasets/samples/coffee.jpg"}}
+_MINE = {"name": "mine", "kind": "ollama", "base_url": "http://127.0.0.1:11434"}
+_TEXT: dict[str, Any] = {"schema": {"type": "string", "description": "The rendered caption, in one line."}}
+_EVENTS: dict[str, Any] = {"itemSchema": {"$ref": _REF.format(model="StreamEvent")}}
+_CAPTION = {formats.TEXT: _TEXT, formats.EVENTS: _EVENTS}
 _ANALYZE = "/perspectives/analyze"
 _WITHOUT_KEY = ("/health",)
-_STREAMED: dict[str, dict[str, Any]] = {
-    formats.TEXT: {"schema": {"type": "string", "description": "The rendered caption, in one line."}},
-    formats.EVENTS: {"itemSchema": {"$ref": _REF.format(model="StreamEvent")}},
-}
-_EXAMPLES: dict[str, dict[str, Any]] = {
-    "/perspectives/caption": {"perspective": "alt_text", "image": {"path": "datasets/samples/coffee.jpg"}},
-    "/perspectives/{name}/caption": {
-        "image": {"path": "datasets/samples/coffee.jpg"},
-        "provider": "ollama",
-        "model": "qwen2.5vl:7b",
-        "temperature": 0.2,
-    },
-    "/perspectives/analyze": {
-        "perspectives": ["graph_caption", "alt_text"],
-        "synthesize": "synthesized_caption",
-        "image": {"path": "datasets/samples/coffee.jpg"},
-    },
-    "/perspectives/caption-from-path": {
-        "perspective": "graph_caption",
-        "image_path": "/workspace/datasets/samples/coffee.jpg",
-        "provider": "builtin",
-        "model": "measurements",
-        "provider_config": {"kind": "builtin", "api_key": ""},
-        "temperature": 0.7,
-        "max_tokens": 4096,
-        "context": [],
-        "resize_resolution": "NONE",
-    },
-    "/providers/{name}/models": {"name": "mine", "kind": "ollama", "base_url": "http://127.0.0.1:11434"},
-    "/providers/{name}/test-connection": {
-        "name": "mine",
-        "kind": "ollama",
-        "base_url": "http://127.0.0.1:11434",
-        "default_model": "qwen2.5vl:7b",
-    },
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What FastAPI does not know of a POST: its JSON bodies, an example, other media types, and uploads."""
+
+    models: tuple[type[BaseModel], ...]
+    example: dict[str, Any]
+    content: dict[str, Any] = field(default_factory=dict)
+    upload: bool = False
+
+
+_OPERATIONS = {
+    "/perspectives/caption": Operation(
+        (CaptionRequest,), {"perspective": "alt_text", **_SAMPLE}, _CAPTION, upload=True
+    ),
+    "/perspectives/{name}/caption": Operation(
+        (CaptionRequest,),
+        {**_SAMPLE, "provider": "ollama", "model": "qwen2.5vl:7b", "temperature": 0.2},
+        _CAPTION,
+        upload=True,
+    ),
+    _ANALYZE: Operation(
+        (AnalyzeRequest,),
+        {"perspectives": ["graph_caption", "alt_text"], "synthesize": "synthesized_caption", **_SAMPLE},
+        {formats.EVENTS: _EVENTS},
+        upload=True,
+    ),
+    "/perspectives/caption-from-path": Operation(
+        (CaptionFromPath,),
+        {
+            "perspective": "graph_caption",
+            "image_path": "/workspace/datasets/samples/coffee.jpg",
+            "provider": "builtin",
+            "model": "measurements",
+            "provider_config": {"kind": "builtin", "api_key": ""},
+            "temperature": 0.7,
+            "max_tokens": 4096,
+            "context": [],
+            "resize_resolution": "NONE",
+        },
+        _CAPTION,
+    ),
+    "/providers/{name}/models": Operation((ProviderBody, ProviderByName), _MINE),
+    "/providers/{name}/test-connection": Operation(
+        (ProviderBody, ProviderByName), {**_MINE, "default_model": "qwen2.5vl:7b"}
+    ),
 }
 
 
@@ -85,7 +88,7 @@ def install(app: FastAPI) -> None:
 def build(app: FastAPI) -> dict[str, Any]:
     """Return the document."""
     document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
-    bodies = dict.fromkeys(model for models in _BODIES.values() for model in models)
+    bodies = dict.fromkeys(model for operation in _OPERATIONS.values() for model in operation.models)
     models: list[type[BaseModel]] = [*bodies, Problem, AllFailed, StreamEvent]
     _, defined = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
     schemas = document["components"]["schemas"]
@@ -101,24 +104,18 @@ def build(app: FastAPI) -> dict[str, Any]:
         }
         for operation in operations.values():
             operation["responses"] = {"200": operation["responses"]["200"], **possible}
-            content = operation["responses"]["200"]["content"]
-            content |= {name: _STREAMED[name] for name in _MEDIA_TYPES.get(path, ()) if name in _STREAMED}
-        if path in _BODIES and "post" in operations:
-            operations["post"]["requestBody"] = _request_body(path)
+        if "post" in operations and path in _OPERATIONS:
+            operations["post"]["responses"]["200"]["content"] |= _OPERATIONS[path].content
+            operations["post"]["requestBody"] = _request_body(path, _OPERATIONS[path])
         if path == _ANALYZE:
             operations["post"]["responses"] |= _analysis_errors(document["components"]["responses"])
     document["components"]["schemas"] = dict(sorted(schemas.items()))
     return document
 
 
-def _request_body(path: str) -> dict[str, Any]:
-    content: dict[str, Any] = {
-        "application/json": {
-            "schema": _any_of(*_BODIES[path]),
-            "example": _EXAMPLES[path],
-        }
-    }
-    if path in _MULTIPART:
+def _request_body(path: str, operation: Operation) -> dict[str, Any]:
+    content: dict[str, Any] = {"application/json": {"schema": _any_of(*operation.models), "example": operation.example}}
+    if operation.upload:
         content["multipart/form-data"] = {
             "schema": {
                 "type": "object",

@@ -1,4 +1,4 @@
-"""Several perspectives over one image: loaded once, prepared once per image profile, asked for at the same time."""
+"""Several perspectives over one image: loaded once, prepared once per image profile, captioned at the same time."""
 
 import asyncio
 from dataclasses import replace
@@ -12,32 +12,32 @@ from bridge.errors import NothingToSynthesize
 from bridge.run import Run, Timings
 
 Outcomes = dict[str, Caption | Exception]
-"""What each perspective ended in, in the order of the request, the synthesizer last."""
+"""The caption or the failure of each perspective, in the order of the request, the synthesizer last."""
 
 
 async def analyze(plan: AnalysisPlan, services: Services, run: Run) -> Outcomes:
-    """Caption one image by every plan at once, then by the synthesizer.
+    """Caption one image by every plan at the same time, then by the synthesizer.
 
     Failures are not raised: an image that cannot be loaded is the failure of every perspective.
     """
-    runs = {name: _child(run, each) for name, each in zip(plan.names, plan.all_plans, strict=True)}
+    runs = [_child(run, each) for each in plan.all_plans]
     try:
         pictures = await load_image(plan, services, run)
     except Exception as error:  # noqa: BLE001 (reported as the failure of each perspective)
-        for child in runs.values():
+        for child in runs:
             record_failure(error, child)
-        return dict.fromkeys(runs, error)
+        return dict.fromkeys(plan.names, error)
     with run.timings.measure("perspectives"):
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(_outcome(each, pictures, services, runs[each.perspective.name]))
-                for each in plan.plans
+                group.create_task(_outcome(each, pictures, services, child))
+                for each, child in zip(plan.plans, runs, strict=False)
             ]
-    outcomes: Outcomes = dict(zip(plan.names, (task.result() for task in tasks), strict=False))
+    outcomes: Outcomes = {child.perspective: task.result() for child, task in zip(runs, tasks, strict=False)}
     if plan.synthesizer is not None:
-        child = runs[plan.synthesizer.perspective.name]
         with run.timings.measure("synthesis"):
-            outcomes[child.perspective] = await _synthesis(plan.synthesizer, outcomes, pictures, services, child)
+            outcome = await _synthesis(plan.synthesizer, outcomes, pictures, services, runs[-1])
+        outcomes[runs[-1].perspective] = outcome
     return outcomes
 
 
@@ -60,11 +60,11 @@ async def _synthesis(
     plan: Plan, outcomes: Outcomes, pictures: Pictures, services: Services, run: Run
 ) -> Caption | Exception:
     """Call the synthesizer with the other captions as contexts, each under its perspective's name."""
-    captions = [made for made in outcomes.values() if isinstance(made, Caption)]
+    captions = [outcome for outcome in outcomes.values() if isinstance(outcome, Caption)]
     if not captions:
         error = NothingToSynthesize(plan.perspective.name)
         record_failure(error, run)
         return error
     run.stage("synthesis")
-    contexts = [f"{made.perspective}:\n{made.rendered}" for made in captions]
+    contexts = [f"{caption.perspective}:\n{caption.rendered}" for caption in captions]
     return await _outcome(replace(plan, prompt=in_tags(contexts) + plan.prompt), pictures, services, run)

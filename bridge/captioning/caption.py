@@ -8,7 +8,7 @@ from bridge.captioning.models import Caption, CaptionRequest, Error, ImageOut, R
 from bridge.captioning.pictures import Pictures, acquire
 from bridge.captioning.plan import AnalysisPlan, Plan, make_plan, name_target
 from bridge.captioning.services import Services
-from bridge.captioning.structured import Answer, Question
+from bridge.captioning.structured import Answer, StructuredOutput
 from bridge.deadline import DeadlineExceeded
 from bridge.dispatch.targets import Target
 from bridge.errors import OutputInvalid, ProviderUnavailable
@@ -43,15 +43,15 @@ async def caption_plan(plan: Plan, services: Services, run: Run, pictures: Pictu
     The end is recorded in `run` and reported as an event. Raises as `caption` does.
     """
     try:
-        made = await _caption(plan, pictures or await load_image(plan, services, run), services, run)
+        result = await _caption(plan, pictures or await load_image(plan, services, run), services, run)
     except Exception as error:
         record_failure(error, run)
         raise
     run.timings.stop()
     run.outcome = "ok"
     if run.emit is not None:
-        run.emit(Result(id=run.id, perspective=run.perspective, caption=made))
-    return made
+        run.emit(Result(id=run.id, perspective=run.perspective, caption=result))
+    return result
 
 
 def record_failure(error: Exception, run: Run) -> None:
@@ -78,15 +78,14 @@ async def _caption(plan: Plan, pictures: Pictures, services: Services, run: Run)
     failure: Exception | None = None
     for position, target in enumerate(plan.targets):
         if failure is not None:
-            refused = isinstance(failure, Refused | Blocked)
             if run.attempts.left < 1:
                 break
-            if target.on == "refusal" and not refused:
+            if target.on == "refusal" and not isinstance(failure, Refused | Blocked):
                 continue
             run.reset("fallback", target.label, str(failure))
         try:
-            answer, image = await ask(plan, position, pictures, services, run)
-            return to_caption(plan, target, answer, image, run)
+            answer, image = await _ask(plan, position, pictures, services, run)
+            return _to_caption(plan, target, answer, image, run)
         except FALLBACK_ERRORS as error:
             failure = error
         except DeadlineExceeded:
@@ -97,38 +96,37 @@ async def _caption(plan: Plan, pictures: Pictures, services: Services, run: Run)
     raise failure
 
 
-async def ask(plan: Plan, position: int, pictures: Pictures, services: Services, run: Run) -> tuple[Answer, Prepared]:
+async def _ask(plan: Plan, position: int, pictures: Pictures, services: Services, run: Run) -> tuple[Answer, Prepared]:
     """Return the valid answer of one of the plan's targets, and the image that it received."""
     target, later = plan.targets[position], plan.targets[position + 1 :]
     name_target(run, target)
     run.is_fallback = position > 0
-    with run.timings.measure("prepare"):
-        async with run.deadline.within("preparing the image"):
-            profile = await services.dispatcher.profile(target, run)
+    async with run.deadline.within("preparing the image"):
+        profile = await services.dispatcher.profile(target, run)
+        with run.timings.measure("prepare"):
             image = await pictures.prepared(profile.image, statistics=target.config.kind == "builtin")
-    run.stage("model", target.model)
-    question = Question(
-        vision_request(plan, target, image, run),
+    output = StructuredOutput(
+        _vision_request(plan, target, image, run),
         target,
         plan.perspective,
         services.dispatcher,
         run,
-        reserve=reserved_calls(later),
+        reserve=_reserved_calls(later),
         has_fallback=any(target.on == "any" for target in later),
     )
     retries = plan.options.max_output_retries
     with run.timings.measure("model"):
-        answer = await question.ask(DEFAULT_RETRIES if retries is None else retries)
+        answer = await output.generate(DEFAULT_RETRIES if retries is None else retries)
     run.stage("validate")
     return answer, image
 
 
-def reserved_calls(later: tuple[Target, ...]) -> int:
-    """Return how many calls to keep for fallbacks: one for each that follows any failure, else one."""
+def _reserved_calls(later: tuple[Target, ...]) -> int:
+    """Return how many calls to keep for fallbacks: one per fallback of any failure, at least one for the others."""
     return sum(target.on == "any" for target in later) or min(len(later), 1)
 
 
-def vision_request(plan: Plan, target: Target, image: Prepared, run: Run) -> VisionRequest:
+def _vision_request(plan: Plan, target: Target, image: Prepared, run: Run) -> VisionRequest:
     """Return the request to the provider: system, then the image, then contexts and prompt."""
     options, perspective = plan.options, plan.perspective
     return VisionRequest(
@@ -145,7 +143,7 @@ def vision_request(plan: Plan, target: Target, image: Prepared, run: Run) -> Vis
     )
 
 
-def to_caption(plan: Plan, target: Target, answer: Answer, image: Prepared, run: Run) -> Caption:
+def _to_caption(plan: Plan, target: Target, answer: Answer, image: Prepared, run: Run) -> Caption:
     """Return the caption with its rendered text, usage, timing and attempts."""
     with run.timings.measure("render"):
         rendered = prompt.render_caption(plan.perspective, answer.result)
@@ -166,9 +164,9 @@ def to_caption(plan: Plan, target: Target, answer: Answer, image: Prepared, run:
             bytes=len(image.image.data),
             actions=list(image.actions),
         ),
-        attempts=problems.attempts(run.attempts.made),
+        attempts=problems.attempts(run),
         output_mode=answer.output_mode,
-        warnings=[*deprecation(plan.perspective), *answer.warnings, *run.attempts.warnings],
+        warnings=[*_deprecation(plan.perspective), *answer.warnings, *run.attempts.warnings],
         request_id=run.request_id,
     )
 
@@ -177,12 +175,10 @@ def usage_out(usage: Usage | None) -> UsageOut | None:
     """Return the tokens as a response shows them; None when no provider reported any."""
     if usage is None or usage == Usage():
         return None
-    return UsageOut(
-        input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cached_tokens=usage.cached_tokens
-    )
+    return UsageOut.model_validate(usage)
 
 
-def deprecation(perspective: Perspective) -> list[str]:
+def _deprecation(perspective: Perspective) -> list[str]:
     """Return the warning about a deprecated perspective, if it is one."""
     if not perspective.deprecated:
         return []

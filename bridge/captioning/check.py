@@ -9,7 +9,7 @@ from bridge.errors import MissingModel
 from bridge.run import Run
 from providers.base import Model
 from providers.checks import Check
-from providers.errors import ProviderError
+from providers.errors import ProviderError, UnknownModel
 
 TIMEOUT = 20.0
 HINT_TIMEOUT = 2.0
@@ -20,17 +20,22 @@ def deadline(services: Services) -> Deadline:
     return Deadline(min(TIMEOUT, services.settings.timeout))
 
 
+def _resolve(request: TargetRequest, services: Services, run: Run, key: str) -> Target:
+    run.provider_messages = services.settings.provider_messages
+    return services.targets.resolve_provider(request, key)
+
+
 async def models(
     request: TargetRequest, services: Services, run: Run, key: str = ""
 ) -> tuple[Target, tuple[Model, ...]]:
     """Return the models that a provider lists. Raises DispatchError or ProviderError."""
-    target = services.targets.resolve_provider(request, key)
+    target = _resolve(request, services, run, key)
     return target, await services.dispatcher.list_models(target, run.deadline.seconds, run.trace_headers)
 
 
 async def check(request: TargetRequest, services: Services, run: Run, key: str = "") -> tuple[Target, Check]:
     """Connect, list models, and make one short completion when a model is named. Raises DispatchError."""
-    target = services.targets.resolve_provider(request, key)
+    target = _resolve(request, services, run, key)
     override = request.provider_config.default_model if request.provider_config else None
     model = request.model or override or target.config.default_model
     return target, await services.dispatcher.check_likeliest(target, model, run)
@@ -40,18 +45,26 @@ async def check_each(
     request: TargetRequest, services: Services, run: Run, key: str = ""
 ) -> AsyncIterator[tuple[str, Check]]:
     """Test each endpoint of a provider, and yield its name with what the test found. Raises DispatchError."""
-    target = services.targets.resolve_provider(request, key)
-    model = request.model or target.config.default_model
-    async for endpoint, result in services.dispatcher.check(target, model, run):
-        yield endpoint, result
+    target = _resolve(request, services, run, key)
+    async for result in services.dispatcher.check(target, request.model or target.config.default_model, run):
+        yield result
 
 
-async def with_known_models(error: Exception, services: Services) -> Exception:
-    """Return an error about a missing model with the models that the provider lists, if it responds quickly."""
-    if not isinstance(error, MissingModel) or error.listed or not isinstance(error.target, Target):
+async def with_known_models(error: Exception, services: Services, target: Target | None = None) -> Exception:
+    """Return an error about a model with the models that the provider lists, if it responds quickly.
+
+    `target`: the target of an unknown model; its models become a note of the error.
+    """
+    if isinstance(error, MissingModel) and not error.listed and isinstance(error.target, Target):
+        target = error.target
+    elif target is None or not isinstance(error, UnknownModel):
         return error
     try:
-        models = await services.dispatcher.list_models(error.target, HINT_TIMEOUT)
+        listed = tuple(model.id for model in await services.dispatcher.list_models(target, HINT_TIMEOUT))
     except ProviderError:
         return error
-    return MissingModel(error.provider, tuple(model.id for model in models))
+    if isinstance(error, MissingModel):
+        return MissingModel(error.provider, listed)
+    if listed:
+        error.add_note(f"The server lists: {', '.join(listed[:12])}{', …' if len(listed) > 12 else ''}.")
+    return error

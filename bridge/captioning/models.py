@@ -34,6 +34,7 @@ def _reject_boolean(value: object) -> object:
 
 
 _NOT_BOOLEAN = BeforeValidator(_reject_boolean)
+_EMPTY_AS_NULL = BeforeValidator(lambda value: value or None)
 
 
 class Strict(BaseModel):
@@ -92,17 +93,28 @@ Fallbacks = Annotated[list[Fallback], Field(max_length=8)]
 
 
 class CaptionOptions(Strict):
-    """The fields of a caption request beside the perspective; only the image is required."""
+    """The fields of a caption request without its perspective; only the image is required."""
 
     image: ImageRef | None = None
     provider: ShortText | None = Field(None, description="A configured provider's name.", examples=["builtin"])
     model: ShortText | None = None
     provider_config: ProviderOverride | None = None
-    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS), _NOT_BOOLEAN] | None = None
-    temperature: Annotated[float, Field(ge=0, le=2), _NOT_BOOLEAN] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1), _NOT_BOOLEAN] | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=2), _NOT_BOOLEAN] | None = None
-    seed: Annotated[int, Field(ge=0, le=2**63 - 1), _NOT_BOOLEAN] | None = None
+    # The sampling options: every field of `providers.base.Options` has its field here.
+    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS), _NOT_BOOLEAN] | None = Field(
+        None, description="Longest answer, in tokens."
+    )
+    temperature: Annotated[float, Field(ge=0, le=2), _NOT_BOOLEAN] | None = Field(
+        None, description="Sampling temperature, 0 to 2."
+    )
+    top_p: Annotated[float, Field(gt=0, le=1), _NOT_BOOLEAN] | None = Field(
+        None, description="Nucleus sampling, above 0 to 1."
+    )
+    repetition_penalty: Annotated[float, Field(gt=0, le=2), _NOT_BOOLEAN] | None = Field(
+        None, description="Penalty for repetition, above 0 to 2. 1: no penalty."
+    )
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1), _NOT_BOOLEAN] | None = Field(
+        None, description="Seed of the random sampling."
+    )
     context: Texts | None = Field(None, description="Texts that accompany the image, each in a tag of its own.")
     global_context: Text | None = Field(None, description="The system message.")
     variables: dict[str, Text] | None = Field(None, description="Values for the perspective's placeholders.")
@@ -145,6 +157,8 @@ class AnalyzeRequest(CaptionOptions):
 class UsageOut(BaseModel):
     """Tokens, summed over every call of the request; null where the provider did not report them."""
 
+    model_config = ConfigDict(from_attributes=True)
+
     input_tokens: int | None
     output_tokens: int | None
     cached_tokens: int | None
@@ -162,6 +176,8 @@ class ImageOut(BaseModel):
 
 class Sparse(BaseModel):
     """A part of a response without the fields that are None."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     @model_serializer(mode="wrap")
     def _omit_none(self, write: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]  # noqa: ANN202
@@ -181,8 +197,12 @@ class Attempt(Sparse):
     output_mode: str
     ms: float
     status: int | None = Field(None, description="HTTP status of the provider's response, where it failed.")
-    provider_message: str | None = Field(None, description="The provider's own words about a failure, one line.")
-    raw_text: str | None = Field(None, description="The first 500 characters of an invalid answer.")
+    provider_message: Annotated[str | None, _EMPTY_AS_NULL] = Field(
+        None, description="The provider's own words about a failure, one line."
+    )
+    raw_text: Annotated[str | None, _EMPTY_AS_NULL] = Field(
+        None, description="The first 500 characters of an invalid answer."
+    )
 
 
 class Caption(BaseModel):

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass, replace
 
-from bridge.captioning.models import AnalyzeRequest, CaptionOptions, CaptionRequest, Fallback, JsonObject
+from bridge.captioning.models import AnalyzeRequest, CaptionOptions, CaptionRequest, JsonObject
 from bridge.captioning.services import Services
 from bridge.deadline import Deadline
 from bridge.dispatch.targets import Target
@@ -82,11 +82,11 @@ def plan_caption(
     upload: bytes | None = None,
     provider_key: str = "",
 ) -> Plan:
-    """Return the plan of one caption by this perspective, and name it in `run`. Raises as `make_plan` does."""
+    """Return the plan of one caption by this perspective, as `make_plan` does."""
     run.perspective, run.perspective_label = perspective.name, label_of(perspective)
-    prompt = render_prompt(perspective, options)
-    targets = resolve_targets(options, services, provider_key)
-    require_one_image(options, upload)
+    prompt = render_prompt(perspective, options, options.variables or {})
+    targets = _targets(options, services, run, provider_key)
+    _require_one_image(options, upload)
     name_target(run, targets[0])
     return Plan(options, perspective, prompt, targets, upload)
 
@@ -98,17 +98,20 @@ async def make_analysis_plan(
     last = [] if request.synthesize is None else [request.synthesize]
     listed = [await find_perspective(each, services) for each in (*request.perspectives, *last)]
     _require_distinct([perspective.name for perspective in listed])
-    _require_known_variables(request.variables or {}, listed)
-    targets = resolve_targets(request, services, provider_key)
-    # The synthesizer's contexts are known when the others are done; its own mistakes are reported now.
-    shared = len(listed) > 1
-    plans = tuple(
-        Plan(request, each, render_prompt(each, _own_variables(each, request)), targets, image_is_shared=shared)
-        for each in listed
-    )
-    require_one_image(request, upload)
+    known = {variable.name for perspective in listed for variable in perspective.variables}
+    values = request.variables or {}
+    if unknown := tuple(name for name in values if name not in known):
+        raise UnknownVariables(unknown, tuple(sorted(known)))
+    targets = _targets(request, services, run, provider_key)
+    plans = []
+    for perspective in listed:  # the synthesizer's mistakes are reported now, its contexts are known at the end
+        own = {variable.name for variable in perspective.variables}
+        prompt = render_prompt(perspective, request, {name: values[name] for name in values if name in own})
+        plans.append(Plan(request, perspective, prompt, targets, image_is_shared=len(listed) > 1))
+    _require_one_image(request, upload)
     name_target(run, targets[0])
-    return AnalysisPlan(request, plans[:-1] if last else plans, plans[-1] if last else None, upload)
+    synthesizer = plans.pop() if last else None
+    return AnalysisPlan(request, tuple(plans), synthesizer, upload)
 
 
 def _require_distinct(names: list[str]) -> None:
@@ -118,20 +121,6 @@ def _require_distinct(names: list[str]) -> None:
             f"Each perspective may be named once. Repeated: {', '.join(repeated)}.",
             (("/perspectives", "repeated"),),
         )
-
-
-def _require_known_variables(variables: dict[str, str], listed: list[Perspective]) -> None:
-    known = sorted({variable.name for perspective in listed for variable in perspective.variables})
-    unknown = tuple(name for name in variables if name not in known)
-    if unknown:
-        raise UnknownVariables(unknown, tuple(known))
-
-
-def _own_variables(perspective: Perspective, request: AnalyzeRequest) -> AnalyzeRequest:
-    """Return the request with only the variables that this perspective declares."""
-    names = {variable.name for variable in perspective.variables}
-    own = {name: value for name, value in (request.variables or {}).items() if name in names}
-    return request.model_copy(update={"variables": own})
 
 
 async def find_perspective(perspective: str | JsonObject, services: Services) -> Perspective:
@@ -146,9 +135,9 @@ def label_of(perspective: Perspective) -> str:
     return "inline" if perspective.source == "inline" else perspective.name
 
 
-def render_prompt(perspective: Perspective, options: CaptionOptions) -> str:
+def render_prompt(perspective: Perspective, options: CaptionOptions, variables: dict[str, str]) -> str:
     """Return the contexts, then the perspective's prompt. Raises MissingVariables or UnknownVariables."""
-    return in_tags(options.context or []) + prompt.render(perspective, options.variables or {})
+    return in_tags(options.context or []) + prompt.render(perspective, variables)
 
 
 def in_tags(contexts: list[str]) -> str:
@@ -156,19 +145,17 @@ def in_tags(contexts: list[str]) -> str:
     return "".join(f"<context>\n{text.strip()}\n</context>\n\n" for text in contexts if text.strip())
 
 
-def resolve_targets(options: CaptionOptions, services: Services, provider_key: str = "") -> tuple[Target, ...]:
+def _targets(options: CaptionOptions, services: Services, run: Run, provider_key: str) -> tuple[Target, ...]:
     """Return the target and its fallbacks. Raises DispatchError.
 
     The `fallbacks` of a request, even an empty list, replace the configured ones.
     """
+    run.provider_messages = services.settings.provider_messages
     target = services.targets.resolve(options, provider_key)
-    if "fallbacks" in options.model_fields_set:
-        return (target, *(_fallback_target(fallback, services) for fallback in options.fallbacks))
-    return (target, *services.targets.fallbacks(target))
-
-
-def _fallback_target(fallback: Fallback, services: Services) -> Target:
-    return replace(services.targets.resolve(fallback), on=fallback.on)
+    if "fallbacks" not in options.model_fields_set:
+        return (target, *services.targets.fallbacks(target))
+    resolved = (replace(services.targets.resolve(fallback), on=fallback.on) for fallback in options.fallbacks)
+    return (target, *resolved)
 
 
 def name_target(run: Run, target: Target) -> None:
@@ -177,10 +164,9 @@ def name_target(run: Run, target: Target) -> None:
     run.provider_label = target.provider or target.config.kind
 
 
-def require_one_image(options: CaptionOptions, upload: bytes | None) -> None:
+def _require_one_image(options: CaptionOptions, upload: bytes | None) -> None:
     """Raise InvalidRequest unless the request has exactly one image."""
-    ref = options.image
-    sources = [] if ref is None else [name for name in ("path", "url", "base64") if getattr(ref, name) is not None]
+    sources = [name for name, value in options.image or () if value is not None]
     if upload is not None:
         sources.append("an uploaded part")
     if len(sources) != 1:

@@ -1,28 +1,18 @@
 """Render an exception as the problem that a client receives."""
 
 import logging
-from collections.abc import Iterable
+from dataclasses import replace
 from math import ceil
 from typing import Any
 
-from bridge import run as runs
 from bridge.captioning.models import Attempt, Detail, Problem
 from bridge.deadline import DeadlineExceeded
-from bridge.errors import (
-    BUG,
-    AddressRefused,
-    DispatchError,
-    OutputInvalid,
-    ProviderUnavailable,
-    Row,
-    row_of,
-)
+from bridge.errors import BUG, AddressRefused, DispatchError, OutputInvalid, ProviderUnavailable, Row, row_of
 from bridge.run import Run
 from providers.errors import ProviderError
 
 log = logging.getLogger("graphcap")
 _MAX_RETRY_AFTER = 1e9  # seconds
-_MAX_CHAIN = 12
 _OF_PROVIDER = (ProviderError, OutputInvalid, ProviderUnavailable)
 
 
@@ -43,7 +33,7 @@ def from_row(row: Row, detail: str, instance: str = "", **members: Any) -> Probl
 
 def code_of(error: Exception) -> str:
     """Return the code that `error` is reported with."""
-    return row_of(address_refused(error) or error).code
+    return row_of(_reported(error)).code
 
 
 def report(error: Exception, run: Run) -> Problem:
@@ -57,38 +47,41 @@ def report(error: Exception, run: Run) -> Problem:
 def from_error(error: Exception, context: Run | str = "") -> Problem:
     """Return the problem for `error`. `context`: the run that failed, or only its request id."""
     run, instance = (context, context.request_id) if isinstance(context, Run) else (None, context)
-    error = address_refused(error) or error
+    error = _reported(error)
     row = row_of(error)
     if row is BUG:
         return from_row(row, "An internal error occurred. The log has the details under this request id.", instance)
-    called = isinstance(error, (*_OF_PROVIDER, DeadlineExceeded))
-    return from_row(
+    problem = from_row(
         row,
         str(error),
         instance,
-        provider=run.provider if run and isinstance(error, _OF_PROVIDER) else None,
         retry_after=_round_up(getattr(error, "retry_after", None)),
-        errors=details(error) or None,
-        attempts=(attempts(run.attempts.made) or None) if run and called else None,
+        errors=_details(error) or None,
     )
+    if run is not None:
+        _add_calls(problem, error, run)
+    return problem
 
 
-def attempts(made: Iterable[runs.Attempt]) -> list[Attempt]:
-    """Return the provider calls as a response shows them."""
-    return [
-        Attempt(
-            provider=attempt.provider,
-            endpoint=attempt.endpoint,
-            model=attempt.model,
-            outcome=attempt.outcome,
-            output_mode=attempt.output_mode,
-            ms=round(attempt.seconds * 1000, 1),
-            status=attempt.status,
-            provider_message=attempt.provider_message or None,
-            raw_text=attempt.raw_text or None,
-        )
-        for attempt in made
-    ]
+def _add_calls(problem: Problem, error: Exception, run: Run) -> None:
+    """Add the run's provider calls to the problem of an error that they led to, and the provider's own words."""
+    if isinstance(error, (*_OF_PROVIDER, DeadlineExceeded)):
+        problem.attempts = attempts(run) or None
+    if isinstance(error, _OF_PROVIDER):
+        problem.provider = run.provider
+    if isinstance(error, ProviderError) and error.provider_message and run.provider_messages == "show":
+        problem.detail = problem.message = f'{error} The provider\'s message: "{error.provider_message}"'
+
+
+def attempts(run: Run) -> list[Attempt]:
+    """Return the run's provider calls as a response shows them: without texts of the provider, unless they are shown.
+
+    `raw_text` is one of these texts: a server may write an error into an answer.
+    """
+    calls = run.attempts.calls
+    if run.provider_messages != "show":
+        calls = [replace(attempt, provider_message="", raw_text="") for attempt in calls]
+    return [Attempt.model_validate(attempt) for attempt in calls]
 
 
 def _round_up(seconds: float | None) -> float | None:
@@ -96,17 +89,12 @@ def _round_up(seconds: float | None) -> float | None:
     return None if seconds is None else ceil(min(seconds, _MAX_RETRY_AFTER) * 100) / 100
 
 
-def address_refused(error: BaseException) -> AddressRefused | None:
-    """Return the AddressRefused in the cause chain of a connection error; None when there is none."""
-    cause: BaseException | None = error
-    for _ in range(_MAX_CHAIN):
-        if cause is None or isinstance(cause, AddressRefused):
-            return cause
-        cause = cause.__cause__ or cause.__context__
-    return None
+def _reported(error: Exception) -> Exception:
+    """Return the AddressRefused that caused a connection error; any other error is reported itself."""
+    return error.__cause__ if isinstance(error.__cause__, AddressRefused) else error
 
 
-def details(error: Exception) -> list[Detail]:
+def _details(error: Exception) -> list[Detail]:
     """Return every mistake that the error lists, with its JSON Pointer."""
     if isinstance(error, DispatchError) and error.pointer:
         return [Detail(pointer=error.pointer, message=str(error))]

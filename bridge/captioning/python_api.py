@@ -68,8 +68,13 @@ def read(image: str | Path, services: Services) -> bytes:
                 data = file.read(limit + 1)
     except FileNotFoundError:
         raise ImageNotFound(f"There is no file '{image}'.") from None
+    except IsADirectoryError:
+        raise ImageNotFound(f"'{image}' is a directory. Name one image file.") from None
     except OSError as error:
         raise ImageNotFound(f"'{image}' cannot be read: {error.strerror}.") from None
     if len(data) > limit:
-        raise ImageTooLarge(f"The image is larger than the limit of {limit / 1024 / 1024:g} MiB.")
+        raise ImageTooLarge(
+            f"The image is larger than the limit of {limit / 1024 / 1024:.3g} MiB. Send a smaller one, or raise "
+            "GRAPHCAP_MAX_IMAGE_BYTES."
+        )
     return data

@@ -3,22 +3,23 @@
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from bridge import config
 from bridge.config import Configured
 from bridge.dispatch.call import Dispatcher
 from bridge.dispatch.targets import Targets
-from bridge.images.decoder import DecoderPool, heif_is_installed
+from bridge.images.decoder import DecoderPool
 from bridge.images.fetch import Fetcher
 from bridge.images.limits import ImageLimits
 from bridge.network import AddressPolicy, guarded_transport
-from bridge.settings import PREFIX, Settings, SettingsError, environment, is_network
+from bridge.settings import Settings, environment, is_network
 from perspectives import catalog
 from perspectives.catalog import Catalog
 from providers.pool import Pool
 
+Mode = Literal["public", "any_but_metadata", "listed"]
 _DECODE_SECONDS = 20.0
 
 
@@ -37,16 +38,7 @@ class Services:
 
 def configured(settings: Settings) -> Configured:
     """Return the providers of this deployment. Raises SettingsError with every mistake."""
-    mistakes: list[str] = []
-    if settings.heif and not heif_is_installed():
-        mistakes.append(f"{PREFIX}HEIF: HEIC requires a package; run pip install 'graphcap-bridge[heif]'.")
-    try:
-        loaded = config.load(settings.workspace / "config" / "providers.toml", environment(), settings.provider)
-    except SettingsError as error:
-        raise SettingsError((*mistakes, *error.mistakes)) from None
-    if mistakes:
-        raise SettingsError(tuple(mistakes))
-    return loaded
+    return config.load(settings.workspace / "config" / "providers.toml", environment(), settings.provider)
 
 
 def library(settings: Settings) -> Catalog:
@@ -107,18 +99,18 @@ def _image_workers(settings: Settings) -> int:
 
 
 def _provider_policy(settings: Settings) -> AddressPolicy:
-    return _policy("any_but_metadata" if settings.base_url_policy == "any" else "listed", settings.provider_url_allow)
+    mode: Mode = "any_but_metadata" if settings.base_url_policy == "any" else "listed"
+    return _policy(mode, settings.provider_url_allow)
 
 
 def _image_policy(settings: Settings) -> AddressPolicy:
     """Return the policy for image URLs; `off` is an empty list."""
     if settings.image_urls == "off":
         return AddressPolicy("listed")
-    policy = _policy(settings.image_urls, settings.image_url_allow)
-    return replace(policy, ports=frozenset(settings.image_url_ports) or None)
+    return _policy(settings.image_urls, settings.image_url_allow, frozenset(settings.image_url_ports) or None)
 
 
-def _policy(mode: Literal["public", "any_but_metadata", "listed"], allow: tuple[str, ...]) -> AddressPolicy:
+def _policy(mode: Mode, allow: tuple[str, ...], ports: frozenset[int] | None = None) -> AddressPolicy:
     """Return a policy from a list of hosts, addresses and networks."""
-    networks = tuple(item for item in allow if is_network(item))
-    return AddressPolicy(mode, tuple(item for item in allow if item not in networks), networks)
+    hosts = tuple(item for item in allow if not is_network(item))
+    return AddressPolicy(mode, hosts, tuple(filter(is_network, allow)), ports)

@@ -1,4 +1,4 @@
-"""Ask one target until its answer is valid.
+"""Structured output: call one target until its answer is valid.
 
 The provider constrains the output where it can; every answer is validated here. A rejected schema is sent again one
 output mode down. An invalid answer is handed to instructor, which asks again and lists its problems.
@@ -14,8 +14,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, PlainValidator, RootModel
 from pydantic_core import PydanticCustomError
 
-from bridge.captioning.parsing import Reading, read_answer
-from bridge.captioning.partials import PartialObjects
+from bridge.captioning.answers import PartialObjects, Reading, read_answer
 from bridge.dispatch.call import Dispatcher
 from bridge.dispatch.targets import Target
 from bridge.errors import OutputInvalid
@@ -41,8 +40,11 @@ class Answer:
 
 
 @dataclass
-class Question:
-    """A request to one target. `reserve`: calls to keep for later targets; `has_fallback`: one follows any failure."""
+class StructuredOutput:
+    """The structured output of one target.
+
+    `reserve`: calls to keep for later targets. `has_fallback`: one of them is called after any failure.
+    """
 
     request: VisionRequest
     target: Target
@@ -58,56 +60,60 @@ class Question:
         """Return how many more calls this target may take."""
         return self.run.attempts.left - self.reserve
 
-    async def ask(self, retries: int) -> Answer:
+    async def generate(self, retries: int) -> Answer:
         """Return a valid answer, after at most `retries` re-asks.
 
         Raises OutputInvalid, ProviderError, ProviderUnavailable or DeadlineExceeded.
         """
-        reading = await self._ask_in_modes()
+        reading = await self._first_answer()
         if reading.result is None:
             if len(reading.text) > _TOO_LONG or min(retries, self.calls_left) < 1:
                 raise OutputInvalid(reading.problems, 1)
-            reading = await _reask(self, reading, retries)
+            reading = await self._reask(reading, retries)
         assert reading.result is not None
-        output_mode = self.run.attempts.made[-1].output_mode
+        output_mode = self.run.attempts.calls[-1].output_mode
         return Answer(reading.result, reading.text, self._model, output_mode, reading.warnings)
 
-    async def _ask_in_modes(self) -> Reading:
-        """Return the first answer; a rejected schema goes down the output modes, a guess about it one step.
+    async def _first_answer(self) -> Reading:
+        """Return the first answer, in the first output mode that the server accepts.
 
-        White space without end is asked again once, with a temperature at which it rarely occurs.
+        Each rejection of the schema is followed by a call one mode down; an unexplained 400 or 500, which may be about
+        the schema, only once. A run of white space is followed by one call with a higher temperature.
         """
         guessed = warmed = False
         while True:
             try:
-                return await self.call()
+                return await self._call()
             except WhitespaceRunaway:
                 if warmed or self.calls_left < 1:
                     raise
                 warmed = True
-                options = self.request.options
-                temperature = max(options.temperature or 0, _TEMPERATURE)
-                self.request = replace(self.request, options=replace(options, temperature=temperature))
-                reason = f"The model wrote only white space; asking with temperature {temperature:g}."
+                reason = self._raise_temperature()
             except (SchemaRejected, ServerFailed) as error:
-                guess = not error.explained if isinstance(error, SchemaRejected) else error.may_be_schema
-                unrelated = isinstance(error, ServerFailed) and not error.may_be_schema
-                if unrelated or (guess and guessed) or self.calls_left < 1:
+                is_certain = isinstance(error, SchemaRejected) and error.explained
+                is_unrelated = isinstance(error, ServerFailed) and not error.may_be_schema
+                if is_unrelated or (guessed and not is_certain) or self.calls_left < 1:
                     raise
                 lowered = await self.dispatcher.lower(self.target, self.request, self.run)
                 if lowered is None:
                     raise
-                guessed = guessed or guess
+                guessed = guessed or not is_certain
                 self.request = lowered
                 reason = f"The schema was rejected; asking with output mode {lowered.output_mode}."
             self.run.reset("retry", reason, reason)
 
-    async def call(self, turns: tuple[Turn, ...] = ()) -> Reading:
+    def _raise_temperature(self) -> str:
+        options = self.request.options
+        temperature = max(options.temperature or 0, _TEMPERATURE)
+        self.request = replace(self.request, options=replace(options, temperature=temperature))
+        return f"The model wrote only white space; asking with temperature {temperature:g}."
+
+    async def _call(self, turns: tuple[Turn, ...] = ()) -> Reading:
         """Return the answer to one call, read and validated; an invalid one is recorded with the attempt."""
         completion = await self._complete(replace(self.request, turns=turns) if turns else self.request)
         reading = await read_answer(completion.text, self.perspective)
         if reading.result is None:
-            self.run.attempts.reject_last(completion.text)
+            self.run.attempts.reject_last(_without_key(completion.text, self.target.credentials.api_key))
         self._model = completion.model
         return reading
 
@@ -126,77 +132,66 @@ class Question:
             return Completion(error.raw_text, request.model, error.usage)
         raise BadReply("The response ended before the answer was complete.")
 
+    async def _reask(self, first: Reading, retries: int) -> Reading:
+        """Let instructor ask again and list the problems of the answer.
 
-async def _reask(question: Question, first: Reading, retries: int) -> Reading:
-    """Let instructor ask again and list the problems of the answer.
+        It gets the first answer from memory, and never the image: it scans and copies image messages (measured with
+        instructor 1.17: 1 ms per call). Its response_format is ignored; the provider's own stays.
+        """
+        instructor = await asyncio.to_thread(_import_instructor)
+        readings: list[Reading] = []
+        failures: list[Exception] = []
 
-    It gets the first answer from memory, and never the image: it scans and copies image messages (measured with
-    instructor 1.17: 1 ms per call). Its response_format is ignored; the provider's own stays.
-    """
-    instructor = await asyncio.to_thread(_import_instructor)
-    replay = _Replay(question, first)
-    patched = instructor.patch(create=replay.create, mode=instructor.Mode.JSON_SCHEMA)
-    try:
-        await patched(
-            response_model=_response_model(replay),
-            messages=[{"role": "user", "content": "Describe the image as JSON."}],
-            max_retries=retries,
-            strict=False,
-        )
-    except instructor.core.InstructorRetryException:
-        if replay.failure is not None:
-            raise replay.failure from None
-        raise OutputInvalid(replay.last.problems, replay.answers) from None
-    return replay.last
-
-
-class _Replay:
-    """Chat Completions for instructor: the first answer from memory, then the provider's."""
-
-    def __init__(self, question: Question, first: Reading) -> None:
-        self.last = first
-        self.answers = 0
-        self.failure: Exception | None = None
-        self._question = question
-
-    async def create(self, messages: list[dict[str, Any]], **_ignored: Any) -> Any:
-        """Return an answer in the shape of a chat completion."""
-        if self.answers:
+        async def create(messages: list[dict[str, Any]], **_ignored: Any) -> Any:
             try:
-                await self._call(_turns(messages))
-            except Exception as error:  # kept, since instructor would wrap it
-                self.failure = error
+                readings.append(await self._correct(readings, messages) if readings else first)
+            except Exception as error:  # instructor would wrap it
+                failures.append(error)
                 raise
-        self.answers += 1
-        return _chat_completion(self.last.json)
+            return _chat_completion(readings[-1].json)
 
-    async def _call(self, turns: tuple[Turn, ...]) -> None:
-        if self._question.calls_left < 1:  # transport retries count too, in addition to `retries`
-            raise OutputInvalid(self.last.problems, self.answers)
+        try:
+            await instructor.patch(create=create, mode=instructor.Mode.JSON_SCHEMA)(
+                response_model=_response_model(self.perspective.json_schema, readings),
+                messages=[{"role": "user", "content": "Describe the image as JSON."}],
+                max_retries=retries,
+                strict=False,
+            )
+        except instructor.core.InstructorRetryException:
+            if failures:
+                raise failures[0] from None
+            raise OutputInvalid(readings[-1].problems, len(readings)) from None
+        return readings[-1]
+
+    async def _correct(self, readings: list[Reading], messages: list[dict[str, Any]]) -> Reading:
+        """Return the answer to a re-ask. Transport retries count as calls too, in addition to instructor's retries."""
+        if self.calls_left < 1:
+            raise OutputInvalid(readings[-1].problems, len(readings))
         reason = "The answer failed schema validation."
-        self._question.run.reset("retry", reason, reason)
-        self.last = await self._question.call(turns)
+        self.run.reset("retry", reason, reason)
+        return await self._call(_turns(messages))
 
 
-def _response_model(replay: _Replay) -> type[BaseModel]:
-    """Return the model that instructor validates with.
+def _without_key(text: str, key: str) -> str:
+    """Return the text with the provider's key masked: a server may echo the headers of the request."""
+    return text.replace(key, "[key]") if key else text
 
-    Its validator reports the validation of `Question.call`, which runs off the event loop where it takes long.
-    """
 
-    def validate(value: object) -> object:
-        reading = replay.last
-        if reading.result is None:
-            text = "\n".join(map(str, reading.problems))
+def _response_model(schema: JsonObject, readings: list[Reading]) -> type[BaseModel]:
+    """Return the model that instructor validates with: it reports the problems of the last reading."""
+
+    def validate(_: object) -> object:
+        if readings[-1].result is None:
+            text = "\n".join(map(str, readings[-1].problems))
             raise PydanticCustomError("invalid_answer", "{text}", {"text": text})
-        return reading.result
+        return readings[-1].result
 
     class Caption(RootModel[Any]):
         root: Annotated[Any, PlainValidator(validate)]
 
         @classmethod
         def model_json_schema(cls, *_: Any, **__: Any) -> dict[str, Any]:
-            return replay._question.perspective.json_schema
+            return schema
 
     return Caption
 
@@ -207,7 +202,7 @@ def _import_instructor() -> Any:
     import instructor.core
     import openai.types.chat
 
-    # It logs whole answers, at ERROR too (measured with instructor 1.17).
+    # It logs answers, at ERROR too (measured with instructor 1.17).
     logging.getLogger("instructor").setLevel(logging.CRITICAL + 1)
     instructor.patch(create=_chat_completion, mode=instructor.Mode.JSON_SCHEMA)
     assert openai.types.chat

@@ -9,8 +9,10 @@ Only the command that runs is imported, so that `--help` is fast.
 import argparse
 import importlib
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NoReturn
 
 from bridge.version import __version__
 
@@ -20,14 +22,60 @@ COMMANDS = {
     "perspectives": "list, show or check perspectives",
     "providers": "list providers, check one, or list its models",
     "healthcheck": "check the health of a running service",
+    "completion": "print a completion script for a shell",
 }
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that lists its arguments and commands, and names the option or command that was probably meant."""
+
+    def __init__(self, **options: Any) -> None:
+        self.arguments: list[argparse.Action] = []
+        self.commands: dict[str, Parser] = {}
+        super().__init__(**options)
+
+    def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
+        """Add an argument, and list it."""
+        action = super().add_argument(*names, **options)
+        self.arguments.append(action)
+        return action
+
+    def add_commands(self, dest: str, summaries: Mapping[str, str], *, required: bool = True) -> "dict[str, Parser]":
+        """Add one command per entry of `summaries`, and return their parsers by name."""
+        subparsers = self.add_subparsers(dest=dest, metavar=dest.upper(), required=required)
+        for name, summary in summaries.items():
+            text = f"{summary[:1].upper()}{summary[1:]}."
+            self.commands[name] = subparsers.add_parser(name, help=summary, description=text)
+        return self.commands
+
+    def error(self, message: str) -> NoReturn:
+        """Print the mistake with the choice that was probably meant, and exit with 2."""
+        wrong = re.search(r"invalid choice: '([^']*)'", message)
+        choices = [choice for action in self.arguments for choice in action.choices or ()]
+        super().error(message + (_suggestion(wrong[1], [*self.commands, *choices]) if wrong else ""))
+
+    def reject(self, words: Sequence[str]) -> NoReturn:
+        """Reject words that no argument accepts."""
+        options = [name for action in self.arguments for name in action.option_strings]
+        hint = _suggestion(words[0].partition("=")[0], options)
+        self.error(f"unrecognized arguments: {' '.join(words)}{hint}")
+
+
+def _suggestion(word: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, list(known), n=1)
+    return f". Did you mean '{near[0]}'?" if near else ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code. `arguments` default to those of the process."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     parser = build(next((word for word in words if word in COMMANDS), None))
-    options = parser.parse_args(words)
+    options, unknown = parser.parse_known_args(words)
+    command = parser.commands.get(options.command, parser)
+    if unknown:
+        command.commands.get(getattr(options, "verb", ""), command).reject(unknown)
     if not options.command:
         parser.print_help(sys.stderr)
         return 2
@@ -43,16 +91,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def build(command: str | None) -> argparse.ArgumentParser:
+def build(command: str | None) -> Parser:
     """Return the parser. Only `command` gets its options; the other commands are listed by name."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="graphcap",
         description="Turn one image, one perspective and one vision model into one caption that fits the schema.",
+        epilog="`graphcap COMMAND --help` explains a command.",
     )
     parser.add_argument("--version", action="version", version=f"graphcap {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for name, summary in COMMANDS.items():
-        subparser = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
-        if name == command:
-            importlib.import_module(f"bridge.cli.{name}").add_options(subparser)
+    commands = parser.add_commands("command", COMMANDS, required=False)
+    if command in commands:
+        importlib.import_module(f"bridge.cli.{command}").add_options(commands[command])
     return parser

@@ -11,12 +11,14 @@ from bridge import errors
 from bridge.captioning import problems
 from bridge.captioning.check import with_known_models
 from bridge.captioning.services import Services, open_services
+from bridge.cli.text import paint
 from bridge.config import mistakes, startup_warnings
 from bridge.errors import MissingModel
 from bridge.run import Run
 from bridge.settings import PREFIX, Settings, SettingsError, environment, load
 from bridge.telemetry.logging import configure_logging
 from perspectives import MissingVariables
+from perspectives.loader import UnreadableFile, read_json
 
 FAILED, USAGE, PROVIDER = 1, 2, 4
 _PROVIDER_CODES = {
@@ -45,7 +47,7 @@ def with_services(command: Callable[[Services], Awaitable[int]], *, as_json: boo
         return USAGE
     configure_logging("text", "warning")
     for warning in startup_warnings():
-        print(f"graphcap: {warning}", file=sys.stderr)
+        print_line(warning, "yellow")
 
     async def run() -> int:
         async with open_services(settings) as services:
@@ -82,6 +84,19 @@ def with_provider_mistakes(error: SettingsError, workspace: str | None = None) -
     return SettingsError((*error.mistakes, *mistakes(Path(path))))
 
 
+def perspective_file(name: str) -> str | dict[str, Any]:
+    """Return the name of a perspective, or the content of the file that it names. Raises ValueError."""
+    if not name.endswith(".json"):
+        return name
+    try:
+        content = read_json(Path(name))
+    except UnreadableFile as error:
+        raise ValueError(f"{name}: {error.problem}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{name}: The file does not contain a perspective: it is not a JSON object.")
+    return content
+
+
 def print_error(error: Exception, run: Run | None = None, *, as_json: bool = False) -> int:
     """Print the error on standard error, as JSON where that was requested, and return its exit code.
 
@@ -91,7 +106,7 @@ def print_error(error: Exception, run: Run | None = None, *, as_json: bool = Fal
     if as_json:
         print_json(problem.model_dump(), stream=sys.stderr)
     else:
-        print(f"graphcap: {problem.detail}", file=sys.stderr)
+        print_line(problem.detail, "red")
         for detail in problem.errors or []:
             if detail.pointer and detail.message not in problem.detail:
                 print(f"  {detail.pointer}: {detail.message}", file=sys.stderr)
@@ -102,6 +117,11 @@ def print_error(error: Exception, run: Run | None = None, *, as_json: bool = Fal
     if problem.code in _PROVIDER_CODES:
         return PROVIDER
     return USAGE if problem.code in _USAGE_CODES else FAILED
+
+
+def print_line(sentence: str, style: str) -> None:
+    """Print a sentence on standard error, after the name of the program in a colour."""
+    print(f"{paint('graphcap:', style, sys.stderr)} {sentence}", file=sys.stderr)
 
 
 def print_json(value: Any, stream: Any = None) -> None:

@@ -6,24 +6,30 @@ import json
 import os
 import sys
 
+from bridge.cli import Parser
+
 _WILDCARDS = ("0.0.0.0", "::", "[::]")  # noqa: S104 (compared, not bound)
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: Parser) -> None:
     """Add the address of the service, which defaults to the settings of the service."""
     host = os.environ.get("GRAPHCAP_HOST") or "127.0.0.1"
     parser.add_argument(
         "--host",
+        metavar="ADDRESS",
         default="127.0.0.1" if host in _WILDCARDS else host,
         help="address of the service (GRAPHCAP_HOST, else 127.0.0.1)",
     )
     parser.add_argument(
         "--port",
+        metavar="PORT",
         type=_port,
         default=os.environ.get("GRAPHCAP_PORT") or "32100",
         help="port of the service (GRAPHCAP_PORT, else 32100)",
     )
-    parser.add_argument("--timeout", type=float, default=5.0, help="time limit in seconds (default: 5)")
+    parser.add_argument(
+        "--timeout", type=float, metavar="SECONDS", default=5.0, help="time limit in seconds (default: 5)"
+    )
 
 
 def _port(text: str) -> int:
@@ -33,7 +39,7 @@ def _port(text: str) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the status of the service. Return 0 when it is healthy, else 1."""
+    """Print the status of the service. Return 0 for a healthy one, 1 otherwise."""
     connection = http.client.HTTPConnection(options.host.strip("[]"), options.port, timeout=options.timeout)
     try:
         connection.request("GET", "/health")

@@ -6,28 +6,36 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bridge.cli import Parser
+
 if TYPE_CHECKING:
     from perspectives.catalog import Catalog, FileProblem
     from perspectives.perspective import Perspective
 
+_COLOURS = {"error": "red", "warning": "yellow"}
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+
+def add_options(parser: Parser) -> None:
     """Add `list`, `show` and `check`."""
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    list_ = verbs.add_parser("list", help="list the enabled perspectives")
-    list_.add_argument("--json", action="store_true", help="print JSON")
-    show = verbs.add_parser("show", help="print one perspective as JSON")
-    show.add_argument("name")
-    check = verbs.add_parser("check", help="report every mistake in the library, or in the files that are named")
-    check.add_argument("files", nargs="*", type=Path)
-    check.add_argument("--json", action="store_true", help="print JSON")
+    verbs = parser.add_commands(
+        "verb",
+        {
+            "list": "list the enabled perspectives by module, with their variables in parentheses",
+            "show": "print one perspective as JSON; edit the output to make your own",
+            "check": "report every mistake in the library, or in the files and directories that are named",
+        },
+    )
+    verbs["show"].add_argument("name", help="the name of a perspective, or a JSON file")
+    verbs["check"].add_argument("files", nargs="*", type=Path, help="files, or directories with *.json files")
+    for verb in ("list", "check"):
+        verbs[verb].add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Providers are not loaded, so mistakes in their configuration do not matter here."""
     from bridge.captioning.services import library
-    from bridge.cli.common import USAGE, load_settings, print_error, print_json
-    from perspectives import UnknownPerspective
+    from bridge.cli.common import USAGE, load_settings, perspective_file, print_error, print_json, print_line
+    from perspectives import PerspectiveError, parse
 
     settings = load_settings()
     if settings is None:
@@ -37,9 +45,13 @@ def run(options: argparse.Namespace) -> int:
         return _check(options, catalog)
     if options.verb == "show":
         try:
-            print_json(catalog.get(options.name).to_wire())
-        except UnknownPerspective as error:
+            content = perspective_file(options.name)
+            print_json((parse(content) if isinstance(content, dict) else catalog.get(content)).to_wire())
+        except PerspectiveError as error:
             return print_error(error)
+        except ValueError as error:
+            print_line(str(error), "red")
+            return USAGE
     elif options.json:
         print_json({"perspectives": [perspective.to_wire() for perspective in catalog.all()]})
     else:
@@ -49,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _list(catalog: "Catalog") -> None:
     """Print the perspectives by module, with their variables in parentheses."""
-    from bridge.cli.text import columns
+    from bridge.cli.text import columns, paint
 
     ordered = sorted(catalog.all(), key=lambda perspective: perspective.module)
     lines = columns([_row(perspective, catalog) for perspective in ordered], indent="  ")
@@ -57,7 +69,7 @@ def _list(catalog: "Catalog") -> None:
     for perspective, line in zip(ordered, lines, strict=True):
         if perspective.module != module:
             module = perspective.module
-            print(module)
+            print(paint(module, "bold"))
         print(line)
 
 
@@ -75,7 +87,8 @@ def _row(perspective: "Perspective", catalog: "Catalog") -> tuple[str, str]:
 
 def _check(options: argparse.Namespace, loaded: "Catalog") -> int:
     """Print every problem. Return 1 when one of them is an error; warnings alone are 0."""
-    from bridge.cli.common import FAILED, print_json
+    from bridge.cli.common import FAILED, print_json, print_line
+    from bridge.cli.text import paint
     from perspectives import catalog
 
     checked = catalog.check(options.files) if options.files else loaded
@@ -85,9 +98,12 @@ def _check(options: argparse.Namespace, loaded: "Catalog") -> int:
         print_json([{"file": str(item.file), **{key: getattr(item, key) for key in keys}} for item in problems])
     else:
         for item in problems:
-            print(f"{item.severity}: {item.file}{' at ' + item.pointer if item.pointer else ''}: {item.message}")
+            severity = paint(item.severity, _COLOURS[item.severity])
+            print(f"{severity}: {item.file}{' at ' + item.pointer if item.pointer else ''}: {item.message}")
         print(_summary(checked.files, problems), file=sys.stderr)
-    return FAILED if any(item.severity == "error" for item in problems) else 0
+    if not checked.files:
+        print_line("There is no perspective to check: no file ends in .json.", "red")
+    return FAILED if not checked.files or any(item.severity == "error" for item in problems) else 0
 
 
 def _summary(files: int, problems: "Sequence[FileProblem]") -> str:

@@ -3,6 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from bridge.cli import Parser
+
 if TYPE_CHECKING:
     from bridge.captioning.services import Services
     from bridge.config import EndpointSettings
@@ -16,17 +18,21 @@ _STEPS = {
 }
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: Parser) -> None:
     """Add `list`, `check` and `models`."""
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    list_ = verbs.add_parser("list", help="list the providers that a request can name")
-    check = verbs.add_parser("check", help="connect to a provider and report what is wrong")
-    models = verbs.add_parser("models", help="list the models of a provider")
-    for verb in (check, models):
-        verb.add_argument("name")
-    check.add_argument("--model", help="also call this model once")
-    for verb in (list_, check, models):
-        verb.add_argument("--json", action="store_true", help="print JSON")
+    verbs = parser.add_commands(
+        "verb",
+        {
+            "list": "list the providers that a request can name",
+            "check": "connect to a provider and report what is wrong",
+            "models": "list the models of a provider",
+        },
+    )
+    for verb in ("check", "models"):
+        verbs[verb].add_argument("name", help="the name of a provider; `graphcap providers list` shows them")
+    verbs["check"].add_argument("--model", metavar="NAME", help="also call this model once")
+    for parser_of_verb in verbs.values():
+        parser_of_verb.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -123,9 +129,12 @@ def _report(check: "Check") -> dict[str, object]:
 
 
 def _print(check: "Check") -> None:
+    from bridge.cli.text import paint
+
     for step in check.steps:
-        status = "failed" if step.status == "failed" else "ok"
-        print(f"{status:8}{_STEPS.get(step.step, step.step)}: {step.error or step.message}")
+        failed = step.status == "failed"
+        status = paint("failed  ", "red") if failed else paint("ok      ", "green")
+        print(f"{status}{_STEPS.get(step.step, step.step)}: {step.error or step.message}")
     if not _failed(check) and not check.model:
         print("skipped model answered: no model was called; add --model")
     for warning in check.warnings:

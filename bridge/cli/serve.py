@@ -2,18 +2,30 @@
 
 import argparse
 import sys
+from pathlib import Path
+from typing import Any, get_args
 
+from bridge.cli import Parser
 from bridge.settings import PREFIX, SECRETS, Settings, SettingsError, description, load
 
+_METAVARS = {int: "N", float: "SECONDS", str: "TEXT", bool: "true|false", Path: "DIRECTORY"}
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+
+def add_options(parser: Parser) -> None:
     """Add one option per setting."""
+    parser.epilog = "LIST: values separated by commas, or JSON. Without an option the variable in parentheses is read."
     for name in _names():
         parser.add_argument(
             f"--{name.replace('_', '-')}",
-            metavar="VALUE",
+            metavar=_metavar(Settings.model_fields[name].annotation),
             help=f"{description(name)} ({PREFIX}{name.upper()})".replace("%", "%%"),
         )
+
+
+def _metavar(annotation: Any) -> str:
+    """Return what the value of a setting of this type is called in the help."""
+    words = [word for part in (annotation, *get_args(annotation)) for word in get_args(part) if isinstance(word, str)]
+    return "|".join(dict.fromkeys(words)) or _METAVARS.get(annotation, "LIST")
 
 
 def _names() -> list[str]:

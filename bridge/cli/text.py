@@ -1,19 +1,36 @@
 """Plain text for terminals: captions and columns."""
 
+import os
+import re
 import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 _ITEM_WIDTH = 100
 _MIN_WRAP_WIDTH = 20
 _EMPTY = "(none)"
+_STYLES = {"bold": 1, "red": 31, "green": 32, "yellow": 33}
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def paint(text: str, style: str, stream: TextIO | None = None) -> str:
+    """Return the text in a style, if the stream (default: standard output) is a terminal and NO_COLOR is unset."""
+    stream = stream or sys.stdout
+    if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
+
+
+def printable(text: str) -> str:
+    """Return the text without control characters, which a model could use to control the terminal."""
+    return _CONTROL.sub("", text)
 
 
 def readable(result: dict[str, Any]) -> str:
     """Return a caption as text: one line per field, lists item by item, under the names of the JSON."""
-    return "\n".join(line for name, value in result.items() for line in _field(name, value))
+    return "\n".join(line for name, value in result.items() for line in _field(paint(printable(name), "bold"), value))
 
 
 def _field(name: str, value: Any) -> list[str]:
@@ -25,7 +42,7 @@ def _field(name: str, value: Any) -> list[str]:
 
 
 def _item(value: Any) -> list[str]:
-    """Return an item of a list: on one line where it fits, else one line per field."""
+    """Return an item of a list: one line if it fits, otherwise one line per field."""
     if not isinstance(value, dict) or not value:
         return [f"  - {_inline(value)}"]
     nested = any(isinstance(field, dict | list) for field in value.values())
@@ -51,7 +68,7 @@ def _bracketed(value: Any) -> str:
 def _scalar(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value) if isinstance(value, int | float) else str(value or _EMPTY)
+    return str(value) if isinstance(value, int | float) else printable(str(value or _EMPTY))
 
 
 def columns(rows: Sequence[Sequence[str]], indent: str = "") -> Iterator[str]:

@@ -10,14 +10,5 @@ from bridge.config.models import (
     Strategy,
 )
 
-__all__ = [
-    "BreakerSettings",
-    "Configured",
-    "EndpointSettings",
-    "FallbackSettings",
-    "ProviderSettings",
-    "Strategy",
-    "load",
-    "mistakes",
-    "startup_warnings",
-]
+__all__ = ["BreakerSettings", "Configured", "EndpointSettings", "FallbackSettings", "ProviderSettings", "Strategy"]
+__all__ += ["load", "mistakes", "startup_warnings"]

@@ -98,15 +98,15 @@ class _Loader:
         model = table.default_model or default.default_model
         key = self._key(table, place)
         shared = ProviderConfig(name, table.kind, "", key, model, tuple(table.models), table.options)
-        if table.endpoints is None:
-            address = EndpointTable.model_construct(base_url=table.base_url or default.base_url)
-            endpoints = [self._endpoint(address, table, shared, default, place)]
-        else:
-            endpoints = [
-                self._endpoint(endpoint, table, shared, default, f"{place}.endpoints.{position}")
-                for position, endpoint in enumerate(table.endpoints)
-            ]
-            self._check_endpoints(table, endpoints := _name_by_path(endpoints), place)
+        alone = EndpointTable.model_construct(base_url=table.base_url or default.base_url)
+        endpoints = [
+            self._endpoint(
+                endpoint, table, shared, default, f"{place}.endpoints.{position}" if table.endpoints else place
+            )
+            for position, endpoint in enumerate(table.endpoints or [alone])
+        ]
+        if table.endpoints:
+            self._check_endpoints(table, endpoints, place)
         return ProviderSettings(
             tuple(endpoint for endpoint in endpoints if endpoint.enabled) or tuple(endpoints),
             table.strategy,
@@ -155,12 +155,9 @@ class _Loader:
             for position, fallback in enumerate(table.fallbacks):
                 place = f"{self.file_name}: providers.{name}.fallbacks.{position}"
                 config = self.check_provider(f"{place}.provider", fallback.provider, providers)
-                same = fallback.provider == name and fallback.model in (None, table.default_model)
                 if config is None:
                     continue
-                if same and not set(table.models) - {table.default_model}:
-                    self.mistakes.append(f"{place}: '{name}' cannot be its own fallback with the same model.")
-                elif not (fallback.model or config.default_model):
+                if not (fallback.model or config.default_model):
                     self.mistakes.append(f"{place}.model: '{config.name}' has no default_model. Set a model here.")
                 elif not config.base_url and config.kind != "builtin":
                     self.mistakes.append(f"{place}.provider: '{config.name}' has no base_url.")
@@ -194,14 +191,3 @@ class _Loader:
         except ValueError as error:
             self.mistakes.append(f"{place}: {error}")
             return ""
-
-
-def _name_by_path(endpoints: list[EndpointSettings]) -> list[EndpointSettings]:
-    """Add the path to the default name where two endpoints share a host and port."""
-    counts = Counter(endpoint.name for endpoint in endpoints)
-    return [
-        replace(endpoint, name=endpoint.name + urlsplit(endpoint.config.base_url).path)
-        if counts[endpoint.name] > 1 and endpoint.name == _host(endpoint.config)
-        else endpoint
-        for endpoint in endpoints
-    ]

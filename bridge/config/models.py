@@ -46,7 +46,7 @@ class EndpointSettings:
     """One server of a provider. `config` holds its address and its key; the key is sent to that address only.
 
     `max_concurrency`, `requests_per_minute`, `tokens_per_minute`: limits of the server (None: unlimited).
-    `timeout`: seconds per call (0: no limit of its own). `attempt_timeout`: seconds of silence while another endpoint
+    `timeout`: seconds per call (0: unlimited). `attempt_timeout`: seconds of silence while another endpoint
     or a fallback could be called (0: the setting's). `probe_interval`: seconds between probes (0: no probes).
     """
 

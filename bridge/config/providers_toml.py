@@ -1,6 +1,7 @@
 """Read `providers.toml` and validate its structure: keys, types and ranges."""
 
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from bridge.config.models import BreakerSettings, Count, FallbackSettings, PositiveNumber, Strategy
 from bridge.settings import SettingsError, suggestion
 from providers import registry
+
+Seconds = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
 
 
 def _check_name(name: str) -> str:
@@ -35,38 +38,33 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class ServerTable(Table):
+class LimitsTable(Table):
+    """The limits of an endpoint, or the default for all endpoints of a provider."""
+
+    max_concurrency: Count | None = None
+    requests_per_minute: Count | None = None
+    tokens_per_minute: Count | None = None
+    timeout: Seconds | None = None
+    attempt_timeout: Seconds | None = None
+    probe_interval: Seconds | None = None
+
+    def limits(self) -> dict[str, Any]:
+        """Return the limits that are set, by name."""
+        return self.model_dump(include=set(LimitsTable.model_fields), exclude_none=True)
+
+
+class ServerTable(LimitsTable):
     """The keys that a provider sets for all of its endpoints and an endpoint for itself."""
 
     api_key: str = Field("", repr=False)
     api_key_env: str = ""
     api_key_file: str = ""
-    max_concurrency: Count | None = None
-    requests_per_minute: Count | None = None
-    tokens_per_minute: Count | None = None
-    timeout: Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)] | None = None
-    attempt_timeout: Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)] | None = None
-    probe_interval: Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)] | None = None
 
     @model_validator(mode="after")
     def _check_one_key(self) -> "ServerTable":
         if sum(map(bool, (self.api_key, self.api_key_env, self.api_key_file))) > 1:
             raise ValueError("Set only one of api_key, api_key_env and api_key_file.")
         return self
-
-    def limits(self) -> dict[str, Any]:
-        """Return the limits that are set, by name."""
-        return self.model_dump(include=_LIMITS, exclude_none=True)
-
-
-_LIMITS = {
-    "max_concurrency",
-    "requests_per_minute",
-    "tokens_per_minute",
-    "timeout",
-    "attempt_timeout",
-    "probe_interval",
-}
 
 
 class EndpointTable(ServerTable):
@@ -78,6 +76,9 @@ class EndpointTable(ServerTable):
     enabled: Annotated[bool, Field(strict=True)] = True
 
 
+Endpoint = Annotated[EndpointTable, BeforeValidator(_address_to_table)]
+
+
 class ProviderTable(ServerTable):
     """One `[providers.<name>]` table."""
 
@@ -85,9 +86,7 @@ class ProviderTable(ServerTable):
     base_url: str = ""
     default_model: str = ""
     models: list[str] = []
-    endpoints: (
-        Annotated[list[Annotated[EndpointTable, BeforeValidator(_address_to_table)]], Field(min_length=1)] | None
-    ) = None
+    endpoints: Annotated[list[Endpoint], Field(min_length=1)] | None = None
     strategy: Strategy = "least_connections"
     breaker: BreakerSettings = BreakerSettings()
     fallbacks: Annotated[list[FallbackSettings], Field(max_length=8)] = []
@@ -95,7 +94,7 @@ class ProviderTable(ServerTable):
 
 
 class ProvidersFile(Table):
-    """The whole of `providers.toml`."""
+    """The content of `providers.toml`."""
 
     providers: dict[Annotated[str, AfterValidator(_check_name)], ProviderTable] = {}
     routing: dict[str, str] = {}
@@ -121,19 +120,9 @@ def read(file: Path) -> ProvidersFile:
 
 
 _TABLES = (ProvidersFile, ProviderTable, EndpointTable)
-_KEYS = {key for table in _TABLES for key in table.model_fields} | {
-    "failures",
-    "open_seconds",
-    "provider",
-    "model",
-    "on",
-}
-_SENTENCES = {
-    "missing": "This key is required.",
-    "dict_type": "Input should be a table.",
-    "model_type": "Input should be a table.",
-    "dataclass_type": "Input should be a table.",
-}
+_KEYS = {key for table in _TABLES for key in table.model_fields}
+_KEYS |= {field.name for table in (BreakerSettings, FallbackSettings) for field in fields(table)}
+_TABLE_EXPECTED = ("dict_type", "model_type", "dataclass_type")
 
 
 def _place(location: tuple[int | str, ...]) -> str:
@@ -146,4 +135,6 @@ def _sentence(error: Any) -> str:
         return f"Unknown key.{suggestion(str(error['loc'][-1]), _KEYS)}"
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
-    return _SENTENCES.get(error["type"], f"{error['msg']}.")
+    if error["type"] == "missing":
+        return "This key is required."
+    return "Input should be a table." if error["type"] in _TABLE_EXPECTED else f"{error['msg']}."

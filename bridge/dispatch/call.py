@@ -6,40 +6,32 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
+from functools import lru_cache
 from hashlib import sha256
 from typing import cast
+from urllib.parse import urlsplit
 
 from bridge.config import BreakerSettings, Configured, EndpointSettings, ProviderSettings
 from bridge.deadline import Deadline, DeadlineExceeded
-from bridge.dispatch.attempt import Chunks, Timeouts, make_attempt
+from bridge.dispatch.attempts import FAILOVER_ERRORS, Chunks, Retries, Timeouts, make_attempt
 from bridge.dispatch.clients import Clients, OutputModes, schema_digest
-from bridge.dispatch.endpoint import Admission, Clock, Endpoint, Result
-from bridge.dispatch.lru import LruDict
-from bridge.dispatch.queue import ProviderQueue, ProviderReport, Route
-from bridge.dispatch.retry import FAILOVER_ERRORS, Retries
+from bridge.dispatch.endpoint import Admission, Clock, Endpoint
+from bridge.dispatch.queue import ProviderQueue, Route
 from bridge.dispatch.targets import Target
 from bridge.errors import CircuitBreakerOpen, ProviderUnavailable
-from bridge.run import Attempt, Run
-from providers import checks
-from providers.base import LADDER, NO_HEADERS, Completion, Model, ProviderConfig, VisionRequest, lowest
+from bridge.run import INVALID_ANSWER, Attempt, Reason, Run
+from providers import checks, errors
+from providers.base import NO_HEADERS, Completion, Model, ProviderConfig, VisionRequest, lowest
 from providers.checks import Check
-from providers.errors import (
-    BadReply,
-    CallTimeout,
-    ProviderError,
-    Refused,
-    ServerFailed,
-    Truncated,
-    Unavailable,
-    UnparsableOutput,
-)
+from providers.errors import ProviderError
 from providers.pool import Pool
 from providers.profiles import Profile
 
 OTHER = "other"
 _MAX_CALLER_ADDRESSES = 1024
-_ACCEPTED = (Completion, Truncated, Refused, UnparsableOutput, BadReply)
-_NO_BREAKER = BreakerSettings(failures=2**31)
+_ACCEPTED = (Completion, errors.Truncated, errors.Refused, errors.UnparsableOutput, errors.BadReply)
+_ANSWERED = ("ok", INVALID_ANSWER, "unparsable_output")
+_NO_BREAKER = BreakerSettings(failures=0)
 
 
 class Dispatcher:
@@ -63,31 +55,22 @@ class Dispatcher:
         the deadline. `attempt_timeout`: seconds without any byte while another endpoint or a fallback can be called,
         0: half of what remains. `default_model`: the model that the settings name.
         """
-        self.configured = configured
+        self.queues = {
+            name: ProviderQueue(name, settings, max_queue, clock) for name, settings in configured.fleets.items()
+        }
+        self._caller_queue = lru_cache(_MAX_CALLER_ADDRESSES)(self._new_caller_queue)
         self._clients = Clients(configured_pool, caller_pool)
         self._modes = OutputModes(clock)
         self._max_queue = max_queue
         self._provider_timeout = provider_timeout
         self._attempt_timeout = attempt_timeout
-        self._default_model = default_model
+        self._known_models = _known_models(configured, default_model)
         self._clock = clock
         self._secret = secrets.token_bytes(32)
-        self._queues = {
-            name: ProviderQueue(name, settings, max_queue, clock) for name, settings in configured.fleets.items()
-        }
-        self._caller_queues: LruDict[tuple[str, str, str], ProviderQueue] = LruDict(_MAX_CALLER_ADDRESSES)
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._clients.aclose()
-
-    def queue(self, provider: str) -> ProviderQueue:
-        """Return the endpoints and the queue of a configured provider."""
-        return self._queues[provider]
-
-    def report(self) -> list[ProviderReport]:
-        """Return the state of every configured provider."""
-        return [queue.report() for queue in self._queues.values()]
 
     async def profile(self, target: Target, run: Run | None = None) -> Profile:
         """Return what the target's model accepts. The first use of a kind of provider imports its SDK."""
@@ -104,7 +87,8 @@ class Dispatcher:
         `has_fallback`: another target is called when this one fails. Each provider call is recorded in `run.attempts`.
         Raises ProviderError, DeadlineExceeded and ProviderUnavailable.
         """
-        retries = Retries(self._route(target), run, reserve, has_fallback)
+        route = self._route(target)
+        retries = Retries(route, run, self._provider_timeout, self._attempt_timeout, reserve, has_fallback)
         while True:
             admission = await retries.enter()
             try:
@@ -119,7 +103,7 @@ class Dispatcher:
     async def lower(self, target: Target, request: VisionRequest, run: Run) -> VisionRequest | None:
         """Return the request in the next less strict output mode than the last attempt's; None below the last."""
         client = await self._clients.open(target.config, target.trusted, run)
-        mode = run.attempts.made[-1].output_mode if run.attempts.made else request.output_mode
+        mode = run.attempts.calls[-1].output_mode if run.attempts.calls else request.output_mode
         return client.lower(replace(request, output_mode=mode))
 
     async def list_models(
@@ -137,7 +121,7 @@ class Dispatcher:
         await client.models(endpoint.credentials, timeout)
 
     async def check(self, target: Target, model: str, run: Run) -> AsyncIterator[tuple[str, Check]]:
-        """Test the connection of each endpoint of a target, and yield its name with what the test found.
+        """Test the connection of each endpoint of a target, and yield its name with the result.
 
         A test lists the models and makes one completion when `model` is set. The completion waits for a slot, and is
         recorded in `run.attempts`, like any other call. The run's deadline bounds each test.
@@ -150,16 +134,16 @@ class Dispatcher:
         return await self._check(self._route(target).likeliest(), target, model, run)
 
     async def _check(self, endpoint: Endpoint, target: Target, model: str, run: Run) -> Check:
+        run = replace(run, streaming=False, deadline=Deadline(run.deadline.seconds))
+        route = replace(self._route(target), endpoints=(endpoint,))
         client = await self._clients.open(_config(endpoint, target), target.trusted, run)
-        retries = Retries(replace(self._route(target), endpoints=(endpoint,)), replace(run, streaming=False))
-        retries.run.deadline = Deadline(run.deadline.seconds)
-        credentials = retries.route.credentials(endpoint)
+        credentials = route.credentials(endpoint)
         listing = await checks.list_models(client, credentials, run.deadline.seconds, run.trace_headers)
         if not model or listing.is_final:
             return checks.judge(client, listing)
-        request = checks.make_request(client, model, retries.run.deadline.left(), credentials)
+        request = checks.make_request(client, model, run.deadline.left(), credentials)
         while True:
-            outcome = await self._complete_once(replace(target, model=model), request, retries)
+            outcome = await self._complete_once(replace(target, model=model), request, Retries(route, run))
             lowered = checks.simpler(client, request, outcome) if isinstance(outcome, ProviderError) else None
             if lowered is None:
                 return checks.judge(client, listing, request, outcome)
@@ -168,58 +152,54 @@ class Dispatcher:
     async def _complete_once(
         self, target: Target, request: VisionRequest, retries: Retries
     ) -> Completion | ProviderError:
-        """Call one endpoint without a retry, even while its circuit breaker is open: the operator wants to know."""
+        """Call one endpoint without a retry, even while its circuit breaker is open: the operator asked for it."""
         try:
             try:
                 admission = await retries.enter()
             except CircuitBreakerOpen:
-                admission = Admission.start(retries.route.endpoints[0], retries.route.key_id)
+                admission = retries.route.endpoints[0].start(retries.route.key_id)
             async with aclosing(self._attempt(admission, target, request, retries)) as chunks:
                 return cast("Completion", await anext(chunks))
         except ProviderError as error:
             return error
         except ProviderUnavailable as error:
-            return Unavailable(str(error), retry_after=error.retry_after)
+            return errors.Unavailable(str(error), retry_after=error.retry_after)
         except DeadlineExceeded as error:
-            return CallTimeout(str(error))
+            return errors.CallTimeout(str(error))
 
     def _route(self, target: Target) -> Route:
-        """Return the endpoints of a target. A caller-supplied address has its own queue for each key."""
-        key_id = self._key_id(target.credentials.api_key) if target.own_key else ""
-        queue = self._queues[target.provider] if target.provider else self._caller_queue(target, key_id)
+        """Return the endpoints of a target. A caller's key is known by a digest that only this process can make."""
+        config = target.config
+        queue = self.queues.get(target.provider) or self._caller_queue(config.kind, config.base_url)
         endpoints = queue.endpoints
         if target.endpoint:
             endpoints = tuple(endpoint for endpoint in endpoints if endpoint.name == target.endpoint)
-        return Route(queue, endpoints, target.credentials if target.own_key else None, key_id)
+        if not target.own_key:
+            return Route(queue, endpoints)
+        key_id = hmac.digest(self._secret, target.credentials.api_key.encode(), "sha256").hex()
+        return Route(queue, endpoints, target.credentials, key_id)
 
-    def _caller_queue(self, target: Target, key_id: str) -> ProviderQueue:
-        place = target.config.kind, target.config.base_url, key_id
-        queue = self._caller_queues.get(place)
-        if queue is None:
-            settings = ProviderSettings((EndpointSettings(target.netloc, target.config),), breaker=_NO_BREAKER)
-            queue = ProviderQueue(target.label, settings, self._max_queue, self._clock)
-            self._caller_queues.set(place, queue)
-        return queue
-
-    def _key_id(self, key: str) -> str:
-        """Return an identifier of a caller's key that means nothing outside this process."""
-        return hmac.digest(self._secret, key.encode(), "sha256").hex()
+    def _new_caller_queue(self, kind: str, base_url: str) -> ProviderQueue:
+        """Return the queue of a caller-supplied address. Each key has its own limits there, and none has a breaker."""
+        endpoint = EndpointSettings(urlsplit(base_url).netloc, ProviderConfig("", kind, base_url))
+        return ProviderQueue("", ProviderSettings((endpoint,), breaker=_NO_BREAKER), self._max_queue, self._clock)
 
     async def _attempt(self, admission: Admission, target: Target, request: VisionRequest, retries: Retries) -> Chunks:
         """Make one provider call at the admitted endpoint, and update the endpoint's state."""
         endpoint, route, run = admission.endpoint, retries.route, retries.run
         config = _config(endpoint, target)
         result: Completion | ProviderError | None = None
-        timeouts = Timeouts(0)
+        timeouts = Timeouts()
         try:
             client = await self._clients.open(config, target.trusted, run)
-            timeouts = self._timeouts(endpoint, retries)
+            timeouts = retries.timeouts(endpoint)
+            first_mode = self._modes.first(config.kind, config.base_url, request)
             request = replace(
                 request,
                 credentials=route.credentials(endpoint),
-                output_mode=lowest(request.output_mode, self._modes.first(config.kind, config.base_url, request)),
+                output_mode=lowest(request.output_mode, first_mode),
             )
-            attempt = self._new_attempt(endpoint, config, target, request, retries)
+            attempt = self._new_attempt(endpoint, config, target, request, run)
             async with aclosing(make_attempt(client, request, attempt, run, timeouts)) as chunks:
                 async for chunk in chunks:
                     if isinstance(chunk, Completion):
@@ -230,65 +210,67 @@ class Dispatcher:
             raise
         finally:
             if isinstance(result, _ACCEPTED):
-                self._remember_mode(config, request, run)
-            digests = _digests(request) if isinstance(result, ServerFailed) else (b"", b"")
-            route.queue.end(admission, Result(result, timeouts.patient, digests))
-
-    def _timeouts(self, endpoint: Endpoint, retries: Retries) -> Timeouts:
-        """Return the time limits of a call: while another one could follow, silence must not use up the deadline."""
-        left = retries.run.deadline.require("waiting for the model")
-        limit = endpoint.settings.timeout or self._provider_timeout
-        whole = min(left, limit or left)
-        if not retries.has_alternative(endpoint):
-            return Timeouts(whole, None, limit)
-        configured = endpoint.settings.attempt_timeout or self._attempt_timeout
-        return Timeouts(whole, min(configured or left / 2, whole), configured or limit)
+                self._remember_mode(request, run)
+            digests = _digests(request) if isinstance(result, errors.ServerFailed) else (b"", b"")
+            admission.end(result, patient=timeouts.patient, digests=digests)
+            route.queue.advance()
 
     def _new_attempt(
-        self, endpoint: Endpoint, config: ProviderConfig, target: Target, request: VisionRequest, retries: Retries
+        self, endpoint: Endpoint, config: ProviderConfig, target: Target, request: VisionRequest, run: Run
     ) -> Attempt:
-        provider, model = self._metric_names(target)
+        """Return the record of a call that starts. A name that a caller chose is no label of a metric."""
+        is_known = target.model in self._known_models.get(target.provider, ())
         return Attempt(
             provider=target.label,
             endpoint=endpoint.name,
             model=request.model,
             output_mode=request.output_mode,
-            reason=retries.reason(target.label, request.model, request.output_mode),
+            reason=_reason(run, target.label, request),
             kind=config.kind,
-            metric_provider=provider,
-            metric_model=model,
+            metric_provider=target.provider or config.kind,
+            metric_model=target.model if is_known else OTHER,
             address=config.base_url,
             sent_bytes=len(request.image.data) if request.image and config.base_url else 0,
         )
 
-    def _metric_names(self, target: Target) -> tuple[str, str]:
-        """Return provider and model as bounded label values: kind and `other` where a caller chose the names."""
-        config = self.configured.providers.get(target.provider)
-        if config is None:
-            return target.config.kind, OTHER
-        fallbacks = (fallback for settings in self.configured.fleets.values() for fallback in settings.fallbacks)
-        models = {fallback.model for fallback in fallbacks if fallback.provider == target.provider}
-        models |= {config.default_model, *config.models, self._default_model}
-        return target.provider, target.model if target.model in models else OTHER
+    def _remember_mode(self, request: VisionRequest, run: Run) -> None:
+        """Remember the accepted output mode for every endpoint that rejected the schema in this run.
 
-    def _remember_mode(self, config: ProviderConfig, request: VisionRequest, run: Run) -> None:
-        """Remember the accepted output mode for every endpoint that rejected a stricter one in this run.
-
-        An unexplained 500 counts as a rejection where the same endpoint accepted the less strict mode.
+        A 500 is not remembered as a rejection: it may not come again, and the stricter mode is worth one more call.
         """
-        rank = LADDER.index(request.output_mode)
-        for attempt in run.attempts.made:
-            failed = attempt.status == 500 and attempt.address == config.base_url
-            rejected = attempt.outcome == "schema_rejected" or failed
-            if rejected and attempt.model == request.model and LADDER.index(attempt.output_mode) < rank:
+        for attempt in run.attempts.calls:
+            if attempt.outcome == "schema_rejected" and attempt.model == request.model:
                 self._modes.remember(attempt.kind, attempt.address, request)
 
 
 def _config(endpoint: Endpoint, target: Target) -> ProviderConfig:
-    """Return the endpoint's configuration, or the target's where the request brought the base URL."""
-    return target.config if target.endpoint or not target.provider else endpoint.config
+    """Return the endpoint's configuration, or the target's: the request has another path at its origin."""
+    return target.config if target.endpoint else endpoint.config
+
+
+def _known_models(configured: Configured, default_model: str) -> dict[str, set[str]]:
+    """Return the models that the configuration names, by provider."""
+    known = {
+        name: {default_model, config.default_model, *config.models} for name, config in configured.providers.items()
+    }
+    for settings in configured.fleets.values():
+        for fallback in settings.fallbacks:
+            known[fallback.provider].add(fallback.model or "")
+    return known
+
+
+def _reason(run: Run, label: str, request: VisionRequest) -> Reason:
+    """Return why the next call follows the last one of the run."""
+    if not run.attempts.calls:
+        return "fallback" if run.is_fallback else ""
+    last = run.attempts.calls[-1]
+    if (last.provider, last.model) != (label, request.model):
+        return "fallback"
+    if last.outcome in _ANSWERED:
+        return "reask"
+    return "retry" if last.output_mode == request.output_mode else "schema"
 
 
 def _digests(request: VisionRequest) -> tuple[bytes, bytes]:
     image = sha256(request.image.data).digest() if request.image else b""
-    return image, schema_digest(request).encode()
+    return image, schema_digest(request)

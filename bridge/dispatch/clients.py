@@ -2,21 +2,21 @@
 
 import asyncio
 import json
-import time
+from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from hashlib import blake2b
+from typing import Any
 
-from bridge.dispatch.lru import LruDict
 from bridge.run import Run
 from providers import registry
-from providers.base import LADDER, BaseClient, JsonObject, OutputMode, ProviderConfig, VisionRequest
+from providers.base import LADDER, BaseClient, OutputMode, ProviderConfig, VisionRequest
 from providers.pool import Pool
 
 MAX_CLIENTS = 512
 MAX_MODES = 1024
 MODE_SECONDS = 600.0
-
-ClientKey = tuple[str, str, str, bool]
 
 
 class Clients:
@@ -25,20 +25,28 @@ class Clients:
     def __init__(self, configured_pool: Pool, caller_pool: Pool) -> None:
         """`configured_pool`: connections to configured addresses. `caller_pool`: to caller-supplied ones, checked."""
         self._pools = {True: configured_pool, False: caller_pool}
-        self._clients: LruDict[ClientKey, BaseClient] = LruDict(MAX_CLIENTS)
         self._imported: set[str] = set()
+        self._client = lru_cache(MAX_CLIENTS)(self._create)
 
     async def open(self, config: ProviderConfig, trusted: bool, run: Run | None = None) -> BaseClient:
         """Return the client. The first of its kind imports an SDK (0.5 to 0.9 s): in a thread, reported to `run`."""
-        key = config.kind, config.base_url, repr(sorted(config.options.items())), trusted
-        client = self._clients.get(key)
-        if client is None:
-            if run is not None and config.base_url and config.kind not in self._imported:
-                run.stage("import", config.kind)
-            client = await asyncio.to_thread(registry.client, config, self._pools[trusted])
+        arguments = config.kind, config.base_url, tuple(sorted(config.options.items())), trusted
+        if config.kind not in self._imported:
+            with self._importing(config, run):
+                await asyncio.to_thread(self._client, *arguments)
             self._imported.add(config.kind)
-            client = self._clients.get(key) or self._clients.set(key, client)
-        return client
+        return self._client(*arguments)
+
+    @staticmethod
+    def _importing(config: ProviderConfig, run: Run | None) -> AbstractContextManager[None]:
+        """Report and measure the stage `import`, if an SDK is about to be imported."""
+        if run is None or not config.base_url:
+            return nullcontext()
+        run.stage("import", config.kind)
+        return run.timings.measure("import")
+
+    def _create(self, kind: str, base_url: str, options: tuple[tuple[str, Any], ...], trusted: bool) -> BaseClient:
+        return registry.client(ProviderConfig(kind, kind, base_url, options=dict(options)), self._pools[trusted])
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -49,28 +57,26 @@ class Clients:
 class OutputModes:
     """The output mode that a server accepted after it had rejected a stricter one, for each model and schema."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         """`clock` in seconds: after 10 minutes the strictest mode is tried again."""
         self._clock = clock
-        self._modes: LruDict[tuple[str, str, str, str], tuple[OutputMode, float]] = LruDict(MAX_MODES)
+        self._modes: OrderedDict[tuple[str, str, str, bytes], tuple[OutputMode, float]] = OrderedDict()
 
     def first(self, kind: str, address: str, request: VisionRequest) -> OutputMode:
         """Return the mode to begin with."""
-        if not len(self._modes) or request.schema is None:
-            return LADDER[0]
-        known = self._modes.get((kind, address, request.model, schema_digest(request)))
-        return known[0] if known and self._clock() - known[1] < MODE_SECONDS else LADDER[0]
+        place = kind, address, request.model, schema_digest(request) if self._modes else b""
+        mode, since = self._modes.get(place, (LADDER[0], 0.0))
+        return mode if self._clock() - since < MODE_SECONDS else LADDER[0]
 
     def remember(self, kind: str, address: str, request: VisionRequest) -> None:
         """Begin with the request's output mode there, for its model and schema."""
         place = kind, address, request.model, schema_digest(request)
-        self._modes.set(place, (request.output_mode, self._clock()))
+        self._modes[place] = request.output_mode, self._clock()
+        self._modes.move_to_end(place)
+        if len(self._modes) > MAX_MODES:
+            self._modes.popitem(last=False)
 
 
-def schema_digest(request: VisionRequest) -> str:
-    """Return the request's `schema_digest`, computed when it has none; "" without a schema."""
-    return request.schema_digest or (_digest(request.schema) if request.schema is not None else "")
-
-
-def _digest(schema: JsonObject) -> str:
-    return blake2b(json.dumps(schema, sort_keys=True).encode(), digest_size=16).hexdigest()
+def schema_digest(request: VisionRequest) -> bytes:
+    """Return a digest of the request's schema."""
+    return blake2b(json.dumps(request.schema, sort_keys=True).encode(), digest_size=16).digest()

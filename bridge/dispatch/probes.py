@@ -26,7 +26,7 @@ RETURN_INTERVAL = 5.0
 class ProbeResult:
     """The last probe of an endpoint. `error` is empty when it succeeded; `down`: the endpoint gets no calls."""
 
-    checked_at: str
+    checked_at: str = ""
     error: str = ""
     down: bool = False
 
@@ -37,7 +37,7 @@ class Probes:
     def __init__(self, dispatcher: Dispatcher, providers: tuple[str, ...]) -> None:
         """`providers`: names of the configured providers to probe and to report."""
         self._dispatcher = dispatcher
-        self._queues = tuple(dispatcher.queue(name) for name in providers)
+        self._queues = tuple(dispatcher.queues[name] for name in providers)
         self._results: dict[Endpoint, ProbeResult] = {}
 
     async def run(self) -> None:
@@ -73,42 +73,34 @@ class Probes:
         return {**entry, "status": "down" if error else "up", "checked_at": result.checked_at, **error}
 
     async def _watch(self, queue: ProviderQueue, endpoint: Endpoint) -> None:
+        interval = endpoint.settings.probe_interval
         while True:
             try:
                 await self._probe(queue, endpoint)
             except Exception:
                 log.exception("bug in a probe")
-            await asyncio.sleep(self._interval(endpoint))
-
-    def _interval(self, endpoint: Endpoint) -> float:
-        interval = endpoint.settings.probe_interval
-        result = self._results.get(endpoint)
-        return interval if result and not result.error else min(interval, RETURN_INTERVAL)
+            result = self._results.get(endpoint)
+            await asyncio.sleep(interval if result and not result.error else min(interval, RETURN_INTERVAL))
 
     async def _probe(self, queue: ProviderQueue, endpoint: Endpoint) -> None:
-        before = self._results.get(endpoint)
+        before = self._results.get(endpoint, ProbeResult())
         checked_at, since = datetime.now(UTC).isoformat(timespec="seconds"), queue.clock()
-        error = await self._list_models(endpoint)
-        name = outcome(error) if error else ""
-        if error and (before is None or before.error != name):
-            # The message may name an internal address: it is for the log, not for /health.
-            where = endpoint.name, queue.name, shown(endpoint.config.base_url)
-            log.warning("probe of endpoint %s of provider %s at %s: %s", *where, error.message)
-        down = error is not None and verdict(error, patient=True) == "down"
-        if down:
-            down = endpoint.breaker.probe_failed(since, self._interval(endpoint))
-        else:
+        down, responds, name = False, True, ""
+        try:
+            await self._dispatcher.probe(endpoint, min(max(endpoint.settings.probe_interval, MIN_TIMEOUT), MAX_TIMEOUT))
+        except ProviderError as error:
+            name = outcome(error)
+            if before.error != name:
+                # The message may name an internal address: it is for the log, not for /health.
+                where = endpoint.name, queue.name, shown(endpoint.config.base_url)
+                log.warning("probe of endpoint %s of provider %s at %s: %s", *where, error.message)
+            responds = verdict(error, patient=True) != "down"
+        if responds:
             endpoint.breaker.probe_succeeded()
-        if down != (before is not None and before.down):
+        else:
+            down = endpoint.breaker.probe_failed(since)
+        if down != before.down:
             change = "does not respond to probes and gets no calls" if down else "responds to probes again"
             log.warning("endpoint %s of provider %s %s", endpoint.name, queue.name, change)
         self._results[endpoint] = ProbeResult(checked_at, name, down)
         queue.advance()
-
-    async def _list_models(self, endpoint: Endpoint) -> ProviderError | None:
-        timeout = min(max(endpoint.settings.probe_interval, MIN_TIMEOUT), MAX_TIMEOUT)
-        try:
-            await self._dispatcher.probe(endpoint, timeout)
-        except ProviderError as error:
-            return error
-        return None

@@ -1,30 +1,21 @@
 """The endpoints of a provider and the queue in front of them: bounded, and fair by caller."""
 
 import asyncio
-import random
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from bridge.config import ProviderSettings
-from bridge.deadline import Deadline, DeadlineExceeded
-from bridge.dispatch.balancer import Candidate, balancer
-from bridge.dispatch.endpoint import Admission, Clock, Endpoint, EndpointReport, Result
+from bridge.deadline import DeadlineExceeded
+from bridge.dispatch.balancer import Balancer
+from bridge.dispatch.endpoint import Admission, Clock, Endpoint
 from bridge.errors import CircuitBreakerOpen, QueueFull
+from bridge.run import Run
 from providers.base import Credentials
 from providers.errors import RateLimited
 
 _SHORTEST_TIMER = 0.001
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderReport:
-    """The state of one provider. `queued`: calls in its queue."""
-
-    provider: str
-    queued: int
-    endpoints: tuple[EndpointReport, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +28,7 @@ class Route:
 
     queue: "ProviderQueue"
     endpoints: tuple[Endpoint, ...]
-    key: Credentials | None = None
+    key: Credentials | None = field(default=None, compare=False)
     key_id: str = ""
 
     def credentials(self, endpoint: Endpoint) -> Credentials:
@@ -48,62 +39,53 @@ class Route:
         """Return an endpoint that is likely to respond."""
         return next((e for e in self.endpoints if e.breaker.state == "closed"), self.endpoints[0])
 
-    def is_available(self, excluded: Collection[Endpoint]) -> bool:
-        """Return whether an endpoint that is not excluded could be called."""
-        return any(e.is_available(self.key_id) for e in self.endpoints if e not in excluded)
+    def without(self, excluded: Collection[Endpoint]) -> "Route":
+        """Return the route to the other endpoints."""
+        return replace(self, endpoints=tuple(endpoint for endpoint in self.endpoints if endpoint not in excluded))
+
+    @property
+    def is_available(self) -> bool:
+        """Return whether an endpoint could be called."""
+        return any(endpoint.is_available(self.key_id) for endpoint in self.endpoints)
+
+    def pause(self) -> float | None:
+        """Return the seconds that rate limits keep a call waiting; None when every circuit breaker is open.
+
+        A trial call is worth waiting for: it may close the breaker.
+        """
+        alive = [e for e in self.endpoints if e.breaker.admits or e.breaker.trial_running]
+        return min((endpoint.limits(self.key_id).wait for endpoint in alive), default=None)
 
 
+@dataclass(slots=True, eq=False)
 class Waiter:
-    """A call in the queue. `excluded`: endpoints at which it failed.
+    """A call of `run` that waits for one of the route's endpoints."""
 
-    Waiters with the same `signature` are admitted, and rejected by a circuit breaker, at the same moments.
-    """
+    route: Route
+    run: Run
+    admission: asyncio.Future[Admission] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
-    def __init__(self, route: Route, deadline: Deadline, excluded: tuple[Endpoint, ...]) -> None:
-        self.route = route
-        self.deadline = deadline
-        self.allowed = tuple(endpoint for endpoint in route.endpoints if endpoint not in excluded)
-        self.signature = (route.key_id, self.allowed)
-        self.admission: asyncio.Future[Admission] = asyncio.get_running_loop().create_future()
-
-
-@dataclass(frozen=True, slots=True)
-class Obstacle:
-    """Why a call cannot start. `retry_after` of the open breakers, None while one may admit it; `pause` in seconds."""
-
-    endpoints: int
-    retry_after: float | None
-    pause: float
-
-    def refusal(self, deadline: Deadline) -> CircuitBreakerOpen | RateLimited | None:
-        """Return the error when waiting is in vain."""
-        if self.retry_after is not None:
-            return CircuitBreakerOpen(self.endpoints, self.retry_after)
-        if self.pause and self.pause >= deadline.left():
-            return RateLimited(
-                f"The rate limit of the provider is reached. It accepts calls again in {self.pause:.0f} seconds.",
-                retry_after=self.pause,
-            )
+    def refusal(self, pause: float | None) -> CircuitBreakerOpen | RateLimited | None:
+        """Return the error when waiting is in vain; `pause` as the route returns it."""
+        if pause is None:
+            endpoints = self.route.endpoints
+            return CircuitBreakerOpen(len(endpoints), min((e.breaker.retry_after for e in endpoints), default=1.0))
+        if pause and pause >= self.run.deadline.left():
+            message = f"The rate limit of the provider is reached. It accepts calls again in {pause:.0f} seconds."
+            return RateLimited(message, retry_after=pause)
         return None
 
 
 class ProviderQueue:
     """The endpoints of one provider, and the calls that wait for one of them."""
 
-    def __init__(
-        self,
-        name: str,
-        settings: ProviderSettings,
-        max_queue: int,
-        clock: Clock,
-        uniform: Callable[[], float] = random.random,
-    ) -> None:
-        """`max_queue`: calls that may wait. `uniform` returns a number in [0, 1)."""
+    def __init__(self, name: str, settings: ProviderSettings, max_queue: int, clock: Clock) -> None:
+        """`max_queue`: calls that may wait."""
         self.name = name
         self.endpoints = tuple(Endpoint(endpoint, settings.breaker, clock) for endpoint in settings.endpoints)
         self.disabled = settings.disabled
         self.clock = clock
-        self._balancer = balancer(settings.strategy, uniform)
+        self._balancer = Balancer(settings.strategy)
         self._max_queue = max_queue
         self._waiting: OrderedDict[str, deque[Waiter]] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
@@ -113,50 +95,37 @@ class ProviderQueue:
         """Return how many calls wait."""
         return sum(map(len, self._waiting.values()))
 
-    def report(self) -> ProviderReport:
-        """Return the provider's state."""
-        return ProviderReport(self.name, self.queued, tuple(endpoint.report() for endpoint in self.endpoints))
+    async def enter(self, route: Route, run: Run) -> Admission:
+        """Wait until a call of `run` may start at one of the route's endpoints; the Admission must be ended.
 
-    def join(
-        self, route: Route, caller: str, deadline: Deadline, excluded: tuple[Endpoint, ...] = ()
-    ) -> Admission | Waiter:
-        """Return an admission, or the place in the queue to `wait` for.
-
-        Raises QueueFull, CircuitBreakerOpen, and RateLimited when the limits outlast the deadline.
+        Raises QueueFull, CircuitBreakerOpen, DeadlineExceeded, and RateLimited when the limits outlast the deadline.
         """
-        waiter = Waiter(route, deadline, excluded)
-        if not self._waiting and (admission := self._admit(waiter)):
+        waiter = Waiter(route, run)
+        if not self._waiting and (admission := self._admit(route)):
             return admission
-        if refusal := self._obstacle(waiter).refusal(deadline):
+        if refusal := waiter.refusal(route.pause()):
             raise refusal
-        self._waiting.setdefault(caller, deque()).append(waiter)
+        self._waiting.setdefault(run.caller, deque()).append(waiter)
         self.advance()
+        if self.queued > self._max_queue:
+            self._drop_one(run.caller)
         if waiter.admission.done():
             return waiter.admission.result()
-        if self.queued > self._max_queue:
-            self._drop_one(waiter, caller)
-        return waiter
-
-    async def wait(self, waiter: Waiter) -> Admission:
-        """Wait for the admission. Raises DeadlineExceeded, and what `join` raises."""
+        run.stage("queued")
         try:
-            async with asyncio.timeout(waiter.deadline.left()):
-                return await waiter.admission
+            with run.timings.measure("queue"):
+                async with asyncio.timeout(run.deadline.left()):
+                    return await waiter.admission
         except TimeoutError:
             self._leave(waiter)
-            raise DeadlineExceeded(waiter.deadline.seconds, "waiting for a free slot at the provider") from None
+            raise DeadlineExceeded(run.deadline.seconds, "waiting for a free slot at the provider") from None
         except BaseException:
             self._leave(waiter)
             raise
 
-    def end(self, admission: Admission, result: Result) -> None:
-        """End a call, and admit the next ones."""
-        admission.end(result)
-        self.advance()
-
     def advance(self) -> None:
         """Admit every waiter that can go, one of each caller in turn, and reject those that wait in vain."""
-        blocked: dict[object, Obstacle] = {}
+        blocked: dict[Route, float | None] = {}
         admitted = bool(self._waiting)
         while admitted:
             admitted = False
@@ -167,64 +136,44 @@ class ProviderQueue:
         self._waiting = OrderedDict((caller, waiters) for caller, waiters in self._waiting.items() if waiters)
         self._set_timer()
 
-    def _admit_next(self, waiters: deque[Waiter], blocked: dict[object, Obstacle]) -> bool:
-        """Admit the first waiter that is not blocked; return whether there was one."""
+    def _admit_next(self, waiters: deque[Waiter], blocked: dict[Route, float | None]) -> bool:
+        """Admit the first waiter that is not blocked; return whether there was one. `blocked`: pauses by route."""
         for waiter in list(waiters):
-            if waiter.signature not in blocked:
-                if admission := self._admit(waiter):
+            if waiter.route not in blocked:
+                if admission := self._admit(waiter.route):
                     waiters.remove(waiter)
                     waiter.admission.set_result(admission)
                     return True
-                blocked[waiter.signature] = self._obstacle(waiter)
-            if refusal := blocked[waiter.signature].refusal(waiter.deadline):
+                blocked[waiter.route] = waiter.route.pause()
+            if refusal := waiter.refusal(blocked[waiter.route]):
                 waiters.remove(waiter)
                 waiter.admission.set_exception(refusal)
         return False
 
-    def _admit(self, waiter: Waiter) -> Admission | None:
+    def _admit(self, route: Route) -> Admission | None:
         """Start a call at an endpoint with room; None when there is none."""
-        key_id = waiter.route.key_id
-        free = [endpoint for endpoint in waiter.allowed if endpoint.has_room(key_id)]
-        if not free:
-            return None
+        free = [endpoint for endpoint in route.endpoints if endpoint.has_room(route.key_id)]
         preferred = [endpoint for endpoint in free if not endpoint.is_avoided] or free
-        candidates = [
-            Candidate(index, endpoint.settings.weight, endpoint.in_flight)
-            for index, endpoint in enumerate(self.endpoints)
-            if endpoint in preferred
-        ]
-        return Admission.start(self.endpoints[self._balancer.choose(candidates)], key_id)
+        return self._balancer.choose(preferred).start(route.key_id) if preferred else None
 
-    @staticmethod
-    def _obstacle(waiter: Waiter) -> Obstacle:
-        """Return why the waiter is not admitted. A trial call is worth waiting for: it may close the breaker."""
-        allowed, key_id = waiter.allowed, waiter.route.key_id
-        alive = [endpoint for endpoint in allowed if endpoint.breaker.admits or endpoint.breaker.trial_running]
-        if not alive:
-            retry_after = min((endpoint.breaker.retry_after for endpoint in allowed), default=1.0)
-            return Obstacle(len(allowed), retry_after, 0.0)
-        return Obstacle(len(allowed), None, min(endpoint.limits(key_id).known_wait for endpoint in alive))
-
-    def _drop_one(self, newcomer: Waiter, caller: str) -> None:
+    def _drop_one(self, newcomer: str) -> None:
         """Reject the newest waiter of the caller that has the most, so that one caller cannot fill the queue."""
-        largest = max(self._waiting, key=lambda name: (len(self._waiting[name]), name == caller))
-        victim = self._waiting[largest].pop()
+        largest = max(self._waiting, key=lambda caller: (len(self._waiting[caller]), caller == newcomer))
+        self._waiting[largest].pop().admission.set_exception(QueueFull())
         if not self._waiting[largest]:
             del self._waiting[largest]
-        if victim is newcomer:
-            raise QueueFull
-        victim.admission.set_exception(QueueFull())
 
     def _leave(self, waiter: Waiter) -> None:
         """Remove a waiter that gave up; an admission that it got meanwhile is returned."""
-        for caller, waiters in list(self._waiting.items()):
-            if waiter in waiters:
-                waiters.remove(waiter)
+        waiters = self._waiting.get(waiter.run.caller, deque())
+        if waiter in waiters:
+            waiters.remove(waiter)
             if not waiters:
-                del self._waiting[caller]
+                del self._waiting[waiter.run.caller]
         admission = waiter.admission
         if admission.done() and not admission.cancelled() and admission.exception() is None:
-            self.end(admission.result(), Result(None))
+            admission.result().end(None)
+            self.advance()
         admission.cancel()
 
     def _set_timer(self) -> None:
@@ -232,8 +181,8 @@ class ProviderQueue:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        waiters = {waiter.signature: waiter for waiters in self._waiting.values() for waiter in waiters}
-        waits = (e.wait(waiter.route.key_id) for waiter in waiters.values() for e in waiter.allowed)
+        routes = {waiter.route for waiters in self._waiting.values() for waiter in waiters}
+        waits = (endpoint.wait(route.key_id) for route in routes for endpoint in route.endpoints)
         wait = min((seconds for seconds in waits if 0 < seconds < inf), default=inf)
         if wait < inf:
             self._timer = asyncio.get_running_loop().call_later(max(wait, _SHORTEST_TIMER), self.advance)

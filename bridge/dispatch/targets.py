@@ -77,11 +77,6 @@ class Target:
     endpoint: str = ""
     own_key: bool = False
 
-    @property
-    def netloc(self) -> str:
-        """Return host and port of the address."""
-        return urlsplit(self.config.base_url).netloc
-
 
 class Targets:
     """Resolves targets by the deployment's configuration."""
@@ -111,8 +106,6 @@ class Targets:
         config = self.configured.providers.get(name)
         if config is None:
             raise UnknownProvider(name, tuple(self.configured.providers))
-        if not config.base_url and config.kind != "builtin":
-            raise MissingBaseUrl(config.kind)
         return _configured(name, config, key)
 
     def fallbacks(self, target: Target) -> tuple[Target, ...]:
@@ -138,14 +131,17 @@ class Targets:
         key = key or override.key
         base_url = (override.base_url or "").strip()
         if not base_url or override.kind == "builtin":
-            config = self._config(label, override.kind)
-            if not config.base_url and config.kind != "builtin":
-                raise MissingBaseUrl(override.kind)
+            config = self.configured.providers.get(label)
+            if config is None or config.kind != override.kind:
+                config = self.configured.providers[override.kind]
             return _configured(label, config, key)
         policy = self._settings.base_url_policy
         if policy == "none":
             raise ProviderNotAllowed(policy)
-        url = _normalised(override.kind, base_url)
+        try:
+            url = normalise(override.kind, base_url)
+        except ValueError as error:
+            raise InvalidBaseUrl(str(error)) from None
         known = self.configured.of_origin(override.kind, url)
         if known is not None:
             return replace(_configured(label, replace(known.config, base_url=url), key), endpoint=known.name)
@@ -153,10 +149,6 @@ class Targets:
         if policy == "listed" and not trusted and not self._is_allowed(url):
             raise ProviderNotAllowed(policy)
         return Target(label, ProviderConfig(label, override.kind, url), "", Credentials(key), trusted, own_key=True)
-
-    def _config(self, label: str, kind: str) -> ProviderConfig:
-        config = self.configured.providers.get(label)
-        return config if config is not None and config.kind == kind else self.configured.providers[kind]
 
     def _is_allowed(self, url: str) -> bool:
         """Return whether the policy allows the host by name, or may allow its address when it is dialled."""
@@ -175,13 +167,8 @@ class Targets:
 
 
 def _configured(label: str, config: ProviderConfig, key: str) -> Target:
-    """Return the target of a configured provider; `key` is the caller's own, or empty."""
+    """Return the target of a configured provider; `key` is the caller's own, or empty. Raises MissingBaseUrl."""
+    if not config.base_url and config.kind != "builtin":
+        raise MissingBaseUrl(config.kind)
     credentials = Credentials(key or config.api_key)
     return Target(label, replace(config, api_key=""), "", credentials, True, provider=config.name, own_key=bool(key))
-
-
-def _normalised(kind: str, base_url: str) -> str:
-    try:
-        return normalise(kind, base_url)
-    except ValueError as error:
-        raise InvalidBaseUrl(str(error)) from None

@@ -188,4 +188,4 @@ def _reason(host: str, error: "httpx2.TransportError") -> str:
 
 
 def _too_large(max_bytes: int) -> ImageTooLarge:
-    return ImageTooLarge(f"The image is larger than {max_bytes / MIB:.3g} MiB.")
+    return ImageTooLarge(f"The image is larger than {max_bytes / MIB:.3g} MiB (GRAPHCAP_MAX_IMAGE_BYTES).")

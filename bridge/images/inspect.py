@@ -39,7 +39,7 @@ _SIGNATURES = (
 )
 _HEIC = re.compile(rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL)
 _NAMED = (
-    (_HEIC, "HEIC, which is optional and not enabled here (the setting GRAPHCAP_HEIF enables it)"),
+    (_HEIC, "HEIC, which GRAPHCAP_HEIF=true enables where the extra 'heif' is installed"),
     (re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "), "JPEG XL"),
     (re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"), "JPEG 2000"),
     (re.compile(rb"....ftyp|\x1aE\xdf\xa3|RIFF....AVI ", re.DOTALL), "a video"),
@@ -91,7 +91,10 @@ def parsing(media_type: str) -> Iterator[None]:
 def check_bytes(size: int, limits: ImageLimits) -> None:
     """Raise ImageTooLarge when the encoded image has too many bytes."""
     if size > limits.max_bytes:
-        raise ImageTooLarge(f"The image is larger than {limits.max_bytes / MIB:.3g} MiB.")
+        raise ImageTooLarge(
+            f"The image has {size / MIB:.3g} MiB; the limit is {limits.max_bytes / MIB:.3g} MiB "
+            "(GRAPHCAP_MAX_IMAGE_BYTES). Send a smaller one."
+        )
 
 
 def sniff(data: bytes, *, heif: bool = False) -> str:

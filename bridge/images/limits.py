@@ -47,7 +47,7 @@ class ImageLimits:
         if long > self.max_side:
             raise Rejected("image_too_large", f"The image is {width}×{height}; no side may exceed {self.max_side} px.")
         if width * height > self.max_pixels:
-            allowed = f"{self.max_pixels / 1e6:.3g} megapixels are allowed"
+            allowed = f"the limit is {self.max_pixels / 1e6:.3g} megapixels (GRAPHCAP_MAX_IMAGE_PIXELS)"
             raise Rejected("image_too_large", f"The image is {width}×{height}; {allowed}.")
         if long > short * self.max_ratio:
             raise malformed(

@@ -64,7 +64,7 @@ def _all(file: int, size: int, max_bytes: int) -> bytes:
             data = stream.read(max_bytes + 1)
         size = len(data)
     if size > max_bytes:
-        raise ImageTooLarge(f"The image is larger than {max_bytes / MIB:.3g} MiB.")
+        raise ImageTooLarge(f"The image is larger than {max_bytes / MIB:.3g} MiB (GRAPHCAP_MAX_IMAGE_BYTES).")
     return data
 
 

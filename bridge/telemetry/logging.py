@@ -25,7 +25,7 @@ _CLIENT_ERRORS = (
 
 
 def new_request_id(offered: str | None = None) -> str:
-    """Return the caller's id when it is 1 to 128 letters, digits and `._:-`, else a new one."""
+    """Return the caller's id if it is 1 to 128 letters, digits and `._:-`, or a new one."""
     return offered if offered and _ACCEPTABLE_ID.fullmatch(offered) else uuid4().hex
 
 

@@ -4,7 +4,7 @@ Only the service imports this module: prometheus_client takes 0.07 s, and the co
 """
 
 import os
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -17,16 +17,17 @@ from prometheus_client import (
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from bridge.run import Attempt, Run, Timings
+from bridge.run import Attempt, Run
 from bridge.telemetry.multiprocess import VARIABLE
 from bridge.telemetry.record import RequestRecord
+from providers.usage import Usage
 
 M = TypeVar("M", bound=MetricWrapperBase)
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SHARED = bool(os.environ.get(VARIABLE))
 """Whether several workers share their metrics."""
-Breaker = Literal["closed", "half_open", "open"]
-_BREAKERS: tuple[Breaker, ...] = ("closed", "half_open", "open")
+BREAKER_STATES = ("closed", "half_open", "open")
+"""The values of `BREAKER` in order."""
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE", "WS"})
 
@@ -53,6 +54,7 @@ REQUESTS = _metric(
     "route method status",
     buckets=_SECONDS,
 )
+KEY_REQUESTS = _metric(Counter, "key_requests_total", "Requests with a valid API key, by its name.", "key")
 PROBLEMS = _metric(Counter, "problems_total", "Requests that ended in a problem, by its code.", "code")
 CAPTIONS = _metric(
     Counter,
@@ -63,7 +65,7 @@ CAPTIONS = _metric(
 STAGES = _metric(
     Histogram,
     "stage_duration_seconds",
-    "Time of captions by stage: queue, image, prepare, model (with its waits), render, total; "
+    "Time of captions by stage: queue, image, import, prepare, model (with its waits), render, total; "
     "once per analysis: image, perspectives, synthesis.",
     "stage",
     buckets=_SECONDS,
@@ -105,80 +107,48 @@ BREAKER = _gauge(
 UP = _gauge("provider_up", "Whether the last probe of a provider of providers.toml succeeded.", "provider", "livemin")
 
 
-_series: dict[tuple[object, ...], MetricWrapperBase] = {}
-
-
-def _of(metric: M, *labels: str) -> M:
-    """Return the series of a metric with these labels; a dictionary is ten times as fast as `labels()`."""
-    key = (metric, *labels)
-    series = _series.get(key)
-    if series is None:
-        series = _series[key] = metric.labels(*labels)
-    return series  # type: ignore[return-value]
-
-
 def count_request(record: RequestRecord, route: str, method: str) -> None:
     """Count a request that has ended, its captions and its provider calls."""
     method = method if method in _METHODS else "other"
-    _of(REQUESTS, route, method, str(record.status)).observe(record.milliseconds / 1000)
+    REQUESTS.labels(route, method, str(record.status)).observe(record.milliseconds / 1000)
+    if record.key:
+        KEY_REQUESTS.labels(record.key).inc()
     if record.code:
-        _of(PROBLEMS, record.code).inc()
+        PROBLEMS.labels(record.code).inc()
     for run in record.captions:
-        mode = run.attempts.made[-1].output_mode if run.attempts.made else "none"
-        _of(CAPTIONS, run.perspective_label, run.provider_label, run.outcome, mode).inc()
-        _count_stages(run.timings)
+        mode = run.attempts.calls[-1].output_mode if run.attempts.calls else "none"
+        CAPTIONS.labels(run.perspective_label, run.provider_label, run.outcome, mode).inc()
+        _count_stages(run)
     if record.wants_caption and not record.captions:
         label = record.run.perspective_label if record.run else "unknown"
-        _of(CAPTIONS, label, "none", record.code or "unknown", "none").inc()
-    for run in record.runs:
-        for attempt in run.attempts.made:
-            _count_call(attempt)
+        CAPTIONS.labels(label, "none", record.code or "unknown", "none").inc()
+    for attempt in (attempt for run in record.runs for attempt in run.attempts.calls):
+        _count_call(attempt)
     if record.run is not None:
-        _count_image(record.run)
+        for source, size in record.run.image_bytes.items():
+            RECEIVED.labels(source).inc(size)
+        if record.run.children:
+            _count_stages(record.run, "total")
 
 
-def _count_image(run: Run) -> None:
-    for source, size in run.image_bytes.items():
-        _of(RECEIVED, source).inc(size)
-    if run.children:
-        _count_stages(run.timings, "total")
-
-
-def _count_stages(timings: Timings, *excluded: str) -> None:
-    for stage, ms in timings.milliseconds().items():
-        if stage not in excluded:
-            _of(STAGES, stage).observe(ms / 1000)
+def _count_stages(run: Run, excluded: str = "") -> None:
+    for stage, ms in run.timings.milliseconds().items():
+        if stage != excluded:
+            STAGES.labels(stage).observe(ms / 1000)
 
 
 def _count_call(attempt: Attempt) -> None:
     provider, model = attempt.metric_provider, attempt.metric_model
-    _of(CALLS, provider, model, attempt.outcome).inc()
-    _of(CALL_SECONDS, provider).observe(attempt.seconds)
-    _of(SENT, provider).inc(attempt.sent_bytes)
+    CALLS.labels(provider, model, attempt.outcome).inc()
+    CALL_SECONDS.labels(provider).observe(attempt.seconds)
+    SENT.labels(provider).inc(attempt.sent_bytes)
     if attempt.reason:
-        _of(REASONS[attempt.reason], provider).inc()
-    if attempt.usage is not None:
-        usage = attempt.usage
-        counts = {"input": usage.input_tokens, "output": usage.output_tokens, "cached": usage.cached_tokens}
-        for kind, tokens in counts.items():
-            if tokens is not None:
-                _of(TOKENS, provider, model, kind).inc(tokens)
-
-
-def set_queue(provider: str, queued: int) -> None:
-    """Set how many calls wait for a provider."""
-    _of(QUEUE, provider).set(queued)
-
-
-def set_endpoint(provider: str, endpoint: str, in_flight: int, breaker: Breaker) -> None:
-    """Set the state of one endpoint."""
-    _of(CALLING, provider, endpoint).set(in_flight)
-    _of(BREAKER, provider, endpoint).set(_BREAKERS.index(breaker))
-
-
-def set_up(provider: str, up: bool) -> None:
-    """Set whether the last probe of a provider succeeded."""
-    _of(UP, provider).set(up)
+        REASONS[attempt.reason].labels(provider).inc()
+    usage = attempt.usage or Usage()
+    counts = {"input": usage.input_tokens, "output": usage.output_tokens, "cached": usage.cached_tokens}
+    for kind, tokens in counts.items():
+        if tokens is not None:
+            TOKENS.labels(provider, model, kind).inc(tokens)
 
 
 def exposition() -> bytes:

@@ -18,10 +18,10 @@ MEMORY = Path("/dev/shm")  # noqa: S108 (a fresh private directory in memory)
 
 @contextmanager
 def metrics_directory(workers: int, memory: Path = MEMORY) -> Iterator[None]:
-    """Provide a directory to several workers: that of PROMETHEUS_MULTIPROC_DIR, else a private one below `memory`.
+    """Provide a directory to several workers: PROMETHEUS_MULTIPROC_DIR, by default a private one below `memory`.
 
-    One worker keeps its metrics in memory. Without a writable directory each worker reports its own, and the log says
-    so.
+    One worker keeps its metrics in memory. Without a writable directory each worker reports only its metrics, and the
+    log says so.
     """
     configured = os.environ.pop(VARIABLE, "")
     if workers == 1:

@@ -1,12 +1,14 @@
 """The record of one HTTP request, or of one request on a WebSocket, and the log line that is read from it."""
 
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from bridge.deadline import Deadline
-from bridge.run import Attempt, Run
+from bridge.run import Reason, Run, total
+from providers.usage import Usage
 
 FIELDS = {
     "request_id": "the request's id, as in `X-Request-ID`",
@@ -16,6 +18,7 @@ FIELDS = {
     "ms": "from the first byte of the headers to the end of the response",
     "code": "the problem's code; in a stream that of the last one, although the status is 200",
     "client": "the caller's address",
+    "key": "the name of the caller's API key",
     "trace_id": "the trace that it belongs to",
     "perspective": "the perspective; of an analysis all of them",
     "provider": "the provider that answered, or was called last",
@@ -30,6 +33,7 @@ FIELDS = {
     "fallbacks": "of these: the first to another target",
     "endpoint": "the endpoints that were called, by the name that `attempts`, `/health` and the metrics use",
     "failed_calls": "outcomes of failed calls",
+    "provider_message": "the provider's own words about the last failed call, unless `GRAPHCAP_PROVIDER_MESSAGES=hide`",
     "input_tokens": "summed over the calls, where providers report them",
     "output_tokens": "likewise",
     "cached_tokens": "likewise; included in the input",
@@ -39,7 +43,7 @@ FIELDS = {
     "requests": "on a WebSocket's own line: requests that were begun",
 }
 MAX_VALUE = 200  # characters
-_REASONS = {"retry": "retries", "reask": "reasks", "schema": "schema_steps", "fallback": "fallbacks"}
+_REASONS: dict[Reason, str] = {"retry": "retries", "reask": "reasks", "schema": "schema_steps", "fallback": "fallbacks"}
 _ENDED_EARLY = ("cancelled", "shutting_down")
 
 
@@ -48,7 +52,7 @@ class RequestRecord:
     """The data of one request from which log line, metrics and `Server-Timing` are read.
 
     `wants_caption`: it is a caption or an analysis, even if it is rejected. `run`: its run, once it has one. `code`:
-    the problem that it ended in. `notes`: further fields of the log line.
+    the problem that it ended in. `key`: the name of the caller's API key. `notes`: further fields of the log line.
     """
 
     id: str
@@ -58,6 +62,7 @@ class RequestRecord:
     wants_caption: bool = False
     run: Run | None = None
     code: str = ""
+    key: str = ""
     status: int = 0
     notes: dict[str, str | int] = field(default_factory=dict)
 
@@ -103,20 +108,18 @@ class RequestRecord:
 
 def log_fields(record: RequestRecord, method: str, path: str, client: str) -> dict[str, Any]:
     """Return the log line: no key, prompt, caption or query, and nothing that is zero or unknown."""
-    attempts = [attempt for run in record.runs for attempt in run.attempts.made]
+    stages = _stages(record)
     known = {
         "code": record.code,
         "client": client,
+        "key": record.key,
         "trace_id": record.trace_id,
-        "provider": _joined(attempt.provider for attempt in attempts),
-        "model": _joined(attempt.model for attempt in attempts),
+        **_call_fields(record.runs),
         **record.notes,
         **_caption_fields(record.captions),
-        "calls": len(attempts),
-        **{name: sum(attempt.reason == reason for attempt in attempts) for reason, name in _REASONS.items()},
-        **_call_fields(attempts),
+        "queue_ms": stages.get("queue"),
         "image_bytes": sum(record.run.image_bytes.values()) if record.run else 0,
-        "stages": _stages(record),
+        "stages": stages,
     }
     return {
         "request_id": record.id,
@@ -128,18 +131,36 @@ def log_fields(record: RequestRecord, method: str, path: str, client: str) -> di
     }
 
 
-def _caption_fields(runs: list[Run]) -> dict[str, Any]:
-    """Return the perspectives, and the providers that answered; several values are in the order of the request."""
-    if not runs:
-        return {}
-    outcomes = [run.outcome for run in runs]
+def _call_fields(runs: list[Run]) -> dict[str, Any]:
+    calls = [attempt for run in runs for attempt in run.attempts.calls]
+    reasons = Counter(attempt.reason for attempt in calls)
+    usage = total(attempt.usage for attempt in calls) or Usage()
+    messages = [call.provider_message for call in calls if call.provider_message]
     return {
-        "perspective": _joined(run.perspective for run in runs),
-        "provider": _joined(run.provider for run in runs),
-        "model": _joined(run.model for run in runs),
-        "output_mode": _joined(run.attempts.made[-1].output_mode for run in runs if run.attempts.made),
-        **({"outcomes": ",".join(outcomes)[:MAX_VALUE]} if len(outcomes) > 1 else {}),
-        "queue_ms": round(max(run.timings.milliseconds().get("queue", 0.0) for run in runs), 1),
+        "provider": _joined(call.provider for call in calls),
+        "model": _joined(call.model for call in calls),
+        "calls": len(calls),
+        **{name: reasons[reason] for reason, name in _REASONS.items()},
+        "endpoint": _joined(call.endpoint for call in calls),
+        "failed_calls": _joined(call.outcome for call in calls if call.outcome != "ok"),
+        "provider_message": messages[-1] if messages and runs[0].provider_messages != "hide" else "",
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "sent_bytes": sum(call.sent_bytes for call in calls),
+    }
+
+
+def _caption_fields(captions: list[Run]) -> dict[str, Any]:
+    """Return the perspectives, and the providers that answered; several values are in the order of the request."""
+    if not captions:
+        return {}
+    return {
+        "perspective": _joined(run.perspective for run in captions),
+        "provider": _joined(run.provider for run in captions),
+        "model": _joined(run.model for run in captions),
+        "output_mode": _joined(run.attempts.calls[-1].output_mode for run in captions if run.attempts.calls),
+        "outcomes": ",".join(run.outcome for run in captions)[:MAX_VALUE] if len(captions) > 1 else "",
     }
 
 
@@ -147,24 +168,12 @@ def _joined(values: Iterable[str]) -> str:
     return ",".join(dict.fromkeys(values))[:MAX_VALUE]
 
 
-def _call_fields(attempts: list[Attempt]) -> dict[str, Any]:
-    usages = [attempt.usage for attempt in attempts if attempt.usage is not None]
-    return {
-        "endpoint": _joined(attempt.endpoint for attempt in attempts),
-        "failed_calls": _joined(attempt.outcome for attempt in attempts if attempt.outcome != "ok"),
-        "input_tokens": sum(usage.input_tokens or 0 for usage in usages),
-        "output_tokens": sum(usage.output_tokens or 0 for usage in usages),
-        "cached_tokens": sum(usage.cached_tokens or 0 for usage in usages),
-        "sent_bytes": sum(attempt.sent_bytes for attempt in attempts),
-    }
-
-
 def _stages(record: RequestRecord) -> dict[str, float]:
     """Return the stages of the caption; of an analysis its own, and the slowest of each stage of its captions."""
     stages: dict[str, float] = {}
-    for run in record.runs:
-        for stage, ms in run.timings.milliseconds().items():
+    for timings in [run.timings for run in record.runs]:
+        for stage, ms in timings.milliseconds().items():
             stages[stage] = max(stages.get(stage, 0.0), ms)
-    if record.run is not None and record.run.children:
+    if record.run is not None:
         stages |= record.run.timings.milliseconds()
     return {stage: round(ms, 1) for stage, ms in stages.items() if stage != "total"}

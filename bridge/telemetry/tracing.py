@@ -24,22 +24,17 @@ if TYPE_CHECKING:
 # https://www.w3.org/TR/trace-context/: a version above 00 may append fields.
 _PARENT = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-[!-~]*)?")
 _KEY = r"(?:[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
-_VALUE = r"[ -+\--<>-~]{0,255}[!-+\--<>-~]"
-_MEMBER = re.compile(f"({_KEY})={_VALUE}")
-_MAX_MEMBERS, _MAX_STATE = 32, 512
+_MEMBER = _KEY + r"=[ -+\--<>-~]{0,255}[!-+\--<>-~]"
+_STATE = re.compile(rf"(?=.{{1,512}}$){_MEMBER}(?:[ \t]*,[ \t]*(?:{_MEMBER})?)*")
 # The conventions' names; a kind that they do not list keeps its own.
 _SYSTEMS = {"gemini": "gcp.gemini"}
 _FINISH_REASONS = {"ok": "stop", "truncated": "length", "blocked": "content_filter", "refused": "refusal"}
-_ENDPOINTS = (
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
-)
+_ENDPOINTS = tuple(f"OTEL_EXPORTER_OTLP_{signal}ENDPOINT" for signal in ("", "TRACES_", "METRICS_"))
 # FastAPI 0.165 exports through these; the gRPC exporter alone is not enough.
 _EXTRA = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 # The bucket bounds that the conventions advise.
-_TOKEN_BOUNDS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
-_SECOND_BOUNDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+_TOKEN_BOUNDS = tuple(4**power for power in range(14))
+_SECOND_BOUNDS = tuple(0.01 * 2**power for power in range(14))
 _MAX_MODEL = 200
 
 
@@ -50,20 +45,12 @@ def read_headers(parents: Sequence[str], states: Sequence[str]) -> dict[str, str
         return {}
     parent = "-".join(match.groups()[:4]) if match[1] == "00" else f"00-{match[2]}-{match[3]}-{match[4]}"
     state = ",".join(states).strip()
-    return {"traceparent": parent, **({"tracestate": state} if _is_state(state) else {})}
+    return {"traceparent": parent, **({"tracestate": state} if _STATE.fullmatch(state) else {})}
 
 
 def trace_id(headers: Mapping[str, str]) -> str:
     """Return the trace id of trace headers, "" without one."""
     return headers.get("traceparent", "")[3:35]
-
-
-def _is_state(text: str) -> bool:
-    if not text or len(text) > _MAX_STATE:
-        return False
-    members = [member.strip(" \t") for member in text.split(",") if member.strip(" \t")]
-    keys = [match[1] for member in members if (match := _MEMBER.fullmatch(member))]
-    return 0 < len(members) <= _MAX_MEMBERS and len(keys) == len(members) == len(set(keys))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +71,10 @@ def is_configured() -> bool:
 
 def is_missing() -> bool:
     """Return whether the extra that exports is not installed."""
-    return not all(map(_is_installed, _EXTRA))
-
-
-def _is_installed(module: str) -> bool:
     try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # its parent package is not installed
-        return False
+        return not all(map(find_spec, _EXTRA))
+    except ModuleNotFoundError:  # a parent package is not installed
+        return True
 
 
 def turn_on(version: str) -> bool:
@@ -104,22 +87,11 @@ def turn_on(version: str) -> bool:
         return False
     if hasattr(provider, "add_span_processor"):
         provider.add_span_processor(_query_redactor())
-    meter = metrics.get_meter("graphcap.bridge", version)
-    _instruments = _Instruments(
-        trace.get_tracer("graphcap.bridge", version),
-        meter.create_histogram(
-            "gen_ai.client.token.usage",
-            unit="{token}",
-            description="Tokens of a call.",
-            explicit_bucket_boundaries_advisory=_TOKEN_BOUNDS,
-        ),
-        meter.create_histogram(
-            "gen_ai.client.operation.duration",
-            unit="s",
-            description="Duration of a call.",
-            explicit_bucket_boundaries_advisory=_SECOND_BOUNDS,
-        ),
-    )
+    tracer, meter = trace.get_tracer("graphcap.bridge", version), metrics.get_meter("graphcap.bridge", version)
+    create = meter.create_histogram
+    tokens = create("gen_ai.client.token.usage", "{token}", explicit_bucket_boundaries_advisory=_TOKEN_BOUNDS)
+    seconds = create("gen_ai.client.operation.duration", "s", explicit_bucket_boundaries_advisory=_SECOND_BOUNDS)
+    _instruments = _Instruments(tracer, tokens, seconds)
     return True
 
 
@@ -159,8 +131,7 @@ def call_span(request: VisionRequest, attempt: Attempt, run: Run) -> Iterator[Ma
     try:
         yield headers
     finally:
-        _end(span, attempt)
-        _measure(_instruments, attempt)
+        _end(_instruments, span, attempt)
 
 
 def _common(attempt: Attempt) -> dict[str, Any]:
@@ -174,48 +145,39 @@ def _common(attempt: Attempt) -> dict[str, Any]:
 
 
 def _request_attributes(request: VisionRequest, attempt: Attempt) -> dict[str, Any]:
-    options = request.options
-    sampling = {
-        "gen_ai.request.max_tokens": options.max_tokens,
-        "gen_ai.request.temperature": options.temperature,
-        "gen_ai.request.top_p": options.top_p,
-        "gen_ai.request.seed": options.seed,
-    }
+    options = request.options.present()
+    options.pop("repetition_penalty", None)  # not in the conventions
     return {
         **_common(attempt),
         "gen_ai.request.model": request.model[:_MAX_MODEL],
         "gen_ai.output.type": "json",
         "graphcap.output_mode": request.output_mode,
         **({"graphcap.again": attempt.reason} if attempt.reason else {}),
-        **{name: value for name, value in sampling.items() if value is not None},
+        **{f"gen_ai.request.{name}": value for name, value in options.items()},
     }
 
 
-def _end(span: "Span", attempt: Attempt) -> None:
-    from opentelemetry.trace import StatusCode
-
+def _end(instruments: _Instruments, span: "Span", attempt: Attempt) -> None:
+    """End the span, and record the histograms under the bounded model name: every label value is a time series."""
     usage = attempt.usage or Usage()
-    attributes = {
+    ended = {
         "gen_ai.usage.input_tokens": usage.input_tokens,
         "gen_ai.usage.output_tokens": usage.output_tokens,
         "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
         "gen_ai.response.model": attempt.response_model[:_MAX_MODEL] or None,
     }
-    span.set_attributes({name: value for name, value in attributes.items() if value is not None})
+    span.set_attributes({name: value for name, value in ended.items() if value is not None})
     if attempt.outcome in _FINISH_REASONS:
         span.set_attribute("gen_ai.response.finish_reasons", (_FINISH_REASONS[attempt.outcome],))
-    if attempt.outcome != "ok":
-        span.set_attribute("error.type", attempt.outcome)
+    failed = {} if attempt.outcome == "ok" else {"error.type": attempt.outcome}
+    span.set_attributes(failed)
+    if failed:
+        from opentelemetry.trace import StatusCode
+
         span.set_status(StatusCode.ERROR)
     span.end()
-
-
-def _measure(instruments: _Instruments, attempt: Attempt) -> None:
-    """Record the histograms under the bounded model name: every value of a label is a time series."""
     common = {**_common(attempt), "gen_ai.request.model": attempt.metric_model}
-    failed = {} if attempt.outcome == "ok" else {"error.type": attempt.outcome}
     instruments.seconds.record(attempt.seconds, {**common, **failed})
-    usage = attempt.usage or Usage()
     for kind, count in (("input", usage.input_tokens), ("output", usage.output_tokens)):
         if count is not None:
             instruments.tokens.record(count, {**common, "gen_ai.token.type": kind})

@@ -24,6 +24,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/perspectives/types.ts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show Types
+         * @description Show the TypeScript types of what every enabled perspective returns.
+         */
+        get: operations["show_types_api_v1_perspectives_types_ts_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/perspectives/{name}/types.ts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show Type
+         * @description Show the TypeScript type of what one perspective returns.
+         */
+        get: operations["show_type_api_v1_perspectives__name__types_ts_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/perspectives/modules": {
         parameters: {
             query?: never;
@@ -33,7 +73,7 @@ export interface paths {
         };
         /**
          * List Modules
-         * @description List the modules; disabled ones too.
+         * @description List the modules, disabled ones included.
          */
         get: operations["list_modules_api_v1_perspectives_modules_get"];
         put?: never;
@@ -75,7 +115,7 @@ export interface paths {
         put?: never;
         /**
          * Caption Any
-         * @description Caption an image; `perspective` in the body is a name or the perspective itself.
+         * @description Caption an image; `perspective` in the body is a name or a complete perspective.
          */
         post: operations["caption_any_api_v1_perspectives_caption_post"];
         delete?: never;
@@ -95,7 +135,7 @@ export interface paths {
         put?: never;
         /**
          * Analyze Image
-         * @description Caption one image by several perspectives at once, and let one more bring them together.
+         * @description Caption one image with several perspectives in parallel, and synthesize the results with another one.
          */
         post: operations["analyze_image_api_v1_perspectives_analyze_post"];
         delete?: never;
@@ -115,7 +155,7 @@ export interface paths {
         put?: never;
         /**
          * Caption From Path
-         * @description Caption an image of the workspace, as the React client asks for it.
+         * @description Caption an image of the workspace, in the format of the React client.
          */
         post: operations["caption_from_path_api_v1_perspectives_caption_from_path_post"];
         delete?: never;
@@ -135,7 +175,7 @@ export interface paths {
         put?: never;
         /**
          * Caption By Name
-         * @description Caption an image by the perspective named in the path.
+         * @description Caption an image with the perspective that the path names.
          */
         post: operations["caption_by_name_api_v1_perspectives__name__caption_post"];
         delete?: never;
@@ -153,7 +193,7 @@ export interface paths {
         };
         /**
          * Show Perspective
-         * @description Show one perspective; what comes back may be sent whole as `perspective`.
+         * @description Show one perspective; a request may send it back as `perspective`.
          */
         get: operations["show_perspective_api_v1_perspectives__name__get"];
         put?: never;
@@ -193,13 +233,13 @@ export interface paths {
         };
         /**
          * List Models
-         * @description Ask a configured provider what it serves.
+         * @description List the models that a configured provider serves.
          */
         get: operations["list_models_api_v1_providers__name__models_get"];
         put?: never;
         /**
          * List Models Of
-         * @description Ask the provider that the body describes what it serves.
+         * @description List the models of the provider that the body describes.
          */
         post: operations["list_models_of_api_v1_providers__name__models_post"];
         delete?: never;
@@ -219,7 +259,7 @@ export interface paths {
         put?: never;
         /**
          * Test Connection
-         * @description Connect for real: list models, then one short completion when a model is named.
+         * @description Test a provider: list its models, then request one short completion when a model is named.
          */
         post: operations["test_connection_api_v1_providers__name__test_connection_post"];
         delete?: never;
@@ -237,7 +277,7 @@ export interface paths {
         };
         /**
          * Health
-         * @description Say that the process serves, and what the last probe of each provider found, of those in `providers.toml`.
+         * @description Report that the service runs, and the last probe of each provider of `providers.toml`.
          */
         get: operations["health_api_v1_health_get"];
         put?: never;
@@ -257,7 +297,7 @@ export interface paths {
         };
         /**
          * Info
-         * @description Tell version, library, modules, limits, settings and what could not be loaded; no secrets.
+         * @description Report version, perspectives, modules, limits, settings, and files that could not be loaded; no secrets.
          */
         get: operations["info_api_v1_info_get"];
         put?: never;
@@ -274,7 +314,7 @@ export interface components {
     schemas: {
         /**
          * AllFailed
-         * @description The problem of an analysis in which nothing succeeded: `errors` holds each by its perspective.
+         * @description The problem of an analysis in which nothing succeeded: `errors` has the problem of each perspective.
          */
         AllFailed: {
             /** Type */
@@ -290,7 +330,7 @@ export interface components {
             detail: string;
             /**
              * Instance
-             * @description The request's id.
+             * @description The request id.
              */
             instance: string;
             /**
@@ -322,7 +362,7 @@ export interface components {
             };
             /**
              * Attempts
-             * @description Every call to a provider that was made before it failed.
+             * @description Every provider call that was made before the failure.
              * @default null
              */
             attempts?: components["schemas"]["Attempt"][] | null;
@@ -334,7 +374,7 @@ export interface components {
         AnalyzeOut: {
             /**
              * Results
-             * @description By perspective, in the order asked.
+             * @description By perspective, in the order of the request.
              */
             results: {
                 [key: string]: components["schemas"]["Caption"];
@@ -362,7 +402,7 @@ export interface components {
         };
         /**
          * AnalyzeRequest
-         * @description Several perspectives over one image, and one that may bring their captions together.
+         * @description Several perspectives over one image, and optionally one that synthesizes their captions.
          */
         AnalyzeRequest: {
             /** @default null */
@@ -408,7 +448,7 @@ export interface components {
             seed?: number | null;
             /**
              * Context
-             * @description Texts that go with the picture, each in a tag of its own.
+             * @description Texts that accompany the image, each in a tag of its own.
              * @default null
              */
             context?: string[] | string | null;
@@ -441,7 +481,7 @@ export interface components {
             timeout?: number | null;
             /**
              * Max Output Retries
-             * @description How often an answer that does not fit is asked for again (default 2).
+             * @description How often the model is asked again after an invalid answer (default 2).
              * @default null
              */
             max_output_retries?: number | null;
@@ -466,31 +506,49 @@ export interface components {
         };
         /**
          * Attempt
-         * @description One call to a provider.
+         * @description One provider call.
          */
         Attempt: {
             /** Provider */
             provider: string;
             /**
              * Endpoint
-             * @description The name of the provider's endpoint that was asked, else its host and port.
+             * @description The name of the provider's endpoint that was called, else its host and port.
              */
             endpoint: string;
             /** Model */
             model: string;
             /**
              * Outcome
-             * @description `ok`, or how the call failed: `rate_limited`, `unreachable` …
+             * @description `ok`, `invalid_answer` (it failed validation), or the failure: `rate_limited`, `unreachable` …
              */
             outcome: string;
             /** Output Mode */
             output_mode: string;
             /** Ms */
             ms: number;
+            /**
+             * Status
+             * @description HTTP status of the provider's response, where it failed.
+             * @default null
+             */
+            status?: number | null;
+            /**
+             * Provider Message
+             * @description The provider's own words about a failure, one line.
+             * @default null
+             */
+            provider_message?: string | null;
+            /**
+             * Raw Text
+             * @description The first 500 characters of an invalid answer.
+             * @default null
+             */
+            raw_text?: string | null;
         };
         /**
          * Caption
-         * @description One caption that fits its perspective's schema.
+         * @description One caption that is valid by its perspective's schema.
          */
         Caption: {
             /** Perspective */
@@ -539,7 +597,7 @@ export interface components {
         };
         /**
          * CaptionFromPath
-         * @description What the React client sends: options flat or under `options`; fields it does not know are ignored.
+         * @description A request of the React client: options flat or under `options`; unknown fields are ignored.
          */
         CaptionFromPath: {
             /**
@@ -583,7 +641,7 @@ export interface components {
             seed?: number | null;
             /**
              * Context
-             * @description Texts that go with the picture, each in a tag of its own.
+             * @description Texts that accompany the image, each in a tag of its own.
              * @default null
              */
             context?: string[] | string | null;
@@ -616,7 +674,7 @@ export interface components {
             timeout?: number | null;
             /**
              * Max Output Retries
-             * @description How often an answer that does not fit is asked for again (default 2).
+             * @description How often the model is asked again after an invalid answer (default 2).
              * @default null
              */
             max_output_retries?: number | null;
@@ -678,7 +736,7 @@ export interface components {
             seed?: number | null;
             /**
              * Context
-             * @description Texts that go with the picture, each in a tag of its own.
+             * @description Texts that accompany the image, each in a tag of its own.
              * @default null
              */
             context?: string[] | string | null;
@@ -711,7 +769,7 @@ export interface components {
             timeout?: number | null;
             /**
              * Max Output Retries
-             * @description How often an answer that does not fit is asked for again (default 2).
+             * @description How often the model is asked again after an invalid answer (default 2).
              * @default null
              */
             max_output_retries?: number | null;
@@ -725,7 +783,7 @@ export interface components {
         };
         /**
          * CaptionWithMetadata
-         * @description A caption as `caption-from-path` answers it; fields that are null are left out.
+         * @description The response of `caption-from-path`; null fields are left out.
          */
         CaptionWithMetadata: {
             /** Perspective */
@@ -751,7 +809,7 @@ export interface components {
              * @description The caption as one text, by the perspective's context template.
              */
             rendered: string;
-            usage?: components["schemas"]["UsageTold"] | null;
+            usage?: components["schemas"]["ReportedUsage"] | null;
             /**
              * Timing
              * @description Milliseconds by stage.
@@ -785,7 +843,7 @@ export interface components {
         };
         /**
          * ConnectionTest
-         * @description What a connection test found. `status` is "success" only when every step was.
+         * @description The result of a connection test. `status` is "success" only when every step succeeded.
          */
         ConnectionTest: {
             /**
@@ -801,7 +859,7 @@ export interface components {
         };
         /**
          * Detail
-         * @description One thing that is wrong, and where.
+         * @description One mistake and its place.
          */
         Detail: {
             /**
@@ -814,7 +872,7 @@ export interface components {
         };
         /**
          * Diagnostics
-         * @description The steps of a connection test, in order; a step that was not taken is absent.
+         * @description The executed steps of a connection test, in order.
          */
         Diagnostics: {
             /** Connection Steps */
@@ -824,7 +882,7 @@ export interface components {
         };
         /**
          * Done
-         * @description Always the last event of its id.
+         * @description The last event of its id.
          */
         Done: {
             /**
@@ -861,7 +919,7 @@ export interface components {
         };
         /**
          * Fallback
-         * @description Another target to ask when the first fails (`any`), or only when it refuses (`refusal`).
+         * @description Another target, called after any failure (`any`) or only after a refusal (`refusal`).
          */
         Fallback: {
             /**
@@ -885,7 +943,7 @@ export interface components {
         };
         /**
          * FieldOut
-         * @description A field of a perspective, its type as a word.
+         * @description A field of a perspective, with its type as a word.
          */
         FieldOut: {
             /** Name */
@@ -905,7 +963,7 @@ export interface components {
         };
         /**
          * Health
-         * @description The process serves.
+         * @description The state of the service and its providers.
          */
         Health: {
             /**
@@ -923,7 +981,7 @@ export interface components {
         };
         /**
          * ImageOut
-         * @description The picture as it was sent, and what was done to it.
+         * @description The image as it was sent to the provider.
          */
         ImageOut: {
             /**
@@ -942,13 +1000,13 @@ export interface components {
             bytes: number;
             /**
              * Actions
-             * @description What was done to it, in order; empty when it passed untouched.
+             * @description What was done to it, in order; empty when it was sent unchanged.
              */
             actions: string[];
         };
         /**
          * ImageRef
-         * @description Where the picture is: exactly one of the three.
+         * @description The source of the image: exactly one of the three.
          */
         ImageRef: {
             /**
@@ -960,7 +1018,7 @@ export interface components {
             path?: string | null;
             /**
              * Url
-             * @description http(s) address.
+             * @description http(s) URL.
              * @default null
              */
             url?: string | null;
@@ -973,7 +1031,7 @@ export interface components {
         };
         /**
          * Metadata
-         * @description What the React client keeps with a caption: four strings.
+         * @description The four strings that the React client stores with a caption.
          */
         Metadata: {
             /** Model */
@@ -987,7 +1045,7 @@ export interface components {
         };
         /**
          * ModelList
-         * @description What a provider lists, asked just now.
+         * @description The models that a provider lists now.
          */
         ModelList: {
             /** Provider */
@@ -1012,7 +1070,7 @@ export interface components {
         };
         /**
          * ModuleList
-         * @description Every module, disabled ones too.
+         * @description Every module, disabled ones included.
          */
         ModuleList: {
             /** Modules */
@@ -1036,7 +1094,7 @@ export interface components {
         };
         /**
          * ModulePerspectives
-         * @description One module and what is in it.
+         * @description One module and its perspectives.
          */
         ModulePerspectives: {
             module: components["schemas"]["ModuleOut"];
@@ -1045,9 +1103,15 @@ export interface components {
         };
         /**
          * Partial
-         * @description The whole object so far: render the last one.
+         * @description The object so far, not validated. Each replaces the one before.
          */
         Partial: {
+            /** Perspective */
+            perspective: string;
+            /** Result */
+            result: {
+                [key: string]: unknown;
+            };
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -1055,12 +1119,6 @@ export interface components {
             type: "partial";
             /** Id */
             id: string;
-            /** Perspective */
-            perspective: string;
-            /** Result */
-            result: {
-                [key: string]: unknown;
-            };
         };
         /**
          * PerspectiveList
@@ -1072,7 +1130,7 @@ export interface components {
         };
         /**
          * PerspectiveOut
-         * @description A perspective, as it is listed and as it may be sent back whole.
+         * @description A perspective, as it is listed and as a request may send it back.
          */
         PerspectiveOut: {
             /** Name */
@@ -1086,7 +1144,7 @@ export interface components {
             schema: components["schemas"]["SchemaOut"];
             /**
              * Json Schema
-             * @description What the model is held to.
+             * @description The schema that answers have to match.
              */
             json_schema: {
                 [key: string]: unknown;
@@ -1096,7 +1154,7 @@ export interface components {
         };
         /**
          * Problem
-         * @description What a client is told of an error: RFC 9457 members, and a machine's code.
+         * @description An error as a client receives it (RFC 9457 members and a machine-readable code).
          */
         Problem: {
             /** Type */
@@ -1112,7 +1170,7 @@ export interface components {
             detail: string;
             /**
              * Instance
-             * @description The request's id.
+             * @description The request id.
              */
             instance: string;
             /**
@@ -1145,16 +1203,28 @@ export interface components {
             errors?: components["schemas"]["Detail"][] | null;
             /**
              * Attempts
-             * @description Every call to a provider that was made before it failed.
+             * @description Every provider call that was made before the failure.
              * @default null
              */
             attempts?: components["schemas"]["Attempt"][] | null;
         };
         /**
          * Progress
-         * @description A stage begins.
+         * @description A stage of one perspective begins.
          */
         Progress: {
+            /** Perspective */
+            perspective: string;
+            /**
+             * Stage
+             * @enum {string}
+             */
+            stage: "queued" | "image" | "import" | "model" | "retry" | "fallback" | "validate" | "synthesis";
+            /**
+             * Detail
+             * @default
+             */
+            detail?: string;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -1162,22 +1232,10 @@ export interface components {
             type: "progress";
             /** Id */
             id: string;
-            /** Perspective */
-            perspective: string;
-            /**
-             * Stage
-             * @enum {string}
-             */
-            stage: "queued" | "image" | "model" | "retry" | "fallback" | "validate" | "synthesis";
-            /**
-             * Detail
-             * @default
-             */
-            detail?: string;
         };
         /**
          * ProviderBody
-         * @description A provider_config on its own, as the React client sends it; `model` is tried in place of its default.
+         * @description A provider_config as the React client sends it; `model` replaces its default model.
          */
         ProviderBody: {
             /**
@@ -1242,7 +1300,7 @@ export interface components {
         };
         /**
          * ProviderList
-         * @description Every provider that can be named.
+         * @description Every provider that a request may name.
          */
         ProviderList: {
             /** Providers */
@@ -1261,21 +1319,21 @@ export interface components {
             title: string;
             /**
              * Base Url
-             * @description Empty where the service listens on more than loopback.
+             * @description Empty when the service listens on more than loopback.
              */
             base_url: string;
             /** Default Model */
             default_model: string;
             /**
              * Models
-             * @description The models its configuration names; `/models` asks the server itself.
+             * @description The models of its configuration; `/models` lists those that the server offers.
              */
             models: string[];
             /** Needs Key */
             needs_key: boolean;
             /**
              * Has Key
-             * @description Whether a key is configured; the key itself is never told.
+             * @description Whether a key is configured; the key itself is never shown.
              */
             has_key: boolean;
             /** Is Default */
@@ -1283,7 +1341,7 @@ export interface components {
         };
         /**
          * ProviderOverride
-         * @description A provider that the request brings along (`provider_config`). Unknown keys are ignored.
+         * @description A provider that the request defines (`provider_config`). Unknown keys are ignored.
          */
         ProviderOverride: {
             /**
@@ -1326,10 +1384,26 @@ export interface components {
             models?: unknown[] | null;
         };
         /**
+         * ReportedUsage
+         * @description Tokens, summed over all calls of the request; counts that the provider did not report are left out.
+         */
+        ReportedUsage: {
+            /** Input Tokens */
+            input_tokens?: number | null;
+            /** Output Tokens */
+            output_tokens?: number | null;
+            /** Cached Tokens */
+            cached_tokens?: number | null;
+        };
+        /**
          * Reset
-         * @description What was told of the object so far does not count: it is asked for again.
+         * @description The partial objects so far are void, because the model is called again.
          */
         Reset: {
+            /** Perspective */
+            perspective: string;
+            /** Reason */
+            reason: string;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -1337,14 +1411,10 @@ export interface components {
             type: "reset";
             /** Id */
             id: string;
-            /** Perspective */
-            perspective: string;
-            /** Reason */
-            reason: string;
         };
         /**
          * Result
-         * @description A caption that fits.
+         * @description A perspective ended in a caption.
          */
         Result: {
             /**
@@ -1380,7 +1450,7 @@ export interface components {
         };
         /**
          * Started
-         * @description The request was accepted; every end is an event from here on.
+         * @description The request was accepted: from here on every end is an event.
          */
         Started: {
             /**
@@ -1395,7 +1465,7 @@ export interface components {
         };
         /**
          * StepOut
-         * @description One step that was really taken.
+         * @description One step of a connection test.
          */
         StepOut: {
             /**
@@ -1417,12 +1487,12 @@ export interface components {
         };
         /**
          * StreamEvent
-         * @description What a stream says, over SSE (the event's name is its type) and WebSocket. `done` is the last of its id.
+         * @description An event of a stream, over SSE (the event's name is its type) and WebSocket. `done` is the last of its id.
          */
         StreamEvent: components["schemas"]["Started"] | components["schemas"]["Progress"] | components["schemas"]["Partial"] | components["schemas"]["Reset"] | components["schemas"]["Result"] | components["schemas"]["Error"] | components["schemas"]["Done"];
         /**
          * TestDetails
-         * @description What the steps found.
+         * @description The results of the steps.
          */
         TestDetails: {
             /** Models Count */
@@ -1432,7 +1502,7 @@ export interface components {
         };
         /**
          * TestResult
-         * @description Diagnostics and details together, as the success dialog reads them.
+         * @description Diagnostics and details, as the React client reads them.
          */
         TestResult: {
             diagnostics: components["schemas"]["Diagnostics"];
@@ -1440,7 +1510,7 @@ export interface components {
         };
         /**
          * UsageOut
-         * @description Tokens, summed over every call of the request; null where the provider did not tell.
+         * @description Tokens, summed over every call of the request; null where the provider did not report them.
          */
         UsageOut: {
             /** Input Tokens */
@@ -1451,20 +1521,8 @@ export interface components {
             cached_tokens: number | null;
         };
         /**
-         * UsageTold
-         * @description Tokens, summed over every call of the request; what the provider did not tell is left out.
-         */
-        UsageTold: {
-            /** Input Tokens */
-            input_tokens?: number | null;
-            /** Output Tokens */
-            output_tokens?: number | null;
-            /** Cached Tokens */
-            cached_tokens?: number | null;
-        };
-        /**
          * WarningOut
-         * @description A remark on the connection.
+         * @description A warning about the connection.
          */
         WarningOut: {
             /** Warning Type */
@@ -1483,11 +1541,11 @@ export interface components {
                 /**
                  * @example {
                  *       "type": "urn:graphcap:problem:invalid_json",
-                 *       "title": "The body is not JSON",
+                 *       "title": "Invalid JSON",
                  *       "status": 400,
-                 *       "detail": "One sentence that says what happened and what to do.",
+                 *       "detail": "The cause in one sentence, then the remedy.",
                  *       "instance": "4f6c…",
-                 *       "message": "One sentence that says what happened and what to do.",
+                 *       "message": "The cause in one sentence, then the remedy.",
                  *       "code": "invalid_json",
                  *       "retryable": false
                  *     }
@@ -1504,11 +1562,11 @@ export interface components {
                 /**
                  * @example {
                  *       "type": "urn:graphcap:problem:unauthorized",
-                 *       "title": "A key is wanted",
+                 *       "title": "API key required",
                  *       "status": 401,
-                 *       "detail": "One sentence that says what happened and what to do.",
+                 *       "detail": "The cause in one sentence, then the remedy.",
                  *       "instance": "4f6c…",
-                 *       "message": "One sentence that says what happened and what to do.",
+                 *       "message": "The cause in one sentence, then the remedy.",
                  *       "code": "unauthorized",
                  *       "retryable": false
                  *     }
@@ -1525,11 +1583,11 @@ export interface components {
                 /**
                  * @example {
                  *       "type": "urn:graphcap:problem:provider_quota",
-                 *       "title": "The provider's account is out of credit",
+                 *       "title": "Provider quota exceeded",
                  *       "status": 402,
-                 *       "detail": "One sentence that says what happened and what to do.",
+                 *       "detail": "The cause in one sentence, then the remedy.",
                  *       "instance": "4f6c…",
-                 *       "message": "One sentence that says what happened and what to do.",
+                 *       "message": "The cause in one sentence, then the remedy.",
                  *       "code": "provider_quota",
                  *       "retryable": false
                  *     }
@@ -1546,11 +1604,11 @@ export interface components {
                 /**
                  * @example {
                  *       "type": "urn:graphcap:problem:path_refused",
-                 *       "title": "The path is refused",
+                 *       "title": "Path not allowed",
                  *       "status": 403,
-                 *       "detail": "One sentence that says what happened and what to do.",
+                 *       "detail": "The cause in one sentence, then the remedy.",
                  *       "instance": "4f6c…",
-                 *       "message": "One sentence that says what happened and what to do.",
+                 *       "message": "The cause in one sentence, then the remedy.",
                  *       "code": "path_refused",
                  *       "retryable": false
                  *     }
@@ -1569,9 +1627,9 @@ export interface components {
                  *       "type": "urn:graphcap:problem:unknown_perspective",
                  *       "title": "Unknown perspective",
                  *       "status": 404,
-                 *       "detail": "One sentence that says what happened and what to do.",
+                 *       "detail": "The cause in one sentence, then the remedy.",
                  *       "instance": "4f6c…",
-                 *       "message": "One sentence that says what happened and what to do.",
+                 *       "message": "The cause in one sentence, then the remedy.",
                  *       "code": "unknown_perspective",
                  *       "retryable": false
                  *     }
@@ -1590,9 +1648,9 @@ export interface components {
                  *       "type": "urn:graphcap:problem:method_not_allowed",
                  *       "title": "Method not allowed",
                  *       "status": 405,
-                 *       "detail": "One sentence that says what happened and what to do.",
+                 *       "detail": "The cause in one sentence, then the remedy.",
                  *       "instance": "4f6c…",
-                 *       "message": "One sentence that says what happened and what to do.",
+                 *       "message": "The cause in one sentence, then the remedy.",
                  *       "code": "method_not_allowed",
                  *       "retryable": false
                  *     }
@@ -1609,11 +1667,11 @@ export interface components {
                 /**
                  * @example {
                  *       "type": "urn:graphcap:problem:timeout",
-                 *       "title": "Sent too slowly",
+                 *       "title": "Request timeout",
                  *       "status": 408,
-                 *       "detail": "One sentence that says what happened and what to do.",
+                 *       "detail": "The cause in one sentence, then the remedy.",
                  *       "instance": "4f6c…",
-                 *       "message": "One sentence that says what happened and what to do.",
+                 *       "message": "The cause in one sentence, then the remedy.",
                  *       "code": "timeout",
                  *       "retryable": true
                  *     }
@@ -1630,11 +1688,11 @@ export interface components {
                 /**
                  * @example {
                  *       "type": "urn:graphcap:problem:body_too_large",
-                 *       "title": "The request is too large",
+                 *       "title": "Request body too large",
                  *       "status": 413,
-                 *       "detail": "One sentence that says what happened and what to do.",
+                 *       "detail": "The cause in one sentence, then the remedy.",
                  *       "instance": "4f6c…",
-                 *       "message": "One sentence that says what happened and what to do.",
+                 *       "message": "The cause in one sentence, then the remedy.",
                  *       "code": "body_too_large",
                  *       "retryable": false
                  *     }
@@ -1651,11 +1709,11 @@ export interface components {
                 /**
                  * @example {
                  *       "type": "urn:graphcap:problem:unsupported_image",
-                 *       "title": "Not a supported image",
+                 *       "title": "Unsupported image format",
                  *       "status": 415,
-                 *       "detail": "One sentence that says what happened and what to do.",
+                 *       "detail": "The cause in one sentence, then the remedy.",
                  *       "instance": "4f6c…",
-                 *       "message": "One sentence that says what happened and what to do.",
+                 *       "message": "The cause in one sentence, then the remedy.",
                  *       "code": "unsupported_image",
                  *       "retryable": false
                  *     }
@@ -1663,7 +1721,7 @@ export interface components {
                 "application/json": components["schemas"]["Problem"];
             };
         };
-        /** @description invalid_request · invalid_perspective · missing_variables · invalid_image · image_unreachable · context_too_long · refused · blocked */
+        /** @description invalid_request · invalid_perspective · missing_variables · invalid_image · image_unreachable · model_without_vision · context_too_long · refused · blocked */
         422: {
             headers: {
                 [name: string]: unknown;
@@ -1672,11 +1730,11 @@ export interface components {
                 /**
                  * @example {
                  *       "type": "urn:graphcap:problem:invalid_request",
-                 *       "title": "The request is not valid",
+                 *       "title": "Invalid request",
                  *       "status": 422,
-                 *       "detail": "One sentence that says what happened and what to do.",
+                 *       "detail": "The cause in one sentence, then the remedy.",
                  *       "instance": "4f6c…",
-                 *       "message": "One sentence that says what happened and what to do.",
+                 *       "message": "The cause in one sentence, then the remedy.",
                  *       "code": "invalid_request",
                  *       "retryable": false
                  *     }
@@ -1693,11 +1751,11 @@ export interface components {
                 /**
                  * @example {
                  *       "type": "urn:graphcap:problem:provider_rate_limited",
-                 *       "title": "The provider limits its rate",
+                 *       "title": "Provider rate limit exceeded",
                  *       "status": 429,
-                 *       "detail": "One sentence that says what happened and what to do.",
+                 *       "detail": "The cause in one sentence, then the remedy.",
                  *       "instance": "4f6c…",
-                 *       "message": "One sentence that says what happened and what to do.",
+                 *       "message": "The cause in one sentence, then the remedy.",
                  *       "code": "provider_rate_limited",
                  *       "retryable": true
                  *     }
@@ -1714,11 +1772,11 @@ export interface components {
                 /**
                  * @example {
                  *       "type": "urn:graphcap:problem:invalid_request",
-                 *       "title": "The head is too large",
+                 *       "title": "Request headers too large",
                  *       "status": 431,
-                 *       "detail": "One sentence that says what happened and what to do.",
+                 *       "detail": "The cause in one sentence, then the remedy.",
                  *       "instance": "4f6c…",
-                 *       "message": "One sentence that says what happened and what to do.",
+                 *       "message": "The cause in one sentence, then the remedy.",
                  *       "code": "invalid_request",
                  *       "retryable": false
                  *     }
@@ -1735,11 +1793,11 @@ export interface components {
                 /**
                  * @example {
                  *       "type": "urn:graphcap:problem:internal_error",
-                 *       "title": "The service failed",
+                 *       "title": "Internal error",
                  *       "status": 500,
-                 *       "detail": "One sentence that says what happened and what to do.",
+                 *       "detail": "The cause in one sentence, then the remedy.",
                  *       "instance": "4f6c…",
-                 *       "message": "One sentence that says what happened and what to do.",
+                 *       "message": "The cause in one sentence, then the remedy.",
                  *       "code": "internal_error",
                  *       "retryable": false
                  *     }
@@ -1747,7 +1805,7 @@ export interface components {
                 "application/json": components["schemas"]["Problem"];
             };
         };
-        /** @description provider_auth · provider_error · provider_unreachable · answer_truncated · answer_invalid */
+        /** @description provider_auth · provider_error · answer_invalid · provider_unreachable · answer_truncated */
         502: {
             headers: {
                 [name: string]: unknown;
@@ -1756,11 +1814,11 @@ export interface components {
                 /**
                  * @example {
                  *       "type": "urn:graphcap:problem:provider_auth",
-                 *       "title": "The provider rejected the key",
+                 *       "title": "Provider authentication failed",
                  *       "status": 502,
-                 *       "detail": "One sentence that says what happened and what to do.",
+                 *       "detail": "The cause in one sentence, then the remedy.",
                  *       "instance": "4f6c…",
-                 *       "message": "One sentence that says what happened and what to do.",
+                 *       "message": "The cause in one sentence, then the remedy.",
                  *       "code": "provider_auth",
                  *       "retryable": false
                  *     }
@@ -1777,11 +1835,11 @@ export interface components {
                 /**
                  * @example {
                  *       "type": "urn:graphcap:problem:overloaded",
-                 *       "title": "Too many requests wait",
+                 *       "title": "Queue full",
                  *       "status": 503,
-                 *       "detail": "One sentence that says what happened and what to do.",
+                 *       "detail": "The cause in one sentence, then the remedy.",
                  *       "instance": "4f6c…",
-                 *       "message": "One sentence that says what happened and what to do.",
+                 *       "message": "The cause in one sentence, then the remedy.",
                  *       "code": "overloaded",
                  *       "retryable": true
                  *     }
@@ -1798,11 +1856,11 @@ export interface components {
                 /**
                  * @example {
                  *       "type": "urn:graphcap:problem:timeout",
-                 *       "title": "The provider was too slow",
+                 *       "title": "Provider timeout",
                  *       "status": 504,
-                 *       "detail": "One sentence that says what happened and what to do.",
+                 *       "detail": "The cause in one sentence, then the remedy.",
                  *       "instance": "4f6c…",
-                 *       "message": "One sentence that says what happened and what to do.",
+                 *       "message": "The cause in one sentence, then the remedy.",
                  *       "code": "timeout",
                  *       "retryable": true
                  *     }
@@ -1834,6 +1892,80 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PerspectiveList"];
+                };
+            };
+            400: components["responses"]["400"];
+            401: components["responses"]["401"];
+            402: components["responses"]["402"];
+            403: components["responses"]["403"];
+            404: components["responses"]["404"];
+            405: components["responses"]["405"];
+            408: components["responses"]["408"];
+            413: components["responses"]["413"];
+            415: components["responses"]["415"];
+            422: components["responses"]["422"];
+            429: components["responses"]["429"];
+            431: components["responses"]["431"];
+            500: components["responses"]["500"];
+            502: components["responses"]["502"];
+            503: components["responses"]["503"];
+            504: components["responses"]["504"];
+        };
+    };
+    show_types_api_v1_perspectives_types_ts_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            400: components["responses"]["400"];
+            401: components["responses"]["401"];
+            402: components["responses"]["402"];
+            403: components["responses"]["403"];
+            404: components["responses"]["404"];
+            405: components["responses"]["405"];
+            408: components["responses"]["408"];
+            413: components["responses"]["413"];
+            415: components["responses"]["415"];
+            422: components["responses"]["422"];
+            429: components["responses"]["429"];
+            431: components["responses"]["431"];
+            500: components["responses"]["500"];
+            502: components["responses"]["502"];
+            503: components["responses"]["503"];
+            504: components["responses"]["504"];
+        };
+    };
+    show_type_api_v1_perspectives__name__types_ts_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
                 };
             };
             400: components["responses"]["400"];
@@ -2034,11 +2166,11 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "urn:graphcap:problem:invalid_json",
-                     *       "title": "The body is not JSON",
+                     *       "title": "Invalid JSON",
                      *       "status": 400,
-                     *       "detail": "One sentence that says what happened and what to do.",
+                     *       "detail": "The cause in one sentence, then the remedy.",
                      *       "instance": "4f6c…",
-                     *       "message": "One sentence that says what happened and what to do.",
+                     *       "message": "The cause in one sentence, then the remedy.",
                      *       "code": "invalid_json",
                      *       "retryable": false
                      *     }
@@ -2055,11 +2187,11 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "urn:graphcap:problem:unauthorized",
-                     *       "title": "A key is wanted",
+                     *       "title": "API key required",
                      *       "status": 401,
-                     *       "detail": "One sentence that says what happened and what to do.",
+                     *       "detail": "The cause in one sentence, then the remedy.",
                      *       "instance": "4f6c…",
-                     *       "message": "One sentence that says what happened and what to do.",
+                     *       "message": "The cause in one sentence, then the remedy.",
                      *       "code": "unauthorized",
                      *       "retryable": false
                      *     }
@@ -2076,11 +2208,11 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "urn:graphcap:problem:provider_quota",
-                     *       "title": "The provider's account is out of credit",
+                     *       "title": "Provider quota exceeded",
                      *       "status": 402,
-                     *       "detail": "One sentence that says what happened and what to do.",
+                     *       "detail": "The cause in one sentence, then the remedy.",
                      *       "instance": "4f6c…",
-                     *       "message": "One sentence that says what happened and what to do.",
+                     *       "message": "The cause in one sentence, then the remedy.",
                      *       "code": "provider_quota",
                      *       "retryable": false
                      *     }
@@ -2097,11 +2229,11 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "urn:graphcap:problem:path_refused",
-                     *       "title": "The path is refused",
+                     *       "title": "Path not allowed",
                      *       "status": 403,
-                     *       "detail": "One sentence that says what happened and what to do.",
+                     *       "detail": "The cause in one sentence, then the remedy.",
                      *       "instance": "4f6c…",
-                     *       "message": "One sentence that says what happened and what to do.",
+                     *       "message": "The cause in one sentence, then the remedy.",
                      *       "code": "path_refused",
                      *       "retryable": false
                      *     }
@@ -2120,9 +2252,9 @@ export interface operations {
                      *       "type": "urn:graphcap:problem:unknown_perspective",
                      *       "title": "Unknown perspective",
                      *       "status": 404,
-                     *       "detail": "One sentence that says what happened and what to do.",
+                     *       "detail": "The cause in one sentence, then the remedy.",
                      *       "instance": "4f6c…",
-                     *       "message": "One sentence that says what happened and what to do.",
+                     *       "message": "The cause in one sentence, then the remedy.",
                      *       "code": "unknown_perspective",
                      *       "retryable": false
                      *     }
@@ -2141,9 +2273,9 @@ export interface operations {
                      *       "type": "urn:graphcap:problem:method_not_allowed",
                      *       "title": "Method not allowed",
                      *       "status": 405,
-                     *       "detail": "One sentence that says what happened and what to do.",
+                     *       "detail": "The cause in one sentence, then the remedy.",
                      *       "instance": "4f6c…",
-                     *       "message": "One sentence that says what happened and what to do.",
+                     *       "message": "The cause in one sentence, then the remedy.",
                      *       "code": "method_not_allowed",
                      *       "retryable": false
                      *     }
@@ -2160,11 +2292,11 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "urn:graphcap:problem:timeout",
-                     *       "title": "Sent too slowly",
+                     *       "title": "Request timeout",
                      *       "status": 408,
-                     *       "detail": "One sentence that says what happened and what to do.",
+                     *       "detail": "The cause in one sentence, then the remedy.",
                      *       "instance": "4f6c…",
-                     *       "message": "One sentence that says what happened and what to do.",
+                     *       "message": "The cause in one sentence, then the remedy.",
                      *       "code": "timeout",
                      *       "retryable": true
                      *     }
@@ -2181,11 +2313,11 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "urn:graphcap:problem:body_too_large",
-                     *       "title": "The request is too large",
+                     *       "title": "Request body too large",
                      *       "status": 413,
-                     *       "detail": "One sentence that says what happened and what to do.",
+                     *       "detail": "The cause in one sentence, then the remedy.",
                      *       "instance": "4f6c…",
-                     *       "message": "One sentence that says what happened and what to do.",
+                     *       "message": "The cause in one sentence, then the remedy.",
                      *       "code": "body_too_large",
                      *       "retryable": false
                      *     }
@@ -2202,11 +2334,11 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "urn:graphcap:problem:unsupported_image",
-                     *       "title": "Not a supported image",
+                     *       "title": "Unsupported image format",
                      *       "status": 415,
-                     *       "detail": "One sentence that says what happened and what to do.",
+                     *       "detail": "The cause in one sentence, then the remedy.",
                      *       "instance": "4f6c…",
-                     *       "message": "One sentence that says what happened and what to do.",
+                     *       "message": "The cause in one sentence, then the remedy.",
                      *       "code": "unsupported_image",
                      *       "retryable": false
                      *     }
@@ -2214,7 +2346,7 @@ export interface operations {
                     "application/json": components["schemas"]["Problem"] | components["schemas"]["AllFailed"];
                 };
             };
-            /** @description invalid_request · invalid_perspective · missing_variables · invalid_image · image_unreachable · context_too_long · refused · blocked */
+            /** @description invalid_request · invalid_perspective · missing_variables · invalid_image · image_unreachable · model_without_vision · context_too_long · refused · blocked */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -2223,11 +2355,11 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "urn:graphcap:problem:invalid_request",
-                     *       "title": "The request is not valid",
+                     *       "title": "Invalid request",
                      *       "status": 422,
-                     *       "detail": "One sentence that says what happened and what to do.",
+                     *       "detail": "The cause in one sentence, then the remedy.",
                      *       "instance": "4f6c…",
-                     *       "message": "One sentence that says what happened and what to do.",
+                     *       "message": "The cause in one sentence, then the remedy.",
                      *       "code": "invalid_request",
                      *       "retryable": false
                      *     }
@@ -2244,11 +2376,11 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "urn:graphcap:problem:provider_rate_limited",
-                     *       "title": "The provider limits its rate",
+                     *       "title": "Provider rate limit exceeded",
                      *       "status": 429,
-                     *       "detail": "One sentence that says what happened and what to do.",
+                     *       "detail": "The cause in one sentence, then the remedy.",
                      *       "instance": "4f6c…",
-                     *       "message": "One sentence that says what happened and what to do.",
+                     *       "message": "The cause in one sentence, then the remedy.",
                      *       "code": "provider_rate_limited",
                      *       "retryable": true
                      *     }
@@ -2265,11 +2397,11 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "urn:graphcap:problem:invalid_request",
-                     *       "title": "The head is too large",
+                     *       "title": "Request headers too large",
                      *       "status": 431,
-                     *       "detail": "One sentence that says what happened and what to do.",
+                     *       "detail": "The cause in one sentence, then the remedy.",
                      *       "instance": "4f6c…",
-                     *       "message": "One sentence that says what happened and what to do.",
+                     *       "message": "The cause in one sentence, then the remedy.",
                      *       "code": "invalid_request",
                      *       "retryable": false
                      *     }
@@ -2286,11 +2418,11 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "urn:graphcap:problem:internal_error",
-                     *       "title": "The service failed",
+                     *       "title": "Internal error",
                      *       "status": 500,
-                     *       "detail": "One sentence that says what happened and what to do.",
+                     *       "detail": "The cause in one sentence, then the remedy.",
                      *       "instance": "4f6c…",
-                     *       "message": "One sentence that says what happened and what to do.",
+                     *       "message": "The cause in one sentence, then the remedy.",
                      *       "code": "internal_error",
                      *       "retryable": false
                      *     }
@@ -2298,7 +2430,7 @@ export interface operations {
                     "application/json": components["schemas"]["Problem"] | components["schemas"]["AllFailed"];
                 };
             };
-            /** @description provider_auth · provider_error · provider_unreachable · answer_truncated · answer_invalid */
+            /** @description provider_auth · provider_error · answer_invalid · provider_unreachable · answer_truncated */
             502: {
                 headers: {
                     [name: string]: unknown;
@@ -2307,11 +2439,11 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "urn:graphcap:problem:provider_auth",
-                     *       "title": "The provider rejected the key",
+                     *       "title": "Provider authentication failed",
                      *       "status": 502,
-                     *       "detail": "One sentence that says what happened and what to do.",
+                     *       "detail": "The cause in one sentence, then the remedy.",
                      *       "instance": "4f6c…",
-                     *       "message": "One sentence that says what happened and what to do.",
+                     *       "message": "The cause in one sentence, then the remedy.",
                      *       "code": "provider_auth",
                      *       "retryable": false
                      *     }
@@ -2328,11 +2460,11 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "urn:graphcap:problem:overloaded",
-                     *       "title": "Too many requests wait",
+                     *       "title": "Queue full",
                      *       "status": 503,
-                     *       "detail": "One sentence that says what happened and what to do.",
+                     *       "detail": "The cause in one sentence, then the remedy.",
                      *       "instance": "4f6c…",
-                     *       "message": "One sentence that says what happened and what to do.",
+                     *       "message": "The cause in one sentence, then the remedy.",
                      *       "code": "overloaded",
                      *       "retryable": true
                      *     }
@@ -2349,11 +2481,11 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "urn:graphcap:problem:timeout",
-                     *       "title": "The provider was too slow",
+                     *       "title": "Provider timeout",
                      *       "status": 504,
-                     *       "detail": "One sentence that says what happened and what to do.",
+                     *       "detail": "The cause in one sentence, then the remedy.",
                      *       "instance": "4f6c…",
-                     *       "message": "One sentence that says what happened and what to do.",
+                     *       "message": "The cause in one sentence, then the remedy.",
                      *       "code": "timeout",
                      *       "retryable": true
                      *     }
@@ -2657,13 +2789,8 @@ export interface operations {
                  * @example {
                  *       "name": "mine",
                  *       "kind": "ollama",
-                 *       "environment": "local",
                  *       "base_url": "http://127.0.0.1:11434",
-                 *       "api_key": "",
-                 *       "default_model": "qwen2.5vl:7b",
-                 *       "models": [
-                 *         "qwen2.5vl:7b"
-                 *       ]
+                 *       "default_model": "qwen2.5vl:7b"
                  *     }
                  */
                 "application/json": components["schemas"]["ProviderBody"] | components["schemas"]["ProviderByName"];

@@ -52,6 +52,9 @@ export class BridgeError extends Error {
         outcome: string;
         output_mode: string;
         ms: number;
+        status?: number | null;
+        provider_message?: string | null;
+        raw_text?: string | null;
     }[];
     /** Each mistake in the request, perspective or answer. @type {T.Detail[]} */
     problems: T.Detail[];

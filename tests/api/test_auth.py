@@ -8,11 +8,14 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from bridge.server import _warnings
+from bridge.settings import load
 from tests.api.sockets import socket
 from tests.api.streams import API, HANG_GUARD, SAMPLE
 from tests.service import Service
 
 KEY, OTHER = "our-first-key-12345", "our-second-key-6789"
+NAMED = "our-react-key-246810"
 BODY = {"perspective": "alt_text", "image": {"path": SAMPLE}}
 FOREIGN = "http://evil.test"
 PAGE = "http://localhost:5173"
@@ -20,7 +23,8 @@ PAGE = "http://localhost:5173"
 
 @pytest.fixture(scope="module")
 def keyed() -> Iterator[Service]:
-    with Service("--root-path", "/bridge", GRAPHCAP_API_KEYS=f"{KEY},{OTHER}") as running:
+    keys = {"GRAPHCAP_API_KEYS": f"{KEY},{OTHER}", "GRAPHCAP_NAMED_API_KEYS": f"react={NAMED}"}
+    with Service("--root-path", "/bridge", GRAPHCAP_LOG="json", GRAPHCAP_RATE_LIMIT="1000/hour", **keys) as running:
         yield running
     assert KEY not in running.log
     assert "Traceback" not in running.log
@@ -73,6 +77,21 @@ def test_invalid_keys(keyed: Service) -> None:
         assert response.headers["x-request-id"] == response.json()["instance"]
     for name in ("api_key", "key", "token", "authorization", "x-api-key"):
         assert post(keyed, {}, f"/caption?{name}={KEY}").status_code == 401
+
+
+def test_callers_are_named_in_the_log_and_the_metrics(keyed: Service) -> None:
+    headers = {"Authorization": f"Bearer {NAMED}"}
+    assert post(keyed, headers).headers["ratelimit-remaining"] == "999"
+    with socket(keyed) as client:
+        client.send("auth", api_key=NAMED)
+        client.send("caption", "named", **BODY)
+        client.story("named", "alt_text")
+    assert int(post(keyed, headers).headers["ratelimit-remaining"]) == 997
+    assert post(keyed, {"X-API-Key": OTHER}).status_code == 200
+    keyed.wait_for_log('"key": "react"', 3)
+    keyed.wait_for_log('"key": "key-2"')
+    metrics = httpx.get(f"{keyed.url}/metrics", headers=headers, timeout=HANG_GUARD, trust_env=False).text
+    assert 'bridge_key_requests_total{key="react"} 3.0' in metrics
 
 
 PROTECTED = ["/perspectives/list", "/info", "/providers/list", "/openapi.json", "/v1/models", "/x", "/metrics"]
@@ -165,3 +184,11 @@ def test_listed_origins_replace_those_of_this_machine() -> None:
         statuses = [post(service, {"Origin": origin}).status_code for origin in ("https://captions.example", PAGE)]
         assert statuses == [200, 403]
         assert post(service, {}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "keys", "warned"), [("0.0.0.0", "", True), ("0.0.0.0", f"react={NAMED}", False), ("127.0.0.1", "", False)]
+)
+def test_a_service_that_others_can_reach_without_a_key_warns_at_start(host: str, keys: str, warned: bool) -> None:
+    settings = load(host=host, named_api_keys=keys or None)
+    assert any("has no API keys: any caller can use it" in warning for warning in _warnings(settings)) is warned

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 from websockets.exceptions import InvalidStatus
 
-from bridge.api.middleware.hosts import AllowedHosts
+from bridge.api.middleware.auth import AllowedHosts
 from bridge.settings import Settings
 from tests.api.sockets import socket
 from tests.service import Service

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from bridge.http_protocol import MAX_HEADER_BYTES, RequestProtocol
-from bridge.server import raise_descriptor_limit
+from bridge.sockets import raise_descriptor_limit
 from tests.api.streams import HANG_GUARD, SAMPLE
 from tests.service import Service
 

@@ -9,7 +9,6 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 from websockets.exceptions import InvalidStatus
 
-from bridge.api.middleware.errors import ErrorMiddleware
 from bridge.api.middleware.request_context import RequestContextMiddleware
 from tests.api.sockets import socket
 from tests.api.streams import HANG_GUARD, SAMPLE
@@ -78,14 +77,14 @@ def test_every_spelling_of_a_path_is_served(below: Service) -> None:
 
 
 async def serve(app: Any) -> list[Message]:
-    """Send one request through both middlewares; return the messages of the response."""
+    """Send one request through the middleware; return the messages of the response."""
     sent: list[Message] = []
 
     async def send(message: Message) -> None:
         sent.append(message)
 
     scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"x-request-id", b"mine-1")]}
-    await RequestContextMiddleware(ErrorMiddleware(app), "")(scope, nothing, send)
+    await RequestContextMiddleware(app, "")(scope, nothing, send)
     return sent
 
 

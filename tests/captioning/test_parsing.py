@@ -1,53 +1,98 @@
-"""The object in a model's text: its surroundings and spelling vary, its content stays."""
+"""The fields of a request: mistakes are named, and even a million of them takes little time."""
+
+import json
+import time
+from dataclasses import fields
+from typing import Any
 
 import pytest
+from starlette.requests import Request
 
-from bridge.captioning.parsing import objects
+from bridge.api.request_body import parse_object, read_body
+from bridge.captioning.models import CaptionRequest
+from bridge.captioning.parsing import parse_request
+from bridge.errors import InvalidRequest
+from bridge.settings import Settings
+from providers.base import Options
 
-OBJECT = {"a": 1, "b": {"c": [1, 2]}}
-TEXT = '{"a": 1, "b": {"c": [1, 2]}}'
+CPU_SECONDS = 3.0
+MIB = 1024 * 1024
 
 
 @pytest.mark.parametrize(
-    "text",
+    "body",
     [
-        TEXT,
-        f"  \n{TEXT}\n",
-        f"\ufeff{TEXT}",
-        f"```json\n{TEXT}\n```",
-        f"```\n{TEXT}```",
-        f"Here is the caption:\n```json\n{TEXT}\n```\nI hope it helps!",
-        f"Sure! {TEXT} That is all.",
-        f"The set {{x}} is not it. {TEXT}",
+        {"context": [1] * MIB},
+        {str(number): 1 for number in range(MIB // 8)},
+        {"variables": {str(number): 1 for number in range(MIB // 8)}},
+        {"provider_config": {"kind": "vllm", "models": [[]] * MIB}},
+        {"x" * MIB: 1},
+        {"x": [[[1] * 1_000] * 1_000] * 40},
     ],
+    ids=["context", "fields", "variables", "models", "name", "lists"],
 )
-def test_the_object_is_read_however_it_is_wrapped(text: str) -> None:
-    assert next(objects(text)) == OBJECT
+def test_a_request_with_very_many_mistakes_gets_a_short_error(body: dict[str, Any]) -> None:
+    before = time.process_time()
+    with pytest.raises(InvalidRequest) as raised:
+        parse_request(CaptionRequest, {"perspective": "alt_text", **body})
+    assert time.process_time() - before < CPU_SECONDS
+    assert len(str(raised.value)) + len(str(raised.value.problems)) < 5_000
 
 
-def test_raw_control_characters_inside_strings_are_accepted() -> None:
-    assert next(objects('{"a": "one\ntwo\tthree\x01"}')) == {"a": "one\ntwo\tthree\x01"}
+def test_a_misspelled_field_is_named_with_the_likely_one() -> None:
+    for body, sentence in (
+        ({"temprature": 1}, "temprature: is not a field of this request (did you mean 'temperature'?)"),
+        ({"image": {"pth": "a.jpg"}}, "image/pth: is not a field of this request (did you mean 'path'?)"),
+        ({"zzz": 1}, "zzz: is not a field of this request."),
+    ):
+        with pytest.raises(InvalidRequest) as raised:
+            parse_request(CaptionRequest, {"perspective": "alt_text", **body})
+        assert sentence in str(raised.value)
 
 
-def test_every_object_in_prose_is_read_in_order() -> None:
-    assert list(objects('First {"a": 1}, then {"b": 2}.')) == [{"a": 1}, {"b": 2}]
+@pytest.mark.parametrize("part", [b"[],", b"1,", b"[" * 100 + b"]" * 100 + b","], ids=["[]", "1", "deep"])
+def test_a_body_of_millions_of_values_is_rejected(part: bytes) -> None:
+    body = b'{"variables":[' + part * (8 * MIB // len(part)) + b"1]}"
+    for text in (body, body.decode()):
+        with pytest.raises(InvalidRequest, match="values"):
+            parse_object(text)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "no", "[1, 2]", '"text"', "{", '{"a": 1', '{"a": NaN}', '{"a": Infinity}', "null"]
-)
-def test_other_text_has_no_object(text: str) -> None:
-    assert list(objects(text)) == []
+async def test_a_form_of_very_many_values_is_rejected() -> None:
+    part = b'--x\r\ncontent-disposition: form-data; name="variables"\r\n\r\n[' + b"[]," * 60_000 + b"1]\r\n"
+    form = part.replace(b"variables", b"a") + part.replace(b"variables", b"b") * 3 + b"--x--\r\n"
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": form, "more_body": False}
+
+    scope = {"type": "http", "headers": [(b"content-type", b"multipart/form-data; boundary=x")]}
+    with pytest.raises(InvalidRequest, match="values"):
+        await read_body(Request(scope, receive), Settings())
 
 
-@pytest.mark.parametrize("text", ['{"a":' * 100_000, "[" * 100_000 + "{}", "{" * 200_000, '{"a": ' + "9" * 5_000 + "}"])
-def test_hostile_text_is_read_in_bounded_time(text: str) -> None:
-    for value in objects(text):
-        assert isinstance(value, dict)
+def test_large_but_usual_requests_are_accepted() -> None:
+    prose = "Well, well, well, said he. " * 50_000
+    assert parse_object(json.dumps({"global_context": prose}))["global_context"] == prose
+    wide = {"type": "object", "properties": {f"f{i}": {"type": "string"} for i in range(999)}}
+    wide["properties"]["kind"] = {"enum": [f"kind {i}" for i in range(1_000)]}
+    body = {
+        "perspective": {"name": "wide", "prompt": "p", "json_schema": wide},
+        "context": ["a"] * 100,
+        "variables": {f"v{i}": "x" for i in range(1_000)},
+        "provider_config": {"kind": "openai", "models": [{"id": i, "name": "m", "tags": ["a"]} for i in range(1_000)]},
+    }
+    assert parse_request(CaptionRequest, body).context == body["context"]
 
 
-def test_unpaired_surrogates_are_replaced() -> None:
-    r"""Nothing can be written in UTF-8 with it; `\ud83d\udef6` together are a canoe."""
-    text = r'{"a\ud800": ["x\ud800y", {"b": "\udc00"}], "c": "\ud83d\udef6"}'
-    assert next(objects(text)) == {"a\ufffd": ["x\ufffdy", {"b": "\ufffd"}], "c": "\N{CANOE}"}
-    assert list(objects('{"a":' * 400 + r'"\ud800"' + "}" * 400))
+def test_every_sampling_option_of_the_providers_is_a_field_of_a_request() -> None:
+    for option in fields(Options):
+        assert CaptionRequest.model_fields[option.name].description
+        assert parse_request(CaptionRequest, {"perspective": "p", option.name: 1})
+
+
+def test_booleans_are_not_numbers_and_null_is_unset() -> None:
+    for name in (*(option.name for option in fields(Options)), "timeout", "max_output_retries"):
+        with pytest.raises(InvalidRequest) as raised:
+            parse_request(CaptionRequest, {"perspective": "p", name: True})
+        assert raised.value.problems[0] == (f"/{name}", "must be a number, not true or false")
+    assert parse_request(CaptionRequest, {"perspective": "p", "fallbacks": None}).fallbacks == []

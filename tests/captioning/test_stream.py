@@ -60,6 +60,9 @@ async def test_an_analysis(analysis: EventStream) -> None:
     assert {event.id for event in events} == {"a1"}
     check(events, *NAMES)
     assert ends(events) == [(name, "ok") for name in NAMES]
+    for name in NAMES:
+        stages = [event.stage for event in events if isinstance(event, Progress) and event.perspective == name]
+        assert stages == ["image", "model", "validate"]
 
 
 async def test_a_caption_has_its_request_id_by_default(caption: EventStream) -> None:

@@ -1,4 +1,4 @@
-"""Asking until the answer is valid, with scripted answers: output modes, re-asks, the call budget."""
+"""Structured output with scripted answers: output modes, re-asks, the call budget."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from bridge.captioning.structured import Answer, Question
+from bridge.captioning.structured import Answer, StructuredOutput
 from bridge.deadline import Deadline, DeadlineExceeded
 from bridge.dispatch.call import Dispatcher
 from bridge.dispatch.targets import Target
@@ -45,7 +45,7 @@ class Script:
         self.requests.append(request)
         for _ in range(self.repeats + 1):
             attempt = Attempt(target.label, "e", request.model, request.output_mode, outcome="ok", usage=TOKENS)
-            run.attempts.made.append(attempt)
+            run.attempts.calls.append(attempt)
         step = self.steps[min(len(self.requests), len(self.steps)) - 1]
         if isinstance(step, Exception):
             attempt.outcome = "failed"
@@ -63,8 +63,8 @@ class Script:
         self.run.attempts.limit = calls
         perspective = perspectives.parse({"name": "mine", "prompt": "Look.", "json_schema": schema})
         request = VisionRequest("m", "Look.", 1, IMAGE, "Be brief.", schema=schema, output_mode=mode)
-        question = Question(request, TARGET, perspective, cast(Dispatcher, self), self.run, **fields)
-        return await question.ask(retries)
+        output = StructuredOutput(request, TARGET, perspective, cast(Dispatcher, self), self.run, **fields)
+        return await output.generate(retries)
 
     @property
     def modes(self) -> list[str]:
@@ -72,7 +72,7 @@ class Script:
 
     @property
     def outcomes(self) -> list[str]:
-        return [attempt.outcome for attempt in self.run.attempts.made]
+        return [attempt.outcome for attempt in self.run.attempts.calls]
 
     @property
     def resets(self) -> int:
@@ -138,7 +138,7 @@ async def test_the_last_rejection_is_raised(
     assert script.modes == modes
 
 
-async def test_white_space_without_end_is_asked_again_with_a_temperature() -> None:
+async def test_white_space_without_end_is_second_call_with_a_temperature() -> None:
     script = Script(errors.WhitespaceRunaway("x", usage=TOKENS), GOOD)
     await script.ask()
     assert [request.options.temperature for request in script.requests] == [None, 0.2]
@@ -153,7 +153,7 @@ async def test_white_space_without_end_is_asked_again_with_a_temperature() -> No
 
 
 @pytest.mark.parametrize("wrong", [WRONG, "{}", "I see a cup.", '{"caption": "a cu', "", "[]", '{"caption": NaN}'])
-async def test_an_invalid_answer_is_asked_again_with_its_problems(wrong: str) -> None:
+async def test_an_invalid_answer_is_second_call_with_its_problems(wrong: str) -> None:
     script = Script(wrong, GOOD)
     assert await script.ask() == Answer({"caption": "a cup"}, GOOD, "model-2", "json_schema")
     first, second = script.requests
@@ -161,7 +161,7 @@ async def test_an_invalid_answer_is_asked_again_with_its_problems(wrong: str) ->
     assert [turn.role for turn in second.turns] == ["assistant", "user"][-len(second.turns) :]
     assert second.turns[-1].text
     assert script.outcomes == ["invalid_answer", "ok"]
-    assert script.run.attempts.made[0].raw_text == wrong
+    assert script.run.attempts.calls[0].raw_text == wrong
     stages = [event.stage for event in script.events if isinstance(event, Progress)]
     assert (stages, script.resets) == (["retry"], 1)
 
@@ -172,7 +172,7 @@ async def test_output_that_the_server_cannot_parse_is_an_invalid_answer() -> Non
     script = Script(error, GOOD)
     assert (await script.ask()).result == {"caption": "a cup"}
     assert script.outcomes == ["invalid_answer", "ok"]
-    assert script.run.attempts.made[0].raw_text == "<|channel|> a cup"
+    assert script.run.attempts.calls[0].raw_text == "<|channel|> a cup"
 
 
 async def test_every_invalid_answer_is_shown_to_the_model() -> None:
@@ -235,18 +235,18 @@ async def test_an_error_during_a_re_ask_is_raised_unchanged(error: Exception) ->
 
 
 async def test_cancellation_during_a_re_ask() -> None:
-    asked_again = asyncio.Event()
+    second_call = asyncio.Event()
 
     class Hanging(Script):
         async def call(self, *args: Any, **options: Any) -> AsyncGenerator[Delta | Completion]:
             if self.requests:
-                asked_again.set()
+                second_call.set()
                 await asyncio.Event().wait()
             async for part in super().call(*args, **options):
                 yield part
 
     asking = asyncio.create_task(Hanging(WRONG).ask())
-    await asked_again.wait()
+    await second_call.wait()
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
@@ -285,8 +285,6 @@ SHAPES: dict[str, Any] = {
     [
         ('{"caption": "a", "place": null}', {"caption": "a", "place": None}),
         ('{"caption": "a", "place": null, "note": null}', {"caption": "a", "place": None}),
-        ('{"caption": "one\ntwo\t\x01", "place": "b"}', {"caption": "one\ntwo\t\x01", "place": "b"}),
-        ('```json\n{"caption": "a", "place": "b"}\n```', {"caption": "a", "place": "b"}),
         ('First {"x": 1}, then {"caption": "a", "place": "b"}.', {"caption": "a", "place": "b"}),
         (
             '{"caption": "a", "place": "b", "model_config": 3, "_private": ["c"], "hair-color": {"left": "red"}}',
@@ -297,7 +295,7 @@ SHAPES: dict[str, Any] = {
             {"caption": "a", "place": "b", "hair-color": {"left": "red"}},
         ),
     ],
-    ids=["null", "null for absent", "control characters", "fence", "prose", "odd names", "entries for an object"],
+    ids=["null", "null for absent", "prose", "odd names", "entries for an object"],
 )
 async def test_first_answers_and_re_asks_are_read_alike(text: str, result: dict[str, Any], first: list[str]) -> None:
     script = Script(*first, text)

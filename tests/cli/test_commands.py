@@ -12,11 +12,13 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from bridge.cli import main
+from bridge.cli import COMMANDS, main
 from bridge.cli.text import readable
 from tests import written
 from tests.contract.kinds import OF_KIND
+from tests.servers.behaviours import Drip, WrongSchema
 from tests.service import ROOT, WORKSPACE, Service, clean_environment
+from tests.tools import need
 
 PHOTO = str(WORKSPACE / "datasets/samples/coffee.jpg")
 KEY = "sk-configured-key-9876543"
@@ -102,16 +104,25 @@ CLOSED = ("--kind", "vllm", "--base-url", "http://127.0.0.1:9", "--model", "m")
     ("arguments", "code", "sentence"),
     [
         ((), 2, "usage"),
+        (("captoin", PHOTO), 2, "Did you mean 'caption'?"),
+        (("perspectives", "shw"), 2, "Did you mean 'show'?"),
+        (("caption", PHOTO, "--perspctive", "alt_text"), 2, "Did you mean '--perspective'?"),
+        (("caption", PHOTO, "--kind", "olama"), 2, "Did you mean 'ollama'?"),
+        (("caption", PHOTO, "-o", str(ROOT)), 2, "(--output) cannot be written"),
         (("caption", "absent.jpg"), 1, "no file 'absent.jpg'"),
-        (("caption", str(ROOT / "README.md")), 1, "image"),
+        (("caption", str(ROOT)), 1, "is a directory. Name one image file."),
+        (("caption", str(ROOT / "README.md")), 1, "The file is text, which is not accepted as an image."),
         (("caption", PHOTO, "-p", "alt_txt"), 2, "Did you mean 'alt_text'?"),
+        (("caption", PHOTO, "-p", "alt_text", "-p", "alt_txt"), 2, "Did you mean 'alt_text'?"),
         (("caption", PHOTO, "-p", "tests/clients/openai_js/package.json"), 2, "/prompt"),
+        (("caption", PHOTO, "-p", "alt_text", "--set", "langage=de"), 2, "Did you mean 'language'?"),
         (("caption", PHOTO, "--provider", "opnai"), 2, "Did you mean openai?"),
         (("caption", PHOTO, "--kind", "acme", "--base-url", "http://127.0.0.1:9"), 2, "'openai', 'vllm'"),
         (("caption", PHOTO, "--set", "novalue"), 2, "'novalue' is not of the form NAME=VALUE"),
         (("caption", PHOTO, "--provider", "vllm"), 2, "`graphcap providers models vllm`"),
         (("caption", PHOTO, *CLOSED), 4, "127.0.0.1:9"),
         (("perspectives", "show", "nothing_like_it"), 2, "nothing_like_it"),
+        (("perspectives", "show", "absent.json"), 2, "absent.json: "),
         (("healthcheck", "--port", "9"), 1, "No service answers"),
         (("healthcheck", "--port", "abc"), 2, "'abc' is not a port"),
     ],
@@ -120,6 +131,103 @@ def test_exit_codes(graphcap: Graphcap, arguments: tuple[str, ...], code: int, s
     result = graphcap(*arguments)
     assert (result.code, result.out) == (code, "")
     assert sentence in result.err
+
+
+def test_limits_name_the_size_and_the_setting(graphcap: Graphcap, tmp_path: Path) -> None:
+    large = graphcap("caption", PHOTO, GRAPHCAP_MAX_IMAGE_BYTES="1000")
+    assert (large.code, "GRAPHCAP_MAX_IMAGE_BYTES" in large.err) == (1, True)
+    wide = graphcap("caption", PHOTO, GRAPHCAP_MAX_IMAGE_PIXELS="1000")
+    assert (wide.code, "600×400" in wide.err, "GRAPHCAP_MAX_IMAGE_PIXELS" in wide.err) == (1, True, True)
+    (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    heic = graphcap("caption", str(tmp_path / "photo.heic"))
+    assert (heic.code, "GRAPHCAP_HEIF=true" in heic.err) == (1, True)
+
+
+def test_an_unknown_model_and_a_key_that_is_wrong_or_missing_have_a_remedy(graphcap: Graphcap) -> None:
+    with OF_KIND["ollama"].server() as server:
+        command = ("caption", PHOTO, "--kind", "ollama", "--base-url", server.url, "--model")
+        unknown = graphcap(*command, "qwen2.5vl:7b")
+        assert (unknown.code, "Run `ollama pull qwen2.5vl:7b`." in unknown.err) == (4, True)
+        assert f"The server lists: {', '.join(server.models)}." in unknown.err
+    with OF_KIND["openai"].server(key=KEY) as server:
+        address = {"OPENAI_BASE_URL": server.url}
+        command = ("caption", PHOTO, "--provider", "openai", "--model", server.models[0])
+        for key, sentence in (("", "requires an API key and got none"), ("sk-wrong-key-9876543", "rejected the API")):
+            result = graphcap(*command, OPENAI_API_KEY=key, **address)
+            assert (result.code, sentence in result.err, "OPENAI_API_KEY" in result.err) == (4, True, True)
+
+
+def test_several_perspectives_give_several_captions(graphcap: Graphcap, tmp_path: Path) -> None:
+    both = ("caption", PHOTO, "-p", "alt_text", "-p", "training_tags")
+    text = graphcap(*both)
+    assert (text.code, text.out.startswith("alt_text:\n  "), "\ntraining_tags:\n  " in text.out) == (0, True, True)
+    assert graphcap(*both, "--json", "-o", str(tmp_path / "captions.json")) == (0, "", text.err)
+    assert list(json.loads((tmp_path / "captions.json").read_text())) == ["alt_text", "training_tags"]
+    assert graphcap(*both, "--text").out.count("\n") == 2
+    failed = graphcap(*both, "--provider", "vllm", "--model", "m", VLLM_BASE_URL="http://127.0.0.1:9")
+    assert (failed.code, failed.out, "Perspective: training_tags" in failed.err) == (4, "", True)
+    absent = graphcap("caption", "http://127.0.0.1:9/a.jpg", "-p", "alt_text", "-p", "training_tags")
+    assert (absent.code, absent.err.count("graphcap: "), "alt_text, training_tags" in absent.err) == (1, 1, True)
+
+
+def test_an_invalid_answer_is_shown_with_json_and_verbose(graphcap: Graphcap) -> None:
+    with OF_KIND["vllm"].server() as server:
+        server.reply(*[WrongSchema()] * 8)
+        command = ("caption", PHOTO, "-p", "alt_text", "--kind", "vllm", "--base-url", server.url)
+        command += ("--model", server.models[0], "--max-output-retries", "0")
+        problem = json.loads(graphcap(*command, "--json").err)
+        assert problem["attempts"][0]["outcome"] == "invalid_answer"
+        assert "unexpected" in problem["attempts"][0]["raw_text"]
+        verbose = graphcap(*command, "--verbose").err
+        assert f"model: {server.models[0]} of vllm (vllm at {server.url})" in verbose
+        assert "invalid_answer" in verbose
+        assert 'the model wrote: {"unexpected": true}' in verbose
+
+
+class Terminal(io.StringIO):
+    """Standard error as a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_text_and_colour_are_shown_on_a_terminal_only(
+    graphcap: Graphcap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    with OF_KIND["vllm"].server() as server:
+        command = ("caption", PHOTO, "-p", "alt_text", "--kind", "vllm", "--base-url", server.url, "--stream")
+        command += ("--model", server.models[0])
+        assert graphcap(*command).err == ""
+        for no_color in ("", "1"):
+            terminal = Terminal()
+            monkeypatch.setattr(sys, "stderr", terminal)
+            result = graphcap(*command, "--set", "langage=de", NO_COLOR=no_color)
+            assert ("\x1b[31m" in terminal.getvalue()) is (not no_color)
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stderr", terminal)
+        server.reply(Drip(size=40))
+        result = graphcap(*command)
+    assert (result.code, "alt_text: " in result.out) == (0, True)
+    assert f"waiting for {server.models[0]}" in terminal.getvalue()
+    assert "attempt 1" in terminal.getvalue()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(graphcap: Graphcap, shell: str) -> None:
+    script = graphcap("completion", shell).out
+    assert all(name in script for name in (*COMMANDS, "perspective", "workspace"))
+    if shell != "bash":
+        return
+    words = {
+        "graphcap cap": "caption",
+        "graphcap perspectives s": "show",
+        "graphcap caption x.jpg --kind gem": "gemini",
+    }
+    for line, expected in words.items():
+        call = f'COMP_WORDS=({line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _graphcap; echo "${{COMPREPLY[@]}}"'
+        done = subprocess.run([need("bash"), "-c", f"{script}\n{call}"], capture_output=True, text=True, check=True)
+        assert done.stdout.split() == [expected]
 
 
 def test_the_kinds_key_is_used_only_at_its_own_origin(graphcap: Graphcap) -> None:
@@ -155,6 +263,11 @@ def test_perspectives_are_listed_shown_and_checked(graphcap: Graphcap, tmp_path:
     shown = json.loads(graphcap("perspectives", "show", "alt_text").out)
     assert shown["schema"]["schema_fields"]
     assert graphcap("perspectives", "check") == (0, "", "25 files checked: no problems\n")
+    empty = graphcap("perspectives", "check", str(tmp_path / "config"))
+    assert (empty.code, "no file ends in .json" in empty.err) == (1, True)
+    (tmp_path / "copy.json").write_text(json.dumps({**shown, "name": "copy"}))
+    assert graphcap("perspectives", "check", str(tmp_path / "copy.json")).out == ""
+    assert json.loads(graphcap("perspectives", "show", str(tmp_path / "copy.json")).out)["name"] == "copy"
     (tmp_path / "mine.json").write_text(json.dumps({**shown, "deprecated": True, "replacement": "other"}))
     listed = graphcap("perspectives", "list", GRAPHCAP_PERSPECTIVES_DIR=str(tmp_path)).out
     assert "[replaces an earlier one; deprecated, use other]" in listed
@@ -234,13 +347,29 @@ def test_several_workers_share_one_address_and_exit_with_0() -> None:
 @pytest.mark.parametrize(
     ("code", "heavy"),
     [
-        (
+        pytest.param(
             "from bridge.cli import COMMANDS, build; [build(name) for name in (None, *COMMANDS) if name != 'serve']",
-            {"pydantic", "fastapi", "openai", "anthropic", "instructor", "PIL", "httpx", "google.genai", "ollama"},
+            {
+                "pydantic",
+                "fastapi",
+                "openai",
+                "anthropic",
+                "instructor",
+                "PIL",
+                "httpx",
+                "google.genai",
+                "ollama",
+                "rich",
+            },
+            id="--help",
         ),
-        ("import bridge.app", {"openai", "anthropic", "instructor", "google.genai", "ollama"}),
+        pytest.param(
+            "import bridge.app",
+            {"openai", "anthropic", "instructor", "google.genai", "ollama", "rich"},
+            id="serve",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["--help", "serve"],
 )
 def test_only_what_is_needed_is_imported(code: str, heavy: set[str]) -> None:
     script = [sys.executable, "-c", f"import sys; {code}; print(*sys.modules)"]

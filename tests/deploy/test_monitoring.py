@@ -12,6 +12,7 @@ import yaml
 
 from bridge import errors
 from bridge.dispatch.endpoint import outcome
+from bridge.telemetry import metrics
 from providers import errors as provider_errors
 from tests.api import streams
 from tests.api.sockets import socket
@@ -92,8 +93,6 @@ def test_every_metric_is_on_the_dashboard() -> None:
     requests = {
         re.sub(r"_(bucket|sum|count)$", "", name) for _, expr in expressions() for name, _ in SERIES.findall(expr)
     }
-    from bridge.telemetry import metrics
-
     assert {name for name, *_ in metrics.TABLE} == requests
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from bridge.api.middleware.cors import EXPOSED_HEADERS
+from bridge.api.middleware.auth import EXPOSED_HEADERS
 from bridge.captioning.problems import Problem
 from tests.api import streams
 from tests.api.sockets import socket

@@ -96,8 +96,8 @@ async def ask(
 
 def outcomes(run: Run) -> list[tuple[str, str]]:
     """Endpoint and outcome of each attempt."""
-    return [(attempt.endpoint, attempt.outcome) for attempt in run.attempts.made]
+    return [(attempt.endpoint, attempt.outcome) for attempt in run.attempts.calls]
 
 
 def attempts(run: Run, field: Callable[[Attempt], Any]) -> list[Any]:
-    return [field(attempt) for attempt in run.attempts.made]
+    return [field(attempt) for attempt in run.attempts.calls]

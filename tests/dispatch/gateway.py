@@ -13,11 +13,14 @@ from tests.servers import OpenAIServer
 from tests.service import Service
 
 MODEL = "tiny-vision"
-_HANG_GUARD = 20.0
+GUARD = 20.0
+STOPPED = "http://127.0.0.1:9/v1"
+"""An address where nothing listens: not a free port, which another test may take."""
 PIXEL = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAACAAAAAgCAIAAAD8GO2jAAAALUlEQVR4nGM8EaDBQEvA"
     "RFPTRy0YtWDUglELRi0YtWDUglELRi0YtWDUAioCALcwAYDnb9udAAAAAElFTkSuQmCC"
 )
+Begin = Callable[..., "asyncio.Task[httpx.Response]"]
 
 
 @contextmanager
@@ -34,11 +37,6 @@ def servers(count: int, **options: Any) -> Iterator[list[OpenAIServer]]:
     """Start `count` vLLM servers."""
     with ExitStack() as stack:
         yield [stack.enter_context(OpenAIServer("vllm", **options)) for _ in range(count)]
-
-
-def stopped() -> str:
-    """Return an address where nothing listens: not a free port, which another test may take."""
-    return "http://127.0.0.1:9/v1"
 
 
 def revived(port: int) -> OpenAIServer:
@@ -60,11 +58,11 @@ def fields(provider: str | None, **more: Any) -> dict[str, Any]:
     return {"perspective": "alt_text", "image": {"base64": PIXEL}, "provider": provider, **more}
 
 
-def ask(service: Service, provider: str | None, **more: Any) -> httpx.Response:
-    """Request one caption; `headers` among `more` are headers."""
-    headers = more.pop("headers", {})
+def ask(service: Service, provider: str | None, accept: str = "application/json", **more: Any) -> httpx.Response:
+    """Request one caption."""
     url = f"{service.url}/perspectives/caption"
-    return httpx.post(url, json=fields(provider, **more), headers=headers, timeout=_HANG_GUARD, trust_env=False)
+    body = fields(provider, **more)
+    return httpx.post(url, json=body, headers={"Accept": accept}, timeout=GUARD, trust_env=False)
 
 
 def tried(answer: httpx.Response) -> list[tuple[str, str]]:
@@ -85,7 +83,7 @@ def health(service: Service, provider: str) -> dict[str, Any]:
     return {**entry, "endpoints": {endpoint["name"]: endpoint for endpoint in entry["endpoints"]}}
 
 
-def until(condition: Callable[[], bool], guard: float = _HANG_GUARD) -> None:
+def until(condition: Callable[[], bool], guard: float = GUARD) -> None:
     """Poll until the condition holds, for at most `guard` seconds."""
     end = time.monotonic() + guard
     while not condition():
@@ -94,12 +92,10 @@ def until(condition: Callable[[], bool], guard: float = _HANG_GUARD) -> None:
 
 
 @asynccontextmanager
-async def client(
-    service: Service, guard: float = _HANG_GUARD
-) -> AsyncIterator[Callable[..., "asyncio.Task[httpx.Response]"]]:
-    """Yield a function that starts a caption without waiting for it."""
-    limits = httpx.Limits(max_connections=200)
-    async with httpx.AsyncClient(base_url=service.url, timeout=guard, trust_env=False, limits=limits) as http:
+async def client(service: Service, address: str = "127.0.0.1") -> AsyncIterator[Begin]:
+    """Yield a function that starts a caption without waiting for it; `address`: of the client."""
+    transport = httpx.AsyncHTTPTransport(local_address=address, limits=httpx.Limits(max_connections=200))
+    async with httpx.AsyncClient(base_url=service.url, timeout=GUARD, transport=transport) as http:
 
         def begin(provider: str, **more: Any) -> "asyncio.Task[httpx.Response]":
             return asyncio.create_task(http.post("/perspectives/caption", json=fields(provider, **more)))

@@ -1,12 +1,28 @@
 """Load balancing strategies: how calls are spread over endpoints."""
 
+import random
 from collections import Counter
-from itertools import cycle
 
 import pytest
 
-from bridge.config import Strategy
-from bridge.dispatch.balancer import Candidate, balancer
+from bridge.config import BreakerSettings, Strategy
+from bridge.dispatch.balancer import Balancer
+from bridge.dispatch.endpoint import Endpoint
+from tests.dispatch.dispatching import Clock, endpoint
+
+
+def endpoints(*weights: float) -> list[Endpoint]:
+    return [Endpoint(endpoint("e", weight=weight), BreakerSettings(), Clock()) for weight in weights]
+
+
+def choose(balancer: Balancer, weights: tuple[float, ...], times: int) -> list[int]:
+    """Return the indexes chosen for calls that do not end."""
+    listed, order = endpoints(*weights), []
+    for _ in range(times):
+        chosen = balancer.choose(listed)
+        chosen.in_flight += 1
+        order.append(listed.index(chosen))
+    return order
 
 
 @pytest.mark.parametrize(
@@ -20,25 +36,14 @@ from bridge.dispatch.balancer import Candidate, balancer
     ],
 )
 def test_order_of_choices(strategy: Strategy, weights: tuple[float, ...], expected: list[int]) -> None:
-    chosen = balancer(strategy)
-    in_flight: Counter[int] = Counter()
-    order = []
-    for _ in expected:
-        candidates = [Candidate(index, weight, in_flight[index]) for index, weight in enumerate(weights)]
-        order.append(chosen.choose(candidates))
-        in_flight[order[-1]] += 1
-    assert order == expected
+    assert choose(Balancer(strategy), weights, len(expected)) == expected
 
 
 def test_random_choices_follow_the_weights() -> None:
-    points = cycle([0.0, 0.2, 0.3, 0.99])
-    chosen = balancer("random", lambda: next(points))
-    candidates = [Candidate(0, 1, 0), Candidate(1, 3, 0)]
-    assert [chosen.choose(candidates) for _ in range(4)] == [0, 0, 1, 1]
+    assert 200 < Counter(choose(Balancer("random", random.Random(1)), (1, 3), 1000))[0] < 300
 
 
 def test_round_robin_skips_unavailable_endpoints() -> None:
-    chosen = balancer("round_robin")
-    assert chosen.choose([Candidate(0, 1, 0), Candidate(2, 1, 0)]) == 0
-    assert chosen.choose([Candidate(1, 1, 0), Candidate(2, 1, 0)]) == 1
-    assert chosen.choose([Candidate(0, 1, 0), Candidate(1, 1, 0)]) == 0
+    first, second, third = listed = endpoints(1, 1, 1)
+    balancer = Balancer("round_robin")
+    assert [balancer.choose(some) for some in ([first, third], [second, third], listed)] == [first, second, third]

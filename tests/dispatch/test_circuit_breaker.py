@@ -46,16 +46,10 @@ def test_one_trial_call_decides(breaker: CircuitBreaker, clock: Clock) -> None:
     breaker.failed(trial)
     assert (breaker.state, breaker.trial_running, breaker.retry_after) == ("open", False, 30)
     clock.now += 30
+    breaker.released(breaker.start())  # cancelled: the next call is the trial
     breaker.succeeded(breaker.start())
     assert (breaker.state, breaker.admits) == ("closed", True)
     assert fail(breaker, 2) == ["closed", "closed"]
-
-
-def test_another_call_is_the_trial_when_the_first_is_cancelled(breaker: CircuitBreaker, clock: Clock) -> None:
-    fail(breaker, 3)
-    clock.now += 30
-    breaker.released(breaker.start())
-    assert breaker.admits
 
 
 def test_calls_that_started_before_it_opened_are_ignored(breaker: CircuitBreaker, clock: Clock) -> None:
@@ -88,6 +82,7 @@ def test_calls_that_started_before_it_opened_are_ignored(breaker: CircuitBreaker
 def test_500s_count_when_three_different_requests_got_them(
     breaker: CircuitBreaker, digests: list[str], state: str
 ) -> None:
+    """Issue 10, row 1. A digest is an image (letter) and a schema (number)."""
     for digest in digests:
         epoch = breaker.start()
         if digest == "ok":
@@ -105,13 +100,9 @@ def test_a_500_in_a_trial_leaves_the_decision_to_the_next_call(breaker: CircuitB
 
 
 def test_a_failed_probe_holds_it_open_until_a_probe_succeeds(breaker: CircuitBreaker, clock: Clock) -> None:
-    assert breaker.probe_failed(clock.now, 5)
+    assert breaker.probe_failed(clock.now)
     clock.now += 100
-    assert (breaker.state, breaker.admits, breaker.wait) == ("open", False, inf)
-    assert breaker.probe_failed(clock.now, 5)
-    assert breaker.retry_after == 5
-    clock.now += 7  # the next probe is in progress
-    assert breaker.retry_after == 1
+    assert (breaker.state, breaker.admits, breaker.wait, breaker.retry_after) == ("open", False, inf, 5)
     breaker.probe_succeeded()
     assert (breaker.state, breaker.admits) == ("half_open", True)
     breaker.succeeded(breaker.start())
@@ -122,16 +113,20 @@ def test_a_failed_probe_is_ignored_when_a_call_succeeded_meanwhile(breaker: Circ
     since = clock.now
     clock.now += 1
     breaker.succeeded(breaker.start())
-    assert not breaker.probe_failed(since, 5)
+    assert not breaker.probe_failed(since)
     assert breaker.admits
 
 
 @pytest.mark.parametrize("silent", [True, False])
 def test_a_probe_allows_a_trial_only_where_it_would_have_failed_too(breaker: CircuitBreaker, silent: bool) -> None:
     for _ in range(3):
-        breaker.failed(breaker.start(), probe_would_fail=silent)
+        breaker.failed(breaker.start(), silent=silent)
     breaker.probe_succeeded()
     assert breaker.admits == silent
+
+
+def test_without_a_limit_it_never_opens(clock: Clock) -> None:
+    assert set(fail(CircuitBreaker(0, 30, clock), 100)) == {"closed"}
 
 
 @pytest.mark.parametrize(
@@ -158,7 +153,5 @@ def test_a_probe_allows_a_trial_only_where_it_would_have_failed_too(breaker: Cir
 )
 def test_what_a_result_says_of_the_server(result: Completion | ProviderError | None, expected: Verdict) -> None:
     assert verdict(result, patient=True) == expected
-
-
-def test_the_timeout_of_an_impatient_call_is_no_evidence() -> None:
-    assert verdict(errors.CallTimeout("x"), patient=False) == "unknown"
+    if isinstance(result, errors.CallTimeout):
+        assert verdict(result, patient=False) == "unknown"

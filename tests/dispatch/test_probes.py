@@ -6,23 +6,16 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
 from bridge.dispatch.call import Dispatcher
-from bridge.dispatch.endpoint import Admission, Result
 from bridge.dispatch.probes import Probes
-from bridge.dispatch.queue import Route
 from bridge.errors import CircuitBreakerOpen
-from providers.base import Completion
 from tests.dispatch.dispatching import ask, dispatching, endpoint, named, new_run, outcomes
-from tests.dispatch.gateway import client, gateway, health, provider, revived, servers, stopped, until
+from tests.dispatch.gateway import GUARD, STOPPED, Begin, client, gateway, health, provider, revived, servers, until
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.service import Service
-
-INTERVAL = 1.0
-GUARD = 20 * INTERVAL
 
 
 @asynccontextmanager
@@ -51,14 +44,14 @@ def states(probes: Probes) -> dict[str, tuple[str, str]]:
 
 async def test_an_endpoint_that_is_down_from_the_start_gets_no_call(caplog: pytest.LogCaptureFixture) -> None:
     with servers(1) as (good,):
-        listed = [endpoint("a", stopped(), probe_interval=0.2), endpoint("b", good.url, probe_interval=0.2)]
+        listed = [endpoint("a", STOPPED, probe_interval=0.2), endpoint("b", good.url, probe_interval=0.2)]
         async with dispatching(*listed, disabled=("c",)) as dispatcher, probing(dispatcher) as probes:
             await reach(lambda: states(probes) == {"a": ("down", "open"), "b": ("up", "closed")})
-            for _ in range(3):
-                run = new_run()
+            runs = [new_run() for _ in range(3)]
+            for run in runs:
                 await ask(dispatcher, run)
-                assert outcomes(run) == [("b", "ok")]
             (entry,) = probes.report()
+    assert [outcomes(run) for run in runs] == [[("b", "ok")]] * 3
     assert (entry["name"], entry["kind"], entry["status"], entry["queued"]) == ("p", "vllm", "up", 0)
     first, _, disabled = entry["endpoints"]
     assert (first["error"], disabled) == ("unreachable", {"name": "c", "status": "disabled"})
@@ -67,22 +60,16 @@ async def test_an_endpoint_that_is_down_from_the_start_gets_no_call(caplog: pyte
     assert caplog.text.count("endpoint a of provider p does not respond to probes") == 1
 
 
-async def test_a_provider_whose_endpoints_are_down_is_refused_at_once() -> None:
-    async with dispatching(endpoint("a", stopped(), probe_interval=0.2)) as dispatcher, probing(dispatcher) as probes:
-        await reach(lambda: states(probes) == {"a": ("down", "open")})
-        with pytest.raises(CircuitBreakerOpen) as raised:
-            await ask(dispatcher)
-    assert raised.value.retry_after == 1
-
-
 async def test_an_endpoint_that_comes_back_gets_its_traffic_back(caplog: pytest.LogCaptureFixture) -> None:
     with ExitStack() as stack:
         server = stack.enter_context(OpenAIServer("vllm"))
-        listed = named(server, probe_interval=0.1)
-        async with dispatching(*listed) as dispatcher, probing(dispatcher) as probes:
+        async with dispatching(*named(server, probe_interval=0.1)) as dispatcher, probing(dispatcher) as probes:
             await reach(lambda: states(probes) == {"a": ("up", "closed")})
             await asyncio.to_thread(stack.close)
             await reach(lambda: states(probes) == {"a": ("down", "open")})
+            with pytest.raises(CircuitBreakerOpen) as raised:
+                await ask(dispatcher)
+            assert raised.value.retry_after == 5
             with revived(server.port):
                 await reach(lambda: states(probes) == {"a": ("up", "half_open")})
                 await ask(dispatcher)
@@ -107,19 +94,6 @@ async def test_an_endpoint_that_responds_with_an_error_still_gets_calls() -> Non
             await ask(dispatcher)
 
 
-async def test_a_failed_probe_is_ignored_when_a_call_succeeded_meanwhile() -> None:
-    with servers(1) as (server,):
-        server.reply_to_listing(b.Hang("connect"))
-        async with dispatching(*named(server, probe_interval=1)) as dispatcher, probing(dispatcher) as probes:
-            await reach(lambda: bool(server.requests))
-            queue = dispatcher.queue("p")
-            admission = queue.join(Route(queue, queue.endpoints), "", new_run().deadline)
-            assert isinstance(admission, Admission)
-            queue.end(admission, Result(Completion("{}", "m")))
-            await reach(lambda: states(probes)["a"][0] == "down")
-            assert states(probes) == {"a": ("down", "closed")}
-
-
 # Under load, through the service: no caption is lost.
 
 
@@ -129,7 +103,7 @@ async def load(service: Service, callers: int = 4) -> AsyncIterator["Counter[tup
     counts: Counter[tuple[int, str]] = Counter()
     over = asyncio.Event()
 
-    async def call(begin: Callable[..., "asyncio.Task[httpx.Response]"]) -> None:
+    async def call(begin: Begin) -> None:
         while not over.is_set():
             answer = await begin("pair")
             body = answer.json()
@@ -145,11 +119,6 @@ async def load(service: Service, callers: int = 4) -> AsyncIterator["Counter[tup
             await asyncio.gather(*tasks)
 
 
-def pair(service: Service) -> tuple[str, str]:
-    entry = health(service, "pair")["endpoints"]["a"]
-    return entry["status"], entry["breaker"]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["stops", "hangs"])
 async def test_an_endpoint_loses_its_traffic_and_gets_it_back(tmp_path: Path, how: str) -> None:
@@ -157,11 +126,18 @@ async def test_an_endpoint_loses_its_traffic_and_gets_it_back(tmp_path: Path, ho
         enough = counts[200, name] + count
         await reach(lambda: counts[200, name] >= enough)
 
+    async def reach_state(*expected: str) -> None:
+        def is_reached() -> bool:
+            entry = health(service, "pair")["endpoints"]["a"]
+            return (entry["status"], entry["breaker"]) == expected
+
+        await asyncio.to_thread(until, is_reached)
+
     with servers(1) as (other,), ExitStack() as stack:
         first = stack.enter_context(OpenAIServer("vllm"))
         ends = (f'{{ base_url = "{url}", name = "{name}" }}' for name, url in (("a", first.url), ("b", other.url)))
-        with gateway(tmp_path, provider("pair", *ends, probe_interval=str(INTERVAL), attempt_timeout="1.0")) as service:
-            await asyncio.to_thread(until, lambda: pair(service) == ("up", "closed"))
+        with gateway(tmp_path, provider("pair", *ends, probe_interval="1.0", attempt_timeout="1.0")) as service:
+            await reach_state("up", "closed")
             async with load(service) as counts:
                 await more("a")
                 await more("b")
@@ -170,13 +146,13 @@ async def test_an_endpoint_loses_its_traffic_and_gets_it_back(tmp_path: Path, ho
                 else:
                     first.default = b.Hold()
                     first.listing_script.extend([b.Hang("connect")] * 3)
-                await asyncio.to_thread(until, lambda: pair(service) == ("down", "open"))
+                await reach_state("down", "open")
                 await more("b", 20)
                 if how == "stops":
                     stack.enter_context(revived(first.port))
                 else:
                     first.default = b.Answer()
                     first.release()
-                await asyncio.to_thread(until, lambda: pair(service) == ("up", "closed"))
+                await reach_state("up", "closed")
                 await more("a")
             assert {status for status, _ in counts} == {200}

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,113 +33,113 @@ class TargetRequest:
     provider_config: ProviderOverride | None = None
 
 
-def resolve(tmp_path: Path, request: TargetRequest, key: str = "", **settings: object) -> Target:
-    (tmp_path / "providers.toml").write_text(TOML)
-    configured = config.load(tmp_path / "providers.toml", KEYS)
-    options = Settings(_env_file=None, **settings)  # type: ignore[arg-type]
-    policy = AddressPolicy("listed", tuple(options.provider_url_allow), ())
-    return Targets(configured, options, policy).resolve(request, key)
+class Resolver:
+    """Resolves requests with one providers.toml and one set of keys."""
+
+    def __init__(self, path: Path) -> None:
+        path.write_text(TOML)
+        self.configured = config.load(path, KEYS)
+
+    def __call__(self, *request: Any, key: str = "", **settings: Any) -> Target:
+        options = Settings(_env_file=None, **settings)
+        policy = AddressPolicy("listed", tuple(options.provider_url_allow), ())
+        return Targets(self.configured, options, policy).resolve(TargetRequest(*request), key)
 
 
-def override(**config: object) -> ProviderOverride:
-    return ProviderOverride.model_validate(config)
+@pytest.fixture
+def resolve(tmp_path: Path) -> Resolver:
+    return Resolver(tmp_path / "providers.toml")
 
 
-def test_the_default_is_builtin_whatever_keys_are_configured(tmp_path: Path) -> None:
-    target = resolve(tmp_path, TargetRequest())
-    assert (target.config.kind, target.model) == ("builtin", "measurements")
+def override(kind: str, base_url: str | None = None, **fields: object) -> ProviderOverride:
+    return ProviderOverride.model_validate({"kind": kind, "base_url": base_url, **fields})
 
 
-def test_a_configured_name_has_its_model_and_key(tmp_path: Path) -> None:
-    target = resolve(tmp_path, TargetRequest("studio"))
-    assert (target.label, target.config.kind, target.model, target.trusted) == ("studio", "vllm", "qwen-vl", True)
-    assert target.credentials.api_key == "studio-key"
+@pytest.mark.parametrize(
+    ("request_", "settings", "expected"),
+    [
+        ((), {}, ("builtin", "builtin", "measurements", True, "")),  # whatever keys are configured
+        (("studio",), {}, ("studio", "vllm", "qwen-vl", True, "studio-key")),
+        ((None, "qwen3-vl:8b"), {}, ("studio", "vllm", "qwen3-vl:8b", True, "studio-key")),
+        ((), {"provider": "ollama", "model": "llava"}, ("ollama", "ollama", "llava", True, "own-ollama")),
+        # The kind decides, and the name is a label.
+        (
+            ("My 100% / own", "m", override("ollama", "http://127.0.0.1:9")),
+            {},
+            ("My 100% / own", "ollama", "m", False, ""),
+        ),
+        (("studio", "m", override("vllm", api_key="mine")), {}, ("studio", "vllm", "m", True, "mine")),
+    ],
+)
+def test_what_a_request_resolves_to(
+    resolve: Resolver, request_: tuple[Any, ...], settings: dict[str, str], expected: tuple[object, ...]
+) -> None:
+    target = resolve(*request_, **settings)
+    key = target.credentials.api_key
+    assert (target.label, target.config.kind, target.model, target.trusted, key) == expected
     assert target.config.api_key == ""
+    assert not key or key not in repr(target)
 
 
-def test_a_model_alone_is_routed(tmp_path: Path) -> None:
-    assert resolve(tmp_path, TargetRequest(model="qwen3-vl:8b")).label == "studio"
-
-
-def test_the_default_provider_and_its_model(tmp_path: Path) -> None:
-    target = resolve(tmp_path, TargetRequest(), provider="ollama", model="llava")
-    assert (target.label, target.model) == ("ollama", "llava")
-    with pytest.raises(errors.MissingModel):
-        resolve(tmp_path, TargetRequest("openai"), provider="ollama", model="llava")
-
-
-def test_an_unknown_name_is_reported_with_similar_ones(tmp_path: Path) -> None:
-    with pytest.raises(errors.UnknownProvider, match="Did you mean studio"):
-        resolve(tmp_path, TargetRequest("studdio"))
-
-
-def test_the_kind_decides_and_the_name_is_a_label(tmp_path: Path) -> None:
-    config = override(kind="ollama", base_url="http://127.0.0.1:9", api_key="")
-    target = resolve(tmp_path, TargetRequest("My 100% / own", "llava", config))
-    assert (target.label, target.config.kind, target.trusted) == ("My 100% / own", "ollama", False)
-
-
-def test_an_unknown_kind_is_reported_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(UnknownKind, match="gemini"):
-        resolve(tmp_path, TargetRequest(None, "m", override(kind="acme")))
+@pytest.mark.parametrize(
+    ("request_", "error", "text"),
+    [
+        (("openai",), errors.MissingModel, "model"),
+        (("studdio",), errors.UnknownProvider, "Did you mean studio"),
+        ((None, "m", override("acme")), UnknownKind, "gemini"),
+    ],
+)
+def test_what_cannot_be_resolved(
+    resolve: Resolver, request_: tuple[Any, ...], error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text):
+        resolve(*request_, provider="ollama", model="llava")
 
 
 @pytest.mark.parametrize("key", [None, "", "  "])
 @pytest.mark.parametrize("kind", ["openai", "ollama", "gemini", "vllm"])
-def test_a_configured_key_never_goes_to_a_callers_address(tmp_path: Path, kind: str, key: str | None) -> None:
-    target = resolve(
-        tmp_path, TargetRequest(None, "m", override(kind=kind, base_url="http://evil.example", api_key=key))
-    )
-    assert target.credentials.api_key == ""
-    assert not target.trusted
+def test_a_configured_key_never_goes_to_a_callers_address(resolve: Resolver, kind: str, key: str | None) -> None:
+    target = resolve(None, "m", override(kind, "http://evil.example", api_key=key))
+    assert (target.credentials.api_key, target.trusted) == ("", False)
 
 
-def test_a_configured_key_goes_to_the_address_it_was_configured_with(tmp_path: Path) -> None:
-    for url in ("https://api.openai.com/v1", "https://api.openai.com", "api.openai.com/v1/"):
-        target = resolve(tmp_path, TargetRequest(None, "m", override(kind="openai", base_url=url, api_key="")))
-        assert target.credentials.api_key == "sk-own-openai"
-    target = resolve(tmp_path, TargetRequest(None, "m", override(kind="vllm", base_url="http://gpu-1:8000/v1")))
-    assert target.credentials.api_key == "studio-key"
+@pytest.mark.parametrize(
+    ("kind", "url", "key"),
+    [
+        ("openai", "https://api.openai.com/v1", "sk-own-openai"),
+        ("openai", "https://api.openai.com", "sk-own-openai"),
+        ("openai", "api.openai.com/v1/", "sk-own-openai"),
+        ("vllm", "http://gpu-1:8000/v1", "studio-key"),
+        ("litellm", "https://api.openai.com", ""),  # another kind at a configured address
+    ],
+)
+def test_a_configured_key_goes_to_the_origin_it_was_configured_with(
+    resolve: Resolver, kind: str, url: str, key: str
+) -> None:
+    assert resolve(None, "m", override(kind, url, api_key="")).credentials.api_key == key
 
 
-def test_another_kind_at_a_configured_address_gets_no_key(tmp_path: Path) -> None:
-    target = resolve(tmp_path, TargetRequest(None, "m", override(kind="litellm", base_url="https://api.openai.com")))
-    assert target.credentials.api_key == ""
+def test_the_callers_key_takes_precedence(resolve: Resolver) -> None:
+    own = override("openai", "https://api.openai.com/v1", api_key="sk-theirs")
+    assert resolve(None, "m", own).credentials.api_key == "sk-theirs"
+    assert resolve("openai", "m", key="sk-header").credentials.api_key == "sk-header"
 
 
-def test_the_callers_key_takes_precedence(tmp_path: Path) -> None:
-    config = override(kind="openai", base_url="https://api.openai.com/v1", api_key="sk-theirs")
-    assert resolve(tmp_path, TargetRequest(None, "m", config)).credentials.api_key == "sk-theirs"
-    assert resolve(tmp_path, TargetRequest("openai", "m"), key="sk-header").credentials.api_key == "sk-header"
-
-
-def test_without_a_base_url_the_configured_address_is_used(tmp_path: Path) -> None:
-    target = resolve(tmp_path, TargetRequest("studio", "m", override(kind="vllm", api_key="mine")))
-    assert target.config.base_url == "http://gpu-1:8000/v1"
-    assert target.credentials.api_key == "mine"
-
-
-def test_which_base_urls_a_request_may_contain(tmp_path: Path) -> None:
-    own = TargetRequest(None, "m", override(kind="vllm", base_url="http://gpu-1:8000"))
-    other = TargetRequest(None, "m", override(kind="vllm", base_url="http://gpu-2:8000"))
-    assert resolve(tmp_path, other, host="127.0.0.1").config.base_url == "http://gpu-2:8000/v1"
+def test_which_base_urls_a_request_may_contain(resolve: Resolver) -> None:
+    own = None, "m", override("vllm", "http://gpu-1:8000")
+    other = None, "m", override("vllm", "http://gpu-2:8000")
+    assert resolve(*other, host="127.0.0.1").config.base_url == "http://gpu-2:8000/v1"
     for settings in ({"host": "0.0.0.0"}, {"request_providers": "listed"}):
-        assert resolve(tmp_path, own, **settings).trusted
+        assert resolve(*own, **settings).trusted
         with pytest.raises(errors.ProviderNotAllowed):
-            resolve(tmp_path, other, **settings)
-    allowed = resolve(tmp_path, other, request_providers="listed", provider_url_allow=("gpu-2",))
-    assert not allowed.trusted
+            resolve(*other, **settings)
+    assert not resolve(*other, request_providers="listed", provider_url_allow=("gpu-2",)).trusted
     with pytest.raises(errors.ProviderNotAllowed):
-        resolve(tmp_path, own, request_providers="none")
+        resolve(*own, request_providers="none")
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "http://", "http://user:secret@host", "file:///etc/passwd", "http://a b"])
-def test_an_invalid_base_url_is_rejected_and_not_repeated(tmp_path: Path, url: str) -> None:
+def test_an_invalid_base_url_is_rejected_and_not_repeated(resolve: Resolver, url: str) -> None:
     with pytest.raises(errors.InvalidBaseUrl) as raised:
-        resolve(tmp_path, TargetRequest(None, "m", override(kind="vllm", base_url=url)))
+        resolve(None, "m", override("vllm", url))
     assert "secret" not in str(raised.value)
-
-
-def test_no_key_is_in_a_repr(tmp_path: Path) -> None:
-    assert "studio-key" not in repr(resolve(tmp_path, TargetRequest("studio")))
-    assert "sk-" not in repr(config.load(tmp_path / "none.toml", KEYS))

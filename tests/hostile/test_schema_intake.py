@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bridge.captioning.parsing import read
+from bridge.captioning.answers import read
 from perspectives import InvalidPerspective, ValidationFailed, compile_schema
 from tests.perspectives.schemas import GARBAGE, schemas
 

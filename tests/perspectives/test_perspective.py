@@ -97,7 +97,6 @@ ODD: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "optional keys are null": ({**with_fields(TEXT), "replacement": None, "tags": None, "variables": None}, []),
     "no description": (with_fields({"name": "a", "type": "str"}), ["/schema_fields/0"]),
-    "unknown word": (with_fields({**TEXT, "type": "colour"}), ["/schema_fields/0/type"]),
     "no type": (with_fields({"name": "a", "description": "d"}), ["/schema_fields/0/type"]),
     "type is some object": (with_fields({**TEXT, "type": {"kind": "x"}}), ["/schema_fields/0/type"]),
     "complex without fields": (with_fields({**TEXT, "is_complex": True}), ["/schema_fields/0/is_complex"]),
@@ -152,6 +151,7 @@ def test_type_that_is_a_schema_is_used() -> None:
         ({"schema_fields": ["a"]}, "/schema_fields/0"),
         ({"schema_fields": [TEXT, TEXT]}, "/schema_fields/1/name"),
         ({"schema_fields": [{"type": "str"}]}, "/schema_fields/0/name"),
+        ({"schema_fields": [{**TEXT, "type": "list"}]}, "/schema_fields/0/type"),
         ({"schema_fields": [{**TEXT, "is_list": "yes"}]}, "/schema_fields/0/is_list"),
         ({"schema_fields": [{**TEXT, "description": 3}]}, "/schema_fields/0/description"),
         ({"schema_fields": [{**TEXT, "fields": {"a": 1}}]}, "/schema_fields/0/fields"),
@@ -179,6 +179,18 @@ def test_type_that_is_a_schema_is_used() -> None:
 def test_mistake_is_rejected_with_its_place(change: dict[str, Any], pointer: str) -> None:
     data = {key: value for key, value in {**PLAIN, **change}.items() if value is not None}
     assert rejected(data, source="x.json") == [pointer]
+
+
+def test_a_misspelled_key_is_named_with_the_likely_one() -> None:
+    with pytest.raises(InvalidPerspective, match=r"/promt: Is not a known key\. Did you mean .prompt.\?"):
+        parse({"name": "a", "promt": "Look.", "schema_fields": [TEXT]})
+    (warning,) = parse(with_fields(TEXT, replacment="b")).warnings
+    assert str(warning) == "/replacment: Is not a known key. Did you mean 'replacement'?"
+
+
+def test_a_renamed_copy_of_a_listed_perspective_has_no_warnings() -> None:
+    wire = parse(PLAIN).to_wire()
+    assert parse({**wire, "name": "copy", "prompt": wire["schema"]["prompt"]}).warnings == ()
 
 
 def test_all_mistakes_come_at_once() -> None:
@@ -224,7 +236,7 @@ def test_listed_perspective_may_be_edited_and_sent_back() -> None:
     perspective = parse({**wire, "json_schema": INLINE["json_schema"], "prompt": "Another prompt."})
     assert list(perspective.json_schema["properties"]) == ["a"]
     assert [field["name"] for field in perspective.schema_fields] == ["a"]
-    pointers = ["/schema/prompt", "/schema/schema_fields", "/schema/context_template", "/digest"]
+    pointers = ["/schema/prompt", "/schema/schema_fields", "/schema/context_template"]
     assert (perspective.prompt, warned(perspective)) == ("Another prompt.", pointers)
     graphcap = {key: wire[key] for key in ("name", "display_name", "version", "description", "schema", "module")}
     assert parse(graphcap).json_schema == parse(PLAIN).json_schema

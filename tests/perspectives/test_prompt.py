@@ -76,6 +76,8 @@ def test_only_declared_placeholders_change(pieces: list[str], value: str, other:
         ("{tags}", {"tags": [{"x": 1, "y": True, "z": None}]}, "x: 1, y: yes"),
         ("{hair-color}", {"hair-color": "red"}, "red"),
         ("{gone}|{text}|{a.b}", {"text": "x"}, "|x|{a.b}"),
+        ("{tags[*].label}; {tags[0].box.x}", {"tags": [{"label": "a", "box": {"x": 1}}, {"label": "b"}, 3]}, "a, b; 1"),
+        ("{tags[7]}|{tags.label}|{text[*]}|{tags[*][*]}", {"tags": [["a"], ["b"]], "text": "x"}, "|||a, b"),
         ("{gone}", {"n": 1, "text": "first"}, "first"),
         ("{text}", {"text": "", "tags": ["x"]}, ""),
         (None, {"n": 1, "hair-color": "", "text": "t"}, "t"),
@@ -98,3 +100,14 @@ def test_rendered_text_is_bounded() -> None:
 def test_schema_without_properties_is_rendered() -> None:
     anything = parse({"prompt": "p", "json_schema": {"type": "object", "minProperties": 1}, "context_template": "{a}"})
     assert render_caption(anything, {"a": 1, "b": "text"}) == "text"
+
+
+def test_a_path_that_leads_to_no_field_is_a_warning() -> None:
+    item = {"type": "object", "properties": {"label": {"type": "string"}}}
+    schema = {"type": "object", "properties": {"objects": {"type": "array", "items": item}, "free": {"type": "object"}}}
+    template = "{objects[*].label} {objects[0].lable} {gone.x} {free.anything}"
+    perspective = parse({"prompt": "p", "json_schema": schema, "context_template": template})
+    assert [warning.message for warning in perspective.warnings] == [
+        "Names 'objects[0].lable', which is not a field of the answer; it is left empty.",
+        "Names 'gone.x', which is not a field of the answer; it stays as it is written.",
+    ]

@@ -149,6 +149,9 @@ class WireServer(Listener):
                     ),
                     call,
                 )
+            case b.Echo():
+                echoes = {"headers": call.headers, "prompt": call.prompt, "body": call.raw.decode()}
+                return self.error(RefusedError(behaviour.code, f"cannot serve {echoes[behaviour.part]}"), call)
             case b.RejectSchema():
                 return self.error(RefusedError(400, "The schema is not supported.", schema=True), call)
             case b.TooLong():

@@ -154,6 +154,14 @@ class Status(Behaviour):
 
 
 @dataclass(frozen=True)
+class Echo(Behaviour):
+    """An HTTP error whose message repeats a part of the request; the body holds the image."""
+
+    part: Literal["headers", "prompt", "body"]
+    code: int = 500
+
+
+@dataclass(frozen=True)
 class RejectSchema(Behaviour):
     """A 400 that blames the schema."""
 

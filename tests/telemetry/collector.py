@@ -1,4 +1,4 @@
-"""An OpenTelemetry collector on loopback: takes OTLP over HTTP and decodes it."""
+"""An OpenTelemetry collector on loopback that decodes OTLP over HTTP."""
 
 import gzip
 import threading
@@ -11,7 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 
 class Collector:
-    """`spans` and `metrics` are what came so far; `raw` every byte of it, `paths` where to."""
+    """The requests received so far: `spans` and `metrics` decoded, `raw` bodies, and `paths`."""
 
     def __init__(self) -> None:
         self.raw: list[bytes] = []
@@ -52,26 +52,32 @@ class Collector:
     @property
     def spans(self) -> list[Any]:
         sent = self._decoded("/v1/traces", ExportTraceServiceRequest)
-        return [span for one in sent for group in one.resource_spans for s in group.scope_spans for span in s.spans]
+        return [
+            span
+            for request in sent
+            for group in request.resource_spans
+            for scope in group.scope_spans
+            for span in scope.spans
+        ]
 
     @property
     def metrics(self) -> dict[str, Any]:
         sent = self._decoded("/v1/metrics", ExportMetricsServiceRequest)
         return {
             metric.name: metric
-            for one in sent
-            for group in one.resource_metrics
+            for request in sent
+            for group in request.resource_metrics
             for scope in group.scope_metrics
             for metric in scope.metrics
         }
 
 
 def attributes(of: Any) -> dict[str, Any]:
-    """A span's or a point's attributes as plain values."""
-    return {one.key: _plain(one.value) for one in of.attributes}
+    """Return the attributes of a span or a point as plain values."""
+    return {attribute.key: _plain(attribute.value) for attribute in of.attributes}
 
 
 def _plain(value: Any) -> Any:
     kind = value.WhichOneof("value")
-    found = getattr(value, kind)
-    return [_plain(one) for one in found.values] if kind == "array_value" else found
+    content = getattr(value, kind)
+    return [_plain(item) for item in content.values] if kind == "array_value" else content

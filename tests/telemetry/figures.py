@@ -17,15 +17,16 @@ class Figures:
     """The samples of one scrape."""
 
     def __init__(self, text: str) -> None:
-        self.families = {one.name: one for one in text_string_to_metric_families(text)}
-        self.samples = [sample for one in self.families.values() for sample in one.samples]
+        self.families = {family.name: family for family in text_string_to_metric_families(text)}
+        self.samples = [sample for family in self.families.values() for sample in family.samples]
 
     def of(self, name: str, **labels: str) -> float:
         """Return the sum of all series of this name with these labels."""
-        return sum(one.value for one in self.samples if one.name == name and labels.items() <= one.labels.items())
+        matching = (s for s in self.samples if s.name == name and labels.items() <= s.labels.items())
+        return sum(sample.value for sample in matching)
 
     def labels(self, name: str) -> list[dict[str, str]]:
-        return [dict(one.labels) for one in self.samples if one.name == name]
+        return [dict(sample.labels) for sample in self.samples if sample.name == name]
 
 
 def scrape(service: Service, **headers: str) -> Figures:

@@ -1,28 +1,47 @@
-"""`/info` describes an instance, without secrets."""
+"""A service with API keys: `/info` describes it without secrets, and other requests need a key."""
 
-from pathlib import Path
+from collections.abc import Iterator
 
 import httpx
+import pytest
 
 from bridge.version import __version__
 from tests.service import Service
-from tests.telemetry.figures import HANG_GUARD, workspace
+from tests.telemetry.figures import HANG_GUARD, scrape, workspace
 
 OURS, THEIRS = "our-own-key-12345", "sk-providers-key-12345"
 
 
-def test_info(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     toml = f'[providers.studio]\nkind = "vllm"\nbase_url = "http://127.0.0.1:9"\napi_key = "{THEIRS}"\n'
-    settings = {"GRAPHCAP_API_KEYS": OURS, "GRAPHCAP_MAX_QUEUE": "7", "GRAPHCAP_MODEL": "tiny", "GRAPHCAP_LOG": "json"}
-    with Service(workspace=workspace(tmp_path / "w", toml), **settings) as service:
-        shown = {"Authorization": f"Bearer {OURS}"}
-        response = httpx.get(f"{service.url}/info", headers=shown, timeout=HANG_GUARD, trust_env=False)
+    folder = workspace(tmp_path_factory.mktemp("private"), toml)
+    with Service(workspace=folder, GRAPHCAP_API_KEYS=OURS, GRAPHCAP_MAX_QUEUE="7", GRAPHCAP_MODEL="tiny") as running:
+        yield running
+
+
+def get(service: Service, path: str, **headers: str) -> httpx.Response:
+    return httpx.get(service.url + path, headers=headers, timeout=HANG_GUARD, trust_env=False)
+
+
+def test_info(service: Service) -> None:
+    response = get(service, "/info", Authorization=f"Bearer {OURS}")
     info = response.json()
     assert info["version"] == __version__
-    assert all(len(one["digest"]) > 16 and one["module"] and one["version"] for one in info["perspectives"])
-    assert {one["name"] for one in info["modules"]} >= {"core", "publishing"}
+    assert all(len(row["digest"]) > 16 and row["module"] and row["version"] for row in info["perspectives"])
+    assert {row["name"] for row in info["modules"]} >= {"core", "publishing"}
     assert "studio" in info["providers"]
     assert info["limits"].items() >= {"queue": 7, "in_flight": 1024, "timeout_seconds": 120.0}.items()
     assert info["settings"].items() >= {"workers": 1, "model": "tiny", "api_keys": True, "tracing": False}.items()
-    for secret in (OURS, THEIRS, str(tmp_path)):
+    for secret in (OURS, THEIRS, "private"):
         assert secret not in response.text
+
+
+def test_metrics_require_a_key(service: Service) -> None:
+    response = get(service, "/metrics", **{"X-Request-ID": "mine-2"})
+    assert (response.status_code, response.json()["code"]) == (401, "unauthorized")
+    assert response.headers["x-request-id"] == "mine-2"
+    assert "total;dur=" in response.headers["server-timing"]
+    figures = scrape(service, Authorization=f"Bearer {OURS}")
+    assert figures.of("bridge_problems_total", code="unauthorized") == 1
+    assert "our-own" not in str([sample.labels for sample in figures.samples])

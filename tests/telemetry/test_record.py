@@ -1,41 +1,71 @@
-"""The log line of a request: why it was slow, rejected or expensive, without any secret."""
+"""The log lines and metrics of a running service: why a request was slow, rejected or expensive, without secrets."""
 
 import asyncio
-import json
+import logging
+import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
+import yaml
 
+from bridge.telemetry.logging import TextFormatter
+from bridge.telemetry.multiprocess import VARIABLE
 from tests.api import streams
 from tests.api.sockets import socket
 from tests.api.streams import KEY, PHOTO, SAMPLE, inline
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
-from tests.service import Service
-from tests.telemetry.figures import HANG_GUARD, scrape, studio, workspace
+from tests.service import ROOT, Service
+from tests.telemetry.figures import HANG_GUARD, Figures, scrape, studio, until, workspace
 from tests.telemetry.lines import line
 
 SIZE = PHOTO.stat().st_size
 PROMPT = "Describe the zebra of nobody."
 TRACE = "0af7651916cd43dd8448eb211c80319c"
+PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
+HOSTILE = 'x"} 1\nbridge_evil_total{a="'
+ZOO = {"perspective": inline("zoo", PROMPT), "image": {"path": SAMPLE}, "provider": "studio"}
+STUDIO = {"provider": "studio"}
+MORE = """
+[providers.down]
+kind = "vllm"
+base_url = "http://127.0.0.1:9"
+default_model = "gone"
+breaker = {{ open_seconds = 600 }}
+fallbacks = [{{ provider = "studio", model = "{model}" }}]
+
+[providers.fleet]
+kind = "vllm"
+default_model = "{model}"
+strategy = "round_robin"
+api_key = "{key}"
+endpoints = [
+  {{ name = "dead", base_url = "http://127.0.0.1:9" }},
+  {{ name = "alive", base_url = "{url}" }},
+]
+"""
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[OpenAIServer]:
-    with OpenAIServer("vllm") as running:
+    with OpenAIServer("vllm", key=KEY) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def service(server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Run a service: `studio` accepts one call at a time, `down` is down, and `fleet` has a dead endpoint.
+
+    With one worker the shared directory for metrics is ignored.
+    """
     toml = studio(server.url, server.models, max_concurrency=1, api_key=f'"{KEY}"')
-    server.key = KEY
-    with Service(
-        workspace=workspace(tmp_path_factory.mktemp("work"), toml), GRAPHCAP_LOG="json", GRAPHCAP_MAX_QUEUE="1"
-    ) as running:
+    toml += MORE.format(url=server.url, model=server.models[0], key=KEY)
+    settings = {"GRAPHCAP_LOG": "json", "GRAPHCAP_MAX_QUEUE": "2", VARIABLE: "/nowhere"}
+    with Service(workspace=workspace(tmp_path_factory.mktemp("work"), toml), **settings) as running:
         yield running
     # No twelve characters of a key, no prompt, no caption, no query.
     pieces = [KEY[start : start + 12] for start in range(len(KEY) - 11)]
@@ -44,210 +74,293 @@ def service(server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 def ask(service: Service, identity: str, path: str = "/caption", **fields: object) -> httpx.Response:
-    body = {"perspective": inline("zoo", PROMPT), "image": {"path": SAMPLE}, "provider": "studio", **fields}
-    return streams.post(service, f"{path}?secret-query=1", body, headers={"X-Request-ID": identity})
+    """Post a request; a field that is None is left out."""
+    body = {name: value for name, value in {**ZOO, **fields}.items() if value is not None}
+    headers = {"X-Request-ID": identity, "traceparent": PARENT}
+    return streams.post(service, f"{path}?secret-query=1", body, headers=headers)
 
 
-def test_a_caption(service: Service, server: OpenAIServer) -> None:
+class Growth:
+    """How much the metrics of a service grew since this object was created."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._before = scrape(service)
+        self._after: Figures | None = None
+
+    def of(self, name: str, **labels: str) -> float:
+        self._after = self._after or scrape(self._service)
+        return self._after.of(f"bridge_{name}", **labels) - self._before.of(f"bridge_{name}", **labels)
+
+
+def test_a_caption_with_a_re_ask_and_a_retry(service: Service, server: OpenAIServer) -> None:
+    growth = Growth(service)
     server.reply(b.WrongSchema(), b.Status(503, retry_after=0), b.Answer())
-    headers = {"X-Request-ID": "why-1", "traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
-    body = {"perspective": inline("zoo", PROMPT), "image": {"path": SAMPLE}, "provider": "studio"}
-    attempts = streams.post(service, "/caption?secret-query=1", body, headers=headers).json()["attempts"]
+    attempts = ask(service, "why-1").json()["attempts"]
     fields = line(service, "why-1")
     stages = fields.pop("stages")
-    assert (
-        fields.items()
-        >= {
-            "request_id": "why-1",
-            "method": "POST",
-            "path": "/api/v1/perspectives/caption",
-            "status": 200,
-            "client": "127.0.0.1",
-            "trace_id": TRACE,
-            "perspective": "zoo",
-            "provider": "studio",
-            "model": server.models[0],
-            "endpoint": attempts[0]["endpoint"],
-            "output_mode": "json_schema",
-            "calls": 3,
-            "reasks": 1,
-            "retries": 1,
-            "failed_calls": "invalid_answer,unavailable",
-            "input_tokens": 240,
-            "output_tokens": 60,
-            "cached_tokens": 128,
-            "image_bytes": SIZE,
-            "sent_bytes": 3 * SIZE,
-        }.items()
-    )
+    expected = {
+        "request_id": "why-1",
+        "method": "POST",
+        "path": "/api/v1/perspectives/caption",
+        "status": 200,
+        "client": "127.0.0.1",
+        "trace_id": TRACE,
+        "perspective": "zoo",
+        "provider": "studio",
+        "model": server.models[0],
+        "endpoint": attempts[0]["endpoint"],
+        "output_mode": "json_schema",
+        "calls": 3,
+        "reasks": 1,
+        "retries": 1,
+        "failed_calls": "invalid_answer,unavailable",
+        "input_tokens": 240,
+        "output_tokens": 60,
+        "cached_tokens": 128,
+        "image_bytes": SIZE,
+        "sent_bytes": 3 * SIZE,
+    }
+    assert fields.items() >= expected.items()
     assert "code" not in fields
-    assert set(stages) == {"image", "prepare", "model", "render"}
+    assert set(stages) - {"import"} == {"image", "prepare", "model", "render"}
     assert fields["ms"] >= stages["model"] > 0
+    caption = {"perspective": "inline", "outcome": "ok", "output_mode": "json_schema", **STUDIO}
+    assert growth.of("captions_total", **caption) == growth.of("reasks_total") == growth.of("retries_total") == 1
+    for outcome in ("ok", "invalid_answer", "unavailable"):
+        labels = {"outcome": outcome, "model": server.models[0], **STUDIO}
+        assert growth.of("provider_calls_total", **labels) == 1
+    assert growth.of("provider_call_duration_seconds_count", **STUDIO) == 3
+    for kind, tokens in {"input": 240, "output": 60, "cached": 128}.items():
+        assert growth.of("tokens_total", kind=kind, model=server.models[0]) == tokens
+    for stage in ("image", "prepare", "model", "render", "total"):
+        assert growth.of("stage_duration_seconds_count", stage=stage) == 1
+    assert growth.of("image_received_bytes_total", origin="path") == SIZE
+    assert growth.of("image_sent_bytes_total", **STUDIO) == 3 * SIZE
+    request = {"route": "/perspectives/caption", "method": "POST", "status": "200"}
+    assert growth.of("request_duration_seconds_count", **request) == 1
 
 
-FAILURES = {
+def test_a_rejected_schema_and_a_fallback(service: Service, server: OpenAIServer) -> None:
+    growth = Growth(service)
+    server.reply(b.RejectSchema(), b.Answer(), b.Status(401))
+    assert ask(service, "schema-1").status_code == 200
+    assert ask(service, "fallback-1", fallbacks=[{"provider": "builtin"}]).json()["provider"] == "builtin"
+    assert growth.of("schema_steps_total", **STUDIO) == growth.of("fallbacks_total", provider="builtin") == 1
+    assert growth.of("captions_total", provider="builtin", outcome="ok") == 1
+    assert line(service, "schema-1")["schema_steps"] == line(service, "fallback-1")["fallbacks"] == 1
+
+
+def test_fallbacks_of_a_provider_that_is_down(service: Service, server: OpenAIServer) -> None:
+    """A provider that is known to be down gets no call, and its fallback is counted all the same."""
+    until(service, lambda figures: figures.of("bridge_breaker_state", provider="down") == 2)
+    growth = Growth(service)
+    response = ask(service, "down-1", provider="down", model=None)
+    assert [attempt["provider"] for attempt in response.json()["attempts"]] == ["studio"]
+    assert ask(service, "down-2", model="mine").status_code == 404
+    assert growth.of("fallbacks_total", **STUDIO) == 1
+    assert growth.of("provider_calls_total", model="other", **STUDIO) == 1
+
+
+def test_a_dead_endpoint_is_visible_and_the_other_one_responds(service: Service, server: OpenAIServer) -> None:
+    state, up = "bridge_breaker_state", "bridge_provider_up"
+    figures = until(service, lambda figures: figures.of(state, endpoint="dead") == 2 and bool(figures.labels(up)))
+    assert figures.of(state, provider="fleet", endpoint="alive") == figures.of(state, provider="studio") == 0
+    assert figures.of(up, provider="fleet") == figures.of(up, provider="studio") == 1
+    assert ask(service, "fleet-1", provider="fleet").status_code == 200
+    assert line(service, "fleet-1")["endpoint"] == "alive"
+    assert scrape(service).of("bridge_provider_calls_in_flight", provider="fleet") == 0
+
+
+# Failures.
+
+FAILURES: dict[str, tuple[int, dict[str, Any], Any]] = {
     "unknown_perspective": (404, {"perspective": "nobody"}, None),
     "invalid_request": (422, {"zebra": 1}, None),
     "image_not_found": (404, {"image": {"path": "datasets/none.jpg"}}, None),
     "unsupported_image": (415, {"image": {"base64": "AAAA"}}, None),
-    "provider_auth": (502, {}, b.Status(401)),
+    "provider_auth": (502, {}, b.Echo("headers", 401)),
     "refused": (422, {}, b.Refusal()),
     "answer_truncated": (502, {}, b.Length()),
     "answer_invalid": (502, {"max_output_retries": 0}, b.WrongSchema()),
     "timeout": (504, {"timeout": 1}, b.Hang()),
-    # The last one: the server's limit delays later calls.
-    "provider_rate_limited": (429, {"timeout": 2}, b.Status(429, retry_after=2.5)),
 }
 
 
-@pytest.mark.parametrize("code", FAILURES)
-def test_the_code_of_a_failure(service: Service, server: OpenAIServer, code: str) -> None:
-    status, options, behaviour = FAILURES[code]
-    if behaviour is not None:
-        server.reply(behaviour)
-    assert ask(service, code, **options).json()["code"] == code
-    fields = line(service, code)
-    assert (fields["status"], fields["code"]) == (status, code)
-    assert fields.get("calls", 0) == (behaviour is not None)
+def test_the_code_of_each_failure(service: Service, server: OpenAIServer) -> None:
+    growth = Growth(service)
+    for code, (status, options, behaviour) in FAILURES.items():
+        server.reply(*filter(None, [behaviour]))
+        assert ask(service, code, **options).json()["code"] == code
+        fields = line(service, code)
+        assert (fields["status"], fields["code"]) == (status, code)
+        assert fields.get("calls", 0) == (behaviour is not None)
+    planned = set(FAILURES) - {"unknown_perspective", "invalid_request"}
+    for code in FAILURES:
+        labels = (
+            {"perspective": "inline", **STUDIO} if code in planned else {"perspective": "unknown", "provider": "none"}
+        )
+        assert growth.of("problems_total", code=code) == growth.of("captions_total", outcome=code, **labels) == 1, code
 
 
-@pytest.mark.parametrize(
-    ("path", "field"), [("/perspectives/caption", "code"), ("/v1/chat/completions", "error"), ("/nothing", "code")]
-)
-def test_the_code_of_other_requests(service: Service, path: str, field: str) -> None:
+@pytest.mark.parametrize("path", ["/perspectives/caption", "/v1/chat/completions", "/nothing"])
+def test_the_code_of_other_requests(service: Service, path: str) -> None:
     identity = f"odd{path.replace('/', '.')}"
-    answer = httpx.post(service.url + path, content=b"{", headers={"X-Request-ID": identity}, trust_env=False)
-    assert field in answer.json()
+    httpx.post(service.url + path, content=b"{", headers={"X-Request-ID": identity}, trust_env=False)
     assert line(service, identity)["code"] == ("not_found" if path == "/nothing" else "invalid_json")
 
 
 async def test_a_client_that_disconnected(service: Service, server: OpenAIServer) -> None:
     server.reply(b.Hang("connect"))
     before = len(server.calls)
-    body = {"perspective": inline(), "image": {"path": SAMPLE}, "provider": "studio"}
-    async with httpx.AsyncClient(timeout=HANG_GUARD, trust_env=False) as client:
-        asking = asyncio.create_task(
-            client.post(f"{service.url}/perspectives/caption", json=body, headers={"X-Request-ID": "left-1"})
-        )
+    async with httpx.AsyncClient(base_url=service.url, timeout=HANG_GUARD, trust_env=False) as client:
+        call = asyncio.create_task(client.post("/perspectives/caption", json=ZOO, headers={"X-Request-ID": "left-1"}))
         await asyncio.to_thread(server.wait_for_calls, before + 1)
-        asking.cancel()
-        await asyncio.gather(asking, return_exceptions=True)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
     fields = await asyncio.to_thread(line, service, "left-1")
-    assert (fields["status"], fields["code"], fields["calls"], fields["failed_calls"]) == (
-        499,
-        "cancelled",
-        1,
-        "cancelled",
-    )
+    expected = {"status": 499, "code": "cancelled", "calls": 1, "failed_calls": "cancelled"}
+    assert fields.items() >= expected.items()
+
+
+# Other kinds of requests.
 
 
 def test_a_connection_test_is_logged_and_counted(service: Service, server: OpenAIServer) -> None:
-    before = scrape(service).of("bridge_provider_calls_total", provider="studio", outcome="ok")
-    asked = len(server.requests)
-    parent = f"00-{TRACE}-b7ad6b7169203331-01"
-    answer = httpx.post(
-        f"{service.url}/providers/studio/test-connection",
-        headers={"X-Request-ID": "test-1", "traceparent": parent},
-        timeout=HANG_GUARD,
-        trust_env=False,
-    )
-    assert answer.json()["status"] == "success"
+    growth, before = Growth(service), len(server.requests)
+    headers = {"X-Request-ID": "test-1", "traceparent": PARENT}
+    url = f"{service.url}/providers/studio/test-connection"
+    response = httpx.post(url, headers=headers, timeout=HANG_GUARD, trust_env=False)
+    assert response.json()["status"] == "success"
     fields = line(service, "test-1")
-    assert (fields["provider"], fields["model"], fields["calls"], fields["trace_id"]) == (
-        "studio",
-        server.models[0],
-        1,
-        TRACE,
-    )
+    expected = {"provider": "studio", "model": server.models[0], "calls": 1, "trace_id": TRACE}
+    assert fields.items() >= expected.items()
     assert fields["input_tokens"] > 0
     assert "perspective" not in fields
-    assert scrape(service).of("bridge_provider_calls_total", provider="studio", outcome="ok") == before + 1
-    mine = [one for one in server.requests[asked:] if one.headers.get("traceparent") == parent]
-    assert [(one.method, one.target) for one in mine] == [("GET", "/v1/models"), ("POST", "/v1/chat/completions")]
+    assert growth.of("provider_calls_total", outcome="ok", **STUDIO) == 1
+    sent = [each for each in server.requests[before:] if each.headers.get("traceparent") == PARENT]
+    assert [(each.method, each.target) for each in sent] == [("GET", "/v1/models"), ("POST", "/v1/chat/completions")]
 
 
 def test_a_stream_has_one_line(service: Service, server: OpenAIServer) -> None:
     server.reply(b.Answer(), b.Status(401))
     for identity, code in (("sse-1", None), ("sse-2", "provider_auth")):
-        body = {"perspective": inline("zoo", PROMPT), "image": {"path": SAMPLE}, "provider": "studio"}
-        with streams.streaming(service, "/caption", json=body, headers={"X-Request-ID": identity}) as answer:
-            list(streams.events(answer))
+        with streams.streaming(service, "/caption", json=ZOO, headers={"X-Request-ID": identity}) as response:
+            list(streams.events(response))
         fields = line(service, identity)
         assert fields.get("code") == code
         assert fields.items() >= {"status": 200, "calls": 1, "perspective": "zoo", "provider": "studio"}.items()
 
 
-def test_a_chunked_completion_has_one_line(service: Service, server: OpenAIServer) -> None:
-    server.reply(b.Status(401))
-    picture = {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64," + "AAAA"}}
-    body = {"model": "alt_text@studio", "stream": True, "messages": [{"role": "user", "content": [picture]}]}
+def test_a_chunked_completion_has_one_line(service: Service) -> None:
+    part = {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,AAAA"}}
+    body = {"model": "alt_text@studio", "stream": True, "messages": [{"role": "user", "content": [part]}]}
     headers = {"X-Request-ID": "chunks-1"}
     httpx.post(f"{service.url}/v1/chat/completions", json=body, headers=headers, timeout=HANG_GUARD, trust_env=False)
     fields = line(service, "chunks-1")
     assert (fields["status"], fields["code"], fields["perspective"]) == (200, "unsupported_image", "alt_text")
-    server.script.clear()
 
 
-def test_a_websocket_and_each_of_its_requests_have_a_line(service: Service, server: OpenAIServer) -> None:
+def test_a_websocket_and_each_of_its_requests(service: Service, server: OpenAIServer) -> None:
+    growth = Growth(service)
     server.reply(b.Answer(), b.Status(401))
-    with socket(service, additional_headers={"X-Request-ID": "socket-1"}) as one:
+    with socket(service, additional_headers={"X-Request-ID": "socket-1"}) as client:
         ids = {}
         for name in ("a1", "a2"):
-            one.send("caption", name, perspective=inline("zoo", PROMPT), image={"path": SAMPLE}, provider="studio")
-            ids[name] = one.story(name, "zoo")[0]["request_id"]
-        one.send("caption", "a3", perspective="nobody", image={"path": SAMPLE})
-        one.problem("a3")
+            client.send("caption", name, **ZOO)
+            ids[name] = client.story(name, "zoo")[0]["request_id"]
+        client.send("caption", "a3", perspective="nobody", image={"path": SAMPLE})
+        client.problem("a3")
+        assert scrape(service).of("bridge_websocket_connections") == 1
     assert line(service, "socket-1", "socket").items() >= {"status": 101, "method": "WS", "requests": 2}.items()
-    whole, failed = (line(service, ids[name]) for name in ("a1", "a2"))
     by = {"method": "WS", "path": "/api/v1/perspectives/stream", "perspective": "zoo", "provider": "studio", "calls": 1}
-    assert whole.items() >= {**by, "status": 200, "input_tokens": 120}.items()
-    assert failed.items() >= {**by, "status": 502, "code": "provider_auth"}.items()
-    refused = [json.loads(one) for one in service.log.splitlines() if '"unknown_perspective"' in one]
-    assert [one["status"] for one in refused if one["method"] == "WS"] == [404]
+    assert line(service, ids["a1"]).items() >= {**by, "status": 200, "input_tokens": 120}.items()
+    assert line(service, ids["a2"]).items() >= {**by, "status": 502, "code": "provider_auth"}.items()
+    until(service, lambda figures: figures.of("bridge_websocket_connections") == 0)
+    assert growth.of("websocket_connections_opened_total") == 1
+    for status in ("200", "404", "502"):
+        labels = {"route": "/perspectives/stream", "method": "WS", "status": status}
+        assert growth.of("request_duration_seconds_count", **labels) == 1
 
 
-async def test_time_in_the_queue_and_a_full_queue(service: Service, server: OpenAIServer) -> None:
-    server.reply(b.Hold(), b.Hold())
+async def test_the_queue(service: Service, server: OpenAIServer) -> None:
+    server.reply(b.Hold(), b.Hold(), b.Hold())
     before = len(server.calls)
-    body = {"perspective": "alt_text", "image": {"path": SAMPLE}, "provider": "studio"}
-
     async with httpx.AsyncClient(base_url=service.url, timeout=HANG_GUARD, trust_env=False) as client:
 
         def post(identity: str) -> "asyncio.Task[httpx.Response]":
             headers = {"X-Request-ID": identity}
-            return asyncio.create_task(client.post("/perspectives/caption", json=body, headers=headers))
+            return asyncio.create_task(client.post("/perspectives/caption", json=ZOO, headers=headers))
 
-        held = [post("queue-1")]
+        calls = [post("queue-1")]
         await asyncio.to_thread(server.wait_for_calls, before + 1)
-        held += [post("queue-2"), post("queue-3")]
-        done, _ = await asyncio.wait(held, return_when=asyncio.FIRST_COMPLETED)
-        assert [one.result().json()["code"] for one in done] == ["overloaded"]
+        calls += [post("queue-2"), post("queue-3")]
+        figures = await asyncio.to_thread(until, service, lambda figures: figures.of("bridge_queue_depth") == 2)
+        assert figures.of("bridge_provider_calls_in_flight", provider="studio") == 1
+        assert figures.of("bridge_requests_in_flight") == 3
+        assert (await post("queue-4")).json()["code"] == "overloaded"
         server.release()
-        ends = [await one for one in held]
-    waited = [await asyncio.to_thread(line, service, f"queue-{number}") for number in (1, 2, 3)]
-    assert sorted(one.status_code for one in ends) == [200, 200, 503]
-    # The first may have waited too: the 429 of an earlier test limits how many calls a window allows.
-    assert ["queue_ms" in one for one in waited[1:]] == [one["status"] == 200 for one in waited[1:]]
-    assert [one.get("code") for one in waited if one["status"] == 503] == ["overloaded"]
+        assert [(await call).status_code for call in calls] == [200, 200, 200]
+    lines = [await asyncio.to_thread(line, service, f"queue-{number}") for number in (1, 2, 3, 4)]
+    assert ["queue_ms" in fields for fields in lines] == [False, True, True, False]
+    assert lines[3]["code"] == "overloaded"
+    figures = await asyncio.to_thread(scrape, service)
+    for gauge in ("bridge_queue_depth", "bridge_provider_calls_in_flight", "bridge_requests_in_flight"):
+        assert figures.of(gauge) == 0
 
 
-def test_the_longest_wait_of_an_analysis(service: Service, server: OpenAIServer) -> None:
-    server.reply(b.Hold(), b.Hold())
-    body = {"perspectives": [inline("p1"), inline("p2")], "image": {"path": SAMPLE}, "provider": "studio"}
-    with ThreadPoolExecutor(1) as threads:
-        before = len(server.calls)
-        response = threads.submit(streams.post, service, "/analyze", body, headers={"X-Request-ID": "waits-1"})
-        server.wait_for_calls(before + 1)
-        server.release()
-        assert response.result(HANG_GUARD).status_code == 200
-    fields = line(service, "waits-1")
-    assert (fields["perspective"], fields["outcomes"]) == ("p1,p2", "ok,ok")
-    assert fields["ms"] > fields["queue_ms"] == fields["stages"]["queue"] > 0
+def test_the_stages_of_an_analysis(service: Service) -> None:
+    growth = Growth(service)
+    perspectives = [inline(name) for name in ("p1", "p2", "p3")]
+    fields: dict[str, Any] = {"perspective": None, "perspectives": perspectives, "synthesize": inline("all")}
+    assert ask(service, "analysis-1", "/analyze", **fields).status_code == 200
+    for stage, count in {"image": 1, "perspectives": 1, "synthesis": 1, "model": 4, "render": 4, "total": 4}.items():
+        assert growth.of("stage_duration_seconds_count", stage=stage) == count, stage
+    logged = line(service, "analysis-1")
+    assert (logged["perspective"], logged["outcomes"], logged["calls"]) == ("p1,p2,p3,all", "ok,ok,ok,ok", 4)
+    assert logged["ms"] > logged["queue_ms"] == logged["stages"]["queue"] > 0
 
 
-def test_the_text_format(vllm_server: OpenAIServer, tmp_path: Path) -> None:
-    with Service() as service:
-        streams.post(service, "/caption", streams.caption(vllm_server), headers={"X-Request-ID": "text-1"})
-    (fields,) = [one for one in service.log.splitlines() if '"text-1"' in one]
-    for part in ('perspective="mine"', "calls=1", "input_tokens=120", 'stages={"image"', "status=200"):
-        assert part in fields
+def test_caller_supplied_names_are_not_labels(service: Service, server: OpenAIServer) -> None:
+    config = {"kind": "vllm", "name": HOSTILE, "base_url": server.url + "/other", "api_key": "sk-mine-123456789"}
+    for number, name in enumerate((HOSTILE, "studio2", "ünïcode")):
+        identity = f"hostile-{number}"
+        ask(service, identity, perspective=inline(name), provider=name, model=name)
+        ask(service, identity, perspective=inline(name), provider=name, model=name, provider_config=config)
+        ask(service, identity, perspective=name)
+        ask(service, identity, f"/{quote(name, safe='')}/caption", perspective=None)
+        httpx.request("PUT", f"{service.url}/{quote(name, safe='')}", timeout=HANG_GUARD, trust_env=False)
+        httpx.request("BREW", f"{service.url}/perspectives/caption", timeout=HANG_GUARD, trust_env=False)
+    figures = scrape(service)
+    assert not [name for name in figures.families if "evil" in name]
+    values = {value for sample in figures.samples for value in sample.labels.values()}
+    assert not [value for value in values if any(word in value for word in ("evil", "studio2", "BREW", "sk-"))]
+    assert all(value.isascii() for value in values)
+    captions = figures.labels("bridge_captions_total")
+    assert {labels["perspective"] for labels in captions} == {"alt_text", "inline", "unknown"}
+    assert {labels["provider"] for labels in captions} <= {"studio", "fleet", "vllm", "builtin", "none"}
+    models = {labels["model"] for labels in figures.labels("bridge_provider_calls_total")}
+    assert models <= {*server.models, "other", "measurements"}
+    routes = {labels["route"] for labels in figures.labels("bridge_request_duration_seconds_count")}
+    assert {"/perspectives/{name}/caption", "other"} <= routes
+
+
+def test_one_worker_writes_nothing(service: Service) -> None:
+    scrape(service)
+    assert "graphcap-metrics" not in Path(f"/proc/{service.process.pid}/maps").read_text()
+
+
+def test_the_text_format() -> None:
+    record = logging.makeLogRecord(
+        {"levelname": "INFO", "msg": "two\nlines", "fields": {"status": 200, "path": "a\nb"}}
+    )
+    assert TextFormatter().format(record)[9:] == 'info    two\n  lines status=200 path="a\\nb"'
+
+
+def test_scrape_jobs_in_the_docs_send_a_key() -> None:
+    blocks = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs/operations.md").read_text("utf-8"), re.S | re.M)
+    jobs = [job for block in blocks for job in yaml.safe_load(block)["scrape_configs"]]
+    assert ["kubernetes_sd_configs" in job for job in jobs] == [False, True]
+    for job in jobs:
+        assert job["job_name"] == "graphcap-bridge"  # as the alert rules have it
+        assert set(job["authorization"]) == {"credentials_file"}

@@ -29,9 +29,9 @@ def test_a_provider_call_is_a_child_span_whose_id_is_sent_to_the_provider(vllm_s
             streams.post(service, "/caption?api_key=secret-query", body, headers=PARENT)
             vllm_server.reply(b.Length())
             streams.post(service, "/caption", body)
-            with socket(service) as one:
-                one.send("caption", "a1", **body)
-                one.story("a1", "zoo")
+            with socket(service) as client:
+                client.send("caption", "a1", **body)
+                client.story("a1", "zoo")
         assert service.code == 0
         spans, metrics, raw = collector.spans, collector.metrics, b"".join(collector.raw)
     calls = [span for span in spans if span.name.startswith("chat ")]
@@ -116,19 +116,21 @@ def test_captions_work_while_the_collector_is_down(vllm_server: OpenAIServer) ->
     assert service.code == 0
 
 
+@pytest.mark.slow
 def test_a_missing_exporter_is_logged_and_the_service_starts(tmp_path: Path) -> None:
     """Hide the installed exporters, and keep the rest of OpenTelemetry."""
-    mine = tmp_path / "opentelemetry"
-    mine.mkdir()
-    (mine / "__init__.py").touch()  # with one, it goes before the installed namespace of the same name
+    package = tmp_path / "opentelemetry"
+    package.mkdir()
+    (package / "__init__.py").touch()  # a package with this file precedes the installed namespace package
     for part in Path(trace.__file__).parents[1].iterdir():
         if part.name != "exporter":
-            (mine / part.name).symlink_to(part)
+            (package / part.name).symlink_to(part)
     with Service(PYTHONPATH=str(tmp_path), OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9") as service:
         assert httpx.get(f"{service.url}/livez", trust_env=False).status_code == 200
     assert "the extra 'otel' is not installed" in service.log
 
 
+@pytest.mark.slow
 def test_the_sdk_is_not_imported_without_an_endpoint() -> None:
     script = (
         "import asyncio, sys\nfrom bridge.app import build\nfrom bridge.settings import load\n"

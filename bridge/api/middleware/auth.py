@@ -1,42 +1,108 @@
-"""Authentication: API keys where they are set; otherwise only web pages of allowed origins may send requests."""
+"""Who may send requests: API keys, host names, and the origins of web pages."""
 
+import logging
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from hmac import compare_digest
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bridge.api import responses
-from bridge.api.middleware.cors import LOCAL_ORIGIN
-from bridge.api.middleware.hosts import AllowedHosts
 from bridge.api.middleware.rate_limit import RateLimiter, client_address
 from bridge.errors import ApiKeyRequired, HostNotAllowed, OriginNotAllowed, RateLimitExceeded
 from bridge.settings import Settings
 
+log = logging.getLogger("graphcap")
+EXPOSED_HEADERS = (
+    *("X-Request-ID", "Server-Timing", "Retry-After", "X-Should-Retry", "X-Request-Begun"),
+    *("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "RateLimit-Policy"),
+)
+_LOCAL_ORIGIN = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?"
 _PROBES = re.compile(r"(/api/v1)?/health|/livez|/readyz")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+def cors(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """Return `app` with CORS, without credentials, for the listed origins, or for those of this machine."""
+    origins = list(settings.cors_origins)
+    if "*" in origins:
+        log.warning("GRAPHCAP_CORS_ORIGINS is *: every web page can use this service from its visitor's browser.")
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_origin_regex=None if origins else _LOCAL_ORIGIN,
+        allow_methods=["GET", "POST"],
+        allow_headers=["*"],
+        expose_headers=[*EXPOSED_HEADERS],
+        max_age=600,
+    )
 
 
 class ApiKeys:
     """The API keys of the service. False when there are none: then every caller is accepted."""
 
     def __init__(self, settings: Settings) -> None:
-        self._keys = [key.get_secret_value().encode() for key in settings.api_keys]
+        self._keys = {name: key.get_secret_value().encode() for name, key in settings.keys.items()}
 
     def __bool__(self) -> bool:
         return bool(self._keys)
 
-    def find_in(self, headers: Mapping[str, str]) -> int | None:
-        """Return the number of the key in the headers; None without a valid key."""
+    def find_in(self, headers: Mapping[str, str]) -> str | None:
+        """Return the name of the key in the headers; None without a valid key."""
         scheme, _, token = headers.get("authorization", "").partition(" ")
         return self.find(token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "").strip())
 
-    def find(self, key: str) -> int | None:
-        """Return the number of the key, from 1; None when it is not valid. Takes constant time."""
+    def find(self, key: str) -> str | None:
+        """Return the name of the key; None when it is not valid. Takes constant time."""
         sent = key.encode()
-        numbers = [number for number, valid in enumerate(self._keys, 1) if compare_digest(sent, valid)]
-        return numbers[0] if numbers else None
+        names = [name for name, valid in self._keys.items() if compare_digest(sent, valid)]
+        return names[0] if names else None
+
+
+class AllowedHosts:
+    """The host names of GRAPHCAP_ALLOWED_HOSTS.
+
+    Without that setting, a service that listens on a loopback address and has no API keys accepts only names of this
+    machine and of listed CORS origins: any other name was rebound by a foreign DNS server. Otherwise every name is
+    accepted.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.configured = bool(settings.allowed_hosts)
+        self._names = frozenset(map(_host_name, settings.allowed_hosts))
+        self._suffixes = tuple(name[1:] for name in self._names if name.startswith("*."))
+        self._loopback_only = settings.loopback and not settings.keys and not self.configured
+        self._origins = frozenset(urlsplit(origin).hostname or "" for origin in settings.cors_origins)
+
+    def allow(self, host: str) -> bool:
+        """Return whether a Host header may have this value."""
+        name = _host_name(host)
+        if self.configured:
+            return "*" in self._names or name in self._names or name.endswith(self._suffixes)
+        return not self._loopback_only or not host or name in self._origins or _is_loopback(name)
+
+
+def _host_name(host: str) -> str:
+    """Return the name without port and brackets, in lower case; "" when it is malformed."""
+    try:
+        parsed = urlsplit(f"//{host if host.count(':') < 2 or host.startswith('[') else f'[{host}]'}")
+        parsed.port  # noqa: B018 (raises ValueError when it is malformed)
+    except ValueError:
+        return ""
+    return (parsed.hostname or "").rstrip(".")
+
+
+@lru_cache(maxsize=64)
+def _is_loopback(name: str) -> bool:
+    try:
+        return name == "localhost" or name.endswith(".localhost") or ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 class AuthMiddleware:
@@ -56,15 +122,13 @@ class AuthMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or reject it."""
-        if scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
-            return
-        scope.setdefault("state", {})["caller"] = client_address(scope)
-        try:
-            await self._check(scope, Headers(scope=scope))
-        except (ApiKeyRequired, HostNotAllowed, OriginNotAllowed, RateLimitExceeded) as error:
-            await responses.reject(error, scope, receive, send)
-            return
+        if scope["type"] in ("http", "websocket"):
+            scope["state"]["caller"] = client_address(scope)
+            try:
+                await self._check(scope, Headers(scope=scope))
+            except (ApiKeyRequired, HostNotAllowed, OriginNotAllowed, RateLimitExceeded) as error:
+                await responses.reject(error, scope, receive, send)
+                return
         await self._app(scope, receive, send)
 
     async def _check(self, scope: Scope, headers: Headers) -> None:
@@ -74,9 +138,10 @@ class AuthMiddleware:
             raise HostNotAllowed(host)
         websocket = scope["type"] == "websocket"
         if self._keys:
-            number = self._keys.find_in(headers)
-            if number is not None:
-                scope["state"]["caller"] = f"key {number}"
+            name = self._keys.find_in(headers)
+            if name is not None:
+                scope["state"]["caller"] = f"key {name}"
+                scope["state"]["record"].key = name
             elif not (websocket or probe or scope["method"] == "OPTIONS"):
                 await self._limiter.count(scope["state"]["caller"])  # guesses count against the address
                 raise ApiKeyRequired
@@ -90,4 +155,4 @@ class AuthMiddleware:
             return True
         if re.sub(r"^https?://", "", origin.lower()) == headers.get("host", "").lower():
             return True
-        return not self._origins and re.fullmatch(LOCAL_ORIGIN, origin) is not None
+        return not self._origins and re.fullmatch(_LOCAL_ORIGIN, origin) is not None

@@ -1,9 +1,10 @@
-"""The outermost middleware: request id, record, path, response headers, and the response to an unexpected exception."""
+"""The outermost middleware: request id, record, path, response headers, and the response to a bug."""
 
 import logging
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bridge import errors
@@ -24,7 +25,7 @@ _NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
 """Content-Security-Policy of everything that is not a page: a browser runs nothing of it and frames it nowhere."""
 _DISCONNECTED = 499  # nginx's status for a client that closed the connection
 _CANCELLED = errors.TABLE[Cancelled].status, errors.TABLE[Cancelled].code
-_RESPONSE_STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
+_HANDSHAKE_ENDS = ("websocket.accept", "websocket.http.response.start")
 
 
 def services(connection: HTTPConnection) -> Services:
@@ -108,18 +109,30 @@ def _add_headers(message: Message, record: RequestRecord) -> None:
 
 
 async def _serve_http(app: ASGIApp, scope: Scope, receive: Receive, send: Send, record: RequestRecord) -> None:
-    """Serve HEAD as GET: uvicorn drops the body."""
+    """Serve HEAD as GET: uvicorn drops the body. Log a bug, which FastAPI raises again after its response."""
     method = scope["method"]
     scope = {**scope, "method": "GET"} if method == "HEAD" else scope
+    complete = False
 
     async def send_with_headers(message: Message) -> None:
+        nonlocal complete
         if message["type"] == "http.response.start":
             record.status = message["status"]
             _add_headers(message, record)
+        complete = message["type"] == "http.response.body" and not message.get("more_body")
         await send(message)
 
     try:
         await app(scope, receive, send_with_headers)
+    except Exception as error:
+        log.exception("bug in %s %s", method, scope["path"])
+        record.code = errors.BUG.code
+        if not record.status:
+            problem = problems.from_error(error, record.id)
+            response = Response(problem.model_dump_json(), problem.status, media_type="application/json")
+            await response(scope, receive, send_with_headers)
+        elif not complete:
+            raise
     finally:
         if not record.status or (record.status, record.code) == _CANCELLED:
             record.status, record.code = _DISCONNECTED, record.code or "cancelled"
@@ -133,19 +146,12 @@ async def _serve_websocket(app: ASGIApp, scope: Scope, receive: Receive, send: S
     async def send_with_headers(message: Message) -> None:
         nonlocal accepted
         if message["type"] == "websocket.close" and not accepted and not record.status:
-            record.status, record.code = errors.NO_ROUTE.status, errors.NO_ROUTE.code
-            if "websocket.http.response" in scope.get("extensions", {}):
-                problem = problems.from_row(errors.NO_ROUTE, "This path is not a WebSocket.", record.id)
-                content_type = [(b"content-type", b"application/json")]
-                start: Message = {
-                    "type": "websocket.http.response.start",
-                    "status": problem.status,
-                    "headers": content_type,
-                }
-                _add_headers(start, record)
-                await send(start)
-                message = {"type": "websocket.http.response.body", "body": problem.model_dump_json().encode()}
-        elif message["type"] in _RESPONSE_STARTS:
+            record.code = errors.NO_ROUTE.code
+            problem = problems.from_row(errors.NO_ROUTE, "This path is not a WebSocket.", record.id)
+            response = Response(problem.model_dump_json(), problem.status, media_type="application/json")
+            await response(scope, receive, send_with_headers)
+            return
+        if message["type"] in _HANDSHAKE_ENDS:
             accepted = message["type"] == "websocket.accept"
             message.setdefault("headers", [])
             record.status = message.get("status", 101)

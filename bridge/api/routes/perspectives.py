@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 
 from bridge.api import responses
 from bridge.api.analysis import AnalyzeOut, analysis_out
@@ -30,6 +30,7 @@ from bridge.captioning.plan import make_analysis_plan, make_plan
 from bridge.captioning.stream import EventStream
 from bridge.errors import InvalidRequest
 from bridge.version import __version__
+from perspectives import typescript
 from perspectives.catalog import ModuleInfo
 from perspectives.errors import UnknownPerspective
 
@@ -41,6 +42,18 @@ router = APIRouter(prefix="/perspectives", tags=["perspectives"])
 async def list_perspectives(request: Request) -> Response:
     """List every enabled perspective, by priority and name."""
     return JSONResponse({"perspectives": [item.to_wire() for item in services(request).catalog.all()]})
+
+
+@router.get("/types.ts", response_class=PlainTextResponse)
+async def show_types(request: Request) -> Response:
+    """Show the TypeScript types of what every enabled perspective returns."""
+    return PlainTextResponse(typescript.module(services(request).catalog.all()))
+
+
+@router.get("/{name}/types.ts", response_class=PlainTextResponse)
+async def show_type(request: Request, name: str) -> Response:
+    """Show the TypeScript type of what one perspective returns."""
+    return PlainTextResponse(typescript.module([services(request).catalog.get(name)]))
 
 
 @router.get("/modules", response_model=ModuleList)

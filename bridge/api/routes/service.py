@@ -1,9 +1,10 @@
-"""`/health` and `/info`, and the probes `/livez` and `/readyz`."""
+"""`/health`, `/info` and `/metrics`, and the probes `/livez` and `/readyz`."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from bridge.api.drain import Drain
@@ -11,11 +12,14 @@ from bridge.api.middleware.request_context import services
 from bridge.api.responses import json_response
 from bridge.api.schemas import Health
 from bridge.captioning.services import Services
-from bridge.telemetry import tracing
+from bridge.telemetry import metrics, tracing
 from bridge.version import __version__
 
 router = APIRouter(tags=["service"])
 probes = APIRouter(tags=["service"], include_in_schema=False)
+_GAUGES_SECONDS = 1.0
+_UP = {"up": True, "down": False}
+_ONE_WORKER = b"# WARNING: metrics of one worker of several; there is no writable directory to share them in.\n"
 
 
 @router.get("/health", response_model=Health)
@@ -43,6 +47,39 @@ async def readyz(request: Request) -> Response:
     if drain.begun.is_set():
         return JSONResponse({"status": "shutting down"}, 503)
     return JSONResponse({"status": "ok"})
+
+
+@probes.get("/metrics")
+async def scrape(request: Request) -> Response:
+    """Return every metric in Prometheus' text format."""
+    update_gauges(request.app)
+    text = await asyncio.to_thread(metrics.exposition) if metrics.SHARED else metrics.exposition()
+    alone = request.app.state.services.settings.workers > 1 and not metrics.SHARED
+    return Response(_ONE_WORKER + text if alone else text, media_type=metrics.MEDIA_TYPE)
+
+
+async def update_shared_gauges(app: FastAPI) -> None:
+    """Update this worker's gauges every second, for a scrape that another worker answers, until cancelled."""
+    while metrics.SHARED:
+        update_gauges(app)
+        await asyncio.sleep(_GAUGES_SECONDS)
+
+
+def update_gauges(app: FastAPI) -> None:
+    """Set the state of the providers that `providers.toml` names, or that had calls."""
+    services = app.state.services
+    explicit = services.targets.configured.explicit
+    status = {provider["name"]: _UP.get(provider["status"]) for provider in app.state.probes.report()}
+    for name, queue in services.dispatcher.queues.items():
+        if name not in explicit and not any(endpoint.calls for endpoint in queue.endpoints):
+            continue
+        metrics.QUEUE.labels(name).set(queue.queued)
+        for endpoint in queue.endpoints:
+            metrics.CALLING.labels(name, endpoint.name).set(endpoint.in_flight)
+            metrics.BREAKER.labels(name, endpoint.name).set(metrics.BREAKER_STATES.index(endpoint.breaker.state))
+        up = status.get(name)
+        if up is not None:
+            metrics.UP.labels(name).set(up)
 
 
 def describe(resources: Services) -> dict[str, Any]:
@@ -89,7 +126,7 @@ def describe(resources: Services) -> dict[str, Any]:
         "settings": {
             "workers": settings.workers,
             "model": settings.model or None,
-            "api_keys": bool(settings.api_keys),
+            "api_keys": bool(settings.keys),
             "allowed_hosts": list(settings.allowed_hosts) or None,
             "cors_origins": list(settings.cors_origins) or None,
             "log": settings.log,

@@ -4,10 +4,11 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from fastapi import APIRouter, Response, WebSocket
+from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from bridge import errors
+from bridge.api import responses
 from bridge.api.connection import STALL_SECONDS, Writer, first_of, until
 from bridge.api.drain import Drain
 from bridge.api.middleware.auth import ApiKeys
@@ -92,18 +93,9 @@ class Connection:
                 finally:
                     opening.cancel()
         except ShuttingDown as error:
-            await self._reject_handshake(error)
+            await responses.reject(error, self._socket.scope, self._socket.receive, self._socket.send)
         finally:
             self._record.notes["requests"] = self._begun
-
-    async def _reject_handshake(self, error: Exception) -> None:
-        """Respond to the handshake with an HTTP error, so that a proxy can try another instance."""
-        problem = problems.from_error(error, self._record.id)
-        self._record.code = problem.code
-        headers = {"X-Request-Begun": "no", "Retry-After": "1"}
-        await self._socket.send_denial_response(
-            Response(problem.model_dump_json(), problem.status, headers, "application/json")
-        )
 
     async def _serve(self) -> None:
         try:
@@ -172,12 +164,13 @@ class Connection:
             fields = parse_object(frame, "The frame") if len(frame) <= _MAX_AUTH else {}
         except (TimeoutError, InvalidJson):
             fields = {}
-        number = self._key_number(fields) if fields.get("type") == "auth" else None
-        if number is None:
+        name = self._key_name(fields) if fields.get("type") == "auth" else None
+        if name is None:
             await self._reject_key()
-        self._caller = f"key {number}"
+        self._caller = f"key {name}"
+        self._record.key = name
 
-    def _key_number(self, fields: dict[str, Any]) -> int | None:
+    def _key_name(self, fields: dict[str, Any]) -> str | None:
         key = fields.get("api_key")
         return self._keys.find(key) if isinstance(key, str) else None
 
@@ -193,11 +186,12 @@ class Connection:
         """Handle one frame; a mistake in it is reported, and the WebSocket stays open."""
         name: str | None = None
         record = RequestRecord(new_request_id(), self._record.trace_headers, trace_id=self._record.trace_id, status=200)
+        record.key = self._record.key
         request_id.set(record.id)
         try:
             fields = await self._parse(frame)
             if fields.get("type") == "auth":
-                if self._keys and self._key_number(fields) is None:
+                if self._keys and self._key_name(fields) is None:
                     await self._reject_key()
                 return
             name = _valid_id(fields)

@@ -1,22 +1,12 @@
 """Completions in chunks: one complete answer, or an error."""
 
-import asyncio
 import json
 from typing import Any
 
 import httpx
 import pytest
 
-from bridge.api.openai.chat_request import read_chat
-from bridge.api.openai.completion import ChunkStreamResponse
-from bridge.captioning.plan import plan_caption
-from bridge.captioning.services import open_services
-from bridge.captioning.stream import EventStream
-from bridge.deadline import Deadline
-from bridge.run import Run
-from bridge.settings import Settings
 from tests.api.openai.ask import CHAT, COMPACT, refusal, request, send
-from tests.api.sockets import state
 from tests.clients.bridge import ANSWER, MODEL, Bridge
 from tests.servers import behaviours as b
 
@@ -78,26 +68,3 @@ def test_rejections_come_before_the_stream(bridge: Bridge) -> None:
     response = send(bridge, request(model="gpt-4o", stream=True))
     assert (response.status_code, refusal(response)["code"]) == (404, "model_not_found")
     assert response.headers["content-type"] == "application/json"
-
-
-async def test_pings(bridge: Bridge) -> None:
-    bridge.server.reply(b.Hold(b.Answer(ANSWER)))
-    settings = Settings(_env_file=None, workspace=bridge.workspace)  # type: ignore[call-arg]
-    sent: list[bytes] = []
-
-    async def keep(message: Any) -> None:
-        sent.append(message.get("body", b""))
-        if sent.count(b": ping\n\n") == 2:
-            bridge.server.release()
-
-    async def stays() -> Any:
-        await asyncio.Event().wait()
-
-    async with open_services(settings) as services:
-        chat, run = read_chat(request(stream=True), services), Run(Deadline(60), "id")
-        plan = plan_caption(chat.perspective, chat.options, services, run)
-        stream = EventStream(plan, services, run, partials=False)
-        response = ChunkStreamResponse(chat, stream, state()["record"], run.deadline, ping=0.01)
-        await response({"type": "http", "state": state()}, stays, keep)
-    assert sent.count(b": ping\n\n") >= 2
-    assert events(b"".join(sent).decode())[-1] == "[DONE]"

@@ -1,0 +1,178 @@
+"""Read the JSON object in the text of a model, complete or unfinished.
+
+Code fences, prose around the object and raw control characters inside strings are accepted: vLLM with xgrammar writes
+such characters where a string has length bounds (observed on vLLM 0.32), and models without constrained decoding add
+explanations. The content is never changed.
+"""
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeVar
+
+from pydantic_core import from_json
+
+from bridge.run import Run
+from perspectives.errors import Problem, ValidationFailed
+from perspectives.perspective import Perspective
+from perspectives.validation import MAX_ANSWER_BYTES, Validated, Validator
+from providers.base import JsonObject
+from providers.dialects import restore
+from providers.text import whole_characters
+
+T = TypeVar("T")
+PARTIAL_INTERVAL = 0.05
+"""Seconds between two partial objects."""
+_COST_FACTOR = 20  # parsing a long text takes at most a twentieth of the time
+_MAX_CANDIDATES = 16  # objects of one answer that are validated
+_MAX_STARTS = 64
+_MAX_SCANS = 8  # limit of the characters scanned for an object, in lengths of the text
+_NOT_JSON = Problem("", "The answer is not a JSON object.")
+_TOO_LONG = Problem("", f"The answer is longer than {MAX_ANSWER_BYTES:,} characters.")
+_TOO_DEEP = Problem("", "The answer is nested too deeply.")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A text, the first object in it, and either the valid `result` with its warnings or the problems."""
+
+    text: str
+    object: JsonObject | None
+    result: JsonObject | None = None
+    warnings: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def json(self) -> str:
+        """Return the object without the prose around it, or the text when it has none."""
+        try:
+            return self.text if self.object is None else json.dumps(self.object)
+        except RecursionError:
+            return self.text
+
+
+async def read_answer(text: str, perspective: Perspective) -> Reading:
+    """Return the first valid object in the text, or the problems of its first object."""
+    return await _off_loop(lambda: read(text, perspective.validator), text, perspective)
+
+
+def read(text: str, validator: Validator) -> Reading:
+    """Return the first valid object in the text, or the problems of its first object."""
+    if len(text) > MAX_ANSWER_BYTES:
+        return Reading(text, None, problems=(_TOO_LONG,))
+    first: JsonObject | None = None
+    problems: tuple[Problem, ...] = ()
+    for candidate in islice(objects(text), _MAX_CANDIDATES):
+        first = candidate if first is None else first
+        try:
+            valid = _validate(candidate, validator)
+        except ValidationFailed as error:
+            problems = problems or error.problems
+        except RecursionError:
+            problems = problems or (_TOO_DEEP,)
+        else:
+            return Reading(text, candidate, valid.value, valid.warnings)
+    return Reading(text, first, problems=problems or (_NOT_JSON,))
+
+
+def _validate(candidate: JsonObject, validator: Validator) -> Validated:
+    """Validate the object as it is, then as the strict dialects write it, with null for an absent property.
+
+    Raises ValidationFailed.
+    """
+    try:
+        return validator.validate(candidate)
+    except ValidationFailed:
+        restored = restore(candidate, validator.json_schema)
+        if restored == candidate:
+            raise
+    return validator.validate(restored)
+
+
+async def _off_loop(work: Callable[[], T], text: str, perspective: Perspective) -> T:
+    """Return the result of `work` on the text, computed in a thread unless it is cheap for this perspective."""
+    return work() if perspective.validator.is_cheap(len(text)) else await asyncio.to_thread(work)
+
+
+def _reject_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(strict=False, parse_constant=_reject_constant)
+
+
+def objects(text: str) -> Iterator[JsonObject]:
+    """Yield every JSON object in the text that may be the answer, in order; an object inside another is part of it."""
+    start, budget = text.find("{"), _MAX_SCANS * len(text)
+    for _ in range(_MAX_STARTS):
+        if start < 0 or budget < 0:
+            return
+        value, end = _decode(text, start)
+        budget -= end - start
+        if value is not None:
+            yield value
+        start = text.find("{", start + 1 if value is None else end)
+
+
+def _decode(text: str, start: int) -> tuple[JsonObject | None, int]:
+    """Return the object at `start` and its end; None, and the end of the text, when there is none."""
+    try:
+        value, end = _DECODER.raw_decode(text, start)
+        return _replace_surrogates(value) if _SURROGATE.search(text, start, end) else value, end
+    except (ValueError, RecursionError):
+        return None, len(text)
+
+
+def _replace_surrogates(value: Any) -> Any:
+    """Replace every unpaired surrogate: JSON can escape one, and UTF-8 cannot encode it."""
+    if isinstance(value, dict):
+        return {whole_characters(name): _replace_surrogates(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_replace_surrogates(item) for item in value]
+    return whole_characters(value) if isinstance(value, str) else value
+
+
+def partial_object(text: str, schema: JsonObject) -> JsonObject | None:
+    """Return the object that an unfinished text holds, its last string cut; None before it begins."""
+    start = text.find("{")
+    if start < 0:
+        return None
+    try:
+        value = from_json(text[start:], allow_partial="trailing-strings", allow_inf_nan=False)
+    except ValueError:
+        return None
+    restored = restore(value, schema) if isinstance(value, dict) else None
+    return restored if isinstance(restored, dict) else None
+
+
+class PartialObjects:
+    """Collects the text of one call and reports the object so far to `run`, at intervals and when it changed."""
+
+    def __init__(self, run: Run, perspective: Perspective, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` in seconds."""
+        self._run = run
+        self._perspective = perspective
+        self._clock = clock
+        self._pieces: list[str] = []
+        self._last: JsonObject | None = None
+        self._next = 0.0
+
+    async def add(self, piece: str) -> None:
+        """Add a piece of text, and report the object so far when the interval has passed."""
+        self._pieces.append(piece)
+        start = self._clock()
+        if not self._run.streaming or start < self._next:
+            return
+        text = "".join(self._pieces)
+        schema = self._perspective.json_schema
+        result = await _off_loop(lambda: partial_object(text, schema), text, self._perspective)
+        end = self._clock()
+        self._next = end + max(PARTIAL_INTERVAL, _COST_FACTOR * (end - start))
+        if result and result != self._last:
+            self._last = result
+            self._run.partial(result)

@@ -1,0 +1,180 @@
+"""The attempts of one call: their time limits, records and spans, retries and failover."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+
+from bridge.dispatch.endpoint import Admission, Endpoint, outcome
+from bridge.dispatch.queue import Route
+from bridge.errors import CircuitBreakerOpen, QueueFull
+from bridge.network import AddressRefused
+from bridge.run import Attempt, Run
+from bridge.telemetry import tracing
+from providers import errors
+from providers.base import BaseClient, Completion, Delta, VisionRequest
+from providers.errors import BadReply, CallTimeout, ProviderError, RateLimited, ServerFailed
+
+Chunks = AsyncGenerator[Delta | Completion]
+FAILOVER_ERRORS = (errors.Unreachable, RateLimited, errors.Unavailable, ServerFailed, CallTimeout, BadReply)
+"""Errors that another endpoint may not have."""
+_MAX_REPEATS = 2
+_FIRST_BACKOFF = 0.25
+_TOO_LATE = 0.05  # seconds in which no call can finish
+_PATIENCE = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Time limits of one provider call in seconds: `whole`, and `silence` between bytes (None: as long as `whole`).
+
+    `patient`: a timeout is evidence against the server, because it had 10 s, or all that is configured.
+    """
+
+    whole: float = 0
+    silence: float | None = None
+    patient: bool = False
+
+
+@dataclass(slots=True)
+class Retries:
+    """The state of one call to a target. `reserve`: calls to keep for fallbacks, `has_fallback`: one follows.
+
+    `timeout`, `attempt_timeout`: the settings' limits in seconds, 0 for none; an endpoint's own limits go first.
+    """
+
+    route: Route
+    run: Run
+    timeout: float = 0
+    attempt_timeout: float = 0
+    reserve: int = 0
+    has_fallback: bool = False
+    failed: list[Endpoint] = field(default_factory=list)
+    error: ProviderError | None = None
+    repeats: int = 0
+
+    async def enter(self) -> Admission:
+        """Wait for a slot. When there is none after a failed call, that failure is raised: it says more."""
+        try:
+            return await self.route.queue.enter(self.route.without(self.failed), self.run)
+        except (CircuitBreakerOpen, QueueFull, RateLimited) as error:
+            if self.error is None:
+                raise
+            self.error.retry_after = self.error.retry_after or error.retry_after
+            raise self.error from None
+
+    def timeouts(self, endpoint: Endpoint) -> Timeouts:
+        """Return the time limits of a call: while another one could follow, silence must not use up the deadline."""
+        left = self.run.deadline.require("waiting for the model")
+        limit = endpoint.settings.timeout or self.timeout
+        whole, silence = min(left, limit or left), None
+        if self._has_alternative(endpoint):
+            silence = endpoint.settings.attempt_timeout or self.attempt_timeout
+            limit = silence or limit
+            silence = min(silence or left / 2, whole)
+        return Timeouts(whole, silence, patient=(silence or whole) >= min(limit or _PATIENCE, _PATIENCE))
+
+    def _has_alternative(self, endpoint: Endpoint) -> bool:
+        """Return whether another endpoint, or a fallback, could be called after a failure at `endpoint`."""
+        left = self.run.attempts.left - 1
+        elsewhere = left > self.reserve and self.route.without([*self.failed, endpoint]).is_available
+        return elsewhere or (self.has_fallback and left > 0)
+
+    async def wait(self, error: ProviderError, endpoint: Endpoint) -> None:
+        """Wait until the call may be retried, 0 seconds for another endpoint. Raise the error when it may not be."""
+        self.error = error
+        self.failed.append(endpoint)
+        # A refused address stays refused, and resolving it again would give DNS rebinding another chance.
+        refused = isinstance(error.__cause__, AddressRefused)
+        run = self.run
+        if refused or error.begun or run.attempts.left <= self.reserve or run.deadline.left() < _TOO_LATE:
+            raise error
+        seconds = 0.0
+        if not self.route.without(self.failed).is_available:
+            self.repeats += 1
+            seconds = _backoff(error, self.repeats)
+            if self.repeats > _repeats(error) or seconds >= run.deadline.left():
+                raise error
+            self.failed.clear()
+        run.reset("retry", error.message, error.message)
+        await asyncio.sleep(seconds)
+
+
+def _repeats(error: ProviderError) -> int:
+    """Return how often a call that failed so may be repeated at the same endpoint.
+
+    A 500 may be the request's fault, so it is repeated once; never where the schema may be the cause, which a less
+    strict output mode avoids.
+    """
+    match error:
+        case ServerFailed(status=500):
+            return 0 if error.may_be_schema else 1
+        case errors.ResponseInterrupted():
+            return 1
+        case BadReply() | CallTimeout():
+            return 0
+    return _MAX_REPEATS
+
+
+def _backoff(error: ProviderError, repeat: int) -> float:
+    """Return the seconds before a repeat: the server's hint, else an exponential backoff with jitter.
+
+    After a 429 the call waits in the queue, where another endpoint may be free earlier.
+    """
+    if isinstance(error, RateLimited):
+        return 0.0
+    jitter = random.uniform(0.8, 1.2)  # noqa: S311 (not a secret)
+    return error.retry_after or _FIRST_BACKOFF * float(2 ** (repeat - 1)) * jitter
+
+
+async def make_attempt(
+    client: BaseClient, request: VisionRequest, attempt: Attempt, run: Run, timeouts: Timeouts
+) -> Chunks:
+    """Yield the chunks of one provider call, and write how it ended into `attempt` and its span."""
+    start = time.perf_counter()
+    run.attempts.calls.append(attempt)
+    run.stage("model", request.model)
+    with tracing.call_span(request, attempt, run) as headers:
+        request = replace(request, headers={**request.headers, **headers})
+        try:
+            chunks = _stream(client, request, timeouts) if run.streaming else _complete(client, request, timeouts)
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    if isinstance(chunk, Completion):
+                        attempt.outcome, attempt.usage, attempt.response_model = "ok", chunk.usage, chunk.model
+                        attempt.seconds = time.perf_counter() - start
+                        run.attempts.warn(*chunk.warnings)
+                    yield chunk
+        except ProviderError as error:
+            attempt.outcome, attempt.usage, attempt.status = outcome(error), error.usage, error.status
+            attempt.provider_message = error.provider_message
+            raise
+        finally:
+            attempt.seconds = attempt.seconds or time.perf_counter() - start
+
+
+async def _complete(client: BaseClient, request: VisionRequest, timeouts: Timeouts) -> Chunks:
+    yield await client.complete(replace(request, timeout=timeouts.silence or timeouts.whole))
+
+
+async def _stream(client: BaseClient, request: VisionRequest, timeouts: Timeouts) -> Chunks:
+    """Yield the chunks of a streamed call. An empty chunk is a sign of life and is not passed on."""
+    begun = False
+    async with aclosing(client.stream(replace(request, timeout=timeouts.whole))) as chunks:
+        while True:
+            try:
+                async with asyncio.timeout(timeouts.silence):
+                    chunk = await anext(chunks, None)
+            except TimeoutError:
+                failure = CallTimeout(f"{client.spec.title} sent nothing for {timeouts.silence:.3g} seconds.")
+                failure.begun = begun
+                raise failure from None
+            if chunk is None:
+                raise BadReply(f"{client.spec.title} ended its answer before it was complete.")
+            if isinstance(chunk, Completion) or chunk.text:
+                begun = True
+                yield chunk
+            if isinstance(chunk, Completion):
+                return

@@ -1,0 +1,196 @@
+"""The object in a model's text: its surroundings and spelling vary, its content stays. Text is read in bounded time."""
+
+import asyncio
+import itertools
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bridge.captioning.answers import PARTIAL_INTERVAL, PartialObjects, objects, partial_object, read_answer
+from bridge.deadline import Deadline
+from bridge.run import Run
+from perspectives.catalog import LIBRARY, load
+from perspectives.perspective import Perspective, parse
+from tests.contract.schemas import PLAIN
+from tests.servers.instances import instance
+
+OBJECT = {"a": 1, "b": {"c": [1, 2]}}
+TEXT = '{"a": 1, "b": {"c": [1, 2]}}'
+CPU_SECONDS = 3.0
+MIB = 1024 * 1024
+
+
+def perspective(schema: dict[str, Any]) -> Perspective:
+    return parse({"name": "mine", "prompt": "Look.", "json_schema": schema})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TEXT,
+        f"  \n{TEXT}\n",
+        f"\ufeff{TEXT}",
+        f"```json\n{TEXT}\n```",
+        f"```\n{TEXT}```",
+        f"Here is the caption:\n```json\n{TEXT}\n```\nI hope it helps!",
+        f"Sure! {TEXT} That is all.",
+        f"The set {{x}} is not it. {TEXT}",
+    ],
+)
+def test_the_object_is_read_however_it_is_wrapped(text: str) -> None:
+    assert next(objects(text)) == OBJECT
+
+
+def test_every_object_in_prose_is_read_in_order() -> None:
+    assert list(objects('First {"a": 1}, then {"b": 2}.')) == [{"a": 1}, {"b": 2}]
+    assert next(objects('{"a": "one\ntwo\tthree\x01"}')) == {"a": "one\ntwo\tthree\x01"}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "no", "[1, 2]", '"text"', "{", '{"a": 1', '{"a": NaN}', '{"a": Infinity}', "null"]
+)
+def test_other_text_has_no_object(text: str) -> None:
+    assert list(objects(text)) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```" + "a" * MIB,
+        "``` " + " " * MIB + "x",
+        "```" * (MIB // 3),
+        "{" * MIB,
+        '{"a":[1,1,' * (MIB // 10),
+        '{"b":[1' + ",1" * 20_000 + "]}x" * 20,
+        '{"a":' * 100_000,
+        "[" * 100_000 + "{}",
+        '{"a": ' + "9" * 5_000 + "}",
+    ],
+    ids=["letters", "blanks", "fences", "braces", "unclosed", "prose", "deep", "lists", "digits"],
+)
+def test_hostile_text_is_read_in_bounded_time(text: str) -> None:
+    before = time.process_time()
+    assert all(isinstance(value, dict) for value in objects(text))
+    assert time.process_time() - before < CPU_SECONDS
+
+
+def test_unpaired_surrogates_are_replaced() -> None:
+    r"""Nothing can be written in UTF-8 with it; `\ud83d\udef6` together are a canoe."""
+    text = r'{"a\ud800": ["x\ud800y", {"b": "\udc00"}], "c": "\ud83d\udef6"}'
+    assert next(objects(text)) == {"a\ufffd": ["x\ufffdy", {"b": "\ufffd"}], "c": "\N{CANOE}"}
+    assert list(objects('{"a":' * 400 + r'"\ud800"' + "}" * 400))
+
+
+# Work that takes long leaves the event loop free.
+
+
+async def loop_turns(work: Any) -> int:
+    """Return how often another task ran while `work` was awaited."""
+    turns = 0
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        await asyncio.sleep(0)
+        turns += 1
+    await task
+    return turns
+
+
+def nested_choice(levels: int, leaf: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
+    """Return alternatives of alternatives, four each."""
+    numbers = itertools.count()
+
+    def choice(left: int) -> dict[str, Any]:
+        return {"anyOf": [choice(left - 1) for _ in range(4)]} if left else leaf(next(numbers))
+
+    return choice(levels)
+
+
+async def test_expensive_answers_are_read_off_the_event_loop() -> None:
+    choices = {"type": "array", "items": nested_choice(4, lambda number: {"const": f"k{number}"})}
+    wide = {"type": "object", "properties": {f"f{i}": {} for i in range(990)}}
+    complete = perspective({"type": "object", "properties": {"a": choices}})
+    assert await loop_turns(read_answer(json.dumps({"a": ["k255"] * 3_000 + ["nope"]}), complete)) > 5
+    unfinished = perspective({"type": "object", "properties": {"a": {"type": "array", "items": wide}}})
+    partials = PartialObjects(Run(Deadline(60), emit=lambda event: None, streaming=True), unfinished)
+    assert await loop_turns(partials.add(json.dumps({"a": [{}] * 90_000}))) > 5
+
+
+# Partial objects.
+
+STEP = 1 / 16  # seconds: longer than the interval, and exact in sums
+
+
+async def results(*pieces: str, every: float = STEP, streaming: bool = True) -> list[Any]:
+    """Return the partial objects of text that arrives in pieces, `every` so many seconds."""
+    partials: list[Any] = []
+    now = 100.0
+    run = Run(Deadline(60), emit=lambda event: partials.append(event.result), streaming=streaming)
+    stream = PartialObjects(run, perspective(PLAIN), lambda: now)
+    for piece in pieces:
+        await stream.add(piece)
+        now += every
+    return partials
+
+
+async def test_each_partial_object_is_the_whole_object_so_far() -> None:
+    assert await results('{"capt', 'ion": "a ', 'cup"', ', "note": "wa', 'rm"}') == [
+        {"caption": "a "},
+        {"caption": "a cup"},
+        {"caption": "a cup", "note": "wa"},
+        {"caption": "a cup", "note": "warm"},
+    ]
+
+
+async def test_partial_objects_at_most_every_fifty_milliseconds_and_when_they_change() -> None:
+    assert PARTIAL_INTERVAL < STEP
+    assert await results('{"caption": "', *"0123456789", every=STEP / 4) == [
+        {"caption": ""},
+        {"caption": "0123"},
+        {"caption": "01234567"},
+    ]
+    assert await results('{"caption": "a"', " ", "  ", ",", ' "note": null', "}") == [{"caption": "a"}]
+    assert await results('{"caption": "a"', streaming=False) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("", None),
+        ("Sure, here it", None),
+        ("[1, 2", None),
+        ('"a cup"', None),
+        ("{", {}),
+        ('{"caption"', {}),
+        ('{"caption": "caf\\u00', {"caption": "caf"}),
+        ('{"caption": "a \\', {"caption": "a "}),
+        ('```json\n{"caption": "a cup', {"caption": "a cup"}),
+        ('{"caption": "a cup", "note": null', {"caption": "a cup"}),
+        ('{"caption": "a cup", "score": NaN', None),
+        ('{"caption": "a cup"} Anything else?', {"caption": "a cup"}),
+        ("{" * 100_000, None),
+        ('{"a":' * 100_000, None),
+        ('{"caption": "a \\ud83d', {"caption": "a "}),
+    ],
+)
+def test_the_object_in_an_unfinished_text(text: str, result: object) -> None:
+    assert partial_object(text, PLAIN) == result
+
+
+@settings(max_examples=50)
+@given(st.text(st.sampled_from('{}[]":,\\ untrefalse01.eE-\n\x00éa'), max_size=40))
+def test_no_unfinished_text_raises(text: str) -> None:
+    result = partial_object(text, PLAIN)
+    assert result is None or isinstance(result, dict)
+
+
+def test_every_beginning_of_every_library_answer() -> None:
+    for schema in (perspective.json_schema for perspective in load([LIBRARY]).all()):
+        text = json.dumps(instance(schema))
+        for end in range(1, len(text), 31):
+            result = partial_object(text[:end], schema)
+            assert result is None or set(result) <= set(schema["properties"])

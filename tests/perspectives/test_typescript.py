@@ -1,0 +1,44 @@
+"""TypeScript types of schemas; tests/clients/javascript compiles those of every shipped perspective."""
+
+from typing import Any
+
+import pytest
+
+from perspectives import perspective, typescript
+
+TYPES: list[tuple[Any, str]] = [
+    (True, "unknown"),
+    (False, "never"),
+    ({"type": "integer"}, "number"),
+    ({"type": ["string", "null"]}, "(string | null)"),
+    ({"const": "a\n"}, '"a\\n"'),
+    ({"type": "string", "enum": ["a", None, 1.5, [True], {"x y": 2}]}, '("a" | null | 1.5 | [true] | { "x y": 2; })'),
+    ({"type": "array"}, "unknown[]"),
+    ({"type": "array", "items": {"type": ["number", "integer", "null"]}}, "(number | null)[]"),
+    ({"type": "array", "prefixItems": [{"type": "string"}], "items": False, "minItems": 1}, "[string]"),
+    ({"type": "array", "prefixItems": [{"type": "string"}]}, "[(string)?, ...unknown[]]"),
+    ({"type": "object"}, "Record<string, unknown>"),
+    ({"type": "object", "additionalProperties": {"type": "string"}}, "Record<string, string>"),
+    ({"properties": {"a": True, "b-c": {}}, "required": ["a"]}, '{\n  a: unknown;\n  "b-c"?: unknown;\n}'),
+    ({"properties": {"a": {}}, "additionalProperties": {}}, "{\n  a?: unknown;\n  [name: string]: unknown;\n}"),
+    ({"properties": {"a": {"description": "Not\n*/ code."}}}, "{\n  /** Not *\\/ code. */\n  a?: unknown;\n}"),
+    ({"type": "string", "anyOf": [{"minLength": 1}, {"pattern": "x"}]}, "string"),
+    ({"anyOf": [{"type": "string"}, {"type": "null"}], "allOf": [{"type": "string"}]}, "((string | null) & string)"),
+]
+
+
+@pytest.mark.parametrize(("schema", "expected"), TYPES)
+def test_types(schema: Any, expected: str) -> None:
+    assert typescript.type_of(schema) == expected
+
+
+def test_every_name_becomes_a_type() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+    names = ["alt_text", "alt-text", "2nd look", "été", "perspectives"]
+    module = typescript.module(
+        perspective.parse({"name": name, "prompt": "Look.", "json_schema": schema}) for name in names
+    )
+    members = '  alt_text: AltText;\n  "alt-text": AltText2;\n  "2nd look": Perspective2ndLook;\n'
+    assert f"{members}" in module
+    assert "  perspectives: Perspectives2;\n}" in module
+    assert module.count("export type ") == len(names)
