@@ -342,7 +342,7 @@ class Answer:
     def _read_block(self, block: Mapping[str, Any], tool_input: str) -> str:
         """Read a content block or a delta of it, and return its part of the answer.
 
-        Thinking is none. Where a tool takes the answer, text is one only if the tool is not called.
+        Thinking is not part of it. Where a tool takes the answer, text counts only if the tool is not called.
         """
         if self.stop_reason:
             return ""

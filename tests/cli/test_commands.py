@@ -117,7 +117,7 @@ CLOSED = ("--kind", "vllm", "--base-url", "http://127.0.0.1:9", "--model", "m")
         (("caption", PHOTO, "-p", "tests/clients/openai_js/package.json"), 2, "/prompt"),
         (("caption", PHOTO, "-p", "alt_text", "--set", "langage=de"), 2, "Did you mean 'language'?"),
         (("caption", PHOTO, "--provider", "opnai"), 2, "Did you mean openai?"),
-        (("caption", PHOTO, "--kind", "acme", "--base-url", "http://127.0.0.1:9"), 2, "'openai', 'vllm'"),
+        (("caption", PHOTO, "--kind", "acme", "--base-url", "http://127.0.0.1:9"), 2, "'vllm', 'ollama'"),
         (("caption", PHOTO, "--set", "novalue"), 2, "'novalue' is not of the form NAME=VALUE"),
         (("caption", PHOTO, "--provider", "vllm"), 2, "`graphcap providers models vllm`"),
         (("caption", PHOTO, *CLOSED), 4, "127.0.0.1:9"),
