@@ -127,6 +127,18 @@ async def test_a_tool_that_is_not_called_leaves_the_text(pool: Pool, server: Ant
     assert completion.text == f"```json\n{ANSWER}\n```"
 
 
+@STREAMED
+async def test_text_beside_the_tool_is_not_part_of_the_answer(
+    pool: Pool, server: AnthropicServer, streamed: bool
+) -> None:
+    tool = {"type": "tool_use", "name": "caption", "input": json.loads(ANSWER)}
+    delta = {"type": "content_block_delta", "delta": {"type": "input_json_delta", "partial_json": ANSWER}}
+    whole = message(content=[{"type": "text", "text": "Here it is:"}, tool], stop_reason="tool_use")
+    server.reply(events(START, TEXT, delta, STOP) if streamed else whole)
+    completion = await send(client(pool, server.url), request(output_mode="json_object"), streamed)
+    assert json.loads(completion.text) == json.loads(ANSWER)
+
+
 async def test_a_model_that_thinks_cannot_be_made_to_call_a_tool(pool: Pool, server: AnthropicServer) -> None:
     """can1357/oh-my-pi#341: the next output mode avoids it."""
     with pytest.raises(errors.SchemaRejected) as caught:
