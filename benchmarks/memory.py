@@ -18,9 +18,9 @@ REST_SECONDS = 25  # what is free goes back to the system every ten
 
 
 def run() -> Report:
-    """Send pictures that pass and pictures that are decoded, and let the service come to rest."""
+    """Send images that pass and images that are decoded, and let the service come to rest."""
     with standin() as provider, bridge(provider) as service:
-        kinds = dict(_pictures())
+        kinds = dict(_images())
         for data in kinds.values():
             _send(service, data, CONNECTIONS)
         time.sleep(REST_SECONDS)
@@ -53,7 +53,7 @@ def _send(service: Running, data: bytes, count: int) -> None:
     asyncio.run(load(service, request, CONNECTIONS, 3600, count))
 
 
-def _pictures() -> Iterator[tuple[str, bytes]]:
+def _images() -> Iterator[tuple[str, bytes]]:
     """One that passes, and four that are decoded and written anew."""
     photo = Image.open(photos.SMALL).convert("RGB")
     yield "JPEG that passes", photos.SMALL.read_bytes()
@@ -63,7 +63,7 @@ def _pictures() -> Iterator[tuple[str, bytes]]:
     yield "JPEG of 3 megapixels", photos.of_bytes((2400, 1250), 600_000)
 
 
-def _saved(picture: Image.Image, format: str) -> bytes:
+def _saved(image: Image.Image, format: str) -> bytes:
     sink = BytesIO()
-    picture.save(sink, format)
+    image.save(sink, format)
     return sink.getvalue()

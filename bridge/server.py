@@ -30,6 +30,8 @@ CLOSE_SECONDS = 5
 """How long connections get to close after all work has ended."""
 FIRST_REQUEST_SECONDS = 1.0
 """How long a connection that was accepted before the shutdown may take to send its first request."""
+_HANG_SECONDS = 30
+"""How long a worker may not respond to its supervisor; uvicorn's 5 seconds end healthy workers of a busy machine."""
 _POLL_SECONDS = 0.05
 _DESCRIPTORS_PER_REQUEST = 3  # the client's connection, the provider's, and an image file or URL
 _DESCRIPTORS_RESERVED = 256
@@ -131,6 +133,7 @@ def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
         ws_per_message_deflate=False,
         timeout_keep_alive=settings.keep_alive,
         timeout_graceful_shutdown=CLOSE_SECONDS,
+        timeout_worker_healthcheck=_HANG_SECONDS,
     )
     try:
         sockets = listen(settings.host, settings.port)

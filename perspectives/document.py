@@ -4,6 +4,7 @@ graphcap's list endpoint puts most keys into an object called `schema`; a file h
 read, and the top takes precedence.
 """
 
+from collections.abc import Collection
 from difflib import get_close_matches
 from typing import Any
 
@@ -82,6 +83,10 @@ class Document:
         """Record a mistake that its author should know of."""
         self.warnings.append(Problem(self.pointer(key), message))
 
+    def warn_unknown(self, entry: JsonObject, known: Collection[str], pointer: str, message: str) -> None:
+        """Warn of every key of an object at `pointer` that is not known."""
+        self.warnings += [Problem(below(pointer, key), message) for key in entry if key not in known]
+
     def text(self, key: str, default: str = "") -> str:
         """Read text. A number is read as its digits, with a warning except for `version`, where it is common."""
         value = self.get(key)
@@ -139,9 +144,8 @@ class Document:
         if not isinstance(column, dict) or not isinstance(column.get("name"), str):
             self.problems.append(Problem(pointer, "Must be a column: an object with name and style."))
             return {}
-        for name, value in column.items():
-            if name not in _COLUMN:
-                self.warnings.append(Problem(below(pointer, name), "Is not a key of a column; it has no effect."))
-            elif value is not None and not isinstance(value, str):
+        self.warn_unknown(column, _COLUMN, pointer, "Is not a key of a column; it has no effect.")
+        for name in _COLUMN:
+            if not isinstance(column.get(name), str | None):
                 self.problems.append(Problem(below(pointer, name), "Must be text."))
         return {name: column.get(name) or "" for name in _COLUMN if name != "description" or column.get(name)}

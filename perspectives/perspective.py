@@ -9,7 +9,7 @@ from perspectives.graphcap_fields import to_fields, to_schema
 from perspectives.json_values import JsonObject, copy_json, digest
 from perspectives.prompt import FIELD, template_warnings
 from perspectives.validation import Validator, compile_schema
-from perspectives.variables import PLACEHOLDER, Variable, declared, undeclared
+from perspectives.variables import PLACEHOLDER, Variable, read_variables
 
 Kind = Literal["perspective", "synthesizer", "custom"]
 RESERVED = frozenset({"list", "modules", "caption", "caption-from-path", "analyze", "stream", "types.ts"})
@@ -108,7 +108,7 @@ def parse(data: object, *, source: str = "inline", reserved_check: bool = True, 
     document = Document(copied)
     name = _name(document, "inline" if source == "inline" else "", reserved_check)
     prompt = _prompt(document)
-    variables = _variables(document, prompt)
+    variables = read_variables(document, prompt)
     answer = _answer(document)
     if answer is None or document.problems:
         raise InvalidPerspective([*document.misspelled(), *document.problems])
@@ -182,17 +182,6 @@ def _template(document: Document, schema: JsonObject) -> str | None:
         document.problem("context_template", f"Contains more than {MAX_PLACEHOLDERS} placeholders.")
     document.warnings += template_warnings(template, schema, document.pointer("context_template"))
     return template if template.strip() else None
-
-
-def _variables(document: Document, prompt: str) -> tuple[Variable, ...]:
-    entries, pointer = document.get("variables"), document.pointer("prompt")
-    if entries is None:
-        result = undeclared(prompt, pointer)
-    else:
-        result = declared(entries, document.pointer("variables"), prompt, pointer)
-    document.problems += result.problems
-    document.warnings += result.warnings
-    return tuple(result.variables.values())
 
 
 def _answer(document: Document) -> tuple[Validator, list[JsonObject]] | None:

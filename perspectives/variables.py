@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
+from perspectives.document import Document
 from perspectives.errors import Problem, below, shortened
 from perspectives.json_values import JsonObject
 
@@ -31,63 +33,46 @@ class Variable:
         return wire if self.default is None else {**wire, "default": self.default}
 
 
-@dataclass(slots=True)
-class Declared:
-    """The variables of a perspective, and the mistakes in their declaration."""
+def read_variables(document: Document, prompt: str) -> tuple[Variable, ...]:
+    """Read `variables`: a list of names or objects, or an object of objects by name. Mistakes are recorded.
 
-    variables: dict[str, Variable] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-    warnings: list[Problem] = field(default_factory=list)
-
-
-def undeclared(prompt: str, pointer: str) -> Declared:
-    """Make every placeholder of a prompt without `variables` an optional variable, empty by default."""
-    names = dict.fromkeys(PLACEHOLDER.findall(prompt))
-    warnings = [
-        Problem(pointer, f"The placeholder {{{name}}} is not declared in variables; it is optional and empty.")
-        for name in names
-    ]
-    return Declared({name: Variable(name, "", "") for name in names}, [], warnings)
-
-
-def declared(entries: object, pointer: str, prompt: str, prompt_pointer: str) -> Declared:
-    """Read `variables`: a list of names or objects, or an object of objects by name."""
-    result = Declared()
-    if isinstance(entries, Mapping):
-        for name, entry in entries.items():
-            named = {**entry, "name": name} if isinstance(entry, Mapping) else {"name": name} if entry is None else None
-            _read(named, below(pointer, name), result)
-    elif isinstance(entries, list):
-        for index, entry in enumerate(entries):
-            _read({"name": entry} if isinstance(entry, str) else entry, below(pointer, index), result)
-    else:
-        return Declared(problems=[Problem(pointer, "Must be a list of variables.")])
-    used = dict.fromkeys(PLACEHOLDER.findall(prompt))
-    result.warnings += [
-        Problem(pointer, f"The prompt does not use '{shortened(name)}'.")
-        for name in result.variables
-        if name not in used
-    ]
-    result.warnings += [
-        Problem(prompt_pointer, f"{{{name}}} is not a declared variable and stays as it is written.")
-        for name in used
-        if name not in result.variables
-    ]
-    return result
+    Without the key, every placeholder of the prompt becomes an optional variable that is empty by default.
+    """
+    entries, pointer, used = document.get("variables"), document.pointer("variables"), PLACEHOLDER.findall(prompt)
+    if entries is None:
+        for name in dict.fromkeys(used):
+            document.warning("prompt", f"The placeholder {{{name}}} is not declared in variables; it is optional.")
+        return tuple(Variable(name, "", "") for name in dict.fromkeys(used))
+    variables: dict[str, Variable] = {}
+    for at, entry in _entries(entries, pointer):
+        variable = _variable(entry, at)
+        if isinstance(variable, Problem):
+            document.problems.append(variable)
+        elif variable.name in variables:
+            document.problems.append(Problem(at, f"Another variable is called '{shortened(variable.name)}' too."))
+        else:
+            variables[variable.name] = variable
+            document.warn_unknown(entry, _KNOWN, at, "Is not a key of a variable; it has no effect.")
+    for name in variables:
+        if name not in used:
+            document.warning("variables", f"The prompt does not use '{shortened(name)}'.")
+    for name in dict.fromkeys(used):
+        if name not in variables:
+            document.warning("prompt", f"{{{name}}} is not a declared variable and stays as it is written.")
+    return tuple(variables.values())
 
 
-def _read(entry: object, pointer: str, result: Declared) -> None:
-    variable = _variable(entry, pointer)
-    if isinstance(variable, Problem):
-        result.problems.append(variable)
-    elif variable.name in result.variables:
-        result.problems.append(Problem(pointer, f"Another variable is called '{shortened(variable.name)}' too."))
-    else:
-        result.variables[variable.name] = variable
-        unknown = (key for key in entry if key not in _KNOWN) if isinstance(entry, Mapping) else ()
-        result.warnings += [
-            Problem(below(pointer, key), "Is not a key of a variable; it has no effect.") for key in unknown
+def _entries(entries: object, pointer: str) -> list[tuple[str, Any]]:
+    """Return each variable's pointer and its object; an entry that is not an object is rejected later."""
+    if isinstance(entries, list):
+        named = [{"name": entry} if isinstance(entry, str) else entry for entry in entries]
+        return [(below(pointer, index), entry) for index, entry in enumerate(named)]
+    if isinstance(entries, dict):
+        return [
+            (below(pointer, name), {**(entry or {}), "name": name} if isinstance(entry, dict | None) else entry)
+            for name, entry in entries.items()
         ]
+    return [(pointer, None)]
 
 
 def _variable(entry: object, pointer: str) -> Variable | Problem:

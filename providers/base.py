@@ -63,7 +63,7 @@ class PixelStatistics:
     brightness: float
 
 
-@dataclass(frozen=True)
+@dataclass
 class Image:
     """An image as it is sent: encoded bytes, their actual media type, width and height in pixels.
 
@@ -82,6 +82,11 @@ class Image:
     def base64(self) -> str:
         """Return the bytes in standard base64, encoded once for all requests."""
         return self.text or b64encode_as_string(self.data)
+
+    def release(self) -> None:
+        """Drop the bytes: the request has ended, and a traceback may keep this object for a while."""
+        self.data, self.text = b"", ""
+        self.__dict__.pop("base64", None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,10 @@ def analysis_out(plan: AnalysisPlan, outcomes: Outcomes, run: Run) -> AnalyzeOut
 
 
 def _all_failed(failed: dict[str, Problem], request_id: str, skipped: str | None) -> Problem:
-    """Return the first problem when all have its status, else a 502 with all of them; `skipped` was not called."""
+    """Return the first problem when all have its status, else a 502 with all of them.
+
+    `skipped`: the name of a synthesizer that had no input.
+    """
     first = next(iter(failed.values()))
     if len({problem.status for name, problem in failed.items() if name != skipped}) > 1:
         retryable = any(problem.retryable for problem in failed.values())

@@ -26,7 +26,7 @@ _QUALITY = re.compile(r";\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*(?:;|$)", re.IGNORECA
 def negotiate(request: Request, offered: tuple[str, ...]) -> str:
     """Return the offered media type that `Accept` prefers: by quality, then by order.
 
-    A wildcard stands for the first offered type, which is also the default when `Accept` names no offered type.
+    A wildcard means the first offered type, which is also the default.
     """
     best, best_quality = offered[0], 0.0
     for item in ",".join(request.headers.getlist("accept")).split(","):

@@ -3,10 +3,10 @@
 import asyncio
 from dataclasses import replace
 
-from bridge.captioning.caption import caption_plan, load_image, record_failure
+from bridge.captioning.caption import caption_plan, loaded_image, record_failure
 from bridge.captioning.models import Caption
-from bridge.captioning.pictures import Pictures
 from bridge.captioning.plan import AnalysisPlan, Plan, in_tags, label_of, name_target
+from bridge.captioning.request_image import RequestImage
 from bridge.captioning.services import Services
 from bridge.errors import NothingToSynthesize
 from bridge.run import Run, Timings
@@ -22,21 +22,25 @@ async def analyze(plan: AnalysisPlan, services: Services, run: Run) -> Outcomes:
     """
     runs = [_child(run, each) for each in plan.all_plans]
     try:
-        pictures = await load_image(plan, services, run)
+        async with loaded_image(plan, services, run) as image:
+            return await _outcomes(plan, image, services, run, runs)
     except Exception as error:  # noqa: BLE001 (reported as the failure of each perspective)
         for child in runs:
             record_failure(error, child)
         return dict.fromkeys(plan.names, error)
+
+
+async def _outcomes(plan: AnalysisPlan, image: RequestImage, services: Services, run: Run, runs: list[Run]) -> Outcomes:
     with run.timings.measure("perspectives"):
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(_outcome(each, pictures, services, child))
+                group.create_task(_outcome(each, image, services, child))
                 for each, child in zip(plan.plans, runs, strict=False)
             ]
     outcomes: Outcomes = {child.perspective: task.result() for child, task in zip(runs, tasks, strict=False)}
     if plan.synthesizer is not None:
         with run.timings.measure("synthesis"):
-            outcome = await _synthesis(plan.synthesizer, outcomes, pictures, services, runs[-1])
+            outcome = await _synthesis(plan.synthesizer, outcomes, image, services, runs[-1])
         outcomes[runs[-1].perspective] = outcome
     return outcomes
 
@@ -47,17 +51,17 @@ def _child(run: Run, plan: Plan) -> Run:
     return child
 
 
-async def _outcome(plan: Plan, pictures: Pictures, services: Services, run: Run) -> Caption | Exception:
+async def _outcome(plan: Plan, image: RequestImage, services: Services, run: Run) -> Caption | Exception:
     """Return the caption or its failure: one perspective does not fail the others."""
     run.timings = Timings()
     try:
-        return await caption_plan(plan, services, run, pictures)
+        return await caption_plan(plan, services, run, image)
     except Exception as error:  # noqa: BLE001 (returned, and rendered with the results of the others)
         return error
 
 
 async def _synthesis(
-    plan: Plan, outcomes: Outcomes, pictures: Pictures, services: Services, run: Run
+    plan: Plan, outcomes: Outcomes, image: RequestImage, services: Services, run: Run
 ) -> Caption | Exception:
     """Call the synthesizer with the other captions as contexts, each under its perspective's name."""
     captions = [outcome for outcome in outcomes.values() if isinstance(outcome, Caption)]
@@ -67,4 +71,4 @@ async def _synthesis(
         return error
     run.stage("synthesis")
     contexts = [f"{caption.perspective}:\n{caption.rendered}" for caption in captions]
-    return await _outcome(replace(plan, prompt=in_tags(contexts) + plan.prompt), pictures, services, run)
+    return await _outcome(replace(plan, prompt=in_tags(contexts) + plan.prompt), image, services, run)

@@ -1,12 +1,14 @@
 """One request: one image, one perspective, one model, one caption that is valid by the perspective's schema."""
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import fields
 
 from bridge.captioning import problems
 from bridge.captioning.models import Caption, CaptionRequest, Error, ImageOut, Result, UsageOut
-from bridge.captioning.pictures import Pictures, acquire
 from bridge.captioning.plan import AnalysisPlan, Plan, make_plan, name_target
+from bridge.captioning.request_image import RequestImage, acquire
 from bridge.captioning.services import Services
 from bridge.captioning.structured import Answer, StructuredOutput
 from bridge.deadline import DeadlineExceeded
@@ -37,13 +39,17 @@ async def caption(
     return await caption_plan(plan, services, run)
 
 
-async def caption_plan(plan: Plan, services: Services, run: Run, pictures: Pictures | None = None) -> Caption:
-    """Caption one image by a plan; `pictures` is the image, where it was loaded before.
+async def caption_plan(plan: Plan, services: Services, run: Run, image: RequestImage | None = None) -> Caption:
+    """Caption one image by a plan; `image` is the image if it was loaded before, and stays loaded.
 
     The end is recorded in `run` and reported as an event. Raises as `caption` does.
     """
     try:
-        result = await _caption(plan, pictures or await load_image(plan, services, run), services, run)
+        if image is not None:
+            result = await _caption(plan, 0, image, services, run)
+        else:
+            async with loaded_image(plan, services, run) as image:
+                result = await _caption(plan, 0, image, services, run)
     except Exception as error:
         record_failure(error, run)
         raise
@@ -62,41 +68,46 @@ def record_failure(error: Exception, run: Run) -> None:
         run.emit(Error(id=run.id, perspective=run.perspective, problem=problems.report(error, run)))
 
 
-async def load_image(plan: Plan | AnalysisPlan, services: Services, run: Run) -> Pictures:
-    """Return the image: read, fetched or decoded from base64, and its header checked. Raises ImageError."""
+@asynccontextmanager
+async def loaded_image(plan: Plan | AnalysisPlan, services: Services, run: Run) -> AsyncIterator[RequestImage]:
+    """Read, fetch or decode the image and check its header; release it at the end. Raises ImageError."""
     for each in run.children or [run]:
         each.stage("image")
     with run.timings.measure("image"):
         async with run.deadline.within("loading the image"):
             source = await acquire(plan.options, plan.upload, services)
     run.image_bytes[source.origin] = len(source.data)
-    return Pictures(source, plan.options, services)
+    image = RequestImage(source, plan.options, services)
+    try:
+        yield image
+    finally:
+        image.release()
 
 
-async def _caption(plan: Plan, pictures: Pictures, services: Services, run: Run) -> Caption:
-    """Call the targets in order until one gives a valid answer. Raises the last failure when none does."""
-    failure: Exception | None = None
-    for position, target in enumerate(plan.targets):
-        if failure is not None:
-            if run.attempts.left < 1:
-                break
-            if target.on == "refusal" and not isinstance(failure, Refused | Blocked):
-                continue
-            run.reset("fallback", target.label, str(failure))
+async def _caption(plan: Plan, position: int, image: RequestImage, services: Services, run: Run) -> Caption:
+    """Call the target at `position`, then its fallbacks, until an answer is valid. Raises the last failure."""
+    try:
+        answer, prepared = await _ask(plan, position, image, services, run)
+        return _to_caption(plan, plan.targets[position], answer, prepared, run)
+    except FALLBACK_ERRORS as error:
+        following = _fallback(plan, position, error) if run.attempts.left > 0 else None
+        if following is None:
+            raise
+        run.reset("fallback", plan.targets[following].label, str(error))
         try:
-            answer, image = await _ask(plan, position, pictures, services, run)
-            return _to_caption(plan, target, answer, image, run)
-        except FALLBACK_ERRORS as error:
-            failure = error
+            return await _caption(plan, following, image, services, run)
         except DeadlineExceeded:
-            if failure is None:
-                raise
-            break  # the failure of the target before says more than the lack of time for its fallback
-    assert failure is not None
-    raise failure
+            raise error from None  # it says more than the lack of time for its fallback
 
 
-async def _ask(plan: Plan, position: int, pictures: Pictures, services: Services, run: Run) -> tuple[Answer, Prepared]:
+def _fallback(plan: Plan, position: int, error: Exception) -> int | None:
+    """Return the position of the next target that is called after this failure."""
+    refused = isinstance(error, Refused | Blocked)
+    later = range(position + 1, len(plan.targets))
+    return next((other for other in later if refused or plan.targets[other].on != "refusal"), None)
+
+
+async def _ask(plan: Plan, position: int, image: RequestImage, services: Services, run: Run) -> tuple[Answer, Prepared]:
     """Return the valid answer of one of the plan's targets, and the image that it received."""
     target, later = plan.targets[position], plan.targets[position + 1 :]
     name_target(run, target)
@@ -104,9 +115,9 @@ async def _ask(plan: Plan, position: int, pictures: Pictures, services: Services
     async with run.deadline.within("preparing the image"):
         profile = await services.dispatcher.profile(target, run)
         with run.timings.measure("prepare"):
-            image = await pictures.prepared(profile.image, statistics=target.config.kind == "builtin")
+            prepared = await image.prepared(profile.image, statistics=target.config.kind == "builtin")
     output = StructuredOutput(
-        _vision_request(plan, target, image, run),
+        _vision_request(plan, target, prepared, run),
         target,
         plan.perspective,
         services.dispatcher,
@@ -118,7 +129,7 @@ async def _ask(plan: Plan, position: int, pictures: Pictures, services: Services
     with run.timings.measure("model"):
         answer = await output.generate(DEFAULT_RETRIES if retries is None else retries)
     run.stage("validate")
-    return answer, image
+    return answer, prepared
 
 
 def _reserved_calls(later: tuple[Target, ...]) -> int:

@@ -70,7 +70,7 @@ def _add_calls(problem: Problem, error: Exception, run: Run) -> None:
     if isinstance(error, _OF_PROVIDER):
         problem.provider = run.provider
     if isinstance(error, ProviderError) and error.provider_message and run.provider_messages == "show":
-        problem.detail = problem.message = f'{error} The provider\'s message: "{error.provider_message}"'
+        problem.detail = problem.message = f'{error} The provider\'s message: "{error.provider_message}".'
 
 
 def attempts(run: Run) -> list[Attempt]:

@@ -218,7 +218,7 @@ class Dispatcher:
     def _new_attempt(
         self, endpoint: Endpoint, config: ProviderConfig, target: Target, request: VisionRequest, run: Run
     ) -> Attempt:
-        """Return the record of a call that starts. A name that a caller chose is no label of a metric."""
+        """Return the record of a call that starts. Caller-supplied names are not label values of metrics."""
         is_known = target.model in self._known_models.get(target.provider, ())
         return Attempt(
             provider=target.label,

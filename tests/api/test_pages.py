@@ -1,37 +1,31 @@
 """The documentation page: complete without another host, safe from foreign scripts and frames."""
 
 import re
-from collections.abc import Iterator
 
 import httpx
 import pytest
 
+from tests.api.conftest import API_KEYS
 from tests.service import Service
 
 
-@pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
-    with Service("--root-path", "/bridge") as running:
-        yield running
-
-
 def get(service: Service, path: str) -> httpx.Response:
-    return httpx.get(service.url + path, trust_env=False)
+    return httpx.get(service.url + path, headers={"X-API-Key": API_KEYS[0]}, trust_env=False)
 
 
 @pytest.mark.parametrize("prefix", ["", "/bridge"])
-def test_the_page_loads_only_local_files(service: Service, prefix: str) -> None:
-    page = get(service, f"{prefix}/docs")
+def test_the_page_loads_only_local_files(keyed: Service, prefix: str) -> None:
+    page = get(keyed, f"{prefix}/docs")
     assert page.headers["content-type"].startswith("text/html")
     files = [file for file in re.findall(r'(?:src|href)="([^"]+)"', page.text) if not file.startswith("data:")]
     assert len(files) >= 3
     assert not [file for file in files if file.startswith(("http", "/"))]
-    assert [get(service, f"{prefix}/{file}").status_code for file in files] == [200] * len(files)
+    assert [get(keyed, f"{prefix}/{file}").status_code for file in files] == [200] * len(files)
 
 
-def test_pages_have_a_strict_content_policy(service: Service) -> None:
+def test_pages_have_a_strict_content_policy(keyed: Service) -> None:
     for path in ("/docs", "/docs/docs.js", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js"):
-        headers = get(service, path).headers
+        headers = get(keyed, path).headers
         policy = dict(item.strip().split(" ", 1) for item in headers["content-security-policy"].split(";"))
         assert {policy[name] for name in ("default-src", "frame-ancestors", "base-uri", "form-action")} == {"'none'"}
         assert {policy[name] for name in ("script-src", "connect-src")} == {"'self'"}
@@ -39,11 +33,15 @@ def test_pages_have_a_strict_content_policy(service: Service) -> None:
         assert (headers["referrer-policy"], headers["cross-origin-opener-policy"]) == ("no-referrer", "same-origin")
 
 
-def test_other_responses_are_no_pages(service: Service) -> None:
+def test_other_responses_are_no_pages(keyed: Service) -> None:
     for path in ("/info", "/openapi.json", "/nothing", "/docs/redoc.standalone.js", "/docs/..%2fx"):
-        headers = get(service, path).headers
+        headers = get(keyed, path).headers
         assert headers["content-type"] == "application/json"
         assert headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
         assert headers["x-content-type-options"] == "nosniff"
-    root = get(service, "/")
+    root = get(keyed, "/")
     assert (root.status_code, root.headers["location"]) == (307, "/bridge/docs")
+
+
+def test_the_document_names_the_root_path(keyed: Service) -> None:
+    assert get(keyed, "/openapi.json").json()["servers"] == [{"url": "/bridge"}]

@@ -126,6 +126,7 @@ def test_instances_count_together_in_redis(tmp_path: Path) -> None:
     assert address not in first.log + second.log
 
 
+@pytest.mark.slow
 def test_requests_are_accepted_uncounted_while_redis_fails(tmp_path: Path) -> None:
     with ExitStack() as stack:
         with redis(tmp_path) as (address, process):

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.api.streams import HANG_GUARD
-from tests.contract.kinds import KINDS, OF_KIND, Kind
+from tests.contract.kinds import OF_KIND, PROTOCOLS, Kind
 from tests.servers import TrapServer
 from tests.servers import behaviours as b
 from tests.service import Service
@@ -17,13 +17,7 @@ from tests.service import Service
 PAGE = "http://localhost:32200"
 KEY = "sk-callers-own-key-123456"
 FROM_PATH = "/perspectives/caption-from-path"
-BY_KIND = pytest.mark.parametrize("kind", KINDS, ids=[kind.id for kind in KINDS])
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
-    with Service() as running:
-        yield running
+BY_KIND = pytest.mark.parametrize("kind", PROTOCOLS, ids=[kind.id for kind in PROTOCOLS])
 
 
 class Client:
@@ -281,7 +275,7 @@ def test_a_failed_connection_test_names_its_cause(client: Client, kind: Kind) ->
     assert not any("Connection test failed" in sentence for sentence in sentences), "the client would hide it"
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.lists_models], ids=lambda kind: kind.id)
+@pytest.mark.parametrize("kind", [kind for kind in PROTOCOLS if kind.lists_models], ids=lambda kind: kind.id)
 def test_models_of_the_provider(client: Client, kind: Kind) -> None:
     with kind.server(key=KEY) as server:
         body = config(kind, server.url, default_model=server.models[0])

@@ -1,7 +1,6 @@
 """The outermost middleware: the path below the root path, the record of a request, the response to a bug."""
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -10,19 +9,12 @@ from starlette.types import Message, Receive, Scope, Send
 from websockets.exceptions import InvalidStatus
 
 from bridge.api.middleware.request_context import RequestContextMiddleware
+from tests.api.conftest import API_KEYS
 from tests.api.sockets import socket
 from tests.api.streams import HANG_GUARD, SAMPLE
 from tests.service import Service
 
-KEY = "our-own-key-12345"
-AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
-
-
-@pytest.fixture(scope="module")
-def below() -> Iterator[Service]:
-    """A service below a root path, with a key."""
-    with Service("--root-path", "cap/", GRAPHCAP_API_KEYS=KEY) as running:
-        yield running
+AUTHORIZED = {"Authorization": f"Bearer {API_KEYS[0]}"}
 
 
 def get(service: Service, path: str, **headers: str) -> httpx.Response:
@@ -61,18 +53,18 @@ async def test_a_path_is_the_root_path_and_one_slash(type: str, root: str, path:
     assert (seen[0]["root_path"], seen[0]["path"]) == (root, PATHS[root][path])
 
 
-def test_every_spelling_of_a_path_is_served(below: Service) -> None:
-    for path in ("/health", "/cap/health", "//cap//health", "/cap//api/v1/health", "//api/v1/health"):
-        assert get(below, path).status_code == 200, path
-    for path in ("/v1/models", "/cap/v1/models", "//cap//v1/models", "//v1/models"):
-        assert get(below, path, **AUTHORIZED).json()["object"] == "list", path
-        assert get(below, path).json()["error"]["code"] == "unauthorized", path
-        assert get(below, f"{path}/none", **AUTHORIZED).json()["error"]["code"] == "model_not_found", path
-    for path in ("/cap", "//cap/", "//cap//api/v1", ""):
-        with socket(below, f"{path}/perspectives/stream", additional_headers=AUTHORIZED) as client:
+def test_every_spelling_of_a_path_is_served(keyed: Service) -> None:
+    for path in ("/health", "/bridge/health", "//bridge//health", "/bridge//api/v1/health", "//api/v1/health"):
+        assert get(keyed, path).status_code == 200, path
+    for path in ("/v1/models", "/bridge/v1/models", "//bridge//v1/models", "//v1/models"):
+        assert get(keyed, path, **AUTHORIZED).json()["object"] == "list", path
+        assert get(keyed, path).json()["error"]["code"] == "unauthorized", path
+        assert get(keyed, f"{path}/none", **AUTHORIZED).json()["error"]["code"] == "model_not_found", path
+    for path in ("/bridge", "//bridge/", "//bridge//api/v1", ""):
+        with socket(keyed, f"{path}/perspectives/stream", additional_headers=AUTHORIZED) as client:
             client.send("caption", "a1", perspective="alt_text", image={"path": SAMPLE})
             client.story("a1", "alt_text")
-    with pytest.raises(InvalidStatus), socket(below, "/capital/perspectives/stream"):
+    with pytest.raises(InvalidStatus), socket(keyed, "/bridges/perspectives/stream"):
         pass
 
 

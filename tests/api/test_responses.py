@@ -1,7 +1,5 @@
 """The formats of responses, as `Accept` prefers and as the OpenAPI document lists them."""
 
-from collections.abc import Iterator
-
 import httpx
 import pytest
 from starlette.requests import Request
@@ -10,7 +8,7 @@ from bridge.api import openapi, responses
 from bridge.api.responses import EVENTS, JSON, PROBLEM_JSON, TEXT, negotiate
 from bridge.app import build
 from bridge.settings import Settings
-from tests.api.streams import HANG_GUARD, SAMPLE
+from tests.api.streams import API, HANG_GUARD, SAMPLE
 from tests.service import Service
 
 AXIOS = "application/json, text/plain, */*"
@@ -50,12 +48,6 @@ def test_negotiation() -> None:
     assert negotiate(request("text/plain, text/event-stream;q=0.1"), responses.ANALYSIS_TYPES) == EVENTS
 
 
-@pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
-    with Service() as running:
-        yield running
-
-
 BODIES = {
     "/perspectives/caption": {"perspective": "alt_text", "image": {"path": SAMPLE}},
     "/perspectives/{name}/caption": {"image": {"path": SAMPLE}},
@@ -77,6 +69,16 @@ def test_every_route_has_the_documented_formats(service: Service, path: str) -> 
         if expected == EVENTS:
             names = [line for line in response.text.splitlines() if line.startswith("event: ")]
             assert names[-2:] == ["event: result", "event: done"]
+
+
+def test_types_of_results_as_typescript(service: Service) -> None:
+    for path, types in (("/alt_text/types.ts", 1), ("/types.ts", 25)):
+        response = httpx.get(service.url + API + path, timeout=HANG_GUARD, trust_env=False)
+        assert (response.status_code, response.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+        assert response.text.count("export type ") == types
+        assert "  alt_text: AltText;\n" in response.text
+    unknown = httpx.get(service.url + API + "/alt_txt/types.ts", timeout=HANG_GUARD, trust_env=False)
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_perspective")
 
 
 def test_the_format_of_a_problem(service: Service) -> None:

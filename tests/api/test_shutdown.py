@@ -87,7 +87,11 @@ def test_running_work_finishes_and_new_work_is_refused(held: OpenAIServer) -> No
 
 @pytest.mark.parametrize(
     ("number", "code", "ignored"),
-    [(signal.SIGTERM, 0, False), (signal.SIGINT, 130, False), (signal.SIGINT, 130, True)],
+    [
+        pytest.param(signal.SIGTERM, 0, False, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, 130, False, marks=pytest.mark.slow),
+        (signal.SIGINT, 130, True),
+    ],
     ids=["SIGTERM", "SIGINT", "SIGINT ignored by the parent"],
 )
 def test_exit_codes_of_an_idle_service(number: int, code: int, ignored: bool) -> None:
@@ -104,6 +108,7 @@ def test_exit_codes_of_an_idle_service(number: int, code: int, ignored: bool) ->
     assert "Traceback" not in service.log
 
 
+@pytest.mark.slow
 def test_sigint_during_the_grace_period_ends_it(held: OpenAIServer) -> None:
     with Service(GRAPHCAP_GRACE=LONG) as service, running(caption(service, held), held) as response:
         terminate(service)
@@ -139,6 +144,7 @@ def test_provider_requests_are_cancelled(held: OpenAIServer, tmp_path: Path, pat
     assert "Traceback" not in service.log
 
 
+@pytest.mark.slow
 def test_an_event_stream_ends_with_done(held: OpenAIServer) -> None:
     body = streams.analysis(held, streams.inline("one"), streams.inline("two"))
     held.reply(b.Answer(streams.GOOD))
@@ -179,6 +185,7 @@ def test_a_chat_stream_ends_with_an_error(held: OpenAIServer, tmp_path: Path) ->
     assert "Traceback" not in service.log
 
 
+@pytest.mark.slow
 def test_a_websocket_finishes_its_requests_and_accepts_no_more(held: OpenAIServer) -> None:
     with Service(GRAPHCAP_GRACE=LONG) as service, socket(service) as busy, socket(service) as idle:
         busy.send("caption", "a", **streams.caption(held))
@@ -241,6 +248,7 @@ def send_until_refused(service: Service, results: Counter[str]) -> None:
             client.close()
 
 
+@pytest.mark.slow
 def test_accepted_connections_get_a_response() -> None:
     """Without the care of Server.shutdown, nearly every client is reset."""
     results: Counter[str] = Counter()

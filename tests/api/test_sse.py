@@ -20,21 +20,13 @@ from bridge.settings import Settings
 from tests.api import streams
 from tests.api.sockets import state
 from tests.api.streams import GOOD, HANG_GUARD, PHOTO, SAMPLE, analysis, inline, of_type, post, streamed, streaming
-from tests.contract.kinds import KINDS, OF_KIND, Kind
+from tests.contract.kinds import OF_KIND, PROTOCOLS, Kind
 from tests.servers import OpenAIServer, WireServer
 from tests.servers import behaviours as b
 from tests.servers.behaviours import Behaviour
 from tests.service import WORKSPACE, Service
 
 ALL = {"ids": lambda kind: kind.id}
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
-    with Service(GRAPHCAP_LOG="json") as running:
-        yield running
-        assert "Traceback" not in running.log
-    assert running.code == 0
 
 
 @pytest.fixture
@@ -46,7 +38,7 @@ def server(kind: Kind) -> Iterator[WireServer]:
 # A caption that succeeds.
 
 
-@pytest.mark.parametrize("kind", KINDS, **ALL)
+@pytest.mark.parametrize("kind", PROTOCOLS, **ALL)
 def test_a_caption_of_each_kind(service: Service, kind: Kind, server: WireServer) -> None:
     server.reply(b.Answer(GOOD, pieces=4))
     events = streamed(service, "/caption", streams.caption(server, kind))
@@ -90,7 +82,7 @@ def test_an_upload_is_streamed_too(service: Service, vllm_server: OpenAIServer) 
     assert events[-2]["type"] == "result"
 
 
-@pytest.mark.parametrize("kind", KINDS, **ALL)
+@pytest.mark.parametrize("kind", PROTOCOLS, **ALL)
 def test_each_partial_is_the_whole_object_so_far(service: Service, kind: Kind, server: WireServer) -> None:
     answer = {"caption": "a cup of coffee on a saucer " * 12}
     server.reply(b.Drip(0.06, 800, b.Answer(answer, pieces=24)))
@@ -161,7 +153,7 @@ BROKEN: dict[str, Behaviour] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-@pytest.mark.parametrize("kind", KINDS, **ALL)
+@pytest.mark.parametrize("kind", PROTOCOLS, **ALL)
 def test_a_broken_stream_is_an_error(service: Service, kind: Kind, server: WireServer, name: str) -> None:
     server.default = BROKEN[name]
     events = streamed(service, "/caption", streams.caption(server, kind, max_output_retries=0))
@@ -171,7 +163,7 @@ def test_a_broken_stream_is_an_error(service: Service, kind: Kind, server: WireS
     assert problem["provider"] == kind.kind
 
 
-@pytest.mark.parametrize("kind", KINDS, **ALL)
+@pytest.mark.parametrize("kind", PROTOCOLS, **ALL)
 def test_an_invalid_answer_is_reset(service: Service, kind: Kind, server: WireServer) -> None:
     server.reply(b.InvalidJson(), b.Answer(GOOD))
     events = streamed(service, "/caption", streams.caption(server, kind))
@@ -207,7 +199,7 @@ def test_a_fallback_is_announced(service: Service, vllm_server: OpenAIServer) ->
 # A client that disconnects.
 
 
-@pytest.mark.parametrize("kind", KINDS, **ALL)
+@pytest.mark.parametrize("kind", PROTOCOLS, **ALL)
 def test_a_disconnect_ends_the_call(service: Service, kind: Kind, server: WireServer) -> None:
     server.default = b.Hang("first")
     with streaming(service, "/caption", json=streams.caption(server, kind)) as response:

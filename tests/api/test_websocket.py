@@ -17,7 +17,7 @@ from bridge.settings import Settings
 from tests.api import streams
 from tests.api.sockets import Socket, frame, socket, state
 from tests.api.streams import GOOD, HANG_GUARD, SAMPLE, analysis, inline, of_type
-from tests.contract.kinds import KINDS, Kind
+from tests.contract.kinds import PROTOCOLS, Kind
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.service import WORKSPACE, Service
@@ -118,7 +118,7 @@ def test_an_image_in_the_frame(client: Socket, vllm_server: OpenAIServer, photo:
 # Cancellation.
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.id)
+@pytest.mark.parametrize("kind", PROTOCOLS, ids=lambda kind: kind.id)
 def test_cancel_ends_the_provider_call(client: Socket, kind: Kind) -> None:
     with kind.server() as server:
         server.default = b.Hang("first")

@@ -5,6 +5,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -89,15 +90,14 @@ def test_unpaired_surrogates_are_replaced() -> None:
 # Work that takes long leaves the event loop free.
 
 
-async def loop_turns(work: Any) -> int:
-    """Return how often another task ran while `work` was awaited."""
-    turns = 0
-    task = asyncio.ensure_future(work)
-    while not task.done():
-        await asyncio.sleep(0)
-        turns += 1
-    await task
-    return turns
+class CountingExecutor(ThreadPoolExecutor):
+    """Counts the jobs that run in a thread."""
+
+    jobs = 0
+
+    def submit(self, *args: Any, **options: Any) -> Any:
+        self.jobs += 1
+        return super().submit(*args, **options)
 
 
 def nested_choice(levels: int, leaf: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
@@ -114,10 +114,16 @@ async def test_expensive_answers_are_read_off_the_event_loop() -> None:
     choices = {"type": "array", "items": nested_choice(4, lambda number: {"const": f"k{number}"})}
     wide = {"type": "object", "properties": {f"f{i}": {} for i in range(990)}}
     complete = perspective({"type": "object", "properties": {"a": choices}})
-    assert await loop_turns(read_answer(json.dumps({"a": ["k255"] * 3_000 + ["nope"]}), complete)) > 5
     unfinished = perspective({"type": "object", "properties": {"a": {"type": "array", "items": wide}}})
     partials = PartialObjects(Run(Deadline(60), emit=lambda event: None, streaming=True), unfinished)
-    assert await loop_turns(partials.add(json.dumps({"a": [{}] * 90_000}))) > 5
+    executor = CountingExecutor(1)
+    asyncio.get_running_loop().set_default_executor(executor)
+    await read_answer('{"a": ["k255"]}', complete)
+    assert executor.jobs == 0
+    await read_answer(json.dumps({"a": ["k255"] * 3_000 + ["nope"]}), complete)
+    assert executor.jobs == 1
+    await partials.add(json.dumps({"a": [{}] * 90_000}))
+    assert executor.jobs == 2
 
 
 # Partial objects.

@@ -62,7 +62,7 @@ async def test_where_the_providers_words_appear(services: Services, server: Open
     (attempt,) = problem.attempts
     message = f"{WORDS} [key]"
     assert (attempt.status, attempt.provider_message) == (401, message if mode == "show" else None)
-    assert problem.detail.endswith(f'The provider\'s message: "{message}"') == (mode == "show")
+    assert problem.detail.endswith(f'The provider\'s message: "{message}".') == (mode == "show")
     assert (WORDS in problem.model_dump_json()) == (mode == "show")
     assert logged.get("provider_message") == (None if mode == "hide" else message)
 

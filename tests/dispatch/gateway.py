@@ -13,7 +13,7 @@ from tests.servers import OpenAIServer
 from tests.service import Service
 
 MODEL = "tiny-vision"
-GUARD = 20.0
+GUARD = 60.0
 STOPPED = "http://127.0.0.1:9/v1"
 """An address where nothing listens: not a free port, which another test may take."""
 PIXEL = (

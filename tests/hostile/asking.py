@@ -1,4 +1,4 @@
-"""Pictures sent to a real service, several at once, on connections that are kept."""
+"""Images sent to a real service, several at once, on connections that are kept."""
 
 import json
 import time
@@ -46,9 +46,9 @@ class Asker:
         for connection in self._connections:
             connection.close()
 
-    def ask_both(self, pictures: Iterable[bytes]) -> list[tuple[Answer, Answer]]:
-        """Each picture as base64 and as an upload."""
-        return list(self._threads.map(lambda data: (self.base64(data), self.upload(data)), pictures))
+    def ask_both(self, images: Iterable[bytes]) -> list[tuple[Answer, Answer]]:
+        """Each image as base64 and as an upload."""
+        return list(self._threads.map(lambda data: (self.base64(data), self.upload(data)), images))
 
     def ask(self, images: Iterable[dict[str, str]]) -> list[Answer]:
         """Each `image` of a JSON request."""

@@ -7,10 +7,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from tests.hostile import pictures_odd
-from tests.hostile.pictures import MAKERS
+from tests.hostile import image_makers_odd
+from tests.hostile.image_makers import MAKERS
 
-__all__ = ["ACCEPTED", "Case", "cases", "pictures_odd"]
+__all__ = ["ACCEPTED", "Case", "cases", "image_makers_odd"]
 ACCEPTED = "accepted"
 
 

@@ -2,26 +2,32 @@
 
 import asyncio
 import os
-from base64 import b64encode
+import re
+import tomllib
+from base64 import b64encode, encodebytes, urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bridge.captioning.problems import code_of
 from bridge.errors import ImageError
 from bridge.images import sources, workspace
 from bridge.images.decoder import DecoderPool, heif_is_installed
 from bridge.images.limits import MIB, ImageLimits
 from bridge.images.prepare import prepare
 from providers.profiles import profile
-from tests.hostile.pictures import FORMATS, picture
+from tests.hostile.image_makers import FORMATS, photo, sample, saved
 
+BASE64_ROWS = tomllib.loads((Path(__file__).parent / "images_base64.toml").read_text("utf-8"))["spelling"]
 LIMITS = ImageLimits(max_pixels=1_000_000, heif=heif_is_installed())
 KNOWN = sorted(FORMATS) if heif_is_installed() else sorted(set(FORMATS) - {"heic", "heic tiles"})
 bounded = settings(
-    max_examples=100,
+    max_examples=50,
     deadline=None,
     derandomize="CI" in os.environ,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
@@ -80,11 +86,11 @@ def mutated(data: bytes, edits: list[tuple[str, float, bytes]]) -> bytes:
 @bounded
 @given(st.sampled_from(KNOWN), changes, st.sampled_from(["openai", "ollama", "builtin"]))
 def test_changed_images(take: Take, of: str, edits: list[tuple[str, float, bytes]], kind: str) -> None:
-    assert take(mutated(picture(of), edits), kind).endswith(".")
+    assert take(mutated(sample(of), edits), kind).endswith(".")
 
 
 @bounded
-@given(st.sampled_from([data[:16] for data in map(picture, KNOWN)]), st.binary(max_size=400))
+@given(st.sampled_from([data[:16] for data in map(sample, KNOWN)]), st.binary(max_size=400))
 def test_random_bytes_behind_a_signature(take: Take, signature: bytes, rest: bytes) -> None:
     assert take(signature + rest, "openai").endswith(".")
 
@@ -95,14 +101,46 @@ def test_random_base64(text: str) -> None:
     assert rejection(lambda: sources.inspect(sources.decode_base64(text, LIMITS)[0], LIMITS)) != "."
 
 
+def spellings() -> dict[str, str]:
+    """Return spellings of an image whose base64 has `+`, `/` and two characters of padding."""
+    data = saved(photo(), "JPEG")
+    data += b"\0" * ((1 - len(data)) % 3)
+    plain = b64encode(data).decode()
+    assert {"+", "/"} <= set(plain)
+    assert plain.endswith("==")
+    return {
+        "plain": plain,
+        "url": urlsafe_b64encode(data).decode(),
+        "bare": plain.rstrip("="),
+        "quoted": quote(plain, safe=""),
+        "lines": encodebytes(data).decode(),
+        "head": plain[:100],
+        "tail": plain[100:],
+    }
+
+
+@pytest.mark.parametrize("row", BASE64_ROWS, ids=lambda row: row["expect"])
+def test_base64_as_clients_write_it(row: dict[str, Any]) -> None:
+    """Decode every text of `images_base64.toml`, in which names in braces are spellings of the image."""
+    outcomes = {}
+    for text in row["texts"]:
+        written = re.sub(r"\{(\w+)\}", lambda match: spellings().get(match[1], match[0]), text)
+        try:
+            sources.inspect(sources.decode_base64(written, LIMITS)[0], LIMITS)
+            outcomes[text] = "accepted"
+        except ImageError as error:
+            outcomes[text] = code_of(error)
+    assert outcomes == dict.fromkeys(row["texts"], row["expect"])
+
+
 @bounded
 @given(st.data())
 def test_base64_with_white_space_anywhere(data: st.DataObject) -> None:
-    text = b64encode(picture("png")).decode()
+    text = b64encode(sample("png")).decode()
     for _ in range(data.draw(st.integers(0, 6))):
         at = data.draw(st.integers(0, len(text)))
         text = text[:at] + data.draw(st.sampled_from(" \t\r\n\f\v")) + text[at:]
-    assert sources.decode_base64(text, LIMITS)[0] == picture("png")
+    assert sources.decode_base64(text, LIMITS)[0] == sample("png")
 
 
 @bounded

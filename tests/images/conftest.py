@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from bridge.images.decoder import DecoderPool
-from tests.images.pictures import MEMORY, SECONDS
+from tests.images.samples import MEMORY, SECONDS
 
 
 @pytest.fixture(scope="module")

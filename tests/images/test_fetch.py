@@ -14,15 +14,15 @@ from bridge.images.fetch import Fetcher
 from bridge.images.limits import ImageLimits
 from bridge.images.sources import Access, Source, load
 from bridge.network import AddressPolicy, AddressRefused
-from tests.images.pictures import photo, saved
+from tests.images.samples import photo, saved
 from tests.servers import TrapServer
 
-PICTURE = saved(photo(64, 48), "JPEG")
+IMAGE = saved(photo(64, 48), "JPEG")
 MOST = 1_000_000
 Reply = bytes | Callable[[asyncio.StreamWriter], object]
 
 
-def reply(body: bytes = PICTURE, status: str = "200 OK", **headers: str) -> bytes:
+def reply(body: bytes = IMAGE, status: str = "200 OK", **headers: str) -> bytes:
     lines = [f"HTTP/1.1 {status}", f"content-length: {len(body)}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
@@ -34,7 +34,7 @@ class Site:
     def __init__(self, port: int, asked: list[str]) -> None:
         self.port, self.asked = port, asked
 
-    def url(self, path: str = "/", host: str = "pictures.example") -> str:
+    def url(self, path: str = "/", host: str = "images.example") -> str:
         return f"http://{host}:{self.port}{path}"
 
 
@@ -71,7 +71,7 @@ async def loopback(host: str, port: int) -> Sequence[str]:
 
 def fetcher(*hosts: str, **options: float) -> Fetcher:
     """Return a fetcher that resolves every name to loopback and allows only these hosts."""
-    policy = AddressPolicy(allow_hosts=hosts or ("pictures.example",))
+    policy = AddressPolicy(allow_hosts=hosts or ("images.example",))
     return Fetcher(policy, look_up=loopback, **options)  # type: ignore[arg-type]
 
 
@@ -87,9 +87,9 @@ async def fetch(page: Reply, **options: float) -> bytes:
 async def test_an_image_is_fetched_and_named() -> None:
     async with site({"/a.jpg?key=secret": reply()}) as pages, fetcher() as fetching:
         source = await from_url(pages.url("/a.jpg?key=secret#x"), fetching)
-    assert source.data == PICTURE
+    assert source.data == IMAGE
     assert (source.origin, source.header.media_type) == ("url", "image/jpeg")
-    assert source.name == f"http://pictures.example:{pages.port}/a.jpg"
+    assert source.name == f"http://images.example:{pages.port}/a.jpg"
 
 
 async def test_the_request_names_the_client_and_nothing_else() -> None:
@@ -116,7 +116,7 @@ async def test_urls_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
 async def test_redirects_are_followed(status: str) -> None:
     pages: dict[str, Reply] = {"/": reply(b"", status, location="/b"), "/b": reply()}
     async with site(pages) as shown, fetcher() as fetching:
-        assert await fetching.fetch(shown.url(), MOST) == PICTURE
+        assert await fetching.fetch(shown.url(), MOST) == IMAGE
 
 
 async def test_too_many_redirects_are_not_followed() -> None:
@@ -133,7 +133,7 @@ async def test_the_address_of_a_redirect_is_checked(trap: TrapServer, where: str
 
 
 @pytest.mark.parametrize(
-    "where", ["file:///etc/passwd", "ftp://pictures.example/", "http://a:b@pictures.example/", "http://[/"]
+    "where", ["file:///etc/passwd", "ftp://images.example/", "http://a:b@images.example/", "http://[/"]
 )
 async def test_a_redirect_cannot_leave_http(where: str) -> None:
     with pytest.raises(ImageUnreachable):
@@ -152,15 +152,15 @@ async def test_a_refused_address_is_never_dialled(trap: TrapServer, host: str) -
     ("url", "words"),
     [
         ("", "must begin with http"),
-        ("pictures.example/a.jpg", "must begin with http"),
-        ("ftp://pictures.example/a.jpg", "must begin with http"),
+        ("images.example/a.jpg", "must begin with http"),
+        ("ftp://images.example/a.jpg", "must begin with http"),
         ("file:///etc/passwd", "must begin with http"),
         ("data:image/png;base64,AAAA", "must begin with http"),
         ("http://", "must begin with http"),
         ("http:///a.jpg", "must begin with http"),
-        ("http://user:secret@pictures.example/a.jpg", "password"),
-        ("http://secret@pictures.example/", "password"),
-        ("http://pictures.example:99999/", "port"),
+        ("http://user:secret@images.example/a.jpg", "password"),
+        ("http://secret@images.example/", "password"),
+        ("http://images.example:99999/", "port"),
         ("http://exa mple/", "host"),
         ("http://[::1", "malformed"),
         ("http://\ud800.example/", "malformed"),
@@ -180,7 +180,7 @@ async def test_urls_that_are_rejected(url: str, words: str) -> None:
         (reply(b"no", "404 Not Found"), "status 404"),
         (reply(b"no", "500 Oops"), "status 500"),
         (reply(b"", "302 Found"), "status 302"),
-        (reply(gzip.compress(PICTURE), content_encoding="gzip"), "content encoding"),
+        (reply(gzip.compress(IMAGE), content_encoding="gzip"), "content encoding"),
         (reply()[:-10] + b"", "did not respond|longer than"),
         (b"HTTP/9 nonsense\r\n\r\n", "before the image was complete"),
     ],
@@ -199,7 +199,7 @@ async def test_a_body_cut_short_is_unreachable() -> None:
         await fetch(cut)
 
 
-@pytest.mark.parametrize("host", ["unknown.example", "pictures.example"])
+@pytest.mark.parametrize("host", ["unknown.example", "images.example"])
 async def test_no_server(host: str) -> None:
     async with fetcher("*.example") as fetching:
         with pytest.raises(ImageUnreachable, match="No connection"):
@@ -265,7 +265,7 @@ async def test_a_silent_server_is_abandoned() -> None:
 async def test_x_robots_tag_is_obeyed(tag: str, allowed: bool) -> None:
     page = reply(x_robots_tag=tag)
     if allowed:
-        assert await fetch(page) == PICTURE
+        assert await fetch(page) == IMAGE
     else:
         with pytest.raises(ImageUnreachable, match="does not allow AI"):
             await fetch(page)
@@ -280,7 +280,7 @@ async def test_a_web_page_is_named_as_one() -> None:
 async def test_connections_are_reused() -> None:
     async with site({"/": reply()}) as pages, fetcher() as fetching:
         for _ in range(3):
-            assert await fetching.fetch(pages.url(), MOST) == PICTURE
+            assert await fetching.fetch(pages.url(), MOST) == IMAGE
     assert len(pages.asked) == 3
 
 
@@ -296,8 +296,8 @@ async def test_a_pooled_connection_that_was_closed_is_replaced() -> None:
 
     server = await asyncio.start_server(once, "127.0.0.1", 0)
     async with server, fetcher() as fetching:
-        url = f"http://pictures.example:{server.sockets[0].getsockname()[1]}/"
-        assert [await fetching.fetch(url, MOST) for _ in range(2)] == [PICTURE, PICTURE]
+        url = f"http://images.example:{server.sockets[0].getsockname()[1]}/"
+        assert [await fetching.fetch(url, MOST) for _ in range(2)] == [IMAGE, IMAGE]
 
 
 async def test_a_long_host_name_gives_a_short_sentence() -> None:

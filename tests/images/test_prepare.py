@@ -18,7 +18,7 @@ from bridge.images.limits import ImageLimits
 from bridge.images.prepare import Prepared, prepare
 from bridge.images.resize import PRESETS
 from providers.profiles import ImageProfile
-from tests.images.pictures import (
+from tests.images.samples import (
     BLACK,
     BLUE,
     GPS,

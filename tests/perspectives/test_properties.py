@@ -12,7 +12,7 @@ from perspectives import InvalidPerspective, ValidationFailed, compile_schema, p
 from perspectives.errors import MAX_PROBLEMS
 from tests.perspectives.schemas import ANSWERS, GARBAGE, NAMES, VALUES, schemas
 
-BOUNDED = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+BOUNDED = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 T = TypeVar("T")
 

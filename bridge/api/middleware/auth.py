@@ -1,4 +1,4 @@
-"""Who may send requests: API keys, host names, and the origins of web pages."""
+"""Access control: API keys, host names, and the origins of web pages."""
 
 import logging
 import re

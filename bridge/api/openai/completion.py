@@ -46,7 +46,7 @@ class ChunkStreamResponse(EventStreamResponse):
         self._heading = _head("chat.completion.chunk", chat, record.id)
 
     def encode(self, event: Event) -> bytes:
-        """Return the chunks of an event; a failure is an error object, and only a whole answer ends in `[DONE]`."""
+        """Return the chunks of an event. A failure is an error object; `[DONE]` follows a complete answer only."""
         if isinstance(event, Started):
             return self._chunk({"role": "assistant", "content": ""})
         if isinstance(event, Error):

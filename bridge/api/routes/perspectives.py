@@ -17,6 +17,7 @@ from bridge.api.schemas import (
     CaptionWithMetadata,
     Metadata,
     ModuleList,
+    ModuleOut,
     ModulePerspectives,
     PerspectiveList,
     PerspectiveOut,
@@ -72,13 +73,7 @@ async def show_module(request: Request, module: str) -> Response:
 
 
 def _module(info: ModuleInfo) -> dict[str, Any]:
-    return {
-        "name": info.name,
-        "display_name": info.display_name,
-        "description": info.description,
-        "enabled": info.enabled,
-        "perspective_count": info.perspective_count,
-    }
+    return {name: getattr(info, name) for name in ModuleOut.model_fields}
 
 
 @router.post("/caption", response_model=Caption)

@@ -148,7 +148,7 @@ class Connection:
             finally:
                 self._handling = False
                 self._note_idle()
-            await asyncio.sleep(0)  # other connections run between frames, however many arrive at once
+            await asyncio.sleep(0)  # let other connections run between frames
 
     async def _receive(self) -> str | bytes:
         message = await self._socket.receive()
@@ -157,7 +157,7 @@ class Connection:
         return message.get("text") or message.get("bytes") or ""
 
     async def _authenticate(self) -> None:
-        """Receive the `auth` frame, which must be the first and have a valid key, else close the WebSocket."""
+        """Receive the `auth` frame. Close the WebSocket unless it is the first frame and has a valid key."""
         try:
             async with asyncio.timeout(self._auth_within):
                 frame = await self._receive()

@@ -8,10 +8,12 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+from tests.api.streams import SAMPLE
 from tests.clients.javascript.control import controlled
-from tests.service import ROOT
+from tests.service import ROOT, Service
 from tests.tools import need
 
 CLIENT = ROOT / "clients/javascript"
@@ -111,3 +113,24 @@ def test_the_snippets_of_the_documentation_compile(package: Path) -> None:
     config = {"extends": "../tsconfig.json", "compilerOptions": options, "files": [], "include": ["*"]}
     (folder / "tsconfig.json").write_text(json.dumps(config))
     run(package, "node_modules/.bin/tsc", "-p", "snippets")
+
+
+@pytest.mark.slow
+def test_the_types_of_every_shipped_perspective_compile(package: Path) -> None:
+    """A result of `builtin` has its type, and a wrong one does not."""
+    folder = package / "shipped"
+    folder.mkdir()
+    (folder / "tsconfig.json").write_text('{"extends": "../tsconfig.json", "files": [], "include": ["*"]}')
+    with (
+        Service() as service,
+        httpx.Client(base_url=f"{service.url}/api/v1/perspectives", timeout=GUARD, trust_env=False) as client,
+    ):
+        (folder / "types.ts").write_text(client.get("/types.ts").text)
+        names = [item["name"] for item in client.get("/list").json()["perspectives"]]
+        results = {}
+        for name in names:
+            results[name] = client.post(f"/{name}/caption", json={"image": {"path": SAMPLE}}).json()["result"]
+    lines = [f"export const {name}: Perspectives[{name!r}] = {json.dumps(value)};" for name, value in results.items()]
+    wrong = "// @ts-expect-error: not a text\nexport const wrong: Perspectives['alt_text']['role'] = 7;"
+    (folder / "results.ts").write_text("\n".join(['import type { Perspectives } from "./types.js";', *lines, wrong]))
+    run(package, "node_modules/.bin/tsc", "-p", "shipped")

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from tests.hostile.pictures import maker, photo, picture, saved
+from tests.hostile.image_makers import maker, photo, sample, saved
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -52,13 +52,13 @@ def png_beside(kind: str, size: int = 0, text: str = "", packed: bool = True, ti
     words = text.encode() or bytes(size)
     opening = {"zTXt": b"a\0\0", "iCCP": b"a\0\0", "iTXt": b"a\0\1\0\0\0", "eXIf": b""}.get(kind, b"a\0")
     extra = chunk(kind.encode(), opening + (zlib.compress(words) if packed else words)) * times
-    return picture("png")[:33] + extra + picture("png")[33:]
+    return sample("png")[:33] + extra + sample("png")[33:]
 
 
 @maker
 def png_with(kind: str, hex: str) -> bytes:
     """A PNG with a chunk behind its header."""
-    return picture("png")[:33] + chunk(kind.encode(), bytes.fromhex(hex)) + picture("png")[33:]
+    return sample("png")[:33] + chunk(kind.encode(), bytes.fromhex(hex)) + sample("png")[33:]
 
 
 @maker
@@ -82,7 +82,7 @@ def png_flavour(bits: int, colour: int, compression: int = 0, filters: int = 0, 
 @maker
 def jpeg_with(marker: int, text: str = "", hex: str = "", fill: int = 0, times: int = 1) -> bytes:
     """A JPEG with segments behind its first."""
-    data = picture("jpeg")
+    data = sample("jpeg")
     return data[:20] + segment(marker, (text.encode() or bytes.fromhex(hex)).ljust(fill, b"\0")) * times + data[20:]
 
 
@@ -97,7 +97,7 @@ def jpeg_scans(width: int, height: int, scans: int) -> bytes:
 @maker
 def jpeg_frame(offset: int, value: int, of: str = "jpeg") -> bytes:
     """One byte of the frame header changed: 0 marker, 4 bits, 9 components, 11 sampling."""
-    data = bytearray(picture(of))
+    data = bytearray(sample(of))
     data[data.index(b"\xff\xc0") + 1 + offset] = value
     return bytes(data)
 
@@ -117,8 +117,8 @@ def jpeg_mpo() -> bytes:
 
 @maker
 def jpeg_zip() -> bytes:
-    """A picture to one program, an archive to another."""
-    sink = io.BytesIO(picture("jpeg"))
+    """An image to one program, an archive to another."""
+    sink = io.BytesIO(sample("jpeg"))
     sink.seek(0, io.SEEK_END)
     with zipfile.ZipFile(sink, "a") as archive:
         archive.writestr("evil.sh", "echo")
@@ -138,7 +138,7 @@ def exif(of: str, hex: str = "", orientation: int = 1) -> bytes:
 
 
 def with_exif(of: str, block: bytes) -> bytes:
-    data = picture(of)
+    data = sample(of)
     if of == "jpeg":
         return data[:20] + segment(0xE1, b"Exif\0\0" + block) + data[20:]
     if of == "png":
@@ -161,16 +161,16 @@ def gif_frames(count: int, width: int = 1, height: int = 1) -> bytes:
 
 @maker
 def gif_blocks(count: int, hex: str) -> bytes:
-    """Extension blocks before the picture."""
-    data = picture("gif")
+    """Extension blocks before the image."""
+    data = sample("gif")
     at = 13 + (3 << (data[10] & 7) + 1)
     return data[:at] + bytes.fromhex(hex) * count + data[at:]
 
 
 @maker
 def gif_script() -> bytes:
-    """A picture to one program, JavaScript to another: its width is a comment's beginning."""
-    data = b"GIF89a/*" + picture("gif")[8:]
+    """An image to one program, JavaScript to another: its width is a comment's beginning."""
+    data = b"GIF89a/*" + sample("gif")[8:]
     return data + b"*/=1;alert(1)"
 
 
@@ -205,7 +205,7 @@ def tiff_tiles(side: int) -> bytes:
 
 @maker
 def tiff_tile(tile: int, kind: int = 4, side: int = 16) -> bytes:
-    """One tile of zeros, far larger than the picture."""
+    """One tile of zeros, far larger than the image."""
     packer = zlib.compressobj(9)
     data = b"".join([packer.compress(bytes(tile)) for _ in range(tile)]) + packer.flush()
     at = 8 + 2 + 12 * 9 + 4
@@ -251,7 +251,7 @@ def bmp_packed(width: int, height: int, hex: str, times: int) -> bytes:
 
 @maker
 def bmp_field(offset: int, form: str, value: int) -> bytes:
-    data = bytearray(picture("bmp"))
+    data = bytearray(sample("bmp"))
     struct.pack_into(form, data, offset, value)
     return bytes(data)
 
@@ -259,12 +259,12 @@ def bmp_field(offset: int, form: str, value: int) -> bytes:
 @maker
 def webp_canvas(width: int, height: int) -> bytes:
     """An animation whose canvas is not its frames' size."""
-    data = bytearray(picture("webp animated"))
+    data = bytearray(sample("webp animated"))
     data[24:30] = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
     return bytes(data)
 
 
 @maker
 def webp_chunks(kind: str, size: int, times: int) -> bytes:
-    body = picture("webp")[12:] + (kind.encode() + struct.pack("<I", size) + bytes(size + size % 2)) * times
+    body = sample("webp")[12:] + (kind.encode() + struct.pack("<I", size) + bytes(size + size % 2)) * times
     return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body

@@ -1,4 +1,4 @@
-"""Pictures with a known right answer, made in code."""
+"""Images with a known right answer, made in code."""
 
 import struct
 import zlib
@@ -16,12 +16,12 @@ RED, GREEN, BLUE, WHITE, BLACK = (220, 20, 20), (20, 180, 20), (20, 20, 220), (2
 
 def quarters(width: int = 64, height: int = 48) -> Image.Image:
     """Four colours, one a corner: red, green / blue, white. Every turn of it is different."""
-    picture = Image.new("RGB", (width, height), RED)
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (width, height), RED)
+    draw = ImageDraw.Draw(image)
     draw.rectangle((width // 2, 0, width, height // 2 - 1), GREEN)
     draw.rectangle((0, height // 2, width // 2 - 1, height), BLUE)
     draw.rectangle((width // 2, height // 2, width, height), WHITE)
-    return picture
+    return image
 
 
 def photo(width: int = 320, height: int = 240) -> Image.Image:
@@ -30,24 +30,24 @@ def photo(width: int = 320, height: int = 240) -> Image.Image:
     return Image.merge("RGB", (noise, Image.linear_gradient("L").resize((width, height)), noise.rotate(180)))
 
 
-def saved(picture: Image.Image, form: str, **options: Any) -> bytes:
+def saved(image: Image.Image, form: str, **options: Any) -> bytes:
     buffer = BytesIO()
-    picture.save(buffer, form, **options)
+    image.save(buffer, form, **options)
     return buffer.getvalue()
 
 
 def opened(data: bytes) -> Image.Image:
-    picture = Image.open(BytesIO(data))
-    picture.load()
-    return picture
+    image = Image.open(BytesIO(data))
+    image.load()
+    return image
 
 
-def corners(picture: Image.Image) -> list[tuple[int, ...]]:
+def corners(image: Image.Image) -> list[tuple[int, ...]]:
     """The colours a little inside the four corners, clockwise from the top left."""
-    right, bottom = picture.width - 1, picture.height - 1
-    x, y = picture.width // 8, picture.height // 8
+    right, bottom = image.width - 1, image.height - 1
+    x, y = image.width // 8, image.height // 8
     spots = ((x, y), (right - x, y), (right - x, bottom - y), (x, bottom - y))
-    rgb = picture.convert("RGB")
+    rgb = image.convert("RGB")
     return [tuple(rgb.getpixel(spot)) for spot in spots]  # type: ignore[arg-type]
 
 
@@ -76,9 +76,9 @@ def turned(orientation: int, form: str = "JPEG") -> bytes:
         7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_270,
     }[orientation]
-    picture = quarters() if back is None else quarters().transpose(back)
+    image = quarters() if back is None else quarters().transpose(back)
     options: dict[str, Any] = {"quality": 95} if form != "PNG" else {}
-    return saved(picture, form, exif=exif(orientation), **options)
+    return saved(image, form, exif=exif(orientation), **options)
 
 
 def jpeg_segment(marker: int, payload: bytes) -> bytes:

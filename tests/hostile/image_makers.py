@@ -20,9 +20,9 @@ def maker(make: Callable[..., bytes]) -> Callable[..., bytes]:
     return make
 
 
-def saved(picture: Image.Image, form: str, **options: Any) -> bytes:
+def saved(image: Image.Image, form: str, **options: Any) -> bytes:
     sink = io.BytesIO()
-    picture.save(sink, form, **options)
+    image.save(sink, form, **options)
     return sink.getvalue()
 
 
@@ -76,25 +76,25 @@ FORMATS: dict[str, Callable[[], bytes]] = {
 
 
 @cache
-def picture(of: str) -> bytes:
+def sample(of: str) -> bytes:
     return FORMATS[of]()
 
 
 @maker
 def whole(of: str) -> bytes:
-    return picture(of)
+    return sample(of)
 
 
 @maker
 def cut(of: str, at: float) -> bytes:
     """The first part of it."""
-    return picture(of)[: int(len(picture(of)) * at)]
+    return sample(of)[: int(len(sample(of)) * at)]
 
 
 @maker
 def flipped(of: str, at: float) -> bytes:
     """One byte turned to its opposite."""
-    data = bytearray(picture(of))
+    data = bytearray(sample(of))
     data[int(len(data) * at)] ^= 0xFF
     return bytes(data)
 
@@ -102,26 +102,26 @@ def flipped(of: str, at: float) -> bytes:
 @maker
 def blanked(of: str, at: float) -> bytes:
     """Zeros from here on, as a broken download leaves them."""
-    data = picture(of)
+    data = sample(of)
     return data[: int(len(data) * at)].ljust(len(data), b"\0")
 
 
 @maker
 def mode(form: str, mode: str, **options: Any) -> bytes:
-    """A picture in one of Pillow's modes."""
+    """An image in one of Pillow's modes."""
     return saved(photo(mode), form, **options)
 
 
 @maker
 def sides(form: str, width: int, height: int, **options: Any) -> bytes:
-    """An honest picture of a size, all of one colour."""
+    """An honest image of a size, all of one colour."""
     return saved(Image.new("RGB", (width, height), (90, 120, 150)), form, **options)
 
 
 @maker
 def claims(of: str, width: int, height: int) -> bytes:
     """A header that claims another size than the data has."""
-    data = bytearray(picture(of))
+    data = bytearray(sample(of))
     kind = of.partition(" ")[0]
     if kind == "jpeg":
         at = next(data.index(bytes([0xFF, mark])) for mark in (0xC0, 0xC2) if bytes([0xFF, mark]) in data)
@@ -148,14 +148,14 @@ def claims(of: str, width: int, height: int) -> bytes:
 
 @maker
 def followed(of: str, text: str = "", hex: str = "", times: int = 1) -> bytes:
-    """A picture with something behind its end."""
-    return picture(of) + (text.encode() or bytes.fromhex(hex)) * times
+    """An image with something behind its end."""
+    return sample(of) + (text.encode() or bytes.fromhex(hex)) * times
 
 
 @maker
 def preceded(of: str, text: str = "", hex: str = "") -> bytes:
-    """A picture behind something else."""
-    return (text.encode() or bytes.fromhex(hex)) + picture(of)
+    """An image behind something else."""
+    return (text.encode() or bytes.fromhex(hex)) + sample(of)
 
 
 @maker

@@ -22,7 +22,7 @@ class _Preparation:
     waiting: int = 0
 
 
-class Pictures:
+class RequestImage:
     """A request's image in every form that its targets accept."""
 
     def __init__(self, source: Source, options: CaptionOptions, services: Services) -> None:
@@ -57,6 +57,10 @@ class Pictures:
 
     def release(self) -> None:
         """Drop the image's bytes in every form, once the request has ended."""
+        for preparation in self._preparations.values():
+            task = preparation.task
+            if task.done() and not task.cancelled() and task.exception() is None:
+                task.result().image.release()
         self._preparations.clear()
         self._source.release()
 
