@@ -119,6 +119,7 @@ class VisionRequest:
 
     `schema` is a JSON Schema (draft 2020-12); the client translates it to its dialect.
     `timeout` is in seconds and covers the complete call. `headers` are extra HTTP headers (trace context).
+    `image_is_shared`: other perspectives ask about the same image.
     """
 
     model: str
@@ -133,6 +134,7 @@ class VisionRequest:
     options: Options = Options()
     credentials: Credentials = Credentials()
     headers: Mapping[str, str] = field(default_factory=dict)
+    image_is_shared: bool = False
 
     @property
     def sends_schema(self) -> bool:

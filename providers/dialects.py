@@ -39,6 +39,7 @@ Dialect = Callable[[JsonObject], JsonObject]
 _CACHED = 256
 _CACHEABLE = 32_768  # characters of schema text
 _OPENAI_FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"})
+_ANTHROPIC_FORMATS = _OPENAI_FORMATS | {"uri"}
 _GEMINI_FORMATS = frozenset({"date-time", "date", "time"})
 _GRAMMAR_FORMATS = frozenset({"date-time", "date", "time", "uuid"})
 # googleapis/python-genai#2170: the sum over all maxItems is a budget, near 960 on one model; stay well below.
@@ -116,6 +117,33 @@ def llamacpp(schema: JsonObject) -> JsonObject:
         node = known_format(say(simple(node), unsaid), _GRAMMAR_FORMATS)
         # ggml-org/llama.cpp#25923: empty `properties` give a grammar that does not parse
         return closed(node) if node.get("properties") else without(node, {"properties"})
+
+    return walk(schema, visit)
+
+
+@_cached
+def anthropic(schema: JsonObject) -> JsonObject:
+    """Return what Anthropic's structured outputs enforce: closed objects, optional properties, no bounds.
+
+    platform.claude.com/docs/en/build-with-claude/structured-outputs: portable patterns, enums of scalars, and of the
+    bounds a minItems of 0 or 1. At most 24 optional properties and 16 unions in a schema: no property becomes
+    nullable here.
+    """
+    bounds = RANGE | {"minLength", "maxLength", "maxItems", "uniqueItems", "multipleOf"}
+
+    def visit(node: JsonObject) -> JsonObject:
+        node = const_as_enum(typed(simple(node)))
+        unsaid = bounds | ({"minItems"} if node.get("minItems", 0) > 1 else set())
+        unsaid |= {"enum"} if any(isinstance(value, dict | list) for value in node.get("enum", ())) else set()
+        node = known_format(say(node, unsaid), _ANTHROPIC_FORMATS)
+        if node.get("properties"):
+            listed = {name: _listed(subschema(child)) for name, child in node["properties"].items()}
+            node = {**node, "properties": listed, "additionalProperties": False}
+        if "array" in types(node):
+            node = {**node, "items": _listed(subschema(node.get("items")))}
+        if "anyOf" in node:
+            node = {**node, "anyOf": [_listed(subschema(branch)) for branch in node["anyOf"]]}
+        return node
 
     return walk(schema, visit)
 

@@ -4,7 +4,9 @@ import math
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 
 DEFAULT_RETRY_AFTER = 2.0
@@ -12,6 +14,12 @@ DEFAULT_RETRY_AFTER = 2.0
 _MAX_DEPTH = 8
 _SPAN = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
 _UNIT_SECONDS = (3600.0, 60.0, 1.0, 0.001)
+# OpenAI, Groq and the proxies of vLLM and LiteLLM use these suffixes. OpenRouter limits requests without one.
+_REQUESTS = ("x-ratelimit-{}-requests", "x-ratelimit-{}", "anthropic-ratelimit-requests-{}")
+_TOKENS = (
+    "x-ratelimit-{}-tokens",
+    *(f"anthropic-ratelimit-{kind}-{{}}" for kind in ("tokens", "input-tokens", "output-tokens")),
+)
 _EPOCH_SECONDS, _EPOCH_MILLISECONDS = 1e9, 1e11  # larger numbers are dates
 
 
@@ -34,18 +42,22 @@ class RateHints:
 
 def rate_hints(headers: Mapping[str, str]) -> RateHints | None:
     """Return the announced limits, None if there are none. `headers` must be case-insensitive."""
-    # OpenAI, Groq and the proxies of vLLM and LiteLLM use these suffixes. OpenRouter limits requests without one.
-    requests = _allowance(headers, "-requests") or _allowance(headers, "")
-    tokens = _allowance(headers, "-tokens")
+    requests = _tightest(headers, _REQUESTS)
+    tokens = _tightest(headers, _TOKENS)
     return RateHints(requests, tokens) if requests or tokens else None
 
 
-def _allowance(headers: Mapping[str, str], suffix: str) -> Allowance | None:
-    remaining = _number(headers.get(f"x-ratelimit-remaining{suffix}"))
+def _tightest(headers: Mapping[str, str], names: tuple[str, ...]) -> Allowance | None:
+    """Return the announced limit of which the least remains."""
+    announced = (_allowance(headers, name) for name in names)
+    return min(filter(None, announced), key=lambda allowance: allowance.remaining, default=None)
+
+
+def _allowance(headers: Mapping[str, str], name: str) -> Allowance | None:
+    remaining = _number(headers.get(name.format("remaining")))
     if remaining is None:
         return None
-    limit = _number(headers.get(f"x-ratelimit-limit{suffix}"))
-    return Allowance(remaining, limit, _seconds(headers.get(f"x-ratelimit-reset{suffix}")))
+    return Allowance(remaining, _number(headers.get(name.format("limit"))), _seconds(headers.get(name.format("reset"))))
 
 
 def retry_after(status: int, headers: Mapping[str, str], body: object = None) -> float | None:
@@ -70,7 +82,10 @@ def _number(value: object) -> float | None:
 
 
 def _seconds(value: object) -> float | None:
-    """Return the seconds of "30", "6m0s", "120ms" (OpenAI), "34.5s" (Gemini) or until a date: HTTP's, or Unix time."""
+    """Return the seconds of "30", "6m0s", "120ms" (OpenAI), "34.5s" (Gemini), or until a date.
+
+    A date is in Unix time (OpenRouter), as in RFC 3339 (Anthropic), or as in HTTP.
+    """
     text = value.strip() if isinstance(value, str) else ""
     number = _number(text)
     if number is not None and number < _EPOCH_SECONDS:
@@ -79,10 +94,10 @@ def _seconds(value: object) -> float | None:
         return max(math.ceil(number / (1000 if number > _EPOCH_MILLISECONDS else 1) - time.time()), 0)
     if text and (span := _SPAN.fullmatch(text)):
         return sum(float(amount) * unit for amount, unit in zip(span.groups("0"), _UNIT_SECONDS, strict=True))
-    try:
-        return max(math.ceil(parsedate_to_datetime(text).timestamp() - time.time()), 0)
-    except ValueError:
-        return None
+    for parse in (datetime.fromisoformat, parsedate_to_datetime):
+        with suppress(ValueError, OverflowError):
+            return max(math.ceil(parse(text).timestamp() - time.time()), 0)
+    return None
 
 
 def _retry_info(body: object, depth: int = 0) -> float | None:

@@ -190,7 +190,8 @@ _NO_KEY = Cause(AuthFailed, "{title} requires an API key and got none. Set {key}
 _QUOTA = Cause(
     QuotaExceeded,
     "The account at {title} has no credit left. Add credit, or use another key.",
-    "insufficient_quota|billing_not_active|billing_hard_limit_reached",
+    # OpenAI; Anthropic: continuedev/continue#5499, a 400
+    "insufficient_quota|billing_not_active|billing_hard_limit_reached|billing_error|credit balance is too low",
 )
 _MODEL = Cause(
     UnknownModel,
@@ -208,7 +209,9 @@ _IMAGE = Cause(
     # vLLM: "Failed to apply Qwen2VLProcessor" (measured with 0.32), Qwen's smart_resize; llama-server; OpenAI
     "failed to apply|aspect ratio must be smaller|must be larger than factor|image file is truncated|"
     "failed to load image|failed to decode image|cannot identify image|image_parse_error|"
-    "invalid_image|unsupported image|image is too small",
+    "invalid_image|unsupported image|image is too small|"
+    # Anthropic: anthropics/claude-code#4778, #10612; `image_dimensions_too_large` of anthropic 2.14
+    "could not process image|image dimensions exceed|image_dimensions_too_large|image exceeds",
 )
 _CAUSES = (
     _KEY,
@@ -229,13 +232,19 @@ _CAUSES = (
         # OpenAI, vLLM, llama-server; llama-cpp-python: "Prompt exceeds n_ctx: 30047 > 4096" (measured with 0.3.36)
         "context_length_exceeded|exceed_context_size|context length|context size|context window|"
         "maximum model length|max_model_len|exceeds n_ctx|input token count|too many tokens|"
-        "prompt is too long",
+        "prompt is too long|exceed context limit",
+    ),
+    Cause(
+        InvalidOption,
+        "{title} rejected the value of max_tokens: it is above the limit of {model}.",
+        "maximum allowed number of output tokens",  # Anthropic
     ),
     Cause(
         Blocked,
         "A safety filter of {title} blocked the request.",
-        # OpenAI, Azure
-        "content_filter|content_policy_violation|responsibleaipolicyviolation|moderation_blocked",
+        # OpenAI, Azure; Anthropic
+        "content_filter|content_policy_violation|responsibleaipolicyviolation|moderation_blocked|"
+        "content filtering policy",
     ),
     # llama-server: "does not match the expected peg-native format" (measured)
     Cause(UnparsableOutput, "{title} could not parse the output of the model.", "peg-native"),
@@ -245,8 +254,9 @@ _SCHEMA = Cause(
     SchemaRejected,
     "{title} rejected the schema ({status}).",
     # llama-cpp-python 0.3.36: a 500 for an unknown response_format (measured); Ollama: ollama/ollama#12422, a 500 or
-    # inside a 200; OpenRouter: block/buzz#3018, a 404 when no endpoint supports what require_parameters demands
-    "response_format|schema|grammar|output format|for format|requested parameters",
+    # inside a 200; OpenRouter: block/buzz#3018, a 404 when no endpoint supports what require_parameters demands.
+    # Anthropic: can1357/oh-my-pi#341, a model that thinks cannot be made to call a tool
+    "response_format|schema|grammar|output format|for format|requested parameters|output_config|tool_choice",
 )
 # vercel/ai#21192: with a schema this text says nothing of the image
 _IMAGE_WITHOUT_SCHEMA = Cause(ImageRejected, _IMAGE.message, "unable to process input image")

@@ -29,12 +29,14 @@ class Profile:
     """Properties of a model family.
 
     `image`: accepted images. `reasoning`: accepts no temperature and no top_p. `context`: tokens of context to
-    request from servers that have a small default (Ollama's num_ctx).
+    request from servers that have a small default (Ollama's num_ctx). `max_tokens`: the limit to request where
+    the protocol requires one (Anthropic).
     """
 
     image: ImageProfile = ImageProfile()
     reasoning: bool = False
     context: int | None = None
+    max_tokens: int | None = None
 
 
 _MIB = 1024 * 1024
@@ -46,6 +48,10 @@ _WEBP = _JPEG_PNG | {"image/webp"}
 # (ollama/ollama#17889), so a context is always requested there.
 _KINDS: Mapping[str, Profile] = {
     "openai": Profile(ImageProfile(_WEBP | {"image/gif"}, size=2048, max_bytes=20 * _MIB)),
+    # platform.claude.com/docs/en/build-with-claude/vision: 8000 pixels; 10 MB of base64, a third more than the bytes.
+    "anthropic": Profile(
+        ImageProfile(_WEBP | {"image/gif"}, size=2576, max_side=8000, max_bytes=7 * _MIB), max_tokens=16_384
+    ),
     "vllm": Profile(ImageProfile(_WEBP, size=2048)),
     "ollama": Profile(ImageProfile(_JPEG_PNG, size=1568), context=8192),
     "llamacpp": Profile(ImageProfile(_JPEG_PNG, size=1568)),
@@ -73,6 +79,8 @@ _FAMILIES = (
     # tmc/langchaingo#1355: "Only the default (1) value is supported"
     _Family(("o1*", "o3*", "o4*", "gpt-5*"), reasoning=True),
     _Family(("gpt-5*chat*",), reasoning=False),
+    # The same page: models before Claude 4.7 scale images down to 1568 pixels.
+    _Family(("claude-3*", "claude-*-4", "claude-*-4[-.@][0-6]*"), size=1568),
     _Family(("gemma3*", "gemma-3*"), size=896),
     _Family(("llava*", "bakllava*"), size=1344),
     _Family(("pixtral*",), size=1024),

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from importlib import import_module
 
-from providers import builtin, gateways, gemini, ollama, openai
+from providers import anthropic, builtin, gateways, gemini, ollama, openai
+from providers.anthropic import AnthropicClient
 from providers.base import BaseClient, ProviderConfig, Spec
 from providers.builtin import BuiltinClient
 from providers.errors import UnknownKind
@@ -13,11 +14,12 @@ from providers.ollama import OllamaClient
 from providers.openai import OpenAIClient
 from providers.pool import Pool
 
-_ORDER = ("builtin", "openai", "vllm", "ollama", "gemini")
+_ORDER = ("builtin", "openai", "anthropic", "vllm", "ollama", "gemini")
 """The order in which documentation lists the kinds; the others follow."""
 _CLIENTS: Mapping[type[BaseClient], tuple[str, tuple[Spec, ...]]] = {
     BuiltinClient: ("", (builtin.SPEC,)),
     OpenAIClient: ("openai", (openai.SPEC,)),
+    AnthropicClient: ("anthropic", (anthropic.SPEC,)),
     GatewayClient: ("openai", gateways.SPECS),
     OllamaClient: ("ollama", (ollama.SPEC,)),
     GeminiClient: ("google.genai", (gemini.SPEC,)),

@@ -23,6 +23,7 @@ def clean_environment() -> dict[str, str]:
     parts = (
         "GRAPHCAP",
         "OPENAI",
+        "ANTHROPIC",
         "OLLAMA",
         "GEMINI",
         "GOOGLE",

@@ -150,6 +150,7 @@ def _vision_request(plan: Plan, target: Target, image: Prepared, run: Run) -> Vi
         schema_name=_NOT_IN_NAME.sub("_", perspective.name)[:64],
         options=Options(**{field.name: getattr(options, field.name) for field in fields(Options)}),
         credentials=target.credentials,
+        image_is_shared=plan.image_is_shared,
     )
 
 

@@ -65,7 +65,7 @@ class ProviderOverride(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    kind: ShortText = Field(description="builtin, openai, vllm, ollama, gemini or a gateway.", examples=["ollama"])
+    kind: ShortText = Field(description="A kind of provider, listed in docs/providers.md.", examples=["ollama"])
     name: ShortText | None = None
     environment: ShortText | None = None
     base_url: ShortText | None = Field(None, examples=["http://127.0.0.1:11434"])

@@ -19,7 +19,7 @@ from perspectives.perspective import Perspective
 class Plan:
     """One caption to make: its perspective, its prompt, and its targets in the order in which they are called.
 
-    `upload`: the bytes of an uploaded image.
+    `upload`: the bytes of an uploaded image. `image_is_shared`: other plans ask about the same image.
     """
 
     options: CaptionOptions
@@ -27,6 +27,7 @@ class Plan:
     prompt: str
     targets: tuple[Target, ...]
     upload: bytes | None = None
+    image_is_shared: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -106,7 +107,7 @@ async def make_analysis_plan(
     for perspective in listed:  # the synthesizer's mistakes are reported now, its contexts are known at the end
         own = {variable.name for variable in perspective.variables}
         prompt = render_prompt(perspective, request, {name: values[name] for name in values if name in own})
-        plans.append(Plan(request, perspective, prompt, targets))
+        plans.append(Plan(request, perspective, prompt, targets, image_is_shared=len(listed) > 1))
     _require_one_image(request, upload)
     name_target(run, targets[0])
     synthesizer = plans.pop() if last else None

@@ -1277,7 +1277,7 @@ export interface components {
         ProviderBody: {
             /**
              * Kind
-             * @description builtin, openai, vllm, ollama, gemini or a gateway.
+             * @description A kind of provider, listed in docs/providers.md.
              * @example ollama
              */
             kind: string;
@@ -1383,7 +1383,7 @@ export interface components {
         ProviderOverride: {
             /**
              * Kind
-             * @description builtin, openai, vllm, ollama, gemini or a gateway.
+             * @description A kind of provider, listed in docs/providers.md.
              * @example ollama
              */
             kind: string;

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.servers import GeminiServer, OllamaServer, OpenAIServer, WireServer
+from tests.servers import AnthropicServer, GeminiServer, OllamaServer, OpenAIServer, WireServer
 
 OPENAI_SAMPLING = {"temperature": "temperature", "top_p": "top_p", "seed": "seed"}
 SAMPLING = {"max_tokens": "max_tokens", **OPENAI_SAMPLING}
@@ -17,6 +17,7 @@ class Kind:
 
     `declines`: the protocol has a field for refusals. `filters`: it tells of a safety system. `caches`: it tells
     cached tokens. `knows_models`: it refuses a model that it does not serve. `constrains`: it applies a schema.
+    `always`: options on the wire that it demands.
     """
 
     kind: str
@@ -31,6 +32,7 @@ class Kind:
     json_object: bool = True
     constrains: bool = True
     wrong_path: str = "/wrong"
+    always: frozenset[str] = frozenset()
 
     @property
     def id(self) -> str:
@@ -60,6 +62,14 @@ KINDS = (
     openai_kind("litellm", "litellm", SAMPLING),
     openai_kind("openai-compatible", "transformers", SAMPLING, lists_models=False, constrains=False),
     Kind(
+        "anthropic",
+        AnthropicServer,
+        {"max_tokens": "max_tokens"},
+        declines=True,
+        filters=True,
+        always=frozenset({"max_tokens"}),
+    ),
+    Kind(
         "ollama",
         OllamaServer,
         {
@@ -79,6 +89,6 @@ KINDS = (
     ),
 )
 OF_KIND = {kind.kind: kind for kind in KINDS}
-PROTOCOLS = tuple(OF_KIND[kind] for kind in ("openai", "vllm", "ollama", "gemini"))
+PROTOCOLS = tuple(OF_KIND[kind] for kind in ("openai", "vllm", "ollama", "gemini", "anthropic"))
 """One kind for each client class, and OpenAI: for tests of behaviour that does not differ between gateways."""
 EVERY_KIND = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.id)

@@ -88,8 +88,8 @@ async def test_unusual_but_complete_streams(to: Target, behaviour: b.Behaviour, 
         pytest.skip("the last event holds text, and text that is sent twice counts twice")
     if kind in ("ollama", "gemini") and behaviour == b.Events("with blanks"):
         pytest.skip("the SDK parses every line as JSON; these servers send no comments")
-    if kind == "ollama" and isinstance(behaviour, b.Candidates):
-        pytest.skip("Ollama has no candidates")
+    if kind in ("ollama", "anthropic") and isinstance(behaviour, b.Candidates):
+        pytest.skip("the protocol has no candidates")
     to.server.reply(behaviour)
     assert (await to.ask(True)).text == expected
 
@@ -110,7 +110,8 @@ async def test_the_server_accepts_the_schema_in_every_mode(
         assert list(call.schema["properties"]) == list(schema["properties"])  # models write in this order
         assert "caption" in call.schema["required"]
     else:
-        assert json.dumps(schema["properties"]["caption"], separators=(",", ":")) in "".join(call.texts)
+        shown = "".join([*call.texts, json.dumps(call.schema, separators=(",", ":"))])
+        assert json.dumps(schema["properties"]["caption"], separators=(",", ":")) in shown
     if to.server.models and to.kind.constrains:
         assert "caption" in json.loads(completion.text)
 
@@ -120,7 +121,7 @@ async def test_the_schema_is_in_the_prompt_where_the_model_would_not_see_it(to: 
     """A grammar is not part of the prompt: vllm-project/vllm#31804, ggml-org/llama.cpp#18492, ollama/ollama#8162."""
     await to.complete(schema=RICH)
     prompt = to.server.call.prompt
-    if to.kind.kind in ("openai", "gemini"):
+    if to.kind.kind in ("openai", "gemini", "anthropic"):
         assert prompt == "Describe the picture."
     else:
         assert prompt.startswith("Describe the picture.")
@@ -168,13 +169,13 @@ async def test_a_request_without_an_image(to: Target, streamed: bool) -> None:
 
 
 async def test_turns_follow_the_image_in_order(to: Target, streamed: bool) -> None:
-    turns = (Turn("assistant", '{"a": 1}'), Turn("user", "a must be text"), Turn("assistant", "{}"))
+    turns = (Turn("assistant", '{"a": 1}'), Turn("user", "a must be text"), Turn("assistant", "{}"), Turn("user", "b"))
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     await to.ask(streamed, turns=turns, system="Be brief.", headers={"traceparent": trace})
     call = to.server.call
     model = "model" if to.kind.kind == "gemini" else "assistant"
     assert call.parts == ["image", "text"]
-    assert call.turns == [(model, '{"a": 1}'), ("user", "a must be text"), (model, "{}")]
+    assert call.turns == [(model, '{"a": 1}'), ("user", "a must be text"), (model, "{}"), ("user", "b")]
     assert call.headers["traceparent"] == trace
 
 

@@ -15,7 +15,7 @@ import jsonschema_rs
 import pytest
 from PIL import Image as Pillow
 
-from tests.contract.kinds import KINDS, OF_KIND, Kind
+from tests.contract.kinds import KINDS, OF_KIND, PROTOCOLS, Kind
 from tests.contract.schemas import PLAIN, RICH
 from tests.servers import TrapServer, WireServer, observed
 from tests.servers import behaviours as b
@@ -287,7 +287,7 @@ def test_a_rejected_schema_goes_one_mode_down_and_the_mode_is_remembered(
     assert (accepted.mode, accepted.schema) == (remembered.mode, remembered.schema)
 
 
-@pytest.mark.parametrize("kind", [OF_KIND[name] for name in ("openai", "vllm", "ollama")], **BY_ID)
+@pytest.mark.parametrize("kind", [OF_KIND[name] for name in ("openai", "vllm", "ollama", "anthropic")], **BY_ID)
 def test_a_server_without_a_json_mode_gets_the_schema_in_the_prompt(bridge: Bridge) -> None:
     """Gemini is left out: its 400 names no cause, and an unexplained 400 goes one mode down once."""
     bridge.server.modes = frozenset({"text"})
@@ -387,6 +387,7 @@ def test_an_extreme_aspect_ratio_is_rejected_before_the_call(bridge: Bridge) -> 
     assert "202:1" in response.json()["detail"]
 
 
+@pytest.mark.parametrize("kind", [kind for kind in PROTOCOLS if "temperature" in kind.options], **BY_ID)
 def test_a_white_space_runaway_is_re_asked_with_a_temperature(bridge: Bridge) -> None:
     """Row 10: the usage of both calls is counted."""
     bridge.server.reply(b.Length('{"caption":' + "\n" * 100), b.Answer(GOOD))
@@ -460,3 +461,18 @@ def test_a_call_is_kept_for_the_fallback(bridge: Bridge) -> None:
         caption = bridge.caption(fallbacks=[fallback], max_output_retries=3)
         assert caption["provider"] == "vllm"
         assert len(bridge.server.calls) + len(second.calls) == MAX_CALLS
+
+
+@pytest.mark.parametrize("kind", [OF_KIND["anthropic"]], **BY_ID)
+def test_an_analysis_marks_the_shared_image_for_the_cache(bridge: Bridge) -> None:
+    bridge.server.modes = frozenset({"text"})
+    bridge.caption()
+    pair = [{**perspective(PLAIN), "name": name} for name in ("first", "second")]
+    url = bridge.service.url + "/api/v1/perspectives/analyze"
+    body = {"perspectives": pair, "image": {"path": "datasets/samples/coffee.jpg"}, "model": bridge.server.models[0]}
+    config = {"kind": "anthropic", "base_url": bridge.server.url, "api_key": KEY}
+    response = httpx.post(url, json={**body, "provider_config": config}, timeout=HANG_GUARD, trust_env=False)
+    assert response.status_code == 200, response.text
+    calls = [call for call in bridge.server.calls if call.mode == "text"]
+    marks = ["cache_control" in call.body["messages"][0]["content"][0] for call in calls]
+    assert marks == [False, True, True]

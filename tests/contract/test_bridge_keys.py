@@ -13,7 +13,10 @@ from tests.servers import TrapServer
 from tests.service import Service
 
 # What the SDKs read by themselves, besides the variables of the kinds.
-MORE_NAMES = ("OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "GOOGLE_API_KEY", "OPENAI_WEBHOOK_SECRET")
+MORE_NAMES = (
+    *("OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_WEBHOOK_SECRET"),
+    *("GOOGLE_API_KEY", "ANTHROPIC_AUTH_TOKEN"),
+)
 NAMES = sorted({*MORE_NAMES, *(name for spec in registry.specs() for name in spec.key_env)})
 SECRETS = {name: f"secret-{number}-of-the-deployment" for number, name in enumerate(NAMES)}
 

@@ -101,7 +101,12 @@ async def test_each_cause_has_its_own_sentence(kind: Kind, pool: Pool) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "variable"),
-    [("openai", "OPENAI_API_KEY"), ("gemini", "GEMINI_API_KEY"), ("openrouter", "OPENROUTER_API_KEY")],
+    [
+        ("openai", "OPENAI_API_KEY"),
+        ("gemini", "GEMINI_API_KEY"),
+        ("anthropic", "ANTHROPIC_API_KEY"),
+        ("openrouter", "OPENROUTER_API_KEY"),
+    ],
 )
 async def test_a_missing_key_is_reported_before_a_connection_is_opened(kind: str, variable: str) -> None:
     requests: list[str] = []

@@ -146,7 +146,7 @@ async def test_a_stream_of_white_space_is_cancelled_early(to: Target) -> None:
     to.server.reply(b.Answer('{"caption":' + " " * 200_000, pieces=2_000))
     error = await to.failure(streamed=True)
     assert type(error) is errors.WhitespaceRunaway
-    assert (error.usage is not None) is (to.kind.kind in ("vllm", "gemini"))  # reported in each event
+    assert (error.usage is not None) is (to.kind.kind in ("vllm", "gemini", "anthropic"))  # reported in each event
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ async def test_an_error_after_the_first_text_invites_no_retry(to: Target) -> Non
 
 @EVERY_KIND
 async def test_an_error_before_the_first_text_has_the_meaning_of_its_code(to: Target) -> None:
-    has_code = to.kind.kind in ("vllm", "llamacpp", "openrouter", "litellm", "gemini")
+    has_code = to.kind.kind in ("vllm", "llamacpp", "openrouter", "litellm", "gemini", "anthropic")
     for code in (429, 500, 503):
         to.server.reply(b.ErrorInStream(text="", code=code))
         assert type(await to.failure(streamed=True)) is (STATUSES[code] if has_code else errors.BadReply)
@@ -183,7 +183,7 @@ async def test_output_that_the_server_cannot_parse_is_kept(to: Target) -> None:
     error = await to.failure(streamed=True)
     assert isinstance(error, errors.UnparsableOutput)
     assert error.begun
-    assert error.raw_text == ('{"caption": ' if to.kind.kind not in ("ollama", "gemini") else "")
+    assert error.raw_text == ('{"caption": ' if to.kind.kind in ("openai", "vllm") else "")
 
 
 async def test_an_answer_longer_than_any_caption(to: Target, streamed: bool) -> None:

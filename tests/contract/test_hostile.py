@@ -130,7 +130,7 @@ async def test_the_name_of_a_model_does_not_change_the_path(to: Target) -> None:
         if to.kind.knows_models:
             assert type(await to.failure(model=model)) in (errors.UnknownModel, errors.RequestRejected)
     for call in to.server.calls:
-        assert call.path.endswith(("/chat/completions", "/api/chat", ":generateContent"))
+        assert call.path.endswith(("/chat/completions", "/api/chat", ":generateContent", "/v1/messages"))
         assert not call.query
 
 

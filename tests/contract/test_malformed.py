@@ -68,7 +68,7 @@ def check(completion: Completion, raw: Raw) -> None:
         assert count is None or (type(count) is int and count >= 0), raw
 
 
-@pytest.fixture(params=["vllm", "ollama", "gemini"])
+@pytest.fixture(params=["vllm", "ollama", "gemini", "anthropic"])
 def to_protocol(request: pytest.FixtureRequest, pool: Pool) -> Iterator[Target]:
     with OF_KIND[request.param].server() as server:
         yield target(OF_KIND[request.param], server, pool)

@@ -20,7 +20,7 @@ from tests.servers import behaviours as b
 AMBIENT = "sk-ambient-key-of-the-server"
 SECRET = "".join(("sk-secret", "-key-of-the-caller"))
 PROMPT = "".join(("PRIVATE", "-", "PROMPT"))  # in pieces: a traceback shows source lines
-MORE_NAMES = ("OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "GOOGLE_API_KEY", "GEMINI_API_KEY")
+MORE_NAMES = ("ANTHROPIC_AUTH_TOKEN", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "GOOGLE_API_KEY")
 FAILURES: list[b.Behaviour] = [
     b.Status(400),
     b.Status(401),
@@ -48,7 +48,8 @@ def ambient_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def keys_in(headers: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in headers.items() if name in ("authorization", "x-goog-api-key", "api-key")}
+    names = ("authorization", "x-goog-api-key", "x-api-key", "api-key")
+    return {name: value for name, value in headers.items() if name in names}
 
 
 @pytest.mark.usefixtures("ambient_keys")

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image as Pillow
 
 from tests.contract.schemas import PLAIN, RICH
-from tests.servers import GeminiServer, OllamaServer, OpenAIServer, WireServer
-from tests.servers.schemas import gemini_fault, strict_fault
+from tests.servers import AnthropicServer, GeminiServer, OllamaServer, OpenAIServer, WireServer
+from tests.servers.schemas import anthropic_fault, gemini_fault, strict_fault
 
 TEXT = {"type": "string"}
 
@@ -160,3 +160,49 @@ def gemini(server: GeminiServer, parts: list[Any], key: str = "", **body: Any) -
 def test_gemini_rejects_unknown_fields(body: dict[str, Any]) -> None:
     with GeminiServer() as server:
         assert gemini(server, [{"text": "hi"}], **body).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        RICH,
+        {"type": "object", "properties": {"a": TEXT}, "required": ["a"]},
+        closed(a={"type": "string", "maxLength": 9}),
+        closed(a={"type": "integer", "minimum": 1}),
+        closed(a={"type": "array", "items": TEXT, "maxItems": 3}),
+        closed(a={"type": "array", "items": TEXT, "minItems": 2}),
+        closed(a={"type": "string", "pattern": "^(?!x)"}),
+        closed(a={"type": "string", "format": "regex"}),
+        closed(a={"enum": [{"b": 1}]}),
+        closed(a={}),
+        {**closed(**{f"a{number}": TEXT for number in range(25)}), "required": []},
+        closed(**{f"a{number}": {"type": ["string", "null"]} for number in range(17)}),
+    ],
+)
+def test_anthropic_rejects(schema: dict[str, Any]) -> None:
+    assert anthropic_fault(schema)
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, 200),
+        ({"max_tokens": None}, 400),
+        ({"temperature": 1.0}, 400),
+        ({"system": " "}, 400),
+        ({"model": "claude-9"}, 404),
+        ({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "{"}]}, 400),
+        ({"output_config": {"format": {"type": "json_schema", "schema": RICH}}}, 400),
+        ({"output_config": {"format": {"type": "json_schema", "schema": PLAIN}}}, 200),
+        ({"tools": [], "tool_choice": {"type": "tool", "name": "a"}}, 400),
+    ],
+)
+def test_requests_to_anthropic(changes: dict[str, Any], status: int) -> None:
+    with AnthropicServer() as server:
+        headers = {"authorization": f"Bearer {server.key}", "anthropic-version": "2026-10-21"}
+        messages = [{"role": "user", "content": "hi"}]
+        body = {"model": server.models[0], "max_tokens": 9, "messages": messages, **changes}
+        url, body = f"{server.url}/messages", {name: value for name, value in body.items() if value is not None}
+        assert httpx2.post(url, json=body, headers=headers).status_code == status
+        assert httpx2.post(url, json=body, headers={**headers, "anthropic-version": "2023-06-01"}).status_code == 400
+        assert httpx2.post(url, json=body, headers={"anthropic-version": "2026-10-21"}).status_code == 401

@@ -14,7 +14,7 @@ from providers.schema_nodes import is_portable_pattern
 from tests.contract.schemas import RICH
 from tests.perspectives.schemas import VALUES, schemas
 from tests.servers.instances import instance
-from tests.servers.schemas import gemini_fault, nodes, strict_fault, vllm_fault
+from tests.servers.schemas import anthropic_fault, gemini_fault, nodes, strict_fault, vllm_fault
 
 Schema = dict[str, Any]
 DIALECTS = (
@@ -24,8 +24,10 @@ DIALECTS = (
     dialects.llamacpp,
     dialects.llamacpp,
     dialects.gemini,
+    dialects.anthropic,
     dialects.relaxed,
 )
+SCALAR = {"type": ["string", "number", "boolean", "null"]}
 KINDS = {"string", "number", "integer", "boolean", "null", "array", "object"}
 
 
@@ -172,6 +174,42 @@ def test_gemini(node: Schema, expected: Schema) -> None:
     assert inside(dialects.gemini, node) == expected
 
 
+@pytest.mark.parametrize(
+    ("node", "expected"),
+    [
+        ({"type": "string", "minLength": 1}, {"type": "string", "description": "Minimum length in characters: 1."}),
+        ({"type": "integer", "maximum": 9}, {"type": "integer", "description": "Maximum: 9."}),
+        ({"type": "string", "format": "uri"}, {"type": "string", "format": "uri"}),
+        ({"type": "string", "format": "regex"}, {"type": "string", "description": "Format: regex."}),
+        ({"type": "string", "pattern": "^[a-z]+$"}, {"type": "string", "pattern": "^[a-z]+$"}),
+        ({"const": "photo", "title": "T"}, {"type": "string", "enum": ["photo"]}),
+        ({"type": ["string", "null"]}, {"type": ["string", "null"]}),
+        ({"enum": [[1], [2]]}, {"type": "array", "description": "One of: [1], [2].", "items": SCALAR}),
+        (
+            {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 3},
+            {"type": "array", "items": {"type": "string"}, "minItems": 1, "description": "Maximum number of items: 3."},
+        ),
+        (
+            {"type": "array", "items": {"type": "string"}, "minItems": 2},
+            {"type": "array", "items": {"type": "string"}, "description": "Minimum number of items: 2."},
+        ),
+    ],
+)
+def test_anthropic(node: Schema, expected: Schema) -> None:
+    assert inside(dialects.anthropic, node) == expected
+
+
+def test_anthropic_closes_objects_and_keeps_optional_properties() -> None:
+    """Nullable ones count as unions, of which a schema may have 16; of optional properties it may have 24."""
+    inner = {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "string"}}, "required": ["a"]}
+    closed = {**inner, "additionalProperties": False}
+    assert inside(dialects.anthropic, inner) == closed
+    assert inside(dialects.anthropic, {**inner, "additionalProperties": {"type": "string"}}) == closed
+    entries = inside(dialects.anthropic, {"type": "object", "additionalProperties": {"type": "string"}})
+    assert entries["items"]["properties"] == {"key": {"type": "string"}, "value": {"type": "string"}}
+    assert entries["items"]["additionalProperties"] is False
+
+
 def test_gemini_keeps_array_bounds_within_a_budget() -> None:
     """googleapis/python-genai#2170: the sum counts."""
     kept = [node for _, node, _ in nodes(dialects.gemini(bounded(50, 6))) if "maxItems" in node]
@@ -304,6 +342,7 @@ def test_every_dialect_of_a_generated_schema_is_sound(schema: Schema) -> None:
         assert_well_formed(result)
     if not {"anyOf", "oneOf", "allOf"} & schema.keys():
         assert strict_fault(dialects.openai_strict(schema)) is None
+        assert "too many" in (anthropic_fault(dialects.anthropic(schema)) or "too many")
     assert vllm_fault(dialects.vllm(schema)) is None
     assert vllm_fault(dialects.openai_compatible(schema)) is None
     assert gemini_fault(dialects.gemini(schema)) is None

@@ -57,6 +57,20 @@ def test_when_a_limit_is_whole_again(told: str, seconds: float | None) -> None:
     assert found.requests == Allowance(1, None, None if seconds is None else pytest.approx(seconds))
 
 
+def test_anthropics_headers() -> None:
+    """Of the limits on tokens the one counts of which the least remains."""
+    reset = (datetime.now(UTC) + timedelta(seconds=30)).isoformat(timespec="seconds").replace("+00:00", "Z")
+    limits = {"requests": ("50", "49"), "tokens": ("96000", "9000"), "output-tokens": ("16000", "0")}
+    headers: dict[str, str] = {}
+    for name, (limit, remaining) in limits.items():
+        prefix = f"anthropic-ratelimit-{name}"
+        headers |= {f"{prefix}-limit": limit, f"{prefix}-remaining": remaining, f"{prefix}-reset": reset}
+    hints = rate_hints(headers)
+    assert hints == RateHints(
+        Allowance(49, 50, pytest.approx(30, abs=2)), Allowance(0, 16000, pytest.approx(30, abs=2))
+    )
+
+
 @pytest.mark.parametrize("remaining", ["", "many", "nan", "inf"])
 def test_what_is_no_number_says_nothing(remaining: str) -> None:
     assert rate_hints({"x-ratelimit-remaining-requests": remaining}) is None

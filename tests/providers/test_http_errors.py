@@ -50,6 +50,14 @@ BODIES: list[tuple[int, Any, type[errors.ProviderError]]] = [
     (400, text("x", code=None), errors.RequestRejected),
     (429, text("You exceeded your current quota", code="insufficient_quota"), errors.QuotaExceeded),
     (429, text("You exceeded your current quota", status="EXHAUSTED"), errors.RateLimited),
+    (404, text("model: m1", type="not_found_error"), errors.UnknownModel),  # these are Anthropic's
+    (400, text("Your credit balance is too low to access the Anthropic API."), errors.QuotaExceeded),
+    (400, text("input length and `max_tokens` exceed context limit: 190000 + 16384 > 200000"), errors.ContextTooLong),
+    (400, text("max_tokens: 9 > 8, which is the maximum allowed number of output tokens for m1"), errors.InvalidOption),
+    (400, text("messages.0.content.0.image.source.base64: image exceeds 5 MB maximum"), errors.ImageRejected),
+    (400, text("At least one of the image dimensions exceed max allowed size: 8000 pixels"), errors.ImageRejected),
+    (400, text("Could not process image", type="invalid_request_error"), errors.ImageRejected),
+    (400, text("Output blocked by content filtering policy"), errors.Blocked),
     (501, "", errors.ServerFailed),
     (304, "", errors.WrongPath),
     (405, "", errors.WrongPath),
@@ -120,6 +128,8 @@ def test_the_limit_of_max_tokens_is_in_the_message() -> None:
         (404, "No endpoints found that can handle the requested parameters.", True),  # block/buzz#3018
         (500, "[{'loc': ('body', 'response_format', 'type')}]", True),  # llama-cpp-python 0.3.36
         (500, "failed to load model vocabulary required for format", True),  # ollama/ollama#12422
+        (400, "output_config: Extra inputs are not permitted", True),
+        (400, "Thinking may not be enabled when tool_choice forces tool use.", True),
         (400, "Unable to process input image", False),  # vercel/ai#21192
         (422, "anything at all", False),
     ],

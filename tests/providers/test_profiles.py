@@ -11,7 +11,7 @@ def test_accepted_formats() -> None:
     for spec in registry.specs():
         accepted = profile(spec.kind, "any").image.media_types
         assert "image/jpeg" in accepted
-        assert ("image/webp" in accepted) is (spec.kind in ("openai", "vllm", "gemini", "builtin"))
+        assert ("image/webp" in accepted) is (spec.kind in ("openai", "anthropic", "vllm", "gemini", "builtin"))
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,12 @@ def test_reasoning_families(model: str, reasoning: bool) -> None:
         ("vllm", "google/gemma-3-4b-it", 896),
         ("ollama", "llava:7b", 1344),
         ("vllm", "mistralai/Mistral-Small-3.2-24B", 1540),
+        ("anthropic", "claude-opus-4-7", 2576),
+        ("anthropic", "claude-haiku-5-5", 2576),
+        ("anthropic", "claude-opus-4-6", 1568),
+        ("anthropic", "claude-sonnet-4-20250514", 1568),
+        ("anthropic", "claude-3-7-sonnet-latest", 1568),
+        ("openrouter", "anthropic/claude-opus-4.5", 1568),
         ("builtin", "measurements", None),
     ],
 )

@@ -11,7 +11,7 @@ from providers.errors import UnknownKind
 from providers.pool import Pool
 
 KINDS = (
-    *("builtin", "openai", "vllm", "ollama", "gemini"),
+    *("builtin", "openai", "anthropic", "vllm", "ollama", "gemini"),
     *("openrouter", "lmstudio", "llamacpp", "litellm", "openai-compatible"),
 )
 
@@ -33,7 +33,7 @@ def test_specs_name_options_that_exist() -> None:
 
 def test_unknown_kind_names_the_known_ones() -> None:
     with pytest.raises(UnknownKind) as caught:
-        registry.spec("anthropic")
+        registry.spec("acme")
     assert caught.value.known == KINDS
     assert "openai-compatible" in str(caught.value)
 
@@ -46,7 +46,8 @@ def test_a_kind_without_a_default_address_needs_one() -> None:
 def test_specs_are_read_without_any_sdk() -> None:
     code = (
         "import sys; from providers import registry; registry.specs();"
-        "print({'openai', 'ollama', 'google.genai', 'httpx', 'httpx2', 'PIL', 'instructor'} & set(sys.modules))"
+        "sdks = {'openai', 'anthropic', 'ollama', 'google.genai', 'httpx', 'httpx2', 'PIL', 'instructor'};"
+        "print(sdks & set(sys.modules))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"

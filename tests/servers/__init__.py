@@ -1,5 +1,6 @@
 """Model servers on loopback that speak the providers' protocols and refuse what the real ones refuse."""
 
+from tests.servers.anthropic import AnthropicServer
 from tests.servers.base import SENTENCE, WireServer
 from tests.servers.call import Call, Picture
 from tests.servers.gemini import GeminiServer
@@ -9,6 +10,7 @@ from tests.servers.trap import TrapServer
 
 __all__ = [
     "SENTENCE",
+    "AnthropicServer",
     "Call",
     "GeminiServer",
     "OllamaServer",

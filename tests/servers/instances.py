@@ -1,6 +1,7 @@
 """The smallest answer that fits a JSON Schema: what a server with constrained decoding would say."""
 
 import json
+import re
 from typing import Any
 
 DATES = {
@@ -56,6 +57,9 @@ def string(schema: dict[str, Any], name: str) -> str:
 def number(schema: dict[str, Any], kind: str) -> float | int:
     step = schema.get("multipleOf", 1 if kind == "integer" else 0.5)
     least = schema.get("minimum")
+    told = re.search(r"Greater than (\d+)\.", schema.get("description", ""))  # a bound that was moved to the words
+    if told is not None:
+        least = int(told[1]) + step
     if least is None and "exclusiveMinimum" in schema:
         least = schema["exclusiveMinimum"] + step
     if least is None:

@@ -12,6 +12,20 @@ STRICT_REFUSES = words(
     maxContains unevaluatedItems unevaluatedProperties allOf oneOf not if then else dependentRequired dependentSchemas
     prefixItems"""
 )
+ANTHROPIC_REFUSES = {
+    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "maxItems"),
+    *(
+        "uniqueItems",
+        "patternProperties",
+        "propertyNames",
+        "minProperties",
+        "maxProperties",
+        "contains",
+        "oneOf",
+        "not",
+    ),
+    *("if", "then", "else", "dependentRequired", "dependentSchemas", "prefixItems", "unevaluatedProperties"),
+}
 GEMINI_REFUSES = ("$schema", "const", "title", "exclusiveMinimum", "exclusiveMaximum", "patternProperties")
 
 
@@ -69,6 +83,42 @@ def vllm_fault(schema: dict[str, Any]) -> str | None:
     """facts: `uniqueItems` is a 400 on vLLM 0.32; the rest is taken, or silently wrong."""
     if any("uniqueItems" in node for _, node, _ in nodes(schema)):
         return "The provided JSON schema contains features not supported by xgrammar."
+    return None
+
+
+def anthropic_fault(schema: dict[str, Any]) -> str | None:
+    """Why Anthropic's structured outputs refuse the schema (platform.claude.com, "JSON Schema limitations")."""
+    optional = unions = 0
+    if schema.get("type") != "object":
+        return "schema must be of type 'object'."
+    for path, node, _ in nodes(schema):
+        if fault := anthropic_node_fault(node):
+            return f"{path}: {fault}"
+        optional += len(node.get("properties", {}).keys() - set(node.get("required", [])))
+        unions += "anyOf" in node or isinstance(node.get("type"), list)
+    if optional > 24 or unions > 16:
+        return f"Schema has too many optional parameters ({optional}) or union types ({unions})."
+    return None
+
+
+def anthropic_node_fault(node: dict[str, Any]) -> str | None:
+    for word in ANTHROPIC_REFUSES & node.keys():
+        return f"property '{word}' is not supported"
+    if not {"type", "$ref", "anyOf", "allOf", "enum", "const"} & node.keys():
+        return "schema must have a 'type'."
+    if node.get("format", "date") not in STRICT_FORMATS | {"uri"}:
+        return f"format '{node['format']}' is not supported"
+    if re.search(r"\(\?<?[=!]|\\b", node.get("pattern", "")):
+        return "look-around and word boundaries are not supported in 'pattern'"
+    if node.get("minItems", 0) > 1:
+        return "'minItems' values other than 0 or 1 are not supported"
+    if any(isinstance(value, dict | list) for value in [*node.get("enum", []), node.get("const")]):
+        return "complex types in enums are not supported"
+    kind = node.get("type")
+    if (kind == "object" or (isinstance(kind, list) and "object" in kind)) and node.get(
+        "additionalProperties"
+    ) is not False:
+        return "'additionalProperties' must be explicitly set to false"
     return None
 
 

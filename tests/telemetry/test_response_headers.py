@@ -99,7 +99,7 @@ def test_stages_in_server_timing(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=pytest.mark.slow) for kind in ("ollama", "gemini")] + ["vllm"]
+    "kind", [pytest.param(kind, marks=pytest.mark.slow) for kind in ("ollama", "gemini", "anthropic")] + ["vllm"]
 )
 def test_the_trace_context_reaches_every_kind_of_provider_unchanged(service: Service, kind: str) -> None:
     with OF_KIND[kind].server() as server:

@@ -1,0 +1,68 @@
+"""A new kind is one module and one row of the registry: everything else is derived from its spec."""
+
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from bridge import cli, config
+from bridge.app import create_app
+from bridge.cli import build
+from bridge.settings import Settings, SettingsError
+from docs import generate
+from providers import registry
+from tests.providers import acme
+from tests.service import ROOT, WORKSPACE
+
+PERSPECTIVE = {
+    "name": "mine",
+    "prompt": "Describe the image.",
+    "json_schema": {"type": "object", "properties": {"caption": {"type": "string"}}, "required": ["caption"]},
+}
+
+
+@pytest.fixture(autouse=True)
+def row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Add the row that registers the kind: its client, the SDK that it imports (none), its specs."""
+    monkeypatch.setitem(registry._KINDS, "acme", (acme.SPEC, acme.AcmeClient, ""))
+
+
+def test_the_generated_tables_list_it() -> None:
+    page = generate.regenerate((ROOT / "docs/providers.md").read_text("utf-8"), generate.TABLES)
+    for row in (
+        "| `acme` | `ACME_BASE_URL` or `https://api.acme.test/v1` | `ACME_API_KEY` (optional) | Describes everything",
+        "| `acme` | `extra_body` | further fields of the request's body |",
+        "| `acme` | jpeg, png | 2048 px |",
+    ):
+        assert row in page
+
+
+def test_the_settings_know_its_variables_and_options(tmp_path: Path) -> None:
+    toml = tmp_path / "providers.toml"
+    toml.write_text('[providers.mine]\nkind = "acme"\nbase_url = "http://acme.lan"\noptions = { extra_bodi = 1 }\n')
+    with pytest.raises(SettingsError, match="extra_body"):
+        config.load(toml, {})
+    toml.write_text("")
+    provider = config.load(toml, {"ACME_API_KEY": "k1", "ACME_BASE_URL": "acme.lan"}).providers["acme"]
+    assert (provider.api_key, provider.base_url) == ("k1", "http://acme.lan/v1")
+
+
+def test_the_command_line_offers_it(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACME_API_KEY", "k1")
+    assert cli.main(["providers", "list"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "acme" in line]
+    assert "acme-vision" in line
+    parser = build("caption")
+    options = ["caption", "photo.jpg", "--kind", "acme", "--base-url", "http://acme.lan"]
+    assert parser.parse_args(options).kind == "acme"
+
+
+def test_the_service_lists_it_and_captions_with_it() -> None:
+    settings = Settings(_env_file=None, workspace=WORKSPACE)  # type: ignore[call-arg]
+    with TestClient(create_app(settings), base_url="http://127.0.0.1") as client:
+        assert "acme" in client.get("/api/v1/info").json()["providers"]
+        listed = client.get("/api/v1/providers/list").json()["providers"]
+        assert [entry["default_model"] for entry in listed if entry["kind"] == "acme"] == ["acme-vision"]
+        body = {"perspective": PERSPECTIVE, "image": {"path": "datasets/samples/coffee.jpg"}, "provider": "acme"}
+        caption = client.post("/api/v1/perspectives/caption", json=body).json()
+    assert (caption["provider"], caption["result"]) == ("acme", {"caption": "A boat."})
