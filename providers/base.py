@@ -89,15 +89,20 @@ class Image:
         self.__dict__.pop("base64", None)
 
 
+def _option(kind: type, metavar: str, summary: str) -> Any:
+    """Declare a sampling option: the type of its value, and its metavar and help text on the command line."""
+    return field(default=None, metadata={"type": kind, "metavar": metavar, "help": summary})
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """Sampling options by the bridge's names; None means the provider's default."""
 
-    max_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    repetition_penalty: float | None = None
-    seed: int | None = None
+    max_tokens: int | None = _option(int, "N", "longest answer, in tokens")
+    temperature: float | None = _option(float, "NUMBER", "sampling temperature, 0 to 2")
+    top_p: float | None = _option(float, "NUMBER", "nucleus sampling, above 0 to 1")
+    repetition_penalty: float | None = _option(float, "NUMBER", "penalty for repetition; 1 is none")
+    seed: int | None = _option(int, "N", "seed of the random sampling")
 
     def present(self) -> dict[str, int | float]:
         """Return the options that have a value, by name."""

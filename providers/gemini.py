@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
     from providers.transport import KeyedTransport
 
+_SAMPLING = {"max_tokens": "max_output_tokens"}
+"""Names that differ from those of `Options`."""
+
 SPEC = Spec(
     kind="gemini",
     title="Gemini",
@@ -166,7 +169,6 @@ class GeminiClient(BaseClient):
 
 def generation_config(request: VisionRequest, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of the SDK's GenerateContentConfig. `options`: the provider's configured ones."""
-    sampling = request.options
     return {
         "http_options": {
             "headers": dict(request.headers),
@@ -176,10 +178,7 @@ def generation_config(request: VisionRequest, options: Mapping[str, Any]) -> dic
         "automatic_continuation": False,
         "automatic_function_calling": {"disable": True},
         "system_instruction": request.system if request.system.strip() else None,
-        "max_output_tokens": sampling.max_tokens,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "seed": sampling.seed,
+        **{_SAMPLING.get(name, name): value for name, value in request.options.present().items() if name in SPEC.takes},
         "response_mime_type": "application/json" if request.sends_schema else None,
         "response_json_schema": _schema(request),
         "safety_settings": _safety(options),

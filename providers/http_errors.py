@@ -7,9 +7,9 @@ is in `ProviderError.provider_message`.
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-from providers.base import Spec, VisionRequest
+from providers.base import Options, Spec, VisionRequest
 from providers.errors import (
     AuthFailed,
     BadReply,
@@ -34,7 +34,7 @@ from providers.provider_message import provider_message
 
 _MAX_TEXT = 20_000
 _MAX_DEPTH = 8
-_PARAMETERS = ("temperature", "top_p", "max_tokens", "max_completion_tokens", "repetition_penalty", "seed", "detail")
+_PARAMETERS = frozenset({"max_completion_tokens", "detail", *(field.name for field in fields(Options))})
 """Parameters of OpenAI's `param` that an error message may name."""
 _LIMIT = re.compile(r"(?:context|model) length (?:of|is) (\d{1,9})|at most (\d{1,9})|less than or equal to (\d{1,9})")
 _TEMPORARY = (RateLimited, Unavailable, ServerFailed)

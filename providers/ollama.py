@@ -170,7 +170,7 @@ def _format(request: VisionRequest) -> JsonObject | str | None:
 
 
 def _options(request: VisionRequest, context: int | None) -> dict[str, Any]:
-    options = {_SAMPLING[name]: value for name, value in request.options.present().items()}
+    options = {_SAMPLING[name]: value for name, value in request.options.present().items() if name in _SAMPLING}
     return options if context is None else {"num_ctx": context, **options}
 
 

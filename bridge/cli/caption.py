@@ -8,11 +8,6 @@ from bridge.cli import Parser
 DEFAULT_PERSPECTIVE = "graph_caption"
 KEY_VARIABLE = "GRAPHCAP_PROVIDER_KEY"
 OPTIONS: tuple[tuple[str, type, str, str], ...] = (
-    ("max_tokens", int, "N", "longest answer, in tokens"),
-    ("temperature", float, "NUMBER", "sampling temperature, 0 to 2"),
-    ("top_p", float, "NUMBER", "nucleus sampling, above 0 to 1"),
-    ("repetition_penalty", float, "NUMBER", "penalty for repetition; 1 is none"),
-    ("seed", int, "N", "seed of the random sampling"),
     ("global_context", str, "TEXT", "system message"),
     ("resize_resolution", str, "PRESET", "NONE, SD_VGA, HD_720P, FHD_1080P, QHD_1440P, UHD_4K or UHD_8K"),
     ("timeout", float, "SECONDS", "time limit"),
@@ -22,7 +17,10 @@ OPTIONS: tuple[tuple[str, type, str, str], ...] = (
 
 def add_options(parser: Parser) -> None:
     """Add the image, the perspectives, the provider, the options of the caption, and the output."""
+    from dataclasses import fields
+
     from providers import registry
+    from providers.base import Options
 
     add = parser.add_argument
     add("image", metavar="IMAGE", help="a file, an http(s) URL, or - for standard input")
@@ -54,6 +52,8 @@ def add_options(parser: Parser) -> None:
         help="value of a variable of the perspective, such as --set place=Lisbon; can be repeated. "
         "`graphcap perspectives list` shows the variables in parentheses",
     )
+    for option in fields(Options):
+        add(f"--{option.name.replace('_', '-')}", **option.metadata)
     for name, kind, metavar, summary in OPTIONS:
         add(f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=summary)
     add("--json", dest="format", action="store_const", const="json", help="print whole captions, and errors, as JSON")

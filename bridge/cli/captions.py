@@ -1,6 +1,7 @@
 """Make the captions of `graphcap caption`, and print them with their warnings and errors."""
 
 import argparse
+import dataclasses
 import json
 import os
 from contextlib import redirect_stdout
@@ -23,6 +24,7 @@ from bridge.cli.text import printable, readable
 from bridge.errors import InvalidRequest
 from bridge.run import Run
 from providers import registry
+from providers.base import Options
 from providers.errors import AuthFailed
 
 
@@ -149,7 +151,8 @@ def _request(options: argparse.Namespace) -> CaptionRequest | AnalyzeRequest:
 
 def _fields(options: argparse.Namespace) -> dict[str, Any]:
     """Return the fields of the request that the options set."""
-    fields = {name: getattr(options, name) for name, *_ in OPTIONS}
+    names = [option.name for option in dataclasses.fields(Options)] + [name for name, *_ in OPTIONS]
+    fields = {name: getattr(options, name) for name in names}
     fields |= {"provider": options.provider, "model": options.model, "context": options.context}
     if options.image.startswith(("http://", "https://")):
         fields["image"] = {"url": options.image}

@@ -251,4 +251,5 @@ def before_the_prompt(call: Call) -> str:
     if "contents" in call.body:  # Gemini reads the system instruction first
         return str(call.body["systemInstruction"]) + raw[raw.index('"contents"') : raw.index('"text"')]
     messages = raw[raw.index('"messages"') :]
-    return messages[: messages.index('"text":')]
+    system = str(call.body.get("system", ""))  # Anthropic reads it before the messages
+    return system + messages[: messages.index('"text":')]

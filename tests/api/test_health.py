@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from tests.dispatch.gateway import gateway, provider, stopped, until
+from tests.dispatch.gateway import STOPPED, gateway, provider, until
 from tests.servers import OpenAIServer
 from tests.service import Service
 
@@ -18,7 +18,7 @@ def health(service: Service) -> dict[str, Any]:
 def test_endpoints_are_counted_in_total_and_per_provider(tmp_path: Path) -> None:
     with OpenAIServer("vllm") as server:
         disabled = f'{{base_url = "{server.url}", enabled = false, name = "off"}}'
-        toml = provider("pair", server.url, stopped(), disabled, probe_interval="0.2") + provider("idle", server.url)
+        toml = provider("pair", server.url, STOPPED, disabled, probe_interval="0.2") + provider("idle", server.url)
         with gateway(tmp_path, toml) as service:
             until(lambda: health(service)["endpoint_counts"] == {"total": 5, "healthy": 2, "unhealthy": 1}, 60)
             counts = {item["name"]: item["endpoint_counts"] for item in health(service)["providers"]}
