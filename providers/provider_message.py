@@ -9,6 +9,8 @@ from providers.base import VisionRequest
 
 MAX_LENGTH = 300
 _MAX_RAW = 2_000
+_MAX_COMPARED = 600
+"""Characters that are compared with the prompts, which may be long."""
 _ECHO = 32
 """Letters and digits in a row shared with the prompt that count as an echo: about 40 characters of prose."""
 _SHORTEST_ECHO = 8
@@ -34,7 +36,7 @@ def provider_message(body: object, request: VisionRequest) -> str:
     key = request.credentials.api_key.strip()
     if key:
         text = text.replace(key, "[key]")
-    text = _without_prompt(text, request)
+    text = _without_prompt(text[:_MAX_COMPARED], request)
     for pattern, mask in _SECRETS:
         text = pattern.sub(mask, text)
     return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 1]}…"

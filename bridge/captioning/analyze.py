@@ -26,7 +26,8 @@ async def analyze(plan: AnalysisPlan, services: Services, run: Run) -> Outcomes:
             return await _outcomes(plan, image, services, run, runs)
     except Exception as error:  # noqa: BLE001 (reported as the failure of each perspective)
         for child in runs:
-            record_failure(error, child)
+            if not child.outcome:
+                record_failure(error, child)
         return dict.fromkeys(plan.names, error)
 
 

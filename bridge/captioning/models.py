@@ -21,6 +21,8 @@ from bridge.run import PartialEvent, Progress, Reset
 
 JsonObject = dict[str, Any]
 MAX_TOKENS = 200_000
+MAX_CONTEXT = 1_000_000
+"""Characters of all contexts of a request together."""
 Text = Annotated[str, StringConstraints(max_length=200_000)]
 ShortText = Annotated[str, StringConstraints(max_length=2_000)]
 Preset = Literal["NONE", "SD_VGA", "HD_720P", "FHD_1080P", "QHD_1440P", "UHD_4K", "UHD_8K"]
@@ -131,6 +133,14 @@ class CaptionOptions(Strict):
     @classmethod
     def _as_list(cls, value: object) -> object:
         return [value] if isinstance(value, str) else value
+
+    @field_validator("context")
+    @classmethod
+    def _check_total(cls, value: list[str] | None) -> list[str] | None:
+        """Bound the prompts of an analysis: each perspective has a copy of the contexts."""
+        if value and sum(map(len, value)) > MAX_CONTEXT:
+            raise PydanticCustomError("context", f"has more than {MAX_CONTEXT:,} characters in total")
+        return value
 
     @field_validator("fallbacks", mode="before", json_schema_input_type=Fallbacks | None)
     @classmethod

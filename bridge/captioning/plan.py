@@ -95,6 +95,7 @@ async def make_analysis_plan(
     request: AnalyzeRequest, services: Services, run: Run, *, upload: bytes | None = None, provider_key: str = ""
 ) -> AnalysisPlan:
     """Return the plans of an analysis. Raises as `make_plan` does, and InvalidRequest for a repeated name."""
+    _require_one_image(request, upload)
     last = [] if request.synthesize is None else [request.synthesize]
     listed = [await find_perspective(each, services) for each in (*request.perspectives, *last)]
     _require_distinct([perspective.name for perspective in listed])
@@ -108,7 +109,6 @@ async def make_analysis_plan(
         own = {variable.name for variable in perspective.variables}
         prompt = render_prompt(perspective, request, {name: values[name] for name in values if name in own})
         plans.append(Plan(request, perspective, prompt, targets, image_is_shared=len(listed) > 1))
-    _require_one_image(request, upload)
     name_target(run, targets[0])
     synthesizer = plans.pop() if last else None
     return AnalysisPlan(request, tuple(plans), synthesizer, upload)

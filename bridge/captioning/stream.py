@@ -82,7 +82,7 @@ class EventStream:
         """Report the end of each unfinished perspective, and of the request."""
         error = None if task.cancelled() else task.exception()
         for name in list(self._unfinished):
-            problem = problems.from_error(error if isinstance(error, Exception) else self._error, self._run.request_id)
+            problem = problems.report(error if isinstance(error, Exception) else self._error, self._run)
             self._put(ErrorEvent(id=self._run.id, perspective=name, problem=problem))
         timing = self._run.timings.milliseconds()
         self._put(Done(id=self._run.id, usage=usage_out(self._run.usage), timing=timing))
@@ -97,7 +97,7 @@ class EventStream:
             self._unread_partials[event.perspective] = event
         elif not isinstance(event, Started | Done):
             self._unread_partials.pop(event.perspective or "", None)
-            if isinstance(event, Result | ErrorEvent):
-                self._unfinished.remove(event.perspective or "")
+            if isinstance(event, Result | ErrorEvent) and event.perspective in self._unfinished:
+                self._unfinished.remove(event.perspective)
         self._events.append(event)
         self._readable.set()

@@ -139,6 +139,9 @@ class ProviderQueue:
     def _admit_next(self, waiters: deque[Waiter], blocked: dict[Route, float | None]) -> bool:
         """Admit the first waiter that is not blocked; return whether there was one. `blocked`: pauses by route."""
         for waiter in list(waiters):
+            if waiter.admission.done():  # cancelled; its task has not run since
+                waiters.remove(waiter)
+                continue
             if waiter.route not in blocked:
                 if admission := self._admit(waiter.route):
                     waiters.remove(waiter)
@@ -159,7 +162,9 @@ class ProviderQueue:
     def _drop_one(self, newcomer: str) -> None:
         """Reject the newest waiter of the caller that has the most, so that one caller cannot fill the queue."""
         largest = max(self._waiting, key=lambda caller: (len(self._waiting[caller]), caller == newcomer))
-        self._waiting[largest].pop().admission.set_exception(QueueFull())
+        waiter = self._waiting[largest].pop()
+        if not waiter.admission.done():
+            waiter.admission.set_exception(QueueFull())
         if not self._waiting[largest]:
             del self._waiting[largest]
 

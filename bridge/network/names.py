@@ -35,9 +35,13 @@ class Resolver:
                 result.set_exception(error)
             except ValueError:  # such as UnicodeError: an empty or overlong label
                 result.set_exception(OSError("not a host name"))
-            with suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(self._slots.release)
+            finally:
+                with suppress(RuntimeError):  # the loop is closed
+                    loop.call_soon_threadsafe(self._slots.release)
 
-        # A daemon thread: a lookup that hangs must not keep the process from ending.
-        Thread(target=work, daemon=True, name="name lookup").start()
+        try:  # a daemon thread: a lookup that hangs must not keep the process from ending
+            Thread(target=work, daemon=True, name="name lookup").start()
+        except RuntimeError as error:
+            self._slots.release()
+            raise OSError("no thread for the name lookup") from error
         return await asyncio.wrap_future(result)

@@ -104,6 +104,17 @@ async def test_a_slot_granted_to_a_cancelled_call_goes_to_the_next() -> None:
     assert queue.queued == 0
 
 
+async def test_a_call_that_was_cancelled_before_a_slot_became_free_is_passed_over() -> None:
+    queue = Queue()
+    first = await queue.call()
+    second, third = await queue.line_up(queue.call(), queue.call())
+    second.cancel()  # has not run since
+    first.end(GOOD)
+    queue.advance()
+    assert (await third).endpoint.in_flight == 1
+    assert queue.queued == 0
+
+
 async def test_a_call_that_gives_up_leaves_the_queue() -> None:
     queue = Queue()
     first = await queue.call()

@@ -106,9 +106,11 @@ class Connection:
             if not self._drain.ends_this():
                 raise
         finally:
-            if self._drain.begun.is_set():
-                await self._shut_down()
-            await self._cancel_all()
+            try:
+                if self._drain.begun.is_set():
+                    await self._shut_down()
+            finally:
+                await self._cancel_all()
 
     async def _finished(self) -> None:
         """Wait until the client stops reading, or until a shutdown finds no request to finish."""
