@@ -154,7 +154,7 @@ class Dispatcher:
     async def _complete_once(
         self, target: Target, request: VisionRequest, retries: Retries
     ) -> Completion | ProviderError:
-        """Call one endpoint without a retry. An open circuit breaker is ignored, because the operator asked for the call.
+        """Call one endpoint without a retry. Ignore an open circuit breaker, because the operator asked for the call.
 
         Errors are returned, not raised.
         """

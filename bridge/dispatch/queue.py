@@ -125,7 +125,7 @@ class ProviderQueue:
             raise
 
     def advance(self) -> None:
-        """Start every waiting call that can start, taking the callers in turn. Reject those that cannot start in time."""
+        """Start every waiting call that can start, one caller after another. Reject those that cannot start in time."""
         blocked: dict[Route, float | None] = {}
         admitted = bool(self._waiting)
         while admitted:
