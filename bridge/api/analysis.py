@@ -56,9 +56,9 @@ def analysis_out(plan: AnalysisPlan, outcomes: Outcomes, run: Run) -> AnalyzeOut
 
 
 def _all_failed(failed: dict[str, Problem], request_id: str, skipped: str | None) -> Problem:
-    """Build the problem. It has the status of the perspectives' problems if they agree, else 502.
+    """Return the first problem if all problems have the same status, else a problem with status 502.
 
-    `skipped`: the name of a synthesizer that had no input. Its problem is ignored.
+    `skipped`: the name of a synthesizer that had no input. Its status is ignored.
     """
     first = next(iter(failed.values()))
     if len({problem.status for name, problem in failed.items() if name != skipped}) > 1:

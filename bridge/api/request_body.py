@@ -97,7 +97,7 @@ def parse_object(text: bytes | str, name: str = "The body") -> JsonObject:
 
 
 def _check_size(text: bytes | str, name: str) -> None:
-    """Raise InvalidRequest if there are too many values. `find` is used because it stops at the limit."""
+    """Raise InvalidRequest for too many values. `find` skips the base64 of an image quickly; `count` does not."""
     left = _MAX_VALUES
     for character in ",[{" if len(text) > _MAX_VALUES else "":
         mark: Any = character if isinstance(text, str) else character.encode()

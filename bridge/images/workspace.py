@@ -28,7 +28,7 @@ _REFUSED = "The path is not that of a file in the workspace. Pass one such as da
 
 
 def inside(path: str) -> list[str]:
-    """Split a caller's path into components below the workspace. Raises PathRefused if the path leaves the workspace."""
+    """Split a caller's path into components below the workspace. Raises PathRefused if the path leads out of it."""
     relative = path[len(MOUNT) :].lstrip("/") if path.startswith(MOUNT) else path
     if relative.startswith(("/", "\\", "~")) or "\0" in path or _SCHEME.match(relative):
         raise PathRefused(_REFUSED)
@@ -94,7 +94,7 @@ class _Walk:
         self._stack: list[int] = []
 
     def open(self, parts: list[str]) -> int:
-        """Open the last component. Raises PathRefused if a link leaves the workspace, OSError if the file is missing."""
+        """Open the last component. Raises PathRefused if a link leads out, OSError if the component is missing."""
         self._stack.append(os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         todo = list(reversed(parts))
         links = 0
@@ -118,7 +118,7 @@ class _Walk:
         os.close(self._stack.pop())
 
     def _target(self, name: str, links: int) -> list[str]:
-        """Read a link and return the components of its target. An absolute target is resolved from the workspace root."""
+        """Return the components of a link's target. An absolute target is resolved from the workspace root."""
         if links > _MOST_LINKS:
             raise PathRefused(_REFUSED)
         target = os.readlink(name, dir_fd=self._stack[-1])

@@ -185,7 +185,7 @@ def _tables(marker: int, content: bytes) -> set[tuple[int, int]]:
 
 
 def _is_prefix_code(counts: bytes) -> bool:
-    """Return whether a Huffman code exists with `counts[n - 1]` symbols of length n. Codes of only ones are not used."""
+    """Return whether a Huffman code exists with `counts[n - 1]` symbols of length n, without all-ones codes."""
     code = 0
     for length, count in enumerate(counts, 1):
         code = code * 2 + count
