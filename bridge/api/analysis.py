@@ -56,7 +56,7 @@ def analysis_out(plan: AnalysisPlan, outcomes: Outcomes, run: Run) -> AnalyzeOut
 
 
 def _all_failed(failed: dict[str, Problem], request_id: str, skipped: str | None) -> Problem:
-    """Return the first problem if all problems have the same status, else a problem with status 502.
+    """Return the first problem if all problems have the same status. Otherwise, build a problem with status 502.
 
     `skipped`: the name of a synthesizer that had no input. Its status is ignored.
     """

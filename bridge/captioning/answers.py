@@ -39,9 +39,9 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was found in a text: an object, and either the validated `result` with warnings, or `problems`.
+    """An answer that was parsed and validated. It has a `result` with warnings, or `problems`.
 
-    `object`: the object that was validated successfully, or else the first one in the text.
+    `object`: the object that validated, or the first object in the text if none did.
     """
 
     text: str
@@ -52,7 +52,7 @@ class Reading:
 
     @property
     def json(self) -> str:
-        """Return the object as JSON, or the whole text if it contains no object."""
+        """Return the object as JSON, or the whole text if there is no object."""
         try:
             return self.text if self.object is None else json.dumps(self.object)
         except RecursionError:

@@ -198,7 +198,7 @@ def usage_out(usage: Usage | None) -> UsageOut | None:
 
 
 def _deprecation(perspective: Perspective) -> list[str]:
-    """Return a warning if the perspective is deprecated, else an empty list."""
+    """Return a list with a warning if the perspective is deprecated; otherwise, the list is empty."""
     if not perspective.deprecated:
         return []
     replacement = f" Use '{perspective.replacement}' instead." if perspective.replacement else ""

@@ -91,7 +91,7 @@ def _round_up(seconds: float | None) -> float | None:
 
 
 def _reported(error: Exception) -> Exception:
-    """Return the error to report: the AddressRefused that caused `error`, if any, else `error` itself."""
+    """Return the error to report: `error` itself, or the AddressRefused that caused it."""
     return error.__cause__ if isinstance(error.__cause__, AddressRefused) else error
 
 

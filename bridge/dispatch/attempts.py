@@ -128,7 +128,7 @@ def _repeats(error: ProviderError) -> int:
 def _backoff(error: ProviderError, repeat: int) -> float:
     """Return the seconds to wait before a repeat.
 
-    Use the server's hint if there is one, else an exponential backoff with jitter. After a 429 the result is 0 because
+    Use the server's hint, or an exponential backoff with jitter. After a 429 the result is 0 because
     the call waits in the queue instead, where another endpoint may become free earlier.
     """
     if isinstance(error, RateLimited):

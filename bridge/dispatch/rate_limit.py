@@ -129,7 +129,7 @@ class KeyLimits:
     def _refused(self, call: StartedCall, error: RateLimited) -> float:
         """Pause after a 429, and return the seconds until the pause ends.
 
-        The length is the hint of the response if there is one, else an exponential backoff.
+        The length is the hint of the response, or an exponential backoff without a hint.
         """
         if call.at >= self._paused_until:  # if several calls were refused at once, only the first counts
             self._refusals += 1

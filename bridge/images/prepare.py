@@ -22,7 +22,7 @@ from providers.profiles import ImageProfile
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An image that is ready to send, and descriptions of what was done to it."""
+    """An image that is ready to send, and descriptions of the steps that changed it."""
 
     image: Image
     actions: tuple[str, ...] = ()

@@ -32,7 +32,7 @@ _MAX_SPACING = 2
 class Source:
     """An image as it was received: its bytes, its checked header, its origin and a name for it.
 
-    `text`: the bytes in standard base64, if they were received in that form, else "".
+    `text`: the bytes in standard base64, if they were received in that form; otherwise, "".
     """
 
     data: bytes = field(repr=False)

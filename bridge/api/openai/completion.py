@@ -23,7 +23,7 @@ def completion(caption: Caption, chat: ChatCaption) -> JsonObject:
 
 
 def _content(caption: Caption, chat: ChatCaption) -> str:
-    """Return the rendered text if the request asks for text, else the JSON."""
+    """Return the JSON, or the rendered text if the request asks for text."""
     return caption.rendered if chat.as_text else json.dumps(caption.result, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -69,7 +69,7 @@ def _head(kind: str, chat: ChatCaption, request_id: str) -> JsonObject:
 
 
 def _usage(usage: UsageOut | None) -> JsonObject:
-    """Return `usage` if both counts are known, else nothing: clients require numbers, and 0 would be wrong."""
+    """Return `usage`, or an empty object if a count is unknown: clients require numbers, and 0 would be wrong."""
     if usage is None or usage.input_tokens is None or usage.output_tokens is None:
         return {}
     counts: JsonObject = {
