@@ -1,4 +1,4 @@
-"""graphcap bridge: one image, one perspective, one vision model, one caption that is valid by the schema."""
+"""graphcap bridge: one image, one perspective, one vision model, one caption that validates against the schema."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ __all__ = ["__version__", "caption"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import `caption` at first use: `graphcap --help` does not need it."""
+    """Import `caption` at first use, so that `graphcap --help` does not load it."""
     if name == "caption":
         from bridge.captioning.python_api import caption
 

@@ -1,4 +1,4 @@
-"""The composition root: open the services, mount the routes, stack the middleware, report every error as a problem."""
+"""Create the ASGI application: open the services, add routes and middleware, and report every error as a problem."""
 
 import asyncio
 import logging
@@ -31,7 +31,10 @@ API = "/api/v1"
 
 
 def create_app(settings: Settings | None = None, drain: Drain | None = None) -> ASGIApp:
-    """Return the ASGI application; `drain` lets the server shut it down. Raises SettingsError with every mistake."""
+    """Create the ASGI application. Raises SettingsError, which lists every mistake.
+
+    `drain`: with it, the server can shut the application down gracefully.
+    """
     settings = settings or load()
     silence_libraries()
     limiter = RateLimiter(settings)
@@ -42,7 +45,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
 
 
 def build(settings: Settings) -> FastAPI:
-    """Return the routes, exception handlers and OpenAPI document, without middleware."""
+    """Create the application with its routes, exception handlers and OpenAPI document, but without middleware."""
     app = FastAPI(
         title="graphcap bridge",
         version=__version__,
@@ -89,14 +92,14 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
 
 
 def start_tracing() -> None:
-    """Export spans where OpenTelemetry is set up: by FastAPI from OTEL_*, or by the embedding program."""
+    """Export spans if OpenTelemetry is set up, either by FastAPI from OTEL_* variables or by the embedding program."""
     if tracing.is_configured() and tracing.is_missing():
         log.warning("OTEL_EXPORTER_OTLP_ENDPOINT is set, but the extra 'otel' is not installed: no spans are exported.")
     tracing.turn_on(__version__)
 
 
 def create_probes(services: Services) -> Probes:
-    """Return the probes of the providers in providers.toml; those implied by the environment are not probed."""
+    """Create the probes of the built-in provider and the stated providers (see `bridge.config.models.Configured`)."""
     names = sorted({"builtin"} | services.targets.configured.stated)
     return Probes(services.dispatcher, tuple(names))
 

@@ -18,10 +18,10 @@ class DeadlineExceeded(Exception):
 
 
 class Deadline:
-    """A moment on the monotonic clock, set once per request."""
+    """The time at which a request must end, on the monotonic clock."""
 
     def __init__(self, seconds: float, now: Callable[[], float] = time.monotonic) -> None:
-        """`seconds` from now; `now` is the clock, in seconds."""
+        """`seconds`: the time from now until the deadline. `now`: a clock that returns seconds."""
         self.seconds = seconds
         self._now = now
         self._end = now() + seconds
@@ -39,7 +39,7 @@ class Deadline:
 
     @asynccontextmanager
     async def within(self, stage: str) -> AsyncIterator[None]:
-        """Cancel the block at the deadline. Raises DeadlineExceeded."""
+        """Cancel the body of the `async with` block at the deadline, and raise DeadlineExceeded."""
         limit = asyncio.timeout(self.require(stage))
         try:
             async with limit:

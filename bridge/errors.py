@@ -4,12 +4,12 @@
     InvalidRequest               a field is missing, unknown or out of range
     BodyTooLarge                 the request body exceeds the size limit
     ApiKeyRequired               the service has API keys and the request carries none of them
-    OriginNotAllowed             a web page of an origin that is not allowed
-    HostNotAllowed               a Host header with a name that is not allowed
+    OriginNotAllowed             the request comes from a web page whose origin is not allowed
+    HostNotAllowed               the Host header has a name that is not allowed
     RequestTimeout               the request headers or body arrive too slowly
-    RateLimitExceeded            the caller sends more requests than one caller may
-    ServerAtCapacity             the worker serves as many requests as it may
-    SocketAtCapacity             one WebSocket carries as many requests as it may
+    RateLimitExceeded            the caller has sent more requests than one caller may send
+    ServerAtCapacity             the worker already serves the maximum number of requests
+    SocketAtCapacity             the WebSocket already carries the maximum number of requests
     ShuttingDown                 the worker is draining
     Cancelled                    the caller cancelled the request or disconnected (events only)
     DeadlineExceeded             the request used up its time
@@ -38,8 +38,9 @@
     OutputInvalid                no answer of the model passed schema validation
     NothingToSynthesize          every perspective failed, so the synthesizer has no input
 
-`perspectives.errors` and `providers.errors` hold the exceptions of those packages; they have rows here too. A test
-fails when a class has no row. Any other exception is a bug: 500, logged with its traceback, reported without it.
+`perspectives.errors` and `providers.errors` define the exceptions of those packages. They have rows in the table too;
+a test fails if a class has no row. Any other exception is a bug: the client gets status 500 without details, and the
+traceback is logged.
 """
 
 from collections.abc import Iterable
@@ -69,7 +70,7 @@ class BodyTooLarge(Exception):
     """The request body exceeds the size limit."""
 
     def __init__(self, limit: int) -> None:
-        """`limit` in bytes."""
+        """`limit`: bytes."""
         super().__init__(
             f"The request body is larger than the limit of {limit / 1024 / 1024:.1f} MiB (GRAPHCAP_MAX_BODY_BYTES)."
         )
@@ -90,7 +91,7 @@ class NothingToSynthesize(Exception):
 
 
 class SocketAtCapacity(Exception):
-    """One WebSocket carries as many requests as it may."""
+    """The WebSocket already carries the maximum number of requests."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(
@@ -106,7 +107,7 @@ class ApiKeyRequired(Exception):
 
 
 class OriginNotAllowed(Exception):
-    """A web page of an origin that is not allowed."""
+    """The request comes from a web page whose origin is not allowed."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -128,7 +129,7 @@ class RequestTimeout(Exception):
 
 
 class ServerAtCapacity(Exception):
-    """The worker serves as many requests as it may."""
+    """The worker already serves the maximum number of requests."""
 
     retry_after = 1.0
 
@@ -146,10 +147,10 @@ class ShuttingDown(Exception):
 
 
 class RateLimitExceeded(Exception):
-    """The caller sends more requests than one caller may."""
+    """The caller has sent more requests than one caller may send."""
 
     def __init__(self, limit: str, retry_after: float, headers: dict[str, str]) -> None:
-        """`limit` in words, `retry_after` in seconds, `headers`: the RateLimit headers of the response."""
+        """`limit`: the limit in words. `retry_after`: seconds. `headers`: the RateLimit headers of the response."""
         super().__init__(f"This service accepts {limit} from one caller. Wait before sending more.")
         self.retry_after = retry_after
         self.headers = headers
@@ -234,7 +235,7 @@ class MissingModel(DispatchError):
     pointer = "/model"
 
     def __init__(self, provider: str, listed: tuple[str, ...] = (), target: object = None) -> None:
-        """`listed`: known models. `target`: the target to list models from when none is known."""
+        """`listed`: the known models. `target`: if there are none, the target whose models can be listed."""
         known = f" Known models: {', '.join(listed[:12])}." if listed else ""
         super().__init__(
             f"No model is set for the provider '{provider}'. Pass 'model' (--model), or set a default model.{known} "
@@ -281,7 +282,7 @@ class ProviderUnavailable(Exception):
 
 
 class QueueFull(ProviderUnavailable):
-    """As many calls wait for this provider as may."""
+    """The maximum number of calls already wait for this provider."""
 
     retry_after = 1.0
 
@@ -299,7 +300,7 @@ class CircuitBreakerOpen(ProviderUnavailable):
 
 
 class OutputInvalid(Exception):
-    """No answer of the model passed schema validation. `problems` are those of the last answer."""
+    """No answer of the model passed schema validation. `problems`: the problems of the last answer."""
 
     def __init__(self, problems: Iterable[Problem], attempts: int) -> None:
         """`attempts`: how many answers were validated."""
@@ -315,7 +316,7 @@ class OutputInvalid(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """How one class of error is reported."""
+    """The status, code and title with which one class of errors is reported."""
 
     status: int
     code: str
@@ -395,5 +396,5 @@ OTHERS = (NO_ROUTE, NO_METHOD, MALFORMED_REQUEST, HEADERS_TOO_LARGE, BUG)
 
 
 def row_of(error: Exception) -> Row:
-    """Return the row of the error's class or its nearest ancestor; BUG when there is none."""
+    """Return the row of the error's class or of its nearest base class, or BUG if there is none."""
     return next((TABLE[cls] for cls in type(error).__mro__ if cls in TABLE), BUG)

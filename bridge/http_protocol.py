@@ -27,7 +27,7 @@ class RequestProtocol(HttpToolsProtocol):
     header_timeout = 10.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start to wait for the first request."""
+        """Start the timer for the headers of the first request."""
         super().connection_made(transport)
         self._timer: asyncio.TimerHandle | None = None
         self._in_headers = False
@@ -35,7 +35,7 @@ class RequestProtocol(HttpToolsProtocol):
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
+        """Stop the timer."""
         self._stop_timer()
         super().connection_lost(exc)
 
@@ -45,9 +45,10 @@ class RequestProtocol(HttpToolsProtocol):
         return self.cycle is None
 
     def data_received(self, data: bytes) -> None:
-        """Read a piece of a request; headers have to be complete in time and within the limit.
+        """Receive a part of a request. Reject it if the headers are too large.
 
-        The timer also ends a body that continues after its response.
+        The timer limits the time until the headers are complete. It also ends a request whose body continues after
+        the response was sent.
         """
         if self._timer is None and (self.cycle is None or self.cycle.response_complete):
             self._start_timer()
@@ -117,7 +118,7 @@ class RequestProtocol(HttpToolsProtocol):
 
 
 def without_h2c(data: bytes) -> bytes:
-    """Return the request without an offer of HTTP/2, which curl and Java send: uvicorn would drop the body with it."""
+    """Remove the offer to upgrade to HTTP/2, which curl and Java send. With it, uvicorn would drop the body."""
     headers, end, rest = data.partition(b"\r\n\r\n")
     return _H2C.sub(b"", headers) + end + rest
 

@@ -1,6 +1,6 @@
-"""The one object that accompanies a request: its id, its deadline, its provider calls, its timings, its events.
+"""The run: the state of a request while it is served, with its id, deadline, provider calls, timings and events.
 
-Log line, metrics, spans, `Server-Timing`, `attempts` and `usage` are all read from it.
+The log line, metrics, spans, `Server-Timing`, `attempts` and `usage` are all derived from it.
 """
 
 import time
@@ -29,7 +29,7 @@ ProviderMessages = Literal["show", "log", "hide"]
 
 
 def _require_id(schema: dict[str, Any]) -> None:
-    """Declare that every event has an id: its default is for runs without a stream."""
+    """Make `id` a required field in the JSON Schema. Its default is only for runs without an event stream."""
     schema["properties"]["id"].pop("default")
     schema["required"] = ["id", *schema["required"]]
 
@@ -107,7 +107,7 @@ class Attempt:
 
 @dataclass(slots=True)
 class Attempts:
-    """Budget and record of the provider calls of one perspective."""
+    """The provider calls of one perspective, and how many are allowed."""
 
     limit: int = MAX_ATTEMPTS
     calls: list[Attempt] = field(default_factory=list)
@@ -120,7 +120,7 @@ class Attempts:
 
     @property
     def usage(self) -> Usage | None:
-        """Return the tokens of all calls that reported any; None when none did."""
+        """Return the tokens of all calls, or None if no call reported its usage."""
         return total(attempt.usage for attempt in self.calls)
 
     def reject_last(self, text: str) -> None:
@@ -134,13 +134,13 @@ class Attempts:
 
 
 def total(usages: Iterable[Usage | None]) -> Usage | None:
-    """Return the sum of the usages that are known; None when none is."""
+    """Return the sum of the known usages, or None if no usage is known."""
     known = [usage for usage in usages if usage is not None]
     return sum(known[1:], known[0]) if known else None
 
 
 class Timings:
-    """Wall time of stages in milliseconds, in the order in which they began."""
+    """Measures the wall time of stages in milliseconds, in the order in which the stages began."""
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
@@ -148,12 +148,12 @@ class Timings:
         self._spent: dict[str, float] = {}
 
     def stop(self) -> None:
-        """End the `total`."""
+        """Stop the clock of the `total`."""
         self._end = time.perf_counter()
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
-        """Add the time spent in the block to `stage`."""
+        """Add the duration of the `with` block to the time of `stage`."""
         start = time.perf_counter()
         self._spent.setdefault(stage, 0.0)
         try:
@@ -162,7 +162,7 @@ class Timings:
             self._spent[stage] += (time.perf_counter() - start) * 1000
 
     def milliseconds(self) -> dict[str, float]:
-        """Return every stage and the `total`, as far as they have come."""
+        """Return the milliseconds of every stage so far, and the `total`."""
         total = ((self._end or time.perf_counter()) - self._start) * 1000
         return {name: round(spent, 2) for name, spent in {**self._spent, "total": total}.items()}
 
@@ -202,7 +202,7 @@ class Run:
     children: "list[Run]" = field(default_factory=list)
 
     def child(self, perspective: str, label: str) -> "Run":
-        """Return a run of one perspective that shares this run's deadline, events and trace; `label`: for metrics."""
+        """Create a child run for one perspective, with the same deadline, events and trace. `label`: for metrics."""
         child = replace(
             self,
             perspective=perspective,
@@ -217,7 +217,7 @@ class Run:
 
     @property
     def usage(self) -> Usage | None:
-        """Return the tokens of all calls, those of the children included."""
+        """Return the tokens of all calls, including the calls of the children."""
         return total([self.attempts.usage, *(child.attempts.usage for child in self.children)])
 
     def stage(self, stage: Stage, detail: str = "") -> None:
@@ -226,12 +226,12 @@ class Run:
             self.emit(Progress(self.perspective, stage, detail, id=self.id))
 
     def partial(self, result: dict[str, Any]) -> None:
-        """Report the object as far as the model has written it."""
+        """Report the part of the object that the model has written so far."""
         if self.emit is not None:
             self.emit(PartialEvent(self.perspective, result, id=self.id))
 
     def reset(self, stage: Stage, detail: str, reason: str) -> None:
-        """Report a stage in which the model is called again, and that the partial object is void."""
+        """Report that the model is called again, and that the partial objects so far are void."""
         self.stage(stage, detail)
         if self.emit is not None:
             self.emit(Reset(self.perspective, reason, id=self.id))

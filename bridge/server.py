@@ -41,12 +41,12 @@ INTERRUPTED = 130
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which logs its addresses and answers accepted connections before it closes them."""
+    """uvicorn's server. It also logs its addresses, and answers accepted connections before closing them."""
 
     interrupted = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Remember whether SIGINT ended the process: uvicorn raises it again, which an inherited SIG_IGN swallows."""
+        """Remember SIGINT for the exit code. uvicorn raises it again, but an inherited SIG_IGN would ignore that."""
         self.interrupted = self.interrupted or sig == signal.SIGINT
         super().handle_exit(sig, frame)
 
@@ -58,8 +58,8 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, answer the first request of every accepted connection, then close them all.
 
-        uvicorn alone resets connections in the accept queue and closes those whose request is still on its way: a
-        proxy then cannot know that nothing was begun, so it cannot send a POST to another instance.
+        uvicorn itself would reset connections in the accept queue, and close connections whose request has not arrived
+        yet. A proxy could then not know whether the request was begun, so it could not send a POST to another instance.
         """
         accepted = [connection for listening in sockets or [] for connection in accept_queued(listening)]
         for server in self.servers:
@@ -79,7 +79,7 @@ class Server(uvicorn.Server):
 
 
 class Supervisor(Multiprocess):
-    """uvicorn's supervisor of worker processes, which logs replacements and remembers SIGINT."""
+    """uvicorn's supervisor of worker processes. It also logs replaced workers and remembers SIGINT."""
 
     interrupted = False
 
@@ -95,7 +95,7 @@ class Supervisor(Multiprocess):
             listening.close()
 
     def keep_subprocess_alive(self) -> None:
-        """Replace the workers that have ended or hang."""
+        """Replace workers that have ended or do not respond."""
         before = list(self.processes)
         super().keep_subprocess_alive()
         for old, new in zip(before, self.processes, strict=True):
@@ -181,7 +181,7 @@ def _serve_with_workers(config: uvicorn.Config, sockets: list[socket.socket]) ->
 
 
 def log_addresses(sockets: list[socket.socket]) -> None:
-    """Log where the service can be reached; the port may have been 0."""
+    """Log the addresses of the service, with the real port numbers if port 0 was requested."""
     for listening in sockets:
         host, port = listening.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
@@ -189,7 +189,7 @@ def log_addresses(sockets: list[socket.socket]) -> None:
 
 
 def application() -> ASGIApp:
-    """Return the application of one worker; it reads its settings from the environment."""
+    """Create the application of one worker, with settings from the environment."""
     from bridge.app import create_app  # after metrics_directory: prometheus_client reads the environment
 
     settings = load()
@@ -202,10 +202,11 @@ def application() -> ASGIApp:
 
 
 def drain_on_signals(drain: Drain, grace: float) -> None:
-    """At SIGTERM or SIGINT drain first, then call uvicorn's handler; SIGINT during the drain ends it.
+    """At SIGTERM or SIGINT, shut down gracefully, then call uvicorn's handler.
 
-    A repeated SIGTERM changes nothing: a worker gets one with its process group and one from its supervisor. uvicorn
-    has installed its handlers before it loads the application.
+    A SIGINT during the shutdown ends the grace period. A repeated SIGTERM has no effect, because a worker may receive
+    it twice: with its process group and from its supervisor. Call this after uvicorn has installed its handlers, which
+    it does before it loads the application.
     """
     loop = asyncio.get_running_loop()
     tasks: list[asyncio.Task[None]] = []

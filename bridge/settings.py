@@ -283,7 +283,7 @@ class Settings(BaseSettings):
 
     @cached_property
     def keys(self) -> dict[str, SecretStr]:
-        """Return every API key by its name; those of `api_keys` are key-1, key-2 …. Empty: no key is required."""
+        """Return the API keys by name. Keys of `api_keys` are named key-1, key-2 …. If empty, no key is required."""
         return {**self.named_api_keys, **{f"key-{number}": key for number, key in enumerate(self.api_keys, 1)}}
 
     @cached_property
@@ -293,7 +293,7 @@ class Settings(BaseSettings):
 
     @cached_property
     def loopback(self) -> bool:
-        """Return whether the service can be reached from this machine only."""
+        """Return whether the service can be reached only from this machine."""
         try:
             return ip_address(self.host.strip("[]")).is_loopback
         except ValueError:
@@ -339,7 +339,7 @@ def _secrets(mistakes: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def read_secret(path: str) -> str:
-    """Return the content of a file with a secret. Raises ValueError, without the path, when it has none."""
+    """Read a secret from a file. Raises ValueError, whose message does not contain the path."""
     try:
         secret = Path(path).read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -355,7 +355,7 @@ def _mistake(location: tuple[int | str, ...], message: str) -> str:
 
 
 def environment() -> Mapping[str, str]:
-    """Return the environment over `.env`; providers read their own variables from it (`OPENAI_API_KEY` …)."""
+    """Return the variables of the environment and of `.env`. If both define a variable, the environment wins."""
     file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
     return {**file, **os.environ}
 
@@ -379,7 +379,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 
 def description(name: str) -> str:
-    """Return what a setting means, with its allowed values where they are few and not mentioned yet."""
+    """Return the description of a setting. If it has a fixed set of values, list those the text does not mention."""
     field = Settings.model_fields[name]
     text = field.description or ""
     values = [f"`{value}`" for value in get_args(field.annotation) if isinstance(value, str)]

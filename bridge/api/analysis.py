@@ -1,4 +1,4 @@
-"""The response of an analysis: results, errors, and one status for the whole."""
+"""Build the response of an analysis: the results, the errors and the HTTP status."""
 
 from pydantic import BaseModel, Field
 
@@ -31,7 +31,7 @@ class AllFailed(Problem):
 
 
 def analysis_out(plan: AnalysisPlan, outcomes: Outcomes, run: Run) -> AnalyzeOut | Problem:
-    """Return the response, or the problem when every perspective failed."""
+    """Build the response, or a problem if every perspective failed."""
     runs = dict(zip(plan.names, run.children, strict=True))
     results = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Caption)}
     failed = {
@@ -56,7 +56,10 @@ def analysis_out(plan: AnalysisPlan, outcomes: Outcomes, run: Run) -> AnalyzeOut
 
 
 def _all_failed(failed: dict[str, Problem], request_id: str, skipped: str | None) -> Problem:
-    """Return the first problem when all have its status, else a 502. `skipped`: a synthesizer without input."""
+    """Return the first problem if all problems have the same status. Otherwise, build a problem with status 502.
+
+    `skipped`: the name of a synthesizer that had no input. Its status is ignored.
+    """
     first = next(iter(failed.values()))
     if len({problem.status for name, problem in failed.items() if name != skipped}) > 1:
         retryable = any(problem.retryable for problem in failed.values())

@@ -1,4 +1,4 @@
-"""The client's connection: a client that disconnects or stops reading ends the work that was done for it."""
+"""Watch the client's connection. If the client disconnects or stops reading, its work is cancelled."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -17,10 +17,10 @@ LINGER_SECONDS = 5.0
 
 
 class Writer:
-    """Sends one message after another.
+    """Sends messages to the client, one after another.
 
-    When the client accepts none for `stall` seconds, or for `linger` seconds after the request's deadline, `closed` is
-    set, and later messages are dropped.
+    If the client does not accept a message within `stall` seconds, or within `linger` seconds after the deadline of the
+    request, `closed` is set and all later messages are dropped.
     """
 
     def __init__(self, send: Send, stall: float = STALL_SECONDS, linger: float = LINGER_SECONDS) -> None:
@@ -31,7 +31,7 @@ class Writer:
         self._lock = asyncio.Lock()
 
     async def send(self, message: Message, deadline: Deadline | None = None) -> None:
-        """Send a message, and return when it is accepted or dropped. `deadline`: that of the message's request."""
+        """Send a message, and return when it is accepted or dropped. `deadline`: of the request it belongs to."""
         async with self._lock:
             if self.closed.is_set():
                 return
@@ -44,7 +44,7 @@ class Writer:
 
 
 async def disconnected(receive: Receive) -> None:
-    """Wait until the client has disconnected, after its body was read."""
+    """Wait until the client disconnects. Call this after the request body was read."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -60,12 +60,12 @@ async def first_of(*events: asyncio.Event) -> None:
 
 
 async def until_disconnect(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Return the result of `work`. Raises Cancelled, and cancels the work, when the client disconnects first."""
+    """Run `work` and return its result. If the client disconnects first, cancel the work and raise Cancelled."""
     return await until(disconnected(request.receive), work)
 
 
 async def until(end: Coroutine[Any, Any, object], work: Coroutine[Any, Any, T]) -> T:
-    """Return the result of `work`. Raises Cancelled, and cancels the work, when `end` returns first."""
+    """Run `work` and return its result. If `end` returns first, cancel the work and raise Cancelled."""
     working, ending = asyncio.create_task(work), asyncio.create_task(end)
     try:
         await asyncio.wait((working, ending), return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""The graceful shutdown of one worker: refuse new work, let running work finish, cancel what does not in time."""
+"""The graceful shutdown of one worker: refuse new work, let running work finish, then cancel the rest."""
 
 import asyncio
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ class Drain:
 
     @contextmanager
     def under_way(self, late: bool = False) -> Iterator[None]:
-        """Register the current task as work for the duration of the block.
+        """Register the current task as running work during the `with` block.
 
         Raises ShuttingDown when the shutdown has begun, unless `late` work is accepted.
         """
@@ -41,7 +41,7 @@ class Drain:
             self._under_way.discard(task)
 
     def ends_this(self) -> bool:
-        """Return whether the shutdown cancelled the current task; if so, the task may continue to report it."""
+        """Return whether the shutdown cancelled the current task. If so, undo the cancellation, so it can report it."""
         task = asyncio.current_task()
         if not self.over or task is None:
             return False

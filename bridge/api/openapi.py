@@ -1,4 +1,4 @@
-"""The OpenAPI document: FastAPI's own, with the request bodies and the errors of every route added."""
+"""Build the OpenAPI document: FastAPI's own, plus the request bodies and errors of every route."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,7 +43,7 @@ _WITHOUT_KEY = ("/health",)
 
 @dataclass(frozen=True)
 class Operation:
-    """What FastAPI does not know of a POST: its JSON bodies, an example, other media types, and uploads."""
+    """The facts about a POST operation that FastAPI cannot know: JSON bodies, example, media types and uploads."""
 
     models: tuple[type[BaseModel], ...]
     example: dict[str, Any]
@@ -90,7 +90,7 @@ _OPERATIONS = {
 
 
 def operation_id(route: APIRoute) -> str:
-    """Return the name of the route's function in camel case, which generators of clients use as a method's name."""
+    """Return the route's function name in camel case. Client generators use it as the name of a method."""
     first, *rest = route.name.split("_")
     return first + "".join(map(str.capitalize, rest))
 
@@ -166,7 +166,7 @@ def _any_of(*models: type[BaseModel]) -> dict[str, Any]:
 
 
 def _analysis_errors(errors: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the error responses of an analysis, which has its own body when all perspectives failed."""
+    """Return the error responses of an analysis, which has its own error body if all perspectives failed."""
     failed = _any_of(Problem, AllFailed)
     return {
         status: {**error, "content": {name: {**media, "schema": failed} for name, media in error["content"].items()}}
@@ -175,7 +175,7 @@ def _analysis_errors(errors: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _error_responses() -> dict[str, dict[str, Any]]:
-    """Return the error responses by status; they share one body, and its code tells them apart."""
+    """Return one error response per status. Errors with the same status differ in the `code` of the body."""
     rows = (*errors.TABLE.values(), *errors.OTHERS)
     responses = {}
     for status in sorted({row.status for row in rows}):

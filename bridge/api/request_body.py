@@ -1,4 +1,4 @@
-"""Read a request body: JSON or multipart, within limits of size and time, never through a file on disk."""
+"""Read a JSON or multipart request body within limits of size and time. No temporary files are used."""
 
 import asyncio
 import re
@@ -26,7 +26,7 @@ _MAX_VALUES = 200_000
 
 @dataclass(frozen=True, slots=True)
 class RequestBody:
-    """The fields of a request, and the image that was uploaded beside them."""
+    """The fields of a request, and the uploaded image, if any."""
 
     fields: JsonObject
     upload: bytes | None = None
@@ -41,10 +41,10 @@ class MemoryMultiPartParser(MultiPartParser):
 async def read_body(
     request: Request, settings: Settings, *, optional: bool = False, grace: float = GRACE_SECONDS
 ) -> RequestBody:
-    """Read the body by its content type. With `optional`, an empty body has no fields.
+    """Read the body according to its content type. `optional`: accept an empty body, as one without fields.
 
-    It has to arrive within `timeout` seconds, and after `grace` seconds at `min_send_rate` bytes per second on
-    average. Raises BodyTooLarge, InvalidJson, InvalidRequest or RequestTimeout.
+    The body must arrive within the `timeout` of the settings. After `grace` seconds, its average rate must be at least
+    `min_send_rate` bytes per second. Raises BodyTooLarge, InvalidJson, InvalidRequest or RequestTimeout.
     """
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > settings.body_limit:
@@ -68,7 +68,7 @@ async def read_body(
 async def _chunks(
     request: Request, settings: Settings, deadline: asyncio.Timeout, grace: float
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the chunks of the body. Each one moves the deadline by the time that it may take at the lowest rate."""
+    """Yield the chunks of the body. Each chunk extends the deadline by the time it takes at `min_send_rate`."""
     received = 0
     stream = request.stream()
     start = asyncio.get_running_loop().time()
@@ -97,7 +97,7 @@ def parse_object(text: bytes | str, name: str = "The body") -> JsonObject:
 
 
 def _check_size(text: bytes | str, name: str) -> None:
-    """Raise InvalidRequest for too many values. `find` skips the base64 of an image; `count` would not."""
+    """Raise InvalidRequest for too many values. `find` skips the base64 of an image quickly; `count` does not."""
     left = _MAX_VALUES
     for character in ",[{" if len(text) > _MAX_VALUES else "":
         mark: Any = character if isinstance(text, str) else character.encode()
@@ -157,7 +157,7 @@ async def _read_text(name: str, part: UploadFile | str) -> str:
 
 
 def _merge(texts: list[tuple[str, str]]) -> JsonObject:
-    """Return the parts as fields. An object or list in JSON is parsed; `context` may be repeated."""
+    """Convert multipart fields to request fields. JSON objects and lists are parsed. `context` may be repeated."""
     fields: JsonObject = {}
     for name, text in texts:
         value: Any = text

@@ -1,4 +1,4 @@
-"""Send responses in the format that `Accept` prefers: JSON, one line of text, or events; problems too."""
+"""Send responses and problems in the format that `Accept` prefers: JSON, one line of text, or events."""
 
 import re
 from math import ceil
@@ -24,9 +24,9 @@ _QUALITY = re.compile(r";\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*(?:;|$)", re.IGNORECA
 
 
 def negotiate(request: Request, offered: tuple[str, ...]) -> str:
-    """Return the offered media type that `Accept` prefers: by quality, then by order.
+    """Return the offered media type with the highest quality in `Accept`; among equals, the first one listed there.
 
-    A wildcard means the first offered type, which is also the default.
+    A wildcard means the first offered type. That type is also the default.
     """
     best, best_quality = offered[0], 0.0
     for item in ",".join(request.headers.getlist("accept")).split(","):
@@ -50,9 +50,10 @@ def text_response(text: str) -> Response:
 
 
 def problem_response(request: Request, problem: Problem) -> Response:
-    """Return a problem, in OpenAI's format below `/v1/`.
+    """Build the response for a problem. For paths below `/v1/`, it has OpenAI's error format.
 
-    It is `application/json` unless `Accept` prefers problem+json: the React client parses only that.
+    The media type is `application/json`, the only one that the React client parses, unless `Accept` prefers
+    `application/problem+json`.
     """
     note_problem(request, problem)
     if openai.is_openai_path(request):
@@ -67,12 +68,12 @@ def problem_response(request: Request, problem: Problem) -> Response:
 
 
 async def fail(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send the problem of an error from a middleware, where no exception handler runs."""
+    """Send the problem for an error that a middleware caught, because exception handlers do not run there."""
     await _error_response(error, scope)(scope, receive, send)
 
 
 async def reject(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send the problem of a request that was not begun: `X-Request-Begun: no` lets a proxy try another instance."""
+    """Send a problem with `X-Request-Begun: no`, which tells a proxy that it may try another instance."""
     response = _error_response(error, scope)
     response.headers["X-Request-Begun"] = "no"
     await response(scope, receive, send)

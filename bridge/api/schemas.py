@@ -9,7 +9,7 @@ from bridge.captioning.models import Caption, CaptionOptions, ImageRef, JsonObje
 
 
 def _without_image(schema: JsonObject) -> None:
-    """Remove `image`, which is ignored, from the OpenAPI document."""
+    """Remove the ignored field `image` from the OpenAPI document."""
     schema["properties"].pop("image")
 
 
@@ -24,7 +24,7 @@ class CaptionFromPath(CaptionOptions):
     @model_validator(mode="before")
     @classmethod
     def _flatten(cls, value: Any) -> Any:
-        """Lift `options` to the top, and drop nulls and `image`: here the path alone names the image."""
+        """Move the fields of `options` to the top level. Drop nulls, and `image`, because the path names the image."""
         if not isinstance(value, dict):
             return value
         nested = value.get("options")
@@ -40,7 +40,7 @@ class CaptionFromPath(CaptionOptions):
     @field_validator("context", mode="before", json_schema_input_type=Texts | str | None)
     @classmethod
     def _context(cls, value: object) -> object:
-        """Accept, as graphcap does, a plain string or a string with a JSON list."""
+        """Accept a plain string or a string that contains a JSON list, as graphcap does."""
         if not isinstance(value, str):
             return value
         try:

@@ -27,7 +27,7 @@ class StreamEvent(RootModel[Event]):
 
 
 class EventStreamResponse(Response):
-    """Sends the events of a stream, and a comment after every `ping` seconds without one.
+    """Sends the events of a stream, and a comment after every `ping` seconds without an event.
 
     A client that disconnects, or that accepts nothing for `stall` seconds or after the deadline, cancels the work. A
     shutdown ends each unfinished perspective in an error. (FastAPI's own SSE is per route, and these routes answer JSON
@@ -54,7 +54,7 @@ class EventStreamResponse(Response):
         self._stall = stall
 
     def encode(self, event: Event) -> bytes:
-        """Return the event as it is sent, b"" for one that is not."""
+        """Encode the event. The result b"" means that the event is not sent."""
         return format_sse_event(data_str=EVENT.dump_json(event).decode(), event=event.type)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

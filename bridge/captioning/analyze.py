@@ -1,4 +1,7 @@
-"""Several perspectives over one image: loaded once, prepared once per image profile, captioned at the same time."""
+"""Caption one image with several perspectives at the same time.
+
+The image is loaded once, and prepared once for each image profile that the targets use.
+"""
 
 import asyncio
 from dataclasses import replace
@@ -16,9 +19,9 @@ Outcomes = dict[str, Caption | Exception]
 
 
 async def analyze(plan: AnalysisPlan, services: Services, run: Run) -> Outcomes:
-    """Caption one image by every plan at the same time, then by the synthesizer.
+    """Run every plan at the same time, then the synthesizer. Return the outcome of each.
 
-    Failures are not raised: an image that cannot be loaded is the failure of every perspective.
+    Failures are returned, not raised. If the image cannot be loaded, every perspective has that failure.
     """
     runs = [_child(run, each) for each in plan.all_plans]
     try:
@@ -53,7 +56,7 @@ def _child(run: Run, plan: Plan) -> Run:
 
 
 async def _outcome(plan: Plan, image: RequestImage, services: Services, run: Run) -> Caption | Exception:
-    """Return the caption or its failure: one perspective does not fail the others."""
+    """Return the caption, or the error that prevented it, so that the other perspectives can continue."""
     run.timings = Timings()
     try:
         return await caption_plan(plan, services, run, image)
@@ -64,7 +67,7 @@ async def _outcome(plan: Plan, image: RequestImage, services: Services, run: Run
 async def _synthesis(
     plan: Plan, outcomes: Outcomes, image: RequestImage, services: Services, run: Run
 ) -> Caption | Exception:
-    """Call the synthesizer with the other captions as contexts, each under its perspective's name."""
+    """Run the synthesizer. Its prompt begins with the other captions, each under the name of its perspective."""
     captions = [outcome for outcome in outcomes.values() if isinstance(outcome, Caption)]
     if not captions:
         error = NothingToSynthesize(plan.perspective.name)

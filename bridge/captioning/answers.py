@@ -1,4 +1,4 @@
-"""Read the JSON object in the text of a model, complete or unfinished.
+"""Find the JSON object in the text that a model wrote, even while the text is incomplete.
 
 Code fences, prose around the object and raw control characters inside strings are accepted: vLLM with xgrammar writes
 such characters where a string has length bounds (observed on vLLM 0.32), and models without constrained decoding add
@@ -26,11 +26,11 @@ from providers.text import whole_characters
 
 T = TypeVar("T")
 PARTIAL_INTERVAL = 0.05
-"""Seconds between two partial objects."""
-_COST_FACTOR = 20  # parsing a long text takes at most a twentieth of the time
-_MAX_CANDIDATES = 16  # objects of one answer that are validated
-_MAX_STARTS = 64
-_MAX_SCANS = 8  # limit of the characters scanned for an object, in lengths of the text
+"""Seconds between two reports of the object so far."""
+_COST_FACTOR = 20  # the interval is at least 20 times as long as the last parse took
+_MAX_CANDIDATES = 16  # how many objects of one answer are validated
+_MAX_STARTS = 64  # how many "{" of one answer are tried as the start of an object
+_MAX_SCANS = 8  # the search may scan 8 times as many characters as the text has
 _NOT_JSON = Problem("", "The answer is not a JSON object.")
 _TOO_LONG = Problem("", f"The answer is longer than {MAX_ANSWER_BYTES:,} characters.")
 _TOO_DEEP = Problem("", "The answer is nested too deeply.")
@@ -39,7 +39,10 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A text, the first object in it, and either the valid `result` with its warnings or the problems."""
+    """An answer that was parsed and validated. It has a `result` with warnings, or `problems`.
+
+    `object`: the object that validated, or the first object in the text if none did.
+    """
 
     text: str
     object: JsonObject | None
@@ -49,7 +52,7 @@ class Reading:
 
     @property
     def json(self) -> str:
-        """Return the object without the prose around it, or the text when it has none."""
+        """Return the object as JSON, or the whole text if there is no object."""
         try:
             return self.text if self.object is None else json.dumps(self.object)
         except RecursionError:
@@ -57,12 +60,12 @@ class Reading:
 
 
 async def read_answer(text: str, perspective: Perspective) -> Reading:
-    """Return the first valid object in the text, or the problems of its first object."""
+    """Call `read` with the perspective's validator, in a thread if the validation may take long."""
     return await _off_loop(lambda: read(text, perspective.validator), text, perspective)
 
 
 def read(text: str, validator: Validator) -> Reading:
-    """Return the first valid object in the text, or the problems of its first object."""
+    """Find the first object in the text that validates. If none does, return the problems of the first object."""
     if len(text) > MAX_ANSWER_BYTES:
         return Reading(text, None, problems=(_TOO_LONG,))
     first: JsonObject | None = None
@@ -81,8 +84,9 @@ def read(text: str, validator: Validator) -> Reading:
 
 
 def _validate(candidate: JsonObject, validator: Validator) -> Validated:
-    """Validate the object as it is, then as the strict dialects write it, with null for an absent property.
+    """Validate the object. If that fails, validate it again without the nulls that strict dialects add.
 
+    The strict schema dialects of some providers require every property, so their models write null for an absent one.
     Raises ValidationFailed.
     """
     try:
@@ -95,7 +99,7 @@ def _validate(candidate: JsonObject, validator: Validator) -> Validated:
 
 
 async def _off_loop(work: Callable[[], T], text: str, perspective: Perspective) -> T:
-    """Return the result of `work` on the text, computed in a thread unless it is cheap for this perspective."""
+    """Run `work` and return its result. Use a thread unless validating a text of this length is cheap."""
     return work() if perspective.validator.is_cheap(len(text)) else await asyncio.to_thread(work)
 
 
@@ -107,7 +111,7 @@ _DECODER = json.JSONDecoder(strict=False, parse_constant=_reject_constant)
 
 
 def objects(text: str) -> Iterator[JsonObject]:
-    """Yield every JSON object in the text that may be the answer, in order; an object inside another is part of it."""
+    """Yield the outermost JSON objects in the text, in order. Objects nested inside them are not yielded separately."""
     start, budget = text.find("{"), _MAX_SCANS * len(text)
     for _ in range(_MAX_STARTS):
         if start < 0 or budget < 0:
@@ -120,7 +124,10 @@ def objects(text: str) -> Iterator[JsonObject]:
 
 
 def _decode(text: str, start: int) -> tuple[JsonObject | None, int]:
-    """Return the object at `start` and its end; None, and the end of the text, when there is none."""
+    """Parse the object at index `start`.
+
+    Returns the object and the index after it, or None and the length of the text if no object can be parsed there.
+    """
     try:
         value, end = _DECODER.raw_decode(text, start)
         return _replace_surrogates(value) if _SURROGATE.search(text, start, end) else value, end
@@ -129,7 +136,7 @@ def _decode(text: str, start: int) -> tuple[JsonObject | None, int]:
 
 
 def _replace_surrogates(value: Any) -> Any:
-    """Replace every unpaired surrogate: JSON can escape one, and UTF-8 cannot encode it."""
+    """Replace unpaired surrogates in every string. JSON can contain them as escapes, but UTF-8 cannot encode them."""
     if isinstance(value, dict):
         return {whole_characters(name): _replace_surrogates(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -138,7 +145,7 @@ def _replace_surrogates(value: Any) -> Any:
 
 
 def partial_object(text: str, schema: JsonObject) -> JsonObject | None:
-    """Return the object that an unfinished text holds, its last string cut; None before it begins."""
+    """Parse an unfinished object; its last string may be incomplete. Return None if no object has begun."""
     start = text.find("{")
     if start < 0:
         return None
@@ -151,10 +158,10 @@ def partial_object(text: str, schema: JsonObject) -> JsonObject | None:
 
 
 class PartialObjects:
-    """Collects the text of one call and reports the object so far to `run`, at intervals and when it changed."""
+    """Collects the text of one call, and reports the object so far to `run` at intervals if it has changed."""
 
     def __init__(self, run: Run, perspective: Perspective, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` in seconds."""
+        """`clock` returns seconds."""
         self._run = run
         self._perspective = perspective
         self._clock = clock
@@ -163,7 +170,7 @@ class PartialObjects:
         self._next = 0.0
 
     async def add(self, piece: str) -> None:
-        """Add a piece of text, and report the object so far when the interval has passed."""
+        """Append a piece of text. If the interval has passed, parse the text and report the object so far."""
         self._pieces.append(piece)
         start = self._clock()
         if not self._run.streaming or start < self._next:

@@ -1,4 +1,4 @@
-"""One request: one image, one perspective, one model, one caption that is valid by the perspective's schema."""
+"""Caption one image with one perspective. The caption validates against the perspective's schema."""
 
 import re
 from collections.abc import AsyncIterator
@@ -33,16 +33,17 @@ async def caption(
     """Caption one image.
 
     `upload`: the bytes of an uploaded image. `provider_key`: a provider key that the request carries in a header.
-    Raises the errors of the table in `bridge.errors`.
+    Raises the errors that are listed in `bridge.errors.TABLE`.
     """
     plan = await make_plan(request, services, run, upload=upload, provider_key=provider_key)
     return await caption_plan(plan, services, run)
 
 
 async def caption_plan(plan: Plan, services: Services, run: Run, image: RequestImage | None = None) -> Caption:
-    """Caption one image by a plan; `image` is the image if it was loaded before, and stays loaded.
+    """Caption one image as planned.
 
-    The end is recorded in `run` and reported as an event. Raises as `caption` does.
+    `image`: an image that the caller has loaded and will release; None to load the image of the plan. The outcome is
+    recorded in `run` and reported as an event. Raises the same errors as `caption`.
     """
     try:
         if image is not None:
@@ -61,7 +62,7 @@ async def caption_plan(plan: Plan, services: Services, run: Run, image: RequestI
 
 
 def record_failure(error: Exception, run: Run) -> None:
-    """Record that the run ended in `error`, and report it as an event."""
+    """Record in `run` that it failed with `error`, and report the error as an event."""
     run.timings.stop()
     run.outcome = problems.code_of(error)
     if run.emit is not None:
@@ -70,7 +71,10 @@ def record_failure(error: Exception, run: Run) -> None:
 
 @asynccontextmanager
 async def loaded_image(plan: Plan | AnalysisPlan, services: Services, run: Run) -> AsyncIterator[RequestImage]:
-    """Read, fetch or decode the image and check its header; release it at the end. Raises ImageError."""
+    """Load the image (from a file, a URL, base64 or an upload) and check its header.
+
+    The image is released when the context ends. Raises ImageError.
+    """
     for each in run.children or [run]:
         each.stage("image")
     with run.timings.measure("image"):
@@ -97,18 +101,18 @@ async def _caption(plan: Plan, position: int, image: RequestImage, services: Ser
         try:
             return await _caption(plan, following, image, services, run)
         except DeadlineExceeded:
-            raise error from None  # it says more than the lack of time for its fallback
+            raise error from None  # the first error says more than "no time left for the fallback"
 
 
 def _fallback(plan: Plan, position: int, error: Exception) -> int | None:
-    """Return the position of the next target that is called after this failure."""
+    """Return the position of the next target that may be called after `error`, or None."""
     refused = isinstance(error, Refused | Blocked)
     later = range(position + 1, len(plan.targets))
     return next((other for other in later if refused or plan.targets[other].on != "refusal"), None)
 
 
 async def _ask(plan: Plan, position: int, image: RequestImage, services: Services, run: Run) -> tuple[Answer, Prepared]:
-    """Return the valid answer of one of the plan's targets, and the image that it received."""
+    """Call the target at `position`. Return its valid answer, and the image as it was prepared for this target."""
     target, later = plan.targets[position], plan.targets[position + 1 :]
     name_target(run, target)
     run.is_fallback = position > 0
@@ -133,12 +137,16 @@ async def _ask(plan: Plan, position: int, image: RequestImage, services: Service
 
 
 def _reserved_calls(later: tuple[Target, ...]) -> int:
-    """Return how many calls to keep for fallbacks: one per fallback of any failure, at least one for the others."""
+    """Return how many provider calls to keep for the later targets.
+
+    Each target that is called after any failure gets one. If all of them are called only after a refusal, they share
+    one.
+    """
     return sum(target.on == "any" for target in later) or min(len(later), 1)
 
 
 def _vision_request(plan: Plan, target: Target, image: Prepared, run: Run) -> VisionRequest:
-    """Return the request to the provider: system, then the image, then contexts and prompt."""
+    """Build the provider request. The model sees the system message, the image, then the prompt with its contexts."""
     options, perspective = plan.options, plan.perspective
     return VisionRequest(
         model=target.model,
@@ -155,7 +163,7 @@ def _vision_request(plan: Plan, target: Target, image: Prepared, run: Run) -> Vi
 
 
 def _to_caption(plan: Plan, target: Target, answer: Answer, image: Prepared, run: Run) -> Caption:
-    """Return the caption with its rendered text, usage, timing and attempts."""
+    """Build the caption from a valid answer, with its rendered text, usage, timing and attempts."""
     with run.timings.measure("render"):
         rendered = prompt.render_caption(plan.perspective, answer.result)
     run.model = answer.model or target.model
@@ -183,14 +191,14 @@ def _to_caption(plan: Plan, target: Target, answer: Answer, image: Prepared, run
 
 
 def usage_out(usage: Usage | None) -> UsageOut | None:
-    """Return the tokens as a response shows them; None when no provider reported any."""
+    """Return the token counts for a response, or None if no provider reported any."""
     if usage is None or usage == Usage():
         return None
     return UsageOut.model_validate(usage)
 
 
 def _deprecation(perspective: Perspective) -> list[str]:
-    """Return the warning about a deprecated perspective, if it is one."""
+    """Return a list with a warning if the perspective is deprecated; otherwise, the list is empty."""
     if not perspective.deprecated:
         return []
     replacement = f" Use '{perspective.replacement}' instead." if perspective.replacement else ""

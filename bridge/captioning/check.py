@@ -1,4 +1,4 @@
-"""Model lists and connection tests of providers: real calls, never a guess."""
+"""Model lists and connection tests of providers. Every result comes from a call to the provider."""
 
 from collections.abc import AsyncIterator
 
@@ -16,7 +16,7 @@ HINT_TIMEOUT = 2.0
 
 
 def deadline(services: Services) -> Deadline:
-    """Return the deadline of a model list or a connection test, which begins now."""
+    """Start the deadline of a model list or a connection test."""
     return Deadline(min(TIMEOUT, services.settings.timeout))
 
 
@@ -34,7 +34,7 @@ async def models(
 
 
 async def check(request: TargetRequest, services: Services, run: Run, key: str = "") -> tuple[Target, Check]:
-    """Connect, list models, and make one short completion when a model is named. Raises DispatchError."""
+    """Connect and list the models. If a model is known, also request one short completion. Raises DispatchError."""
     target = _resolve(request, services, run, key)
     override = request.provider_config.default_model if request.provider_config else None
     model = request.model or override or target.config.default_model
@@ -44,16 +44,17 @@ async def check(request: TargetRequest, services: Services, run: Run, key: str =
 async def check_each(
     request: TargetRequest, services: Services, run: Run, key: str = ""
 ) -> AsyncIterator[tuple[str, Check]]:
-    """Test each endpoint of a provider, and yield its name with what the test found. Raises DispatchError."""
+    """Test each endpoint of a provider, and yield the endpoint's name and result. Raises DispatchError."""
     target = _resolve(request, services, run, key)
     async for result in services.dispatcher.check(target, request.model or target.config.default_model, run):
         yield result
 
 
 async def with_known_models(error: Exception, services: Services, target: Target | None = None) -> Exception:
-    """Return an error about a model with the models that the provider lists, if it responds quickly.
+    """Add the models that the provider lists to an error about a missing or unknown model.
 
-    `target`: the target of an unknown model; its models become a note of the error.
+    Other errors are returned unchanged, and so is every error if the provider does not respond within 2 seconds.
+    `target`: the target that was called, for an UnknownModel; the models are added as a note to that error.
     """
     if isinstance(error, MissingModel) and not error.listed and isinstance(error.target, Target):
         target = error.target

@@ -18,7 +18,7 @@ _OWN_LIMITS = frozenset({"perspective", "perspectives", "synthesize", "json_sche
 
 
 def parse_request(model: type[M], fields: dict[str, Any]) -> M:
-    """Return the fields as `model`. Raises InvalidRequest that names every invalid field."""
+    """Validate the fields as `model`. Raises InvalidRequest, which names up to 20 invalid fields."""
     _limit_entries(fields)
     try:
         return model.model_validate(fields)
@@ -31,9 +31,9 @@ def parse_request(model: type[M], fields: dict[str, Any]) -> M:
 
 
 def _limit_entries(fields: dict[str, Any]) -> None:
-    """Raise InvalidRequest for too many entries: pydantic describes each invalid entry (2 µs).
+    """Raise InvalidRequest if there are too many entries, because pydantic spends 2 µs on each invalid one.
 
-    Inline perspectives and schemas have their own limits.
+    Inline perspectives and schemas are not counted; they have their own limits.
     """
     count = 0
     pending: list[tuple[Any, str, int]] = [(fields, "", 0)]
@@ -50,7 +50,7 @@ def _limit_entries(fields: dict[str, Any]) -> None:
 
 
 def _children(value: Any, pointer: str) -> Iterator[tuple[Any, str]]:
-    """Yield the objects and lists in `value`, each with its JSON Pointer; the items of a list with the list's."""
+    """Yield the objects and lists in `value`, each with its JSON Pointer. Items of a list get the list's pointer."""
     items = [(pointer, item) for item in value] if isinstance(value, list) else value.items()
     for name, inner in items:
         if isinstance(inner, dict | list) and name not in _OWN_LIMITS:

@@ -31,7 +31,7 @@ class Plan:
 
     @property
     def names(self) -> list[str]:
-        """Return the perspectives that end in a result or an error."""
+        """Return the names of the perspectives, each of which ends in a result or an error."""
         return [self.perspective.name]
 
 
@@ -46,7 +46,7 @@ class AnalysisPlan:
 
     @property
     def names(self) -> list[str]:
-        """Return the perspectives that end in a result or an error, the synthesizer last."""
+        """Return the names of the perspectives, the synthesizer last. Each ends in a result or an error."""
         return [plan.perspective.name for plan in self.all_plans]
 
     @property
@@ -56,7 +56,7 @@ class AnalysisPlan:
 
 
 def deadline_of(options: CaptionOptions, services: Services) -> Deadline:
-    """Return the deadline of a request, which begins now. Its own `timeout` can only shorten the service's."""
+    """Start the deadline of a request: the shorter one of its `timeout` and the service's."""
     limit = services.settings.timeout
     return Deadline(min(options.timeout or limit, limit))
 
@@ -64,7 +64,7 @@ def deadline_of(options: CaptionOptions, services: Services) -> Deadline:
 async def make_plan(
     request: CaptionRequest, services: Services, run: Run, *, upload: bytes | None = None, provider_key: str = ""
 ) -> Plan:
-    """Return the plan of one caption, and name it in `run`.
+    """Plan one caption, and record its perspective and target in `run`.
 
     `upload`: the bytes of an uploaded image. `provider_key`: a provider key that the request carries in a header.
     Raises InvalidRequest, PerspectiveError, DispatchError or UnknownKind.
@@ -82,7 +82,7 @@ def plan_caption(
     upload: bytes | None = None,
     provider_key: str = "",
 ) -> Plan:
-    """Return the plan of one caption by this perspective, as `make_plan` does."""
+    """Plan one caption with a perspective that was already found. See `make_plan`."""
     run.perspective, run.perspective_label = perspective.name, label_of(perspective)
     prompt = render_prompt(perspective, options, options.variables or {})
     targets = _targets(options, services, run, provider_key)
@@ -94,7 +94,7 @@ def plan_caption(
 async def make_analysis_plan(
     request: AnalyzeRequest, services: Services, run: Run, *, upload: bytes | None = None, provider_key: str = ""
 ) -> AnalysisPlan:
-    """Return the plans of an analysis. Raises as `make_plan` does, and InvalidRequest for a repeated name."""
+    """Plan an analysis. Raises the errors of `make_plan`, and InvalidRequest if a perspective is repeated."""
     _require_one_image(request, upload)
     last = [] if request.synthesize is None else [request.synthesize]
     listed = [await find_perspective(each, services) for each in (*request.perspectives, *last)]
@@ -105,7 +105,7 @@ async def make_analysis_plan(
         raise UnknownVariables(unknown, tuple(sorted(known)))
     targets = _targets(request, services, run, provider_key)
     plans = []
-    for perspective in listed:  # the synthesizer's mistakes are reported now, its contexts are known at the end
+    for perspective in listed:  # includes the synthesizer, to report its mistakes now; its contexts are added later
         own = {variable.name for variable in perspective.variables}
         prompt = render_prompt(perspective, request, {name: values[name] for name in values if name in own})
         plans.append(Plan(request, perspective, prompt, targets, image_is_shared=len(listed) > 1))
@@ -124,31 +124,31 @@ def _require_distinct(names: list[str]) -> None:
 
 
 async def find_perspective(perspective: str | JsonObject, services: Services) -> Perspective:
-    """Return the perspective of this name, or the inline perspective. Raises PerspectiveError."""
+    """Look up a perspective by name, or parse an inline one. Raises PerspectiveError."""
     if isinstance(perspective, str):
         return services.catalog.get(perspective)
     return await asyncio.to_thread(perspectives.parse, perspective)  # a large schema takes 100 ms to compile
 
 
 def label_of(perspective: Perspective) -> str:
-    """Return the perspective's label in metrics: `inline` for every inline perspective."""
+    """Return the label of a perspective in metrics: its name, or `inline` if it came with the request."""
     return "inline" if perspective.source == "inline" else perspective.name
 
 
 def render_prompt(perspective: Perspective, options: CaptionOptions, variables: dict[str, str]) -> str:
-    """Return the contexts, then the perspective's prompt. Raises MissingVariables or UnknownVariables."""
+    """Render the request's contexts, then the perspective's prompt. Raises MissingVariables or UnknownVariables."""
     return in_tags(options.context or []) + prompt.render(perspective, variables)
 
 
 def in_tags(contexts: list[str]) -> str:
-    """Return each text in a `<context>` tag, to be put before a prompt."""
+    """Enclose each text in a `<context>` tag. The result is prepended to a prompt."""
     return "".join(f"<context>\n{text.strip()}\n</context>\n\n" for text in contexts if text.strip())
 
 
 def _targets(options: CaptionOptions, services: Services, run: Run, provider_key: str) -> tuple[Target, ...]:
-    """Return the target and its fallbacks. Raises DispatchError.
+    """Return the target of the request, then its fallbacks. Raises DispatchError.
 
-    The `fallbacks` of a request, even an empty list, replace the configured ones.
+    If the request has `fallbacks`, even an empty list, the configured fallbacks are not used.
     """
     run.provider_messages = services.settings.provider_messages
     target = services.targets.resolve(options, provider_key)

@@ -17,7 +17,7 @@ _OF_PROVIDER = (ProviderError, OutputInvalid, ProviderUnavailable)
 
 
 def from_row(row: Row, detail: str, instance: str = "", **members: Any) -> Problem:
-    """Return the problem of this row with `detail` as its sentence; `instance` is the request id."""
+    """Build the problem for a row of the error table. `detail`: one sentence. `instance`: the request id."""
     return Problem(
         type=f"urn:graphcap:problem:{row.code}",
         title=row.title,
@@ -32,12 +32,12 @@ def from_row(row: Row, detail: str, instance: str = "", **members: Any) -> Probl
 
 
 def code_of(error: Exception) -> str:
-    """Return the code that `error` is reported with."""
+    """Return the `code` of the problem that reports `error`."""
     return row_of(_reported(error)).code
 
 
 def report(error: Exception, run: Run) -> Problem:
-    """Return the problem for `error`, and log it when it is a bug."""
+    """Return the problem for `error`. If the error is a bug, log it."""
     problem = from_error(error, run)
     if problem.code == BUG.code:
         log.error("bug in request %s", run.request_id, exc_info=error)
@@ -64,7 +64,7 @@ def from_error(error: Exception, context: Run | str = "") -> Problem:
 
 
 def _add_calls(problem: Problem, error: Exception, run: Run) -> None:
-    """Add the run's provider calls to the problem of an error that they led to, and the provider's own words."""
+    """If provider calls led to `error`, add them to the problem, with the provider's message if it may be shown."""
     if isinstance(error, (*_OF_PROVIDER, DeadlineExceeded)):
         problem.attempts = attempts(run) or None
     if isinstance(error, _OF_PROVIDER):
@@ -74,9 +74,10 @@ def _add_calls(problem: Problem, error: Exception, run: Run) -> None:
 
 
 def attempts(run: Run) -> list[Attempt]:
-    """Return the run's provider calls as a response shows them: without texts of the provider, unless they are shown.
+    """Return the run's provider calls for a response.
 
-    `raw_text` is one of these texts: a server may write an error into an answer.
+    `provider_message` and `raw_text` are removed unless the settings show provider messages. An invalid answer
+    (`raw_text`) is treated as such a message because some servers return errors as answers.
     """
     calls = run.attempts.calls
     if run.provider_messages != "show":
@@ -85,12 +86,12 @@ def attempts(run: Run) -> list[Attempt]:
 
 
 def _round_up(seconds: float | None) -> float | None:
-    """Round up to hundredths, at most 1e9 (a server may send 1e308)."""
+    """Round seconds up to hundredths. The result is at most 1e9, because a server may send 1e308."""
     return None if seconds is None else ceil(min(seconds, _MAX_RETRY_AFTER) * 100) / 100
 
 
 def _reported(error: Exception) -> Exception:
-    """Return the AddressRefused that caused a connection error; any other error is reported itself."""
+    """Return the error to report: `error` itself, or the AddressRefused that caused it."""
     return error.__cause__ if isinstance(error.__cause__, AddressRefused) else error
 
 

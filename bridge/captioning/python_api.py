@@ -28,12 +28,12 @@ async def caption(
     services: Services | None = None,
     run: Run | None = None,
 ) -> Caption:
-    """Caption one image: its bytes, a file of this machine, or an http(s) URL.
+    """Caption one image, given as bytes, as the path of a local file, or as an http(s) URL.
 
-    `perspective`: a name, or the perspective itself. `options`: the other fields of a caption request. `services`: from
-    `open_services`, shared by many captions, so that the library is loaded and connections are opened once. `run`:
-    records the provider calls, also when the caption fails; its deadline replaces `timeout`.
-    Raises the errors of the table in `bridge.errors`.
+    `perspective`: the name of a perspective, or a complete perspective. `options`: the other fields of a caption
+    request. `services`: the result of `open_services`. Pass it when you make several captions, so that the library is
+    loaded and connections are opened only once. `run`: records the provider calls, even if the caption fails; its
+    deadline replaces `timeout`. Raises the errors that are listed in `bridge.errors.TABLE`.
     """
     named = {"provider": provider, "model": model, "variables": variables}
     fields = {
@@ -58,7 +58,7 @@ def _is_url(image: bytes | str | Path) -> TypeGuard[str]:
 
 
 def read(image: str | Path, services: Services) -> bytes:
-    """Return the bytes of a file, or of standard input for `-`. Raises ImageNotFound or ImageTooLarge."""
+    """Read a file, or standard input if `image` is `-`. Raises ImageNotFound or ImageTooLarge."""
     limit = services.settings.max_image_bytes
     try:
         if str(image) == "-":

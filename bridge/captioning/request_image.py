@@ -1,4 +1,4 @@
-"""The image of a request: loaded once, prepared once for each distinct image profile."""
+"""The image of a request. It is loaded once, and prepared once for each distinct image profile."""
 
 import asyncio
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class _Preparation:
 
 
 class RequestImage:
-    """A request's image in every form that its targets accept."""
+    """The image of a request, and the prepared images for its targets."""
 
     def __init__(self, source: Source, options: CaptionOptions, services: Services) -> None:
         self._source = source
@@ -33,10 +33,10 @@ class RequestImage:
         self._preparations: dict[tuple[ImageProfile, bool], _Preparation] = {}
 
     async def prepared(self, profile: ImageProfile, *, statistics: bool = False) -> Prepared:
-        """Return the image as this profile accepts it, with statistics of its pixels where they are needed.
+        """Return the image prepared for this profile. `statistics`: also measure its pixels.
 
-        Perspectives share one preparation. It ends when the last caller that waits for it is cancelled. Raises
-        ImageError.
+        Callers with the same arguments share one preparation. The preparation is cancelled when all callers that wait
+        for it have been cancelled. Raises ImageError.
         """
         key = (profile, statistics)
         preparation = self._preparations.get(key)
@@ -52,11 +52,11 @@ class RequestImage:
                 del self._preparations[key]
                 preparation.task.cancel()
             elif preparation.task.done() and not preparation.task.cancelled():
-                preparation.task.exception()  # retrieved, or asyncio logs it when every caller was cancelled
+                preparation.task.exception()  # if nobody retrieves it, asyncio logs it
         return preparation.task.result()
 
     def release(self) -> None:
-        """Drop the image's bytes in every form, once the request has ended."""
+        """Free the bytes of the image and of all prepared images. Call this when the request has ended."""
         for preparation in self._preparations.values():
             task = preparation.task
             if task.done() and not task.cancelled() and task.exception() is None:

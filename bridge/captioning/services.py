@@ -1,4 +1,4 @@
-"""Everything that lives as long as the process: the library, the configured providers, the connections."""
+"""The objects that live as long as the process: the library, the configured providers, the connections."""
 
 import os
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ _DECODE_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Services:
-    """Everything that a caption needs beside its request."""
+    """The objects that all requests share."""
 
     settings: Settings
     catalog: Catalog
@@ -37,12 +37,12 @@ class Services:
 
 
 def configured(settings: Settings) -> Configured:
-    """Return the providers of this deployment. Raises SettingsError with every mistake."""
+    """Load the providers of this deployment. Raises SettingsError, which lists every mistake."""
     return config.load(settings.workspace / "config" / "providers.toml", environment(), settings.provider)
 
 
 def library(settings: Settings) -> Catalog:
-    """Return the perspectives of this deployment: the shipped ones, the workspace's, then further directories."""
+    """Load the perspectives: those shipped with graphcap, those of the workspace, then those of PERSPECTIVES_DIR."""
     own = settings.workspace / "perspectives"
     return catalog.load(
         [catalog.LIBRARY, *([own] if own.is_dir() else []), *settings.perspectives_dir],
@@ -52,9 +52,10 @@ def library(settings: Settings) -> Catalog:
 
 @asynccontextmanager
 async def open_services(settings: Settings, *, shows_addresses: bool = True) -> AsyncIterator[Services]:
-    """Load the library, read `providers.toml`, open the connection pools. Raises SettingsError with every mistake.
+    """Load the library, read `providers.toml` and open the connection pools.
 
-    `shows_addresses`: whether errors may name the addresses of configured providers.
+    `shows_addresses`: whether errors may name the addresses of configured providers. Raises SettingsError, which lists
+    every mistake.
     """
     providers = configured(settings)
     decoder = DecoderPool(_image_workers(settings), settings.image_worker_memory, _DECODE_SECONDS)
@@ -104,13 +105,13 @@ def _provider_policy(settings: Settings) -> AddressPolicy:
 
 
 def _image_policy(settings: Settings) -> AddressPolicy:
-    """Return the policy for image URLs; `off` is an empty list."""
+    """Return the policy for image URLs. With `off`, it is an empty list, which refuses every address."""
     if settings.image_urls == "off":
         return AddressPolicy("listed")
     return _policy(settings.image_urls, settings.image_url_allow, frozenset(settings.image_url_ports) or None)
 
 
 def _policy(mode: Mode, allow: tuple[str, ...], ports: frozenset[int] | None = None) -> AddressPolicy:
-    """Return a policy from a list of hosts, addresses and networks."""
+    """Build a policy. `allow` may contain host names, addresses and networks."""
     hosts = tuple(item for item in allow if not is_network(item))
     return AddressPolicy(mode, hosts, tuple(filter(is_network, allow)), ports)

@@ -1,4 +1,4 @@
-"""The events of one request, as an async iterator that SSE, WebSocket and Python read."""
+"""The events of one request as an async iterator, used by SSE, WebSocket and Python callers."""
 
 import asyncio
 from collections import deque
@@ -16,16 +16,17 @@ from bridge.run import PartialEvent, Run
 
 
 class EventStream:
-    """Runs a plan in a task, inside `async with`, and yields its events: `started` first, `done` last.
+    """Runs a plan in a task while its `async with` block is active, and yields the events.
 
-    Every perspective ends in exactly one `result` or `error`. Events wait for the reader without holding up the model:
-    a partial object that was not read yet is replaced by the next one, and no other event is dropped.
+    `started` is the first event and `done` the last. Every perspective ends in exactly one `result` or `error`. A slow
+    reader does not delay the model: events are kept until they are read. A partial object that was not read yet is
+    replaced by the next one; no other event is dropped.
     """
 
     def __init__(
         self, plan: Plan | AnalysisPlan, services: Services, run: Run, *, id: str = "", partials: bool = True
     ) -> None:
-        """`id`: the caller's name for the request, by default its request id. `partials`: whether to report them."""
+        """`id`: the caller's id for the request (default: request id). `partials`: whether to yield partial objects."""
         self._plan = plan
         self._services = services
         self._run = run
@@ -51,7 +52,7 @@ class EventStream:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Cancel the work, if it is not finished, and its provider calls."""
+        """If the work is not finished, cancel it and its provider calls."""
         if self._task is not None and not self._task.done():
             self.cancel()
             await asyncio.wait([self._task])
@@ -61,7 +62,7 @@ class EventStream:
         return self
 
     async def __anext__(self) -> Event:
-        """Return the next event, when there is one."""
+        """Wait for the next event and return it."""
         while not self._events:
             if self._ended:
                 raise StopAsyncIteration
@@ -73,13 +74,13 @@ class EventStream:
         return event
 
     def cancel(self, error: Exception | None = None) -> None:
-        """Cancel the work: each unfinished perspective ends in `error` (default Cancelled), then comes `done`."""
+        """Cancel the work. Each unfinished perspective ends in `error` (default: Cancelled), and `done` follows."""
         if self._task is not None and not self._task.done() and not self._task.cancelling():
             self._error = error or self._error
             self._task.cancel()
 
     def _finish(self, task: "asyncio.Task[object]") -> None:
-        """Report the end of each unfinished perspective, and of the request."""
+        """Add an `error` event for each unfinished perspective, then `done`."""
         error = None if task.cancelled() else task.exception()
         for name in list(self._unfinished):
             problem = problems.report(error if isinstance(error, Exception) else self._error, self._run)

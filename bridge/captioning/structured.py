@@ -1,7 +1,8 @@
-"""Structured output: call one target until its answer is valid.
+"""Structured output: call one target until its answer validates against the perspective's schema.
 
-The provider constrains the output where it can; every answer is validated here. A rejected schema is sent again one
-output mode down. An invalid answer is handed to instructor, which asks again and lists its problems.
+The provider constrains the output if it can, and every answer is validated here. If the provider rejects the schema,
+the call is repeated in the next less strict output mode. If the answer is invalid, the instructor library asks the
+model again and lists the problems of the answer (a re-ask).
 """
 
 import asyncio
@@ -24,13 +25,13 @@ from providers.base import Completion, JsonObject, OutputMode, Turn, VisionReque
 from providers.errors import BadReply, SchemaRejected, ServerFailed, UnparsableOutput, WhitespaceRunaway
 
 _LINK = re.compile(r"\n *For further information visit https://errors\.pydantic\.dev/\S*")
-_TOO_LONG = 128 * 1024  # characters of an invalid answer above which it is not sent back for a re-ask
+_TOO_LONG = 128 * 1024  # an invalid answer with more characters is not sent back in a re-ask
 _TEMPERATURE = 0.2  # of the call after a run of white space, which constrained decoding produces at temperature 0
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A valid answer: the object, the text it was read from, and the model and output mode that produced it."""
+    """A valid answer: the object, the text that contained it, and the model and output mode that produced it."""
 
     result: JsonObject
     text: str
@@ -41,9 +42,9 @@ class Answer:
 
 @dataclass
 class StructuredOutput:
-    """The structured output of one target.
+    """Requests structured output from one target.
 
-    `reserve`: calls to keep for later targets. `has_fallback`: one of them is called after any failure.
+    `reserve`: how many calls to keep for later targets. `has_fallback`: a later target is called after any failure.
     """
 
     request: VisionRequest
@@ -57,11 +58,11 @@ class StructuredOutput:
 
     @property
     def calls_left(self) -> int:
-        """Return how many more calls this target may take."""
+        """Return how many more provider calls may be made to this target."""
         return self.run.attempts.left - self.reserve
 
     async def generate(self, retries: int) -> Answer:
-        """Return a valid answer, after at most `retries` re-asks.
+        """Call the target and return a valid answer. An invalid answer leads to at most `retries` re-asks.
 
         Raises OutputInvalid, ProviderError, ProviderUnavailable or DeadlineExceeded.
         """
@@ -75,10 +76,11 @@ class StructuredOutput:
         return Answer(reading.result, reading.text, self._model, output_mode, reading.warnings)
 
     async def _first_answer(self) -> Reading:
-        """Return the first answer, in the first output mode that the server accepts.
+        """Return the first answer, valid or not.
 
-        Each rejection of the schema is followed by a call one mode down; an unexplained 400 or 500, which may be about
-        the schema, only once. A run of white space is followed by one call with a higher temperature.
+        If the server rejects the schema, repeat the call in the next less strict output mode. An unexplained 400 or
+        500 may be a rejection of the schema; the mode is lowered only once for such errors. If the model writes only
+        white space, repeat the call once with a higher temperature.
         """
         guessed = warmed = False
         while True:
@@ -109,7 +111,7 @@ class StructuredOutput:
         return f"The model wrote only white space; asking with temperature {temperature:g}."
 
     async def _call(self, turns: tuple[Turn, ...] = ()) -> Reading:
-        """Return the answer to one call, read and validated; an invalid one is recorded with the attempt."""
+        """Make one call and validate the answer. If the answer is invalid, record its text in the attempt."""
         completion = await self._complete(replace(self.request, turns=turns) if turns else self.request)
         reading = await read_answer(completion.text, self.perspective)
         if reading.result is None:
@@ -128,15 +130,16 @@ class StructuredOutput:
                     if isinstance(part, Completion):
                         return part
                     await partials.add(part.text)
-        except UnparsableOutput as error:  # the server's parser failed, not the call: the text is an answer
+        except UnparsableOutput as error:  # only the server's parser failed; the text is still an answer
             return Completion(error.raw_text, request.model, error.usage)
         raise BadReply("The response ended before the answer was complete.")
 
     async def _reask(self, first: Reading, retries: int) -> Reading:
-        """Let instructor ask again and list the problems of the answer.
+        """Let instructor ask the model again, with the problems of its answer.
 
-        It gets the first answer from memory, and never the image: it scans and copies image messages (measured with
-        instructor 1.17: 1 ms per call). Its response_format is ignored; the provider's own stays.
+        Instructor does not repeat the first call: it receives the first answer from memory. It never receives the
+        image, because it scans and copies image messages (measured with instructor 1.17: 1 ms per call). The
+        response_format that it builds is ignored, and the provider's own is used.
         """
         instructor = await asyncio.to_thread(_import_instructor)
         readings: list[Reading] = []
@@ -145,7 +148,7 @@ class StructuredOutput:
         async def create(messages: list[dict[str, Any]], **_ignored: Any) -> Any:
             try:
                 readings.append(await self._correct(readings, messages) if readings else first)
-            except Exception as error:  # instructor would wrap it
+            except Exception as error:  # kept because instructor wraps it in an exception of its own
                 failures.append(error)
                 raise
             return _chat_completion(readings[-1].json)
@@ -164,7 +167,7 @@ class StructuredOutput:
         return readings[-1]
 
     async def _correct(self, readings: list[Reading], messages: list[dict[str, Any]]) -> Reading:
-        """Return the answer to a re-ask. Transport retries count as calls too, in addition to instructor's retries."""
+        """Make one re-ask. Instructor limits the re-asks; `calls_left` limits all calls, transport retries included."""
         if self.calls_left < 1:
             raise OutputInvalid(readings[-1].problems, len(readings))
         reason = "The answer failed schema validation."
@@ -173,12 +176,12 @@ class StructuredOutput:
 
 
 def _without_key(text: str, key: str) -> str:
-    """Return the text with the provider's key masked: a server may echo the headers of the request."""
+    """Mask the provider's key in the text, because a server may echo the headers of the request."""
     return text.replace(key, "[key]") if key else text
 
 
 def _response_model(schema: JsonObject, readings: list[Reading]) -> type[BaseModel]:
-    """Return the model that instructor validates with: it reports the problems of the last reading."""
+    """Return a pydantic model for instructor, whose validation reports the problems of the last reading."""
 
     def validate(_: object) -> object:
         if readings[-1].result is None:
@@ -197,12 +200,12 @@ def _response_model(schema: JsonObject, readings: list[Reading]) -> type[BaseMod
 
 
 def _import_instructor() -> Any:
-    """Import instructor, and openai through it, at first use (0.9 s cold, so never on the event loop)."""
+    """Import instructor, which imports openai. Call this in a thread: the first import takes 0.9 s."""
     import instructor
     import instructor.core
     import openai.types.chat
 
-    # It logs answers, at ERROR too (measured with instructor 1.17).
+    # Instructor logs answers, even at level ERROR (measured with instructor 1.17).
     logging.getLogger("instructor").setLevel(logging.CRITICAL + 1)
     instructor.patch(create=_chat_completion, mode=instructor.Mode.JSON_SCHEMA)
     assert openai.types.chat
@@ -210,7 +213,7 @@ def _import_instructor() -> Any:
 
 
 def _turns(messages: list[dict[str, Any]]) -> tuple[Turn, ...]:
-    """Return the messages that instructor appended to the first: the invalid answer and what to correct."""
+    """Return the messages that instructor added after the first: each invalid answer and what to correct."""
     return tuple(
         Turn("assistant" if message.get("role") == "assistant" else "user", _text(message.get("content")))
         for message in messages[1:]
@@ -218,7 +221,7 @@ def _turns(messages: list[dict[str, Any]]) -> tuple[Turn, ...]:
 
 
 def _text(content: object) -> str:
-    """Return the message's text without pydantic's links to its documentation."""
+    """Return the text of a message, without the links to the documentation of pydantic."""
     if isinstance(content, list):
         content = "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
     return _LINK.sub("", str(content or ""))

@@ -127,7 +127,7 @@ def _write(captions: dict[str, Caption], options: argparse.Namespace, *, several
 
 
 def _print(captions: dict[str, Caption], form: str | None, *, several: bool) -> None:
-    """Print the captions; several as JSON are one object by perspective."""
+    """Print the captions. In JSON, several captions become one object with the perspectives as keys."""
     if form == "json":
         values = {name: caption.model_dump(mode="json") for name, caption in captions.items()}
         print(json.dumps(values if several else next(iter(values.values())), indent=2, ensure_ascii=False))
@@ -175,7 +175,7 @@ def _assignment(text: str) -> tuple[str, str]:
 
 
 def _require_writable(file: Path | None) -> None:
-    """Raise ValueError when a file cannot be written, before a caption is paid for."""
+    """Raise ValueError if the file cannot be written. This is checked before a caption causes costs."""
     if file is not None and (file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK)):
         raise ValueError(f"The file '{file}' (--output) cannot be written.")
 

@@ -1,4 +1,4 @@
-"""What the commands share: run with the services, print an error, choose the exit code."""
+"""Helpers that the commands share: open the services, print errors, choose the exit code."""
 
 import asyncio
 import json

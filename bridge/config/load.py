@@ -16,9 +16,9 @@ from providers.base import ProviderConfig, Spec
 
 
 def load(file: Path, environment: Mapping[str, str], default: str = "") -> Configured:
-    """Read `file` (it may be absent) and `environment`. Raises SettingsError with every mistake.
+    """Read `file`, which may be missing, and `environment`. Raises SettingsError, which lists every mistake.
 
-    The structure of the file is validated first; names, addresses, keys and options once it is right.
+    Names, addresses, keys and options are validated only if the structure of the file is valid.
     `default`: the provider for requests that name none.
     """
     loader = _Loader(environment, file.name)
@@ -82,7 +82,7 @@ class _Loader:
     mistakes: list[str] = field(default_factory=list)
 
     def implicit(self, spec: Spec) -> ProviderConfig:
-        """Return the provider of a kind as the environment alone defines it, named after its kind."""
+        """Return the provider of a kind as defined by the environment alone. Its name is the kind."""
         variable = next((name for name in spec.url_env if self.environment.get(name)), "")
         url = self._try(variable, normalise, spec.kind, self.environment[variable] if variable else spec.base_url)
         key = next((key for name in spec.key_env if (key := self._secret(name))), "")
@@ -150,7 +150,7 @@ class _Loader:
                 self.mistakes.append(f"{place}.{option}: Invalid value. Expected: {spec.options[option]}")
 
     def check_references(self, content: ProvidersFile, providers: Mapping[str, ProviderConfig]) -> None:
-        """Check every provider that a fallback or a routing rule names."""
+        """Check that every provider that a fallback or a routing rule names exists."""
         for name, table in content.providers.items():
             for position, fallback in enumerate(table.fallbacks):
                 place = f"{self.file_name}: providers.{name}.fallbacks.{position}"
@@ -185,7 +185,7 @@ class _Loader:
         return value or (self._try(f"{name}_FILE", read_secret, path) if path else "")
 
     def _try(self, place: str, read: Callable[..., str], *arguments: str) -> str:
-        """Return what `read` returns, or record its ValueError as a mistake."""
+        """Call `read` and return its result. If it raises ValueError, record a mistake and return ""."""
         try:
             return read(*arguments)
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""The configured providers, as the rest of the bridge reads them."""
+"""The data classes of the configured providers."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -47,7 +47,8 @@ class EndpointSettings:
 
     `max_concurrency`, `requests_per_minute`, `tokens_per_minute`: limits of the server (None: unlimited).
     `timeout`: seconds per call (0: unlimited). `attempt_timeout`: seconds of silence while another endpoint
-    or a fallback could be called (0: the setting's). `probe_interval`: seconds between probes (0: no probes).
+    or a fallback could be called (0: the value of the setting). `probe_interval`: seconds between
+    probes (0: no probes).
     """
 
     name: str

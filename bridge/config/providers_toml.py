@@ -28,7 +28,7 @@ def _check_kind(kind: str) -> str:
 
 
 def _address_to_table(value: object) -> object:
-    """Accept an address alone as an endpoint."""
+    """Accept a string as an endpoint that has only an address."""
     return {"base_url": value} if isinstance(value, str) else value
 
 

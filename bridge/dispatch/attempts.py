@@ -1,4 +1,4 @@
-"""The attempts of one call: their time limits, records and spans, retries and failover."""
+"""One call to a target: its attempts at the endpoints, their time limits and records, retries and failover."""
 
 import asyncio
 import random
@@ -19,18 +19,20 @@ from providers.errors import BadReply, CallTimeout, ProviderError, RateLimited, 
 
 Chunks = AsyncGenerator[Delta | Completion]
 FAILOVER_ERRORS = (errors.Unreachable, RateLimited, errors.Unavailable, ServerFailed, CallTimeout, BadReply)
-"""Errors that another endpoint may not have."""
+"""Errors after which another endpoint is tried, because it may respond normally."""
 _MAX_REPEATS = 2
 _FIRST_BACKOFF = 0.25
-_TOO_LATE = 0.05  # seconds in which no call can finish
-_PATIENCE = 10.0
+_TOO_LATE = 0.05  # with fewer seconds left, no call can finish
+_PATIENCE = 10.0  # seconds after which a timeout is evidence against the server
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Time limits of one provider call in seconds: `whole`, and `silence` between bytes (None: as long as `whole`).
+    """Time limits of one provider call, in seconds.
 
-    `patient`: a timeout is evidence against the server, because it had 10 s, or all that is configured.
+    `whole`: for the whole call. `silence`: for each wait for the next bytes (None: only `whole` applies). `patient`:
+    whether a timeout is evidence that the server is down. It is if the server had 10 seconds, or the configured limit
+    if that is shorter.
     """
 
     whole: float = 0
@@ -40,9 +42,11 @@ class Timeouts:
 
 @dataclass(slots=True)
 class Retries:
-    """The state of one call to a target. `reserve`: calls to keep for fallbacks, `has_fallback`: one follows.
+    """The state of one call to a target.
 
-    `timeout`, `attempt_timeout`: the settings' limits in seconds, 0 for none; an endpoint's own limits go first.
+    `timeout`, `attempt_timeout`: the limits of the settings in seconds, 0 for none; an endpoint's own limits take
+    precedence. `reserve`: how many calls to keep for fallbacks. `has_fallback`: whether a fallback is called if this
+    target fails.
     """
 
     route: Route
@@ -56,7 +60,7 @@ class Retries:
     repeats: int = 0
 
     async def enter(self) -> Admission:
-        """Wait for a slot. When there is none after a failed call, that failure is raised: it says more."""
+        """Wait for a slot at an endpoint. If none is available after a failed call, raise the error of that call."""
         try:
             return await self.route.queue.enter(self.route.without(self.failed), self.run)
         except (CircuitBreakerOpen, QueueFull, RateLimited) as error:
@@ -66,7 +70,10 @@ class Retries:
             raise self.error from None
 
     def timeouts(self, endpoint: Endpoint) -> Timeouts:
-        """Return the time limits of a call: while another one could follow, silence must not use up the deadline."""
+        """Return the time limits of a call to `endpoint`.
+
+        If another endpoint or a fallback could be called afterwards, `silence` leaves time for that call.
+        """
         left = self.run.deadline.require("waiting for the model")
         limit = endpoint.settings.timeout or self.timeout
         whole, silence = min(left, limit or left), None
@@ -83,7 +90,7 @@ class Retries:
         return elsewhere or (self.has_fallback and left > 0)
 
     async def wait(self, error: ProviderError, endpoint: Endpoint) -> None:
-        """Wait until the call may be retried, 0 seconds for another endpoint. Raise the error when it may not be."""
+        """Wait before a retry: not at all if another endpoint is available. Raise `error` if no retry is allowed."""
         self.error = error
         self.failed.append(endpoint)
         # A refused address stays refused, and resolving it again would give DNS rebinding another chance.
@@ -103,10 +110,10 @@ class Retries:
 
 
 def _repeats(error: ProviderError) -> int:
-    """Return how often a call that failed so may be repeated at the same endpoint.
+    """Return how often a call may be repeated at the same endpoint after this error.
 
-    A 500 may be the request's fault, so it is repeated once; never where the schema may be the cause, which a less
-    strict output mode avoids.
+    A 500 is repeated only once because the request may be the cause. If the schema may be the cause, it is not
+    repeated here: the caller changes to a less strict output mode.
     """
     match error:
         case ServerFailed(status=500):
@@ -119,9 +126,10 @@ def _repeats(error: ProviderError) -> int:
 
 
 def _backoff(error: ProviderError, repeat: int) -> float:
-    """Return the seconds before a repeat: the server's hint, else an exponential backoff with jitter.
+    """Return the seconds to wait before a repeat.
 
-    After a 429 the call waits in the queue, where another endpoint may be free earlier.
+    Use the server's hint, or an exponential backoff with jitter. After a 429 the result is 0 because
+    the call waits in the queue instead, where another endpoint may become free earlier.
     """
     if isinstance(error, RateLimited):
         return 0.0
@@ -132,7 +140,7 @@ def _backoff(error: ProviderError, repeat: int) -> float:
 async def make_attempt(
     client: BaseClient, request: VisionRequest, attempt: Attempt, run: Run, timeouts: Timeouts
 ) -> Chunks:
-    """Yield the chunks of one provider call, and write how it ended into `attempt` and its span."""
+    """Make one provider call and yield its chunks. Record the outcome in `attempt` and in the span of the call."""
     start = time.perf_counter()
     run.attempts.calls.append(attempt)
     run.stage("model", request.model)
@@ -160,7 +168,7 @@ async def _complete(client: BaseClient, request: VisionRequest, timeouts: Timeou
 
 
 async def _stream(client: BaseClient, request: VisionRequest, timeouts: Timeouts) -> Chunks:
-    """Yield the chunks of a streamed call. An empty chunk is a sign of life and is not passed on."""
+    """Yield the chunks of a streamed call. An empty chunk only shows that the server responds, and is not yielded."""
     begun = False
     async with aclosing(client.stream(replace(request, timeout=timeouts.whole))) as chunks:
         while True:

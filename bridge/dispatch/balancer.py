@@ -1,4 +1,4 @@
-"""Load balancing: which of several endpoints gets the next call."""
+"""Load balancing: choose the endpoint that gets the next call."""
 
 import random
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ from bridge.dispatch.endpoint import Endpoint
 
 
 class Balancer:
-    """Chooses endpoints by one strategy, and keeps the state that it needs."""
+    """Chooses endpoints by one strategy, and keeps the state of that strategy."""
 
     def __init__(self, strategy: Strategy, source: random.Random | None = None) -> None:
-        """`source` of random numbers, for the strategy `random`."""
+        """`source`: generates the random numbers of the strategy `random`."""
         self._strategy = strategy
         self._random = source or random.Random()  # noqa: S311 (spreads load, not a secret)
         self._turns = count(1)
@@ -20,7 +20,7 @@ class Balancer:
         self._credit: dict[Endpoint, float] = {}
 
     def choose(self, candidates: Sequence[Endpoint]) -> Endpoint:
-        """Return one of `candidates`, which is not empty."""
+        """Return one of `candidates`, which must not be empty."""
         match self._strategy:
             case "random":
                 return self._random.choices(candidates, [candidate.weight for candidate in candidates])[0]
@@ -34,11 +34,14 @@ class Balancer:
         return chosen
 
     def _turn(self, candidate: Endpoint) -> int:
-        """Return when the endpoint was last chosen; 0 before the first time."""
+        """Return the number of the turn in which the endpoint was last chosen, or 0 if it never was."""
         return self._last_turn.get(candidate, 0)
 
     def _smooth(self, candidates: Sequence[Endpoint]) -> Endpoint:
-        """Choose in proportion to the weights, evenly interleaved (nginx's smooth weighted round-robin)."""
+        """Choose by weight with nginx's smooth weighted round-robin, which interleaves the endpoints evenly.
+
+        An endpoint of weight 2 is chosen twice as often as one of weight 1.
+        """
         for candidate in candidates:
             self._credit[candidate] = self._credit.get(candidate, 0.0) + candidate.weight
         chosen = max(candidates, key=lambda candidate: self._credit[candidate])

@@ -1,4 +1,4 @@
-"""Calls to providers: the Dispatcher owns the clients, and the state of every endpoint."""
+"""Calls to providers. The Dispatcher owns the clients and the state of every endpoint."""
 
 import hmac
 import secrets
@@ -49,11 +49,13 @@ class Dispatcher:
         default_model: str = "",
         clock: Clock = time.monotonic,
     ) -> None:
-        """`configured_pool`: connections to configured addresses. `caller_pool`: to caller-supplied ones, checked.
+        """Create the queues of the configured providers.
 
-        `max_queue`: calls that may wait for one provider. `provider_timeout`: seconds of one call, 0: what remains of
-        the deadline. `attempt_timeout`: seconds without any byte while another endpoint or a fallback can be called,
-        0: half of what remains. `default_model`: the model that the settings name.
+        `configured_pool`: connections to configured addresses. `caller_pool`: connections to addresses that callers
+        supply, which are checked when they are dialled. `max_queue`: how many calls may wait for one provider.
+        `provider_timeout`: seconds for one call (0: until the deadline). `attempt_timeout`: seconds without any byte
+        after which a call ends if another endpoint or a fallback can be called (0: half of the time until the
+        deadline). `default_model`: the model in the settings. `clock` returns seconds.
         """
         self.queues = {
             name: ProviderQueue(name, settings, max_queue, clock) for name, settings in configured.fleets.items()
@@ -73,19 +75,19 @@ class Dispatcher:
         await self._clients.aclose()
 
     async def profile(self, target: Target, run: Run | None = None) -> Profile:
-        """Return what the target's model accepts. The first use of a kind of provider imports its SDK."""
+        """Return what the target's model accepts. The first use of a provider kind imports the SDK of that kind."""
         client = await self._clients.open(target.config, target.trusted, run)
         return client.profile(target.model)
 
     async def call(
         self, target: Target, request: VisionRequest, run: Run, *, reserve: int = 0, has_fallback: bool = False
     ) -> Chunks:
-        """Yield the chunks of the model's answer; the last one is the Completion.
+        """Call the target and yield the chunks of the model's answer; the last chunk is the Completion.
 
-        Without `run.streaming` the Completion is all there is. Transport failures are retried, at another endpoint
-        first, as long as nothing was yielded and `run.attempts.left` exceeds `reserve`, the calls left for fallbacks.
-        `has_fallback`: another target is called when this one fails. Each provider call is recorded in `run.attempts`.
-        Raises ProviderError, DeadlineExceeded and ProviderUnavailable.
+        If `run.streaming` is false, only the Completion is yielded. A call that fails before anything was yielded is
+        retried, if possible at another endpoint, while `run.attempts.left` exceeds `reserve`. `reserve`: how many
+        calls to keep for fallbacks. `has_fallback`: another target is called if this one fails. Each provider call is
+        recorded in `run.attempts`. Raises ProviderError, DeadlineExceeded and ProviderUnavailable.
         """
         route = self._route(target)
         retries = Retries(route, run, self._provider_timeout, self._attempt_timeout, reserve, has_fallback)
@@ -101,7 +103,7 @@ class Dispatcher:
             await retries.wait(failure, admission.endpoint)
 
     async def lower(self, target: Target, request: VisionRequest, run: Run) -> VisionRequest | None:
-        """Return the request in the next less strict output mode than the last attempt's; None below the last."""
+        """Return the request in the next less strict output mode after the last attempt's, or None if there is none."""
         client = await self._clients.open(target.config, target.trusted, run)
         mode = run.attempts.calls[-1].output_mode if run.attempts.calls else request.output_mode
         return client.lower(replace(request, output_mode=mode))
@@ -116,21 +118,21 @@ class Dispatcher:
         return await client.models(route.credentials(endpoint), timeout, headers)
 
     async def probe(self, endpoint: Endpoint, timeout: float) -> None:
-        """List the models of a configured endpoint. Raises ProviderError."""
+        """Check that a configured endpoint responds, by listing its models. Raises ProviderError."""
         client = await self._clients.open(endpoint.config, trusted=True)
         await client.models(endpoint.credentials, timeout)
 
     async def check(self, target: Target, model: str, run: Run) -> AsyncIterator[tuple[str, Check]]:
-        """Test the connection of each endpoint of a target, and yield its name with the result.
+        """Test the connection to each endpoint of a target, and yield the endpoint's name and result.
 
-        A test lists the models and makes one completion when `model` is set. The completion waits for a slot, and is
-        recorded in `run.attempts`, like any other call. The run's deadline bounds each test.
+        A test lists the models. If `model` is set, it also requests one completion, which waits for a slot and is
+        recorded in `run.attempts` like any other call. Each test may take as long as the run's deadline allows.
         """
         for endpoint in self._route(target).endpoints:
             yield endpoint.name, await self._check(endpoint, target, model, run)
 
     async def check_likeliest(self, target: Target, model: str, run: Run) -> Check:
-        """Test the connection of the endpoint that is likeliest to respond."""
+        """Test the connection to the endpoint that is most likely to respond."""
         return await self._check(self._route(target).likeliest(), target, model, run)
 
     async def _check(self, endpoint: Endpoint, target: Target, model: str, run: Run) -> Check:
@@ -152,7 +154,10 @@ class Dispatcher:
     async def _complete_once(
         self, target: Target, request: VisionRequest, retries: Retries
     ) -> Completion | ProviderError:
-        """Call one endpoint without a retry, even while its circuit breaker is open: the operator asked for it."""
+        """Call one endpoint without a retry. Ignore an open circuit breaker, because the operator asked for the call.
+
+        Errors are returned, not raised.
+        """
         try:
             try:
                 admission = await retries.enter()
@@ -168,7 +173,10 @@ class Dispatcher:
             return errors.CallTimeout(str(error))
 
     def _route(self, target: Target) -> Route:
-        """Return the endpoints of a target. A caller's key is known by a digest that only this process can make."""
+        """Return the endpoints of a target, with the caller's key if the request has one.
+
+        Limits per key use an HMAC of the key with a secret of this process, so that they do not store the key itself.
+        """
         config = target.config
         queue = self.queues.get(target.provider) or self._caller_queue(config.kind, config.base_url)
         endpoints = queue.endpoints
@@ -180,7 +188,7 @@ class Dispatcher:
         return Route(queue, endpoints, target.credentials, key_id)
 
     def _new_caller_queue(self, kind: str, base_url: str) -> ProviderQueue:
-        """Return the queue of a caller-supplied address. Each key has its own limits there, and none has a breaker."""
+        """Create the queue of an address that a caller supplied. It has limits for each key, but no circuit breaker."""
         endpoint = EndpointSettings(urlsplit(base_url).netloc, ProviderConfig("", kind, base_url))
         return ProviderQueue("", ProviderSettings((endpoint,), breaker=_NO_BREAKER), self._max_queue, self._clock)
 
@@ -218,7 +226,7 @@ class Dispatcher:
     def _new_attempt(
         self, endpoint: Endpoint, config: ProviderConfig, target: Target, request: VisionRequest, run: Run
     ) -> Attempt:
-        """Return the record of a call that starts. Caller-supplied names are not label values of metrics."""
+        """Create the record of a call. Names that callers supply are replaced in the labels of metrics."""
         is_known = target.model in self._known_models.get(target.provider, ())
         return Attempt(
             provider=target.label,
@@ -236,7 +244,7 @@ class Dispatcher:
     def _remember_mode(self, request: VisionRequest, run: Run) -> None:
         """Remember the accepted output mode for every endpoint that rejected the schema in this run.
 
-        A 500 is not remembered as a rejection: it may not come again, and the stricter mode is worth one more call.
+        After a 500 nothing is remembered: the error may not recur, and the stricter mode is worth another call.
         """
         for attempt in run.attempts.calls:
             if attempt.outcome == "schema_rejected" and attempt.model == request.model:
@@ -244,12 +252,15 @@ class Dispatcher:
 
 
 def _config(endpoint: Endpoint, target: Target) -> ProviderConfig:
-    """Return the endpoint's configuration, or the target's: the request has another path at its origin."""
+    """Return the configuration for the call: the endpoint's, or the target's if that has only one endpoint.
+
+    In that case the request supplied a base URL with the endpoint's origin, and perhaps with another path.
+    """
     return target.config if target.endpoint else endpoint.config
 
 
 def _known_models(configured: Configured, default_model: str) -> dict[str, set[str]]:
-    """Return the models that the configuration names, by provider."""
+    """Return the names of the configured models for each provider."""
     known = {
         name: {default_model, config.default_model, *config.models} for name, config in configured.providers.items()
     }
@@ -260,7 +271,7 @@ def _known_models(configured: Configured, default_model: str) -> dict[str, set[s
 
 
 def _reason(run: Run, label: str, request: VisionRequest) -> Reason:
-    """Return why the next call follows the last one of the run."""
+    """Return the reason for the next call of the run, "" for the first one."""
     if not run.attempts.calls:
         return "fallback" if run.is_fallback else ""
     last = run.attempts.calls[-1]

@@ -12,14 +12,14 @@ from typing import Literal
 BreakerState = Literal["closed", "open", "half_open"]
 _DISTINCT_ERRORS = 3
 _RETRY_AFTER = 5.0
-"""Seconds reported to rejected callers while a probe decides."""
+"""Seconds that rejected callers are told to wait if only a probe can close the breaker."""
 
 
 class CircuitBreaker:
-    """Opens after `failures` in a row, for `open_seconds` of `clock`; 0 failures: never.
+    """Opens for `open_seconds` after `failures` failed calls in a row. If `failures` is 0, calls never open it.
 
-    Each call holds the epoch that `start` returned. The epoch changes when the breaker opens or closes, and the end
-    of a call from an earlier epoch is ignored.
+    `clock` returns seconds. `start` returns an epoch, a number that changes each time the breaker opens or closes.
+    The caller passes it back when the call ends; the result of a call from an earlier epoch is ignored.
     """
 
     def __init__(self, failures: int, open_seconds: float, clock: Callable[[], float]) -> None:
@@ -29,7 +29,7 @@ class CircuitBreaker:
         self._failures = 0
         self._server_errors: list[tuple[bytes, bytes]] = []
         self._open_until: float | None = None  # None: closed; inf: until a probe succeeds
-        self._silent = False  # whether the server gave no response, which a probe would notice too
+        self._silent = False  # it opened because the server did not respond at all, so a successful probe is evidence
         self._trial = False
         self._epoch = 0
         self._last_success = -inf
@@ -48,12 +48,12 @@ class CircuitBreaker:
 
     @property
     def trial_running(self) -> bool:
-        """Return whether a trial call is about to decide."""
+        """Return whether a trial call is in flight. Its result closes the breaker or opens it again."""
         return self._open_until is not None and self._trial
 
     @property
     def wait(self) -> float:
-        """Return the seconds until a call may start because time passes; inf while a call or a probe decides."""
+        """Return the seconds until a call may start. inf if that depends on a trial call or a probe, not on time."""
         if self._open_until is None:
             return 0.0
         return inf if self._trial else max(self._open_until - self._clock(), 0.0)
@@ -65,12 +65,12 @@ class CircuitBreaker:
         return _RETRY_AFTER if left == inf else max(left, 1.0)
 
     def start(self) -> int:
-        """Start a call, in the half-open state the trial. Return the epoch."""
+        """Start a call and return the epoch. In the half-open state, the call is the trial call."""
         self._trial = self._open_until is not None
         return self._epoch
 
     def succeeded(self, epoch: int) -> None:
-        """Record that the server responded to the call, whatever the response says."""
+        """Record that the server responded to the call, even if the response is an error."""
         if epoch != self._epoch:
             return
         self._failures = 0
@@ -81,7 +81,7 @@ class CircuitBreaker:
             self._epoch += 1
 
     def failed(self, epoch: int, *, silent: bool = False) -> None:
-        """Record a call that shows that the server is down. `silent`: no response came at all."""
+        """Record a call whose failure shows that the server is down. `silent`: there was no response at all."""
         if epoch == self._epoch:
             self._failures += 1
             self._open_at_limit(silent=silent)
@@ -89,8 +89,9 @@ class CircuitBreaker:
     def server_error(self, epoch: int, image: bytes, schema: bytes) -> None:
         """Record an unexplained 500, which the request may have caused.
 
-        Three in a row count as failures when their requests differ in both digests, `image` and `schema`; fewer do
-        not count.
+        `image`, `schema`: digests of the request's image and schema. A 500 counts only if both differ from those of
+        the other counted ones. Once there are three, they are added to the failures in a row; before that, they have
+        no effect.
         """
         if epoch != self._epoch or not self._limit:
             return
@@ -101,24 +102,30 @@ class CircuitBreaker:
                 self._open_at_limit(len(self._server_errors))
 
     def released(self, epoch: int) -> None:
-        """Record a call that ended without evidence: another one may be the trial."""
+        """Record a call that ended without evidence about the server, so that another call can be the trial."""
         if epoch == self._epoch:
             self._trial = False
 
     def probe_failed(self, since: float) -> bool:
-        """Open until a probe succeeds. Return False when a call succeeded after the probe was sent at `since`."""
+        """Open until a probe succeeds, and return True.
+
+        `since`: the clock when the probe was sent. If a call has succeeded since then, do nothing and return False.
+        """
         if self._last_success >= since:
             return False
         self._open(inf, silent=True)
         return True
 
     def probe_succeeded(self) -> None:
-        """Allow a trial call, unless the breaker opened because of responses, which a probe does not see."""
+        """Allow a trial call if the breaker opened because the server did not respond.
+
+        If it opened because of error responses, a successful probe does not show that calls work again.
+        """
         if self.state == "open" and self._silent:
             self._open_until = self._clock()
 
     def _open_at_limit(self, server_errors: int = 0, *, silent: bool = False) -> None:
-        """Open after too many failures in a row, and after one in the half-open state."""
+        """Open if the limit of failures in a row is reached, or in the half-open state after any failure."""
         if self._open_until is not None or 0 < self._limit <= self._failures + server_errors:
             self._open(self._clock() + self._open_seconds, silent=silent)
 

@@ -1,4 +1,4 @@
-"""The clients of model servers, and the output modes that the servers accepted."""
+"""The clients that call model servers, and the output modes that the servers accept."""
 
 import asyncio
 import json
@@ -20,16 +20,19 @@ MODE_SECONDS = 600.0
 
 
 class Clients:
-    """One client per base URL and options, without a key."""
+    """Creates one client for each combination of kind, base URL and options. Clients hold no key."""
 
     def __init__(self, configured_pool: Pool, caller_pool: Pool) -> None:
-        """`configured_pool`: connections to configured addresses. `caller_pool`: to caller-supplied ones, checked."""
+        """`configured_pool`: connections to configured addresses. `caller_pool`: to addresses that callers supply."""
         self._pools = {True: configured_pool, False: caller_pool}
         self._imported: set[str] = set()
         self._client = lru_cache(MAX_CLIENTS)(self._create)
 
     async def open(self, config: ProviderConfig, trusted: bool, run: Run | None = None) -> BaseClient:
-        """Return the client. The first of its kind imports an SDK (0.5 to 0.9 s): in a thread, reported to `run`."""
+        """Return the client for a configuration.
+
+        The first client of a kind imports an SDK in a thread (0.5 to 0.9 s), which is reported to `run`.
+        """
         arguments = config.kind, config.base_url, tuple(sorted(config.options.items())), trusted
         if config.kind not in self._imported:
             with self._importing(config, run):
@@ -39,7 +42,7 @@ class Clients:
 
     @staticmethod
     def _importing(config: ProviderConfig, run: Run | None) -> AbstractContextManager[None]:
-        """Report and measure the stage `import`, if an SDK is about to be imported."""
+        """Report and time the stage `import`. Without a run, or for a provider without an SDK, do nothing."""
         if run is None or not config.base_url:
             return nullcontext()
         run.stage("import", config.kind)
@@ -55,21 +58,21 @@ class Clients:
 
 
 class OutputModes:
-    """The output mode that a server accepted after it had rejected a stricter one, for each model and schema."""
+    """For each server, model and schema: the output mode that was accepted after a stricter one was rejected."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """`clock` in seconds: after 10 minutes the strictest mode is tried again."""
+        """`clock` returns seconds. An entry expires after 10 minutes; then the strictest mode is tried again."""
         self._clock = clock
         self._modes: OrderedDict[tuple[str, str, str, bytes], tuple[OutputMode, float]] = OrderedDict()
 
     def first(self, kind: str, address: str, request: VisionRequest) -> OutputMode:
-        """Return the mode to begin with."""
+        """Return the output mode to try first."""
         place = kind, address, request.model, schema_digest(request) if self._modes else b""
         mode, since = self._modes.get(place, (LADDER[0], 0.0))
         return mode if self._clock() - since < MODE_SECONDS else LADDER[0]
 
     def remember(self, kind: str, address: str, request: VisionRequest) -> None:
-        """Begin with the request's output mode there, for its model and schema."""
+        """Use the request's output mode first in later calls with the same server, model and schema."""
         place = kind, address, request.model, schema_digest(request)
         self._modes[place] = request.output_mode, self._clock()
         self._modes.move_to_end(place)

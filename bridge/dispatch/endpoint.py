@@ -20,14 +20,14 @@ MAX_KEYS = 1024
 _GATEWAY_ERRORS = (502, 504)
 _ANSWERS = (Completion, errors.Refused, errors.Blocked, errors.Truncated, errors.UnparsableOutput)
 _AVOIDED_SECONDS = 5.0
-# Errors of one endpoint that another one may not have: its key, its path, its responses. A 5xx may be the request's.
+# Errors that concern one endpoint: its key, path or responses. A 5xx is not listed: the request may have caused it.
 _KEY_ERRORS = (errors.AuthFailed, errors.QuotaExceeded)
 _OWN_ERRORS = (*_KEY_ERRORS, errors.WrongPath, errors.BadReply, errors.CallTimeout, errors.Unreachable)
 _WORD_START = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 class Endpoint:
-    """One server of a provider. Its state can be lost without harm. `calls` only grows."""
+    """One server of a provider. Its state is kept only in memory. `calls`: how many calls were ever started."""
 
     def __init__(self, settings: EndpointSettings, breaker: BreakerSettings, clock: Clock) -> None:
         self.name = settings.name
@@ -48,46 +48,50 @@ class Endpoint:
         self._caller_limits = lru_cache(MAX_KEYS)(lambda key_id: KeyLimits(clock, settings.max_concurrency))
 
     def limits(self, key_id: str) -> KeyLimits:
-        """Return the limits for a key, "" for the configured one, which alone has configured windows."""
+        """Return the limits for a key. `key_id` "" is the endpoint's own key; only this key has limits per minute."""
         return self._caller_limits(key_id) if key_id else self._own_limits
 
     def is_available(self, key_id: str) -> bool:
-        """Return whether breaker, pause and windows allow a call, however many calls are in flight."""
+        """Return whether the circuit breaker and the rate limits allow a call. Calls in flight are not considered."""
         return self.breaker.admits and self.limits(key_id).wait <= 0
 
     def has_room(self, key_id: str) -> bool:
-        """Return whether a call may start now."""
+        """Return whether a call may start now: the endpoint is available and has a free slot."""
         limits = self.limits(key_id)
         room = self.in_flight < limits.max_concurrency and limits.in_flight < limits.concurrency
         return room and self.is_available(key_id)
 
     def wait(self, key_id: str) -> float:
-        """Return the seconds until `is_available` because time passes, inf when only an event can change it."""
+        """Return the seconds until `is_available` becomes true. inf if that depends on an event, not on time."""
         return max(self.breaker.wait, self.limits(key_id).wait)
 
     @property
     def is_avoided(self) -> bool:
-        """Return whether other endpoints come first, because the last call failed for this endpoint's own reason.
+        """Return whether other endpoints are preferred, because the last call failed for a reason of this endpoint.
 
-        Without this rule a server that fails at once has the fewest calls in flight, and gets them all.
+        Without this rule, a server that fails immediately would have the fewest calls in flight, so that the strategy
+        `least_connections` would send it every call.
         """
         return self.breaker.state == "closed" and self._clock() < self._avoided_until
 
     def start(self, key_id: str) -> "Admission":
-        """Start a call, whose Admission must be ended."""
+        """Start a call. The caller must call `end` of the returned Admission."""
         self.in_flight += 1
         self.calls += 1
         limits = self.limits(key_id)
         return Admission(self, limits, limits.start(), self.breaker.start(), own_key=not key_id)
 
     def avoid_after(self, result: Completion | ProviderError) -> None:
-        """Avoid the endpoint for some seconds after an error that concerns it alone."""
+        """If `result` is an error that concerns only this endpoint, avoid the endpoint for 5 seconds."""
         self._avoided_until = self._clock() + _AVOIDED_SECONDS if isinstance(result, _OWN_ERRORS) else -inf
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A call that may start at `endpoint`; `end` must follow. `own_key`: with the endpoint's own key."""
+    """The permission to make one call at `endpoint`; `end` must be called afterwards.
+
+    `own_key`: the call uses the endpoint's own key, not the caller's.
+    """
 
     endpoint: Endpoint
     limits: KeyLimits
@@ -102,10 +106,10 @@ class Admission:
         patient: bool = True,
         digests: tuple[bytes, bytes] = (b"", b""),
     ) -> None:
-        """End the call: update the breaker and the limits. `result` None: it was cancelled.
+        """End the call, and update the circuit breaker and the limits.
 
-        `patient`: the call waited long enough for a timeout to be evidence against the server. `digests` of the image
-        and the schema, for a 500 that the request may have caused.
+        `result`: None if the call was cancelled. `patient`: the call waited so long that a timeout is evidence that
+        the server is down. `digests`: of the request's image and schema, needed if `result` is a 500.
         """
         endpoint, breaker, epoch = self.endpoint, self.endpoint.breaker, self.breaker_epoch
         endpoint.in_flight -= 1
@@ -126,11 +130,11 @@ class Admission:
 
 
 def verdict(result: Completion | ProviderError | None, *, patient: bool) -> Verdict:
-    """Return what the end of a call says about the server.
+    """Return what the result of a call shows about the server.
 
-    Any 4xx and any answer of the model show that it is up. Connection failures, timeouts of a `patient` call and 502,
-    503 and 504 show that it is down. Another 500 may be the request's fault. A cancelled call, and a response that was
-    cut off, show nothing.
+    "up": the model answered, or the status is 4xx. "down": the connection failed, a `patient` call timed out, or the
+    status is 502, 503 or 504. "server_error": another 5xx, which the request may have caused. "unknown": the call was
+    cancelled, or the response was cut off. `patient`: the call waited long enough to judge a timeout.
     """
     match result:
         case errors.Unreachable():
@@ -147,5 +151,5 @@ def verdict(result: Completion | ProviderError | None, *, patient: bool) -> Verd
 
 
 def outcome(error: Exception | None) -> str:
-    """Return how a call ended: `ok`, or the name of its error's class in snake case."""
+    """Return the outcome of a call: `ok`, or the class name of its error in snake case."""
     return "ok" if error is None else _WORD_START.sub("_", type(error).__name__).lower()

@@ -1,6 +1,6 @@
-"""Health probes: list the models of every endpoint of `providers.toml` in the background, at no cost.
+"""Health probes of the endpoints in `providers.toml`. A probe lists the models of an endpoint, which costs nothing.
 
-An endpoint that does not respond gets no calls until a probe succeeds.
+Probes run in the background. An endpoint that does not respond gets no calls until a probe succeeds.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ from providers.errors import ProviderError
 
 log = logging.getLogger("graphcap")
 MIN_TIMEOUT, MAX_TIMEOUT = 1.0, 5.0
-"""Seconds that a probe waits for its response; between them, as long as the endpoint's interval."""
+"""A probe waits as long as the endpoint's interval, but at least 1 second and at most 5."""
 RETURN_INTERVAL = 5.0
-"""Seconds between probes of an endpoint that is down, at most: it should not wait long for its traffic."""
+"""Longest interval in seconds between probes of an endpoint that is down, so that it soon gets calls again."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """The last probe of an endpoint. `error` is empty when it succeeded; `down`: the endpoint gets no calls."""
+    """The last probe of an endpoint. `error` is "" if the probe succeeded. `down`: the endpoint gets no calls."""
 
     checked_at: str = ""
     error: str = ""
@@ -35,18 +35,18 @@ class Probes:
     """Probes endpoints, and reports the last result of each."""
 
     def __init__(self, dispatcher: Dispatcher, providers: tuple[str, ...]) -> None:
-        """`providers`: names of the configured providers to probe and to report."""
+        """`providers`: the names of the configured providers to probe."""
         self._dispatcher = dispatcher
         self._queues = tuple(dispatcher.queues[name] for name in providers)
         self._results: dict[Endpoint, ProbeResult] = {}
 
     async def run(self) -> None:
-        """Probe every endpoint now and then at its interval, until cancelled."""
+        """Probe every endpoint immediately, then at its interval, until this task is cancelled."""
         endpoints = [(queue, endpoint) for queue in self._queues for endpoint in queue.endpoints]
         await asyncio.gather(*(self._watch(*pair) for pair in endpoints if pair[1].settings.probe_interval))
 
     def report(self) -> list[dict[str, Any]]:
-        """Return one entry per provider; `status` is up (one endpoint is enough), down or unknown (not probed)."""
+        """Return one entry per provider. `status`: "up" if any endpoint is up, "down", or "unknown" if not probed."""
         return [self._provider(queue) for queue in self._queues]
 
     def _provider(self, queue: ProviderQueue) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class Probes:
     def _endpoint(self, endpoint: Endpoint) -> dict[str, Any]:
         entry = {"name": endpoint.name, "breaker": endpoint.breaker.state}
         result = self._results.get(endpoint)
-        if result is None:  # an endpoint in this process is always there
+        if result is None:  # the built-in provider runs in this process and needs no probe
             return {**entry, "status": "up" if endpoint.config.kind == "builtin" else "unknown"}
         error = {"error": result.error} if result.error else {}
         return {**entry, "status": "down" if error else "up", "checked_at": result.checked_at, **error}

@@ -1,4 +1,4 @@
-"""The endpoints of a provider and the queue in front of them: bounded, and fair by caller."""
+"""The endpoints of a provider, and the queue of calls that wait for them. It is bounded, and fair to callers."""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -20,10 +20,10 @@ _SHORTEST_TIMER = 0.001
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where the calls of one target may go.
+    """The endpoints that the calls of one target may use.
 
-    `key`: the caller's own key, sent in place of each endpoint's. `key_id` identifies it without holding it; "" stands
-    for the endpoint's own key.
+    `key`: the caller's key, sent instead of each endpoint's own key. `key_id`: a digest that identifies the caller's
+    key, or "" if the endpoints' own keys are used.
     """
 
     queue: "ProviderQueue"
@@ -32,7 +32,7 @@ class Route:
     key_id: str = ""
 
     def credentials(self, endpoint: Endpoint) -> Credentials:
-        """Return the key that goes to this endpoint."""
+        """Return the key to send to this endpoint."""
         return endpoint.credentials if self.key is None else self.key
 
     def likeliest(self) -> Endpoint:
@@ -40,18 +40,18 @@ class Route:
         return next((e for e in self.endpoints if e.breaker.state == "closed"), self.endpoints[0])
 
     def without(self, excluded: Collection[Endpoint]) -> "Route":
-        """Return the route to the other endpoints."""
+        """Return the route without the excluded endpoints."""
         return replace(self, endpoints=tuple(endpoint for endpoint in self.endpoints if endpoint not in excluded))
 
     @property
     def is_available(self) -> bool:
-        """Return whether an endpoint could be called."""
+        """Return whether at least one endpoint is available (`Endpoint.is_available`)."""
         return any(endpoint.is_available(self.key_id) for endpoint in self.endpoints)
 
     def pause(self) -> float | None:
-        """Return the seconds that rate limits keep a call waiting; None when every circuit breaker is open.
+        """Return the seconds until rate limits allow a call, or None if every circuit breaker is open.
 
-        A trial call is worth waiting for: it may close the breaker.
+        A breaker whose trial call is in flight does not count as open, because the trial call may close it.
         """
         alive = [e for e in self.endpoints if e.breaker.admits or e.breaker.trial_running]
         return min((endpoint.limits(self.key_id).wait for endpoint in alive), default=None)
@@ -66,7 +66,7 @@ class Waiter:
     admission: asyncio.Future[Admission] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def refusal(self, pause: float | None) -> CircuitBreakerOpen | RateLimited | None:
-        """Return the error when waiting is in vain; `pause` as the route returns it."""
+        """Return an error if the call cannot start before its deadline. `pause`: the result of `Route.pause`."""
         if pause is None:
             endpoints = self.route.endpoints
             return CircuitBreakerOpen(len(endpoints), min((e.breaker.retry_after for e in endpoints), default=1.0))
@@ -80,7 +80,7 @@ class ProviderQueue:
     """The endpoints of one provider, and the calls that wait for one of them."""
 
     def __init__(self, name: str, settings: ProviderSettings, max_queue: int, clock: Clock) -> None:
-        """`max_queue`: calls that may wait."""
+        """`max_queue`: how many calls may wait. `clock` returns seconds."""
         self.name = name
         self.endpoints = tuple(Endpoint(endpoint, settings.breaker, clock) for endpoint in settings.endpoints)
         self.disabled = settings.disabled
@@ -92,13 +92,14 @@ class ProviderQueue:
 
     @property
     def queued(self) -> int:
-        """Return how many calls wait."""
+        """Return how many calls are waiting."""
         return sum(map(len, self._waiting.values()))
 
     async def enter(self, route: Route, run: Run) -> Admission:
-        """Wait until a call of `run` may start at one of the route's endpoints; the Admission must be ended.
+        """Wait until a call of `run` may start at one of the route's endpoints, and start it.
 
-        Raises QueueFull, CircuitBreakerOpen, DeadlineExceeded, and RateLimited when the limits outlast the deadline.
+        The caller must call `end` of the returned Admission. Raises QueueFull, CircuitBreakerOpen, DeadlineExceeded,
+        or RateLimited if the rate limits do not allow a call before the deadline.
         """
         waiter = Waiter(route, run)
         if not self._waiting and (admission := self._admit(route)):
@@ -124,7 +125,7 @@ class ProviderQueue:
             raise
 
     def advance(self) -> None:
-        """Admit every waiter that can go, one of each caller in turn, and reject those that wait in vain."""
+        """Start every waiting call that can start, one caller after another. Reject those that cannot start in time."""
         blocked: dict[Route, float | None] = {}
         admitted = bool(self._waiting)
         while admitted:
@@ -137,7 +138,10 @@ class ProviderQueue:
         self._set_timer()
 
     def _admit_next(self, waiters: deque[Waiter], blocked: dict[Route, float | None]) -> bool:
-        """Admit the first waiter that is not blocked; return whether there was one. `blocked`: pauses by route."""
+        """Start the first call of one caller that can start, and return whether there was one.
+
+        `blocked`: maps each route without a free endpoint to its pause; this method adds entries.
+        """
         for waiter in list(waiters):
             if waiter.admission.done():  # cancelled; its task has not run since
                 waiters.remove(waiter)
@@ -154,13 +158,13 @@ class ProviderQueue:
         return False
 
     def _admit(self, route: Route) -> Admission | None:
-        """Start a call at an endpoint with room; None when there is none."""
+        """Start a call at an endpoint that has a free slot. Return None if there is no such endpoint."""
         free = [endpoint for endpoint in route.endpoints if endpoint.has_room(route.key_id)]
         preferred = [endpoint for endpoint in free if not endpoint.is_avoided] or free
         return self._balancer.choose(preferred).start(route.key_id) if preferred else None
 
     def _drop_one(self, newcomer: str) -> None:
-        """Reject the newest waiter of the caller that has the most, so that one caller cannot fill the queue."""
+        """Reject the newest call of the caller with the most waiting calls, so that no caller can fill the queue."""
         largest = max(self._waiting, key=lambda caller: (len(self._waiting[caller]), caller == newcomer))
         waiter = self._waiting[largest].pop()
         if not waiter.admission.done():
@@ -169,7 +173,7 @@ class ProviderQueue:
             del self._waiting[largest]
 
     def _leave(self, waiter: Waiter) -> None:
-        """Remove a waiter that gave up; an admission that it got meanwhile is returned."""
+        """Remove a call that stopped waiting. If it was admitted in the meantime, free its slot."""
         waiters = self._waiting.get(waiter.run.caller, deque())
         if waiter in waiters:
             waiters.remove(waiter)
@@ -182,7 +186,7 @@ class ProviderQueue:
         admission.cancel()
 
     def _set_timer(self) -> None:
-        """Look again when time lets a waiter through."""
+        """Schedule `advance` for the earliest time at which an endpoint can become available."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

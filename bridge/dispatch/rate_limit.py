@@ -1,4 +1,8 @@
-"""The limits of one endpoint for one key: pauses by the server's hints, configured windows, adaptive concurrency."""
+"""The limits of one endpoint for one key.
+
+There are three: pauses that the server's responses ask for, configured amounts per minute, and an adaptive limit of
+concurrent calls.
+"""
 
 import random
 import time
@@ -21,7 +25,7 @@ _MIN_WAIT = 0.05
 
 
 class MinuteWindow:
-    """A configured amount per minute; unlimited where it is None."""
+    """A configured amount per minute, None for unlimited."""
 
     def __init__(self, amount: int | None, limiter: type[RateLimiter]) -> None:
         self._amount = amount or 0
@@ -29,13 +33,13 @@ class MinuteWindow:
         self._limiter = limiter(MemoryStorage()) if amount else None
 
     def wait(self, cost: int) -> float:
-        """Return the seconds after which `cost` may fit, 0 when it fits now. A cost above the amount needs it all."""
+        """Return the seconds until `cost` fits, 0 if it fits now. A cost above the amount needs the whole amount."""
         if self._limiter is None or self._limiter.test(self._item, cost=min(cost, self._amount)):
             return 0.0
         return max(self._limiter.get_window_stats(self._item).reset_time - time.time(), _MIN_WAIT)
 
     def spend(self, cost: int) -> None:
-        """Count `cost`, or as much of it as fits."""
+        """Subtract `cost` from what remains, but never more than what remains."""
         if self._limiter is not None:
             fitting = min(cost, self._limiter.get_window_stats(self._item).remaining)
             if fitting > 0:
@@ -44,18 +48,18 @@ class MinuteWindow:
 
 @dataclass(frozen=True, slots=True)
 class StartedCall:
-    """A call in flight: when it started, and the tokens that were counted for it then."""
+    """A call in flight. `at`: the clock when it started. `tokens`: how many were counted for it in advance."""
 
     at: float
     tokens: int
 
 
 class KeyLimits:
-    """Limits the calls that one endpoint gets with one key. `clock` in seconds.
+    """Limits the calls that one endpoint gets with one key. `clock` returns seconds.
 
-    Concurrency is between 1 and `max_concurrency` (None: unlimited), by additive increase and multiplicative decrease:
-    a round of successes, as many as the limit, raises it by 1; a 429 or an overload halves it. A call that started
-    before the last decrease does not lower it again.
+    The limit of concurrent calls varies between 1 and `max_concurrency` (None: unlimited). After as many successful
+    calls as the limit, it is raised by 1. A 429 or an overload halves it, but not if the call started before the last
+    decrease.
     """
 
     def __init__(
@@ -78,19 +82,19 @@ class KeyLimits:
 
     @property
     def wait(self) -> float:
-        """Return the seconds until the server accepts calls again, as far as hints and configured windows say."""
+        """Return the seconds until a call is allowed by the server's hints and by the configured amounts per minute."""
         pause = self._paused_until - self._clock()
         return max(pause, self._requests.wait(1), self._tokens.wait(self._tokens_per_call or 1))
 
     def start(self) -> StartedCall:
-        """Start a call. It is expected to cost as many tokens as the last one that ended."""
+        """Start a call. Count as many tokens in advance as the last finished call used."""
         self.in_flight += 1
         self._requests.spend(1)
         self._tokens.spend(self._tokens_per_call)
         return StartedCall(self._clock(), self._tokens_per_call)
 
     def end(self, call: StartedCall, result: Completion | ProviderError | None) -> None:
-        """End a call and obey what the response says of limits. None: the call was cancelled."""
+        """End a call, and apply the rate limits that its response announces. `result`: None if it was cancelled."""
         self.in_flight -= 1
         if result is None:
             return
@@ -107,7 +111,7 @@ class KeyLimits:
             self._pause(_announced(result.rate))
 
     def reset_concurrency(self) -> None:
-        """Return to the maximum: the failures that lowered the concurrency were an outage, not an overload."""
+        """Reset the limit of concurrent calls to its maximum, because an outage lowered it, not an overload."""
         self.concurrency = self.max_concurrency
 
     def _adapt(self, call: StartedCall, result: Completion | ProviderError) -> None:
@@ -123,8 +127,11 @@ class KeyLimits:
                 self._successes = 0
 
     def _refused(self, call: StartedCall, error: RateLimited) -> float:
-        """Pause for the hint of the 429, else for an exponential backoff. Return the seconds."""
-        if call.at >= self._paused_until:  # of calls that were refused together the first counts
+        """Pause after a 429, and return the seconds until the pause ends.
+
+        The length is the hint of the response, or an exponential backoff without a hint.
+        """
+        if call.at >= self._paused_until:  # if several calls were refused at once, only the first counts
             self._refusals += 1
         hint = error.retry_after if error.retry_after is not None else _announced(error.rate)
         if hint is None:
@@ -139,6 +146,6 @@ class KeyLimits:
 
 
 def _announced(hints: RateHints | None) -> float | None:
-    """Return the seconds until limits with zero remaining are reset; None when nothing is used up."""
+    """Return the seconds until every used-up limit is reset, or None if no limit is used up."""
     used_up = [limit for limit in (hints.requests, hints.tokens) if limit and limit.remaining < 1] if hints else []
     return max((_DEFAULT_RESET if limit.reset is None else limit.reset for limit in used_up), default=None)

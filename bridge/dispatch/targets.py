@@ -1,4 +1,4 @@
-"""Targets: from a request and the configuration to the ordered providers and models that are called."""
+"""Resolve a request to its targets: the providers and models to call, in order."""
 
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
@@ -23,7 +23,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class ProviderOverride(Protocol):
-    """The fields of a request's provider_config that are read here."""
+    """The fields of a request's `provider_config` that this module reads."""
 
     @property
     def kind(self) -> str: ...
@@ -38,7 +38,7 @@ class ProviderOverride(Protocol):
 
 
 class TargetRequest(Protocol):
-    """The fields of a request, or of one of its fallbacks, that are read here."""
+    """The fields of a request, or of one of its fallbacks, that this module reads."""
 
     @property
     def provider(self) -> str | None: ...
@@ -50,7 +50,7 @@ class TargetRequest(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ProviderReference:
-    """A provider by name, or as the request describes it."""
+    """A provider, either by name or as a `provider_config`."""
 
     provider: str | None
     provider_config: ProviderOverride | None = None
@@ -61,10 +61,11 @@ class ProviderReference:
 class Target:
     """One provider and model to call.
 
-    `label` names the provider in the response. `config` holds the address of the provider's first endpoint and no key.
-    `trusted`: the address is configured; one that came with the request is checked when it is dialled. `provider`: the
-    name of the configured provider, "" for one that the request described. `endpoint`: the only endpoint to call, ""
-    for any. `own_key`: the key is the caller's. `on`: the failures after which a fallback is called.
+    `label`: the provider's name in the response. `config`: the address of the provider's first endpoint, without a key.
+    `trusted`: the address is configured. An address that is not trusted came with the request, and is checked when it
+    is dialled. `on`: the failures after which this target is called, if it is a fallback. `provider`: the name of the
+    configured provider, "" if the request describes the provider. `endpoint`: the only endpoint to call, "" for any.
+    `own_key`: the key is the caller's.
     """
 
     label: str
@@ -79,18 +80,19 @@ class Target:
 
 
 class Targets:
-    """Resolves targets by the deployment's configuration."""
+    """Resolves requests to targets, using the configuration of this deployment."""
 
     def __init__(self, configured: Configured, settings: Settings, policy: AddressPolicy) -> None:
-        """`policy`: which caller-supplied addresses may be dialled."""
+        """`policy`: decides which addresses from requests may be dialled."""
         self.configured = configured
         self._settings = settings
         self._policy = policy
 
     def resolve(self, request: TargetRequest, key: str = "") -> Target:
-        """Return the target of a request. `key`: the provider's key when it came outside the body.
+        """Return the target of a request. `key`: the provider's key if it came in a header.
 
-        Raises DispatchError (unknown provider; model or base URL missing, invalid or not allowed) or UnknownKind.
+        Raises UnknownKind, or a DispatchError: the provider is unknown, the model or base URL is missing, or the base
+        URL is invalid or not allowed.
         """
         target = self.resolve_provider(request, key)
         model = self._model(request, target)
@@ -99,7 +101,7 @@ class Targets:
         return replace(target, model=model)
 
     def resolve_provider(self, request: TargetRequest, key: str = "") -> Target:
-        """Return the target of a request without its model. Raises like `resolve`, but for a missing model."""
+        """Return the target of a request without its model. Raises the errors of `resolve` except MissingModel."""
         if request.provider_config is not None:
             return self._described(request, request.provider_config, key)
         name = request.provider or self.configured.routed(request.model or "") or self._default(request.model)
@@ -109,7 +111,7 @@ class Targets:
         return _configured(name, config, key)
 
     def fallbacks(self, target: Target) -> tuple[Target, ...]:
-        """Return the fallbacks that `providers.toml` names for the target's provider."""
+        """Return the fallbacks of the target's provider that are configured in `providers.toml`."""
         if not target.provider or target.endpoint:
             return ()
         return tuple(
@@ -118,14 +120,14 @@ class Targets:
         )
 
     def _default(self, model: str | None) -> str:
-        """Return the default provider; `builtin` serves only its own model."""
+        """Return the default provider. Raises MissingProvider if it is `builtin` and does not serve `model`."""
         name = self._settings.provider
         if name == builtin.SPEC.kind and model and model != builtin.SPEC.default_model:
             raise MissingProvider(model)
         return name
 
     def _described(self, request: TargetRequest, override: ProviderOverride, key: str) -> Target:
-        """Return the target of a provider_config. A configured key is sent only to the origin it belongs to."""
+        """Return the target of a `provider_config`. A configured key is sent only to the origin that it belongs to."""
         registry.spec(override.kind)
         label = request.provider or override.name or override.kind
         key = key or override.key
@@ -151,7 +153,7 @@ class Targets:
         return Target(label, ProviderConfig(label, override.kind, url), "", Credentials(key), trusted, own_key=True)
 
     def _is_allowed(self, url: str) -> bool:
-        """Return whether the policy allows the host by name, or may allow its address when it is dialled."""
+        """Return whether the policy allows the host name, or could allow its address, which is checked when dialled."""
         parts = urlsplit(url)
         try:
             self._policy.check_name(parts.hostname or "", parts.port or _PORTS[parts.scheme])
@@ -167,7 +169,7 @@ class Targets:
 
 
 def _configured(label: str, config: ProviderConfig, key: str) -> Target:
-    """Return the target of a configured provider; `key` is the caller's own, or empty. Raises MissingBaseUrl."""
+    """Return the target of a configured provider. `key`: the caller's key, or "". Raises MissingBaseUrl."""
     if not config.base_url and config.kind != "builtin":
         raise MissingBaseUrl(config.kind)
     credentials = Credentials(key or config.api_key)

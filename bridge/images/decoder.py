@@ -35,7 +35,7 @@ def heif_is_installed() -> bool:
 
 
 def image_error(rejected: Rejected) -> ImageError:
-    """Return a rejection as the exception that is reported to callers."""
+    """Convert a rejection to the exception that is reported to callers."""
     return _ERRORS[rejected.kind](rejected.message)
 
 
@@ -47,7 +47,7 @@ class WorkerFailed(RuntimeError):
 
 
 class _WorkerGone(WorkerFailed):
-    """The process ended before it received the job."""
+    """The worker process ended before it received the job."""
 
 
 class _Worker:
@@ -119,10 +119,10 @@ class _Worker:
 
 
 class DecoderPool:
-    """At most `workers` processes, started when needed.
+    """Runs jobs in up to `workers` processes, which are started when needed. Jobs wait in order of arrival.
 
-    `memory`: bytes that one may allocate beyond its size at start. `seconds`: the longest that one job may take; a
-    worker is killed when it takes longer or when its caller is cancelled. Jobs wait in order.
+    `memory`: bytes that a process may allocate beyond its size at start. `seconds`: time limit of one job. A process is
+    killed if its job takes longer, or if the caller of the job is cancelled.
     """
 
     def __init__(self, workers: int, memory: int, seconds: float) -> None:
@@ -133,12 +133,12 @@ class DecoderPool:
         self._ending: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
-        """Begin to start the first worker, so that the first job need not wait for it."""
+        """Start the first worker in the background, so that the first job does not have to wait for it."""
         if self._early is None and not self._idle:
             self._early = asyncio.create_task(self._new())
 
     async def run(self, job: Job, data: bytes) -> tuple[Result, bytes]:
-        """Run a job in a worker; the bytes are empty where `job.verify` keeps them.
+        """Run a job in a worker. The returned bytes are empty if `job.verify` succeeded, because the input is kept.
 
         Raises InvalidImage, ImageTooLarge, UnsupportedImage and WorkerFailed.
         """

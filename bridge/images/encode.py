@@ -17,10 +17,10 @@ _LOSSY = ("image/jpeg", "image/avif", "image/heic")
 
 
 def encode(image: Image.Image, job: Job) -> tuple[str, bytes, Image.Image]:
-    """Encode an L or RGB image as JPEG, or as PNG when it is a graphic and never was lossy, within the byte limit.
+    """Encode an L or RGB image as JPEG within the byte limit. A graphic that was never lossy becomes a PNG.
 
-    Lower quality is tried first, then a smaller size. Returns media type, bytes and the image as encoded. Raises
-    Rejected when nothing fits, or the target accepts no format that can be written.
+    Lower quality is tried first, then a smaller size. Returns the media type, the bytes, and
+    the image at its final size. Raises Rejected if nothing fits, or if the target accepts no format that is written.
     """
     image.info = {}  # Pillow writes comments, profiles and more from here
     graphic = job.media_type not in _LOSSY and is_graphic(image)
@@ -35,7 +35,7 @@ def encode(image: Image.Image, job: Job) -> tuple[str, bytes, Image.Image]:
 
 
 def _encodings(image: Image.Image, accepted: tuple[str, ...], graphic: bool) -> Iterator[tuple[str, bytes]]:
-    """Yield encodings, the best first, each produced only when it is needed."""
+    """Yield encodings, the best one first. Each is produced only when the caller asks for it."""
     lossy = next((kind for kind in ("image/jpeg", "image/webp") if kind in accepted), None)
     if "image/png" in accepted and (graphic or lossy is None):
         yield "image/png", _saved(image, "PNG")

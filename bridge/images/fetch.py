@@ -1,7 +1,8 @@
 """Fetch an image from the internet for an untrusted caller.
 
 http and https only; no credentials, cookies, proxy or compression. The address of every redirect is checked when the
-connection is dialled. Time, bytes and pace are bounded.
+connection is dialled. Time and size are limited, and a minimum speed
+is required.
 """
 
 import re
@@ -36,8 +37,8 @@ _VALUED = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-p
 class Fetcher:
     """Fetch images over one connection pool.
 
-    `timeout`: seconds for one image, redirects included. `quiet`: seconds without a byte. `pace`: least bytes per
-    second on average, once `warm_up` seconds have passed. `redirects`: how many are followed.
+    `timeout`: seconds for one image, redirects included. `quiet`: longest time in seconds without a byte. `pace`:
+    lowest average speed in bytes per second, checked after `warm_up` seconds. `redirects`: how many are followed.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Fetcher:
 
     @asynccontextmanager
     async def _response(self, url: "httpx2.URL") -> "AsyncIterator[httpx2.Response]":
-        """Call the transport itself: a client would keep cookies and log the URL."""
+        """Send the request. This uses the transport directly, because a client would keep cookies and log the URL."""
         import httpx2
 
         waits = {"connect": self._quiet, "read": self._quiet, "write": self._quiet, "pool": self._timeout}
@@ -155,7 +156,7 @@ def _moved(url: "httpx2.URL", location: str) -> "httpx2.URL":
 
 
 def _check_response(host: str, response: "httpx2.Response", max_bytes: int) -> None:
-    """Reject a response by its status and headers, before its body is read."""
+    """Check the status and headers of a response before its body is read. Raises ImageUnreachable or ImageTooLarge."""
     headers = response.headers
     if response.status_code != 200:
         raise ImageUnreachable(f"{host} returned status {response.status_code} instead of the image.")

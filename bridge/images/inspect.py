@@ -1,4 +1,4 @@
-"""What an image is, by its bytes alone: names and declared types are often wrong."""
+"""Detect the format of an image from its bytes. File names and declared media types are often wrong."""
 
 import re
 import struct
@@ -14,7 +14,7 @@ from bridge.images.limits import MIB, ImageLimits, Rejected
 
 
 class Format(NamedTuple):
-    """A format that may pass through undecoded: how its header is read and its metadata dropped."""
+    """The functions for a format that may pass through without decoding: read the header, drop the metadata."""
 
     inspect: Callable[[bytes], Header]
     strip: Callable[[bytes], bytes]
@@ -79,7 +79,7 @@ def inspect(data: bytes, limits: ImageLimits) -> Header:
 
 @contextmanager
 def parsing(media_type: str) -> Iterator[None]:
-    """Raise what a format reader rejects as an ImageError."""
+    """Convert the exceptions of a format reader to an ImageError."""
     try:
         yield
     except Rejected as rejected:
@@ -98,9 +98,9 @@ def check_bytes(size: int, limits: ImageLimits) -> None:
 
 
 def sniff(data: bytes, *, heif: bool = False) -> str:
-    """Return the media type; HEIC only where `heif` accepts it.
+    """Return the media type. HEIC is accepted only if `heif` is true.
 
-    Raises InvalidImage when there are no bytes, UnsupportedImage for any other format.
+    Raises InvalidImage if `data` is empty, UnsupportedImage if the format is not accepted.
     """
     if not data:
         raise InvalidImage("The image is empty.")

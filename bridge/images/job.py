@@ -1,7 +1,7 @@
 """The protocol between the service and its image workers: one job, one result, length-prefixed frames.
 
-A frame is two lengths (4 bytes each, big-endian), a JSON object and the image's bytes. Imported by the worker, so this
-module imports nothing of the service.
+A frame is two lengths (4 bytes each, big-endian), a JSON object and the image's bytes. The worker imports this
+module, so it must not import the service.
 """
 
 import json
@@ -18,8 +18,8 @@ LENGTHS = Struct(">II")
 class Job:
     """What to do with an image of `media_type`.
 
-    `size`: as stored, for a format that the service reads itself. `orientation`: EXIF's, from the same reader.
-    `verify`: decode it to be sure that it decodes, and keep its bytes; otherwise decode, convert and encode it.
+    `size`, `orientation`: the stored size and EXIF orientation, if the service could read the header itself. `verify`:
+    only check that the image decodes, and keep its bytes; otherwise decode, convert and encode it.
     `side`, `box`: the longest side and the box (long, short) that the result must fit. `media_types`, `max_bytes`: what
     the target accepts. `statistics`: also measure the pixels.
     """
@@ -38,10 +38,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a job: an `error` with its `message`, or the image.
+    """The result of a job: an `error` with its `message`, or the image.
 
-    `size` is upright. `media_type` is empty where the bytes are kept. `actions` are what was done, in words;
-    `colours` and `brightness` the statistics, `source_size` the upright size that they were measured at.
+    `size`: after the orientation was applied. `media_type`: "" if the bytes are kept. `actions`: descriptions of what
+    was done. `colours`, `brightness`: the statistics. `source_size`: the upright size at which they were measured.
     """
 
     error: Rejection | None = None
@@ -55,14 +55,14 @@ class Result:
 
 
 def upright(size: Size, orientation: int) -> Size:
-    """Return a size with an EXIF orientation applied; 5 to 8 exchange width and height. Its own inverse."""
+    """Apply an EXIF orientation to a size: 5 to 8 swap width and height. Applying it twice restores the size."""
     return size[::-1] if orientation >= 5 else size
 
 
 def fitted(size: Size, side: int | None, box: Size | None) -> Size:
-    """Return the size at which an upright image is sent: never larger, same shape, within `side` and `box`.
+    """Shrink the size of an upright image to fit `side` and `box`. The shape stays, and the size never grows.
 
-    The box (long, short) is turned for a portrait.
+    `side`: the longest side. `box`: (long side, short side), swapped for a portrait.
     """
     boxes = [(side, side)] if side is not None else []
     if box is not None:
@@ -72,7 +72,7 @@ def fitted(size: Size, side: int | None, box: Size | None) -> Size:
 
 
 def head_of_frame(message: Job | Result, size: int) -> bytes:
-    """Return a frame without its data, which has `size` bytes."""
+    """Build the start of a frame, which the data follows. `size`: the length of the data in bytes."""
     text = json.dumps(asdict(message)).encode()
     return LENGTHS.pack(len(text), size) + text
 
@@ -84,7 +84,7 @@ def parse_job(text: bytes) -> Job:
 
 
 def parse_result(text: bytes) -> Result:
-    """Parse a frame's JSON as a result. Raises ValueError, TypeError or KeyError for anything else."""
+    """Parse a frame's JSON as a result. Raises ValueError, TypeError or KeyError if it is not a result."""
     fields: dict[str, Any] = json.loads(text)
     width, height = fields["size"]
     return Result(**{**fields, "size": (int(width), int(height)), "source_size": tuple(fields["source_size"])})

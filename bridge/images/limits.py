@@ -1,4 +1,4 @@
-"""Limits on one image. Imported by the image worker, so it imports nothing of the service."""
+"""Limits on one image. The image worker imports this module, so it must not import the service."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -28,7 +28,8 @@ class ImageLimits:
 
     `max_bytes`: encoded bytes. `max_pixels`: width × height. `max_side`: pixels of the longer side. `max_ratio`: longer
     side divided by the shorter one; vision encoders fail on more (vLLM: "Failed to apply Qwen2VLProcessor"). `frame`:
-    the frame of an animation to use, from 0; a shorter animation gives its last. `heif`: whether HEIC is accepted.
+    the frame of an animation to use, from 0; if the animation is shorter, its last frame is used. `heif`: whether HEIC
+    is accepted.
     """
 
     max_bytes: int = 20 * MIB

@@ -43,20 +43,20 @@ def unpack(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Scale deep greys: Pillow's own conversion clips everything above 255 (measured with Pillow 13)."""
+    """Scale greys with more than 8 bits to 8. Pillow's own conversion clips values above 255 (Pillow 13)."""
     deep = image.convert("F")
     white = 65535.0 if image.mode.startswith("I;16") else _white(deep)
     return deep.point(lambda value: value * (255 / white) + 0.5).convert("L")
 
 
 def _white(deep: Image.Image) -> float:
-    """Return the value of white where the mode does not say: the least usual maximum that holds every value."""
+    """Guess the value of white if the mode does not define it: the lowest usual maximum that no pixel exceeds."""
     _, highest = cast(tuple[float, float], deep.getextrema())
     return next((white for white in (1.0, 255.0, 65535.0) if highest <= white), 4294967295.0)
 
 
 def flatten(image: Image.Image) -> Image.Image:
-    """Put a transparent image on white: llama.cpp shows models noise instead (NousResearch/hermes-agent#64548)."""
+    """Put a transparent image on white. llama.cpp would show the model noise (NousResearch/hermes-agent#64548)."""
     if image.mode != "RGBA":
         return image
     ground = Image.new("RGB", image.size, (255, 255, 255))
@@ -70,7 +70,7 @@ def resize(image: Image.Image, size: Size) -> Image.Image:
 
 
 def rotate(image: Image.Image, orientation: int) -> Image.Image:
-    """Apply EXIF's orientation: servers do not (ollama/ollama#18418)."""
+    """Apply the EXIF orientation, because servers do not (ollama/ollama#18418)."""
     return image.transpose(_TRANSPOSE[orientation]) if orientation in _TRANSPOSE else image
 
 
@@ -90,7 +90,7 @@ def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
 
 
 def _transform(image: Image.Image, profile: "ImageCmsProfile | None") -> Image.Image:
-    """Convert to sRGB by a profile; None is CIE LAB."""
+    """Convert to sRGB with a profile. None means that the image is CIE LAB."""
     from PIL import ImageCms
 
     source = profile or ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
@@ -100,8 +100,8 @@ def _transform(image: Image.Image, profile: "ImageCmsProfile | None") -> Image.I
 def run_steps(image: Image.Image, size: Size, orientation: int) -> tuple[Image.Image, list[str]]:
     """Unpack, flatten, resize, rotate and convert to sRGB; return the names of the steps that changed something.
 
-    `size` is that before the rotation. The order costs least; flattening may come before the conversion because white
-    is white in every colour space.
+    `size`: the size before the rotation. The order of the steps is the fastest one. Flattening may precede the colour
+    conversion because white is the same in every colour space.
     """
     icc = image.info.get("icc_profile")
     steps: tuple[tuple[str, Step], ...] = (

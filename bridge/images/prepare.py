@@ -1,6 +1,6 @@
-"""Turn an image as it was received into one that a target accepts.
+"""Convert a received image to one that a target accepts.
 
-An image that fits passes byte for byte, without its metadata. Everything else is decoded in an image worker.
+If the image already fits, only its metadata is removed. Any other image is decoded in an image worker.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from providers.profiles import ImageProfile
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An image ready to send, and in words what was done to it."""
+    """An image that is ready to send, and descriptions of the steps that changed it."""
 
     image: Image
     actions: tuple[str, ...] = ()
@@ -79,7 +79,7 @@ async def prepare(
 
 
 def _passes(header: Header, resize: str | None, profile: ImageProfile) -> bool:
-    """Return whether the target accepts the bytes as they are, should they be well-formed."""
+    """Return whether the target accepts the bytes unchanged, provided that they are well-formed."""
     return (
         header.upright is not None
         and header.media_type in profile.media_types
@@ -90,7 +90,7 @@ def _passes(header: Header, resize: str | None, profile: ImageProfile) -> bool:
 
 
 def _stripped(header: Header, data: bytes, *, vouch: bool) -> tuple[bytes, bool]:
-    """Return the bytes without metadata, and whether they are known to decode, which only a simple JPEG is."""
+    """Return the bytes without metadata, and whether they are sure to decode. That is known only for a simple JPEG."""
     with parsing(header.media_type):
         if header.media_type != "image/jpeg":
             return FORMATS[header.media_type].strip(data), False
@@ -98,5 +98,5 @@ def _stripped(header: Header, data: bytes, *, vouch: bool) -> tuple[bytes, bool]
             return jpeg.strip(data, one_scan=True), True
         # What follows the end marker does not matter to the image worker.
         stripped = jpeg.strip(data, one_scan=not vouch and header.scans == 1 and data.endswith(b"\xff\xd9"))
-        # Something behind the end marker hides that the image itself is intact.
+        # Data after the end marker must go first; otherwise `is_intact` cannot tell.
         return stripped, vouch and stripped is not data and jpeg.is_intact(stripped)

@@ -1,4 +1,4 @@
-"""Where an image comes from: one function per source, and one row each in `SOURCES`."""
+"""The sources of images: one function for each, listed in `SOURCES`."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -32,7 +32,7 @@ _MAX_SPACING = 2
 class Source:
     """An image as it was received: its bytes, its checked header, its origin and a name for it.
 
-    `text`: the bytes in standard base64 where they came so, else "".
+    `text`: the bytes in standard base64, if they were received in that form; otherwise, "".
     """
 
     data: bytes = field(repr=False)
@@ -42,7 +42,7 @@ class Source:
     text: str = field(default="", repr=False)
 
     def release(self) -> None:
-        """Drop the bytes: they are not needed any more, whoever still refers to this object."""
+        """Free the bytes, even if something still refers to this object."""
         self.data, self.text = b"", ""
 
 
@@ -106,8 +106,8 @@ async def _source(data: bytes, limits: ImageLimits, origin: Origin, name: str, t
 def decode_base64(text: str, limits: ImageLimits) -> tuple[bytes, str]:
     """Decode the standard or the URL-safe alphabet; white space and missing padding are accepted.
 
-    Returns the bytes, and the text where every decoder reads it as it stands, else "". Takes 0.06 ms per MB where it
-    does. Raises InvalidImage and ImageTooLarge.
+    Returns the bytes, and the base64 text if every decoder accepts it unchanged, else "". Takes 0.06 ms per MB for
+    such a text. Raises InvalidImage and ImageTooLarge.
     """
     check_bytes(len(text) // _MAX_SPACING * 3 // 4, limits)
     uri = _DATA_URI.match(text)

@@ -1,8 +1,8 @@
 """The image worker: a process that decodes, converts and encodes images, one after the other.
 
 Run as `python -m bridge.images.worker MEMORY SECONDS HEIF` by `bridge.images.decoder`. It reads jobs on its standard
-input and writes results to its standard output until the input ends. A crash, an endless loop or too much memory ends
-this process and no other; that is isolation, not a security sandbox.
+input and writes results to its standard output until the input ends. If a decoder crashes, does not end or
+uses too much memory, only this process ends. That isolates the service from faults; it is not a security sandbox.
 """
 
 import os
@@ -44,9 +44,9 @@ _CLOSE_ENOUGH = 0.9
 
 
 def handle(job: Job, data: bytes) -> tuple[Result, bytes]:
-    """Run one job; whatever a decoder raises becomes a result with an error.
+    """Run one job. Every exception of a decoder becomes a result with an error.
 
-    Among malformed images Pillow raises OSError, SyntaxError, ValueError, struct.error, OverflowError, KeyError,
+    For malformed images, Pillow raises OSError, SyntaxError, ValueError, struct.error, OverflowError, KeyError,
     IndexError, zlib.error, its own DecompressionBombError and more: any list of them would be incomplete.
     """
     try:
@@ -73,7 +73,7 @@ def run(job: Job, data: bytes) -> tuple[Result, bytes]:
 
 
 def _open(media_type: str, data: bytes) -> Image.Image:
-    """Open with the plugin of this format and no other; the pixels are not decoded yet."""
+    """Open an image with the plugin of this format only. The pixels are not decoded yet."""
     name, module = _FORMATS[media_type]
     plugin: Any = import_module(module)
     if name == "AVIF":
@@ -84,7 +84,7 @@ def _open(media_type: str, data: bytes) -> Image.Image:
 
 
 def _select_frame(image: Image.Image, frame: int) -> list[str]:
-    """Go to a frame of an animation, or to its last; a TIFF has pages, of which the first is used."""
+    """Go to a frame of an animation, or to its last frame if it is shorter. For a TIFF, the first page is used."""
     if image.format == "TIFF" or not getattr(image, "is_animated", False):
         return []
     for _ in range(frame):
@@ -96,12 +96,12 @@ def _select_frame(image: Image.Image, frame: int) -> list[str]:
 
 
 def _orientation(image: Image.Image, job: Job) -> int:
-    """Return EXIF's orientation; Pillow applies a TIFF's when it loads one, libheif a HEIC's."""
+    """Return the EXIF orientation to apply. Pillow itself applies that of a TIFF, and libheif that of a HEIC."""
     return exif_orientation(image.info.get("exif", b"")) if image.format == "AVIF" else job.orientation
 
 
 def _verify(image: Image.Image, job: Job) -> Result:
-    """Decode an image whose bytes are kept, a JPEG at an eighth of its size: that reads all coded data."""
+    """Check that an image decodes. A JPEG is decoded at an eighth of its size, which still reads all coded data."""
     size = upright(image.size, job.orientation)
     image.draft(None, (1, 1))
     image.load()
@@ -113,7 +113,7 @@ def _verify(image: Image.Image, job: Job) -> Result:
 
 
 def _convert(image: Image.Image, job: Job, actions: list[str]) -> tuple[Result, bytes]:
-    """Decode no more than is needed, run the steps, encode."""
+    """Decode the image at the smallest size that suffices, run the steps of `bridge.images.pixels`, and encode it."""
     orientation = _orientation(image, job)
     source = upright(image.size, orientation)
     stored = upright(fitted(source, job.side, job.box), orientation)
@@ -141,7 +141,10 @@ def _measured(result: Result, image: Image.Image) -> Result:
 
 
 def _dct_scaled(size: Size, wanted: Size) -> Size | None:
-    """Return what to ask JPEG's DCT scaling for, where one of its scales gives 90 to 100 % of the size wanted."""
+    """Return the size to request from JPEG's DCT scaling, or None.
+
+    None means that no scale gives a size between 90 and 100 % of the wanted size.
+    """
     for scale in _SCALES:
         result = tuple(-(-side // scale) for side in size)  # rounded up, as libjpeg does
         if all(_CLOSE_ENOUGH * most <= side <= most for side, most in zip(result, wanted, strict=True)):
@@ -154,7 +157,7 @@ def _x(size: Size) -> str:
 
 
 def confine(memory: int) -> None:
-    """Limit the address space to its size now plus `memory` bytes, and allow no files to be written."""
+    """Limit the address space to its current size plus `memory` bytes, and forbid writing files."""
     import resource  # not on Windows
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -192,7 +195,7 @@ def serve(requests: BinaryIO, results: BinaryIO, before_job: Callable[[], None])
 
 
 def main(memory: int, seconds: int) -> None:
-    """Announce readiness with an empty result, then serve."""
+    """Write an empty result to show that the worker is ready, then handle jobs."""
     for ending in (signal.SIGINT, signal.SIGTERM):  # sent to the whole process group; the service drains first
         signal.signal(ending, signal.SIG_IGN)
     results = os.fdopen(os.dup(1), "wb")

@@ -1,7 +1,8 @@
-"""Read one file of the workspace, and none outside it.
+"""Read one file of the workspace, and never a file outside it.
 
-The path is walked component by component from an open directory. No step follows a symbolic link by itself: the link
-is read and its target walked in the same way. A directory that is exchanged for a link meanwhile cannot lead out.
+The path is opened component by component, starting from the open workspace directory. The system follows no symbolic
+link; each link is read here, and its target is opened in the same way. If a directory is replaced by a link during
+this, the path still cannot lead out of the workspace.
 """
 
 import errno
@@ -27,7 +28,7 @@ _REFUSED = "The path is not that of a file in the workspace. Pass one such as da
 
 
 def inside(path: str) -> list[str]:
-    """Split a caller's path into components below the workspace. Raises PathRefused when it leads out."""
+    """Split a caller's path into components below the workspace. Raises PathRefused if the path leads out of it."""
     relative = path[len(MOUNT) :].lstrip("/") if path.startswith(MOUNT) else path
     if relative.startswith(("/", "\\", "~")) or "\0" in path or _SCHEME.match(relative):
         raise PathRefused(_REFUSED)
@@ -44,8 +45,8 @@ def inside(path: str) -> list[str]:
 def read(path: str, workspace: Path, max_bytes: int) -> bytes:
     """Read a regular file inside the workspace.
 
-    Raises PathRefused for every path outside, existing or not, and for directories, devices and pipes; ImageNotFound
-    when the workspace has no such file; ImageTooLarge beyond `max_bytes`.
+    Raises PathRefused for every path outside the workspace, whether it exists or not, and for directories, devices and
+    pipes; ImageNotFound if the workspace has no such file; ImageTooLarge if the file exceeds `max_bytes`.
     """
     parts = inside(path)
     shown = "/".join(parts)
@@ -93,7 +94,7 @@ class _Walk:
         self._stack: list[int] = []
 
     def open(self, parts: list[str]) -> int:
-        """Open the last component. Raises PathRefused when a link leads out, OSError when it does not exist."""
+        """Open the last component. Raises PathRefused if a link leads out, OSError if the component is missing."""
         self._stack.append(os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         todo = list(reversed(parts))
         links = 0
@@ -117,7 +118,7 @@ class _Walk:
         os.close(self._stack.pop())
 
     def _target(self, name: str, links: int) -> list[str]:
-        """Read a link; an absolute target inside the workspace starts again at its root."""
+        """Return the components of a link's target. An absolute target is resolved from the workspace root."""
         if links > _MOST_LINKS:
             raise PathRefused(_REFUSED)
         target = os.readlink(name, dir_fd=self._stack[-1])

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-# The first match wins, so the exceptions stand before the blocks they lie in.
+# The first match wins, so exceptions are listed before the blocks that contain them.
 _TABLE: tuple[tuple[str, str], ...] = (
     ("169.254.169.254/32", "metadata"),
     ("169.254.170.2/32", "metadata"),  # AWS: credentials of a container, of a pod

@@ -11,10 +11,10 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
 class Resolver:
-    """The system's resolver with at most `concurrency` lookups, each occupying its slot until it ends.
+    """The system's resolver with at most `concurrency` lookups, each in its own thread.
 
-    The event loop's lookups share a few threads of the process: a few names whose name servers do not respond would
-    block every configured provider.
+    The event loop would use a few threads that the whole process shares. A few names whose name servers do not respond
+    would then block every configured provider.
     """
 
     def __init__(self, concurrency: int = 64) -> None:

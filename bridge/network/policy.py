@@ -47,7 +47,7 @@ class AddressPolicy:
         raise _refusal(host, "name" if self.mode == "listed" and not by_name else word, allowed_name=by_name)
 
     def check_name(self, host: str, port: int) -> None:
-        """Raise `AddressRefused` for a port, or for a name that no list can allow, without a lookup."""
+        """Raise `AddressRefused` if the port, or the name without a lookup, already shows that it is not allowed."""
         if self.ports is not None and port not in self.ports:
             raise _refusal(host, "port")
         if self.mode == "listed" and not self.allow_networks and not self._lists_name(host, port):
@@ -83,7 +83,7 @@ _NEVER_CALLED = "The host {host} has a link-local or metadata address, which thi
 
 
 def _refusal(host: str, kind: str, *, allowed_name: bool = False) -> AddressRefused:
-    """Return the error, with one message for all private addresses: a caller must not map the network with it."""
+    """Build the error. All private addresses get the same message, so that a caller cannot map the network."""
     sentence = _SENTENCES.get(kind, _NEVER_CALLED if allowed_name else _NOT_PUBLIC)
     return AddressRefused(sentence.format(host=host), host=host, kind=kind)
 

@@ -71,7 +71,7 @@ class GuardedBackend(httpcore2.AnyIOBackend):
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
-    """Sends requests to allowed addresses. A refused one is an httpx2.ConnectError caused by an AddressRefused."""
+    """Sends requests to allowed addresses. For others, raises httpx2.ConnectError, caused by AddressRefused."""
 
     def __init__(
         self, policy: AddressPolicy, max_connections: int, keepalive: float, look_up: Resolve | None = None

@@ -75,11 +75,11 @@ def configure_logging(format: str, level: str) -> None:
 
 
 def _is_not_client_error(record: logging.LogRecord) -> bool:
-    """Return False for malformed requests and frames: the service logs them itself, uvicorn adds a traceback."""
+    """Return False for malformed requests and frames, which the service logs itself, without a traceback."""
     return not record.getMessage().startswith(_CLIENT_ERRORS)
 
 
 def silence_libraries() -> None:
-    """Keep requests and answers that libraries log out of every log, at any level."""
+    """Silence the loggers of libraries that log requests and answers, at every level."""
     for name in _SILENCED:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)

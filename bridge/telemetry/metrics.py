@@ -152,7 +152,7 @@ def _count_call(attempt: Attempt) -> None:
 
 
 def exposition() -> bytes:
-    """Return every metric in Prometheus' text format; with several workers their sums, which are read from files."""
+    """Return every metric in Prometheus' text format. With several workers, combine the values from their files."""
     if not SHARED:
         return generate_latest(registry)
     combined = CollectorRegistry()

@@ -94,7 +94,7 @@ class RequestRecord:
         return round((time.perf_counter() - self.began) * 1000, 1)
 
     def end(self) -> None:
-        """Give each run that did not finish the outcome that ended the request."""
+        """Set the outcome of each unfinished run to the code that ended the request."""
         for run in self.runs:
             run.outcome = run.outcome or (self.code if self.code in _ENDED_EARLY else _ENDED_EARLY[0])
         if self.run is not None:
@@ -169,7 +169,7 @@ def _joined(values: Iterable[str]) -> str:
 
 
 def _stages(record: RequestRecord) -> dict[str, float]:
-    """Return the stages of the caption; of an analysis its own, and the slowest of each stage of its captions."""
+    """Return the duration of each stage. For an analysis, use the slowest caption, and add its own stages."""
     stages: dict[str, float] = {}
     for timings in [run.timings for run in record.runs]:
         for stage, ms in timings.milliseconds().items():

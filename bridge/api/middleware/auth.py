@@ -29,7 +29,7 @@ _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 def cors(app: ASGIApp, settings: Settings) -> ASGIApp:
-    """Return `app` with CORS, without credentials, for the listed origins, or for those of this machine."""
+    """Add CORS without credentials to `app`, for the listed origins, or if none are listed, for this machine's."""
     origins = list(settings.cors_origins)
     if "*" in origins:
         log.warning("GRAPHCAP_CORS_ORIGINS is *: every web page can use this service from its visitor's browser.")
@@ -45,7 +45,7 @@ def cors(app: ASGIApp, settings: Settings) -> ASGIApp:
 
 
 class ApiKeys:
-    """The API keys of the service. False when there are none: then every caller is accepted."""
+    """The API keys of the service. An object without keys is false; then every caller is accepted."""
 
     def __init__(self, settings: Settings) -> None:
         self._keys = {name: key.get_secret_value().encode() for name, key in settings.keys.items()}
@@ -69,8 +69,7 @@ class AllowedHosts:
     """The host names of GRAPHCAP_ALLOWED_HOSTS.
 
     Without that setting, a service that listens on a loopback address and has no API keys accepts only names of this
-    machine and of listed CORS origins: any other name was rebound by a foreign DNS server. Otherwise every name is
-    accepted.
+    machine and of listed CORS origins, because another name means DNS rebinding. Otherwise every name is accepted.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -109,10 +108,10 @@ def _is_loopback(name: str) -> bool:
 class AuthMiddleware:
     """Reject unauthenticated requests before their body is read.
 
-    With API keys, every path but health probes, preflights and the static API documentation needs one; a WebSocket may
-    send it in its first message.
-    Without, POST requests and WebSockets of foreign web pages are rejected. In both cases the Host header has to be an
-    allowed one. `scope["state"]["caller"]` names the caller for rate limits.
+    If the service has API keys, every request needs one, except health probes, CORS preflights and the static API
+    documentation; a WebSocket may send the key in its first message. If it has none, POST requests and WebSockets from
+    foreign web pages are rejected. In both cases the Host header must be allowed.
+    `scope["state"]["caller"]` names the caller for rate limits.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, limiter: RateLimiter) -> None:

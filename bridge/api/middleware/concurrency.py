@@ -37,16 +37,16 @@ class ConcurrencyLimit:
 
 
 def is_work(scope: Scope) -> bool:
-    """Return whether an HTTP request makes a provider work; reading the service itself costs next to nothing."""
+    """Return whether an HTTP request leads to a provider call. Other requests cost almost nothing."""
     if scope["type"] != "http":
         return False
     return scope["method"] == "POST" or ("/providers/" in scope["path"] and scope["path"].endswith("/models"))
 
 
 class ConcurrencyMiddleware:
-    """Limit concurrent work, reject it during a shutdown, and end it with the worker.
+    """Limit concurrent work, reject new work during a shutdown, and cancel it when the worker ends.
 
-    The application finds `drain` and `in_flight`, the limit that WebSocket requests share, in `scope["state"]`.
+    `scope["state"]` receives `drain`, and `in_flight`, the limit that also counts the requests of WebSockets.
     """
 
     def __init__(self, app: ASGIApp, limit: int, drain: Drain) -> None:

@@ -30,7 +30,7 @@ _NAMESPACE = "graphcap"
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """The state of a caller's limit after a request; `window` and `reset` in seconds."""
+    """The state of a caller's limit after a request. `window`, `reset`: seconds."""
 
     limit: int
     window: int
@@ -50,7 +50,7 @@ class RateLimit:
 class RateLimiter:
     """Counts requests per caller in sliding windows.
 
-    When the storage fails, requests are accepted uncounted, and the storage is used again after ten seconds.
+    If the storage fails, requests are accepted without counting for ten seconds.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -65,7 +65,7 @@ class RateLimiter:
             self._limiter = _limiter(settings.rate_limit_storage.get_secret_value())
 
     async def count(self, caller: str) -> RateLimit | None:
-        """Count one request and return the tightest limit; None when nothing is counted. Raises RateLimitExceeded."""
+        """Count one request and return the tightest limit; None if nothing is counted. Raises RateLimitExceeded."""
         if not self._items or time.monotonic() < self._paused_until:
             return None
         try:
@@ -114,7 +114,7 @@ def _in_words(item: "RateLimitItem") -> str:
 
 
 def client_address(scope: Scope) -> str:
-    """Return the caller's address; an IPv6 network of 64 bits is one caller."""
+    """Return the caller's address. All IPv6 addresses with the same 64-bit prefix are one caller."""
     return _caller((scope.get("client") or ("local", 0))[0])
 
 
@@ -130,7 +130,7 @@ def _caller(host: str) -> str:
 
 
 class RateLimitMiddleware:
-    """Count every request that makes a provider work, and add the RateLimit headers to its response.
+    """Count every request that leads to a provider call, and add the RateLimit headers to its response.
 
     A WebSocket counts its own requests with `scope["state"]["rates"]`.
     """

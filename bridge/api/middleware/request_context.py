@@ -29,7 +29,7 @@ _HANDSHAKE_ENDS = ("websocket.accept", "websocket.http.response.start")
 
 
 def services(connection: HTTPConnection) -> Services:
-    """Return the services opened at start."""
+    """Return the services that were opened when the application started."""
     opened: Services = connection.app.state.services
     return opened
 
@@ -41,7 +41,7 @@ def record_of(connection: HTTPConnection) -> RequestRecord:
 
 
 def start_run(request: Request, options: CaptionOptions) -> Run:
-    """Return the run of a caption or an analysis, whose deadline begins now."""
+    """Create the run of a caption or an analysis, and start its deadline."""
     return record_of(request).start_run(deadline_of(options, services(request)), request.scope["state"]["caller"])
 
 
@@ -51,7 +51,7 @@ def provider_key(request: Request) -> str:
 
 
 def note_problem(connection: HTTPConnection, problem: Problem) -> None:
-    """Record the problem that the request ended in."""
+    """Record the problem with which the request ended."""
     record = record_of(connection)
     record.code = problem.code
     record.note("provider", problem.provider)
@@ -65,8 +65,8 @@ def clean_root(path: str) -> str:
 class RequestContextMiddleware:
     """Give every response an id and the time it took, and log and count every request.
 
-    Behind it a path is the root path and one slash, whether or not the proxy removed the root path and however many
-    slashes the client wrote. The record is `scope["state"]["record"]`.
+    It normalises the path: afterwards the path begins with the root path and one slash, even if a proxy removed the
+    root path or the client sent several slashes. `scope["state"]["record"]` receives the record.
     """
 
     def __init__(self, app: ASGIApp, root_path: str) -> None:
@@ -109,7 +109,7 @@ def _add_headers(message: Message, record: RequestRecord) -> None:
 
 
 async def _serve_http(app: ASGIApp, scope: Scope, receive: Receive, send: Send, record: RequestRecord) -> None:
-    """Serve HEAD as GET: uvicorn drops the body. Log a bug, which FastAPI raises again after its response."""
+    """Serve an HTTP request, HEAD like GET, because uvicorn drops the body. Log bugs, which FastAPI raises again."""
     method = scope["method"]
     scope = {**scope, "method": "GET"} if method == "HEAD" else scope
     complete = False

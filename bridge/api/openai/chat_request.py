@@ -125,7 +125,7 @@ def read_chat(fields: JsonObject, services: Services) -> ChatCaption:
 
 
 def _supported(fields: JsonObject) -> JsonObject:
-    """Return the fields that are used; null means absent. Raises InvalidRequest naming all unsupported ones."""
+    """Return the fields that are used and not null. Raises InvalidRequest, which names all unsupported fields."""
     fields = {name: value for name, value in fields.items() if value is not None and name not in _IGNORED}
     rejected = [name for name in fields if name in _UNSUPPORTED and fields[name] not in _UNSUPPORTED[name]]
     if rejected:
@@ -142,7 +142,10 @@ def _supported(fields: JsonObject) -> JsonObject:
 
 
 def _caption(chat: ChatRequest, services: Services) -> tuple[Perspective, CaptionOptions]:
-    """Return the perspective that `model` names, or one of the schema and the user's text, and the options."""
+    """Return the perspective and the options.
+
+    The perspective is the one that `model` names, or is made from the schema and the user's text.
+    """
     name = models.parse_name(chat.model)
     schema = chat.response_format.json_schema if chat.response_format else None
     listed = services.catalog.get(name.perspective) if name.perspective else None
@@ -177,7 +180,7 @@ def _caption(chat: ChatRequest, services: Services) -> tuple[Perspective, Captio
 
 
 def _inline(schema: AnswerSchema | None, texts: tuple[str, ...]) -> Perspective:
-    """Return a perspective with the user's text as its prompt. It has no variables: braces are text."""
+    """Return a perspective with the user's text as its prompt. It has no variables, so braces are text."""
     assert schema is not None
     if not texts:
         raise InvalidRequest(

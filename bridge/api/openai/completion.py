@@ -23,14 +23,14 @@ def completion(caption: Caption, chat: ChatCaption) -> JsonObject:
 
 
 def _content(caption: Caption, chat: ChatCaption) -> str:
-    """Return the rendered text where the request asks for text, otherwise the JSON."""
+    """Return the JSON, or the rendered text if the request asks for text."""
     return caption.rendered if chat.as_text else json.dumps(caption.result, ensure_ascii=False, separators=(",", ":"))
 
 
 class ChunkStreamResponse(EventStreamResponse):
     """Sends a completion in chunks: the role first, the content when it is valid.
 
-    Partial content is not sent: a re-ask would leave two answers in one message.
+    Partial content is not sent, because after a re-ask the message would contain two answers.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ def _head(kind: str, chat: ChatCaption, request_id: str) -> JsonObject:
 
 
 def _usage(usage: UsageOut | None) -> JsonObject:
-    """Return `usage` where both counts are known: clients require numbers, and 0 would be wrong."""
+    """Return `usage`, or an empty object if a count is unknown: clients require numbers, and 0 would be wrong."""
     if usage is None or usage.input_tokens is None or usage.output_tokens is None:
         return {}
     counts: JsonObject = {

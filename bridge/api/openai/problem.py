@@ -35,7 +35,7 @@ def is_openai_path(request: Request) -> bool:
 def problem_response(problem: Problem) -> Response:
     """Return the problem as a response.
 
-    The official clients retry a 5xx twice; `X-Should-Retry: false` stops them where that is useless.
+    The official clients retry a 5xx twice; `X-Should-Retry: false` prevents that if it is useless.
     """
     headers = {} if problem.retryable else {"X-Should-Retry": "false"}
     if problem.retry_after is not None:
@@ -58,7 +58,7 @@ def error_body(problem: Problem) -> dict[str, Any]:
 
 
 def _param(problem: Problem) -> str | None:
-    """Return the parameter at fault; pointers of other codes lead into a perspective or an answer."""
+    """Return the invalid parameter. Only for `invalid_request` do the JSON Pointers refer to the request."""
     if problem.code != "invalid_request" or not problem.errors:
         return _PARAMS.get(problem.code)
     first, *rest = problem.errors[0].pointer.removeprefix("/").split("/")

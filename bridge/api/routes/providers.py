@@ -80,7 +80,7 @@ async def test_connection(request: Request, name: str) -> Response:
 
 
 def _require_name(name: str, request: Request) -> None:
-    """Raise UnknownProvider for an empty name, which would mean the default provider elsewhere."""
+    """Raise UnknownProvider if the name is empty, because other code treats "" as the default provider."""
     if not name:
         raise UnknownProvider(name, tuple(services(request).targets.configured.providers))
 
@@ -110,7 +110,7 @@ async def _read_provider(request: Request, name: str) -> ProviderReference:
 
 
 def _report(target: Target, result: Check) -> ConnectionTest:
-    """Return the result for the React client, which identifies steps by name and time: times are distinct."""
+    """Build the result for the React client. It identifies steps by name and time, so their times must differ."""
     now = datetime.now(UTC)
     steps = [
         StepOut(

@@ -113,7 +113,7 @@ class Connection:
                 await self._cancel_all()
 
     async def _finished(self) -> None:
-        """Wait until the client stops reading, or until a shutdown finds no request to finish."""
+        """Wait until the client stops reading, or until a shutdown has begun and no request is running."""
         await first_of(self._writer.closed, self._drain.begun)
         await first_of(self._writer.closed, self._idle)
 
@@ -185,7 +185,7 @@ class Connection:
         await self._close(ApiKeyRequired(), _POLICY_VIOLATION)
 
     async def _handle(self, frame: str | bytes) -> None:
-        """Handle one frame; a mistake in it is reported, and the WebSocket stays open."""
+        """Handle one frame. If the frame is invalid, report the error and keep the WebSocket open."""
         name: str | None = None
         record = RequestRecord(new_request_id(), self._record.trace_headers, trace_id=self._record.trace_id, status=200)
         record.key = self._record.key
@@ -258,7 +258,7 @@ class Connection:
     async def _plan(
         self, record: RequestRecord, is_analysis: bool, id: str, fields: dict[str, Any]
     ) -> tuple[EventStream, Run]:
-        """Return the stream of a valid request. Raises every error that can be known before any work."""
+        """Plan a request and return its stream. Raises every error that can be detected before the work begins."""
         if is_analysis:
             analysis = parse_request(AnalyzeRequest, fields)
             run = record.start_run(deadline_of(analysis, self._services), self._caller)

@@ -1,1 +1,1 @@
-"""The three formats that may pass through undecoded: their headers, and their metadata removed without loss."""
+"""The three formats that may pass through without decoding: read the header, and drop the metadata losslessly."""

@@ -16,10 +16,10 @@ _ORIENTATION, _SHORT = 0x0112, 3
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the service knows of an image without decoding it.
+    """The properties of an image that the service knows without decoding it.
 
     `size`: width and height as stored, before `orientation` (EXIF, 1 to 8) is applied; None for a format that only
-    the image worker reads. `plain`: a variant that every decoder reads: opaque, not animated, not CMYK, 8 bits a
+    the image worker reads. `plain`: whether every decoder reads this variant: opaque, not animated, not CMYK, 8 bits a
     sample. `scans`: how often a decoder goes over all pixels.
     """
 
@@ -31,12 +31,12 @@ class Header:
 
     @property
     def upright(self) -> Size | None:
-        """Width and height once the orientation is applied."""
+        """Return width and height after the orientation was applied."""
         return self.size[::-1] if self.size and self.orientation >= 5 else self.size
 
 
 def title(media_type: str) -> str:
-    """Return the format's name for a sentence: "JPEG"."""
+    """Return the display name of a format, such as "JPEG"."""
     return {"image/webp": "WebP"}.get(media_type, media_type.removeprefix("image/").upper())
 
 

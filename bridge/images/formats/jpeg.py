@@ -35,7 +35,7 @@ _SAMPLINGS = (0x11, 0x12, 0x21, 0x22)
 def segments(data: bytes, *, one_scan: bool = False) -> Iterator[Segment]:
     """Yield (marker, start, end) up to the end marker; the coded data of a scan follows it as marker 0.
 
-    `one_scan`: the first scan is known to reach to the end marker; looking for the next one takes 0.4 ms per MB.
+    `one_scan`: the first scan is known to be the only one, so the search for another (0.4 ms per MB) is skipped.
     """
     at = 2
     while match := _MARKER.search(data, at):
@@ -89,7 +89,7 @@ def inspect(data: bytes) -> Header:
 def strip(data: bytes, *, one_scan: bool = False) -> bytes:
     """Drop EXIF, XMP, IPTC, comments, thumbnails, further images and everything after the end marker.
 
-    The ICC profile and Adobe's transform flag stay: without them the colours change. Returns the same object when
+    The ICC profile and Adobe's transform flag are kept, because the colours depend on them. Returns the same object if
     there is nothing to drop. Raises Rejected; struct.error when truncated.
     """
     view = memoryview(data)
@@ -113,7 +113,7 @@ def _is_needed(marker: int, opening: bytes) -> bool:
 
 
 def _without_thumbnail(segment: memoryview) -> bytes | memoryview:
-    """Cut a JFIF segment down to its density; other APP0 segments hold only thumbnails."""
+    """Remove the thumbnail from a JFIF segment. Other APP0 segments hold only thumbnails and are dropped."""
     if bytes(segment[4:9]) != b"JFIF\0" or len(segment) < 18:
         return b""
     return segment if len(segment) == 18 else b"\xff\xe0\x00\x10" + bytes(segment[4:16]) + b"\0\0"
@@ -122,8 +122,8 @@ def _without_thumbnail(segment: memoryview) -> bytes | memoryview:
 def is_intact(data: bytes) -> bool:
     """Return whether this is one complete scan of Huffman-coded data with every table that it refers to.
 
-    Such an image decodes: a decoder fails on the frame, the tables or a missing end, while wrong coded bits give
-    wrong pixels (libjpeg-turbo 3.1). False means unknown; decode it. Takes 0.4 ms per MB.
+    Every decoder can read such an image: wrong coded bits only give wrong pixels (libjpeg-turbo 3.1). If the result is
+    False, decode the image to find out. Takes 0.4 ms per MB.
     """
     tables: set[tuple[int, int]] = set()
     frame: dict[int, int] = {}
@@ -148,7 +148,7 @@ def is_intact(data: bytes) -> bool:
 
 
 def _components(frame: bytes) -> dict[int, int]:
-    """Return the quantization table of each component by its slot; empty when the frame is unusual."""
+    """Map each component id to the slot of its quantization table. Empty if the frame is unusual."""
     rows = [tuple(frame[at : at + 3]) for at in range(6, len(frame), 3)]
     usual = (
         len(frame) in (9, 15)
@@ -166,7 +166,7 @@ def _components(frame: bytes) -> dict[int, int]:
 def _tables(marker: int, content: bytes) -> set[tuple[int, int]]:
     """Return (kind, slot) of the tables in a segment, kinds 0 and 1 for Huffman DC and AC, 2 for quantization.
 
-    Empty when one of them is unusual or the segment holds something else.
+    Empty if a table is unusual, or if the segment does not hold tables.
     """
     if marker == _QUANTIZATION:
         ids = content[::65]  # a table of 16-bit values is twice as long, and unusual
@@ -185,7 +185,7 @@ def _tables(marker: int, content: bytes) -> set[tuple[int, int]]:
 
 
 def _is_prefix_code(counts: bytes) -> bool:
-    """Return whether codes exist for this number of symbols per length, all-ones codes left free."""
+    """Return whether a Huffman code exists with `counts[n - 1]` symbols of length n, without all-ones codes."""
     code = 0
     for length, count in enumerate(counts, 1):
         code = code * 2 + count
@@ -195,7 +195,7 @@ def _is_prefix_code(counts: bytes) -> bool:
 
 
 def _refers(scan: bytes, frame: dict[int, int], tables: set[tuple[int, int]]) -> bool:
-    """Return whether the scan holds all components in one pass, and every table exists."""
+    """Return whether the scan contains all components in one pass, and every table that it refers to exists."""
     rows = scan[1:-3]
     if not frame or len(scan) != 4 + 2 * len(frame) or scan[0] != len(frame):
         return False
@@ -208,6 +208,6 @@ def _refers(scan: bytes, frame: dict[int, int], tables: set[tuple[int, int]]) ->
 
 
 def _ends(data: bytes, start: int) -> bool:
-    """Return whether coded data follows, without restarts, and the end marker behind it ends the file."""
+    """Return whether coded data without restart markers follows, and then the end marker as the end of the file."""
     marker = _NOT_STUFFED.search(data, start)
     return marker is not None and start < marker.start() == len(data) - 2 and data.endswith(b"\xff\xd9")

@@ -31,7 +31,7 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def inspect(data: bytes) -> Header:
-    """Read IHDR and the chunks that matter. Raises Rejected; struct.error when truncated."""
+    """Read IHDR and the chunks that affect `Header`. Raises Rejected; struct.error when truncated."""
     if data[12:16] != b"IHDR":
         raise malformed("The PNG image does not begin with its header.")
     width, height, bits, colour = unpack_from(">IIBB", data, 16)
@@ -45,7 +45,7 @@ def inspect(data: bytes) -> Header:
 
 
 def strip(data: bytes) -> bytes:
-    """Drop text, times, EXIF, private chunks and everything after IEND; the same object if there is none.
+    """Drop text, times, EXIF, private chunks and everything after IEND; return the same object if there is none.
 
     Raises Rejected; struct.error when truncated.
     """
@@ -75,7 +75,7 @@ def is_sound(data: bytes) -> bool:
 
 
 def _inflated_size(data: bytes) -> tuple[int, int]:
-    """Return the least and the most bytes of all rows; interlacing adds filter bytes to more and shorter rows."""
+    """Return the minimum and maximum size of the decompressed rows. Interlacing adds rows, each with a filter byte."""
     width, height, bits, colour, _, _, interlaced = unpack_from(">IIBBBBB", data, 16)
     size = height * (1 + (width * bits * _SAMPLES.get(colour, 1) + 7) // 8)
     return size, size * 2 + 64 if interlaced else size
