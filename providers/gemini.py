@@ -88,7 +88,7 @@ class GeminiClient(BaseClient):
     spec = SPEC
 
     def __init__(self, config: ProviderConfig, pool: Pool) -> None:
-        """`config.base_url` may omit the scheme, and may end in a version or `/openai`. Raises ValueError if invalid."""
+        """`config.base_url` may omit the scheme and end in a version or `/openai`. Raises ValueError if invalid."""
         self._options = config.options
         self._pool = pool
         self._base_url = base_url(SPEC, _OPENAI_PATH.sub("", config.base_url)) or SPEC.base_url
@@ -103,7 +103,7 @@ class GeminiClient(BaseClient):
         return answer.completion(request)
 
     async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
-        """List the models that generate content, over a new connection. Other models, such as embeddings, are omitted."""
+        """List the models that generate content, over a new connection. Embedding models are omitted."""
         async with self._session(request, self._pool.fresh_client) as (models, call):
             return await call.wait(_list(models))
 
@@ -324,7 +324,7 @@ def _classify(status: int, details: object, headers: Mapping[str, str], request:
 
 
 def _silence_sdk() -> None:
-    """Suppress an SDK log message about keys in the environment, and a warning that quotes unknown values of a response.
+    """Suppress an SDK log message about keys in the environment, and a warning that quotes values of a response.
 
     Repeated calls install each filter only once.
     """

@@ -25,7 +25,7 @@ _EPOCH_SECONDS, _EPOCH_MILLISECONDS = 1e9, 1e11  # larger numbers are dates
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """One rate limit. `remaining`: how much of `limit` is left. `reset`: seconds until `remaining` equals `limit` again."""
+    """One rate limit: `remaining` of `limit` requests or tokens are left. `reset`: seconds until all are available."""
 
     remaining: float
     limit: float | None = None
