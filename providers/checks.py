@@ -79,7 +79,7 @@ class Step:
 class Check:
     """Result of a connection check.
 
-    `steps`: the steps that were run. `model`: the requested model, "" if no test request was sent. `response_model`: the
+    `steps`: the steps that were run. `model`: the requested model, "" without a test request. `response_model`: the
     name that the server reports for the model. `images`: whether the model accepted an image. `schema_enforced`:
     whether the server enforced the schema. Both are None if the check could not determine this.
     """

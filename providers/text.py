@@ -18,7 +18,7 @@ class AnswerText:
     """The text of one answer, received in one or more pieces, and the usage reported so far."""
 
     def __init__(self, title: str, *, streamed: bool) -> None:
-        """`title`: the provider's name in error messages. `streamed`: cancel the call if the model writes only white space."""
+        """`title`: the provider's name in error messages. `streamed`: raise on endless white space."""
         self._title = title
         self._streamed = streamed
         self._pieces: list[str] = []
