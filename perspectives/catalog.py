@@ -50,8 +50,8 @@ class FileProblem:
 class Loaded:
     """Perspectives and mistakes that were loaded from directories.
 
-    `perspectives`: maps names to perspectives. `files`: the number of files read. `replaced`: names of perspectives that
-    a later directory replaced. `broken`: maps the name in an unusable file, and the file's stem, to the file.
+    `perspectives`: maps names to perspectives. `files`: the number of files read. `replaced`: names of perspectives
+    that a later directory replaced. `broken`: maps the name in an unusable file, and the file's stem, to the file.
     """
 
     perspectives: dict[str, Perspective] = field(default_factory=dict)
@@ -148,7 +148,8 @@ class Catalog:
 
 
 def load(directories: Sequence[Path], settings_file: Path | None = None) -> Catalog:
-    """Load all perspectives below these directories. A perspective replaces one of the same name from an earlier directory.
+    """Load all perspectives below these directories. For equal names, the perspective of the last directory is used,
+    unless the settings forbid replacement.
 
     A mistake in a file does not raise: it is recorded in the catalog's `problems`, and the other files are loaded.
     """

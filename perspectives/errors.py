@@ -57,7 +57,7 @@ class InvalidPerspective(PerspectiveError):
 
 
 class UnknownPerspective(PerspectiveError):
-    """No usable perspective has this name. `reason`: why a perspective of this name cannot be used, "" if none exists."""
+    """No usable perspective has this name. `reason`: why an existing perspective cannot be used, else ""."""
 
     def __init__(self, name: str, near: tuple[str, ...] = (), reason: str = "") -> None:
         self.name = name

@@ -30,7 +30,7 @@ class _DuplicateKey(dict[str, Any]):
 
 
 def json_files(directory: Path) -> Iterator[Path]:
-    """Yield every `*.json` file below the directory, sorted. Symbolic links are followed, but no directory is read twice.
+    """Yield every `*.json` file below the directory, sorted. Links are followed, but no directory is read twice.
 
     Hidden files and directories are skipped. Kubernetes mounts a ConfigMap as links into a hidden directory, so
     every file would be listed twice otherwise.

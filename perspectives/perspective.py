@@ -232,7 +232,7 @@ def _from_fields(document: Document) -> tuple[Validator, list[JsonObject]] | Non
 
 
 def _is_same(schema: JsonObject, validator: Validator) -> bool:
-    """Return whether the normalised form of `schema` equals the validator's schema, including the order of properties."""
+    """Return whether `schema` normalises to the validator's schema, with the same order of properties."""
     try:
         return digest(compile_schema(schema).json_schema) == digest(validator.json_schema)
     except InvalidPerspective:
