@@ -148,9 +148,9 @@ class Catalog:
 
 
 def load(directories: Sequence[Path], settings_file: Path | None = None) -> Catalog:
-    """Load all perspectives below these directories. For equal names, the perspective of the last directory is used,
-    unless the settings forbid replacement.
+    """Load all perspectives below these directories.
 
+    If several directories contain the same name, the last one is used, unless `local_override` is false.
     A mistake in a file does not raise: it is recorded in the catalog's `problems`, and the other files are loaded.
     """
     settings, loaded = read_settings(settings_file), Loaded()
