@@ -1,4 +1,4 @@
-"""Perspectives: what to look for in an image, and the schema of the answer.
+"""Perspectives. A perspective is a prompt for an image, with the JSON Schema of the answer.
 
 perspective = perspectives.parse({"name": "…", "prompt": "…", "json_schema": Model.model_json_schema()})
 """

@@ -1,4 +1,4 @@
-"""All perspectives of a deployment: loaded once at start, looked up by name."""
+"""The catalog of all perspectives of a deployment, loaded once at start."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,14 +11,14 @@ from perspectives.loader import ModuleSettings, UnreadableFile, json_files, read
 from perspectives.perspective import Perspective, parse
 
 LIBRARY = Path(__file__).parent / "library"
-"""The shipped perspectives."""
+"""The directory of the perspectives that are part of the package."""
 
 Severity = Literal["error", "warning"]
 
 
 @dataclass(frozen=True, slots=True)
 class ModuleInfo:
-    """A module as it is listed; a disabled module counts its perspectives too."""
+    """An entry of the list of modules. `perspective_count` is also set for a disabled module."""
 
     name: str
     display_name: str
@@ -29,7 +29,7 @@ class ModuleInfo:
 
 @dataclass(frozen=True, slots=True)
 class FileProblem:
-    """A mistake in a file or directory. An error keeps (part of) it from being used, a warning does not."""
+    """A mistake in a file or directory. With severity "error", the file or the affected part is not used."""
 
     file: Path
     pointer: str
@@ -38,19 +38,20 @@ class FileProblem:
 
     @property
     def place(self) -> str:
-        """Return the file with its folder, without the path above, which is private."""
+        """Return the file's name with its folder. The rest of the path is private."""
         return _place(self.file)
 
     def __str__(self) -> str:
-        """Return everything in one line."""
+        """Return place, pointer and message in one line."""
         return f"{self.place}: {Problem(self.pointer, self.message)}"
 
 
 @dataclass
 class Loaded:
-    """The content of directories: perspectives by name, the number of files read, and mistakes.
+    """Perspectives and mistakes that were loaded from directories.
 
-    `replaced`: names that a later directory defines again. `broken`: unusable files, by name and by stem.
+    `perspectives`: maps names to perspectives. `files`: the number of files read. `replaced`: names of perspectives
+    that a later directory replaced. `broken`: maps the name in an unusable file, and the file's stem, to the file.
     """
 
     perspectives: dict[str, Perspective] = field(default_factory=dict)
@@ -64,7 +65,7 @@ class Loaded:
         self.problems += [FileProblem(file, problem.pointer, problem.message, severity) for problem in problems]
 
     def parse(self, file: Path, directory: Path) -> Perspective | None:
-        """Return the perspective in a file; None when it is broken, which is recorded."""
+        """Read the perspective in a file. Return None and record the mistakes if the file is not usable."""
         self.files += 1
         data: Any = None
         try:
@@ -80,7 +81,7 @@ class Loaded:
         return None
 
     def read(self, directory: Path, override: bool) -> None:
-        """Add every perspective below a directory; `override`: whether they replace earlier ones."""
+        """Add every perspective below a directory. `override`: replace earlier perspectives of the same name."""
         if not directory.is_dir():
             self.note(directory, [Problem("", "Is not a directory that can be read.")], "warning")
             return
@@ -108,7 +109,7 @@ class Loaded:
 
 
 class Catalog:
-    """Perspectives and modules. Perspectives of a disabled module are not available."""
+    """The enabled perspectives and all modules. Perspectives of a disabled module are not available."""
 
     def __init__(self, loaded: Loaded, settings: ModuleSettings) -> None:
         ordered = sorted(loaded.perspectives.values(), key=lambda each: (each.priority, each.name))
@@ -121,7 +122,7 @@ class Catalog:
         self._disabled = {each.name: each.module for each in ordered if each.name not in self._enabled}
 
     def get(self, name: str) -> Perspective:
-        """Return the perspective. Raises UnknownPerspective with the reason, or with similar names."""
+        """Return a perspective. Raises UnknownPerspective with the reason, or with similar names."""
         if name in self._enabled:
             return self._enabled[name]
         reason = ""
@@ -132,24 +133,25 @@ class Catalog:
         raise UnknownPerspective(name, _near(name, self._enabled), reason)
 
     def all(self) -> tuple[Perspective, ...]:
-        """Return every enabled perspective, by priority (lower first), then name."""
+        """Return all enabled perspectives, sorted by priority (lower first), then by name."""
         return tuple(self._enabled.values())
 
     def modules(self) -> list[ModuleInfo]:
-        """Return every module by name, disabled ones included."""
+        """Return all modules sorted by name, including disabled modules."""
         return list(self._modules.values())
 
     def module(self, name: str) -> ModuleInfo:
-        """Return the module. Raises UnknownModule with similar names."""
+        """Return a module. Raises UnknownModule with similar names."""
         if name not in self._modules:
             raise UnknownModule(name, _near(name, self._modules))
         return self._modules[name]
 
 
 def load(directories: Sequence[Path], settings_file: Path | None = None) -> Catalog:
-    """Load every perspective below these directories; a later one replaces earlier ones of the same name.
+    """Load all perspectives below these directories.
 
-    Never raises for a file: mistakes are in the catalog's `problems`, and the rest is loaded.
+    If several directories contain the same name, the last one is used, unless `local_override` is false.
+    A mistake in a file does not raise: it is recorded in the catalog's `problems`, and the other files are loaded.
     """
     settings, loaded = read_settings(settings_file), Loaded()
     for directory in directories:
@@ -164,7 +166,7 @@ def load(directories: Sequence[Path], settings_file: Path | None = None) -> Cata
 
 
 def check(paths: Sequence[Path]) -> Loaded:
-    """Return the mistakes in these files, and in those below these directories."""
+    """Load these files and all files below these directories, and record their mistakes."""
     loaded = Loaded()
     for path in paths:
         if path.is_dir():

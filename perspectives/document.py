@@ -1,7 +1,7 @@
-"""The keys of a perspective as they were written, read one by one; every mistake is recorded.
+"""Read the keys of a perspective document one by one, and record every mistake.
 
-graphcap's list endpoint puts most keys into an object called `schema`; a file has them at the top. Both are
-read, and the top takes precedence.
+graphcap's list endpoint puts most keys into an object called `schema` (the envelope); files have these keys at the top
+level. Both forms are read, and the top level takes precedence.
 """
 
 from collections.abc import Collection
@@ -24,7 +24,7 @@ _COLUMN = ("name", "style", "description")
 
 
 class Document:
-    """Readers record a mistake in `problems` and return the default."""
+    """A perspective document. If a value is not valid, its reader records a mistake and returns the default."""
 
     def __init__(self, data: JsonObject) -> None:
         self.problems: list[Problem] = []
@@ -54,7 +54,7 @@ class Document:
 
     @property
     def unknown(self) -> JsonObject:
-        """Return the keys that have no meaning here."""
+        """Return the unknown keys with their values."""
         return {key: value for key, value in self._values.items() if key not in _KNOWN}
 
     def misspelled(self) -> list[Problem]:
@@ -68,11 +68,11 @@ class Document:
         ]
 
     def get(self, key: str) -> Any:
-        """Return the value of a key; None when it is absent or null."""
+        """Return the value of a key, None if the key is absent or null."""
         return self._values.get(key)
 
     def pointer(self, key: str) -> str:
-        """Return the place of a key, or where it would be."""
+        """Return the JSON Pointer of a key, or the pointer that an absent key would have at the top level."""
         return self._pointers.get(key, below("", key))
 
     def problem(self, key: str, message: str) -> None:
@@ -80,15 +80,15 @@ class Document:
         self.problems.append(Problem(self.pointer(key), message))
 
     def warning(self, key: str, message: str) -> None:
-        """Record a mistake that its author should know of."""
+        """Record a mistake that does not make the perspective unusable."""
         self.warnings.append(Problem(self.pointer(key), message))
 
     def warn_unknown(self, entry: JsonObject, known: Collection[str], pointer: str, message: str) -> None:
-        """Warn of every key of an object at `pointer` that is not known."""
+        """Record a warning for every unknown key of the object at `pointer`."""
         self.warnings += [Problem(below(pointer, key), message) for key in entry if key not in known]
 
     def text(self, key: str, default: str = "") -> str:
-        """Read text. A number is read as its digits, with a warning except for `version`, where it is common."""
+        """Read a text. A number is converted to text, with a warning except for `version`, which is often a number."""
         value = self.get(key)
         if isinstance(value, int | float) and not isinstance(value, bool):
             if key != "version":
@@ -99,14 +99,14 @@ class Document:
         return value if isinstance(value, str) else default
 
     def flag(self, key: str) -> bool:
-        """Read true or false; absent is false."""
+        """Read true or false. An absent key is false."""
         value = self.get(key)
         if value is not None and not isinstance(value, bool):
             self.problem(key, "Must be true or false.")
         return value is True
 
     def whole(self, key: str, default: int) -> int:
-        """Read a whole number."""
+        """Read an integer."""
         value = self.get(key)
         if isinstance(value, int) and not isinstance(value, bool):
             return value
@@ -115,7 +115,7 @@ class Document:
         return default
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """Read a list of texts; a single text is a list of one."""
+        """Read a list of texts. A single text is read as a list with that text."""
         value = self.get(key)
         entries = [value] if isinstance(value, str) else value if value is not None else []
         if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
@@ -124,14 +124,14 @@ class Document:
         return tuple(entries)
 
     def word(self, key: str, words: tuple[str, ...]) -> str:
-        """Read one of these words; any other is read as the first, with a warning."""
+        """Read one of these words. Any other value is read as the first word, with a warning."""
         value = self.get(key)
         if value is not None and value not in words:
             self.warning(key, f"Is not one of {', '.join(words)}; it is read as {words[0]}.")
         return value if isinstance(value, str) and value in words else words[0]
 
     def columns(self, key: str) -> tuple[dict[str, str], ...]:
-        """Read table columns: name, style ("" where it is null or absent), description when there is one."""
+        """Read table columns: name, style ("" if null or absent), and description if present."""
         value = self.get(key)
         entries = value if value is not None else []
         if not isinstance(entries, list):

@@ -1,4 +1,4 @@
-"""Exceptions of this package, and the problems that they carry.
+"""Exceptions of this package, and the problems that they contain.
 
     PerspectiveError             base class
     ├── InvalidPerspective       the perspective cannot be used; `problems` lists every mistake
@@ -8,7 +8,8 @@
     ├── UnknownVariables         variables were passed that the perspective does not declare; `names`
     └── ValidationFailed         the answer violates the schema; `problems` says where
 
-Pointers are RFC 6901 JSON Pointers. Messages are sentences, for people and for the model on a re-ask.
+Pointers are RFC 6901 JSON Pointers. Messages are sentences for users, and for the model if it is asked
+to correct its answer.
 """
 
 from collections.abc import Iterable
@@ -16,35 +17,35 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 MAX_PROBLEMS = 20
-"""Problems that one exception carries."""
+"""The maximum number of problems in one exception."""
 _SHOWN = 3
 _MAX_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A mistake and its place: `pointer` into the perspective or the answer, "" for the whole."""
+    """A mistake and its place. `pointer`: a JSON Pointer into the perspective or the answer, "" for the root."""
 
     pointer: str
     message: str
 
     def __str__(self) -> str:
-        """Return both in one line."""
+        """Return the pointer and the message in one line."""
         return f"{self.pointer}: {self.message}" if self.pointer else self.message
 
     def under(self, pointer: str) -> "Problem":
-        """Return the same problem, seen from the document that contains this one at `pointer`."""
+        """Return the same problem with its pointer prefixed by `pointer`, the place of this document in another one."""
         return Problem(pointer + self.pointer, self.message)
 
 
 def below(pointer: str, *tokens: str | int) -> str:
-    """Append tokens to a pointer; names longer than 200 characters are shortened."""
+    """Append tokens to a JSON Pointer. Tokens longer than 200 characters are shortened."""
     escaped = (shortened(str(token), _MAX_NAME).replace("~", "~0").replace("/", "~1") for token in tokens)
     return "/".join([pointer, *escaped])
 
 
 class PerspectiveError(Exception):
-    """Base class; the text is a sentence for a person."""
+    """Base class of this package's exceptions. The message is a sentence for users."""
 
 
 class InvalidPerspective(PerspectiveError):
@@ -56,7 +57,7 @@ class InvalidPerspective(PerspectiveError):
 
 
 class UnknownPerspective(PerspectiveError):
-    """No usable perspective has this name; `reason` is a sentence where a file of that name exists."""
+    """No usable perspective has this name. `reason`: why an existing perspective cannot be used, else ""."""
 
     def __init__(self, name: str, near: tuple[str, ...] = (), reason: str = "") -> None:
         self.name = name
@@ -85,7 +86,7 @@ class MissingVariables(PerspectiveError):
 
 
 class UnknownVariables(PerspectiveError):
-    """Variables were passed that the perspective does not declare; `known` are those that it does."""
+    """Variables were passed that the perspective does not declare. `known`: the declared variables."""
 
     def __init__(self, names: tuple[str, ...], known: tuple[str, ...]) -> None:
         self.names = names
@@ -115,5 +116,5 @@ def _hint(near: tuple[str, ...]) -> str:
 
 
 def shortened(name: str, length: int = 100) -> str:
-    """Return a caller-supplied name as it is shown in a message."""
+    """Shorten a name from a caller to at most `length` characters, for messages."""
     return name if len(name) <= length else name[:length] + "…"

@@ -1,7 +1,7 @@
 """Translate graphcap's `schema_fields` to JSON Schema and back.
 
-Only `fields` marks a structured field reliably: graphcap writes `str` with `is_complex` in one file and `dict`
-without it in the next. All fields are required, in the file's order.
+A field is structured (an object) if it has `fields`. Other keys are not reliable: graphcap writes the type `str` with
+`is_complex` in one file, and `dict` without `is_complex` in another file. All fields are required, in the file's order.
 """
 
 import json
@@ -12,7 +12,7 @@ from perspectives.errors import Problem, below, shortened
 from perspectives.json_values import JsonObject
 
 WORDS = {"str": "string", "int": "integer", "float": "number", "bool": "boolean", "dict": "object"}
-"""graphcap's types, and those of JSON Schema."""
+"""Map graphcap's types to the types of JSON Schema."""
 _ALIASES = {word: word for word in WORDS}
 _ALIASES |= {json_type: word for word, json_type in WORDS.items()} | {"text": "str", "double": "float"}
 _KNOWN = {"name", "type", "description", "is_list", "is_complex", "fields"}
@@ -22,7 +22,11 @@ _SHOWN_CHOICES = 20
 
 @dataclass
 class Translation:
-    """`schema_fields` as a JSON Schema, and tidied. `places`: pointers into `schema` -> pointers into the file."""
+    """The result of translating `schema_fields`.
+
+    `schema`: the JSON Schema. `fields`: the fields in a uniform notation. `places`: maps pointers into `schema` to
+    pointers into the file.
+    """
 
     schema: JsonObject = field(default_factory=dict)
     fields: list[JsonObject] = field(default_factory=list)
@@ -31,7 +35,7 @@ class Translation:
     places: dict[str, str] = field(default_factory=dict)
 
     def origin(self, pointer: str) -> str:
-        """Return the pointer into the file for a pointer into `schema`."""
+        """Translate a pointer into `schema` to a pointer into the file."""
         start = pointer
         while start and start not in self.places:
             start = start.rpartition("/")[0]
@@ -48,7 +52,7 @@ class Translation:
 
 
 def to_schema(entries: object, pointer: str) -> Translation:
-    """Translate `schema_fields` that stand at `pointer`."""
+    """Translate `schema_fields` to JSON Schema. `pointer`: the place of `schema_fields` in the file."""
     translation = Translation(places={"": pointer})
     translation.schema, translation.fields = _object(entries, pointer, "", translation)
     return translation
@@ -97,7 +101,7 @@ def _field(entry: JsonObject, pointer: str, place: str, translation: Translation
 def _inner(
     entry: JsonObject, pointer: str, place: str, translation: Translation
 ) -> tuple[str, JsonObject, list[JsonObject]]:
-    """Return graphcap's word, the schema and the own fields of one item of a field."""
+    """Return graphcap's type, the JSON Schema and the nested fields of a field, or of its items if it is a list."""
     stated, at = entry.get("type"), below(pointer, "type")
     word = _ALIASES.get(stated.strip().lower()) if isinstance(stated, str) else None
     if entry.get("fields"):
@@ -116,7 +120,7 @@ def _inner(
 
 
 def _schema_in_type(stated: JsonObject, pointer: str, translation: Translation) -> JsonObject:
-    """Read a `type` that is an object: a JSON Schema if it looks like one, else any object."""
+    """Translate a `type` that is an object. Without a keyword of JSON Schema, the field accepts any object."""
     if not _SCHEMA_WORDS & stated.keys():
         translation.warn(pointer, "Is an object, but not a JSON Schema; the field is read as any object.")
         return {"type": "object"}
@@ -168,13 +172,16 @@ def _item(node: JsonObject) -> tuple[JsonObject, bool]:
 
 
 def _without_null(node: JsonObject) -> JsonObject:
-    """Return the only alternative beside null, if there is one."""
+    """Return the only `anyOf` branch other than null. Return the node if there is not exactly one."""
     named = [branch for branch in node.get("anyOf", ()) if branch != {"type": "null"}]
     return named[0] if len(named) == 1 else node
 
 
 def _type(node: JsonObject) -> str:
-    """Return the only type beside null; that of the values where none is stated."""
+    """Return the only type of a node other than null, "any" if there is not exactly one.
+
+    Without `type`, the type is derived from the values of `enum` or `const`.
+    """
     stated: Any = node.get("type")
     if stated is None:
         values = node.get("enum", [node["const"]] if "const" in node else [])

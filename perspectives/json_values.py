@@ -1,4 +1,4 @@
-"""Plain JSON values: copied within limits, and digested."""
+"""Copy plain JSON values within size limits, and compute their digests."""
 
 import json
 import math
@@ -9,22 +9,22 @@ from perspectives.errors import InvalidPerspective, Problem, below
 
 JsonObject = dict[str, Any]
 MAX_BYTES = 262_144
-"""Size of a whole perspective as compact JSON, in bytes of UTF-8. The largest shipped perspective has 10 kB."""
+"""Maximum bytes of a perspective as compact JSON in UTF-8. The largest perspective of the library has 10 kB."""
 MAX_JSON_DEPTH = 200
-"""Levels of objects and lists in a perspective."""
+"""Maximum levels of objects and lists in a perspective."""
 _EXACT = 2.0**53
 
 
 def copy_json(data: object) -> Any:
-    """Copy a value, with whole floats as integers, as a JavaScript client writes them.
+    """Copy a JSON value. Floats without a fraction become integers, as in JSON written by JavaScript.
 
-    Raises InvalidPerspective at the first value that is too large or not JSON.
+    Raises InvalidPerspective if a value is too large or is not JSON.
     """
     return _Copy().of(data, "", 0)
 
 
 def digest(content: Any) -> str:
-    """Return the sha256 of plain JSON in hexadecimal. The order of keys counts: models are asked in that order."""
+    """Return the hexadecimal SHA-256 of a JSON value. It depends on the order of keys, which models follow."""
     return sha256(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
 
 

@@ -16,10 +16,10 @@ minLength maxLength pattern format contentEncoding contentMediaType
 minimum maximum exclusiveMinimum exclusiveMaximum multipleOf
 """
 KEYWORDS = tuple(_WORDS.split())
-"""Every keyword of a normalised schema, in the order in which it is written."""
+"""All keywords of a normalised schema, in their order in the schema."""
 
 ANNOTATIONS = frozenset({"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"})
-"""Keywords that explain and do not constrain."""
+"""Keywords that describe a value without constraining it."""
 
 SCHEMA_MAPS = frozenset({"properties", "patternProperties", "dependentSchemas"})
 SCHEMA_LISTS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
@@ -29,16 +29,16 @@ SCHEMAS = BOOLEANS | {"not", "if", "then", "else", "contains", "propertyNames"}
 """Keywords whose value is a single schema."""
 
 IN_PLACE = frozenset({"anyOf", "oneOf", "allOf", "not", "if", "then", "else", "dependentSchemas"})
-"""Keywords whose schemas apply to the same value."""
+"""Keywords whose subschemas apply to the same value as the schema that contains the keyword."""
 BRANCHING = IN_PLACE | {"patternProperties", "propertyNames", "contains", "unevaluatedProperties", "unevaluatedItems"}
-"""Keywords through which several schemas apply to one value."""
+"""Keywords that can make several subschemas apply to one value."""
 
 _DROPPED_WORDS = """
 $schema $id $comment $defs definitions $anchor $dynamicAnchor $vocabulary $ref $dynamicRef contentSchema
 discriminator example enumNames enumDescriptions markdownDescription propertyOrdering
 """
 DROPPED = frozenset(_DROPPED_WORDS.split())
-"""Keywords that are read but not kept, and annotations of common tools."""
+"""Keywords that are accepted but removed, including annotations of common tools."""
 
 _TYPES = ("string", "number", "integer", "boolean", "null", "array", "object")
 _TEXT = {"type": "string"}
@@ -71,6 +71,6 @@ _CHECKS = {word: (validator_for(schema), sentence) for words, schema, sentence i
 
 
 def value_problem(word: str, value: Any, pointer: str) -> Problem | None:
-    """Return what is wrong with the value of a keyword. Schemas in it are not checked."""
+    """Return the problem with the value of a keyword, or None. Subschemas in the value are not checked."""
     check, sentence = _CHECKS.get(word, (None, ""))
     return None if check is None or check.is_valid(value) else Problem(pointer, sentence)

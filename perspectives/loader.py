@@ -1,4 +1,4 @@
-"""Read JSON files from directories, and the settings of modules, with the place of every mistake."""
+"""Read JSON files and the settings of modules, and record the place of every mistake."""
 
 import json
 import os
@@ -12,11 +12,11 @@ from perspectives.errors import Problem, below
 from perspectives.json_values import MAX_BYTES
 
 MAX_FILE_BYTES = 4 * MAX_BYTES
-"""Size of a file, white space and escapes included."""
+"""Maximum bytes of a file, including white space and escapes."""
 
 
 class UnreadableFile(Exception):
-    """The file is not acceptable JSON; `problem` says where and why."""
+    """The file cannot be read or is not valid JSON. `problem`: the mistake and its place."""
 
     def __init__(self, message: str, pointer: str = "") -> None:
         super().__init__(message)
@@ -24,16 +24,16 @@ class UnreadableFile(Exception):
 
 
 class _DuplicateKey(dict[str, Any]):
-    """An object in which a key was written twice."""
+    """An object that contains a key twice. `key`: the first such key."""
 
     key = ""
 
 
 def json_files(directory: Path) -> Iterator[Path]:
-    """Yield every `*.json` below the directory, sorted; links are followed once.
+    """Yield every `*.json` file below the directory, sorted. Links are followed, but no directory is read twice.
 
-    Hidden names are skipped: Kubernetes mounts a ConfigMap as links into a hidden directory, which would list
-    every file twice.
+    Hidden files and directories are skipped. Kubernetes mounts a ConfigMap as links into a hidden directory, so
+    every file would be listed twice otherwise.
     """
     seen: set[str] = set()
     for folder, folders, names in os.walk(directory, followlinks=True):
@@ -95,7 +95,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _reject_duplicate_keys(data: Any) -> None:
-    """Reject a key that is written twice: the second would hide the first."""
+    """Raise UnreadableFile if an object contains a key twice, because the second value would replace the first."""
     waiting = [("", data)]
     while waiting:
         pointer, value = waiting.pop()
@@ -117,7 +117,10 @@ class ModuleSetting:
 
 @dataclass
 class ModuleSettings:
-    """`perspective_settings.json`; `override`: whether a later directory may replace an earlier perspective."""
+    """The content of `perspective_settings.json`.
+
+    `override`: whether a perspective may replace one of the same name from an earlier directory.
+    """
 
     modules: dict[str, ModuleSetting] = field(default_factory=dict)
     override: bool = True
@@ -125,7 +128,7 @@ class ModuleSettings:
     warnings: list[Problem] = field(default_factory=list)
 
     def of(self, module: str) -> ModuleSetting:
-        """Return the settings of a module; by default it is enabled under its own name."""
+        """Return the settings of a module. A module without settings is enabled and has no separate display name."""
         return self.modules.get(module, ModuleSetting())
 
     def flag(self, entry: Mapping[str, Any], key: str, pointer: str) -> bool:
@@ -142,7 +145,7 @@ class ModuleSettings:
 
 
 def read_settings(file: Path | None) -> ModuleSettings:
-    """Read the settings of modules; without a file every module is enabled. Mistakes are recorded, not raised."""
+    """Read the settings of modules. Mistakes are recorded, not raised. Without a file, every module is enabled."""
     settings = ModuleSettings()
     if file is None or not file.exists():
         return settings

@@ -1,4 +1,4 @@
-"""Turn the errors of jsonschema-rs into problems: readable sentences that contain no text of the answer."""
+"""Translate the errors of jsonschema-rs to problems, whose messages contain no text of the answer."""
 
 import json
 from collections.abc import Iterator
@@ -56,7 +56,7 @@ def kind_of(value: object) -> str:
 
 
 def problems_of(error: ValidationError, pointer: str) -> Iterator[Problem]:
-    """Yield the problems that one error stands for; `pointer` is the place of the value that was validated."""
+    """Translate one error to problems. `pointer`: the JSON Pointer of the validated value."""
     at = below(pointer, *error.instance_path) if error.instance_path else pointer
     kind: Any = error.kind
     if kind.name == "required":
@@ -72,7 +72,10 @@ def problems_of(error: ValidationError, pointer: str) -> Iterator[Problem]:
 
 
 def _meant(context: list[list[ValidationError]]) -> list[ValidationError] | None:
-    """Return the errors of the only alternative that has the value's type, and its discriminating properties."""
+    """Return the errors of the alternative that was probably intended, None if this is ambiguous.
+
+    It is the only alternative that matches the value's type, or its properties with a `const` or `enum`.
+    """
     branches = [errors for errors in context if errors]
     depth = min((len(errors[0].instance_path) for errors in branches), default=0)
     for words, levels in (({"type", "const", "enum"}, depth), ({"const", "enum"}, depth + 1)):

@@ -1,7 +1,7 @@
-"""Regular expressions of a schema: accepted within limits, and weighed.
+"""Estimate the costs of the regular expressions of a schema.
 
-They run only in Rust's linear-time engine. Compiling is what remains expensive: `\\p{L}{140}` takes 37 ms. The
-engine's own size limit bounds one pattern; tiers of sizes bound all patterns of a schema together.
+Patterns run in Rust's linear-time engine, but compiling a pattern can be slow: `\\p{L}{140}` takes 37 ms. The engine
+limits the size of one pattern. `compile_cost` is used to limit the total of all patterns of a schema.
 """
 
 import re
@@ -11,7 +11,7 @@ from math import prod
 from jsonschema_rs import RegexOptions, ValidationError, validator_for
 
 MAX_COMPILE_COST = 1_000
-"""Cost of all patterns of a schema; about 50 ms to compile (jsonschema-rs 0.60)."""
+"""Maximum total `compile_cost` of the patterns of a schema: about 50 ms (jsonschema-rs 0.60)."""
 
 # bytes of the compiled program -> cost: 0.05, 0.6, 5 and 20 ms at most
 _TIERS = {10_000: 1, 100_000: 12, 1_000_000: 100, 4_000_000: 400}
@@ -23,7 +23,10 @@ OPTIONS = RegexOptions(size_limit=max(_TIERS), dfa_size_limit=_DFA_BYTES)
 
 @lru_cache(maxsize=1024)
 def compile_cost(pattern: str) -> int:
-    """Return the tier's cost. Raises ValueError with a sentence when the engine rejects the pattern."""
+    """Return the cost of compiling the pattern, by the tier of its compiled size.
+
+    Raises ValueError with a sentence if the engine rejects the pattern.
+    """
     for size, cost in _TIERS.items():
         try:
             validator_for({"pattern": pattern}, pattern_options=RegexOptions(size_limit=size), offline=True)
@@ -34,7 +37,7 @@ def compile_cost(pattern: str) -> int:
 
 
 def match_cost(pattern: str) -> int:
-    """Estimate how many states of the pattern are active per character: the engine takes 4 ns for each."""
+    """Estimate how many states of the pattern are active per character. The engine needs 4 ns per state."""
     repeats = prod(max(int(bound[:6] or 1) for bound in bounds) or 1 for bounds in _REPEAT.findall(pattern))
     return 1 + min(repeats * len(pattern) // 8, max(_TIERS) // 70)
 

@@ -1,4 +1,4 @@
-"""A perspective: a prompt, the schema of its answer, and what is shown of both."""
+"""Perspectives, and reading them from JSON. A perspective is a prompt with the schema of the answer."""
 
 from dataclasses import dataclass, field, replace
 from typing import Literal, cast, get_args
@@ -15,18 +15,18 @@ Kind = Literal["perspective", "synthesizer", "custom"]
 RESERVED = frozenset({"list", "modules", "caption", "caption-from-path", "analyze", "stream", "types.ts"})
 """Names that are paths of the API."""
 MAX_PLACEHOLDERS = 100
-"""Placeholders in a prompt or template: each is replaced by text of any length."""
+"""Maximum number of placeholders in a prompt or template. Each may be replaced by a long text."""
 _MAX_NAME = 128
 _DEFAULT_PRIORITY = 100
 
 
 @dataclass(frozen=True, eq=False)
 class Perspective:
-    """One perspective, ready for use. Equal digests mean equal content.
+    """One perspective. Perspectives with equal digests have equal content.
 
-    `validator` checks answers, `schema_fields` is the schema in graphcap's notation. `table_columns`: name, style,
-    perhaps description. `context_template`: None when blank. `warnings` are for the author; `extras` are unknown
-    keys. `source`: a file or "inline".
+    `validator`: validates answers. `schema_fields`: the schema in graphcap's notation. `table_columns`: objects with
+    name, style and optionally description. `context_template`: None if blank. `warnings`: mistakes for the author.
+    `extras`: unknown keys with their values. `source`: the path of the file, or "inline".
     """
 
     name: str
@@ -56,11 +56,11 @@ class Perspective:
 
     @property
     def json_schema(self) -> JsonObject:
-        """Return the normalised JSON Schema, against which every answer is validated."""
+        """Return the normalised JSON Schema that answers are validated against."""
         return self.validator.json_schema
 
     def to_wire(self) -> JsonObject:
-        """Return the perspective as it is listed over HTTP; `parse` reads it back."""
+        """Return the perspective as JSON for the HTTP API. `parse` accepts this form."""
         return {
             **self._content(),
             "digest": self.digest,
@@ -95,10 +95,10 @@ class Perspective:
 
 
 def parse(data: object, *, source: str = "inline", reserved_check: bool = True, module: str = "custom") -> Perspective:
-    """Read a perspective: the content of a file, the result of `to_wire`, or the same built in Python.
+    """Create a perspective from the content of a file, the result of `to_wire`, or an equal object built in Python.
 
-    `reserved_check` rejects names that are paths of the API; `module` is the default of the key. Raises
-    InvalidPerspective with every mistake.
+    `reserved_check`: reject names that are paths of the API. `module`: the module if `data` names none. Raises
+    InvalidPerspective with all mistakes (at most 20).
     """
     if not isinstance(data, dict):
         raise InvalidPerspective([Problem("", "A perspective is an object.")])
@@ -185,9 +185,10 @@ def _template(document: Document, schema: JsonObject) -> str | None:
 
 
 def _answer(document: Document) -> tuple[Validator, list[JsonObject]] | None:
-    """Return the validator and the schema's fields; None when a mistake was recorded.
+    """Return the validator and `schema_fields`, or None if a mistake was recorded.
 
-    `json_schema` takes precedence over `schema_fields`; fields that describe another answer are derived anew.
+    `json_schema` takes precedence over `schema_fields`. If they describe different answers, new `schema_fields` are
+    derived from `json_schema`.
     """
     fields, schema = document.get("schema_fields"), document.get("json_schema")
     if schema is None:
@@ -231,7 +232,7 @@ def _from_fields(document: Document) -> tuple[Validator, list[JsonObject]] | Non
 
 
 def _is_same(schema: JsonObject, validator: Validator) -> bool:
-    """Return whether a schema normalises to the same schema, order of properties included."""
+    """Return whether `schema` normalises to the validator's schema, with the same order of properties."""
     try:
         return digest(compile_schema(schema).json_schema) == digest(validator.json_schema)
     except InvalidPerspective:

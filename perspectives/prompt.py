@@ -1,4 +1,4 @@
-"""Render the prompt of a perspective with its variables, and a result as text by its context template."""
+"""Render the prompt of a perspective with variables, and render a result as text with the context template."""
 
 import json
 import re
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from perspectives.perspective import Perspective
 
 MAX_RENDERED = 1_000_000
-"""Characters of a rendered result. A short template can name a long field often."""
+"""Maximum characters of a rendered result, because a short template can contain a long field many times."""
 FIELD = re.compile(r"\{([^{}]+)\}")
 _PATH = re.compile(r"[^.\[\]]+(\.[^.\[\]]+|\[(\*|\d{1,6})\])*")
 """A field, a field in an object (`scene.light`), an item (`tags[0]`), or all items (`objects[*].label`)."""
@@ -23,9 +23,10 @@ _MAIN = ("label", "tag", "name", "title", "caption", "text")
 
 
 def render(perspective: "Perspective", variables: Mapping[str, str]) -> str:
-    """Return the prompt with the variables' values. Values are not rendered again, other braces are literal.
+    """Replace the placeholders in the prompt by the values of the variables.
 
-    Raises MissingVariables and UnknownVariables, each with every name.
+    Placeholders inside values are not replaced. All other braces are literal. Raises MissingVariables or
+    UnknownVariables with all such names.
     """
     known = tuple(variable.name for variable in perspective.variables)
     missing = tuple(
@@ -41,10 +42,10 @@ def render(perspective: "Perspective", variables: Mapping[str, str]) -> str:
 
 
 def render_caption(perspective: "Perspective", result: JsonObject) -> str:
-    """Return the result as text: by the context template, else its first text, else compact JSON.
+    """Render the result as text.
 
-    A template that names a field of the schema is used even if the field is empty, such as a decorative image's
-    alt text.
+    The context template is used if it names a field of the schema, even if that field is empty, such as the alt text
+    of a decorative image. Otherwise the first text of the result is used, or compact JSON if there is no text.
     """
     names = set(perspective.json_schema.get("properties", ()))
     template = perspective.context_template or ""
@@ -55,7 +56,7 @@ def render_caption(perspective: "Perspective", result: JsonObject) -> str:
 
 
 def template_warnings(template: str, schema: JsonObject, pointer: str) -> list[Problem]:
-    """Return a warning for every path in a template that leads to no field of the answer."""
+    """Return a warning for every path in a template that does not match a field of the schema."""
     return [
         Problem(
             pointer,
@@ -68,7 +69,7 @@ def template_warnings(template: str, schema: JsonObject, pointer: str) -> list[P
 
 
 def _steps(path: str, names: Collection[str]) -> list[str]:
-    """Return the steps of a path that begins with a field: names, indexes and `*`. Empty for any other text."""
+    """Split a path into names, indexes and `*`. Return [] if the path does not begin with a field in `names`."""
     if path in names:
         return [path]
     steps = _STEP.findall(path) if _PATH.fullmatch(path) else []
@@ -76,7 +77,7 @@ def _steps(path: str, names: Collection[str]) -> list[str]:
 
 
 def _is_declared(path: str, schema: JsonObject) -> bool:
-    """Return whether the schema has a field at this path; true where the schema does not say."""
+    """Return whether the schema has a field at this path. True if the schema does not declare properties there."""
     steps = _steps(path, schema.get("properties", ()))
     node: Any = schema
     for step in steps:
@@ -104,7 +105,7 @@ def _filled(template: str, result: JsonObject, names: set[str]) -> str:
 
 
 def _values(result: JsonObject, steps: list[str]) -> list[Any]:
-    """Return the values at a path; `*` stands for every item of a list."""
+    """Return the values at a path. The step `*` selects every item of a list."""
     values: list[Any] = [result] if steps else []
     for step in steps:
         following: list[Any] = []
@@ -120,7 +121,11 @@ def _values(result: JsonObject, steps: list[str]) -> list[Any]:
 
 
 def _readable(value: Any) -> str:
-    """Write a value in one line: lists with commas, objects by their label, tag or name, else by their texts."""
+    """Format a value in one line.
+
+    Items of a list are joined with commas. An object is shown by its label, tag, name or similar key, by its texts if
+    it has none of these keys, or by all its values if it has no texts.
+    """
     if value is None:
         return ""
     if isinstance(value, str):

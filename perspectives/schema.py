@@ -1,8 +1,8 @@
-"""Normalise a user's JSON Schema: draft 2020-12, `$ref` inlined, within limits.
+"""Normalise a user's JSON Schema to draft 2020-12 with every `$ref` inlined, and enforce limits.
 
-Any schema with an object at its root is accepted. Draft 7 spellings are translated. What is rejected is named
-with its JSON Pointer: remote and recursive references, unknown keywords, invalid values, and schemas that are
-too large or too expensive to check.
+The root must be an object. Keywords of Draft 7 are translated. Remote and recursive references, unknown keywords,
+invalid values, and schemas that are too large or too expensive to check are rejected. The error contains the JSON
+Pointer of each mistake.
 """
 
 from collections.abc import Iterator
@@ -28,11 +28,11 @@ from perspectives.keywords import (
 )
 
 MAX_NODES = 5_000
-"""Subschemas, counted while references are inlined."""
+"""Maximum number of subschemas after references are inlined."""
 MAX_DEPTH = 32
-"""Levels of subschemas, references included."""
+"""Maximum nesting of subschemas, including references."""
 MAX_LEAST = 100_000
-"""Values and characters that the schema demands of the smallest answer."""
+"""Maximum number of values and characters in the smallest answer that the schema accepts."""
 
 FORMATS = frozenset(
     {
@@ -41,16 +41,16 @@ FORMATS = frozenset(
         *("json-pointer", "relative-json-pointer", "regex"),
     }
 )
-"""Formats that are enforced. Others are accepted and only described to the model."""
+"""Formats that are validated. Other formats are accepted, but only shown to the model."""
 
 _HINTS = {"nullable": 'Write "type": ["…", "null"].', "$recursiveRef": "Write $ref.", "id": "Write $id."}
-_OBJECT_VALUE_COST = 20  # comparing with an object takes as long as checking 20 subschemas
+_OBJECT_VALUE_COST = 20  # comparing one value inside an object or list takes as long as checking 20 subschemas
 _UNIQUE_ITEMS_COST = 4
 
 
 @dataclass(frozen=True, slots=True)
 class NormalisedSchema:
-    """The schema as it is enforced. `weight`: subschemas and pattern states that may apply to one value."""
+    """A normalised schema. `weight`: the estimated number of subschemas and pattern states checked for one value."""
 
     json_schema: JsonObject
     weight: int
@@ -81,7 +81,11 @@ def _as_object(node: JsonObject, reader: "_Reader") -> JsonObject:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a subschema stands, and how often it may be checked for one value."""
+    """The position of a subschema, and how often it may be checked for one value.
+
+    `refs`: pointers of the references that lead to the subschema. `branching`: several subschemas may apply to one
+    value. `factor`: the number of checks.
+    """
 
     pointer: str = ""
     depth: int = 0
@@ -91,7 +95,7 @@ class _Place:
 
 
 class _Reader:
-    """One pass over a schema: mistakes, and the cost so far."""
+    """Normalise one schema, and record mistakes and the cost of validation."""
 
     def __init__(self, root: Any) -> None:
         self.problems: list[Problem] = []
@@ -102,7 +106,7 @@ class _Reader:
         self._compile_cost = 0
 
     def reject(self, pointer: str, message: str) -> None:
-        """Record a mistake, once. Raises InvalidPerspective when there are enough of them."""
+        """Record a mistake if it is new. Raises InvalidPerspective if there are MAX_PROBLEMS mistakes."""
         problem = Problem(pointer, message)
         if problem not in self.problems:
             self.problems.append(problem)
@@ -148,7 +152,7 @@ class _Reader:
         self.reject(pointer, f"Is not a keyword of JSON Schema draft 2020-12. {hint}")
 
     def _inner(self, word: str, value: Any, schema: JsonObject, place: _Place, pointer: str) -> _Place:
-        """Return the place of the subschemas of a keyword."""
+        """Return the place of the subschemas in the value of a keyword."""
         unevaluated = {"unevaluatedProperties", "unevaluatedItems"} & schema.keys()
         alone = isinstance(value, list) and len(value) - value.count({"type": "null"}) == 1
         return replace(
@@ -156,7 +160,7 @@ class _Reader:
             pointer=pointer,
             depth=place.depth + 1,
             branching=place.branching or (word in BRANCHING and not (alone and word in IN_PLACE)),
-            # `unevaluated…` checks the branches beside it again
+            # `unevaluated…` checks the branches of the same schema again
             factor=place.factor * (3 if unevaluated and word in IN_PLACE else 1),
         )
 
@@ -195,7 +199,7 @@ class _Reader:
             raise InvalidPerspective([*self.problems, Problem(pointer, "The patterns of the schema are too large.")])
 
     def _with_reference(self, node: JsonObject, schema: JsonObject, place: _Place) -> JsonObject:
-        """Inline `$ref`: beside annotations it is replaced, beside constraints it becomes an entry of allOf."""
+        """Inline `$ref`. If the schema has other constraints, the target becomes an entry of allOf."""
         word = next((word for word in ("$ref", "$dynamicRef") if word in schema), None)
         if word is None:
             return node
@@ -219,7 +223,7 @@ def _at(place: _Place, token: str | int) -> _Place:
 
 
 def _modern(schema: JsonObject) -> Iterator[tuple[str, str, Any]]:
-    """Yield keywords as written and in draft 2020-12, with their values: Draft 7 spelled some differently."""
+    """Yield each keyword as written, its equivalent in draft 2020-12, and its value. Translates Draft 7."""
     tuples = isinstance(schema.get("items"), list)
     for word, value in schema.items():
         if word == "items" and tuples:
@@ -239,7 +243,7 @@ def _modern(schema: JsonObject) -> Iterator[tuple[str, str, Any]]:
 
 
 def _flat(node: JsonObject) -> JsonObject:
-    """Put the single entry of an allOf in its place, where only annotations stand beside it."""
+    """Replace an allOf with a single entry by that entry if the node has only annotations otherwise."""
     entries = node.get("allOf", ())
     if len(entries) == 1 and node.keys() - {"allOf"} <= ANNOTATIONS:
         return {**entries[0], **{word: value for word, value in node.items() if word != "allOf"}}
@@ -259,7 +263,7 @@ def _size(value: Any) -> int:
 
 
 def _least(node: JsonObject) -> int:
-    """Count the values and characters of an answer that fills every property as briefly as it may."""
+    """Count the values and characters of an answer that has every property, each as small as allowed."""
     size = 1 + int(node.get("minLength", 0))
     size += sum(_least(inner) for word in ("properties", "dependentSchemas") for inner in node.get(word, {}).values())
     size += sum(_least(inner) for word in ("allOf", "prefixItems") for inner in node.get(word, ()))
@@ -275,7 +279,7 @@ class _Target:
 
 
 class _References:
-    """The targets of local references: pointers into the document, and anchors."""
+    """Resolve local references, which are JSON Pointers or anchors."""
 
     def __init__(self, root: Any) -> None:
         self._root = root
@@ -283,7 +287,7 @@ class _References:
         self._anchors: dict[str, _Target] | None = None
 
     def resolve(self, reference: Any) -> _Target | str:
-        """Return the target, or a sentence that says why there is none."""
+        """Return the target of a reference, or a sentence if it cannot be resolved."""
         if not isinstance(reference, str):
             return "Must be text: a reference such as #/$defs/name."
         if isinstance(self._id, str) and self._id:

@@ -1,4 +1,4 @@
-"""TypeScript types of what perspectives return, written from their JSON Schemas."""
+"""Generate TypeScript types of the results of perspectives from their JSON Schemas."""
 
 import json
 import re
@@ -16,7 +16,7 @@ _SIMPLE = {"string": "string", "integer": "number", "number": "number", "boolean
 
 
 def module(perspectives: Iterable[Perspective]) -> str:
-    """Return a TypeScript module: one type per perspective, and `Perspectives`, which maps their names to them."""
+    """Return a TypeScript module with a type per perspective, and `Perspectives`, which maps names to types."""
     types: dict[str, str] = {}
     blocks = []
     for perspective in perspectives:
@@ -29,9 +29,9 @@ def module(perspectives: Iterable[Perspective]) -> str:
 
 
 def type_of(schema: JsonObject | bool, indent: str = "") -> str:
-    """Return the type of the values that match a normalised schema; `indent` is that of the current line.
+    """Return the TypeScript type of the values that match a normalised schema. `indent`: spaces of the current line.
 
-    What TypeScript cannot express (lengths, patterns, `not`, `if`) makes the type wider.
+    Keywords without an equivalent in TypeScript (lengths, patterns, `not`, `if`) are ignored.
     """
     if isinstance(schema, bool):
         return "unknown" if schema else "never"
@@ -44,7 +44,7 @@ def type_of(schema: JsonObject | bool, indent: str = "") -> str:
 
 
 def _own_type(schema: JsonObject, indent: str) -> str:
-    """Return the type without `anyOf`, `oneOf` and `allOf`."""
+    """Return the type of a schema, ignoring `anyOf`, `oneOf` and `allOf`."""
     if "const" in schema:
         return _literal(schema["const"])
     if "enum" in schema:
@@ -93,7 +93,7 @@ def _join(operator: str, parts: Iterable[str]) -> str:
 
 
 def _bare(text: str) -> str:
-    """Return a type without the parentheses around it."""
+    """Remove the outer parentheses of a type."""
     return text[1:-1] if text.startswith("(") and text.endswith(")") else text
 
 
@@ -113,7 +113,7 @@ def _comment(text: str, indent: str) -> str:
 
 
 def _type_name(name: str, used: set[str]) -> str:
-    """Return the name in PascalCase; words that no identifier can have are left out."""
+    """Return an unused identifier for the name, in PascalCase. Only ASCII letters and digits are kept."""
     words = re.findall(r"[A-Za-z0-9]+", name)
     pascal = "".join(word[0].upper() + word[1:] for word in words)
     pascal = pascal if _IDENTIFIER.fullmatch(pascal) else f"Perspective{pascal}"

@@ -1,7 +1,8 @@
-"""Validate answers against a schema with jsonschema-rs: in linear time, offline, without the answer in messages.
+"""Validate answers against a schema with jsonschema-rs, without network access and without answer text in messages.
 
-jsonschema-rs holds the GIL while it validates (measured with 0.60), so a thread alone does not keep the event
-loop responsive. The size of an answer times the weight of its schema is bounded instead.
+jsonschema-rs holds the GIL while it validates (measured with 0.60), so a thread does not keep the event loop
+responsive. Instead, the size of an answer times the weight of its schema is limited. The weight estimates how many
+subschemas and pattern states are checked for one value.
 """
 
 import json
@@ -21,14 +22,14 @@ from perspectives.messages import problems_of
 from perspectives.schema import NormalisedSchema, normalise
 
 MAX_COST = 4_000_000
-"""Bytes of an answer times the weight of its schema: less than 50 ms (benchmarks/schemas.py)."""
+"""Maximum bytes of an answer times the weight of its schema: less than 50 ms (benchmarks/schemas.py)."""
 MAX_ANSWER_BYTES = 1_000_000
-"""Size of an answer as JSON. Longer texts are to be rejected before they are parsed, which holds the GIL too."""
+"""Maximum bytes of an answer as JSON. Callers reject longer texts before parsing, which also holds the GIL."""
 MAX_ANSWER_DEPTH = 100
-"""Levels of objects and lists in an answer."""
+"""Maximum levels of objects and lists in an answer."""
 _CHEAP_COST = 400_000
 _CHEAP_LENGTH = 16 * 1024
-_LISTED_COST = 20_000  # every alternative that fails is an error of its own, and 7 µs
+_LISTED_COST = 20_000  # every failed alternative creates an error, which takes 7 µs
 _CACHED = 128
 _CACHEABLE = 32_768  # characters of schema text; larger schemas are rare and take memory
 _DROPS_NOTHING = BRANCHING | {"additionalProperties"}
@@ -36,16 +37,17 @@ _DROPS_NOTHING = BRANCHING | {"additionalProperties"}
 
 @dataclass(frozen=True, slots=True)
 class Validated:
-    """A valid answer; `warnings` name the properties that were dropped from it."""
+    """A valid answer. `warnings`: sentences about properties that were dropped."""
 
     value: JsonObject
     warnings: tuple[str, ...] = ()
 
 
 class Validator:
-    """Validates answers against `json_schema`, the normalised schema; `warnings` are for its author.
+    """Validate answers against one schema.
 
-    `weight`: how many subschemas and states of patterns may apply to one value.
+    `json_schema`: the normalised schema. `warnings`: mistakes for the author of the schema. `weight`: the estimated
+    number of subschemas and pattern states checked for one value.
     """
 
     def __init__(self, schema: NormalisedSchema) -> None:
@@ -56,14 +58,15 @@ class Validator:
         self._engine = _engine(schema.json_schema)
 
     def is_cheap(self, text_length: int) -> bool:
-        """Return whether an answer of so many characters may be validated on the event loop: it takes about 2 ms."""
+        """Return whether validating an answer of `text_length` characters is fast enough for the event loop (2 ms)."""
         return text_length <= _CHEAP_LENGTH and text_length * self.weight <= _CHEAP_COST
 
     def validate(self, value: object) -> Validated:
-        """Validate an answer, normalised once if it is invalid as it is. Raises ValidationFailed.
+        """Validate an answer. An invalid answer is normalised and validated again. Raises ValidationFailed.
 
-        Normalising leaves out null where an optional property may not be null, and reads numbers and booleans
-        that were written as text. Undeclared properties are dropped where `properties` alone describes an object.
+        Normalising removes an optional property if it is null and its schema does not accept null, and converts
+        numbers and booleans written as text. Undeclared properties are dropped from a valid answer if the object's
+        schema has `properties` and no other keyword for properties.
         """
         self._check_size(value)
         valid = value
@@ -84,7 +87,7 @@ class Validator:
             raise _failed("Is not JSON.") from None
 
     def _check_size(self, value: object) -> None:
-        """Reject what is not JSON, and what would take too long to validate."""
+        """Raise ValidationFailed if the value is not JSON or would take too long to validate."""
         try:
             text = json.dumps(value, ensure_ascii=False, allow_nan=False)
             size = len(text.encode())
@@ -120,10 +123,10 @@ class Validator:
         return _from_text(value, node) if isinstance(value, str) else value
 
     def _problems(self, value: Any, node: JsonObject, pointer: str) -> Iterator[Problem]:
-        """Yield what is wrong: first with the value itself, then with its properties and items, one by one.
+        """Yield the problems of the value, then those of its properties and items, each validated separately.
 
-        The engine lists all errors before it returns: 10,000 empty objects that lack 1,000 properties each are
-        ten million errors. Validating part by part, only those that are shown are ever built.
+        The engine creates all errors before it returns: 10,000 objects with 1,000 missing properties each give ten
+        million errors. Separate validation creates only the errors that are shown.
         """
         part = self._part(node)
         if BRANCHING & node.keys() and part.weight * len(json.dumps(value)) > _LISTED_COST:
@@ -144,7 +147,7 @@ class Validator:
 
 
 class _Part:
-    """Validators of one subschema: `whole`, and `shallow` for all but its properties and items."""
+    """Validators of one subschema. `whole` checks all keywords, `shallow` does not check properties and items."""
 
     def __init__(self, node: JsonObject) -> None:
         self.whole = _engine(node)
@@ -163,9 +166,10 @@ class _Part:
 
 
 def compile_schema(schema: JsonObject, *, pointer: str = "") -> Validator:
-    """Return the validator of a JSON Schema; `pointer` is its place in its document. Raises InvalidPerspective.
+    """Return the validator of a JSON Schema. Raises InvalidPerspective.
 
-    The last 128 are cached by their text: a schema is no secret.
+    `pointer`: the place of the schema in its document, for problems. The last 128 validators are cached by the JSON
+    text of the schema.
     """
     try:
         text = json.dumps(copy_json(schema), ensure_ascii=False, separators=(",", ":"))
@@ -207,7 +211,7 @@ def _items(value: Any) -> Iterator[tuple[str | int, Any]]:
 
 
 def _schema_of(token: str | int, node: JsonObject) -> JsonObject | None:
-    """Return the subschema of a property or an item, where exactly one applies."""
+    """Return the subschema of a property or an item, or None unless exactly one applies."""
     if isinstance(token, int):
         prefix = node.get("prefixItems", ())
         inner = prefix[token] if token < len(prefix) else node.get("items")
@@ -229,7 +233,7 @@ def _subschemas(schema: Any) -> int:
 
 
 def _from_text(text: str, node: JsonObject) -> Any:
-    """Read a number or a boolean that was written as text; return the text where only text can be meant."""
+    """Convert a text to a number or boolean if the schema accepts that type but no text; otherwise return the text."""
     stated = node.get("type", ())
     types = {stated} if isinstance(stated, str) else set(stated)
     if "string" in types or len(text) > 100:
@@ -247,7 +251,10 @@ def _from_text(text: str, node: JsonObject) -> Any:
 
 
 def _trimmed(value: Any, node: JsonObject, pointer: str, dropped: list[str]) -> Any:
-    """Put properties into the schema's order, and drop undeclared ones where nothing else decides about them."""
+    """Sort properties into the schema's order, and drop undeclared properties that no other keyword describes.
+
+    The pointers of dropped properties are appended to `dropped`.
+    """
     if BRANCHING & node.keys():
         return value
     if isinstance(value, dict) and (properties := node.get("properties")):

@@ -1,4 +1,4 @@
-"""Variables: the placeholders of a prompt that a caller fills in."""
+"""Variables, whose values replace the placeholders of a prompt."""
 
 import re
 from collections.abc import Mapping
@@ -10,13 +10,13 @@ from perspectives.errors import Problem, below, shortened
 from perspectives.json_values import JsonObject
 
 PLACEHOLDER = re.compile(r"\{([^\W\d]\w*)\}")
-"""`{identifier}`; every other brace is literal, JSON examples included."""
+"""Matches `{identifier}`. All other braces are literal, such as those of JSON examples."""
 _KNOWN = {"name", "description", "default", "required"}
 
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A value that a caller passes; without a `default` it is required."""
+    """A variable of a prompt. A variable without a `default` is required."""
 
     name: str
     description: str = ""
@@ -24,19 +24,19 @@ class Variable:
 
     @property
     def required(self) -> bool:
-        """Return whether there is no default."""
+        """Return whether the caller must pass a value, because the variable has no default."""
         return self.default is None
 
     def to_wire(self) -> JsonObject:
-        """Return the variable as it is listed over HTTP."""
+        """Return the variable as JSON for the HTTP API."""
         wire: JsonObject = {"name": self.name, "description": self.description, "required": self.required}
         return wire if self.default is None else {**wire, "default": self.default}
 
 
 def read_variables(document: Document, prompt: str) -> tuple[Variable, ...]:
-    """Read `variables`: a list of names or objects, or an object of objects by name. Mistakes are recorded.
+    """Read `variables`, a list of names or objects, or an object that maps names to objects. Mistakes are recorded.
 
-    Without the key, every placeholder of the prompt becomes an optional variable that is empty by default.
+    If the document has no `variables`, every placeholder of the prompt becomes a variable with the default "".
     """
     entries, pointer, used = document.get("variables"), document.pointer("variables"), PLACEHOLDER.findall(prompt)
     if entries is None:
@@ -63,7 +63,7 @@ def read_variables(document: Document, prompt: str) -> tuple[Variable, ...]:
 
 
 def _entries(entries: object, pointer: str) -> list[tuple[str, Any]]:
-    """Return each variable's pointer and its object; an entry that is not an object is rejected later."""
+    """Return the pointer and the object of each variable. `_variable` rejects entries that are not objects."""
     if isinstance(entries, list):
         named = [{"name": entry} if isinstance(entry, str) else entry for entry in entries]
         return [(below(pointer, index), entry) for index, entry in enumerate(named)]

@@ -1,7 +1,7 @@
 """Normalise base URLs.
 
-People write `api.openai.com`, `localhost:8000`, `http://gpu:8000/v1/` or `https://host/v1/chat/completions`; a client
-needs a scheme, a host, an optional port, and the path of the protocol's endpoints.
+Users write `api.openai.com`, `localhost:8000`, `http://gpu:8000/v1/` or `https://host/v1/chat/completions`. A client
+needs a URL with a scheme, a host, an optional port, and the path that precedes the protocol's endpoints.
 """
 
 import re
@@ -27,10 +27,11 @@ _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 def normalise(kind: str, url: str) -> str:
-    """Return the base URL of a provider of this kind, as its client needs it; "" for "".
+    """Normalise the base URL of a provider of this kind. Return "" if `url` is empty.
 
-    Kinds that speak Chat Completions get a version segment if there is none, unless the URL ends in an endpoint. The
-    native ones (ollama, gemini) lose it, because their SDKs add it. Raises ValueError for an invalid URL, UnknownKind.
+    For Chat Completions and Messages servers, a version segment (`/v1`) is added if the URL has neither a version nor
+    an endpoint. For ollama and gemini, the version segment is removed because their SDKs add it. Raises ValueError for
+    an invalid URL and UnknownKind for an unknown kind.
     """
     from providers.registry import spec
 
@@ -38,7 +39,7 @@ def normalise(kind: str, url: str) -> str:
 
 
 def base_url(spec: Spec, url: str) -> str:
-    """Return the same for a spec."""
+    """Normalise the base URL like `normalise`, for a spec instead of the name of a kind."""
     url = url.strip()
     if not url:
         return ""
@@ -50,7 +51,10 @@ def base_url(spec: Spec, url: str) -> str:
 
 
 def origin(url: str) -> str:
-    """Return `scheme://host:port` of an absolute URL, always with its port; "" for "". Raises ValueError."""
+    """Return `scheme://host:port` of an absolute URL, with the default port if the URL has none; "" if `url` is empty.
+
+    Raises ValueError if the URL has no host, or no port and an unknown scheme.
+    """
     if not url:
         return ""
     parts = urlsplit(url)
@@ -61,7 +65,7 @@ def origin(url: str) -> str:
 
 
 def shown(url: str) -> str:
-    """Return scheme, host and explicit port of a normalised base URL, for messages."""
+    """Return `scheme://host`, and the port if the URL contains one, of a normalised base URL. Used in messages."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
 
@@ -77,7 +81,7 @@ def _parts(url: str, default: SplitResult, native: bool) -> SplitResult:
 
 
 def _split(url: str) -> SplitResult:
-    """Split the URL. Raise ValueError without quoting it: it may contain a password."""
+    """Split the URL. The message of the ValueError does not quote the URL, which may contain a password."""
     try:
         parts = urlsplit(url)
         assert parts.port is None or parts.port >= 0
@@ -87,7 +91,11 @@ def _split(url: str) -> SplitResult:
 
 
 def _with_scheme(parts: SplitResult, default: SplitResult, native: bool) -> SplitResult:
-    """Add a scheme: http for a local name, with the kind's default port if it has none; https otherwise."""
+    """Add the missing scheme.
+
+    A URL with a port gets https for port 443 and http for any other port. A local host without a port gets http, and
+    the default port of the kind if the kind is a local server. Any other host gets https.
+    """
     serves_locally = default.scheme == "http"
     if parts.port is not None:
         return parts._replace(scheme="https" if parts.port == 443 else "http")
@@ -113,7 +121,7 @@ def _check(url: str, parts: SplitResult) -> None:
 
 
 def _is_host(name: str) -> bool:
-    """Return whether httpx accepts the name or address; it raises InvalidURL otherwise."""
+    """Return whether httpx accepts the host name or IP address instead of raising InvalidURL."""
     if ":" in name or _NUMBERS.fullmatch(name):
         return _is_address(name)
     if name.isascii():

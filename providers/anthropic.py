@@ -1,7 +1,8 @@
-"""Anthropic's Messages API through the `anthropic` package, for Anthropic itself and servers of the same protocol.
+"""Client of Anthropic's Messages API, for Anthropic and for other servers that implement the API.
 
-The SDK builds the URL, applies the timeout and raises for error statuses. Headers and body are ours, because the SDK
-fills the headers from the environment (ANTHROPIC_CUSTOM_HEADERS among others) and copies the body.
+The `anthropic` package builds the URL, applies the timeout and raises for error statuses. This module builds the
+headers, because the SDK would add headers from the environment (such as ANTHROPIC_CUSTOM_HEADERS), and the body,
+because the SDK would copy the body.
 """
 
 import json
@@ -53,7 +54,7 @@ _API_VERSION = "2026-10-21"
 _UNWANTED = {"authorization", "x-stainless-timeout", "x-stainless-retry-count", "x-stainless-read-timeout"}
 _PAGE, _MAX_MODELS = 1000, 10_000
 _TRAILER_SECONDS = 1.0
-"""How long the end of the stream may take after the stop reason."""
+"""Seconds to wait for the end of the stream after the stop reason."""
 _STATUSES: Mapping[str, int] = {
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -66,11 +67,11 @@ _STATUSES: Mapping[str, int] = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
-"""The status that belongs to the type of an error inside a stream."""
+"""Map the type of an error inside a stream to its HTTP status."""
 
 
 class AnthropicClient(BaseClient):
-    """One server that speaks the Messages API. Stores no key: that comes with each call."""
+    """Client of one server that implements the Messages API. The API key is part of each request, not stored here."""
 
     spec = SPEC
 
@@ -91,7 +92,7 @@ class AnthropicClient(BaseClient):
         return answer.completion()
 
     def written(self, request: VisionRequest) -> object:
-        """Return the request's body, with a placeholder for the image."""
+        """Build the body of the provider request, with a placeholder for the image."""
         return self._body(request)
 
     async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
@@ -140,9 +141,10 @@ class AnthropicClient(BaseClient):
         return response
 
     async def _events(self, request: VisionRequest, answer: "Answer") -> AsyncGenerator[object]:
-        """Yield the events of a stream. Failures after the stop reason are ignored: the answer is complete.
+        """Yield the events of a stream. Failures after the stop reason are ignored because the answer is complete.
 
-        The SDK's own stream is not used. It copies all it has of an event at each line (anthropic 2.14, `SSEDecoder`).
+        The SDK's own stream is not used because `SSEDecoder` (anthropic 2.14) copies the lines of an event received so
+        far each time another line arrives.
         """
         import httpx2
         from anthropic import AsyncStream
@@ -168,7 +170,7 @@ class AnthropicClient(BaseClient):
             await response.aclose()
 
     def _parse(self, data: str | bytes, request: VisionRequest) -> object:
-        """Parse a response or an event as JSON; raise the error that it contains."""
+        """Parse a response or an event as JSON. Raise the ProviderError for an error object inside the JSON."""
         try:
             response = json.loads(data)
         except (ValueError, RecursionError):
@@ -195,7 +197,7 @@ class AnthropicClient(BaseClient):
         return transport_error(error, SPEC.title, self._pool.shown(self._base_url), request.timeout)
 
     def _request_options(self, request: VisionRequest, query: Mapping[str, Any] | None = None) -> Any:
-        """Return headers, query and time limits of one call, without the headers that the SDK adds by itself."""
+        """Build the headers, query and timeouts of one call. The SDK's default headers are omitted."""
         from anthropic import Omit
 
         from providers.transport import TIMEOUT
@@ -209,7 +211,7 @@ class AnthropicClient(BaseClient):
             **request.headers,
             **({"authorization": f"Bearer {key}"} if key else {}),
         }
-        # In lower case: of two spellings of one header the last in the dict would win.
+        # In lower case: if a header is in the dict in two spellings, the later entry overrides the earlier one.
         unwanted = {name.lower() for name in self._sdk.default_headers} | _UNWANTED
         return {
             "headers": {**dict.fromkeys(unwanted, Omit()), **sent},
@@ -219,10 +221,11 @@ class AnthropicClient(BaseClient):
 
 
 def _sdk(url: str, client: "httpx2.AsyncClient") -> "anthropic.AsyncAnthropic":
-    """Create the SDK's client without a key: "" because for None it reads the environment and files of profiles."""
+    """Create the SDK's client with an empty key. For None the SDK would read the environment and profile files."""
     import anthropic
 
-    # At DEBUG it logs whole requests: key, prompt and image (measured with anthropic 2.14). A filter is added once.
+    # At level DEBUG the SDK logs the key, the prompt and the image (measured with anthropic 2.14).
+    # `addFilter` adds the same filter only once.
     logging.getLogger("anthropic._base_client").addFilter(_not_debug)
     return anthropic.AsyncAnthropic(
         api_key="",
@@ -239,7 +242,7 @@ def _not_debug(record: logging.LogRecord) -> bool:
 
 
 def request_body(request: VisionRequest, profile: Profile, options: Mapping[str, Any]) -> JsonObject:
-    """Return the request as JSON, with a placeholder for the image. `options`: the provider's configured ones."""
+    """Build the request body, with a placeholder for the image. `options`: `ProviderConfig.options`."""
     limit = request.options.max_tokens
     output: JsonObject = {"effort": options["effort"].lower()} if options.get("effort") else {}
     if (schema := _schema(request)) is not None:
@@ -257,16 +260,16 @@ def request_body(request: VisionRequest, profile: Profile, options: Mapping[str,
 
 
 def _messages(request: VisionRequest) -> list[JsonObject]:
-    """Return the messages, the image before everything that depends on the perspective."""
+    """Build the messages. The image precedes the perspective's text, so that perspectives share a cached prefix."""
     prompt = request.prompt
     if request.schema is not None and request.output_mode == "prompt":
         prompt = f"{prompt}\n\n{dialects.describe(request.schema)}"
     content: str | list[JsonObject] = prompt
     if request.image is not None:
         source = {"type": "base64", "media_type": request.image.media_type, "data": PLACEHOLDER_BASE64}
-        # The format and the tools come before the image in the cached prefix, so perspectives share an entry only
-        # without them: "Changing the output_config.format parameter will invalidate any prompt cache"
-        # (platform.claude.com/docs/en/build-with-claude/structured-outputs). A write costs a quarter more.
+        # The format and the tools precede the image in the cached prefix, so perspectives share a cache entry only if
+        # the request contains neither: "Changing the output_config.format parameter will invalidate any prompt cache"
+        # (platform.claude.com/docs/en/build-with-claude/structured-outputs). Writing to the cache costs 25 % more.
         cached = request.image_is_shared and not request.sends_schema
         image = {"type": "image", "source": source, **({"cache_control": {"type": "ephemeral"}} if cached else {})}
         content = [image, {"type": "text", "text": prompt}]
@@ -286,7 +289,10 @@ def _asks_for_tool(request: VisionRequest) -> bool:
 
 
 def _tool(request: VisionRequest) -> JsonObject:
-    """Return the call of a tool that takes the answer as its input: there is no mode for JSON without a schema."""
+    """Build the fields that make the model call a tool whose input is the answer.
+
+    Used for the output mode `json_object`, because the API has no JSON mode without a schema.
+    """
     name = re.sub(r"[^a-zA-Z0-9_-]", "_", request.schema_name)[:64] or "caption"
     tool = {"name": name, "description": "Takes the answer.", "input_schema": request.schema}
     return {"tools": [tool], "tool_choice": {"type": "tool", "name": name, "disable_parallel_tool_use": True}}
@@ -295,7 +301,7 @@ def _tool(request: VisionRequest) -> JsonObject:
 class Answer:
     """An answer, collected from one message or from the events of a stream.
 
-    `stop_reason`: empty until the server sends it. `rate`: the rate limits in the headers.
+    `stop_reason`: "" until the server sends the stop reason. `rate`: the rate limits in the response's headers.
     """
 
     def __init__(self, request: VisionRequest, *, streamed: bool) -> None:
@@ -309,7 +315,7 @@ class Answer:
         self._tool_called = False
 
     def read(self, event: object) -> str:
-        """Read one event of a stream and return its text; events of unknown types have none."""
+        """Read one event of a stream and return its text, "" for an event of an unknown type."""
         if not isinstance(event, Mapping):
             raise BadReply(f"{SPEC.title} sent an event that is not part of an answer.")
         match event.get("type"):
@@ -325,7 +331,7 @@ class Answer:
         return ""
 
     def read_message(self, message: object) -> None:
-        """Read a whole message."""
+        """Read the message of a response that is not streamed."""
         content = message.get("content") if isinstance(message, Mapping) else None
         if not isinstance(message, Mapping) or not isinstance(content, list):
             raise BadReply(f"The response is not an answer of {SPEC.title}. Check the base URL.")
@@ -340,9 +346,10 @@ class Answer:
         self._read_usage(message.get("usage"))
 
     def _read_block(self, block: Mapping[str, Any], tool_input: str) -> str:
-        """Read a content block or a delta of it, and return its part of the answer.
+        """Read a content block or a delta of a block, and return the part of the answer that it contains.
 
-        Thinking is not part of it. Where a tool takes the answer, text counts only if the tool is not called.
+        Thinking is ignored. If the request contains the answer tool (see `_tool`), the answer is the tool's input;
+        text blocks are used only if the model does not call the tool. `tool_input`: the key of the tool's input.
         """
         if self.stop_reason:
             return ""
@@ -358,7 +365,7 @@ class Answer:
         return ""
 
     def _read_usage(self, counts: object) -> None:
-        """Add the counts, which are cumulative. Input excludes what was read from the cache or written to it."""
+        """Update the usage from cumulative counts. `input_tokens` excludes cached tokens, so they are added."""
         reported = {name: count for name, count in _mapping(counts).items() if type(count) is int and count >= 0}
         self._counts |= reported
         cached = self._counts.get("cache_read_input_tokens")
@@ -368,7 +375,7 @@ class Answer:
         self._text.usage = usage_of(read, self._counts.get("output_tokens"), cached)
 
     def completion(self) -> Completion:
-        """Return the Completion, or raise the error that the stop reason stands for."""
+        """Return the Completion, or raise the error for the stop reason."""
         text, usage = str(self._text) or str(self._prose), self._text.usage
         match self.stop_reason:
             case "refusal":
@@ -391,7 +398,7 @@ class Answer:
 
 
 def _error_in_200(error: object, request: VisionRequest) -> ProviderError:
-    """Return the error for an error object inside a response with status 200: its type stands for a status."""
+    """Return the error for an error object inside a response with status 200, classified by the type of the object."""
     status = _STATUSES.get(_text(_mapping(error).get("type")))
     if status is None:
         return error_in_200(error, SPEC, request)

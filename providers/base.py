@@ -1,7 +1,7 @@
-"""The interface of a provider client: its request, its answer, its static description.
+"""The interface of a provider client, with the types of its requests, its answers and its static description.
 
-Nothing here depends on perspectives, settings or deadlines: a request is text, image bytes, a JSON Schema and a
-timeout in seconds.
+This module does not depend on perspectives, settings or deadlines. A request consists of text, image bytes, a JSON
+Schema and a timeout in seconds.
 """
 
 from abc import ABC, abstractmethod
@@ -44,17 +44,17 @@ def lowest(*modes: OutputMode) -> OutputMode:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The key of one call. It travels with the request and is stored nowhere."""
+    """The API key of one call. It is part of the request, and no client stores it."""
 
     api_key: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class PixelStatistics:
-    """Measurements of an image: `width` and `height` of the original in pixels, after rotation.
+    """Measurements of the pixels of an image.
 
-    `colours`: names of the dominant ones with the share of pixels they cover, the largest first. `brightness`: mean.
-    Shares and brightness are from 0 to 1.
+    `width`, `height`: size of the original image in pixels, after rotation. `colours`: pairs of a colour name and the
+    share of pixels with that colour (0 to 1), the largest share first. `brightness`: mean brightness (0 to 1).
     """
 
     width: int
@@ -65,10 +65,11 @@ class PixelStatistics:
 
 @dataclass
 class Image:
-    """An image as it is sent: encoded bytes, their actual media type, width and height in pixels.
+    """An image in the form in which it is sent to the provider.
 
-    `statistics`: of the original pixels, for the provider that needs no model. `text`: the bytes in standard base64 if
-    the caller sent them in that form, "" otherwise.
+    `data`: the encoded bytes. `media_type`: the actual media type of `data`. `width`, `height`: size in pixels.
+    `statistics`: measurements of the original pixels, for the built-in provider. `text`: `data` in standard base64 if
+    the caller sent base64, "" otherwise.
     """
 
     data: bytes = field(repr=False)
@@ -84,7 +85,7 @@ class Image:
         return self.text or b64encode_as_string(self.data)
 
     def release(self) -> None:
-        """Drop the bytes: the request has ended, and a traceback may keep this object for a while."""
+        """Free the bytes after the end of the request. A traceback may keep a reference to this object for longer."""
         self.data, self.text = b"", ""
         self.__dict__.pop("base64", None)
 
@@ -96,7 +97,7 @@ def _option(kind: type, metavar: str, summary: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Sampling options by the bridge's names; None means the provider's default."""
+    """Sampling options under the bridge's names. None means that the option is not sent."""
 
     max_tokens: int | None = _option(int, "N", "longest answer, in tokens")
     temperature: float | None = _option(float, "NUMBER", "sampling temperature, 0 to 2")
@@ -112,7 +113,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message after the first: an answer that failed validation, or the request to correct it."""
+    """A message after the first user message: an answer that failed validation, or a request to correct it."""
 
     role: Literal["assistant", "user"]
     text: str
@@ -120,11 +121,12 @@ class Turn:
 
 @dataclass(frozen=True)
 class VisionRequest:
-    """One call: the system text, then one user message of image and prompt (in that order), then `turns`.
+    """The request of one provider call.
 
-    `schema` is a JSON Schema (draft 2020-12); the client translates it to its dialect.
-    `timeout` is in seconds and covers the complete call. `headers` are extra HTTP headers (trace context).
-    `image_is_shared`: other perspectives ask about the same image.
+    The messages are the system text, one user message with the image followed by the prompt, and `turns`.
+    `schema`: a JSON Schema (draft 2020-12), which the client translates to the provider's dialect. `timeout`: seconds
+    for the complete call. `headers`: extra HTTP headers (trace context). `image_is_shared`: requests of other
+    perspectives contain the same image.
     """
 
     model: str
@@ -143,13 +145,13 @@ class VisionRequest:
 
     @property
     def sends_schema(self) -> bool:
-        """Return whether a schema or an output mode is sent, apart from the prompt."""
+        """Return whether the request body contains a schema or an output mode, not only a schema in the prompt."""
         return self.schema is not None and self.output_mode != "prompt"
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """The next piece of the answer's text; empty for an event without text, which shows that the server is working."""
+    """The next piece of the answer's text. "" is sent for an event without text, to show that the server responds."""
 
     text: str
 
@@ -158,7 +160,7 @@ class Delta:
 class Completion:
     """A complete answer.
 
-    `model`: the model's name according to the server. `warnings`: options that were not sent, and similar remarks.
+    `model`: the name that the server reports for the model. `warnings`: sentences, such as which options were not sent.
     `rate`: the rate limits in the response's headers.
     """
 
@@ -171,7 +173,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model that a server lists."""
+    """A model in a server's list of models."""
 
     id: str
     name: str
@@ -179,7 +181,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class ProviderConfig:
-    """One configured or requested provider. `options`: settings of its kind (`Spec.options`)."""
+    """The configuration of one provider. `options`: settings by name; `Spec.options` lists the names of the kind."""
 
     name: str
     kind: str
@@ -194,10 +196,11 @@ class ProviderConfig:
 class Spec:
     """Static description of a kind of provider.
 
-    `key_env`, `url_env`: environment variables, the first that is set is used. `base_url`: the default.
-    `takes`: names of the `Options` fields it accepts; others cause a warning. `options`: the names allowed in
-    `ProviderConfig.options`, with their meaning; `values`: the types or words each of them accepts. `note`: one
-    sentence for the provider table. `pull`: the command that fetches a missing model, before its name.
+    `base_url`: the default base URL. `key_env`, `url_env`: environment variables of the API key and the base URL; the
+    first one that is set is used. `needs_key`: the default server requires a key. `takes`: names of the supported
+    `Options` fields; any other option causes a warning. `options`: maps each name allowed in `ProviderConfig.options`
+    to its meaning. `values`: maps each of these names to the accepted types or words. `note`: one sentence for the
+    table of providers in the documentation. `pull`: the command that downloads a model, without the model's name.
     """
 
     kind: str
@@ -214,7 +217,7 @@ class Spec:
     pull: str = ""
 
     def fits(self, option: str, value: object) -> bool:
-        """Return whether an option accepts this value; words in any case."""
+        """Return whether an option accepts this value. Words are compared without regard to case."""
         allowed = self.values.get(option, (object,))
         if isinstance(allowed, frozenset):
             return isinstance(value, str) and value.lower() in allowed
@@ -227,7 +230,7 @@ class Spec:
 
 
 class BaseClient(ABC):
-    """Client of one model server, in its own protocol. Its calls raise only ProviderErrors."""
+    """Base class of the clients of model servers. Methods that call the server raise only ProviderErrors."""
 
     spec: Spec
 
@@ -240,10 +243,11 @@ class BaseClient(ABC):
         """Send one request and return the complete answer."""
 
     async def stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
-        """Send one request and yield the text as it arrives; a Completion comes last, if the answer is complete.
+        """Send one request and yield the text as it arrives. The last item is a Completion if the answer is complete.
 
-        `begun` is set on an error that follows the first text. A retry would pay for the same text again, so an error
-        that invites one becomes a BadReply: llama-server reports unparsable output after some chunks (measured).
+        An error after the first text has `begun` set. If the dispatcher would retry that error, a BadReply is raised
+        instead, because a retry would pay for the same text again. For example, llama-server reports unparsable output
+        after some chunks (measured).
         """
         begun = False
         try:
@@ -263,25 +267,28 @@ class BaseClient(ABC):
     async def models(
         self, credentials: Credentials, timeout: float, headers: Mapping[str, str] = NO_HEADERS
     ) -> tuple[Model, ...]:
-        """List the server's models over a new connection, so that a stale pooled one cannot fail the call."""
+        """List the server's models over a new connection, so that no stale pooled connection fails the call.
+
+        `timeout` is in seconds.
+        """
         return await self._models(VisionRequest("", "", timeout, credentials=credentials, headers=headers))
 
     @abstractmethod
     def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
-        """Yield what `stream` does, with errors as they come."""
+        """Yield the same items as `stream`, but raise errors unchanged."""
 
     @abstractmethod
     async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
-        """List the models with the key, the headers and the timeout of `request`."""
+        """List the models. Only the key, the headers and the timeout of `request` are used."""
 
     def profile(self, model: str) -> Profile:
         """Return the properties of a model's family, without any I/O."""
         return profile(self.spec.kind, model)
 
     def lower(self, request: VisionRequest) -> VisionRequest | None:
-        """Return the request in the next less strict output mode, None after the last.
+        """Return the request in the next less strict output mode, or None if there is no such mode.
 
-        A mode whose request body equals that of the current one is skipped: it would fail again.
+        A mode is skipped if its request body equals the current request body, because the call would fail again.
         """
         for mode in LADDER[LADDER.index(request.output_mode) + 1 :]:
             lowered = replace(request, output_mode=mode)
@@ -290,5 +297,5 @@ class BaseClient(ABC):
         return None
 
     def written(self, request: VisionRequest) -> object:
-        """Return the request's body, without the image: equal bodies are equal calls."""
+        """Build the body of the provider request, without the image. `lower` compares these bodies."""
         return request

@@ -1,6 +1,6 @@
-"""The provider that needs no model: it fills the schema and describes the image's pixels in one sentence.
+"""The built-in provider, which needs no model: it fills the schema with one sentence about the image's pixels.
 
-It exists to try the service and to test clients without a key, a network or weights.
+Use it to try the service, or to test clients without an API key, a network or model weights.
 """
 
 import asyncio
@@ -24,23 +24,23 @@ _PIECE = 48  # characters of a streamed delta
 
 
 class BuiltinClient(BaseClient):
-    """Answer from `request.image.statistics`; the image's bytes and the prompt are not read.
+    """Answer from `request.image.statistics`. The image's bytes and the prompt are not read.
 
-    The same image and schema give the same answer. `Completion.usage` is always None. Raises
-    SchemaNotFillable.
+    The same image and schema always give the same answer. `Completion.usage` is always None. Calls raise
+    SchemaNotFillable if no valid value is found for the schema.
     """
 
     spec = SPEC
 
     def __init__(self, config: ProviderConfig, pool: Pool) -> None:
-        """Accept any configuration; nothing of it is used."""
+        """Accept any configuration and pool. Both are ignored."""
 
     async def complete(self, request: VisionRequest) -> Completion:
-        """Return the complete answer: JSON for a schema, one sentence without."""
+        """Return the complete answer: JSON if the request has a schema, otherwise one sentence."""
         return await asyncio.to_thread(_complete, request)
 
     async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
-        """Yield the same answer in small pieces, as a model server would send it."""
+        """Yield the answer of `complete` in small pieces, like a model server."""
         completion = await self.complete(request)
         for start in range(0, len(completion.text), _PIECE):
             yield Delta(completion.text[start : start + _PIECE])
@@ -64,7 +64,7 @@ def _complete(request: VisionRequest) -> Completion:
 
 
 def describe(image: Image | None) -> str:
-    """Return one sentence about size, orientation, dominant colours and brightness."""
+    """Return one sentence about the image's size, orientation, dominant colours and brightness."""
     if image is None:
         return "No image was sent."
     statistics = image.statistics
@@ -80,7 +80,7 @@ def describe(image: Image | None) -> str:
 
 
 def _ignored(request: VisionRequest) -> tuple[str, ...]:
-    """Return a warning for every part of the request that has no effect."""
+    """Return warnings about sampling options that are ignored, and about a model other than the only one."""
     names = [name for name in request.options.present() if name not in SPEC.takes]
     warnings = [f"builtin ignores {', '.join(names)}."] if names else []
     if request.model not in ("", MODEL):

@@ -1,4 +1,4 @@
-"""One call through an SDK: its time limit, its key, and the translation of foreign exceptions into ours."""
+"""One call through an SDK: its time limit, its API key, and the translation of the SDK's exceptions."""
 
 import asyncio
 import socket
@@ -21,7 +21,7 @@ from providers.errors import (
 T = TypeVar("T")
 CONNECT_SECONDS = 10.0
 MALFORMED = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
-"""What SDKs raise for a response that is JSON of another shape, or no JSON."""
+"""Exceptions that SDKs raise for a response that is not JSON, or that is JSON of an unexpected shape."""
 _CONNECT_CAUSES: Mapping[type[Exception], str] = {
     socket.gaierror: ": the host name is unknown. Check the base URL.",
     ConnectionRefusedError: ": the connection was refused. Check that the server runs, and the port of the base URL.",
@@ -33,9 +33,9 @@ _END = object()
 
 
 class Call:
-    """Time limit and error translation of one provider call.
+    """Apply the time limit of one provider call, and translate the SDK's exceptions to ProviderErrors.
 
-    Only exceptions of the awaited steps of an SDK are translated.
+    Only exceptions of awaitables passed to `wait` or `each` are translated.
     """
 
     def __init__(
@@ -44,13 +44,13 @@ class Call:
         foreign: tuple[type[Exception], ...],
         translate: Callable[[Exception], ProviderError],
     ) -> None:
-        """`foreign`: exceptions of the SDK, besides OSError and MALFORMED."""
+        """`seconds`: the time limit. `foreign`: SDK exceptions to translate, in addition to OSError and MALFORMED."""
         self._foreign: tuple[type[Exception], ...] = (*foreign, OSError, *MALFORMED)
         self._translate = translate
         self._end = asyncio.get_running_loop().time() + seconds
 
     async def wait(self, step: Awaitable[T]) -> T:
-        """Await one step within the time that is left."""
+        """Await one step within the remaining time."""
         try:
             async with asyncio.timeout_at(self._end):
                 return await step
@@ -58,7 +58,7 @@ class Call:
             raise self._translate(error) from _socket_cause(error)
 
     async def each(self, opening: Awaitable[AsyncIterator[T]]) -> AsyncGenerator[T]:
-        """Yield the parts of a stream, each awaited within the time that is left."""
+        """Open a stream and yield its parts, each awaited within the remaining time."""
         parts = cast("AsyncGenerator[T]", await self.wait(opening))
         async with aclosing(parts):
             while (part := await self.wait(anext(parts, _END))) is not _END:
@@ -66,10 +66,11 @@ class Call:
 
 
 def api_key(credentials: Credentials, spec: Spec, base_url: str) -> str:
-    """Return the key, safe for a header.
+    """Return the API key, checked for use in a header.
 
-    Raises AuthFailed for characters that a header cannot carry (the HTTP library would quote the key in its message),
-    and for a missing key where the provider itself is called. Another server of the same protocol may need none.
+    Raises AuthFailed if the key contains characters that a header cannot contain, because the HTTP library would quote
+    the key in its message. Also raises AuthFailed if the key is missing and `base_url` is the provider's own server;
+    other servers of the same protocol may need no key.
     """
     key = credentials.api_key.strip()
     name = next(iter(spec.key_env), "")
@@ -82,14 +83,15 @@ def api_key(credentials: Credentials, spec: Spec, base_url: str) -> str:
 
 
 def transport_error(error: Exception, title: str, base_url: str, seconds: float) -> ProviderError:
-    """Return the error for an exception of httpx2, of a socket, of the clock or of a parser.
+    """Translate an exception of httpx2, a socket, a timeout or a parser to a ProviderError.
 
-    `base_url`: shown in the message; "" to hide it. `seconds`: the time limit of the call.
+    `title`: the provider's name. `base_url`: the URL shown in the message, "" to hide the URL. `seconds`: the time
+    limit of the call.
     """
     import httpx2
 
     causes = list(_chain(error))
-    # Errors of the pool arrive wrapped in exceptions of the SDK.
+    # The SDK wraps ProviderErrors raised by the pool in its own exceptions.
     own = next((cause for cause in causes if isinstance(cause, ProviderError)), None)
     if own is not None:
         return own
@@ -106,7 +108,7 @@ def transport_error(error: Exception, title: str, base_url: str, seconds: float)
 
 
 def foreign_reply(title: str) -> BadReply:
-    """Return the error for a response in another protocol, or in none."""
+    """Return the error for a response that does not follow the provider's protocol."""
     return BadReply(f"The response is not one of {title}'s. Check the base URL.")
 
 
@@ -119,7 +121,7 @@ def _unreachable(title: str, base_url: str, causes: list[BaseException]) -> Unre
 
 
 def _socket_cause(error: BaseException) -> BaseException | None:
-    """Return the error of the socket or of the address check behind an exception: it contains no request."""
+    """Return the socket or address error that caused the exception, or None. It contains no request data."""
     root = list(_chain(error))[-1]
     return root if isinstance(root, NotDialled | OSError) and root is not error else None
 

@@ -1,7 +1,7 @@
-"""The Chat Completions protocol as plain data: request bodies, responses, stream events.
+"""The Chat Completions protocol as plain data: request bodies, responses and stream events.
 
-OpenAI defined it and many servers speak it with small differences, which are the fields of `Flavour`. No SDK is
-imported here, and no response is trusted to have the right shape.
+OpenAI defined the protocol, and many servers implement it with small differences, which are the fields of `Flavour`.
+This module imports no SDK and checks the shape of every response.
 """
 
 import json
@@ -22,11 +22,12 @@ from providers.usage import Usage, usage_of
 
 @dataclass(frozen=True, slots=True)
 class Flavour:
-    """The differences of one kind of server.
+    """The differences between one kind of server and the common protocol.
 
-    `schema`: its schema dialect. `strict`: json_schema needs the field `strict`. `shows_schema`: the server shows the
-    schema to the model. `max_tokens`, `repetition_penalty`: its names of these options. `object_schema`: json_object
-    is sent with a schema beside it. `routed`: fields sent along with an output mode. `stream_options`: further ones.
+    `schema`: translates a JSON Schema to the server's dialect. `strict`: add the field `strict` to `json_schema`.
+    `shows_schema`: the server shows the schema to the model. `max_tokens`, `repetition_penalty`: the server's names of
+    these options. `object_schema`: send the schema also in the mode `json_object`. `routed`: body fields to add if
+    `response_format` is sent. `stream_options`: fields to add to `stream_options`.
     """
 
     spec: Spec
@@ -41,7 +42,7 @@ class Flavour:
 
 
 def request_body(request: VisionRequest, flavour: Flavour, profile: Profile, options: Mapping[str, Any]) -> JsonObject:
-    """Return the request as JSON, with a placeholder for the image. `options`: the provider's configured ones."""
+    """Build the request body, with a placeholder for the image. `options`: `ProviderConfig.options`."""
     response_format = _response_format(request, flavour)
     effort = options.get("reasoning_effort")
     return {
@@ -55,18 +56,18 @@ def request_body(request: VisionRequest, flavour: Flavour, profile: Profile, opt
 
 
 def serialise(body: JsonObject, image: Image | None) -> bytes:
-    """Return the body as it is sent, with the image in it."""
+    """Serialise the body as JSON, and replace the placeholder by the image."""
     content = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     return content if image is None else insert_image(content, image)
 
 
 def streamed(body: JsonObject, flavour: Flavour) -> JsonObject:
-    """Return the body of the same request with a streamed response, usage included."""
+    """Return the body with the fields that request a streamed response with usage."""
     return {**body, "stream": True, "stream_options": {"include_usage": True, **flavour.stream_options}}
 
 
 def warnings(request: VisionRequest, flavour: Flavour, profile: Profile) -> tuple[str, ...]:
-    """Return a warning for each sampling option that the server or the model does not accept."""
+    """Return warnings about the sampling options that the server or the model does not accept."""
     unsupported = flavour.spec.unsupported(request.options)
     names = " or ".join(name for name in _fixed(profile) if name in request.options.present())
     fixed = f"{request.model} is a reasoning model and does not accept {names}, so it was not sent."
@@ -76,19 +77,22 @@ def warnings(request: VisionRequest, flavour: Flavour, profile: Profile) -> tupl
 def completion(
     response: object, request: VisionRequest, notes: tuple[str, ...], title: str, rate: RateHints | None = None
 ) -> Completion:
-    """Parse a response that is not streamed. `notes`: warnings. Raises Truncated, Refused, Blocked, BadReply."""
+    """Parse a response that is not streamed. `notes`: warnings for the Completion.
+
+    Raises Truncated, Refused, Blocked or BadReply.
+    """
     if not isinstance(response, Mapping) or not isinstance(response.get("choices"), list):
         raise BadReply(f"The response is not an answer of {title}. Check the base URL.")
     answer = Answer(title, streamed=False)
     answer.rate = rate
     answer.read(response, "message")
-    # HTTP checked the length of the body: a complete response needs no finish_reason.
+    # HTTP has checked the length of the body, so a complete response may omit finish_reason.
     answer.finish = answer.finish or "stop"
     return answer.completion(request.model, notes)
 
 
 def models(response: object, title: str) -> tuple[Model, ...]:
-    """Parse a list of models: in `data`, in `models` (llama.cpp has both) or bare."""
+    """Parse a list of models, which may be in `data`, in `models` (llama.cpp sends both) or at the top level."""
     rows = response
     if isinstance(response, Mapping):
         rows = next((response[name] for name in ("data", "models") if isinstance(response.get(name), list)), None)
@@ -103,7 +107,7 @@ def models(response: object, title: str) -> tuple[Model, ...]:
 class Answer:
     """An answer, collected from one message or from many deltas.
 
-    `finish`: the finish reason, empty until the server sends it. `rate`: the rate limits in the headers.
+    `finish`: the finish reason, "" until the server sends it. `rate`: the rate limits in the response's headers.
     """
 
     def __init__(self, title: str, *, streamed: bool) -> None:
@@ -117,7 +121,7 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """Return the text so far."""
+        """Return the text received so far."""
         return str(self._text)
 
     def read(self, event: object, part: Literal["message", "delta"]) -> str:
@@ -159,7 +163,7 @@ class Answer:
 
 
 def error_in(response: object) -> object:
-    """Return the error object that a response with status 200 contains instead of an answer, None if there is none."""
+    """Return the error object inside a response with status 200, or None if there is none."""
     if not isinstance(response, Mapping):
         return None
     return response.get("error") or _first_choice(response).get("error")
@@ -180,7 +184,7 @@ def _first_choice(event: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _text(value: object) -> str:
-    """Return a text, or the texts of a list of parts (Mistral's form of content)."""
+    """Return a string, or the joined texts of a list of parts (Mistral's content). Any other value gives ""."""
     if isinstance(value, list):
         return "".join(_text(part.get("text")) for part in value if isinstance(part, Mapping))
     return value if isinstance(value, str) else ""
@@ -191,7 +195,7 @@ def _count(value: object) -> int | None:
 
 
 def _messages(request: VisionRequest, flavour: Flavour, detail: object) -> list[JsonObject]:
-    """Return the messages, the image before everything that depends on the perspective, for prefix caches."""
+    """Build the messages. The image precedes the text of the perspective, so that prefix caches can reuse it."""
     system = [{"role": "system", "content": request.system}] if request.system.strip() else []
     user = {"role": "user", "content": _content(request, _prompt(request, flavour), detail)}
     turns = [{"role": turn.role, "content": turn.text} for turn in request.turns]
@@ -199,9 +203,9 @@ def _messages(request: VisionRequest, flavour: Flavour, detail: object) -> list[
 
 
 def _prompt(request: VisionRequest, flavour: Flavour) -> str:
-    """Return the prompt, with the schema as text where the model would not see it otherwise.
+    """Return the prompt, with the schema appended as text unless the server shows the schema to the model.
 
-    A grammar constrains the answer without telling the model the meaning of the fields (vllm-project/vllm#31804,
+    Most servers only constrain the answer by a grammar, which does not explain the fields (vllm-project/vllm#31804,
     ggml-org/llama.cpp#18492).
     """
     shown = flavour.shows_schema and request.output_mode in ("json_schema", "json_schema_relaxed")
@@ -211,7 +215,7 @@ def _prompt(request: VisionRequest, flavour: Flavour) -> str:
 
 
 def _schema(request: VisionRequest, schema: JsonObject, flavour: Flavour) -> JsonObject:
-    """Return the schema as this output mode sends or describes it."""
+    """Return the schema in the form that the request's output mode sends or describes."""
     if request.output_mode == "json_schema":
         return flavour.schema(schema)
     return dialects.relaxed(schema) if request.output_mode == "json_schema_relaxed" else schema

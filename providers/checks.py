@@ -1,4 +1,4 @@
-"""Steps of a connection check. The caller sends the test request itself, through its own queue and limits:
+"""Steps of a connection check. The caller sends the test request, through its own queue and limits:
 
 listing = await list_models(client, credentials, timeout)
 if model and not listing.is_final:
@@ -48,12 +48,12 @@ _SCHEMA = {
     "required": ["answer"],
     "additionalProperties": False,
 }
-"""A model that the schema does not constrain follows the prompt instead, and replies OK."""
+"""If the server does not enforce the schema, the model follows the prompt and replies OK."""
 _MAX_TOKENS = 64
 _LISTED = 5
 _FINAL = (AuthFailed, Unreachable, CallTimeout)
 _ANSWERED = (Truncated, Refused, Blocked, UnparsableOutput)
-"""Errors of a model that was reached: they say nothing against the connection."""
+"""Errors that show that the connection works, because the model was reached."""
 _IMAGE = Image(
     b64decode(
         "iVBORw0KGgoAAAANSUhEUgAAAEAAAABACAIAAAAlC+aJAAAAU0lEQVR42u3PsQkAMBADMe+/tDPDF4YUgqsPlCbTxvsGAAAAAAAAAAAAAAAA"
@@ -67,7 +67,7 @@ _IMAGE = Image(
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a connection check; `error` is a sentence when `status` is "failed"."""
+    """One step of a connection check. `error`: a sentence if `status` is "failed", otherwise ""."""
 
     step: Literal["initialize_client", "list_models", "test_chat_completion"]
     status: Literal["success", "failed"]
@@ -77,10 +77,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Result of a connection check; steps not taken are absent. `model`: the model that was called, if any.
+    """Result of a connection check.
 
-    `response_model`: the server's own name for that model. `images`, `schema_enforced`: whether an image was
-    accepted and the answer followed the schema; None when the check could not find out.
+    `steps`: the steps that were run. `model`: the requested model, "" without a test request. `response_model`: the
+    name that the server reports for the model. `images`: whether the model accepted an image. `schema_enforced`:
+    whether the server enforced the schema. Both are None if the check could not determine this.
     """
 
     steps: tuple[Step, ...]
@@ -94,21 +95,21 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Result of listing the models. `failure` is None if the server listed them."""
+    """Result of listing the models. `failure`: the error, None if the server listed its models."""
 
     models: tuple[Model, ...] = ()
     failure: ProviderError | None = None
 
     @property
     def is_final(self) -> bool:
-        """Return whether a test request would fail in the same way."""
+        """Return whether a test request would fail with the same error."""
         return isinstance(self.failure, _FINAL)
 
 
 async def list_models(
     client: BaseClient, credentials: Credentials, timeout: float, headers: Mapping[str, str] = NO_HEADERS
 ) -> Listing:
-    """List the models of a server. `timeout` in seconds."""
+    """List the models of a server. `timeout` is in seconds. A ProviderError is returned in the Listing, not raised."""
     try:
         return Listing(await client.models(credentials, timeout, headers))
     except ProviderError as error:
@@ -118,7 +119,7 @@ async def list_models(
 def make_request(
     client: BaseClient, model: str, timeout: float, credentials: Credentials, headers: Mapping[str, str] = NO_HEADERS
 ) -> VisionRequest:
-    """Return the test request: a tiny image, and a schema with one enum."""
+    """Build the test request, with a tiny image and a schema with one enum. `timeout` is in seconds."""
     return VisionRequest(
         model=model,
         prompt=_PROMPT,
@@ -133,7 +134,7 @@ def make_request(
 
 
 def simpler(client: BaseClient, request: VisionRequest, error: ProviderError) -> VisionRequest | None:
-    """Return the request in the next output mode, if the error may be about the schema, or None."""
+    """Return the request in the next less strict output mode if the schema may have caused the error, else None."""
     may_be_schema = isinstance(error, SchemaRejected) or (isinstance(error, ServerFailed) and error.may_be_schema)
     return client.lower(request) if may_be_schema else None
 
@@ -144,9 +145,10 @@ def judge(
     request: VisionRequest | None = None,
     outcome: Completion | ProviderError | None = None,
 ) -> Check:
-    """Return the result of a check. `request`, `outcome`: of the test request, None if none was sent.
+    """Return the result of a check.
 
-    A server that lists no models is accepted if the model answers (transformers serve lists none).
+    `request`: the test request; `outcome`: its answer or error. Both are None if no test request was sent. If listing
+    the models failed but the model answered, the check succeeds (transformers serve lists no models).
     """
     title = client.spec.title
     start = Step("initialize_client", "success", f"The client for {title} is ready.")
@@ -192,7 +194,7 @@ def _test_step(request: VisionRequest, outcome: Completion | ProviderError, mode
 
 
 def _enforced(request: VisionRequest, outcome: Completion | ProviderError) -> bool | None:
-    """Return whether the answer follows the schema; None without an answer."""
+    """Return whether the server enforced the schema, or None if there is no answer."""
     if not isinstance(outcome, Completion):
         return None
     try:
@@ -204,14 +206,14 @@ def _enforced(request: VisionRequest, outcome: Completion | ProviderError) -> bo
 
 
 def _known(models: tuple[Model, ...]) -> str:
-    """Return a sentence with the first models that the server lists."""
+    """Return a sentence with the first models that the server lists, "" if it lists none."""
     more = len(models) - _LISTED
     names = ", ".join(model.id for model in models[:_LISTED])
     return f" It lists {names}{f' and {more} more' if more > 0 else ''}." if models else ""
 
 
 def _unlisted(title: str, model: str, listing: Listing, answered: bool) -> list[str]:
-    """Warn of an unlisted model: llama.cpp's servers answer with their one model to any name (measured)."""
+    """Warn that the model is not listed. llama.cpp's servers answer with their loaded model to any name (measured)."""
     if not answered:
         return []
     if listing.failure is not None:

@@ -1,11 +1,12 @@
-"""A JSON Schema in each provider's dialect: pure functions from schema to schema.
+"""Translate a JSON Schema to each provider's dialect, with pure functions from schema to schema.
 
-What a provider cannot enforce moves into the description as a sentence, so that the model still reads it; the
-answer is always validated against the original schema. The order of keys is kept: models write in schema
-order, and early fields influence later ones.
+Keywords that a provider cannot enforce are moved into the description as sentences, so that the model still reads
+them. The answer is always validated against the original schema. The order of keys is kept, because models write
+fields in schema order and early fields influence later fields.
 
-OpenAI's strict mode has neither optional properties nor open objects. The first are sent as nullable and
-required, the second as a list of entries with a key and a value; `restore` reverses both in an answer.
+OpenAI's strict mode supports neither optional properties nor open objects (maps from arbitrary keys to values). An
+optional property is sent as a required, nullable property. An open object is sent as a list of entries, each with a
+key and a value. `restore` reverses both changes in an answer.
 """
 
 import json
@@ -42,16 +43,16 @@ _OPENAI_FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "
 _ANTHROPIC_FORMATS = _OPENAI_FORMATS | {"uri"}
 _GEMINI_FORMATS = frozenset({"date-time", "date", "time"})
 _GRAMMAR_FORMATS = frozenset({"date-time", "date", "time", "uuid"})
-# googleapis/python-genai#2170: the sum over all maxItems is a budget, near 960 on one model; stay well below.
+# googleapis/python-genai#2170: the sum of all maxItems is limited, to about 960 on one model. Stay well below.
 _GEMINI_ITEMS = 200
-# googleapis/python-genai#950: a hundred classes in the enums of a schema are "too many states for serving".
+# googleapis/python-genai#950: 100 enum values in one schema are "too many states for serving".
 _CHOICES = 90
 # ggml-org/llama.cpp#27087: a repetition of 2000 breaks the grammar.
 _LLAMACPP_ITEMS = 1000
 
 
 def _cached(translate: Dialect) -> Dialect:
-    """Cache the results by the schema's text: translating takes ten times as long as writing the text."""
+    """Cache the results by the schema's JSON text. Translating takes ten times as long as serialising the schema."""
 
     @lru_cache(maxsize=_CACHED)
     def from_text(text: str) -> JsonObject:
@@ -67,10 +68,10 @@ def _cached(translate: Dialect) -> Dialect:
 
 @_cached
 def openai_strict(schema: JsonObject) -> JsonObject:
-    """Return OpenAI's strict subset: every object closed, every property required, every node typed, no lengths.
+    """Translate to OpenAI's strict subset: closed objects, required properties, a type in every node, no lengths.
 
-    A root that is an open object or an `anyOf` has no strict form: OpenAI rejects it, and the next output mode
-    is tried. sherifkozman/the-llm-council#9, laravel/ai#506.
+    If the root is an open object or an `anyOf`, OpenAI rejects the schema and the next less strict output mode is
+    tried. sherifkozman/the-llm-council#9, laravel/ai#506.
     """
 
     def visit(node: JsonObject) -> JsonObject:
@@ -88,9 +89,9 @@ def openai_strict(schema: JsonObject) -> JsonObject:
 
 @_cached
 def openai_compatible(schema: JsonObject) -> JsonObject:
-    """Return what unknown servers and gateways accept: the keywords that every grammar backend supports.
+    """Translate for unknown servers and gateways: keep only keywords that every grammar backend supports.
 
-    Which others a backend supports changes with its version (vllm-project/vllm#16880, #26421).
+    Support for other keywords depends on the version of the backend (vllm-project/vllm#16880, #26421).
     """
     unsaid = {"minLength", "maxLength", "format", "uniqueItems", "multipleOf"}
     return walk(schema, lambda node: closed(say(simple(node), unsaid)))
@@ -98,16 +99,19 @@ def openai_compatible(schema: JsonObject) -> JsonObject:
 
 @_cached
 def vllm(schema: JsonObject) -> JsonObject:
-    """Return what vLLM enforces: lengths, multipleOf and some formats too; uniqueItems is a 400 (vLLM 0.32)."""
+    """Translate for vLLM, which also enforces lengths, multipleOf and some formats.
+
+    vLLM 0.32 answers a schema with uniqueItems with status 400.
+    """
     return walk(schema, lambda node: closed(known_format(say(simple(node), {"uniqueItems"}), _GRAMMAR_FORMATS)))
 
 
 @_cached
 def llamacpp(schema: JsonObject) -> JsonObject:
-    """Return what llama.cpp turns into a grammar.
+    """Translate for llama.cpp, which converts the schema to a grammar.
 
-    Patterns break it when nested or not anchored, and long repetitions do (ggml-org/llama.cpp#25746, #27087);
-    multipleOf, uniqueItems and the bounds of fractional numbers are ignored (measured with llama-server).
+    Patterns that are nested or not anchored break the grammar, and so do long repetitions (ggml-org/llama.cpp#25746,
+    #27087). multipleOf, uniqueItems and the bounds of `number` are ignored (measured with llama-server).
     """
 
     def visit(node: JsonObject) -> JsonObject:
@@ -123,11 +127,11 @@ def llamacpp(schema: JsonObject) -> JsonObject:
 
 @_cached
 def anthropic(schema: JsonObject) -> JsonObject:
-    """Return what Anthropic's structured outputs enforce: closed objects, optional properties, no bounds.
+    """Translate for Anthropic's structured outputs, which enforce closed objects and optional properties, not bounds.
 
-    platform.claude.com/docs/en/build-with-claude/structured-outputs: portable patterns, enums of scalars, and of the
-    bounds a minItems of 0 or 1. At most 24 optional properties and 16 unions in a schema: no property becomes
-    nullable here.
+    platform.claude.com/docs/en/build-with-claude/structured-outputs: patterns that every engine understands, enums of
+    scalars, and minItems of 0 or 1 are supported. A schema may have at most 24 optional properties and 16 unions, so
+    optional properties are not made nullable.
     """
     bounds = RANGE | {"minLength", "maxLength", "maxItems", "uniqueItems", "multipleOf"}
 
@@ -150,10 +154,11 @@ def anthropic(schema: JsonObject) -> JsonObject:
 
 @_cached
 def gemini(schema: JsonObject) -> JsonObject:
-    """Return what Gemini's `response_json_schema` accepts.
+    """Translate for Gemini's `response_json_schema`.
 
-    No title (googleapis/python-genai#1732), const as an enum of one (zed-industries/zed#44875), no exclusive
-    bounds, and a budget for array bounds (vercel/ai#21192) and enums (googleapis/python-genai#950).
+    Gemini accepts no title (googleapis/python-genai#1732), const only as an enum of one value
+    (zed-industries/zed#44875), and no exclusive bounds. The array bounds (vercel/ai#21192) and the enum values
+    (googleapis/python-genai#950) of a schema are limited in total.
     """
     unsaid = {"minLength", "maxLength", "pattern", "uniqueItems", "multipleOf"}
     items, choices = _GEMINI_ITEMS, _CHOICES
@@ -163,7 +168,7 @@ def gemini(schema: JsonObject) -> JsonObject:
         node = known_format(_inclusive(say(simple(node), unsaid)), _GEMINI_FORMATS)
         if "maxItems" in node or "minItems" in node:
             items -= max(node.get("maxItems", 0), node.get("minItems", 0))
-            # Open-Historia/open-historia#790: bounds on a list of objects fail however small they are
+            # Open-Historia/open-historia#790: any bound on a list of objects fails, even a small one
             if items < 0 or "object" in types(subschema(node.get("items"))):
                 node = say(node, {"minItems", "maxItems"})
         node = _gemini_enum(const_as_enum(node))
@@ -176,7 +181,10 @@ def gemini(schema: JsonObject) -> JsonObject:
 
 @_cached
 def relaxed(schema: JsonObject) -> JsonObject:
-    """Return the second output mode of every provider: structure, types and short enums, the rest as sentences."""
+    """Translate for the output mode `json_schema_relaxed`: keep structure, types and short enums.
+
+    All other keywords are moved into the description as sentences.
+    """
 
     choices = _CHOICES
 
@@ -192,7 +200,7 @@ def relaxed(schema: JsonObject) -> JsonObject:
 
 
 def describe(schema: JsonObject) -> str:
-    """Return the schema as prompt text, for output modes that send none and servers that hide it from the model."""
+    """Return the schema as prompt text, for output modes without a schema and servers that hide it from the model."""
     text = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
     return (
         "Answer with one JSON object and nothing else: no prose around it, no code fence. "
@@ -201,10 +209,10 @@ def describe(schema: JsonObject) -> str:
 
 
 def restore(value: Any, schema: JsonObject) -> Any:
-    """Convert an answer in OpenAI's strict form, or a part of it, back; any other answer is returned unchanged.
+    """Convert an answer in OpenAI's strict form to the form of the original schema. Return other answers unchanged.
 
-    A null in an optional property that may not be null is left out, and a list of entries becomes the open
-    object that it represents.
+    An optional property is removed if its value is null and its schema does not accept null. A list of entries is
+    converted to the open object that the list represents. `value` may also be a part of an answer.
     """
     schema = _branch(value, structural(schema))
     if isinstance(value, list) and is_open(schema):
@@ -232,7 +240,7 @@ def _restore_object(value: JsonObject, schema: JsonObject) -> JsonObject:
 
 
 def _branch(value: Any, schema: JsonObject) -> JsonObject:
-    """Return the branch of an `anyOf` for which an object or a list was written."""
+    """Return the `anyOf` branch that best matches an object or a list; the schema itself if no branch matches."""
     branches = [structural(subschema(branch)) for branch in schema.get("anyOf", ())]
     if isinstance(value, list):
         branches.sort(key=is_open)
@@ -253,7 +261,7 @@ def _strict_object(node: JsonObject) -> JsonObject:
 
 
 def _optional(node: JsonObject) -> JsonObject:
-    """Let a property be null where the schema lets it be absent."""
+    """Make an optional property nullable, so that null can replace an absent property."""
     node = simple(node)
     if nullable(node):
         return node
@@ -266,7 +274,7 @@ def _optional(node: JsonObject) -> JsonObject:
 
 
 def _listed(node: JsonObject) -> JsonObject:
-    """Write an open object as a list of entries."""
+    """Translate an open object to a list of entries."""
     node = simple(node)
     if not is_open(node):
         return node
@@ -284,7 +292,7 @@ def _listed(node: JsonObject) -> JsonObject:
 
 
 def _inclusive(node: JsonObject) -> JsonObject:
-    """Write the exclusive bounds of an integer as inclusive ones; move others into the description."""
+    """Translate exclusive bounds of an integer to inclusive bounds. Move other exclusive bounds to the description."""
     whole = types(node) <= {"integer", "null"}
     for word, inclusive, step in (("exclusiveMinimum", "minimum", 1), ("exclusiveMaximum", "maximum", -1)):
         if whole and isinstance(node.get(word), int) and inclusive not in node:
@@ -293,7 +301,7 @@ def _inclusive(node: JsonObject) -> JsonObject:
 
 
 def _gemini_enum(node: JsonObject) -> JsonObject:
-    """Keep enums of strings and numbers, with null in a separate branch; move others into the description."""
+    """Keep enums of strings and numbers, and put null in a separate branch. Move other enums into the description."""
     if "enum" not in node:
         return node
     node = typed(node)

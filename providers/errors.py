@@ -1,7 +1,7 @@
-"""Exceptions of a provider call, as seen by the caller of a `BaseClient`. All are ProviderErrors but UnknownKind.
+"""Exceptions of a provider call, raised to the caller of a `BaseClient`. All except UnknownKind are ProviderErrors.
 
-Messages are sentences for a person and never hold an upstream body, a key or a prompt. The provider's own words are
-in `provider_message`, sanitised.
+Messages are sentences for users and never contain a response body, a key or a prompt. `provider_message` contains the
+sanitised message of the provider.
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from providers.usage import Usage
 
 
 class ProviderError(Exception):
-    """A provider call failed. `status` is the HTTP status of the response, if there was one.
+    """A provider call failed. `status` is the HTTP status of the response, None if there was no response.
 
-    `provider`, `attempts`: the target's label and the calls of the request, set by the dispatcher.
+    `provider`: the label of the provider; `attempts`: all calls made for the request. The dispatcher sets both.
     `begun`: part of the answer was received before the failure. `rate`: the rate limits in the response's headers.
-    `provider_message`: the provider's own words, one line of at most 300 characters, keys and prompt removed.
+    `provider_message`: the provider's message, in one line of at most 300 characters, without keys and prompt.
     """
 
     provider: str | None = None
@@ -32,7 +32,7 @@ class ProviderError(Exception):
         usage: Usage | None = None,
         rate: RateHints | None = None,
     ) -> None:
-        """`retry_after`: seconds to wait before a retry. `usage`: tokens of the failed call, if reported."""
+        """`retry_after`: seconds to wait before a retry. `usage`: tokens of the failed call, None if not reported."""
         super().__init__(message)
         self.message = message
         self.status = status
@@ -42,15 +42,15 @@ class ProviderError(Exception):
 
 
 class AuthFailed(ProviderError):
-    """401, 403, or a text that says so: the key is missing, invalid or not allowed."""
+    """The key is missing, invalid or not allowed: status 401 or 403, or an error text with that meaning."""
 
 
 class QuotaExceeded(ProviderError):
-    """402, or a 429 that says so: the account has no credit left."""
+    """The account has no credit left: status 402, or 429 with an error text with that meaning."""
 
 
 class RateLimited(ProviderError):
-    """429: too many requests or tokens per minute."""
+    """Too many requests or tokens per minute: status 429."""
 
 
 class UnknownModel(ProviderError):
@@ -58,33 +58,33 @@ class UnknownModel(ProviderError):
 
 
 class ModelWithoutVision(ProviderError):
-    """The model takes no images."""
+    """The model does not accept images."""
 
 
 class ImageRejected(ProviderError):
-    """The server cannot process this image: its format, size or aspect ratio."""
+    """The server cannot process this image, because of its format, size or aspect ratio."""
 
 
 class WrongPath(ProviderError):
-    """404 that is not about the model, 405, or a redirect: the base URL is not this protocol's."""
+    """The path of the base URL is wrong: a redirect, status 405, or status 404 that does not concern the model."""
 
 
 class ContextTooLong(ProviderError):
-    """Prompt and image exceed the model's context."""
+    """The prompt and the image exceed the model's context."""
 
 
 class SchemaRejected(ProviderError):
     """The server rejected the schema or the output mode.
 
-    `explained` is False for a 400 or 422 without a known cause to a request with a schema: it may be about the
-    schema. One step down the output modes is worth one call, a second step is not.
+    `explained` is False if a request with a schema failed with status 400 or 422 and the response names no known cause.
+    The schema may be the cause, so the dispatcher tries the next less strict output mode once.
     """
 
     explained: bool = True
 
 
 class RequestRejected(ProviderError):
-    """Any other 4xx: a retry would fail too."""
+    """Any other status 4xx. A retry would fail too."""
 
 
 class InvalidOption(RequestRejected):
@@ -92,7 +92,7 @@ class InvalidOption(RequestRejected):
 
 
 class SchemaNotFillable(RequestRejected):
-    """The built-in provider knows no valid value for the field at `pointer`."""
+    """The built-in provider finds no valid value for the field at `pointer`, a JSON Pointer."""
 
     def __init__(self, pointer: str) -> None:
         super().__init__(
@@ -103,29 +103,29 @@ class SchemaNotFillable(RequestRejected):
 
 
 class Unreachable(ProviderError):
-    """No connection to the server: refused, DNS, TLS, or lost before a response."""
+    """The connection failed (refused, DNS or TLS), or was lost before a response."""
 
 
 class CallTimeout(ProviderError):
-    """Connected, but no complete response in time."""
+    """The connection was opened, but no complete response arrived in time."""
 
 
 class Unavailable(ProviderError):
-    """408, 503, 529: the server cannot respond now."""
+    """The server is temporarily unable to respond: status 408, 503 or 529."""
 
 
 class ServerFailed(ProviderError):
-    """Any other 5xx.
+    """Any other status 5xx.
 
-    `may_be_schema`: a 500 without a known cause to a request with a schema. One step down the output modes may
-    avoid it.
+    `may_be_schema`: a request with a schema failed with status 500 and the response names no known cause. The next
+    less strict output mode may succeed.
     """
 
     may_be_schema: bool = False
 
 
 class BadReply(ProviderError):
-    """The response is not an answer in this protocol: not JSON, too large, or an error inside a 200."""
+    """The response is not a valid answer: not JSON, too large, or an error in a response with status 200."""
 
 
 class ResponseInterrupted(BadReply):
@@ -133,7 +133,7 @@ class ResponseInterrupted(BadReply):
 
 
 class UnparsableOutput(ProviderError):
-    """The server could not parse what the model wrote. `raw_text` is that text, "" if the server does not report it."""
+    """The server could not parse the model's output. `raw_text`: that output, "" if the server does not report it."""
 
     raw_text: str = ""
 
@@ -151,11 +151,11 @@ class Truncated(ProviderError):
 
 
 class WhitespaceRunaway(Truncated):
-    """The model wrote white space without end, a known failure of constrained decoding at temperature 0."""
+    """The model wrote white space until it was stopped, a known failure of constrained decoding at temperature 0."""
 
 
 class UnknownKind(LookupError):
-    """No client exists for this kind of provider. `known`: the kinds that exist."""
+    """The kind of provider is unknown. `known`: the existing kinds."""
 
     def __init__(self, kind: str, known: tuple[str, ...]) -> None:
         super().__init__(f"{kind!r} is not a kind of provider. Known kinds: {', '.join(known)}.")

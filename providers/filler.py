@@ -1,7 +1,7 @@
-"""Fill a JSON Schema (draft 2020-12, `$ref` inlined) with the smallest valid values and one sentence as its text.
+"""Generate a value that validates against a JSON Schema, with small values and one sentence as its free text.
 
-Plausible values are tried in order until the schema accepts one. Regular expressions are not solved: a pattern is
-satisfied only if one of the sample texts matches it.
+The schema is draft 2020-12 with every `$ref` inlined. Candidate values are tried in order until the schema accepts a
+candidate. Regular expressions are not solved: a value for a pattern is found only if a sample text matches.
 """
 
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ _SAMPLES = (
 
 
 class CannotFill(Exception):
-    """No valid value is known for the field at `pointer`, a JSON Pointer."""
+    """No valid value was found for the field at `pointer`, a JSON Pointer."""
 
     def __init__(self, pointer: str) -> None:
         super().__init__(pointer)
@@ -57,7 +57,7 @@ class CannotFill(Exception):
 
 
 def fill(schema: Schema, sentence: str) -> Any:
-    """Return a value that `schema` accepts, with `sentence` as its free text. Raises CannotFill."""
+    """Return a value that validates against `schema`, with `sentence` in its free-text fields. Raises CannotFill."""
     value = _Filler(sentence).value(schema, "")
     error = next(jsonschema_rs.iter_errors(schema, value, validate_formats=True, offline=True), None)
     if error is not None:
@@ -66,7 +66,7 @@ def fill(schema: Schema, sentence: str) -> Any:
 
 
 class _Filler:
-    """One pass over a schema, with a bounded number of tries."""
+    """Generate values for one schema, with a limited number of candidates."""
 
     def __init__(self, sentence: str) -> None:
         self._sentence = sentence
@@ -79,7 +79,7 @@ class _Filler:
         raise CannotFill(pointer)
 
     def _values(self, schema: Any, pointer: str) -> Iterator[Any]:
-        """Yield distinct values that the schema accepts, the preferred one first."""
+        """Yield values that validate against the schema, the preferred value first."""
         if schema is False:
             return
         schema = {} if schema is True else schema
@@ -159,7 +159,7 @@ class _Filler:
         yield values
 
     def _objects(self, schema: Schema, pointer: str) -> Iterator[Schema]:
-        """Yield required and free-text properties, then required ones only, then all."""
+        """Yield objects with the required and the free-text properties, with only the required ones, then with all."""
         properties, required = schema.get("properties", {}), schema.get("required", ())
         texts = [name for name, sub in properties.items() if _is_free_text(sub)]
         others = schema.get("additionalProperties", True)
@@ -175,7 +175,7 @@ def _is_free_text(schema: Any) -> bool:
 
 
 def _types(schema: Schema) -> list[str]:
-    """Return the types in the order of preference: free text, then null where it is allowed."""
+    """Return the accepted types in order of preference: string if it is free text, then null, then the other types."""
     implied = [kind for kind, keywords in _TYPES.items() if schema.keys() & set(keywords)] or list(_TYPES)
     declared = schema.get("type", implied)
     texts_first = _is_free_text(schema) or "type" not in schema
@@ -184,7 +184,7 @@ def _types(schema: Schema) -> list[str]:
 
 
 def _numbers(schema: Schema) -> Iterator[int | float]:
-    """Yield numbers that may be valid: 0, multiples of the step from either bound, then numbers between the bounds."""
+    """Yield candidate numbers: 0, numbers between the bounds if there are two, then multiples from one bound."""
     bounds = {key: Decimal(str(schema[key])) for key in _TYPES["number"] if key in schema}
     step = bounds.get("multipleOf", Decimal(1))
     lowest = max((bounds[key] for key in ("minimum", "exclusiveMinimum") if key in bounds), default=None)
@@ -203,7 +203,7 @@ def _numbers(schema: Schema) -> Iterator[int | float]:
 
 
 def _branches(schema: Schema) -> Iterator[Any]:
-    """Yield the schema without combining keywords, once for every way to satisfy them."""
+    """Yield one schema without `allOf`, `anyOf`, `oneOf` and `if` for each combination of their branches."""
     base: Any = {key: value for key, value in schema.items() if key not in _COMBINED}
     for sub in schema.get("allOf", ()):
         base = _merge(base, sub)
@@ -216,7 +216,7 @@ def _branches(schema: Schema) -> Iterator[Any]:
 
 
 def _merge(first: Any, second: Any) -> Any:
-    """Return a schema that demands both where one schema can; values are validated against the original."""
+    """Merge two schemas into one that requires both, as far as possible. Values are validated against the original."""
     if first is True or second is False:
         return second
     if second is True or first is False:

@@ -1,4 +1,4 @@
-"""Servers and routers that speak Chat Completions: one row each."""
+"""Servers and routers that implement Chat Completions, with one row per kind."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ _ALL = _COMMON | {"repetition_penalty"}
 
 
 def _spec(kind: str, title: str, base_url: str = "", **fields: Any) -> Spec:
-    """Return a row's spec: the environment variables are named after the kind."""
+    """Create the spec of a row. The names of the environment variables are derived from the kind."""
     name = kind.upper().replace("-", "_")
     common = {"takes": _COMMON, "options": COMMON_OPTIONS, "values": COMMON_VALUES, "url_env": (f"{name}_BASE_URL",)}
     return Spec(kind, title, base_url, key_env=(f"{name}_API_KEY",), **{**common, **fields})
@@ -86,9 +86,9 @@ _BY_KIND = {row.spec.kind: row for row in ROWS}
 
 
 class GatewayClient(OpenAIClient):
-    """Client of a server whose kind has a row."""
+    """Client of a server whose kind has a row in `ROWS`."""
 
     def __init__(self, config: ProviderConfig, pool: Pool) -> None:
-        """Use the flavour of `config.kind`; otherwise as `OpenAIClient`."""
+        """Create an `OpenAIClient` with the flavour of `config.kind`."""
         self.flavour = _BY_KIND[config.kind]
         super().__init__(config, pool)

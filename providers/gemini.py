@@ -1,7 +1,8 @@
-"""Gemini in its own protocol (`generateContent`), through the official `google-genai` package.
+"""Client of Gemini's own protocol (`generateContent`), through the official `google-genai` package.
 
-The SDK builds the URL and parses the response. Key, image and time limit are ours: the SDK would read a key from the
-environment, send the image in URL-safe base64 and continue an answer with further calls.
+The SDK builds the URL and parses the response. This module sets the API key, the image and the time limit, because
+the SDK would read a key from the environment, send the image in URL-safe base64 and continue an answer with further
+calls.
 """
 
 import json
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from providers.transport import KeyedTransport
 
 _SAMPLING = {"max_tokens": "max_output_tokens"}
-"""Names that differ from those of `Options`."""
+"""Map field names of `Options` to Gemini's names. Names that are not listed are equal."""
 
 SPEC = Spec(
     kind="gemini",
@@ -71,7 +72,7 @@ _OPENAI_PATH = re.compile(r"/openai/*\s*$")
 _UNKNOWN_VALUE = re.compile("(?s).* is not a valid ", re.IGNORECASE)
 _UNKNOWN_VALUE_MODULE = re.compile(r"google\.genai\._common")
 _KEY_HEADER = "x-goog-api-key"
-_NO_KEY = "no-key"  # never sent; without a value the SDK looks for a key in the environment
+_NO_KEY = "no-key"  # never sent; if empty, the SDK reads a key from the environment
 _NO_CONTENTS = "-"  # the SDK requires contents; `extra_body` replaces them
 _BLOCK_REASONS = frozenset(
     {
@@ -82,12 +83,12 @@ _BLOCK_REASONS = frozenset(
 
 
 class GeminiClient(BaseClient):
-    """Google's Gemini API, or a server that speaks its protocol."""
+    """Client of Google's Gemini API, or of a server that implements the same protocol."""
 
     spec = SPEC
 
     def __init__(self, config: ProviderConfig, pool: Pool) -> None:
-        """`config.base_url`: with or without scheme, version or Google's `/openai`. Raises ValueError if invalid."""
+        """`config.base_url` may omit the scheme and end in a version or `/openai`. Raises ValueError if invalid."""
         self._options = config.options
         self._pool = pool
         self._base_url = base_url(SPEC, _OPENAI_PATH.sub("", config.base_url)) or SPEC.base_url
@@ -102,12 +103,12 @@ class GeminiClient(BaseClient):
         return answer.completion(request)
 
     async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
-        """List the models that generate content, over a new connection; embedding and other models are omitted."""
+        """List the models that generate content, over a new connection. Embedding models are omitted."""
         async with self._session(request, self._pool.fresh_client) as (models, call):
             return await call.wait(_list(models))
 
     def written(self, request: VisionRequest) -> object:
-        """Return the fields of the SDK's configuration, messages included."""
+        """Build the SDK's configuration of the provider request, including the messages."""
         return generation_config(request, self._options)
 
     async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
@@ -125,10 +126,11 @@ class GeminiClient(BaseClient):
     async def _session(
         self, request: VisionRequest, shared: "httpx2.AsyncClient"
     ) -> AsyncIterator[tuple["AsyncModels", Call]]:
-        """Create a light SDK client for one call (0.1 ms).
+        """Create a lightweight SDK client for one call (0.1 ms).
 
-        It is given every connection that it would open itself: without `httpx_client` and `ssl` it builds three TLS
-        contexts, 36 ms (measured with google-genai 3.4). The environment's Vertex, URL, replay and key are not used.
+        All HTTP clients are passed to the SDK: without `httpx_client` and `ssl` the SDK creates three TLS contexts,
+        which takes 36 ms (measured with google-genai 3.4). The SDK's environment variables for Vertex, the URL, replay
+        and the key are ignored.
         """
         import httpx2
         from google import genai
@@ -168,13 +170,13 @@ class GeminiClient(BaseClient):
 
 
 def generation_config(request: VisionRequest, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of the SDK's GenerateContentConfig. `options`: the provider's configured ones."""
+    """Build the fields of the SDK's GenerateContentConfig. `options`: `ProviderConfig.options`."""
     return {
         "http_options": {
             "headers": dict(request.headers),
             "extra_body": {"contents": _contents(request), **_thinking(options)},
         },
-        # Otherwise the SDK makes further, paid calls (measured with google-genai 3.4).
+        # Without these settings the SDK makes further, paid calls (measured with google-genai 3.4).
         "automatic_continuation": False,
         "automatic_function_calling": {"disable": True},
         "system_instruction": request.system if request.system.strip() else None,
@@ -187,10 +189,10 @@ def generation_config(request: VisionRequest, options: Mapping[str, Any]) -> dic
 
 
 def _contents(request: VisionRequest) -> list[JsonObject]:
-    """Return the messages as they are sent.
+    """Build the messages in the form in which they are sent.
 
-    The SDK would send the image in URL-safe base64, which a compatible proxy that expects the standard alphabet drops
-    silently (measured with google-genai 3.4).
+    The SDK would encode the image in URL-safe base64. Compatible proxies that expect standard base64 silently ignore
+    such an image (measured with google-genai 3.4).
     """
     image = request.image
     parts = [{"inlineData": {"mimeType": image.media_type, "data": image.base64}}] if image else []
@@ -213,7 +215,7 @@ def _schema(request: VisionRequest) -> JsonObject | None:
 
 
 def _thinking(options: Mapping[str, Any]) -> JsonObject:
-    """Return the thinking options, not through the SDK: it writes snake case, which only Google accepts (3.4)."""
+    """Build the thinking options as raw JSON. The SDK (3.4) would write snake case, which only Google accepts."""
     names = {"thinkingBudget": "thinking_budget", "thinkingLevel": "thinking_level"}
     values = {name: _upper("", options[own]) for name, own in names.items() if options.get(own) is not None}
     return {"generationConfig": {"thinkingConfig": values}} if values else {}
@@ -244,7 +246,7 @@ class Answer:
         self._model = ""
 
     def read(self, response: "types.GenerateContentResponse") -> str:
-        """Read a response, or a part of one, and return its text without the model's thoughts."""
+        """Read a response or a part of a stream, and return its text without the model's thoughts."""
         self._text.usage = _usage(response.usage_metadata) or self._text.usage
         self._model = whole_characters(response.model_version or "") or self._model
         if response.prompt_feedback and response.prompt_feedback.block_reason:
@@ -276,7 +278,7 @@ def _blocked(subject: str, reason: str, usage: Usage | None) -> Blocked:
 
 
 def _usage(counts: "types.GenerateContentResponseUsageMetadata | None") -> Usage | None:
-    """Return the counts; thinking is output."""
+    """Return the token counts. Thinking counts as output."""
     if counts is None:
         return None
     written = [count for count in (counts.candidates_token_count, counts.thoughts_token_count) if count is not None]
@@ -288,7 +290,7 @@ async def _list(models: "AsyncModels") -> tuple[Model, ...]:
 
     listed: list[Model] = []
     async for model in await models.list(config=types.ListModelsConfig(page_size=_PAGE)):
-        # A proxy may not report what its models do.
+        # A proxy may not report the supported actions of its models.
         if model.name and (not model.supported_actions or "generateContent" in model.supported_actions):
             name = whole_characters(model.name.removeprefix("models/"))
             listed.append(Model(id=name, name=whole_characters(model.display_name or name)))
@@ -313,18 +315,18 @@ def _translate(error: Exception, address: str, request: VisionRequest, transport
 
 def _classify(status: int, details: object, headers: Mapping[str, str], request: VisionRequest) -> ProviderError:
     fault = details.get("error") if isinstance(details, Mapping) else None
-    # google-gemini/gemini-cli#24641: the account's country, which no simpler schema changes
+    # google-gemini/gemini-cli#24641: the cause is the account's country, so a simpler schema does not help
     if isinstance(fault, Mapping) and fault.get("status") == "FAILED_PRECONDITION":
         return RequestRejected("Gemini does not serve this account, or the country it is called from.", status=status)
-    # A page that repeats the path, model included, does not mean that the model is unknown.
+    # A page of HTML may quote the path, including the model. This does not mean that the model is unknown.
     body = "" if status == 404 and not fault else details
     return classify(status, body, headers, SPEC, request)
 
 
 def _silence_sdk() -> None:
-    """Drop the SDK's log line on the environment's keys, and its warning that quotes an unknown word of a response.
+    """Suppress an SDK log message about keys in the environment, and a warning that quotes values of a response.
 
-    Both are installed once, however often this is called.
+    Repeated calls install each filter only once.
     """
     logging.getLogger("google_genai._api_client").addFilter(_not_about_keys)
     rule = ("ignore", _UNKNOWN_VALUE, UserWarning, _UNKNOWN_VALUE_MODULE, 0)
@@ -333,5 +335,5 @@ def _silence_sdk() -> None:
 
 
 def _not_about_keys(record: logging.LogRecord) -> bool:
-    """Return whether to keep a log record: the SDK's key does not come from the environment here."""
+    """Return False for the SDK's log message about keys in the environment, which this client does not use."""
     return "are set. Using" not in str(record.msg)

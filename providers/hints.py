@@ -1,4 +1,4 @@
-"""Rate limits and retry delays in a response's headers and body."""
+"""Parse rate limits and retry delays from a response's headers and body."""
 
 import math
 import re
@@ -25,7 +25,7 @@ _EPOCH_SECONDS, _EPOCH_MILLISECONDS = 1e9, 1e11  # larger numbers are dates
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """One rate limit: how much of `limit` is left, and the seconds until it is full again."""
+    """One rate limit: `remaining` of `limit` requests or tokens are left. `reset`: seconds until all are available."""
 
     remaining: float
     limit: float | None = None
@@ -34,21 +34,21 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True)
 class RateHints:
-    """The limits on requests and on tokens that a response announces; None where it announces none."""
+    """The rate limits on requests and on tokens in a response's headers, None if a limit is not reported."""
 
     requests: Allowance | None = None
     tokens: Allowance | None = None
 
 
 def rate_hints(headers: Mapping[str, str]) -> RateHints | None:
-    """Return the announced limits, None if there are none. `headers` must be case-insensitive."""
+    """Return the rate limits in the headers, or None if there are none. `headers` must be case-insensitive."""
     requests = _tightest(headers, _REQUESTS)
     tokens = _tightest(headers, _TOKENS)
     return RateHints(requests, tokens) if requests or tokens else None
 
 
 def _tightest(headers: Mapping[str, str], names: tuple[str, ...]) -> Allowance | None:
-    """Return the announced limit of which the least remains."""
+    """Return the rate limit with the smallest remaining amount, or None if the headers contain none of them."""
     announced = (_allowance(headers, name) for name in names)
     return min(filter(None, announced), key=lambda allowance: allowance.remaining, default=None)
 
@@ -61,9 +61,9 @@ def _allowance(headers: Mapping[str, str], name: str) -> Allowance | None:
 
 
 def retry_after(status: int, headers: Mapping[str, str], body: object = None) -> float | None:
-    """Return the seconds that the server asks to wait: `retry-after-ms`, `Retry-After`, Gemini's RetryInfo.
+    """Return the seconds to wait before a retry, from `retry-after-ms`, `Retry-After` or Gemini's RetryInfo.
 
-    None if it does not ask. A 429 whose header cannot be used gives DEFAULT_RETRY_AFTER.
+    Return None if the response contains none of them, and DEFAULT_RETRY_AFTER for a 429 with an unusable header.
     """
     lowered = {name.lower(): value for name, value in headers.items()}
     milliseconds = _number(lowered.get("retry-after-ms"))
@@ -73,7 +73,7 @@ def retry_after(status: int, headers: Mapping[str, str], body: object = None) ->
 
 
 def _number(value: object) -> float | None:
-    """Return a finite number that is not negative, or None."""
+    """Parse a finite number of at least 0. Return None for any other value."""
     try:
         number = float(value) if isinstance(value, str) else -1.0
     except ValueError:
@@ -82,9 +82,10 @@ def _number(value: object) -> float | None:
 
 
 def _seconds(value: object) -> float | None:
-    """Return the seconds of "30", "6m0s", "120ms" (OpenAI), "34.5s" (Gemini), or until a date.
+    """Parse a duration such as "30", "6m0s", "120ms" (OpenAI) or "34.5s" (Gemini), or a date, and return seconds.
 
-    A date is in Unix time (OpenRouter), as in RFC 3339 (Anthropic), or as in HTTP.
+    For a date, the seconds until then are returned. Its format may be Unix time (OpenRouter), RFC 3339 (Anthropic) or
+    an HTTP date.
     """
     text = value.strip() if isinstance(value, str) else ""
     number = _number(text)

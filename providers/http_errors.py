@@ -1,7 +1,7 @@
-"""Classify error responses: by status where it is unambiguous, otherwise by the causes that their texts name.
+"""Classify error responses by their status if it is unambiguous, otherwise by known phrases in their text.
 
-Texts are matched here and never quoted: an upstream message may contain the key or the prompt. The sanitised message
-is in `ProviderError.provider_message`.
+Messages never quote the response, because it may contain the key or the prompt. `ProviderError.provider_message`
+contains the sanitised message of the provider.
 """
 
 import json
@@ -35,15 +35,19 @@ from providers.provider_message import provider_message
 _MAX_TEXT = 20_000
 _MAX_DEPTH = 8
 _PARAMETERS = frozenset({"max_completion_tokens", "detail", *(field.name for field in fields(Options))})
-"""Parameters of OpenAI's `param` that an error message may name."""
+"""Values of the field `param` in OpenAI's errors that a message may name."""
 _LIMIT = re.compile(r"(?:context|model) length (?:of|is) (\d{1,9})|at most (\d{1,9})|less than or equal to (\d{1,9})")
 _TEMPORARY = (RateLimited, Unavailable, ServerFailed)
-"""Errors that pass by themselves: only these have a `retry_after`."""
+"""Temporary errors. Only these have a `retry_after`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A cause of failure: its error, its message, and the texts that name it: alternatives of a regular expression."""
+    """A cause of failure.
+
+    `error`: the exception to raise. `message`: a template of its message. `texts`: a regular expression of phrases that
+    identify the cause in a response.
+    """
 
     error: type[ProviderError]
     message: str
@@ -52,7 +56,7 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class ErrorResponse:
-    """One error response. `text`: all its texts in lower case."""
+    """One error response. `text`: all strings and numbers of the body in lower case."""
 
     status: int
     body: object
@@ -61,7 +65,7 @@ class ErrorResponse:
     request: VisionRequest
 
     def error(self, cause: Cause) -> ProviderError:
-        """Return the error of a cause."""
+        """Return the exception for a cause, with its message."""
         key = f"{self.spec.key_env[0]} or the request's api_key" if self.spec.key_env else "its api_key"
         model = json.dumps(self.request.model, ensure_ascii=False)
         if cause is _KEY and not self.request.credentials.api_key.strip():
@@ -72,7 +76,7 @@ class ErrorResponse:
         return cause.error(message)
 
     def has(self, texts: str) -> bool:
-        """Return whether the response contains one of the texts, alternatives of a regular expression."""
+        """Return whether the response's text matches the regular expression `texts`."""
         return re.search(texts, self.text) is not None
 
 
@@ -83,7 +87,7 @@ def classify(
     spec: Spec,
     request: VisionRequest,
 ) -> ProviderError:
-    """Return the error for a 3xx, 4xx or 5xx response. `body`: the parsed JSON, or the text."""
+    """Return the error for a response with status 3xx, 4xx or 5xx. `body`: the parsed JSON, or the text."""
     text = "\n".join(_texts(body)).lower()[:_MAX_TEXT]
     response = ErrorResponse(status, body, text, spec, request)
     error = _error(response)
@@ -95,9 +99,9 @@ def classify(
 
 
 def error_in_200(error: object, spec: Spec, request: VisionRequest) -> ProviderError:
-    """Return the error for an error object inside a 200 response.
+    """Return the error for an error object inside a response with status 200.
 
-    Its `code` may be a status, as a number or text (OpenRouter, vLLM, llama-server).
+    The object's `code` may be an HTTP status, as a number or a string (OpenRouter, vLLM, llama-server).
     """
     code = str(error.get("code")) if isinstance(error, Mapping) else ""
     if re.fullmatch("[45][0-9][0-9]", code):
@@ -111,7 +115,7 @@ def error_in_200(error: object, spec: Spec, request: VisionRequest) -> ProviderE
 
 
 def _texts(body: object, depth: int = 0) -> Iterator[str]:
-    """Yield every string and number of a body, codes included: five shapes of error body are in use."""
+    """Yield every string and number of a body, including codes. Providers use five different shapes of error body."""
     if isinstance(body, str | int):
         yield str(body)
     elif depth < _MAX_DEPTH and isinstance(body, Mapping):
@@ -124,7 +128,7 @@ def _texts(body: object, depth: int = 0) -> Iterator[str]:
 
 def _error(response: ErrorResponse) -> ProviderError:
     status = response.status
-    # "exceeded your current quota" is an empty account at OpenAI and a rate limit at Gemini: only codes count.
+    # "exceeded your current quota" means no credit at OpenAI but a rate limit at Gemini, so only codes are matched.
     cause = _QUOTA if status == 429 and response.has(_QUOTA.texts) else _BY_STATUS.get(status)
     error = response.error(cause or _WRONG_PATH) if cause or status < 400 else _named_cause(response)
     if error is not None:
@@ -135,7 +139,7 @@ def _error(response: ErrorResponse) -> ProviderError:
         failure = ServerFailed(f"{response.spec.title} failed with status {status}.")
         failure.may_be_schema = response.request.sends_schema and status == 500
         return failure
-    # vercel/ai#21192: Gemini answers a schema beyond its budget with the same 400 as an unreadable image.
+    # vercel/ai#21192: Gemini sends the same 400 for a schema that is too large and for an unreadable image.
     if response.request.sends_schema and status in (400, 422):
         rejected = SchemaRejected(f"{response.spec.title} rejected the request, perhaps for its schema ({status}).")
         rejected.explained = False
@@ -144,7 +148,7 @@ def _error(response: ErrorResponse) -> ProviderError:
 
 
 def _named_cause(response: ErrorResponse) -> ProviderError | None:
-    """Return the error for the first cause that the text names."""
+    """Return the error for the first known cause in the response's text, or None."""
     parameter = _parameter(response)
     if parameter is not None:
         return parameter
@@ -155,7 +159,7 @@ def _named_cause(response: ErrorResponse) -> ProviderError | None:
 
 
 def _names_missing_model(response: ErrorResponse) -> bool:
-    # A wrong path to the list of models fails with "models" in the path that is quoted: no model was requested.
+    # If listing the models fails because of a wrong path, the error may quote "models" although no model was requested.
     model = response.request.model
     named = bool(model) and (response.has("model|no endpoints") or model.lower() in response.text)
     missing = response.has("not found|not exist|no endpoints|not supported|not_found|unknown")
@@ -167,7 +171,7 @@ def _names_missing_model(response: ErrorResponse) -> bool:
 
 
 def _parameter(response: ErrorResponse) -> InvalidOption | None:
-    """Return the error for a sampling parameter that OpenAI's `param` names, with the limit if the text has one."""
+    """Return the error for the sampling parameter in OpenAI's `param`, with the limit if the text contains it."""
     body = response.body
     error = body.get("error", body) if isinstance(body, Mapping) else None
     name = error.get("param") if isinstance(error, Mapping) else None
@@ -258,7 +262,7 @@ _SCHEMA = Cause(
     # Anthropic: can1357/oh-my-pi#341, a model that thinks cannot be made to call a tool
     "response_format|schema|grammar|output format|for format|requested parameters|output_config|tool_choice",
 )
-# vercel/ai#21192: with a schema this text says nothing of the image
+# vercel/ai#21192: if a schema was sent, this text does not imply a problem with the image
 _IMAGE_WITHOUT_SCHEMA = Cause(ImageRejected, _IMAGE.message, "unable to process input image")
 _BY_STATUS: Mapping[int, Cause] = {
     401: _KEY,

@@ -11,9 +11,10 @@ from providers.transport import TIMEOUT
 
 
 class BridgeTransport(httpx.AsyncBaseTransport):
-    """Transport of one call: sends exactly this key or none, and inserts the image into the body.
+    """Transport of one call, which sets the API key header and inserts the image into the body.
 
-    Exceptions are httpx2's, and responses are those of the shared client: closing the SDK's client leaves it open.
+    Requests are sent through the shared httpx2 client, so exceptions are from httpx2. Closing the SDK's client does
+    not close the shared client.
     """
 
     def __init__(self, shared: httpx2.AsyncClient, key: str, image: Image | None) -> None:
@@ -22,9 +23,9 @@ class BridgeTransport(httpx.AsyncBaseTransport):
         self._image = image
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request. Raises httpx2.HTTPStatusError for an error status: the SDK would drop the headers."""
+        """Send one request. Raises httpx2.HTTPStatusError for error statuses: the SDK would drop the headers."""
         body = request.content if self._image is None else insert_image(request.content, self._image)
-        # Without a key the SDK sends $OLLAMA_API_KEY, to whatever address (measured with ollama 0.6.3).
+        # Without a key the SDK sends $OLLAMA_API_KEY to any address (measured with ollama 0.6.3).
         own = ("authorization", "content-length", "transfer-encoding")
         headers = [(name, value) for name, value in request.headers.items() if name.lower() not in own]
         if self._key:

@@ -1,7 +1,7 @@
 """Insert an image's base64 into a request body that is already serialised.
 
-A JSON encoder inspects every character of a string: json.dumps takes 1.6 ms per MB of base64, replacing a
-placeholder in the serialised body 0.05 ms.
+This is faster than serialising the image, because a JSON encoder inspects every character of a string: json.dumps
+takes 1.6 ms per MB of base64, replacing a placeholder in the serialised body takes 0.05 ms.
 """
 
 from secrets import token_bytes
@@ -11,7 +11,7 @@ from pybase64 import b64encode_as_string
 from providers.base import Image
 
 PLACEHOLDER = token_bytes(24)
-"""Stands for the image's bytes until the request is sent. Random, so that no prompt contains it."""
+"""Placeholder for the image's bytes until the request is sent. Random, so that no prompt contains the placeholder."""
 PLACEHOLDER_BASE64 = b64encode_as_string(PLACEHOLDER)
 
 

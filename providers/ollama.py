@@ -1,7 +1,7 @@
-"""Ollama in its own protocol (`/api/chat`), through the official `ollama` package.
+"""Client of Ollama's own protocol (`/api/chat`), through the official `ollama` package.
 
-Its `/v1` surface cannot set `num_ctx`, and without that Ollama silently drops the start of a long prompt
-(odysseus-dev/odysseus#1055).
+Ollama's Chat Completions endpoint (`/v1`) cannot set `num_ctx`. Without `num_ctx`, Ollama silently drops the start of
+a long prompt (odysseus-dev/odysseus#1055).
 """
 
 from collections.abc import AsyncGenerator, Mapping
@@ -39,7 +39,7 @@ _SAMPLING = {
     "repetition_penalty": "repeat_penalty",
     "seed": "seed",
 }
-"""The bridge's names of sampling options, and Ollama's."""
+"""Map field names of `Options` to Ollama's names."""
 SPEC = Spec(
     kind="ollama",
     title="Ollama",
@@ -59,12 +59,12 @@ SPEC = Spec(
 
 
 class OllamaClient(BaseClient):
-    """One Ollama server."""
+    """Client of one Ollama server."""
 
     spec = SPEC
 
     def __init__(self, config: ProviderConfig, pool: Pool) -> None:
-        """`config.base_url`: with or without scheme, port, `/v1` or `/api`. Raises ValueError for an invalid one."""
+        """`config.base_url` may omit scheme and port, and may end in `/v1` or `/api`. Raises ValueError if invalid."""
         self._config = config
         self._pool = pool
         self._host = base_url(SPEC, config.base_url) or SPEC.base_url
@@ -99,7 +99,7 @@ class OllamaClient(BaseClient):
         yield _completion(request, arguments, str(text), last)
 
     def _sdk(self, request: VisionRequest, shared: "httpx2.AsyncClient") -> "ollama.AsyncClient":
-        """Create a light client for one call (0.04 ms), so that no key outlives its call."""
+        """Create a lightweight client for one call (0.04 ms), so that the key is not stored after the call."""
         import ollama
 
         from providers.httpx_bridge import BridgeTransport
@@ -142,14 +142,14 @@ def _messages(request: VisionRequest) -> list[dict[str, Any]]:
     turns = [{"role": turn.role, "content": turn.text} for turn in request.turns]
     user: dict[str, Any] = {"role": "user", "content": _prompt(request)}
     if request.image is not None:
-        # Bytes, never text: the SDK tries a text as a file path first (measured with ollama 0.6.3).
-        # No empty list either: some backends fail on it (datalab-to/marker#1076).
+        # Pass bytes, because the SDK first tries to open a string as a file (measured with ollama 0.6.3).
+        # Without an image no empty list is sent, because some backends reject it (datalab-to/marker#1076).
         user["images"] = [PLACEHOLDER]
     return [*system, user, *turns]
 
 
 def _prompt(request: VisionRequest) -> str:
-    """Return the prompt with the schema: Ollama makes a grammar of it and does not show it (ollama/ollama#8162)."""
+    """Return the prompt with the schema appended. Ollama does not show the schema to the model (ollama/ollama#8162)."""
     if request.schema is None:
         return request.prompt
     sent = _format(request)
@@ -157,9 +157,10 @@ def _prompt(request: VisionRequest) -> str:
 
 
 def _format(request: VisionRequest) -> JsonObject | str | None:
-    """Return the top-level `format`: inside `options` it is ignored (browser-use/browser-use#5023).
+    """Return the value of the top-level field `format`: a schema, "json" or None.
 
-    Ollama's runner uses llama.cpp's converter from schema to grammar.
+    Ollama ignores `format` inside `options` (browser-use/browser-use#5023). The schema is in llama.cpp's dialect,
+    because Ollama uses llama.cpp's converter from schema to grammar.
     """
     if request.schema is None or request.output_mode == "prompt":
         return None
@@ -177,7 +178,7 @@ def _options(request: VisionRequest, context: int | None) -> dict[str, Any]:
 def _completion(
     request: VisionRequest, arguments: Mapping[str, Any], text: str, last: "ollama.ChatResponse | None"
 ) -> Completion:
-    """Return the answer, if the last message says that it is complete."""
+    """Return the Completion if the last message marks the answer as complete; otherwise raise the error."""
     if last is None or not last.done:
         raise BadReply("Ollama ended its answer before it was complete.")
     usage = usage_of(last.prompt_eval_count, last.eval_count)
@@ -190,7 +191,10 @@ def _completion(
 
 
 def _warnings(last: "ollama.ChatResponse", context: int | None) -> tuple[str, ...]:
-    """Warn of a full context: Ollama silently drops the start of a prompt (haoxiang-xu/PuPu#227)."""
+    """Return a warning if the context is full, because Ollama silently drops the start of a prompt.
+
+    haoxiang-xu/PuPu#227. `context`: tokens of context.
+    """
     used = (last.prompt_eval_count or 0) + (last.eval_count or 0)
     if context is None or used < context:
         return ()

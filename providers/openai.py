@@ -1,7 +1,7 @@
-"""OpenAI's Chat Completions through the `openai` package. The gateways use the same client with other flavours.
+"""Client of OpenAI's Chat Completions API through the `openai` package. Gateways use it with other flavours.
 
-The SDK builds the URL, applies the timeout and raises for error statuses. Headers and body are ours, because the SDK
-fills both from the environment.
+The SDK builds the URL, applies the timeout and raises for error statuses. This module builds the headers and the body,
+because the SDK would add values from the environment to both.
 """
 
 import json
@@ -64,11 +64,11 @@ FLAVOUR = Flavour(
 
 _CHAT = "/chat/completions"
 _TRAILER_SECONDS = 1.0
-"""How long usage and end mark may take after the finish reason."""
+"""Seconds to wait for the usage and the end mark after the finish reason."""
 
 
 class OpenAIClient(BaseClient):
-    """One server that speaks Chat Completions. Stores no key: that comes with each call."""
+    """Client of one server that implements Chat Completions. The API key is part of each request, not stored here."""
 
     flavour = FLAVOUR
 
@@ -100,7 +100,7 @@ class OpenAIClient(BaseClient):
         return chat_completions.models(self._parse(response.content, request), self.spec.title)
 
     def written(self, request: VisionRequest) -> object:
-        """Return the request's body, with a placeholder for the image."""
+        """Build the body of the provider request, with a placeholder for the image."""
         return self._body(request)
 
     def _body(self, request: VisionRequest) -> JsonObject:
@@ -133,10 +133,10 @@ class OpenAIClient(BaseClient):
         return response
 
     async def _events(self, request: VisionRequest, answer: chat_completions.Answer) -> AsyncGenerator[object]:
-        """Yield the events of a stream. Failures after the finish reason are ignored: the answer is complete.
+        """Yield the events of a stream. Failures after the finish reason are ignored because the answer is complete.
 
-        The SDK's own stream is not used. It copies all it has of an event at each line: a megabyte of short lines
-        takes minutes of CPU (openai 3.3, `SSEDecoder`).
+        The SDK's own stream is not used because `SSEDecoder` (openai 3.3) copies the lines of an event received so far
+        each time another line arrives. An event of 1 MB in short lines takes minutes of CPU time.
         """
         import httpx2
         from openai import AsyncStream
@@ -148,7 +148,7 @@ class OpenAIClient(BaseClient):
         events = aiter(httpx2.EventSource(response))
         complete = False
         try:
-            # Read to the end, including the end mark: a connection with an unread response cannot be reused.
+            # Read to the end, including the end mark, because a connection with an unread response cannot be reused.
             while event := await call.wait(anext(events, None)):
                 done = event.data.startswith("[DONE]")
                 if event.data and not done:
@@ -163,7 +163,7 @@ class OpenAIClient(BaseClient):
             await response.aclose()
 
     def _parse(self, data: str | bytes, request: VisionRequest) -> object:
-        """Parse a response or an event as JSON; raise the error that it contains."""
+        """Parse a response or an event as JSON. Raise the ProviderError for an error object inside the JSON."""
         try:
             response = json.loads(data)
         except (ValueError, RecursionError):
@@ -190,7 +190,7 @@ class OpenAIClient(BaseClient):
         return transport_error(error, self.spec.title, self._pool.shown(self._base_url), request.timeout)
 
     def _request_options(self, request: VisionRequest) -> Any:
-        """Return the headers and time limits of one call, without the headers that the SDK adds."""
+        """Build the headers and timeouts of one call. The SDK's default headers are omitted."""
         from openai import Omit
 
         from providers.transport import TIMEOUT
@@ -211,10 +211,10 @@ class OpenAIClient(BaseClient):
 
 
 def _sdk(url: str, client: "httpx2.AsyncClient") -> "openai.AsyncOpenAI":
-    """Create the SDK's client without a key: "" because for None it reads OPENAI_API_KEY and others."""
+    """Create the SDK's client with an empty key. For None the SDK would read OPENAI_API_KEY and other variables."""
     import openai
 
-    # At DEBUG it logs complete requests, with prompt and image (measured with openai 3.3).
+    # At level DEBUG the SDK logs complete requests, with prompt and image (measured with openai 3.3).
     log = logging.getLogger("openai")
     log.setLevel(max(log.level, logging.WARNING))
     return openai.AsyncOpenAI(

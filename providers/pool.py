@@ -1,11 +1,11 @@
 """HTTP connections, shared by all provider clients of one process.
 
-openai and google-genai use httpx2. ollama uses httpx, whose requests `providers.httpx_bridge` sends through the same
-httpx2 client. Whatever the SDK wants: no redirect is followed, no cookie is stored, no compressed response is accepted,
-and a response ends at `max_reply_bytes`.
+openai, anthropic and google-genai use httpx2. ollama uses httpx; `providers.httpx_bridge` sends its requests through
+the same httpx2 client. The pool overrides the SDKs' settings: it follows no redirects, stores no cookies, accepts no
+compressed responses and rejects responses larger than `max_reply_bytes`.
 
-Bytes after the end of a response are not guarded against: h11 would read them as the next response on that
-connection. Only the server that answers both can send them.
+The pool does not detect extra bytes after a response, which h11 would read as the next response on that connection.
+Only the server that sends both responses could send such bytes.
 """
 
 from collections.abc import Callable
@@ -19,14 +19,14 @@ MAX_CONNECTIONS = 1024
 MAX_REPLY_BYTES = 16 * 1024 * 1024
 KEPT_ALIVE = 128
 KEEPALIVE_SECONDS = 4.0
-"""Idle connections are closed after this time: uvicorn, and so vLLM, closes its side after 5 seconds."""
+"""Seconds until an idle connection is closed. uvicorn, which vLLM uses, closes idle connections after 5 seconds."""
 
 
 class Pool:
-    """Opens its clients on first use; `aclose()` closes them.
+    """Shared httpx2 clients, which are opened on first use. `aclose()` closes them.
 
-    With a `transport` factory the environment's proxies are not used: a proxy would dial in place of the transport
-    that checks the address.
+    If a `transport` factory is passed, proxies from the environment are not used, because a proxy would connect to the
+    server instead of the transport that checks the address.
     """
 
     def __init__(
@@ -37,13 +37,15 @@ class Pool:
         max_reply_bytes: int = MAX_REPLY_BYTES,
         tells_addresses: bool = True,
     ) -> None:
-        """`transport` gets the seconds to keep idle connections. `tells_addresses`: errors may name base URLs."""
+        """`transport` creates a transport, given the seconds to keep idle connections open. `tells_addresses`: error
+        messages may contain base URLs.
+        """
         self._transport = transport
         self._max_connections = max_connections
         self._max_reply_bytes = max_reply_bytes
         self._tells_addresses = tells_addresses
         self._clients: dict[float, httpx2.AsyncClient] = {}
-        self._opening = Lock()  # clients are created in threads, because importing their SDKs is slow
+        self._opening = Lock()  # provider clients are created in threads, because importing their SDKs is slow
 
     @property
     def client(self) -> "httpx2.AsyncClient":
@@ -52,11 +54,11 @@ class Pool:
 
     @property
     def fresh_client(self) -> "httpx2.AsyncClient":
-        """Return the shared client that opens a connection for each request, for probes."""
+        """Return the shared client that opens a new connection for each request, for connection checks."""
         return self._client(0.0)
 
     def shown(self, base_url: str) -> str:
-        """Return a base URL as errors may show it: "" if they must not."""
+        """Return the base URL to show in error messages, "" if they must not contain it."""
         return base_url if self._tells_addresses else ""
 
     async def aclose(self) -> None:

@@ -1,6 +1,6 @@
-"""Properties of models: rows by kind of provider, changed by rows of model families.
+"""Properties of models: a row per kind of provider, adjusted by rows of model families.
 
-A family is recognised by the model's name, in the spellings of all servers: `qwen2.5vl:7b` in Ollama,
+A model family is recognised by the model's name, which servers spell differently: `qwen2.5vl:7b` in Ollama,
 `Qwen/Qwen2.5-VL-7B-Instruct` in vLLM, `qwen/qwen2.5-vl-72b-instruct` in OpenRouter.
 """
 
@@ -14,8 +14,8 @@ from functools import lru_cache
 class ImageProfile:
     """The images that a model accepts.
 
-    `media_types`: accepted encodings. `size`: the longest side in pixels that is worth sending (None: any).
-    `max_side`, `max_bytes`: the provider's hard limits (None: none known).
+    `media_types`: the accepted encodings. `size`: the longest useful side in pixels; larger images are scaled down
+    (None: no limit). `max_side`, `max_bytes`: the provider's limits in pixels and bytes (None: no known limit).
     """
 
     media_types: frozenset[str] = frozenset({"image/jpeg", "image/png"})
@@ -28,9 +28,9 @@ class ImageProfile:
 class Profile:
     """Properties of a model family.
 
-    `image`: accepted images. `reasoning`: accepts no temperature and no top_p. `context`: tokens of context to
-    request from servers that have a small default (Ollama's num_ctx). `max_tokens`: the limit to request where
-    the protocol requires one (Anthropic).
+    `image`: the accepted images. `reasoning`: the model accepts no temperature and no top_p. `context`: tokens of
+    context to request from servers with a small default (Ollama's num_ctx). `max_tokens`: the default to send if
+    the protocol requires max_tokens (Anthropic).
     """
 
     image: ImageProfile = ImageProfile()
@@ -45,7 +45,7 @@ _WEBP = _JPEG_PNG | {"image/webp"}
 
 # llama.cpp decodes with stb_image, which does not know WebP: ollama/ollama#7388, mealie-recipes/mealie#4097,
 # lmstudio-ai/lmstudio-bug-tracker#1150. Ollama's default context of 2-4 k tokens drops the front of a prompt
-# (ollama/ollama#17889), so a context is always requested there.
+# (ollama/ollama#17889), so requests to Ollama always set the context size.
 _KINDS: Mapping[str, Profile] = {
     "openai": Profile(ImageProfile(_WEBP | {"image/gif"}, size=2048, max_bytes=20 * _MIB)),
     # platform.claude.com/docs/en/build-with-claude/vision: 8000 pixels; 10 MB of base64, a third more than the bytes.
@@ -56,25 +56,25 @@ _KINDS: Mapping[str, Profile] = {
     "ollama": Profile(ImageProfile(_JPEG_PNG, size=1568), context=8192),
     "llamacpp": Profile(ImageProfile(_JPEG_PNG, size=1568)),
     "lmstudio": Profile(ImageProfile(_JPEG_PNG, size=1568)),
-    # Inline data counts towards a request of 20 MB, in base64: a third more than the bytes.
+    # A request is limited to 20 MB including inline images, whose base64 is a third larger than the bytes.
     "gemini": Profile(ImageProfile(_WEBP, size=3072, max_bytes=14 * _MIB)),
     "builtin": Profile(ImageProfile(_WEBP | {"image/gif"}, size=None, max_bytes=None)),
 }
-# A gateway may route to any server: these are the formats that every server decodes.
+# A gateway may route to any server, so only formats that every server decodes are listed.
 _ANY = Profile(ImageProfile(_JPEG_PNG, size=2048))
 
 
 @dataclass(frozen=True, slots=True)
 class _Family:
-    """Models whose name matches one of `names`. `size` can only lower that of the kind."""
+    """A model family, recognised by the patterns `names`. `size` applies only if smaller than the kind's `size`."""
 
     names: tuple[str, ...]
     size: int | None = None
     reasoning: bool | None = None
 
 
-# A later row corrects the ones above it. Sizes are the longest side that the model's own preprocessor keeps (its
-# preprocessor_config.json): a larger image costs bytes and time, and the model sees no more of it.
+# A later row overrides earlier rows. `size` is the longest side that the model's preprocessor keeps
+# (preprocessor_config.json): a larger image costs bytes and time, but the model sees no more detail.
 _FAMILIES = (
     # tmc/langchaingo#1355: "Only the default (1) value is supported"
     _Family(("o1*", "o3*", "o4*", "gpt-5*"), reasoning=True),
@@ -91,7 +91,7 @@ _FAMILIES = (
 
 @lru_cache(512)
 def profile(kind: str, model: str) -> Profile:
-    """Return the properties of a model at this kind of provider."""
+    """Return the properties of a model when served by this kind of provider."""
     properties = _KINDS.get(kind, _ANY)
     name = model.lower().rpartition("/")[2]
     for family in _FAMILIES:

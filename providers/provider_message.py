@@ -1,4 +1,4 @@
-"""The provider's own words in an error response, made safe to show to a caller."""
+"""Extract the provider's message from an error response, and make it safe to show to a caller."""
 
 import json
 import re
@@ -12,7 +12,7 @@ _MAX_RAW = 2_000
 _MAX_COMPARED = 600
 """Characters that are compared with the prompts, which may be long."""
 _ECHO = 32
-"""Letters and digits in a row shared with the prompt that count as an echo: about 40 characters of prose."""
+"""Consecutive letters and digits that must match the prompt to count as an echo: about 40 characters of prose."""
 _SHORTEST_ECHO = 8
 _SECRETS = (
     (re.compile(r"(?i)\b(bearer|basic)\s+\S+"), "[key]"),
@@ -27,10 +27,10 @@ _SECRETS = (
 
 
 def provider_message(body: object, request: VisionRequest) -> str:
-    """Return the message of an error body: one line of at most 300 characters, "" if there is none.
+    """Return the message of an error body in one line of at most 300 characters, "" if there is no message.
 
-    Control characters are removed. Keys, tokens, long base64, addresses and file paths are masked. The message ends
-    where it begins to repeat the prompt.
+    Control characters are removed. Keys, tokens, long base64, addresses and file paths are masked. If the message
+    repeats the prompt, it is cut at that place.
     """
     text = _one_line(_message(body)[:_MAX_RAW])
     key = request.credentials.api_key.strip()
@@ -43,7 +43,7 @@ def provider_message(body: object, request: VisionRequest) -> str:
 
 
 def _message(body: object) -> str:
-    """Return the sentence of the five shapes of error body in use; "" for a page of HTML."""
+    """Find the message in an error body, which has one of five shapes. Return "" for a page of HTML."""
     if isinstance(body, str):
         text = body.strip()
         if text[:1] in ("{", "["):
@@ -66,7 +66,7 @@ def _one_line(text: str) -> str:
 
 
 def _without_prompt(text: str, request: VisionRequest) -> str:
-    """Cut the text where it begins to repeat a prompt, whatever the punctuation and escapes between the words."""
+    """Cut the text at the first repetition of a prompt. Punctuation and escapes are ignored in the comparison."""
     places = [place for place, char in enumerate(text) if char.isalnum()]
     letters = "".join(text[place] for place in places)
     prompts = map(_letters, (request.system, request.prompt, *(turn.text for turn in request.turns)))
@@ -79,7 +79,7 @@ def _letters(text: str) -> str:
 
 
 def _echo(letters: str, prompt: str) -> int | None:
-    """Return where `letters` repeat 32 of the prompt's, or the complete prompt if it is shorter."""
+    """Return the first index in `letters` from which 32 characters, or all of a shorter prompt, occur in the prompt."""
     length = min(_ECHO, len(prompt))
     if length < _SHORTEST_ECHO:
         return None

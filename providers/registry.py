@@ -1,4 +1,4 @@
-"""The kinds of provider. A new kind is a row of gateways.py, or a client class and one row here."""
+"""The kinds of provider. To add a kind, add a row to gateways.py, or a client class and a row in this module."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -15,7 +15,7 @@ from providers.openai import OpenAIClient
 from providers.pool import Pool
 
 _ORDER = ("builtin", "openai", "anthropic", "vllm", "ollama", "gemini")
-"""The order in which documentation lists the kinds; the others follow."""
+"""The kinds that the documentation lists first, in this order."""
 _CLIENTS: Mapping[type[BaseClient], tuple[str, tuple[Spec, ...]]] = {
     BuiltinClient: ("", (builtin.SPEC,)),
     OpenAIClient: ("openai", (openai.SPEC,)),
@@ -24,25 +24,25 @@ _CLIENTS: Mapping[type[BaseClient], tuple[str, tuple[Spec, ...]]] = {
     OllamaClient: ("ollama", (ollama.SPEC,)),
     GeminiClient: ("google.genai", (gemini.SPEC,)),
 }
-"""The SDK that each client class imports, and the kinds of provider that it serves."""
+"""Map each client class to the SDK that it imports and the specs of its kinds of provider."""
 _KINDS = {spec.kind: (spec, client, sdk) for client, (sdk, specs) in _CLIENTS.items() for spec in specs}
 
 
 def specs() -> tuple[Spec, ...]:
-    """Return every kind, in the order of the documentation. Imports no SDK."""
+    """Return the spec of every kind, in the order of the documentation. No SDK is imported."""
     return tuple(_KINDS[kind][0] for kind in dict.fromkeys((*_ORDER, *_KINDS)))
 
 
 def spec(kind: str) -> Spec:
-    """Return the description of a kind. Raises UnknownKind."""
+    """Return the spec of a kind. Raises UnknownKind."""
     return _entry(kind)[0]
 
 
 def client(config: ProviderConfig, pool: Pool) -> BaseClient:
-    """Create a client for `config`, without its key: that comes with each request.
+    """Create a client for `config`. The client does not store the API key, which is part of each request.
 
-    The first of its kind imports an SDK (up to a second): do not call this on the event loop. Raises UnknownKind, and
-    ValueError for an invalid base URL.
+    The first call for a kind imports an SDK, which takes up to a second, so do not call this function on the event
+    loop. Raises UnknownKind, and ValueError for an invalid base URL.
     """
     _, client_class, sdk = _entry(config.kind)
     if sdk:

@@ -1,6 +1,6 @@
-"""Rewrites of one subschema, from which the dialects are composed, and the walk that applies them.
+"""Functions that rewrite one subschema (a node), and `walk`, which applies them to all subschemas.
 
-Every rewrite takes a node and returns a new one; the order of keys is kept.
+`providers.dialects` combines these functions. A rewrite returns a new node and keeps the order of keys.
 """
 
 import json
@@ -48,7 +48,7 @@ _COMPLEX = frozenset(
         *("contains", "minContains", "maxContains"),
     }
 )
-"""Keywords that no provider enforces reliably; they stand in the description as JSON."""
+"""Keywords that no provider enforces reliably. They are moved into the description as JSON."""
 _LONGEST = 4_000  # characters of such JSON in one description
 _SHAPE = frozenset({"properties", "items", "enum", "const"})
 _UNSET = object()
@@ -66,15 +66,15 @@ _PORTABLE_PATTERN = re.compile(
 
 
 def is_portable_pattern(pattern: str) -> bool:
-    """Return whether the regular expression means the same in every engine.
+    """Return whether the regular expression is portable: it has the same meaning in every engine.
 
-    `[[:alpha:]]`, `\\A…\\z`, `\\b`, `(?i)`, `\\p{L}` and set operations in a class do not.
+    `[[:alpha:]]`, `\\A…\\z`, `\\b`, `(?i)`, `\\p{L}` and set operations in a class are not portable.
     """
     return _PORTABLE_PATTERN.fullmatch(pattern) is not None
 
 
 def walk(schema: JsonObject, visit: Callable[[JsonObject], JsonObject]) -> JsonObject:
-    """Visit a node, then the subschemas that the visit left below it."""
+    """Rewrite a schema from the root down: `visit` rewrites a node, then the subschemas of the result."""
     node = visit(schema)
     for word, value in node.items():
         if word == "properties":
@@ -87,18 +87,18 @@ def walk(schema: JsonObject, visit: Callable[[JsonObject], JsonObject]) -> JsonO
 
 
 def subschema(value: object) -> JsonObject:
-    """Return a subschema; a boolean or an absent one is an empty one."""
+    """Return the value if it is an object, otherwise an empty schema (for a boolean or an absent subschema)."""
     return value if isinstance(value, dict) else {}
 
 
 def types(node: JsonObject) -> frozenset[str]:
-    """Return the types that a node states, none if it leaves them open."""
+    """Return the types in the keyword `type` of a node, empty if there is no `type`."""
     stated = node.get("type", ())
     return frozenset({stated} if isinstance(stated, str) else stated)
 
 
 def nullable(node: JsonObject) -> bool:
-    """Return whether null is valid."""
+    """Return whether the node accepts null."""
     if "anyOf" in node:
         return any(nullable(subschema(branch)) for branch in node["anyOf"])
     if "enum" in node or "const" in node:
@@ -107,7 +107,7 @@ def nullable(node: JsonObject) -> bool:
 
 
 def is_open(node: JsonObject) -> bool:
-    """Return whether the node is an object that names no properties: a map from free keys to values."""
+    """Return whether the node is an open object: a map from arbitrary keys to values, without declared properties."""
     return "object" in types(typed(node)) and not node.get("properties") and "anyOf" not in node
 
 
@@ -117,7 +117,11 @@ def without(node: JsonObject, words: Collection[str]) -> JsonObject:
 
 
 def simple(node: JsonObject) -> JsonObject:
-    """Reduce a node to keywords that providers know: annotations and complex keywords go to the description."""
+    """Reduce a node to keywords that providers support.
+
+    Keywords that no provider enforces, default and examples are moved into the description; title and similar
+    annotations are dropped.
+    """
     node = _relevant(_with_required(structural(node)))
     moved = {word: value for word, value in node.items() if word in _COMPLEX}
     if "patternProperties" in moved:
@@ -135,14 +139,14 @@ def simple(node: JsonObject) -> JsonObject:
 
 
 def _relevant(node: JsonObject) -> JsonObject:
-    """Drop the keywords that apply to none of the stated types: they have no effect."""
+    """Drop the keywords that have no effect because they apply to none of the types of the node."""
     names = types(node)
     own = [words for name, words in OWN_KEYWORDS.items() if name in names]
     return without(node, _TYPED - frozenset().union(*own)) if names else node
 
 
 def _with_required(node: JsonObject) -> JsonObject:
-    """Declare the required properties: grammars write declared properties only."""
+    """Declare required properties that are missing in `properties`, because grammars allow only declared properties."""
     properties = node.get("properties", {})
     missing = [name for name in node.get("required", ()) if name not in properties]
     others = subschema(node.get("additionalProperties"))
@@ -150,9 +154,9 @@ def _with_required(node: JsonObject) -> JsonObject:
 
 
 def structural(node: JsonObject) -> JsonObject:
-    """Express allOf, oneOf, prefixItems and anyOf beside other keywords by properties, items and anyOf alone.
+    """Rewrite allOf, oneOf, prefixItems and a combined anyOf to properties, items and a plain anyOf.
 
-    The result accepts at least what the node accepts; the keywords that it does not express are kept.
+    Every value that the node accepts is accepted by the result. Keywords that cannot be rewritten are kept.
     """
     if "allOf" in node:
         node = _merged(node)
@@ -173,7 +177,10 @@ def structural(node: JsonObject) -> JsonObject:
 
 
 def _merged(node: JsonObject) -> JsonObject:
-    """Merge the entries of allOf: properties and required are united, other keywords only if they do not collide."""
+    """Merge the entries of allOf into the node. Conflicting keywords remain in allOf.
+
+    `properties` and `required` are united. Any other keyword is merged only if its values are equal.
+    """
     merged = without(node, {"allOf"})
     left: list[JsonObject] = []
     for entry in map(structural, map(subschema, node["allOf"])):
@@ -207,7 +214,7 @@ def _items_of_any_place(node: JsonObject) -> JsonObject:
 
 
 def say(node: JsonObject, unsaid: Collection[str]) -> JsonObject:
-    """Move these keywords into the description, as sentences."""
+    """Move the keywords `unsaid` into the description, as sentences."""
     moved = [word for word in node if word in unsaid]
     sentences = [_sentence(word, node[word]) for word in moved if node[word] is not False]
     return described(without(node, moved), sentences)
@@ -220,7 +227,7 @@ def _sentence(word: str, value: Any) -> str:
 
 
 def described(node: JsonObject, sentences: list[str]) -> JsonObject:
-    """Append sentences to the description."""
+    """Append sentences to the description of a node."""
     if not sentences:
         return node
     text = str(node.get("description", "")).strip()
@@ -230,19 +237,19 @@ def described(node: JsonObject, sentences: list[str]) -> JsonObject:
 
 
 def known_format(node: JsonObject, known: frozenset[str]) -> JsonObject:
-    """Keep a known format, move any other into the description."""
+    """Keep a format in `known`, move any other format into the description."""
     return node if node.get("format") in known else say(node, {"format"})
 
 
 def closed(node: JsonObject) -> JsonObject:
-    """Close an object that does not state whether it is open."""
+    """Add `additionalProperties: false` to an object that declares properties but not `additionalProperties`."""
     if not node.get("properties") or "additionalProperties" in node:
         return node
     return {**node, "additionalProperties": False}
 
 
 def const_as_enum(node: JsonObject) -> JsonObject:
-    """Write a constant as an enum of one value."""
+    """Translate a `const` to an enum of one value."""
     value = node.get("const", _UNSET)
     return node if value is _UNSET else {**without(node, {"const"}), "enum": [value]}
 
@@ -255,7 +262,7 @@ def _json_type(value: Any) -> str:
 
 
 def typed(node: JsonObject) -> JsonObject:
-    """Add the type that the other keywords imply; a node that implies none becomes a scalar."""
+    """Add the types that the other keywords imply. If they imply none, add the scalar types and null."""
     if "type" in node or "anyOf" in node:
         return node
     if "enum" in node or "const" in node:
@@ -268,7 +275,7 @@ def typed(node: JsonObject) -> JsonObject:
 
 
 def split_types(node: JsonObject) -> JsonObject:
-    """Write several types as an `anyOf` of one type each; a type and null may stay together."""
+    """Translate a node with several types to an `anyOf` with one type each. One type and null are not split."""
     names = [node.get("type")] if isinstance(node.get("type"), str) else list(node.get("type", ()))
     if len([name for name in names if name != "null"]) < 2:
         return node
@@ -278,7 +285,7 @@ def split_types(node: JsonObject) -> JsonObject:
 
 
 def _only(node: JsonObject, name: str) -> JsonObject:
-    """Return the part of a node that applies to one type."""
+    """Return the keywords of a node that apply to the type `name`."""
     words = {word: value for word, value in node.items() if word in OWN_KEYWORDS.get(name, ())}
     if "enum" in node:
         accepted = {name, "integer"} if name == "number" else {name}

@@ -1,4 +1,4 @@
-"""The text of an answer: valid characters, bounded length, no runaway white space."""
+"""Collect the text of an answer, limit its length, and detect endless white space."""
 
 from providers.errors import BadReply, Truncated, WhitespaceRunaway
 from providers.hints import RateHints
@@ -6,19 +6,19 @@ from providers.usage import Usage
 
 MAX_CHARACTERS = 1024 * 1024
 WHITESPACE_RUN = 256
-"""Characters of white space in a row after which a stream is cancelled. Indented JSON of depth 32 has 128 at most.
+"""Consecutive white-space characters after which a stream is cancelled. Indented JSON of depth 32 has at most 128.
 
 vLLM with xgrammar at temperature 0 writes white space until the token limit (measured with vLLM 0.32).
 """
 WHITESPACE_TAIL = 32
-"""Characters of white space at the end of a truncated answer that make it a runaway: the token limit came first."""
+"""White-space characters at the end of a truncated answer from which it counts as a WhitespaceRunaway."""
 
 
 class AnswerText:
-    """The text of one answer, received complete or in pieces, and the usage reported so far."""
+    """The text of one answer, received in one or more pieces, and the usage reported so far."""
 
     def __init__(self, title: str, *, streamed: bool) -> None:
-        """`title`: the provider's name in error messages."""
+        """`title`: the provider's name in error messages. `streamed`: raise on endless white space."""
         self._title = title
         self._streamed = streamed
         self._pieces: list[str] = []
@@ -28,10 +28,11 @@ class AnswerText:
         self.usage: Usage | None = None
 
     def add(self, piece: str) -> str:
-        """Append a piece and return it without a trailing half of a surrogate pair.
+        """Append a piece of text, and return the text to pass on.
 
-        JSON can escape half a surrogate pair: halves in consecutive pieces are joined, a lone half is replaced.
-        Raises BadReply for a text that is too long, WhitespaceRunaway for a stream of white space.
+        JSON escapes may split a surrogate pair between two pieces. A trailing half is kept for the next piece, and a
+        half without its counterpart is replaced. Raises BadReply if the text is too long, and WhitespaceRunaway if a
+        stream contains too much consecutive white space.
         """
         piece = self._half + piece
         self._half = piece[-1] if "\ud800" <= piece[-1:] <= "\udbff" else ""
@@ -53,7 +54,7 @@ class AnswerText:
 def truncation(
     text: str, usage: Usage | None, remedy: str = "Raise max_tokens.", *, rate: RateHints | None = None
 ) -> Truncated:
-    """Return the error for an answer that ended at the token limit."""
+    """Return the error for an answer that ended at the token limit. `remedy`: a sentence of advice for the message."""
     if len(text) - len(text.rstrip()) >= WHITESPACE_TAIL:
         return _runaway("it reached the token limit", usage, rate)
     return Truncated(f"The answer reached the token limit before it was complete. {remedy}", usage=usage, rate=rate)
@@ -68,5 +69,5 @@ def _runaway(end: str, usage: Usage | None, rate: RateHints | None = None) -> Wh
 
 
 def whole_characters(text: str) -> str:
-    """Return the text with every lone surrogate replaced: UTF-8 cannot encode one."""
+    """Replace every lone surrogate in the text, because UTF-8 cannot encode them."""
     return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -1,4 +1,4 @@
-"""The httpx2 side of the pool. Importing this module imports httpx2 (0.3 s)."""
+"""The part of the pool that depends on httpx2. Importing this module imports httpx2, which takes 0.3 s."""
 
 import ssl
 from collections.abc import AsyncIterator
@@ -11,13 +11,15 @@ from providers.call import CONNECT_SECONDS
 from providers.errors import BadReply, ResponseInterrupted, WrongPath
 
 TIMEOUT = httpx2.Timeout(None, connect=CONNECT_SECONDS)
-"""`Call` limits the whole call: two limits of equal length would race for the kind of error."""
+"""Only the connection timeout is set, because `Call` limits the total time. With two equal limits, the error that is
+raised would depend on chance.
+"""
 _INTERRUPTED = (httpx2.NetworkError, httpx2.ProtocolError, OSError)
 
 
 @cache
 def ssl_context() -> ssl.SSLContext:
-    """Return the TLS settings of every connection to a provider, created once (17 ms)."""
+    """Return the TLS settings of all connections to providers. They are created once, which takes 17 ms."""
     return httpx2.create_ssl_context()
 
 
@@ -29,7 +31,10 @@ def open_client(
     keepalive: float,
     max_reply_bytes: int,
 ) -> httpx2.AsyncClient:
-    """Open a client that checks and bounds every response."""
+    """Open a client that checks the headers of every response and limits its size.
+
+    `keepalive`: seconds to keep idle connections open. `kept_alive`: the maximum number of idle connections.
+    """
 
     async def check(response: httpx2.Response) -> None:
         _check_headers(response)
@@ -48,7 +53,10 @@ def open_client(
 
 
 class BoundedStream(httpx2.AsyncByteStream):
-    """A response body of at most `limit` bytes; one that breaks off is a ResponseInterrupted."""
+    """A response body of at most `limit` bytes.
+
+    Raises BadReply if the body is larger, and ResponseInterrupted if the connection is lost before its end.
+    """
 
     def __init__(self, body: httpx2.AsyncByteStream, limit: int) -> None:
         self._body = body
@@ -71,7 +79,10 @@ class BoundedStream(httpx2.AsyncByteStream):
 
 
 class KeyedTransport(httpx2.AsyncBaseTransport):
-    """Sends the requests of one call through a shared client, with exactly this key header or none."""
+    """Transport of one call, which sends its requests through a shared client.
+
+    The header `header` is replaced by `key`, or removed if `key` is empty.
+    """
 
     def __init__(self, shared: httpx2.AsyncClient, header: str, key: str) -> None:
         self._shared = shared
@@ -90,11 +101,11 @@ class KeyedTransport(httpx2.AsyncBaseTransport):
 
     @property
     def failed(self) -> httpx2.Response | None:
-        """Return the response whose status is not 200: the SDK does not report it for every body."""
+        """Return the first response with another status than 200, or None. The SDK does not report all of these."""
         return next((response for response in self._responses if response.status_code != 200), None)
 
     async def close_responses(self) -> None:
-        """Close every open response: google-genai 3.4 does not close a stream that is left early."""
+        """Close all responses, because google-genai 3.4 does not close a stream that is not read to its end."""
         for response in self._responses:
             await response.aclose()
 
@@ -110,6 +121,6 @@ def _check_headers(response: httpx2.Response) -> None:
             "Check the base URL: http or https, host and path.",
             status=response.status_code,
         )
-    # A few compressed kilobytes can unpack to gigabytes, and the limit counts bytes on the wire.
+    # A few compressed kilobytes can unpack to gigabytes, and the size limit applies to compressed bytes.
     if response.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
         raise BadReply("The provider sent a compressed response although none was requested.")

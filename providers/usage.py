@@ -7,9 +7,10 @@ _PLAUSIBLE = 10**9  # tokens of one call; larger counts are ignored
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one or more calls; None where the provider did not report a count.
+    """Token counts of one or more calls. A count is None if the provider did not report it.
 
-    A sum with an unknown part is unknown, except for cached tokens, which are reported only where there were any.
+    A sum is None if one of its terms is None. For `cached_tokens`, None is skipped instead, because providers report
+    cached tokens only if there are any.
     """
 
     input_tokens: int | None = None
@@ -30,6 +31,9 @@ def _sum(a: int | None, b: int | None) -> int | None:
 
 
 def usage_of(*counts: int | None) -> Usage | None:
-    """Return input, output and cached token counts as Usage; None if the server reports none, or zeros (measured)."""
+    """Create a Usage from the counts of input, output and cached tokens.
+
+    Return None if the input and output counts are missing or zero; some servers report zeros (measured).
+    """
     plausible = [None if count is None or not 0 <= count <= _PLAUSIBLE else count for count in counts]
     return Usage(*plausible) if any(plausible[:2]) else None
