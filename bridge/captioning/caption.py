@@ -47,10 +47,10 @@ async def caption_plan(plan: Plan, services: Services, run: Run, image: RequestI
     """
     try:
         if image is not None:
-            result = await _caption(plan, 0, image, services, run)
+            result = await _caption(plan, image, services, run)
         else:
             async with loaded_image(plan, services, run) as image:
-                result = await _caption(plan, 0, image, services, run)
+                result = await _caption(plan, image, services, run)
     except Exception as error:
         record_failure(error, run)
         raise
@@ -88,20 +88,25 @@ async def loaded_image(plan: Plan | AnalysisPlan, services: Services, run: Run) 
         image.release()
 
 
-async def _caption(plan: Plan, position: int, image: RequestImage, services: Services, run: Run) -> Caption:
-    """Call the target at `position`, then its fallbacks, until an answer is valid. Raises the last failure."""
-    try:
-        answer, prepared = await _ask(plan, position, image, services, run)
-        return _to_caption(plan, plan.targets[position], answer, prepared, run)
-    except FALLBACK_ERRORS as error:
-        following = _fallback(plan, position, error) if run.attempts.left > 0 else None
-        if following is None:
-            raise
-        run.reset("fallback", plan.targets[following].label, str(error))
-        try:
-            return await _caption(plan, following, image, services, run)
+async def _caption(plan: Plan, image: RequestImage, services: Services, run: Run) -> Caption:
+    """Call the targets of the plan in order until an answer is valid. Raises the last failure."""
+    failure: Exception | None = None
+    position: int | None = 0
+    while position is not None:
+        try:  # the next target is called outside the handler: its errors must not have this one as their context
+            answer, prepared = await _ask(plan, position, image, services, run)
+            return _to_caption(plan, plan.targets[position], answer, prepared, run)
+        except FALLBACK_ERRORS as error:
+            failure = error
+            position = _fallback(plan, position, error) if run.attempts.left > 0 else None
         except DeadlineExceeded:
-            raise error from None  # the first error says more than "no time left for the fallback"
+            if failure is None:
+                raise
+            break  # the first error says more than "no time left for the fallback"
+        if position is not None:
+            run.reset("fallback", plan.targets[position].label, str(failure))
+    assert failure is not None
+    raise failure
 
 
 def _fallback(plan: Plan, position: int, error: Exception) -> int | None:

@@ -172,7 +172,7 @@ def test_what_is_inside_is_not_told(results: Results) -> None:
         if group["public"] == "address_refused":
             for host in group["hosts"]:
                 row = results.one(f"public caption http://{host}/a.jpg")
-                sentences.add(row["detail"].split(" is ", 1)[1])
+                sentences.add(row["detail"].split(" has ", 1)[1])
                 for address in group["hosts"].values():
                     assert not address or address in host or address not in row["detail"]
     assert len(sentences) == 1
