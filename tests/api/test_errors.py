@@ -10,11 +10,14 @@ import httpx
 import pytest
 
 from tests.api.streams import HANG_GUARD
+from tests.servers import OpenAIServer
+from tests.servers import behaviours as b
 from tests.service import WORKSPACE, Service
 
 PHOTO = WORKSPACE / "datasets/samples/coffee.jpg"
 ORIGIN = {"Origin": "http://localhost:32200"}
 INLINE = {"name": "mine", "prompt": "Look.", "json_schema": {"type": "object", "properties": {"a": {"type": "string"}}}}
+CAPTION = "/api/v1/perspectives/caption"
 DEAD = "http://127.0.0.1:9"
 
 
@@ -111,6 +114,16 @@ POINTERS: list[tuple[str, dict[str, Any], str]] = [
     ("/providers/builtin/models", {"default_model": {"a": 1}}, "default_model"),
     ("/providers/builtin/models", {"kind": 7}, "kind"),
 ]
+
+
+def test_the_failure_of_a_fallback_is_reported_and_not_the_first_one(service: Service) -> None:
+    with OpenAIServer("vllm") as server:
+        server.default = b.Status(401)
+        first = {"kind": "vllm", "base_url": server.url}
+        last = {"model": "m", "provider_config": {"kind": "openai", "base_url": DEAD, "api_key": "sk-caller"}}
+        response = send(service, CAPTION, json=body(model=server.models[0], provider_config=first, fallbacks=[last]))
+    problem = check(response, 502, "provider_unreachable", "OpenAI")
+    assert {attempt["outcome"] for attempt in problem["attempts"]} == {"auth_failed", "unreachable"}
 
 
 def test_every_route_names_the_field_at_fault(service: Service) -> None:
