@@ -120,9 +120,9 @@ def test_the_failure_of_a_fallback_is_reported_and_not_the_first_one(service: Se
     with OpenAIServer("vllm") as server:
         server.default = b.Status(401)
         first = {"kind": "vllm", "base_url": server.url}
-        last = {"model": "m", "provider_config": {"kind": "openai", "base_url": DEAD, "api_key": "sk-caller"}}
+        last = {"model": "m", "provider_config": {"kind": "openai", "base_url": "http://169.254.169.254"}}
         response = send(service, CAPTION, json=body(model=server.models[0], provider_config=first, fallbacks=[last]))
-    problem = check(response, 502, "provider_unreachable", "OpenAI")
+    problem = check(response, 403, "address_refused", "169.254.169.254")
     assert {attempt["outcome"] for attempt in problem["attempts"]} == {"auth_failed", "unreachable"}
 
 
