@@ -174,8 +174,7 @@ class Settings(BaseSettings):
     min_send_rate: int = Field(
         1024,
         ge=0,
-        description="Lowest accepted transfer rate of a request body or a WebSocket frame, in bytes per second. "
-        "0: no limit.",
+        description="Lowest accepted transfer rate of a request body, in bytes per second. 0: no limit.",
     )
     keep_alive: int = Field(75, ge=0, description="How long an idle client connection is kept open, in seconds.")
     timeout: float = Field(

@@ -1,6 +1,6 @@
 """The image worker: a process that decodes, converts and encodes images, one after the other.
 
-Run as `python -m bridge.images.worker MEMORY SECONDS HEIF` by `bridge.images.decoder`. It reads jobs on its standard
+Run as `python -m bridge.images.worker MEMORY SECONDS` by `bridge.images.decoder`. It reads jobs on its standard
 input and writes results to its standard output until the input ends. If a decoder crashes, does not end or
 uses too much memory, only this process ends. That isolates the service from faults; it is not a security sandbox.
 """
