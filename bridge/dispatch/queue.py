@@ -191,7 +191,15 @@ class ProviderQueue:
             self._timer.cancel()
             self._timer = None
         routes = {waiter.route for waiters in self._waiting.values() for waiter in waiters}
-        waits = (endpoint.wait(route.key_id) for route in routes for endpoint in route.endpoints)
-        wait = min((seconds for seconds in waits if 0 < seconds < inf), default=inf)
+        waits = (_until_room(endpoint, route.key_id) for route in routes for endpoint in route.endpoints)
+        wait = min(waits, default=inf)
         if wait < inf:
             self._timer = asyncio.get_running_loop().call_later(max(wait, _SHORTEST_TIMER), self.advance)
+
+
+def _until_room(endpoint: Endpoint, key_id: str) -> float:
+    """Return the seconds until a call may start, inf if that depends on an event.
+
+    The result is 0 if a pause ended after `advance` last looked: no other event would wake the waiting calls then.
+    """
+    return endpoint.wait(key_id) or (0.0 if endpoint.has_room(key_id) else inf)

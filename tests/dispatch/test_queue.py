@@ -16,6 +16,7 @@ from tests.dispatch.dispatching import Clock, endpoint, new_run, provider
 
 GOOD = Completion("{}", "m")
 DOWN = Unavailable("x", status=503)
+HANG_GUARD = 10.0
 
 
 def limited(seconds: float) -> RateLimited:
@@ -25,8 +26,10 @@ def limited(seconds: float) -> RateLimited:
 class Queue(ProviderQueue):
     """A provider's queue with a clock that only tests advance."""
 
-    def __init__(self, endpoints: int = 1, max_queue: int = 8, max_concurrency: int | None = 1) -> None:
-        self.time = Clock()
+    def __init__(
+        self, endpoints: int = 1, max_queue: int = 8, max_concurrency: int | None = 1, clock: Clock | None = None
+    ) -> None:
+        self.time = clock or Clock()
         listed = [endpoint(str(place), max_concurrency=max_concurrency) for place in range(endpoints)]
         super().__init__("p", provider(*listed, failures=1), max_queue, self.time)
 
@@ -55,6 +58,22 @@ async def cancel(*tasks: "asyncio.Task[Admission]") -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class TickingClock(Clock):
+    """A clock that moves at every read, so that a pause can end between two reads in the same function."""
+
+    def __call__(self) -> float:
+        self.now += 0.001
+        return self.now
+
+
+@pytest.mark.parametrize("ticks", range(1, 24))
+async def test_a_pause_that_ends_while_the_queue_looks_at_it_is_noticed(ticks: int) -> None:
+    queue = Queue(clock=TickingClock())
+    await queue.end(await queue.call(), limited(0.001 * ticks))
+    async with asyncio.timeout(HANG_GUARD):
+        await queue.call()
 
 
 @pytest.mark.parametrize(("callers", "order"), [("aaaa", "aaaa"), ("aaabbc", "abcaba")])
