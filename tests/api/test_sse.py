@@ -131,7 +131,7 @@ BROKEN: dict[str, Behaviour] = {
     "error object after the whole text": b.ErrorInStream(text=WHOLE),
     "unfinished after the whole text": b.Unfinished(WHOLE),
     "truncated": b.Length(),
-    "empty": b.EmptyText(),
+    "empty": b.Answer(""),
     "nothing": b.EmptyChoices(),
 }
 

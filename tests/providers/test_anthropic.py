@@ -122,7 +122,7 @@ async def test_a_tool_takes_the_answer_in_the_third_output_mode(pool: Pool, serv
 @STREAMED
 async def test_a_tool_that_is_not_called_leaves_the_text(pool: Pool, server: AnthropicServer, streamed: bool) -> None:
     """A server of the same protocol may ignore tool_choice."""
-    server.reply(b.Fenced(ANSWER))
+    server.reply(b.Answer(f"```json\n{ANSWER}\n```"))
     completion = await send(client(pool, server.url), request(output_mode="json_object"), streamed)
     assert completion.text == f"```json\n{ANSWER}\n```"
 
