@@ -52,22 +52,6 @@ async def test_the_environment_is_not_used(
         assert request_seen.headers.get("authorization") == (f"Bearer {key}" if key else None)
 
 
-async def test_headers_of_the_configuration_and_of_the_request(pool: Pool, trap: TrapServer) -> None:
-    options = {"organization": "org-1", "project": "proj-1"}
-    client = OpenAIClient(ProviderConfig("x", "openai", trap.url, options=options), pool)
-    with pytest.raises(errors.ProviderError):
-        await client.complete(make_request(credentials=Credentials(" sk-1\n")))
-    headers = trap.requests[0].headers
-    assert (headers["openai-organization"], headers["openai-project"]) == ("org-1", "proj-1")
-    assert headers["authorization"] == "Bearer sk-1"
-
-
-async def test_streams_leave_their_connection_usable(pool: Pool, vllm_server: OpenAIServer) -> None:
-    for _ in range(3):
-        assert isinstance(await stream(vllm(pool, vllm_server.url), make_request()), Completion)
-    assert vllm_server.connections == 1
-
-
 @pytest.mark.parametrize("ending", [b": nothing more\n\n", b"data: {broken\n\n", b'data: {"error": {"code": 500}}\n\n'])
 async def test_a_failure_after_the_finish_reason_is_ignored(
     pool: Pool, vllm_server: OpenAIServer, ending: bytes
@@ -113,11 +97,6 @@ async def test_an_error_inside_a_200_is_classified(
         with pytest.raises(errors.ProviderError) as caught:
             await send(vllm(pool, vllm_server.url), make_request(), streamed)
         assert type(caught.value) is expected
-
-
-async def test_half_a_surrogate_pair_is_the_requests_fault(pool: Pool, trap: TrapServer) -> None:
-    with pytest.raises(errors.RequestRejected):
-        await vllm(pool, trap.url).complete(make_request(prompt="\ud800"))
 
 
 async def test_an_option_that_the_model_does_not_accept_is_named(pool: Pool, openai_server: OpenAIServer) -> None:

@@ -1,7 +1,5 @@
 """The text of an answer: whole characters, bounded length, no runaway white space."""
 
-from itertools import repeat
-
 import pytest
 
 from providers.errors import BadReply, Truncated, WhitespaceRunaway
@@ -45,14 +43,6 @@ def test_a_stream_of_white_space_is_a_runaway() -> None:
     with pytest.raises(WhitespaceRunaway) as caught:
         text.add("\n")
     assert caught.value.usage == Usage(9, 3)
-
-
-def test_white_space_between_tokens_is_not_a_runaway() -> None:
-    text = AnswerText("X", streamed=True)
-    for piece in repeat(" " * (WHITESPACE_RUN - 1) + "1,", 5):
-        text.add(piece)
-    whole = AnswerText("X", streamed=False)
-    whole.add('{"a": 1}' + "\n" * 2 * WHITESPACE_RUN)
 
 
 def test_a_truncated_answer_that_ends_in_white_space_is_a_runaway() -> None:
