@@ -119,7 +119,7 @@ def test_the_message_does_not_reveal_the_class_of_a_private_address(ip: str) -> 
 @asynccontextmanager
 async def client_of(policy: AddressPolicy, **options: Any) -> AsyncIterator[httpx2.AsyncClient]:
     transport = guarded_transport(policy, **options)
-    async with httpx2.AsyncClient(transport=transport, trust_env=False, timeout=5) as client:
+    async with httpx2.AsyncClient(transport=transport, trust_env=False, timeout=60) as client:
         yield client
 
 

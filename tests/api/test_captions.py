@@ -33,7 +33,7 @@ INLINE = {
 
 
 def post(service: Service, path: str, **request: Any) -> httpx.Response:
-    response = httpx.post(service.url + path, timeout=30, trust_env=False, **request)
+    response = httpx.post(service.url + path, timeout=60, trust_env=False, **request)
     assert response.status_code == 200, response.text
     return response
 
@@ -178,7 +178,7 @@ def test_a_disconnect_ends_the_provider_call(service: Service, path: str) -> Non
             fields["perspectives"] = [fields.pop("perspective")]
         with leaving(service, path, fields):
             server.wait_for_calls(1)
-        assert server.closed.wait(10), "the provider's call went on"
+        assert server.closed.wait(60), "the provider's call went on"
 
 
 @contextmanager

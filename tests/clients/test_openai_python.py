@@ -23,7 +23,7 @@ class Mood(BaseModel):
 
 @pytest.fixture
 def client(bridge: Bridge) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=bridge.url, api_key="anything", max_retries=0, timeout=30) as client:
+    with openai.OpenAI(base_url=bridge.url, api_key="anything", max_retries=0, timeout=60) as client:
         yield client
 
 
@@ -69,7 +69,7 @@ def test_the_stream_helper_accumulates(client: openai.OpenAI) -> None:
 
 
 async def test_the_asynchronous_client(bridge: Bridge) -> None:
-    async with openai.AsyncOpenAI(base_url=bridge.url, api_key="anything", max_retries=0, timeout=30) as client:
+    async with openai.AsyncOpenAI(base_url=bridge.url, api_key="anything", max_retries=0, timeout=60) as client:
         stream = await client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)
         pieces = [item.choices[0].delta.content or "" async for item in stream]
     assert json.loads("".join(pieces)) == ANSWER

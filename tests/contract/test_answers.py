@@ -131,5 +131,5 @@ async def test_connections_are_reused_but_not_for_listing_models(to: Target) -> 
         await to.ask(streamed)
     assert to.server.connections == 1
     if to.kind.lists_models:
-        await to.client.models(to.request().credentials, 5)
+        await to.client.models(to.request().credentials, 60)
         assert to.server.connections == 2

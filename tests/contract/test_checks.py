@@ -17,7 +17,7 @@ MODELS = tuple(f"model-{number}" for number in range(1, 8))
 
 
 async def check(to: Target, model: str = "", key: str | None = None) -> Check:
-    return await check_client(to.client, Credentials(to.server.key if key is None else key), 5, model)
+    return await check_client(to.client, Credentials(to.server.key if key is None else key), 60, model)
 
 
 def statuses(result: Check) -> dict[str, str]:
@@ -35,9 +35,9 @@ async def test_models_are_listed(kind: Kind, pool: Pool) -> None:
         to = target(kind, server, pool)
         if not kind.lists_models:
             with pytest.raises(errors.ProviderError):
-                await to.client.models(Credentials(server.key), 5)
+                await to.client.models(Credentials(server.key), 60)
             return
-        models = await to.client.models(Credentials(server.key), 5)
+        models = await to.client.models(Credentials(server.key), 60)
         assert [model.id for model in models] == ["first", "second/with-slash:7b"]
         assert all(isinstance(model, Model) and model.name for model in models)
         result = await check(to)
@@ -138,4 +138,4 @@ async def test_a_missing_key_is_reported_before_a_connection_is_opened(kind: str
 async def test_a_listing_that_fails(to: Target, behaviour: b.Behaviour, expected: type[errors.ProviderError]) -> None:
     to.server.reply_to_listing(behaviour)
     with pytest.raises(expected):
-        await to.client.models(Credentials(to.server.key), 0.1 if isinstance(behaviour, b.Hang) else 5)
+        await to.client.models(Credentials(to.server.key), 0.1 if isinstance(behaviour, b.Hang) else 60)

@@ -21,7 +21,7 @@ from tests.tools import need
 
 CONFIG = ROOT / "deploy/nginx/balancer.conf"
 BRIDGES = 3
-HANG_GUARD = 20.0
+HANG_GUARD = 60.0
 PAGE = "http://localhost:32200"
 ELSEWHERE = "https://elsewhere.example.org"
 CAPTION = "/api/v1/perspectives/caption"

@@ -61,7 +61,7 @@ class World:
         self.trap, self.names = Trap(photo, tls), NameServer(TABLE["names"])
         self._ready = threading.Event()
         threading.Thread(target=lambda: asyncio.run(self._live()), daemon=True).start()
-        assert self._ready.wait(20)
+        assert self._ready.wait(60)
 
     async def _live(self) -> None:
         await self.names.start()
@@ -85,8 +85,8 @@ def environment(world: World, folder: Path) -> dict[str, str]:
         "OLLAMA_HOST": "http://configured.test",
         "GOOGLE_GEMINI_BASE_URL": "http://configured.test",
         **{f"{kind.upper()}_API_KEY": KEY for kind in KINDS},
-        "GRAPHCAP_IMAGE_URL_TIMEOUT": "2",
-        "GRAPHCAP_TIMEOUT": "8",
+        "GRAPHCAP_IMAGE_URL_TIMEOUT": "10",
+        "GRAPHCAP_TIMEOUT": "60",
     }
 
 

@@ -21,7 +21,7 @@ from tests.images.samples import MEMORY, SECONDS, photo, quarters, saved
 
 JPEG = Job("image/jpeg", ImageLimits())
 PNG = Job("image/png", ImageLimits())
-HANG_GUARD = 30.0
+HANG_GUARD = 60.0
 # 30,000 frames to go through take some seconds.
 LONG = Job("image/gif", ImageLimits(frame=10**9))
 FRAMES = saved(

@@ -73,7 +73,7 @@ async def test_the_environment_is_not_used(
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     anthropic, sent = client(pool, trap.url), request(credentials=Credentials(key))
-    for call in (anthropic.complete(sent), stream(anthropic, sent), anthropic.models(Credentials(key), 5)):
+    for call in (anthropic.complete(sent), stream(anthropic, sent), anthropic.models(Credentials(key), 60)):
         with pytest.raises(errors.ProviderError):
             await call
     assert len(trap.requests) == 3
@@ -212,7 +212,7 @@ async def test_an_error_inside_a_200_is_classified_by_its_type(
 async def test_models_are_listed_page_by_page(pool: Pool) -> None:
     names = tuple(f"claude-{number}" for number in range(1500))
     with AnthropicServer(models=names) as server:
-        models = await client(pool, server.url).models(Credentials(KEY), 5)
+        models = await client(pool, server.url).models(Credentials(KEY), 60)
         assert tuple(model.id for model in models) == names
         assert models[0].name == "Claude-0"
         assert len(server.requests) == 2

@@ -58,7 +58,7 @@ async def test_a_refused_address_reaches_the_caller(kind: str) -> None:
     for call in (
         refusing.complete(VisionRequest("m", "p", 5)),
         anext(aiter(refusing.stream(VisionRequest("m", "p", 5)))),
-        refusing.models(Credentials(), 5),
+        refusing.models(Credentials(), 60),
     ):
         with pytest.raises(errors.Unreachable, match="not allowed") as caught:
             await call

@@ -111,7 +111,7 @@ async def test_the_environment_is_not_used(
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         gemini = client(pool, server.url)
-        await gemini.models(Credentials(key), 5)
+        await gemini.models(Credentials(key), 60)
         await gemini.complete(request(key))
         await stream(gemini, request(key))
         assert trap.untouched
@@ -136,5 +136,5 @@ async def test_models_that_generate_no_content_are_omitted(pool: Pool, server: S
         {"name": "models/of-a-proxy", "displayName": "Of a proxy"},
     ]
     server.pages = {"": {"models": rows[:2], "nextPageToken": "2"}, "2": {"models": rows[2:]}}
-    models = await client(pool, server.url).models(Credentials(KEY), 5)
+    models = await client(pool, server.url).models(Credentials(KEY), 60)
     assert models == (Model("gemini-2.5-pro", "gemini-2.5-pro"), Model("of-a-proxy", "Of a proxy"))

@@ -61,7 +61,7 @@ async def test_the_environment_is_not_used(
     monkeypatch.setenv("OLLAMA_API_KEY", "key-of-the-environment")
     monkeypatch.setenv("OLLAMA_HOST", trap.url)
     ollama = client(pool, ollama_server)
-    await ollama.models(Credentials(key), 5)
+    await ollama.models(Credentials(key), 60)
     await ollama.complete(make_request(credentials=Credentials(key)))
     assert trap.untouched
     sent = [request.headers.get("authorization") for request in ollama_server.requests]

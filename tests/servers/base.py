@@ -18,7 +18,7 @@ from tests.servers.listener import Listener
 from tests.servers.reply import MARK, Reply, compressed, disordered, grown, json_reply, marked
 
 SENTENCE = "A picture of a harbour at dusk."
-HANG_GUARD = 20.0
+HANG_GUARD = 60.0
 MODES = frozenset({"json_schema", "json_object", "text"})
 
 
