@@ -91,14 +91,6 @@ def test_every_source_gives_the_same_image(service: Service, source: str) -> Non
     assert caption["image"]["bytes"] == PHOTO.stat().st_size
 
 
-def test_one_line_of_text(service: Service) -> None:
-    path = "/perspectives/storytelling/caption"
-    response = post(service, path, files={"image": ("a.jpg", PHOTO.read_bytes())}, headers={"Accept": "text/plain"})
-    assert response.headers["content-type"].startswith("text/plain")
-    assert len(response.text.splitlines()) == 1
-    assert not response.text.startswith("{")
-
-
 def test_an_inline_perspective(service: Service) -> None:
     with OF_KIND["vllm"].server(key=KEY) as server:
         server.reply(b.Answer({"look": "warm {subject}"}))

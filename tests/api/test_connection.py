@@ -13,10 +13,8 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from bridge.api.connection import Writer
 from bridge.api.routes.websocket import Connection
 from bridge.captioning.services import open_services
-from bridge.deadline import Deadline
 from bridge.settings import Settings
 from tests.api import streams
 from tests.api.sockets import frame, state
@@ -26,7 +24,6 @@ from tests.servers import behaviours as b
 from tests.service import WORKSPACE, Service
 
 SHORT = 0.1
-HOUR = 3600.0
 
 
 @contextmanager
@@ -95,24 +92,6 @@ async def never(message: Message) -> None:
 
 async def raises(message: Message) -> None:
     raise WebSocketDisconnect
-
-
-@pytest.mark.parametrize(
-    ("send", "stall", "linger", "deadline"),
-    [
-        (never, SHORT, HOUR, None),
-        (never, SHORT, HOUR, Deadline(HOUR)),
-        (never, HOUR, SHORT, Deadline(0)),
-        (raises, HOUR, HOUR, None),
-    ],
-    ids=["stalled", "stalled before the deadline", "after the deadline", "disconnected"],
-)
-async def test_a_writer_gives_up(send: Send, stall: float, linger: float, deadline: Deadline | None) -> None:
-    writer = Writer(send, stall, linger)
-    async with asyncio.timeout(HANG_GUARD):
-        await writer.send({"type": "x"}, deadline)
-        assert writer.closed.is_set()
-        await writer.send({"type": "x"})
 
 
 # Slow senders.

@@ -142,14 +142,6 @@ def test_unknown_paths_and_methods(service: Service, method: str, path: str, sta
     assert status != 405 or response.headers["allow"]
 
 
-def test_head_is_get_without_the_body(service: Service) -> None:
-    for path in ("/health", "/livez", "/info", "/perspectives/list", "/docs", "/v1/models"):
-        head, get = (send(service, path, method) for method in ("HEAD", "GET"))
-        assert (head.status_code, head.content) == (200, b"")
-        assert head.headers["content-type"] == get.headers["content-type"]
-        assert head.headers["x-request-id"]
-
-
 # Unusual text in every field: never an internal error.
 
 ODD = ["\ud800", "\udfff.jpg", "a\0b", "\r\nX-Injected: 1", "é日本😀", "\x7f\x1b[0m", "%00/..%2f", "{", "x" * 2000]

@@ -60,13 +60,6 @@ def test_a_caption(client: Socket, vllm_server: OpenAIServer) -> None:
     assert events[-1]["usage"] == {"input_tokens": 120, "output_tokens": 30, "cached_tokens": 64}
 
 
-def test_an_analysis(client: Socket, vllm_server: OpenAIServer) -> None:
-    client.send("analyze", "a2", **analysis(vllm_server, inline("one"), inline("two"), synthesize=inline("all")))
-    events = client.story("a2", "one", "two", "all")
-    assert [event["perspective"] for event in of_type(events, "result")][-1] == "all"
-    assert events[-1]["usage"]["input_tokens"] == 360
-
-
 def test_concurrent_requests(client: Socket, vllm_server: OpenAIServer) -> None:
     vllm_server.default = b.Hold(b.Answer(GOOD))
     names = [f"a{number}" for number in range(6)]
@@ -230,14 +223,6 @@ async def serve(frames: list[Message], settings: Settings, *, fail_after: int = 
     return sent
 
 
-async def test_events_to_a_client_that_is_gone_are_dropped(caplog: pytest.LogCaptureFixture) -> None:
-    """The server notices the disconnect before the connection does."""
-    frames = [{"type": "websocket.receive", "text": frame("caption", "a1", **ALT)}]
-    sent = await serve(frames, Settings(workspace=WORKSPACE), fail_after=3)
-    assert [message["type"] for message in sent] == ["websocket.accept", "websocket.send", "websocket.send"]
-    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
-
-
 @pytest.mark.parametrize("text", [None, "", "{", "[]", "x" * 5000, frame("auth", api_key="k", more="x" * 5000)])
 async def test_a_client_without_a_key_is_disconnected(text: str | None) -> None:
     frames: list[Message] = [] if text is None else [{"type": "websocket.receive", "text": text}]
@@ -245,27 +230,3 @@ async def test_a_client_without_a_key_is_disconnected(text: str | None) -> None:
     assert [message["type"] for message in sent] == ["websocket.accept", "websocket.send", "websocket.close"]
     assert json.loads(sent[1]["text"])["problem"]["code"] == "unauthorized"
     assert sent[2]["code"] == 1008
-
-
-async def test_other_tasks_run_between_frames() -> None:
-    count, turns = 200, 0
-    frames: list[Message] = [{"type": "websocket.receive", "text": "{"} for _ in range(count)]
-    serving = asyncio.create_task(serve(frames, Settings(workspace=WORKSPACE), fail_after=count))
-    while not serving.done():
-        await asyncio.sleep(0)
-        turns += 1
-    assert len(await serving) == count
-    assert turns > count
-
-
-def test_closing_while_events_are_written(service: Service, vllm_server: OpenAIServer) -> None:
-    vllm_server.default = b.Hold(b.Answer(GOOD))
-    with socket(service) as client:
-        for number in range(6):
-            client.send("caption", f"a{number}", **streams.caption(vllm_server))
-        vllm_server.wait_for_calls(6, HANG_GUARD)
-        vllm_server.release()
-        client.connection.socket.shutdown(2)
-    with socket(service) as another:
-        another.send("caption", "a1", **ALT)
-        another.story("a1", "alt_text")

@@ -13,7 +13,7 @@ from bridge.deadline import Deadline, DeadlineExceeded
 from bridge.dispatch.call import Dispatcher
 from bridge.dispatch.targets import Target
 from bridge.errors import OutputInvalid
-from bridge.run import Attempt, Progress, Reset, Run
+from bridge.run import Attempt, Run
 from perspectives import perspective as perspectives
 from providers import errors
 from providers.base import LADDER, Completion, Credentials, Delta, Image, OutputMode, ProviderConfig, VisionRequest
@@ -73,10 +73,6 @@ class Script:
     def outcomes(self) -> list[str]:
         return [attempt.outcome for attempt in self.run.attempts.calls]
 
-    @property
-    def resets(self) -> int:
-        return sum(isinstance(event, Reset) for event in self.events)
-
 
 def guess(error: errors.ProviderError) -> errors.ProviderError:
     """Return the error as one that may be about the schema."""
@@ -114,20 +110,6 @@ async def test_the_last_rejection_is_raised(
 
 
 # Re-asks.
-
-
-@pytest.mark.parametrize("wrong", [WRONG, "{}", "I see a cup.", '{"caption": "a cu', "", "[]", '{"caption": NaN}'])
-async def test_an_invalid_answer_is_second_call_with_its_problems(wrong: str) -> None:
-    script = Script(wrong, GOOD)
-    assert await script.ask() == Answer({"caption": "a cup"}, GOOD, "model-2", "json_schema")
-    first, second = script.requests
-    assert replace(second, turns=()) == first
-    assert [turn.role for turn in second.turns] == ["assistant", "user"][-len(second.turns) :]
-    assert second.turns[-1].text
-    assert script.outcomes == ["invalid_answer", "ok"]
-    assert script.run.attempts.calls[0].raw_text == wrong
-    stages = [event.stage for event in script.events if isinstance(event, Progress)]
-    assert (stages, script.resets) == (["retry"], 1)
 
 
 @pytest.mark.parametrize(

@@ -324,17 +324,6 @@ def test_a_running_service(graphcap: Graphcap, tmp_path: Path) -> None:
     assert f"Port {port} is in use" in done.stderr
 
 
-@pytest.mark.slow
-def test_several_workers_share_one_address_and_exit_with_0() -> None:
-    with Service("--workers", "2") as service:
-        assert httpx.get(f"{service.url}/livez", timeout=30).status_code == 200
-    assert service.code == 0
-    assert service.log.count("serves http://") == 1
-    with Service("--workers", "2") as stopped_at_once:
-        pass
-    assert stopped_at_once.code == 0
-
-
 HEAVY = {"openai", "anthropic", "instructor", "google.genai", "ollama", "rich"}
 
 

@@ -94,13 +94,7 @@ async def test_each_cause_has_its_own_sentence(kind: Kind, pool: Pool) -> None:
     assert "the-wrong-key" not in str(wrong_key)
 
 
-@pytest.mark.parametrize(
-    ("kind", "variable"),
-    [
-        ("openai", "OPENAI_API_KEY"),
-        ("gemini", "GEMINI_API_KEY"),
-    ],
-)
+@pytest.mark.parametrize(("kind", "variable"), [("openai", "OPENAI_API_KEY"), ("gemini", "GEMINI_API_KEY")])
 async def test_a_missing_key_is_reported_before_a_connection_is_opened(kind: str, variable: str) -> None:
     requests: list[str] = []
 

@@ -11,9 +11,7 @@ import pytest
 
 from bridge.captioning.caption import caption
 from bridge.captioning.models import CaptionRequest, ImageRef, ProviderOverride
-from bridge.captioning.plan import make_plan
 from bridge.captioning.services import Services, open_services
-from bridge.captioning.stream import EventStream
 from bridge.deadline import Deadline
 from bridge.run import Run
 from bridge.settings import Settings
@@ -71,13 +69,6 @@ async def test_a_caption_fits(spec: Spec, services: Services, perspective: str) 
     assert made.result
     assert made.usage is None or (made.usage.input_tokens or 0) > 0
     print(f"{spec.kind}: {made.output_mode}, {len(made.attempts)} calls, {made.rendered[:120]}")
-
-
-async def test_a_stream_ends_in_a_result(spec: Spec, services: Services) -> None:
-    run = Run(Deadline(120), "r1")
-    async with EventStream(await make_plan(request(spec, "alt_text"), services, run), services, run) as stream:
-        events = [event async for event in stream]
-    assert [event.type for event in events[-2:]] == ["result", "done"]
 
 
 async def test_it_can_be_reached_and_says_so(spec: Spec, services: Services) -> None:

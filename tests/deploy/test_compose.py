@@ -63,11 +63,6 @@ def test_containers_are_read_only_and_unprivileged(name: str) -> None:
     assert service.get("user", "10001") != "0"
 
 
-def test_optional_services_are_in_profiles() -> None:
-    requests = {name: item["profiles"] for name, item in SERVICES.items() if "profiles" in item}
-    assert requests == {"redis": ["redis"], "ollama": ["ollama"], "vllm": ["vllm"]}
-
-
 def test_every_setting_exists() -> None:
     for name in BRIDGES:
         assert set(environment(name)) <= known_names()

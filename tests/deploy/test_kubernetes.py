@@ -1,6 +1,5 @@
 """deploy/kubernetes: the files are valid by the Kubernetes schema, and match the service and each other."""
 
-from collections import Counter
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -8,19 +7,15 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from starlette.testclient import TestClient
 
-from bridge.app import create_app
 from bridge.config import load
 from bridge.settings import Settings
-from bridge.version import __version__
 from tests.deploy.test_compose import ENDING, known_names
 from tests.e2e.dockerfile import instructions
 from tests.service import ROOT
 
 FOLDER = ROOT / "deploy/kubernetes"
 FILES = sorted(FOLDER.glob("*.yaml"))
-KUSTOMIZATION: dict[str, Any] = yaml.safe_load((FOLDER / "kustomization.yaml").read_text(encoding="utf-8"))
 OBJECTS: list[dict[str, Any]] = [
     item
     for path in FILES
@@ -49,13 +44,6 @@ def test_every_file_is_valid(path: Path) -> None:
         kubernetes_validate.validate(item, kubernetes_validate.latest_version(), strict=True)
 
 
-def test_kustomization_lists_every_file() -> None:
-    listed = Counter(KUSTOMIZATION["resources"])
-    assert listed == Counter(item.name for item in FILES if item.name != "kustomization.yaml")
-    assert KUSTOMIZATION["namespace"] == the("Namespace", "graphcap")["metadata"]["name"]
-    assert KUSTOMIZATION["images"] == [{"name": CONTAINER["image"], "newTag": __version__}]
-
-
 def test_every_selector_matches_the_pods() -> None:
     selectors = [
         the("Deployment")["spec"]["selector"]["matchLabels"],
@@ -67,14 +55,6 @@ def test_every_selector_matches_the_pods() -> None:
     assert all(item.items() <= LABELS.items() for item in selectors)
     target = the("HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]
     assert (target["kind"], target["name"]) == ("Deployment", "graphcap-bridge")
-
-
-def test_probes_request_existing_paths() -> None:
-    paths = {kind: CONTAINER[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "liveness", "readiness")}
-    assert paths == {"startup": "/livez", "liveness": "/livez", "readiness": "/readyz"}
-    responses = TestClient(create_app(Settings()), base_url="http://127.0.0.1")
-    with responses:
-        assert all(responses.get(path).status_code == 200 for path in paths.values())
 
 
 def test_ports_match() -> None:

@@ -100,14 +100,6 @@ def test_configured_tokens_per_minute_are_kept(clock: Clock) -> None:
     limits.end(running, None)
 
 
-@pytest.mark.parametrize("usage", [Usage(30, 10), None])
-def test_a_call_that_costs_more_than_a_minute_allows_can_go_alone(clock: Clock, usage: Usage | None) -> None:
-    limits = KeyLimits(clock, tokens_per_minute=10)
-    assert limits.wait == 0
-    call(limits, Completion("{}", "m", usage))
-    assert (limits.wait > 0) == (usage is not None)
-
-
 def test_concurrency_is_halved_by_429s_and_grows_by_one_a_round(clock: Clock) -> None:
     limits = KeyLimits(clock, 8)
     started = [limits.start() for _ in range(8)]
@@ -125,15 +117,6 @@ def test_concurrency_is_halved_by_429s_and_grows_by_one_a_round(clock: Clock) ->
     for _ in range(5 + 6 + 7 + 50):
         call(limits)
     assert limits.concurrency == 8
-
-
-@pytest.mark.parametrize(("in_flight", "lowered"), [(10, 5), (1, 1)])
-def test_unlimited_concurrency_is_halved_from_the_calls_in_flight(
-    limits: KeyLimits, in_flight: int, lowered: int
-) -> None:
-    started = [limits.start() for _ in range(in_flight)]
-    limits.end(started[0], limited())
-    assert limits.concurrency == lowered
 
 
 @pytest.mark.parametrize(

@@ -37,13 +37,13 @@ FLAGS = (
 )
 
 PAGE = """<!doctype html><meta charset="utf-8"><body><script>
-const service = %(service)s, body = %(body)s, headers = %(headers)s;
+const service = %(service)s, body = %(body)s;
 const told = {};
 
 async function stream() {
   const answer = await fetch(`${service}/api/v1/perspectives/caption`, {
     method: "POST",
-    headers: {"Content-Type": "application/json", "Accept": "text/event-stream", ...headers},
+    headers: {"Content-Type": "application/json", "Accept": "text/event-stream"},
     body: JSON.stringify(body),
   });
   if (!answer.ok) return {status: answer.status, problem: await answer.json()};
@@ -67,7 +67,7 @@ async function stream() {
 async function form() {
   const parts = new FormData();
   parts.append("image", new Blob(["GIF89a"]), "a.gif");
-  const answer = await fetch(`${service}/api/v1/perspectives/alt_text/caption`, {method: "POST", headers, body: parts});
+  const answer = await fetch(`${service}/api/v1/perspectives/alt_text/caption`, {method: "POST", body: parts});
   return {status: answer.status, problem: await answer.json()};
 }
 
@@ -90,7 +90,6 @@ function socket() {
     const opened = new WebSocket(service.replace("http", "ws") + "/api/v1/perspectives/stream");
     const events = [];
     opened.onopen = () => {
-      if (headers["X-API-Key"]) opened.send(JSON.stringify({type: "auth", api_key: headers["X-API-Key"]}));
       opened.send(JSON.stringify({type: "caption", id: "a1", ...body}));
     };
     opened.onmessage = ({data}) => {
@@ -164,10 +163,9 @@ def browsing(folder: Path, url: str) -> Iterator[None]:
         browser.wait()
 
 
-def visit(folder: Path, host: str, service: Service, body: dict[str, Any], **headers: str) -> dict[str, Any]:
+def visit(folder: Path, host: str, service: Service, body: dict[str, Any]) -> dict[str, Any]:
     """Return the results of a page of this host."""
-    filled = {"service": service.url, "body": body, "headers": headers}
-    page = PAGE % {name: json.dumps(value) for name, value in filled.items()}
+    page = PAGE % {"service": json.dumps(service.url), "body": json.dumps(body)}
     responses: Queue[bytes] = Queue()
     with serving(page, responses) as port, browsing(folder, f"http://{host}:{port}/"):
         payload: dict[str, Any] = json.loads(responses.get(timeout=SECONDS))
@@ -213,18 +211,6 @@ def test_a_page_of_a_foreign_origin(
     assert vllm_server.calls == []
     assert payload["submitted"] == {"sent": True}
     service.wait_for_log("status=403", 2)  # forms need no preflight: the service itself refused both
-
-
-def test_a_page_with_a_key(tmp_path: Path, body: dict[str, Any]) -> None:
-    with Service(GRAPHCAP_API_KEYS=KEY) as service:
-        payload = visit(tmp_path / "right", "localhost", service, body, **{"X-API-Key": KEY})
-        check_events(payload["stream"]["events"])
-        check_events(payload["socket"]["events"])
-        payload = visit(tmp_path / "wrong", "localhost", service, body, **{"X-API-Key": "wrong"})
-    assert payload["stream"]["problem"]["code"] == payload["form"]["problem"]["code"] == "unauthorized"
-    assert payload["socket"]["code"] == 1008
-    assert [item["problem"]["code"] for item in payload["socket"]["events"]] == ["unauthorized"]
-    assert KEY not in service.log
 
 
 def opened(folder: Path, url: str) -> str:

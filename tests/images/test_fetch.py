@@ -3,7 +3,7 @@
 import asyncio
 import gzip
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -226,19 +226,3 @@ async def test_x_robots_tag_is_obeyed(tag: str, allowed: bool) -> None:
     else:
         with pytest.raises(ImageUnreachable, match="does not allow AI"):
             await fetch(page)
-
-
-async def test_a_pooled_connection_that_was_closed_is_replaced() -> None:
-    """Each connection answers once, and breaks off at the second request."""
-
-    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(reply())
-        with suppress(asyncio.IncompleteReadError):
-            await reader.readuntil(b"\r\n\r\n")
-        writer.close()
-
-    server = await asyncio.start_server(once, "127.0.0.1", 0)
-    async with server, fetcher() as fetching:
-        url = f"http://images.example:{server.sockets[0].getsockname()[1]}/"
-        assert [await fetching.fetch(url, MOST) for _ in range(2)] == [IMAGE, IMAGE]

@@ -73,15 +73,6 @@ def written(name: str, field: dict[str, Any], is_list: bool) -> dict[str, Any]:
 
 
 @BOUNDED
-@given(st.dictionaries(NAMES.filter(bool), FIELDS, min_size=1, max_size=3), st.booleans())
-def test_graphcap_fields_are_read_back_from_the_wire(fields: dict[str, Any], is_list: bool) -> None:
-    entries = [written(name, field, is_list) for name, field in fields.items()]
-    if perspective := attempt(parse, {"prompt": "p", "schema_fields": entries}):  # None: an inner name is empty
-        assert list(perspective.json_schema["properties"]) == list(fields)
-        assert parse(json.loads(json.dumps(perspective.to_wire()))).digest == perspective.digest
-
-
-@BOUNDED
 @given(GARBAGE)
 def test_garbage_is_rejected_with_readable_problems(garbage: Any) -> None:
     for data in (

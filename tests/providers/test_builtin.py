@@ -24,7 +24,6 @@ from providers.base import (
 from providers.builtin import MODEL, SPEC, WARNING, BuiltinClient
 from providers.errors import SchemaNotFillable
 from providers.pool import Pool
-from tests.contract.target import check
 from tests.servers import TrapServer
 
 ROOT = Path(__file__).parents[2]
@@ -145,17 +144,6 @@ async def test_it_says_what_it_describes_and_ignores() -> None:
     assert other.text == "No image was sent."
     unmeasured = VisionRequest(model=MODEL, prompt="", timeout=5, image=Image(b"", "image/png", 30, 20))
     assert (await CLIENT.complete(unmeasured)).text == "Image of 30 × 20 pixels."
-
-
-async def test_models_check_and_profile() -> None:
-    assert [model.id for model in await CLIENT.models(Credentials(), 1)] == ["measurements"]
-    result = await check(CLIENT, Credentials(), 1, MODEL)
-    assert [step.step for step in result.steps] == ["initialize_client", "list_models", "test_chat_completion"]
-    assert {step.status for step in result.steps} == {"success"}
-    assert result.warnings == (WARNING,)
-    profile = CLIENT.profile(MODEL).image
-    assert {"image/jpeg", "image/png", "image/webp"} <= profile.media_types
-    assert (profile.size, profile.max_side, profile.max_bytes) == (None, None, None)
 
 
 async def test_no_address_is_dialled(trap: TrapServer) -> None:

@@ -28,29 +28,10 @@ def body(kind: str, request: VisionRequest = REQUEST, **options: Any) -> dict[st
     return chat_completions.request_body(request, BY_KIND[kind], profile(kind, request.model), options)
 
 
-def test_strict_is_sent_to_the_servers_that_know_it() -> None:
-    strict = {kind: body(kind)["response_format"]["json_schema"].get("strict") for kind in BY_KIND}
-    assert {kind for kind, value in strict.items() if value} == {"openai", "openrouter", "litellm"}
-    relaxed = body("openai", replace(REQUEST, output_mode="json_schema_relaxed"))
-    assert relaxed["response_format"]["json_schema"]["strict"] is False
-
-
 def test_a_schema_name_is_made_valid() -> None:
     named = body("openai", replace(REQUEST, schema_name="größe 1" * 20))["response_format"]["json_schema"]["name"]
     assert named.isascii()
     assert len(named) == 64
-
-
-def test_openrouter_requires_the_parameters_only_with_a_schema() -> None:
-    """simonoppowa/OpenNutriTracker#655; block/buzz#3018: it rejects every endpoint that lacks a parameter."""
-    assert body("openrouter")["provider"] == {"require_parameters": True}
-    assert "provider" not in body("openrouter", replace(REQUEST, output_mode="prompt"))
-
-
-def test_kinds_that_send_the_schema_beside_json_object() -> None:
-    """Issue 10, row 8: llama-cpp-python 0.3.36 rejects json_schema and reads the schema here."""
-    sent = {kind: body(kind, replace(REQUEST, output_mode="json_object"))["response_format"] for kind in BY_KIND}
-    assert {kind for kind, value in sent.items() if "schema" in value} == {"llamacpp", "openai-compatible"}
 
 
 def read(reply: Any) -> Any:

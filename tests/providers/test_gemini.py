@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from providers import errors
-from providers.base import Credentials, Model, ProviderConfig
+from providers.base import Credentials, ProviderConfig
 from providers.gemini import GeminiClient
 from providers.pool import Pool
 from providers.usage import Usage
@@ -21,21 +21,15 @@ STREAMED = pytest.mark.parametrize("streamed", [False, True])
 
 
 class ScriptedGemini(GeminiServer):
-    """Answers with these bodies, or lists these pages of models, where they are set."""
+    """Answers with these bodies where they are set."""
 
     bodies_to_send: tuple[Any, ...] = ()
-    pages: dict[str, Any] | None = None
 
     def render(self, call: Any, behaviour: b.Behaviour) -> Reply:
         if not self.bodies_to_send:
             return super().render(call, behaviour)
         bodies = list(self.bodies_to_send)
         return event_stream(bodies, done=False) if call.stream else json_reply(bodies[0])
-
-    def read(self, call: Any) -> Reply | None:
-        if self.pages and call.method == "GET":
-            return json_reply(self.pages[call.query.get("pageToken", "")])
-        return super().read(call)
 
 
 @pytest.fixture
@@ -127,14 +121,3 @@ async def test_aiohttp_is_not_used(server: GeminiServer, streamed: bool) -> None
     with pytest.raises(errors.BadReply, match="longer than 20 bytes"):
         await send(client(small, server.url), request(), streamed)
     await small.aclose()
-
-
-async def test_models_that_generate_no_content_are_omitted(pool: Pool, server: ScriptedGemini) -> None:
-    rows = [
-        {"name": "models/gemini-2.5-pro", "supportedGenerationMethods": ["countTokens", "generateContent"]},
-        {"name": "models/gemini-embedding-001", "supportedGenerationMethods": ["embedContent"]},
-        {"name": "models/of-a-proxy", "displayName": "Of a proxy"},
-    ]
-    server.pages = {"": {"models": rows[:2], "nextPageToken": "2"}, "2": {"models": rows[2:]}}
-    models = await client(pool, server.url).models(Credentials(KEY), 60)
-    assert models == (Model("gemini-2.5-pro", "gemini-2.5-pro"), Model("of-a-proxy", "Of a proxy"))

@@ -22,17 +22,6 @@ def test_openais_headers() -> None:
     assert found == RateHints(Allowance(59, 60, 1), Allowance(149984, 150000, 360))
 
 
-def test_headers_that_do_not_say_what_they_limit_are_about_requests() -> None:
-    found = rate_hints(
-        {"x-ratelimit-limit": "20", "x-ratelimit-remaining": "0", "x-ratelimit-reset": f"{(time.time() + 30) * 1000}"}
-    )
-    assert found is not None
-    assert found.requests is not None
-    assert found.tokens is None
-    assert (found.requests.remaining, found.requests.limit) == (0, 20)
-    assert found.requests.reset == pytest.approx(30, abs=1)
-
-
 @pytest.mark.parametrize(
     ("told", "seconds"),
     [

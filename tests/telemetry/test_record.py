@@ -36,16 +36,6 @@ base_url = "http://127.0.0.1:9"
 default_model = "gone"
 breaker = {{ open_seconds = 600 }}
 fallbacks = [{{ provider = "studio", model = "{model}" }}]
-
-[providers.fleet]
-kind = "vllm"
-default_model = "{model}"
-strategy = "round_robin"
-api_key = "{key}"
-endpoints = [
-  {{ name = "dead", base_url = "http://127.0.0.1:9" }},
-  {{ name = "alive", base_url = "{url}" }},
-]
 """
 
 
@@ -57,12 +47,12 @@ def server() -> Iterator[OpenAIServer]:
 
 @pytest.fixture(scope="module")
 def service(server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Run a service: `studio` accepts one call at a time, `down` is down, and `fleet` has a dead endpoint.
+    """Run a service: `studio` accepts one call at a time, and `down` is down.
 
     With one worker the shared directory for metrics is ignored.
     """
     toml = studio(server.url, server.models, max_concurrency=1, api_key=f'"{KEY}"')
-    toml += MORE.format(url=server.url, model=server.models[0], key=KEY)
+    toml += MORE.format(model=server.models[0])
     settings = {"GRAPHCAP_LOG": "json", "GRAPHCAP_MAX_QUEUE": "2", VARIABLE: "/nowhere"}
     with Service(workspace=workspace(tmp_path_factory.mktemp("work"), toml), **settings) as running:
         yield running
@@ -221,16 +211,6 @@ def test_a_connection_test_is_logged_and_counted(service: Service, server: OpenA
     assert [(each.method, each.target) for each in sent] == [("GET", "/v1/models"), ("POST", "/v1/chat/completions")]
 
 
-def test_a_stream_has_one_line(service: Service, server: OpenAIServer) -> None:
-    server.reply(b.Answer(), b.Status(401))
-    for identity, code in (("sse-1", None), ("sse-2", "provider_auth")):
-        with streams.streaming(service, "/caption", json=ZOO, headers={"X-Request-ID": identity}) as response:
-            list(streams.events(response))
-        fields = line(service, identity)
-        assert fields.get("code") == code
-        assert fields.items() >= {"status": 200, "calls": 1, "perspective": "zoo", "provider": "studio"}.items()
-
-
 def test_a_websocket_and_each_of_its_requests(service: Service, server: OpenAIServer) -> None:
     growth = Growth(service)
     server.reply(b.Answer(), b.Status(401))
@@ -308,7 +288,7 @@ def test_caller_supplied_names_are_not_labels(service: Service, server: OpenAISe
     assert all(value.isascii() for value in values)
     captions = figures.labels("bridge_captions_total")
     assert {labels["perspective"] for labels in captions} == {"inline", "unknown"}
-    assert {labels["provider"] for labels in captions} <= {"studio", "fleet", "vllm", "builtin", "none"}
+    assert {labels["provider"] for labels in captions} <= {"studio", "vllm", "builtin", "none"}
     models = {labels["model"] for labels in figures.labels("bridge_provider_calls_total")}
     assert models <= {*server.models, "other", "measurements"}
     routes = {labels["route"] for labels in figures.labels("bridge_request_duration_seconds_count")}
