@@ -44,16 +44,6 @@ def test_results_are_in_the_order_of_the_request(service: Service, vllm_server: 
         assert caption["request_id"] == response["request_id"]
 
 
-def test_each_perspective_gets_its_own_variables(service: Service, vllm_server: OpenAIServer) -> None:
-    one = inline("one", "Look at {subject}.", variables=[{"name": "subject", "required": True}])
-    two = inline("two", "In the style of {style}.", variables=[{"name": "style", "default": "plain"}])
-    body = analysis(vllm_server, one, two, "alt_text", variables={"subject": "the cup", "style": "noir"})
-    analyze(service, body)
-    prompts = "\n".join(call.prompt for call in vllm_server.calls)
-    assert "Look at the cup." in prompts
-    assert "In the style of noir." in prompts
-
-
 # Failures.
 
 

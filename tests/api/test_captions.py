@@ -105,28 +105,6 @@ def test_an_inline_perspective(service: Service) -> None:
         assert 'what {the cup} looks like, as JSON like {"look": "…"}' in server.call.prompt
 
 
-def test_a_perspective_as_it_is_shown_is_accepted(service: Service) -> None:
-    shown = httpx.get(service.url + "/perspectives/scene_graph", trust_env=False).json()
-    body = {"perspective": shown, "image": {"path": "datasets/samples/coffee.jpg"}}
-    assert post(service, "/perspectives/caption", json=body).json()["perspective"] == "scene_graph"
-
-
-def test_the_order_of_the_provider_request(service: Service) -> None:
-    with OF_KIND["openai"].server(key=KEY) as server:
-        fields = {
-            "image": {"path": "datasets/samples/coffee.jpg"},
-            "model": server.models[0],
-            "context": ["First.", "Second."],
-            "global_context": "Be brief.",
-        }
-        post(service, "/perspectives/caption", json=body_for("openai", server.url, **fields))
-        assert server.call.system == "Be brief."
-        assert server.call.parts == ["image", "text"]
-        assert server.call.prompt.startswith("<context>\nFirst.\n</context>\n\n<context>\nSecond.\n</context>\n\n")
-        assert server.call.image is not None
-        assert server.call.image.data == PHOTO.read_bytes()
-
-
 def webp() -> str:
     sink = io.BytesIO()
     with Image.open(PHOTO) as photo:

@@ -1,6 +1,5 @@
 """Clients that send or read slowly: no call, no slot and no connection waits for them without end."""
 
-import asyncio
 import json
 import socket as sockets
 import threading
@@ -10,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 import uvicorn
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from bridge.api.routes.websocket import Connection
 from bridge.captioning.services import open_services
@@ -84,14 +83,6 @@ UPGRADE = (
 def masked(text: str) -> bytes:
     """Return a client's text frame with a mask of zeros."""
     return b"\x81\xfe" + len(text).to_bytes(2, "big") + bytes(4) + text.encode()
-
-
-async def never(message: Message) -> None:
-    await asyncio.Event().wait()
-
-
-async def raises(message: Message) -> None:
-    raise WebSocketDisconnect
 
 
 # Slow senders.

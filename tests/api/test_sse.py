@@ -19,7 +19,7 @@ from bridge.settings import Settings
 from tests.api import streams
 from tests.api.sockets import state
 from tests.api.streams import GOOD, HANG_GUARD, SAMPLE, analysis, inline, of_type, post, streamed, streaming
-from tests.contract.kinds import OF_KIND, PROTOCOLS, Kind
+from tests.contract.kinds import PROTOCOLS, Kind
 from tests.servers import OpenAIServer, WireServer
 from tests.servers import behaviours as b
 from tests.servers.behaviours import Behaviour
@@ -139,17 +139,6 @@ def test_an_invalid_answer_is_reset(service: Service, kind: Kind, server: WireSe
     assert events[-2]["caption"]["result"] == GOOD
     assert [attempt["outcome"] for attempt in events[-2]["caption"]["attempts"]] == ["invalid_answer", "ok"]
     assert all(event["result"]["caption"] in GOOD["caption"] for event in of_type(events[reset:], "partial"))
-
-
-def test_a_fallback_is_announced(service: Service, vllm_server: OpenAIServer) -> None:
-    vllm_server.default = b.Cut(of=CHATTY)
-    with OF_KIND["ollama"].server() as second:
-        fallback = {key: value for key, value in streams.target(second, OF_KIND["ollama"]).items() if key != "image"}
-        events = streamed(service, "/caption", streams.caption(vllm_server, fallbacks=[fallback]))
-    stages = [event["stage"] for event in of_type(events, "progress")]
-    assert stages.count("fallback") == 1
-    assert len(of_type(events, "reset")) >= 1
-    assert events[-2]["caption"]["provider"] == "ollama"
 
 
 # A client that disconnects.

@@ -103,18 +103,6 @@ def test_cancel_ends_the_provider_call(client: Socket, kind: Kind) -> None:
         assert len(server.calls) == 1
 
 
-def test_cancel_ends_only_its_own_request(client: Socket, vllm_server: OpenAIServer) -> None:
-    vllm_server.default = b.Hold(b.Answer(GOOD))
-    for name in ("a1", "a2", "a3"):
-        client.send("caption", name, **streams.caption(vllm_server))
-    vllm_server.wait_for_calls(3, HANG_GUARD)
-    client.send("cancel", "a2")
-    assert client.story("a2", "mine")[-2]["problem"]["code"] == "cancelled"
-    vllm_server.release()
-    assert [client.story(name, "mine")[-2]["type"] for name in ("a1", "a3")] == ["result", "result"]
-    assert vllm_server.hang_ups == 1
-
-
 def test_cancel_of_an_analysis_ends_the_unfinished_perspectives(client: Socket, vllm_server: OpenAIServer) -> None:
     vllm_server.reply(b.Hang("first"), b.Hang("connect"))
     names = ("p1", "p2", "p3")

@@ -12,7 +12,6 @@ from bridge.captioning.models import CaptionOptions, CaptionRequest
 from bridge.captioning.plan import deadline_of
 from bridge.captioning.request_image import RequestImage
 from bridge.captioning.services import Services, open_services
-from bridge.errors import InvalidImage
 from bridge.images import sources
 from bridge.images.sources import Source
 from bridge.run import Run
@@ -69,17 +68,6 @@ async def test_the_last_cancelled_caller_ends_the_preparation(photo: bytes, serv
     await asyncio.wait([*callers, preparation])
     assert preparation.cancelled()
     assert (await shared.prepared(SMALL)).image.width == 16
-
-
-async def test_a_failure_that_no_caller_waits_for_is_not_logged(
-    photo: bytes, services: Services, caplog: pytest.LogCaptureFixture
-) -> None:
-    shared = request_image(photo[:-50], services)  # its header is intact, its pixels are not
-    with pytest.raises(InvalidImage):
-        await shared.prepared(SMALL)
-    shared.release()
-    gc.collect()
-    assert not caplog.records
 
 
 ENDS: dict[str, b.Behaviour] = {

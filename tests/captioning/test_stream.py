@@ -1,6 +1,5 @@
 """The event stream of a request: whenever it is cancelled, each perspective has one end, and `done` is last."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -78,16 +77,6 @@ async def test_cancelled_after_some_events(analysis: EventStream, moment: int) -
     assert {code for _, code in ends(events)} <= {"ok", "cancelled"}
     if moment == 0:
         assert ends(events) == [(name, "cancelled") for name in NAMES]
-
-
-async def test_leaving_the_block_cancels_the_work(services: Services) -> None:
-    run = Run(Deadline(60), "r1")
-    plan = await make_plan(CaptionRequest(perspective="alt_text", image=IMAGE), services, run)
-    before = asyncio.all_tasks()
-    async with EventStream(plan, services, run) as events:
-        await anext(events)
-    assert run.outcome == ""
-    assert asyncio.all_tasks() == before
 
 
 async def test_unread_partial_objects_are_replaced_and_nothing_else_is_dropped(caption: EventStream) -> None:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from bridge.captioning.structured import Answer, StructuredOutput
-from bridge.deadline import Deadline, DeadlineExceeded
+from bridge.deadline import Deadline
 from bridge.dispatch.call import Dispatcher
 from bridge.dispatch.targets import Target
 from bridge.errors import OutputInvalid
@@ -141,26 +141,6 @@ async def test_the_error_holds_no_text_of_the_answer() -> None:
         with pytest.raises(OutputInvalid) as raised:
             await script.ask(1)
         assert "PRIVATE" not in f"{raised.value!s}{raised.value.problems}"
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        errors.Truncated("x"),
-        errors.RateLimited("x", retry_after=3),
-        errors.SchemaRejected("x"),
-        DeadlineExceeded(3, "waiting"),
-        ZeroDivisionError("a bug"),
-    ],
-    ids=lambda error: type(error).__name__,
-)
-async def test_an_error_during_a_re_ask_is_raised_unchanged(error: Exception) -> None:
-    script = Script(WRONG, error)
-    with pytest.raises(type(error)) as raised:
-        await script.ask(3)
-    assert raised.value is error
-    assert len(script.requests) == 2
-    assert raised.value.__suppress_context__
 
 
 async def test_cancellation_during_a_re_ask() -> None:

@@ -96,10 +96,6 @@ def test_nginx_is_published_on_loopback_only() -> None:
     assert f"http://127.0.0.1:{listens}/health" in SERVICES["nginx"]["healthcheck"]["test"]
 
 
-def test_nginx_has_the_body_limit_of_a_bridge() -> None:
-    assert directive("client_max_body_size") == [str(Settings().body_limit), "0"]
-
-
 def test_timeouts_are_consistent() -> None:
     settings = Settings()
     (_, patience) = map(seconds, directive("proxy_read_timeout"))

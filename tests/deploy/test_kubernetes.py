@@ -9,7 +9,6 @@ import pytest
 import yaml
 
 from bridge.config import load
-from bridge.settings import Settings
 from tests.deploy.test_compose import ENDING, known_names
 from tests.e2e.dockerfile import instructions
 from tests.service import ROOT
@@ -57,18 +56,6 @@ def test_every_selector_matches_the_pods() -> None:
     assert (target["kind"], target["name"]) == ("Deployment", "graphcap-bridge")
 
 
-def test_ports_match() -> None:
-    (port,) = CONTAINER["ports"]
-    (exposed,) = [item.value for item in instructions((ROOT / "Dockerfile").read_text()) if item.name == "EXPOSE"]
-    assert str(port["containerPort"]) == exposed
-    requests = [CONTAINER[f"{kind}Probe"]["httpGet"]["port"] for kind in ("startup", "liveness", "readiness")]
-    requests += [the("Service")["spec"]["ports"][0]["targetPort"]]
-    requests += [item["port"] for rule in the("NetworkPolicy")["spec"]["ingress"] for item in rule["ports"]]
-    assert set(requests) == {port["name"]}
-    notes = the("Deployment")["spec"]["template"]["metadata"]["annotations"]
-    assert notes["prometheus.io/port"] == exposed
-
-
 def test_timeouts_are_consistent() -> None:
     pause = CONTAINER["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert POD["terminationGracePeriodSeconds"] > pause + float(SETTINGS["GRAPHCAP_GRACE"]) + ENDING
@@ -107,15 +94,6 @@ def test_the_shipped_providers_toml_is_valid(tmp_path: Path) -> None:
     (mount,) = [item["mountPath"] for item in CONTAINER["volumeMounts"] if item["name"] == "workspace"]
     assert mount == "/workspace/config"
     assert load(path, {}).explicit == {"studio"}
-
-
-def test_the_autoscaler_uses_requests_in_flight() -> None:
-    spec = the("HorizontalPodAutoscaler")["spec"]
-    (metric,) = spec["metrics"]
-    assert metric["pods"]["metric"]["name"] == "bridge_requests_in_flight"
-    assert int(metric["pods"]["target"]["averageValue"]) < Settings().max_in_flight
-    assert spec["minReplicas"] > the("PodDisruptionBudget")["spec"]["maxUnavailable"]
-    assert "replicas" not in the("Deployment")["spec"]  # else every apply would undo what was scaled
 
 
 def test_the_network_policy_blocks_metadata_addresses() -> None:

@@ -14,7 +14,7 @@ from bridge.dispatch.clients import MAX_MODES, OutputModes
 from bridge.errors import CircuitBreakerOpen
 from bridge.run import Progress, Reset
 from providers import errors
-from providers.base import Credentials, Image, ProviderConfig, VisionRequest
+from providers.base import Credentials, Image, VisionRequest
 from providers.usage import Usage
 from tests.dispatch.dispatching import (
     MODEL,
@@ -78,18 +78,6 @@ async def test_a_call_is_recorded_once(server: OpenAIServer, streaming: bool) ->
     assert (attempt.address, attempt.sent_bytes, attempt.response_model) == (server.url, len(PNG), MODEL)
     assert attempt.usage == run.attempts.usage == Usage(120, 30, 64)
     assert 0 < attempt.seconds < 20
-
-
-async def test_a_callers_model_and_provider_are_no_label_values(server: OpenAIServer) -> None:
-    server.models = ("odd",)
-    async with dispatching(*named(server)) as dispatcher:
-        run = new_run()
-        config = ProviderConfig("theirs", "vllm", server.url)
-        theirs = replace(TARGET, label="theirs", config=config, provider="", model="odd", own_key=True)
-        for target in (replace(TARGET, model="odd"), theirs):
-            await ask(dispatcher, run, replace(REQUEST, model="odd"), target)
-    assert attempts(run, lambda a: (a.metric_provider, a.metric_model)) == [("p", "other"), ("vllm", "other")]
-    assert attempts(run, lambda a: a.reason) == ["", "fallback"]
 
 
 async def test_a_cancelled_call_is_recorded_and_frees_its_slot(server: OpenAIServer) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from bridge.dispatch.rate_limit import KeyLimits
 from providers.base import Completion
-from providers.errors import ProviderError, RateLimited, ServerFailed, Unavailable
+from providers.errors import ProviderError, RateLimited
 from providers.hints import Allowance, RateHints
 from providers.usage import Usage
 from tests.dispatch.dispatching import Clock
@@ -83,14 +83,6 @@ def test_announced_limits_with_nothing_left_pause_before_a_429(
     assert limits.wait == seconds
 
 
-def test_configured_requests_per_minute_are_kept(clock: Clock) -> None:
-    limits = KeyLimits(clock, requests_per_minute=2)
-    for _ in range(2):
-        assert limits.wait == 0
-        call(limits)
-    assert 0 < limits.wait <= 60
-
-
 def test_configured_tokens_per_minute_are_kept(clock: Clock) -> None:
     limits = KeyLimits(clock, tokens_per_minute=100)
     call(limits, Completion("{}", "m", Usage(30, 10)))
@@ -117,20 +109,3 @@ def test_concurrency_is_halved_by_429s_and_grows_by_one_a_round(clock: Clock) ->
     for _ in range(5 + 6 + 7 + 50):
         call(limits)
     assert limits.concurrency == 8
-
-
-@pytest.mark.parametrize(
-    ("result", "limit"),
-    [
-        (limited(1), 4),
-        (Unavailable("x", status=503), 4),
-        (Unavailable("x", status=408), 8),
-        (ServerFailed("x", status=500), 8),
-        (None, 8),
-    ],
-)
-def test_what_lowers_the_concurrency(clock: Clock, result: ProviderError | None, limit: int) -> None:
-    limits = KeyLimits(clock, 8)
-    started = [limits.start() for _ in range(8)]
-    limits.end(started[0], result)
-    assert limits.concurrency == limit

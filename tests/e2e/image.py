@@ -16,14 +16,7 @@ from tests.e2e.dockerfile import Ignore, Instruction, instructions
 
 LINKED = ("bin", "lib", "lib64", "sbin")
 DEVICES = ("null", "zero", "random", "urandom")
-REGISTRY = (
-    "PIP_INDEX_URL",
-    "PIP_CERT",
-    "PIP_DEFAULT_TIMEOUT",
-    "UV_DEFAULT_INDEX",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-)
+REGISTRY = ("PIP_INDEX_URL", "PIP_CERT", "PIP_DEFAULT_TIMEOUT", "UV_DEFAULT_INDEX", "SSL_CERT_FILE", "SSL_CERT_DIR")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 
 # Arguments: root, Python's copy, "ro" or "rw", the workspace or "", then the command inside.

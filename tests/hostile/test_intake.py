@@ -1,10 +1,13 @@
 """Random bytes, changes and words: whatever is received, only errors of ours are raised."""
 
+import json
 import os
 import re
+import string
 import tomllib
 from base64 import b64encode, encodebytes, urlsafe_b64encode
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,12 +16,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bridge.captioning.answers import read
 from bridge.captioning.problems import code_of
 from bridge.errors import ImageError
 from bridge.images import sources
 from bridge.images.decoder import heif_is_installed
 from bridge.images.limits import ImageLimits
+from perspectives import InvalidPerspective, compile_schema
 from tests.hostile.image_makers import photo, saved
+from tests.perspectives.schemas import GARBAGE, schemas
 
 BASE64_ROWS = tomllib.loads((Path(__file__).parent / "images_base64.toml").read_text("utf-8"))["spelling"]
 LIMITS = ImageLimits(max_pixels=1_000_000, heif=heif_is_installed())
@@ -74,3 +80,15 @@ def test_base64_as_clients_write_it(row: dict[str, Any]) -> None:
         except ImageError as error:
             outcomes[text] = code_of(error)
     assert outcomes == dict.fromkeys(row["texts"], row["expect"])
+
+
+TEXTS = st.text(st.sampled_from('{}[]",:\\`\n 0159eE.-+u\ud83d\x00' + string.ascii_letters), max_size=60)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(schemas(), TEXTS, GARBAGE)
+def test_any_text_as_an_answer(schema: dict[str, Any], text: str, value: Any) -> None:
+    with suppress(InvalidPerspective):
+        validator = compile_schema(schema)
+        for answer in (text, f"{text} {json.dumps(value)}", f"```{json.dumps({'a': value})}```{text}"):
+            json.dumps(read(answer, validator).result, ensure_ascii=False, allow_nan=False).encode()

@@ -78,14 +78,6 @@ async def test_other_finish_reasons(
     assert len(server.calls) == 1
 
 
-async def test_an_account_that_gemini_does_not_serve(pool: Pool, server: GeminiServer) -> None:
-    """google-gemini/gemini-cli#24641: a 400 that no simpler schema avoids."""
-    body = b'{"error": {"code": 400, "message": "User location", "status": "FAILED_PRECONDITION"}}'
-    server.reply(b.Status(400, body=body))
-    with pytest.raises(errors.RequestRejected, match="country"):
-        await client(pool, server.url).complete(request())
-
-
 @pytest.mark.parametrize("key", ["", KEY])
 async def test_the_environment_is_not_used(
     pool: Pool, monkeypatch: pytest.MonkeyPatch, key: str, caplog: pytest.LogCaptureFixture
@@ -112,12 +104,3 @@ async def test_the_environment_is_not_used(
     assert [sent.headers.get("x-goog-api-key") for sent in server.requests] == [key or None] * 3
     assert not any(ENVIRONMENT_KEY in f"{sent.headers} {sent.target}" for sent in server.requests)
     assert "GOOGLE_API_KEY" not in caplog.text
-
-
-@STREAMED
-async def test_aiohttp_is_not_used(server: GeminiServer, streamed: bool) -> None:
-    """It is installed (instructor needs it) and would bypass the pool's limits and the address check."""
-    small = Pool(max_reply_bytes=20)
-    with pytest.raises(errors.BadReply, match="longer than 20 bytes"):
-        await send(client(small, server.url), request(), streamed)
-    await small.aclose()

@@ -89,13 +89,6 @@ def test_rejected_schema(status: int, message: str, explained: bool) -> None:
     assert type(error_for(status, text(message))) is not errors.SchemaRejected
 
 
-def test_an_unexplained_500_may_be_about_the_schema() -> None:
-    for status, schema_sent, expected in ((500, True, True), (500, False, False), (502, True, False)):
-        error = error_for(status, text("Internal server error"), schema_sent=schema_sent)
-        assert isinstance(error, errors.ServerFailed)
-        assert error.may_be_schema is expected
-
-
 def test_listing_at_a_wrong_path_is_not_an_unknown_model() -> None:
     assert type(error_for(404, "Not Found: /wrong/models", model="")) is errors.WrongPath
 

@@ -23,16 +23,6 @@ async def ask(pool: Pool, server: OpenAIServer) -> Any:
     return await pool.client.post(f"{server.url}/chat/completions", json=BODY)
 
 
-async def test_connections_are_reused_and_expire_before_servers_close_them(
-    pool: Pool, vllm_server: OpenAIServer
-) -> None:
-    """uvicorn, and so vLLM, closes idle connections after 5 seconds."""
-    for _ in range(3):
-        assert (await ask(pool, vllm_server)).status_code == 200
-    assert vllm_server.connections == 1
-    assert KEEPALIVE_SECONDS < 5
-
-
 async def test_proxies_of_the_environment_are_used(trap: TrapServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", trap.url)
     pool = Pool()

@@ -24,11 +24,6 @@ def test_an_invalid_traceparent_is_dropped_with_its_state(parent: str) -> None:
     assert read_headers([parent], ["a=1"]) == {}
 
 
-def test_exactly_one_traceparent_is_required() -> None:
-    assert read_headers([PARENT, PARENT], []) == {}
-    assert read_headers([], ["a=1"]) == {}
-
-
 def test_valid_headers_are_passed_on_unchanged() -> None:
     assert read_headers([PARENT], ["congo=t61rcWkgMzE,rojo=00f067aa0ba902b7"]) == {
         "traceparent": PARENT,
@@ -37,21 +32,9 @@ def test_valid_headers_are_passed_on_unchanged() -> None:
     assert trace_id(read_headers([PARENT], [])) == TRACE
 
 
-@pytest.mark.parametrize("state", ["fw529a3039@dt=FfD6,a=b", "a=1, b=2", "a=1,,b=2", "0t@v=x y", "a*/-_=!#~"])
-def test_valid_states_are_passed_on(state: str) -> None:
-    assert read_headers([PARENT], [state])["tracestate"] == state
-
-
 @pytest.mark.parametrize(
     "state",
-    [
-        "",
-        "a=b=c",
-        "a=1 ,b=\x7f",
-        "a=x\r\nX-Evil: 1",
-        "a=" + "x" * 300,
-        ",".join(f"k{n}={'x' * 60}" for n in range(9)),
-    ],
+    ["", "a=b=c", "a=1 ,b=\x7f", "a=x\r\nX-Evil: 1", "a=" + "x" * 300, ",".join(f"k{n}={'x' * 60}" for n in range(9))],
 )
 def test_invalid_states_are_dropped(state: str) -> None:
     assert read_headers([PARENT], [state]) == {"traceparent": PARENT}
