@@ -183,7 +183,7 @@ def _read(response: httpx2.Response) -> tuple[JsonObject, Completion | ProviderE
         error = Unavailable(f"The service responded {response.status_code} without JSON.")
         return problems.from_error(error).model_dump(mode="json"), error
     if response.status_code in _OVERLOADED:
-        kind = RateLimited if response.status_code == 429 else Unavailable  # noqa: PLR2004
+        kind = RateLimited if response.status_code == 429 else Unavailable
         return body, kind(detail, retry_after=body.get("retry_after"))
     return body, Completion("", "")
 
