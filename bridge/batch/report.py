@@ -19,6 +19,7 @@ from typing import Any, Self
 
 from anyio import to_thread
 
+from bridge.batch.folder import BatchError
 from bridge.batch.inputs import read_image
 from bridge.batch.models import Captioned, Event, Failed, Row
 from bridge.batch.summary import Summary
@@ -45,11 +46,14 @@ class Report:
     """Collects the entries in a temporary file while the run goes on, and writes the page when the block ends."""
 
     def __init__(self, summary: Summary, limits: ImageLimits, memory: int) -> None:
-        """`limits`, `memory`: of the image worker that makes the thumbnails. Raises OSError."""
+        """`limits`, `memory`: of the image worker that makes the thumbnails. Raises BatchError."""
         self._summary, self._limits = summary, limits
         self._path = Path(summary.options.report)
         self._decoder = DecoderPool(_PARALLEL, memory, _SECONDS)
-        self._entries = TemporaryFile(dir=self._path.parent)  # noqa: SIM115 (closed in __aexit__)
+        try:
+            self._entries = TemporaryFile(dir=self._path.parent)  # noqa: SIM115 (closed in __aexit__)
+        except OSError as error:
+            raise BatchError(f"The report '{self._path}' cannot be written: {error.strerror} (--report).") from None
         self._queue: asyncio.Queue[Captioned | Failed] = asyncio.Queue(_WAITING)
         self._lengths: Counter[int] = Counter()
         self._tags: Counter[str] = Counter()
@@ -143,7 +147,7 @@ def _entry(row: Row, text: str, thumbnail: str) -> str:
     facts += (row.caption or {}).get("warnings", [])
     body = row.failure.message if row.failure else text
     return (
-        f'<article{" class=failed" if row.failure else ""}>{image}<div><b dir="auto">{_safe(row.key)}</b>'
+        f'<article class="{"failed" if row.failure else "done"}">{image}<div><b dir="auto">{_safe(row.key)}</b>'
         f'<p dir="auto">{_safe(body)}</p><small>{_safe(" · ".join(facts))}</small></div></article>\n'
     )
 
