@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bridge.batch.folder import BatchError
 from bridge.batch.models import Format, TextOptions
 from bridge.captioning.models import JsonObject
 from perspectives import Perspective
@@ -55,9 +56,9 @@ class TextWriter:
     """Writes the texts of one perspective."""
 
     def __init__(self, options: TextOptions, perspective: Perspective) -> None:
-        """Check the options. Raises ValueError with one sentence that names what exists."""
+        """Check the options. Raises BatchError with one sentence that names what exists."""
         if options.trainer and options.trainer not in TRAINERS:
-            raise ValueError(f"'{options.trainer}' is not a trainer (--for). The trainers are {', '.join(TRAINERS)}.")
+            raise BatchError(f"'{options.trainer}' is not a trainer (--for). The trainers are {', '.join(TRAINERS)}.")
         self._options = options
         self._perspective = perspective
         self._trainer = TRAINERS.get(options.trainer)
@@ -131,6 +132,11 @@ def limit_warning(trainer: str, text: str) -> str:
     return f"Longer than {row.max_tokens} tokens, which is what {trainer} passes to {row.encoder}; the rest is ignored."
 
 
+def printable(text: str) -> str:
+    """Return a caption or file name as one line that a terminal or a page can show."""
+    return _folded(text.encode("utf-8", "replace").decode())
+
+
 def _folded(text: str) -> str:
     """Return the text in one line. kohya and OneTrainer read several lines as several captions."""
     return _CONTROL.sub("", " ".join(text.split()))
@@ -151,7 +157,7 @@ def _main_field(perspective: Perspective) -> str:
 def _check(options: TextOptions, perspective: Perspective) -> None:
     template, fields = options.template, to_fields(perspective.json_schema)
     if options.max_tags is not None and not any(path.endswith("]") for path in _paths(fields)):
-        raise ValueError(f"{perspective.name} has no list of tags that --max-tags could shorten.")
+        raise BatchError(f"{perspective.name} has no list of tags that --max-tags could shorten.")
     if template in ("", JSON_TEMPLATE):
         return
     unknown = unknown_paths(template, perspective.json_schema)
@@ -159,7 +165,7 @@ def _check(options: TextOptions, perspective: Perspective) -> None:
         return
     cause = f"'{unknown[0]}' is not a field" if unknown else f"'{template}' contains no field in braces"
     names = ", ".join(f"{{{path}}}" for path in _paths(fields) if not path.endswith("]"))
-    raise ValueError(
+    raise BatchError(
         f"{cause} (--template). The fields of {perspective.name} are {names}; '{JSON_TEMPLATE}' is all of them."
     )
 

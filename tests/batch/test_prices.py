@@ -7,9 +7,10 @@ from bridge.run import Attempt
 from providers.usage import Usage
 
 OPENAI = "https://api.openai.com/v1"
+COUNTS = Usage(1000, 100)
 
 
-def call(address: str = OPENAI, usage: Usage | None = Usage(1000, 100), model: str = "gpt-4o-mini") -> Attempt:
+def call(address: str = OPENAI, usage: Usage | None = COUNTS, model: str = "gpt-4o-mini") -> Attempt:
     return Attempt("openai", "", model, "json_schema", address=address, usage=usage)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.batch.folder import BatchError
 from bridge.batch.models import TextOptions
 from bridge.batch.text import TRAINERS, TextWriter, limit_warning
 from perspectives import Perspective, catalog, parse
@@ -183,7 +184,7 @@ def test_braces_survive_wildcards_on_request(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_are_one_sentence_before_the_run(options: dict, perspective: Perspective, message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{message}") as error:
+    with pytest.raises(BatchError, match=f"^{message}") as error:
         TextWriter(TextOptions(**options), perspective)
     assert "\n" not in str(error.value)
 
