@@ -9,6 +9,7 @@ from urllib.parse import quote
 import httpx2
 
 from bridge import errors
+from bridge.batch import prices
 from bridge.batch.folder import BatchError
 from bridge.captioning import problems
 from bridge.captioning.analyze import analyze
@@ -40,6 +41,7 @@ class Outcome:
     attempts: int = 0
     input_tokens: int | None = None
     output_tokens: int | None = None
+    cost: float | None = None
 
 
 class Engine(Protocol):
@@ -101,7 +103,8 @@ def _outcome(result: Caption | Exception, run: Run) -> Outcome:
     body = result if isinstance(result, Caption) else problems.report(result, run)
     usage = run.usage
     tokens = (usage.input_tokens, usage.output_tokens) if usage else (None, None)
-    return Outcome(body.model_dump(mode="json"), len(run.attempts.calls), *tokens)
+    calls = run.attempts.calls
+    return Outcome(body.model_dump(mode="json"), len(calls), *tokens, prices.cost(calls))
 
 
 class OverHttp:

@@ -23,6 +23,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+_MARK = "overwriting"
 _FIELDS = tuple(field.name for field in fields(Row) if field.name != "failure")
 
 
@@ -47,6 +48,7 @@ class Index:
         self._entries: dict[tuple[str, str], Entry] = {}
         self._lock = Lock()
         self._appended = 0
+        self._mark: int | None = None
 
     def __enter__(self) -> Self:
         """Read the rows of earlier runs, and lock the index. Raises BatchError and OSError."""
@@ -96,6 +98,9 @@ class Index:
                 start, end = end, end + len(line)
                 try:
                     row = json.loads(line)
+                    if _MARK in row:
+                        self._mark = start if path == self._file else self._mark
+                        continue
                     entry = Entry(path, start, end, row["content_key"], row["version"])
                     self._entries[row["key"], row["perspective"]] = entry
                 except (ValueError, TypeError, KeyError):
@@ -109,6 +114,17 @@ class Index:
         """Read the last row of an image and perspective. Raises OSError."""
         entry = self.find(key, perspective)
         return None if entry is None else Row(**json.loads(_line(entry)))
+
+    def begin_overwriting(self) -> None:
+        """Mark where a run begins to overwrite. If an earlier such run did not end, its rows count as written now."""
+        if self._mark is None:
+            self._mark = self._size
+            self._size += os.write(self._descriptor, to_line({_MARK: True}))
+
+    def is_overwritten(self, key: str, perspective: str) -> bool:
+        """Return whether the row was appended after the mark."""
+        entry = self.find(key, perspective)
+        return entry is not None and self._mark is not None and entry.file == self._file and entry.start >= self._mark
 
     def append(self, row: Row) -> None:
         """Add a row. Raises OSError."""

@@ -64,9 +64,10 @@ class Outputs:
                 "write a table alone, with --out jsonl."
             )
 
-    def missing(self, key: str, perspective: str) -> list[str]:
+    def missing(self, key: str, perspective: str) -> tuple[str, ...]:
         """Return the formats whose sidecar does not exist."""
-        return [form for form, name in self.sidecars(key, perspective).items() if not self._folder.exists(name)]
+        names = self.sidecars(key, perspective).items()
+        return tuple(form for form, name in names if not self._folder.exists(name))
 
     def too_long(self, key: str) -> str:
         """Return the first name that is too long for a file, "" if none is."""
@@ -79,7 +80,7 @@ class Outputs:
         name = self.sidecars(key, perspective).get("txt")
         return (self._folder.read(name) or b"").decode("utf-8", "replace").strip() if name else ""
 
-    def write(self, row: Row, forms: Iterable[str], text: str) -> None:
+    def write(self, row: Row, forms: tuple[str, ...], text: str) -> None:
         """Write sidecars of a row. `text`: of the text sidecar. Raises OSError."""
         for form, name in self.sidecars(row.key, row.perspective).items():
             if form in forms:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
+from typing import Any
 
 from anyio import to_thread
 
@@ -127,8 +128,10 @@ async def caption_rows(
     seconds = time.monotonic() - start
     rows = []
     for perspective, outcome in zip(asked, outcomes, strict=True):
+        counts: dict[str, Any] = {name: getattr(outcome, name) for name in ("input_tokens", "output_tokens", "cost")}
         if "result" not in outcome.body:
-            rows.append(_failed(image, perspective, outcome.body, outcome.attempts))
+            failed = _failed(image, perspective, outcome.body, outcome.attempts)
+            rows.append(replace(failed, seconds=round(seconds, 3), **counts))
             continue
         provenance = {
             "perspective_digest": perspective.digest,
@@ -144,8 +147,7 @@ async def caption_rows(
             caption={**outcome.body, "provenance": provenance},
             seconds=round(seconds, 3),
             attempts=outcome.attempts,
-            input_tokens=outcome.input_tokens,
-            output_tokens=outcome.output_tokens,
+            **counts,
         )
         rows.append(replace(row, text=job.text(row)))
     return rows

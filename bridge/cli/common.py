@@ -40,9 +40,18 @@ _USAGE_CODES = {
 }
 
 
-def with_services(command: Callable[[Services], Awaitable[int]], *, as_json: bool = False) -> int:
-    """Open the services, run `command` with them, and return its exit code. Errors are printed."""
-    settings = load_settings()
+def with_services(
+    command: Callable[[Services], Awaitable[int]],
+    *,
+    as_json: bool = False,
+    settings: Settings | None = None,
+    max_concurrency: int | None = None,
+) -> int:
+    """Open the services, run `command` with them, and return its exit code. Errors are printed.
+
+    `settings`: default: those of the environment. `max_concurrency`: see `open_services`.
+    """
+    settings = settings or load_settings()
     if settings is None:
         return USAGE
     configure_logging("text", "warning")
@@ -50,7 +59,7 @@ def with_services(command: Callable[[Services], Awaitable[int]], *, as_json: boo
         print_line(warning, "yellow")
 
     async def run() -> int:
-        async with open_services(settings) as services:
+        async with open_services(settings, max_concurrency=max_concurrency) as services:
             try:
                 return await command(services)
             except MissingModel as error:
