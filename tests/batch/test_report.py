@@ -14,7 +14,8 @@ from bridge.batch.models import Captioned, Event, Failed, Failure, Finished, Opt
 from bridge.batch.progress import follow
 from bridge.batch.report import Report
 from bridge.batch.summary import Summary
-from bridge.images.limits import MIB, ImageLimits
+from bridge.captioning.services import open_services
+from bridge.settings import Settings
 from tests.e2e.test_browser import FLAGS, SECONDS
 from tests.tools import need
 
@@ -56,12 +57,13 @@ async def events(images: int, photo: Path) -> AsyncIterator[Event]:
 
 def run(folder: Path, images: int, photo: bytes) -> Summary:
     """Write `report.html` in the folder."""
-    image = folder / "photo.jpg"
+    image = folder.parent / "photo.jpg"
     image.write_bytes(photo)
     summary = Summary(Options((), (), report=str(folder / "report.html")))
 
     async def watch() -> None:
-        await follow(events(images, image), summary, Report(summary, ImageLimits(), 512 * MIB))
+        async with open_services(Settings(provider="builtin")) as services:
+            await follow(events(images, image), summary, Report(summary, services))
 
     asyncio.run(watch())
     return summary
@@ -70,7 +72,7 @@ def run(folder: Path, images: int, photo: bytes) -> Summary:
 @pytest.mark.slow
 def test_every_row_is_an_entry_and_no_text_is_markup(tmp_path: Path, photo: bytes) -> None:
     run(tmp_path, 20, photo)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["photo.jpg", "report.html"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html"]
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     page = Page(text)
     assert (page.tags.count("article"), page.tags.count("script")) == (20, 1)
@@ -102,7 +104,7 @@ def test_the_page_in_a_browser(images: int, tmp_path: Path, photo: bytes) -> Non
 def test_a_report_that_cannot_be_written(tmp_path: Path, photo: bytes) -> None:
     """A missing folder is a mistake before the run; a failure at the end leaves the run and its summary."""
     with pytest.raises(BatchError, match=r"report.html' cannot be written: No such file or directory \(--report\)"):
-        Report(Summary(Options((), (), report=str(tmp_path / "missing" / "report.html"))), ImageLimits(), MIB)
+        run(tmp_path / "missing", 0, photo)
     (tmp_path / "report.html").mkdir()
     summary = run(tmp_path, 2, photo)
     assert summary.finished is not None
