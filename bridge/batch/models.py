@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from bridge.captioning.models import JsonObject
-
+JsonObject = dict[str, Any]
 Format = Literal["txt", "json", "jsonl", "csv", "parquet", "hf-metadata"]
 Existing = Literal["skip", "overwrite", "append", "prepend", "stale"]
+TrainerName = Literal["kohya", "ai-toolkit", "onetrainer", "hf"]
 End = Literal["done", "interrupted", "provider", "budget", "output"]
 """Why a run ended: everything was tried, a signal, an unusable provider, a limit of the options, a failed write."""
 

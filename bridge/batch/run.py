@@ -8,9 +8,7 @@ from functools import partial
 
 from anyio import to_thread
 
-from bridge.batch.folder import Folder
 from bridge.batch.index import Index
-from bridge.batch.inputs import Listing
 from bridge.batch.models import (
     Captioned,
     End,
@@ -27,9 +25,10 @@ from bridge.batch.models import (
     Totals,
     Waiting,
 )
-from bridge.batch.outputs import Outputs, read_failures, write_failures
+from bridge.batch.outputs import read_failures, write_failures
 from bridge.batch.resume import Decision, decide
-from bridge.batch.rows import Job, caption_rows
+from bridge.batch.rows import caption_rows
+from bridge.batch.start import Prepared
 from bridge.run import Progress
 from perspectives import Perspective
 
@@ -74,12 +73,12 @@ class _Ended(Exception):
 class Batch:
     """One run. Iterate `events`; `stop` ends it after the calls in flight."""
 
-    def __init__(self, job: Job, listing: Listing, folder: Folder, outputs: Outputs, workers: int) -> None:
-        """`workers`: images that are in memory at once, some of them ahead of their calls."""
-        self._job, self._options, self._listing = job, job.options, listing
-        self._folder, self._outputs, self._index = folder, outputs, Index(folder)
-        self._items: Iterator[ImageItem] = iter(listing.items)
-        self._workers = workers
+    def __init__(self, prepared: Prepared) -> None:
+        self._job, self._options, self._listing = prepared.job, prepared.job.options, prepared.listing
+        self._folder, self._outputs, self._index = prepared.folder, prepared.outputs, Index(prepared.folder)
+        self._items: Iterator[ImageItem] = iter(prepared.listing.items)
+        # So many images are in memory at once: those of the calls in flight, and some that wait for a free place.
+        self._workers = self._options.concurrency + max(2, self._options.concurrency // 4)
         self._tasks: list[asyncio.Task[None]] = []
         self._stages: dict[int, dict[str, str]] = {}
         self._events: asyncio.Queue[Event | None] = asyncio.Queue(_EVENTS)
