@@ -133,7 +133,9 @@ def _bins(lengths: Counter[int]) -> list[tuple[str, int]]:
         return []
     start, end = min(lengths), max(lengths) + 1
     width = (end - start) // _BARS + 1
-    return [(f"from {n}", sum(lengths[m] for m in range(n, n + width))) for n in range(start, end, width)]
+    return [
+        (f"{'from ' * (width > 1)}{n}", sum(lengths[m] for m in range(n, n + width))) for n in range(start, end, width)
+    ]
 
 
 def _chart(title: str, counts: list[tuple[str, int]]) -> str:

@@ -51,11 +51,11 @@ def test_a_run_with_failures() -> None:
     assert shown == [
         "5 captioned, 1 restored, 1 skipped, 3 failed",
         "Ignored files: 2 hidden, 3 sidecars",
-        "  2 × refused, for example c.jpg: It failed.",
-        "  1 × invalid_image, for example a b[2J.jpg: The JPEG image is truncated.",
-        "  Warning (5 ×): Resized.",
-        "  Warning (1 ×): Longer than 75 tokens, which is what onetrainer passes to CLIP; the rest is ignored.",
-        "1 min 15 s (0.11/s), 13 provider calls, 5 re-asks, 5,000 tokens in and 200 out, $3.00",
+        "2 × refused, for example c.jpg: It failed.",
+        "1 × invalid_image, for example a b[2J.jpg: The JPEG image is truncated.",
+        "Warning (5 ×): Resized.",
+        "Warning (1 ×): Longer than 75 tokens, which is what onetrainer passes to CLIP; the rest is ignored.",
+        "0:01:15 (0.11/s), 13 provider calls, 5 re-asks, 5,000 tokens in, 200 out, $3.00",
         "Slowest: 9.jpg (9.0 s), 3.jpg (3.0 s), 2.jpg (2.0 s)",
         "Caption refused images with another model (--model), for example a local one.",
         "Run the same command with --retry-failed to caption only the failed images.",
@@ -91,9 +91,9 @@ def test_the_summary_stays_small() -> None:
 
 def test_words() -> None:
     assert [duration(seconds) for seconds in (0.4, 59.6, 3599, 36_000)] == [
-        "0 s",
-        "1 min 0 s",
-        "59 min 59 s",
-        "10 h 0 min",
+        "0:00:00",
+        "0:01:00",
+        "0:59:59",
+        "10:00:00",
     ]
     assert [money(cost) for cost in (None, 0.0004, 1234.5)] == ["cost unknown", "$0.0004", "$1,234.50"]
