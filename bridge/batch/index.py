@@ -143,7 +143,10 @@ class Index:
         self._entries[row.key, row.perspective] = entry
 
     def join(self) -> None:
-        """Write the index anew: one row per image and perspective, in natural order. Raises OSError."""
+        """Write the index anew: one row per image and perspective, in natural order.
+
+        No row can be read or appended afterwards. Raises OSError.
+        """
         if not self._appended:
             return
         keys = sorted(self._entries, key=lambda pair: (natural(pair[0]), pair[1]))

@@ -14,6 +14,7 @@ from anyio import to_thread
 
 from bridge import errors
 from bridge.batch.engines import Engine, InProcess, OverHttp
+from bridge.batch.folder import BatchError
 from bridge.batch.inputs import read_image
 from bridge.batch.models import Failure, ImageItem, Options, Row
 from bridge.batch.text import TextWriter
@@ -99,7 +100,10 @@ async def open_job(options: Options, services: Services) -> AsyncIterator[Job]:
     )
     try:
         found = tuple([await engine.find(each) for each in options.perspectives])
-        writers = {each.name: TextWriter(options.text, each) for each in found}
+        try:
+            writers = {each.name: TextWriter(options.text, each) for each in found}
+        except ValueError as error:
+            raise BatchError(str(error)) from None
         yield Job(options, services, engine, found, writers, timeout)
     finally:
         if isinstance(engine, OverHttp):

@@ -130,10 +130,10 @@ class Batch:
     def _finish(self) -> None:
         """Write the tables and the list of failures, also after an early end."""
         try:
-            if self._end[0] == "done":
-                self._index.join()
             self._outputs.write_tables(self._listing.items, self._index)
             write_failures(self._folder, self._failures.values())
+            if self._end[0] == "done":
+                self._index.join()
         except OSError as error:
             self._end = _unwritable(error)
 

@@ -41,7 +41,7 @@ class Prepared:
 async def prepared(options: Options, services: Services) -> AsyncIterator[Prepared]:
     """Check the options, the inputs, the output folder and the provider, in this order.
 
-    Raises BatchError, ProviderUnusable, ValueError for an option of the text, and the errors in `bridge.errors.TABLE`.
+    Raises BatchError, ProviderUnusable, and the errors in `bridge.errors.TABLE`.
     """
     parse_request(CaptionOptions, options.request)
     async with open_job(options, services) as job:

@@ -152,7 +152,7 @@ async def _run(options: "Options", services: "Services") -> int:
     except ProviderUnusable as error:
         print_line(str(error), "red")
         return PROVIDER
-    except (BatchError, ValueError) as error:
+    except BatchError as error:
         print_line(str(error), "red")
         return USAGE
 

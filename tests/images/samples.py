@@ -24,6 +24,11 @@ def quarters(width: int = 64, height: int = 48) -> Image.Image:
     return image
 
 
+def solid(*colour: int) -> Image.Image:
+    """One colour, small."""
+    return Image.new("RGB", (16, 16), colour)
+
+
 def photo(width: int = 320, height: int = 240) -> Image.Image:
     """Noise over a gradient: no two neighbours alike."""
     noise = Image.effect_noise((width, height), 60)
