@@ -8,8 +8,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, TextIO
+from contextlib import asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING
 
 from bridge.batch.models import Captioned, Event, Failed, Paused, Resumed, Started, Waiting
 from bridge.batch.report import Report
@@ -114,30 +114,29 @@ async def follow(
     `seconds`: between two lines, where standard error is not a terminal.
     """
     display = Display(summary)
-    as_json = sys.stdout if summary.options.json_events else None
-    async with AsyncExitStack() as stack:
-        if report is not None:
-            await stack.enter_async_context(report)
-        await stack.enter_async_context(_shown(display, seconds, hidden=as_json is not None and as_json.isatty()))
+    async with report or nullcontext(), _shown(display, seconds):
         async for event in events:
             summary.update(event)
             display.update(event)
-            if as_json is not None:
-                _print_json(event, as_json)
+            if summary.options.json_events:
+                _print_json(event)
             if report is not None:
                 await report.add(event)
 
 
 @asynccontextmanager
-async def _shown(display: Display, seconds: float, *, hidden: bool) -> AsyncIterator[None]:
-    """Show the display while the block runs. `hidden`: the terminal shows something else."""
-    if hidden:
-        yield
-    elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+async def _shown(display: Display, seconds: float) -> AsyncIterator[None]:
+    """Show the display while the block runs."""
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         from rich.console import Console
         from rich.live import Live
 
-        with Live(console=Console(stderr=True), get_renderable=display.render, transient=True, redirect_stdout=False):
+        with Live(
+            console=Console(stderr=True),
+            get_renderable=display.render,
+            transient=True,
+            redirect_stdout=sys.stdout.isatty(),
+        ):
             yield
     else:
         lines = asyncio.create_task(_print_lines(display, seconds))
@@ -145,8 +144,7 @@ async def _shown(display: Display, seconds: float, *, hidden: bool) -> AsyncIter
             yield
         finally:
             lines.cancel()
-            with suppress(asyncio.CancelledError):
-                await lines
+            await asyncio.gather(lines, return_exceptions=True)
 
 
 async def _print_lines(display: Display, seconds: float) -> None:
@@ -156,8 +154,8 @@ async def _print_lines(display: Display, seconds: float) -> None:
         sys.stderr.flush()
 
 
-def _print_json(event: Event, file: TextIO) -> None:
+def _print_json(event: Event) -> None:
     """Print an event in one line. Escapes keep file names that are not Unicode."""
     fields = {"type": type(event).__name__.lower(), **dataclasses.asdict(event)}
-    file.write(f"{json.dumps(fields)}\n")
-    file.flush()
+    sys.stdout.write(f"{json.dumps(fields)}\n")
+    sys.stdout.flush()

@@ -5,134 +5,113 @@ its own.
 """
 
 import asyncio
+import re
 import shutil
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from hashlib import sha256
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryFile
-from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from anyio import to_thread
-
-from bridge.batch.inputs import read_image
-from bridge.batch.models import Captioned, Event, Failed, Row
+from bridge.batch.folder import BatchError
+from bridge.batch.models import Captioned, Event, Failed, ImageItem, Row
+from bridge.batch.rows import load
 from bridge.batch.summary import Summary
 from bridge.batch.text import printable
-from bridge.images.decoder import DecoderPool
-from bridge.images.limits import ImageLimits
+from bridge.captioning.services import Services
 from bridge.images.prepare import prepare
 from bridge.images.sources import from_upload
 from providers.profiles import ImageProfile
 
 _THUMBNAIL = ImageProfile(frozenset({"image/jpeg"}), size=160, max_bytes=8192)
-_PARALLEL = 2
-_WAITING = 32
+_PARALLEL = 4
 _BARS = 20
 _TOP_TAGS = 40
 _MAX_TEXT = 2000
-_SECONDS = 20.0
-
-_STYLE = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
-_SCRIPT = Path(__file__).with_name("report.js").read_text(encoding="utf-8")
+_PAGE = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
+_HEAD, _TAIL = _PAGE.split("<!-- rows -->")
 
 
 class Report:
     """Collects the entries in a temporary file while the run goes on, and writes the page when the block ends."""
 
-    def __init__(self, summary: Summary, limits: ImageLimits, memory: int) -> None:
-        """`limits`, `memory`: of the image worker that makes the thumbnails. Raises OSError."""
-        self._summary, self._limits = summary, limits
+    def __init__(self, summary: Summary, services: Services) -> None:
+        """`services`: must be open until the page is written. Raises BatchError."""
+        self._summary, self._services = summary, services
         self._path = Path(summary.options.report)
-        self._decoder = DecoderPool(_PARALLEL, memory, _SECONDS)
-        self._entries = TemporaryFile(dir=self._path.parent)  # noqa: SIM115 (closed in __aexit__)
-        self._queue: asyncio.Queue[Captioned | Failed] = asyncio.Queue(_WAITING)
+        try:
+            self._entries = TemporaryFile(dir=self._path.parent)  # noqa: SIM115 (closed in __aexit__)
+        except OSError as error:
+            raise BatchError(f"The report '{self._path}' cannot be written: {error.strerror} (--report).") from None
+        self._slots = asyncio.Semaphore(_PARALLEL)
+        self._tasks: set[asyncio.Task[None]] = set()
         self._lengths: Counter[int] = Counter()
         self._tags: Counter[str] = Counter()
 
     async def __aenter__(self) -> Self:
-        self._tasks = [asyncio.create_task(self._work()) for _ in range(_PARALLEL)]
         return self
 
     async def add(self, event: Event) -> None:
-        """Add the entry of a caption or a failure. Waits while too many thumbnails are due."""
+        """Add the entry of a caption or a failure. Waits while many thumbnails are due."""
         if isinstance(event, Captioned | Failed):
-            await self._queue.put(event)
+            await self._slots.acquire()
+            task = asyncio.create_task(self._add(event.row, event.image))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Write the page, also after an interruption. If that fails, the summary says so."""
-        if kind is None:
-            await self._queue.join()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._decoder.aclose()
-        with self._failing():
-            self._write()
-        self._entries.close()
-
-    @contextmanager
-    def _failing(self) -> Iterator[None]:
+        await asyncio.gather(*self._tasks)
+        temporary = self._path.with_name(f".{self._path.name}.tmp")
         try:
-            yield
+            with self._entries, temporary.open("wb") as file:
+                file.write(self._head().encode())
+                self._entries.seek(0)
+                shutil.copyfileobj(self._entries, file)
+                file.write(_TAIL.encode())
+            temporary.replace(self._path)
         except OSError as error:
-            self._summary.warnings[f"The report is not complete: {error.strerror} ({self._path})."] += 1
+            self._warn(error)
 
-    async def _work(self) -> None:
-        while True:
-            event = await self._queue.get()
-            thumbnail = await self._thumbnail(event.image)
-            with self._failing():
-                self._add(event.row, thumbnail)
-            self._queue.task_done()
+    def _warn(self, error: OSError) -> None:
+        self._summary.warnings[f"The report is not complete: {error.strerror} ({self._path})."] += 1
+
+    async def _add(self, row: Row, image: str) -> None:
+        try:
+            thumbnail = await self._thumbnail(image)
+            caption = row.caption or {}
+            text = row.text or caption.get("rendered", "")
+            if row.caption:
+                lists = [value for value in caption["result"].values() if isinstance(value, list)]
+                self._tags.update({item.lower() for items in lists for item in items if isinstance(item, str)})
+                self._lengths[len(text.split())] += 1
+            self._entries.write(_entry(row, text, thumbnail).encode())
+        except OSError as error:
+            self._warn(error)
+        finally:
+            self._slots.release()
 
     async def _thumbnail(self, url: str) -> str:
         """Return the thumbnail as a data URI, "" if there is none."""
+        limits, decoder = self._services.limits, self._services.decoder
         with suppress(Exception):  # an unreadable image has an entry without a thumbnail
-            data = await to_thread.run_sync(read_image, url, self._limits.max_bytes)
-            source = from_upload(data, self._limits)
-            prepared = await prepare(source, _THUMBNAIL, resize=None, limits=self._limits, decoder=self._decoder)
+            source = from_upload(await load(ImageItem("", url), self._services), limits)
+            prepared = await prepare(source, _THUMBNAIL, resize=None, limits=limits, decoder=decoder)
             return f"data:image/jpeg;base64,{b64encode(prepared.image.data).decode()}"
         return ""
 
-    def _add(self, row: Row, thumbnail: str) -> None:
-        caption = row.caption or {}
-        text = row.text or caption.get("rendered", "")
-        if row.failure is None:
-            self._lengths[len(text.split())] += 1
-            self._tags.update(set(_tags(caption.get("result"))))
-        self._entries.write(_entry(row, text, thumbnail).encode())
-
-    def _write(self) -> None:
-        temporary = self._path.with_name(f".{self._path.name}.tmp")
-        with temporary.open("wb") as file:
-            file.write(self._head().encode())
-            self._entries.seek(0)
-            shutil.copyfileobj(self._entries, file)
-            file.write(f"</div><script>{_SCRIPT}</script></html>\n".encode())
-        temporary.replace(self._path)
-
     def _head(self) -> str:
-        policy = f"default-src 'none'; img-src data:; style-src '{_hash(_STYLE)}'; script-src '{_hash(_SCRIPT)}'"
-        names = ", ".join(self._summary.started.perspectives) if self._summary.started else ""
         tags = [(tag, count) for tag, count in self._tags.most_common(_TOP_TAGS) if count > 1]
-        lines = "".join(f"<li>{_safe(line.strip())}</li>" for line in self._summary.lines())
-        return (
-            '<!doctype html><html lang="en"><meta charset="utf-8">'
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-            '<meta name="viewport" content="width=device-width"><title>Captions</title>'
-            f"<style>{_STYLE}</style><h1>Captions: {_safe(names)}</h1><ul>{lines}</ul>"
-            f'<div id="charts">{_chart("Length in words", _bins(self._lengths))}'
-            f"{_chart('Tags by number of images', tags)}</div>"
-            '<h2>Images</h2><input type="search" placeholder="Filter by name, text or error code" aria-label="Filter"> '
-            '<output></output><div id="rows">'
-        )
+        parts = {
+            "policy": f"default-src 'none'; img-src data:; style-src {_hash('style')}; script-src {_hash('script')}",
+            "names": _safe(", ".join(self._summary.started.perspectives) if self._summary.started else ""),
+            "lines": "".join(f"<li>{_safe(line)}</li>" for line in self._summary.lines()),
+            "charts": _chart("Length in words", _bins(self._lengths)) + _chart("Tags by number of images", tags),
+        }
+        return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _HEAD)
 
 
 def _entry(row: Row, text: str, thumbnail: str) -> str:
@@ -143,30 +122,20 @@ def _entry(row: Row, text: str, thumbnail: str) -> str:
     facts += (row.caption or {}).get("warnings", [])
     body = row.failure.message if row.failure else text
     return (
-        f'<article{" class=failed" if row.failure else ""}>{image}<div><b dir="auto">{_safe(row.key)}</b>'
+        f'<article class="{"failed" if row.failure else "done"}">{image}<div><b dir="auto">{_safe(row.key)}</b>'
         f'<p dir="auto">{_safe(body)}</p><small>{_safe(" · ".join(facts))}</small></div></article>\n'
     )
-
-
-def _tags(value: Any) -> Iterator[str]:
-    """Yield the short texts in the lists of a result."""
-    if isinstance(value, dict):
-        for item in value.values():
-            yield from _tags(item)
-    elif isinstance(value, list):
-        yield from (item.strip().lower() for item in value if isinstance(item, str) and item.strip())
 
 
 def _bins(lengths: Counter[int]) -> list[tuple[str, int]]:
     """Return the counts by ranges of equal width, from the shortest length to the longest."""
     if not lengths:
         return []
-    start = min(lengths)
-    width = (max(lengths) - start) // _BARS + 1
-    counts = Counter(dict.fromkeys(range((max(lengths) - start) // width + 1), 0))
-    for length, count in lengths.items():
-        counts[(length - start) // width] += count
-    return [(f"from {start + number * width}", count) for number, count in counts.items()]
+    start, end = min(lengths), max(lengths) + 1
+    width = (end - start) // _BARS + 1
+    return [
+        (f"{'from ' * (width > 1)}{n}", sum(lengths[m] for m in range(n, n + width))) for n in range(start, end, width)
+    ]
 
 
 def _chart(title: str, counts: list[tuple[str, int]]) -> str:
@@ -188,5 +157,7 @@ def _safe(text: str) -> str:
     return escape(line if len(line) <= _MAX_TEXT else f"{line[:_MAX_TEXT]}…")
 
 
-def _hash(text: str) -> str:
-    return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
+def _hash(tag: str) -> str:
+    """Return what allows this element of the page, and no other, in the content security policy."""
+    content = _PAGE.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
+    return f"'sha256-{b64encode(sha256(content.encode()).digest()).decode()}'"

@@ -4,6 +4,7 @@ import heapq
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from bridge.batch.models import Captioned, Event, Failed, Failure, Finished, Options, Row, Skipped, Started, Totals
 from bridge.batch.text import limit_warning, printable
@@ -65,9 +66,9 @@ class Summary:
         if self.started and self.started.ignored:
             yield f"Ignored files: {', '.join(f'{count} {why}' for why, count in self.started.ignored.items())}"
         for code, (count, failure) in sorted(self.failures.items(), key=lambda item: -item[1][0]):
-            yield _short(f"  {count} × {code}, for example {failure.path}: {failure.message}")
+            yield _short(f"{count} × {code}, for example {failure.path}: {failure.message}")
         for warning, count in self.warnings.most_common():
-            yield _short(f"  Warning ({count} ×): {warning}")
+            yield _short(f"Warning ({count} ×): {warning}")
         yield from self._figures()
         if self.finished and self.finished.reason:
             yield _short(self.finished.reason)
@@ -92,10 +93,14 @@ class Summary:
         if not totals.attempts:
             return
         rate = f" ({(totals.captioned + totals.failed) / totals.seconds:.2g}/s)" if totals.seconds else ""
-        yield (
-            f"{duration(totals.seconds)}{rate}, {totals.attempts} provider calls, {self.reasks} re-asks, "
-            f"{totals.input_tokens:,} tokens in and {totals.output_tokens:,} out, {money(totals.cost)}"
-        )
+        figures = [
+            f"{duration(totals.seconds)}{rate}",
+            f"{totals.attempts:,} provider calls",
+            f"{self.reasks:,} re-asks",
+        ]
+        if totals.input_tokens or totals.output_tokens:
+            figures.append(f"{totals.input_tokens:,} tokens in, {totals.output_tokens:,} out, {money(totals.cost)}")
+        yield ", ".join(figures)
         slowest = sorted(self.slowest, reverse=True)
         yield _short(f"Slowest: {', '.join(f'{key} ({seconds:.1f} s)' for seconds, key in slowest)}")
 
@@ -110,10 +115,8 @@ class Summary:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in words."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    """Return a duration as hours, minutes and seconds."""
+    return str(timedelta(seconds=round(seconds)))
 
 
 def money(cost: float | None) -> str:
@@ -122,6 +125,5 @@ def money(cost: float | None) -> str:
 
 
 def _short(line: str) -> str:
-    indent = line[: len(line) - len(line.lstrip())]
     text = printable(line)
-    return indent + (text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}…")
+    return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}…"

@@ -57,8 +57,6 @@ class TextWriter:
 
     def __init__(self, options: TextOptions, perspective: Perspective) -> None:
         """Check the options. Raises BatchError with one sentence that names what exists."""
-        if options.trainer and options.trainer not in TRAINERS:
-            raise BatchError(f"'{options.trainer}' is not a trainer (--for). The trainers are {', '.join(TRAINERS)}.")
         self._options = options
         self._perspective = perspective
         self._trainer = TRAINERS.get(options.trainer)

@@ -179,10 +179,11 @@ async def _follow(prepared: "Prepared", services: "Services") -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupt)
-    settings = services.settings
-    report = Report(summary, services.limits, settings.image_worker_memory) if options.report else None
+    report = Report(summary, services) if options.report else None
     await follow(batch.events(), summary, report)
     for line in summary.lines():
         print(line, file=sys.stderr)
+    if report is not None:
+        print(f"Report: {options.report}", file=sys.stderr)
     assert summary.finished is not None
     return summary.finished.exit_code

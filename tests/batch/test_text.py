@@ -175,11 +175,6 @@ def test_braces_survive_wildcards_on_request(tmp_path: Path) -> None:
             r"'objects\[\*\]\.lable' is not a field.*{light\.from}.*{objects\[\*\]\.label}",
         ),
         ({"template": "title"}, SCENE, r"'title' contains no field in braces .*{title}"),
-        (
-            {"trainer": "koyha"},
-            SCENE,
-            r"'koyha' is not a trainer \(--for\)\. The trainers are kohya, ai-toolkit, onetrainer, hf\.",
-        ),
         ({"max_tags": 3}, LIBRARY.get("alt_text"), "alt_text has no list of tags that --max-tags could shorten."),
     ],
 )
