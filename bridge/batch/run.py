@@ -112,13 +112,14 @@ class Batch:
     async def _run(self) -> None:
         start = time.monotonic()
         try:
-            self._failures = read_failures(self._folder)
+            earlier = read_failures(self._folder)
+            self._failures = {item.key: earlier[item.key] for item in self._listing.items if item.key in earlier}
             with self._index:
                 if self._options.existing == "overwrite":
                     self._index.begin_overwriting()
                 images, names = len(self._listing.items), tuple(each.name for each in self._job.perspectives)
                 counts = images * len(names), images, names
-                await self._events.put(Started(*counts, self._folder.root, self._workers, self._listing.ignored))
+                await self._events.put(Started(*counts, self._folder.root, self._workers, dict(self._listing.ignored)))
                 async with asyncio.TaskGroup() as group:
                     self._tasks += [group.create_task(self._work(number)) for number in range(self._workers)]
                 await to_thread.run_sync(self._finish)

@@ -3,8 +3,10 @@
 import io
 import json
 import logging
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +16,7 @@ from bridge.cli import main
 from tests import written
 from tests.images.samples import saved, solid
 from tests.servers import OpenAIServer
-from tests.service import ROOT
+from tests.service import ROOT, clean_environment
 
 
 class Result(NamedTuple):
@@ -52,6 +54,19 @@ def batch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     root.handlers[:] = handlers
     root.setLevel(level)
     logging.captureWarnings(False)
+
+
+@contextmanager
+def started(*arguments: Any) -> Iterator[subprocess.Popen[str]]:
+    """Run `graphcap batch` in a process of its own, with the perspective `alt_text`. It is killed at the end."""
+    command = [sys.executable, "-m", "bridge.cli", "batch", *map(str, arguments), "-p", "alt_text"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def picture(number: int) -> bytes:
