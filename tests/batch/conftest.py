@@ -71,7 +71,7 @@ def started(*arguments: Any) -> Iterator[subprocess.Popen[str]]:
 
 def picture(number: int) -> bytes:
     """Return a small JPEG that differs from that of every other number."""
-    return saved(solid(number % 256, number // 256, 90), "JPEG", quality=95)
+    return saved(solid((16 + number % 40, 16 + number // 40), (90, 120, 150)), "JPEG")
 
 
 def photos(folder: Path, *names: str) -> Path:

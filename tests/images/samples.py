@@ -24,9 +24,9 @@ def quarters(width: int = 64, height: int = 48) -> Image.Image:
     return image
 
 
-def solid(*colour: int) -> Image.Image:
-    """One colour, small."""
-    return Image.new("RGB", (16, 16), colour)
+def solid(size: tuple[int, int], colour: tuple[int, int, int]) -> Image.Image:
+    """One colour."""
+    return Image.new("RGB", size, colour)
 
 
 def photo(width: int = 320, height: int = 240) -> Image.Image:
