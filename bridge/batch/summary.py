@@ -92,7 +92,7 @@ class Summary:
         totals = self.totals
         if not totals.attempts:
             return
-        rate = f" ({(totals.captioned + totals.failed) / totals.seconds:.2g}/s)" if totals.seconds else ""
+        rate = f" ({(totals.captioned + totals.failed) / totals.seconds:.3g}/s)" if totals.seconds else ""
         figures = [
             f"{duration(totals.seconds)}{rate}",
             f"{totals.attempts:,} provider calls",
