@@ -13,9 +13,13 @@ from bridge.deadline import Deadline
 from bridge.errors import ShuttingDown
 from bridge.run import PartialEvent, Progress, Reset, Run
 from bridge.settings import Settings
+from tests.api import streams
+from tests.servers import OpenAIServer
+from tests.servers.behaviours import Hang
 from tests.service import WORKSPACE
 
 IMAGE = ImageRef(path="datasets/samples/coffee.jpg")
+HANG_GUARD = 60.0
 NAMES = ["alt_text", "graph_caption"]
 
 
@@ -103,6 +107,18 @@ async def test_leaving_the_block_cancels_the_work(services: Services) -> None:
         await anext(events)
     assert run.outcome == ""
     assert asyncio.all_tasks() == before
+
+
+async def test_a_cancellation_during_any_step_of_the_connection_is_obeyed(services: Services) -> None:
+    with OpenAIServer() as server:
+        server.default = Hang("first")
+        request = CaptionRequest.model_validate({**streams.caption(server), "image": IMAGE})
+        for steps in (*range(40), *range(40)):
+            run = Run(Deadline(300), "r1")
+            plan = await make_plan(request, services, run)
+            async with asyncio.timeout(HANG_GUARD), EventStream(plan, services, run):
+                for _ in range(steps):
+                    await asyncio.sleep(0)
 
 
 async def test_unread_partial_objects_are_replaced_and_nothing_else_is_dropped(caption: EventStream) -> None:
