@@ -118,7 +118,7 @@ async def test_a_cancellation_while_the_connection_is_established_is_obeyed(serv
             run = Run(Deadline(300), "r1")
             plan = await make_plan(request, services, run)
             async with asyncio.timeout(HANG_GUARD), EventStream(plan, services, run):
-                while len(server.calls) <= attempt:  # noqa: ASYNC110 (there is no event to wait for)
+                while len(server.calls) <= attempt:
                     await asyncio.sleep(0)
                     if any(task.cancelling() for task in asyncio.all_tasks()):
                         break
