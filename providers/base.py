@@ -4,6 +4,7 @@ This module does not depend on perspectives, settings or deadlines. A request co
 Schema and a timeout in seconds.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -148,6 +149,16 @@ class VisionRequest:
         """Return whether the request body contains a schema or an output mode, not only a schema in the prompt."""
         return self.schema is not None and self.output_mode != "prompt"
 
+    @property
+    def enforces_schema(self) -> bool:
+        """Return whether the server is asked to constrain the answer to the schema."""
+        return self.schema is not None and self.output_mode in ("json_schema", "json_schema_relaxed")
+
+    @property
+    def valid_schema_name(self) -> str:
+        """Return the schema's name with the characters and the length that servers accept."""
+        return re.sub(r"[^a-zA-Z0-9_-]", "_", self.schema_name)[:64] or "caption"
+
 
 @dataclass(frozen=True, slots=True)
 class Delta:
@@ -230,13 +241,17 @@ class Spec:
 
 
 class BaseClient(ABC):
-    """Base class of the clients of model servers. Methods that call the server raise only ProviderErrors."""
+    """Base class of the clients of model servers. Methods that call the server raise only ProviderErrors.
+
+    `sdk`: the package that a client needs, "" if it needs none. The registry imports the package.
+    """
 
     spec: Spec
+    sdk = ""
 
     @abstractmethod
     def __init__(self, config: ProviderConfig, pool: Pool) -> None:
-        """Import the SDK, which may take a second. Raises ValueError for an invalid base URL."""
+        """Raises ValueError for an invalid base URL."""
 
     @abstractmethod
     async def complete(self, request: VisionRequest) -> Completion:

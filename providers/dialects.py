@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import lru_cache, wraps
 from typing import Any
 
-from providers.base import JsonObject
+from providers.base import JsonObject, VisionRequest
 from providers.schema_nodes import (
     BOUNDS,
     OWN_KEYWORDS,
@@ -199,11 +199,24 @@ def relaxed(schema: JsonObject) -> JsonObject:
     return walk(schema, visit)
 
 
-def describe(schema: JsonObject) -> str:
-    """Return the schema as prompt text, for output modes without a schema and servers that hide it from the model."""
-    text = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
+def enforced(request: VisionRequest, dialect: Dialect) -> JsonObject | None:
+    """Return the schema that the server enforces, or None if the output mode sends no schema."""
+    if request.schema is None or not request.enforces_schema:
+        return None
+    return dialect(relaxed(request.schema) if request.output_mode == "json_schema_relaxed" else request.schema)
+
+
+def prompt(request: VisionRequest, *, shown: bool = False, sent: JsonObject | None = None) -> str:
+    """Return the prompt, with the schema appended unless the server shows the schema to the model (`shown`).
+
+    `sent`: the schema in the provider's dialect. Most servers only constrain the answer by a grammar, which does not
+    explain the fields: ollama/ollama#8162, vllm-project/vllm#31804, ggml-org/llama.cpp#18492.
+    """
+    if request.schema is None or shown:
+        return request.prompt
+    text = json.dumps(sent or request.schema, ensure_ascii=False, separators=(",", ":"))
     return (
-        "Answer with one JSON object and nothing else: no prose around it, no code fence. "
+        f"{request.prompt}\n\nAnswer with one JSON object and nothing else: no prose around it, no code fence. "
         f"The object must be valid against this JSON Schema:\n{text}"
     )
 
