@@ -17,7 +17,6 @@ Kind = Literal["perspective", "synthesizer", "custom"]
 _MESSAGES = {
     "missing": "Is missing.",
     "string_type": "Must be text.",
-    "string_too_short": "Must not be empty.",
     "too_short": "Must not be empty.",
     "bool_type": "Must be true or false.",
     "int_type": "Must be a whole number.",
@@ -105,7 +104,7 @@ class Variable(_Named):
 class FieldEntry(Form):
     """A field in graphcap's notation."""
 
-    name: str = Field(min_length=1)
+    name: str
     type: Any = ""
     description: str = ""
     is_list: bool = False
