@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from providers import dialects
-from providers.base import JsonObject, Model, Spec, VisionRequest
-from providers.errors import BadReply, InvalidOption, ProviderError, Refused
+from providers.base import JsonObject, Model, Setting, Spec, VisionRequest
+from providers.errors import BadReply, ProviderError, Refused
 from providers.http_errors import classify, error_in_200
 from providers.image_body import PLACEHOLDER_BASE64
 from providers.profiles import Profile
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import anthropic
     import httpx2
 
+_EFFORTS = ("low", "medium", "high", "xhigh", "max")
 SPEC = Spec(
     kind="anthropic",
     title="Anthropic",
@@ -28,14 +29,11 @@ SPEC = Spec(
     needs_key=True,
     takes=frozenset({"max_tokens"}),
     options={
-        "effort": "how much the model writes and thinks: low, medium, high, xhigh or max",
-        "thinking": "whether the model thinks first: adaptive or disabled (default: by model)",
-        "extra_body": "further fields of the request's body",
-    },
-    values={
-        "effort": frozenset({"low", "medium", "high", "xhigh", "max"}),
-        "thinking": frozenset({"adaptive", "disabled"}),
-        "extra_body": (Mapping,),
+        "effort": Setting("how much the model writes and thinks: low, medium, high, xhigh or max", _EFFORTS),
+        "thinking": Setting(
+            "whether the model thinks first: adaptive or disabled (default: by model)", ("adaptive", "disabled")
+        ),
+        "extra_body": Setting("further fields of the request's body", (Mapping,)),
     },
     note="API version 2026-10-21, which has no temperature, top_p and seed.",
 )
@@ -71,9 +69,6 @@ class AnthropicClient(StainlessClient):
         return tuple(_model(row) for row in listed if isinstance(row, Mapping) and isinstance(row.get("id"), str))
 
     def _body(self, request: VisionRequest) -> JsonObject:
-        for name, value in self._options.items():
-            if not SPEC.fits(name, value):
-                raise InvalidOption(f"The option {name} of {SPEC.title} has an invalid value.")
         return request_body(request, self.profile(request.model), self._options)
 
     def _answer(self, request: VisionRequest, *, streamed: bool) -> JsonAnswer:

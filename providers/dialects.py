@@ -76,13 +76,8 @@ def openai_strict(schema: JsonObject) -> JsonObject:
 
     def visit(node: JsonObject) -> JsonObject:
         node = say(simple(node), {"minLength", "maxLength", "uniqueItems"})
-        node = const_as_enum(typed(known_format(node, _OPENAI_FORMATS)))
-        node = _strict_object(node) if node.get("properties") else node
-        if "array" in types(node):
-            node = {**node, "items": _listed(subschema(node.get("items")))}
-        if "anyOf" in node:
-            node = {**node, "anyOf": [_listed(subschema(branch)) for branch in node["anyOf"]]}
-        return split_types(node)
+        node = _with_listed_children(const_as_enum(typed(known_format(node, _OPENAI_FORMATS))))
+        return split_types(_strict_object(node) if node.get("properties") else node)
 
     return walk(schema, visit)
 
@@ -139,15 +134,8 @@ def anthropic(schema: JsonObject) -> JsonObject:
         node = const_as_enum(typed(simple(node)))
         unsaid = bounds | ({"minItems"} if node.get("minItems", 0) > 1 else set())
         unsaid |= {"enum"} if any(isinstance(value, dict | list) for value in node.get("enum", ())) else set()
-        node = known_format(say(node, unsaid), _ANTHROPIC_FORMATS)
-        if node.get("properties"):
-            listed = {name: _listed(subschema(child)) for name, child in node["properties"].items()}
-            node = {**node, "properties": listed, "additionalProperties": False}
-        if "array" in types(node):
-            node = {**node, "items": _listed(subschema(node.get("items")))}
-        if "anyOf" in node:
-            node = {**node, "anyOf": [_listed(subschema(branch)) for branch in node["anyOf"]]}
-        return node
+        node = _with_listed_children(known_format(say(node, unsaid), _ANTHROPIC_FORMATS))
+        return {**node, "additionalProperties": False} if node.get("properties") else node
 
     return walk(schema, visit)
 
@@ -266,10 +254,7 @@ def _branch(value: Any, schema: JsonObject) -> JsonObject:
 
 def _strict_object(node: JsonObject) -> JsonObject:
     required = node.get("required", ())
-    properties = {
-        name: _listed(subschema(child)) if name in required else _optional(_listed(subschema(child)))
-        for name, child in node["properties"].items()
-    }
+    properties = {name: child if name in required else _optional(child) for name, child in node["properties"].items()}
     return {**node, "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
@@ -284,6 +269,18 @@ def _optional(node: JsonObject) -> JsonObject:
     if "enum" in node:
         node = {**node, "enum": [*node["enum"], None]}
     return {**node, "type": [*([node["type"]] if isinstance(node["type"], str) else node["type"]), "null"]}
+
+
+def _with_listed_children(node: JsonObject) -> JsonObject:
+    """Translate the open objects among the properties, the items and the alternatives to lists of entries."""
+    if node.get("properties"):
+        listed = {name: _listed(subschema(child)) for name, child in node["properties"].items()}
+        node = {**node, "properties": listed}
+    if "array" in types(node):
+        node = {**node, "items": _listed(subschema(node.get("items")))}
+    if "anyOf" in node:
+        node = {**node, "anyOf": [_listed(subschema(branch)) for branch in node["anyOf"]]}
+    return node
 
 
 def _listed(node: JsonObject) -> JsonObject:

@@ -22,6 +22,7 @@ from providers.base import (
     JsonObject,
     Model,
     ProviderConfig,
+    Setting,
     Spec,
     VisionRequest,
 )
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
     from providers.transport import KeyedTransport
 
+_SAFETY = 'a threshold by harm category, such as HARM_CATEGORY_HARASSMENT = "BLOCK_ONLY_HIGH"'
+_LEVELS = ("minimal", "low", "medium", "high", "xhigh")
 _SAMPLING = {"max_tokens": "max_output_tokens"}
 """Map field names of `Options` to Gemini's names. Names that are not listed are equal."""
 
@@ -51,16 +54,10 @@ SPEC = Spec(
     needs_key=True,
     takes=frozenset({"max_tokens", "temperature", "top_p", "seed"}),
     options={
-        "safety_settings": 'a threshold by harm category, such as HARM_CATEGORY_HARASSMENT = "BLOCK_ONLY_HIGH"',
-        "media_resolution": "how many tokens an image becomes: low, medium or high",
-        "thinking_budget": "tokens for thinking: 0 is none, -1 leaves it to the model",
-        "thinking_level": "how much newer models think: minimal, low, medium or high",
-    },
-    values={
-        "safety_settings": (Mapping,),
-        "media_resolution": frozenset({"low", "medium", "high"}),
-        "thinking_budget": (int,),
-        "thinking_level": frozenset({"minimal", "low", "medium", "high", "xhigh"}),
+        "safety_settings": Setting(_SAFETY, (Mapping,)),
+        "media_resolution": Setting("how many tokens an image becomes: low, medium or high", _LEVELS[1:4]),
+        "thinking_budget": Setting("tokens for thinking: 0 is none, -1 leaves it to the model", (int,)),
+        "thinking_level": Setting("how much newer models think: minimal, low, medium or high", _LEVELS),
     },
     note="Without safety_settings Google's own defaults apply.",
 )
@@ -220,7 +217,7 @@ def _safety(options: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     if thresholds is None:
         return None
     if not set(thresholds) <= set(types.HarmCategory) or not set(thresholds.values()) <= set(types.HarmBlockThreshold):
-        raise InvalidOption(f"Gemini's option safety_settings is invalid. Expected: {SPEC.options['safety_settings']}.")
+        raise InvalidOption(f"Gemini's option safety_settings is invalid. Expected: {_SAFETY}.")
     return [{"category": category, "threshold": threshold} for category, threshold in thresholds.items()]
 
 

@@ -66,11 +66,10 @@ class ErrorResponse:
 
     def error(self, cause: Cause) -> ProviderError:
         """Return the exception for a cause, with its message."""
-        key = f"{self.spec.key_env[0]} or the request's api_key" if self.spec.key_env else "its api_key"
         model = json.dumps(self.request.model, ensure_ascii=False)
         if cause is _KEY and not self.request.credentials.api_key.strip():
             cause = _NO_KEY
-        message = cause.message.format(title=self.spec.title, status=self.status, key=key, model=model)
+        message = cause.message.format(title=self.spec.title, status=self.status, key=self.spec.key_places, model=model)
         if cause is _MODEL and self.spec.pull and re.fullmatch(r"[\w./:@-]{1,100}", self.request.model):
             message += f" Run `{self.spec.pull} {self.request.model}`."
         return cause.error(message)

@@ -17,6 +17,7 @@ from providers.base import (
     JsonObject,
     Model,
     ProviderConfig,
+    Setting,
     Spec,
     VisionRequest,
 )
@@ -48,11 +49,10 @@ SPEC = Spec(
     url_env=("OLLAMA_HOST",),
     takes=frozenset(_SAMPLING),
     options={
-        "num_ctx": "tokens of context to load the model with (default: by model family)",
-        "keep_alive": 'how long the model stays loaded: seconds, or text such as "10m"',
-        "think": "whether a reasoning model thinks first: true, false, low, medium or high",
+        "num_ctx": Setting("tokens of context to load the model with (default: by model family)", (int,)),
+        "keep_alive": Setting('how long the model stays loaded: seconds, or text such as "10m"', (int, float, str)),
+        "think": Setting("whether a reasoning model thinks first: true, false, low, medium or high", (bool, str)),
     },
-    values={"num_ctx": (int,), "keep_alive": (int, float, str), "think": (bool, str)},
     note="A key is needed only for ollama.com or behind a proxy.",
     pull="ollama pull",
 )

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from providers import chat_completions, dialects
-from providers.base import JsonObject, Model, ProviderConfig, Spec, VisionRequest
+from providers.base import JsonObject, Model, ProviderConfig, Setting, Spec, VisionRequest
 from providers.chat_completions import ChatAnswer, Flavour
 from providers.errors import ProviderError
 from providers.http_errors import error_in_200
@@ -16,15 +16,10 @@ if TYPE_CHECKING:
     import httpx2
     import openai
 
-COMMON_OPTIONS: Mapping[str, str] = {
-    "detail": "resolution at which the model reads the image: low, high or auto",
-    "reasoning_effort": "how much a reasoning model thinks first, such as minimal or low",
-    "extra_body": "further fields of the request's body",
-}
-COMMON_VALUES: Mapping[str, tuple[type, ...] | frozenset[str]] = {
-    "detail": frozenset({"low", "high", "auto"}),
-    "reasoning_effort": (str,),
-    "extra_body": (Mapping,),
+COMMON_OPTIONS: Mapping[str, Setting] = {
+    "detail": Setting("resolution at which the model reads the image: low, high or auto", ("low", "high", "auto")),
+    "reasoning_effort": Setting("how much a reasoning model thinks first, such as minimal or low", (str,)),
+    "extra_body": Setting("further fields of the request's body", (Mapping,)),
 }
 SPEC = Spec(
     kind="openai",
@@ -36,10 +31,9 @@ SPEC = Spec(
     takes=frozenset({"max_tokens", "temperature", "top_p", "seed"}),
     options={
         **COMMON_OPTIONS,
-        "organization": "the organization that is billed",
-        "project": "the project that is billed",
+        "organization": Setting("the organization that is billed", (str,)),
+        "project": Setting("the project that is billed", (str,)),
     },
-    values={**COMMON_VALUES, "organization": (str,), "project": (str,)},
     note="Reasoning models accept no temperature and no top_p.",
 )
 FLAVOUR = Flavour(

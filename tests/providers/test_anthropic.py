@@ -93,13 +93,6 @@ async def test_configured_options_are_sent(pool: Pool, server: AnthropicServer) 
     assert body["service_tier"] == "standard_only"
 
 
-@pytest.mark.parametrize("options", [{"effort": "lots"}, {"thinking": True}, {"extra_body": "x"}])
-async def test_invalid_options_are_rejected_before_the_call(pool: Pool, server: AnthropicServer, options: Any) -> None:
-    with pytest.raises(errors.InvalidOption, match=next(iter(options))):
-        await client(pool, server.url, **options).complete(request())
-    assert not server.requests
-
-
 async def test_the_protocol_requires_max_tokens(pool: Pool, server: AnthropicServer) -> None:
     for limit in (None, 321):
         await client(pool, server.url).complete(request(options=Options(max_tokens=limit)))
