@@ -9,14 +9,7 @@ from typing import TypeVar, cast
 
 from providers.addresses import NotDialled, origin, shown
 from providers.base import Credentials, Spec
-from providers.errors import (
-    AuthFailed,
-    BadReply,
-    CallTimeout,
-    ProviderError,
-    RequestRejected,
-    Unreachable,
-)
+from providers.errors import AuthFailed, BadReply, CallTimeout, ProviderError, RequestRejected, Unreachable
 
 T = TypeVar("T")
 CONNECT_SECONDS = 10.0

@@ -7,16 +7,7 @@ from typing import Literal
 
 from pybase64 import b64decode
 
-from providers.base import (
-    NO_HEADERS,
-    BaseClient,
-    Completion,
-    Credentials,
-    Image,
-    Model,
-    Options,
-    VisionRequest,
-)
+from providers.base import NO_HEADERS, BaseClient, Completion, Credentials, Image, Model, Options, VisionRequest
 from providers.errors import (
     AuthFailed,
     Blocked,
