@@ -65,8 +65,6 @@ SPEC = Spec(
 _MAX_MODELS = 1000
 _MODEL_NAME = re.compile(r"[\w.@-]+(/[\w.@-]+)*", re.ASCII)  # it becomes part of the URL
 _OPENAI_PATH = re.compile(r"/openai/*\s*$")
-_UNKNOWN_VALUE = re.compile("(?s).* is not a valid ", re.IGNORECASE)
-_UNKNOWN_VALUE_MODULE = re.compile(r"google\.genai\._common")
 _KEY_HEADER = "x-goog-api-key"
 _NO_KEY = "no-key"  # never sent; if empty, the SDK reads a key from the environment
 _NO_CONTENTS = "-"  # the SDK requires contents; `extra_body` replaces them
@@ -89,11 +87,13 @@ class GeminiClient(BaseClient):
         self._options = config.options
         self._pool = pool
         self._base_url = base_url(SPEC, _OPENAI_PATH.sub("", config.base_url)) or SPEC.base_url
+        # The SDK logs which key of the environment it would use, and warns with values of a response.
+        logging.getLogger("google_genai._api_client").setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore", "(?s).* is not a valid ", UserWarning, r"google\.genai\._common")
 
     async def complete(self, request: VisionRequest) -> Completion:
         """Send one request and return the complete answer."""
-        answer = GeminiAnswer(SPEC, request, streamed=False)
-        config = self._config(request)
+        answer, config = GeminiAnswer(SPEC, request, streamed=False), self._config(request)
         async with self._session(request, self._pool.client) as (models, call):
             step = models.generate_content(model=request.model, contents=_NO_CONTENTS, config=config)
             answer.read(await call.wait(step))
@@ -109,9 +109,7 @@ class GeminiClient(BaseClient):
         return generation_config(request, self._options)
 
     async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
-        """Yield the text as it arrives, then the Completion."""
-        answer = GeminiAnswer(SPEC, request, streamed=True)
-        config = self._config(request)
+        answer, config = GeminiAnswer(SPEC, request, streamed=True), self._config(request)
         async with self._session(request, self._pool.client) as (models, call):
             opening = models.generate_content_stream(model=request.model, contents=_NO_CONTENTS, config=config)
             async with aclosing(call.each(opening)) as parts:
@@ -136,7 +134,6 @@ class GeminiClient(BaseClient):
 
         from providers.transport import KeyedTransport
 
-        _silence_sdk()
         transport = KeyedTransport(shared, _KEY_HEADER, api_key(request.credentials, SPEC, self._base_url))
         sdk = genai.Client(
             vertexai=False,
@@ -290,19 +287,3 @@ def _classify(status: int, details: object, headers: Mapping[str, str], request:
     # A page of HTML may quote the path, including the model. This does not mean that the model is unknown.
     body = "" if status == 404 and not fault else details
     return classify(status, body, headers, SPEC, request)
-
-
-def _silence_sdk() -> None:
-    """Suppress an SDK log message about keys in the environment, and a warning that quotes values of a response.
-
-    Repeated calls install each filter only once.
-    """
-    logging.getLogger("google_genai._api_client").addFilter(_not_about_keys)
-    rule = ("ignore", _UNKNOWN_VALUE, UserWarning, _UNKNOWN_VALUE_MODULE, 0)
-    if rule not in warnings.filters:
-        warnings.filterwarnings("ignore", _UNKNOWN_VALUE.pattern, UserWarning, _UNKNOWN_VALUE_MODULE.pattern)
-
-
-def _not_about_keys(record: logging.LogRecord) -> bool:
-    """Return False for the SDK's log message about keys in the environment, which this client does not use."""
-    return "are set. Using" not in str(record.msg)
