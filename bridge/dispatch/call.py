@@ -139,17 +139,12 @@ class Dispatcher:
         run = replace(run, streaming=False, deadline=Deadline(run.deadline.seconds))
         route = replace(self._route(target), endpoints=(endpoint,))
         client = await self._clients.open(_config(endpoint, target), target.trusted, run)
-        credentials = route.credentials(endpoint)
-        listing = await checks.list_models(client, credentials, run.deadline.seconds, run.trace_headers)
-        if not model or listing.is_final:
-            return checks.judge(client, listing)
-        request = checks.make_request(client, model, run.deadline.left(), credentials)
-        while True:
-            outcome = await self._complete_once(replace(target, model=model), request, Retries(route, run))
-            lowered = checks.simpler(client, request, outcome) if isinstance(outcome, ProviderError) else None
-            if lowered is None:
-                return checks.judge(client, listing, request, outcome)
-            request = lowered
+        credentials, seconds = route.credentials(endpoint), run.deadline.seconds
+
+        async def send(request: VisionRequest) -> Completion | ProviderError:
+            return await self._complete_once(replace(target, model=model), request, Retries(route, run))
+
+        return await checks.check(client, model, credentials, seconds, send, run.trace_headers)
 
     async def _complete_once(
         self, target: Target, request: VisionRequest, retries: Retries

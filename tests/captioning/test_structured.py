@@ -58,12 +58,19 @@ class Script:
         return replace(request, output_mode=LADDER[step]) if step < len(LADDER) else None
 
     async def ask(
-        self, retries: int = 2, schema: Any = PLAIN, mode: OutputMode = LADDER[0], calls: int = 4, **fields: Any
+        self,
+        retries: int = 2,
+        schema: Any = PLAIN,
+        mode: OutputMode = LADDER[0],
+        calls: int = 4,
+        target: Target = TARGET,
+        model: str = "m",
+        **fields: Any,
     ) -> Answer:
         self.run.attempts.limit = calls
         perspective = perspectives.parse({"name": "mine", "prompt": "Look.", "json_schema": schema})
-        request = VisionRequest("m", "Look.", 1, IMAGE, "Be brief.", schema=schema, output_mode=mode)
-        output = StructuredOutput(request, TARGET, perspective, cast(Dispatcher, self), self.run, **fields)
+        request = VisionRequest(model, "Look.", 1, IMAGE, "Be brief.", schema=schema, output_mode=mode)
+        output = StructuredOutput(request, target, perspective, cast(Dispatcher, self), self.run, **fields)
         return await output.generate(retries)
 
     @property
@@ -138,11 +145,19 @@ async def test_the_last_rejection_is_raised(
     assert script.modes == modes
 
 
-async def test_white_space_without_end_is_second_call_with_a_temperature() -> None:
+@pytest.mark.parametrize(
+    ("kind", "model", "temperature", "reason"),
+    [("vllm", "m", 0.2, "temperature 0.2"), ("anthropic", "m", None, "retrying"), ("openai", "o3", None, "retrying")],
+)
+async def test_white_space_without_end_is_second_call_with_a_temperature_if_there_is_one(
+    kind: str, model: str, temperature: float | None, reason: str
+) -> None:
     script = Script(errors.WhitespaceRunaway("x", usage=TOKENS), GOOD)
-    await script.ask()
-    assert [request.options.temperature for request in script.requests] == [None, 0.2]
+    await script.ask(target=replace(TARGET, config=ProviderConfig("scripted", kind)), model=model)
+    assert [request.options.temperature for request in script.requests] == [None, temperature]
     assert script.run.usage == Usage(20, 10)
+    (reset,) = [event for event in script.events if isinstance(event, Reset)]
+    assert reason in reset.reason
     script = Script(errors.WhitespaceRunaway("x"))
     with pytest.raises(errors.WhitespaceRunaway):
         await script.ask()

@@ -7,11 +7,11 @@ from providers import errors, registry
 from providers.base import Credentials, Model, ProviderConfig, VisionRequest
 from providers.checks import Check
 from providers.pool import Pool
-from tests.contract.kinds import EVERY_KIND, OF_KIND, Kind
+from tests.contract.kinds import EVERY_KIND, Kind
 from tests.contract.target import Target, target
 from tests.contract.target import check as check_client
-from tests.servers import GeminiServer, observed
 from tests.servers import behaviours as b
+from tests.servers import observed
 
 MODELS = tuple(f"model-{number}" for number in range(1, 8))
 
@@ -167,14 +167,3 @@ async def test_a_listing_that_fails(to: Target, behaviour: b.Behaviour, expected
     to.server.reply_to_listing(behaviour)
     with pytest.raises(expected):
         await to.client.models(Credentials(to.server.key), 0.1 if isinstance(behaviour, b.Hang) else 5)
-
-
-async def test_gemini_lists_page_by_page_and_an_endless_list_ends(pool: Pool) -> None:
-    names = tuple(f"gemini-{number}" for number in range(1500))
-    with GeminiServer(models=names) as server:
-        client = target(OF_KIND["gemini"], server, pool).client
-        assert tuple(model.id for model in await client.models(Credentials(server.key), 5)) == names
-        assert len(server.requests) == 2
-        server.reply_to_listing(*[b.Raw(b'{"models": [], "nextPageToken": "0"}')] * 10_000)
-        with pytest.raises((errors.CallTimeout, errors.BadReply)):
-            await client.models(Credentials(server.key), 0.3)

@@ -98,7 +98,6 @@ ODD: dict[str, tuple[dict[str, Any], list[str]]] = {
     "optional keys are null": ({**with_fields(TEXT), "replacement": None, "tags": None, "variables": None}, []),
     "no description": (with_fields({"name": "a", "type": "str"}), ["/schema_fields/0"]),
     "no type": (with_fields({"name": "a", "description": "d"}), ["/schema_fields/0/type"]),
-    "type is some object": (with_fields({**TEXT, "type": {"kind": "x"}}), ["/schema_fields/0/type"]),
     "complex without fields": (with_fields({**TEXT, "is_complex": True}), ["/schema_fields/0/is_complex"]),
     "fields is empty": (with_fields({**TEXT, "fields": []}, {**TEXT, "name": "b", "fields": None}), []),
     "unknown field key": (with_fields({**TEXT, "colour": 1}), ["/schema_fields/0/colour"]),
@@ -128,16 +127,6 @@ def test_version_keeps_its_zero_and_unknown_keys_are_kept() -> None:
     assert parse(with_fields(TEXT, author={"name": "me"})).to_wire()["author"] == {"name": "me"}
 
 
-def test_type_that_is_a_schema_is_used() -> None:
-    colour = {"type": "string", "enum": ["red", "blue"]}
-    perspective = parse(with_fields({**TEXT, "type": colour, "is_list": True}))
-    assert perspective.validator.validate({"text": ["red"]}).value == {"text": ["red"]}
-    assert perspective.schema_fields[0]["type"] == "str"
-    assert_same_from_wire(perspective)
-    invalid = with_fields({**TEXT, "type": {"type": "string", "oneOf": []}, "is_list": True})
-    assert rejected(invalid) == ["/schema_fields/0/type/oneOf"]
-
-
 @pytest.mark.parametrize(
     ("change", "pointer"),
     [
@@ -151,26 +140,24 @@ def test_type_that_is_a_schema_is_used() -> None:
         ({"schema_fields": ["a"]}, "/schema_fields/0"),
         ({"schema_fields": [TEXT, TEXT]}, "/schema_fields/1/name"),
         ({"schema_fields": [{"type": "str"}]}, "/schema_fields/0/name"),
-        ({"schema_fields": [{**TEXT, "type": "list"}]}, "/schema_fields/0/type"),
+        *(({"schema_fields": [{**TEXT, "type": kind}]}, "/schema_fields/0/type") for kind in ("list", 5, {"a": 1})),
         ({"schema_fields": [{**TEXT, "is_list": "yes"}]}, "/schema_fields/0/is_list"),
         ({"schema_fields": [{**TEXT, "description": 3}]}, "/schema_fields/0/description"),
         ({"schema_fields": [{**TEXT, "fields": {"a": 1}}]}, "/schema_fields/0/fields"),
         ({"table_columns": {}}, "/table_columns"),
-        ({"table_columns": [{"style": "cyan"}]}, "/table_columns/0"),
-        ({"tags": [1]}, "/tags"),
+        ({"table_columns": [{"style": "cyan"}]}, "/table_columns/0/name"),
+        ({"tags": [1]}, "/tags/0"),
         ({"deprecated": "no"}, "/deprecated"),
         ({"priority": "high"}, "/priority"),
         ({"variables": "a"}, "/variables"),
         ({"variables": [{"name": "a b"}]}, "/variables/0/name"),
-        ({"variables": ["a", "a"]}, "/variables/1"),
-        ({"variables": {"a": "text"}}, "/variables/a"),
+        ({"variables": ["a", "a"]}, "/variables"),
         ({"variables": [{"name": "a", "default": 1}]}, "/variables/0/default"),
-        ({"variables": [{"name": "a", "default": "x", "required": True}]}, "/variables/0/default"),
+        ({"variables": [{"name": "a", "default": "x", "required": True}]}, "/variables/0"),
         ({"json_schema": INLINE["json_schema"]}, "/schema_fields"),
         ({"json_schema": {"type": "object", "properties": {"a": {"x": 1}}}}, "/json_schema/properties/a/x"),
         ({"schema": {"type": "object", "properties": {}}}, "/schema"),
         ({"description": "half \ud83d"}, "/description"),
-        ({"extra": {1: 2}}, "/extra"),
         ({"extra": {1, 2}}, "/extra"),
         ({"priority": float("inf")}, "/priority"),
         ({"prompt": "x" * 262_144}, ""),

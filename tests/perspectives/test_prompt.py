@@ -45,8 +45,8 @@ def test_missing_and_unknown_variables_are_all_named() -> None:
     assert (unknown.value.names, unknown.value.known) == (("y", "z"), ("a", "b", "c", "d"))
 
 
-def test_variables_may_be_an_object_or_undeclared() -> None:
-    perspective = perspective_of("{a}", variables={"a": {"description": "d", "default": "A"}})
+def test_variables_may_be_undeclared() -> None:
+    perspective = perspective_of("{a}", variables=[{"name": "a", "description": "d", "default": "A"}])
     assert [(each.name, each.description, each.default) for each in perspective.variables] == [("a", "d", "A")]
     undeclared = perspective_of('Do {this_thing}, as {"json": 1}.')
     assert [each.name for each in undeclared.variables] == ["this_thing"]

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from providers import chat_completions, errors
-from providers.base import Image, Turn, VisionRequest
+from providers.base import Completion, Image, Turn, VisionRequest
 from providers.gateways import ROWS
+from providers.image_body import serialise
 from providers.openai import FLAVOUR
 from providers.profiles import profile
 from providers.usage import Usage
@@ -31,7 +32,7 @@ def body(kind: str, request: VisionRequest = REQUEST, **options: Any) -> dict[st
 
 
 def test_the_image_comes_before_the_prompt() -> None:
-    messages = json.loads(chat_completions.serialise(body("openai", detail="low"), REQUEST.image))["messages"]
+    messages = json.loads(serialise(body("openai", detail="low"), REQUEST.image))["messages"]
     assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
     image, text = messages[1]["content"]
     assert image["image_url"] == {"url": "data:image/jpeg;base64,anBlZw==", "detail": "low"}
@@ -70,8 +71,14 @@ def test_configured_options_are_sent() -> None:
     assert "service_tier" not in body("openai")
 
 
-def read(reply: Any) -> Any:
-    return chat_completions.completion(reply, REQUEST, (), "X")
+def answer(streamed: bool) -> chat_completions.ChatAnswer:
+    return chat_completions.ChatAnswer(FLAVOUR.spec, REQUEST, streamed=streamed)
+
+
+def read(reply: Any) -> Completion:
+    whole = answer(streamed=False)
+    whole.read_response(reply)
+    return whole.completion(())
 
 
 def whole(message: Any, finish: Any = "stop", **more: Any) -> dict[str, Any]:
@@ -134,15 +141,15 @@ def delta(text: Any, finish: Any = None) -> dict[str, Any]:
 
 
 def test_deltas_after_the_finish_reason_are_ignored() -> None:
-    answer = chat_completions.Answer("X", streamed=True)
+    stream = answer(streamed=True)
     events = [delta("A "), delta("boat."), delta(None, "stop"), delta("!"), delta(None, "length"), {"choices": None}]
-    assert "".join(answer.read(event, "delta") for event in events) == "A boat."
-    assert answer.completion("m1", ()).text == "A boat."
+    assert "".join(stream.read_event(event) for event in events) == "A boat."
+    assert stream.completion(()).text == "A boat."
 
 
 def test_an_event_that_is_not_an_object() -> None:
     with pytest.raises(errors.BadReply):
-        chat_completions.Answer("X", streamed=True).read([], "delta")
+        answer(streamed=True).read_event([])
 
 
 @pytest.mark.parametrize("listed", [{"data": [{"id": "a"}, {"id": 3}, "b"]}, {"models": [{"id": "a"}]}, [{"id": "a"}]])
