@@ -1,46 +1,7 @@
-"""Exceptions of the bridge, and the table that gives each one its HTTP status, code and title.
+"""Exceptions of the bridge, and the table that gives each exception its HTTP status, code and title.
 
-    InvalidJson                  the body, or a part of it, is not JSON
-    InvalidRequest               a field is missing, unknown or out of range
-    BodyTooLarge                 the request body exceeds the size limit
-    ApiKeyRequired               the service has API keys and the request carries none of them
-    OriginNotAllowed             the request comes from a web page whose origin is not allowed
-    HostNotAllowed               the Host header has a name that is not allowed
-    RequestTimeout               the request headers or body arrive too slowly
-    RateLimitExceeded            the caller has sent more requests than one caller may send
-    ServerAtCapacity             the worker already serves the maximum number of requests
-    SocketAtCapacity             the WebSocket already carries the maximum number of requests
-    ShuttingDown                 the worker is draining
-    Cancelled                    the caller cancelled the request or disconnected (events only)
-    DeadlineExceeded             the request used up its time
-
-    ImageError
-    ├── PathRefused              the path leaves the workspace, or is not that of a regular file
-    ├── ImageNotFound            no such file in the workspace
-    ├── ImageUnreachable         the URL gave no image: DNS, refused, slow, not 200, forbidden by its owner
-    ├── ImageTooLarge            bytes, pixels, side length, frames, or time to decode
-    ├── UnsupportedImage         not an image format that is accepted
-    ├── InvalidImage             truncated, malformed, or not base64
-    └── UnknownResize            no such resize preset
-    AddressRefused               the network policy forbids the address
-
-    DispatchError                the request names a provider or model that cannot be called
-    ├── UnknownProvider
-    ├── MissingProvider
-    ├── MissingModel
-    ├── MissingBaseUrl
-    ├── InvalidBaseUrl
-    └── ProviderNotAllowed
-    ProviderUnavailable          the provider exists and cannot be called now
-    ├── QueueFull                the provider's queue is full
-    └── CircuitBreakerOpen       the circuit breaker of every endpoint is open
-
-    OutputInvalid                no answer of the model passed schema validation
-    NothingToSynthesize          every perspective failed, so the synthesizer has no input
-
-`perspectives.errors` and `providers.errors` define the exceptions of those packages. They have rows in the table too;
-a test fails if a class has no row. Any other exception is a bug: the client gets status 500 without details, and the
-traceback is logged.
+The table also has rows for the exceptions of `perspectives.errors` and `providers.errors`; a test fails if a class has
+no row. Any other exception is a bug: the client gets status 500 without details, and the traceback is logged.
 """
 
 from collections.abc import Iterable
