@@ -12,9 +12,8 @@ from starlette.types import ASGIApp
 from bridge import errors
 from bridge.api import openapi, responses
 from bridge.api.drain import Drain
-from bridge.api.middleware.auth import AuthMiddleware, cors
-from bridge.api.middleware.concurrency import ConcurrencyMiddleware
-from bridge.api.middleware.rate_limit import RateLimiter, RateLimitMiddleware
+from bridge.api.middleware.auth import cors
+from bridge.api.middleware.concurrency import AdmissionMiddleware
 from bridge.api.middleware.request_context import RequestContextMiddleware, clean_root, record_of, services
 from bridge.api.routes import openai, pages, perspectives, providers, service, websocket
 from bridge.captioning import problems
@@ -37,10 +36,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     """
     settings = settings or load()
     silence_libraries()
-    limiter = RateLimiter(settings)
-    app: ASGIApp = ConcurrencyMiddleware(build(settings), settings.max_in_flight, drain or Drain())
-    app = RateLimitMiddleware(app, limiter)
-    app = AuthMiddleware(app, settings, limiter)
+    app = AdmissionMiddleware(build(settings), settings, drain or Drain())
     return RequestContextMiddleware(cors(app, settings), settings.root_path)
 
 

@@ -9,7 +9,6 @@ from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
-from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
@@ -19,7 +18,6 @@ PREFIX = "GRAPHCAP_"
 MIB = 1024 * 1024
 SECRETS = ("api_keys", "named_api_keys", "rate_limit_storage")
 """Settings that are not options of the command line, and may be read from a file instead."""
-STORAGES = ("memory", "redis", "rediss", "redis+unix")
 OTHERS = frozenset({"GRAPHCAP_PROVIDER_KEY", "GRAPHCAP_REQUIRE_TOOLS"})
 """Variables that are not settings: read by `graphcap caption` and by the tests."""
 
@@ -253,17 +251,11 @@ class Settings(BaseSettings):
     @field_validator("rate_limit_storage")
     @classmethod
     def _check_storage(cls, value: SecretStr) -> SecretStr:
-        scheme, mark, _ = value.get_secret_value().partition("://")
-        try:
-            urlsplit(value.get_secret_value()).port  # noqa: B018 (raises ValueError for a malformed URL)
-        except ValueError:
-            mark = ""
-        if not mark or scheme not in STORAGES:
-            raise ValueError("write memory:// or redis://host:port/number, with special characters percent-encoded")
-        if scheme != "memory" and find_spec("redis") is None:
-            raise ValueError(
-                "redis:// requires the package redis; run pip install '.[redis]' in the project's directory"
-            )
+        address = value.get_secret_value()
+        if address.startswith("redis") and find_spec("redis") is None:
+            raise ValueError("Redis requires a package; run pip install '.[redis]' in the project's directory")
+        if address != "memory://":
+            _open_storage(address)
         return value
 
     @field_validator("api_keys")
@@ -285,6 +277,10 @@ class Settings(BaseSettings):
         """Return the API keys by name. Keys of `api_keys` are named key-1, key-2 …. If empty, no key is required."""
         return {**self.named_api_keys, **{f"key-{number}": key for number, key in enumerate(self.api_keys, 1)}}
 
+    def open_rate_limit_storage(self) -> Any:
+        """Return a storage of the library `limits` at the address of `rate_limit_storage`."""
+        return _open_storage(self.rate_limit_storage.get_secret_value())
+
     @cached_property
     def body_limit(self) -> int:
         """Return the size limit of a request body in bytes."""
@@ -302,6 +298,19 @@ class Settings(BaseSettings):
     def base_url_policy(self) -> Literal["any", "listed", "none"]:
         """Return `request_providers`, or its default for this address."""
         return self.request_providers or ("any" if self.loopback else "listed")
+
+
+def _open_storage(address: str) -> Any:
+    """Return a storage of the library `limits`. Raises ValueError without the address, which may hold a password."""
+    from limits.errors import ConfigurationError
+    from limits.storage import storage_from_string
+
+    options = {} if address.startswith("memory:") else {"implementation": "redispy"}
+    try:
+        return storage_from_string(f"async+{address}", wrap_exceptions=True, **options)
+    except (ConfigurationError, ValueError):
+        text = "write memory:// or redis://host:port/number, with special characters percent-encoded"
+        raise ValueError(text) from None
 
 
 def _require_printable(keys: Iterable[SecretStr]) -> None:

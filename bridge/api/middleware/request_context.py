@@ -102,6 +102,7 @@ def _new_record(scope: Scope) -> RequestRecord:
 
 def _add_headers(message: Message, record: RequestRecord) -> None:
     headers = MutableHeaders(scope=message)
+    headers.update(record.headers)
     headers["X-Request-ID"] = record.id
     headers["Server-Timing"] = record.server_timing()
     headers.setdefault("X-Content-Type-Options", "nosniff")
