@@ -80,10 +80,12 @@ def test_a_caption_is_printed_as_text_json_or_one_line(graphcap: Graphcap) -> No
 
 def test_nested_and_empty_values_are_readable() -> None:
     item = {"id": "o1", "box": {"x": 0.5, "y": 1}, "attributes": ["red", "round"], "hidden": False}
-    result = {"text": "", "empty": [], "flags": {"on": True, "none": None}, "items": ["a"], "objects": [item, {"n": 0}]}
+    objects = [item, {"n": 0, "m": ""}]
+    result = {"text": "", "empty": [], "flags": {"on": True, "none": None}, "items": ["a"], "objects": objects}
     assert readable(result).splitlines() == [
         *("text: (none)", "empty: (none)", "flags:", "  on: true", "  none: (none)", "items:", "  - a", "objects:"),
-        *("  - id: o1", "    box: x: 0.5, y: 1", "    attributes: red, round", "    hidden: false", "  - n: 0"),
+        *("  - id: o1", "    box:", "      x: 0.5", "      y: 1", "    attributes:", "      - red", "      - round"),
+        *("    hidden: false", "  - n: 0, m: (none)"),
     ]
 
 
