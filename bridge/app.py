@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -18,7 +18,7 @@ from bridge.api.middleware.request_context import RequestContextMiddleware, clea
 from bridge.api.routes import openai, pages, perspectives, providers, service, websocket
 from bridge.captioning import problems
 from bridge.captioning.check import with_known_models
-from bridge.captioning.services import Services, open_services
+from bridge.captioning.services import open_services
 from bridge.dispatch.probes import Probes
 from bridge.settings import Settings, load
 from bridge.telemetry import tracing
@@ -46,7 +46,7 @@ def build(settings: Settings) -> FastAPI:
         title="graphcap bridge",
         version=__version__,
         summary="One image, one perspective, one vision model: one caption that fits the schema.",
-        lifespan=_lifespan(settings),
+        lifespan=_lifespan,
         root_path=clean_root(settings.root_path),
         generate_unique_id_function=openapi.operation_id,
         redirect_slashes=False,
@@ -55,6 +55,7 @@ def build(settings: Settings) -> FastAPI:
         redoc_url=None,
         telemetry={"auto_configure": tracing.is_configured(), "logs": False, "operation_spans": False},
     )
+    app.state.settings = settings
     for router in (perspectives.router, websocket.router, providers.router, service.router):
         app.include_router(router, prefix=API)
         app.include_router(router, include_in_schema=False)
@@ -67,37 +68,26 @@ def build(settings: Settings) -> FastAPI:
     return app
 
 
-def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_services(settings, shows_addresses=settings.loopback) as services:
-            for problem in services.catalog.problems:
-                log.warning("perspective file %s", problem)
-            app.state.services = services
-            app.state.probes = probes = create_probes(services)
-            tasks = [asyncio.create_task(work) for work in (probes.run(), service.update_shared_gauges(app))]
-            start_tracing()
-            try:
-                yield
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-
-    return lifespan
-
-
-def start_tracing() -> None:
-    """Export spans if OpenTelemetry is set up, either by FastAPI from OTEL_* variables or by the embedding program."""
-    if tracing.is_configured() and tracing.is_missing():
-        log.warning("OTEL_EXPORTER_OTLP_ENDPOINT is set, but the extra 'otel' is not installed: no spans are exported.")
-    tracing.turn_on(__version__)
-
-
-def create_probes(services: Services) -> Probes:
-    """Create the probes of the built-in provider and the stated providers (see `bridge.config.models.Configured`)."""
-    names = sorted({"builtin"} | services.targets.configured.stated)
-    return Probes(services.dispatcher, tuple(names))
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Open the services, and run the probes and the updates of metrics until the application ends."""
+    settings: Settings = app.state.settings
+    async with open_services(settings, shows_addresses=settings.loopback) as services:
+        for problem in services.catalog.problems:
+            log.warning("perspective file %s", problem)
+        names = sorted({"builtin"} | services.targets.configured.stated)
+        app.state.services = services
+        app.state.probes = probes = Probes(services.dispatcher, tuple(names))
+        tasks = [asyncio.create_task(work) for work in (probes.run(), service.update_shared_gauges(app))]
+        if tracing.is_configured() and tracing.is_missing():
+            log.warning("OTEL_EXPORTER_OTLP_ENDPOINT is set, but the extra 'otel' is not installed.")
+        tracing.turn_on(__version__)
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _handle_error(request: Request, error: Exception) -> Response:

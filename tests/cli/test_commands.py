@@ -246,7 +246,7 @@ def test_the_kinds_key_is_used_only_at_its_own_origin(graphcap: Graphcap) -> Non
 
 def test_mistakes_in_settings_and_providers_are_reported_at_once(graphcap: Graphcap, tmp_path: Path) -> None:
     absent = graphcap("perspectives", "list", GRAPHCAP_WORKSPACE=str(tmp_path / "absent"))
-    assert (absent.code, "GRAPHCAP_WORKSPACE: There is no directory" in absent.err) == (2, True)
+    assert (absent.code, "GRAPHCAP_WORKSPACE: Path does not point to a directory" in absent.err) == (2, True)
     workspace(tmp_path, '[providers.a]\nkind = "vllm"\ncolour = 1\n')
     command = ("serve", "--workspace", str(tmp_path), "--timeout", "soon")
     result = graphcap(*command, GRAPHCAP_PORT="99999", GRAPHCAP_API_KEYS_FILE="absent")
