@@ -2,8 +2,7 @@
 
 import asyncio
 
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bridge.api import responses
 from bridge.api.drain import Drain
@@ -97,23 +96,14 @@ class AdmissionMiddleware:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, *, late: bool) -> None:
         """Serve an HTTP request, and end it when the shutdown does. `late`: also serve it during a shutdown."""
-        started = False
-
-        async def send_and_close(message: Message) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                if self._drain.begun.is_set():
-                    MutableHeaders(scope=message)["Connection"] = "close"
-            await send(message)
-
+        record = scope["state"]["record"]
         try:
             with self._drain.under_way(late):
-                await self._app(scope, receive, send_and_close)
+                await self._app(scope, receive, send)
         except ShuttingDown as error:
-            await responses.reject(error, scope, receive, send_and_close)
+            await responses.reject(error, scope, receive, send)
         except asyncio.CancelledError:
             if not self._drain.ends_this():
                 raise
-            if not started:
-                await responses.fail(ShuttingDown(), scope, receive, send_and_close)
+            if not record.status:
+                await responses.fail(ShuttingDown(), scope, receive, send)
