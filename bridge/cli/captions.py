@@ -141,7 +141,6 @@ def _print(captions: dict[str, Caption], form: str | None, *, several: bool) -> 
 
 def _request(options: argparse.Namespace) -> CaptionRequest | AnalyzeRequest:
     """Return the request that the options describe. Raises InvalidRequest and ValueError."""
-
     fields = _fields(options)
     perspectives = [perspective_file(name) for name in options.perspective or [DEFAULT_PERSPECTIVE]]
     if len(perspectives) > 1:

@@ -5,7 +5,6 @@ import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from contextlib import suppress
-from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
 from typing import Self
@@ -29,11 +28,6 @@ _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(MIB), "PILLOW_BLOCKS_MAX": "1"}
 _READ_BUFFER = MIB
 
 
-def heif_is_installed() -> bool:
-    """Return whether the package that decodes HEIC is installed."""
-    return find_spec("pillow_heif") is not None
-
-
 def image_error(rejected: Rejected) -> ImageError:
     """Convert a rejection to the exception that is reported to callers."""
     return _ERRORS[rejected.kind](rejected.message)
@@ -43,7 +37,9 @@ class WorkerFailed(RuntimeError):
     """An image worker did not start: the installation is broken."""
 
     def __init__(self) -> None:
-        super().__init__("The image worker did not start. `python -m bridge.images.worker 0 1` shows why.")
+        super().__init__(
+            "The image worker did not start. `python -m bridge.images.worker 1073741824 20 </dev/null` shows why."
+        )
 
 
 class _WorkerGone(WorkerFailed):

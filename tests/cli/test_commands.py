@@ -80,10 +80,12 @@ def test_a_caption_is_printed_as_text_json_or_one_line(graphcap: Graphcap) -> No
 
 def test_nested_and_empty_values_are_readable() -> None:
     item = {"id": "o1", "box": {"x": 0.5, "y": 1}, "attributes": ["red", "round"], "hidden": False}
-    result = {"text": "", "empty": [], "flags": {"on": True, "none": None}, "items": ["a"], "objects": [item, {"n": 0}]}
+    objects = [item, {"n": 0, "m": ""}]
+    result = {"text": "", "empty": [], "flags": {"on": True, "none": None}, "items": ["a"], "objects": objects}
     assert readable(result).splitlines() == [
         *("text: (none)", "empty: (none)", "flags:", "  on: true", "  none: (none)", "items:", "  - a", "objects:"),
-        *("  - id: o1", "    box: x: 0.5, y: 1", "    attributes: red, round", "    hidden: false", "  - n: 0"),
+        *("  - id: o1", "    box:", "      x: 0.5", "      y: 1", "    attributes:", "      - red", "      - round"),
+        *("    hidden: false", "  - n: 0, m: (none)"),
     ]
 
 
@@ -244,7 +246,7 @@ def test_the_kinds_key_is_used_only_at_its_own_origin(graphcap: Graphcap) -> Non
 
 def test_mistakes_in_settings_and_providers_are_reported_at_once(graphcap: Graphcap, tmp_path: Path) -> None:
     absent = graphcap("perspectives", "list", GRAPHCAP_WORKSPACE=str(tmp_path / "absent"))
-    assert (absent.code, "GRAPHCAP_WORKSPACE: There is no directory" in absent.err) == (2, True)
+    assert (absent.code, "GRAPHCAP_WORKSPACE: Path does not point to a directory" in absent.err) == (2, True)
     workspace(tmp_path, '[providers.a]\nkind = "vllm"\ncolour = 1\n')
     command = ("serve", "--workspace", str(tmp_path), "--timeout", "soon")
     result = graphcap(*command, GRAPHCAP_PORT="99999", GRAPHCAP_API_KEYS_FILE="absent")
