@@ -93,10 +93,10 @@ class CircuitBreaker:
         the other counted ones. Once there are three, they are added to the failures in a row; before that, they have
         no effect.
         """
-        if epoch != self._epoch or not self._limit:
+        if epoch != self._epoch:
             return
         self._trial = False
-        if all(image != other and schema != another for other, another in self._server_errors):
+        if self._limit and all(image != other and schema != another for other, another in self._server_errors):
             self._server_errors.append((image, schema))
             if len(self._server_errors) >= _DISTINCT_ERRORS:
                 self._open_at_limit(len(self._server_errors))

@@ -4,7 +4,9 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from contextlib import suppress
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
@@ -27,6 +29,8 @@ _ROOT = Path(__file__).parents[2]
 # block of 16 MB, or each photo costs 5 ms of page faults.
 _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(MIB), "PILLOW_BLOCKS_MAX": "1"}
 _READ_BUFFER = MIB
+_BROKEN = (EOFError, OSError, ValueError, TypeError, KeyError)
+"""What reading a result raises: the pipe ended, the time ran out, or the bytes are not a result."""
 
 
 def heif_is_installed() -> bool:
@@ -60,7 +64,7 @@ class _Worker:
 
     @classmethod
     async def start(cls, memory: int, seconds: float) -> Self:
-        """Start a process and wait until it is ready. Raises WorkerFailed."""
+        """Start a process and wait until it is ready, at most `seconds`. Raises WorkerFailed."""
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -73,12 +77,12 @@ class _Worker:
         )
         worker = cls(process)
         try:
-            await worker._result()
-        except (EOFError, OSError) as error:
+            async with asyncio.timeout(seconds):
+                await worker._result()
+        except BaseException as error:
             await worker.end()
-            raise WorkerFailed from error
-        except asyncio.CancelledError:
-            await worker.end()
+            if isinstance(error, _BROKEN):
+                raise WorkerFailed from error
             raise
         return worker
 
@@ -118,8 +122,47 @@ class _Worker:
         await self._process.wait()
 
 
+class _Slots:
+    """A semaphore that is fair to callers: those that wait get the free slots in turn."""
+
+    def __init__(self, free: int) -> None:
+        self._free = free
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+
+    @asynccontextmanager
+    async def slot(self, caller: str) -> AsyncIterator[None]:
+        """Hold a slot during the `async with` block."""
+        if self._free:
+            self._free -= 1
+        else:
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.setdefault(caller, deque()).append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if not turn.cancelled():  # it got a slot before it was cancelled
+                    self._release()
+                raise
+        try:
+            yield
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        """Give the slot to the next caller, or free it if all that waited were cancelled."""
+        while self._waiting:
+            caller, turns = self._waiting.popitem(last=False)
+            turn = turns.popleft()
+            if turns:
+                self._waiting[caller] = turns
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+
 class DecoderPool:
-    """Runs jobs in up to `workers` processes, which are started when needed. Jobs wait in order of arrival.
+    """Runs jobs in up to `workers` processes, which are started when needed. Callers that wait are served in turn.
 
     `memory`: bytes that a process may allocate beyond its size at start. `seconds`: time limit of one job. A process is
     killed if its job takes longer, or if the caller of the job is cancelled.
@@ -127,7 +170,7 @@ class DecoderPool:
 
     def __init__(self, workers: int, memory: int, seconds: float) -> None:
         self._memory, self._seconds = memory, seconds
-        self._slots = asyncio.Semaphore(workers)
+        self._slots = _Slots(workers)
         self._idle: list[_Worker] = []
         self._early: asyncio.Task[_Worker] | None = None
         self._ending: set[asyncio.Task[None]] = set()
@@ -137,12 +180,12 @@ class DecoderPool:
         if self._early is None and not self._idle:
             self._early = asyncio.create_task(self._new())
 
-    async def run(self, job: Job, data: bytes) -> tuple[Result, bytes]:
-        """Run a job in a worker. The returned bytes are empty if `job.verify` succeeded, because the input is kept.
+    async def run(self, job: Job, data: bytes, caller: str = "") -> tuple[Result, bytes]:
+        """Run a job of `caller` in a worker. If `job.verify` succeeds, the returned bytes are empty: the input is kept.
 
         Raises InvalidImage, ImageTooLarge, UnsupportedImage and WorkerFailed.
         """
-        async with self._slots:
+        async with self._slots.slot(caller):
             try:
                 result, encoded = await self._run(await self._acquire(), job, data)
             except _WorkerGone:  # it died while it was idle
@@ -159,7 +202,7 @@ class DecoderPool:
             usable = result.error != "out_of_memory"
         except TimeoutError:
             raise ImageTooLarge(f"The image took longer than {self._seconds:g} seconds to decode.") from None
-        except (EOFError, OSError, ValueError, TypeError, KeyError):
+        except _BROKEN:
             raise InvalidImage("The image could not be decoded: its decoder failed.") from None
         finally:
             if usable:

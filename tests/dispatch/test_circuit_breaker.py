@@ -92,9 +92,11 @@ def test_500s_count_when_three_different_requests_got_them(
     assert breaker.state == state
 
 
-def test_a_500_in_a_trial_leaves_the_decision_to_the_next_call(breaker: CircuitBreaker, clock: Clock) -> None:
-    fail(breaker, 3)
-    clock.now += 30
+@pytest.mark.parametrize("limit", [3, 0])
+def test_a_500_in_a_trial_leaves_the_decision_to_the_next_call(clock: Clock, limit: int) -> None:
+    breaker = CircuitBreaker(limit, 30, clock)
+    breaker.probe_failed(clock.now)
+    breaker.probe_succeeded()
     breaker.server_error(breaker.start(), b"image", b"schema")
     assert (breaker.state, breaker.admits) == ("half_open", True)
 
