@@ -51,9 +51,9 @@ class Route:
     def pause(self) -> float | None:
         """Return the seconds until rate limits allow a call, or None if every circuit breaker is open.
 
-        A breaker whose trial call is in flight does not count as open, because the trial call may close it.
+        A half-open breaker does not count as open, because its trial call may close it.
         """
-        alive = [e for e in self.endpoints if e.breaker.admits or e.breaker.trial_running]
+        alive = (endpoint for endpoint in self.endpoints if endpoint.breaker.state != "open")
         return min((endpoint.limits(self.key_id).wait for endpoint in alive), default=None)
 
 
@@ -195,20 +195,15 @@ class ProviderQueue:
         admission.cancel()
 
     def _set_timer(self) -> None:
-        """Schedule `advance` for the earliest time at which an endpoint can become available."""
+        """Schedule `advance` for the earliest time at which an endpoint can become available.
+
+        That is now if a pause ended after `advance` last looked: no other event would wake the waiting calls.
+        """
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         routes = {waiter.route for waiters in self._waiting.values() for waiter in waiters}
-        waits = (_until_room(endpoint, route.key_id) for route in routes for endpoint in route.endpoints)
-        wait = min(waits, default=inf)
+        keyed = [(endpoint, route.key_id) for route in routes for endpoint in route.endpoints]
+        wait = min((e.wait(key_id) or (0.0 if e.has_room(key_id) else inf) for e, key_id in keyed), default=inf)
         if wait < inf:
             self._timer = asyncio.get_running_loop().call_later(max(wait, _SHORTEST_TIMER), self.advance)
-
-
-def _until_room(endpoint: Endpoint, key_id: str) -> float:
-    """Return the seconds until a call may start, inf if that depends on an event.
-
-    The result is 0 if a pause ended after `advance` last looked: no other event would wake the waiting calls then.
-    """
-    return endpoint.wait(key_id) or (0.0 if endpoint.has_room(key_id) else inf)

@@ -5,12 +5,12 @@ import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from bridge.errors import ImageError, ImageTooLarge, InvalidImage, UnsupportedImage
 from bridge.images.job import LENGTHS, Job, Result, head_of_frame, parse_result
@@ -28,6 +28,7 @@ _ROOT = Path(__file__).parents[2]
 # glibc then returns the memory of large images to the system (measured: 448 MB stayed after an AVIF); Pillow keeps one
 # block of 16 MB, or each photo costs 5 ms of page faults.
 _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(MIB), "PILLOW_BLOCKS_MAX": "1"}
+START_SECONDS = 20.0
 _READ_BUFFER = MIB
 _BROKEN = (EOFError, OSError, ValueError, TypeError, KeyError)
 """What reading a result raises: the pipe ended, the time ran out, or the bytes are not a result."""
@@ -64,7 +65,7 @@ class _Worker:
 
     @classmethod
     async def start(cls, memory: int, seconds: float) -> Self:
-        """Start a process and wait until it is ready, at most `seconds`. Raises WorkerFailed."""
+        """Start a process and wait until it is ready. `seconds`: of CPU for each job. Raises WorkerFailed."""
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -77,7 +78,7 @@ class _Worker:
         )
         worker = cls(process)
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(START_SECONDS):
                 await worker._result()
         except BaseException as error:
             await worker.end()
@@ -172,13 +173,12 @@ class DecoderPool:
         self._memory, self._seconds = memory, seconds
         self._slots = _Slots(workers)
         self._idle: list[_Worker] = []
-        self._early: asyncio.Task[_Worker] | None = None
-        self._ending: set[asyncio.Task[None]] = set()
+        self._first: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Start the first worker in the background, so that the first job does not have to wait for it."""
-        if self._early is None and not self._idle:
-            self._early = asyncio.create_task(self._new())
+        self._first = self._in_background(self._warm_up())
 
     async def run(self, job: Job, data: bytes, caller: str = "") -> tuple[Result, bytes]:
         """Run a job of `caller` in a worker. If `job.verify` succeeds, the returned bytes are empty: the input is kept.
@@ -208,38 +208,34 @@ class DecoderPool:
             if usable:
                 self._idle.append(worker)
             else:
-                self._end(worker)
+                self._in_background(worker.end())
         return result, encoded
 
     async def aclose(self) -> None:
         """End every worker."""
-        if self._early is not None:
-            self._early.cancel()
-            with suppress(asyncio.CancelledError, WorkerFailed):
-                self._idle.append(await self._early)
-        while self._idle:
-            self._end(self._idle.pop())
-        await asyncio.gather(*self._ending)
+        if self._first is not None:
+            self._first.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(worker.end() for worker in self._idle))
+
+    async def _warm_up(self) -> None:
+        with suppress(WorkerFailed):  # the first job reports it
+            async with self._slots.slot(""):
+                self._idle.append(await self._new())
 
     async def _new(self) -> _Worker:
         return await _Worker.start(self._memory, self._seconds)
 
     async def _acquire(self) -> _Worker:
-        early, self._early = self._early, None
-        if early is not None:
-            try:
-                return await asyncio.shield(early)
-            except asyncio.CancelledError:
-                self._early = early
-                raise
         while self._idle:
             worker = self._idle.pop()
             if worker.is_alive:
                 return worker
-            self._end(worker)
+            self._in_background(worker.end())
         return await self._new()
 
-    def _end(self, worker: _Worker) -> None:
-        task = asyncio.create_task(worker.end())
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

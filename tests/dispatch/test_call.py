@@ -8,13 +8,15 @@ from typing import Any, Literal
 
 import pytest
 
-from bridge.deadline import DeadlineExceeded
+from bridge.deadline import Deadline, DeadlineExceeded
 from bridge.dispatch import clients
+from bridge.dispatch.attempts import Retries, Timeouts
 from bridge.dispatch.call import Dispatcher
 from bridge.dispatch.clients import MAX_MODES, OutputModes
+from bridge.dispatch.queue import ProviderQueue, Route
 from bridge.dispatch.targets import Target
 from bridge.errors import CircuitBreakerOpen
-from bridge.run import Progress, Reset
+from bridge.run import Progress, Reset, Run
 from providers import errors
 from providers.base import Credentials, Image, ProviderConfig, VisionRequest
 from providers.usage import Usage
@@ -31,6 +33,7 @@ from tests.dispatch.dispatching import (
     named,
     new_run,
     outcomes,
+    provider,
 )
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
@@ -273,10 +276,33 @@ async def test_a_slow_model_that_streams_is_not_cut_off(server: OpenAIServer, ot
 
 
 @pytest.mark.parametrize(
+    ("fields", "settings", "expected"),
+    [
+        ({}, {}, Timeouts(16, None, patient=True)),  # nothing else can be called
+        ({"has_fallback": True, "calls": 1}, {}, Timeouts(16, None, patient=True)),
+        ({"has_fallback": True}, {}, Timeouts(16, 8, patient=False)),  # 8 seconds are no evidence that it is down
+        ({"has_fallback": True, "left": 60}, {}, Timeouts(60, 30, patient=True)),
+        ({"endpoints": 2}, {}, Timeouts(16, 8, patient=False)),
+        ({"endpoints": 2, "reserve": 3}, {}, Timeouts(16, None, patient=True)),
+        ({"endpoints": 2, "attempt_timeout": 3}, {}, Timeouts(16, 3, patient=True)),  # as configured
+        ({"endpoints": 2, "attempt_timeout": 3}, {"attempt_timeout": 2}, Timeouts(16, 2, patient=True)),
+        ({"endpoints": 2, "attempt_timeout": 3, "left": 1}, {}, Timeouts(1, 1, patient=False)),
+        ({"timeout": 5}, {}, Timeouts(5, None, patient=True)),
+        ({"timeout": 5}, {"timeout": 30}, Timeouts(16, None, patient=True)),
+    ],
+)
+def test_the_time_limits_of_a_call(fields: dict[str, Any], settings: dict[str, float], expected: Timeouts) -> None:
+    listed = [endpoint(str(place), **settings) for place in range(fields.pop("endpoints", 1))]
+    queue = ProviderQueue("p", provider(*listed), 8, Clock())
+    run = Run(Deadline(fields.pop("left", 16), Clock()))
+    run.attempts.limit = fields.pop("calls", 4)
+    assert Retries(Route(queue, queue.endpoints), run, **fields).timeouts(queue.endpoints[0]) == expected
+
+
+@pytest.mark.parametrize(
     ("settings", "options", "seconds"),
     [
         pytest.param({}, {}, 2, marks=pytest.mark.slow),  # nothing else can be called
-        ({}, {"has_fallback": True}, 1),
         ({"attempt_timeout": 0.2}, {"has_fallback": True}, 0.2),
         ({"timeout": 0.3}, {}, 0.3),
     ],

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from bridge.errors import ImageTooLarge, InvalidImage
+from bridge.images import decoder as decoders
 from bridge.images import worker
 from bridge.images.decoder import DecoderPool, WorkerFailed
 from bridge.images.job import Job, head_of_frame
@@ -160,7 +161,8 @@ async def test_a_worker_that_cannot_start_is_no_fault_of_the_image(
     script.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/id\n{program}\n")
     script.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(script))
-    async with pool(seconds=0.5) as decoder:
+    monkeypatch.setattr(decoders, "START_SECONDS", 0.5)
+    async with pool() as decoder:
         with pytest.raises(WorkerFailed):
             await asyncio.wait_for(decoder.run(JPEG, saved(photo(), "JPEG")), HANG_GUARD)
         assert read((tmp_path / "id").read_text().strip(), "cmdline") == b""
