@@ -118,9 +118,9 @@ async def test_expensive_answers_are_read_off_the_event_loop() -> None:
     partials = PartialObjects(Run(Deadline(60), emit=lambda event: None, streaming=True), unfinished)
     executor = CountingExecutor(1)
     asyncio.get_running_loop().set_default_executor(executor)
-    await read_answer('{"a": ["k255"]}', complete)
+    await read_answer('{"a": ["k255"]}', complete, Deadline(60))
     assert executor.jobs == 0
-    await read_answer(json.dumps({"a": ["k255"] * 3_000 + ["nope"]}), complete)
+    await read_answer(json.dumps({"a": ["k255"] * 3_000 + ["nope"]}), complete, Deadline(60))
     assert executor.jobs == 1
     await partials.add(json.dumps({"a": [{}] * 90_000}))
     assert executor.jobs == 2
