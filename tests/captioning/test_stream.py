@@ -69,13 +69,6 @@ async def test_an_analysis(analysis: EventStream) -> None:
         assert stages == ["image", "model", "validate"]
 
 
-async def test_a_caption_has_its_request_id_by_default(caption: EventStream) -> None:
-    async with caption:
-        events = [event async for event in caption]
-    assert events[0] == Started(id="r1", request_id="r1")
-    check(events, "alt_text")
-
-
 @pytest.mark.parametrize("moment", [0, 1, 2, 4, 6, 8, 99])
 async def test_cancelled_after_some_events(analysis: EventStream, moment: int) -> None:
     events: list[Event] = []
@@ -89,14 +82,6 @@ async def test_cancelled_after_some_events(analysis: EventStream, moment: int) -
     assert {code for _, code in ends(events)} <= {"ok", "cancelled"}
     if moment == 0:
         assert ends(events) == [(name, "cancelled") for name in NAMES]
-
-
-async def test_the_end_of_the_service_is_an_error_of_each_perspective(analysis: EventStream) -> None:
-    async with analysis:
-        analysis.cancel(ShuttingDown())
-        events = [event async for event in analysis]
-    check(events, *NAMES)
-    assert ends(events) == [(name, "shutting_down") for name in NAMES]
 
 
 async def test_leaving_the_block_cancels_the_work(services: Services) -> None:
