@@ -66,13 +66,16 @@ def test_requests_may_contain_any_base_url_only_on_loopback(host: str, policy: s
     ("name", "value", "sentence"),
     [
         ("PORT", "99999", "Input should be less than or equal to 65535."),
-        ("IMAGE_URL_ALLOW", "10.0.0.0/99,10.1.0.0/99", "Invalid network: '10.0.0.0/99', '10.1.0.0/99'."),
+        ("TIMEOUT", "soon", "Input should be a valid number, unable to parse string as a number."),
+        ("LOG", "xml", "Input should be 'text' or 'json'."),
+        ("IMAGE_URL_ALLOW", "10.1.0.0/16,10.0.0.0/99", "Invalid network: '10.0.0.0/99'."),
+        ("IMAGE_URL_PORTS", "80,99999", "Input should be less than or equal to 65535."),
         ("CORS_ORIGINS", '["http://a"', "Expecting ',' delimiter: line 1 column 12 (char 11)."),
         *(
             ("CORS_ORIGINS", f"https://a,{origin}", "Write each origin as a browser")
             for origin in ("foo", "https://a/b")
         ),
-        ("WORKSPACE", "absent", "There is no directory 'absent'."),
+        ("WORKSPACE", "absent", "Path does not point to a directory."),
         ("NAMED_API_KEYS", "react=a1,react=b2", "A name is repeated."),
         *(
             (

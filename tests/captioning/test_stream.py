@@ -1,5 +1,6 @@
 """The event stream of a request: whenever it is cancelled, each perspective has one end, and `done` is last."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,9 +13,13 @@ from bridge.deadline import Deadline
 from bridge.errors import ShuttingDown
 from bridge.run import PartialEvent, Progress, Reset, Run
 from bridge.settings import Settings
+from tests.api import streams
+from tests.servers import OpenAIServer
+from tests.servers.behaviours import Hang
 from tests.service import WORKSPACE
 
 IMAGE = ImageRef(path="datasets/samples/coffee.jpg")
+HANG_GUARD = 60.0
 NAMES = ["alt_text", "graph_caption"]
 
 
@@ -77,6 +82,21 @@ async def test_cancelled_after_some_events(analysis: EventStream, moment: int) -
     assert {code for _, code in ends(events)} <= {"ok", "cancelled"}
     if moment == 0:
         assert ends(events) == [(name, "cancelled") for name in NAMES]
+
+
+async def test_a_cancellation_while_the_connection_is_established_is_obeyed(services: Services) -> None:
+    """anyio cancels the task itself then, to end its race of addresses: the moment at which a cancellation was lost."""
+    with OpenAIServer() as server:
+        server.default = Hang("first")
+        request = CaptionRequest.model_validate({**streams.caption(server), "image": IMAGE})
+        for attempt in range(8):
+            run = Run(Deadline(300), "r1")
+            plan = await make_plan(request, services, run)
+            async with asyncio.timeout(HANG_GUARD), EventStream(plan, services, run):
+                while len(server.calls) <= attempt:
+                    await asyncio.sleep(0)
+                    if any(task.cancelling() for task in asyncio.all_tasks()):
+                        break
 
 
 async def test_unread_partial_objects_are_replaced_and_nothing_else_is_dropped(caption: EventStream) -> None:

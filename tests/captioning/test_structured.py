@@ -13,7 +13,7 @@ from bridge.deadline import Deadline
 from bridge.dispatch.call import Dispatcher
 from bridge.dispatch.targets import Target
 from bridge.errors import OutputInvalid
-from bridge.run import Attempt, Run
+from bridge.run import Attempt, Reset, Run
 from perspectives import perspective as perspectives
 from providers import errors
 from providers.base import LADDER, Completion, Credentials, Delta, Image, OutputMode, ProviderConfig, VisionRequest
@@ -57,12 +57,19 @@ class Script:
         return replace(request, output_mode=LADDER[step]) if step < len(LADDER) else None
 
     async def ask(
-        self, retries: int = 2, schema: Any = PLAIN, mode: OutputMode = LADDER[0], calls: int = 4, **fields: Any
+        self,
+        retries: int = 2,
+        schema: Any = PLAIN,
+        mode: OutputMode = LADDER[0],
+        calls: int = 4,
+        target: Target = TARGET,
+        model: str = "m",
+        **fields: Any,
     ) -> Answer:
         self.run.attempts.limit = calls
         perspective = perspectives.parse({"name": "mine", "prompt": "Look.", "json_schema": schema})
-        request = VisionRequest("m", "Look.", 1, IMAGE, "Be brief.", schema=schema, output_mode=mode)
-        output = StructuredOutput(request, TARGET, perspective, cast(Dispatcher, self), self.run, **fields)
+        request = VisionRequest(model, "Look.", 1, IMAGE, "Be brief.", schema=schema, output_mode=mode)
+        output = StructuredOutput(request, target, perspective, cast(Dispatcher, self), self.run, **fields)
         return await output.generate(retries)
 
     @property
@@ -107,6 +114,25 @@ async def test_the_last_rejection_is_raised(
         await script.ask(mode=mode, calls=calls)
     assert raised.value is step
     assert script.modes == modes
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "temperature", "reason"),
+    [("vllm", "m", 0.2, "temperature 0.2"), ("anthropic", "m", None, "retrying"), ("openai", "o3", None, "retrying")],
+)
+async def test_white_space_without_end_is_second_call_with_a_temperature_if_there_is_one(
+    kind: str, model: str, temperature: float | None, reason: str
+) -> None:
+    script = Script(errors.WhitespaceRunaway("x", usage=TOKENS), GOOD)
+    await script.ask(target=replace(TARGET, config=ProviderConfig("scripted", kind)), model=model)
+    assert [request.options.temperature for request in script.requests] == [None, temperature]
+    assert script.run.usage == Usage(20, 10)
+    (reset,) = [event for event in script.events if isinstance(event, Reset)]
+    assert reason in reset.reason
+    script = Script(errors.WhitespaceRunaway("x"))
+    with pytest.raises(errors.WhitespaceRunaway):
+        await script.ask()
+    assert len(script.requests) == 2
 
 
 # Re-asks.

@@ -323,8 +323,9 @@ def test_json_object_carries_the_schema(bridge: Bridge) -> None:
 def test_an_unexplained_400_goes_one_mode_down_and_ends_in_the_servers_message(bridge: Bridge) -> None:
     """Row 9."""
     bridge.server.default = observed.UNEXPLAINED
-    attempts = bridge.post().json()["attempts"]
-    assert [attempt["provider_message"] for attempt in attempts] == ["Bad request"] * 2
+    problem = bridge.post().json()
+    assert [attempt["provider_message"] for attempt in problem["attempts"]] == ["Bad request"] * 2
+    assert 'The provider\'s message: "Bad request".' in problem["detail"]
 
 
 @VLLM_ONLY

@@ -131,6 +131,15 @@ async def test_an_error_before_the_first_text_has_the_meaning_of_its_code(to: Ta
         assert type(await to.failure(streamed=True)) is (STATUSES[code] if has_code else errors.BadReply)
 
 
+async def test_output_that_the_server_cannot_parse_is_kept(to: Target) -> None:
+    """llama-server: some chunks, then an error object (measured)."""
+    to.server.reply(b.ErrorInStream("does not match the expected peg-native format", text='{"caption": '))
+    error = await to.failure(streamed=True)
+    assert isinstance(error, errors.UnparsableOutput)
+    assert error.begun
+    assert error.raw_text == ('{"caption": ' if to.kind.kind in ("openai", "vllm", "anthropic") else "")
+
+
 async def test_interrupted_responses(to: Target, streamed: bool) -> None:
     for after in (0, 1, 20, 120, 240, None):
         to.server.reply(b.Cut(after_bytes=after))

@@ -8,6 +8,7 @@ import tomllib
 from base64 import b64encode, encodebytes, urlsafe_b64encode
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,14 +21,13 @@ from bridge.captioning.answers import read
 from bridge.captioning.problems import code_of
 from bridge.errors import ImageError
 from bridge.images import sources
-from bridge.images.decoder import heif_is_installed
 from bridge.images.limits import ImageLimits
 from perspectives import InvalidPerspective, compile_schema
 from tests.hostile.image_makers import photo, saved
 from tests.perspectives.schemas import GARBAGE, schemas
 
 BASE64_ROWS = tomllib.loads((Path(__file__).parent / "images_base64.toml").read_text("utf-8"))["spelling"]
-LIMITS = ImageLimits(max_pixels=1_000_000, heif=heif_is_installed())
+LIMITS = ImageLimits(max_pixels=1_000_000, heif=find_spec("pillow_heif") is not None)
 bounded = settings(
     max_examples=50,
     deadline=None,

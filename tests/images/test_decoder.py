@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from bridge.errors import ImageTooLarge, InvalidImage
+from bridge.images import decoder as decoders
 from bridge.images.decoder import DecoderPool, WorkerFailed
 from bridge.images.job import Job, head_of_frame
 from bridge.images.limits import MIB, ImageLimits
@@ -140,11 +141,34 @@ async def test_an_idle_worker_that_died_costs_no_image(size: tuple[int, int]) ->
         assert (await decoder.run(JPEG, data))[0].size == size
 
 
-async def test_a_worker_that_cannot_start_is_no_fault_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", "/bin/false")
+@pytest.mark.parametrize("program", ["exit 1", "exec sleep 600", "head -c 40 /dev/zero; exec sleep 600"])
+async def test_a_worker_that_cannot_start_is_no_fault_of_the_image(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str
+) -> None:
+    script = tmp_path / "images.worker"
+    script.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/id\n{program}\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    monkeypatch.setattr(decoders, "START_SECONDS", 0.5)
     async with pool() as decoder:
         with pytest.raises(WorkerFailed):
-            await decoder.run(JPEG, saved(photo(), "JPEG"))
+            await asyncio.wait_for(decoder.run(JPEG, saved(photo(), "JPEG")), HANG_GUARD)
+        assert read((tmp_path / "id").read_text().strip(), "cmdline") == b""
+
+
+async def test_busy_workers_serve_callers_in_turn() -> None:
+    async with pool() as decoder:
+        finished: list[str] = []
+
+        async def run(caller: str) -> None:
+            await decoder.run(JPEG, saved(photo(), "JPEG"), caller[0])
+            finished.append(caller)
+
+        jobs = [asyncio.create_task(run(caller)) for caller in ("a1", "a2", "a3", "a4", "b1", "c1", "b2")]
+        await asyncio.sleep(0)
+        jobs[2].cancel()
+        await asyncio.gather(*jobs, return_exceptions=True)
+        assert finished == ["a1", "a2", "b1", "c1", "b2", "a4"]  # the cancelled a3 had its turn
 
 
 async def test_a_worker_knows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:

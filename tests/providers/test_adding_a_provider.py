@@ -12,7 +12,7 @@ from bridge.cli import build
 from bridge.settings import Settings, SettingsError
 from docs import generate
 from providers import registry
-from providers.base import BaseClient, Completion, Delta, Model, ProviderConfig, Spec, VisionRequest
+from providers.base import BaseClient, Completion, Delta, Model, ProviderConfig, Setting, Spec, VisionRequest
 from providers.pool import Pool
 from tests.service import ROOT, WORKSPACE
 
@@ -30,8 +30,7 @@ SPEC = Spec(
     key_env=("ACME_API_KEY",),
     url_env=("ACME_BASE_URL",),
     takes=frozenset({"max_tokens"}),
-    options={"extra_body": "further fields of the request's body"},
-    values={"extra_body": (Mapping,)},
+    options={"extra_body": Setting("further fields of the request's body", (Mapping,))},
     default_model="acme-vision",
     note="Describes everything as a boat.",
 )
@@ -58,8 +57,8 @@ class AcmeClient(BaseClient):
 
 @pytest.fixture(autouse=True)
 def row(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Add the row that registers the kind: its client, the SDK that it imports (none), its specs."""
-    monkeypatch.setitem(registry._KINDS, "acme", (SPEC, AcmeClient, ""))
+    """Add the row that registers the kind: its spec and its client."""
+    monkeypatch.setitem(registry._KINDS, "acme", (SPEC, AcmeClient))
 
 
 def test_the_generated_tables_list_it() -> None:

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, assume, given, settings
 
 from perspectives import InvalidPerspective, compile_schema
 from providers import dialects
+from providers.base import VisionRequest
 from providers.schema_nodes import is_portable_pattern
 from tests.contract.schemas import RICH
 from tests.perspectives.schemas import VALUES, schemas
@@ -296,3 +297,9 @@ def test_strict_answer_is_restored_and_no_other_value_crashes(schema: Schema, va
     schema = accepted(schema)
     json.dumps(dialects.restore(instance(dialects.openai_strict(schema)), schema))
     json.dumps(dialects.restore(value, schema))
+
+
+def test_the_prompt_names_the_format_and_holds_the_schema() -> None:
+    text = dialects.prompt(VisionRequest("m", "Look.", 5, schema=RICH)).removeprefix("Look.\n\n")
+    assert "JSON" in text  # OpenAI's json_object mode demands the word
+    assert json.loads(text[text.index("\n") :]) == RICH
