@@ -19,10 +19,3 @@ def test_every_error_has_a_row(module: ModuleType) -> None:
     defined = [cls for cls in classes if cls.__module__ == module.__name__]
     without = [cls.__name__ for cls in defined if cls not in errors.TABLE and not cls.__subclasses__()]
     assert [name for name in without if name != "ValidationFailed"] == []
-
-
-def test_one_code_has_one_status() -> None:
-    statuses: dict[str, set[int]] = {}
-    for row in errors.TABLE.values():
-        statuses.setdefault(row.code, set()).add(row.status)
-    assert {code for code, values in statuses.items() if len(values) > 1} == {"timeout"}  # 408: the client is slow

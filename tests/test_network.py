@@ -176,14 +176,6 @@ async def test_a_redirect_is_checked_again(trap: TrapServer) -> None:
     assert trap.untouched
 
 
-@pytest.mark.parametrize("count", [65, 4000])
-async def test_a_name_with_too_many_addresses_is_refused(count: int) -> None:
-    look_up = names(crowd=["93.184.216.34"] * count)
-    async with client_of(AddressPolicy(), look_up=look_up) as client:
-        with pytest.raises(httpx2.ConnectError):
-            await client.get("http://crowd.example/")
-
-
 async def test_proxies_of_the_environment_are_not_used(trap: TrapServer, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, trap.url)

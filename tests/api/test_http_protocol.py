@@ -91,13 +91,6 @@ def test_a_body_that_continues_after_its_response_is_bounded(service: Service) -
             file.read()
 
 
-def test_an_offer_of_http_2_is_ignored(service: Service) -> None:
-    """Java's client and `curl --http2` send one with every request."""
-    offer = b"Connection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQ\r\n"
-    status, caption = exchange(service, POST + offer + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY)
-    assert (status, caption["perspective"]) == (200, "alt_text")
-
-
 @pytest.mark.slow
 def test_a_client_that_reads_nothing_is_disconnected(service: Service) -> None:
     host, _, port = (service.url.removeprefix("http://")).partition(":")

@@ -1,29 +1,21 @@
 """Many requests on one WebSocket: by id, cancelled by id, and none outlives it."""
 
-import asyncio
 import json
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import pytest
-from starlette.types import Message
-from starlette.websockets import WebSocket
 from websockets.exceptions import ConnectionClosed
 
-from bridge.api.routes.websocket import Connection
-from bridge.captioning.services import open_services
-from bridge.settings import Settings
 from tests.api import streams
-from tests.api.sockets import Socket, frame, socket, state
+from tests.api.sockets import Socket, frame, socket
 from tests.api.streams import GOOD, HANG_GUARD, SAMPLE, analysis, inline, of_type
 from tests.contract.kinds import PROTOCOLS, Kind
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
-from tests.service import WORKSPACE, Service
+from tests.service import Service
 
 LIMIT = 64 * 1024
 ALT = {"perspective": "alt_text", "image": {"path": SAMPLE}}
-SHORT = 0.1
 
 
 @pytest.fixture(scope="module")
@@ -180,41 +172,3 @@ def test_a_frame_of_twice_the_limit_closes_the_websocket(service: Service) -> No
             client.next()
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1009
-
-
-# Connections without a server in between.
-
-
-async def serve(frames: list[Message], settings: Settings, *, fail_after: int = 99) -> list[Message]:
-    """Serve these frames, then nothing; return what was sent. From `fail_after` messages on, sending fails."""
-    sent: list[Message] = []
-    pending = [{"type": "websocket.connect"}, *frames]
-    failed = asyncio.Event()
-
-    async def receive() -> Message:
-        if pending:
-            return pending.pop(0)
-        await failed.wait()
-        return {"type": "websocket.disconnect", "code": 1006}
-
-    async def send(message: Message) -> None:
-        if len(sent) == fail_after:
-            failed.set()
-            raise OSError
-        sent.append(message)
-
-    async with open_services(settings) as services:
-        app = SimpleNamespace(state=SimpleNamespace(services=services))
-        scope = {"type": "websocket", "path": "/", "headers": [], "app": app, "state": state(1)}
-        async with asyncio.timeout(HANG_GUARD):
-            await Connection(WebSocket(scope, receive, send), auth_within=SHORT).serve()
-    return sent
-
-
-@pytest.mark.parametrize("text", [None, "", "{", "[]", "x" * 5000, frame("auth", api_key="k", more="x" * 5000)])
-async def test_a_client_without_a_key_is_disconnected(text: str | None) -> None:
-    frames: list[Message] = [] if text is None else [{"type": "websocket.receive", "text": text}]
-    sent = await serve(frames, Settings(workspace=WORKSPACE, api_keys=("k",)))
-    assert [message["type"] for message in sent] == ["websocket.accept", "websocket.send", "websocket.close"]
-    assert json.loads(sent[1]["text"])["problem"]["code"] == "unauthorized"
-    assert sent[2]["code"] == 1008

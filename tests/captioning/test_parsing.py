@@ -36,17 +36,6 @@ def test_a_request_with_very_many_mistakes_gets_a_short_error(body: dict[str, An
     assert len(str(raised.value)) + len(str(raised.value.problems)) < 5_000
 
 
-def test_a_misspelled_field_is_named_with_the_likely_one() -> None:
-    for body, sentence in (
-        ({"temprature": 1}, "temprature: is not a field of this request (did you mean 'temperature'?)"),
-        ({"image": {"pth": "a.jpg"}}, "image/pth: is not a field of this request (did you mean 'path'?)"),
-        ({"zzz": 1}, "zzz: is not a field of this request."),
-    ):
-        with pytest.raises(InvalidRequest) as raised:
-            parse_request(CaptionRequest, {"perspective": "alt_text", **body})
-        assert sentence in str(raised.value)
-
-
 @pytest.mark.parametrize("part", [b"[],", b"1,", b"[" * 100 + b"]" * 100 + b","], ids=["[]", "1", "deep"])
 def test_a_body_of_millions_of_values_is_rejected(part: bytes) -> None:
     body = b'{"variables":[' + part * (8 * MIB // len(part)) + b"1]}"

@@ -57,18 +57,6 @@ def check(events: list[Event], *names: str) -> None:
     assert [isinstance(event, Done) for event in events] == [False] * (len(events) - 1) + [True]
 
 
-async def test_an_analysis(analysis: EventStream) -> None:
-    async with analysis:
-        events = [event async for event in analysis]
-    assert events[0] == Started(id="a1", request_id="r1")
-    assert {event.id for event in events} == {"a1"}
-    check(events, *NAMES)
-    assert ends(events) == [(name, "ok") for name in NAMES]
-    for name in NAMES:
-        stages = [event.stage for event in events if isinstance(event, Progress) and event.perspective == name]
-        assert stages == ["image", "model", "validate"]
-
-
 @pytest.mark.parametrize("moment", [0, 1, 2, 4, 6, 8, 99])
 async def test_cancelled_after_some_events(analysis: EventStream, moment: int) -> None:
     events: list[Event] = []

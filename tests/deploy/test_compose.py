@@ -46,12 +46,6 @@ def known_names() -> set[str]:
     return ours | theirs | {f"{name}_FILE" for name in theirs} | {"FORWARDED_ALLOW_IPS"}
 
 
-def test_the_three_bridges_are_equal() -> None:
-    assert BRIDGES == ["bridge-1", "bridge-2", "bridge-3"]
-    rest = [{name: value for name, value in SERVICES[item].items() if name != "networks"} for item in BRIDGES]
-    assert rest[0] == rest[1] == rest[2]
-
-
 @pytest.mark.parametrize("name", ["nginx", *BRIDGES, "redis"])
 def test_containers_are_read_only_and_unprivileged(name: str) -> None:
     service = SERVICES[name]

@@ -6,7 +6,6 @@ from bridge.dispatch.rate_limit import KeyLimits
 from providers.base import Completion
 from providers.errors import ProviderError, RateLimited
 from providers.hints import Allowance, RateHints
-from providers.usage import Usage
 from tests.dispatch.dispatching import Clock
 
 GOOD = Completion("{}", "m")
@@ -81,15 +80,6 @@ def test_announced_limits_with_nothing_left_pause_before_a_429(
 ) -> None:
     call(limits, Completion("{}", "m", rate=rate))
     assert limits.wait == seconds
-
-
-def test_configured_tokens_per_minute_are_kept(clock: Clock) -> None:
-    limits = KeyLimits(clock, tokens_per_minute=100)
-    call(limits, Completion("{}", "m", Usage(30, 10)))
-    assert limits.wait == 0
-    running = limits.start()
-    assert 0 < limits.wait <= 60  # 40 are spent, 40 are expected of the running call, and another 40 do not fit
-    limits.end(running, None)
 
 
 def test_concurrency_is_halved_by_429s_and_grows_by_one_a_round(clock: Clock) -> None:

@@ -154,13 +154,6 @@ async def test_transparency_is_flattened_on_white(send: Send, form: str, mode: s
     assert "flattened" in prepared.actions
 
 
-@pytest.mark.parametrize("icc", [None, b"not a profile"])
-async def test_cmyk_becomes_rgb(send: Send, icc: bytes | None) -> None:
-    options = {} if icc is None else {"icc_profile": icc}
-    prepared = await send(saved(quarters().convert("CMYK"), "JPEG", quality=95, **options))
-    assert alike(pixels(prepared), UPRIGHT, within=24)
-
-
 async def test_a_colour_profile_is_kept_or_applied(send: Send) -> None:
     data = saved(quarters(), "JPEG", quality=95, icc_profile=swapped_profile())
     assert opened((await send(data)).image.data).info["icc_profile"] == swapped_profile()

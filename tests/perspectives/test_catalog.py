@@ -46,16 +46,6 @@ def test_later_directory_overrides(tmp_path: Path) -> None:
     assert loaded.problems == ()
 
 
-def test_local_override_false_keeps_the_earlier_one(tmp_path: Path) -> None:
-    put(tmp_path / "1" / "a.json")
-    put(tmp_path / "2" / "b.json", prompt="Mine.")
-    settings = tmp_path / "settings.json"
-    settings.write_text('{"local_override": false}')
-    loaded = catalog.load([tmp_path / "1", tmp_path / "2"], settings)
-    assert loaded.get("mood_notes").prompt == PLAIN["prompt"]
-    assert reported(loaded) == [("b.json", "/name", "warning")]
-
-
 BROKEN: dict[str, tuple[bytes, str, str]] = {
     "cut": (b'{"name": "x",\n  "prompt": ', "", "line 2, column 13"),
     "twice": (b'{"schema_fields": [{"name": "a", "name": "b"}]}', "", "'name' is written twice"),

@@ -1,7 +1,6 @@
 """The provider that needs no model: every answer is valid, different images differ, and it says what it describes."""
 
 import json
-from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from time import thread_time
@@ -12,11 +11,10 @@ import pytest
 
 from perspectives import catalog
 from perspectives.perspective import Perspective
-from providers.base import Completion, Credentials, Image, Options, PixelStatistics, ProviderConfig, VisionRequest
+from providers.base import Completion, Image, Options, PixelStatistics, ProviderConfig, VisionRequest
 from providers.builtin import MODEL, SPEC, WARNING, BuiltinClient
 from providers.errors import SchemaNotFillable
 from providers.pool import Pool
-from tests.servers import TrapServer
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = {perspective.name: perspective for perspective in catalog.load([catalog.LIBRARY]).all()}
@@ -121,10 +119,3 @@ async def test_it_says_what_it_describes_and_ignores() -> None:
     assert other.text == "No image was sent."
     unmeasured = VisionRequest(model=MODEL, prompt="", timeout=5, image=Image(b"", "image/png", 30, 20))
     assert (await CLIENT.complete(unmeasured)).text == "Image of 30 × 20 pixels."
-
-
-async def test_no_address_is_dialled(trap: TrapServer) -> None:
-    client = BuiltinClient(ProviderConfig("builtin", "builtin", trap.url, "sk-secret"), Pool())
-    completion = await client.complete(replace(request(OBJECT), credentials=Credentials("sk-secret")))
-    assert "sk-secret" not in repr(completion)
-    assert trap.untouched

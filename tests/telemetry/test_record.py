@@ -1,7 +1,6 @@
 """The log lines and metrics of a running service: why a request was slow, rejected or expensive, without secrets."""
 
 import asyncio
-import logging
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -9,7 +8,6 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from bridge.telemetry.logging import TextFormatter
 from bridge.telemetry.multiprocess import VARIABLE
 from tests.api import streams
 from tests.api.sockets import socket
@@ -241,10 +239,3 @@ def test_caller_supplied_names_are_not_labels(service: Service, server: OpenAISe
     assert models <= {*server.models, "other", "measurements"}
     routes = {labels["route"] for labels in figures.labels("bridge_request_duration_seconds_count")}
     assert {"/perspectives/{name}/caption", "other"} <= routes
-
-
-def test_the_text_format() -> None:
-    record = logging.makeLogRecord(
-        {"levelname": "INFO", "msg": "two\nlines", "fields": {"status": 200, "path": "a\nb"}}
-    )
-    assert TextFormatter().format(record)[9:] == 'info    two\n  lines status=200 path="a\\nb"'
