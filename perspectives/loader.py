@@ -96,10 +96,6 @@ class ModuleSettings:
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
 
-    def of(self, module: str) -> ModuleSetting:
-        """Return the settings of a module. A module without settings is enabled and has no separate display name."""
-        return self.modules.get(module, ModuleSetting())
-
     def read(self, form: type[F], data: Any, place: str) -> F:
         """Read an object of the file, and record mistakes and unknown keys. `place`: the object's JSON Pointer."""
         read = validated(form, data, lambda key: below(place, key) if key else place, self.problems)
