@@ -207,9 +207,9 @@ def _answer(document: Document) -> tuple[Validator, list[JsonObject]] | None:
         return _from_fields(document)
     pointer = document.pointer("json_schema")
     try:
-        validator = compile_schema(schema, pointer=pointer)
+        validator = compile_schema(schema)
     except InvalidPerspective as error:
-        document.problems += error.problems
+        document.problems += [problem.under(pointer) for problem in error.problems]
         return None
     document.warnings += [warning.under(pointer) for warning in validator.warnings]
     derived = to_fields(validator.json_schema)
