@@ -15,15 +15,8 @@ from typing import Any, Literal
 
 from pybase64 import b64encode_as_string
 
-from providers.errors import (
-    BadReply,
-    ProviderError,
-    RateLimited,
-    SchemaRejected,
-    ServerFailed,
-    Unavailable,
-    Unreachable,
-)
+from providers import errors
+from providers.errors import ProviderError
 from providers.hints import RateHints
 from providers.pool import Pool
 from providers.profiles import Profile, profile
@@ -33,7 +26,7 @@ JsonObject = dict[str, Any]
 OutputMode = Literal["json_schema", "json_schema_relaxed", "json_object", "prompt"]
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
-_RETRIED = (Unreachable, RateLimited, Unavailable, ServerFailed, SchemaRejected)
+_RETRIED = (errors.Unreachable, errors.RateLimited, errors.Unavailable, errors.ServerFailed, errors.SchemaRejected)
 LADDER: tuple[OutputMode, ...] = ("json_schema", "json_schema_relaxed", "json_object", "prompt")
 """Output modes from the strictest to the one that every server accepts."""
 
@@ -286,9 +279,9 @@ class BaseClient(ABC):
             error.begun = begun
             if not begun or not isinstance(error, _RETRIED):
                 raise
-            failure = BadReply(f"{self.spec.title} failed in the middle of its answer.", status=error.status)
-            failure.begun, failure.usage, failure.rate = True, error.usage, error.rate
-            failure.provider_message = error.provider_message
+            message = f"{self.spec.title} failed in the middle of its answer."
+            failure = errors.BadReply(message, status=error.status, usage=error.usage, rate=error.rate)
+            failure.begun, failure.provider_message = True, error.provider_message
             raise failure from None
 
     async def models(
