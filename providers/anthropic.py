@@ -68,7 +68,8 @@ class AnthropicClient(StainlessClient):
             raise BadReply(f"The response is not {SPEC.title}'s list of models. Check the base URL.")
         return tuple(_model(row) for row in listed if isinstance(row, Mapping) and isinstance(row.get("id"), str))
 
-    def _body(self, request: VisionRequest) -> JsonObject:
+    def body(self, request: VisionRequest) -> JsonObject:
+        """Build the request body, with a placeholder for the image."""
         return request_body(request, self.profile(request.model), self._options)
 
     def _answer(self, request: VisionRequest, *, streamed: bool) -> JsonAnswer:

@@ -312,10 +312,10 @@ class BaseClient(ABC):
         """
         for mode in LADDER[LADDER.index(request.output_mode) + 1 :]:
             lowered = replace(request, output_mode=mode)
-            if self.written(lowered) != self.written(request):
+            if self.body(lowered) != self.body(request):
                 return lowered
         return None
 
-    def written(self, request: VisionRequest) -> object:
-        """Build the body of the provider request, without the image. `lower` compares these bodies."""
+    def body(self, request: VisionRequest) -> Any:
+        """Build the body of the provider request, with a placeholder for the image."""
         return request

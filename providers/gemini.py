@@ -104,7 +104,7 @@ class GeminiClient(BaseClient):
         async with self._session(request, self._pool.fresh_client) as (models, call):
             return await call.wait(_list(models))
 
-    def written(self, request: VisionRequest) -> object:
+    def body(self, request: VisionRequest) -> dict[str, Any]:
         """Build the SDK's configuration of the provider request, including the messages."""
         return generation_config(request, self._options)
 
@@ -160,7 +160,7 @@ class GeminiClient(BaseClient):
 
         if not _MODEL_NAME.fullmatch(request.model) or ".." in request.model:
             raise UnknownModel(f"Gemini does not serve the model {json.dumps(request.model, ensure_ascii=False)}.")
-        return types.GenerateContentConfig(**generation_config(request, self._options))
+        return types.GenerateContentConfig(**self.body(request))
 
 
 def generation_config(request: VisionRequest, options: Mapping[str, Any]) -> dict[str, Any]:

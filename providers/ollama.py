@@ -72,7 +72,7 @@ class OllamaClient(BaseClient):
 
     async def complete(self, request: VisionRequest) -> Completion:
         """Send one request and return the complete answer."""
-        arguments, answer = self._chat(request), OllamaAnswer(SPEC, request, streamed=False)
+        arguments, answer = self.body(request), OllamaAnswer(SPEC, request, streamed=False)
         answer.read(await self._call(request).wait(self._sdk(request, self._pool.client).chat(**arguments)))
         return answer.completion(answer.warnings(arguments["options"].get("num_ctx")))
 
@@ -82,12 +82,8 @@ class OllamaClient(BaseClient):
         names = [whole_characters(model.model) for model in listing.models if model.model]
         return tuple(Model(id=name, name=name) for name in names)
 
-    def written(self, request: VisionRequest) -> object:
-        """Return the arguments of the SDK's `chat`."""
-        return self._chat(request)
-
     async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
-        arguments, answer = self._chat(request), OllamaAnswer(SPEC, request, streamed=True)
+        arguments, answer = self.body(request), OllamaAnswer(SPEC, request, streamed=True)
         opening = self._sdk(request, self._pool.client).chat(**arguments, stream=True)
         async with aclosing(self._call(request).each(opening)) as parts:
             async for part in parts:
@@ -109,7 +105,7 @@ class OllamaClient(BaseClient):
             trust_env=False,
         )
 
-    def _chat(self, request: VisionRequest) -> dict[str, Any]:
+    def body(self, request: VisionRequest) -> dict[str, Any]:
         """Return the arguments of the SDK's `chat`."""
         if not request.model.strip():
             raise UnknownModel("No model is set for Ollama. Pass `model`.")

@@ -56,7 +56,8 @@ class OpenAIClient(StainlessClient):
     async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
         return chat_completions.models(await self._list(request), self.spec.title)
 
-    def _body(self, request: VisionRequest) -> JsonObject:
+    def body(self, request: VisionRequest) -> JsonObject:
+        """Build the request body, with a placeholder for the image."""
         return chat_completions.request_body(request, self.flavour, self.profile(request.model), self._options)
 
     def _streamed(self, body: JsonObject) -> JsonObject:

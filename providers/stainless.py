@@ -61,10 +61,6 @@ class StainlessClient(BaseClient):
         """Create the SDK's client with empty keys. For None the SDK would read the environment."""
 
     @abstractmethod
-    def _body(self, request: VisionRequest) -> JsonObject:
-        """Build the request body, with a placeholder for the image."""
-
-    @abstractmethod
     def _answer(self, request: VisionRequest, *, streamed: bool) -> JsonAnswer:
         """Create the object that collects the answer."""
 
@@ -83,13 +79,9 @@ class StainlessClient(BaseClient):
     def _warnings(self, request: VisionRequest) -> tuple[str, ...]:
         return self.spec.unsupported(request.options)
 
-    def written(self, request: VisionRequest) -> object:
-        """Build the body of the provider request, with a placeholder for the image."""
-        return self._body(request)
-
     async def complete(self, request: VisionRequest) -> Completion:
         """Send one request and return the complete answer."""
-        body, answer = self._body(request), self._answer(request, streamed=False)
+        body, answer = self.body(request), self._answer(request, streamed=False)
         response = await self._call(request).wait(self._post(request, body))
         answer.rate = rate_hints(response.headers)
         answer.read_response(self._parse(response.content, request))
@@ -114,7 +106,7 @@ class StainlessClient(BaseClient):
         """
         import httpx2
 
-        call, body = self._call(request), self._streamed(self._body(request))
+        call, body = self._call(request), self._streamed(self.body(request))
         posted = self._post(request, body, stream=True, stream_cls=self._package.AsyncStream[object])
         response = await call.wait(posted)
         answer.rate = rate_hints(response.headers)

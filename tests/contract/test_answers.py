@@ -134,7 +134,7 @@ def test_no_output_mode_repeats_the_body_of_the_one_above(to: Target, schema: di
     request: VisionRequest | None = to.request(schema=schema)
     bodies: list[object] = []
     while request is not None:
-        bodies.append(to.client.written(request))
+        bodies.append(to.client.body(request))
         last, request = request.output_mode, to.client.lower(request)
     assert last == "prompt"
     assert all(above != below for above, below in pairwise(bodies))
