@@ -8,9 +8,8 @@ import pytest
 
 from providers import chat_completions, errors
 from providers.base import Completion, Image, Turn, VisionRequest
-from providers.gateways import ROWS
+from providers.gateways import BY_KIND
 from providers.image_body import serialise
-from providers.openai import FLAVOUR
 from providers.profiles import profile
 from providers.usage import Usage
 
@@ -24,7 +23,6 @@ REQUEST = VisionRequest(
     schema=SCHEMA,
     turns=(Turn("assistant", "{}"), Turn("user", "Again.")),
 )
-BY_KIND = {row.spec.kind: row for row in (FLAVOUR, *ROWS)}
 
 
 def body(kind: str, request: VisionRequest = REQUEST, **options: Any) -> dict[str, Any]:
@@ -72,7 +70,7 @@ def test_configured_options_are_sent() -> None:
 
 
 def answer(streamed: bool) -> chat_completions.ChatAnswer:
-    return chat_completions.ChatAnswer(FLAVOUR.spec, REQUEST, streamed=streamed)
+    return chat_completions.ChatAnswer(BY_KIND["openai"].spec, REQUEST, streamed=streamed)
 
 
 def read(reply: Any) -> Completion:

@@ -7,8 +7,8 @@ import pytest
 
 from providers import errors
 from providers.base import Credentials, ProviderConfig, Spec, VisionRequest
-from providers.gateways import GatewayClient
 from providers.http_errors import classify
+from providers.openai import OpenAIClient
 from providers.pool import Pool
 from tests.servers import OpenAIServer, observed
 from tests.servers.behaviours import Status
@@ -99,7 +99,7 @@ async def test_named_causes_through_a_client(observation: Status, expected: type
     pool = Pool()
     with OpenAIServer("vllm") as server:
         server.reply(observation, observation)
-        client = GatewayClient(ProviderConfig("x", "vllm", server.url), pool)
+        client = OpenAIClient(ProviderConfig("x", "vllm", server.url), pool)
         request = VisionRequest("tiny-vision", "Look.", 5, schema={"type": "object", "properties": {}})
         failures: list[errors.ProviderError] = []
         for call in (client.complete(request), anext(aiter(client.stream(request)))):

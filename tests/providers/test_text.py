@@ -7,7 +7,7 @@ import pytest
 from providers.base import VisionRequest
 from providers.chat_completions import ChatAnswer
 from providers.errors import BadReply, Truncated, WhitespaceRunaway
-from providers.openai import SPEC
+from providers.gateways import SPECS
 from providers.text import MAX_CHARACTERS, WHITESPACE_RUN, AnswerText
 from providers.usage import Usage
 
@@ -60,7 +60,7 @@ def test_white_space_between_tokens_is_not_a_runaway() -> None:
 
 @pytest.mark.parametrize(("text", "expected"), [('{"a":' + "\n" * 100, WhitespaceRunaway), ('{"a": "b', Truncated)])
 def test_a_truncated_answer_that_ends_in_white_space_is_a_runaway(text: str, expected: type[Truncated]) -> None:
-    answer = ChatAnswer(SPEC, VisionRequest("m", "p", 5), streamed=False)
+    answer = ChatAnswer(SPECS[0], VisionRequest("m", "p", 5), streamed=False)
     message = {"message": {"content": text}, "finish_reason": "length"}
     answer.read_response({"choices": [message]})
     with pytest.raises(Truncated) as caught:
