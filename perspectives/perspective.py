@@ -66,23 +66,16 @@ class Perspective:
         }
 
     def _content(self) -> JsonObject:
+        identity = {"name": self.name, "display_name": self.display_name, "version": self.version}
         return {
             **self.extras,
-            "name": self.name,
-            "display_name": self.display_name,
-            "version": self.version,
-            "description": self.description,
-            "type": self.type,
-            "module": self.module,
+            **identity,
+            **{key: getattr(self, key) for key in ("description", "type", "module", "deprecated", "replacement")},
             "tags": list(self.tags),
-            "deprecated": self.deprecated,
-            "replacement": self.replacement,
             "priority": self.priority,
             "variables": [variable.to_wire() for variable in self.variables],
             "schema": {
-                "name": self.name,
-                "display_name": self.display_name,
-                "version": self.version,
+                **identity,
                 "prompt": self.prompt,
                 "context_template": self.context_template or "",
                 "schema_fields": self.schema_fields,
