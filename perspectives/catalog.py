@@ -60,7 +60,6 @@ class Loaded:
     broken: dict[str, Path] = field(default_factory=dict)
 
     def note(self, file: Path, problems: Sequence[Problem], severity: Severity) -> None:
-        """Record the mistakes of a file."""
         self.problems += [FileProblem(file, problem.pointer, problem.message, severity) for problem in problems]
 
     def parse(self, file: Path, directory: Path) -> Perspective | None:

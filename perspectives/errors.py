@@ -30,7 +30,6 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        """Return the pointer and the message in one line."""
         return f"{self.pointer}: {self.message}" if self.pointer else self.message
 
     def under(self, pointer: str) -> "Problem":
@@ -65,8 +64,6 @@ class UnknownPerspective(PerspectiveError):
 
 
 class UnknownModule(PerspectiveError):
-    """No module has this name."""
-
     def __init__(self, name: str, known: Iterable[str]) -> None:
         super().__init__(f"There is no module '{shortened(name)}'.{_similar(name, known)}")
 

@@ -66,8 +66,6 @@ class _Named(Form):
 
 
 class Column(_Named):
-    """A column of a table."""
-
     style: str = ""
     description: str = ""
 
@@ -145,8 +143,6 @@ class PerspectiveForm(Form):
 
 
 class ModuleSetting(Form):
-    """The settings of one module."""
-
     enabled: bool = True
     display_name: str = ""
 

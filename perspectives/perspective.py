@@ -49,7 +49,6 @@ class Perspective:
     digest: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
-        """Compute the digest."""
         object.__setattr__(self, "digest", digest(self._content()))
 
     @property
@@ -140,7 +139,6 @@ def _warnings(document: Document) -> tuple[Problem, ...]:
 
 
 def _check(document: Document, name: str, reserved_check: bool) -> None:
-    """Record the mistakes in the name, the module, the prompt and the template."""
     form = document.form
     if not name or not _is_path_segment(name) or name != name.strip():
         document.problem("name", f"Must be 1 to {_MAX_NAME} printable characters without a slash.")

@@ -106,7 +106,6 @@ class _Reader:
             raise InvalidPerspective(self.problems)
 
     def read(self, schema: Any, place: _Place) -> JsonObject:
-        """Normalise one subschema."""
         self._count_node(place)
         if isinstance(schema, bool):
             return {} if schema else {"not": {}}

@@ -93,7 +93,6 @@ def _join(operator: str, parts: Iterable[str]) -> str:
 
 
 def _bare(text: str) -> str:
-    """Remove the outer parentheses of a type."""
     return text[1:-1] if text.startswith("(") and text.endswith(")") else text
 
 

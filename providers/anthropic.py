@@ -69,7 +69,6 @@ class AnthropicClient(StainlessClient):
         return tuple(_model(row) for row in listed if isinstance(row, Mapping) and isinstance(row.get("id"), str))
 
     def body(self, request: VisionRequest) -> JsonObject:
-        """Build the request body, with a placeholder for the image."""
         return request_body(request, self.profile(request.model), self._options)
 
     def _answer(self, request: VisionRequest, *, streamed: bool) -> JsonAnswer:
@@ -156,8 +155,6 @@ def _tool(request: VisionRequest) -> JsonObject:
 
 
 class MessageAnswer(JsonAnswer):
-    """An answer, collected from one message or from the events of a stream."""
-
     def __init__(self, spec: Spec, request: VisionRequest, *, streamed: bool) -> None:
         super().__init__(spec, request, streamed=streamed)
         self._prose = AnswerText(spec.title, streamed=False)
@@ -183,7 +180,6 @@ class MessageAnswer(JsonAnswer):
         return ""
 
     def read_response(self, response: object) -> None:
-        """Read a response that is not streamed."""
         message = _mapping(response)
         content = message.get("content")
         if not isinstance(content, list):

@@ -32,7 +32,6 @@ LADDER: tuple[OutputMode, ...] = ("json_schema", "json_schema_relaxed", "json_ob
 
 
 def lowest(*modes: OutputMode) -> OutputMode:
-    """Return the least strict of the modes."""
     return max(modes, key=LADDER.index)
 
 

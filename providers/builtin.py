@@ -39,14 +39,12 @@ class BuiltinClient(BaseClient):
         return await asyncio.to_thread(_complete, request)
 
     async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
-        """Yield the answer of `complete` in small pieces, like a model server."""
         completion = await self.complete(request)
         for start in range(0, len(completion.text), _PIECE):
             yield Delta(completion.text[start : start + _PIECE])
         yield completion
 
     async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
-        """Return the only model."""
         return (Model(MODEL, "Pixel measurements"),)
 
 

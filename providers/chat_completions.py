@@ -83,7 +83,6 @@ class ChatAnswer(JsonAnswer):
         self._refused = False
 
     def read_response(self, response: object) -> None:
-        """Read a response that is not streamed."""
         if not isinstance(response, Mapping) or not isinstance(response.get("choices"), list):
             raise BadReply(f"The response is not an answer of {self._spec.title}. Check the base URL.")
         self._read(response, "message")
@@ -91,7 +90,6 @@ class ChatAnswer(JsonAnswer):
         self.finish = self.finish or "stop"
 
     def read_event(self, event: object) -> str:
-        """Read one event of a stream and return its text."""
         if not isinstance(event, Mapping):
             raise BadReply(f"{self._spec.title} sent an event that is not part of an answer.")
         return self._read(event, "delta")

@@ -92,7 +92,6 @@ class GeminiClient(BaseClient):
         warnings.filterwarnings("ignore", "(?s).* is not a valid ", UserWarning, r"google\.genai\._common")
 
     async def complete(self, request: VisionRequest) -> Completion:
-        """Send one request and return the complete answer."""
         answer, config = GeminiAnswer(SPEC, request, streamed=False), self._config(request)
         async with self._session(request, self._pool.client) as (models, call):
             step = models.generate_content(model=request.model, contents=_NO_CONTENTS, config=config)
@@ -105,7 +104,6 @@ class GeminiClient(BaseClient):
             return await call.wait(_list(models))
 
     def body(self, request: VisionRequest) -> dict[str, Any]:
-        """Build the SDK's configuration of the provider request, including the messages."""
         return generation_config(request, self._options)
 
     async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
@@ -219,8 +217,6 @@ def _safety(options: Mapping[str, Any]) -> list[dict[str, Any]] | None:
 
 
 class GeminiAnswer(Answer):
-    """An answer, collected from one response or from the parts of a stream."""
-
     def read(self, response: "types.GenerateContentResponse") -> str:
         """Read a response or a part of a stream, and return its text without the model's thoughts."""
         self._text.usage = _usage(response.usage_metadata) or self._text.usage

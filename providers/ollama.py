@@ -59,8 +59,6 @@ SPEC = Spec(
 
 
 class OllamaClient(BaseClient):
-    """Client of one Ollama server."""
-
     spec = SPEC
     sdk = "ollama"
 
@@ -71,7 +69,6 @@ class OllamaClient(BaseClient):
         self._host = base_url(SPEC, config.base_url) or SPEC.base_url
 
     async def complete(self, request: VisionRequest) -> Completion:
-        """Send one request and return the complete answer."""
         arguments, answer = self.body(request), OllamaAnswer(SPEC, request, streamed=False)
         answer.read(await self._call(request).wait(self._sdk(request, self._pool.client).chat(**arguments)))
         return answer.completion(answer.warnings(arguments["options"].get("num_ctx")))
@@ -106,7 +103,6 @@ class OllamaClient(BaseClient):
         )
 
     def body(self, request: VisionRequest) -> dict[str, Any]:
-        """Return the arguments of the SDK's `chat`."""
         if not request.model.strip():
             raise UnknownModel("No model is set for Ollama. Pass `model`.")
         settings = dict(self._config.options)
@@ -159,8 +155,6 @@ def _options(request: VisionRequest, context: int | None) -> dict[str, Any]:
 
 
 class OllamaAnswer(Answer):
-    """An answer, collected from one response or from the parts of a stream."""
-
     def __init__(self, spec: Spec, request: VisionRequest, *, streamed: bool) -> None:
         super().__init__(spec, request, streamed=streamed)
         self._tokens = 0

@@ -33,7 +33,6 @@ class OpenAIClient(StainlessClient):
         return chat_completions.models(await self._list(request), self.spec.title)
 
     def body(self, request: VisionRequest) -> JsonObject:
-        """Build the request body, with a placeholder for the image."""
         return chat_completions.request_body(request, self.flavour, self.profile(request.model), self._options)
 
     def _streamed(self, body: JsonObject) -> JsonObject:

@@ -80,7 +80,6 @@ class StainlessClient(BaseClient):
         return self.spec.unsupported(request.options)
 
     async def complete(self, request: VisionRequest) -> Completion:
-        """Send one request and return the complete answer."""
         body, answer = self.body(request), self._answer(request, streamed=False)
         response = await self._call(request).wait(self._post(request, body))
         answer.rate = rate_hints(response.headers)

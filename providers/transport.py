@@ -86,7 +86,6 @@ class KeyedTransport(httpx2.AsyncBaseTransport):
         self._responses: list[httpx2.Response] = []
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send one request."""
         request.headers.pop(self._header, None)
         if self._key:
             request.headers[self._header] = self._key
