@@ -10,7 +10,6 @@ from providers.base import JsonObject, Model, Setting, Spec, VisionRequest
 from providers.errors import BadReply, ProviderError, Refused
 from providers.http_errors import classify, error_in_200
 from providers.image_body import PLACEHOLDER_BASE64
-from providers.profiles import Profile
 from providers.stainless import JsonAnswer, StainlessClient
 from providers.text import AnswerText, Failure, whole_characters
 from providers.usage import usage_of
@@ -69,7 +68,20 @@ class AnthropicClient(StainlessClient):
         return tuple(_model(row) for row in listed if isinstance(row, Mapping) and isinstance(row.get("id"), str))
 
     def body(self, request: VisionRequest) -> JsonObject:
-        return request_body(request, self.profile(request.model), self._options)
+        options, limit = self._options, request.options.max_tokens
+        output: JsonObject = {"effort": options["effort"].lower()} if options.get("effort") else {}
+        if (schema := dialects.enforced(request, dialects.anthropic)) is not None:
+            output["format"] = {"type": "json_schema", "schema": schema}
+        return {
+            "model": request.model,
+            "max_tokens": self.profile(request.model).max_tokens if limit is None else limit,
+            **({"system": request.system} if request.system.strip() else {}),
+            "messages": _messages(request),
+            **({"output_config": output} if output else {}),
+            **(_tool(request) if _asks_for_tool(request) else {}),
+            **({"thinking": {"type": options["thinking"].lower()}} if options.get("thinking") else {}),
+            **(options.get("extra_body") or {}),
+        }
 
     def _answer(self, request: VisionRequest, *, streamed: bool) -> JsonAnswer:
         return MessageAnswer(SPEC, request, streamed=streamed)
@@ -104,24 +116,6 @@ class AnthropicClient(StainlessClient):
 
 def _not_debug(record: logging.LogRecord) -> bool:
     return record.levelno > logging.DEBUG
-
-
-def request_body(request: VisionRequest, profile: Profile, options: Mapping[str, Any]) -> JsonObject:
-    """Build the request body, with a placeholder for the image. `options`: `ProviderConfig.options`."""
-    limit = request.options.max_tokens
-    output: JsonObject = {"effort": options["effort"].lower()} if options.get("effort") else {}
-    if (schema := dialects.enforced(request, dialects.anthropic)) is not None:
-        output["format"] = {"type": "json_schema", "schema": schema}
-    return {
-        "model": request.model,
-        "max_tokens": profile.max_tokens if limit is None else limit,
-        **({"system": request.system} if request.system.strip() else {}),
-        "messages": _messages(request),
-        **({"output_config": output} if output else {}),
-        **(_tool(request) if _asks_for_tool(request) else {}),
-        **({"thinking": {"type": options["thinking"].lower()}} if options.get("thinking") else {}),
-        **(options.get("extra_body") or {}),
-    }
 
 
 def _messages(request: VisionRequest) -> list[JsonObject]:

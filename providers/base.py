@@ -6,7 +6,7 @@ Schema and a timeout in seconds.
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -102,6 +102,10 @@ class Options:
         """Return the options that have a value, by name."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
+
+    def sent(self, taken: Collection[str], names: Mapping[str, str]) -> dict[str, int | float]:
+        """Return the options in `taken` that have a value, under the provider's `names` where these differ."""
+        return {names.get(name, name): value for name, value in self.present().items() if name in taken}
 
 
 @dataclass(frozen=True, slots=True)

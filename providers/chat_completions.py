@@ -23,17 +23,16 @@ class Flavour:
     """The differences between one kind of server and the common protocol.
 
     `schema`: translates a JSON Schema to the server's dialect. `strict`: add the field `strict` to `json_schema`.
-    `shows_schema`: the server shows the schema to the model. `max_tokens`, `repetition_penalty`: the server's names of
-    these options. `object_schema`: send the schema also in the mode `json_object`. `routed`: body fields to add if
-    `response_format` is sent. `stream_options`: fields to add to `stream_options`.
+    `shows_schema`: the server shows the schema to the model. `names`: the server's names of sampling options.
+    `object_schema`: send the schema also in the mode `json_object`. `routed`: body fields to add if `response_format`
+    is sent. `stream_options`: fields to add to `stream_options`.
     """
 
     spec: Spec
     schema: Callable[[JsonObject], JsonObject] = dialects.openai_compatible
     strict: bool = False
     shows_schema: bool = False
-    max_tokens: str = "max_tokens"
-    repetition_penalty: str = "repetition_penalty"
+    names: Mapping[str, str] = field(default_factory=dict)
     object_schema: bool = False
     routed: Mapping[str, Any] = field(default_factory=dict)
     stream_options: Mapping[str, Any] = field(default_factory=dict)
@@ -47,7 +46,7 @@ def request_body(request: VisionRequest, flavour: Flavour, profile: Profile, opt
     return {
         "model": request.model,
         "messages": _messages(request, flavour, schema, options.get("detail")),
-        **_sampling(request, flavour, profile),
+        **request.options.sent(flavour.spec.takes - set(_fixed(profile)), flavour.names),
         **({"response_format": response_format, **flavour.routed} if response_format else {}),
         **({"reasoning_effort": effort} if effort else {}),
         **(options.get("extra_body") or {}),
@@ -187,12 +186,3 @@ def _response_format(request: VisionRequest, flavour: Flavour, schema: JsonObjec
 
 def _fixed(profile: Profile) -> tuple[str, ...]:
     return ("temperature", "top_p") if profile.reasoning else ()
-
-
-def _sampling(request: VisionRequest, flavour: Flavour, profile: Profile) -> JsonObject:
-    names = {"max_tokens": flavour.max_tokens, "repetition_penalty": flavour.repetition_penalty}
-    return {
-        names.get(option, option): value
-        for option, value in request.options.present().items()
-        if option in flavour.spec.takes and option not in _fixed(profile)
-    }

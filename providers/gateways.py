@@ -40,7 +40,7 @@ ROWS = (
         schema=dialects.openai_strict,
         strict=True,
         shows_schema=True,
-        max_tokens="max_completion_tokens",
+        names={"max_tokens": "max_completion_tokens"},
     ),
     # The schema goes into response_format: guided_json was removed in vLLM 0.12 and is ignored since
     # (dottxt-ai/outlines#1887). Usage in every chunk counts the tokens of a cancelled stream.
@@ -76,7 +76,7 @@ ROWS = (
     Flavour(
         _spec("lmstudio", "LM Studio", "http://localhost:1234/v1", takes=_ALL),
         schema=dialects.llamacpp,
-        repetition_penalty="repeat_penalty",
+        names={"repetition_penalty": "repeat_penalty"},
     ),
     Flavour(
         _spec(
@@ -87,7 +87,7 @@ ROWS = (
             note="Answers with the model that it has loaded, whatever the request names.",
         ),
         schema=dialects.llamacpp,
-        repetition_penalty="repeat_penalty",
+        names={"repetition_penalty": "repeat_penalty"},
         object_schema=True,
     ),
     Flavour(_spec("litellm", "LiteLLM", "http://localhost:4000/v1"), schema=dialects.openai_strict, strict=True),

@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 _SAFETY = 'a threshold by harm category, such as HARM_CATEGORY_HARASSMENT = "BLOCK_ONLY_HIGH"'
 _LEVELS = ("minimal", "low", "medium", "high", "xhigh")
 _SAMPLING = {"max_tokens": "max_output_tokens"}
-"""Map field names of `Options` to Gemini's names. Names that are not listed are equal."""
-
 SPEC = Spec(
     kind="gemini",
     title="Gemini",
@@ -104,7 +102,21 @@ class GeminiClient(BaseClient):
             return await call.wait(_list(models))
 
     def body(self, request: VisionRequest) -> dict[str, Any]:
-        return generation_config(request, self._options)
+        return {
+            "http_options": {
+                "headers": dict(request.headers),
+                "extra_body": {"contents": _contents(request), **_thinking(self._options)},
+            },
+            # Without these settings the SDK makes further, paid calls (measured with google-genai 3.4).
+            "automatic_continuation": False,
+            "automatic_function_calling": {"disable": True},
+            "system_instruction": request.system if request.system.strip() else None,
+            **request.options.sent(SPEC.takes, _SAMPLING),
+            "response_mime_type": "application/json" if request.sends_schema else None,
+            "response_json_schema": dialects.enforced(request, dialects.gemini),
+            "safety_settings": _safety(self._options),
+            "media_resolution": _upper("MEDIA_RESOLUTION_", self._options.get("media_resolution")),
+        }
 
     async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
         answer, config = GeminiAnswer(SPEC, request, streamed=True), self._config(request)
@@ -145,9 +157,8 @@ class GeminiClient(BaseClient):
                 async_client_args={"ssl": False},
             ),
         )
-        foreign = (errors.APIError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError)
         address = self._pool.shown(self._base_url)
-        call = Call(request.timeout, foreign, lambda error: _translate(error, address, request, transport))
+        call = Call(request.timeout, (errors.APIError,), lambda error: _translate(error, address, request, transport))
         try:
             yield sdk.aio.models, call
         finally:
@@ -159,25 +170,6 @@ class GeminiClient(BaseClient):
         if not _MODEL_NAME.fullmatch(request.model) or ".." in request.model:
             raise UnknownModel(f"Gemini does not serve the model {json.dumps(request.model, ensure_ascii=False)}.")
         return types.GenerateContentConfig(**self.body(request))
-
-
-def generation_config(request: VisionRequest, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Build the fields of the SDK's GenerateContentConfig. `options`: `ProviderConfig.options`."""
-    return {
-        "http_options": {
-            "headers": dict(request.headers),
-            "extra_body": {"contents": _contents(request), **_thinking(options)},
-        },
-        # Without these settings the SDK makes further, paid calls (measured with google-genai 3.4).
-        "automatic_continuation": False,
-        "automatic_function_calling": {"disable": True},
-        "system_instruction": request.system if request.system.strip() else None,
-        **{_SAMPLING.get(name, name): value for name, value in request.options.present().items() if name in SPEC.takes},
-        "response_mime_type": "application/json" if request.sends_schema else None,
-        "response_json_schema": dialects.enforced(request, dialects.gemini),
-        "safety_settings": _safety(options),
-        "media_resolution": _upper("MEDIA_RESOLUTION_", options.get("media_resolution")),
-    }
 
 
 def _contents(request: VisionRequest) -> list[JsonObject]:

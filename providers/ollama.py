@@ -33,21 +33,14 @@ if TYPE_CHECKING:
     import httpx2
     import ollama
 
-_SAMPLING = {
-    "max_tokens": "num_predict",
-    "temperature": "temperature",
-    "top_p": "top_p",
-    "repetition_penalty": "repeat_penalty",
-    "seed": "seed",
-}
-"""Map field names of `Options` to Ollama's names."""
+_SAMPLING = {"max_tokens": "num_predict", "repetition_penalty": "repeat_penalty"}
 SPEC = Spec(
     kind="ollama",
     title="Ollama",
     base_url="http://127.0.0.1:11434",
     key_env=("OLLAMA_API_KEY",),
     url_env=("OLLAMA_HOST",),
-    takes=frozenset(_SAMPLING),
+    takes=frozenset({"max_tokens", "temperature", "top_p", "repetition_penalty", "seed"}),
     options={
         "num_ctx": Setting("tokens of context to load the model with (default: by model family)", (int,)),
         "keep_alive": Setting('how long the model stays loaded: seconds, or text such as "10m"', (int, float, str)),
@@ -71,7 +64,7 @@ class OllamaClient(BaseClient):
     async def complete(self, request: VisionRequest) -> Completion:
         arguments, answer = self.body(request), OllamaAnswer(SPEC, request, streamed=False)
         answer.read(await self._call(request).wait(self._sdk(request, self._pool.client).chat(**arguments)))
-        return answer.completion(answer.warnings(arguments["options"].get("num_ctx")))
+        return answer.completion(answer.warnings(arguments["options"]["num_ctx"]))
 
     async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
         """List the pulled models over a new connection. Ollama does not report which of them accept images."""
@@ -85,7 +78,7 @@ class OllamaClient(BaseClient):
         async with aclosing(self._call(request).each(opening)) as parts:
             async for part in parts:
                 yield Delta(answer.read(part))
-        yield answer.completion(answer.warnings(arguments["options"].get("num_ctx")))
+        yield answer.completion(answer.warnings(arguments["options"]["num_ctx"]))
 
     def _sdk(self, request: VisionRequest, shared: "httpx2.AsyncClient") -> "ollama.AsyncClient":
         """Create a lightweight client for one call (0.04 ms), so that the key is not stored after the call."""
@@ -111,17 +104,15 @@ class OllamaClient(BaseClient):
             "model": request.model,
             "messages": _messages(request),
             "format": _format(request),
-            "options": _options(request, context),
+            "options": {"num_ctx": context, **request.options.sent(SPEC.takes, _SAMPLING)},
             **settings,
         }
 
     def _call(self, request: VisionRequest) -> Call:
         import httpx
-        import httpx2
         import ollama
 
-        foreign = (ollama.ResponseError, httpx.HTTPError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError)
-        address = self._pool.shown(self._host)
+        foreign, address = (ollama.ResponseError, httpx.HTTPError), self._pool.shown(self._host)
         return Call(request.timeout, foreign, lambda error: _translate(error, address, request))
 
 
@@ -149,11 +140,6 @@ def _schema(request: VisionRequest) -> JsonObject | None:
     return dialects.enforced(request, dialects.llamacpp)
 
 
-def _options(request: VisionRequest, context: int | None) -> dict[str, Any]:
-    options = {_SAMPLING[name]: value for name, value in request.options.present().items() if name in _SAMPLING}
-    return options if context is None else {"num_ctx": context, **options}
-
-
 class OllamaAnswer(Answer):
     def __init__(self, spec: Spec, request: VisionRequest, *, streamed: bool) -> None:
         super().__init__(spec, request, streamed=streamed)
@@ -173,12 +159,12 @@ class OllamaAnswer(Answer):
             return self._truncated("Raise max_tokens, or num_ctx of Ollama.")
         return None if self.finish else self._unfinished()
 
-    def warnings(self, context: int | None) -> tuple[str, ...]:
+    def warnings(self, context: int) -> tuple[str, ...]:
         """Return a warning if the context is full, because Ollama silently drops the start of a prompt.
 
         haoxiang-xu/PuPu#227. `context`: tokens of context.
         """
-        if context is None or self._tokens < context:
+        if self._tokens < context:
             return ()
         return (
             f"The request filled Ollama's {context} tokens of context (num_ctx), so the start of the prompt was "

@@ -159,10 +159,8 @@ class StainlessClient(BaseClient):
         return response
 
     def _call(self, request: VisionRequest, seconds: float | None = None) -> Call:
-        import httpx2
-
-        foreign = (self._package.APIError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError)
-        return Call(seconds or request.timeout, foreign, lambda error: self._translate(error, request))
+        errors = (self._package.APIError,)
+        return Call(seconds or request.timeout, errors, lambda error: self._translate(error, request))
 
     def _translate(self, error: Exception, request: VisionRequest) -> ProviderError:
         if isinstance(error, self._package.APIStatusError):
