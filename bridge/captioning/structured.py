@@ -118,7 +118,7 @@ class StructuredOutput:
     async def _call(self, turns: tuple[Turn, ...] = ()) -> Reading:
         """Make one call and validate the answer. If the answer is invalid, record its text in the attempt."""
         completion = await self._complete(replace(self.request, turns=turns) if turns else self.request)
-        reading = await read_answer(completion.text, self.perspective)
+        reading = await read_answer(completion.text, self.perspective, self.run.deadline)
         if reading.result is None:
             self.run.attempts.reject_last(_without_key(completion.text, self.target.credentials.api_key))
         self._model = completion.model
@@ -146,7 +146,8 @@ class StructuredOutput:
         image, because it scans and copies image messages (measured with instructor 1.17: 1 ms per call). The
         response_format that it builds is ignored, and the provider's own is used.
         """
-        instructor = await asyncio.to_thread(_import_instructor)
+        async with self.run.deadline.within("preparing to ask again"):
+            instructor = await asyncio.to_thread(_import_instructor)
         readings: list[Reading] = []
         failures: list[Exception] = []
 

@@ -30,7 +30,7 @@ class Target:
         plain = VisionRequest(
             model=self.server.models[0],
             prompt="Describe the picture.",
-            timeout=5.0,
+            timeout=GUARD,
             image=PHOTO,
             credentials=Credentials(self.server.key),
         )
