@@ -11,7 +11,7 @@ from providers.errors import BadReply, ProviderError, Refused
 from providers.http_errors import classify, error_in_200
 from providers.image_body import PLACEHOLDER_BASE64
 from providers.stainless import JsonAnswer, StainlessClient
-from providers.text import AnswerText, Failure, whole_characters
+from providers.text import AnswerText, Failure, model_of, whole_characters
 from providers.usage import usage_of
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ class AnthropicClient(StainlessClient):
         listed = _mapping(await self._list(request, {"limit": _MAX_MODELS})).get("data")
         if not isinstance(listed, list):
             raise BadReply(f"The response is not {SPEC.title}'s list of models. Check the base URL.")
-        return tuple(_model(row) for row in listed if isinstance(row, Mapping) and isinstance(row.get("id"), str))
+        rows = [row for row in map(_mapping, listed) if isinstance(row.get("id"), str)]
+        return tuple(model_of(row["id"], _text(row.get("display_name"))) for row in rows)
 
     def body(self, request: VisionRequest) -> JsonObject:
         options, limit = self._options, request.options.max_tokens
@@ -157,10 +158,8 @@ class MessageAnswer(JsonAnswer):
     def __str__(self) -> str:
         return str(self._text) or str(self._prose)
 
-    def read_event(self, event: object) -> str:
+    def read_event(self, event: Mapping[str, Any]) -> str:
         """Read one event of a stream and return its text, "" for an event of an unknown type."""
-        if not isinstance(event, Mapping):
-            raise BadReply(f"{SPEC.title} sent an event that is not part of an answer.")
         match event.get("type"):
             case "message_start":
                 self._read_header(_mapping(event.get("message")))
@@ -228,11 +227,6 @@ class MessageAnswer(JsonAnswer):
             case "" | "pause_turn":
                 return self._unfinished()
         return None
-
-
-def _model(row: Mapping[str, Any]) -> Model:
-    name = whole_characters(row["id"])
-    return Model(name, whole_characters(_text(row.get("display_name"))) or name)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

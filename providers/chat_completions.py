@@ -14,7 +14,7 @@ from providers.errors import BadReply, Blocked, Refused
 from providers.image_body import PLACEHOLDER_BASE64
 from providers.profiles import Profile
 from providers.stainless import JsonAnswer
-from providers.text import Failure, whole_characters
+from providers.text import Failure, model_of, whole_characters
 from providers.usage import Usage, usage_of
 
 
@@ -69,9 +69,7 @@ def models(response: object, title: str) -> tuple[Model, ...]:
     if not isinstance(rows, list):
         raise BadReply(f"The response is not {title}'s list of models. Check the base URL.")
     valid = [row for row in rows if isinstance(row, Mapping) and isinstance(row.get("id"), str)]
-    return tuple(
-        Model(whole_characters(row["id"]), whole_characters(_text(row.get("name")) or row["id"])) for row in valid
-    )
+    return tuple(model_of(row["id"], _text(row.get("name"))) for row in valid)
 
 
 class ChatAnswer(JsonAnswer):
@@ -88,9 +86,7 @@ class ChatAnswer(JsonAnswer):
         # HTTP has checked the length of the body, so a complete response may omit finish_reason.
         self.finish = self.finish or "stop"
 
-    def read_event(self, event: object) -> str:
-        if not isinstance(event, Mapping):
-            raise BadReply(f"{self._spec.title} sent an event that is not part of an answer.")
+    def read_event(self, event: Mapping[str, Any]) -> str:
         return self._read(event, "delta")
 
     def _read(self, event: Mapping[str, Any], part: Literal["message", "delta"]) -> str:

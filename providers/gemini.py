@@ -30,7 +30,7 @@ from providers.call import Call, api_key, foreign_reply, transport_error
 from providers.errors import BadReply, Blocked, InvalidOption, ProviderError, RequestRejected, UnknownModel
 from providers.http_errors import classify
 from providers.pool import Pool
-from providers.text import Answer, Failure, whole_characters
+from providers.text import Answer, Failure, model_of, whole_characters
 from providers.usage import Usage, usage_of
 
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ async def _list(models: "AsyncModels") -> tuple[Model, ...]:
     # A proxy may not report the supported actions of its models.
     vision = [model for model in listed if not model.supported_actions or "generateContent" in model.supported_actions]
     rows = [(model.name.removeprefix("models/"), model.display_name) for model in vision if model.name]
-    return tuple(Model(whole_characters(name), whole_characters(title or name)) for name, title in rows)
+    return tuple(model_of(name, title or "") for name, title in rows)
 
 
 def _translate(error: Exception, address: str, request: VisionRequest, transport: "KeyedTransport") -> ProviderError:

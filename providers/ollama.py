@@ -26,7 +26,7 @@ from providers.errors import ProviderError, UnknownModel
 from providers.http_errors import classify, error_in_200
 from providers.image_body import PLACEHOLDER
 from providers.pool import Pool
-from providers.text import Answer, Failure, whole_characters
+from providers.text import Answer, Failure, model_of, whole_characters
 from providers.usage import usage_of
 
 if TYPE_CHECKING:
@@ -69,8 +69,7 @@ class OllamaClient(BaseClient):
     async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
         """List the pulled models over a new connection. Ollama does not report which of them accept images."""
         listing = await self._call(request).wait(self._sdk(request, self._pool.fresh_client).list())
-        names = [whole_characters(model.model) for model in listing.models if model.model]
-        return tuple(Model(id=name, name=name) for name in names)
+        return tuple(model_of(model.model) for model in listing.models if model.model)
 
     async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
         arguments, answer = self.body(request), OllamaAnswer(SPEC, request, streamed=True)

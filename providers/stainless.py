@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from providers import addresses
 from providers.base import BaseClient, Completion, Delta, JsonObject, ProviderConfig, VisionRequest
 from providers.call import Call, api_key, foreign_reply, transport_error
-from providers.errors import ProviderError, UnparsableOutput
+from providers.errors import BadReply, ProviderError, UnparsableOutput
 from providers.hints import rate_hints
 from providers.http_errors import classify
 from providers.image_body import serialise
@@ -37,7 +37,7 @@ class JsonAnswer(Answer):
         """Read a response that is not streamed."""
 
     @abstractmethod
-    def read_event(self, event: object) -> str:
+    def read_event(self, event: Mapping[str, Any]) -> str:
         """Read one event of a stream and return its text, "" for an event without text."""
 
 
@@ -91,6 +91,8 @@ class StainlessClient(BaseClient):
         try:
             async with aclosing(self._events(request, answer)) as events:
                 async for event in events:
+                    if not isinstance(event, Mapping):
+                        raise BadReply(f"{self.spec.title} sent an event that is not part of an answer.")
                     yield Delta(answer.read_event(event))
         except UnparsableOutput as error:
             error.raw_text = str(answer)

@@ -100,11 +100,6 @@ def test_deltas_after_the_finish_reason_are_ignored() -> None:
     assert stream.completion(()).text == "A boat."
 
 
-def test_an_event_that_is_not_an_object() -> None:
-    with pytest.raises(errors.BadReply):
-        answer(streamed=True).read_event([])
-
-
 @pytest.mark.parametrize("listed", [{"data": [{"id": "a"}, {"id": 3}, "b"]}, {"models": [{"id": "a"}]}, [{"id": "a"}]])
 def test_models(listed: Any) -> None:
     assert [(model.id, model.name) for model in chat_completions.models(listed, "X")] == [("a", "a")]
