@@ -69,6 +69,10 @@ class Column(_Named):
     style: str = ""
     description: str = ""
 
+    def to_wire(self) -> dict[str, str]:
+        """Return the column as JSON for the HTTP API."""
+        return self.model_dump(include={"name", "style", *(["description"] if self.description else [])})
+
 
 class Variable(_Named):
     """A variable of a prompt. A variable without a `default` is required."""

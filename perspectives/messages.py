@@ -70,14 +70,14 @@ def _meant(context: list[list[ValidationError]]) -> list[ValidationError] | None
     branches = [errors for errors in context if errors]
     depth = min((len(errors[0].instance_path) for errors in branches), default=0)
     for words, levels in (({"type", "const", "enum"}, depth), ({"const", "enum"}, depth + 1)):
-        branches = [errors for errors in branches if not any(_is_at(error, words, levels) for error in errors)]
+        branches = [
+            errors
+            for errors in branches
+            if not any(error.kind.name in words and len(error.instance_path) == levels for error in errors)
+        ]
         if len(branches) == 1:
             return branches[0]
     return None
-
-
-def _is_at(error: ValidationError, words: set[str], depth: int) -> bool:
-    return error.kind.name in words and len(error.instance_path) == depth
 
 
 def _sentence(kind: Any, error: ValidationError) -> str:

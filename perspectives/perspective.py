@@ -5,7 +5,7 @@ from typing import get_args
 
 from perspectives.document import Document
 from perspectives.errors import InvalidPerspective, Problem, shortened
-from perspectives.forms import Column, Kind, Variable
+from perspectives.forms import Kind, Variable
 from perspectives.graphcap_fields import to_fields, to_schema
 from perspectives.json_values import JsonObject, copy_json, digest
 from perspectives.prompt import FIELD, PLACEHOLDER, template_warnings
@@ -114,7 +114,7 @@ def parse(data: object, *, source: str = "inline", reserved_check: bool = True, 
         prompt=form.prompt,
         validator=validator,
         schema_fields=schema_fields,
-        table_columns=tuple(column.model_dump(include=_columns(column)) for column in form.table_columns),
+        table_columns=tuple(column.to_wire() for column in form.table_columns),
         context_template=form.context_template if form.context_template.strip() else None,
         module=form.module.strip() or module,
         tags=tuple(form.tags),
@@ -166,10 +166,6 @@ def _kind(document: Document) -> Kind:
     if kind not in kinds:
         document.warning("type", f"Is not one of {', '.join(kinds)}; it is read as {kinds[0]}.")
     return kind if kind in kinds else kinds[0]
-
-
-def _columns(column: Column) -> set[str]:
-    return {"name", "style", *(["description"] if column.description else [])}
 
 
 def _variables(document: Document) -> tuple[Variable, ...]:

@@ -1,7 +1,6 @@
 """Client of Anthropic's Messages API through the `anthropic` package, for Anthropic and other servers of that API."""
 
 import json
-import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -102,9 +101,6 @@ class AnthropicClient(StainlessClient):
     def _open(self, client: "httpx2.AsyncClient") -> "anthropic.AsyncAnthropic":
         import anthropic
 
-        # At level DEBUG the SDK logs the key, the prompt and the image (measured with anthropic 2.14).
-        # `addFilter` adds the same filter only once.
-        logging.getLogger("anthropic._base_client").addFilter(_not_debug)
         return anthropic.AsyncAnthropic(
             api_key="",
             webhook_key="",
@@ -113,10 +109,6 @@ class AnthropicClient(StainlessClient):
             http_client=client,
             open_telemetry=False,
         )
-
-
-def _not_debug(record: logging.LogRecord) -> bool:
-    return record.levelno > logging.DEBUG
 
 
 def _messages(request: VisionRequest) -> list[JsonObject]:

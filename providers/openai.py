@@ -1,6 +1,5 @@
 """Client of Chat Completions servers, such as OpenAI and the gateways, through the `openai` package."""
 
-import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -56,9 +55,6 @@ class OpenAIClient(StainlessClient):
     def _open(self, client: "httpx2.AsyncClient") -> "openai.AsyncOpenAI":
         import openai
 
-        # At level DEBUG the SDK logs complete requests, with prompt and image (measured with openai 3.3).
-        log = logging.getLogger("openai")
-        log.setLevel(max(log.level, logging.WARNING))
         return openai.AsyncOpenAI(
             api_key="",
             admin_api_key="",

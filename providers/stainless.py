@@ -5,6 +5,7 @@ because the SDK would add headers from the environment, and serialises the body,
 """
 
 import json
+import logging
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -54,6 +55,9 @@ class StainlessClient(BaseClient):
         if not self._base_url:
             raise ValueError(f"{self.spec.title} needs a base_url.")
         self._package = import_module(self.sdk)
+        # At level DEBUG the SDKs log the prompt, the image and perhaps the key (openai 3.3, anthropic 2.14).
+        log = logging.getLogger(f"{self.sdk}._base_client")
+        log.setLevel(max(log.level, logging.WARNING))
         self._sdk = self._open(pool.client)
 
     @abstractmethod
