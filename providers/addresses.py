@@ -26,20 +26,12 @@ _PORTS = {"http": 80, "https": 443}
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
-def normalise(kind: str, url: str) -> str:
-    """Normalise the base URL of a provider of this kind. Return "" if `url` is empty.
+def base_url(spec: Spec, url: str) -> str:
+    """Normalise the base URL of a provider. Return "" if `url` is empty. Raises ValueError for an invalid URL.
 
     For Chat Completions and Messages servers, a version segment (`/v1`) is added if the URL has neither a version nor
-    an endpoint. For ollama and gemini, the version segment is removed because their SDKs add it. Raises ValueError for
-    an invalid URL and UnknownKind for an unknown kind.
+    an endpoint. For ollama and gemini, the version segment is removed because their SDKs add it.
     """
-    from providers.registry import spec
-
-    return base_url(spec(kind), url)
-
-
-def base_url(spec: Spec, url: str) -> str:
-    """Normalise the base URL like `normalise`, for a spec instead of the name of a kind."""
     url = url.strip()
     if not url:
         return ""

@@ -81,7 +81,7 @@ BROKEN: dict[str, tuple[bytes, str, str]] = {
     "cut": (b'{"name": "x",\n  "prompt": ', "", "line 2, column 13"),
     "latin": ('{\n"name": "ä"}'.encode("latin-1"), "", "line 2"),
     "twice": (b'{"schema_fields": [{"name": "a", "name": "b"}]}', "", "'name' is written twice"),
-    "nan": (b'{"priority": NaN}', "", "NaN"),
+    "nan": (b'{"priority": NaN}', "/priority", "NaN"),
     "infinity": (b'{"priority": 1e999}', "/priority", "infinity"),
     "digits": (b'{"priority": ' + b"9" * 5000 + b"}", "", "digits"),
     "deep": (b"[" * 100_000, "", "deeply"),
