@@ -18,7 +18,7 @@ class NotDialled(Exception):
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _VERSION = re.compile(r"v\d+(?:(?:alpha|beta)\d*)?")
 _ENDPOINTS = ("/chat/completions", "/completions", "/responses", "/messages", "/models")
-_NATIVE_ENDPOINTS = ("/api/chat", "/api/generate", "/api/tags", "/api")
+_NATIVE_ENDPOINTS = ("/api/chat", "/api/generate", "/api/tags", "/api", "/openai")
 _NUMBERS = re.compile(r"[0-9]+(\.[0-9]+){3}")
 _LOCAL_NAMES = (".local", ".lan", ".internal", ".home.arpa")
 _PORTS = {"http": 80, "https": 443}
@@ -138,7 +138,7 @@ def _versioned_path(path: str, default: str) -> str:
 
 
 def _native_path(path: str) -> str:
-    for endpoint in (*_NATIVE_ENDPOINTS, *_ENDPOINTS):
+    for endpoint in (*_ENDPOINTS, *_NATIVE_ENDPOINTS):
         path = path.removesuffix(endpoint)
     head, _, last = path.rpartition("/")
     return head if _VERSION.fullmatch(last) else path

@@ -7,7 +7,8 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 
-from providers.base import BaseClient, Completion, Delta, Image, Model, ProviderConfig, Spec, VisionRequest
+from providers.base import Completion, Delta, Image, Model, ProviderConfig, Spec, VisionRequest
+from providers.client import BaseClient
 from providers.pool import Pool
 
 MODEL = "measurements"

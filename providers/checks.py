@@ -7,7 +7,8 @@ from typing import Literal
 
 from pybase64 import b64decode
 
-from providers.base import NO_HEADERS, BaseClient, Completion, Credentials, Image, Model, Options, VisionRequest
+from providers.base import NO_HEADERS, Completion, Credentials, Image, Model, Options, VisionRequest
+from providers.client import BaseClient
 from providers.errors import (
     AuthFailed,
     Blocked,

@@ -14,19 +14,9 @@ from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from providers import dialects
-from providers.addresses import base_url
-from providers.base import (
-    BaseClient,
-    Completion,
-    Delta,
-    JsonObject,
-    Model,
-    ProviderConfig,
-    Setting,
-    Spec,
-    VisionRequest,
-)
-from providers.call import Call, api_key, foreign_reply, transport_error
+from providers.base import Completion, Delta, JsonObject, Model, ProviderConfig, Setting, Spec, VisionRequest
+from providers.call import Call, api_key, foreign_reply
+from providers.client import BaseClient
 from providers.errors import BadReply, Blocked, InvalidOption, ProviderError, RequestRejected, UnknownModel
 from providers.http_errors import classify
 from providers.pool import Pool
@@ -62,7 +52,6 @@ SPEC = Spec(
 
 _MAX_MODELS = 1000
 _MODEL_NAME = re.compile(r"[\w.@-]+(/[\w.@-]+)*", re.ASCII)  # it becomes part of the URL
-_OPENAI_PATH = re.compile(r"/openai/*\s*$")
 _KEY_HEADER = "x-goog-api-key"
 _NO_KEY = "no-key"  # never sent; if empty, the SDK reads a key from the environment
 _NO_CONTENTS = "-"  # the SDK requires contents; `extra_body` replaces them
@@ -81,10 +70,7 @@ class GeminiClient(BaseClient):
     sdk = "google.genai"
 
     def __init__(self, config: ProviderConfig, pool: Pool) -> None:
-        """`config.base_url` may omit the scheme and end in a version or `/openai`. Raises ValueError if invalid."""
-        self._options = config.options
-        self._pool = pool
-        self._base_url = base_url(SPEC, _OPENAI_PATH.sub("", config.base_url)) or SPEC.base_url
+        super().__init__(config, pool)
         # The SDK logs which key of the environment it would use, and warns with values of a response.
         logging.getLogger("google_genai._api_client").setLevel(logging.ERROR)
         warnings.filterwarnings("ignore", "(?s).* is not a valid ", UserWarning, r"google\.genai\._common")
@@ -157,12 +143,24 @@ class GeminiClient(BaseClient):
                 async_client_args={"ssl": False},
             ),
         )
-        address = self._pool.shown(self._base_url)
-        call = Call(request.timeout, (errors.APIError,), lambda error: _translate(error, address, request, transport))
+        call = Call(request.timeout, (errors.APIError,), lambda error: self._translate(error, request, transport))
         try:
             yield sdk.aio.models, call
         finally:
             await transport.close_responses()
+
+    def _translate(self, error: Exception, request: VisionRequest, transport: "KeyedTransport") -> ProviderError:
+        from google.genai import errors
+
+        failed = transport.failed
+        if failed and failed.is_success:
+            return foreign_reply(SPEC.title)
+        if isinstance(error, errors.APIError):
+            return _classify(error.code, error.details, failed.headers if failed else {}, request)
+        failure = self._transport_error(error, request)
+        if failed and type(failure) is BadReply:
+            return _classify(failed.status_code, "", failed.headers, request)
+        return failure
 
     def _config(self, request: VisionRequest) -> "types.GenerateContentConfig":
         from google.genai import types
@@ -251,20 +249,6 @@ async def _list(models: "AsyncModels") -> tuple[Model, ...]:
     vision = [model for model in listed if not model.supported_actions or "generateContent" in model.supported_actions]
     rows = [(model.name.removeprefix("models/"), model.display_name) for model in vision if model.name]
     return tuple(model_of(name, title or "") for name, title in rows)
-
-
-def _translate(error: Exception, address: str, request: VisionRequest, transport: "KeyedTransport") -> ProviderError:
-    from google.genai import errors
-
-    failed = transport.failed
-    if failed and failed.is_success:
-        return foreign_reply(SPEC.title)
-    if isinstance(error, errors.APIError):
-        return _classify(error.code, error.details, failed.headers if failed else {}, request)
-    failure = transport_error(error, SPEC.title, address, request.timeout)
-    if failed and type(failure) is BadReply:
-        return _classify(failed.status_code, "", failed.headers, request)
-    return failure
 
 
 def _classify(status: int, details: object, headers: Mapping[str, str], request: VisionRequest) -> ProviderError:

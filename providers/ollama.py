@@ -9,23 +9,12 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from providers import dialects
-from providers.addresses import base_url
-from providers.base import (
-    BaseClient,
-    Completion,
-    Delta,
-    JsonObject,
-    Model,
-    ProviderConfig,
-    Setting,
-    Spec,
-    VisionRequest,
-)
-from providers.call import Call, api_key, transport_error
+from providers.base import Completion, Delta, JsonObject, Model, Setting, Spec, VisionRequest
+from providers.call import Call, api_key
+from providers.client import BaseClient
 from providers.errors import ProviderError, UnknownModel
 from providers.http_errors import classify, error_in_200
 from providers.image_body import PLACEHOLDER
-from providers.pool import Pool
 from providers.text import Answer, Failure, model_of, whole_characters
 from providers.usage import usage_of
 
@@ -55,12 +44,6 @@ class OllamaClient(BaseClient):
     spec = SPEC
     sdk = "ollama"
 
-    def __init__(self, config: ProviderConfig, pool: Pool) -> None:
-        """`config.base_url` may omit scheme and port, and may end in `/v1` or `/api`. Raises ValueError if invalid."""
-        self._config = config
-        self._pool = pool
-        self._host = base_url(SPEC, config.base_url) or SPEC.base_url
-
     async def complete(self, request: VisionRequest) -> Completion:
         arguments, answer = self.body(request), OllamaAnswer(SPEC, request, streamed=False)
         answer.read(await self._call(request).wait(self._sdk(request, self._pool.client).chat(**arguments)))
@@ -86,9 +69,9 @@ class OllamaClient(BaseClient):
         from providers.httpx_bridge import BridgeTransport
 
         return ollama.AsyncClient(
-            host=self._host,
+            host=self._base_url,
             headers=dict(request.headers),
-            transport=BridgeTransport(shared, api_key(request.credentials, SPEC, self._host), request.image),
+            transport=BridgeTransport(shared, api_key(request.credentials, SPEC, self._base_url), request.image),
             timeout=None,
             follow_redirects=False,
             trust_env=False,
@@ -97,7 +80,7 @@ class OllamaClient(BaseClient):
     def body(self, request: VisionRequest) -> dict[str, Any]:
         if not request.model.strip():
             raise UnknownModel("No model is set for Ollama. Pass `model`.")
-        settings = dict(self._config.options)
+        settings = dict(self._options)
         context = settings.pop("num_ctx", None) or self.profile(request.model).context
         return {
             "model": request.model,
@@ -111,8 +94,19 @@ class OllamaClient(BaseClient):
         import httpx
         import ollama
 
-        foreign, address = (ollama.ResponseError, httpx.HTTPError), self._pool.shown(self._host)
-        return Call(request.timeout, foreign, lambda error: _translate(error, address, request))
+        foreign = (ollama.ResponseError, httpx.HTTPError)
+        return Call(request.timeout, foreign, lambda error: self._translate(error, request))
+
+    def _translate(self, error: Exception, request: VisionRequest) -> ProviderError:
+        import httpx2
+        import ollama
+
+        if isinstance(error, httpx2.HTTPStatusError):
+            response = error.response
+            return classify(response.status_code, response.text, response.headers, SPEC, request)
+        if isinstance(error, ollama.ResponseError):  # an error inside a stream
+            return error_in_200({"error": error.error}, SPEC, request)
+        return self._transport_error(error, request)
 
 
 def _messages(request: VisionRequest) -> list[dict[str, Any]]:
@@ -169,15 +163,3 @@ class OllamaAnswer(Answer):
             f"The request filled Ollama's {context} tokens of context (num_ctx), so the start of the prompt was "
             "probably dropped. Raise num_ctx or send a smaller image.",
         )
-
-
-def _translate(error: Exception, address: str, request: VisionRequest) -> ProviderError:
-    import httpx2
-    import ollama
-
-    if isinstance(error, httpx2.HTTPStatusError):
-        response = error.response
-        return classify(response.status_code, response.text, response.headers, SPEC, request)
-    if isinstance(error, ollama.ResponseError):  # an error inside a stream
-        return error_in_200({"error": error.error}, SPEC, request)
-    return transport_error(error, SPEC.title, address, request.timeout)

@@ -5,8 +5,9 @@ from importlib import import_module
 
 from providers import anthropic, builtin, gateways, gemini, ollama
 from providers.anthropic import AnthropicClient
-from providers.base import BaseClient, ProviderConfig, Spec
+from providers.base import ProviderConfig, Spec
 from providers.builtin import BuiltinClient
+from providers.client import BaseClient
 from providers.errors import UnknownKind
 from providers.gemini import GeminiClient
 from providers.ollama import OllamaClient

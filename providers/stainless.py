@@ -12,9 +12,9 @@ from contextlib import aclosing
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from providers import addresses
-from providers.base import BaseClient, Completion, Delta, JsonObject, ProviderConfig, VisionRequest
-from providers.call import Call, api_key, foreign_reply, transport_error
+from providers.base import Completion, Delta, JsonObject, ProviderConfig, VisionRequest
+from providers.call import Call, api_key, foreign_reply
+from providers.client import BaseClient
 from providers.errors import BadReply, ProviderError, UnparsableOutput
 from providers.hints import rate_hints
 from providers.http_errors import classify
@@ -49,11 +49,7 @@ class StainlessClient(BaseClient):
 
     def __init__(self, config: ProviderConfig, pool: Pool) -> None:
         """Import the SDK, which is slow. Raises ValueError for a missing or invalid base URL."""
-        self._options = config.options
-        self._pool = pool
-        self._base_url = addresses.base_url(self.spec, config.base_url) or self.spec.base_url
-        if not self._base_url:
-            raise ValueError(f"{self.spec.title} needs a base_url.")
+        super().__init__(config, pool)
         self._package = import_module(self.sdk)
         # At level DEBUG the SDKs log the prompt, the image and perhaps the key (openai 3.3, anthropic 2.14).
         log = logging.getLogger(f"{self.sdk}._base_client")
@@ -171,7 +167,7 @@ class StainlessClient(BaseClient):
     def _translate(self, error: Exception, request: VisionRequest) -> ProviderError:
         if isinstance(error, self._package.APIStatusError):
             return classify(error.status_code, error.body, error.response.headers, self.spec, request)
-        return transport_error(error, self.spec.title, self._pool.shown(self._base_url), request.timeout)
+        return self._transport_error(error, request)
 
     def _request_options(self, request: VisionRequest) -> Any:
         """Build the headers and timeouts of one call. The SDK's default headers are omitted."""

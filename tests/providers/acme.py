@@ -2,7 +2,8 @@
 
 from collections.abc import AsyncGenerator, Mapping
 
-from providers.base import BaseClient, Completion, Delta, Model, ProviderConfig, Setting, Spec, VisionRequest
+from providers.base import Completion, Delta, Model, ProviderConfig, Setting, Spec, VisionRequest
+from providers.client import BaseClient
 from providers.pool import Pool
 
 SPEC = Spec(
