@@ -130,12 +130,7 @@ def _supported(fields: JsonObject) -> JsonObject:
     rejected = [name for name in fields if name in _UNSUPPORTED and fields[name] not in _UNSUPPORTED[name]]
     if rejected:
         raise InvalidRequest(
-            f"Captions do not support {', '.join(rejected)}. Leave it out"
-            + (
-                "; for another caption of the same image send the request with another seed."
-                if "n" in rejected
-                else "."
-            ),
+            f"Captions do not support {', '.join(rejected)}. Leave it out.",
             tuple((f"/{name}", "is not supported") for name in rejected),
         )
     return {name: value for name, value in fields.items() if name not in _UNSUPPORTED}

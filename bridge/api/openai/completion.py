@@ -6,10 +6,10 @@ from typing import Any
 
 from bridge.api.openai.chat_request import ChatCaption
 from bridge.api.openai.problem import error_body
-from bridge.api.sse import PING_SECONDS, EventStreamResponse
+from bridge.api.sse import EventStreamResponse
 from bridge.captioning.models import Caption, ErrorEvent, Event, JsonObject, Result, Started, UsageOut
 from bridge.captioning.stream import EventStream
-from bridge.deadline import Deadline
+from bridge.run import Run
 from bridge.telemetry.record import RequestRecord
 
 _DONE = b"data: [DONE]\n\n"
@@ -33,15 +33,8 @@ class ChunkStreamResponse(EventStreamResponse):
     Partial content is not sent, because after a re-ask the message would contain two answers.
     """
 
-    def __init__(
-        self,
-        chat: ChatCaption,
-        events: EventStream,
-        record: RequestRecord,
-        deadline: Deadline,
-        ping: float = PING_SECONDS,
-    ) -> None:
-        super().__init__(events, record, deadline, ping=ping)
+    def __init__(self, chat: ChatCaption, events: EventStream, record: RequestRecord, run: Run) -> None:
+        super().__init__(events, record, run)
         self._chat = chat
         self._heading = _head("chat.completion.chunk", chat, record.id)
 

@@ -31,7 +31,7 @@ async def complete(request: Request) -> Response:
     run = start_run(request, chat.options)
     plan = plan_caption(chat.perspective, chat.options, resources, run, provider_key=provider_key(request))
     if chat.streams:
-        return ChunkStreamResponse(chat, EventStream(plan, resources, run, partials=False), record, run.deadline)
+        return ChunkStreamResponse(chat, EventStream(plan, resources, run, partials=False), record, run)
     caption = await until_disconnect(request, caption_plan(plan, resources, run))
     return JSONResponse(completion(caption, chat))
 

@@ -92,7 +92,7 @@ async def analyze_image(request: Request) -> Response:
         analyze_request, services(request), run, upload=body.upload, provider_key=provider_key(request)
     )
     if negotiate(request, responses.ANALYSIS_TYPES) == EVENTS:
-        return EventStreamResponse(EventStream(plan, services(request), run), record_of(request), run.deadline)
+        return EventStreamResponse(EventStream(plan, services(request), run), record_of(request), run)
     outcomes = await until_disconnect(request, analyze(plan, services(request), run))
     result = analysis_out(plan, outcomes, run)
     if isinstance(result, AnalyzeOut):
@@ -152,6 +152,6 @@ async def _caption(
     )
     media_type = negotiate(request, responses.CAPTION_TYPES)
     if media_type == EVENTS:
-        return EventStreamResponse(EventStream(plan, services(request), run), record_of(request), run.deadline)
+        return EventStreamResponse(EventStream(plan, services(request), run), record_of(request), run)
     caption = await until_disconnect(request, caption_plan(plan, services(request), run))
     return responses.text_response(caption.rendered) if media_type == TEXT else to_json(caption)
