@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -124,13 +123,3 @@ def test_every_alert_has_severity_summary_and_description(rule: dict[str, Any]) 
     for text in rule["annotations"].values():
         assert text.count("{{") == text.count("}}")
         assert set(re.findall(r"\$labels\.(\w+)", text)) <= grouped
-
-
-def test_panels_are_unique_and_fit_the_grid(tmp_path: Path) -> None:
-    data = dashboard()
-    ids = [item["id"] for item in data["panels"]]
-    assert len(set(ids)) == len(ids)
-    places = [item["gridPos"] for item in data["panels"]]
-    assert all(location["x"] + location["w"] <= 24 for location in places)
-    assert len({(location["x"], location["y"]) for location in places}) == len(places)
-    assert len({rule["alert"] for rule in rules()}) == len(rules())

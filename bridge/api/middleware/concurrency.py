@@ -23,16 +23,21 @@ _REJECTIONS = (ApiKeyRequired, HostNotAllowed, OriginNotAllowed, RateLimitExceed
 
 
 class ConcurrencyLimit:
-    """Counts the requests that one worker serves."""
+    """Counts the requests that one worker serves, and its open WebSockets. Both have the same limit."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._count = 0
+        self._count = self.sockets = 0
 
     @property
     def full(self) -> bool:
         """Return whether another request would be rejected."""
         return self._count >= self._limit
+
+    @property
+    def socket_is_over(self) -> bool:
+        """Return whether more WebSockets are open than may be."""
+        return self.sockets > self._limit
 
     def acquire(self) -> None:
         """Count a request. Raises ServerAtCapacity."""
