@@ -233,16 +233,12 @@ class Diagnostics(BaseModel):
 class TestDetails(BaseModel):
     """The results of the steps."""
 
-    __test__ = False
-
     models_count: int | None = None
     test_model: str | None = None
 
 
 class TestResult(BaseModel):
     """Diagnostics and details, as the React client reads them."""
-
-    __test__ = False
 
     diagnostics: Diagnostics
     details: TestDetails

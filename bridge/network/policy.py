@@ -1,16 +1,11 @@
 """Policy for outgoing connections: which hosts, addresses and ports are allowed."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Literal
 
 from bridge.errors import AddressRefused
 from bridge.network.addresses import Address, classify
-from bridge.network.names import Resolve
-
-_MAX_ADDRESSES = 64
-"""Addresses of one name. A DNS answer over TCP holds four thousand, no legitimate one needs them."""
 
 _NEVER = ("metadata",)
 _NOT_BY_NAME = ("metadata", "link-local")
@@ -86,17 +81,3 @@ def _refusal(host: str, kind: str, *, allowed_name: bool = False) -> AddressRefu
     """Build the error. All private addresses get the same message, so that a caller cannot map the network."""
     sentence = _SENTENCES.get(kind, _NEVER_CALLED if allowed_name else _NOT_PUBLIC)
     return AddressRefused(sentence.format(host=host), host=host, kind=kind)
-
-
-async def allowed_addresses(policy: AddressPolicy, host: str, port: int, look_up: Resolve) -> Sequence[str]:
-    """Return the addresses of `host`, at least one, after checking all. Raises `AddressRefused` and OSError."""
-    policy.check_name(host, port)
-    try:
-        addresses: Sequence[str] = (str(ip_address(host)),)
-    except ValueError:
-        addresses = await look_up(host, port)
-    if not 0 < len(addresses) <= _MAX_ADDRESSES:
-        raise OSError("no address, or too many")
-    for address in addresses:
-        policy.check(host, address, port)
-    return addresses
