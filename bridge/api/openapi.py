@@ -43,7 +43,7 @@ _WITHOUT_KEY = ("/health",)
 
 @dataclass(frozen=True)
 class Operation:
-    """The facts about a POST operation that FastAPI cannot know: JSON bodies, example, media types and uploads."""
+    """What FastAPI cannot derive about a POST operation: models of JSON bodies, an example, media types, uploads."""
 
     models: tuple[type[BaseModel], ...]
     example: dict[str, Any]

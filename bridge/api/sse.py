@@ -20,7 +20,7 @@ PING = b": ping\n\n"
 
 
 class StreamEvent(RootModel[Event]):
-    """An event of a stream, over SSE (the event's name is its type) and WebSocket. `done` is the last of its id."""
+    """An event of a stream, over SSE or WebSocket. Over SSE, `type` is also the event name. `done` is the last one."""
 
     root: Event = Field(discriminator="type")
 

@@ -27,7 +27,7 @@ _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 def cors(app: ASGIApp, settings: Settings) -> ASGIApp:
-    """Add CORS without credentials to `app`, for the listed origins, or if none are listed, for this machine's."""
+    """Add CORS headers for the listed origins, or for origins of this machine if none is listed. No credentials."""
     origins = list(settings.cors_origins)
     if "*" in origins:
         log.warning("GRAPHCAP_CORS_ORIGINS is *: every web page can use this service from its visitor's browser.")
@@ -43,7 +43,7 @@ def cors(app: ASGIApp, settings: Settings) -> ASGIApp:
 
 
 class ApiKeys:
-    """The API keys of the service. An object without keys is false; then every caller is accepted."""
+    """The API keys of the service. Without keys, the object is false and every caller is accepted."""
 
     def __init__(self, settings: Settings) -> None:
         self._keys = {name: key.get_secret_value().encode() for name, key in settings.keys.items()}
@@ -100,7 +100,7 @@ class AccessControl:
         self._loopback_only = settings.loopback and not settings.keys
 
     async def check(self, scope: Scope) -> None:
-        """Raise an error unless the request may be served. Note its API key as the caller and in the record."""
+        """Raise an error unless the request may be served. A valid API key becomes the caller of the request."""
         headers = Headers(scope=scope)
         path = scope["path"].removeprefix(scope["root_path"])
         probe = _PROBES.fullmatch(path) is not None

@@ -59,7 +59,7 @@ def note_problem(connection: HTTPConnection, problem: Problem) -> None:
 
 
 def clean_root(path: str) -> str:
-    """Return a root path as ASGI defines it: a slash before it and none after it, "" for none."""
+    """Return a root path as ASGI requires it: with a leading slash and without a trailing one, or ""."""
     return f"/{path.strip('/')}".rstrip("/")
 
 
@@ -172,6 +172,6 @@ def _fields(record: RequestRecord, scope: Scope, method: str) -> dict[str, objec
 
 
 def _route(scope: Scope) -> str:
-    """Return the route's template below the API's prefix; `other` where no route matched or middleware rejected."""
+    """Return the path of the matched route without the prefix of the API, or `other` if no route matched."""
     path: str = getattr(scope.get("route"), "path", "")
     return path.removeprefix(API) or UNROUTED

@@ -74,7 +74,7 @@ class StreamOptions(BaseModel):
 
 
 class ChatRequest(Strict):
-    """The fields that are used. `variables`, an extension, has values for the perspective's placeholders."""
+    """The fields that are used. `variables` is an extension: the values of the variables of the perspective."""
 
     model: str = ""
     messages: list[Message] = Field(min_length=1)
