@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache, partial
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -64,7 +65,7 @@ def build(settings: Settings) -> FastAPI:
     for error in (*errors.TABLE, Exception):
         app.add_exception_handler(error, _handle_error)
     app.add_exception_handler(HTTPException, _handle_http_exception)
-    openapi.install(app)
+    app.openapi = cache(partial(openapi.build, app))  # type: ignore[method-assign]
     return app
 
 

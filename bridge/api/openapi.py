@@ -95,17 +95,6 @@ def operation_id(route: APIRoute) -> str:
     return first + "".join(map(str.capitalize, rest))
 
 
-def install(app: FastAPI) -> None:
-    """Make the application serve this document."""
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            app.openapi_schema = build(app)
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
-
-
 def build(app: FastAPI) -> dict[str, Any]:
     """Return the document."""
     document = get_openapi(
