@@ -49,7 +49,9 @@ class AddressPolicy:
         return any(_matches(entry.lower(), spellings) for entry in self.allow_hosts)
 
     def _lists_address(self, ip: str) -> bool:
-        return any(ip_address(ip) in ip_network(network, strict=False) for network in self.allow_networks)
+        address = ip_address(ip)
+        address = getattr(address, "ipv4_mapped", None) or address
+        return any(address in ip_network(network, strict=False) for network in self.allow_networks)
 
 
 def _matches(entry: str, spellings: tuple[str, ...]) -> bool:
