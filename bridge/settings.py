@@ -18,8 +18,8 @@ PREFIX = "GRAPHCAP_"
 MIB = 1024 * 1024
 SECRETS = ("api_keys", "named_api_keys", "rate_limit_storage")
 """Settings that are not options of the command line, and may be read from a file instead."""
-OTHERS = frozenset({"GRAPHCAP_PROVIDER_KEY", "GRAPHCAP_REQUIRE_TOOLS"})
-"""Variables that are not settings: read by `graphcap caption` and by the tests."""
+OTHERS = frozenset({"GRAPHCAP_API_KEY", "GRAPHCAP_PROVIDER_KEY", "GRAPHCAP_REQUIRE_TOOLS"})
+"""Variables that are not settings: read by `graphcap batch`, by `graphcap caption` and by the tests."""
 
 
 class SettingsError(Exception):

@@ -35,8 +35,17 @@ _EXIT_CODES = {
 """The exit code for the `code` of a problem. The exit code for all others is FAILED."""
 
 
-def with_services(command: "Callable[[Services], Awaitable[int]]", *, as_json: bool = False) -> int:
-    """Open the services, run `command` with them, and return its exit code. Errors are printed."""
+def with_services(
+    command: "Callable[[Services], Awaitable[int]]",
+    *,
+    as_json: bool = False,
+    settings: "Settings | None" = None,
+    max_concurrency: int | None = None,
+) -> int:
+    """Open the services, run `command` with them, and return its exit code. Errors are printed.
+
+    `settings`: default: those of the environment. `max_concurrency`: see `open_services`.
+    """
     import asyncio
 
     from bridge import errors
@@ -46,7 +55,7 @@ def with_services(command: "Callable[[Services], Awaitable[int]]", *, as_json: b
     from bridge.settings import SettingsError
     from bridge.telemetry.logging import configure_logging
 
-    settings = load_settings()
+    settings = settings or load_settings()
     if settings is None:
         return USAGE
     configure_logging("text", "warning")
@@ -54,7 +63,7 @@ def with_services(command: "Callable[[Services], Awaitable[int]]", *, as_json: b
         print_line(warning, "yellow")
 
     async def run() -> int:
-        async with open_services(settings) as services:
+        async with open_services(settings, max_concurrency=max_concurrency) as services:
             try:
                 return await command(services)
             except errors.MissingModel as error:

@@ -24,6 +24,11 @@ def quarters(width: int = 64, height: int = 48) -> Image.Image:
     return image
 
 
+def solid(size: tuple[int, int], colour: tuple[int, int, int]) -> Image.Image:
+    """One colour."""
+    return Image.new("RGB", size, colour)
+
+
 def photo(width: int = 320, height: int = 240) -> Image.Image:
     """Noise over a gradient: no two neighbours alike."""
     noise = Image.effect_noise((width, height), 60)
