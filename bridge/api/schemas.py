@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import from_json
 
-from bridge.captioning.models import Caption, CaptionOptions, ImageRef, JsonObject, ProviderOverride, ShortText, Texts
+from bridge.captioning.models import Caption, CaptionOptions, JsonObject, ProviderOverride, ShortText, Texts
 
 
 def _without_image(schema: JsonObject) -> None:
@@ -48,10 +48,6 @@ class CaptionFromPath(CaptionOptions):
         except ValueError:
             return [value]
         return parsed if isinstance(parsed, list) else [value]
-
-    def image_ref(self) -> ImageRef:
-        """Return the image as the field of a caption request."""
-        return ImageRef(path=self.image_path)
 
 
 class Metadata(BaseModel):

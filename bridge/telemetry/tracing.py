@@ -52,14 +52,14 @@ class _Instruments:
 _instruments: _Instruments | None = None
 
 
-def turn_on(version: str) -> bool:
-    """Write spans to the process's tracer; return False when it has no real one."""
+def turn_on(version: str) -> None:
+    """Write spans to the tracer of the process, if OpenTelemetry is set up."""
     global _instruments  # one per process, like OpenTelemetry's own providers
     from opentelemetry import metrics, trace
 
     provider: Any = trace.get_tracer_provider()
     if isinstance(provider, trace.ProxyTracerProvider | trace.NoOpTracerProvider):
-        return False
+        return
     if hasattr(provider, "add_span_processor"):
         provider.add_span_processor(_query_redactor())
     tracer, meter = trace.get_tracer("graphcap.bridge", version), metrics.get_meter("graphcap.bridge", version)
@@ -67,7 +67,6 @@ def turn_on(version: str) -> bool:
     tokens = create("gen_ai.client.token.usage", "{token}", explicit_bucket_boundaries_advisory=_TOKEN_BOUNDS)
     seconds = create("gen_ai.client.operation.duration", "s", explicit_bucket_boundaries_advisory=_SECOND_BOUNDS)
     _instruments = _Instruments(tracer, tokens, seconds)
-    return True
 
 
 def is_on() -> bool:

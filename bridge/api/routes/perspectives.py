@@ -105,7 +105,7 @@ async def caption_from_path(request: Request) -> Response:
     """Caption an image of the workspace. Request and response have the format of the React client."""
     from_path = parse_request(CaptionFromPath, (await _read_body(request)).fields)
     fields = from_path.model_dump(exclude={"image_path", "image"}, exclude_unset=True)
-    return await _caption(request, RequestBody({**fields, "image": from_path.image_ref()}), _with_metadata)
+    return await _caption(request, RequestBody({**fields, "image": {"path": from_path.image_path}}), _with_metadata)
 
 
 def _with_metadata(caption: Caption) -> Response:
