@@ -19,38 +19,40 @@ from bridge.api.middleware.request_context import RequestContextMiddleware, clea
 from bridge.api.routes import openai, pages, perspectives, providers, service, websocket
 from bridge.captioning import problems
 from bridge.captioning.check import with_known_models
-from bridge.captioning.services import Services, open_services
+from bridge.captioning.services import Services, open_services, service_engines
 from bridge.dispatch.probes import Probes
 from bridge.settings import Settings, load
 from bridge.telemetry import tracing
 from bridge.telemetry.logging import silence_libraries
 from bridge.version import __version__
+from providers.local_supervisor import Engines
 
 log = logging.getLogger("graphcap")
 API = "/api/v1"
 
 
-def create_app(settings: Settings | None = None, drain: Drain | None = None) -> ASGIApp:
+def create_app(settings: Settings | None = None, drain: Drain | None = None, engines: Engines | None = None) -> ASGIApp:
     """Create the ASGI application. Raises SettingsError, which lists every mistake.
 
-    `drain`: with it, the server can shut the application down gracefully.
+    `drain`: with it, the server can shut the application down gracefully. `engines`: the embedded engines, by default
+    those of this process.
     """
     settings = settings or load()
     silence_libraries()
     limiter = RateLimiter(settings)
-    app: ASGIApp = ConcurrencyMiddleware(build(settings), settings.max_in_flight, drain or Drain())
+    app: ASGIApp = ConcurrencyMiddleware(build(settings, engines), settings.max_in_flight, drain or Drain())
     app = RateLimitMiddleware(app, limiter)
     app = AuthMiddleware(app, settings, limiter)
     return RequestContextMiddleware(cors(app, settings), settings.root_path)
 
 
-def build(settings: Settings) -> FastAPI:
+def build(settings: Settings, engines: Engines | None = None) -> FastAPI:
     """Create the application with its routes, exception handlers and OpenAPI document, but without middleware."""
     app = FastAPI(
         title="graphcap bridge",
         version=__version__,
         summary="One image, one perspective, one vision model: one caption that fits the schema.",
-        lifespan=_lifespan(settings),
+        lifespan=_lifespan(settings, engines),
         root_path=clean_root(settings.root_path),
         generate_unique_id_function=openapi.operation_id,
         redirect_slashes=False,
@@ -71,10 +73,11 @@ def build(settings: Settings) -> FastAPI:
     return app
 
 
-def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(settings: Settings, engines: Engines | None) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_services(settings, shows_addresses=settings.loopback) as services:
+        own = engines or service_engines(settings)
+        async with open_services(settings, shows_addresses=settings.loopback, engines=own) as services:
             for problem in services.catalog.problems:
                 log.warning("perspective file %s", problem)
             app.state.services = services

@@ -24,6 +24,8 @@ from bridge.sockets import BACKLOG, accept_queued, explain, listen, raise_descri
 from bridge.telemetry.logging import configure_logging
 from bridge.telemetry.multiprocess import forget_worker, metrics_directory
 from bridge.version import __version__
+from providers.local_supervisor import EngineSettings
+from providers.local_supervisor import Supervisor as EngineSupervisor
 
 log = logging.getLogger("graphcap")
 CLOSE_SECONDS = 5
@@ -116,7 +118,7 @@ def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
     for warning in (*startup_warnings(), *_warnings(settings)):
         log.warning(warning)
     config = uvicorn.Config(
-        "bridge.server:application",
+        application,
         factory=True,
         host=settings.host,
         port=settings.port,
@@ -141,7 +143,11 @@ def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
         log.error(explain(error, settings))
         return 2
     with metrics_directory(settings.workers):
-        return _serve_with_workers(config, sockets) if settings.workers > 1 else _serve_in_process(config, sockets)
+        return (
+            _serve_with_workers(config, sockets, settings)
+            if settings.workers > 1
+            else _serve_in_process(config, sockets)
+        )
 
 
 def _warnings(settings: Settings) -> Iterator[str]:
@@ -171,10 +177,15 @@ def _serve_in_process(config: uvicorn.Config, sockets: list[socket.socket]) -> i
     return 0 if server.started else STARTUP_FAILED
 
 
-def _serve_with_workers(config: uvicorn.Config, sockets: list[socket.socket]) -> int:
+def _serve_with_workers(config: uvicorn.Config, sockets: list[socket.socket], settings: Settings) -> int:
+    engines = EngineSupervisor(EngineSettings(settings.local_idle, settings.local_gpu_layers))
+    config.app = partial(application, engines.control)  # the workers inherit the socket
     supervisor = Supervisor(config, sockets)
     log_addresses(sockets)
-    supervisor.run()
+    try:
+        supervisor.run()
+    finally:
+        engines.close()
     if any(worker.exitcode == STARTUP_FAILED for worker in supervisor.processes):
         return STARTUP_FAILED
     return INTERRUPTED if supervisor.interrupted else 0
@@ -188,9 +199,13 @@ def log_addresses(sockets: list[socket.socket]) -> None:
         log.info("graphcap bridge %s serves http://%s:%s (its API: /docs)", __version__, shown, port)
 
 
-def application() -> ASGIApp:
-    """Create the application of one worker, with settings from the environment."""
+def application(control: socket.socket | None = None) -> ASGIApp:
+    """Create the application of one worker, with settings from the environment.
+
+    `control`: the socket of the main process's supervisor of embedded engines, if there are several workers.
+    """
     from bridge.app import create_app  # after metrics_directory: prometheus_client reads the environment
+    from bridge.captioning.services import service_engines
 
     settings = load()
     configure_logging(settings.log, settings.log_level)
@@ -198,7 +213,7 @@ def application() -> ASGIApp:
     drain = Drain()
     if threading.current_thread() is threading.main_thread():
         drain_on_signals(drain, settings.grace)
-    return create_app(settings, drain)
+    return create_app(settings, drain, service_engines(settings, control))
 
 
 def drain_on_signals(drain: Drain, grace: float) -> None:

@@ -16,6 +16,7 @@ from pybase64 import b64encode_as_string
 
 from providers.errors import (
     BadReply,
+    EngineFailed,
     ProviderError,
     RateLimited,
     SchemaRejected,
@@ -161,7 +162,7 @@ class Completion:
     """A complete answer.
 
     `model`: the name that the server reports for the model. `warnings`: sentences, such as which options were not sent.
-    `rate`: the rate limits in the response's headers.
+    `rate`: the rate limits in the response's headers. `tokens_per_second`: the speed that the server reports.
     """
 
     text: str
@@ -169,6 +170,7 @@ class Completion:
     usage: Usage | None = None
     warnings: tuple[str, ...] = ()
     rate: RateHints | None = None
+    tokens_per_second: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +203,7 @@ class Spec:
     `Options` fields; any other option causes a warning. `options`: maps each name allowed in `ProviderConfig.options`
     to its meaning. `values`: maps each of these names to the accepted types or words. `note`: one sentence for the
     table of providers in the documentation. `pull`: the command that downloads a model, without the model's name.
+    `is_remote`: the provider is a server with a base URL. `max_concurrency`: the default number of calls at a time.
     """
 
     kind: str
@@ -215,6 +218,8 @@ class Spec:
     default_model: str = ""
     note: str = ""
     pull: str = ""
+    is_remote: bool = True
+    max_concurrency: int | None = None
 
     def fits(self, option: str, value: object) -> bool:
         """Return whether an option accepts this value. Words are compared without regard to case."""
@@ -257,7 +262,7 @@ class BaseClient(ABC):
                     yield chunk
         except ProviderError as error:
             error.begun = begun
-            if not begun or not isinstance(error, _RETRIED):
+            if not begun or not isinstance(error, _RETRIED) or isinstance(error, EngineFailed):
                 raise
             failure = BadReply(f"{self.spec.title} failed in the middle of its answer.", status=error.status)
             failure.begun, failure.usage, failure.rate = True, error.usage, error.rate
@@ -280,6 +285,13 @@ class BaseClient(ABC):
     @abstractmethod
     async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
         """List the models. Only the key, the headers and the timeout of `request` are used."""
+
+    async def is_loaded(self, model: str) -> bool:
+        """Return whether a call can begin without waiting for the model to be loaded, as far as is known."""
+        return True
+
+    async def load(self, model: str, timeout: float) -> None:  # noqa: B027 (only one client runs models)
+        """Load the model within `timeout` seconds, if the client itself runs it."""
 
     def profile(self, model: str) -> Profile:
         """Return the properties of a model's family, without any I/O."""

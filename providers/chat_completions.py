@@ -108,11 +108,13 @@ class Answer:
     """An answer, collected from one message or from many deltas.
 
     `finish`: the finish reason, "" until the server sends it. `rate`: the rate limits in the response's headers.
+    `speed`: tokens per second, which llama.cpp reports.
     """
 
     def __init__(self, title: str, *, streamed: bool) -> None:
         self.finish = ""
         self.rate: RateHints | None = None
+        self.speed: float | None = None
         self._title = title
         self._text = AnswerText(title, streamed=streamed)
         self._refusal: list[str] = []
@@ -130,6 +132,7 @@ class Answer:
             raise BadReply(f"{self._title} sent an event that is not part of an answer.")
         self._text.usage = _usage(event.get("usage")) or self._text.usage
         self._model = self._model or whole_characters(_text(event.get("model")))
+        self.speed = _speed(event.get("timings")) or self.speed
         choice = _first_choice(event)
         message = choice.get(part)
         text = ""
@@ -156,7 +159,7 @@ class Answer:
         if not self.text.strip():
             cause = "called a tool that was not offered" if self._tool_called else "sent an empty answer"
             raise self._error(BadReply, f"{self._title} {cause}.")
-        return Completion(self.text, self._model or model, self._text.usage, notes, self.rate)
+        return Completion(self.text, self._model or model, self._text.usage, notes, self.rate, self.speed)
 
     def _error(self, error: type[ProviderError], message: str) -> ProviderError:
         return error(message, usage=self._text.usage, rate=self.rate)
@@ -175,6 +178,11 @@ def _usage(counts: object) -> Usage | None:
     details = counts.get("prompt_tokens_details")
     cached = _count(details.get("cached_tokens")) if isinstance(details, Mapping) else None
     return usage_of(_count(counts.get("prompt_tokens")), _count(counts.get("completion_tokens")), cached)
+
+
+def _speed(timings: object) -> float | None:
+    speed = timings.get("predicted_per_second") if isinstance(timings, Mapping) else None
+    return float(speed) if isinstance(speed, int | float) and speed > 0 else None
 
 
 def _first_choice(event: Mapping[str, Any]) -> Mapping[str, Any]:

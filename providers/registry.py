@@ -3,21 +3,23 @@
 from collections.abc import Mapping
 from importlib import import_module
 
-from providers import anthropic, builtin, gateways, gemini, ollama, openai
+from providers import anthropic, builtin, gateways, gemini, local, ollama, openai
 from providers.anthropic import AnthropicClient
 from providers.base import BaseClient, ProviderConfig, Spec
 from providers.builtin import BuiltinClient
 from providers.errors import UnknownKind
 from providers.gateways import GatewayClient
 from providers.gemini import GeminiClient
+from providers.local import LocalClient
 from providers.ollama import OllamaClient
 from providers.openai import OpenAIClient
 from providers.pool import Pool
 
-_ORDER = ("builtin", "openai", "anthropic", "vllm", "ollama", "gemini")
+_ORDER = ("builtin", "local", "openai", "anthropic", "vllm", "ollama", "gemini")
 """The kinds that the documentation lists first, in this order."""
 _CLIENTS: Mapping[type[BaseClient], tuple[str, tuple[Spec, ...]]] = {
     BuiltinClient: ("", (builtin.SPEC,)),
+    LocalClient: ("openai", (local.SPEC,)),
     OpenAIClient: ("openai", (openai.SPEC,)),
     AnthropicClient: ("anthropic", (anthropic.SPEC,)),
     GatewayClient: ("openai", gateways.SPECS),

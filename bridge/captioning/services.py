@@ -1,6 +1,7 @@
 """The objects that live as long as the process: the library, the configured providers, the connections."""
 
 import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from bridge.network import AddressPolicy, guarded_transport
 from bridge.settings import Settings, environment, is_network
 from perspectives import catalog
 from perspectives.catalog import Catalog
+from providers.local import SPEC
+from providers.local_supervisor import Engines, EngineSettings
 from providers.pool import Pool
 
 Mode = Literal["public", "any_but_metadata", "listed"]
@@ -51,11 +54,13 @@ def library(settings: Settings) -> Catalog:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, *, shows_addresses: bool = True) -> AsyncIterator[Services]:
+async def open_services(
+    settings: Settings, *, shows_addresses: bool = True, engines: Engines | None = None
+) -> AsyncIterator[Services]:
     """Load the library, read `providers.toml` and open the connection pools.
 
-    `shows_addresses`: whether errors may name the addresses of configured providers. Raises SettingsError, which lists
-    every mistake.
+    `shows_addresses`: whether errors may name the addresses of configured providers. `engines`: those of the provider
+    `local`, by default engines of this process that may load any file. Raises SettingsError, which lists every mistake.
     """
     providers = configured(settings)
     decoder = DecoderPool(_image_workers(settings), settings.image_worker_memory, _DECODE_SECONDS)
@@ -64,7 +69,7 @@ async def open_services(settings: Settings, *, shows_addresses: bool = True) -> 
     policy = _provider_policy(settings)
     dispatcher = Dispatcher(
         providers,
-        configured_pool=Pool(tells_addresses=shows_addresses),
+        configured_pool=Pool(tells_addresses=shows_addresses, engines=engines or Engines(engine_settings(settings))),
         caller_pool=Pool(lambda keepalive: guarded_transport(policy, settings.max_in_flight, keepalive=keepalive)),
         max_queue=settings.max_queue,
         provider_timeout=settings.provider_timeout,
@@ -93,6 +98,23 @@ async def open_services(settings: Settings, *, shows_addresses: bool = True) -> 
         await dispatcher.aclose()
         await fetcher.aclose()
         await decoder.aclose()
+
+
+def engine_settings(settings: Settings) -> EngineSettings:
+    """Return the settings of the embedded engines."""
+    return EngineSettings(settings.local_idle, settings.local_gpu_layers)
+
+
+def service_engines(settings: Settings, control: socket.socket | None = None) -> Engines:
+    """Return the embedded engines of a service, whose callers may name only known and configured models.
+
+    `control`: the socket of the main process's supervisor, for a worker.
+    """
+    providers = configured(settings)
+    local = [config for config in providers.providers.values() if config.kind == SPEC.kind]
+    named = {settings.model, *(model for config in local for model in (config.default_model, *config.models))}
+    named |= {fallback.model or "" for fleet in providers.fleets.values() for fallback in fleet.fallbacks}
+    return Engines(engine_settings(settings), control, paths=frozenset(named))
 
 
 def _image_workers(settings: Settings) -> int:

@@ -82,7 +82,10 @@ def _entry(config: "ProviderConfig", endpoints: "tuple[EndpointSettings, ...]") 
 def _cells(endpoint: "EndpointSettings") -> tuple[str, str]:
     """Return the address and the state of the key."""
     config = endpoint.config
-    return config.base_url or ("none" if config.kind == "builtin" else "no base_url set"), _key_state(config)
+    from providers import registry
+
+    missing = "no base_url set" if registry.spec(config.kind).is_remote else "none"
+    return config.base_url or missing, _key_state(config)
 
 
 def _key_state(config: "ProviderConfig") -> str:

@@ -11,7 +11,7 @@ from providers.errors import UnknownKind
 from providers.pool import Pool
 
 KINDS = (
-    *("builtin", "openai", "anthropic", "vllm", "ollama", "gemini"),
+    *("builtin", "local", "openai", "anthropic", "vllm", "ollama", "gemini"),
     *("openrouter", "lmstudio", "llamacpp", "litellm", "openai-compatible"),
 )
 
