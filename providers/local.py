@@ -91,7 +91,7 @@ class LocalClient(BaseClient):
 
     async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
         """Return the models that have been downloaded. The engine is not started."""
-        _require_packages()
+        require_packages()
         rows = local_models.known_models().values()
         present = await asyncio.to_thread(lambda: [row for row in rows if local_models.downloaded(row)])
         return tuple(Model(row.name, row.name) for row in present)
@@ -111,7 +111,7 @@ class LocalClient(BaseClient):
 
     async def _engine(self, name: str) -> Options:
         """Return what the engine of a model loads. Raises UnknownModel and EngineFailed."""
-        _require_packages()
+        require_packages()
         paths = self._pool.engines.paths
         if paths is not None and name not in local_models.known_models() and name not in paths:
             shown, names = json.dumps(name, ensure_ascii=False), ", ".join(local_models.known_models())
@@ -144,7 +144,8 @@ async def _cause(error: Unreachable | BadReply, lease: Lease, model: str) -> Exc
     return failure
 
 
-def _require_packages() -> None:
+def require_packages() -> None:
+    """Raise EngineFailed if a package of the extra `local` is not installed."""
     for package in ("xllamacpp", "huggingface_hub"):
         if find_spec(package) is None:
             raise EngineFailed(f"The embedded engine needs the package {package}. {INSTALL}")

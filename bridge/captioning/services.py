@@ -37,6 +37,7 @@ class Services:
     fetcher: Fetcher
     limits: ImageLimits
     decoder: DecoderPool
+    engines: Engines
 
 
 def configured(settings: Settings) -> Configured:
@@ -63,13 +64,14 @@ async def open_services(
     `local`, by default engines of this process that may load any file. Raises SettingsError, which lists every mistake.
     """
     providers = configured(settings)
+    engines = engines or Engines(engine_settings(settings))
     decoder = DecoderPool(_image_workers(settings), settings.image_worker_memory, _DECODE_SECONDS)
     if settings.provider == "builtin":
         decoder.start()
     policy = _provider_policy(settings)
     dispatcher = Dispatcher(
         providers,
-        configured_pool=Pool(tells_addresses=shows_addresses, engines=engines or Engines(engine_settings(settings))),
+        configured_pool=Pool(tells_addresses=shows_addresses, engines=engines),
         caller_pool=Pool(lambda keepalive: guarded_transport(policy, settings.max_in_flight, keepalive=keepalive)),
         max_queue=settings.max_queue,
         provider_timeout=settings.provider_timeout,
@@ -93,6 +95,7 @@ async def open_services(
                 heif=settings.heif,
             ),
             decoder,
+            engines,
         )
     finally:
         await dispatcher.aclose()

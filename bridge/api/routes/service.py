@@ -24,12 +24,14 @@ _ONE_WORKER = b"# WARNING: metrics of one worker of several; there is no writabl
 
 @router.get("/health", response_model=Health)
 async def health(request: Request) -> Response:
-    """Report that the service runs, and the last probe of each provider of `providers.toml`."""
+    """Report that the service runs, the last probe of each provider of `providers.toml`, and the embedded engines."""
     providers = request.app.state.probes.report()
     counts = count_endpoints([endpoint for provider in providers for endpoint in provider["endpoints"]])
     for provider in providers:
         provider["endpoint_counts"] = count_endpoints(provider["endpoints"]).model_dump()
-    return json_response(Health(version=__version__, endpoint_counts=counts, providers=providers))
+    engines = await services(request).engines.report()
+    body = {"version": __version__, "endpoint_counts": counts, "providers": providers, "engines": engines}
+    return json_response(Health.model_validate(body))
 
 
 def count_endpoints(endpoints: list[dict[str, Any]]) -> EndpointCounts:
@@ -41,7 +43,9 @@ def count_endpoints(endpoints: list[dict[str, Any]]) -> EndpointCounts:
 @router.get("/info")
 async def info(request: Request) -> Response:
     """Report version, perspectives, modules, limits, settings, and files that could not be loaded; no secrets."""
-    return JSONResponse(describe(services(request)))
+    engines = await services(request).engines.report()
+    digests = [{"model": engine["model"], "sha256": engine["sha256"] or None} for engine in engines]
+    return JSONResponse({**describe(services(request)), "engines": digests})
 
 
 @probes.get("/livez")
