@@ -65,7 +65,7 @@ def available_memory() -> int | None:
 
 def missing_memory(options: Options, devices: list[dict[str, Any]]) -> str:
     """Return a sentence if the model does not fit into memory, "" if it does or may."""
-    if any("CPU" not in str(device["type"]) for device in devices) and options.gpu_layers:
+    if any("GPU" in device["type"].name for device in devices) and options.gpu_layers:
         return ""
     needed = int(sum(Path(path).stat().st_size for path in (options.model, options.mmproj)) * _HEADROOM)
     available = available_memory()

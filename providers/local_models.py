@@ -13,7 +13,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import file_digest
 from pathlib import Path
 
@@ -130,6 +130,11 @@ def digest(path: Path) -> str:
     blob = path.resolve().name
     if re.fullmatch(r"[0-9a-f]{64}", blob):
         return blob
+    return _content_digest(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(16)
+def _content_digest(path: Path, changed: int) -> str:
     with path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest()
 

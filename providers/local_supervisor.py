@@ -28,7 +28,6 @@ from typing import Any, Literal
 
 from providers.errors import CallTimeout, EngineFailed
 from providers.local_engine import Options
-from providers.local_models import digest
 
 log = logging.getLogger("graphcap")
 IDLE_SECONDS = 300.0
@@ -42,6 +41,7 @@ _CAUSES = (  # measured with xllamacpp 2026.10: what llama.cpp logs, and what it
     ("mismatch between text model", "The vision projector belongs to another model. Use the mmproj of this model."),
     ("CLIP cannot be used as main model", "The file is a vision projector. Name the text model that belongs to it."),
     ("Failed to load CLIP model", "The mmproj is not a vision projector. Use the mmproj of this model."),
+    ("not within the file bounds", "The file is incomplete. Download it again."),
     ("failed to allocate", "There is too little memory. Choose a smaller model, or end other programs."),
 )
 State = Literal["stopped", "loading", "ready"]
@@ -78,7 +78,6 @@ class _Engine:
         self.state: State = "stopped"
         self.last_exit: int | None = None
         self.load_seconds: float | None = None
-        self.digest = ""
 
     async def acquire(self) -> Address:
         """Start the engine if it does not run, and return its address. Raises EngineFailed."""
@@ -115,7 +114,7 @@ class _Engine:
             "calls": self.users,
             "load_seconds": self.load_seconds,
             "last_exit": self.last_exit,
-            "sha256": self.digest,
+            "file": self._options.model,
         }
 
     async def _start(self) -> None:
@@ -144,8 +143,6 @@ class _Engine:
             await watcher
             raise EngineFailed(reply.get("error") or self._cause())
         self._url, self.load_seconds, self.state = reply["url"], round(time.monotonic() - start, 3), "ready"
-        if not self.digest:
-            self._hashing = asyncio.create_task(self._hash())
 
     async def _watch(self, process: Process) -> None:
         """Read llama.cpp's log until the child ends. Remember its errors; they contain no prompt."""
@@ -155,9 +152,6 @@ class _Engine:
         self.last_exit = await process.wait()
         self.state = "stopped"
         self.ended.set()
-
-    async def _hash(self) -> None:
-        self.digest = await asyncio.to_thread(digest, Path(self._options.model))
 
     def _cause(self) -> str:
         text = "\n".join(self._errors)

@@ -35,8 +35,8 @@ def wait_for_end(pid: int) -> None:
         os.close(descriptor)
 
 
-async def stopped(engines: Engines) -> None:
-    """Wait until the supervisor knows that no engine runs."""
+async def until(engines: Engines, **expected: object) -> None:
+    """Wait until the supervisor reports these values for every engine: `state="stopped"`, `calls=0`."""
     async with asyncio.timeout(GUARD):
-        while any(row["state"] != "stopped" for row in await engines.report()):  # noqa: ASYNC110
+        while any(row | expected != row for row in await engines.report()):  # noqa: ASYNC110
             await asyncio.sleep(0.01)

@@ -15,7 +15,7 @@ from bridge.captioning.stream import EventStream
 from bridge.deadline import Deadline
 from bridge.run import Run
 from perspectives import catalog
-from tests.local.processes import engines_of, stopped
+from tests.local.processes import engines_of, until
 
 pytestmark = pytest.mark.slow
 NAMES = [perspective.name for perspective in catalog.load([catalog.LIBRARY]).all()]
@@ -76,7 +76,7 @@ async def test_an_analysis_reads_the_image_once(services: Services) -> None:
 async def test_the_first_call_loads_the_model(services: Services) -> None:
     await caption(request("alt_text"), services, run())
     os.kill(engine(), signal.SIGKILL)
-    await stopped(services.engines)
+    await until(services.engines, state="stopped")
     async with await stream(request("alt_text"), services) as events:
         seen = [event async for event in events]
     stages = [event.stage for event in seen if event.type == "progress"]

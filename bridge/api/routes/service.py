@@ -14,6 +14,7 @@ from bridge.api.schemas import EndpointCounts, Health
 from bridge.captioning.services import Services
 from bridge.telemetry import metrics, tracing
 from bridge.version import __version__
+from providers.local_models import digest
 
 router = APIRouter(tags=["service"])
 probes = APIRouter(tags=["service"], include_in_schema=False)
@@ -34,6 +35,14 @@ async def health(request: Request) -> Response:
     return json_response(Health.model_validate(body))
 
 
+def _digest(file: str) -> str | None:
+    """Return the sha256 of a model's file, None if it cannot be read any more."""
+    try:
+        return digest(Path(file))
+    except OSError:
+        return None
+
+
 def count_endpoints(endpoints: list[dict[str, Any]]) -> EndpointCounts:
     """Count the endpoints of a report by their last probe and their circuit breaker."""
     states = ["down" if endpoint.get("breaker") == "open" else endpoint["status"] for endpoint in endpoints]
@@ -43,8 +52,10 @@ def count_endpoints(endpoints: list[dict[str, Any]]) -> EndpointCounts:
 @router.get("/info")
 async def info(request: Request) -> Response:
     """Report version, perspectives, modules, limits, settings, and files that could not be loaded; no secrets."""
-    engines = await services(request).engines.report()
-    digests = [{"model": engine["model"], "sha256": engine["sha256"] or None} for engine in engines]
+    digests = [
+        {"model": engine["model"], "sha256": await asyncio.to_thread(_digest, engine["file"])}
+        for engine in await services(request).engines.report()
+    ]
     return JSONResponse({**describe(services(request)), "engines": digests})
 
 
