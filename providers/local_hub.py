@@ -11,6 +11,8 @@ from pathlib import Path
 
 from providers.local_models import HubFile, KnownModel
 
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
+
 
 class HubError(Exception):
     """A model cannot be downloaded or removed. The message states the cause and the remedy."""
@@ -110,7 +112,7 @@ def _hub_sentence(error: Exception, model: KnownModel) -> str:
     from huggingface_hub import errors
 
     page = f"https://huggingface.co/{model.repository}"
-    if isinstance(error.__cause__, errors.OfflineModeIsEnabled):
+    if isinstance(error.__cause__, errors.OfflineModeIsEnabled | errors.HfHubHTTPError):
         error = error.__cause__
     match error:
         case errors.GatedRepoError():
@@ -125,6 +127,8 @@ def _hub_sentence(error: Exception, model: KnownModel) -> str:
             return "HF_HUB_OFFLINE forbids downloads. Unset it, or copy the cache (HF_HOME) from another machine."
         case errors.LocalEntryNotFoundError():
             return "The hub cannot be reached. Check the network and HF_ENDPOINT, then run the command again."
+        case errors.HfHubHTTPError() if error.response.status_code in (401, 403):
+            return f"The hub does not allow this download. Check the name '{model.repository}', or set HF_TOKEN."
         case errors.HfHubHTTPError():
             return f"The hub responded with status {error.response.status_code}. Run the command again later."
     return ""
@@ -132,8 +136,8 @@ def _hub_sentence(error: Exception, model: KnownModel) -> str:
 
 def _disk_sentence(error: OSError) -> str:
     directory = cache_directory()
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"The cache {directory} is not writable. Set HF_HOME to a directory that is."
+    if error.errno in _NOT_WRITABLE:
+        return f"The cache {directory} cannot be written. Set HF_HOME to a directory that can."
     if error.errno == errno.ENOSPC:
         return f"There is no space left in {directory}. Free some, or set HF_HOME to another disk."
     return "The download broke off. Check the network, then run the command again."
