@@ -34,6 +34,8 @@ IDLE_SECONDS = 300.0
 _MAX_REQUEST = 65536
 _DEATH_SECONDS = 5.0
 """How long a failed call waits for the report that the engine has died."""
+_END_SECONDS = 5.0
+"""How long an engine may take to end when its input has ended, before it is killed."""
 _ROOT = Path(__file__).parents[1]
 # What an interpreter and a GPU backend may need to start. No key is among it.
 _ENVIRONMENT = ("LD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT", "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
@@ -96,10 +98,20 @@ class _Engine:
             self._timer = asyncio.get_running_loop().call_later(self._idle, self.stop)
 
     def stop(self) -> None:
-        """Kill the child process, which holds nothing that needs saving."""
-        self.state = "stopped"
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
+        """End the child process: by the end of its input if the model is loaded, otherwise by a signal."""
+        process, was_ready, self.state = self._process, self.state == "ready", "stopped"
+        if process is None or process.returncode is not None:
+            return
+        if was_ready and process.stdin is not None:
+            process.stdin.close()
+            asyncio.get_running_loop().call_later(_END_SECONDS, self._kill, process)
+        else:
+            process.kill()
+
+    @staticmethod
+    def _kill(process: Process) -> None:
+        if process.returncode is None:
+            process.kill()
 
     async def join(self) -> None:
         """Wait until the child process has ended."""

@@ -32,6 +32,7 @@ def clean_environment() -> dict[str, str]:
         "LITELLM",
         "LMSTUDIO",
         "LLAMACPP",
+        "HF_",
     )
     return {
         name: value

@@ -23,6 +23,12 @@ def engines_of(parent: int) -> list[int]:
     return found
 
 
+def children_of(parent: int) -> set[int]:
+    """Return the ids of all children of a process."""
+    tasks = Path(f"/proc/{parent}/task").glob("*/children")
+    return {int(child) for task in tasks for child in task.read_text().split()}
+
+
 def wait_for_end(pid: int) -> None:
     """Block until a process has ended."""
     try:
