@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from providers.errors import CallTimeout, EngineFailed
 from providers.local_engine import Options
@@ -347,7 +348,15 @@ class Lease:
         self.address = Address(**message)
 
     async def death(self) -> int | None:
-        """Return the exit code of the engine if it has died during the call, negative for a signal; otherwise None."""
+        """Return the exit code of the engine if it has died during the call, negative for a signal; otherwise None.
+
+        A process that ends closes its listening socket first, so an engine that accepts a connection is alive.
+        """
+        address = urlsplit(self.address.url)
+        with suppress(OSError):
+            _, writer = await asyncio.open_connection(address.hostname, address.port)
+            writer.close()
+            return None
         with suppress(TimeoutError):
             async with asyncio.timeout(_DEATH_SECONDS):
                 code: int | None = json.loads(await self._reader.readline() or b"{}").get("exit")
