@@ -348,17 +348,21 @@ class Lease:
         self.address = Address(**message)
 
     async def death(self) -> int | None:
-        """Return the exit code of the engine if it has died during the call, negative for a signal; otherwise None.
-
-        A process that ends closes its listening socket first, so an engine that accepts a connection is alive.
-        """
-        address = urlsplit(self.address.url)
-        with suppress(OSError):
-            _, writer = await asyncio.open_connection(address.hostname, address.port)
-            writer.close()
-            return None
+        """Return the exit code of the engine if it has died during the call, negative for a signal; otherwise None."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_DEATH_SECONDS):
-                code: int | None = json.loads(await self._reader.readline() or b"{}").get("exit")
-                return code
+                if not await self._responds():
+                    code: int | None = json.loads(await self._reader.readline() or b"{}").get("exit")
+                    return code
         return None
+
+    async def _responds(self) -> bool:
+        address = urlsplit(self.address.url)
+        try:
+            reader, writer = await asyncio.open_connection(address.hostname, address.port)
+            writer.write(b"GET /health HTTP/1.0\r\n\r\n")
+            first = await reader.read(1)
+            writer.close()
+        except OSError:
+            return False
+        return bool(first)
