@@ -13,7 +13,17 @@ from importlib.util import find_spec
 from typing import Any
 
 from providers import chat_completions, dialects, local_models
-from providers.base import BaseClient, Completion, Credentials, Delta, Model, ProviderConfig, Spec, VisionRequest
+from providers.base import (
+    BaseClient,
+    Completion,
+    Credentials,
+    Delta,
+    Model,
+    ProviderConfig,
+    Setting,
+    Spec,
+    VisionRequest,
+)
 from providers.chat_completions import Flavour
 from providers.errors import BadReply, EngineFailed, UnknownModel, Unreachable
 from providers.local_engine import Options
@@ -29,10 +39,9 @@ SPEC = Spec(
     is_remote=False,
     takes=frozenset({"max_tokens", "temperature", "top_p", "seed", "repetition_penalty"}),
     options={
-        "mmproj": "path of the vision projector, if it is not beside the model",
-        "context": "tokens of image, prompt and answer of one request",
+        "mmproj": Setting("path of the vision projector, if it is not beside the model", (str,)),
+        "context": Setting("tokens of image, prompt and answer of one request", (int,)),
     },
-    values={"mmproj": (str,), "context": (int,)},
     default_model="smolvlm-500m",
     max_concurrency=1,
     note="llama.cpp in a child process of the bridge. Needs no server, no key and, once a model is there, no network.",
@@ -53,6 +62,7 @@ class LocalClient(BaseClient):
     """
 
     spec = SPEC
+    sdk = "openai"
 
     def __init__(self, config: ProviderConfig, pool: Pool) -> None:
         """Use the engines of `pool`. The option `max_concurrency` is the number of calls at a time."""

@@ -56,12 +56,17 @@ def library(settings: Settings) -> Catalog:
 
 @asynccontextmanager
 async def open_services(
-    settings: Settings, *, shows_addresses: bool = True, engines: Engines | None = None
+    settings: Settings,
+    *,
+    shows_addresses: bool = True,
+    max_concurrency: int | None = None,
+    engines: Engines | None = None,
 ) -> AsyncIterator[Services]:
     """Load the library, read `providers.toml` and open the connection pools.
 
-    `shows_addresses`: whether errors may name the addresses of configured providers. `engines`: those of the provider
-    `local`, by default engines of this process that may load any file. Raises SettingsError, which lists every mistake.
+    `shows_addresses`: whether errors may name the addresses of configured providers. `max_concurrency`: limit of
+    concurrent calls to one server, in addition to the configured limits. `engines`: those of the provider `local`, by
+    default engines of this process that may load any file. Raises SettingsError, which lists every mistake.
     """
     providers = configured(settings)
     engines = engines or Engines(engine_settings(settings))
@@ -77,6 +82,7 @@ async def open_services(
         provider_timeout=settings.provider_timeout,
         attempt_timeout=settings.attempt_timeout,
         default_model=settings.model,
+        max_concurrency=max_concurrency,
     )
     fetcher = Fetcher(
         _image_policy(settings), timeout=settings.image_url_timeout, max_connections=settings.max_in_flight
