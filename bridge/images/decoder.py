@@ -171,8 +171,7 @@ class DecoderPool:
     async def aclose(self) -> None:
         """End every worker."""
         if self._early is not None:
-            self._early.cancel()
-            with suppress(asyncio.CancelledError, WorkerFailed):
+            with suppress(WorkerFailed):  # not cancelled: uvloop does not close a process whose start is cancelled
                 self._idle.append(await self._early)
         while self._idle:
             self._end(self._idle.pop())
