@@ -34,7 +34,7 @@ _WAITS = {
 
 
 class Display:
-    """What is known about a run that is not finished, as lines."""
+    """The state of a run in progress, as lines."""
 
     def __init__(self, summary: Summary) -> None:
         self._summary = summary
@@ -57,7 +57,7 @@ class Display:
             self._last = printable(f"{event.row.key}: {event.row.failure.code}: {event.row.failure.message}")
 
     def lines(self) -> list[str]:
-        """Return how far the run is, its counts, what it waits for, and the last caption."""
+        """Return the position, the counts, the waits of the workers, and the last caption."""
         return [self._position(), self._counts(), *filter(None, (self._pause or self._waiting(), self._last))]
 
     def render(self) -> "RenderableType":

@@ -76,10 +76,10 @@ class Summary:
 
     def _count(self, row: Row) -> None:
         self.totals.add(row)
-        heapq.heappush(self.slowest, (row.seconds, row.key))
-        if len(self.slowest) > _SLOWEST:
-            heapq.heappop(self.slowest)
+        if row.key not in [key for _, key in self.slowest]:  # several perspectives take the same time
+            self.slowest = heapq.nlargest(_SLOWEST, [*self.slowest, (row.seconds, row.key)])
         if row.failure is not None:
+            self.reasks += row.attempts - 1 if row.failure.code == "answer_invalid" else 0
             count, example = self.failures.get(row.failure.code, (0, row.failure))
             self.failures[row.failure.code] = count + 1, example
         caption = row.caption or {}
@@ -92,7 +92,7 @@ class Summary:
         totals = self.totals
         if not totals.attempts:
             return
-        rate = f" ({(totals.captioned + totals.failed) / totals.seconds:.2g}/s)" if totals.seconds else ""
+        rate = f" ({(totals.captioned + totals.failed) / totals.seconds:.3g}/s)" if totals.seconds else ""
         figures = [
             f"{duration(totals.seconds)}{rate}",
             f"{totals.attempts:,} provider calls",
@@ -101,8 +101,7 @@ class Summary:
         if totals.input_tokens or totals.output_tokens:
             figures.append(f"{totals.input_tokens:,} tokens in, {totals.output_tokens:,} out, {money(totals.cost)}")
         yield ", ".join(figures)
-        slowest = sorted(self.slowest, reverse=True)
-        yield _short(f"Slowest: {', '.join(f'{key} ({seconds:.1f} s)' for seconds, key in slowest)}")
+        yield _short(f"Slowest: {', '.join(f'{key} ({seconds:.1f} s)' for seconds, key in self.slowest)}")
 
     def _next_steps(self) -> Iterator[str]:
         for code in self.failures:

@@ -154,6 +154,8 @@ def _main_field(perspective: Perspective) -> str:
 
 def _check(options: TextOptions, perspective: Perspective) -> None:
     template, fields = options.template, to_fields(perspective.json_schema)
+    if "" in dict(options.replace):
+        raise BatchError("A text to replace is empty (--replace FROM=TO).")
     if options.max_tags is not None and not any(path.endswith("]") for path in _paths(fields)):
         raise BatchError(f"{perspective.name} has no list of tags that --max-tags could shorten.")
     if template in ("", JSON_TEMPLATE):
