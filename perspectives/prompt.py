@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from perspectives.errors import MissingVariables, Problem, UnknownVariables
 from perspectives.json_values import JsonObject
-from perspectives.variables import PLACEHOLDER
 
 if TYPE_CHECKING:
     from perspectives.perspective import Perspective
 
+PLACEHOLDER = re.compile(r"\{([^\W\d]\w*)\}")
+"""Matches `{identifier}`. All other braces are literal, such as those of JSON examples."""
 MAX_RENDERED = 1_000_000
 """Maximum characters of a rendered result, because a short template can contain a long field many times."""
 FIELD = re.compile(r"\{([^{}]+)\}")

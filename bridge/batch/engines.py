@@ -16,9 +16,10 @@ from bridge.captioning import problems
 from bridge.captioning.analyze import analyze
 from bridge.captioning.models import Caption, CaptionOptions, JsonObject
 from bridge.captioning.parsing import parse_request
-from bridge.captioning.plan import AnalysisPlan, find_perspective, plan_caption
+from bridge.captioning.plan import AnalysisPlan, find_perspectives, plan_caption
 from bridge.captioning.services import Services
 from bridge.config import EndpointSettings, ProviderSettings
+from bridge.deadline import Deadline
 from bridge.dispatch.queue import ProviderQueue, Route
 from bridge.run import Run
 from perspectives import Perspective
@@ -78,7 +79,9 @@ class InProcess:
         return await asyncio.to_thread(prices.price, self._target.config.base_url, self._target.model, counts)
 
     async def find(self, perspective: str | JsonObject) -> Perspective:
-        return await find_perspective(perspective, self._services)
+        run = Run(Deadline(self._services.settings.timeout))
+        (found,) = await find_perspectives([perspective], self._services, run)
+        return found
 
     async def check(self, run: Run) -> tuple[str, ...]:
         target, dispatcher = self._target, self._services.dispatcher

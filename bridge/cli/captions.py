@@ -141,7 +141,6 @@ def _print(captions: dict[str, Caption], form: str | None, *, several: bool) -> 
 
 def _request(options: argparse.Namespace) -> CaptionRequest | AnalyzeRequest:
     """Return the request that the options describe. Raises InvalidRequest and ValueError."""
-
     fields = request_fields(options)
     if options.image.startswith(("http://", "https://")):
         fields["image"] = {"url": options.image}

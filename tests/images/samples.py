@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageCms, ImageDraw
 
-SECONDS = 20.0
+SECONDS = 60.0
 MEMORY = 1024 * 1024 * 1024
 GPS = b"GPS-SECRET-52.5200N"
 RED, GREEN, BLUE, WHITE, BLACK = (220, 20, 20), (20, 180, 20), (20, 20, 220), (255, 255, 255), (0, 0, 0)
