@@ -11,7 +11,7 @@ from bridge.config.models import Configured, EndpointSettings, ProviderSettings
 from bridge.config.providers_toml import EndpointTable, ProvidersFile, ProviderTable, ServerTable
 from bridge.settings import PREFIX, SettingsError, environment, read_secret, suggestion, unused_variables
 from providers import registry
-from providers.addresses import normalise, origin
+from providers.addresses import base_url, origin
 from providers.base import ProviderConfig, Spec
 
 
@@ -79,7 +79,7 @@ class _Loader:
     def implicit(self, spec: Spec) -> ProviderConfig:
         """Return the provider of a kind as defined by the environment alone. Its name is the kind."""
         variable = next((name for name in spec.url_env if self.environment.get(name)), "")
-        url = self._try(variable, normalise, spec.kind, self.environment[variable] if variable else spec.base_url)
+        url = self._try(variable, base_url, spec, self.environment[variable] if variable else spec.base_url)
         key = next((key for name in spec.key_env if (key := self._secret(name))), "")
         return ProviderConfig(spec.kind, spec.kind, url, key, spec.default_model)
 
@@ -114,7 +114,7 @@ class _Loader:
         self, own: EndpointTable, table: ProviderTable, shared: ProviderConfig, default: ProviderConfig, place: str
     ) -> EndpointSettings:
         """Return one endpoint. The environment's key is used only at the origin that it belongs to."""
-        url = self._try(f"{place}.base_url", normalise, table.kind, own.base_url)
+        url = self._try(f"{place}.base_url", base_url, registry.spec(table.kind), own.base_url)
         if not own.base_url and table.kind != "builtin":
             self.mistakes.append(f"{place}.base_url: A provider of kind '{table.kind}' needs a base_url.")
         key = self._key(own, place) or shared.api_key
@@ -180,7 +180,7 @@ class _Loader:
         value = self.environment.get(name, "").strip()
         return value or (self._try(f"{name}_FILE", read_secret, path) if path else "")
 
-    def _try(self, place: str, read: Callable[..., str], *arguments: str) -> str:
+    def _try(self, place: str, read: Callable[..., str], *arguments: object) -> str:
         """Call `read` and return its result. If it raises ValueError, record a mistake and return ""."""
         try:
             return read(*arguments)

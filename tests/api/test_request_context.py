@@ -1,6 +1,5 @@
 """The outermost middleware: the path below the root path, the record of a request, the response to a bug."""
 
-import asyncio
 from typing import Any
 
 import httpx
@@ -83,13 +82,3 @@ async def test_a_bug_is_logged_and_reported_without_its_text(caplog: pytest.LogC
     assert b"internal_error" in body["body"]
     assert b"PRIVATE" not in body["body"]
     assert "PRIVATE" in caplog.text
-
-
-async def test_a_request_without_a_response_is_logged_as_cancelled(caplog: pytest.LogCaptureFixture) -> None:
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        raise asyncio.CancelledError
-
-    with caplog.at_level("INFO", "graphcap"), pytest.raises(asyncio.CancelledError):
-        await serve(app)
-    fields = caplog.records[-1].fields  # type: ignore[attr-defined]
-    assert (fields["request_id"], fields["status"], fields["code"]) == ("mine-1", 499, "cancelled")
