@@ -7,7 +7,6 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
-from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
 from typing import Any, Self
@@ -32,11 +31,6 @@ START_SECONDS = 20.0
 _READ_BUFFER = MIB
 _BROKEN = (EOFError, OSError, ValueError, TypeError, KeyError)
 """What reading a result raises: the pipe ended, the time ran out, or the bytes are not a result."""
-
-
-def heif_is_installed() -> bool:
-    """Return whether the package that decodes HEIC is installed."""
-    return find_spec("pillow_heif") is not None
 
 
 def image_error(rejected: Rejected) -> ImageError:

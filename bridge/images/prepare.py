@@ -12,11 +12,19 @@ from bridge.images.formats import jpeg
 from bridge.images.formats.header import Header
 from bridge.images.inspect import FORMATS, parsing
 from bridge.images.job import Job, fitted
-from bridge.images.limits import ImageLimits
-from bridge.images.resize import bounds, check_preset
+from bridge.images.limits import ImageLimits, Size
 from bridge.images.sources import QUICK, Source
 from providers.base import Image, PixelStatistics
 from providers.profiles import ImageProfile
+
+PRESETS: dict[str, Size] = {
+    "SD_VGA": (640, 480),
+    "HD_720P": (1280, 720),
+    "FHD_1080P": (1920, 1080),
+    "QHD_1440P": (2560, 1440),
+    "UHD_4K": (3840, 2160),
+    "UHD_8K": (7680, 4320),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +47,10 @@ async def prepare(
 ) -> Prepared:
     """Make `source` fit `profile`.
 
-    `resize`: a preset of `bridge.images.resize`, "NONE", or None for the profile's size. `caller`: waits for a busy
+    `resize`: a name of `PRESETS`, "NONE", or None for the profile's size. `caller`: waits for a busy
     image worker in turn with other callers. `statistics`: measure the pixels for `image.statistics`. Raises
-    UnknownResize, InvalidImage, ImageTooLarge, UnsupportedImage.
+    InvalidImage, ImageTooLarge, UnsupportedImage.
     """
-    check_preset(resize)
     header, data, intact = source.header, source.data, False
     passes = _passes(header, resize, profile)
     if header.media_type in FORMATS:
@@ -54,7 +61,7 @@ async def prepare(
     text = "" if dropped else source.text
     if passes and intact and header.upright:
         return Prepared(Image(data, header.media_type, *header.upright, text=text), dropped)
-    side, box = bounds(resize, profile)
+    side, box = _bounds(resize, profile)
     job = Job(
         header.media_type,
         limits,
@@ -86,8 +93,17 @@ def _passes(header: Header, resize: str | None, profile: ImageProfile) -> bool:
         and header.media_type in profile.media_types
         and header.plain
         and header.orientation == 1
-        and header.upright == fitted(header.upright, *bounds(resize, profile))
+        and header.upright == fitted(header.upright, *_bounds(resize, profile))
     )
+
+
+def _bounds(preset: str | None, profile: ImageProfile) -> tuple[int | None, Size | None]:
+    """Return the longest side and the box that an image must fit.
+
+    The preset, the profile's size and the provider's hard limit all apply; "NONE" removes the profile's size.
+    """
+    sides = [side for side in (None if preset == "NONE" else profile.size, profile.max_side) if side is not None]
+    return min(sides, default=None), PRESETS.get(preset or "NONE")
 
 
 def _stripped(header: Header, data: bytes, *, vouch: bool) -> tuple[bytes, bool]:

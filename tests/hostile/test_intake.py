@@ -17,15 +17,16 @@ from hypothesis import strategies as st
 from bridge.captioning.problems import code_of
 from bridge.errors import ImageError
 from bridge.images import sources, workspace
-from bridge.images.decoder import DecoderPool, heif_is_installed
+from bridge.images.decoder import DecoderPool
 from bridge.images.limits import MIB, ImageLimits
 from bridge.images.prepare import prepare
 from providers.profiles import profile
 from tests.hostile.image_makers import FORMATS, photo, sample, saved
+from tests.images.samples import HEIF
 
 BASE64_ROWS = tomllib.loads((Path(__file__).parent / "images_base64.toml").read_text("utf-8"))["spelling"]
-LIMITS = ImageLimits(max_pixels=1_000_000, heif=heif_is_installed())
-KNOWN = sorted(FORMATS) if heif_is_installed() else sorted(set(FORMATS) - {"heic", "heic tiles"})
+LIMITS = ImageLimits(max_pixels=1_000_000, heif=HEIF)
+KNOWN = sorted(FORMATS) if HEIF else sorted(set(FORMATS) - {"heic", "heic tiles"})
 bounded = settings(
     max_examples=50,
     deadline=None,

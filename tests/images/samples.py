@@ -3,11 +3,13 @@
 import struct
 import zlib
 from functools import cache
+from importlib.util import find_spec
 from io import BytesIO
 from typing import Any
 
 from PIL import Image, ImageCms, ImageDraw
 
+HEIF = find_spec("pillow_heif") is not None
 SECONDS = 20.0
 MEMORY = 1024 * 1024 * 1024
 GPS = b"GPS-SECRET-52.5200N"

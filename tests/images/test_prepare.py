@@ -5,24 +5,25 @@ from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable
 from io import BytesIO
 from struct import pack_into
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from PIL import Image
 
-from bridge.errors import ImageTooLarge, InvalidImage, UnknownResize, UnsupportedImage
+from bridge.captioning.models import Preset
+from bridge.errors import ImageTooLarge, InvalidImage, UnsupportedImage
 from bridge.images import sources
-from bridge.images.decoder import DecoderPool, heif_is_installed
+from bridge.images.decoder import DecoderPool
 from bridge.images.formats import jpeg
 from bridge.images.limits import ImageLimits
-from bridge.images.prepare import Prepared, prepare
-from bridge.images.resize import PRESETS
+from bridge.images.prepare import PRESETS, Prepared, prepare
 from providers.profiles import ImageProfile
 from tests.images.samples import (
     BLACK,
     BLUE,
     GPS,
     GREEN,
+    HEIF,
     RED,
     WHITE,
     alike,
@@ -262,7 +263,7 @@ async def test_the_byte_limit_is_kept(send: Send, form: str) -> None:
         await send(data, ImageProfile(max_bytes=100))
 
 
-@pytest.mark.skipif(not heif_is_installed(), reason="needs pillow-heif")
+@pytest.mark.skipif(not HEIF, reason="needs pillow-heif")
 @pytest.mark.parametrize("orientation", [1, 6])
 async def test_heic_is_optional_and_rotated_once(send: Send, orientation: int) -> None:
     import pillow_heif
@@ -327,10 +328,8 @@ async def test_a_jpeg_scale_that_is_near_is_used_as_it_is(
     assert (turned.image.width, turned.image.height) == expected[::-1]
 
 
-async def test_an_unknown_preset_names_the_known_ones(send: Send) -> None:
-    with pytest.raises(UnknownResize) as caught:
-        await send(saved(photo(), "JPEG"), resize="4K")
-    assert all(name in caught.value.message for name in ("NONE", *PRESETS))
+def test_every_preset_of_a_request_has_a_size() -> None:
+    assert set(get_args(Preset)) == {"NONE", *PRESETS}
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP"])
