@@ -76,6 +76,4 @@ async def acquire(options: CaptionOptions, upload: bytes | None, services: Servi
         if reference is not None:
             return await sources.load(kind, reference, access)
     data = upload or b""
-    if len(data) < sources.QUICK:
-        return sources.from_upload(data, services.limits)
-    return await asyncio.to_thread(sources.from_upload, data, services.limits)
+    return await sources.off_loop(len(data), partial(sources.from_upload, data, services.limits))

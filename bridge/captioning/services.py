@@ -58,10 +58,16 @@ async def open_services(settings: Settings, *, shows_addresses: bool = True) -> 
     every mistake.
     """
     providers = configured(settings)
-    decoder = DecoderPool(_image_workers(settings), settings.image_worker_memory, _DECODE_SECONDS)
+    image_workers = settings.image_workers or max(1, (os.cpu_count() or 1) // settings.workers)
+    decoder = DecoderPool(image_workers, settings.image_worker_memory, _DECODE_SECONDS)
     if settings.provider == "builtin":
         decoder.start()
-    policy = _provider_policy(settings)
+    policy = _policy("any_but_metadata" if settings.base_url_policy == "any" else "listed", settings.provider_url_allow)
+    if settings.image_urls == "off":
+        image_policy = AddressPolicy("listed")  # an empty list refuses every address
+    else:
+        ports = frozenset(settings.image_url_ports) or None
+        image_policy = _policy(settings.image_urls, settings.image_url_allow, ports)
     dispatcher = Dispatcher(
         providers,
         configured_pool=Pool(tells_addresses=shows_addresses),
@@ -71,9 +77,7 @@ async def open_services(settings: Settings, *, shows_addresses: bool = True) -> 
         attempt_timeout=settings.attempt_timeout,
         default_model=settings.model,
     )
-    fetcher = Fetcher(
-        _image_policy(settings), timeout=settings.image_url_timeout, max_connections=settings.max_in_flight
-    )
+    fetcher = Fetcher(image_policy, timeout=settings.image_url_timeout, max_connections=settings.max_in_flight)
     try:
         yield Services(
             settings,
@@ -93,22 +97,6 @@ async def open_services(settings: Settings, *, shows_addresses: bool = True) -> 
         await dispatcher.aclose()
         await fetcher.aclose()
         await decoder.aclose()
-
-
-def _image_workers(settings: Settings) -> int:
-    return settings.image_workers or max(1, (os.cpu_count() or 1) // settings.workers)
-
-
-def _provider_policy(settings: Settings) -> AddressPolicy:
-    mode: Mode = "any_but_metadata" if settings.base_url_policy == "any" else "listed"
-    return _policy(mode, settings.provider_url_allow)
-
-
-def _image_policy(settings: Settings) -> AddressPolicy:
-    """Return the policy for image URLs. With `off`, it is an empty list, which refuses every address."""
-    if settings.image_urls == "off":
-        return AddressPolicy("listed")
-    return _policy(settings.image_urls, settings.image_url_allow, frozenset(settings.image_url_ports) or None)
 
 
 def _policy(mode: Mode, allow: tuple[str, ...], ports: frozenset[int] | None = None) -> AddressPolicy:

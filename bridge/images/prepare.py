@@ -3,7 +3,6 @@
 If the image already fits, only its metadata is removed. Any other image is decoded in an image worker.
 """
 
-import asyncio
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,7 +12,7 @@ from bridge.images.formats.header import Header
 from bridge.images.inspect import FORMATS, parsing
 from bridge.images.job import Job, fitted
 from bridge.images.limits import ImageLimits, Size
-from bridge.images.sources import QUICK, Source
+from bridge.images.sources import Source, off_loop
 from providers.base import Image, PixelStatistics
 from providers.profiles import ImageProfile
 
@@ -55,7 +54,7 @@ async def prepare(
     passes = _passes(header, resize, profile)
     if header.media_type in FORMATS:
         strip = partial(_stripped, header, data, vouch=passes and not statistics)
-        data, intact = strip() if len(data) < QUICK else await asyncio.to_thread(strip)
+        data, intact = await off_loop(len(data), strip)
     passes = passes and (profile.max_bytes is None or len(data) <= profile.max_bytes)
     dropped = ("metadata dropped",) if data is not source.data else ()
     text = "" if dropped else source.text
