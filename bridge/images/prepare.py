@@ -57,9 +57,8 @@ async def prepare(
         data, intact = await off_loop(len(data), strip)
     passes = passes and (profile.max_bytes is None or len(data) <= profile.max_bytes)
     dropped = ("metadata dropped",) if data is not source.data else ()
-    text = "" if dropped else source.text
     if passes and intact and header.upright:
-        return Prepared(Image(data, header.media_type, *header.upright, text=text), dropped)
+        return Prepared(Image(data, header.media_type, *header.upright), dropped)
     side, box = _bounds(resize, profile)
     job = Job(
         header.media_type,
@@ -80,7 +79,7 @@ async def prepare(
         else None
     )
     if not result.media_type:
-        return Prepared(Image(data, header.media_type, *result.size, measured, text), dropped)
+        return Prepared(Image(data, header.media_type, *result.size, measured), dropped)
     image = Image(encoded, result.media_type, *result.size, measured)
     return Prepared(image, (*result.actions, *dropped))
 
@@ -108,11 +107,5 @@ def _bounds(preset: str | None, profile: ImageProfile) -> tuple[int | None, Size
 def _stripped(header: Header, data: bytes, *, vouch: bool) -> tuple[bytes, bool]:
     """Return the bytes without metadata, and whether they are sure to decode. That is known only for a simple JPEG."""
     with parsing(header.media_type):
-        if header.media_type != "image/jpeg":
-            return FORMATS[header.media_type].strip(data), False
-        if vouch and jpeg.is_intact(data):
-            return jpeg.strip(data, one_scan=True), True
-        # What follows the end marker does not matter to the image worker.
-        stripped = jpeg.strip(data, one_scan=not vouch and header.scans == 1 and data.endswith(b"\xff\xd9"))
-        # Data after the end marker must go first; otherwise `is_intact` cannot tell.
-        return stripped, vouch and stripped is not data and jpeg.is_intact(stripped)
+        stripped = FORMATS[header.media_type].strip(data)
+        return stripped, vouch and header.media_type == "image/jpeg" and jpeg.is_intact(stripped)

@@ -1,7 +1,6 @@
 """From a received image to the one that is sent: compared by pixels, and by what is left in the bytes."""
 
 import zlib
-from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable
 from io import BytesIO
 from struct import pack_into
@@ -377,27 +376,6 @@ async def test_a_png_that_only_pillow_accepts_is_encoded_again(send: Send) -> No
     data[data.index(b"IEND") - 5] ^= 0xFF
     prepared = await send(bytes(data))
     assert "recompressed" in prepared.actions or "converted image/png → image/jpeg" in prepared.actions
-
-
-# The caller's base64
-
-
-@pytest.mark.parametrize("progressive", [False, True])
-async def test_standard_base64_is_sent_as_it_was_received(decoder: DecoderPool, progressive: bool) -> None:
-    text = b64encode(jpeg.strip(saved(photo(), "JPEG", progressive=progressive))).decode()
-    data, standard = sources.decode_base64(text, LIMITS)
-    source = sources.Source(data, sources.inspect(data, LIMITS), "base64", "base64", standard)
-    prepared = await prepare(source, ANY, resize=None, limits=LIMITS, decoder=decoder)
-    assert prepared.image.base64 is text
-
-
-async def test_base64_of_metadata_is_not_sent(decoder: DecoderPool) -> None:
-    data = chatty_jpeg(saved(quarters(), "JPEG"))
-    source = sources.from_upload(data, LIMITS)
-    source.text = b64encode(data).decode()
-    image = (await prepare(source, ANY, resize=None, limits=LIMITS, decoder=decoder)).image
-    assert b64decode(image.base64) == image.data
-    assert GPS not in image.data
 
 
 async def test_statistics_describe_the_original(send: Send) -> None:
