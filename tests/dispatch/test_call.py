@@ -430,6 +430,7 @@ async def test_a_connection_test_calls_each_endpoint_and_ignores_an_open_breaker
         with pytest.raises(CircuitBreakerOpen):
             await ask(dispatcher)
         run = new_run()
-        results = [(name, check.steps[-1].status) async for name, check in dispatcher.check(TARGET, MODEL, run)]
+        checks = await dispatcher.check(TARGET, MODEL, run, every_endpoint=True)
+        results = [(name, check.steps[-1].status) for name, check in checks.items()]
     assert results == [("a", "success"), ("b", "success")]
     assert outcomes(run) == [("a", "ok"), ("b", "ok")]

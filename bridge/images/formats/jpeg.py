@@ -33,7 +33,7 @@ _SAMPLINGS = (0x11, 0x12, 0x21, 0x22)
 
 
 def segments(data: bytes) -> Iterator[Segment]:
-    """Yield (marker, start, end) up to the end marker; the coded data of a scan follows it as marker 0."""
+    """Yield (marker, start, end) up to the end marker. The coded data of a scan is yielded after it, as marker 0."""
     at = 2
     while match := _MARKER.search(data, at):
         start = match.start()
