@@ -15,7 +15,7 @@ from bridge.captioning.services import Services, open_services
 from bridge.errors import InvalidImage
 from bridge.images import sources
 from bridge.images.sources import Source
-from bridge.run import Run
+from bridge.run import Progress, Run
 from bridge.settings import Settings
 from providers.base import Image
 from providers.profiles import ImageProfile
@@ -133,3 +133,22 @@ async def test_no_image_stays_in_memory_after_its_request(
     async with asyncio.timeout(HANG_GUARD):
         while [each for each in images_in_memory() if id(each) not in images_before]:  # noqa: ASYNC110 (gc has no event)
             await asyncio.sleep(0.01)
+
+
+async def test_callers_use_the_image_workers_in_turn(photo: bytes) -> None:
+    """One caller with many images does not hold up the others."""
+    prepared: list[str] = []
+
+    async def make(name: str, services: Services) -> None:
+        def note(event: object) -> None:
+            if isinstance(event, Progress) and event.stage == "model":
+                prepared.append(name)
+
+        request = CaptionRequest(perspective="alt_text")
+        run = Run(deadline_of(request, services), caller=name[0], emit=note)
+        await caption(request, services, run, upload=photo)
+
+    async with open_services(Settings(workspace=WORKSPACE, image_workers=1)) as services:
+        await make("x", services)  # starts the worker
+        await asyncio.gather(*(make(name, services) for name in ("a1", "a2", "a3", "a4", "b1")))
+    assert prepared[1:] == ["a1", "a2", "b1", "a3", "a4"]
