@@ -70,7 +70,7 @@ async def make_plan(
     `upload`: the bytes of an uploaded image. `provider_key`: a provider key that the request carries in a header.
     Raises InvalidRequest, PerspectiveError, DispatchError or UnknownKind.
     """
-    (perspective,) = await _find_perspectives([request.perspective], services, run)
+    (perspective,) = await find_perspectives([request.perspective], services, run)
     return plan_caption(perspective, request, services, run, upload=upload, provider_key=provider_key)
 
 
@@ -98,7 +98,7 @@ async def make_analysis_plan(
     """Plan an analysis. Raises the errors of `make_plan`, and InvalidRequest if a perspective is repeated."""
     _require_one_image(request, upload)
     last = [] if request.synthesize is None else [request.synthesize]
-    listed = await _find_perspectives([*request.perspectives, *last], services, run)
+    listed = await find_perspectives([*request.perspectives, *last], services, run)
     _require_distinct([perspective.name for perspective in listed])
     known = {variable.name for perspective in listed for variable in perspective.variables}
     values = request.variables or {}
@@ -124,7 +124,7 @@ def _require_distinct(names: list[str]) -> None:
         )
 
 
-async def _find_perspectives(wanted: Sequence[str | JsonObject], services: Services, run: Run) -> list[Perspective]:
+async def find_perspectives(wanted: Sequence[str | JsonObject], services: Services, run: Run) -> list[Perspective]:
     """Look up perspectives by name, and parse inline ones. Raises PerspectiveError and DeadlineExceeded."""
     async with run.deadline.within("reading the perspective"):
         return [

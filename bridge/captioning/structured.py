@@ -21,8 +21,10 @@ from bridge.dispatch.targets import Target
 from bridge.errors import OutputInvalid
 from bridge.run import Run
 from perspectives.perspective import Perspective
+from providers import registry
 from providers.base import Completion, JsonObject, OutputMode, Turn, VisionRequest
 from providers.errors import BadReply, SchemaRejected, ServerFailed, UnparsableOutput, WhitespaceRunaway
+from providers.profiles import profile
 
 _LINK = re.compile(r"\n *For further information visit https://errors\.pydantic\.dev/\S*")
 _TOO_LONG = 128 * 1024  # an invalid answer with more characters is not sent back in a re-ask
@@ -80,7 +82,7 @@ class StructuredOutput:
 
         If the server rejects the schema, repeat the call in the next less strict output mode. An unexplained 400 or
         500 may be a rejection of the schema; the mode is lowered only once for such errors. If the model writes only
-        white space, repeat the call once with a higher temperature.
+        white space, repeat the call once, with a higher temperature if the model accepts one.
         """
         guessed = warmed = False
         while True:
@@ -105,7 +107,10 @@ class StructuredOutput:
             self.run.reset("retry", reason, reason)
 
     def _raise_temperature(self) -> str:
-        options = self.request.options
+        """Raise the temperature of the next call if the model accepts one. Return the reason for the next call."""
+        kind, options = self.target.config.kind, self.request.options
+        if "temperature" not in registry.spec(kind).takes or profile(kind, self.request.model).reasoning:
+            return "The model wrote only white space; retrying."
         temperature = max(options.temperature or 0, _TEMPERATURE)
         self.request = replace(self.request, options=replace(options, temperature=temperature))
         return f"The model wrote only white space; asking with temperature {temperature:g}."

@@ -47,6 +47,7 @@ class Dispatcher:
         provider_timeout: float = 0,
         attempt_timeout: float = 0,
         default_model: str = "",
+        max_concurrency: int | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
         """Create the queues of the configured providers.
@@ -55,10 +56,13 @@ class Dispatcher:
         supply, which are checked when they are dialled. `max_queue`: how many calls may wait for one provider.
         `provider_timeout`: seconds for one call (0: until the deadline). `attempt_timeout`: seconds without any byte
         after which a call ends if another endpoint or a fallback can be called (0: half of the time until the
-        deadline). `default_model`: the model in the settings. `clock` returns seconds.
+        deadline). `default_model`: the model in the settings. `max_concurrency`: limit of concurrent calls to one
+        server, in addition to its configured limit. `clock` returns seconds.
         """
+        self._max_concurrency = max_concurrency
         self.queues = {
-            name: ProviderQueue(name, settings, max_queue, clock) for name, settings in configured.fleets.items()
+            name: ProviderQueue(name, settings.limited(max_concurrency), max_queue, clock)
+            for name, settings in configured.fleets.items()
         }
         self._caller_queue = lru_cache(_MAX_CALLER_ADDRESSES)(self._new_caller_queue)
         self._clients = Clients(configured_pool, caller_pool)
@@ -152,17 +156,12 @@ class Dispatcher:
         run = replace(run, streaming=False, deadline=Deadline(run.deadline.seconds))
         route = replace(self._route(target), endpoints=(endpoint,))
         client = await self._clients.open(_config(endpoint, target), target.trusted, run)
-        credentials = route.credentials(endpoint)
-        listing = await checks.list_models(client, credentials, run.deadline.seconds, run.trace_headers)
-        if not model or listing.is_final:
-            return checks.judge(client, listing)
-        request = checks.make_request(client, model, run.deadline.left(), credentials)
-        while True:
-            outcome = await self._complete_once(replace(target, model=model), request, Retries(route, run))
-            lowered = checks.simpler(client, request, outcome) if isinstance(outcome, ProviderError) else None
-            if lowered is None:
-                return checks.judge(client, listing, request, outcome)
-            request = lowered
+        credentials, seconds = route.credentials(endpoint), run.deadline.seconds
+
+        async def send(request: VisionRequest) -> Completion | ProviderError:
+            return await self._complete_once(replace(target, model=model), request, Retries(route, run))
+
+        return await checks.check(client, model, credentials, seconds, send, run.trace_headers)
 
     async def _complete_once(
         self, target: Target, request: VisionRequest, retries: Retries
@@ -200,7 +199,8 @@ class Dispatcher:
     def _new_caller_queue(self, kind: str, base_url: str) -> ProviderQueue:
         """Create the queue of an address that a caller supplied. It has limits for each key, but no circuit breaker."""
         endpoint = EndpointSettings(urlsplit(base_url).netloc, ProviderConfig("", kind, base_url))
-        return ProviderQueue("", ProviderSettings((endpoint,), breaker=_NO_BREAKER), self._max_queue, self._clock)
+        settings = ProviderSettings((endpoint,), breaker=_NO_BREAKER).limited(self._max_concurrency)
+        return ProviderQueue("", settings, self._max_queue, self._clock)
 
     async def _attempt(self, admission: Admission, target: Target, request: VisionRequest, retries: Retries) -> Chunks:
         """Make one provider call at the admitted endpoint, and update the endpoint's state."""

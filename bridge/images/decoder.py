@@ -46,7 +46,9 @@ class WorkerFailed(RuntimeError):
     """An image worker did not start: the installation is broken."""
 
     def __init__(self) -> None:
-        super().__init__("The image worker did not start. `python -m bridge.images.worker 0 1` shows why.")
+        super().__init__(
+            "The image worker did not start. `python -m bridge.images.worker 1073741824 20 </dev/null` shows why."
+        )
 
 
 class _WorkerGone(WorkerFailed):

@@ -15,7 +15,6 @@ from PIL import Image
 
 from bridge.errors import ImageTooLarge, InvalidImage
 from bridge.images import decoder as decoders
-from bridge.images import worker
 from bridge.images.decoder import DecoderPool, WorkerFailed
 from bridge.images.job import Job, head_of_frame
 from bridge.images.limits import MIB, ImageLimits
@@ -23,7 +22,7 @@ from tests.images.samples import MEMORY, SECONDS, photo, quarters, saved
 
 JPEG = Job("image/jpeg", ImageLimits())
 PNG = Job("image/png", ImageLimits())
-HANG_GUARD = 30.0
+HANG_GUARD = 60.0
 # 30,000 frames to go through take some seconds.
 LONG = Job("image/gif", ImageLimits(frame=10**9))
 FRAMES = saved(
@@ -80,17 +79,6 @@ async def test_one_worker_does_one_job_after_the_other_and_ends_with_the_pool() 
         results = await asyncio.gather(*(decoder.run(JPEG, saved(photo(), "JPEG")) for _ in range(4)))
         assert {result.size for result, _ in results} == {(320, 240)}
         assert len(processes()) == 1
-    assert not processes()
-
-
-async def test_a_worker_may_be_started_before_its_first_job() -> None:
-    async with pool() as decoder:
-        decoder.start()
-        (early,) = await until_started()
-        await decoder.run(JPEG, saved(photo(), "JPEG"))
-        assert processes() == {early}
-    async with pool() as unused:
-        unused.start()
     assert not processes()
 
 
@@ -219,24 +207,3 @@ def malformed() -> Iterator[tuple[str, bytes]]:
         for at in range(0, min(len(data), 300), 4):
             for value in (0x00, 0x7F, 0xFF):
                 yield media_type, data[:at] + bytes([value]) + data[at + 1 :]
-
-
-def test_decoders_raise_more_than_they_document() -> None:
-    """Show why `worker.handle` catches every exception: a list of them would be incomplete."""
-    raised: set[str] = set()
-    for media_type, data in malformed():
-        job = Job(media_type, ImageLimits())
-        try:
-            worker.run(job, data)
-        except Exception as error:  # noqa: BLE001
-            raised.add(type(error).__name__)
-            assert worker.handle(job, data)[0].error in ("invalid_image", "image_too_large", "out_of_memory")
-    assert len(raised - {"OSError", "Rejected", "UnidentifiedImageError"}) >= 3, raised
-
-
-@pytest.mark.parametrize("form", [b"II", b"MM"])
-def test_a_bigtiff_of_sixteen_bytes_is_invalid(form: bytes) -> None:
-    order = "little" if form == b"II" else "big"
-    for offset in (0, 8, 2**40, 2**64 - 1):
-        data = form + (43).to_bytes(2, order) + (8).to_bytes(2, order) + bytes(2) + offset.to_bytes(8, order)
-        assert worker.handle(Job("image/tiff", ImageLimits()), data)[0].error == "invalid_image"

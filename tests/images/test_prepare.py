@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Awaitable, Callable
+from importlib.util import find_spec
 from io import BytesIO
 from struct import pack_into
 from typing import Any, get_args
@@ -22,7 +23,6 @@ from tests.images.samples import (
     BLUE,
     GPS,
     GREEN,
-    HEIF,
     RED,
     WHITE,
     alike,
@@ -110,13 +110,6 @@ async def test_jpeg_loses_its_metadata_and_no_pixel(send: Send) -> None:
     assert (prepared.image.data, prepared.actions) == (plain, ("metadata dropped",))
 
 
-async def test_a_jfif_thumbnail_is_dropped(send: Send) -> None:
-    plain = saved(photo(), "JPEG")
-    thumbnail = bytes(range(12))
-    head = b"\xff\xe0" + (16 + len(thumbnail)).to_bytes(2, "big") + plain[6:18] + b"\x02\x02" + thumbnail
-    assert (await send(plain[:2] + head + plain[20:])).image.data == plain
-
-
 async def test_mpo_is_its_first_image(send: Send) -> None:
     second = Image.new("RGB", (64, 48), BLACK)
     prepared = await send(saved(quarters(), "MPO", save_all=True, append_images=[second], quality=95))
@@ -170,17 +163,6 @@ async def test_transparency_is_flattened_on_white(send: Send, form: str, mode: s
     assert "flattened" in prepared.actions
 
 
-async def test_half_transparent_is_half_white(send: Send) -> None:
-    prepared = await send(saved(Image.new("RGBA", (32, 32), (200, 0, 0, 128)), "PNG"))
-    assert alike(pixels(prepared), [(227, 127, 127)] * 4)
-
-
-async def test_a_transparent_palette_colour_is_white(send: Send) -> None:
-    image = quarters().quantize(4)
-    prepared = await send(saved(image, "PNG", transparency=image.getpixel((8, 8))))
-    assert alike(pixels(prepared), [WHITE, GREEN, WHITE, BLUE])
-
-
 @pytest.mark.parametrize("icc", [None, b"not a profile"])
 async def test_cmyk_becomes_rgb(send: Send, icc: bytes | None) -> None:
     options = {} if icc is None else {"icc_profile": icc}
@@ -200,17 +182,6 @@ async def test_deep_greys_are_scaled_and_not_clipped(send: Send) -> None:
         assert pixels(await send(saved(wide, "TIFF")))[0][0] == pytest.approx(expected, abs=3)
 
 
-@pytest.mark.parametrize("mode", ["1", "P", "L", "LAB", "YCbCr"])
-async def test_other_modes_are_unpacked(send: Send, mode: str) -> None:
-    image = Image.new("L", (64, 48), 0)
-    image.paste(255, (32, 0, 64, 48))
-    if mode == "LAB":
-        image = Image.merge("LAB", (image, *[Image.new("L", (64, 48), 128)] * 2))
-    else:
-        image = image.convert("RGB").convert(mode)
-    assert alike(pixels(await send(saved(image, "TIFF"))), [BLACK, WHITE, WHITE, BLACK])
-
-
 async def test_a_colour_profile_is_kept_or_applied(send: Send) -> None:
     data = saved(quarters(), "JPEG", quality=95, icc_profile=swapped_profile())
     assert opened((await send(data)).image.data).info["icc_profile"] == swapped_profile()
@@ -218,14 +189,6 @@ async def test_a_colour_profile_is_kept_or_applied(send: Send) -> None:
     assert "icc_profile" not in opened(converted.image.data).info
     assert alike(pixels(converted), [BLUE, GREEN, WHITE, RED], within=24)
     assert "converted to sRGB" in converted.actions
-
-
-async def test_an_arithmetic_coded_jpeg_is_encoded_again(send: Send) -> None:
-    data = saved(photo(), "JPEG")
-    at = data.index(b"\xff\xc0")
-    prepared = await send(data[: at + 1] + b"\xc9" + data[at + 2 :])  # its pixels do not matter here
-    assert "recompressed" in prepared.actions
-    assert b"\xff\xc0" in prepared.image.data
 
 
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])
@@ -262,7 +225,7 @@ async def test_the_byte_limit_is_kept(send: Send, form: str) -> None:
         await send(data, ImageProfile(max_bytes=100))
 
 
-@pytest.mark.skipif(not HEIF, reason="needs pillow-heif")
+@pytest.mark.skipif(find_spec("pillow_heif") is None, reason="needs pillow-heif")
 @pytest.mark.parametrize("orientation", [1, 6])
 async def test_heic_is_optional_and_rotated_once(send: Send, orientation: int) -> None:
     import pillow_heif
@@ -368,14 +331,6 @@ async def test_a_jpeg_without_one_of_its_tables_is_rejected(send: Send) -> None:
         start, end = next((start, end) for marker, start, end in jpeg.segments(data) if marker == 0xDB)
         with pytest.raises(InvalidImage):
             await send(data[:start] + data[end:])
-
-
-async def test_a_png_that_only_pillow_accepts_is_encoded_again(send: Send) -> None:
-    """The CRC of IDAT is wrong, which libpng rejects."""
-    data = bytearray(saved(photo(), "PNG"))
-    data[data.index(b"IEND") - 5] ^= 0xFF
-    prepared = await send(bytes(data))
-    assert "recompressed" in prepared.actions or "converted image/png → image/jpeg" in prepared.actions
 
 
 async def test_statistics_describe_the_original(send: Send) -> None:
