@@ -229,7 +229,9 @@ class Dispatcher:
         finally:
             if isinstance(result, _ACCEPTED):
                 self._remember_mode(target, request, run)
-            digests = _digests(request) if isinstance(result, errors.ServerFailed) else (b"", b"")
+            digests = b"", b""
+            if isinstance(result, errors.ServerFailed):
+                digests = sha256(request.image.data if request.image else b"").digest(), schema_digest(request)
             admission.end(result, patient=timeouts.patient, digests=digests)
             route.queue.advance()
 
@@ -290,8 +292,3 @@ def _reason(run: Run, label: str, request: VisionRequest) -> Reason:
     if last.outcome in _ANSWERED:
         return "reask"
     return "retry" if last.output_mode == request.output_mode else "schema"
-
-
-def _digests(request: VisionRequest) -> tuple[bytes, bytes]:
-    image = sha256(request.image.data).digest() if request.image else b""
-    return image, schema_digest(request)

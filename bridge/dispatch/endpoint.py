@@ -118,8 +118,8 @@ class Admission:
             endpoint.avoid_after(result)
         match verdict(result, patient=patient):
             case "up":
-                if breaker.succeeded(epoch):
-                    self.limits.reset_concurrency()
+                if breaker.succeeded(epoch):  # an outage lowered the limit of concurrent calls, not an overload
+                    self.limits.concurrency = self.limits.max_concurrency
             case "down":
                 breaker.failed(epoch, silent=isinstance(result, errors.Unreachable | errors.CallTimeout))
             case "server_error":
