@@ -24,7 +24,7 @@ class RequestImage:
     """The image of a request, and the prepared images for its targets."""
 
     def __init__(self, source: Source, options: CaptionOptions, services: Services, caller: str = "") -> None:
-        """`caller`: identifies the caller, who waits for an image worker in turn with others."""
+        """`caller`: identifies the caller. Callers get busy image workers in turn."""
         self._source = source
         self._prepare = partial(
             prepare,

@@ -30,9 +30,8 @@ _PATIENCE = 10.0  # seconds after which a timeout is evidence against the server
 class Timeouts:
     """Time limits of one provider call, in seconds.
 
-    `whole`: for the whole call. `silence`: for each wait for the next bytes, None for no such limit. `patient`: a
-    timeout counts as evidence that the server is down. It does if the server had 10 seconds, or a shorter configured
-    limit.
+    `whole`: for the whole call. `silence`: for each wait for the next bytes, None for no such limit. `patient`: whether
+    a timeout shows that the server is down, because the server had 10 seconds or the shorter configured limit.
     """
 
     whole: float = 0

@@ -46,8 +46,8 @@ async def prepare(
 ) -> Prepared:
     """Make `source` fit `profile`.
 
-    `resize`: a name of `PRESETS`, "NONE", or None for the profile's size. `caller`: waits for a busy
-    image worker in turn with other callers. `statistics`: measure the pixels for `image.statistics`. Raises
+    `resize`: a name of `PRESETS`, "NONE", or None for the profile's size. `caller`: identifies
+    the caller. Callers get busy image workers in turn. `statistics`: measure the pixels for `image.statistics`. Raises
     InvalidImage, ImageTooLarge, UnsupportedImage.
     """
     header, data, intact = source.header, source.data, False
