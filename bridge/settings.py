@@ -131,6 +131,9 @@ class Settings(BaseSettings):
         description="Host names that the `Host` header may have: exact names, `*.example.org`, or `*`. Default: any "
         "with API keys or on a public address, else the names of this machine.",
     )
+    page: Literal["on", "off"] = Field(
+        "on", description="Serve the page at `/`. It needs no API key to load, and asks for one where keys are set."
+    )
     docs: Literal["on", "off"] = Field(
         "on", description="Serve the API documentation, `/docs` and `/openapi.json`. They need no API key."
     )

@@ -1,0 +1,83 @@
+/** Helpers for elements, downloads and words. Text from models and files only ever becomes text nodes. */
+
+/** Return the element with this id. */
+export const byId = (id) => document.getElementById(id);
+
+/** Create an element with properties or attributes, and with children; a child that is not a node becomes text. */
+export function el(tag, properties = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (value === undefined || value === null) continue;
+    if (name === "data") Object.assign(node.dataset, value);
+    else if (name in node && name !== "list") node[name] = value;
+    else node.setAttribute(name, value);
+  }
+  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+/** Return a key such as `dense_caption` as words. */
+export function words(key) {
+  const text = String(key).replaceAll("_", " ").trim();
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+export const plural = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+export const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`;
+export const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** Return a number of bytes in the largest unit that fits. */
+export function size(bytes) {
+  return bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
+/** Offer content as a file. */
+export function download(name, content, type = "application/json") {
+  const url = URL.createObjectURL(content instanceof Blob ? content : new Blob([content], { type }));
+  el("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
+
+/** Copy text, and say so on the button for a moment. */
+export async function copy(button, text) {
+  const label = button.textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+    button.textContent = "Copied";
+  } catch {
+    button.textContent = "Not allowed";
+  }
+  setTimeout(() => (button.textContent = label), 1500);
+}
+
+/**
+ * Create a tab list. Arrow keys move between tabs.
+ *
+ * @param {{id: string, label: Node | string}[]} items
+ * @param {{label: string, className: string, panel: string, selected: string, select: (id: string) => void}} options
+ */
+export function tabs(items, { label, className, panel, selected, select }) {
+  const list = el("div", { role: "tablist", "aria-label": label, className });
+  const choose = (id, focus) => {
+    for (const tab of list.children) {
+      const chosen = tab.dataset.id === id;
+      tab.setAttribute("aria-selected", chosen);
+      tab.tabIndex = chosen ? 0 : -1;
+      if (chosen && focus) tab.focus();
+    }
+    select(id);
+  };
+  for (const item of items) {
+    const properties = { type: "button", role: "tab", "aria-controls": panel, data: { id: item.id } };
+    list.append(el("button", { ...properties, onclick: () => choose(item.id) }, item.label));
+  }
+  list.onkeydown = (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const place = [...list.children].indexOf(document.activeElement);
+    choose(list.children[(place + step + list.children.length) % list.children.length].dataset.id, true);
+  };
+  choose(selected);
+  return list;
+}
