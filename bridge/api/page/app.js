@@ -1,6 +1,6 @@
 /** The page: connects its parts, asks for a key where one is needed, and shows the view that the address names. */
 import { Bridge } from "./bridge.js";
-import { byId } from "./dom.js";
+import { Memory, byId } from "./dom.js";
 import { failure } from "./errors.js";
 import { addCaption, captionAll, connectGallery } from "./gallery.js";
 import { chosenOptions, chosenPerspectives, connectOptions, showMistakes, showOptions } from "./options.js";
@@ -9,13 +9,17 @@ import { Results } from "./results.js";
 import { Run } from "./run.js";
 
 const KEY = "graphcap-key";
+const hint = byId("run").firstElementChild;
 const base = new URL("./", location.href).href;
+const keys = new Memory("sessionStorage");
 let bridge = connect();
 /** @type {Run | null} */
 let run = null;
+/** @type {Results | null} */
+let results = null;
 
 function connect() {
-  return new Bridge({ baseUrl: base, apiKey: sessionStorage.getItem(KEY) ?? "" });
+  return new Bridge({ baseUrl: base, apiKey: keys.get(KEY) });
 }
 
 async function start() {
@@ -24,6 +28,7 @@ async function start() {
     bridge = connect();
     byId("version").textContent = (await bridge.health()).version;
     await showOptions(bridge);
+    byId("docs").hidden = !(await fetch("docs", { method: "HEAD" })).ok;
   } catch (error) {
     if (error.code === "unauthorized") return askForKey();
     notify(failure(error, [{ label: "Try again", act: start }]));
@@ -34,12 +39,12 @@ async function start() {
 function askForKey() {
   const dialog = byId("key");
   if (dialog.open) return;
-  if (sessionStorage.getItem(KEY)) byId("key-why").textContent = "The bridge rejects this key. Enter another one.";
+  if (keys.get(KEY)) byId("key-why").textContent = "The bridge rejects this key. Enter another one.";
   byId("key-value").value = "";
   dialog.onclose = () => {
     const key = byId("key-value").value.trim();
     if (!key) return notify("Without a key, this bridge shows nothing. Reload the page to enter one.");
-    sessionStorage.setItem(KEY, key);
+    keys.set(KEY, key);
     void start();
   };
   dialog.showModal();
@@ -55,7 +60,7 @@ function showView() {
   byId("gallery").hidden = !gallery;
   byId("try").hidden = gallery;
   for (const link of document.querySelectorAll("nav a")) {
-    if (link.hash === (gallery ? "#gallery" : "#try")) link.setAttribute("aria-current", "page");
+    if (link.getAttribute("href") === (gallery ? "#gallery" : "#try")) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
 }
@@ -80,10 +85,9 @@ async function caption() {
   byId("notice").hidden = true;
   run?.cancel();
   const request = { photo, ...asked };
-  if (request.perspectives.length === 1) delete request.options.synthesize;
   const current = (run = new Run(request, (name) => changed(current, name)));
-  const keyed = sessionStorage.getItem(KEY) !== null;
-  current.results = new Results(current, { base, keyed }, actions);
+  const keyed = keys.get(KEY) !== "";
+  results = new Results(current, { base, keyed }, actions);
   setRunning(true);
   if (matchMedia("(max-width: 56rem)").matches) byId("run").scrollIntoView({ block: "start" });
   await current.send(bridge);
@@ -95,7 +99,7 @@ function changed(current, name) {
   if (item.caption) void addCaption(current.request.photo, item.caption);
   if (item.error?.code === "unauthorized") askForKey();
   if (item.own && item.error) showMistakes(item.error.problems ?? item.error.errors ?? []);
-  if (run === current) current.results.changed(name);
+  if (run === current) results.changed(name);
 }
 
 function actions(error) {
@@ -123,6 +127,7 @@ linkBoxes();
 acceptPhotos(() => {
   run?.cancel();
   run = null;
+  byId("run").replaceChildren(hint);
   setRunning(false);
   location.hash = "#try";
 }, captionMany);
@@ -130,9 +135,11 @@ byId("form").onsubmit = (event) => {
   event.preventDefault();
   void caption();
 };
+byId("form").addEventListener("invalid", ({ target }) => target.closest("details")?.setAttribute("open", ""), true);
 byId("cancel").onclick = () => run?.cancel();
 addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) void caption();
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) byId("form").requestSubmit();
+  else if (event.key === "Enter" && event.target === byId("search")) event.preventDefault();
   if (event.key === "Escape") run?.cancel();
 });
 addEventListener("hashchange", showView);

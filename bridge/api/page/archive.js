@@ -48,20 +48,24 @@ export function zip(files) {
   for (const [path, text] of files) {
     const name = encoder.encode(path);
     const content = encoder.encode(text);
-    const shared = [[2, UTF8_NAMES], [2, 0], [2, 0], [2, FIRST_DAY], [4, crc32(content)], [4, content.length], [4, content.length], [2, name.length], [2, 0]];
-    const local = numbers([[4, 0x04034b50], [2, 20], ...shared]);
-    directory.push(numbers([[4, 0x02014b50], [2, 20], [2, 20], ...shared, [2, 0], [2, 0], [2, 0], [4, 0], [4, offset]]), name);
+    const shared = [2, UTF8_NAMES, 2, 0, 2, 0, 2, FIRST_DAY, 4, crc32(content), 4, content.length, 4, content.length, 2, name.length, 2, 0];
+    const local = numbers(4, 0x04034b50, 2, 20, ...shared);
+    directory.push(numbers(4, 0x02014b50, 2, 20, 2, 20, ...shared, 2, 0, 2, 0, 2, 0, 4, 0, 4, offset), name);
     parts.push(local, name, content);
     offset += local.length + name.length + content.length;
   }
   const length = directory.reduce((sum, part) => sum + part.length, 0);
-  const end = numbers([[4, 0x06054b50], [2, 0], [2, 0], [2, files.size], [2, files.size], [4, length], [4, offset], [2, 0]]);
+  const end = numbers(4, 0x06054b50, 2, 0, 2, 0, 2, files.size, 2, files.size, 4, length, 4, offset, 2, 0);
   return new Blob([...parts, ...directory, end], { type: "application/zip" });
 }
 
-/** Write little-endian numbers. @param {[number, number][]} fields width in bytes, and value */
-function numbers(fields) {
-  return Uint8Array.from(fields.flatMap(([width, value]) => Array.from({ length: width }, (_, place) => (value >>> (8 * place)) & 0xff)));
+/** Write little-endian numbers. @param {number[]} fields width in bytes and value, in turns */
+function numbers(...fields) {
+  const bytes = [];
+  for (let at = 0; at < fields.length; at += 2) {
+    for (let shift = 0; shift < 8 * fields[at]; shift += 8) bytes.push((fields[at + 1] >>> shift) & 0xff);
+  }
+  return Uint8Array.from(bytes);
 }
 
 function crc32(bytes) {

@@ -1,9 +1,13 @@
 /** Helpers for elements, downloads and words. Text from models and files only ever becomes text nodes. */
 
-/** Return the element with this id. */
+/** Return the element with this id. @param {string} id @returns {any} */
 export const byId = (id) => document.getElementById(id);
 
-/** Create an element with properties or attributes, and with children; a child that is not a node becomes text. */
+/**
+ * Create an element with properties or attributes, and with children; a child that is not a node becomes text.
+ *
+ * @param {string} tag @param {Record<string, any>} [properties] @param {any[]} children @returns {any}
+ */
 export function el(tag, properties = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -29,6 +33,29 @@ export const isObject = (value) => typeof value === "object" && value !== null &
 /** Return a number of bytes in the largest unit that fits. */
 export function size(bytes) {
   return bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
+/** Remember a text under a name, in this tab or for later visits; in memory where the browser forbids storage. */
+export class Memory {
+  #texts = new Map();
+
+  /** @param {"sessionStorage" | "localStorage"} storage */
+  constructor(storage) {
+    try {
+      this.storage = window[storage];
+    } catch {
+      this.storage = null;
+    }
+  }
+
+  get(name) {
+    return this.#texts.get(name) ?? this.storage?.getItem(name) ?? "";
+  }
+
+  set(name, text) {
+    this.#texts.set(name, text);
+    this.storage?.setItem(name, text);
+  }
 }
 
 /** Offer content as a file. */

@@ -1,5 +1,5 @@
 /** What to ask: perspectives, a perspective of the user's own, provider, model and advanced options. */
-import { byId, el, plural, words } from "./dom.js";
+import { Memory, byId, el, plural, words } from "./dom.js";
 import { pointers } from "./errors.js";
 
 const STORED = "graphcap-page";
@@ -20,6 +20,7 @@ const EXAMPLE = {
 export const perspectives = new Map();
 let providers = [];
 const chosen = new Set();
+const memory = new Memory("localStorage");
 let bridge;
 
 /** Show the choices that a bridge offers. */
@@ -29,7 +30,7 @@ export async function showOptions(to) {
   perspectives.clear();
   for (const each of all) perspectives.set(each.name, each);
   providers = available;
-  const stored = JSON.parse(localStorage.getItem(STORED) ?? "{}");
+  const stored = JSON.parse(memory.get(STORED) || "{}");
   const known = (stored.names ?? []).filter((name) => perspectives.has(name));
   for (const name of known.length ? known : ["alt_text"]) if (perspectives.has(name)) chosen.add(name);
   showPerspectives();
@@ -59,7 +60,8 @@ export function connectOptions() {
 }
 
 function showPerspectives() {
-  const modules = Map.groupBy ? Map.groupBy(listed(), ({ module }) => module) : groups(listed());
+  const modules = new Map();
+  for (const each of listed()) modules.set(each.module, [...(modules.get(each.module) ?? []), each]);
   const row = (each) => {
     const box = { type: "checkbox", value: each.name, checked: chosen.has(each.name), onchange: ({ target }) => pick(each.name, target.checked) };
     const text = `${each.name} ${each.display_name} ${each.description} ${(each.tags ?? []).join(" ")}`.toLowerCase();
@@ -77,12 +79,6 @@ function showPerspectives() {
 
 /** Return the perspectives that caption a photo by themselves. */
 const listed = () => [...perspectives.values()].filter(({ type }) => type !== "synthesizer");
-
-function groups(items) {
-  const result = new Map();
-  for (const item of items) result.set(item.module, [...(result.get(item.module) ?? []), item]);
-  return result;
-}
 
 function pick(name, checked) {
   if (checked) chosen.add(name);
@@ -183,7 +179,7 @@ async function showModels() {
   byId("model").placeholder = provider.default_model || "the provider's default";
   byId("models").replaceChildren();
   if (provider.needs_key && !provider.has_key) {
-    status.textContent = "No key is configured for it.";
+    status.textContent = "No key is configured where the bridge runs.";
     return;
   }
   status.textContent = "Listing models …";
@@ -232,6 +228,7 @@ export function chosenOptions() {
   const set = (name, value) => value && (options[name] = value);
   set("model", byId("model").value.trim());
   for (const name of NUMBERS) if (byId(name).value) options[name] = byId(name).valueAsNumber;
+  if (!isOwn() && chosen.size > 1) set("synthesize", byId("synthesize").value);
   set("resize_resolution", byId("resize_resolution").value);
   const context = byId("context").value.trim();
   set("context", context && [context]);
@@ -242,6 +239,6 @@ export function chosenOptions() {
     return { provider, ...(model ? { model } : {}), on };
   });
   if (fallbacks.length) options.fallbacks = fallbacks;
-  localStorage.setItem(STORED, JSON.stringify({ names: [...chosen], provider: options.provider, model: options.model }));
+  memory.set(STORED, JSON.stringify({ names: [...chosen], provider: options.provider, model: options.model }));
   return options;
 }

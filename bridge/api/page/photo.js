@@ -4,17 +4,19 @@ import { byId, el, size } from "./dom.js";
 /** The photo that is shown. @type {File | null} */
 export let photo = null;
 let address = "";
+/** The boxes on the photo, as JSON. */
+let drawn = "";
 
 /**
  * Accept photos from every source.
  *
  * @param {(photo: File) => void} one called with a single photo, after it is shown
- * @param {(photos: File[]) => void} many called with several
+ * @param {(photos: File[]) => void} many called with several, and while the gallery is shown
  */
 export function acceptPhotos(one, many) {
   const accept = (files) => {
-    const photos = [...files].filter((file) => file.type.startsWith("image/") || !file.type);
-    if (photos.length > 1) many(photos);
+    const photos = [...files]; // the bridge decides what is a photo
+    if (photos.length > 1 || (photos.length && !byId("gallery").hidden)) many(photos);
     else if (photos.length) show(photos[0], one);
   };
   const stage = byId("stage");
@@ -65,6 +67,9 @@ function show(file, then) {
 
 /** Draw boxes on the photo. `x_min` and the others are fractions of the photo. @param {{box: any, label: string}[]} marks */
 export function drawBoxes(marks) {
+  const content = JSON.stringify(marks);
+  if (content === drawn) return;
+  drawn = content;
   const draw = ({ box, label }, number) => {
     const name = `${number + 1} ${label}`;
     const node = el("button", { type: "button", className: "box", title: name, data: { box: number } }, el("span", {}, name));
@@ -85,14 +90,15 @@ export function drawBoxes(marks) {
 export function linkBoxes() {
   const light = (event) => {
     const number = event.target.closest?.("[data-box]")?.dataset.box;
-    for (const node of document.querySelectorAll("[data-box]")) node.classList.toggle("lit", node.dataset.box === number);
+    for (const node of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-box]"))) node.classList.toggle("lit", node.dataset.box === number);
   };
   document.addEventListener("pointerover", light);
   document.addEventListener("focusin", light);
-  document.addEventListener("click", ({ target }) => {
-    const number = target.closest?.("button[data-box]")?.dataset.box;
-    if (number === undefined) return;
-    const other = target.closest(".boxes") ? `tr[data-box="${number}"]` : `.box[data-box="${number}"]`;
+  document.addEventListener("click", (event) => {
+    const button = /** @type {HTMLElement} */ (event.target).closest?.("button[data-box]");
+    if (!button) return;
+    const number = button.getAttribute("data-box");
+    const other = button.closest(".boxes") ? `tr[data-box="${number}"]` : `.box[data-box="${number}"]`;
     document.querySelector(other)?.scrollIntoView({ block: "nearest" });
   });
 }

@@ -34,15 +34,15 @@ function labelOf(item) {
  *
  * @param {HTMLElement} root an element that belongs to this result alone
  * @param {Record<string, unknown>} result
- * @param {{json_schema?: any, schema?: any}} perspective
+ * @param {any} perspective
  */
 export function showReadable(root, result, perspective) {
   const columns = (perspective.schema?.table_columns ?? perspective.table_columns ?? []).map(({ name }) => name);
   const marks = new Map(findBoxes(result).map(({ item }, number) => [item, number]));
-  const labels = new Map(Object.values(result).flat().filter((item) => item?.id && item.label).map(({ id, label }) => [id, label]));
+  const labels = new Map(/** @type {any[]} */ (Object.values(result)).flat().filter((item) => item?.id && item.label).map(({ id, label }) => [id, label]));
   const view = { columns, marks, labels };
   for (const { key, label, value } of entries(result, perspective.json_schema, columns)) {
-    let row = [...root.children].find((each) => each.dataset.key === key);
+    let row = /** @type {any} */ ([...root.children]).find((each) => each.dataset.key === key);
     if (!row) {
       row = el("div", { className: "field", data: { key } }, el("dt", {}, label), el("dd"));
       root.append(row);

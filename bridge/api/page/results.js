@@ -42,6 +42,7 @@ export class Results {
     const save = el("button", { type: "button", className: "link", onclick: () => this.#download() }, "Download");
     const take = el("button", { type: "button", className: "link", onclick: () => copy(take, this.#text()) }, "Copy");
     byId("run").replaceChildren(list, this.#status, this.#spoken, el("div", { className: "toolbar" }, views, el("span", {}, take, save)), this.#content);
+    this.#render();
     this.#timer = setInterval(() => this.#tick(), 100);
   }
 
@@ -90,6 +91,7 @@ export class Results {
   }
 
   #render() {
+    if (!this.#content.isConnected) return; // another run, or another photo, has taken its place
     const item = this.#item;
     this.#tick();
     drawBoxes(findBoxes(item.caption?.result ?? item.partial ?? {}));
