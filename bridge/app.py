@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -12,14 +12,13 @@ from starlette.types import ASGIApp
 from bridge import errors
 from bridge.api import openapi, responses
 from bridge.api.drain import Drain
-from bridge.api.middleware.auth import AuthMiddleware, cors
-from bridge.api.middleware.concurrency import ConcurrencyMiddleware
-from bridge.api.middleware.rate_limit import RateLimiter, RateLimitMiddleware
+from bridge.api.middleware.auth import cors
+from bridge.api.middleware.concurrency import AdmissionMiddleware
 from bridge.api.middleware.request_context import RequestContextMiddleware, clean_root, record_of, services
 from bridge.api.routes import openai, pages, perspectives, providers, service, websocket
 from bridge.captioning import problems
 from bridge.captioning.check import with_known_models
-from bridge.captioning.services import Services, open_services
+from bridge.captioning.services import open_services
 from bridge.dispatch.probes import Probes
 from bridge.settings import Settings, load
 from bridge.telemetry import tracing
@@ -37,10 +36,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     """
     settings = settings or load()
     silence_libraries()
-    limiter = RateLimiter(settings)
-    app: ASGIApp = ConcurrencyMiddleware(build(settings), settings.max_in_flight, drain or Drain())
-    app = RateLimitMiddleware(app, limiter)
-    app = AuthMiddleware(app, settings, limiter)
+    app = AdmissionMiddleware(build(settings), settings, drain or Drain())
     return RequestContextMiddleware(cors(app, settings), settings.root_path)
 
 
@@ -50,7 +46,7 @@ def build(settings: Settings) -> FastAPI:
         title="graphcap bridge",
         version=__version__,
         summary="One image, one perspective, one vision model: one caption that fits the schema.",
-        lifespan=_lifespan(settings),
+        lifespan=_lifespan,
         root_path=clean_root(settings.root_path),
         generate_unique_id_function=openapi.operation_id,
         redirect_slashes=False,
@@ -59,6 +55,7 @@ def build(settings: Settings) -> FastAPI:
         redoc_url=None,
         telemetry={"auto_configure": tracing.is_configured(), "logs": False, "operation_spans": False},
     )
+    app.state.settings = settings
     for router in (perspectives.router, websocket.router, providers.router, service.router):
         app.include_router(router, prefix=API)
         app.include_router(router, include_in_schema=False)
@@ -72,37 +69,26 @@ def build(settings: Settings) -> FastAPI:
     return app
 
 
-def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_services(settings, shows_addresses=settings.loopback) as services:
-            for problem in services.catalog.problems:
-                log.warning("perspective file %s", problem)
-            app.state.services = services
-            app.state.probes = probes = create_probes(services)
-            tasks = [asyncio.create_task(work) for work in (probes.run(), service.update_shared_gauges(app))]
-            start_tracing()
-            try:
-                yield
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-
-    return lifespan
-
-
-def start_tracing() -> None:
-    """Export spans if OpenTelemetry is set up, either by FastAPI from OTEL_* variables or by the embedding program."""
-    if tracing.is_configured() and tracing.is_missing():
-        log.warning("OTEL_EXPORTER_OTLP_ENDPOINT is set, but the extra 'otel' is not installed: no spans are exported.")
-    tracing.turn_on(__version__)
-
-
-def create_probes(services: Services) -> Probes:
-    """Create the probes of the built-in provider and the stated providers (see `bridge.config.models.Configured`)."""
-    names = sorted({"builtin"} | services.targets.configured.stated)
-    return Probes(services.dispatcher, tuple(names))
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Open the services, and run the probes and the updates of metrics until the application ends."""
+    settings: Settings = app.state.settings
+    async with open_services(settings, shows_addresses=settings.loopback) as services:
+        for problem in services.catalog.problems:
+            log.warning("perspective file %s", problem)
+        names = sorted({"builtin"} | services.targets.configured.stated)
+        app.state.services = services
+        app.state.probes = probes = Probes(services.dispatcher, tuple(names))
+        tasks = [asyncio.create_task(work) for work in (probes.run(), service.update_shared_gauges(app))]
+        if tracing.is_configured() and tracing.is_missing():
+            log.warning("OTEL_EXPORTER_OTLP_ENDPOINT is set, but the extra 'otel' is not installed.")
+        tracing.turn_on(__version__)
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _handle_error(request: Request, error: Exception) -> Response:
@@ -113,10 +99,11 @@ async def _handle_error(request: Request, error: Exception) -> Response:
 
 async def _handle_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    hint = " /docs describes the API." if request.app.openapi_url else ""
     if error.status_code == 405:
-        row, detail = errors.NO_METHOD, f"This path does not support {request.method}; see /docs for the API."
+        row, detail = errors.NO_METHOD, f"This path does not support {request.method}.{hint}"
     else:
-        row, detail = errors.NO_ROUTE, "This path does not exist; see /docs for the API."
+        row, detail = errors.NO_ROUTE, f"This path does not exist.{hint}"
     response = responses.problem_response(request, problems.from_row(row, detail, record_of(request).id))
     response.headers.update(error.headers or {})
     return response

@@ -1,46 +1,7 @@
-"""Exceptions of the bridge, and the table that gives each one its HTTP status, code and title.
+"""Exceptions of the bridge, and the table that gives each exception its HTTP status, code and title.
 
-    InvalidJson                  the body, or a part of it, is not JSON
-    InvalidRequest               a field is missing, unknown or out of range
-    BodyTooLarge                 the request body exceeds the size limit
-    ApiKeyRequired               the service has API keys and the request carries none of them
-    OriginNotAllowed             the request comes from a web page whose origin is not allowed
-    HostNotAllowed               the Host header has a name that is not allowed
-    RequestTimeout               the request headers or body arrive too slowly
-    RateLimitExceeded            the caller has sent more requests than one caller may send
-    ServerAtCapacity             the worker already serves the maximum number of requests
-    SocketAtCapacity             the WebSocket already carries the maximum number of requests
-    ShuttingDown                 the worker is draining
-    Cancelled                    the caller cancelled the request or disconnected (events only)
-    DeadlineExceeded             the request used up its time
-
-    ImageError
-    ├── PathRefused              the path leaves the workspace, or is not that of a regular file
-    ├── ImageNotFound            no such file in the workspace
-    ├── ImageUnreachable         the URL gave no image: DNS, refused, slow, not 200, forbidden by its owner
-    ├── ImageTooLarge            bytes, pixels, side length, frames, or time to decode
-    ├── UnsupportedImage         not an image format that is accepted
-    ├── InvalidImage             truncated, malformed, or not base64
-    └── UnknownResize            no such resize preset
-    AddressRefused               the network policy forbids the address
-
-    DispatchError                the request names a provider or model that cannot be called
-    ├── UnknownProvider
-    ├── MissingProvider
-    ├── MissingModel
-    ├── MissingBaseUrl
-    ├── InvalidBaseUrl
-    └── ProviderNotAllowed
-    ProviderUnavailable          the provider exists and cannot be called now
-    ├── QueueFull                the provider's queue is full
-    └── CircuitBreakerOpen       the circuit breaker of every endpoint is open
-
-    OutputInvalid                no answer of the model passed schema validation
-    NothingToSynthesize          every perspective failed, so the synthesizer has no input
-
-`perspectives.errors` and `providers.errors` define the exceptions of those packages. They have rows in the table too;
-a test fails if a class has no row. Any other exception is a bug: the client gets status 500 without details, and the
-traceback is logged.
+The table also has rows for the exceptions of `perspectives.errors` and `providers.errors`; a test fails if a class has
+no row. Any other exception is a bug: the client gets status 500 without details, and the traceback is logged.
 """
 
 from collections.abc import Iterable
@@ -67,8 +28,6 @@ class InvalidJson(Exception):
 
 
 class BodyTooLarge(Exception):
-    """The request body exceeds the size limit."""
-
     def __init__(self, limit: int) -> None:
         """`limit`: bytes."""
         super().__init__(
@@ -77,22 +36,16 @@ class BodyTooLarge(Exception):
 
 
 class Cancelled(Exception):
-    """The caller cancelled the request or disconnected."""
-
     def __init__(self) -> None:
         super().__init__("The request was cancelled before it finished.")
 
 
 class NothingToSynthesize(Exception):
-    """Every perspective failed, so the synthesizer has no input."""
-
     def __init__(self, name: str) -> None:
         super().__init__(f"Every perspective failed, so '{name}' has nothing to synthesize.")
 
 
 class SocketAtCapacity(Exception):
-    """The WebSocket already carries the maximum number of requests."""
-
     def __init__(self, limit: int) -> None:
         super().__init__(
             f"This WebSocket already carries {limit} requests. Wait for one to finish, or open another WebSocket."
@@ -100,15 +53,11 @@ class SocketAtCapacity(Exception):
 
 
 class ApiKeyRequired(Exception):
-    """The service has API keys and the request carries none of them."""
-
     def __init__(self) -> None:
         super().__init__("This service requires an API key. Send 'Authorization: Bearer …' or 'X-API-Key: …'.")
 
 
 class OriginNotAllowed(Exception):
-    """The request comes from a web page whose origin is not allowed."""
-
     def __init__(self) -> None:
         super().__init__(
             "This origin is not allowed to use this service. Its operator can list the origin in GRAPHCAP_CORS_ORIGINS."
@@ -116,8 +65,6 @@ class OriginNotAllowed(Exception):
 
 
 class HostNotAllowed(Exception):
-    """The Host header has a name that is not allowed."""
-
     def __init__(self, host: str) -> None:
         super().__init__(
             f"The host name '{host[:100]}' is not allowed. Its operator can list it in GRAPHCAP_ALLOWED_HOSTS."
@@ -129,8 +76,6 @@ class RequestTimeout(Exception):
 
 
 class ServerAtCapacity(Exception):
-    """The worker already serves the maximum number of requests."""
-
     retry_after = 1.0
 
     def __init__(self) -> None:
@@ -147,8 +92,6 @@ class ShuttingDown(Exception):
 
 
 class RateLimitExceeded(Exception):
-    """The caller has sent more requests than one caller may send."""
-
     def __init__(self, limit: str, retry_after: float, headers: dict[str, str]) -> None:
         """`limit`: the limit in words. `retry_after`: seconds. `headers`: the RateLimit headers of the response."""
         super().__init__(f"This service accepts {limit} from one caller. Wait before sending more.")
@@ -209,8 +152,6 @@ class DispatchError(Exception):
 
 
 class UnknownProvider(DispatchError):
-    """No provider has this name."""
-
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
         near = get_close_matches(name, known, n=3, cutoff=0.7)
         hint = f"Did you mean {' or '.join(near)}?" if near else f"Configured providers: {', '.join(known)}."
@@ -247,8 +188,6 @@ class MissingModel(DispatchError):
 
 
 class MissingBaseUrl(DispatchError):
-    """This kind of provider has no default base URL and none was passed."""
-
     pointer = "/provider_config/base_url"
 
     def __init__(self, kind: str) -> None:
@@ -262,8 +201,6 @@ class InvalidBaseUrl(DispatchError):
 
 
 class ProviderNotAllowed(DispatchError):
-    """The deployment does not accept this base URL in a request."""
-
     def __init__(self, policy: str) -> None:
         if policy == "none":
             text = "This service does not accept a base_url in the request. Name a configured provider instead."
@@ -282,8 +219,6 @@ class ProviderUnavailable(Exception):
 
 
 class QueueFull(ProviderUnavailable):
-    """The maximum number of calls already wait for this provider."""
-
     retry_after = 1.0
 
     def __init__(self) -> None:

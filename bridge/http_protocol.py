@@ -27,7 +27,6 @@ class RequestProtocol(HttpToolsProtocol):
     header_timeout = 10.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the timer for the headers of the first request."""
         super().connection_made(transport)
         self._timer: asyncio.TimerHandle | None = None
         self._in_headers = False
@@ -35,7 +34,6 @@ class RequestProtocol(HttpToolsProtocol):
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timer."""
         self._stop_timer()
         super().connection_lost(exc)
 
@@ -61,18 +59,11 @@ class RequestProtocol(HttpToolsProtocol):
                 self._reject(HEADERS_TOO_LARGE, f"The request headers are larger than {MAX_HEADER_BYTES // 1024} KiB.")
 
     def on_message_begin(self) -> None:
-        """Note that headers begin."""
         self._in_headers = True
         self._header_bytes = 0
         super().on_message_begin()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header. Ignore trailers of a chunked body, which uvicorn would add to the headers."""
-        if self._in_headers:
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
-        """Stop the timer."""
         self._in_headers = False
         self._stop_timer()
         super().on_headers_complete()
@@ -85,7 +76,6 @@ class RequestProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
-        """Reject a request that is not valid HTTP/1.1."""
         self._reject(MALFORMED_REQUEST, "The request is not valid HTTP/1.1.")
 
     def _start_timer(self) -> None:
@@ -106,11 +96,19 @@ class RequestProtocol(HttpToolsProtocol):
     def _reject(self, row: Row, detail: str) -> None:
         """Send a problem, unless a response has begun, and close the connection."""
         self._stop_timer()
-        if not self.transport.is_closing() and (
-            self.cycle is None or self.cycle.response_complete or not self.cycle.response_started
-        ):
+        responding = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
+        if not responding and not self.transport.is_closing():
             request_id = new_request_id()
-            self.transport.write(problem_response(row, detail, request_id))
+            body = problems.from_row(row, detail, request_id).model_dump_json().encode()
+            lines = (
+                f"HTTP/1.1 {row.status} {HTTPStatus(row.status).phrase}",
+                "content-type: application/json",
+                f"content-length: {len(body)}",
+                f"x-request-id: {request_id}",
+                "x-content-type-options: nosniff",
+                "connection: close",
+            )
+            self.transport.write("\r\n".join((*lines, "", "")).encode() + body)
             client = self.client[0] if self.client else ""
             fields = {"request_id": request_id, "status": row.status, "code": row.code, "client": client}
             log.info("request", extra={"fields": fields})
@@ -121,17 +119,3 @@ def without_h2c(data: bytes) -> bytes:
     """Remove the offer to upgrade to HTTP/2, which curl and Java send. With it, uvicorn would drop the body."""
     headers, end, rest = data.partition(b"\r\n\r\n")
     return _H2C.sub(b"", headers) + end + rest
-
-
-def problem_response(row: Row, detail: str, request_id: str) -> bytes:
-    """Return a complete HTTP response with a problem as JSON."""
-    body = problems.from_row(row, detail, request_id).model_dump_json().encode()
-    lines = (
-        f"HTTP/1.1 {row.status} {HTTPStatus(row.status).phrase}",
-        "content-type: application/json",
-        f"content-length: {len(body)}",
-        f"x-request-id: {request_id}",
-        "x-content-type-options: nosniff",
-        "connection: close",
-    )
-    return "\r\n".join((*lines, "", "")).encode() + body

@@ -1,11 +1,13 @@
 """Run the service: listening sockets, worker processes, graceful shutdown, exit codes."""
 
 import asyncio
+import errno
 import logging
 import os
+import resource
 import signal
 import socket
-import threading
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
@@ -20,7 +22,6 @@ from bridge.api.drain import Drain
 from bridge.config import startup_warnings
 from bridge.http_protocol import RequestProtocol
 from bridge.settings import PREFIX, Settings, load
-from bridge.sockets import BACKLOG, accept_queued, explain, listen, raise_descriptor_limit
 from bridge.telemetry.logging import configure_logging
 from bridge.telemetry.multiprocess import forget_worker, metrics_directory
 from bridge.version import __version__
@@ -30,11 +31,14 @@ CLOSE_SECONDS = 5
 """How long connections get to close after all work has ended."""
 FIRST_REQUEST_SECONDS = 1.0
 """How long a connection that was accepted before the shutdown may take to send its first request."""
+_BACKLOG = 2048
+_STALL_SECONDS = 30
 _HANG_SECONDS = 30
 """How long a worker may not respond to its supervisor; uvicorn's 5 seconds end healthy workers of a busy machine."""
 _POLL_SECONDS = 0.05
 _DESCRIPTORS_PER_REQUEST = 3  # the client's connection, the provider's, and an image file or URL
 _DESCRIPTORS_RESERVED = 256
+_FILES = resource.RLIMIT_NOFILE
 STARTUP_FAILED = 3
 """uvicorn's exit code of a process that could not start."""
 INTERRUPTED = 130
@@ -51,9 +55,10 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to accept connections, then log the addresses."""
+        """Start to accept connections, then log the address."""
         await super().startup(sockets)
-        log_addresses(sockets or [])
+        for listening in sockets or []:
+            log_address(listening)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, answer the first request of every accepted connection, then close them all.
@@ -61,7 +66,11 @@ class Server(uvicorn.Server):
         uvicorn itself would reset connections in the accept queue, and close connections whose request has not arrived
         yet. A proxy could then not know whether the request was begun, so it could not send a POST to another instance.
         """
-        accepted = [connection for listening in sockets or [] for connection in accept_queued(listening)]
+        accepted = []
+        for listening in sockets or []:
+            with suppress(OSError):  # the queue is empty
+                while True:
+                    accepted.append(listening.accept()[0])
         for server in self.servers:
             server.close()
         for listening in sockets or []:
@@ -118,10 +127,8 @@ def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
     config = uvicorn.Config(
         "bridge.server:application",
         factory=True,
-        host=settings.host,
-        port=settings.port,
         workers=settings.workers,
-        backlog=BACKLOG,
+        backlog=_BACKLOG,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -136,12 +143,31 @@ def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
         timeout_worker_healthcheck=_HANG_SECONDS,
     )
     try:
-        sockets = listen(settings.host, settings.port)
+        listening = listen(settings.host.strip("[]"), settings.port)
     except OSError as error:
-        log.error(explain(error, settings))
+        log.error(_explain(error, settings))
         return 2
     with metrics_directory(settings.workers):
-        return _serve_with_workers(config, sockets) if settings.workers > 1 else _serve_in_process(config, sockets)
+        return _serve_with_workers(config, listening) if settings.workers > 1 else _serve_in_process(config, listening)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Listen on the address, before anything slow is loaded. A name stands for its IPv4 address. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    if sys.platform == "linux":
+        # Accepted sockets inherit it: the kernel resets a connection whose client takes no data for that long.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALL_SECONDS * 1000)
+    return listening
+
+
+def _explain(error: OSError, settings: Settings) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {settings.port} is in use. Choose another with --port or {PREFIX}PORT."
+    return (
+        f"Cannot listen on {settings.host}, port {settings.port}: {error.strerror}. "
+        f"Choose another with --host and --port, or {PREFIX}HOST and {PREFIX}PORT."
+    )
 
 
 def _warnings(settings: Settings) -> Iterator[str]:
@@ -152,7 +178,7 @@ def _warnings(settings: Settings) -> Iterator[str]:
     if "*" in settings.allowed_hosts and not settings.keys:
         yield f"{PREFIX}ALLOWED_HOSTS is * and there are no API keys: a web page can use this service by DNS rebinding."
     needed = _DESCRIPTORS_PER_REQUEST * settings.max_in_flight + _DESCRIPTORS_RESERVED
-    allowed = raise_descriptor_limit(needed)
+    allowed = _raise_descriptor_limit(needed)
     if allowed < needed:
         yield (
             f"This process may open {allowed} files, and {PREFIX}MAX_IN_FLIGHT needs {needed}. "
@@ -160,32 +186,39 @@ def _warnings(settings: Settings) -> Iterator[str]:
         )
 
 
-def _serve_in_process(config: uvicorn.Config, sockets: list[socket.socket]) -> int:
+def _raise_descriptor_limit(needed: int) -> int:
+    """Raise the limit of open files to `needed`, or as far as the system allows. Return the number it allows."""
+    soft, hard = (needed if limit == resource.RLIM_INFINITY else limit for limit in resource.getrlimit(_FILES))
+    if soft < min(needed, hard):
+        resource.setrlimit(_FILES, (min(needed, hard), resource.getrlimit(_FILES)[1]))
+    return min(needed, hard)
+
+
+def _serve_in_process(config: uvicorn.Config, listening: socket.socket) -> int:
     # uvicorn raises the signals again after a graceful shutdown, which would end the process with 143 or a traceback.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     server = Server(config)
-    server.run(sockets)
+    server.run([listening])
     if server.interrupted:
         return INTERRUPTED
     return 0 if server.started else STARTUP_FAILED
 
 
-def _serve_with_workers(config: uvicorn.Config, sockets: list[socket.socket]) -> int:
-    supervisor = Supervisor(config, sockets)
-    log_addresses(sockets)
+def _serve_with_workers(config: uvicorn.Config, listening: socket.socket) -> int:
+    supervisor = Supervisor(config, [listening])
+    log_address(listening)
     supervisor.run()
     if any(worker.exitcode == STARTUP_FAILED for worker in supervisor.processes):
         return STARTUP_FAILED
     return INTERRUPTED if supervisor.interrupted else 0
 
 
-def log_addresses(sockets: list[socket.socket]) -> None:
-    """Log the addresses of the service, with the real port numbers if port 0 was requested."""
-    for listening in sockets:
-        host, port = listening.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        log.info("graphcap bridge %s serves http://%s:%s (its API: /docs)", __version__, shown, port)
+def log_address(listening: socket.socket) -> None:
+    """Log the address of the service, with the real port number if port 0 was requested."""
+    host, port = listening.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    log.info("graphcap bridge %s serves http://%s:%s (its API: /docs)", __version__, shown, port)
 
 
 def application() -> ASGIApp:
@@ -196,8 +229,7 @@ def application() -> ASGIApp:
     configure_logging(settings.log, settings.log_level)
     RequestProtocol.header_timeout = settings.head_timeout
     drain = Drain()
-    if threading.current_thread() is threading.main_thread():
-        drain_on_signals(drain, settings.grace)
+    drain_on_signals(drain, settings.grace)
     return create_app(settings, drain)
 
 

@@ -9,19 +9,17 @@ from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
-from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, BeforeValidator, DirectoryPath, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "GRAPHCAP_"
 MIB = 1024 * 1024
 SECRETS = ("api_keys", "named_api_keys", "rate_limit_storage")
 """Settings that are not options of the command line, and may be read from a file instead."""
-STORAGES = ("memory", "redis", "rediss", "redis+unix")
-OTHERS = frozenset({"GRAPHCAP_PROVIDER_KEY", "GRAPHCAP_REQUIRE_TOOLS"})
-"""Variables that are not settings: read by `graphcap caption` and by the tests."""
+OTHERS = frozenset({"GRAPHCAP_API_KEY", "GRAPHCAP_PROVIDER_KEY", "GRAPHCAP_REQUIRE_TOOLS"})
+"""Variables that are not settings: read by `graphcap batch`, by `graphcap caption` and by the tests."""
 
 
 class SettingsError(Exception):
@@ -36,12 +34,11 @@ def _split(value: object) -> object:
     """Parse a list that is written as JSON or separated by commas."""
     if not isinstance(value, str):
         return value
-    text = value.strip()
-    if text.startswith("["):
+    if value.strip().startswith("["):
         import json
 
-        return json.loads(text)
-    return [item.strip() for item in text.split(",") if item.strip()]
+        return json.loads(value)
+    return [item.strip() for item in value.split(",") if item.strip()]
 
 
 def _split_not_empty(value: object) -> object:
@@ -63,7 +60,80 @@ def _split_pairs(value: object) -> object:
     return keys
 
 
-_HOST = re.compile(r"\*|(\*\.)?[\w.-]+(:\d+)?|\[?[0-9A-Fa-f:.]+\]?(:\d+)?")
+def _check_key(key: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[!-~]+", key.get_secret_value()):
+        raise ValueError("an API key consists of printable ASCII characters without spaces")
+    return key
+
+
+def _check_key_name(name: str) -> str:
+    if not re.fullmatch(r"(?!key-[0-9])[a-z0-9-]{1,32}", name):
+        raise ValueError("write name=key,name=key with names of 1 to 32 characters a-z, 0-9 and -, but not key-1 …")
+    return name
+
+
+def _check_network(text: str) -> str:
+    if "/" in text and not is_network(text):
+        raise ValueError(f"invalid network: {text!r}")
+    return text
+
+
+def _check_origin(origin: str) -> str:
+    if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+/?", origin, re.IGNORECASE):
+        raise ValueError("write each origin as a browser sends it, such as https://captions.example")
+    return origin
+
+
+def _check_host(name: str) -> str:
+    if not re.fullmatch(r"\*|(\*\.)?[\w.-]+(:\d+)?|\[?[0-9A-Fa-f:.]+\]?(:\d+)?", name):
+        raise ValueError(f"invalid host name: {name!r}; write bridge.example.org, *.example.org or *")
+    return name
+
+
+def _check_rate(value: str) -> str:
+    if value:
+        from limits import parse_many
+
+        try:
+            rates = parse_many(value)
+        except ValueError:
+            rates = []
+        if not rates or any(rate.amount < 1 or rate.get_expiry() < 1 for rate in rates):
+            raise ValueError("write a rate such as 60/minute, or several: 10/second, 600/hour")
+    return value
+
+
+def _check_storage(value: SecretStr) -> SecretStr:
+    address = value.get_secret_value()
+    if address.startswith("redis"):
+        _require_package("redis", "redis")
+    if address != "memory://":
+        _open_storage(address)
+    return value
+
+
+def _open_storage(address: str) -> Any:
+    """Return a storage of the library `limits`. Raises ValueError without the address, which may hold a password."""
+    from limits.errors import ConfigurationError
+    from limits.storage import storage_from_string
+
+    options = {} if address.startswith("memory:") else {"implementation": "redispy"}
+    try:
+        return storage_from_string(f"async+{address}", wrap_exceptions=True, **options)
+    except (ConfigurationError, ValueError):
+        text = "write memory:// or redis://host:port/number, with special characters percent-encoded"
+        raise ValueError(text) from None
+
+
+def _check_heif(value: bool) -> bool:
+    if value:
+        _require_package("pillow_heif", "heif")
+    return value
+
+
+def _require_package(package: str, extra: str) -> None:
+    if find_spec(package) is None:
+        raise ValueError(f"this requires a package; run pip install '.[{extra}]' in the project's directory")
 
 
 def _web_concurrency() -> Any:
@@ -80,11 +150,14 @@ def is_network(text: str) -> bool:
     return True
 
 
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_not_empty)]
+Key = Annotated[SecretStr, AfterValidator(_check_key)]
+KeyName = Annotated[str, AfterValidator(_check_key_name)]
+Networks = Annotated[tuple[Annotated[str, AfterValidator(_check_network)], ...], NoDecode, BeforeValidator(_split)]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(_check_origin)], ...], NoDecode, BeforeValidator(_split)]
+Hosts = Annotated[tuple[Annotated[str, AfterValidator(_check_host)], ...], NoDecode, BeforeValidator(_split_not_empty)]
 Ports = Annotated[tuple[Annotated[int, Field(ge=1, le=65535)], ...], NoDecode, BeforeValidator(_split)]
-Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_not_empty)]
-NamedSecrets = Annotated[dict[str, SecretStr], NoDecode, BeforeValidator(_split_pairs)]
+Keys = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(_split_not_empty)]
+NamedKeys = Annotated[dict[KeyName, Key], NoDecode, BeforeValidator(_split_pairs)]
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
 
 
@@ -103,7 +176,9 @@ class Settings(BaseSettings):
         ge=1,
         description="Number of worker processes. `WEB_CONCURRENCY` is used when this is unset.",
     )
-    workspace: Path = Field(Path("workspace"), description="Directory with config, perspectives and images.")
+    workspace: DirectoryPath = Field(
+        Path("workspace"), validate_default=False, description="Directory with config, perspectives and images."
+    )
     perspectives_dir: Paths = Field(
         (), description="More directories with perspective files. Later ones override earlier ones."
     )
@@ -114,15 +189,15 @@ class Settings(BaseSettings):
         description="Which `base_url` a request may contain: `any` (default on a loopback address), "
         "`listed` (default otherwise) or `none`.",
     )
-    provider_url_allow: Words = Field(
+    provider_url_allow: Networks = Field(
         (), description="Hosts and networks that `listed` accepts in addition to the configured providers."
     )
-    api_keys: Secrets = Field((), description="API keys. A caller must send one of them. Unset: no key is required.")
-    named_api_keys: NamedSecrets = Field(
+    api_keys: Keys = Field((), description="API keys. A caller must send one of them. Unset: no key is required.")
+    named_api_keys: NamedKeys = Field(
         {},
         description="API keys with names, `react=…,n8n=…`. The log, the metrics and the rate limits name the caller.",
     )
-    cors_origins: Words = Field(
+    cors_origins: Origins = Field(
         (),
         description="Browser origins that may call the service. Default: localhost on any port. `*` accepts all.",
     )
@@ -141,7 +216,7 @@ class Settings(BaseSettings):
         "public",
         description="Which image URLs are fetched: those with `public` addresses, only `listed` ones, or none (`off`).",
     )
-    image_url_allow: Words = Field((), description="Hosts and networks that are accepted in image URLs.")
+    image_url_allow: Networks = Field((), description="Hosts and networks that are accepted in image URLs.")
     image_url_ports: Ports = Field((), description="Ports that are accepted in image URLs. Default: all.")
     image_url_timeout: float = Field(
         20, gt=0, description="Time limit for fetching an image URL, redirects included, in seconds."
@@ -151,7 +226,9 @@ class Settings(BaseSettings):
         0, ge=0, description="Size limit of a request body, in bytes. Default: 4/3 of the image limit plus 1 MiB."
     )
     max_image_pixels: int = Field(50_000_000, gt=0, description="Size limit of an image, in pixels.")
-    heif: bool = Field(False, description="Accept HEIC images. Requires the extra `heif` (a C++ decoder).")
+    heif: Annotated[bool, AfterValidator(_check_heif)] = Field(
+        False, description="Accept HEIC images. Requires the extra `heif` (a C++ decoder)."
+    )
     image_frame: int = Field(0, ge=0, description="Frame of an animation to caption, counted from 0.")
     image_workers: int = Field(
         0, ge=0, description="Image decoding processes per worker. Default: cores ÷ workers, at least 1."
@@ -164,12 +241,12 @@ class Settings(BaseSettings):
     )
     max_queue: int = Field(256, ge=0, description="Calls that may wait in the queue of one provider.")
     max_socket_requests: int = Field(32, ge=1, description="Requests that one WebSocket may carry at once.")
-    rate_limit: str = Field(
+    rate_limit: Annotated[str, AfterValidator(_check_rate)] = Field(
         "",
         description="Requests that one caller (API key or address) may send: `60/minute`, `10/second, 600/hour`. "
         "Default: unlimited.",
     )
-    rate_limit_storage: SecretStr = Field(
+    rate_limit_storage: Annotated[SecretStr, AfterValidator(_check_storage)] = Field(
         SecretStr("memory://"),
         description="Where requests are counted: `memory://` (per worker) or `redis://…` (shared by all instances).",
     )
@@ -202,91 +279,14 @@ class Settings(BaseSettings):
     log: Literal["text", "json"] = Field("text", description="Log format.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest severity to log.")
 
-    @field_validator("workspace")
-    @classmethod
-    def _check_workspace(cls, value: Path) -> Path:
-        if value != cls.model_fields["workspace"].default and not value.is_dir():
-            raise ValueError(f"there is no directory {str(value)!r}")
-        return value
-
-    @field_validator("provider_url_allow", "image_url_allow")
-    @classmethod
-    def _check_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if wrong := [repr(item) for item in value if "/" in item and not is_network(item)]:
-            raise ValueError(f"invalid network: {', '.join(wrong)}")
-        return value
-
-    @field_validator("heif")
-    @classmethod
-    def _check_heif(cls, value: bool) -> bool:
-        if value and find_spec("pillow_heif") is None:
-            raise ValueError("HEIC requires a package; run pip install '.[heif]' in the project's directory")
-        return value
-
-    @field_validator("cors_origins")
-    @classmethod
-    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(
-            item == "*" or re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+/?", item, re.IGNORECASE) for item in value
-        ):
-            raise ValueError("write each origin as a browser sends it, such as https://captions.example")
-        return value
-
-    @field_validator("allowed_hosts")
-    @classmethod
-    def _check_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if wrong := [repr(name) for name in value if not _HOST.fullmatch(name)]:
-            raise ValueError(f"invalid host name: {', '.join(wrong)}; write bridge.example.org, *.example.org or *")
-        return value
-
-    @field_validator("rate_limit")
-    @classmethod
-    def _check_rate(cls, value: str) -> str:
-        if value:
-            from limits import parse_many
-
-            try:
-                rates = parse_many(value)
-            except ValueError:
-                rates = []
-            if not rates or any(rate.amount < 1 or rate.get_expiry() < 1 for rate in rates):
-                raise ValueError("write a rate such as 60/minute, or several: 10/second, 600/hour")
-        return value
-
-    @field_validator("rate_limit_storage")
-    @classmethod
-    def _check_storage(cls, value: SecretStr) -> SecretStr:
-        scheme, mark, _ = value.get_secret_value().partition("://")
-        try:
-            urlsplit(value.get_secret_value()).port  # noqa: B018 (raises ValueError for a malformed URL)
-        except ValueError:
-            mark = ""
-        if not mark or scheme not in STORAGES:
-            raise ValueError("write memory:// or redis://host:port/number, with special characters percent-encoded")
-        if scheme != "memory" and find_spec("redis") is None:
-            raise ValueError(
-                "redis:// requires the package redis; run pip install '.[redis]' in the project's directory"
-            )
-        return value
-
-    @field_validator("api_keys")
-    @classmethod
-    def _check_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        _require_printable(value)
-        return value
-
-    @field_validator("named_api_keys")
-    @classmethod
-    def _check_named_keys(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
-        if not all(re.fullmatch(r"(?!key-[0-9])[a-z0-9-]{1,32}", name) for name in value):
-            raise ValueError("write name=key,name=key with names of 1 to 32 characters a-z, 0-9 and -, but not key-1 …")
-        _require_printable(value.values())
-        return value
-
     @cached_property
     def keys(self) -> dict[str, SecretStr]:
         """Return the API keys by name. Keys of `api_keys` are named key-1, key-2 …. If empty, no key is required."""
         return {**self.named_api_keys, **{f"key-{number}": key for number, key in enumerate(self.api_keys, 1)}}
+
+    def open_rate_limit_storage(self) -> Any:
+        """Return a storage of the library `limits` at the address of `rate_limit_storage`."""
+        return _open_storage(self.rate_limit_storage.get_secret_value())
 
     @cached_property
     def body_limit(self) -> int:
@@ -307,11 +307,6 @@ class Settings(BaseSettings):
         return self.request_providers or ("any" if self.loopback else "listed")
 
 
-def _require_printable(keys: Iterable[SecretStr]) -> None:
-    if not all(re.fullmatch(r"[!-~]+", key.get_secret_value()) for key in keys):
-        raise ValueError("an API key consists of printable ASCII characters without spaces")
-
-
 def load(**overrides: Any) -> Settings:
     """Read the environment and `.env`; `overrides` that are not None win. Raises SettingsError with every mistake."""
     mistakes: list[str] = []
@@ -320,7 +315,7 @@ def load(**overrides: Any) -> Settings:
         values |= {name: value for name, value in overrides.items() if value is not None}
         settings = Settings(**values)
     except ValidationError as error:
-        mistakes += [_mistake(item["loc"], item["msg"]) for item in error.errors()]
+        mistakes += dict.fromkeys(_mistake(item["loc"], item["msg"]) for item in error.errors())
     except UnicodeDecodeError:
         raise SettingsError((".env: The file is not UTF-8 text.",)) from None
     if mistakes:

@@ -61,8 +61,8 @@ def provider_options() -> Iterator[tuple[str, ...]]:
     from providers import registry
 
     for spec in registry.specs():
-        for name, meaning in spec.options.items():
-            yield f"`{spec.kind}`", f"`{name}`", meaning
+        for name, setting in spec.options.items():
+            yield f"`{spec.kind}`", f"`{name}`", setting.meaning
 
 
 def image_profiles() -> Iterator[tuple[str, ...]]:

@@ -5,146 +5,89 @@ A field is structured (an object) if it has `fields`. Other keys are not reliabl
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from perspectives.errors import Problem, below, shortened
+from perspectives.forms import FieldEntry
 from perspectives.json_values import JsonObject
 
 WORDS = {"str": "string", "int": "integer", "float": "number", "bool": "boolean", "dict": "object"}
 """Map graphcap's types to the types of JSON Schema."""
 _ALIASES = {word: word for word in WORDS}
 _ALIASES |= {json_type: word for word, json_type in WORDS.items()} | {"text": "str", "double": "float"}
-_KNOWN = {"name", "type", "description", "is_list", "is_complex", "fields"}
-_SCHEMA_WORDS = {"type", "enum", "const", "anyOf", "oneOf", "allOf", "$ref", "properties", "items"}
 _SHOWN_CHOICES = 20
 
 
 @dataclass
 class Translation:
-    """The result of translating `schema_fields`.
-
-    `schema`: the JSON Schema. `fields`: the fields in a uniform notation. `places`: maps pointers into `schema` to
-    pointers into the file.
-    """
+    """The result of translating `schema_fields`: the JSON Schema, and the fields in a uniform notation."""
 
     schema: JsonObject = field(default_factory=dict)
     fields: list[JsonObject] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
-    places: dict[str, str] = field(default_factory=dict)
-
-    def origin(self, pointer: str) -> str:
-        """Translate a pointer into `schema` to a pointer into the file."""
-        start = pointer
-        while start and start not in self.places:
-            start = start.rpartition("/")[0]
-        origin = self.places.get(start, "")
-        return origin + pointer[len(start) :] if origin.endswith("/type") else origin
-
-    def reject(self, pointer: str, message: str) -> None:
-        """Record a mistake."""
-        self.problems.append(Problem(pointer, message))
-
-    def warn(self, pointer: str, message: str) -> None:
-        """Record a warning."""
-        self.warnings.append(Problem(pointer, message))
 
 
-def to_schema(entries: object, pointer: str) -> Translation:
+def to_schema(entries: Sequence[FieldEntry], pointer: str) -> Translation:
     """Translate `schema_fields` to JSON Schema. `pointer`: the place of `schema_fields` in the file."""
-    translation = Translation(places={"": pointer})
-    translation.schema, translation.fields = _object(entries, pointer, "", translation)
+    translation = Translation()
+    translation.schema, translation.fields = _object(entries, pointer, translation)
     return translation
 
 
-def _object(entries: object, pointer: str, place: str, translation: Translation) -> tuple[JsonObject, list[JsonObject]]:
+def _object(
+    entries: Sequence[FieldEntry], pointer: str, translation: Translation
+) -> tuple[JsonObject, list[JsonObject]]:
     properties: JsonObject = {}
     fields: list[JsonObject] = []
-    if not isinstance(entries, list) or not entries:
-        translation.reject(pointer, "Must be a list of at least one field.")
-        return {}, []
     for index, entry in enumerate(entries):
         at = below(pointer, index)
-        name = entry.get("name") if isinstance(entry, dict) else None
-        if not isinstance(entry, dict):
-            translation.reject(at, "Must be a field: an object with name, type and description.")
-        elif not isinstance(name, str) or not name:
-            translation.reject(below(at, "name"), "Must be text: the field's name.")
-        elif name in properties:
-            translation.reject(below(at, "name"), f"Another field is called '{shortened(name)}' too.")
-        else:
-            properties[name], tidy = _field(entry, at, below(place, "properties", name), translation)
-            fields.append(tidy)
+        if entry.name in properties:
+            message = f"Another field is called '{shortened(entry.name)}' too."
+            translation.problems.append(Problem(below(at, "name"), message))
+            continue
+        properties[entry.name], uniform = _field(entry, at, translation)
+        fields.append(uniform)
     return {"type": "object", "properties": properties, "required": list(properties)}, fields
 
 
-def _field(entry: JsonObject, pointer: str, place: str, translation: Translation) -> tuple[JsonObject, JsonObject]:
-    translation.places[place] = pointer
-    for key in entry:
-        if key not in _KNOWN:
-            translation.warn(below(pointer, key), "Is not a key of a field; it has no effect.")
-    description = _description(entry, pointer, translation)
-    is_list = _flag(entry, "is_list", pointer, translation)
-    word, inner, fields = _inner(entry, pointer, below(place, "items") if is_list else place, translation)
-    tidy: JsonObject = {"name": entry["name"], "type": word, "description": description, "is_list": bool(is_list)}
-    if _flag(entry, "is_complex", pointer, translation) is not None:
-        tidy["is_complex"] = entry["is_complex"]
-    if fields:
-        tidy["fields"] = fields
-    elif entry.get("is_complex"):
-        translation.warn(below(pointer, "is_complex"), "Is true, but the field has no fields.")
-    schema = {"type": "array", "items": inner} if is_list else dict(inner)
-    return ({**schema, "description": description} if description else schema), tidy
-
-
-def _inner(
-    entry: JsonObject, pointer: str, place: str, translation: Translation
-) -> tuple[str, JsonObject, list[JsonObject]]:
-    """Return graphcap's type, the JSON Schema and the nested fields of a field, or of its items if it is a list."""
-    stated, at = entry.get("type"), below(pointer, "type")
-    word = _ALIASES.get(stated.strip().lower()) if isinstance(stated, str) else None
-    if entry.get("fields"):
-        translation.places[place] = below(pointer, "fields")
-        schema, fields = _object(entry["fields"], below(pointer, "fields"), place, translation)
-        return word or "dict", schema, fields
-    if isinstance(stated, dict):
-        translation.places[place] = at
-        return "dict", _schema_in_type(stated, at, translation), []
-    if stated in (None, ""):
-        translation.warn(at, f"Is missing ({', '.join(WORDS)}); the field is read as text.")
-    elif word is None:
-        hint = " Set is_list to true for a list." if stated in ("list", "array") else ""
-        translation.reject(at, f"Must be one of {', '.join(WORDS)}.{hint}")
-    return word or "str", {"type": WORDS[word or "str"]}, []
-
-
-def _schema_in_type(stated: JsonObject, pointer: str, translation: Translation) -> JsonObject:
-    """Translate a `type` that is an object. Without a keyword of JSON Schema, the field accepts any object."""
-    if not _SCHEMA_WORDS & stated.keys():
-        translation.warn(pointer, "Is an object, but not a JSON Schema; the field is read as any object.")
-        return {"type": "object"}
-    word = _ALIASES.get(stated["type"]) if isinstance(stated.get("type"), str) else None
-    return {**stated, "type": WORDS[word]} if word else stated
-
-
-def _description(entry: JsonObject, pointer: str, translation: Translation) -> str:
-    text = entry.get("description")
-    if text is not None and not isinstance(text, str):
-        translation.reject(below(pointer, "description"), "Must be text.")
-    elif not text or not text.strip():
-        translation.warn(pointer, "Has no description; the model sees only the name.")
+def _field(entry: FieldEntry, pointer: str, translation: Translation) -> tuple[JsonObject, JsonObject]:
+    word = _word(entry, below(pointer, "type"), translation)
+    description = entry.description if entry.description.strip() else ""
+    uniform = {"name": entry.name, "type": word, "description": description, "is_list": entry.is_list}
+    if entry.is_complex is not None:
+        uniform["is_complex"] = entry.is_complex
+    schema: JsonObject = {"type": WORDS[word]}
+    if entry.fields:
+        schema, uniform["fields"] = _object(entry.fields, below(pointer, "fields"), translation)
+    elif entry.is_complex:
+        warning = Problem(below(pointer, "is_complex"), "Is true, but the field has no fields.")
+        translation.warnings.append(warning)
+    if entry.is_list:
+        schema = {"type": "array", "items": schema}
+    if description:
+        schema["description"] = description
     else:
-        return text
-    return ""
+        translation.warnings.append(Problem(pointer, "Has no description; the model sees only the name."))
+    return schema, uniform
 
 
-def _flag(entry: JsonObject, key: str, pointer: str, translation: Translation) -> bool | None:
-    value = entry.get(key)
-    if value is None or isinstance(value, bool):
-        return value
-    translation.reject(below(pointer, key), "Must be true or false.")
-    return None
+def _word(entry: FieldEntry, pointer: str, translation: Translation) -> str:
+    """Return graphcap's type of a field, or of its items if it is a list."""
+    stated = entry.type.strip().lower() if isinstance(entry.type, str) else entry.type
+    default = "dict" if entry.fields else "str"
+    word = _ALIASES.get(stated) if isinstance(stated, str) else None
+    if word is not None or entry.fields:
+        return word or default
+    if stated == "":
+        message = f"Is missing ({', '.join(WORDS)}); the field is read as text."
+        translation.warnings.append(Problem(pointer, message))
+    else:
+        hint = " Set is_list to true for a list." if stated in ("list", "array") else ""
+        translation.problems.append(Problem(pointer, f"Must be one of {', '.join(WORDS)}.{hint}"))
+    return default
 
 
 def to_fields(schema: JsonObject) -> list[JsonObject]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
@@ -15,12 +16,45 @@ MAX_JSON_DEPTH = 200
 _EXACT = 2.0**53
 
 
+class NotJson(ValueError):
+    """The value is not JSON. The message is a sentence."""
+
+
+class _TooDeep(NotJson):
+    """The value is nested too deeply."""
+
+    def __init__(self, depth: int) -> None:
+        super().__init__(f"Is nested more than {depth} levels deep.")
+
+
 def copy_json(data: object) -> Any:
     """Copy a JSON value. Floats without a fraction become integers, as in JSON written by JavaScript.
 
     Raises InvalidPerspective if a value is too large or is not JSON.
     """
-    return _Copy().of(data, "", 0)
+    try:
+        text = to_json(data, MAX_JSON_DEPTH)
+        if len(text) > MAX_BYTES:
+            raise InvalidPerspective([Problem("", f"Is larger than {MAX_BYTES // 1024} KiB.")])
+        return json.loads(text, parse_float=_number, parse_int=_number)
+    except NotJson as error:
+        place = "" if isinstance(error, _TooDeep) else _place_of_error(data)
+        raise InvalidPerspective([Problem(place, str(error))]) from None
+
+
+def to_json(value: object, depth: int) -> bytes:
+    """Serialise a value as compact JSON. Raises NotJson, also if it is nested more than `depth` levels deep."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        raise NotJson("Contains half of a surrogate pair, which is not a character.") from None
+    except RecursionError:
+        raise _TooDeep(depth) from None
+    except (TypeError, ValueError):
+        raise NotJson("Is not JSON, or contains NaN, infinity or a number that is too large.") from None
+    if text.count(b"[") + text.count(b"{") > depth and _is_deep(value, depth):
+        raise _TooDeep(depth)
+    return text
 
 
 def digest(content: Any) -> str:
@@ -28,56 +62,32 @@ def digest(content: Any) -> str:
     return sha256(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
 
 
-class _Copy:
-    def __init__(self) -> None:
-        self._bytes = 0
-
-    def of(self, value: object, pointer: str, depth: int) -> Any:
-        if depth > MAX_JSON_DEPTH:
-            raise _invalid("", f"Is nested more than {MAX_JSON_DEPTH} levels deep.")
-        self._count(2)
-        if isinstance(value, str):
-            return self._text(value, pointer)
-        if value is None or isinstance(value, bool):
-            return value
-        if isinstance(value, int | float):
-            return _number(value, pointer)
-        if isinstance(value, dict):
-            return {
-                self._key(key, pointer): self.of(item, below(pointer, str(key)), depth + 1)
-                for key, item in value.items()
-            }
-        if isinstance(value, list | tuple):
-            return [self.of(item, below(pointer, index), depth + 1) for index, item in enumerate(value)]
-        raise _invalid(pointer, f"Is a Python {type(value).__name__}, which JSON does not have.")
-
-    def _key(self, key: object, pointer: str) -> str:
-        if not isinstance(key, str):
-            raise _invalid(pointer, "Has a key that is not text.")
-        return self._text(key, pointer)
-
-    def _text(self, text: str, pointer: str) -> str:
-        try:
-            self._count(len(text.encode()))
-        except UnicodeEncodeError:
-            raise _invalid(pointer, "Contains half of a surrogate pair, which is not a character.") from None
-        return str(text)
-
-    def _count(self, size: int) -> None:
-        self._bytes += size
-        if self._bytes > MAX_BYTES:
-            raise _invalid("", f"Is larger than {MAX_BYTES // 1024} KiB.")
+def items(value: Any) -> Iterator[tuple[str | int, Any]]:
+    """Yield the key or index and the value of each item of an object or a list."""
+    if isinstance(value, dict):
+        yield from value.items()
+    elif isinstance(value, list | tuple):
+        yield from enumerate(value)
 
 
-def _number(value: int | float, pointer: str) -> int | float:
-    if isinstance(value, int):
-        if value.bit_length() > 1024:
-            raise _invalid(pointer, "Is too large a number.")
-        return value
+def _is_deep(value: Any, levels: int) -> bool:
+    return levels < 0 or any(_is_deep(item, levels - 1) for _, item in items(value))
+
+
+def _number(text: str) -> int | float:
+    value = float(text)
     if not math.isfinite(value):
-        raise _invalid(pointer, "Is not a finite number.")
+        raise NotJson("Is too large a number.")
+    if text.lstrip("-").isdecimal():
+        return int(text)
     return int(value) if value.is_integer() and abs(value) < _EXACT else value
 
 
-def _invalid(pointer: str, message: str) -> InvalidPerspective:
-    return InvalidPerspective([Problem(pointer, message)])
+def _place_of_error(value: Any, pointer: str = "") -> str:
+    """Return the JSON Pointer of the first value that cannot be copied."""
+    for token, item in items(value):
+        try:
+            json.loads(to_json({str(token): item}, MAX_JSON_DEPTH), parse_float=_number, parse_int=_number)
+        except NotJson:
+            return _place_of_error(item, below(pointer, str(token)))
+    return pointer

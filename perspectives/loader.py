@@ -3,12 +3,13 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from perspectives.errors import Problem, below
+from perspectives.errors import Problem, below, shortened
+from perspectives.forms import F, ModuleSetting, SettingsForm, validated
 from perspectives.json_values import MAX_BYTES
 
 MAX_FILE_BYTES = 4 * MAX_BYTES
@@ -16,17 +17,11 @@ MAX_FILE_BYTES = 4 * MAX_BYTES
 
 
 class UnreadableFile(Exception):
-    """The file cannot be read or is not valid JSON. `problem`: the mistake and its place."""
+    """The file cannot be read or is not valid JSON. `problem`: the mistake."""
 
-    def __init__(self, message: str, pointer: str = "") -> None:
+    def __init__(self, message: str) -> None:
         super().__init__(message)
-        self.problem = Problem(pointer, message)
-
-
-class _DuplicateKey(dict[str, Any]):
-    """An object that contains a key twice. `key`: the first such key."""
-
-    key = ""
+        self.problem = Problem("", message)
 
 
 def json_files(directory: Path) -> Iterator[Path]:
@@ -52,7 +47,7 @@ def read_json(file: Path) -> Any:
     """Return the content of a file. Raises UnreadableFile."""
     text = _text(file)
     try:
-        data = json.loads(text, object_pairs_hook=_object, parse_constant=_reject_constant)
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_reject_constant)
     except json.JSONDecodeError as error:
         reason = (error.msg[:1].lower() + error.msg[1:]).removesuffix(" at")
         raise UnreadableFile(f"Is not JSON: {reason} at line {error.lineno}, column {error.colno}.") from None
@@ -60,8 +55,6 @@ def read_json(file: Path) -> Any:
         raise UnreadableFile("Is nested too deeply.") from None
     except ValueError:
         raise UnreadableFile("Contains a number with too many digits.") from None
-    _reject_duplicate_keys(data)
-    return data
 
 
 def _text(file: Path) -> str:
@@ -86,41 +79,17 @@ def _reject_constant(name: str) -> NoReturn:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build an object. A key that is written twice is rejected, because the second value would replace the first."""
     result = dict(pairs)
-    if len(result) == len(pairs):
-        return result
-    duplicate = _DuplicateKey(result)
-    duplicate.key = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-    return duplicate
-
-
-def _reject_duplicate_keys(data: Any) -> None:
-    """Raise UnreadableFile if an object contains a key twice, because the second value would replace the first."""
-    waiting = [("", data)]
-    while waiting:
-        pointer, value = waiting.pop()
-        if isinstance(value, _DuplicateKey):
-            raise UnreadableFile("The key is written twice in the same object.", below(pointer, value.key))
-        if isinstance(value, dict):
-            waiting += [(below(pointer, key), inner) for key, inner in value.items()]
-        elif isinstance(value, list):
-            waiting += [(below(pointer, index), inner) for index, inner in enumerate(value)]
-
-
-@dataclass(frozen=True, slots=True)
-class ModuleSetting:
-    """The settings of one module."""
-
-    enabled: bool = True
-    display_name: str = ""
+    if len(result) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise UnreadableFile(f"The key '{shortened(twice)}' is written twice in the same object.")
+    return result
 
 
 @dataclass
 class ModuleSettings:
-    """The content of `perspective_settings.json`.
-
-    `override`: whether a perspective may replace one of the same name from an earlier directory.
-    """
+    """The settings of modules, with the mistakes in their file. `override`: see `SettingsForm.local_override`."""
 
     modules: dict[str, ModuleSetting] = field(default_factory=dict)
     override: bool = True
@@ -131,17 +100,12 @@ class ModuleSettings:
         """Return the settings of a module. A module without settings is enabled and has no separate display name."""
         return self.modules.get(module, ModuleSetting())
 
-    def flag(self, entry: Mapping[str, Any], key: str, pointer: str) -> bool:
-        """Read a flag that is true by default."""
-        value = entry.get(key)
-        if value is not None and not isinstance(value, bool):
-            self.problems.append(Problem(below(pointer, key), "Must be true or false; it is read as true."))
-        return value is not False
-
-    def warn_unknown(self, entry: Mapping[str, Any], known: set[str], pointer: str) -> None:
-        """Record a warning for every unknown key."""
-        unknown = [key for key in entry if key not in known and not key.startswith("$")]
-        self.warnings += [Problem(below(pointer, key), "Is not a known key; it has no effect.") for key in unknown]
+    def read(self, form: type[F], data: Any, place: str) -> F:
+        """Read an object of the file, and record mistakes and unknown keys. `place`: the object's JSON Pointer."""
+        read = validated(form, data, lambda key: below(place, key) if key else place, self.problems)
+        unknown = [key for key in read.model_extra or () if not key.startswith("$")]
+        self.warnings += [Problem(below(place, key), "Is not a known key; it has no effect.") for key in unknown]
+        return read
 
 
 def read_settings(file: Path | None) -> ModuleSettings:
@@ -154,28 +118,9 @@ def read_settings(file: Path | None) -> ModuleSettings:
     except UnreadableFile as error:
         settings.problems.append(error.problem)
         return settings
-    if not isinstance(data, dict):
-        settings.problems.append(Problem("", "Must be an object with modules."))
-        return settings
-    modules = data.get("modules") or {}
-    if not isinstance(data.get("modules"), dict | None):
-        settings.problems.append(Problem("/modules", "Must be an object of modules by name."))
-        modules = {}
-    for name, entry in modules.items():
-        _read_module(name, entry, settings)
-    settings.override = settings.flag(data, "local_override", "")
-    settings.warn_unknown(data, {"modules", "local_override"}, "")
+    form = settings.read(SettingsForm, data, "")
+    settings.override = form.local_override
+    settings.modules = {
+        name: settings.read(ModuleSetting, entry, below("/modules", name)) for name, entry in form.modules.items()
+    }
     return settings
-
-
-def _read_module(name: str, entry: Any, settings: ModuleSettings) -> None:
-    pointer = below("/modules", name)
-    if not isinstance(entry, dict):
-        settings.problems.append(Problem(pointer, "Must be an object with enabled and display_name."))
-        return
-    title = entry.get("display_name") or ""
-    if not isinstance(title, str):
-        settings.problems.append(Problem(below(pointer, "display_name"), "Must be text."))
-        title = ""
-    settings.modules[name] = ModuleSetting(settings.flag(entry, "enabled", pointer), title)
-    settings.warn_unknown(entry, {"enabled", "display_name"}, pointer)

@@ -1,23 +1,21 @@
 """Perspectives, and reading them from JSON. A perspective is a prompt with the schema of the answer."""
 
-from dataclasses import dataclass, field, replace
-from typing import Literal, cast, get_args
+from dataclasses import dataclass, field
+from typing import get_args
 
 from perspectives.document import Document
-from perspectives.errors import InvalidPerspective, Problem
+from perspectives.errors import InvalidPerspective, Problem, shortened
+from perspectives.forms import Column, Kind, Variable
 from perspectives.graphcap_fields import to_fields, to_schema
 from perspectives.json_values import JsonObject, copy_json, digest
-from perspectives.prompt import FIELD, template_warnings
+from perspectives.prompt import FIELD, PLACEHOLDER, template_warnings
 from perspectives.validation import Validator, compile_schema
-from perspectives.variables import PLACEHOLDER, Variable, read_variables
 
-Kind = Literal["perspective", "synthesizer", "custom"]
 RESERVED = frozenset({"list", "modules", "caption", "caption-from-path", "analyze", "stream", "types.ts"})
 """Names that are paths of the API."""
 MAX_PLACEHOLDERS = 100
 """Maximum number of placeholders in a prompt or template. Each may be replaced by a long text."""
 _MAX_NAME = 128
-_DEFAULT_PRIORITY = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +41,7 @@ class Perspective:
     description: str = ""
     deprecated: bool = False
     replacement: str | None = None
-    priority: int = _DEFAULT_PRIORITY
+    priority: int = 100
     variables: tuple[Variable, ...] = ()
     warnings: tuple[Problem, ...] = field(default=(), repr=False)
     extras: JsonObject = field(default_factory=dict, repr=False)
@@ -106,36 +104,37 @@ def parse(data: object, *, source: str = "inline", reserved_check: bool = True, 
     if isinstance(data.get("version"), float):  # copied as an integer, and 1.0 keeps its zero
         copied["version"] = str(data["version"])
     document = Document(copied)
-    name = _name(document, "inline" if source == "inline" else "", reserved_check)
-    prompt = _prompt(document)
-    variables = read_variables(document, prompt)
+    form = document.form
+    name = form.name or ("inline" if source == "inline" else "")
+    _check(document, name, reserved_check)
+    variables = _variables(document)
     answer = _answer(document)
     if answer is None or document.problems:
         raise InvalidPerspective([*document.misspelled(), *document.problems])
     validator, schema_fields = answer
-    perspective = Perspective(
+    pointer = document.pointer("context_template")
+    document.warnings += template_warnings(form.context_template, validator.json_schema, pointer)
+    return Perspective(
         name=name,
-        display_name=document.text("display_name") or name.replace("_", " ").strip().title(),
-        version=document.text("version") or "1",
-        type=cast(Kind, document.word("type", get_args(Kind))),
-        prompt=prompt,
+        display_name=form.display_name or name.replace("_", " ").strip().title(),
+        version=form.version or "1",
+        type=_kind(document),
+        prompt=form.prompt,
         validator=validator,
         schema_fields=schema_fields,
-        table_columns=document.columns("table_columns"),
-        context_template=_template(document, validator.json_schema),
-        module=_module(document) or module,
-        tags=document.texts("tags"),
-        description=document.text("description"),
-        deprecated=document.flag("deprecated"),
-        replacement=document.text("replacement") or None,
-        priority=document.whole("priority", _DEFAULT_PRIORITY),
+        table_columns=tuple(column.model_dump(include=_columns(column)) for column in form.table_columns),
+        context_template=form.context_template if form.context_template.strip() else None,
+        module=form.module.strip() or module,
+        tags=tuple(form.tags),
+        description=form.description,
+        deprecated=form.deprecated,
+        replacement=form.replacement or None,
+        priority=form.priority,
         variables=variables,
         extras=document.unknown,
         source=source,
+        warnings=_warnings(document),
     )
-    if document.problems:
-        raise InvalidPerspective(document.problems)
-    return replace(perspective, warnings=_warnings(document))
 
 
 def _warnings(document: Document) -> tuple[Problem, ...]:
@@ -147,41 +146,54 @@ def _warnings(document: Document) -> tuple[Problem, ...]:
     return tuple(document.warnings)
 
 
-def _name(document: Document, default: str, reserved_check: bool) -> str:
-    name = document.text("name", default)
+def _check(document: Document, name: str, reserved_check: bool) -> None:
+    """Record the mistakes in the name, the module, the prompt and the template."""
+    form = document.form
     if not name or not _is_path_segment(name) or name != name.strip():
         document.problem("name", f"Must be 1 to {_MAX_NAME} printable characters without a slash.")
     elif reserved_check and name in RESERVED:
         document.problem("name", f"'{name}' is a path of the API; choose another name.")
-    return name
-
-
-def _module(document: Document) -> str:
-    module = document.text("module").strip()
-    if not _is_path_segment(module):
+    if not _is_path_segment(form.module.strip()):
         document.problem("module", f"Must be up to {_MAX_NAME} printable characters without a slash.")
-    return module
+    if not form.prompt.strip():
+        document.problem("prompt", "Is missing: say what the model is to do.")
+    for key, text, placeholder in (
+        ("prompt", form.prompt, PLACEHOLDER),
+        ("context_template", form.context_template, FIELD),
+    ):
+        if len(placeholder.findall(text)) > MAX_PLACEHOLDERS:
+            document.problem(key, f"Contains more than {MAX_PLACEHOLDERS} placeholders.")
 
 
 def _is_path_segment(name: str) -> bool:
     return len(name) <= _MAX_NAME and name.isprintable() and not set(name) & {"/", "\\"} and name not in {".", ".."}
 
 
-def _prompt(document: Document) -> str:
-    prompt = document.text("prompt")
-    if not prompt.strip():
-        document.problem("prompt", "Is missing: say what the model is to do.")
-    if len(PLACEHOLDER.findall(prompt)) > MAX_PLACEHOLDERS:
-        document.problem("prompt", f"Contains more than {MAX_PLACEHOLDERS} placeholders.")
-    return prompt
+def _kind(document: Document) -> Kind:
+    kinds: tuple[Kind, ...] = get_args(Kind)
+    kind = document.form.type
+    if kind not in kinds:
+        document.warning("type", f"Is not one of {', '.join(kinds)}; it is read as {kinds[0]}.")
+    return kind if kind in kinds else kinds[0]
 
 
-def _template(document: Document, schema: JsonObject) -> str | None:
-    template = document.text("context_template")
-    if len(FIELD.findall(template)) > MAX_PLACEHOLDERS:
-        document.problem("context_template", f"Contains more than {MAX_PLACEHOLDERS} placeholders.")
-    document.warnings += template_warnings(template, schema, document.pointer("context_template"))
-    return template if template.strip() else None
+def _columns(column: Column) -> set[str]:
+    return {"name", "style", *(["description"] if column.description else [])}
+
+
+def _variables(document: Document) -> tuple[Variable, ...]:
+    """Return the variables. Without `variables`, every placeholder of the prompt is one with the default ""."""
+    declared, used = document.form.variables, dict.fromkeys(PLACEHOLDER.findall(document.form.prompt))
+    if declared is None:
+        for name in used:
+            document.warning("prompt", f"The placeholder {{{name}}} is not declared in variables; it is optional.")
+        return tuple(Variable(name=name, default="") for name in used)
+    names = {variable.name for variable in declared}
+    for name in names - used.keys():
+        document.warning("variables", f"The prompt does not use '{shortened(name)}'.")
+    for name in used.keys() - names:
+        document.warning("prompt", f"{{{name}}} is not a declared variable and stays as it is written.")
+    return tuple(declared)
 
 
 def _answer(document: Document) -> tuple[Validator, list[JsonObject]] | None:
@@ -190,45 +202,44 @@ def _answer(document: Document) -> tuple[Validator, list[JsonObject]] | None:
     `json_schema` takes precedence over `schema_fields`. If they describe different answers, new `schema_fields` are
     derived from `json_schema`.
     """
-    fields, schema = document.get("schema_fields"), document.get("json_schema")
+    fields, schema = document.form.schema_fields, document.form.json_schema
     if schema is None:
         return _from_fields(document)
+    pointer = document.pointer("json_schema")
     try:
-        validator = compile_schema(schema, pointer=document.pointer("json_schema"))
+        validator = compile_schema(schema, pointer=pointer)
     except InvalidPerspective as error:
         document.problems += error.problems
         return None
-    document.warnings += [warning.under(document.pointer("json_schema")) for warning in validator.warnings]
+    document.warnings += [warning.under(pointer) for warning in validator.warnings]
     derived = to_fields(validator.json_schema)
     if fields is None:
         return validator, derived
     translation = to_schema(fields, document.pointer("schema_fields"))
     if _is_same(translation.schema, validator):
         return validator, translation.fields
-    if fields != derived and not document.enveloped:
-        document.problem("schema_fields", "Describes another answer than json_schema; pass one of them.")
-    elif fields != derived:
-        document.warning("schema_fields", "Describes another answer than json_schema, which is used.")
+    if [field.model_dump(exclude_unset=True) for field in fields] != derived:
+        report = document.warning if document.enveloped else document.problem
+        report("schema_fields", "Describes another answer than json_schema; pass one of them.")
     return validator, derived
 
 
 def _from_fields(document: Document) -> tuple[Validator, list[JsonObject]] | None:
-    if document.get("schema_fields") is None:
+    pointer = document.pointer("schema_fields")
+    if document.form.schema_fields is None:
         document.problem("schema_fields", "Is missing: pass schema_fields or json_schema.")
         return None
-    translation = to_schema(document.get("schema_fields"), document.pointer("schema_fields"))
+    translation = to_schema(document.form.schema_fields, pointer)
     document.problems += translation.problems
     document.warnings += translation.warnings
     if translation.problems:
         return None
     try:
         validator = compile_schema(translation.schema)
-    except InvalidPerspective as error:
-        document.problems += [Problem(translation.origin(one.pointer), one.message) for one in error.problems]
+    except InvalidPerspective as error:  # too many fields, or too deep
+        document.problems += [Problem(pointer, problem.message) for problem in error.problems]
         return None
-    document.warnings += [Problem(translation.origin(one.pointer), one.message) for one in validator.warnings]
-    same = _is_same(to_schema(translation.fields, "").schema, validator)
-    return validator, translation.fields if same else to_fields(validator.json_schema)
+    return validator, translation.fields
 
 
 def _is_same(schema: JsonObject, validator: Validator) -> bool:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from perspectives.errors import MissingVariables, Problem, UnknownVariables
 from perspectives.json_values import JsonObject
-from perspectives.variables import PLACEHOLDER
 
 if TYPE_CHECKING:
     from perspectives.perspective import Perspective
 
+PLACEHOLDER = re.compile(r"\{([^\W\d]\w*)\}")
+"""Matches `{identifier}`. All other braces are literal, such as those of JSON examples."""
 MAX_RENDERED = 1_000_000
 """Maximum characters of a rendered result, because a short template can contain a long field many times."""
 FIELD = re.compile(r"\{([^{}]+)\}")
@@ -55,6 +56,23 @@ def render_caption(perspective: "Perspective", result: JsonObject) -> str:
     return first if first is not None else json.dumps(result, ensure_ascii=False, separators=(",", ":"))
 
 
+def fill_template(template: str, result: JsonObject, schema: JsonObject) -> str:
+    """Replace the fields in a template, such as `{caption}` or `{objects[*].label}`, by their values in the result.
+
+    `schema`: declares the fields. Braces around other text are literal.
+    """
+    return _filled(template, result, set(schema.get("properties", ())))
+
+
+def unknown_paths(template: str, schema: JsonObject) -> list[str]:
+    """Return every path in a template that does not match a field of the schema."""
+    return [
+        path
+        for path in dict.fromkeys(FIELD.findall(template))
+        if _NAME_LIKE.fullmatch(path) and not _is_declared(path, schema)
+    ]
+
+
 def template_warnings(template: str, schema: JsonObject, pointer: str) -> list[Problem]:
     """Return a warning for every path in a template that does not match a field of the schema."""
     return [
@@ -63,8 +81,7 @@ def template_warnings(template: str, schema: JsonObject, pointer: str) -> list[P
             f"Names '{path}', which is not a field of the answer; "
             f"it {'stays as it is written' if _is_literal(path, schema.get('properties', ())) else 'is left empty'}.",
         )
-        for path in dict.fromkeys(FIELD.findall(template))
-        if _NAME_LIKE.fullmatch(path) and not _is_declared(path, schema)
+        for path in unknown_paths(template, schema)
     ]
 
 

@@ -16,7 +16,7 @@ from jsonschema_rs import ValidationError, validator_for
 
 from perspectives import patterns
 from perspectives.errors import MAX_PROBLEMS, InvalidPerspective, Problem, ValidationFailed, below
-from perspectives.json_values import JsonObject, copy_json
+from perspectives.json_values import JsonObject, NotJson, copy_json, items, to_json
 from perspectives.keywords import BRANCHING
 from perspectives.messages import problems_of
 from perspectives.schema import NormalisedSchema, normalise
@@ -89,19 +89,12 @@ class Validator:
     def _check_size(self, value: object) -> None:
         """Raise ValidationFailed if the value is not JSON or would take too long to validate."""
         try:
-            text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-            size = len(text.encode())
-        except UnicodeEncodeError:
-            raise _failed("Contains half of a surrogate pair, which is not a character.") from None
-        except RecursionError:
-            raise _failed(f"Is nested more than {MAX_ANSWER_DEPTH} levels deep.") from None
-        except (TypeError, ValueError):
-            raise _failed("Is not JSON, or contains NaN, infinity or a number that is too large.") from None
+            size = len(to_json(value, MAX_ANSWER_DEPTH))
+        except NotJson as error:
+            raise _failed(str(error)) from None
         limit = min(MAX_ANSWER_BYTES, MAX_COST // self.weight)
         if size > limit:
             raise _failed(f"Is too large to be validated against this schema: {size:,} bytes, at most {limit:,}.")
-        if text.count("[") + text.count("{") > MAX_ANSWER_DEPTH and _is_deep(value):
-            raise _failed(f"Is nested more than {MAX_ANSWER_DEPTH} levels deep.")
 
     def _normalised(self, value: Any, node: JsonObject) -> Any:
         if BRANCHING & node.keys():
@@ -135,7 +128,7 @@ class Validator:
         else:
             for error in part.shallow.iter_errors(value):
                 yield from problems_of(error, pointer)
-        for token, item in _items(value):
+        for token, item in items(value):
             inner = _schema_of(token, node)
             if inner is not None:
                 yield from self._problems(item, inner, below(pointer, token))
@@ -203,13 +196,6 @@ def _failed(message: str) -> ValidationFailed:
     return ValidationFailed([Problem("", message)])
 
 
-def _items(value: Any) -> Iterator[tuple[str | int, Any]]:
-    if isinstance(value, dict):
-        yield from value.items()
-    elif isinstance(value, list):
-        yield from enumerate(value)
-
-
 def _schema_of(token: str | int, node: JsonObject) -> JsonObject | None:
     """Return the subschema of a property or an item, or None unless exactly one applies."""
     if isinstance(token, int):
@@ -220,10 +206,6 @@ def _schema_of(token: str | int, node: JsonObject) -> JsonObject | None:
     else:
         inner = None if "patternProperties" in node else node.get("additionalProperties")
     return inner if isinstance(inner, dict) else None
-
-
-def _is_deep(value: Any, depth: int = 0) -> bool:
-    return depth > MAX_ANSWER_DEPTH or any(_is_deep(item, depth + 1) for _, item in _items(value))
 
 
 def _subschemas(schema: Any) -> int:

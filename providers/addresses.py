@@ -46,7 +46,8 @@ def base_url(spec: Spec, url: str) -> str:
     default = urlsplit(spec.base_url)
     native = bool(default.netloc) and default.path in ("", "/")
     parts = _parts(url, default, native)
-    path = _native_path(parts.path) if native else _versioned_path(parts.path, default.path or "/v1")
+    path = re.sub("/{2,}", "/", parts.path).rstrip("/")
+    path = _native_path(path) if native else _versioned_path(path, default.path or "/v1")
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
@@ -71,23 +72,17 @@ def shown(url: str) -> str:
 
 
 def _parts(url: str, default: SplitResult, native: bool) -> SplitResult:
-    parts = _split(url if _SCHEME.match(url) else f"//{url.lstrip('/')}")
-    parts = parts if parts.scheme else _with_scheme(parts, default, native)
-    _check(url, parts)
-    host = _bracketed(_ANY.get(parts.hostname or "", parts.hostname or ""))
-    port = parts.port
-    netloc = host if port is None or port == _PORTS[parts.scheme] else f"{host}:{port}"
-    return parts._replace(netloc=netloc)
-
-
-def _split(url: str) -> SplitResult:
-    """Split the URL. The message of the ValueError does not quote the URL, which may contain a password."""
+    """Split the URL. No message quotes the URL, which may contain a password."""
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(url if _SCHEME.match(url) else f"//{url.lstrip('/')}")
         assert parts.port is None or parts.port >= 0
     except ValueError:
         raise ValueError("The base URL has an invalid host or port.") from None
-    return parts
+    parts = parts if parts.scheme else _with_scheme(parts, default, native)
+    _check(url, parts)
+    host = _bracketed(_ANY.get(parts.hostname or "", parts.hostname or ""))
+    standard = parts.port is None or parts.port == _PORTS[parts.scheme]
+    return parts._replace(netloc=host if standard else f"{host}:{parts.port}")
 
 
 def _with_scheme(parts: SplitResult, default: SplitResult, native: bool) -> SplitResult:
@@ -99,14 +94,12 @@ def _with_scheme(parts: SplitResult, default: SplitResult, native: bool) -> Spli
     serves_locally = default.scheme == "http"
     if parts.port is not None:
         return parts._replace(scheme="https" if parts.port == 443 else "http")
-    if not (_is_local(parts.hostname or "") or (native and serves_locally)):
+    host = parts.hostname or ""
+    is_local = _is_address(host) or "." not in host or host.endswith(_LOCAL_NAMES)
+    if not is_local and not (native and serves_locally):
         return parts._replace(scheme="https")
     netloc = f"{parts.netloc}:{default.port}" if serves_locally and default.port else parts.netloc
     return parts._replace(scheme="http", netloc=netloc)
-
-
-def _is_local(host: str) -> bool:
-    return _is_address(host) or "." not in host or host.endswith(_LOCAL_NAMES)
 
 
 def _check(url: str, parts: SplitResult) -> None:
@@ -122,14 +115,12 @@ def _check(url: str, parts: SplitResult) -> None:
 
 def _is_host(name: str) -> bool:
     """Return whether httpx accepts the host name or IP address instead of raising InvalidURL."""
-    if ":" in name or _NUMBERS.fullmatch(name):
-        return _is_address(name)
-    if name.isascii():
-        return bool(name)
     import idna
 
+    if ":" in name or _NUMBERS.fullmatch(name):
+        return _is_address(name)
     try:
-        return bool(idna.encode(name.lower()))
+        return bool(name if name.isascii() else idna.encode(name.lower()))
     except idna.IDNAError:
         return False
 
@@ -146,23 +137,16 @@ def _bracketed(host: str) -> str:
 
 
 def _versioned_path(path: str, default: str) -> str:
-    path = _tidy(path)
     for endpoint in _ENDPOINTS:
         if path.endswith(endpoint):
             return path.removesuffix(endpoint)
     if not path:
         return default.rstrip("/")
-    versioned = any(_VERSION.fullmatch(segment) for segment in path.split("/"))
-    return path if versioned else f"{path}/v1"
+    return path if any(map(_VERSION.fullmatch, path.split("/"))) else f"{path}/v1"
 
 
 def _native_path(path: str) -> str:
-    path = _tidy(path)
     for endpoint in (*_NATIVE_ENDPOINTS, *_ENDPOINTS):
         path = path.removesuffix(endpoint)
     head, _, last = path.rpartition("/")
     return head if _VERSION.fullmatch(last) else path
-
-
-def _tidy(path: str) -> str:
-    return re.sub("/{2,}", "/", path).rstrip("/")

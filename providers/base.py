@@ -4,6 +4,7 @@ This module does not depend on perspectives, settings or deadlines. A request co
 Schema and a timeout in seconds.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -148,6 +149,16 @@ class VisionRequest:
         """Return whether the request body contains a schema or an output mode, not only a schema in the prompt."""
         return self.schema is not None and self.output_mode != "prompt"
 
+    @property
+    def enforces_schema(self) -> bool:
+        """Return whether the server is asked to constrain the answer to the schema."""
+        return self.schema is not None and self.output_mode in ("json_schema", "json_schema_relaxed")
+
+    @property
+    def valid_schema_name(self) -> str:
+        """Return the schema's name with the characters and the length that servers accept."""
+        return re.sub(r"[^a-zA-Z0-9_-]", "_", self.schema_name)[:64] or "caption"
+
 
 @dataclass(frozen=True, slots=True)
 class Delta:
@@ -193,14 +204,29 @@ class ProviderConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class Setting:
+    """A setting in `ProviderConfig.options`: its meaning, and the types and words that it accepts."""
+
+    meaning: str
+    accepted: tuple[type | str, ...]
+
+    def accepts(self, value: object) -> bool:
+        """Return whether this is a valid value. Words are compared without regard to case."""
+        if isinstance(value, str) and value.lower() in self.accepted:
+            return True
+        types = tuple(kind for kind in self.accepted if isinstance(kind, type))
+        return isinstance(value, types) and (not isinstance(value, bool) or bool in types)
+
+
+@dataclass(frozen=True, slots=True)
 class Spec:
     """Static description of a kind of provider.
 
     `base_url`: the default base URL. `key_env`, `url_env`: environment variables of the API key and the base URL; the
     first one that is set is used. `needs_key`: the default server requires a key. `takes`: names of the supported
-    `Options` fields; any other option causes a warning. `options`: maps each name allowed in `ProviderConfig.options`
-    to its meaning. `values`: maps each of these names to the accepted types or words. `note`: one sentence for the
-    table of providers in the documentation. `pull`: the command that downloads a model, without the model's name.
+    `Options` fields; any other option causes a warning. `options`: the settings allowed in `ProviderConfig.options`.
+    `note`: one sentence for the table of providers in the documentation. `pull`: the command that downloads a model,
+    without the model's name.
     """
 
     kind: str
@@ -210,18 +236,15 @@ class Spec:
     url_env: tuple[str, ...] = ()
     needs_key: bool = False
     takes: frozenset[str] = frozenset()
-    options: Mapping[str, str] = field(default_factory=dict)
-    values: Mapping[str, tuple[type, ...] | frozenset[str]] = field(default_factory=dict)
+    options: Mapping[str, Setting] = field(default_factory=dict)
     default_model: str = ""
     note: str = ""
     pull: str = ""
 
-    def fits(self, option: str, value: object) -> bool:
-        """Return whether an option accepts this value. Words are compared without regard to case."""
-        allowed = self.values.get(option, (object,))
-        if isinstance(allowed, frozenset):
-            return isinstance(value, str) and value.lower() in allowed
-        return isinstance(value, allowed) and (not isinstance(value, bool) or bool in allowed or object in allowed)
+    @property
+    def key_places(self) -> str:
+        """Return where the API key can be set, for messages."""
+        return f"{self.key_env[0]} or the request's api_key" if self.key_env else "its api_key"
 
     def unsupported(self, options: Options) -> tuple[str, ...]:
         """Return a warning for each sampling option that this kind does not accept."""
@@ -230,13 +253,17 @@ class Spec:
 
 
 class BaseClient(ABC):
-    """Base class of the clients of model servers. Methods that call the server raise only ProviderErrors."""
+    """Base class of the clients of model servers. Methods that call the server raise only ProviderErrors.
+
+    `sdk`: the package that a client needs, "" if it needs none. The registry imports the package.
+    """
 
     spec: Spec
+    sdk = ""
 
     @abstractmethod
     def __init__(self, config: ProviderConfig, pool: Pool) -> None:
-        """Import the SDK, which may take a second. Raises ValueError for an invalid base URL."""
+        """Raises ValueError for an invalid base URL."""
 
     @abstractmethod
     async def complete(self, request: VisionRequest) -> Completion:

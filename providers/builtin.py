@@ -8,7 +8,6 @@ import json
 from collections.abc import AsyncGenerator
 
 from providers.base import BaseClient, Completion, Delta, Image, Model, ProviderConfig, Spec, VisionRequest
-from providers.errors import SchemaNotFillable
 from providers.pool import Pool
 
 MODEL = "measurements"
@@ -52,14 +51,11 @@ class BuiltinClient(BaseClient):
 
 
 def _complete(request: VisionRequest) -> Completion:
-    from providers.filler import CannotFill, fill
+    from providers.filler import fill
 
     text = describe(request.image)
     if request.schema is not None:
-        try:
-            text = json.dumps(fill(request.schema, text), ensure_ascii=False)
-        except CannotFill as error:
-            raise SchemaNotFillable(error.pointer) from None
+        text = json.dumps(fill(request.schema, text), ensure_ascii=False)
     return Completion(text, MODEL, warnings=(WARNING, *_ignored(request)))
 
 

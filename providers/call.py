@@ -9,14 +9,7 @@ from typing import TypeVar, cast
 
 from providers.addresses import NotDialled, origin, shown
 from providers.base import Credentials, Spec
-from providers.errors import (
-    AuthFailed,
-    BadReply,
-    CallTimeout,
-    ProviderError,
-    RequestRejected,
-    Unreachable,
-)
+from providers.errors import AuthFailed, BadReply, CallTimeout, ProviderError, RequestRejected, Unreachable
 
 T = TypeVar("T")
 CONNECT_SECONDS = 10.0
@@ -73,12 +66,10 @@ def api_key(credentials: Credentials, spec: Spec, base_url: str) -> str:
     other servers of the same protocol may need no key.
     """
     key = credentials.api_key.strip()
-    name = next(iter(spec.key_env), "")
     if not (key.isascii() and key.isprintable()):
-        where = f"{name} or the request's api_key" if name else "its api_key"
-        raise AuthFailed(f"The API key for {spec.title} contains characters that no key has. Check {where}.")
+        raise AuthFailed(f"The API key for {spec.title} contains characters that no key has. Check {spec.key_places}.")
     if spec.needs_key and not key and origin(base_url) == origin(spec.base_url):
-        raise AuthFailed(f"{spec.title} requires an API key. Set {name}, or send api_key with the request.")
+        raise AuthFailed(f"{spec.title} requires an API key. Set {spec.key_env[0]}, or send api_key with the request.")
     return key
 
 

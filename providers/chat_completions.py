@@ -4,19 +4,17 @@ OpenAI defined the protocol, and many servers implement it with small difference
 This module imports no SDK and checks the shape of every response.
 """
 
-import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from providers import dialects
-from providers.base import Completion, Image, JsonObject, Model, Spec, VisionRequest
-from providers.errors import BadReply, Blocked, ProviderError, Refused
-from providers.hints import RateHints
-from providers.image_body import PLACEHOLDER_BASE64, insert_image
+from providers.base import JsonObject, Model, Spec, VisionRequest
+from providers.errors import BadReply, Blocked, Refused
+from providers.image_body import PLACEHOLDER_BASE64
 from providers.profiles import Profile
-from providers.text import AnswerText, truncation, whole_characters
+from providers.stainless import JsonAnswer
+from providers.text import Failure, whole_characters
 from providers.usage import Usage, usage_of
 
 
@@ -43,27 +41,17 @@ class Flavour:
 
 def request_body(request: VisionRequest, flavour: Flavour, profile: Profile, options: Mapping[str, Any]) -> JsonObject:
     """Build the request body, with a placeholder for the image. `options`: `ProviderConfig.options`."""
-    response_format = _response_format(request, flavour)
+    schema = _schema(request, flavour)
+    response_format = _response_format(request, flavour, schema)
     effort = options.get("reasoning_effort")
     return {
         "model": request.model,
-        "messages": _messages(request, flavour, options.get("detail")),
+        "messages": _messages(request, flavour, schema, options.get("detail")),
         **_sampling(request, flavour, profile),
         **({"response_format": response_format, **flavour.routed} if response_format else {}),
         **({"reasoning_effort": effort} if effort else {}),
         **(options.get("extra_body") or {}),
     }
-
-
-def serialise(body: JsonObject, image: Image | None) -> bytes:
-    """Serialise the body as JSON, and replace the placeholder by the image."""
-    content = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-    return content if image is None else insert_image(content, image)
-
-
-def streamed(body: JsonObject, flavour: Flavour) -> JsonObject:
-    """Return the body with the fields that request a streamed response with usage."""
-    return {**body, "stream": True, "stream_options": {"include_usage": True, **flavour.stream_options}}
 
 
 def warnings(request: VisionRequest, flavour: Flavour, profile: Profile) -> tuple[str, ...]:
@@ -72,23 +60,6 @@ def warnings(request: VisionRequest, flavour: Flavour, profile: Profile) -> tupl
     names = " or ".join(name for name in _fixed(profile) if name in request.options.present())
     fixed = f"{request.model} is a reasoning model and does not accept {names}, so it was not sent."
     return (*unsupported, fixed) if names else unsupported
-
-
-def completion(
-    response: object, request: VisionRequest, notes: tuple[str, ...], title: str, rate: RateHints | None = None
-) -> Completion:
-    """Parse a response that is not streamed. `notes`: warnings for the Completion.
-
-    Raises Truncated, Refused, Blocked or BadReply.
-    """
-    if not isinstance(response, Mapping) or not isinstance(response.get("choices"), list):
-        raise BadReply(f"The response is not an answer of {title}. Check the base URL.")
-    answer = Answer(title, streamed=False)
-    answer.rate = rate
-    answer.read(response, "message")
-    # HTTP has checked the length of the body, so a complete response may omit finish_reason.
-    answer.finish = answer.finish or "stop"
-    return answer.completion(request.model, notes)
 
 
 def models(response: object, title: str) -> tuple[Model, ...]:
@@ -104,30 +75,28 @@ def models(response: object, title: str) -> tuple[Model, ...]:
     )
 
 
-class Answer:
-    """An answer, collected from one message or from many deltas.
+class ChatAnswer(JsonAnswer):
+    """An answer, collected from one message or from many deltas."""
 
-    `finish`: the finish reason, "" until the server sends it. `rate`: the rate limits in the response's headers.
-    """
+    def __init__(self, spec: Spec, request: VisionRequest, *, streamed: bool) -> None:
+        super().__init__(spec, request, streamed=streamed)
+        self._refused = False
 
-    def __init__(self, title: str, *, streamed: bool) -> None:
-        self.finish = ""
-        self.rate: RateHints | None = None
-        self._title = title
-        self._text = AnswerText(title, streamed=streamed)
-        self._refusal: list[str] = []
-        self._tool_called = False
-        self._model = ""
+    def read_response(self, response: object) -> None:
+        """Read a response that is not streamed."""
+        if not isinstance(response, Mapping) or not isinstance(response.get("choices"), list):
+            raise BadReply(f"The response is not an answer of {self._spec.title}. Check the base URL.")
+        self._read(response, "message")
+        # HTTP has checked the length of the body, so a complete response may omit finish_reason.
+        self.finish = self.finish or "stop"
 
-    @property
-    def text(self) -> str:
-        """Return the text received so far."""
-        return str(self._text)
-
-    def read(self, event: object, part: Literal["message", "delta"]) -> str:
-        """Read a response or one event of a stream and return its text."""
+    def read_event(self, event: object) -> str:
+        """Read one event of a stream and return its text."""
         if not isinstance(event, Mapping):
-            raise BadReply(f"{self._title} sent an event that is not part of an answer.")
+            raise BadReply(f"{self._spec.title} sent an event that is not part of an answer.")
+        return self._read(event, "delta")
+
+    def _read(self, event: Mapping[str, Any], part: Literal["message", "delta"]) -> str:
         self._text.usage = _usage(event.get("usage")) or self._text.usage
         self._model = self._model or whole_characters(_text(event.get("model")))
         choice = _first_choice(event)
@@ -135,31 +104,26 @@ class Answer:
         text = ""
         # Text after the finish reason is ignored: servers differ in their last events.
         if isinstance(message, Mapping) and not self.finish:
-            self._refusal.append(_text(message.get("refusal")))
+            self._refused = self._refused or bool(_text(message.get("refusal")).strip())
             self._tool_called = self._tool_called or bool(message.get("tool_calls") or message.get("function_call"))
             text = self._text.add(_text(message.get("content")))
         self.finish = self.finish or _text(choice.get("finish_reason"))
         return text
 
-    def completion(self, model: str, notes: tuple[str, ...]) -> Completion:
-        """Return the Completion, or raise the error for its finish reason."""
-        if "".join(self._refusal).strip():
-            raise self._error(Refused, "The model declined to describe the image.")
-        if self.finish == "content_filter":
-            raise self._error(Blocked, f"A safety filter of {self._title} stopped the answer.")
-        if self.finish == "length":
-            raise truncation(self.text, self._text.usage, rate=self.rate)
-        if not self.finish:
-            raise self._error(BadReply, f"{self._title} ended its answer before it was complete.")
-        if self.finish == "error":
-            raise self._error(BadReply, f"{self._title} failed in the middle of its answer.")
-        if not self.text.strip():
-            cause = "called a tool that was not offered" if self._tool_called else "sent an empty answer"
-            raise self._error(BadReply, f"{self._title} {cause}.")
-        return Completion(self.text, self._model or model, self._text.usage, notes, self.rate)
-
-    def _error(self, error: type[ProviderError], message: str) -> ProviderError:
-        return error(message, usage=self._text.usage, rate=self.rate)
+    def _failure(self) -> Failure | None:
+        title = self._spec.title
+        if self._refused:
+            return Refused, "The model declined to describe the image."
+        match self.finish:
+            case "content_filter":
+                return Blocked, f"A safety filter of {title} stopped the answer."
+            case "length":
+                return self._truncated("Raise max_tokens.")
+            case "":
+                return self._unfinished()
+            case "error":
+                return BadReply, f"{title} failed in the middle of its answer."
+        return None
 
 
 def error_in(response: object) -> object:
@@ -194,51 +158,33 @@ def _count(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
-def _messages(request: VisionRequest, flavour: Flavour, detail: object) -> list[JsonObject]:
+def _messages(request: VisionRequest, flavour: Flavour, schema: JsonObject | None, detail: object) -> list[JsonObject]:
     """Build the messages. The image precedes the text of the perspective, so that prefix caches can reuse it."""
     system = [{"role": "system", "content": request.system}] if request.system.strip() else []
-    user = {"role": "user", "content": _content(request, _prompt(request, flavour), detail)}
+    shown = flavour.shows_schema and request.enforces_schema
+    content: str | list[JsonObject] = dialects.prompt(request, shown=shown, sent=schema)
+    if request.image is not None:
+        url = f"data:{request.image.media_type};base64,{PLACEHOLDER_BASE64}"
+        image = {"url": url, **({"detail": str(detail).lower()} if detail else {})}
+        content = [{"type": "image_url", "image_url": image}, {"type": "text", "text": content}]
     turns = [{"role": turn.role, "content": turn.text} for turn in request.turns]
-    return [*system, user, *turns]
+    return [*system, {"role": "user", "content": content}, *turns]
 
 
-def _prompt(request: VisionRequest, flavour: Flavour) -> str:
-    """Return the prompt, with the schema appended as text unless the server shows the schema to the model.
-
-    Most servers only constrain the answer by a grammar, which does not explain the fields (vllm-project/vllm#31804,
-    ggml-org/llama.cpp#18492).
-    """
-    shown = flavour.shows_schema and request.output_mode in ("json_schema", "json_schema_relaxed")
-    if request.schema is None or shown:
-        return request.prompt
-    return f"{request.prompt}\n\n{dialects.describe(_schema(request, request.schema, flavour))}"
+def _schema(request: VisionRequest, flavour: Flavour) -> JsonObject | None:
+    """Return the schema that the server enforces, or None if the output mode sends no schema."""
+    translate = {"json_schema": flavour.schema, "json_schema_relaxed": dialects.relaxed}.get(request.output_mode)
+    return None if translate is None or request.schema is None else translate(request.schema)
 
 
-def _schema(request: VisionRequest, schema: JsonObject, flavour: Flavour) -> JsonObject:
-    """Return the schema in the form that the request's output mode sends or describes."""
-    if request.output_mode == "json_schema":
-        return flavour.schema(schema)
-    return dialects.relaxed(schema) if request.output_mode == "json_schema_relaxed" else schema
-
-
-def _content(request: VisionRequest, prompt: str, detail: object) -> str | list[JsonObject]:
-    if request.image is None:
-        return prompt
-    url = f"data:{request.image.media_type};base64,{PLACEHOLDER_BASE64}"
-    image = {"url": url, **({"detail": str(detail).lower()} if detail else {})}
-    return [{"type": "image_url", "image_url": image}, {"type": "text", "text": prompt}]
-
-
-def _response_format(request: VisionRequest, flavour: Flavour) -> JsonObject | None:
+def _response_format(request: VisionRequest, flavour: Flavour, schema: JsonObject | None) -> JsonObject | None:
     if request.schema is None or request.output_mode == "prompt":
         return None
-    if request.output_mode == "json_object":
+    if schema is None:
         # llama-cpp-python 0.3.36 rejects json_schema and reads the schema here (measured)
         return {"type": "json_object", **({"schema": flavour.schema(request.schema)} if flavour.object_schema else {})}
-    schema = _schema(request, request.schema, flavour)
     strict = {"strict": request.output_mode == "json_schema"} if flavour.strict else {}
-    name = re.sub(r"[^a-zA-Z0-9_-]", "_", request.schema_name)[:64] or "caption"
-    return {"type": "json_schema", "json_schema": {"name": name, **strict, "schema": schema}}
+    return {"type": "json_schema", "json_schema": {"name": request.valid_schema_name, **strict, "schema": schema}}
 
 
 def _fixed(profile: Profile) -> tuple[str, ...]:

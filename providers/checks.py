@@ -1,30 +1,13 @@
-"""Steps of a connection check. The caller sends the test request, through its own queue and limits:
-
-listing = await list_models(client, credentials, timeout)
-if model and not listing.is_final:
-    request = make_request(client, model, timeout, credentials)
-    while (outcome := <send request>) is an error and (lowered := simpler(client, request, outcome)):
-        request = lowered
-    check = judge(client, listing, request, outcome)
-"""
+"""Check the connection to a server. The caller sends the test request, through its own queue and limits."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from pybase64 import b64decode
 
-from providers.base import (
-    NO_HEADERS,
-    BaseClient,
-    Completion,
-    Credentials,
-    Image,
-    Model,
-    Options,
-    VisionRequest,
-)
+from providers.base import NO_HEADERS, BaseClient, Completion, Credentials, Image, Model, Options, VisionRequest
 from providers.errors import (
     AuthFailed,
     Blocked,
@@ -32,8 +15,6 @@ from providers.errors import (
     ModelWithoutVision,
     ProviderError,
     Refused,
-    SchemaRejected,
-    ServerFailed,
     Truncated,
     UnknownModel,
     UnparsableOutput,
@@ -93,107 +74,73 @@ class Check:
     schema_enforced: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """Result of listing the models. `failure`: the error, None if the server listed its models."""
+Outcome = Completion | ProviderError
 
+
+async def check(
+    client: BaseClient,
+    model: str,
+    credentials: Credentials,
+    timeout: float,
+    send: Callable[[VisionRequest], Awaitable[Outcome]],
+    headers: Mapping[str, str] = NO_HEADERS,
+) -> Check:
+    """Check the connection to a server: list its models, and send a test request if `model` is set.
+
+    The test request has a tiny image and a schema with one enum. `timeout`: seconds for the list, and for the test
+    request. `send` sends the test request and returns the answer or the error. If listing the models failed but the
+    model answered, the check succeeds (transformers serve lists no models).
+    """
     models: tuple[Model, ...] = ()
     failure: ProviderError | None = None
-
-    @property
-    def is_final(self) -> bool:
-        """Return whether a test request would fail with the same error."""
-        return isinstance(self.failure, _FINAL)
-
-
-async def list_models(
-    client: BaseClient, credentials: Credentials, timeout: float, headers: Mapping[str, str] = NO_HEADERS
-) -> Listing:
-    """List the models of a server. `timeout` is in seconds. A ProviderError is returned in the Listing, not raised."""
     try:
-        return Listing(await client.models(credentials, timeout, headers))
+        models = await client.models(credentials, timeout, headers)
     except ProviderError as error:
-        return Listing(failure=error)
-
-
-def make_request(
-    client: BaseClient, model: str, timeout: float, credentials: Credentials, headers: Mapping[str, str] = NO_HEADERS
-) -> VisionRequest:
-    """Build the test request, with a tiny image and a schema with one enum. `timeout` is in seconds."""
-    return VisionRequest(
-        model=model,
-        prompt=_PROMPT,
-        timeout=timeout,
-        image=_IMAGE,
+        failure = error
+    start = Step("initialize_client", "success", f"The client for {client.spec.title} is ready.")
+    count = f"{len(models)} model{'' if len(models) == 1 else 's'} listed."
+    listed = Step("list_models", "failed", error=failure.message) if failure else Step("list_models", "success", count)
+    if not model or isinstance(failure, _FINAL):
+        return Check((start, listed), models)
+    limit = _MAX_TOKENS if "max_tokens" in client.spec.takes else None
+    request = VisionRequest(
+        model,
+        _PROMPT,
+        timeout,
+        _IMAGE,
         schema=_SCHEMA,
         schema_name="connection_test",
-        options=Options(max_tokens=_MAX_TOKENS if "max_tokens" in client.spec.takes else None),
+        options=Options(limit),
         credentials=credentials,
-        headers=headers,
     )
-
-
-def simpler(client: BaseClient, request: VisionRequest, error: ProviderError) -> VisionRequest | None:
-    """Return the request in the next less strict output mode if the schema may have caused the error, else None."""
-    may_be_schema = isinstance(error, SchemaRejected) or (isinstance(error, ServerFailed) and error.may_be_schema)
-    return client.lower(request) if may_be_schema else None
-
-
-def judge(
-    client: BaseClient,
-    listing: Listing,
-    request: VisionRequest | None = None,
-    outcome: Completion | ProviderError | None = None,
-) -> Check:
-    """Return the result of a check.
-
-    `request`: the test request; `outcome`: its answer or error. Both are None if no test request was sent. If listing
-    the models failed but the model answered, the check succeeds (transformers serve lists no models).
-    """
-    title = client.spec.title
-    start = Step("initialize_client", "success", f"The client for {title} is ready.")
-    listed = _list_step(listing)
-    if request is None or outcome is None:
-        return Check((start, listed), listing.models)
-    tested = _test_step(request, outcome, listing.models)
-    answered = tested.status == "success"
-    steps = (start, tested) if answered and listing.failure else (start, listed, tested)
-    notes = [*_unlisted(title, request.model, listing, answered)]
+    outcome = await send(request)
+    while isinstance(outcome, ProviderError) and outcome.may_be_schema and (lowered := client.lower(request)):
+        request, outcome = lowered, await send(lowered)
     enforced = _enforced(request, outcome)
-    if isinstance(outcome, Completion):
-        notes += outcome.warnings
-        if enforced is False:
-            notes.append(f"{title} did not enforce the schema: captions are validated, and may take several calls.")
+    tested = _test_step(request, outcome, enforced, models)
+    answered = tested.status == "success"
     return Check(
-        steps,
-        listing.models,
-        request.model,
-        tuple(notes),
+        (start, tested) if answered and failure else (start, listed, tested),
+        models,
+        model,
+        _warnings(client.spec.title, model, models, outcome, enforced) if answered else (),
         response_model=outcome.model if isinstance(outcome, Completion) else "",
         images=True if answered else False if isinstance(outcome, ModelWithoutVision) else None,
         schema_enforced=enforced,
     )
 
 
-def _list_step(listing: Listing) -> Step:
-    if listing.failure is not None:
-        return Step("list_models", "failed", error=listing.failure.message)
-    count = len(listing.models)
-    return Step("list_models", "success", f"{count} model{'' if count == 1 else 's'} listed.")
-
-
-def _test_step(request: VisionRequest, outcome: Completion | ProviderError, models: tuple[Model, ...]) -> Step:
+def _test_step(request: VisionRequest, outcome: Outcome, enforced: bool | None, models: tuple[Model, ...]) -> Step:
     if isinstance(outcome, ProviderError) and not isinstance(outcome, _ANSWERED):
         known = _known(models) if isinstance(outcome, UnknownModel) else ""
         return Step("test_chat_completion", "failed", error=f"{outcome.message}{known}")
-    enforced = _enforced(request, outcome)
     schema = {True: " and followed the schema", False: " and ignored the schema", None: ""}[enforced]
     name = outcome.model if isinstance(outcome, Completion) else request.model
     alias = f" (the server calls it {name})" if name != request.model else ""
     return Step("test_chat_completion", "success", f"{request.model}{alias} accepted an image{schema}.")
 
 
-def _enforced(request: VisionRequest, outcome: Completion | ProviderError) -> bool | None:
+def _enforced(request: VisionRequest, outcome: Outcome) -> bool | None:
     """Return whether the server enforced the schema, or None if there is no answer."""
     if not isinstance(outcome, Completion):
         return None
@@ -212,12 +159,17 @@ def _known(models: tuple[Model, ...]) -> str:
     return f" It lists {names}{f' and {more} more' if more > 0 else ''}." if models else ""
 
 
-def _unlisted(title: str, model: str, listing: Listing, answered: bool) -> list[str]:
-    """Warn that the model is not listed. llama.cpp's servers answer with their loaded model to any name (measured)."""
-    if not answered:
-        return []
-    if listing.failure is not None:
-        return [f"{title} lists no models, but {model} answered."]
-    if not listing.models or any(model in (row.id, row.name) for row in listing.models):
-        return []
-    return [f"{title} does not list {model}; another model may have answered."]
+def _warnings(
+    title: str, model: str, models: tuple[Model, ...], outcome: Outcome, enforced: bool | None
+) -> tuple[str, ...]:
+    """Return warnings about an answer. llama.cpp's servers answer with their loaded model to any name (measured)."""
+    warnings: list[str] = []
+    if not models:
+        warnings.append(f"{title} lists no models, but {model} answered.")
+    elif not any(model in (row.id, row.name) for row in models):
+        warnings.append(f"{title} does not list {model}; another model may have answered.")
+    if isinstance(outcome, Completion):
+        warnings += outcome.warnings
+    if enforced is False:
+        warnings.append(f"{title} did not enforce the schema: captions are validated, and may take several calls.")
+    return tuple(warnings)

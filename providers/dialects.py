@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import lru_cache, wraps
 from typing import Any
 
-from providers.base import JsonObject
+from providers.base import JsonObject, VisionRequest
 from providers.schema_nodes import (
     BOUNDS,
     OWN_KEYWORDS,
@@ -76,13 +76,8 @@ def openai_strict(schema: JsonObject) -> JsonObject:
 
     def visit(node: JsonObject) -> JsonObject:
         node = say(simple(node), {"minLength", "maxLength", "uniqueItems"})
-        node = const_as_enum(typed(known_format(node, _OPENAI_FORMATS)))
-        node = _strict_object(node) if node.get("properties") else node
-        if "array" in types(node):
-            node = {**node, "items": _listed(subschema(node.get("items")))}
-        if "anyOf" in node:
-            node = {**node, "anyOf": [_listed(subschema(branch)) for branch in node["anyOf"]]}
-        return split_types(node)
+        node = _with_listed_children(const_as_enum(typed(known_format(node, _OPENAI_FORMATS))))
+        return split_types(_strict_object(node) if node.get("properties") else node)
 
     return walk(schema, visit)
 
@@ -139,15 +134,8 @@ def anthropic(schema: JsonObject) -> JsonObject:
         node = const_as_enum(typed(simple(node)))
         unsaid = bounds | ({"minItems"} if node.get("minItems", 0) > 1 else set())
         unsaid |= {"enum"} if any(isinstance(value, dict | list) for value in node.get("enum", ())) else set()
-        node = known_format(say(node, unsaid), _ANTHROPIC_FORMATS)
-        if node.get("properties"):
-            listed = {name: _listed(subschema(child)) for name, child in node["properties"].items()}
-            node = {**node, "properties": listed, "additionalProperties": False}
-        if "array" in types(node):
-            node = {**node, "items": _listed(subschema(node.get("items")))}
-        if "anyOf" in node:
-            node = {**node, "anyOf": [_listed(subschema(branch)) for branch in node["anyOf"]]}
-        return node
+        node = _with_listed_children(known_format(say(node, unsaid), _ANTHROPIC_FORMATS))
+        return {**node, "additionalProperties": False} if node.get("properties") else node
 
     return walk(schema, visit)
 
@@ -199,11 +187,24 @@ def relaxed(schema: JsonObject) -> JsonObject:
     return walk(schema, visit)
 
 
-def describe(schema: JsonObject) -> str:
-    """Return the schema as prompt text, for output modes without a schema and servers that hide it from the model."""
-    text = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
+def enforced(request: VisionRequest, dialect: Dialect) -> JsonObject | None:
+    """Return the schema that the server enforces, or None if the output mode sends no schema."""
+    if request.schema is None or not request.enforces_schema:
+        return None
+    return dialect(relaxed(request.schema) if request.output_mode == "json_schema_relaxed" else request.schema)
+
+
+def prompt(request: VisionRequest, *, shown: bool = False, sent: JsonObject | None = None) -> str:
+    """Return the prompt, with the schema appended unless the server shows the schema to the model (`shown`).
+
+    `sent`: the schema in the provider's dialect. Most servers only constrain the answer by a grammar, which does not
+    explain the fields: ollama/ollama#8162, vllm-project/vllm#31804, ggml-org/llama.cpp#18492.
+    """
+    if request.schema is None or shown:
+        return request.prompt
+    text = json.dumps(sent or request.schema, ensure_ascii=False, separators=(",", ":"))
     return (
-        "Answer with one JSON object and nothing else: no prose around it, no code fence. "
+        f"{request.prompt}\n\nAnswer with one JSON object and nothing else: no prose around it, no code fence. "
         f"The object must be valid against this JSON Schema:\n{text}"
     )
 
@@ -253,10 +254,7 @@ def _branch(value: Any, schema: JsonObject) -> JsonObject:
 
 def _strict_object(node: JsonObject) -> JsonObject:
     required = node.get("required", ())
-    properties = {
-        name: _listed(subschema(child)) if name in required else _optional(_listed(subschema(child)))
-        for name, child in node["properties"].items()
-    }
+    properties = {name: child if name in required else _optional(child) for name, child in node["properties"].items()}
     return {**node, "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
@@ -271,6 +269,18 @@ def _optional(node: JsonObject) -> JsonObject:
     if "enum" in node:
         node = {**node, "enum": [*node["enum"], None]}
     return {**node, "type": [*([node["type"]] if isinstance(node["type"], str) else node["type"]), "null"]}
+
+
+def _with_listed_children(node: JsonObject) -> JsonObject:
+    """Translate the open objects among the properties, the items and the alternatives to lists of entries."""
+    if node.get("properties"):
+        listed = {name: _listed(subschema(child)) for name, child in node["properties"].items()}
+        node = {**node, "properties": listed}
+    if "array" in types(node):
+        node = {**node, "items": _listed(subschema(node.get("items")))}
+    if "anyOf" in node:
+        node = {**node, "anyOf": [_listed(subschema(branch)) for branch in node["anyOf"]]}
+    return node
 
 
 def _listed(node: JsonObject) -> JsonObject:

@@ -4,8 +4,6 @@ Messages are sentences for users and never contain a response body, a key or a p
 sanitised message of the provider.
 """
 
-from collections.abc import Sequence
-
 from providers.hints import RateHints
 from providers.usage import Usage
 
@@ -13,15 +11,15 @@ from providers.usage import Usage
 class ProviderError(Exception):
     """A provider call failed. `status` is the HTTP status of the response, None if there was no response.
 
-    `provider`: the label of the provider; `attempts`: all calls made for the request. The dispatcher sets both.
-    `begun`: part of the answer was received before the failure. `rate`: the rate limits in the response's headers.
-    `provider_message`: the provider's message, in one line of at most 300 characters, without keys and prompt.
+    `retry_after`: seconds to wait before a retry. `usage`: tokens of the failed call, None if not reported. `rate`: the
+    rate limits in the response's headers. `begun`: part of the answer was received. `provider_message`: the provider's
+    message, in one line of at most 300 characters, without keys and prompt. `may_be_schema`: a less strict output mode
+    may succeed.
     """
 
-    provider: str | None = None
-    attempts: Sequence[object] = ()
-    begun: bool = False
-    provider_message: str = ""
+    begun = False
+    provider_message = ""
+    may_be_schema = False
 
     def __init__(
         self,
@@ -32,7 +30,6 @@ class ProviderError(Exception):
         usage: Usage | None = None,
         rate: RateHints | None = None,
     ) -> None:
-        """`retry_after`: seconds to wait before a retry. `usage`: tokens of the failed call, None if not reported."""
         super().__init__(message)
         self.message = message
         self.status = status
@@ -80,7 +77,8 @@ class SchemaRejected(ProviderError):
     The schema may be the cause, so the dispatcher tries the next less strict output mode once.
     """
 
-    explained: bool = True
+    explained = True
+    may_be_schema = True
 
 
 class RequestRejected(ProviderError):
@@ -92,14 +90,7 @@ class InvalidOption(RequestRejected):
 
 
 class SchemaNotFillable(RequestRejected):
-    """The built-in provider finds no valid value for the field at `pointer`, a JSON Pointer."""
-
-    def __init__(self, pointer: str) -> None:
-        super().__init__(
-            f"The built-in provider cannot produce a value for the field '{pointer or '/'}'. "
-            "Simplify its schema, or choose a vision model."
-        )
-        self.pointer = pointer
+    """The built-in provider finds no valid value for a field."""
 
 
 class Unreachable(ProviderError):
@@ -115,13 +106,7 @@ class Unavailable(ProviderError):
 
 
 class ServerFailed(ProviderError):
-    """Any other status 5xx.
-
-    `may_be_schema`: a request with a schema failed with status 500 and the response names no known cause. The next
-    less strict output mode may succeed.
-    """
-
-    may_be_schema: bool = False
+    """Any other status 5xx. The schema may be the cause of an unexplained 500."""
 
 
 class BadReply(ProviderError):
@@ -135,7 +120,7 @@ class ResponseInterrupted(BadReply):
 class UnparsableOutput(ProviderError):
     """The server could not parse the model's output. `raw_text`: that output, "" if the server does not report it."""
 
-    raw_text: str = ""
+    raw_text = ""
 
 
 class Refused(ProviderError):

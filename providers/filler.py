@@ -11,6 +11,8 @@ from typing import Any
 
 import jsonschema_rs
 
+from providers.errors import SchemaNotFillable
+
 Schema = dict[str, Any]
 
 _MAX_TRIES = 3_000
@@ -48,21 +50,20 @@ _SAMPLES = (
 """Texts that common patterns accept: words, codes, numbers, colours, dates, and runs of one character."""
 
 
-class CannotFill(Exception):
-    """No valid value was found for the field at `pointer`, a JSON Pointer."""
-
-    def __init__(self, pointer: str) -> None:
-        super().__init__(pointer)
-        self.pointer = pointer
-
-
 def fill(schema: Schema, sentence: str) -> Any:
-    """Return a value that validates against `schema`, with `sentence` in its free-text fields. Raises CannotFill."""
+    """Return a value that validates against `schema`. `sentence`: its free text. Raises SchemaNotFillable."""
     value = _Filler(sentence).value(schema, "")
     error = next(jsonschema_rs.iter_errors(schema, value, validate_formats=True, offline=True), None)
     if error is not None:
-        raise CannotFill("".join(f"/{part}" for part in error.instance_path))
+        raise _not_fillable("".join(f"/{part}" for part in error.instance_path))
     return value
+
+
+def _not_fillable(pointer: str) -> SchemaNotFillable:
+    return SchemaNotFillable(
+        f"The built-in provider cannot produce a value for the field '{pointer or '/'}'. "
+        "Simplify its schema, or choose a vision model."
+    )
 
 
 class _Filler:
@@ -73,10 +74,10 @@ class _Filler:
         self._tries = 0
 
     def value(self, schema: Any, pointer: str) -> Any:
-        """Return the first valid value. Raises CannotFill."""
+        """Return the first valid value. Raises SchemaNotFillable."""
         for value in self._values(schema, pointer):
             return value
-        raise CannotFill(pointer)
+        raise _not_fillable(pointer)
 
     def _values(self, schema: Any, pointer: str) -> Iterator[Any]:
         """Yield values that validate against the schema, the preferred value first."""
@@ -93,7 +94,7 @@ class _Filler:
         for candidate in self._candidates(schema, pointer):
             self._tries += 1
             if self._tries > _MAX_TRIES:
-                raise CannotFill(pointer)
+                raise _not_fillable(pointer)
             if validator is None or validator.is_valid(candidate):
                 yield candidate
 
@@ -107,7 +108,7 @@ class _Filler:
                 self._tries += 1
                 try:
                     yield from self._candidates(branch, pointer) if isinstance(branch, dict) else ()
-                except CannotFill:
+                except SchemaNotFillable:
                     if self._tries > _MAX_TRIES:
                         raise
         else:

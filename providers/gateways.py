@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from providers import dialects
-from providers.base import ProviderConfig, Spec
+from providers.base import ProviderConfig, Setting, Spec
 from providers.chat_completions import Flavour
-from providers.openai import COMMON_OPTIONS, COMMON_VALUES, OpenAIClient
+from providers.openai import COMMON_OPTIONS, OpenAIClient
 from providers.pool import Pool
 
 _COMMON = frozenset({"max_tokens", "temperature", "top_p", "seed"})
@@ -16,7 +16,7 @@ _ALL = _COMMON | {"repetition_penalty"}
 def _spec(kind: str, title: str, base_url: str = "", **fields: Any) -> Spec:
     """Create the spec of a row. The names of the environment variables are derived from the kind."""
     name = kind.upper().replace("-", "_")
-    common = {"takes": _COMMON, "options": COMMON_OPTIONS, "values": COMMON_VALUES, "url_env": (f"{name}_BASE_URL",)}
+    common = {"takes": _COMMON, "options": COMMON_OPTIONS, "url_env": (f"{name}_BASE_URL",)}
     return Spec(kind, title, base_url, key_env=(f"{name}_API_KEY",), **{**common, **fields})
 
 
@@ -30,8 +30,9 @@ ROWS = (
             "http://localhost:8000/v1",
             url_env=("VLLM_BASE_URL", "VLLM_API_BASE"),
             takes=_ALL,
-            options={"extra_body": "further fields of the request's body, such as mm_processor_kwargs"},
-            values={"extra_body": (Mapping,)},
+            options={
+                "extra_body": Setting("further fields of the request's body, such as mm_processor_kwargs", (Mapping,))
+            },
             note="A key is needed only when the server was started with one.",
         ),
         schema=dialects.vllm,

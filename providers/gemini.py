@@ -22,6 +22,7 @@ from providers.base import (
     JsonObject,
     Model,
     ProviderConfig,
+    Setting,
     Spec,
     VisionRequest,
 )
@@ -29,7 +30,7 @@ from providers.call import Call, api_key, foreign_reply, transport_error
 from providers.errors import BadReply, Blocked, InvalidOption, ProviderError, RequestRejected, UnknownModel
 from providers.http_errors import classify
 from providers.pool import Pool
-from providers.text import AnswerText, truncation, whole_characters
+from providers.text import Answer, Failure, whole_characters
 from providers.usage import Usage, usage_of
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
     from providers.transport import KeyedTransport
 
+_SAFETY = 'a threshold by harm category, such as HARM_CATEGORY_HARASSMENT = "BLOCK_ONLY_HIGH"'
+_LEVELS = ("minimal", "low", "medium", "high", "xhigh")
 _SAMPLING = {"max_tokens": "max_output_tokens"}
 """Map field names of `Options` to Gemini's names. Names that are not listed are equal."""
 
@@ -51,26 +54,17 @@ SPEC = Spec(
     needs_key=True,
     takes=frozenset({"max_tokens", "temperature", "top_p", "seed"}),
     options={
-        "safety_settings": 'a threshold by harm category, such as HARM_CATEGORY_HARASSMENT = "BLOCK_ONLY_HIGH"',
-        "media_resolution": "how many tokens an image becomes: low, medium or high",
-        "thinking_budget": "tokens for thinking: 0 is none, -1 leaves it to the model",
-        "thinking_level": "how much newer models think: minimal, low, medium or high",
-    },
-    values={
-        "safety_settings": (Mapping,),
-        "media_resolution": frozenset({"low", "medium", "high"}),
-        "thinking_budget": (int,),
-        "thinking_level": frozenset({"minimal", "low", "medium", "high", "xhigh"}),
+        "safety_settings": Setting(_SAFETY, (Mapping,)),
+        "media_resolution": Setting("how many tokens an image becomes: low, medium or high", _LEVELS[1:4]),
+        "thinking_budget": Setting("tokens for thinking: 0 is none, -1 leaves it to the model", (int,)),
+        "thinking_level": Setting("how much newer models think: minimal, low, medium or high", _LEVELS),
     },
     note="Without safety_settings Google's own defaults apply.",
 )
 
-_PAGE = 1000
-_MAX_MODELS = 2000
+_MAX_MODELS = 1000
 _MODEL_NAME = re.compile(r"[\w.@-]+(/[\w.@-]+)*", re.ASCII)  # it becomes part of the URL
 _OPENAI_PATH = re.compile(r"/openai/*\s*$")
-_UNKNOWN_VALUE = re.compile("(?s).* is not a valid ", re.IGNORECASE)
-_UNKNOWN_VALUE_MODULE = re.compile(r"google\.genai\._common")
 _KEY_HEADER = "x-goog-api-key"
 _NO_KEY = "no-key"  # never sent; if empty, the SDK reads a key from the environment
 _NO_CONTENTS = "-"  # the SDK requires contents; `extra_body` replaces them
@@ -86,21 +80,24 @@ class GeminiClient(BaseClient):
     """Client of Google's Gemini API, or of a server that implements the same protocol."""
 
     spec = SPEC
+    sdk = "google.genai"
 
     def __init__(self, config: ProviderConfig, pool: Pool) -> None:
         """`config.base_url` may omit the scheme and end in a version or `/openai`. Raises ValueError if invalid."""
         self._options = config.options
         self._pool = pool
         self._base_url = base_url(SPEC, _OPENAI_PATH.sub("", config.base_url)) or SPEC.base_url
+        # The SDK logs which key of the environment it would use, and warns with values of a response.
+        logging.getLogger("google_genai._api_client").setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore", "(?s).* is not a valid ", UserWarning, r"google\.genai\._common")
 
     async def complete(self, request: VisionRequest) -> Completion:
         """Send one request and return the complete answer."""
-        answer = Answer(streamed=False)
-        config = self._config(request)
+        answer, config = GeminiAnswer(SPEC, request, streamed=False), self._config(request)
         async with self._session(request, self._pool.client) as (models, call):
             step = models.generate_content(model=request.model, contents=_NO_CONTENTS, config=config)
             answer.read(await call.wait(step))
-        return answer.completion(request)
+        return answer.completion(SPEC.unsupported(request.options))
 
     async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
         """List the models that generate content, over a new connection. Embedding models are omitted."""
@@ -112,15 +109,13 @@ class GeminiClient(BaseClient):
         return generation_config(request, self._options)
 
     async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
-        """Yield the text as it arrives, then the Completion."""
-        answer = Answer(streamed=True)
-        config = self._config(request)
+        answer, config = GeminiAnswer(SPEC, request, streamed=True), self._config(request)
         async with self._session(request, self._pool.client) as (models, call):
             opening = models.generate_content_stream(model=request.model, contents=_NO_CONTENTS, config=config)
             async with aclosing(call.each(opening)) as parts:
                 async for part in parts:
                     yield Delta(answer.read(part))
-        yield answer.completion(request)
+        yield answer.completion(SPEC.unsupported(request.options))
 
     @asynccontextmanager
     async def _session(
@@ -139,7 +134,6 @@ class GeminiClient(BaseClient):
 
         from providers.transport import KeyedTransport
 
-        _silence_sdk()
         transport = KeyedTransport(shared, _KEY_HEADER, api_key(request.credentials, SPEC, self._base_url))
         sdk = genai.Client(
             vertexai=False,
@@ -182,7 +176,7 @@ def generation_config(request: VisionRequest, options: Mapping[str, Any]) -> dic
         "system_instruction": request.system if request.system.strip() else None,
         **{_SAMPLING.get(name, name): value for name, value in request.options.present().items() if name in SPEC.takes},
         "response_mime_type": "application/json" if request.sends_schema else None,
-        "response_json_schema": _schema(request),
+        "response_json_schema": dialects.enforced(request, dialects.gemini),
         "safety_settings": _safety(options),
         "media_resolution": _upper("MEDIA_RESOLUTION_", options.get("media_resolution")),
     }
@@ -196,22 +190,9 @@ def _contents(request: VisionRequest) -> list[JsonObject]:
     """
     image = request.image
     parts = [{"inlineData": {"mimeType": image.media_type, "data": image.base64}}] if image else []
-    user = {"role": "user", "parts": [*parts, {"text": _prompt(request)}]}
+    user = {"role": "user", "parts": [*parts, {"text": dialects.prompt(request, shown=request.enforces_schema)}]}
     roles = {"assistant": "model", "user": "user"}
     return [user, *({"role": roles[turn.role], "parts": [{"text": turn.text}]} for turn in request.turns)]
-
-
-def _prompt(request: VisionRequest) -> str:
-    if request.schema is None or request.output_mode in ("json_schema", "json_schema_relaxed"):
-        return request.prompt
-    return f"{request.prompt}\n\n{dialects.describe(request.schema)}"
-
-
-def _schema(request: VisionRequest) -> JsonObject | None:
-    if request.schema is None or request.output_mode in ("json_object", "prompt"):
-        return None
-    relaxed = request.output_mode == "json_schema_relaxed"
-    return dialects.gemini(dialects.relaxed(request.schema) if relaxed else request.schema)
 
 
 def _thinking(options: Mapping[str, Any]) -> JsonObject:
@@ -233,48 +214,37 @@ def _safety(options: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     if thresholds is None:
         return None
     if not set(thresholds) <= set(types.HarmCategory) or not set(thresholds.values()) <= set(types.HarmBlockThreshold):
-        raise InvalidOption(f"Gemini's option safety_settings is invalid. Expected: {SPEC.options['safety_settings']}.")
+        raise InvalidOption(f"Gemini's option safety_settings is invalid. Expected: {_SAFETY}.")
     return [{"category": category, "threshold": threshold} for category, threshold in thresholds.items()]
 
 
-class Answer:
+class GeminiAnswer(Answer):
     """An answer, collected from one response or from the parts of a stream."""
-
-    def __init__(self, *, streamed: bool) -> None:
-        self._text = AnswerText(SPEC.title, streamed=streamed)
-        self._finish = ""
-        self._model = ""
 
     def read(self, response: "types.GenerateContentResponse") -> str:
         """Read a response or a part of a stream, and return its text without the model's thoughts."""
         self._text.usage = _usage(response.usage_metadata) or self._text.usage
         self._model = whole_characters(response.model_version or "") or self._model
         if response.prompt_feedback and response.prompt_feedback.block_reason:
-            raise _blocked("the request", response.prompt_feedback.block_reason.value, self._text.usage)
+            raise self._error(*_blocked("the request", response.prompt_feedback.block_reason.value))
         candidate = next((candidate for candidate in response.candidates or () if not candidate.index), None)
         if candidate is None:
             return ""
-        self._finish = candidate.finish_reason.value if candidate.finish_reason else self._finish
+        self.finish = candidate.finish_reason.value if candidate.finish_reason else self.finish
         parts = candidate.content.parts if candidate.content else None
         return self._text.add("".join(part.text for part in parts or () if part.text and not part.thought))
 
-    def completion(self, request: VisionRequest) -> Completion:
-        """Return the Completion, or raise the error for the finish reason."""
-        text, usage = str(self._text), self._text.usage
-        if self._finish in ("MAX_TOKENS", "CONTINUATION"):
-            raise truncation(text, usage, "Raise max_tokens; thinking counts too.")
-        if self._finish in _BLOCK_REASONS:
-            raise _blocked("the answer", self._finish, usage)
-        if self._finish != "STOP":
-            raise BadReply("Gemini ended its answer before it was complete.", usage=usage)
-        if not text.strip():
-            raise BadReply("Gemini sent an empty answer.", usage=usage)
-        return Completion(text, self._model or request.model, usage, SPEC.unsupported(request.options))
+    def _failure(self) -> Failure | None:
+        if self.finish in ("MAX_TOKENS", "CONTINUATION"):
+            return self._truncated("Raise max_tokens; thinking counts too.")
+        if self.finish in _BLOCK_REASONS:
+            return _blocked("the answer", self.finish)
+        return None if self.finish == "STOP" else self._unfinished()
 
 
-def _blocked(subject: str, reason: str, usage: Usage | None) -> Blocked:
+def _blocked(subject: str, reason: str) -> Failure:
     known = f" ({reason})" if reason in _BLOCK_REASONS else ""
-    return Blocked(f"Gemini blocked {subject}{known}. Use another model, or other safety_settings.", usage=usage)
+    return Blocked, f"Gemini blocked {subject}{known}. Use another model, or other safety_settings."
 
 
 def _usage(counts: "types.GenerateContentResponseUsageMetadata | None") -> Usage | None:
@@ -288,15 +258,11 @@ def _usage(counts: "types.GenerateContentResponseUsageMetadata | None") -> Usage
 async def _list(models: "AsyncModels") -> tuple[Model, ...]:
     from google.genai import types
 
-    listed: list[Model] = []
-    async for model in await models.list(config=types.ListModelsConfig(page_size=_PAGE)):
-        # A proxy may not report the supported actions of its models.
-        if model.name and (not model.supported_actions or "generateContent" in model.supported_actions):
-            name = whole_characters(model.name.removeprefix("models/"))
-            listed.append(Model(id=name, name=whole_characters(model.display_name or name)))
-        if len(listed) >= _MAX_MODELS:
-            break
-    return tuple(listed)
+    listed = (await models.list(config=types.ListModelsConfig(page_size=_MAX_MODELS))).page
+    # A proxy may not report the supported actions of its models.
+    vision = [model for model in listed if not model.supported_actions or "generateContent" in model.supported_actions]
+    rows = [(model.name.removeprefix("models/"), model.display_name) for model in vision if model.name]
+    return tuple(Model(whole_characters(name), whole_characters(title or name)) for name, title in rows)
 
 
 def _translate(error: Exception, address: str, request: VisionRequest, transport: "KeyedTransport") -> ProviderError:
@@ -321,19 +287,3 @@ def _classify(status: int, details: object, headers: Mapping[str, str], request:
     # A page of HTML may quote the path, including the model. This does not mean that the model is unknown.
     body = "" if status == 404 and not fault else details
     return classify(status, body, headers, SPEC, request)
-
-
-def _silence_sdk() -> None:
-    """Suppress an SDK log message about keys in the environment, and a warning that quotes values of a response.
-
-    Repeated calls install each filter only once.
-    """
-    logging.getLogger("google_genai._api_client").addFilter(_not_about_keys)
-    rule = ("ignore", _UNKNOWN_VALUE, UserWarning, _UNKNOWN_VALUE_MODULE, 0)
-    if rule not in warnings.filters:
-        warnings.filterwarnings("ignore", _UNKNOWN_VALUE.pattern, UserWarning, _UNKNOWN_VALUE_MODULE.pattern)
-
-
-def _not_about_keys(record: logging.LogRecord) -> bool:
-    """Return False for the SDK's log message about keys in the environment, which this client does not use."""
-    return "are set. Using" not in str(record.msg)

@@ -9,26 +9,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 
+from providers import errors
 from providers.base import Options, Spec, VisionRequest
-from providers.errors import (
-    AuthFailed,
-    BadReply,
-    Blocked,
-    ContextTooLong,
-    ImageRejected,
-    InvalidOption,
-    ModelWithoutVision,
-    ProviderError,
-    QuotaExceeded,
-    RateLimited,
-    RequestRejected,
-    SchemaRejected,
-    ServerFailed,
-    Unavailable,
-    UnknownModel,
-    UnparsableOutput,
-    WrongPath,
-)
+from providers.errors import ProviderError, SchemaRejected
 from providers.hints import rate_hints, retry_after
 from providers.provider_message import provider_message
 
@@ -37,7 +20,7 @@ _MAX_DEPTH = 8
 _PARAMETERS = frozenset({"max_completion_tokens", "detail", *(field.name for field in fields(Options))})
 """Values of the field `param` in OpenAI's errors that a message may name."""
 _LIMIT = re.compile(r"(?:context|model) length (?:of|is) (\d{1,9})|at most (\d{1,9})|less than or equal to (\d{1,9})")
-_TEMPORARY = (RateLimited, Unavailable, ServerFailed)
+_TEMPORARY = (errors.RateLimited, errors.Unavailable, errors.ServerFailed)
 """Temporary errors. Only these have a `retry_after`."""
 
 
@@ -54,46 +37,25 @@ class Cause:
     texts: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorResponse:
-    """One error response. `text`: all strings and numbers of the body in lower case."""
-
-    status: int
-    body: object
-    text: str
-    spec: Spec
-    request: VisionRequest
-
-    def error(self, cause: Cause) -> ProviderError:
-        """Return the exception for a cause, with its message."""
-        key = f"{self.spec.key_env[0]} or the request's api_key" if self.spec.key_env else "its api_key"
-        model = json.dumps(self.request.model, ensure_ascii=False)
-        if cause is _KEY and not self.request.credentials.api_key.strip():
-            cause = _NO_KEY
-        message = cause.message.format(title=self.spec.title, status=self.status, key=key, model=model)
-        if cause is _MODEL and self.spec.pull and re.fullmatch(r"[\w./:@-]{1,100}", self.request.model):
-            message += f" Run `{self.spec.pull} {self.request.model}`."
-        return cause.error(message)
-
-    def has(self, texts: str) -> bool:
-        """Return whether the response's text matches the regular expression `texts`."""
-        return re.search(texts, self.text) is not None
-
-
 def classify(
-    status: int,
-    body: object,
-    headers: Mapping[str, str],
-    spec: Spec,
-    request: VisionRequest,
+    status: int, body: object, headers: Mapping[str, str], spec: Spec, request: VisionRequest
 ) -> ProviderError:
     """Return the error for a response with status 3xx, 4xx or 5xx. `body`: the parsed JSON, or the text."""
     text = "\n".join(_texts(body)).lower()[:_MAX_TEXT]
-    response = ErrorResponse(status, body, text, spec, request)
-    error = _error(response)
-    error.status = status
-    error.retry_after = retry_after(status, headers, body) if isinstance(error, _TEMPORARY) else None
-    error.rate = rate_hints(headers)
+    cause = _cause(status, body, text, request)
+    if cause is _KEY and not request.credentials.api_key.strip():
+        cause = _NO_KEY
+    model = json.dumps(request.model, ensure_ascii=False)
+    message = cause.message.format(title=spec.title, status=status, key=spec.key_places, model=model)
+    if cause is _MODEL and spec.pull and re.fullmatch(r"[\w./:@-]{1,100}", request.model):
+        message += f" Run `{spec.pull} {request.model}`."
+    error = cause.error(message, status=status, rate=rate_hints(headers))
+    if isinstance(error, _TEMPORARY):
+        error.retry_after = retry_after(status, headers, body)
+    if isinstance(error, SchemaRejected):
+        error.explained = cause is _SCHEMA
+    elif cause is _FAILED:
+        error.may_be_schema = request.sends_schema and status == 500
     error.provider_message = provider_message(body, request)
     return error
 
@@ -107,8 +69,9 @@ def error_in_200(error: object, spec: Spec, request: VisionRequest) -> ProviderE
     if re.fullmatch("[45][0-9][0-9]", code):
         return classify(int(code), error, {}, spec, request)
     failure = classify(500, error, {}, spec, request)
-    if isinstance(failure, ServerFailed):
-        message, failure = failure.provider_message, BadReply(f"{spec.title} failed in the middle of its answer.")
+    if isinstance(failure, errors.ServerFailed):
+        message = failure.provider_message
+        failure = errors.BadReply(f"{spec.title} failed in the middle of its answer.")
         failure.provider_message = message
     failure.status = None
     return failure
@@ -126,89 +89,76 @@ def _texts(body: object, depth: int = 0) -> Iterator[str]:
             yield from _texts(value, depth + 1)
 
 
-def _error(response: ErrorResponse) -> ProviderError:
-    status = response.status
+def _cause(status: int, body: object, text: str, request: VisionRequest) -> Cause:
     # "exceeded your current quota" means no credit at OpenAI but a rate limit at Gemini, so only codes are matched.
-    cause = _QUOTA if status == 429 and response.has(_QUOTA.texts) else _BY_STATUS.get(status)
-    error = response.error(cause or _WRONG_PATH) if cause or status < 400 else _named_cause(response)
-    if error is not None:
-        return error
-    if status == 404:
-        return response.error(_WRONG_PATH)
-    if status >= 500:
-        failure = ServerFailed(f"{response.spec.title} failed with status {status}.")
-        failure.may_be_schema = response.request.sends_schema and status == 500
-        return failure
-    # vercel/ai#21192: Gemini sends the same 400 for a schema that is too large and for an unreadable image.
-    if response.request.sends_schema and status in (400, 422):
-        rejected = SchemaRejected(f"{response.spec.title} rejected the request, perhaps for its schema ({status}).")
-        rejected.explained = False
-        return rejected
-    return response.error(Cause(RequestRejected, "{title} rejected the request ({status})."))
-
-
-def _named_cause(response: ErrorResponse) -> ProviderError | None:
-    """Return the error for the first known cause in the response's text, or None."""
-    parameter = _parameter(response)
+    if status == 429 and re.search(_QUOTA.texts, text):
+        return _QUOTA
+    if status in _BY_STATUS or status < 400:
+        return _BY_STATUS.get(status, _WRONG_PATH)
+    parameter = _parameter(body, text)
     if parameter is not None:
         return parameter
-    if response.status == 404 and _names_missing_model(response):
-        return response.error(_MODEL)
-    causes = (*_CAUSES, *((_SCHEMA,) if response.request.sends_schema else (_IMAGE_WITHOUT_SCHEMA,)))
-    return next((response.error(cause) for cause in causes if response.has(cause.texts)), None)
+    if status == 404 and _names_missing_model(text, request):
+        return _MODEL
+    for cause in (*_CAUSES, _SCHEMA if request.sends_schema else _IMAGE_WITHOUT_SCHEMA):
+        if re.search(cause.texts, text):
+            return cause
+    if status == 404:
+        return _WRONG_PATH
+    if status >= 500:
+        return _FAILED
+    # vercel/ai#21192: Gemini sends the same 400 for a schema that is too large and for an unreadable image.
+    return _MAY_BE_SCHEMA if request.sends_schema and status in (400, 422) else _REJECTED
 
 
-def _names_missing_model(response: ErrorResponse) -> bool:
-    # If listing the models fails because of a wrong path, the error may quote "models" although no model was requested.
-    model = response.request.model
-    named = bool(model) and (response.has("model|no endpoints") or model.lower() in response.text)
-    missing = response.has("not found|not exist|no endpoints|not supported|not_found|unknown")
+def _names_missing_model(text: str, request: VisionRequest) -> bool:
     # OpenRouter: "No endpoints found that support image input", "… that can handle the requested parameters"
-    other = response.has("support image input") or (
-        response.request.sends_schema and response.has("requested parameters")
-    )
-    return response.has("the model `") or (named and missing and not other)
+    if "support image input" in text or (request.sends_schema and "requested parameters" in text):
+        return False
+    # If listing the models fails because of a wrong path, the error may quote "models" although no model was requested.
+    named = request.model and (re.search("model|no endpoints", text) or request.model.lower() in text)
+    missing = re.search("not found|not exist|no endpoints|not supported|not_found|unknown", text)
+    return "the model `" in text or bool(named and missing)
 
 
-def _parameter(response: ErrorResponse) -> InvalidOption | None:
-    """Return the error for the sampling parameter in OpenAI's `param`, with the limit if the text contains it."""
-    body = response.body
+def _parameter(body: object, text: str) -> Cause | None:
+    """Return the cause for the sampling parameter in OpenAI's `param`, with the limit if the text contains it."""
     error = body.get("error", body) if isinstance(body, Mapping) else None
     name = error.get("param") if isinstance(error, Mapping) else None
     if not isinstance(name, str) or name not in _PARAMETERS:
         return None
-    limit = next((number for match in _LIMIT.finditer(response.text) for number in match.groups() if number), "")
+    limit = next((number for match in _LIMIT.finditer(text) for number in match.groups() if number), "")
     reason = f"the limit of this model is {limit}" if limit else "this model does not accept it"
-    return InvalidOption(f"{response.spec.title} rejected the value of {name}: {reason}.")
+    return Cause(errors.InvalidOption, f"{{title}} rejected the value of {name}: {reason}.")
 
 
 _KEY = Cause(
-    AuthFailed,
+    errors.AuthFailed,
     "{title} rejected the API key. Check {key}.",
     # OpenAI, Gemini; LiteLLM without a key or without a database: BerriAI/litellm#12273, BerriAI/litellm#4880
     "api key not valid|api_key_invalid|invalid api key|invalid_api_key|api key expired|"
     "no_db_connection|no connected db|no api key passed in|api_key client option must be set|"
     "authentication error|authenticationerror",
 )
-_NO_KEY = Cause(AuthFailed, "{title} requires an API key and got none. Set {key}.", _KEY.texts)
+_NO_KEY = Cause(errors.AuthFailed, "{title} requires an API key and got none. Set {key}.", _KEY.texts)
 _QUOTA = Cause(
-    QuotaExceeded,
+    errors.QuotaExceeded,
     "The account at {title} has no credit left. Add credit, or use another key.",
     # OpenAI; Anthropic: continuedev/continue#5499, a 400
     "insufficient_quota|billing_not_active|billing_hard_limit_reached|billing_error|credit balance is too low",
 )
 _MODEL = Cause(
-    UnknownModel,
+    errors.UnknownModel,
     "{title} does not serve the model {model}.",
     # OpenAI; LiteLLM: "Invalid model name"; transformers serve: "Server is pinned to" (measured with 5.23)
     "model_not_found|invalid model name|not a valid model|model not found|unknown model|server is pinned to",
 )
 _WRONG_PATH = Cause(
-    WrongPath, "The server responds, but not as {title} does ({status}). Check the path of the base URL."
+    errors.WrongPath, "The server responds, but not as {title} does ({status}). Check the path of the base URL."
 )
-_UNAVAILABLE = Cause(Unavailable, "{title} is unavailable ({status}). Try again later.")
+_UNAVAILABLE = Cause(errors.Unavailable, "{title} is unavailable ({status}). Try again later.")
 _IMAGE = Cause(
-    ImageRejected,
+    errors.ImageRejected,
     "{title} could not process the image ({status}). Send another format, size or aspect ratio.",
     # vLLM: "Failed to apply Qwen2VLProcessor" (measured with 0.32), Qwen's smart_resize; llama-server; OpenAI
     "failed to apply|aspect ratio must be smaller|must be larger than factor|image file is truncated|"
@@ -221,7 +171,7 @@ _CAUSES = (
     _KEY,
     _QUOTA,
     Cause(
-        ModelWithoutVision,
+        errors.ModelWithoutVision,
         "This model takes no images: {model} at {title}. Use a vision model.",
         # llama-server: lemonade-sdk/lemonade#539; OpenRouter: nexu-io/nexu#731; LM Studio: lmstudio-bug-tracker#362;
         # vLLM: vllm-project/vllm#23402; OpenAI: "image_url is only supported by certain models"
@@ -231,7 +181,7 @@ _CAUSES = (
     ),
     _MODEL,
     Cause(
-        ContextTooLong,
+        errors.ContextTooLong,
         "Prompt and image exceed the model's context. Shorten the prompt or send a smaller image.",
         # OpenAI, vLLM, llama-server; llama-cpp-python: "Prompt exceeds n_ctx: 30047 > 4096" (measured with 0.3.36)
         "context_length_exceeded|exceed_context_size|context length|context size|context window|"
@@ -239,19 +189,19 @@ _CAUSES = (
         "prompt is too long|exceed context limit",
     ),
     Cause(
-        InvalidOption,
+        errors.InvalidOption,
         "{title} rejected the value of max_tokens: it is above the limit of {model}.",
         "maximum allowed number of output tokens",  # Anthropic
     ),
     Cause(
-        Blocked,
+        errors.Blocked,
         "A safety filter of {title} blocked the request.",
         # OpenAI, Azure; Anthropic
         "content_filter|content_policy_violation|responsibleaipolicyviolation|moderation_blocked|"
         "content filtering policy",
     ),
     # llama-server: "does not match the expected peg-native format" (measured)
-    Cause(UnparsableOutput, "{title} could not parse the output of the model.", "peg-native"),
+    Cause(errors.UnparsableOutput, "{title} could not parse the output of the model.", "peg-native"),
     _IMAGE,
 )
 _SCHEMA = Cause(
@@ -262,16 +212,19 @@ _SCHEMA = Cause(
     # Anthropic: can1357/oh-my-pi#341, a model that thinks cannot be made to call a tool
     "response_format|schema|grammar|output format|for format|requested parameters|output_config|tool_choice",
 )
+_MAY_BE_SCHEMA = Cause(SchemaRejected, "{title} rejected the request, perhaps for its schema ({status}).")
+_REJECTED = Cause(errors.RequestRejected, "{title} rejected the request ({status}).")
+_FAILED = Cause(errors.ServerFailed, "{title} failed with status {status}.")
 # vercel/ai#21192: if a schema was sent, this text does not imply a problem with the image
-_IMAGE_WITHOUT_SCHEMA = Cause(ImageRejected, _IMAGE.message, "unable to process input image")
+_IMAGE_WITHOUT_SCHEMA = Cause(errors.ImageRejected, _IMAGE.message, "unable to process input image")
 _BY_STATUS: Mapping[int, Cause] = {
     401: _KEY,
     402: _QUOTA,
-    403: Cause(AuthFailed, "{title} does not allow this request with the API key (403). Check {key}."),
+    403: Cause(errors.AuthFailed, "{title} does not allow this request with the API key (403). Check {key}."),
     405: _WRONG_PATH,
-    408: Cause(Unavailable, "{title} stopped waiting for the request (408)."),
-    413: Cause(RequestRejected, "The request is larger than {title} accepts (413). Send a smaller image."),
-    429: Cause(RateLimited, "{title} limits the rate of requests (429). Try again later."),
+    408: Cause(errors.Unavailable, "{title} stopped waiting for the request (408)."),
+    413: Cause(errors.RequestRejected, "The request is larger than {title} accepts (413). Send a smaller image."),
+    429: Cause(errors.RateLimited, "{title} limits the rate of requests (429). Try again later."),
     503: _UNAVAILABLE,
     529: _UNAVAILABLE,
 }

@@ -1,14 +1,15 @@
-"""Insert an image's base64 into a request body that is already serialised.
+"""Serialise request bodies, and insert the image's base64 into the serialised body.
 
 This is faster than serialising the image, because a JSON encoder inspects every character of a string: json.dumps
 takes 1.6 ms per MB of base64, replacing a placeholder in the serialised body takes 0.05 ms.
 """
 
+import json
 from secrets import token_bytes
 
 from pybase64 import b64encode_as_string
 
-from providers.base import Image
+from providers.base import Image, JsonObject
 
 PLACEHOLDER = token_bytes(24)
 """Placeholder for the image's bytes until the request is sent. Random, so that no prompt contains the placeholder."""
@@ -18,3 +19,9 @@ PLACEHOLDER_BASE64 = b64encode_as_string(PLACEHOLDER)
 def insert_image(body: bytes, image: Image) -> bytes:
     """Return the body with the placeholder replaced by the image."""
     return body.replace(PLACEHOLDER_BASE64.encode("ascii"), image.base64.encode("ascii"), 1)
+
+
+def serialise(body: JsonObject, image: Image | None) -> bytes:
+    """Return the body as JSON, with the placeholder replaced by the image."""
+    content = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    return content if image is None else insert_image(content, image)

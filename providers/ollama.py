@@ -4,7 +4,7 @@ Ollama's Chat Completions endpoint (`/v1`) cannot set `num_ctx`. Without `num_ct
 a long prompt (odysseus-dev/odysseus#1055).
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +17,16 @@ from providers.base import (
     JsonObject,
     Model,
     ProviderConfig,
+    Setting,
     Spec,
     VisionRequest,
 )
 from providers.call import Call, api_key, transport_error
-from providers.errors import BadReply, ProviderError, UnknownModel
+from providers.errors import ProviderError, UnknownModel
 from providers.http_errors import classify, error_in_200
 from providers.image_body import PLACEHOLDER
 from providers.pool import Pool
-from providers.text import AnswerText, truncation, whole_characters
+from providers.text import Answer, Failure, whole_characters
 from providers.usage import usage_of
 
 if TYPE_CHECKING:
@@ -48,11 +49,10 @@ SPEC = Spec(
     url_env=("OLLAMA_HOST",),
     takes=frozenset(_SAMPLING),
     options={
-        "num_ctx": "tokens of context to load the model with (default: by model family)",
-        "keep_alive": 'how long the model stays loaded: seconds, or text such as "10m"',
-        "think": "whether a reasoning model thinks first: true, false, low, medium or high",
+        "num_ctx": Setting("tokens of context to load the model with (default: by model family)", (int,)),
+        "keep_alive": Setting('how long the model stays loaded: seconds, or text such as "10m"', (int, float, str)),
+        "think": Setting("whether a reasoning model thinks first: true, false, low, medium or high", (bool, str)),
     },
-    values={"num_ctx": (int,), "keep_alive": (int, float, str), "think": (bool, str)},
     note="A key is needed only for ollama.com or behind a proxy.",
     pull="ollama pull",
 )
@@ -62,6 +62,7 @@ class OllamaClient(BaseClient):
     """Client of one Ollama server."""
 
     spec = SPEC
+    sdk = "ollama"
 
     def __init__(self, config: ProviderConfig, pool: Pool) -> None:
         """`config.base_url` may omit scheme and port, and may end in `/v1` or `/api`. Raises ValueError if invalid."""
@@ -71,11 +72,9 @@ class OllamaClient(BaseClient):
 
     async def complete(self, request: VisionRequest) -> Completion:
         """Send one request and return the complete answer."""
-        arguments = self._chat(request)
-        response = await self._call(request).wait(self._sdk(request, self._pool.client).chat(**arguments))
-        text = AnswerText(SPEC.title, streamed=False)
-        text.add(response.message.content or "")
-        return _completion(request, arguments, str(text), response)
+        arguments, answer = self._chat(request), OllamaAnswer(SPEC, request, streamed=False)
+        answer.read(await self._call(request).wait(self._sdk(request, self._pool.client).chat(**arguments)))
+        return answer.completion(answer.warnings(arguments["options"].get("num_ctx")))
 
     async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
         """List the pulled models over a new connection. Ollama does not report which of them accept images."""
@@ -88,15 +87,12 @@ class OllamaClient(BaseClient):
         return self._chat(request)
 
     async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
-        """Yield the text as it arrives, then the Completion."""
-        arguments = self._chat(request)
-        text = AnswerText(SPEC.title, streamed=True)
-        last: ollama.ChatResponse | None = None
+        arguments, answer = self._chat(request), OllamaAnswer(SPEC, request, streamed=True)
         opening = self._sdk(request, self._pool.client).chat(**arguments, stream=True)
         async with aclosing(self._call(request).each(opening)) as parts:
-            async for last in parts:
-                yield Delta(text.add(last.message.content or ""))
-        yield _completion(request, arguments, str(text), last)
+            async for part in parts:
+                yield Delta(answer.read(part))
+        yield answer.completion(answer.warnings(arguments["options"].get("num_ctx")))
 
     def _sdk(self, request: VisionRequest, shared: "httpx2.AsyncClient") -> "ollama.AsyncClient":
         """Create a lightweight client for one call (0.04 ms), so that the key is not stored after the call."""
@@ -140,20 +136,12 @@ class OllamaClient(BaseClient):
 def _messages(request: VisionRequest) -> list[dict[str, Any]]:
     system = [{"role": "system", "content": request.system}] if request.system.strip() else []
     turns = [{"role": turn.role, "content": turn.text} for turn in request.turns]
-    user: dict[str, Any] = {"role": "user", "content": _prompt(request)}
+    user: dict[str, Any] = {"role": "user", "content": dialects.prompt(request, sent=_schema(request))}
     if request.image is not None:
         # Pass bytes, because the SDK first tries to open a string as a file (measured with ollama 0.6.3).
         # Without an image no empty list is sent, because some backends reject it (datalab-to/marker#1076).
         user["images"] = [PLACEHOLDER]
     return [*system, user, *turns]
-
-
-def _prompt(request: VisionRequest) -> str:
-    """Return the prompt with the schema appended. Ollama does not show the schema to the model (ollama/ollama#8162)."""
-    if request.schema is None:
-        return request.prompt
-    sent = _format(request)
-    return f"{request.prompt}\n\n{dialects.describe(sent if isinstance(sent, dict) else request.schema)}"
 
 
 def _format(request: VisionRequest) -> JsonObject | str | None:
@@ -162,12 +150,11 @@ def _format(request: VisionRequest) -> JsonObject | str | None:
     Ollama ignores `format` inside `options` (browser-use/browser-use#5023). The schema is in llama.cpp's dialect,
     because Ollama uses llama.cpp's converter from schema to grammar.
     """
-    if request.schema is None or request.output_mode == "prompt":
-        return None
-    if request.output_mode == "json_object":
-        return "json"
-    relaxed = request.output_mode == "json_schema_relaxed"
-    return dialects.llamacpp(dialects.relaxed(request.schema) if relaxed else request.schema)
+    return "json" if request.sends_schema and not request.enforces_schema else _schema(request)
+
+
+def _schema(request: VisionRequest) -> JsonObject | None:
+    return dialects.enforced(request, dialects.llamacpp)
 
 
 def _options(request: VisionRequest, context: int | None) -> dict[str, Any]:
@@ -175,33 +162,38 @@ def _options(request: VisionRequest, context: int | None) -> dict[str, Any]:
     return options if context is None else {"num_ctx": context, **options}
 
 
-def _completion(
-    request: VisionRequest, arguments: Mapping[str, Any], text: str, last: "ollama.ChatResponse | None"
-) -> Completion:
-    """Return the Completion if the last message marks the answer as complete; otherwise raise the error."""
-    if last is None or not last.done:
-        raise BadReply("Ollama ended its answer before it was complete.")
-    usage = usage_of(last.prompt_eval_count, last.eval_count)
-    if last.done_reason == "length":
-        raise truncation(text, usage, "Raise max_tokens, or num_ctx of Ollama.")
-    if not text.strip():
-        raise BadReply("Ollama sent an empty answer.", usage=usage)
-    warnings = _warnings(last, arguments["options"].get("num_ctx"))
-    return Completion(text, whole_characters(last.model or request.model), usage, warnings)
+class OllamaAnswer(Answer):
+    """An answer, collected from one response or from the parts of a stream."""
 
+    def __init__(self, spec: Spec, request: VisionRequest, *, streamed: bool) -> None:
+        super().__init__(spec, request, streamed=streamed)
+        self._tokens = 0
 
-def _warnings(last: "ollama.ChatResponse", context: int | None) -> tuple[str, ...]:
-    """Return a warning if the context is full, because Ollama silently drops the start of a prompt.
+    def read(self, response: "ollama.ChatResponse") -> str:
+        """Read a response or a part of a stream, and return its text."""
+        if response.done:
+            self.finish = response.done_reason or "stop"
+            self._model = whole_characters(response.model or "")
+            self._tokens = (response.prompt_eval_count or 0) + (response.eval_count or 0)
+            self._text.usage = usage_of(response.prompt_eval_count, response.eval_count)
+        return self._text.add(response.message.content or "")
 
-    haoxiang-xu/PuPu#227. `context`: tokens of context.
-    """
-    used = (last.prompt_eval_count or 0) + (last.eval_count or 0)
-    if context is None or used < context:
-        return ()
-    return (
-        f"The request filled Ollama's {context} tokens of context (num_ctx), so the start of the prompt was probably "
-        "dropped. Raise num_ctx or send a smaller image.",
-    )
+    def _failure(self) -> Failure | None:
+        if self.finish == "length":
+            return self._truncated("Raise max_tokens, or num_ctx of Ollama.")
+        return None if self.finish else self._unfinished()
+
+    def warnings(self, context: int | None) -> tuple[str, ...]:
+        """Return a warning if the context is full, because Ollama silently drops the start of a prompt.
+
+        haoxiang-xu/PuPu#227. `context`: tokens of context.
+        """
+        if context is None or self._tokens < context:
+            return ()
+        return (
+            f"The request filled Ollama's {context} tokens of context (num_ctx), so the start of the prompt was "
+            "probably dropped. Raise num_ctx or send a smaller image.",
+        )
 
 
 def _translate(error: Exception, address: str, request: VisionRequest) -> ProviderError:

@@ -16,16 +16,15 @@ from providers.pool import Pool
 
 _ORDER = ("builtin", "openai", "anthropic", "vllm", "ollama", "gemini")
 """The kinds that the documentation lists first, in this order."""
-_CLIENTS: Mapping[type[BaseClient], tuple[str, tuple[Spec, ...]]] = {
-    BuiltinClient: ("", (builtin.SPEC,)),
-    OpenAIClient: ("openai", (openai.SPEC,)),
-    AnthropicClient: ("anthropic", (anthropic.SPEC,)),
-    GatewayClient: ("openai", gateways.SPECS),
-    OllamaClient: ("ollama", (ollama.SPEC,)),
-    GeminiClient: ("google.genai", (gemini.SPEC,)),
+_CLIENTS: Mapping[type[BaseClient], tuple[Spec, ...]] = {
+    BuiltinClient: (builtin.SPEC,),
+    OpenAIClient: (openai.SPEC,),
+    AnthropicClient: (anthropic.SPEC,),
+    GatewayClient: gateways.SPECS,
+    OllamaClient: (ollama.SPEC,),
+    GeminiClient: (gemini.SPEC,),
 }
-"""Map each client class to the SDK that it imports and the specs of its kinds of provider."""
-_KINDS = {spec.kind: (spec, client, sdk) for client, (sdk, specs) in _CLIENTS.items() for spec in specs}
+_KINDS = {spec.kind: (spec, client) for client, specs in _CLIENTS.items() for spec in specs}
 
 
 def specs() -> tuple[Spec, ...]:
@@ -44,13 +43,13 @@ def client(config: ProviderConfig, pool: Pool) -> BaseClient:
     The first call for a kind imports an SDK, which takes up to a second, so do not call this function on the event
     loop. Raises UnknownKind, and ValueError for an invalid base URL.
     """
-    _, client_class, sdk = _entry(config.kind)
-    if sdk:
-        import_module(sdk)
+    _, client_class = _entry(config.kind)
+    if client_class.sdk:
+        import_module(client_class.sdk)
     return client_class(config, pool)
 
 
-def _entry(kind: str) -> tuple[Spec, type[BaseClient], str]:
+def _entry(kind: str) -> tuple[Spec, type[BaseClient]]:
     try:
         return _KINDS[kind]
     except KeyError:

@@ -280,8 +280,8 @@ def split_types(node: JsonObject) -> JsonObject:
     if len([name for name in names if name != "null"]) < 2:
         return node
     rest = without(node, _TYPED | {"type", "enum"})
-    branches = [_only(node, str(name)) for name in names]
-    return {**rest, "anyOf": [branch for branch in branches if branch.get("enum", True)]}
+    branches = [branch for branch in (_only(node, str(name)) for name in names) if branch.get("enum", True)]
+    return {**rest, "anyOf": branches} if branches else node
 
 
 def _only(node: JsonObject, name: str) -> JsonObject:

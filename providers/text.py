@@ -1,6 +1,9 @@
-"""Collect the text of an answer, limit its length, and detect endless white space."""
+"""Collect an answer, limit the length of its text, and detect endless white space."""
 
-from providers.errors import BadReply, Truncated, WhitespaceRunaway
+from abc import ABC, abstractmethod
+
+from providers.base import Completion, Spec, VisionRequest
+from providers.errors import BadReply, ProviderError, Truncated, WhitespaceRunaway
 from providers.hints import RateHints
 from providers.usage import Usage
 
@@ -12,6 +15,9 @@ vLLM with xgrammar at temperature 0 writes white space until the token limit (me
 """
 WHITESPACE_TAIL = 32
 """White-space characters at the end of a truncated answer from which it counts as a WhitespaceRunaway."""
+_RUNAWAY = "The model wrote white space until {}. Use another model, or a temperature of 0.2 or more if it accepts one."
+Failure = tuple[type[ProviderError], str]
+"""The class and the message of an error."""
 
 
 class AnswerText:
@@ -44,30 +50,59 @@ class AnswerText:
         blank = len(piece) - len(piece.rstrip())
         self._blank = self._blank + blank if blank == len(piece) else blank
         if self._streamed and self._blank > WHITESPACE_RUN:
-            raise _runaway("the call was cancelled", self.usage)
+            raise WhitespaceRunaway(_RUNAWAY.format("the call was cancelled"), usage=self.usage)
         return piece
 
     def __str__(self) -> str:
         return "".join(self._pieces)
 
 
-def truncation(
-    text: str, usage: Usage | None, remedy: str = "Raise max_tokens.", *, rate: RateHints | None = None
-) -> Truncated:
-    """Return the error for an answer that ended at the token limit. `remedy`: a sentence of advice for the message."""
-    if len(text) - len(text.rstrip()) >= WHITESPACE_TAIL:
-        return _runaway("it reached the token limit", usage, rate)
-    return Truncated(f"The answer reached the token limit before it was complete. {remedy}", usage=usage, rate=rate)
-
-
-def _runaway(end: str, usage: Usage | None, rate: RateHints | None = None) -> WhitespaceRunaway:
-    return WhitespaceRunaway(
-        f"The model wrote white space until {end}. Set a temperature of 0.2 or more, or use another model.",
-        usage=usage,
-        rate=rate,
-    )
-
-
 def whole_characters(text: str) -> str:
     """Replace every lone surrogate in the text, because UTF-8 cannot encode them."""
     return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+class Answer(ABC):
+    """Base class of an answer, which is collected from one response or from the events of a stream.
+
+    `finish`: the finish reason, "" until the server sends it. `rate`: the rate limits in the response's headers.
+    """
+
+    def __init__(self, spec: Spec, request: VisionRequest, *, streamed: bool) -> None:
+        self.finish = ""
+        self.rate: RateHints | None = None
+        self._spec = spec
+        self._request = request
+        self._text = AnswerText(spec.title, streamed=streamed)
+        self._model = ""
+        self._tool_called = False
+
+    def __str__(self) -> str:
+        return str(self._text)
+
+    @abstractmethod
+    def _failure(self) -> Failure | None:
+        """Return the error for the finish reason, or None if the answer is complete."""
+
+    def completion(self, warnings: tuple[str, ...]) -> Completion:
+        """Return the Completion, or raise the error for the finish reason."""
+        text = str(self)
+        failure = self._failure()
+        if failure is None and not text.strip():
+            cause = "called a tool that was not offered" if self._tool_called else "sent an empty answer"
+            failure = BadReply, f"{self._spec.title} {cause}."
+        if failure is not None:
+            raise self._error(*failure)
+        return Completion(text, self._model or self._request.model, self._text.usage, warnings, self.rate)
+
+    def _unfinished(self) -> Failure:
+        return BadReply, f"{self._spec.title} ended its answer before it was complete."
+
+    def _truncated(self, remedy: str) -> Failure:
+        text = str(self)
+        if len(text) - len(text.rstrip()) >= WHITESPACE_TAIL:
+            return WhitespaceRunaway, _RUNAWAY.format("it reached the token limit")
+        return Truncated, f"The answer reached the token limit before it was complete. {remedy}"
+
+    def _error(self, error: type[ProviderError], message: str) -> ProviderError:
+        return error(message, usage=self._text.usage, rate=self.rate)

@@ -40,7 +40,3 @@ def test_a_bug_is_logged_and_reported_without_its_text(caplog: pytest.LogCapture
     (record,) = caplog.records
     assert (record.levelname, record.getMessage()) == ("ERROR", "bug in request id-1")
     assert "secret /srv/path" in caplog.text
-
-
-def test_an_endless_wait_is_capped() -> None:
-    assert problems.from_error(provider_errors.RateLimited("x", retry_after=1e308)).retry_after == 1e9

@@ -1,10 +1,9 @@
 """Address classes, the address policy, and the guarded transport on real sockets."""
 
 import asyncio
-import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -23,16 +22,11 @@ LOOPBACK = AddressPolicy(mode="listed", allow_networks=("127.0.0.0/8",))
 CLASSES = {
     "public": "8.8.8.8 2606:4700::1111 172.32.0.1 100.128.0.1",
     "loopback": "127.0.0.1 127.255.255.254 ::1",
-    "unspecified": "0.0.0.0 ::",
-    "reserved": "0.1.2.3 240.0.0.1 192.0.0.8 192.88.99.1 100::1 5f00::1 "
-    "4000::1 192.31.196.1 192.175.48.1 2620:4f:8000::1 3ffe::1 2001:20::1",
-    "private": "10.0.0.1 172.16.0.1 172.31.255.255 192.168.1.1 fd12::1 fec0::1",
-    "shared": "100.64.0.1 100.127.255.255",
+    "private": "10.0.0.1 172.16.0.1 172.31.255.255 192.168.1.1 fd12::1 fec0::1 0.0.0.0 :: 0.1.2.3 240.0.0.1 "
+    "192.0.0.8 192.0.0.9 192.88.99.1 100::1 5f00::1 4000::1 192.31.196.1 192.175.48.1 2620:4f:8000::1 3ffe::1 "
+    "2001:20::1 100.64.0.1 100.127.255.255 224.0.0.1 ff02::1 ff0e::1 255.255.255.255 192.0.2.1 198.51.100.1 "
+    "203.0.113.1 2001:db8::1 3fff::1 198.19.0.1 2001:2::1 64:ff9b:1::808:808",
     "link-local": "169.254.1.1 fe80::1 fe80::1%eth0",
-    "multicast": "224.0.0.1 ff02::1",
-    "broadcast": "255.255.255.255",
-    "documentation": "192.0.2.1 198.51.100.1 203.0.113.1 2001:db8::1 3fff::1",
-    "benchmarking": "198.19.0.1 2001:2::1",
     "metadata": "169.254.169.254 169.254.170.2 192.0.0.192 100.100.100.200 168.63.129.16 "
     "fd00:ec2::254 fd20:ce::254 fe80::a9fe:a9fe fe80::a9fe:a9fe%eth0 169.254.0.23 169.254.42.42",
 }
@@ -67,10 +61,6 @@ def test_ipv4_inside_ipv6_is_classified(wrap: Callable[[int], str]) -> None:
         assert word == classify(inner) or (inner == "10.0.0.1" and word != "public")
 
 
-def test_a_mapped_public_address_is_public() -> None:
-    assert classify("::ffff:8.8.8.8") == classify("64:ff9b::808:808") == "public"
-
-
 METADATA, LINK_LOCAL, PRIVATE, PUBLIC = "169.254.169.254", "169.254.7.7", "10.1.2.3", "93.184.216.34"
 
 
@@ -101,25 +91,13 @@ def test_policy(policy: AddressPolicy, admitted: set[str]) -> None:
         assert ip not in caught.value.message
 
 
-def test_a_network_that_is_none_is_an_error_at_once() -> None:
-    with pytest.raises(ValueError):
-        AddressPolicy(allow_networks=("10.0.0.0/99",))
-
-
-@pytest.mark.parametrize("ip", ["127.0.0.1", "10.0.0.9", "192.0.2.1", "169.254.169.254", "fd00::1"])
-def test_the_message_does_not_reveal_the_class_of_a_private_address(ip: str) -> None:
-    with pytest.raises(AddressRefused) as caught:
-        AddressPolicy().check("a.example", ip, 80)
-    assert caught.value.message.startswith("The host a.example has no public address")
-
-
 # On real sockets.
 
 
 @asynccontextmanager
 async def client_of(policy: AddressPolicy, **options: Any) -> AsyncIterator[httpx2.AsyncClient]:
     transport = guarded_transport(policy, **options)
-    async with httpx2.AsyncClient(transport=transport, trust_env=False, timeout=5) as client:
+    async with httpx2.AsyncClient(transport=transport, trust_env=False, timeout=60) as client:
         yield client
 
 
@@ -214,39 +192,12 @@ async def test_a_redirect_is_checked_again(trap: TrapServer) -> None:
     assert trap.untouched
 
 
-@pytest.mark.parametrize("fault", ["unknown name", "no address", "nobody there", "odd name", "no port"])
-async def test_an_unreachable_host_is_a_connect_error(fault: str) -> None:
-    async def look_up(host: str, port: int) -> Sequence[str]:
-        if fault == "unknown name":
-            raise OSError("unknown")
-        return [] if fault == "no address" else ["127.0.0.1"]
-
-    options = {} if fault == "odd name" else {"look_up": look_up}
-    host = "a..b" if fault == "odd name" else "x.example"
-    port = 99999 if fault == "no port" else 1
-    async with client_of(AddressPolicy("any_but_metadata"), **options) as client:
-        with pytest.raises((httpx2.ConnectError, httpx2.InvalidURL)):
-            await client.get(f"http://{host}:{port}/")
-
-
 @pytest.mark.parametrize("count", [65, 4000])
 async def test_a_name_with_too_many_addresses_is_refused(count: int) -> None:
     look_up = names(crowd=["93.184.216.34"] * count)
     async with client_of(AddressPolicy(), look_up=look_up) as client:
         with pytest.raises(httpx2.ConnectError):
             await client.get("http://crowd.example/")
-
-
-async def test_at_most_eight_addresses_are_dialled() -> None:
-    async with answering(OK) as port:
-        for count, answers in ((7, True), (8, False)):
-            look_up = names(row=[*(f"127.9.9.{number}" for number in range(1, count + 1)), "127.0.0.1"])
-            async with client_of(LOOPBACK, look_up=look_up) as client:
-                if answers:
-                    assert (await client.get(f"http://row.example:{port}/")).text == "ok"
-                else:
-                    with pytest.raises(httpx2.ConnectError):
-                        await client.get(f"http://row.example:{port}/")
 
 
 async def test_a_cancelled_lookup_keeps_its_slot_until_it_ends() -> None:
@@ -258,23 +209,6 @@ async def test_a_cancelled_lookup_keeps_its_slot_until_it_ends() -> None:
     with pytest.raises(OSError):
         await resolver("a" * 70, 80)
     assert "127.0.0.1" in await resolver("127.1", 80)
-
-
-async def test_a_slow_lookup_is_a_connect_timeout() -> None:
-    async def look_up(host: str, port: int) -> Sequence[str]:
-        await asyncio.Event().wait()
-        return []
-
-    async with client_of(LOOPBACK, look_up=look_up) as client:
-        with pytest.raises(httpx2.ConnectTimeout):
-            await client.get("http://slow.example/", timeout=0.05)
-
-
-async def test_a_truncated_response_is_a_protocol_error() -> None:
-    cut = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nok"
-    async with answering(cut) as port, client_of(LOOPBACK) as client:
-        with pytest.raises(httpx2.RemoteProtocolError):
-            await client.get(f"http://127.0.0.1:{port}/")
 
 
 async def test_proxies_of_the_environment_are_not_used(trap: TrapServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,23 +246,3 @@ async def test_tls_verifies_the_name_over_the_checked_address(
             with pytest.raises(httpx2.ConnectError):
                 await client.get(f"https://{host}:{port}/")
     assert shown == [host]
-
-
-async def test_garbage_inside_tls_is_a_read_error(
-    authority: tuple[Path, ssl.SSLContext], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file, context = authority
-    monkeypatch.setenv("SSL_CERT_FILE", str(file))
-
-    async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        os.write(writer.get_extra_info("socket").fileno(), b"\x17\x03\x03\x00\x20" + b"x" * 40)
-        with suppress(ConnectionError, ssl.SSLError):
-            await reader.read()
-        writer.transport.abort()
-
-    context.sni_callback = None
-    server = await asyncio.start_server(garbage, "127.0.0.1", 0, ssl=context)
-    async with server, client_of(LOOPBACK, look_up=names(tls=("127.0.0.1",))) as client:
-        with pytest.raises(httpx2.ReadError):
-            await client.get(f"https://tls.example:{server.sockets[0].getsockname()[1]}/")

@@ -1,6 +1,5 @@
 """The commands, requests, scripts, links and names in README.md and docs/ work and exist."""
 
-import json
 import os
 import re
 import shlex
@@ -13,7 +12,6 @@ import pytest
 from bridge.cli import COMMANDS, build
 from bridge.settings import OTHERS, PREFIX, Settings
 from docs import generate
-from perspectives.perspective import parse
 from providers import registry
 from tests.service import ROOT, Service, clean_environment
 from tests.tools import need
@@ -60,12 +58,6 @@ def test_marked_scripts_work() -> None:
     assert {kind for text in TEXTS.values() for kind, _ in MARKED.findall(text)} == {"service", "python"}
     for code in marked("python"):
         assert run(sys.executable, "-W", "error", "-c", code).strip()
-
-
-def test_perspectives_in_the_docs_are_valid() -> None:
-    blocks = [code for kind, code in FENCED.findall(TEXTS[ROOT / "docs/perspectives.md"]) if kind == "json"]
-    assert len(whole := [code for code in blocks if code.startswith('{\n  "name"')]) == 2
-    assert [parse(json.loads(code), source="page", module="custom").warnings for code in whole] == [(), ()]
 
 
 def commands() -> dict[str, str]:

@@ -74,7 +74,7 @@ def test_the_body_limit_leaves_room_for_an_image_in_base64() -> None:
         ("PORT", "99999", "Input should be less than or equal to 65535."),
         ("TIMEOUT", "soon", "Input should be a valid number, unable to parse string as a number."),
         ("LOG", "xml", "Input should be 'text' or 'json'."),
-        ("IMAGE_URL_ALLOW", "10.0.0.0/99,10.1.0.0/99", "Invalid network: '10.0.0.0/99', '10.1.0.0/99'."),
+        ("IMAGE_URL_ALLOW", "10.1.0.0/16,10.0.0.0/99", "Invalid network: '10.0.0.0/99'."),
         ("IMAGE_URL_PORTS", "80,99999", "Input should be less than or equal to 65535."),
         ("CORS_ORIGINS", '["http://a"', "Expecting ',' delimiter: line 1 column 12 (char 11)."),
         *(
@@ -82,7 +82,7 @@ def test_the_body_limit_leaves_room_for_an_image_in_base64() -> None:
             for origin in ("foo", "https://a/b")
         ),
         ("RATE_LIMIT", "many", "Write a rate such as 60/minute"),
-        ("WORKSPACE", "absent", "There is no directory 'absent'."),
+        ("WORKSPACE", "absent", "Path does not point to a directory."),
         ("NAMED_API_KEYS", "react=a1,react=b2", "A name is repeated."),
         *(
             (
@@ -93,10 +93,8 @@ def test_the_body_limit_leaves_room_for_an_image_in_base64() -> None:
             for name in ("React", "key-1", "x" * 33, "")
         ),
         ("NAMED_API_KEYS", "react", "An API key consists of printable ASCII characters"),
-        ("API_KEYS", "ключ", "An API key consists of printable ASCII characters"),
         # A template such as ${A},${B} with unset variables.
         *(("API_KEYS", value, "The list is empty; leave the variable unset instead.") for value in (",", " , ", "[]")),
-        ("NAMED_API_KEYS", ",", "The list is empty; leave the variable unset instead."),
         ("API_KEYS_FILE", "absent", "The file cannot be read: FileNotFoundError."),
         *(
             ("RATE_LIMIT_STORAGE", value, "Write memory:// or redis://host:port/number")

@@ -4,11 +4,11 @@ import asyncio
 import re
 import sys
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import from_json
-from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
@@ -30,12 +30,6 @@ class RequestBody:
 
     fields: JsonObject
     upload: bytes | None = None
-
-
-class MemoryMultiPartParser(MultiPartParser):
-    """Starlette's parser without its temporary file for parts over 1 MiB (starlette 1.10)."""
-
-    spool_max_size = sys.maxsize
 
 
 async def read_body(
@@ -113,42 +107,29 @@ async def _read_multipart(request: Request, chunks: AsyncGenerator[bytes, None],
     charset = _CHARSET.search(request.headers["content-type"])
     if charset and charset[1].lower() not in _UTF_8:
         raise InvalidRequest("Send the multipart body as UTF-8.")  # some codecs of Python do not decode text
-    parser = MemoryMultiPartParser(request.headers, chunks, max_files=8, max_fields=64, max_part_size=limit)
+    parser = MultiPartParser(request.headers, chunks, max_files=8, max_fields=64, max_part_size=limit)
+    parser.spool_max_size = sys.maxsize  # by default, parts over 1 MiB are written to files (starlette 1.10)
     try:
         form = await parser.parse()
     except MultiPartException as error:
         raise InvalidRequest(f"The multipart body cannot be parsed: {error.message}") from None
-    uploads: list[bytes] = []
-    texts: list[tuple[str, str]] = []
-    try:
-        for name, part in form.multi_items():
-            if name == UPLOAD_PART:
-                uploads.append(await _read_upload(name, part))
-            else:
-                texts.append((name, await _read_text(name, part)))
-    finally:
-        await form.close()
+    parts = [(name, part if isinstance(part, str) else await part.read()) for name, part in form.multi_items()]
+    uploads = [content for name, content in parts if name == UPLOAD_PART]
     if len(uploads) > 1:
         raise InvalidRequest("The request has two images. Caption them one at a time.", (("/image", "two parts"),))
+    upload = uploads[0] if uploads else None
+    if isinstance(upload, str):
+        raise InvalidRequest("Send the part 'image' as a file (curl -F image=@photo.jpg).", (("/image", "not a file"),))
+    texts = [(name, _text(name, content)) for name, content in parts if name != UPLOAD_PART]
     _check_size("".join(text for _, text in texts), "The body")
     fields = _merge(texts)
     nested = parse_object(fields.pop("request"), "The part 'request'") if "request" in fields else {}
-    return RequestBody({**nested, **fields}, uploads[0] if uploads else None)
+    return RequestBody({**nested, **fields}, upload)
 
 
-async def _read_upload(name: str, part: UploadFile | str) -> bytes:
-    if isinstance(part, str):
-        raise InvalidRequest(
-            f"Send the part '{name}' as a file (curl -F {name}=@photo.jpg).", ((f"/{name}", "not a file"),)
-        )
-    return await part.read()
-
-
-async def _read_text(name: str, part: UploadFile | str) -> str:
-    if isinstance(part, str):
-        return part
+def _text(name: str, content: bytes | str) -> str:
     try:
-        return (await part.read()).decode("utf-8")
+        return content if isinstance(content, str) else content.decode("utf-8")
     except UnicodeDecodeError:
         raise InvalidRequest(
             f"The part '{name}' is not text. Send the image as the part 'image' (curl -F image=@photo.jpg).",
@@ -162,14 +143,13 @@ def _merge(texts: list[tuple[str, str]]) -> JsonObject:
     for name, text in texts:
         value: Any = text
         if name != "request" and text.lstrip()[:1] in ("{", "["):
-            try:
+            with suppress(ValueError):
                 value = from_json(text, allow_inf_nan=False)
-            except ValueError:
-                value = text
-        if name == "context" and name in fields:
+        if name not in fields:
+            fields[name] = value
+        elif name == "context":
             previous = fields[name] if isinstance(fields[name], list) else [fields[name]]
-            value = [*previous, value]
-        elif name in fields:
+            fields[name] = [*previous, value]
+        else:
             raise InvalidRequest(f"The part '{name}' is repeated.", ((f"/{name}", "repeated"),))
-        fields[name] = value
     return fields

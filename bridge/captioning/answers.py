@@ -11,11 +11,13 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
 from pydantic_core import from_json
 
+from bridge.deadline import Deadline
 from bridge.run import Run
 from perspectives.errors import Problem, ValidationFailed
 from perspectives.perspective import Perspective
@@ -59,9 +61,9 @@ class Reading:
             return self.text
 
 
-async def read_answer(text: str, perspective: Perspective) -> Reading:
-    """Call `read` with the perspective's validator, in a thread if the validation may take long."""
-    return await _off_loop(lambda: read(text, perspective.validator), text, perspective)
+async def read_answer(text: str, perspective: Perspective, deadline: Deadline) -> Reading:
+    """Call `read` with the perspective's validator. Raises DeadlineExceeded."""
+    return await _off_loop(partial(read, text, perspective.validator), text, perspective, deadline)
 
 
 def read(text: str, validator: Validator) -> Reading:
@@ -98,9 +100,15 @@ def _validate(candidate: JsonObject, validator: Validator) -> Validated:
     return validator.validate(restored)
 
 
-async def _off_loop(work: Callable[[], T], text: str, perspective: Perspective) -> T:
-    """Run `work` and return its result. Use a thread unless validating a text of this length is cheap."""
-    return work() if perspective.validator.is_cheap(len(text)) else await asyncio.to_thread(work)
+async def _off_loop(work: Callable[[], T], text: str, perspective: Perspective, deadline: Deadline) -> T:
+    """Run `work` and return its result. If validating a text of this length is expensive, use a thread.
+
+    A thread cannot be cancelled: at the deadline it continues, and DeadlineExceeded is raised.
+    """
+    if perspective.validator.is_cheap(len(text)):
+        return work()
+    async with deadline.within("reading the answer"):
+        return await asyncio.to_thread(work)
 
 
 def _reject_constant(name: str) -> None:
@@ -176,8 +184,8 @@ class PartialObjects:
         if not self._run.streaming or start < self._next:
             return
         text = "".join(self._pieces)
-        schema = self._perspective.json_schema
-        result = await _off_loop(lambda: partial_object(text, schema), text, self._perspective)
+        work = partial(partial_object, text, self._perspective.json_schema)
+        result = await _off_loop(work, text, self._perspective, self._run.deadline)
         end = self._clock()
         self._next = end + max(PARTIAL_INTERVAL, _COST_FACTOR * (end - start))
         if result and result != self._last:

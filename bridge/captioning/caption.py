@@ -81,7 +81,7 @@ async def loaded_image(plan: Plan | AnalysisPlan, services: Services, run: Run) 
         async with run.deadline.within("loading the image"):
             source = await acquire(plan.options, plan.upload, services)
     run.image_bytes[source.origin] = len(source.data)
-    image = RequestImage(source, plan.options, services)
+    image = RequestImage(source, plan.options, services, run.caller)
     try:
         yield image
     finally:

@@ -9,10 +9,9 @@ from bridge.errors import MissingModel
 from bridge.run import Run
 from providers.base import Model
 from providers.checks import Check
-from providers.errors import ProviderError, UnknownModel
+from providers.errors import UnknownModel
 
 TIMEOUT = 20.0
-HINT_TIMEOUT = 2.0
 
 
 def deadline(services: Services) -> Deadline:
@@ -30,7 +29,7 @@ async def models(
 ) -> tuple[Target, tuple[Model, ...]]:
     """Return the models that a provider lists. Raises DispatchError or ProviderError."""
     target = _resolve(request, services, run, key)
-    return target, await services.dispatcher.list_models(target, run.deadline.seconds, run.trace_headers)
+    return target, await services.dispatcher.list_models(target, run)
 
 
 async def check(request: TargetRequest, services: Services, run: Run, key: str = "") -> tuple[Target, Check]:
@@ -53,17 +52,14 @@ async def check_each(
 async def with_known_models(error: Exception, services: Services, target: Target | None = None) -> Exception:
     """Add the models that the provider lists to an error about a missing or unknown model.
 
-    Other errors are returned unchanged, and so is every error if the provider does not respond within 2 seconds.
+    Other errors are returned unchanged, and so is every error if the provider is busy or does not respond.
     `target`: the target that was called, for an UnknownModel; the models are added as a note to that error.
     """
     if isinstance(error, MissingModel) and not error.listed and isinstance(error.target, Target):
         target = error.target
     elif target is None or not isinstance(error, UnknownModel):
         return error
-    try:
-        listed = tuple(model.id for model in await services.dispatcher.list_models(target, HINT_TIMEOUT))
-    except ProviderError:
-        return error
+    listed = await services.dispatcher.known_models(target)
     if isinstance(error, MissingModel):
         return MissingModel(error.provider, listed)
     if listed:

@@ -1,6 +1,7 @@
 """Plan a request before any I/O: resolve its perspective, prompt and targets, and reject invalid requests."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bridge.captioning.models import AnalyzeRequest, CaptionOptions, CaptionRequest, JsonObject
@@ -69,7 +70,7 @@ async def make_plan(
     `upload`: the bytes of an uploaded image. `provider_key`: a provider key that the request carries in a header.
     Raises InvalidRequest, PerspectiveError, DispatchError or UnknownKind.
     """
-    perspective = await find_perspective(request.perspective, services)
+    (perspective,) = await find_perspectives([request.perspective], services, run)
     return plan_caption(perspective, request, services, run, upload=upload, provider_key=provider_key)
 
 
@@ -97,7 +98,7 @@ async def make_analysis_plan(
     """Plan an analysis. Raises the errors of `make_plan`, and InvalidRequest if a perspective is repeated."""
     _require_one_image(request, upload)
     last = [] if request.synthesize is None else [request.synthesize]
-    listed = [await find_perspective(each, services) for each in (*request.perspectives, *last)]
+    listed = await find_perspectives([*request.perspectives, *last], services, run)
     _require_distinct([perspective.name for perspective in listed])
     known = {variable.name for perspective in listed for variable in perspective.variables}
     values = request.variables or {}
@@ -123,11 +124,15 @@ def _require_distinct(names: list[str]) -> None:
         )
 
 
-async def find_perspective(perspective: str | JsonObject, services: Services) -> Perspective:
-    """Look up a perspective by name, or parse an inline one. Raises PerspectiveError."""
-    if isinstance(perspective, str):
-        return services.catalog.get(perspective)
-    return await asyncio.to_thread(perspectives.parse, perspective)  # a large schema takes 100 ms to compile
+async def find_perspectives(wanted: Sequence[str | JsonObject], services: Services, run: Run) -> list[Perspective]:
+    """Look up perspectives by name, and parse inline ones. Raises PerspectiveError and DeadlineExceeded."""
+    async with run.deadline.within("reading the perspective"):
+        return [
+            services.catalog.get(each)
+            if isinstance(each, str)
+            else await asyncio.to_thread(perspectives.parse, each)  # a large schema takes 100 ms to compile
+            for each in wanted
+        ]
 
 
 def label_of(perspective: Perspective) -> str:

@@ -65,7 +65,7 @@ def from_error(error: Exception, context: Run | str = "") -> Problem:
 
 def _add_calls(problem: Problem, error: Exception, run: Run) -> None:
     """If provider calls led to `error`, add them to the problem, with the provider's message if it may be shown."""
-    if isinstance(error, (*_OF_PROVIDER, DeadlineExceeded)):
+    if isinstance(error, (*_OF_PROVIDER, DeadlineExceeded, AddressRefused)):
         problem.attempts = attempts(run) or None
     if isinstance(error, _OF_PROVIDER):
         problem.provider = run.provider

@@ -4,8 +4,6 @@ import asyncio
 from dataclasses import dataclass
 from functools import partial
 
-from anyio import to_thread
-
 from bridge.captioning.models import CaptionOptions
 from bridge.captioning.services import Services
 from bridge.images import sources
@@ -25,10 +23,16 @@ class _Preparation:
 class RequestImage:
     """The image of a request, and the prepared images for its targets."""
 
-    def __init__(self, source: Source, options: CaptionOptions, services: Services) -> None:
+    def __init__(self, source: Source, options: CaptionOptions, services: Services, caller: str = "") -> None:
+        """`caller`: identifies the caller, who waits for an image worker in turn with others."""
         self._source = source
         self._prepare = partial(
-            prepare, source, resize=options.resize_resolution, limits=services.limits, decoder=services.decoder
+            prepare,
+            source,
+            resize=options.resize_resolution,
+            limits=services.limits,
+            decoder=services.decoder,
+            caller=caller,
         )
         self._preparations: dict[tuple[ImageProfile, bool], _Preparation] = {}
 
@@ -74,4 +78,4 @@ async def acquire(options: CaptionOptions, upload: bytes | None, services: Servi
     data = upload or b""
     if len(data) < sources.QUICK:
         return sources.from_upload(data, services.limits)
-    return await to_thread.run_sync(sources.from_upload, data, services.limits)
+    return await asyncio.to_thread(sources.from_upload, data, services.limits)

@@ -51,11 +51,14 @@ def library(settings: Settings) -> Catalog:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, *, shows_addresses: bool = True) -> AsyncIterator[Services]:
+async def open_services(
+    settings: Settings, *, shows_addresses: bool = True, max_concurrency: int | None = None
+) -> AsyncIterator[Services]:
     """Load the library, read `providers.toml` and open the connection pools.
 
-    `shows_addresses`: whether errors may name the addresses of configured providers. Raises SettingsError, which lists
-    every mistake.
+    `shows_addresses`: whether errors may name the addresses of configured providers. `max_concurrency`: limit of
+    concurrent calls to one server, in addition to the configured limits. Raises SettingsError, which lists every
+    mistake.
     """
     providers = configured(settings)
     decoder = DecoderPool(_image_workers(settings), settings.image_worker_memory, _DECODE_SECONDS)
@@ -70,6 +73,7 @@ async def open_services(settings: Settings, *, shows_addresses: bool = True) -> 
         provider_timeout=settings.provider_timeout,
         attempt_timeout=settings.attempt_timeout,
         default_model=settings.model,
+        max_concurrency=max_concurrency,
     )
     fetcher = Fetcher(
         _image_policy(settings), timeout=settings.image_url_timeout, max_connections=settings.max_in_flight

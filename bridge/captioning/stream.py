@@ -37,7 +37,7 @@ class EventStream:
         self._readable = asyncio.Event()
         self._error: Exception = Cancelled()
         self._task: asyncio.Task[object] | None = None
-        self._ended = False
+        self._ended = self._cancelled = False
 
     async def __aenter__(self) -> Self:
         """Start the work."""
@@ -75,7 +75,8 @@ class EventStream:
 
     def cancel(self, error: Exception | None = None) -> None:
         """Cancel the work. Each unfinished perspective ends in `error` (default: Cancelled), and `done` follows."""
-        if self._task is not None and not self._task.done() and not self._task.cancelling():
+        if self._task is not None and not self._task.done() and not self._cancelled:
+            self._cancelled = True  # not `task.cancelling()`: anyio also cancels the task, while it connects
             self._error = error or self._error
             self._task.cancel()
 

@@ -21,8 +21,10 @@ from bridge.dispatch.targets import Target
 from bridge.errors import OutputInvalid
 from bridge.run import Run
 from perspectives.perspective import Perspective
+from providers import registry
 from providers.base import Completion, JsonObject, OutputMode, Turn, VisionRequest
 from providers.errors import BadReply, SchemaRejected, ServerFailed, UnparsableOutput, WhitespaceRunaway
+from providers.profiles import profile
 
 _LINK = re.compile(r"\n *For further information visit https://errors\.pydantic\.dev/\S*")
 _TOO_LONG = 128 * 1024  # an invalid answer with more characters is not sent back in a re-ask
@@ -80,7 +82,7 @@ class StructuredOutput:
 
         If the server rejects the schema, repeat the call in the next less strict output mode. An unexplained 400 or
         500 may be a rejection of the schema; the mode is lowered only once for such errors. If the model writes only
-        white space, repeat the call once with a higher temperature.
+        white space, repeat the call once, with a higher temperature if the model accepts one.
         """
         guessed = warmed = False
         while True:
@@ -105,7 +107,10 @@ class StructuredOutput:
             self.run.reset("retry", reason, reason)
 
     def _raise_temperature(self) -> str:
-        options = self.request.options
+        """Raise the temperature of the next call if the model accepts one. Return the reason for the next call."""
+        kind, options = self.target.config.kind, self.request.options
+        if "temperature" not in registry.spec(kind).takes or profile(kind, self.request.model).reasoning:
+            return "The model wrote only white space; retrying."
         temperature = max(options.temperature or 0, _TEMPERATURE)
         self.request = replace(self.request, options=replace(options, temperature=temperature))
         return f"The model wrote only white space; asking with temperature {temperature:g}."
@@ -113,7 +118,7 @@ class StructuredOutput:
     async def _call(self, turns: tuple[Turn, ...] = ()) -> Reading:
         """Make one call and validate the answer. If the answer is invalid, record its text in the attempt."""
         completion = await self._complete(replace(self.request, turns=turns) if turns else self.request)
-        reading = await read_answer(completion.text, self.perspective)
+        reading = await read_answer(completion.text, self.perspective, self.run.deadline)
         if reading.result is None:
             self.run.attempts.reject_last(_without_key(completion.text, self.target.credentials.api_key))
         self._model = completion.model
@@ -141,7 +146,8 @@ class StructuredOutput:
         image, because it scans and copies image messages (measured with instructor 1.17: 1 ms per call). The
         response_format that it builds is ignored, and the provider's own is used.
         """
-        instructor = await asyncio.to_thread(_import_instructor)
+        async with self.run.deadline.within("preparing to ask again"):
+            instructor = await asyncio.to_thread(_import_instructor)
         readings: list[Reading] = []
         failures: list[Exception] = []
 

@@ -1,7 +1,8 @@
 """The command line. Results go to standard output, everything else to standard error.
 
 Exit codes: 0 success · 1 the work failed · 2 invalid input: an option, a name, a setting · 3 the service could not
-start · 4 the provider cannot be used · 130 interrupted.
+start, or some images of a batch failed · 4 the provider cannot be used, or a limit of a batch is reached · 130
+interrupted.
 
 Only the command that runs is imported, so that `--help` is fast.
 """
@@ -18,6 +19,7 @@ from bridge.version import __version__
 
 COMMANDS = {
     "caption": "caption one image",
+    "batch": "caption a folder, a bucket or a list of images",
     "serve": "run the service",
     "perspectives": "list, show or check perspectives",
     "providers": "list providers, check one, or list its models",

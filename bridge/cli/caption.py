@@ -16,14 +16,25 @@ OPTIONS: tuple[tuple[str, type, str, str], ...] = (
 
 
 def add_options(parser: Parser) -> None:
-    """Add the image, the perspectives, the provider, the options of the caption, and the output."""
+    """Add the image, the options of the request, and the output."""
+    add = parser.add_argument
+    add("image", metavar="IMAGE", help="a file, an http(s) URL, or - for standard input")
+    add_request_options(parser)
+    add("--json", dest="format", action="store_const", const="json", help="print whole captions, and errors, as JSON")
+    add("--text", dest="format", action="store_const", const="text", help="print only the rendered text, on one line")
+    add("-o", "--output", metavar="FILE", type=Path, help="write the result to this file, not to standard output")
+    add("--stream", action="store_true", help="show the text on the terminal while the model writes it")
+    add("-v", "--verbose", action="store_true", help="say which model is called, and what each call returned")
+
+
+def add_request_options(parser: Parser) -> None:
+    """Add the options that describe a request: the perspectives, the provider and the options of the caption."""
     from dataclasses import fields
 
     from providers import registry
     from providers.base import Options
 
     add = parser.add_argument
-    add("image", metavar="IMAGE", help="a file, an http(s) URL, or - for standard input")
     add(
         *("-p", "--perspective"),
         action="append",
@@ -56,11 +67,6 @@ def add_options(parser: Parser) -> None:
         add(f"--{option.name.replace('_', '-')}", **option.metadata)
     for name, kind, metavar, summary in OPTIONS:
         add(f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=summary)
-    add("--json", dest="format", action="store_const", const="json", help="print whole captions, and errors, as JSON")
-    add("--text", dest="format", action="store_const", const="text", help="print only the rendered text, on one line")
-    add("-o", "--output", metavar="FILE", type=Path, help="write the result to this file, not to standard output")
-    add("--stream", action="store_true", help="show the text on the terminal while the model writes it")
-    add("-v", "--verbose", action="store_true", help="say which model is called, and what each call returned")
 
 
 def run(options: argparse.Namespace) -> int:

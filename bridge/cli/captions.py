@@ -141,23 +141,22 @@ def _print(captions: dict[str, Caption], form: str | None, *, several: bool) -> 
 
 def _request(options: argparse.Namespace) -> CaptionRequest | AnalyzeRequest:
     """Return the request that the options describe. Raises InvalidRequest and ValueError."""
-
-    fields = _fields(options)
+    fields = request_fields(options)
+    if options.image.startswith(("http://", "https://")):
+        fields["image"] = {"url": options.image}
     perspectives = [perspective_file(name) for name in options.perspective or [DEFAULT_PERSPECTIVE]]
     if len(perspectives) > 1:
         return parse_request(AnalyzeRequest, {**fields, "perspectives": perspectives})
     return parse_request(CaptionRequest, {**fields, "perspective": perspectives[0]})
 
 
-def _fields(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the fields of the request that the options set."""
+def request_fields(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the fields of the request that the options set, without the image and the perspectives."""
     names = [option.name for option in dataclasses.fields(Options)] + [name for name, *_ in OPTIONS]
     fields = {name: getattr(options, name) for name in names}
     fields |= {"provider": options.provider, "model": options.model, "context": options.context}
-    if options.image.startswith(("http://", "https://")):
-        fields["image"] = {"url": options.image}
     if options.set:
-        fields["variables"] = dict(map(_assignment, options.set))
+        fields["variables"] = dict(assignment(text, "--set") for text in options.set)
     if options.kind or options.base_url:
         fields["provider_config"] = {
             "kind": options.kind or "openai-compatible",
@@ -167,10 +166,11 @@ def _fields(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _assignment(text: str) -> tuple[str, str]:
+def assignment(text: str, option: str) -> tuple[str, str]:
+    """Split NAME=VALUE. Raises ValueError."""
     name, equals, value = text.partition("=")
     if not equals:
-        raise ValueError(f"'{text}' is not of the form NAME=VALUE (--set).")
+        raise ValueError(f"'{text}' is not of the form NAME=VALUE ({option}).")
     return name, value
 
 

@@ -1,48 +1,61 @@
-"""Helpers that the commands share: open the services, print errors, choose the exit code."""
+"""What the commands share: services, settings, errors, exit codes and output.
 
-import asyncio
+Large packages are imported where they are used, so that `--help` is fast.
+"""
+
 import json
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bridge import errors
-from bridge.captioning import problems
-from bridge.captioning.check import with_known_models
-from bridge.captioning.services import Services, open_services
 from bridge.cli.text import paint
-from bridge.config import mistakes, startup_warnings
-from bridge.errors import MissingModel
-from bridge.run import Run
-from bridge.settings import PREFIX, Settings, SettingsError, environment, load
-from bridge.telemetry.logging import configure_logging
-from perspectives import MissingVariables
-from perspectives.loader import UnreadableFile, read_json
+
+if TYPE_CHECKING:
+    from bridge.captioning.services import Services
+    from bridge.run import Run
+    from bridge.settings import Settings, SettingsError
 
 FAILED, USAGE, PROVIDER = 1, 2, 4
-_PROVIDER_CODES = {
-    "provider_auth",
-    "provider_quota",
-    "provider_unreachable",
-    "provider_unavailable",
-    "provider_rate_limited",
-    "unknown_model",
+_EXIT_CODES = {
+    "provider_auth": PROVIDER,
+    "provider_quota": PROVIDER,
+    "provider_unreachable": PROVIDER,
+    "provider_unavailable": PROVIDER,
+    "provider_rate_limited": PROVIDER,
+    "unknown_model": PROVIDER,
+    "invalid_perspective": USAGE,
+    "invalid_request": USAGE,
+    "missing_variables": USAGE,
+    "provider_not_allowed": USAGE,
+    "unknown_module": USAGE,
+    "unknown_perspective": USAGE,
+    "unknown_provider": USAGE,
 }
-_USAGE_CODES = {
-    "invalid_perspective",
-    "invalid_request",
-    "missing_variables",
-    "provider_not_allowed",
-    "unknown_module",
-    "unknown_perspective",
-    "unknown_provider",
-}
+"""The exit code for the `code` of a problem. The exit code for all others is FAILED."""
 
 
-def with_services(command: Callable[[Services], Awaitable[int]], *, as_json: bool = False) -> int:
-    """Open the services, run `command` with them, and return its exit code. Errors are printed."""
-    settings = load_settings()
+def with_services(
+    command: "Callable[[Services], Awaitable[int]]",
+    *,
+    as_json: bool = False,
+    settings: "Settings | None" = None,
+    max_concurrency: int | None = None,
+) -> int:
+    """Open the services, run `command` with them, and return its exit code. Errors are printed.
+
+    `settings`: default: those of the environment. `max_concurrency`: see `open_services`.
+    """
+    import asyncio
+
+    from bridge import errors
+    from bridge.captioning.check import with_known_models
+    from bridge.captioning.services import open_services
+    from bridge.config import startup_warnings
+    from bridge.settings import SettingsError
+    from bridge.telemetry.logging import configure_logging
+
+    settings = settings or load_settings()
     if settings is None:
         return USAGE
     configure_logging("text", "warning")
@@ -50,10 +63,10 @@ def with_services(command: Callable[[Services], Awaitable[int]], *, as_json: boo
         print_line(warning, "yellow")
 
     async def run() -> int:
-        async with open_services(settings) as services:
+        async with open_services(settings, max_concurrency=max_concurrency) as services:
             try:
                 return await command(services)
-            except MissingModel as error:
+            except errors.MissingModel as error:
                 raise await with_known_models(error, services) from None
 
     try:
@@ -65,8 +78,10 @@ def with_services(command: Callable[[Services], Awaitable[int]], *, as_json: boo
         return print_error(error, as_json=as_json)
 
 
-def load_settings() -> Settings | None:
+def load_settings() -> "Settings | None":
     """Return the settings, or print all their mistakes and return None."""
+    from bridge.settings import SettingsError, load
+
     try:
         return load()
     except SettingsError as error:
@@ -74,8 +89,11 @@ def load_settings() -> Settings | None:
         return None
 
 
-def with_provider_mistakes(error: SettingsError, workspace: str | None = None) -> SettingsError:
+def with_provider_mistakes(error: "SettingsError", workspace: str | None = None) -> "SettingsError":
     """Return the error with the mistakes in `providers.toml` added, where that file can be found."""
+    from bridge.config import mistakes
+    from bridge.settings import PREFIX, Settings, SettingsError, environment
+
     try:
         variables = environment()
     except UnicodeDecodeError:  # already one of the mistakes
@@ -86,6 +104,8 @@ def with_provider_mistakes(error: SettingsError, workspace: str | None = None) -
 
 def perspective_file(name: str) -> str | dict[str, Any]:
     """Return the name of a perspective, or the content of the file that it names. Raises ValueError."""
+    from perspectives.loader import UnreadableFile, read_json
+
     if not name.endswith(".json"):
         return name
     try:
@@ -97,11 +117,14 @@ def perspective_file(name: str) -> str | dict[str, Any]:
     return content
 
 
-def print_error(error: Exception, run: Run | None = None, *, as_json: bool = False) -> int:
-    """Print the error on standard error, as JSON where that was requested, and return its exit code.
+def print_error(error: Exception, run: "Run | None" = None, *, as_json: bool = False) -> int:
+    """Print the error on standard error, and return its exit code.
 
-    `run`: the caption that failed; the JSON lists its provider calls.
+    `run`: the caption that failed. `as_json`: print the problem as HTTP would report it, with the provider calls.
     """
+    from bridge.captioning import problems
+    from perspectives import MissingVariables
+
     problem = problems.from_error(error, run or "")
     if as_json:
         print_json(problem.model_dump(), stream=sys.stderr)
@@ -114,16 +137,14 @@ def print_error(error: Exception, run: Run | None = None, *, as_json: bool = Fal
             print(f"  Add {' '.join(f'--set {name}=VALUE' for name in error.names)}", file=sys.stderr)
         for note in getattr(error, "__notes__", ()):
             print(f"  {note}", file=sys.stderr)
-    if problem.code in _PROVIDER_CODES:
-        return PROVIDER
-    return USAGE if problem.code in _USAGE_CODES else FAILED
+    return _EXIT_CODES.get(problem.code, FAILED)
 
 
 def print_line(sentence: str, style: str) -> None:
-    """Print a sentence on standard error, after the name of the program in a colour."""
+    """Print a sentence on standard error. It begins with the name of the program in a colour."""
     print(f"{paint('graphcap:', style, sys.stderr)} {sentence}", file=sys.stderr)
 
 
 def print_json(value: Any, stream: Any = None) -> None:
-    """Print indented JSON."""
+    """Print indented JSON on standard output, or on another stream."""
     print(json.dumps(value, indent=2, ensure_ascii=False), file=stream or sys.stdout)

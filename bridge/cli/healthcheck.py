@@ -1,18 +1,19 @@
 """`graphcap healthcheck`: check the health of a running service, for containers."""
 
 import argparse
-import http.client
 import json
 import os
-import sys
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException
 
 from bridge.cli import Parser
+from bridge.cli.common import FAILED, print_line
 
 _WILDCARDS = ("0.0.0.0", "::", "[::]")  # noqa: S104 (compared, not bound)
 
 
 def add_options(parser: Parser) -> None:
-    """Add the address of the service, which defaults to the settings of the service."""
+    """Add the address of the service, by default that of its settings, and a time limit."""
     host = os.environ.get("GRAPHCAP_HOST") or "127.0.0.1"
     parser.add_argument(
         "--host",
@@ -39,17 +40,15 @@ def _port(text: str) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the status of the service. Return 0 for a healthy one, 1 otherwise."""
-    connection = http.client.HTTPConnection(options.host.strip("[]"), options.port, timeout=options.timeout)
+    """Print the status of the service. Return 0 if it is healthy, else 1."""
+    connection = HTTPConnection(options.host.strip("[]"), options.port, timeout=options.timeout)
     try:
-        connection.request("GET", "/health")
-        response = connection.getresponse()
-        body = response.read()
-        status = json.loads(body).get("status") if response.status == 200 else f"HTTP {response.status}"
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        print(f"graphcap: No service answers at {options.host}:{options.port}: {error}", file=sys.stderr)
-        return 1
-    finally:
-        connection.close()
+        with closing(connection):
+            connection.request("GET", "/health")
+            response = connection.getresponse()
+            status = json.load(response).get("status") if response.status == 200 else f"HTTP {response.status}"
+    except (OSError, ValueError, HTTPException) as error:
+        print_line(f"No service answers at {options.host}:{options.port}: {error}", "red")
+        return FAILED
     print(status)
-    return 0 if status == "healthy" else 1
+    return 0 if status == "healthy" else FAILED

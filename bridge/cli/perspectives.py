@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge.cli import Parser
+from bridge.cli.common import FAILED, USAGE, load_settings, perspective_file, print_error, print_json, print_line
+from bridge.cli.text import columns, paint
 
 if TYPE_CHECKING:
     from perspectives.catalog import Catalog, FileProblem
@@ -34,8 +36,6 @@ def add_options(parser: Parser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Providers are not loaded, so mistakes in their configuration do not matter here."""
     from bridge.captioning.services import library
-    from bridge.cli.common import USAGE, load_settings, perspective_file, print_error, print_json, print_line
-    from perspectives import PerspectiveError, parse
 
     settings = load_settings()
     if settings is None:
@@ -44,27 +44,32 @@ def run(options: argparse.Namespace) -> int:
     if options.verb == "check":
         return _check(options, catalog)
     if options.verb == "show":
-        try:
-            content = perspective_file(options.name)
-            print_json((parse(content) if isinstance(content, dict) else catalog.get(content)).to_wire())
-        except PerspectiveError as error:
-            return print_error(error)
-        except ValueError as error:
-            print_line(str(error), "red")
-            return USAGE
-    elif options.json:
+        return _show(options.name, catalog)
+    if options.json:
         print_json({"perspectives": [perspective.to_wire() for perspective in catalog.all()]})
     else:
         _list(catalog)
     return 0
 
 
-def _list(catalog: "Catalog") -> None:
-    """Print the perspectives by module, with their variables in parentheses."""
-    from bridge.cli.text import columns, paint
+def _show(name: str, catalog: "Catalog") -> int:
+    from perspectives import PerspectiveError, parse
 
+    try:
+        content = perspective_file(name)
+        print_json((parse(content) if isinstance(content, dict) else catalog.get(content)).to_wire())
+    except PerspectiveError as error:
+        return print_error(error)
+    except ValueError as error:
+        print_line(str(error), "red")
+        return USAGE
+    return 0
+
+
+def _list(catalog: "Catalog") -> None:
+    """Print the perspectives below the names of their modules."""
     ordered = sorted(catalog.all(), key=lambda perspective: perspective.module)
-    lines = columns([_row(perspective, catalog) for perspective in ordered], indent="  ")
+    lines = columns([(f"  {perspective.name}", _summary(perspective, catalog)) for perspective in ordered])
     module = ""
     for perspective, line in zip(ordered, lines, strict=True):
         if perspective.module != module:
@@ -73,25 +78,23 @@ def _list(catalog: "Catalog") -> None:
         print(line)
 
 
-def _row(perspective: "Perspective", catalog: "Catalog") -> tuple[str, str]:
-    """Return the name and the description with its marks and variables."""
+def _summary(perspective: "Perspective", catalog: "Catalog") -> str:
+    """Return the description, with remarks in brackets before it and the variables in parentheses behind it."""
     names = ", ".join(variable.name for variable in perspective.variables)
-    marks = []
+    remarks = []
     if perspective.name in catalog.replaced:
-        marks.append("replaces an earlier one")
+        remarks.append("replaces an earlier one")
     if perspective.deprecated:
-        marks.append(f"deprecated, use {perspective.replacement}" if perspective.replacement else "deprecated")
-    prefix = f"[{'; '.join(marks)}] " if marks else ""
-    return perspective.name, f"{prefix}{perspective.description}{f' ({names})' if names else ''}"
+        remarks.append(f"deprecated, use {perspective.replacement}" if perspective.replacement else "deprecated")
+    prefix = f"[{'; '.join(remarks)}] " if remarks else ""
+    return f"{prefix}{perspective.description}{f' ({names})' if names else ''}"
 
 
-def _check(options: argparse.Namespace, loaded: "Catalog") -> int:
-    """Print every problem. Return 1 when one of them is an error; warnings alone are 0."""
-    from bridge.cli.common import FAILED, print_json, print_line
-    from bridge.cli.text import paint
+def _check(options: argparse.Namespace, library: "Catalog") -> int:
+    """Print every problem. Return 1 when one of them is an error, or when no file was checked."""
     from perspectives import catalog
 
-    checked = catalog.check(options.files) if options.files else loaded
+    checked = catalog.check(options.files) if options.files else library
     problems = checked.problems
     if options.json:
         keys = ("pointer", "message", "severity")
@@ -100,19 +103,19 @@ def _check(options: argparse.Namespace, loaded: "Catalog") -> int:
         for item in problems:
             severity = paint(item.severity, _COLOURS[item.severity])
             print(f"{severity}: {item.file}{' at ' + item.pointer if item.pointer else ''}: {item.message}")
-        print(_summary(checked.files, problems), file=sys.stderr)
+        print(f"{_count(checked.files, 'file')} checked: {_counts(problems) or 'no problems'}", file=sys.stderr)
     if not checked.files:
         print_line("There is no perspective to check: no file ends in .json.", "red")
     return FAILED if not checked.files or any(item.severity == "error" for item in problems) else 0
 
 
-def _summary(files: int, problems: "Sequence[FileProblem]") -> str:
+def _counts(problems: "Sequence[FileProblem]") -> str:
     counts = []
     for severity, name in (("error", "mistake"), ("warning", "warning")):
-        places = [item.file for item in problems if item.severity == severity]
-        if places:
-            counts.append(f"{_count(len(places), name)} in {_count(len(set(places)), 'file')}")
-    return f"{_count(files, 'file')} checked: {', '.join(counts) or 'no problems'}"
+        files = [item.file for item in problems if item.severity == severity]
+        if files:
+            counts.append(f"{_count(len(files), name)} in {_count(len(set(files)), 'file')}")
+    return ", ".join(counts)
 
 
 def _count(number: int, name: str) -> str:

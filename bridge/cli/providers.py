@@ -4,10 +4,11 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from bridge.cli import Parser
+from bridge.cli.common import PROVIDER, print_json, with_services
+from bridge.cli.text import columns, paint
 
 if TYPE_CHECKING:
     from bridge.captioning.services import Services
-    from bridge.config import EndpointSettings
     from providers.base import ProviderConfig
     from providers.checks import Check
 
@@ -37,8 +38,6 @@ def add_options(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the verb."""
-    from bridge.cli.common import with_services
-
     verb = {"list": _list, "check": _check, "models": _models}[options.verb]
 
     async def command(services: "Services") -> int:
@@ -48,27 +47,25 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _list(options: argparse.Namespace, services: "Services") -> int:
-    from bridge.cli.common import print_json
-    from bridge.cli.text import columns
-
     configured = services.targets.configured
     if options.json:
-        print_json([_entry(config, configured.fleets[name].endpoints) for name, config in configured.providers.items()])
+        print_json([_entry(config, services) for config in configured.providers.values()])
         return 0
     default = services.settings.provider
     rows = [("", "name", "kind", "address", "key", "default model")]
     for name, config in configured.providers.items():
-        first, *others = configured.fleets[name].endpoints
+        first, *others = (endpoint.config for endpoint in configured.fleets[name].endpoints)
         mark = "*" if name == default else ""
-        rows.append((mark, name, config.kind, *_cells(first), config.default_model or "-"))
-        rows += [("", "", "", *_cells(other), "") for other in others]
+        rows.append((mark, name, config.kind, _address(first), _key_state(first), config.default_model or "-"))
+        rows += [("", "", "", _address(other), _key_state(other), "") for other in others]
     for line in columns(rows):
         print(line)
     print("\n* default for requests that name no provider (GRAPHCAP_PROVIDER)")
     return 0
 
 
-def _entry(config: "ProviderConfig", endpoints: "tuple[EndpointSettings, ...]") -> dict[str, Any]:
+def _entry(config: "ProviderConfig", services: "Services") -> dict[str, Any]:
+    endpoints = services.targets.configured.fleets[config.name].endpoints
     return {
         "name": config.name,
         "kind": config.kind,
@@ -79,10 +76,8 @@ def _entry(config: "ProviderConfig", endpoints: "tuple[EndpointSettings, ...]") 
     }
 
 
-def _cells(endpoint: "EndpointSettings") -> tuple[str, str]:
-    """Return the address and the state of the key."""
-    config = endpoint.config
-    return config.base_url or ("none" if config.kind == "builtin" else "no base_url set"), _key_state(config)
+def _address(config: "ProviderConfig") -> str:
+    return config.base_url or ("none" if config.kind == "builtin" else "no base_url set")
 
 
 def _key_state(config: "ProviderConfig") -> str:
@@ -100,8 +95,8 @@ def _key_state(config: "ProviderConfig") -> str:
 
 
 async def _check(options: argparse.Namespace, services: "Services") -> int:
+    """Check every endpoint of the provider. Return 4 when a step failed."""
     from bridge.captioning import check
-    from bridge.cli.common import PROVIDER, print_json
     from bridge.dispatch.targets import ProviderReference
     from bridge.run import Run
 
@@ -129,11 +124,8 @@ def _report(check: "Check") -> dict[str, object]:
 
 
 def _print(check: "Check") -> None:
-    from bridge.cli.text import paint
-
     for step in check.steps:
-        failed = step.status == "failed"
-        status = paint("failed  ", "red") if failed else paint("ok      ", "green")
+        status = paint("failed  ", "red") if step.status == "failed" else paint("ok      ", "green")
         print(f"{status}{_STEPS.get(step.step, step.step)}: {step.error or step.message}")
     if not _failed(check) and not check.model:
         print("skipped model answered: no model was called; add --model")
@@ -143,7 +135,6 @@ def _print(check: "Check") -> None:
 
 async def _models(options: argparse.Namespace, services: "Services") -> int:
     from bridge.captioning import check
-    from bridge.cli.common import print_json
     from bridge.dispatch.targets import ProviderReference
     from bridge.run import Run
 
@@ -151,6 +142,5 @@ async def _models(options: argparse.Namespace, services: "Services") -> int:
     if options.json:
         print_json([{"id": model.id, "name": model.name} for model in models])
     else:
-        for model in models:
-            print(model.id)
+        print(*(model.id for model in models), sep="\n")
     return 0

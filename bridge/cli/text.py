@@ -1,4 +1,4 @@
-"""Plain text for terminals: captions and columns."""
+"""Text for terminals: colours, captions and columns."""
 
 import os
 import re
@@ -8,9 +8,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
-_ITEM_WIDTH = 100
 _MIN_WRAP_WIDTH = 20
-_EMPTY = "(none)"
 _STYLES = {"bold": 1, "red": 31, "green": 32, "yellow": 33}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -29,54 +27,45 @@ def printable(text: str) -> str:
 
 
 def readable(result: dict[str, Any]) -> str:
-    """Return a caption as text: one line per field, lists item by item, under the names of the JSON."""
-    return "\n".join(line for name, value in result.items() for line in _field(paint(printable(name), "bold"), value))
+    """Return a caption as indented text: a line per field, and the items of a list below its name."""
+    return "\n".join(line for name, value in result.items() for line in _field(name, value, "bold"))
 
 
-def _field(name: str, value: Any) -> list[str]:
-    if not value or not isinstance(value, dict | list):
-        return [f"{name}: {_scalar(value)}"]
+def _field(name: str, value: Any, style: str = "") -> list[str]:
+    name = paint(printable(name), style) if style else printable(name)
+    if value and isinstance(value, dict | list):
+        return [f"{name}:", *(f"  {line}" for line in _lines(value))]
+    return [f"{name}: {_scalar(value)}"]
+
+
+def _lines(value: Any) -> list[str]:
     if isinstance(value, dict):
-        return [f"{name}:", *(f"  {line}" for field in value.items() for line in _field(*field))]
-    return [f"{name}:", *(line for item in value for line in _item(item))]
+        return [line for name, field in value.items() for line in _field(name, field)]
+    return [line for item in value for line in _item(item)]
 
 
 def _item(value: Any) -> list[str]:
-    """Return an item of a list: one line if it fits, otherwise one line per field."""
-    if not isinstance(value, dict) or not value:
-        return [f"  - {_inline(value)}"]
-    nested = any(isinstance(field, dict | list) for field in value.values())
-    if len(line := _inline(value)) <= _ITEM_WIDTH and not nested:
-        return [f"  - {line}"]
-    first, *rest = (f"{name}: {_inline(field)}" for name, field in value.items())
-    return [f"  - {first}", *(f"    {line}" for line in rest)]
-
-
-def _inline(value: Any) -> str:
-    """Return any value on one line, with deeper values in parentheses."""
-    if isinstance(value, dict) and value:
-        return ", ".join(f"{name}: {_bracketed(field)}" for name, field in value.items())
-    if isinstance(value, list) and value:
-        return ", ".join(map(_bracketed, value))
-    return " ".join(_scalar(value).split())
-
-
-def _bracketed(value: Any) -> str:
-    return f"({_inline(value)})" if value and isinstance(value, dict | list) else _inline(value)
+    """Return an item of a list. An object without nested values is one line."""
+    if not value or not isinstance(value, dict | list):
+        return [f"- {_scalar(value)}"]
+    lines = _lines(value)
+    if isinstance(value, dict) and not any(isinstance(field, dict | list) for field in value.values()):
+        lines = [", ".join(lines)]
+    return [f"- {lines[0]}", *(f"  {line}" for line in lines[1:])]
 
 
 def _scalar(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value) if isinstance(value, int | float) else printable(str(value or _EMPTY))
+    return str(value) if isinstance(value, int | float) else printable(str(value or "(none)"))
 
 
-def columns(rows: Sequence[Sequence[str]], indent: str = "") -> Iterator[str]:
+def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Yield the rows as lines with aligned columns. On a terminal the last column is wrapped."""
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)][:-1]
     terminal = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     for *cells, last in rows:
-        start = indent + "".join(f"{cell:{width}}  " for cell, width in zip(cells, widths, strict=True))
+        start = "".join(f"{cell:{width}}  " for cell, width in zip(cells, widths, strict=True))
         room = terminal - len(start)
         lines = textwrap.wrap(last, room) if room >= _MIN_WRAP_WIDTH else [last]
-        yield f"\n{' ' * len(start)}".join([start + lines[0], *lines[1:]]).rstrip() if lines else start.rstrip()
+        yield (start + f"\n{' ' * len(start)}".join(lines)).rstrip()

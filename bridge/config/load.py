@@ -146,8 +146,8 @@ class _Loader:
             if option not in spec.options:
                 hint = f"{suggestion(option, spec.options)} Known options: {', '.join(spec.options) or 'none'}."
                 self.mistakes.append(f"{place}.{option}: Unknown option.{hint}")
-            elif not spec.fits(option, value):
-                self.mistakes.append(f"{place}.{option}: Invalid value. Expected: {spec.options[option]}")
+            elif not spec.options[option].accepts(value):
+                self.mistakes.append(f"{place}.{option}: Invalid value. Expected: {spec.options[option].meaning}")
 
     def check_references(self, content: ProvidersFile, providers: Mapping[str, ProviderConfig]) -> None:
         """Check that every provider that a fallback or a routing rule names exists."""

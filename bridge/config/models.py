@@ -1,7 +1,7 @@
 """The data classes of the configured providers."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Annotated, ClassVar, Literal
 
@@ -75,6 +75,16 @@ class ProviderSettings:
     breaker: BreakerSettings = BreakerSettings()
     fallbacks: tuple[FallbackSettings, ...] = ()
     disabled: tuple[str, ...] = ()
+
+    def limited(self, max_concurrency: int | None) -> "ProviderSettings":
+        """Return the settings with at most this many concurrent calls to each endpoint. None: no further limit."""
+        if max_concurrency is None:
+            return self
+        endpoints = (
+            replace(each, max_concurrency=min(each.max_concurrency or max_concurrency, max_concurrency))
+            for each in self.endpoints
+        )
+        return replace(self, endpoints=tuple(endpoints))
 
 
 @dataclass(frozen=True, slots=True)

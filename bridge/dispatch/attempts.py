@@ -61,9 +61,10 @@ class Retries:
 
     async def enter(self) -> Admission:
         """Wait for a slot at an endpoint. If none is available after a failed call, raise the error of that call."""
+        has_fallback = self.has_fallback and self.run.attempts.left > 1
         try:
-            return await self.route.queue.enter(self.route.without(self.failed), self.run)
-        except (CircuitBreakerOpen, QueueFull, RateLimited) as error:
+            return await self.route.queue.enter(self.route.without(self.failed), self.run, has_fallback=has_fallback)
+        except (CircuitBreakerOpen, QueueFull, RateLimited, CallTimeout) as error:
             if self.error is None:
                 raise
             self.error.retry_after = self.error.retry_after or error.retry_after

@@ -3,7 +3,7 @@
 import hmac
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from functools import lru_cache
@@ -21,7 +21,7 @@ from bridge.dispatch.targets import Target
 from bridge.errors import CircuitBreakerOpen, ProviderUnavailable
 from bridge.run import INVALID_ANSWER, Attempt, Reason, Run
 from providers import checks, errors
-from providers.base import NO_HEADERS, Completion, Model, ProviderConfig, VisionRequest, lowest
+from providers.base import Completion, Model, ProviderConfig, VisionRequest, lowest
 from providers.checks import Check
 from providers.errors import ProviderError
 from providers.pool import Pool
@@ -29,6 +29,7 @@ from providers.profiles import Profile
 
 OTHER = "other"
 _MAX_CALLER_ADDRESSES = 1024
+_HINT_SECONDS = 2.0
 _ACCEPTED = (Completion, errors.Truncated, errors.Refused, errors.UnparsableOutput, errors.BadReply)
 _ANSWERED = ("ok", INVALID_ANSWER, "unparsable_output")
 _NO_BREAKER = BreakerSettings(failures=0)
@@ -47,6 +48,7 @@ class Dispatcher:
         provider_timeout: float = 0,
         attempt_timeout: float = 0,
         default_model: str = "",
+        max_concurrency: int | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
         """Create the queues of the configured providers.
@@ -55,14 +57,17 @@ class Dispatcher:
         supply, which are checked when they are dialled. `max_queue`: how many calls may wait for one provider.
         `provider_timeout`: seconds for one call (0: until the deadline). `attempt_timeout`: seconds without any byte
         after which a call ends if another endpoint or a fallback can be called (0: half of the time until the
-        deadline). `default_model`: the model in the settings. `clock` returns seconds.
+        deadline). `default_model`: the model in the settings. `max_concurrency`: limit of concurrent calls to one
+        server, in addition to its configured limit. `clock` returns seconds.
         """
+        self._max_concurrency = max_concurrency
         self.queues = {
-            name: ProviderQueue(name, settings, max_queue, clock) for name, settings in configured.fleets.items()
+            name: ProviderQueue(name, settings.limited(max_concurrency), max_queue, clock)
+            for name, settings in configured.fleets.items()
         }
         self._caller_queue = lru_cache(_MAX_CALLER_ADDRESSES)(self._new_caller_queue)
         self._clients = Clients(configured_pool, caller_pool)
-        self._modes = OutputModes(clock)
+        self._modes = {trusted: OutputModes(clock) for trusted in (True, False)}  # callers cannot fill the first
         self._max_queue = max_queue
         self._provider_timeout = provider_timeout
         self._attempt_timeout = attempt_timeout
@@ -108,14 +113,30 @@ class Dispatcher:
         mode = run.attempts.calls[-1].output_mode if run.attempts.calls else request.output_mode
         return client.lower(replace(request, output_mode=mode))
 
-    async def list_models(
-        self, target: Target, timeout: float, headers: Mapping[str, str] = NO_HEADERS
-    ) -> tuple[Model, ...]:
-        """Return the models that the provider lists, within `timeout` seconds. Raises ProviderError."""
+    async def list_models(self, target: Target, run: Run) -> tuple[Model, ...]:
+        """Return the models that the provider lists. Raises ProviderError or DeadlineExceeded."""
         route = self._route(target)
         endpoint = route.likeliest()
-        client = await self._clients.open(_config(endpoint, target), target.trusted)
-        return await client.models(route.credentials(endpoint), timeout, headers)
+        client = await self._clients.open(_config(endpoint, target), target.trusted, run)
+        return await client.models(route.credentials(endpoint), run.deadline.left(), run.trace_headers)
+
+    async def known_models(self, target: Target) -> tuple[str, ...]:
+        """Return the names of the models that the provider lists, for the text of an error.
+
+        The listing takes a slot at an endpoint. It is empty if none is free, or if none responds within 2 seconds.
+        """
+        route = self._route(target)
+        if (admission := route.queue.try_enter(route)) is None:
+            return ()
+        try:
+            client = await self._clients.open(_config(admission.endpoint, target), target.trusted)
+            models = await client.models(route.credentials(admission.endpoint), _HINT_SECONDS)
+        except ProviderError:
+            return ()
+        finally:
+            admission.end(None)
+            route.queue.advance()
+        return tuple(model.id for model in models)
 
     async def probe(self, endpoint: Endpoint, timeout: float) -> None:
         """Check that a configured endpoint responds, by listing its models. Raises ProviderError."""
@@ -139,17 +160,12 @@ class Dispatcher:
         run = replace(run, streaming=False, deadline=Deadline(run.deadline.seconds))
         route = replace(self._route(target), endpoints=(endpoint,))
         client = await self._clients.open(_config(endpoint, target), target.trusted, run)
-        credentials = route.credentials(endpoint)
-        listing = await checks.list_models(client, credentials, run.deadline.seconds, run.trace_headers)
-        if not model or listing.is_final:
-            return checks.judge(client, listing)
-        request = checks.make_request(client, model, run.deadline.left(), credentials)
-        while True:
-            outcome = await self._complete_once(replace(target, model=model), request, Retries(route, run))
-            lowered = checks.simpler(client, request, outcome) if isinstance(outcome, ProviderError) else None
-            if lowered is None:
-                return checks.judge(client, listing, request, outcome)
-            request = lowered
+        credentials, seconds = route.credentials(endpoint), run.deadline.seconds
+
+        async def send(request: VisionRequest) -> Completion | ProviderError:
+            return await self._complete_once(replace(target, model=model), request, Retries(route, run))
+
+        return await checks.check(client, model, credentials, seconds, send, run.trace_headers)
 
     async def _complete_once(
         self, target: Target, request: VisionRequest, retries: Retries
@@ -190,7 +206,8 @@ class Dispatcher:
     def _new_caller_queue(self, kind: str, base_url: str) -> ProviderQueue:
         """Create the queue of an address that a caller supplied. It has limits for each key, but no circuit breaker."""
         endpoint = EndpointSettings(urlsplit(base_url).netloc, ProviderConfig("", kind, base_url))
-        return ProviderQueue("", ProviderSettings((endpoint,), breaker=_NO_BREAKER), self._max_queue, self._clock)
+        settings = ProviderSettings((endpoint,), breaker=_NO_BREAKER).limited(self._max_concurrency)
+        return ProviderQueue("", settings, self._max_queue, self._clock)
 
     async def _attempt(self, admission: Admission, target: Target, request: VisionRequest, retries: Retries) -> Chunks:
         """Make one provider call at the admitted endpoint, and update the endpoint's state."""
@@ -201,7 +218,7 @@ class Dispatcher:
         try:
             client = await self._clients.open(config, target.trusted, run)
             timeouts = retries.timeouts(endpoint)
-            first_mode = self._modes.first(config.kind, config.base_url, request)
+            first_mode = self._modes[target.trusted].first(config.kind, config.base_url, request)
             request = replace(
                 request,
                 credentials=route.credentials(endpoint),
@@ -218,7 +235,7 @@ class Dispatcher:
             raise
         finally:
             if isinstance(result, _ACCEPTED):
-                self._remember_mode(request, run)
+                self._remember_mode(target, request, run)
             digests = _digests(request) if isinstance(result, errors.ServerFailed) else (b"", b"")
             admission.end(result, patient=timeouts.patient, digests=digests)
             route.queue.advance()
@@ -241,14 +258,14 @@ class Dispatcher:
             sent_bytes=len(request.image.data) if request.image and config.base_url else 0,
         )
 
-    def _remember_mode(self, request: VisionRequest, run: Run) -> None:
+    def _remember_mode(self, target: Target, request: VisionRequest, run: Run) -> None:
         """Remember the accepted output mode for every endpoint that rejected the schema in this run.
 
         After a 500 nothing is remembered: the error may not recur, and the stricter mode is worth another call.
         """
         for attempt in run.attempts.calls:
             if attempt.outcome == "schema_rejected" and attempt.model == request.model:
-                self._modes.remember(attempt.kind, attempt.address, request)
+                self._modes[target.trusted].remember(attempt.kind, attempt.address, request)
 
 
 def _config(endpoint: Endpoint, target: Target) -> ProviderConfig:

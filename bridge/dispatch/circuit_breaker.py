@@ -42,18 +42,8 @@ class CircuitBreaker:
         return "half_open" if self._clock() >= self._open_until else "open"
 
     @property
-    def admits(self) -> bool:
-        """Return whether a call may start now."""
-        return self._open_until is None or (not self._trial and self.state == "half_open")
-
-    @property
-    def trial_running(self) -> bool:
-        """Return whether a trial call is in flight. Its result closes the breaker or opens it again."""
-        return self._open_until is not None and self._trial
-
-    @property
     def wait(self) -> float:
-        """Return the seconds until a call may start. inf if that depends on a trial call or a probe, not on time."""
+        """Return the seconds until a call may start, 0 for now. inf if that depends on a trial call or a probe."""
         if self._open_until is None:
             return 0.0
         return inf if self._trial else max(self._open_until - self._clock(), 0.0)
@@ -65,20 +55,22 @@ class CircuitBreaker:
         return _RETRY_AFTER if left == inf else max(left, 1.0)
 
     def start(self) -> int:
-        """Start a call and return the epoch. In the half-open state, the call is the trial call."""
+        """Start a call and return the epoch. Unless the breaker is closed, the call is the trial call."""
         self._trial = self._open_until is not None
         return self._epoch
 
-    def succeeded(self, epoch: int) -> None:
-        """Record that the server responded to the call, even if the response is an error."""
+    def succeeded(self, epoch: int) -> bool:
+        """Record that the server responded to the call, even with an error. Return whether this closed the breaker."""
         if epoch != self._epoch:
-            return
+            return False
         self._failures = 0
         self._server_errors.clear()
         self._last_success = self._clock()
-        if self._open_until is not None:
+        closes = self._open_until is not None
+        if closes:
             self._open_until = None
             self._epoch += 1
+        return closes
 
     def failed(self, epoch: int, *, silent: bool = False) -> None:
         """Record a call whose failure shows that the server is down. `silent`: there was no response at all."""
@@ -90,16 +82,18 @@ class CircuitBreaker:
         """Record an unexplained 500, which the request may have caused.
 
         `image`, `schema`: digests of the request's image and schema. A 500 counts only if both differ from those of
-        the other counted ones. Once there are three, they are added to the failures in a row; before that, they have
-        no effect.
+        the other counted ones. Three of them count as failures in a row; fewer have no effect.
         """
-        if epoch != self._epoch or not self._limit:
-            return
-        self._trial = False
-        if all(image != other and schema != another for other, another in self._server_errors):
-            self._server_errors.append((image, schema))
-            if len(self._server_errors) >= _DISTINCT_ERRORS:
-                self._open_at_limit(len(self._server_errors))
+        self.released(epoch)
+        known = self._server_errors
+        if (
+            epoch == self._epoch
+            and self._limit
+            and all(image != other and schema != another for other, another in known)
+        ):
+            known.append((image, schema))
+            if len(known) >= _DISTINCT_ERRORS:
+                self._open_at_limit(len(known))
 
     def released(self, epoch: int) -> None:
         """Record a call that ended without evidence about the server, so that another call can be the trial."""

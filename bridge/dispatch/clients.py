@@ -3,8 +3,8 @@
 import asyncio
 import json
 from collections import OrderedDict
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
@@ -31,22 +31,27 @@ class Clients:
     async def open(self, config: ProviderConfig, trusted: bool, run: Run | None = None) -> BaseClient:
         """Return the client for a configuration.
 
-        The first client of a kind imports an SDK in a thread (0.5 to 0.9 s), which is reported to `run`.
+        The first client of a kind imports an SDK in a thread (0.5 to 0.9 s). With `run`, that is reported as the stage
+        `import` and ends at the deadline of the run.
         """
         arguments = config.kind, config.base_url, tuple(sorted(config.options.items())), trusted
         if config.kind not in self._imported:
-            with self._importing(config, run):
+            async with self._importing(config, run):
                 await asyncio.to_thread(self._client, *arguments)
             self._imported.add(config.kind)
         return self._client(*arguments)
 
     @staticmethod
-    def _importing(config: ProviderConfig, run: Run | None) -> AbstractContextManager[None]:
-        """Report and time the stage `import`. Without a run, or for a provider without an SDK, do nothing."""
+    @asynccontextmanager
+    async def _importing(config: ProviderConfig, run: Run | None) -> AsyncIterator[None]:
+        """Report, time and limit the stage `import`. Without a run, or for a provider without an SDK, do nothing."""
         if run is None or not config.base_url:
-            return nullcontext()
+            yield
+            return
         run.stage("import", config.kind)
-        return run.timings.measure("import")
+        with run.timings.measure("import"):
+            async with run.deadline.within("importing the SDK of the provider"):
+                yield
 
     def _create(self, kind: str, base_url: str, options: tuple[tuple[str, Any], ...], trusted: bool) -> BaseClient:
         return registry.client(ProviderConfig(kind, kind, base_url, options=dict(options)), self._pools[trusted])

@@ -53,7 +53,7 @@ class Endpoint:
 
     def is_available(self, key_id: str) -> bool:
         """Return whether the circuit breaker and the rate limits allow a call. Calls in flight are not considered."""
-        return self.breaker.admits and self.limits(key_id).wait <= 0
+        return self.wait(key_id) <= 0
 
     def has_room(self, key_id: str) -> bool:
         """Return whether a call may start now: the endpoint is available and has a free slot."""
@@ -118,9 +118,8 @@ class Admission:
             endpoint.avoid_after(result)
         match verdict(result, patient=patient):
             case "up":
-                if breaker.trial_running:
+                if breaker.succeeded(epoch):
                     self.limits.reset_concurrency()
-                breaker.succeeded(epoch)
             case "down":
                 breaker.failed(epoch, silent=isinstance(result, errors.Unreachable | errors.CallTimeout))
             case "server_error":

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from math import inf
 
 from bridge.config import ProviderSettings
-from bridge.deadline import DeadlineExceeded
+from bridge.deadline import Deadline, DeadlineExceeded
 from bridge.dispatch.balancer import Balancer
 from bridge.dispatch.endpoint import Admission, Clock, Endpoint
 from bridge.errors import CircuitBreakerOpen, QueueFull
 from bridge.run import Run
 from providers.base import Credentials
-from providers.errors import RateLimited
+from providers.errors import CallTimeout, RateLimited
 
 _SHORTEST_TIMER = 0.001
 
@@ -51,26 +51,27 @@ class Route:
     def pause(self) -> float | None:
         """Return the seconds until rate limits allow a call, or None if every circuit breaker is open.
 
-        A breaker whose trial call is in flight does not count as open, because the trial call may close it.
+        A half-open breaker does not count as open, because its trial call may close it.
         """
-        alive = [e for e in self.endpoints if e.breaker.admits or e.breaker.trial_running]
+        alive = (endpoint for endpoint in self.endpoints if endpoint.breaker.state != "open")
         return min((endpoint.limits(self.key_id).wait for endpoint in alive), default=None)
 
 
 @dataclass(slots=True, eq=False)
 class Waiter:
-    """A call of `run` that waits for one of the route's endpoints."""
+    """A call that waits for one of the route's endpoints until `deadline`. `caller` identifies its caller."""
 
     route: Route
-    run: Run
+    caller: str
+    deadline: Deadline
     admission: asyncio.Future[Admission] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def refusal(self, pause: float | None) -> CircuitBreakerOpen | RateLimited | None:
-        """Return an error if the call cannot start before its deadline. `pause`: the result of `Route.pause`."""
+        """Return an error if the call cannot start before the deadline. `pause`: the result of `Route.pause`."""
         if pause is None:
             endpoints = self.route.endpoints
             return CircuitBreakerOpen(len(endpoints), min((e.breaker.retry_after for e in endpoints), default=1.0))
-        if pause and pause >= self.run.deadline.left():
+        if pause and pause >= self.deadline.left():
             message = f"The rate limit of the provider is reached. It accepts calls again in {pause:.0f} seconds."
             return RateLimited(message, retry_after=pause)
         return None
@@ -95,14 +96,16 @@ class ProviderQueue:
         """Return how many calls are waiting."""
         return sum(map(len, self._waiting.values()))
 
-    async def enter(self, route: Route, run: Run) -> Admission:
+    async def enter(self, route: Route, run: Run, *, has_fallback: bool = False) -> Admission:
         """Wait until a call of `run` may start at one of the route's endpoints, and start it.
 
-        The caller must call `end` of the returned Admission. Raises QueueFull, CircuitBreakerOpen, DeadlineExceeded,
-        or RateLimited if the rate limits do not allow a call before the deadline.
+        The caller must call `end` of the returned Admission. `has_fallback`: wait at most half of the remaining time,
+        so that the fallback can still be called. Raises QueueFull, CircuitBreakerOpen, DeadlineExceeded, CallTimeout
+        (only with a fallback), or RateLimited if the rate limits do not allow a call in time.
         """
-        waiter = Waiter(route, run)
-        if not self._waiting and (admission := self._admit(route)):
+        seconds = run.deadline.left() / (2 if has_fallback else 1)
+        waiter = Waiter(route, run.caller, Deadline(seconds))
+        if admission := self.try_enter(route):
             return admission
         if refusal := waiter.refusal(route.pause()):
             raise refusal
@@ -115,14 +118,20 @@ class ProviderQueue:
         run.stage("queued")
         try:
             with run.timings.measure("queue"):
-                async with asyncio.timeout(run.deadline.left()):
+                async with asyncio.timeout(seconds):
                     return await waiter.admission
         except TimeoutError:
             self._leave(waiter)
+            if has_fallback:
+                raise CallTimeout(f"No slot became free at the provider within {seconds:.3g} seconds.") from None
             raise DeadlineExceeded(run.deadline.seconds, "waiting for a free slot at the provider") from None
         except BaseException:
             self._leave(waiter)
             raise
+
+    def try_enter(self, route: Route) -> Admission | None:
+        """Start a call at one of the route's endpoints. Return None if it would have to wait."""
+        return None if self._waiting else self._admit(route)
 
     def advance(self) -> None:
         """Start every waiting call that can start, one caller after another. Reject those that cannot start in time."""
@@ -174,11 +183,11 @@ class ProviderQueue:
 
     def _leave(self, waiter: Waiter) -> None:
         """Remove a call that stopped waiting. If it was admitted in the meantime, free its slot."""
-        waiters = self._waiting.get(waiter.run.caller, deque())
+        waiters = self._waiting.get(waiter.caller, deque())
         if waiter in waiters:
             waiters.remove(waiter)
             if not waiters:
-                del self._waiting[waiter.run.caller]
+                del self._waiting[waiter.caller]
         admission = waiter.admission
         if admission.done() and not admission.cancelled() and admission.exception() is None:
             admission.result().end(None)
@@ -186,20 +195,15 @@ class ProviderQueue:
         admission.cancel()
 
     def _set_timer(self) -> None:
-        """Schedule `advance` for the earliest time at which an endpoint can become available."""
+        """Schedule `advance` for the earliest time at which an endpoint can become available.
+
+        That is now if a pause ended after `advance` last looked: no other event would wake the waiting calls.
+        """
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         routes = {waiter.route for waiters in self._waiting.values() for waiter in waiters}
-        waits = (_until_room(endpoint, route.key_id) for route in routes for endpoint in route.endpoints)
-        wait = min(waits, default=inf)
+        keyed = [(endpoint, route.key_id) for route in routes for endpoint in route.endpoints]
+        wait = min((e.wait(key_id) or (0.0 if e.has_room(key_id) else inf) for e, key_id in keyed), default=inf)
         if wait < inf:
             self._timer = asyncio.get_running_loop().call_later(max(wait, _SHORTEST_TIMER), self.advance)
-
-
-def _until_room(endpoint: Endpoint, key_id: str) -> float:
-    """Return the seconds until a call may start, inf if that depends on an event.
-
-    The result is 0 if a pause ended after `advance` last looked: no other event would wake the waiting calls then.
-    """
-    return endpoint.wait(key_id) or (0.0 if endpoint.has_room(key_id) else inf)

@@ -4,11 +4,12 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from contextlib import suppress
-from importlib.util import find_spec
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from math import ceil
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from bridge.errors import ImageError, ImageTooLarge, InvalidImage, UnsupportedImage
 from bridge.images.job import LENGTHS, Job, Result, head_of_frame, parse_result
@@ -26,12 +27,10 @@ _ROOT = Path(__file__).parents[2]
 # glibc then returns the memory of large images to the system (measured: 448 MB stayed after an AVIF); Pillow keeps one
 # block of 16 MB, or each photo costs 5 ms of page faults.
 _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(MIB), "PILLOW_BLOCKS_MAX": "1"}
+START_SECONDS = 20.0
 _READ_BUFFER = MIB
-
-
-def heif_is_installed() -> bool:
-    """Return whether the package that decodes HEIC is installed."""
-    return find_spec("pillow_heif") is not None
+_BROKEN = (EOFError, OSError, ValueError, TypeError, KeyError)
+"""What reading a result raises: the pipe ended, the time ran out, or the bytes are not a result."""
 
 
 def image_error(rejected: Rejected) -> ImageError:
@@ -43,7 +42,9 @@ class WorkerFailed(RuntimeError):
     """An image worker did not start: the installation is broken."""
 
     def __init__(self) -> None:
-        super().__init__("The image worker did not start. `python -m bridge.images.worker 0 1` shows why.")
+        super().__init__(
+            "The image worker did not start. `python -m bridge.images.worker 1073741824 20 </dev/null` shows why."
+        )
 
 
 class _WorkerGone(WorkerFailed):
@@ -60,7 +61,7 @@ class _Worker:
 
     @classmethod
     async def start(cls, memory: int, seconds: float) -> Self:
-        """Start a process and wait until it is ready. Raises WorkerFailed."""
+        """Start a process and wait until it is ready. `seconds`: of CPU for each job. Raises WorkerFailed."""
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -73,12 +74,12 @@ class _Worker:
         )
         worker = cls(process)
         try:
-            await worker._result()
-        except (EOFError, OSError) as error:
+            async with asyncio.timeout(START_SECONDS):
+                await worker._result()
+        except BaseException as error:
             await worker.end()
-            raise WorkerFailed from error
-        except asyncio.CancelledError:
-            await worker.end()
+            if isinstance(error, _BROKEN):
+                raise WorkerFailed from error
             raise
         return worker
 
@@ -118,8 +119,47 @@ class _Worker:
         await self._process.wait()
 
 
+class _Slots:
+    """A semaphore that is fair to callers: those that wait get the free slots in turn."""
+
+    def __init__(self, free: int) -> None:
+        self._free = free
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+
+    @asynccontextmanager
+    async def slot(self, caller: str) -> AsyncIterator[None]:
+        """Hold a slot during the `async with` block."""
+        if self._free:
+            self._free -= 1
+        else:
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.setdefault(caller, deque()).append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if not turn.cancelled():  # it got a slot before it was cancelled
+                    self._release()
+                raise
+        try:
+            yield
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        """Give the slot to the next caller, or free it if all that waited were cancelled."""
+        while self._waiting:
+            caller, turns = self._waiting.popitem(last=False)
+            turn = turns.popleft()
+            if turns:
+                self._waiting[caller] = turns
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+
 class DecoderPool:
-    """Runs jobs in up to `workers` processes, which are started when needed. Jobs wait in order of arrival.
+    """Runs jobs in up to `workers` processes, which are started when needed. Callers that wait are served in turn.
 
     `memory`: bytes that a process may allocate beyond its size at start. `seconds`: time limit of one job. A process is
     killed if its job takes longer, or if the caller of the job is cancelled.
@@ -127,22 +167,21 @@ class DecoderPool:
 
     def __init__(self, workers: int, memory: int, seconds: float) -> None:
         self._memory, self._seconds = memory, seconds
-        self._slots = asyncio.Semaphore(workers)
+        self._slots = _Slots(workers)
         self._idle: list[_Worker] = []
-        self._early: asyncio.Task[_Worker] | None = None
-        self._ending: set[asyncio.Task[None]] = set()
+        self._first: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Start the first worker in the background, so that the first job does not have to wait for it."""
-        if self._early is None and not self._idle:
-            self._early = asyncio.create_task(self._new())
+        self._first = self._in_background(self._warm_up())
 
-    async def run(self, job: Job, data: bytes) -> tuple[Result, bytes]:
-        """Run a job in a worker. The returned bytes are empty if `job.verify` succeeded, because the input is kept.
+    async def run(self, job: Job, data: bytes, caller: str = "") -> tuple[Result, bytes]:
+        """Run a job of `caller` in a worker. If `job.verify` succeeds, the returned bytes are empty: the input is kept.
 
         Raises InvalidImage, ImageTooLarge, UnsupportedImage and WorkerFailed.
         """
-        async with self._slots:
+        async with self._slots.slot(caller):
             try:
                 result, encoded = await self._run(await self._acquire(), job, data)
             except _WorkerGone:  # it died while it was idle
@@ -159,44 +198,40 @@ class DecoderPool:
             usable = result.error != "out_of_memory"
         except TimeoutError:
             raise ImageTooLarge(f"The image took longer than {self._seconds:g} seconds to decode.") from None
-        except (EOFError, OSError, ValueError, TypeError, KeyError):
+        except _BROKEN:
             raise InvalidImage("The image could not be decoded: its decoder failed.") from None
         finally:
             if usable:
                 self._idle.append(worker)
             else:
-                self._end(worker)
+                self._in_background(worker.end())
         return result, encoded
 
     async def aclose(self) -> None:
         """End every worker."""
-        if self._early is not None:
-            self._early.cancel()
-            with suppress(asyncio.CancelledError, WorkerFailed):
-                self._idle.append(await self._early)
-        while self._idle:
-            self._end(self._idle.pop())
-        await asyncio.gather(*self._ending)
+        if self._first is not None:
+            self._first.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(worker.end() for worker in self._idle))
+
+    async def _warm_up(self) -> None:
+        with suppress(WorkerFailed):  # the first job reports it
+            async with self._slots.slot(""):
+                self._idle.append(await self._new())
 
     async def _new(self) -> _Worker:
         return await _Worker.start(self._memory, self._seconds)
 
     async def _acquire(self) -> _Worker:
-        early, self._early = self._early, None
-        if early is not None:
-            try:
-                return await asyncio.shield(early)
-            except asyncio.CancelledError:
-                self._early = early
-                raise
         while self._idle:
             worker = self._idle.pop()
             if worker.is_alive:
                 return worker
-            self._end(worker)
+            self._in_background(worker.end())
         return await self._new()
 
-    def _end(self, worker: _Worker) -> None:
-        task = asyncio.create_task(worker.end())
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

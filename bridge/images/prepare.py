@@ -3,10 +3,9 @@
 If the image already fits, only its metadata is removed. Any other image is decoded in an image worker.
 """
 
+import asyncio
 from dataclasses import dataclass
 from functools import partial
-
-from anyio import to_thread
 
 from bridge.images.decoder import DecoderPool
 from bridge.images.formats import jpeg
@@ -35,19 +34,21 @@ async def prepare(
     resize: str | None,
     limits: ImageLimits,
     decoder: DecoderPool,
+    caller: str = "",
     statistics: bool = False,
 ) -> Prepared:
     """Make `source` fit `profile`.
 
-    `resize`: a preset of `bridge.images.resize`, "NONE", or None for the profile's size. `statistics`: measure the
-    pixels for `image.statistics`. Raises UnknownResize, InvalidImage, ImageTooLarge, UnsupportedImage.
+    `resize`: a preset of `bridge.images.resize`, "NONE", or None for the profile's size. `caller`: waits for a busy
+    image worker in turn with other callers. `statistics`: measure the pixels for `image.statistics`. Raises
+    UnknownResize, InvalidImage, ImageTooLarge, UnsupportedImage.
     """
     check_preset(resize)
     header, data, intact = source.header, source.data, False
     passes = _passes(header, resize, profile)
     if header.media_type in FORMATS:
         strip = partial(_stripped, header, data, vouch=passes and not statistics)
-        data, intact = strip() if len(data) < QUICK else await to_thread.run_sync(strip)
+        data, intact = strip() if len(data) < QUICK else await asyncio.to_thread(strip)
     passes = passes and (profile.max_bytes is None or len(data) <= profile.max_bytes)
     dropped = ("metadata dropped",) if data is not source.data else ()
     text = "" if dropped else source.text
@@ -66,7 +67,7 @@ async def prepare(
         max_bytes=profile.max_bytes,
         statistics=statistics,
     )
-    result, encoded = await decoder.run(job, data)
+    result, encoded = await decoder.run(job, data, caller)
     measured = (
         PixelStatistics(*result.source_size, tuple((name, share) for name, share in result.colours), result.brightness)
         if statistics

@@ -1,5 +1,6 @@
 """The sources of images: one function for each, listed in `SOURCES`."""
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -7,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from anyio import to_thread
 from pybase64 import b64decode, b64encode_as_string
 
 from bridge.errors import InvalidImage
@@ -60,7 +60,7 @@ async def from_path(path: str, access: Access) -> Source:
 
     Raises PathRefused for anything outside, ImageNotFound inside, and what `inspect` raises.
     """
-    data = await to_thread.run_sync(files.read, path, access.workspace, access.limits.max_bytes)
+    data = await asyncio.to_thread(files.read, path, access.workspace, access.limits.max_bytes)
     return await _source(data, access.limits, "path", "/".join(files.inside(path)))
 
 
@@ -73,7 +73,7 @@ async def from_url(url: str, access: Access) -> Source:
 async def from_base64(text: str, access: Access) -> Source:
     """Decode base64, bare or in a data URI. Raises InvalidImage, and what `inspect` raises."""
     decode = partial(decode_base64, text, access.limits)
-    data, standard = decode() if len(text) < QUICK else await to_thread.run_sync(decode)
+    data, standard = decode() if len(text) < QUICK else await asyncio.to_thread(decode)
     return await _source(data, access.limits, "base64", "base64", standard)
 
 
@@ -99,7 +99,7 @@ def from_upload(data: bytes, limits: ImageLimits) -> Source:
 
 
 async def _source(data: bytes, limits: ImageLimits, origin: Origin, name: str, text: str = "") -> Source:
-    header = inspect(data, limits) if len(data) < QUICK else await to_thread.run_sync(inspect, data, limits)
+    header = inspect(data, limits) if len(data) < QUICK else await asyncio.to_thread(inspect, data, limits)
     return Source(data, header, origin, name, text)
 
 

@@ -54,9 +54,10 @@ def handle(job: Job, data: bytes) -> tuple[Result, bytes]:
     except Rejected as rejected:
         return Result(rejected.kind, rejected.message), b""
     except MemoryError:
-        return Result("out_of_memory", "The image needs more memory to decode than is allowed."), b""
+        pass  # the decoder's objects are freed only after this handler
     except Exception:  # noqa: BLE001 (see above)
         return Result("invalid_image", f"The {title(job.media_type)} image is truncated or malformed."), b""
+    return Result("out_of_memory", "The image needs more memory to decode than is allowed."), b""
 
 
 def run(job: Job, data: bytes) -> tuple[Result, bytes]:
@@ -190,7 +191,8 @@ def serve(requests: BinaryIO, results: BinaryIO, before_job: Callable[[], None])
         job, data = parse_job(requests.read(text_size)), requests.read(data_size)
         before_job()
         result, encoded = handle(job, data)
-        results.write(head_of_frame(result, len(encoded)) + encoded)
+        results.write(head_of_frame(result, len(encoded)))
+        results.write(encoded)
         results.flush()
 
 

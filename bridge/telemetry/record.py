@@ -53,6 +53,7 @@ class RequestRecord:
 
     `wants_caption`: it is a caption or an analysis, even if it is rejected. `run`: its run, once it has one. `code`:
     the problem that it ended in. `key`: the name of the caller's API key. `notes`: further fields of the log line.
+    `headers`: further headers of the response.
     """
 
     id: str
@@ -65,6 +66,7 @@ class RequestRecord:
     key: str = ""
     status: int = 0
     notes: dict[str, str | int] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
 
     def start_run(self, deadline: Deadline, caller: str = "") -> Run:
         """Return the run of this request; `caller` identifies the caller to fair queues."""

@@ -5,7 +5,6 @@ images and captions are never attributes.
 """
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,11 +20,6 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import Histogram
     from opentelemetry.trace import Span, Tracer
 
-# https://www.w3.org/TR/trace-context/: a version above 00 may append fields.
-_PARENT = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-[!-~]*)?")
-_KEY = r"(?:[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
-_MEMBER = _KEY + r"=[ -+\--<>-~]{0,255}[!-+\--<>-~]"
-_STATE = re.compile(rf"(?=.{{1,512}}$){_MEMBER}(?:[ \t]*,[ \t]*(?:{_MEMBER})?)*")
 # The conventions' names; a kind that they do not list keeps its own.
 _SYSTEMS = {"gemini": "gcp.gemini"}
 _FINISH_REASONS = {"ok": "stop", "truncated": "length", "blocked": "content_filter", "refused": "refusal"}
@@ -39,17 +33,17 @@ _MAX_MODEL = 200
 
 
 def read_headers(parents: Sequence[str], states: Sequence[str]) -> dict[str, str]:
-    """Return the trace headers to pass on; empty unless there is exactly one valid `traceparent`."""
-    match = _PARENT.fullmatch(parents[0].strip()) if len(parents) == 1 else None
-    if match is None or (match[1] == "00" and match[5]):
-        return {}
-    parent = "-".join(match.groups()[:4]) if match[1] == "00" else f"00-{match[2]}-{match[3]}-{match[4]}"
-    state = ",".join(states).strip()
-    return {"traceparent": parent, **({"tracestate": state} if _STATE.fullmatch(state) else {})}
+    """Return the trace headers to pass on. `parents`, `states`: the caller's `traceparent` and `tracestate` headers."""
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    propagator = TraceContextTextMapPropagator()
+    valid: dict[str, str] = {}
+    propagator.inject(valid, propagator.extract({"traceparent": parents, "tracestate": states}))
+    return valid
 
 
 def trace_id(headers: Mapping[str, str]) -> str:
-    """Return the trace id of trace headers, "" without one."""
+    """Return the trace id in trace headers, or "" without one."""
     return headers.get("traceparent", "")[3:35]
 
 

@@ -37,6 +37,13 @@ def test_requests_over_the_limit_are_rejected(full: Service, vllm_server: OpenAI
     assert streams.post(full, "/caption", body).status_code == 200
 
 
+def test_open_websockets_are_limited_before_they_send_anything(full: Service) -> None:
+    with socket(full), socket(full), socket(full) as third:
+        assert third.problem()["code"] == "overloaded"
+        with pytest.raises(ConnectionClosed):
+            third.next()
+
+
 def test_websockets_share_the_limit(full: Service, vllm_server: OpenAIServer) -> None:
     vllm_server.default = b.Hold()
     body = streams.caption(vllm_server)

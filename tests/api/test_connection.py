@@ -7,20 +7,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import uvicorn
-from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from bridge.api.connection import Writer, until_disconnect
-from bridge.api.request_body import read_body
+from bridge.api.connection import Writer
 from bridge.api.routes.websocket import Connection
 from bridge.captioning.services import open_services
-from bridge.deadline import Deadline, DeadlineExceeded
-from bridge.errors import Cancelled
+from bridge.deadline import Deadline
 from bridge.settings import Settings
 from tests.api import streams
 from tests.api.sockets import frame, state
@@ -119,39 +115,10 @@ async def test_a_writer_gives_up(send: Send, stall: float, linger: float, deadli
         await writer.send({"type": "x"})
 
 
-async def test_a_writer_keeps_the_order() -> None:
-    sent = []
-
-    async def send(message: Message) -> None:
-        await asyncio.sleep(0)
-        sent.append(message["n"])
-
-    writer = Writer(send, SHORT)
-    await asyncio.gather(*(writer.send({"type": "x", "n": n}, Deadline(HOUR)) for n in range(100)))
-    assert sent == list(range(100))
-    assert not writer.closed.is_set()
-
-
-async def test_work_for_a_client_that_disconnects_is_cancelled() -> None:
-    stopped = asyncio.Event()
-
-    async def work() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            stopped.set()
-
-    async def receive() -> Message:
-        return {"type": "http.disconnect"}
-
-    with pytest.raises(Cancelled):
-        await until_disconnect(Request({"type": "http"}, receive), work())
-    assert stopped.is_set()
-
-
 # Slow senders.
 
 
+@pytest.mark.slow
 def test_a_body_that_does_not_arrive_is_a_timeout() -> None:
     with Service(GRAPHCAP_TIMEOUT="0.3", GRAPHCAP_MAX_IN_FLIGHT="1") as service:
         host, _, port = service.url.removeprefix("http://").partition(":")
@@ -164,15 +131,3 @@ def test_a_body_that_does_not_arrive_is_a_timeout() -> None:
             assert json.loads(response.partition(b"\r\n\r\n")[2])["code"] == "timeout"
         body = {"perspective": "alt_text", "image": {"path": SAMPLE}, "timeout": 30}
         assert streams.post(service, "/caption", body).status_code in (200, 504)
-
-
-async def test_a_piece_of_a_body_that_does_not_arrive_is_a_timeout() -> None:
-    pieces = [{"type": "http.request", "body": b"{", "more_body": True}]
-
-    async def receive() -> Any:
-        if not pieces:
-            await asyncio.Event().wait()
-        return pieces.pop()
-
-    with pytest.raises((DeadlineExceeded, Exception), match="body"):
-        await read_body(Request({"type": "http", "headers": []}, receive), Settings(timeout=SHORT))

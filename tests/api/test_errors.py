@@ -59,20 +59,15 @@ UNSAFE_SCHEMA = {"type": "object", "properties": {"a": {"type": "string", "patte
 
 CASES: list[tuple[dict[str, Any], int, str, str]] = [
     (body(perspective="alt_txt"), 404, "unknown_perspective", "alt_text"),
-    (body(provider="opnai", model="m"), 404, "unknown_provider", "openai"),
     (body(provider_config={"kind": "acme"}), 422, "invalid_request", "gemini"),
     (body(provider="vllm"), 422, "invalid_request", "model"),
     (body(temprature=1), 422, "invalid_request", "temprature"),
-    (body(a=1, b=2), 422, "invalid_request", "b: is not a field"),
     (body(temperature="warm"), 422, "invalid_request", "temperature"),
-    (body(max_tokens=-1), 422, "invalid_request", "max_tokens"),
     (body(resize_resolution="HUGE"), 422, "invalid_request", "resize_resolution"),
     (body(image="datasets/x.jpg"), 422, "invalid_request", '{"path": …}'),
     ({"perspective": "alt_text"}, 422, "invalid_request", "image"),
     (image(path="a.jpg", url="http://x/"), 422, "invalid_request", "path and url"),
     (image(path="../README.md"), 403, "path_refused", ""),
-    (image(path="../absent"), 403, "path_refused", ""),
-    (image(path="/etc/passwd"), 403, "path_refused", ""),
     (image(path="datasets/none.jpg"), 404, "image_not_found", ""),
     (image(path="datasets/samples/README.md"), 415, "unsupported_image", ""),
     (image(base64="!!!"), 422, "invalid_image", ""),
@@ -80,7 +75,6 @@ CASES: list[tuple[dict[str, Any], int, str, str]] = [
     (image(base64="A" * 4_100_000), 413, "image_too_large", ""),
     (image(url="http://127.0.0.1:9/a.jpg"), 403, "address_refused", ""),
     (image(url="http://nonexistent.invalid/a.jpg"), 422, "image_unreachable", ""),
-    (image(url="file:///etc/passwd"), 422, "image_unreachable", ""),
     (body(perspective={"name": "x", "prompt": "p"}), 422, "invalid_perspective", ""),
     (
         body(perspective={**INLINE, "prompt": "{first} {second}", "variables": VARIABLES}),
@@ -96,7 +90,6 @@ CASES: list[tuple[dict[str, Any], int, str, str]] = [
     ),
     (body(perspective={**INLINE, "json_schema": UNSAFE_SCHEMA}), 422, "invalid_perspective", ""),
     (provider(kind="vllm", base_url=DEAD), 502, "provider_unreachable", ""),
-    (provider(kind="vllm", base_url="ftp://x"), 422, "invalid_request", ""),
     (provider(kind=7, api_key="sk-secret-in-a-bad-body", base_url=5), 422, "invalid_request", "kind"),
 ]
 
@@ -110,9 +103,7 @@ def test_bad_requests(service: Service) -> None:
 POINTERS: list[tuple[str, dict[str, Any], str]] = [
     ("/perspectives/caption-from-path", {"perspective": "alt_text", "image_path": "x" * 3000}, "image_path"),
     ("/providers/builtin/test-connection", {"kind": "builtin", "model": {"a": 1}}, "model"),
-    ("/providers/builtin/test-connection", {"model": ["a"]}, "model"),
     ("/providers/builtin/models", {"default_model": {"a": 1}}, "default_model"),
-    ("/providers/builtin/models", {"kind": 7}, "kind"),
 ]
 
 
@@ -138,9 +129,7 @@ def test_every_route_names_the_field_at_fault(service: Service) -> None:
 
 ROUTES = [
     ("GET", "/nothing/here", 404, "not_found"),
-    ("PUT", "/perspectives/caption", 405, "method_not_allowed"),
     ("GET", "/perspectives/caption", 405, "method_not_allowed"),
-    ("GET", "/perspectives/analyze", 405, "method_not_allowed"),
     ("GET", "/perspectives/modules/none", 404, "unknown_module"),
     ("POST", "/providers//test-connection", 404, "unknown_provider"),
 ]
@@ -159,13 +148,6 @@ def test_head_is_get_without_the_body(service: Service) -> None:
         assert (head.status_code, head.content) == (200, b"")
         assert head.headers["content-type"] == get.headers["content-type"]
         assert head.headers["x-request-id"]
-
-
-def test_a_connection_test_names_a_forbidden_address(service: Service) -> None:
-    config = {"kind": "openai-compatible", "base_url": "http://169.254.169.254/", "default_model": "m"}
-    response = send(service, "/providers/x/test-connection", json=config).json()
-    assert response["status"] == "failed"
-    assert "169.254.169.254" in response["message"]
 
 
 # Unusual text in every field: never an internal error.

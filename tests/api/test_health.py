@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.dispatch.gateway import STOPPED, gateway, provider, until
 from tests.servers import OpenAIServer
@@ -15,6 +16,7 @@ def health(service: Service) -> dict[str, Any]:
     return report
 
 
+@pytest.mark.slow
 def test_endpoints_are_counted_in_total_and_per_provider(tmp_path: Path) -> None:
     with OpenAIServer("vllm") as server:
         disabled = f'{{base_url = "{server.url}", enabled = false, name = "off"}}'

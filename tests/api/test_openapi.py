@@ -40,6 +40,7 @@ def test_keys_are_described(document: dict[str, Any]) -> None:
     assert document["paths"]["/api/v1/health"]["get"]["security"] == []
 
 
+@pytest.mark.slow
 def test_every_example_works_without_configuration(document: dict[str, Any]) -> None:
     """Send what "Try it out" sends: the example of each operation to a service without keys."""
     with Service() as service, httpx.Client(base_url=service.url, timeout=60, trust_env=False) as client:

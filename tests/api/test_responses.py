@@ -16,25 +16,16 @@ AXIOS = "application/json, text/plain, */*"
 PREFERRED: list[tuple[tuple[str, ...], str]] = [
     ((), JSON),
     (("",), JSON),
-    (("*/*",), JSON),
     ((AXIOS,), JSON),
     (("text/plain",), TEXT),
-    (("Text/Plain; charset=utf-8",), TEXT),
-    (("text/plain, */*",), TEXT),
     (("*/*, text/plain",), JSON),
-    (("application/*, text/plain",), JSON),
     (("application/json, text/event-stream",), JSON),
     (("text/event-stream, application/json",), EVENTS),
-    (("application/json;q=0.5, text/plain",), TEXT),
     (("text/plain; q=0.5, application/json; q=0.9",), JSON),
     (("text/plain;q=0.9, text/event-stream;q=1.0",), EVENTS),
-    (("text/plain;Q=0.1, */*;q=0.01",), TEXT),
     (("text/plain;q=0",), JSON),
-    (("text/html, image/webp",), JSON),
     (("text/html, text/plain",), TEXT),
-    (("text/*",), JSON),
     (("text/html", "text/plain"), TEXT),
-    (("text/plain;q=high",), TEXT),
 ]
 
 

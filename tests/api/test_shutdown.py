@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
@@ -25,6 +25,8 @@ from tests.api.streams import HANG_GUARD, SAMPLE, is_end
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.service import Service
+
+pytestmark = pytest.mark.slow
 
 CAPTION = "/api/v1/perspectives/caption"
 LONG, SHORT = "30", "0.3"
@@ -69,7 +71,14 @@ def caption(service: Service, server: OpenAIServer) -> Callable[[], httpx.Respon
 
 
 def test_running_work_finishes_and_new_work_is_refused(held: OpenAIServer) -> None:
-    with Service(GRAPHCAP_GRACE=LONG) as service, running(caption(service, held), held) as response:
+    with (
+        Service(GRAPHCAP_GRACE=LONG) as service,
+        socket(service) as busy,
+        socket(service) as idle,
+        running(caption(service, held), held) as response,
+    ):
+        busy.send("caption", "a", **streams.caption(held))
+        held.wait_for_calls(2, HANG_GUARD)
         terminate(service)
         assert httpx.get(service.url + "/livez", trust_env=False).status_code == 200
         assert httpx.get(service.url + "/health", trust_env=False).json()["status"] == "healthy"
@@ -78,37 +87,42 @@ def test_running_work_finishes_and_new_work_is_refused(held: OpenAIServer) -> No
         assert (refused.status_code, problem["code"], problem["retryable"]) == (503, "shutting_down", True)
         names = ("retry-after", "x-request-begun", "connection", "x-request-id")
         assert [refused.headers[name] for name in names] == ["1", "no", "close", problem["instance"]]
+        check_websockets(service, busy, idle, streams.caption(held))
         held.release()
         assert response.result(HANG_GUARD).status_code == 200
         assert response.result().headers["connection"] == "close"
+        busy.story("a", "mine")
+        assert close_code(busy) == 1012
         assert service.stop() == 0
     assert "Traceback" not in service.log
 
 
-@pytest.mark.parametrize(
-    ("number", "code", "ignored"),
-    [
-        pytest.param(signal.SIGTERM, 0, False, marks=pytest.mark.slow),
-        pytest.param(signal.SIGINT, 130, False, marks=pytest.mark.slow),
-        (signal.SIGINT, 130, True),
-    ],
-    ids=["SIGTERM", "SIGINT", "SIGINT ignored by the parent"],
-)
-def test_exit_codes_of_an_idle_service(number: int, code: int, ignored: bool) -> None:
+def check_websockets(service: Service, busy: Socket, idle: Socket, body: dict[str, Any]) -> None:
+    """Check: an idle WebSocket is closed, a new one is refused, and a busy one accepts no further request."""
+    assert close_code(idle) == 1012
+    with pytest.raises(InvalidStatus) as refused, socket(service):
+        pass
+    assert refused.value.response.status_code == 503
+    assert refused.value.response.headers["X-Request-Begun"] == "no"
+    assert json.loads(refused.value.response.body or "")["code"] == "shutting_down"
+    busy.send("caption", "b", **body)
+    assert busy.problem("b")["code"] == "shutting_down"
+
+
+def test_sigint_is_obeyed_where_the_parent_ignored_it() -> None:
     """A shell without job control starts background processes with SIGINT ignored; they inherit it."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         service = Service(GRAPHCAP_GRACE=LONG)
         service.__enter__()
     finally:
         signal.signal(signal.SIGINT, before)
-    service.process.send_signal(number)
-    assert service.process.wait(HANG_GUARD) == code
+    service.process.send_signal(signal.SIGINT)
+    assert service.process.wait(HANG_GUARD) == 130
     service.stop()
     assert "Traceback" not in service.log
 
 
-@pytest.mark.slow
 def test_sigint_during_the_grace_period_ends_it(held: OpenAIServer) -> None:
     with Service(GRAPHCAP_GRACE=LONG) as service, running(caption(service, held), held) as response:
         terminate(service)
@@ -118,108 +132,62 @@ def test_sigint_during_the_grace_period_ends_it(held: OpenAIServer) -> None:
     assert "Traceback" not in service.log
 
 
-def test_work_that_does_not_finish_is_cancelled(held: OpenAIServer) -> None:
-    with Service(GRAPHCAP_GRACE=SHORT) as service, running(caption(service, held), held) as response:
-        assert service.stop() == 0
-        problem = response.result(HANG_GUARD).json()
-        assert (response.result().status_code, problem["code"], problem["retryable"]) == (503, "shutting_down", True)
-        assert "x-request-begun" not in response.result().headers  # a proxy must not send it to another instance
-        held.wait_for_hang_ups()
-    assert "Traceback" not in service.log
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("path", ["test-connection", "models"])
-def test_provider_requests_are_cancelled(held: OpenAIServer, tmp_path: Path, path: str) -> None:
-    with Service(GRAPHCAP_GRACE=SHORT) as service:
-        config = streams.target(held)["provider_config"]
-        held.reply_to_listing(b.Hang("connect") if path == "models" else b.Answer())
-        body = {"name": "x", "default_model": held.models[0], **config}
-        address = f"{service.url}/api/v1/providers/x/{path}"
-        with ThreadPoolExecutor(1) as threads:
-            response = threads.submit(httpx.post, address, json=body, timeout=HANG_GUARD, trust_env=False)
-            wait_until(lambda: held.calls or (path == "models" and held.requests), "the provider was not called")
-            assert service.stop() == 0
-            assert response.result(HANG_GUARD).json()["code"] == "shutting_down"
-    assert "Traceback" not in service.log
-
-
-@pytest.mark.slow
-def test_an_event_stream_ends_with_done(held: OpenAIServer) -> None:
-    body = streams.analysis(held, streams.inline("one"), streams.inline("two"))
-    held.reply(b.Answer(streams.GOOD))
-    with Service(GRAPHCAP_GRACE=SHORT) as service, streams.streaming(service, "/analyze", json=body) as response:
-        events = streams.events(response)
-        seen = [next(events)]
-        while seen[-1]["type"] != "result":
-            seen.append(next(events))
-        held.wait_for_calls(2, HANG_GUARD)
-        service.process.send_signal(signal.SIGTERM)
-        seen += events
-        streams.check_story(seen, ["one", "two"])
-        (error,) = streams.of_type(seen, "error")
-        assert (error["problem"]["code"], error["problem"]["retryable"]) == ("shutting_down", True)
-        assert service.stop() == 0
-    assert "Traceback" not in service.log
-
-
-@pytest.mark.slow
-def test_a_chat_stream_ends_with_an_error(held: OpenAIServer, tmp_path: Path) -> None:
+def test_work_that_does_not_finish_gets_a_typed_end(held: OpenAIServer, tmp_path: Path) -> None:
+    """Every kind of response at once: JSON, events, a chat stream, a WebSocket, and requests about providers."""
     (tmp_path / "config").mkdir()
     (tmp_path / "config/providers.toml").write_text(
-        f'[providers.vllm]\nkind = "vllm"\nbase_url = "{held.url}"\ndefault_model = "{held.models[0]}"\n'
+        f'[providers.vllm]\nkind = "vllm"\nbase_url = "{held.url}"\napi_key = "{streams.KEY}"\n'
+        f'default_model = "{held.models[0]}"\nprobe_interval = 0\n'
     )
-    image = "data:image/jpeg;base64," + base64.b64encode(streams.PHOTO.read_bytes()).decode()
-    content = [{"type": "image_url", "image_url": {"url": image}}]
+    image = base64.b64encode(streams.PHOTO.read_bytes()).decode()
+    content = [{"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{image}"}}]
     chat = {"model": "alt_text@vllm", "messages": [{"role": "user", "content": content}], "stream": True}
-    with Service(workspace=tmp_path, GRAPHCAP_GRACE=SHORT) as service:
-        with (
-            httpx.Client(timeout=HANG_GUARD, trust_env=False) as client,
-            client.stream("POST", service.url + "/v1/chat/completions", json=chat) as response,
-        ):
-            held.wait_for_calls(1, HANG_GUARD)
-            service.process.send_signal(signal.SIGTERM)
-            lines = [line for line in response.iter_lines() if line.startswith("data: ")]
-        assert json.loads(lines[-1].removeprefix("data: "))["error"]["code"] == "shutting_down"
-        assert service.stop() == 0
-    assert "Traceback" not in service.log
+    pair = streams.analysis(held, streams.inline("one"), streams.inline("two"), image={"base64": image})
+    single = streams.caption(held, image={"base64": image})
+    config = {"name": "x", "default_model": held.models[0], **pair["provider_config"]}
+    held.reply_to_listing(b.Hang("connect"))
 
+    with ExitStack() as stack:
+        service = stack.enter_context(Service(workspace=tmp_path, GRAPHCAP_GRACE=SHORT))
+        client = stack.enter_context(socket(service))
+        threads = stack.enter_context(ThreadPoolExecutor(5))
 
-@pytest.mark.slow
-def test_a_websocket_finishes_its_requests_and_accepts_no_more(held: OpenAIServer) -> None:
-    with Service(GRAPHCAP_GRACE=LONG) as service, socket(service) as busy, socket(service) as idle:
-        busy.send("caption", "a", **streams.caption(held))
-        held.wait_for_calls(1, HANG_GUARD)
-        terminate(service)
-        assert close_code(idle) == 1012
-        with pytest.raises(InvalidStatus) as refused, socket(service):
-            pass
-        assert refused.value.response.status_code == 503
-        assert refused.value.response.headers["X-Request-Begun"] == "no"
-        assert json.loads(refused.value.response.body or "")["code"] == "shutting_down"
-        busy.send("caption", "b", **streams.caption(held))
-        assert busy.problem("b")["code"] == "shutting_down"
-        held.release()
-        busy.story("a", "mine")
-        assert close_code(busy) == 1012
-        assert service.stop() == 0
-    assert "Traceback" not in service.log
+        def post(path: str, body: dict[str, Any], accept: str = "application/json") -> Future[httpx.Response]:
+            options = {"headers": {"Accept": accept}, "timeout": HANG_GUARD, "trust_env": False}
+            return threads.submit(httpx.post, service.url + path, json=body, **options)
 
-
-@pytest.mark.slow
-def test_every_request_of_a_websocket_gets_a_typed_end(held: OpenAIServer) -> None:
-    with Service(GRAPHCAP_GRACE=SHORT) as service, socket(service) as client:
-        client.send("caption", "a", **streams.caption(held))
-        client.send("analyze", "b", **streams.analysis(held, streams.inline("one"), streams.inline("two")))
-        held.wait_for_calls(3, HANG_GUARD)
+        plain, events = post(CAPTION, single), post("/api/v1/perspectives/analyze", pair, "text/event-stream")
+        chunks = post("/v1/chat/completions", chat)
+        held.wait_for_calls(4, HANG_GUARD)
+        models = post("/api/v1/providers/x/models", config)
+        wait_until(lambda: not held.listing_script, "the models are not listed")
+        tested = post("/api/v1/providers/x/test-connection", config)
+        client.send("caption", "a", **single)
+        client.send("analyze", "b", **pair)
+        held.wait_for_calls(8, HANG_GUARD)
         service.process.send_signal(signal.SIGTERM)
+
+        for response in (plain, models, tested):
+            problem = response.result(HANG_GUARD).json()
+            assert (problem.get("status"), problem.get("code")) == (503, "shutting_down"), problem
+            assert problem["retryable"]
+        assert "x-request-begun" not in plain.result().headers  # a proxy must not send it to another instance
+        assert events_of(events)[-1]["type"] == "done"
+        ends = [event["problem"]["code"] for event in events_of(events) if is_end(event)]
+        assert ends == ["shutting_down"] * 2
+        assert events_of(chunks)[-1]["error"]["code"] == "shutting_down"
         for name, perspectives in (("a", ["mine"]), ("b", ["one", "two"])):
-            ends = [event for event in client.story(name, *perspectives) if is_end(event)]
-            assert {event["problem"]["code"] for event in ends} == {"shutting_down"}
+            ended = [event for event in client.story(name, *perspectives) if is_end(event)]
+            assert {event["problem"]["code"] for event in ended} == {"shutting_down"}
         assert close_code(client) == 1012
-        held.wait_for_hang_ups(3)
+        held.wait_for_hang_ups(9, HANG_GUARD)
         assert service.stop() == 0
     assert "Traceback" not in service.log
+
+
+def events_of(response: Future[httpx.Response]) -> list[dict[str, Any]]:
+    lines = response.result(HANG_GUARD).text.splitlines()
+    return [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: {")]
 
 
 def close_code(client: Socket) -> int:
@@ -248,7 +216,6 @@ def send_until_refused(service: Service, results: Counter[str]) -> None:
             client.close()
 
 
-@pytest.mark.slow
 def test_accepted_connections_get_a_response() -> None:
     """Without the care of Server.shutdown, nearly every client is reset."""
     results: Counter[str] = Counter()
@@ -280,7 +247,6 @@ def check_captions(service: Service) -> None:
     assert [streams.post(service, "/caption", body).status_code for _ in range(4)] == [200] * 4
 
 
-@pytest.mark.slow
 def test_a_killed_worker_is_replaced() -> None:
     with Service("--workers", "2") as service:
         check_captions(service)
@@ -296,19 +262,6 @@ def test_a_killed_worker_is_replaced() -> None:
         assert service.process.wait(HANG_GUARD) == 130
 
 
-@pytest.mark.slow
-def test_workers_shut_down_gracefully(held: OpenAIServer) -> None:
-    with (
-        Service("--workers", "2", GRAPHCAP_GRACE=SHORT) as service,
-        running(caption(service, held), held) as response,
-    ):
-        assert service.stop() == 0
-        assert response.result(HANG_GUARD).json()["code"] == "shutting_down"
-        held.wait_for_hang_ups()
-    assert "Traceback" not in service.log
-
-
-@pytest.mark.slow
 def test_a_signal_to_the_process_group_keeps_the_grace_period(held: OpenAIServer) -> None:
     """Workers then get a second SIGTERM from their supervisor."""
     with Service("--workers", "2", GRAPHCAP_GRACE=LONG) as service, running(caption(service, held), held) as response:

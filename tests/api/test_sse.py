@@ -1,7 +1,6 @@
 """Captions as server-sent events: their order, and their end when something fails."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
 from typing import Any
@@ -19,7 +18,7 @@ from bridge.run import Run
 from bridge.settings import Settings
 from tests.api import streams
 from tests.api.sockets import state
-from tests.api.streams import GOOD, HANG_GUARD, PHOTO, SAMPLE, analysis, inline, of_type, post, streamed, streaming
+from tests.api.streams import GOOD, HANG_GUARD, SAMPLE, analysis, inline, of_type, post, streamed, streaming
 from tests.contract.kinds import OF_KIND, PROTOCOLS, Kind
 from tests.servers import OpenAIServer, WireServer
 from tests.servers import behaviours as b
@@ -65,21 +64,6 @@ def test_headers_and_ids(service: Service, vllm_server: OpenAIServer) -> None:
     assert response.headers["cache-control"] == "no-store"
     assert response.headers["x-accel-buffering"] == "no"
     assert "content-length" not in response.headers
-
-
-def test_builtin_streams_too(service: Service) -> None:
-    body = {"perspective": "graph_caption", "image": {"path": SAMPLE}}
-    events = streamed(service, "/caption", body)
-    assert events[-2]["caption"]["result"] == post(service, "/caption", body).json()["result"]
-
-
-def test_an_upload_is_streamed_too(service: Service, vllm_server: OpenAIServer) -> None:
-    fields = {name: value for name, value in streams.caption(vllm_server).items() if name != "image"}
-    parts = {"image": ("a.jpg", PHOTO.read_bytes()), "request": (None, json.dumps(fields))}
-    with streaming(service, "/caption", files=parts) as response:
-        events = list(streams.events(response))
-    streams.check_story(events, ["mine"])
-    assert events[-2]["type"] == "result"
 
 
 @pytest.mark.parametrize("kind", PROTOCOLS, **ALL)
@@ -147,7 +131,7 @@ BROKEN: dict[str, Behaviour] = {
     "error object after the whole text": b.ErrorInStream(text=WHOLE),
     "unfinished after the whole text": b.Unfinished(WHOLE),
     "truncated": b.Length(),
-    "empty": b.EmptyText(),
+    "empty": b.Answer(""),
     "nothing": b.EmptyChoices(),
 }
 
@@ -173,16 +157,6 @@ def test_an_invalid_answer_is_reset(service: Service, kind: Kind, server: WireSe
     assert events[-2]["caption"]["result"] == GOOD
     assert [attempt["outcome"] for attempt in events[-2]["caption"]["attempts"]] == ["invalid_answer", "ok"]
     assert all(event["result"]["caption"] in GOOD["caption"] for event in of_type(events[reset:], "partial"))
-
-
-def test_an_answer_that_is_never_valid_ends_in_an_error(service: Service, vllm_server: OpenAIServer) -> None:
-    vllm_server.default = b.WrongSchema()
-    events = streamed(service, "/caption", streams.caption(vllm_server))
-    assert len(of_type(events, "reset")) == len(vllm_server.calls) - 1 == 2
-    problem = events[-2]["problem"]
-    assert problem["code"] == "answer_invalid"
-    assert [attempt["outcome"] for attempt in problem["attempts"]] == ["invalid_answer"] * 3
-    assert all(0 < len(attempt["raw_text"]) <= 500 for attempt in problem["attempts"])
 
 
 def test_a_fallback_is_announced(service: Service, vllm_server: OpenAIServer) -> None:

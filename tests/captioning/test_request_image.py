@@ -25,7 +25,7 @@ from tests.service import WORKSPACE
 
 PROFILE = ImageProfile()
 SMALL = ImageProfile(size=16)
-HANG_GUARD = 20.0
+HANG_GUARD = 60.0
 
 
 @pytest.fixture

@@ -80,10 +80,12 @@ def test_a_caption_is_printed_as_text_json_or_one_line(graphcap: Graphcap) -> No
 
 def test_nested_and_empty_values_are_readable() -> None:
     item = {"id": "o1", "box": {"x": 0.5, "y": 1}, "attributes": ["red", "round"], "hidden": False}
-    result = {"text": "", "empty": [], "flags": {"on": True, "none": None}, "items": ["a"], "objects": [item, {"n": 0}]}
+    objects = [item, {"n": 0, "m": ""}]
+    result = {"text": "", "empty": [], "flags": {"on": True, "none": None}, "items": ["a"], "objects": objects}
     assert readable(result).splitlines() == [
         *("text: (none)", "empty: (none)", "flags:", "  on: true", "  none: (none)", "items:", "  - a", "objects:"),
-        *("  - id: o1", "    box: x: 0.5, y: 1", "    attributes: red, round", "    hidden: false", "  - n: 0"),
+        *("  - id: o1", "    box:", "      x: 0.5", "      y: 1", "    attributes:", "      - red", "      - round"),
+        *("    hidden: false", "  - n: 0, m: (none)"),
     ]
 
 
@@ -103,28 +105,19 @@ CLOSED = ("--kind", "vllm", "--base-url", "http://127.0.0.1:9", "--model", "m")
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
-        ((), 2, "usage"),
         (("captoin", PHOTO), 2, "Did you mean 'caption'?"),
-        (("perspectives", "shw"), 2, "Did you mean 'show'?"),
         (("caption", PHOTO, "--perspctive", "alt_text"), 2, "Did you mean '--perspective'?"),
         (("caption", PHOTO, "--kind", "olama"), 2, "Did you mean 'ollama'?"),
         (("caption", PHOTO, "-o", str(ROOT)), 2, "(--output) cannot be written"),
         (("caption", "absent.jpg"), 1, "no file 'absent.jpg'"),
-        (("caption", str(ROOT)), 1, "is a directory. Name one image file."),
         (("caption", str(ROOT / "README.md")), 1, "The file is text, which is not accepted as an image."),
         (("caption", PHOTO, "-p", "alt_txt"), 2, "Did you mean 'alt_text'?"),
-        (("caption", PHOTO, "-p", "alt_text", "-p", "alt_txt"), 2, "Did you mean 'alt_text'?"),
-        (("caption", PHOTO, "-p", "tests/clients/openai_js/package.json"), 2, "/prompt"),
         (("caption", PHOTO, "-p", "alt_text", "--set", "langage=de"), 2, "Did you mean 'language'?"),
         (("caption", PHOTO, "--provider", "opnai"), 2, "Did you mean openai?"),
-        (("caption", PHOTO, "--kind", "acme", "--base-url", "http://127.0.0.1:9"), 2, "'vllm', 'ollama'"),
-        (("caption", PHOTO, "--set", "novalue"), 2, "'novalue' is not of the form NAME=VALUE"),
         (("caption", PHOTO, "--provider", "vllm"), 2, "`graphcap providers models vllm`"),
         (("caption", PHOTO, *CLOSED), 4, "127.0.0.1:9"),
         (("perspectives", "show", "nothing_like_it"), 2, "nothing_like_it"),
-        (("perspectives", "show", "absent.json"), 2, "absent.json: "),
         (("healthcheck", "--port", "9"), 1, "No service answers"),
-        (("healthcheck", "--port", "abc"), 2, "'abc' is not a port"),
     ],
 )
 def test_exit_codes(graphcap: Graphcap, arguments: tuple[str, ...], code: int, sentence: str) -> None:
@@ -244,7 +237,7 @@ def test_the_kinds_key_is_used_only_at_its_own_origin(graphcap: Graphcap) -> Non
 
 def test_mistakes_in_settings_and_providers_are_reported_at_once(graphcap: Graphcap, tmp_path: Path) -> None:
     absent = graphcap("perspectives", "list", GRAPHCAP_WORKSPACE=str(tmp_path / "absent"))
-    assert (absent.code, "GRAPHCAP_WORKSPACE: There is no directory" in absent.err) == (2, True)
+    assert (absent.code, "GRAPHCAP_WORKSPACE: Path does not point to a directory" in absent.err) == (2, True)
     workspace(tmp_path, '[providers.a]\nkind = "vllm"\ncolour = 1\n')
     command = ("serve", "--workspace", str(tmp_path), "--timeout", "soon")
     result = graphcap(*command, GRAPHCAP_PORT="99999", GRAPHCAP_API_KEYS_FILE="absent")
@@ -344,32 +337,20 @@ def test_several_workers_share_one_address_and_exit_with_0() -> None:
     assert stopped_at_once.code == 0
 
 
+HEAVY = {"openai", "anthropic", "instructor", "google.genai", "ollama", "rich"}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "heavy"),
     [
-        pytest.param(
+        (
             "from bridge.cli import COMMANDS, build; [build(name) for name in (None, *COMMANDS) if name != 'serve']",
-            {
-                "pydantic",
-                "fastapi",
-                "openai",
-                "anthropic",
-                "instructor",
-                "PIL",
-                "httpx",
-                "google.genai",
-                "ollama",
-                "rich",
-            },
-            id="--help",
+            HEAVY | {"pydantic", "fastapi", "PIL", "httpx"},
         ),
-        pytest.param(
-            "import bridge.app",
-            {"openai", "anthropic", "instructor", "google.genai", "ollama", "rich"},
-            id="serve",
-            marks=pytest.mark.slow,
-        ),
+        ("import bridge.app", HEAVY),
     ],
+    ids=["--help", "serve"],
 )
 def test_only_what_is_needed_is_imported(code: str, heavy: set[str]) -> None:
     script = [sys.executable, "-c", f"import sys; {code}; print(*sys.modules)"]

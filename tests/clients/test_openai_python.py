@@ -8,7 +8,7 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from tests.clients.bridge import ANSWER, DATA_URI, MODEL, STUDIO_KEY, Bridge, message
+from tests.clients.bridge import ANSWER, MODEL, Bridge, message
 from tests.servers import behaviours as b
 
 MESSAGES: Any = [{"role": "system", "content": "Be brief."}, message("Taken at the fair.")]
@@ -23,7 +23,7 @@ class Mood(BaseModel):
 
 @pytest.fixture
 def client(bridge: Bridge) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=bridge.url, api_key="anything", max_retries=0, timeout=30) as client:
+    with openai.OpenAI(base_url=bridge.url, api_key="anything", max_retries=0, timeout=60) as client:
         yield client
 
 
@@ -69,7 +69,7 @@ def test_the_stream_helper_accumulates(client: openai.OpenAI) -> None:
 
 
 async def test_the_asynchronous_client(bridge: Bridge) -> None:
-    async with openai.AsyncOpenAI(base_url=bridge.url, api_key="anything", max_retries=0, timeout=30) as client:
+    async with openai.AsyncOpenAI(base_url=bridge.url, api_key="anything", max_retries=0, timeout=60) as client:
         stream = await client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)
         pieces = [item.choices[0].delta.content or "" async for item in stream]
     assert json.loads("".join(pieces)) == ANSWER
@@ -83,36 +83,12 @@ def test_unknown_models(client: openai.OpenAI, stream: bool) -> None:
     assert caught.value.type == "invalid_request_error"
 
 
-def test_unsupported_parameters(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.UnprocessableEntityError) as caught:
-        client.chat.completions.create(model=MODEL, messages=MESSAGES, n=2, stop=["."])
-    assert (caught.value.code, caught.value.param) == ("invalid_request", "n")
-    assert "n, stop" in caught.value.message
-
-
-def test_rate_limits(bridge: Bridge, client: openai.OpenAI) -> None:
-    bridge.server.default = b.Status(429, retry_after=300)
-    own = {"X-Provider-Key": STUDIO_KEY}  # a caller's key has its own limit: that of the deployment's goes on
-    with pytest.raises(openai.RateLimitError) as caught:
-        client.chat.completions.create(model=MODEL, messages=MESSAGES, extra_headers=own)
-    assert caught.value.response.headers["retry-after"] == "300"
-
-
 def test_the_client_does_not_retry_permanent_errors(bridge: Bridge, client: openai.OpenAI) -> None:
     bridge.server.default = b.Length()
     with pytest.raises(openai.InternalServerError) as caught:
         client.with_options(max_retries=2).chat.completions.create(model=MODEL, messages=MESSAGES)
     assert caught.value.code == "answer_truncated"
     assert len(bridge.server.calls) == 1
-
-
-def test_a_failed_stream_raises(bridge: Bridge, client: openai.OpenAI) -> None:
-    bridge.server.default = b.Length()
-    stream = client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)
-    assert next(stream).choices[0].delta.content == ""
-    with pytest.raises(openai.APIError) as caught:
-        next(stream)
-    assert caught.value.code == "answer_truncated"
 
 
 def test_closing_a_stream_cancels_the_provider_call(bridge: Bridge, client: openai.OpenAI) -> None:
@@ -131,9 +107,3 @@ def test_models(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as caught:
         client.models.retrieve("gpt-4o")
     assert caught.value.code == "model_not_found"
-
-
-def test_image_detail_is_ignored(bridge: Bridge, client: openai.OpenAI) -> None:
-    part: Any = {"type": "image_url", "image_url": {"url": DATA_URI, "detail": "low"}}
-    client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": [part]}])
-    assert bridge.server.call.parts == ["image", "text"]

@@ -30,7 +30,7 @@ class Target:
         plain = VisionRequest(
             model=self.server.models[0],
             prompt="Describe the picture.",
-            timeout=5.0,
+            timeout=GUARD,
             image=PHOTO,
             credentials=Credentials(self.server.key),
         )
@@ -75,15 +75,11 @@ def target(kind: Kind, server: WireServer, pool: Pool, **config: Any) -> Target:
 
 async def check(client: BaseClient, credentials: Credentials, timeout: float, model: str = "") -> Check:
     """Run the steps of a connection check as the bridge does."""
-    listing = await checks.list_models(client, credentials, timeout)
-    if not model or listing.is_final:
-        return checks.judge(client, listing)
-    request: VisionRequest | None = checks.make_request(client, model, timeout, credentials)
-    while request is not None:
-        sent = request
-        outcome: Completion | ProviderError
+
+    async def send(request: VisionRequest) -> Completion | ProviderError:
         try:
-            outcome, request = await client.complete(sent), None
+            return await client.complete(request)
         except ProviderError as error:
-            outcome, request = error, checks.simpler(client, sent, error)
-    return checks.judge(client, listing, sent, outcome)
+            return error
+
+    return await checks.check(client, model, credentials, timeout, send)

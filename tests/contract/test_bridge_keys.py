@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from providers import registry
-from tests.contract.kinds import KINDS, Kind
+from tests.contract.kinds import KINDS, PROTOCOLS, Kind
 from tests.contract.schemas import PLAIN
 from tests.servers import TrapServer
 from tests.service import Service
@@ -19,6 +19,10 @@ MORE_NAMES = (
 )
 NAMES = sorted({*MORE_NAMES, *(name for spec in registry.specs() for name in spec.key_env)})
 SECRETS = {name: f"secret-{number}-of-the-deployment" for number, name in enumerate(NAMES)}
+
+
+# One kind of each client class is quick, the gateways follow with the slow tests.
+BY_KIND = [*PROTOCOLS, *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS if kind not in PROTOCOLS)]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +56,7 @@ def ask_everywhere(service: Service, kind: Kind, config: dict[str, Any]) -> str:
     return "".join(post(service, path, body) for path, body in requests)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.id)
+@pytest.mark.parametrize("kind", BY_KIND, ids=lambda kind: kind.id)
 def test_no_configured_key_reaches_a_callers_address(service: Service, trap: TrapServer, kind: Kind) -> None:
     """Whether the caller's key is absent, null, empty, or its own."""
     config = {"kind": kind.kind, "base_url": trap.url}
@@ -68,6 +72,7 @@ def test_no_configured_key_reaches_a_callers_address(service: Service, trap: Tra
         assert secret not in responses + service.log
 
 
+@pytest.mark.slow
 def test_a_configured_key_is_used_where_it_belongs() -> None:
     """Otherwise the tests above would also pass on a service that reads no key at all."""
     with TrapServer() as trap, Service(OPENAI_API_KEY="key-of-openai", OPENAI_BASE_URL=trap.url) as service:

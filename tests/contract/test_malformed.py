@@ -117,7 +117,7 @@ async def test_a_body_that_is_not_a_list_of_models(to: Target) -> None:
     for body in (*BODIES, rows, half):
         to.server.reply_to_listing(Raw(body))
         try:
-            models = await to.client.models(to.request().credentials, 5)
+            models = await to.client.models(to.request().credentials, 60)
         except ProviderError:
             continue
         assert all((model.id + model.name).encode() for model in models)

@@ -6,7 +6,7 @@ from providers.base import Options
 from providers.pool import Pool
 from tests.contract.kinds import EVERY_KIND, OF_KIND
 from tests.contract.target import Target, target
-from tests.servers import OllamaServer, OpenAIServer
+from tests.servers import OpenAIServer
 
 ALL = Options(max_tokens=321, temperature=0.25, top_p=0.75, repetition_penalty=1.15, seed=7)
 VALUES = {"max_tokens": 321, "temperature": 0.25, "top_p": 0.75, "repetition_penalty": 1.15, "seed": 7}
@@ -39,11 +39,6 @@ async def test_zero_is_a_value(to: Target) -> None:
     assert sent[to.kind.options["seed"]] == 0
 
 
-@EVERY_KIND
-def test_spec_tells_what_the_kind_takes(to: Target) -> None:
-    assert to.client.spec.takes == set(to.kind.options)
-
-
 @pytest.mark.parametrize("model", ["gpt-5-mini", "o4-mini"])
 async def test_reasoning_models_take_no_sampling(pool: Pool, streamed: bool, model: str) -> None:
     with OpenAIServer() as server:
@@ -52,11 +47,3 @@ async def test_reasoning_models_take_no_sampling(pool: Pool, streamed: bool, mod
         assert server.call.options["max_completion_tokens"] == 321
         for name in ("temperature", "top_p", "repetition_penalty"):
             assert any(name in warning for warning in completion.warnings)
-
-
-async def test_ollama_is_told_how_much_context_to_load(pool: Pool, streamed: bool) -> None:
-    """Otherwise it drops the front of the prompt in silence: odysseus-dev/odysseus#1055."""
-    with OllamaServer(models=("qwen2.5vl:7b",)) as server:
-        to = target(OF_KIND["ollama"], server, pool)
-        await to.ask(streamed)
-        assert server.call.options["num_ctx"] >= 8192

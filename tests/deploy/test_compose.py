@@ -63,13 +63,6 @@ def test_containers_are_read_only_and_unprivileged(name: str) -> None:
     assert service.get("user", "10001") != "0"
 
 
-def test_nginx_starts_after_healthy_bridges() -> None:
-    assert SERVICES["nginx"]["depends_on"] == {name: {"condition": "service_healthy"} for name in BRIDGES}
-    for name in BRIDGES:
-        assert SERVICES[name]["healthcheck"]["test"] == ["CMD", "graphcap", "healthcheck"]
-    assert all("healthcheck" in item for item in SERVICES.values())
-
-
 def test_optional_services_are_in_profiles() -> None:
     requests = {name: item["profiles"] for name, item in SERVICES.items() if "profiles" in item}
     assert requests == {"redis": ["redis"], "ollama": ["ollama"], "vllm": ["vllm"]}
@@ -108,18 +101,6 @@ def test_nginx_is_published_on_loopback_only() -> None:
     assert f"http://127.0.0.1:{listens}/health" in SERVICES["nginx"]["healthcheck"]["test"]
 
 
-def test_nginx_writes_only_to_its_tmpfs() -> None:
-    (tmp,) = SERVICES["nginx"]["tmpfs"]
-    assert tmp.startswith("/tmp:")
-    written = [*directive("pid"), *(value for kind in TEMPORARY for value in directive(f"{kind}_temp_path"))]
-    written += [item.removeprefix("unix:") for item in directive("listen") if item.startswith("unix:")]
-    assert len(written) == 7
-    assert all(item.startswith("/tmp/") for item in written)
-
-
-TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-
-
 def test_nginx_has_the_body_limit_of_a_bridge() -> None:
     assert directive("client_max_body_size") == [str(Settings().body_limit), "0"]
 
@@ -133,8 +114,3 @@ def test_timeouts_are_consistent() -> None:
         assert seconds(SERVICES[name]["stop_grace_period"]) > grace + ENDING
     assert seconds(SERVICES["nginx"]["stop_grace_period"]) > patience
     assert SERVICES["nginx"]["stop_signal"] == "SIGQUIT"
-
-
-def test_a_post_is_not_retried_by_nginx() -> None:
-    assert directive("proxy_next_upstream") == ["off", "error timeout"]
-    assert "proxy_buffering off;" in NGINX

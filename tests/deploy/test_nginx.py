@@ -21,7 +21,6 @@ from tests.api import streams
 from tests.api.sockets import socket
 from tests.api.streams import HANG_GUARD
 from tests.api.test_captions import leaving
-from tests.api.test_rate_limit import redis
 from tests.deploy.fleet import (
     BODY,
     CAPTION,
@@ -91,13 +90,6 @@ def test_the_body_limit(bridges: Fleet) -> None:
             check_problem(refused, 413, "body_too_large", retryable=False)
 
 
-def test_valid_request_ids_are_kept(bridges: Fleet) -> None:
-    with client(bridges.url) as item:
-        assert item.get("/health", headers={"X-Request-ID": "mine-1"}).headers["x-request-id"] == "mine-1"
-        created = item.get("/health", headers={"X-Request-ID": "no id"}).headers["x-request-id"]
-        assert len(created) == 32
-
-
 def test_clients_cannot_forge_their_address(tmp_path: Path) -> None:
     with fleet(tmp_path, count=1, GRAPHCAP_RATE_LIMIT="1/month") as bridges:
         for location in ("127.0.0.2", "127.0.0.3"):
@@ -130,17 +122,6 @@ def test_only_requests_that_were_not_begun_are_retried(tmp_path: Path, vllm_serv
         assert (begun.status_code, begun.json()["code"]) == (503, "provider_unavailable")
         assert begun.json()["provider"] == "vllm"
         assert 'attempts="503"' in bridges.nginx.line(begun)
-
-
-def test_a_large_body_is_retried_completely(tmp_path: Path) -> None:
-    with fleet(tmp_path) as bridges:
-        bridges.kill(0)
-        bridges.kill(1)
-        padding = b" " * 5_000_000
-        for _ in range(6):
-            with client(bridges.url) as item:
-                response = item.post(CAPTION, content=padding + json.dumps(BODY).encode())
-                assert response.status_code == 200, response.text
 
 
 def test_it_runs_unprivileged_with_a_writable_tmp_only(bridges: Fleet) -> None:
@@ -224,12 +205,6 @@ def test_errors_without_any_bridge(nobody: Nginx) -> None:
         assert item.options(CAPTION, headers={"Origin": ELSEWHERE}).status_code == 503
 
 
-@pytest.mark.parametrize("origin", ["http://localhost.example.org", "http://localhost:1.example.org", "null"])
-def test_origins_that_resemble_loopback_are_rejected(nobody: Nginx, origin: str) -> None:
-    with client(nobody.url, headers={"Origin": origin}) as item:
-        assert "access-control-allow-origin" not in item.get("/health").headers
-
-
 def test_errors_of_malformed_requests(nobody: Nginx) -> None:
     with client(nobody.url, headers={"Origin": PAGE}) as item:
         check_problem(item.get("/metrics"), 404, "not_found", retryable=False)
@@ -265,23 +240,3 @@ def call() -> dict[str, Any]:
 
 
 # What instances share.
-
-
-def test_bridges_share_a_rate_limit(tmp_path: Path) -> None:
-    (tmp_path / "redis").mkdir()
-    with redis(tmp_path / "redis") as (location, _):
-        settings = {"GRAPHCAP_RATE_LIMIT": "6/month", "GRAPHCAP_RATE_LIMIT_STORAGE": location}
-        with fleet(tmp_path, **settings) as bridges, client(bridges.url) as item:
-            responses = [item.post(CAPTION, json=BODY) for _ in range(8)]
-            assert [response.status_code for response in responses] == [200] * 6 + [429] * 2
-            assert [response.headers["ratelimit-remaining"] for response in responses[:6]] == [
-                "5",
-                "4",
-                "3",
-                "2",
-                "1",
-                "0",
-            ]
-            assert len(bridges.nginx.asked(responses[-1])) == 3
-            # No other bridge was asked again.
-            assert all('attempts="429"' in bridges.nginx.line(response) for response in responses[6:])

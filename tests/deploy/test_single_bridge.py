@@ -6,11 +6,7 @@ import re
 import socket as sockets
 import ssl
 import subprocess
-from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Self
 
 import httpx
 import pytest
@@ -98,55 +94,6 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
 
 
 # Balancers for other numbers of bridges than Compose has.
-
-
-class Full(ThreadingHTTPServer):
-    """A bridge that refuses requests before it begins them, while `full`; `offered` counts requests."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Responder)
-        self.full, self.offered = True, 0
-
-    def __enter__(self) -> Self:
-        Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.shutdown()
-        self.server_close()
-
-
-class Responder(BaseHTTPRequestHandler):
-    server: Full
-
-    def do_POST(self) -> None:
-        self.server.offered += 1
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(503 if self.server.full else 200)
-        self.send_header("X-Request-Begun", "no" if self.server.full else "yes")
-        self.end_headers()
-
-    def log_message(self, *words: object) -> None:
-        pass
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("count", [1, 2, 5])
-def test_a_refused_request_is_offered_to_three_different_bridges(tmp_path: Path, count: int) -> None:
-    with ExitStack() as running:
-        servers = [running.enter_context(Full()) for _ in range(count)]
-        nginx = running.enter_context(Nginx(tmp_path, [server.server_port for server in servers]))
-        item = running.enter_context(client(nginx.url))
-        for _ in range(5):
-            for server in servers:
-                server.offered = 0
-            assert item.post(CAPTION, json=BODY).status_code == 503
-            offered = [server.offered for server in servers]
-            assert (sum(offered), max(offered)) == (min(count, 3), 1)
-        for server in servers[2:]:
-            server.full = False
-        statuses = {item.post(CAPTION, json=BODY).status_code for _ in range(8)}
-        assert statuses == {200 if count > 2 else 503}
 
 
 def test_the_third_attempt_excludes_both_bridges_that_refused() -> None:

@@ -8,11 +8,15 @@ from typing import Any, Literal
 
 import pytest
 
-from bridge.deadline import DeadlineExceeded
+from bridge.deadline import Deadline, DeadlineExceeded
+from bridge.dispatch import clients
+from bridge.dispatch.attempts import Retries, Timeouts
 from bridge.dispatch.call import Dispatcher
 from bridge.dispatch.clients import MAX_MODES, OutputModes
+from bridge.dispatch.queue import ProviderQueue, Route
+from bridge.dispatch.targets import Target
 from bridge.errors import CircuitBreakerOpen
-from bridge.run import Progress, Reset
+from bridge.run import Progress, Reset, Run
 from providers import errors
 from providers.base import Credentials, Image, ProviderConfig, VisionRequest
 from providers.usage import Usage
@@ -29,6 +33,7 @@ from tests.dispatch.dispatching import (
     named,
     new_run,
     outcomes,
+    provider,
 )
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
@@ -271,10 +276,33 @@ async def test_a_slow_model_that_streams_is_not_cut_off(server: OpenAIServer, ot
 
 
 @pytest.mark.parametrize(
+    ("fields", "settings", "expected"),
+    [
+        ({}, {}, Timeouts(16, None, patient=True)),  # nothing else can be called
+        ({"has_fallback": True, "calls": 1}, {}, Timeouts(16, None, patient=True)),
+        ({"has_fallback": True}, {}, Timeouts(16, 8, patient=False)),  # 8 seconds are no evidence that it is down
+        ({"has_fallback": True, "left": 60}, {}, Timeouts(60, 30, patient=True)),
+        ({"endpoints": 2}, {}, Timeouts(16, 8, patient=False)),
+        ({"endpoints": 2, "reserve": 3}, {}, Timeouts(16, None, patient=True)),
+        ({"endpoints": 2, "attempt_timeout": 3}, {}, Timeouts(16, 3, patient=True)),  # as configured
+        ({"endpoints": 2, "attempt_timeout": 3}, {"attempt_timeout": 2}, Timeouts(16, 2, patient=True)),
+        ({"endpoints": 2, "attempt_timeout": 3, "left": 1}, {}, Timeouts(1, 1, patient=False)),
+        ({"timeout": 5}, {}, Timeouts(5, None, patient=True)),
+        ({"timeout": 5}, {"timeout": 30}, Timeouts(16, None, patient=True)),
+    ],
+)
+def test_the_time_limits_of_a_call(fields: dict[str, Any], settings: dict[str, float], expected: Timeouts) -> None:
+    listed = [endpoint(str(place), **settings) for place in range(fields.pop("endpoints", 1))]
+    queue = ProviderQueue("p", provider(*listed), 8, Clock())
+    run = Run(Deadline(fields.pop("left", 16), Clock()))
+    run.attempts.limit = fields.pop("calls", 4)
+    assert Retries(Route(queue, queue.endpoints), run, **fields).timeouts(queue.endpoints[0]) == expected
+
+
+@pytest.mark.parametrize(
     ("settings", "options", "seconds"),
     [
         pytest.param({}, {}, 2, marks=pytest.mark.slow),  # nothing else can be called
-        ({}, {"has_fallback": True}, 1),
         ({"attempt_timeout": 0.2}, {"has_fallback": True}, 0.2),
         ({"timeout": 0.3}, {}, 0.3),
     ],
@@ -291,19 +319,32 @@ async def test_how_long_a_silent_server_is_waited_for(
     assert len(run.attempts.calls) == 1
 
 
+async def test_a_busy_provider_leaves_time_for_the_fallback(server: OpenAIServer) -> None:
+    server.default = b.Hold()
+    async with dispatching(*named(server, max_concurrency=1)) as dispatcher:
+        first = asyncio.create_task(ask(dispatcher))
+        await asyncio.to_thread(server.wait_for_calls, 1)
+        run = new_run(0.2)
+        with pytest.raises(errors.CallTimeout):
+            await ask(dispatcher, run, has_fallback=True)
+        assert run.attempts.calls == []
+        server.release()
+        await first
+
+
 # Issue 10, row 3: output modes.
 
 
-async def ask_in_modes(dispatcher: Dispatcher, request: VisionRequest) -> list[str]:
+async def ask_in_modes(dispatcher: Dispatcher, request: VisionRequest, target: Target = TARGET) -> list[str]:
     """Ask as captioning does: one mode down after a rejected schema. Return the modes that were sent."""
     run = new_run()
     lowered: VisionRequest | None = request
     while lowered is not None:
         try:
-            await ask(dispatcher, run, lowered)
+            await ask(dispatcher, run, lowered, target)
             break
         except (errors.SchemaRejected, errors.ServerFailed):
-            lowered = await dispatcher.lower(TARGET, lowered, run)
+            lowered = await dispatcher.lower(target, lowered, run)
     return attempts(run, lambda a: a.output_mode)
 
 
@@ -349,7 +390,34 @@ def test_the_memory_of_output_modes_is_bounded() -> None:
     assert known == ["json_schema", "json_object", "json_object"]
 
 
+async def test_callers_addresses_do_not_displace_the_modes_of_configured_ones(
+    server: OpenAIServer, other: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "MAX_MODES", 1)
+    theirs = replace(TARGET, config=ProviderConfig("x", "vllm", other.url), provider="", trusted=False, own_key=True)
+    async with dispatching(*named(server)) as dispatcher:
+        for target, responds in ((TARGET, server), (theirs, other)):
+            responds.reply(b.RejectSchema())
+            await ask_in_modes(dispatcher, REQUEST, target)
+        assert await ask_in_modes(dispatcher, REQUEST) == ["json_schema_relaxed"]
+
+
 # Connection tests.
+
+
+async def test_the_models_for_an_error_are_listed_only_through_a_free_slot(server: OpenAIServer) -> None:
+    async with dispatching(*named(server, max_concurrency=1), failures=1) as dispatcher:
+        assert await dispatcher.known_models(TARGET) == server.models
+        server.reply(b.Hold())
+        call = asyncio.create_task(ask(dispatcher))
+        await asyncio.to_thread(server.wait_for_calls, 1)
+        assert await dispatcher.known_models(TARGET) == ()  # busy
+        server.release()
+        await call
+        server.default = b.Status(502)
+        await fail(dispatcher)
+        assert await dispatcher.known_models(TARGET) == ()  # the circuit breaker is open
+        assert dispatcher.queues["p"].endpoints[0].in_flight == 0
 
 
 async def test_a_connection_test_calls_each_endpoint_and_ignores_an_open_breaker(

@@ -34,21 +34,21 @@ def test_failures_in_a_row_open_it(breaker: CircuitBreaker) -> None:
     assert fail(breaker, 2) == ["closed", "closed"]
     breaker.succeeded(breaker.start())
     assert fail(breaker, 3) == ["closed", "closed", "open"]
-    assert (breaker.admits, breaker.retry_after) == (False, 30)
+    assert (breaker.wait, breaker.retry_after) == (30, 30)
 
 
 def test_one_trial_call_decides(breaker: CircuitBreaker, clock: Clock) -> None:
     fail(breaker, 3)
     clock.now += 30
-    assert (breaker.state, breaker.admits) == ("half_open", True)
+    assert (breaker.state, breaker.wait) == ("half_open", 0)
     trial = breaker.start()
-    assert (breaker.admits, breaker.trial_running, breaker.wait) == (False, True, inf)
+    assert (breaker.state, breaker.wait) == ("half_open", inf)
     breaker.failed(trial)
-    assert (breaker.state, breaker.trial_running, breaker.retry_after) == ("open", False, 30)
+    assert (breaker.state, breaker.wait, breaker.retry_after) == ("open", 30, 30)
     clock.now += 30
     breaker.released(breaker.start())  # cancelled: the next call is the trial
     breaker.succeeded(breaker.start())
-    assert (breaker.state, breaker.admits) == ("closed", True)
+    assert (breaker.state, breaker.wait) == ("closed", 0)
     assert fail(breaker, 2) == ["closed", "closed"]
 
 
@@ -56,12 +56,12 @@ def test_calls_that_started_before_it_opened_are_ignored(breaker: CircuitBreaker
     early, late = breaker.start(), breaker.start()
     fail(breaker, 3)
     breaker.succeeded(early)
-    assert not breaker.admits
+    assert breaker.wait
     clock.now += 30
     trial = breaker.start()
     breaker.failed(late)
     breaker.released(late)
-    assert not breaker.admits
+    assert breaker.wait
     breaker.succeeded(trial)
     assert breaker.state == "closed"
 
@@ -92,19 +92,21 @@ def test_500s_count_when_three_different_requests_got_them(
     assert breaker.state == state
 
 
-def test_a_500_in_a_trial_leaves_the_decision_to_the_next_call(breaker: CircuitBreaker, clock: Clock) -> None:
-    fail(breaker, 3)
-    clock.now += 30
+@pytest.mark.parametrize("limit", [3, 0])
+def test_a_500_in_a_trial_leaves_the_decision_to_the_next_call(clock: Clock, limit: int) -> None:
+    breaker = CircuitBreaker(limit, 30, clock)
+    breaker.probe_failed(clock.now)
+    breaker.probe_succeeded()
     breaker.server_error(breaker.start(), b"image", b"schema")
-    assert (breaker.state, breaker.admits) == ("half_open", True)
+    assert (breaker.state, breaker.wait) == ("half_open", 0)
 
 
 def test_a_failed_probe_holds_it_open_until_a_probe_succeeds(breaker: CircuitBreaker, clock: Clock) -> None:
     assert breaker.probe_failed(clock.now)
     clock.now += 100
-    assert (breaker.state, breaker.admits, breaker.wait, breaker.retry_after) == ("open", False, inf, 5)
+    assert (breaker.state, breaker.wait, breaker.retry_after) == ("open", inf, 5)
     breaker.probe_succeeded()
-    assert (breaker.state, breaker.admits) == ("half_open", True)
+    assert (breaker.state, breaker.wait) == ("half_open", 0)
     breaker.succeeded(breaker.start())
     assert breaker.state == "closed"
 
@@ -114,7 +116,7 @@ def test_a_failed_probe_is_ignored_when_a_call_succeeded_meanwhile(breaker: Circ
     clock.now += 1
     breaker.succeeded(breaker.start())
     assert not breaker.probe_failed(since)
-    assert breaker.admits
+    assert breaker.wait == 0
 
 
 @pytest.mark.parametrize("silent", [True, False])
@@ -122,7 +124,7 @@ def test_a_probe_allows_a_trial_only_where_it_would_have_failed_too(breaker: Cir
     for _ in range(3):
         breaker.failed(breaker.start(), silent=silent)
     breaker.probe_succeeded()
-    assert breaker.admits == silent
+    assert (breaker.wait == 0) == silent
 
 
 def test_without_a_limit_it_never_opens(clock: Clock) -> None:

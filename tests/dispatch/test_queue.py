@@ -11,7 +11,7 @@ from bridge.dispatch.endpoint import Admission, Endpoint
 from bridge.dispatch.queue import ProviderQueue, Route
 from bridge.errors import CircuitBreakerOpen, QueueFull
 from providers.base import Completion
-from providers.errors import AuthFailed, ProviderError, RateLimited, Unavailable
+from providers.errors import AuthFailed, CallTimeout, ProviderError, RateLimited, Unavailable
 from tests.dispatch.dispatching import Clock, endpoint, new_run, provider
 
 GOOD = Completion("{}", "m")
@@ -34,10 +34,15 @@ class Queue(ProviderQueue):
         super().__init__("p", provider(*listed, failures=1), max_queue, self.time)
 
     async def call(
-        self, caller: str = "", seconds: float = 20, key_id: str = "", excluded: tuple[Endpoint, ...] = ()
+        self,
+        caller: str = "",
+        seconds: float = 20,
+        key_id: str = "",
+        excluded: tuple[Endpoint, ...] = (),
+        has_fallback: bool = False,
     ) -> Admission:
         route = Route(self, self.endpoints, key_id=key_id).without(excluded)
-        return await self.enter(route, new_run(seconds, caller=caller))
+        return await self.enter(route, new_run(seconds, caller=caller), has_fallback=has_fallback)
 
     async def line_up(self, *calls: Awaitable[Admission]) -> "list[asyncio.Task[Admission]]":
         """Start calls that have to wait, one after another."""
@@ -141,6 +146,8 @@ async def test_a_call_that_gives_up_leaves_the_queue() -> None:
     await cancel(cancelled)
     with pytest.raises(DeadlineExceeded, match="free slot"):
         await queue.call(seconds=0.05)
+    with pytest.raises(CallTimeout, match="No slot"):  # after half of the time: the rest is for the fallback
+        await asyncio.wait_for(queue.call(seconds=0.1, has_fallback=True), HANG_GUARD)
     await queue.end(first, None)
     assert (queue.queued, queue.endpoints[0].in_flight) == (0, 0)
 
@@ -189,11 +196,14 @@ async def test_calls_wait_for_the_trial_of_a_half_open_breaker(healthy: bool) ->
 async def test_a_429_rejects_the_calls_whose_deadline_is_too_near() -> None:
     queue = Queue()
     first = await queue.call()
-    patient, hasty = await queue.line_up(queue.call(seconds=60), queue.call(seconds=2))
+    patient, *hasty = await queue.line_up(
+        queue.call(seconds=60), queue.call(seconds=2), queue.call(seconds=50, has_fallback=True)
+    )
     await queue.end(first, limited(30))
-    with pytest.raises(RateLimited) as raised:
-        await hasty
-    assert raised.value.retry_after == 30
+    for call in hasty:
+        with pytest.raises(RateLimited) as raised:
+            await call
+        assert raised.value.retry_after == 30
     assert not patient.done()
     await cancel(patient)
 

@@ -35,7 +35,3 @@ def test_tables_are_checked_and_written(
     assert generate.main(arguments, tmp_path, TABLES) == (1 if problem else 0)
     assert page.read_text() == (before if after is None else after)
     assert problem in capsys.readouterr().err
-
-
-def test_the_targets_of_make_have_a_purpose() -> None:
-    assert dict(generate.make_targets())["`make caption`"].startswith("caption a sample photo")

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 
 PROJECT = Path(__file__).resolve().parents[2]
 WORKSPACE = PROJECT / "workspace"
-START_SECONDS = 30
+START_SECONDS = 60
 WRITE_EVERYWHERE = """
 import errno, pathlib, sys
 for folder in ("/", "/tmp", "/opt/graphcap", "/usr/local/lib", "/workspace", "/workspace/datasets"):
@@ -97,7 +97,7 @@ def confined(image: Stage, command: list[str], *, privileged: bool = False) -> l
 
 
 def ask(url: str, body: bytes | None = None, kind: str = "application/json") -> dict[str, object]:
-    with urlopen(Request(url, body, {"Content-Type": kind}), timeout=30) as response:
+    with urlopen(Request(url, body, {"Content-Type": kind}), timeout=60) as response:
         return json.load(response)
 
 
@@ -180,7 +180,7 @@ def upload(url: str) -> None:
 
 def test_sigterm_ends_the_container_with_exit_code_0(container: Container) -> None:
     container.process.send_signal(signal.SIGTERM)
-    assert container.process.wait(timeout=30) == 0
+    assert container.process.wait(timeout=60) == 0
     assert container.run(container.image.health) != 0
 
 

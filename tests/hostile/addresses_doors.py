@@ -17,7 +17,7 @@ class Bridge:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.http = httpx.Client(base_url=url, timeout=30, trust_env=False)
+        self.http = httpx.Client(base_url=url, timeout=60, trust_env=False)
 
     def post(self, path: str, body: dict[str, Any]) -> Told:
         answer = self.http.post(path, json=body)

@@ -1,7 +1,6 @@
 """A world of its own: every address listens, a name server lies, and bridges under each policy are asked.
 
-Run as `unshare --net --mount python -m tests.hostile.addresses_world <folder> pictures|bases`; leaves `results.json`
-in the folder.
+Run as `unshare --net --mount python -m tests.hostile.addresses_world <folder>`; leaves `results.json` in the folder.
 """
 
 import asyncio
@@ -37,7 +36,7 @@ _NETWORK = (
     "ip -6 route add local ::/0 dev lo",
 )
 _FILES = {
-    "resolv.conf": "nameserver 127.0.0.1\noptions timeout:5 attempts:1\n",
+    "resolv.conf": "nameserver 127.0.0.1\noptions timeout:30 attempts:1\n",
     "nsswitch.conf": "hosts: files dns\n",
     "hosts": "127.0.0.1 localhost\n::1 localhost\n",
 }
@@ -62,7 +61,7 @@ class World:
         self.trap, self.names = Trap(photo, tls), NameServer(TABLE["names"])
         self._ready = threading.Event()
         threading.Thread(target=lambda: asyncio.run(self._live()), daemon=True).start()
-        assert self._ready.wait(20)
+        assert self._ready.wait(60)
 
     async def _live(self) -> None:
         await self.names.start()
@@ -86,8 +85,8 @@ def environment(world: World, folder: Path) -> dict[str, str]:
         "OLLAMA_HOST": "http://configured.test",
         "GOOGLE_GEMINI_BASE_URL": "http://configured.test",
         **{f"{kind.upper()}_API_KEY": KEY for kind in KINDS},
-        "GRAPHCAP_IMAGE_URL_TIMEOUT": "2",
-        "GRAPHCAP_TIMEOUT": "8",
+        "GRAPHCAP_IMAGE_URL_TIMEOUT": "10",
+        "GRAPHCAP_TIMEOUT": "60",
     }
 
 
@@ -114,20 +113,17 @@ class Session:
         self.rows.append(row)
         return row
 
-    def pictures(self) -> dict[str, Any]:
-        """Ask with every image URL."""
+    def ask_all(self) -> dict[str, Any]:
+        """Ask with every image URL and every base URL."""
         for policy, url, expected in pictures():
             self.ask(policy, "caption", url, **expected)
         for url in TABLE["telling"]["pictures"]:
             for door in ("analyze", "socket", "openai"):
                 self.ask("public", door, url, verdict="address_refused", reach=[])
-        return {"silent": self.silent_names(), "rebind_asked": self.world.names.asked["rebind.test", A]}
-
-    def bases(self) -> dict[str, Any]:
-        """Ask with every base URL."""
+        facts = {"silent": self.silent_names(), "rebind_asked": self.world.names.asked["rebind.test", A]}
         for policy, door, kind, url, expected in bases():
             self.ask(policy, door, url, kind, **expected)
-        return {}
+        return facts
 
     def silent_names(self) -> dict[str, Any]:
         """How long a good name, and a configured provider, take beside many that nobody answers."""
@@ -184,7 +180,7 @@ def bases() -> Iterator[tuple[str, str, str, str, dict[str, Any]]]:
                     yield policy, door, kind, url, {"verdict": verdict, "reach": []}
 
 
-def main(folder: Path, part: str) -> None:
+def main(folder: Path) -> None:
     build(folder)
     world = World(folder, (HERE.parent / "contract" / "photo.jpg").read_bytes())
     shared = environment(world, folder)
@@ -193,7 +189,7 @@ def main(folder: Path, part: str) -> None:
             name: stack.enter_context(Service(**shared, **settings)) for name, settings in TABLE["policies"].items()
         }
         session = Session(world, {name: Bridge(one.url) for name, one in started.items()})
-        facts = session.pictures() if part == "pictures" else session.bases()
+        facts = session.ask_all()
     logs = "".join(one.log for one in started.values())
     results = {"rows": session.rows, "facts": facts, "log": logs}
     (folder / "results.json").write_text(json.dumps(results))
@@ -201,4 +197,4 @@ def main(folder: Path, part: str) -> None:
 
 if __name__ == "__main__":
     os.environ.pop("PYTHONASYNCIODEBUG", None)
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]))

@@ -1,6 +1,5 @@
 """Make images of every format, damaged in many ways: the functions that rows of `images.toml` name."""
 
-import gzip
 import io
 import random
 import struct
@@ -162,13 +161,3 @@ def preceded(of: str, text: str = "", hex: str = "") -> bytes:
 def raw(text: str = "", hex: str = "", times: int = 1, pad: int = 0) -> bytes:
     """Bytes as they stand in the row."""
     return (text.encode() or bytes.fromhex(hex)) * times + bytes(pad)
-
-
-@maker
-def gzipped(text: str) -> bytes:
-    return gzip.compress(text.encode(), mtime=0)
-
-
-@maker
-def noise(size: int, seed: int) -> bytes:
-    return random.Random(seed).randbytes(size)

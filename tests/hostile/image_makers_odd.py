@@ -56,12 +56,6 @@ def png_beside(kind: str, size: int = 0, text: str = "", packed: bool = True, ti
 
 
 @maker
-def png_with(kind: str, hex: str) -> bytes:
-    """A PNG with a chunk behind its header."""
-    return sample("png")[:33] + chunk(kind.encode(), bytes.fromhex(hex)) + sample("png")[33:]
-
-
-@maker
 def png_data(change: str) -> bytes:
     """A PNG whose compressed data is not as it should be."""
     rows = (b"\0" + bytes(range(64))) * 48
@@ -71,12 +65,6 @@ def png_data(change: str) -> bytes:
     data = data[:-4] + b"abcd" if change == "bad crc" else b"" if change == "none" else data
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", 64, 48, 8, 0, 0, 0, 0))
     return PNG + (head[:-4] + b"abcd" if change == "bad header crc" else head) + data + chunk(b"IEND", b"")
-
-
-@maker
-def png_flavour(bits: int, colour: int, compression: int = 0, filters: int = 0, interlace: int = 0) -> bytes:
-    head = struct.pack(">IIBBBBB", 8, 8, bits, colour, compression, filters, interlace)
-    return PNG + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(8 * 65))) + chunk(b"IEND", b"")
 
 
 @maker
@@ -92,14 +80,6 @@ def jpeg_scans(width: int, height: int, scans: int) -> bytes:
     data = saved(Image.new("RGB", (width, height), (90, 120, 150)), "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
     return data[:last] + data[last:-2] * (scans - data.count(b"\xff\xda") + 1) + data[-2:]
-
-
-@maker
-def jpeg_frame(offset: int, value: int, of: str = "jpeg") -> bytes:
-    """One byte of the frame header changed: 0 marker, 4 bits, 9 components, 11 sampling."""
-    data = bytearray(sample(of))
-    data[data.index(b"\xff\xc0") + 1 + offset] = value
-    return bytes(data)
 
 
 @maker
@@ -160,14 +140,6 @@ def gif_frames(count: int, width: int = 1, height: int = 1) -> bytes:
 
 
 @maker
-def gif_blocks(count: int, hex: str) -> bytes:
-    """Extension blocks before the image."""
-    data = sample("gif")
-    at = 13 + (3 << (data[10] & 7) + 1)
-    return data[:at] + bytes.fromhex(hex) * count + data[at:]
-
-
-@maker
 def gif_script() -> bytes:
     """An image to one program, JavaScript to another: its width is a comment's beginning."""
     data = b"GIF89a/*" + sample("gif")[8:]
@@ -196,14 +168,6 @@ def tiff_overlap(directories: int, entries: int) -> bytes:
 
 
 @maker
-def tiff_tiles(side: int) -> bytes:
-    """A tile for each pixel."""
-    count, at = side * side, 8 + 2 + 12 * 8 + 4
-    tiles = [entry(322, 4, 1, 1), entry(323, 4, 1, 1), entry(324, 4, count, at), entry(325, 4, count, at + 4 * count)]
-    return tiff_of(*grey(side, side, *tiles), data=struct.pack("<I", 8) * count + struct.pack("<I", 1) * count)
-
-
-@maker
 def tiff_tile(tile: int, kind: int = 4, side: int = 16) -> bytes:
     """One tile of zeros, far larger than the image."""
     packer = zlib.compressobj(9)
@@ -212,59 +176,3 @@ def tiff_tile(tile: int, kind: int = 4, side: int = 16) -> bytes:
     size = entry(322, kind, 1, tile), entry(323, kind, 1, tile)
     one = entry(324, 4, 1, at), entry(325, 4, 1, len(data))
     return tiff_of(*grey(side, side)[:3], entry(259, 3, 1, 8), entry(262, 3, 1, 1), *size, *one, data=data)
-
-
-@maker
-def tiff_twice(tag: int, value: int) -> bytes:
-    """A page that says a thing in two ways; what comes first is believed by some."""
-    strip = entry(273, 4, 1, 8), entry(278, 4, 1, 16), entry(279, 4, 1, 256)
-    return tiff_of(entry(tag, 4, 1, value), *grey(16, 16, *strip), data=bytes(512))
-
-
-@maker
-def tiff_pages(count: int) -> bytes:
-    size = 2 + 12 * 7 + 4
-    strip = entry(273, 4, 1, 0), entry(278, 4, 1, 4), entry(279, 4, 1, 16)
-    pages = [directory(*grey(4, 4, *strip), following=8 + size * (n + 1) * (n + 1 < count)) for n in range(count)]
-    return b"II*\0" + struct.pack("<I", 8) + b"".join(pages)
-
-
-@maker
-def tiff_tag(tag: int, kind: int, count: int, value: int) -> bytes:
-    """A grey page with one tag more."""
-    strip = entry(273, 4, 1, 8), entry(278, 4, 1, 4), entry(279, 4, 1, 16)
-    return tiff_of(*grey(4, 4, *strip, entry(tag, kind, count, value)), data=bytes(64))
-
-
-@maker
-def big_tiff() -> bytes:
-    return saved(photo(), "TIFF", big_tiff=True)
-
-
-@maker
-def bmp_packed(width: int, height: int, hex: str, times: int) -> bytes:
-    """Run lengths."""
-    body = bytes.fromhex(hex) * times + b"\0\1"
-    head = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(body), 0, 0, 256, 0)
-    return b"BM" + struct.pack("<IHHI", 1078 + len(body), 0, 0, 1078) + head + bytes(1024) + body
-
-
-@maker
-def bmp_field(offset: int, form: str, value: int) -> bytes:
-    data = bytearray(sample("bmp"))
-    struct.pack_into(form, data, offset, value)
-    return bytes(data)
-
-
-@maker
-def webp_canvas(width: int, height: int) -> bytes:
-    """An animation whose canvas is not its frames' size."""
-    data = bytearray(sample("webp animated"))
-    data[24:30] = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
-    return bytes(data)
-
-
-@maker
-def webp_chunks(kind: str, size: int, times: int) -> bytes:
-    body = sample("webp")[12:] + (kind.encode() + struct.pack("<I", size) + bytes(size + size % 2)) * times
-    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body

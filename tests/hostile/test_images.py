@@ -84,8 +84,7 @@ def test_every_image_of_the_table(service: Service, provider: OpenAIServer, larg
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("large", [False, True], ids=["quick", "large"])
-def test_statistics_change_no_outcome(builtin: Service, large: bool) -> None:
-    check(builtin, list(cases(large=large)))
+def test_statistics_change_no_outcome(builtin: Service) -> None:
+    check(builtin, list(cases())[::3] + list(cases(large=True)))
     assert "Traceback" not in builtin.log
     assert "Warning" not in builtin.log

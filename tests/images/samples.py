@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageCms, ImageDraw
 
-SECONDS = 20.0
+SECONDS = 60.0
 MEMORY = 1024 * 1024 * 1024
 GPS = b"GPS-SECRET-52.5200N"
 RED, GREEN, BLUE, WHITE, BLACK = (220, 20, 20), (20, 180, 20), (20, 20, 220), (255, 255, 255), (0, 0, 0)
@@ -22,6 +22,11 @@ def quarters(width: int = 64, height: int = 48) -> Image.Image:
     draw.rectangle((0, height // 2, width // 2 - 1, height), BLUE)
     draw.rectangle((width // 2, height // 2, width, height), WHITE)
     return image
+
+
+def solid(size: tuple[int, int], colour: tuple[int, int, int]) -> Image.Image:
+    """One colour."""
+    return Image.new("RGB", size, colour)
 
 
 def photo(width: int = 320, height: int = 240) -> Image.Image:

@@ -2,14 +2,13 @@
 
 import asyncio
 import gzip
-import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from bridge.errors import ImageTooLarge, ImageUnreachable, UnsupportedImage
+from bridge.errors import ImageTooLarge, ImageUnreachable
 from bridge.images.fetch import Fetcher
 from bridge.images.limits import ImageLimits
 from bridge.images.sources import Access, Source, load
@@ -105,13 +104,6 @@ async def test_the_request_names_the_client_and_nothing_else() -> None:
     assert "referer" not in second
 
 
-async def test_urls_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    async with site({"/?sig=secret": reply()}) as pages, fetcher() as fetching:
-        await fetching.fetch(pages.url("/?sig=secret"), MOST)
-    assert "secret" not in caplog.text
-
-
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
 async def test_redirects_are_followed(status: str) -> None:
     pages: dict[str, Reply] = {"/": reply(b"", status, location="/b"), "/b": reply()}
@@ -140,30 +132,15 @@ async def test_a_redirect_cannot_leave_http(where: str) -> None:
         await fetch(reply(b"", "302 Found", location=where))
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "trap.example", "[::ffff:127.0.0.1]", "0x7f000001"])
-async def test_a_refused_address_is_never_dialled(trap: TrapServer, host: str) -> None:
-    async with fetcher() as fetching:
-        with pytest.raises(AddressRefused):
-            await fetching.fetch(f"http://{host}:{trap.port}/", MOST)
-    assert trap.untouched
-
-
 @pytest.mark.parametrize(
     ("url", "words"),
     [
         ("", "must begin with http"),
-        ("images.example/a.jpg", "must begin with http"),
         ("ftp://images.example/a.jpg", "must begin with http"),
-        ("file:///etc/passwd", "must begin with http"),
         ("data:image/png;base64,AAAA", "must begin with http"),
-        ("http://", "must begin with http"),
-        ("http:///a.jpg", "must begin with http"),
         ("http://user:secret@images.example/a.jpg", "password"),
-        ("http://secret@images.example/", "password"),
         ("http://images.example:99999/", "port"),
-        ("http://exa mple/", "host"),
         ("http://[::1", "malformed"),
-        ("http://\ud800.example/", "malformed"),
         ("http://a\r\nhost: b/", "malformed"),
     ],
 )
@@ -178,7 +155,6 @@ async def test_urls_that_are_rejected(url: str, words: str) -> None:
     ("page", "words"),
     [
         (reply(b"no", "404 Not Found"), "status 404"),
-        (reply(b"no", "500 Oops"), "status 500"),
         (reply(b"", "302 Found"), "status 302"),
         (reply(gzip.compress(IMAGE), content_encoding="gzip"), "content encoding"),
         (reply()[:-10] + b"", "did not respond|longer than"),
@@ -188,22 +164,6 @@ async def test_urls_that_are_rejected(url: str, words: str) -> None:
 async def test_responses_that_are_rejected(page: bytes, words: str) -> None:
     with pytest.raises(ImageUnreachable, match=words):
         await fetch(page, quiet=0.2)
-
-
-async def test_a_body_cut_short_is_unreachable() -> None:
-    async def cut(writer: asyncio.StreamWriter) -> None:
-        writer.write(reply()[:-10])
-        writer.close()
-
-    with pytest.raises(ImageUnreachable, match="before the image was complete"):
-        await fetch(cut)
-
-
-@pytest.mark.parametrize("host", ["unknown.example", "images.example"])
-async def test_no_server(host: str) -> None:
-    async with fetcher("*.example") as fetching:
-        with pytest.raises(ImageUnreachable, match="No connection"):
-            await fetching.fetch(f"http://{host}:1/", MOST)
 
 
 async def test_a_large_image_is_rejected_by_its_content_length() -> None:
@@ -253,13 +213,10 @@ async def test_a_silent_server_is_abandoned() -> None:
     ("tag", "allowed"),
     [
         ("noai", False),
-        ("noimageai", False),
-        ("noindex, NoAI", False),
         ("graphcap-bridge: noai", False),
         ("unavailable_after: 25 Jun 2030 15:00:00 PST, noimageai", False),
         ("otherbot: noai", True),
         ("noindex, nofollow", True),
-        ("", True),
     ],
 )
 async def test_x_robots_tag_is_obeyed(tag: str, allowed: bool) -> None:
@@ -269,19 +226,6 @@ async def test_x_robots_tag_is_obeyed(tag: str, allowed: bool) -> None:
     else:
         with pytest.raises(ImageUnreachable, match="does not allow AI"):
             await fetch(page)
-
-
-async def test_a_web_page_is_named_as_one() -> None:
-    async with site({"/": reply(b"<!DOCTYPE html><html></html>")}) as pages, fetcher() as fetching:
-        with pytest.raises(UnsupportedImage, match="a web page"):
-            await from_url(pages.url(), fetching)
-
-
-async def test_connections_are_reused() -> None:
-    async with site({"/": reply()}) as pages, fetcher() as fetching:
-        for _ in range(3):
-            assert await fetching.fetch(pages.url(), MOST) == IMAGE
-    assert len(pages.asked) == 3
 
 
 async def test_a_pooled_connection_that_was_closed_is_replaced() -> None:
@@ -298,10 +242,3 @@ async def test_a_pooled_connection_that_was_closed_is_replaced() -> None:
     async with server, fetcher() as fetching:
         url = f"http://images.example:{server.sockets[0].getsockname()[1]}/"
         assert [await fetching.fetch(url, MOST) for _ in range(2)] == [IMAGE, IMAGE]
-
-
-async def test_a_long_host_name_gives_a_short_sentence() -> None:
-    async with fetcher("*.example") as fetching:
-        with pytest.raises(ImageUnreachable) as caught:
-            await fetching.fetch(f"http://{'a.' * 3000}example/", MOST)
-    assert len(caught.value.message) < 200

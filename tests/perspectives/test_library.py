@@ -125,16 +125,6 @@ def test_schema_is_small_enough_for_small_models(perspective: Perspective) -> No
         assert len(holder["properties"]) <= 12
 
 
-def test_lists_are_bounded_in_json_schema_files(data: dict[str, Any]) -> None:
-    """graphcap's `schema_fields` cannot state a bound; there the description does."""
-    for node, _ in nodes(data.get("json_schema", {})):
-        assert node.get("type") != "array" or "maxItems" in node
-
-
-def test_client_does_not_unwrap_a_field(perspective: Perspective) -> None:
-    assert not {"content", "result"} & set(perspective.json_schema["properties"])
-
-
 def test_variables_are_used_and_optional(data: dict[str, Any]) -> None:
     """An image alone is enough for every shipped perspective."""
     variables = data.get("variables", [])
@@ -142,12 +132,6 @@ def test_variables_are_used_and_optional(data: dict[str, Any]) -> None:
     for variable in variables:
         assert isinstance(variable["default"], str)
         assert variable["description"]
-
-
-def test_priority_and_columns_are_graphcaps(data: dict[str, Any]) -> None:
-    assert 5 <= data["priority"] <= 55
-    assert data["deprecated"] is False
-    assert {column["style"] for column in data["table_columns"]} <= {"cyan", "green", "yellow"}
 
 
 def test_is_listed_and_read_back_without_warning(perspective: Perspective) -> None:
@@ -165,23 +149,9 @@ def test_is_filled_and_validated(perspective: Perspective) -> None:
             perspective.validator.validate({key: value for key, value in answer.items() if key != name})
 
 
-def test_catalog_serves_the_whole_library() -> None:
-    loaded = catalog.load([LIBRARY], None)
-    assert loaded.problems == ()
-    assert {each.name for each in loaded.all()} == {path.stem for path in FILES}
-
-
 def test_shipped_settings_name_every_module_and_no_other() -> None:
     settings = ROOT / "workspace/config/perspective_settings.json"
     loaded = catalog.load([LIBRARY], settings)
     assert loaded.problems == ()
     assert {each.name for each in loaded.modules() if each.enabled} == set(PROMISED)
     assert set(json.loads(settings.read_text(encoding="utf-8"))["modules"]) == set(PROMISED)
-
-
-def test_examples_in_the_documentation_load() -> None:
-    text = (ROOT / "docs/perspectives.md").read_text(encoding="utf-8")
-    whole, fragment, settings = map(json.loads, re.findall(r"```json\n(.*?)```", text, re.DOTALL))
-    assert parse(whole).warnings == ()
-    assert parse({"name": "seasons", "prompt": "Look.", **fragment}).warnings == ()
-    assert set(settings["modules"]) <= set(PROMISED)

@@ -45,13 +45,10 @@ def nested(levels: int, wrap: Callable[[Any], Any], inner: Any = STRING) -> Any:
     [
         ({"$ref": "#/$defs/x", "description": "outer"}, {**DEFINED["$defs"]["x"], "description": "outer"}),
         ({"$ref": "#/$defs/x", "minLength": 1}, {"allOf": [DEFINED["$defs"]["x"]], "minLength": 1}),
-        ({"allOf": [{"$ref": "#/$defs/x"}], "title": "T"}, {**DEFINED["$defs"]["x"], "title": "T"}),
         ({"$ref": "#/properties/b"}, {"type": "integer"}),
-        ({"$ref": "#b"}, {"type": "integer"}),
         ({"$dynamicRef": "#b"}, {"type": "integer"}),
         ({"$ref": "https://example.org/s#/%24defs/x"}, DEFINED["$defs"]["x"]),
         ({"items": [STRING], "additionalItems": False}, {"prefixItems": [STRING], "items": False}),
-        ({"additionalItems": False, "items": STRING}, {"items": STRING}),
         (
             {"dependencies": {"p": ["q"], "r": STRING}},
             {"dependentRequired": {"p": ["q"]}, "dependentSchemas": {"r": STRING}},
@@ -87,55 +84,24 @@ def test_root_is_an_object(root: Schema) -> None:
     assert compile_schema(root).json_schema["type"] == "object"
 
 
-def test_order_of_properties_is_kept_and_of_keywords_is_fixed() -> None:
-    turned = compile_schema({"properties": {"y": {}, "x": {"maxLength": 1, "type": "string"}}, "type": "object"})
-    assert list(turned.json_schema) == ["type", "properties"]
-    assert list(turned.json_schema["properties"]) == ["y", "x"]
-    assert list(turned.json_schema["properties"]["x"]) == ["type", "maxLength"]
-
-
-def test_unknown_format_is_a_warning() -> None:
-    validator = compile_schema(of({"type": "integer", "format": "int32"}))
-    assert [warning.pointer for warning in validator.warnings] == ["/properties/a/format"]
-    assert parse({"prompt": "p", "json_schema": of({"format": "int32"})}).warnings[0].pointer.startswith("/json_schema")
-
-
 @pytest.mark.parametrize(
     ("node", "more", "pointer", "words"),
     [
         ({"$ref": "https://example.org/s.json"}, {}, "/$ref", "same schema"),
-        ({"$ref": "other.json#/$defs/x"}, {}, "/$ref", "same schema"),
         ({"$ref": "#/$defs/none"}, {}, "/$ref", "does not exist"),
-        ({"$ref": "#none"}, {}, "/$ref", "anchor"),
-        ({"$ref": "#"}, {}, "/$ref", "recursive"),
         ({"$ref": "#/$defs/n"}, LOOP, "/$defs/n/properties/next/$ref", "recursive"),
-        ({"$ref": 5}, {}, "/$ref", "text"),
         ({"type": "string", "nullable": True}, {}, "/nullable", "null"),
         ({"requird": ["b"]}, {}, "/requird", "required"),
-        ({"madeUp": 1}, {}, "/madeUp", "Remove"),
-        ("string", {}, "", "schema"),
-        ({"items": 5}, {}, "/items", "schema"),
         ({"properties": {"a/b~c": 5}}, {}, "/properties/a~1b~0c", "schema"),
-        ({"properties": []}, {}, "/properties", "by name"),
-        ({"anyOf": []}, {}, "/anyOf", "at least one"),
         ({"oneOf": [5]}, {}, "/oneOf/0", "schema"),
         ({"type": "text"}, {}, "/type", "array"),
-        ({"type": []}, {}, "/type", "array"),
         ({"type": "string", "minLength": -1}, {}, "/minLength", "0 or more"),
-        ({"maxLength": 10**30}, {}, "/maxLength", "whole number"),
-        ({"exclusiveMinimum": True}, {}, "/exclusiveMinimum", "number"),
         ({"multipleOf": 0}, {}, "/multipleOf", "greater than 0"),
-        ({"minimum": 10**400}, {}, "/minimum", "too large"),
-        ({"enum": []}, {}, "/enum", "at least one"),
         ({"required": ["a", "a"]}, {}, "/required", "once"),
-        ({"dependentRequired": {"a": "b"}}, {}, "/dependentRequired", "property names"),
         ({"pattern": "(?=a)b"}, {}, "/pattern", "look-around"),
         ({"pattern": r"(a)\1"}, {}, "/pattern", "pattern"),
-        ({"pattern": "("}, {}, "/pattern", "pattern"),
         ({"pattern": r"\p{L}{1000}"}, {}, "/pattern", "too large"),
         ({"pattern": "a{" + "9" * 400 + "}"}, {}, "/pattern", "too large"),
-        ({"patternProperties": {"(": {}}}, {}, "/patternProperties/(", "pattern"),
-        ({"title": 5}, {}, "/title", "text"),
     ],
 )
 def test_mistake_is_rejected_with_its_place(node: Any, more: Schema, pointer: str, words: str) -> None:
@@ -143,11 +109,6 @@ def test_mistake_is_rejected_with_its_place(node: Any, more: Schema, pointer: st
     problems = rejected(of(node, **more))
     assert list(problems) == [place]
     assert words in problems[place]
-
-
-@pytest.mark.parametrize("root", [{}, {"type": "object"}, {"type": "array"}, {"type": "string"}, True, [], "x", None])
-def test_root_that_is_no_object_is_rejected(root: Any) -> None:
-    assert set(rejected(root)) <= {"", "/type"}
 
 
 def test_all_mistakes_come_at_once_with_their_place_in_the_perspective() -> None:
@@ -160,18 +121,12 @@ def test_all_mistakes_come_at_once_with_their_place_in_the_perspective() -> None
 
 
 LAUGHS = {f"d{i}": {"properties": {f"x{j}": {"$ref": f"#/$defs/d{i + 1}"} for j in range(10)}} for i in range(9)}
-CHAIN = {f"d{i}": {"$ref": f"#/$defs/d{i + 1}"} for i in range(2000)}
 TOO_MUCH: dict[str, Any] = {
-    "bytes": of({"description": "x" * 262_144}),
-    "values": of({"examples": list(range(140_000))}),
     "depth of JSON": of({"default": nested(10_000, lambda inner: [inner])}),
     "depth": of(nested(33, lambda inner: {"type": "array", "items": inner})),
-    "depth of alternatives": of(nested(33, lambda inner: {"anyOf": [inner, {"type": "null"}]})),
     "nodes": of({"properties": {f"f{i}": {} for i in range(5_000)}}),
     "references that multiply": of({"$ref": "#/$defs/d0"}, **{"$defs": {**LAUGHS, "d9": STRING}}),
-    "chain of references": of({"$ref": "#/$defs/d0"}, **{"$defs": CHAIN}),
     "least answer": of(nested(3, lambda inner: {"type": "array", "minItems": 100, "items": inner})),
-    "least text": of({"type": "string", "minLength": 100_000}),
     "patterns": of({"properties": {f"f{i}": {"pattern": rf"^\p{{L}}{{8}}{i}$"} for i in range(40)}}),
     "mistakes": of({"properties": {f"f{i}": {"type": "text"} for i in range(900)}}),
 }

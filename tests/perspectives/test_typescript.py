@@ -8,21 +8,16 @@ from perspectives import perspective, typescript
 
 TYPES: list[tuple[Any, str]] = [
     (True, "unknown"),
-    (False, "never"),
     ({"type": "integer"}, "number"),
     ({"type": ["string", "null"]}, "(string | null)"),
     ({"const": "a\n"}, '"a\\n"'),
     ({"type": "string", "enum": ["a", None, 1.5, [True], {"x y": 2}]}, '("a" | null | 1.5 | [true] | { "x y": 2; })'),
-    ({"type": "array"}, "unknown[]"),
     ({"type": "array", "items": {"type": ["number", "integer", "null"]}}, "(number | null)[]"),
     ({"type": "array", "prefixItems": [{"type": "string"}], "items": False, "minItems": 1}, "[string]"),
     ({"type": "array", "prefixItems": [{"type": "string"}]}, "[(string)?, ...unknown[]]"),
-    ({"type": "object"}, "Record<string, unknown>"),
     ({"type": "object", "additionalProperties": {"type": "string"}}, "Record<string, string>"),
     ({"properties": {"a": True, "b-c": {}}, "required": ["a"]}, '{\n  a: unknown;\n  "b-c"?: unknown;\n}'),
-    ({"properties": {"a": {}}, "additionalProperties": {}}, "{\n  a?: unknown;\n  [name: string]: unknown;\n}"),
     ({"properties": {"a": {"description": "Not\n*/ code."}}}, "{\n  /** Not *\\/ code. */\n  a?: unknown;\n}"),
-    ({"type": "string", "anyOf": [{"minLength": 1}, {"pattern": "x"}]}, "string"),
     ({"anyOf": [{"type": "string"}, {"type": "null"}], "allOf": [{"type": "string"}]}, "((string | null) & string)"),
 ]
 

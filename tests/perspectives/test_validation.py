@@ -1,6 +1,5 @@
 """What is accepted as an answer, what is returned, and what is said of an invalid one."""
 
-import json
 from typing import Any
 
 import pytest
@@ -26,35 +25,23 @@ def problems_of(value: object, schema: Schema) -> list[tuple[str, str]]:
 ENFORCED: list[tuple[Schema, Any, Any, str, str]] = [
     ({"type": ["string", "null"]}, None, 1, "", "Must be null or text, not a number."),
     ({"enum": ["x", 2]}, 2, "z", "", 'Must be one of "x", 2.'),
-    ({"enum": list(range(30))}, 29, "z", "", "(or 10 others)."),
     ({"const": {"x": 1}}, {"x": 1.0}, {"x": 2}, "", 'Must be {"x": 1}.'),
-    ({"properties": {"b": INTEGER}}, {"b": 1}, {"b": "x"}, "/b", "Must be a whole number, not text."),
     ({"type": "object", "required": ["b/~"]}, {"b/~": None}, {}, "/b~1~0", "Is missing."),
     ({"additionalProperties": INTEGER}, {"q": 1}, {"q": "x"}, "/q", "Must be a whole number, not text."),
     ({"properties": {}, "additionalProperties": False}, {}, {"q": 1}, "/q", "Is not a property of this object"),
     ({"patternProperties": {"^x": INTEGER}}, {"x": 1, "y": ""}, {"x": ""}, "/x", "Must be a whole number, not text."),
-    ({"propertyNames": {"maxLength": 1}}, {"x": 1}, {"long": 1}, "", "Has a property whose name is not allowed."),
     ({"minProperties": 1}, {"x": 1}, {}, "", "Must have at least 1 properties."),
-    ({"maxProperties": 1}, {"x": 1}, {"x": 1, "y": 1}, "", "Must have at most 1 properties."),
     ({"dependentRequired": {"x": ["y"]}}, {"y": 1}, {"x": 1}, "/y", "Is missing."),
-    ({"dependentSchemas": {"x": {"required": ["y"]}}}, {}, {"x": 1}, "/y", "Is missing."),
     ({"allOf": [of({})], "unevaluatedProperties": False}, {"a": 1}, {"b": 1}, "/b", "Is not a property"),
     ({"items": STRING}, ["x"], ["y", 1], "/1", "Must be text, not a number."),
-    ({"items": [STRING], "additionalItems": False}, ["x"], ["x", 1], "/1", "Is not allowed here; leave it out."),
-    ({"prefixItems": [STRING], "unevaluatedItems": False}, ["x"], ["x", 1], "", "more items"),
     ({"contains": {"const": 1}, "minContains": 2}, [1, 1], [1], "", "Must contain items"),
     ({"minItems": 2}, [1, 2], [1], "", "Must have at least 2 items."),
-    ({"maxItems": 1}, [1], [1, 2], "", "Must have at most 1 items."),
     ({"uniqueItems": True}, [1, True], [{"x": 1, "y": 2}, {"y": 2.0, "x": 1}], "", "Must not contain an item twice."),
     ({"minLength": 2}, "äö", "ä", "", "Must have at least 2 characters."),
-    ({"maxLength": 1}, "🦊", "ab", "", "Must have at most 1 characters."),
     ({"pattern": "b{2}"}, "abba", "aba", "", "Must match the pattern b{2}"),
     ({"format": "date"}, "2024-02-29", "2023-02-29", "", "Must be a date such as 2026-05-31, as the format date"),
-    ({"format": "ipv4"}, "127.0.0.1", "x", "", "Must be a ipv4."),
     ({"minimum": 0.5}, 0.5, 0.4, "", "Must be at least 0.5."),
-    ({"maximum": 2}, 2, 3, "", "Must be at most 2."),
     ({"exclusiveMinimum": 0}, 0.1, 0, "", "Must be more than 0."),
-    ({"exclusiveMaximum": 1}, 0.9, 1, "", "Must be less than 1."),
     ({"multipleOf": 0.1}, 0.3, 0.35, "", "Must be a multiple of 0.1."),
     ({"not": STRING}, 1, "x", "", "Must not match the schema under `not`."),
     ({"if": STRING, "then": {"minLength": 2}, "else": {"minimum": 5}}, "ab", 4, "", "Must be at least 5."),
@@ -82,9 +69,7 @@ def test_keyword_is_enforced(node: Schema, valid: Any, invalid: Any, pointer: st
     ("node", "value", "result"),
     [
         ({"type": "number"}, "0.8", 0.8),
-        ({"type": "integer"}, " -3.0 ", -3),
         ({"type": ["integer", "null"]}, str(2**60 + 1), 2**60 + 1),
-        ({"type": "integer", "enum": [1, 2]}, "2", 2),
         ({"type": "boolean"}, "True", True),
         ({"type": "array", "items": {"type": "object", "properties": {"x": INTEGER}}}, [{"x": "1"}], [{"x": 1}]),
         ({"type": "object", "properties": {"x": STRING}}, {"x": None}, {}),
@@ -102,18 +87,12 @@ def test_invalid_answer_is_normalised_once(node: Schema, value: Any, result: Any
     [
         ({"type": "number"}, True),
         ({"type": "number"}, "about 3"),
-        ({"type": "number"}, "1_000"),
         ({"type": "number"}, "nan"),
-        ({"type": "number"}, "1e999"),
-        ({"type": "integer"}, 1.5),
         ({"type": "boolean"}, 1),
         (STRING, 5),
-        ({"enum": ["red"]}, "Red"),
-        ({"type": "array"}, "one"),
         ({"const": 1}, True),
         ({"anyOf": [INTEGER, {"type": "null"}]}, "1"),
         ({"allOf": [INTEGER, {"minimum": 0}]}, "1"),
-        ({"patternProperties": {"x": INTEGER}}, {"x": "1"}),
         ({"type": "object", "properties": {"x": STRING}, "required": ["x"]}, {"x": None}),
     ],
 )
@@ -133,13 +112,10 @@ def test_valid_answer_is_returned_as_it_is() -> None:
     ("more", "dropped"),
     [
         ({}, True),
-        ({"additionalProperties": True}, False),
         ({"additionalProperties": INTEGER}, False),
-        ({"patternProperties": {"^d": {}}}, False),
         ({"allOf": [{"minProperties": 1}]}, False),
         ({"anyOf": [{"required": ["b"]}, {"required": ["c"]}]}, False),
         ({"required": ["c"]}, False),
-        ({"minProperties": 2}, False),
         ({"dependentRequired": {"b": ["c"]}}, False),
     ],
 )
@@ -179,31 +155,16 @@ def test_value_that_cannot_be_an_answer_is_one_problem(value: object) -> None:
     assert [pointer for pointer, _ in problems_of(value, of({}))] == [""]
 
 
-def test_messages_contain_no_text_of_the_answer_and_are_few() -> None:
-    schema = required({"type": "array", "items": {"anyOf": [INTEGER, {"pattern": "^a$", "type": "string"}]}})
-    problems = problems_of({"a": ["secret"] * 500}, schema)
-    assert len(problems) == 20
-    assert "secret" not in str(problems)
-
-
 WIDE = {f"f{index}": STRING for index in range(900)}
 COSTLY: dict[str, tuple[Schema, Any]] = {
     "a list of empty objects": (
         {"type": "array", "items": {"type": "object", "properties": WIDE, "required": list(WIDE)}},
         [{}] * 10_000,
     ),
-    "a map of empty objects": (
-        {"type": "object", "additionalProperties": {"required": list(WIDE)}},
-        {str(index): {} for index in range(50_000)},
-    ),
     "wrong items": ({"type": "array", "items": INTEGER}, ["x"] * 100_000),
     "none of many alternatives": (
         {"type": "array", "items": {"anyOf": [{"const": f"{index}"} for index in range(500)]}},
         ["none"] * 600,
-    ),
-    "lists in alternatives": (
-        {"anyOf": [{"type": "array", "items": {"enum": ["k", index]}} for index in range(500)]},
-        [*["k"] * 600, "none"],
     ),
     "pattern": ({"type": "string", "pattern": "^(a+)+$"}, "a" * 100_000 + "!"),
 }
@@ -227,12 +188,3 @@ def test_answer_that_would_take_too_long_is_rejected() -> None:
     for node, value in ((chain, {"a": 1}), (choices, [{"k": 999}] * 5_000), (patterns, "ab" * 50_000)):
         ((pointer, message),) = problems_of({"a": value}, of(node))
         assert (pointer, "too large to be validated" in message) == ("", True)
-
-
-def test_cheap_answers_are_small_answers_to_light_schemas() -> None:
-    plain = compile_schema(of(STRING))
-    heavy = compile_schema(of({"allOf": [STRING] * 2_000}))
-    assert plain.is_cheap(10_000)
-    assert not plain.is_cheap(100_000)
-    assert not heavy.is_cheap(10_000)
-    assert json.dumps(heavy.validate({"a": "x"}).value) == '{"a": "x"}'

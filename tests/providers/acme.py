@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping
 
-from providers.base import BaseClient, Completion, Delta, Model, ProviderConfig, Spec, VisionRequest
+from providers.base import BaseClient, Completion, Delta, Model, ProviderConfig, Setting, Spec, VisionRequest
 from providers.pool import Pool
 
 SPEC = Spec(
@@ -12,8 +12,7 @@ SPEC = Spec(
     key_env=("ACME_API_KEY",),
     url_env=("ACME_BASE_URL",),
     takes=frozenset({"max_tokens"}),
-    options={"extra_body": "further fields of the request's body"},
-    values={"extra_body": (Mapping,)},
+    options={"extra_body": Setting("further fields of the request's body", (Mapping,))},
     default_model="acme-vision",
     note="Describes everything as a boat.",
 )

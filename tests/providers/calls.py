@@ -27,7 +27,7 @@ def jpeg(side: int = 48) -> bytes:
 
 def make_request(model: str = "tiny-vision", **changes: Any) -> VisionRequest:
     image = Image(jpeg(), "image/jpeg", 48, 48)
-    return replace(VisionRequest(model, "Describe the image.", 10, image=image, schema=SCHEMA), **changes)
+    return replace(VisionRequest(model, "Describe the image.", 60, image=image, schema=SCHEMA), **changes)
 
 
 async def stream(client: BaseClient, request: VisionRequest) -> Completion:

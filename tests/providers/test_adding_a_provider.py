@@ -23,8 +23,8 @@ PERSPECTIVE = {
 
 @pytest.fixture(autouse=True)
 def row(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Add the row that registers the kind: its client, the SDK that it imports (none), its specs."""
-    monkeypatch.setitem(registry._KINDS, "acme", (acme.SPEC, acme.AcmeClient, ""))
+    """Add the row that registers the kind: its spec and its client."""
+    monkeypatch.setitem(registry._KINDS, "acme", (acme.SPEC, acme.AcmeClient))
 
 
 def test_the_generated_tables_list_it() -> None:

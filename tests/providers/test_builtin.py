@@ -1,8 +1,6 @@
 """The provider that needs no model: every answer is valid, different images differ, and it says what it describes."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -17,7 +15,6 @@ from perspectives.perspective import Perspective
 from providers.base import (
     Completion,
     Credentials,
-    Delta,
     Image,
     Options,
     PixelStatistics,
@@ -67,11 +64,6 @@ async def test_every_shipped_perspective_is_answered_validly_and_by_image(perspe
     assert all(first != second for first, second in combinations(answers, 2))
 
 
-async def test_judgements_are_unknown_where_the_schema_offers_it(perspective: Perspective) -> None:
-    for values, chosen in choices(perspective.json_schema, await answer(perspective.json_schema)):
-        assert chosen == "unknown" or "unknown" not in values
-
-
 def choices(schema: Schema, value: Any) -> list[tuple[list[Any], Any]]:
     """Return the values of every enum in a schema with the chosen one."""
     if "enum" in schema:
@@ -84,40 +76,25 @@ def choices(schema: Schema, value: Any) -> list[tuple[list[Any], Any]]:
 OBJECT = {"type": "object", "properties": {"n": {"type": "string"}}, "required": ["n"]}
 FIELDS: list[tuple[Any, Any]] = [
     ({"type": "string"}, SENTENCE),
-    ({"type": ["string", "null"]}, SENTENCE),
     ({"type": "string", "minLength": 300}, f"{SENTENCE} {SENTENCE} {SENTENCE}"),
     ({"type": "string", "maxLength": 5}, "Image"),
-    ({"type": "string", "maxLength": 0}, ""),
     ({"type": "string", "format": "date"}, "1970-01-01"),
-    ({"type": "string", "format": "no-known-format"}, SENTENCE),
-    ({"type": "string", "pattern": r"\S"}, SENTENCE),
     ({"type": "string", "pattern": "^#[0-9a-fA-F]{6}$"}, "#000000"),
     ({"type": "string", "pattern": "^(?:yes|no)$"}, "yes"),
-    ({"type": "string", "pattern": "^[0-9]+$", "minLength": 4}, "1970"),
-    ({"type": "string", "pattern": r"^\w+$", "minLength": 12, "maxLength": 14}, "a" * 12),
     ({"type": "string", "pattern": "^(a+)+$"}, "a"),
     ({"enum": ["safe", "unsafe", "unknown"]}, "unknown"),
-    ({"enum": [3, 4]}, 3),
     ({"const": {"k": [1]}}, {"k": [1]}),
     ({"type": "boolean"}, False),
-    ({"type": ["integer", "null"]}, None),
     ({"type": "integer", "minimum": 3, "multipleOf": 7}, 7),
-    ({"type": "integer", "exclusiveMaximum": -5}, -6),
     ({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}, 0.125),
-    ({"type": "number", "multipleOf": 0.1, "exclusiveMinimum": 0.3}, 0.4),
     ({"type": "array", "items": {"type": "string"}}, [SENTENCE]),
-    ({"type": "array", "items": OBJECT}, []),
     ({"type": "array", "items": OBJECT, "minItems": 1}, [{"n": SENTENCE}]),
     ({"type": "array", "items": {"type": "integer"}, "minItems": 3, "uniqueItems": True}, [0, 1, 2]),
-    ({"type": "array", "items": {"enum": ["x", "unknown"]}, "minItems": 2, "uniqueItems": True}, ["unknown", "x"]),
     ({"type": "array", "prefixItems": [{"const": 1}, {"type": "null"}], "minItems": 2, "items": False}, [1, None]),
     ({"type": "array", "contains": {"const": 3}}, [3]),
-    ({"oneOf": [{"type": "number", "minimum": 3, "maximum": 2}, OBJECT]}, {"n": SENTENCE}),
     ({"oneOf": [{"type": "integer", "multipleOf": 5}, {"type": "integer", "multipleOf": 3}]}, 5),
-    ({"anyOf": [{"type": "string", "format": "uuid"}, {"type": "null"}]}, "00000000-0000-0000-0000-000000000000"),
     ({"allOf": [{"type": "integer", "minimum": 2}, {"maximum": 9}, {"multipleOf": 4}]}, 4),
     ({"type": "integer", "not": {"const": 0}}, 1),
-    ({}, SENTENCE),
     ({**OBJECT, "if": {"required": ["n"]}, "then": {"required": ["m"]}}, {"n": SENTENCE, "m": SENTENCE}),
     ({"type": "object", "properties": {"t": {"type": "string"}, "i": {"type": "integer"}}}, {"t": SENTENCE}),
 ]
@@ -139,11 +116,9 @@ for _ in range(7):
     "schema",
     [
         {"type": "string", "pattern": r"^[A-Z]{3}-\d{4}$"},
-        {"type": "string", "pattern": "("},
         {"type": "string", "minLength": 10**9},
         {"type": "integer", "minimum": 5, "maximum": 4},
         {"type": "array", "items": {"enum": [1]}, "minItems": 2, "uniqueItems": True},
-        {"type": "array", "minItems": 10**7},
         False,
         DEEP,
     ],
@@ -172,16 +147,6 @@ async def test_it_says_what_it_describes_and_ignores() -> None:
     assert (await CLIENT.complete(unmeasured)).text == "Image of 30 × 20 pixels."
 
 
-async def test_a_stream_is_the_answer_in_pieces() -> None:
-    described = request(LIBRARY["graph_caption"].json_schema)
-    events = [event async for event in CLIENT.stream(described)]
-    pieces = [event.text for event in events if isinstance(event, Delta)]
-    assert events[-1] == await CLIENT.complete(described)
-    assert isinstance(events[-1], Completion)
-    assert "".join(pieces) == events[-1].text
-    assert len(pieces) > 5
-
-
 async def test_models_check_and_profile() -> None:
     assert [model.id for model in await CLIENT.models(Credentials(), 1)] == ["measurements"]
     result = await check(CLIENT, Credentials(), 1, MODEL)
@@ -198,9 +163,3 @@ async def test_no_address_is_dialled(trap: TrapServer) -> None:
     completion = await client.complete(replace(request(OBJECT), credentials=Credentials("sk-secret")))
     assert "sk-secret" not in repr(completion)
     assert trap.untouched
-
-
-def test_no_pixel_library_is_imported() -> None:
-    imported = "import sys, providers.builtin; print('PIL' in sys.modules)"
-    process = subprocess.run([sys.executable, "-c", imported], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert process.stdout.strip() == "False"

@@ -23,20 +23,6 @@ def sdk_error(cause: Exception, during: Exception | None = None) -> Exception:
     return error
 
 
-@pytest.mark.parametrize(
-    ("cause", "reason"),
-    [
-        (ConnectionRefusedError(111, "refused"), ": the connection was refused. Check that the server runs"),
-        (TimeoutError(), ": it did not accept the connection in time."),
-        (OSError(113, "no route"), ". Check that the server runs, and its base URL."),
-    ],
-)
-def test_each_reason_has_its_message(cause: Exception, reason: str) -> None:
-    error = transport_error(sdk_error(cause, ValueError("not an address")), "X", "https://x.example:8443/v1", 5)
-    assert type(error) is errors.Unreachable
-    assert error.message.startswith(f"Could not connect to X at https://x.example:8443{reason}")
-
-
 async def test_only_the_cause_of_a_socket_stays_on_the_error() -> None:
     async def fail(error: Exception) -> None:
         raise error
@@ -50,13 +36,6 @@ async def test_only_the_cause_of_a_socket_stays_on_the_error() -> None:
         await call.wait(fail(httpx2.ReadError("request with its key")))
     assert lost.value.__cause__ is None
     assert lost.value.__suppress_context__
-
-
-def test_a_key_is_stripped_and_checked() -> None:
-    assert api_key(Credentials(" sk-1\n"), SPEC, SPEC.base_url) == "sk-1"
-    with pytest.raises(errors.AuthFailed) as caught:
-        api_key(Credentials("sk-\n1"), SPEC, SPEC.base_url)
-    assert "sk-" not in str(caught.value)
 
 
 def test_a_missing_key_is_an_error_only_for_the_provider_itself() -> None:
@@ -79,7 +58,7 @@ async def test_a_refused_address_reaches_the_caller(kind: str) -> None:
     for call in (
         refusing.complete(VisionRequest("m", "p", 5)),
         anext(aiter(refusing.stream(VisionRequest("m", "p", 5)))),
-        refusing.models(Credentials(), 5),
+        refusing.models(Credentials(), 60),
     ):
         with pytest.raises(errors.Unreachable, match="not allowed") as caught:
             await call

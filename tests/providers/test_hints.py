@@ -2,7 +2,6 @@
 
 import time
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 
 import pytest
 
@@ -40,13 +39,9 @@ def test_headers_that_do_not_say_what_they_limit_are_about_requests() -> None:
         ("120ms", 0.12),
         ("1m30.5s", 90.5),
         ("1h2m3s", 3723),
-        ("7.66s", 7.66),
-        ("2m", 120),
         ("12", 12),
         pytest.param(f"{time.time() - 5:.0f}", 0, id="a time that is over"),
         ("soon", None),
-        ("", None),
-        ("-1s", None),
         ("nan", None),
         ("1" * 5000 + "x", None),
     ],
@@ -81,15 +76,12 @@ def test_what_is_no_number_says_nothing(remaining: str) -> None:
     ("headers", "body", "expected"),
     [
         ({"Retry-After": "7"}, None, 7.0),
-        ({"retry-after": "0.5"}, None, 0.5),
         ({"retry-after": "0"}, None, 0.0),
         ({"retry-after": "9", "retry-after-ms": "1500"}, None, 1.5),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, None, 0),
         ({"retry-after": "-3"}, None, DEFAULT_RETRY_AFTER),
-        ({"retry-after": "nan"}, None, DEFAULT_RETRY_AFTER),
         ({"retry-after": "soon"}, None, DEFAULT_RETRY_AFTER),
         ({}, {"error": {"details": [{"@type": "x"}, {"retryDelay": "34.07s"}]}}, 34.07),
-        ({}, [{"details": [{"retryDelay": 34}]}], None),
         ({}, None, None),
     ],
 )
@@ -97,8 +89,3 @@ def test_retry_after(headers: dict[str, str], body: object, expected: float | No
     assert retry_after(429, headers, body) == expected
     if expected == DEFAULT_RETRY_AFTER:
         assert retry_after(503, headers, body) is None
-
-
-def test_retry_after_a_date() -> None:
-    moment = datetime.now(UTC) + timedelta(seconds=60)
-    assert 50 < (retry_after(429, {"retry-after": format_datetime(moment, usegmt=True)}) or 0) <= 60

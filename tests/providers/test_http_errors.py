@@ -33,35 +33,25 @@ def text(message: str, **fields: Any) -> dict[str, Any]:
 BODIES: list[tuple[int, Any, type[errors.ProviderError]]] = [
     (401, text(f"Incorrect API key provided: {SECRET}", code="invalid_api_key"), errors.AuthFailed),
     (404, text("The model `m1` does not exist", code="model_not_found"), errors.UnknownModel),
-    (404, {"object": "error", "message": "The model `m1` does not exist.", "code": 404}, errors.UnknownModel),
     (404, {"error": 'model "m1" not found, try pulling it first'}, errors.UnknownModel),
     (404, [text("models/m1 is not found for API version v1beta")], errors.UnknownModel),
-    (404, text("No endpoints found for m1.", code=404), errors.UnknownModel),
     (404, {"detail": "Not Found"}, errors.WrongPath),
     (404, "<html><h1>404 Not Found</h1></html>", errors.WrongPath),
-    (404, text("File Not Found", code=404, type="not_found_error"), errors.WrongPath),
     (400, text("Invalid model name passed in model=m1", code="400"), errors.UnknownModel),
-    (400, {"detail": "m1 is not a local folder and is not a valid model identifier"}, errors.UnknownModel),
     (400, text("API key not valid.", status="INVALID_ARGUMENT"), errors.AuthFailed),
     (400, text("x", code="context_length_exceeded"), errors.ContextTooLong),
-    (400, text("x", code=400, type="exceed_context_size_error"), errors.ContextTooLong),
     (400, text("x", code="content_policy_violation"), errors.Blocked),
-    (400, text("x", code="billing_hard_limit_reached"), errors.QuotaExceeded),
-    (400, text("x", code=None), errors.RequestRejected),
     (429, text("You exceeded your current quota", code="insufficient_quota"), errors.QuotaExceeded),
     (429, text("You exceeded your current quota", status="EXHAUSTED"), errors.RateLimited),
     (404, text("model: m1", type="not_found_error"), errors.UnknownModel),  # these are Anthropic's
     (400, text("Your credit balance is too low to access the Anthropic API."), errors.QuotaExceeded),
     (400, text("input length and `max_tokens` exceed context limit: 190000 + 16384 > 200000"), errors.ContextTooLong),
     (400, text("max_tokens: 9 > 8, which is the maximum allowed number of output tokens for m1"), errors.InvalidOption),
-    (400, text("messages.0.content.0.image.source.base64: image exceeds 5 MB maximum"), errors.ImageRejected),
     (400, text("At least one of the image dimensions exceed max allowed size: 8000 pixels"), errors.ImageRejected),
     (400, text("Could not process image", type="invalid_request_error"), errors.ImageRejected),
     (400, text("Output blocked by content filtering policy"), errors.Blocked),
     (501, "", errors.ServerFailed),
-    (304, "", errors.WrongPath),
     (405, "", errors.WrongPath),
-    (409, "", errors.RequestRejected),
 ]
 
 
@@ -90,7 +80,6 @@ def test_bodies_of_real_servers(status: int, body: Any, expected: type[errors.Pr
         (observed.VLLM_PROCESSOR, errors.ImageRejected),
         (observed.VLLM_MAX_TOKENS, errors.InvalidOption),
         (observed.VLLM_XGRAMMAR, errors.ServerFailed),
-        (observed.VLLM_XGRAMMAR_NAMED, errors.SchemaRejected),
         (observed.UNEXPLAINED, errors.SchemaRejected),
     ],
 )
@@ -128,10 +117,8 @@ def test_the_limit_of_max_tokens_is_in_the_message() -> None:
         (404, "No endpoints found that can handle the requested parameters.", True),  # block/buzz#3018
         (500, "[{'loc': ('body', 'response_format', 'type')}]", True),  # llama-cpp-python 0.3.36
         (500, "failed to load model vocabulary required for format", True),  # ollama/ollama#12422
-        (400, "output_config: Extra inputs are not permitted", True),
         (400, "Thinking may not be enabled when tool_choice forces tool use.", True),
         (400, "Unable to process input image", False),  # vercel/ai#21192
-        (422, "anything at all", False),
     ],
 )
 def test_rejected_schema(status: int, message: str, explained: bool) -> None:
@@ -155,14 +142,3 @@ def test_listing_at_a_wrong_path_is_not_an_unknown_model() -> None:
 def test_a_key_error_names_the_variable() -> None:
     assert "X_KEY" in str(error_for(401, ""))
     assert "got none" in str(error_for(401, "", credentials=Credentials()))
-
-
-@pytest.mark.parametrize("body", [None, 3, [], [[[[[[[[[[["deep"]]]]]]]]]]], {"error": None}, "x" * 100_000])
-def test_malformed_bodies(body: Any) -> None:
-    assert type(error_for(400, body)) is errors.RequestRejected
-
-
-def test_only_temporary_errors_have_a_retry_after() -> None:
-    hint = {"retry-after": "7"}
-    assert error_for(429, "", headers=hint).retry_after == 7
-    assert error_for(401, "", headers=hint).retry_after is None

@@ -42,7 +42,7 @@ async def test_the_environment_is_not_used(
         monkeypatch.setenv(name, value)
     client = OpenAIClient(ProviderConfig("x", "openai", trap.url), pool)
     request = make_request(credentials=Credentials(key))
-    for call in (client.complete(request), stream(client, request), client.models(Credentials(key), 5)):
+    for call in (client.complete(request), stream(client, request), client.models(Credentials(key), 60)):
         with pytest.raises(errors.ProviderError):
             await call
     assert len(trap.requests) == 3
@@ -50,22 +50,6 @@ async def test_the_environment_is_not_used(
     for request_seen in trap.requests:
         assert set(request_seen.headers) <= HEADERS  # no header of the environment or of the SDK
         assert request_seen.headers.get("authorization") == (f"Bearer {key}" if key else None)
-
-
-async def test_headers_of_the_configuration_and_of_the_request(pool: Pool, trap: TrapServer) -> None:
-    options = {"organization": "org-1", "project": "proj-1"}
-    client = OpenAIClient(ProviderConfig("x", "openai", trap.url, options=options), pool)
-    with pytest.raises(errors.ProviderError):
-        await client.complete(make_request(credentials=Credentials(" sk-1\n")))
-    headers = trap.requests[0].headers
-    assert (headers["openai-organization"], headers["openai-project"]) == ("org-1", "proj-1")
-    assert headers["authorization"] == "Bearer sk-1"
-
-
-async def test_streams_leave_their_connection_usable(pool: Pool, vllm_server: OpenAIServer) -> None:
-    for _ in range(3):
-        assert isinstance(await stream(vllm(pool, vllm_server.url), make_request()), Completion)
-    assert vllm_server.connections == 1
 
 
 @pytest.mark.parametrize("ending", [b": nothing more\n\n", b"data: {broken\n\n", b'data: {"error": {"code": 500}}\n\n'])
@@ -86,7 +70,7 @@ async def test_a_stream_that_stays_open_after_the_finish_reason_is_closed(pool: 
 
     async with await asyncio.start_server(serve, "127.0.0.1") as listening:
         host, port = listening.sockets[0].getsockname()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert (await stream(vllm(pool, f"http://{host}:{port}"), make_request(timeout=60))).text == "A boat."
 
 
@@ -113,11 +97,6 @@ async def test_an_error_inside_a_200_is_classified(
         with pytest.raises(errors.ProviderError) as caught:
             await send(vllm(pool, vllm_server.url), make_request(), streamed)
         assert type(caught.value) is expected
-
-
-async def test_half_a_surrogate_pair_is_the_requests_fault(pool: Pool, trap: TrapServer) -> None:
-    with pytest.raises(errors.RequestRejected):
-        await vllm(pool, trap.url).complete(make_request(prompt="\ud800"))
 
 
 async def test_an_option_that_the_model_does_not_accept_is_named(pool: Pool, openai_server: OpenAIServer) -> None:

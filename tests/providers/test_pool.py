@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
 import httpx2
 import pytest
 
@@ -36,12 +35,6 @@ async def test_connections_are_reused_and_expire_before_servers_close_them(
     assert KEEPALIVE_SECONDS < 5
 
 
-async def test_a_probe_opens_its_own_connection(pool: Pool, vllm_server: OpenAIServer) -> None:
-    for _ in range(3):
-        assert (await pool.fresh_client.get(f"{vllm_server.url}/models")).status_code == 200
-    assert vllm_server.connections == 3
-
-
 @pytest.mark.parametrize(
     ("behaviour", "expected", "message"),
     [
@@ -59,13 +52,6 @@ async def test_responses_that_are_not_accepted(
     with pytest.raises(expected, match=message):
         await ask(pool, vllm_server)
     assert vllm_server.call.headers["accept-encoding"] == "identity"
-
-
-async def test_cookies_are_not_stored(pool: Pool, vllm_server: OpenAIServer) -> None:
-    vllm_server.reply(b.Status(500, headers={"set-cookie": "session=1; Path=/"}))
-    await ask(pool, vllm_server)
-    await ask(pool, vllm_server)
-    assert "cookie" not in vllm_server.calls[-1].headers
 
 
 async def test_proxies_of_the_environment_are_used(trap: TrapServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,13 +78,3 @@ async def test_a_pool_with_a_transport_uses_no_proxy(
     assert trap.untouched
     assert created == [KEEPALIVE_SECONDS]
     await pool.aclose()
-
-
-async def test_closing_the_client_of_an_sdk_leaves_the_pool_open(pool: Pool, vllm_server: OpenAIServer) -> None:
-    from providers.httpx_bridge import BridgeTransport
-
-    for _ in range(2):
-        transport = BridgeTransport(pool.client, "", None)
-        async with httpx.AsyncClient(transport=transport, trust_env=False) as sdk:
-            assert (await sdk.get(f"{vllm_server.url}/models")).status_code == 200
-    assert vllm_server.connections == 1

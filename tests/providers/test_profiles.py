@@ -18,12 +18,9 @@ def test_accepted_formats() -> None:
     ("model", "reasoning"),
     [
         ("gpt-5-mini", True),
-        ("gpt-5", True),
         ("o4-mini", True),
-        ("openai/o3", True),
         ("gpt-5-chat-latest", False),
         ("gpt-4.1", False),
-        ("gpt-4o", False),
         ("olmocr", False),
     ],
 )
@@ -38,23 +35,13 @@ def test_reasoning_families(model: str, reasoning: bool) -> None:
         ("openai", "gpt-4.1", 2048),
         ("gemini", "gemini-3-flash", 3072),
         ("ollama", "gemma3:4b", 896),
-        ("vllm", "google/gemma-3-4b-it", 896),
-        ("ollama", "llava:7b", 1344),
         ("vllm", "mistralai/Mistral-Small-3.2-24B", 1540),
         ("anthropic", "claude-opus-4-7", 2576),
         ("anthropic", "claude-haiku-5-5", 2576),
-        ("anthropic", "claude-opus-4-6", 1568),
         ("anthropic", "claude-sonnet-4-20250514", 1568),
-        ("anthropic", "claude-3-7-sonnet-latest", 1568),
         ("openrouter", "anthropic/claude-opus-4.5", 1568),
         ("builtin", "measurements", None),
     ],
 )
 def test_sizes(kind: str, model: str, size: int | None) -> None:
     assert profile(kind, model).image.size == size
-
-
-def test_only_ollama_gets_a_context() -> None:
-    """odysseus-dev/odysseus#1055"""
-    assert (profile("ollama", "qwen2.5vl:7b").context or 0) >= 8192
-    assert profile("vllm", "qwen2.5vl:7b").context is None

@@ -4,8 +4,11 @@ from itertools import repeat
 
 import pytest
 
+from providers.base import VisionRequest
+from providers.chat_completions import ChatAnswer
 from providers.errors import BadReply, Truncated, WhitespaceRunaway
-from providers.text import MAX_CHARACTERS, WHITESPACE_RUN, AnswerText, truncation
+from providers.openai import SPEC
+from providers.text import MAX_CHARACTERS, WHITESPACE_RUN, AnswerText
 from providers.usage import Usage
 
 
@@ -55,6 +58,11 @@ def test_white_space_between_tokens_is_not_a_runaway() -> None:
     whole.add('{"a": 1}' + "\n" * 2 * WHITESPACE_RUN)
 
 
-def test_a_truncated_answer_that_ends_in_white_space_is_a_runaway() -> None:
-    assert type(truncation('{"a":' + "\n" * 100, Usage(9, 3))) is WhitespaceRunaway
-    assert type(truncation('{"a": "b', Usage(9, 3))) is Truncated
+@pytest.mark.parametrize(("text", "expected"), [('{"a":' + "\n" * 100, WhitespaceRunaway), ('{"a": "b', Truncated)])
+def test_a_truncated_answer_that_ends_in_white_space_is_a_runaway(text: str, expected: type[Truncated]) -> None:
+    answer = ChatAnswer(SPEC, VisionRequest("m", "p", 5), streamed=False)
+    message = {"message": {"content": text}, "finish_reason": "length"}
+    answer.read_response({"choices": [message]})
+    with pytest.raises(Truncated) as caught:
+        answer.completion(())
+    assert type(caught.value) is expected

@@ -193,22 +193,9 @@ class AnthropicServer(WireServer):
                 return self.message(call, [], "end_turn")
             case b.ErrorInStream(message=message, text=text, code=code):
                 return self.failing(call, text, self.fault(code, message))
-            case b.Empties():
-                return self.padded(call, behaviour)
             case b.Unfinished(text=text):
                 return self.message(call, [{"type": "text", "text": text}], None)
         raise NotImplementedError(behaviour)
-
-    def padded(self, call: Call, behaviour: b.Empties) -> Reply:
-        text = self.text_of(call, behaviour.content)
-        if not call.stream:
-            return self.answer(call, text, PLAIN)
-        beside = [{"type": "ping"}, {"type": "content_block_delta", "index": 1, "delta": {"type": "signature_delta"}}]
-        return event_stream(
-            each
-            for event in self.events(call, [{"type": "text", "text": text}], "end_turn", PLAIN)
-            for each in (*beside, event)
-        )
 
     def failing(self, call: Call, text: str, fault: dict[str, Any]) -> Reply:
         if not call.stream:

@@ -15,10 +15,10 @@ from tests.servers.call import Call, RefusedError
 from tests.servers.connection import Connection, Request
 from tests.servers.instances import instance, schema_in
 from tests.servers.listener import Listener
-from tests.servers.reply import MARK, Reply, compressed, disordered, grown, http_date, json_reply, marked
+from tests.servers.reply import MARK, Reply, compressed, disordered, grown, json_reply, marked
 
 SENTENCE = "A picture of a harbour at dusk."
-HANG_GUARD = 20.0
+HANG_GUARD = 60.0
 MODES = frozenset({"json_schema", "json_object", "text"})
 
 
@@ -127,28 +127,10 @@ class WireServer(Listener):
         match behaviour:
             case b.Answer():
                 return self.answer(call, self.text_of(call, behaviour.content), behaviour)
-            case b.Fenced():
-                return self.say(call, f"```json\n{self.text_of(call, behaviour.content)}\n```")
-            case b.Prose():
-                return self.say(call, f"Sure! Here it is: {self.text_of(call, behaviour.content)} Anything else?")
-            case b.InvalidJson():
-                return self.say(call, behaviour.text)
-            case b.WrongSchema():
-                return self.say(call, json.dumps(behaviour.content))
-            case b.EmptyText():
-                return self.say(call, "")
             case b.Status(body=bytes(body)):
-                return Reply([body], behaviour.code, "text/html", _headers(behaviour))
-            case b.Status():
-                return self.error(
-                    RefusedError(
-                        behaviour.code,
-                        behaviour.message,
-                        retry_after=behaviour.retry_after,
-                        headers=_headers(behaviour),
-                    ),
-                    call,
-                )
+                return Reply([body], behaviour.code, "text/html", behaviour.headers)
+            case b.Status(code, headers, _, retry_after, message):
+                return self.error(RefusedError(code, message, retry_after=retry_after, headers=headers), call)
             case b.Echo():
                 echoes = {"headers": call.headers, "prompt": call.prompt, "body": call.raw.decode()}
                 return self.error(RefusedError(behaviour.code, f"cannot serve {echoes[behaviour.part]}"), call)
@@ -161,7 +143,7 @@ class WireServer(Listener):
             case b.InvalidUtf8(raw=raw):
                 return marked(self.say(call, f"caf{MARK}"), raw)
             case b.Huge():
-                return grown(self.say(call, MARK), behaviour.bytes, behaviour.one_line or not call.stream)
+                return grown(self.say(call, MARK), behaviour.bytes)
             case b.Compressed():
                 return compressed(self.say(call, MARK), behaviour.bytes)
             case b.Events(how=how):
@@ -255,11 +237,6 @@ class WireServer(Listener):
             self.hang_ups += 1
             self.closed.set()
             self._arrived.notify_all()
-
-
-def _headers(status: b.Status) -> dict[str, str]:
-    date = {} if status.retry_at is None else {"retry-after": http_date(status.retry_at)}
-    return {**status.headers, **date}
 
 
 def take_until_text(chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -69,11 +69,7 @@ class GeminiServer(WireServer):
 
     def listing(self, name: str, size: int, start: int) -> Reply:
         rows = [
-            {
-                "name": f"models/{model}",
-                "displayName": model.title(),
-                "supportedGenerationMethods": ["generateContent"],
-            }
+            {"name": f"models/{model}", "displayName": model.title(), "supportedGenerationMethods": ["generateContent"]}
             for model in self.models
         ]
         if not name:
@@ -191,22 +187,9 @@ class GeminiServer(WireServer):
             case b.ErrorInStream(message=message, text=text, code=code):
                 error = {"error": {"code": code, "message": message, "status": "INTERNAL"}}
                 return self.bodies(call, [self.body(call, [{"text": text}]), error][0 if call.stream else 1 :])
-            case b.Empties() | b.Candidates():
-                return self.padded(call, behaviour)
             case b.Unfinished(text=text):
                 return self.bodies(call, [self.body(call, [{"text": text}])])
         raise NotImplementedError(behaviour)
-
-    def padded(self, call: Call, behaviour: b.Empties | b.Candidates) -> Reply:
-        text = self.text_of(call, behaviour.content)
-        if not call.stream:
-            return self.answer(call, text, b.Answer())
-        beside: list[dict[str, Any]] = [{"candidates": []}, self.body(call, []), {"candidates": [{"index": 0}]}]
-        if isinstance(behaviour, b.Candidates):
-            content = {"role": "model", "parts": [{"text": behaviour.other}]}
-            beside = [{"candidates": [{"content": content, "index": 1, "finishReason": "STOP"}]}]
-        told = [body for piece in pieces(text, 5) for body in (*beside, self.body(call, [{"text": piece}]))]
-        return self.bodies(call, [*told, self.body(call, [], "STOP")])
 
     def finished(
         self, call: Call, parts: list[list[dict[str, Any]]], reason: str, model: str = "", usage: str = "told"

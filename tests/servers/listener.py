@@ -38,14 +38,14 @@ class Listener(ABC):
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._started.wait(10), "the server did not start"
+        assert self._started.wait(60), "the server did not start"
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.call_soon(self._stopping)
-        self._thread.join(10)
+        self._thread.join(60)
         assert not self._thread.is_alive(), "the server did not stop"
         if self.faults and error is None:
             raise self.faults[0]

@@ -101,8 +101,6 @@ class OllamaServer(WireServer):
         match behaviour:
             case b.Refusal(text=text):
                 return self.say(call, text)
-            case b.SafetyBlock():
-                raise NotImplementedError("Ollama has no safety system")
             case b.Length(text=text):
                 return self.reply_with(call, {"content": text}, "length")
             case b.ToolCall():
@@ -115,21 +113,10 @@ class OllamaServer(WireServer):
             case b.ErrorInStream(message=message, text=text):
                 some = self.envelope(call, {"content": text})
                 return lines([some, {"error": message}]) if call.stream else json_reply({"error": message})
-            case b.Candidates():
-                raise NotImplementedError("Ollama has one answer")
-            case b.Empties(content=content):
-                return self.padded(call, self.text_of(call, content))
             case b.Unfinished(text=text):
                 some = self.envelope(call, {"content": text})
                 return lines([some]) if call.stream else json_reply(some)
         raise NotImplementedError(behaviour)
-
-    def padded(self, call: Call, text: str) -> Reply:
-        if not call.stream:
-            return self.answer(call, text, b.Answer())
-        empty = self.envelope(call, {"content": ""})
-        told = [one for piece in pieces(text, 5) for one in (empty, self.envelope(call, {"content": piece}))]
-        return lines([*told, self.envelope(call, {"content": ""}, "stop")])
 
     def reply_with(self, call: Call, message: dict[str, Any], reason: str) -> Reply:
         if not call.stream:

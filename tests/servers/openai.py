@@ -4,7 +4,6 @@ import json
 import re
 import ssl
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from tests.servers import behaviours as b
@@ -195,31 +194,9 @@ class OpenAIServer(WireServer):
                 return event_stream([body], done=self.variant.done) if call.stream else json_reply(body)
             case b.ErrorInStream():
                 return self.failing(call, behaviour)
-            case b.Empties() | b.Candidates():
-                return self.padded(call, behaviour)
             case b.Unfinished(text=text):
                 return event_stream(list(self.chunks(call, [{"content": text}], None)), done=False)
         raise NotImplementedError(behaviour)
-
-    def padded(self, call: Call, behaviour: b.Empties | b.Candidates) -> Reply:
-        reply = self.answer(call, self.text_of(call, behaviour.content), PLAIN)
-        if not call.stream:
-            return reply
-        padded: list[bytes] = []
-        for event in reply.chunks:
-            if b'"delta": {"' in event:
-                padded += self.beside(call, behaviour)
-            padded.append(event)
-        return replace(reply, chunks=padded)
-
-    def beside(self, call: Call, behaviour: b.Empties | b.Candidates) -> list[bytes]:
-        """What comes before each piece of the answer; the other candidate is told to its own end."""
-        deltas: list[dict[str, Any]] = [{"role": "assistant"}, {"role": "assistant", "content": None}, {}]
-        index, finish = 0, None
-        if isinstance(behaviour, b.Candidates):
-            deltas, index, finish = [{"content": behaviour.other}], 1, "stop"
-        choices = [[{"index": index, "delta": delta, "finish_reason": finish}] for delta in deltas]
-        return list(event_stream([self.envelope(call, one) for one in [[], *choices]], done=False).chunks)
 
     def failing(self, call: Call, behaviour: b.ErrorInStream) -> Reply:
         error = self.variant.error(behaviour.code, behaviour.message, RefusedError(behaviour.code, behaviour.message))

@@ -2,10 +2,8 @@
 
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from typing import Any
 
 MARK = "THE-SCRIPTED-BYTES-STAND-HERE"
@@ -61,50 +59,38 @@ def disordered(reply: Reply, how: str) -> Reply:
     mark = [event for event in events if event.startswith(b"data: [DONE]")]
     rest = [event for event in events if event not in mark]
     blanks = [b"\n"] if reply.content_type == "application/x-ndjson" else [b": ping\n\n", b"event: ping\n\n", b"\n\n"]
-    ways: dict[str, Callable[[], list[bytes]]] = {
-        "each twice": lambda: [event for event in events for _ in range(2)],
-        "text swapped": lambda: [*events[:1], events[2], events[1], *events[3:]],
-        "backwards": lambda: [*reversed(rest), *mark],
-        "without end mark": lambda: rest,
-        "end mark twice": lambda: [*rest, *mark, *mark],
-        "end mark first": lambda: [*mark, *rest],
-        "with blanks": lambda: [piece for event in events for piece in (*blanks, event)],
-        "the last again": lambda: [*rest, rest[-1], *mark],
+    ways = {
+        "without end mark": rest,
+        "end mark twice": [*rest, *mark, *mark],
+        "with blanks": [piece for event in events for piece in (*blanks, event)],
+        "the last again": [*rest, rest[-1], *mark],
     }
-    return replace(reply, chunks=ways[how]())
+    return replace(reply, chunks=ways[how])
 
 
-def grown(reply: Reply, size: int, one_line: bool) -> Reply:
+def grown(reply: Reply, size: int) -> Reply:
     """The reply with `size` bytes of text where the mark stands, made while they are sent."""
-    return replace(reply, chunks=growing(list(reply.chunks), size, one_line), streamed=True)
+    return replace(reply, chunks=growing(list(reply.chunks), size), streamed=True)
 
 
 def compressed(reply: Reply, size: int) -> Reply:
     """The reply with `size` bytes of text where the mark stands, as gzip."""
     packer = zlib.compressobj(9, wbits=31)
-    plain = growing(list(reply.chunks), size, one_line=True)
+    plain = growing(list(reply.chunks), size)
     packed = b"".join([*(packer.compress(chunk) for chunk in plain), packer.flush()])
     return replace(reply, chunks=[packed], headers={**reply.headers, "content-encoding": "gzip"})
 
 
-def growing(chunks: list[bytes], size: int, one_line: bool) -> Iterator[bytes]:
+def growing(chunks: list[bytes], size: int) -> Iterator[bytes]:
     filler = b"a" * BLOCK
     for chunk in chunks:
         head, mark, tail = chunk.partition(MARK.encode())
         if not mark:
             yield chunk
-        elif one_line:
+        else:
             yield head
             yield from (filler for _ in range(size // BLOCK))
             yield tail
-        else:
-            whole = head + filler + tail
-            yield from (whole for _ in range(size // BLOCK))
-
-
-def http_date(seconds: float) -> str:
-    """The moment so many seconds from now, as HTTP writes it: in whole ones."""
-    return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
 
 
 def pieces(text: str, count: int) -> list[str]:

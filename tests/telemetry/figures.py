@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.service import WORKSPACE, Service
 
-HANG_GUARD = 20.0
+HANG_GUARD = 60.0
 
 
 class Figures:

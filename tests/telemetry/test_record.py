@@ -4,7 +4,6 @@ import asyncio
 import logging
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -162,28 +161,15 @@ def test_fallbacks_of_a_provider_that_is_down(service: Service, server: OpenAISe
     assert growth.of("provider_calls_total", model="other", **STUDIO) == 1
 
 
-def test_a_dead_endpoint_is_visible_and_the_other_one_responds(service: Service, server: OpenAIServer) -> None:
-    state, up = "bridge_breaker_state", "bridge_provider_up"
-    figures = until(service, lambda figures: figures.of(state, endpoint="dead") == 2 and bool(figures.labels(up)))
-    assert figures.of(state, provider="fleet", endpoint="alive") == figures.of(state, provider="studio") == 0
-    assert figures.of(up, provider="fleet") == figures.of(up, provider="studio") == 1
-    assert ask(service, "fleet-1", provider="fleet").status_code == 200
-    assert line(service, "fleet-1")["endpoint"] == "alive"
-    assert scrape(service).of("bridge_provider_calls_in_flight", provider="fleet") == 0
-
-
 # Failures.
 
 FAILURES: dict[str, tuple[int, dict[str, Any], Any]] = {
     "unknown_perspective": (404, {"perspective": "nobody"}, None),
     "invalid_request": (422, {"zebra": 1}, None),
-    "image_not_found": (404, {"image": {"path": "datasets/none.jpg"}}, None),
     "unsupported_image": (415, {"image": {"base64": "AAAA"}}, None),
     "provider_auth": (502, {}, b.Echo("headers", 401)),
-    "refused": (422, {}, b.Refusal()),
-    "answer_truncated": (502, {}, b.Length()),
     "answer_invalid": (502, {"max_output_retries": 0}, b.WrongSchema()),
-    "timeout": (504, {"timeout": 1}, b.Hang()),
+    "timeout": (504, {"timeout": 5}, b.Hang()),
 }
 
 
@@ -201,13 +187,6 @@ def test_the_code_of_each_failure(service: Service, server: OpenAIServer) -> Non
             {"perspective": "inline", **STUDIO} if code in planned else {"perspective": "unknown", "provider": "none"}
         )
         assert growth.of("problems_total", code=code) == growth.of("captions_total", outcome=code, **labels) == 1, code
-
-
-@pytest.mark.parametrize("path", ["/perspectives/caption", "/v1/chat/completions", "/nothing"])
-def test_the_code_of_other_requests(service: Service, path: str) -> None:
-    identity = f"odd{path.replace('/', '.')}"
-    httpx.post(service.url + path, content=b"{", headers={"X-Request-ID": identity}, trust_env=False)
-    assert line(service, identity)["code"] == ("not_found" if path == "/nothing" else "invalid_json")
 
 
 async def test_a_client_that_disconnected(service: Service, server: OpenAIServer) -> None:
@@ -250,15 +229,6 @@ def test_a_stream_has_one_line(service: Service, server: OpenAIServer) -> None:
         fields = line(service, identity)
         assert fields.get("code") == code
         assert fields.items() >= {"status": 200, "calls": 1, "perspective": "zoo", "provider": "studio"}.items()
-
-
-def test_a_chunked_completion_has_one_line(service: Service) -> None:
-    part = {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,AAAA"}}
-    body = {"model": "alt_text@studio", "stream": True, "messages": [{"role": "user", "content": [part]}]}
-    headers = {"X-Request-ID": "chunks-1"}
-    httpx.post(f"{service.url}/v1/chat/completions", json=body, headers=headers, timeout=HANG_GUARD, trust_env=False)
-    fields = line(service, "chunks-1")
-    assert (fields["status"], fields["code"], fields["perspective"]) == (200, "unsupported_image", "alt_text")
 
 
 def test_a_websocket_and_each_of_its_requests(service: Service, server: OpenAIServer) -> None:
@@ -337,17 +307,12 @@ def test_caller_supplied_names_are_not_labels(service: Service, server: OpenAISe
     assert not [value for value in values if any(word in value for word in ("evil", "studio2", "BREW", "sk-"))]
     assert all(value.isascii() for value in values)
     captions = figures.labels("bridge_captions_total")
-    assert {labels["perspective"] for labels in captions} == {"alt_text", "inline", "unknown"}
+    assert {labels["perspective"] for labels in captions} == {"inline", "unknown"}
     assert {labels["provider"] for labels in captions} <= {"studio", "fleet", "vllm", "builtin", "none"}
     models = {labels["model"] for labels in figures.labels("bridge_provider_calls_total")}
     assert models <= {*server.models, "other", "measurements"}
     routes = {labels["route"] for labels in figures.labels("bridge_request_duration_seconds_count")}
     assert {"/perspectives/{name}/caption", "other"} <= routes
-
-
-def test_one_worker_writes_nothing(service: Service) -> None:
-    scrape(service)
-    assert "graphcap-metrics" not in Path(f"/proc/{service.process.pid}/maps").read_text()
 
 
 def test_the_text_format() -> None:

@@ -99,15 +99,3 @@ def test_a_configured_directory_is_emptied_and_kept(tmp_path: Path, monkeypatch:
         forget_worker(7)
         assert {file.name for file in tmp_path.glob("*.db")} == {"counter_7.db", "gauge_livesum_8.db"}
     assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
-
-
-def test_a_private_directory_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(VARIABLE, raising=False)
-    with metrics_directory(2, tmp_path):
-        (place,) = tmp_path.iterdir()
-        assert os.environ[VARIABLE] == str(place)
-        (place / "counter_7.db").touch()
-    assert list(tmp_path.iterdir()) == []
-    assert VARIABLE not in os.environ
-    with metrics_directory(2, tmp_path / "none"):
-        assert VARIABLE not in os.environ

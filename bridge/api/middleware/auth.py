@@ -3,18 +3,16 @@
 import logging
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from hmac import compare_digest
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Scope
 
-from bridge.api import responses
-from bridge.api.middleware.rate_limit import RateLimiter, client_address
-from bridge.errors import ApiKeyRequired, HostNotAllowed, OriginNotAllowed, RateLimitExceeded
+from bridge.api.middleware.rate_limit import RateLimiter
+from bridge.errors import ApiKeyRequired, HostNotAllowed, OriginNotAllowed
 from bridge.settings import Settings
 
 log = logging.getLogger("graphcap")
@@ -97,7 +95,6 @@ def _host_name(host: str) -> str:
     return (parsed.hostname or "").rstrip(".")
 
 
-@lru_cache(maxsize=64)
 def _is_loopback(name: str) -> bool:
     try:
         return name == "localhost" or name.endswith(".localhost") or ip_address(name).is_loopback
@@ -105,34 +102,23 @@ def _is_loopback(name: str) -> bool:
         return False
 
 
-class AuthMiddleware:
-    """Reject unauthenticated requests before their body is read.
+class AccessControl:
+    """Decides whether a request may be served at all.
 
     If the service has API keys, every request needs one, except health probes, CORS preflights and the static files of
     the pages; a WebSocket may send the key in its first message. If it has none, POST requests and WebSockets from
     foreign web pages are rejected. In both cases the Host header must be allowed.
-    `scope["state"]["caller"]` names the caller for rate limits.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, limiter: RateLimiter) -> None:
-        self._app = app
+    def __init__(self, settings: Settings, limiter: RateLimiter) -> None:
         self._keys = ApiKeys(settings)
         self._limiter = limiter
         self._hosts = AllowedHosts(settings)
         self._origins = frozenset(origin.rstrip("/").lower() for origin in settings.cors_origins)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or reject it."""
-        if scope["type"] in ("http", "websocket"):
-            scope["state"]["caller"] = client_address(scope)
-            try:
-                await self._check(scope, Headers(scope=scope))
-            except (ApiKeyRequired, HostNotAllowed, OriginNotAllowed, RateLimitExceeded) as error:
-                await responses.reject(error, scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-    async def _check(self, scope: Scope, headers: Headers) -> None:
+    async def check(self, scope: Scope) -> None:
+        """Raise an error unless the request may be served. Note its API key as the caller and in the record."""
+        headers = Headers(scope=scope)
         path = scope["path"].removeprefix(scope["root_path"])
         probe = _PROBES.fullmatch(path) is not None
         host = headers.get("host", "")

@@ -1,27 +1,43 @@
-"""The limit of concurrent requests per worker. Requests over it are rejected before their body is read."""
+"""Admission of requests before their body is read: access, rate limits, capacity, and a shutdown."""
 
 import asyncio
 
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bridge.api import responses
 from bridge.api.drain import Drain
-from bridge.errors import ServerAtCapacity, ShuttingDown
+from bridge.api.middleware.auth import AccessControl
+from bridge.api.middleware.rate_limit import RateLimiter, client_address
+from bridge.errors import (
+    ApiKeyRequired,
+    HostNotAllowed,
+    OriginNotAllowed,
+    RateLimitExceeded,
+    ServerAtCapacity,
+    ShuttingDown,
+)
+from bridge.settings import Settings
 from bridge.telemetry import metrics
+
+_REJECTIONS = (ApiKeyRequired, HostNotAllowed, OriginNotAllowed, RateLimitExceeded, ServerAtCapacity, ShuttingDown)
 
 
 class ConcurrencyLimit:
-    """Counts the requests that one worker serves."""
+    """Counts the requests that one worker serves, and its open WebSockets. Both have the same limit."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._count = 0
+        self._count = self.sockets = 0
 
     @property
     def full(self) -> bool:
         """Return whether another request would be rejected."""
         return self._count >= self._limit
+
+    @property
+    def socket_is_over(self) -> bool:
+        """Return whether more WebSockets are open than may be."""
+        return self.sockets > self._limit
 
     def acquire(self) -> None:
         """Count a request. Raises ServerAtCapacity."""
@@ -43,52 +59,56 @@ def is_work(scope: Scope) -> bool:
     return scope["method"] == "POST" or ("/providers/" in scope["path"] and scope["path"].endswith("/models"))
 
 
-class ConcurrencyMiddleware:
-    """Limit concurrent work, reject new work during a shutdown, and cancel it when the worker ends.
+class AdmissionMiddleware:
+    """Reject requests that are not allowed, or that the worker cannot serve now.
 
-    `scope["state"]` receives `drain`, and `in_flight`, the limit that also counts the requests of WebSockets.
+    `scope["state"]` receives `caller`, the name of the caller for limits, and what a WebSocket needs to admit its own
+    requests: `rates`, `in_flight` and `drain`.
     """
 
-    def __init__(self, app: ASGIApp, limit: int, drain: Drain) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, drain: Drain) -> None:
         self._app = app
-        self._in_flight = ConcurrencyLimit(limit)
+        self._rates = RateLimiter(settings)
+        self._access = AccessControl(settings, self._rates)
+        self._in_flight = ConcurrencyLimit(settings.max_in_flight)
         self._drain = drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or reject it."""
-        if scope["type"] in ("http", "websocket"):
-            scope.setdefault("state", {}).update(in_flight=self._in_flight, drain=self._drain)
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
-        elif not is_work(scope):
-            await self._serve(scope, receive, send, late=True)
-        elif self._in_flight.full:
-            await responses.reject(ServerAtCapacity(), scope, receive, send)
-        else:
-            self._in_flight.acquire()
-            try:
-                await self._serve(scope, receive, send)
-            finally:
+            return
+        state = scope["state"]
+        state |= {"rates": self._rates, "in_flight": self._in_flight, "drain": self._drain}
+        state["caller"] = client_address(scope)
+        work = is_work(scope)
+        try:
+            await self._access.check(scope)
+            if work:
+                state["record"].headers = await self._rates.count(state["caller"])
+                self._in_flight.acquire()
+        except _REJECTIONS as error:
+            state["record"].headers = getattr(error, "headers", {})
+            await responses.reject(error, scope, receive, send)
+            return
+        try:
+            if scope["type"] == "http":
+                await self._serve(scope, receive, send, late=not work)
+            else:
+                await self._app(scope, receive, send)
+        finally:
+            if work:
                 self._in_flight.release()
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send, *, late: bool = False) -> None:
-        started = False
-
-        async def send_and_close(message: Message) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                if self._drain.begun.is_set():
-                    MutableHeaders(scope=message)["Connection"] = "close"
-            await send(message)
-
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, *, late: bool) -> None:
+        """Serve an HTTP request, and end it when the shutdown does. `late`: also serve it during a shutdown."""
+        record = scope["state"]["record"]
         try:
             with self._drain.under_way(late):
-                await self._app(scope, receive, send_and_close)
+                await self._app(scope, receive, send)
         except ShuttingDown as error:
-            await responses.reject(error, scope, receive, send_and_close)
+            await responses.reject(error, scope, receive, send)
         except asyncio.CancelledError:
             if not self._drain.ends_this():
                 raise
-            if not started:
-                await responses.fail(ShuttingDown(), scope, receive, send_and_close)
+            if not record.status:
+                await responses.fail(ShuttingDown(), scope, receive, send)

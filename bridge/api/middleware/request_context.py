@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bridge import errors
+from bridge.api.drain import Drain
 from bridge.captioning import problems
 from bridge.captioning.models import CaptionOptions, Problem
 from bridge.captioning.plan import deadline_of
@@ -25,7 +26,7 @@ _NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
 """Content-Security-Policy of everything that is not a page: a browser runs nothing of it and frames it nowhere."""
 _DISCONNECTED = 499  # nginx's status for a client that closed the connection
 _CANCELLED = errors.TABLE[Cancelled].status, errors.TABLE[Cancelled].code
-_HANDSHAKE_ENDS = ("websocket.accept", "websocket.http.response.start")
+_STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 
 
 def services(connection: HTTPConnection) -> Services:
@@ -63,7 +64,7 @@ def clean_root(path: str) -> str:
 
 
 class RequestContextMiddleware:
-    """Give every response an id and the time it took, and log and count every request.
+    """Give every response an id and the time it took, log and count every request, and answer when there is a bug.
 
     It normalises the path: afterwards the path begins with the root path and one slash, even if a proxy removed the
     root path or the client sent several slashes. `scope["state"]["record"]` receives the record.
@@ -74,16 +75,14 @@ class RequestContextMiddleware:
         self._root = clean_root(root_path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or one WebSocket."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        record = _new_record(scope)
+        record = _new_record(Headers(scope=scope))
         request_id.set(record.id)
         state = {**scope.get("state", {}), "record": record}
         scope = {**scope, "path": self._clean(scope["path"]), "root_path": self._root, "state": state}
-        serve = _serve_websocket if scope["type"] == "websocket" else _serve_http
-        await serve(self._app, scope, receive, send, record)
+        await _Exchange(scope, receive, send, record).serve(self._app)
 
     def _clean(self, path: str) -> str:
         path = "/" + path.lstrip("/")
@@ -92,83 +91,73 @@ class RequestContextMiddleware:
         return self._root + "/" + (below if inside else path).lstrip("/")
 
 
-def _new_record(scope: Scope) -> RequestRecord:
-    headers = Headers(scope=scope)
+def _new_record(headers: Headers) -> RequestRecord:
     trace_headers = tracing.read_headers(headers.getlist("traceparent"), headers.getlist("tracestate"))
-    return RequestRecord(
-        new_request_id(headers.get("x-request-id")), trace_headers, trace_id=tracing.trace_id(trace_headers)
-    )
+    identity = new_request_id(headers.get("x-request-id"))
+    return RequestRecord(identity, trace_headers, trace_id=tracing.trace_id(trace_headers))
 
 
-def _add_headers(message: Message, record: RequestRecord) -> None:
-    headers = MutableHeaders(scope=message)
-    headers["X-Request-ID"] = record.id
-    headers["Server-Timing"] = record.server_timing()
-    headers.setdefault("X-Content-Type-Options", "nosniff")
-    headers.setdefault("Content-Security-Policy", _NO_PAGE)
+class _Exchange:
+    """A request and its response. HEAD is served like GET, because uvicorn drops the body."""
 
+    def __init__(self, scope: Scope, receive: Receive, send: Send, record: RequestRecord) -> None:
+        self._method = scope.get("method", "WS")
+        self._scope = {**scope, "method": "GET"} if self._method == "HEAD" else scope
+        self._receive, self._send_on, self._record = receive, send, record
+        self._accepted = self._complete = False
 
-async def _serve_http(app: ASGIApp, scope: Scope, receive: Receive, send: Send, record: RequestRecord) -> None:
-    """Serve an HTTP request, HEAD like GET, because uvicorn drops the body. Log bugs, which FastAPI raises again."""
-    method = scope["method"]
-    scope = {**scope, "method": "GET"} if method == "HEAD" else scope
-    complete = False
+    async def serve(self, app: ASGIApp) -> None:
+        """Serve the request. Log a bug, which FastAPI raises again, and answer it if no response has begun."""
+        record = self._record
+        try:
+            await app(self._scope, self._receive, self._send)
+        except Exception as error:
+            log.exception("bug in %s %s", self._method, self._scope["path"])
+            record.code = errors.BUG.code
+            if not record.status:
+                await self._reply(problems.from_error(error, record.id))
+            elif not self._complete:
+                raise
+        finally:
+            if not record.status or (record.status, record.code) == _CANCELLED:
+                record.status, record.code = _DISCONNECTED, record.code or "cancelled"
+            if self._accepted:
+                metrics.SOCKETS.dec()
+                log.info("socket", extra={"fields": _fields(record, self._scope, self._method)})
+            else:
+                finish(record, self._scope, self._method)
 
-    async def send_with_headers(message: Message) -> None:
-        nonlocal complete
-        if message["type"] == "http.response.start":
-            record.status = message["status"]
-            _add_headers(message, record)
-        complete = message["type"] == "http.response.body" and not message.get("more_body")
-        await send(message)
-
-    try:
-        await app(scope, receive, send_with_headers)
-    except Exception as error:
-        log.exception("bug in %s %s", method, scope["path"])
-        record.code = errors.BUG.code
-        if not record.status:
-            problem = problems.from_error(error, record.id)
-            response = Response(problem.model_dump_json(), problem.status, media_type="application/json")
-            await response(scope, receive, send_with_headers)
-        elif not complete:
-            raise
-    finally:
-        if not record.status or (record.status, record.code) == _CANCELLED:
-            record.status, record.code = _DISCONNECTED, record.code or "cancelled"
-        finish(record, scope, method)
-
-
-async def _serve_websocket(app: ASGIApp, scope: Scope, receive: Receive, send: Send, record: RequestRecord) -> None:
-    """Serve a WebSocket; a rejected one gets an HTTP response, since a bare close has no headers (uvicorn 0.54)."""
-    accepted = False
-
-    async def send_with_headers(message: Message) -> None:
-        nonlocal accepted
-        if message["type"] == "websocket.close" and not accepted and not record.status:
-            record.code = errors.NO_ROUTE.code
-            problem = problems.from_row(errors.NO_ROUTE, "This path is not a WebSocket.", record.id)
-            response = Response(problem.model_dump_json(), problem.status, media_type="application/json")
-            await response(scope, receive, send_with_headers)
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "websocket.close" and not self._record.status:
+            # Instead of a bare close, which uvicorn 0.54 turns into a 403 without these headers.
+            self._record.code = errors.NO_ROUTE.code
+            await self._reply(problems.from_row(errors.NO_ROUTE, "This path is not a WebSocket.", self._record.id))
             return
-        if message["type"] in _HANDSHAKE_ENDS:
-            accepted = message["type"] == "websocket.accept"
-            message.setdefault("headers", [])
-            record.status = message.get("status", 101)
-            _add_headers(message, record)
-            if accepted:
-                metrics.SOCKETS_OPENED.inc()
-                metrics.SOCKETS.inc()
-        await send(message)
+        if message["type"] in _STARTS:
+            self._record.status = message.get("status", 101)
+            self._add_headers(message)
+        if message["type"] == "websocket.accept":
+            self._accepted = True
+            metrics.SOCKETS_OPENED.inc()
+            metrics.SOCKETS.inc()
+        self._complete = message["type"] == "http.response.body" and not message.get("more_body")
+        await self._send_on(message)
 
-    try:
-        await app(scope, receive, send_with_headers)
-    finally:
-        if accepted:
-            metrics.SOCKETS.dec()
-            log.info("socket", extra={"fields": _fields(record, scope, "WS")})
-        else:
-            finish(record, scope, "WS")
+    def _add_headers(self, message: Message) -> None:
+        message.setdefault("headers", [])
+        headers = MutableHeaders(scope=message)
+        headers.update(self._record.headers)
+        headers["X-Request-ID"] = self._record.id
+        headers["Server-Timing"] = self._record.server_timing()
+        headers.setdefault("X-Content-Type-Options", "nosniff")
+        headers.setdefault("Content-Security-Policy", _NO_PAGE)
+        drain: Drain | None = self._scope["state"].get("drain")
+        if drain is not None and drain.begun.is_set() and message["type"] == "http.response.start":
+            headers["Connection"] = "close"
+
+    async def _reply(self, problem: Problem) -> None:
+        response = Response(problem.model_dump_json(), problem.status, media_type="application/json")
+        await response(self._scope, self._receive, self._send)
 
 
 def finish(record: RequestRecord, scope: Scope, method: str) -> None:

@@ -11,7 +11,6 @@ from bridge.api.drain import Drain
 from bridge.api.middleware.request_context import services
 from bridge.api.responses import json_response
 from bridge.api.schemas import EndpointCounts, Health
-from bridge.captioning.services import Services
 from bridge.telemetry import metrics, tracing
 from bridge.version import __version__
 
@@ -36,12 +35,6 @@ def count_endpoints(endpoints: list[dict[str, Any]]) -> EndpointCounts:
     """Count the endpoints of a report by their last probe and their circuit breaker."""
     states = ["down" if endpoint.get("breaker") == "open" else endpoint["status"] for endpoint in endpoints]
     return EndpointCounts(total=len(states), healthy=states.count("up"), unhealthy=states.count("down"))
-
-
-@router.get("/info")
-async def info(request: Request) -> Response:
-    """Report version, perspectives, modules, limits, settings, and files that could not be loaded; no secrets."""
-    return JSONResponse(describe(services(request)))
 
 
 @probes.get("/livez")
@@ -92,30 +85,24 @@ def update_gauges(app: FastAPI) -> None:
             metrics.UP.labels(name).set(up)
 
 
-def describe(resources: Services) -> dict[str, Any]:
-    """Return the content of `/info`."""
+@router.get("/info")
+async def info(request: Request) -> Response:
+    """Report version, perspectives, modules, limits, settings, and files that could not be loaded; no secrets."""
+    resources = services(request)
     settings, catalog = resources.settings, resources.catalog
-    return {
+    content = {
         "version": __version__,
         "default_provider": settings.provider,
         "perspectives": [
             {
-                "name": perspective.name,
-                "module": perspective.module,
-                "version": perspective.version,
-                "digest": perspective.digest,
+                **{key: getattr(perspective, key) for key in ("name", "module", "version", "digest")},
                 "source": "/".join(Path(perspective.source).parts[-2:]),
             }
             for perspective in catalog.all()
         ],
         "modules": [{"name": module.name, "enabled": module.enabled} for module in catalog.modules()],
         "problems": [
-            {
-                "file": problem.place,
-                "pointer": problem.pointer,
-                "message": problem.message,
-                "severity": problem.severity,
-            }
+            {"file": problem.place, **{key: getattr(problem, key) for key in ("pointer", "message", "severity")}}
             for problem in catalog.problems
         ],
         "providers": list(resources.targets.configured.providers),
@@ -144,3 +131,4 @@ def describe(resources: Services) -> dict[str, Any]:
             "tracing": tracing.is_on(),
         },
     }
+    return JSONResponse(content)

@@ -83,6 +83,7 @@ class Connection:
 
     async def serve(self) -> None:
         """Receive frames until the WebSocket closes, its client stops reading, or the service shuts down."""
+        self._in_flight.sockets += 1
         try:
             with self._drain.under_way():
                 await self._socket.accept()
@@ -95,6 +96,7 @@ class Connection:
         except ShuttingDown as error:
             await responses.reject(error, self._socket.scope, self._socket.receive, self._socket.send)
         finally:
+            self._in_flight.sockets -= 1
             self._record.notes["requests"] = self._begun
 
     async def _serve(self) -> None:
@@ -137,7 +139,7 @@ class Connection:
             self._idle.set()
 
     async def _receive_frames(self) -> NoReturn:
-        if self._in_flight.full:
+        if self._in_flight.full or self._in_flight.socket_is_over:
             await self._close(ServerAtCapacity(), _TRY_LATER)
         if self._keys and self._keys.find_in(self._socket.headers) is None:
             await self._authenticate()

@@ -3,8 +3,6 @@
 import json
 from typing import Any
 
-import pytest
-
 from tests.api.openai.ask import COMPACT, ask, refusal, request, send
 from tests.clients.bridge import ANSWER, DATA_URI, MODEL, PHOTO, STUDIO_KEY, Bridge, message
 from tests.servers import behaviours as b
@@ -50,16 +48,6 @@ def test_only_the_provider_key_is_sent_to_the_provider(bridge: Bridge) -> None:
     refused = send(bridge, request(), **{"X-Provider-Key": "sk-wrong", "Authorization": f"Bearer {STUDIO_KEY}"})
     assert refusal(refused)["code"] == "provider_auth"
     assert bridge.server.calls[-1].headers["authorization"] == "Bearer sk-wrong"
-
-
-@pytest.mark.parametrize("format", [{"type": "json_object"}, None])
-def test_json_is_the_default(bridge: Bridge, format: object) -> None:
-    assert ask(bridge, response_format=format)["choices"][0]["message"]["content"] == COMPACT
-
-
-def test_variables(bridge: Bridge) -> None:
-    ask(bridge, variables={"subject": "the cup"})
-    assert "what the cup looks like" in bridge.server.call.prompt
 
 
 def test_usage_is_absent_when_unknown(bridge: Bridge) -> None:

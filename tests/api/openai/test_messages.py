@@ -29,11 +29,8 @@ def test_only_the_last_turn_is_used(bridge: Bridge) -> None:
 ASSISTANT = {"role": "assistant", "content": "A cup."}
 NOT_ONE_IMAGE: dict[str, tuple[list[dict[str, Any]], str]] = {
     "none": ([message("What is it?", image=None)], "there is none"),
-    "only text": ([{"role": "user", "content": "What is it?"}], "there is none"),
-    "two in a message": ([{"role": "user", "content": [IMAGE, IMAGE]}], "there are 2"),
     "two in a turn": ([message("This?"), message("Or this?")], "there are 2"),
     "not in the last message": ([message(), message("What is it?", image=None)], "elsewhere"),
-    "before the assistant spoke": ([message(), ASSISTANT, message("More?", image=None)], "there is none"),
     "the system's": ([{"role": "system", "content": [IMAGE]}, message("?", image=None)], "elsewhere"),
     "nobody asked": ([message(), ASSISTANT], "there is none"),
 }

@@ -5,25 +5,9 @@ from typing import Any
 import httpx
 import pytest
 
-from bridge.api.openai import models
 from tests.api.openai.ask import FORMAT, ask, refusal, request, send
 from tests.clients.bridge import MODEL, Bridge, message
 from tests.servers import behaviours as b
-
-
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [
-        ("", ("", "", "")),
-        ("alt_text", ("alt_text", "", "")),
-        ("alt_text@", ("alt_text", "", "")),
-        ("alt_text@studio", ("alt_text", "studio", "")),
-        ("alt_text@/qwen2.5vl:7b", ("alt_text", "", "qwen2.5vl:7b")),
-        ("@studio/Qwen/Qwen2.5-VL@main", ("", "studio", "Qwen/Qwen2.5-VL@main")),
-    ],
-)
-def test_model_names(text: str, name: tuple[str, str, str]) -> None:
-    assert models.parse_name(text) == name
 
 
 def test_models_are_listed_without_provider_calls(bridge: Bridge) -> None:

@@ -3,11 +3,10 @@
 import json
 from typing import Any
 
-import httpx
 import pytest
 
-from tests.api.openai.ask import CHAT, COMPACT, refusal, request, send
-from tests.clients.bridge import ANSWER, MODEL, Bridge
+from tests.api.openai.ask import COMPACT, refusal, request, send
+from tests.clients.bridge import MODEL, Bridge
 from tests.servers import behaviours as b
 
 
@@ -40,15 +39,6 @@ def test_usage_is_sent_when_requested_and_known(bridge: Bridge) -> None:
     *chunks, done = events(unknown.text)
     assert done == "[DONE]"
     assert all(item["choices"] and item["usage"] is None for item in chunks)
-
-
-def test_the_role_is_sent_before_the_answer(bridge: Bridge) -> None:
-    bridge.server.reply(b.Hold(b.Answer(ANSWER)))
-    with httpx.stream("POST", bridge.url + CHAT, json=request(stream=True), timeout=30, trust_env=False) as response:
-        lines = response.iter_lines()
-        assert '"role":"assistant"' in next(lines)
-        bridge.server.release()
-        assert list(lines)[-2:] == ["data: [DONE]", ""]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,204 @@
+"""Where captions are made: in this process, or by a running service."""
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import quote
+
+import httpx2
+
+from bridge import errors
+from bridge.batch import prices
+from bridge.batch.folder import BatchError
+from bridge.captioning import problems
+from bridge.captioning.analyze import analyze
+from bridge.captioning.models import Caption, CaptionOptions, JsonObject
+from bridge.captioning.parsing import parse_request
+from bridge.captioning.plan import AnalysisPlan, find_perspectives, plan_caption
+from bridge.captioning.services import Services
+from bridge.config import EndpointSettings, ProviderSettings
+from bridge.deadline import Deadline
+from bridge.dispatch.queue import ProviderQueue, Route
+from bridge.run import Run
+from perspectives import Perspective
+from perspectives import perspective as perspective_json
+from providers.base import Completion, ProviderConfig
+from providers.errors import ProviderError, RateLimited, Unavailable, Unreachable
+
+_OVERLOADED = (429, 503)
+_HTTP_OK = 200
+
+
+class ProviderUnusable(Exception):
+    """No caption can be made, because of the provider or the service. The text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one perspective returned: a caption or a problem, as JSON. `attempts`: the provider calls."""
+
+    body: JsonObject
+    attempts: int = 0
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost: float | None = None
+
+
+class Engine(Protocol):
+    """Captions one image with several perspectives. `target`: the provider and the model, as far as they are known."""
+
+    target: str
+
+    async def find(self, perspective: str | JsonObject) -> Perspective:
+        """Return a perspective. Raises PerspectiveError or ProviderUnusable."""
+
+    async def check(self, run: Run) -> tuple[str, ...]:
+        """Check that captions can be made, and return warnings. Raises ProviderUnusable."""
+
+    async def caption(self, data: bytes, fields: JsonObject, named: list[Perspective], run: Run) -> list[Outcome]:
+        """Caption an image. `fields`: of the request. Failures are returned as problems, not raised."""
+
+
+class InProcess:
+    """Makes captions in this process."""
+
+    def __init__(self, services: Services, fields: JsonObject) -> None:
+        """`fields`: of every request. Raises InvalidRequest or DispatchError if they name no usable target."""
+        self._services = services
+        self._target = services.targets.resolve(parse_request(CaptionOptions, fields))
+        self.target = f"{self._target.label}/{self._target.model}"
+
+    async def find(self, perspective: str | JsonObject) -> Perspective:
+        run = Run(Deadline(self._services.settings.timeout))
+        (found,) = await find_perspectives([perspective], self._services, run)
+        return found
+
+    async def check(self, run: Run) -> tuple[str, ...]:
+        target, dispatcher = self._target, self._services.dispatcher
+        listing = await dispatcher.check_likeliest(target, "", run)
+        if any(target.model in (model.id, model.name) for model in listing.models):
+            return ()
+        result = await dispatcher.check_likeliest(target, target.model, run)
+        if failed := [step for step in result.steps if step.status == "failed"]:
+            raise ProviderUnusable(failed[-1].error)
+        return result.warnings
+
+    async def caption(self, data: bytes, fields: JsonObject, named: list[Perspective], run: Run) -> list[Outcome]:
+        try:
+            options = CaptionOptions.model_validate(fields)
+            plans = [plan_caption(each, _own(options, each), self._services, run, upload=data) for each in named]
+        except tuple(errors.TABLE) as error:
+            return [Outcome(problems.report(error, run).model_dump(mode="json"))] * len(named)
+        plan = AnalysisPlan(options, tuple(plans), upload=data)
+        outcomes = await analyze(plan, self._services, run)
+        return [_outcome(result, child) for result, child in zip(outcomes.values(), run.children, strict=True)]
+
+
+def _own(options: CaptionOptions, perspective: Perspective) -> CaptionOptions:
+    """Return the options with only those variables that the perspective has."""
+    names = {variable.name for variable in perspective.variables}
+    own = {name: value for name, value in (options.variables or {}).items() if name in names}
+    return options.model_copy(update={"variables": own})
+
+
+def _outcome(result: Caption | Exception, run: Run) -> Outcome:
+    body = result if isinstance(result, Caption) else problems.report(result, run)
+    usage = run.usage
+    tokens = (usage.input_tokens, usage.output_tokens) if usage else (None, None)
+    calls = run.attempts.calls
+    return Outcome(body.model_dump(mode="json"), len(calls), *tokens, prices.cost(calls))
+
+
+class OverHttp:
+    """Makes captions with a running service. Its limits of concurrent requests are those of a provider."""
+
+    def __init__(self, url: str, api_key: str, fields: JsonObject, concurrency: int, timeout: float) -> None:
+        """`timeout`: seconds for one image."""
+        headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        self._client = httpx2.AsyncClient(base_url=url, headers=headers, timeout=timeout)
+        endpoint = EndpointSettings(url, ProviderConfig("", "openai-compatible", url), max_concurrency=concurrency)
+        self._queue = ProviderQueue("", ProviderSettings((endpoint,)), 1_000_000, time.monotonic)
+        self._url, self._fields = url, fields
+        self.target = f"{fields.get('provider', '')}/{fields.get('model', '')}"
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+    async def find(self, perspective: str | JsonObject) -> Perspective:
+        if not isinstance(perspective, str):
+            return perspective_json.parse(perspective)
+        return perspective_json.parse(await self._json("GET", f"perspectives/{quote(perspective, safe='')}"))
+
+    async def check(self, run: Run) -> tuple[str, ...]:
+        if "provider_config" in self._fields:
+            return ()
+        listed = (await self._json("GET", "providers/list"))["providers"]
+        name = self._fields.get("provider") or next((item["name"] for item in listed if item["is_default"]), "")
+        if name not in [item["name"] for item in listed]:
+            known = ", ".join(item["name"] for item in listed)
+            raise BatchError(f"The service has no provider '{name}'. Its providers: {known}.")
+        fields = {"model": self._fields["model"]} if self._fields.get("model") else {}
+        result = await self._json("POST", f"providers/{quote(name)}/test-connection", json=fields)
+        if result["status"] == "failed":
+            raise ProviderUnusable(result["message"])
+        return tuple(warning["message"] for warning in result["result"]["diagnostics"]["warnings"])
+
+    async def _json(self, method: str, path: str, **body: Any) -> JsonObject:
+        """Return the response of the service. Raises ProviderUnusable with its problem."""
+        try:
+            response = await self._client.request(method, path, **body)
+            content: JsonObject = response.json()
+        except httpx2.TransportError as error:
+            raise ProviderUnusable(f"The service at {self._url} cannot be reached: {error}.") from None
+        except ValueError:
+            raise ProviderUnusable(f"The server at {self._url} is not a graphcap bridge.") from None
+        if response.status_code != _HTTP_OK:
+            raise ProviderUnusable(str(content.get("detail") or f"The service responded {response.status_code}."))
+        return content
+
+    async def caption(self, data: bytes, fields: JsonObject, named: list[Perspective], run: Run) -> list[Outcome]:
+        names = [each.name if each.source != "inline" else each.to_wire() for each in named]
+        request = json.dumps({**fields, "perspectives": names})
+        try:
+            admission = await self._queue.enter(Route(self._queue, self._queue.endpoints), run)
+        except tuple(errors.TABLE) as error:
+            return [Outcome(problems.from_error(error).model_dump(mode="json"))] * len(named)
+        result: Completion | ProviderError | None = None
+        try:
+            run.stage("model", self._url)
+            files = {"image": ("image", data)}
+            response = await self._client.post("perspectives/analyze", data={"request": request}, files=files)
+            body, result = _read(response)
+        except httpx2.TransportError as error:
+            result = Unreachable(f"The service at {self._url} cannot be reached: {error!r}.")
+            body = problems.from_error(result).model_dump(mode="json")
+        finally:
+            admission.end(result)
+            self._queue.advance()
+        return [_remote_outcome(body, each.name) for each in named]
+
+
+def _read(response: httpx2.Response) -> tuple[JsonObject, Completion | ProviderError]:
+    """Return the body of a response, and what the response says about the service."""
+    try:
+        body: JsonObject = response.json()
+        detail = str(body.get("detail", ""))
+    except (ValueError, AttributeError):
+        error = Unavailable(f"The service responded {response.status_code} without JSON.")
+        return problems.from_error(error).model_dump(mode="json"), error
+    if response.status_code in _OVERLOADED:
+        kind = RateLimited if response.status_code == 429 else Unavailable
+        return body, kind(detail, retry_after=body.get("retry_after"))
+    return body, Completion("", "")
+
+
+def _remote_outcome(body: JsonObject, name: str) -> Outcome:
+    """Return the outcome of one perspective from the response of an analysis, or from a problem."""
+    if caption := body.get("results", {}).get(name):
+        usage = caption["usage"] or {}
+        return Outcome(caption, len(caption["attempts"]), usage.get("input_tokens"), usage.get("output_tokens"))
+    failures = body.get("errors")
+    problem = failures.get(name, body) if isinstance(failures, dict) else body
+    return Outcome(problem, len(problem.get("attempts") or ()))

@@ -1,0 +1,132 @@
+"""A folder on any file system that fsspec reads: a local one, a bucket. Names are relative to it, with `/`."""
+
+import itertools
+import json
+import os
+import posixpath
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from fsspec import AbstractFileSystem
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from bridge.captioning.models import JsonObject
+
+MAX_NAME = 255
+"""Bytes of the longest file name that common file systems accept."""
+
+
+class BatchError(Exception):
+    """The batch cannot start, because of its options or inputs. The text is one sentence that names what exists."""
+
+
+def is_local(fs: AbstractFileSystem) -> bool:
+    """Return whether the file system is that of this machine."""
+    return isinstance(fs, LocalFileSystem)
+
+
+def open_url(url: str) -> tuple[AbstractFileSystem, str]:
+    """Return the file system of a path or URL, and the path there. Raises BatchError."""
+    if "://" not in url:
+        return LocalFileSystem(), Path(url).expanduser().absolute().as_posix()
+    try:
+        fs, path = url_to_fs(url, use_listings_cache=False)
+    except ImportError as error:
+        raise BatchError(f"'{url}' requires a package: {error}. Run pip install 'graphcap-bridge[cloud]'.") from None
+    except ValueError as error:
+        raise BatchError(f"'{url}' cannot be opened: {error}.") from None
+    return fs, path
+
+
+class Folder:
+    """A folder. `label`: distinguishes the temporary files of runs that write to it at the same time."""
+
+    def __init__(self, fs: AbstractFileSystem, root: str, label: str = "all") -> None:
+        self.fs, self.root, self.label = fs, root.rstrip("/"), label
+        self.is_local = is_local(fs)
+        self._numbers = itertools.count()
+        self._ready: set[str] = set()
+        self._lock = Lock()
+
+    def path(self, name: str) -> str:
+        """Return the path of a file of the folder."""
+        return f"{self.root}/{name}"
+
+    def exists(self, name: str) -> bool:
+        """Return whether there is a file with this name."""
+        return os.path.lexists(self.path(name)) if self.is_local else bool(self.fs.exists(self.path(name)))
+
+    def read(self, name: str) -> bytes | None:
+        """Return the content of a file, None if there is no such file."""
+        try:
+            content: bytes = self.fs.cat_file(self.path(name))
+        except FileNotFoundError:
+            return None
+        return content
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file whole: a reader sees the old content or the new one, even after a crash. Raises OSError."""
+        if not self.is_local:
+            self.fs.pipe_file(self.path(name), data)
+            return
+        temporary = self.temporary(name)
+        temporary.write_bytes(data)
+        temporary.replace(self.path(name))
+
+    def put(self, file: Path, name: str) -> None:
+        """Move a local file, which `temporary` named, to `name`. Raises OSError."""
+        if self.is_local:
+            file.replace(self.path(name))
+        else:
+            self.fs.put_file(str(file), self.path(name))
+            file.unlink()
+
+    def temporary(self, name: str) -> Path:
+        """Return an unused path on the file system of `name`, whose directory exists then. Raises OSError.
+
+        The names are short, because `name` may be as long as the file system allows.
+        """
+        directory = posixpath.dirname(self.path(name))
+        with self._lock:
+            number = next(self._numbers)
+            if directory not in self._ready:
+                Path(directory).mkdir(parents=True, exist_ok=True)
+                for left in Path(directory).glob(f".graphcap-{self.label}-*.tmp"):
+                    left.unlink(missing_ok=True)
+                self._ready.add(directory)
+        return Path(directory, f".graphcap-{self.label}-{number}.tmp")
+
+    def ignores_case(self) -> bool:
+        """Write and remove a file. Return whether its name in capitals names it too. Raises OSError."""
+        name = f".graphcap-{self.label}-probe.tmp"
+        self.write(name, b"")
+        ignores = self.is_local and self.exists(name.upper())
+        self.remove(name)
+        return ignores
+
+    def remove(self, name: str) -> None:
+        """Remove a file, or a folder with all that is in it. Do nothing if there is none."""
+        if self.exists(name):
+            self.fs.rm(self.path(name), recursive=True)
+
+
+def to_line(value: JsonObject) -> bytes:
+    """Return a JSON object as one line. A file name that is not UTF-8 is escaped, and read back unchanged."""
+    try:
+        return json.dumps(value, ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:
+        return json.dumps(value).encode() + b"\n"
+
+
+def file_info(info: dict[str, Any]) -> str:
+    """Return a text that changes when a listed file changes: an entity tag, or size and time of change."""
+    if info.get("islink"):
+        try:
+            stat = os.stat(info["name"])  # noqa: PTH116 (names may contain surrogates)
+        except OSError:
+            return ""
+        return f"{stat.st_size}-{stat.st_mtime}"
+    tag = info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("LastModified") or ""
+    return f"{info.get('size')}-{str(tag).strip(chr(34))}"

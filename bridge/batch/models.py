@@ -1,0 +1,218 @@
+"""The types that the parts of a batch share: options, images, rows and events."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+JsonObject = dict[str, Any]
+Format = Literal["txt", "json", "jsonl", "csv", "parquet", "hf-metadata"]
+Existing = Literal["skip", "overwrite", "append", "prepend", "stale"]
+TrainerName = Literal["kohya", "ai-toolkit", "onetrainer", "hf"]
+End = Literal["done", "interrupted", "provider", "budget", "output"]
+"""Why a run ended: everything was tried, a signal, an unusable provider, a limit of the options, a failed write."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextOptions:
+    """How the text of a sidecar is made from a caption. `trainer`: the value of `--for`."""
+
+    template: str = ""
+    trainer: str = ""
+    prefix: str = ""
+    suffix: str = ""
+    trigger: str = ""
+    drop_tags: tuple[str, ...] = ()
+    max_tags: int | None = None
+    replace: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command line of a batch.
+
+    `request`: the fields of a caption request without its image and perspective. `url`: a running service, "" to
+    caption in process. `extension`: of text sidecars, "" for the trainer's. `shard`: (2, 8) is the second of eight.
+    `concurrency`: most calls in flight at one server. `give_up_after`: seconds without a success while the provider
+    fails. `report`: path of the HTML report.
+    """
+
+    inputs: tuple[str, ...]
+    perspectives: tuple[str | JsonObject, ...]
+    request: JsonObject = field(default_factory=dict)
+    text: TextOptions = TextOptions()
+    url: str = ""
+    api_key: str = field(default="", repr=False)
+    flat: bool = False
+    out: tuple[Format, ...] = ("txt",)
+    extension: str = ""
+    output_dir: str = ""
+    existing: Existing = "skip"
+    limit: int | None = None
+    sample: int | None = None
+    shard: tuple[int, int] | None = None
+    retry_failed: bool = False
+    dry_run: bool = False
+    concurrency: int = 8
+    max_cost: float | None = None
+    max_failures: int | None = None
+    give_up_after: float = 600.0
+    json_events: bool = False
+    report: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageItem:
+    """One image to caption.
+
+    `key`: its path relative to the root of the inputs, with `/`. `url`: where fsspec reads it. `version`: changes when
+    the file changes (size and time, or an entity tag). `variables`, `context`: from its row of the manifest.
+    """
+
+    key: str
+    url: str
+    version: str = ""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    context: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An image without a caption. `code`, `message`: of the problem. `attempts`: how many provider calls were made."""
+
+    path: str
+    code: str
+    message: str
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The outcome of one perspective for one image.
+
+    `caption`: the caption as HTTP returns it, with `provenance` (perspective digest, image sha256, bridge version,
+    time); None if it failed. `text`: what the text sidecar holds. `content_key`: changes when the image, the
+    perspective, the model or an option changes. `attempts`: provider calls. `cost`: US dollars, None if unknown.
+    """
+
+    key: str
+    perspective: str
+    content_key: str = ""
+    version: str = ""
+    text: str = ""
+    caption: JsonObject | None = None
+    failure: Failure | None = None
+    seconds: float = 0.0
+    attempts: int = 0
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost: float | None = None
+
+
+@dataclass(slots=True)
+class Totals:
+    """Counts of a run so far. `captioned`, `skipped`, `failed` and `restored` count rows; the rest is their sum.
+
+    `restored`: outputs that were written from the index, without a call. `cost`: of the rows with a known price.
+    """
+
+    captioned: int = 0
+    restored: int = 0
+    skipped: int = 0
+    failed: int = 0
+    attempts: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float | None = None
+    seconds: float = 0.0
+
+    def add(self, row: Row) -> None:
+        """Count a captioned or failed row."""
+        if row.failure is None:
+            self.captioned += 1
+        else:
+            self.failed += 1
+        self.attempts += row.attempts
+        self.input_tokens += row.input_tokens or 0
+        self.output_tokens += row.output_tokens or 0
+        if row.cost is not None:
+            self.cost = (self.cost or 0.0) + row.cost
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The images are listed. `total`: images × perspectives. `ignored`: files that are not captioned, by reason.
+
+    `root`: where the outputs are written. `perspectives`: their names.
+    """
+
+    total: int
+    images: int
+    perspectives: tuple[str, ...]
+    root: str
+    workers: int
+    ignored: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Captioned:
+    """A row was captioned, and its outputs are written. `image`: the URL of the image."""
+
+    row: Row
+    image: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A row has its outputs already. `restored`: they were written now, from the index."""
+
+    key: str
+    perspective: str
+    restored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A row has no caption; `row.failure` says why."""
+
+    row: Row
+    image: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A worker waits. `reason`: "image", "queued", "model", "retry" … as in a caption's stream, "" when it is free."""
+
+    worker: int
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """The provider does not accept calls at present. `seconds`: until the next attempt."""
+
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The provider accepts calls again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The last event. `reason`: one sentence unless `end` is "done"."""
+
+    totals: Totals
+    end: End = "done"
+    reason: str = ""
+
+    @property
+    def exit_code(self) -> int:
+        """Return 0, 1 for a failed write, 3 if rows failed, 4 for the provider or a limit, 130 if interrupted."""
+        codes = {"interrupted": 130, "provider": 4, "budget": 4, "output": 1}
+        return codes.get(self.end, 3 if self.totals.failed else 0)
+
+
+Event = Started | Captioned | Skipped | Failed | Waiting | Paused | Resumed | Finished

@@ -1,0 +1,188 @@
+"""Write the outputs of a batch: sidecars beside the images, and tables over all of them."""
+
+import csv
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from itertools import groupby, islice
+from pathlib import Path
+
+from bridge.batch.folder import MAX_NAME, BatchError, Folder, to_line
+from bridge.batch.index import Index
+from bridge.batch.models import Failure, Format, ImageItem, Options, Row
+from bridge.captioning.models import JsonObject
+
+FAILURES = "failures.jsonl"
+_TABLES: dict[Format, str] = {
+    "jsonl": "captions.jsonl",
+    "csv": "captions.csv",
+    "parquet": "captions.parquet",
+    "hf-metadata": "metadata.jsonl",
+}
+_COLUMNS = ("file_name", "perspective", "text", "caption", "provider", "model", "sha256")
+_PARQUET_ROWS = 1000
+_SHOWN = 3
+
+
+class Outputs:
+    """The files of one batch. `extension`: of the text sidecars."""
+
+    def __init__(self, folder: Folder, options: Options, perspectives: tuple[str, ...], extension: str) -> None:
+        self._folder, self._options, self._perspectives = folder, options, perspectives
+        self._extensions = {
+            form: extension if form == "txt" else ".json" for form in options.out if form in ("txt", "json")
+        }
+
+    def sidecars(self, key: str, perspective: str) -> dict[str, str]:
+        """Return the name of each sidecar by its format. With several perspectives, each has sidecars of its own."""
+        directory, slash, name = key.rpartition("/")
+        stem, dot, _ = name.rpartition(".")
+        start = f"{directory}{slash}{stem if stem and dot else name}"
+        part = f".{perspective}" if len(self._perspectives) > 1 else ""
+        return {form: f"{start}{part}{extension}" for form, extension in self._extensions.items()}
+
+    def check(self, items: Iterable[ImageItem]) -> None:
+        """Check that the folder can be written, and that no two images share a sidecar. Raises BatchError."""
+        try:
+            ignores_case = self._folder.ignores_case()
+        except OSError as error:
+            raise BatchError(
+                f"The folder '{self._folder.root}' cannot be written: {error.strerror or error}. "
+                "Name another one with --output-dir."
+            ) from None
+        if not self._extensions:
+            return
+        images: dict[str, list[str]] = defaultdict(list)
+        for item in items:
+            name = next(iter(self.sidecars(item.key, self._perspectives[0]).values()))
+            images[name.casefold() if ignores_case else name].append(item.key)
+        if shared := [keys for keys in images.values() if len(keys) > 1]:
+            shown = "; ".join(" and ".join(keys[:_SHOWN]) for keys in shared[:_SHOWN])
+            raise BatchError(
+                f"{len(shared)} sidecars would belong to several images: {shown}. Rename or remove one of each, or "
+                "write a table alone, with --out jsonl."
+            )
+
+    def missing(self, key: str, perspective: str) -> tuple[str, ...]:
+        """Return the formats whose sidecar does not exist."""
+        names = self.sidecars(key, perspective).items()
+        return tuple(form for form, name in names if not self._folder.exists(name))
+
+    def is_complete(self, key: str, perspective: str) -> bool:
+        """Return whether there are sidecars, and all of them exist."""
+        return bool(self._extensions) and not self.missing(key, perspective)
+
+    def too_long(self, key: str) -> str:
+        """Return the first name that is too long for a file, "" if none is."""
+        names = (name for perspective in self._perspectives for name in self.sidecars(key, perspective).values())
+        parts = (name.rpartition("/")[2] for name in names)
+        return next((part for part in parts if len(part.encode("utf-8", "surrogatepass")) > MAX_NAME), "")
+
+    def text(self, key: str, perspective: str) -> str:
+        """Return the text sidecar, "" if there is none."""
+        name = self.sidecars(key, perspective).get("txt")
+        return (self._folder.read(name) or b"").decode("utf-8", "replace").strip() if name else ""
+
+    def write(self, row: Row, forms: tuple[str, ...], text: str) -> None:
+        """Write sidecars of a row. `text`: of the text sidecar. Raises OSError."""
+        for form, name in self.sidecars(row.key, row.perspective).items():
+            if form in forms:
+                content = text.encode("utf-8", "replace") if form == "txt" else to_line(row.caption or {})
+                self._folder.write(name, content)
+
+    def write_tables(self, items: list[ImageItem], index: Index) -> None:
+        """Write every table with the rows of all images that have one, in natural order. Raises OSError."""
+        for form in self._options.out:
+            if form in _TABLES:
+                name = _labelled(_TABLES[form], self._folder)
+                file = self._folder.temporary(name)
+                rows = self._rows(items, index)
+                _WRITERS[form](file, rows, self._perspectives)
+                self._folder.put(file, name)
+
+    def _rows(self, items: list[ImageItem], index: Index) -> Iterator[Row]:
+        """Yield the rows in order. A text sidecar of another origin becomes a row that has only a text."""
+        for item in items:
+            for perspective in self._perspectives:
+                row = index.row(item.key, perspective)
+                if row is not None:
+                    yield row
+                elif text := self.text(item.key, perspective):
+                    yield Row(item.key, perspective, text=text)
+
+
+def write_failures(folder: Folder, failures: Iterable[Failure]) -> None:
+    """Write the list of failures, or remove it if there is none. Raises OSError."""
+    lines = b"".join(to_line(asdict(failure)) for failure in failures)
+    name = _labelled(FAILURES, folder)
+    if lines:
+        folder.write(name, lines)
+    else:
+        folder.remove(name)
+
+
+def read_failures(folder: Folder) -> dict[str, Failure]:
+    """Return the failures of the last run by path. Raises BatchError if the file is not one of ours."""
+    lines = (folder.read(_labelled(FAILURES, folder)) or b"").splitlines()
+    try:
+        return {failure.path: failure for failure in (Failure(**json.loads(line)) for line in lines)}
+    except (ValueError, TypeError):
+        raise BatchError(f"'{folder.path(FAILURES)}' is not a list of failures. Remove it.") from None
+
+
+def _labelled(name: str, folder: Folder) -> str:
+    """Return the name of a file, with the label of a shard."""
+    stem, dot, extension = name.partition(".")
+    return name if folder.label == "all" else f"{stem}-{folder.label}{dot}{extension}"
+
+
+def _flat(row: Row) -> JsonObject:
+    """Return a row as the columns of a table."""
+    caption = row.caption or {}
+    values = {
+        "file_name": row.key,
+        "perspective": row.perspective,
+        "text": row.text,
+        "caption": json.dumps(caption["result"], ensure_ascii=False) if caption else "",
+        "provider": caption.get("provider", ""),
+        "model": caption.get("model", ""),
+        "sha256": caption.get("provenance", {}).get("sha256", ""),
+    }
+    return {name: value.encode("utf-8", "surrogatepass").decode("utf-8", "replace") for name, value in values.items()}
+
+
+def _write_csv(file: Path, rows: Iterator[Row], _: tuple[str, ...]) -> None:
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, _COLUMNS)
+        writer.writeheader()
+        writer.writerows(map(_flat, rows))
+
+
+def _write_parquet(file: Path, rows: Iterator[Row], _: tuple[str, ...]) -> None:
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetWriter
+
+    schema = pa.schema([(name, pa.string()) for name in _COLUMNS])
+    with ParquetWriter(file, schema) as writer:
+        while part := list(islice(rows, _PARQUET_ROWS)):
+            writer.write_table(pa.Table.from_pylist(list(map(_flat, part)), schema))
+
+
+def _write_jsonl(file: Path, rows: Iterator[Row], _: tuple[str, ...]) -> None:
+    with file.open("wb") as stream:
+        for row in rows:
+            head = {"file_name": row.key, "perspective": row.perspective, "text": row.text}
+            stream.write(to_line({**head, "caption": row.caption}))
+
+
+def _write_hf_metadata(file: Path, rows: Iterator[Row], perspectives: tuple[str, ...]) -> None:
+    """Write the metadata of a Hugging Face ImageFolder: a line per image, with a column per perspective."""
+    with file.open("wb") as stream:
+        for key, group in groupby(rows, lambda row: row.key):
+            texts = {row.perspective: row.text for row in group}
+            columns = texts if len(perspectives) > 1 else {"text": next(iter(texts.values()))}
+            stream.write(to_line({"file_name": key, **columns}))
+
+
+_WRITERS = {"jsonl": _write_jsonl, "csv": _write_csv, "parquet": _write_parquet, "hf-metadata": _write_hf_metadata}

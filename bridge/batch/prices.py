@@ -1,0 +1,32 @@
+"""Compute what provider calls cost, from the prices that the package `genai-prices` contains (no network)."""
+
+from collections.abc import Iterable
+
+from bridge.run import Attempt
+from providers.usage import Usage
+
+
+def cost(attempts: Iterable[Attempt]) -> float | None:
+    """Return the sum of the known prices of the calls in US dollars, or None if no price is known."""
+    prices = [price(call.address, call.response_model or call.model, call.usage) for call in attempts]
+    known = [amount for amount in prices if amount is not None]
+    return sum(known) if known else None
+
+
+def price(address: str, model: str, usage: Usage | None) -> float | None:
+    """Return the price of one call in US dollars, or None if it is not known.
+
+    `address`: URL of the server. It decides whose prices apply: a server of the user's own has no price list, whatever
+    its models are called.
+    """
+    if usage is None or usage.input_tokens is None or usage.output_tokens is None or not address:
+        return None
+    import genai_prices  # 0.5 s
+
+    counts = genai_prices.Usage(
+        input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cache_read_tokens=usage.cached_tokens or 0
+    )
+    try:
+        return float(genai_prices.calc_price(counts, model, provider_api_url=address).total_price)
+    except (LookupError, ValueError):  # an unknown server or model, or counts that do not fit together
+        return None

@@ -1,0 +1,161 @@
+"""Show the events of a run: a display on a terminal, lines elsewhere, and JSON on standard output."""
+
+import asyncio
+import dataclasses
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+from bridge.batch.models import Captioned, Event, Failed, Paused, Resumed, Started, Waiting
+from bridge.batch.report import Report
+from bridge.batch.summary import Summary, duration, money
+from bridge.batch.text import printable
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+LINE_SECONDS = 30.0
+_BAR_WIDTH = 60
+_WAITS = {
+    "": "free",
+    "image": "loading an image",
+    "import": "importing the provider's library",
+    "queued": "in the provider's queue",
+    "model": "waiting for the model",
+    "retry": "calling again",
+    "fallback": "calling the fallback",
+    "validate": "checking the answer",
+}
+
+
+class Display:
+    """The state of a run in progress, as lines."""
+
+    def __init__(self, summary: Summary) -> None:
+        self._summary = summary
+        self._start = 0.0
+        self._waits: dict[int, str] = {}
+        self._pause = ""
+        self._last = ""
+
+    def update(self, event: Event) -> None:
+        """Remember what the workers wait for, a pause, and the last caption or failure."""
+        if isinstance(event, Started):
+            self._start = time.monotonic()
+        elif isinstance(event, Waiting):
+            self._waits[event.worker] = event.reason
+        elif isinstance(event, Paused | Resumed):
+            self._pause = printable(f"Paused: {event.reason}") if isinstance(event, Paused) else ""
+        elif isinstance(event, Captioned):
+            self._last = printable(f"{event.row.key}: {event.row.text}")
+        elif isinstance(event, Failed) and event.row.failure is not None:
+            self._last = printable(f"{event.row.key}: {event.row.failure.code}: {event.row.failure.message}")
+
+    def lines(self) -> list[str]:
+        """Return the position, the counts, the waits of the workers, and the last caption."""
+        return [self._position(), self._counts(), *filter(None, (self._pause or self._waiting(), self._last))]
+
+    def render(self) -> "RenderableType":
+        """Return what the terminal shows now: a bar and the lines, each cut to the width of the terminal."""
+        from rich.console import Group
+        from rich.padding import Padding
+        from rich.progress_bar import ProgressBar
+        from rich.text import Text
+
+        total = self._summary.started.total if self._summary.started else None
+        bar = Padding(ProgressBar(total or None, self._summary.done, width=_BAR_WIDTH), 0, expand=False)
+        *lines, last = (Text(line) for line in self.lines())
+        last.no_wrap, last.overflow = True, "ellipsis"
+        return Group(bar, *lines, last)
+
+    def _position(self) -> str:
+        started, totals = self._summary.started, self._summary.totals
+        if started is None:
+            return "Listing the images"
+        position = f"{self._summary.done:,} of {started.total:,}"
+        tried, seconds = totals.captioned + totals.failed, time.monotonic() - self._start
+        if not tried or not seconds:
+            return position
+        images = tried / max(len(started.perspectives), 1) / seconds
+        left = duration((started.total - self._summary.done) * seconds / tried)
+        return f"{position}, {images:.3g} images/s, {left} left"
+
+    def _counts(self) -> str:
+        summary, totals = self._summary, self._summary.totals
+        return ", ".join(
+            text
+            for count, text in (
+                (1, f"{totals.captioned:,} captioned"),
+                (totals.skipped, f"{totals.skipped:,} skipped"),
+                (totals.restored, f"{totals.restored:,} restored"),
+                (totals.failed, f"{totals.failed:,} failed"),
+                (summary.reasks, f"{summary.reasks:,} re-asks"),
+                (totals.attempts, f"{totals.input_tokens:,} tokens in, {totals.output_tokens:,} out"),
+                (totals.cost, money(totals.cost)),
+            )
+            if count
+        )
+
+    def _waiting(self) -> str:
+        counts = Counter(_WAITS.get(reason, reason) for reason in self._waits.values())
+        return ", ".join(f"{count} {what}" for what, count in counts.most_common())
+
+
+async def follow(
+    events: AsyncIterator[Event], summary: Summary, report: Report | None = None, seconds: float = LINE_SECONDS
+) -> None:
+    """Read the events of a run until it ends. Show them, count them in `summary` and add them to `report`.
+
+    `seconds`: between two lines, where standard error is not a terminal.
+    """
+    display = Display(summary)
+    async with report or nullcontext(), _shown(display, seconds):
+        async for event in events:
+            summary.update(event)
+            display.update(event)
+            if summary.options.json_events:
+                _print_json(event)
+            if report is not None:
+                await report.add(event)
+
+
+@asynccontextmanager
+async def _shown(display: Display, seconds: float) -> AsyncIterator[None]:
+    """Show the display while the block runs."""
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        from rich.console import Console
+        from rich.live import Live
+
+        with Live(
+            console=Console(stderr=True),
+            get_renderable=display.render,
+            transient=True,
+            redirect_stdout=sys.stdout.isatty(),
+        ):
+            yield
+    else:
+        lines = asyncio.create_task(_print_lines(display, seconds))
+        try:
+            yield
+        finally:
+            lines.cancel()
+            await asyncio.gather(lines, return_exceptions=True)
+
+
+async def _print_lines(display: Display, seconds: float) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        sys.stderr.write(f"{'; '.join(display.lines())}\n")
+        sys.stderr.flush()
+
+
+def _print_json(event: Event) -> None:
+    """Print an event in one line. Escapes keep file names that are not Unicode."""
+    fields = {"type": type(event).__name__.lower(), **dataclasses.asdict(event)}
+    sys.stdout.write(f"{json.dumps(fields)}\n")
+    sys.stdout.flush()

@@ -1,0 +1,175 @@
+"""Caption one image, and return a row per perspective. This module knows no folder and no progress."""
+
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import lru_cache
+from hashlib import sha256
+from typing import Any
+
+from anyio import to_thread
+
+from bridge import errors
+from bridge.batch.engines import Engine, InProcess, OverHttp
+from bridge.batch.folder import BatchError
+from bridge.batch.inputs import read_image
+from bridge.batch.models import Failure, ImageItem, Options, Row
+from bridge.batch.text import TextWriter
+from bridge.captioning import problems
+from bridge.captioning.models import JsonObject
+from bridge.captioning.services import Services
+from bridge.deadline import Deadline
+from bridge.errors import ImageNotFound
+from bridge.run import Run
+from bridge.settings import Settings
+from bridge.version import __version__
+from perspectives import Perspective
+
+_NO_CONTENT = ("timeout", "provider_config")
+"""Fields that do not change a caption. A `provider_config` may hold a key; its address and model count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the captions of a batch have in common. `timeout`: seconds for one caption."""
+
+    options: Options
+    services: Services
+    engine: Engine
+    perspectives: tuple[Perspective, ...]
+    writers: dict[str, TextWriter]
+    timeout: float
+
+    def new_run(self) -> Run:
+        """Return the run of one image. It may wait for the provider as long as the batch does."""
+        return Run(Deadline(self.timeout + self.options.give_up_after))
+
+    def fields(self, image: ImageItem) -> JsonObject:
+        """Return the fields of the request for an image."""
+        fields = dict(self.options.request)
+        if image.variables:
+            fields["variables"] = {**fields.get("variables", {}), **image.variables}
+        if image.context:
+            fields["context"] = [*fields.get("context", ()), *image.context]
+        return fields
+
+    def request_key(self, image: ImageItem, perspective: Perspective) -> str:
+        """Return a digest of what a caption depends on besides the image."""
+        fields = self.fields(image)
+        config = fields.get("provider_config") or {}
+        content = {name: value for name, value in fields.items() if name not in _NO_CONTENT}
+        return _digest(json.dumps([perspective.digest, self.engine.target, config.get("base_url"), content]))
+
+    def text(self, row: Row) -> str:
+        """Return the text of a row as the options say now."""
+        return self.writers[row.perspective].write(row.caption["result"]) if row.caption else ""
+
+
+@lru_cache(64)
+def _digest(text: str) -> str:
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def settings_for(options: Options, settings: Settings) -> Settings:
+    """Return the settings for a batch: `timeout` limits a call, not the time that it waits for the provider."""
+    timeout = min(options.request.get("timeout") or settings.timeout, settings.timeout)
+    update = {
+        "timeout": timeout + options.give_up_after,
+        "provider_timeout": settings.provider_timeout or timeout,
+        "attempt_timeout": settings.attempt_timeout or timeout / 2,
+        "max_queue": 1_000_000,
+    }
+    return settings.model_copy(update=update)
+
+
+@asynccontextmanager
+async def open_job(options: Options, services: Services) -> AsyncIterator[Job]:
+    """Find the perspectives, and open the engine that makes the captions.
+
+    `services`: opened with the settings of `settings_for`. Raises BatchError, ProviderUnusable, and the errors in
+    `bridge.errors.TABLE`.
+    """
+    timeout = services.settings.provider_timeout
+    engine: Engine = (
+        OverHttp(options.url, options.api_key, options.request, options.concurrency, timeout)
+        if options.url
+        else InProcess(services, options.request)
+    )
+    try:
+        found = tuple([await engine.find(each) for each in options.perspectives])
+        try:
+            writers = {each.name: TextWriter(options.text, each) for each in found}
+        except ValueError as error:
+            raise BatchError(str(error)) from None
+        yield Job(options, services, engine, found, writers, timeout)
+    finally:
+        if isinstance(engine, OverHttp):
+            await engine.aclose()
+
+
+async def caption_rows(
+    image: ImageItem, job: Job, run: Run | None = None, perspectives: tuple[Perspective, ...] = ()
+) -> list[Row]:
+    """Caption one image with each perspective, and return a row for each. Failures are rows too.
+
+    `run`: its `emit` receives the stages. `perspectives`: default: those of the job.
+    """
+    asked = list(perspectives or job.perspectives)
+    run = run or job.new_run()
+    start = time.monotonic()
+    run.stage("image")
+    try:
+        data = await load(image, job.services)
+    except tuple(errors.TABLE) as error:
+        problem = problems.from_error(error).model_dump(mode="json")
+        return [_failed(image, each, problem, 0) for each in asked]
+    digest = await to_thread.run_sync(lambda: sha256(data).hexdigest())
+    fields = job.fields(image)
+    outcomes = await job.engine.caption(data, fields, asked, run)
+    seconds = time.monotonic() - start
+    rows = []
+    for perspective, outcome in zip(asked, outcomes, strict=True):
+        counts: dict[str, Any] = {name: getattr(outcome, name) for name in ("input_tokens", "output_tokens", "cost")}
+        if "result" not in outcome.body:
+            failed = _failed(image, perspective, outcome.body, outcome.attempts)
+            rows.append(replace(failed, seconds=round(seconds, 3), **counts))
+            continue
+        provenance = {
+            "perspective_digest": perspective.digest,
+            "sha256": digest,
+            "bridge_version": __version__,
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        row = Row(
+            image.key,
+            perspective.name,
+            content_key=f"{job.request_key(image, perspective)}-{digest}",
+            version=image.version,
+            caption={**outcome.body, "provenance": provenance},
+            seconds=round(seconds, 3),
+            attempts=outcome.attempts,
+            **counts,
+        )
+        rows.append(replace(row, text=job.text(row)))
+    return rows
+
+
+def _failed(image: ImageItem, perspective: Perspective, problem: JsonObject, attempts: int) -> Row:
+    failure = Failure(image.key, problem["code"], problem["detail"], attempts)
+    return Row(image.key, perspective.name, failure=failure, attempts=attempts)
+
+
+async def load(image: ImageItem, services: Services) -> bytes:
+    """Read or fetch an image. Raises ImageError."""
+    limit = services.limits.max_bytes
+    if image.url.startswith(("http://", "https://")):
+        return await services.fetcher.fetch(image.url, limit)
+    try:
+        return await to_thread.run_sync(read_image, image.url, limit)
+    except FileNotFoundError:
+        raise ImageNotFound("The file does not exist any more.") from None
+    except OSError as error:
+        raise ImageNotFound(f"The file cannot be read: {error.strerror or error}.") from None

@@ -1,0 +1,252 @@
+"""Run a batch: caption many images at the same time, write their outputs, and report what happens as events."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import nullcontext
+from functools import partial
+
+from anyio import to_thread
+
+from bridge.batch.index import Index
+from bridge.batch.models import (
+    Captioned,
+    End,
+    Event,
+    Failed,
+    Failure,
+    Finished,
+    ImageItem,
+    Paused,
+    Resumed,
+    Row,
+    Skipped,
+    Started,
+    Totals,
+    Waiting,
+)
+from bridge.batch.outputs import read_failures, write_failures
+from bridge.batch.resume import Decision, decide
+from bridge.batch.rows import caption_rows
+from bridge.batch.start import Prepared
+from bridge.run import Progress
+from perspectives import Perspective
+
+_WAIT_FOR = frozenset(
+    {
+        "overloaded",
+        "provider_rate_limited",
+        "provider_unavailable",
+        "provider_unreachable",
+        "rate_limited",
+        "shutting_down",
+    }
+)
+"""Codes of a provider that may recover: the image is asked again."""
+_HOPELESS = frozenset(
+    {
+        "model_without_vision",
+        "origin_refused",
+        "provider_auth",
+        "provider_not_allowed",
+        "provider_quota",
+        "unauthorized",
+        "unknown_model",
+    }
+)
+"""Codes after which no other image would succeed."""
+_IN_FLIGHT = frozenset({"model", "validate"})
+"""Stages of an image that the first interrupt does not cancel."""
+_PAUSE = 1.0
+"""Seconds between two attempts while the provider does not respond; its circuit breaker allows fewer calls."""
+_EVENTS = 1000
+
+
+class _Ended(Exception):
+    """The run ends early. `reason`: one sentence."""
+
+    def __init__(self, end: End, reason: str) -> None:
+        super().__init__(reason)
+        self.end = end
+
+
+class Batch:
+    """One run. Iterate `events`; `stop` ends it after the calls in flight."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self._job, self._options, self._listing = prepared.job, prepared.job.options, prepared.listing
+        self._folder, self._outputs, self._index = prepared.folder, prepared.outputs, Index(prepared.folder)
+        self._items: Iterator[ImageItem] = iter(prepared.listing.items)
+        # So many images are in memory at once: those of the calls in flight, and some that wait for a free place.
+        self._workers = self._options.concurrency + max(2, self._options.concurrency // 4)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stages: dict[int, dict[str, str]] = {}
+        self._events: asyncio.Queue[Event | None] = asyncio.Queue(_EVENTS)
+        self._totals = Totals()
+        self._failures: dict[str, Failure] = {}
+        self._stopping = False
+        self._end: tuple[End, str] = ("done", "")
+        self._down_since: float | None = None
+        self._gate = asyncio.Lock()
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """Run, and yield the events; the last one is Finished. Raises BatchError if another run has the folder."""
+        task = asyncio.create_task(self._run())
+        try:
+            while (event := await self._events.get()) is not None:
+                yield event
+            await task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def stop(self, end: End = "interrupted", reason: str = "Interrupted.") -> None:
+        """Start no more calls, and end when the calls in flight have ended."""
+        if self._stopping:
+            return
+        self._end, self._stopping = (end, reason), True
+        for number, task in enumerate(self._tasks):
+            if not self._is_calling(number):
+                task.cancel()
+
+    async def _run(self) -> None:
+        start = time.monotonic()
+        try:
+            earlier = read_failures(self._folder)
+            self._failures = {item.key: earlier[item.key] for item in self._listing.items if item.key in earlier}
+            with self._index:
+                if self._options.existing == "overwrite":
+                    self._index.begin_overwriting()
+                images, names = len(self._listing.items), tuple(each.name for each in self._job.perspectives)
+                counts = images * len(names), images, names
+                await self._events.put(Started(*counts, self._folder.root, self._workers, dict(self._listing.ignored)))
+                async with asyncio.TaskGroup() as group:
+                    self._tasks += [group.create_task(self._work(number)) for number in range(self._workers)]
+                await to_thread.run_sync(self._finish)
+            self._totals.seconds = round(time.monotonic() - start, 3)
+            await self._events.put(Finished(self._totals, *self._end))
+        finally:
+            await self._events.put(None)
+
+    def _finish(self) -> None:
+        """Write the tables and the list of failures, also after an early end."""
+        try:
+            self._outputs.write_tables(self._listing.items, self._index)
+            write_failures(self._folder, self._failures.values())
+            if self._end[0] == "done":
+                self._index.join()
+        except OSError as error:
+            self._end = _unwritable(error)
+
+    async def _work(self, number: int) -> None:
+        """Handle images until there is none left."""
+        while not self._stopping and (item := next(self._items, None)) is not None:
+            try:
+                await self._image(item, number)
+            except _Ended as ended:
+                self.stop(ended.end, str(ended))
+            except OSError as error:
+                self.stop(*_unwritable(error))
+            finally:
+                self._stages.pop(number, None)
+        self._report(number, Progress("", "image"), free=True)
+
+    async def _image(self, item: ImageItem, number: int) -> None:
+        """Skip, restore or caption each row of one image."""
+        decisions = await to_thread.run_sync(self._decide, item)
+        for perspective, decision in decisions.items():
+            if decision is None or decision.row is not None:
+                self._totals.skipped += decision is None
+                self._totals.restored += decision is not None
+                await self._events.put(Skipped(item.key, perspective.name, restored=decision is not None))
+        asked = {each: decision for each, decision in decisions.items() if decision is not None and not decision.row}
+        failures = []
+        for row in await self._caption(item, tuple(asked), number):
+            if row.failure is None:
+                forms = next(decision.forms for each, decision in asked.items() if each.name == row.perspective)
+                await to_thread.run_sync(self._store, row, forms)
+            else:
+                failures.append(row.failure)
+            self._totals.add(row)
+            await self._events.put(Captioned(row, item.url) if row.failure is None else Failed(row, item.url))
+        self._failures.pop(item.key, None)
+        self._failures |= {failure.path: failure for failure in failures}
+        self._check_limits()
+
+    def _decide(self, item: ImageItem) -> dict[Perspective, Decision | None]:
+        """Decide about each row, and write those that the index has. Raises OSError."""
+        decisions = {each: decide(item, each, self._job, self._index, self._outputs) for each in self._job.perspectives}
+        for decision in decisions.values():
+            if decision is not None and decision.row is not None:
+                self._store(decision.row, decision.forms)
+        return decisions
+
+    def _store(self, row: Row, forms: tuple[str, ...]) -> None:
+        """Add a row to the index, then write its sidecars. Raises OSError."""
+        self._index.append(row)
+        old = self._outputs.text(row.key, row.perspective) if self._options.existing in ("append", "prepend") else ""
+        parts = [old, row.text] if self._options.existing == "append" else [row.text, old]
+        self._outputs.write(row, forms, ", ".join(filter(None, parts)))
+
+    async def _caption(self, item: ImageItem, asked: tuple[Perspective, ...], number: int) -> list[Row]:
+        """Caption an image; while the provider does not respond, wait and try again. Raises _Ended."""
+        if asked and (name := self._outputs.too_long(item.key)):
+            failure = Failure(item.key, "output_name_too_long", f"The sidecar's name '{name}' is too long for a file.")
+            return [Row(item.key, each.name, failure=failure) for each in asked]
+        done: list[Row] = []
+        while asked:
+            async with self._gate if self._down_since is not None else nullcontext():
+                if self._down_since is not None:
+                    await asyncio.sleep(_PAUSE)
+                run = self._job.new_run()
+                run.emit = partial(self._report, number)
+                rows = await caption_rows(item, self._job, run, asked)
+            self._stages.pop(number, None)
+            down = {row.perspective: row.failure for row in rows if row.failure and row.failure.code in _WAIT_FOR}
+            done += [row for row in rows if row.perspective not in down]
+            asked = tuple(each for each in asked if each.name in down)
+            await self._judge([row.failure for row in done if row.failure], list(down.values()))
+        return done
+
+    async def _judge(self, failures: list[Failure], down: list[Failure]) -> None:
+        """Record whether the provider responds. Raises _Ended if no image can succeed any more."""
+        if hopeless := next((failure for failure in failures if failure.code in _HOPELESS), None):
+            raise _Ended("provider", hopeless.message)
+        if not down:
+            if self._down_since is not None:
+                self._down_since = None
+                await self._events.put(Resumed())
+            return
+        now = time.monotonic()
+        if self._down_since is None:
+            self._down_since = now
+            await self._events.put(Paused(down[0].message, _PAUSE))
+        if now - self._down_since >= self._options.give_up_after:
+            seconds = self._options.give_up_after
+            raise _Ended("provider", f"No caption for {seconds:g} seconds (--give-up-after): {down[0].message}")
+
+    def _check_limits(self) -> None:
+        """Raise _Ended if the run has cost too much, or too much has failed."""
+        totals, options = self._totals, self._options
+        if options.max_cost is not None and (totals.cost or 0.0) >= options.max_cost:
+            raise _Ended("budget", f"The captions have cost ${totals.cost:.4g} (--max-cost {options.max_cost:g}).")
+        if options.max_failures is not None and totals.failed >= options.max_failures:
+            raise _Ended("budget", f"{totals.failed} captions have failed (--max-failures {options.max_failures}).")
+
+    def _report(self, number: int, event: object, *, free: bool = False) -> None:
+        """Report what a worker waits for. If the run is to stop, cancel a worker that begins to wait."""
+        if not isinstance(event, Progress):
+            return
+        self._stages.setdefault(number, {})[event.perspective] = event.stage
+        if not self._events.full():
+            self._events.put_nowait(Waiting(number, "" if free else event.stage, event.detail))
+        if self._stopping and not self._is_calling(number):
+            self._tasks[number].cancel()
+
+    def _is_calling(self, number: int) -> bool:
+        """Return whether a worker has a call in flight, or its answer."""
+        return not _IN_FLIGHT.isdisjoint(self._stages.get(number, {}).values())
+
+
+def _unwritable(error: OSError) -> tuple[End, str]:
+    return "output", f"'{error.filename or 'The output'}' cannot be written: {error.strerror or error}."

@@ -1,0 +1,114 @@
+"""Check everything that can be wrong before the first call, and preview a batch."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from anyio import to_thread
+
+from bridge import errors
+from bridge.batch.folder import BatchError, Folder, open_url
+from bridge.batch.inputs import Listing, list_images
+from bridge.batch.models import ImageItem, Options
+from bridge.batch.outputs import Outputs, read_failures
+from bridge.batch.rows import Job, load, open_job
+from bridge.batch.text import TRAINERS
+from bridge.captioning.models import CaptionOptions
+from bridge.captioning.parsing import parse_request
+from bridge.captioning.plan import render_prompt
+from bridge.captioning.services import Services
+from bridge.images.sources import from_upload
+from perspectives import UnknownVariables
+
+_PREVIEWED = 3
+_CHARACTERS_PER_TOKEN = 4
+_PIXELS_PER_TOKEN = 750
+"""Anthropic's formula for images (docs.claude.com, vision); other providers differ by a factor of two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A batch that passed the checks. `warnings`: sentences of the provider check."""
+
+    job: Job
+    listing: Listing
+    folder: Folder
+    outputs: Outputs
+    warnings: tuple[str, ...]
+
+
+@asynccontextmanager
+async def prepared(options: Options, services: Services) -> AsyncIterator[Prepared]:
+    """Check the options, the inputs, the output folder and the provider, in this order.
+
+    Raises BatchError, ProviderUnusable, and the errors in `bridge.errors.TABLE`.
+    """
+    parse_request(CaptionOptions, options.request)
+    async with open_job(options, services) as job:
+        listing = await to_thread.run_sync(list_images, options, job.perspectives)
+        folder = _output_folder(options, listing)
+        if options.retry_failed:
+            failed = await to_thread.run_sync(read_failures, folder)
+            listing.items = [item for item in listing.items if item.key in failed]
+        trainer = TRAINERS.get(options.text.trainer)
+        extension = options.extension or (trainer.extension if trainer else ".txt")
+        outputs = Outputs(folder, options, tuple(each.name for each in job.perspectives), extension)
+        _check_prompts(listing.items, job)
+        await to_thread.run_sync(outputs.check, listing.items)
+        warnings = () if options.dry_run else await job.engine.check(job.new_run())
+        yield Prepared(job, listing, folder, outputs, warnings)
+
+
+def _output_folder(options: Options, listing: Listing) -> Folder:
+    label = "{}of{}".format(*options.shard) if options.shard else "all"
+    if options.output_dir:
+        return Folder(*open_url(options.output_dir), label)
+    if listing.fs is None:
+        raise BatchError("Nothing can be written beside images on the web. Say where to write with --output-dir.")
+    return Folder(listing.fs, listing.root, label)
+
+
+def _check_prompts(items: list[ImageItem], job: Job) -> None:
+    """Check that all variables exist, and that every image has the required ones. Raises the errors of a prompt."""
+    known = {variable.name for each in job.perspectives for variable in each.variables}
+    if unknown := tuple(name for name in job.options.request.get("variables", ()) if name not in known):
+        raise UnknownVariables(unknown, tuple(sorted(known)))
+    varied = [item for item in items if item.variables]
+    for item in varied if len(varied) == len(items) else [*varied, ImageItem("", "")]:
+        for _ in _prompts(item, job):
+            pass
+
+
+def _prompts(item: ImageItem, job: Job) -> Iterator[str]:
+    """Yield the prompt of each perspective for an image. Raises MissingVariables."""
+    options = CaptionOptions.model_validate(job.fields(item))
+    for perspective in job.perspectives:
+        names = {variable.name for variable in perspective.variables}
+        values = {name: value for name, value in (options.variables or {}).items() if name in names}
+        yield render_prompt(perspective, options, values)
+
+
+async def preview(batch: Prepared) -> AsyncIterator[str]:
+    """Yield what the batch would do: the first prompts, how many images, about how many tokens."""
+    job, items = batch.job, batch.listing.items
+    tokens: list[int] = []
+    for item in items[:_PREVIEWED]:
+        for text in _prompts(item, job):
+            yield f"{item.key}\n{text}\n"
+            tokens.append(len(text) // _CHARACTERS_PER_TOKEN)
+        tokens[-1] += await _image_tokens(item, job)
+    names = [each.name for each in job.perspectives]
+    due = sum(1 for item in items for name in names if not batch.outputs.is_complete(item.key, name))
+    average = sum(tokens) // max(len(tokens), 1)
+    yield f"{len(items)} images, {due} captions to make with {job.engine.target} in {batch.folder.root}"
+    yield f"about {average * due:,} input tokens"
+
+
+async def _image_tokens(item: ImageItem, job: Job) -> int:
+    """Return about how many tokens an image is, 0 if it cannot be read."""
+    try:
+        header = from_upload(await load(item, job.services), job.services.limits).header
+    except tuple(errors.TABLE):
+        return 0
+    width, height = header.upright or (0, 0)
+    return width * height // _PIXELS_PER_TOKEN

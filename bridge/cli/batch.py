@@ -1,0 +1,189 @@
+"""`graphcap batch`: caption a folder, a bucket or a list of images."""
+
+import argparse
+from typing import TYPE_CHECKING, get_args
+
+from bridge.cli import Parser
+from bridge.cli.caption import DEFAULT_PERSPECTIVE, add_request_options
+
+if TYPE_CHECKING:
+    from bridge.batch.models import Options
+    from bridge.batch.start import Prepared
+    from bridge.captioning.services import Services
+
+KEY_VARIABLE = "GRAPHCAP_API_KEY"
+
+
+def add_options(parser: Parser) -> None:
+    """Add the inputs, the options of the request, the outputs, and the limits of the run."""
+    from bridge.batch.models import Existing, Format, TrainerName
+
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="files, folders, patterns, URLs (s3://, gs://, hf://, https://), a JSONL manifest, or - for a list of "
+        "paths on standard input",
+    )
+    add_request_options(parser)
+    add = parser.add_argument_group("where captions are made").add_argument
+    add("--url", default="", help="a running bridge; default: this process")
+    add("--api-key", default="", metavar="KEY", help=f"its API key (default: {KEY_VARIABLE})")
+    add("--concurrency", type=_positive, default=8, metavar="N", help="most calls at once to one server (%(default)s)")
+    add = parser.add_argument_group("inputs").add_argument
+    add("--flat", action="store_true", help="without the folders in a folder")
+    add("--limit", type=_positive, metavar="N", help="only the first N images")
+    add("--sample", type=_positive, metavar="N", help="only N images, always the same ones")
+    add("--shard", type=_shard, metavar="K/N", help="only the K-th of N parts, such as 2/8")
+    add("--retry-failed", action="store_true", help="only the images in failures.jsonl")
+    add("--dry-run", action="store_true", help="show the first prompts and the number of images, and make no caption")
+    add = parser.add_argument_group("outputs").add_argument
+    add("--out", nargs="+", choices=get_args(Format), metavar="FORMAT", help="%(choices)s (default: txt)")
+    add("--ext", default="", metavar=".EXT", help="extension of text sidecars (default: .txt)")
+    add("--output-dir", default="", metavar="DIR", help="write to this folder or URL, not beside the images")
+    add("--existing", choices=get_args(Existing), default="skip", metavar="HOW", help="%(choices)s (default: skip)")
+    add("--report", default="", metavar="FILE", help="write an HTML page with thumbnails, captions and failures")
+    add("--json", action="store_true", help="print the events as JSON lines")
+    add = parser.add_argument_group("text").add_argument
+    add("--for", dest="trainer", choices=get_args(TrainerName), default="", metavar="TRAINER", help="%(choices)s")
+    add("--template", default="", help='such as "{caption}, {tags}"; "json" is the whole object in one line')
+    add("--prefix", default="", metavar="TEXT", help="text before each caption")
+    add("--suffix", default="", metavar="TEXT", help="text after each caption")
+    add("--trigger", default="", metavar="WORD", help="word that each caption begins with")
+    add("--drop-tags", type=_words, default=(), metavar="TAG,TAG", help="tags to leave out")
+    add("--max-tags", type=_positive, metavar="N", help="most tags of a list")
+    add("--replace", action="append", default=[], metavar="FROM=TO", help="text to replace; can be repeated")
+    add = parser.add_argument_group("limits of the run").add_argument
+    add("--max-cost", type=float, metavar="USD", help="end when the captions have cost this much")
+    add("--max-failures", type=_positive, metavar="N", help="end after N failed captions")
+    add(
+        "--give-up-after",
+        type=float,
+        default=600.0,
+        metavar="SECONDS",
+        help="end when the provider has failed for so long (%(default)g)",
+    )
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is less than 1")
+    return value
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"'{text}' is not of the form K/N with K from 1 to N, such as 2/8")
+    return int(number), int(count)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, map(str.strip, text.split(","))))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Caption the images. Return the exit code."""
+    from bridge.batch.rows import settings_for
+    from bridge.cli.common import USAGE, load_settings, print_line, with_services
+
+    try:
+        options = _options(arguments)
+    except ValueError as error:
+        print_line(str(error), "red")
+        return USAGE
+    settings = load_settings()
+    if settings is None:
+        return USAGE
+
+    async def command(services: "Services") -> int:
+        return await _run(options, services)
+
+    adapted = settings_for(options, settings)
+    return with_services(command, settings=adapted, max_concurrency=options.concurrency)
+
+
+def _options(arguments: argparse.Namespace) -> "Options":
+    """Return the options of the command line. Raises ValueError."""
+    import os
+
+    from bridge.batch.models import Options, TextOptions
+    from bridge.batch.text import TRAINERS
+    from bridge.cli.captions import assignment, request_fields
+    from bridge.cli.common import perspective_file
+
+    names = ("template", "trainer", "prefix", "suffix", "trigger", "drop_tags", "max_tags")
+    replace = tuple(assignment(text, "--replace") for text in arguments.replace)
+    same = (
+        *("url", "flat", "output_dir", "existing", "limit", "sample", "shard", "retry_failed", "dry_run"),
+        *("concurrency", "max_cost", "max_failures", "give_up_after", "report"),
+    )
+    trainer = TRAINERS.get(arguments.trainer)
+    extension = arguments.ext
+    return Options(
+        tuple(arguments.inputs),
+        tuple(perspective_file(name) for name in arguments.perspective or [DEFAULT_PERSPECTIVE]),
+        request_fields(arguments),
+        TextOptions(**{name: getattr(arguments, name) for name in names}, replace=replace),
+        api_key=arguments.api_key or os.environ.get(KEY_VARIABLE, ""),
+        out=tuple(dict.fromkeys(arguments.out or (trainer.outputs if trainer else ("txt",)))),
+        extension=f".{extension.lstrip('.')}" if extension else "",
+        json_events=arguments.json,
+        **{name: getattr(arguments, name) for name in same},
+    )
+
+
+async def _run(options: "Options", services: "Services") -> int:
+    from bridge.batch.engines import ProviderUnusable
+    from bridge.batch.folder import BatchError
+    from bridge.batch.start import prepared, preview
+    from bridge.cli.common import PROVIDER, USAGE, print_line
+
+    try:
+        async with prepared(options, services) as batch:
+            for warning in batch.warnings:
+                print_line(warning, "yellow")
+            if options.dry_run:
+                async for text in preview(batch):
+                    print(text)
+                return 0
+            return await _follow(batch, services)
+    except ProviderUnusable as error:
+        print_line(str(error), "red")
+        return PROVIDER
+    except BatchError as error:
+        print_line(str(error), "red")
+        return USAGE
+
+
+async def _follow(prepared: "Prepared", services: "Services") -> int:
+    """Run a batch, show its progress, and print its summary. The first interrupt finishes the calls in flight."""
+    import asyncio
+    import signal
+    import sys
+
+    from bridge.batch.progress import follow
+    from bridge.batch.report import Report
+    from bridge.batch.run import Batch
+    from bridge.batch.summary import Summary
+    from bridge.cli.common import print_line
+
+    options, loop = prepared.job.options, asyncio.get_running_loop()
+    summary, batch = Summary(options), Batch(prepared)
+
+    def interrupt() -> None:
+        loop.remove_signal_handler(signal.SIGINT)  # the next one ends the process
+        print_line("Finishing the calls in flight. Interrupt again to stop at once.", "yellow")
+        batch.stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupt)
+    report = Report(summary, services) if options.report else None
+    await follow(batch.events(), summary, report)
+    for line in summary.lines():
+        print(line, file=sys.stderr)
+    if report is not None:
+        print(f"Report: {options.report}", file=sys.stderr)
+    assert summary.finished is not None
+    return summary.finished.exit_code

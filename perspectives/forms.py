@@ -1,0 +1,179 @@
+"""The objects of perspective files and of the settings file, as pydantic models.
+
+Unknown keys are kept in `model_extra`. A known key whose value is null counts as absent.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from perspectives.errors import Problem, below, shortened
+from perspectives.json_values import JsonObject
+from perspectives.prompt import PLACEHOLDER
+
+Kind = Literal["perspective", "synthesizer", "custom"]
+_MESSAGES = {
+    "missing": "Is missing.",
+    "string_type": "Must be text.",
+    "too_short": "Must not be empty.",
+    "bool_type": "Must be true or false.",
+    "int_type": "Must be a whole number.",
+    "list_type": "Must be a list.",
+    "dict_type": "Must be an object.",
+    "model_type": "Must be an object.",
+}
+"""Map pydantic's error types to sentences. Other errors are shown in pydantic's words."""
+
+
+def _number_as_text(value: object) -> object:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _text_as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Text = Annotated[str, BeforeValidator(_number_as_text)]
+
+
+class Form(BaseModel):
+    """Base class of the objects. Types are not converted."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_null(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        return {key: value for key, value in data.items() if value is not None or key not in cls.model_fields}
+
+
+F = TypeVar("F", bound=Form)
+
+
+class _Named(Form):
+    """An object that may be written as its name only."""
+
+    name: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, data: Any) -> Any:
+        return {"name": data} if isinstance(data, str) else data
+
+
+class Column(_Named):
+    """A column of a table."""
+
+    style: str = ""
+    description: str = ""
+
+
+class Variable(_Named):
+    """A variable of a prompt. A variable without a `default` is required."""
+
+    description: str = ""
+    default: str | None = None
+    required: bool | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _is_identifier(cls, name: str) -> str:
+        if not PLACEHOLDER.fullmatch(f"{{{name}}}"):
+            raise PydanticCustomError("name", "Must be an identifier: letters, digits and underscores.")
+        return name
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.required and self.default is not None:
+            raise PydanticCustomError("required", "A required variable has no default.")
+        if self.required is False:
+            self.default = self.default or ""
+        self.required = self.default is None
+        return self
+
+    def to_wire(self) -> JsonObject:
+        """Return the variable as JSON for the HTTP API."""
+        wire: JsonObject = {"name": self.name, "description": self.description, "required": self.required}
+        return wire if self.default is None else {**wire, "default": self.default}
+
+
+class FieldEntry(Form):
+    """A field in graphcap's notation."""
+
+    name: str
+    type: Any = ""
+    description: str = ""
+    is_list: bool = False
+    is_complex: bool | None = None
+    fields: list["FieldEntry"] = []
+
+
+class PerspectiveForm(Form):
+    """A perspective as it is written in a file. `digest` and `warnings` are in the API's form, and are ignored."""
+
+    name: Text = ""
+    display_name: Text = ""
+    version: Text = ""
+    prompt: Text = ""
+    description: Text = ""
+    context_template: Text = ""
+    module: Text = ""
+    replacement: Text = ""
+    type: Any = "perspective"
+    tags: Annotated[list[str], BeforeValidator(_text_as_list)] = []
+    deprecated: bool = False
+    priority: int = 100
+    table_columns: list[Column] = []
+    variables: list[Variable] | None = None
+    schema_fields: list[FieldEntry] | None = Field(None, min_length=1)
+    json_schema: Any = None
+    digest: Any = None
+    warnings: Any = None
+
+    @field_validator("variables")
+    @classmethod
+    def _has_unique_names(cls, variables: list[Variable]) -> list[Variable]:
+        names = [variable.name for variable in variables]
+        for name in names:
+            if names.count(name) > 1:
+                raise PydanticCustomError("unique", f"Two variables are called '{shortened(name)}'.")
+        return variables
+
+
+class ModuleSetting(Form):
+    """The settings of one module."""
+
+    enabled: bool = True
+    display_name: str = ""
+
+
+class SettingsForm(Form):
+    """The content of `perspective_settings.json`.
+
+    `local_override`: whether a perspective may replace one of the same name from an earlier directory.
+    """
+
+    modules: dict[str, Any] = {}
+    local_override: bool = True
+
+
+def validated(form: type[F], data: object, pointer: Callable[[str], str], problems: list[Problem]) -> F:
+    """Read an object as `form`. Mistakes are appended to `problems`, and invalid keys are read as if absent.
+
+    All keys of `form` must have a default. `pointer` returns the JSON Pointer of a key, and of the object for "".
+    """
+    try:
+        return form.model_validate(data)
+    except ValidationError as error:
+        mistakes = error.errors(include_url=False, include_context=False, include_input=False)
+    for mistake in mistakes:
+        key, *rest = mistake["loc"] or ("",)
+        message = _MESSAGES.get(mistake["type"], mistake["msg"])
+        problems.append(Problem(below(pointer(str(key)), *rest), message))
+    invalid = {mistake["loc"][0] for mistake in mistakes if mistake["loc"]}
+    valid = data.items() if isinstance(data, dict) else ()
+    return form.model_validate({key: value for key, value in valid if key not in invalid})

@@ -1,0 +1,253 @@
+"""`graphcap batch` as its users see it: files, exit codes, calls."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.batch.conftest import Graphcap, at, files, lines, photos, picture, started
+from tests.servers import OpenAIServer
+from tests.servers import behaviours as b
+
+
+def test_each_image_gets_a_sidecar_once(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, "2.jpg", "10.jpg", "sub/a.jpg", ".hidden.jpg")
+    (tmp_path / "notes.md").write_text("")
+    result = batch(tmp_path, *at(vllm_server))
+    assert (result.code, files(tmp_path)) == (0, {"2.txt", "10.txt", "sub/a.txt", "notes.md"})
+    assert len(vllm_server.calls) == 3
+    assert "3 captioned" in result.err
+    again = batch(tmp_path, *at(vllm_server))
+    assert (again.code, len(vllm_server.calls)) == (0, 3)
+    assert "3 skipped" in again.err
+    (tmp_path / "2.txt").unlink()
+    restored = batch(tmp_path, *at(vllm_server), "--prefix", "ohwx, ")
+    assert (restored.code, len(vllm_server.calls)) == (0, 3)
+    assert (tmp_path / "2.txt").read_text().startswith("ohwx, ")
+
+
+def test_every_output(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path / "in", "2.jpg", "10.jpg", "sub/a.jpg")
+    out = tmp_path / "out"
+    formats = ("txt", "json", "jsonl", "csv", "parquet", "hf-metadata")
+    result = batch(tmp_path / "in", *at(vllm_server), "--ext", "caption", "--output-dir", out, "--out", *formats)
+    assert result.code == 0
+    tables = {"captions.jsonl", "captions.csv", "captions.parquet", "metadata.jsonl"}
+    stems = ("2", "10", "sub/a")
+    assert files(out) == tables | {f"{stem}{ext}" for stem in stems for ext in (".caption", ".json")}
+    assert files(tmp_path / "in") == set()
+    caption = json.loads((out / "2.json").read_text())
+    assert caption["provenance"].keys() == {"perspective_digest", "sha256", "bridge_version", "time"}
+    rows = lines(out / "captions.jsonl")
+    assert [row["file_name"] for row in rows] == ["2.jpg", "10.jpg", "sub/a.jpg"]
+    assert rows[0]["caption"] == caption
+    assert lines(out / "metadata.jsonl")[2] == {"file_name": "sub/a.jpg", "text": rows[2]["text"]}
+    import pyarrow.parquet as pq
+
+    assert pq.read_table(out / "captions.parquet").column("text").to_pylist() == [row["text"] for row in rows]
+
+
+def test_existing_sidecars(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, "a.jpg", "b.jpg")
+    sidecar = tmp_path / "a.txt"
+    sidecar.write_text("by hand")
+
+    def run(existing: str, *options: str) -> tuple[int, str]:
+        """Return the number of calls, and the sidecar."""
+        before = len(vllm_server.calls)
+        result = batch(tmp_path, *at(vllm_server), "--existing", existing, *options)
+        assert result.code == 0, result.err
+        return len(vllm_server.calls) - before, sidecar.read_text()
+
+    assert run("stale") == (1, "by hand")
+    text = (tmp_path / "b.txt").read_text()
+    assert run("append") == (1, f"by hand, {text}")
+    assert run("append") == (0, f"by hand, {text}")
+    sidecar.write_text("by hand")
+    assert run("prepend") == (0, f"{text}, by hand")
+    assert run("skip") == (0, f"{text}, by hand")
+    assert run("overwrite") == (2, text)
+    assert run("stale", "--prefix", "ohwx ") == (0, f"ohwx {text}")
+    assert run("stale", "--prefix", "ohwx ", "--temperature", "0.5") == (2, f"ohwx {text}")
+    (tmp_path / "a.jpg").write_bytes(picture(9))
+    (tmp_path / "b.jpg").touch()
+    assert run("stale", "--prefix", "ohwx ", "--temperature", "0.5") == (1, f"ohwx {text}")
+
+
+def test_failures_are_listed_and_retried(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "page.jpg").write_text("<html>")
+    vllm_server.reply(b.Refusal())
+    result = batch(tmp_path, *at(vllm_server))
+    failures = {line.pop("path"): line for line in lines(tmp_path / "failures.jsonl")}
+    refused = next(name for name in ("a.jpg", "b.jpg") if name in failures)
+    codes = {name: failure["code"] for name, failure in failures.items()}
+    assert (result.code, codes) == (
+        3,
+        {refused: "refused", "empty.jpg": "invalid_image", "page.jpg": "unsupported_image"},
+    )
+    assert (failures[refused]["attempts"], f"refused, for example {refused}" in result.err) == (1, True)
+    (caption,) = files(tmp_path) - {"page.jpg", "empty.jpg", "failures.jsonl"}
+    (tmp_path / caption).unlink()
+    (tmp_path / "page.jpg").write_bytes(picture(1))
+    assert batch(tmp_path, *at(vllm_server), "--retry-failed").code == 3
+    assert files(tmp_path) == {refused.replace("jpg", "txt"), "page.txt", "failures.jsonl"}
+    (tmp_path / "empty.jpg").unlink()
+    assert batch(tmp_path, *at(vllm_server)).code == 0
+    assert files(tmp_path) == {"a.txt", "b.txt", "page.txt"}
+
+
+def test_inputs(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, "a.jpg", "b.jpg", "sub/c.jpg", "name[1].jpg")
+    manifest = tmp_path / "list.jsonl"
+    manifest.write_text('{"image": "sub/c.jpg", "language": "Dutch", "context": ["At the harbour."]}\n')
+    cases = [
+        ((tmp_path, "--flat"), b"", {"a", "b", "name[1]"}),
+        ((tmp_path / "*.jpg",), b"", {"a", "b", "name[1]"}),
+        ((tmp_path / "**" / "*.jpg",), b"", {"a", "b", "name[1]", "sub/c"}),
+        ((tmp_path / "name[1].jpg", tmp_path / "sub"), b"", {"name[1]", "sub/c"}),
+        (("-",), f"{tmp_path}/a.jpg\n{tmp_path}/sub/c.jpg\n".encode(), {"a", "sub/c"}),
+        (("-",), f"{tmp_path}/a.jpg\0{tmp_path}/b.jpg\0".encode(), {"a", "b"}),
+        ((manifest,), b"", {"sub/c"}),
+        ((tmp_path, "--limit", "2"), b"", {"a", "b"}),
+        ((f"file://{tmp_path}", "--limit", "1"), b"", {"a"}),
+    ]
+    for inputs, stdin, stems in cases:
+        result = batch(*inputs, *at(vllm_server), stdin=stdin)
+        assert (result.code, files(tmp_path) - {"list.jsonl"}) == (0, {f"{stem}.txt" for stem in stems}), result.err
+        for stem in stems:
+            (tmp_path / f"{stem}.txt").unlink()
+        (tmp_path / ".graphcap.jsonl").unlink(missing_ok=True)
+    prompts = [call.prompt for call in vllm_server.calls if "At the harbour." in call.prompt]
+    assert len(prompts) == 1
+    assert "Dutch" in prompts[0]
+
+
+def test_two_shards_are_one_run(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    names = [f"{number}.jpg" for number in range(20)]
+    for folder, runs in (("whole", [()]), ("parts", [("--shard", "1/2"), ("--shard", "2/2"), ()])):
+        photos(tmp_path / folder, *names)
+        for options in runs:
+            assert batch(tmp_path / folder, *at(vllm_server), "--out", "txt", "hf-metadata", *options).code == 0
+    assert len(vllm_server.calls) == 40
+    whole, parts = files(tmp_path / "whole"), files(tmp_path / "parts")
+    assert parts - whole == {"metadata-1of2.jsonl", "metadata-2of2.jsonl"}
+    assert whole < parts
+    for name in whole:
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+def test_several_perspectives_share_one_image(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, "a.jpg")
+    options = ("-p", "training_tags", "--out", "txt", "hf-metadata")
+    assert batch(tmp_path, *at(vllm_server), *options).code == 0
+    assert files(tmp_path) == {"a.alt_text.txt", "a.training_tags.txt", "metadata.jsonl"}
+    assert lines(tmp_path / "metadata.jsonl")[0].keys() == {"file_name", "alt_text", "training_tags"}
+    assert len(vllm_server.calls) == 2
+
+
+MISTAKES = [
+    ((), "absent", "There is no file or folder"),
+    (("-p", "alt_txt"), "", "Did you mean 'alt_text'?"),
+    (("--template", "{nothing}"), "", "'nothing' is not a field"),
+    (("--set", "place=Lisbon"), "", "no variable place"),
+    (("--provider", "opnai"), "", "Did you mean openai?"),
+    (("--provider", "vllm"), "", "No model is set"),
+    (("--shard", "9/8"), "", "9/8"),
+    (("--output-dir", "/proc/none"), "", "cannot be written"),
+    (("--url", "http://127.0.0.1:9"), "", "cannot be reached"),
+    ((), "twins", "a.jpg and a.png"),
+    ((), "list.jsonl", "'size'"),
+    ((), "text", "There is no image"),
+]
+
+
+@pytest.mark.parametrize(("options", "place", "sentence"), MISTAKES, ids=[f"{row[1]}{row[0]}" for row in MISTAKES])
+def test_a_mistake_is_one_sentence_before_the_first_call(
+    batch: Graphcap, tmp_path: Path, options: tuple[str, ...], place: str, sentence: str
+) -> None:
+    photos(tmp_path, "fine/a.jpg", "twins/a.jpg", "twins/a.png")
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text/a.txt").touch()
+    (tmp_path / "list.jsonl").write_text('{"image": "fine/a.jpg", "size": 3}\n')
+    result = batch(tmp_path / (place or "fine"), *options)
+    assert (result.code, sentence in result.err) == (4 if "--url" in options else 2, True), result.err
+    assert files(tmp_path) == {"twins/a.png", "text/a.txt", "list.jsonl"}
+
+
+def test_limits_end_the_run(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, *(f"{number}.jpg" for number in range(12)))
+    vllm_server.default = b.Refusal()
+    result = batch(tmp_path, *at(vllm_server), "--max-failures", "3", "--concurrency", "1")
+    assert (result.code, "--max-failures 3" in result.err) == (4, True)
+    assert len(vllm_server.calls) < 8
+    vllm_server.default = b.Status(401)
+    result = batch(tmp_path, *at(vllm_server))
+    assert (result.code, "API key" in result.err) == (4, True)
+    assert files(tmp_path) == {"failures.jsonl"}
+
+
+def test_odd_names_and_files(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    long = "x" * 251
+    names = ["new\nline.jpg", " space .jpg", "A.jpg", "a.jpg", "a::b.jpg", "~home.jpg", "é%20#?.jpg", f"{long}.jpg"]
+    photos(tmp_path, *names)
+    bad = os.fsencode(tmp_path) + b"/latin\xe9.jpg"
+    with open(bad, "wb") as file:
+        file.write(picture(50))
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "broken.jpg").symlink_to(tmp_path / "nothing")
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "a.jpg")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    result = batch(tmp_path, *at(vllm_server), "--out", "txt", "hf-metadata", "csv", "--json")
+    assert result.code == 0, result.err
+    events = [json.loads(line) for line in result.out.splitlines()]
+    assert events[-1]["totals"]["captioned"] == len(names) + 2
+    for name in names:
+        assert (tmp_path / f"{name.removesuffix('.jpg')}.txt").exists(), name
+    assert os.path.exists(bad.replace(b".jpg", b".txt"))
+    assert [row["file_name"] for row in lines(tmp_path / "metadata.jsonl")].count(os.fsdecode(b"latin\xe9.jpg")) == 1
+    result = batch(tmp_path, *at(vllm_server), "--out", "txt", "--ext", ".caption", "--output-dir", tmp_path / "out")
+    assert result.code == 3
+    assert [(line["path"], line["code"]) for line in lines(tmp_path / "out/failures.jsonl")] == [
+        (f"{long}.jpg", "output_name_too_long")
+    ]
+
+
+def test_a_run_pauses_with_the_provider_and_gives_up(
+    batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path
+) -> None:
+    photos(tmp_path, "a.jpg", "b.jpg")
+    down = (b.Status(503, retry_after=0.01),) * 3
+    vllm_server.reply(*down, *down)
+    result = batch(tmp_path, *at(vllm_server), "--json")
+    types = [json.loads(line)["type"] for line in result.out.splitlines()]
+    assert (result.code, files(tmp_path)) == (0, {"a.txt", "b.txt"}), result.err
+    assert (types.count("paused"), types.count("resumed"), types.count("failed")) == (1, 1, 0)
+    photos(tmp_path / "more", "c.jpg")
+    vllm_server.default = b.Status(503, retry_after=0.01)
+    result = batch(tmp_path, *at(vllm_server), "--give-up-after", "0.1")
+    assert (result.code, "--give-up-after" in result.err, "continues with" in result.err) == (4, True, True)
+    assert files(tmp_path) == {"a.txt", "b.txt"}
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+@pytest.mark.slow
+def test_an_interrupt_finishes_the_calls_in_flight(vllm_server: OpenAIServer, tmp_path: Path, signals: int) -> None:
+    photos(tmp_path, *(f"{number}.jpg" for number in range(20)))
+    vllm_server.default = b.Hold()
+    with started(tmp_path, *at(vllm_server), "--concurrency", "3") as process:
+        vllm_server.wait_for_calls(3)
+        for _ in range(signals):
+            process.send_signal(signal.SIGINT)
+            assert process.stderr is not None
+            if signals == 2:
+                process.stderr.readline()
+        if signals == 1:
+            assert "Finishing the calls in flight" in process.stderr.readline()
+            vllm_server.release()
+        assert process.wait(60) == 130
+    assert len(vllm_server.calls) == 3
+    assert len(files(tmp_path)) == (3 if signals == 1 else 0)

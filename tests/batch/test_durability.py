@@ -1,0 +1,162 @@
+"""Runs that are killed, that share a bucket, that go through a service: the files are those of one run."""
+
+import json
+import random
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.batch import caption_rows, open_job
+from bridge.batch.models import ImageItem, Options
+from bridge.captioning.services import open_services
+from bridge.settings import load
+from tests.batch.conftest import Graphcap, at, files, lines, photos, picture, started
+from tests.servers import OpenAIServer
+from tests.servers import behaviours as b
+from tests.service import Service
+
+TIMES = ("time", "timing", "seconds", "attempts", "request_id", "version")
+
+
+def without_times(value: Any) -> Any:
+    """Return a JSON value without what differs between two equal runs."""
+    if isinstance(value, dict):
+        return {name: without_times(item) for name, item in value.items() if name not in TIMES}
+    return [without_times(item) for item in value] if isinstance(value, list) else value
+
+
+def content(folder: Path) -> dict[str, Any]:
+    """Return the content of every file of a folder but the images, without times."""
+    found = {}
+    for path in folder.rglob("*"):
+        if path.is_file() and path.suffix != ".jpg":
+            data = path.read_text("utf-8")
+            if path.suffix in (".json", ".jsonl"):
+                data = [without_times(json.loads(line)) for line in data.splitlines()]
+            found[path.relative_to(folder).as_posix()] = data
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("images", "kills"), [(1000, 10)])
+def test_killed_runs_add_up_to_one(
+    batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path, images: int, kills: int
+) -> None:
+    names = [f"{number % 7}/{number}.jpg" for number in range(images)]
+    options = (*at(vllm_server), "--out", "txt", "json", "hf-metadata", "--concurrency", "6")
+    assert batch(photos(tmp_path / "whole", *names), *options).code == 0
+    assert len(vllm_server.calls) == images
+    vllm_server.calls.clear()
+    folder, generator = photos(tmp_path / "parts", *names), random.Random(13)
+    for _ in range(kills):
+        calls = len(vllm_server.calls)
+        with started(folder, *options) as process:
+            vllm_server.wait_for_calls(calls + generator.randrange(1, images // kills - 10), 60)
+            process.kill()
+            process.wait()
+    assert batch(folder, *options).code == 0
+    assert content(folder) == content(tmp_path / "whole")
+    asked = Counter(call.image.sha256 for call in vllm_server.calls if call.image)
+    assert len(asked) == images
+    assert len(vllm_server.calls) <= images + kills * 8  # the workers: 6 calls, and 2 images ahead
+
+
+@pytest.mark.slow
+def test_a_killed_run_that_overwrites_goes_on(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, *(f"{number}.jpg" for number in range(40)))
+    options = (tmp_path, *at(vllm_server), "--concurrency", "2")
+    assert batch(*options).code == 0
+    for existing in ("overwrite", "append"):
+        vllm_server.calls.clear()
+        with started(*options, "--existing", existing, "--temperature", "0.5") as process:
+            vllm_server.wait_for_calls(20, 60)
+            process.kill()
+            process.wait()
+        assert batch(*options, "--existing", existing, "--temperature", "0.5").code == 0
+        assert 40 <= len(vllm_server.calls) <= 44
+        if existing == "overwrite":
+            assert batch(*options, "--existing", existing, "--temperature", "0.5").code == 0
+            assert len(vllm_server.calls) >= 80
+
+
+def test_through_a_running_service(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "empty.jpg").touch()
+    vllm_server.reply(b.Refusal())
+    with Service(
+        "--provider",
+        "vllm",
+        GRAPHCAP_API_KEYS="secret-key-1",
+        VLLM_BASE_URL=vllm_server.url,
+        GRAPHCAP_MODEL="tiny-vision",
+    ) as service:
+        options = (tmp_path, "--url", service.url, "-p", "training_tags", "--out", "txt", "json")
+        wrong = batch(*options, "--api-key", "wrong")
+        assert (wrong.code, "API key" in wrong.err) == (4, True)
+        unknown = batch(*options, "--provider", "opnai", GRAPHCAP_API_KEY="secret-key-1")
+        assert (unknown.code, "Its providers: " in unknown.err) == (2, True)
+        assert not vllm_server.calls
+        result = batch(*options, GRAPHCAP_API_KEY="secret-key-1")
+    assert result.code == 3, result.err
+    codes = Counter(line["code"] for line in lines(tmp_path / "failures.jsonl"))
+    assert codes == {"refused": 1, "invalid_image": 1}
+    assert len([name for name in files(tmp_path) if name.endswith(".txt")]) == 3
+
+
+async def test_one_image_without_a_folder(vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, "a.jpg")
+    config = {"kind": "vllm", "base_url": vllm_server.url}
+    options = Options((), ("alt_text", "training_tags"), {"provider_config": config, "model": "tiny-vision"})
+    async with open_services(load()) as services, open_job(options, services) as job:
+        rows = await caption_rows(ImageItem("a", str(tmp_path / "a.jpg")), job)
+        missing = await caption_rows(ImageItem("b", str(tmp_path / "b.jpg")), job)
+    assert [(row.perspective, row.attempts, row.input_tokens) for row in rows] == [
+        ("alt_text", 1, 120),
+        ("training_tags", 1, 120),
+    ]
+    assert {row.failure.code for row in missing if row.failure} == {"image_not_found"}
+    assert files(tmp_path) == set()
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """An S3 server on loopback."""
+    from moto.server import ThreadedMotoServer
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
+    server.start()
+    yield f"http://127.0.0.1:{port}"
+    server.stop()
+
+
+@pytest.mark.slow
+def test_a_bucket(batch: Graphcap, vllm_server: OpenAIServer, s3: str) -> None:
+    import s3fs
+
+    environment = {
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_ENDPOINT_URL": s3,
+        "AWS_REGION": "us-east-1",
+    }
+    fs = s3fs.S3FileSystem(key="a", secret="b", endpoint_url=s3, use_listings_cache=False)
+    fs.mkdir("photos")
+    for number in range(12):
+        fs.pipe_file(f"photos/set/{number % 3}/{number}.jpg", picture(number))
+    options = ("s3://photos/set", *at(vllm_server), "--out", "txt", "hf-metadata")
+    for extra, calls in ((("--limit", "5"), 5), ((), 12), ((), 12), (("--existing", "stale"), 12)):
+        result = batch(*options, *extra, **environment)
+        assert (result.code, len(vllm_server.calls)) == (0, calls), result.err
+    names = {name.removeprefix("photos/set/") for name in fs.find("photos/set")}
+    assert {name for name in names if name.endswith(".txt")} == {f"{n % 3}/{n}.txt" for n in range(12)}
+    assert {name for name in names if "/" not in name} == {".graphcap.jsonl", "metadata.jsonl"}
+    assert len(fs.cat_file("photos/set/metadata.jsonl").splitlines()) == 12
+    absent = batch("s3://absent/x", *at(vllm_server), **environment)
+    assert (absent.code, "s3://absent/x" in absent.err) == (2, True)
