@@ -105,7 +105,8 @@ function changed(current, name) {
 function actions(error) {
   const again = { label: "Try again", act: caption };
   if (error.code === "unauthorized") return [{ label: "Enter a key", act: askForKey }];
-  if (error.code?.startsWith("provider_")) return [again, { label: "Test connection", act: () => byId("check").click() }];
+  if (error.code?.startsWith("provider_"))
+    return [again, { label: "Test connection", act: () => byId("check").click() }];
   return error.retryable || error.code === "cancelled" ? [again] : [];
 }
 

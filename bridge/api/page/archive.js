@@ -15,7 +15,16 @@ export function exported(kind, entries) {
 function csv(entries) {
   const row = ({ photo, caption }) => {
     const { perspective, provider, model, rendered, result, usage } = caption;
-    return [photo, perspective, provider, model, rendered, JSON.stringify(result), usage?.input_tokens, usage?.output_tokens];
+    return [
+      photo,
+      perspective,
+      provider,
+      model,
+      rendered,
+      JSON.stringify(result),
+      usage?.input_tokens,
+      usage?.output_tokens,
+    ];
   };
   return [COLUMNS, ...entries.map(row)].map((cells) => `${cells.map(cell).join(",")}\r\n`).join("");
 }
@@ -30,7 +39,9 @@ function cell(value) {
 function sidecars(entries) {
   const files = new Map();
   for (const { photo, caption } of entries) {
-    const stem = `${photo.replace(/\.[^.]*$/, "")}.${caption.perspective}`.replaceAll(/[\\/:*?"<>|\p{Cc}]/gu, "_").replace(/^\.+/, "_");
+    const stem = `${photo.replace(/\.[^.]*$/, "")}.${caption.perspective}`
+      .replaceAll(/[\\/:*?"<>|\p{Cc}]/gu, "_")
+      .replace(/^\.+/, "_");
     let name = stem;
     for (let number = 2; files.has(`${name}.txt`); number += 1) name = `${stem}-${number}`;
     files.set(`${name}.txt`, `${caption.rendered}\n`);
@@ -48,7 +59,26 @@ export function zip(files) {
   for (const [path, text] of files) {
     const name = encoder.encode(path);
     const content = encoder.encode(text);
-    const shared = [2, UTF8_NAMES, 2, 0, 2, 0, 2, FIRST_DAY, 4, crc32(content), 4, content.length, 4, content.length, 2, name.length, 2, 0];
+    const shared = [
+      2,
+      UTF8_NAMES,
+      2,
+      0,
+      2,
+      0,
+      2,
+      FIRST_DAY,
+      4,
+      crc32(content),
+      4,
+      content.length,
+      4,
+      content.length,
+      2,
+      name.length,
+      2,
+      0,
+    ];
     const local = numbers(4, 0x04034b50, 2, 20, ...shared);
     directory.push(numbers(4, 0x02014b50, 2, 20, 2, 20, ...shared, 2, 0, 2, 0, 2, 0, 4, 0, 4, offset), name);
     parts.push(local, name, content);

@@ -3,20 +3,36 @@
 /** Return the element with this id. @param {string} id @returns {any} */
 export const byId = (id) => document.getElementById(id);
 
+/** Properties and attributes of an element. A class of its own, so that no JSON from elsewhere is taken for them. */
+class Properties {
+  /** @param {Record<string, any>} values */
+  constructor(values) {
+    this.values = values;
+  }
+}
+
+/** Return properties and attributes for `el`. @param {Record<string, any>} values */
+export const set = (values) => new Properties(values);
+
 /**
- * Create an element with properties or attributes, and with children; a child that is not a node becomes text.
+ * Create an element. Children that are not elements become text; empty ones are left out.
  *
- * @param {string} tag @param {Record<string, any>} [properties] @param {any[]} children @returns {any}
+ * @param {string} kind tag and classes, such as `p.muted`
+ * @param {any[]} rest what `set` returned, if anything, and the children
+ * @returns {any}
  */
-export function el(tag, properties = {}, ...children) {
+export function el(kind, ...rest) {
+  const [tag, ...classes] = kind.split(".");
   const node = document.createElement(tag);
+  if (tag === "button") node.setAttribute("type", "button");
+  node.classList.add(...classes);
+  const properties = rest[0] instanceof Properties ? rest.shift().values : {};
   for (const [name, value] of Object.entries(properties)) {
-    if (value === undefined || value === null) continue;
     if (name === "data") Object.assign(node.dataset, value);
-    else if (name in node && name !== "list") node[name] = value;
+    else if (name in node) node[name] = value;
     else node.setAttribute(name, value);
   }
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  node.append(...rest.flat().filter(Boolean));
   return node;
 }
 
@@ -61,7 +77,7 @@ export class Memory {
 /** Offer content as a file. */
 export function download(name, content, type = "application/json") {
   const url = URL.createObjectURL(content instanceof Blob ? content : new Blob([content], { type }));
-  el("a", { href: url, download: name }).click();
+  el("a", set({ href: url, download: name })).click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
@@ -81,10 +97,10 @@ export async function copy(button, text) {
  * Create a tab list. Arrow keys move between tabs.
  *
  * @param {{id: string, label: Node | string}[]} items
- * @param {{label: string, className: string, panel: string, selected: string, select: (id: string) => void}} options
+ * @param {{label: string, kind: string, panel: string, selected: string, select: (id: string) => void}} options
  */
-export function tabs(items, { label, className, panel, selected, select }) {
-  const list = el("div", { role: "tablist", "aria-label": label, className });
+export function tabs(items, { label, kind, panel, selected, select }) {
+  const list = el(kind, set({ role: "tablist", "aria-label": label }));
   const choose = (id, focus) => {
     for (const tab of list.children) {
       const chosen = tab.dataset.id === id;
@@ -95,8 +111,13 @@ export function tabs(items, { label, className, panel, selected, select }) {
     select(id);
   };
   for (const item of items) {
-    const properties = { type: "button", role: "tab", "aria-controls": panel, data: { id: item.id } };
-    list.append(el("button", { ...properties, onclick: () => choose(item.id) }, item.label));
+    const properties = set({
+      role: "tab",
+      "aria-controls": panel,
+      data: { id: item.id },
+      onclick: () => choose(item.id),
+    });
+    list.append(el("button", properties, item.label));
   }
   list.onkeydown = (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];

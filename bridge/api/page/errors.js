@@ -1,5 +1,5 @@
 /** Errors in words: what happened, what to do about it, and where. */
-import { el } from "./dom.js";
+import { el, set } from "./dom.js";
 
 /** What this page offers beyond the remedy that the bridge's own sentence names. */
 const ADVICE = {
@@ -26,22 +26,20 @@ export function failure(error, actions = []) {
   const advice = [ADVICE[error.code], wait && `Wait ${Math.ceil(wait)} s.`].filter(Boolean).join(" ");
   const id = error.requestId ?? error.instance;
   return el(
-    "div",
-    { className: "failure", data: { code: error.code ?? "page_error" } },
-    el("h3", {}, error.title || "That did not work"),
-    el("p", {}, error.detail ?? error.message ?? String(error)),
-    advice ? el("p", { className: "advice" }, advice) : null,
-    problems.length ? pointers(problems) : null,
-    actions.length
-      ? el("p", { className: "row" }, actions.map(({ label, act }) => el("button", { type: "button", className: "soft", onclick: act }, label)))
-      : null,
-    el("p", { className: "muted small" }, [error.code, id && `request ${id}`].filter(Boolean).join(" · ")),
+    "div.failure",
+    set({ data: { code: error.code ?? "page_error" } }),
+    el("h3", error.title || "That did not work"),
+    el("p", error.detail ?? error.message ?? String(error)),
+    advice && el("p.advice", advice),
+    problems.length && pointers(problems),
+    ...actions.map(({ label, act }) => el("button.soft", set({ onclick: act }), label)),
+    el("p.muted.small", [error.code, id && `request ${id}`].filter(Boolean).join(" · ")),
   );
 }
 
 /** List mistakes with their JSON Pointers; those in a perspective are relative to it. */
 export function pointers(problems) {
   const place = (pointer) => pointer.replace(/^\/perspective(s\/\d+)?(?=\/|$)/, "") || "/";
-  const row = ({ pointer, message }) => el("li", {}, el("code", {}, place(pointer)), ` ${message}`);
-  return el("ul", { className: "mistakes" }, problems.map(row));
+  const row = ({ pointer, message }) => el("li", el("code", place(pointer)), ` ${message}`);
+  return el("ul.mistakes", problems.map(row));
 }

@@ -1,6 +1,6 @@
 /** The captions of this tab, and many photos over one WebSocket. */
 import { exported } from "./archive.js";
-import { byId, download, el, plural, words } from "./dom.js";
+import { byId, download, el, plural, set, words } from "./dom.js";
 import { perspectives } from "./options.js";
 import { nameOf } from "./run.js";
 
@@ -24,7 +24,15 @@ export function connectGallery() {
   };
   byId("export").onchange = ({ target }) => {
     const kind = target.value;
-    if (kind) download(`captions.${kind}`, exported(kind, entries.filter(({ card }) => !card.hidden)), TYPES[kind]);
+    if (kind)
+      download(
+        `captions.${kind}`,
+        exported(
+          kind,
+          entries.filter(({ card }) => !card.hidden),
+        ),
+        TYPES[kind],
+      );
     target.value = "";
   };
   count();
@@ -38,18 +46,17 @@ export async function addCaption(photo, caption) {
   count();
   filter();
   const small = await thumbnail(photo);
-  if (small) entry.card.prepend(el("img", { src: URL.createObjectURL(small), alt: "" }));
+  if (small) entry.card.prepend(el("img", set({ src: URL.createObjectURL(small), alt: "" })));
 }
 
 function card(photo, caption) {
   const title = perspectives.get(caption.perspective)?.display_name ?? words(caption.perspective);
   return el(
-    "li",
-    { className: "card" },
-    el("h2", { className: "clip" }, photo),
-    el("p", { className: "muted small" }, `${title} · ${caption.model}`),
-    el("p", { className: "text" }, caption.rendered),
-    el("details", {}, el("summary", {}, "JSON"), el("pre", {}, JSON.stringify(caption.result, null, 2))),
+    "li.card",
+    el("h2.clip", photo),
+    el("p.muted.small", `${title} · ${caption.model}`),
+    el("p.text", caption.rendered),
+    el("details", el("summary", "JSON"), el("pre", JSON.stringify(caption.result, null, 2))),
   );
 }
 
@@ -96,11 +103,12 @@ export async function captionAll(bridge, { photos, perspectives: asked, options 
   let failed = 0;
   const report = () => {
     Object.assign(byId("progress"), { max: photos.length, value: done });
-    byId("batch-status").textContent = `${done} of ${plural(photos.length, "photo")}${failed ? `, ${plural(failed, "failure")}` : ""}`;
+    byId("batch-status").textContent =
+      `${done} of ${plural(photos.length, "photo")}${failed ? `, ${plural(failed, "failure")}` : ""}`;
   };
   const fail = (photo, error) => {
     failed += 1;
-    byId("failures").append(el("li", {}, el("b", {}, photo.name), ` ${error.message}`));
+    byId("failures").append(el("li", el("b", photo.name), ` ${error.message}`));
   };
   const work = async () => {
     for (let photo = waiting.shift(); photo && !abort.signal.aborted; photo = waiting.shift()) {
@@ -121,7 +129,11 @@ export async function captionAll(bridge, { photos, perspectives: asked, options 
 async function captionOne(socket, photo, asked, { synthesize, ...options }, fail) {
   try {
     if (asked.length === 1) return await addCaption(photo, await socket.caption(photo, asked[0], options));
-    const { results, errors, synthesis } = await socket.analyze(photo, asked, synthesize ? { ...options, synthesize } : options);
+    const { results, errors, synthesis } = await socket.analyze(
+      photo,
+      asked,
+      synthesize ? { ...options, synthesize } : options,
+    );
     for (const name of asked.map(nameOf)) if (results[name]) await addCaption(photo, results[name]);
     if (synthesis) await addCaption(photo, synthesis);
     for (const problem of Object.values(errors)) fail(photo, problem);

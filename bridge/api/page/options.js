@@ -1,5 +1,5 @@
 /** What to ask: perspectives, a perspective of the user's own, provider, model and advanced options. */
-import { Memory, byId, el, plural, words } from "./dom.js";
+import { Memory, byId, el, plural, set, words } from "./dom.js";
 import { pointers } from "./errors.js";
 
 const STORED = "graphcap-page";
@@ -30,7 +30,7 @@ export async function showOptions(to) {
   perspectives.clear();
   for (const each of all) perspectives.set(each.name, each);
   providers = available;
-  const stored = JSON.parse(memory.get(STORED) || "{}");
+  const stored = parsed(memory.get(STORED)) ?? {};
   const known = (stored.names ?? []).filter((name) => perspectives.has(name));
   for (const name of known.length ? known : ["alt_text"]) if (perspectives.has(name)) chosen.add(name);
   showPerspectives();
@@ -63,16 +63,23 @@ function showPerspectives() {
   const modules = new Map();
   for (const each of listed()) modules.set(each.module, [...(modules.get(each.module) ?? []), each]);
   const row = (each) => {
-    const box = { type: "checkbox", value: each.name, checked: chosen.has(each.name), onchange: ({ target }) => pick(each.name, target.checked) };
-    const text = `${each.name} ${each.display_name} ${each.description} ${(each.tags ?? []).join(" ")}`.toLowerCase();
-    return el("label", { className: "choice", data: { text } }, el("input", box), el("span", {}, el("b", {}, each.display_name), el("small", {}, each.description)));
+    const { name, display_name, description, tags = [] } = each;
+    const onchange = ({ target }) => pick(name, target.checked);
+    const box = el("input", set({ type: "checkbox", value: name, checked: chosen.has(name), onchange }));
+    const text = `${name} ${display_name} ${description} ${tags.join(" ")}`.toLowerCase();
+    return el(
+      "label.choice",
+      set({ data: { text } }),
+      box,
+      el("span", el("b", display_name), el("small", description)),
+    );
   };
-  const group = ([name, members]) => el("section", {}, el("h3", {}, words(name)), members.map(row));
+  const group = ([name, members]) => el("section", el("h3", words(name)), members.map(row));
   byId("perspectives").replaceChildren(...[...modules].map(group));
-  const option = ({ name, display_name }) => el("option", { value: name }, display_name);
-  byId("template").replaceChildren(el("option", { value: "" }, "an example"), ...listed().map(option));
+  const option = ({ name, display_name }) => el("option", set({ value: name }), display_name);
+  byId("template").replaceChildren(el("option", set({ value: "" }), "an example"), ...listed().map(option));
   const synthesizers = [...perspectives.values()].filter(({ type }) => type === "synthesizer");
-  byId("synthesize").replaceChildren(el("option", { value: "" }, "Nothing"), ...synthesizers.map(option));
+  byId("synthesize").replaceChildren(el("option", set({ value: "" }), "Nothing"), ...synthesizers.map(option));
   filterPerspectives();
   showPicked();
 }
@@ -88,7 +95,8 @@ function pick(name, checked) {
 
 function showPicked() {
   const names = [...chosen].map((name) => perspectives.get(name)?.display_name ?? name);
-  byId("picked").textContent = names.length > 2 ? plural(names.length, "perspective") : names.join(", ") || "None chosen";
+  byId("picked").textContent =
+    names.length > 2 ? plural(names.length, "perspective") : names.join(", ") || "None chosen";
   showVariables();
 }
 
@@ -110,9 +118,8 @@ function showSource() {
   showVariables();
 }
 
-function startFrom({ name, digest, warnings, priority, ...rest }) {
-  const { prompt, context_template, table_columns } = rest.schema;
-  const { variables, json_schema, description } = rest;
+function startFrom({ name, description, variables, json_schema, schema }) {
+  const { prompt, context_template, table_columns } = schema;
   const copied = { name: `my_${name}`, description, prompt, variables, json_schema, table_columns, context_template };
   byId("editor").value = JSON.stringify(copied, null, 2);
   byId("editor").oninput();
@@ -143,21 +150,24 @@ export function chosenPerspectives() {
 }
 
 function showVariables() {
-  const asked = isOwn() ? [JSON.parse(safe(byId("editor").value))] : [...chosen].map((name) => perspectives.get(name));
-  const variables = new Map(asked.flatMap((each) => (Array.isArray(each?.variables) ? each.variables : [])).map((each) => [each?.name, each]));
+  const asked = isOwn() ? [parsed(byId("editor").value)] : [...chosen].map((name) => perspectives.get(name));
+  const lists = asked.map((each) => each?.variables).filter(Array.isArray);
+  const variables = new Map(lists.flat().map((each) => [String(each?.name ?? ""), each]));
+  variables.delete("");
   const before = new Map([...byId("variables").querySelectorAll("input")].map(({ name, value }) => [name, value]));
-  const field = ({ name, description, required, default: value }) =>
-    el("label", {}, words(name), required ? " (needed)" : "", el("input", { name, value: before.get(name) ?? "", required: required === true, placeholder: value ?? "", title: description ?? "" }), description ? el("small", {}, description) : null);
-  const fields = [...variables.values()].filter((each) => each?.name);
-  byId("variables").hidden = !fields.length;
-  byId("variables").replaceChildren(el("h3", {}, "Variables"), ...fields.map(field));
+  const field = ([name, { description = "", required, default: placeholder = "" }]) => {
+    const input = el("input", set({ name, placeholder, value: before.get(name) ?? "", required: required === true }));
+    return el("label", words(name), required === true && " (needed)", input, el("small", String(description)));
+  };
+  byId("variables").hidden = !variables.size;
+  byId("variables").replaceChildren(el("h3", "Variables"), ...[...variables].map(field));
 }
 
-function safe(text) {
+function parsed(text) {
   try {
-    return JSON.stringify(JSON.parse(text));
+    return JSON.parse(text);
   } catch {
-    return "null";
+    return null;
   }
 }
 
@@ -166,7 +176,8 @@ const providerName = ({ name, title }) => (title && title.toLowerCase() !== name
 function showProviders({ provider, model }) {
   const names = new Set(providers.map(({ name }) => name));
   const start = names.has(provider) ? provider : providers.find((each) => each.is_default)?.name;
-  byId("provider").replaceChildren(...providers.map((each) => el("option", { value: each.name, selected: each.name === start }, providerName(each))));
+  const option = (each) => el("option", set({ value: each.name, selected: each.name === start }), providerName(each));
+  byId("provider").replaceChildren(...providers.map(option));
   byId("model").value = names.has(provider) ? (model ?? "") : "";
   void showModels();
 }
@@ -192,7 +203,9 @@ async function showModels() {
     text = error.title || "No models listed";
   }
   if (byId("provider").value !== provider.name) return;
-  byId("models").replaceChildren(...models.map(({ id, name }) => el("option", { value: id }, name === id ? "" : name)));
+  byId("models").replaceChildren(
+    ...models.map(({ id, name }) => el("option", set({ value: id }), name === id ? "" : name)),
+  );
   status.textContent = text;
 }
 
@@ -200,23 +213,35 @@ async function testConnection() {
   const status = byId("provided");
   status.textContent = "Testing …";
   try {
-    const test = await bridge.providers.test(byId("provider").value, { model: byId("model").value.trim() || undefined });
-    const failed = test.result.diagnostics.connection_steps.find((step) => step.status === "failed");
-    status.textContent = failed ? (failed.error ?? test.message) : `Works: ${test.result.details.test_model ?? test.message}`;
+    const model = byId("model").value.trim() || undefined;
+    const { result, message } = await bridge.providers.test(byId("provider").value, { model });
+    const failed = result.diagnostics.connection_steps.find((step) => step.status === "failed");
+    status.textContent = failed ? (failed.error ?? message) : `Works: ${result.details.test_model ?? message}`;
   } catch (error) {
     status.textContent = error.message;
   }
 }
 
 function addFallback() {
-  const option = ({ name }) => el("option", { value: name }, name);
+  const option = ([value, text]) => el("option", set({ value }), text);
+  const select = (name, options) => el("select", set({ name }), options.map(option));
+  const reasons = [
+    ["any", "any failure"],
+    ["refusal", "a refusal"],
+  ];
   const row = el(
-    "div",
-    { className: "fallback" },
-    el("label", {}, "Fallback", el("select", { name: "provider" }, providers.map(option))),
-    el("label", {}, "Model", el("input", { name: "model", autocomplete: "off" })),
-    el("label", {}, "After", el("select", { name: "on" }, el("option", { value: "any" }, "any failure"), el("option", { value: "refusal" }, "a refusal"))),
-    el("button", { type: "button", className: "link", onclick: () => row.remove() }, "Remove"),
+    "div.fallback",
+    el(
+      "label",
+      "Fallback",
+      select(
+        "provider",
+        providers.map(({ name }) => [name, name]),
+      ),
+    ),
+    el("label", "Model", el("input", set({ name: "model", autocomplete: "off" }))),
+    el("label", "After", select("on", reasons)),
+    el("button.link", set({ onclick: () => row.remove() }), "Remove"),
   );
   byId("fallbacks").append(row);
   row.querySelector("select").focus();
@@ -225,13 +250,13 @@ function addFallback() {
 /** Return the fields of the request that were filled in, and remember the choice for the next visit. */
 export function chosenOptions() {
   const options = { provider: byId("provider").value };
-  const set = (name, value) => value && (options[name] = value);
-  set("model", byId("model").value.trim());
+  const add = (name, value) => value && (options[name] = value);
+  add("model", byId("model").value.trim());
   for (const name of NUMBERS) if (byId(name).value) options[name] = byId(name).valueAsNumber;
-  if (!isOwn() && chosen.size > 1) set("synthesize", byId("synthesize").value);
-  set("resize_resolution", byId("resize_resolution").value);
+  if (!isOwn() && chosen.size > 1) add("synthesize", byId("synthesize").value);
+  add("resize_resolution", byId("resize_resolution").value);
   const context = byId("context").value.trim();
-  set("context", context && [context]);
+  add("context", context && [context]);
   const variables = [...byId("variables").querySelectorAll("input")].filter(({ value }) => value);
   if (variables.length) options.variables = Object.fromEntries(variables.map(({ name, value }) => [name, value]));
   const fallbacks = [...byId("fallbacks").children].map((row) => {

@@ -1,5 +1,5 @@
 /** The readable view of a caption's object: fields, chips, tables, and the numbers of boxes on the photo. */
-import { el, isObject, words } from "./dom.js";
+import { el, isObject, set, words } from "./dom.js";
 
 const SIDES = ["x_min", "y_min", "x_max", "y_max"];
 const CHIP = 36;
@@ -39,12 +39,16 @@ function labelOf(item) {
 export function showReadable(root, result, perspective) {
   const columns = (perspective.schema?.table_columns ?? perspective.table_columns ?? []).map(({ name }) => name);
   const marks = new Map(findBoxes(result).map(({ item }, number) => [item, number]));
-  const labels = new Map(/** @type {any[]} */ (Object.values(result)).flat().filter((item) => item?.id && item.label).map(({ id, label }) => [id, label]));
+  const named = /** @type {any[]} */ (Object.values(result)).flat().filter((item) => item?.id && item.label);
+  const labels = new Map(named.map(({ id, label }) => [id, label]));
   const view = { columns, marks, labels };
-  for (const { key, label, value } of entries(result, perspective.json_schema, columns)) {
+  const fields = entries(result, perspective.json_schema, columns);
+  const keys = new Set(fields.map(({ key }) => key));
+  for (const row of /** @type {any[]} */ ([...root.children])) if (!keys.has(row.dataset.key)) row.remove();
+  for (const { key, label, value } of fields) {
     let row = /** @type {any} */ ([...root.children]).find((each) => each.dataset.key === key);
     if (!row) {
-      row = el("div", { className: "field", data: { key } }, el("dt", {}, label), el("dd"));
+      row = el("div.field", set({ data: { key } }), el("dt", label), el("dd"));
       root.append(row);
     }
     const json = JSON.stringify(value);
@@ -57,14 +61,16 @@ export function showReadable(root, result, perspective) {
 /** Return the fields to show. Neighbours with equal properties, such as severities by category, become one table. */
 function entries(result, schema, columns) {
   const shape = (key) => Object.keys(schema?.properties?.[key]?.properties ?? {}).join();
+  const titled = (key) => ({ [columns[0] ?? "Field"]: words(key), ...result[key] });
   const keys = Object.keys(result);
   const list = [];
   for (const [place, key] of keys.entries()) {
-    const alike = shape(key) && [keys[place - 1], keys[place + 1]].some((other) => other && shape(other) === shape(key));
+    const alike =
+      shape(key) && [keys[place - 1], keys[place + 1]].some((other) => other && shape(other) === shape(key));
     const rows = list.at(-1);
     if (!alike) list.push({ key, label: words(key), value: result[key] });
-    else if (rows?.shape === shape(key)) rows.value.push({ [columns[0] ?? "Field"]: words(key), ...result[key] });
-    else list.push({ key, label: "", shape: shape(key), value: [{ [columns[0] ?? "Field"]: words(key), ...result[key] }] });
+    else if (rows?.shape === shape(key)) rows.value.push(titled(key));
+    else list.push({ key, label: "", shape: shape(key), value: [titled(key)] });
   }
   return list;
 }
@@ -72,39 +78,47 @@ function entries(result, schema, columns) {
 function show(value, view) {
   if (Array.isArray(value)) return value.some(isObject) ? table(value.filter(isObject), view) : list(value);
   if (isObject(value)) {
-    const row = ([key, each]) => el("div", { className: "field" }, el("dt", {}, words(key)), el("dd", {}, show(each, view)));
-    return el("dl", { className: "fields nested" }, Object.entries(value).map(row));
+    const row = ([key, each]) => el("div.field", el("dt", words(key)), el("dd", show(each, view)));
+    return el("dl.fields.nested", Object.entries(value).map(row));
   }
-  return el("p", { className: "text" }, plain(value, view));
+  return el("p.text", plain(value, view));
 }
 
 function plain(value, view) {
   if (value === null || value === undefined || value === "") return "—";
   if (typeof value === "boolean") return value ? "Yes" : "No";
-  return view?.labels.get(value) ?? String(value);
+  return String(view?.labels.get(value) ?? value);
 }
 
 function list(values) {
-  if (!values.length) return el("p", { className: "muted" }, "None");
+  if (!values.length) return el("p.muted", "None");
   const short = values.every((value) => String(value).length <= CHIP);
-  return el("ul", { className: short ? "chips" : "lines" }, values.map((value) => el("li", {}, plain(value))));
+  return el(
+    short ? "ul.chips" : "ul.lines",
+    values.map((value) => el("li", plain(value))),
+  );
 }
 
 function table(rows, view) {
   const keys = [...new Set(rows.flatMap(Object.keys))].filter((key) => !rows.some((row) => isBox(row[key])));
   const heads = headings(keys, view.columns);
   const boxed = rows.some((row) => view.marks.has(row));
-  const cell = (value) => el("td", {}, Array.isArray(value) || isObject(value) ? show(value, view) : plain(value, view));
+  const cell = (value) => el("td", Array.isArray(value) || isObject(value) ? show(value, view) : plain(value, view));
   const line = (row) => {
     const number = view.marks.get(row);
-    const button = { type: "button", className: "number", data: { box: number }, title: "Show on the photo" };
-    const mark = number === undefined ? "" : el("button", button, String(number + 1));
+    const button = set({ data: { box: number }, title: "Show on the photo" });
+    const mark = number === undefined ? "" : el("button.number", button, String(number + 1));
     const ownId = { ...view, labels: new Map() }; // the cell with the id itself keeps it
-    const cells = heads.map(({ key }) => (key === "id" ? el("td", {}, plain(row[key], ownId)) : cell(row[key])));
-    return el("tr", { data: number === undefined ? {} : { box: number } }, boxed ? el("td", {}, mark) : null, cells);
+    const cells = heads.map(({ key }) => (key === "id" ? el("td", plain(row[key], ownId)) : cell(row[key])));
+    return el("tr", set({ data: number === undefined ? {} : { box: number } }), boxed ? el("td", mark) : null, cells);
   };
-  const head = el("tr", {}, boxed ? el("th", { scope: "col" }, "#") : null, heads.map(({ name }) => el("th", { scope: "col" }, name)));
-  return el("div", { className: "scroll", tabIndex: 0, role: "group", "aria-label": "Table" }, el("table", {}, el("thead", {}, head), el("tbody", {}, rows.map(line))));
+  const names = [...(boxed ? ["#"] : []), ...heads.map(({ name }) => name)];
+  const head = el(
+    "tr",
+    names.map((name) => el("th", set({ scope: "col" }), name)),
+  );
+  const whole = el("table", el("thead", head), el("tbody", rows.map(line)));
+  return el("div.scroll", set({ tabIndex: 0, role: "group", "aria-label": "Table" }), whole);
 }
 
 /**

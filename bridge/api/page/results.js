@@ -1,6 +1,6 @@
 /** The results of a run: a tab for each perspective, and views of its caption. */
 import { drawBoxes } from "./photo.js";
-import { byId, copy, download, el, plural, seconds, size, tabs, words } from "./dom.js";
+import { byId, copy, download, el, plural, seconds, set, size, tabs, words } from "./dom.js";
 import { failure } from "./errors.js";
 import { findBoxes, showReadable } from "./readable.js";
 import { snippets } from "./snippets.js";
@@ -19,9 +19,9 @@ export class Results {
   #waiting = false;
   #labels = new Map();
   #fields = new Map();
-  #status = el("p", { className: "status" });
-  #spoken = el("p", { className: "unseen", role: "status" });
-  #content = el("div", { className: "content", id: "content", role: "tabpanel", tabIndex: 0 });
+  #status = el("p.status");
+  #spoken = el("p.unseen", set({ role: "status" }));
+  #content = el("div.content", set({ id: "content", role: "tabpanel", tabIndex: 0 }));
 
   /**
    * @param {import("./run.js").Run} run
@@ -34,14 +34,21 @@ export class Results {
     this.#actions = actions;
     const names = [...run.items.keys()];
     this.#selected = names[0];
-    for (const name of names) this.#labels.set(name, el("span", { className: "dot", data: { state: "running" } }));
-    const items = names.map((name) => ({ id: name, label: el("span", {}, this.#labels.get(name), this.#title(name)) }));
-    const select = (id) => this.#select(id);
-    const list = tabs(items, { label: "Perspectives", className: "tabs", panel: "content", selected: names[0], select });
-    const views = tabs(VIEWS.map((id) => ({ id, label: id })), { label: "Views", className: "views", panel: "content", selected: view, select: (id) => this.#show(id) });
-    const save = el("button", { type: "button", className: "link", onclick: () => this.#download() }, "Download");
-    const take = el("button", { type: "button", className: "link", onclick: () => copy(take, this.#text()) }, "Copy");
-    byId("run").replaceChildren(list, this.#status, this.#spoken, el("div", { className: "toolbar" }, views, el("span", {}, take, save)), this.#content);
+    for (const name of names) this.#labels.set(name, el("span.dot", set({ data: { state: "running" } })));
+    const items = names.map((id) => ({ id, label: el("span", this.#labels.get(id), this.#title(id)) }));
+    const views = VIEWS.map((id) => ({ id, label: id }));
+    const panel = "content";
+    const ofPerspectives = { label: "Perspectives", kind: "div.tabs", panel, selected: names[0] };
+    const ofViews = { label: "Views", kind: "div.views", panel, selected: view };
+    const save = el("button.link", set({ onclick: () => this.#download() }), "Download");
+    const take = el("button.link", set({ onclick: () => copy(take, this.#text()) }), "Copy");
+    byId("run").replaceChildren(
+      tabs(items, { ...ofPerspectives, select: (id) => this.#show({ name: id }) }),
+      this.#status,
+      this.#spoken,
+      el("div.toolbar", tabs(views, { ...ofViews, select: (id) => this.#show({ id }) }), el("span", take, save)),
+      this.#content,
+    );
     this.#render();
     this.#timer = setInterval(() => this.#tick(), 100);
   }
@@ -54,13 +61,9 @@ export class Results {
     return perspectives.get(name)?.display_name ?? words(name);
   }
 
-  #select(name) {
+  /** Show another perspective, or another view. @param {{name?: string, id?: string}} choice */
+  #show({ name = this.#selected, id = view }) {
     this.#selected = name;
-    this.#content.replaceChildren();
-    this.#render();
-  }
-
-  #show(id) {
     view = id;
     this.#content.replaceChildren();
     this.#render();
@@ -85,8 +88,9 @@ export class Results {
   #tick() {
     if (this.#run.ended) clearInterval(this.#timer);
     const item = this.#item;
-    if (item.state === "running") this.#status.textContent = `${item.stage} · ${seconds(performance.now() - this.#run.started)}`;
-    else this.#status.textContent = item.caption ? summary(item) : `Failed after ${seconds(item.ended - this.#run.started)}`;
+    const { started } = this.#run;
+    if (item.state === "running") this.#status.textContent = `${item.stage} · ${seconds(performance.now() - started)}`;
+    else this.#status.textContent = item.caption ? summary(item) : `Failed after ${seconds(item.ended - started)}`;
     this.#status.dataset.state = item.state;
   }
 
@@ -108,7 +112,7 @@ export class Results {
       this.#content.replaceChildren();
       return;
     }
-    const list = this.#fields.get(item.name) ?? el("dl", { className: "fields" });
+    const list = this.#fields.get(item.name) ?? el("dl.fields");
     this.#fields.set(item.name, list);
     if (list.parentNode !== this.#content) this.#content.replaceChildren(list);
     showReadable(list, result, item.own ?? perspectives.get(item.name) ?? {});
@@ -117,68 +121,76 @@ export class Results {
   #build(item) {
     if (view === "Code") return this.#code();
     if (view === "Details") return details(item);
-    return [el("pre", { className: view === "Text" ? "prose" : "" }, this.#text())];
+    return [el(view === "Text" ? "pre.prose" : "pre", this.#text())];
   }
 
   #text() {
     const item = this.#item;
     if (view === "Code") return this.#content.querySelector("pre").textContent;
     if (view === "Text") return item.caption?.rendered ?? "";
-    return JSON.stringify(item.caption ? (view === "JSON" ? item.caption.result : item.caption) : item.partial, null, 2);
+    const whole = view === "JSON" || !item.caption ? (item.caption?.result ?? item.partial) : item.caption;
+    return JSON.stringify(whole, null, 2);
   }
 
   #download() {
     const item = this.#item;
-    if (item.caption) download(`${this.#run.request.photo.name}.${item.name}.json`, JSON.stringify(item.caption, null, 2));
+    const file = `${this.#run.request.photo.name}.${item.name}.json`;
+    if (item.caption) download(file, JSON.stringify(item.caption, null, 2));
   }
 
   #code() {
     const programs = snippets(this.#run.request, this.#context.base, this.#context.keyed);
-    const shown = el("pre", { id: "program" });
+    const shown = el("pre", set({ id: "program" }));
     const items = Object.keys(programs).map((id) => ({ id, label: id }));
     const select = (id) => (shown.textContent = programs[id]);
-    return [tabs(items, { label: "Languages", className: "views", panel: "program", selected: "curl", select }), shown];
+    return [tabs(items, { label: "Languages", kind: "div.views", panel: "program", selected: "curl", select }), shown];
   }
 }
 
 /** Return the line below the tabs: seconds, model and tokens. */
-function summary({ caption }) {
-  const { usage, timing, model } = caption;
-  return [seconds(timing.total ?? 0), model, tokens(usage), caption.warnings.length ? plural(caption.warnings.length, "warning") : ""].filter(Boolean).join(" · ");
-}
-
-function tokens(usage) {
-  if (!usage || usage.input_tokens === null) return "";
-  return `${plural(usage.input_tokens, "token")} in, ${usage.output_tokens ?? "?"} out`;
+function summary({ caption: { usage, timing, model, warnings } }) {
+  const tokens = usage?.input_tokens && `${plural(usage.input_tokens, "token")} in, ${usage.output_tokens ?? "?"} out`;
+  const warned = warnings.length && plural(warnings.length, "warning");
+  return [seconds(timing.total ?? 0), model, tokens, warned].filter(Boolean).join(" · ");
 }
 
 function details({ caption, error }) {
-  const facts = caption && [
-    ["Provider", caption.provider],
-    ["Model", caption.model],
-    ["Input tokens", caption.usage?.input_tokens],
-    ["Output tokens", caption.usage?.output_tokens],
-    ["Cached tokens", caption.usage?.cached_tokens],
-    ["Photo as sent", `${caption.image.width} × ${caption.image.height}, ${caption.image.media_type}, ${size(caption.image.bytes)}`],
-    ["Done to it", caption.image.actions.join(", ") || "nothing"],
-    ["Output mode", words(caption.output_mode)],
-    ["Request id", caption.request_id],
-  ];
   const attempts = caption?.attempts ?? error?.attempts ?? [];
+  const sections = [];
+  const add = (title, content) => sections.push(el("section", el("h3", title), content));
+  const item = (text) => el("li", text);
+  if (caption?.warnings.length) add("Warnings", el("ul.lines", caption.warnings.map(item)));
+  if (caption)
+    add(
+      "Facts",
+      el(
+        "dl.facts",
+        facts(caption).map(([name, value]) => el("div", el("dt", name), el("dd", value))),
+      ),
+    );
+  if (caption) add("Time", bars(caption.timing));
+  if (attempts.length) add("Calls", el("ol.lines", attempts.map(attempt)));
+  return sections.length ? sections : [el("p.muted", "Nothing yet.")];
+}
+
+function facts({ provider, model, usage, image, output_mode, request_id }) {
+  const count = (tokens) => tokens?.toLocaleString("en") ?? "not reported";
   return [
-    ...(caption?.warnings.length ? [section("Warnings", el("ul", { className: "lines" }, caption.warnings.map((text) => el("li", {}, text))))] : []),
-    ...(facts ? [section("Facts", el("dl", { className: "facts" }, facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, String(value ?? "not reported"))))))] : []),
-    ...(caption ? [section("Time", bars(caption.timing))] : []),
-    ...(attempts.length ? [section("Calls", el("ol", { className: "lines" }, attempts.map(attempt)))] : []),
-    ...(caption || attempts.length ? [] : [el("p", { className: "muted" }, "Nothing yet.")]),
+    ["Provider", provider],
+    ["Model", model],
+    ["Input tokens", count(usage?.input_tokens)],
+    ["Output tokens", count(usage?.output_tokens)],
+    ["Cached tokens", count(usage?.cached_tokens)],
+    ["Photo as sent", `${image.width} × ${image.height}, ${image.media_type}, ${size(image.bytes)}`],
+    ["Done to it", image.actions.join(", ") || "nothing"],
+    ["Output mode", words(output_mode)],
+    ["Request id", request_id],
   ];
 }
 
-const section = (title, ...content) => el("section", {}, el("h3", {}, title), content);
-
 function attempt({ provider, model, outcome, status, ms, provider_message, output_mode }) {
-  const facts = [`${provider} ${model}`, words(outcome).toLowerCase(), status && `status ${status}`, words(output_mode).toLowerCase(), seconds(ms)];
-  return el("li", {}, facts.filter(Boolean).join(" · "), provider_message ? el("q", {}, provider_message) : null);
+  const call = [`${provider} ${model}`, words(outcome), status && `status ${status}`, words(output_mode), seconds(ms)];
+  return el("li", call.filter(Boolean).join(" · "), provider_message && el("q", provider_message));
 }
 
 /** Show the milliseconds of each stage as bars of the total. */
@@ -186,7 +198,8 @@ function bars({ total, ...stages }) {
   const bar = ([name, ms]) => {
     const fill = el("i");
     fill.style.width = `${Math.min(100, (ms / (total || 1)) * 100)}%`;
-    return el("li", {}, el("span", {}, words(name)), el("span", { className: "track" }, fill), el("span", { className: "figure" }, `${ms.toFixed(ms < 10 ? 1 : 0)} ms`));
+    const figure = `${ms.toFixed(ms < 10 ? 1 : 0)} ms`;
+    return el("li", el("span", words(name)), el("span.track", fill), el("span.figure", figure));
   };
-  return el("ul", { className: "bars" }, Object.entries({ ...stages, total }).map(bar));
+  return el("ul.bars", Object.entries({ ...stages, total }).map(bar));
 }

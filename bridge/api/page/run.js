@@ -35,7 +35,8 @@ export class Run {
   }
 
   #add(name, own) {
-    this.items.set(name, { name, own, state: "running", stage: "Sending the photo", partial: null, caption: null, error: null, ended: 0 });
+    const outcome = { partial: null, caption: null, error: null, ended: 0 };
+    this.items.set(name, { name, own, state: "running", stage: "Sending the photo", ...outcome });
   }
 
   cancel() {
@@ -47,7 +48,8 @@ export class Run {
     try {
       for await (const event of this.#events(bridge)) this.#receive(event);
     } catch (error) {
-      const reason = this.#abort.signal.aborted ? new BridgeError({ code: "cancelled", title: "Cancelled", detail: "You cancelled it." }) : error;
+      const cancelled = { code: "cancelled", title: "Cancelled", detail: "You cancelled it." };
+      const reason = this.#abort.signal.aborted ? new BridgeError(cancelled) : error;
       for (const item of this.items.values()) if (item.state === "running") this.#end(item, { error: reason });
     }
     this.ended = performance.now();
@@ -64,7 +66,8 @@ export class Run {
   #receive(event) {
     const item = this.items.get(event.perspective);
     if (!item) return;
-    if (event.type === "progress") item.stage = [STAGES[event.stage] ?? event.stage, event.detail].filter(Boolean).join(": ");
+    if (event.type === "progress")
+      item.stage = [STAGES[event.stage] ?? event.stage, event.detail].filter(Boolean).join(": ");
     else if (event.type === "partial") Object.assign(item, { partial: event.result, stage: "The model is writing" });
     else if (event.type === "reset") Object.assign(item, { partial: null, stage: "Asking again" });
     else if (event.type === "result") return this.#end(item, { caption: event.caption });

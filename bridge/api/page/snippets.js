@@ -8,7 +8,11 @@ export function snippets({ perspectives, options }, base, keyed) {
   const one = perspectives.length === 1;
   const body = one ? { perspective: perspectives[0], ...rest } : { perspectives, ...options };
   const url = base + URL_PATH + (one ? "caption" : "analyze");
-  return { curl: curl(url, body, keyed), Python: python(url, body, keyed), JavaScript: javascript(base, perspectives, one ? rest : options, keyed) };
+  return {
+    curl: curl(url, body, keyed),
+    Python: python(url, body, keyed),
+    JavaScript: javascript(base, perspectives, one ? rest : options, keyed),
+  };
 }
 
 function curl(url, body, keyed) {
@@ -21,7 +25,7 @@ function curl(url, body, keyed) {
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 function python(url, body, keyed) {
-  const headers = keyed ? ["    headers={\"Authorization\": f\"Bearer {os.environ['GRAPHCAP_API_KEY']}\"},"] : [];
+  const headers = keyed ? ['    headers={"Authorization": f"Bearer {os.environ[\'GRAPHCAP_API_KEY\']}"},'] : [];
   return [
     "import json",
     ...(keyed ? ["import os"] : []),

@@ -180,7 +180,7 @@ test("several perspectives: a tab each, and the details of a caption", async () 
     for (const fact of ["Input tokens", "Cached tokens", "Done to it", "Total"]) await page.getByText(fact).waitFor();
     calls.push(...(await page.locator(".lines li").allTextContents()));
   }
-  assert.equal(calls.filter((call) => call.includes("invalid answer")).length, 1);
+  assert.equal(calls.filter((call) => call.includes("Invalid answer")).length, 1);
   await tab("JSON").click();
   const shown = await page.locator("#content pre").textContent();
   assert.deepEqual(Object.keys(JSON.parse(shown ?? "")).length > 3, true);

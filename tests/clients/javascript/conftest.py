@@ -26,7 +26,8 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A bridge for one file of tests, because the limit of requests per minute would be shared."""
     with controlled(tmp_path_factory.mktemp("workspace")) as environment:
         yield environment
