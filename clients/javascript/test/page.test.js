@@ -126,15 +126,19 @@ function slowly(content, interval = 0.05) {
 test("a dropped photo: fields fill in, boxes lie where they belong, nothing shifts", async () => {
   await open();
   await choose("Scene Graph");
-  await slowly(SCENE);
   await drop({ name: "photo.jpg" });
   await page.locator("#picture").evaluate((image) => /** @type {HTMLImageElement} */ (image).decode());
-  await page.evaluate(() => (/** @type {any} */ (window).shifts.length = 0));
+  await control("default", { reply: { Hang: { after: "first", of: { Answer: { content: SCENE, pieces: 2 } } } } });
   await start();
   await page.locator(".field[data-key=scene]").waitFor();
-  assert.equal(await page.locator(".dot[data-state=running]").count(), 1, "the first field appears before the end");
-  assert.equal(await page.locator(".field[data-key=caption]").count(), 0);
+  await page.locator(".box").first().waitFor();
   await page.getByText(/The model is writing · \d+\.\d s/).waitFor();
+  assert.equal(await page.locator(".field[data-key=caption]").count(), 0);
+  await page.keyboard.press("Escape");
+  await failed("cancelled");
+  await slowly(SCENE);
+  await page.evaluate(() => (/** @type {any} */ (window).shifts.length = 0));
+  await start();
   await ended("done");
   assert.deepEqual(await page.evaluate(() => /** @type {any} */ (window).shifts), []);
   await page.locator("#content").getByText(SCENE.caption).waitFor();
