@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from importlib import import_module
 
-from providers import anthropic, builtin, gateways, gemini, ollama, openai
+from providers import anthropic, builtin, gateways, gemini, ollama
 from providers.anthropic import AnthropicClient
-from providers.base import BaseClient, ProviderConfig, Spec
+from providers.base import ProviderConfig, Spec
 from providers.builtin import BuiltinClient
+from providers.client import BaseClient
 from providers.errors import UnknownKind
-from providers.gateways import GatewayClient
 from providers.gemini import GeminiClient
 from providers.ollama import OllamaClient
 from providers.openai import OpenAIClient
@@ -18,9 +18,8 @@ _ORDER = ("builtin", "openai", "anthropic", "vllm", "ollama", "gemini")
 """The kinds that the documentation lists first, in this order."""
 _CLIENTS: Mapping[type[BaseClient], tuple[Spec, ...]] = {
     BuiltinClient: (builtin.SPEC,),
-    OpenAIClient: (openai.SPEC,),
+    OpenAIClient: gateways.SPECS,
     AnthropicClient: (anthropic.SPEC,),
-    GatewayClient: gateways.SPECS,
     OllamaClient: (ollama.SPEC,),
     GeminiClient: (gemini.SPEC,),
 }
