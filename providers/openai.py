@@ -32,14 +32,11 @@ class OpenAIClient(StainlessClient):
         return chat_completions.models(await self._list(request), self.spec.title)
 
     def body(self, request: VisionRequest) -> JsonObject:
-        return chat_completions.request_body(request, self.flavour, self.profile(request.model), self._options)
+        return chat_completions.request_body(request, self.flavour, self._options)
 
     def _streamed(self, body: JsonObject) -> JsonObject:
         options = {"include_usage": True, **self.flavour.stream_options}
         return {**super()._streamed(body), "stream_options": options}
-
-    def _warnings(self, request: VisionRequest) -> tuple[str, ...]:
-        return chat_completions.warnings(request, self.flavour, self.profile(request.model))
 
     def _answer(self, request: VisionRequest, *, streamed: bool) -> JsonAnswer:
         return ChatAnswer(self.spec, request, streamed=streamed)

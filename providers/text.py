@@ -89,7 +89,10 @@ class Answer(ABC):
     def _failure(self) -> Failure | None:
         """Return the error for the finish reason, or None if the answer is complete."""
 
-    def completion(self, warnings: tuple[str, ...]) -> Completion:
+    def _warnings(self) -> tuple[str, ...]:
+        return self._spec.unsupported(self._request.options)
+
+    def completion(self) -> Completion:
         """Return the Completion, or raise the error for the finish reason."""
         text = str(self)
         failure = self._failure()
@@ -98,7 +101,7 @@ class Answer(ABC):
             failure = BadReply, f"{self._spec.title} {cause}."
         if failure is not None:
             raise self._error(*failure)
-        return Completion(text, self._model or self._request.model, self._text.usage, warnings, self.rate)
+        return Completion(text, self._model or self._request.model, self._text.usage, self._warnings(), self.rate)
 
     def _unfinished(self) -> Failure:
         return BadReply, f"{self._spec.title} ended its answer before it was complete."

@@ -8,7 +8,6 @@ import pytest
 from providers import chat_completions, errors
 from providers.base import Completion, Image, Turn, VisionRequest
 from providers.gateways import BY_KIND
-from providers.profiles import profile
 
 SCHEMA = {"type": "object", "properties": {"caption": {"type": "string", "maxLength": 9}}, "required": ["caption"]}
 REQUEST = VisionRequest(
@@ -23,7 +22,7 @@ REQUEST = VisionRequest(
 
 
 def body(kind: str, request: VisionRequest = REQUEST, **options: Any) -> dict[str, Any]:
-    return chat_completions.request_body(request, BY_KIND[kind], profile(kind, request.model), options)
+    return chat_completions.request_body(request, BY_KIND[kind], options)
 
 
 def test_strict_is_sent_to_the_servers_that_know_it() -> None:
@@ -65,7 +64,7 @@ def answer(streamed: bool) -> chat_completions.ChatAnswer:
 def read(reply: Any) -> Completion:
     whole = answer(streamed=False)
     whole.read_response(reply)
-    return whole.completion(())
+    return whole.completion()
 
 
 def whole(message: Any, finish: Any = "stop", **more: Any) -> dict[str, Any]:
@@ -97,7 +96,7 @@ def test_deltas_after_the_finish_reason_are_ignored() -> None:
     stream = answer(streamed=True)
     events = [delta("A "), delta("boat."), delta(None, "stop"), delta("!"), delta(None, "length"), {"choices": None}]
     assert "".join(stream.read_event(event) for event in events) == "A boat."
-    assert stream.completion(()).text == "A boat."
+    assert stream.completion().text == "A boat."
 
 
 @pytest.mark.parametrize("listed", [{"data": [{"id": "a"}, {"id": 3}, "b"]}, {"models": [{"id": "a"}]}, [{"id": "a"}]])

@@ -64,5 +64,5 @@ def test_a_truncated_answer_that_ends_in_white_space_is_a_runaway(text: str, exp
     message = {"message": {"content": text}, "finish_reason": "length"}
     answer.read_response({"choices": [message]})
     with pytest.raises(Truncated) as caught:
-        answer.completion(())
+        answer.completion()
     assert type(caught.value) is expected
