@@ -29,7 +29,7 @@ def load(file: Path, environment: Mapping[str, str], default: str = "") -> Confi
         raise SettingsError((*error.mistakes, *loader.mistakes)) from None
     # A server that is known from the environment alone is not probed.
     fleets = {
-        name: ProviderSettings((EndpointSettings(_host(config), config, probe_interval=0),))
+        name: ProviderSettings((EndpointSettings(urlsplit(config.base_url).netloc, config, probe_interval=0),))
         for name, config in implicit.items()
     }
     for name, table in content.providers.items():
@@ -66,11 +66,6 @@ def startup_warnings(variables: Mapping[str, str] | None = None) -> Iterator[str
 
 def _variables(spec: Spec) -> tuple[str, ...]:
     return (*spec.url_env, *spec.key_env, *(f"{name}_FILE" for name in spec.key_env))
-
-
-def _host(config: ProviderConfig) -> str:
-    """Return the host and port, the default name of an endpoint."""
-    return urlsplit(config.base_url).netloc
 
 
 @dataclass
@@ -127,7 +122,8 @@ class _Loader:
             key = default.api_key
         config = replace(shared, base_url=url, api_key=key)
         limits = {**table.limits(), **own.limits()}
-        return EndpointSettings(own.name or _host(config), config, own.weight, enabled=own.enabled, **limits)
+        name = own.name or urlsplit(url).netloc
+        return EndpointSettings(name, config, own.weight, enabled=own.enabled, **limits)
 
     def _check_endpoints(self, table: ProviderTable, endpoints: list[EndpointSettings], place: str) -> None:
         if table.base_url:

@@ -3,7 +3,7 @@
 import pytest
 
 from providers import registry
-from providers.addresses import base_url, origin
+from providers.addresses import base_url
 
 
 @pytest.mark.parametrize(
@@ -35,11 +35,6 @@ def test_base_url(kind: str, url: str, expected: str) -> None:
     assert base_url(registry.spec(kind), expected) in (expected, f"{expected}/v1")
 
 
-def test_defaults_are_normal() -> None:
-    for spec in registry.specs():
-        assert base_url(spec, spec.base_url) == spec.base_url
-
-
 @pytest.mark.parametrize(
     "written",
     [
@@ -58,16 +53,3 @@ def test_invalid_urls_are_rejected_without_their_password(written: str) -> None:
     with pytest.raises(ValueError) as caught:
         base_url(registry.spec("openai"), written)
     assert "secret" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("", ""),
-        ("https://API.openai.com/v1", "https://api.openai.com:443"),
-        ("http://localhost:8000/v1", "http://localhost:8000"),
-        ("http://[::1]/v1", "http://[::1]:80"),
-    ],
-)
-def test_origin(url: str, expected: str) -> None:
-    assert origin(url) == expected

@@ -23,7 +23,7 @@ _ONE_WORKER = b"# WARNING: metrics of one worker of several; there is no writabl
 
 @router.get("/health", response_model=Health)
 async def health(request: Request) -> Response:
-    """Report that the service runs, and the last probe of each provider of `providers.toml`."""
+    """Report that the service runs, and the result of the last probe of each provider in `providers.toml`."""
     providers = request.app.state.probes.report()
     counts = count_endpoints([endpoint for provider in providers for endpoint in provider["endpoints"]])
     for provider in providers:
@@ -45,7 +45,7 @@ async def livez() -> Response:
 
 @probes.get("/readyz")
 async def readyz(request: Request) -> Response:
-    """Report whether new work is accepted: 503 from the start of a shutdown."""
+    """Report whether new work is accepted. The status is 503 from the start of a shutdown."""
     drain: Drain = request.scope["state"]["drain"]
     if drain.begun.is_set():
         return JSONResponse({"status": "shutting down"}, 503)
@@ -87,7 +87,7 @@ def update_gauges(app: FastAPI) -> None:
 
 @router.get("/info")
 async def info(request: Request) -> Response:
-    """Report version, perspectives, modules, limits, settings, and files that could not be loaded; no secrets."""
+    """Report version, perspectives, modules, limits, settings and unusable perspective files. Contains no secrets."""
     resources = services(request)
     settings, catalog = resources.settings, resources.catalog
     content = {
