@@ -198,9 +198,12 @@ def _answer(document: Document) -> tuple[Validator, list[JsonObject]] | None:
     translation = to_schema(fields, document.pointer("schema_fields"))
     if _is_same(translation.schema, validator):
         return validator, translation.fields
-    if [field.model_dump(exclude_unset=True) for field in fields] != derived:
-        report = document.warning if document.enveloped else document.problem
-        report("schema_fields", "Describes another answer than json_schema; pass one of them.")
+    if [field.model_dump(exclude_unset=True) for field in fields] == derived:
+        return validator, derived
+    if document.enveloped:
+        document.warning("schema_fields", "Describes another answer than json_schema, which is used.")
+    else:
+        document.problem("schema_fields", "Describes another answer than json_schema; pass one of them.")
     return validator, derived
 
 

@@ -66,7 +66,7 @@ _BLOCK_REASONS = frozenset(
 class GeminiClient(BaseClient):
     """Client of Google's Gemini API, or of a server that implements the same protocol."""
 
-    spec = SPEC
+    specs = (SPEC,)
     sdk = "google.genai"
 
     def __init__(self, config: ProviderConfig, pool: Pool) -> None:

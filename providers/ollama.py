@@ -41,7 +41,7 @@ SPEC = Spec(
 
 
 class OllamaClient(BaseClient):
-    spec = SPEC
+    specs = (SPEC,)
     sdk = "ollama"
 
     async def complete(self, request: VisionRequest) -> Completion:

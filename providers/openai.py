@@ -19,14 +19,13 @@ if TYPE_CHECKING:
 class OpenAIClient(StainlessClient):
     """Client of one server that implements Chat Completions."""
 
+    specs = gateways.SPECS
     sdk = "openai"
     path = "/chat/completions"
 
     def __init__(self, config: ProviderConfig, pool: Pool) -> None:
-        """Raises ValueError for a missing or invalid base URL. `config.kind`: a kind with a row in `gateways.ROWS`."""
-        self.flavour = gateways.BY_KIND[config.kind]
-        self.spec = self.flavour.spec
         super().__init__(config, pool)
+        self.flavour = gateways.BY_KIND[config.kind]
 
     async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
         return chat_completions.models(await self._list(request), self.spec.title)
