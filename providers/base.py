@@ -54,8 +54,7 @@ class Image:
     """An image in the form in which it is sent to the provider.
 
     `data`: the encoded bytes. `media_type`: the actual media type of `data`. `width`, `height`: size in pixels.
-    `statistics`: measurements of the original pixels, for the built-in provider. `text`: `data` in standard base64 if
-    the caller sent base64, "" otherwise.
+    `statistics`: measurements of the original pixels, for the built-in provider.
     """
 
     data: bytes = field(repr=False)
@@ -63,16 +62,15 @@ class Image:
     width: int
     height: int
     statistics: PixelStatistics | None = field(default=None, repr=False)
-    text: str = field(default="", repr=False)
 
     @cached_property
     def base64(self) -> str:
         """Return the bytes in standard base64, encoded once for all requests."""
-        return self.text or b64encode_as_string(self.data)
+        return b64encode_as_string(self.data)
 
     def release(self) -> None:
         """Free the bytes after the end of the request. A traceback may keep a reference to this object for longer."""
-        self.data, self.text = b"", ""
+        self.data = b""
         self.__dict__.pop("base64", None)
 
 
@@ -161,7 +159,7 @@ class Completion:
     """A complete answer.
 
     `model`: the name that the server reports for the model. `warnings`: sentences, such as which options were not sent.
-    `rate`: the rate limits in the response's headers.
+    `rate`: the rate limits in the response's headers. `tokens_per_second`: the speed that the server reports.
     """
 
     text: str
@@ -169,6 +167,7 @@ class Completion:
     usage: Usage | None = None
     warnings: tuple[str, ...] = ()
     rate: RateHints | None = None
+    tokens_per_second: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +214,8 @@ class Spec:
     first one that is set is used. `needs_key`: the default server requires a key. `takes`: names of the supported
     `Options` fields; any other option causes a warning. `options`: the settings allowed in `ProviderConfig.options`.
     `note`: one sentence for the table of providers in the documentation. `pull`: the command that downloads a model,
-    without the model's name.
+    without the model's name. `is_remote`: the provider is a server with a base URL. `max_concurrency`: the default
+    number of calls at a time.
     """
 
     kind: str
@@ -229,6 +229,8 @@ class Spec:
     default_model: str = ""
     note: str = ""
     pull: str = ""
+    is_remote: bool = True
+    max_concurrency: int | None = None
 
     @property
     def key_places(self) -> str:
