@@ -51,26 +51,14 @@ export function size(bytes) {
   return bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
-/** Remember a text under a name, in this tab or for later visits; in memory where the browser forbids storage. */
-export class Memory {
-  #texts = new Map();
-
-  /** @param {"sessionStorage" | "localStorage"} storage */
-  constructor(storage) {
-    try {
-      this.storage = window[storage];
-    } catch {
-      this.storage = null;
-    }
-  }
-
-  get(name) {
-    return this.#texts.get(name) ?? this.storage?.getItem(name) ?? "";
-  }
-
-  set(name, text) {
-    this.#texts.set(name, text);
-    this.storage?.setItem(name, text);
+/** Return a storage of the browser, or one in memory where the browser forbids it. */
+export function storage(/** @type {"sessionStorage" | "localStorage"} */ name) {
+  try {
+    return window[name];
+  } catch {
+    const texts = new Map();
+    const getItem = (key) => texts.get(key) ?? null;
+    return { getItem, setItem: (key, text) => void texts.set(key, text) };
   }
 }
 

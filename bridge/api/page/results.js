@@ -116,6 +116,8 @@ export class Results {
     this.#fields.set(item.name, list);
     if (list.parentNode !== this.#content) this.#content.replaceChildren(list);
     showReadable(list, result, item.own ?? perspectives.get(item.name) ?? {});
+    const warnings = item.caption?.warnings ?? [];
+    if (warnings.length && list === this.#content.lastChild) this.#content.append(notes(warnings));
   }
 
   #build(item) {
@@ -158,8 +160,7 @@ function details({ caption, error }) {
   const attempts = caption?.attempts ?? error?.attempts ?? [];
   const sections = [];
   const add = (title, content) => sections.push(el("section", el("h3", title), content));
-  const item = (text) => el("li", text);
-  if (caption?.warnings.length) add("Warnings", el("ul.lines", caption.warnings.map(item)));
+  if (caption?.warnings.length) add("Warnings", notes(caption.warnings));
   if (caption)
     add(
       "Facts",
@@ -172,6 +173,12 @@ function details({ caption, error }) {
   if (attempts.length) add("Calls", el("ol.lines", attempts.map(attempt)));
   return sections.length ? sections : [el("p.muted", "Nothing yet.")];
 }
+
+const notes = (warnings) =>
+  el(
+    "ul.notes",
+    warnings.map((text) => el("li", text)),
+  );
 
 function facts({ provider, model, usage, image, output_mode, request_id }) {
   const count = (tokens) => tokens?.toLocaleString("en") ?? "not reported";
