@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache, partial
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -55,7 +56,7 @@ def build(settings: Settings, engines: Engines | None = None) -> FastAPI:
         openapi_url="/openapi.json" if settings.docs == "on" else None,
         docs_url=None,
         redoc_url=None,
-        telemetry={"auto_configure": tracing.is_configured(), "logs": False, "operation_spans": False},
+        telemetry={"auto_configure": True, "logs": False, "operation_spans": False},
     )
     app.state.settings = settings
     app.state.engines = engines or service_engines(settings)
@@ -67,7 +68,7 @@ def build(settings: Settings, engines: Engines | None = None) -> FastAPI:
     for error in (*errors.TABLE, Exception):
         app.add_exception_handler(error, _handle_error)
     app.add_exception_handler(HTTPException, _handle_http_exception)
-    openapi.install(app)
+    app.openapi = cache(partial(openapi.build, app))  # type: ignore[method-assign]
     return app
 
 
@@ -82,8 +83,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.services = services
         app.state.probes = probes = Probes(services.dispatcher, tuple(names))
         tasks = [asyncio.create_task(work) for work in (probes.run(), service.update_shared_gauges(app))]
-        if tracing.is_configured() and tracing.is_missing():
-            log.warning("OTEL_EXPORTER_OTLP_ENDPOINT is set, but the extra 'otel' is not installed.")
         tracing.turn_on(__version__)
         try:
             yield

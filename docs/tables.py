@@ -9,10 +9,10 @@ from pydantic.fields import FieldInfo
 
 def settings() -> Iterator[tuple[str, ...]]:
     """Yield name, default and meaning of each setting."""
-    from bridge.settings import PREFIX, Settings, description
+    from bridge.settings import PREFIX, Settings
 
     for name, field in Settings.model_fields.items():
-        yield f"`{PREFIX}{name.upper()}`", _default(field), description(name)
+        yield f"`{PREFIX}{name.upper()}`", _default(field), str(field.description)
 
 
 def _default(field: FieldInfo) -> str:

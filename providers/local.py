@@ -12,9 +12,8 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
-from providers import chat_completions, dialects, local_models
+from providers import chat_completions, gateways, local_models
 from providers.base import (
-    BaseClient,
     Completion,
     Credentials,
     Delta,
@@ -24,7 +23,7 @@ from providers.base import (
     Spec,
     VisionRequest,
 )
-from providers.chat_completions import Flavour
+from providers.client import BaseClient
 from providers.errors import BadReply, EngineFailed, UnknownModel, Unreachable
 from providers.local_engine import Options
 from providers.local_supervisor import Lease
@@ -46,13 +45,8 @@ SPEC = Spec(
     max_concurrency=1,
     note="llama.cpp in a child process of the bridge. Needs no server, no key and, once a model is there, no network.",
 )
-FLAVOUR = Flavour(SPEC, schema=dialects.llamacpp, repetition_penalty="repeat_penalty", object_schema=True)
-
-
-class _Server(OpenAIClient):
-    """Client of a running engine."""
-
-    flavour = FLAVOUR
+_SERVER = "llamacpp"
+"""The kind of server that an engine is."""
 
 
 class LocalClient(BaseClient):
@@ -90,9 +84,9 @@ class LocalClient(BaseClient):
             return properties
         return replace(properties, image=replace(properties.image, size=row.image_side))
 
-    def written(self, request: VisionRequest) -> object:
+    def body(self, request: VisionRequest) -> Any:
         """Build the body of the request, with a placeholder for the image."""
-        return chat_completions.request_body(request, FLAVOUR, self.profile(request.model), {})
+        return chat_completions.request_body(request, gateways.BY_KIND[_SERVER], self.profile(request.model), {})
 
     async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
         async with self._call(request) as (server, request), aclosing(server.stream(request)) as chunks:
@@ -112,7 +106,7 @@ class LocalClient(BaseClient):
         end = time.monotonic() + request.timeout
         async with self._pool.engines.lease(await self._engine(request.model), request.timeout) as lease:
             address = lease.address
-            server = _Server(ProviderConfig(SPEC.kind, SPEC.kind, address.url), self._pool)
+            server = OpenAIClient(ProviderConfig(SPEC.kind, _SERVER, address.url), self._pool)
             left = max(end - time.monotonic(), 0.001)
             try:
                 yield server, replace(request, credentials=Credentials(address.key), timeout=left)

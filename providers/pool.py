@@ -18,9 +18,7 @@ from providers.local_supervisor import Engines
 if TYPE_CHECKING:
     import httpx2
 
-MAX_CONNECTIONS = 1024
 MAX_REPLY_BYTES = 16 * 1024 * 1024
-KEPT_ALIVE = 128
 KEEPALIVE_SECONDS = 4.0
 """Seconds until an idle connection is closed. uvicorn, which vLLM uses, closes idle connections after 5 seconds."""
 
@@ -36,7 +34,6 @@ class Pool:
         self,
         transport: "Callable[[float], httpx2.AsyncBaseTransport] | None" = None,
         *,
-        max_connections: int = MAX_CONNECTIONS,
         max_reply_bytes: int = MAX_REPLY_BYTES,
         tells_addresses: bool = True,
         engines: Engines | None = None,
@@ -46,7 +43,6 @@ class Pool:
         """
         self.engines = engines or Engines()
         self._transport = transport
-        self._max_connections = max_connections
         self._max_reply_bytes = max_reply_bytes
         self._tells_addresses = tells_addresses
         self._clients: dict[float, httpx2.AsyncClient] = {}
@@ -78,11 +74,6 @@ class Pool:
 
         with self._opening:
             if keepalive not in self._clients:
-                self._clients[keepalive] = open_client(
-                    transport=self._transport(keepalive) if self._transport else None,
-                    max_connections=self._max_connections,
-                    kept_alive=KEPT_ALIVE if keepalive else 0,
-                    keepalive=keepalive,
-                    max_reply_bytes=self._max_reply_bytes,
-                )
+                transport = self._transport(keepalive) if self._transport else None
+                self._clients[keepalive] = open_client(transport, keepalive, self._max_reply_bytes)
             return self._clients[keepalive]

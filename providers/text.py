@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 
-from providers.base import Completion, Spec, VisionRequest
+from providers.base import Completion, Model, Spec, VisionRequest
 from providers.errors import BadReply, ProviderError, Truncated, WhitespaceRunaway
 from providers.hints import RateHints
 from providers.usage import Usage
@@ -60,6 +60,11 @@ class AnswerText:
 def whole_characters(text: str) -> str:
     """Replace every lone surrogate in the text, because UTF-8 cannot encode them."""
     return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def model_of(name: str, title: str = "") -> Model:
+    """Return the model with this name. `title`: its name for people, "" if the server reports none."""
+    return Model(whole_characters(name), whole_characters(title or name))
 
 
 class Answer(ABC):

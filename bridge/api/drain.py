@@ -41,7 +41,7 @@ class Drain:
             self._under_way.discard(task)
 
     def ends_this(self) -> bool:
-        """Return whether the shutdown cancelled the current task. If so, undo the cancellation, so it can report it."""
+        """Return whether the shutdown cancelled the current task. If so, clear the cancellation, so it can report."""
         task = asyncio.current_task()
         if not self.over or task is None:
             return False

@@ -24,19 +24,13 @@ def add_options(parser: Parser) -> None:
     parser.add_argument(
         "--port",
         metavar="PORT",
-        type=_port,
+        type=int,
         default=os.environ.get("GRAPHCAP_PORT") or "32100",
         help="port of the service (GRAPHCAP_PORT, else 32100)",
     )
     parser.add_argument(
         "--timeout", type=float, metavar="SECONDS", default=5.0, help="time limit in seconds (default: 5)"
     )
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a port. Set --port or GRAPHCAP_PORT to 1 to 65535.")
-    return int(text)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -47,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
             connection.request("GET", "/health")
             response = connection.getresponse()
             status = json.load(response).get("status") if response.status == 200 else f"HTTP {response.status}"
-    except (OSError, ValueError, HTTPException) as error:
+    except (OSError, ValueError, OverflowError, HTTPException) as error:
         print_line(f"No service answers at {options.host}:{options.port}: {error}", "red")
         return FAILED
     print(status)

@@ -11,7 +11,7 @@ from bridge.config.models import Configured, EndpointSettings, ProviderSettings
 from bridge.config.providers_toml import EndpointTable, ProvidersFile, ProviderTable, ServerTable
 from bridge.settings import PREFIX, SettingsError, environment, read_secret, suggestion, unused_variables
 from providers import registry
-from providers.addresses import normalise, origin
+from providers.addresses import base_url, origin
 from providers.base import ProviderConfig, Spec
 
 
@@ -27,17 +27,7 @@ def load(file: Path, environment: Mapping[str, str], default: str = "") -> Confi
         content = providers_toml.read(file)
     except SettingsError as error:
         raise SettingsError((*error.mistakes, *loader.mistakes)) from None
-    # A server that is known from the environment alone is not probed.
-    fleets = {
-        name: ProviderSettings(
-            (
-                EndpointSettings(
-                    _host(config), config, max_concurrency=registry.spec(config.kind).max_concurrency, probe_interval=0
-                ),
-            )
-        )
-        for name, config in implicit.items()
-    }
+    fleets = {name: ProviderSettings((_endpoint(config),)) for name, config in implicit.items()}
     for name, table in content.providers.items():
         fleets[name] = loader.provider(name, table, implicit)
     providers = {name: provider.endpoints[0].config for name, provider in fleets.items()}
@@ -74,9 +64,10 @@ def _variables(spec: Spec) -> tuple[str, ...]:
     return (*spec.url_env, *spec.key_env, *(f"{name}_FILE" for name in spec.key_env))
 
 
-def _host(config: ProviderConfig) -> str:
-    """Return the host and port, the default name of an endpoint."""
-    return urlsplit(config.base_url).netloc
+def _endpoint(config: ProviderConfig) -> EndpointSettings:
+    """Return the endpoint of a provider that is known from the environment alone. It is not probed."""
+    limit = registry.spec(config.kind).max_concurrency
+    return EndpointSettings(urlsplit(config.base_url).netloc, config, max_concurrency=limit, probe_interval=0)
 
 
 @dataclass
@@ -90,7 +81,7 @@ class _Loader:
     def implicit(self, spec: Spec) -> ProviderConfig:
         """Return the provider of a kind as defined by the environment alone. Its name is the kind."""
         variable = next((name for name in spec.url_env if self.environment.get(name)), "")
-        url = self._try(variable, normalise, spec.kind, self.environment[variable] if variable else spec.base_url)
+        url = self._try(variable, base_url, spec, self.environment[variable] if variable else spec.base_url)
         key = next((key for name in spec.key_env if (key := self._secret(name))), "")
         return ProviderConfig(spec.kind, spec.kind, url, key, spec.default_model)
 
@@ -125,7 +116,7 @@ class _Loader:
         self, own: EndpointTable, table: ProviderTable, shared: ProviderConfig, default: ProviderConfig, place: str
     ) -> EndpointSettings:
         """Return one endpoint. The environment's key is used only at the origin that it belongs to."""
-        url = self._try(f"{place}.base_url", normalise, table.kind, own.base_url)
+        url = self._try(f"{place}.base_url", base_url, registry.spec(table.kind), own.base_url)
         if not own.base_url and registry.spec(table.kind).is_remote:
             self.mistakes.append(f"{place}.base_url: A provider of kind '{table.kind}' needs a base_url.")
         key = self._key(own, place) or shared.api_key
@@ -136,7 +127,8 @@ class _Loader:
         if default_limit := registry.spec(table.kind).max_concurrency:
             limits.setdefault("max_concurrency", default_limit)
             config = replace(config, options={**config.options, "max_concurrency": limits["max_concurrency"]})
-        return EndpointSettings(own.name or _host(config), config, own.weight, enabled=own.enabled, **limits)
+        name = own.name or urlsplit(url).netloc
+        return EndpointSettings(name, config, own.weight, enabled=own.enabled, **limits)
 
     def _check_endpoints(self, table: ProviderTable, endpoints: list[EndpointSettings], place: str) -> None:
         if table.base_url:
@@ -193,7 +185,7 @@ class _Loader:
         value = self.environment.get(name, "").strip()
         return value or (self._try(f"{name}_FILE", read_secret, path) if path else "")
 
-    def _try(self, place: str, read: Callable[..., str], *arguments: str) -> str:
+    def _try(self, place: str, read: Callable[..., str], *arguments: object) -> str:
         """Call `read` and return its result. If it raises ValueError, record a mistake and return ""."""
         try:
             return read(*arguments)

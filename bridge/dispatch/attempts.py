@@ -14,7 +14,8 @@ from bridge.network import AddressRefused
 from bridge.run import Attempt, Run
 from bridge.telemetry import tracing
 from providers import errors
-from providers.base import BaseClient, Completion, Delta, VisionRequest
+from providers.base import Completion, Delta, VisionRequest
+from providers.client import BaseClient
 from providers.errors import BadReply, CallTimeout, ProviderError, RateLimited, ServerFailed
 
 Chunks = AsyncGenerator[Delta | Completion]

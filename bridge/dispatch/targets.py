@@ -16,7 +16,7 @@ from bridge.errors import (
 from bridge.network import AddressPolicy, AddressRefused
 from bridge.settings import Settings
 from providers import builtin, registry
-from providers.addresses import normalise
+from providers.addresses import base_url as normalised
 from providers.base import Credentials, ProviderConfig
 
 _PORTS = {"http": 80, "https": 443}
@@ -128,7 +128,7 @@ class Targets:
 
     def _described(self, request: TargetRequest, override: ProviderOverride, key: str) -> Target:
         """Return the target of a `provider_config`. A configured key is sent only to the origin that it belongs to."""
-        registry.spec(override.kind)
+        spec = registry.spec(override.kind)
         label = request.provider or override.name or override.kind
         key = key or override.key
         base_url = (override.base_url or "").strip()
@@ -141,7 +141,7 @@ class Targets:
         if policy == "none":
             raise ProviderNotAllowed(policy)
         try:
-            url = normalise(override.kind, base_url)
+            url = normalised(spec, base_url)
         except ValueError as error:
             raise InvalidBaseUrl(str(error)) from None
         known = self.configured.of_origin(override.kind, url)

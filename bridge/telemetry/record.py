@@ -73,11 +73,6 @@ class RequestRecord:
         self.run = Run(deadline, self.id, caller=caller, trace_headers=self.trace_headers)
         return self.run
 
-    def note(self, name: str, value: str | None) -> None:
-        """Add a field to the log line, unless it is empty."""
-        if value:
-            self.notes[name] = value[:MAX_VALUE]
-
     @property
     def runs(self) -> list[Run]:
         """Return the run of each perspective."""

@@ -1,10 +1,8 @@
 """Problems in OpenAI's error format."""
 
-from math import ceil
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 
 from bridge.captioning.models import Problem
 
@@ -30,17 +28,6 @@ def is_openai_path(request: Request) -> bool:
     """Return whether the request was sent below `/v1/`."""
     path: str = request.scope["path"]
     return path.removeprefix(request.scope.get("root_path", "")).startswith(PREFIX)
-
-
-def problem_response(problem: Problem) -> Response:
-    """Return the problem as a response.
-
-    The official clients retry a 5xx twice; `X-Should-Retry: false` prevents that if it is useless.
-    """
-    headers = {} if problem.retryable else {"X-Should-Retry": "false"}
-    if problem.retry_after is not None:
-        headers["Retry-After"] = str(ceil(problem.retry_after))
-    return JSONResponse(error_body(problem), problem.status, headers=headers)
 
 
 def error_body(problem: Problem) -> dict[str, Any]:

@@ -56,7 +56,7 @@ async def livez() -> Response:
 
 @probes.get("/readyz")
 async def readyz(request: Request) -> Response:
-    """Report whether new work is accepted: 503 from the start of a shutdown."""
+    """Report whether new work is accepted. The status is 503 from the start of a shutdown."""
     drain: Drain = request.scope["state"]["drain"]
     if drain.begun.is_set():
         return JSONResponse({"status": "shutting down"}, 503)
@@ -98,7 +98,7 @@ def update_gauges(app: FastAPI) -> None:
 
 @router.get("/info")
 async def info(request: Request) -> Response:
-    """Report version, perspectives, modules, limits, settings, and files that could not be loaded; no secrets."""
+    """Report version, perspectives, modules, limits, settings and unusable perspective files. Contains no secrets."""
     resources = services(request)
     settings, catalog = resources.settings, resources.catalog
     content = {
