@@ -47,7 +47,7 @@ INTERRUPTED = 130
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server. It also logs its addresses, and answers accepted connections before closing them."""
+    """uvicorn's server. It also logs its address, and answers accepted connections before it closes them."""
 
     interrupted = False
 
@@ -156,7 +156,7 @@ def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Listen on the address, before anything slow is loaded. A name stands for its IPv4 address. Raises OSError."""
+    """Listen on the address, before anything slow is loaded. For a name, listen on its IPv4 address. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     if sys.platform == "linux":

@@ -12,7 +12,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
-from providers import chat_completions, gateways, local_models
+from providers import chat_completions, dialects, local_models
 from providers.base import (
     Completion,
     Credentials,
@@ -23,6 +23,7 @@ from providers.base import (
     Spec,
     VisionRequest,
 )
+from providers.chat_completions import Flavour
 from providers.client import BaseClient
 from providers.errors import BadReply, EngineFailed, UnknownModel, Unreachable
 from providers.local_engine import Options
@@ -45,8 +46,7 @@ SPEC = Spec(
     max_concurrency=1,
     note="llama.cpp in a child process of the bridge. Needs no server, no key and, once a model is there, no network.",
 )
-_SERVER = "llamacpp"
-"""The kind of server that an engine is."""
+FLAVOUR = Flavour(SPEC, schema=dialects.llamacpp, names={"repetition_penalty": "repeat_penalty"}, object_schema=True)
 
 
 class LocalClient(BaseClient):
@@ -84,9 +84,9 @@ class LocalClient(BaseClient):
             return properties
         return replace(properties, image=replace(properties.image, size=row.image_side))
 
-    def body(self, request: VisionRequest) -> Any:
+    def body(self, request: VisionRequest) -> object:
         """Build the body of the request, with a placeholder for the image."""
-        return chat_completions.request_body(request, gateways.BY_KIND[_SERVER], self.profile(request.model), {})
+        return chat_completions.request_body(request, FLAVOUR, self.profile(request.model), {})
 
     async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
         async with self._call(request) as (server, request), aclosing(server.stream(request)) as chunks:
@@ -106,7 +106,7 @@ class LocalClient(BaseClient):
         end = time.monotonic() + request.timeout
         async with self._pool.engines.lease(await self._engine(request.model), request.timeout) as lease:
             address = lease.address
-            server = OpenAIClient(ProviderConfig(SPEC.kind, _SERVER, address.url), self._pool)
+            server = OpenAIClient(ProviderConfig(SPEC.kind, SPEC.kind, address.url), self._pool, FLAVOUR)
             left = max(end - time.monotonic(), 0.001)
             try:
                 yield server, replace(request, credentials=Credentials(address.key), timeout=left)

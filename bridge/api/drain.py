@@ -7,7 +7,7 @@ from typing import Any
 
 from bridge.errors import ShuttingDown
 
-LINGER_SECONDS = 5.0
+_LINGER_SECONDS = 5.0
 """How long cancelled work may take to send its last event or response."""
 _POLL_SECONDS = 0.1
 
@@ -52,14 +52,14 @@ class Drain:
         """End the grace period now."""
         self._end = 0.0
 
-    async def run(self, grace: float, linger: float = LINGER_SECONDS) -> None:
-        """Shut down: wait `grace` seconds for the running work, cancel the rest, wait `linger` seconds for its end."""
+    async def run(self, grace: float) -> None:
+        """Shut down: wait `grace` seconds for the running work, then cancel the rest and wait for its end."""
         self.begun.set()
         await self._wait(grace)
         self.over = True
         for task in self._under_way:
             task.cancel()
-        await self._wait(linger)
+        await self._wait(_LINGER_SECONDS)
 
     async def _wait(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()

@@ -34,7 +34,7 @@ def add_options(parser: Parser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the status of the service. Return 0 if it is healthy, else 1."""
+    """Print the status of the service, and return 0 if it is healthy. Return 1 otherwise."""
     connection = HTTPConnection(options.host.strip("[]"), options.port, timeout=options.timeout)
     try:
         with closing(connection):

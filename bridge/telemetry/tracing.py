@@ -88,7 +88,7 @@ def _query_redactor() -> Any:
 
 @contextmanager
 def call_span(request: VisionRequest, attempt: Attempt, run: Run) -> Iterator[Mapping[str, str]]:
-    """Span one provider call. Yield the trace headers to send; at the end the span reads `attempt`."""
+    """Record a span of one provider call. Yield the trace headers to send. At its end, the span reads `attempt`."""
     if _instruments is None:
         yield run.trace_headers
         return

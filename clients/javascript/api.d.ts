@@ -1173,7 +1173,7 @@ export interface components {
         };
         /**
          * PartialEvent
-         * @description The object so far, not validated. Each replaces the one before.
+         * @description What the model has written of the object so far. It is not validated, and replaces the part before.
          */
         PartialEvent: {
             /** Perspective */
@@ -1280,7 +1280,7 @@ export interface components {
         };
         /**
          * Progress
-         * @description A stage of one perspective begins, which ends the stage before; `model` whenever a call is sent.
+         * @description A stage of one perspective begins, and the stage before ends. Each provider call begins a stage `model`.
          */
         Progress: {
             /** Perspective */
@@ -1467,7 +1467,7 @@ export interface components {
         };
         /**
          * Reset
-         * @description The partial objects so far are void, because the model is called again.
+         * @description Discard the partial objects so far, because the model is called again.
          */
         Reset: {
             /** Perspective */
