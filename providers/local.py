@@ -35,7 +35,7 @@ from providers.profiles import Profile
 INSTALL = "Run pip install '.[local]' in the project's directory."
 SPEC = Spec(
     kind="local",
-    title="The embedded engine",
+    title="Embedded engine",
     is_remote=False,
     takes=frozenset({"max_tokens", "temperature", "top_p", "seed", "repetition_penalty"}),
     options={
