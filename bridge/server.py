@@ -81,10 +81,13 @@ class Server(uvicorn.Server):
             with suppress(OSError):
                 await loop.connect_accepted_socket(protocol, connection)
         end = loop.time() + FIRST_REQUEST_SECONDS
-        connections = self.server_state.connections
-        while loop.time() < end and any(getattr(item, "awaits_first_request", False) for item in connections):  # noqa: ASYNC110
+        while loop.time() < end and any(map(_awaits_first_request, self.server_state.connections)):  # noqa: ASYNC110
             await asyncio.sleep(_POLL_SECONDS)
         await super().shutdown(sockets)
+
+
+def _awaits_first_request(connection: object) -> bool:
+    return isinstance(connection, RequestProtocol) and connection.cycle is None
 
 
 class Supervisor(Multiprocess):
