@@ -21,7 +21,7 @@ INVALID_ANSWER = "invalid_answer"
 """Outcome of a call whose answer failed validation."""
 MAX_RAW_TEXT = 500
 
-Stage = Literal["queued", "image", "import", "model", "retry", "fallback", "validate", "synthesis"]
+Stage = Literal["queued", "image", "import", "loading model", "model", "retry", "fallback", "validate", "synthesis"]
 Reason = Literal["", "retry", "reask", "schema", "fallback"]
 """Why a call follows another: a transport failure, an invalid answer, a rejected schema, another target."""
 ProviderMessages = Literal["show", "log", "hide"]
@@ -79,6 +79,7 @@ class Attempt:
     label values (the kind and `other` where a caller chose the names). `address`: the endpoint's base URL, "" in
     process. `outcome` is `ok`, `cancelled` while the call runs, or the error's name in snake case.
     `provider_message`: the provider's own words, sanitised. `raw_text`: what the model wrote when it was invalid.
+    `tokens_per_second`: the speed that the server reports.
     """
 
     provider: str
@@ -98,6 +99,7 @@ class Attempt:
     raw_text: str = ""
     response_model: str = ""
     usage: Usage | None = None
+    tokens_per_second: float | None = None
 
     @property
     def ms(self) -> float:

@@ -233,6 +233,15 @@ class Settings(BaseSettings):
     image_worker_memory: int = Field(
         1024 * MIB, ge=64 * MIB, description="Memory that one image decoding process may allocate, in bytes."
     )
+    local_idle: float = Field(
+        300, ge=0, description="Time until an embedded engine without calls ends, in seconds (provider `local`)."
+    )
+    local_gpu_layers: int = Field(
+        -1,
+        ge=-1,
+        description="Layers of a model that the embedded engine runs on a GPU, if the installed xllamacpp has a GPU "
+        "backend. Default: as many as fit.",
+    )
     max_in_flight: int = Field(
         1024, ge=1, description="Requests that one worker handles at once. More are rejected with 503."
     )

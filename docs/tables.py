@@ -53,7 +53,7 @@ def providers() -> Iterator[tuple[str, ...]]:
         urls = ", ".join(f"`{name}`" for name in spec.url_env)
         address = " or ".join(filter(None, (urls, f"`{spec.base_url}`" if spec.base_url else "")))
         key = f"{keys}{'' if spec.needs_key else ' (optional)'}" if keys else "none"
-        yield f"`{spec.kind}`", address or ("none" if spec.kind == "builtin" else "required"), key, spec.note
+        yield f"`{spec.kind}`", address or ("required" if spec.is_remote else "none"), key, spec.note
 
 
 def provider_options() -> Iterator[tuple[str, ...]]:

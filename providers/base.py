@@ -161,7 +161,7 @@ class Completion:
     """A complete answer.
 
     `model`: the name that the server reports for the model. `warnings`: sentences, such as which options were not sent.
-    `rate`: the rate limits in the response's headers.
+    `rate`: the rate limits in the response's headers. `tokens_per_second`: the speed that the server reports.
     """
 
     text: str
@@ -169,6 +169,7 @@ class Completion:
     usage: Usage | None = None
     warnings: tuple[str, ...] = ()
     rate: RateHints | None = None
+    tokens_per_second: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +216,8 @@ class Spec:
     first one that is set is used. `needs_key`: the default server requires a key. `takes`: names of the supported
     `Options` fields; any other option causes a warning. `options`: the settings allowed in `ProviderConfig.options`.
     `note`: one sentence for the table of providers in the documentation. `pull`: the command that downloads a model,
-    without the model's name.
+    without the model's name. `is_remote`: the provider is a server with a base URL. `max_concurrency`: the default
+    number of calls at a time.
     """
 
     kind: str
@@ -229,6 +231,8 @@ class Spec:
     default_model: str = ""
     note: str = ""
     pull: str = ""
+    is_remote: bool = True
+    max_concurrency: int | None = None
 
     @property
     def key_places(self) -> str:

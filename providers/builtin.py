@@ -16,6 +16,7 @@ WARNING = "builtin describes pixels, not content. Choose a vision model for a re
 SPEC = Spec(
     kind="builtin",
     title="Built-in measurements",
+    is_remote=False,
     takes=frozenset({"seed"}),
     default_model=MODEL,
     note="Describes pixels (size, colours, brightness), not content. Needs no key, no network and no weights.",

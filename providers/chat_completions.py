@@ -92,6 +92,7 @@ class ChatAnswer(JsonAnswer):
     def _read(self, event: Mapping[str, Any], part: Literal["message", "delta"]) -> str:
         self._text.usage = _usage(event.get("usage")) or self._text.usage
         self._model = self._model or whole_characters(_text(event.get("model")))
+        self.tokens_per_second = _speed(event.get("timings")) or self.tokens_per_second
         choice = _first_choice(event)
         message = choice.get(part)
         text = ""
@@ -132,6 +133,11 @@ def _usage(counts: object) -> Usage | None:
     details = counts.get("prompt_tokens_details")
     cached = _count(details.get("cached_tokens")) if isinstance(details, Mapping) else None
     return usage_of(_count(counts.get("prompt_tokens")), _count(counts.get("completion_tokens")), cached)
+
+
+def _speed(timings: object) -> float | None:
+    speed = timings.get("predicted_per_second") if isinstance(timings, Mapping) else None
+    return float(speed) if isinstance(speed, int | float) and speed > 0 else None
 
 
 def _first_choice(event: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -63,7 +63,7 @@ class BaseClient(ABC):
                     yield chunk
         except ProviderError as error:
             error.begun = begun
-            if not begun or not isinstance(error, _RETRIED):
+            if not begun or not isinstance(error, _RETRIED) or isinstance(error, errors.EngineFailed):
                 raise
             message = f"{self.spec.title} failed in the middle of its answer."
             failure = errors.BadReply(message, status=error.status, usage=error.usage, rate=error.rate)
@@ -86,6 +86,13 @@ class BaseClient(ABC):
     @abstractmethod
     async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
         """List the models. Only the key, the headers and the timeout of `request` are used."""
+
+    async def is_loaded(self, model: str) -> bool:
+        """Return whether a call can begin without waiting for the model to be loaded, as far as is known."""
+        return True
+
+    async def load(self, model: str, timeout: float) -> None:  # noqa: B027 (only one client runs models)
+        """Load the model within `timeout` seconds, if the client itself runs it."""
 
     def profile(self, model: str) -> Profile:
         """Return the properties of a model's family, without any I/O."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from providers import chat_completions, gateways
 from providers.base import JsonObject, Model, ProviderConfig, VisionRequest
-from providers.chat_completions import ChatAnswer
+from providers.chat_completions import ChatAnswer, Flavour
 from providers.errors import ProviderError
 from providers.http_errors import error_in_200
 from providers.pool import Pool
@@ -22,9 +22,9 @@ class OpenAIClient(StainlessClient):
     sdk = "openai"
     path = "/chat/completions"
 
-    def __init__(self, config: ProviderConfig, pool: Pool) -> None:
-        """Raises ValueError for a missing or invalid base URL. `config.kind`: a kind with a row in `gateways.ROWS`."""
-        self.flavour = gateways.BY_KIND[config.kind]
+    def __init__(self, config: ProviderConfig, pool: Pool, flavour: Flavour | None = None) -> None:
+        """Raises ValueError for a missing or invalid base URL. `flavour`: by default the row of the kind."""
+        self.flavour = flavour or gateways.BY_KIND[config.kind]
         self.spec = self.flavour.spec
         super().__init__(config, pool)
 

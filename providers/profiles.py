@@ -55,6 +55,7 @@ _KINDS: Mapping[str, Profile] = {
     "vllm": Profile(ImageProfile(_WEBP, size=2048)),
     "ollama": Profile(ImageProfile(_JPEG_PNG, size=1568), context=8192),
     "llamacpp": Profile(ImageProfile(_JPEG_PNG, size=1568)),
+    "local": Profile(ImageProfile(_JPEG_PNG, size=1568)),
     "lmstudio": Profile(ImageProfile(_JPEG_PNG, size=1568)),
     # A request is limited to 20 MB including inline images, whose base64 is a third larger than the bytes.
     "gemini": Profile(ImageProfile(_WEBP, size=3072, max_bytes=14 * _MIB)),

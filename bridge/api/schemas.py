@@ -257,6 +257,16 @@ class EndpointCounts(BaseModel):
     unhealthy: int = Field(description="The last probe failed, or the circuit breaker is open.")
 
 
+class EngineState(BaseModel):
+    """The process of an embedded engine (provider `local`)."""
+
+    model: str
+    state: Literal["stopped", "loading", "ready"]
+    calls: int = Field(description="Calls in progress.")
+    load_seconds: float | None = Field(description="How long the model took to load.")
+    last_exit: int | None = Field(description="Exit code of the last process, negative for a signal.")
+
+
 class Health(BaseModel):
     """The state of the service and its providers."""
 
@@ -264,3 +274,4 @@ class Health(BaseModel):
     version: str
     endpoint_counts: EndpointCounts
     providers: list[JsonObject] = Field(description="Each with its `endpoints` and `endpoint_counts`.")
+    engines: list[EngineState] = Field(description="The embedded engines that have been used.")

@@ -23,6 +23,7 @@ COMMANDS = {
     "serve": "run the service",
     "perspectives": "list, show or check perspectives",
     "providers": "list providers, check one, or list its models",
+    "models": "list, download or remove models of the embedded engine",
     "healthcheck": "check the health of a running service",
     "completion": "print a completion script for a shell",
 }

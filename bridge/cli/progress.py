@@ -15,6 +15,7 @@ _STAGES = {
     "queued": "waiting for a free slot at",
     "image": "loading the image",
     "import": "importing the library of",
+    "loading model": "loading",
     "model": "waiting for",
     "retry": "calling again:",
     "fallback": "calling the fallback",

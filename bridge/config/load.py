@@ -29,7 +29,16 @@ def load(file: Path, environment: Mapping[str, str], default: str = "") -> Confi
         raise SettingsError((*error.mistakes, *loader.mistakes)) from None
     # A server that is known from the environment alone is not probed.
     fleets = {
-        name: ProviderSettings((EndpointSettings(urlsplit(config.base_url).netloc, config, probe_interval=0),))
+        name: ProviderSettings(
+            (
+                EndpointSettings(
+                    urlsplit(config.base_url).netloc,
+                    config,
+                    max_concurrency=registry.spec(config.kind).max_concurrency,
+                    probe_interval=0,
+                ),
+            )
+        )
         for name, config in implicit.items()
     }
     for name, table in content.providers.items():
@@ -115,21 +124,24 @@ class _Loader:
     ) -> EndpointSettings:
         """Return one endpoint. The environment's key is used only at the origin that it belongs to."""
         url = self._try(f"{place}.base_url", base_url, registry.spec(table.kind), own.base_url)
-        if not own.base_url and table.kind != "builtin":
+        if not own.base_url and registry.spec(table.kind).is_remote:
             self.mistakes.append(f"{place}.base_url: A provider of kind '{table.kind}' needs a base_url.")
         key = self._key(own, place) or shared.api_key
         if not key and origin(url) == origin(default.base_url):
             key = default.api_key
         config = replace(shared, base_url=url, api_key=key)
         limits = {**table.limits(), **own.limits()}
+        if default_limit := registry.spec(table.kind).max_concurrency:
+            limits.setdefault("max_concurrency", default_limit)
+            config = replace(config, options={**config.options, "max_concurrency": limits["max_concurrency"]})
         name = own.name or urlsplit(url).netloc
         return EndpointSettings(name, config, own.weight, enabled=own.enabled, **limits)
 
     def _check_endpoints(self, table: ProviderTable, endpoints: list[EndpointSettings], place: str) -> None:
         if table.base_url:
             self.mistakes.append(f"{place}: Set only one of base_url and endpoints.")
-        if table.kind == "builtin":
-            self.mistakes.append(f"{place}.endpoints: A provider of kind 'builtin' has no endpoints.")
+        if not registry.spec(table.kind).is_remote:
+            self.mistakes.append(f"{place}.endpoints: A provider of kind '{table.kind}' has no endpoints.")
         if not any(endpoint.enabled for endpoint in endpoints):
             self.mistakes.append(f"{place}.endpoints: At least one endpoint must be enabled.")
         for name, count in Counter(endpoint.name for endpoint in endpoints).items():
@@ -155,7 +167,7 @@ class _Loader:
                     continue
                 if not (fallback.model or config.default_model):
                     self.mistakes.append(f"{place}.model: '{config.name}' has no default_model. Set a model here.")
-                elif not config.base_url and config.kind != "builtin":
+                elif not config.base_url and registry.spec(config.kind).is_remote:
                     self.mistakes.append(f"{place}.provider: '{config.name}' has no base_url.")
         for pattern, name in content.routing.items():
             self.check_provider(f"{self.file_name}: routing.{pattern!r}", name, providers)

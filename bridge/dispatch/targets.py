@@ -132,7 +132,7 @@ class Targets:
         label = request.provider or override.name or override.kind
         key = key or override.key
         base_url = (override.base_url or "").strip()
-        if not base_url or override.kind == "builtin":
+        if not base_url or not registry.spec(override.kind).is_remote:
             config = self.configured.providers.get(label)
             if config is None or config.kind != override.kind:
                 config = self.configured.providers[override.kind]
@@ -170,7 +170,7 @@ class Targets:
 
 def _configured(label: str, config: ProviderConfig, key: str) -> Target:
     """Return the target of a configured provider. `key`: the caller's key, or "". Raises MissingBaseUrl."""
-    if not config.base_url and config.kind != "builtin":
+    if not config.base_url and registry.spec(config.kind).is_remote:
         raise MissingBaseUrl(config.kind)
     credentials = Credentials(key or config.api_key)
     return Target(label, replace(config, api_key=""), "", credentials, True, provider=config.name, own_key=bool(key))

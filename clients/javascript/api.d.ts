@@ -277,7 +277,7 @@ export interface paths {
         };
         /**
          * Health
-         * @description Report that the service runs, and the result of the last probe of each provider in `providers.toml`.
+         * @description Report that the service runs, the last probe of each provider of `providers.toml`, and the embedded engines.
          */
         get: operations["health"];
         put?: never;
@@ -935,6 +935,34 @@ export interface components {
             unhealthy: number;
         };
         /**
+         * EngineState
+         * @description The process of an embedded engine (provider `local`).
+         */
+        EngineState: {
+            /** Model */
+            model: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "stopped" | "loading" | "ready";
+            /**
+             * Calls
+             * @description Calls in progress.
+             */
+            calls: number;
+            /**
+             * Load Seconds
+             * @description How long the model took to load.
+             */
+            load_seconds: number | null;
+            /**
+             * Last Exit
+             * @description Exit code of the last process, negative for a signal.
+             */
+            last_exit: number | null;
+        };
+        /**
          * ErrorEvent
          * @description A perspective ended without a caption; `id` and `perspective` are null where neither is known.
          */
@@ -1015,6 +1043,11 @@ export interface components {
             providers: {
                 [key: string]: unknown;
             }[];
+            /**
+             * Engines
+             * @description The embedded engines that have been used.
+             */
+            engines: components["schemas"]["EngineState"][];
         };
         /**
          * ImageOut
@@ -1256,7 +1289,7 @@ export interface components {
              * Stage
              * @enum {string}
              */
-            stage: "queued" | "image" | "import" | "model" | "retry" | "fallback" | "validate" | "synthesis";
+            stage: "queued" | "image" | "import" | "loading model" | "model" | "retry" | "fallback" | "validate" | "synthesis";
             /**
              * Detail
              * @default

@@ -50,6 +50,7 @@ def get(service: Service, path: str, **headers: str) -> httpx.Response:
     return httpx.get(service.url + path, headers={"X-API-Key": KEY, **headers}, trust_env=False)
 
 
+@pytest.mark.slow
 def test_other_hosts_are_rejected_with_name_and_setting(service: Service) -> None:
     assert get(service, "/info", Host="a.example.org:8080").status_code == 200
     rejected = get(service, "/info", Host="upstream:8080", **{"X-Forwarded-Host": "bridge"})
@@ -61,6 +62,7 @@ def test_other_hosts_are_rejected_with_name_and_setting(service: Service) -> Non
     assert refused.value.response.status_code == 403
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/health", "/api/v1/health", "/livez", "/readyz"])
 def test_probes_are_exempt(service: Service, path: str) -> None:
     assert get(service, path, Host="10.1.2.3:32100").status_code == 200

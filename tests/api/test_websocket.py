@@ -15,6 +15,8 @@ from tests.servers import behaviours as b
 from tests.service import Service
 
 LIMIT = 64 * 1024
+BY_KIND = [pytest.param(kind, marks=[] if kind.kind == "vllm" else pytest.mark.slow) for kind in PROTOCOLS]
+"""The other kinds are slow: their SDKs are imported first."""
 ALT = {"perspective": "alt_text", "image": {"path": SAMPLE}}
 
 
@@ -82,7 +84,7 @@ def test_a_running_id_is_rejected(client: Socket, vllm_server: OpenAIServer) -> 
 # Cancellation.
 
 
-@pytest.mark.parametrize("kind", PROTOCOLS, ids=lambda kind: kind.id)
+@pytest.mark.parametrize("kind", BY_KIND, ids=lambda kind: kind.id)
 def test_cancel_ends_the_provider_call(client: Socket, kind: Kind) -> None:
     with kind.server() as server:
         server.default = b.Hang("first")

@@ -11,6 +11,8 @@ from pydantic import BaseModel
 from tests.clients.bridge import ANSWER, MODEL, Bridge, message
 from tests.servers import behaviours as b
 
+pytestmark = pytest.mark.slow
+
 MESSAGES: Any = [{"role": "system", "content": "Be brief."}, message("Taken at the fair.")]
 
 

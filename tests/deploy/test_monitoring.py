@@ -71,6 +71,7 @@ def expressions() -> list[tuple[str, str]]:
     return [*shown, *variables, *((rule["alert"], rule["expr"]) for rule in rules())]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("title", "expression"), expressions())
 def test_every_queried_metric_exists(figures: Figures, title: str, expression: str) -> None:
     requests = SERIES.findall(expression)

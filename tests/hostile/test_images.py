@@ -68,11 +68,6 @@ def see(provider: OpenAIServer, captions: int) -> None:
             assert image.format in ("JPEG", "PNG", "WEBP")
 
 
-def test_a_sample_of_the_table(service: Service, provider: OpenAIServer) -> None:
-    provider.calls.clear()
-    see(provider, check(service, list(cases())[::20]))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("large", [False, True], ids=["quick", "large"])
 def test_every_image_of_the_table(service: Service, provider: OpenAIServer, large: bool) -> None:

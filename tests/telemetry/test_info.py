@@ -24,6 +24,7 @@ def get(service: Service, path: str, **headers: str) -> httpx.Response:
     return httpx.get(service.url + path, headers=headers, timeout=HANG_GUARD, trust_env=False)
 
 
+@pytest.mark.slow
 def test_info(service: Service) -> None:
     response = get(service, "/info", Authorization=f"Bearer {OURS}")
     info = response.json()

@@ -63,4 +63,4 @@ def _default_models(services: Services) -> Iterator[str]:
 def _is_usable(config: ProviderConfig) -> bool:
     """Return whether a provider has the key and the address that its kind needs."""
     spec = registry.spec(config.kind)
-    return bool(config.base_url or config.kind == "builtin") and bool(config.api_key or not spec.needs_key)
+    return bool(config.base_url or not spec.is_remote) and bool(config.api_key or not spec.needs_key)
