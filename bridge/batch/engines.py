@@ -85,10 +85,10 @@ class InProcess:
 
     async def check(self, run: Run) -> tuple[str, ...]:
         target, dispatcher = self._target, self._services.dispatcher
-        listing = await dispatcher.check_likeliest(target, "", run)
+        (listing,) = (await dispatcher.check(target, "", run)).values()
         if any(target.model in (model.id, model.name) for model in listing.models):
             return ()
-        result = await dispatcher.check_likeliest(target, target.model, run)
+        (result,) = (await dispatcher.check(target, target.model, run)).values()
         if failed := [step for step in result.steps if step.status == "failed"]:
             raise ProviderUnusable(failed[-1].error)
         return result.warnings

@@ -104,15 +104,17 @@ async def _check(options: argparse.Namespace, services: "Services") -> int:
     from bridge.run import Run
 
     target, run = ProviderReference(options.name, model=options.model), Run(check.deadline(services))
-    results = [result async for result in check.check_each(target, services, run)]
+    _, results = await check.check(target, services, run, every_endpoint=True)
     if options.json:
-        print_json({"provider": options.name, "endpoints": [{"name": name, **_report(item)} for name, item in results]})
+        print_json(
+            {"provider": options.name, "endpoints": [{"name": name, **_report(item)} for name, item in results.items()]}
+        )
     else:
-        for name, result in results:
+        for name, result in results.items():
             if len(results) > 1:
                 print(f"{name}:")
             _print(result)
-    return PROVIDER if any(_failed(result) for _, result in results) else 0
+    return PROVIDER if any(map(_failed, results.values())) else 0
 
 
 def _failed(check: "Check") -> bool:
