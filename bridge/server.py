@@ -230,7 +230,7 @@ def log_address(listening: socket.socket) -> None:
     """Log the address of the service, with the real port number if port 0 was requested."""
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    log.info("graphcap bridge %s serves http://%s:%s (its API: /docs)", __version__, shown, port)
+    log.info("graphcap bridge %s serves http://%s:%s", __version__, shown, port)
 
 
 def application(control: socket.socket | None = None) -> ASGIApp:
