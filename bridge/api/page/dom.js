@@ -44,6 +44,7 @@ export function words(key) {
 
 export const plural = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 export const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`;
+export const dollars = (amount) => `$${amount.toPrecision(2)}`;
 export const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** Return a number of bytes in the largest unit that fits. */

@@ -1,6 +1,6 @@
 /** The results of a run: a tab for each perspective, and views of its caption. */
 import { drawBoxes } from "./photo.js";
-import { byId, copy, download, el, plural, seconds, set, size, tabs, words } from "./dom.js";
+import { byId, copy, dollars, download, el, plural, seconds, set, size, tabs, words } from "./dom.js";
 import { failure } from "./errors.js";
 import { findBoxes, showReadable } from "./readable.js";
 import { snippets } from "./snippets.js";
@@ -149,11 +149,11 @@ export class Results {
   }
 }
 
-/** Return the line below the tabs: seconds, model and tokens. */
-function summary({ caption: { usage, timing, model, warnings } }) {
+/** Return the line below the tabs: seconds, model, tokens and cost. */
+function summary({ caption: { usage, cost, timing, model, warnings } }) {
   const tokens = usage?.input_tokens && `${plural(usage.input_tokens, "token")} in, ${usage.output_tokens ?? "?"} out`;
   const warned = warnings.length && plural(warnings.length, "warning");
-  return [seconds(timing.total ?? 0), model, tokens, warned].filter(Boolean).join(" · ");
+  return [seconds(timing.total ?? 0), model, tokens, cost && dollars(cost), warned].filter(Boolean).join(" · ");
 }
 
 function details({ caption, error }) {
@@ -180,7 +180,7 @@ const notes = (warnings) =>
     warnings.map((text) => el("li", text)),
   );
 
-function facts({ provider, model, usage, image, output_mode, request_id }) {
+function facts({ provider, model, usage, cost, image, output_mode, request_id }) {
   const count = (tokens) => tokens?.toLocaleString("en") ?? "not reported";
   return [
     ["Provider", provider],
@@ -188,6 +188,7 @@ function facts({ provider, model, usage, image, output_mode, request_id }) {
     ["Input tokens", count(usage?.input_tokens)],
     ["Output tokens", count(usage?.output_tokens)],
     ["Cached tokens", count(usage?.cached_tokens)],
+    ["Cost", cost !== null ? dollars(cost) : "not known"],
     ["Photo as sent", `${image.width} × ${image.height}, ${image.media_type}, ${size(image.bytes)}`],
     ["Done to it", image.actions.join(", ") || "nothing"],
     ["Output mode", words(output_mode)],
