@@ -24,7 +24,7 @@ _MAX_NAME = 200
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A mistake and its place. `pointer`: a JSON Pointer into the perspective or the answer, "" for the root."""
+    """A mistake. `pointer`: its JSON Pointer in the perspective or the answer, "" for the root."""
 
     pointer: str
     message: str
@@ -33,7 +33,7 @@ class Problem:
         return f"{self.pointer}: {self.message}" if self.pointer else self.message
 
     def under(self, pointer: str) -> "Problem":
-        """Return the same problem with its pointer prefixed by `pointer`, the place of this document in another one."""
+        """Return the problem with `pointer`, the place of its document in a larger document, before its own pointer."""
         return Problem(pointer + self.pointer, self.message)
 
 

@@ -1,4 +1,4 @@
-"""The objects of perspective files and of the settings file, as pydantic models.
+"""pydantic models of the objects in perspective files and in the settings file.
 
 Unknown keys are kept in `model_extra`. A known key whose value is null counts as absent.
 """
@@ -39,7 +39,7 @@ Text = Annotated[str, BeforeValidator(_number_as_text)]
 
 
 class Form(BaseModel):
-    """Base class of the objects. Types are not converted."""
+    """Base class of these models. Values are not converted to other types."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -55,7 +55,7 @@ F = TypeVar("F", bound=Form)
 
 
 class _Named(Form):
-    """An object that may be written as its name only."""
+    """An object that may be written as a string, its name."""
 
     name: str
 
@@ -115,7 +115,7 @@ class FieldEntry(Form):
 
 
 class PerspectiveForm(Form):
-    """A perspective as it is written in a file. `digest` and `warnings` are in the API's form, and are ignored."""
+    """A perspective as written in a file. `digest` and `warnings`, which the API adds, are ignored."""
 
     name: Text = ""
     display_name: Text = ""
@@ -164,7 +164,8 @@ class SettingsForm(Form):
 def validated(form: type[F], data: object, pointer: Callable[[str], str], problems: list[Problem]) -> F:
     """Read an object as `form`. Mistakes are appended to `problems`, and invalid keys are read as if absent.
 
-    All keys of `form` must have a default. `pointer` returns the JSON Pointer of a key, and of the object for "".
+    All keys of `form` must have a default. `pointer` returns the JSON Pointer of a key; for "", that of the object
+    itself.
     """
     try:
         return form.model_validate(data)

@@ -1,4 +1,4 @@
-"""The keywords of JSON Schema draft 2020-12: their order, their values, and which of them contain schemas."""
+"""The keywords of JSON Schema draft 2020-12: their order, their valid values, and whether they contain schemas."""
 
 from typing import Any
 

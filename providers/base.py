@@ -95,7 +95,7 @@ class Options:
         return {name: value for name, value in values.items() if value is not None}
 
     def sent(self, taken: Collection[str], names: Mapping[str, str]) -> dict[str, int | float]:
-        """Return the options in `taken` that have a value, under the provider's `names` where these differ."""
+        """Return the options in `taken` that have a value. `names`: maps the bridge's names to the provider's."""
         return {names.get(name, name): value for name, value in self.present().items() if name in taken}
 
 
@@ -111,10 +111,10 @@ class Turn:
 class VisionRequest:
     """The request of one provider call.
 
-    The messages are the system text, one user message with the image followed by the prompt, and `turns`.
-    `schema`: a JSON Schema (draft 2020-12), which the client translates to the provider's dialect. `timeout`: seconds
-    for the complete call. `headers`: extra HTTP headers (trace context). `image_is_shared`: requests of other
-    perspectives contain the same image.
+    The messages are the system text, one user message with the image followed by the prompt, and `turns`. `schema`: a
+    JSON Schema (draft 2020-12), which the client translates to the provider's dialect. `timeout`: seconds for the
+    complete call. `headers`: extra HTTP headers (trace context). `image_is_shared`: other requests contain the same
+    image.
     """
 
     model: str
@@ -180,7 +180,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class ProviderConfig:
-    """The configuration of one provider. `options`: settings by name; `Spec.options` lists the names of the kind."""
+    """The configuration of one provider. `options`: settings by name (see `Spec.options`)."""
 
     name: str
     kind: str
@@ -234,7 +234,7 @@ class Spec:
 
     @property
     def key_places(self) -> str:
-        """Return where the API key can be set, for messages."""
+        """Return the places where the API key can be set, as text for messages."""
         return f"{self.key_env[0]} or the request's api_key" if self.key_env else "its api_key"
 
     def unsupported(self, options: Options) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ class Call:
         foreign: tuple[type[Exception], ...],
         translate: Callable[[Exception], ProviderError],
     ) -> None:
-        """`seconds`: the time limit. `foreign`: the SDK's exceptions. Those of httpx2 are translated too."""
+        """`seconds`: the time limit. `foreign`: the SDK's exceptions, translated in addition to those of httpx2."""
         import httpx2
 
         connection = (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, OSError)

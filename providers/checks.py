@@ -1,4 +1,4 @@
-"""Check the connection to a server. The caller sends the test request, through its own queue and limits."""
+"""Check the connection to a server. The caller sends the test request, so that its queue and limits apply."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
@@ -63,7 +63,7 @@ class Check:
 
     `steps`: the steps that were run. `model`: the requested model, "" without a test request. `response_model`: the
     name that the server reports for the model. `images`: whether the model accepted an image. `schema_enforced`:
-    whether the server enforced the schema. Both are None if the check could not determine this.
+    whether the server enforced the schema. `images` and `schema_enforced` are None if unknown.
     """
 
     steps: tuple[Step, ...]
@@ -89,8 +89,8 @@ async def check(
     """Check the connection to a server: list its models, and send a test request if `model` is set.
 
     The test request has a tiny image and a schema with one enum. `timeout`: seconds for the list, and for the test
-    request. `send` sends the test request and returns the answer or the error. If listing the models failed but the
-    model answered, the check succeeds (transformers serve lists no models).
+    request. `send` sends the test request and returns the answer or the error. If the model answers, the check succeeds
+    even if the list failed (`transformers serve` lists no models).
     """
     models: tuple[Model, ...] = ()
     failure: ProviderError | None = None
@@ -159,7 +159,7 @@ def _enforced(request: VisionRequest, outcome: Outcome) -> bool | None:
 def _warnings(
     title: str, model: str, models: tuple[Model, ...], outcome: Outcome, enforced: bool | None
 ) -> tuple[str, ...]:
-    """Return warnings about an answer. llama.cpp's servers answer with their loaded model to any name (measured)."""
+    """Return warnings about an answer. llama.cpp's servers use their loaded model for any model name (measured)."""
     warnings: list[str] = []
     if not models:
         warnings.append(f"{title} lists no models, but {model} answered.")

@@ -95,7 +95,7 @@ class KeyedTransport(httpx2.AsyncBaseTransport):
 
     @property
     def failed(self) -> httpx2.Response | None:
-        """Return the first response with another status than 200, or None. The SDK does not report all of these."""
+        """Return the first response whose status is not 200, or None. The SDK does not report all of these."""
         return next((response for response in self._responses if response.status_code != 200), None)
 
     async def close_responses(self) -> None:
