@@ -1,4 +1,4 @@
-"""Send responses and problems in the format that `Accept` prefers: JSON, one line of text, or events."""
+"""Send responses and problems in the format that the Accept header prefers: JSON, one line of text, or events."""
 
 import re
 from math import ceil
@@ -23,9 +23,9 @@ _QUALITY = re.compile(r";\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*(?:;|$)", re.IGNORECA
 
 
 def negotiate(request: Request, offered: tuple[str, ...]) -> str:
-    """Return the offered media type with the highest quality in `Accept`; among equals, the first one listed there.
+    """Return the offered media type with the highest quality in Accept, and among equals the first in Accept.
 
-    A wildcard means the first offered type. That type is also the default.
+    For a wildcard, or if none matches, the first offered type is returned.
     """
     best, best_quality = offered[0], 0.0
     for item in ",".join(request.headers.getlist("accept")).split(","):
@@ -62,14 +62,14 @@ def problem_response(request: Request, problem: Problem) -> Response:
         headers["WWW-Authenticate"] = "Bearer"
     if openai.is_openai_path(request):
         if not problem.retryable:
-            headers["X-Should-Retry"] = "false"  # the official clients retry every 5xx twice
+            headers["X-Should-Retry"] = "false"  # OpenAI's clients would retry every 5xx twice
         return JSONResponse(openai.error_body(problem), problem.status, headers)
     media_type = negotiate(request, (JSON, PROBLEM_JSON))
     return Response(problem.model_dump_json(), problem.status, headers, media_type)
 
 
 async def reject(error: Exception, scope: Scope, receive: Receive, send: Send, *, begun: bool = False) -> None:
-    """Send the problem for an error that is raised in a middleware, where exception handlers do not run.
+    """Send the problem for an error in a middleware, where exception handlers do not run.
 
     Unless work has `begun`, the header `X-Request-Begun: no` tells a proxy that it may try another instance.
     """

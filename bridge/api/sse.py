@@ -1,4 +1,4 @@
-"""Server-sent events: the event stream of one request as the response to its POST."""
+"""Send the events of one request as the response to its POST (server-sent events)."""
 
 import asyncio
 
@@ -26,11 +26,11 @@ class StreamEvent(RootModel[Event]):
 
 
 class EventStreamResponse(Response):
-    """Sends the events of a stream, and a comment after every `ping` seconds without an event.
+    """Sends the events of a stream, and a comment after `ping` seconds without an event.
 
-    A client that disconnects, or that accepts nothing for `stall` seconds or after the deadline, cancels the work. A
-    shutdown ends each unfinished perspective in an error. (FastAPI's own SSE is per route, and these routes answer JSON
-    too; measured with FastAPI 0.165.)
+    The work is cancelled if the client disconnects, or accepts nothing for `stall` seconds or after the deadline. In a
+    shutdown, each unfinished perspective ends with an error. (FastAPI 0.165 supports SSE only for routes that send
+    nothing else.)
     """
 
     media_type = MEDIA_TYPE

@@ -1,4 +1,4 @@
-"""Requests, captions, problems and stream events: the same for HTTP, command line and Python."""
+"""Requests, captions, problems and stream events, which are the same for HTTP, the command line and Python."""
 
 from typing import Annotated, Any, Literal
 
@@ -77,7 +77,7 @@ class ProviderOverride(BaseModel):
 
     @property
     def key(self) -> str:
-        """Return the key without its wrapper, "" when there is none."""
+        """Return the key as text, "" if there is none."""
         return self.api_key.get_secret_value().strip() if self.api_key else ""
 
 
@@ -101,7 +101,7 @@ class CaptionOptions(Strict):
     provider: ShortText | None = Field(None, description="A configured provider's name.", examples=["builtin"])
     model: ShortText | None = None
     provider_config: ProviderOverride | None = None
-    # The sampling options: every field of `providers.base.Options` has its field here.
+    # The sampling options: the fields of `providers.base.Options`.
     max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS), _NOT_BOOLEAN] | None = Field(
         None, description="Longest answer, in tokens."
     )
@@ -137,7 +137,7 @@ class CaptionOptions(Strict):
     @field_validator("context")
     @classmethod
     def _check_total(cls, value: list[str] | None) -> list[str] | None:
-        """Bound the prompts of an analysis: each perspective has a copy of the contexts."""
+        """Limit the total size of the prompts of an analysis. Each perspective has a copy of the contexts."""
         if value and sum(map(len, value)) > MAX_CONTEXT:
             raise PydanticCustomError("context", f"has more than {MAX_CONTEXT:,} characters in total")
         return value
@@ -145,7 +145,7 @@ class CaptionOptions(Strict):
     @field_validator("fallbacks", mode="before", json_schema_input_type=Fallbacks | None)
     @classmethod
     def _null_as_empty(cls, value: object) -> object:
-        """Accept null as unset, as in every other field."""
+        """Treat null as unset, as in every other field."""
         return [] if value is None else value
 
 
@@ -185,13 +185,13 @@ class ImageOut(BaseModel):
 
 
 class Sparse(BaseModel):
-    """A part of a response without the fields that are None."""
+    """Base class of parts of responses. Fields that are None are omitted."""
 
     model_config = ConfigDict(from_attributes=True)
 
     @model_serializer(mode="wrap")
     def _omit_none(self, write: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]  # noqa: ANN202
-        """Omit fields that are None. (A return type here would replace the fields in the JSON Schema.)"""
+        """Omit fields that are None. (A return type would replace the fields in the JSON Schema.)"""
         return {name: value for name, value in write(self).items() if value is not None}
 
 

@@ -112,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _loop_factory() -> "Callable[[], AbstractEventLoop] | None":
-    """Return the event loop of the service, None where it is not installed (Windows)."""
+    """Return the factory of the service's event loop, None on Windows."""
     try:
         from uvloop import new_event_loop
     except ImportError:
@@ -190,7 +190,7 @@ async def _follow(prepared: "Prepared", services: "Services") -> int:
     summary, batch = Summary(options), Batch(prepared)
 
     def interrupt() -> None:
-        loop.remove_signal_handler(signal.SIGINT)  # the next one ends the process
+        loop.remove_signal_handler(signal.SIGINT)  # the second interrupt ends the process
         print_line("Finishing the calls in flight. Interrupt again to stop at once.", "yellow")
         batch.stop()
 

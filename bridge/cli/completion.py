@@ -42,20 +42,20 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _leaves(words: str, parser: Parser) -> Iterator[tuple[str, Parser]]:
-    """Yield a command and its verbs, each with its parser."""
+    """Yield the words and the parser of a command, or of each of its verbs."""
     yield words, parser
     for name, verb in parser.commands.items():
         yield from _leaves(f"{words} {name}", verb)
 
 
 def _values(action: argparse.Action) -> str:
-    """Return the values that an argument accepts, where they are few."""
+    """Return the choices of an argument, if it has any."""
     metavar = str(action.metavar or "")
     return " ".join(map(str, action.choices or (metavar.split("|") if "|" in metavar else ())))
 
 
 def _bash(leaves: list[tuple[str, Parser]], shell: str) -> str:
-    """Return the script for bash, which zsh can run too. The first case that matches is the longest command."""
+    """Return the script for bash, which zsh can run too. Longer commands come first, so that they match first."""
     cases, values = [], {}
     for words, parser in reversed(leaves):
         named = [name for action in parser.arguments for name in action.option_strings]

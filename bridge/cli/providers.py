@@ -84,7 +84,7 @@ def _address(config: "ProviderConfig") -> str:
 
 
 def _key_state(config: "ProviderConfig") -> str:
-    """Return whether there is a key, and where a missing one would be read from."""
+    """Return the state of the API key as text. For a missing key, name the places where it can be set."""
     from providers import registry
 
     spec = registry.spec(config.kind)

@@ -23,7 +23,7 @@ def add_options(parser: Parser) -> None:
 
 
 def _metavar(annotation: Any) -> str:
-    """Return what the value of a setting of this type is called in the help."""
+    """Return the placeholder for the value of such a setting in the help."""
     words = [word for part in (annotation, *get_args(annotation)) for word in get_args(part) if isinstance(word, str)]
     return "|".join(dict.fromkeys(words)) or _METAVARS.get(annotation, "LIST")
 

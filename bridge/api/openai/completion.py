@@ -1,4 +1,4 @@
-"""A caption as a chat completion, complete or in chunks."""
+"""Send a caption as a chat completion, in one piece or in chunks."""
 
 import json
 import time
@@ -28,7 +28,7 @@ def _content(caption: Caption, chat: ChatRequest) -> str:
 
 
 class ChunkStreamResponse(EventStreamResponse):
-    """Sends a completion in chunks: the role first, the content when it is valid.
+    """Sends a completion in chunks: first the role, then the valid content.
 
     Partial content is not sent, because after a re-ask the message would contain two answers.
     """
@@ -39,7 +39,7 @@ class ChunkStreamResponse(EventStreamResponse):
         self._heading = _head("chat.completion.chunk", chat, record.id)
 
     def encode(self, event: Event) -> bytes:
-        """Return the chunks of an event. A failure is an error object; `[DONE]` follows a complete answer only."""
+        """Return the chunks of an event. An error is an error object. `[DONE]` follows only a complete answer."""
         if isinstance(event, Started):
             return self._chunk({"role": "assistant", "content": ""})
         if isinstance(event, ErrorEvent):
@@ -62,7 +62,7 @@ def _head(kind: str, chat: ChatRequest, request_id: str) -> JsonObject:
 
 
 def _usage(usage: UsageOut | None) -> JsonObject:
-    """Return `usage`, or an empty object if a count is unknown: clients require numbers, and 0 would be wrong."""
+    """Return `usage`, or an empty object if a count is unknown. (Clients require numbers.)"""
     if usage is None or usage.input_tokens is None or usage.output_tokens is None:
         return {}
     counts: JsonObject = {

@@ -45,7 +45,7 @@ def error_body(problem: Problem) -> dict[str, Any]:
 
 
 def _param(problem: Problem) -> str | None:
-    """Return the parameter at fault. JSON Pointers refer to the request only if the code is `invalid_request`."""
+    """Return the invalid parameter. JSON Pointers refer to the request only if the code is `invalid_request`."""
     if problem.code != "invalid_request" or not problem.errors:
         return _PARAMS.get(problem.code)
     first, *rest = problem.errors[0].pointer.removeprefix("/").split("/")
