@@ -27,8 +27,8 @@ def cost(attempts: Iterable[Attempt]) -> float | None:
 def price(address: str, model: str, usage: Usage | None) -> float | None:
     """Return the price of one call in US dollars, or None if unknown.
 
-    `address`: URL of the server. It selects the price list. A server without a price list costs nothing known, even if
-    it serves models of the same name.
+    `address`: the server's URL, which selects the price list. The user's own server has none, whatever models it
+    serves.
     """
     if usage is None or usage.input_tokens is None or usage.output_tokens is None or not _may_be_priced(address):
         return None

@@ -175,7 +175,7 @@ async def _run(options: "Options", services: "Services") -> int:
 
 
 async def _follow(prepared: "Prepared", services: "Services") -> int:
-    """Run a batch, show its progress, and print its summary. The first interrupt finishes the calls in flight."""
+    """Run a batch, show its progress, and print its summary. After an interrupt, only calls in flight finish."""
     import asyncio
     import signal
     import sys

@@ -42,14 +42,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _leaves(words: str, parser: Parser) -> Iterator[tuple[str, Parser]]:
-    """Yield the words and the parser of a command, or of each of its verbs."""
+    """Yield the words and the parser of a command and of its verbs."""
     yield words, parser
     for name, verb in parser.commands.items():
         yield from _leaves(f"{words} {name}", verb)
 
 
 def _values(action: argparse.Action) -> str:
-    """Return the choices of an argument, if it has any."""
+    """Return the choices of an argument, "" if it has none."""
     metavar = str(action.metavar or "")
     return " ".join(map(str, action.choices or (metavar.split("|") if "|" in metavar else ())))
 

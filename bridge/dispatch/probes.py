@@ -1,4 +1,4 @@
-"""Health probes of the endpoints in `providers.toml`. A probe lists the models of an endpoint, which costs nothing.
+"""Health probes of the endpoints in `providers.toml`. A probe lists an endpoint's models, free of charge.
 
 Probes run in the background. An endpoint that does not respond gets no calls until a probe succeeds.
 """
@@ -32,7 +32,7 @@ class ProbeResult:
 
 
 class Probes:
-    """Probes endpoints, and reports the last result of each."""
+    """Probes endpoints and stores the last result of each."""
 
     def __init__(self, dispatcher: Dispatcher, providers: tuple[str, ...]) -> None:
         """`providers`: the names of the configured providers to probe."""
@@ -91,7 +91,7 @@ class Probes:
         except ProviderError as error:
             name = outcome(error)
             if before.error != name:
-                # The message may name an internal address: it is for the log, not for /health.
+                # The message may contain an internal address, so it is logged and not shown by /health.
                 where = endpoint.name, queue.name, shown(endpoint.config.base_url)
                 log.warning("probe of endpoint %s of provider %s at %s: %s", *where, error.message)
             responds = verdict(error, patient=True) != "down"
