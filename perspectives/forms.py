@@ -24,7 +24,7 @@ _MESSAGES = {
     "dict_type": "Must be an object.",
     "model_type": "Must be an object.",
 }
-"""Map pydantic's error types to sentences. Other errors are shown in pydantic's words."""
+"""Map pydantic's error types to sentences. For other types, pydantic's message is shown."""
 
 
 def _number_as_text(value: object) -> object:

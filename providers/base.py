@@ -21,7 +21,7 @@ OutputMode = Literal["json_schema", "json_schema_relaxed", "json_object", "promp
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 LADDER: tuple[OutputMode, ...] = ("json_schema", "json_schema_relaxed", "json_object", "prompt")
-"""Output modes from the strictest to the one that every server accepts."""
+"""Output modes, the strictest first. Every server accepts the last one."""
 
 
 def lowest(*modes: OutputMode) -> OutputMode:

@@ -35,9 +35,9 @@ log = logging.getLogger("graphcap")
 IDLE_SECONDS = 300.0
 _MAX_REQUEST = 65536
 _DEATH_SECONDS = 5.0
-"""How long a failed call waits for the report that the engine has died."""
+"""Seconds that a failed call waits for a report of the engine's death."""
 _END_SECONDS = 5.0
-"""How long an engine may take to end when its input has ended, before it is killed."""
+"""Seconds for an engine to end after its input was closed. Then it is killed."""
 _ROOT = Path(__file__).parents[1]
 # Environment variables that an interpreter and a GPU backend may need. None of them is a key.
 _ENVIRONMENT = ("LD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT", "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")

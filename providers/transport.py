@@ -11,8 +11,8 @@ from providers.call import CONNECT_SECONDS
 from providers.errors import BadReply, ResponseInterrupted, WrongPath
 
 TIMEOUT = httpx2.Timeout(None, connect=CONNECT_SECONDS)
-"""Only the connection timeout is set, because `Call` limits the total time. With two equal limits, the error that is
-raised would depend on chance.
+"""Only the connection timeout is set, because `Call` limits the total time. With two equal limits, the exception would
+depend on chance.
 """
 _MAX_IDLE = 128  # connections
 _INTERRUPTED = (httpx2.NetworkError, httpx2.ProtocolError, OSError)

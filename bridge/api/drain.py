@@ -8,7 +8,7 @@ from typing import Any
 from bridge.errors import ShuttingDown
 
 _LINGER_SECONDS = 5.0
-"""How long cancelled work may take to send its last event or response."""
+"""Seconds for cancelled work to send its last event or response."""
 _POLL_SECONDS = 0.1
 
 

@@ -18,7 +18,7 @@ JSON, TEXT, EVENTS = "application/json", "text/plain", sse.MEDIA_TYPE
 PROBLEM_JSON = "application/problem+json"
 CAPTION_TYPES = (JSON, TEXT, EVENTS)
 ANALYSIS_TYPES = (JSON, EVENTS)
-"""An analysis has several captions, so there is no single line of text."""
+"""The media types of an analysis. Plain text is missing, because several captions are not one line."""
 _QUALITY = re.compile(r";\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*(?:;|$)", re.IGNORECASE)
 
 

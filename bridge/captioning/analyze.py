@@ -15,7 +15,7 @@ from bridge.errors import NothingToSynthesize
 from bridge.run import Run, Timings
 
 Outcomes = dict[str, Caption | Exception]
-"""The caption or the failure of each perspective, in the order of the request, the synthesizer last."""
+"""The caption or error of each perspective in the order of the request. The synthesizer is the last one."""
 
 
 async def analyze(plan: AnalysisPlan, services: Services, run: Run) -> Outcomes:

@@ -22,7 +22,7 @@ from bridge.run import PartialEvent, Progress, Reset
 JsonObject = dict[str, Any]
 MAX_TOKENS = 200_000
 MAX_CONTEXT = 1_000_000
-"""Characters of all contexts of a request together."""
+"""Maximum total characters of a request's contexts."""
 Text = Annotated[str, StringConstraints(max_length=200_000)]
 ShortText = Annotated[str, StringConstraints(max_length=2_000)]
 Preset = Literal["NONE", "SD_VGA", "HD_720P", "FHD_1080P", "QHD_1440P", "UHD_4K", "UHD_8K"]
@@ -299,5 +299,5 @@ class Done(BaseModel):
 
 
 Event = Annotated[Started | Progress | PartialEvent | Reset | Result | ErrorEvent | Done, Field(discriminator="type")]
-"""An event of a stream; SSE, WebSocket and Python use the same."""
+"""An event of a stream over SSE, over WebSocket or in Python."""
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)

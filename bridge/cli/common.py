@@ -34,7 +34,7 @@ _EXIT_CODES = {
     "unknown_perspective": USAGE,
     "unknown_provider": USAGE,
 }
-"""The exit code for the `code` of a problem. The exit code for all others is FAILED."""
+"""The exit codes for problems, by their `code`. For any other code it is FAILED."""
 
 
 def with_services(

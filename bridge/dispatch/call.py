@@ -66,7 +66,7 @@ class Dispatcher:
         }
         self._caller_queue = lru_cache(_MAX_CALLER_ADDRESSES)(self._new_caller_queue)
         self._clients = Clients(configured_pool, caller_pool)
-        self._modes = {trusted: OutputModes(clock) for trusted in (True, False)}  # callers cannot fill the first
+        self._modes = {trusted: OutputModes(clock) for trusted in (True, False)}  # callers' addresses have their own
         self._max_queue = max_queue
         self._provider_timeout = provider_timeout
         self._attempt_timeout = attempt_timeout

@@ -12,7 +12,7 @@ from typing import Literal
 BreakerState = Literal["closed", "open", "half_open"]
 _DISTINCT_ERRORS = 3
 _RETRY_AFTER = 5.0
-"""Seconds that rejected callers are told to wait if only a probe can close the breaker."""
+"""Seconds to report to rejected callers while only a probe can end the open state."""
 
 
 class CircuitBreaker:

@@ -17,9 +17,9 @@ from providers.errors import ProviderError
 
 log = logging.getLogger("graphcap")
 MIN_TIMEOUT, MAX_TIMEOUT = 1.0, 5.0
-"""A probe waits as long as the endpoint's interval, but at least 1 second and at most 5."""
+"""The time limit of a probe is the endpoint's interval, but at least 1 second and at most 5 seconds."""
 RETURN_INTERVAL = 5.0
-"""Longest interval in seconds between probes of an endpoint that is down, so that it soon gets calls again."""
+"""Maximum seconds between probes of an endpoint that is down."""
 
 
 @dataclass(frozen=True, slots=True)

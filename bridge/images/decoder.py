@@ -34,7 +34,7 @@ _ALLOCATOR = {
 START_SECONDS = 20.0
 _READ_BUFFER = MIB
 _BROKEN = (EOFError, OSError, ValueError, TypeError, KeyError)
-"""What reading a result raises: the pipe ended, the time ran out, or the bytes are not a result."""
+"""Exceptions of reading a result: the pipe ended, time ran out, or the bytes are not a result."""
 
 
 def image_error(rejected: Rejected) -> ImageError:

@@ -86,7 +86,7 @@ SOURCES: tuple[tuple[Literal["path", "url", "base64"], str, Callable[[str, Acces
     ("url", "", from_url),
     ("base64", "", from_base64),
 )
-"""Field of the request's image, prefix of its value, function; the first row that matches is used."""
+"""Field of the request's image, prefix of its value, function. The first row that matches is used."""
 
 
 async def load(kind: str, reference: str, access: Access) -> Source:

@@ -1,4 +1,4 @@
-"""The record of one HTTP request, or of one request on a WebSocket, and the log line that is read from it."""
+"""The record of one request over HTTP or a WebSocket, and its log line."""
 
 import time
 from collections import Counter
@@ -49,11 +49,11 @@ _ENDED_EARLY = ("cancelled", "shutting_down")
 
 @dataclass(slots=True)
 class RequestRecord:
-    """The data of one request from which log line, metrics and `Server-Timing` are read.
+    """The data of one request for log line, metrics and `Server-Timing`.
 
-    `wants_caption`: it is a caption or an analysis, even if it is rejected. `run`: its run, once it has one. `code`:
-    the problem that it ended in. `key`: the name of the caller's API key. `notes`: further fields of the log line.
-    `headers`: further headers of the response.
+    `wants_caption`: the request is for captions, even if it is rejected. `run`: its run, None before it begins. `code`:
+    the code of the problem that ended it. `key`: the name of the caller's API key. `notes`: further fields of the log
+    line. `headers`: further headers of the response.
     """
 
     id: str
@@ -69,7 +69,7 @@ class RequestRecord:
     headers: dict[str, str] = field(default_factory=dict)
 
     def start_run(self, deadline: Deadline, caller: str = "") -> Run:
-        """Return the run of this request; `caller` identifies the caller to fair queues."""
+        """Return the run of this request. `caller` identifies the caller to fair queues."""
         self.run = Run(deadline, self.id, caller=caller, trace_headers=self.trace_headers)
         return self.run
 
@@ -104,7 +104,7 @@ class RequestRecord:
 
 
 def log_fields(record: RequestRecord, method: str, path: str, client: str) -> dict[str, Any]:
-    """Return the fields of the log line that are known and not zero. None contains a key, prompt, caption or query."""
+    """Return the log line's fields that are known and not zero. They contain no key, prompt, caption or query."""
     stages = _stages(record)
     known = {
         "code": record.code,
@@ -149,7 +149,7 @@ def _call_fields(runs: list[Run]) -> dict[str, Any]:
 
 
 def _caption_fields(captions: list[Run]) -> dict[str, Any]:
-    """Return the perspectives, and the providers that answered; several values are in the order of the request."""
+    """Return the perspectives and the providers that answered, in the order of the request."""
     if not captions:
         return {}
     return {
@@ -166,7 +166,7 @@ def _joined(values: Iterable[str]) -> str:
 
 
 def _stages(record: RequestRecord) -> dict[str, float]:
-    """Return the duration of each stage. For an analysis, use the slowest caption, and add its own stages."""
+    """Return the duration of each stage. For an analysis, return those of its slowest caption and its own."""
     stages: dict[str, float] = {}
     for timings in [run.timings for run in record.runs]:
         for stage, ms in timings.milliseconds().items():

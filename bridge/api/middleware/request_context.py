@@ -23,7 +23,7 @@ log = logging.getLogger("graphcap")
 API = "/api/v1"
 UNROUTED = "other"
 _NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
-"""Content-Security-Policy of everything that is not a page: a browser runs nothing of it and frames it nowhere."""
+"""Content-Security-Policy of responses that are not pages. It forbids scripts and frames."""
 _DISCONNECTED = 499  # logged if the client closed the connection, as in nginx
 _CANCELLED = errors.TABLE[Cancelled].status, errors.TABLE[Cancelled].code
 _STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")

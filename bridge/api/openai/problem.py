@@ -19,7 +19,7 @@ _PARAMS = {
     **dict.fromkeys(("image_unreachable", "image_too_large", "unsupported_image", "invalid_image"), "messages"),
     "address_refused": "messages",
 }
-"""The OpenAI parameter at fault, by code."""
+"""The invalid OpenAI parameter for each code."""
 _RENAMED = {"image": "messages", "context": "messages", "global_context": "messages", "provider": "model"}
 _MODEL_SYNTAX = "A model is written [perspective][@[provider][/model]]; GET /v1/models lists the models."
 
