@@ -1,6 +1,7 @@
 """`graphcap providers`: list providers, check one, list its models."""
 
 import argparse
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bridge.cli import Parser
@@ -121,10 +122,8 @@ def _failed(check: "Check") -> bool:
 
 
 def _report(check: "Check") -> dict[str, object]:
-    keys = ("step", "status", "message", "error")
-    steps = [{key: getattr(step, key) for key in keys} for step in check.steps]
     results = {key: getattr(check, key) for key in ("images", "schema_enforced", "response_model")}
-    return {"steps": steps, **results, "warnings": list(check.warnings)}
+    return {"steps": [asdict(step) for step in check.steps], **results, "warnings": list(check.warnings)}
 
 
 def _print(check: "Check") -> None:

@@ -1,6 +1,6 @@
 /** The page: connects its parts, asks for a key where one is needed, and shows the view that the address names. */
 import { Bridge } from "./bridge.js";
-import { Memory, byId } from "./dom.js";
+import { byId, storage } from "./dom.js";
 import { failure } from "./errors.js";
 import { addCaption, captionAll, connectGallery } from "./gallery.js";
 import { chosenOptions, chosenPerspectives, connectOptions, showMistakes, showOptions } from "./options.js";
@@ -11,7 +11,7 @@ import { Run } from "./run.js";
 const KEY = "graphcap-key";
 const hint = byId("run").firstElementChild;
 const base = new URL("./", location.href).href;
-const keys = new Memory("sessionStorage");
+const keys = storage("sessionStorage");
 let bridge = connect();
 /** @type {Run | null} */
 let run = null;
@@ -19,7 +19,7 @@ let run = null;
 let results = null;
 
 function connect() {
-  return new Bridge({ baseUrl: base, apiKey: keys.get(KEY) });
+  return new Bridge({ baseUrl: base, apiKey: keys.getItem(KEY) ?? "" });
 }
 
 async function start() {
@@ -39,12 +39,12 @@ async function start() {
 function askForKey() {
   const dialog = byId("key");
   if (dialog.open) return;
-  if (keys.get(KEY)) byId("key-why").textContent = "The bridge rejects this key. Enter another one.";
+  if (keys.getItem(KEY)) byId("key-why").textContent = "The bridge rejects this key. Enter another one.";
   byId("key-value").value = "";
   dialog.onclose = () => {
     const key = byId("key-value").value.trim();
     if (!key) return notify("Without a key, this bridge shows nothing. Reload the page to enter one.");
-    keys.set(KEY, key);
+    keys.setItem(KEY, key);
     void start();
   };
   dialog.showModal();
@@ -67,6 +67,7 @@ function showView() {
 
 /** Return what to ask, or null after saying what is missing. */
 function question() {
+  byId("notice").hidden = true;
   const perspectives = chosenPerspectives();
   if (perspectives.length) return { perspectives, options: chosenOptions() };
   if (!byId("own").hidden) return null; // the mistake stands below the editor
@@ -82,11 +83,10 @@ async function caption() {
     byId("choose").focus();
     return;
   }
-  byId("notice").hidden = true;
   run?.cancel();
   const request = { photo, ...asked };
   const current = (run = new Run(request, (name) => changed(current, name)));
-  const keyed = keys.get(KEY) !== "";
+  const keyed = keys.getItem(KEY) !== null;
   results = new Results(current, { base, keyed }, actions);
   setRunning(true);
   if (matchMedia("(max-width: 56rem)").matches) byId("run").scrollIntoView({ block: "start" });
@@ -112,7 +112,7 @@ function actions(error) {
 
 function setRunning(running) {
   byId("cancel").hidden = !running;
-  byId("go").textContent = running ? "Start over" : "Caption";
+  byId("go").textContent = running ? "Caption again" : "Caption";
 }
 
 function captionMany(photos) {
@@ -139,7 +139,8 @@ byId("form").onsubmit = (event) => {
 byId("form").addEventListener("invalid", ({ target }) => target.closest("details")?.setAttribute("open", ""), true);
 byId("cancel").onclick = () => run?.cancel();
 addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) byId("form").requestSubmit();
+  const shortcut = event.key === "Enter" && (event.ctrlKey || event.metaKey);
+  if (shortcut && !byId("try").hidden) byId("form").requestSubmit();
   else if (event.key === "Enter" && event.target === byId("search")) event.preventDefault();
   if (event.key === "Escape") run?.cancel();
 });

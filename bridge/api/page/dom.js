@@ -44,6 +44,7 @@ export function words(key) {
 
 export const plural = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 export const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`;
+export const dollars = (amount) => `$${amount.toPrecision(2)}`;
 export const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** Return a number of bytes in the largest unit that fits. */
@@ -51,26 +52,14 @@ export function size(bytes) {
   return bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
-/** Remember a text under a name, in this tab or for later visits; in memory where the browser forbids storage. */
-export class Memory {
-  #texts = new Map();
-
-  /** @param {"sessionStorage" | "localStorage"} storage */
-  constructor(storage) {
-    try {
-      this.storage = window[storage];
-    } catch {
-      this.storage = null;
-    }
-  }
-
-  get(name) {
-    return this.#texts.get(name) ?? this.storage?.getItem(name) ?? "";
-  }
-
-  set(name, text) {
-    this.#texts.set(name, text);
-    this.storage?.setItem(name, text);
+/** Return a storage of the browser, or one in memory where the browser forbids it. */
+export function storage(/** @type {"sessionStorage" | "localStorage"} */ name) {
+  try {
+    return window[name];
+  } catch {
+    const texts = new Map();
+    const getItem = (key) => texts.get(key) ?? null;
+    return { getItem, setItem: (key, text) => void texts.set(key, text) };
   }
 }
 

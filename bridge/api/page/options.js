@@ -1,5 +1,5 @@
 /** What to ask: perspectives, a perspective of the user's own, provider, model and advanced options. */
-import { Memory, byId, el, plural, set, words } from "./dom.js";
+import { byId, el, plural, set, storage, words } from "./dom.js";
 import { pointers } from "./errors.js";
 
 const STORED = "graphcap-page";
@@ -20,7 +20,7 @@ const EXAMPLE = {
 export const perspectives = new Map();
 let providers = [];
 const chosen = new Set();
-const memory = new Memory("localStorage");
+const memory = storage("localStorage");
 let bridge;
 
 /** Show the choices that a bridge offers. */
@@ -30,7 +30,7 @@ export async function showOptions(to) {
   perspectives.clear();
   for (const each of all) perspectives.set(each.name, each);
   providers = available;
-  const stored = parsed(memory.get(STORED)) ?? {};
+  const stored = parsed(memory.getItem(STORED)) ?? {};
   const known = (stored.names ?? []).filter((name) => perspectives.has(name));
   for (const name of known.length ? known : ["alt_text"]) if (perspectives.has(name)) chosen.add(name);
   showPerspectives();
@@ -264,6 +264,6 @@ export function chosenOptions() {
     return { provider, ...(model ? { model } : {}), on };
   });
   if (fallbacks.length) options.fallbacks = fallbacks;
-  memory.set(STORED, JSON.stringify({ names: [...chosen], provider: options.provider, model: options.model }));
+  memory.setItem(STORED, JSON.stringify({ names: [...chosen], provider: options.provider, model: options.model }));
   return options;
 }

@@ -106,7 +106,7 @@ function table(rows, view) {
   const cell = (value) => el("td", Array.isArray(value) || isObject(value) ? show(value, view) : plain(value, view));
   const line = (row) => {
     const number = view.marks.get(row);
-    const button = set({ data: { box: number }, title: "Show on the photo" });
+    const button = set({ data: { box: number }, "aria-label": `Show ${number + 1} on the photo` });
     const mark = number === undefined ? "" : el("button.number", button, String(number + 1));
     const ownId = { ...view, labels: new Map() }; // the cell with the id itself keeps it
     const cells = heads.map(({ key }) => (key === "id" ? el("td", plain(row[key], ownId)) : cell(row[key])));

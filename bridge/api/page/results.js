@@ -1,6 +1,6 @@
 /** The results of a run: a tab for each perspective, and views of its caption. */
 import { drawBoxes } from "./photo.js";
-import { byId, copy, download, el, plural, seconds, set, size, tabs, words } from "./dom.js";
+import { byId, copy, dollars, download, el, plural, seconds, set, size, tabs, words } from "./dom.js";
 import { failure } from "./errors.js";
 import { findBoxes, showReadable } from "./readable.js";
 import { snippets } from "./snippets.js";
@@ -116,6 +116,8 @@ export class Results {
     this.#fields.set(item.name, list);
     if (list.parentNode !== this.#content) this.#content.replaceChildren(list);
     showReadable(list, result, item.own ?? perspectives.get(item.name) ?? {});
+    const warnings = item.caption?.warnings ?? [];
+    if (warnings.length && list === this.#content.lastChild) this.#content.append(notes(warnings));
   }
 
   #build(item) {
@@ -147,19 +149,18 @@ export class Results {
   }
 }
 
-/** Return the line below the tabs: seconds, model and tokens. */
-function summary({ caption: { usage, timing, model, warnings } }) {
+/** Return the line below the tabs: seconds, model, tokens and cost. */
+function summary({ caption: { usage, cost, timing, model, warnings } }) {
   const tokens = usage?.input_tokens && `${plural(usage.input_tokens, "token")} in, ${usage.output_tokens ?? "?"} out`;
   const warned = warnings.length && plural(warnings.length, "warning");
-  return [seconds(timing.total ?? 0), model, tokens, warned].filter(Boolean).join(" · ");
+  return [seconds(timing.total ?? 0), model, tokens, cost && dollars(cost), warned].filter(Boolean).join(" · ");
 }
 
 function details({ caption, error }) {
   const attempts = caption?.attempts ?? error?.attempts ?? [];
   const sections = [];
   const add = (title, content) => sections.push(el("section", el("h3", title), content));
-  const item = (text) => el("li", text);
-  if (caption?.warnings.length) add("Warnings", el("ul.lines", caption.warnings.map(item)));
+  if (caption?.warnings.length) add("Warnings", notes(caption.warnings));
   if (caption)
     add(
       "Facts",
@@ -173,7 +174,13 @@ function details({ caption, error }) {
   return sections.length ? sections : [el("p.muted", "Nothing yet.")];
 }
 
-function facts({ provider, model, usage, image, output_mode, request_id }) {
+const notes = (warnings) =>
+  el(
+    "ul.notes",
+    warnings.map((text) => el("li", text)),
+  );
+
+function facts({ provider, model, usage, cost, image, output_mode, request_id }) {
   const count = (tokens) => tokens?.toLocaleString("en") ?? "not reported";
   return [
     ["Provider", provider],
@@ -181,6 +188,7 @@ function facts({ provider, model, usage, image, output_mode, request_id }) {
     ["Input tokens", count(usage?.input_tokens)],
     ["Output tokens", count(usage?.output_tokens)],
     ["Cached tokens", count(usage?.cached_tokens)],
+    ["Cost", cost !== null ? dollars(cost) : "not known"],
     ["Photo as sent", `${image.width} × ${image.height}, ${image.media_type}, ${size(image.bytes)}`],
     ["Done to it", image.actions.join(", ") || "nothing"],
     ["Output mode", words(output_mode)],

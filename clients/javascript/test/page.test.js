@@ -400,7 +400,7 @@ for (const at of [env.ROOTED_URL, env.NGINX_URL]) {
     await page.getByRole("checkbox", { name: /^Scene Graph/ }).waitFor();
     await drop({ name: "photo.jpg" });
     await start();
-    await ended("done");
+    await page.locator(".notes").getByText("builtin describes pixels").waitFor();
     await drop({ name: "a.jpg" }, { name: "b.jpg" });
     await page.getByText("2 of 2 photos").waitFor();
     const kept = await page.evaluate(() => [JSON.stringify({ ...localStorage }), document.cookie, location.href]);
