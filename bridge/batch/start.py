@@ -8,7 +8,7 @@ from anyio import to_thread
 
 from bridge import errors
 from bridge.batch.folder import BatchError, Folder, open_url
-from bridge.batch.inputs import Listing, list_images
+from bridge.batch.inputs import Listing, list_images, select
 from bridge.batch.models import ImageItem, Options
 from bridge.batch.outputs import Outputs, read_failures
 from bridge.batch.rows import Job, load, open_job
@@ -50,6 +50,7 @@ async def prepared(options: Options, services: Services) -> AsyncIterator[Prepar
         if options.retry_failed:
             failed = await to_thread.run_sync(read_failures, folder)
             listing.items = [item for item in listing.items if item.key in failed]
+        listing.items = select(listing.items, options)
         trainer = TRAINERS.get(options.text.trainer)
         extension = options.extension or (trainer.extension if trainer else ".txt")
         outputs = Outputs(folder, options, tuple(each.name for each in job.perspectives), extension)

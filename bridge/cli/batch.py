@@ -175,29 +175,41 @@ async def _run(options: "Options", services: "Services") -> int:
 
 
 async def _follow(prepared: "Prepared", services: "Services") -> int:
-    """Run a batch, show its progress, and print its summary. The first interrupt finishes the calls in flight."""
+    """Run a batch, show its progress, and print its summary.
+
+    The first interrupt finishes the calls in flight, the second one cancels them.
+    """
     import asyncio
     import signal
     import sys
+    from contextlib import aclosing
 
     from bridge.batch.progress import follow
     from bridge.batch.report import Report
     from bridge.batch.run import Batch
     from bridge.batch.summary import Summary
-    from bridge.cli.common import print_line
+    from bridge.cli.common import INTERRUPTED, print_line
 
     options, loop = prepared.job.options, asyncio.get_running_loop()
     summary, batch = Summary(options), Batch(prepared)
 
+    whole = asyncio.current_task()
+    assert whole is not None
+
     def interrupt() -> None:
-        loop.remove_signal_handler(signal.SIGINT)  # the next one ends the process
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, whole.cancel)
         print_line("Finishing the calls in flight. Interrupt again to stop at once.", "yellow")
         batch.stop()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupt)
     report = Report(summary, services) if options.report else None
-    await follow(batch.events(), summary, report)
+    try:
+        async with aclosing(batch.events()) as events:
+            await follow(events, summary, report)
+    except asyncio.CancelledError:
+        return INTERRUPTED
     for line in summary.lines():
         print(line, file=sys.stderr)
     if report is not None:
