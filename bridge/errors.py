@@ -305,6 +305,7 @@ TABLE: dict[type[Exception], Row] = {
     provider_errors.ServerFailed: Row(502, "provider_error", "Provider error", retryable=True),
     provider_errors.Unreachable: Row(502, "provider_unreachable", "Provider unreachable", retryable=True),
     provider_errors.Unavailable: Row(503, "provider_unavailable", "Provider unavailable", retryable=True),
+    provider_errors.EngineFailed: Row(503, "provider_unavailable", "Embedded engine unavailable", retryable=True),
     provider_errors.CallTimeout: Row(504, "timeout", "Provider timeout", retryable=True),
     provider_errors.Truncated: Row(502, "answer_truncated", "Output truncated"),
     provider_errors.WhitespaceRunaway: Row(502, "answer_truncated", "White-space runaway"),

@@ -54,7 +54,6 @@ class Document:
 
     @property
     def unknown(self) -> JsonObject:
-        """Return the unknown keys with their values."""
         return self.form.model_extra or {}
 
     def misspelled(self) -> list[Problem]:
@@ -80,5 +79,4 @@ class Document:
             self.problems.append(Problem(pointer, message))
 
     def warning(self, key: str, message: str) -> None:
-        """Record a mistake that does not make the perspective unusable."""
         self.warnings.append(Problem(self.pointer(key), message))

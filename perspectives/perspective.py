@@ -5,7 +5,7 @@ from typing import get_args
 
 from perspectives.document import Document
 from perspectives.errors import InvalidPerspective, Problem, shortened
-from perspectives.forms import Column, Kind, Variable
+from perspectives.forms import Kind, Variable
 from perspectives.graphcap_fields import to_fields, to_schema
 from perspectives.json_values import JsonObject, copy_json, digest
 from perspectives.prompt import FIELD, PLACEHOLDER, template_warnings
@@ -49,7 +49,6 @@ class Perspective:
     digest: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
-        """Compute the digest."""
         object.__setattr__(self, "digest", digest(self._content()))
 
     @property
@@ -66,23 +65,16 @@ class Perspective:
         }
 
     def _content(self) -> JsonObject:
+        identity = {"name": self.name, "display_name": self.display_name, "version": self.version}
         return {
             **self.extras,
-            "name": self.name,
-            "display_name": self.display_name,
-            "version": self.version,
-            "description": self.description,
-            "type": self.type,
-            "module": self.module,
+            **identity,
+            **{key: getattr(self, key) for key in ("description", "type", "module", "deprecated", "replacement")},
             "tags": list(self.tags),
-            "deprecated": self.deprecated,
-            "replacement": self.replacement,
             "priority": self.priority,
             "variables": [variable.to_wire() for variable in self.variables],
             "schema": {
-                "name": self.name,
-                "display_name": self.display_name,
-                "version": self.version,
+                **identity,
                 "prompt": self.prompt,
                 "context_template": self.context_template or "",
                 "schema_fields": self.schema_fields,
@@ -122,7 +114,7 @@ def parse(data: object, *, source: str = "inline", reserved_check: bool = True, 
         prompt=form.prompt,
         validator=validator,
         schema_fields=schema_fields,
-        table_columns=tuple(column.model_dump(include=_columns(column)) for column in form.table_columns),
+        table_columns=tuple(column.to_wire() for column in form.table_columns),
         context_template=form.context_template if form.context_template.strip() else None,
         module=form.module.strip() or module,
         tags=tuple(form.tags),
@@ -147,7 +139,6 @@ def _warnings(document: Document) -> tuple[Problem, ...]:
 
 
 def _check(document: Document, name: str, reserved_check: bool) -> None:
-    """Record the mistakes in the name, the module, the prompt and the template."""
     form = document.form
     if not name or not _is_path_segment(name) or name != name.strip():
         document.problem("name", f"Must be 1 to {_MAX_NAME} printable characters without a slash.")
@@ -177,10 +168,6 @@ def _kind(document: Document) -> Kind:
     return kind if kind in kinds else kinds[0]
 
 
-def _columns(column: Column) -> set[str]:
-    return {"name", "style", *(["description"] if column.description else [])}
-
-
 def _variables(document: Document) -> tuple[Variable, ...]:
     """Return the variables. Without `variables`, every placeholder of the prompt is one with the default ""."""
     declared, used = document.form.variables, dict.fromkeys(PLACEHOLDER.findall(document.form.prompt))
@@ -207,9 +194,9 @@ def _answer(document: Document) -> tuple[Validator, list[JsonObject]] | None:
         return _from_fields(document)
     pointer = document.pointer("json_schema")
     try:
-        validator = compile_schema(schema, pointer=pointer)
+        validator = compile_schema(schema)
     except InvalidPerspective as error:
-        document.problems += error.problems
+        document.problems += [problem.under(pointer) for problem in error.problems]
         return None
     document.warnings += [warning.under(pointer) for warning in validator.warnings]
     derived = to_fields(validator.json_schema)

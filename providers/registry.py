@@ -3,24 +3,25 @@
 from collections.abc import Mapping
 from importlib import import_module
 
-from providers import anthropic, builtin, gateways, gemini, ollama, openai
+from providers import anthropic, builtin, gateways, gemini, local, ollama
 from providers.anthropic import AnthropicClient
-from providers.base import BaseClient, ProviderConfig, Spec
+from providers.base import ProviderConfig, Spec
 from providers.builtin import BuiltinClient
+from providers.client import BaseClient
 from providers.errors import UnknownKind
-from providers.gateways import GatewayClient
 from providers.gemini import GeminiClient
+from providers.local import LocalClient
 from providers.ollama import OllamaClient
 from providers.openai import OpenAIClient
 from providers.pool import Pool
 
-_ORDER = ("builtin", "openai", "anthropic", "vllm", "ollama", "gemini")
+_ORDER = ("builtin", "local", "openai", "anthropic", "vllm", "ollama", "gemini")
 """The kinds that the documentation lists first, in this order."""
 _CLIENTS: Mapping[type[BaseClient], tuple[Spec, ...]] = {
     BuiltinClient: (builtin.SPEC,),
-    OpenAIClient: (openai.SPEC,),
+    LocalClient: (local.SPEC,),
+    OpenAIClient: gateways.SPECS,
     AnthropicClient: (anthropic.SPEC,),
-    GatewayClient: gateways.SPECS,
     OllamaClient: (ollama.SPEC,),
     GeminiClient: (gemini.SPEC,),
 }

@@ -1,6 +1,7 @@
 """The objects that live as long as the process: the library, the configured providers, the connections."""
 
 import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from bridge.network import AddressPolicy, guarded_transport
 from bridge.settings import Settings, environment, is_network
 from perspectives import catalog
 from perspectives.catalog import Catalog
+from providers.local import SPEC
+from providers.local_supervisor import Engines, EngineSettings
 from providers.pool import Pool
 
 Mode = Literal["public", "any_but_metadata", "listed"]
@@ -34,6 +37,7 @@ class Services:
     fetcher: Fetcher
     limits: ImageLimits
     decoder: DecoderPool
+    engines: Engines
 
 
 def configured(settings: Settings) -> Configured:
@@ -52,22 +56,27 @@ def library(settings: Settings) -> Catalog:
 
 @asynccontextmanager
 async def open_services(
-    settings: Settings, *, shows_addresses: bool = True, max_concurrency: int | None = None
+    settings: Settings,
+    *,
+    shows_addresses: bool = True,
+    max_concurrency: int | None = None,
+    engines: Engines | None = None,
 ) -> AsyncIterator[Services]:
     """Load the library, read `providers.toml` and open the connection pools.
 
     `shows_addresses`: whether errors may name the addresses of configured providers. `max_concurrency`: limit of
-    concurrent calls to one server, in addition to the configured limits. Raises SettingsError, which lists every
-    mistake.
+    concurrent calls to one server, in addition to the configured limits. `engines`: those of the provider `local`, by
+    default engines of this process that may load any file. Raises SettingsError, which lists every mistake.
     """
     providers = configured(settings)
+    engines = engines or Engines(engine_settings(settings))
     decoder = DecoderPool(_image_workers(settings), settings.image_worker_memory, _DECODE_SECONDS)
     if settings.provider == "builtin":
         decoder.start()
     policy = _provider_policy(settings)
     dispatcher = Dispatcher(
         providers,
-        configured_pool=Pool(tells_addresses=shows_addresses),
+        configured_pool=Pool(tells_addresses=shows_addresses, engines=engines),
         caller_pool=Pool(lambda keepalive: guarded_transport(policy, settings.max_in_flight, keepalive=keepalive)),
         max_queue=settings.max_queue,
         provider_timeout=settings.provider_timeout,
@@ -92,11 +101,29 @@ async def open_services(
                 heif=settings.heif,
             ),
             decoder,
+            engines,
         )
     finally:
         await dispatcher.aclose()
         await fetcher.aclose()
         await decoder.aclose()
+
+
+def engine_settings(settings: Settings) -> EngineSettings:
+    """Return the settings of the embedded engines."""
+    return EngineSettings(settings.local_idle, settings.local_gpu_layers)
+
+
+def service_engines(settings: Settings, control: socket.socket | None = None) -> Engines:
+    """Return the embedded engines of a service, whose callers may name only known and configured models.
+
+    `control`: the socket of the main process's supervisor, for a worker.
+    """
+    providers = configured(settings)
+    local = [config for config in providers.providers.values() if config.kind == SPEC.kind]
+    named = {settings.model, *(model for config in local for model in (config.default_model, *config.models))}
+    named |= {fallback.model or "" for fleet in providers.fleets.values() for fallback in fleet.fallbacks}
+    return Engines(engine_settings(settings), control, paths=frozenset(named))
 
 
 def _image_workers(settings: Settings) -> int:

@@ -77,7 +77,9 @@ def _entry(config: "ProviderConfig", services: "Services") -> dict[str, Any]:
 
 
 def _address(config: "ProviderConfig") -> str:
-    return config.base_url or ("none" if config.kind == "builtin" else "no base_url set")
+    from providers import registry
+
+    return config.base_url or ("no base_url set" if registry.spec(config.kind).is_remote else "none")
 
 
 def _key_state(config: "ProviderConfig") -> str:

@@ -54,7 +54,7 @@ class LimitsTable(Table):
 
 
 class ServerTable(LimitsTable):
-    """The keys that a provider sets for all of its endpoints and an endpoint for itself."""
+    """The limits and the API key of an endpoint, or the default for all endpoints of a provider."""
 
     api_key: str = Field("", repr=False)
     api_key_env: str = ""

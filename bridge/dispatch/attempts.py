@@ -14,7 +14,8 @@ from bridge.network import AddressRefused
 from bridge.run import Attempt, Run
 from bridge.telemetry import tracing
 from providers import errors
-from providers.base import BaseClient, Completion, Delta, VisionRequest
+from providers.base import Completion, Delta, VisionRequest
+from providers.client import BaseClient
 from providers.errors import BadReply, CallTimeout, ProviderError, RateLimited, ServerFailed
 
 Chunks = AsyncGenerator[Delta | Completion]
@@ -117,6 +118,8 @@ def _repeats(error: ProviderError) -> int:
     repeated here: the caller changes to a less strict output mode.
     """
     match error:
+        case errors.EngineFailed():
+            return 0
         case ServerFailed(status=500):
             return 0 if error.may_be_schema else 1
         case errors.ResponseInterrupted():
@@ -144,16 +147,18 @@ async def make_attempt(
     """Make one provider call and yield its chunks. Record the outcome in `attempt` and in the span of the call."""
     start = time.perf_counter()
     run.attempts.calls.append(attempt)
-    run.stage("model", request.model)
     with tracing.call_span(request, attempt, run) as headers:
         request = replace(request, headers={**request.headers, **headers})
         try:
+            timeouts = await _loaded(client, request, run, timeouts)
+            run.stage("model", request.model)
             chunks = _stream(client, request, timeouts) if run.streaming else _complete(client, request, timeouts)
             async with aclosing(chunks):
                 async for chunk in chunks:
                     if isinstance(chunk, Completion):
                         attempt.outcome, attempt.usage, attempt.response_model = "ok", chunk.usage, chunk.model
                         attempt.seconds = time.perf_counter() - start
+                        attempt.tokens_per_second = chunk.tokens_per_second
                         run.attempts.warn(*chunk.warnings)
                     yield chunk
         except ProviderError as error:
@@ -162,6 +167,17 @@ async def make_attempt(
             raise
         finally:
             attempt.seconds = attempt.seconds or time.perf_counter() - start
+
+
+async def _loaded(client: BaseClient, request: VisionRequest, run: Run, timeouts: Timeouts) -> Timeouts:
+    """Load the model if the client itself runs it, and return the time limits that remain for the call."""
+    start = time.monotonic()
+    if await client.is_loaded(request.model):
+        return timeouts
+    run.stage("loading model", request.model)
+    with run.timings.measure("load"):
+        await client.load(request.model, timeouts.whole)
+    return replace(timeouts, whole=max(timeouts.whole - (time.monotonic() - start), _TOO_LATE))
 
 
 async def _complete(client: BaseClient, request: VisionRequest, timeouts: Timeouts) -> Chunks:

@@ -140,6 +140,8 @@ def verdict(result: Completion | ProviderError | None, *, patient: bool) -> Verd
             return "down"
         case errors.CallTimeout():
             return "down" if patient else "unknown"
+        case errors.EngineFailed():  # the next call starts the engine again
+            return "unknown"
         case errors.Unavailable():
             return "up" if result.status == 408 else "down"
         case errors.ServerFailed():

@@ -108,6 +108,7 @@ FIRST_MESSAGES: list[tuple[str, dict[str, Any]]] = [
     ("", {"kind": "auth", "api_key": [KEY]}),
     ("", {"kind": "auth"}),
     ("", {"kind": "caption", "id": "a1", "api_key": KEY, **BODY}),
+    ("", {"kind": "auth", "api_key": KEY, "more": "x" * 5000}),
     (f"?api_key={KEY}", {"kind": "caption", "id": "a1", **BODY}),
 ]
 
@@ -121,6 +122,14 @@ def test_a_websocket_without_a_key_is_closed(keyed: Service) -> None:
                 client.next()
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1008
+
+
+@pytest.mark.slow
+def test_a_websocket_that_sends_no_key_is_closed_after_ten_seconds(keyed: Service) -> None:
+    with socket(keyed) as client:
+        assert client.problem()["code"] == "unauthorized"
+        with pytest.raises(ConnectionClosed):
+            client.next()
 
 
 # Origins, where there are no keys.

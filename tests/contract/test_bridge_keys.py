@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from providers import registry
-from tests.contract.kinds import KINDS, PROTOCOLS, Kind
+from tests.contract.kinds import KINDS, Kind
 from tests.contract.schemas import PLAIN
 from tests.servers import TrapServer
 from tests.service import Service
@@ -21,8 +21,9 @@ NAMES = sorted({*MORE_NAMES, *(name for spec in registry.specs() for name in spe
 SECRETS = {name: f"secret-{number}-of-the-deployment" for number, name in enumerate(NAMES)}
 
 
-# One kind of each client class is quick, the gateways follow with the slow tests.
-BY_KIND = [*PROTOCOLS, *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS if kind not in PROTOCOLS)]
+# The other kinds are slow: their SDKs are imported first.
+QUICK = ("vllm", "gemini")
+BY_KIND = [pytest.param(kind, marks=[] if kind.kind in QUICK else pytest.mark.slow) for kind in KINDS]
 
 
 @pytest.fixture(scope="module")

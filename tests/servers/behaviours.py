@@ -15,14 +15,14 @@ class Answer(Behaviour):
 
     `content`: text, or an object that is sent as JSON. `pieces`: how many deltas when streamed. `thinking`:
     what a reasoning model says beside its answer. `model`: who claims to answer (default: as asked). `usage`:
-    whether the tokens are told, left out, or told as zeros (a proxy's stream: measured).
+    whether the tokens are told.
     """
 
     content: Any = None
     pieces: int = 5
     thinking: str = ""
     model: str = ""
-    usage: Literal["told", "absent", "zeros"] = "told"
+    usage: Literal["told", "absent"] = "told"
 
 
 @dataclass(frozen=True)

@@ -27,11 +27,11 @@ async def complete(request: Request) -> Response:
     body = await read_body(request, resources.settings)
     if body.upload is not None:
         raise InvalidRequest("Send JSON, with the image as an image_url part of a message.")
-    chat = await asyncio.to_thread(read_chat, body.fields, resources)
-    run = start_run(request, chat.options)
-    plan = plan_caption(chat.perspective, chat.options, resources, run, provider_key=provider_key(request))
-    if chat.streams:
-        return ChunkStreamResponse(chat, EventStream(plan, resources, run, partials=False), record, run.deadline)
+    chat, perspective, options = await asyncio.to_thread(read_chat, body.fields, resources)
+    run = start_run(request, options)
+    plan = plan_caption(perspective, options, resources, run, provider_key=provider_key(request))
+    if chat.stream:
+        return ChunkStreamResponse(chat, EventStream(plan, resources, run, partials=False), record, run)
     caption = await until_disconnect(request, caption_plan(plan, resources, run))
     return JSONResponse(completion(caption, chat))
 

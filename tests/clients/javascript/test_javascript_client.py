@@ -83,16 +83,6 @@ def test_generated_files_are_current_and_everything_passes_the_compiler(package:
 
 
 @pytest.mark.slow
-def test_a_changed_api_is_noticed(package: Path, tmp_path: Path) -> None:
-    document = json.loads((ROOT / "openapi.json").read_text("utf-8"))
-    document["components"]["schemas"]["Caption"]["properties"]["novelty"] = {"type": "string"}
-    changed = tmp_path / "openapi.json"
-    changed.write_text(json.dumps(document))
-    with pytest.raises(AssertionError, match=r"api\.d\.ts is out of date"):
-        run(package, need("node"), "scripts/generate.js", "--check", OPENAPI=str(changed))
-
-
-@pytest.mark.slow
 def test_the_example_compiles(package: Path) -> None:
     run(package, "node_modules/.bin/tsc", "-p", "examples/react")
 
