@@ -92,7 +92,7 @@ async def open_job(options: Options, services: Services) -> AsyncIterator[Job]:
     `services`: opened with the settings of `settings_for`. Raises BatchError, ProviderUnusable, and the errors in
     `bridge.errors.TABLE`.
     """
-    timeout = services.settings.provider_timeout
+    timeout = services.settings.provider_timeout or services.settings.timeout
     engine: Engine = (
         OverHttp(options.url, options.api_key, options.request, options.concurrency, timeout)
         if options.url
