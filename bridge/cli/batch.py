@@ -81,7 +81,7 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def _extension(text: str) -> str:
-    return f".{text.lstrip('.')}"
+    return f".{text.lstrip('.')}" if text else ""
 
 
 def _assignment(text: str) -> tuple[str, str]:
