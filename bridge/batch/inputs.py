@@ -103,7 +103,7 @@ def _key(path: str, root: str) -> str:
         return path[len(root) :].lstrip("/")
     address = urlsplit(path)
     stem, extension = posixpath.splitext(address.path)
-    query = f"-{_digest(address.query)[:8]}" if address.query else ""
+    query = f"-{digest(address.query)[:8]}" if address.query else ""
     return f"{address.netloc}{stem}{query}{extension}"
 
 
@@ -111,7 +111,8 @@ def _url(path: str, fs: AbstractFileSystem | None) -> str:
     return path if fs is None or is_local(fs) else str(fs.unstrip_protocol(path))
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
+    """Return the SHA-256 of a text, which may be a file name that is not Unicode."""
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -119,9 +120,9 @@ def select(items: list[ImageItem], options: Options) -> list[ImageItem]:
     """Return the shard, then the sample, then the first images. All three depend only on the keys."""
     if options.shard:
         number, count = options.shard
-        items = [item for item in items if int(_digest(item.key), 16) % count == number - 1]
+        items = [item for item in items if int(digest(item.key), 16) % count == number - 1]
     if options.sample is not None:
-        chosen = {item.key for item in nsmallest(options.sample, items, key=lambda item: _digest("sample" + item.key))}
+        chosen = {item.key for item in nsmallest(options.sample, items, key=lambda item: digest("sample" + item.key))}
         items = [item for item in items if item.key in chosen]
     return items[: options.limit]
 

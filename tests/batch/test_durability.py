@@ -71,7 +71,7 @@ def test_a_killed_run_that_overwrites_goes_on(batch: Graphcap, vllm_server: Open
     options = (tmp_path, *at(vllm_server), "--concurrency", "2")
     assert batch(*options).code == 0
     for existing, temperature in (("overwrite", "0.5"), ("append", "0.6")):
-        again = (*options, "--existing", existing, "--temperature", temperature)
+        again = (*options, "--existing", existing, "--temperature", temperature, "--prefix", f"{existing}: ")
         vllm_server.calls.clear()
         with started(*again) as process:
             vllm_server.wait_for_calls(20, 60)
@@ -80,7 +80,7 @@ def test_a_killed_run_that_overwrites_goes_on(batch: Graphcap, vllm_server: Open
         assert batch(*again).code == 0
         assert 40 <= len(vllm_server.calls) <= 44
     texts = {(tmp_path / f"{number}.txt").read_text() for number in range(40)}
-    assert len(texts) == 1
+    assert texts == {"overwrite: a alt_text, append: a alt_text"}
     assert batch(*options, "--existing", "overwrite", "--temperature", "0.6").code == 0
     assert len(vllm_server.calls) >= 80
 
