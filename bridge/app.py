@@ -63,8 +63,9 @@ def build(settings: Settings, engines: Engines | None = None) -> FastAPI:
     for router in (perspectives.router, websocket.router, providers.router, service.router):
         app.include_router(router, prefix=API)
         app.include_router(router, include_in_schema=False)
-    for router in (service.probes, openai.router, *([pages.router] if settings.docs == "on" else [])):
+    for router in (service.probes, openai.router):
         app.include_router(router)
+    pages.add_pages(app, settings)
     for error in (*errors.TABLE, Exception):
         app.add_exception_handler(error, _handle_error)
     app.add_exception_handler(HTTPException, _handle_http_exception)

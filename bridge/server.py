@@ -83,10 +83,13 @@ class Server(uvicorn.Server):
             with suppress(OSError):
                 await loop.connect_accepted_socket(protocol, connection)
         end = loop.time() + FIRST_REQUEST_SECONDS
-        connections = self.server_state.connections
-        while loop.time() < end and any(getattr(item, "awaits_first_request", False) for item in connections):  # noqa: ASYNC110
+        while loop.time() < end and any(map(_awaits_first_request, self.server_state.connections)):  # noqa: ASYNC110
             await asyncio.sleep(_POLL_SECONDS)
         await super().shutdown(sockets)
+
+
+def _awaits_first_request(connection: object) -> bool:
+    return isinstance(connection, RequestProtocol) and connection.cycle is None
 
 
 class Supervisor(Multiprocess):
@@ -227,7 +230,7 @@ def log_address(listening: socket.socket) -> None:
     """Log the address of the service, with the real port number if port 0 was requested."""
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    log.info("graphcap bridge %s serves http://%s:%s (its API: /docs)", __version__, shown, port)
+    log.info("graphcap bridge %s serves http://%s:%s", __version__, shown, port)
 
 
 def application(control: socket.socket | None = None) -> ASGIApp:

@@ -206,6 +206,9 @@ class Settings(BaseSettings):
         description="Host names that the `Host` header may have: exact names, `*.example.org`, or `*`. Default: any "
         "with API keys or on a public address, else the names of this machine.",
     )
+    page: Literal["on", "off"] = Field(
+        "on", description="Serve the page at `/`, which asks for an API key where keys are set: `on` or `off`."
+    )
     docs: Literal["on", "off"] = Field(
         "on", description="Serve the API documentation, `/docs` and `/openapi.json`, without an API key: `on` or `off`."
     )

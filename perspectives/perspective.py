@@ -101,16 +101,18 @@ def parse(data: object, *, source: str = "inline", reserved_check: bool = True, 
     _check(document, name, reserved_check)
     variables = _variables(document)
     answer = _answer(document)
+    misspelled, others = document.unknown_keys()
     if answer is None or document.problems:
-        raise InvalidPerspective([*document.misspelled(), *document.problems])
+        raise InvalidPerspective([*misspelled, *document.problems])
     validator, schema_fields = answer
+    kind = _kind(document)
     pointer = document.pointer("context_template")
     document.warnings += template_warnings(form.context_template, validator.json_schema, pointer)
     return Perspective(
         name=name,
         display_name=form.display_name or name.replace("_", " ").strip().title(),
         version=form.version or "1",
-        type=_kind(document),
+        type=kind,
         prompt=form.prompt,
         validator=validator,
         schema_fields=schema_fields,
@@ -125,17 +127,8 @@ def parse(data: object, *, source: str = "inline", reserved_check: bool = True, 
         variables=variables,
         extras=document.unknown,
         source=source,
-        warnings=_warnings(document),
+        warnings=(*document.warnings, *misspelled, *others),
     )
-
-
-def _warnings(document: Document) -> tuple[Problem, ...]:
-    misspelled = document.misspelled()
-    document.warnings += misspelled
-    for key in document.unknown:
-        if not key.startswith("$") and document.pointer(key) not in {problem.pointer for problem in misspelled}:
-            document.warning(key, "Is not a known key; it is kept and has no effect.")
-    return tuple(document.warnings)
 
 
 def _check(document: Document, name: str, reserved_check: bool) -> None:
@@ -205,9 +198,12 @@ def _answer(document: Document) -> tuple[Validator, list[JsonObject]] | None:
     translation = to_schema(fields, document.pointer("schema_fields"))
     if _is_same(translation.schema, validator):
         return validator, translation.fields
-    if [field.model_dump(exclude_unset=True) for field in fields] != derived:
-        report = document.warning if document.enveloped else document.problem
-        report("schema_fields", "Describes another answer than json_schema; pass one of them.")
+    if [field.model_dump(exclude_unset=True) for field in fields] == derived:
+        return validator, derived
+    if document.enveloped:
+        document.warning("schema_fields", "Describes another answer than json_schema, which is used.")
+    else:
+        document.problem("schema_fields", "Describes another answer than json_schema; pass one of them.")
     return validator, derived
 
 

@@ -56,7 +56,7 @@ _STATUSES: Mapping[str, int] = {
 class AnthropicClient(StainlessClient):
     """Client of one server that implements the Messages API."""
 
-    spec = SPEC
+    specs = (SPEC,)
     sdk = "anthropic"
     path = "/messages"
 

@@ -54,8 +54,7 @@ class Image:
     """An image in the form in which it is sent to the provider.
 
     `data`: the encoded bytes. `media_type`: the actual media type of `data`. `width`, `height`: size in pixels.
-    `statistics`: measurements of the original pixels, for the built-in provider. `text`: `data` in standard base64 if
-    the caller sent base64, "" otherwise.
+    `statistics`: measurements of the original pixels, for the built-in provider.
     """
 
     data: bytes = field(repr=False)
@@ -63,16 +62,15 @@ class Image:
     width: int
     height: int
     statistics: PixelStatistics | None = field(default=None, repr=False)
-    text: str = field(default="", repr=False)
 
     @cached_property
     def base64(self) -> str:
         """Return the bytes in standard base64, encoded once for all requests."""
-        return self.text or b64encode_as_string(self.data)
+        return b64encode_as_string(self.data)
 
     def release(self) -> None:
         """Free the bytes after the end of the request. A traceback may keep a reference to this object for longer."""
-        self.data, self.text = b"", ""
+        self.data = b""
         self.__dict__.pop("base64", None)
 
 

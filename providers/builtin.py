@@ -31,6 +31,7 @@ class BuiltinClient(BaseClient):
     SchemaNotFillable if no valid value is found for the schema.
     """
 
+    specs = (SPEC,)
     spec = SPEC
 
     def __init__(self, config: ProviderConfig, pool: Pool) -> None:

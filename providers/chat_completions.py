@@ -12,7 +12,7 @@ from providers import dialects
 from providers.base import JsonObject, Model, Spec, VisionRequest
 from providers.errors import BadReply, Blocked, Refused
 from providers.image_body import PLACEHOLDER_BASE64
-from providers.profiles import Profile
+from providers.profiles import Profile, profile
 from providers.stainless import JsonAnswer
 from providers.text import Failure, model_of, whole_characters
 from providers.usage import Usage, usage_of
@@ -38,7 +38,7 @@ class Flavour:
     stream_options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def request_body(request: VisionRequest, flavour: Flavour, profile: Profile, options: Mapping[str, Any]) -> JsonObject:
+def request_body(request: VisionRequest, flavour: Flavour, options: Mapping[str, Any]) -> JsonObject:
     """Build the request body, with a placeholder for the image. `options`: `ProviderConfig.options`."""
     schema = _schema(request, flavour)
     response_format = _response_format(request, flavour, schema)
@@ -46,19 +46,11 @@ def request_body(request: VisionRequest, flavour: Flavour, profile: Profile, opt
     return {
         "model": request.model,
         "messages": _messages(request, flavour, schema, options.get("detail")),
-        **request.options.sent(flavour.spec.takes - set(_fixed(profile)), flavour.names),
+        **request.options.sent(flavour.spec.takes - _fixed(profile(flavour.spec.kind, request.model)), flavour.names),
         **({"response_format": response_format, **flavour.routed} if response_format else {}),
         **({"reasoning_effort": effort} if effort else {}),
         **(options.get("extra_body") or {}),
     }
-
-
-def warnings(request: VisionRequest, flavour: Flavour, profile: Profile) -> tuple[str, ...]:
-    """Return warnings about the sampling options that the server or the model does not accept."""
-    unsupported = flavour.spec.unsupported(request.options)
-    names = " or ".join(name for name in _fixed(profile) if name in request.options.present())
-    fixed = f"{request.model} is a reasoning model and does not accept {names}, so it was not sent."
-    return (*unsupported, fixed) if names else unsupported
 
 
 def models(response: object, title: str) -> tuple[Model, ...]:
@@ -75,9 +67,7 @@ def models(response: object, title: str) -> tuple[Model, ...]:
 class ChatAnswer(JsonAnswer):
     """An answer, collected from one message or from many deltas."""
 
-    def __init__(self, spec: Spec, request: VisionRequest, *, streamed: bool) -> None:
-        super().__init__(spec, request, streamed=streamed)
-        self._refused = False
+    _refused = False
 
     def read_response(self, response: object) -> None:
         if not isinstance(response, Mapping) or not isinstance(response.get("choices"), list):
@@ -103,6 +93,13 @@ class ChatAnswer(JsonAnswer):
             text = self._text.add(_text(message.get("content")))
         self.finish = self.finish or _text(choice.get("finish_reason"))
         return text
+
+    def _warnings(self) -> tuple[str, ...]:
+        unsupported, model = super()._warnings(), self._request.model
+        fixed = _fixed(profile(self._spec.kind, model))
+        names = " or ".join(name for name in self._request.options.present() if name in fixed)
+        warning = f"{model} is a reasoning model and does not accept {names}, so it was not sent."
+        return (*unsupported, warning) if names else unsupported
 
     def _failure(self) -> Failure | None:
         title = self._spec.title
@@ -186,5 +183,5 @@ def _response_format(request: VisionRequest, flavour: Flavour, schema: JsonObjec
     return {"type": "json_schema", "json_schema": {"name": request.valid_schema_name, **strict, "schema": schema}}
 
 
-def _fixed(profile: Profile) -> tuple[str, ...]:
-    return ("temperature", "top_p") if profile.reasoning else ()
+def _fixed(profile: Profile) -> frozenset[str]:
+    return frozenset({"temperature", "top_p"} if profile.reasoning else ())

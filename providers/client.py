@@ -30,14 +30,16 @@ _RETRIED = (errors.Unreachable, errors.RateLimited, errors.Unavailable, errors.S
 class BaseClient(ABC):
     """Base class of the clients of model servers. Methods that call the server raise only ProviderErrors.
 
-    `sdk`: the package that a client needs, "" if it needs none. The registry imports the package.
+    `specs`: the kinds of provider that this class serves. `sdk`: the package that a client needs, "" if it needs none.
+    The registry imports the package.
     """
 
-    spec: Spec
+    specs: tuple[Spec, ...]
     sdk = ""
 
     def __init__(self, config: ProviderConfig, pool: Pool) -> None:
         """Raises ValueError for a missing or invalid base URL."""
+        self.spec = next(spec for spec in self.specs if spec.kind == config.kind)
         self._options = config.options
         self._pool = pool
         self._base_url = base_url(self.spec, config.base_url) or self.spec.base_url

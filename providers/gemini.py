@@ -66,7 +66,7 @@ _BLOCK_REASONS = frozenset(
 class GeminiClient(BaseClient):
     """Client of Google's Gemini API, or of a server that implements the same protocol."""
 
-    spec = SPEC
+    specs = (SPEC,)
     sdk = "google.genai"
 
     def __init__(self, config: ProviderConfig, pool: Pool) -> None:
@@ -80,7 +80,7 @@ class GeminiClient(BaseClient):
         async with self._session(request, self._pool.client) as (models, call):
             step = models.generate_content(model=request.model, contents=_NO_CONTENTS, config=config)
             answer.read(await call.wait(step))
-        return answer.completion(SPEC.unsupported(request.options))
+        return answer.completion()
 
     async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
         """List the models that generate content, over a new connection. Embedding models are omitted."""
@@ -111,7 +111,7 @@ class GeminiClient(BaseClient):
             async with aclosing(call.each(opening)) as parts:
                 async for part in parts:
                     yield Delta(answer.read(part))
-        yield answer.completion(SPEC.unsupported(request.options))
+        yield answer.completion()
 
     @asynccontextmanager
     async def _session(

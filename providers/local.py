@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, ClassVar
 
 from providers import chat_completions, dialects, local_models
 from providers.base import (
@@ -35,7 +35,7 @@ from providers.profiles import Profile
 INSTALL = "Run pip install '.[local]' in the project's directory."
 SPEC = Spec(
     kind="local",
-    title="The embedded engine",
+    title="Embedded engine",
     is_remote=False,
     takes=frozenset({"max_tokens", "temperature", "top_p", "seed", "repetition_penalty"}),
     options={
@@ -49,17 +49,25 @@ SPEC = Spec(
 FLAVOUR = Flavour(SPEC, schema=dialects.llamacpp, names={"repetition_penalty": "repeat_penalty"}, object_schema=True)
 
 
+class _Server(OpenAIClient):
+    """Client of a running engine."""
+
+    specs = (SPEC,)
+    flavours: ClassVar = {SPEC.kind: FLAVOUR}
+
+
 class LocalClient(BaseClient):
     """Client of the embedded engine. Each call leases an engine, which starts if it does not run.
 
     Calls raise EngineFailed, with a remedy, if the engine cannot start or dies.
     """
 
-    spec = SPEC
+    specs = (SPEC,)
     sdk = "openai"
 
     def __init__(self, config: ProviderConfig, pool: Pool) -> None:
         """Use the engines of `pool`. The option `max_concurrency` is the number of calls at a time."""
+        self.spec = SPEC
         self._options: Mapping[str, Any] = config.options
         self._pool = pool
 
@@ -86,7 +94,7 @@ class LocalClient(BaseClient):
 
     def body(self, request: VisionRequest) -> object:
         """Build the body of the request, with a placeholder for the image."""
-        return chat_completions.request_body(request, FLAVOUR, self.profile(request.model), {})
+        return chat_completions.request_body(request, FLAVOUR, {})
 
     async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
         async with self._call(request) as (server, request), aclosing(server.stream(request)) as chunks:
@@ -106,7 +114,7 @@ class LocalClient(BaseClient):
         end = time.monotonic() + request.timeout
         async with self._pool.engines.lease(await self._engine(request.model), request.timeout) as lease:
             address = lease.address
-            server = OpenAIClient(ProviderConfig(SPEC.kind, SPEC.kind, address.url), self._pool, FLAVOUR)
+            server = _Server(ProviderConfig(SPEC.kind, SPEC.kind, address.url), self._pool)
             left = max(end - time.monotonic(), 0.001)
             try:
                 yield server, replace(request, credentials=Credentials(address.key), timeout=left)

@@ -25,7 +25,7 @@ _ORPHANED = 3
 class Options:
     """What the engine loads. `context`: tokens of one request. `parallel`: requests at a time.
 
-    `gpu_layers`: layers of the model to offload to a GPU, -1 for as many as fit. `threads`: 0 for all cores but one.
+    `gpu_layers`: layers of the model to offload to a GPU, -1 for as many as fit.
     """
 
     model: str
@@ -35,7 +35,6 @@ class Options:
     context: int
     parallel: int = 1
     gpu_layers: int = -1
-    threads: int = 0
 
 
 def end_with_parent(parent: int) -> None:
@@ -81,14 +80,14 @@ def start(options: Options) -> Any:
     """Load the model and return llama.cpp's server, which runs in threads. Raises RuntimeError."""
     from xllamacpp import CommonParams, Server  # type: ignore[import-untyped]
 
-    threads = options.threads or max(len(os.sched_getaffinity(0)) - 1, 1)
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     params = CommonParams()
     params.model.path, params.mmproj.path = options.model, options.mmproj
     params.model_alias = {options.name}
     params.hostnames, params.port, params.api_keys = ["127.0.0.1"], 0, [options.key]
     params.n_parallel, params.n_ctx = options.parallel, options.context * options.parallel
     params.n_gpu_layers = options.gpu_layers
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = max(cores - 1, 1)
     params.offline, params.ui, params.endpoint_slots, params.verbosity = True, False, False, _LOG_ERRORS
     params.cache_ram_mib = 0  # a slot keeps its own prefix; the default would keep those of 8 GB of other prompts
     return Server(params)
@@ -99,6 +98,8 @@ def main() -> None:
     end_with_parent(int(sys.argv[1]))
     for number in (signal.SIGINT, signal.SIGTERM):  # the parent's process group gets them; running calls may finish
         signal.signal(number, signal.SIG_IGN)
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a library prints is part of the log
     options = Options(**json.loads(sys.stdin.readline()))
     from xllamacpp import get_device_info
 
@@ -110,8 +111,8 @@ def main() -> None:
             reply = {"url": server.listening_address}
         except RuntimeError:
             reply = {}  # the cause is in llama.cpp's log
-    sys.stdout.write(json.dumps(reply) + "\n")
-    sys.stdout.flush()
+    replies.write(json.dumps(reply) + "\n")
+    replies.flush()
     if server is not None:
         sys.stdin.read()
     os._exit(0)  # llama.cpp would wait for running requests

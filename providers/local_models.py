@@ -172,9 +172,9 @@ def _check(path: Path) -> None:
         with path.open("rb") as file:
             magic = file.read(len(_MAGIC))
     except FileNotFoundError:
-        raise EngineFailed(f"There is no file '{path}'. Check the path of the model.") from None
+        raise EngineFailed(f"There is no file '{path.name}'. Check the path of the model.") from None
     except OSError as error:
-        raise EngineFailed(f"The file '{path}' cannot be read: {error.strerror}. Check its permissions.") from None
+        raise EngineFailed(f"The file '{path.name}' cannot be read: {error.strerror}. Check its permissions.") from None
     if magic != _MAGIC:
         raise EngineFailed(
             f"'{path.name}' is not a GGUF file. Convert the model with llama.cpp, or run `graphcap models list` for "

@@ -41,13 +41,13 @@ SPEC = Spec(
 
 
 class OllamaClient(BaseClient):
-    spec = SPEC
+    specs = (SPEC,)
     sdk = "ollama"
 
     async def complete(self, request: VisionRequest) -> Completion:
-        arguments, answer = self.body(request), OllamaAnswer(SPEC, request, streamed=False)
+        arguments, answer = self.body(request), self._answer(request, streamed=False)
         answer.read(await self._call(request).wait(self._sdk(request, self._pool.client).chat(**arguments)))
-        return answer.completion(answer.warnings(arguments["options"]["num_ctx"]))
+        return answer.completion()
 
     async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
         """List the pulled models over a new connection. Ollama does not report which of them accept images."""
@@ -55,12 +55,12 @@ class OllamaClient(BaseClient):
         return tuple(model_of(model.model) for model in listing.models if model.model)
 
     async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
-        arguments, answer = self.body(request), OllamaAnswer(SPEC, request, streamed=True)
+        arguments, answer = self.body(request), self._answer(request, streamed=True)
         opening = self._sdk(request, self._pool.client).chat(**arguments, stream=True)
         async with aclosing(self._call(request).each(opening)) as parts:
             async for part in parts:
                 yield Delta(answer.read(part))
-        yield answer.completion(answer.warnings(arguments["options"]["num_ctx"]))
+        yield answer.completion()
 
     def _sdk(self, request: VisionRequest, shared: "httpx2.AsyncClient") -> "ollama.AsyncClient":
         """Create a lightweight client for one call (0.04 ms), so that the key is not stored after the call."""
@@ -80,15 +80,23 @@ class OllamaClient(BaseClient):
     def body(self, request: VisionRequest) -> dict[str, Any]:
         if not request.model.strip():
             raise UnknownModel("No model is set for Ollama. Pass `model`.")
-        settings = dict(self._options)
-        context = settings.pop("num_ctx", None) or self.profile(request.model).context
+        settings = {name: value for name, value in self._options.items() if name != "num_ctx"}
         return {
             "model": request.model,
             "messages": _messages(request),
             "format": _format(request),
-            "options": {"num_ctx": context, **request.options.sent(SPEC.takes, _SAMPLING)},
+            "options": {"num_ctx": self._context(request), **request.options.sent(SPEC.takes, _SAMPLING)},
             **settings,
         }
+
+    def _context(self, request: VisionRequest) -> int:
+        """Return the tokens of context to load the model with."""
+        return int(self._options.get("num_ctx") or self.profile(request.model).context or 0)
+
+    def _answer(self, request: VisionRequest, *, streamed: bool) -> "OllamaAnswer":
+        answer = OllamaAnswer(SPEC, request, streamed=streamed)
+        answer.context = self._context(request)
+        return answer
 
     def _call(self, request: VisionRequest) -> Call:
         import httpx
@@ -134,9 +142,7 @@ def _schema(request: VisionRequest) -> JsonObject | None:
 
 
 class OllamaAnswer(Answer):
-    def __init__(self, spec: Spec, request: VisionRequest, *, streamed: bool) -> None:
-        super().__init__(spec, request, streamed=streamed)
-        self._tokens = 0
+    context = _tokens = 0
 
     def read(self, response: "ollama.ChatResponse") -> str:
         """Read a response or a part of a stream, and return its text."""
@@ -152,14 +158,11 @@ class OllamaAnswer(Answer):
             return self._truncated("Raise max_tokens, or num_ctx of Ollama.")
         return None if self.finish else self._unfinished()
 
-    def warnings(self, context: int) -> tuple[str, ...]:
-        """Return a warning if the context is full, because Ollama silently drops the start of a prompt.
-
-        haoxiang-xu/PuPu#227. `context`: tokens of context.
-        """
-        if self._tokens < context:
+    def _warnings(self) -> tuple[str, ...]:
+        if self._tokens < self.context:
             return ()
+        # haoxiang-xu/PuPu#227: Ollama silently drops the start of a prompt
         return (
-            f"The request filled Ollama's {context} tokens of context (num_ctx), so the start of the prompt was "
+            f"The request filled Ollama's {self.context} tokens of context (num_ctx), so the start of the prompt was "
             "probably dropped. Raise num_ctx or send a smaller image.",
         )

@@ -1,7 +1,7 @@
 """Client of Chat Completions servers, such as OpenAI and the gateways, through the `openai` package."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from providers import chat_completions, gateways
 from providers.base import JsonObject, Model, ProviderConfig, VisionRequest
@@ -19,27 +19,24 @@ if TYPE_CHECKING:
 class OpenAIClient(StainlessClient):
     """Client of one server that implements Chat Completions."""
 
+    specs = gateways.SPECS
+    flavours: ClassVar[Mapping[str, Flavour]] = gateways.BY_KIND
     sdk = "openai"
     path = "/chat/completions"
 
-    def __init__(self, config: ProviderConfig, pool: Pool, flavour: Flavour | None = None) -> None:
-        """Raises ValueError for a missing or invalid base URL. `flavour`: by default the row of the kind."""
-        self.flavour = flavour or gateways.BY_KIND[config.kind]
-        self.spec = self.flavour.spec
+    def __init__(self, config: ProviderConfig, pool: Pool) -> None:
         super().__init__(config, pool)
+        self.flavour = self.flavours[config.kind]
 
     async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
         return chat_completions.models(await self._list(request), self.spec.title)
 
     def body(self, request: VisionRequest) -> JsonObject:
-        return chat_completions.request_body(request, self.flavour, self.profile(request.model), self._options)
+        return chat_completions.request_body(request, self.flavour, self._options)
 
     def _streamed(self, body: JsonObject) -> JsonObject:
         options = {"include_usage": True, **self.flavour.stream_options}
         return {**super()._streamed(body), "stream_options": options}
-
-    def _warnings(self, request: VisionRequest) -> tuple[str, ...]:
-        return chat_completions.warnings(request, self.flavour, self.profile(request.model))
 
     def _answer(self, request: VisionRequest, *, streamed: bool) -> JsonAnswer:
         return ChatAnswer(self.spec, request, streamed=streamed)

@@ -1,9 +1,7 @@
 """The kinds of provider. To add a kind, add a row to gateways.py, or a client class and a row in this module."""
 
-from collections.abc import Mapping
 from importlib import import_module
 
-from providers import anthropic, builtin, gateways, gemini, local, ollama
 from providers.anthropic import AnthropicClient
 from providers.base import ProviderConfig, Spec
 from providers.builtin import BuiltinClient
@@ -17,15 +15,15 @@ from providers.pool import Pool
 
 _ORDER = ("builtin", "local", "openai", "anthropic", "vllm", "ollama", "gemini")
 """The kinds that the documentation lists first, in this order."""
-_CLIENTS: Mapping[type[BaseClient], tuple[Spec, ...]] = {
-    BuiltinClient: (builtin.SPEC,),
-    LocalClient: (local.SPEC,),
-    OpenAIClient: gateways.SPECS,
-    AnthropicClient: (anthropic.SPEC,),
-    OllamaClient: (ollama.SPEC,),
-    GeminiClient: (gemini.SPEC,),
-}
-_KINDS = {spec.kind: (spec, client) for client, specs in _CLIENTS.items() for spec in specs}
+_CLIENTS: tuple[type[BaseClient], ...] = (
+    BuiltinClient,
+    LocalClient,
+    OpenAIClient,
+    AnthropicClient,
+    OllamaClient,
+    GeminiClient,
+)
+_KINDS = {spec.kind: (spec, client) for client in _CLIENTS for spec in client.specs}
 
 
 def specs() -> tuple[Spec, ...]:

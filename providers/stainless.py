@@ -76,15 +76,12 @@ class StainlessClient(BaseClient):
         """Return the body with the fields that request a streamed response."""
         return {**body, "stream": True}
 
-    def _warnings(self, request: VisionRequest) -> tuple[str, ...]:
-        return self.spec.unsupported(request.options)
-
     async def complete(self, request: VisionRequest) -> Completion:
         body, answer = self.body(request), self._answer(request, streamed=False)
         response = await self._call(request).wait(self._post(request, body))
         answer.rate = rate_hints(response.headers)
         answer.read_response(self._parse(response.content, request))
-        return answer.completion(self._warnings(request))
+        return answer.completion()
 
     async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
         answer = self._answer(request, streamed=True)
@@ -97,7 +94,7 @@ class StainlessClient(BaseClient):
         except UnparsableOutput as error:
             error.raw_text = str(answer)
             raise
-        yield answer.completion(self._warnings(request))
+        yield answer.completion()
 
     async def _events(self, request: VisionRequest, answer: JsonAnswer) -> AsyncGenerator[object]:
         """Yield the events of a stream. Failures after the finish reason are ignored because the answer is complete.

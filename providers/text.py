@@ -91,7 +91,10 @@ class Answer(ABC):
     def _failure(self) -> Failure | None:
         """Return the error for the finish reason, or None if the answer is complete."""
 
-    def completion(self, warnings: tuple[str, ...]) -> Completion:
+    def _warnings(self) -> tuple[str, ...]:
+        return self._spec.unsupported(self._request.options)
+
+    def completion(self) -> Completion:
         """Return the Completion, or raise the error for the finish reason."""
         text = str(self)
         failure = self._failure()
@@ -101,7 +104,7 @@ class Answer(ABC):
         if failure is not None:
             raise self._error(*failure)
         model, usage = self._model or self._request.model, self._text.usage
-        return Completion(text, model, usage, warnings, self.rate, self.tokens_per_second)
+        return Completion(text, model, usage, self._warnings(), self.rate, self.tokens_per_second)
 
     def _unfinished(self) -> Failure:
         return BadReply, f"{self._spec.title} ended its answer before it was complete."

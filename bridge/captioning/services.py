@@ -70,10 +70,16 @@ async def open_services(
     """
     providers = configured(settings)
     engines = engines or Engines(engine_settings(settings))
-    decoder = DecoderPool(_image_workers(settings), settings.image_worker_memory, _DECODE_SECONDS)
+    image_workers = settings.image_workers or max(1, (os.cpu_count() or 1) // settings.workers)
+    decoder = DecoderPool(image_workers, settings.image_worker_memory, _DECODE_SECONDS)
     if settings.provider == "builtin":
         decoder.start()
-    policy = _provider_policy(settings)
+    policy = _policy("any_but_metadata" if settings.base_url_policy == "any" else "listed", settings.provider_url_allow)
+    if settings.image_urls == "off":
+        image_policy = AddressPolicy("listed")  # an empty list refuses every address
+    else:
+        ports = frozenset(settings.image_url_ports) or None
+        image_policy = _policy(settings.image_urls, settings.image_url_allow, ports)
     dispatcher = Dispatcher(
         providers,
         configured_pool=Pool(tells_addresses=shows_addresses, engines=engines),
@@ -84,9 +90,7 @@ async def open_services(
         default_model=settings.model,
         max_concurrency=max_concurrency,
     )
-    fetcher = Fetcher(
-        _image_policy(settings), timeout=settings.image_url_timeout, max_connections=settings.max_in_flight
-    )
+    fetcher = Fetcher(image_policy, timeout=settings.image_url_timeout, max_connections=settings.max_in_flight)
     try:
         yield Services(
             settings,
@@ -124,22 +128,6 @@ def service_engines(settings: Settings, control: socket.socket | None = None) ->
     named = {settings.model, *(model for config in local for model in (config.default_model, *config.models))}
     named |= {fallback.model or "" for fleet in providers.fleets.values() for fallback in fleet.fallbacks}
     return Engines(engine_settings(settings), control, paths=frozenset(named))
-
-
-def _image_workers(settings: Settings) -> int:
-    return settings.image_workers or max(1, (os.cpu_count() or 1) // settings.workers)
-
-
-def _provider_policy(settings: Settings) -> AddressPolicy:
-    mode: Mode = "any_but_metadata" if settings.base_url_policy == "any" else "listed"
-    return _policy(mode, settings.provider_url_allow)
-
-
-def _image_policy(settings: Settings) -> AddressPolicy:
-    """Return the policy for image URLs. With `off`, it is an empty list, which refuses every address."""
-    if settings.image_urls == "off":
-        return AddressPolicy("listed")
-    return _policy(settings.image_urls, settings.image_url_allow, frozenset(settings.image_url_ports) or None)
 
 
 def _policy(mode: Mode, allow: tuple[str, ...], ports: frozenset[int] | None = None) -> AddressPolicy:

@@ -27,20 +27,7 @@ def load(file: Path, environment: Mapping[str, str], default: str = "") -> Confi
         content = providers_toml.read(file)
     except SettingsError as error:
         raise SettingsError((*error.mistakes, *loader.mistakes)) from None
-    # A server that is known from the environment alone is not probed.
-    fleets = {
-        name: ProviderSettings(
-            (
-                EndpointSettings(
-                    urlsplit(config.base_url).netloc,
-                    config,
-                    max_concurrency=registry.spec(config.kind).max_concurrency,
-                    probe_interval=0,
-                ),
-            )
-        )
-        for name, config in implicit.items()
-    }
+    fleets = {name: ProviderSettings((_endpoint(config),)) for name, config in implicit.items()}
     for name, table in content.providers.items():
         fleets[name] = loader.provider(name, table, implicit)
     providers = {name: provider.endpoints[0].config for name, provider in fleets.items()}
@@ -75,6 +62,12 @@ def startup_warnings(variables: Mapping[str, str] | None = None) -> Iterator[str
 
 def _variables(spec: Spec) -> tuple[str, ...]:
     return (*spec.url_env, *spec.key_env, *(f"{name}_FILE" for name in spec.key_env))
+
+
+def _endpoint(config: ProviderConfig) -> EndpointSettings:
+    """Return the endpoint of a provider that is known from the environment alone. It is not probed."""
+    limit = registry.spec(config.kind).max_concurrency
+    return EndpointSettings(urlsplit(config.base_url).netloc, config, max_concurrency=limit, probe_interval=0)
 
 
 @dataclass

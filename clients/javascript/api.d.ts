@@ -581,6 +581,12 @@ export interface components {
             rendered: string;
             usage: components["schemas"]["UsageOut"] | null;
             /**
+             * Cost
+             * @description US dollars by the provider's list prices, `null` if they are not known.
+             * @default null
+             */
+            cost?: number | null;
+            /**
              * Timing
              * @description Milliseconds by stage.
              */
@@ -826,6 +832,11 @@ export interface components {
             rendered: string;
             usage?: components["schemas"]["ReportedUsage"] | null;
             /**
+             * Cost
+             * @description US dollars by the provider's list prices, `null` if they are not known.
+             */
+            cost?: number | null;
+            /**
              * Timing
              * @description Milliseconds by stage.
              */
@@ -908,6 +919,12 @@ export interface components {
             /** Id */
             id: string;
             usage: components["schemas"]["UsageOut"] | null;
+            /**
+             * Cost
+             * @description US dollars by the provider's list prices, `null` if they are not known.
+             * @default null
+             */
+            cost?: number | null;
             /**
              * Timing
              * @description Milliseconds by stage.

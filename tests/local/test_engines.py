@@ -177,7 +177,7 @@ def huge(folder: Path) -> str:
     ("prepare", "sentence"),
     [
         (not_gguf, "'bad.gguf' is not a GGUF file. Convert the model"),
-        (lambda folder: str(folder / "absent.gguf"), "There is no file '.*absent.gguf'. Check the path"),
+        (lambda folder: str(folder / "absent.gguf"), "There is no file 'absent.gguf'. Check the path"),
         (without_projector, r"needs a vision projector \(mmproj\), and none is beside it. Put mmproj-alone.gguf"),
         (two_projectors, "2 are beside it. Put mmproj-alone.gguf"),
         (foreign_projector, "projector belongs to another model. Use the mmproj of this model"),
@@ -206,7 +206,7 @@ async def test_a_service_loads_only_models_that_its_operator_named(model: Path) 
     client = local.LocalClient(ProviderConfig("local", "local"), pool)
     with pytest.raises(UnknownModel, match="does not serve the model"):
         await client.complete(VisionRequest(str(model), "Describe.", GUARD))
-    with pytest.raises(EngineFailed, match=r"no file '/models/mine.gguf'"):
+    with pytest.raises(EngineFailed, match=r"no file 'mine.gguf'"):
         await client.complete(VisionRequest("/models/mine.gguf", "Describe.", GUARD))
 
 

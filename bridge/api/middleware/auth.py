@@ -22,7 +22,7 @@ EXPOSED_HEADERS = (
 )
 _LOCAL_ORIGIN = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?"
 _PROBES = re.compile(r"(/api/v1)?/health|/livez|/readyz")
-_PAGES = re.compile(r"/|/docs(/[\w.-]+)?|/openapi\.json")
+_PAGES = re.compile(r"/|/docs|/(docs|page)/[\w.-]+|/openapi\.json")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -83,8 +83,8 @@ def _is_loopback(name: str) -> bool:
 class AccessControl:
     """Decides whether a request may be served at all.
 
-    If the service has API keys, every request needs one, except health probes, CORS preflights and the static API
-    documentation; a WebSocket may send the key in its first message. If it has none, POST requests and WebSockets from
+    If the service has API keys, every request needs one, except health probes, CORS preflights and the static files of
+    the pages; a WebSocket may send the key in its first message. If it has none, POST requests and WebSockets from
     foreign web pages are rejected.
 
     The Host header must have a name of GRAPHCAP_ALLOWED_HOSTS. Without that setting, a service that listens on a

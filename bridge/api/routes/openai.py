@@ -14,6 +14,7 @@ from bridge.api.request_body import read_body
 from bridge.captioning.caption import caption_plan
 from bridge.captioning.plan import plan_caption
 from bridge.captioning.stream import EventStream
+from bridge.deadline import Deadline
 from bridge.errors import InvalidRequest
 
 router = APIRouter(prefix="/v1", include_in_schema=False)
@@ -27,7 +28,8 @@ async def complete(request: Request) -> Response:
     body = await read_body(request, resources.settings)
     if body.upload is not None:
         raise InvalidRequest("Send JSON, with the image as an image_url part of a message.")
-    chat, perspective, options = await asyncio.to_thread(read_chat, body.fields, resources)
+    async with Deadline(resources.settings.timeout).within("reading the request"):
+        chat, perspective, options = await asyncio.to_thread(read_chat, body.fields, resources)
     run = start_run(request, options)
     plan = plan_caption(perspective, options, resources, run, provider_key=provider_key(request))
     if chat.stream:

@@ -75,7 +75,8 @@ async def list_models_of(request: Request, name: str) -> Response:
 async def test_connection(request: Request, name: str) -> Response:
     """Test a provider: list its models, then call a model if the request names one."""
     provider = await _read_provider(request, name)
-    target, result = await check.check(provider, services(request), _start_run(request), provider_key(request))
+    target, results = await check.check(provider, services(request), _start_run(request), provider_key(request))
+    (result,) = results.values()
     return json_response(_report(target, result), omit_none=True)
 
 
