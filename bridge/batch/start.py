@@ -17,7 +17,9 @@ from bridge.captioning.models import CaptionOptions
 from bridge.captioning.parsing import parse_request
 from bridge.captioning.plan import render_prompt
 from bridge.captioning.services import Services
+from bridge.deadline import Deadline
 from bridge.images.sources import from_upload
+from bridge.run import Run
 from perspectives import UnknownVariables
 
 _PREVIEWED = 3
@@ -59,7 +61,7 @@ async def prepared(options: Options, services: Services) -> AsyncIterator[Prepar
         price = await job.engine.price(1)
         if options.max_cost is not None and price is None:
             raise BatchError(f"The price of {job.engine.target} is not known. Use --limit instead of --max-cost.")
-        warnings = () if options.dry_run else await job.engine.check(job.new_run())
+        warnings = () if options.dry_run else await job.engine.check(Run(Deadline(job.timeout)))
         yield Prepared(job, listing, folder, outputs, warnings)
 
 
