@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -15,7 +14,7 @@ from anyio import to_thread
 from bridge import errors
 from bridge.batch.engines import Engine, InProcess, Outcome, OverHttp
 from bridge.batch.folder import BatchError
-from bridge.batch.inputs import read_image
+from bridge.batch.inputs import digest, read_image
 from bridge.batch.models import Failure, ImageItem, Options, Row
 from bridge.batch.text import TextWriter
 from bridge.captioning import problems
@@ -61,16 +60,11 @@ class Job:
         fields = self.fields(image)
         config = fields.get("provider_config") or {}
         content = {name: value for name, value in fields.items() if name not in _NO_CONTENT}
-        return _digest(json.dumps([perspective.digest, self.engine.target, config.get("base_url"), content]))
+        return digest(json.dumps([perspective.digest, self.engine.target, config.get("base_url"), content]))[:32]
 
     def text(self, perspective: str, caption: JsonObject) -> str:
         """Return the text of a caption as the options say now."""
         return self.writers[perspective].write(caption["result"])
-
-
-@lru_cache(64)
-def _digest(text: str) -> str:
-    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def settings_for(options: Options, settings: Settings) -> Settings:
@@ -92,7 +86,7 @@ async def open_job(options: Options, services: Services) -> AsyncIterator[Job]:
     `services`: opened with the settings of `settings_for`. Raises BatchError, ProviderUnusable, and the errors in
     `bridge.errors.TABLE`.
     """
-    timeout = services.settings.provider_timeout
+    timeout = services.settings.provider_timeout or services.settings.timeout
     engine: Engine = (
         OverHttp(options.url, options.api_key, options.request, options.concurrency, timeout)
         if options.url

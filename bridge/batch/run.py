@@ -33,27 +33,16 @@ from bridge.errors import ImageNotFound
 from bridge.run import Progress
 from perspectives import Perspective
 
-_WAIT_FOR = frozenset(
-    {
-        "overloaded",
-        "provider_rate_limited",
-        "provider_unavailable",
-        "provider_unreachable",
-        "rate_limited",
-        "shutting_down",
-    }
+_WAIT_FOR = (
+    *("overloaded", "provider_rate_limited", "provider_unavailable", "provider_unreachable"),
+    *("rate_limited", "shutting_down"),
 )
 """Codes of a provider that may recover: the image is asked again."""
-_HOPELESS = frozenset(
-    {
-        "model_without_vision",
-        "origin_refused",
-        "provider_auth",
-        "provider_not_allowed",
-        "provider_quota",
-        "unauthorized",
-        "unknown_model",
-    }
+_SUSPECT = ("provider_error", "timeout")
+"""Codes of failures that the image or the provider may have caused."""
+_HOPELESS = (
+    *("model_without_vision", "origin_refused", "provider_auth", "provider_not_allowed", "provider_quota"),
+    *("unauthorized", "unknown_model"),
 )
 """Codes after which no other image would succeed."""
 _IN_FLIGHT = frozenset({"model", "validate"})
@@ -79,7 +68,8 @@ class Batch:
         self._folder, self._outputs, self._index = prepared.folder, prepared.outputs, Index(prepared.folder)
         self._items: Iterator[ImageItem] = iter(prepared.listing.items)
         # So many images are in memory at once: those of the calls in flight, and some that wait for a free place.
-        self._workers = self._options.concurrency + max(2, self._options.concurrency // 4)
+        places = self._options.concurrency
+        self._workers = places * self._job.engine.servers + max(2, places // 4)
         self._tasks: list[asyncio.Task[None]] = []
         self._stages: dict[int, dict[str, str]] = {}
         self._events: asyncio.Queue[Event | None] = asyncio.Queue(_EVENTS)
@@ -87,7 +77,8 @@ class Batch:
         self._failures: dict[str, Failure] = {}
         self._stopping = False
         self._end: tuple[End, str] = ("done", "")
-        self._down_since: float | None = None
+        self._failing_since: float | None = None
+        self._is_paused = False
         self._gate = asyncio.Lock()
 
     async def events(self) -> AsyncGenerator[Event, None]:
@@ -206,35 +197,39 @@ class Batch:
             return [Row(item.key, each.name, failure=failure) for each in asked]
         done: list[Row] = []
         while asked:
-            async with self._gate if self._down_since is not None else nullcontext():
-                if self._down_since is not None:
+            async with self._gate if self._is_paused else nullcontext():
+                if self._is_paused:
                     await asyncio.sleep(_PAUSE)
                 run = self._job.new_run()
                 run.emit = partial(self._report, number)
                 rows = await caption_rows(item, self._job, asked, run=run, loaded=loaded)
-            self._stages.pop(number, None)
             down = {row.perspective: row.failure for row in rows if row.failure and row.failure.code in _WAIT_FOR}
             done += [row for row in rows if row.perspective not in down]
             asked = tuple(each for each in asked if each.name in down)
-            await self._judge([row.failure for row in done if row.failure], list(down.values()))
+            if down:
+                self._stages.pop(number, None)
+            await self._judge(rows)
         return done
 
-    async def _judge(self, failures: list[Failure], down: list[Failure]) -> None:
-        """Record whether the provider responds. Raises _Ended if no image can succeed any more."""
+    async def _judge(self, rows: list[Row]) -> None:
+        """Pause or resume, depending on how the provider responded. Raises _Ended if no image can succeed any more."""
+        failures = [row.failure for row in rows if row.failure]
         if hopeless := next((failure for failure in failures if failure.code in _HOPELESS), None):
             raise _Ended("provider", hopeless.message)
-        if not down:
-            if self._down_since is not None:
-                self._down_since = None
-                await self._events.put(Resumed())
+        down = next((failure for failure in failures if failure.code in _WAIT_FOR), None)
+        suspect = down or next((failure for failure in failures if failure.code in _SUSPECT), None)
+        if self._is_paused and down is None:
+            await self._events.put(Resumed())
+        elif down is not None and not self._is_paused:
+            await self._events.put(Paused(down.message, _PAUSE))
+        self._is_paused = down is not None
+        if suspect is None:
+            self._failing_since = None
             return
-        now = time.monotonic()
-        if self._down_since is None:
-            self._down_since = now
-            await self._events.put(Paused(down[0].message, _PAUSE))
-        if now - self._down_since >= self._options.give_up_after:
-            seconds = self._options.give_up_after
-            raise _Ended("provider", f"No caption for {seconds:g} seconds (--give-up-after): {down[0].message}")
+        now, limit = time.monotonic(), self._options.give_up_after
+        self._failing_since = self._failing_since or now
+        if now - self._failing_since >= limit:
+            raise _Ended("provider", f"No caption for {limit:g} seconds (--give-up-after): {suspect.message}")
 
     def _check_limits(self) -> None:
         """Raise _Ended if the run has cost too much, or too much has failed."""
