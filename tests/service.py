@@ -14,10 +14,10 @@ from tests import written
 
 ROOT = Path(__file__).parent.parent
 WORKSPACE = ROOT / "workspace"
-_ADDRESS = re.compile(r"serves (http://\S+)")
+_ADDRESS = re.compile(r'serves (http://[^\s"]+)')
 _HANG_GUARD = 60.0
 AMBIENT = re.compile(
-    r"(OPENAI|ANTHROPIC|GEMINI|GOOGLE|OLLAMA|VLLM|OPENROUTER|LMSTUDIO|LM_STUDIO|LLAMACPP|LITELLM|OTEL)_.*|.*_API_KEY"
+    r"(OPENAI|ANTHROPIC|GEMINI|GOOGLE|OLLAMA|VLLM|OPENROUTER|LMSTUDIO|LM_STUDIO|LLAMACPP|LITELLM|OTEL|HF)_.*|.*_API_KEY"
     r"|GRAPHCAP_(?!REQUIRE_TOOLS).*|WEB_CONCURRENCY|(HTTPS?|ALL|NO)_PROXY",
     re.IGNORECASE,
 )

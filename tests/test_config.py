@@ -202,3 +202,14 @@ def test_all_mistakes_are_reported_at_once(toml: Path) -> None:
     places += "providers.e/f.endpoints.1 providers.e/f.endpoints.2.max routing.z*"
     reported = mistakes(toml, STRUCTURE, OLLAMA_HOST="http://[")
     assert sorted(mistake.split(": ")[0] for mistake in reported) == sorted(places.split())
+
+
+@pytest.mark.parametrize(("line", "limit"), [("", 1), ("max_concurrency = 3", 3)])
+def test_the_embedded_engine_gets_its_limit_of_calls(tmp_path: Path, line: str, limit: int) -> None:
+    toml = tmp_path / "providers.toml"
+    toml.write_text(f'[providers.mine]\nkind = "local"\n{line}\n')
+    configured = config.load(toml, {})
+    (endpoint,) = configured.fleets["mine"].endpoints
+    assert (endpoint.max_concurrency, endpoint.config.options["max_concurrency"]) == (limit, limit)
+    (implicit,) = configured.fleets["local"].endpoints
+    assert implicit.max_concurrency == 1

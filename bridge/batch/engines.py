@@ -1,5 +1,6 @@
 """Where captions are made: in this process, or by a running service."""
 
+import asyncio
 import json
 import time
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from perspectives import Perspective
 from perspectives import perspective as perspective_json
 from providers.base import Completion, ProviderConfig
 from providers.errors import ProviderError, RateLimited, Unavailable, Unreachable
+from providers.usage import Usage
 
 _OVERLOADED = (429, 503)
 _HTTP_OK = 200
@@ -50,13 +52,16 @@ class Engine(Protocol):
 
     target: str
 
+    async def price(self, tokens: int) -> float | None:
+        """Return the price of so many input tokens in US dollars, None if it is not known."""
+
     async def find(self, perspective: str | JsonObject) -> Perspective:
         """Return a perspective. Raises PerspectiveError or ProviderUnusable."""
 
     async def check(self, run: Run) -> tuple[str, ...]:
         """Check that captions can be made, and return warnings. Raises ProviderUnusable."""
 
-    async def caption(self, data: bytes, fields: JsonObject, named: list[Perspective], run: Run) -> list[Outcome]:
+    async def caption(self, data: bytes, fields: JsonObject, named: tuple[Perspective, ...], run: Run) -> list[Outcome]:
         """Caption an image. `fields`: of the request. Failures are returned as problems, not raised."""
 
 
@@ -69,6 +74,10 @@ class InProcess:
         self._target = services.targets.resolve(parse_request(CaptionOptions, fields))
         self.target = f"{self._target.label}/{self._target.model}"
 
+    async def price(self, tokens: int) -> float | None:
+        counts = Usage(tokens, 0)  # in a thread: the price list takes 0.3 s to import
+        return await asyncio.to_thread(prices.price, self._target.config.base_url, self._target.model, counts)
+
     async def find(self, perspective: str | JsonObject) -> Perspective:
         run = Run(Deadline(self._services.settings.timeout))
         (found,) = await find_perspectives([perspective], self._services, run)
@@ -76,15 +85,15 @@ class InProcess:
 
     async def check(self, run: Run) -> tuple[str, ...]:
         target, dispatcher = self._target, self._services.dispatcher
-        listing = await dispatcher.check_likeliest(target, "", run)
+        (listing,) = (await dispatcher.check(target, "", run)).values()
         if any(target.model in (model.id, model.name) for model in listing.models):
             return ()
-        result = await dispatcher.check_likeliest(target, target.model, run)
+        (result,) = (await dispatcher.check(target, target.model, run)).values()
         if failed := [step for step in result.steps if step.status == "failed"]:
             raise ProviderUnusable(failed[-1].error)
         return result.warnings
 
-    async def caption(self, data: bytes, fields: JsonObject, named: list[Perspective], run: Run) -> list[Outcome]:
+    async def caption(self, data: bytes, fields: JsonObject, named: tuple[Perspective, ...], run: Run) -> list[Outcome]:
         try:
             options = CaptionOptions.model_validate(fields)
             plans = [plan_caption(each, _own(options, each), self._services, run, upload=data) for each in named]
@@ -126,6 +135,9 @@ class OverHttp:
         """Close every connection."""
         await self._client.aclose()
 
+    async def price(self, tokens: int) -> float | None:
+        return None
+
     async def find(self, perspective: str | JsonObject) -> Perspective:
         if not isinstance(perspective, str):
             return perspective_json.parse(perspective)
@@ -158,7 +170,7 @@ class OverHttp:
             raise ProviderUnusable(str(content.get("detail") or f"The service responded {response.status_code}."))
         return content
 
-    async def caption(self, data: bytes, fields: JsonObject, named: list[Perspective], run: Run) -> list[Outcome]:
+    async def caption(self, data: bytes, fields: JsonObject, named: tuple[Perspective, ...], run: Run) -> list[Outcome]:
         names = [each.name if each.source != "inline" else each.to_wire() for each in named]
         request = json.dumps({**fields, "perspectives": names})
         try:

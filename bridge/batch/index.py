@@ -9,7 +9,7 @@ import errno
 import json
 import os
 import tempfile
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from threading import Lock
 from typing import Self
@@ -90,6 +90,8 @@ class Index:
             raise BatchError(
                 f"Another run writes to '{self._folder.root}'. Wait for its end, or give each run a --shard."
             ) from None
+        except OSError:
+            return  # some network file systems have no locks
 
     def _read(self, path: Path) -> None:
         end = 0
@@ -128,8 +130,7 @@ class Index:
 
     def append(self, row: Row) -> None:
         """Add a row. Raises OSError."""
-        values = asdict(row)
-        line = to_line({name: values[name] for name in _FIELDS})
+        line = to_line({name: getattr(row, name) for name in _FIELDS})
         with self._lock:
             written = os.write(self._descriptor, line)
             if written < len(line):

@@ -180,7 +180,7 @@ def _to_caption(plan: Plan, target: Target, answer: Answer, image: Prepared, run
         raw_text=answer.text,
         rendered=rendered,
         usage=usage_out(run.usage),
-        timing=run.timings.milliseconds(),
+        timing=_timing(run),
         image=ImageOut(
             width=image.image.width,
             height=image.image.height,
@@ -193,6 +193,12 @@ def _to_caption(plan: Plan, target: Target, answer: Answer, image: Prepared, run
         warnings=[*_deprecation(plan.perspective), *answer.warnings, *run.attempts.warnings],
         request_id=run.request_id,
     )
+
+
+def _timing(run: Run) -> dict[str, float]:
+    """Return the milliseconds of each stage, and the tokens per second of the last call if its server reports them."""
+    speed = run.attempts.calls[-1].tokens_per_second
+    return {**run.timings.milliseconds(), **({"tokens_per_second": round(speed, 1)} if speed else {})}
 
 
 def usage_out(usage: Usage | None) -> UsageOut | None:

@@ -76,8 +76,9 @@ def test_callers_are_named_in_the_log_and_the_metrics(keyed: Service) -> None:
 
 PROTECTED = ["/perspectives/list", "/info", "/providers/list", "/v1/models", "/x", "/metrics"]
 PROTECTED += ["/healthy", "/health/../info", "/x/health", "/livez/x", "/bridge/info", "/docs/x/y", "/openapi.json/x"]
+PROTECTED += ["/page", "/page/x/y"]
 OPEN = ["/health", "/api/v1/health", "/livez", "/readyz", "/bridge/health", "/bridge/livez"]
-OPEN += ["/docs", "/docs/docs.js", "/openapi.json", "/bridge/docs", "/bridge/openapi.json"]
+OPEN += ["/", "/page/app.js", "/docs", "/docs/docs.js", "/openapi.json", "/bridge/docs", "/bridge/openapi.json"]
 
 
 def test_only_probes_documentation_and_preflights_need_no_key(keyed: Service) -> None:

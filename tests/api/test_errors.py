@@ -112,6 +112,7 @@ def test_the_failure_of_a_fallback_is_reported_and_not_the_first_one(service: Se
         last = {"model": "m", "provider_config": {"kind": "openai", "base_url": "http://169.254.169.254"}}
         response = send(service, CAPTION, json=body(model=server.models[0], provider_config=first, fallbacks=[last]))
     check(response, 403, "address_refused", "169.254.169.254")
+    assert [attempt["outcome"] for attempt in response.json()["attempts"]] == ["auth_failed", "unreachable"]
 
 
 def test_every_route_names_the_field_at_fault(service: Service) -> None:

@@ -6,7 +6,8 @@ import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from bridge.api.middleware.auth import AllowedHosts
+from bridge.api.middleware.auth import AccessControl
+from bridge.api.middleware.rate_limit import RateLimiter
 from bridge.settings import Settings
 from tests.api.sockets import socket
 from tests.service import Service
@@ -34,8 +35,9 @@ CASES = [
 
 @pytest.mark.parametrize(("settings", "hosts", "allowed"), CASES)
 def test_which_hosts_are_allowed(settings: dict[str, object], hosts: tuple[str, ...], allowed: bool) -> None:
-    check = AllowedHosts(Settings(_env_file=None, **settings))  # type: ignore[arg-type]
-    assert [host for host in hosts if check.allow(host) != allowed] == []
+    loaded = Settings(_env_file=None, **settings)  # type: ignore[arg-type]
+    access = AccessControl(loaded, RateLimiter(loaded))
+    assert [host for host in hosts if access.allow_host(host) != allowed] == []
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from bridge.http_protocol import MAX_HEADER_BYTES, RequestProtocol
+from bridge.server import serve
+from bridge.settings import Settings
 from tests.api.streams import HANG_GUARD, SAMPLE
 from tests.service import Service
 
@@ -73,6 +75,21 @@ def test_idle_connections_are_closed(service: Service) -> None:
         connection.sendall(LIVEZ + LIVEZ)
         with connection.makefile("rb") as file:
             assert file.read().count(b" 200 OK") == 2
+
+
+def test_idle_connections_are_kept_as_long_as_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Issue 10, row 12: the default is longer than common proxies keep connections."""
+
+    class ConfiguredError(Exception):
+        pass
+
+    def config(*_: object, timeout_keep_alive: int, **__: object) -> None:
+        raise ConfiguredError(timeout_keep_alive)
+
+    monkeypatch.setattr(uvicorn, "Config", config)
+    for settings, seconds in ((Settings(), 75), (Settings(keep_alive=33), 33)):
+        with pytest.raises(ConfiguredError, match=str(seconds)):
+            serve(settings, {})
 
 
 def test_a_body_that_continues_after_its_response_is_bounded(service: Service) -> None:

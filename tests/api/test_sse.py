@@ -186,7 +186,9 @@ async def response_to(services: Services, server: OpenAIServer, **options: Any) 
     run = Run(Deadline(60), "r1")
     request = CaptionRequest.model_validate({**streams.caption(server), "image": ImageRef(path=SAMPLE)})
     plan = await make_plan(request, services, run)
-    return EventStreamResponse(EventStream(plan, services, run), state()["record"], run.deadline, **options)
+    response = EventStreamResponse(EventStream(plan, services, run), state()["record"], run)
+    vars(response).update(options)
+    return response
 
 
 async def stays() -> Message:

@@ -5,10 +5,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from bridge.captioning.models import CaptionOptions
+from bridge.captioning.caption import caption
+from bridge.captioning.models import CaptionOptions, CaptionRequest
+from bridge.captioning.plan import deadline_of
 from bridge.captioning.request_image import RequestImage
 from bridge.captioning.services import Services, open_services
 from bridge.images import sources
+from bridge.run import Progress, Run
 from bridge.settings import Settings
 from providers.profiles import ImageProfile
 from tests.service import WORKSPACE
@@ -59,3 +62,22 @@ async def test_the_last_cancelled_caller_ends_the_preparation(photo: bytes, serv
     await asyncio.wait([*callers, preparation])
     assert preparation.cancelled()
     assert (await shared.prepared(SMALL)).image.width == 16
+
+
+async def test_callers_use_the_image_workers_in_turn(photo: bytes) -> None:
+    """One caller with many images does not hold up the others."""
+    prepared: list[str] = []
+
+    async def make(name: str, services: Services) -> None:
+        def note(event: object) -> None:
+            if isinstance(event, Progress) and event.stage == "model":
+                prepared.append(name)
+
+        request = CaptionRequest(perspective="alt_text")
+        run = Run(deadline_of(request, services), caller=name[0], emit=note)
+        await caption(request, services, run, upload=photo)
+
+    async with open_services(Settings(workspace=WORKSPACE, image_workers=1)) as services:
+        await make("x", services)  # starts the worker
+        await asyncio.gather(*(make(name, services) for name in ("a1", "a2", "a3", "a4", "b1")))
+    assert prepared[1:] == ["a1", "a2", "b1", "a3", "a4"]

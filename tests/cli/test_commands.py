@@ -229,7 +229,7 @@ def test_perspectives_are_listed_shown_and_checked(graphcap: Graphcap, tmp_path:
     assert "(custom_instructions)\n" in listed
     shown = json.loads(graphcap("perspectives", "show", "alt_text").out)
     assert shown["schema"]["schema_fields"]
-    assert graphcap("perspectives", "check") == (0, "", "25 files checked: no problems\n")
+    assert graphcap("perspectives", "check") == (0, "", "files checked: 25, mistakes: 0, warnings: 0\n")
     empty = graphcap("perspectives", "check", str(tmp_path / "config"))
     assert (empty.code, "no file ends in .json" in empty.err) == (1, True)
     (tmp_path / "copy.json").write_text(json.dumps({**shown, "name": "copy"}))
@@ -250,8 +250,8 @@ def test_a_broken_perspective_is_reported_with_file_and_pointer(graphcap: Graphc
     assert result.code == 1
     assert "broken.json at /schema_fields/0" in result.out
     assert "nojson.json" in result.out
-    assert result.err.startswith("28 files checked: ")
-    assert "mistakes in 2 files" in result.err
+    assert result.err.startswith("files checked: 28, mistakes: ")
+    assert "warnings: 0" in result.err
     shown = graphcap("perspectives", "show", "nojson", **directory)
     assert (shown.code, str(tmp_path) in shown.err, "graphcap perspectives check" in shown.err) == (2, False, True)
     assert "good" in graphcap("perspectives", "list", **directory).out

@@ -62,9 +62,10 @@ async def test_a_model_without_vision_fails_the_check(to: Target) -> None:
     assert result.images is False
 
 
-async def test_a_schema_that_is_not_enforced_is_reported_with_the_servers_model_name(to: Target) -> None:
+@pytest.mark.parametrize("answer", ["OK", '{"answer": "OK"}', '{"answer": "no-image", "note": ""}'])
+async def test_a_schema_that_is_not_enforced_is_reported_with_the_servers_model_name(to: Target, answer: str) -> None:
     """Issue 10, row 13."""
-    to.server.reply(b.Answer("OK", model="tiny-vision-q4"))
+    to.server.reply(b.Answer(answer, model="tiny-vision-q4"))
     result = await check(to, to.server.models[0])
     assert (result.schema_enforced, result.response_model) == (False, "tiny-vision-q4")
     assert any("did not enforce the schema" in warning for warning in result.warnings)

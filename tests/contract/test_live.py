@@ -21,7 +21,7 @@ from tests.service import WORKSPACE
 
 pytestmark = pytest.mark.live
 ENVIRONMENT = dict(os.environ)  # before the tests' own environment is swept clean
-SPECS = [spec for spec in registry.specs() if spec.kind != "builtin"]
+SPECS = [spec for spec in registry.specs() if spec.is_remote]
 PHOTO = ImageRef(path="datasets/samples/coffee.jpg")
 
 

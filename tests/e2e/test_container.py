@@ -155,7 +155,7 @@ def work(url: str, server: OpenAIServer) -> None:
         assert client.post("/caption", json=target).is_error
         provider = {"name": "x", "default_model": server.models[0], **target["provider_config"]}
         assert client.post(f"{url}/api/v1/providers/x/test-connection", json=provider).status_code == 200
-        for page in ("/docs", "/openapi.json", "/info", "/health"):
+        for page in ("/", "/page/app.js", "/page/bridge.js", "/docs", "/openapi.json", "/info", "/health"):
             assert client.get(url + page).status_code == 200
     assert upload(url).status_code == 200
     assert streams.streamed(url, "/caption", target)[-1]["type"] == "done"

@@ -47,7 +47,7 @@ def rejection(action: Callable[[], object]) -> str:
 @bounded
 @given(st.one_of(st.text(max_size=80), st.from_regex(r"\A(data:[a-z/;= ]{0,20})?[A-Za-z0-9+/=%\\\s-]{0,60}\Z")))
 def test_random_base64(text: str) -> None:
-    assert rejection(lambda: sources.inspect(sources.decode_base64(text, LIMITS)[0], LIMITS)) != "."
+    assert rejection(lambda: sources.inspect(sources.decode_base64(text, LIMITS), LIMITS)) != "."
 
 
 def spellings() -> dict[str, str]:
@@ -75,7 +75,7 @@ def test_base64_as_clients_write_it(row: dict[str, Any]) -> None:
     for text in row["texts"]:
         written = re.sub(r"\{(\w+)\}", lambda match: spellings().get(match[1], match[0]), text)
         try:
-            sources.inspect(sources.decode_base64(written, LIMITS)[0], LIMITS)
+            sources.inspect(sources.decode_base64(written, LIMITS), LIMITS)
             outcomes[text] = "accepted"
         except ImageError as error:
             outcomes[text] = code_of(error)

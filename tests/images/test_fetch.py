@@ -68,10 +68,13 @@ async def loopback(host: str, port: int) -> Sequence[str]:
     return ["127.0.0.1"]
 
 
-def fetcher(*hosts: str, **options: float) -> Fetcher:
-    """Return a fetcher that resolves every name to loopback and allows only these hosts."""
+@asynccontextmanager
+async def fetcher(*hosts: str, **options: float) -> AsyncIterator[Fetcher]:
+    """Open a fetcher that resolves every name to loopback and allows only these hosts."""
     policy = AddressPolicy(allow_hosts=hosts or ("images.example",))
-    return Fetcher(policy, look_up=loopback, **options)  # type: ignore[arg-type]
+    fetching = Fetcher(policy, look_up=loopback, **options)  # type: ignore[arg-type]
+    yield fetching
+    await fetching.aclose()
 
 
 async def from_url(url: str, fetcher: Fetcher) -> Source:

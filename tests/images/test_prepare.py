@@ -1,6 +1,5 @@
 """From a received image to the one that is sent: compared by pixels, and by what is left in the bytes."""
 
-from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from importlib.util import find_spec
 from io import BytesIO
@@ -12,7 +11,6 @@ from PIL import Image
 from bridge.errors import ImageTooLarge, InvalidImage, UnsupportedImage
 from bridge.images import sources
 from bridge.images.decoder import DecoderPool
-from bridge.images.formats import jpeg
 from bridge.images.limits import ImageLimits
 from bridge.images.prepare import Prepared, prepare
 from providers.profiles import ImageProfile
@@ -246,19 +244,12 @@ async def test_a_jpeg_scale_that_is_near_is_used_as_it_is(
     assert (turned.image.width, turned.image.height) == expected[::-1]
 
 
-# Broken and hostile images
-
-
-# The caller's base64
-
-
-@pytest.mark.parametrize("progressive", [False, True])
-async def test_standard_base64_is_sent_as_it_was_received(decoder: DecoderPool, progressive: bool) -> None:
-    text = b64encode(jpeg.strip(saved(photo(), "JPEG", progressive=progressive))).decode()
-    data, standard = sources.decode_base64(text, LIMITS)
-    source = sources.Source(data, sources.inspect(data, LIMITS), "base64", "base64", standard)
-    prepared = await prepare(source, ANY, resize=None, limits=LIMITS, decoder=decoder)
-    assert prepared.image.base64 is text
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP"])
+async def test_an_extreme_aspect_ratio_is_rejected_with_the_ratio(send: Send, form: str) -> None:
+    assert (await send(saved(Image.new("RGB", (1000, 10)), form))).image.width == 1000
+    for size in ((3030, 30), (10, 4000)):
+        with pytest.raises(InvalidImage, match=f"{max(size) // min(size)}:1"):
+            await send(saved(Image.new("RGB", size), form))
 
 
 async def test_statistics_describe_the_original(send: Send) -> None:

@@ -94,23 +94,23 @@ async def test_a_race_between_directory_and_link_never_gets_out(workspace: Path)
 
 @pytest.mark.parametrize("name", ["door", "a.png"])
 async def test_what_was_checked_is_what_is_opened(workspace: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """The exchange comes in the worst moment: after the look, before the opening."""
+    """The exchange comes in the worst moment: after the links were resolved, before the opening."""
     (workspace / "door").mkdir()
     (workspace / "door" / "a.png").write_bytes(IMAGE)
     (workspace.parent / "a.png").write_bytes(SECRET)
-    looked = os.stat
+    resolved = os.path.realpath
     swapped = []
 
-    def look(path: Any, *args: Any, **options: Any) -> os.stat_result:
-        seen = looked(path, *args, **options)
-        if path == name and not swapped:
+    def resolve(path: Any, *args: Any, **options: Any) -> str:
+        result = resolved(path, *args, **options)
+        if result == str(workspace / "door" / "a.png") and not swapped:
             swapped.append(name)
             place = workspace / "door" if name == "door" else workspace / "door" / "a.png"
             place.rename(workspace / "old")
             place.symlink_to(workspace.parent if name == "door" else workspace.parent / "a.png")
-        return seen
+        return result
 
-    monkeypatch.setattr(os, "stat", look)
+    monkeypatch.setattr(os.path, "realpath", resolve)
     with pytest.raises((PathRefused, ImageNotFound)):
         await from_path("door/a.png", workspace)
     assert swapped

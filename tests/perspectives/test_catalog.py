@@ -123,10 +123,9 @@ def test_unknown_names_come_with_similar_ones() -> None:
     loaded = catalog.load([LIBRARY], None)
     with pytest.raises(UnknownPerspective) as perspective:
         loaded.get("grph_caption")
-    assert perspective.value.near[0] == "graph_caption"
-    assert "'graph_caption'" in str(perspective.value)
+    assert "Did you mean 'graph_caption'" in str(perspective.value)
     with pytest.raises(UnknownModule) as module:
         loaded.module("creativ")
-    assert module.value.near == ("creative",)
+    assert str(module.value).endswith(" Did you mean 'creative'?")
     with pytest.raises(UnknownPerspective):
         loaded.get("x" * 100_000)

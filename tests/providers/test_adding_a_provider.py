@@ -12,7 +12,8 @@ from bridge.cli import build
 from bridge.settings import Settings, SettingsError
 from docs import generate
 from providers import registry
-from providers.base import BaseClient, Completion, Delta, Model, ProviderConfig, Setting, Spec, VisionRequest
+from providers.base import Completion, Delta, Model, ProviderConfig, Setting, Spec, VisionRequest
+from providers.client import BaseClient
 from providers.pool import Pool
 from tests.service import ROOT, WORKSPACE
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from providers.addresses import normalise
+from providers import registry
+from providers.addresses import base_url
 
 
 @pytest.mark.parametrize(
@@ -29,9 +30,9 @@ from providers.addresses import normalise
         ("gemini", "https://generativelanguage.googleapis.com/v1beta", "https://generativelanguage.googleapis.com"),
     ],
 )
-def test_normalise(kind: str, url: str, expected: str) -> None:
-    assert normalise(kind, url) == expected
-    assert normalise(kind, expected) in (expected, f"{expected}/v1")
+def test_base_url(kind: str, url: str, expected: str) -> None:
+    assert base_url(registry.spec(kind), url) == expected
+    assert base_url(registry.spec(kind), expected) in (expected, f"{expected}/v1")
 
 
 @pytest.mark.parametrize(
@@ -50,5 +51,5 @@ def test_normalise(kind: str, url: str, expected: str) -> None:
 )
 def test_invalid_urls_are_rejected_without_their_password(written: str) -> None:
     with pytest.raises(ValueError) as caught:
-        normalise("openai", written)
+        base_url(registry.spec("openai"), written)
     assert "secret" not in str(caught.value)

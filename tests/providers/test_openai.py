@@ -6,7 +6,6 @@ import pytest
 
 from providers import errors
 from providers.base import Completion, Credentials, ProviderConfig
-from providers.gateways import GatewayClient
 from providers.hints import Allowance
 from providers.openai import OpenAIClient
 from providers.pool import Pool
@@ -30,8 +29,8 @@ EVENT = b'data: {"choices": [{"delta": {"content": "A boat."}, "finish_reason": 
 STREAMED = pytest.mark.parametrize("streamed", [False, True])
 
 
-def vllm(pool: Pool, url: str) -> GatewayClient:
-    return GatewayClient(ProviderConfig("x", "vllm", url), pool)
+def vllm(pool: Pool, url: str) -> OpenAIClient:
+    return OpenAIClient(ProviderConfig("x", "vllm", url), pool)
 
 
 @pytest.mark.parametrize("key", ["", "sk-own"])

@@ -9,7 +9,7 @@ from providers import registry
 from providers.errors import UnknownKind
 
 KINDS = (
-    *("builtin", "openai", "anthropic", "vllm", "ollama", "gemini"),
+    *("builtin", "local", "openai", "anthropic", "vllm", "ollama", "gemini"),
     *("openrouter", "lmstudio", "llamacpp", "litellm", "openai-compatible"),
 )
 

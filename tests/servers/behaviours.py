@@ -133,9 +133,10 @@ class NoCredit(Behaviour):
 
 @dataclass(frozen=True)
 class Hang(Behaviour):
-    """No further byte until the server stops: after the request, the response's head, or its first piece."""
+    """No further byte of the reply `of` until the server stops: after the request, the head, or the first piece."""
 
     after: Literal["connect", "headers", "first"] = "headers"
+    of: Any = field(default_factory=Answer)
 
 
 @dataclass(frozen=True)
