@@ -56,7 +56,7 @@ class Engine(Protocol):
     async def check(self, run: Run) -> tuple[str, ...]:
         """Check that captions can be made, and return warnings. Raises ProviderUnusable."""
 
-    async def caption(self, data: bytes, fields: JsonObject, named: list[Perspective], run: Run) -> list[Outcome]:
+    async def caption(self, data: bytes, fields: JsonObject, named: tuple[Perspective, ...], run: Run) -> list[Outcome]:
         """Caption an image. `fields`: of the request. Failures are returned as problems, not raised."""
 
 
@@ -84,7 +84,7 @@ class InProcess:
             raise ProviderUnusable(failed[-1].error)
         return result.warnings
 
-    async def caption(self, data: bytes, fields: JsonObject, named: list[Perspective], run: Run) -> list[Outcome]:
+    async def caption(self, data: bytes, fields: JsonObject, named: tuple[Perspective, ...], run: Run) -> list[Outcome]:
         try:
             options = CaptionOptions.model_validate(fields)
             plans = [plan_caption(each, _own(options, each), self._services, run, upload=data) for each in named]
@@ -158,7 +158,7 @@ class OverHttp:
             raise ProviderUnusable(str(content.get("detail") or f"The service responded {response.status_code}."))
         return content
 
-    async def caption(self, data: bytes, fields: JsonObject, named: list[Perspective], run: Run) -> list[Outcome]:
+    async def caption(self, data: bytes, fields: JsonObject, named: tuple[Perspective, ...], run: Run) -> list[Outcome]:
         names = [each.name if each.source != "inline" else each.to_wire() for each in named]
         request = json.dumps({**fields, "perspectives": names})
         try:

@@ -9,7 +9,7 @@ import errno
 import json
 import os
 import tempfile
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from threading import Lock
 from typing import Self
@@ -128,8 +128,7 @@ class Index:
 
     def append(self, row: Row) -> None:
         """Add a row. Raises OSError."""
-        values = asdict(row)
-        line = to_line({name: values[name] for name in _FIELDS})
+        line = to_line({name: getattr(row, name) for name in _FIELDS})
         with self._lock:
             written = os.write(self._descriptor, line)
             if written < len(line):

@@ -74,6 +74,11 @@ class ImageItem:
     variables: Mapping[str, str] = field(default_factory=dict)
     context: tuple[str, ...] = ()
 
+    @property
+    def is_on_web(self) -> bool:
+        """Return whether the image is fetched with HTTP."""
+        return self.url.startswith(("http://", "https://"))
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:

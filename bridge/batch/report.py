@@ -98,7 +98,7 @@ class Report:
         """Return the thumbnail as a data URI, "" if there is none."""
         limits, decoder = self._services.limits, self._services.decoder
         with suppress(Exception):  # an unreadable image has an entry without a thumbnail
-            source = from_upload(await load(ImageItem("", url), self._services), limits)
+            source = from_upload((await load(ImageItem("", url), self._services)).data, limits)
             prepared = await prepare(source, _THUMBNAIL, resize=None, limits=limits, decoder=decoder)
             return f"data:image/jpeg;base64,{b64encode(prepared.image.data).decode()}"
         return ""

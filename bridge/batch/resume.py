@@ -32,8 +32,8 @@ def decide(item: ImageItem, perspective: Perspective, job: Job, index: Index, ou
     if entry is None or not _is_current(entry, item, perspective, job):
         return Decision(missing if existing == "skip" else every)
     row = index.row(key, name)
-    assert row is not None
-    text = job.text(row)
+    assert row is not None and row.caption is not None  # noqa: PT018
+    text = job.text(name, row.caption)
     forms = missing
     if existing in ("append", "prepend") and text in outputs.text(key, name):
         forms = tuple(form for form in missing if form != "txt")

@@ -13,7 +13,7 @@ from typing import Any
 from anyio import to_thread
 
 from bridge import errors
-from bridge.batch.engines import Engine, InProcess, OverHttp
+from bridge.batch.engines import Engine, InProcess, Outcome, OverHttp
 from bridge.batch.folder import BatchError
 from bridge.batch.inputs import read_image
 from bridge.batch.models import Failure, ImageItem, Options, Row
@@ -63,9 +63,9 @@ class Job:
         content = {name: value for name, value in fields.items() if name not in _NO_CONTENT}
         return _digest(json.dumps([perspective.digest, self.engine.target, config.get("base_url"), content]))
 
-    def text(self, row: Row) -> str:
-        """Return the text of a row as the options say now."""
-        return self.writers[row.perspective].write(row.caption["result"]) if row.caption else ""
+    def text(self, perspective: str, caption: JsonObject) -> str:
+        """Return the text of a caption as the options say now."""
+        return self.writers[perspective].write(caption["result"])
 
 
 @lru_cache(64)
@@ -110,51 +110,62 @@ async def open_job(options: Options, services: Services) -> AsyncIterator[Job]:
             await engine.aclose()
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The bytes of an image, and their SHA-256."""
+
+    data: bytes
+    digest: str
+
+
 async def caption_rows(
-    image: ImageItem, job: Job, run: Run | None = None, perspectives: tuple[Perspective, ...] = ()
+    image: ImageItem,
+    job: Job,
+    perspectives: tuple[Perspective, ...] = (),
+    *,
+    run: Run | None = None,
+    loaded: Loaded | None = None,
 ) -> list[Row]:
     """Caption one image with each perspective, and return a row for each. Failures are rows too.
 
-    `run`: its `emit` receives the stages. `perspectives`: default: those of the job.
+    `perspectives`: default: those of the job. `run`: its `emit` receives the stages. `loaded`: the image, if it is
+    loaded already.
     """
-    asked = list(perspectives or job.perspectives)
-    run = run or job.new_run()
-    start = time.monotonic()
-    run.stage("image")
+    perspectives, run, start = perspectives or job.perspectives, run or job.new_run(), time.monotonic()
     try:
-        data = await load(image, job.services)
+        loaded = loaded or await load(image, job.services)
     except tuple(errors.TABLE) as error:
         problem = problems.from_error(error).model_dump(mode="json")
-        return [_failed(image, each, problem, 0) for each in asked]
-    digest = await to_thread.run_sync(lambda: sha256(data).hexdigest())
-    fields = job.fields(image)
-    outcomes = await job.engine.caption(data, fields, asked, run)
-    seconds = time.monotonic() - start
-    rows = []
-    for perspective, outcome in zip(asked, outcomes, strict=True):
-        counts: dict[str, Any] = {name: getattr(outcome, name) for name in ("input_tokens", "output_tokens", "cost")}
-        if "result" not in outcome.body:
-            failed = _failed(image, perspective, outcome.body, outcome.attempts)
-            rows.append(replace(failed, seconds=round(seconds, 3), **counts))
-            continue
-        provenance = {
-            "perspective_digest": perspective.digest,
-            "sha256": digest,
-            "bridge_version": __version__,
-            "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        row = Row(
-            image.key,
-            perspective.name,
-            content_key=f"{job.request_key(image, perspective)}-{digest}",
-            version=image.version,
-            caption={**outcome.body, "provenance": provenance},
-            seconds=round(seconds, 3),
-            attempts=outcome.attempts,
-            **counts,
-        )
-        rows.append(replace(row, text=job.text(row)))
-    return rows
+        return [_failed(image, each, problem, 0) for each in perspectives]
+    outcomes = await job.engine.caption(loaded.data, job.fields(image), perspectives, run)
+    seconds = round(time.monotonic() - start, 3)
+    rows = [
+        _row(image, job, perspective, loaded.digest, outcome)
+        for perspective, outcome in zip(perspectives, outcomes, strict=True)
+    ]
+    return [replace(row, seconds=seconds) for row in rows]
+
+
+def _row(image: ImageItem, job: Job, perspective: Perspective, digest: str, outcome: Outcome) -> Row:
+    counts: dict[str, Any] = {name: getattr(outcome, name) for name in ("input_tokens", "output_tokens", "cost")}
+    if "result" not in outcome.body:
+        return replace(_failed(image, perspective, outcome.body, outcome.attempts), **counts)
+    provenance = {
+        "perspective_digest": perspective.digest,
+        "sha256": digest,
+        "bridge_version": __version__,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    return Row(
+        image.key,
+        perspective.name,
+        content_key=f"{job.request_key(image, perspective)}-{digest}",
+        version=image.version,
+        text=job.text(perspective.name, outcome.body),
+        caption={**outcome.body, "provenance": provenance},
+        attempts=outcome.attempts,
+        **counts,
+    )
 
 
 def _failed(image: ImageItem, perspective: Perspective, problem: JsonObject, attempts: int) -> Row:
@@ -162,14 +173,20 @@ def _failed(image: ImageItem, perspective: Perspective, problem: JsonObject, att
     return Row(image.key, perspective.name, failure=failure, attempts=attempts)
 
 
-async def load(image: ImageItem, services: Services) -> bytes:
+async def load(image: ImageItem, services: Services) -> Loaded:
     """Read or fetch an image. Raises ImageError."""
-    limit = services.limits.max_bytes
-    if image.url.startswith(("http://", "https://")):
-        return await services.fetcher.fetch(image.url, limit)
+    if image.is_on_web:
+        data = await services.fetcher.fetch(image.url, services.limits.max_bytes)
+        return Loaded(data, sha256(data).hexdigest())
+    return await to_thread.run_sync(read, image, services)
+
+
+def read(image: ImageItem, services: Services) -> Loaded:
+    """Read an image that is not on the web. Raises ImageNotFound."""
     try:
-        return await to_thread.run_sync(read_image, image.url, limit)
+        data = read_image(image.url, services.limits.max_bytes)
     except FileNotFoundError:
         raise ImageNotFound("The file does not exist any more.") from None
     except OSError as error:
         raise ImageNotFound(f"The file cannot be read: {error.strerror or error}.") from None
+    return Loaded(data, sha256(data).hexdigest())

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 
 from anyio import to_thread
@@ -27,8 +27,9 @@ from bridge.batch.models import (
 )
 from bridge.batch.outputs import read_failures, write_failures
 from bridge.batch.resume import Decision, decide
-from bridge.batch.rows import caption_rows
+from bridge.batch.rows import Loaded, caption_rows, read
 from bridge.batch.start import Prepared
+from bridge.errors import ImageNotFound
 from bridge.run import Progress
 from perspectives import Perspective
 
@@ -153,7 +154,8 @@ class Batch:
 
     async def _image(self, item: ImageItem, number: int) -> None:
         """Skip, restore or caption each row of one image."""
-        decisions = await to_thread.run_sync(self._decide, item)
+        self._report(number, Progress("", "image"))
+        decisions, loaded = await to_thread.run_sync(self._decide, item)
         for perspective, decision in decisions.items():
             if decision is None or decision.row is not None:
                 self._totals.skipped += decision is None
@@ -161,7 +163,7 @@ class Batch:
                 await self._events.put(Skipped(item.key, perspective.name, restored=decision is not None))
         asked = {each: decision for each, decision in decisions.items() if decision is not None and not decision.row}
         failures = []
-        for row in await self._caption(item, tuple(asked), number):
+        for row in await self._caption(item, tuple(asked), loaded, number):
             if row.failure is None:
                 forms = next(decision.forms for each, decision in asked.items() if each.name == row.perspective)
                 await to_thread.run_sync(self._store, row, forms)
@@ -173,13 +175,20 @@ class Batch:
         self._failures |= {failure.path: failure for failure in failures}
         self._check_limits()
 
-    def _decide(self, item: ImageItem) -> dict[Perspective, Decision | None]:
-        """Decide about each row, and write those that the index has. Raises OSError."""
+    def _decide(self, item: ImageItem) -> tuple[dict[Perspective, Decision | None], Loaded | None]:
+        """Decide about each row, and write those that the index has. If others are left, read the image.
+
+        Raises OSError.
+        """
         decisions = {each: decide(item, each, self._job, self._index, self._outputs) for each in self._job.perspectives}
         for decision in decisions.values():
             if decision is not None and decision.row is not None:
                 self._store(decision.row, decision.forms)
-        return decisions
+        loaded = None
+        if any(decision is not None and decision.row is None for decision in decisions.values()) and not item.is_on_web:
+            with suppress(ImageNotFound):  # reported when the image is captioned
+                loaded = read(item, self._job.services)
+        return decisions, loaded
 
     def _store(self, row: Row, forms: tuple[str, ...]) -> None:
         """Add a row to the index, then write its sidecars. Raises OSError."""
@@ -188,7 +197,9 @@ class Batch:
         parts = [old, row.text] if self._options.existing == "append" else [row.text, old]
         self._outputs.write(row, forms, ", ".join(filter(None, parts)))
 
-    async def _caption(self, item: ImageItem, asked: tuple[Perspective, ...], number: int) -> list[Row]:
+    async def _caption(
+        self, item: ImageItem, asked: tuple[Perspective, ...], loaded: Loaded | None, number: int
+    ) -> list[Row]:
         """Caption an image; while the provider does not respond, wait and try again. Raises _Ended."""
         if asked and (name := self._outputs.too_long(item.key)):
             failure = Failure(item.key, "output_name_too_long", f"The sidecar's name '{name}' is too long for a file.")
@@ -200,7 +211,7 @@ class Batch:
                     await asyncio.sleep(_PAUSE)
                 run = self._job.new_run()
                 run.emit = partial(self._report, number)
-                rows = await caption_rows(item, self._job, run, asked)
+                rows = await caption_rows(item, self._job, asked, run=run, loaded=loaded)
             self._stages.pop(number, None)
             down = {row.perspective: row.failure for row in rows if row.failure and row.failure.code in _WAIT_FOR}
             done += [row for row in rows if row.perspective not in down]

@@ -107,7 +107,7 @@ async def preview(batch: Prepared) -> AsyncIterator[str]:
 async def _image_tokens(item: ImageItem, job: Job) -> int:
     """Return about how many tokens an image is, 0 if it cannot be read."""
     try:
-        header = from_upload(await load(item, job.services), job.services.limits).header
+        header = from_upload((await load(item, job.services)).data, job.services.limits).header
     except tuple(errors.TABLE):
         return 0
     width, height = header.upright or (0, 0)

@@ -7,6 +7,9 @@ from bridge.cli import Parser
 from bridge.cli.caption import DEFAULT_PERSPECTIVE, add_request_options
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from collections.abc import Callable
+
     from bridge.batch.models import Options
     from bridge.batch.start import Prepared
     from bridge.captioning.services import Services
@@ -100,8 +103,21 @@ def run(arguments: argparse.Namespace) -> int:
     async def command(services: "Services") -> int:
         return await _run(options, services)
 
-    adapted = settings_for(options, settings)
-    return with_services(command, settings=adapted, max_concurrency=options.concurrency)
+    return with_services(
+        command,
+        settings=settings_for(options, settings),
+        max_concurrency=options.concurrency,
+        loop_factory=_loop_factory(),
+    )
+
+
+def _loop_factory() -> "Callable[[], AbstractEventLoop] | None":
+    """Return the event loop of the service, None where it is not installed (Windows)."""
+    try:
+        from uvloop import new_event_loop
+    except ImportError:
+        return None
+    return new_event_loop
 
 
 def _options(arguments: argparse.Namespace) -> "Options":

@@ -41,10 +41,12 @@ def with_services(
     as_json: bool = False,
     settings: "Settings | None" = None,
     max_concurrency: int | None = None,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
 ) -> int:
     """Open the services, run `command` with them, and return its exit code. Errors are printed.
 
     `settings`: default: those of the environment. `max_concurrency`: see `open_services`.
+    `loop_factory`: creates the event loop.
     """
     import asyncio
 
@@ -70,7 +72,8 @@ def with_services(
                 raise await with_known_models(error, services) from None
 
     try:
-        return asyncio.run(run())
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            return runner.run(run())
     except SettingsError as error:
         print(error, file=sys.stderr)
         return USAGE

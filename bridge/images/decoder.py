@@ -169,12 +169,11 @@ class DecoderPool:
         self._memory, self._seconds = memory, seconds
         self._slots = _Slots(workers)
         self._idle: list[_Worker] = []
-        self._first: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Start the first worker in the background, so that the first job does not have to wait for it."""
-        self._first = self._in_background(self._warm_up())
+        self._in_background(self._warm_up())
 
     async def run(self, job: Job, data: bytes, caller: str = "") -> tuple[Result, bytes]:
         """Run a job of `caller` in a worker. If `job.verify` succeeds, the returned bytes are empty: the input is kept.
@@ -209,8 +208,7 @@ class DecoderPool:
 
     async def aclose(self) -> None:
         """End every worker."""
-        if self._first is not None:
-            self._first.cancel()
+        # Not cancelled: uvloop does not close a process whose start is cancelled.
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(worker.end() for worker in self._idle))
 
