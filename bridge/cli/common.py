@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from bridge.cli.text import paint
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from bridge.captioning.services import Services
     from bridge.run import Run
     from bridge.settings import Settings, SettingsError
@@ -41,7 +43,7 @@ def with_services(
     as_json: bool = False,
     settings: "Settings | None" = None,
     max_concurrency: int | None = None,
-    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+    loop_factory: "Callable[[], AbstractEventLoop] | None" = None,
 ) -> int:
     """Open the services, run `command` with them, and return its exit code. Errors are printed.
 
