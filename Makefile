@@ -53,7 +53,7 @@ test-live: .venv/ready ## run the contract tests against the real providers whos
 bench: .venv/ready ## measure the figures of docs/performance.md (6 minutes; ARGS=--record writes them)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-bench-long: .venv/ready ## measure overload, memory, malformed images and untrusted schemas (10 minutes)
+bench-long: .venv/ready ## measure overload, memory, malformed images, untrusted schemas and batches (20 minutes)
 	@$(BIN)/python -m benchmarks --long $(ARGS)
 
 check: lint test ## run everything that a change must pass: lint and test

@@ -14,7 +14,7 @@ from benchmarks.load import load, uploaded
 from benchmarks.report import Promise, Report, Table
 from benchmarks.running import SCRIPT, Running, bridge, clean, standin, wired
 
-IMAGES = 640
+IMAGES = 1280
 MANY = int(os.environ.get("BATCH_IMAGES", "20000"))
 DELAY = 0.5
 PLACES = 32

@@ -40,10 +40,9 @@ class Document:
             message = "Is graphcap's envelope (prompt, schema_fields …); a JSON Schema goes in json_schema."
             self.problem("schema", message)
             return {}
-        self._pointers = {key: below("/schema", key) for key in envelope}
-        unknown = [self._pointers[key] for key in envelope if key not in ENVELOPE]
-        self.warnings += [Problem(pointer, "Is not a known key; it has no effect.") for pointer in unknown]
-        return {key: envelope[key] for key in ENVELOPE if envelope.get(key) is not None}
+        present = {key: value for key, value in envelope.items() if value is not None}
+        self._pointers = {key: below("/schema", key) for key in present}
+        return present
 
     def _warn_unknown(self, entries: Sequence[Form], pointer: str) -> None:
         for index, entry in enumerate(entries):

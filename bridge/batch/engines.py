@@ -1,5 +1,6 @@
 """Where captions are made: in this process, or by a running service."""
 
+import asyncio
 import json
 import time
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from perspectives import Perspective
 from perspectives import perspective as perspective_json
 from providers.base import Completion, ProviderConfig
 from providers.errors import ProviderError, RateLimited, Unavailable, Unreachable
+from providers.usage import Usage
 
 _OVERLOADED = (429, 503)
 _HTTP_OK = 200
@@ -50,6 +52,9 @@ class Engine(Protocol):
 
     target: str
 
+    async def price(self, tokens: int) -> float | None:
+        """Return the price of so many input tokens in US dollars, None if it is not known."""
+
     async def find(self, perspective: str | JsonObject) -> Perspective:
         """Return a perspective. Raises PerspectiveError or ProviderUnusable."""
 
@@ -68,6 +73,10 @@ class InProcess:
         self._services = services
         self._target = services.targets.resolve(parse_request(CaptionOptions, fields))
         self.target = f"{self._target.label}/{self._target.model}"
+
+    async def price(self, tokens: int) -> float | None:
+        counts = Usage(tokens, 0)  # in a thread: the price list takes 0.3 s to import
+        return await asyncio.to_thread(prices.price, self._target.config.base_url, self._target.model, counts)
 
     async def find(self, perspective: str | JsonObject) -> Perspective:
         run = Run(Deadline(self._services.settings.timeout))
@@ -125,6 +134,9 @@ class OverHttp:
     async def aclose(self) -> None:
         """Close every connection."""
         await self._client.aclose()
+
+    async def price(self, tokens: int) -> float | None:
+        return None
 
     async def find(self, perspective: str | JsonObject) -> Perspective:
         if not isinstance(perspective, str):

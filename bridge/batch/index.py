@@ -90,6 +90,8 @@ class Index:
             raise BatchError(
                 f"Another run writes to '{self._folder.root}'. Wait for its end, or give each run a --shard."
             ) from None
+        except OSError:
+            return  # some network file systems have no locks
 
     def _read(self, path: Path) -> None:
         end = 0

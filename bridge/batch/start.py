@@ -55,6 +55,9 @@ async def prepared(options: Options, services: Services) -> AsyncIterator[Prepar
         outputs = Outputs(folder, options, tuple(each.name for each in job.perspectives), extension)
         _check_prompts(listing.items, job)
         await to_thread.run_sync(outputs.check, listing.items)
+        price = await job.engine.price(1)
+        if options.max_cost is not None and price is None:
+            raise BatchError(f"The price of {job.engine.target} is not known. Use --limit instead of --max-cost.")
         warnings = () if options.dry_run else await job.engine.check(job.new_run())
         yield Prepared(job, listing, folder, outputs, warnings)
 
@@ -101,7 +104,9 @@ async def preview(batch: Prepared) -> AsyncIterator[str]:
     due = sum(1 for item in items for name in names if not batch.outputs.is_complete(item.key, name))
     average = sum(tokens) // max(len(tokens), 1)
     yield f"{len(items)} images, {due} captions to make with {job.engine.target} in {batch.folder.root}"
-    yield f"about {average * due:,} input tokens"
+    price = await job.engine.price(average * due)
+    cost = "price not known" if price is None else f"${price:.2f}"
+    yield f"About {average * due:,} input tokens ({cost}); the answers are not included."
 
 
 async def _image_tokens(item: ImageItem, job: Job) -> int:

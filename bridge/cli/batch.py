@@ -154,6 +154,7 @@ async def _run(options: "Options", services: "Services") -> int:
     from bridge.batch.engines import ProviderUnusable
     from bridge.batch.folder import BatchError
     from bridge.batch.start import prepared, preview
+    from bridge.batch.text import printable
     from bridge.cli.common import PROVIDER, USAGE, print_line
 
     try:
@@ -162,7 +163,7 @@ async def _run(options: "Options", services: "Services") -> int:
                 print_line(warning, "yellow")
             if options.dry_run:
                 async for text in preview(batch):
-                    print(text)
+                    print("\n".join(map(printable, text.splitlines())))
                 return 0
             return await _follow(batch, services)
     except ProviderUnusable as error:

@@ -208,8 +208,7 @@ class DecoderPool:
 
     async def aclose(self) -> None:
         """End every worker."""
-        # Not cancelled: uvloop does not close a process whose start is cancelled.
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)  # uvloop leaks a process whose start is cancelled
         await asyncio.gather(*(worker.end() for worker in self._idle))
 
     async def _warm_up(self) -> None:

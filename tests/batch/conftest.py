@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -57,11 +58,20 @@ def batch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 
 
 @contextmanager
-def started(*arguments: Any) -> Iterator[subprocess.Popen[str]]:
-    """Run `graphcap batch` in a process of its own, with the perspective `alt_text`. It is killed at the end."""
+def started(*arguments: Any, file_size: int = resource.RLIM_INFINITY) -> Iterator[subprocess.Popen[str]]:
+    """Run `graphcap batch` in a process of its own, with the perspective `alt_text`. It is killed at the end.
+
+    `file_size`: bytes of the largest file that it may write.
+    """
     command = [sys.executable, "-m", "bridge.cli", "batch", *map(str, arguments), "-p", "alt_text"]
     with subprocess.Popen(
-        command, cwd=ROOT, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=ROOT,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size)),
     ) as process:
         try:
             yield process

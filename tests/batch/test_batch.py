@@ -1,8 +1,12 @@
 """`graphcap batch` as its users see it: files, exit codes, calls."""
 
+import fcntl
 import json
 import os
 import signal
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -251,3 +255,56 @@ def test_an_interrupt_finishes_the_calls_in_flight(vllm_server: OpenAIServer, tm
         assert process.wait(60) == 130
     assert len(vllm_server.calls) == 3
     assert len(files(tmp_path)) == (3 if signals == 1 else 0)
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_the_run(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, *(f"{number}.jpg" for number in range(20)))
+    with started(tmp_path, *at(vllm_server), "--concurrency", "1", file_size=20_000) as process:
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, "cannot be written: " in err) == (1, True), err
+    done = len(files(tmp_path))
+    assert 3 < done < 20
+    assert batch(tmp_path, *at(vllm_server)).code == 0
+    assert len(files(tmp_path)) == 20
+    assert len(vllm_server.calls) <= 20 + 3
+
+
+def test_what_would_be_done(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, *(f"{number}.jpg" for number in range(5)))
+    (tmp_path / "0.txt").touch()
+    result = batch(tmp_path, *at(vllm_server), "--set", "language=Dutch", "--dry-run")
+    assert (result.code, vllm_server.requests, files(tmp_path)) == (0, [], {"0.txt"})
+    assert result.out.count("Dutch") == 3
+    assert "5 images, 4 captions to make with vllm/tiny-vision" in result.out
+    assert "price not known" in result.out
+    costly = batch(tmp_path, *at(vllm_server), "--max-cost", "1")
+    assert (costly.code, "not known" in costly.err) == (2, True)
+
+
+def test_a_folder_is_written_by_one_run_at_a_time(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, "a.jpg", "b.jpg")
+    with (tmp_path / ".graphcap.jsonl").open("w") as index:
+        fcntl.flock(index, fcntl.LOCK_EX)
+        result = batch(tmp_path, *at(vllm_server))
+    assert (result.code, "Another run writes to" in result.err) == (2, True)
+    assert not vllm_server.calls
+
+
+def test_images_on_the_web(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path / "served", "a.jpg")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        images = {"GRAPHCAP_IMAGE_URLS": "listed", "GRAPHCAP_IMAGE_URL_ALLOW": "127.0.0.1"}
+        options = (f"{url}/a.jpg", f"{url}/absent.jpg", *at(vllm_server))
+        assert "--output-dir" in batch(*options, **images).err
+        result = batch(*options, "--output-dir", tmp_path / "out", **images)
+        server.shutdown()
+    assert result.code == 3, result.err
+    place = f"127.0.0.1:{server.server_port}"
+    assert files(tmp_path / "out") == {f"{place}/a.txt", "failures.jsonl"}
+    assert [(line["path"], line["code"]) for line in lines(tmp_path / "out/failures.jsonl")] == [
+        (f"{place}/absent.jpg", "image_unreachable")
+    ]

@@ -141,8 +141,10 @@ def test_mistake_is_rejected_with_its_place(change: dict[str, Any], pointer: str
 
 
 def test_a_misspelled_key_is_named_with_the_likely_one() -> None:
-    with pytest.raises(InvalidPerspective, match=r"/promt: Is not a known key\. Did you mean .prompt.\?"):
-        parse({"name": "a", "promt": "Look.", "schema_fields": [TEXT]})
+    mistyped = {"promt": "Look.", "schema_fields": [TEXT]}
+    for data, pointer in (({"name": "a", **mistyped}, "/promt"), ({"name": "a", "schema": mistyped}, "/schema/promt")):
+        with pytest.raises(InvalidPerspective, match=rf"{pointer}: Is not a known key\. Did you mean .prompt.\?"):
+            parse(data)
     (warning,) = parse(with_fields(TEXT, replacment="b")).warnings
     assert str(warning) == "/replacment: Is not a known key. Did you mean 'replacement'?"
 
