@@ -109,7 +109,7 @@ class Batch:
             if self._end[0] == "done":
                 self._index.join()
         except OSError as error:
-            self._end = _unwritable(error)
+            self._end = unwritable(error)
 
     async def _work(self, number: int) -> None:
         """Handle images until there is none left."""
@@ -119,7 +119,7 @@ class Batch:
             except Ended as ended:
                 self.stop(ended.end, str(ended))
             except OSError as error:
-                self.stop(*_unwritable(error))
+                self.stop(*unwritable(error))
             finally:
                 self._stages.pop(number, None)
         self._report(number, Progress("", "image"), free=True)
@@ -208,5 +208,6 @@ class Batch:
         return not _IN_FLIGHT.isdisjoint(self._stages.get(number, {}).values())
 
 
-def _unwritable(error: OSError) -> tuple[End, str]:
+def unwritable(error: OSError) -> tuple[End, str]:
+    """Return how a failed write ends a run."""
     return "output", f"'{error.filename or 'The output'}' cannot be written: {error.strerror or error}."
