@@ -55,12 +55,9 @@ def _imported() -> Any:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the driver prints them on standard error
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        import ray.data
+        import ray
     except ImportError:
         raise BatchError("--engine ray requires Ray. Run pip install 'graphcap-bridge[ray]'.") from None
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # the errors are raised too
-    ray.data.DataContext.get_current().enable_progress_bars = False
     return ray
 
 
@@ -73,9 +70,13 @@ def _init(ray: Any, address: str) -> None:
         _require_open(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **here)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         text = " ".join(str(error).split())
         raise BatchError(f"The Ray cluster at '{address}' cannot be used: {text}") from None
+    from ray.data import DataContext
+
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised too
+    DataContext.get_current().enable_progress_bars = False
 
 
 def _require_open(address: str) -> None:
@@ -157,10 +158,10 @@ def _check_nodes(ray: Any, prepared: Prepared, control: Any) -> None:
     url = next((item.url for item in prepared.listing.items if not item.is_on_web), "")
     expected = (job.engine.target, [each.digest for each in job.perspectives])
     task = ray.remote(num_cpus=0)(check_node)
-    nodes = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
+    nodes = {node["NodeManagerAddress"]: node["NodeID"] for node in ray.nodes() if node["Alive"]}
     checks = {
         name: task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(control, url)
-        for node, name in nodes.items()
+        for name, node in nodes.items()
     }
     for name, check in checks.items():
         try:

@@ -13,12 +13,12 @@ from bridge.batch.models import End, ImageItem, Row
 from bridge.batch.outage import Ended
 from bridge.batch.ray_cluster import Cluster
 from bridge.batch.ray_worker import Captioner, read_row
-from bridge.batch.rows import Loaded
+from bridge.batch.rows import Loaded, images_in_memory
 from bridge.batch.run import Asked, Batch, unwritable
 from bridge.batch.start import Prepared
 
-_BLOCKS = 2
-"""Blocks that an actor captions at the same time, so that the end of one leaves no place free."""
+_IMAGES = 16
+"""Images of a block. Ray's own work for a block is 10 ms of CPU."""
 Records = list[dict[str, Any]]
 
 
@@ -96,10 +96,10 @@ class RayBatch(Batch):
             put(None)
 
     def _blocks(self) -> Iterator[Records]:
-        """Caption the pending images in blocks, one for each place of an actor, and yield the records of each block."""
-        data, places = self._ray.data, max(1, self._options.concurrency // self._cluster.actors)
-        options = self._options.ray
+        """Caption the pending images in blocks, and yield the records of each block."""
+        data, options = self._ray.data, self._options.ray
         assert options is not None
+        at_once = images_in_memory(max(1, self._options.concurrency // self._cluster.actors))
         rows = [
             {
                 "block": next(self._numbers),
@@ -107,14 +107,16 @@ class RayBatch(Batch):
             }
             for item, asked in self._pending.values()
         ]
-        dataset = data.from_items(rows, override_num_blocks=math.ceil(len(rows) / places)).map_batches(
+        dataset = data.from_items(rows, override_num_blocks=math.ceil(len(rows) / _IMAGES)).map_batches(
             Captioner,
             fn_constructor_args=(self._cluster.control,),
-            batch_size=None if not options.actor_gpus else places,
+            batch_size=None if not options.actor_gpus else _IMAGES,
             num_cpus=options.actor_cpus,
             num_gpus=options.actor_gpus or None,
             compute=data.ActorPoolStrategy(
-                size=self._cluster.actors, max_concurrent_calls_per_actor=_BLOCKS, enable_true_multi_threading=True
+                size=self._cluster.actors,
+                max_concurrent_calls_per_actor=1 + math.ceil(at_once / _IMAGES),
+                enable_true_multi_threading=True,
             ),
         )
         for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):

@@ -17,7 +17,7 @@ import ray
 from bridge.batch.inputs import read_image
 from bridge.batch.models import Failure, ImageItem, Options, Paused, Resumed, Row, Waiting
 from bridge.batch.outage import Ended, Outages
-from bridge.batch.rows import Job, loop_factory, open_job
+from bridge.batch.rows import Job, images_in_memory, loop_factory, open_job
 from bridge.captioning.services import open_services
 from bridge.settings import Settings
 from bridge.version import __version__
@@ -44,7 +44,7 @@ class Control:
 
     def __init__(self) -> None:
         self._setup: Setup | None = None
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._started: set[int] = set()
         self._workers: dict[str, int] = {}
         self._paused: set[str] = set()
@@ -60,10 +60,11 @@ class Control:
 
     async def begin(self, block: int, worker: str) -> bool:
         """Record that a block is begun. Return whether its images are to be captioned."""
-        if not self._stopping:
-            self._started.add(block)
-            self._events.put_nowait(Waiting(self._workers.setdefault(worker, len(self._workers)), "model"))
-        return not self._stopping
+        if self._stopping.is_set():
+            return False
+        self._started.add(block)
+        self._events.put_nowait(Waiting(self._workers.setdefault(worker, len(self._workers)), "model"))
+        return True
 
     async def emit(self, event: Paused | Resumed, worker: str) -> None:
         """Pass on the first pause, and that no worker is paused any more."""
@@ -77,9 +78,13 @@ class Control:
         return await self._events.get()
 
     async def stop(self) -> set[int]:
-        """Begin no more blocks. Return those that were begun."""
-        self._stopping = True
+        """Begin no more images. Return the blocks that were begun."""
+        self._stopping.set()
         return self._started
+
+    async def stopped(self) -> None:
+        """Wait until the run is to stop."""
+        await self._stopping.wait()
 
 
 class Captioner:
@@ -94,6 +99,8 @@ class Captioner:
         self._stack = AsyncExitStack()
         self._job: Job = self._run(opened(self._setup, self._stack))
         self._outages = Outages(self._job, self._emit)
+        self._room = asyncio.Semaphore(images_in_memory(self._setup.options.concurrency))
+        self._stopped = asyncio.run_coroutine_threadsafe(self._wait_for_stop(), self._loop)
 
     def __call__(self, block: Block) -> Block:
         """Caption the images of a block. Return their rows, and a last record with the number of the block."""
@@ -119,17 +126,26 @@ class Captioner:
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result()
 
     async def _caption(self, images: list[dict[str, Any]], records: list[dict[str, Any]]) -> None:
-        """Caption images at the same time. Their rows are added to `records`. Raises a group of Ended."""
+        """Caption images at the same time, until the run is to stop. Their rows are added to `records`.
+
+        Raises a group of Ended.
+        """
 
         async def caption(image: dict[str, Any]) -> None:
             item, names = read_item(image["item"]), image["perspectives"]
             asked = tuple(each for each in self._job.perspectives if each.name in names)
-            rows = await self._outages.caption(item, asked, lambda _: None)
+            async with self._room:
+                if self._stopped.done():
+                    return
+                rows = await self._outages.caption(item, asked, lambda _: None)
             records.append({"key": item.key, "rows": list(map(asdict, rows))})
 
         async with asyncio.TaskGroup() as group:
             for image in images:
                 group.create_task(caption(image))
+
+    async def _wait_for_stop(self) -> None:
+        await self._control.stopped.remote()
 
     async def _emit(self, event: Paused | Resumed) -> None:
         self._control.emit.remote(event, self._worker)

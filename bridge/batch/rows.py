@@ -86,6 +86,11 @@ def settings_for(options: Options, settings: Settings) -> Settings:
     return settings.model_copy(update=update)
 
 
+def images_in_memory(concurrency: int) -> int:
+    """Return how many images are loaded at once: those of the calls in flight, and some that wait for a free place."""
+    return concurrency + max(2, concurrency // 4)
+
+
 def loop_factory() -> Callable[[], AbstractEventLoop] | None:
     """Return the event loop of the service, None where it is not installed (Windows)."""
     try:

@@ -26,7 +26,7 @@ from bridge.batch.models import (
 from bridge.batch.outage import Ended, Outages
 from bridge.batch.outputs import read_failures, write_failures
 from bridge.batch.resume import Decision, decide
-from bridge.batch.rows import Loaded, read
+from bridge.batch.rows import Loaded, images_in_memory, read
 from bridge.batch.start import Prepared
 from bridge.errors import ImageNotFound
 from bridge.run import Progress
@@ -48,8 +48,7 @@ class Batch:
         self._job, self._options, self._listing = prepared.job, prepared.job.options, prepared.listing
         self._folder, self._outputs, self._index = prepared.folder, prepared.outputs, Index(prepared.folder)
         self._items: Iterator[ImageItem] = iter(prepared.listing.items)
-        # So many images are in memory at once: those of the calls in flight, and some that wait for a free place.
-        self._workers = self._options.concurrency + max(2, self._options.concurrency // 4)
+        self._workers = images_in_memory(self._options.concurrency)
         self._tasks: list[asyncio.Task[None]] = []
         self._stages: dict[int, dict[str, str]] = {}
         self._events: asyncio.Queue[Event | None] = asyncio.Queue(_EVENTS)
