@@ -99,22 +99,22 @@ class RayBatch(Batch):
         """Caption the pending images in blocks, and yield the records of each block."""
         data, options = self._ray.data, self._options.ray
         assert options is not None
-        at_once = images_in_memory(max(1, self._options.concurrency // self._cluster.actors))
-        rows = [
-            {
-                "block": next(self._numbers),
-                "image": json.dumps({"item": asdict(item), "perspectives": [each.name for each in asked]}),
-            }
+        images = [
+            json.dumps({"item": asdict(item), "perspectives": [each.name for each in asked]})
             for item, asked in self._pending.values()
         ]
-        dataset = data.from_items(rows, override_num_blocks=math.ceil(len(rows) / _IMAGES)).map_batches(
+        rows = [{"block": next(self._numbers), "image": image} for image in images]
+        actors = min(self._cluster.actors, len(rows))
+        at_once = images_in_memory(max(1, self._options.concurrency // self._cluster.actors))
+        dataset = data.from_items(rows, override_num_blocks=max(actors, math.ceil(len(rows) / _IMAGES))).map_batches(
             Captioner,
             fn_constructor_args=(self._cluster.control,),
-            batch_size=None if not options.actor_gpus else _IMAGES,
+            batch_size=_IMAGES if options.actor_gpus else None,  # Ray requires a number with GPUs
             num_cpus=options.actor_cpus,
             num_gpus=options.actor_gpus or None,
             compute=data.ActorPoolStrategy(
-                size=self._cluster.actors,
+                size=actors,
+                # One block more than the images in memory, so that the end of a block leaves no place free.
                 max_concurrent_calls_per_actor=1 + math.ceil(at_once / _IMAGES),
                 enable_true_multi_threading=True,
             ),
