@@ -8,7 +8,7 @@ from benchmarks.report import Report, machine
 from benchmarks.running import ROOT
 
 SHORT = ("startup", "preparing", "analyze", "sockets", "failover", "captions", "workers")
-LONG = ("overload", "memory", "refusals", "schemas", "batch")
+LONG = ("overload", "memory", "refusals", "schemas", "batch", "ray")
 NAMES = (*SHORT, *LONG)
 PAGE = ROOT / "docs" / "performance.md"
 _FIGURES = {
