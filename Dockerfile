@@ -23,6 +23,7 @@ RUN uv venv /opt/graphcap \
       --requirement pyproject.toml --extra redis --extra otel --constraint requirements.lock
 
 COPY LICENSE README.md ./
+COPY clients/javascript/bridge.js clients/javascript/
 COPY bridge/ bridge/
 COPY perspectives/ perspectives/
 COPY providers/ providers/

@@ -5,6 +5,8 @@ PYTHON ?= python3
 IMAGE ?= workspace/datasets/samples/cat.jpg
 PERSPECTIVE ?= alt_text
 ARGS ?=
+MODEL ?=
+PROVIDER ?= $(if $(MODEL),local)
 # One process per test file, so that the servers of a file start once.
 PARALLEL ?= --numprocesses auto --dist loadfile
 
@@ -32,8 +34,9 @@ help: ## list the targets
 setup: .venv/ready ## install uv and the packages (every other target does so when needed)
 	@:
 
-caption: .venv/ready ## caption a sample photo, or IMAGE=… with PERSPECTIVE=…
-	@$(BIN)/graphcap caption "$(IMAGE)" --perspective "$(PERSPECTIVE)" $(ARGS)
+caption: .venv/ready ## caption a sample photo, or IMAGE=… with PERSPECTIVE=… and MODEL=… (of the provider local)
+	@$(BIN)/graphcap caption "$(IMAGE)" --perspective "$(PERSPECTIVE)" \
+		$(if $(PROVIDER),--provider "$(PROVIDER)") $(if $(MODEL),--model "$(MODEL)") $(ARGS)
 
 serve: .venv/ready ## run the service on http://127.0.0.1:32100
 	@$(BIN)/graphcap serve $(ARGS)
@@ -53,7 +56,7 @@ test-live: .venv/ready ## run the contract tests against the real providers whos
 bench: .venv/ready ## measure the figures of docs/performance.md (6 minutes; ARGS=--record writes them)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-bench-long: .venv/ready ## measure overload, memory, malformed images, untrusted schemas and batches (20 minutes)
+bench-long: .venv/ready ## measure overload, memory, malformed images, untrusted schemas, batches and local (22 minutes)
 	@$(BIN)/python -m benchmarks --long $(ARGS)
 
 check: lint test ## run everything that a change must pass: lint and test

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache, partial
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -18,29 +19,31 @@ from bridge.api.middleware.request_context import RequestContextMiddleware, clea
 from bridge.api.routes import openai, pages, perspectives, providers, service, websocket
 from bridge.captioning import problems
 from bridge.captioning.check import with_known_models
-from bridge.captioning.services import open_services
+from bridge.captioning.services import open_services, service_engines
 from bridge.dispatch.probes import Probes
 from bridge.settings import Settings, load
 from bridge.telemetry import tracing
 from bridge.telemetry.logging import silence_libraries
 from bridge.version import __version__
+from providers.local_supervisor import Engines
 
 log = logging.getLogger("graphcap")
 API = "/api/v1"
 
 
-def create_app(settings: Settings | None = None, drain: Drain | None = None) -> ASGIApp:
+def create_app(settings: Settings | None = None, drain: Drain | None = None, engines: Engines | None = None) -> ASGIApp:
     """Create the ASGI application. Raises SettingsError, which lists every mistake.
 
-    `drain`: with it, the server can shut the application down gracefully.
+    `drain`: with it, the server can shut the application down gracefully. `engines`: the embedded engines, by default
+    those of this process.
     """
     settings = settings or load()
     silence_libraries()
-    app = AdmissionMiddleware(build(settings), settings, drain or Drain())
+    app = AdmissionMiddleware(build(settings, engines), settings, drain or Drain())
     return RequestContextMiddleware(cors(app, settings), settings.root_path)
 
 
-def build(settings: Settings) -> FastAPI:
+def build(settings: Settings, engines: Engines | None = None) -> FastAPI:
     """Create the application with its routes, exception handlers and OpenAPI document, but without middleware."""
     app = FastAPI(
         title="graphcap bridge",
@@ -53,18 +56,20 @@ def build(settings: Settings) -> FastAPI:
         openapi_url="/openapi.json" if settings.docs == "on" else None,
         docs_url=None,
         redoc_url=None,
-        telemetry={"auto_configure": tracing.is_configured(), "logs": False, "operation_spans": False},
+        telemetry={"auto_configure": True, "logs": False, "operation_spans": False},
     )
     app.state.settings = settings
+    app.state.engines = engines or service_engines(settings)
     for router in (perspectives.router, websocket.router, providers.router, service.router):
         app.include_router(router, prefix=API)
         app.include_router(router, include_in_schema=False)
-    for router in (service.probes, openai.router, *([pages.router] if settings.docs == "on" else [])):
+    for router in (service.probes, openai.router):
         app.include_router(router)
+    pages.add_pages(app, settings)
     for error in (*errors.TABLE, Exception):
         app.add_exception_handler(error, _handle_error)
     app.add_exception_handler(HTTPException, _handle_http_exception)
-    openapi.install(app)
+    app.openapi = cache(partial(openapi.build, app))  # type: ignore[method-assign]
     return app
 
 
@@ -72,15 +77,13 @@ def build(settings: Settings) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Open the services, and run the probes and the updates of metrics until the application ends."""
     settings: Settings = app.state.settings
-    async with open_services(settings, shows_addresses=settings.loopback) as services:
+    async with open_services(settings, shows_addresses=settings.loopback, engines=app.state.engines) as services:
         for problem in services.catalog.problems:
             log.warning("perspective file %s", problem)
         names = sorted({"builtin"} | services.targets.configured.stated)
         app.state.services = services
         app.state.probes = probes = Probes(services.dispatcher, tuple(names))
         tasks = [asyncio.create_task(work) for work in (probes.run(), service.update_shared_gauges(app))]
-        if tracing.is_configured() and tracing.is_missing():
-            log.warning("OTEL_EXPORTER_OTLP_ENDPOINT is set, but the extra 'otel' is not installed.")
         tracing.turn_on(__version__)
         try:
             yield

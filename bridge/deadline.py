@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
@@ -20,15 +20,14 @@ class DeadlineExceeded(Exception):
 class Deadline:
     """The time at which a request must end, on the monotonic clock."""
 
-    def __init__(self, seconds: float, now: Callable[[], float] = time.monotonic) -> None:
-        """`seconds`: the time from now until the deadline. `now`: a clock that returns seconds."""
+    def __init__(self, seconds: float) -> None:
+        """`seconds`: the time from now until the deadline."""
         self.seconds = seconds
-        self._now = now
-        self._end = now() + seconds
+        self._end = time.monotonic() + seconds
 
     def left(self) -> float:
         """Return the seconds that remain, never negative."""
-        return max(0.0, self._end - self._now())
+        return max(0.0, self._end - time.monotonic())
 
     def require(self, stage: str) -> float:
         """Return the seconds that remain. Raises DeadlineExceeded when there are none."""

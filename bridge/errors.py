@@ -131,10 +131,6 @@ class InvalidImage(ImageError):
     """The bytes are not a complete, well-formed image."""
 
 
-class UnknownResize(ImageError, ValueError):
-    """The resize preset does not exist."""
-
-
 class AddressRefused(NotDialled):
     """The network policy forbids this address. `kind` is the address class, or "port" or "name"."""
 
@@ -274,7 +270,6 @@ TABLE: dict[type[Exception], Row] = {
     ImageTooLarge: Row(413, "image_too_large", "Image too large"),
     UnsupportedImage: Row(415, "unsupported_image", "Unsupported image format"),
     InvalidImage: Row(422, "invalid_image", "Invalid image"),
-    UnknownResize: Row(422, "invalid_request", "Unknown resize preset"),
     ImageUnreachable: Row(422, "image_unreachable", "Image unreachable", retryable=True),
     ProviderNotAllowed: Row(403, "provider_not_allowed", "Provider not allowed"),
     QueueFull: Row(503, "overloaded", "Queue full", retryable=True),
@@ -305,6 +300,7 @@ TABLE: dict[type[Exception], Row] = {
     provider_errors.ServerFailed: Row(502, "provider_error", "Provider error", retryable=True),
     provider_errors.Unreachable: Row(502, "provider_unreachable", "Provider unreachable", retryable=True),
     provider_errors.Unavailable: Row(503, "provider_unavailable", "Provider unavailable", retryable=True),
+    provider_errors.EngineFailed: Row(503, "provider_unavailable", "Embedded engine unavailable", retryable=True),
     provider_errors.CallTimeout: Row(504, "timeout", "Provider timeout", retryable=True),
     provider_errors.Truncated: Row(502, "answer_truncated", "Output truncated"),
     provider_errors.WhitespaceRunaway: Row(502, "answer_truncated", "White-space runaway"),

@@ -37,11 +37,6 @@ class RequestProtocol(HttpToolsProtocol):
         self._stop_timer()
         super().connection_lost(exc)
 
-    @property
-    def awaits_first_request(self) -> bool:
-        """Return whether no request has arrived yet."""
-        return self.cycle is None
-
     def data_received(self, data: bytes) -> None:
         """Receive a part of a request. Reject it if the headers are too large.
 

@@ -21,7 +21,7 @@ INVALID_ANSWER = "invalid_answer"
 """Outcome of a call whose answer failed validation."""
 MAX_RAW_TEXT = 500
 
-Stage = Literal["queued", "image", "import", "model", "retry", "fallback", "validate", "synthesis"]
+Stage = Literal["queued", "image", "import", "loading model", "model", "retry", "fallback", "validate", "synthesis"]
 Reason = Literal["", "retry", "reask", "schema", "fallback"]
 """Why a call follows another: a transport failure, an invalid answer, a rejected schema, another target."""
 ProviderMessages = Literal["show", "log", "hide"]
@@ -29,7 +29,7 @@ ProviderMessages = Literal["show", "log", "hide"]
 
 
 def _require_id(schema: dict[str, Any]) -> None:
-    """Make `id` a required field in the JSON Schema. Its default is only for runs without an event stream."""
+    """Make `id` a required field in the JSON Schema. Only events without a stream use its default."""
     schema["properties"]["id"].pop("default")
     schema["required"] = ["id", *schema["required"]]
 
@@ -39,7 +39,7 @@ _EVENT = ConfigDict(json_schema_extra=_require_id)
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A stage of one perspective begins, which ends the stage before; `model` whenever a call is sent."""
+    """A stage of one perspective begins, and the stage before ends. Each provider call begins a stage `model`."""
 
     __pydantic_config__ = _EVENT
     type: Literal["progress"] = field(default="progress", kw_only=True)
@@ -51,7 +51,7 @@ class Progress:
 
 @dataclass(slots=True)
 class PartialEvent:
-    """The object so far, not validated. Each replaces the one before."""
+    """What the model has written of the object so far. It is not validated, and replaces the part before."""
 
     __pydantic_config__ = _EVENT
     type: Literal["partial"] = field(default="partial", kw_only=True)
@@ -62,7 +62,7 @@ class PartialEvent:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """The partial objects so far are void, because the model is called again."""
+    """Discard the partial objects so far, because the model is called again."""
 
     __pydantic_config__ = _EVENT
     type: Literal["reset"] = field(default="reset", kw_only=True)
@@ -79,6 +79,7 @@ class Attempt:
     label values (the kind and `other` where a caller chose the names). `address`: the endpoint's base URL, "" in
     process. `outcome` is `ok`, `cancelled` while the call runs, or the error's name in snake case.
     `provider_message`: the provider's own words, sanitised. `raw_text`: what the model wrote when it was invalid.
+    `tokens_per_second`: the speed that the server reports.
     """
 
     provider: str
@@ -98,6 +99,7 @@ class Attempt:
     raw_text: str = ""
     response_model: str = ""
     usage: Usage | None = None
+    tokens_per_second: float | None = None
 
     @property
     def ms(self) -> float:
@@ -202,7 +204,7 @@ class Run:
     children: "list[Run]" = field(default_factory=list)
 
     def child(self, perspective: str, label: str) -> "Run":
-        """Create a child run for one perspective, with the same deadline, events and trace. `label`: for metrics."""
+        """Create the run of one perspective, with the same deadline, events and trace. `label`: its name in metrics."""
         child = replace(
             self,
             perspective=perspective,

@@ -25,6 +25,8 @@ from bridge.settings import PREFIX, Settings, load
 from bridge.telemetry.logging import configure_logging
 from bridge.telemetry.multiprocess import forget_worker, metrics_directory
 from bridge.version import __version__
+from providers.local_supervisor import EngineSettings
+from providers.local_supervisor import Supervisor as EngineSupervisor
 
 log = logging.getLogger("graphcap")
 CLOSE_SECONDS = 5
@@ -45,7 +47,7 @@ INTERRUPTED = 130
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server. It also logs its addresses, and answers accepted connections before closing them."""
+    """uvicorn's server. It also logs its address, and answers accepted connections before it closes them."""
 
     interrupted = False
 
@@ -81,10 +83,13 @@ class Server(uvicorn.Server):
             with suppress(OSError):
                 await loop.connect_accepted_socket(protocol, connection)
         end = loop.time() + FIRST_REQUEST_SECONDS
-        connections = self.server_state.connections
-        while loop.time() < end and any(getattr(item, "awaits_first_request", False) for item in connections):  # noqa: ASYNC110
+        while loop.time() < end and any(map(_awaits_first_request, self.server_state.connections)):  # noqa: ASYNC110
             await asyncio.sleep(_POLL_SECONDS)
         await super().shutdown(sockets)
+
+
+def _awaits_first_request(connection: object) -> bool:
+    return isinstance(connection, RequestProtocol) and connection.cycle is None
 
 
 class Supervisor(Multiprocess):
@@ -125,7 +130,7 @@ def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
     for warning in (*startup_warnings(), *_warnings(settings)):
         log.warning(warning)
     config = uvicorn.Config(
-        "bridge.server:application",
+        application,
         factory=True,
         workers=settings.workers,
         backlog=_BACKLOG,
@@ -148,11 +153,13 @@ def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
         log.error(_explain(error, settings))
         return 2
     with metrics_directory(settings.workers):
-        return _serve_with_workers(config, listening) if settings.workers > 1 else _serve_in_process(config, listening)
+        if settings.workers == 1:
+            return _serve_in_process(config, listening)
+        return _serve_with_workers(config, listening, EngineSettings(settings.local_idle, settings.local_gpu_layers))
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Listen on the address, before anything slow is loaded. A name stands for its IPv4 address. Raises OSError."""
+    """Listen on the address, before anything slow is loaded. For a name, listen on its IPv4 address. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     if sys.platform == "linux":
@@ -205,10 +212,15 @@ def _serve_in_process(config: uvicorn.Config, listening: socket.socket) -> int:
     return 0 if server.started else STARTUP_FAILED
 
 
-def _serve_with_workers(config: uvicorn.Config, listening: socket.socket) -> int:
+def _serve_with_workers(config: uvicorn.Config, listening: socket.socket, engine_settings: EngineSettings) -> int:
+    engines = EngineSupervisor(engine_settings)
+    config.app = partial(application, engines.control)  # the workers inherit the socket
     supervisor = Supervisor(config, [listening])
     log_address(listening)
-    supervisor.run()
+    try:
+        supervisor.run()
+    finally:
+        engines.close()
     if any(worker.exitcode == STARTUP_FAILED for worker in supervisor.processes):
         return STARTUP_FAILED
     return INTERRUPTED if supervisor.interrupted else 0
@@ -218,19 +230,23 @@ def log_address(listening: socket.socket) -> None:
     """Log the address of the service, with the real port number if port 0 was requested."""
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    log.info("graphcap bridge %s serves http://%s:%s (its API: /docs)", __version__, shown, port)
+    log.info("graphcap bridge %s serves http://%s:%s", __version__, shown, port)
 
 
-def application() -> ASGIApp:
-    """Create the application of one worker, with settings from the environment."""
+def application(control: socket.socket | None = None) -> ASGIApp:
+    """Create the application of one worker, with settings from the environment.
+
+    `control`: the socket of the main process's supervisor of embedded engines, if there are several workers.
+    """
     from bridge.app import create_app  # after metrics_directory: prometheus_client reads the environment
+    from bridge.captioning.services import service_engines
 
     settings = load()
     configure_logging(settings.log, settings.log_level)
     RequestProtocol.header_timeout = settings.head_timeout
     drain = Drain()
     drain_on_signals(drain, settings.grace)
-    return create_app(settings, drain)
+    return create_app(settings, drain, service_engines(settings, control))
 
 
 def drain_on_signals(drain: Drain, grace: float) -> None:

@@ -8,7 +8,7 @@ from functools import cached_property
 from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, DirectoryPath, Field, SecretStr, ValidationError
@@ -206,8 +206,11 @@ class Settings(BaseSettings):
         description="Host names that the `Host` header may have: exact names, `*.example.org`, or `*`. Default: any "
         "with API keys or on a public address, else the names of this machine.",
     )
+    page: Literal["on", "off"] = Field(
+        "on", description="Serve the page at `/`, which asks for an API key where keys are set: `on` or `off`."
+    )
     docs: Literal["on", "off"] = Field(
-        "on", description="Serve the API documentation, `/docs` and `/openapi.json`. They need no API key."
+        "on", description="Serve the API documentation, `/docs` and `/openapi.json`, without an API key: `on` or `off`."
     )
     image_urls: Literal["public", "listed", "off"] = Field(
         "public",
@@ -232,6 +235,15 @@ class Settings(BaseSettings):
     )
     image_worker_memory: int = Field(
         1024 * MIB, ge=64 * MIB, description="Memory that one image decoding process may allocate, in bytes."
+    )
+    local_idle: float = Field(
+        300, ge=0, description="Time until an embedded engine without calls ends, in seconds (provider `local`)."
+    )
+    local_gpu_layers: int = Field(
+        -1,
+        ge=-1,
+        description="Layers of a model that the embedded engine runs on a GPU, if the installed xllamacpp has a GPU "
+        "backend. Default: as many as fit.",
     )
     max_in_flight: int = Field(
         1024, ge=1, description="Requests that one worker handles at once. More are rejected with 503."
@@ -273,8 +285,10 @@ class Settings(BaseSettings):
         "`raw_text` either.",
     )
     grace: float = Field(25, ge=0, description="Time limit for requests in progress at shutdown, in seconds.")
-    log: Literal["text", "json"] = Field("text", description="Log format.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest severity to log.")
+    log: Literal["text", "json"] = Field("text", description="Log format: `text` or `json`.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Lowest severity to log: `debug`, `info`, `warning` or `error`."
+    )
 
     @cached_property
     def keys(self) -> dict[str, SecretStr]:
@@ -370,13 +384,3 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` for the known name that is most like `name`, or nothing."""
     near = get_close_matches(name, list(known), n=1, cutoff=0.75)
     return f" Did you mean '{near[0]}'?" if near else ""
-
-
-def description(name: str) -> str:
-    """Return the description of a setting. If it has a fixed set of values, list those the text does not mention."""
-    field = Settings.model_fields[name]
-    text = field.description or ""
-    values = [f"`{value}`" for value in get_args(field.annotation) if isinstance(value, str)]
-    if not values or all(value in text for value in values):
-        return text
-    return f"{text} One of {', '.join(values[:-1])} and {values[-1]}."

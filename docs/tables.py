@@ -9,10 +9,10 @@ from pydantic.fields import FieldInfo
 
 def settings() -> Iterator[tuple[str, ...]]:
     """Yield name, default and meaning of each setting."""
-    from bridge.settings import PREFIX, Settings, description
+    from bridge.settings import PREFIX, Settings
 
     for name, field in Settings.model_fields.items():
-        yield f"`{PREFIX}{name.upper()}`", _default(field), description(name)
+        yield f"`{PREFIX}{name.upper()}`", _default(field), str(field.description)
 
 
 def _default(field: FieldInfo) -> str:
@@ -53,7 +53,7 @@ def providers() -> Iterator[tuple[str, ...]]:
         urls = ", ".join(f"`{name}`" for name in spec.url_env)
         address = " or ".join(filter(None, (urls, f"`{spec.base_url}`" if spec.base_url else "")))
         key = f"{keys}{'' if spec.needs_key else ' (optional)'}" if keys else "none"
-        yield f"`{spec.kind}`", address or ("none" if spec.kind == "builtin" else "required"), key, spec.note
+        yield f"`{spec.kind}`", address or ("required" if spec.is_remote else "none"), key, spec.note
 
 
 def provider_options() -> Iterator[tuple[str, ...]]:

@@ -7,25 +7,22 @@ from perspectives.errors import (
     InvalidPerspective,
     MissingVariables,
     PerspectiveError,
-    Problem,
     UnknownModule,
     UnknownPerspective,
     UnknownVariables,
     ValidationFailed,
 )
 from perspectives.perspective import Perspective, parse
-from perspectives.validation import Validated, Validator, compile_schema
+from perspectives.validation import Validator, compile_schema
 
 __all__ = [
     "InvalidPerspective",
     "MissingVariables",
     "Perspective",
     "PerspectiveError",
-    "Problem",
     "UnknownModule",
     "UnknownPerspective",
     "UnknownVariables",
-    "Validated",
     "ValidationFailed",
     "Validator",
     "compile_schema",

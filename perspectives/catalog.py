@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 from perspectives.errors import InvalidPerspective, Problem, UnknownModule, UnknownPerspective, below
+from perspectives.forms import ModuleSetting
 from perspectives.loader import ModuleSettings, UnreadableFile, json_files, read_json, read_settings
 from perspectives.perspective import Perspective, parse
 
@@ -38,11 +38,10 @@ class FileProblem:
 
     @property
     def place(self) -> str:
-        """Return the file's name with its folder. The rest of the path is private."""
+        """Return the file's name with its folder."""
         return _place(self.file)
 
     def __str__(self) -> str:
-        """Return place, pointer and message in one line."""
         return f"{self.place}: {Problem(self.pointer, self.message)}"
 
 
@@ -61,7 +60,6 @@ class Loaded:
     broken: dict[str, Path] = field(default_factory=dict)
 
     def note(self, file: Path, problems: Sequence[Problem], severity: Severity) -> None:
-        """Record the mistakes of a file."""
         self.problems += [FileProblem(file, problem.pointer, problem.message, severity) for problem in problems]
 
     def parse(self, file: Path, directory: Path) -> Perspective | None:
@@ -94,18 +92,13 @@ class Loaded:
             if first is not file:
                 used = f"{first.relative_to(directory)} has this name too and is used."
                 self.note(file, [Problem("/name", used)], "error")
+            elif perspective.name in self.perspectives and not override:
+                kept = "Is defined by an earlier directory, and local_override is false."
+                self.note(file, [Problem("/name", kept)], "warning")
             else:
-                self._add(perspective, file, override)
-
-    def _add(self, perspective: Perspective, file: Path, override: bool) -> None:
-        if perspective.name in self.perspectives:
-            if not override:
-                kept = Problem("/name", "Is defined by an earlier directory, and local_override is false.")
-                self.note(file, [kept], "warning")
-                return
-            self.replaced.add(perspective.name)
-        self.perspectives[perspective.name] = perspective
-        self.note(file, perspective.warnings, "warning")
+                self.replaced |= self.perspectives.keys() & {perspective.name}
+                self.perspectives[perspective.name] = perspective
+                self.note(file, perspective.warnings, "warning")
 
 
 class Catalog:
@@ -130,7 +123,7 @@ class Catalog:
             reason = f"its module '{self._disabled[name]}' is disabled in perspective_settings.json."
         elif name in self._broken:
             reason = f"{_place(self._broken[name])} has mistakes, which `graphcap perspectives check` lists."
-        raise UnknownPerspective(name, _near(name, self._enabled), reason)
+        raise UnknownPerspective(name, self._enabled, reason)
 
     def all(self) -> tuple[Perspective, ...]:
         """Return all enabled perspectives, sorted by priority (lower first), then by name."""
@@ -143,7 +136,7 @@ class Catalog:
     def module(self, name: str) -> ModuleInfo:
         """Return a module. Raises UnknownModule with similar names."""
         if name not in self._modules:
-            raise UnknownModule(name, _near(name, self._modules))
+            raise UnknownModule(name, self._modules)
         return self._modules[name]
 
 
@@ -177,26 +170,23 @@ def check(paths: Sequence[Path]) -> Loaded:
 
 
 def _modules(perspectives: Iterable[Perspective], settings: ModuleSettings) -> dict[str, ModuleInfo]:
-    members: dict[str, list[Perspective]] = {}
+    members: dict[str, list[str]] = {}
     for perspective in perspectives:
-        members.setdefault(perspective.module, []).append(perspective)
+        members.setdefault(perspective.module, []).append(perspective.display_name)
     return {name: _module(name, members[name], settings) for name in sorted(members)}
 
 
-def _module(name: str, members: list[Perspective], settings: ModuleSettings) -> ModuleInfo:
-    titles = ", ".join(each.display_name for each in members[:6]) + (", …" if len(members) > 6 else "")
+def _module(name: str, titles: list[str], settings: ModuleSettings) -> ModuleInfo:
+    setting = settings.modules.get(name, ModuleSetting())
     return ModuleInfo(
         name=name,
-        display_name=settings.of(name).display_name or name.replace("_", " ").title(),
-        description=f"{titles}.",
-        enabled=settings.of(name).enabled,
-        perspective_count=len(members),
+        display_name=setting.display_name or name.replace("_", " ").title(),
+        description=f"{', '.join(titles[:6])}{', …' if len(titles) > 6 else ''}.",
+        enabled=setting.enabled,
+        perspective_count=len(titles),
     )
 
 
 def _place(file: Path) -> str:
+    """Return the file's name with its folder. The rest of the path is private."""
     return "/".join(file.parts[-2:])
-
-
-def _near(name: str, names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(get_close_matches(name[:200], list(names), n=3))

@@ -13,7 +13,6 @@ from perspectives.json_values import JsonObject
 
 ENVELOPE = ("name", "display_name", "version", "prompt", "context_template", "schema_fields", "table_columns")
 _KNOWN = frozenset(PerspectiveForm.model_fields)
-_MAX_KEY = 40
 
 
 class Document:
@@ -54,18 +53,18 @@ class Document:
 
     @property
     def unknown(self) -> JsonObject:
-        """Return the unknown keys with their values."""
         return self.form.model_extra or {}
 
-    def misspelled(self) -> list[Problem]:
-        """Return a mistake for each unknown key that resembles a known one."""
-        unknown = [key for key in self.unknown if len(key) <= _MAX_KEY and not key.startswith("$")][:MAX_PROBLEMS]
-        near = {key: get_close_matches(key, _KNOWN - self._pointers.keys(), n=1) for key in unknown}
-        return [
-            Problem(self.pointer(key), f"Is not a known key. Did you mean '{match[0]}'?")
-            for key, match in near.items()
-            if match
-        ]
+    def unknown_keys(self) -> tuple[list[Problem], list[Problem]]:
+        """Return a mistake for each unknown key: first those that resemble a known key, then the others."""
+        misspelled, others = [], []
+        for index, key in enumerate(key for key in self.unknown if not key.startswith("$")):
+            near = get_close_matches(key[:40], _KNOWN - self._pointers.keys(), n=1) if index < MAX_PROBLEMS else ()
+            if near:
+                misspelled.append(Problem(self.pointer(key), f"Is not a known key. Did you mean '{near[0]}'?"))
+            else:
+                others.append(Problem(self.pointer(key), "Is not a known key; it is kept and has no effect."))
+        return misspelled, others
 
     def pointer(self, key: str) -> str:
         """Return the JSON Pointer of a key, or the pointer that an absent key would have at the top level."""
@@ -74,11 +73,8 @@ class Document:
     def problem(self, key: str, message: str) -> None:
         """Record a mistake that makes the perspective unusable, unless one was recorded at this key or below it."""
         pointer = self.pointer(key)
-        if not any(
-            problem.pointer == pointer or problem.pointer.startswith(f"{pointer}/") for problem in self.problems
-        ):
+        if not any(f"{problem.pointer}/".startswith(f"{pointer}/") for problem in self.problems):
             self.problems.append(Problem(pointer, message))
 
     def warning(self, key: str, message: str) -> None:
-        """Record a mistake that does not make the perspective unusable."""
         self.warnings.append(Problem(self.pointer(key), message))

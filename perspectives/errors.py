@@ -2,10 +2,10 @@
 
     PerspectiveError             base class
     ├── InvalidPerspective       the perspective cannot be used; `problems` lists every mistake
-    ├── UnknownPerspective       no usable perspective has this name; `near` are similar names
+    ├── UnknownPerspective       no usable perspective has this name
     ├── UnknownModule            no module has this name
     ├── MissingVariables         variables without a default were not passed; `names`
-    ├── UnknownVariables         variables were passed that the perspective does not declare; `names`
+    ├── UnknownVariables         variables were passed that the perspective does not declare
     └── ValidationFailed         the answer violates the schema; `problems` says where
 
 Pointers are RFC 6901 JSON Pointers. Messages are sentences for users, and for the model if it is asked
@@ -30,7 +30,6 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        """Return the pointer and the message in one line."""
         return f"{self.pointer}: {self.message}" if self.pointer else self.message
 
     def under(self, pointer: str) -> "Problem":
@@ -59,22 +58,14 @@ class InvalidPerspective(PerspectiveError):
 class UnknownPerspective(PerspectiveError):
     """No usable perspective has this name. `reason`: why an existing perspective cannot be used, else ""."""
 
-    def __init__(self, name: str, near: tuple[str, ...] = (), reason: str = "") -> None:
-        self.name = name
-        self.near = near
-        if reason:
-            super().__init__(f"The perspective '{shortened(name)}' cannot be used: {reason}")
-        else:
-            super().__init__(f"There is no perspective '{shortened(name)}'.{_hint(near)}")
+    def __init__(self, name: str, known: Iterable[str], reason: str = "") -> None:
+        explanation = f"There is no perspective '{shortened(name)}'.{_similar(name, known)}"
+        super().__init__(f"The perspective '{shortened(name)}' cannot be used: {reason}" if reason else explanation)
 
 
 class UnknownModule(PerspectiveError):
-    """No module has this name."""
-
-    def __init__(self, name: str, near: tuple[str, ...] = ()) -> None:
-        self.name = name
-        self.near = near
-        super().__init__(f"There is no module '{shortened(name)}'.{_hint(near)}")
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        super().__init__(f"There is no module '{shortened(name)}'.{_similar(name, known)}")
 
 
 class MissingVariables(PerspectiveError):
@@ -89,13 +80,10 @@ class UnknownVariables(PerspectiveError):
     """Variables were passed that the perspective does not declare. `known`: the declared variables."""
 
     def __init__(self, names: tuple[str, ...], known: tuple[str, ...]) -> None:
-        self.names = names
-        self.known = known
         declared = f"it declares {', '.join(known)}" if known else "it declares none"
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         unknown = ", ".join(shortened(name) for name in names[:_SHOWN]) + more
-        near = get_close_matches(names[0], known, n=1)
-        super().__init__(f"The perspective has no variable {unknown}; {declared}.{_hint(tuple(near))}")
+        super().__init__(f"The perspective has no variable {unknown}; {declared}.{_similar(names[0], known)}")
 
 
 class ValidationFailed(PerspectiveError):
@@ -111,8 +99,9 @@ def _listed(problems: tuple[Problem, ...]) -> str:
     return " ".join(map(str, problems[:_SHOWN])) + (f" (And {more} more.)" if more > 0 else "")
 
 
-def _hint(near: tuple[str, ...]) -> str:
-    return f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
+def _similar(name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name[:_MAX_NAME], list(known), n=3)
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def shortened(name: str, length: int = 100) -> str:

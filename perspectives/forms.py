@@ -66,10 +66,12 @@ class _Named(Form):
 
 
 class Column(_Named):
-    """A column of a table."""
-
     style: str = ""
     description: str = ""
+
+    def to_wire(self) -> dict[str, str]:
+        """Return the column as JSON for the HTTP API."""
+        return self.model_dump(include={"name", "style", *(["description"] if self.description else [])})
 
 
 class Variable(_Named):
@@ -145,8 +147,6 @@ class PerspectiveForm(Form):
 
 
 class ModuleSetting(Form):
-    """The settings of one module."""
-
     enabled: bool = True
     display_name: str = ""
 

@@ -21,8 +21,6 @@ class NotJson(ValueError):
 
 
 class _TooDeep(NotJson):
-    """The value is nested too deeply."""
-
     def __init__(self, depth: int) -> None:
         super().__init__(f"Is nested more than {depth} levels deep.")
 

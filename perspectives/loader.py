@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from perspectives.errors import Problem, below, shortened
 from perspectives.forms import F, ModuleSetting, SettingsForm, validated
@@ -47,7 +47,7 @@ def read_json(file: Path) -> Any:
     """Return the content of a file. Raises UnreadableFile."""
     text = _text(file)
     try:
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_reject_constant)
+        return json.loads(text, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         reason = (error.msg[:1].lower() + error.msg[1:]).removesuffix(" at")
         raise UnreadableFile(f"Is not JSON: {reason} at line {error.lineno}, column {error.colno}.") from None
@@ -74,10 +74,6 @@ def _text(file: Path) -> str:
         raise UnreadableFile(f"Is not UTF-8: line {line} has an invalid byte. Save the file as UTF-8.") from None
 
 
-def _reject_constant(name: str) -> NoReturn:
-    raise UnreadableFile(f"Contains {name}, which is not JSON.")
-
-
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Build an object. A key that is written twice is rejected, because the second value would replace the first."""
     result = dict(pairs)
@@ -95,10 +91,6 @@ class ModuleSettings:
     override: bool = True
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
-
-    def of(self, module: str) -> ModuleSetting:
-        """Return the settings of a module. A module without settings is enabled and has no separate display name."""
-        return self.modules.get(module, ModuleSetting())
 
     def read(self, form: type[F], data: Any, place: str) -> F:
         """Read an object of the file, and record mistakes and unknown keys. `place`: the object's JSON Pointer."""

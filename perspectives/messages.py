@@ -12,6 +12,8 @@ _SHOWN = 20
 _LONG = 200
 _NAMES = {"string": "text", "integer": "a whole number", "number": "a number", "boolean": "true or false"}
 _NAMES |= {"array": "a list", "object": "an object", "null": "null"}
+_KINDS = {str: "text", int: "a number", float: "a number", bool: "true or false", list: "a list", dict: "an object"}
+_KINDS[type(None)] = "null"
 _FORMATS = {
     "date": "a date such as 2026-05-31",
     "time": "a time with an offset such as 14:05:00Z",
@@ -44,17 +46,6 @@ _SENTENCES = {
 }
 
 
-def kind_of(value: object) -> str:
-    """Return a noun for the kind of a JSON value."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, int | float):
-        return "a number"
-    return "text" if isinstance(value, str) else "a list" if isinstance(value, list) else "an object"
-
-
 def problems_of(error: ValidationError, pointer: str) -> Iterator[Problem]:
     """Translate one error to problems. `pointer`: the JSON Pointer of the validated value."""
     at = below(pointer, *error.instance_path) if error.instance_path else pointer
@@ -79,19 +70,19 @@ def _meant(context: list[list[ValidationError]]) -> list[ValidationError] | None
     branches = [errors for errors in context if errors]
     depth = min((len(errors[0].instance_path) for errors in branches), default=0)
     for words, levels in (({"type", "const", "enum"}, depth), ({"const", "enum"}, depth + 1)):
-        branches = [errors for errors in branches if not any(_is_at(error, words, levels) for error in errors)]
+        branches = [
+            errors
+            for errors in branches
+            if not any(error.kind.name in words and len(error.instance_path) == levels for error in errors)
+        ]
         if len(branches) == 1:
             return branches[0]
     return None
 
 
-def _is_at(error: ValidationError, words: set[str], depth: int) -> bool:
-    return error.kind.name in words and len(error.instance_path) == depth
-
-
 def _sentence(kind: Any, error: ValidationError) -> str:
     if kind.name == "type":
-        return f"Must be {' or '.join(_NAMES[name] for name in kind.types)}, not {kind_of(error.instance)}."
+        return f"Must be {' or '.join(_NAMES[name] for name in kind.types)}, not {_KINDS[type(error.instance)]}."
     if kind.name == "enum":
         more = f" (or {len(kind.options) - _SHOWN} others)" if len(kind.options) > _SHOWN else ""
         return f"Must be one of {', '.join(map(_written, kind.options[:_SHOWN]))}{more}."

@@ -5,7 +5,7 @@ from typing import get_args
 
 from perspectives.document import Document
 from perspectives.errors import InvalidPerspective, Problem, shortened
-from perspectives.forms import Column, Kind, Variable
+from perspectives.forms import Kind, Variable
 from perspectives.graphcap_fields import to_fields, to_schema
 from perspectives.json_values import JsonObject, copy_json, digest
 from perspectives.prompt import FIELD, PLACEHOLDER, template_warnings
@@ -49,7 +49,6 @@ class Perspective:
     digest: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
-        """Compute the digest."""
         object.__setattr__(self, "digest", digest(self._content()))
 
     @property
@@ -66,23 +65,16 @@ class Perspective:
         }
 
     def _content(self) -> JsonObject:
+        identity = {"name": self.name, "display_name": self.display_name, "version": self.version}
         return {
             **self.extras,
-            "name": self.name,
-            "display_name": self.display_name,
-            "version": self.version,
-            "description": self.description,
-            "type": self.type,
-            "module": self.module,
+            **identity,
+            **{key: getattr(self, key) for key in ("description", "type", "module", "deprecated", "replacement")},
             "tags": list(self.tags),
-            "deprecated": self.deprecated,
-            "replacement": self.replacement,
             "priority": self.priority,
             "variables": [variable.to_wire() for variable in self.variables],
             "schema": {
-                "name": self.name,
-                "display_name": self.display_name,
-                "version": self.version,
+                **identity,
                 "prompt": self.prompt,
                 "context_template": self.context_template or "",
                 "schema_fields": self.schema_fields,
@@ -109,20 +101,22 @@ def parse(data: object, *, source: str = "inline", reserved_check: bool = True, 
     _check(document, name, reserved_check)
     variables = _variables(document)
     answer = _answer(document)
+    misspelled, others = document.unknown_keys()
     if answer is None or document.problems:
-        raise InvalidPerspective([*document.misspelled(), *document.problems])
+        raise InvalidPerspective([*misspelled, *document.problems])
     validator, schema_fields = answer
+    kind = _kind(document)
     pointer = document.pointer("context_template")
     document.warnings += template_warnings(form.context_template, validator.json_schema, pointer)
     return Perspective(
         name=name,
         display_name=form.display_name or name.replace("_", " ").strip().title(),
         version=form.version or "1",
-        type=_kind(document),
+        type=kind,
         prompt=form.prompt,
         validator=validator,
         schema_fields=schema_fields,
-        table_columns=tuple(column.model_dump(include=_columns(column)) for column in form.table_columns),
+        table_columns=tuple(column.to_wire() for column in form.table_columns),
         context_template=form.context_template if form.context_template.strip() else None,
         module=form.module.strip() or module,
         tags=tuple(form.tags),
@@ -133,21 +127,11 @@ def parse(data: object, *, source: str = "inline", reserved_check: bool = True, 
         variables=variables,
         extras=document.unknown,
         source=source,
-        warnings=_warnings(document),
+        warnings=(*document.warnings, *misspelled, *others),
     )
 
 
-def _warnings(document: Document) -> tuple[Problem, ...]:
-    misspelled = document.misspelled()
-    document.warnings += misspelled
-    for key in document.unknown:
-        if not key.startswith("$") and document.pointer(key) not in {problem.pointer for problem in misspelled}:
-            document.warning(key, "Is not a known key; it is kept and has no effect.")
-    return tuple(document.warnings)
-
-
 def _check(document: Document, name: str, reserved_check: bool) -> None:
-    """Record the mistakes in the name, the module, the prompt and the template."""
     form = document.form
     if not name or not _is_path_segment(name) or name != name.strip():
         document.problem("name", f"Must be 1 to {_MAX_NAME} printable characters without a slash.")
@@ -177,10 +161,6 @@ def _kind(document: Document) -> Kind:
     return kind if kind in kinds else kinds[0]
 
 
-def _columns(column: Column) -> set[str]:
-    return {"name", "style", *(["description"] if column.description else [])}
-
-
 def _variables(document: Document) -> tuple[Variable, ...]:
     """Return the variables. Without `variables`, every placeholder of the prompt is one with the default ""."""
     declared, used = document.form.variables, dict.fromkeys(PLACEHOLDER.findall(document.form.prompt))
@@ -207,9 +187,9 @@ def _answer(document: Document) -> tuple[Validator, list[JsonObject]] | None:
         return _from_fields(document)
     pointer = document.pointer("json_schema")
     try:
-        validator = compile_schema(schema, pointer=pointer)
+        validator = compile_schema(schema)
     except InvalidPerspective as error:
-        document.problems += error.problems
+        document.problems += [problem.under(pointer) for problem in error.problems]
         return None
     document.warnings += [warning.under(pointer) for warning in validator.warnings]
     derived = to_fields(validator.json_schema)
@@ -218,9 +198,12 @@ def _answer(document: Document) -> tuple[Validator, list[JsonObject]] | None:
     translation = to_schema(fields, document.pointer("schema_fields"))
     if _is_same(translation.schema, validator):
         return validator, translation.fields
-    if [field.model_dump(exclude_unset=True) for field in fields] != derived:
-        report = document.warning if document.enveloped else document.problem
-        report("schema_fields", "Describes another answer than json_schema; pass one of them.")
+    if [field.model_dump(exclude_unset=True) for field in fields] == derived:
+        return validator, derived
+    if document.enveloped:
+        document.warning("schema_fields", "Describes another answer than json_schema, which is used.")
+    else:
+        document.problem("schema_fields", "Describes another answer than json_schema; pass one of them.")
     return validator, derived
 
 

@@ -11,21 +11,9 @@ from difflib import get_close_matches
 from typing import Any
 from urllib.parse import unquote
 
-from perspectives import patterns
+from perspectives import keywords, patterns
 from perspectives.errors import MAX_PROBLEMS, InvalidPerspective, Problem, below
-from perspectives.json_values import JsonObject
-from perspectives.keywords import (
-    ANNOTATIONS,
-    BOOLEANS,
-    BRANCHING,
-    DROPPED,
-    IN_PLACE,
-    KEYWORDS,
-    SCHEMA_LISTS,
-    SCHEMA_MAPS,
-    SCHEMAS,
-    value_problem,
-)
+from perspectives.json_values import JsonObject, items
 
 MAX_NODES = 5_000
 """Maximum number of subschemas after references are inlined."""
@@ -74,7 +62,7 @@ def _as_object(node: JsonObject, reader: "_Reader") -> JsonObject:
     types = node.get("type", "object")
     if "object" not in ([types] if isinstance(types, str) else types):
         reader.reject("/type", "The root must be of type object.")
-    elif node.keys() <= ANNOTATIONS | {"type"} or node.get("properties") == {}:
+    elif node.keys() <= keywords.ANNOTATIONS | {"type"} or node.get("properties") == {}:
         reader.reject("", "The schema is empty: give the root at least one property.")
     return _ordered({**node, "type": "object"})
 
@@ -93,6 +81,9 @@ class _Place:
     branching: bool = False
     factor: int = 1
 
+    def at(self, token: str | int) -> "_Place":
+        return replace(self, pointer=below(self.pointer, token))
+
 
 class _Reader:
     """Normalise one schema, and record mistakes and the cost of validation."""
@@ -101,7 +92,8 @@ class _Reader:
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
         self.weight = 1
-        self._references = _References(root)
+        self._root = root
+        self._anchors = dict(_anchors(root))
         self._nodes = 0
         self._compile_cost = 0
 
@@ -114,7 +106,6 @@ class _Reader:
             raise InvalidPerspective(self.problems)
 
     def read(self, schema: Any, place: _Place) -> JsonObject:
-        """Normalise one subschema."""
         self._count_node(place)
         if isinstance(schema, bool):
             return {} if schema else {"not": {}}
@@ -127,9 +118,9 @@ class _Reader:
         node: JsonObject = {}
         for written, word, value in _modern(schema):
             pointer = below(place.pointer, written)
-            if word not in KEYWORDS:
+            if word not in keywords.KEYWORDS:
                 self._check_unknown(word, pointer)
-            elif problem := value_problem(word, value, pointer):
+            elif problem := keywords.value_problem(word, value, pointer):
                 self.reject(problem.pointer, problem.message)
             else:
                 value = self._subschemas(word, value, self._inner(word, value, schema, place, pointer))
@@ -145,9 +136,9 @@ class _Reader:
             raise InvalidPerspective([*self.problems[: MAX_PROBLEMS - 1], Problem("", message)])
 
     def _check_unknown(self, word: str, pointer: str) -> None:
-        if word in DROPPED or word.startswith("x-"):
+        if word in keywords.DROPPED or word.startswith("x-"):
             return
-        near = get_close_matches(word[:40], KEYWORDS, n=1, cutoff=0.8)
+        near = get_close_matches(word[:40], keywords.KEYWORDS, n=1, cutoff=0.8)
         hint = _HINTS.get(word) or (f"Did you mean {near[0]}?" if near else "Remove it.")
         self.reject(pointer, f"Is not a keyword of JSON Schema draft 2020-12. {hint}")
 
@@ -159,17 +150,17 @@ class _Reader:
             place,
             pointer=pointer,
             depth=place.depth + 1,
-            branching=place.branching or (word in BRANCHING and not (alone and word in IN_PLACE)),
+            branching=place.branching or (word in keywords.BRANCHING and not (alone and word in keywords.IN_PLACE)),
             # `unevaluated…` checks the branches of the same schema again
-            factor=place.factor * (3 if unevaluated and word in IN_PLACE else 1),
+            factor=place.factor * (3 if unevaluated and word in keywords.IN_PLACE else 1),
         )
 
     def _subschemas(self, word: str, value: Any, place: _Place) -> Any:
-        if word in SCHEMA_MAPS:
-            return {name: self.read(inner, _at(place, name)) for name, inner in value.items()}
-        if word in SCHEMA_LISTS:
-            return [self.read(inner, _at(place, index)) for index, inner in enumerate(value)]
-        if word not in SCHEMAS or (isinstance(value, bool) and word in BOOLEANS):
+        if word in keywords.SCHEMA_MAPS:
+            return {name: self.read(inner, place.at(name)) for name, inner in value.items()}
+        if word in keywords.SCHEMA_LISTS:
+            return [self.read(inner, place.at(index)) for index, inner in enumerate(value)]
+        if word not in keywords.SCHEMAS or (isinstance(value, bool) and word in keywords.BOOLEANS):
             return value
         node = self.read(value, place)
         return node or True if word == "additionalProperties" else node
@@ -204,22 +195,18 @@ class _Reader:
         if word is None:
             return node
         pointer = below(place.pointer, word)
-        target = self._references.resolve(schema[word])
+        target = _target(self._root, schema[word], self._anchors)
         if isinstance(target, str):
             self.reject(pointer, target)
             return node
-        if target.pointer in (*place.refs, ""):
+        at, referenced = target
+        if at in (*place.refs, ""):
             self.reject(pointer, "Is recursive: a schema cannot contain itself.")
             return node
-        below_target = replace(place, pointer=target.pointer, depth=place.depth + 1, refs=(*place.refs, target.pointer))
-        inner = self.read(target.schema, below_target)
-        if node.keys() <= ANNOTATIONS:
+        inner = self.read(referenced, replace(place, pointer=at, depth=place.depth + 1, refs=(*place.refs, at)))
+        if node.keys() <= keywords.ANNOTATIONS:
             return {**inner, **node}
         return {**node, "allOf": [*node.get("allOf", ()), inner]}
-
-
-def _at(place: _Place, token: str | int) -> _Place:
-    return replace(place, pointer=below(place.pointer, token))
 
 
 def _modern(schema: JsonObject) -> Iterator[tuple[str, str, Any]]:
@@ -245,7 +232,7 @@ def _modern(schema: JsonObject) -> Iterator[tuple[str, str, Any]]:
 def _flat(node: JsonObject) -> JsonObject:
     """Replace an allOf with a single entry by that entry if the node has only annotations otherwise."""
     entries = node.get("allOf", ())
-    if len(entries) == 1 and node.keys() - {"allOf"} <= ANNOTATIONS:
+    if len(entries) == 1 and node.keys() - {"allOf"} <= keywords.ANNOTATIONS:
         return {**entries[0], **{word: value for word, value in node.items() if word != "allOf"}}
     return node
 
@@ -254,12 +241,11 @@ def _ordered(node: JsonObject) -> JsonObject:
     if isinstance(node.get("type"), list):
         types = sorted(node["type"], key=lambda name: bool(name == "null"))
         node = {**node, "type": types[0] if len(types) == 1 else types}
-    return {word: node[word] for word in KEYWORDS if word in node}
+    return {word: node[word] for word in keywords.KEYWORDS if word in node}
 
 
 def _size(value: Any) -> int:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return 1 + sum(map(_size, inner))
+    return 1 + sum(_size(item) for _, item in items(value))
 
 
 def _least(node: JsonObject) -> int:
@@ -272,56 +258,39 @@ def _least(node: JsonObject) -> int:
     return size + int(node.get("minItems", 0)) * (_least(items) if isinstance(items, dict) else 1)
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
-    schema: Any
-    pointer: str
+def _target(root: Any, reference: Any, anchors: dict[str, str]) -> tuple[str, Any] | str:
+    """Return the JSON Pointer and the schema that a local reference names, or a sentence if it names none.
+
+    `anchors`: maps the anchors in `root` to their JSON Pointers.
+    """
+    if not isinstance(reference, str):
+        return "Must be text: a reference such as #/$defs/name."
+    identifier = root.get("$id")
+    if isinstance(identifier, str) and identifier:
+        reference = reference.removeprefix(identifier.rstrip("#"))
+    if reference and not reference.startswith("#"):
+        return "Only references into the same schema are supported, such as #/$defs/name."
+    pointer = unquote(reference[1:])
+    if pointer and not pointer.startswith("/"):
+        if pointer not in anchors:
+            return "Names an anchor that does not exist."
+        pointer = anchors[pointer]
+    node = root
+    for token in pointer.split("/")[1:]:
+        token = token.replace("~1", "/").replace("~0", "~")
+        if isinstance(node, list) and token.isdecimal() and int(token[:9]) < len(node):
+            node = node[int(token[:9])]
+        elif isinstance(node, dict) and token in node:
+            node = node[token]
+        else:
+            return "Names a place in the schema that does not exist."
+    return pointer, node
 
 
-class _References:
-    """Resolve local references, which are JSON Pointers or anchors."""
-
-    def __init__(self, root: Any) -> None:
-        self._root = root
-        self._id = root.get("$id") if isinstance(root, dict) else None
-        self._anchors: dict[str, _Target] | None = None
-
-    def resolve(self, reference: Any) -> _Target | str:
-        """Return the target of a reference, or a sentence if it cannot be resolved."""
-        if not isinstance(reference, str):
-            return "Must be text: a reference such as #/$defs/name."
-        if isinstance(self._id, str) and self._id:
-            reference = reference.removeprefix(self._id.rstrip("#"))
-        if reference and not reference.startswith("#"):
-            return "Only references into the same schema are supported, such as #/$defs/name."
-        fragment = unquote(reference[1:])
-        if fragment and not fragment.startswith("/"):
-            self._anchors = _anchors(self._root) if self._anchors is None else self._anchors
-            return self._anchors.get(fragment, "Names an anchor that does not exist.")
-        return self._at(fragment)
-
-    def _at(self, pointer: str) -> _Target | str:
-        node = self._root
-        for token in pointer.split("/")[1:]:
-            token = token.replace("~1", "/").replace("~0", "~")
-            if isinstance(node, list) and token.isdecimal() and int(token[:9]) < len(node):
-                node = node[int(token[:9])]
-            elif isinstance(node, dict) and token in node:
-                node = node[token]
-            else:
-                return "Names a place in the schema that does not exist."
-        return _Target(node, pointer)
-
-
-def _anchors(root: Any) -> dict[str, _Target]:
-    anchors: dict[str, _Target] = {}
-    waiting: list[tuple[str, Any]] = [("", root)]
-    while waiting:
-        pointer, value = waiting.pop()
-        if isinstance(value, dict):
-            names = [value.get("$anchor"), value.get("$dynamicAnchor"), str(value.get("$id", "")).removeprefix("#")]
-            anchors |= {name: _Target(value, pointer) for name in names if isinstance(name, str) and name}
-            waiting += [(below(pointer, name), inner) for name, inner in value.items()]
-        elif isinstance(value, list):
-            waiting += [(below(pointer, index), inner) for index, inner in enumerate(value)]
-    return anchors
+def _anchors(value: Any, pointer: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each anchor below a value, with its JSON Pointer."""
+    if isinstance(value, dict):
+        names = value.get("$anchor"), value.get("$dynamicAnchor"), str(value.get("$id", "")).removeprefix("#")
+        yield from ((name, pointer) for name in names if isinstance(name, str) and name)
+    for token, item in items(value):
+        yield from _anchors(item, f"{pointer}/{str(token).replace('~', '~0').replace('/', '~1')}")

@@ -50,13 +50,12 @@ def _own_type(schema: JsonObject, indent: str) -> str:
     if "enum" in schema:
         return _join(" | ", map(_literal, schema["enum"]))
     names = schema.get("type") or ("object" if schema.keys() & {"properties", "required"} else "unknown")
-    return _join(" | ", (_named_type(name, schema, indent) for name in ([names] if isinstance(names, str) else names)))
-
-
-def _named_type(name: str, schema: JsonObject, indent: str) -> str:
-    if name == "object":
-        return _object(schema, indent)
-    return _array(schema, indent) if name == "array" else _SIMPLE.get(name, "unknown")
+    structured = {"object": _object, "array": _array}
+    listed = [names] if isinstance(names, str) else names
+    types = (
+        structured[name](schema, indent) if name in structured else _SIMPLE.get(name, "unknown") for name in listed
+    )
+    return _join(" | ", types)
 
 
 def _object(schema: JsonObject, indent: str) -> str:
@@ -93,7 +92,6 @@ def _join(operator: str, parts: Iterable[str]) -> str:
 
 
 def _bare(text: str) -> str:
-    """Remove the outer parentheses of a type."""
     return text[1:-1] if text.startswith("(") and text.endswith(")") else text
 
 

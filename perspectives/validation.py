@@ -76,9 +76,13 @@ class Validator:
                 raise ValidationFailed(islice(self._problems(valid, self.json_schema, ""), MAX_PROBLEMS))
         dropped: list[str] = []
         trimmed = _trimmed(valid, self.json_schema, "", dropped)
-        if dropped and not self._engine.is_valid(trimmed):  # such as minProperties, or dependentRequired
+        if not dropped:
+            return Validated(trimmed)
+        if not self._engine.is_valid(trimmed):  # such as minProperties, or dependentRequired
             return Validated(dict(valid))  # type: ignore[call-overload]
-        return Validated(trimmed, _warnings(dropped))
+        more = f" and {len(dropped) - 5} more" if len(dropped) > 5 else ""
+        names = f"{', '.join(dropped[:5])}{more}"
+        return Validated(trimmed, (f"Properties that the schema does not declare were dropped: {names}.",))
 
     def _is_valid(self, value: Any) -> bool:
         try:
@@ -100,16 +104,11 @@ class Validator:
         if BRANCHING & node.keys():
             return value
         if isinstance(value, dict) and (properties := node.get("properties")):
-            required = node.get("required", ())
+            optional = properties.keys() - set(node.get("required", ()))
             return {
                 name: self._normalised(item, properties[name]) if name in properties else item
                 for name, item in value.items()
-                if not (
-                    item is None
-                    and name in properties
-                    and name not in required
-                    and not self._part(properties[name]).whole.is_valid(None)
-                )
+                if item is not None or name not in optional or self._part(properties[name]).accepts_null
             }
         if isinstance(value, list) and isinstance(node.get("items"), dict) and "prefixItems" not in node:
             return [self._normalised(item, node["items"]) for item in value]
@@ -140,11 +139,10 @@ class Validator:
 
 
 class _Part:
-    """Validators of one subschema. `whole` checks all keywords, `shallow` does not check properties and items."""
+    """One subschema. `shallow`: a validator that does not check properties and items."""
 
     def __init__(self, node: JsonObject) -> None:
-        self.whole = _engine(node)
-        self.shallow = self.whole
+        self.accepts_null = _engine(node).is_valid(None)
         self.weight = _subschemas(node)
         opened = dict(node)
         if "properties" in node:
@@ -154,21 +152,16 @@ class _Part:
         for word in ("items", "additionalProperties"):
             if isinstance(node.get(word), dict) and "patternProperties" not in node:
                 opened[word] = True
-        if opened != node:
-            self.shallow = _engine(opened)
+        self.shallow = _engine(opened)
 
 
-def compile_schema(schema: JsonObject, *, pointer: str = "") -> Validator:
+def compile_schema(schema: JsonObject) -> Validator:
     """Return the validator of a JSON Schema. Raises InvalidPerspective.
 
-    `pointer`: the place of the schema in its document, for problems. The last 128 validators are cached by the JSON
-    text of the schema.
+    The last 128 validators are cached by the JSON text of the schema.
     """
-    try:
-        text = json.dumps(copy_json(schema), ensure_ascii=False, separators=(",", ":"))
-        return _cached(text) if len(text) <= _CACHEABLE else _compiled(text)
-    except InvalidPerspective as error:
-        raise InvalidPerspective(problem.under(pointer) for problem in error.problems) from None
+    text = json.dumps(copy_json(schema), ensure_ascii=False, separators=(",", ":"))
+    return _cached(text) if len(text) <= _CACHEABLE else _compiled(text)
 
 
 def _compiled(text: str) -> Validator:
@@ -254,10 +247,3 @@ def _trimmed(value: Any, node: JsonObject, pointer: str, dropped: list[str]) -> 
     if isinstance(value, list) and isinstance(node.get("items"), dict) and "prefixItems" not in node:
         return [_trimmed(item, node["items"], below(pointer, index), dropped) for index, item in enumerate(value)]
     return value
-
-
-def _warnings(dropped: list[str]) -> tuple[str, ...]:
-    if not dropped:
-        return ()
-    more = f" and {len(dropped) - 5} more" if len(dropped) > 5 else ""
-    return (f"Properties that the schema does not declare were dropped: {', '.join(dropped[:5])}{more}.",)

@@ -18,7 +18,7 @@ class NotDialled(Exception):
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _VERSION = re.compile(r"v\d+(?:(?:alpha|beta)\d*)?")
 _ENDPOINTS = ("/chat/completions", "/completions", "/responses", "/messages", "/models")
-_NATIVE_ENDPOINTS = ("/api/chat", "/api/generate", "/api/tags", "/api")
+_NATIVE_ENDPOINTS = ("/api/chat", "/api/generate", "/api/tags", "/api", "/openai")
 _NUMBERS = re.compile(r"[0-9]+(\.[0-9]+){3}")
 _LOCAL_NAMES = (".local", ".lan", ".internal", ".home.arpa")
 _PORTS = {"http": 80, "https": 443}
@@ -26,20 +26,12 @@ _PORTS = {"http": 80, "https": 443}
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
-def normalise(kind: str, url: str) -> str:
-    """Normalise the base URL of a provider of this kind. Return "" if `url` is empty.
+def base_url(spec: Spec, url: str) -> str:
+    """Normalise the base URL of a provider. Return "" if `url` is empty. Raises ValueError for an invalid URL.
 
     For Chat Completions and Messages servers, a version segment (`/v1`) is added if the URL has neither a version nor
-    an endpoint. For ollama and gemini, the version segment is removed because their SDKs add it. Raises ValueError for
-    an invalid URL and UnknownKind for an unknown kind.
+    an endpoint. For ollama and gemini, the version segment is removed because their SDKs add it.
     """
-    from providers.registry import spec
-
-    return base_url(spec(kind), url)
-
-
-def base_url(spec: Spec, url: str) -> str:
-    """Normalise the base URL like `normalise`, for a spec instead of the name of a kind."""
     url = url.strip()
     if not url:
         return ""
@@ -146,7 +138,7 @@ def _versioned_path(path: str, default: str) -> str:
 
 
 def _native_path(path: str) -> str:
-    for endpoint in (*_NATIVE_ENDPOINTS, *_ENDPOINTS):
+    for endpoint in (*_ENDPOINTS, *_NATIVE_ENDPOINTS):
         path = path.removesuffix(endpoint)
     head, _, last = path.rpartition("/")
     return head if _VERSION.fullmatch(last) else path

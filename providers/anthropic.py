@@ -1,7 +1,6 @@
 """Client of Anthropic's Messages API through the `anthropic` package, for Anthropic and other servers of that API."""
 
 import json
-import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +9,8 @@ from providers.base import JsonObject, Model, Setting, Spec, VisionRequest
 from providers.errors import BadReply, ProviderError, Refused
 from providers.http_errors import classify, error_in_200
 from providers.image_body import PLACEHOLDER_BASE64
-from providers.profiles import Profile
 from providers.stainless import JsonAnswer, StainlessClient
-from providers.text import AnswerText, Failure, whole_characters
+from providers.text import AnswerText, Failure, model_of, whole_characters
 from providers.usage import usage_of
 
 if TYPE_CHECKING:
@@ -58,7 +56,7 @@ _STATUSES: Mapping[str, int] = {
 class AnthropicClient(StainlessClient):
     """Client of one server that implements the Messages API."""
 
-    spec = SPEC
+    specs = (SPEC,)
     sdk = "anthropic"
     path = "/messages"
 
@@ -66,10 +64,24 @@ class AnthropicClient(StainlessClient):
         listed = _mapping(await self._list(request, {"limit": _MAX_MODELS})).get("data")
         if not isinstance(listed, list):
             raise BadReply(f"The response is not {SPEC.title}'s list of models. Check the base URL.")
-        return tuple(_model(row) for row in listed if isinstance(row, Mapping) and isinstance(row.get("id"), str))
+        rows = [row for row in map(_mapping, listed) if isinstance(row.get("id"), str)]
+        return tuple(model_of(row["id"], _text(row.get("display_name"))) for row in rows)
 
-    def _body(self, request: VisionRequest) -> JsonObject:
-        return request_body(request, self.profile(request.model), self._options)
+    def body(self, request: VisionRequest) -> JsonObject:
+        options, limit = self._options, request.options.max_tokens
+        output: JsonObject = {"effort": options["effort"].lower()} if options.get("effort") else {}
+        if (schema := dialects.enforced(request, dialects.anthropic)) is not None:
+            output["format"] = {"type": "json_schema", "schema": schema}
+        return {
+            "model": request.model,
+            "max_tokens": self.profile(request.model).max_tokens if limit is None else limit,
+            **({"system": request.system} if request.system.strip() else {}),
+            "messages": _messages(request),
+            **({"output_config": output} if output else {}),
+            **(_tool(request) if _asks_for_tool(request) else {}),
+            **({"thinking": {"type": options["thinking"].lower()}} if options.get("thinking") else {}),
+            **(options.get("extra_body") or {}),
+        }
 
     def _answer(self, request: VisionRequest, *, streamed: bool) -> JsonAnswer:
         return MessageAnswer(SPEC, request, streamed=streamed)
@@ -89,9 +101,6 @@ class AnthropicClient(StainlessClient):
     def _open(self, client: "httpx2.AsyncClient") -> "anthropic.AsyncAnthropic":
         import anthropic
 
-        # At level DEBUG the SDK logs the key, the prompt and the image (measured with anthropic 2.14).
-        # `addFilter` adds the same filter only once.
-        logging.getLogger("anthropic._base_client").addFilter(_not_debug)
         return anthropic.AsyncAnthropic(
             api_key="",
             webhook_key="",
@@ -100,28 +109,6 @@ class AnthropicClient(StainlessClient):
             http_client=client,
             open_telemetry=False,
         )
-
-
-def _not_debug(record: logging.LogRecord) -> bool:
-    return record.levelno > logging.DEBUG
-
-
-def request_body(request: VisionRequest, profile: Profile, options: Mapping[str, Any]) -> JsonObject:
-    """Build the request body, with a placeholder for the image. `options`: `ProviderConfig.options`."""
-    limit = request.options.max_tokens
-    output: JsonObject = {"effort": options["effort"].lower()} if options.get("effort") else {}
-    if (schema := dialects.enforced(request, dialects.anthropic)) is not None:
-        output["format"] = {"type": "json_schema", "schema": schema}
-    return {
-        "model": request.model,
-        "max_tokens": profile.max_tokens if limit is None else limit,
-        **({"system": request.system} if request.system.strip() else {}),
-        "messages": _messages(request),
-        **({"output_config": output} if output else {}),
-        **(_tool(request) if _asks_for_tool(request) else {}),
-        **({"thinking": {"type": options["thinking"].lower()}} if options.get("thinking") else {}),
-        **(options.get("extra_body") or {}),
-    }
 
 
 def _messages(request: VisionRequest) -> list[JsonObject]:
@@ -155,8 +142,6 @@ def _tool(request: VisionRequest) -> JsonObject:
 
 
 class MessageAnswer(JsonAnswer):
-    """An answer, collected from one message or from the events of a stream."""
-
     def __init__(self, spec: Spec, request: VisionRequest, *, streamed: bool) -> None:
         super().__init__(spec, request, streamed=streamed)
         self._prose = AnswerText(spec.title, streamed=False)
@@ -165,10 +150,8 @@ class MessageAnswer(JsonAnswer):
     def __str__(self) -> str:
         return str(self._text) or str(self._prose)
 
-    def read_event(self, event: object) -> str:
+    def read_event(self, event: Mapping[str, Any]) -> str:
         """Read one event of a stream and return its text, "" for an event of an unknown type."""
-        if not isinstance(event, Mapping):
-            raise BadReply(f"{SPEC.title} sent an event that is not part of an answer.")
         match event.get("type"):
             case "message_start":
                 self._read_header(_mapping(event.get("message")))
@@ -182,7 +165,6 @@ class MessageAnswer(JsonAnswer):
         return ""
 
     def read_response(self, response: object) -> None:
-        """Read a response that is not streamed."""
         message = _mapping(response)
         content = message.get("content")
         if not isinstance(content, list):
@@ -237,11 +219,6 @@ class MessageAnswer(JsonAnswer):
             case "" | "pause_turn":
                 return self._unfinished()
         return None
-
-
-def _model(row: Mapping[str, Any]) -> Model:
-    name = whole_characters(row["id"])
-    return Model(name, whole_characters(_text(row.get("display_name"))) or name)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

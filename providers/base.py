@@ -1,45 +1,30 @@
-"""The interface of a provider client, with the types of its requests, its answers and its static description.
+"""The types of provider requests, answers and static descriptions of providers.
 
 This module does not depend on perspectives, settings or deadlines. A request consists of text, image bytes, a JSON
 Schema and a timeout in seconds.
 """
 
 import re
-from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal
 
 from pybase64 import b64encode_as_string
 
-from providers.errors import (
-    BadReply,
-    ProviderError,
-    RateLimited,
-    SchemaRejected,
-    ServerFailed,
-    Unavailable,
-    Unreachable,
-)
 from providers.hints import RateHints
-from providers.pool import Pool
-from providers.profiles import Profile, profile
 from providers.usage import Usage
 
 JsonObject = dict[str, Any]
 OutputMode = Literal["json_schema", "json_schema_relaxed", "json_object", "prompt"]
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
-_RETRIED = (Unreachable, RateLimited, Unavailable, ServerFailed, SchemaRejected)
 LADDER: tuple[OutputMode, ...] = ("json_schema", "json_schema_relaxed", "json_object", "prompt")
 """Output modes from the strictest to the one that every server accepts."""
 
 
 def lowest(*modes: OutputMode) -> OutputMode:
-    """Return the least strict of the modes."""
     return max(modes, key=LADDER.index)
 
 
@@ -69,8 +54,7 @@ class Image:
     """An image in the form in which it is sent to the provider.
 
     `data`: the encoded bytes. `media_type`: the actual media type of `data`. `width`, `height`: size in pixels.
-    `statistics`: measurements of the original pixels, for the built-in provider. `text`: `data` in standard base64 if
-    the caller sent base64, "" otherwise.
+    `statistics`: measurements of the original pixels, for the built-in provider.
     """
 
     data: bytes = field(repr=False)
@@ -78,16 +62,15 @@ class Image:
     width: int
     height: int
     statistics: PixelStatistics | None = field(default=None, repr=False)
-    text: str = field(default="", repr=False)
 
     @cached_property
     def base64(self) -> str:
         """Return the bytes in standard base64, encoded once for all requests."""
-        return self.text or b64encode_as_string(self.data)
+        return b64encode_as_string(self.data)
 
     def release(self) -> None:
         """Free the bytes after the end of the request. A traceback may keep a reference to this object for longer."""
-        self.data, self.text = b"", ""
+        self.data = b""
         self.__dict__.pop("base64", None)
 
 
@@ -110,6 +93,10 @@ class Options:
         """Return the options that have a value, by name."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
+
+    def sent(self, taken: Collection[str], names: Mapping[str, str]) -> dict[str, int | float]:
+        """Return the options in `taken` that have a value, under the provider's `names` where these differ."""
+        return {names.get(name, name): value for name, value in self.present().items() if name in taken}
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +159,7 @@ class Completion:
     """A complete answer.
 
     `model`: the name that the server reports for the model. `warnings`: sentences, such as which options were not sent.
-    `rate`: the rate limits in the response's headers.
+    `rate`: the rate limits in the response's headers. `tokens_per_second`: the speed that the server reports.
     """
 
     text: str
@@ -180,6 +167,7 @@ class Completion:
     usage: Usage | None = None
     warnings: tuple[str, ...] = ()
     rate: RateHints | None = None
+    tokens_per_second: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +214,8 @@ class Spec:
     first one that is set is used. `needs_key`: the default server requires a key. `takes`: names of the supported
     `Options` fields; any other option causes a warning. `options`: the settings allowed in `ProviderConfig.options`.
     `note`: one sentence for the table of providers in the documentation. `pull`: the command that downloads a model,
-    without the model's name.
+    without the model's name. `is_remote`: the provider is a server with a base URL. `max_concurrency`: the default
+    number of calls at a time.
     """
 
     kind: str
@@ -240,6 +229,8 @@ class Spec:
     default_model: str = ""
     note: str = ""
     pull: str = ""
+    is_remote: bool = True
+    max_concurrency: int | None = None
 
     @property
     def key_places(self) -> str:
@@ -250,79 +241,3 @@ class Spec:
         """Return a warning for each sampling option that this kind does not accept."""
         names = [name for name in options.present() if name not in self.takes]
         return tuple(f"{self.title} does not accept {name}, so it was not sent." for name in names)
-
-
-class BaseClient(ABC):
-    """Base class of the clients of model servers. Methods that call the server raise only ProviderErrors.
-
-    `sdk`: the package that a client needs, "" if it needs none. The registry imports the package.
-    """
-
-    spec: Spec
-    sdk = ""
-
-    @abstractmethod
-    def __init__(self, config: ProviderConfig, pool: Pool) -> None:
-        """Raises ValueError for an invalid base URL."""
-
-    @abstractmethod
-    async def complete(self, request: VisionRequest) -> Completion:
-        """Send one request and return the complete answer."""
-
-    async def stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
-        """Send one request and yield the text as it arrives. The last item is a Completion if the answer is complete.
-
-        An error after the first text has `begun` set. If the dispatcher would retry that error, a BadReply is raised
-        instead, because a retry would pay for the same text again. For example, llama-server reports unparsable output
-        after some chunks (measured).
-        """
-        begun = False
-        try:
-            async with aclosing(self._stream(request)) as chunks:
-                async for chunk in chunks:
-                    begun = begun or isinstance(chunk, Completion) or bool(chunk.text)
-                    yield chunk
-        except ProviderError as error:
-            error.begun = begun
-            if not begun or not isinstance(error, _RETRIED):
-                raise
-            failure = BadReply(f"{self.spec.title} failed in the middle of its answer.", status=error.status)
-            failure.begun, failure.usage, failure.rate = True, error.usage, error.rate
-            failure.provider_message = error.provider_message
-            raise failure from None
-
-    async def models(
-        self, credentials: Credentials, timeout: float, headers: Mapping[str, str] = NO_HEADERS
-    ) -> tuple[Model, ...]:
-        """List the server's models over a new connection, so that no stale pooled connection fails the call.
-
-        `timeout` is in seconds.
-        """
-        return await self._models(VisionRequest("", "", timeout, credentials=credentials, headers=headers))
-
-    @abstractmethod
-    def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
-        """Yield the same items as `stream`, but raise errors unchanged."""
-
-    @abstractmethod
-    async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
-        """List the models. Only the key, the headers and the timeout of `request` are used."""
-
-    def profile(self, model: str) -> Profile:
-        """Return the properties of a model's family, without any I/O."""
-        return profile(self.spec.kind, model)
-
-    def lower(self, request: VisionRequest) -> VisionRequest | None:
-        """Return the request in the next less strict output mode, or None if there is no such mode.
-
-        A mode is skipped if its request body equals the current request body, because the call would fail again.
-        """
-        for mode in LADDER[LADDER.index(request.output_mode) + 1 :]:
-            lowered = replace(request, output_mode=mode)
-            if self.written(lowered) != self.written(request):
-                return lowered
-        return None
-
-    def written(self, request: VisionRequest) -> object:
-        """Build the body of the provider request, without the image. `lower` compares these bodies."""
-        return request

@@ -7,7 +7,8 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 
-from providers.base import BaseClient, Completion, Delta, Image, Model, ProviderConfig, Spec, VisionRequest
+from providers.base import Completion, Delta, Image, Model, ProviderConfig, Spec, VisionRequest
+from providers.client import BaseClient
 from providers.pool import Pool
 
 MODEL = "measurements"
@@ -15,6 +16,7 @@ WARNING = "builtin describes pixels, not content. Choose a vision model for a re
 SPEC = Spec(
     kind="builtin",
     title="Built-in measurements",
+    is_remote=False,
     takes=frozenset({"seed"}),
     default_model=MODEL,
     note="Describes pixels (size, colours, brightness), not content. Needs no key, no network and no weights.",
@@ -29,6 +31,7 @@ class BuiltinClient(BaseClient):
     SchemaNotFillable if no valid value is found for the schema.
     """
 
+    specs = (SPEC,)
     spec = SPEC
 
     def __init__(self, config: ProviderConfig, pool: Pool) -> None:
@@ -39,14 +42,12 @@ class BuiltinClient(BaseClient):
         return await asyncio.to_thread(_complete, request)
 
     async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
-        """Yield the answer of `complete` in small pieces, like a model server."""
         completion = await self.complete(request)
         for start in range(0, len(completion.text), _PIECE):
             yield Delta(completion.text[start : start + _PIECE])
         yield completion
 
     async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
-        """Return the only model."""
         return (Model(MODEL, "Pixel measurements"),)
 
 

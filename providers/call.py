@@ -37,8 +37,11 @@ class Call:
         foreign: tuple[type[Exception], ...],
         translate: Callable[[Exception], ProviderError],
     ) -> None:
-        """`seconds`: the time limit. `foreign`: SDK exceptions to translate, in addition to OSError and MALFORMED."""
-        self._foreign: tuple[type[Exception], ...] = (*foreign, OSError, *MALFORMED)
+        """`seconds`: the time limit. `foreign`: the SDK's exceptions. Those of httpx2 are translated too."""
+        import httpx2
+
+        connection = (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, OSError)
+        self._foreign: tuple[type[Exception], ...] = (*foreign, *connection, *MALFORMED)
         self._translate = translate
         self._end = asyncio.get_running_loop().time() + seconds
 

@@ -12,9 +12,9 @@ from providers import dialects
 from providers.base import JsonObject, Model, Spec, VisionRequest
 from providers.errors import BadReply, Blocked, Refused
 from providers.image_body import PLACEHOLDER_BASE64
-from providers.profiles import Profile
+from providers.profiles import Profile, profile
 from providers.stainless import JsonAnswer
-from providers.text import Failure, whole_characters
+from providers.text import Failure, model_of, whole_characters
 from providers.usage import Usage, usage_of
 
 
@@ -23,23 +23,22 @@ class Flavour:
     """The differences between one kind of server and the common protocol.
 
     `schema`: translates a JSON Schema to the server's dialect. `strict`: add the field `strict` to `json_schema`.
-    `shows_schema`: the server shows the schema to the model. `max_tokens`, `repetition_penalty`: the server's names of
-    these options. `object_schema`: send the schema also in the mode `json_object`. `routed`: body fields to add if
-    `response_format` is sent. `stream_options`: fields to add to `stream_options`.
+    `shows_schema`: the server shows the schema to the model. `names`: the server's names of sampling options.
+    `object_schema`: send the schema also in the mode `json_object`. `routed`: body fields to add if `response_format`
+    is sent. `stream_options`: fields to add to `stream_options`.
     """
 
     spec: Spec
     schema: Callable[[JsonObject], JsonObject] = dialects.openai_compatible
     strict: bool = False
     shows_schema: bool = False
-    max_tokens: str = "max_tokens"
-    repetition_penalty: str = "repetition_penalty"
+    names: Mapping[str, str] = field(default_factory=dict)
     object_schema: bool = False
     routed: Mapping[str, Any] = field(default_factory=dict)
     stream_options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def request_body(request: VisionRequest, flavour: Flavour, profile: Profile, options: Mapping[str, Any]) -> JsonObject:
+def request_body(request: VisionRequest, flavour: Flavour, options: Mapping[str, Any]) -> JsonObject:
     """Build the request body, with a placeholder for the image. `options`: `ProviderConfig.options`."""
     schema = _schema(request, flavour)
     response_format = _response_format(request, flavour, schema)
@@ -47,19 +46,11 @@ def request_body(request: VisionRequest, flavour: Flavour, profile: Profile, opt
     return {
         "model": request.model,
         "messages": _messages(request, flavour, schema, options.get("detail")),
-        **_sampling(request, flavour, profile),
+        **request.options.sent(flavour.spec.takes - _fixed(profile(flavour.spec.kind, request.model)), flavour.names),
         **({"response_format": response_format, **flavour.routed} if response_format else {}),
         **({"reasoning_effort": effort} if effort else {}),
         **(options.get("extra_body") or {}),
     }
-
-
-def warnings(request: VisionRequest, flavour: Flavour, profile: Profile) -> tuple[str, ...]:
-    """Return warnings about the sampling options that the server or the model does not accept."""
-    unsupported = flavour.spec.unsupported(request.options)
-    names = " or ".join(name for name in _fixed(profile) if name in request.options.present())
-    fixed = f"{request.model} is a reasoning model and does not accept {names}, so it was not sent."
-    return (*unsupported, fixed) if names else unsupported
 
 
 def models(response: object, title: str) -> tuple[Model, ...]:
@@ -70,35 +61,28 @@ def models(response: object, title: str) -> tuple[Model, ...]:
     if not isinstance(rows, list):
         raise BadReply(f"The response is not {title}'s list of models. Check the base URL.")
     valid = [row for row in rows if isinstance(row, Mapping) and isinstance(row.get("id"), str)]
-    return tuple(
-        Model(whole_characters(row["id"]), whole_characters(_text(row.get("name")) or row["id"])) for row in valid
-    )
+    return tuple(model_of(row["id"], _text(row.get("name"))) for row in valid)
 
 
 class ChatAnswer(JsonAnswer):
     """An answer, collected from one message or from many deltas."""
 
-    def __init__(self, spec: Spec, request: VisionRequest, *, streamed: bool) -> None:
-        super().__init__(spec, request, streamed=streamed)
-        self._refused = False
+    _refused = False
 
     def read_response(self, response: object) -> None:
-        """Read a response that is not streamed."""
         if not isinstance(response, Mapping) or not isinstance(response.get("choices"), list):
             raise BadReply(f"The response is not an answer of {self._spec.title}. Check the base URL.")
         self._read(response, "message")
         # HTTP has checked the length of the body, so a complete response may omit finish_reason.
         self.finish = self.finish or "stop"
 
-    def read_event(self, event: object) -> str:
-        """Read one event of a stream and return its text."""
-        if not isinstance(event, Mapping):
-            raise BadReply(f"{self._spec.title} sent an event that is not part of an answer.")
+    def read_event(self, event: Mapping[str, Any]) -> str:
         return self._read(event, "delta")
 
     def _read(self, event: Mapping[str, Any], part: Literal["message", "delta"]) -> str:
         self._text.usage = _usage(event.get("usage")) or self._text.usage
         self._model = self._model or whole_characters(_text(event.get("model")))
+        self.tokens_per_second = _speed(event.get("timings")) or self.tokens_per_second
         choice = _first_choice(event)
         message = choice.get(part)
         text = ""
@@ -109,6 +93,13 @@ class ChatAnswer(JsonAnswer):
             text = self._text.add(_text(message.get("content")))
         self.finish = self.finish or _text(choice.get("finish_reason"))
         return text
+
+    def _warnings(self) -> tuple[str, ...]:
+        unsupported, model = super()._warnings(), self._request.model
+        fixed = _fixed(profile(self._spec.kind, model))
+        names = " or ".join(name for name in self._request.options.present() if name in fixed)
+        warning = f"{model} is a reasoning model and does not accept {names}, so it was not sent."
+        return (*unsupported, warning) if names else unsupported
 
     def _failure(self) -> Failure | None:
         title = self._spec.title
@@ -139,6 +130,11 @@ def _usage(counts: object) -> Usage | None:
     details = counts.get("prompt_tokens_details")
     cached = _count(details.get("cached_tokens")) if isinstance(details, Mapping) else None
     return usage_of(_count(counts.get("prompt_tokens")), _count(counts.get("completion_tokens")), cached)
+
+
+def _speed(timings: object) -> float | None:
+    speed = timings.get("predicted_per_second") if isinstance(timings, Mapping) else None
+    return float(speed) if isinstance(speed, int | float) and speed > 0 else None
 
 
 def _first_choice(event: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -187,14 +183,5 @@ def _response_format(request: VisionRequest, flavour: Flavour, schema: JsonObjec
     return {"type": "json_schema", "json_schema": {"name": request.valid_schema_name, **strict, "schema": schema}}
 
 
-def _fixed(profile: Profile) -> tuple[str, ...]:
-    return ("temperature", "top_p") if profile.reasoning else ()
-
-
-def _sampling(request: VisionRequest, flavour: Flavour, profile: Profile) -> JsonObject:
-    names = {"max_tokens": flavour.max_tokens, "repetition_penalty": flavour.repetition_penalty}
-    return {
-        names.get(option, option): value
-        for option, value in request.options.present().items()
-        if option in flavour.spec.takes and option not in _fixed(profile)
-    }
+def _fixed(profile: Profile) -> frozenset[str]:
+    return frozenset({"temperature", "top_p"} if profile.reasoning else ())

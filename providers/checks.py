@@ -7,7 +7,8 @@ from typing import Literal
 
 from pybase64 import b64decode
 
-from providers.base import NO_HEADERS, BaseClient, Completion, Credentials, Image, Model, Options, VisionRequest
+from providers.base import NO_HEADERS, Completion, Credentials, Image, Model, Options, VisionRequest
+from providers.client import BaseClient
 from providers.errors import (
     AuthFailed,
     Blocked,
@@ -132,7 +133,10 @@ async def check(
 
 def _test_step(request: VisionRequest, outcome: Outcome, enforced: bool | None, models: tuple[Model, ...]) -> Step:
     if isinstance(outcome, ProviderError) and not isinstance(outcome, _ANSWERED):
-        known = _known(models) if isinstance(outcome, UnknownModel) else ""
+        known = ""
+        if models and isinstance(outcome, UnknownModel):
+            more = f" and {len(models) - _LISTED} more" if len(models) > _LISTED else ""
+            known = f" It lists {', '.join(model.id for model in models[:_LISTED])}{more}."
         return Step("test_chat_completion", "failed", error=f"{outcome.message}{known}")
     schema = {True: " and followed the schema", False: " and ignored the schema", None: ""}[enforced]
     name = outcome.model if isinstance(outcome, Completion) else request.model
@@ -150,13 +154,6 @@ def _enforced(request: VisionRequest, outcome: Outcome) -> bool | None:
         return False
     follows = isinstance(answer, dict) and list(answer) == ["answer"] and answer["answer"] in _WORDS
     return follows and request.output_mode.startswith("json_schema")
-
-
-def _known(models: tuple[Model, ...]) -> str:
-    """Return a sentence with the first models that the server lists, "" if it lists none."""
-    more = len(models) - _LISTED
-    names = ", ".join(model.id for model in models[:_LISTED])
-    return f" It lists {names}{f' and {more} more' if more > 0 else ''}." if models else ""
 
 
 def _warnings(

@@ -105,6 +105,10 @@ class Unavailable(ProviderError):
     """The server is temporarily unable to respond: status 408, 503 or 529."""
 
 
+class EngineFailed(Unavailable):
+    """The embedded engine cannot start or has died. The message states the cause and the remedy."""
+
+
 class ServerFailed(ProviderError):
     """Any other status 5xx. The schema may be the cause of an unexplained 500."""
 

@@ -18,7 +18,6 @@ Schema = dict[str, Any]
 _MAX_TRIES = 3_000
 _MAX_ITEMS = 1_000
 _COMBINED = frozenset({"allOf", "anyOf", "oneOf", "if"})
-_UNCONSTRAINED = frozenset({"type", "title", "description", "properties", "required", "items", "additionalProperties"})
 _TYPES = {
     "string": ("minLength", "maxLength", "pattern", "format"),
     "null": (),
@@ -84,18 +83,15 @@ class _Filler:
         if schema is False:
             return
         schema = {} if schema is True else schema
-        unconstrained = schema.keys() <= _UNCONSTRAINED
         try:
-            validator = (
-                None if unconstrained else jsonschema_rs.validator_for(schema, validate_formats=True, offline=True)
-            )
+            validator = jsonschema_rs.validator_for(schema, validate_formats=True, offline=True)
         except ValueError:  # not a schema
             return
         for candidate in self._candidates(schema, pointer):
             self._tries += 1
             if self._tries > _MAX_TRIES:
                 raise _not_fillable(pointer)
-            if validator is None or validator.is_valid(candidate):
+            if validator.is_valid(candidate):
                 yield candidate
 
     def _candidates(self, schema: Schema, pointer: str) -> Iterator[Any]:

@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from providers import dialects
-from providers.base import ProviderConfig, Setting, Spec
+from providers.base import Setting, Spec
 from providers.chat_completions import Flavour
-from providers.openai import COMMON_OPTIONS, OpenAIClient
-from providers.pool import Pool
 
+_OPTIONS: Mapping[str, Setting] = {
+    "detail": Setting("resolution at which the model reads the image: low, high or auto", ("low", "high", "auto")),
+    "reasoning_effort": Setting("how much a reasoning model thinks first, such as minimal or low", (str,)),
+    "extra_body": Setting("further fields of the request's body", (Mapping,)),
+}
 _COMMON = frozenset({"max_tokens", "temperature", "top_p", "seed"})
 _ALL = _COMMON | {"repetition_penalty"}
 
@@ -16,11 +19,29 @@ _ALL = _COMMON | {"repetition_penalty"}
 def _spec(kind: str, title: str, base_url: str = "", **fields: Any) -> Spec:
     """Create the spec of a row. The names of the environment variables are derived from the kind."""
     name = kind.upper().replace("-", "_")
-    common = {"takes": _COMMON, "options": COMMON_OPTIONS, "url_env": (f"{name}_BASE_URL",)}
+    common = {"takes": _COMMON, "options": _OPTIONS, "url_env": (f"{name}_BASE_URL",)}
     return Spec(kind, title, base_url, key_env=(f"{name}_API_KEY",), **{**common, **fields})
 
 
 ROWS = (
+    Flavour(
+        _spec(
+            "openai",
+            "OpenAI",
+            "https://api.openai.com/v1",
+            needs_key=True,
+            options={
+                **_OPTIONS,
+                "organization": Setting("the organization that is billed", (str,)),
+                "project": Setting("the project that is billed", (str,)),
+            },
+            note="Reasoning models accept no temperature and no top_p.",
+        ),
+        schema=dialects.openai_strict,
+        strict=True,
+        shows_schema=True,
+        names={"max_tokens": "max_completion_tokens"},
+    ),
     # The schema goes into response_format: guided_json was removed in vLLM 0.12 and is ignored since
     # (dottxt-ai/outlines#1887). Usage in every chunk counts the tokens of a cancelled stream.
     Flavour(
@@ -55,7 +76,7 @@ ROWS = (
     Flavour(
         _spec("lmstudio", "LM Studio", "http://localhost:1234/v1", takes=_ALL),
         schema=dialects.llamacpp,
-        repetition_penalty="repeat_penalty",
+        names={"repetition_penalty": "repeat_penalty"},
     ),
     Flavour(
         _spec(
@@ -66,7 +87,7 @@ ROWS = (
             note="Answers with the model that it has loaded, whatever the request names.",
         ),
         schema=dialects.llamacpp,
-        repetition_penalty="repeat_penalty",
+        names={"repetition_penalty": "repeat_penalty"},
         object_schema=True,
     ),
     Flavour(_spec("litellm", "LiteLLM", "http://localhost:4000/v1"), schema=dialects.openai_strict, strict=True),
@@ -83,13 +104,4 @@ ROWS = (
     ),
 )
 SPECS = tuple(row.spec for row in ROWS)
-_BY_KIND = {row.spec.kind: row for row in ROWS}
-
-
-class GatewayClient(OpenAIClient):
-    """Client of a server whose kind has a row in `ROWS`."""
-
-    def __init__(self, config: ProviderConfig, pool: Pool) -> None:
-        """Create an `OpenAIClient` with the flavour of `config.kind`."""
-        self.flavour = _BY_KIND[config.kind]
-        super().__init__(config, pool)
+BY_KIND = {row.spec.kind: row for row in ROWS}

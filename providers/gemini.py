@@ -14,23 +14,13 @@ from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from providers import dialects
-from providers.addresses import base_url
-from providers.base import (
-    BaseClient,
-    Completion,
-    Delta,
-    JsonObject,
-    Model,
-    ProviderConfig,
-    Setting,
-    Spec,
-    VisionRequest,
-)
-from providers.call import Call, api_key, foreign_reply, transport_error
+from providers.base import Completion, Delta, JsonObject, Model, ProviderConfig, Setting, Spec, VisionRequest
+from providers.call import Call, api_key, foreign_reply
+from providers.client import BaseClient
 from providers.errors import BadReply, Blocked, InvalidOption, ProviderError, RequestRejected, UnknownModel
 from providers.http_errors import classify
 from providers.pool import Pool
-from providers.text import Answer, Failure, whole_characters
+from providers.text import Answer, Failure, model_of, whole_characters
 from providers.usage import Usage, usage_of
 
 if TYPE_CHECKING:
@@ -43,8 +33,6 @@ if TYPE_CHECKING:
 _SAFETY = 'a threshold by harm category, such as HARM_CATEGORY_HARASSMENT = "BLOCK_ONLY_HIGH"'
 _LEVELS = ("minimal", "low", "medium", "high", "xhigh")
 _SAMPLING = {"max_tokens": "max_output_tokens"}
-"""Map field names of `Options` to Gemini's names. Names that are not listed are equal."""
-
 SPEC = Spec(
     kind="gemini",
     title="Gemini",
@@ -64,7 +52,6 @@ SPEC = Spec(
 
 _MAX_MODELS = 1000
 _MODEL_NAME = re.compile(r"[\w.@-]+(/[\w.@-]+)*", re.ASCII)  # it becomes part of the URL
-_OPENAI_PATH = re.compile(r"/openai/*\s*$")
 _KEY_HEADER = "x-goog-api-key"
 _NO_KEY = "no-key"  # never sent; if empty, the SDK reads a key from the environment
 _NO_CONTENTS = "-"  # the SDK requires contents; `extra_body` replaces them
@@ -79,34 +66,43 @@ _BLOCK_REASONS = frozenset(
 class GeminiClient(BaseClient):
     """Client of Google's Gemini API, or of a server that implements the same protocol."""
 
-    spec = SPEC
+    specs = (SPEC,)
     sdk = "google.genai"
 
     def __init__(self, config: ProviderConfig, pool: Pool) -> None:
-        """`config.base_url` may omit the scheme and end in a version or `/openai`. Raises ValueError if invalid."""
-        self._options = config.options
-        self._pool = pool
-        self._base_url = base_url(SPEC, _OPENAI_PATH.sub("", config.base_url)) or SPEC.base_url
+        super().__init__(config, pool)
         # The SDK logs which key of the environment it would use, and warns with values of a response.
         logging.getLogger("google_genai._api_client").setLevel(logging.ERROR)
         warnings.filterwarnings("ignore", "(?s).* is not a valid ", UserWarning, r"google\.genai\._common")
 
     async def complete(self, request: VisionRequest) -> Completion:
-        """Send one request and return the complete answer."""
         answer, config = GeminiAnswer(SPEC, request, streamed=False), self._config(request)
         async with self._session(request, self._pool.client) as (models, call):
             step = models.generate_content(model=request.model, contents=_NO_CONTENTS, config=config)
             answer.read(await call.wait(step))
-        return answer.completion(SPEC.unsupported(request.options))
+        return answer.completion()
 
     async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
         """List the models that generate content, over a new connection. Embedding models are omitted."""
         async with self._session(request, self._pool.fresh_client) as (models, call):
             return await call.wait(_list(models))
 
-    def written(self, request: VisionRequest) -> object:
-        """Build the SDK's configuration of the provider request, including the messages."""
-        return generation_config(request, self._options)
+    def body(self, request: VisionRequest) -> dict[str, Any]:
+        return {
+            "http_options": {
+                "headers": dict(request.headers),
+                "extra_body": {"contents": _contents(request), **_thinking(self._options)},
+            },
+            # Without these settings the SDK makes further, paid calls (measured with google-genai 3.4).
+            "automatic_continuation": False,
+            "automatic_function_calling": {"disable": True},
+            "system_instruction": request.system if request.system.strip() else None,
+            **request.options.sent(SPEC.takes, _SAMPLING),
+            "response_mime_type": "application/json" if request.sends_schema else None,
+            "response_json_schema": dialects.enforced(request, dialects.gemini),
+            "safety_settings": _safety(self._options),
+            "media_resolution": _upper("MEDIA_RESOLUTION_", self._options.get("media_resolution")),
+        }
 
     async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
         answer, config = GeminiAnswer(SPEC, request, streamed=True), self._config(request)
@@ -115,7 +111,7 @@ class GeminiClient(BaseClient):
             async with aclosing(call.each(opening)) as parts:
                 async for part in parts:
                     yield Delta(answer.read(part))
-        yield answer.completion(SPEC.unsupported(request.options))
+        yield answer.completion()
 
     @asynccontextmanager
     async def _session(
@@ -147,39 +143,31 @@ class GeminiClient(BaseClient):
                 async_client_args={"ssl": False},
             ),
         )
-        foreign = (errors.APIError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError)
-        address = self._pool.shown(self._base_url)
-        call = Call(request.timeout, foreign, lambda error: _translate(error, address, request, transport))
+        call = Call(request.timeout, (errors.APIError,), lambda error: self._translate(error, request, transport))
         try:
             yield sdk.aio.models, call
         finally:
             await transport.close_responses()
+
+    def _translate(self, error: Exception, request: VisionRequest, transport: "KeyedTransport") -> ProviderError:
+        from google.genai import errors
+
+        failed = transport.failed
+        if failed and failed.is_success:
+            return foreign_reply(SPEC.title)
+        if isinstance(error, errors.APIError):
+            return _classify(error.code, error.details, failed.headers if failed else {}, request)
+        failure = self._transport_error(error, request)
+        if failed and type(failure) is BadReply:
+            return _classify(failed.status_code, "", failed.headers, request)
+        return failure
 
     def _config(self, request: VisionRequest) -> "types.GenerateContentConfig":
         from google.genai import types
 
         if not _MODEL_NAME.fullmatch(request.model) or ".." in request.model:
             raise UnknownModel(f"Gemini does not serve the model {json.dumps(request.model, ensure_ascii=False)}.")
-        return types.GenerateContentConfig(**generation_config(request, self._options))
-
-
-def generation_config(request: VisionRequest, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Build the fields of the SDK's GenerateContentConfig. `options`: `ProviderConfig.options`."""
-    return {
-        "http_options": {
-            "headers": dict(request.headers),
-            "extra_body": {"contents": _contents(request), **_thinking(options)},
-        },
-        # Without these settings the SDK makes further, paid calls (measured with google-genai 3.4).
-        "automatic_continuation": False,
-        "automatic_function_calling": {"disable": True},
-        "system_instruction": request.system if request.system.strip() else None,
-        **{_SAMPLING.get(name, name): value for name, value in request.options.present().items() if name in SPEC.takes},
-        "response_mime_type": "application/json" if request.sends_schema else None,
-        "response_json_schema": dialects.enforced(request, dialects.gemini),
-        "safety_settings": _safety(options),
-        "media_resolution": _upper("MEDIA_RESOLUTION_", options.get("media_resolution")),
-    }
+        return types.GenerateContentConfig(**self.body(request))
 
 
 def _contents(request: VisionRequest) -> list[JsonObject]:
@@ -219,8 +207,6 @@ def _safety(options: Mapping[str, Any]) -> list[dict[str, Any]] | None:
 
 
 class GeminiAnswer(Answer):
-    """An answer, collected from one response or from the parts of a stream."""
-
     def read(self, response: "types.GenerateContentResponse") -> str:
         """Read a response or a part of a stream, and return its text without the model's thoughts."""
         self._text.usage = _usage(response.usage_metadata) or self._text.usage
@@ -262,21 +248,7 @@ async def _list(models: "AsyncModels") -> tuple[Model, ...]:
     # A proxy may not report the supported actions of its models.
     vision = [model for model in listed if not model.supported_actions or "generateContent" in model.supported_actions]
     rows = [(model.name.removeprefix("models/"), model.display_name) for model in vision if model.name]
-    return tuple(Model(whole_characters(name), whole_characters(title or name)) for name, title in rows)
-
-
-def _translate(error: Exception, address: str, request: VisionRequest, transport: "KeyedTransport") -> ProviderError:
-    from google.genai import errors
-
-    failed = transport.failed
-    if failed and failed.is_success:
-        return foreign_reply(SPEC.title)
-    if isinstance(error, errors.APIError):
-        return _classify(error.code, error.details, failed.headers if failed else {}, request)
-    failure = transport_error(error, SPEC.title, address, request.timeout)
-    if failed and type(failure) is BadReply:
-        return _classify(failed.status_code, "", failed.headers, request)
-    return failure
+    return tuple(model_of(name, title or "") for name, title in rows)
 
 
 def _classify(status: int, details: object, headers: Mapping[str, str], request: VisionRequest) -> ProviderError:

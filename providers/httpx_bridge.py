@@ -49,5 +49,4 @@ class _Body(httpx.AsyncByteStream):
             yield chunk
 
     async def aclose(self) -> None:
-        """Close the response."""
         await self._response.aclose()

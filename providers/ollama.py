@@ -9,45 +9,27 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from providers import dialects
-from providers.addresses import base_url
-from providers.base import (
-    BaseClient,
-    Completion,
-    Delta,
-    JsonObject,
-    Model,
-    ProviderConfig,
-    Setting,
-    Spec,
-    VisionRequest,
-)
-from providers.call import Call, api_key, transport_error
+from providers.base import Completion, Delta, JsonObject, Model, Setting, Spec, VisionRequest
+from providers.call import Call, api_key
+from providers.client import BaseClient
 from providers.errors import ProviderError, UnknownModel
 from providers.http_errors import classify, error_in_200
 from providers.image_body import PLACEHOLDER
-from providers.pool import Pool
-from providers.text import Answer, Failure, whole_characters
+from providers.text import Answer, Failure, model_of, whole_characters
 from providers.usage import usage_of
 
 if TYPE_CHECKING:
     import httpx2
     import ollama
 
-_SAMPLING = {
-    "max_tokens": "num_predict",
-    "temperature": "temperature",
-    "top_p": "top_p",
-    "repetition_penalty": "repeat_penalty",
-    "seed": "seed",
-}
-"""Map field names of `Options` to Ollama's names."""
+_SAMPLING = {"max_tokens": "num_predict", "repetition_penalty": "repeat_penalty"}
 SPEC = Spec(
     kind="ollama",
     title="Ollama",
     base_url="http://127.0.0.1:11434",
     key_env=("OLLAMA_API_KEY",),
     url_env=("OLLAMA_HOST",),
-    takes=frozenset(_SAMPLING),
+    takes=frozenset({"max_tokens", "temperature", "top_p", "repetition_penalty", "seed"}),
     options={
         "num_ctx": Setting("tokens of context to load the model with (default: by model family)", (int,)),
         "keep_alive": Setting('how long the model stays loaded: seconds, or text such as "10m"', (int, float, str)),
@@ -59,40 +41,26 @@ SPEC = Spec(
 
 
 class OllamaClient(BaseClient):
-    """Client of one Ollama server."""
-
-    spec = SPEC
+    specs = (SPEC,)
     sdk = "ollama"
 
-    def __init__(self, config: ProviderConfig, pool: Pool) -> None:
-        """`config.base_url` may omit scheme and port, and may end in `/v1` or `/api`. Raises ValueError if invalid."""
-        self._config = config
-        self._pool = pool
-        self._host = base_url(SPEC, config.base_url) or SPEC.base_url
-
     async def complete(self, request: VisionRequest) -> Completion:
-        """Send one request and return the complete answer."""
-        arguments, answer = self._chat(request), OllamaAnswer(SPEC, request, streamed=False)
+        arguments, answer = self.body(request), self._answer(request, streamed=False)
         answer.read(await self._call(request).wait(self._sdk(request, self._pool.client).chat(**arguments)))
-        return answer.completion(answer.warnings(arguments["options"].get("num_ctx")))
+        return answer.completion()
 
     async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
         """List the pulled models over a new connection. Ollama does not report which of them accept images."""
         listing = await self._call(request).wait(self._sdk(request, self._pool.fresh_client).list())
-        names = [whole_characters(model.model) for model in listing.models if model.model]
-        return tuple(Model(id=name, name=name) for name in names)
-
-    def written(self, request: VisionRequest) -> object:
-        """Return the arguments of the SDK's `chat`."""
-        return self._chat(request)
+        return tuple(model_of(model.model) for model in listing.models if model.model)
 
     async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
-        arguments, answer = self._chat(request), OllamaAnswer(SPEC, request, streamed=True)
+        arguments, answer = self.body(request), self._answer(request, streamed=True)
         opening = self._sdk(request, self._pool.client).chat(**arguments, stream=True)
         async with aclosing(self._call(request).each(opening)) as parts:
             async for part in parts:
                 yield Delta(answer.read(part))
-        yield answer.completion(answer.warnings(arguments["options"].get("num_ctx")))
+        yield answer.completion()
 
     def _sdk(self, request: VisionRequest, shared: "httpx2.AsyncClient") -> "ollama.AsyncClient":
         """Create a lightweight client for one call (0.04 ms), so that the key is not stored after the call."""
@@ -101,36 +69,52 @@ class OllamaClient(BaseClient):
         from providers.httpx_bridge import BridgeTransport
 
         return ollama.AsyncClient(
-            host=self._host,
+            host=self._base_url,
             headers=dict(request.headers),
-            transport=BridgeTransport(shared, api_key(request.credentials, SPEC, self._host), request.image),
+            transport=BridgeTransport(shared, api_key(request.credentials, SPEC, self._base_url), request.image),
             timeout=None,
             follow_redirects=False,
             trust_env=False,
         )
 
-    def _chat(self, request: VisionRequest) -> dict[str, Any]:
-        """Return the arguments of the SDK's `chat`."""
+    def body(self, request: VisionRequest) -> dict[str, Any]:
         if not request.model.strip():
             raise UnknownModel("No model is set for Ollama. Pass `model`.")
-        settings = dict(self._config.options)
-        context = settings.pop("num_ctx", None) or self.profile(request.model).context
+        settings = {name: value for name, value in self._options.items() if name != "num_ctx"}
         return {
             "model": request.model,
             "messages": _messages(request),
             "format": _format(request),
-            "options": _options(request, context),
+            "options": {"num_ctx": self._context(request), **request.options.sent(SPEC.takes, _SAMPLING)},
             **settings,
         }
 
+    def _context(self, request: VisionRequest) -> int:
+        """Return the tokens of context to load the model with."""
+        return int(self._options.get("num_ctx") or self.profile(request.model).context or 0)
+
+    def _answer(self, request: VisionRequest, *, streamed: bool) -> "OllamaAnswer":
+        answer = OllamaAnswer(SPEC, request, streamed=streamed)
+        answer.context = self._context(request)
+        return answer
+
     def _call(self, request: VisionRequest) -> Call:
         import httpx
+        import ollama
+
+        foreign = (ollama.ResponseError, httpx.HTTPError)
+        return Call(request.timeout, foreign, lambda error: self._translate(error, request))
+
+    def _translate(self, error: Exception, request: VisionRequest) -> ProviderError:
         import httpx2
         import ollama
 
-        foreign = (ollama.ResponseError, httpx.HTTPError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError)
-        address = self._pool.shown(self._host)
-        return Call(request.timeout, foreign, lambda error: _translate(error, address, request))
+        if isinstance(error, httpx2.HTTPStatusError):
+            response = error.response
+            return classify(response.status_code, response.text, response.headers, SPEC, request)
+        if isinstance(error, ollama.ResponseError):  # an error inside a stream
+            return error_in_200({"error": error.error}, SPEC, request)
+        return self._transport_error(error, request)
 
 
 def _messages(request: VisionRequest) -> list[dict[str, Any]]:
@@ -157,17 +141,8 @@ def _schema(request: VisionRequest) -> JsonObject | None:
     return dialects.enforced(request, dialects.llamacpp)
 
 
-def _options(request: VisionRequest, context: int | None) -> dict[str, Any]:
-    options = {_SAMPLING[name]: value for name, value in request.options.present().items() if name in _SAMPLING}
-    return options if context is None else {"num_ctx": context, **options}
-
-
 class OllamaAnswer(Answer):
-    """An answer, collected from one response or from the parts of a stream."""
-
-    def __init__(self, spec: Spec, request: VisionRequest, *, streamed: bool) -> None:
-        super().__init__(spec, request, streamed=streamed)
-        self._tokens = 0
+    context = _tokens = 0
 
     def read(self, response: "ollama.ChatResponse") -> str:
         """Read a response or a part of a stream, and return its text."""
@@ -183,26 +158,11 @@ class OllamaAnswer(Answer):
             return self._truncated("Raise max_tokens, or num_ctx of Ollama.")
         return None if self.finish else self._unfinished()
 
-    def warnings(self, context: int | None) -> tuple[str, ...]:
-        """Return a warning if the context is full, because Ollama silently drops the start of a prompt.
-
-        haoxiang-xu/PuPu#227. `context`: tokens of context.
-        """
-        if context is None or self._tokens < context:
+    def _warnings(self) -> tuple[str, ...]:
+        if self._tokens < self.context:
             return ()
+        # haoxiang-xu/PuPu#227: Ollama silently drops the start of a prompt
         return (
-            f"The request filled Ollama's {context} tokens of context (num_ctx), so the start of the prompt was "
+            f"The request filled Ollama's {self.context} tokens of context (num_ctx), so the start of the prompt was "
             "probably dropped. Raise num_ctx or send a smaller image.",
         )
-
-
-def _translate(error: Exception, address: str, request: VisionRequest) -> ProviderError:
-    import httpx2
-    import ollama
-
-    if isinstance(error, httpx2.HTTPStatusError):
-        response = error.response
-        return classify(response.status_code, response.text, response.headers, SPEC, request)
-    if isinstance(error, ollama.ResponseError):  # an error inside a stream
-        return error_in_200({"error": error.error}, SPEC, request)
-    return transport_error(error, SPEC.title, address, request.timeout)

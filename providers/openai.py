@@ -1,11 +1,10 @@
-"""Client of OpenAI's Chat Completions API through the `openai` package. Gateways use it with other flavours."""
+"""Client of Chat Completions servers, such as OpenAI and the gateways, through the `openai` package."""
 
-import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from providers import chat_completions, dialects
-from providers.base import JsonObject, Model, ProviderConfig, Setting, Spec, VisionRequest
+from providers import chat_completions, gateways
+from providers.base import JsonObject, Model, ProviderConfig, VisionRequest
 from providers.chat_completions import ChatAnswer, Flavour
 from providers.errors import ProviderError
 from providers.http_errors import error_in_200
@@ -16,55 +15,28 @@ if TYPE_CHECKING:
     import httpx2
     import openai
 
-COMMON_OPTIONS: Mapping[str, Setting] = {
-    "detail": Setting("resolution at which the model reads the image: low, high or auto", ("low", "high", "auto")),
-    "reasoning_effort": Setting("how much a reasoning model thinks first, such as minimal or low", (str,)),
-    "extra_body": Setting("further fields of the request's body", (Mapping,)),
-}
-SPEC = Spec(
-    kind="openai",
-    title="OpenAI",
-    base_url="https://api.openai.com/v1",
-    key_env=("OPENAI_API_KEY",),
-    url_env=("OPENAI_BASE_URL",),
-    needs_key=True,
-    takes=frozenset({"max_tokens", "temperature", "top_p", "seed"}),
-    options={
-        **COMMON_OPTIONS,
-        "organization": Setting("the organization that is billed", (str,)),
-        "project": Setting("the project that is billed", (str,)),
-    },
-    note="Reasoning models accept no temperature and no top_p.",
-)
-FLAVOUR = Flavour(
-    SPEC, schema=dialects.openai_strict, strict=True, shows_schema=True, max_tokens="max_completion_tokens"
-)
-
 
 class OpenAIClient(StainlessClient):
     """Client of one server that implements Chat Completions."""
 
+    specs = gateways.SPECS
+    flavours: ClassVar[Mapping[str, Flavour]] = gateways.BY_KIND
     sdk = "openai"
     path = "/chat/completions"
-    flavour = FLAVOUR
 
     def __init__(self, config: ProviderConfig, pool: Pool) -> None:
-        """Create the client of a server with this flavour."""
-        self.spec = self.flavour.spec
         super().__init__(config, pool)
+        self.flavour = self.flavours[config.kind]
 
     async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
         return chat_completions.models(await self._list(request), self.spec.title)
 
-    def _body(self, request: VisionRequest) -> JsonObject:
-        return chat_completions.request_body(request, self.flavour, self.profile(request.model), self._options)
+    def body(self, request: VisionRequest) -> JsonObject:
+        return chat_completions.request_body(request, self.flavour, self._options)
 
     def _streamed(self, body: JsonObject) -> JsonObject:
         options = {"include_usage": True, **self.flavour.stream_options}
         return {**super()._streamed(body), "stream_options": options}
-
-    def _warnings(self, request: VisionRequest) -> tuple[str, ...]:
-        return chat_completions.warnings(request, self.flavour, self.profile(request.model))
 
     def _answer(self, request: VisionRequest, *, streamed: bool) -> JsonAnswer:
         return ChatAnswer(self.spec, request, streamed=streamed)
@@ -80,9 +52,6 @@ class OpenAIClient(StainlessClient):
     def _open(self, client: "httpx2.AsyncClient") -> "openai.AsyncOpenAI":
         import openai
 
-        # At level DEBUG the SDK logs complete requests, with prompt and image (measured with openai 3.3).
-        log = logging.getLogger("openai")
-        log.setLevel(max(log.level, logging.WARNING))
         return openai.AsyncOpenAI(
             api_key="",
             admin_api_key="",

@@ -1,4 +1,4 @@
-"""HTTP connections, shared by all provider clients of one process.
+"""HTTP connections and local engines, shared by all provider clients of one process.
 
 openai, anthropic and google-genai use httpx2. ollama uses httpx; `providers.httpx_bridge` sends its requests through
 the same httpx2 client. The pool overrides the SDKs' settings: it follows no redirects, stores no cookies, accepts no
@@ -8,16 +8,17 @@ The pool does not detect extra bytes after a response, which h11 would read as t
 Only the server that sends both responses could send such bytes.
 """
 
+import asyncio
 from collections.abc import Callable
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from providers.local_supervisor import Engines
+
 if TYPE_CHECKING:
     import httpx2
 
-MAX_CONNECTIONS = 1024
 MAX_REPLY_BYTES = 16 * 1024 * 1024
-KEPT_ALIVE = 128
 KEEPALIVE_SECONDS = 4.0
 """Seconds until an idle connection is closed. uvicorn, which vLLM uses, closes idle connections after 5 seconds."""
 
@@ -33,15 +34,15 @@ class Pool:
         self,
         transport: "Callable[[float], httpx2.AsyncBaseTransport] | None" = None,
         *,
-        max_connections: int = MAX_CONNECTIONS,
         max_reply_bytes: int = MAX_REPLY_BYTES,
         tells_addresses: bool = True,
+        engines: Engines | None = None,
     ) -> None:
         """`transport` creates a transport, given the seconds to keep idle connections open. `tells_addresses`: error
-        messages may contain base URLs.
+        messages may contain base URLs. `engines`: of the provider `local`, by default its own.
         """
+        self.engines = engines or Engines()
         self._transport = transport
-        self._max_connections = max_connections
         self._max_reply_bytes = max_reply_bytes
         self._tells_addresses = tells_addresses
         self._clients: dict[float, httpx2.AsyncClient] = {}
@@ -62,21 +63,17 @@ class Pool:
         return base_url if self._tells_addresses else ""
 
     async def aclose(self) -> None:
-        """Close every connection."""
+        """Close every connection, and end the engines that this process started."""
         while self._clients:
             _, client = self._clients.popitem()
             await client.aclose()
+        await asyncio.to_thread(self.engines.close)
 
     def _client(self, keepalive: float) -> "httpx2.AsyncClient":
         from providers.transport import open_client
 
         with self._opening:
             if keepalive not in self._clients:
-                self._clients[keepalive] = open_client(
-                    transport=self._transport(keepalive) if self._transport else None,
-                    max_connections=self._max_connections,
-                    kept_alive=KEPT_ALIVE if keepalive else 0,
-                    keepalive=keepalive,
-                    max_reply_bytes=self._max_reply_bytes,
-                )
+                transport = self._transport(keepalive) if self._transport else None
+                self._clients[keepalive] = open_client(transport, keepalive, self._max_reply_bytes)
             return self._clients[keepalive]

@@ -55,6 +55,7 @@ _KINDS: Mapping[str, Profile] = {
     "vllm": Profile(ImageProfile(_WEBP, size=2048)),
     "ollama": Profile(ImageProfile(_JPEG_PNG, size=1568), context=8192),
     "llamacpp": Profile(ImageProfile(_JPEG_PNG, size=1568)),
+    "local": Profile(ImageProfile(_JPEG_PNG, size=1568)),
     "lmstudio": Profile(ImageProfile(_JPEG_PNG, size=1568)),
     # A request is limited to 20 MB including inline images, whose base64 is a third larger than the bytes.
     "gemini": Profile(ImageProfile(_WEBP, size=3072, max_bytes=14 * _MIB)),
@@ -64,46 +65,31 @@ _KINDS: Mapping[str, Profile] = {
 _ANY = Profile(ImageProfile(_JPEG_PNG, size=2048))
 
 
-@dataclass(frozen=True, slots=True)
-class _Family:
-    """A model family, recognised by the patterns `names`. `size` applies only if smaller than the kind's `size`."""
-
-    names: tuple[str, ...]
-    size: int | None = None
-    reasoning: bool | None = None
-
-
-# A later row overrides earlier rows. `size` is the longest side that the model's preprocessor keeps
-# (preprocessor_config.json): a larger image costs bytes and time, but the model sees no more detail.
-_FAMILIES = (
-    # tmc/langchaingo#1355: "Only the default (1) value is supported"
-    _Family(("o1*", "o3*", "o4*", "gpt-5*"), reasoning=True),
-    _Family(("gpt-5*chat*",), reasoning=False),
+# tmc/langchaingo#1355: "Only the default (1) value is supported"
+_REASONING, _NOT_REASONING = ("o1*", "o3*", "o4*", "gpt-5*"), ("gpt-5*chat*",)
+# Model families with the longest side that their preprocessor keeps (preprocessor_config.json): a larger image costs
+# bytes and time, but the model sees no more detail.
+_SIZES = (
     # The same page: models before Claude 4.7 scale images down to 1568 pixels.
-    _Family(("claude-3*", "claude-*-4", "claude-*-4[-.@][0-6]*"), size=1568),
-    _Family(("gemma3*", "gemma-3*"), size=896),
-    _Family(("llava*", "bakllava*"), size=1344),
-    _Family(("pixtral*",), size=1024),
+    (("claude-3*", "claude-*-4", "claude-*-4[-.@][0-6]*"), 1568),
+    (("gemma3*", "gemma-3*"), 896),
+    (("llava*", "bakllava*"), 1344),
+    (("pixtral*",), 1024),
     # osaurus-ai/vmlx-swift#107: longest_edge 1540
-    _Family(("mistral-small*", "mistral-medium*", "magistral*"), size=1540),
+    (("mistral-small*", "mistral-medium*", "magistral*"), 1540),
 )
 
 
 @lru_cache(512)
 def profile(kind: str, model: str) -> Profile:
     """Return the properties of a model when served by this kind of provider."""
-    properties = _KINDS.get(kind, _ANY)
     name = model.lower().rpartition("/")[2]
-    for family in _FAMILIES:
-        if any(fnmatchcase(name, pattern) for pattern in family.names):
-            properties = _with(properties, family)
-    return properties
 
+    def belongs(patterns: tuple[str, ...]) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in patterns)
 
-def _with(properties: Profile, family: _Family) -> Profile:
-    sizes = [size for size in (properties.image.size, family.size) if size is not None]
-    return replace(
-        properties,
-        image=replace(properties.image, size=min(sizes, default=None)),
-        reasoning=properties.reasoning if family.reasoning is None else family.reasoning,
-    )
+    properties = _KINDS.get(kind, _ANY)
+    sizes = [size for patterns, size in _SIZES if belongs(patterns)]
+    if properties.image.size is not None:
+        properties = replace(properties, image=replace(properties.image, size=min([properties.image.size, *sizes])))
+    return replace(properties, reasoning=belongs(_REASONING) and not belongs(_NOT_REASONING))

@@ -1,30 +1,29 @@
 """The kinds of provider. To add a kind, add a row to gateways.py, or a client class and a row in this module."""
 
-from collections.abc import Mapping
 from importlib import import_module
 
-from providers import anthropic, builtin, gateways, gemini, ollama, openai
 from providers.anthropic import AnthropicClient
-from providers.base import BaseClient, ProviderConfig, Spec
+from providers.base import ProviderConfig, Spec
 from providers.builtin import BuiltinClient
+from providers.client import BaseClient
 from providers.errors import UnknownKind
-from providers.gateways import GatewayClient
 from providers.gemini import GeminiClient
+from providers.local import LocalClient
 from providers.ollama import OllamaClient
 from providers.openai import OpenAIClient
 from providers.pool import Pool
 
-_ORDER = ("builtin", "openai", "anthropic", "vllm", "ollama", "gemini")
+_ORDER = ("builtin", "local", "openai", "anthropic", "vllm", "ollama", "gemini")
 """The kinds that the documentation lists first, in this order."""
-_CLIENTS: Mapping[type[BaseClient], tuple[Spec, ...]] = {
-    BuiltinClient: (builtin.SPEC,),
-    OpenAIClient: (openai.SPEC,),
-    AnthropicClient: (anthropic.SPEC,),
-    GatewayClient: gateways.SPECS,
-    OllamaClient: (ollama.SPEC,),
-    GeminiClient: (gemini.SPEC,),
-}
-_KINDS = {spec.kind: (spec, client) for client, specs in _CLIENTS.items() for spec in specs}
+_CLIENTS: tuple[type[BaseClient], ...] = (
+    BuiltinClient,
+    LocalClient,
+    OpenAIClient,
+    AnthropicClient,
+    OllamaClient,
+    GeminiClient,
+)
+_KINDS = {spec.kind: (spec, client) for client in _CLIENTS for spec in client.specs}
 
 
 def specs() -> tuple[Spec, ...]:

@@ -98,7 +98,6 @@ def types(node: JsonObject) -> frozenset[str]:
 
 
 def nullable(node: JsonObject) -> bool:
-    """Return whether the node accepts null."""
     if "anyOf" in node:
         return any(nullable(subschema(branch)) for branch in node["anyOf"])
     if "enum" in node or "const" in node:
@@ -112,7 +111,6 @@ def is_open(node: JsonObject) -> bool:
 
 
 def without(node: JsonObject, words: Collection[str]) -> JsonObject:
-    """Return the node without these keywords."""
     return {word: value for word, value in node.items() if word not in words}
 
 
@@ -227,7 +225,6 @@ def _sentence(word: str, value: Any) -> str:
 
 
 def described(node: JsonObject, sentences: list[str]) -> JsonObject:
-    """Append sentences to the description of a node."""
     if not sentences:
         return node
     text = str(node.get("description", "")).strip()
@@ -249,7 +246,6 @@ def closed(node: JsonObject) -> JsonObject:
 
 
 def const_as_enum(node: JsonObject) -> JsonObject:
-    """Translate a `const` to an enum of one value."""
     value = node.get("const", _UNSET)
     return node if value is _UNSET else {**without(node, {"const"}), "enum": [value]}
 

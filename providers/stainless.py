@@ -5,16 +5,17 @@ because the SDK would add headers from the environment, and serialises the body,
 """
 
 import json
+import logging
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from providers import addresses
-from providers.base import BaseClient, Completion, Delta, JsonObject, ProviderConfig, VisionRequest
-from providers.call import Call, api_key, foreign_reply, transport_error
-from providers.errors import ProviderError, UnparsableOutput
+from providers.base import Completion, Delta, JsonObject, ProviderConfig, VisionRequest
+from providers.call import Call, api_key, foreign_reply
+from providers.client import BaseClient
+from providers.errors import BadReply, ProviderError, UnparsableOutput
 from providers.hints import rate_hints
 from providers.http_errors import classify
 from providers.image_body import serialise
@@ -37,7 +38,7 @@ class JsonAnswer(Answer):
         """Read a response that is not streamed."""
 
     @abstractmethod
-    def read_event(self, event: object) -> str:
+    def read_event(self, event: Mapping[str, Any]) -> str:
         """Read one event of a stream and return its text, "" for an event without text."""
 
 
@@ -48,21 +49,16 @@ class StainlessClient(BaseClient):
 
     def __init__(self, config: ProviderConfig, pool: Pool) -> None:
         """Import the SDK, which is slow. Raises ValueError for a missing or invalid base URL."""
-        self._options = config.options
-        self._pool = pool
-        self._base_url = addresses.base_url(self.spec, config.base_url) or self.spec.base_url
-        if not self._base_url:
-            raise ValueError(f"{self.spec.title} needs a base_url.")
+        super().__init__(config, pool)
         self._package = import_module(self.sdk)
+        # At level DEBUG the SDKs log the prompt, the image and perhaps the key (openai 3.3, anthropic 2.14).
+        log = logging.getLogger(f"{self.sdk}._base_client")
+        log.setLevel(max(log.level, logging.WARNING))
         self._sdk = self._open(pool.client)
 
     @abstractmethod
     def _open(self, client: "httpx2.AsyncClient") -> Any:
         """Create the SDK's client with empty keys. For None the SDK would read the environment."""
-
-    @abstractmethod
-    def _body(self, request: VisionRequest) -> JsonObject:
-        """Build the request body, with a placeholder for the image."""
 
     @abstractmethod
     def _answer(self, request: VisionRequest, *, streamed: bool) -> JsonAnswer:
@@ -80,31 +76,25 @@ class StainlessClient(BaseClient):
         """Return the body with the fields that request a streamed response."""
         return {**body, "stream": True}
 
-    def _warnings(self, request: VisionRequest) -> tuple[str, ...]:
-        return self.spec.unsupported(request.options)
-
-    def written(self, request: VisionRequest) -> object:
-        """Build the body of the provider request, with a placeholder for the image."""
-        return self._body(request)
-
     async def complete(self, request: VisionRequest) -> Completion:
-        """Send one request and return the complete answer."""
-        body, answer = self._body(request), self._answer(request, streamed=False)
+        body, answer = self.body(request), self._answer(request, streamed=False)
         response = await self._call(request).wait(self._post(request, body))
         answer.rate = rate_hints(response.headers)
         answer.read_response(self._parse(response.content, request))
-        return answer.completion(self._warnings(request))
+        return answer.completion()
 
     async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
         answer = self._answer(request, streamed=True)
         try:
             async with aclosing(self._events(request, answer)) as events:
                 async for event in events:
+                    if not isinstance(event, Mapping):
+                        raise BadReply(f"{self.spec.title} sent an event that is not part of an answer.")
                     yield Delta(answer.read_event(event))
         except UnparsableOutput as error:
             error.raw_text = str(answer)
             raise
-        yield answer.completion(self._warnings(request))
+        yield answer.completion()
 
     async def _events(self, request: VisionRequest, answer: JsonAnswer) -> AsyncGenerator[object]:
         """Yield the events of a stream. Failures after the finish reason are ignored because the answer is complete.
@@ -114,7 +104,7 @@ class StainlessClient(BaseClient):
         """
         import httpx2
 
-        call, body = self._call(request), self._streamed(self._body(request))
+        call, body = self._call(request), self._streamed(self.body(request))
         posted = self._post(request, body, stream=True, stream_cls=self._package.AsyncStream[object])
         response = await call.wait(posted)
         answer.rate = rate_hints(response.headers)
@@ -168,15 +158,13 @@ class StainlessClient(BaseClient):
         return response
 
     def _call(self, request: VisionRequest, seconds: float | None = None) -> Call:
-        import httpx2
-
-        foreign = (self._package.APIError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError)
-        return Call(seconds or request.timeout, foreign, lambda error: self._translate(error, request))
+        errors = (self._package.APIError,)
+        return Call(seconds or request.timeout, errors, lambda error: self._translate(error, request))
 
     def _translate(self, error: Exception, request: VisionRequest) -> ProviderError:
         if isinstance(error, self._package.APIStatusError):
             return classify(error.status_code, error.body, error.response.headers, self.spec, request)
-        return transport_error(error, self.spec.title, self._pool.shown(self._base_url), request.timeout)
+        return self._transport_error(error, request)
 
     def _request_options(self, request: VisionRequest) -> Any:
         """Build the headers and timeouts of one call. The SDK's default headers are omitted."""

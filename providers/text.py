@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 
-from providers.base import Completion, Spec, VisionRequest
+from providers.base import Completion, Model, Spec, VisionRequest
 from providers.errors import BadReply, ProviderError, Truncated, WhitespaceRunaway
 from providers.hints import RateHints
 from providers.usage import Usage
@@ -62,15 +62,22 @@ def whole_characters(text: str) -> str:
     return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
+def model_of(name: str, title: str = "") -> Model:
+    """Return the model with this name. `title`: its name for people, "" if the server reports none."""
+    return Model(whole_characters(name), whole_characters(title or name))
+
+
 class Answer(ABC):
     """Base class of an answer, which is collected from one response or from the events of a stream.
 
     `finish`: the finish reason, "" until the server sends it. `rate`: the rate limits in the response's headers.
+    `tokens_per_second`: the speed that the server reports.
     """
 
     def __init__(self, spec: Spec, request: VisionRequest, *, streamed: bool) -> None:
         self.finish = ""
         self.rate: RateHints | None = None
+        self.tokens_per_second: float | None = None
         self._spec = spec
         self._request = request
         self._text = AnswerText(spec.title, streamed=streamed)
@@ -84,7 +91,10 @@ class Answer(ABC):
     def _failure(self) -> Failure | None:
         """Return the error for the finish reason, or None if the answer is complete."""
 
-    def completion(self, warnings: tuple[str, ...]) -> Completion:
+    def _warnings(self) -> tuple[str, ...]:
+        return self._spec.unsupported(self._request.options)
+
+    def completion(self) -> Completion:
         """Return the Completion, or raise the error for the finish reason."""
         text = str(self)
         failure = self._failure()
@@ -93,7 +103,8 @@ class Answer(ABC):
             failure = BadReply, f"{self._spec.title} {cause}."
         if failure is not None:
             raise self._error(*failure)
-        return Completion(text, self._model or self._request.model, self._text.usage, warnings, self.rate)
+        model, usage = self._model or self._request.model, self._text.usage
+        return Completion(text, model, usage, self._warnings(), self.rate, self.tokens_per_second)
 
     def _unfinished(self) -> Failure:
         return BadReply, f"{self._spec.title} ended its answer before it was complete."

@@ -14,6 +14,7 @@ TIMEOUT = httpx2.Timeout(None, connect=CONNECT_SECONDS)
 """Only the connection timeout is set, because `Call` limits the total time. With two equal limits, the error that is
 raised would depend on chance.
 """
+_MAX_IDLE = 128  # connections
 _INTERRUPTED = (httpx2.NetworkError, httpx2.ProtocolError, OSError)
 
 
@@ -24,16 +25,11 @@ def ssl_context() -> ssl.SSLContext:
 
 
 def open_client(
-    *,
-    transport: httpx2.AsyncBaseTransport | None,
-    max_connections: int,
-    kept_alive: int,
-    keepalive: float,
-    max_reply_bytes: int,
+    transport: httpx2.AsyncBaseTransport | None, keepalive: float, max_reply_bytes: int
 ) -> httpx2.AsyncClient:
     """Open a client that checks the headers of every response and limits its size.
 
-    `keepalive`: seconds to keep idle connections open. `kept_alive`: the maximum number of idle connections.
+    `keepalive`: seconds to keep idle connections open.
     """
 
     async def check(response: httpx2.Response) -> None:
@@ -41,14 +37,13 @@ def open_client(
         assert isinstance(response.stream, httpx2.AsyncByteStream)
         response.stream = BoundedStream(response.stream, max_reply_bytes)
 
+    idle = _MAX_IDLE if keepalive else 0
     return httpx2.AsyncClient(
         transport=transport,
         verify=ssl_context(),
         cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=())),
         event_hooks={"request": [_refuse_compression], "response": [check]},
-        limits=httpx2.Limits(
-            max_connections=max_connections, max_keepalive_connections=kept_alive, keepalive_expiry=keepalive
-        ),
+        limits=httpx2.Limits(max_connections=1024, max_keepalive_connections=idle, keepalive_expiry=keepalive),
     )
 
 
@@ -91,7 +86,6 @@ class KeyedTransport(httpx2.AsyncBaseTransport):
         self._responses: list[httpx2.Response] = []
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send one request."""
         request.headers.pop(self._header, None)
         if self._key:
             request.headers[self._header] = self._key

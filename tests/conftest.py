@@ -1,22 +1,18 @@
 """What any test may ask for: a clean environment, a small photo, and model servers on loopback."""
 
 import os
-import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from providers.pool import Pool
 from tests import written
-from tests.servers import GeminiServer, OllamaServer, OpenAIServer, TrapServer
+from tests.servers import OllamaServer, OpenAIServer, TrapServer
+from tests.service import AMBIENT
 
 LEAKS = pytest.StashKey[list[str]]()
-AMBIENT = re.compile(
-    r"(OPENAI|ANTHROPIC|GEMINI|GOOGLE|OLLAMA|VLLM|OPENROUTER|LMSTUDIO|LM_STUDIO|LLAMACPP|LITELLM|OTEL)_.*|.*_API_KEY"
-    r"|GRAPHCAP_(?!REQUIRE_TOOLS).*|WEB_CONCURRENCY|(HTTPS?|ALL|NO)_PROXY",
-    re.IGNORECASE,
-)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -61,11 +57,12 @@ def photo() -> bytes:
     return (Path(__file__).parent / "contract" / "photo.jpg").read_bytes()
 
 
-@pytest.fixture
-def openai_server() -> Iterator[OpenAIServer]:
-    """OpenAI itself, strict as it is; it demands `openai_server.key`."""
-    with OpenAIServer() as server:
-        yield server
+@pytest.fixture(scope="module")
+async def pool(anyio_backend: str) -> AsyncIterator[Pool]:
+    """The connections that the tests of a module share."""
+    pool = Pool()
+    yield pool
+    await pool.aclose()
 
 
 @pytest.fixture
@@ -79,13 +76,6 @@ def vllm_server() -> Iterator[OpenAIServer]:
 def ollama_server() -> Iterator[OllamaServer]:
     """An Ollama server, keyless."""
     with OllamaServer() as server:
-        yield server
-
-
-@pytest.fixture
-def gemini_server() -> Iterator[GeminiServer]:
-    """The Gemini API; it demands `gemini_server.key`."""
-    with GeminiServer() as server:
         yield server
 
 

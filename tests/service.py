@@ -14,30 +14,18 @@ from tests import written
 
 ROOT = Path(__file__).parent.parent
 WORKSPACE = ROOT / "workspace"
-_ADDRESS = re.compile(r"serves (http://\S+)")
+_ADDRESS = re.compile(r'serves (http://[^\s"]+)')
 _HANG_GUARD = 60.0
+AMBIENT = re.compile(
+    r"(OPENAI|ANTHROPIC|GEMINI|GOOGLE|OLLAMA|VLLM|OPENROUTER|LMSTUDIO|LM_STUDIO|LLAMACPP|LITELLM|OTEL|HF)_.*|.*_API_KEY"
+    r"|GRAPHCAP_(?!REQUIRE_TOOLS).*|WEB_CONCURRENCY|(HTTPS?|ALL|NO)_PROXY",
+    re.IGNORECASE,
+)
 
 
 def clean_environment() -> dict[str, str]:
     """The environment without anything that configures the bridge, a provider or a proxy."""
-    parts = (
-        "GRAPHCAP",
-        "OPENAI",
-        "ANTHROPIC",
-        "OLLAMA",
-        "GEMINI",
-        "GOOGLE",
-        "VLLM",
-        "OPENROUTER",
-        "LITELLM",
-        "LMSTUDIO",
-        "LLAMACPP",
-    )
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(parts) and not name.upper().endswith("_PROXY") and name != "WEB_CONCURRENCY"
-    }
+    return {name: value for name, value in os.environ.items() if not AMBIENT.fullmatch(name)}
 
 
 class Service:

@@ -44,16 +44,6 @@ def test_every_key_is_read_from_its_variable_or_a_file(toml: Path, tmp_path: Pat
             assert load(toml, **file).providers[spec.kind].api_key == SECRET
 
 
-def test_the_first_of_two_variables_wins_with_a_warning(toml: Path) -> None:
-    both = {"GEMINI_API_KEY": "first", "GOOGLE_API_KEY": "second"}
-    assert load(toml, **both).providers["gemini"].api_key == "first"
-    assert load(toml, **{**both, "GEMINI_API_KEY": ""}).providers["gemini"].api_key == "second"
-    assert [*config.startup_warnings(both)] == [
-        "GEMINI_API_KEY and GOOGLE_API_KEY are both set and differ; GEMINI_API_KEY is used."
-    ]
-    assert [*config.startup_warnings({**both, "GOOGLE_API_KEY": "first\n"})] == []
-
-
 def test_a_whole_file(toml: Path) -> None:
     configured = load(
         toml,
@@ -205,38 +195,21 @@ endpoints = [{ base_url = "http://a", weight = -1 }, 5, { base_url = "http://b",
 [routing]
 "z*" = 5
 """
-MEANING = """
-[providers.a]
-kind = "vllm"
-api_key_env = "UNSET"
-options = { num_ctx = 1 }
-endpoints = ["ftp://x", { base_url = "http://b", api_key_file = "/nonexistent" }]
-[providers.ollama]
-kind = "vllm"
-base_url = "http://a"
-fallbacks = [{ provider = "nobody" }]
-[routing]
-"x*" = "nobody"
-"y*" = "a"
-"""
 
 
-@pytest.mark.parametrize(
-    ("text", "places"),
-    [
-        (
-            STRUCTURE,
-            "providers.a.timeout providers.a.kind providers.e/f providers.e/f.endpoints.0.weight "
-            "providers.e/f.endpoints.1 providers.e/f.endpoints.2.max routing.z* colour OLLAMA_HOST",
-        ),
-        (
-            MEANING,
-            "OLLAMA_HOST providers.a.options.num_ctx providers.a.api_key_env providers.a.endpoints.0.base_url "
-            "providers.a.endpoints.1.api_key_file providers.ollama providers.ollama.fallbacks.0.provider routing.'x*'",
-        ),
-    ],
-    ids=["structure", "meaning"],
-)
-def test_all_mistakes_are_reported_at_once(toml: Path, text: str, places: str) -> None:
-    reported = mistakes(toml, text, OLLAMA_HOST="http://[")
+def test_all_mistakes_are_reported_at_once(toml: Path) -> None:
+    places = "providers.a.timeout providers.a.kind providers.e/f providers.e/f.endpoints.0.weight OLLAMA_HOST colour "
+    places += "providers.e/f.endpoints.1 providers.e/f.endpoints.2.max routing.z*"
+    reported = mistakes(toml, STRUCTURE, OLLAMA_HOST="http://[")
     assert sorted(mistake.split(": ")[0] for mistake in reported) == sorted(places.split())
+
+
+@pytest.mark.parametrize(("line", "limit"), [("", 1), ("max_concurrency = 3", 3)])
+def test_the_embedded_engine_gets_its_limit_of_calls(tmp_path: Path, line: str, limit: int) -> None:
+    toml = tmp_path / "providers.toml"
+    toml.write_text(f'[providers.mine]\nkind = "local"\n{line}\n')
+    configured = config.load(toml, {})
+    (endpoint,) = configured.fleets["mine"].endpoints
+    assert (endpoint.max_concurrency, endpoint.config.options["max_concurrency"]) == (limit, limit)
+    (implicit,) = configured.fleets["local"].endpoints
+    assert implicit.max_concurrency == 1

@@ -3,16 +3,15 @@
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import httpx2
 import pytest
 import uvloop
 
 from bridge.network import AddressPolicy, guarded_transport
-from providers.pool import Pool
+from providers.pool import KEEPALIVE_SECONDS, Pool
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends a reset
@@ -58,10 +57,9 @@ async def running() -> AsyncIterator[KeepAliveServer]:
             writer.close()
 
 
-@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 @pytest.mark.parametrize("how", ["kept", "closed", "reset"])
 @pytest.mark.parametrize("guarded", [False, True])
-def test_a_closed_connection_is_not_reused(guarded: bool, how: str, loop: Callable[[], Any]) -> None:
+def test_a_closed_connection_is_not_reused(guarded: bool, how: str) -> None:
     def transport(keepalive: float) -> httpx2.AsyncBaseTransport:
         return guarded_transport(AddressPolicy("any_but_metadata"), keepalive=keepalive)
 
@@ -75,5 +73,6 @@ def test_a_closed_connection_is_not_reused(guarded: bool, how: str, loop: Callab
             await pool.aclose()
             return len(server.connections)
 
-    with asyncio.Runner(loop_factory=loop) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(count_connections()) == (1 if how == "kept" else 5)
+    assert KEEPALIVE_SECONDS < 5  # uvicorn, and so vLLM, closes idle connections after 5 seconds

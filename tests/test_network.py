@@ -12,7 +12,6 @@ import httpx2
 import pytest
 
 from bridge.network import AddressPolicy, AddressRefused, classify, guarded_transport
-from bridge.network.names import Resolver
 from tests.servers import TrapServer
 from tests.servers.tls import FILE, self_signed
 
@@ -135,14 +134,6 @@ def refusal(error: BaseException) -> AddressRefused:
     return seen
 
 
-async def test_an_allowed_address_is_called() -> None:
-    async with answering(OK) as port, client_of(LOOPBACK) as client:
-        response = await client.get(f"http://127.0.0.1:{port}/")
-        assert response.text == "ok"
-        async with client.stream("POST", f"http://127.0.0.1:{port}/", content=b"x" * 10) as streamed:
-            assert await streamed.aread() == b"ok"
-
-
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]"])
 async def test_a_refused_address_is_not_dialled(trap: TrapServer, host: str) -> None:
     async with client_of(AddressPolicy()) as client:
@@ -174,13 +165,6 @@ async def test_a_name_is_resolved_once(trap: TrapServer) -> None:
     assert lookups == ["rebind.example"]
 
 
-async def test_the_next_address_is_tried() -> None:
-    async with answering(OK) as port:
-        look_up = names(two=("127.9.9.9", "127.0.0.1"))  # nobody listens on the first
-        async with client_of(LOOPBACK, look_up=look_up) as client:
-            assert (await client.get(f"http://two.example:{port}/")).text == "ok"
-
-
 async def test_a_redirect_is_checked_again(trap: TrapServer) -> None:
     moved = f"HTTP/1.1 302 Found\r\nlocation: http://inner.example:{trap.port}/\r\ncontent-length: 0\r\n\r\n"
     policy = AddressPolicy("listed", allow_hosts=("outer.example",))
@@ -190,25 +174,6 @@ async def test_a_redirect_is_checked_again(trap: TrapServer) -> None:
             await client.get(f"http://outer.example:{port}/", follow_redirects=True)
     assert refusal(caught.value).host == "inner.example"
     assert trap.untouched
-
-
-@pytest.mark.parametrize("count", [65, 4000])
-async def test_a_name_with_too_many_addresses_is_refused(count: int) -> None:
-    look_up = names(crowd=["93.184.216.34"] * count)
-    async with client_of(AddressPolicy(), look_up=look_up) as client:
-        with pytest.raises(httpx2.ConnectError):
-            await client.get("http://crowd.example/")
-
-
-async def test_a_cancelled_lookup_keeps_its_slot_until_it_ends() -> None:
-    resolver = Resolver(concurrency=1)
-    first = asyncio.create_task(resolver("localhost", 80))
-    await asyncio.sleep(0)
-    first.cancel()
-    assert "127.0.0.1" in await resolver("localhost", 80)
-    with pytest.raises(OSError):
-        await resolver("a" * 70, 80)
-    assert "127.0.0.1" in await resolver("127.1", 80)
 
 
 async def test_proxies_of_the_environment_are_not_used(trap: TrapServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,10 +194,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLCo
 
 @pytest.mark.parametrize(("host", "works"), [("tls.example", True), ("other.example", False)])
 async def test_tls_verifies_the_name_over_the_checked_address(
-    authority: tuple[Path, ssl.SSLContext],
-    monkeypatch: pytest.MonkeyPatch,
-    host: str,
-    works: bool,
+    authority: tuple[Path, ssl.SSLContext], monkeypatch: pytest.MonkeyPatch, host: str, works: bool
 ) -> None:
     file, context = authority
     monkeypatch.setenv("SSL_CERT_FILE", str(file))

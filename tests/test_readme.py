@@ -89,14 +89,6 @@ def test_commands_on_the_pages_can_be_parsed(capsys: pytest.CaptureFixture[str])
             assert output.out or any(text in output.err for text in expected), f"{page}: {command}"
 
 
-@pytest.mark.slow
-def test_commands_without_requirements_work() -> None:
-    chosen = [command for command in commands() if " --provider builtin" in command or "show alt_text" in command]
-    assert chosen
-    for command in chosen:
-        assert run(*shlex.split(command, comments=True))
-
-
 def anchors(page: Path) -> set[str]:
     headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

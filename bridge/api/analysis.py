@@ -13,7 +13,7 @@ from bridge.run import Run
 
 
 class AnalyzeOut(BaseModel):
-    """Captions of one image by perspective; 200 when any of them succeeded."""
+    """The captions of one image, by perspective. The status is 200 if at least one caption succeeded."""
 
     results: dict[str, Caption] = Field(description="By perspective, in the order of the request.")
     errors: dict[str, Problem] = Field(description="By perspective; a failed synthesizer under its own name.")
@@ -25,7 +25,7 @@ class AnalyzeOut(BaseModel):
 
 
 class AllFailed(Problem):
-    """The problem of an analysis in which nothing succeeded: `errors` has the problem of each perspective."""
+    """The problem of an analysis without any caption. `errors` contains the problem of each perspective."""
 
     errors: dict[str, Problem]  # type: ignore[assignment]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from bridge.errors import ShuttingDown
 
-LINGER_SECONDS = 5.0
+_LINGER_SECONDS = 5.0
 """How long cancelled work may take to send its last event or response."""
 _POLL_SECONDS = 0.1
 
@@ -41,7 +41,7 @@ class Drain:
             self._under_way.discard(task)
 
     def ends_this(self) -> bool:
-        """Return whether the shutdown cancelled the current task. If so, undo the cancellation, so it can report it."""
+        """Return whether the shutdown cancelled the current task. If so, clear the cancellation, so it can report."""
         task = asyncio.current_task()
         if not self.over or task is None:
             return False
@@ -52,14 +52,14 @@ class Drain:
         """End the grace period now."""
         self._end = 0.0
 
-    async def run(self, grace: float, linger: float = LINGER_SECONDS) -> None:
-        """Shut down: wait `grace` seconds for the running work, cancel the rest, wait `linger` seconds for its end."""
+    async def run(self, grace: float) -> None:
+        """Shut down: wait `grace` seconds for the running work, then cancel the rest and wait for its end."""
         self.begun.set()
         await self._wait(grace)
         self.over = True
         for task in self._under_way:
             task.cancel()
-        await self._wait(linger)
+        await self._wait(_LINGER_SECONDS)
 
     async def _wait(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()

@@ -43,7 +43,7 @@ _WITHOUT_KEY = ("/health",)
 
 @dataclass(frozen=True)
 class Operation:
-    """The facts about a POST operation that FastAPI cannot know: JSON bodies, example, media types and uploads."""
+    """What FastAPI cannot derive about a POST operation: models of JSON bodies, an example, media types, uploads."""
 
     models: tuple[type[BaseModel], ...]
     example: dict[str, Any]
@@ -93,17 +93,6 @@ def operation_id(route: APIRoute) -> str:
     """Return the route's function name in camel case. Client generators use it as the name of a method."""
     first, *rest = route.name.split("_")
     return first + "".join(map(str.capitalize, rest))
-
-
-def install(app: FastAPI) -> None:
-    """Make the application serve this document."""
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            app.openapi_schema = build(app)
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def build(app: FastAPI) -> dict[str, Any]:

@@ -19,7 +19,7 @@ JsonObject = dict[str, Any]
 UPLOAD_PART = "image"
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s;\"]*)", re.IGNORECASE)
 _UTF_8 = ("utf-8", "utf8", "us-ascii")
-GRACE_SECONDS = 10.0
+_GRACE_SECONDS = 10.0
 # Commas and brackets of a body that is parsed on the event loop: at most 0.15 s.
 _MAX_VALUES = 200_000
 
@@ -32,20 +32,19 @@ class RequestBody:
     upload: bytes | None = None
 
 
-async def read_body(
-    request: Request, settings: Settings, *, optional: bool = False, grace: float = GRACE_SECONDS
-) -> RequestBody:
+async def read_body(request: Request, settings: Settings, *, optional: bool = False) -> RequestBody:
     """Read the body according to its content type. `optional`: accept an empty body, as one without fields.
 
-    The body must arrive within the `timeout` of the settings. After `grace` seconds, its average rate must be at least
+    The body must arrive within the `timeout` of the settings. After ten seconds, its average rate must be at least
     `min_send_rate` bytes per second. Raises BodyTooLarge, InvalidJson, InvalidRequest or RequestTimeout.
     """
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > settings.body_limit:
         raise BodyTooLarge(settings.body_limit)
+    first = min(settings.timeout, _GRACE_SECONDS) if settings.min_send_rate else settings.timeout
     try:
-        async with asyncio.timeout(settings.timeout) as deadline:
-            chunks = _chunks(request, settings, deadline, grace)
+        async with asyncio.timeout(first) as deadline:
+            chunks = _chunks(request, settings, deadline)
             if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
                 return await _read_multipart(request, chunks, settings.body_limit)
             content = b"".join([chunk async for chunk in chunks])
@@ -59,22 +58,16 @@ async def read_body(
     return RequestBody({} if optional and not content else parse_object(content))
 
 
-async def _chunks(
-    request: Request, settings: Settings, deadline: asyncio.Timeout, grace: float
-) -> AsyncGenerator[bytes, None]:
+async def _chunks(request: Request, settings: Settings, deadline: asyncio.Timeout) -> AsyncGenerator[bytes, None]:
     """Yield the chunks of the body. Each chunk extends the deadline by the time it takes at `min_send_rate`."""
     received = 0
-    stream = request.stream()
     start = asyncio.get_running_loop().time()
-    while True:
-        if settings.min_send_rate:
-            deadline.reschedule(start + min(settings.timeout, grace + received / settings.min_send_rate))
-        chunk = await anext(stream, None)
-        if chunk is None:
-            return
+    async for chunk in request.stream():
         received += len(chunk)
         if received > settings.body_limit:
             raise BodyTooLarge(settings.body_limit)
+        if settings.min_send_rate:
+            deadline.reschedule(start + min(settings.timeout, _GRACE_SECONDS + received / settings.min_send_rate))
         yield chunk
 
 

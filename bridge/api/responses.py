@@ -2,11 +2,10 @@
 
 import re
 from math import ceil
-from typing import Any
 
 from pydantic import BaseModel
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from bridge.api import sse
@@ -56,29 +55,26 @@ def problem_response(request: Request, problem: Problem) -> Response:
     `application/problem+json`.
     """
     note_problem(request, problem)
-    if openai.is_openai_path(request):
-        return openai.problem_response(problem)
-    headers: dict[str, Any] = {}
+    headers: dict[str, str] = {}
     if problem.retry_after is not None:
         headers["Retry-After"] = str(ceil(problem.retry_after))
     if problem.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
+    if openai.is_openai_path(request):
+        if not problem.retryable:
+            headers["X-Should-Retry"] = "false"  # the official clients retry every 5xx twice
+        return JSONResponse(openai.error_body(problem), problem.status, headers)
     media_type = negotiate(request, (JSON, PROBLEM_JSON))
-    return Response(problem.model_dump_json(), problem.status, headers=headers, media_type=media_type)
+    return Response(problem.model_dump_json(), problem.status, headers, media_type)
 
 
-async def fail(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send the problem for an error that a middleware caught, because exception handlers do not run there."""
-    await _error_response(error, scope)(scope, receive, send)
+async def reject(error: Exception, scope: Scope, receive: Receive, send: Send, *, begun: bool = False) -> None:
+    """Send the problem for an error that is raised in a middleware, where exception handlers do not run.
 
-
-async def reject(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send a problem with `X-Request-Begun: no`, which tells a proxy that it may try another instance."""
-    response = _error_response(error, scope)
-    response.headers["X-Request-Begun"] = "no"
-    await response(scope, receive, send)
-
-
-def _error_response(error: Exception, scope: Scope) -> Response:
+    Unless work has `begun`, the header `X-Request-Begun: no` tells a proxy that it may try another instance.
+    """
     request = Request({"method": "GET", **scope, "type": "http"})  # a rejected WebSocket gets an HTTP response
-    return problem_response(request, problems.from_error(error, scope["state"]["record"].id))
+    response = problem_response(request, problems.from_error(error, scope["state"]["record"].id))
+    if not begun:
+        response.headers["X-Request-Begun"] = "no"
+    await response(scope, receive, send)

@@ -5,16 +5,16 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import from_json
 
-from bridge.captioning.models import Caption, CaptionOptions, ImageRef, JsonObject, ProviderOverride, ShortText, Texts
+from bridge.captioning.models import Caption, CaptionOptions, JsonObject, ProviderOverride, ShortText, Texts
 
 
 def _without_image(schema: JsonObject) -> None:
-    """Remove the ignored field `image` from the OpenAPI document."""
+    """Leave out the field `image`, which is ignored, from the OpenAPI document."""
     schema["properties"].pop("image")
 
 
 class CaptionFromPath(CaptionOptions):
-    """A request of the React client: options flat or under `options`; unknown fields are ignored."""
+    """A caption request of the React client. Options are fields of the request or of `options`; others are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, json_schema_extra=_without_image)
 
@@ -40,7 +40,7 @@ class CaptionFromPath(CaptionOptions):
     @field_validator("context", mode="before", json_schema_input_type=Texts | str | None)
     @classmethod
     def _context(cls, value: object) -> object:
-        """Accept a plain string or a string that contains a JSON list, as graphcap does."""
+        """Accept a list, a text that contains a JSON list, or one plain text."""
         if not isinstance(value, str):
             return value
         try:
@@ -49,13 +49,9 @@ class CaptionFromPath(CaptionOptions):
             return [value]
         return parsed if isinstance(parsed, list) else [value]
 
-    def image_ref(self) -> ImageRef:
-        """Return the path as an image reference."""
-        return ImageRef(path=self.image_path)
-
 
 class Metadata(BaseModel):
-    """The four strings that the React client stores with a caption."""
+    """What the React client stores with a caption."""
 
     model: str
     provider: str
@@ -64,7 +60,7 @@ class Metadata(BaseModel):
 
 
 class ReportedUsage(BaseModel):
-    """Tokens, summed over all calls of the request; counts that the provider did not report are left out."""
+    """Tokens of all calls of the request together. Numbers that the provider did not report are left out."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -74,21 +70,21 @@ class ReportedUsage(BaseModel):
 
 
 class CaptionWithMetadata(Caption):
-    """The response of `caption-from-path`; null fields are left out."""
+    """A caption for the React client. Fields without a value are left out."""
 
     usage: ReportedUsage | None = None  # type: ignore[assignment]
     metadata: Metadata
 
 
 class ColumnOut(BaseModel):
-    """A column of a perspective's table."""
+    """A column of the table that shows captions of a perspective."""
 
     name: str
     style: str
 
 
 class FieldOut(BaseModel):
-    """A field of a perspective, with its type as a word."""
+    """A field of the captions of a perspective."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -101,7 +97,7 @@ class FieldOut(BaseModel):
 
 
 class SchemaOut(BaseModel):
-    """graphcap's envelope of a perspective's schema."""
+    """The schema of a perspective in the format of graphcap."""
 
     name: str
     display_name: str
@@ -113,7 +109,7 @@ class SchemaOut(BaseModel):
 
 
 class PerspectiveOut(BaseModel):
-    """A perspective, as it is listed and as a request may send it back."""
+    """A perspective. A request may contain the same object as its `perspective`."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -126,13 +122,13 @@ class PerspectiveOut(BaseModel):
 
 
 class PerspectiveList(BaseModel):
-    """Every enabled perspective, by priority and name."""
+    """The enabled perspectives, by priority and name."""
 
     perspectives: list[PerspectiveOut]
 
 
 class ModuleOut(BaseModel):
-    """A module of perspectives."""
+    """A group of perspectives that can be disabled together."""
 
     name: str
     display_name: str
@@ -142,20 +138,20 @@ class ModuleOut(BaseModel):
 
 
 class ModuleList(BaseModel):
-    """Every module, disabled ones included."""
+    """The modules, including disabled ones."""
 
     modules: list[ModuleOut]
 
 
 class ModulePerspectives(BaseModel):
-    """One module and its perspectives."""
+    """A module and its perspectives."""
 
     module: ModuleOut
     perspectives: list[PerspectiveOut]
 
 
 class ProviderOut(BaseModel):
-    """A provider that a request may name."""
+    """A provider that requests can name."""
 
     name: str
     kind: str
@@ -171,13 +167,13 @@ class ProviderOut(BaseModel):
 
 
 class ProviderList(BaseModel):
-    """Every provider that a request may name."""
+    """The providers that requests can name."""
 
     providers: list[ProviderOut]
 
 
 class ModelOut(BaseModel):
-    """A model that a provider serves."""
+    """A model of a provider."""
 
     id: str
     name: str
@@ -185,20 +181,20 @@ class ModelOut(BaseModel):
 
 
 class ModelList(BaseModel):
-    """The models that a provider lists now."""
+    """The models that a provider reports now."""
 
     provider: str
     models: list[ModelOut]
 
 
 class ProviderBody(ProviderOverride):
-    """A provider_config as the React client sends it; `model` replaces its default model."""
+    """A provider that the request describes. `model` replaces its `default_model`."""
 
     model: ShortText | None = None
 
 
 class ProviderByName(BaseModel):
-    """A body without `kind`: the path names a configured provider."""
+    """A request without `kind`, about the configured provider in the path."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -207,7 +203,7 @@ class ProviderByName(BaseModel):
 
 
 class StepOut(BaseModel):
-    """One step of a connection test."""
+    """A step of a connection test."""
 
     step: Literal["initialize_client", "list_models", "test_chat_completion"]
     status: Literal["success", "failed"]
@@ -217,39 +213,35 @@ class StepOut(BaseModel):
 
 
 class WarningOut(BaseModel):
-    """A warning about the connection."""
+    """A warning of a connection test."""
 
     warning_type: str
     message: str
 
 
 class Diagnostics(BaseModel):
-    """The executed steps of a connection test, in order."""
+    """The steps of a connection test that were run, in order, and its warnings."""
 
     connection_steps: list[StepOut]
     warnings: list[WarningOut]
 
 
 class TestDetails(BaseModel):
-    """The results of the steps."""
-
-    __test__ = False
+    """The findings of a connection test."""
 
     models_count: int | None = None
     test_model: str | None = None
 
 
 class TestResult(BaseModel):
-    """Diagnostics and details, as the React client reads them."""
-
-    __test__ = False
+    """The steps and the findings of a connection test."""
 
     diagnostics: Diagnostics
     details: TestDetails
 
 
 class ConnectionTest(BaseModel):
-    """The result of a connection test. `status` is "success" only when every step succeeded."""
+    """The result of a connection test. `status` is `success` if every step succeeded."""
 
     status: Literal["success", "failed"]
     message: str
@@ -258,11 +250,21 @@ class ConnectionTest(BaseModel):
 
 
 class EndpointCounts(BaseModel):
-    """Numbers of endpoints. Some are neither healthy nor unhealthy: those that were not probed, or are disabled."""
+    """Numbers of endpoints. One that is disabled or was not probed yet is neither healthy nor unhealthy."""
 
     total: int
     healthy: int = Field(description="The last probe succeeded, and the circuit breaker is not open.")
     unhealthy: int = Field(description="The last probe failed, or the circuit breaker is open.")
+
+
+class EngineState(BaseModel):
+    """The process of an embedded engine (provider `local`)."""
+
+    model: str
+    state: Literal["stopped", "loading", "ready"]
+    calls: int = Field(description="Calls in progress.")
+    load_seconds: float | None = Field(description="How long the model took to load.")
+    last_exit: int | None = Field(description="Exit code of the last process, negative for a signal.")
 
 
 class Health(BaseModel):
@@ -272,3 +274,4 @@ class Health(BaseModel):
     version: str
     endpoint_counts: EndpointCounts
     providers: list[JsonObject] = Field(description="Each with its `endpoints` and `endpoint_counts`.")
+    engines: list[EngineState] = Field(description="The embedded engines that have been used.")

@@ -11,17 +11,16 @@ from bridge.api.connection import STALL_SECONDS, Writer, disconnected
 from bridge.api.drain import Drain
 from bridge.captioning.models import EVENT, ErrorEvent, Event
 from bridge.captioning.stream import EventStream
-from bridge.deadline import Deadline
 from bridge.errors import ShuttingDown
+from bridge.run import Run
 from bridge.telemetry.record import RequestRecord
 
 MEDIA_TYPE = "text/event-stream"
 PING = b": ping\n\n"
-PING_SECONDS = 15.0
 
 
 class StreamEvent(RootModel[Event]):
-    """An event of a stream, over SSE (the event's name is its type) and WebSocket. `done` is the last of its id."""
+    """An event of a stream, over SSE or WebSocket. Over SSE, `type` is also the event name. `done` is the last one."""
 
     root: Event = Field(discriminator="type")
 
@@ -36,22 +35,13 @@ class EventStreamResponse(Response):
 
     media_type = MEDIA_TYPE
 
-    def __init__(
-        self,
-        events: EventStream,
-        record: RequestRecord,
-        deadline: Deadline,
-        *,
-        ping: float = PING_SECONDS,
-        stall: float = STALL_SECONDS,
-    ) -> None:
+    ping = 15.0
+    stall = STALL_SECONDS
+
+    def __init__(self, events: EventStream, record: RequestRecord, run: Run) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
-        self._events = events
-        self._record = record
-        self._deadline = deadline
-        self._ping = ping
-        self._stall = stall
+        self._events, self._record, self._deadline = events, record, run.deadline
 
     def encode(self, event: Event) -> bytes:
         """Encode the event. The result b"" means that the event is not sent."""
@@ -61,7 +51,7 @@ class EventStreamResponse(Response):
         """Send the headers, then the events."""
         drain: Drain = scope["state"]["drain"]
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        writer = Writer(send, self._stall)
+        writer = Writer(send, self.stall)
         async with self._events:
             writing = asyncio.create_task(self._write(writer))
             leaving = asyncio.create_task(disconnected(receive))
@@ -83,7 +73,7 @@ class EventStreamResponse(Response):
         """Send the events until `done`, or until the client stops reading."""
         while not writer.closed.is_set():
             try:
-                async with asyncio.timeout(self._ping):
+                async with asyncio.timeout(self.ping):
                     event = await anext(self._events, None)
             except TimeoutError:
                 block = PING

@@ -10,9 +10,8 @@ from urllib.parse import quote
 import httpx2
 
 from bridge import errors
-from bridge.batch import prices
 from bridge.batch.folder import BatchError
-from bridge.captioning import problems
+from bridge.captioning import prices, problems
 from bridge.captioning.analyze import analyze
 from bridge.captioning.models import Caption, CaptionOptions, JsonObject
 from bridge.captioning.parsing import parse_request
@@ -85,10 +84,10 @@ class InProcess:
 
     async def check(self, run: Run) -> tuple[str, ...]:
         target, dispatcher = self._target, self._services.dispatcher
-        listing = await dispatcher.check_likeliest(target, "", run)
+        (listing,) = (await dispatcher.check(target, "", run)).values()
         if any(target.model in (model.id, model.name) for model in listing.models):
             return ()
-        result = await dispatcher.check_likeliest(target, target.model, run)
+        (result,) = (await dispatcher.check(target, target.model, run)).values()
         if failed := [step for step in result.steps if step.status == "failed"]:
             raise ProviderUnusable(failed[-1].error)
         return result.warnings
@@ -210,7 +209,8 @@ def _remote_outcome(body: JsonObject, name: str) -> Outcome:
     """Return the outcome of one perspective from the response of an analysis, or from a problem."""
     if caption := body.get("results", {}).get(name):
         usage = caption["usage"] or {}
-        return Outcome(caption, len(caption["attempts"]), usage.get("input_tokens"), usage.get("output_tokens"))
+        tokens = usage.get("input_tokens"), usage.get("output_tokens")
+        return Outcome(caption, len(caption["attempts"]), *tokens, caption.get("cost"))
     failures = body.get("errors")
     problem = failures.get(name, body) if isinstance(failures, dict) else body
     return Outcome(problem, len(problem.get("attempts") or ()))

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import fields
 
-from bridge.captioning import problems
+from bridge.captioning import prices, problems
 from bridge.captioning.models import Caption, CaptionRequest, ErrorEvent, ImageOut, Result, UsageOut
 from bridge.captioning.plan import AnalysisPlan, Plan, make_plan, name_target
 from bridge.captioning.request_image import RequestImage, acquire
@@ -95,6 +95,7 @@ async def _caption(plan: Plan, image: RequestImage, services: Services, run: Run
     while position is not None:
         try:  # the next target is called outside the handler: its errors must not have this one as their context
             answer, prepared = await _ask(plan, position, image, services, run)
+            await prices.load(run.attempts.calls)
             return _to_caption(plan, plan.targets[position], answer, prepared, run)
         except FALLBACK_ERRORS as error:
             failure = error
@@ -180,7 +181,8 @@ def _to_caption(plan: Plan, target: Target, answer: Answer, image: Prepared, run
         raw_text=answer.text,
         rendered=rendered,
         usage=usage_out(run.usage),
-        timing=run.timings.milliseconds(),
+        cost=prices.cost(run.attempts.calls),
+        timing=_timing(run),
         image=ImageOut(
             width=image.image.width,
             height=image.image.height,
@@ -193,6 +195,12 @@ def _to_caption(plan: Plan, target: Target, answer: Answer, image: Prepared, run
         warnings=[*_deprecation(plan.perspective), *answer.warnings, *run.attempts.warnings],
         request_id=run.request_id,
     )
+
+
+def _timing(run: Run) -> dict[str, float]:
+    """Return the milliseconds of each stage, and the tokens per second of the last call if its server reports them."""
+    speed = run.attempts.calls[-1].tokens_per_second
+    return {**run.timings.milliseconds(), **({"tokens_per_second": round(speed, 1)} if speed else {})}
 
 
 def usage_out(usage: Usage | None) -> UsageOut | None:

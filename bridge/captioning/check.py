@@ -1,7 +1,5 @@
 """Model lists and connection tests of providers. Every result comes from a call to the provider."""
 
-from collections.abc import AsyncIterator
-
 from bridge.captioning.services import Services
 from bridge.deadline import Deadline
 from bridge.dispatch.targets import Target, TargetRequest
@@ -19,34 +17,28 @@ def deadline(services: Services) -> Deadline:
     return Deadline(min(TIMEOUT, services.settings.timeout))
 
 
-def _resolve(request: TargetRequest, services: Services, run: Run, key: str) -> Target:
-    run.provider_messages = services.settings.provider_messages
-    return services.targets.resolve_provider(request, key)
-
-
 async def models(
     request: TargetRequest, services: Services, run: Run, key: str = ""
 ) -> tuple[Target, tuple[Model, ...]]:
-    """Return the models that a provider lists. Raises DispatchError or ProviderError."""
-    target = _resolve(request, services, run, key)
+    """Return the models that a provider lists. Raises DispatchError, ProviderError or DeadlineExceeded."""
+    run.provider_messages = services.settings.provider_messages
+    target = services.targets.resolve_provider(request, key)
     return target, await services.dispatcher.list_models(target, run)
 
 
-async def check(request: TargetRequest, services: Services, run: Run, key: str = "") -> tuple[Target, Check]:
-    """Connect and list the models. If a model is known, also request one short completion. Raises DispatchError."""
-    target = _resolve(request, services, run, key)
+async def check(
+    request: TargetRequest, services: Services, run: Run, key: str = "", *, every_endpoint: bool = False
+) -> tuple[Target, dict[str, Check]]:
+    """Connect and list the models. If a model is known, also request one short completion. Raises DispatchError.
+
+    Returns the results by the name of the endpoint. `every_endpoint`: test all of them, not only the one that is most
+    likely to respond.
+    """
+    run.provider_messages = services.settings.provider_messages
+    target = services.targets.resolve_provider(request, key)
     override = request.provider_config.default_model if request.provider_config else None
     model = request.model or override or target.config.default_model
-    return target, await services.dispatcher.check_likeliest(target, model, run)
-
-
-async def check_each(
-    request: TargetRequest, services: Services, run: Run, key: str = ""
-) -> AsyncIterator[tuple[str, Check]]:
-    """Test each endpoint of a provider, and yield the endpoint's name and result. Raises DispatchError."""
-    target = _resolve(request, services, run, key)
-    async for result in services.dispatcher.check(target, request.model or target.config.default_model, run):
-        yield result
+    return target, await services.dispatcher.check(target, model, run, every_endpoint=every_endpoint)
 
 
 async def with_known_models(error: Exception, services: Services, target: Target | None = None) -> Exception:
@@ -56,12 +48,9 @@ async def with_known_models(error: Exception, services: Services, target: Target
     `target`: the target that was called, for an UnknownModel; the models are added as a note to that error.
     """
     if isinstance(error, MissingModel) and not error.listed and isinstance(error.target, Target):
-        target = error.target
-    elif target is None or not isinstance(error, UnknownModel):
+        return MissingModel(error.provider, await services.dispatcher.known_models(error.target))
+    if target is None or not isinstance(error, UnknownModel):
         return error
-    listed = await services.dispatcher.known_models(target)
-    if isinstance(error, MissingModel):
-        return MissingModel(error.provider, listed)
-    if listed:
+    if listed := await services.dispatcher.known_models(target):
         error.add_note(f"The server lists: {', '.join(listed[:12])}{', …' if len(listed) > 12 else ''}.")
     return error

@@ -225,6 +225,9 @@ class Caption(BaseModel):
     raw_text: str = Field(description="What the model wrote.")
     rendered: str = Field(description="The caption as one text, by the perspective's context template.")
     usage: UsageOut | None
+    cost: float | None = Field(
+        None, description="US dollars by the provider's list prices, `null` if they are not known."
+    )
     timing: dict[str, float] = Field(description="Milliseconds by stage.")
     image: ImageOut
     attempts: list[Attempt]
@@ -289,6 +292,9 @@ class Done(BaseModel):
     type: Literal["done"] = "done"
     id: str
     usage: UsageOut | None
+    cost: float | None = Field(
+        None, description="US dollars by the provider's list prices, `null` if they are not known."
+    )
     timing: dict[str, float] = Field(description="Milliseconds by stage.")
 
 

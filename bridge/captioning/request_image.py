@@ -24,7 +24,7 @@ class RequestImage:
     """The image of a request, and the prepared images for its targets."""
 
     def __init__(self, source: Source, options: CaptionOptions, services: Services, caller: str = "") -> None:
-        """`caller`: identifies the caller, who waits for an image worker in turn with others."""
+        """`caller`: identifies the caller. Callers get busy image workers in turn."""
         self._source = source
         self._prepare = partial(
             prepare,
@@ -76,6 +76,4 @@ async def acquire(options: CaptionOptions, upload: bytes | None, services: Servi
         if reference is not None:
             return await sources.load(kind, reference, access)
     data = upload or b""
-    if len(data) < sources.QUICK:
-        return sources.from_upload(data, services.limits)
-    return await asyncio.to_thread(sources.from_upload, data, services.limits)
+    return await sources.off_loop(len(data), partial(sources.from_upload, data, services.limits))

@@ -1,6 +1,7 @@
 """The objects that live as long as the process: the library, the configured providers, the connections."""
 
 import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from bridge.network import AddressPolicy, guarded_transport
 from bridge.settings import Settings, environment, is_network
 from perspectives import catalog
 from perspectives.catalog import Catalog
+from providers.local import SPEC
+from providers.local_supervisor import Engines, EngineSettings
 from providers.pool import Pool
 
 Mode = Literal["public", "any_but_metadata", "listed"]
@@ -34,6 +37,7 @@ class Services:
     fetcher: Fetcher
     limits: ImageLimits
     decoder: DecoderPool
+    engines: Engines
 
 
 def configured(settings: Settings) -> Configured:
@@ -52,22 +56,33 @@ def library(settings: Settings) -> Catalog:
 
 @asynccontextmanager
 async def open_services(
-    settings: Settings, *, shows_addresses: bool = True, max_concurrency: int | None = None
+    settings: Settings,
+    *,
+    shows_addresses: bool = True,
+    max_concurrency: int | None = None,
+    engines: Engines | None = None,
 ) -> AsyncIterator[Services]:
     """Load the library, read `providers.toml` and open the connection pools.
 
     `shows_addresses`: whether errors may name the addresses of configured providers. `max_concurrency`: limit of
-    concurrent calls to one server, in addition to the configured limits. Raises SettingsError, which lists every
-    mistake.
+    concurrent calls to one server, in addition to the configured limits. `engines`: those of the provider `local`, by
+    default engines of this process that may load any file. Raises SettingsError, which lists every mistake.
     """
     providers = configured(settings)
-    decoder = DecoderPool(_image_workers(settings), settings.image_worker_memory, _DECODE_SECONDS)
+    engines = engines or Engines(engine_settings(settings))
+    image_workers = settings.image_workers or max(1, (os.cpu_count() or 1) // settings.workers)
+    decoder = DecoderPool(image_workers, settings.image_worker_memory, _DECODE_SECONDS)
     if settings.provider == "builtin":
         decoder.start()
-    policy = _provider_policy(settings)
+    policy = _policy("any_but_metadata" if settings.base_url_policy == "any" else "listed", settings.provider_url_allow)
+    if settings.image_urls == "off":
+        image_policy = AddressPolicy("listed")  # an empty list refuses every address
+    else:
+        ports = frozenset(settings.image_url_ports) or None
+        image_policy = _policy(settings.image_urls, settings.image_url_allow, ports)
     dispatcher = Dispatcher(
         providers,
-        configured_pool=Pool(tells_addresses=shows_addresses),
+        configured_pool=Pool(tells_addresses=shows_addresses, engines=engines),
         caller_pool=Pool(lambda keepalive: guarded_transport(policy, settings.max_in_flight, keepalive=keepalive)),
         max_queue=settings.max_queue,
         provider_timeout=settings.provider_timeout,
@@ -75,9 +90,7 @@ async def open_services(
         default_model=settings.model,
         max_concurrency=max_concurrency,
     )
-    fetcher = Fetcher(
-        _image_policy(settings), timeout=settings.image_url_timeout, max_connections=settings.max_in_flight
-    )
+    fetcher = Fetcher(image_policy, timeout=settings.image_url_timeout, max_connections=settings.max_in_flight)
     try:
         yield Services(
             settings,
@@ -92,6 +105,7 @@ async def open_services(
                 heif=settings.heif,
             ),
             decoder,
+            engines,
         )
     finally:
         await dispatcher.aclose()
@@ -99,20 +113,21 @@ async def open_services(
         await decoder.aclose()
 
 
-def _image_workers(settings: Settings) -> int:
-    return settings.image_workers or max(1, (os.cpu_count() or 1) // settings.workers)
+def engine_settings(settings: Settings) -> EngineSettings:
+    """Return the settings of the embedded engines."""
+    return EngineSettings(settings.local_idle, settings.local_gpu_layers)
 
 
-def _provider_policy(settings: Settings) -> AddressPolicy:
-    mode: Mode = "any_but_metadata" if settings.base_url_policy == "any" else "listed"
-    return _policy(mode, settings.provider_url_allow)
+def service_engines(settings: Settings, control: socket.socket | None = None) -> Engines:
+    """Return the embedded engines of a service, whose callers may name only known and configured models.
 
-
-def _image_policy(settings: Settings) -> AddressPolicy:
-    """Return the policy for image URLs. With `off`, it is an empty list, which refuses every address."""
-    if settings.image_urls == "off":
-        return AddressPolicy("listed")
-    return _policy(settings.image_urls, settings.image_url_allow, frozenset(settings.image_url_ports) or None)
+    `control`: the socket of the main process's supervisor, for a worker.
+    """
+    providers = configured(settings)
+    local = [config for config in providers.providers.values() if config.kind == SPEC.kind]
+    named = {settings.model, *(model for config in local for model in (config.default_model, *config.models))}
+    named |= {fallback.model or "" for fleet in providers.fleets.values() for fallback in fleet.fallbacks}
+    return Engines(engine_settings(settings), control, paths=frozenset(named))
 
 
 def _policy(mode: Mode, allow: tuple[str, ...], ports: frozenset[int] | None = None) -> AddressPolicy:

@@ -120,7 +120,8 @@ class StructuredOutput:
         completion = await self._complete(replace(self.request, turns=turns) if turns else self.request)
         reading = await read_answer(completion.text, self.perspective, self.run.deadline)
         if reading.result is None:
-            self.run.attempts.reject_last(_without_key(completion.text, self.target.credentials.api_key))
+            key = self.target.credentials.api_key  # masked, because a server may echo the headers of the request
+            self.run.attempts.reject_last(completion.text.replace(key, "[key]") if key else completion.text)
         self._model = completion.model
         return reading
 
@@ -179,11 +180,6 @@ class StructuredOutput:
         reason = "The answer failed schema validation."
         self.run.reset("retry", reason, reason)
         return await self._call(_turns(messages))
-
-
-def _without_key(text: str, key: str) -> str:
-    """Mask the provider's key in the text, because a server may echo the headers of the request."""
-    return text.replace(key, "[key]") if key else text
 
 
 def _response_model(schema: JsonObject, readings: list[Reading]) -> type[BaseModel]:

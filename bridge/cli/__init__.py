@@ -1,4 +1,4 @@
-"""The command line. Results go to standard output, everything else to standard error.
+"""The command line. Results are written to standard output, all other text to standard error.
 
 Exit codes: 0 success · 1 the work failed · 2 invalid input: an option, a name, a setting · 3 the service could not
 start, or some images of a batch failed · 4 the provider cannot be used, or a limit of a batch is reached · 130
@@ -23,6 +23,7 @@ COMMANDS = {
     "serve": "run the service",
     "perspectives": "list, show or check perspectives",
     "providers": "list providers, check one, or list its models",
+    "models": "list, download or remove models of the embedded engine",
     "healthcheck": "check the health of a running service",
     "completion": "print a completion script for a shell",
 }

@@ -23,6 +23,7 @@ def add_options(parser: Parser) -> None:
     add("--json", dest="format", action="store_const", const="json", help="print whole captions, and errors, as JSON")
     add("--text", dest="format", action="store_const", const="text", help="print only the rendered text, on one line")
     add("-o", "--output", metavar="FILE", type=Path, help="write the result to this file, not to standard output")
+    add("--yes", action="store_true", help="download the model of the embedded engine without asking")
     add("--stream", action="store_true", help="show the text on the terminal while the model writes it")
     add("-v", "--verbose", action="store_true", help="say which model is called, and what each call returned")
 

@@ -1,6 +1,7 @@
 """Make the captions of `graphcap caption`, and print them with their warnings and errors."""
 
 import argparse
+import asyncio
 import dataclasses
 import json
 import os
@@ -19,6 +20,7 @@ from bridge.captioning.python_api import read
 from bridge.captioning.services import Services
 from bridge.cli.caption import DEFAULT_PERSPECTIVE, KEY_VARIABLE, OPTIONS
 from bridge.cli.common import FAILED, USAGE, perspective_file, print_error, print_line, with_services
+from bridge.cli.models import ensure_downloaded
 from bridge.cli.progress import print_calls, print_plan, shown
 from bridge.cli.text import printable, readable
 from bridge.errors import InvalidRequest
@@ -44,8 +46,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _caption(request: CaptionRequest | AnalyzeRequest, options: argparse.Namespace, services: Services) -> int:
-    call = Run(deadline_of(request, services))
+    call = None
     try:
+        target = services.targets.resolve(request)
+        await asyncio.to_thread(ensure_downloaded, target, is_confirmed=options.yes)
+        call = Run(deadline_of(request, services))
         plan = await _plan(request, options.image, services, call)
         if options.verbose:
             print_plan(plan, call)

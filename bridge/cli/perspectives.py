@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ from bridge.cli.common import FAILED, USAGE, load_settings, perspective_file, pr
 from bridge.cli.text import columns, paint
 
 if TYPE_CHECKING:
-    from perspectives.catalog import Catalog, FileProblem
+    from perspectives.catalog import Catalog
     from perspectives.perspective import Perspective
 
 _COLOURS = {"error": "red", "warning": "yellow"}
@@ -103,20 +102,9 @@ def _check(options: argparse.Namespace, library: "Catalog") -> int:
         for item in problems:
             severity = paint(item.severity, _COLOURS[item.severity])
             print(f"{severity}: {item.file}{' at ' + item.pointer if item.pointer else ''}: {item.message}")
-        print(f"{_count(checked.files, 'file')} checked: {_counts(problems) or 'no problems'}", file=sys.stderr)
+        errors = sum(item.severity == "error" for item in problems)
+        summary = f"files checked: {checked.files}, mistakes: {errors}, warnings: {len(problems) - errors}"
+        print(summary, file=sys.stderr)
     if not checked.files:
         print_line("There is no perspective to check: no file ends in .json.", "red")
     return FAILED if not checked.files or any(item.severity == "error" for item in problems) else 0
-
-
-def _counts(problems: "Sequence[FileProblem]") -> str:
-    counts = []
-    for severity, name in (("error", "mistake"), ("warning", "warning")):
-        files = [item.file for item in problems if item.severity == severity]
-        if files:
-            counts.append(f"{_count(len(files), name)} in {_count(len(set(files)), 'file')}")
-    return ", ".join(counts)
-
-
-def _count(number: int, name: str) -> str:
-    return f"{number} {name}{'' if number == 1 else 's'}"

@@ -2,65 +2,26 @@
 
 import os
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bridge.captioning.plan import AnalysisPlan, Plan
 from bridge.captioning.problems import attempts
 from bridge.cli.text import printable, readable
 from bridge.run import PartialEvent, Progress, Reset, Run
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
 _STAGES = {
     "queued": "waiting for a free slot at",
     "image": "loading the image",
     "import": "importing the library of",
+    "loading model": "loading",
     "model": "waiting for",
     "retry": "calling again:",
     "fallback": "calling the fallback",
     "validate": "checking the answer",
     "synthesis": "combining the captions",
 }
-
-
-class Display:
-    """The progress of a run: stage, seconds, provider calls, and the text so far. It receives the events of the run."""
-
-    def __init__(self, run: Run, rows: int) -> None:
-        """`rows`: the height of the terminal."""
-        from rich.spinner import Spinner
-
-        self._run = run
-        self._rows = rows
-        self._start = time.monotonic()
-        self._stage = "starting"
-        self._partials: dict[str, dict[str, Any]] = {}
-        self._spinner = Spinner("dots")
-
-    def receive(self, event: object) -> None:
-        """Remember the last stage, and the object so far of each perspective."""
-        if isinstance(event, Progress):
-            name = f"{event.perspective}: " if self._run.children else ""
-            self._stage = f"{name}{_STAGES.get(event.stage, event.stage)} {event.detail}".strip()
-        elif isinstance(event, PartialEvent):
-            self._partials[event.perspective] = event.result
-        elif isinstance(event, Reset):
-            self._partials.pop(event.perspective, None)
-
-    def render(self) -> "RenderableType":
-        """Return what the terminal shows now: a line of progress, below it the end of the text."""
-        from rich.console import Group
-        from rich.text import Text
-
-        calls = sum(len(run.attempts.calls) for run in self._run.children or [self._run])
-        attempt = f", attempt {calls}" if calls else ""
-        self._spinner.update(text=Text(printable(f"{self._stage} ({time.monotonic() - self._start:.0f} s{attempt})")))
-        partials = self._partials if self._run.children else next(iter(self._partials.values()), {})
-        return Group(self._spinner, Text("\n".join(readable(partials).splitlines()[-self._rows + 2 :])))
 
 
 @contextmanager
@@ -73,12 +34,30 @@ def shown(run: Run, *, text: bool) -> Iterator[None]:
         yield
         return
     from rich.console import Console
-    from rich.live import Live
+    from rich.progress import Progress as Display
+    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
-    display = Display(run, console.height)
-    run.emit, run.streaming = display.receive, text
-    with Live(console=console, get_renderable=display.render, transient=True, refresh_per_second=8):
+    columns = SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False)
+    stage, partials = "starting", dict[str, dict[str, Any]]()
+    with Display(*columns, console=console, transient=True) as display:
+        task = display.add_task(stage, total=None)
+
+        def receive(event: object) -> None:
+            nonlocal stage
+            if isinstance(event, Progress):
+                name = f"{event.perspective}: " if run.children else ""
+                stage = f"{name}{_STAGES.get(event.stage, event.stage)} {event.detail}".strip()
+            elif isinstance(event, PartialEvent):
+                partials[event.perspective] = event.result
+            elif isinstance(event, Reset):
+                partials.pop(event.perspective, None)
+            calls = sum(len(each.attempts.calls) for each in run.children or [run])
+            lines = readable(partials if run.children else next(iter(partials.values()), {})).splitlines()
+            first = printable(f"{stage} (attempt {calls})" if calls else stage)
+            display.update(task, description="\n".join([first, *lines[-console.height + 2 :]]))
+
+        run.emit, run.streaming = receive, text
         yield
 
 

@@ -1,6 +1,7 @@
 """`graphcap providers`: list providers, check one, list its models."""
 
 import argparse
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bridge.cli import Parser
@@ -77,7 +78,9 @@ def _entry(config: "ProviderConfig", services: "Services") -> dict[str, Any]:
 
 
 def _address(config: "ProviderConfig") -> str:
-    return config.base_url or ("none" if config.kind == "builtin" else "no base_url set")
+    from providers import registry
+
+    return config.base_url or ("no base_url set" if registry.spec(config.kind).is_remote else "none")
 
 
 def _key_state(config: "ProviderConfig") -> str:
@@ -101,15 +104,17 @@ async def _check(options: argparse.Namespace, services: "Services") -> int:
     from bridge.run import Run
 
     target, run = ProviderReference(options.name, model=options.model), Run(check.deadline(services))
-    results = [result async for result in check.check_each(target, services, run)]
+    _, results = await check.check(target, services, run, every_endpoint=True)
     if options.json:
-        print_json({"provider": options.name, "endpoints": [{"name": name, **_report(item)} for name, item in results]})
+        print_json(
+            {"provider": options.name, "endpoints": [{"name": name, **_report(item)} for name, item in results.items()]}
+        )
     else:
-        for name, result in results:
+        for name, result in results.items():
             if len(results) > 1:
                 print(f"{name}:")
             _print(result)
-    return PROVIDER if any(_failed(result) for _, result in results) else 0
+    return PROVIDER if any(map(_failed, results.values())) else 0
 
 
 def _failed(check: "Check") -> bool:
@@ -117,10 +122,8 @@ def _failed(check: "Check") -> bool:
 
 
 def _report(check: "Check") -> dict[str, object]:
-    keys = ("step", "status", "message", "error")
-    steps = [{key: getattr(step, key) for key in keys} for step in check.steps]
     results = {key: getattr(check, key) for key in ("images", "schema_enforced", "response_model")}
-    return {"steps": steps, **results, "warnings": list(check.warnings)}
+    return {"steps": [asdict(step) for step in check.steps], **results, "warnings": list(check.warnings)}
 
 
 def _print(check: "Check") -> None:

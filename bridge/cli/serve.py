@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from bridge.cli import Parser
-from bridge.settings import PREFIX, SECRETS, Settings, SettingsError, description, load
+from bridge.settings import PREFIX, SECRETS, Settings, SettingsError, load
 
 _METAVARS = {int: "N", float: "SECONDS", str: "TEXT", bool: "true|false", Path: "DIRECTORY"}
 
@@ -18,7 +18,7 @@ def add_options(parser: Parser) -> None:
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             metavar=_metavar(Settings.model_fields[name].annotation),
-            help=f"{description(name)} ({PREFIX}{name.upper()})".replace("%", "%%"),
+            help=f"{Settings.model_fields[name].description} ({PREFIX}{name.upper()})".replace("%", "%%"),
         )
 
 

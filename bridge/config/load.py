@@ -11,7 +11,7 @@ from bridge.config.models import Configured, EndpointSettings, ProviderSettings
 from bridge.config.providers_toml import EndpointTable, ProvidersFile, ProviderTable, ServerTable
 from bridge.settings import PREFIX, SettingsError, environment, read_secret, suggestion, unused_variables
 from providers import registry
-from providers.addresses import normalise, origin
+from providers.addresses import base_url, origin
 from providers.base import ProviderConfig, Spec
 
 
@@ -27,11 +27,7 @@ def load(file: Path, environment: Mapping[str, str], default: str = "") -> Confi
         content = providers_toml.read(file)
     except SettingsError as error:
         raise SettingsError((*error.mistakes, *loader.mistakes)) from None
-    # A server that is known from the environment alone is not probed.
-    fleets = {
-        name: ProviderSettings((EndpointSettings(_host(config), config, probe_interval=0),))
-        for name, config in implicit.items()
-    }
+    fleets = {name: ProviderSettings((_endpoint(config),)) for name, config in implicit.items()}
     for name, table in content.providers.items():
         fleets[name] = loader.provider(name, table, implicit)
     providers = {name: provider.endpoints[0].config for name, provider in fleets.items()}
@@ -68,9 +64,10 @@ def _variables(spec: Spec) -> tuple[str, ...]:
     return (*spec.url_env, *spec.key_env, *(f"{name}_FILE" for name in spec.key_env))
 
 
-def _host(config: ProviderConfig) -> str:
-    """Return the host and port, the default name of an endpoint."""
-    return urlsplit(config.base_url).netloc
+def _endpoint(config: ProviderConfig) -> EndpointSettings:
+    """Return the endpoint of a provider that is known from the environment alone. It is not probed."""
+    limit = registry.spec(config.kind).max_concurrency
+    return EndpointSettings(urlsplit(config.base_url).netloc, config, max_concurrency=limit, probe_interval=0)
 
 
 @dataclass
@@ -84,7 +81,7 @@ class _Loader:
     def implicit(self, spec: Spec) -> ProviderConfig:
         """Return the provider of a kind as defined by the environment alone. Its name is the kind."""
         variable = next((name for name in spec.url_env if self.environment.get(name)), "")
-        url = self._try(variable, normalise, spec.kind, self.environment[variable] if variable else spec.base_url)
+        url = self._try(variable, base_url, spec, self.environment[variable] if variable else spec.base_url)
         key = next((key for name in spec.key_env if (key := self._secret(name))), "")
         return ProviderConfig(spec.kind, spec.kind, url, key, spec.default_model)
 
@@ -119,21 +116,25 @@ class _Loader:
         self, own: EndpointTable, table: ProviderTable, shared: ProviderConfig, default: ProviderConfig, place: str
     ) -> EndpointSettings:
         """Return one endpoint. The environment's key is used only at the origin that it belongs to."""
-        url = self._try(f"{place}.base_url", normalise, table.kind, own.base_url)
-        if not own.base_url and table.kind != "builtin":
+        url = self._try(f"{place}.base_url", base_url, registry.spec(table.kind), own.base_url)
+        if not own.base_url and registry.spec(table.kind).is_remote:
             self.mistakes.append(f"{place}.base_url: A provider of kind '{table.kind}' needs a base_url.")
         key = self._key(own, place) or shared.api_key
         if not key and origin(url) == origin(default.base_url):
             key = default.api_key
         config = replace(shared, base_url=url, api_key=key)
         limits = {**table.limits(), **own.limits()}
-        return EndpointSettings(own.name or _host(config), config, own.weight, enabled=own.enabled, **limits)
+        if default_limit := registry.spec(table.kind).max_concurrency:
+            limits.setdefault("max_concurrency", default_limit)
+            config = replace(config, options={**config.options, "max_concurrency": limits["max_concurrency"]})
+        name = own.name or urlsplit(url).netloc
+        return EndpointSettings(name, config, own.weight, enabled=own.enabled, **limits)
 
     def _check_endpoints(self, table: ProviderTable, endpoints: list[EndpointSettings], place: str) -> None:
         if table.base_url:
             self.mistakes.append(f"{place}: Set only one of base_url and endpoints.")
-        if table.kind == "builtin":
-            self.mistakes.append(f"{place}.endpoints: A provider of kind 'builtin' has no endpoints.")
+        if not registry.spec(table.kind).is_remote:
+            self.mistakes.append(f"{place}.endpoints: A provider of kind '{table.kind}' has no endpoints.")
         if not any(endpoint.enabled for endpoint in endpoints):
             self.mistakes.append(f"{place}.endpoints: At least one endpoint must be enabled.")
         for name, count in Counter(endpoint.name for endpoint in endpoints).items():
@@ -159,7 +160,7 @@ class _Loader:
                     continue
                 if not (fallback.model or config.default_model):
                     self.mistakes.append(f"{place}.model: '{config.name}' has no default_model. Set a model here.")
-                elif not config.base_url and config.kind != "builtin":
+                elif not config.base_url and registry.spec(config.kind).is_remote:
                     self.mistakes.append(f"{place}.provider: '{config.name}' has no base_url.")
         for pattern, name in content.routing.items():
             self.check_provider(f"{self.file_name}: routing.{pattern!r}", name, providers)
@@ -184,7 +185,7 @@ class _Loader:
         value = self.environment.get(name, "").strip()
         return value or (self._try(f"{name}_FILE", read_secret, path) if path else "")
 
-    def _try(self, place: str, read: Callable[..., str], *arguments: str) -> str:
+    def _try(self, place: str, read: Callable[..., str], *arguments: object) -> str:
         """Call `read` and return its result. If it raises ValueError, record a mistake and return ""."""
         try:
             return read(*arguments)

@@ -38,8 +38,8 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class LimitsTable(Table):
-    """The limits of an endpoint, or the default for all endpoints of a provider."""
+class ServerTable(Table):
+    """The limits and the API key of an endpoint, or the default for all endpoints of a provider."""
 
     max_concurrency: Count | None = None
     requests_per_minute: Count | None = None
@@ -47,14 +47,6 @@ class LimitsTable(Table):
     timeout: Seconds | None = None
     attempt_timeout: Seconds | None = None
     probe_interval: Seconds | None = None
-
-    def limits(self) -> dict[str, Any]:
-        """Return the limits that are set, by name."""
-        return self.model_dump(include=set(LimitsTable.model_fields), exclude_none=True)
-
-
-class ServerTable(LimitsTable):
-    """The keys that a provider sets for all of its endpoints and an endpoint for itself."""
 
     api_key: str = Field("", repr=False)
     api_key_env: str = ""
@@ -65,6 +57,11 @@ class ServerTable(LimitsTable):
         if sum(map(bool, (self.api_key, self.api_key_env, self.api_key_file))) > 1:
             raise ValueError("Set only one of api_key, api_key_env and api_key_file.")
         return self
+
+    def limits(self) -> dict[str, Any]:
+        """Return the limits that are set, by name."""
+        names = {name for name in ServerTable.model_fields if not name.startswith("api_key")}
+        return self.model_dump(include=names, exclude_none=True)
 
 
 class EndpointTable(ServerTable):

@@ -14,7 +14,8 @@ from bridge.network import AddressRefused
 from bridge.run import Attempt, Run
 from bridge.telemetry import tracing
 from providers import errors
-from providers.base import BaseClient, Completion, Delta, VisionRequest
+from providers.base import Completion, Delta, VisionRequest
+from providers.client import BaseClient
 from providers.errors import BadReply, CallTimeout, ProviderError, RateLimited, ServerFailed
 
 Chunks = AsyncGenerator[Delta | Completion]
@@ -30,9 +31,8 @@ _PATIENCE = 10.0  # seconds after which a timeout is evidence against the server
 class Timeouts:
     """Time limits of one provider call, in seconds.
 
-    `whole`: for the whole call. `silence`: for each wait for the next bytes (None: only `whole` applies). `patient`:
-    whether a timeout is evidence that the server is down. It is if the server had 10 seconds, or the configured limit
-    if that is shorter.
+    `whole`: for the whole call. `silence`: for each wait for the next bytes, None for no such limit. `patient`: whether
+    a timeout shows that the server is down, because the server had 10 seconds or the shorter configured limit.
     """
 
     whole: float = 0
@@ -42,11 +42,10 @@ class Timeouts:
 
 @dataclass(slots=True)
 class Retries:
-    """The state of one call to a target.
+    """The retries of one call to a target.
 
     `timeout`, `attempt_timeout`: the limits of the settings in seconds, 0 for none; an endpoint's own limits take
-    precedence. `reserve`: how many calls to keep for fallbacks. `has_fallback`: whether a fallback is called if this
-    target fails.
+    precedence. `reserve`, `has_fallback`: see `Dispatcher.call`. `failed`: the endpoints that are not tried now.
     """
 
     route: Route
@@ -87,8 +86,8 @@ class Retries:
     def _has_alternative(self, endpoint: Endpoint) -> bool:
         """Return whether another endpoint, or a fallback, could be called after a failure at `endpoint`."""
         left = self.run.attempts.left - 1
-        elsewhere = left > self.reserve and self.route.without([*self.failed, endpoint]).is_available
-        return elsewhere or (self.has_fallback and left > 0)
+        others = self.route.without([*self.failed, endpoint])
+        return (left > self.reserve and others.is_available) or (left > 0 and self.has_fallback)
 
     async def wait(self, error: ProviderError, endpoint: Endpoint) -> None:
         """Wait before a retry: not at all if another endpoint is available. Raise `error` if no retry is allowed."""
@@ -113,10 +112,12 @@ class Retries:
 def _repeats(error: ProviderError) -> int:
     """Return how often a call may be repeated at the same endpoint after this error.
 
-    A 500 is repeated only once because the request may be the cause. If the schema may be the cause, it is not
-    repeated here: the caller changes to a less strict output mode.
+    A 500 is repeated once at most, because the request may be the cause. If the schema may be the cause, the caller
+    changes to a less strict output mode instead.
     """
     match error:
+        case errors.EngineFailed():
+            return 0
         case ServerFailed(status=500):
             return 0 if error.may_be_schema else 1
         case errors.ResponseInterrupted():
@@ -127,13 +128,9 @@ def _repeats(error: ProviderError) -> int:
 
 
 def _backoff(error: ProviderError, repeat: int) -> float:
-    """Return the seconds to wait before a repeat.
-
-    Use the server's hint, or an exponential backoff with jitter. After a 429 the result is 0 because
-    the call waits in the queue instead, where another endpoint may become free earlier.
-    """
+    """Return the seconds to wait before a repeat: the server's hint, or an exponential backoff with jitter."""
     if isinstance(error, RateLimited):
-        return 0.0
+        return 0.0  # the call waits in the queue, where another endpoint may become free earlier
     jitter = random.uniform(0.8, 1.2)  # noqa: S311 (not a secret)
     return error.retry_after or _FIRST_BACKOFF * float(2 ** (repeat - 1)) * jitter
 
@@ -144,16 +141,18 @@ async def make_attempt(
     """Make one provider call and yield its chunks. Record the outcome in `attempt` and in the span of the call."""
     start = time.perf_counter()
     run.attempts.calls.append(attempt)
-    run.stage("model", request.model)
     with tracing.call_span(request, attempt, run) as headers:
         request = replace(request, headers={**request.headers, **headers})
         try:
+            timeouts = await _loaded(client, request, run, timeouts)
+            run.stage("model", request.model)
             chunks = _stream(client, request, timeouts) if run.streaming else _complete(client, request, timeouts)
             async with aclosing(chunks):
                 async for chunk in chunks:
                     if isinstance(chunk, Completion):
                         attempt.outcome, attempt.usage, attempt.response_model = "ok", chunk.usage, chunk.model
                         attempt.seconds = time.perf_counter() - start
+                        attempt.tokens_per_second = chunk.tokens_per_second
                         run.attempts.warn(*chunk.warnings)
                     yield chunk
         except ProviderError as error:
@@ -162,6 +161,17 @@ async def make_attempt(
             raise
         finally:
             attempt.seconds = attempt.seconds or time.perf_counter() - start
+
+
+async def _loaded(client: BaseClient, request: VisionRequest, run: Run, timeouts: Timeouts) -> Timeouts:
+    """Load the model if the client itself runs it, and return the time limits that remain for the call."""
+    start = time.monotonic()
+    if await client.is_loaded(request.model):
+        return timeouts
+    run.stage("loading model", request.model)
+    with run.timings.measure("load"):
+        await client.load(request.model, timeouts.whole)
+    return replace(timeouts, whole=max(timeouts.whole - (time.monotonic() - start), _TOO_LATE))
 
 
 async def _complete(client: BaseClient, request: VisionRequest, timeouts: Timeouts) -> Chunks:

@@ -3,7 +3,6 @@
 import hmac
 import secrets
 import time
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from functools import lru_cache
@@ -143,18 +142,15 @@ class Dispatcher:
         client = await self._clients.open(endpoint.config, trusted=True)
         await client.models(endpoint.credentials, timeout)
 
-    async def check(self, target: Target, model: str, run: Run) -> AsyncIterator[tuple[str, Check]]:
-        """Test the connection to each endpoint of a target, and yield the endpoint's name and result.
+    async def check(self, target: Target, model: str, run: Run, *, every_endpoint: bool = False) -> dict[str, Check]:
+        """Test the connection to one or every endpoint of a target, and return the results by the endpoint's name.
 
-        A test lists the models. If `model` is set, it also requests one completion, which waits for a slot and is
-        recorded in `run.attempts` like any other call. Each test may take as long as the run's deadline allows.
+        A test lists the models. If `model` is set, it also requests one completion, like any other call. Each test may
+        take as long as the run's deadline allows.
         """
-        for endpoint in self._route(target).endpoints:
-            yield endpoint.name, await self._check(endpoint, target, model, run)
-
-    async def check_likeliest(self, target: Target, model: str, run: Run) -> Check:
-        """Test the connection to the endpoint that is most likely to respond."""
-        return await self._check(self._route(target).likeliest(), target, model, run)
+        route = self._route(target)
+        endpoints = route.endpoints if every_endpoint else (route.likeliest(),)
+        return {endpoint.name: await self._check(endpoint, target, model, run) for endpoint in endpoints}
 
     async def _check(self, endpoint: Endpoint, target: Target, model: str, run: Run) -> Check:
         run = replace(run, streaming=False, deadline=Deadline(run.deadline.seconds))
@@ -170,10 +166,7 @@ class Dispatcher:
     async def _complete_once(
         self, target: Target, request: VisionRequest, retries: Retries
     ) -> Completion | ProviderError:
-        """Call one endpoint without a retry. Ignore an open circuit breaker, because the operator asked for the call.
-
-        Errors are returned, not raised.
-        """
+        """Call one endpoint once, even if its circuit breaker is open. Return errors instead of raising them."""
         try:
             try:
                 admission = await retries.enter()
@@ -191,7 +184,7 @@ class Dispatcher:
     def _route(self, target: Target) -> Route:
         """Return the endpoints of a target, with the caller's key if the request has one.
 
-        Limits per key use an HMAC of the key with a secret of this process, so that they do not store the key itself.
+        The limits of a key are stored under its HMAC, not under the key itself.
         """
         config = target.config
         queue = self.queues.get(target.provider) or self._caller_queue(config.kind, config.base_url)
@@ -236,7 +229,9 @@ class Dispatcher:
         finally:
             if isinstance(result, _ACCEPTED):
                 self._remember_mode(target, request, run)
-            digests = _digests(request) if isinstance(result, errors.ServerFailed) else (b"", b"")
+            digests = b"", b""
+            if isinstance(result, errors.ServerFailed):
+                digests = sha256(request.image.data if request.image else b"").digest(), schema_digest(request)
             admission.end(result, patient=timeouts.patient, digests=digests)
             route.queue.advance()
 
@@ -261,7 +256,7 @@ class Dispatcher:
     def _remember_mode(self, target: Target, request: VisionRequest, run: Run) -> None:
         """Remember the accepted output mode for every endpoint that rejected the schema in this run.
 
-        After a 500 nothing is remembered: the error may not recur, and the stricter mode is worth another call.
+        After a 500 nothing is remembered, because the error may not recur.
         """
         for attempt in run.attempts.calls:
             if attempt.outcome == "schema_rejected" and attempt.model == request.model:
@@ -269,9 +264,9 @@ class Dispatcher:
 
 
 def _config(endpoint: Endpoint, target: Target) -> ProviderConfig:
-    """Return the configuration for the call: the endpoint's, or the target's if that has only one endpoint.
+    """Return the configuration for the call.
 
-    In that case the request supplied a base URL with the endpoint's origin, and perhaps with another path.
+    If the request supplied a base URL at the origin of a configured endpoint, its path may differ from the endpoint's.
     """
     return target.config if target.endpoint else endpoint.config
 
@@ -297,8 +292,3 @@ def _reason(run: Run, label: str, request: VisionRequest) -> Reason:
     if last.outcome in _ANSWERED:
         return "reask"
     return "retry" if last.output_mode == request.output_mode else "schema"
-
-
-def _digests(request: VisionRequest) -> tuple[bytes, bytes]:
-    image = sha256(request.image.data).digest() if request.image else b""
-    return image, schema_digest(request)

@@ -11,7 +11,8 @@ from typing import Any
 
 from bridge.run import Run
 from providers import registry
-from providers.base import LADDER, BaseClient, OutputMode, ProviderConfig, VisionRequest
+from providers.base import LADDER, OutputMode, ProviderConfig, VisionRequest
+from providers.client import BaseClient
 from providers.pool import Pool
 
 MAX_CLIENTS = 512

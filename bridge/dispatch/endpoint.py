@@ -67,10 +67,10 @@ class Endpoint:
 
     @property
     def is_avoided(self) -> bool:
-        """Return whether other endpoints are preferred, because the last call failed for a reason of this endpoint.
+        """Return whether other endpoints are preferred, because the last call failed and this endpoint is the cause.
 
-        Without this rule, a server that fails immediately would have the fewest calls in flight, so that the strategy
-        `least_connections` would send it every call.
+        A server that fails immediately has the fewest calls in flight. The strategy `least_connections` would send it
+        every call.
         """
         return self.breaker.state == "closed" and self._clock() < self._avoided_until
 
@@ -82,7 +82,7 @@ class Endpoint:
         return Admission(self, limits, limits.start(), self.breaker.start(), own_key=not key_id)
 
     def avoid_after(self, result: Completion | ProviderError) -> None:
-        """If `result` is an error that concerns only this endpoint, avoid the endpoint for 5 seconds."""
+        """Avoid the endpoint for 5 seconds if `result` is an error that only this endpoint can cause."""
         self._avoided_until = self._clock() + _AVOIDED_SECONDS if isinstance(result, _OWN_ERRORS) else -inf
 
 
@@ -118,8 +118,8 @@ class Admission:
             endpoint.avoid_after(result)
         match verdict(result, patient=patient):
             case "up":
-                if breaker.succeeded(epoch):
-                    self.limits.reset_concurrency()
+                if breaker.succeeded(epoch):  # an outage lowered the limit of concurrent calls, not an overload
+                    self.limits.concurrency = self.limits.max_concurrency
             case "down":
                 breaker.failed(epoch, silent=isinstance(result, errors.Unreachable | errors.CallTimeout))
             case "server_error":
@@ -140,6 +140,8 @@ def verdict(result: Completion | ProviderError | None, *, patient: bool) -> Verd
             return "down"
         case errors.CallTimeout():
             return "down" if patient else "unknown"
+        case errors.EngineFailed():  # the next call starts the engine again
+            return "unknown"
         case errors.Unavailable():
             return "up" if result.status == 408 else "down"
         case errors.ServerFailed():

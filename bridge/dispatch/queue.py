@@ -149,7 +149,7 @@ class ProviderQueue:
     def _admit_next(self, waiters: deque[Waiter], blocked: dict[Route, float | None]) -> bool:
         """Start the first call of one caller that can start, and return whether there was one.
 
-        `blocked`: maps each route without a free endpoint to its pause; this method adds entries.
+        `blocked`: the pause (`Route.pause`) of each route that has no free endpoint. This method adds entries.
         """
         for waiter in list(waiters):
             if waiter.admission.done():  # cancelled; its task has not run since

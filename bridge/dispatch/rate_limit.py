@@ -110,10 +110,6 @@ class KeyLimits:
             self._refusals = 0
             self._pause(_announced(result.rate))
 
-    def reset_concurrency(self) -> None:
-        """Reset the limit of concurrent calls to its maximum, because an outage lowered it, not an overload."""
-        self.concurrency = self.max_concurrency
-
     def _adapt(self, call: StartedCall, result: Completion | ProviderError) -> None:
         overload = isinstance(result, RateLimited) or (isinstance(result, Unavailable) and result.status != 408)
         if overload and call.at > self._lowered_at:

@@ -16,7 +16,7 @@ from bridge.errors import (
 from bridge.network import AddressPolicy, AddressRefused
 from bridge.settings import Settings
 from providers import builtin, registry
-from providers.addresses import normalise
+from providers.addresses import base_url as normalised
 from providers.base import Credentials, ProviderConfig
 
 _PORTS = {"http": 80, "https": 443}
@@ -128,11 +128,11 @@ class Targets:
 
     def _described(self, request: TargetRequest, override: ProviderOverride, key: str) -> Target:
         """Return the target of a `provider_config`. A configured key is sent only to the origin that it belongs to."""
-        registry.spec(override.kind)
+        spec = registry.spec(override.kind)
         label = request.provider or override.name or override.kind
         key = key or override.key
         base_url = (override.base_url or "").strip()
-        if not base_url or override.kind == "builtin":
+        if not base_url or not registry.spec(override.kind).is_remote:
             config = self.configured.providers.get(label)
             if config is None or config.kind != override.kind:
                 config = self.configured.providers[override.kind]
@@ -141,7 +141,7 @@ class Targets:
         if policy == "none":
             raise ProviderNotAllowed(policy)
         try:
-            url = normalise(override.kind, base_url)
+            url = normalised(spec, base_url)
         except ValueError as error:
             raise InvalidBaseUrl(str(error)) from None
         known = self.configured.of_origin(override.kind, url)
@@ -170,7 +170,7 @@ class Targets:
 
 def _configured(label: str, config: ProviderConfig, key: str) -> Target:
     """Return the target of a configured provider. `key`: the caller's key, or "". Raises MissingBaseUrl."""
-    if not config.base_url and config.kind != "builtin":
+    if not config.base_url and registry.spec(config.kind).is_remote:
         raise MissingBaseUrl(config.kind)
     credentials = Credentials(key or config.api_key)
     return Target(label, replace(config, api_key=""), "", credentials, True, provider=config.name, own_key=bool(key))

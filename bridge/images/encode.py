@@ -10,7 +10,7 @@ from bridge.images.limits import Rejected
 from bridge.images.pixels import is_graphic, resize
 
 _QUALITIES = (90, 80, 65)
-# Below this an image says so little that rejecting it is better.
+# An image whose longer side would have fewer pixels is rejected, because it shows too little.
 _SMALLEST = 64
 _STEP = 0.7
 _LOSSY = ("image/jpeg", "image/avif", "image/heic")
@@ -19,8 +19,8 @@ _LOSSY = ("image/jpeg", "image/avif", "image/heic")
 def encode(image: Image.Image, job: Job) -> tuple[str, bytes, Image.Image]:
     """Encode an L or RGB image as JPEG within the byte limit. A graphic that was never lossy becomes a PNG.
 
-    Lower quality is tried first, then a smaller size. Returns the media type, the bytes, and
-    the image at its final size. Raises Rejected if nothing fits, or if the target accepts no format that is written.
+    Lower quality is tried first, then a smaller size. Returns the media type, the bytes, and the image at its final
+    size. Raises Rejected if nothing fits, or if the target accepts none of the formats.
     """
     image.info = {}  # Pillow writes comments, profiles and more from here
     graphic = job.media_type not in _LOSSY and is_graphic(image)

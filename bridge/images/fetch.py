@@ -1,17 +1,15 @@
 """Fetch an image from the internet for an untrusted caller.
 
 http and https only; no credentials, cookies, proxy or compression. The address of every redirect is checked when the
-connection is dialled. Time and size are limited, and a minimum speed
-is required.
+connection is dialled. Time and size are limited, and a minimum speed is required.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import monotonic
-from typing import TYPE_CHECKING, Self
-
-import anyio
+from typing import TYPE_CHECKING
 
 from bridge.errors import ImageTooLarge, ImageUnreachable
 from bridge.images.limits import MIB
@@ -57,12 +55,6 @@ class Fetcher:
         self._timeout, self._quiet, self._redirects = timeout, min(quiet, timeout), redirects
         self._pace, self._warm_up = pace, warm_up
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
     async def aclose(self) -> None:
         """Close every connection."""
         await self._transport.aclose()
@@ -71,7 +63,7 @@ class Fetcher:
         """Fetch at most `max_bytes`. Raises AddressRefused, ImageUnreachable, ImageTooLarge."""
         target = _checked(url)
         try:
-            with anyio.fail_after(self._timeout):
+            async with asyncio.timeout(self._timeout):
                 for _ in range(self._redirects + 1):
                     result = await self._get(target, max_bytes)
                     if isinstance(result, bytes):

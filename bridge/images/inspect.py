@@ -89,7 +89,7 @@ def parsing(media_type: str) -> Iterator[None]:
 
 
 def check_bytes(size: int, limits: ImageLimits) -> None:
-    """Raise ImageTooLarge when the encoded image has too many bytes."""
+    """Raise ImageTooLarge if `size`, the bytes of the encoded image, exceeds the limit."""
     if size > limits.max_bytes:
         raise ImageTooLarge(
             f"The image has {size / MIB:.3g} MiB; the limit is {limits.max_bytes / MIB:.3g} MiB "

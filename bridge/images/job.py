@@ -80,7 +80,8 @@ def head_of_frame(message: Job | Result, size: int) -> bytes:
 def parse_job(text: bytes) -> Job:
     """Parse a frame's JSON as a job."""
     fields: dict[str, Any] = json.loads(text)
-    return Job(**{**fields, "limits": ImageLimits(**fields["limits"]), "size": _size(fields["size"])})
+    size = fields["size"] and tuple(fields["size"])
+    return Job(**{**fields, "limits": ImageLimits(**fields["limits"]), "size": size})
 
 
 def parse_result(text: bytes) -> Result:
@@ -88,7 +89,3 @@ def parse_result(text: bytes) -> Result:
     fields: dict[str, Any] = json.loads(text)
     width, height = fields["size"]
     return Result(**{**fields, "size": (int(width), int(height)), "source_size": tuple(fields["source_size"])})
-
-
-def _size(pair: list[int] | None) -> Size | None:
-    return None if pair is None else (pair[0], pair[1])

@@ -1,4 +1,4 @@
-"""The steps that pixels may need, run in the image worker. Each returns the same image when there is nothing to do."""
+"""Steps that convert pixels, run in the image worker. Each returns the same image if there is nothing to convert."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -98,9 +98,9 @@ def _transform(image: Image.Image, profile: "ImageCmsProfile | None") -> Image.I
 
 
 def run_steps(image: Image.Image, size: Size, orientation: int) -> tuple[Image.Image, list[str]]:
-    """Unpack, flatten, resize, rotate and convert to sRGB; return the names of the steps that changed something.
+    """Unpack, flatten, resize, rotate and convert to sRGB. Return the image and the names of the steps that changed it.
 
-    `size`: the size before the rotation. The order of the steps is the fastest one. Flattening may precede the colour
+    `size`: the size before the rotation. This order of the steps is the fastest. Flattening may precede the colour
     conversion because white is the same in every colour space.
     """
     icc = image.info.get("icc_profile")

@@ -3,7 +3,6 @@
 If the image already fits, only its metadata is removed. Any other image is decoded in an image worker.
 """
 
-import asyncio
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,11 +11,19 @@ from bridge.images.formats import jpeg
 from bridge.images.formats.header import Header
 from bridge.images.inspect import FORMATS, parsing
 from bridge.images.job import Job, fitted
-from bridge.images.limits import ImageLimits
-from bridge.images.resize import bounds, check_preset
-from bridge.images.sources import QUICK, Source
+from bridge.images.limits import ImageLimits, Size
+from bridge.images.sources import Source, off_loop
 from providers.base import Image, PixelStatistics
 from providers.profiles import ImageProfile
+
+PRESETS: dict[str, Size] = {
+    "SD_VGA": (640, 480),
+    "HD_720P": (1280, 720),
+    "FHD_1080P": (1920, 1080),
+    "QHD_1440P": (2560, 1440),
+    "UHD_4K": (3840, 2160),
+    "UHD_8K": (7680, 4320),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +46,20 @@ async def prepare(
 ) -> Prepared:
     """Make `source` fit `profile`.
 
-    `resize`: a preset of `bridge.images.resize`, "NONE", or None for the profile's size. `caller`: waits for a busy
-    image worker in turn with other callers. `statistics`: measure the pixels for `image.statistics`. Raises
-    UnknownResize, InvalidImage, ImageTooLarge, UnsupportedImage.
+    `resize`: a name of `PRESETS`, "NONE", or None for the profile's size. `caller`: identifies
+    the caller. Callers get busy image workers in turn. `statistics`: measure the pixels for `image.statistics`. Raises
+    InvalidImage, ImageTooLarge, UnsupportedImage.
     """
-    check_preset(resize)
     header, data, intact = source.header, source.data, False
     passes = _passes(header, resize, profile)
     if header.media_type in FORMATS:
         strip = partial(_stripped, header, data, vouch=passes and not statistics)
-        data, intact = strip() if len(data) < QUICK else await asyncio.to_thread(strip)
+        data, intact = await off_loop(len(data), strip)
     passes = passes and (profile.max_bytes is None or len(data) <= profile.max_bytes)
     dropped = ("metadata dropped",) if data is not source.data else ()
-    text = "" if dropped else source.text
     if passes and intact and header.upright:
-        return Prepared(Image(data, header.media_type, *header.upright, text=text), dropped)
-    side, box = bounds(resize, profile)
+        return Prepared(Image(data, header.media_type, *header.upright), dropped)
+    side, box = _bounds(resize, profile)
     job = Job(
         header.media_type,
         limits,
@@ -74,7 +79,7 @@ async def prepare(
         else None
     )
     if not result.media_type:
-        return Prepared(Image(data, header.media_type, *result.size, measured, text), dropped)
+        return Prepared(Image(data, header.media_type, *result.size, measured), dropped)
     image = Image(encoded, result.media_type, *result.size, measured)
     return Prepared(image, (*result.actions, *dropped))
 
@@ -86,18 +91,21 @@ def _passes(header: Header, resize: str | None, profile: ImageProfile) -> bool:
         and header.media_type in profile.media_types
         and header.plain
         and header.orientation == 1
-        and header.upright == fitted(header.upright, *bounds(resize, profile))
+        and header.upright == fitted(header.upright, *_bounds(resize, profile))
     )
+
+
+def _bounds(preset: str | None, profile: ImageProfile) -> tuple[int | None, Size | None]:
+    """Return the longest side and the box that an image must fit.
+
+    The preset, the profile's size and the provider's hard limit all apply; "NONE" removes the profile's size.
+    """
+    sides = [side for side in (None if preset == "NONE" else profile.size, profile.max_side) if side is not None]
+    return min(sides, default=None), PRESETS.get(preset or "NONE")
 
 
 def _stripped(header: Header, data: bytes, *, vouch: bool) -> tuple[bytes, bool]:
     """Return the bytes without metadata, and whether they are sure to decode. That is known only for a simple JPEG."""
     with parsing(header.media_type):
-        if header.media_type != "image/jpeg":
-            return FORMATS[header.media_type].strip(data), False
-        if vouch and jpeg.is_intact(data):
-            return jpeg.strip(data, one_scan=True), True
-        # What follows the end marker does not matter to the image worker.
-        stripped = jpeg.strip(data, one_scan=not vouch and header.scans == 1 and data.endswith(b"\xff\xd9"))
-        # Data after the end marker must go first; otherwise `is_intact` cannot tell.
-        return stripped, vouch and stripped is not data and jpeg.is_intact(stripped)
+        stripped = FORMATS[header.media_type].strip(data)
+        return stripped, vouch and header.media_type == "image/jpeg" and jpeg.is_intact(stripped)

@@ -11,6 +11,7 @@ import struct
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from io import BytesIO
 from typing import Any, BinaryIO
@@ -96,26 +97,20 @@ def _select_frame(image: Image.Image, frame: int) -> list[str]:
     return [f"frame {image.tell() + 1}"]
 
 
-def _orientation(image: Image.Image, job: Job) -> int:
-    """Return the EXIF orientation to apply. Pillow itself applies that of a TIFF, and libheif that of a HEIC."""
-    return exif_orientation(image.info.get("exif", b"")) if image.format == "AVIF" else job.orientation
-
-
 def _verify(image: Image.Image, job: Job) -> Result:
     """Check that an image decodes. A JPEG is decoded at an eighth of its size, which still reads all coded data."""
     size = upright(image.size, job.orientation)
     image.draft(None, (1, 1))
     image.load()
-    if not job.statistics:
-        return Result(size=size)
-    pixels, _ = run_steps(image, image.size, job.orientation)
-    colours, brightness = statistics.measure(pixels)
-    return Result(size=size, source_size=size, colours=colours, brightness=brightness)
+    result = Result(size=size, source_size=size)
+    return _measured(result, run_steps(image, image.size, job.orientation)[0]) if job.statistics else result
 
 
 def _convert(image: Image.Image, job: Job, actions: list[str]) -> tuple[Result, bytes]:
     """Decode the image at the smallest size that suffices, run the steps of `bridge.images.pixels`, and encode it."""
-    orientation = _orientation(image, job)
+    orientation = job.orientation  # Pillow itself applies that of a TIFF, and libheif that of a HEIC
+    if image.format == "AVIF":
+        orientation = exif_orientation(image.info.get("exif", b""))
     source = upright(image.size, orientation)
     stored = upright(fitted(source, job.side, job.box), orientation)
     scaled = _dct_scaled(image.size, stored) if image.format == "JPEG" else None
@@ -138,7 +133,7 @@ def _convert(image: Image.Image, job: Job, actions: list[str]) -> tuple[Result, 
 
 def _measured(result: Result, image: Image.Image) -> Result:
     colours, brightness = statistics.measure(image)
-    return Result(None, "", result.media_type, result.size, result.source_size, result.actions, colours, brightness)
+    return replace(result, colours=colours, brightness=brightness)
 
 
 def _dct_scaled(size: Size, wanted: Size) -> Size | None:

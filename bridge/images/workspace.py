@@ -1,8 +1,7 @@
 """Read one file of the workspace, and never a file outside it.
 
-The path is opened component by component, starting from the open workspace directory. The system follows no symbolic
-link; each link is read here, and its target is opened in the same way. If a directory is replaced by a link during
-this, the path still cannot lead out of the workspace.
+The path is resolved first. The result, which has no symbolic links, is opened component by component, starting from the
+open workspace directory, and no link is followed. A directory that is replaced by a link meanwhile cannot lead out.
 """
 
 import errno
@@ -10,7 +9,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -18,8 +17,8 @@ from bridge.errors import ImageNotFound, ImageTooLarge, PathRefused
 from bridge.images.limits import MIB
 
 MOUNT = "/workspace/"
-_MOST_LINKS = 40
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER = _OPEN | os.O_DIRECTORY
 # Opening a FIFO to read would wait for a writer.
 _FILE = _OPEN | os.O_NONBLOCK | os.O_NOCTTY
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[/\\]")
@@ -71,67 +70,21 @@ def _all(file: int, size: int, max_bytes: int) -> bytes:
 
 @contextmanager
 def _opened(parts: list[str], workspace: Path, shown: str) -> Iterator[int]:
-    walk = _Walk(workspace)
+    root = os.path.realpath(workspace)
+    inside_root = root.rstrip("/") + "/"
+    resolved = [os.path.realpath(Path(root, *parts[:depth])) + "/" for depth in range(len(parts) + 1)]
+    if not all(path.startswith(inside_root) for path in resolved):  # also if it leads out and back
+        raise PathRefused(_REFUSED)
+    names = resolved[-1].removeprefix(inside_root).split("/")[:-1]
     try:
-        yield walk.open(parts)
+        with ExitStack() as stack:
+            place = os.open(root, _FOLDER)
+            stack.callback(os.close, place)
+            for depth, name in enumerate(names, 1):
+                place = os.open(name, _FILE if depth == len(names) else _FOLDER, dir_fd=place)
+                stack.callback(os.close, place)
+            yield place
     except OSError as error:
-        raise _error(error, shown) from error
-    finally:
-        walk.close()
-
-
-def _error(error: OSError, shown: str) -> ImageNotFound | PathRefused:
-    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
-        return ImageNotFound(f"The workspace has no file {shown[:200]}.")
-    return PathRefused(_REFUSED)
-
-
-class _Walk:
-    """A stack of open directories, from the workspace down to the current one."""
-
-    def __init__(self, workspace: Path) -> None:
-        self._root = os.path.realpath(workspace)
-        self._stack: list[int] = []
-
-    def open(self, parts: list[str]) -> int:
-        """Open the last component. Raises PathRefused if a link leads out, OSError if the component is missing."""
-        self._stack.append(os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-        todo = list(reversed(parts))
-        links = 0
-        while todo:
-            name = todo.pop()
-            if name == "..":
-                self._up()
-                continue
-            kind = os.stat(name, dir_fd=self._stack[-1], follow_symlinks=False).st_mode
-            if stat.S_ISLNK(kind):
-                links += 1
-                todo += reversed(self._target(name, links))
-            else:
-                last = not todo and not stat.S_ISDIR(kind)
-                self._stack.append(os.open(name, _FILE if last else _OPEN | os.O_DIRECTORY, dir_fd=self._stack[-1]))
-        return self._stack[-1]
-
-    def _up(self) -> None:
-        if len(self._stack) == 1:
-            raise PathRefused(_REFUSED)
-        os.close(self._stack.pop())
-
-    def _target(self, name: str, links: int) -> list[str]:
-        """Return the components of a link's target. An absolute target is resolved from the workspace root."""
-        if links > _MOST_LINKS:
-            raise PathRefused(_REFUSED)
-        target = os.readlink(name, dir_fd=self._stack[-1])
-        if target.startswith("/"):
-            below = os.path.normpath(target).removeprefix(self._root.rstrip("/"))
-            if below == os.path.normpath(target) or not below.startswith("/"):
-                raise PathRefused(_REFUSED)
-            while len(self._stack) > 1:
-                self._up()
-            target = below
-        return [part for part in target.split("/") if part not in ("", ".")]
-
-    def close(self) -> None:
-        """Close every open directory, and the file."""
-        for descriptor in self._stack:
-            os.close(descriptor)
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+            raise ImageNotFound(f"The workspace has no file {shown[:200]}.") from error
+        raise PathRefused(_REFUSED) from error

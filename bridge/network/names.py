@@ -13,8 +13,8 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 class Resolver:
     """The system's resolver with at most `concurrency` lookups, each in its own thread.
 
-    The event loop would use a few threads that the whole process shares. A few names whose name servers do not respond
-    would then block every configured provider.
+    The event loop's own lookups share a few threads of the process: a few names whose name servers do not respond would
+    block the lookups of all providers.
     """
 
     def __init__(self, concurrency: int = 64) -> None:

@@ -1,19 +1,11 @@
 """Policy for outgoing connections: which hosts, addresses and ports are allowed."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 from typing import Literal
 
 from bridge.errors import AddressRefused
-from bridge.network.addresses import Address, classify
-from bridge.network.names import Resolve
-
-_MAX_ADDRESSES = 64
-"""Addresses of one name. A DNS answer over TCP holds four thousand, no legitimate one needs them."""
-
-_NEVER = ("metadata",)
-_NOT_BY_NAME = ("metadata", "link-local")
+from bridge.network.addresses import classify
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +23,18 @@ class AddressPolicy:
     allow_networks: tuple[str, ...] = ()
     ports: frozenset[int] | None = None
 
-    def __post_init__(self) -> None:
-        """Raise ValueError for an invalid network."""
-        for network in self.allow_networks:
-            ip_network(network, strict=False)
-
     def check(self, host: str, ip: str, port: int) -> None:
         """Raise `AddressRefused` unless `ip`, which `host` resolved to, may be dialled on `port`."""
         self.check_name(host, port)
-        word = classify(ip)
+        kind = classify(ip)
         by_name = self.mode == "any_but_metadata" or self._lists_name(host, port)
-        open_to_all = self.mode == "public" and word == "public"
-        if open_to_all or (by_name and word not in _NOT_BY_NAME) or (word not in _NEVER and self._lists_address(ip)):
-            return
-        raise _refusal(host, "name" if self.mode == "listed" and not by_name else word, allowed_name=by_name)
+        allowed = (
+            (self.mode == "public" and kind == "public")
+            or (by_name and kind not in ("metadata", "link-local"))
+            or (self._lists_address(ip) and kind != "metadata")
+        )
+        if not allowed:
+            raise _refusal(host, "name" if self.mode == "listed" and not by_name else kind, allowed_name=by_name)
 
     def check_name(self, host: str, port: int) -> None:
         """Raise `AddressRefused` if the port, or the name without a lookup, already shows that it is not allowed."""
@@ -59,13 +49,9 @@ class AddressPolicy:
         return any(_matches(entry.lower(), spellings) for entry in self.allow_hosts)
 
     def _lists_address(self, ip: str) -> bool:
-        address = _plain(ip_address(ip))
+        address = ip_address(ip)
+        address = getattr(address, "ipv4_mapped", None) or address
         return any(address in ip_network(network, strict=False) for network in self.allow_networks)
-
-
-def _plain(address: Address) -> Address:
-    """Return the IPv4 address that an IPv6 address maps, or the unchanged address."""
-    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
 
 def _matches(entry: str, spellings: tuple[str, ...]) -> bool:
@@ -86,17 +72,3 @@ def _refusal(host: str, kind: str, *, allowed_name: bool = False) -> AddressRefu
     """Build the error. All private addresses get the same message, so that a caller cannot map the network."""
     sentence = _SENTENCES.get(kind, _NEVER_CALLED if allowed_name else _NOT_PUBLIC)
     return AddressRefused(sentence.format(host=host), host=host, kind=kind)
-
-
-async def allowed_addresses(policy: AddressPolicy, host: str, port: int, look_up: Resolve) -> Sequence[str]:
-    """Return the addresses of `host`, at least one, after checking all. Raises `AddressRefused` and OSError."""
-    policy.check_name(host, port)
-    try:
-        addresses: Sequence[str] = (str(ip_address(host)),)
-    except ValueError:
-        addresses = await look_up(host, port)
-    if not 0 < len(addresses) <= _MAX_ADDRESSES:
-        raise OSError("no address, or too many")
-    for address in addresses:
-        policy.check(host, address, port)
-    return addresses

@@ -7,8 +7,9 @@ httpx2's own transport accepts no network backend, so this one drives httpcore2'
 """
 
 import ssl
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from ipaddress import ip_address
 from time import monotonic
 from typing import Any
 
@@ -18,9 +19,11 @@ import httpx2
 
 from bridge.errors import AddressRefused
 from bridge.network.names import Resolve, Resolver
-from bridge.network.policy import AddressPolicy, allowed_addresses
+from bridge.network.policy import AddressPolicy
 
 _MAX_IDLE = 128
+_MAX_ADDRESSES = 64
+"""Addresses of one name. A DNS answer over TCP holds four thousand, no legitimate one needs them."""
 _MAX_DIALLED = 8
 """Addresses of one name that are tried."""
 _NO_LIMIT_SECONDS = 3600.0
@@ -54,20 +57,31 @@ class GuardedBackend(httpcore2.AnyIOBackend):
         end = monotonic() + (_NO_LIMIT_SECONDS if timeout is None else timeout)
         try:
             with anyio.fail_after(timeout):
-                addresses = await allowed_addresses(self._policy, host, port, self._look_up)
+                addresses = await self._allowed_addresses(host, port)
         except TimeoutError as error:
             raise httpcore2.ConnectTimeout("name lookup") from error
         except OSError as error:
             raise httpcore2.ConnectError("name lookup") from error
-        addresses = addresses[:_MAX_DIALLED]
-        for left, address in zip(range(len(addresses) - 1, -1, -1), addresses, strict=True):
-            share = max(0.0, end - monotonic()) / (left + 1)
+        for left in range(len(addresses), 0, -1):
+            share = max(0.0, end - monotonic()) / left
             try:
-                return await super().connect_tcp(address, port, share, local_address, socket_options)
-            except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
-                if not left:
-                    raise
-        raise httpcore2.ConnectError("no address")
+                return await super().connect_tcp(addresses[-left], port, share, local_address, socket_options)
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
+                failure = error
+        raise failure
+
+    async def _allowed_addresses(self, host: str, port: int) -> Sequence[str]:
+        """Return the addresses to try, at least one, after checking all. Raises AddressRefused and OSError."""
+        self._policy.check_name(host, port)
+        try:
+            addresses: Sequence[str] = (str(ip_address(host)),)
+        except ValueError:
+            addresses = await self._look_up(host, port)
+        if not 0 < len(addresses) <= _MAX_ADDRESSES:
+            raise OSError("no address, or too many")
+        for address in addresses:
+            self._policy.check(host, address, port)
+        return addresses[:_MAX_DIALLED]
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):

@@ -13,9 +13,6 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 _ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 # instructor logs raw answers; httpx and the SDKs log URLs at INFO, which a caller may have chosen.
 _SILENCED = ("instructor", "httpx", "httpx2", "httpcore", "httpcore2", "openai", "google_genai", "ollama", "PIL")
-# json.dumps creates an encoder for each call with other options than its defaults; a line has twenty values.
-_ASCII = json.JSONEncoder(default=str).encode
-_UNICODE = json.JSONEncoder(default=str, ensure_ascii=False).encode
 _CLIENT_ERRORS = (
     "Invalid HTTP request",
     "Unsupported upgrade request",
@@ -45,7 +42,7 @@ class JsonFormatter(logging.Formatter):
         line.update(getattr(record, "fields", {}))
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return _UNICODE(line)
+        return json.dumps(line, default=str, ensure_ascii=False)
 
 
 class TextFormatter(logging.Formatter):
@@ -53,10 +50,11 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return time, level, message and fields; a newline inside a value cannot start a line."""
-        fields = " ".join(f"{name}={_ASCII(value)}" for name, value in getattr(record, "fields", {}).items())
+        fields = getattr(record, "fields", {}).items()
+        pairs = " ".join(f"{name}={json.dumps(value, default=str)}" for name, value in fields)
         when = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
         text = f"{when} {record.levelname.lower():7} {record.getMessage()}".replace("\n", "\n  ")
-        text = f"{text} {fields}" if fields else text
+        text = f"{text} {pairs}" if pairs else text
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
 

@@ -65,7 +65,7 @@ CAPTIONS = _metric(
 STAGES = _metric(
     Histogram,
     "stage_duration_seconds",
-    "Time of captions by stage: queue, image, import, prepare, model (with its waits), render, total; "
+    "Time of captions by stage: queue, image, import, prepare, load, model (with its waits), render, total; "
     "once per analysis: image, perspectives, synthesis.",
     "stage",
     buckets=_SECONDS,

@@ -31,7 +31,7 @@ def metrics_directory(workers: int, memory: Path = MEMORY) -> Iterator[None]:
         directory = Path(configured or tempfile.mkdtemp(prefix="graphcap-metrics-", dir=memory))
         directory.mkdir(mode=0o700, exist_ok=True)
         _empty(directory)
-        (directory / ".writable").touch()
+        tempfile.TemporaryFile(dir=directory).close()
     except OSError:
         log.warning("%s is not writable: /metrics shows the values of the worker that answers.", configured or memory)
         yield
@@ -47,8 +47,8 @@ def metrics_directory(workers: int, memory: Path = MEMORY) -> Iterator[None]:
 
 
 def _empty(directory: Path) -> None:
-    for file in (*directory.glob("*.db"), directory / ".writable"):
-        file.unlink(missing_ok=True)
+    for file in directory.glob("*.db"):
+        file.unlink()
 
 
 def forget_worker(pid: int) -> None:

@@ -73,11 +73,6 @@ class RequestRecord:
         self.run = Run(deadline, self.id, caller=caller, trace_headers=self.trace_headers)
         return self.run
 
-    def note(self, name: str, value: str | None) -> None:
-        """Add a field to the log line, unless it is empty."""
-        if value:
-            self.notes[name] = value[:MAX_VALUE]
-
     @property
     def runs(self) -> list[Run]:
         """Return the run of each perspective."""
@@ -87,7 +82,7 @@ class RequestRecord:
 
     @property
     def captions(self) -> list[Run]:
-        """Return the runs that were planned; a model list or a connection test has none."""
+        """Return the runs of captions whose provider is known. A list of models or a connection test has none."""
         return [run for run in self.runs if self.wants_caption and run.provider]
 
     @property
@@ -109,7 +104,7 @@ class RequestRecord:
 
 
 def log_fields(record: RequestRecord, method: str, path: str, client: str) -> dict[str, Any]:
-    """Return the log line: no key, prompt, caption or query, and nothing that is zero or unknown."""
+    """Return the fields of the log line that are known and not zero. None contains a key, prompt, caption or query."""
     stages = _stages(record)
     known = {
         "code": record.code,

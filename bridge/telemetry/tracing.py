@@ -4,11 +4,9 @@ Spans follow the semantic conventions for generative AI. They are off until `tur
 images and captions are never attributes.
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -23,9 +21,6 @@ if TYPE_CHECKING:
 # The conventions' names; a kind that they do not list keeps its own.
 _SYSTEMS = {"gemini": "gcp.gemini"}
 _FINISH_REASONS = {"ok": "stop", "truncated": "length", "blocked": "content_filter", "refused": "refusal"}
-_ENDPOINTS = tuple(f"OTEL_EXPORTER_OTLP_{signal}ENDPOINT" for signal in ("", "TRACES_", "METRICS_"))
-# FastAPI 0.165 exports through these; the gRPC exporter alone is not enough.
-_EXTRA = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 # The bucket bounds that the conventions advise.
 _TOKEN_BOUNDS = tuple(4**power for power in range(14))
 _SECOND_BOUNDS = tuple(0.01 * 2**power for power in range(14))
@@ -57,28 +52,14 @@ class _Instruments:
 _instruments: _Instruments | None = None
 
 
-def is_configured() -> bool:
-    """Return whether the environment names an OpenTelemetry endpoint."""
-    disabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
-    return not disabled and any(os.environ.get(name, "").strip() for name in _ENDPOINTS)
-
-
-def is_missing() -> bool:
-    """Return whether the extra that exports is not installed."""
-    try:
-        return not all(map(find_spec, _EXTRA))
-    except ModuleNotFoundError:  # a parent package is not installed
-        return True
-
-
-def turn_on(version: str) -> bool:
-    """Write spans to the process's tracer; return False when it has no real one."""
+def turn_on(version: str) -> None:
+    """Write spans to the tracer of the process, if OpenTelemetry is set up."""
     global _instruments  # one per process, like OpenTelemetry's own providers
     from opentelemetry import metrics, trace
 
     provider: Any = trace.get_tracer_provider()
     if isinstance(provider, trace.ProxyTracerProvider | trace.NoOpTracerProvider):
-        return False
+        return
     if hasattr(provider, "add_span_processor"):
         provider.add_span_processor(_query_redactor())
     tracer, meter = trace.get_tracer("graphcap.bridge", version), metrics.get_meter("graphcap.bridge", version)
@@ -86,7 +67,6 @@ def turn_on(version: str) -> bool:
     tokens = create("gen_ai.client.token.usage", "{token}", explicit_bucket_boundaries_advisory=_TOKEN_BOUNDS)
     seconds = create("gen_ai.client.operation.duration", "s", explicit_bucket_boundaries_advisory=_SECOND_BOUNDS)
     _instruments = _Instruments(tracer, tokens, seconds)
-    return True
 
 
 def is_on() -> bool:
@@ -108,7 +88,7 @@ def _query_redactor() -> Any:
 
 @contextmanager
 def call_span(request: VisionRequest, attempt: Attempt, run: Run) -> Iterator[Mapping[str, str]]:
-    """Span one provider call. Yield the trace headers to send; at the end the span reads `attempt`."""
+    """Record a span of one provider call. Yield the trace headers to send. At its end, the span reads `attempt`."""
     if _instruments is None:
         yield run.trace_headers
         return

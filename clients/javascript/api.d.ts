@@ -13,7 +13,7 @@ export interface paths {
         };
         /**
          * List Perspectives
-         * @description List every enabled perspective, by priority and name.
+         * @description List the enabled perspectives, by priority and name.
          */
         get: operations["listPerspectives"];
         put?: never;
@@ -33,7 +33,7 @@ export interface paths {
         };
         /**
          * Show Types
-         * @description Show the TypeScript types of what every enabled perspective returns.
+         * @description Return TypeScript types for the captions of all enabled perspectives.
          */
         get: operations["showTypes"];
         put?: never;
@@ -53,7 +53,7 @@ export interface paths {
         };
         /**
          * Show Type
-         * @description Show the TypeScript type of what one perspective returns.
+         * @description Return a TypeScript type for the captions of one perspective.
          */
         get: operations["showType"];
         put?: never;
@@ -73,7 +73,7 @@ export interface paths {
         };
         /**
          * List Modules
-         * @description List the modules, disabled ones included.
+         * @description List the modules, including disabled ones.
          */
         get: operations["listModules"];
         put?: never;
@@ -93,7 +93,7 @@ export interface paths {
         };
         /**
          * Show Module
-         * @description Show one module and its perspectives.
+         * @description Return one module and its perspectives.
          */
         get: operations["showModule"];
         put?: never;
@@ -115,7 +115,7 @@ export interface paths {
         put?: never;
         /**
          * Caption Image
-         * @description Caption an image; `perspective` in the body is a name or a complete perspective.
+         * @description Caption an image. `perspective` is the name of a perspective or a complete perspective.
          */
         post: operations["captionImage"];
         delete?: never;
@@ -135,7 +135,7 @@ export interface paths {
         put?: never;
         /**
          * Analyze Image
-         * @description Caption one image with several perspectives in parallel, and synthesize the results with another one.
+         * @description Caption one image with several perspectives at the same time, and combine the captions with a synthesizer.
          */
         post: operations["analyzeImage"];
         delete?: never;
@@ -155,7 +155,7 @@ export interface paths {
         put?: never;
         /**
          * Caption From Path
-         * @description Caption an image of the workspace, in the format of the React client.
+         * @description Caption an image of the workspace. Request and response have the format of the React client.
          */
         post: operations["captionFromPath"];
         delete?: never;
@@ -175,7 +175,7 @@ export interface paths {
         put?: never;
         /**
          * Caption By Name
-         * @description Caption an image with the perspective that the path names.
+         * @description Caption an image with the perspective in the path.
          */
         post: operations["captionByName"];
         delete?: never;
@@ -193,7 +193,7 @@ export interface paths {
         };
         /**
          * Show Perspective
-         * @description Show one perspective; a request may send it back as `perspective`.
+         * @description Return one perspective. A request may contain it as `perspective`.
          */
         get: operations["showPerspective"];
         put?: never;
@@ -213,7 +213,7 @@ export interface paths {
         };
         /**
          * List Providers
-         * @description List the providers that a request may name.
+         * @description List the providers that requests can name.
          */
         get: operations["listProviders"];
         put?: never;
@@ -233,13 +233,13 @@ export interface paths {
         };
         /**
          * List Models
-         * @description List the models that a configured provider serves.
+         * @description List the models of a configured provider.
          */
         get: operations["listModels"];
         put?: never;
         /**
          * List Models Of
-         * @description List the models of the provider that the body describes.
+         * @description List the models of the provider that the request describes.
          */
         post: operations["listModelsOf"];
         delete?: never;
@@ -259,7 +259,7 @@ export interface paths {
         put?: never;
         /**
          * Test Connection
-         * @description Test a provider: list its models, then request one short completion when a model is named.
+         * @description Test a provider: list its models, then call a model if the request names one.
          */
         post: operations["testConnection"];
         delete?: never;
@@ -277,7 +277,7 @@ export interface paths {
         };
         /**
          * Health
-         * @description Report that the service runs, and the last probe of each provider of `providers.toml`.
+         * @description Report that the service runs, the last probe of each provider of `providers.toml`, and the embedded engines.
          */
         get: operations["health"];
         put?: never;
@@ -297,7 +297,7 @@ export interface paths {
         };
         /**
          * Info
-         * @description Report version, perspectives, modules, limits, settings, and files that could not be loaded; no secrets.
+         * @description Report version, perspectives, modules, limits, settings and unusable perspective files. Contains no secrets.
          */
         get: operations["info"];
         put?: never;
@@ -314,7 +314,7 @@ export interface components {
     schemas: {
         /**
          * AllFailed
-         * @description The problem of an analysis in which nothing succeeded: `errors` has the problem of each perspective.
+         * @description The problem of an analysis without any caption. `errors` contains the problem of each perspective.
          */
         AllFailed: {
             /** Type */
@@ -369,7 +369,7 @@ export interface components {
         };
         /**
          * AnalyzeOut
-         * @description Captions of one image by perspective; 200 when any of them succeeded.
+         * @description The captions of one image, by perspective. The status is 200 if at least one caption succeeded.
          */
         AnalyzeOut: {
             /**
@@ -581,6 +581,12 @@ export interface components {
             rendered: string;
             usage: components["schemas"]["UsageOut"] | null;
             /**
+             * Cost
+             * @description US dollars by the provider's list prices, `null` if they are not known.
+             * @default null
+             */
+            cost?: number | null;
+            /**
              * Timing
              * @description Milliseconds by stage.
              */
@@ -602,7 +608,7 @@ export interface components {
         };
         /**
          * CaptionFromPath
-         * @description A request of the React client: options flat or under `options`; unknown fields are ignored.
+         * @description A caption request of the React client. Options are fields of the request or of `options`; others are ignored.
          */
         CaptionFromPath: {
             /**
@@ -798,7 +804,7 @@ export interface components {
         };
         /**
          * CaptionWithMetadata
-         * @description The response of `caption-from-path`; null fields are left out.
+         * @description A caption for the React client. Fields without a value are left out.
          */
         CaptionWithMetadata: {
             /** Perspective */
@@ -826,6 +832,11 @@ export interface components {
             rendered: string;
             usage?: components["schemas"]["ReportedUsage"] | null;
             /**
+             * Cost
+             * @description US dollars by the provider's list prices, `null` if they are not known.
+             */
+            cost?: number | null;
+            /**
              * Timing
              * @description Milliseconds by stage.
              */
@@ -848,7 +859,7 @@ export interface components {
         };
         /**
          * ColumnOut
-         * @description A column of a perspective's table.
+         * @description A column of the table that shows captions of a perspective.
          */
         ColumnOut: {
             /** Name */
@@ -858,7 +869,7 @@ export interface components {
         };
         /**
          * ConnectionTest
-         * @description The result of a connection test. `status` is "success" only when every step succeeded.
+         * @description The result of a connection test. `status` is `success` if every step succeeded.
          */
         ConnectionTest: {
             /**
@@ -887,7 +898,7 @@ export interface components {
         };
         /**
          * Diagnostics
-         * @description The executed steps of a connection test, in order.
+         * @description The steps of a connection test that were run, in order, and its warnings.
          */
         Diagnostics: {
             /** Connection Steps */
@@ -909,6 +920,12 @@ export interface components {
             id: string;
             usage: components["schemas"]["UsageOut"] | null;
             /**
+             * Cost
+             * @description US dollars by the provider's list prices, `null` if they are not known.
+             * @default null
+             */
+            cost?: number | null;
+            /**
              * Timing
              * @description Milliseconds by stage.
              */
@@ -918,7 +935,7 @@ export interface components {
         };
         /**
          * EndpointCounts
-         * @description Numbers of endpoints. Some are neither healthy nor unhealthy: those that were not probed, or are disabled.
+         * @description Numbers of endpoints. One that is disabled or was not probed yet is neither healthy nor unhealthy.
          */
         EndpointCounts: {
             /** Total */
@@ -933,6 +950,34 @@ export interface components {
              * @description The last probe failed, or the circuit breaker is open.
              */
             unhealthy: number;
+        };
+        /**
+         * EngineState
+         * @description The process of an embedded engine (provider `local`).
+         */
+        EngineState: {
+            /** Model */
+            model: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "stopped" | "loading" | "ready";
+            /**
+             * Calls
+             * @description Calls in progress.
+             */
+            calls: number;
+            /**
+             * Load Seconds
+             * @description How long the model took to load.
+             */
+            load_seconds: number | null;
+            /**
+             * Last Exit
+             * @description Exit code of the last process, negative for a signal.
+             */
+            last_exit: number | null;
         };
         /**
          * ErrorEvent
@@ -976,7 +1021,7 @@ export interface components {
         };
         /**
          * FieldOut
-         * @description A field of a perspective, with its type as a word.
+         * @description A field of the captions of a perspective.
          */
         FieldOut: {
             /** Name */
@@ -1015,6 +1060,11 @@ export interface components {
             providers: {
                 [key: string]: unknown;
             }[];
+            /**
+             * Engines
+             * @description The embedded engines that have been used.
+             */
+            engines: components["schemas"]["EngineState"][];
         };
         /**
          * ImageOut
@@ -1068,7 +1118,7 @@ export interface components {
         };
         /**
          * Metadata
-         * @description The four strings that the React client stores with a caption.
+         * @description What the React client stores with a caption.
          */
         Metadata: {
             /** Model */
@@ -1082,7 +1132,7 @@ export interface components {
         };
         /**
          * ModelList
-         * @description The models that a provider lists now.
+         * @description The models that a provider reports now.
          */
         ModelList: {
             /** Provider */
@@ -1092,7 +1142,7 @@ export interface components {
         };
         /**
          * ModelOut
-         * @description A model that a provider serves.
+         * @description A model of a provider.
          */
         ModelOut: {
             /** Id */
@@ -1107,7 +1157,7 @@ export interface components {
         };
         /**
          * ModuleList
-         * @description Every module, disabled ones included.
+         * @description The modules, including disabled ones.
          */
         ModuleList: {
             /** Modules */
@@ -1115,7 +1165,7 @@ export interface components {
         };
         /**
          * ModuleOut
-         * @description A module of perspectives.
+         * @description A group of perspectives that can be disabled together.
          */
         ModuleOut: {
             /** Name */
@@ -1131,7 +1181,7 @@ export interface components {
         };
         /**
          * ModulePerspectives
-         * @description One module and its perspectives.
+         * @description A module and its perspectives.
          */
         ModulePerspectives: {
             module: components["schemas"]["ModuleOut"];
@@ -1140,7 +1190,7 @@ export interface components {
         };
         /**
          * PartialEvent
-         * @description The object so far, not validated. Each replaces the one before.
+         * @description What the model has written of the object so far. It is not validated, and replaces the part before.
          */
         PartialEvent: {
             /** Perspective */
@@ -1159,7 +1209,7 @@ export interface components {
         };
         /**
          * PerspectiveList
-         * @description Every enabled perspective, by priority and name.
+         * @description The enabled perspectives, by priority and name.
          */
         PerspectiveList: {
             /** Perspectives */
@@ -1167,7 +1217,7 @@ export interface components {
         };
         /**
          * PerspectiveOut
-         * @description A perspective, as it is listed and as a request may send it back.
+         * @description A perspective. A request may contain the same object as its `perspective`.
          */
         PerspectiveOut: {
             /** Name */
@@ -1247,7 +1297,7 @@ export interface components {
         };
         /**
          * Progress
-         * @description A stage of one perspective begins, which ends the stage before; `model` whenever a call is sent.
+         * @description A stage of one perspective begins, and the stage before ends. Each provider call begins a stage `model`.
          */
         Progress: {
             /** Perspective */
@@ -1256,7 +1306,7 @@ export interface components {
              * Stage
              * @enum {string}
              */
-            stage: "queued" | "image" | "import" | "model" | "retry" | "fallback" | "validate" | "synthesis";
+            stage: "queued" | "image" | "import" | "loading model" | "model" | "retry" | "fallback" | "validate" | "synthesis";
             /**
              * Detail
              * @default
@@ -1272,7 +1322,7 @@ export interface components {
         };
         /**
          * ProviderBody
-         * @description A provider_config as the React client sends it; `model` replaces its default model.
+         * @description A provider that the request describes. `model` replaces its `default_model`.
          */
         ProviderBody: {
             /**
@@ -1321,7 +1371,7 @@ export interface components {
         };
         /**
          * ProviderByName
-         * @description A body without `kind`: the path names a configured provider.
+         * @description A request without `kind`, about the configured provider in the path.
          */
         ProviderByName: {
             /**
@@ -1337,7 +1387,7 @@ export interface components {
         };
         /**
          * ProviderList
-         * @description Every provider that a request may name.
+         * @description The providers that requests can name.
          */
         ProviderList: {
             /** Providers */
@@ -1345,7 +1395,7 @@ export interface components {
         };
         /**
          * ProviderOut
-         * @description A provider that a request may name.
+         * @description A provider that requests can name.
          */
         ProviderOut: {
             /** Name */
@@ -1422,7 +1472,7 @@ export interface components {
         };
         /**
          * ReportedUsage
-         * @description Tokens, summed over all calls of the request; counts that the provider did not report are left out.
+         * @description Tokens of all calls of the request together. Numbers that the provider did not report are left out.
          */
         ReportedUsage: {
             /** Input Tokens */
@@ -1434,7 +1484,7 @@ export interface components {
         };
         /**
          * Reset
-         * @description The partial objects so far are void, because the model is called again.
+         * @description Discard the partial objects so far, because the model is called again.
          */
         Reset: {
             /** Perspective */
@@ -1467,7 +1517,7 @@ export interface components {
         };
         /**
          * SchemaOut
-         * @description graphcap's envelope of a perspective's schema.
+         * @description The schema of a perspective in the format of graphcap.
          */
         SchemaOut: {
             /** Name */
@@ -1502,7 +1552,7 @@ export interface components {
         };
         /**
          * StepOut
-         * @description One step of a connection test.
+         * @description A step of a connection test.
          */
         StepOut: {
             /**
@@ -1524,12 +1574,12 @@ export interface components {
         };
         /**
          * StreamEvent
-         * @description An event of a stream, over SSE (the event's name is its type) and WebSocket. `done` is the last of its id.
+         * @description An event of a stream, over SSE or WebSocket. Over SSE, `type` is also the event name. `done` is the last one.
          */
         StreamEvent: components["schemas"]["Started"] | components["schemas"]["Progress"] | components["schemas"]["PartialEvent"] | components["schemas"]["Reset"] | components["schemas"]["Result"] | components["schemas"]["ErrorEvent"] | components["schemas"]["Done"];
         /**
          * TestDetails
-         * @description The results of the steps.
+         * @description The findings of a connection test.
          */
         TestDetails: {
             /** Models Count */
@@ -1539,7 +1589,7 @@ export interface components {
         };
         /**
          * TestResult
-         * @description Diagnostics and details, as the React client reads them.
+         * @description The steps and the findings of a connection test.
          */
         TestResult: {
             diagnostics: components["schemas"]["Diagnostics"];
@@ -1559,7 +1609,7 @@ export interface components {
         };
         /**
          * WarningOut
-         * @description A warning about the connection.
+         * @description A warning of a connection test.
          */
         WarningOut: {
             /** Warning Type */

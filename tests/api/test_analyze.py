@@ -5,11 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.api import streams
-from tests.api.streams import API, GOOD, HANG_GUARD, PHOTO, analysis, inline, post
+from tests.api.streams import GOOD, HANG_GUARD, PHOTO, analysis, inline, post
 from tests.contract.kinds import PROTOCOLS, Kind
 from tests.contract.schemas import RICH
 from tests.servers import Call, OpenAIServer
@@ -45,40 +44,6 @@ def test_results_are_in_the_order_of_the_request(service: Service, vllm_server: 
         assert caption["request_id"] == response["request_id"]
 
 
-def test_multipart(service: Service, vllm_server: OpenAIServer) -> None:
-    fields = {name: value for name, value in analysis(vllm_server, "alt_text").items() if name != "image"}
-    parts = {
-        "image": ("a.jpg", PHOTO.read_bytes()),
-        "request": (None, httpx.Request("POST", "http://x", json=fields).content),
-    }
-    reply = httpx.post(service.url + API + "/analyze", files=parts, timeout=HANG_GUARD, trust_env=False)
-    assert reply.status_code == 200, reply.text
-    assert list(reply.json()["results"]) == ["alt_text"]
-    assert vllm_server.call.image is not None
-    assert vllm_server.call.image.data == PHOTO.read_bytes()
-
-
-def test_a_part_may_be_a_list(service: Service) -> None:
-    reply = httpx.post(
-        service.url + API + "/analyze",
-        files={"image": ("a.jpg", PHOTO.read_bytes())},
-        data={"perspectives": '["alt_text", "graph_caption"]'},
-        timeout=HANG_GUARD,
-        trust_env=False,
-    )
-    assert list(reply.json()["results"]) == ["alt_text", "graph_caption"]
-
-
-def test_each_perspective_gets_its_own_variables(service: Service, vllm_server: OpenAIServer) -> None:
-    one = inline("one", "Look at {subject}.", variables=[{"name": "subject", "required": True}])
-    two = inline("two", "In the style of {style}.", variables=[{"name": "style", "default": "plain"}])
-    body = analysis(vllm_server, one, two, "alt_text", variables={"subject": "the cup", "style": "noir"})
-    analyze(service, body)
-    prompts = "\n".join(call.prompt for call in vllm_server.calls)
-    assert "Look at the cup." in prompts
-    assert "In the style of noir." in prompts
-
-
 # Failures.
 
 
@@ -102,15 +67,6 @@ def test_all_failed_with_the_same_status(service: Service, vllm_server: OpenAISe
     assert response["errors"]["one"]["code"] == "provider_quota"
     assert "nothing to synthesize" in response["errors"]["alt_text"]["detail"]
     assert response["message"] == response["detail"]
-
-
-def test_all_failed_with_different_statuses(service: Service, vllm_server: OpenAIServer) -> None:
-    vllm_server.reply(b.NoCredit(), b.Refusal())
-    response = analyze(service, analysis(vllm_server, inline("one"), inline("two")), 502)
-    assert response["code"] == "provider_error"
-    assert {one["code"] for one in response["errors"].values()} == {"provider_quota", "refused"}
-    assert "one:" in response["detail"]
-    assert "two:" in response["detail"]
 
 
 REJECTED: dict[str, tuple[dict[str, Any], int, str]] = {
@@ -150,22 +106,6 @@ def test_the_synthesizer_gets_the_other_captions(service: Service, vllm_server: 
     assert contexts == ["first:\nI saw a cup on a table", "second:\na cup on a table", "Taken in May."]
     assert call.image is not None
     assert call.image.data == PHOTO.read_bytes()
-
-
-def test_the_synthesizer_gets_no_failed_perspective(service: Service, vllm_server: OpenAIServer) -> None:
-    vllm_server.reply(b.Status(401))
-    response = analyze(service, analysis(vllm_server, inline("one"), inline("two"), synthesize="synthesized_caption"))
-    (caption,) = response["results"]
-    (failed,) = response["errors"]
-    assert f"{caption}:\n" in vllm_server.calls[-1].prompt
-    assert f"{failed}:\n" not in vllm_server.calls[-1].prompt
-    assert response["synthesis"]["perspective"] == "synthesized_caption"
-
-
-def test_a_synthesizer_that_fails(service: Service, vllm_server: OpenAIServer) -> None:
-    vllm_server.reply(b.Answer(GOOD), b.Status(401))
-    response = analyze(service, analysis(vllm_server, inline("one"), synthesize=inline("last")))
-    assert (list(response["results"]), list(response["errors"]), response["synthesis"]) == (["one"], ["last"], None)
 
 
 # Provider requests.

@@ -76,8 +76,9 @@ def test_callers_are_named_in_the_log_and_the_metrics(keyed: Service) -> None:
 
 PROTECTED = ["/perspectives/list", "/info", "/providers/list", "/v1/models", "/x", "/metrics"]
 PROTECTED += ["/healthy", "/health/../info", "/x/health", "/livez/x", "/bridge/info", "/docs/x/y", "/openapi.json/x"]
+PROTECTED += ["/page", "/page/x/y"]
 OPEN = ["/health", "/api/v1/health", "/livez", "/readyz", "/bridge/health", "/bridge/livez"]
-OPEN += ["/docs", "/docs/docs.js", "/openapi.json", "/bridge/docs", "/bridge/openapi.json"]
+OPEN += ["/", "/page/app.js", "/docs", "/docs/docs.js", "/openapi.json", "/bridge/docs", "/bridge/openapi.json"]
 
 
 def test_only_probes_documentation_and_preflights_need_no_key(keyed: Service) -> None:
@@ -108,6 +109,7 @@ FIRST_MESSAGES: list[tuple[str, dict[str, Any]]] = [
     ("", {"kind": "auth", "api_key": [KEY]}),
     ("", {"kind": "auth"}),
     ("", {"kind": "caption", "id": "a1", "api_key": KEY, **BODY}),
+    ("", {"kind": "auth", "api_key": KEY, "more": "x" * 5000}),
     (f"?api_key={KEY}", {"kind": "caption", "id": "a1", **BODY}),
 ]
 
@@ -121,6 +123,14 @@ def test_a_websocket_without_a_key_is_closed(keyed: Service) -> None:
                 client.next()
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1008
+
+
+@pytest.mark.slow
+def test_a_websocket_that_sends_no_key_is_closed_after_ten_seconds(keyed: Service) -> None:
+    with socket(keyed) as client:
+        assert client.problem()["code"] == "unauthorized"
+        with pytest.raises(ConnectionClosed):
+            client.next()
 
 
 # Origins, where there are no keys.

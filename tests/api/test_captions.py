@@ -91,14 +91,6 @@ def test_every_source_gives_the_same_image(service: Service, source: str) -> Non
     assert caption["image"]["bytes"] == PHOTO.stat().st_size
 
 
-def test_one_line_of_text(service: Service) -> None:
-    path = "/perspectives/storytelling/caption"
-    response = post(service, path, files={"image": ("a.jpg", PHOTO.read_bytes())}, headers={"Accept": "text/plain"})
-    assert response.headers["content-type"].startswith("text/plain")
-    assert len(response.text.splitlines()) == 1
-    assert not response.text.startswith("{")
-
-
 def test_an_inline_perspective(service: Service) -> None:
     with OF_KIND["vllm"].server(key=KEY) as server:
         server.reply(b.Answer({"look": "warm {subject}"}))
@@ -111,28 +103,6 @@ def test_an_inline_perspective(service: Service) -> None:
         assert caption["result"] == {"look": "warm {subject}"}
         assert caption["rendered"] == "It looks warm {subject}"
         assert 'what {the cup} looks like, as JSON like {"look": "…"}' in server.call.prompt
-
-
-def test_a_perspective_as_it_is_shown_is_accepted(service: Service) -> None:
-    shown = httpx.get(service.url + "/perspectives/scene_graph", trust_env=False).json()
-    body = {"perspective": shown, "image": {"path": "datasets/samples/coffee.jpg"}}
-    assert post(service, "/perspectives/caption", json=body).json()["perspective"] == "scene_graph"
-
-
-def test_the_order_of_the_provider_request(service: Service) -> None:
-    with OF_KIND["openai"].server(key=KEY) as server:
-        fields = {
-            "image": {"path": "datasets/samples/coffee.jpg"},
-            "model": server.models[0],
-            "context": ["First.", "Second."],
-            "global_context": "Be brief.",
-        }
-        post(service, "/perspectives/caption", json=body_for("openai", server.url, **fields))
-        assert server.call.system == "Be brief."
-        assert server.call.parts == ["image", "text"]
-        assert server.call.prompt.startswith("<context>\nFirst.\n</context>\n\n<context>\nSecond.\n</context>\n\n")
-        assert server.call.image is not None
-        assert server.call.image.data == PHOTO.read_bytes()
 
 
 def webp() -> str:

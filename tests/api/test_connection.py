@@ -1,6 +1,5 @@
 """Clients that send or read slowly: no call, no slot and no connection waits for them without end."""
 
-import asyncio
 import json
 import socket as sockets
 import threading
@@ -10,13 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 import uvicorn
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
-from bridge.api.connection import Writer
 from bridge.api.routes.websocket import Connection
 from bridge.captioning.services import open_services
-from bridge.deadline import Deadline
 from bridge.settings import Settings
 from tests.api import streams
 from tests.api.sockets import frame, state
@@ -26,7 +23,6 @@ from tests.servers import behaviours as b
 from tests.service import WORKSPACE, Service
 
 SHORT = 0.1
-HOUR = 3600.0
 
 
 @contextmanager
@@ -87,32 +83,6 @@ UPGRADE = (
 def masked(text: str) -> bytes:
     """Return a client's text frame with a mask of zeros."""
     return b"\x81\xfe" + len(text).to_bytes(2, "big") + bytes(4) + text.encode()
-
-
-async def never(message: Message) -> None:
-    await asyncio.Event().wait()
-
-
-async def raises(message: Message) -> None:
-    raise WebSocketDisconnect
-
-
-@pytest.mark.parametrize(
-    ("send", "stall", "linger", "deadline"),
-    [
-        (never, SHORT, HOUR, None),
-        (never, SHORT, HOUR, Deadline(HOUR)),
-        (never, HOUR, SHORT, Deadline(0)),
-        (raises, HOUR, HOUR, None),
-    ],
-    ids=["stalled", "stalled before the deadline", "after the deadline", "disconnected"],
-)
-async def test_a_writer_gives_up(send: Send, stall: float, linger: float, deadline: Deadline | None) -> None:
-    writer = Writer(send, stall, linger)
-    async with asyncio.timeout(HANG_GUARD):
-        await writer.send({"type": "x"}, deadline)
-        assert writer.closed.is_set()
-        await writer.send({"type": "x"})
 
 
 # Slow senders.

@@ -1,8 +1,6 @@
 """Errors of bad input: one problem with its code, as JSON, with CORS headers and without private data."""
 
 import base64
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +112,7 @@ def test_the_failure_of_a_fallback_is_reported_and_not_the_first_one(service: Se
         last = {"model": "m", "provider_config": {"kind": "openai", "base_url": "http://169.254.169.254"}}
         response = send(service, CAPTION, json=body(model=server.models[0], provider_config=first, fallbacks=[last]))
     check(response, 403, "address_refused", "169.254.169.254")
+    assert [attempt["outcome"] for attempt in response.json()["attempts"]] == ["auth_failed", "unreachable"]
 
 
 def test_every_route_names_the_field_at_fault(service: Service) -> None:
@@ -140,71 +139,6 @@ def test_unknown_paths_and_methods(service: Service, method: str, path: str, sta
     response = send(service, path, method)
     check(response, status, code)
     assert status != 405 or response.headers["allow"]
-
-
-def test_head_is_get_without_the_body(service: Service) -> None:
-    for path in ("/health", "/livez", "/info", "/perspectives/list", "/docs", "/v1/models"):
-        head, get = (send(service, path, method) for method in ("HEAD", "GET"))
-        assert (head.status_code, head.content) == (200, b"")
-        assert head.headers["content-type"] == get.headers["content-type"]
-        assert head.headers["x-request-id"]
-
-
-# Unusual text in every field: never an internal error.
-
-ODD = ["\ud800", "\udfff.jpg", "a\0b", "\r\nX-Injected: 1", "é日本😀", "\x7f\x1b[0m", "%00/..%2f", "{", "x" * 2000]
-KINDS = ("openai", "ollama", "gemini")
-
-
-def odd_bodies(odd: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Requests with this text in one field each, and their paths."""
-    fields: list[dict[str, Any]] = [
-        *({name: odd} for name in ("perspective", "provider", "model", "global_context", odd)),
-        *({"image": {name: odd}} for name in ("path", "url", "base64")),
-        {"image": {"url": f"{DEAD}/{odd}"}},
-        {"context": [odd]},
-        {"variables": {odd: "x"}},
-        {"provider_config": {"kind": odd}},
-        {"perspective": {**INLINE, "prompt": "{a}"}, "variables": {"a": odd}},
-        *({"perspective": {**INLINE, name: odd}} for name in ("name", "prompt", "context_template")),
-        {"perspective": {**INLINE, "json_schema": {"type": "object", "properties": {odd: {"type": "string"}}}}},
-    ]
-    for kind in KINDS:
-        config = {"kind": kind, "base_url": DEAD}
-        for name in ("api_key", "base_url", "name", "default_model"):
-            fields.append({"model": "m", "timeout": 0.2, "provider_config": {**config, name: odd}})
-        fields.append({"model": odd, "timeout": 0.2, "provider_config": {**config, "api_key": "k"}})
-    yield from (("/perspectives/caption", body(**changes)) for changes in fields)
-    path = {"perspective": "alt_text", "image_path": "x"}
-    yield "/perspectives/caption-from-path", {**path, "image_path": odd}
-    yield "/perspectives/caption-from-path", {**path, "context": json.dumps([odd])}
-    yield "/perspectives/analyze", {**body(), "perspectives": [odd], "synthesize": odd}
-    yield "/providers/x/test-connection", {"kind": "openai", "base_url": odd, "api_key": odd, "model": odd}
-    yield "/providers/builtin/models", {"default_model": odd}
-    yield "/v1/chat/completions", {"model": odd, "messages": [{"role": "user", "content": odd}]}
-
-
-@pytest.mark.parametrize("odd", ODD, ids=ascii)
-def test_unusual_text_in_a_body(service: Service, odd: str) -> None:
-    with httpx.Client(base_url=service.url, timeout=HANG_GUARD, trust_env=False) as client:
-        for path, fields in odd_bodies(odd):
-            response = client.post(path, content=json.dumps(fields))
-            assert response.status_code != 500, (path, fields)
-            surrogate = "\\ud" in json.dumps(odd)[:7]
-            if path == "/perspectives/caption":
-                assert surrogate == (response.status_code == 400), (fields, response.text)
-
-
-@pytest.mark.parametrize("odd", [b"\xed\xa0\x80", b"\xff", "é😀".encode(), b"a b\t;=", b"x" * 500])
-def test_unusual_text_in_a_header_or_the_path(service: Service, odd: bytes) -> None:
-    for name in ("X-Request-ID", "X-Provider-Key", "Authorization", "X-API-Key", "Accept", "Content-Type"):
-        response = send(service, "/perspectives/caption", content=json.dumps(body()), headers={name: odd})
-        assert response.status_code == 200, name
-    fields = {**provider(kind="openai", base_url=DEAD), "timeout": 0.2}
-    assert send(service, "/perspectives/caption", json=fields, headers={"X-Provider-Key": odd}).status_code != 500
-    quoted = "".join(f"%{byte:02x}" for byte in odd)
-    for path in (f"/perspectives/{quoted}", f"/perspectives/modules/{quoted}", f"/providers/{quoted}/models"):
-        assert send(service, path, "GET").status_code == 404
 
 
 # Bodies.

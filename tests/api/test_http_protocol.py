@@ -15,6 +15,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from bridge.http_protocol import MAX_HEADER_BYTES, RequestProtocol
+from bridge.server import serve
+from bridge.settings import Settings
 from tests.api.streams import HANG_GUARD, SAMPLE
 from tests.service import Service
 
@@ -25,10 +27,6 @@ POST = (
     b"X-API-Key: %b\r\n" % KEY.encode()
 )
 BODY = json.dumps({"image": {"path": SAMPLE}}).encode()
-HANDSHAKE = (
-    b"GET /perspectives/stream HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-)
 
 
 @pytest.fixture(scope="module")
@@ -79,14 +77,19 @@ def test_idle_connections_are_closed(service: Service) -> None:
             assert file.read().count(b" 200 OK") == 2
 
 
-def test_headers_of_a_second_request_have_a_deadline(service: Service) -> None:
-    with connect(service) as connection, connection.makefile("rb") as file:
-        connection.sendall(LIVEZ)
-        while file.readline() != b"\r\n":
-            pass
-        file.read(len(b'{"status":"ok"}'))
-        connection.sendall(b"GET /livez HTTP/1.1\r\n")
-        assert b" 408 " in file.readline()
+def test_idle_connections_are_kept_as_long_as_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Issue 10, row 12: the default is longer than common proxies keep connections."""
+
+    class ConfiguredError(Exception):
+        pass
+
+    def config(*_: object, timeout_keep_alive: int, **__: object) -> None:
+        raise ConfiguredError(timeout_keep_alive)
+
+    monkeypatch.setattr(uvicorn, "Config", config)
+    for settings, seconds in ((Settings(), 75), (Settings(keep_alive=33), 33)):
+        with pytest.raises(ConfiguredError, match=str(seconds)):
+            serve(settings, {})
 
 
 def test_a_body_that_continues_after_its_response_is_bounded(service: Service) -> None:
@@ -103,30 +106,6 @@ def test_a_body_that_continues_after_its_response_is_bounded(service: Service) -
         with suppress(OSError):
             connection.sendall(b"{")
             file.read()
-
-
-def test_an_offer_of_http_2_is_ignored(service: Service) -> None:
-    """Java's client and `curl --http2` send one with every request."""
-    offer = b"Connection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQ\r\n"
-    status, caption = exchange(service, POST + offer + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY)
-    assert (status, caption["perspective"]) == (200, "alt_text")
-
-
-HANDSHAKES = {
-    "too many headers": b"A: b\r\n" * 150,
-    "body": b"Content-Length: 3\r\n",
-}
-
-
-@pytest.mark.parametrize("more", HANDSHAKES.values(), ids=HANDSHAKES)
-def test_a_malformed_handshake_opens_no_websocket(service: Service, more: bytes) -> None:
-    with connect(service) as connection:
-        connection.sendall(HANDSHAKE + more + b"\r\n")
-        response = b""
-        with suppress(ConnectionResetError):
-            while data := connection.recv(10_000):
-                response += data
-    assert response == b"" or b"HTTP/1.1 4" in response
 
 
 @pytest.mark.slow

@@ -1,16 +1,12 @@
 """The object in a model's text: its surroundings and spelling vary, its content stays. Text is read in bounded time."""
 
-import asyncio
-import itertools
 import json
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from bridge.captioning.answers import PARTIAL_INTERVAL, PartialObjects, objects, partial_object, read_answer
+from bridge.captioning.answers import PARTIAL_INTERVAL, PartialObjects, objects, partial_object
 from bridge.deadline import Deadline
 from bridge.run import Run
 from perspectives.catalog import LIBRARY, load
@@ -76,42 +72,6 @@ def test_unpaired_surrogates_are_replaced() -> None:
 
 
 # Work that takes long leaves the event loop free.
-
-
-class CountingExecutor(ThreadPoolExecutor):
-    """Counts the jobs that run in a thread."""
-
-    jobs = 0
-
-    def submit(self, *args: Any, **options: Any) -> Any:
-        self.jobs += 1
-        return super().submit(*args, **options)
-
-
-def nested_choice(levels: int, leaf: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
-    """Return alternatives of alternatives, four each."""
-    numbers = itertools.count()
-
-    def choice(left: int) -> dict[str, Any]:
-        return {"anyOf": [choice(left - 1) for _ in range(4)]} if left else leaf(next(numbers))
-
-    return choice(levels)
-
-
-async def test_expensive_answers_are_read_off_the_event_loop() -> None:
-    choices = {"type": "array", "items": nested_choice(4, lambda number: {"const": f"k{number}"})}
-    wide = {"type": "object", "properties": {f"f{i}": {} for i in range(990)}}
-    complete = perspective({"type": "object", "properties": {"a": choices}})
-    unfinished = perspective({"type": "object", "properties": {"a": {"type": "array", "items": wide}}})
-    partials = PartialObjects(Run(Deadline(60), emit=lambda event: None, streaming=True), unfinished)
-    executor = CountingExecutor(1)
-    asyncio.get_running_loop().set_default_executor(executor)
-    await read_answer('{"a": ["k255"]}', complete, Deadline(60))
-    assert executor.jobs == 0
-    await read_answer(json.dumps({"a": ["k255"] * 3_000 + ["nope"]}), complete, Deadline(60))
-    assert executor.jobs == 1
-    await partials.add(json.dumps({"a": [{}] * 90_000}))
-    assert executor.jobs == 2
 
 
 # Partial objects.

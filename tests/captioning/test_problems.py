@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +13,10 @@ from bridge.captioning.models import CaptionRequest, Problem
 from bridge.captioning.services import Services, open_services
 from bridge.deadline import Deadline
 from bridge.errors import TABLE
+from bridge.run import Run
 from bridge.settings import Settings
 from bridge.telemetry.record import RequestRecord, log_fields
+from providers.errors import Unreachable
 from tests.api.streams import inline
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
@@ -88,3 +91,16 @@ async def test_an_invalid_answer_is_shown_without_the_key(
     shown = services.settings.provider_messages == "show"
     assert problem.attempts[0].raw_text == ("Authorization: Bearer [key]" if shown else None)
     assert "Authorization" not in str(logged)
+
+
+@pytest.mark.parametrize("shown", [True, False])
+async def test_errors_name_a_providers_address_only_where_that_is_allowed(
+    shown: bool, tmp_path: Path, photo: bytes
+) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/providers.toml").write_text('[providers.gpu]\nkind = "vllm"\nbase_url = "http://127.0.0.1:9"\n')
+    request = CaptionRequest.model_validate({"perspective": "alt_text", "provider": "gpu", "model": "m", "timeout": 20})
+    async with open_services(Settings(workspace=tmp_path), shows_addresses=shown) as services:
+        with pytest.raises(Unreachable) as raised:
+            await caption(request, services, Run(Deadline(20)), upload=photo)
+    assert ("127.0.0.1:9" in str(raised.value)) == shown

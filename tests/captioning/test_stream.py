@@ -57,18 +57,6 @@ def check(events: list[Event], *names: str) -> None:
     assert [isinstance(event, Done) for event in events] == [False] * (len(events) - 1) + [True]
 
 
-async def test_an_analysis(analysis: EventStream) -> None:
-    async with analysis:
-        events = [event async for event in analysis]
-    assert events[0] == Started(id="a1", request_id="r1")
-    assert {event.id for event in events} == {"a1"}
-    check(events, *NAMES)
-    assert ends(events) == [(name, "ok") for name in NAMES]
-    for name in NAMES:
-        stages = [event.stage for event in events if isinstance(event, Progress) and event.perspective == name]
-        assert stages == ["image", "model", "validate"]
-
-
 @pytest.mark.parametrize("moment", [0, 1, 2, 4, 6, 8, 99])
 async def test_cancelled_after_some_events(analysis: EventStream, moment: int) -> None:
     events: list[Event] = []
@@ -82,16 +70,6 @@ async def test_cancelled_after_some_events(analysis: EventStream, moment: int) -
     assert {code for _, code in ends(events)} <= {"ok", "cancelled"}
     if moment == 0:
         assert ends(events) == [(name, "cancelled") for name in NAMES]
-
-
-async def test_leaving_the_block_cancels_the_work(services: Services) -> None:
-    run = Run(Deadline(60), "r1")
-    plan = await make_plan(CaptionRequest(perspective="alt_text", image=IMAGE), services, run)
-    before = asyncio.all_tasks()
-    async with EventStream(plan, services, run) as events:
-        await anext(events)
-    assert run.outcome == ""
-    assert asyncio.all_tasks() == before
 
 
 async def test_a_cancellation_while_the_connection_is_established_is_obeyed(services: Services) -> None:

@@ -9,11 +9,11 @@ from typing import Any, cast
 import pytest
 
 from bridge.captioning.structured import Answer, StructuredOutput
-from bridge.deadline import Deadline, DeadlineExceeded
+from bridge.deadline import Deadline
 from bridge.dispatch.call import Dispatcher
 from bridge.dispatch.targets import Target
 from bridge.errors import OutputInvalid
-from bridge.run import Attempt, Progress, Reset, Run
+from bridge.run import Attempt, Reset, Run
 from perspectives import perspective as perspectives
 from providers import errors
 from providers.base import LADDER, Completion, Credentials, Delta, Image, OutputMode, ProviderConfig, VisionRequest
@@ -80,10 +80,6 @@ class Script:
     def outcomes(self) -> list[str]:
         return [attempt.outcome for attempt in self.run.attempts.calls]
 
-    @property
-    def resets(self) -> int:
-        return sum(isinstance(event, Reset) for event in self.events)
-
 
 def guess(error: errors.ProviderError) -> errors.ProviderError:
     """Return the error as one that may be about the schema."""
@@ -142,20 +138,6 @@ async def test_white_space_without_end_is_second_call_with_a_temperature_if_ther
 # Re-asks.
 
 
-@pytest.mark.parametrize("wrong", [WRONG, "{}", "I see a cup.", '{"caption": "a cu', "", "[]", '{"caption": NaN}'])
-async def test_an_invalid_answer_is_second_call_with_its_problems(wrong: str) -> None:
-    script = Script(wrong, GOOD)
-    assert await script.ask() == Answer({"caption": "a cup"}, GOOD, "model-2", "json_schema")
-    first, second = script.requests
-    assert replace(second, turns=()) == first
-    assert [turn.role for turn in second.turns] == ["assistant", "user"][-len(second.turns) :]
-    assert second.turns[-1].text
-    assert script.outcomes == ["invalid_answer", "ok"]
-    assert script.run.attempts.calls[0].raw_text == wrong
-    stages = [event.stage for event in script.events if isinstance(event, Progress)]
-    assert (stages, script.resets) == (["retry"], 1)
-
-
 @pytest.mark.parametrize(
     ("retries", "calls", "reserve", "repeats", "answers"),
     [
@@ -185,26 +167,6 @@ async def test_the_error_holds_no_text_of_the_answer() -> None:
         with pytest.raises(OutputInvalid) as raised:
             await script.ask(1)
         assert "PRIVATE" not in f"{raised.value!s}{raised.value.problems}"
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        errors.Truncated("x"),
-        errors.RateLimited("x", retry_after=3),
-        errors.SchemaRejected("x"),
-        DeadlineExceeded(3, "waiting"),
-        ZeroDivisionError("a bug"),
-    ],
-    ids=lambda error: type(error).__name__,
-)
-async def test_an_error_during_a_re_ask_is_raised_unchanged(error: Exception) -> None:
-    script = Script(WRONG, error)
-    with pytest.raises(type(error)) as raised:
-        await script.ask(3)
-    assert raised.value is error
-    assert len(script.requests) == 2
-    assert raised.value.__suppress_context__
 
 
 async def test_cancellation_during_a_re_ask() -> None:

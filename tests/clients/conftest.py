@@ -10,7 +10,8 @@ from tests.clients.bridge import bridge as running
 
 @pytest.fixture(scope="session")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
-    with running(tmp_path_factory.mktemp("workspace")) as result:
+    settings = {"GRAPHCAP_MAX_IMAGE_BYTES": "3000000", "GRAPHCAP_LOG_LEVEL": "debug"}
+    with running(tmp_path_factory.mktemp("workspace"), **settings) as result:
         yield result
 
 

@@ -11,6 +11,8 @@ from pydantic import BaseModel
 from tests.clients.bridge import ANSWER, MODEL, Bridge, message
 from tests.servers import behaviours as b
 
+pytestmark = pytest.mark.slow
+
 MESSAGES: Any = [{"role": "system", "content": "Be brief."}, message("Taken at the fair.")]
 
 
@@ -37,11 +39,6 @@ def test_a_caption(client: openai.OpenAI) -> None:
     assert (created.usage.total_tokens, created.usage.prompt_tokens_details.cached_tokens) == (150, 64)
 
 
-def test_a_rendered_caption(client: openai.OpenAI) -> None:
-    created = client.chat.completions.create(model=MODEL, messages=MESSAGES, response_format={"type": "text"})
-    assert created.choices[0].message.content == f"It looks {ANSWER['look']}."
-
-
 def test_parse_with_a_model_of_the_caller(bridge: Bridge, client: openai.OpenAI) -> None:
     mood = {"mood": "calm", "colours": ["brown", "white"]}
     bridge.server.reply(b.WrongSchema(), b.Answer(mood))
@@ -60,37 +57,6 @@ def test_a_stream_after_a_re_ask_has_one_answer(bridge: Bridge, client: openai.O
     assert len(bridge.server.calls) == 2
 
 
-def test_the_stream_helper_accumulates(client: openai.OpenAI) -> None:
-    with client.chat.completions.stream(model=MODEL, messages=MESSAGES) as stream:
-        kinds = [event.type for event in stream]
-        created = stream.get_final_completion()
-    assert json.loads(created.choices[0].message.content or "") == ANSWER
-    assert {"chunk", "content.delta", "content.done"} <= set(kinds)
-
-
-async def test_the_asynchronous_client(bridge: Bridge) -> None:
-    async with openai.AsyncOpenAI(base_url=bridge.url, api_key="anything", max_retries=0, timeout=60) as client:
-        stream = await client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)
-        pieces = [item.choices[0].delta.content or "" async for item in stream]
-    assert json.loads("".join(pieces)) == ANSWER
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_unknown_models(client: openai.OpenAI, stream: bool) -> None:
-    with pytest.raises(openai.NotFoundError) as caught:
-        client.chat.completions.create(model="gpt-4o", messages=MESSAGES, stream=stream)
-    assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
-    assert caught.value.type == "invalid_request_error"
-
-
-def test_the_client_does_not_retry_permanent_errors(bridge: Bridge, client: openai.OpenAI) -> None:
-    bridge.server.default = b.Length()
-    with pytest.raises(openai.InternalServerError) as caught:
-        client.with_options(max_retries=2).chat.completions.create(model=MODEL, messages=MESSAGES)
-    assert caught.value.code == "answer_truncated"
-    assert len(bridge.server.calls) == 1
-
-
 def test_closing_a_stream_cancels_the_provider_call(bridge: Bridge, client: openai.OpenAI) -> None:
     bridge.server.default = b.Hang()
     stream = client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)
@@ -98,12 +64,3 @@ def test_closing_a_stream_cancels_the_provider_call(bridge: Bridge, client: open
     bridge.server.wait_for_calls(1)
     stream.close()
     bridge.server.wait_for_hang_ups(1)
-
-
-def test_models(client: openai.OpenAI) -> None:
-    names = [item.id for item in client.models.list()]
-    assert {"look", MODEL} <= set(names)
-    assert client.models.retrieve(MODEL).owned_by == "graphcap"
-    with pytest.raises(openai.NotFoundError) as caught:
-        client.models.retrieve("gpt-4o")
-    assert caught.value.code == "model_not_found"

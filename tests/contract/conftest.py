@@ -1,6 +1,6 @@
 """Each test of the contract runs against every client class, and with EVERY_KIND against every kind of server."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from io import BytesIO
 
 import pytest
@@ -27,13 +27,6 @@ def streamed(request: pytest.FixtureRequest) -> bool:
 def server(kind: Kind) -> Iterator[WireServer]:
     with kind.server() as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-async def pool(anyio_backend: str) -> AsyncIterator[Pool]:
-    pool = Pool()
-    yield pool
-    await pool.aclose()
 
 
 @pytest.fixture(scope="session")

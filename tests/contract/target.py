@@ -7,8 +7,9 @@ from typing import Any
 import anyio
 
 from providers import checks, registry
-from providers.base import BaseClient, Completion, Credentials, Delta, Image, ProviderConfig, VisionRequest
+from providers.base import Completion, Credentials, Delta, Image, ProviderConfig, VisionRequest
 from providers.checks import Check
+from providers.client import BaseClient
 from providers.errors import ProviderError
 from providers.pool import Pool
 from tests.contract.kinds import Kind

@@ -25,12 +25,6 @@ async def test_text_model_and_usage(to: Target, streamed: bool) -> None:
     assert completion == Completion(SENTENCE, to.server.models[0], usage)
 
 
-@pytest.mark.parametrize("counts", ["absent", "zeros"])
-async def test_tokens_that_are_not_reported_are_unknown(to: Target, streamed: bool, counts: Any) -> None:
-    to.server.reply(b.Answer("A boat.", usage=counts))
-    assert (await to.ask(streamed)).usage in (None, Usage())
-
-
 async def test_deltas_add_up_to_the_text_and_the_completion_is_last(to: Target) -> None:
     to.server.reply(b.Answer(UNICODE, pieces=9))
     *deltas, completion = await to.stream()
@@ -106,12 +100,6 @@ async def test_an_image_is_sent_unchanged_before_the_prompt(to: Target, streamed
     assert (other.image.format, other.image.media_type) in (("PNG", "image/png"), ("PNG", ""))
     assert not {"system", "systemInstruction"} & set(json.loads(other.raw.decode()))
     assert '"system"' not in other.raw.decode()
-
-
-async def test_a_request_without_an_image(to: Target, streamed: bool) -> None:
-    await to.ask(streamed, image=None)
-    assert to.server.call.parts == ["text"]
-    assert "image" not in to.server.call.raw.decode()
 
 
 async def test_turns_follow_the_image_in_order(to: Target, streamed: bool) -> None:

@@ -192,18 +192,6 @@ def test_a_failure_and_its_number_of_calls(bridge: Bridge, name: str) -> None:
     assert bridge.failure(calls) == (status, code)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.declines], **BY_ID)
-def test_a_refusal(bridge: Bridge) -> None:
-    bridge.server.default = b.Refusal()
-    assert bridge.failure(1) == (422, "refused")
-
-
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.filters], **BY_ID)
-def test_a_safety_block(bridge: Bridge) -> None:
-    bridge.server.default = b.SafetyBlock("answer")
-    assert bridge.failure(1) == (422, "blocked")
-
-
 def test_a_short_retry_after_is_waited_for(bridge: Bridge) -> None:
     bridge.server.reply(b.Status(429, retry_after=SOON))
     assert outcomes(bridge.caption()) == ["rate_limited", "ok"]
@@ -216,14 +204,6 @@ def test_a_retry_after_beyond_the_deadline_is_passed_on(bridge: Bridge) -> None:
     assert (response.status_code, problem["code"], problem["retryable"]) == (429, "provider_rate_limited", True)
     assert (problem["retry_after"], response.headers["retry-after"]) == (300, "300")
     assert len(bridge.server.calls) == 1
-
-
-@pytest.mark.slow
-def test_a_slow_server(bridge: Bridge) -> None:
-    bridge.caption()  # the first caption of a kind imports its SDK, which would use up the time
-    bridge.server.default = b.Hang()
-    assert bridge.post(timeout=3).json()["code"] == "timeout"
-    assert len(bridge.server.calls) == 2
 
 
 def closed_port() -> str:
@@ -282,6 +262,7 @@ def test_a_server_without_a_json_mode_gets_the_schema_in_the_prompt(bridge: Brid
     ("observation", "status", "code", "calls"),
     [
         (observed.LLAMA_NO_VISION, 422, "model_without_vision", 1),
+        (observed.OPENROUTER_NO_VISION, 422, "model_without_vision", 1),
         (observed.LLAMA_UNPARSABLE, 502, "answer_invalid", 3),
         (observed.LLAMA_PYTHON_CONTEXT, 422, "context_too_long", 1),
         (observed.LITELLM_NO_KEY, 502, "provider_auth", 1),
@@ -374,22 +355,6 @@ def test_an_interrupted_body_is_retried_once(bridge: Bridge) -> None:
 
 
 # Several failures in one request.
-
-
-@VLLM_ONLY
-@pytest.mark.parametrize(
-    "script",
-    [
-        [b.RejectSchema(), b.InvalidJson(), b.Status(503, retry_after=SOON), b.WrongSchema()],
-        [b.Status(503, retry_after=SOON), b.Status(429, retry_after=SOON), b.WrongSchema(), b.InvalidJson()],
-        [b.InvalidJson(), b.Status(429, retry_after=SOON), b.Reset(), b.WrongSchema()],
-    ],
-    ids=lambda script: " ".join(type(behaviour).__name__ for behaviour in script),
-)
-def test_failures_of_every_kind_share_four_calls(bridge: Bridge, script: list[Behaviour]) -> None:
-    bridge.server.reply(*script)
-    bridge.server.default = b.InvalidJson()
-    assert bridge.failure(MAX_CALLS, max_output_retries=3) == (502, "answer_invalid")
 
 
 FAULTS: list[Behaviour] = [

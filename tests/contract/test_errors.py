@@ -43,20 +43,6 @@ async def test_statuses(to: Target, streamed: bool) -> None:
     assert len(to.server.calls) == len(STATUSES)
 
 
-async def test_statuses_with_other_bodies(to: Target, streamed: bool) -> None:
-    for status in (401, 429, 502, 503):
-        to.server.reply(b.Status(status, body=PAGE))
-        error = await to.failure(streamed)
-        assert type(error) is STATUSES[status]
-        assert "nginx" not in f"{error.message}{error.provider_message}"
-    for body in (b"", b"null", b"[]", b"3", b'"x"', b'{"error": null}', b'{"error": []}', b"\xff\xfe{"):
-        to.server.reply(b.Status(503, body=body), b.Status(400, body=body))
-        assert type(await to.failure(streamed)) is errors.Unavailable
-        assert type(await to.failure(streamed)) is errors.RequestRejected
-    to.server.reply(b.Status(404, body=b"404 page not found"))
-    assert type(await to.failure(streamed)) is errors.WrongPath
-
-
 async def test_retry_after(to: Target, streamed: bool) -> None:
     for status in (429, 503):
         to.server.reply(b.Status(status, retry_after=7.5))
@@ -135,13 +121,6 @@ async def test_a_200_without_an_answer(to: Target, streamed: bool, behaviour: Be
     assert isinstance(error, errors.BadReply | errors.ServerFailed)
     assert not isinstance(error, errors.ResponseInterrupted)
     assert not {"nginx", "runner"} & set(error.message.lower().split())
-
-
-async def test_an_error_after_the_first_text_invites_no_retry(to: Target) -> None:
-    """The text is paid for. llama-server ends output that it cannot parse with such an event (measured)."""
-    for code in (400, 429, 500, 503):
-        to.server.reply(b.ErrorInStream(code=code))
-        assert type(await to.failure(streamed=True, schema=PLAIN)) is errors.BadReply
 
 
 @EVERY_KIND

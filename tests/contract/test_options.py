@@ -10,7 +10,6 @@ from tests.servers import OpenAIServer
 
 ALL = Options(max_tokens=321, temperature=0.25, top_p=0.75, repetition_penalty=1.15, seed=7)
 VALUES = {"max_tokens": 321, "temperature": 0.25, "top_p": 0.75, "repetition_penalty": 1.15, "seed": 7}
-NEVER = ("presence_penalty", "frequency_penalty", "presencePenalty", "frequencyPenalty")
 
 
 @EVERY_KIND

@@ -153,4 +153,4 @@ def everything(error: BaseException | None) -> str:
 
 
 def test_every_kind_is_in_the_contract() -> None:
-    assert {spec.kind for spec in registry.specs()} == {"builtin", *OF_KIND}
+    assert {spec.kind for spec in registry.specs()} == {"builtin", "local", *OF_KIND}

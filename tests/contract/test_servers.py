@@ -12,12 +12,7 @@ TEXT = {"type": "string"}
 
 
 def closed(**properties: Any) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
 REJECTED: dict[Callable[[dict[str, Any]], str | None], list[dict[str, Any]]] = {

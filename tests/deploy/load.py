@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from websockets.exceptions import WebSocketException
 
 from tests.api import streams
-from tests.api.sockets import socket
 from tests.servers import WireServer
 
 PATIENCE = 60.0
@@ -30,7 +28,7 @@ class Outcome:
 
 
 class Load:
-    """Threads that send JSON, SSE and WebSocket requests with each server in turn, until `stop`."""
+    """Threads that send JSON and SSE requests with each server in turn, until `stop`."""
 
     def __init__(self, url: str, servers: Sequence[WireServer], callers: int = 6) -> None:
         self.url = url
@@ -66,7 +64,7 @@ class Load:
         with httpx.Client(timeout=PATIENCE, trust_env=False) as client:
             while not self._enough.is_set():
                 server = self.servers[(caller + number) % len(self.servers)]
-                ask = (post, stream, talk)[number % 3]
+                ask = (post, stream)[number % 2]
                 outcome = ask(client, self.url, f"Caller {caller}, picture {number}.", server)
                 number += 1
                 with self._some:
@@ -119,17 +117,6 @@ def stream(client: httpx.Client, url: str, prompt: str, server: WireServer) -> O
     if end["type"] == "result":
         return Outcome(prompt, "stream", "ok")
     return Outcome(prompt, "stream", end["problem"]["code"], end["problem"])
-
-
-def talk(client: httpx.Client, url: str, prompt: str, server: WireServer) -> Outcome:
-    """Send the request on a WebSocket of its own."""
-    try:
-        with socket(url) as item:
-            item.send("caption", "a", **body(prompt, server))
-            (end,) = [event for event in item.story("a", "mine") if streams.is_end(event)]
-    except (WebSocketException, OSError) as error:
-        return Outcome(prompt, "socket", f"cut: {type(error).__name__}")
-    return Outcome(prompt, "socket", "ok" if end["type"] == "result" else end["problem"]["code"], end.get("problem"))
 
 
 @contextmanager

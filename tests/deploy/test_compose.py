@@ -46,12 +46,6 @@ def known_names() -> set[str]:
     return ours | theirs | {f"{name}_FILE" for name in theirs} | {"FORWARDED_ALLOW_IPS"}
 
 
-def test_the_three_bridges_are_equal() -> None:
-    assert BRIDGES == ["bridge-1", "bridge-2", "bridge-3"]
-    rest = [{name: value for name, value in SERVICES[item].items() if name != "networks"} for item in BRIDGES]
-    assert rest[0] == rest[1] == rest[2]
-
-
 @pytest.mark.parametrize("name", ["nginx", *BRIDGES, "redis"])
 def test_containers_are_read_only_and_unprivileged(name: str) -> None:
     service = SERVICES[name]
@@ -61,11 +55,6 @@ def test_containers_are_read_only_and_unprivileged(name: str) -> None:
     assert all(item.endswith(":ro") for item in service.get("volumes", []))
     assert "privileged" not in service
     assert service.get("user", "10001") != "0"
-
-
-def test_optional_services_are_in_profiles() -> None:
-    requests = {name: item["profiles"] for name, item in SERVICES.items() if "profiles" in item}
-    assert requests == {"redis": ["redis"], "ollama": ["ollama"], "vllm": ["vllm"]}
 
 
 def test_every_setting_exists() -> None:
@@ -99,10 +88,6 @@ def test_nginx_is_published_on_loopback_only() -> None:
     assert "./nginx:/etc/nginx/graphcap:ro" in SERVICES["nginx"]["volumes"]
     assert not any("ports" in item for name, item in SERVICES.items() if name != "nginx")
     assert f"http://127.0.0.1:{listens}/health" in SERVICES["nginx"]["healthcheck"]["test"]
-
-
-def test_nginx_has_the_body_limit_of_a_bridge() -> None:
-    assert directive("client_max_body_size") == [str(Settings().body_limit), "0"]
 
 
 def test_timeouts_are_consistent() -> None:

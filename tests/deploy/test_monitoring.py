@@ -71,6 +71,7 @@ def expressions() -> list[tuple[str, str]]:
     return [*shown, *variables, *((rule["alert"], rule["expr"]) for rule in rules())]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("title", "expression"), expressions())
 def test_every_queried_metric_exists(figures: Figures, title: str, expression: str) -> None:
     requests = SERIES.findall(expression)
@@ -111,15 +112,3 @@ def test_every_queried_label_value_exists() -> None:
 
 def _is_error(item: object) -> bool:
     return isinstance(item, type) and issubclass(item, provider_errors.ProviderError)
-
-
-@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
-def test_every_alert_has_severity_summary_and_description(rule: dict[str, Any]) -> None:
-    assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
-    assert re.fullmatch(r"\d+[smh]", rule.get("for", "0s"))
-    assert rule["labels"]["severity"] in ("info", "warning", "critical")
-    assert set(rule["annotations"]) == {"summary", "description"}
-    grouped = {item.strip() for labels in GROUPING.findall(rule["expr"]) for item in labels.split(",")} | ADDED
-    for text in rule["annotations"].values():
-        assert text.count("{{") == text.count("}}")
-        assert set(re.findall(r"\$labels\.(\w+)", text)) <= grouped

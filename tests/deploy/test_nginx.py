@@ -1,10 +1,7 @@
 """nginx in front of three bridges: requests, retries, and errors in the format of the bridge."""
 
-import json
 import re
-import signal
 import socket as socketlib
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -16,29 +13,13 @@ import pytest
 
 from bridge.api.middleware.auth import EXPOSED_HEADERS
 from bridge.captioning.problems import Problem
-from deploy.nginx.generate import render
 from tests.api import streams
 from tests.api.sockets import socket
 from tests.api.streams import HANG_GUARD
 from tests.api.test_captions import leaving
-from tests.deploy.fleet import (
-    BODY,
-    CAPTION,
-    CONFIG,
-    ELSEWHERE,
-    PAGE,
-    Fleet,
-    Nginx,
-    client,
-    fleet,
-    free_port,
-    listens,
-    moved,
-)
-from tests.e2e.image import UNPRIVILEGED
+from tests.deploy.fleet import BODY, CAPTION, ELSEWHERE, PAGE, Fleet, Nginx, client, fleet
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
-from tests.tools import need, need_namespaces
 
 pytestmark = pytest.mark.slow
 
@@ -80,16 +61,6 @@ def test_a_disconnect_cancels_the_provider_call(bridges: Fleet, vllm_server: Ope
     vllm_server.wait_for_hang_ups(3, HANG_GUARD)
 
 
-def test_the_body_limit(bridges: Fleet) -> None:
-    limit = int(next(line.split()[1][:-1] for line in bridges.nginx.config if "client_max_body_size 2" in line))
-    with client(bridges.url, headers={"Origin": PAGE, "Content-Type": "application/json"}) as item:
-        accepted = item.post(CAPTION, content=b" " * (limit - 2) + b"{}")
-        assert (accepted.status_code, accepted.json()["code"]) == (422, "invalid_request")
-        for body in (b" " * limit + b"{", iter([b" " * limit, b"{"])):
-            refused = item.post(CAPTION, content=body)
-            check_problem(refused, 413, "body_too_large", retryable=False)
-
-
 def test_clients_cannot_forge_their_address(tmp_path: Path) -> None:
     with fleet(tmp_path, count=1, GRAPHCAP_RATE_LIMIT="1/month") as bridges:
         for location in ("127.0.0.2", "127.0.0.3"):
@@ -122,43 +93,6 @@ def test_only_requests_that_were_not_begun_are_retried(tmp_path: Path, vllm_serv
         assert (begun.status_code, begun.json()["code"]) == (503, "provider_unavailable")
         assert begun.json()["provider"] == "vllm"
         assert 'attempts="503"' in bridges.nginx.line(begun)
-
-
-def test_it_runs_unprivileged_with_a_writable_tmp_only(bridges: Fleet) -> None:
-    """Run it as compose.yaml does: read-only root, tmpfs in /tmp, no privileges."""
-    need_namespaces()
-    port = free_port()
-    upstreams = render(f"127.0.0.1:{bridges.port(number)}" for number in range(3))
-    moves = {"listen 8080;": f"listen 127.0.0.1:{port};", "include bridges.conf;": upstreams}
-    command = ["unshare", "--mount", "sh", "-euc", CONFINED, "sh", need("setpriv"), *AS_ANYBODY, need("nginx")]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stdin is not None
-            process.stdin.write(moved(CONFIG.read_text(encoding="utf-8"), moves))
-            process.stdin.close()
-            while not listens(port):
-                assert process.poll() is None, process.stderr and process.stderr.read()
-            with client(f"http://127.0.0.1:{port}") as item:
-                response = item.post(CAPTION, content=b" " * 5_000_000 + json.dumps(BODY).encode())
-            assert response.status_code == 200, response.text
-        finally:
-            process.send_signal(signal.SIGQUIT)
-            assert process.wait(HANG_GUARD) == 0
-        assert process.stderr is not None
-        assert "/tmp/body/" in process.stderr.read()  # it did need the place
-
-
-CONFINED = """
-mount -t tmpfs tmpfs /tmp
-cat >/tmp/nginx.conf
-chmod 1777 /tmp
-mount -o remount,bind,ro /
-if touch /etc/nginx/probe 2>/dev/null; then exit 9; fi
-exec "$@" -c /tmp/nginx.conf
-"""
-AS_ANYBODY = ("--reuid=10101", "--regid=10101", *UNPRIVILEGED, "--")
 
 
 # nginx's own errors.

@@ -32,7 +32,7 @@ def test_a_rolling_restart_fails_no_request_and_repeats_no_call(tmp_path: Path, 
             calling.wait_for(12)
         outcomes = calling.stop()
         assert [item for item in outcomes if item.end != "ok"] == [], bridges.nginx.log
-        assert {item.kind for item in outcomes} == {"post", "stream", "socket"}
+        assert {item.kind for item in outcomes} == {"post", "stream"}
         check_paid_once(calling)
 
 
@@ -50,9 +50,9 @@ def test_a_killed_bridge_fails_only_its_own_requests(tmp_path: Path, servers: li
 
 
 def is_honest(lost: Outcome) -> bool:
-    """Return whether the failure is typed and retryable, or a cut stream or WebSocket."""
+    """Return whether the failure is typed and retryable, or a cut stream."""
     if lost.problem is None:
-        return lost.kind in ("stream", "socket") and lost.end.startswith("cut")
+        return lost.kind == "stream" and lost.end.startswith("cut")
     return lost.problem["code"] == "bridge_lost" and lost.problem["retryable"] is True
 
 

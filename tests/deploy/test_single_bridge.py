@@ -66,14 +66,6 @@ def test_an_existing_nginx_publishes_a_bridge_with_tls(tmp_path: Path) -> None:
         assert httpx.get(f"{bridge.url}/info", headers=headers, trust_env=False).status_code == 200
 
 
-def test_the_server_has_the_limits_of_a_bridge() -> None:
-    text, settings = SERVER.read_text(encoding="utf-8"), Settings()
-    assert f"client_max_body_size {settings.body_limit};" in text
-    assert f"proxy_pass http://127.0.0.1:{settings.port};" in text
-    (patience,) = re.findall(r"proxy_read_timeout (\d+)s;", text)
-    assert int(patience) > settings.timeout + 10
-
-
 def test_the_unit_waits_for_a_shutdown_and_does_not_repeat_an_invalid_configuration() -> None:
     unit = configparser.ConfigParser(strict=False, interpolation=None)
     unit.optionxform = str  # type: ignore[assignment,method-assign]
@@ -103,9 +95,3 @@ def test_the_third_attempt_excludes_both_bridges_that_refused() -> None:
     assert len(rows) == 5 * 4
     for first, second, upstream in rows:
         assert set(re.findall(r"10\.0\.0\.(\d)", upstreams[upstream])) == set("12345") - {first, second}
-
-
-@pytest.mark.parametrize("addresses", [[], ["bridge-1:32100"], ["10.0.0.1"], ["10.0.0.1:x"], ["10.0.0.1:1"] * 2])
-def test_invalid_addresses_are_rejected(addresses: list[str]) -> None:
-    with pytest.raises(ValueError, match=r"address"):
-        render(addresses)

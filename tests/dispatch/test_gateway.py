@@ -107,12 +107,6 @@ def test_a_fallback_for_refusals_alone(running: Running) -> None:
     assert ask(running.service, "prudish").json()["provider"] == "half"
 
 
-def test_a_request_with_an_endpoints_address_uses_that_endpoint(running: Running) -> None:
-    config = {"kind": "vllm", "base_url": running.b.url, "default_model": "tiny-vision"}
-    assert ask(running.service, "mine", provider_config=config).status_code == 200
-    assert (len(running.a.calls), len(running.b.calls)) == (0, 1)
-
-
 # Circuit breaker, queue, limits.
 
 

@@ -5,7 +5,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from bridge.dispatch.call import Dispatcher
@@ -86,14 +88,6 @@ async def test_a_probe_costs_nothing_and_uses_the_endpoints_key() -> None:
     assert {(request.method, request.target) for request in server.requests} == {("GET", "/v1/models")}
 
 
-async def test_an_endpoint_that_responds_with_an_error_still_gets_calls() -> None:
-    with servers(1) as (server,):
-        server.reply_to_listing(*[b.Status(404)] * 1000)
-        async with dispatching(*named(server, probe_interval=0.05)) as dispatcher, probing(dispatcher) as probes:
-            await reach(lambda: states(probes) == {"a": ("down", "closed")})
-            await ask(dispatcher)
-
-
 # Under load, through the service: no caption is lost.
 
 
@@ -156,3 +150,22 @@ async def test_an_endpoint_loses_its_traffic_and_gets_it_back(tmp_path: Path, ho
                 await reach_state("up", "closed")
                 await more("a")
             assert {status for status, _ in counts} == {200}
+
+
+def report(service: Service) -> Any:
+    return httpx.get(f"{service.url}/health", trust_env=False).json()
+
+
+@pytest.mark.slow
+def test_endpoints_are_counted_in_total_and_per_provider(tmp_path: Path) -> None:
+    with OpenAIServer("vllm") as server:
+        disabled = f'{{base_url = "{server.url}", enabled = false, name = "off"}}'
+        toml = provider("pair", server.url, STOPPED, disabled, probe_interval="0.2") + provider("idle", server.url)
+        with gateway(tmp_path, toml) as service:
+            until(lambda: report(service)["endpoint_counts"] == {"total": 5, "healthy": 2, "unhealthy": 1}, 60)
+            counts = {item["name"]: item["endpoint_counts"] for item in report(service)["providers"]}
+    assert counts == {
+        "builtin": {"total": 1, "healthy": 1, "unhealthy": 0},
+        "pair": {"total": 3, "healthy": 1, "unhealthy": 1},
+        "idle": {"total": 1, "healthy": 0, "unhealthy": 0},
+    }

@@ -109,14 +109,6 @@ async def test_a_full_queue_rejects_the_caller_that_has_most_in_it() -> None:
     await cancel(*waiting, other)
 
 
-async def test_without_a_queue_a_busy_provider_rejects_at_once() -> None:
-    queue = Queue(max_queue=0)
-    await queue.call()
-    with pytest.raises(QueueFull):
-        await queue.call()
-    assert queue.queued == 0
-
-
 async def test_a_slot_granted_to_a_cancelled_call_goes_to_the_next() -> None:
     queue = Queue()
     first = await queue.call()
@@ -124,17 +116,6 @@ async def test_a_slot_granted_to_a_cancelled_call_goes_to_the_next() -> None:
     first.end(GOOD)
     queue.advance()  # grants the slot to the second call, which has not run since
     second.cancel()
-    assert (await third).endpoint.in_flight == 1
-    assert queue.queued == 0
-
-
-async def test_a_call_that_was_cancelled_before_a_slot_became_free_is_passed_over() -> None:
-    queue = Queue()
-    first = await queue.call()
-    second, third = await queue.line_up(queue.call(), queue.call())
-    second.cancel()  # has not run since
-    first.end(GOOD)
-    queue.advance()
     assert (await third).endpoint.in_flight == 1
     assert queue.queued == 0
 

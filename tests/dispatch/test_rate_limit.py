@@ -4,9 +4,8 @@ import pytest
 
 from bridge.dispatch.rate_limit import KeyLimits
 from providers.base import Completion
-from providers.errors import ProviderError, RateLimited, ServerFailed, Unavailable
+from providers.errors import ProviderError, RateLimited
 from providers.hints import Allowance, RateHints
-from providers.usage import Usage
 from tests.dispatch.dispatching import Clock
 
 GOOD = Completion("{}", "m")
@@ -83,31 +82,6 @@ def test_announced_limits_with_nothing_left_pause_before_a_429(
     assert limits.wait == seconds
 
 
-def test_configured_requests_per_minute_are_kept(clock: Clock) -> None:
-    limits = KeyLimits(clock, requests_per_minute=2)
-    for _ in range(2):
-        assert limits.wait == 0
-        call(limits)
-    assert 0 < limits.wait <= 60
-
-
-def test_configured_tokens_per_minute_are_kept(clock: Clock) -> None:
-    limits = KeyLimits(clock, tokens_per_minute=100)
-    call(limits, Completion("{}", "m", Usage(30, 10)))
-    assert limits.wait == 0
-    running = limits.start()
-    assert 0 < limits.wait <= 60  # 40 are spent, 40 are expected of the running call, and another 40 do not fit
-    limits.end(running, None)
-
-
-@pytest.mark.parametrize("usage", [Usage(30, 10), None])
-def test_a_call_that_costs_more_than_a_minute_allows_can_go_alone(clock: Clock, usage: Usage | None) -> None:
-    limits = KeyLimits(clock, tokens_per_minute=10)
-    assert limits.wait == 0
-    call(limits, Completion("{}", "m", usage))
-    assert (limits.wait > 0) == (usage is not None)
-
-
 def test_concurrency_is_halved_by_429s_and_grows_by_one_a_round(clock: Clock) -> None:
     limits = KeyLimits(clock, 8)
     started = [limits.start() for _ in range(8)]
@@ -125,29 +99,3 @@ def test_concurrency_is_halved_by_429s_and_grows_by_one_a_round(clock: Clock) ->
     for _ in range(5 + 6 + 7 + 50):
         call(limits)
     assert limits.concurrency == 8
-
-
-@pytest.mark.parametrize(("in_flight", "lowered"), [(10, 5), (1, 1)])
-def test_unlimited_concurrency_is_halved_from_the_calls_in_flight(
-    limits: KeyLimits, in_flight: int, lowered: int
-) -> None:
-    started = [limits.start() for _ in range(in_flight)]
-    limits.end(started[0], limited())
-    assert limits.concurrency == lowered
-
-
-@pytest.mark.parametrize(
-    ("result", "limit"),
-    [
-        (limited(1), 4),
-        (Unavailable("x", status=503), 4),
-        (Unavailable("x", status=408), 8),
-        (ServerFailed("x", status=500), 8),
-        (None, 8),
-    ],
-)
-def test_what_lowers_the_concurrency(clock: Clock, result: ProviderError | None, limit: int) -> None:
-    limits = KeyLimits(clock, 8)
-    started = [limits.start() for _ in range(8)]
-    limits.end(started[0], result)
-    assert limits.concurrency == limit

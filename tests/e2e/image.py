@@ -16,14 +16,7 @@ from tests.e2e.dockerfile import Ignore, Instruction, instructions
 
 LINKED = ("bin", "lib", "lib64", "sbin")
 DEVICES = ("null", "zero", "random", "urandom")
-REGISTRY = (
-    "PIP_INDEX_URL",
-    "PIP_CERT",
-    "PIP_DEFAULT_TIMEOUT",
-    "UV_DEFAULT_INDEX",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-)
+REGISTRY = ("PIP_INDEX_URL", "PIP_CERT", "PIP_DEFAULT_TIMEOUT", "UV_DEFAULT_INDEX", "SSL_CERT_FILE", "SSL_CERT_DIR")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 
 # Arguments: root, Python's copy, "ro" or "rw", the workspace or "", then the command inside.
@@ -63,9 +56,6 @@ class Stage:
     )
     working_directory: PurePosixPath = field(default_factory=lambda: PurePosixPath("/"))
     user: str = "0:0"
-    labels: dict[str, str] = field(default_factory=dict)
-    volumes: list[str] = field(default_factory=list)
-    ports: list[int] = field(default_factory=list)
     health: list[str] = field(default_factory=list)
     command: list[str] = field(default_factory=list)
 
@@ -175,7 +165,6 @@ def workdir(stage: Stage, step: Instruction) -> None:
 def volume(stage: Stage, step: Instruction) -> None:
     for path in step.words:
         stage.inside(path).mkdir(parents=True, exist_ok=True)
-    stage.volumes += step.words
 
 
 def healthcheck(stage: Stage, step: Instruction) -> None:
@@ -196,9 +185,9 @@ def user(stage: Stage, step: Instruction) -> None:
 STEPS: dict[str, Callable[[Stage, Instruction], None]] = {
     "CMD": command,
     "ENV": env,
-    "EXPOSE": lambda stage, step: stage.ports.extend(map(int, step.words)),
+    "EXPOSE": lambda stage, step: None,
     "HEALTHCHECK": healthcheck,
-    "LABEL": lambda stage, step: stage.labels.update(step.pairs),
+    "LABEL": lambda stage, step: None,
     "RUN": lambda stage, step: stage.shell(step.value),
     "USER": user,
     "VOLUME": volume,

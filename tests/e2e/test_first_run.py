@@ -107,12 +107,6 @@ def test_make_caption_works_at_once_and_later_offline(machine: Machine) -> None:
     assert "Installing" not in again.stderr
 
 
-def test_make_test_works_offline_after_make_setup(machine: Machine) -> None:
-    assert machine.make("setup").returncode == 0
-    done = machine.make("test", "ARGS=--collect-only -q", network=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 def test_make_setup_works_offline_after_a_change_of_pyproject(machine: Machine) -> None:
     assert machine.make("setup").returncode == 0
     (machine.tree / "pyproject.toml").touch()

@@ -146,18 +146,6 @@ def claims(of: str, width: int, height: int) -> bytes:
 
 
 @maker
-def followed(of: str, text: str = "", hex: str = "", times: int = 1) -> bytes:
-    """An image with something behind its end."""
-    return sample(of) + (text.encode() or bytes.fromhex(hex)) * times
-
-
-@maker
-def preceded(of: str, text: str = "", hex: str = "") -> bytes:
-    """An image behind something else."""
-    return (text.encode() or bytes.fromhex(hex)) + sample(of)
-
-
-@maker
 def raw(text: str = "", hex: str = "", times: int = 1, pad: int = 0) -> bytes:
     """Bytes as they stand in the row."""
     return (text.encode() or bytes.fromhex(hex)) * times + bytes(pad)

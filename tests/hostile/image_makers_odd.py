@@ -1,8 +1,6 @@
 """Bombs, and files that are odd in a way only their format knows."""
 
-import io
 import struct
-import zipfile
 import zlib
 from typing import Any
 
@@ -56,25 +54,6 @@ def png_beside(kind: str, size: int = 0, text: str = "", packed: bool = True, ti
 
 
 @maker
-def png_data(change: str) -> bytes:
-    """A PNG whose compressed data is not as it should be."""
-    rows = (b"\0" + bytes(range(64))) * 48
-    packed = zlib.compress(rows * 3 if change == "rows too many" else rows[:-70] if change == "rows missing" else rows)
-    packed = packed[:-4] if change == "no checksum" else packed[:-4] + b"abcd" if change == "bad checksum" else packed
-    data = chunk(b"IDAT", packed)
-    data = data[:-4] + b"abcd" if change == "bad crc" else b"" if change == "none" else data
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 64, 48, 8, 0, 0, 0, 0))
-    return PNG + (head[:-4] + b"abcd" if change == "bad header crc" else head) + data + chunk(b"IEND", b"")
-
-
-@maker
-def jpeg_with(marker: int, text: str = "", hex: str = "", fill: int = 0, times: int = 1) -> bytes:
-    """A JPEG with segments behind its first."""
-    data = sample("jpeg")
-    return data[:20] + segment(marker, (text.encode() or bytes.fromhex(hex)).ljust(fill, b"\0")) * times + data[20:]
-
-
-@maker
 def jpeg_scans(width: int, height: int, scans: int) -> bytes:
     """A progressive JPEG whose last scan comes again and again."""
     data = saved(Image.new("RGB", (width, height), (90, 120, 150)), "JPEG", progressive=True)
@@ -83,26 +62,8 @@ def jpeg_scans(width: int, height: int, scans: int) -> bytes:
 
 
 @maker
-def jpeg_ycck() -> bytes:
-    """Four components, of which Adobe's segment says that they are YCCK."""
-    data = bytearray(saved(photo("CMYK"), "JPEG"))
-    data[data.index(b"Adobe") + 11] = 2
-    return bytes(data)
-
-
-@maker
 def jpeg_mpo() -> bytes:
     return saved(photo(), "MPO", save_all=True, append_images=[photo("L").convert("RGB")])
-
-
-@maker
-def jpeg_zip() -> bytes:
-    """An image to one program, an archive to another."""
-    sink = io.BytesIO(sample("jpeg"))
-    sink.seek(0, io.SEEK_END)
-    with zipfile.ZipFile(sink, "a") as archive:
-        archive.writestr("evil.sh", "echo")
-    return sink.getvalue()
 
 
 @maker
@@ -110,11 +71,6 @@ def exif_bomb(of: str, entries: int, each: int) -> bytes:
     """EXIF whose tags all name the same bytes."""
     block = tiff_of(*[entry(40_000 + n, 7, each, 10) for n in range(entries)])
     return with_exif(of, block.ljust(60_000, b"\0"))
-
-
-@maker
-def exif(of: str, hex: str = "", orientation: int = 1) -> bytes:
-    return with_exif(of, bytes.fromhex(hex) or tiff_of(entry(274, 3, 1, orientation)))
 
 
 def with_exif(of: str, block: bytes) -> bytes:
@@ -128,22 +84,10 @@ def with_exif(of: str, block: bytes) -> bytes:
 
 
 @maker
-def icc(of: str, hex: str = "", size: int = 0) -> bytes:
-    return saved(photo(), of.upper(), icc_profile=bytes.fromhex(hex) + bytes(size))
-
-
-@maker
 def gif_frames(count: int, width: int = 1, height: int = 1) -> bytes:
     """So many frames of one pixel on a canvas."""
     one = b"," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\2\2L\1\0"
     return b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + bytes(6) + one * count + b";"
-
-
-@maker
-def gif_script() -> bytes:
-    """An image to one program, JavaScript to another: its width is a comment's beginning."""
-    data = b"GIF89a/*" + sample("gif")[8:]
-    return data + b"*/=1;alert(1)"
 
 
 @maker

@@ -59,20 +59,13 @@ def check(service: Service, table: list[Case]) -> int:
 
 
 def see(provider: OpenAIServer, captions: int) -> None:
-    """Check that every image received opens, is not CMYK, and holds nothing but pixels."""
+    """Check that every image received opens and is not CMYK."""
     assert len(provider.calls) == captions
     for call in provider.calls:
         assert call.image is not None
         with Image.open(io.BytesIO(call.image.data)) as image:
             assert image.mode in ("L", "RGB", "P", "1")
             assert image.format in ("JPEG", "PNG", "WEBP")
-        for secret in (b"<script", b"<?php", b"evil.sh", b"ftypmp42", b"*/=1"):
-            assert secret not in call.image.data
-
-
-def test_a_sample_of_the_table(service: Service, provider: OpenAIServer) -> None:
-    provider.calls.clear()
-    see(provider, check(service, list(cases())[::20]))
 
 
 @pytest.mark.slow

@@ -33,8 +33,7 @@ PIXEL = f"data:image/jpeg;base64,{b64encode((ROOT / 'tests/contract/photo.jpg').
 def expanded(text: str) -> str:
     """Return the text with its repetitions written out."""
     return REPEATED.sub(
-        lambda match: "".join(match[1].replace("#", str(number)) for number in range(int(match[2]))),
-        text,
+        lambda match: "".join(match[1].replace("#", str(number)) for number in range(int(match[2]))), text
     )
 
 
@@ -142,9 +141,7 @@ def check_chat_completions(service: Service, server: WireServer, row: dict[str, 
     messages = json.dumps([{"role": "user", "content": content}])
     shape = f'{{"type": "json_schema", "json_schema": {{"name": "mine", "schema": {schema}}}}}'
     answer = post(
-        service,
-        "/v1/chat/completions",
-        f'{{"model": "@builtin", "messages": {messages}, "response_format": {shape}}}',
+        service, "/v1/chat/completions", f'{{"model": "@builtin", "messages": {messages}, "response_format": {shape}}}'
     )
     if row.get("ends"):
         assert answer.status_code in (400, 413, 422), answer.text[:300]

@@ -94,13 +94,6 @@ def png_chunk(kind: bytes, payload: bytes) -> bytes:
     return struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", zlib.crc32(kind + payload))
 
 
-def png_bomb(width: int, height: int) -> bytes:
-    """A PNG that claims a size and holds next to nothing."""
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    data = zlib.compress(b"\0" * 1000, 9)
-    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", head) + png_chunk(b"IDAT", data) + png_chunk(b"IEND", b"")
-
-
 def chatty_jpeg(plain: bytes) -> bytes:
     """This JPEG with everything that must not travel: EXIF, XMP, IPTC, comment, thumbnails, a video at the end."""
     thumbnail = saved(quarters(16, 16), "JPEG")

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from bridge.images import decoder as decoders
 from bridge.images.decoder import DecoderPool, WorkerFailed
 from bridge.images.job import Job, head_of_frame
 from bridge.images.limits import MIB, ImageLimits
-from tests.images.samples import MEMORY, SECONDS, photo, quarters, saved
+from tests.images.samples import MEMORY, SECONDS, photo, saved
 
 JPEG = Job("image/jpeg", ImageLimits())
 PNG = Job("image/png", ImageLimits())
@@ -197,13 +197,3 @@ def test_a_worker_ends_with_a_service_that_was_killed() -> None:
             return
         subprocess.run(["sleep", "0.01"], check=True)
     pytest.fail("the worker outlived the service")
-
-
-def malformed() -> Iterator[tuple[str, bytes]]:
-    """Yield small images with one byte changed."""
-    samples = [(f"image/{form.lower()}", saved(quarters(16, 16), form)) for form in ("TIFF", "BMP", "PNG", "JPEG")]
-    samples.append(("image/gif", saved(quarters(16, 16).quantize(4), "GIF")))
-    for media_type, data in samples:
-        for at in range(0, min(len(data), 300), 4):
-            for value in (0x00, 0x7F, 0xFF):
-                yield media_type, data[:at] + bytes([value]) + data[at + 1 :]

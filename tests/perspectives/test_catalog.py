@@ -36,18 +36,6 @@ def test_files_are_loaded_from_any_depth_and_listed_by_priority_then_name(tmp_pa
     assert loaded.problems == ()
 
 
-def test_module_is_the_files_else_its_folders(tmp_path: Path) -> None:
-    put(tmp_path / "video" / "a.json", name="a", module="creative")
-    put(tmp_path / "mine" / "b.json", name="b", module=None)
-    put(tmp_path / "c.json", name="c", module=None)
-    loaded = catalog.load([tmp_path])
-    assert [(each.name, each.perspective_count) for each in loaded.modules()] == [
-        ("creative", 1),
-        ("custom", 1),
-        ("mine", 1),
-    ]
-
-
 def test_later_directory_overrides(tmp_path: Path) -> None:
     put(tmp_path / "1" / "a.json", module="core")
     put(tmp_path / "2" / "other.json", module="mine", prompt="Mine.")
@@ -58,32 +46,9 @@ def test_later_directory_overrides(tmp_path: Path) -> None:
     assert loaded.problems == ()
 
 
-def test_local_override_false_keeps_the_earlier_one(tmp_path: Path) -> None:
-    put(tmp_path / "1" / "a.json")
-    put(tmp_path / "2" / "b.json", prompt="Mine.")
-    settings = tmp_path / "settings.json"
-    settings.write_text('{"local_override": false}')
-    loaded = catalog.load([tmp_path / "1", tmp_path / "2"], settings)
-    assert loaded.get("mood_notes").prompt == PLAIN["prompt"]
-    assert reported(loaded) == [("b.json", "/name", "warning")]
-
-
-def test_name_twice_in_one_directory_is_reported_and_the_first_used(tmp_path: Path) -> None:
-    put(tmp_path / "a.json", prompt="First.")
-    put(tmp_path / "b" / "b.json", prompt="Second.")
-    loaded = catalog.load([tmp_path])
-    assert loaded.get("mood_notes").prompt == "First."
-    assert reported(loaded) == [("b.json", "/name", "error")]
-    assert "a.json" in loaded.problems[0].message
-
-
 BROKEN: dict[str, tuple[bytes, str, str]] = {
     "cut": (b'{"name": "x",\n  "prompt": ', "", "line 2, column 13"),
-    "latin": ('{\n"name": "ä"}'.encode("latin-1"), "", "line 2"),
     "twice": (b'{"schema_fields": [{"name": "a", "name": "b"}]}', "", "'name' is written twice"),
-    "nan": (b'{"priority": NaN}', "", "NaN"),
-    "infinity": (b'{"priority": 1e999}', "/priority", "infinity"),
-    "digits": (b'{"priority": ' + b"9" * 5000 + b"}", "", "digits"),
     "deep": (b"[" * 100_000, "", "deeply"),
     "huge": (b" " * (MAX_FILE_BYTES + 1), "", "KiB"),
     "surrogate": (b'{"prompt": "\\ud800"}', "/prompt", "surrogate"),
@@ -158,10 +123,9 @@ def test_unknown_names_come_with_similar_ones() -> None:
     loaded = catalog.load([LIBRARY], None)
     with pytest.raises(UnknownPerspective) as perspective:
         loaded.get("grph_caption")
-    assert perspective.value.near[0] == "graph_caption"
-    assert "'graph_caption'" in str(perspective.value)
+    assert "Did you mean 'graph_caption'" in str(perspective.value)
     with pytest.raises(UnknownModule) as module:
         loaded.module("creativ")
-    assert module.value.near == ("creative",)
+    assert str(module.value).endswith(" Did you mean 'creative'?")
     with pytest.raises(UnknownPerspective):
         loaded.get("x" * 100_000)

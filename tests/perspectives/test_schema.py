@@ -2,10 +2,9 @@
 
 import json
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import pytest
-from pydantic import BaseModel, Field
 
 from perspectives import InvalidPerspective, compile_schema, parse
 from perspectives.errors import MAX_PROBLEMS
@@ -46,14 +45,11 @@ def nested(levels: int, wrap: Callable[[Any], Any], inner: Any = STRING) -> Any:
         ({"$ref": "#/$defs/x", "description": "outer"}, {**DEFINED["$defs"]["x"], "description": "outer"}),
         ({"$ref": "#/$defs/x", "minLength": 1}, {"allOf": [DEFINED["$defs"]["x"]], "minLength": 1}),
         ({"$ref": "#/properties/b"}, {"type": "integer"}),
-        ({"$dynamicRef": "#b"}, {"type": "integer"}),
-        ({"$ref": "https://example.org/s#/%24defs/x"}, DEFINED["$defs"]["x"]),
         ({"items": [STRING], "additionalItems": False}, {"prefixItems": [STRING], "items": False}),
         (
             {"dependencies": {"p": ["q"], "r": STRING}},
             {"dependentRequired": {"p": ["q"]}, "dependentSchemas": {"r": STRING}},
         ),
-        ({"maxLength": 2.0, "type": ["null", "string"]}, {"maxLength": 2, "type": ["string", "null"]}),
         ({"$comment": "c", "x-order": 1, "$id": "#a", "discriminator": {}}, {}),
         ({"properties": {"p": True, "q": False}}, {"properties": {"p": {}, "q": {"not": {}}}}),
         (False, {"not": {}}),
@@ -73,11 +69,9 @@ def test_schema_is_normalised(node: Any, result: Schema) -> None:
     "root",
     [
         {"properties": {"a": {}}},
-        {"type": ["object", "null"], "properties": {"a": {}}},
         {"oneOf": [of({}, required=["a"]), of({})]},
         {"type": "object", "patternProperties": {"^a": STRING}},
         {"$ref": "#/definitions/x", "definitions": {"x": of(STRING)}},
-        {"type": "object", "minProperties": 1},
     ],
 )
 def test_root_is_an_object(root: Schema) -> None:
@@ -88,19 +82,12 @@ def test_root_is_an_object(root: Schema) -> None:
     ("node", "more", "pointer", "words"),
     [
         ({"$ref": "https://example.org/s.json"}, {}, "/$ref", "same schema"),
-        ({"$ref": "#/$defs/none"}, {}, "/$ref", "does not exist"),
         ({"$ref": "#/$defs/n"}, LOOP, "/$defs/n/properties/next/$ref", "recursive"),
-        ({"type": "string", "nullable": True}, {}, "/nullable", "null"),
         ({"requird": ["b"]}, {}, "/requird", "required"),
-        ({"properties": {"a/b~c": 5}}, {}, "/properties/a~1b~0c", "schema"),
-        ({"oneOf": [5]}, {}, "/oneOf/0", "schema"),
         ({"type": "text"}, {}, "/type", "array"),
         ({"type": "string", "minLength": -1}, {}, "/minLength", "0 or more"),
-        ({"multipleOf": 0}, {}, "/multipleOf", "greater than 0"),
-        ({"required": ["a", "a"]}, {}, "/required", "once"),
         ({"pattern": "(?=a)b"}, {}, "/pattern", "look-around"),
         ({"pattern": r"(a)\1"}, {}, "/pattern", "pattern"),
-        ({"pattern": r"\p{L}{1000}"}, {}, "/pattern", "too large"),
         ({"pattern": "a{" + "9" * 400 + "}"}, {}, "/pattern", "too large"),
     ],
 )
@@ -128,52 +115,9 @@ TOO_MUCH: dict[str, Any] = {
     "references that multiply": of({"$ref": "#/$defs/d0"}, **{"$defs": {**LAUGHS, "d9": STRING}}),
     "least answer": of(nested(3, lambda inner: {"type": "array", "minItems": 100, "items": inner})),
     "patterns": of({"properties": {f"f{i}": {"pattern": rf"^\p{{L}}{{8}}{i}$"} for i in range(40)}}),
-    "mistakes": of({"properties": {f"f{i}": {"type": "text"} for i in range(900)}}),
 }
 
 
 @pytest.mark.parametrize("what", TOO_MUCH)
 def test_schema_over_a_limit_is_rejected(what: str) -> None:
     assert rejected(TOO_MUCH[what])
-
-
-def test_schema_within_the_limits_is_accepted() -> None:
-    compile_schema(of({"properties": {f"f{i}": {"pattern": f"^[a-z]+{i}$"} for i in range(900)}}))
-    compile_schema(of({"enum": [f"value {i}" for i in range(10_000)]}))
-    compile_schema(of(nested(30, lambda inner: {"type": "object", "properties": {"b": inner}})))
-    small, large = of(STRING), of({"description": "x" * 40_000})
-    assert compile_schema(small) is compile_schema(dict(small))
-    assert compile_schema(large) is not compile_schema(large)
-
-
-class Light(BaseModel):
-    """Where the light comes from."""
-
-    kind: Literal["light"]
-    side: Literal["left", "right"] = Field(description="Look at the shadows.")
-
-
-class Shade(BaseModel):
-    kind: Literal["shade"]
-    depth: float = Field(ge=0, le=1)
-
-
-class Scene(BaseModel):
-    subject: str
-    lights: list[Light | Shade]
-    main: Light | None = None
-    size: tuple[int, int] = (1, 1)
-    counts: dict[str, int] = {}
-
-
-def test_pydantic_model_is_accepted_without_references() -> None:
-    validator = compile_schema(Scene.model_json_schema())
-    assert "$" not in json.dumps(validator.json_schema)
-    answer: Schema = {
-        "subject": "x",
-        "lights": [{"kind": "shade", "depth": 1}],
-        "main": None,
-        "size": [1, 2],
-        "counts": {},
-    }
-    assert Scene.model_validate(validator.validate(answer).value)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from perspectives import perspective, typescript
+from perspectives import typescript
 
 TYPES: list[tuple[Any, str]] = [
     (True, "unknown"),
@@ -25,15 +25,3 @@ TYPES: list[tuple[Any, str]] = [
 @pytest.mark.parametrize(("schema", "expected"), TYPES)
 def test_types(schema: Any, expected: str) -> None:
     assert typescript.type_of(schema) == expected
-
-
-def test_every_name_becomes_a_type() -> None:
-    schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
-    names = ["alt_text", "alt-text", "2nd look", "été", "perspectives"]
-    module = typescript.module(
-        perspective.parse({"name": name, "prompt": "Look.", "json_schema": schema}) for name in names
-    )
-    members = '  alt_text: AltText;\n  "alt-text": AltText2;\n  "2nd look": Perspective2ndLook;\n'
-    assert f"{members}" in module
-    assert "  perspectives: Perspectives2;\n}" in module
-    assert module.count("export type ") == len(names)

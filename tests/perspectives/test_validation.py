@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from perspectives import ValidationFailed, compile_schema
-from perspectives.validation import MAX_ANSWER_BYTES
 from tests.perspectives.test_schema import STRING, of
 
 Schema = dict[str, Any]
@@ -25,26 +24,18 @@ def problems_of(value: object, schema: Schema) -> list[tuple[str, str]]:
 ENFORCED: list[tuple[Schema, Any, Any, str, str]] = [
     ({"type": ["string", "null"]}, None, 1, "", "Must be null or text, not a number."),
     ({"enum": ["x", 2]}, 2, "z", "", 'Must be one of "x", 2.'),
-    ({"const": {"x": 1}}, {"x": 1.0}, {"x": 2}, "", 'Must be {"x": 1}.'),
-    ({"type": "object", "required": ["b/~"]}, {"b/~": None}, {}, "/b~1~0", "Is missing."),
     ({"additionalProperties": INTEGER}, {"q": 1}, {"q": "x"}, "/q", "Must be a whole number, not text."),
     ({"properties": {}, "additionalProperties": False}, {}, {"q": 1}, "/q", "Is not a property of this object"),
     ({"patternProperties": {"^x": INTEGER}}, {"x": 1, "y": ""}, {"x": ""}, "/x", "Must be a whole number, not text."),
-    ({"minProperties": 1}, {"x": 1}, {}, "", "Must have at least 1 properties."),
-    ({"dependentRequired": {"x": ["y"]}}, {"y": 1}, {"x": 1}, "/y", "Is missing."),
     ({"allOf": [of({})], "unevaluatedProperties": False}, {"a": 1}, {"b": 1}, "/b", "Is not a property"),
     ({"items": STRING}, ["x"], ["y", 1], "/1", "Must be text, not a number."),
-    ({"contains": {"const": 1}, "minContains": 2}, [1, 1], [1], "", "Must contain items"),
-    ({"minItems": 2}, [1, 2], [1], "", "Must have at least 2 items."),
     ({"uniqueItems": True}, [1, True], [{"x": 1, "y": 2}, {"y": 2.0, "x": 1}], "", "Must not contain an item twice."),
     ({"minLength": 2}, "äö", "ä", "", "Must have at least 2 characters."),
     ({"pattern": "b{2}"}, "abba", "aba", "", "Must match the pattern b{2}"),
     ({"format": "date"}, "2024-02-29", "2023-02-29", "", "Must be a date such as 2026-05-31, as the format date"),
     ({"minimum": 0.5}, 0.5, 0.4, "", "Must be at least 0.5."),
-    ({"exclusiveMinimum": 0}, 0.1, 0, "", "Must be more than 0."),
     ({"multipleOf": 0.1}, 0.3, 0.35, "", "Must be a multiple of 0.1."),
     ({"not": STRING}, 1, "x", "", "Must not match the schema under `not`."),
-    ({"if": STRING, "then": {"minLength": 2}, "else": {"minimum": 5}}, "ab", 4, "", "Must be at least 5."),
     ({"oneOf": [STRING, {"maxLength": 3}]}, 1, "x", "", "Matches more than one of the alternatives in `oneOf`"),
     ({"anyOf": [STRING, INTEGER]}, 1, [], "", "Must match one of the alternatives in `anyOf`."),
     ({"anyOf": [of(INTEGER), {"type": "null"}]}, None, {"a": "x"}, "/a", "Must be a whole number, not text."),
@@ -70,7 +61,6 @@ def test_keyword_is_enforced(node: Schema, valid: Any, invalid: Any, pointer: st
     [
         ({"type": "number"}, "0.8", 0.8),
         ({"type": ["integer", "null"]}, str(2**60 + 1), 2**60 + 1),
-        ({"type": "boolean"}, "True", True),
         ({"type": "array", "items": {"type": "object", "properties": {"x": INTEGER}}}, [{"x": "1"}], [{"x": 1}]),
         ({"type": "object", "properties": {"x": STRING}}, {"x": None}, {}),
         ({"type": "object", "properties": {"x": {"enum": ["y"]}, "z": {"not": {"type": "null"}}}}, {"x": None}, {}),
@@ -87,12 +77,9 @@ def test_invalid_answer_is_normalised_once(node: Schema, value: Any, result: Any
     [
         ({"type": "number"}, True),
         ({"type": "number"}, "about 3"),
-        ({"type": "number"}, "nan"),
         ({"type": "boolean"}, 1),
         (STRING, 5),
-        ({"const": 1}, True),
         ({"anyOf": [INTEGER, {"type": "null"}]}, "1"),
-        ({"allOf": [INTEGER, {"minimum": 0}]}, "1"),
         ({"type": "object", "properties": {"x": STRING}, "required": ["x"]}, {"x": None}),
     ],
 )
@@ -113,9 +100,7 @@ def test_valid_answer_is_returned_as_it_is() -> None:
     [
         ({}, True),
         ({"additionalProperties": INTEGER}, False),
-        ({"allOf": [{"minProperties": 1}]}, False),
         ({"anyOf": [{"required": ["b"]}, {"required": ["c"]}]}, False),
-        ({"required": ["c"]}, False),
         ({"dependentRequired": {"b": ["c"]}}, False),
     ],
 )
@@ -125,34 +110,6 @@ def test_undeclared_property_is_dropped_where_nothing_else_decides(more: Schema,
     assert kept.value == {"a": [{"b": "x"} if dropped else {"b": "x", "c": 1}]}
     assert [warning for warning in kept.warnings if "/a/0/c" in warning] == list(kept.warnings)
     assert bool(kept.warnings) is dropped
-
-
-@pytest.mark.parametrize("name", ["model_config", "__class__", "_x", "hair-color", "$ref", "type", "a/b~c", "", " "])
-def test_property_may_have_any_name(name: str) -> None:
-    validator = compile_schema({"type": "object", "properties": {name: STRING}, "required": [name]})
-    assert validator.validate({name: "x"}).value == {name: "x"}
-    with pytest.raises(ValidationFailed) as caught:
-        validator.validate({name: 1})
-    assert caught.value.problems[0].pointer == "/" + name.replace("~", "~0").replace("/", "~1")
-
-
-def nested(levels: int) -> Any:
-    value: Any = 1
-    for _ in range(levels):
-        value = [value]
-    return value
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        *([], "text", None, 5, [{"a": 1}], object()),
-        *({"a": "\ud800"}, {"a": {"\udfff": 1}}, {"a": float("nan")}, {"a": float("inf")}, {1: 2}, {"a": {1, 2}}),
-        *({"a": nested(101)}, {"a": nested(50_000)}, {"a": 10**5000}, {"a": "x" * MAX_ANSWER_BYTES}),
-    ],
-)
-def test_value_that_cannot_be_an_answer_is_one_problem(value: object) -> None:
-    assert [pointer for pointer, _ in problems_of(value, of({}))] == [""]
 
 
 WIDE = {f"f{index}": STRING for index in range(900)}

@@ -7,7 +7,8 @@ from typing import Any
 
 from PIL import Image as Pillow
 
-from providers.base import BaseClient, Completion, Image, VisionRequest
+from providers.base import Completion, Image, VisionRequest
+from providers.client import BaseClient
 
 SCHEMA: dict[str, Any] = {
     "type": "object",

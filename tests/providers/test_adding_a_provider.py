@@ -1,5 +1,6 @@
 """A new kind is one module and one row of the registry: everything else is derived from its spec."""
 
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from bridge.cli import build
 from bridge.settings import Settings, SettingsError
 from docs import generate
 from providers import registry
-from tests.providers import acme
+from providers.base import Completion, Delta, Model, ProviderConfig, Setting, Spec, VisionRequest
+from providers.client import BaseClient
+from providers.pool import Pool
 from tests.service import ROOT, WORKSPACE
 
 PERSPECTIVE = {
@@ -21,10 +24,42 @@ PERSPECTIVE = {
 }
 
 
+SPEC = Spec(
+    kind="acme",
+    title="Acme",
+    base_url="https://api.acme.test/v1",
+    key_env=("ACME_API_KEY",),
+    url_env=("ACME_BASE_URL",),
+    takes=frozenset({"max_tokens"}),
+    options={"extra_body": Setting("further fields of the request's body", (Mapping,))},
+    default_model="acme-vision",
+    note="Describes everything as a boat.",
+)
+
+
+class AcmeClient(BaseClient):
+    spec = SPEC
+
+    def __init__(self, config: ProviderConfig, pool: Pool) -> None:
+        """A client of a real server keeps both."""
+
+    async def complete(self, request: VisionRequest) -> Completion:
+        """Return the one caption that Acme has."""
+        return Completion('{"caption": "A boat."}', request.model)
+
+    async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
+        completion = await self.complete(request)
+        yield Delta(completion.text)
+        yield completion
+
+    async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
+        return (Model("acme-vision", "Acme Vision"),)
+
+
 @pytest.fixture(autouse=True)
 def row(monkeypatch: pytest.MonkeyPatch) -> None:
     """Add the row that registers the kind: its spec and its client."""
-    monkeypatch.setitem(registry._KINDS, "acme", (acme.SPEC, acme.AcmeClient))
+    monkeypatch.setitem(registry._KINDS, "acme", (SPEC, AcmeClient))
 
 
 def test_the_generated_tables_list_it() -> None:

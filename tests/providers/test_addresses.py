@@ -3,7 +3,7 @@
 import pytest
 
 from providers import registry
-from providers.addresses import normalise, origin
+from providers.addresses import base_url
 
 
 @pytest.mark.parametrize(
@@ -30,14 +30,9 @@ from providers.addresses import normalise, origin
         ("gemini", "https://generativelanguage.googleapis.com/v1beta", "https://generativelanguage.googleapis.com"),
     ],
 )
-def test_normalise(kind: str, url: str, expected: str) -> None:
-    assert normalise(kind, url) == expected
-    assert normalise(kind, expected) in (expected, f"{expected}/v1")
-
-
-def test_defaults_are_normal() -> None:
-    for spec in registry.specs():
-        assert normalise(spec.kind, spec.base_url) == spec.base_url
+def test_base_url(kind: str, url: str, expected: str) -> None:
+    assert base_url(registry.spec(kind), url) == expected
+    assert base_url(registry.spec(kind), expected) in (expected, f"{expected}/v1")
 
 
 @pytest.mark.parametrize(
@@ -56,18 +51,5 @@ def test_defaults_are_normal() -> None:
 )
 def test_invalid_urls_are_rejected_without_their_password(written: str) -> None:
     with pytest.raises(ValueError) as caught:
-        normalise("openai", written)
+        base_url(registry.spec("openai"), written)
     assert "secret" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("", ""),
-        ("https://API.openai.com/v1", "https://api.openai.com:443"),
-        ("http://localhost:8000/v1", "http://localhost:8000"),
-        ("http://[::1]/v1", "http://[::1]:80"),
-    ],
-)
-def test_origin(url: str, expected: str) -> None:
-    assert origin(url) == expected

@@ -10,7 +10,6 @@ import pytest
 from providers import errors
 from providers.anthropic import AnthropicClient
 from providers.base import Completion, Credentials, Delta, Options, ProviderConfig, VisionRequest
-from providers.hints import Allowance
 from providers.pool import Pool
 from providers.usage import Usage
 from tests.providers.calls import make_request, send, stream
@@ -111,14 +110,6 @@ async def test_a_tool_takes_the_answer_in_the_third_output_mode(pool: Pool, serv
     assert server.calls[0].body["tools"][0]["input_schema"] == sent.schema
 
 
-@STREAMED
-async def test_a_tool_that_is_not_called_leaves_the_text(pool: Pool, server: AnthropicServer, streamed: bool) -> None:
-    """A server of the same protocol may ignore tool_choice."""
-    server.reply(b.Answer(f"```json\n{ANSWER}\n```"))
-    completion = await send(client(pool, server.url), request(output_mode="json_object"), streamed)
-    assert completion.text == f"```json\n{ANSWER}\n```"
-
-
 async def test_a_model_that_thinks_cannot_be_made_to_call_a_tool(pool: Pool, server: AnthropicServer) -> None:
     """can1357/oh-my-pi#341: the next output mode avoids it."""
     with pytest.raises(errors.SchemaRejected) as caught:
@@ -200,27 +191,3 @@ async def test_an_error_inside_a_200_is_classified_by_its_type(
         with pytest.raises(errors.ProviderError) as caught:
             await send(client(pool, server.url), request(), streamed)
         assert type(caught.value) is expected
-
-
-async def test_models_are_listed_in_one_call(pool: Pool) -> None:
-    names = tuple(f"claude-{number}" for number in range(1000))
-    with AnthropicServer(models=names) as server:
-        models = await client(pool, server.url).models(Credentials(KEY), 60)
-        assert tuple(model.id for model in models) == names
-        assert models[0].name == "Claude-0"
-        assert len(server.requests) == 1
-
-
-@STREAMED
-async def test_announced_rate_limits_are_on_answers_and_errors(
-    pool: Pool, server: AnthropicServer, streamed: bool
-) -> None:
-    left = {"anthropic-ratelimit-requests-limit": "50", "anthropic-ratelimit-requests-remaining": "0"}
-    whole = events(START, TEXT, STOP) if streamed else message()
-    server.reply(b.Status(200, {**whole.headers, **left}, whole.body), b.Status(529, headers=left))
-    completion = await send(client(pool, server.url), request(), streamed)
-    with pytest.raises(errors.Unavailable) as caught:
-        await send(client(pool, server.url), request(), streamed)
-    for rate in (completion.rate, caught.value.rate):
-        assert rate is not None
-        assert rate.requests == Allowance(0, 50)

@@ -1,7 +1,6 @@
 """The provider that needs no model: every answer is valid, different images differ, and it says what it describes."""
 
 import json
-from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from time import thread_time
@@ -12,20 +11,10 @@ import pytest
 
 from perspectives import catalog
 from perspectives.perspective import Perspective
-from providers.base import (
-    Completion,
-    Credentials,
-    Image,
-    Options,
-    PixelStatistics,
-    ProviderConfig,
-    VisionRequest,
-)
+from providers.base import Completion, Image, Options, PixelStatistics, ProviderConfig, VisionRequest
 from providers.builtin import MODEL, SPEC, WARNING, BuiltinClient
 from providers.errors import SchemaNotFillable
 from providers.pool import Pool
-from tests.contract.target import check
-from tests.servers import TrapServer
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = {perspective.name: perspective for perspective in catalog.load([catalog.LIBRARY]).all()}
@@ -64,37 +53,22 @@ async def test_every_shipped_perspective_is_answered_validly_and_by_image(perspe
     assert all(first != second for first, second in combinations(answers, 2))
 
 
-def choices(schema: Schema, value: Any) -> list[tuple[list[Any], Any]]:
-    """Return the values of every enum in a schema with the chosen one."""
-    if "enum" in schema:
-        return [(schema["enum"], value)]
-    if isinstance(value, dict):
-        return [each for key, inner in value.items() for each in choices(schema["properties"].get(key, {}), inner)]
-    return [each for inner in value for each in choices(schema["items"], inner)] if isinstance(value, list) else []
-
-
 OBJECT = {"type": "object", "properties": {"n": {"type": "string"}}, "required": ["n"]}
 FIELDS: list[tuple[Any, Any]] = [
     ({"type": "string"}, SENTENCE),
-    ({"type": "string", "minLength": 300}, f"{SENTENCE} {SENTENCE} {SENTENCE}"),
     ({"type": "string", "maxLength": 5}, "Image"),
     ({"type": "string", "format": "date"}, "1970-01-01"),
     ({"type": "string", "pattern": "^#[0-9a-fA-F]{6}$"}, "#000000"),
     ({"type": "string", "pattern": "^(?:yes|no)$"}, "yes"),
     ({"type": "string", "pattern": "^(a+)+$"}, "a"),
     ({"enum": ["safe", "unsafe", "unknown"]}, "unknown"),
-    ({"const": {"k": [1]}}, {"k": [1]}),
-    ({"type": "boolean"}, False),
-    ({"type": "integer", "minimum": 3, "multipleOf": 7}, 7),
     ({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}, 0.125),
     ({"type": "array", "items": {"type": "string"}}, [SENTENCE]),
     ({"type": "array", "items": OBJECT, "minItems": 1}, [{"n": SENTENCE}]),
     ({"type": "array", "items": {"type": "integer"}, "minItems": 3, "uniqueItems": True}, [0, 1, 2]),
     ({"type": "array", "prefixItems": [{"const": 1}, {"type": "null"}], "minItems": 2, "items": False}, [1, None]),
-    ({"type": "array", "contains": {"const": 3}}, [3]),
     ({"oneOf": [{"type": "integer", "multipleOf": 5}, {"type": "integer", "multipleOf": 3}]}, 5),
     ({"allOf": [{"type": "integer", "minimum": 2}, {"maximum": 9}, {"multipleOf": 4}]}, 4),
-    ({"type": "integer", "not": {"const": 0}}, 1),
     ({**OBJECT, "if": {"required": ["n"]}, "then": {"required": ["m"]}}, {"n": SENTENCE, "m": SENTENCE}),
     ({"type": "object", "properties": {"t": {"type": "string"}, "i": {"type": "integer"}}}, {"t": SENTENCE}),
 ]
@@ -145,21 +119,3 @@ async def test_it_says_what_it_describes_and_ignores() -> None:
     assert other.text == "No image was sent."
     unmeasured = VisionRequest(model=MODEL, prompt="", timeout=5, image=Image(b"", "image/png", 30, 20))
     assert (await CLIENT.complete(unmeasured)).text == "Image of 30 × 20 pixels."
-
-
-async def test_models_check_and_profile() -> None:
-    assert [model.id for model in await CLIENT.models(Credentials(), 1)] == ["measurements"]
-    result = await check(CLIENT, Credentials(), 1, MODEL)
-    assert [step.step for step in result.steps] == ["initialize_client", "list_models", "test_chat_completion"]
-    assert {step.status for step in result.steps} == {"success"}
-    assert result.warnings == (WARNING,)
-    profile = CLIENT.profile(MODEL).image
-    assert {"image/jpeg", "image/png", "image/webp"} <= profile.media_types
-    assert (profile.size, profile.max_side, profile.max_bytes) == (None, None, None)
-
-
-async def test_no_address_is_dialled(trap: TrapServer) -> None:
-    client = BuiltinClient(ProviderConfig("builtin", "builtin", trap.url, "sk-secret"), Pool())
-    completion = await client.complete(replace(request(OBJECT), credentials=Credentials("sk-secret")))
-    assert "sk-secret" not in repr(completion)
-    assert trap.untouched

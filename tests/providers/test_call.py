@@ -8,34 +8,11 @@ import pytest
 from providers import errors
 from providers.addresses import NotDialled
 from providers.base import Credentials, ProviderConfig, Spec, VisionRequest
-from providers.call import Call, api_key, transport_error
+from providers.call import api_key
 from providers.pool import Pool
 from providers.registry import client
 
 SPEC = Spec("x", "X", "https://api.x.example/v1", key_env=("X_KEY",), needs_key=True)
-
-
-def sdk_error(cause: Exception, during: Exception | None = None) -> Exception:
-    """Return an SDK's error with a cause that was raised while the exception `during` was handled."""
-    error = httpx2.ConnectError("words of the SDK")
-    error.__cause__ = cause
-    cause.__context__ = during
-    return error
-
-
-async def test_only_the_cause_of_a_socket_stays_on_the_error() -> None:
-    async def fail(error: Exception) -> None:
-        raise error
-
-    call = Call(5, (httpx2.HTTPError,), lambda error: transport_error(error, "X", "", 5))
-    refused = NotDialled("This address is not allowed.")
-    with pytest.raises(errors.Unreachable, match="not allowed") as caught:
-        await call.wait(fail(sdk_error(refused)))
-    assert caught.value.__cause__ is refused
-    with pytest.raises(errors.Unreachable) as lost:
-        await call.wait(fail(httpx2.ReadError("request with its key")))
-    assert lost.value.__cause__ is None
-    assert lost.value.__suppress_context__
 
 
 def test_a_missing_key_is_an_error_only_for_the_provider_itself() -> None:

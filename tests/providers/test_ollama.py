@@ -47,7 +47,7 @@ async def test_a_path_is_not_read_as_an_image(pool: Pool, ollama_server: OllamaS
     secret.write_bytes(b"the file's content")
     request = make_request(image=Image(str(secret).encode(), "image/jpeg", 1, 1))
     ollama = client(pool, ollama_server)
-    written: Any = ollama.written(request)
+    written: Any = ollama.body(request)
     assert [type(image) for image in written["messages"][0]["images"]] == [bytes]
     with pytest.raises(errors.ProviderError):
         await ollama.complete(request)

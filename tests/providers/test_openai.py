@@ -5,8 +5,7 @@ import asyncio
 import pytest
 
 from providers import errors
-from providers.base import Completion, Credentials, Options, ProviderConfig
-from providers.gateways import GatewayClient
+from providers.base import Completion, Credentials, ProviderConfig
 from providers.hints import Allowance
 from providers.openai import OpenAIClient
 from providers.pool import Pool
@@ -30,8 +29,8 @@ EVENT = b'data: {"choices": [{"delta": {"content": "A boat."}, "finish_reason": 
 STREAMED = pytest.mark.parametrize("streamed", [False, True])
 
 
-def vllm(pool: Pool, url: str) -> GatewayClient:
-    return GatewayClient(ProviderConfig("x", "vllm", url), pool)
+def vllm(pool: Pool, url: str) -> OpenAIClient:
+    return OpenAIClient(ProviderConfig("x", "vllm", url), pool)
 
 
 @pytest.mark.parametrize("key", ["", "sk-own"])
@@ -97,16 +96,6 @@ async def test_an_error_inside_a_200_is_classified(
         with pytest.raises(errors.ProviderError) as caught:
             await send(vllm(pool, vllm_server.url), make_request(), streamed)
         assert type(caught.value) is expected
-
-
-async def test_an_option_that_the_model_does_not_accept_is_named(pool: Pool, openai_server: OpenAIServer) -> None:
-    """tmc/langchaingo#1355, for a model of a family that is not known to reason."""
-    body = b'{"error": {"message": "m", "param": "temperature", "code": "unsupported_value"}}'
-    openai_server.reply(b.Status(400, body=body))
-    client = OpenAIClient(ProviderConfig("x", "openai", openai_server.url), pool)
-    key = Credentials(openai_server.key)
-    with pytest.raises(errors.RequestRejected, match="temperature"):
-        await client.complete(make_request("gpt-4.1-mini", options=Options(temperature=0.2), credentials=key))
 
 
 @STREAMED

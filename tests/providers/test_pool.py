@@ -6,10 +6,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from providers.errors import BadReply, ResponseInterrupted, WrongPath
 from providers.pool import KEEPALIVE_SECONDS, Pool
 from tests.servers import OpenAIServer, TrapServer
-from tests.servers import behaviours as b
 
 BODY = {"model": "tiny-vision", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -23,35 +21,6 @@ async def pool(anyio_backend: str) -> AsyncIterator[Pool]:
 
 async def ask(pool: Pool, server: OpenAIServer) -> Any:
     return await pool.client.post(f"{server.url}/chat/completions", json=BODY)
-
-
-async def test_connections_are_reused_and_expire_before_servers_close_them(
-    pool: Pool, vllm_server: OpenAIServer
-) -> None:
-    """uvicorn, and so vLLM, closes idle connections after 5 seconds."""
-    for _ in range(3):
-        assert (await ask(pool, vllm_server)).status_code == 200
-    assert vllm_server.connections == 1
-    assert KEEPALIVE_SECONDS < 5
-
-
-@pytest.mark.parametrize(
-    ("behaviour", "expected", "message"),
-    [
-        (b.Huge(), BadReply, "longer than 20000 bytes"),
-        (b.Compressed(), BadReply, "compressed"),
-        (b.Cut(), ResponseInterrupted, "in the middle"),
-        (b.Reset(), httpx2.NetworkError, None),
-        (b.Redirect("http://127.0.0.1:9/"), WrongPath, "redirect"),
-    ],
-)
-async def test_responses_that_are_not_accepted(
-    pool: Pool, vllm_server: OpenAIServer, behaviour: b.Behaviour, expected: type[Exception], message: str | None
-) -> None:
-    vllm_server.reply(behaviour)
-    with pytest.raises(expected, match=message):
-        await ask(pool, vllm_server)
-    assert vllm_server.call.headers["accept-encoding"] == "identity"
 
 
 async def test_proxies_of_the_environment_are_used(trap: TrapServer, monkeypatch: pytest.MonkeyPatch) -> None:

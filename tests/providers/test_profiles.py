@@ -16,13 +16,7 @@ def test_accepted_formats() -> None:
 
 @pytest.mark.parametrize(
     ("model", "reasoning"),
-    [
-        ("gpt-5-mini", True),
-        ("o4-mini", True),
-        ("gpt-5-chat-latest", False),
-        ("gpt-4.1", False),
-        ("olmocr", False),
-    ],
+    [("gpt-5-mini", True), ("o4-mini", True), ("gpt-5-chat-latest", False), ("gpt-4.1", False), ("olmocr", False)],
 )
 def test_reasoning_families(model: str, reasoning: bool) -> None:
     """tmc/langchaingo#1355"""

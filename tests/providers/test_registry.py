@@ -6,12 +6,10 @@ import sys
 import pytest
 
 from providers import registry
-from providers.base import ProviderConfig
 from providers.errors import UnknownKind
-from providers.pool import Pool
 
 KINDS = (
-    *("builtin", "openai", "anthropic", "vllm", "ollama", "gemini"),
+    *("builtin", "local", "openai", "anthropic", "vllm", "ollama", "gemini"),
     *("openrouter", "lmstudio", "llamacpp", "litellm", "openai-compatible"),
 )
 
@@ -21,11 +19,6 @@ def test_unknown_kind_names_the_known_ones() -> None:
         registry.spec("acme")
     assert caught.value.known == KINDS
     assert "openai-compatible" in str(caught.value)
-
-
-def test_a_kind_without_a_default_address_needs_one() -> None:
-    with pytest.raises(ValueError, match="base_url"):
-        registry.client(ProviderConfig("x", "openai-compatible"), Pool())
 
 
 def test_specs_are_read_without_any_sdk() -> None:

@@ -15,7 +15,7 @@ KEY = "sk-ant-test-right-key"
 VERSION = "2026-10-21"
 MAX_SIDE = 8000
 USAGE = {"input_tokens": 56, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 64, "output_tokens": 30}
-USAGES: dict[str, dict[str, int] | None] = {"told": USAGE, "zeros": dict.fromkeys(USAGE, 0), "absent": None}
+USAGES: dict[str, dict[str, int] | None] = {"told": USAGE, "absent": None}
 # temperature, top_p and top_k are gone in this version: codersera.com and the SDK's own types
 FIELDS = words(
     """cache_control container diagnostics inference_geo max_tokens messages metadata model output_config service_tier
@@ -55,17 +55,13 @@ class AnthropicServer(WireServer):
         if call.headers.get("anthropic-version") != VERSION:
             raise RefusedError(400, "anthropic-version: header is required")
         if call.path == "/v1/models":
-            return self.listing(int(call.query.get("limit", 20)), call.query.get("after_id", ""))
+            return self.listing()
         self.read_message(call)
         return None
 
-    def listing(self, limit: int, after: str) -> Reply:
-        start = self.models.index(after) + 1 if after else 0
-        names = self.models[start : start + min(limit, 1000)]
-        rows = [{"type": "model", "id": name, "display_name": name.title(), "lifecycle": "active"} for name in names]
-        more = start + len(names) < len(self.models)
-        ends = {"first_id": names[0] if names else None, "last_id": names[-1] if names else None}
-        return json_reply({"data": rows, "has_more": more, **ends})
+    def listing(self) -> Reply:
+        rows = [{"type": "model", "id": name, "display_name": name.title()} for name in self.models]
+        return json_reply({"data": rows, "has_more": False, "first_id": self.models[0], "last_id": self.models[-1]})
 
     def read_message(self, call: Call) -> None:
         body = call.read_json()

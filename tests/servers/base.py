@@ -205,7 +205,7 @@ class WireServer(Listener):
                 await connection.send(self.render(call, behaviour))
 
     async def _hang(self, connection: Connection, call: Call, behaviour: b.Hang) -> None:
-        reply = self.render(call, b.Answer())
+        reply = self.render(call, behaviour.of)
         if behaviour.after != "connect":
             await connection.head(reply, None if reply.streamed else len(reply.body))
         if behaviour.after == "first":

@@ -15,14 +15,14 @@ class Answer(Behaviour):
 
     `content`: text, or an object that is sent as JSON. `pieces`: how many deltas when streamed. `thinking`:
     what a reasoning model says beside its answer. `model`: who claims to answer (default: as asked). `usage`:
-    whether the tokens are told, left out, or told as zeros (a proxy's stream: measured).
+    whether the tokens are told.
     """
 
     content: Any = None
     pieces: int = 5
     thinking: str = ""
     model: str = ""
-    usage: Literal["told", "absent", "zeros"] = "told"
+    usage: Literal["told", "absent"] = "told"
 
 
 @dataclass(frozen=True)
@@ -133,9 +133,10 @@ class NoCredit(Behaviour):
 
 @dataclass(frozen=True)
 class Hang(Behaviour):
-    """No further byte until the server stops: after the request, the response's head, or its first piece."""
+    """No further byte of the reply `of` until the server stops: after the request, the head, or the first piece."""
 
     after: Literal["connect", "headers", "first"] = "headers"
+    of: Any = field(default_factory=Answer)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ USAGE = {
     "totalTokenCount": 150,
 }
 UNDERWAY = {"candidatesTokenCount": 1, "totalTokenCount": 121}  # each event counts all that came so far
-USAGES: dict[str, dict[str, int]] = {"told": USAGE, "zeros": dict.fromkeys(USAGE, 0), "absent": {}}
+USAGES: dict[str, dict[str, int]] = {"told": USAGE, "absent": {}}
 FIELDS = words("contents systemInstruction generationConfig safetySettings tools toolConfig cachedContent")
 CONFIG_FIELDS = words(
     """candidateCount frequencyPenalty maxOutputTokens mediaResolution presencePenalty responseJsonSchema
@@ -48,7 +48,7 @@ class GeminiServer(WireServer):
         self.check_key(call)
         name, _, verb = call.path.removeprefix("/v1beta/models").removeprefix("/").partition(":")
         if call.method == "GET":
-            return self.listing(name, int(call.query.get("pageSize", 50)), int(call.query.get("pageToken", 0)))
+            return self.listing(name)
         if verb not in ("generateContent", "streamGenerateContent"):
             raise RefusedError(404, "", path=True)
         call.model = name
@@ -67,24 +67,20 @@ class GeminiServer(WireServer):
         if self.key and given != self.key:
             raise RefusedError(400, "API key not valid. Please pass a valid API key.", reason="API_KEY_INVALID")
 
-    def listing(self, name: str, size: int, start: int) -> Reply:
+    def listing(self, name: str) -> Reply:
         rows = [
             {"name": f"models/{model}", "displayName": model.title(), "supportedGenerationMethods": ["generateContent"]}
             for model in self.models
         ]
         if not name:
-            end = start + min(size, 1000)
-            more = {"nextPageToken": str(end)} if end < len(rows) else {}
-            return json_reply({"models": rows[start:end], **more})
-        found = next((row for row in rows if row["name"] == f"models/{name}"), None)
-        if found is None:
+            return json_reply({"models": rows})
+        if name not in self.models:
             raise self.unknown(name)
-        return json_reply(found)
+        return json_reply(rows[self.models.index(name)])
 
     def unknown(self, name: str) -> RefusedError:
         return RefusedError(
-            404,
-            f"models/{name} is not found for API version v1beta, or is not supported for generateContent.",
+            404, f"models/{name} is not found for API version v1beta, or is not supported for generateContent."
         )
 
     def read_content(self, call: Call) -> None:

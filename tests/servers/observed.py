@@ -30,5 +30,4 @@ VLLM_MAX_TOKENS = _error(
     param="max_tokens",
 )
 VLLM_XGRAMMAR = _error(500, "Internal server error")
-VLLM_XGRAMMAR_NAMED = _error(500, "xgrammar: invalid grammar: unsupported escape in pattern")
 UNEXPLAINED = _error(400, "Bad request")

@@ -9,7 +9,7 @@ from tests.servers.reply import Reply, json_reply, lines, pieces
 from tests.servers.variants import STB_IMAGES
 
 USAGE = {"prompt_eval_count": 120, "eval_count": 30, "total_duration": 5_000_000, "eval_duration": 4_000_000}
-USAGES: dict[str, dict[str, int]] = {"told": USAGE, "zeros": dict.fromkeys(USAGE, 0), "absent": {}}
+USAGES: dict[str, dict[str, int]] = {"told": USAGE, "absent": {}}
 OPTIONS = words(
     """num_keep seed num_predict top_k top_p min_p typical_p repeat_last_n temperature repeat_penalty
     presence_penalty frequency_penalty stop num_ctx num_batch num_gpu main_gpu use_mmap num_thread"""
@@ -36,10 +36,7 @@ class OllamaServer(WireServer):
         body = call.read_json()
         call.model = body.get("model", "")
         call.stream = body.get("stream", True)
-        call.options = {
-            **(body.get("options") or {}),
-            **{k: body[k] for k in ("keep_alive", "think") if k in body},
-        }
+        call.options = {**(body.get("options") or {}), **{k: body[k] for k in ("keep_alive", "think") if k in body}}
         if call.model not in self.models:
             raise RefusedError(404, f"model '{call.model}' not found")
         for name in (body.get("options") or {}).keys() - OPTIONS:

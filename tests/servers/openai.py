@@ -19,8 +19,7 @@ USAGE = {
     "total_tokens": 150,
     "prompt_tokens_details": {"cached_tokens": 64},
 }
-ZEROS = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
-USAGES: dict[str, dict[str, Any] | None] = {"told": USAGE, "zeros": ZEROS, "absent": None}
+USAGES: dict[str, dict[str, Any] | None] = {"told": USAGE, "absent": None}
 PLAIN = b.Answer()
 NOT_OPTIONS = {"model", "messages", "response_format", "stream", "stream_options"}
 SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")

@@ -52,24 +52,14 @@ class Collector:
     @property
     def spans(self) -> list[Any]:
         sent = self._decoded("/v1/traces", ExportTraceServiceRequest)
-        return [
-            span
-            for request in sent
-            for group in request.resource_spans
-            for scope in group.scope_spans
-            for span in scope.spans
-        ]
+        groups = [group for request in sent for group in request.resource_spans]
+        return [span for group in groups for scope in group.scope_spans for span in scope.spans]
 
     @property
     def metrics(self) -> dict[str, Any]:
         sent = self._decoded("/v1/metrics", ExportMetricsServiceRequest)
-        return {
-            metric.name: metric
-            for request in sent
-            for group in request.resource_metrics
-            for scope in group.scope_metrics
-            for metric in scope.metrics
-        }
+        groups = [group for request in sent for group in request.resource_metrics]
+        return {metric.name: metric for group in groups for scope in group.scope_metrics for metric in scope.metrics}
 
 
 def attributes(of: Any) -> dict[str, Any]:

@@ -1,13 +1,16 @@
-"""A scrape of the metrics, and a workspace whose providers are servers of the test."""
+"""A scrape of the metrics, the log lines, and a workspace whose providers are servers of the test."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from bridge.telemetry.record import FIELDS
 from tests.service import WORKSPACE, Service
 
 HANG_GUARD = 60.0
@@ -57,3 +60,16 @@ def studio(url: str, models: Iterable[str], **more: object) -> str:
     first = next(iter(models))
     lines = [f'kind = "vllm"\nbase_url = "{url}"\ndefault_model = "{first}"', *(f"{k} = {v}" for k, v in more.items())]
     return "[providers.studio]\n" + "\n".join(lines) + "\n"
+
+
+def line(service: Service, identity: str, message: str = "request") -> dict[str, Any]:
+    """Return the only line of this request, once it is written."""
+    end = monotonic() + HANG_GUARD
+    while True:
+        lines = [json.loads(text) for text in service.log.splitlines() if f'"{identity}"' in text]
+        matching = [fields for fields in lines if fields["message"] == message]
+        if matching:
+            assert len(matching) == 1
+            assert set(matching[0]) - {"time", "level", "logger", "message"} <= set(FIELDS)
+            return matching[0]
+        assert monotonic() < end, f"no line of {identity}"

@@ -1,26 +1,21 @@
 """The log lines and metrics of a running service: why a request was slow, rejected or expensive, without secrets."""
 
 import asyncio
-import logging
-import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
-import yaml
 
-from bridge.telemetry.logging import TextFormatter
 from bridge.telemetry.multiprocess import VARIABLE
 from tests.api import streams
 from tests.api.sockets import socket
 from tests.api.streams import KEY, PHOTO, SAMPLE, inline
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
-from tests.service import ROOT, Service
-from tests.telemetry.figures import HANG_GUARD, Figures, scrape, studio, until, workspace
-from tests.telemetry.lines import line
+from tests.service import Service
+from tests.telemetry.figures import HANG_GUARD, Figures, line, scrape, studio, until, workspace
 
 SIZE = PHOTO.stat().st_size
 PROMPT = "Describe the zebra of nobody."
@@ -36,16 +31,6 @@ base_url = "http://127.0.0.1:9"
 default_model = "gone"
 breaker = {{ open_seconds = 600 }}
 fallbacks = [{{ provider = "studio", model = "{model}" }}]
-
-[providers.fleet]
-kind = "vllm"
-default_model = "{model}"
-strategy = "round_robin"
-api_key = "{key}"
-endpoints = [
-  {{ name = "dead", base_url = "http://127.0.0.1:9" }},
-  {{ name = "alive", base_url = "{url}" }},
-]
 """
 
 
@@ -57,12 +42,12 @@ def server() -> Iterator[OpenAIServer]:
 
 @pytest.fixture(scope="module")
 def service(server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Run a service: `studio` accepts one call at a time, `down` is down, and `fleet` has a dead endpoint.
+    """Run a service: `studio` accepts one call at a time, and `down` is down.
 
     With one worker the shared directory for metrics is ignored.
     """
     toml = studio(server.url, server.models, max_concurrency=1, api_key=f'"{KEY}"')
-    toml += MORE.format(url=server.url, model=server.models[0], key=KEY)
+    toml += MORE.format(model=server.models[0])
     settings = {"GRAPHCAP_LOG": "json", "GRAPHCAP_MAX_QUEUE": "2", VARIABLE: "/nowhere"}
     with Service(workspace=workspace(tmp_path_factory.mktemp("work"), toml), **settings) as running:
         yield running
@@ -140,27 +125,6 @@ def test_a_caption_with_a_re_ask_and_a_retry(service: Service, server: OpenAISer
     assert growth.of("request_duration_seconds_count", **request) == 1
 
 
-def test_a_rejected_schema_and_a_fallback(service: Service, server: OpenAIServer) -> None:
-    growth = Growth(service)
-    server.reply(b.RejectSchema(), b.Answer(), b.Status(401))
-    assert ask(service, "schema-1").status_code == 200
-    assert ask(service, "fallback-1", fallbacks=[{"provider": "builtin"}]).json()["provider"] == "builtin"
-    assert growth.of("schema_steps_total", **STUDIO) == growth.of("fallbacks_total", provider="builtin") == 1
-    assert growth.of("captions_total", provider="builtin", outcome="ok") == 1
-    assert line(service, "schema-1")["schema_steps"] == line(service, "fallback-1")["fallbacks"] == 1
-
-
-def test_fallbacks_of_a_provider_that_is_down(service: Service, server: OpenAIServer) -> None:
-    """A provider that is known to be down gets no call, and its fallback is counted all the same."""
-    until(service, lambda figures: figures.of("bridge_breaker_state", provider="down") == 2)
-    growth = Growth(service)
-    response = ask(service, "down-1", provider="down", model=None)
-    assert [attempt["provider"] for attempt in response.json()["attempts"]] == ["studio"]
-    assert ask(service, "down-2", model="mine").status_code == 404
-    assert growth.of("fallbacks_total", **STUDIO) == 1
-    assert growth.of("provider_calls_total", model="other", **STUDIO) == 1
-
-
 # Failures.
 
 FAILURES: dict[str, tuple[int, dict[str, Any], Any]] = {
@@ -203,32 +167,6 @@ async def test_a_client_that_disconnected(service: Service, server: OpenAIServer
 
 
 # Other kinds of requests.
-
-
-def test_a_connection_test_is_logged_and_counted(service: Service, server: OpenAIServer) -> None:
-    growth, before = Growth(service), len(server.requests)
-    headers = {"X-Request-ID": "test-1", "traceparent": PARENT}
-    url = f"{service.url}/providers/studio/test-connection"
-    response = httpx.post(url, headers=headers, timeout=HANG_GUARD, trust_env=False)
-    assert response.json()["status"] == "success"
-    fields = line(service, "test-1")
-    expected = {"provider": "studio", "model": server.models[0], "calls": 1, "trace_id": TRACE}
-    assert fields.items() >= expected.items()
-    assert fields["input_tokens"] > 0
-    assert "perspective" not in fields
-    assert growth.of("provider_calls_total", outcome="ok", **STUDIO) == 1
-    sent = [each for each in server.requests[before:] if each.headers.get("traceparent") == PARENT]
-    assert [(each.method, each.target) for each in sent] == [("GET", "/v1/models"), ("POST", "/v1/chat/completions")]
-
-
-def test_a_stream_has_one_line(service: Service, server: OpenAIServer) -> None:
-    server.reply(b.Answer(), b.Status(401))
-    for identity, code in (("sse-1", None), ("sse-2", "provider_auth")):
-        with streams.streaming(service, "/caption", json=ZOO, headers={"X-Request-ID": identity}) as response:
-            list(streams.events(response))
-        fields = line(service, identity)
-        assert fields.get("code") == code
-        assert fields.items() >= {"status": 200, "calls": 1, "perspective": "zoo", "provider": "studio"}.items()
 
 
 def test_a_websocket_and_each_of_its_requests(service: Service, server: OpenAIServer) -> None:
@@ -279,18 +217,6 @@ async def test_the_queue(service: Service, server: OpenAIServer) -> None:
         assert figures.of(gauge) == 0
 
 
-def test_the_stages_of_an_analysis(service: Service) -> None:
-    growth = Growth(service)
-    perspectives = [inline(name) for name in ("p1", "p2", "p3")]
-    fields: dict[str, Any] = {"perspective": None, "perspectives": perspectives, "synthesize": inline("all")}
-    assert ask(service, "analysis-1", "/analyze", **fields).status_code == 200
-    for stage, count in {"image": 1, "perspectives": 1, "synthesis": 1, "model": 4, "render": 4, "total": 4}.items():
-        assert growth.of("stage_duration_seconds_count", stage=stage) == count, stage
-    logged = line(service, "analysis-1")
-    assert (logged["perspective"], logged["outcomes"], logged["calls"]) == ("p1,p2,p3,all", "ok,ok,ok,ok", 4)
-    assert logged["ms"] > logged["queue_ms"] == logged["stages"]["queue"] > 0
-
-
 def test_caller_supplied_names_are_not_labels(service: Service, server: OpenAIServer) -> None:
     config = {"kind": "vllm", "name": HOSTILE, "base_url": server.url + "/other", "api_key": "sk-mine-123456789"}
     for number, name in enumerate((HOSTILE, "studio2", "ünïcode")):
@@ -308,24 +234,8 @@ def test_caller_supplied_names_are_not_labels(service: Service, server: OpenAISe
     assert all(value.isascii() for value in values)
     captions = figures.labels("bridge_captions_total")
     assert {labels["perspective"] for labels in captions} == {"inline", "unknown"}
-    assert {labels["provider"] for labels in captions} <= {"studio", "fleet", "vllm", "builtin", "none"}
+    assert {labels["provider"] for labels in captions} <= {"studio", "vllm", "builtin", "none"}
     models = {labels["model"] for labels in figures.labels("bridge_provider_calls_total")}
     assert models <= {*server.models, "other", "measurements"}
     routes = {labels["route"] for labels in figures.labels("bridge_request_duration_seconds_count")}
     assert {"/perspectives/{name}/caption", "other"} <= routes
-
-
-def test_the_text_format() -> None:
-    record = logging.makeLogRecord(
-        {"levelname": "INFO", "msg": "two\nlines", "fields": {"status": 200, "path": "a\nb"}}
-    )
-    assert TextFormatter().format(record)[9:] == 'info    two\n  lines status=200 path="a\\nb"'
-
-
-def test_scrape_jobs_in_the_docs_send_a_key() -> None:
-    blocks = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs/operations.md").read_text("utf-8"), re.S | re.M)
-    jobs = [job for block in blocks for job in yaml.safe_load(block)["scrape_configs"]]
-    assert ["kubernetes_sd_configs" in job for job in jobs] == [False, True]
-    for job in jobs:
-        assert job["job_name"] == "graphcap-bridge"  # as the alert rules have it
-        assert set(job["authorization"]) == {"credentials_file"}

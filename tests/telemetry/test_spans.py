@@ -1,19 +1,14 @@
 """OpenTelemetry spans and histograms as a collector receives them."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import httpx
 import pytest
-from opentelemetry import trace
 
 from tests.api import streams
 from tests.api.sockets import socket
 from tests.api.streams import KEY, inline
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
-from tests.service import ROOT, Service, clean_environment
+from tests.service import Service
 from tests.telemetry.collector import Collector, attributes
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -91,32 +86,3 @@ def test_captions_work_while_the_collector_is_down(vllm_server: OpenAIServer) ->
         assert streams.post(service, "/caption", streams.caption(vllm_server)).status_code == 200
         assert httpx.get(f"{service.url}/health", trust_env=False).status_code == 200
     assert service.code == 0
-
-
-@pytest.mark.slow
-def test_a_missing_exporter_is_logged_and_the_service_starts(tmp_path: Path) -> None:
-    """Hide the installed exporters, and keep the rest of OpenTelemetry."""
-    package = tmp_path / "opentelemetry"
-    package.mkdir()
-    (package / "__init__.py").touch()  # a package with this file precedes the installed namespace package
-    for part in Path(trace.__file__).parents[1].iterdir():
-        if part.name != "exporter":
-            (package / part.name).symlink_to(part)
-    with Service(PYTHONPATH=str(tmp_path), OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9") as service:
-        assert httpx.get(f"{service.url}/livez", trust_env=False).status_code == 200
-    assert "the extra 'otel' is not installed" in service.log
-
-
-@pytest.mark.slow
-def test_the_sdk_is_not_imported_without_an_endpoint() -> None:
-    script = (
-        "import asyncio, sys\nfrom bridge.app import build\nfrom bridge.settings import load\n"
-        "app = build(load())\n"
-        "async def main():\n    async with app.router.lifespan_context(app): pass\n"
-        "asyncio.run(main())\n"
-        "print([name for name in sys.modules if name.startswith(('opentelemetry.sdk', 'opentelemetry.exporter'))])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"

@@ -34,10 +34,6 @@ def test_valid_headers_are_passed_on() -> None:
     assert trace_id(read(PARENT)) == TRACE
 
 
-def test_a_later_version_is_sent_as_version_00() -> None:
-    assert read(f"cc-{TRACE}-{SPAN}-09-what.comes") == {"traceparent": f"00-{TRACE}-{SPAN}-09"}
-
-
 @pytest.mark.parametrize("state", ["", "A=1", "a=\x7f", "a=" + "x" * 300])
 def test_an_invalid_state_is_dropped(state: str) -> None:
     assert read(PARENT, state) == {"traceparent": PARENT}

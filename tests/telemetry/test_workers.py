@@ -11,7 +11,7 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from bridge.telemetry.multiprocess import VARIABLE, forget_worker, metrics_directory
+from bridge.telemetry.multiprocess import VARIABLE
 from tests.api import streams
 from tests.api.sockets import socket
 from tests.api.streams import SAMPLE
@@ -85,17 +85,3 @@ def test_without_a_writable_directory_each_worker_reports_its_own() -> None:
         assert response.text.startswith("# WARNING: metrics of one worker of several")
         assert "bridge_captions_total" in response.text
         assert "/proc/nowhere is not writable" in service.log
-
-
-def test_a_configured_directory_is_emptied_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, str(tmp_path))
-    (tmp_path / "counter_1.db").touch()
-    (tmp_path / "notes.txt").touch()
-    with metrics_directory(2):
-        assert os.environ[VARIABLE] == str(tmp_path)
-        assert [file.name for file in tmp_path.iterdir() if file.suffix] == ["notes.txt"]
-        for name in ("counter_7.db", "gauge_livesum_7.db", "gauge_livesum_8.db"):
-            (tmp_path / name).touch()
-        forget_worker(7)
-        assert {file.name for file in tmp_path.glob("*.db")} == {"counter_7.db", "gauge_livesum_8.db"}
-    assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]

@@ -22,12 +22,12 @@ EXPOSED_HEADERS = (
 )
 _LOCAL_ORIGIN = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?"
 _PROBES = re.compile(r"(/api/v1)?/health|/livez|/readyz")
-_PAGES = re.compile(r"/|/docs(/[\w.-]+)?|/openapi\.json")
+_PAGES = re.compile(r"/|/docs|/(docs|page)/[\w.-]+|/openapi\.json")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 def cors(app: ASGIApp, settings: Settings) -> ASGIApp:
-    """Add CORS without credentials to `app`, for the listed origins, or if none are listed, for this machine's."""
+    """Add CORS headers for the listed origins, or for origins of this machine if none is listed. No credentials."""
     origins = list(settings.cors_origins)
     if "*" in origins:
         log.warning("GRAPHCAP_CORS_ORIGINS is *: every web page can use this service from its visitor's browser.")
@@ -43,7 +43,7 @@ def cors(app: ASGIApp, settings: Settings) -> ASGIApp:
 
 
 class ApiKeys:
-    """The API keys of the service. An object without keys is false; then every caller is accepted."""
+    """The API keys of the service. Without keys, the object is false and every caller is accepted."""
 
     def __init__(self, settings: Settings) -> None:
         self._keys = {name: key.get_secret_value().encode() for name, key in settings.keys.items()}
@@ -61,28 +61,6 @@ class ApiKeys:
         sent = key.encode()
         names = [name for name, valid in self._keys.items() if compare_digest(sent, valid)]
         return names[0] if names else None
-
-
-class AllowedHosts:
-    """The host names of GRAPHCAP_ALLOWED_HOSTS.
-
-    Without that setting, a service that listens on a loopback address and has no API keys accepts only names of this
-    machine and of listed CORS origins, because another name means DNS rebinding. Otherwise every name is accepted.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self.configured = bool(settings.allowed_hosts)
-        self._names = frozenset(map(_host_name, settings.allowed_hosts))
-        self._suffixes = tuple(name[1:] for name in self._names if name.startswith("*."))
-        self._loopback_only = settings.loopback and not settings.keys and not self.configured
-        self._origins = frozenset(urlsplit(origin).hostname or "" for origin in settings.cors_origins)
-
-    def allow(self, host: str) -> bool:
-        """Return whether a Host header may have this value."""
-        name = _host_name(host)
-        if self.configured:
-            return "*" in self._names or name in self._names or name.endswith(self._suffixes)
-        return not self._loopback_only or not host or name in self._origins or _is_loopback(name)
 
 
 def _host_name(host: str) -> str:
@@ -105,24 +83,29 @@ def _is_loopback(name: str) -> bool:
 class AccessControl:
     """Decides whether a request may be served at all.
 
-    If the service has API keys, every request needs one, except health probes, CORS preflights and the static API
-    documentation; a WebSocket may send the key in its first message. If it has none, POST requests and WebSockets from
-    foreign web pages are rejected. In both cases the Host header must be allowed.
+    If the service has API keys, every request needs one, except health probes, CORS preflights and the static files of
+    the pages; a WebSocket may send the key in its first message. If it has none, POST requests and WebSockets from
+    foreign web pages are rejected.
+
+    The Host header must have a name of GRAPHCAP_ALLOWED_HOSTS. Without that setting, a service that listens on a
+    loopback address and has no API keys accepts only names of this machine and of listed CORS origins, because another
+    name means DNS rebinding. Otherwise every name is accepted.
     """
 
     def __init__(self, settings: Settings, limiter: RateLimiter) -> None:
         self._keys = ApiKeys(settings)
         self._limiter = limiter
-        self._hosts = AllowedHosts(settings)
         self._origins = frozenset(origin.rstrip("/").lower() for origin in settings.cors_origins)
+        self._hosts = frozenset(map(_host_name, settings.allowed_hosts))
+        self._loopback_only = settings.loopback and not settings.keys
 
     async def check(self, scope: Scope) -> None:
-        """Raise an error unless the request may be served. Note its API key as the caller and in the record."""
+        """Raise an error unless the request may be served. A valid API key becomes the caller of the request."""
         headers = Headers(scope=scope)
         path = scope["path"].removeprefix(scope["root_path"])
         probe = _PROBES.fullmatch(path) is not None
         host = headers.get("host", "")
-        if not self._hosts.allow(host) and not (probe and self._hosts.configured):
+        if not self.allow_host(host) and not (probe and self._hosts):
             raise HostNotAllowed(host)
         websocket = scope["type"] == "websocket"
         if self._keys:
@@ -135,6 +118,15 @@ class AccessControl:
                 raise ApiKeyRequired
         elif (websocket or scope["method"] not in _SAFE_METHODS) and not self._allow_origin(headers):
             raise OriginNotAllowed
+
+    def allow_host(self, host: str) -> bool:
+        """Return whether a Host header may have this value."""
+        name = _host_name(host)
+        if self._hosts:
+            suffixes = tuple(allowed[1:] for allowed in self._hosts if allowed.startswith("*."))
+            return "*" in self._hosts or name in self._hosts or name.endswith(suffixes)
+        origins = (urlsplit(origin).hostname for origin in self._origins)
+        return not self._loopback_only or not host or _is_loopback(name) or name in origins
 
     def _allow_origin(self, headers: Headers) -> bool:
         """Return whether the web page may send requests; a request without Origin comes from no web page."""

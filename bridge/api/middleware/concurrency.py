@@ -111,4 +111,4 @@ class AdmissionMiddleware:
             if not self._drain.ends_this():
                 raise
             if not record.status:
-                await responses.fail(ShuttingDown(), scope, receive, send)
+                await responses.reject(ShuttingDown(), scope, receive, send, begun=True)

@@ -87,7 +87,7 @@ def _in_words(item: "RateLimitItem") -> str:
 def client_address(scope: Scope) -> str:
     """Return the name under which a caller without an API key is counted.
 
-    It is the address, or its 64-bit prefix for IPv6, because one caller has a whole network of these.
+    All IPv6 addresses with the same 64-bit prefix are one caller.
     """
     host = (scope.get("client") or ("local", 0))[0]
     try:

@@ -17,7 +17,7 @@ from bridge.errors import Cancelled
 from bridge.run import Run
 from bridge.telemetry import metrics, tracing
 from bridge.telemetry.logging import new_request_id, request_id
-from bridge.telemetry.record import RequestRecord, log_fields
+from bridge.telemetry.record import MAX_VALUE, RequestRecord, log_fields
 
 log = logging.getLogger("graphcap")
 API = "/api/v1"
@@ -55,19 +55,20 @@ def note_problem(connection: HTTPConnection, problem: Problem) -> None:
     """Record the problem with which the request ended."""
     record = record_of(connection)
     record.code = problem.code
-    record.note("provider", problem.provider)
+    if problem.provider:
+        record.notes["provider"] = problem.provider[:MAX_VALUE]
 
 
 def clean_root(path: str) -> str:
-    """Return a root path as ASGI defines it: a slash before it and none after it, "" for none."""
+    """Return a root path as ASGI requires it: with a leading slash and without a trailing one, or ""."""
     return f"/{path.strip('/')}".rstrip("/")
 
 
 class RequestContextMiddleware:
     """Give every response an id and the time it took, log and count every request, and answer when there is a bug.
 
-    It normalises the path: afterwards the path begins with the root path and one slash, even if a proxy removed the
-    root path or the client sent several slashes. `scope["state"]["record"]` receives the record.
+    The path begins with one slash afterwards, even if a base URL with a slash at its end caused two.
+    `scope["state"]["record"]` receives the record.
     """
 
     def __init__(self, app: ASGIApp, root_path: str) -> None:
@@ -81,14 +82,10 @@ class RequestContextMiddleware:
         record = _new_record(Headers(scope=scope))
         request_id.set(record.id)
         state = {**scope.get("state", {}), "record": record}
-        scope = {**scope, "path": self._clean(scope["path"]), "root_path": self._root, "state": state}
+        path = "/" + scope["path"].lstrip("/")
+        path = f"{path}/" if path == self._root else path
+        scope = {**scope, "path": path, "root_path": self._root, "state": state}
         await _Exchange(scope, receive, send, record).serve(self._app)
-
-    def _clean(self, path: str) -> str:
-        path = "/" + path.lstrip("/")
-        below = path.removeprefix(self._root)
-        inside = not below or below.startswith("/")
-        return self._root + "/" + (below if inside else path).lstrip("/")
 
 
 def _new_record(headers: Headers) -> RequestRecord:
@@ -172,6 +169,6 @@ def _fields(record: RequestRecord, scope: Scope, method: str) -> dict[str, objec
 
 
 def _route(scope: Scope) -> str:
-    """Return the route's template below the API's prefix; `other` where no route matched or middleware rejected."""
+    """Return the path of the matched route without the prefix of the API, or `other` if no route matched."""
     path: str = getattr(scope.get("route"), "path", "")
     return path.removeprefix(API) or UNROUTED

@@ -1,6 +1,5 @@
 """A request to Chat Completions, and the caption that it asks for."""
 
-from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -75,7 +74,7 @@ class StreamOptions(BaseModel):
 
 
 class ChatRequest(Strict):
-    """The fields that are used. `variables`, an extension, has values for the perspective's placeholders."""
+    """The fields that are used. `variables` is an extension: the values of the variables of the perspective."""
 
     model: str = ""
     messages: list[Message] = Field(min_length=1)
@@ -97,55 +96,19 @@ class ChatRequest(Strict):
             raise PydanticCustomError("limit", "differs from max_tokens, another name of the same limit")
         return value
 
-
-@dataclass(frozen=True)
-class ChatCaption:
-    """The caption that a chat request asks for, and the format of the response."""
-
-    perspective: Perspective
-    options: CaptionOptions
-    model: str
-    as_text: bool
-    streams: bool
-    include_usage: bool
+    @property
+    def as_text(self) -> bool:
+        """Return whether the answer is the rendered caption and not JSON."""
+        return self.response_format is not None and self.response_format.type == "text"
 
 
-def read_chat(fields: JsonObject, services: Services) -> ChatCaption:
-    """Validate a chat request. Raises InvalidRequest or PerspectiveError."""
-    chat = parse_request(ChatRequest, _supported(fields))
-    perspective, options = _caption(chat, services)
-    return ChatCaption(
-        perspective,
-        options,
-        model=chat.model,
-        as_text=chat.response_format is not None and chat.response_format.type == "text",
-        streams=chat.stream,
-        include_usage=chat.stream_options.include_usage,
-    )
+def read_chat(fields: JsonObject, services: Services) -> tuple[ChatRequest, Perspective, CaptionOptions]:
+    """Validate a chat request, and return it with the perspective and the options of the caption.
 
-
-def _supported(fields: JsonObject) -> JsonObject:
-    """Return the fields that are used and not null. Raises InvalidRequest, which names all unsupported fields."""
-    fields = {name: value for name, value in fields.items() if value is not None and name not in _IGNORED}
-    rejected = [name for name in fields if name in _UNSUPPORTED and fields[name] not in _UNSUPPORTED[name]]
-    if rejected:
-        raise InvalidRequest(
-            f"Captions do not support {', '.join(rejected)}. Leave it out"
-            + (
-                "; for another caption of the same image send the request with another seed."
-                if "n" in rejected
-                else "."
-            ),
-            tuple((f"/{name}", "is not supported") for name in rejected),
-        )
-    return {name: value for name, value in fields.items() if name not in _UNSUPPORTED}
-
-
-def _caption(chat: ChatRequest, services: Services) -> tuple[Perspective, CaptionOptions]:
-    """Return the perspective and the options.
-
-    The perspective is the one that `model` names, or is made from the schema and the user's text.
+    The perspective is the one that `model` names, or is made from the schema and the user's text. Raises InvalidRequest
+    or PerspectiveError.
     """
+    chat = parse_request(ChatRequest, _supported(fields))
     name = models.parse_name(chat.model)
     schema = chat.response_format.json_schema if chat.response_format else None
     listed = services.catalog.get(name.perspective) if name.perspective else None
@@ -176,7 +139,19 @@ def _caption(chat: ChatRequest, services: Services) -> tuple[Perspective, Captio
             "context": list(turn.texts) if listed else None,
         },
     )
-    return listed or _inline(schema, turn.texts), options
+    return chat, listed or _inline(schema, turn.texts), options
+
+
+def _supported(fields: JsonObject) -> JsonObject:
+    """Return the fields that are used and not null. Raises InvalidRequest, which names all unsupported fields."""
+    fields = {name: value for name, value in fields.items() if value is not None and name not in _IGNORED}
+    rejected = [name for name in fields if name in _UNSUPPORTED and fields[name] not in _UNSUPPORTED[name]]
+    if rejected:
+        raise InvalidRequest(
+            f"Captions do not support {', '.join(rejected)}. Leave it out.",
+            tuple((f"/{name}", "is not supported") for name in rejected),
+        )
+    return {name: value for name, value in fields.items() if name not in _UNSUPPORTED}
 
 
 def _inline(schema: AnswerSchema | None, texts: tuple[str, ...]) -> Perspective:

@@ -4,25 +4,25 @@ import json
 import time
 from typing import Any
 
-from bridge.api.openai.chat_request import ChatCaption
+from bridge.api.openai.chat_request import ChatRequest
 from bridge.api.openai.problem import error_body
-from bridge.api.sse import PING_SECONDS, EventStreamResponse
+from bridge.api.sse import EventStreamResponse
 from bridge.captioning.models import Caption, ErrorEvent, Event, JsonObject, Result, Started, UsageOut
 from bridge.captioning.stream import EventStream
-from bridge.deadline import Deadline
+from bridge.run import Run
 from bridge.telemetry.record import RequestRecord
 
 _DONE = b"data: [DONE]\n\n"
 
 
-def completion(caption: Caption, chat: ChatCaption) -> JsonObject:
+def completion(caption: Caption, chat: ChatRequest) -> JsonObject:
     """Return the caption as a complete completion object."""
     message = {"role": "assistant", "content": _content(caption, chat), "refusal": None}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
     return {**_head("chat.completion", chat, caption.request_id), "choices": [choice], **_usage(caption.usage)}
 
 
-def _content(caption: Caption, chat: ChatCaption) -> str:
+def _content(caption: Caption, chat: ChatRequest) -> str:
     """Return the JSON, or the rendered text if the request asks for text."""
     return caption.rendered if chat.as_text else json.dumps(caption.result, ensure_ascii=False, separators=(",", ":"))
 
@@ -33,15 +33,8 @@ class ChunkStreamResponse(EventStreamResponse):
     Partial content is not sent, because after a re-ask the message would contain two answers.
     """
 
-    def __init__(
-        self,
-        chat: ChatCaption,
-        events: EventStream,
-        record: RequestRecord,
-        deadline: Deadline,
-        ping: float = PING_SECONDS,
-    ) -> None:
-        super().__init__(events, record, deadline, ping=ping)
+    def __init__(self, chat: ChatRequest, events: EventStream, record: RequestRecord, run: Run) -> None:
+        super().__init__(events, record, run)
         self._chat = chat
         self._heading = _head("chat.completion.chunk", chat, record.id)
 
@@ -52,7 +45,7 @@ class ChunkStreamResponse(EventStreamResponse):
         if isinstance(event, ErrorEvent):
             return _event(error_body(event.problem))
         if isinstance(event, Result):
-            usage = _usage(event.caption.usage) if self._chat.include_usage else {}
+            usage = _usage(event.caption.usage) if self._chat.stream_options.include_usage else {}
             last = _event({**self._heading, "choices": [], **usage}) if usage else b""
             content = self._chunk({"content": _content(event.caption, self._chat)})
             return content + self._chunk({}, "stop") + last + _DONE
@@ -60,11 +53,11 @@ class ChunkStreamResponse(EventStreamResponse):
 
     def _chunk(self, delta: JsonObject, finish_reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        usage = {"usage": None} if self._chat.include_usage else {}
+        usage = {"usage": None} if self._chat.stream_options.include_usage else {}
         return _event({**self._heading, "choices": [choice], **usage})
 
 
-def _head(kind: str, chat: ChatCaption, request_id: str) -> JsonObject:
+def _head(kind: str, chat: ChatRequest, request_id: str) -> JsonObject:
     return {"id": f"chatcmpl-{request_id}", "object": kind, "created": int(time.time()), "model": chat.model}
 
 

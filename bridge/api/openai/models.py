@@ -20,7 +20,7 @@ class ModelName(NamedTuple):
 
 
 def parse_name(text: str) -> ModelName:
-    """Split at the first `@`, then at the first `/`. Names of configured providers contain neither."""
+    """Split a name at the first `@`, then at the first `/`. Names of configured providers contain neither."""
     perspective, _, target = text.partition("@")
     provider, _, model = target.partition("/")
     return ModelName(perspective, provider, model)
@@ -34,7 +34,10 @@ def list_all(services: Services) -> list[dict[str, Any]]:
 
 
 def find(text: str, services: Services) -> dict[str, Any]:
-    """Return the entry of a usable name, listed or not. Raises UnknownPerspective or a DispatchError."""
+    """Return the entry of a name that requests may use, even if it is not listed.
+
+    Raises UnknownPerspective or a DispatchError.
+    """
     name = parse_name(text)
     if name.perspective or not name.provider:
         services.catalog.get(name.perspective)
@@ -60,4 +63,4 @@ def _default_models(services: Services) -> Iterator[str]:
 def _is_usable(config: ProviderConfig) -> bool:
     """Return whether a provider has the key and the address that its kind needs."""
     spec = registry.spec(config.kind)
-    return bool(config.base_url or config.kind == "builtin") and bool(config.api_key or not spec.needs_key)
+    return bool(config.base_url or not spec.is_remote) and bool(config.api_key or not spec.needs_key)

@@ -1,10 +1,8 @@
 """Problems in OpenAI's error format."""
 
-from math import ceil
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 
 from bridge.captioning.models import Problem
 
@@ -32,17 +30,6 @@ def is_openai_path(request: Request) -> bool:
     return path.removeprefix(request.scope.get("root_path", "")).startswith(PREFIX)
 
 
-def problem_response(problem: Problem) -> Response:
-    """Return the problem as a response.
-
-    The official clients retry a 5xx twice; `X-Should-Retry: false` prevents that if it is useless.
-    """
-    headers = {} if problem.retryable else {"X-Should-Retry": "false"}
-    if problem.retry_after is not None:
-        headers["Retry-After"] = str(ceil(problem.retry_after))
-    return JSONResponse(error_body(problem), problem.status, headers=headers)
-
-
 def error_body(problem: Problem) -> dict[str, Any]:
     """Return the error object of a response or a stream."""
     unknown = problem.code == "unknown_perspective"
@@ -58,7 +45,7 @@ def error_body(problem: Problem) -> dict[str, Any]:
 
 
 def _param(problem: Problem) -> str | None:
-    """Return the invalid parameter. Only for `invalid_request` do the JSON Pointers refer to the request."""
+    """Return the parameter at fault. JSON Pointers refer to the request only if the code is `invalid_request`."""
     if problem.code != "invalid_request" or not problem.errors:
         return _PARAMS.get(problem.code)
     first, *rest = problem.errors[0].pointer.removeprefix("/").split("/")

@@ -14,6 +14,7 @@ from bridge.api.request_body import read_body
 from bridge.captioning.caption import caption_plan
 from bridge.captioning.plan import plan_caption
 from bridge.captioning.stream import EventStream
+from bridge.deadline import Deadline
 from bridge.errors import InvalidRequest
 
 router = APIRouter(prefix="/v1", include_in_schema=False)
@@ -27,11 +28,12 @@ async def complete(request: Request) -> Response:
     body = await read_body(request, resources.settings)
     if body.upload is not None:
         raise InvalidRequest("Send JSON, with the image as an image_url part of a message.")
-    chat = await asyncio.to_thread(read_chat, body.fields, resources)
-    run = start_run(request, chat.options)
-    plan = plan_caption(chat.perspective, chat.options, resources, run, provider_key=provider_key(request))
-    if chat.streams:
-        return ChunkStreamResponse(chat, EventStream(plan, resources, run, partials=False), record, run.deadline)
+    async with Deadline(resources.settings.timeout).within("reading the request"):
+        chat, perspective, options = await asyncio.to_thread(read_chat, body.fields, resources)
+    run = start_run(request, options)
+    plan = plan_caption(perspective, options, resources, run, provider_key=provider_key(request))
+    if chat.stream:
+        return ChunkStreamResponse(chat, EventStream(plan, resources, run, partials=False), record, run)
     caption = await until_disconnect(request, caption_plan(plan, resources, run))
     return JSONResponse(completion(caption, chat))
 

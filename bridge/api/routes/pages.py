@@ -1,29 +1,49 @@
-"""`/docs`: Swagger UI, served from this process so that it works offline."""
+"""The pages for people: `/` captions photos, `/docs` is Swagger UI. They are served from this process, offline."""
 
 from importlib.util import find_spec
 from pathlib import Path
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import FileResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
-router = APIRouter(include_in_schema=False)
-_STATIC = Path(__file__).parent.parent / "static"
+from bridge.settings import Settings
+
+_API = Path(__file__).parent.parent
+_STATIC = _API / "static"
+_PAGE = _API / "page"
 _HEADERS = {
-    # Swagger UI 5 sets styles on its elements and has images as data URIs.
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Cache-Control": "no-cache",
+}
+_POLICY = "default-src 'none'; script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+_PAGE_HEADERS = {
+    **_HEADERS,
+    # Trusted Types: no script of the page can turn text of a model or a file into markup.
+    "Content-Security-Policy": _POLICY + "style-src 'self'; img-src 'self' blob:; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'",
+    "Permissions-Policy": "camera=(self), geolocation=(), microphone=()",
+}
+_DOCS_HEADERS = {
+    **_HEADERS,
+    # Swagger UI 5 sets styles on its elements and has images as data URIs.
+    "Content-Security-Policy": _POLICY + "style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "frame-ancestors 'none'",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 
 
-def _find_files() -> dict[str, Path]:
-    """Return the files of the page: Swagger UI from fastapi-offline, and the script that starts it."""
+def _find_page_files() -> dict[str, Path]:
+    """Return the files of the page; a checkout has the JavaScript client in its own place."""
+    files = {path.name: path for path in _PAGE.iterdir() if path.suffix != ".html"}
+    return {"bridge.js": _API.parents[1] / "clients/javascript/bridge.js", **files}
+
+
+def _find_docs_files() -> dict[str, Path]:
+    """Return the files of /docs: Swagger UI from fastapi-offline, and the script that starts it."""
     package = find_spec("fastapi_offline")
     assert package is not None
     assert package.origin is not None
@@ -32,24 +52,56 @@ def _find_files() -> dict[str, Path]:
     return {**{name: swagger / name for name in names}, "docs.js": _STATIC / "docs.js"}
 
 
-_FILES = _find_files()
+_page = APIRouter(include_in_schema=False)
+_docs = APIRouter(include_in_schema=False)
+_to_docs = APIRouter(include_in_schema=False)
+_PAGE_FILES = _find_page_files()
+_DOCS_FILES = _find_docs_files()
 
 
-@router.get("/")
+def add_pages(app: FastAPI, settings: Settings) -> None:
+    """Add the pages that are turned on. `/` leads to the first of them."""
+    if settings.page == "on":
+        app.include_router(_page)
+    if settings.docs == "on":
+        app.include_router(_docs)
+        app.include_router(_to_docs)
+
+
+@_page.get("/")
+async def page(request: Request) -> Response:
+    """Show the page. Its addresses are relative, so the path has to end in a slash."""
+    root = request.scope["root_path"]
+    if root and request.scope["raw_path"] == root.encode():
+        return RedirectResponse(f"{root}/", 307)
+    return FileResponse(_PAGE / "index.html", headers=_PAGE_HEADERS)
+
+
+@_page.get("/page/{name}")
+async def page_file(name: str) -> Response:
+    """Send a file of the page."""
+    return _send(_PAGE_FILES, name, _PAGE_HEADERS)
+
+
+@_to_docs.get("/")
 async def root(request: Request) -> Response:
     """Redirect to the API documentation."""
     return RedirectResponse(f"{request.scope['root_path']}/docs", 307)
 
 
-@router.get("/docs")
+@_docs.get("/docs")
 async def docs() -> Response:
     """Show the API documentation."""
-    return FileResponse(_STATIC / "docs.html", headers=_HEADERS)
+    return FileResponse(_STATIC / "docs.html", headers=_DOCS_HEADERS)
 
 
-@router.get("/docs/{name}")
-async def file(name: str) -> Response:
-    """Send a file of the page."""
-    if name not in _FILES:
+@_docs.get("/docs/{name}")
+async def docs_file(name: str) -> Response:
+    """Send a file of the documentation."""
+    return _send(_DOCS_FILES, name, _DOCS_HEADERS)
+
+
+def _send(files: dict[str, Path], name: str, headers: dict[str, str]) -> Response:
+    if name not in files:
         raise HTTPException(404)
-    return FileResponse(_FILES[name], headers=_HEADERS)
+    return FileResponse(files[name], headers=headers)

@@ -41,31 +41,31 @@ router = APIRouter(prefix="/perspectives", tags=["perspectives"])
 
 @router.get("/list", response_model=PerspectiveList)
 async def list_perspectives(request: Request) -> Response:
-    """List every enabled perspective, by priority and name."""
+    """List the enabled perspectives, by priority and name."""
     return JSONResponse({"perspectives": [item.to_wire() for item in services(request).catalog.all()]})
 
 
 @router.get("/types.ts", response_class=PlainTextResponse)
 async def show_types(request: Request) -> Response:
-    """Show the TypeScript types of what every enabled perspective returns."""
+    """Return TypeScript types for the captions of all enabled perspectives."""
     return PlainTextResponse(typescript.module(services(request).catalog.all()))
 
 
 @router.get("/{name}/types.ts", response_class=PlainTextResponse)
 async def show_type(request: Request, name: str) -> Response:
-    """Show the TypeScript type of what one perspective returns."""
+    """Return a TypeScript type for the captions of one perspective."""
     return PlainTextResponse(typescript.module([services(request).catalog.get(name)]))
 
 
 @router.get("/modules", response_model=ModuleList)
 async def list_modules(request: Request) -> Response:
-    """List the modules, disabled ones included."""
+    """List the modules, including disabled ones."""
     return JSONResponse({"modules": [_module(module) for module in services(request).catalog.modules()]})
 
 
 @router.get("/modules/{module}", response_model=ModulePerspectives)
 async def show_module(request: Request, module: str) -> Response:
-    """Show one module and its perspectives."""
+    """Return one module and its perspectives."""
     catalog = services(request).catalog
     info = catalog.module(module)
     members = [item.to_wire() for item in catalog.all() if item.module == info.name]
@@ -78,13 +78,13 @@ def _module(info: ModuleInfo) -> dict[str, Any]:
 
 @router.post("/caption", response_model=Caption)
 async def caption_image(request: Request) -> Response:
-    """Caption an image; `perspective` in the body is a name or a complete perspective."""
+    """Caption an image. `perspective` is the name of a perspective or a complete perspective."""
     return await _caption(request, await _read_body(request))
 
 
 @router.post("/analyze", response_model=AnalyzeOut)
 async def analyze_image(request: Request) -> Response:
-    """Caption one image with several perspectives in parallel, and synthesize the results with another one."""
+    """Caption one image with several perspectives at the same time, and combine the captions with a synthesizer."""
     body = await _read_body(request)
     analyze_request = parse_request(AnalyzeRequest, body.fields)
     run = start_run(request, analyze_request)
@@ -92,7 +92,7 @@ async def analyze_image(request: Request) -> Response:
         analyze_request, services(request), run, upload=body.upload, provider_key=provider_key(request)
     )
     if negotiate(request, responses.ANALYSIS_TYPES) == EVENTS:
-        return EventStreamResponse(EventStream(plan, services(request), run), record_of(request), run.deadline)
+        return EventStreamResponse(EventStream(plan, services(request), run), record_of(request), run)
     outcomes = await until_disconnect(request, analyze(plan, services(request), run))
     result = analysis_out(plan, outcomes, run)
     if isinstance(result, AnalyzeOut):
@@ -102,10 +102,10 @@ async def analyze_image(request: Request) -> Response:
 
 @router.post("/caption-from-path", response_model=CaptionWithMetadata)
 async def caption_from_path(request: Request) -> Response:
-    """Caption an image of the workspace, in the format of the React client."""
+    """Caption an image of the workspace. Request and response have the format of the React client."""
     from_path = parse_request(CaptionFromPath, (await _read_body(request)).fields)
     fields = from_path.model_dump(exclude={"image_path", "image"}, exclude_unset=True)
-    return await _caption(request, RequestBody({**fields, "image": from_path.image_ref()}), _with_metadata)
+    return await _caption(request, RequestBody({**fields, "image": {"path": from_path.image_path}}), _with_metadata)
 
 
 def _with_metadata(caption: Caption) -> Response:
@@ -117,7 +117,7 @@ def _with_metadata(caption: Caption) -> Response:
 
 @router.post("/{name}/caption", response_model=Caption)
 async def caption_by_name(request: Request, name: str) -> Response:
-    """Caption an image with the perspective that the path names."""
+    """Caption an image with the perspective in the path."""
     body = await _read_body(request)
     if body.fields.get("perspective", name) != name:
         raise InvalidRequest(
@@ -128,7 +128,7 @@ async def caption_by_name(request: Request, name: str) -> Response:
 
 @router.get("/{name}", response_model=PerspectiveOut)
 async def show_perspective(request: Request, name: str) -> Response:
-    """Show one perspective; a request may send it back as `perspective`."""
+    """Return one perspective. A request may contain it as `perspective`."""
     try:
         return JSONResponse(services(request).catalog.get(name).to_wire())
     except UnknownPerspective:
@@ -152,6 +152,6 @@ async def _caption(
     )
     media_type = negotiate(request, responses.CAPTION_TYPES)
     if media_type == EVENTS:
-        return EventStreamResponse(EventStream(plan, services(request), run), record_of(request), run.deadline)
+        return EventStreamResponse(EventStream(plan, services(request), run), record_of(request), run)
     caption = await until_disconnect(request, caption_plan(plan, services(request), run))
     return responses.text_response(caption.rendered) if media_type == TEXT else to_json(caption)

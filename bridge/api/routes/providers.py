@@ -35,7 +35,7 @@ router = APIRouter(prefix="/providers", tags=["providers"])
 
 @router.get("/list", response_model=ProviderList)
 async def list_providers(request: Request) -> Response:
-    """List the providers that a request may name."""
+    """List the providers that requests can name."""
     resources = services(request)
     default, show_address = resources.settings.provider, resources.settings.loopback
     configs = resources.targets.configured.providers.items()
@@ -60,22 +60,23 @@ def _provider(name: str, config: ProviderConfig, show_address: bool, is_default:
 
 @router.get("/{name:path}/models", response_model=ModelList)
 async def list_models(request: Request, name: str) -> Response:
-    """List the models that a configured provider serves."""
+    """List the models of a configured provider."""
     _require_name(name, request)
     return await _list_models(request, ProviderReference(name))
 
 
 @router.post("/{name:path}/models", response_model=ModelList)
 async def list_models_of(request: Request, name: str) -> Response:
-    """List the models of the provider that the body describes."""
+    """List the models of the provider that the request describes."""
     return await _list_models(request, await _read_provider(request, name))
 
 
 @router.post("/{name:path}/test-connection", response_model=ConnectionTest)
 async def test_connection(request: Request, name: str) -> Response:
-    """Test a provider: list its models, then request one short completion when a model is named."""
+    """Test a provider: list its models, then call a model if the request names one."""
     provider = await _read_provider(request, name)
-    target, result = await check.check(provider, services(request), _start_run(request), provider_key(request))
+    target, results = await check.check(provider, services(request), _start_run(request), provider_key(request))
+    (result,) = results.values()
     return json_response(_report(target, result), omit_none=True)
 
 
@@ -110,7 +111,7 @@ async def _read_provider(request: Request, name: str) -> ProviderReference:
 
 
 def _report(target: Target, result: Check) -> ConnectionTest:
-    """Build the result for the React client. It identifies steps by name and time, so their times must differ."""
+    """Build the result for the React client. It identifies steps by name and time, so the times must differ."""
     now = datetime.now(UTC)
     steps = [
         StepOut(

@@ -13,6 +13,7 @@ from bridge.api.responses import json_response
 from bridge.api.schemas import EndpointCounts, Health
 from bridge.telemetry import metrics, tracing
 from bridge.version import __version__
+from providers.local_models import digest
 
 router = APIRouter(tags=["service"])
 probes = APIRouter(tags=["service"], include_in_schema=False)
@@ -23,12 +24,22 @@ _ONE_WORKER = b"# WARNING: metrics of one worker of several; there is no writabl
 
 @router.get("/health", response_model=Health)
 async def health(request: Request) -> Response:
-    """Report that the service runs, and the last probe of each provider of `providers.toml`."""
+    """Report that the service runs, the last probe of each provider of `providers.toml`, and the embedded engines."""
     providers = request.app.state.probes.report()
     counts = count_endpoints([endpoint for provider in providers for endpoint in provider["endpoints"]])
     for provider in providers:
         provider["endpoint_counts"] = count_endpoints(provider["endpoints"]).model_dump()
-    return json_response(Health(version=__version__, endpoint_counts=counts, providers=providers))
+    engines = await services(request).engines.report()
+    body = {"version": __version__, "endpoint_counts": counts, "providers": providers, "engines": engines}
+    return json_response(Health.model_validate(body))
+
+
+def _digest(file: str) -> str | None:
+    """Return the sha256 of a model's file, None if it cannot be read any more."""
+    try:
+        return digest(Path(file))
+    except OSError:
+        return None
 
 
 def count_endpoints(endpoints: list[dict[str, Any]]) -> EndpointCounts:
@@ -45,7 +56,7 @@ async def livez() -> Response:
 
 @probes.get("/readyz")
 async def readyz(request: Request) -> Response:
-    """Report whether new work is accepted: 503 from the start of a shutdown."""
+    """Report whether new work is accepted. The status is 503 from the start of a shutdown."""
     drain: Drain = request.scope["state"]["drain"]
     if drain.begun.is_set():
         return JSONResponse({"status": "shutting down"}, 503)
@@ -87,7 +98,7 @@ def update_gauges(app: FastAPI) -> None:
 
 @router.get("/info")
 async def info(request: Request) -> Response:
-    """Report version, perspectives, modules, limits, settings, and files that could not be loaded; no secrets."""
+    """Report version, perspectives, modules, limits, settings and unusable perspective files. Contains no secrets."""
     resources = services(request)
     settings, catalog = resources.settings, resources.catalog
     content = {
@@ -131,4 +142,8 @@ async def info(request: Request) -> Response:
             "tracing": tracing.is_on(),
         },
     }
-    return JSONResponse(content)
+    digests = [
+        {"model": engine["model"], "sha256": await asyncio.to_thread(_digest, engine["file"])}
+        for engine in await resources.engines.report()
+    ]
+    return JSONResponse({**content, "engines": digests})

@@ -9,7 +9,7 @@ from typing import TypeVar
 from bridge.images.limits import Size, malformed
 
 T = TypeVar("T")
-# A 20 MB file has some thousand chunks; one of a million empty chunks only consumes CPU.
+# A 20 MB file has some thousand chunks. More of them, such as a million empty ones, only consume CPU.
 _MAX_PARTS = 65_536
 _ORIENTATION, _SHORT = 0x0112, 3
 

@@ -1,7 +1,5 @@
 """Messages of a conversation, and the one image."""
 
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -44,26 +42,3 @@ def test_exactly_one_image(bridge: Bridge, name: str) -> None:
     assert (response.status_code, payload["code"], payload["param"]) == (422, "invalid_request", "messages")
     assert hint in payload["message"]
     assert bridge.server.calls == []
-
-
-def test_an_image_url(bridge: Bridge) -> None:
-    with HTTPServer(("127.0.0.1", 0), Pictures) as images:
-        thread = Thread(target=images.serve_forever)
-        thread.start()
-        ask(bridge, messages=[message(image=f"http://127.0.0.1:{images.server_port}/photo.jpg")])
-        images.shutdown()
-        thread.join()
-    assert bridge.server.call.image is not None
-    assert bridge.server.call.image.data == PHOTO.read_bytes()
-
-
-class Pictures(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        photo = PHOTO.read_bytes()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(photo)))
-        self.end_headers()
-        self.wfile.write(photo)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass

@@ -6,8 +6,7 @@ import httpx
 import pytest
 
 from tests.api.openai.ask import CHAT, IMAGE, refusal, request, send
-from tests.clients.bridge import PHOTO, STUDIO_KEY, Bridge, message
-from tests.servers import behaviours as b
+from tests.clients.bridge import PHOTO, Bridge, message
 
 
 def part(**fields: Any) -> dict[str, Any]:
@@ -79,16 +78,3 @@ def test_every_error_has_the_format_of_openai(bridge: Bridge) -> None:
     }
     elsewhere = httpx.post(bridge.service.url + "/api/v1" + CHAT, json={}, trust_env=False)
     assert (elsewhere.status_code, elsewhere.json()["code"]) == (404, "not_found")
-
-
-def test_retry_headers(bridge: Bridge) -> None:
-    bridge.server.default = b.Status(429, retry_after=300)
-    # A caller's key has its own limit: that of the deployment's goes on.
-    limited = send(bridge, request(), **{"X-Provider-Key": STUDIO_KEY})
-    assert (limited.status_code, limited.headers["retry-after"]) == (429, "300")
-    assert refusal(limited)["type"] == "rate_limit_error"
-    assert "x-should-retry" not in limited.headers
-    bridge.server.default = b.Length()
-    cut = send(bridge, request())
-    assert (cut.status_code, refusal(cut)["code"], refusal(cut)["type"]) == (502, "answer_truncated", "api_error")
-    assert cut.headers["x-should-retry"] == "false"

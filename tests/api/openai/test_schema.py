@@ -21,13 +21,6 @@ def test_text_and_schema_are_a_perspective(bridge: Bridge) -> None:
     assert call.body["response_format"]["json_schema"]["name"] == "caption"
 
 
-def test_invalid_answers_are_re_asked(bridge: Bridge) -> None:
-    bridge.server.reply(b.WrongSchema(), b.Answer({"mood": "calm"}))
-    data = ask(bridge, model="@studio/tiny-vision", response_format=FORMAT)
-    assert data["choices"][0]["message"]["content"] == '{"mood":"calm"}'
-    assert data["usage"]["total_tokens"] == 300
-
-
 REFUSED_SCHEMAS: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "with a perspective": (request(response_format=FORMAT), "invalid_request", "response_format", "'look'"),
     "with neither": (request(model="@studio"), "invalid_request", "model", "perspective"),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.openai.ask import COMPACT, refusal, request, send
+from tests.api.openai.ask import COMPACT, request, send
 from tests.clients.bridge import MODEL, Bridge
 from tests.servers import behaviours as b
 
@@ -33,14 +33,6 @@ def test_chunks(bridge: Bridge) -> None:
     assert (usage["choices"], usage["usage"]["total_tokens"]) == ([], 150)
 
 
-def test_usage_is_sent_when_requested_and_known(bridge: Bridge) -> None:
-    assert not [item for item in events(send(bridge, request(stream=True)).text) if "usage" in item]
-    unknown = send(bridge, request(model="look@builtin", stream=True, stream_options={"include_usage": True}))
-    *chunks, done = events(unknown.text)
-    assert done == "[DONE]"
-    assert all(item["choices"] and item["usage"] is None for item in chunks)
-
-
 @pytest.mark.parametrize(
     ("behaviour", "code"),
     [(b.Length(), "answer_truncated"), (b.Cut(), "provider_error"), (b.WrongSchema(), "answer_invalid")],
@@ -52,9 +44,3 @@ def test_a_failed_stream_ends_with_an_error(bridge: Bridge, behaviour: b.Behavio
     role, failed = events(response.text)
     assert (response.status_code, role["choices"][0]["delta"]["content"]) == (200, "")
     assert failed["error"]["code"] == code
-
-
-def test_rejections_come_before_the_stream(bridge: Bridge) -> None:
-    response = send(bridge, request(model="gpt-4o", stream=True))
-    assert (response.status_code, refusal(response)["code"]) == (404, "model_not_found")
-    assert response.headers["content-type"] == "application/json"

@@ -1,27 +1,23 @@
 """The JavaScript client: its tests under Node and in Chromium against a running bridge, its types, its examples."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.api.streams import SAMPLE
-from tests.clients.javascript.control import controlled
+from tests.clients.javascript.node import CLIENT, GUARD, run, run_tests
 from tests.service import ROOT, Service
 from tests.tools import need
 
-CLIENT = ROOT / "clients/javascript"
 PAGES = (CLIENT / "README.md", ROOT / "docs/react.md")
 SNIPPET = re.compile(r"^```(tsx?)\n(?:// src/(\S+)\n)?(.*?)^```", re.DOTALL | re.MULTILINE)
 MAX_MODULE_BYTES = 40_000
-GUARD = 600
-NODE_TESTS = sorted(path.name for path in (CLIENT / "test").glob("*.test.js"))
+PAGE = "page.test.js"  # run by test_page.py
+NODE_TESTS = sorted(path.name for path in (CLIENT / "test").glob("*.test.js") if path.name != PAGE)
 
 
 def test_the_lock_file_names_no_registry() -> None:
@@ -35,61 +31,16 @@ def test_the_module_is_small_and_imports_nothing() -> None:
     assert not re.search(r"^import |\bimport\(|\brequire\(", module, re.MULTILINE)
 
 
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the package, with the packages of its lock file and the OpenAPI document in its place."""
-    root = tmp_path_factory.mktemp("client")
-    folder = root / "clients/javascript"
-    shutil.copytree(CLIENT, folder, ignore=shutil.ignore_patterns("node_modules"))
-    shutil.copy(ROOT / "openapi.json", root)
-    run(folder, need("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-    (folder / "node_modules/@graphcap").mkdir()
-    (folder / "node_modules/@graphcap/bridge").symlink_to(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    with controlled(tmp_path_factory.mktemp("workspace")) as environment:
-        yield environment
-
-
-def run(folder: Path, *command: str, **environment: str) -> None:
-    """Run a command there; its output is the message of a failure."""
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=GUARD,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NODE_TESTS)
 def test_node(package: Path, bridge: dict[str, str], name: str) -> None:
     programs = {"CHROMIUM": need("chromium")} if name.startswith("browser") else {}
-    options = ["--experimental-websocket", "--test", "--test-reporter=spec", "--test-timeout=120000"]
-    run(package, need("node"), *options, f"test/{name}", **bridge, **programs)
+    run_tests(package, name, **bridge, **programs)
 
 
 @pytest.mark.slow
 def test_generated_files_are_current_and_everything_passes_the_compiler(package: Path) -> None:
     run(package, need("npm"), "run", "check")
-
-
-@pytest.mark.slow
-def test_a_changed_api_is_noticed(package: Path, tmp_path: Path) -> None:
-    document = json.loads((ROOT / "openapi.json").read_text("utf-8"))
-    document["components"]["schemas"]["Caption"]["properties"]["novelty"] = {"type": "string"}
-    changed = tmp_path / "openapi.json"
-    changed.write_text(json.dumps(document))
-    with pytest.raises(AssertionError, match=r"api\.d\.ts is out of date"):
-        run(package, need("node"), "scripts/generate.js", "--check", OPENAPI=str(changed))
 
 
 @pytest.mark.slow

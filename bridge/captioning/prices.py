@@ -1,9 +1,20 @@
 """Compute what provider calls cost, from the prices that the package `genai-prices` contains (no network)."""
 
+import asyncio
+import sys
 from collections.abc import Iterable
+from importlib import import_module
 
 from bridge.run import Attempt
 from providers.usage import Usage
+
+_PACKAGE = "genai_prices"
+
+
+async def load(attempts: Iterable[Attempt]) -> None:
+    """Load the prices, which takes 0.5 s once, if one of the calls may have one."""
+    if _PACKAGE not in sys.modules and any(_may_be_priced(call.address) for call in attempts):
+        await asyncio.to_thread(import_module, _PACKAGE)
 
 
 def cost(attempts: Iterable[Attempt]) -> float | None:
@@ -19,9 +30,9 @@ def price(address: str, model: str, usage: Usage | None) -> float | None:
     `address`: URL of the server. It decides whose prices apply: a server of the user's own has no price list, whatever
     its models are called.
     """
-    if usage is None or usage.input_tokens is None or usage.output_tokens is None or not address:
+    if usage is None or usage.input_tokens is None or usage.output_tokens is None or not _may_be_priced(address):
         return None
-    import genai_prices  # 0.5 s
+    import genai_prices
 
     counts = genai_prices.Usage(
         input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cache_read_tokens=usage.cached_tokens or 0
@@ -30,3 +41,7 @@ def price(address: str, model: str, usage: Usage | None) -> float | None:
         return float(genai_prices.calc_price(counts, model, provider_api_url=address).total_price)
     except (LookupError, ValueError):  # an unknown server or model, or counts that do not fit together
         return None
+
+
+def _may_be_priced(address: str) -> bool:
+    return address.startswith("https://")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bridge.batch.prices import cost, price
+from bridge.captioning.prices import cost, price
 from bridge.run import Attempt
 from providers.usage import Usage
 
@@ -18,6 +18,7 @@ def call(address: str = OPENAI, usage: Usage | None = COUNTS, model: str = "gpt-
     ("address", "model", "usage"),
     [
         ("http://127.0.0.1:8000/v1", "gpt-4o-mini", Usage(1000, 100)),
+        ("http://api.openai.com/v1", "gpt-4o-mini", Usage(1000, 100)),
         ("", "builtin", Usage(1000, 100)),
         (OPENAI, "a-model-of-mine", Usage(1000, 100)),
         (OPENAI, "gpt-4o-mini", None),

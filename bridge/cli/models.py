@@ -1,0 +1,135 @@
+"""`graphcap models`: the models of the embedded engine (provider `local`): list, download, remove, locate."""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from bridge.cli import Parser
+
+if TYPE_CHECKING:
+    from bridge.dispatch.targets import Target
+    from providers.local_models import KnownModel
+
+_NAME = "a name of `graphcap models list`, or owner/repository:file.gguf on the Hugging Face hub"
+
+
+def add_options(parser: Parser) -> None:
+    """Add `list`, `pull`, `remove` and `path`."""
+    verbs = parser.add_commands(
+        "verb",
+        {
+            "list": "list the known models of the embedded engine: size, licence, and whether they are on this machine",
+            "pull": "download a model; a broken connection is resumed, size and hash are verified",
+            "remove": "delete a model from this machine",
+            "path": "print the path of a model's file",
+        },
+    )
+    for verb in ("pull", "remove", "path"):
+        verbs[verb].add_argument("name", help=_NAME)
+    verbs["list"].add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the verb."""
+    from bridge.cli.common import PROVIDER, USAGE, print_line
+    from providers import local_models
+    from providers.errors import EngineFailed
+    from providers.local import require_packages
+    from providers.local_hub import HubError
+
+    try:
+        require_packages()
+        if options.verb == "list":
+            return _list(as_json=options.json)
+        model = local_models.on_hub(options.name)
+        if model is None:
+            names = ", ".join(local_models.known_models())
+            print_line(f"No model '{options.name}'. Choose {names}, or owner/repository:file.gguf.", "red")
+            return USAGE
+        return {"pull": _pull, "remove": _remove, "path": _path}[options.verb](model)
+    except (HubError, EngineFailed) as error:
+        print_line(str(error), "red")
+        return PROVIDER
+
+
+def ensure_downloaded(target: "Target", *, is_confirmed: bool) -> None:
+    """Download the model of a target of the embedded engine if it is not on this machine.
+
+    Without `is_confirmed`, ask on a terminal first. Raises EngineFailed if there is no consent or the download fails.
+    """
+    from providers import local_models
+    from providers.errors import EngineFailed
+    from providers.local import SPEC, require_packages
+    from providers.local_hub import HubError, cache_directory, pull
+
+    model = local_models.on_hub(target.model) if target.config.kind == SPEC.kind else None
+    if model is None:
+        return
+    require_packages()
+    if local_models.downloaded(model):
+        return
+    if not is_confirmed:
+        about = f"The model '{model.name}' ({_size(model)}, licence: {model.licence}) is not on this machine."
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise EngineFailed(f"{about} Run `graphcap models pull {model.name}`, or add --yes to download it.")
+        print(f"{about}\nDownload it to {cache_directory()}? [y/N] ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise EngineFailed(f"The model '{model.name}' was not downloaded.")
+    try:
+        pull(model)
+    except HubError as error:
+        raise EngineFailed(str(error)) from None
+
+
+def _list(*, as_json: bool) -> int:
+    from bridge.cli.common import print_json
+    from bridge.cli.text import columns
+    from providers.local import SPEC
+    from providers.local_models import downloaded, known_models
+
+    models = known_models().values()
+    present = {model.name for model in models if downloaded(model)}
+    if as_json:
+        keys = ("name", "repository", "size", "context", "image_tokens", "licence", "good_for", "source")
+        print_json(
+            [{key: getattr(model, key) for key in keys} | {"downloaded": model.name in present} for model in models]
+        )
+        return 0
+    rows = [("", "name", "size", "downloaded", "licence", "good for")]
+    for model in models:
+        mark = "*" if model.name == SPEC.default_model else ""
+        state = "yes" if model.name in present else "no"
+        rows.append((mark, model.name, _size(model), state, model.licence, model.good_for))
+    for line in columns(rows):
+        print(line)
+    print("\n* default of the provider local")
+    return 0
+
+
+def _pull(model: "KnownModel") -> int:
+    from providers.local_hub import pull
+
+    for path in pull(model):
+        print(path)
+    return 0
+
+
+def _remove(model: "KnownModel") -> int:
+    from bridge.cli.common import print_line
+    from providers.local_hub import remove
+
+    freed = remove(model)
+    sentence = f"Removed {freed / 1e6:.0f} MB." if freed else f"The model '{model.name}' is not on this machine."
+    print_line(sentence, "yellow")
+    return 0
+
+
+def _path(model: "KnownModel") -> int:
+    from providers.local_models import find
+
+    print(find(model.name).model)
+    return 0
+
+
+def _size(model: "KnownModel") -> str:
+    return f"{model.size / 1e6:.0f} MB" if model.size else "unverified"

@@ -1,0 +1,120 @@
+"""The base class of the clients of model servers."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+from providers import errors
+from providers.addresses import base_url
+from providers.base import (
+    LADDER,
+    NO_HEADERS,
+    Completion,
+    Credentials,
+    Delta,
+    Model,
+    ProviderConfig,
+    Spec,
+    VisionRequest,
+)
+from providers.call import transport_error
+from providers.errors import ProviderError
+from providers.pool import Pool
+from providers.profiles import Profile, profile
+
+_RETRIED = (errors.Unreachable, errors.RateLimited, errors.Unavailable, errors.ServerFailed, errors.SchemaRejected)
+
+
+class BaseClient(ABC):
+    """Base class of the clients of model servers. Methods that call the server raise only ProviderErrors.
+
+    `specs`: the kinds of provider that this class serves. `sdk`: the package that a client needs, "" if it needs none.
+    The registry imports the package.
+    """
+
+    specs: tuple[Spec, ...]
+    sdk = ""
+
+    def __init__(self, config: ProviderConfig, pool: Pool) -> None:
+        """Raises ValueError for a missing or invalid base URL."""
+        self.spec = next(spec for spec in self.specs if spec.kind == config.kind)
+        self._options = config.options
+        self._pool = pool
+        self._base_url = base_url(self.spec, config.base_url) or self.spec.base_url
+        if not self._base_url:
+            raise ValueError(f"{self.spec.title} needs a base_url.")
+
+    @abstractmethod
+    async def complete(self, request: VisionRequest) -> Completion:
+        """Send one request and return the complete answer."""
+
+    async def stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
+        """Send one request and yield the text as it arrives. The last item is a Completion if the answer is complete.
+
+        An error after the first text has `begun` set. If the dispatcher would retry that error, a BadReply is raised
+        instead, because a retry would pay for the same text again. For example, llama-server reports unparsable output
+        after some chunks (measured).
+        """
+        begun = False
+        try:
+            async with aclosing(self._stream(request)) as chunks:
+                async for chunk in chunks:
+                    begun = begun or isinstance(chunk, Completion) or bool(chunk.text)
+                    yield chunk
+        except ProviderError as error:
+            error.begun = begun
+            if not begun or not isinstance(error, _RETRIED) or isinstance(error, errors.EngineFailed):
+                raise
+            message = f"{self.spec.title} failed in the middle of its answer."
+            failure = errors.BadReply(message, status=error.status, usage=error.usage, rate=error.rate)
+            failure.begun, failure.provider_message = True, error.provider_message
+            raise failure from None
+
+    async def models(
+        self, credentials: Credentials, timeout: float, headers: Mapping[str, str] = NO_HEADERS
+    ) -> tuple[Model, ...]:
+        """List the server's models over a new connection, so that no stale pooled connection fails the call.
+
+        `timeout` is in seconds.
+        """
+        return await self._models(VisionRequest("", "", timeout, credentials=credentials, headers=headers))
+
+    @abstractmethod
+    def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
+        """Yield the same items as `stream`, but raise errors unchanged."""
+
+    @abstractmethod
+    async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
+        """List the models. Only the key, the headers and the timeout of `request` are used."""
+
+    async def is_loaded(self, model: str) -> bool:
+        """Return whether a call can begin without waiting for the model to be loaded, as far as is known."""
+        return True
+
+    async def load(self, model: str, timeout: float) -> None:  # noqa: B027 (only one client runs models)
+        """Load the model within `timeout` seconds, if the client itself runs it."""
+
+    def profile(self, model: str) -> Profile:
+        """Return the properties of a model's family, without any I/O."""
+        return profile(self.spec.kind, model)
+
+    def lower(self, request: VisionRequest) -> VisionRequest | None:
+        """Return the request in the next less strict output mode, or None if there is no such mode.
+
+        A mode is skipped if its request body equals the current request body, because the call would fail again.
+        """
+        for mode in LADDER[LADDER.index(request.output_mode) + 1 :]:
+            lowered = replace(request, output_mode=mode)
+            if self.body(lowered) != self.body(request):
+                return lowered
+        return None
+
+    def body(self, request: VisionRequest) -> Any:
+        """Build the body of the provider request, with a placeholder for the image."""
+        return request
+
+    def _transport_error(self, error: Exception, request: VisionRequest) -> ProviderError:
+        """Translate an exception of the connection, of a timeout or of a parser."""
+        return transport_error(error, self.spec.title, self._pool.shown(self._base_url), request.timeout)

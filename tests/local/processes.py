@@ -1,0 +1,48 @@
+"""The processes of engines, found by the id of their parent, which is their last argument."""
+
+import asyncio
+import os
+import select
+from pathlib import Path
+
+from providers.local_supervisor import Engines
+
+GUARD = 60.0
+
+
+def engines_of(parent: int) -> list[int]:
+    """Return the ids of the engines that run as children of a process."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"providers.local_engine" in words and str(parent).encode() in words:
+            found.append(int(folder.name))
+    return found
+
+
+def children_of(parent: int) -> set[int]:
+    """Return the ids of all children of a process."""
+    tasks = Path(f"/proc/{parent}/task").glob("*/children")
+    return {int(child) for task in tasks for child in task.read_text().split()}
+
+
+def wait_for_end(pid: int) -> None:
+    """Block until a process has ended."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        assert select.select([descriptor], [], [], GUARD)[0], f"process {pid} still runs"
+    finally:
+        os.close(descriptor)
+
+
+async def until(engines: Engines, **expected: object) -> None:
+    """Wait until the supervisor reports these values for every engine: `state="stopped"`, `calls=0`."""
+    async with asyncio.timeout(GUARD):
+        while any(row | expected != row for row in await engines.report()):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)

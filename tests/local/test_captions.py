@@ -1,0 +1,112 @@
+"""Captions of the real engine: llama.cpp with a tiny model of random weights."""
+
+import os
+import signal
+
+import jsonschema_rs
+import pytest
+
+from bridge.captioning.analyze import analyze
+from bridge.captioning.caption import caption
+from bridge.captioning.models import AnalyzeRequest, Caption, CaptionRequest, ImageRef
+from bridge.captioning.plan import make_analysis_plan, make_plan
+from bridge.captioning.services import Services
+from bridge.captioning.stream import EventStream
+from bridge.deadline import Deadline
+from bridge.run import Run
+from perspectives import catalog
+from tests.local.processes import engines_of, until
+
+pytestmark = pytest.mark.slow
+NAMES = [perspective.name for perspective in catalog.load([catalog.LIBRARY]).all()]
+FIELDS = {f"part_{number}": {"type": "string", "minLength": 1500} for number in range(20)}  # a minute of decoding
+LONG = {
+    "name": "long",
+    "prompt": "Write.",
+    "json_schema": {"type": "object", "properties": FIELDS, "required": list(FIELDS)},
+}
+GUARD = 60.0
+
+
+def request(perspective: object, photo: str = "cat", **fields: object) -> CaptionRequest:
+    image = ImageRef(path=f"datasets/samples/{photo}.jpg")
+    return CaptionRequest(perspective=perspective, image=image, **{"max_tokens": 4000, "seed": 1, **fields})  # type: ignore[arg-type]
+
+
+def run() -> Run:
+    return Run(Deadline(GUARD))
+
+
+async def stream(request: CaptionRequest, services: Services) -> EventStream:
+    call = run()
+    return EventStream(await make_plan(request, services, call), services, call)
+
+
+def engine() -> int:
+    """The id of the only engine of this process."""
+    (pid,) = engines_of(os.getpid())
+    return pid
+
+
+@pytest.mark.parametrize("photo", ["cat", "coffee"])
+@pytest.mark.parametrize("name", NAMES)
+async def test_every_shipped_perspective(services: Services, name: str, photo: str) -> None:
+    whole = await caption(request(name, photo), services, run())
+    async with await stream(request(name, photo), services) as events:
+        result = [event async for event in events][-2]
+    assert result.type == "result", result
+    for made in (whole, result.caption):
+        assert jsonschema_rs.is_valid(services.catalog.get(name).json_schema, made.result)
+        assert made.model == "tiny"
+        assert made.timing["tokens_per_second"] > 0
+        assert made.usage.input_tokens > 0
+
+
+async def test_an_analysis_reads_the_image_once(services: Services) -> None:
+    names = ["alt_text", "training_tags", "scene_graph"]
+    image = ImageRef(path="datasets/samples/rocket.jpg")
+    call = run()
+    plan = await make_analysis_plan(AnalyzeRequest(perspectives=names, image=image, max_tokens=4000), services, call)
+    outcomes = await analyze(plan, services, call)
+    cached = [made.usage.cached_tokens for made in outcomes.values() if isinstance(made, Caption)]
+    assert len(cached) == len(names)
+    assert sorted(tokens > 100 for tokens in cached) == [False, True, True]
+
+
+async def test_the_first_call_loads_the_model(services: Services) -> None:
+    await caption(request("alt_text"), services, run())
+    os.kill(engine(), signal.SIGKILL)
+    await until(services.engines, state="stopped")
+    async with await stream(request("alt_text"), services) as events:
+        seen = [event async for event in events]
+    stages = [event.stage for event in seen if event.type == "progress"]
+    assert stages.index("loading model") == stages.index("model") - 1
+    assert seen[-2].caption.timing["load"] > 0
+    again = await caption(request("alt_text"), services, run())
+    assert "load" not in again.timing
+
+
+async def test_a_cancelled_call_stops_the_decoding(services: Services) -> None:
+    async with await stream(request(LONG, max_tokens=40_000), services) as events:
+        async for event in events:
+            if event.type == "partial":
+                break
+    # One slot: this call waits until the engine has stopped the other one.
+    made = await caption(request("alt_text"), services, run())
+    assert made.result
+
+
+async def test_an_engine_that_is_killed_during_a_call_starts_again(services: Services) -> None:
+    async with await stream(request(LONG, max_tokens=40_000), services) as events:
+        async for event in events:
+            if event.type == "partial":
+                killed = engine()
+                os.kill(killed, signal.SIGKILL)
+                break
+        ending = [event async for event in events]
+    problem = ending[-2].problem
+    assert (problem.code, problem.retryable) == ("provider_unavailable", True)
+    assert "ended with signal 9 during the request" in problem.detail
+    assert (await services.engines.report())[0]["last_exit"] == -signal.SIGKILL
+    assert (await caption(request("alt_text"), services, run())).result
+    assert engine() != killed

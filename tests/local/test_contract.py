@@ -1,0 +1,158 @@
+"""The contract of provider clients against llama.cpp itself, by every client that can call it."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any, cast
+
+import jsonschema_rs
+import pytest
+from PIL import Image as Pillow
+
+from providers import registry
+from providers.base import LADDER, Completion, Credentials, Delta, Image, Options, ProviderConfig, Turn
+from providers.errors import AuthFailed, ContextTooLong, ImageRejected, Truncated
+from providers.pool import Pool
+from tests.contract.kinds import OF_KIND
+from tests.contract.schemas import PLAIN, RICH
+from tests.contract.target import PHOTO, Target, check
+from tests.local.conftest import CONTEXT
+from tests.local.test_engines import GUARD, options
+from tests.servers import WireServer
+
+pytestmark = pytest.mark.slow
+CLIENTS = ("local", "llamacpp", "lmstudio", "openai-compatible", "vllm")
+SHORT: dict[str, Any] = {
+    "type": "object",
+    "properties": {"caption": {"type": "string", "maxLength": 40}, "calm": {"type": "boolean"}},
+    "required": ["caption", "calm"],
+    "additionalProperties": False,
+}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What `Target` reads of a server."""
+
+    models: tuple[str, ...]
+    key: str
+
+
+@pytest.fixture(scope="module")
+async def pool(anyio_backend: str) -> AsyncIterator[Pool]:
+    shared = Pool()
+    yield shared
+    await shared.aclose()
+
+
+@pytest.fixture(params=CLIENTS)
+async def to(request: pytest.FixtureRequest, model: Path, pool: Pool) -> AsyncIterator[Target]:
+    """A client and a running engine: `local` leases it, the others reach its address with its key."""
+    kind = OF_KIND["llamacpp"]
+    context = {"context": CONTEXT}
+    async with pool.engines.lease(options(model, context=CONTEXT), GUARD) as lease:
+        if request.param == "local":
+            client = registry.client(ProviderConfig("local", "local", options=context), pool)
+            server = Engine((str(model),), "")
+        else:
+            client = registry.client(ProviderConfig("e", request.param, lease.address.url), pool)
+            server = Engine(("tiny",), lease.address.key)
+        yield Target(kind, cast("WireServer", server), client)
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("mode", LADDER[:-1])  # without a grammar, random weights may answer nothing
+async def test_a_schema_is_applied(to: Target, mode: Any, streamed: bool) -> None:
+    if to.client.spec.kind == "lmstudio" and mode == "json_object":
+        pytest.skip("LM Studio rejects json_object")
+    completion = await to.ask(streamed, schema=SHORT, output_mode=mode, timeout=GUARD, options=Options(max_tokens=400))
+    assert completion.model == "tiny"
+    assert completion.usage is not None
+    assert completion.usage.output_tokens
+    assert completion.tokens_per_second
+    answer = json.loads(completion.text)
+    if mode != "json_object" or to.client.spec.kind in ("local", "llamacpp"):
+        assert answer.keys() == SHORT["properties"].keys()
+    if mode == "json_schema" and to.client.spec.kind in ("local", "llamacpp", "lmstudio"):
+        assert jsonschema_rs.is_valid(SHORT, answer)
+
+
+@pytest.mark.parametrize("schema", [PLAIN, RICH], ids=["plain", "rich"])
+async def test_a_large_schema_is_accepted(to: Target, schema: dict[str, Any]) -> None:
+    if to.client.spec.kind not in ("local", "llamacpp", "lmstudio"):
+        pytest.skip("the dialect is not that of llama.cpp")
+    completion = await to.complete(schema=schema, timeout=GUARD, options=Options(max_tokens=4000))
+    assert "caption" in json.loads(completion.text)
+
+
+async def test_deltas_add_up_to_the_text_and_the_completion_is_last(to: Target) -> None:
+    *deltas, completion = await to.stream(schema=SHORT, timeout=GUARD)
+    assert isinstance(completion, Completion)
+    assert len(deltas) > 1
+    assert "".join(delta.text for delta in deltas if isinstance(delta, Delta)) == completion.text
+
+
+async def test_the_second_prompt_about_an_image_finds_it_in_the_cache(to: Target) -> None:
+    cached = [(await to.complete(prompt=prompt, schema=SHORT, timeout=GUARD)).usage for prompt in ("First.", "Second.")]
+    assert cached[1] is not None
+    assert cached[1].cached_tokens
+
+
+async def test_an_answer_at_the_token_limit_is_truncated(to: Target) -> None:
+    error = await to.failure(schema=SHORT, options=Options(max_tokens=3), timeout=GUARD)
+    assert isinstance(error, Truncated)
+    assert error.usage is not None
+    assert error.usage.output_tokens == 3
+
+
+async def test_every_option_is_accepted(to: Target) -> None:
+    every = Options(max_tokens=200, temperature=0.5, top_p=0.9, repetition_penalty=1.1, seed=7)
+    completion = await to.complete(schema=SHORT, options=every, timeout=GUARD)
+    assert completion.warnings == to.client.spec.unsupported(every)
+
+
+async def test_an_answer_can_be_corrected(to: Target) -> None:
+    turns = (Turn("assistant", "{}"), Turn("user", "The field caption is missing."))
+    assert (await to.complete(schema=SHORT, turns=turns, system="Be brief.", timeout=GUARD)).text
+
+
+@pytest.mark.parametrize(("format", "accepted"), [("JPEG", True), ("PNG", True), ("WEBP", False), ("broken", False)])
+async def test_images(to: Target, format: str, accepted: bool) -> None:
+    image = Image(b"\xff\xd8\xff\xe0 broken", "image/jpeg", 64, 48)
+    if format != "broken":
+        file = BytesIO()
+        Pillow.new("RGB", (64, 48), "teal").save(file, format)
+        image = Image(file.getvalue(), f"image/{format.lower()}", 64, 48)
+    if accepted:
+        assert (await to.complete(image=image, schema=SHORT, timeout=GUARD)).text
+    else:
+        assert isinstance(await to.failure(image=image, schema=SHORT, timeout=GUARD), ImageRejected)
+
+
+async def test_a_prompt_beyond_the_context(to: Target) -> None:
+    assert isinstance(await to.failure(prompt="word " * CONTEXT, timeout=GUARD), ContextTooLong)
+
+
+async def test_a_wrong_key(to: Target) -> None:
+    if to.client.spec.kind == "local":
+        pytest.skip("the client chooses the key")
+    error = await to.failure(credentials=Credentials("wrong-key-0123456789"), timeout=GUARD)
+    assert isinstance(error, AuthFailed)
+
+
+async def test_the_check_of_a_connection_succeeds(to: Target) -> None:
+    request = to.request()
+    found = await check(to.client, request.credentials, GUARD, request.model)
+    assert {step.status for step in found.steps} == {"success"}, found.steps
+    assert (found.images, found.response_model) == (True, "tiny")
+
+
+async def test_a_stream_that_is_closed_frees_the_slot(to: Target) -> None:
+    request = replace(to.request(), timeout=GUARD, options=Options(max_tokens=4000), image=PHOTO)
+    async with aclosing(to.client.stream(request)) as chunks:
+        async for _ in chunks:
+            break
+    assert (await to.complete(schema=SHORT, timeout=GUARD)).text
