@@ -51,7 +51,7 @@ class Options:
 
     inputs: tuple[str, ...]
     perspectives: tuple[str | JsonObject, ...]
-    request: JsonObject = field(default_factory=dict)
+    request: JsonObject = field(default_factory=dict, repr=False)
     text: TextOptions = TextOptions()
     url: str = ""
     api_key: str = field(default="", repr=False)

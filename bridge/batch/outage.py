@@ -5,32 +5,21 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 
-from bridge.batch.models import End, Failure, ImageItem, Paused, Resumed, Row
+from bridge.batch.models import End, ImageItem, Paused, Resumed, Row
 from bridge.batch.rows import Job, Loaded, caption_rows
 from bridge.run import Progress
 from perspectives import Perspective
 
-_WAIT_FOR = frozenset(
-    {
-        "overloaded",
-        "provider_rate_limited",
-        "provider_unavailable",
-        "provider_unreachable",
-        "rate_limited",
-        "shutting_down",
-    }
+_WAIT_FOR = (
+    *("overloaded", "provider_rate_limited", "provider_unavailable", "provider_unreachable"),
+    *("rate_limited", "shutting_down"),
 )
 """Codes of a provider that may recover: the image is asked again."""
-_HOPELESS = frozenset(
-    {
-        "model_without_vision",
-        "origin_refused",
-        "provider_auth",
-        "provider_not_allowed",
-        "provider_quota",
-        "unauthorized",
-        "unknown_model",
-    }
+_SUSPECT = ("provider_error", "timeout")
+"""Codes of failures that the image or the provider may have caused."""
+_HOPELESS = (
+    *("model_without_vision", "origin_refused", "provider_auth", "provider_not_allowed", "provider_quota"),
+    *("unauthorized", "unknown_model"),
 )
 """Codes after which no other image would succeed."""
 _PAUSE = 1.0
@@ -52,7 +41,8 @@ class Outages:
 
     def __init__(self, job: Job, emit: Callable[[Paused | Resumed], Awaitable[None]]) -> None:
         self._job, self._emit = job, emit
-        self._down_since: float | None = None
+        self._failing_since: float | None = None
+        self._is_paused = False
         self._gate = asyncio.Lock()
 
     async def caption(
@@ -64,32 +54,36 @@ class Outages:
         """
         done: list[Row] = []
         while perspectives:
-            if self._down_since is not None:
+            if self._is_paused:
                 report(Progress("", "retry"))
-            async with self._gate if self._down_since is not None else nullcontext():
-                if self._down_since is not None:
+            async with self._gate if self._is_paused else nullcontext():
+                if self._is_paused:
                     await asyncio.sleep(_PAUSE)
                 run = self._job.new_run()
                 run.emit = report
                 rows = await caption_rows(item, self._job, perspectives, run=run, loaded=loaded)
-            down = {row.perspective: row.failure for row in rows if row.failure and row.failure.code in _WAIT_FOR}
+            down = {row.perspective for row in rows if row.failure and row.failure.code in _WAIT_FOR}
             done += [row for row in rows if row.perspective not in down]
             perspectives = tuple(each for each in perspectives if each.name in down)
-            await self._judge([row.failure for row in done if row.failure], list(down.values()))
+            await self._judge(rows)
         return done
 
-    async def _judge(self, failures: list[Failure], down: list[Failure]) -> None:
-        """Record whether the provider responds. Raises Ended if no image can succeed any more."""
+    async def _judge(self, rows: list[Row]) -> None:
+        """Pause or resume, depending on how the provider responded. Raises Ended if no image can succeed any more."""
+        failures = [row.failure for row in rows if row.failure]
         if hopeless := next((failure for failure in failures if failure.code in _HOPELESS), None):
             raise Ended("provider", hopeless.message)
-        if not down:
-            if self._down_since is not None:
-                self._down_since = None
-                await self._emit(Resumed())
+        down = next((failure for failure in failures if failure.code in _WAIT_FOR), None)
+        suspect = down or next((failure for failure in failures if failure.code in _SUSPECT), None)
+        if self._is_paused and down is None:
+            await self._emit(Resumed())
+        elif down is not None and not self._is_paused:
+            await self._emit(Paused(down.message, _PAUSE))
+        self._is_paused = down is not None
+        if suspect is None:
+            self._failing_since = None
             return
-        now, seconds = time.monotonic(), self._job.options.give_up_after
-        if self._down_since is None:
-            self._down_since = now
-            await self._emit(Paused(down[0].message, _PAUSE))
-        if now - self._down_since >= seconds:
-            raise Ended("provider", f"No caption for {seconds:g} seconds (--give-up-after): {down[0].message}")
+        now, limit = time.monotonic(), self._job.options.give_up_after
+        self._failing_since = self._failing_since or now
+        if now - self._failing_since >= limit:
+            raise Ended("provider", f"No caption for {limit:g} seconds (--give-up-after): {suspect.message}")

@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from threading import Thread
 from typing import Any
@@ -82,7 +83,8 @@ class RayBatch(Batch):
         """Put the records of each block in the queue, then None. It runs in a thread of its own."""
 
         def put(records: Records | Exception | None) -> None:
-            asyncio.run_coroutine_threadsafe(blocks.put(records), loop).result()
+            with suppress(RuntimeError):  # the loop is closed: the run was cancelled
+                asyncio.run_coroutine_threadsafe(blocks.put(records), loop).result()
 
         try:
             for records in self._blocks():
@@ -105,7 +107,8 @@ class RayBatch(Batch):
         ]
         rows = [{"block": next(self._numbers), "image": image} for image in images]
         actors = min(self._cluster.actors, len(rows))
-        at_once = images_in_memory(max(1, self._options.concurrency // self._cluster.actors))
+        places = max(1, self._options.concurrency // self._cluster.actors)
+        at_once = images_in_memory(places, self._job.engine.servers)
         dataset = data.from_items(rows, override_num_blocks=max(actors, math.ceil(len(rows) / _IMAGES))).map_batches(
             Captioner,
             fn_constructor_args=(self._cluster.control,),

@@ -99,7 +99,7 @@ class Captioner:
         self._stack = AsyncExitStack()
         self._job: Job = self._run(opened(self._setup, self._stack))
         self._outages = Outages(self._job, self._emit)
-        self._room = asyncio.Semaphore(images_in_memory(self._setup.options.concurrency))
+        self._room = asyncio.Semaphore(images_in_memory(self._setup.options.concurrency, self._job.engine.servers))
         self._stopped = asyncio.run_coroutine_threadsafe(self._wait_for_stop(), self._loop)
 
     def __call__(self, block: Block) -> Block:

@@ -36,7 +36,6 @@ _IN_FLIGHT = frozenset({"model", "validate"})
 """Stages of an image that the first interrupt does not cancel."""
 _EVENTS = 1000
 
-
 Asked = dict[Perspective, Decision]
 """What is asked about an image: a caption for each perspective, and which sidecars it is for."""
 
@@ -48,7 +47,7 @@ class Batch:
         self._job, self._options, self._listing = prepared.job, prepared.job.options, prepared.listing
         self._folder, self._outputs, self._index = prepared.folder, prepared.outputs, Index(prepared.folder)
         self._items: Iterator[ImageItem] = iter(prepared.listing.items)
-        self._workers = images_in_memory(self._options.concurrency)
+        self._workers = images_in_memory(self._options.concurrency, self._job.engine.servers)
         self._tasks: list[asyncio.Task[None]] = []
         self._stages: dict[int, dict[str, str]] = {}
         self._events: asyncio.Queue[Event | None] = asyncio.Queue(_EVENTS)
@@ -196,6 +195,8 @@ class Batch:
         """Report what a worker waits for. If the run is to stop, cancel a worker that begins to wait."""
         if not isinstance(event, Progress):
             return
+        if not event.perspective:  # a stage of the whole image
+            self._stages[number] = {}
         self._stages.setdefault(number, {})[event.perspective] = event.stage
         if not self._events.full():
             self._events.put_nowait(Waiting(number, "" if free else event.stage, event.detail))
