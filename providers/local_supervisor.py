@@ -36,6 +36,8 @@ IDLE_SECONDS = 300.0
 _MAX_REQUEST = 65536
 _DEATH_SECONDS = 5.0
 """Seconds that a failed call waits for a report of the engine's death."""
+_REPORT_SECONDS = 5.0
+"""Seconds for the supervisor to report the state of the engines."""
 _END_SECONDS = 5.0
 """Seconds for an engine to end after its input was closed. Then it is killed."""
 _ROOT = Path(__file__).parents[1]
@@ -297,12 +299,17 @@ class Engines:
         return any(row["model"] == options.name and row["state"] == "ready" for row in await self.report())
 
     async def report(self) -> list[dict[str, Any]]:
-        """Return the state of every engine that has been used."""
+        """Return the state of every engine that has been used, or nothing if the supervisor does not respond."""
         if self._control is None:
             return []
         reader, writer = await self._send({"status": True})
-        rows: list[dict[str, Any]] = json.loads(await reader.readline() or b"[]")
-        writer.close()
+        try:
+            async with asyncio.timeout(_REPORT_SECONDS):
+                rows: list[dict[str, Any]] = json.loads(await reader.readline() or b"[]")
+        except TimeoutError:
+            return []
+        finally:
+            writer.close()
         return rows
 
     def close(self) -> None:

@@ -24,11 +24,13 @@ from bridge.run import Run
 from perspectives import Perspective
 from perspectives import perspective as perspective_json
 from providers.base import Completion, ProviderConfig
-from providers.errors import ProviderError, RateLimited, Unavailable, Unreachable
+from providers.errors import CallTimeout, ProviderError, RateLimited, Unavailable, Unreachable
 from providers.usage import Usage
 
 _OVERLOADED = (429, 503)
 _HTTP_OK = 200
+_GRACE = 30.0
+"""Seconds that the service has to report that its own time limit is reached."""
 
 
 class ProviderUnusable(Exception):
@@ -47,9 +49,13 @@ class Outcome:
 
 
 class Engine(Protocol):
-    """Captions one image with several perspectives. `target`: the provider and the model, as far as they are known."""
+    """Captions one image with several perspectives.
+
+    `target`: the provider and the model, as far as they are known. `servers`: of the provider.
+    """
 
     target: str
+    servers: int
 
     async def price(self, tokens: int) -> float | None:
         """Return the price of so many input tokens in US dollars, None if it is not known."""
@@ -72,6 +78,8 @@ class InProcess:
         self._services = services
         self._target = services.targets.resolve(parse_request(CaptionOptions, fields))
         self.target = f"{self._target.label}/{self._target.model}"
+        fleet = services.targets.configured.fleets.get(self._target.provider)
+        self.servers = 1 if fleet is None or self._target.endpoint else len(fleet.endpoints)
 
     async def price(self, tokens: int) -> float | None:
         counts = Usage(tokens, 0)  # in a thread: the price list takes 0.3 s to import
@@ -121,10 +129,12 @@ def _outcome(result: Caption | Exception, run: Run) -> Outcome:
 class OverHttp:
     """Makes captions with a running service. Its limits of concurrent requests are those of a provider."""
 
+    servers = 1
+
     def __init__(self, url: str, api_key: str, fields: JsonObject, concurrency: int, timeout: float) -> None:
         """`timeout`: seconds for one image."""
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
-        self._client = httpx2.AsyncClient(base_url=url, headers=headers, timeout=timeout)
+        self._client = httpx2.AsyncClient(base_url=url, headers=headers, timeout=timeout + _GRACE)
         endpoint = EndpointSettings(url, ProviderConfig("", "openai-compatible", url), max_concurrency=concurrency)
         self._queue = ProviderQueue("", ProviderSettings((endpoint,)), 1_000_000, time.monotonic)
         self._url, self._fields = url, fields
@@ -183,7 +193,8 @@ class OverHttp:
             response = await self._client.post("perspectives/analyze", data={"request": request}, files=files)
             body, result = _read(response)
         except httpx2.TransportError as error:
-            result = Unreachable(f"The service at {self._url} cannot be reached: {error!r}.")
+            kind = CallTimeout if isinstance(error, httpx2.TimeoutException) else Unreachable
+            result = kind(f"The service at {self._url} did not respond: {type(error).__name__}.")
             body = problems.from_error(result).model_dump(mode="json")
         finally:
             admission.end(result)

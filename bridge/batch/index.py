@@ -15,7 +15,7 @@ from threading import Lock
 from typing import Self
 
 from bridge.batch.folder import BatchError, Folder, to_line
-from bridge.batch.inputs import natural
+from bridge.batch.inputs import digest, natural
 from bridge.batch.models import Row
 
 try:
@@ -138,9 +138,8 @@ class Index:
             entry = Entry(self._file, self._size, self._size + written, row.content_key, row.version)
             self._size += written
             self._appended += 1
-            number = self._appended
         if not self._folder.is_local:
-            self._folder.write(f"{self._parts}/{os.getpid()}-{number:08}.jsonl", line)
+            self._folder.write(f"{self._parts}/{digest(f'{row.key} {row.perspective}')}.jsonl", line)
         self._entries[row.key, row.perspective] = entry
 
     def join(self) -> None:

@@ -6,18 +6,17 @@ import posixpath
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from heapq import nsmallest
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from fsspec import AbstractFileSystem
 
 from bridge.batch.folder import BatchError, file_info, is_local, open_url
-from bridge.batch.models import ImageItem, Options
+from bridge.batch.models import ImageItem, JsonObject, Options
 from perspectives import Perspective
 
 IMAGES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")
@@ -49,16 +48,18 @@ class _Found:
 
     fs: AbstractFileSystem | None = None
     bases: set[str] = field(default_factory=set)
-    images: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
+    images: dict[str, tuple[str, JsonObject]] = field(default_factory=dict)
     ignored: Counter[str] = field(default_factory=Counter)
 
-    def on(self, fs: AbstractFileSystem | None, url: str) -> None:
-        """Record the file system of an input. Raises BatchError if another input has another one."""
+    def add(self, fs: AbstractFileSystem | None, base: str, path: str, version: str, row: JsonObject | None) -> None:
+        """Add an image below the folder `base`. Raises BatchError if it contradicts those before."""
         if self.bases and type(fs) is not type(self.fs):
-            raise BatchError(
-                f"'{url}' is on another file system than the inputs before it. Caption it in a second run."
-            )
+            raise BatchError(f"'{path}' is on another file system than the inputs before. Caption it in a second run.")
+        if row is not None and path in self.images:
+            raise BatchError(f"The manifest names '{path}' twice.")
         self.fs = fs
+        self.bases.add(base)
+        self.images[path] = version, row or {}
 
 
 def natural(key: str) -> tuple[list[str | int], str]:
@@ -79,13 +80,13 @@ def list_images(options: Options, perspectives: Iterable[Perspective]) -> Listin
     root = "" if found.fs is None else posixpath.commonpath(found.bases)
     if root == "/" and len(found.bases) > 1 and not options.output_dir:
         raise BatchError("The inputs have no folder in common. Say where to write with --output-dir.")
-    columns = _Columns(perspectives)
+    known = {variable.name for perspective in perspectives for variable in perspective.variables}
     items = [
-        ImageItem(_key(path, root), _url(path, found.fs), version, *columns.read(row, path))
+        ImageItem(_key(path, root), _url(path, found.fs), version, *_read_columns(row, known, path))
         for path, (version, row) in found.images.items()
     ]
     items.sort(key=lambda item: natural(item.key))
-    return Listing(found.fs, root, _selected(items, options), found.ignored)
+    return Listing(found.fs, root, items, found.ignored)
 
 
 def read_image(url: str, max_bytes: int) -> bytes:
@@ -102,7 +103,7 @@ def _key(path: str, root: str) -> str:
         return path[len(root) :].lstrip("/")
     address = urlsplit(path)
     stem, extension = posixpath.splitext(address.path)
-    query = f"-{_digest(address.query)[:8]}" if address.query else ""
+    query = f"-{digest(address.query)[:8]}" if address.query else ""
     return f"{address.netloc}{stem}{query}{extension}"
 
 
@@ -110,39 +111,48 @@ def _url(path: str, fs: AbstractFileSystem | None) -> str:
     return path if fs is None or is_local(fs) else str(fs.unstrip_protocol(path))
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
+    """Return the SHA-256 of a text, which may be a file name that is not Unicode."""
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _selected(items: list[ImageItem], options: Options) -> list[ImageItem]:
+def select(items: list[ImageItem], options: Options) -> list[ImageItem]:
     """Return the shard, then the sample, then the first images. All three depend only on the keys."""
     if options.shard:
         number, count = options.shard
-        items = [item for item in items if int(_digest(item.key), 16) % count == number - 1]
+        items = [item for item in items if int(digest(item.key), 16) % count == number - 1]
     if options.sample is not None:
-        chosen = {item.key for item in nsmallest(options.sample, items, key=lambda item: _digest("sample" + item.key))}
+        chosen = {item.key for item in nsmallest(options.sample, items, key=lambda item: digest("sample" + item.key))}
         items = [item for item in items if item.key in chosen]
     return items[: options.limit]
 
 
-def _add(url: str, options: Options, found: _Found) -> None:
+def _add(url: str, options: Options, found: _Found, row: JsonObject | None = None, base: str = "") -> None:
+    """Add what an input names. `row`, `base`: the other columns and the folder of a manifest that names it."""
     if url == "-":
         for name in _lines():
-            _add_file(name, {}, found)
-    elif url.startswith(_HTTP):
-        _add_file(url, {}, found)
+            _add(name, options, found)
+        return
+    if url.startswith(_HTTP):
+        found.add(None, "", url, "", row)
+        return
+    fs, path = open_url(url)
+    if fs.isdir(path):
+        base, named, files = path, False, fs.find(path, maxdepth=1 if options.flat else None, detail=True)
+    elif fs.exists(path):
+        if path.endswith(".jsonl") and row is None:
+            _add_manifest(fs, path, options, found)
+            return
+        base, named, files = base or posixpath.dirname(path), True, {path: fs.info(path)}
+    elif pattern := _PATTERN.search(path):
+        base, named, files = posixpath.dirname(path[: pattern.start()]), True, fs.glob(path, detail=True)
     else:
-        fs, path = open_url(url)
-        if path.endswith(".jsonl") and fs.isfile(path):
-            _add_manifest(fs, path, found)
-        elif fs.isdir(path):
-            _add_folder(fs, path, options, found)
-        elif fs.exists(path):
-            _add_file(url, {}, found)
-        elif _PATTERN.search(path):
-            _add_pattern(fs, path, url, options, found)
+        raise BatchError(f"There is no file or folder '{url}'.")
+    for name, info in files.items():
+        if reason := _reason(name[len(base.rstrip("/")) :], info, named=named):
+            found.ignored[reason] += 1
         else:
-            raise BatchError(f"There is no file or folder '{url}'.")
+            found.add(fs, base.rstrip("/"), name, file_info(info), row)
 
 
 def _lines() -> list[str]:
@@ -151,53 +161,7 @@ def _lines() -> list[str]:
     return [os.fsdecode(line) for line in content.split(b"\0" if b"\0" in content else b"\n") if line.strip()]
 
 
-def _add_file(url: str, row: dict[str, Any], found: _Found, base: str = "") -> None:
-    """Add a file that is named by itself: its name needs no extension of an image."""
-    if url.startswith(_HTTP):
-        found.on(None, url)
-        found.bases.add("")
-        found.images[url] = "", row
-        return
-    fs, path = open_url(url)
-    found.on(fs, url)
-    try:
-        info = fs.info(path)
-    except OSError:
-        raise BatchError(f"There is no file '{url}'.") from None
-    if reason := _reason(path, info, named=True):
-        found.ignored[reason] += 1
-        return
-    found.bases.add(base or posixpath.dirname(path))
-    found.images[path] = file_info(info), row
-
-
-def _add_folder(fs: AbstractFileSystem, path: str, options: Options, found: _Found) -> None:
-    found.on(fs, path)
-    found.bases.add(path.rstrip("/"))
-    for name, info in fs.find(path, maxdepth=1 if options.flat else None, detail=True).items():
-        if reason := _reason(name[len(path.rstrip("/")) :], info):
-            found.ignored[reason] += 1
-        else:
-            found.images[name] = file_info(info), {}
-
-
-def _add_pattern(fs: AbstractFileSystem, path: str, url: str, options: Options, found: _Found) -> None:
-    matches = fs.glob(path, detail=True)
-    if not matches:
-        raise BatchError(f"No file matches '{url}'.")
-    found.on(fs, path)
-    for name, info in matches.items():
-        if info["type"] == "directory":
-            if not path.endswith("**"):
-                _add_folder(fs, name, options, found)
-        elif reason := _reason(name, info, named=True):
-            found.ignored[reason] += 1
-        else:
-            found.images[name] = file_info(info), {}
-    found.bases.add(posixpath.dirname(path[: _PATTERN.search(path).start()]))  # type: ignore[union-attr]
-
-
-def _reason(name: str, info: dict[str, Any], *, named: bool = False) -> str:
+def _reason(name: str, info: JsonObject, *, named: bool = False) -> str:
     """Return why a file is not captioned, "" if it is. `name`: relative to the folder; `named`: by the caller."""
     extension = posixpath.splitext(name)[1].lower()
     if info["type"] != "file" and not (info.get("islink") and Path(info["name"]).is_file()):
@@ -209,7 +173,7 @@ def _reason(name: str, info: dict[str, Any], *, named: bool = False) -> str:
     return "sidecars" if extension in SIDECARS else "not images"
 
 
-def _add_manifest(fs: AbstractFileSystem, path: str, found: _Found) -> None:
+def _add_manifest(fs: AbstractFileSystem, path: str, options: Options, found: _Found) -> None:
     base = posixpath.dirname(path)
     for number, line in enumerate(fs.cat_file(path).splitlines(), 1):
         if not line.strip():
@@ -221,28 +185,18 @@ def _add_manifest(fs: AbstractFileSystem, path: str, found: _Found) -> None:
             raise BatchError(
                 f"Line {number} of '{path}' is not a JSON object with one of the columns {', '.join(REFERENCES)}."
             ) from None
-        if not isinstance(name, str):
-            raise BatchError(f"Line {number} of '{path}' does not name its image with a text.")
-        if "://" in name:
-            _add_file(name, row, found)
-        else:
-            _add_file(_url(posixpath.join(base, name), fs), row, found, base)
+        url = str(name) if "://" in str(name) else _url(posixpath.join(base, str(name)), fs)
+        _add(url, options, found, row, base)
 
 
-class _Columns:
-    """The columns of manifests: variables of the perspectives, and `context`."""
-
-    def __init__(self, perspectives: Iterable[Perspective]) -> None:
-        self._names = {variable.name for perspective in perspectives for variable in perspective.variables}
-
-    def read(self, row: dict[str, Any], path: str) -> Iterator[Any]:
-        """Yield the variables and the contexts of a row. Raises BatchError for an unknown column."""
-        row = dict(row)
-        context = row.pop("context", None) or ()
-        if unknown := [name for name in row if name not in self._names]:
-            known = ", ".join(sorted([*self._names, "context"]))
-            raise BatchError(
-                f"The manifest has a column '{unknown[0]}' (image '{path}'). The perspective knows the columns {known}."
-            )
-        yield {name: value if isinstance(value, str) else json.dumps(value) for name, value in row.items()}
-        yield (context,) if isinstance(context, str) else tuple(map(str, context))
+def _read_columns(row: JsonObject, known: set[str], path: str) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the variables and the contexts in a row of a manifest. Raises BatchError for an unknown column."""
+    variables = {name: value for name, value in row.items() if name != "context"}
+    if unknown := [name for name in variables if name not in known]:
+        columns = ", ".join(sorted([*known, "context"]))
+        raise BatchError(
+            f"The manifest has a column '{unknown[0]}' (image '{path}'). The perspective knows the columns {columns}."
+        )
+    context = row.get("context") or ()
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in variables.items()}
+    return texts, (context,) if isinstance(context, str) else tuple(map(str, context))

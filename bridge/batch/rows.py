@@ -2,11 +2,11 @@
 
 import json
 import time
-from collections.abc import AsyncIterator
+from asyncio import AbstractEventLoop
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -15,7 +15,7 @@ from anyio import to_thread
 from bridge import errors
 from bridge.batch.engines import Engine, InProcess, Outcome, OverHttp
 from bridge.batch.folder import BatchError
-from bridge.batch.inputs import read_image
+from bridge.batch.inputs import digest, read_image
 from bridge.batch.models import Failure, ImageItem, Options, Row
 from bridge.batch.text import TextWriter
 from bridge.captioning import problems
@@ -61,16 +61,11 @@ class Job:
         fields = self.fields(image)
         config = fields.get("provider_config") or {}
         content = {name: value for name, value in fields.items() if name not in _NO_CONTENT}
-        return _digest(json.dumps([perspective.digest, self.engine.target, config.get("base_url"), content]))
+        return digest(json.dumps([perspective.digest, self.engine.target, config.get("base_url"), content]))[:32]
 
     def text(self, perspective: str, caption: JsonObject) -> str:
         """Return the text of a caption as the options say now."""
         return self.writers[perspective].write(caption["result"])
-
-
-@lru_cache(64)
-def _digest(text: str) -> str:
-    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def settings_for(options: Options, settings: Settings) -> Settings:
@@ -85,6 +80,20 @@ def settings_for(options: Options, settings: Settings) -> Settings:
     return settings.model_copy(update=update)
 
 
+def images_in_memory(concurrency: int, servers: int) -> int:
+    """Return how many images are loaded at once: those of the calls in flight, and some that wait for a free place."""
+    return concurrency * servers + max(2, concurrency // 4)
+
+
+def loop_factory() -> Callable[[], AbstractEventLoop] | None:
+    """Return the event loop of the service, None where it is not installed (Windows)."""
+    try:
+        from uvloop import new_event_loop
+    except ImportError:
+        return None
+    return new_event_loop
+
+
 @asynccontextmanager
 async def open_job(options: Options, services: Services) -> AsyncIterator[Job]:
     """Find the perspectives, and open the engine that makes the captions.
@@ -92,7 +101,7 @@ async def open_job(options: Options, services: Services) -> AsyncIterator[Job]:
     `services`: opened with the settings of `settings_for`. Raises BatchError, ProviderUnusable, and the errors in
     `bridge.errors.TABLE`.
     """
-    timeout = services.settings.provider_timeout
+    timeout = services.settings.provider_timeout or services.settings.timeout
     engine: Engine = (
         OverHttp(options.url, options.api_key, options.request, options.concurrency, timeout)
         if options.url

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from functools import partial
 
 from anyio import to_thread
@@ -17,58 +17,27 @@ from bridge.batch.models import (
     Failure,
     Finished,
     ImageItem,
-    Paused,
-    Resumed,
     Row,
     Skipped,
     Started,
     Totals,
     Waiting,
 )
+from bridge.batch.outage import Ended, Outages
 from bridge.batch.outputs import read_failures, write_failures
 from bridge.batch.resume import Decision, decide
-from bridge.batch.rows import Loaded, caption_rows, read
+from bridge.batch.rows import Loaded, images_in_memory, read
 from bridge.batch.start import Prepared
 from bridge.errors import ImageNotFound
 from bridge.run import Progress
 from perspectives import Perspective
 
-_WAIT_FOR = frozenset(
-    {
-        "overloaded",
-        "provider_rate_limited",
-        "provider_unavailable",
-        "provider_unreachable",
-        "rate_limited",
-        "shutting_down",
-    }
-)
-"""Codes of a provider that may recover: the image is asked again."""
-_HOPELESS = frozenset(
-    {
-        "model_without_vision",
-        "origin_refused",
-        "provider_auth",
-        "provider_not_allowed",
-        "provider_quota",
-        "unauthorized",
-        "unknown_model",
-    }
-)
-"""Codes after which no other image would succeed."""
 _IN_FLIGHT = frozenset({"model", "validate"})
 """Stages of an image that the first interrupt does not cancel."""
-_PAUSE = 1.0
-"""Seconds between two attempts while the provider does not respond; its circuit breaker allows fewer calls."""
 _EVENTS = 1000
 
-
-class _Ended(Exception):
-    """The run ends early. `reason`: one sentence."""
-
-    def __init__(self, end: End, reason: str) -> None:
-        super().__init__(reason)
-        self.end = end
+Asked = dict[Perspective, Decision]
+"""What is asked about an image: a caption for each perspective, and which sidecars it is for."""
 
 
 class Batch:
@@ -78,8 +47,7 @@ class Batch:
         self._job, self._options, self._listing = prepared.job, prepared.job.options, prepared.listing
         self._folder, self._outputs, self._index = prepared.folder, prepared.outputs, Index(prepared.folder)
         self._items: Iterator[ImageItem] = iter(prepared.listing.items)
-        # So many images are in memory at once: those of the calls in flight, and some that wait for a free place.
-        self._workers = self._options.concurrency + max(2, self._options.concurrency // 4)
+        self._workers = images_in_memory(self._options.concurrency, self._job.engine.servers)
         self._tasks: list[asyncio.Task[None]] = []
         self._stages: dict[int, dict[str, str]] = {}
         self._events: asyncio.Queue[Event | None] = asyncio.Queue(_EVENTS)
@@ -87,8 +55,7 @@ class Batch:
         self._failures: dict[str, Failure] = {}
         self._stopping = False
         self._end: tuple[End, str] = ("done", "")
-        self._down_since: float | None = None
-        self._gate = asyncio.Lock()
+        self._outages = Outages(prepared.job, self._events.put)
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Run, and yield the events; the last one is Finished. Raises BatchError if another run has the folder."""
@@ -121,13 +88,16 @@ class Batch:
                 images, names = len(self._listing.items), tuple(each.name for each in self._job.perspectives)
                 counts = images * len(names), images, names
                 await self._events.put(Started(*counts, self._folder.root, self._workers, dict(self._listing.ignored)))
-                async with asyncio.TaskGroup() as group:
-                    self._tasks += [group.create_task(self._work(number)) for number in range(self._workers)]
+                await self._handle_images()
                 await to_thread.run_sync(self._finish)
             self._totals.seconds = round(time.monotonic() - start, 3)
             await self._events.put(Finished(self._totals, *self._end))
         finally:
             await self._events.put(None)
+
+    async def _handle_images(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            self._tasks += [group.create_task(self._work(number)) for number in range(self._workers)]
 
     def _finish(self) -> None:
         """Write the tables and the list of failures, also after an early end."""
@@ -137,17 +107,17 @@ class Batch:
             if self._end[0] == "done":
                 self._index.join()
         except OSError as error:
-            self._end = _unwritable(error)
+            self._end = unwritable(error)
 
     async def _work(self, number: int) -> None:
         """Handle images until there is none left."""
         while not self._stopping and (item := next(self._items, None)) is not None:
             try:
                 await self._image(item, number)
-            except _Ended as ended:
+            except Ended as ended:
                 self.stop(ended.end, str(ended))
             except OSError as error:
-                self.stop(*_unwritable(error))
+                self.stop(*unwritable(error))
             finally:
                 self._stages.pop(number, None)
         self._report(number, Progress("", "image"), free=True)
@@ -162,8 +132,21 @@ class Batch:
                 self._totals.restored += decision is not None
                 await self._events.put(Skipped(item.key, perspective.name, restored=decision is not None))
         asked = {each: decision for each, decision in decisions.items() if decision is not None and not decision.row}
+        if asked and (name := self._outputs.too_long(item.key)):
+            failure = Failure(item.key, "output_name_too_long", f"The sidecar's name '{name}' is too long for a file.")
+            await self._record(item, asked, [Row(item.key, each.name, failure=failure) for each in asked])
+        else:
+            await self._caption(item, asked, loaded, number)
+
+    async def _caption(self, item: ImageItem, asked: Asked, loaded: Loaded | None, number: int) -> None:
+        """Caption an image, and record its rows. Raises Ended and OSError."""
+        report = partial(self._report, number)
+        await self._record(item, asked, await self._outages.caption(item, tuple(asked), report, loaded))
+
+    async def _record(self, item: ImageItem, asked: Asked, rows: list[Row]) -> None:
+        """Store the rows of an image, and report them. Raises Ended and OSError."""
         failures = []
-        for row in await self._caption(item, tuple(asked), loaded, number):
+        for row in rows:
             if row.failure is None:
                 forms = next(decision.forms for each, decision in asked.items() if each.name == row.perspective)
                 await to_thread.run_sync(self._store, row, forms)
@@ -184,11 +167,14 @@ class Batch:
         for decision in decisions.values():
             if decision is not None and decision.row is not None:
                 self._store(decision.row, decision.forms)
-        loaded = None
-        if any(decision is not None and decision.row is None for decision in decisions.values()) and not item.is_on_web:
-            with suppress(ImageNotFound):  # reported when the image is captioned
-                loaded = read(item, self._job.services)
-        return decisions, loaded
+        is_asked = any(decision is not None and decision.row is None for decision in decisions.values())
+        return decisions, self._read_ahead(item) if is_asked else None
+
+    def _read_ahead(self, item: ImageItem) -> Loaded | None:
+        """Read an image that is to be captioned. If that fails, the caption reports it."""
+        with suppress(ImageNotFound):
+            return None if item.is_on_web else read(item, self._job.services)
+        return None
 
     def _store(self, row: Row, forms: tuple[str, ...]) -> None:
         """Add a row to the index, then write its sidecars. Raises OSError."""
@@ -197,57 +183,20 @@ class Batch:
         parts = [old, row.text] if self._options.existing == "append" else [row.text, old]
         self._outputs.write(row, forms, ", ".join(filter(None, parts)))
 
-    async def _caption(
-        self, item: ImageItem, asked: tuple[Perspective, ...], loaded: Loaded | None, number: int
-    ) -> list[Row]:
-        """Caption an image; while the provider does not respond, wait and try again. Raises _Ended."""
-        if asked and (name := self._outputs.too_long(item.key)):
-            failure = Failure(item.key, "output_name_too_long", f"The sidecar's name '{name}' is too long for a file.")
-            return [Row(item.key, each.name, failure=failure) for each in asked]
-        done: list[Row] = []
-        while asked:
-            async with self._gate if self._down_since is not None else nullcontext():
-                if self._down_since is not None:
-                    await asyncio.sleep(_PAUSE)
-                run = self._job.new_run()
-                run.emit = partial(self._report, number)
-                rows = await caption_rows(item, self._job, asked, run=run, loaded=loaded)
-            self._stages.pop(number, None)
-            down = {row.perspective: row.failure for row in rows if row.failure and row.failure.code in _WAIT_FOR}
-            done += [row for row in rows if row.perspective not in down]
-            asked = tuple(each for each in asked if each.name in down)
-            await self._judge([row.failure for row in done if row.failure], list(down.values()))
-        return done
-
-    async def _judge(self, failures: list[Failure], down: list[Failure]) -> None:
-        """Record whether the provider responds. Raises _Ended if no image can succeed any more."""
-        if hopeless := next((failure for failure in failures if failure.code in _HOPELESS), None):
-            raise _Ended("provider", hopeless.message)
-        if not down:
-            if self._down_since is not None:
-                self._down_since = None
-                await self._events.put(Resumed())
-            return
-        now = time.monotonic()
-        if self._down_since is None:
-            self._down_since = now
-            await self._events.put(Paused(down[0].message, _PAUSE))
-        if now - self._down_since >= self._options.give_up_after:
-            seconds = self._options.give_up_after
-            raise _Ended("provider", f"No caption for {seconds:g} seconds (--give-up-after): {down[0].message}")
-
     def _check_limits(self) -> None:
-        """Raise _Ended if the run has cost too much, or too much has failed."""
+        """Raise Ended if the run has cost too much, or too much has failed."""
         totals, options = self._totals, self._options
         if options.max_cost is not None and (totals.cost or 0.0) >= options.max_cost:
-            raise _Ended("budget", f"The captions have cost ${totals.cost:.4g} (--max-cost {options.max_cost:g}).")
+            raise Ended("budget", f"The captions have cost ${totals.cost:.4g} (--max-cost {options.max_cost:g}).")
         if options.max_failures is not None and totals.failed >= options.max_failures:
-            raise _Ended("budget", f"{totals.failed} captions have failed (--max-failures {options.max_failures}).")
+            raise Ended("budget", f"{totals.failed} captions have failed (--max-failures {options.max_failures}).")
 
     def _report(self, number: int, event: object, *, free: bool = False) -> None:
         """Report what a worker waits for. If the run is to stop, cancel a worker that begins to wait."""
         if not isinstance(event, Progress):
             return
+        if not event.perspective:  # a stage of the whole image
+            self._stages[number] = {}
         self._stages.setdefault(number, {})[event.perspective] = event.stage
         if not self._events.full():
             self._events.put_nowait(Waiting(number, "" if free else event.stage, event.detail))
@@ -259,5 +208,6 @@ class Batch:
         return not _IN_FLIGHT.isdisjoint(self._stages.get(number, {}).values())
 
 
-def _unwritable(error: OSError) -> tuple[End, str]:
+def unwritable(error: OSError) -> tuple[End, str]:
+    """Return how a failed write ends a run."""
     return "output", f"'{error.filename or 'The output'}' cannot be written: {error.strerror or error}."

@@ -8,7 +8,7 @@ from anyio import to_thread
 
 from bridge import errors
 from bridge.batch.folder import BatchError, Folder, open_url
-from bridge.batch.inputs import Listing, list_images
+from bridge.batch.inputs import Listing, list_images, select
 from bridge.batch.models import ImageItem, Options
 from bridge.batch.outputs import Outputs, read_failures
 from bridge.batch.rows import Job, load, open_job
@@ -17,7 +17,9 @@ from bridge.captioning.models import CaptionOptions
 from bridge.captioning.parsing import parse_request
 from bridge.captioning.plan import render_prompt
 from bridge.captioning.services import Services
+from bridge.deadline import Deadline
 from bridge.images.sources import from_upload
+from bridge.run import Run
 from perspectives import UnknownVariables
 
 _PREVIEWED = 3
@@ -50,6 +52,7 @@ async def prepared(options: Options, services: Services) -> AsyncIterator[Prepar
         if options.retry_failed:
             failed = await to_thread.run_sync(read_failures, folder)
             listing.items = [item for item in listing.items if item.key in failed]
+        listing.items = select(listing.items, options)
         trainer = TRAINERS.get(options.text.trainer)
         extension = options.extension or (trainer.extension if trainer else ".txt")
         outputs = Outputs(folder, options, tuple(each.name for each in job.perspectives), extension)
@@ -58,7 +61,7 @@ async def prepared(options: Options, services: Services) -> AsyncIterator[Prepar
         price = await job.engine.price(1)
         if options.max_cost is not None and price is None:
             raise BatchError(f"The price of {job.engine.target} is not known. Use --limit instead of --max-cost.")
-        warnings = () if options.dry_run else await job.engine.check(job.new_run())
+        warnings = () if options.dry_run else await job.engine.check(Run(Deadline(job.timeout)))
         yield Prepared(job, listing, folder, outputs, warnings)
 
 

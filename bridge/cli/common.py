@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bridge.run import Run
     from bridge.settings import Settings, SettingsError
 
-FAILED, USAGE, PROVIDER = 1, 2, 4
+FAILED, USAGE, PROVIDER, INTERRUPTED = 1, 2, 4, 130
 _EXIT_CODES = {
     "provider_auth": PROVIDER,
     "provider_quota": PROVIDER,

@@ -32,6 +32,7 @@ def test_each_image_gets_a_sidecar_once(batch: Graphcap, vllm_server: OpenAIServ
     assert (tmp_path / "2.txt").read_text().startswith("ohwx, ")
 
 
+@pytest.mark.slow
 def test_every_output(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path / "in", "2.jpg", "10.jpg", "sub/a.jpg")
     out = tmp_path / "out"
@@ -53,6 +54,7 @@ def test_every_output(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path
     assert pq.read_table(out / "captions.parquet").column("text").to_pylist() == [row["text"] for row in rows]
 
 
+@pytest.mark.slow
 def test_existing_sidecars(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, "a.jpg", "b.jpg")
     sidecar = tmp_path / "a.txt"
@@ -104,6 +106,7 @@ def test_failures_are_listed_and_retried(batch: Graphcap, vllm_server: OpenAISer
     assert files(tmp_path) == {"a.txt", "b.txt", "page.txt"}
 
 
+@pytest.mark.slow
 def test_inputs(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, "a.jpg", "b.jpg", "sub/c.jpg", "name[1].jpg")
     manifest = tmp_path / "list.jsonl"
@@ -130,6 +133,7 @@ def test_inputs(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> N
     assert "Dutch" in prompts[0]
 
 
+@pytest.mark.slow
 def test_two_shards_are_one_run(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     names = [f"{number}.jpg" for number in range(20)]
     for folder, runs in (("whole", [()]), ("parts", [("--shard", "1/2"), ("--shard", "2/2"), ()])):

@@ -2,9 +2,7 @@
 
 import json
 import random
-import socket
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,19 +68,22 @@ def test_a_killed_run_that_overwrites_goes_on(batch: Graphcap, vllm_server: Open
     photos(tmp_path, *(f"{number}.jpg" for number in range(40)))
     options = (tmp_path, *at(vllm_server), "--concurrency", "2")
     assert batch(*options).code == 0
-    for existing in ("overwrite", "append"):
+    for existing, temperature in (("overwrite", "0.5"), ("append", "0.6")):
+        again = (*options, "--existing", existing, "--temperature", temperature, "--prefix", f"{existing}: ")
         vllm_server.calls.clear()
-        with started(*options, "--existing", existing, "--temperature", "0.5") as process:
+        with started(*again) as process:
             vllm_server.wait_for_calls(20, 60)
             process.kill()
             process.wait()
-        assert batch(*options, "--existing", existing, "--temperature", "0.5").code == 0
+        assert batch(*again).code == 0
         assert 40 <= len(vllm_server.calls) <= 44
-        if existing == "overwrite":
-            assert batch(*options, "--existing", existing, "--temperature", "0.5").code == 0
-            assert len(vllm_server.calls) >= 80
+    texts = {(tmp_path / f"{number}.txt").read_text() for number in range(40)}
+    assert texts == {"overwrite: a alt_text, append: a alt_text"}
+    assert batch(*options, "--existing", "overwrite", "--temperature", "0.6").code == 0
+    assert len(vllm_server.calls) >= 80
 
 
+@pytest.mark.slow
 def test_through_a_running_service(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, "a.jpg", "b.jpg")
     (tmp_path / "empty.jpg").touch()
@@ -120,20 +121,6 @@ async def test_one_image_without_a_folder(vllm_server: OpenAIServer, tmp_path: P
     ]
     assert {row.failure.code for row in missing if row.failure} == {"image_not_found"}
     assert files(tmp_path) == set()
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    """An S3 server on loopback."""
-    from moto.server import ThreadedMotoServer
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
-    server.start()
-    yield f"http://127.0.0.1:{port}"
-    server.stop()
 
 
 @pytest.mark.slow
