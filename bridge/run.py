@@ -103,7 +103,6 @@ class Attempt:
 
     @property
     def ms(self) -> float:
-        """Return the duration in milliseconds."""
         return round(self.seconds * 1000, 1)
 
 
@@ -150,7 +149,6 @@ class Timings:
         self._spent: dict[str, float] = {}
 
     def stop(self) -> None:
-        """Stop the clock of the `total`."""
         self._end = time.perf_counter()
 
     @contextmanager
@@ -223,7 +221,6 @@ class Run:
         return total([self.attempts.usage, *(child.attempts.usage for child in self.children)])
 
     def stage(self, stage: Stage, detail: str = "") -> None:
-        """Report that a stage begins."""
         if self.emit is not None:
             self.emit(Progress(self.perspective, stage, detail, id=self.id))
 

@@ -98,7 +98,6 @@ class Supervisor(Multiprocess):
     interrupted = False
 
     def handle_int(self) -> None:
-        """Stop all workers."""
         self.interrupted = True
         super().handle_int()
 

@@ -38,7 +38,6 @@ class FileProblem:
 
     @property
     def place(self) -> str:
-        """Return the names of the file's folder and the file."""
         return _place(self.file)
 
     def __str__(self) -> str:

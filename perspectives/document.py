@@ -26,7 +26,7 @@ class Document:
         values: JsonObject = {} if data.get("schema") is None else self._envelope(data["schema"])
         for key, value in data.items():
             if key != "schema" and (value is not None or key not in _KNOWN):
-                if values.get(key, value) != value and key != "name":  # the name of a copy may differ
+                if values.get(key, value) != value and key != "name":  # a user may rename a copy
                     self.warning(key, f"Differs from /{key}, which is used.")
                 values[key], self._pointers[key] = value, below("", key)
         self.form = validated(PerspectiveForm, values, self.pointer, self.problems)

@@ -70,7 +70,6 @@ class Column(_Named):
     description: str = ""
 
     def to_wire(self) -> dict[str, str]:
-        """Return the column as JSON for the HTTP API."""
         return self.model_dump(include={"name", "style", *(["description"] if self.description else [])})
 
 
@@ -98,7 +97,6 @@ class Variable(_Named):
         return self
 
     def to_wire(self) -> JsonObject:
-        """Return the variable as JSON for the HTTP API."""
         wire: JsonObject = {"name": self.name, "description": self.description, "required": self.required}
         return wire if self.default is None else {**wire, "default": self.default}
 

@@ -284,7 +284,6 @@ def _with_listed_children(node: JsonObject) -> JsonObject:
 
 
 def _listed(node: JsonObject) -> JsonObject:
-    """Translate an open object to a list of entries."""
     node = simple(node)
     if not is_open(node):
         return node

@@ -160,7 +160,7 @@ _UNAVAILABLE = Cause(errors.Unavailable, "{title} is unavailable ({status}). Try
 _IMAGE = Cause(
     errors.ImageRejected,
     "{title} could not process the image ({status}). Send another format, size or aspect ratio.",
-    # vLLM: "Failed to apply Qwen2VLProcessor" (measured with 0.32), Qwen's smart_resize; llama-server; OpenAI
+    # texts of vLLM 0.32 ("Failed to apply Qwen2VLProcessor", Qwen's smart_resize), llama-server and OpenAI
     "failed to apply|aspect ratio must be smaller|must be larger than factor|image file is truncated|"
     "failed to load image|failed to decode image|cannot identify image|image_parse_error|"
     "invalid_image|unsupported image|image is too small|"
@@ -183,7 +183,7 @@ _CAUSES = (
     Cause(
         errors.ContextTooLong,
         "Prompt and image exceed the model's context. Shorten the prompt or send a smaller image.",
-        # OpenAI, vLLM, llama-server; llama-cpp-python: "Prompt exceeds n_ctx: 30047 > 4096" (measured with 0.3.36)
+        # texts of OpenAI, vLLM, llama-server and llama-cpp-python 0.3.36 ("Prompt exceeds n_ctx: 30047 > 4096")
         "context_length_exceeded|exceed_context_size|context length|context size|context window|"
         "maximum model length|max_model_len|exceeds n_ctx|input token count|too many tokens|"
         "prompt is too long|exceed context limit",

@@ -72,12 +72,10 @@ class LocalClient(BaseClient):
         self._pool = pool
 
     async def complete(self, request: VisionRequest) -> Completion:
-        """Send one request and return the complete answer."""
         async with self._call(request) as (server, request):
             return await server.complete(request)
 
     async def is_loaded(self, model: str) -> bool:
-        """Return whether the engine of the model runs."""
         return await self._pool.engines.is_ready(await self._engine(model))
 
     async def load(self, model: str, timeout: float) -> None:

@@ -19,7 +19,6 @@ class HubError(Exception):
 
 
 def cache_directory() -> Path:
-    """Return the directory of the cache."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE)
@@ -102,7 +101,6 @@ def _download(model: KnownModel, file: HubFile) -> Path:
 
 
 def _digest(path: Path) -> str:
-    """Return the sha256 of the file's content."""
     with path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest()
 

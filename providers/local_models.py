@@ -69,7 +69,6 @@ class Weights:
 
 @cache
 def known_models() -> Mapping[str, KnownModel]:
-    """Return the models that are known by name."""
     rows = tomllib.loads(_TABLE.read_text("utf-8"))
     return {
         name: KnownModel(name, **{**row, "model": HubFile(**row["model"]), "mmproj": HubFile(**row["mmproj"])})

@@ -118,7 +118,6 @@ class _Engine:
             process.kill()
 
     async def join(self) -> None:
-        """Wait until the child process has ended."""
         if self._process is not None:
             await self.ended.wait()
 
@@ -295,7 +294,6 @@ class Engines:
             writer.close()
 
     async def is_ready(self, options: Options) -> bool:
-        """Return whether the engine of a model runs."""
         return any(row["model"] == options.name and row["state"] == "ready" for row in await self.report())
 
     async def report(self) -> list[dict[str, Any]]:

@@ -92,7 +92,6 @@ def subschema(value: object) -> JsonObject:
 
 
 def types(node: JsonObject) -> frozenset[str]:
-    """Return the values of the keyword `type`, empty if absent."""
     stated = node.get("type", ())
     return frozenset({stated} if isinstance(stated, str) else stated)
 

@@ -96,7 +96,6 @@ def operation_id(route: APIRoute) -> str:
 
 
 def build(app: FastAPI) -> dict[str, Any]:
-    """Return the document."""
     document = get_openapi(
         title=app.title, version=app.version, summary=app.summary, description=_DESCRIPTION, routes=app.routes
     )

@@ -39,7 +39,6 @@ def negotiate(request: Request, offered: tuple[str, ...]) -> str:
 
 
 def json_response(value: BaseModel, *, omit_none: bool = False) -> Response:
-    """Return a model as JSON."""
     return Response(value.model_dump_json(exclude_none=omit_none), media_type=JSON)
 
 

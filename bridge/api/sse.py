@@ -48,7 +48,6 @@ class EventStreamResponse(Response):
         return format_sse_event(data_str=EVENT.dump_json(event).decode(), event=event.type)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the headers, then the events."""
         drain: Drain = scope["state"]["drain"]
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         writer = Writer(send, self.stall)

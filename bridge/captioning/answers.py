@@ -167,7 +167,6 @@ class PartialObjects:
     """Collects the text of one call. At intervals, reports the object so far to `run` if it has changed."""
 
     def __init__(self, run: Run, perspective: Perspective, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock`: returns seconds."""
         self._run = run
         self._perspective = perspective
         self._clock = clock

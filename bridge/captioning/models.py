@@ -40,13 +40,13 @@ _EMPTY_AS_NULL = BeforeValidator(lambda value: value or None)
 
 
 class Strict(BaseModel):
-    """A request object: an unknown field is an error that names it."""
+    """A request object. Unknown fields are rejected."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ImageRef(Strict):
-    """The source of the image: exactly one of the three."""
+    """The source of the image. Exactly one field is set."""
 
     path: ShortText | None = Field(
         None, description="Path inside the workspace.", examples=["datasets/samples/coffee.jpg"]
@@ -165,7 +165,7 @@ class AnalyzeRequest(CaptionOptions):
 
 
 class UsageOut(BaseModel):
-    """Tokens, summed over every call of the request; null where the provider did not report them."""
+    """Tokens of all calls of the request. Null: not reported by the provider."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -216,7 +216,7 @@ class Attempt(Sparse):
 
 
 class Caption(BaseModel):
-    """One caption that is valid by its perspective's schema."""
+    """A caption that validates against its perspective's schema."""
 
     perspective: str
     provider: str
@@ -261,7 +261,7 @@ class Problem(Sparse):
 
 
 class Started(BaseModel):
-    """The request was accepted: from here on every end is an event."""
+    """The request was accepted. All later errors are events."""
 
     type: Literal["started"] = "started"
     id: str
@@ -269,7 +269,7 @@ class Started(BaseModel):
 
 
 class Result(BaseModel):
-    """A perspective ended in a caption."""
+    """The caption of a perspective."""
 
     type: Literal["result"] = "result"
     id: str
@@ -278,7 +278,7 @@ class Result(BaseModel):
 
 
 class ErrorEvent(BaseModel):
-    """A perspective ended without a caption; `id` and `perspective` are null where neither is known."""
+    """The error of a perspective or of the request. `id` and `perspective` are null if unknown."""
 
     type: Literal["error"] = "error"
     id: str | None
@@ -287,7 +287,7 @@ class ErrorEvent(BaseModel):
 
 
 class Done(BaseModel):
-    """The last event of its id."""
+    """The last event of a request."""
 
     type: Literal["done"] = "done"
     id: str

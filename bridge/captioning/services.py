@@ -114,7 +114,6 @@ async def open_services(
 
 
 def engine_settings(settings: Settings) -> EngineSettings:
-    """Return the settings of the embedded engines."""
     return EngineSettings(settings.local_idle, settings.local_gpu_layers)
 
 

@@ -40,7 +40,6 @@ class EventStream:
         self._ended = self._cancelled = False
 
     async def __aenter__(self) -> Self:
-        """Start the work."""
         self._put(Started(id=self._run.id, request_id=self._run.request_id))
         if isinstance(self._plan, AnalysisPlan):
             self._task = asyncio.create_task(analyze(self._plan, self._services, self._run))
@@ -58,11 +57,9 @@ class EventStream:
             await asyncio.wait([self._task])
 
     def __aiter__(self) -> Self:
-        """Return this iterator."""
         return self
 
     async def __anext__(self) -> Event:
-        """Wait for the next event and return it."""
         while not self._events:
             if self._ended:
                 raise StopAsyncIteration

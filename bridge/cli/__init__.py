@@ -38,7 +38,6 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**options)
 
     def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
-        """Add an argument, and list it."""
         action = super().add_argument(*names, **options)
         self.arguments.append(action)
         return action
@@ -58,7 +57,6 @@ class Parser(argparse.ArgumentParser):
         super().error(message + (_suggestion(wrong[1], [*self.commands, *choices]) if wrong else ""))
 
     def reject(self, words: Sequence[str]) -> NoReturn:
-        """Reject unexpected words."""
         options = [name for action in self.arguments for name in action.option_strings]
         hint = _suggestion(words[0].partition("=")[0], options)
         self.error(f"unrecognized arguments: {' '.join(words)}{hint}")

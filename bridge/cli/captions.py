@@ -81,7 +81,6 @@ async def _plan(
 
 
 async def _outcomes(plan: Plan | AnalysisPlan, services: Services, call: Run) -> Outcomes:
-    """Return the caption of each perspective, or its error."""
     if isinstance(plan, AnalysisPlan):
         return await analyze(plan, services, call)
     try:

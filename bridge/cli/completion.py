@@ -28,14 +28,12 @@ _START = {
 
 
 def add_options(parser: Parser) -> None:
-    """Add the name of the shell."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "\n".join(("use:", *(f"  {line}" for line in _START.values())))
     parser.add_argument("shell", choices=[*_START], help="the shell that reads the script")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the script."""
     leaves = [("", build(None)), *(leaf for name in COMMANDS for leaf in _leaves(name, build(name).commands[name]))]
     print("\n".join(_fish(leaves)) if options.shell == "fish" else _bash(leaves, options.shell))
     return 0
@@ -70,7 +68,6 @@ def _bash(leaves: list[tuple[str, Parser]], shell: str) -> str:
 
 
 def _fish(leaves: list[tuple[str, Parser]]) -> Iterator[str]:
-    """Yield the lines of the script for fish."""
     for words, parser in leaves:
         seen = " ".join(f"; and __fish_seen_subcommand_from {word}" for word in words.split()).removeprefix("; and ")
         verbs = f"; and not __fish_seen_subcommand_from {' '.join(parser.commands)}" if parser.commands else ""

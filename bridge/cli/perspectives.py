@@ -17,7 +17,6 @@ _COLOURS = {"error": "red", "warning": "yellow"}
 
 
 def add_options(parser: Parser) -> None:
-    """Add `list`, `show` and `check`."""
     verbs = parser.add_commands(
         "verb",
         {

@@ -1,4 +1,4 @@
-"""`graphcap providers`: list providers, check one, list its models."""
+"""`graphcap providers`: list the providers, check a provider, list a provider's models."""
 
 import argparse
 from dataclasses import asdict
@@ -21,7 +21,6 @@ _STEPS = {
 
 
 def add_options(parser: Parser) -> None:
-    """Add `list`, `check` and `models`."""
     verbs = parser.add_commands(
         "verb",
         {
@@ -38,7 +37,6 @@ def add_options(parser: Parser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the verb."""
     verb = {"list": _list, "check": _check, "models": _models}[options.verb]
 
     async def command(services: "Services") -> int:

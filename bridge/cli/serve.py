@@ -12,7 +12,6 @@ _METAVARS = {int: "N", float: "SECONDS", str: "TEXT", bool: "true|false", Path: 
 
 
 def add_options(parser: Parser) -> None:
-    """Add one option per setting."""
     parser.epilog = "LIST: values separated by commas, or JSON. Without an option the variable in parentheses is read."
     for name in _names():
         parser.add_argument(
@@ -33,7 +32,6 @@ def _names() -> list[str]:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serve until a signal ends the process."""
     overrides = {name: value for name in _names() if (value := getattr(options, name)) is not None}
     try:
         settings = load(**overrides)

@@ -86,7 +86,6 @@ class _Loader:
         return ProviderConfig(spec.kind, spec.kind, url, key, spec.default_model)
 
     def provider(self, name: str, table: ProviderTable, implicit: Mapping[str, ProviderConfig]) -> ProviderSettings:
-        """Return the provider that a table defines."""
         place = f"{self.file_name}: providers.{name}"
         if name in implicit and name != table.kind:
             self.mistakes.append(f"{place}: '{name}' is the name of a kind. Only a provider of that kind can have it.")

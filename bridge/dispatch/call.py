@@ -75,7 +75,6 @@ class Dispatcher:
         self._secret = secrets.token_bytes(32)
 
     async def aclose(self) -> None:
-        """Close every connection."""
         await self._clients.aclose()
 
     async def profile(self, target: Target, run: Run | None = None) -> Profile:
@@ -273,7 +272,6 @@ def _config(endpoint: Endpoint, target: Target) -> ProviderConfig:
 
 
 def _known_models(configured: Configured, default_model: str) -> dict[str, set[str]]:
-    """Return the names of configured models by provider."""
     known = {
         name: {default_model, config.default_model, *config.models} for name, config in configured.providers.items()
     }

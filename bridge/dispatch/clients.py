@@ -58,7 +58,6 @@ class Clients:
         return registry.client(ProviderConfig(kind, kind, base_url, options=dict(options)), self._pools[trusted])
 
     async def aclose(self) -> None:
-        """Close every connection."""
         for pool in self._pools.values():
             await pool.aclose()
 
@@ -87,5 +86,4 @@ class OutputModes:
 
 
 def schema_digest(request: VisionRequest) -> bytes:
-    """Return a digest of the request's schema."""
     return blake2b(json.dumps(request.schema, sort_keys=True).encode(), digest_size=16).digest()

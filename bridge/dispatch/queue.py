@@ -32,7 +32,6 @@ class Route:
     key_id: str = ""
 
     def credentials(self, endpoint: Endpoint) -> Credentials:
-        """Return the key to send to this endpoint."""
         return endpoint.credentials if self.key is None else self.key
 
     def likeliest(self) -> Endpoint:
@@ -40,7 +39,6 @@ class Route:
         return next((e for e in self.endpoints if e.breaker.state == "closed"), self.endpoints[0])
 
     def without(self, excluded: Collection[Endpoint]) -> "Route":
-        """Return the route without the excluded endpoints."""
         return replace(self, endpoints=tuple(endpoint for endpoint in self.endpoints if endpoint not in excluded))
 
     @property
@@ -93,7 +91,6 @@ class ProviderQueue:
 
     @property
     def queued(self) -> int:
-        """Return how many calls are waiting."""
         return sum(map(len, self._waiting.values()))
 
     async def enter(self, route: Route, run: Run, *, has_fallback: bool = False) -> Admission:

@@ -132,7 +132,6 @@ class _Slots:
 
     @asynccontextmanager
     async def slot(self, caller: str) -> AsyncIterator[None]:
-        """Hold a slot during the `async with` block."""
         if self._free:
             self._free -= 1
         else:
@@ -211,7 +210,6 @@ class DecoderPool:
         return result, encoded
 
     async def aclose(self) -> None:
-        """Stop all workers."""
         await asyncio.gather(*self._tasks, return_exceptions=True)  # uvloop leaks a process whose start is cancelled
         await asyncio.gather(*(worker.end() for worker in self._idle))
 

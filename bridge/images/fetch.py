@@ -56,7 +56,6 @@ class Fetcher:
         self._pace, self._warm_up = pace, warm_up
 
     async def aclose(self) -> None:
-        """Close every connection."""
         await self._transport.aclose()
 
     async def fetch(self, url: str, max_bytes: int) -> bytes:

@@ -55,7 +55,7 @@ class Result:
 
 
 def upright(size: Size, orientation: int) -> Size:
-    """Apply an EXIF orientation to a size (5 to 8 swap width and height), or undo it."""
+    """Apply an EXIF orientation to a size: 5 to 8 swap width and height. A second call reverses the first."""
     return size[::-1] if orientation >= 5 else size
 
 
@@ -78,7 +78,6 @@ def head_of_frame(message: Job | Result, size: int) -> bytes:
 
 
 def parse_job(text: bytes) -> Job:
-    """Parse a frame's JSON as a job."""
     fields: dict[str, Any] = json.loads(text)
     size = fields["size"] and tuple(fields["size"])
     return Job(**{**fields, "limits": ImageLimits(**fields["limits"]), "size": size})

@@ -18,7 +18,6 @@ class Rejected(Exception):
 
 
 def malformed(message: str) -> Rejected:
-    """Return the rejection of an image that is not well-formed."""
     return Rejected("invalid_image", message)
 
 

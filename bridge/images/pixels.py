@@ -65,7 +65,6 @@ def flatten(image: Image.Image) -> Image.Image:
 
 
 def resize(image: Image.Image, size: Size) -> Image.Image:
-    """Shrink to `size`."""
     return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
 
 

@@ -42,7 +42,6 @@ def measure(image: Image.Image) -> tuple[list[tuple[str, float]], float]:
 
 
 def colour_name(red: int, green: int, blue: int) -> str:
-    """Return a plain English name for an sRGB colour."""
     hue, light, saturation = rgb_to_hls(red / 255, green / 255, blue / 255)
     if saturation * min(light, 1 - light) < 0.05:
         return next(name for end, name in _GREYS if light <= end)

@@ -45,9 +45,8 @@ _CLOSE_ENOUGH = 0.9
 
 
 def handle(job: Job, data: bytes) -> tuple[Result, bytes]:
-    """Run one job. Every exception of a decoder becomes a result with an error.
-
-    Every exception is caught, because Pillow raises many kinds for malformed images (SyntaxError, struct.error, …).
+    """Run one job. Every exception of a decoder becomes a result with an error, because Pillow raises many kinds for
+    malformed images (SyntaxError, struct.error, …).
     """
     try:
         return run(job, data)
@@ -173,7 +172,6 @@ def renew_cpu_limit(seconds: int) -> None:
 
 
 def serve(requests: BinaryIO, results: BinaryIO, before_job: Callable[[], None]) -> None:
-    """Handle jobs until the input ends."""
     while True:
         try:
             text_size, data_size = LENGTHS.unpack(requests.read(LENGTHS.size))

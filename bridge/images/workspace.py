@@ -74,7 +74,7 @@ def _opened(parts: list[str], workspace: Path, shown: str) -> Iterator[int]:
     root = os.path.realpath(workspace)
     inside_root = root.rstrip("/") + "/"
     resolved = [os.path.realpath(Path(root, *parts[:depth])) + "/" for depth in range(len(parts) + 1)]
-    if not all(path.startswith(inside_root) for path in resolved):  # even if the path leads back into the workspace
+    if not all(path.startswith(inside_root) for path in resolved):  # no component may be outside
         raise PathRefused(_REFUSED)
     names = resolved[-1].removeprefix(inside_root).split("/")[:-1]
     try:

@@ -118,7 +118,6 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         )
 
     async def aclose(self) -> None:
-        """Close every connection."""
         await self._pool.aclose()
 
 
@@ -142,7 +141,7 @@ def _translated_errors() -> Iterator[None]:
         yield
     except AddressRefused as error:
         raise httpx2.ConnectError(error.message) from error
-    except ssl.SSLError as error:  # not translated by httpcore2 2.16: garbage inside TLS (measured)
+    except ssl.SSLError as error:  # malformed TLS data: httpcore2 2.16 does not translate this exception
         raise httpx2.ReadError("TLS") from error
     except _ERRORS as error:
         # The exceptions of httpx2 and httpcore2 have the same names.

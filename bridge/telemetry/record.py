@@ -75,7 +75,6 @@ class RequestRecord:
 
     @property
     def runs(self) -> list[Run]:
-        """Return the run of each perspective."""
         if self.run is None:
             return []
         return self.run.children or [self.run]
@@ -98,7 +97,6 @@ class RequestRecord:
             self.trace_id = self.trace_id or next((run.trace_id for run in self.runs if run.trace_id), "")
 
     def server_timing(self) -> str:
-        """Return the value of the header `Server-Timing`."""
         stages = self.run.timings.milliseconds() if self.run else {}
         return ", ".join(f"{stage};dur={ms:.1f}" for stage, ms in {**stages, "total": self.milliseconds}.items())
 

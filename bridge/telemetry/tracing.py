@@ -54,7 +54,7 @@ _instruments: _Instruments | None = None
 
 def turn_on(version: str) -> None:
     """Write spans to the tracer of the process, if OpenTelemetry is set up."""
-    global _instruments  # one per process, like OpenTelemetry's providers
+    global _instruments  # OpenTelemetry has one tracer provider per process
     from opentelemetry import metrics, trace
 
     provider: Any = trace.get_tracer_provider()
@@ -70,7 +70,6 @@ def turn_on(version: str) -> None:
 
 
 def is_on() -> bool:
-    """Return whether spans are written."""
     return _instruments is not None
 
 

@@ -47,7 +47,6 @@ class ConcurrencyLimit:
         metrics.IN_FLIGHT.inc()
 
     def release(self) -> None:
-        """Stop counting a request."""
         self._count -= 1
         metrics.IN_FLIGHT.dec()
 

@@ -36,7 +36,6 @@ def services(connection: HTTPConnection) -> Services:
 
 
 def record_of(connection: HTTPConnection) -> RequestRecord:
-    """Return the RequestRecord of the request."""
     record: RequestRecord = connection.scope["state"]["record"]
     return record
 
@@ -52,7 +51,6 @@ def provider_key(request: Request) -> str:
 
 
 def note_problem(connection: HTTPConnection, problem: Problem) -> None:
-    """Record the problem that ended the request."""
     record = record_of(connection)
     record.code = problem.code
     if problem.provider:
@@ -158,7 +156,6 @@ class _Exchange:
 
 
 def finish(record: RequestRecord, scope: Scope, method: str) -> None:
-    """Log and count a request that has ended."""
     record.end()
     metrics.count_request(record, _route(scope), method)
     log.info("request", extra={"fields": _fields(record, scope, method)})

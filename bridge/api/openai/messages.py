@@ -59,7 +59,6 @@ class Message(Strict):
 
     @property
     def images(self) -> list[str]:
-        """Return the URLs of the images."""
         return [part.image_url.url.strip() for part in self.content if part.image_url]
 
 

@@ -31,7 +31,6 @@ class Header:
 
     @property
     def upright(self) -> Size | None:
-        """Return width and height after the orientation was applied."""
         return self.size[::-1] if self.size and self.orientation >= 5 else self.size
 
 
