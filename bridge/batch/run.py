@@ -191,7 +191,7 @@ class Batch:
     async def _caption(
         self, item: ImageItem, asked: tuple[Perspective, ...], loaded: Loaded | None, number: int
     ) -> list[Row]:
-        """Caption an image; while the provider does not respond, wait and try again. Raises _Ended."""
+        """Caption an image; while the provider does not respond, wait and try again."""
         if asked and (name := self._outputs.too_long(item.key)):
             failure = Failure(item.key, "output_name_too_long", f"The sidecar's name '{name}' is too long for a file.")
             return [Row(item.key, each.name, failure=failure) for each in asked]
@@ -208,7 +208,11 @@ class Batch:
             asked = tuple(each for each in asked if each.name in down)
             if down:
                 self._stages.pop(number, None)
-            await self._judge(rows)
+            try:
+                await self._judge(rows)
+            except _Ended as ended:
+                self.stop(ended.end, str(ended))
+                break
         return done
 
     async def _judge(self, rows: list[Row]) -> None:

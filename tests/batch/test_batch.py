@@ -195,6 +195,14 @@ def test_limits_end_the_run(batch: Graphcap, vllm_server: OpenAIServer, tmp_path
     vllm_server.default = b.Status(401)
     result = batch(tmp_path, *at(vllm_server))
     assert (result.code, "API key" in result.err) == (4, True)
+    (tmp_path / "failures.jsonl").unlink()
+    vllm_server.default = b.Answer()
+    vllm_server.reply(b.Status(401), b.Answer())
+    result = batch(tmp_path, *at(vllm_server), "-p", "training_tags", "--limit", "1", "--json")
+    types = [json.loads(line)["type"] for line in result.out.splitlines()]
+    assert (result.code, types.count("captioned"), types.count("failed")) == (4, 1, 1)
+    (sidecar,) = files(tmp_path) - {"failures.jsonl"}
+    (tmp_path / sidecar).unlink()
     assert files(tmp_path) == {"failures.jsonl"}
 
 
