@@ -27,13 +27,26 @@ class TextOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class RayOptions:
+    """A run on a Ray cluster.
+
+    `address`: "" for RAY_ADDRESS, else for a cluster of this machine's own. `num_actors`: default: as many as fit.
+    """
+
+    address: str = ""
+    num_actors: int | None = None
+    actor_cpus: float = 1.0
+    actor_gpus: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """The command line of a batch.
 
     `request`: the fields of a caption request without its image and perspective. `url`: a running service, "" to
     caption in process. `extension`: of text sidecars, "" for the trainer's. `shard`: (2, 8) is the second of eight.
     `concurrency`: most calls in flight at one server. `give_up_after`: seconds without a success while the provider
-    fails. `report`: path of the HTML report.
+    fails. `report`: path of the HTML report. `ray`: None to caption in this process.
     """
 
     inputs: tuple[str, ...]
@@ -58,6 +71,7 @@ class Options:
     give_up_after: float = 600.0
     json_events: bool = False
     report: str = ""
+    ray: RayOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import AsyncIterator
+from asyncio import AbstractEventLoop
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -77,6 +78,20 @@ def settings_for(options: Options, settings: Settings) -> Settings:
         "max_queue": 1_000_000,
     }
     return settings.model_copy(update=update)
+
+
+def images_in_memory(concurrency: int, servers: int) -> int:
+    """Return how many images are loaded at once: those of the calls in flight, and some that wait for a free place."""
+    return concurrency * servers + max(2, concurrency // 4)
+
+
+def loop_factory() -> Callable[[], AbstractEventLoop] | None:
+    """Return the event loop of the service, None where it is not installed (Windows)."""
+    try:
+        from uvloop import new_event_loop
+    except ImportError:
+        return None
+    return new_event_loop
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from functools import partial
 
 from anyio import to_thread
@@ -17,47 +17,27 @@ from bridge.batch.models import (
     Failure,
     Finished,
     ImageItem,
-    Paused,
-    Resumed,
     Row,
     Skipped,
     Started,
     Totals,
     Waiting,
 )
+from bridge.batch.outage import Ended, Outages
 from bridge.batch.outputs import read_failures, write_failures
 from bridge.batch.resume import Decision, decide
-from bridge.batch.rows import Loaded, caption_rows, read
+from bridge.batch.rows import Loaded, images_in_memory, read
 from bridge.batch.start import Prepared
 from bridge.errors import ImageNotFound
 from bridge.run import Progress
 from perspectives import Perspective
 
-_WAIT_FOR = (
-    *("overloaded", "provider_rate_limited", "provider_unavailable", "provider_unreachable"),
-    *("rate_limited", "shutting_down"),
-)
-"""Codes of a provider that may recover: the image is asked again."""
-_SUSPECT = ("provider_error", "timeout")
-"""Codes of failures that the image or the provider may have caused."""
-_HOPELESS = (
-    *("model_without_vision", "origin_refused", "provider_auth", "provider_not_allowed", "provider_quota"),
-    *("unauthorized", "unknown_model"),
-)
-"""Codes after which no other image would succeed."""
 _IN_FLIGHT = frozenset({"model", "validate"})
 """Stages of an image that the first interrupt does not cancel."""
-_PAUSE = 1.0
-"""Seconds between two attempts while the provider does not respond; its circuit breaker allows fewer calls."""
 _EVENTS = 1000
 
-
-class _Ended(Exception):
-    """The run ends early. `reason`: one sentence."""
-
-    def __init__(self, end: End, reason: str) -> None:
-        super().__init__(reason)
-        self.end = end
+Asked = dict[Perspective, Decision]
+"""What is asked about an image: a caption for each perspective, and which sidecars it is for."""
 
 
 class Batch:
@@ -67,9 +47,7 @@ class Batch:
         self._job, self._options, self._listing = prepared.job, prepared.job.options, prepared.listing
         self._folder, self._outputs, self._index = prepared.folder, prepared.outputs, Index(prepared.folder)
         self._items: Iterator[ImageItem] = iter(prepared.listing.items)
-        # So many images are in memory at once: those of the calls in flight, and some that wait for a free place.
-        places = self._options.concurrency
-        self._workers = places * self._job.engine.servers + max(2, places // 4)
+        self._workers = images_in_memory(self._options.concurrency, self._job.engine.servers)
         self._tasks: list[asyncio.Task[None]] = []
         self._stages: dict[int, dict[str, str]] = {}
         self._events: asyncio.Queue[Event | None] = asyncio.Queue(_EVENTS)
@@ -77,9 +55,7 @@ class Batch:
         self._failures: dict[str, Failure] = {}
         self._stopping = False
         self._end: tuple[End, str] = ("done", "")
-        self._failing_since: float | None = None
-        self._is_paused = False
-        self._gate = asyncio.Lock()
+        self._outages = Outages(prepared.job, self._events.put)
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Run, and yield the events; the last one is Finished. Raises BatchError if another run has the folder."""
@@ -112,13 +88,16 @@ class Batch:
                 images, names = len(self._listing.items), tuple(each.name for each in self._job.perspectives)
                 counts = images * len(names), images, names
                 await self._events.put(Started(*counts, self._folder.root, self._workers, dict(self._listing.ignored)))
-                async with asyncio.TaskGroup() as group:
-                    self._tasks += [group.create_task(self._work(number)) for number in range(self._workers)]
+                await self._handle_images()
                 await to_thread.run_sync(self._finish)
             self._totals.seconds = round(time.monotonic() - start, 3)
             await self._events.put(Finished(self._totals, *self._end))
         finally:
             await self._events.put(None)
+
+    async def _handle_images(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            self._tasks += [group.create_task(self._work(number)) for number in range(self._workers)]
 
     def _finish(self) -> None:
         """Write the tables and the list of failures, also after an early end."""
@@ -128,17 +107,17 @@ class Batch:
             if self._end[0] == "done":
                 self._index.join()
         except OSError as error:
-            self._end = _unwritable(error)
+            self._end = unwritable(error)
 
     async def _work(self, number: int) -> None:
         """Handle images until there is none left."""
         while not self._stopping and (item := next(self._items, None)) is not None:
             try:
                 await self._image(item, number)
-            except _Ended as ended:
+            except Ended as ended:
                 self.stop(ended.end, str(ended))
             except OSError as error:
-                self.stop(*_unwritable(error))
+                self.stop(*unwritable(error))
             finally:
                 self._stages.pop(number, None)
         self._report(number, Progress("", "image"), free=True)
@@ -153,8 +132,26 @@ class Batch:
                 self._totals.restored += decision is not None
                 await self._events.put(Skipped(item.key, perspective.name, restored=decision is not None))
         asked = {each: decision for each, decision in decisions.items() if decision is not None and not decision.row}
+        if asked and (name := self._outputs.too_long(item.key)):
+            failure = Failure(item.key, "output_name_too_long", f"The sidecar's name '{name}' is too long for a file.")
+            await self._record(item, asked, [Row(item.key, each.name, failure=failure) for each in asked])
+        else:
+            await self._caption(item, asked, loaded, number)
+
+    async def _caption(self, item: ImageItem, asked: Asked, loaded: Loaded | None, number: int) -> None:
+        """Caption an image, and record its rows. Raises Ended and OSError."""
+        report = partial(self._report, number)
+        try:
+            rows = await self._outages.caption(item, tuple(asked), report, loaded)
+        except Ended as ended:
+            await self._record(item, asked, ended.rows)
+            raise
+        await self._record(item, asked, rows)
+
+    async def _record(self, item: ImageItem, asked: Asked, rows: list[Row]) -> None:
+        """Store the rows of an image, and report them. Raises Ended and OSError."""
         failures = []
-        for row in await self._caption(item, tuple(asked), loaded, number):
+        for row in rows:
             if row.failure is None:
                 forms = next(decision.forms for each, decision in asked.items() if each.name == row.perspective)
                 await to_thread.run_sync(self._store, row, forms)
@@ -175,11 +172,14 @@ class Batch:
         for decision in decisions.values():
             if decision is not None and decision.row is not None:
                 self._store(decision.row, decision.forms)
-        loaded = None
-        if any(decision is not None and decision.row is None for decision in decisions.values()) and not item.is_on_web:
-            with suppress(ImageNotFound):  # reported when the image is captioned
-                loaded = read(item, self._job.services)
-        return decisions, loaded
+        is_asked = any(decision is not None and decision.row is None for decision in decisions.values())
+        return decisions, self._read_ahead(item) if is_asked else None
+
+    def _read_ahead(self, item: ImageItem) -> Loaded | None:
+        """Read an image that is to be captioned. If that fails, the caption reports it."""
+        with suppress(ImageNotFound):
+            return None if item.is_on_web else read(item, self._job.services)
+        return None
 
     def _store(self, row: Row, forms: tuple[str, ...]) -> None:
         """Add a row to the index, then write its sidecars. Raises OSError."""
@@ -188,66 +188,22 @@ class Batch:
         parts = [old, row.text] if self._options.existing == "append" else [row.text, old]
         self._outputs.write(row, forms, ", ".join(filter(None, parts)))
 
-    async def _caption(
-        self, item: ImageItem, asked: tuple[Perspective, ...], loaded: Loaded | None, number: int
-    ) -> list[Row]:
-        """Caption an image; while the provider does not respond, wait and try again."""
-        if asked and (name := self._outputs.too_long(item.key)):
-            failure = Failure(item.key, "output_name_too_long", f"The sidecar's name '{name}' is too long for a file.")
-            return [Row(item.key, each.name, failure=failure) for each in asked]
-        done: list[Row] = []
-        while asked:
-            async with self._gate if self._is_paused else nullcontext():
-                if self._is_paused:
-                    await asyncio.sleep(_PAUSE)
-                run = self._job.new_run()
-                run.emit = partial(self._report, number)
-                rows = await caption_rows(item, self._job, asked, run=run, loaded=loaded)
-            down = {row.perspective: row.failure for row in rows if row.failure and row.failure.code in _WAIT_FOR}
-            done += [row for row in rows if row.perspective not in down]
-            asked = tuple(each for each in asked if each.name in down)
-            if down:
-                self._stages.pop(number, None)
-            try:
-                await self._judge(rows)
-            except _Ended as ended:
-                self.stop(ended.end, str(ended))
-                break
-        return done
-
-    async def _judge(self, rows: list[Row]) -> None:
-        """Pause or resume, depending on how the provider responded. Raises _Ended if no image can succeed any more."""
-        failures = [row.failure for row in rows if row.failure]
-        if hopeless := next((failure for failure in failures if failure.code in _HOPELESS), None):
-            raise _Ended("provider", hopeless.message)
-        down = next((failure for failure in failures if failure.code in _WAIT_FOR), None)
-        suspect = down or next((failure for failure in failures if failure.code in _SUSPECT), None)
-        if self._is_paused and down is None:
-            await self._events.put(Resumed())
-        elif down is not None and not self._is_paused:
-            await self._events.put(Paused(down.message, _PAUSE))
-        self._is_paused = down is not None
-        if suspect is None:
-            self._failing_since = None
-            return
-        now, limit = time.monotonic(), self._options.give_up_after
-        self._failing_since = self._failing_since or now
-        if now - self._failing_since >= limit:
-            raise _Ended("provider", f"No caption for {limit:g} seconds (--give-up-after): {suspect.message}")
-
     def _check_limits(self) -> None:
-        """Raise _Ended if the run has cost too much, or too much has failed."""
+        """Raise Ended if the run has cost too much, or too much has failed."""
         totals, options = self._totals, self._options
         if options.max_cost is not None and (totals.cost or 0.0) >= options.max_cost:
-            raise _Ended("budget", f"The captions have cost ${totals.cost:.4g} (--max-cost {options.max_cost:g}).")
+            raise Ended("budget", f"The captions have cost ${totals.cost:.4g} (--max-cost {options.max_cost:g}).")
         if options.max_failures is not None and totals.failed >= options.max_failures:
-            raise _Ended("budget", f"{totals.failed} captions have failed (--max-failures {options.max_failures}).")
+            raise Ended("budget", f"{totals.failed} captions have failed (--max-failures {options.max_failures}).")
 
     def _report(self, number: int, event: object, *, free: bool = False) -> None:
         """Report what a worker waits for. If the run is to stop, cancel a worker that begins to wait."""
         if not isinstance(event, Progress):
             return
-        self._stages.setdefault(number, {})[event.perspective] = event.stage
+        if not event.perspective:  # a stage of the whole image
+            self._stages[number] = {}
+        stages = self._stages.get(number, {}) if event.perspective else {}  # without a name: of the whole image
+        self._stages[number] = {**stages, event.perspective: event.stage}
         if not self._events.full():
             self._events.put_nowait(Waiting(number, "" if free else event.stage, event.detail))
         if self._stopping and not self._is_calling(number):
@@ -258,5 +214,6 @@ class Batch:
         return not _IN_FLIGHT.isdisjoint(self._stages.get(number, {}).values())
 
 
-def _unwritable(error: OSError) -> tuple[End, str]:
+def unwritable(error: OSError) -> tuple[End, str]:
+    """Return how a failed write ends a run."""
     return "output", f"'{error.filename or 'The output'}' cannot be written: {error.strerror or error}."

@@ -1,16 +1,17 @@
 """`graphcap batch`: caption a folder, a bucket or a list of images."""
 
 import argparse
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, get_args
 
 from bridge.cli import Parser
 from bridge.cli.caption import DEFAULT_PERSPECTIVE, add_request_options
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
-    from bridge.batch.models import Options
+    from bridge.batch.models import Options, RayOptions
+    from bridge.batch.run import Batch
     from bridge.batch.start import Prepared
     from bridge.captioning.services import Services
 
@@ -33,6 +34,11 @@ def add_options(parser: Parser) -> None:
     add("--url", default="", help="a running bridge; default: this process")
     add("--api-key", default="", metavar="KEY", help=f"its API key (default: {KEY_VARIABLE})")
     add("--concurrency", type=_positive, default=8, metavar="N", help="most calls at once to one server (%(default)s)")
+    add("--engine", choices=["process", "ray"], default="process", help="this process, or a Ray cluster")
+    add("--ray-address", default="", metavar="HOST:PORT", help="of the cluster (default: RAY_ADDRESS, or a local one)")
+    add("--num-actors", type=_positive, metavar="N", help="processes on the cluster (default: as many as fit)")
+    add("--actor-cpus", type=_amount, metavar="N", help="CPUs of each (default: 1)")
+    add("--actor-gpus", type=_amount, metavar="N", help="GPUs of each, for --provider local (default: 0)")
     add("--flat", action="store_true", help="without the folders in a folder")
     add("--limit", type=_positive, metavar="N", help="only the first N images")
     add("--sample", type=_positive, metavar="N", help="only N images, always the same ones")
@@ -73,6 +79,13 @@ def _positive(text: str) -> int:
     return value
 
 
+def _amount(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not greater than 0")
+    return value
+
+
 def _shard(text: str) -> tuple[int, int]:
     number, slash, count = text.partition("/")
     if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
@@ -97,7 +110,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Caption the images. Return the exit code."""
-    from bridge.batch.rows import settings_for
+    from bridge.batch.rows import loop_factory, settings_for
     from bridge.cli.common import USAGE, load_settings, print_line, with_services
 
     try:
@@ -116,17 +129,8 @@ def run(arguments: argparse.Namespace) -> int:
         command,
         settings=settings_for(options, settings),
         max_concurrency=options.concurrency,
-        loop_factory=_loop_factory(),
+        loop_factory=loop_factory(),
     )
-
-
-def _loop_factory() -> "Callable[[], AbstractEventLoop] | None":
-    """Return the event loop of the service, None where it is not installed (Windows)."""
-    try:
-        from uvloop import new_event_loop
-    except ImportError:
-        return None
-    return new_event_loop
 
 
 def _options(arguments: argparse.Namespace) -> "Options":
@@ -147,9 +151,23 @@ def _options(arguments: argparse.Namespace) -> "Options":
         "request": request_fields(arguments),
         "text": TextOptions(**{field.name: given[field.name] for field in fields(TextOptions)}),
         "api_key": arguments.api_key or os.environ.get(KEY_VARIABLE, ""),
+        "ray": _ray_options(arguments),
         "out": tuple(dict.fromkeys(arguments.out or (trainer.outputs if trainer else ("txt",)))),
     }
     return Options(**values)
+
+
+def _ray_options(arguments: argparse.Namespace) -> "RayOptions | None":
+    """Return the options of a run on Ray. Raises ValueError if one is set for a run in this process."""
+    from bridge.batch.models import RayOptions
+
+    names = ("ray_address", "num_actors", "actor_cpus", "actor_gpus")
+    values = {name.removeprefix("ray_"): value for name in names if (value := getattr(arguments, name))}
+    if arguments.engine == "ray":
+        return RayOptions(**values)
+    if values:
+        raise ValueError("--ray-address, --num-actors, --actor-cpus and --actor-gpus require --engine ray.")
+    return None
 
 
 async def _run(options: "Options", services: "Services") -> int:
@@ -167,7 +185,8 @@ async def _run(options: "Options", services: "Services") -> int:
                 async for text in preview(batch):
                     print("\n".join(map(printable, text.splitlines())))
                 return 0
-            return await _follow(batch, services)
+            with _engine(batch) as run:
+                return await _follow(run, options, services)
     except ProviderUnusable as error:
         print_line(str(error), "red")
         return PROVIDER
@@ -176,7 +195,23 @@ async def _run(options: "Options", services: "Services") -> int:
         return USAGE
 
 
-async def _follow(prepared: "Prepared", services: "Services") -> int:
+@contextmanager
+def _engine(prepared: "Prepared") -> "Iterator[Batch]":
+    """Open what runs the batch. Raises BatchError."""
+    from bridge.batch.run import Batch
+
+    if prepared.job.options.ray is None:
+        yield Batch(prepared)
+        return
+    from bridge.batch.ray_cluster import connected
+
+    with connected(prepared) as cluster:
+        from bridge.batch.ray_run import RayBatch
+
+        yield RayBatch(prepared, cluster)
+
+
+async def _follow(batch: "Batch", options: "Options", services: "Services") -> int:
     """Run a batch, show its progress, and print its summary.
 
     The first interrupt finishes the calls in flight, the second one cancels them.
@@ -188,12 +223,10 @@ async def _follow(prepared: "Prepared", services: "Services") -> int:
 
     from bridge.batch.progress import follow
     from bridge.batch.report import Report
-    from bridge.batch.run import Batch
     from bridge.batch.summary import Summary
     from bridge.cli.common import INTERRUPTED, print_line
 
-    options, loop = prepared.job.options, asyncio.get_running_loop()
-    summary, batch = Summary(options), Batch(prepared)
+    loop, summary = asyncio.get_running_loop(), Summary(options)
 
     whole = asyncio.current_task()
     assert whole is not None

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import resource
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -58,7 +59,9 @@ def batch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 
 
 @contextmanager
-def started(*arguments: Any, file_size: int = resource.RLIM_INFINITY) -> Iterator[subprocess.Popen[str]]:
+def started(
+    *arguments: Any, file_size: int = resource.RLIM_INFINITY, **environment: str
+) -> Iterator[subprocess.Popen[str]]:
     """Run `graphcap batch` in a process of its own, with the perspective `alt_text`. It is killed at the end.
 
     `file_size`: bytes of the largest file that it may write.
@@ -67,7 +70,7 @@ def started(*arguments: Any, file_size: int = resource.RLIM_INFINITY) -> Iterato
     with subprocess.Popen(
         command,
         cwd=ROOT,
-        env=clean_environment(),
+        env={**clean_environment(), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -107,3 +110,17 @@ def files(folder: Path) -> set[str]:
 def lines(file: Path) -> list[dict[str, Any]]:
     """Return the objects of a JSONL file."""
     return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """An S3 server on loopback."""
+    from moto.server import ThreadedMotoServer
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
+    server.start()
+    yield f"http://127.0.0.1:{port}"
+    server.stop()

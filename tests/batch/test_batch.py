@@ -270,6 +270,17 @@ def test_an_interrupt_finishes_the_calls_in_flight(vllm_server: OpenAIServer, tm
 
 
 @pytest.mark.slow
+def test_an_interrupt_ends_a_paused_run(vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, *(f"{number}.jpg" for number in range(5)))
+    vllm_server.default = b.Status(503, retry_after=0.01)
+    with started(tmp_path, *at(vllm_server), "--json") as process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if json.loads(line)["type"] == "paused")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+
+
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, *(f"{number}.jpg" for number in range(20)))
     with started(tmp_path, *at(vllm_server), "--concurrency", "1", file_size=20_000) as process:

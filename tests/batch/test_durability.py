@@ -2,9 +2,7 @@
 
 import json
 import random
-import socket
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -123,20 +121,6 @@ async def test_one_image_without_a_folder(vllm_server: OpenAIServer, tmp_path: P
     ]
     assert {row.failure.code for row in missing if row.failure} == {"image_not_found"}
     assert files(tmp_path) == set()
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    """An S3 server on loopback."""
-    from moto.server import ThreadedMotoServer
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
-    server.start()
-    yield f"http://127.0.0.1:{port}"
-    server.stop()
 
 
 @pytest.mark.slow

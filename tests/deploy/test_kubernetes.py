@@ -8,6 +8,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from bridge.cli import build
 from bridge.config import load
 from tests.deploy.test_compose import ENDING, known_names
 from tests.e2e.dockerfile import instructions
@@ -41,6 +42,21 @@ SETTINGS: dict[str, str] = the("ConfigMap")["data"]
 def test_every_file_is_valid(path: Path) -> None:
     for item in yaml.safe_load_all(path.read_text(encoding="utf-8")):
         kubernetes_validate.validate(item, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_the_ray_job_has_valid_pods_and_a_valid_command() -> None:
+    job = yaml.safe_load((FOLDER / "ray/rayjob.yaml").read_text(encoding="utf-8"))
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    groups = [job["spec"]["rayClusterSpec"]["headGroupSpec"], *job["spec"]["rayClusterSpec"]["workerGroupSpecs"]]
+    for group in groups:
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "ray"}, "spec": group["template"]["spec"]}
+        kubernetes_validate.validate(pod, kubernetes_validate.latest_version(), strict=True)
+        (container,) = pod["spec"]["containers"]
+        assert container["image"].startswith("graphcap-bridge-ray:")
+        assert "cpu" in container["resources"]["requests"]
+    program, *arguments = job["spec"]["entrypoint"].split()
+    options = build("batch").parse_args(arguments)
+    assert (program, options.command, options.engine) == ("graphcap", "batch", "ray")
 
 
 def test_every_selector_matches_the_pods() -> None:

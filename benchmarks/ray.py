@@ -1,0 +1,58 @@
+"""Measure `graphcap batch --engine ray` on a local cluster: CPU per image relative to that in process, and the rate."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks import photos
+from benchmarks.batch import DELAY, PLACES, fill
+from benchmarks.captions import PERSPECTIVE
+from benchmarks.report import Promise, Report, Table
+from benchmarks.running import ROOT, Running, clean, standin, wired
+
+IMAGES = int(os.environ.get("RAY_IMAGES", "3200"))
+ACTORS = 2
+_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+"""A file system in memory, so that the time of the disk is not measured."""
+
+
+def run() -> Report:
+    """Caption a folder of photos with both engines, at a stand-in that answers in 0.5 s."""
+    with TemporaryDirectory(dir=_MEMORY) as folder, standin(DELAY) as provider:
+        fill(Path(folder), photos.SMALL.read_bytes(), IMAGES)
+        engines = {"in process": (), f"on Ray, {ACTORS} actors": ("--engine", "ray", "--num-actors", str(ACTORS))}
+        figures = {name: measure(provider, folder, *options) for name, options in engines.items()}
+        bytes_of_row = (Path(folder) / ".graphcap.jsonl").stat().st_size / IMAGES
+    rows = [(name, f"{cpu * 1000:.2f} ms CPU per image, {rate:.1f} images/s") for name, (cpu, rate) in figures.items()]
+    rows.append(("a row of the index", f"{bytes_of_row:.0f} bytes"))
+    own, ray = (cpu for cpu, _ in figures.values())
+    return Report(
+        "Batch on Ray",
+        [Table(("engine", f"{IMAGES} photos of 70 KB, {PLACES} places, {DELAY} s"), rows)],
+        (Promise("CPU of a batch on Ray per image relative to that in process", 1.3, ray / own, "×"),),
+    )
+
+
+def measure(provider: Running, folder: str, *options: str) -> tuple[float, float]:
+    """Caption the folder. Return CPU seconds per image, and images per second.
+
+    Both are those of the second half of the images, with every process of the run.
+    """
+    command = [sys.executable, "-m", "bridge.cli", "batch", folder, "-p", PERSPECTIVE, "--concurrency", str(PLACES)]
+    command += ["--existing", "overwrite", "--json", *options]
+    done, halves = 0, []
+    with subprocess.Popen(command, cwd=ROOT, env=clean(wired(provider)), stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if json.loads(line)["type"] == "captioned":
+                done += 1
+                if done in (IMAGES // 2, IMAGES):
+                    halves.append((Running(0, process.pid).cpu(), time.monotonic()))
+    assert process.returncode == 0
+    count = IMAGES - IMAGES // 2
+    (cpu, start), (last_cpu, end) = halves
+    return (last_cpu - cpu) / count, count / (end - start)

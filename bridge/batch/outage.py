@@ -1,0 +1,94 @@
+"""Caption an image even if the provider fails meanwhile: wait, try again, and give up in the end."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
+
+from bridge.batch.models import End, ImageItem, Paused, Resumed, Row
+from bridge.batch.rows import Job, Loaded, caption_rows
+from bridge.run import Progress
+from perspectives import Perspective
+
+_WAIT_FOR = (
+    *("overloaded", "provider_rate_limited", "provider_unavailable", "provider_unreachable"),
+    *("rate_limited", "shutting_down"),
+)
+"""Codes of a provider that may recover: the image is asked again."""
+_SUSPECT = ("provider_error", "timeout")
+"""Codes of failures that the image or the provider may have caused."""
+_HOPELESS = (
+    *("model_without_vision", "origin_refused", "provider_auth", "provider_not_allowed", "provider_quota"),
+    *("unauthorized", "unknown_model"),
+)
+"""Codes after which no other image would succeed."""
+_PAUSE = 1.0
+"""Seconds between two attempts while the provider does not respond; its circuit breaker allows fewer calls."""
+
+Report = Callable[[object], None]
+
+
+class Ended(Exception):
+    """The run ends early. The text is one sentence. `rows`: those of the image that are known."""
+
+    def __init__(self, end: End, reason: str) -> None:
+        super().__init__(reason)
+        self.end = end
+        self.rows: list[Row] = []
+
+
+class Outages:
+    """Captions images with a provider that may fail. `emit`: receives the begin and the end of each outage."""
+
+    def __init__(self, job: Job, emit: Callable[[Paused | Resumed], Awaitable[None]]) -> None:
+        self._job, self._emit = job, emit
+        self._failing_since: float | None = None
+        self._is_paused = False
+        self._gate = asyncio.Lock()
+
+    async def caption(
+        self, item: ImageItem, perspectives: tuple[Perspective, ...], report: Report, loaded: Loaded | None = None
+    ) -> list[Row]:
+        """Caption an image; while the provider does not respond, wait and try again.
+
+        `report`: receives the stages of the image. Raises Ended if no image can succeed any more.
+        """
+        done: list[Row] = []
+        while perspectives:
+            if self._is_paused:
+                report(Progress("", "retry"))
+            async with self._gate if self._is_paused else nullcontext():
+                if self._is_paused:
+                    await asyncio.sleep(_PAUSE)
+                run = self._job.new_run()
+                run.emit = report
+                rows = await caption_rows(item, self._job, perspectives, run=run, loaded=loaded)
+            down = {row.perspective for row in rows if row.failure and row.failure.code in _WAIT_FOR}
+            done += [row for row in rows if row.perspective not in down]
+            perspectives = tuple(each for each in perspectives if each.name in down)
+            try:
+                await self._judge(rows)
+            except Ended as ended:
+                ended.rows = done
+                raise
+        return done
+
+    async def _judge(self, rows: list[Row]) -> None:
+        """Pause or resume, depending on how the provider responded. Raises Ended if no image can succeed any more."""
+        failures = [row.failure for row in rows if row.failure]
+        if hopeless := next((failure for failure in failures if failure.code in _HOPELESS), None):
+            raise Ended("provider", hopeless.message)
+        down = next((failure for failure in failures if failure.code in _WAIT_FOR), None)
+        suspect = down or next((failure for failure in failures if failure.code in _SUSPECT), None)
+        if self._is_paused and down is None:
+            await self._emit(Resumed())
+        elif down is not None and not self._is_paused:
+            await self._emit(Paused(down.message, _PAUSE))
+        self._is_paused = down is not None
+        if suspect is None:
+            self._failing_since = None
+            return
+        now, limit = time.monotonic(), self._job.options.give_up_after
+        self._failing_since = self._failing_since or now
+        if now - self._failing_since >= limit:
+            raise Ended("provider", f"No caption for {limit:g} seconds (--give-up-after): {suspect.message}")

@@ -1,0 +1,179 @@
+"""Connect to a Ray cluster, and check its nodes before the first call."""
+
+import logging
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bridge.batch.folder import BatchError
+from bridge.batch.models import RayOptions
+from bridge.batch.start import Prepared
+from bridge.settings import environment, read_secret
+from bridge.version import __version__
+from providers import registry
+
+_PREFIXES = ("AWS_", "AZURE_", "FSSPEC_", "GCSFS_", "GOOGLE_", "HF_")
+"""Of variables that configure the file systems of fsspec."""
+_NETWORK = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+_CONNECT_SECONDS = 10.0
+_LOCAL_MEMORY = 200 * 1024 * 1024
+"""Bytes of the object store of a local cluster. It contains rows, and no image."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster that passed the checks. `control`: the actor of the run. `actors`: how many captioners are started."""
+
+    ray: Any
+    control: Any
+    actors: int
+
+
+@contextmanager
+def connected(prepared: Prepared) -> Iterator[Cluster]:
+    """Connect to the cluster of the options, or start one on this machine. Check that its nodes can do the batch.
+
+    Raises BatchError.
+    """
+    options = prepared.job.options.ray
+    assert options is not None
+    ray = _imported()
+    address = options.address or os.environ.get("RAY_ADDRESS", "") or "local"
+    _init(ray, address)
+    try:
+        actors = _actors(ray, options, prepared.job.options.concurrency)
+        yield Cluster(ray, _start(ray, prepared, actors), actors)
+    finally:
+        ray.shutdown()
+
+
+def _imported() -> Any:
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the driver prints them on standard error
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError:
+        raise BatchError("--engine ray requires Ray. Run pip install 'graphcap-bridge[ray]'.") from None
+    return ray
+
+
+def _init(ray: Any, address: str) -> None:
+    """Connect to a cluster. Raises BatchError."""
+    here: dict[str, Any] = {}
+    if address == "local":
+        here = {"include_dashboard": False, "object_store_memory": _LOCAL_MEMORY}
+    elif address != "auto":
+        _require_open(address)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **here)
+    except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        text = " ".join(str(error).split())
+        raise BatchError(f"The Ray cluster at '{address}' cannot be used: {text}") from None
+    from ray.data import DataContext
+
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised too
+    DataContext.get_current().enable_progress_bars = False
+
+
+def _require_open(address: str) -> None:
+    """Raise BatchError if nothing listens at the address. Ray itself would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if "://" in address or not (colon and port.isdecimal()):
+        raise BatchError(
+            f"'{address}' is not of the form HOST:PORT. Name the address that `ray start --head` printed, and run the "
+            "command on a node of the cluster."
+        )
+    try:
+        socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
+    except OSError as error:
+        raise BatchError(f"There is no Ray cluster at '{address}': {error.strerror or error}.") from None
+
+
+def _actors(ray: Any, options: RayOptions, concurrency: int) -> int:
+    """Return how many captioners to start: as many as fit in the cluster, each with a place for a call at least."""
+    resources = ray.cluster_resources()
+    needs = {"CPU": options.actor_cpus, "GPU": options.actor_gpus}
+    fits = min(int(resources.get(name, 0) / need) for name, need in needs.items() if need)
+    if not fits:
+        has = ", ".join(f"{resources.get(name, 0):g} {name}s" for name in needs)
+        raise BatchError(f"No actor fits in the cluster, which has {has}. Lower --actor-cpus or --actor-gpus.")
+    return min(options.num_actors or fits, concurrency)
+
+
+def _start(ray: Any, prepared: Prepared, actors: int) -> Any:
+    """Start the control of a run, and check the nodes. Raises BatchError."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    from bridge.batch.ray_worker import Control
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    control = ray.remote(Control).options(num_cpus=0, scheduling_strategy=here).remote()
+    ray.get(control.configure.remote(_setup(prepared, actors)))
+    _check_nodes(ray, prepared, control)
+    return control
+
+
+def _setup(prepared: Prepared, actors: int) -> Any:
+    from bridge.batch.ray_worker import Setup
+
+    options, settings = prepared.job.options, prepared.job.services.settings
+    assert options.ray is not None
+    absolute = {
+        "workspace": settings.workspace.absolute(),
+        "perspectives_dir": tuple(path.absolute() for path in settings.perspectives_dir),
+        "image_workers": settings.image_workers or max(1, round(options.ray.actor_cpus)),
+    }
+    places = max(1, options.concurrency // actors)
+    return Setup(
+        replace(options, concurrency=places),
+        settings.model_copy(update=absolute),
+        dict(_variables(settings.workspace / "config" / "providers.toml")),
+    )
+
+
+def _variables(toml: Any) -> Iterator[tuple[str, str]]:
+    """Yield the variables that providers and file systems are configured with. Keys in files are read here."""
+    variables = environment()
+    text = toml.read_text("utf-8") if toml.is_file() else ""
+    names = {name for spec in registry.specs() for name in (*spec.key_env, *spec.url_env)}
+    names |= set(re.findall(r"""api_key_env\s*=\s*["'](\w+)""", text))
+    for name in {*names, *_NETWORK, *(name for name in variables if name.startswith(_PREFIXES))}:
+        if value := variables.get(name):
+            yield name, value
+        elif path := variables.get(f"{name}_FILE"):
+            yield name, read_secret(path)
+
+
+def _check_nodes(ray: Any, prepared: Prepared, control: Any) -> None:
+    """Raise BatchError if a node has another version or other perspectives, or cannot read the first image."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    from bridge.batch.ray_worker import check_node
+
+    job = prepared.job
+    url = next((item.url for item in prepared.listing.items if not item.is_on_web), "")
+    expected = (job.engine.target, [each.digest for each in job.perspectives])
+    task = ray.remote(num_cpus=0)(check_node)
+    nodes = {node["NodeManagerAddress"]: node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    checks = {
+        name: task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(control, url)
+        for name, node in nodes.items()
+    }
+    for name, check in checks.items():
+        try:
+            version, *found, unreadable = ray.get(check)
+        except ray.exceptions.RayError as error:
+            lines = str(error).strip().splitlines()
+            raise BatchError(f"The node {name} cannot run the bridge: {lines[-1]}") from None
+        if version != __version__:
+            raise BatchError(f"The node {name} has graphcap-bridge {version}, this machine {__version__}.")
+        if tuple(found) != expected:
+            raise BatchError(f"The node {name} has another workspace: its perspectives or providers differ.")
+        if unreadable:
+            raise BatchError(
+                f"The node {name} cannot read '{url}': {unreadable}. Use a bucket or a folder that all nodes mount."
+            )

@@ -1,0 +1,254 @@
+"""`graphcap batch --engine ray` on a cluster of three nodes: their outputs are those of a run in one process."""
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.batch.conftest import Graphcap, at, files, lines, photos, picture, started
+from tests.batch.test_durability import content
+from tests.servers import OpenAIServer
+from tests.servers import behaviours as b
+from tests.service import ROOT, clean_environment
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="Ray nodes are POSIX processes")]
+pytest.importorskip("ray", reason="Ray is not installed")
+_IMAGES = int(os.environ.get("RAY_IMAGES", "2000"))
+_ATTEMPTS = 5
+_KEY = "sk-secret-of-the-run"
+
+
+def free_port() -> int:
+    """Return a port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.2", 0))
+        return int(probe.getsockname()[1])
+
+
+class RayNode:
+    """A node of a cluster, with one CPU. `address`: of the head; "" to be the head."""
+
+    def __init__(self, folder: Path, host: str, port: int, address: str, environment: dict[str, str]) -> None:
+        options = ["--head", f"--port={port}", f"--temp-dir={folder}", "--include-dashboard=false"]
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--node-ip-address={host}"]
+        command += [f"--address={address}"] if address else options
+        command += ["--num-cpus=1", "--object-store-memory=100000000"]
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def has_joined(self) -> bool:
+        """Wait until the node has joined the cluster. Return False if it gave up."""
+        assert self._process.stdout is not None
+        return any("--block" in line for line in self._process.stdout)
+
+    def kill(self) -> None:
+        """Kill every process of the node at once."""
+        for number in _descendants(self._process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+        self._process.kill()
+        self._process.communicate()
+
+    def stop(self) -> None:
+        """End the node, whether it runs or not."""
+        processes = _descendants(self._process.pid)
+        self._process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.communicate(timeout=20)
+        for number in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+        self._process.kill()
+        self._process.communicate()
+
+
+def _descendants(process: int) -> list[int]:
+    try:
+        text = Path(f"/proc/{process}/task/{process}/children").read_text()
+    except OSError:
+        return []
+    children = list(map(int, text.split()))
+    return [*children, *(each for child in children for each in _descendants(child))]
+
+
+class RayCluster:
+    """A cluster of three nodes on loopback. `options`, `environment`: of a command that uses it. `folder`: its logs."""
+
+    def __init__(self, folder: Path) -> None:
+        port = free_port()
+        # Every connection needs a token, which stays out of the home directory.
+        self.environment = {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+        self.folder, head = folder, f"127.0.0.2:{port}"
+        self.options = ("--engine", "ray", "--ray-address", head)
+        self.nodes: list[RayNode] = []
+        try:
+            for host, address in (("127.0.0.2", ""), ("127.0.0.3", head), ("127.0.0.4", head)):
+                self._add(folder, host, port, address)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _add(self, folder: Path, host: str, port: int, address: str) -> None:
+        """Start a node. Ray gives it 30 seconds to start, so a busy machine needs several attempts."""
+        environment = {**clean_environment(), **self.environment, "PYTHONPATH": str(ROOT)}
+        for _ in range(_ATTEMPTS):
+            self.nodes.append(RayNode(folder, host, port, address, environment))
+            if self.nodes[-1].has_joined():
+                return
+            self.nodes.pop().stop()
+        pytest.fail(f"The node {host} did not start.")
+
+    def stop(self) -> None:
+        """End every node."""
+        for node in reversed(self.nodes):
+            node.stop()
+
+    def logs_with(self, text: str) -> list[str]:
+        """Return the files of the cluster that contain a text."""
+        found = subprocess.run(["grep", "-rlaF", "--devices=skip", text, self.folder], capture_output=True, text=True)
+        return found.stdout.splitlines()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
+    """A cluster for the tests of this module. The first of them kills a node."""
+    cluster = RayCluster(tmp_path_factory.mktemp("ray"))
+    yield cluster
+    cluster.stop()
+
+
+def run(cluster: RayCluster, *arguments: Any, **environment: str) -> tuple[int, str, str]:
+    """Run a batch on the cluster. Return its exit code and what it printed."""
+    with started(*arguments, *cluster.options, **cluster.environment, **environment) as process:
+        out, err = process.communicate(timeout=200)
+        return process.returncode, out, err
+
+
+def test_every_image_is_captioned_once_though_a_node_dies(
+    cluster: RayCluster, batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path
+) -> None:
+    names = [f"{number % 7}/{number}.jpg" for number in range(_IMAGES)]
+    options = (*at(vllm_server), "--out", "txt", "json", "jsonl", "--concurrency", "12")
+    assert batch(photos(tmp_path / "here", *names), *options).code == 0
+    assert len(vllm_server.calls) == _IMAGES
+    vllm_server.calls.clear()
+    folder = photos(tmp_path / "there", *names)
+    with started(folder, *options, *cluster.options, **cluster.environment, GRAPHCAP_PROVIDER_KEY=_KEY) as process:
+        vllm_server.wait_for_calls(_IMAGES // 4, 120)
+        cluster.nodes.pop().kill()
+        _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert content(folder) == content(tmp_path / "here")
+    asked = Counter(call.image.sha256 for call in vllm_server.calls if call.image)
+    assert len(asked) == _IMAGES
+    assert len(vllm_server.calls) <= _IMAGES + 64  # the blocks of the node: two of 16, once more for the driver
+    keys = [row["file_name"] for row in lines(folder / "captions.jsonl")]
+    assert len(keys) == len(set(keys)) == _IMAGES
+    assert vllm_server.calls[-1].headers["authorization"] == f"Bearer {_KEY}"
+    assert cluster.logs_with(_KEY) == []
+    assert cluster.logs_with("MapWorker") != []
+
+
+def test_from_a_bucket_to_a_bucket(cluster: RayCluster, vllm_server: OpenAIServer, s3: str) -> None:
+    import s3fs
+
+    secret = "secret-of-the-bucket"
+    environment = {
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": secret,
+        "AWS_ENDPOINT_URL": s3,
+        "AWS_REGION": "us-east-1",
+    }
+    fs = s3fs.S3FileSystem(key="a", secret=secret, endpoint_url=s3, use_listings_cache=False)
+    fs.mkdir("there")
+    for number in range(40):
+        fs.pipe_file(f"there/in/{number % 3}/{number}.jpg", picture(number))
+    options = ("s3://there/in", "--output-dir", "s3://there/out", *at(vllm_server), "--out", "txt", "jsonl", "parquet")
+    for calls, extra in ((25, ("--limit", "25")), (40, ())):
+        code, _, err = run(cluster, *options, *extra, **environment)
+        assert (code, len(vllm_server.calls)) == (0, calls), err
+    names = {name.removeprefix("there/out/") for name in fs.find("there/out")}
+    tables = {"captions.jsonl", "captions.parquet", ".graphcap.jsonl"}
+    assert names == {f"{n % 3}/{n}.txt" for n in range(40)} | tables
+    rows = [json.loads(line) for line in fs.cat_file("there/out/captions.jsonl").splitlines()]
+    assert len({row["file_name"] for row in rows}) == len(rows) == 40
+    assert cluster.logs_with(secret) == []
+
+
+def test_failures_and_ends_are_those_of_a_process(
+    cluster: RayCluster, vllm_server: OpenAIServer, tmp_path: Path
+) -> None:
+    photos(tmp_path, *(f"{number}.jpg" for number in range(12)))
+    (tmp_path / "empty.jpg").touch()
+    vllm_server.reply(*(b.Status(503, retry_after=0.01),) * 30)
+    code, out, err = run(cluster, tmp_path, *at(vllm_server), "--json")
+    types = [json.loads(line)["type"] for line in out.splitlines()]
+    assert (code, len(files(tmp_path))) == (3, 13), err
+    assert (types.count("paused"), types.count("resumed")) == (1, 1)
+    assert [line["code"] for line in lines(tmp_path / "failures.jsonl")] == ["invalid_image"]
+    for ended, sentence in ((b.Status(401), "API key"), (b.Status(503, retry_after=0.01), "--give-up-after")):
+        vllm_server.default = ended
+        again = ("--existing", "overwrite", "--give-up-after", "0.1", "--output-dir", tmp_path / sentence.strip("-"))
+        code, _, err = run(cluster, tmp_path, *at(vllm_server), *again)
+        assert (code, sentence in err) == (4, True), err
+
+
+def test_an_interrupt_finishes_the_calls_in_flight(
+    cluster: RayCluster, vllm_server: OpenAIServer, tmp_path: Path
+) -> None:
+    photos(tmp_path, *(f"{number}.jpg" for number in range(64)))
+    vllm_server.default = b.Hold()
+    options = (*cluster.options, "--num-actors", "1", "--concurrency", "4")
+    with started(tmp_path, *at(vllm_server), *options, **cluster.environment) as process:
+        vllm_server.wait_for_calls(4, 120)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        while "Finishing" not in (line := process.stderr.readline()):
+            assert line
+        vllm_server.release()
+        assert process.wait(60) == 130
+    assert 4 <= len(vllm_server.calls) <= 6
+    assert len([name for name in files(tmp_path) if name.endswith(".txt")]) == len(vllm_server.calls)
+
+
+MISTAKES = [
+    (("--engine", "ray", "--ray-address", "127.0.0.1:9"), "There is no Ray cluster at '127.0.0.1:9'"),
+    (("--engine", "ray", "--ray-address", "ray://127.0.0.1:9"), "not of the form HOST:PORT"),
+    (("--num-actors", "2"), "require --engine ray"),
+]
+
+
+@pytest.mark.parametrize(("options", "sentence"), MISTAKES, ids=[row[1] for row in MISTAKES])
+def test_a_mistake_is_one_sentence(
+    batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path, options: tuple[str, ...], sentence: str
+) -> None:
+    result = batch(photos(tmp_path, "a.jpg"), *at(vllm_server), *options)
+    assert (result.code, sentence in result.err) == (2, True), result.err
+    assert (vllm_server.calls, files(tmp_path)) == ([], set())
+
+
+def test_a_cluster_that_cannot_do_the_batch(cluster: RayCluster, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, "a.jpg")
+    for options, environment, sentence in (
+        (("--actor-cpus", "8"), cluster.environment, "No actor fits"),
+        ((), {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}, "cannot be used"),
+    ):
+        with started(tmp_path, *at(vllm_server), *cluster.options, *options, **environment) as process:
+            _, err = process.communicate(timeout=200)
+        assert (process.returncode, sentence in err) == (2, True), err
+    assert (vllm_server.calls, files(tmp_path)) == ([], set())
