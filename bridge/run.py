@@ -116,7 +116,6 @@ class Attempts:
 
     @property
     def left(self) -> int:
-        """Return how many more calls are allowed."""
         return self.limit - len(self.calls)
 
     @property

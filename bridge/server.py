@@ -57,7 +57,6 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to accept connections, then log the address."""
         await super().startup(sockets)
         for listening in sockets or []:
             log_address(listening)

@@ -90,7 +90,6 @@ class Options:
     seed: int | None = _option(int, "N", "seed of the random sampling")
 
     def present(self) -> dict[str, int | float]:
-        """Return the options that have a value, by name."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 

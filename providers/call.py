@@ -46,7 +46,6 @@ class Call:
         self._end = asyncio.get_running_loop().time() + seconds
 
     async def wait(self, step: Awaitable[T]) -> T:
-        """Await one step within the remaining time."""
         try:
             async with asyncio.timeout_at(self._end):
                 return await step

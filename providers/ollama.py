@@ -145,7 +145,6 @@ class OllamaAnswer(Answer):
     context = _tokens = 0
 
     def read(self, response: "ollama.ChatResponse") -> str:
-        """Read a response or a part of a stream, and return its text."""
         if response.done:
             self.finish = response.done_reason or "stop"
             self._model = whole_characters(response.model or "")

@@ -50,7 +50,6 @@ async def disconnected(receive: Receive) -> None:
 
 
 async def first_of(*events: asyncio.Event) -> None:
-    """Wait until one of the events is set."""
     tasks = [asyncio.create_task(event.wait()) for event in events]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

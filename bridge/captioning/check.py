@@ -13,7 +13,6 @@ TIMEOUT = 20.0
 
 
 def deadline(services: Services) -> Deadline:
-    """Start the deadline of a model list or a connection test."""
     return Deadline(min(TIMEOUT, services.settings.timeout))
 
 

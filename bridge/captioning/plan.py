@@ -52,7 +52,6 @@ class AnalysisPlan:
 
     @property
     def all_plans(self) -> tuple[Plan, ...]:
-        """Return every plan, the synthesizer's last."""
         return (*self.plans, *([self.synthesizer] if self.synthesizer else []))
 
 

@@ -32,7 +32,6 @@ def from_row(row: Row, detail: str, instance: str = "", **members: Any) -> Probl
 
 
 def code_of(error: Exception) -> str:
-    """Return the `code` of the problem that reports `error`."""
     return row_of(_reported(error)).code
 
 

@@ -31,7 +31,6 @@ from providers.errors import AuthFailed
 
 
 def run(options: argparse.Namespace) -> int:
-    """Caption the image and print the result. Return the exit code."""
     try:
         request = _request(options)
         _require_writable(options.output)

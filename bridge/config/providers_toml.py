@@ -59,7 +59,6 @@ class ServerTable(Table):
         return self
 
     def limits(self) -> dict[str, Any]:
-        """Return the limits that are set, by name."""
         names = {name for name in ServerTable.model_fields if not name.startswith("api_key")}
         return self.model_dump(include=names, exclude_none=True)
 

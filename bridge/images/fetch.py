@@ -75,7 +75,6 @@ class Fetcher:
         raise ImageUnreachable(f"{target.host} redirects more than {self._redirects} times.")
 
     async def _get(self, url: "httpx2.URL", max_bytes: int) -> "bytes | httpx2.URL":
-        """Return the image, or the URL of a redirect."""
         async with self._response(url) as response:
             if response.status_code in _REDIRECTS and "location" in response.headers:
                 return _moved(url, response.headers["location"])

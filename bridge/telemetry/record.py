@@ -86,7 +86,6 @@ class RequestRecord:
 
     @property
     def milliseconds(self) -> float:
-        """Return the time since the request began."""
         return round((time.perf_counter() - self.began) * 1000, 1)
 
     def end(self) -> None:

@@ -120,7 +120,6 @@ class AccessControl:
             raise OriginNotAllowed
 
     def allow_host(self, host: str) -> bool:
-        """Return whether a Host header may have this value."""
         name = _host_name(host)
         if self._hosts:
             suffixes = tuple(allowed[1:] for allowed in self._hosts if allowed.startswith("*."))

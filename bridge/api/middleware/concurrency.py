@@ -31,12 +31,10 @@ class ConcurrencyLimit:
 
     @property
     def full(self) -> bool:
-        """Return whether another request would be rejected."""
         return self._count >= self._limit
 
     @property
     def socket_is_over(self) -> bool:
-        """Return whether the limit of open WebSockets is exceeded."""
         return self.sockets > self._limit
 
     def acquire(self) -> None:

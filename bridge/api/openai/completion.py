@@ -16,7 +16,6 @@ _DONE = b"data: [DONE]\n\n"
 
 
 def completion(caption: Caption, chat: ChatRequest) -> JsonObject:
-    """Return the caption as a complete completion object."""
     message = {"role": "assistant", "content": _content(caption, chat), "refusal": None}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
     return {**_head("chat.completion", chat, caption.request_id), "choices": [choice], **_usage(caption.usage)}

@@ -25,13 +25,11 @@ _MODEL_SYNTAX = "A model is written [perspective][@[provider][/model]]; GET /v1/
 
 
 def is_openai_path(request: Request) -> bool:
-    """Return whether the request was sent below `/v1/`."""
     path: str = request.scope["path"]
     return path.removeprefix(request.scope.get("root_path", "")).startswith(PREFIX)
 
 
 def error_body(problem: Problem) -> dict[str, Any]:
-    """Return the error object of a response or a stream."""
     unknown = problem.code == "unknown_perspective"
     status = problem.status
     return {
