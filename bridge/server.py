@@ -157,7 +157,7 @@ def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Listen on the address before slow imports. For a name, prefer its IPv4 address. Raises OSError."""
+    """Listen on the address before slow imports. For a host name, use its IPv4 address. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     if sys.platform == "linux":

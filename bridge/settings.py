@@ -162,7 +162,7 @@ Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
 
 
 class Settings(BaseSettings):
-    """The settings. Each has a variable `GRAPHCAP_<NAME>` and an option `--<name>` of `serve`."""
+    """The settings. Each has a variable `GRAPHCAP_<NAME>`. All but the secrets have an option `--<name>` of `serve`."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True

@@ -41,7 +41,7 @@ def copy_json(data: object) -> Any:
 
 
 def to_json(value: object, depth: int) -> bytes:
-    """Serialise a value as compact JSON. Raises NotJson, or if it has more than `depth` levels."""
+    """Serialise a value as compact JSON. Raises NotJson, also if the value has more than `depth` levels."""
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:

@@ -4,8 +4,8 @@ openai, anthropic and google-genai use httpx2. ollama uses httpx; `providers.htt
 the same httpx2 client. The pool overrides the SDKs' settings: it follows no redirects, stores no cookies, accepts no
 compressed responses and rejects responses larger than `max_reply_bytes`.
 
-h11 reads extra bytes after a response as the next response on that connection. The pool does not detect this: such
-bytes come from the server that sends both responses.
+h11 reads extra bytes after a response as the next response on that connection. The pool does not detect this, because
+only that server could send such bytes.
 """
 
 import asyncio

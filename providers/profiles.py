@@ -65,7 +65,7 @@ _KINDS: Mapping[str, Profile] = {
 _ANY = Profile(ImageProfile(_JPEG_PNG, size=2048))
 
 
-# tmc/langchaingo#1355: "Only the default (1) value is supported"
+# tmc/langchaingo#1355: these models accept only the default temperature.
 _REASONING, _NOT_REASONING = ("o1*", "o3*", "o4*", "gpt-5*"), ("gpt-5*chat*",)
 # Model families with the longest side that their preprocessor keeps (preprocessor_config.json): larger images cost time
 # without more detail.

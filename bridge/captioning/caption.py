@@ -145,7 +145,7 @@ async def _ask(plan: Plan, position: int, image: RequestImage, services: Service
 def _reserved_calls(later: tuple[Target, ...]) -> int:
     """Return how many provider calls to keep for the later targets.
 
-    One call is kept for each target that follows any failure. If all targets only follow a refusal, one call is kept.
+    This is one call for each target with `on="any"`. If every target has `on="refusal"`, it is one call in total.
     """
     return sum(target.on == "any" for target in later) or min(len(later), 1)
 

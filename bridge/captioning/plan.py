@@ -32,7 +32,7 @@ class Plan:
 
     @property
     def names(self) -> list[str]:
-        """Return the name of the perspective as a tuple (see `AnalysisPlan.names`)."""
+        """Return the name of the perspective in a list (see `AnalysisPlan.names`)."""
         return [self.perspective.name]
 
 

@@ -56,8 +56,8 @@ class Dispatcher:
         supply (checked on connecting). `max_queue`: how many calls may wait for one provider. `provider_timeout`:
         seconds for one call (0: until the deadline). `attempt_timeout`: if another endpoint or a fallback can be
         called, a call ends after this many seconds without a byte (0: half of the time until the deadline).
-        `default_model`: the setting. `max_concurrency`: limit of concurrent calls to one server, in addition to its
-        configured limit. `clock` returns seconds.
+        `default_model`: the setting GRAPHCAP_MODEL. `max_concurrency`: limit of concurrent calls to one server, in
+        addition to its configured limit. `clock` returns seconds.
         """
         self._max_concurrency = max_concurrency
         self.queues = {

@@ -146,7 +146,7 @@ class ProviderQueue:
     def _admit_next(self, waiters: deque[Waiter], blocked: dict[Route, float | None]) -> bool:
         """Start one caller's first call that can start. Return whether a call was started.
 
-        `blocked`: the pause (`Route.pause`) of each route that has no free endpoint. Entries are added.
+        `blocked`: the pause (`Route.pause`) of each route that has no free endpoint. This method adds routes to it.
         """
         for waiter in list(waiters):
             if waiter.admission.done():  # its task was cancelled but has not run yet

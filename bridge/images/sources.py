@@ -24,7 +24,7 @@ _QUICK = 256 * 1024
 _DATA_URI = re.compile(r"\s*+data:[^,]{0,1000};base64,", re.IGNORECASE)
 _SPACE = b" \t\r\n\f\v"
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
-# The text may be half white space.
+# At most half of the characters may be white space.
 _MAX_SPACING = 2
 
 

@@ -149,7 +149,7 @@ def _x(size: Size) -> str:
 
 def confine(memory: int) -> None:
     """Limit the address space to its current size plus `memory` bytes, and forbid writing files."""
-    import resource  # not on Windows
+    import resource  # does not exist on Windows
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))

@@ -163,7 +163,7 @@ def _joined(values: Iterable[str]) -> str:
 
 
 def _stages(record: RequestRecord) -> dict[str, float]:
-    """Return the duration of each stage. For an analysis, return those of its slowest caption and its own."""
+    """Return the duration of each stage. For an analysis, use the slowest caption of each stage."""
     stages: dict[str, float] = {}
     for timings in [run.timings for run in record.runs]:
         for stage, ms in timings.milliseconds().items():

@@ -100,7 +100,7 @@ class AccessControl:
         self._loopback_only = settings.loopback and not settings.keys
 
     async def check(self, scope: Scope) -> None:
-        """Raise an error unless the request may be served. A valid API key becomes the caller of the request."""
+        """Raise an error unless the request may be served. The name of a valid API key becomes the caller."""
         headers = Headers(scope=scope)
         path = scope["path"].removeprefix(scope["root_path"])
         probe = _PROBES.fullmatch(path) is not None
