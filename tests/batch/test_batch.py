@@ -195,6 +195,14 @@ def test_limits_end_the_run(batch: Graphcap, vllm_server: OpenAIServer, tmp_path
     vllm_server.default = b.Status(401)
     result = batch(tmp_path, *at(vllm_server))
     assert (result.code, "API key" in result.err) == (4, True)
+    (tmp_path / "failures.jsonl").unlink()
+    vllm_server.default = b.Answer()
+    vllm_server.reply(b.Status(401), b.Answer())
+    result = batch(tmp_path, *at(vllm_server), "-p", "training_tags", "--limit", "1", "--json")
+    types = [json.loads(line)["type"] for line in result.out.splitlines()]
+    assert (result.code, types.count("captioned"), types.count("failed")) == (4, 1, 1)
+    (sidecar,) = files(tmp_path) - {"failures.jsonl"}
+    (tmp_path / sidecar).unlink()
     assert files(tmp_path) == {"failures.jsonl"}
 
 
@@ -259,6 +267,17 @@ def test_an_interrupt_finishes_the_calls_in_flight(vllm_server: OpenAIServer, tm
         assert process.wait(60) == 130
     assert len(vllm_server.calls) == 3
     assert len(files(tmp_path)) == (3 if signals == 1 else 0)
+
+
+@pytest.mark.slow
+def test_an_interrupt_ends_a_paused_run(vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, *(f"{number}.jpg" for number in range(5)))
+    vllm_server.default = b.Status(503, retry_after=0.01)
+    with started(tmp_path, *at(vllm_server), "--json") as process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if json.loads(line)["type"] == "paused")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
 
 
 @pytest.mark.slow
