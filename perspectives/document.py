@@ -46,8 +46,10 @@ class Document:
     def _warn_unknown(self, entries: Sequence[Form], pointer: str) -> None:
         for index, entry in enumerate(entries):
             at = below(pointer, index)
-            unknown = entry.model_extra or ()
-            self.warnings += [Problem(below(at, key), "Is not a known key; it has no effect.") for key in unknown]
+            for key in entry.model_extra or ():
+                near = get_close_matches(key[:40], type(entry).model_fields, n=1)
+                hint = f" Did you mean '{near[0]}'?" if near else ""
+                self.warnings.append(Problem(below(at, key), f"Is not a known key; it has no effect.{hint}"))
             if isinstance(entry, FieldEntry):
                 self._warn_unknown(entry.fields, below(at, "fields"))
 

@@ -69,11 +69,12 @@ class UnknownModule(PerspectiveError):
 
 
 class MissingVariables(PerspectiveError):
-    """Variables without a default were not passed."""
+    """Variables without a default were not passed. `unknown`: passed variables that are not declared."""
 
-    def __init__(self, names: tuple[str, ...]) -> None:
+    def __init__(self, names: tuple[str, ...], unknown: tuple[str, ...] = ()) -> None:
         self.names = names
-        super().__init__(f"The perspective needs a value in 'variables' for: {', '.join(names)}.")
+        others = f" It has no variable {', '.join(map(shortened, unknown[:_SHOWN]))}." if unknown else ""
+        super().__init__(f"The perspective needs a value in 'variables' for: {', '.join(names)}.{others}")
 
 
 class UnknownVariables(PerspectiveError):

@@ -18,6 +18,7 @@ _MESSAGES = {
     "missing": "Is missing.",
     "string_type": "Must be text.",
     "too_short": "Must not be empty.",
+    "string_too_short": "Must not be empty.",
     "bool_type": "Must be true or false.",
     "int_type": "Must be a whole number.",
     "list_type": "Must be a list.",
@@ -104,7 +105,7 @@ class Variable(_Named):
 class FieldEntry(Form):
     """A field in graphcap's notation."""
 
-    name: str
+    name: str = Field(min_length=1)
     type: Any = ""
     description: str = ""
     is_list: bool = False

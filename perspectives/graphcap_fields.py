@@ -79,13 +79,14 @@ def _word(entry: FieldEntry, pointer: str, translation: Translation) -> str:
     stated = entry.type.strip().lower() if isinstance(entry.type, str) else entry.type
     default = "dict" if entry.fields else "str"
     word = _ALIASES.get(stated) if isinstance(stated, str) else None
-    if word is not None or entry.fields:
+    is_single = stated in ("list", "array") and not entry.is_list
+    if word is not None or (entry.fields and not is_single):
         return word or default
     if stated == "":
         message = f"Is missing ({', '.join(WORDS)}); the field is read as text."
         translation.warnings.append(Problem(pointer, message))
     else:
-        hint = " Set is_list to true for a list." if stated in ("list", "array") else ""
+        hint = " Set is_list to true for a list." if is_single else ""
         translation.problems.append(Problem(pointer, f"Must be one of {', '.join(WORDS)}.{hint}"))
     return default
 

@@ -60,7 +60,7 @@ def read_json(file: Path) -> Any:
 def _text(file: Path) -> str:
     try:
         if not file.is_file():
-            raise UnreadableFile("Is not a file that can be read.")
+            raise UnreadableFile("Is not a file that can be read." if file.exists() else "There is no such file.")
         with file.open("rb") as stream:
             content = stream.read(MAX_FILE_BYTES + 1)
     except OSError as error:

@@ -33,9 +33,9 @@ def render(perspective: "Perspective", variables: Mapping[str, str]) -> str:
     missing = tuple(
         variable.name for variable in perspective.variables if variable.required and variable.name not in variables
     )
-    if missing:
-        raise MissingVariables(missing)
     unknown = tuple(name for name in variables if name not in known)
+    if missing:
+        raise MissingVariables(missing, unknown)
     if unknown:
         raise UnknownVariables(unknown, known)
     values = {variable.name: variable.default or "" for variable in perspective.variables} | dict(variables)
@@ -100,6 +100,8 @@ def _is_declared(path: str, schema: JsonObject) -> bool:
     for step in steps:
         declared = node.get("properties") if isinstance(node, dict) else None
         if declared is not None and step not in declared:
+            return False
+        if isinstance(node, dict) and node.get("type") == "array" and step != "*" and not step.isdecimal():
             return False
         node = declared[step] if declared is not None else node.get("items") if isinstance(node, dict) else None
     return bool(steps)

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from perspectives import keywords, patterns
-from perspectives.errors import MAX_PROBLEMS, InvalidPerspective, Problem, below
+from perspectives.errors import MAX_PROBLEMS, InvalidPerspective, Problem, below, shortened
 from perspectives.json_values import JsonObject, items
 
 MAX_NODES = 5_000
@@ -126,6 +126,10 @@ class _Reader:
                 value = self._subschemas(word, value, self._inner(word, value, schema, place, pointer))
                 self._check_value(word, value, pointer, place)
                 node[word] = {**node[word], **value} if word in node and isinstance(value, dict) else value
+        if node.get("additionalProperties") is False and "patternProperties" not in node:
+            for name in set(node.get("required", ())) - node.get("properties", {}).keys():
+                message = f"Demands '{shortened(name)}', which is not in properties: no answer can match."
+                self.warnings.append(Problem(below(place.pointer, "required"), message))
         return _ordered(_flat(self._with_reference(node, schema, place)))
 
     def _count_node(self, place: _Place) -> None:
