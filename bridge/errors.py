@@ -188,7 +188,7 @@ class MissingBaseUrl(DispatchError):
 
     def __init__(self, kind: str) -> None:
         variable = f"{kind.upper().replace('-', '_')}_BASE_URL"
-        super().__init__(f"The kind '{kind}' has no default base URL. Set {variable}, or pass 'base_url' (--base-url).")
+        super().__init__(f"The kind '{kind}' has no default base URL. Set {variable}, or pass 'base_url'.")
 
 
 class InvalidBaseUrl(DispatchError):
