@@ -187,7 +187,8 @@ class MissingBaseUrl(DispatchError):
     pointer = "/provider_config/base_url"
 
     def __init__(self, kind: str) -> None:
-        super().__init__(f"A provider of kind '{kind}' has no default base URL. Pass 'base_url'.")
+        variable = f"{kind.upper().replace('-', '_')}_BASE_URL"
+        super().__init__(f"The kind '{kind}' has no default base URL. Set {variable}, or pass 'base_url'.")
 
 
 class InvalidBaseUrl(DispatchError):

@@ -37,6 +37,12 @@ class ProviderError(Exception):
         self.usage = usage
         self.rate = rate
 
+    def describe(self, *, show_provider_message: bool) -> str:
+        """Return the message, followed by the provider's message if there is one and it may be shown."""
+        if not (show_provider_message and self.provider_message):
+            return self.message
+        return f'{self.message} The provider\'s message: "{self.provider_message}".'
+
 
 class AuthFailed(ProviderError):
     """The key is missing, invalid or not allowed: status 401 or 403, or a text that says so."""

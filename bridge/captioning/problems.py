@@ -68,8 +68,9 @@ def _add_calls(problem: Problem, error: Exception, run: Run) -> None:
         problem.attempts = attempts(run) or None
     if isinstance(error, _OF_PROVIDER):
         problem.provider = run.provider
-    if isinstance(error, ProviderError) and error.provider_message and run.provider_messages == "show":
-        problem.detail = problem.message = f'{error} The provider\'s message: "{error.provider_message}".'
+    if isinstance(error, ProviderError):
+        text = error.describe(show_provider_message=run.provider_messages == "show")
+        problem.detail = problem.message = text
 
 
 def attempts(run: Run) -> list[Attempt]:

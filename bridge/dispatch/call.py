@@ -161,7 +161,10 @@ class Dispatcher:
         async def send(request: VisionRequest) -> Completion | ProviderError:
             return await self._complete_once(replace(target, model=model), request, Retries(route, run))
 
-        return await checks.check(client, model, credentials, seconds, send, run.trace_headers)
+        show = run.provider_messages == "show"
+        return await checks.check(
+            client, model, credentials, seconds, send, run.trace_headers, show_provider_messages=show
+        )
 
     async def _complete_once(
         self, target: Target, request: VisionRequest, retries: Retries

@@ -39,7 +39,7 @@ _SIGNATURES = (
 )
 _HEIC = re.compile(rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL)
 _NAMED = (
-    (_HEIC, "HEIC, which GRAPHCAP_HEIF=true enables where the extra 'heif' is installed"),
+    (_HEIC, "HEIC"),
     (re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "), "JPEG XL"),
     (re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"), "JPEG 2000"),
     (re.compile(rb"....ftyp|\x1aE\xdf\xa3|RIFF....AVI ", re.DOTALL), "a video"),
@@ -110,7 +110,8 @@ def sniff(data: bytes, *, heif: bool = False) -> str:
             return media_type
     if heif and _HEIC.match(opening):
         return "image/heic"
-    raise UnsupportedImage(f"The file is {_name(opening)}, which is not accepted as an image. Send {_ACCEPTED}.")
+    hint = " HEIC is accepted with GRAPHCAP_HEIF=true and the extra 'heif'." if _HEIC.match(opening) else ""
+    raise UnsupportedImage(f"The file is {_name(opening)}, which is not accepted as an image. Send {_ACCEPTED}.{hint}")
 
 
 def _name(opening: bytes) -> str:
