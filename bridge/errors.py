@@ -93,7 +93,7 @@ class ShuttingDown(Exception):
 
 class RateLimitExceeded(Exception):
     def __init__(self, limit: str, retry_after: float, headers: dict[str, str]) -> None:
-        """`limit`: as text. `retry_after`: seconds. `headers`: the RateLimit headers of the response."""
+        """`limit`: the limit as text. `retry_after`: seconds to wait. `headers`: RateLimit headers of the response."""
         super().__init__(f"This service accepts {limit} from one caller. Wait before sending more.")
         self.retry_after = retry_after
         self.headers = headers

@@ -75,9 +75,9 @@ class Reset:
 class Attempt:
     """One provider call: its target, its reason and its outcome.
 
-    `provider`, `endpoint` and `model` are shown to the caller; `metric_provider` and `metric_model` are their labels in
-    metrics (the kind, and `other`, if a caller chose the names). `address`: the endpoint's base URL, "" for a provider
-    in this process. `outcome` is `ok`, `cancelled` while the call runs, or the error's name in snake case.
+    `provider`, `endpoint`, `model`: names in responses. `metric_provider`, `metric_model`: names in metrics: the
+    kind, and `other`, if a caller chose the names. `address`: the endpoint's base URL, "" for a provider in this
+    process. `outcome`: `ok`, `cancelled` while the call runs, or the error's name in snake case.
     `provider_message`: the sanitised message of the provider. `raw_text`: the text of an invalid answer.
     `tokens_per_second`: the speed that the server reports.
     """

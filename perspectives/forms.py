@@ -153,7 +153,7 @@ class ModuleSetting(Form):
 class SettingsForm(Form):
     """The content of `perspective_settings.json`.
 
-    `local_override`: whether a perspective may replace one of the same name from an earlier directory.
+    `local_override`: whether a perspective may replace a perspective of the same name from an earlier directory.
     """
 
     modules: dict[str, Any] = {}

@@ -226,7 +226,7 @@ def _from_fields(document: Document) -> tuple[Validator, list[JsonObject]] | Non
 
 
 def _is_same(schema: JsonObject, validator: Validator) -> bool:
-    """Return whether `schema` normalises to the validator's schema, with the same order of properties."""
+    """Return whether `schema` is equal to the validator's schema after normalising, including key order."""
     try:
         return digest(compile_schema(schema).json_schema) == digest(validator.json_schema)
     except InvalidPerspective:

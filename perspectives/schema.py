@@ -253,7 +253,7 @@ def _size(value: Any) -> int:
 
 
 def _least(node: JsonObject) -> int:
-    """Return the number of values and characters of the smallest answer that has every property."""
+    """Return the size of the smallest answer that has every property, as a number of values and characters."""
     size = 1 + int(node.get("minLength", 0))
     size += sum(_least(inner) for word in ("properties", "dependentSchemas") for inner in node.get(word, {}).values())
     size += sum(_least(inner) for word in ("allOf", "prefixItems") for inner in node.get(word, ()))

@@ -132,7 +132,7 @@ class VisionRequest:
 
     @property
     def sends_schema(self) -> bool:
-        """Return whether the request body contains a schema or an output mode, not only a schema in the prompt."""
+        """Return whether a field of the body demands JSON or the schema, not only the text of the prompt."""
         return self.schema is not None and self.output_mode != "prompt"
 
     @property

@@ -90,10 +90,10 @@ async def check(
 ) -> Check:
     """Check the connection to a server: list its models, and send a test request if `model` is set.
 
-    The test request has a tiny image and a schema with one enum. `timeout`: seconds for the list, and for the test
-    request. `send` sends the test request and returns the answer or the error. If the model answers, the check succeeds
-    even if the list failed (`transformers serve` lists no models). `show_provider_messages`: add the provider's message
-    to the error of a step.
+    The test request has a tiny image and a schema with one enum. If the model answers, the check succeeds even if the
+    list failed (`transformers serve` lists no models). `timeout`: seconds for each of the two requests. `send`: sends
+    the test request, and returns the answer or the error. `show_provider_messages`: add the provider's message to the
+    error of a step.
     """
     models: tuple[Model, ...] = ()
     failure: ProviderError | None = None

@@ -84,9 +84,9 @@ def openai_strict(schema: JsonObject) -> JsonObject:
 
 @_cached
 def openai_compatible(schema: JsonObject) -> JsonObject:
-    """Translate for unknown servers and gateways: keep only keywords that every grammar backend supports.
+    """Translate for unknown servers and gateways: keep only the keywords that all common servers enforce.
 
-    Support for other keywords depends on the version of the backend (vllm-project/vllm#16880, #26421).
+    Support for other keywords depends on the server's version (vllm-project/vllm#16880, #26421).
     """
     unsaid = {"minLength", "maxLength", "format", "uniqueItems", "multipleOf"}
     return walk(schema, lambda node: closed(say(simple(node), unsaid)))

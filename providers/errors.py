@@ -146,7 +146,7 @@ class Truncated(ProviderError):
 
 
 class WhitespaceRunaway(Truncated):
-    """The model wrote endless white space, a known failure of constrained decoding at temperature 0."""
+    """The model wrote endless white space, as some models do at temperature 0 if the server enforces a schema."""
 
 
 class UnknownKind(LookupError):

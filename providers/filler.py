@@ -73,7 +73,7 @@ class _Filler:
         self._tries = 0
 
     def value(self, schema: Any, pointer: str) -> Any:
-        """Return the first valid value. Raises SchemaNotFillable."""
+        """Return a value that validates against the schema. Raises SchemaNotFillable if none is found."""
         for value in self._values(schema, pointer):
             return value
         raise _not_fillable(pointer)

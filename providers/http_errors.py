@@ -122,7 +122,7 @@ def _names_missing_model(text: str, request: VisionRequest) -> bool:
 
 
 def _parameter(body: object, text: str) -> Cause | None:
-    """Return the cause if OpenAI's `param` names a sampling parameter. A limit in the text is quoted."""
+    """Return the cause if the error's field `param` names a sampling parameter, with the limit in the text."""
     error = body.get("error", body) if isinstance(body, Mapping) else None
     name = error.get("param") if isinstance(error, Mapping) else None
     if not isinstance(name, str) or name not in _PARAMETERS:

@@ -125,7 +125,7 @@ def projectors(model: Path) -> list[Path]:
 
 
 def digest(path: Path) -> str:
-    """Return the sha256 of a file. In the hub's cache it is the file's name; any other file is read."""
+    """Return the SHA-256 of a file: its name in Hugging Face's cache, otherwise computed from the content."""
     blob = path.resolve().name
     if re.fullmatch(r"[0-9a-f]{64}", blob):
         return blob

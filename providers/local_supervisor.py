@@ -272,7 +272,7 @@ class Engines:
         *,
         paths: frozenset[str] | None = None,
     ) -> None:
-        """`settings`: for a new supervisor. `control`: the inherited socket of the main process's supervisor."""
+        """`settings`: those of a new supervisor. `control`: the inherited socket of the main process's supervisor."""
         self._settings = settings or EngineSettings()
         self._control = control
         self._own: Supervisor | None = None

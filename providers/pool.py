@@ -26,8 +26,8 @@ KEEPALIVE_SECONDS = 4.0
 class Pool:
     """Shared httpx2 clients, which are opened on first use. `aclose()` closes them.
 
-    With a `transport` factory, proxies from the environment are not used: a proxy, and not the transport that checks
-    addresses, would connect to the server.
+    If `transport` is passed, proxies from the environment are not used. A proxy would connect to the server without the
+    transport's check of addresses.
     """
 
     def __init__(
@@ -39,8 +39,8 @@ class Pool:
         engines: Engines | None = None,
     ) -> None:
         """`transport`: creates a transport; its argument is the seconds to keep idle connections open.
-        `tells_addresses`: error messages may contain base URLs. `engines`: the embedded engines, by default those of
-        this pool.
+        `tells_addresses`: error messages may contain base URLs. `engines`: the llama.cpp processes, by default those
+        of this pool.
         """
         self.engines = engines or Engines()
         self._transport = transport

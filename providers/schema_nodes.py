@@ -116,8 +116,8 @@ def without(node: JsonObject, words: Collection[str]) -> JsonObject:
 def simple(node: JsonObject) -> JsonObject:
     """Reduce a node to keywords that providers support.
 
-    Keywords that no provider enforces, default and examples are moved into the description; title and similar
-    annotations are dropped.
+    The keywords `default` and `examples`, and those that no provider enforces, are moved into the description. `title`
+    and similar annotations are dropped.
     """
     node = _relevant(_with_required(structural(node)))
     moved = {word: value for word, value in node.items() if word in _COMPLEX}

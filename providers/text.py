@@ -24,7 +24,7 @@ class AnswerText:
     """The text of one answer, received in one or more pieces, and the usage reported so far."""
 
     def __init__(self, title: str, *, streamed: bool) -> None:
-        """`title`: the provider's name in error messages. `streamed`: raise on endless white space."""
+        """`title`: the provider's name in messages. `streamed`: whether endless white space raises an error."""
         self._title = title
         self._streamed = streamed
         self._pieces: list[str] = []

@@ -51,7 +51,7 @@ class Outcome:
 class Engine(Protocol):
     """Captions one image with several perspectives.
 
-    `target`: the provider and the model, as far as they are known. `servers`: of the provider.
+    `target`: the provider and the model, as far as they are known. `servers`: the number of the provider's servers.
     """
 
     target: str
@@ -67,14 +67,14 @@ class Engine(Protocol):
         """Check that captions can be made, and return warnings. Raises ProviderUnusable."""
 
     async def caption(self, data: bytes, fields: JsonObject, named: tuple[Perspective, ...], run: Run) -> list[Outcome]:
-        """Caption an image. `fields`: of the request. Failures are returned as problems, not raised."""
+        """Caption an image. `fields`: the request's fields. Failures are returned as problems, not raised."""
 
 
 class InProcess:
     """Makes captions in this process."""
 
     def __init__(self, services: Services, fields: JsonObject) -> None:
-        """`fields`: of every request. Raises InvalidRequest or DispatchError if they name no usable target."""
+        """`fields`: the fields of every request. Raises InvalidRequest or DispatchError without a usable target."""
         self._services = services
         self._target = services.targets.resolve(parse_request(CaptionOptions, fields))
         self.target = f"{self._target.label}/{self._target.model}"
@@ -167,7 +167,7 @@ class OverHttp:
         return tuple(warning["message"] for warning in result["result"]["diagnostics"]["warnings"])
 
     async def _json(self, method: str, path: str, **body: Any) -> JsonObject:
-        """Return the response of the service. Raises ProviderUnusable with its problem."""
+        """Return the JSON that the service sends. Raises ProviderUnusable with the message of a failed response."""
         try:
             response = await self._client.request(method, path, **body)
             content: JsonObject = response.json()
@@ -217,7 +217,7 @@ def _read(response: httpx2.Response) -> tuple[JsonObject, Completion | ProviderE
 
 
 def _remote_outcome(body: JsonObject, name: str) -> Outcome:
-    """Return the outcome of one perspective from the response of an analysis, or from a problem."""
+    """Return the outcome of one perspective. `body`: the service's response: results or a problem."""
     if caption := body.get("results", {}).get(name):
         usage = caption["usage"] or {}
         tokens = usage.get("input_tokens"), usage.get("output_tokens")

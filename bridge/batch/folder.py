@@ -76,7 +76,7 @@ class Folder:
         temporary.replace(self.path(name))
 
     def put(self, file: Path, name: str) -> None:
-        """Move a local file, which `temporary` named, to `name`. Raises OSError."""
+        """Move a local file to `name` in this folder. `file`: a path from `temporary`. Raises OSError."""
         if self.is_local:
             file.replace(self.path(name))
         else:
@@ -99,7 +99,7 @@ class Folder:
         return Path(directory, f".graphcap-{self.label}-{number}.tmp")
 
     def ignores_case(self) -> bool:
-        """Write and remove a file. Return whether its name in capitals names it too. Raises OSError."""
+        """Return whether names in capitals name the same file. This writes and removes a test file. Raises OSError."""
         name = f".graphcap-{self.label}-probe.tmp"
         self.write(name, b"")
         ignores = self.is_local and self.exists(name.upper())

@@ -30,7 +30,7 @@ class TextOptions:
 class RayOptions:
     """A run on a Ray cluster.
 
-    `address`: "" for RAY_ADDRESS, else for a cluster of this machine's own. `num_actors`: default: as many as fit.
+    `address`: the cluster; "" for RAY_ADDRESS or a new local cluster. `num_actors`: None for as many as fit.
     """
 
     address: str = ""
@@ -44,7 +44,7 @@ class Options:
     """The command line of a batch.
 
     `request`: the fields of a caption request without its image and perspective. `url`: a running service, "" to
-    caption in process. `extension`: of text sidecars, "" for the trainer's. `shard`: (2, 8) is the second of eight.
+    caption in process. `extension`: suffix of text sidecars, "" for the trainer's. `shard`: (2, 8) is shard 2 of 8.
     `concurrency`: most calls in flight at one server. `give_up_after`: seconds without a success while the provider
     fails. `report`: path of the HTML report. `ray`: None to caption in this process.
     """
@@ -79,7 +79,7 @@ class ImageItem:
     """One image to caption.
 
     `key`: its path relative to the root of the inputs, with `/`. `url`: where fsspec reads it. `version`: changes when
-    the file changes (size and time, or an entity tag). `variables`, `context`: from its row of the manifest.
+    the file changes (size and time, or an entity tag). `variables`, `context`: values of the manifest's row.
     """
 
     key: str
@@ -96,7 +96,7 @@ class ImageItem:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An image without a caption. `code`, `message`: of the problem. `attempts`: how many provider calls were made."""
+    """An image without a caption. `code`, `message`: those of the problem. `attempts`: the number of provider calls."""
 
     path: str
     code: str
@@ -131,7 +131,7 @@ class Row:
 class Totals:
     """Counts of a run so far. `captioned`, `skipped`, `failed` and `restored` count rows; the rest is their sum.
 
-    `restored`: outputs that were written from the index, without a call. `cost`: of the rows with a known price.
+    `restored`: outputs that were written from the index, without a call. `cost`: the sum of the known prices.
     """
 
     captioned: int = 0
@@ -159,9 +159,9 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The images are listed. `total`: images × perspectives. `ignored`: files that are not captioned, by reason.
+    """The images are listed. `total`: the number of images × perspectives. `perspectives`: names of the perspectives.
 
-    `root`: where the outputs are written. `perspectives`: their names.
+    `ignored`: the number of files that are not captioned, by reason. `root`: the folder of the outputs.
     """
 
     total: int

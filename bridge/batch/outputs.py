@@ -26,7 +26,7 @@ _SHOWN = 3
 
 
 class Outputs:
-    """The files of one batch. `extension`: of the text sidecars."""
+    """The files of one batch. `extension`: the suffix of text sidecars."""
 
     def __init__(self, folder: Folder, options: Options, perspectives: tuple[str, ...], extension: str) -> None:
         self._folder, self._options, self._perspectives = folder, options, perspectives
@@ -85,7 +85,7 @@ class Outputs:
         return (self._folder.read(name) or b"").decode("utf-8", "replace").strip() if name else ""
 
     def write(self, row: Row, forms: tuple[str, ...], text: str) -> None:
-        """Write sidecars of a row. `text`: of the text sidecar. Raises OSError."""
+        """Write the row's sidecars in these formats. `text`: content of the text sidecar. Raises OSError."""
         for form, name in self.sidecars(row.key, row.perspective).items():
             if form in forms:
                 content = text.encode("utf-8", "replace") if form == "txt" else to_line(row.caption or {})

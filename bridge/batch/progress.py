@@ -44,7 +44,7 @@ class Display:
         self._last = ""
 
     def update(self, event: Event) -> None:
-        """Remember what the workers wait for, a pause, and the last caption or failure."""
+        """Store what the display shows of an event: a worker's wait, a pause, a caption or a failure."""
         if isinstance(event, Started):
             self._start = time.monotonic()
         elif isinstance(event, Waiting):

@@ -35,7 +35,7 @@ class Cluster:
 
 @contextmanager
 def connected(prepared: Prepared) -> Iterator[Cluster]:
-    """Connect to the cluster of the options, or start one on this machine. Check that its nodes can do the batch.
+    """Connect to the configured Ray cluster, or start a cluster on this machine. Check that the nodes are suitable.
 
     Raises BatchError.
     """

@@ -24,7 +24,7 @@ Records = list[dict[str, Any]]
 
 
 class RayBatch(Batch):
-    """A run on a cluster. `stop` ends it after the blocks that were begun."""
+    """A batch on a Ray cluster. `stop` ends the run after the blocks of images that have begun."""
 
     def __init__(self, prepared: Prepared, cluster: Cluster) -> None:
         super().__init__(prepared)

@@ -51,11 +51,11 @@ class Control:
         self._events: asyncio.Queue[Paused | Resumed | Waiting] = asyncio.Queue()
 
     async def configure(self, setup: Setup) -> None:
-        """Set the setup. It is called before every other method."""
+        """Store the data that actors need to start. Call this before every other method."""
         self._setup = setup
 
     async def setup(self) -> Setup | None:
-        """Return the setup."""
+        """Return the data that actors need to start."""
         return self._setup
 
     async def begin(self, block: int, worker: str) -> bool:
@@ -67,7 +67,7 @@ class Control:
         return True
 
     async def emit(self, event: Paused | Resumed, worker: str) -> None:
-        """Pass on the first pause, and that no worker is paused any more."""
+        """Report when the first worker pauses, and when no worker is paused any more."""
         before = bool(self._paused)
         (self._paused.add if isinstance(event, Paused) else self._paused.discard)(worker)
         if before != bool(self._paused):

@@ -64,7 +64,7 @@ class Job:
         return digest(json.dumps([perspective.digest, self.engine.target, config.get("base_url"), content]))[:32]
 
     def text(self, perspective: str, caption: JsonObject) -> str:
-        """Return the text of a caption as the options say now."""
+        """Return a caption as text, in the format of the batch's options."""
         return self.writers[perspective].write(caption["result"])
 
 
@@ -137,8 +137,7 @@ async def caption_rows(
 ) -> list[Row]:
     """Caption one image with each perspective, and return a row for each. Failures are rows too.
 
-    `perspectives`: default: those of the job. `run`: its `emit` receives the stages. `loaded`: the image, if it is
-    loaded already.
+    `perspectives`: by default the job's. `run`: receives the stages by `emit`. `loaded`: the image, if already loaded.
     """
     perspectives, run, start = perspectives or job.perspectives, run or job.new_run(), time.monotonic()
     try:

@@ -215,5 +215,5 @@ class Batch:
 
 
 def unwritable(error: OSError) -> tuple[End, str]:
-    """Return how a failed write ends a run."""
+    """Return the end and the reason of a run whose output cannot be written."""
     return "output", f"'{error.filename or 'The output'}' cannot be written: {error.strerror or error}."

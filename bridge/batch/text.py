@@ -29,9 +29,9 @@ _SHORT_TAG = 3
 class Trainer:
     """The conventions of a program that trains on captions.
 
-    `outputs`: the outputs that it reads. `extension`: of text sidecars. `separators`: texts that it would read as its
-    own separators, and what they become. `max_tokens`, `tokens`, `encoder`: how many tokens its text encoder reads, and
-    how they are counted.
+    `outputs`: the outputs that the program reads. `extension`: the suffix of text sidecars. `separators`: texts with a
+    special meaning for the program, and their replacements. `max_tokens`, `tokens`, `encoder`: the token limit of the
+    text encoder, and how tokens are counted.
     """
 
     max_tokens: int
@@ -75,7 +75,7 @@ class TextWriter:
         return self._wrapped(render_caption(self._perspective, edited))
 
     def _edited(self, value: Any) -> Any:
-        """Return the value with the replacements made in its texts, and the items of its lists as tags."""
+        """Return a caption's value with edited texts. A list of texts is edited and limited as a list of tags."""
         if isinstance(value, dict):
             return {name: self._edited(item) for name, item in value.items()}
         if isinstance(value, list):

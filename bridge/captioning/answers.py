@@ -1,7 +1,7 @@
 """Find the JSON object in the text that a model wrote, even while the text is incomplete.
 
-Code fences, prose around the object and raw control characters inside strings are accepted. Models without constrained
-decoding add explanations. vLLM 0.32 with xgrammar writes control characters in strings with length bounds.
+Code fences and explanations around the object are ignored: models add them if the server does not enforce the schema.
+Raw control characters inside strings are accepted: vLLM 0.32 writes them if the schema limits a string's length.
 """
 
 import asyncio

@@ -64,9 +64,9 @@ async def open_services(
 ) -> AsyncIterator[Services]:
     """Load the library, read `providers.toml` and open the connection pools.
 
-    `shows_addresses`: whether errors may name the addresses of configured providers. `max_concurrency`: limit of
-    concurrent calls to one server, in addition to the configured limits. `engines`: the embedded engines. By default
-    this process runs engines that may load any file. Raises SettingsError, which lists every mistake.
+    `shows_addresses`: whether errors may name the addresses of configured providers. `max_concurrency`: the most
+    concurrent calls to one server; a lower configured limit still applies. `engines`: the llama.cpp processes, by
+    default new ones that may load any model file. Raises SettingsError, which lists every mistake.
     """
     providers = configured(settings)
     engines = engines or Engines(engine_settings(settings))
@@ -118,9 +118,9 @@ def engine_settings(settings: Settings) -> EngineSettings:
 
 
 def service_engines(settings: Settings, control: socket.socket | None = None) -> Engines:
-    """Return the embedded engines of a service. Its callers may name only known and configured models.
+    """Return the embedded engines of a service. Callers may name only known and configured models.
 
-    `control`: in a worker, the socket of the main process's supervisor.
+    `control`: the socket of the main process's supervisor, if this process is a worker.
     """
     providers = configured(settings)
     local = [config for config in providers.providers.values() if config.kind == SPEC.kind]

@@ -70,7 +70,7 @@ def _suggestion(word: str, known: Iterable[str]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code. `arguments`: by default those of the process."""
+    """Run a command and return the exit code. `arguments`: the words of the command, by default sys.argv[1:]."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     parser = build(next((word for word in words if word in COMMANDS), None))
     options, unknown = parser.parse_known_args(words)

@@ -184,7 +184,7 @@ def _require_writable(file: Path | None) -> None:
 
 
 def _key_hint(kind: str | None) -> str:
-    """Return a sentence that names the variables of the API key for `--base-url`."""
+    """Return a sentence that names the environment variables with the API key for `--base-url`."""
     spec = registry.spec(kind or "openai-compatible")
     variable, address = spec.key_env[0], next(iter(spec.url_env), "")
     default = f" (default: {spec.base_url})" if spec.base_url else ""

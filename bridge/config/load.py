@@ -72,7 +72,7 @@ def _endpoint(config: ProviderConfig) -> EndpointSettings:
 
 @dataclass
 class _Loader:
-    """Builds providers from the environment and from tables of `file_name`, and collects mistakes."""
+    """Reads providers from the environment and from the tables of `providers.toml`, and collects mistakes."""
 
     environment: Mapping[str, str]
     file_name: str

@@ -112,7 +112,7 @@ class Configured:
         return next((endpoint for endpoint in self._at(base_url) if endpoint.config.kind == kind), None)
 
     def has_origin(self, base_url: str) -> bool:
-        """Return whether a stated endpoint has the origin of `base_url`."""
+        """Return whether an explicitly configured endpoint has the scheme, host and port of `base_url`."""
         return any(True for _ in self._at(base_url))
 
     def _at(self, base_url: str) -> Iterator[EndpointSettings]:

@@ -31,8 +31,8 @@ _PATIENCE = 10.0  # a timeout after at least this time shows that the server is 
 class Timeouts:
     """Time limits of one provider call, in seconds.
 
-    `whole`: for the complete call. `silence`: for each wait for the next bytes (None: unlimited). `patient`: whether a
-    timeout shows that the server is down, because it had 10 seconds or the configured limit, if that is shorter.
+    `whole`: limit of the complete call. `silence`: limit of each wait for the next bytes (None: unlimited). `patient`:
+    whether a timeout shows that the server is down: it had 10 seconds, or the configured limit if that is shorter.
     """
 
     whole: float = 0

@@ -54,10 +54,10 @@ class Dispatcher:
 
         `configured_pool`: connections to configured addresses. `caller_pool`: connections to addresses that callers
         supply (checked on connecting). `max_queue`: how many calls may wait for one provider. `provider_timeout`:
-        seconds for one call (0: until the deadline). `attempt_timeout`: if another endpoint or a fallback can be
-        called, a call ends after this many seconds without a byte (0: half of the time until the deadline).
-        `default_model`: the setting GRAPHCAP_MODEL. `max_concurrency`: limit of concurrent calls to one server, in
-        addition to its configured limit. `clock` returns seconds.
+        seconds for one call (0: until the deadline). `attempt_timeout`: seconds without a byte after which a call
+        ends if another endpoint or a fallback can be called (0: half of the time until the deadline).
+        `default_model`: the setting GRAPHCAP_MODEL. `max_concurrency`: the most concurrent calls to one server; a
+        lower configured limit still applies. `clock`: returns the time in seconds.
         """
         self._max_concurrency = max_concurrency
         self.queues = {

@@ -24,7 +24,7 @@ class Clients:
     """Creates one client for each combination of kind, base URL and options. Clients store no key."""
 
     def __init__(self, configured_pool: Pool, caller_pool: Pool) -> None:
-        """`configured_pool`: connections to configured addresses. `caller_pool`: to addresses that callers supply."""
+        """`configured_pool`: connections to configured addresses. `caller_pool`: connections to callers' addresses."""
         self._pools = {True: configured_pool, False: caller_pool}
         self._imported: set[str] = set()
         self._client = lru_cache(MAX_CLIENTS)(self._create)
@@ -63,7 +63,7 @@ class Clients:
 
 
 class OutputModes:
-    """The accepted output mode for each server, model and schema for which a stricter mode was rejected."""
+    """Remembers the output mode to use if a server has rejected a stricter mode for a model and schema."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         """`clock`: returns seconds. After 10 minutes, an entry expires, so the strictest mode is tried again."""

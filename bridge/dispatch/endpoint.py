@@ -62,7 +62,7 @@ class Endpoint:
         return room and self.is_available(key_id)
 
     def wait(self, key_id: str) -> float:
-        """Return the seconds until `is_available` becomes true. inf if this depends on a trial call or a probe."""
+        """Return the seconds until `is_available` is true, or inf if a trial call or a probe must succeed first."""
         return max(self.breaker.wait, self.limits(key_id).wait)
 
     @property
@@ -109,7 +109,7 @@ class Admission:
         """End the call, and update the circuit breaker and the limits.
 
         `result`: None if the call was cancelled. `patient`: the call waited so long that a timeout shows that the
-        server is down. `digests`: of the request's image and schema, needed if `result` is a 500.
+        server is down. `digests`: hashes of the image and the schema, needed if `result` is a 500.
         """
         endpoint, breaker, epoch = self.endpoint, self.endpoint.breaker, self.breaker_epoch
         endpoint.in_flight -= 1

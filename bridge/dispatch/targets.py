@@ -126,7 +126,7 @@ class Targets:
         return name
 
     def _described(self, request: TargetRequest, override: ProviderOverride, key: str) -> Target:
-        """Return the target of a `provider_config`. A configured key is sent only to its own origin."""
+        """Return the target of a `provider_config`. A configured key is sent only to the configured origin."""
         spec = registry.spec(override.kind)
         label = request.provider or override.name or override.kind
         key = key or override.key
@@ -152,7 +152,7 @@ class Targets:
         return Target(label, ProviderConfig(label, override.kind, url), "", Credentials(key), trusted, own_key=True)
 
     def _is_allowed(self, url: str) -> bool:
-        """Return whether the policy allows the host name or may allow its addresses (checked on connecting)."""
+        """Return whether the policy may allow the URL. The host's addresses are checked on connecting."""
         parts = urlsplit(url)
         try:
             self._policy.check_name(parts.hostname or "", parts.port or _PORTS[parts.scheme])

@@ -40,8 +40,8 @@ class Job:
 class Result:
     """The result of a job: an `error` with its `message`, or the image.
 
-    `size`: with the orientation applied. `media_type`: "" if the bytes are unchanged. `actions`: descriptions of the
-    changes. `colours`, `brightness`: the statistics. `source_size`: the original size with the orientation applied.
+    `size`, `source_size`: the new and the original size, with the orientation applied. `media_type`: "" if the bytes
+    are unchanged. `actions`: descriptions of the changes. `colours`, `brightness`: the statistics.
     """
 
     error: Rejection | None = None
@@ -84,7 +84,7 @@ def parse_job(text: bytes) -> Job:
 
 
 def parse_result(text: bytes) -> Result:
-    """Parse a frame's JSON as a result. Raises ValueError, TypeError or KeyError if it is not a result."""
+    """Parse JSON from a worker as a result. Raises ValueError, TypeError or KeyError for any other content."""
     fields: dict[str, Any] = json.loads(text)
     width, height = fields["size"]
     return Result(**{**fields, "size": (int(width), int(height)), "source_size": tuple(fields["source_size"])})

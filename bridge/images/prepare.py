@@ -85,7 +85,7 @@ async def prepare(
 
 
 def _passes(header: Header, resize: str | None, profile: ImageProfile) -> bool:
-    """Return whether the target accepts the bytes unchanged, if they are well-formed."""
+    """Return whether the image needs no conversion for the model. The bytes are not checked here."""
     return (
         header.upright is not None
         and header.media_type in profile.media_types

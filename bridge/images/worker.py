@@ -96,7 +96,7 @@ def _select_frame(image: Image.Image, frame: int) -> list[str]:
 
 
 def _verify(image: Image.Image, job: Job) -> Result:
-    """Check that an image decodes. A JPEG is decoded at an eighth of its size, which reads all coded data too."""
+    """Check that an image decodes. A JPEG is decoded at an eighth of its size; this still reads all its data."""
     size = upright(image.size, job.orientation)
     image.draft(None, (1, 1))
     image.load()

@@ -18,7 +18,7 @@ def guarded_transport(
 ) -> "httpx2.AsyncBaseTransport":
     """Create a transport that connects only to allowed addresses. The first call imports httpx2 (0.15 s).
 
-    `keepalive`: seconds to keep an idle connection (0: a new one for each request). `look_up`: for tests.
+    `keepalive`: seconds to keep an idle connection (0: a new one for each request). `look_up`: a resolver for tests.
     """
     from bridge.network.transport import GuardedTransport
 

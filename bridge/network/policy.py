@@ -12,10 +12,10 @@ from bridge.network.addresses import classify
 class AddressPolicy:
     """The addresses that connections may use.
 
-    `mode`: "public" allows the public internet, "any_but_metadata" everything except link-local and metadata addresses,
-    "listed" only the lists. `allow_hosts` (`host`, `host:port`, `*.domain`) and `allow_networks` (CIDR) add to each
-    mode. No mode allows a metadata address, and a listed name does not allow link-local addresses. `ports`: the allowed
-    ports (None: all).
+    `mode`: "public" allows the public internet. "any_but_metadata" allows all addresses except link-local addresses and
+    cloud metadata services. "listed" allows only the lists. `allow_hosts` (`host`, `host:port`, `*.domain`) and
+    `allow_networks` (CIDR): allowed in every mode, except metadata services. A name in `allow_hosts` does not allow
+    link-local addresses. `ports`: the allowed ports (None: all).
     """
 
     mode: Literal["public", "any_but_metadata", "listed"] = "public"

@@ -46,5 +46,5 @@ async def list_models(request: Request) -> Response:
 
 @router.get("/models/{name:path}")
 async def show_model(request: Request, name: str) -> Response:
-    """Show a model that a request may name."""
+    """Return a model by its name."""
     return JSONResponse(models.find(name, services(request)))

@@ -37,7 +37,7 @@ _DOCS_HEADERS = {
 
 
 def _find_page_files() -> dict[str, Path]:
-    """Return the files of the page. In a checkout the JavaScript client is in another directory."""
+    """Return the path of each file of the page. A checkout has the JavaScript client in another directory."""
     files = {path.name: path for path in _PAGE.iterdir() if path.suffix != ".html"}
     return {"bridge.js": _API.parents[1] / "clients/javascript/bridge.js", **files}
 

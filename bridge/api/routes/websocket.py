@@ -161,7 +161,7 @@ class Connection:
         return message.get("text") or message.get("bytes") or ""
 
     async def _authenticate(self) -> None:
-        """Receive the `auth` frame. Close the WebSocket unless it is the first frame and has a valid key."""
+        """Receive the first frame. Close the WebSocket unless this is an `auth` frame with a valid key."""
         try:
             async with asyncio.timeout(self._auth_within):
                 frame = await self._receive()

@@ -33,7 +33,7 @@ _SAMPLINGS = (0x11, 0x12, 0x21, 0x22)
 
 
 def segments(data: bytes) -> Iterator[Segment]:
-    """Yield (marker, start, end) up to the end marker. A scan is followed by its coded data with marker 0."""
+    """Yield (marker, start, end) for each segment. The coded data after a scan header is yielded with marker 0."""
     at = 2
     while match := _MARKER.search(data, at):
         start = match.start()
