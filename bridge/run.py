@@ -140,7 +140,7 @@ def total(usages: Iterable[Usage | None]) -> Usage | None:
 
 
 class Timings:
-    """Measures the wall time of stages in milliseconds. They are kept in order of their start."""
+    """Measures the wall time of stages in milliseconds. The stages are kept in order of their start."""
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
@@ -201,7 +201,7 @@ class Run:
     children: "list[Run]" = field(default_factory=list)
 
     def child(self, perspective: str, label: str) -> "Run":
-        """Create the run of one perspective. It shares deadline, events and trace. `label`: its name in metrics."""
+        """Create the run of one perspective. The child shares deadline, events and trace. `label`: name in metrics."""
         child = replace(
             self,
             perspective=perspective,

@@ -371,7 +371,7 @@ def environment() -> Mapping[str, str]:
 def unused_variables(variables: Mapping[str, str]) -> Iterator[str]:
     """Yield a sentence for each variable that looks like a setting and has no effect.
 
-    They are no errors, because Kubernetes sets `GRAPHCAP_BRIDGE_PORT` and others for a service called graphcap-bridge.
+    These variables are no errors: Kubernetes sets `GRAPHCAP_BRIDGE_PORT` and others for a service graphcap-bridge.
     """
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     known |= {f"{PREFIX}{name.upper()}_FILE" for name in SECRETS} | OTHERS

@@ -78,7 +78,7 @@ class Loaded:
         return None
 
     def read(self, directory: Path, override: bool) -> None:
-        """Add every perspective below a directory. `override`: replace earlier perspectives of the same name."""
+        """Add every perspective below a directory. `override`: whether to replace one of the same name."""
         if not directory.is_dir():
             self.note(directory, [Problem("", "Is not a directory that can be read.")], "warning")
             return

@@ -56,7 +56,7 @@ def to_json(value: object, depth: int) -> bytes:
 
 
 def digest(content: Any) -> str:
-    """Return the hexadecimal SHA-256 of a JSON value. The order of keys matters, because models follow it."""
+    """Return the hexadecimal SHA-256 of a JSON value. The order of keys counts, because models follow this order."""
     return sha256(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
 
 

@@ -112,8 +112,8 @@ class VisionRequest:
 
     The messages are the system text, one user message with the image followed by the prompt, and `turns`. `schema`: a
     JSON Schema (draft 2020-12), which the client translates to the provider's dialect. `timeout`: seconds for the
-    complete call. `headers`: extra HTTP headers (trace context). `image_is_shared`: other requests contain the same
-    image.
+    complete call. `headers`: extra HTTP headers (trace context). `image_is_shared`: whether other requests contain the
+    same image.
     """
 
     model: str

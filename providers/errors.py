@@ -12,9 +12,9 @@ class ProviderError(Exception):
     """A provider call failed. `status` is the HTTP status of the response, None if there was no response.
 
     `retry_after`: seconds to wait before a retry. `usage`: tokens of the failed call, None if unknown. `rate`: the rate
-    limits in the response's headers. `begun`: part of the answer was received. `provider_message`: the provider's
-    message, in one line of at most 300 characters, without keys and prompt. `may_be_schema`: a less strict output mode
-    may succeed.
+    limits in the response's headers. `begun`: whether a part of the answer was received. `provider_message`: the
+    provider's message, in one line of at most 300 characters, without keys and prompt. `may_be_schema`: a less strict
+    output mode may succeed.
     """
 
     begun = False

@@ -23,7 +23,7 @@ _ORPHANED = 3
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Options of the engine. `context`: tokens per request. `parallel`: concurrent requests.
+    """Options of the engine. `context`: number of tokens per request. `parallel`: number of concurrent requests.
 
     `gpu_layers`: layers of the model to offload to a GPU, -1 for as many as fit.
     """

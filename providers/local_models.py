@@ -59,7 +59,7 @@ class KnownModel:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """The files of a model on this machine. `context`: tokens of one request."""
+    """The files of a model on this machine. `context`: number of tokens of one request."""
 
     name: str
     model: Path

@@ -160,7 +160,7 @@ class _Engine:
         self._url, self.load_seconds, self.state = reply["url"], round(time.monotonic() - start, 3), "ready"
 
     async def _watch(self, process: Process) -> None:
-        """Read llama.cpp's log until the child ends, and keep its errors. They contain no prompt."""
+        """Read llama.cpp's log until the child ends, and keep its errors. The errors contain no prompt."""
         assert process.stderr is not None
         async for line in process.stderr:
             self._errors.append(line.decode(errors="replace").strip())

@@ -39,8 +39,8 @@ class Pool:
         engines: Engines | None = None,
     ) -> None:
         """`transport`: creates a transport; its argument is the seconds to keep idle connections open.
-        `tells_addresses`: error messages may contain base URLs. `engines`: the llama.cpp processes, by default those
-        of this pool.
+        `tells_addresses`: whether error messages may contain base URLs. `engines`: the llama.cpp processes, by default
+        those of this pool.
         """
         self.engines = engines or Engines()
         self._transport = transport
@@ -60,7 +60,7 @@ class Pool:
         return self._client(0.0)
 
     def shown(self, base_url: str) -> str:
-        """Return the base URL to show in error messages, "" if they must not contain it."""
+        """Return the base URL to show in error messages, "" if the messages must not contain it."""
         return base_url if self._tells_addresses else ""
 
     async def aclose(self) -> None:

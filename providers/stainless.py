@@ -58,7 +58,7 @@ class StainlessClient(BaseClient):
 
     @abstractmethod
     def _open(self, client: "httpx2.AsyncClient") -> Any:
-        """Create the SDK's client with empty keys, because for None it would read the environment."""
+        """Create the SDK's client with empty keys, because for None the SDK would read the environment."""
 
     @abstractmethod
     def _answer(self, request: VisionRequest, *, streamed: bool) -> JsonAnswer:

@@ -63,7 +63,7 @@ def whole_characters(text: str) -> str:
 
 
 def model_of(name: str, title: str = "") -> Model:
-    """Return the model with this name. `title`: its display name, "" if unknown."""
+    """Return the model with this name. `title`: the model's display name, "" if unknown."""
     return Model(whole_characters(name), whole_characters(title or name))
 
 

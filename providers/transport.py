@@ -20,14 +20,14 @@ _INTERRUPTED = (httpx2.NetworkError, httpx2.ProtocolError, OSError)
 
 @cache
 def ssl_context() -> ssl.SSLContext:
-    """Return the TLS settings of all connections to providers. They are created once, which takes 17 ms."""
+    """Return the TLS settings of all connections to providers. The settings are created once, which takes 17 ms."""
     return httpx2.create_ssl_context()
 
 
 def open_client(
     transport: httpx2.AsyncBaseTransport | None, keepalive: float, max_reply_bytes: int
 ) -> httpx2.AsyncClient:
-    """Open a client that checks the headers of every response and limits its size.
+    """Open a client that checks the headers and limits the size of every response.
 
     `keepalive`: seconds to keep idle connections open.
     """

@@ -1,4 +1,4 @@
-"""A folder on any file system that fsspec reads: a local one, a bucket. Names are relative to it, with `/`."""
+"""A folder on any file system that fsspec reads: local or a bucket. Names are paths below the folder, with `/`."""
 
 import itertools
 import json
@@ -107,7 +107,7 @@ class Folder:
         return ignores
 
     def remove(self, name: str) -> None:
-        """Remove a file, or a folder with all that is in it. Do nothing if there is none."""
+        """Remove a file, or a folder with its content. Do nothing if the name does not exist."""
         if self.exists(name):
             self.fs.rm(self.path(name), recursive=True)
 

@@ -29,7 +29,7 @@ _FIELDS = tuple(field.name for field in fields(Row) if field.name != "failure")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a row is, and what it was made from."""
+    """The place of a row in a file of the index, and the versions of the row's content and image."""
 
     file: Path
     start: int

@@ -52,7 +52,7 @@ class _Found:
     ignored: Counter[str] = field(default_factory=Counter)
 
     def add(self, fs: AbstractFileSystem | None, base: str, path: str, version: str, row: JsonObject | None) -> None:
-        """Add an image below the folder `base`. Raises BatchError if it contradicts those before."""
+        """Add an image below the folder `base`. Raises BatchError if an earlier image rules it out."""
         if self.bases and type(fs) is not type(self.fs):
             raise BatchError(f"'{path}' is on another file system than the inputs before. Caption it in a second run.")
         if row is not None and path in self.images:
@@ -128,7 +128,7 @@ def select(items: list[ImageItem], options: Options) -> list[ImageItem]:
 
 
 def _add(url: str, options: Options, found: _Found, row: JsonObject | None = None, base: str = "") -> None:
-    """Add what an input names. `row`, `base`: the other columns and the folder of a manifest that names it."""
+    """Add the images of an input. `row`, `base`: other columns and folder of the manifest that lists the input."""
     if url == "-":
         for name in _lines():
             _add(name, options, found)
@@ -162,7 +162,7 @@ def _lines() -> list[str]:
 
 
 def _reason(name: str, info: JsonObject, *, named: bool = False) -> str:
-    """Return why a file is not captioned, "" if it is. `name`: relative to the folder; `named`: by the caller."""
+    """Return why a file is not captioned, "" if it is. `name`: path in the folder. `named`: an input names it."""
     extension = posixpath.splitext(name)[1].lower()
     if info["type"] != "file" and not (info.get("islink") and Path(info["name"]).is_file()):
         return "not files"  # links to folders too: they may form a loop

@@ -78,7 +78,7 @@ class Options:
 class ImageItem:
     """One image to caption.
 
-    `key`: its path relative to the root of the inputs, with `/`. `url`: where fsspec reads it. `version`: changes when
+    `key`: its path relative to the root of the inputs, with `/`. `url`: URL or path for fsspec. `version`: changes when
     the file changes (size and time, or an entity tag). `variables`, `context`: values of the manifest's row.
     """
 
@@ -109,8 +109,8 @@ class Row:
     """The outcome of one perspective for one image.
 
     `caption`: the caption as HTTP returns it, with `provenance` (perspective digest, image sha256, bridge version,
-    time); None if it failed. `text`: what the text sidecar holds. `content_key`: changes when the image, the
-    perspective, the model or an option changes. `attempts`: provider calls. `cost`: US dollars, None if unknown.
+    time); None if it failed. `text`: content of the text sidecar. `content_key`: changes if the image, the perspective,
+    the model or an option changes. `attempts`: number of provider calls. `cost`: US dollars, None if unknown.
     """
 
     key: str
@@ -129,9 +129,9 @@ class Row:
 
 @dataclass(slots=True)
 class Totals:
-    """Counts of a run so far. `captioned`, `skipped`, `failed` and `restored` count rows; the rest is their sum.
+    """Counts of a run so far. `captioned`, `skipped`, `failed`, `restored` count rows; other fields are sums over rows.
 
-    `restored`: outputs that were written from the index, without a call. `cost`: the sum of the known prices.
+    `restored`: outputs written from the index, without a call. `cost`: the sum of the known prices.
     """
 
     captioned: int = 0
@@ -182,7 +182,7 @@ class Captioned:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A row has its outputs already. `restored`: they were written now, from the index."""
+    """A row has its outputs already. `restored`: whether the outputs were written now, from the index."""
 
     key: str
     perspective: str
@@ -199,7 +199,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A worker waits. `reason`: "image", "queued", "model", "retry" … as in a caption's stream, "" when it is free."""
+    """A worker waits. `reason`: "image", "queued", "model", "retry" … as in a caption's stream; "" if no longer."""
 
     worker: int
     reason: str
@@ -208,7 +208,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """The provider does not accept calls at present. `seconds`: until the next attempt."""
+    """The provider does not accept calls at present. `seconds`: time until the next attempt."""
 
     reason: str
     seconds: float

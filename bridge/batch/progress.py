@@ -111,7 +111,7 @@ async def follow(
 ) -> None:
     """Read the events of a run until it ends. Show them, count them in `summary` and add them to `report`.
 
-    `seconds`: between two lines, where standard error is not a terminal.
+    `seconds`: time between two lines if standard error is not a terminal.
     """
     display = Display(summary)
     async with report or nullcontext(), _shown(display, seconds):

@@ -80,7 +80,7 @@ class RayBatch(Batch):
                 await asyncio.gather(*map(self._record_image, records))
 
     def _read(self, loop: asyncio.AbstractEventLoop, blocks: "asyncio.Queue[Records | Exception | None]") -> None:
-        """Put the records of each block in the queue, then None. It runs in a thread of its own."""
+        """Put the records of each block in the queue, then None. Runs in a separate thread."""
 
         def put(records: Records | Exception | None) -> None:
             with suppress(RuntimeError):  # the loop is closed: the run was cancelled

@@ -13,7 +13,7 @@ from perspectives import Perspective
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Write the sidecars in `forms`: with `row`, which the index has, or with a new caption if it is None."""
+    """Write the sidecars in `forms`. `row`: the row from the index to write, None to make a new caption."""
 
     forms: tuple[str, ...]
     row: Row | None = None

@@ -44,7 +44,7 @@ class Job:
     timeout: float
 
     def new_run(self) -> Run:
-        """Return the run of one image. It may wait for the provider as long as the batch does."""
+        """Return the run of one image. The run may wait for the provider as long as the batch."""
         return Run(Deadline(self.timeout + self.options.give_up_after))
 
     def fields(self, image: ImageItem) -> JsonObject:

@@ -113,7 +113,7 @@ async def preview(batch: Prepared) -> AsyncIterator[str]:
 
 
 async def _image_tokens(item: ImageItem, job: Job) -> int:
-    """Return about how many tokens an image is, 0 if it cannot be read."""
+    """Return the estimated number of tokens of an image, 0 if the image cannot be read."""
     try:
         header = from_upload((await load(item, job.services)).data, job.services.limits).header
     except tuple(errors.TABLE):

@@ -66,7 +66,7 @@ class TextWriter:
         _check(options, perspective)
 
     def write(self, result: JsonObject) -> str:
-        """Return the text of a caption. `result`: its validated object."""
+        """Return the text of a caption. `result`: the caption's validated object."""
         edited = self._edited(result)
         if self._options.template == JSON_TEMPLATE:
             return self._json(edited)

@@ -20,7 +20,7 @@ from perspectives.perspective import Perspective
 class Plan:
     """The plan of one caption: its perspective, its prompt, and its targets in the order of the calls.
 
-    `upload`: the bytes of an uploaded image. `image_is_shared`: other plans use the same image.
+    `upload`: the bytes of an uploaded image. `image_is_shared`: whether other plans use the same image.
     """
 
     options: CaptionOptions

@@ -143,9 +143,9 @@ class StructuredOutput:
     async def _reask(self, first: Reading, retries: int) -> Reading:
         """Let instructor ask the model again, with the problems of its answer.
 
-        Instructor does not repeat the first call: it receives the first answer from memory. It never receives the
-        image, because it scans and copies image messages (measured with instructor 1.17: 1 ms per call). Its
-        response_format is replaced by the provider's.
+        Instructor does not repeat the first call: it receives the first answer from memory. Instructor never receives
+        the image, because it scans and copies image messages (measured with instructor 1.17: 1 ms per call).
+        Instructor's response_format is replaced by the provider's.
         """
         async with self.run.deadline.within("preparing to ask again"):
             instructor = await asyncio.to_thread(_import_instructor)

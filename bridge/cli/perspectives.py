@@ -77,7 +77,7 @@ def _list(catalog: "Catalog") -> None:
 
 
 def _summary(perspective: "Perspective", catalog: "Catalog") -> str:
-    """Return a perspective's description, after remarks in brackets and before its variables in parentheses."""
+    """Return a perspective's description, after remarks in brackets and before the variables in parentheses."""
     names = ", ".join(variable.name for variable in perspective.variables)
     remarks = []
     if perspective.name in catalog.replaced:

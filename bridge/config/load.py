@@ -65,7 +65,7 @@ def _variables(spec: Spec) -> tuple[str, ...]:
 
 
 def _endpoint(config: ProviderConfig) -> EndpointSettings:
-    """Return the endpoint of a provider that only the environment configures. It is not probed."""
+    """Return the endpoint of a provider that only the environment configures. The endpoint is not probed."""
     limit = registry.spec(config.kind).max_concurrency
     return EndpointSettings(urlsplit(config.base_url).netloc, config, max_concurrency=limit, probe_interval=0)
 
@@ -114,7 +114,7 @@ class _Loader:
     def _endpoint(
         self, own: EndpointTable, table: ProviderTable, shared: ProviderConfig, default: ProviderConfig, place: str
     ) -> EndpointSettings:
-        """Return one endpoint. A key from the environment is used only at the origin that it belongs to."""
+        """Return one endpoint. A key from the environment is used only at the origin of its own URL."""
         url = self._try(f"{place}.base_url", base_url, registry.spec(table.kind), own.base_url)
         if not own.base_url and registry.spec(table.kind).is_remote:
             self.mistakes.append(f"{place}.base_url: A provider of kind '{table.kind}' needs a base_url.")

@@ -113,7 +113,7 @@ class CircuitBreaker:
     def probe_succeeded(self) -> None:
         """Allow a trial call if the breaker opened because the server did not respond.
 
-        If it opened because of error responses, a successful probe does not show that calls work again.
+        If the breaker opened because of error responses, a successful probe does not show that calls work again.
         """
         if self.state == "open" and self._silent:
             self._open_until = self._clock()

@@ -93,7 +93,7 @@ class KeyLimits:
         return StartedCall(self._clock(), self._tokens_per_call)
 
     def end(self, call: StartedCall, result: Completion | ProviderError | None) -> None:
-        """End a call, and apply the rate limits in its response. `result`: None if it was cancelled."""
+        """End a call, and apply the rate limits in its response. `result`: None if the call was cancelled."""
         self.in_flight -= 1
         if result is None:
             return

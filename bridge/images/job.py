@@ -19,9 +19,9 @@ class Job:
     """A job for an image of `media_type`.
 
     `size`, `orientation`: the stored size and EXIF orientation, if the service could read the header itself. `verify`:
-    only check that the image decodes. Otherwise decode, convert and encode it. `side`, `box`: the longest side and the
-    box (long, short) that the result must fit. `media_types`, `max_bytes`: limits of the target. `statistics`: also
-    measure the pixels.
+    whether to check only that the image decodes. Otherwise it is decoded, converted and encoded. `side`, `box`: the
+    longest side and the box (long, short) that the result must fit. `media_types`, `max_bytes`: limits of the target.
+    `statistics`: also measure the pixels.
     """
 
     media_type: str

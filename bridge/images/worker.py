@@ -84,7 +84,7 @@ def _open(media_type: str, data: bytes) -> Image.Image:
 
 
 def _select_frame(image: Image.Image, frame: int) -> list[str]:
-    """Go to a frame of an animation, or to its last frame if it is shorter. For a TIFF, the first page is used."""
+    """Go to a frame, or to the last frame if the animation is shorter. For a TIFF, the first page is used."""
     if image.format == "TIFF" or not getattr(image, "is_animated", False):
         return []
     for _ in range(frame):

@@ -1,4 +1,4 @@
-"""Resolve host names in separate threads, with a limit on their number."""
+"""Resolve host names in a limited number of separate threads."""
 
 import asyncio
 import socket

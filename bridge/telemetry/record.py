@@ -51,9 +51,9 @@ _ENDED_EARLY = ("cancelled", "shutting_down")
 class RequestRecord:
     """The data of one request for log line, metrics and `Server-Timing`.
 
-    `wants_caption`: the request is for captions, even if it is rejected. `run`: its run, None before it begins. `code`:
-    the code of the problem that ended it. `key`: the name of the caller's API key. `notes`: further fields of the log
-    line. `headers`: further headers of the response.
+    `wants_caption`: the request is for captions, even if it is rejected. `run`: the request's run, None before it
+    begins. `code`: the code of the problem that ended the request. `key`: the name of the caller's API key. `notes`:
+    further fields of the log line. `headers`: further headers of the response.
     """
 
     id: str

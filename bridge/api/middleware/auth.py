@@ -84,8 +84,8 @@ class AccessControl:
     """Decides whether a request may be served.
 
     If the service has API keys, every request needs one, except health probes, CORS preflights and the static files of
-    the pages; a WebSocket may send the key in its first message. If it has none, POST requests and WebSockets from
-    foreign web pages are rejected.
+    the pages; a WebSocket may send the key in its first message. If the service has no keys, POST requests and
+    WebSockets from foreign web pages are rejected.
 
     The Host header must have a name of GRAPHCAP_ALLOWED_HOSTS. Without that setting, a service that listens on a
     loopback address and has no API keys accepts only names of this machine and of listed CORS origins, because another

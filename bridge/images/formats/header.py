@@ -53,7 +53,7 @@ def rejoin(data: bytes, kept: list[bytes | memoryview]) -> bytes:
 
 
 def exif_orientation(exif: bytes) -> int:
-    """Return the orientation (1 to 8) in an EXIF block, 1 if it has none or is damaged."""
+    """Return the orientation (1 to 8) in an EXIF block, 1 if the block has none or is damaged."""
     block = exif.removeprefix(b"Exif\0\0")
     order = {b"II": "<", b"MM": ">"}.get(block[:2])
     try:
