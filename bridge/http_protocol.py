@@ -40,8 +40,8 @@ class RequestProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Receive a part of a request. Reject it if the headers are too large.
 
-        The timer limits the time until the headers are complete. It also ends a request whose body continues after
-        the response was sent.
+        The timer limits the time until the headers are complete. The timer also ends a request whose body continues
+        after the response was sent.
         """
         if self._timer is None and (self.cycle is None or self.cycle.response_complete):
             self._start_timer()

@@ -24,7 +24,7 @@ _MAX_NAME = 200
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A mistake. `pointer`: the place as JSON Pointer in the perspective or the answer, "" for the root."""
+    """A mistake. `pointer`: a JSON Pointer to the place in the perspective or the answer, "" for the root."""
 
     pointer: str
     message: str

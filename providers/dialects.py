@@ -103,7 +103,7 @@ def vllm(schema: JsonObject) -> JsonObject:
 
 @_cached
 def llamacpp(schema: JsonObject) -> JsonObject:
-    """Translate for llama.cpp, which converts the schema to a grammar.
+    """Translate for llama.cpp, which converts the schema to a grammar: rules that limit the model's text.
 
     Patterns that are nested or not anchored break the grammar, and so do long repetitions (ggml-org/llama.cpp#25746,
     #27087). multipleOf, uniqueItems and the bounds of `number` are ignored (measured with llama-server).

@@ -66,7 +66,7 @@ _PORTABLE_PATTERN = re.compile(
 
 
 def is_portable_pattern(pattern: str) -> bool:
-    """Return whether the regular expression is portable: it has the same meaning in every engine.
+    """Return whether the regular expression is portable: it has the same meaning in every library.
 
     `[[:alpha:]]`, `\\A…\\z`, `\\b`, `(?i)`, `\\p{L}` and set operations in a class are not portable.
     """

@@ -39,7 +39,7 @@ class ProviderUnusable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one perspective returned: a caption or a problem, as JSON. `attempts`: the provider calls."""
+    """The outcome of one perspective: a caption or a problem, as JSON. `attempts`: the number of provider calls."""
 
     body: JsonObject
     attempts: int = 0

@@ -44,7 +44,7 @@ class Listing:
 
 @dataclass(slots=True)
 class _Found:
-    """What the inputs name, before the common folder is known. `images`: path, version, row of the manifest."""
+    """The files of the inputs, before the common folder is known. `images`: versions and manifest rows, by path."""
 
     fs: AbstractFileSystem | None = None
     bases: set[str] = field(default_factory=set)

@@ -199,7 +199,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A worker waits. `reason`: "image", "queued", "model", "retry" … as in a caption's stream; "" if no longer."""
+    """A worker waits. `reason`: "image", "queued", "model", "retry" … as in a caption's stream; "" at the end."""
 
     worker: int
     reason: str

@@ -65,7 +65,7 @@ class RayBatch(Batch):
             events.cancel()
 
     async def _forward(self) -> None:
-        """Pass on what the actors report."""
+        """Pass on the events of the actors."""
         while True:
             await self._events.put(await self._cluster.control.next_event.remote())
 

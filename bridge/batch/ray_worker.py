@@ -1,4 +1,4 @@
-"""What runs on the nodes of a Ray cluster: the captioner of blocks of images, and the control of a run.
+"""The classes that run on the nodes of a Ray cluster: the captioner of image blocks, and the control of a run.
 
 These are plain classes. `ray_run` makes actors of them.
 """
@@ -28,7 +28,7 @@ Block = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a process needs. `environment`: variables to set. `options.concurrency`: of one actor."""
+    """The data that an actor needs to start. `options.concurrency`: the limit of one actor."""
 
     options: Options
     settings: Settings
@@ -38,8 +38,8 @@ class Setup:
 class Control:
     """Connects the processes of a run. It runs as one actor beside the driver, on an event loop.
 
-    Keys travel in `setup`, as the value of a call. They are not in the runtime environment, because Ray writes that to
-    its logs (ray-project/ray#28276).
+    Keys travel in `setup`, as the value of a call. They are not in the runtime environment, because Ray logs its
+    variables (ray-project/ray#28276).
     """
 
     def __init__(self) -> None:
@@ -158,10 +158,10 @@ async def opened(setup: Setup, stack: AsyncExitStack) -> Job:
 
 
 def check_node(control: Any, url: str) -> tuple[str, str, list[str], str]:
-    """Return what the driver compares before the first call, measured in a process of a node.
+    """Return the properties of a node that the driver compares before the first call.
 
-    That is the version of the bridge, the target, the digests of the perspectives, and why the image at `url` cannot
-    be read ("" if it can).
+    These are the version of the bridge, the target, the digests of the perspectives, and the reason why the image at
+    `url` cannot be read, or "".
     """
     setup: Setup = ray.get(control.setup.remote())
     os.environ.update(setup.environment)

@@ -158,6 +158,6 @@ def _safe(text: str) -> str:
 
 
 def _hash(tag: str) -> str:
-    """Return what allows this element of the page, and no other, in the content security policy."""
+    """Return the hash of this element of the page for the content security policy."""
     content = _PAGE.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
     return f"'sha256-{b64encode(sha256(content.encode()).digest()).decode()}'"

@@ -34,7 +34,7 @@ _NO_CONTENT = ("timeout", "provider_config")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What the captions of a batch have in common. `timeout`: seconds for one caption."""
+    """The options and services that all captions of a batch share. `timeout`: seconds for one caption."""
 
     options: Options
     services: Services
@@ -57,7 +57,7 @@ class Job:
         return fields
 
     def request_key(self, image: ImageItem, perspective: Perspective) -> str:
-        """Return a digest of what a caption depends on besides the image."""
+        """Return a digest of the perspective, the model and the options that a caption depends on."""
         fields = self.fields(image)
         config = fields.get("provider_config") or {}
         content = {name: value for name, value in fields.items() if name not in _NO_CONTENT}

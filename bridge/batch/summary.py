@@ -27,7 +27,7 @@ _REMEDIES = {
 
 @dataclass(slots=True)
 class Summary:
-    """What happened in a run so far. Its size does not grow with the number of images."""
+    """The counts and examples of a run so far. The size does not grow with the number of images."""
 
     options: Options
     started: Started | None = None

@@ -197,7 +197,7 @@ async def _run(options: "Options", services: "Services") -> int:
 
 @contextmanager
 def _engine(prepared: "Prepared") -> "Iterator[Batch]":
-    """Open what runs the batch. Raises BatchError."""
+    """Open the batch in this process or on a Ray cluster. Raises BatchError."""
     from bridge.batch.run import Batch
 
     if prepared.job.options.ray is None:

@@ -108,7 +108,7 @@ class Configured:
         return next((name for pattern, name in self.routing if fnmatchcase(lowered, pattern.lower())), None)
 
     def of_origin(self, kind: str, base_url: str) -> EndpointSettings | None:
-        """Return the stated endpoint of this kind at the origin (scheme, host, port) of `base_url`."""
+        """Return the configured endpoint of this kind with the scheme, host and port of `base_url`, or None."""
         return next((endpoint for endpoint in self._at(base_url) if endpoint.config.kind == kind), None)
 
     def has_origin(self, base_url: str) -> bool:

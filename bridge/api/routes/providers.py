@@ -100,7 +100,7 @@ def _start_run(request: Request) -> Run:
 
 
 async def _read_provider(request: Request, name: str) -> ProviderReference:
-    """Read the provider_config of the body. Without `kind`, it changes the provider that the path names."""
+    """Read the provider_config of the body. Without `kind`, the configured provider in the path is used."""
     fields = (await read_body(request, services(request).settings, optional=True)).fields
     if fields.get("kind") is None:
         _require_name(name, request)
