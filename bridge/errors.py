@@ -29,7 +29,7 @@ class InvalidJson(Exception):
 
 class BodyTooLarge(Exception):
     def __init__(self, limit: int) -> None:
-        """`limit`: bytes."""
+        """`limit`: the limit in bytes."""
         super().__init__(
             f"The request body is larger than the limit of {limit / 1024 / 1024:.1f} MiB (GRAPHCAP_MAX_BODY_BYTES)."
         )
@@ -235,7 +235,7 @@ class OutputInvalid(Exception):
     """No answer of the model passed schema validation. `problems`: those of the last answer."""
 
     def __init__(self, problems: Iterable[Problem], attempts: int) -> None:
-        """`attempts`: how many answers were validated."""
+        """`attempts`: the number of validated answers."""
         self.problems = tuple(problems) or (Problem("", "The answer is not a JSON object."),)
         first = self.problems[0]
         place = f" at {first.pointer}" if first.pointer else ""

@@ -38,7 +38,7 @@ class BaseClient(ABC):
     sdk = ""
 
     def __init__(self, config: ProviderConfig, pool: Pool) -> None:
-        """Raises ValueError for a missing or invalid base URL."""
+        """Check the configuration. Raises ValueError for a missing or invalid base URL."""
         self.spec = next(spec for spec in self.specs if spec.kind == config.kind)
         self._options = config.options
         self._pool = pool

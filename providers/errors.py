@@ -88,7 +88,7 @@ class SchemaRejected(ProviderError):
 
 
 class RequestRejected(ProviderError):
-    """Any other status 4xx. A retry would fail too."""
+    """The server responded with any other status 4xx. A retry would fail too."""
 
 
 class InvalidOption(RequestRejected):
@@ -150,7 +150,7 @@ class WhitespaceRunaway(Truncated):
 
 
 class UnknownKind(LookupError):
-    """The kind of provider is unknown. `known`: all kinds."""
+    """The kind of provider is unknown. `known`: the names of all kinds."""
 
     def __init__(self, kind: str, known: tuple[str, ...]) -> None:
         super().__init__(f"{kind!r} is not a kind of provider. Known kinds: {', '.join(known)}.")

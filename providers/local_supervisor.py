@@ -122,7 +122,7 @@ class _Engine:
             await self.ended.wait()
 
     def report(self) -> dict[str, Any]:
-        """Return the state for `/health` and `/info`."""
+        """Return the state of the engine for `/health` and `/info`."""
         return {
             "model": self._options.name,
             "state": self.state,

@@ -77,7 +77,7 @@ class ProviderOverride(BaseModel):
 
     @property
     def key(self) -> str:
-        """Return the key as text, "" if there is none."""
+        """Return the API key as text, "" if there is none."""
         return self.api_key.get_secret_value().strip() if self.api_key else ""
 
 

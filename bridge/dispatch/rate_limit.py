@@ -25,7 +25,7 @@ _MIN_WAIT = 0.05
 
 
 class MinuteWindow:
-    """A configured amount per minute (None: unlimited)."""
+    """A configured amount of requests or tokens per minute (None: unlimited)."""
 
     def __init__(self, amount: int | None, limiter: type[RateLimiter]) -> None:
         self._amount = amount or 0

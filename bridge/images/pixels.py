@@ -89,7 +89,7 @@ def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
 
 
 def _transform(image: Image.Image, profile: "ImageCmsProfile | None") -> Image.Image:
-    """Convert to sRGB with a profile (None: from CIE LAB)."""
+    """Convert an image to sRGB with an ICC profile (None: from CIE LAB)."""
     from PIL import ImageCms
 
     source = profile or ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))

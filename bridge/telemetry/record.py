@@ -81,7 +81,7 @@ class RequestRecord:
 
     @property
     def captions(self) -> list[Run]:
-        """Return the runs of captions whose provider is known. A list of models or a connection test has none."""
+        """Return the runs of captions whose provider is known. Requests such as a list of models have none."""
         return [run for run in self.runs if self.wants_caption and run.provider]
 
     @property

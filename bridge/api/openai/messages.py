@@ -54,7 +54,7 @@ class Message(Strict):
 
     @property
     def texts(self) -> list[str]:
-        """Return the texts that are not blank."""
+        """Return the texts of the message that are not blank."""
         return [part.text for part in self.content if part.text and part.text.strip()]
 
     @property

@@ -40,7 +40,7 @@ def title(media_type: str) -> str:
 
 
 def bounded(parts: Iterable[T]) -> Iterator[T]:
-    """Yield the parts. Raises Rejected if there are too many."""
+    """Yield the parts of a file. Raises Rejected if there are too many."""
     for count, part in enumerate(parts):
         if count == _MAX_PARTS:
             raise malformed("The image consists of too many parts.")
