@@ -30,7 +30,7 @@ class TextOptions:
 class RayOptions:
     """A run on a Ray cluster.
 
-    `address`: "" for RAY_ADDRESS, else for a cluster of this machine's own. `num_actors`: default: as many as fit.
+    `address`: "" for that in RAY_ADDRESS, or for a local cluster. `num_actors`: default: as many as fit.
     """
 
     address: str = ""

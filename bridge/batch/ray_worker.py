@@ -137,7 +137,7 @@ class Captioner:
             async with self._room:
                 if self._stopped.done():
                     return
-                rows = await self._outages.caption(item, asked, lambda _: None)
+                rows = await self._outages.caption(item, asked)
             records.append({"key": item.key, "rows": list(map(asdict, rows))})
 
         async with asyncio.TaskGroup() as group:

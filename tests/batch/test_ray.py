@@ -156,7 +156,7 @@ def test_every_image_is_captioned_once_though_a_node_dies(
     assert content(folder) == content(tmp_path / "here")
     asked = Counter(call.image.sha256 for call in vllm_server.calls if call.image)
     assert len(asked) == _IMAGES
-    assert len(vllm_server.calls) <= _IMAGES + 64  # the blocks of the node: two of 16, once more for the driver
+    assert len(vllm_server.calls) <= _IMAGES + 128  # the lost blocks: two of 64 images
     keys = [row["file_name"] for row in lines(folder / "captions.jsonl")]
     assert len(keys) == len(set(keys)) == _IMAGES
     assert vllm_server.calls[-1].headers["authorization"] == f"Bearer {_KEY}"
