@@ -35,6 +35,8 @@ IDLE_SECONDS = 300.0
 _MAX_REQUEST = 65536
 _DEATH_SECONDS = 5.0
 """How long a failed call waits for the report that the engine has died."""
+_REPORT_SECONDS = 5.0
+"""How long the supervisor may take to report the state of the engines."""
 _END_SECONDS = 5.0
 """How long an engine may take to end when its input has ended, before it is killed."""
 _ROOT = Path(__file__).parents[1]
@@ -296,12 +298,17 @@ class Engines:
         return any(row["model"] == options.name and row["state"] == "ready" for row in await self.report())
 
     async def report(self) -> list[dict[str, Any]]:
-        """Return the state of every engine that has been used."""
+        """Return the state of every engine that has been used, or nothing if the supervisor does not respond."""
         if self._control is None:
             return []
         reader, writer = await self._send({"status": True})
-        rows: list[dict[str, Any]] = json.loads(await reader.readline() or b"[]")
-        writer.close()
+        try:
+            async with asyncio.timeout(_REPORT_SECONDS):
+                rows: list[dict[str, Any]] = json.loads(await reader.readline() or b"[]")
+        except TimeoutError:
+            return []
+        finally:
+            writer.close()
         return rows
 
     def close(self) -> None:

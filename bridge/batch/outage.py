@@ -29,11 +29,12 @@ Report = Callable[[object], None]
 
 
 class Ended(Exception):
-    """The run ends early. The text is one sentence."""
+    """The run ends early. The text is one sentence. `rows`: those of the image that are known."""
 
     def __init__(self, end: End, reason: str) -> None:
         super().__init__(reason)
         self.end = end
+        self.rows: list[Row] = []
 
 
 class Outages:
@@ -69,7 +70,11 @@ class Outages:
             down = {row.perspective for row in rows if row.failure and row.failure.code in _WAIT_FOR}
             done += [row for row in rows if row.perspective not in down]
             perspectives = tuple(each for each in perspectives if each.name in down)
-            await self._judge(rows)
+            try:
+                await self._judge(rows)
+            except Ended as ended:
+                ended.rows = done
+                raise
         return done
 
     async def _judge(self, rows: list[Row]) -> None:

@@ -141,7 +141,12 @@ class Batch:
     async def _caption(self, item: ImageItem, asked: Asked, loaded: Loaded | None, number: int) -> None:
         """Caption an image, and record its rows. Raises Ended and OSError."""
         report = partial(self._report, number)
-        await self._record(item, asked, await self._outages.caption(item, tuple(asked), report, loaded))
+        try:
+            rows = await self._outages.caption(item, tuple(asked), report, loaded)
+        except Ended as ended:
+            await self._record(item, asked, ended.rows)
+            raise
+        await self._record(item, asked, rows)
 
     async def _record(self, item: ImageItem, asked: Asked, rows: list[Row]) -> None:
         """Store the rows of an image, and report them. Raises Ended and OSError."""
@@ -197,7 +202,8 @@ class Batch:
             return
         if not event.perspective:  # a stage of the whole image
             self._stages[number] = {}
-        self._stages.setdefault(number, {})[event.perspective] = event.stage
+        stages = self._stages.get(number, {}) if event.perspective else {}  # without a name: of the whole image
+        self._stages[number] = {**stages, event.perspective: event.stage}
         if not self._events.full():
             self._events.put_nowait(Waiting(number, "" if free else event.stage, event.detail))
         if self._stopping and not self._is_calling(number):

@@ -29,7 +29,7 @@ from tests.service import Service
 pytestmark = pytest.mark.slow
 
 CAPTION = "/api/v1/perspectives/caption"
-LONG, SHORT = "30", "0.3"
+LONG, SHORT = "300", "0.3"
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ def test_each_image_gets_a_sidecar_once(batch: Graphcap, vllm_server: OpenAIServ
     assert (tmp_path / "2.txt").read_text().startswith("ohwx, ")
 
 
+@pytest.mark.slow
 def test_every_output(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path / "in", "2.jpg", "10.jpg", "sub/a.jpg")
     out = tmp_path / "out"
@@ -53,6 +54,7 @@ def test_every_output(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path
     assert pq.read_table(out / "captions.parquet").column("text").to_pylist() == [row["text"] for row in rows]
 
 
+@pytest.mark.slow
 def test_existing_sidecars(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, "a.jpg", "b.jpg")
     sidecar = tmp_path / "a.txt"
@@ -104,6 +106,7 @@ def test_failures_are_listed_and_retried(batch: Graphcap, vllm_server: OpenAISer
     assert files(tmp_path) == {"a.txt", "b.txt", "page.txt"}
 
 
+@pytest.mark.slow
 def test_inputs(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, "a.jpg", "b.jpg", "sub/c.jpg", "name[1].jpg")
     manifest = tmp_path / "list.jsonl"
@@ -130,6 +133,7 @@ def test_inputs(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> N
     assert "Dutch" in prompts[0]
 
 
+@pytest.mark.slow
 def test_two_shards_are_one_run(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     names = [f"{number}.jpg" for number in range(20)]
     for folder, runs in (("whole", [()]), ("parts", [("--shard", "1/2"), ("--shard", "2/2"), ()])):
@@ -191,6 +195,14 @@ def test_limits_end_the_run(batch: Graphcap, vllm_server: OpenAIServer, tmp_path
     vllm_server.default = b.Status(401)
     result = batch(tmp_path, *at(vllm_server))
     assert (result.code, "API key" in result.err) == (4, True)
+    (tmp_path / "failures.jsonl").unlink()
+    vllm_server.default = b.Answer()
+    vllm_server.reply(b.Status(401), b.Answer())
+    result = batch(tmp_path, *at(vllm_server), "-p", "training_tags", "--limit", "1", "--json")
+    types = [json.loads(line)["type"] for line in result.out.splitlines()]
+    assert (result.code, types.count("captioned"), types.count("failed")) == (4, 1, 1)
+    (sidecar,) = files(tmp_path) - {"failures.jsonl"}
+    (tmp_path / sidecar).unlink()
     assert files(tmp_path) == {"failures.jsonl"}
 
 
@@ -255,6 +267,17 @@ def test_an_interrupt_finishes_the_calls_in_flight(vllm_server: OpenAIServer, tm
         assert process.wait(60) == 130
     assert len(vllm_server.calls) == 3
     assert len(files(tmp_path)) == (3 if signals == 1 else 0)
+
+
+@pytest.mark.slow
+def test_an_interrupt_ends_a_paused_run(vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, *(f"{number}.jpg" for number in range(5)))
+    vllm_server.default = b.Status(503, retry_after=0.01)
+    with started(tmp_path, *at(vllm_server), "--json") as process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if json.loads(line)["type"] == "paused")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
 
 
 @pytest.mark.slow

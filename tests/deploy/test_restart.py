@@ -2,17 +2,22 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
-from tests.deploy.fleet import fleet
+from tests.deploy.fleet import Fleet, fleet
 from tests.deploy.load import Load, Outcome, load
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 
 pytestmark = pytest.mark.slow
 CALLERS = 6
+
+
+@pytest.fixture(scope="module")
+def bridges(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with fleet(tmp_path_factory.mktemp("fleet")) as running:
+        yield running
 
 
 @pytest.fixture
@@ -25,8 +30,8 @@ def servers() -> Iterator[list[OpenAIServer]]:
         yield created
 
 
-def test_a_rolling_restart_fails_no_request_and_repeats_no_call(tmp_path: Path, servers: list[OpenAIServer]) -> None:
-    with fleet(tmp_path) as bridges, load(bridges.url, servers, CALLERS) as calling:
+def test_a_rolling_restart_fails_no_request_and_repeats_no_call(bridges: Fleet, servers: list[OpenAIServer]) -> None:
+    with load(bridges.url, servers, CALLERS) as calling:
         for number in range(3):
             bridges.restart(number)
             calling.wait_for(12)
@@ -36,8 +41,8 @@ def test_a_rolling_restart_fails_no_request_and_repeats_no_call(tmp_path: Path, 
         check_paid_once(calling)
 
 
-def test_a_killed_bridge_fails_only_its_own_requests(tmp_path: Path, servers: list[OpenAIServer]) -> None:
-    with fleet(tmp_path) as bridges, load(bridges.url, servers, CALLERS) as calling:
+def test_a_killed_bridge_fails_only_its_own_requests(bridges: Fleet, servers: list[OpenAIServer]) -> None:
+    with load(bridges.url, servers, CALLERS) as calling:
         before = len(calling.outcomes)
         bridges.kill(0)
         calling.wait_for(4 * CALLERS)

@@ -29,6 +29,12 @@ def children_of(parent: int) -> set[int]:
     return {int(child) for task in tasks for child in task.read_text().split()}
 
 
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process has used."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 def wait_for_end(pid: int) -> None:
     """Block until a process has ended."""
     try:
