@@ -60,18 +60,6 @@ class RayNode:
         self._process.kill()
         self._process.communicate()
 
-    def stop(self) -> None:
-        """End the node, whether it runs or not."""
-        processes = _descendants(self._process.pid)
-        self._process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.communicate(timeout=20)
-        for number in processes:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(number, signal.SIGKILL)
-        self._process.kill()
-        self._process.communicate()
-
 
 def _descendants(process: int) -> list[int]:
     try:
@@ -110,13 +98,13 @@ class RayCluster:
             self.nodes.append(RayNode(folder, host, port, address, environment))
             if self.nodes[-1].has_joined():
                 return
-            self.nodes.pop().stop()
+            self.nodes.pop().kill()
         pytest.fail(f"The node {host} did not start.")
 
     def stop(self) -> None:
         """End every node."""
         for node in reversed(self.nodes):
-            node.stop()
+            node.kill()
 
     def logs_with(self, text: str) -> list[str]:
         """Return the files of the cluster that contain a text."""
