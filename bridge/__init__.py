@@ -1,4 +1,4 @@
-"""graphcap bridge: one image, one perspective, one vision model, one caption that validates against the schema."""
+"""graphcap bridge: caption an image by a perspective with a vision model. The caption validates against a schema."""
 
 from typing import TYPE_CHECKING, Any
 

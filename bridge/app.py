@@ -1,4 +1,4 @@
-"""Create the ASGI application: open the services, add routes and middleware, and report every error as a problem."""
+"""Create the ASGI application: open the services, add routes and middleware, and render errors as problems."""
 
 import asyncio
 import logging
@@ -34,8 +34,8 @@ API = "/api/v1"
 def create_app(settings: Settings | None = None, drain: Drain | None = None, engines: Engines | None = None) -> ASGIApp:
     """Create the ASGI application. Raises SettingsError, which lists every mistake.
 
-    `drain`: with it, the server can shut the application down gracefully. `engines`: the embedded engines, by default
-    those of this process.
+    `drain`: lets the server shut the application down gracefully. `engines`: the embedded engines, by default those of
+    this process.
     """
     settings = settings or load()
     silence_libraries()
@@ -75,7 +75,7 @@ def build(settings: Settings, engines: Engines | None = None) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Open the services, and run the probes and the updates of metrics until the application ends."""
+    """Open the services. Run the probes and update the gauges until the application ends."""
     settings: Settings = app.state.settings
     async with open_services(settings, shows_addresses=settings.loopback, engines=app.state.engines) as services:
         for problem in services.catalog.problems:

@@ -10,7 +10,7 @@ class DeadlineExceeded(Exception):
     """The request used up its time."""
 
     def __init__(self, seconds: float, stage: str) -> None:
-        """`seconds`: the time limit of the request. `stage`: the interrupted work, such as "waiting for the model"."""
+        """`seconds`: the request's time limit. `stage`: the interrupted work, such as "waiting for the model"."""
         super().__init__(
             f"The request did not finish within {round(seconds, 2):g} seconds (it was {stage}). "
             "Try again, or allow more time with 'timeout' or GRAPHCAP_TIMEOUT."

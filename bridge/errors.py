@@ -72,7 +72,7 @@ class HostNotAllowed(Exception):
 
 
 class RequestTimeout(Exception):
-    """The request headers or body arrive too slowly."""
+    """The request's headers or body arrive too slowly."""
 
 
 class ServerAtCapacity(Exception):
@@ -93,7 +93,7 @@ class ShuttingDown(Exception):
 
 class RateLimitExceeded(Exception):
     def __init__(self, limit: str, retry_after: float, headers: dict[str, str]) -> None:
-        """`limit`: the limit in words. `retry_after`: seconds. `headers`: the RateLimit headers of the response."""
+        """`limit`: as text. `retry_after`: seconds. `headers`: the RateLimit headers of the response."""
         super().__init__(f"This service accepts {limit} from one caller. Wait before sending more.")
         self.retry_after = retry_after
         self.headers = headers
@@ -108,7 +108,7 @@ class ImageError(Exception):
 
 
 class PathRefused(ImageError):
-    """The path leaves the workspace, or is not that of a regular file."""
+    """The path leads out of the workspace or not to a regular file."""
 
 
 class ImageNotFound(ImageError):
@@ -124,7 +124,7 @@ class ImageTooLarge(ImageError):
 
 
 class UnsupportedImage(ImageError):
-    """The bytes are not an image format that is accepted."""
+    """The image format is not accepted."""
 
 
 class InvalidImage(ImageError):
@@ -132,7 +132,7 @@ class InvalidImage(ImageError):
 
 
 class AddressRefused(NotDialled):
-    """The network policy forbids this address. `kind` is the address class, or "port" or "name"."""
+    """The network policy forbids this address. `kind`: the address class, "port" or "name"."""
 
     def __init__(self, message: str, *, host: str, kind: str) -> None:
         super().__init__(message)
@@ -155,7 +155,7 @@ class UnknownProvider(DispatchError):
 
 
 class MissingProvider(DispatchError):
-    """A model is named and no setting or routing rule says which provider serves it."""
+    """The request names a model, but no setting or routing rule names its provider."""
 
     pointer = "/provider"
 
@@ -172,7 +172,7 @@ class MissingModel(DispatchError):
     pointer = "/model"
 
     def __init__(self, provider: str, listed: tuple[str, ...] = (), target: object = None) -> None:
-        """`listed`: the known models. `target`: if there are none, the target whose models can be listed."""
+        """`listed`: the known models. `target`: where the models can be listed if none is known."""
         known = f" Known models: {', '.join(listed[:12])}." if listed else ""
         super().__init__(
             f"No model is set for the provider '{provider}'. Pass 'model' (--model), or set a default model.{known} "
@@ -187,7 +187,8 @@ class MissingBaseUrl(DispatchError):
     pointer = "/provider_config/base_url"
 
     def __init__(self, kind: str) -> None:
-        super().__init__(f"A provider of kind '{kind}' has no default base URL. Pass 'base_url'.")
+        variable = f"{kind.upper().replace('-', '_')}_BASE_URL"
+        super().__init__(f"The kind '{kind}' has no default base URL. Set {variable}, or pass 'base_url'.")
 
 
 class InvalidBaseUrl(DispatchError):
@@ -209,7 +210,7 @@ class ProviderNotAllowed(DispatchError):
 
 
 class ProviderUnavailable(Exception):
-    """The provider exists and cannot be called now. `retry_after`: seconds until the next attempt may succeed."""
+    """The provider cannot be called now. `retry_after`: seconds until the next attempt may succeed."""
 
     retry_after: float
 
@@ -231,7 +232,7 @@ class CircuitBreakerOpen(ProviderUnavailable):
 
 
 class OutputInvalid(Exception):
-    """No answer of the model passed schema validation. `problems`: the problems of the last answer."""
+    """No answer of the model passed schema validation. `problems`: those of the last answer."""
 
     def __init__(self, problems: Iterable[Problem], attempts: int) -> None:
         """`attempts`: how many answers were validated."""
@@ -247,7 +248,7 @@ class OutputInvalid(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The status, code and title with which one class of errors is reported."""
+    """The status, code and title of one class of errors."""
 
     status: int
     code: str
@@ -323,7 +324,7 @@ MALFORMED_REQUEST = Row(400, "invalid_request", "Malformed request")
 HEADERS_TOO_LARGE = Row(431, "invalid_request", "Request headers too large")
 BUG = Row(500, "internal_error", "Internal error")
 OTHERS = (NO_ROUTE, NO_METHOD, MALFORMED_REQUEST, HEADERS_TOO_LARGE, BUG)
-"""Rows of problems that no exception class stands for."""
+"""Rows of problems without an exception class."""
 
 
 def row_of(error: Exception) -> Row:

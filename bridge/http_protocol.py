@@ -18,10 +18,10 @@ _H2C = re.compile(rb"\r\nupgrade:[^\r\n]*h2c[^\r\n]*", re.IGNORECASE)
 
 
 class RequestProtocol(HttpToolsProtocol):
-    """One client connection. uvicorn 0.54 bounds neither the time nor the size of request headers.
+    """One client connection. uvicorn 0.54 limits neither the time nor the size of request headers.
 
-    This is the project's one subclass of a dependency's protocol. tests/api/test_http_protocol.py fails when the
-    methods and attributes that it uses change.
+    No other class of the project extends a dependency's protocol. tests/api/test_http_protocol.py fails if the methods
+    and attributes that are used here change.
     """
 
     header_timeout = 10.0
@@ -64,7 +64,7 @@ class RequestProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def handle_websocket_upgrade(self) -> None:
-        """Switch to WebSocket. Close when websockets cannot parse the handshake: uvicorn would leave it open."""
+        """Switch to WebSocket. If the handshake is malformed, close the connection, which uvicorn would leave open."""
         super().handle_websocket_upgrade()
         protocol = self.transport.get_protocol()
         if isinstance(protocol, WebSocketsSansIOProtocol) and not protocol.handshake_initiated:
@@ -89,7 +89,7 @@ class RequestProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _reject(self, row: Row, detail: str) -> None:
-        """Send a problem, unless a response has begun, and close the connection."""
+        """Send a problem unless a response has begun. Then close the connection."""
         self._stop_timer()
         responding = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
         if not responding and not self.transport.is_closing():
@@ -111,6 +111,6 @@ class RequestProtocol(HttpToolsProtocol):
 
 
 def without_h2c(data: bytes) -> bytes:
-    """Remove the offer to upgrade to HTTP/2, which curl and Java send. With it, uvicorn would drop the body."""
+    """Remove the offer of curl and Java to upgrade to HTTP/2, with which uvicorn would drop the body."""
     headers, end, rest = data.partition(b"\r\n\r\n")
     return _H2C.sub(b"", headers) + end + rest

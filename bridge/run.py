@@ -1,4 +1,4 @@
-"""The run: the state of a request while it is served, with its id, deadline, provider calls, timings and events.
+"""The state of a request while it is served: its id, deadline, provider calls, timings and events.
 
 The log line, metrics, spans, `Server-Timing`, `attempts` and `usage` are all derived from it.
 """
@@ -16,20 +16,20 @@ from providers.base import OutputMode
 from providers.usage import Usage
 
 MAX_ATTEMPTS = 4
-"""Provider calls per perspective: the first one, retries, re-asks, mode changes and fallbacks together."""
+"""Maximum provider calls per perspective, including retries, re-asks, mode changes and fallbacks."""
 INVALID_ANSWER = "invalid_answer"
 """Outcome of a call whose answer failed validation."""
 MAX_RAW_TEXT = 500
 
 Stage = Literal["queued", "image", "import", "loading model", "model", "retry", "fallback", "validate", "synthesis"]
 Reason = Literal["", "retry", "reask", "schema", "fallback"]
-"""Why a call follows another: a transport failure, an invalid answer, a rejected schema, another target."""
+"""Reasons for a further call: a failed call, an invalid answer, a rejected schema, a fallback."""
 ProviderMessages = Literal["show", "log", "hide"]
-"""Where the provider's own words about a failure appear: in responses and the log, in the log only, or nowhere."""
+"""Where the provider's message about a failure appears: in responses and the log, only in the log, or nowhere."""
 
 
 def _require_id(schema: dict[str, Any]) -> None:
-    """Make `id` a required field in the JSON Schema. Only events without a stream use its default."""
+    """Make `id` a required field in the JSON Schema, because every event of a stream has an id."""
     schema["properties"]["id"].pop("default")
     schema["required"] = ["id", *schema["required"]]
 
@@ -39,7 +39,7 @@ _EVENT = ConfigDict(json_schema_extra=_require_id)
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A stage of one perspective begins, and the stage before ends. Each provider call begins a stage `model`."""
+    """A stage of one perspective begins, which ends the stage before. Each provider call begins a stage `model`."""
 
     __pydantic_config__ = _EVENT
     type: Literal["progress"] = field(default="progress", kw_only=True)
@@ -51,7 +51,7 @@ class Progress:
 
 @dataclass(slots=True)
 class PartialEvent:
-    """What the model has written of the object so far. It is not validated, and replaces the part before."""
+    """The part of the object that the model has written so far, not validated. It replaces earlier parts."""
 
     __pydantic_config__ = _EVENT
     type: Literal["partial"] = field(default="partial", kw_only=True)
@@ -75,10 +75,10 @@ class Reset:
 class Attempt:
     """One provider call: its target, its reason and its outcome.
 
-    `provider`, `endpoint` and `model` are shown to the caller; `metric_provider` and `metric_model` are bounded
-    label values (the kind and `other` where a caller chose the names). `address`: the endpoint's base URL, "" in
-    process. `outcome` is `ok`, `cancelled` while the call runs, or the error's name in snake case.
-    `provider_message`: the provider's own words, sanitised. `raw_text`: what the model wrote when it was invalid.
+    `provider`, `endpoint` and `model` are shown to the caller; `metric_provider` and `metric_model` are their labels in
+    metrics (the kind, and `other`, if a caller chose the names). `address`: the endpoint's base URL, "" for a provider
+    in this process. `outcome` is `ok`, `cancelled` while the call runs, or the error's name in snake case.
+    `provider_message`: the sanitised message of the provider. `raw_text`: the text of an invalid answer.
     `tokens_per_second`: the speed that the server reports.
     """
 
@@ -103,7 +103,6 @@ class Attempt:
 
     @property
     def ms(self) -> float:
-        """Return the duration in milliseconds."""
         return round(self.seconds * 1000, 1)
 
 
@@ -117,7 +116,6 @@ class Attempts:
 
     @property
     def left(self) -> int:
-        """Return how many more calls are allowed."""
         return self.limit - len(self.calls)
 
     @property
@@ -126,7 +124,7 @@ class Attempts:
         return total(attempt.usage for attempt in self.calls)
 
     def reject_last(self, text: str) -> None:
-        """Record that the answer of the last call failed validation; `text` is what the model wrote."""
+        """Record that the answer of the last call failed validation. `text`: the model's text."""
         self.calls[-1].outcome = INVALID_ANSWER
         self.calls[-1].raw_text = text[:MAX_RAW_TEXT]
 
@@ -142,7 +140,7 @@ def total(usages: Iterable[Usage | None]) -> Usage | None:
 
 
 class Timings:
-    """Measures the wall time of stages in milliseconds, in the order in which the stages began."""
+    """Measures the wall time of stages in milliseconds. They are kept in order of their start."""
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
@@ -150,7 +148,6 @@ class Timings:
         self._spent: dict[str, float] = {}
 
     def stop(self) -> None:
-        """Stop the clock of the `total`."""
         self._end = time.perf_counter()
 
     @contextmanager
@@ -171,15 +168,15 @@ class Timings:
 
 @dataclass(slots=True)
 class Run:
-    """One perspective of one request, from plan to caption; or an analysis, whose perspectives are its `children`.
+    """The state of one perspective of a request, or of an analysis, whose perspectives are its `children`.
 
-    `emit` accepts an event, never blocks and never raises; None without a stream. `streaming`: whether partial
-    objects are wanted. `id` and `perspective` name the events. `caller` identifies the caller to fair queues and holds
-    no key. `trace_headers` are the W3C trace context headers that go to providers; `trace_id`: the trace of the first
-    span, "" while there is none. `provider` and `model` name the current target, or the last one; `is_fallback`:
-    whether another target failed before. `perspective_label` and `provider_label` are bounded label values for
-    metrics. `outcome`: `ok` or the code of the problem, "" while the run is not finished. `image_bytes`: size of the
-    image as it was received, by source. `provider_messages`: where the words of providers about failures may appear.
+    `emit`: receives events, and neither blocks nor raises (None: no stream). `streaming`: whether to report partial
+    objects. `id` and `perspective` are those of the events. `caller` identifies the caller to fair queues and contains
+    no key. `trace_headers`: the W3C trace context headers for providers. `trace_id`: the trace of the first span, ""
+    before it. `provider`, `model`: the current or last target. `is_fallback`: whether another target failed before.
+    `perspective_label`, `provider_label`: labels in metrics. `outcome`: `ok` or the code of the problem, "" while the
+    run is not finished. `image_bytes`: size of the image as it was received, by source. `provider_messages`: where
+    providers' messages may appear.
     """
 
     deadline: Deadline
@@ -204,7 +201,7 @@ class Run:
     children: "list[Run]" = field(default_factory=list)
 
     def child(self, perspective: str, label: str) -> "Run":
-        """Create the run of one perspective, with the same deadline, events and trace. `label`: its name in metrics."""
+        """Create the run of one perspective. It shares deadline, events and trace. `label`: its name in metrics."""
         child = replace(
             self,
             perspective=perspective,
@@ -223,7 +220,6 @@ class Run:
         return total([self.attempts.usage, *(child.attempts.usage for child in self.children)])
 
     def stage(self, stage: Stage, detail: str = "") -> None:
-        """Report that a stage begins."""
         if self.emit is not None:
             self.emit(Progress(self.perspective, stage, detail, id=self.id))
 
@@ -233,7 +229,7 @@ class Run:
             self.emit(PartialEvent(self.perspective, result, id=self.id))
 
     def reset(self, stage: Stage, detail: str, reason: str) -> None:
-        """Report that the model is called again, and that the partial objects so far are void."""
+        """Report that the model is called again. Earlier partial objects are void."""
         self.stage(stage, detail)
         if self.emit is not None:
             self.emit(Reset(self.perspective, reason, id=self.id))

@@ -30,19 +30,19 @@ from providers.local_supervisor import Supervisor as EngineSupervisor
 
 log = logging.getLogger("graphcap")
 CLOSE_SECONDS = 5
-"""How long connections get to close after all work has ended."""
+"""Seconds for connections to close after all work has ended."""
 FIRST_REQUEST_SECONDS = 1.0
-"""How long a connection that was accepted before the shutdown may take to send its first request."""
+"""Seconds for a connection that was accepted before the shutdown to send its first request."""
 _BACKLOG = 2048
 _STALL_SECONDS = 30
 _HANG_SECONDS = 30
-"""How long a worker may not respond to its supervisor; uvicorn's 5 seconds end healthy workers of a busy machine."""
+"""Seconds without a response after which a worker is replaced. uvicorn's 5 end healthy workers of a busy machine."""
 _POLL_SECONDS = 0.05
-_DESCRIPTORS_PER_REQUEST = 3  # the client's connection, the provider's, and an image file or URL
+_DESCRIPTORS_PER_REQUEST = 3  # file descriptors for the client, the provider, and an image file or URL
 _DESCRIPTORS_RESERVED = 256
 _FILES = resource.RLIMIT_NOFILE
 STARTUP_FAILED = 3
-"""uvicorn's exit code of a process that could not start."""
+"""uvicorn's exit code for a process that could not start."""
 INTERRUPTED = 130
 
 
@@ -52,12 +52,11 @@ class Server(uvicorn.Server):
     interrupted = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Remember SIGINT for the exit code. uvicorn raises it again, but an inherited SIG_IGN would ignore that."""
+        """Remember SIGINT for the exit code, because an inherited SIG_IGN ignores the signal that uvicorn raises."""
         self.interrupted = self.interrupted or sig == signal.SIGINT
         super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to accept connections, then log the address."""
         await super().startup(sockets)
         for listening in sockets or []:
             log_address(listening)
@@ -66,11 +65,11 @@ class Server(uvicorn.Server):
         """Stop listening, answer the first request of every accepted connection, then close them all.
 
         uvicorn itself would reset connections in the accept queue, and close connections whose request has not arrived
-        yet. A proxy could then not know whether the request was begun, so it could not send a POST to another instance.
+        yet. A proxy could not send such a POST to another instance, because the request may have begun.
         """
         accepted = []
         for listening in sockets or []:
-            with suppress(OSError):  # the queue is empty
+            with suppress(OSError):  # the accept queue is empty
                 while True:
                     accepted.append(listening.accept()[0])
         for server in self.servers:
@@ -98,12 +97,11 @@ class Supervisor(Multiprocess):
     interrupted = False
 
     def handle_int(self) -> None:
-        """Stop all workers."""
         self.interrupted = True
         super().handle_int()
 
     def terminate_all(self) -> None:
-        """Stop all workers. Close the sockets, so that nothing listens once the last worker has stopped."""
+        """Stop all workers. Close the sockets, so that connections are refused after the last worker has stopped."""
         super().terminate_all()
         for listening in self.sockets:
             listening.close()
@@ -122,8 +120,8 @@ class Supervisor(Multiprocess):
 def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
     """Serve until a signal arrives, and return the exit code.
 
-    0 after SIGTERM, 130 after SIGINT, 2 when the address cannot be used, 3 when the service could not start.
-    `overrides` are settings of the command line by name; workers read them from their environment.
+    0 after SIGTERM, 130 after SIGINT, 2 if the address cannot be used, 3 if the service could not start. `overrides`:
+    settings from the command line by name. Workers read them from their environment.
     """
     os.environ.update({f"{PREFIX}{name.upper()}": value for name, value in overrides.items()})
     configure_logging(settings.log, settings.log_level)
@@ -139,9 +137,9 @@ def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
         server_header=False,
         http=RequestProtocol,
         ws="websockets-sansio",
-        # Messages over the body limit get an error event; only those over twice the limit close the WebSocket.
+        # A message over the body limit gets an error event. One over twice the limit closes the WebSocket.
         ws_max_size=2 * settings.body_limit,
-        # Base64 hardly shrinks, and inflating 100 KB costs 1.1 ms (measured with websockets 17.4).
+        # Compression hardly shrinks base64, and inflating 100 KB costs 1.1 ms (measured with websockets 17.4).
         ws_per_message_deflate=False,
         timeout_keep_alive=settings.keep_alive,
         timeout_graceful_shutdown=CLOSE_SECONDS,
@@ -159,11 +157,11 @@ def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Listen on the address, before anything slow is loaded. For a name, listen on its IPv4 address. Raises OSError."""
+    """Listen on the address before slow imports. For a host name, use its IPv4 address. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     if sys.platform == "linux":
-        # Accepted sockets inherit it: the kernel resets a connection whose client takes no data for that long.
+        # Accepted sockets inherit the option: the kernel resets a connection whose client takes no data for this time.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALL_SECONDS * 1000)
     return listening
 
@@ -194,7 +192,7 @@ def _warnings(settings: Settings) -> Iterator[str]:
 
 
 def _raise_descriptor_limit(needed: int) -> int:
-    """Raise the limit of open files to `needed`, or as far as the system allows. Return the number it allows."""
+    """Raise the limit of open files to `needed`, or as far as the system allows. Return the new limit."""
     soft, hard = (needed if limit == resource.RLIM_INFINITY else limit for limit in resource.getrlimit(_FILES))
     if soft < min(needed, hard):
         resource.setrlimit(_FILES, (min(needed, hard), resource.getrlimit(_FILES)[1]))
@@ -202,7 +200,7 @@ def _raise_descriptor_limit(needed: int) -> int:
 
 
 def _serve_in_process(config: uvicorn.Config, listening: socket.socket) -> int:
-    # uvicorn raises the signals again after a graceful shutdown, which would end the process with 143 or a traceback.
+    # After a shutdown uvicorn raises the signals again, which would end the process with 143 or a traceback.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     server = Server(config)
@@ -238,7 +236,7 @@ def application(control: socket.socket | None = None) -> ASGIApp:
 
     `control`: the socket of the main process's supervisor of embedded engines, if there are several workers.
     """
-    from bridge.app import create_app  # after metrics_directory: prometheus_client reads the environment
+    from bridge.app import create_app  # prometheus_client reads what metrics_directory has set
     from bridge.captioning.services import service_engines
 
     settings = load()
@@ -253,8 +251,8 @@ def drain_on_signals(drain: Drain, grace: float) -> None:
     """At SIGTERM or SIGINT, shut down gracefully, then call uvicorn's handler.
 
     A SIGINT during the shutdown ends the grace period. A repeated SIGTERM has no effect, because a worker may receive
-    it twice: with its process group and from its supervisor. Call this after uvicorn has installed its handlers, which
-    it does before it loads the application.
+    it from its process group and from its supervisor. Call this after uvicorn has installed its handlers (before it
+    loads the application).
     """
     loop = asyncio.get_running_loop()
     tasks: list[asyncio.Task[None]] = []

@@ -1,4 +1,4 @@
-"""The settings of the service, read once at start into a frozen object. All mistakes are reported together."""
+"""The settings of the service, read once at start. All mistakes are reported together."""
 
 import os
 import re
@@ -17,9 +17,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 PREFIX = "GRAPHCAP_"
 MIB = 1024 * 1024
 SECRETS = ("api_keys", "named_api_keys", "rate_limit_storage")
-"""Settings that are not options of the command line, and may be read from a file instead."""
+"""Secret settings. They can be read from a file, and are not options of the command line."""
 OTHERS = frozenset({"GRAPHCAP_API_KEY", "GRAPHCAP_PROVIDER_KEY", "GRAPHCAP_REQUIRE_TOOLS"})
-"""Variables that are not settings: read by `graphcap batch`, by `graphcap caption` and by the tests."""
+"""Variables of `graphcap caption`, `graphcap batch` and the tests, which are not settings."""
 
 
 class SettingsError(Exception):
@@ -42,7 +42,7 @@ def _split(value: object) -> object:
 
 
 def _split_not_empty(value: object) -> object:
-    """Parse a list and reject an empty one: an empty list of API keys would let every caller in."""
+    """Parse a list and reject an empty list. (Without API keys, every caller would be accepted.)"""
     items = _split(value)
     if isinstance(value, str) and not items:
         raise ValueError("the list is empty; leave the variable unset instead")
@@ -113,7 +113,7 @@ def _check_storage(value: SecretStr) -> SecretStr:
 
 
 def _open_storage(address: str) -> Any:
-    """Return a storage of the library `limits`. Raises ValueError without the address, which may hold a password."""
+    """Return a storage of the library `limits`. Raises ValueError, whose message does not contain the address."""
     from limits.errors import ConfigurationError
     from limits.storage import storage_from_string
 
@@ -137,7 +137,7 @@ def _require_package(package: str, extra: str) -> None:
 
 
 def _web_concurrency() -> Any:
-    """Return WEB_CONCURRENCY unparsed, so that it is validated like the setting."""
+    """Return WEB_CONCURRENCY as text, so that it is validated like the setting."""
     return os.environ.get("WEB_CONCURRENCY") or 1
 
 
@@ -162,7 +162,7 @@ Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
 
 
 class Settings(BaseSettings):
-    """The settings of one process. Each is the variable `GRAPHCAP_<NAME>` and the option `--<name>` of `serve`."""
+    """The settings. Each has a variable `GRAPHCAP_<NAME>`. All but the secrets have an option `--<name>` of `serve`."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
@@ -314,12 +314,12 @@ class Settings(BaseSettings):
 
     @cached_property
     def base_url_policy(self) -> Literal["any", "listed", "none"]:
-        """Return `request_providers`, or its default for this address."""
+        """Return `request_providers`. Its default depends on the address of the service."""
         return self.request_providers or ("any" if self.loopback else "listed")
 
 
 def load(**overrides: Any) -> Settings:
-    """Read the environment and `.env`; `overrides` that are not None win. Raises SettingsError with every mistake."""
+    """Read the environment and `.env`. Values in `overrides` take precedence. Raises SettingsError."""
     mistakes: list[str] = []
     try:
         values: dict[str, Any] = dict(_secrets(mistakes))
@@ -363,7 +363,7 @@ def _mistake(location: tuple[int | str, ...], message: str) -> str:
 
 
 def environment() -> Mapping[str, str]:
-    """Return the variables of the environment and of `.env`. If both define a variable, the environment wins."""
+    """Return the variables of the environment and of `.env`. The environment takes precedence."""
     file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
     return {**file, **os.environ}
 
@@ -371,7 +371,7 @@ def environment() -> Mapping[str, str]:
 def unused_variables(variables: Mapping[str, str]) -> Iterator[str]:
     """Yield a sentence for each variable that looks like a setting and has no effect.
 
-    These are warnings: Kubernetes sets `GRAPHCAP_BRIDGE_PORT` and others next to a service called graphcap-bridge.
+    They are no errors, because Kubernetes sets `GRAPHCAP_BRIDGE_PORT` and others for a service called graphcap-bridge.
     """
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     known |= {f"{PREFIX}{name.upper()}_FILE" for name in SECRETS} | OTHERS
@@ -381,6 +381,6 @@ def unused_variables(variables: Mapping[str, str]) -> Iterator[str]:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return ` Did you mean 'x'?` for the known name that is most like `name`, or nothing."""
+    """Return ` Did you mean 'x'?` with the known name that is most similar to `name`, "" if none is similar."""
     near = get_close_matches(name, list(known), n=1, cutoff=0.75)
     return f" Did you mean '{near[0]}'?" if near else ""

@@ -18,7 +18,7 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True, slots=True)
 class ModuleInfo:
-    """An entry of the list of modules. `perspective_count` is also set for a disabled module."""
+    """A module. `perspective_count` is also set if the module is disabled."""
 
     name: str
     display_name: str
@@ -38,7 +38,6 @@ class FileProblem:
 
     @property
     def place(self) -> str:
-        """Return the file's name with its folder."""
         return _place(self.file)
 
     def __str__(self) -> str:
@@ -188,5 +187,5 @@ def _module(name: str, titles: list[str], settings: ModuleSettings) -> ModuleInf
 
 
 def _place(file: Path) -> str:
-    """Return the file's name with its folder. The rest of the path is private."""
+    """Return the names of the folder and the file. The rest of the path is private."""
     return "/".join(file.parts[-2:])

@@ -1,7 +1,7 @@
 """Read a perspective document, and record every mistake.
 
-graphcap's list endpoint puts most keys into an object called `schema` (the envelope); files have these keys at the top
-level. Both forms are read, and the top level takes precedence.
+In files, all keys are at the top level. In graphcap's list of perspectives, most keys are inside an object called
+`schema`. Both forms are read, and the top level takes precedence.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class Document:
         values: JsonObject = {} if data.get("schema") is None else self._envelope(data["schema"])
         for key, value in data.items():
             if key != "schema" and (value is not None or key not in _KNOWN):
-                if values.get(key, value) != value and key != "name":  # a copy was renamed
+                if values.get(key, value) != value and key != "name":  # a user may rename a copy
                     self.warning(key, f"Differs from /{key}, which is used.")
                 values[key], self._pointers[key] = value, below("", key)
         self.form = validated(PerspectiveForm, values, self.pointer, self.problems)
@@ -46,8 +46,10 @@ class Document:
     def _warn_unknown(self, entries: Sequence[Form], pointer: str) -> None:
         for index, entry in enumerate(entries):
             at = below(pointer, index)
-            unknown = entry.model_extra or ()
-            self.warnings += [Problem(below(at, key), "Is not a known key; it has no effect.") for key in unknown]
+            for key in entry.model_extra or ():
+                near = get_close_matches(key[:40], type(entry).model_fields, n=1)
+                hint = f" Did you mean '{near[0]}'?" if near else ""
+                self.warnings.append(Problem(below(at, key), f"Is not a known key; it has no effect.{hint}"))
             if isinstance(entry, FieldEntry):
                 self._warn_unknown(entry.fields, below(at, "fields"))
 
@@ -56,7 +58,7 @@ class Document:
         return self.form.model_extra or {}
 
     def unknown_keys(self) -> tuple[list[Problem], list[Problem]]:
-        """Return a mistake for each unknown key: first those that resemble a known key, then the others."""
+        """Return a mistake for each unknown key. Keys that resemble a known key come first."""
         misspelled, others = [], []
         for index, key in enumerate(key for key in self.unknown if not key.startswith("$")):
             near = get_close_matches(key[:40], _KNOWN - self._pointers.keys(), n=1) if index < MAX_PROBLEMS else ()
@@ -67,11 +69,11 @@ class Document:
         return misspelled, others
 
     def pointer(self, key: str) -> str:
-        """Return the JSON Pointer of a key, or the pointer that an absent key would have at the top level."""
+        """Return the JSON Pointer of a key. An absent key counts as one at the top level."""
         return self._pointers.get(key, below("", key) if key else "")
 
     def problem(self, key: str, message: str) -> None:
-        """Record a mistake that makes the perspective unusable, unless one was recorded at this key or below it."""
+        """Record a mistake that makes the perspective unusable. Skip it if this key or one below it already has one."""
         pointer = self.pointer(key)
         if not any(f"{problem.pointer}/".startswith(f"{pointer}/") for problem in self.problems):
             self.problems.append(Problem(pointer, message))

@@ -24,7 +24,7 @@ _MAX_NAME = 200
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A mistake and its place. `pointer`: a JSON Pointer into the perspective or the answer, "" for the root."""
+    """A mistake. `pointer`: its JSON Pointer in the perspective or the answer, "" for the root."""
 
     pointer: str
     message: str
@@ -33,7 +33,7 @@ class Problem:
         return f"{self.pointer}: {self.message}" if self.pointer else self.message
 
     def under(self, pointer: str) -> "Problem":
-        """Return the same problem with its pointer prefixed by `pointer`, the place of this document in another one."""
+        """Return the problem with `pointer`, the place of its document in a larger document, before its own pointer."""
         return Problem(pointer + self.pointer, self.message)
 
 
@@ -69,11 +69,12 @@ class UnknownModule(PerspectiveError):
 
 
 class MissingVariables(PerspectiveError):
-    """Variables without a default were not passed."""
+    """Variables without a default were not passed. `unknown`: passed variables that are not declared."""
 
-    def __init__(self, names: tuple[str, ...]) -> None:
+    def __init__(self, names: tuple[str, ...], unknown: tuple[str, ...] = ()) -> None:
         self.names = names
-        super().__init__(f"The perspective needs a value in 'variables' for: {', '.join(names)}.")
+        others = f" It has no variable {', '.join(map(shortened, unknown[:_SHOWN]))}." if unknown else ""
+        super().__init__(f"The perspective needs a value in 'variables' for: {', '.join(names)}.{others}")
 
 
 class UnknownVariables(PerspectiveError):

@@ -1,4 +1,4 @@
-"""The objects of perspective files and of the settings file, as pydantic models.
+"""pydantic models of the objects in perspective files and in the settings file.
 
 Unknown keys are kept in `model_extra`. A known key whose value is null counts as absent.
 """
@@ -18,13 +18,14 @@ _MESSAGES = {
     "missing": "Is missing.",
     "string_type": "Must be text.",
     "too_short": "Must not be empty.",
+    "string_too_short": "Must not be empty.",
     "bool_type": "Must be true or false.",
     "int_type": "Must be a whole number.",
     "list_type": "Must be a list.",
     "dict_type": "Must be an object.",
     "model_type": "Must be an object.",
 }
-"""Map pydantic's error types to sentences. Other errors are shown in pydantic's words."""
+"""Map pydantic's error types to sentences. For other types, pydantic's message is shown."""
 
 
 def _number_as_text(value: object) -> object:
@@ -39,7 +40,7 @@ Text = Annotated[str, BeforeValidator(_number_as_text)]
 
 
 class Form(BaseModel):
-    """Base class of the objects. Types are not converted."""
+    """Base class of these models. Values are not converted to other types."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -55,7 +56,7 @@ F = TypeVar("F", bound=Form)
 
 
 class _Named(Form):
-    """An object that may be written as its name only."""
+    """An object that may be written as a string, its name."""
 
     name: str
 
@@ -70,7 +71,6 @@ class Column(_Named):
     description: str = ""
 
     def to_wire(self) -> dict[str, str]:
-        """Return the column as JSON for the HTTP API."""
         return self.model_dump(include={"name", "style", *(["description"] if self.description else [])})
 
 
@@ -98,7 +98,6 @@ class Variable(_Named):
         return self
 
     def to_wire(self) -> JsonObject:
-        """Return the variable as JSON for the HTTP API."""
         wire: JsonObject = {"name": self.name, "description": self.description, "required": self.required}
         return wire if self.default is None else {**wire, "default": self.default}
 
@@ -106,7 +105,7 @@ class Variable(_Named):
 class FieldEntry(Form):
     """A field in graphcap's notation."""
 
-    name: str
+    name: str = Field(min_length=1)
     type: Any = ""
     description: str = ""
     is_list: bool = False
@@ -115,7 +114,7 @@ class FieldEntry(Form):
 
 
 class PerspectiveForm(Form):
-    """A perspective as it is written in a file. `digest` and `warnings` are in the API's form, and are ignored."""
+    """A perspective as written in a file. `digest` and `warnings`, which the API adds, are ignored."""
 
     name: Text = ""
     display_name: Text = ""
@@ -164,7 +163,8 @@ class SettingsForm(Form):
 def validated(form: type[F], data: object, pointer: Callable[[str], str], problems: list[Problem]) -> F:
     """Read an object as `form`. Mistakes are appended to `problems`, and invalid keys are read as if absent.
 
-    All keys of `form` must have a default. `pointer` returns the JSON Pointer of a key, and of the object for "".
+    All keys of `form` must have a default. `pointer` returns the JSON Pointer of a key; for "", that of the object
+    itself.
     """
     try:
         return form.model_validate(data)

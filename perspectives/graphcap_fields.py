@@ -1,7 +1,7 @@
 """Translate graphcap's `schema_fields` to JSON Schema and back.
 
-A field is structured (an object) if it has `fields`. Other keys are not reliable: graphcap writes the type `str` with
-`is_complex` in one file, and `dict` without `is_complex` in another file. All fields are required, in the file's order.
+A field is an object if it has `fields`. Its other keys do not show this reliably: graphcap's files contain the type
+`str` with `is_complex`, and `dict` without it. All fields are required. Their order is kept.
 """
 
 import json
@@ -75,17 +75,18 @@ def _field(entry: FieldEntry, pointer: str, translation: Translation) -> tuple[J
 
 
 def _word(entry: FieldEntry, pointer: str, translation: Translation) -> str:
-    """Return graphcap's type of a field, or of its items if it is a list."""
+    """Return graphcap's name for the type of a field, or of a list's items."""
     stated = entry.type.strip().lower() if isinstance(entry.type, str) else entry.type
     default = "dict" if entry.fields else "str"
     word = _ALIASES.get(stated) if isinstance(stated, str) else None
-    if word is not None or entry.fields:
+    is_single = stated in ("list", "array") and not entry.is_list
+    if word is not None or (entry.fields and not is_single):
         return word or default
     if stated == "":
         message = f"Is missing ({', '.join(WORDS)}); the field is read as text."
         translation.warnings.append(Problem(pointer, message))
     else:
-        hint = " Set is_list to true for a list." if stated in ("list", "array") else ""
+        hint = " Set is_list to true for a list." if is_single else ""
         translation.problems.append(Problem(pointer, f"Must be one of {', '.join(WORDS)}.{hint}"))
     return default
 

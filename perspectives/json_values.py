@@ -41,7 +41,7 @@ def copy_json(data: object) -> Any:
 
 
 def to_json(value: object, depth: int) -> bytes:
-    """Serialise a value as compact JSON. Raises NotJson, also if it is nested more than `depth` levels deep."""
+    """Serialise a value as compact JSON. Raises NotJson, also if the value has more than `depth` levels."""
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:
@@ -56,7 +56,7 @@ def to_json(value: object, depth: int) -> bytes:
 
 
 def digest(content: Any) -> str:
-    """Return the hexadecimal SHA-256 of a JSON value. It depends on the order of keys, which models follow."""
+    """Return the hexadecimal SHA-256 of a JSON value. The order of keys matters, because models follow it."""
     return sha256(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""The keywords of JSON Schema draft 2020-12: their order, their values, and which of them contain schemas."""
+"""The keywords of JSON Schema draft 2020-12: their order, their valid values, and whether they contain schemas."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ ANNOTATIONS = frozenset({"title", "description", "default", "examples", "depreca
 SCHEMA_MAPS = frozenset({"properties", "patternProperties", "dependentSchemas"})
 SCHEMA_LISTS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
 BOOLEANS = frozenset({"additionalProperties", "items", "unevaluatedProperties", "unevaluatedItems"})
-"""Keywords whose value may stay true or false; other boolean schemas become {} or {"not": {}}."""
+"""Keywords whose value may be true or false. Other boolean schemas become {} or {"not": {}}."""
 SCHEMAS = BOOLEANS | {"not", "if", "then", "else", "contains", "propertyNames"}
 """Keywords whose value is a single schema."""
 

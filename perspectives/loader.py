@@ -1,4 +1,4 @@
-"""Read JSON files and the settings of modules, and record the place of every mistake."""
+"""Read JSON files and the settings of modules. Record every mistake with its place."""
 
 import json
 import os
@@ -25,10 +25,10 @@ class UnreadableFile(Exception):
 
 
 def json_files(directory: Path) -> Iterator[Path]:
-    """Yield every `*.json` file below the directory, sorted. Links are followed, but no directory is read twice.
+    """Yield every `*.json` file below the directory, sorted. Links are followed. No directory is read twice.
 
-    Hidden files and directories are skipped. Kubernetes mounts a ConfigMap as links into a hidden directory, so
-    every file would be listed twice otherwise.
+    Hidden files and directories are skipped. Kubernetes mounts a ConfigMap as links to files in a hidden directory.
+    Without this rule every file would be listed twice.
     """
     seen: set[str] = set()
     for folder, folders, names in os.walk(directory, followlinks=True):
@@ -60,7 +60,7 @@ def read_json(file: Path) -> Any:
 def _text(file: Path) -> str:
     try:
         if not file.is_file():
-            raise UnreadableFile("Is not a file that can be read.")
+            raise UnreadableFile("Is not a file that can be read." if file.exists() else "There is no such file.")
         with file.open("rb") as stream:
             content = stream.read(MAX_FILE_BYTES + 1)
     except OSError as error:
@@ -75,7 +75,7 @@ def _text(file: Path) -> str:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build an object. A key that is written twice is rejected, because the second value would replace the first."""
+    """Build an object. A repeated key is rejected, because its second value would replace the first."""
     result = dict(pairs)
     if len(result) < len(pairs):
         twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)

@@ -65,7 +65,7 @@ def problems_of(error: ValidationError, pointer: str) -> Iterator[Problem]:
 def _meant(context: list[list[ValidationError]]) -> list[ValidationError] | None:
     """Return the errors of the alternative that was probably intended, None if this is ambiguous.
 
-    It is the only alternative that matches the value's type, or its properties with a `const` or `enum`.
+    The intended alternative is the only one that accepts the value's type, or its values for `const` and `enum`.
     """
     branches = [errors for errors in context if errors]
     depth = min((len(errors[0].instance_path) for errors in branches), default=0)

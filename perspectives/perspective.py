@@ -1,4 +1,4 @@
-"""Perspectives, and reading them from JSON. A perspective is a prompt with the schema of the answer."""
+"""Read perspectives from JSON. A perspective is a prompt with the schema of the answer."""
 
 from dataclasses import dataclass, field
 from typing import get_args
@@ -93,7 +93,7 @@ def parse(data: object, *, source: str = "inline", reserved_check: bool = True, 
     if not isinstance(data, dict):
         raise InvalidPerspective([Problem("", "A perspective is an object.")])
     copied = copy_json(data)
-    if isinstance(data.get("version"), float):  # copied as an integer, and 1.0 keeps its zero
+    if isinstance(data.get("version"), float):  # keep the text: copying makes 1.0 the integer 1
         copied["version"] = str(data["version"])
     document = Document(copied)
     form = document.form
@@ -162,7 +162,7 @@ def _kind(document: Document) -> Kind:
 
 
 def _variables(document: Document) -> tuple[Variable, ...]:
-    """Return the variables. Without `variables`, every placeholder of the prompt is one with the default ""."""
+    """Return the variables. Without the key `variables`, every placeholder is a variable with the default ""."""
     declared, used = document.form.variables, dict.fromkeys(PLACEHOLDER.findall(document.form.prompt))
     if declared is None:
         for name in used:
@@ -219,7 +219,7 @@ def _from_fields(document: Document) -> tuple[Validator, list[JsonObject]] | Non
         return None
     try:
         validator = compile_schema(translation.schema)
-    except InvalidPerspective as error:  # too many fields, or too deep
+    except InvalidPerspective as error:  # the schema has too many fields or levels
         document.problems += [Problem(pointer, problem.message) for problem in error.problems]
         return None
     return validator, translation.fields

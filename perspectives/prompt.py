@@ -33,9 +33,9 @@ def render(perspective: "Perspective", variables: Mapping[str, str]) -> str:
     missing = tuple(
         variable.name for variable in perspective.variables if variable.required and variable.name not in variables
     )
-    if missing:
-        raise MissingVariables(missing)
     unknown = tuple(name for name in variables if name not in known)
+    if missing:
+        raise MissingVariables(missing, unknown)
     if unknown:
         raise UnknownVariables(unknown, known)
     values = {variable.name: variable.default or "" for variable in perspective.variables} | dict(variables)
@@ -45,8 +45,8 @@ def render(perspective: "Perspective", variables: Mapping[str, str]) -> str:
 def render_caption(perspective: "Perspective", result: JsonObject) -> str:
     """Render the result as text.
 
-    The context template is used if it names a field of the schema, even if that field is empty, such as the alt text
-    of a decorative image. Otherwise the first text of the result is used, or compact JSON if there is no text.
+    The context template is used if it names a field of the schema, even if that field is empty, such as the alt text of
+    a decorative image. Otherwise the first text in the result is returned, or compact JSON.
     """
     names = set(perspective.json_schema.get("properties", ()))
     template = perspective.context_template or ""
@@ -65,7 +65,7 @@ def fill_template(template: str, result: JsonObject, schema: JsonObject) -> str:
 
 
 def unknown_paths(template: str, schema: JsonObject) -> list[str]:
-    """Return every path in a template that does not match a field of the schema."""
+    """Return the paths in a template that match no field of the schema."""
     return [
         path
         for path in dict.fromkeys(FIELD.findall(template))
@@ -74,7 +74,7 @@ def unknown_paths(template: str, schema: JsonObject) -> list[str]:
 
 
 def template_warnings(template: str, schema: JsonObject, pointer: str) -> list[Problem]:
-    """Return a warning for every path in a template that does not match a field of the schema."""
+    """Return warnings about the paths in a template that match no field of the schema."""
     return [
         Problem(
             pointer,
@@ -94,12 +94,14 @@ def _steps(path: str, names: Collection[str]) -> list[str]:
 
 
 def _is_declared(path: str, schema: JsonObject) -> bool:
-    """Return whether the schema has a field at this path. True if the schema does not declare properties there."""
+    """Return whether the schema has a field at this path. Where it declares no properties, every path is accepted."""
     steps = _steps(path, schema.get("properties", ()))
     node: Any = schema
     for step in steps:
         declared = node.get("properties") if isinstance(node, dict) else None
         if declared is not None and step not in declared:
+            return False
+        if isinstance(node, dict) and node.get("type") == "array" and step != "*" and not step.isdecimal():
             return False
         node = declared[step] if declared is not None else node.get("items") if isinstance(node, dict) else None
     return bool(steps)
@@ -140,8 +142,8 @@ def _values(result: JsonObject, steps: list[str]) -> list[Any]:
 def _readable(value: Any) -> str:
     """Format a value in one line.
 
-    Items of a list are joined with commas. An object is shown by its label, tag, name or similar key, by its texts if
-    it has none of these keys, or by all its values if it has no texts.
+    Items of a list are joined with commas. An object is shown as its label, tag, name or similar. If it has no such
+    key, its texts are shown. If it has no texts, all of its values are shown.
     """
     if value is None:
         return ""

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from perspectives import keywords, patterns
-from perspectives.errors import MAX_PROBLEMS, InvalidPerspective, Problem, below
+from perspectives.errors import MAX_PROBLEMS, InvalidPerspective, Problem, below, shortened
 from perspectives.json_values import JsonObject, items
 
 MAX_NODES = 5_000
@@ -38,7 +38,7 @@ _UNIQUE_ITEMS_COST = 4
 
 @dataclass(frozen=True, slots=True)
 class NormalisedSchema:
-    """A normalised schema. `weight`: the estimated number of subschemas and pattern states checked for one value."""
+    """`weight`: the estimated number of subschemas and pattern states that are checked for one value."""
 
     json_schema: JsonObject
     weight: int
@@ -71,8 +71,8 @@ def _as_object(node: JsonObject, reader: "_Reader") -> JsonObject:
 class _Place:
     """The position of a subschema, and how often it may be checked for one value.
 
-    `refs`: pointers of the references that lead to the subschema. `branching`: several subschemas may apply to one
-    value. `factor`: the number of checks.
+    `refs`: pointers of the references that were followed. `branching`: several subschemas may apply to one value.
+    `factor`: the number of checks.
     """
 
     pointer: str = ""
@@ -126,6 +126,10 @@ class _Reader:
                 value = self._subschemas(word, value, self._inner(word, value, schema, place, pointer))
                 self._check_value(word, value, pointer, place)
                 node[word] = {**node[word], **value} if word in node and isinstance(value, dict) else value
+        if node.get("additionalProperties") is False and "patternProperties" not in node:
+            for name in set(node.get("required", ())) - node.get("properties", {}).keys():
+                message = f"Demands '{shortened(name)}', which is not in properties: no answer can match."
+                self.warnings.append(Problem(below(place.pointer, "required"), message))
         return _ordered(_flat(self._with_reference(node, schema, place)))
 
     def _count_node(self, place: _Place) -> None:
@@ -151,7 +155,7 @@ class _Reader:
             pointer=pointer,
             depth=place.depth + 1,
             branching=place.branching or (word in keywords.BRANCHING and not (alone and word in keywords.IN_PLACE)),
-            # `unevaluated…` checks the branches of the same schema again
+            # unevaluatedProperties and unevaluatedItems check these branches again
             factor=place.factor * (3 if unevaluated and word in keywords.IN_PLACE else 1),
         )
 
@@ -210,7 +214,7 @@ class _Reader:
 
 
 def _modern(schema: JsonObject) -> Iterator[tuple[str, str, Any]]:
-    """Yield each keyword as written, its equivalent in draft 2020-12, and its value. Translates Draft 7."""
+    """Yield each keyword as written, its equivalent in draft 2020-12, and its value in draft 2020-12."""
     tuples = isinstance(schema.get("items"), list)
     for word, value in schema.items():
         if word == "items" and tuples:
@@ -230,7 +234,7 @@ def _modern(schema: JsonObject) -> Iterator[tuple[str, str, Any]]:
 
 
 def _flat(node: JsonObject) -> JsonObject:
-    """Replace an allOf with a single entry by that entry if the node has only annotations otherwise."""
+    """If a node has only annotations and an allOf of one entry, merge the entry into the node."""
     entries = node.get("allOf", ())
     if len(entries) == 1 and node.keys() - {"allOf"} <= keywords.ANNOTATIONS:
         return {**entries[0], **{word: value for word, value in node.items() if word != "allOf"}}
@@ -249,7 +253,7 @@ def _size(value: Any) -> int:
 
 
 def _least(node: JsonObject) -> int:
-    """Count the values and characters of an answer that has every property, each as small as allowed."""
+    """Return the number of values and characters of the smallest answer that has every property."""
     size = 1 + int(node.get("minLength", 0))
     size += sum(_least(inner) for word in ("properties", "dependentSchemas") for inner in node.get(word, {}).values())
     size += sum(_least(inner) for word in ("allOf", "prefixItems") for inner in node.get(word, ()))
@@ -259,7 +263,7 @@ def _least(node: JsonObject) -> int:
 
 
 def _target(root: Any, reference: Any, anchors: dict[str, str]) -> tuple[str, Any] | str:
-    """Return the JSON Pointer and the schema that a local reference names, or a sentence if it names none.
+    """Return the JSON Pointer and the schema of a local reference, or a sentence if the target does not exist.
 
     `anchors`: maps the anchors in `root` to their JSON Pointers.
     """

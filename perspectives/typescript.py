@@ -16,7 +16,7 @@ _SIMPLE = {"string": "string", "integer": "number", "number": "number", "boolean
 
 
 def module(perspectives: Iterable[Perspective]) -> str:
-    """Return a TypeScript module with a type per perspective, and `Perspectives`, which maps names to types."""
+    """Return a TypeScript module: a type per perspective, and the type `Perspectives`, which maps names to them."""
     types: dict[str, str] = {}
     blocks = []
     for perspective in perspectives:
@@ -111,7 +111,7 @@ def _comment(text: str, indent: str) -> str:
 
 
 def _type_name(name: str, used: set[str]) -> str:
-    """Return an unused identifier for the name, in PascalCase. Only ASCII letters and digits are kept."""
+    """Return an unused identifier for the name, in PascalCase. Only the name's ASCII letters and digits are kept."""
     words = re.findall(r"[A-Za-z0-9]+", name)
     pascal = "".join(word[0].upper() + word[1:] for word in words)
     pascal = pascal if _IDENTIFIER.fullmatch(pascal) else f"Perspective{pascal}"

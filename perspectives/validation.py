@@ -1,7 +1,7 @@
-"""Validate answers against a schema with jsonschema-rs, without network access and without answer text in messages.
+"""Validate answers with jsonschema-rs. Messages contain no text of the answer, and nothing is fetched.
 
-jsonschema-rs holds the GIL while it validates (measured with 0.60), so a thread does not keep the event loop
-responsive. Instead, the size of an answer times the weight of its schema is limited. The weight estimates how many
+jsonschema-rs holds the GIL while it validates (measured with 0.60), so validating in a thread would block the event
+loop too. Therefore the size of an answer times the weight of its schema is limited. The weight estimates how many
 subschemas and pattern states are checked for one value.
 """
 
@@ -29,9 +29,9 @@ MAX_ANSWER_DEPTH = 100
 """Maximum levels of objects and lists in an answer."""
 _CHEAP_COST = 400_000
 _CHEAP_LENGTH = 16 * 1024
-_LISTED_COST = 20_000  # every failed alternative creates an error, which takes 7 µs
+_LISTED_COST = 20_000  # a failed alternative creates an error, which takes 7 µs
 _CACHED = 128
-_CACHEABLE = 32_768  # characters of schema text; larger schemas are rare and take memory
+_CACHEABLE = 32_768  # characters of JSON text; validators of larger schemas are not cached
 _DROPS_NOTHING = BRANCHING | {"additionalProperties"}
 
 
@@ -64,9 +64,9 @@ class Validator:
     def validate(self, value: object) -> Validated:
         """Validate an answer. An invalid answer is normalised and validated again. Raises ValidationFailed.
 
-        Normalising removes an optional property if it is null and its schema does not accept null, and converts
-        numbers and booleans written as text. Undeclared properties are dropped from a valid answer if the object's
-        schema has `properties` and no other keyword for properties.
+        Normalising removes an optional property if it is null and its schema does not accept null, and converts numbers
+        and booleans written as text. Undeclared properties of a valid answer are dropped if `properties` is the only
+        keyword for properties in the object's schema.
         """
         self._check_size(value)
         valid = value
@@ -78,7 +78,7 @@ class Validator:
         trimmed = _trimmed(valid, self.json_schema, "", dropped)
         if not dropped:
             return Validated(trimmed)
-        if not self._engine.is_valid(trimmed):  # such as minProperties, or dependentRequired
+        if not self._engine.is_valid(trimmed):  # the smaller object violates a keyword such as minProperties
             return Validated(dict(valid))  # type: ignore[call-overload]
         more = f" and {len(dropped) - 5} more" if len(dropped) > 5 else ""
         names = f"{', '.join(dropped[:5])}{more}"
@@ -87,7 +87,7 @@ class Validator:
     def _is_valid(self, value: Any) -> bool:
         try:
             return bool(self._engine.is_valid(value))
-        except ValueError:  # a key that is not text, which json.dumps writes as text
+        except ValueError:  # a key is not a string, but json.dumps accepts it
             raise _failed("Is not JSON.") from None
 
     def _check_size(self, value: object) -> None:
@@ -115,10 +115,10 @@ class Validator:
         return _from_text(value, node) if isinstance(value, str) else value
 
     def _problems(self, value: Any, node: JsonObject, pointer: str) -> Iterator[Problem]:
-        """Yield the problems of the value, then those of its properties and items, each validated separately.
+        """Yield the problems of the value, then those of its properties and items. Each part is validated separately.
 
-        The engine creates all errors before it returns: 10,000 objects with 1,000 missing properties each give ten
-        million errors. Separate validation creates only the errors that are shown.
+        The engine creates all errors before it returns, which may be millions. Separate validation creates only the
+        errors that are shown.
         """
         part = self._part(node)
         if BRANCHING & node.keys() and part.weight * len(json.dumps(value)) > _LISTED_COST:

@@ -22,7 +22,7 @@ _NATIVE_ENDPOINTS = ("/api/chat", "/api/generate", "/api/tags", "/api", "/openai
 _NUMBERS = re.compile(r"[0-9]+(\.[0-9]+){3}")
 _LOCAL_NAMES = (".local", ".lan", ".internal", ".home.arpa")
 _PORTS = {"http": 80, "https": 443}
-# OLLAMA_HOST=0.0.0.0 is widely set for the server and read by clients, which cannot connect to it.
+# OLLAMA_HOST=0.0.0.0 is often set for the server. Clients read it too, but cannot connect to 0.0.0.0.
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
@@ -46,7 +46,7 @@ def base_url(spec: Spec, url: str) -> str:
 def origin(url: str) -> str:
     """Return `scheme://host:port` of an absolute URL, with the default port if the URL has none; "" if `url` is empty.
 
-    Raises ValueError if the URL has no host, or no port and an unknown scheme.
+    Raises ValueError if the URL has no host, or has neither a port nor a known scheme.
     """
     if not url:
         return ""

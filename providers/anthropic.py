@@ -151,7 +151,7 @@ class MessageAnswer(JsonAnswer):
         return str(self._text) or str(self._prose)
 
     def read_event(self, event: Mapping[str, Any]) -> str:
-        """Read one event of a stream and return its text, "" for an event of an unknown type."""
+        """Return the text of one stream event, "" for an event of an unknown type."""
         match event.get("type"):
             case "message_start":
                 self._read_header(_mapping(event.get("message")))

@@ -21,7 +21,7 @@ OutputMode = Literal["json_schema", "json_schema_relaxed", "json_object", "promp
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 LADDER: tuple[OutputMode, ...] = ("json_schema", "json_schema_relaxed", "json_object", "prompt")
-"""Output modes from the strictest to the one that every server accepts."""
+"""Output modes, the strictest first. Every server accepts the last one."""
 
 
 def lowest(*modes: OutputMode) -> OutputMode:
@@ -90,12 +90,11 @@ class Options:
     seed: int | None = _option(int, "N", "seed of the random sampling")
 
     def present(self) -> dict[str, int | float]:
-        """Return the options that have a value, by name."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
     def sent(self, taken: Collection[str], names: Mapping[str, str]) -> dict[str, int | float]:
-        """Return the options in `taken` that have a value, under the provider's `names` where these differ."""
+        """Return the options in `taken` that have a value. `names`: maps the bridge's names to the provider's."""
         return {names.get(name, name): value for name, value in self.present().items() if name in taken}
 
 
@@ -111,10 +110,10 @@ class Turn:
 class VisionRequest:
     """The request of one provider call.
 
-    The messages are the system text, one user message with the image followed by the prompt, and `turns`.
-    `schema`: a JSON Schema (draft 2020-12), which the client translates to the provider's dialect. `timeout`: seconds
-    for the complete call. `headers`: extra HTTP headers (trace context). `image_is_shared`: requests of other
-    perspectives contain the same image.
+    The messages are the system text, one user message with the image followed by the prompt, and `turns`. `schema`: a
+    JSON Schema (draft 2020-12), which the client translates to the provider's dialect. `timeout`: seconds for the
+    complete call. `headers`: extra HTTP headers (trace context). `image_is_shared`: other requests contain the same
+    image.
     """
 
     model: str
@@ -180,7 +179,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class ProviderConfig:
-    """The configuration of one provider. `options`: settings by name; `Spec.options` lists the names of the kind."""
+    """The configuration of one provider. `options`: settings by name (see `Spec.options`)."""
 
     name: str
     kind: str
@@ -234,7 +233,7 @@ class Spec:
 
     @property
     def key_places(self) -> str:
-        """Return where the API key can be set, for messages."""
+        """Return the places where the API key can be set, as text for messages."""
         return f"{self.key_env[0]} or the request's api_key" if self.key_env else "its api_key"
 
     def unsupported(self, options: Options) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ SPEC = Spec(
     default_model=MODEL,
     note="Describes pixels (size, colours, brightness), not content. Needs no key, no network and no weights.",
 )
-_PIECE = 48  # characters of a streamed delta
+_PIECE = 48  # characters in one streamed Delta
 
 
 class BuiltinClient(BaseClient):
@@ -35,7 +35,7 @@ class BuiltinClient(BaseClient):
     spec = SPEC
 
     def __init__(self, config: ProviderConfig, pool: Pool) -> None:
-        """Accept any configuration and pool. Both are ignored."""
+        """Ignore the configuration and the pool."""
 
     async def complete(self, request: VisionRequest) -> Completion:
         """Return the complete answer: JSON if the request has a schema, otherwise one sentence."""
@@ -77,7 +77,7 @@ def describe(image: Image | None) -> str:
 
 
 def _ignored(request: VisionRequest) -> tuple[str, ...]:
-    """Return warnings about sampling options that are ignored, and about a model other than the only one."""
+    """Return warnings about ignored sampling options, and about a model name other than the built-in one."""
     names = [name for name in request.options.present() if name not in SPEC.takes]
     warnings = [f"builtin ignores {', '.join(names)}."] if names else []
     if request.model not in ("", MODEL):

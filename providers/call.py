@@ -37,7 +37,7 @@ class Call:
         foreign: tuple[type[Exception], ...],
         translate: Callable[[Exception], ProviderError],
     ) -> None:
-        """`seconds`: the time limit. `foreign`: the SDK's exceptions. Those of httpx2 are translated too."""
+        """`seconds`: the time limit. `foreign`: the SDK's exceptions, translated in addition to those of httpx2."""
         import httpx2
 
         connection = (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, OSError)
@@ -46,7 +46,6 @@ class Call:
         self._end = asyncio.get_running_loop().time() + seconds
 
     async def wait(self, step: Awaitable[T]) -> T:
-        """Await one step within the remaining time."""
         try:
             async with asyncio.timeout_at(self._end):
                 return await step

@@ -1,7 +1,7 @@
-"""The Chat Completions protocol as plain data: request bodies, responses and stream events.
+"""Build request bodies and parse responses and stream events of the Chat Completions protocol.
 
-OpenAI defined the protocol, and many servers implement it with small differences, which are the fields of `Flavour`.
-This module imports no SDK and checks the shape of every response.
+Many servers implement OpenAI's protocol with small differences, which are described by `Flavour`. This module imports
+no SDK and checks the shape of every response.
 """
 
 from collections.abc import Callable, Mapping
@@ -65,7 +65,7 @@ def models(response: object, title: str) -> tuple[Model, ...]:
 
 
 class ChatAnswer(JsonAnswer):
-    """An answer, collected from one message or from many deltas."""
+    """An answer that is collected from one message or from many deltas."""
 
     _refused = False
 

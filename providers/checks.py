@@ -1,4 +1,4 @@
-"""Check the connection to a server. The caller sends the test request, through its own queue and limits."""
+"""Check the connection to a server. The caller sends the test request, so that its queue and limits apply."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
@@ -63,7 +63,7 @@ class Check:
 
     `steps`: the steps that were run. `model`: the requested model, "" without a test request. `response_model`: the
     name that the server reports for the model. `images`: whether the model accepted an image. `schema_enforced`:
-    whether the server enforced the schema. Both are None if the check could not determine this.
+    whether the server enforced the schema. `images` and `schema_enforced` are None if unknown.
     """
 
     steps: tuple[Step, ...]
@@ -85,12 +85,15 @@ async def check(
     timeout: float,
     send: Callable[[VisionRequest], Awaitable[Outcome]],
     headers: Mapping[str, str] = NO_HEADERS,
+    *,
+    show_provider_messages: bool = True,
 ) -> Check:
     """Check the connection to a server: list its models, and send a test request if `model` is set.
 
     The test request has a tiny image and a schema with one enum. `timeout`: seconds for the list, and for the test
-    request. `send` sends the test request and returns the answer or the error. If listing the models failed but the
-    model answered, the check succeeds (transformers serve lists no models).
+    request. `send` sends the test request and returns the answer or the error. If the model answers, the check succeeds
+    even if the list failed (`transformers serve` lists no models). `show_provider_messages`: add the provider's message
+    to the error of a step.
     """
     models: tuple[Model, ...] = ()
     failure: ProviderError | None = None
@@ -100,7 +103,10 @@ async def check(
         failure = error
     start = Step("initialize_client", "success", f"The client for {client.spec.title} is ready.")
     count = f"{len(models)} model{'' if len(models) == 1 else 's'} listed."
-    listed = Step("list_models", "failed", error=failure.message) if failure else Step("list_models", "success", count)
+    listed = Step("list_models", "success", count)
+    if failure:
+        sentence = failure.describe(show_provider_message=show_provider_messages)
+        listed = Step("list_models", "failed", error=sentence)
     if not model or isinstance(failure, _FINAL):
         return Check((start, listed), models)
     limit = _MAX_TOKENS if "max_tokens" in client.spec.takes else None
@@ -118,7 +124,7 @@ async def check(
     while isinstance(outcome, ProviderError) and outcome.may_be_schema and (lowered := client.lower(request)):
         request, outcome = lowered, await send(lowered)
     enforced = _enforced(request, outcome)
-    tested = _test_step(request, outcome, enforced, models)
+    tested = _test_step(request, outcome, enforced, models, show_provider_messages)
     answered = tested.status == "success"
     return Check(
         (start, tested) if answered and failure else (start, listed, tested),
@@ -131,13 +137,17 @@ async def check(
     )
 
 
-def _test_step(request: VisionRequest, outcome: Outcome, enforced: bool | None, models: tuple[Model, ...]) -> Step:
+def _test_step(
+    request: VisionRequest, outcome: Outcome, enforced: bool | None, models: tuple[Model, ...], show_message: bool
+) -> Step:
     if isinstance(outcome, ProviderError) and not isinstance(outcome, _ANSWERED):
         known = ""
         if models and isinstance(outcome, UnknownModel):
             more = f" and {len(models) - _LISTED} more" if len(models) > _LISTED else ""
             known = f" It lists {', '.join(model.id for model in models[:_LISTED])}{more}."
-        return Step("test_chat_completion", "failed", error=f"{outcome.message}{known}")
+        return Step(
+            "test_chat_completion", "failed", error=f"{outcome.describe(show_provider_message=show_message)}{known}"
+        )
     schema = {True: " and followed the schema", False: " and ignored the schema", None: ""}[enforced]
     name = outcome.model if isinstance(outcome, Completion) else request.model
     alias = f" (the server calls it {name})" if name != request.model else ""
@@ -159,7 +169,7 @@ def _enforced(request: VisionRequest, outcome: Outcome) -> bool | None:
 def _warnings(
     title: str, model: str, models: tuple[Model, ...], outcome: Outcome, enforced: bool | None
 ) -> tuple[str, ...]:
-    """Return warnings about an answer. llama.cpp's servers answer with their loaded model to any name (measured)."""
+    """Return warnings about an answer. llama.cpp's servers use their loaded model for any model name (measured)."""
     warnings: list[str] = []
     if not models:
         warnings.append(f"{title} lists no models, but {model} answered.")

@@ -30,8 +30,8 @@ _RETRIED = (errors.Unreachable, errors.RateLimited, errors.Unavailable, errors.S
 class BaseClient(ABC):
     """Base class of the clients of model servers. Methods that call the server raise only ProviderErrors.
 
-    `specs`: the kinds of provider that this class serves. `sdk`: the package that a client needs, "" if it needs none.
-    The registry imports the package.
+    `specs`: the kinds of provider that this class serves. `sdk`: the package that the registry imports for a client, ""
+    for none.
     """
 
     specs: tuple[Spec, ...]
@@ -90,11 +90,11 @@ class BaseClient(ABC):
         """List the models. Only the key, the headers and the timeout of `request` are used."""
 
     async def is_loaded(self, model: str) -> bool:
-        """Return whether a call can begin without waiting for the model to be loaded, as far as is known."""
+        """Return False if a call is known to wait until the model is loaded."""
         return True
 
     async def load(self, model: str, timeout: float) -> None:  # noqa: B027 (only one client runs models)
-        """Load the model within `timeout` seconds, if the client itself runs it."""
+        """Load the model within `timeout` seconds if this client runs the model itself."""
 
     def profile(self, model: str) -> Profile:
         """Return the properties of a model's family, without any I/O."""
@@ -103,7 +103,7 @@ class BaseClient(ABC):
     def lower(self, request: VisionRequest) -> VisionRequest | None:
         """Return the request in the next less strict output mode, or None if there is no such mode.
 
-        A mode is skipped if its request body equals the current request body, because the call would fail again.
+        A mode that gives the same request body is skipped, because the call would fail again.
         """
         for mode in LADDER[LADDER.index(request.output_mode) + 1 :]:
             lowered = replace(request, output_mode=mode)

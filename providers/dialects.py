@@ -43,11 +43,11 @@ _OPENAI_FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "
 _ANTHROPIC_FORMATS = _OPENAI_FORMATS | {"uri"}
 _GEMINI_FORMATS = frozenset({"date-time", "date", "time"})
 _GRAMMAR_FORMATS = frozenset({"date-time", "date", "time", "uuid"})
-# googleapis/python-genai#2170: the sum of all maxItems is limited, to about 960 on one model. Stay well below.
+# googleapis/python-genai#2170: Gemini limits the sum of all maxItems (to about 960 on one model).
 _GEMINI_ITEMS = 200
 # googleapis/python-genai#950: 100 enum values in one schema are "too many states for serving".
 _CHOICES = 90
-# ggml-org/llama.cpp#27087: a repetition of 2000 breaks the grammar.
+# ggml-org/llama.cpp#27087: minItems or maxItems of 2000 breaks the grammar.
 _LLAMACPP_ITEMS = 1000
 
 
@@ -96,7 +96,7 @@ def openai_compatible(schema: JsonObject) -> JsonObject:
 def vllm(schema: JsonObject) -> JsonObject:
     """Translate for vLLM, which also enforces lengths, multipleOf and some formats.
 
-    vLLM 0.32 answers a schema with uniqueItems with status 400.
+    vLLM 0.32 rejects uniqueItems with status 400.
     """
     return walk(schema, lambda node: closed(known_format(say(simple(node), {"uniqueItems"}), _GRAMMAR_FORMATS)))
 
@@ -122,7 +122,7 @@ def llamacpp(schema: JsonObject) -> JsonObject:
 
 @_cached
 def anthropic(schema: JsonObject) -> JsonObject:
-    """Translate for Anthropic's structured outputs, which enforce closed objects and optional properties, not bounds.
+    """Translate for Anthropic's structured outputs, which enforce closed objects and optional properties but no bounds.
 
     platform.claude.com/docs/en/build-with-claude/structured-outputs: patterns that every engine understands, enums of
     scalars, and minItems of 0 or 1 are supported. A schema may have at most 24 optional properties and 16 unions, so
@@ -156,7 +156,7 @@ def gemini(schema: JsonObject) -> JsonObject:
         node = known_format(_inclusive(say(simple(node), unsaid)), _GEMINI_FORMATS)
         if "maxItems" in node or "minItems" in node:
             items -= max(node.get("maxItems", 0), node.get("minItems", 0))
-            # Open-Historia/open-historia#790: any bound on a list of objects fails, even a small one
+            # Open-Historia/open-historia#790: any minItems or maxItems on a list of objects fails
             if items < 0 or "object" in types(subschema(node.get("items"))):
                 node = say(node, {"minItems", "maxItems"})
         node = _gemini_enum(const_as_enum(node))
@@ -197,8 +197,8 @@ def enforced(request: VisionRequest, dialect: Dialect) -> JsonObject | None:
 def prompt(request: VisionRequest, *, shown: bool = False, sent: JsonObject | None = None) -> str:
     """Return the prompt, with the schema appended unless the server shows the schema to the model (`shown`).
 
-    `sent`: the schema in the provider's dialect. Most servers only constrain the answer by a grammar, which does not
-    explain the fields: ollama/ollama#8162, vllm-project/vllm#31804, ggml-org/llama.cpp#18492.
+    `sent`: the schema in the provider's dialect. Most servers use the schema only to constrain the output, so the model
+    does not see descriptions: ollama/ollama#8162, vllm-project/vllm#31804, ggml-org/llama.cpp#18492.
     """
     if request.schema is None or shown:
         return request.prompt
@@ -284,7 +284,6 @@ def _with_listed_children(node: JsonObject) -> JsonObject:
 
 
 def _listed(node: JsonObject) -> JsonObject:
-    """Translate an open object to a list of entries."""
     node = simple(node)
     if not is_open(node):
         return node

@@ -1,4 +1,4 @@
-"""Exceptions of a provider call, raised to the caller of a `BaseClient`. All except UnknownKind are ProviderErrors.
+"""Exceptions that provider calls raise. All except UnknownKind are ProviderErrors.
 
 Messages are sentences for users and never contain a response body, a key or a prompt. `provider_message` contains the
 sanitised message of the provider.
@@ -11,8 +11,8 @@ from providers.usage import Usage
 class ProviderError(Exception):
     """A provider call failed. `status` is the HTTP status of the response, None if there was no response.
 
-    `retry_after`: seconds to wait before a retry. `usage`: tokens of the failed call, None if not reported. `rate`: the
-    rate limits in the response's headers. `begun`: part of the answer was received. `provider_message`: the provider's
+    `retry_after`: seconds to wait before a retry. `usage`: tokens of the failed call, None if unknown. `rate`: the rate
+    limits in the response's headers. `begun`: part of the answer was received. `provider_message`: the provider's
     message, in one line of at most 300 characters, without keys and prompt. `may_be_schema`: a less strict output mode
     may succeed.
     """
@@ -37,13 +37,19 @@ class ProviderError(Exception):
         self.usage = usage
         self.rate = rate
 
+    def describe(self, *, show_provider_message: bool) -> str:
+        """Return the message, followed by the provider's message if there is one and it may be shown."""
+        if not (show_provider_message and self.provider_message):
+            return self.message
+        return f'{self.message} The provider\'s message: "{self.provider_message}".'
+
 
 class AuthFailed(ProviderError):
-    """The key is missing, invalid or not allowed: status 401 or 403, or an error text with that meaning."""
+    """The key is missing, invalid or not allowed: status 401 or 403, or a text that says so."""
 
 
 class QuotaExceeded(ProviderError):
-    """The account has no credit left: status 402, or 429 with an error text with that meaning."""
+    """The account has no credit left: status 402, or status 429 with a text that says so."""
 
 
 class RateLimited(ProviderError):
@@ -94,7 +100,7 @@ class SchemaNotFillable(RequestRejected):
 
 
 class Unreachable(ProviderError):
-    """The connection failed (refused, DNS or TLS), or was lost before a response."""
+    """The connection could not be opened (refused, DNS, TLS), or was lost before the response."""
 
 
 class CallTimeout(ProviderError):
@@ -140,11 +146,11 @@ class Truncated(ProviderError):
 
 
 class WhitespaceRunaway(Truncated):
-    """The model wrote white space until it was stopped, a known failure of constrained decoding at temperature 0."""
+    """The model wrote endless white space, a known failure of constrained decoding at temperature 0."""
 
 
 class UnknownKind(LookupError):
-    """The kind of provider is unknown. `known`: the existing kinds."""
+    """The kind of provider is unknown. `known`: all kinds."""
 
     def __init__(self, kind: str, known: tuple[str, ...]) -> None:
         super().__init__(f"{kind!r} is not a kind of provider. Known kinds: {', '.join(known)}.")

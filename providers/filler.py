@@ -1,7 +1,7 @@
-"""Generate a value that validates against a JSON Schema, with small values and one sentence as its free text.
+"""Generate a small value that validates against a JSON Schema. One sentence fills its free-text fields.
 
-The schema is draft 2020-12 with every `$ref` inlined. Candidate values are tried in order until the schema accepts a
-candidate. Regular expressions are not solved: a value for a pattern is found only if a sample text matches.
+The schema is draft 2020-12 with every `$ref` inlined. Candidates are tried in order until one validates. Regular
+expressions are not solved: a value for a pattern is found only if a sample text matches.
 """
 
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ _SAMPLES = (
 
 
 def fill(schema: Schema, sentence: str) -> Any:
-    """Return a value that validates against `schema`. `sentence`: its free text. Raises SchemaNotFillable."""
+    """Return a value that validates against `schema`, with `sentence` as its free text. Raises SchemaNotFillable."""
     value = _Filler(sentence).value(schema, "")
     error = next(jsonschema_rs.iter_errors(schema, value, validate_formats=True, offline=True), None)
     if error is not None:
@@ -66,7 +66,7 @@ def _not_fillable(pointer: str) -> SchemaNotFillable:
 
 
 class _Filler:
-    """Generate values for one schema, with a limited number of candidates."""
+    """Generates values for one schema from a limited number of candidates."""
 
     def __init__(self, sentence: str) -> None:
         self._sentence = sentence
@@ -85,7 +85,7 @@ class _Filler:
         schema = {} if schema is True else schema
         try:
             validator = jsonschema_rs.validator_for(schema, validate_formats=True, offline=True)
-        except ValueError:  # not a schema
+        except ValueError:  # not a valid schema
             return
         for candidate in self._candidates(schema, pointer):
             self._tries += 1
@@ -156,7 +156,7 @@ class _Filler:
         yield values
 
     def _objects(self, schema: Schema, pointer: str) -> Iterator[Schema]:
-        """Yield objects with the required and the free-text properties, with only the required ones, then with all."""
+        """Yield objects with the required and the free-text properties, then with only the required, then with all."""
         properties, required = schema.get("properties", {}), schema.get("required", ())
         texts = [name for name, sub in properties.items() if _is_free_text(sub)]
         others = schema.get("additionalProperties", True)
@@ -181,7 +181,7 @@ def _types(schema: Schema) -> list[str]:
 
 
 def _numbers(schema: Schema) -> Iterator[int | float]:
-    """Yield candidate numbers: 0, numbers between the bounds if there are two, then multiples from one bound."""
+    """Yield candidate numbers: 0, numbers between two bounds, then multiples from one bound."""
     bounds = {key: Decimal(str(schema[key])) for key in _TYPES["number"] if key in schema}
     step = bounds.get("multipleOf", Decimal(1))
     lowest = max((bounds[key] for key in ("minimum", "exclusiveMinimum") if key in bounds), default=None)
@@ -200,7 +200,7 @@ def _numbers(schema: Schema) -> Iterator[int | float]:
 
 
 def _branches(schema: Schema) -> Iterator[Any]:
-    """Yield one schema without `allOf`, `anyOf`, `oneOf` and `if` for each combination of their branches."""
+    """Yield a schema for each combination of the branches of `allOf`, `anyOf`, `oneOf` and `if`."""
     base: Any = {key: value for key, value in schema.items() if key not in _COMBINED}
     for sub in schema.get("allOf", ()):
         base = _merge(base, sub)
@@ -213,7 +213,7 @@ def _branches(schema: Schema) -> Iterator[Any]:
 
 
 def _merge(first: Any, second: Any) -> Any:
-    """Merge two schemas into one that requires both, as far as possible. Values are validated against the original."""
+    """Merge two schemas into one that requires both. This may lose constraints: values are validated later."""
     if first is True or second is False:
         return second
     if second is True or first is False:

@@ -1,4 +1,4 @@
-"""Servers and routers that implement Chat Completions, with one row per kind."""
+"""Servers and routers that implement Chat Completions, one row per kind."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -42,7 +42,7 @@ ROWS = (
         shows_schema=True,
         names={"max_tokens": "max_completion_tokens"},
     ),
-    # The schema goes into response_format: guided_json was removed in vLLM 0.12 and is ignored since
+    # The schema goes into response_format: guided_json was removed in vLLM 0.12 and is now ignored
     # (dottxt-ai/outlines#1887). Usage in every chunk counts the tokens of a cancelled stream.
     Flavour(
         _spec(
@@ -70,7 +70,7 @@ ROWS = (
         ),
         schema=dialects.openai_strict,
         strict=True,
-        # simonoppowa/OpenNutriTracker#655: without it an endpoint may ignore the schema
+        # simonoppowa/OpenNutriTracker#655: otherwise OpenRouter may choose an endpoint that ignores the schema
         routed={"provider": {"require_parameters": True}},
     ),
     Flavour(
@@ -98,7 +98,7 @@ ROWS = (
             note="Any other server of this protocol; needs a base_url.",
         ),
         schema=dialects.openai_compatible,
-        # Together and llama-cpp-python read it; transformers serve and vLLM ignore it. OpenAI, and LiteLLM and
+        # Together and llama-cpp-python read `schema`; `transformers serve` and vLLM ignore it. OpenAI, and LiteLLM and
         # OpenRouter in front of it, reject unknown fields of response_format, so their rows do not send it.
         object_schema=True,
     ),

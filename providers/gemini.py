@@ -1,8 +1,7 @@
 """Client of Gemini's own protocol (`generateContent`), through the official `google-genai` package.
 
-The SDK builds the URL and parses the response. This module sets the API key, the image and the time limit, because
-the SDK would read a key from the environment, send the image in URL-safe base64 and continue an answer with further
-calls.
+The SDK builds the URL and parses the response. This module sets the API key, the image and the time limit, because the
+SDK would read a key from the environment, send URL-safe base64 and make further calls.
 """
 
 import json
@@ -51,7 +50,7 @@ SPEC = Spec(
 )
 
 _MAX_MODELS = 1000
-_MODEL_NAME = re.compile(r"[\w.@-]+(/[\w.@-]+)*", re.ASCII)  # it becomes part of the URL
+_MODEL_NAME = re.compile(r"[\w.@-]+(/[\w.@-]+)*", re.ASCII)  # the model name becomes part of the URL
 _KEY_HEADER = "x-goog-api-key"
 _NO_KEY = "no-key"  # never sent; if empty, the SDK reads a key from the environment
 _NO_CONTENTS = "-"  # the SDK requires contents; `extra_body` replaces them
@@ -71,7 +70,7 @@ class GeminiClient(BaseClient):
 
     def __init__(self, config: ProviderConfig, pool: Pool) -> None:
         super().__init__(config, pool)
-        # The SDK logs which key of the environment it would use, and warns with values of a response.
+        # The SDK logs the name of the key in the environment and values of responses.
         logging.getLogger("google_genai._api_client").setLevel(logging.ERROR)
         warnings.filterwarnings("ignore", "(?s).* is not a valid ", UserWarning, r"google\.genai\._common")
 
@@ -171,7 +170,7 @@ class GeminiClient(BaseClient):
 
 
 def _contents(request: VisionRequest) -> list[JsonObject]:
-    """Build the messages in the form in which they are sent.
+    """Build the messages as they are sent.
 
     The SDK would encode the image in URL-safe base64. Compatible proxies that expect standard base64 silently ignore
     such an image (measured with google-genai 3.4).
@@ -253,9 +252,9 @@ async def _list(models: "AsyncModels") -> tuple[Model, ...]:
 
 def _classify(status: int, details: object, headers: Mapping[str, str], request: VisionRequest) -> ProviderError:
     fault = details.get("error") if isinstance(details, Mapping) else None
-    # google-gemini/gemini-cli#24641: the cause is the account's country, so a simpler schema does not help
+    # google-gemini/gemini-cli#24641: the cause is the account's country, not the schema
     if isinstance(fault, Mapping) and fault.get("status") == "FAILED_PRECONDITION":
         return RequestRejected("Gemini does not serve this account, or the country it is called from.", status=status)
-    # A page of HTML may quote the path, including the model. This does not mean that the model is unknown.
+    # An HTML page may quote the path with the model, so a model name in it does not mean that the model is unknown.
     body = "" if status == 404 and not fault else details
     return classify(status, body, headers, SPEC, request)

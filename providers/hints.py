@@ -14,13 +14,13 @@ DEFAULT_RETRY_AFTER = 2.0
 _MAX_DEPTH = 8
 _SPAN = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
 _UNIT_SECONDS = (3600.0, 60.0, 1.0, 0.001)
-# OpenAI, Groq and the proxies of vLLM and LiteLLM use these suffixes. OpenRouter limits requests without one.
+# OpenAI, Groq and the proxies of vLLM and LiteLLM use these suffixes. OpenRouter's request limit has no suffix.
 _REQUESTS = ("x-ratelimit-{}-requests", "x-ratelimit-{}", "anthropic-ratelimit-requests-{}")
 _TOKENS = (
     "x-ratelimit-{}-tokens",
     *(f"anthropic-ratelimit-{kind}-{{}}" for kind in ("tokens", "input-tokens", "output-tokens")),
 )
-_EPOCH_SECONDS, _EPOCH_MILLISECONDS = 1e9, 1e11  # larger numbers are dates
+_EPOCH_SECONDS, _EPOCH_MILLISECONDS = 1e9, 1e11  # larger numbers are Unix times
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def rate_hints(headers: Mapping[str, str]) -> RateHints | None:
 
 
 def _tightest(headers: Mapping[str, str], names: tuple[str, ...]) -> Allowance | None:
-    """Return the rate limit with the smallest remaining amount, or None if the headers contain none of them."""
+    """Return the rate limit with the smallest remaining amount, or None if the headers contain none."""
     announced = (_allowance(headers, name) for name in names)
     return min(filter(None, announced), key=lambda allowance: allowance.remaining, default=None)
 

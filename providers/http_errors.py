@@ -78,7 +78,7 @@ def error_in_200(error: object, spec: Spec, request: VisionRequest) -> ProviderE
 
 
 def _texts(body: object, depth: int = 0) -> Iterator[str]:
-    """Yield every string and number of a body, including codes. Providers use five different shapes of error body."""
+    """Yield every string and number of a body, because providers use five different shapes of error body."""
     if isinstance(body, str | int):
         yield str(body)
     elif depth < _MAX_DEPTH and isinstance(body, Mapping):
@@ -107,7 +107,7 @@ def _cause(status: int, body: object, text: str, request: VisionRequest) -> Caus
         return _WRONG_PATH
     if status >= 500:
         return _FAILED
-    # vercel/ai#21192: Gemini sends the same 400 for a schema that is too large and for an unreadable image.
+    # vercel/ai#21192: Gemini sends the same response for a schema that is too large and for an unreadable image.
     return _MAY_BE_SCHEMA if request.sends_schema and status in (400, 422) else _REJECTED
 
 
@@ -115,14 +115,14 @@ def _names_missing_model(text: str, request: VisionRequest) -> bool:
     # OpenRouter: "No endpoints found that support image input", "… that can handle the requested parameters"
     if "support image input" in text or (request.sends_schema and "requested parameters" in text):
         return False
-    # If listing the models fails because of a wrong path, the error may quote "models" although no model was requested.
+    # With a wrong path, the error for a list of models may contain "models" although no model was requested.
     named = request.model and (re.search("model|no endpoints", text) or request.model.lower() in text)
     missing = re.search("not found|not exist|no endpoints|not supported|not_found|unknown", text)
     return "the model `" in text or bool(named and missing)
 
 
 def _parameter(body: object, text: str) -> Cause | None:
-    """Return the cause for the sampling parameter in OpenAI's `param`, with the limit if the text contains it."""
+    """Return the cause if OpenAI's `param` names a sampling parameter. A limit in the text is quoted."""
     error = body.get("error", body) if isinstance(body, Mapping) else None
     name = error.get("param") if isinstance(error, Mapping) else None
     if not isinstance(name, str) or name not in _PARAMETERS:
@@ -144,7 +144,7 @@ _NO_KEY = Cause(errors.AuthFailed, "{title} requires an API key and got none. Se
 _QUOTA = Cause(
     errors.QuotaExceeded,
     "The account at {title} has no credit left. Add credit, or use another key.",
-    # OpenAI; Anthropic: continuedev/continue#5499, a 400
+    # OpenAI; Anthropic: continuedev/continue#5499, status 400
     "insufficient_quota|billing_not_active|billing_hard_limit_reached|billing_error|credit balance is too low",
 )
 _MODEL = Cause(
@@ -160,7 +160,7 @@ _UNAVAILABLE = Cause(errors.Unavailable, "{title} is unavailable ({status}). Try
 _IMAGE = Cause(
     errors.ImageRejected,
     "{title} could not process the image ({status}). Send another format, size or aspect ratio.",
-    # vLLM: "Failed to apply Qwen2VLProcessor" (measured with 0.32), Qwen's smart_resize; llama-server; OpenAI
+    # texts of vLLM 0.32 ("Failed to apply Qwen2VLProcessor", Qwen's smart_resize), llama-server and OpenAI
     "failed to apply|aspect ratio must be smaller|must be larger than factor|image file is truncated|"
     "failed to load image|failed to decode image|cannot identify image|image_parse_error|"
     "invalid_image|unsupported image|image is too small|"
@@ -183,7 +183,7 @@ _CAUSES = (
     Cause(
         errors.ContextTooLong,
         "Prompt and image exceed the model's context. Shorten the prompt or send a smaller image.",
-        # OpenAI, vLLM, llama-server; llama-cpp-python: "Prompt exceeds n_ctx: 30047 > 4096" (measured with 0.3.36)
+        # texts of OpenAI, vLLM, llama-server and llama-cpp-python 0.3.36 ("Prompt exceeds n_ctx: 30047 > 4096")
         "context_length_exceeded|exceed_context_size|context length|context size|context window|"
         "maximum model length|max_model_len|exceeds n_ctx|input token count|too many tokens|"
         "prompt is too long|exceed context limit",
@@ -207,15 +207,15 @@ _CAUSES = (
 _SCHEMA = Cause(
     SchemaRejected,
     "{title} rejected the schema ({status}).",
-    # llama-cpp-python 0.3.36: a 500 for an unknown response_format (measured); Ollama: ollama/ollama#12422, a 500 or
-    # inside a 200; OpenRouter: block/buzz#3018, a 404 when no endpoint supports what require_parameters demands.
-    # Anthropic: can1357/oh-my-pi#341, a model that thinks cannot be made to call a tool
+    # llama-cpp-python 0.3.36: status 500 for an unknown response_format (measured); Ollama: ollama/ollama#12422, status
+    # 500 or 200; OpenRouter: block/buzz#3018, status 404 if no endpoint supports all parameters. Anthropic:
+    # can1357/oh-my-pi#341, a model that thinks cannot be made to call a tool
     "response_format|schema|grammar|output format|for format|requested parameters|output_config|tool_choice",
 )
 _MAY_BE_SCHEMA = Cause(SchemaRejected, "{title} rejected the request, perhaps for its schema ({status}).")
 _REJECTED = Cause(errors.RequestRejected, "{title} rejected the request ({status}).")
 _FAILED = Cause(errors.ServerFailed, "{title} failed with status {status}.")
-# vercel/ai#21192: if a schema was sent, this text does not imply a problem with the image
+# vercel/ai#21192: with a schema, this text may have another cause than the image
 _IMAGE_WITHOUT_SCHEMA = Cause(errors.ImageRejected, _IMAGE.message, "unable to process input image")
 _BY_STATUS: Mapping[int, Cause] = {
     401: _KEY,

@@ -23,7 +23,7 @@ class BridgeTransport(httpx.AsyncBaseTransport):
         self._image = image
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request. Raises httpx2.HTTPStatusError for error statuses: the SDK would drop the headers."""
+        """Send one request. Raises httpx2.HTTPStatusError for error statuses. (The SDK's error has no headers.)"""
         body = request.content if self._image is None else insert_image(request.content, self._image)
         # Without a key the SDK sends $OLLAMA_API_KEY to any address (measured with ollama 0.6.3).
         own = ("authorization", "content-length", "transfer-encoding")

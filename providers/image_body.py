@@ -1,7 +1,6 @@
 """Serialise request bodies, and insert the image's base64 into the serialised body.
 
-This is faster than serialising the image, because a JSON encoder inspects every character of a string: json.dumps
-takes 1.6 ms per MB of base64, replacing a placeholder in the serialised body takes 0.05 ms.
+The JSON encoder never sees the image: json.dumps takes 1.6 ms per MB of base64, replacing a placeholder 0.05 ms.
 """
 
 import json
@@ -17,7 +16,7 @@ PLACEHOLDER_BASE64 = b64encode_as_string(PLACEHOLDER)
 
 
 def insert_image(body: bytes, image: Image) -> bytes:
-    """Return the body with the placeholder replaced by the image."""
+    """Return the serialised body with the placeholder replaced by the image."""
     return body.replace(PLACEHOLDER_BASE64.encode("ascii"), image.base64.encode("ascii"), 1)
 
 

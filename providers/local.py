@@ -66,27 +66,25 @@ class LocalClient(BaseClient):
     sdk = "openai"
 
     def __init__(self, config: ProviderConfig, pool: Pool) -> None:
-        """Use the engines of `pool`. The option `max_concurrency` is the number of calls at a time."""
+        """Use the engines of `pool`. The option `max_concurrency` limits concurrent calls."""
         self.spec = SPEC
         self._options: Mapping[str, Any] = config.options
         self._pool = pool
 
     async def complete(self, request: VisionRequest) -> Completion:
-        """Send one request and return the complete answer."""
         async with self._call(request) as (server, request):
             return await server.complete(request)
 
     async def is_loaded(self, model: str) -> bool:
-        """Return whether the engine of the model runs."""
         return await self._pool.engines.is_ready(await self._engine(model))
 
     async def load(self, model: str, timeout: float) -> None:
-        """Start the engine of the model. It keeps running for its idle time."""
+        """Start the engine of the model, which then runs until its idle time has passed."""
         async with self._pool.engines.lease(await self._engine(model), timeout):
             pass
 
     def profile(self, model: str) -> Profile:
-        """Return the properties of the model, with the size of its images from `local_models.toml`."""
+        """Return the properties of the model. The image size comes from `local_models.toml`."""
         properties, row = super().profile(model), local_models.known_models().get(model)
         if row is None:
             return properties
@@ -122,7 +120,7 @@ class LocalClient(BaseClient):
                 raise await _cause(error, lease, request.model) from None
 
     async def _engine(self, name: str) -> Options:
-        """Return what the engine of a model loads. Raises UnknownModel and EngineFailed."""
+        """Return the options of the model's engine. Raises UnknownModel and EngineFailed."""
         require_packages()
         paths = self._pool.engines.paths
         if paths is not None and name not in local_models.known_models() and name not in paths:
@@ -143,7 +141,7 @@ class LocalClient(BaseClient):
 
 
 async def _cause(error: Unreachable | BadReply, lease: Lease, model: str) -> Exception:
-    """Return the failure of the engine if it died during the call, otherwise the error itself."""
+    """Return EngineFailed if the engine died during the call, otherwise the error itself."""
     code = await lease.death()
     if code is None:
         return error

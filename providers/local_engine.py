@@ -1,8 +1,8 @@
 """The program of the embedded engine: llama.cpp's server for one model, on a random port of the loopback interface.
 
 `python -m providers.local_engine PARENT` reads one line of JSON (the fields of `Options`) from standard input, loads
-the model, and writes one line of JSON to standard output: the address, or a failure. It ends at the end of standard
-input, which is the end of its parent. llama.cpp writes its log to standard error.
+the model, and writes one line of JSON to standard output: the address, or a failure. It exits when standard input is
+closed, which happens when its parent ends. llama.cpp writes its log to standard error.
 """
 
 import ctypes
@@ -17,13 +17,13 @@ from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 _LOG_ERRORS = 1
-_HEADROOM = 1.1  # weights, then buffers for images and the context
+_HEADROOM = 1.1  # memory of weights, buffers and context, divided by the size of the files
 _ORPHANED = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the engine loads. `context`: tokens of one request. `parallel`: requests at a time.
+    """Options of the engine. `context`: tokens per request. `parallel`: concurrent requests.
 
     `gpu_layers`: layers of the model to offload to a GPU, -1 for as many as fit.
     """
@@ -38,7 +38,7 @@ class Options:
 
 
 def end_with_parent(parent: int) -> None:
-    """Let the kernel kill this process when its parent ends, where the kernel can. Exit if it has already ended.
+    """Let the kernel kill this process when its parent ends (Linux). Exit if the parent has already ended.
 
     A process that hangs while it loads a model does not notice the end of standard input.
     """
@@ -49,7 +49,7 @@ def end_with_parent(parent: int) -> None:
 
 
 def available_memory() -> int | None:
-    """Return the bytes that this process may still allocate, or None if that is unknown."""
+    """Return the bytes that this process may still allocate, or None if unknown."""
     limits = []
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
@@ -57,13 +57,13 @@ def available_memory() -> int | None:
     except OSError:
         return None
     group = Path("/sys/fs/cgroup")
-    with suppress(OSError, ValueError):  # no cgroup, or "max"
+    with suppress(OSError, ValueError):  # no cgroup limits the memory
         limits.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
     return min(limits, default=None)
 
 
 def missing_memory(options: Options, devices: list[dict[str, Any]]) -> str:
-    """Return a sentence if the model does not fit into memory, "" if it does or may."""
+    """Return a sentence if the model does not fit into memory, otherwise ""."""
     if any("GPU" in device["type"].name for device in devices) and options.gpu_layers:
         return ""
     needed = int(sum(Path(path).stat().st_size for path in (options.model, options.mmproj)) * _HEADROOM)
@@ -89,17 +89,17 @@ def start(options: Options) -> Any:
     params.n_gpu_layers = options.gpu_layers
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = max(cores - 1, 1)
     params.offline, params.ui, params.endpoint_slots, params.verbosity = True, False, False, _LOG_ERRORS
-    params.cache_ram_mib = 0  # a slot keeps its own prefix; the default would keep those of 8 GB of other prompts
+    params.cache_ram_mib = 0  # no cache of other prompts (default: 8 GB); slots keep their own prefix
     return Server(params)
 
 
 def main() -> None:
-    """Serve the model of the first line of standard input until standard input ends."""
+    """Load the model that the first line of standard input names, and serve it until standard input ends."""
     end_with_parent(int(sys.argv[1]))
-    for number in (signal.SIGINT, signal.SIGTERM):  # the parent's process group gets them; running calls may finish
+    for number in (signal.SIGINT, signal.SIGTERM):  # a signal to the process group must not interrupt running calls
         signal.signal(number, signal.SIG_IGN)
     replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a library prints is part of the log
+    os.dup2(2, 1)  # output of libraries goes to the log
     options = Options(**json.loads(sys.stdin.readline()))
     from xllamacpp import get_device_info
 

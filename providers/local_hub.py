@@ -19,7 +19,6 @@ class HubError(Exception):
 
 
 def cache_directory() -> Path:
-    """Return the directory of the cache."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE)
@@ -51,7 +50,7 @@ def pull(model: KnownModel) -> tuple[Path, Path]:
 
 
 def remove(model: KnownModel) -> int:
-    """Delete every revision of the model's repository from the cache. Return the freed bytes, 0 if it was not there."""
+    """Delete every revision of the model's repository from the cache. Return the freed bytes."""
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
@@ -76,7 +75,7 @@ def remove(model: KnownModel) -> int:
 
 
 def _projector(model: KnownModel) -> HubFile:
-    """Return the vision projector of a repository, in 8 bits where there are several."""
+    """Return the vision projector of a repository. If there are several, prefer the one with 8 bits."""
     from huggingface_hub import HfApi
 
     files = [file for file in HfApi().list_repo_files(model.repository, revision=model.revision) if "mmproj" in file]
@@ -89,7 +88,7 @@ def _download(model: KnownModel, file: HubFile) -> Path:
     from huggingface_hub import hf_hub_download
 
     path = Path(hf_hub_download(model.repository, file.file, revision=model.revision))
-    blob = path.resolve()  # named by the hash that the hub states
+    blob = path.resolve()  # its name is the hash that the hub reported
     hashes = {value for value in (file.sha256, blob.name) if re.fullmatch("[0-9a-f]{64}", value)}
     if hashes - {_digest(blob)} or file.size not in (0, blob.stat().st_size):
         blob.unlink()
@@ -102,13 +101,12 @@ def _download(model: KnownModel, file: HubFile) -> Path:
 
 
 def _digest(path: Path) -> str:
-    """Return the sha256 of the content, whatever the name of the file says."""
     with path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest()
 
 
 def _hub_sentence(error: Exception, model: KnownModel) -> str:
-    """Return the cause and the remedy of an error of `huggingface_hub`, "" for any other error."""
+    """Return a sentence with cause and remedy for an error of `huggingface_hub`, "" for any other error."""
     from huggingface_hub import errors
 
     page = f"https://huggingface.co/{model.repository}"

@@ -6,7 +6,7 @@ A model is named in one of three ways:
 - the path of a GGUF file, with its vision projector (mmproj) beside it, or `model.gguf,mmproj=projector.gguf`;
 - `owner/repository:file.gguf` on the hub.
 
-Nothing here downloads.
+This module downloads nothing.
 """
 
 import re
@@ -36,7 +36,7 @@ class HubFile:
 
 @dataclass(frozen=True, slots=True)
 class KnownModel:
-    """A row of `local_models.toml`, which explains the fields. `mmproj` None: the repository's vision projector."""
+    """A row of `local_models.toml` (see its comments). `mmproj`: None to look for a projector in the repository."""
 
     name: str
     repository: str
@@ -52,7 +52,7 @@ class KnownModel:
 
     @property
     def size(self) -> int:
-        """Return the size of all files in bytes, 0 if it is unverified."""
+        """Return the size of all files in bytes, 0 if unverified."""
         files = [self.model, *([self.mmproj] if self.mmproj else [])]
         return sum(file.size for file in files) if self.mmproj and all(file.size for file in files) else 0
 
@@ -69,7 +69,6 @@ class Weights:
 
 @cache
 def known_models() -> Mapping[str, KnownModel]:
-    """Return the models that are known by name."""
     rows = tomllib.loads(_TABLE.read_text("utf-8"))
     return {
         name: KnownModel(name, **{**row, "model": HubFile(**row["model"]), "mmproj": HubFile(**row["mmproj"])})
@@ -78,7 +77,7 @@ def known_models() -> Mapping[str, KnownModel]:
 
 
 def on_hub(name: str) -> KnownModel | None:
-    """Return the model with this name, or that of a reference `owner/repository:file.gguf`; otherwise None."""
+    """Return the model for a known name or a reference `owner/repository:file.gguf`, otherwise None."""
     if name in known_models():
         return known_models()[name]
     match = _HUB.fullmatch(name)
@@ -109,7 +108,7 @@ def find(name: str, mmproj: str = "") -> Weights:
 
 
 def downloaded(model: KnownModel) -> tuple[Path, Path] | None:
-    """Return the paths of a model's files in the cache of the hub, or None if one is missing."""
+    """Return the paths of a model's files in the hub's cache, or None if a file is missing."""
     from providers import local_hub
 
     path = local_hub.cached(model, model.model.file)
@@ -120,13 +119,13 @@ def downloaded(model: KnownModel) -> tuple[Path, Path] | None:
 
 
 def projectors(model: Path) -> list[Path]:
-    """Return the vision projectors beside a model: those that have its name, otherwise all of them."""
+    """Return the vision projectors in the model's folder: those with its name, or all if none has its name."""
     beside = [path for path in sorted(model.parent.glob("*.gguf")) if "mmproj" in path.name.lower() and path != model]
     return [path for path in beside if model.stem.lower() in path.stem.lower()] or beside
 
 
 def digest(path: Path) -> str:
-    """Return the sha256 of a file. The cache of the hub names each file by it; other files are read."""
+    """Return the sha256 of a file. In the hub's cache it is the file's name; any other file is read."""
     blob = path.resolve().name
     if re.fullmatch(r"[0-9a-f]{64}", blob):
         return blob
@@ -150,7 +149,7 @@ def _downloaded(model: KnownModel, mmproj: str) -> Weights:
 
 
 def _projector(model: Path, mmproj: str) -> Path:
-    """Return the vision projector of a model on disk. Raises EngineFailed if there is none, or a choice."""
+    """Return the vision projector of a model on disk. Raises EngineFailed unless there is exactly one."""
     if mmproj:
         path = Path(mmproj)
     else:

@@ -1,11 +1,12 @@
 """The supervisor of the embedded engines: one child process per model for all workers of a bridge.
 
-The supervisor runs in a thread of the main process. `Engines` reaches it through a socket, which workers inherit. For
-each call, `Engines` sends one end of a private socket pair with its request. The pair is the lease: the supervisor
-answers on it when the engine is ready, reports on it when the engine dies, and counts the engine as in use until the
-other end is closed, so a worker that dies releases its engines.
+The supervisor runs in a thread of the main process. `Engines` sends requests to it through a socket that workers
+inherit. Each request contains one end of a new socket pair, the lease. The supervisor sends a message on the lease when
+the engine is ready and when it dies. The engine is in use until the other end is closed, so a worker that dies releases
+its engines.
 
-The thread starts every child and lives until the end: the kernel ends a child with the *thread* that started it.
+The thread starts every child and runs until the process ends, because the kernel kills a child when the *thread* that
+started it ends.
 """
 
 import asyncio
@@ -34,15 +35,15 @@ log = logging.getLogger("graphcap")
 IDLE_SECONDS = 300.0
 _MAX_REQUEST = 65536
 _DEATH_SECONDS = 5.0
-"""How long a failed call waits for the report that the engine has died."""
+"""Seconds that a failed call waits for a report of the engine's death."""
 _REPORT_SECONDS = 5.0
-"""How long the supervisor may take to report the state of the engines."""
+"""Seconds for the supervisor to report the state of the engines."""
 _END_SECONDS = 5.0
-"""How long an engine may take to end when its input has ended, before it is killed."""
+"""Seconds for an engine to end after its input was closed. Then it is killed."""
 _ROOT = Path(__file__).parents[1]
-# What an interpreter and a GPU backend may need to start. No key is among it.
+# Environment variables that an interpreter and a GPU backend may need. None of them is a key.
 _ENVIRONMENT = ("LD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT", "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
-_CAUSES = (  # measured with xllamacpp 2026.10: what llama.cpp logs, and what it means
+_CAUSES = (  # llama.cpp's log lines and their causes (measured with xllamacpp 2026.10)
     ("mismatch between text model", "The vision projector belongs to another model. Use the mmproj of this model."),
     ("CLIP cannot be used as main model", "The file is a vision projector. Name the text model that belongs to it."),
     ("Failed to load CLIP model", "The mmproj is not a vision projector. Use the mmproj of this model."),
@@ -54,7 +55,7 @@ State = Literal["stopped", "loading", "ready"]
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """`idle`: seconds until an engine without calls ends. `gpu_layers`: layers on the GPU, -1: as many as fit."""
+    """`idle`: seconds until an engine without calls ends. `gpu_layers`: layers on the GPU, -1 for all that fit."""
 
     idle: float = IDLE_SECONDS
     gpu_layers: int = -1
@@ -62,14 +63,14 @@ class EngineSettings:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where an engine listens, and its key."""
+    """The URL of an engine, and its key."""
 
     url: str
     key: str = field(repr=False)
 
 
 class _Engine:
-    """One model, and the child process that runs it when it is needed. Used by the supervisor's event loop alone."""
+    """One model, and the child process that runs it on demand. Used only on the supervisor's event loop."""
 
     def __init__(self, options: Options, idle: float) -> None:
         self._options, self._idle = options, idle
@@ -95,13 +96,13 @@ class _Engine:
         return Address(self._url, self._options.key)
 
     def release(self) -> None:
-        """End the engine after the idle time, unless it is acquired before."""
+        """End the engine after the idle time unless it is acquired again."""
         self.users -= 1
         if not self.users:
             self._timer = asyncio.get_running_loop().call_later(self._idle, self.stop)
 
     def stop(self) -> None:
-        """End the child process: by the end of its input if the model is loaded, otherwise by a signal."""
+        """End the child process: close its input if the model is loaded, otherwise send a signal."""
         process, was_ready, self.state = self._process, self.state == "ready", "stopped"
         if process is None or process.returncode is not None:
             return
@@ -117,7 +118,6 @@ class _Engine:
             process.kill()
 
     async def join(self) -> None:
-        """Wait until the child process has ended."""
         if self._process is not None:
             await self.ended.wait()
 
@@ -160,7 +160,7 @@ class _Engine:
         self._url, self.load_seconds, self.state = reply["url"], round(time.monotonic() - start, 3), "ready"
 
     async def _watch(self, process: Process) -> None:
-        """Read llama.cpp's log until the child ends. Remember its errors; they contain no prompt."""
+        """Read llama.cpp's log until the child ends, and keep its errors. They contain no prompt."""
         assert process.stderr is not None
         async for line in process.stderr:
             self._errors.append(line.decode(errors="replace").strip())
@@ -189,7 +189,7 @@ class Supervisor:
         self._thread.start()
 
     def close(self) -> None:
-        """End every engine, and wait for the end."""
+        """Stop all engines, and wait until they have ended."""
         with suppress(OSError):
             self.control.send(b"")
         self._thread.join()
@@ -241,7 +241,7 @@ class Supervisor:
         engine = self._engines.setdefault(options, _Engine(options, self._settings.idle))
         for other in self._engines.values():
             if other is not engine and not other.users and engine.state == "stopped":
-                other.stop()  # its memory is needed
+                other.stop()  # free its memory for the next engine
                 await other.join()
         try:
             _write(writer, asdict(await engine.acquire()))
@@ -260,7 +260,7 @@ def _write(writer: StreamWriter, message: object) -> None:
 
 
 class Engines:
-    """Leases engines from a supervisor: that of the main process, or one of its own that starts at the first use.
+    """Leases engines from the main process's supervisor, or from a new supervisor that starts at the first use.
 
     `paths`: model files that calls may name; None for all.
     """
@@ -272,7 +272,7 @@ class Engines:
         *,
         paths: frozenset[str] | None = None,
     ) -> None:
-        """`settings`: of the own supervisor. `control`: the inherited socket of another one."""
+        """`settings`: for a new supervisor. `control`: the inherited socket of the main process's supervisor."""
         self._settings = settings or EngineSettings()
         self._control = control
         self._own: Supervisor | None = None
@@ -294,7 +294,6 @@ class Engines:
             writer.close()
 
     async def is_ready(self, options: Options) -> bool:
-        """Return whether the engine of a model runs, so that a call does not wait for the model to load."""
         return any(row["model"] == options.name and row["state"] == "ready" for row in await self.report())
 
     async def report(self) -> list[dict[str, Any]]:
@@ -312,7 +311,7 @@ class Engines:
         return rows
 
     def close(self) -> None:
-        """End the engines of the own supervisor."""
+        """Stop the new supervisor's engines, if there are any."""
         with self._opening:
             if self._own is not None:
                 self._own.close()
@@ -333,7 +332,7 @@ class Engines:
 
 
 class Lease:
-    """The right to call an engine."""
+    """The right to call an engine until the lease is closed."""
 
     def __init__(self, reader: StreamReader) -> None:
         self._reader = reader
@@ -355,7 +354,7 @@ class Lease:
         self.address = Address(**message)
 
     async def death(self) -> int | None:
-        """Return the exit code of the engine if it has died during the call, negative for a signal; otherwise None."""
+        """Return the exit code of an engine that died during the call (negative for a signal), otherwise None."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_DEATH_SECONDS):
                 if not await self._responds():

@@ -90,7 +90,7 @@ class OllamaClient(BaseClient):
         }
 
     def _context(self, request: VisionRequest) -> int:
-        """Return the tokens of context to load the model with."""
+        """Return the context size for the model, in tokens."""
         return int(self._options.get("num_ctx") or self.profile(request.model).context or 0)
 
     def _answer(self, request: VisionRequest, *, streamed: bool) -> "OllamaAnswer":
@@ -112,7 +112,7 @@ class OllamaClient(BaseClient):
         if isinstance(error, httpx2.HTTPStatusError):
             response = error.response
             return classify(response.status_code, response.text, response.headers, SPEC, request)
-        if isinstance(error, ollama.ResponseError):  # an error inside a stream
+        if isinstance(error, ollama.ResponseError):  # an error object within a stream
             return error_in_200({"error": error.error}, SPEC, request)
         return self._transport_error(error, request)
 
@@ -122,8 +122,8 @@ def _messages(request: VisionRequest) -> list[dict[str, Any]]:
     turns = [{"role": turn.role, "content": turn.text} for turn in request.turns]
     user: dict[str, Any] = {"role": "user", "content": dialects.prompt(request, sent=_schema(request))}
     if request.image is not None:
-        # Pass bytes, because the SDK first tries to open a string as a file (measured with ollama 0.6.3).
-        # Without an image no empty list is sent, because some backends reject it (datalab-to/marker#1076).
+        # Pass bytes, because the SDK first tries to open a string as a file (measured with ollama 0.6.3). Some backends
+        # reject an empty list of images (datalab-to/marker#1076).
         user["images"] = [PLACEHOLDER]
     return [*system, user, *turns]
 
@@ -145,7 +145,6 @@ class OllamaAnswer(Answer):
     context = _tokens = 0
 
     def read(self, response: "ollama.ChatResponse") -> str:
-        """Read a response or a part of a stream, and return its text."""
         if response.done:
             self.finish = response.done_reason or "stop"
             self._model = whole_characters(response.model or "")

@@ -4,8 +4,8 @@ openai, anthropic and google-genai use httpx2. ollama uses httpx; `providers.htt
 the same httpx2 client. The pool overrides the SDKs' settings: it follows no redirects, stores no cookies, accepts no
 compressed responses and rejects responses larger than `max_reply_bytes`.
 
-The pool does not detect extra bytes after a response, which h11 would read as the next response on that connection.
-Only the server that sends both responses could send such bytes.
+h11 reads extra bytes after a response as the next response on that connection. The pool does not detect this, because
+only that server could send such bytes.
 """
 
 import asyncio
@@ -26,8 +26,8 @@ KEEPALIVE_SECONDS = 4.0
 class Pool:
     """Shared httpx2 clients, which are opened on first use. `aclose()` closes them.
 
-    If a `transport` factory is passed, proxies from the environment are not used, because a proxy would connect to the
-    server instead of the transport that checks the address.
+    With a `transport` factory, proxies from the environment are not used: a proxy, and not the transport that checks
+    addresses, would connect to the server.
     """
 
     def __init__(
@@ -38,8 +38,9 @@ class Pool:
         tells_addresses: bool = True,
         engines: Engines | None = None,
     ) -> None:
-        """`transport` creates a transport, given the seconds to keep idle connections open. `tells_addresses`: error
-        messages may contain base URLs. `engines`: of the provider `local`, by default its own.
+        """`transport`: creates a transport; its argument is the seconds to keep idle connections open.
+        `tells_addresses`: error messages may contain base URLs. `engines`: the embedded engines, by default those of
+        this pool.
         """
         self.engines = engines or Engines()
         self._transport = transport

@@ -1,6 +1,6 @@
-"""Properties of models: a row per kind of provider, adjusted by rows of model families.
+"""Properties of models: one row per kind of provider. Rows of model families override its values.
 
-A model family is recognised by the model's name, which servers spell differently: `qwen2.5vl:7b` in Ollama,
+The model's name shows its family. Servers spell the name differently: `qwen2.5vl:7b` in Ollama,
 `Qwen/Qwen2.5-VL-7B-Instruct` in vLLM, `qwen/qwen2.5-vl-72b-instruct` in OpenRouter.
 """
 
@@ -48,7 +48,7 @@ _WEBP = _JPEG_PNG | {"image/webp"}
 # (ollama/ollama#17889), so requests to Ollama always set the context size.
 _KINDS: Mapping[str, Profile] = {
     "openai": Profile(ImageProfile(_WEBP | {"image/gif"}, size=2048, max_bytes=20 * _MIB)),
-    # platform.claude.com/docs/en/build-with-claude/vision: 8000 pixels; 10 MB of base64, a third more than the bytes.
+    # platform.claude.com/docs/en/build-with-claude/vision: at most 8000 pixels, and 10 MB of base64 (7.5 MB of bytes).
     "anthropic": Profile(
         ImageProfile(_WEBP | {"image/gif"}, size=2576, max_side=8000, max_bytes=7 * _MIB), max_tokens=16_384
     ),
@@ -57,7 +57,7 @@ _KINDS: Mapping[str, Profile] = {
     "llamacpp": Profile(ImageProfile(_JPEG_PNG, size=1568)),
     "local": Profile(ImageProfile(_JPEG_PNG, size=1568)),
     "lmstudio": Profile(ImageProfile(_JPEG_PNG, size=1568)),
-    # A request is limited to 20 MB including inline images, whose base64 is a third larger than the bytes.
+    # A request is limited to 20 MB including the base64 of images, which is a third larger than the bytes.
     "gemini": Profile(ImageProfile(_WEBP, size=3072, max_bytes=14 * _MIB)),
     "builtin": Profile(ImageProfile(_WEBP | {"image/gif"}, size=None, max_bytes=None)),
 }
@@ -65,12 +65,12 @@ _KINDS: Mapping[str, Profile] = {
 _ANY = Profile(ImageProfile(_JPEG_PNG, size=2048))
 
 
-# tmc/langchaingo#1355: "Only the default (1) value is supported"
+# tmc/langchaingo#1355: these models accept only the default temperature.
 _REASONING, _NOT_REASONING = ("o1*", "o3*", "o4*", "gpt-5*"), ("gpt-5*chat*",)
-# Model families with the longest side that their preprocessor keeps (preprocessor_config.json): a larger image costs
-# bytes and time, but the model sees no more detail.
+# Model families with the longest side that their preprocessor keeps (preprocessor_config.json): larger images cost time
+# without more detail.
 _SIZES = (
-    # The same page: models before Claude 4.7 scale images down to 1568 pixels.
+    # Models before Claude 4.7 scale images down to 1568 pixels (same page).
     (("claude-3*", "claude-*-4", "claude-*-4[-.@][0-6]*"), 1568),
     (("gemma3*", "gemma-3*"), 896),
     (("llava*", "bakllava*"), 1344),

@@ -12,7 +12,7 @@ _MAX_RAW = 2_000
 _MAX_COMPARED = 600
 """Characters that are compared with the prompts, which may be long."""
 _ECHO = 32
-"""Consecutive letters and digits that must match the prompt to count as an echo: about 40 characters of prose."""
+"""Consecutive letters and digits that must match the prompt. They correspond to 40 characters of prose."""
 _SHORTEST_ECHO = 8
 _SECRETS = (
     (re.compile(r"(?i)\b(bearer|basic)\s+\S+"), "[key]"),
@@ -43,7 +43,7 @@ def provider_message(body: object, request: VisionRequest) -> str:
 
 
 def _message(body: object) -> str:
-    """Find the message in an error body, which has one of five shapes. Return "" for a page of HTML."""
+    """Find the message in an error body of one of five known shapes. Return "" for an HTML page."""
     if isinstance(body, str):
         text = body.strip()
         if text[:1] in ("{", "["):
@@ -79,7 +79,7 @@ def _letters(text: str) -> str:
 
 
 def _echo(letters: str, prompt: str) -> int | None:
-    """Return the first index in `letters` from which 32 characters, or all of a shorter prompt, occur in the prompt."""
+    """Return the first index in `letters` at which 32 characters (or all of a shorter prompt) match the prompt."""
     length = min(_ECHO, len(prompt))
     if length < _SHORTEST_ECHO:
         return None

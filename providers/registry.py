@@ -14,7 +14,7 @@ from providers.openai import OpenAIClient
 from providers.pool import Pool
 
 _ORDER = ("builtin", "local", "openai", "anthropic", "vllm", "ollama", "gemini")
-"""The kinds that the documentation lists first, in this order."""
+"""The order of the first kinds in the documentation."""
 _CLIENTS: tuple[type[BaseClient], ...] = (
     BuiltinClient,
     LocalClient,

@@ -49,7 +49,7 @@ _COMPLEX = frozenset(
     }
 )
 """Keywords that no provider enforces reliably. They are moved into the description as JSON."""
-_LONGEST = 4_000  # characters of such JSON in one description
+_LONGEST = 4_000  # characters of JSON in one description
 _SHAPE = frozenset({"properties", "items", "enum", "const"})
 _UNSET = object()
 
@@ -92,7 +92,6 @@ def subschema(value: object) -> JsonObject:
 
 
 def types(node: JsonObject) -> frozenset[str]:
-    """Return the types in the keyword `type` of a node, empty if there is no `type`."""
     stated = node.get("type", ())
     return frozenset({stated} if isinstance(stated, str) else stated)
 
@@ -137,7 +136,7 @@ def simple(node: JsonObject) -> JsonObject:
 
 
 def _relevant(node: JsonObject) -> JsonObject:
-    """Drop the keywords that have no effect because they apply to none of the types of the node."""
+    """Drop keywords that apply to none of the node's types."""
     names = types(node)
     own = [words for name, words in OWN_KEYWORDS.items() if name in names]
     return without(node, _TYPED - frozenset().union(*own)) if names else node
@@ -234,7 +233,7 @@ def described(node: JsonObject, sentences: list[str]) -> JsonObject:
 
 
 def known_format(node: JsonObject, known: frozenset[str]) -> JsonObject:
-    """Keep a format in `known`, move any other format into the description."""
+    """Keep a format that is in `known`. Move any other format into the description."""
     return node if node.get("format") in known else say(node, {"format"})
 
 
@@ -271,7 +270,7 @@ def typed(node: JsonObject) -> JsonObject:
 
 
 def split_types(node: JsonObject) -> JsonObject:
-    """Translate a node with several types to an `anyOf` with one type each. One type and null are not split."""
+    """Translate a node with several types to an `anyOf` with one type each. A type with null is not split."""
     names = [node.get("type")] if isinstance(node.get("type"), str) else list(node.get("type", ()))
     if len([name for name in names if name != "null"]) < 2:
         return node

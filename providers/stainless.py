@@ -39,7 +39,7 @@ class JsonAnswer(Answer):
 
     @abstractmethod
     def read_event(self, event: Mapping[str, Any]) -> str:
-        """Read one event of a stream and return its text, "" for an event without text."""
+        """Return the text of one stream event, "" for an event without text."""
 
 
 class StainlessClient(BaseClient):
@@ -48,7 +48,7 @@ class StainlessClient(BaseClient):
     path: str
 
     def __init__(self, config: ProviderConfig, pool: Pool) -> None:
-        """Import the SDK, which is slow. Raises ValueError for a missing or invalid base URL."""
+        """Import the SDK (slow). Raises ValueError for a missing or invalid base URL."""
         super().__init__(config, pool)
         self._package = import_module(self.sdk)
         # At level DEBUG the SDKs log the prompt, the image and perhaps the key (openai 3.3, anthropic 2.14).
@@ -58,7 +58,7 @@ class StainlessClient(BaseClient):
 
     @abstractmethod
     def _open(self, client: "httpx2.AsyncClient") -> Any:
-        """Create the SDK's client with empty keys. For None the SDK would read the environment."""
+        """Create the SDK's client with empty keys, because for None it would read the environment."""
 
     @abstractmethod
     def _answer(self, request: VisionRequest, *, streamed: bool) -> JsonAnswer:
@@ -69,7 +69,7 @@ class StainlessClient(BaseClient):
         """Return the error for an error object inside a response with status 200."""
 
     def _headers(self) -> Mapping[str, str | None]:
-        """Return the headers of the protocol. None means that the header is not sent."""
+        """Return the protocol's headers. A header that is None is not sent."""
         return {}
 
     def _streamed(self, body: JsonObject) -> JsonObject:
@@ -99,8 +99,8 @@ class StainlessClient(BaseClient):
     async def _events(self, request: VisionRequest, answer: JsonAnswer) -> AsyncGenerator[object]:
         """Yield the events of a stream. Failures after the finish reason are ignored because the answer is complete.
 
-        The SDK's own stream is not used because `SSEDecoder` (openai 3.3, anthropic 2.14) copies the lines of an event
-        received so far each time another line arrives. An event of 1 MB in short lines takes minutes of CPU time.
+        The SDK's `SSEDecoder` (openai 3.3, anthropic 2.14) is not used: for each line it copies all earlier lines of
+        the event, so an event of 1 MB in short lines takes minutes of CPU time.
         """
         import httpx2
 

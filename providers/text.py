@@ -34,11 +34,11 @@ class AnswerText:
         self.usage: Usage | None = None
 
     def add(self, piece: str) -> str:
-        """Append a piece of text, and return the text to pass on.
+        """Append a piece of text, and return the text for the caller.
 
-        JSON escapes may split a surrogate pair between two pieces. A trailing half is kept for the next piece, and a
-        half without its counterpart is replaced. Raises BadReply if the text is too long, and WhitespaceRunaway if a
-        stream contains too much consecutive white space.
+        JSON escapes may split a surrogate pair between two pieces. A half at the end is kept for the next piece. An
+        unpaired half is replaced. Raises BadReply if the text is too long, and WhitespaceRunaway if a stream contains
+        too much consecutive white space.
         """
         piece = self._half + piece
         self._half = piece[-1] if "\ud800" <= piece[-1:] <= "\udbff" else ""
@@ -63,7 +63,7 @@ def whole_characters(text: str) -> str:
 
 
 def model_of(name: str, title: str = "") -> Model:
-    """Return the model with this name. `title`: its name for people, "" if the server reports none."""
+    """Return the model with this name. `title`: its display name, "" if unknown."""
     return Model(whole_characters(name), whole_characters(title or name))
 
 

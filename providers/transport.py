@@ -11,8 +11,8 @@ from providers.call import CONNECT_SECONDS
 from providers.errors import BadReply, ResponseInterrupted, WrongPath
 
 TIMEOUT = httpx2.Timeout(None, connect=CONNECT_SECONDS)
-"""Only the connection timeout is set, because `Call` limits the total time. With two equal limits, the error that is
-raised would depend on chance.
+"""Only the connection timeout is set, because `Call` limits the total time. With two equal limits, the exception would
+depend on chance.
 """
 _MAX_IDLE = 128  # connections
 _INTERRUPTED = (httpx2.NetworkError, httpx2.ProtocolError, OSError)
@@ -95,7 +95,7 @@ class KeyedTransport(httpx2.AsyncBaseTransport):
 
     @property
     def failed(self) -> httpx2.Response | None:
-        """Return the first response with another status than 200, or None. The SDK does not report all of these."""
+        """Return the first response whose status is not 200, or None. The SDK does not report all of these."""
         return next((response for response in self._responses if response.status_code != 200), None)
 
     async def close_responses(self) -> None:

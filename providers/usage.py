@@ -9,8 +9,8 @@ _PLAUSIBLE = 10**9  # tokens of one call; larger counts are ignored
 class Usage:
     """Token counts of one or more calls. A count is None if the provider did not report it.
 
-    A sum is None if one of its terms is None. For `cached_tokens`, None is skipped instead, because providers report
-    cached tokens only if there are any.
+    A sum is None if a term is None. In the sum of `cached_tokens`, None counts as 0, because providers report cached
+    tokens only if there are any.
     """
 
     input_tokens: int | None = None

@@ -1,4 +1,4 @@
-"""Build the response of an analysis: the results, the errors and the HTTP status."""
+"""Build the HTTP response of an analysis from its captions and errors."""
 
 from pydantic import BaseModel, Field
 
@@ -58,7 +58,7 @@ def analysis_out(plan: AnalysisPlan, outcomes: Outcomes, run: Run) -> AnalyzeOut
 def _all_failed(failed: dict[str, Problem], request_id: str, skipped: str | None) -> Problem:
     """Return the first problem if all problems have the same status. Otherwise, build a problem with status 502.
 
-    `skipped`: the name of a synthesizer that had no input. Its status is ignored.
+    `skipped`: the name of a synthesizer that had no input, whose status is ignored.
     """
     first = next(iter(failed.values()))
     if len({problem.status for name, problem in failed.items() if name != skipped}) > 1:

@@ -31,7 +31,7 @@ class Writer:
         self._lock = asyncio.Lock()
 
     async def send(self, message: Message, deadline: Deadline | None = None) -> None:
-        """Send a message, and return when it is accepted or dropped. `deadline`: of the request it belongs to."""
+        """Send a message, and return when it is accepted or dropped. `deadline`: that of the message's request."""
         async with self._lock:
             if self.closed.is_set():
                 return
@@ -50,7 +50,6 @@ async def disconnected(receive: Receive) -> None:
 
 
 async def first_of(*events: asyncio.Event) -> None:
-    """Wait until one of the events is set."""
     tasks = [asyncio.create_task(event.wait()) for event in events]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -65,7 +64,7 @@ async def until_disconnect(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
 
 async def until(end: Coroutine[Any, Any, object], work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` and return its result. If `end` returns first, cancel the work and raise Cancelled."""
+    """Run `work` and return its result. If `end` finishes first, cancel the work and raise Cancelled."""
     working, ending = asyncio.create_task(work), asyncio.create_task(end)
     try:
         await asyncio.wait((working, ending), return_when=asyncio.FIRST_COMPLETED)

@@ -8,14 +8,14 @@ from typing import Any
 from bridge.errors import ShuttingDown
 
 _LINGER_SECONDS = 5.0
-"""How long cancelled work may take to send its last event or response."""
+"""Seconds for cancelled work to send its last event or response."""
 _POLL_SECONDS = 0.1
 
 
 class Drain:
     """The running work of one worker, and the state of its shutdown.
 
-    `begun`: no new work is accepted. `over`: the grace period has ended and the rest was cancelled.
+    `begun`: no new work is accepted. `over`: the grace period has ended, and running work was cancelled.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Drain:
     def under_way(self, late: bool = False) -> Iterator[None]:
         """Register the current task as running work during the `with` block.
 
-        Raises ShuttingDown when the shutdown has begun, unless `late` work is accepted.
+        Raises ShuttingDown during a shutdown, unless `late` is true.
         """
         if self.begun.is_set() and not late:
             raise ShuttingDown
@@ -41,7 +41,7 @@ class Drain:
             self._under_way.discard(task)
 
     def ends_this(self) -> bool:
-        """Return whether the shutdown cancelled the current task. If so, clear the cancellation, so it can report."""
+        """Return whether the shutdown cancelled the current task. If so, clear the cancellation."""
         task = asyncio.current_task()
         if not self.over or task is None:
             return False

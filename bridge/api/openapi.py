@@ -1,4 +1,4 @@
-"""Build the OpenAPI document: FastAPI's own, plus the request bodies and errors of every route."""
+"""Build the OpenAPI document. FastAPI's document lacks the request bodies and errors of the routes."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,7 +43,7 @@ _WITHOUT_KEY = ("/health",)
 
 @dataclass(frozen=True)
 class Operation:
-    """What FastAPI cannot derive about a POST operation: models of JSON bodies, an example, media types, uploads."""
+    """A POST operation's details that FastAPI cannot derive: models of bodies, an example, media types, uploads."""
 
     models: tuple[type[BaseModel], ...]
     example: dict[str, Any]
@@ -90,13 +90,12 @@ _OPERATIONS = {
 
 
 def operation_id(route: APIRoute) -> str:
-    """Return the route's function name in camel case. Client generators use it as the name of a method."""
+    """Return the route's function name in camel case. Client generators name methods after it."""
     first, *rest = route.name.split("_")
     return first + "".join(map(str.capitalize, rest))
 
 
 def build(app: FastAPI) -> dict[str, Any]:
-    """Return the document."""
     document = get_openapi(
         title=app.title, version=app.version, summary=app.summary, description=_DESCRIPTION, routes=app.routes
     )

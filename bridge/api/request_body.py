@@ -20,7 +20,7 @@ UPLOAD_PART = "image"
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s;\"]*)", re.IGNORECASE)
 _UTF_8 = ("utf-8", "utf8", "us-ascii")
 _GRACE_SECONDS = 10.0
-# Commas and brackets of a body that is parsed on the event loop: at most 0.15 s.
+# The largest number of commas and brackets. Parsing blocks the event loop for at most 0.15 s.
 _MAX_VALUES = 200_000
 
 
@@ -33,7 +33,7 @@ class RequestBody:
 
 
 async def read_body(request: Request, settings: Settings, *, optional: bool = False) -> RequestBody:
-    """Read the body according to its content type. `optional`: accept an empty body, as one without fields.
+    """Read the body according to its content type. `optional`: an empty body is one without fields.
 
     The body must arrive within the `timeout` of the settings. After ten seconds, its average rate must be at least
     `min_send_rate` bytes per second. Raises BodyTooLarge, InvalidJson, InvalidRequest or RequestTimeout.
@@ -59,7 +59,7 @@ async def read_body(request: Request, settings: Settings, *, optional: bool = Fa
 
 
 async def _chunks(request: Request, settings: Settings, deadline: asyncio.Timeout) -> AsyncGenerator[bytes, None]:
-    """Yield the chunks of the body. Each chunk extends the deadline by the time it takes at `min_send_rate`."""
+    """Yield the chunks of the body. Each chunk extends the deadline by the time that it takes at `min_send_rate`."""
     received = 0
     start = asyncio.get_running_loop().time()
     async for chunk in request.stream():
@@ -84,7 +84,7 @@ def parse_object(text: bytes | str, name: str = "The body") -> JsonObject:
 
 
 def _check_size(text: bytes | str, name: str) -> None:
-    """Raise InvalidRequest for too many values. `find` skips the base64 of an image quickly; `count` does not."""
+    """Raise InvalidRequest for too many values. (`find` is faster than `count` on base64.)"""
     left = _MAX_VALUES
     for character in ",[{" if len(text) > _MAX_VALUES else "":
         mark: Any = character if isinstance(text, str) else character.encode()
@@ -99,9 +99,9 @@ def _check_size(text: bytes | str, name: str) -> None:
 async def _read_multipart(request: Request, chunks: AsyncGenerator[bytes, None], limit: int) -> RequestBody:
     charset = _CHARSET.search(request.headers["content-type"])
     if charset and charset[1].lower() not in _UTF_8:
-        raise InvalidRequest("Send the multipart body as UTF-8.")  # some codecs of Python do not decode text
+        raise InvalidRequest("Send the multipart body as UTF-8.")  # not every Python codec decodes text
     parser = MultiPartParser(request.headers, chunks, max_files=8, max_fields=64, max_part_size=limit)
-    parser.spool_max_size = sys.maxsize  # by default, parts over 1 MiB are written to files (starlette 1.10)
+    parser.spool_max_size = sys.maxsize  # starlette 1.10 would write parts over 1 MiB to files
     try:
         form = await parser.parse()
     except MultiPartException as error:

@@ -1,4 +1,4 @@
-"""Send responses and problems in the format that `Accept` prefers: JSON, one line of text, or events."""
+"""Send responses and problems in the format that the Accept header prefers: JSON, one line of text, or events."""
 
 import re
 from math import ceil
@@ -18,14 +18,14 @@ JSON, TEXT, EVENTS = "application/json", "text/plain", sse.MEDIA_TYPE
 PROBLEM_JSON = "application/problem+json"
 CAPTION_TYPES = (JSON, TEXT, EVENTS)
 ANALYSIS_TYPES = (JSON, EVENTS)
-"""An analysis has several captions, so there is no single line of text."""
+"""The media types of an analysis. Plain text is missing, because several captions are not one line."""
 _QUALITY = re.compile(r";\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*(?:;|$)", re.IGNORECASE)
 
 
 def negotiate(request: Request, offered: tuple[str, ...]) -> str:
-    """Return the offered media type with the highest quality in `Accept`; among equals, the first one listed there.
+    """Return the offered media type with the highest quality in Accept, and among equals the first in Accept.
 
-    A wildcard means the first offered type. That type is also the default.
+    For a wildcard, or if none matches, the first offered type is returned.
     """
     best, best_quality = offered[0], 0.0
     for item in ",".join(request.headers.getlist("accept")).split(","):
@@ -39,7 +39,6 @@ def negotiate(request: Request, offered: tuple[str, ...]) -> str:
 
 
 def json_response(value: BaseModel, *, omit_none: bool = False) -> Response:
-    """Return a model as JSON."""
     return Response(value.model_dump_json(exclude_none=omit_none), media_type=JSON)
 
 
@@ -62,14 +61,14 @@ def problem_response(request: Request, problem: Problem) -> Response:
         headers["WWW-Authenticate"] = "Bearer"
     if openai.is_openai_path(request):
         if not problem.retryable:
-            headers["X-Should-Retry"] = "false"  # the official clients retry every 5xx twice
+            headers["X-Should-Retry"] = "false"  # OpenAI's clients would retry every 5xx twice
         return JSONResponse(openai.error_body(problem), problem.status, headers)
     media_type = negotiate(request, (JSON, PROBLEM_JSON))
     return Response(problem.model_dump_json(), problem.status, headers, media_type)
 
 
 async def reject(error: Exception, scope: Scope, receive: Receive, send: Send, *, begun: bool = False) -> None:
-    """Send the problem for an error that is raised in a middleware, where exception handlers do not run.
+    """Send the problem for an error in a middleware, where exception handlers do not run.
 
     Unless work has `begun`, the header `X-Request-Begun: no` tells a proxy that it may try another instance.
     """

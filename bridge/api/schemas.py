@@ -1,4 +1,4 @@
-"""Models that only HTTP has: requests and responses of the React client, and of the lists."""
+"""Models that only HTTP uses: requests and responses of the React client, and lists."""
 
 from typing import Any, Literal
 
@@ -9,7 +9,7 @@ from bridge.captioning.models import Caption, CaptionOptions, JsonObject, Provid
 
 
 def _without_image(schema: JsonObject) -> None:
-    """Leave out the field `image`, which is ignored, from the OpenAPI document."""
+    """Omit the field `image`, which is ignored, from the OpenAPI document."""
     schema["properties"].pop("image")
 
 
@@ -24,7 +24,7 @@ class CaptionFromPath(CaptionOptions):
     @model_validator(mode="before")
     @classmethod
     def _flatten(cls, value: Any) -> Any:
-        """Move the fields of `options` to the top level. Drop nulls, and `image`, because the path names the image."""
+        """Move the fields of `options` to the top level. Drop nulls and the ignored field `image`."""
         if not isinstance(value, dict):
             return value
         nested = value.get("options")
@@ -40,7 +40,7 @@ class CaptionFromPath(CaptionOptions):
     @field_validator("context", mode="before", json_schema_input_type=Texts | str | None)
     @classmethod
     def _context(cls, value: object) -> object:
-        """Accept a list, a text that contains a JSON list, or one plain text."""
+        """Accept a list, a JSON list in a string, or one plain text."""
         if not isinstance(value, str):
             return value
         try:

@@ -1,4 +1,4 @@
-"""Server-sent events: the event stream of one request as the response to its POST."""
+"""Send the events of one request as the response to its POST (server-sent events)."""
 
 import asyncio
 
@@ -26,11 +26,11 @@ class StreamEvent(RootModel[Event]):
 
 
 class EventStreamResponse(Response):
-    """Sends the events of a stream, and a comment after every `ping` seconds without an event.
+    """Sends the events of a stream, and a comment after `ping` seconds without an event.
 
-    A client that disconnects, or that accepts nothing for `stall` seconds or after the deadline, cancels the work. A
-    shutdown ends each unfinished perspective in an error. (FastAPI's own SSE is per route, and these routes answer JSON
-    too; measured with FastAPI 0.165.)
+    The work is cancelled if the client disconnects, or accepts nothing for `stall` seconds or after the deadline. In a
+    shutdown, each unfinished perspective ends with an error. (FastAPI 0.165 supports SSE only for routes that send
+    nothing else.)
     """
 
     media_type = MEDIA_TYPE
@@ -48,7 +48,6 @@ class EventStreamResponse(Response):
         return format_sse_event(data_str=EVENT.dump_json(event).decode(), event=event.type)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the headers, then the events."""
         drain: Drain = scope["state"]["drain"]
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         writer = Writer(send, self.stall)

@@ -15,13 +15,13 @@ from bridge.errors import NothingToSynthesize
 from bridge.run import Run, Timings
 
 Outcomes = dict[str, Caption | Exception]
-"""The caption or the failure of each perspective, in the order of the request, the synthesizer last."""
+"""The caption or error of each perspective in the order of the request. The synthesizer is the last one."""
 
 
 async def analyze(plan: AnalysisPlan, services: Services, run: Run) -> Outcomes:
     """Run every plan at the same time, then the synthesizer. Return the outcome of each.
 
-    Failures are returned, not raised. If the image cannot be loaded, every perspective has that failure.
+    Failures are returned, not raised. If the image cannot be loaded, every outcome is that error.
     """
     runs = [_child(run, each) for each in plan.all_plans]
     try:
@@ -56,7 +56,7 @@ def _child(run: Run, plan: Plan) -> Run:
 
 
 async def _outcome(plan: Plan, image: RequestImage, services: Services, run: Run) -> Caption | Exception:
-    """Return the caption, or the error that prevented it, so that the other perspectives can continue."""
+    """Return the caption or its error, so that the other perspectives continue."""
     run.timings = Timings()
     try:
         return await caption_plan(plan, services, run, image)
@@ -67,7 +67,7 @@ async def _outcome(plan: Plan, image: RequestImage, services: Services, run: Run
 async def _synthesis(
     plan: Plan, outcomes: Outcomes, image: RequestImage, services: Services, run: Run
 ) -> Caption | Exception:
-    """Run the synthesizer. Its prompt begins with the other captions, each under the name of its perspective."""
+    """Run the synthesizer. Its prompt begins with the other captions and the names of their perspectives."""
     captions = [outcome for outcome in outcomes.values() if isinstance(outcome, Caption)]
     if not captions:
         error = NothingToSynthesize(plan.perspective.name)

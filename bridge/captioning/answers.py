@@ -1,8 +1,7 @@
 """Find the JSON object in the text that a model wrote, even while the text is incomplete.
 
-Code fences, prose around the object and raw control characters inside strings are accepted: vLLM with xgrammar writes
-such characters where a string has length bounds (observed on vLLM 0.32), and models without constrained decoding add
-explanations. The content is never changed.
+Code fences, prose around the object and raw control characters inside strings are accepted. Models without constrained
+decoding add explanations. vLLM 0.32 with xgrammar writes control characters in strings with length bounds.
 """
 
 import asyncio
@@ -29,7 +28,7 @@ from providers.text import whole_characters
 T = TypeVar("T")
 PARTIAL_INTERVAL = 0.05
 """Seconds between two reports of the object so far."""
-_COST_FACTOR = 20  # the interval is at least 20 times as long as the last parse took
+_COST_FACTOR = 20  # at most 1/20 of the time is spent on parsing
 _MAX_CANDIDATES = 16  # how many objects of one answer are validated
 _MAX_STARTS = 64  # how many "{" of one answer are tried as the start of an object
 _MAX_SCANS = 8  # the search may scan 8 times as many characters as the text has
@@ -41,9 +40,9 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """An answer that was parsed and validated. It has a `result` with warnings, or `problems`.
+    """A parsed and validated answer. It has either a `result` with warnings or `problems`.
 
-    `object`: the object that validated, or the first object in the text if none did.
+    `object`: the valid object, or the first object in the text if none is valid.
     """
 
     text: str
@@ -54,7 +53,7 @@ class Reading:
 
     @property
     def json(self) -> str:
-        """Return the object as JSON, or the whole text if there is no object."""
+        """Return the object as JSON, or the complete text if there is no object."""
         try:
             return self.text if self.object is None else json.dumps(self.object)
         except RecursionError:
@@ -86,10 +85,9 @@ def read(text: str, validator: Validator) -> Reading:
 
 
 def _validate(candidate: JsonObject, validator: Validator) -> Validated:
-    """Validate the object. If that fails, validate it again without the nulls that strict dialects add.
+    """Validate the object. If it is invalid, validate it again without the nulls that strict dialects add.
 
-    The strict schema dialects of some providers require every property, so their models write null for an absent one.
-    Raises ValidationFailed.
+    Strict dialects require every property, so models write null for an absent one. Raises ValidationFailed.
     """
     try:
         return validator.validate(candidate)
@@ -103,7 +101,7 @@ def _validate(candidate: JsonObject, validator: Validator) -> Validated:
 async def _off_loop(work: Callable[[], T], text: str, perspective: Perspective, deadline: Deadline) -> T:
     """Run `work` and return its result. If validating a text of this length is expensive, use a thread.
 
-    A thread cannot be cancelled: at the deadline it continues, and DeadlineExceeded is raised.
+    At the deadline DeadlineExceeded is raised, although a thread cannot be cancelled and continues.
     """
     if perspective.validator.is_cheap(len(text)):
         return work()
@@ -119,7 +117,7 @@ _DECODER = json.JSONDecoder(strict=False, parse_constant=_reject_constant)
 
 
 def objects(text: str) -> Iterator[JsonObject]:
-    """Yield the outermost JSON objects in the text, in order. Objects nested inside them are not yielded separately."""
+    """Yield the outermost JSON objects in the text, in order."""
     start, budget = text.find("{"), _MAX_SCANS * len(text)
     for _ in range(_MAX_STARTS):
         if start < 0 or budget < 0:
@@ -134,7 +132,7 @@ def objects(text: str) -> Iterator[JsonObject]:
 def _decode(text: str, start: int) -> tuple[JsonObject | None, int]:
     """Parse the object at index `start`.
 
-    Returns the object and the index after it, or None and the length of the text if no object can be parsed there.
+    Return the object and the index after it. If it cannot be parsed, return None and the length of the text.
     """
     try:
         value, end = _DECODER.raw_decode(text, start)
@@ -144,7 +142,7 @@ def _decode(text: str, start: int) -> tuple[JsonObject | None, int]:
 
 
 def _replace_surrogates(value: Any) -> Any:
-    """Replace unpaired surrogates in every string. JSON can contain them as escapes, but UTF-8 cannot encode them."""
+    """Replace unpaired surrogates in every string. JSON escapes can produce them, and UTF-8 cannot encode them."""
     if isinstance(value, dict):
         return {whole_characters(name): _replace_surrogates(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -153,7 +151,7 @@ def _replace_surrogates(value: Any) -> Any:
 
 
 def partial_object(text: str, schema: JsonObject) -> JsonObject | None:
-    """Parse an unfinished object; its last string may be incomplete. Return None if no object has begun."""
+    """Parse an unfinished object, whose last string may be incomplete. Return None if no object has begun."""
     start = text.find("{")
     if start < 0:
         return None
@@ -166,10 +164,9 @@ def partial_object(text: str, schema: JsonObject) -> JsonObject | None:
 
 
 class PartialObjects:
-    """Collects the text of one call, and reports the object so far to `run` at intervals if it has changed."""
+    """Collects the text of one call. At intervals, reports the object so far to `run` if it has changed."""
 
     def __init__(self, run: Run, perspective: Perspective, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` returns seconds."""
         self._run = run
         self._perspective = perspective
         self._clock = clock

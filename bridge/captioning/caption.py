@@ -62,7 +62,7 @@ async def caption_plan(plan: Plan, services: Services, run: Run, image: RequestI
 
 
 def record_failure(error: Exception, run: Run) -> None:
-    """Record in `run` that it failed with `error`, and report the error as an event."""
+    """Record the failure in `run`, and report the error as an event."""
     run.timings.stop()
     run.outcome = problems.code_of(error)
     if run.emit is not None:
@@ -89,11 +89,11 @@ async def loaded_image(plan: Plan | AnalysisPlan, services: Services, run: Run) 
 
 
 async def _caption(plan: Plan, image: RequestImage, services: Services, run: Run) -> Caption:
-    """Call the targets of the plan in order until an answer is valid. Raises the last failure."""
+    """Call the plan's targets in order until an answer is valid. Raise the last error if none is."""
     failure: Exception | None = None
     position: int | None = 0
     while position is not None:
-        try:  # the next target is called outside the handler: its errors must not have this one as their context
+        try:  # outside the handler, so that later errors do not have this error as their context
             answer, prepared = await _ask(plan, position, image, services, run)
             await prices.load(run.attempts.calls)
             return _to_caption(plan, plan.targets[position], answer, prepared, run)
@@ -103,7 +103,7 @@ async def _caption(plan: Plan, image: RequestImage, services: Services, run: Run
         except DeadlineExceeded:
             if failure is None:
                 raise
-            break  # the first error says more than "no time left for the fallback"
+            break  # report the earlier error, which is more useful
         if position is not None:
             run.reset("fallback", plan.targets[position].label, str(failure))
     assert failure is not None
@@ -145,8 +145,7 @@ async def _ask(plan: Plan, position: int, image: RequestImage, services: Service
 def _reserved_calls(later: tuple[Target, ...]) -> int:
     """Return how many provider calls to keep for the later targets.
 
-    Each target that is called after any failure gets one. If all of them are called only after a refusal, they share
-    one.
+    This is one call for each target with `on="any"`. If every target has `on="refusal"`, it is one call in total.
     """
     return sum(target.on == "any" for target in later) or min(len(later), 1)
 
@@ -198,7 +197,7 @@ def _to_caption(plan: Plan, target: Target, answer: Answer, image: Prepared, run
 
 
 def _timing(run: Run) -> dict[str, float]:
-    """Return the milliseconds of each stage, and the tokens per second of the last call if its server reports them."""
+    """Return the milliseconds of each stage, and the tokens per second that the last call's server reported."""
     speed = run.attempts.calls[-1].tokens_per_second
     return {**run.timings.milliseconds(), **({"tokens_per_second": round(speed, 1)} if speed else {})}
 

@@ -13,7 +13,6 @@ TIMEOUT = 20.0
 
 
 def deadline(services: Services) -> Deadline:
-    """Start the deadline of a model list or a connection test."""
     return Deadline(min(TIMEOUT, services.settings.timeout))
 
 
@@ -29,10 +28,10 @@ async def models(
 async def check(
     request: TargetRequest, services: Services, run: Run, key: str = "", *, every_endpoint: bool = False
 ) -> tuple[Target, dict[str, Check]]:
-    """Connect and list the models. If a model is known, also request one short completion. Raises DispatchError.
+    """List the models. If a model is named or set, also request one short completion. Raises DispatchError.
 
-    Returns the results by the name of the endpoint. `every_endpoint`: test all of them, not only the one that is most
-    likely to respond.
+    Returns the results by endpoint name. `every_endpoint`: test all endpoints, not only the one that is most likely to
+    respond.
     """
     run.provider_messages = services.settings.provider_messages
     target = services.targets.resolve_provider(request, key)
@@ -44,8 +43,8 @@ async def check(
 async def with_known_models(error: Exception, services: Services, target: Target | None = None) -> Exception:
     """Add the models that the provider lists to an error about a missing or unknown model.
 
-    Other errors are returned unchanged, and so is every error if the provider is busy or does not respond.
-    `target`: the target that was called, for an UnknownModel; the models are added as a note to that error.
+    Any other error is returned unchanged, and so is this one if the provider is busy or does not respond. `target`: the
+    target that was called, for an UnknownModel; the models are added as a note to that error.
     """
     if isinstance(error, MissingModel) and not error.listed and isinstance(error.target, Target):
         return MissingModel(error.provider, await services.dispatcher.known_models(error.target))

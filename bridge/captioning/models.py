@@ -1,4 +1,4 @@
-"""Requests, captions, problems and stream events: the same for HTTP, command line and Python."""
+"""Requests, captions, problems and stream events, which are the same for HTTP, the command line and Python."""
 
 from typing import Annotated, Any, Literal
 
@@ -22,7 +22,7 @@ from bridge.run import PartialEvent, Progress, Reset
 JsonObject = dict[str, Any]
 MAX_TOKENS = 200_000
 MAX_CONTEXT = 1_000_000
-"""Characters of all contexts of a request together."""
+"""Maximum total characters of a request's contexts."""
 Text = Annotated[str, StringConstraints(max_length=200_000)]
 ShortText = Annotated[str, StringConstraints(max_length=2_000)]
 Preset = Literal["NONE", "SD_VGA", "HD_720P", "FHD_1080P", "QHD_1440P", "UHD_4K", "UHD_8K"]
@@ -40,13 +40,13 @@ _EMPTY_AS_NULL = BeforeValidator(lambda value: value or None)
 
 
 class Strict(BaseModel):
-    """A request object: an unknown field is an error that names it."""
+    """A request object. Unknown fields are rejected."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ImageRef(Strict):
-    """The source of the image: exactly one of the three."""
+    """The source of the image. Exactly one field is set."""
 
     path: ShortText | None = Field(
         None, description="Path inside the workspace.", examples=["datasets/samples/coffee.jpg"]
@@ -77,7 +77,7 @@ class ProviderOverride(BaseModel):
 
     @property
     def key(self) -> str:
-        """Return the key without its wrapper, "" when there is none."""
+        """Return the key as text, "" if there is none."""
         return self.api_key.get_secret_value().strip() if self.api_key else ""
 
 
@@ -101,7 +101,7 @@ class CaptionOptions(Strict):
     provider: ShortText | None = Field(None, description="A configured provider's name.", examples=["builtin"])
     model: ShortText | None = None
     provider_config: ProviderOverride | None = None
-    # The sampling options: every field of `providers.base.Options` has its field here.
+    # The sampling options: the fields of `providers.base.Options`.
     max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS), _NOT_BOOLEAN] | None = Field(
         None, description="Longest answer, in tokens."
     )
@@ -137,7 +137,7 @@ class CaptionOptions(Strict):
     @field_validator("context")
     @classmethod
     def _check_total(cls, value: list[str] | None) -> list[str] | None:
-        """Bound the prompts of an analysis: each perspective has a copy of the contexts."""
+        """Limit the total size of the prompts of an analysis. Each perspective has a copy of the contexts."""
         if value and sum(map(len, value)) > MAX_CONTEXT:
             raise PydanticCustomError("context", f"has more than {MAX_CONTEXT:,} characters in total")
         return value
@@ -145,7 +145,7 @@ class CaptionOptions(Strict):
     @field_validator("fallbacks", mode="before", json_schema_input_type=Fallbacks | None)
     @classmethod
     def _null_as_empty(cls, value: object) -> object:
-        """Accept null as unset, as in every other field."""
+        """Treat null as unset, as in every other field."""
         return [] if value is None else value
 
 
@@ -165,7 +165,7 @@ class AnalyzeRequest(CaptionOptions):
 
 
 class UsageOut(BaseModel):
-    """Tokens, summed over every call of the request; null where the provider did not report them."""
+    """Tokens of all calls of the request. Null: not reported by the provider."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -185,13 +185,13 @@ class ImageOut(BaseModel):
 
 
 class Sparse(BaseModel):
-    """A part of a response without the fields that are None."""
+    """Base class of parts of responses. Fields that are None are omitted."""
 
     model_config = ConfigDict(from_attributes=True)
 
     @model_serializer(mode="wrap")
     def _omit_none(self, write: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]  # noqa: ANN202
-        """Omit fields that are None. (A return type here would replace the fields in the JSON Schema.)"""
+        """Omit fields that are None. (A return type would replace the fields in the JSON Schema.)"""
         return {name: value for name, value in write(self).items() if value is not None}
 
 
@@ -216,7 +216,7 @@ class Attempt(Sparse):
 
 
 class Caption(BaseModel):
-    """One caption that is valid by its perspective's schema."""
+    """A caption that validates against its perspective's schema."""
 
     perspective: str
     provider: str
@@ -261,7 +261,7 @@ class Problem(Sparse):
 
 
 class Started(BaseModel):
-    """The request was accepted: from here on every end is an event."""
+    """The request was accepted. All later errors are events."""
 
     type: Literal["started"] = "started"
     id: str
@@ -269,7 +269,7 @@ class Started(BaseModel):
 
 
 class Result(BaseModel):
-    """A perspective ended in a caption."""
+    """The caption of a perspective."""
 
     type: Literal["result"] = "result"
     id: str
@@ -278,7 +278,7 @@ class Result(BaseModel):
 
 
 class ErrorEvent(BaseModel):
-    """A perspective ended without a caption; `id` and `perspective` are null where neither is known."""
+    """The error of a perspective or of the request. `id` and `perspective` are null if unknown."""
 
     type: Literal["error"] = "error"
     id: str | None
@@ -287,7 +287,7 @@ class ErrorEvent(BaseModel):
 
 
 class Done(BaseModel):
-    """The last event of its id."""
+    """The last event of a request."""
 
     type: Literal["done"] = "done"
     id: str
@@ -299,5 +299,5 @@ class Done(BaseModel):
 
 
 Event = Annotated[Started | Progress | PartialEvent | Reset | Result | ErrorEvent | Done, Field(discriminator="type")]
-"""An event of a stream; SSE, WebSocket and Python use the same."""
+"""An event of a stream over SSE, over WebSocket or in Python."""
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)

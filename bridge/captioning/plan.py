@@ -18,9 +18,9 @@ from perspectives.perspective import Perspective
 
 @dataclass(frozen=True)
 class Plan:
-    """One caption to make: its perspective, its prompt, and its targets in the order in which they are called.
+    """The plan of one caption: its perspective, its prompt, and its targets in the order of the calls.
 
-    `upload`: the bytes of an uploaded image. `image_is_shared`: other plans ask about the same image.
+    `upload`: the bytes of an uploaded image. `image_is_shared`: other plans use the same image.
     """
 
     options: CaptionOptions
@@ -32,13 +32,13 @@ class Plan:
 
     @property
     def names(self) -> list[str]:
-        """Return the names of the perspectives, each of which ends in a result or an error."""
+        """Return the name of the perspective in a list (see `AnalysisPlan.names`)."""
         return [self.perspective.name]
 
 
 @dataclass(frozen=True)
 class AnalysisPlan:
-    """Several captions of one image, in the order of the request, and the synthesizer, if any."""
+    """The plans of several captions of one image, in the request's order, and of the synthesizer, if any."""
 
     options: CaptionOptions
     plans: tuple[Plan, ...]
@@ -52,12 +52,11 @@ class AnalysisPlan:
 
     @property
     def all_plans(self) -> tuple[Plan, ...]:
-        """Return every plan, the synthesizer's last."""
         return (*self.plans, *([self.synthesizer] if self.synthesizer else []))
 
 
 def deadline_of(options: CaptionOptions, services: Services) -> Deadline:
-    """Start the deadline of a request: the shorter one of its `timeout` and the service's."""
+    """Start the deadline of a request: its `timeout` or the service's, whichever is shorter."""
     limit = services.settings.timeout
     return Deadline(min(options.timeout or limit, limit))
 
@@ -83,7 +82,7 @@ def plan_caption(
     upload: bytes | None = None,
     provider_key: str = "",
 ) -> Plan:
-    """Plan one caption with a perspective that was already found. See `make_plan`."""
+    """Plan one caption with a known perspective. See `make_plan`."""
     run.perspective, run.perspective_label = perspective.name, label_of(perspective)
     prompt = render_prompt(perspective, options, options.variables or {})
     targets = _targets(options, services, run, provider_key)
@@ -106,7 +105,7 @@ async def make_analysis_plan(
         raise UnknownVariables(unknown, tuple(sorted(known)))
     targets = _targets(request, services, run, provider_key)
     plans = []
-    for perspective in listed:  # includes the synthesizer, to report its mistakes now; its contexts are added later
+    for perspective in listed:  # mistakes of the synthesizer are reported now; its contexts are added later
         own = {variable.name for variable in perspective.variables}
         prompt = render_prompt(perspective, request, {name: values[name] for name in values if name in own})
         plans.append(Plan(request, perspective, prompt, targets, image_is_shared=len(listed) > 1))
@@ -146,7 +145,7 @@ def render_prompt(perspective: Perspective, options: CaptionOptions, variables: 
 
 
 def in_tags(contexts: list[str]) -> str:
-    """Enclose each text in a `<context>` tag. The result is prepended to a prompt."""
+    """Enclose each text in a `<context>` tag. The result is put before a prompt."""
     return "".join(f"<context>\n{text.strip()}\n</context>\n\n" for text in contexts if text.strip())
 
 
@@ -164,7 +163,7 @@ def _targets(options: CaptionOptions, services: Services, run: Run, provider_key
 
 
 def name_target(run: Run, target: Target) -> None:
-    """Record the target that is about to be called."""
+    """Record in `run` which target is called next."""
     run.provider, run.model = target.label, target.model
     run.provider_label = target.provider or target.config.kind
 

@@ -1,4 +1,4 @@
-"""Compute what provider calls cost, from the prices that the package `genai-prices` contains (no network)."""
+"""Compute the cost of provider calls from the prices in the package `genai-prices`, without network access."""
 
 import asyncio
 import sys
@@ -12,7 +12,7 @@ _PACKAGE = "genai_prices"
 
 
 async def load(attempts: Iterable[Attempt]) -> None:
-    """Load the prices, which takes 0.5 s once, if one of the calls may have one."""
+    """Load the prices if one of the calls may have one. The first time takes 0.5 s."""
     if _PACKAGE not in sys.modules and any(_may_be_priced(call.address) for call in attempts):
         await asyncio.to_thread(import_module, _PACKAGE)
 
@@ -25,10 +25,10 @@ def cost(attempts: Iterable[Attempt]) -> float | None:
 
 
 def price(address: str, model: str, usage: Usage | None) -> float | None:
-    """Return the price of one call in US dollars, or None if it is not known.
+    """Return the price of one call in US dollars, or None if unknown.
 
-    `address`: URL of the server. It decides whose prices apply: a server of the user's own has no price list, whatever
-    its models are called.
+    `address`: the server's URL, which selects the price list. The user's own server has none, whatever models it
+    serves.
     """
     if usage is None or usage.input_tokens is None or usage.output_tokens is None or not _may_be_priced(address):
         return None
@@ -39,7 +39,7 @@ def price(address: str, model: str, usage: Usage | None) -> float | None:
     )
     try:
         return float(genai_prices.calc_price(counts, model, provider_api_url=address).total_price)
-    except (LookupError, ValueError):  # an unknown server or model, or counts that do not fit together
+    except (LookupError, ValueError):  # an unknown server or model, or inconsistent counts
         return None
 
 

@@ -32,7 +32,6 @@ def from_row(row: Row, detail: str, instance: str = "", **members: Any) -> Probl
 
 
 def code_of(error: Exception) -> str:
-    """Return the `code` of the problem that reports `error`."""
     return row_of(_reported(error)).code
 
 
@@ -45,7 +44,7 @@ def report(error: Exception, run: Run) -> Problem:
 
 
 def from_error(error: Exception, context: Run | str = "") -> Problem:
-    """Return the problem for `error`. `context`: the run that failed, or only its request id."""
+    """Return the problem for `error`. `context`: the failed run, or its request id."""
     run, instance = (context, context.request_id) if isinstance(context, Run) else (None, context)
     error = _reported(error)
     row = row_of(error)
@@ -64,13 +63,14 @@ def from_error(error: Exception, context: Run | str = "") -> Problem:
 
 
 def _add_calls(problem: Problem, error: Exception, run: Run) -> None:
-    """If provider calls led to `error`, add them to the problem, with the provider's message if it may be shown."""
+    """Add the provider calls before `error` to the problem, with the provider's message if it may be shown."""
     if isinstance(error, (*_OF_PROVIDER, DeadlineExceeded, AddressRefused)):
         problem.attempts = attempts(run) or None
     if isinstance(error, _OF_PROVIDER):
         problem.provider = run.provider
-    if isinstance(error, ProviderError) and error.provider_message and run.provider_messages == "show":
-        problem.detail = problem.message = f'{error} The provider\'s message: "{error.provider_message}".'
+    if isinstance(error, ProviderError):
+        text = error.describe(show_provider_message=run.provider_messages == "show")
+        problem.detail = problem.message = text
 
 
 def attempts(run: Run) -> list[Attempt]:
@@ -86,12 +86,12 @@ def attempts(run: Run) -> list[Attempt]:
 
 
 def _round_up(seconds: float | None) -> float | None:
-    """Round seconds up to hundredths. The result is at most 1e9, because a server may send 1e308."""
+    """Round seconds up to hundredths. The result is at most 1e9: servers may send 1e308."""
     return None if seconds is None else ceil(min(seconds, _MAX_RETRY_AFTER) * 100) / 100
 
 
 def _reported(error: Exception) -> Exception:
-    """Return the error to report: `error` itself, or the AddressRefused that caused it."""
+    """Return the AddressRefused that caused `error`, otherwise `error` itself."""
     return error.__cause__ if isinstance(error.__cause__, AddressRefused) else error
 
 

@@ -1,4 +1,4 @@
-"""Caption from Python or the command line, without a server."""
+"""Caption from Python or the command line, without running a service."""
 
 import asyncio
 import sys
@@ -31,9 +31,9 @@ async def caption(
     """Caption one image, given as bytes, as the path of a local file, or as an http(s) URL.
 
     `perspective`: the name of a perspective, or a complete perspective. `options`: the other fields of a caption
-    request. `services`: the result of `open_services`. Pass it when you make several captions, so that the library is
-    loaded and connections are opened only once. `run`: records the provider calls, even if the caption fails; its
-    deadline replaces `timeout`. Raises the errors that are listed in `bridge.errors.TABLE`.
+    request. `services`: the result of `open_services`. Pass it for several captions, so that perspectives and
+    connections are opened only once. `run`: records the provider calls, even if the caption fails. Its deadline
+    replaces `timeout`. Raises the errors that are listed in `bridge.errors.TABLE`.
     """
     named = {"provider": provider, "model": model, "variables": variables}
     fields = {

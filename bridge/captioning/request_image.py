@@ -14,7 +14,7 @@ from providers.profiles import ImageProfile
 
 @dataclass(slots=True)
 class _Preparation:
-    """A running or finished preparation, and how many callers wait for it."""
+    """A preparation that may be running, and how many callers wait for it."""
 
     task: asyncio.Task[Prepared]
     waiting: int = 0
@@ -24,7 +24,7 @@ class RequestImage:
     """The image of a request, and the prepared images for its targets."""
 
     def __init__(self, source: Source, options: CaptionOptions, services: Services, caller: str = "") -> None:
-        """`caller`: identifies the caller. Callers get busy image workers in turn."""
+        """`caller`: identifies the caller, because busy image workers serve callers in turn."""
         self._source = source
         self._prepare = partial(
             prepare,
@@ -56,7 +56,7 @@ class RequestImage:
                 del self._preparations[key]
                 preparation.task.cancel()
             elif preparation.task.done() and not preparation.task.cancelled():
-                preparation.task.exception()  # if nobody retrieves it, asyncio logs it
+                preparation.task.exception()  # otherwise asyncio logs an exception that was not retrieved
         return preparation.task.result()
 
     def release(self) -> None:

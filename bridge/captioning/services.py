@@ -1,4 +1,4 @@
-"""The objects that live as long as the process: the library, the configured providers, the connections."""
+"""The objects that exist until the process ends: perspectives, configured providers, connections."""
 
 import os
 import socket
@@ -41,7 +41,7 @@ class Services:
 
 
 def configured(settings: Settings) -> Configured:
-    """Load the providers of this deployment. Raises SettingsError, which lists every mistake."""
+    """Load the configured providers. Raises SettingsError, which lists every mistake."""
     return config.load(settings.workspace / "config" / "providers.toml", environment(), settings.provider)
 
 
@@ -65,8 +65,8 @@ async def open_services(
     """Load the library, read `providers.toml` and open the connection pools.
 
     `shows_addresses`: whether errors may name the addresses of configured providers. `max_concurrency`: limit of
-    concurrent calls to one server, in addition to the configured limits. `engines`: those of the provider `local`, by
-    default engines of this process that may load any file. Raises SettingsError, which lists every mistake.
+    concurrent calls to one server, in addition to the configured limits. `engines`: the embedded engines. By default
+    this process runs engines that may load any file. Raises SettingsError, which lists every mistake.
     """
     providers = configured(settings)
     engines = engines or Engines(engine_settings(settings))
@@ -76,7 +76,7 @@ async def open_services(
         decoder.start()
     policy = _policy("any_but_metadata" if settings.base_url_policy == "any" else "listed", settings.provider_url_allow)
     if settings.image_urls == "off":
-        image_policy = AddressPolicy("listed")  # an empty list refuses every address
+        image_policy = AddressPolicy("listed")  # an empty list allows no address
     else:
         ports = frozenset(settings.image_url_ports) or None
         image_policy = _policy(settings.image_urls, settings.image_url_allow, ports)
@@ -114,14 +114,13 @@ async def open_services(
 
 
 def engine_settings(settings: Settings) -> EngineSettings:
-    """Return the settings of the embedded engines."""
     return EngineSettings(settings.local_idle, settings.local_gpu_layers)
 
 
 def service_engines(settings: Settings, control: socket.socket | None = None) -> Engines:
-    """Return the embedded engines of a service, whose callers may name only known and configured models.
+    """Return the embedded engines of a service. Its callers may name only known and configured models.
 
-    `control`: the socket of the main process's supervisor, for a worker.
+    `control`: in a worker, the socket of the main process's supervisor.
     """
     providers = configured(settings)
     local = [config for config in providers.providers.values() if config.kind == SPEC.kind]
@@ -131,6 +130,6 @@ def service_engines(settings: Settings, control: socket.socket | None = None) ->
 
 
 def _policy(mode: Mode, allow: tuple[str, ...], ports: frozenset[int] | None = None) -> AddressPolicy:
-    """Build a policy. `allow` may contain host names, addresses and networks."""
+    """Create an AddressPolicy. `allow`: host names, addresses and networks."""
     hosts = tuple(item for item in allow if not is_network(item))
     return AddressPolicy(mode, hosts, tuple(filter(is_network, allow)), ports)

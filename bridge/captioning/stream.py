@@ -19,8 +19,8 @@ class EventStream:
     """Runs a plan in a task while its `async with` block is active, and yields the events.
 
     `started` is the first event and `done` the last. Every perspective ends in exactly one `result` or `error`. A slow
-    reader does not delay the model: events are kept until they are read. A partial object that was not read yet is
-    replaced by the next one; no other event is dropped.
+    reader does not delay the model: events are kept until they are read. An unread partial object is replaced by the
+    next one. No other event is dropped.
     """
 
     def __init__(
@@ -40,13 +40,12 @@ class EventStream:
         self._ended = self._cancelled = False
 
     async def __aenter__(self) -> Self:
-        """Start the work."""
         self._put(Started(id=self._run.id, request_id=self._run.request_id))
         if isinstance(self._plan, AnalysisPlan):
             self._task = asyncio.create_task(analyze(self._plan, self._services, self._run))
         else:
             self._task = asyncio.create_task(caption_plan(self._plan, self._services, self._run))
-        self._task.add_done_callback(self._finish)  # runs even when the task is cancelled before it begins
+        self._task.add_done_callback(self._finish)  # also runs if the task is cancelled before it begins
         return self
 
     async def __aexit__(
@@ -58,11 +57,9 @@ class EventStream:
             await asyncio.wait([self._task])
 
     def __aiter__(self) -> Self:
-        """Return this iterator."""
         return self
 
     async def __anext__(self) -> Event:
-        """Wait for the next event and return it."""
         while not self._events:
             if self._ended:
                 raise StopAsyncIteration
@@ -76,7 +73,7 @@ class EventStream:
     def cancel(self, error: Exception | None = None) -> None:
         """Cancel the work. Each unfinished perspective ends in `error` (default: Cancelled), and `done` follows."""
         if self._task is not None and not self._task.done() and not self._cancelled:
-            self._cancelled = True  # not `task.cancelling()`: anyio also cancels the task, while it connects
+            self._cancelled = True  # not `task.cancelling()`, because anyio cancels the task too (while it connects)
             self._error = error or self._error
             self._task.cancel()
 

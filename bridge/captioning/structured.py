@@ -28,7 +28,7 @@ from providers.profiles import profile
 
 _LINK = re.compile(r"\n *For further information visit https://errors\.pydantic\.dev/\S*")
 _TOO_LONG = 128 * 1024  # an invalid answer with more characters is not sent back in a re-ask
-_TEMPERATURE = 0.2  # of the call after a run of white space, which constrained decoding produces at temperature 0
+_TEMPERATURE = 0.2  # for the call after endless white space, which constrained decoding produces at temperature 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class StructuredOutput:
         return self.run.attempts.left - self.reserve
 
     async def generate(self, retries: int) -> Answer:
-        """Call the target and return a valid answer. An invalid answer leads to at most `retries` re-asks.
+        """Call the target and return a valid answer, after at most `retries` re-asks.
 
         Raises OutputInvalid, ProviderError, ProviderUnavailable or DeadlineExceeded.
         """
@@ -80,9 +80,9 @@ class StructuredOutput:
     async def _first_answer(self) -> Reading:
         """Return the first answer, valid or not.
 
-        If the server rejects the schema, repeat the call in the next less strict output mode. An unexplained 400 or
-        500 may be a rejection of the schema; the mode is lowered only once for such errors. If the model writes only
-        white space, repeat the call once, with a higher temperature if the model accepts one.
+        If the server rejects the schema, repeat the call in the next less strict output mode. An unexplained 400 or 500
+        may be a rejection of the schema, so the mode is lowered once. If the model writes only white space, repeat the
+        call once, with a higher temperature if the model accepts one.
         """
         guessed = warmed = False
         while True:
@@ -120,7 +120,7 @@ class StructuredOutput:
         completion = await self._complete(replace(self.request, turns=turns) if turns else self.request)
         reading = await read_answer(completion.text, self.perspective, self.run.deadline)
         if reading.result is None:
-            key = self.target.credentials.api_key  # masked, because a server may echo the headers of the request
+            key = self.target.credentials.api_key  # a server may repeat the headers of the request, so keys are masked
             self.run.attempts.reject_last(completion.text.replace(key, "[key]") if key else completion.text)
         self._model = completion.model
         return reading
@@ -136,7 +136,7 @@ class StructuredOutput:
                     if isinstance(part, Completion):
                         return part
                     await partials.add(part.text)
-        except UnparsableOutput as error:  # only the server's parser failed; the text is still an answer
+        except UnparsableOutput as error:  # the server could not parse this text, but it may be a valid answer
             return Completion(error.raw_text, request.model, error.usage)
         raise BadReply("The response ended before the answer was complete.")
 
@@ -144,8 +144,8 @@ class StructuredOutput:
         """Let instructor ask the model again, with the problems of its answer.
 
         Instructor does not repeat the first call: it receives the first answer from memory. It never receives the
-        image, because it scans and copies image messages (measured with instructor 1.17: 1 ms per call). The
-        response_format that it builds is ignored, and the provider's own is used.
+        image, because it scans and copies image messages (measured with instructor 1.17: 1 ms per call). Its
+        response_format is replaced by the provider's.
         """
         async with self.run.deadline.within("preparing to ask again"):
             instructor = await asyncio.to_thread(_import_instructor)
@@ -155,7 +155,7 @@ class StructuredOutput:
         async def create(messages: list[dict[str, Any]], **_ignored: Any) -> Any:
             try:
                 readings.append(await self._correct(readings, messages) if readings else first)
-            except Exception as error:  # kept because instructor wraps it in an exception of its own
+            except Exception as error:  # raised later, because instructor would wrap it in its own exception
                 failures.append(error)
                 raise
             return _chat_completion(readings[-1].json)
@@ -174,7 +174,7 @@ class StructuredOutput:
         return readings[-1]
 
     async def _correct(self, readings: list[Reading], messages: list[dict[str, Any]]) -> Reading:
-        """Make one re-ask. Instructor limits the re-asks; `calls_left` limits all calls, transport retries included."""
+        """Make one re-ask. Instructor limits the re-asks. `calls_left` limits all calls, including retries."""
         if self.calls_left < 1:
             raise OutputInvalid(readings[-1].problems, len(readings))
         reason = "The answer failed schema validation."
@@ -183,7 +183,7 @@ class StructuredOutput:
 
 
 def _response_model(schema: JsonObject, readings: list[Reading]) -> type[BaseModel]:
-    """Return a pydantic model for instructor, whose validation reports the problems of the last reading."""
+    """Return a pydantic model for instructor. Its validation reports the problems of the last answer."""
 
     def validate(_: object) -> object:
         if readings[-1].result is None:
@@ -215,7 +215,7 @@ def _import_instructor() -> Any:
 
 
 def _turns(messages: list[dict[str, Any]]) -> tuple[Turn, ...]:
-    """Return the messages that instructor added after the first: each invalid answer and what to correct."""
+    """Return the messages after the first: each invalid answer, followed by the instructions to correct it."""
     return tuple(
         Turn("assistant" if message.get("role") == "assistant" else "user", _text(message.get("content")))
         for message in messages[1:]

@@ -30,7 +30,7 @@ COMMANDS = {
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that lists its arguments and commands, and names the option or command that was probably meant."""
+    """A parser that lists its arguments and commands. Its errors suggest similar options or commands."""
 
     def __init__(self, **options: Any) -> None:
         self.arguments: list[argparse.Action] = []
@@ -38,7 +38,6 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**options)
 
     def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
-        """Add an argument, and list it."""
         action = super().add_argument(*names, **options)
         self.arguments.append(action)
         return action
@@ -52,13 +51,12 @@ class Parser(argparse.ArgumentParser):
         return self.commands
 
     def error(self, message: str) -> NoReturn:
-        """Print the mistake with the choice that was probably meant, and exit with 2."""
+        """Print the mistake with a similar choice, and exit with 2."""
         wrong = re.search(r"invalid choice: '([^']*)'", message)
         choices = [choice for action in self.arguments for choice in action.choices or ()]
         super().error(message + (_suggestion(wrong[1], [*self.commands, *choices]) if wrong else ""))
 
     def reject(self, words: Sequence[str]) -> NoReturn:
-        """Reject words that no argument accepts."""
         options = [name for action in self.arguments for name in action.option_strings]
         hint = _suggestion(words[0].partition("=")[0], options)
         self.error(f"unrecognized arguments: {' '.join(words)}{hint}")
@@ -72,7 +70,7 @@ def _suggestion(word: str, known: Iterable[str]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code. `arguments` default to those of the process."""
+    """Run a command and return its exit code. `arguments`: by default those of the process."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     parser = build(next((word for word in words if word in COMMANDS), None))
     options, unknown = parser.parse_known_args(words)
@@ -95,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build(command: str | None) -> Parser:
-    """Return the parser. Only `command` gets its options; the other commands are listed by name."""
+    """Return the parser. Only `command` gets its options. The other commands are only listed."""
     parser = Parser(
         prog="graphcap",
         description="Turn one image, one perspective and one vision model into one caption that fits the schema.",

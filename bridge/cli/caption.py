@@ -16,7 +16,6 @@ OPTIONS: tuple[tuple[str, type, str, str], ...] = (
 
 
 def add_options(parser: Parser) -> None:
-    """Add the image, the options of the request, and the output."""
     add = parser.add_argument
     add("image", metavar="IMAGE", help="a file, an http(s) URL, or - for standard input")
     add_request_options(parser)
@@ -71,7 +70,6 @@ def add_request_options(parser: Parser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Caption the image and print the result."""
     from bridge.cli import captions
 
     return captions.run(options)

@@ -1,4 +1,4 @@
-"""Make the captions of `graphcap caption`, and print them with their warnings and errors."""
+"""Run `graphcap caption`: make the captions, and print them with their warnings and errors."""
 
 import argparse
 import asyncio
@@ -31,7 +31,6 @@ from providers.errors import AuthFailed
 
 
 def run(options: argparse.Namespace) -> int:
-    """Caption the image and print the result. Return the exit code."""
     try:
         request = _request(options)
         _require_writable(options.output)
@@ -81,7 +80,6 @@ async def _plan(
 
 
 async def _outcomes(plan: Plan | AnalysisPlan, services: Services, call: Run) -> Outcomes:
-    """Return the caption of each perspective, or its error."""
     if isinstance(plan, AnalysisPlan):
         return await analyze(plan, services, call)
     try:
@@ -118,7 +116,7 @@ async def _print_errors(
 
 
 def _write(captions: dict[str, Caption], options: argparse.Namespace, *, several: bool) -> bool:
-    """Print the captions, or write them to the file of `--output`. Return whether that worked."""
+    """Print the captions, or write them to the file of `--output`. Return False if writing fails."""
     if not options.output:
         _print(captions, options.format, several=several)
         return True
@@ -186,7 +184,7 @@ def _require_writable(file: Path | None) -> None:
 
 
 def _key_hint(kind: str | None) -> str:
-    """Return which variables the API key for `--base-url` is read from."""
+    """Return a sentence that names the variables of the API key for `--base-url`."""
     spec = registry.spec(kind or "openai-compatible")
     variable, address = spec.key_env[0], next(iter(spec.url_env), "")
     default = f" (default: {spec.base_url})" if spec.base_url else ""

@@ -1,4 +1,4 @@
-"""What the commands share: services, settings, errors, exit codes and output.
+"""Functions that the commands share: services, settings, errors, exit codes and output.
 
 Large packages are imported where they are used, so that `--help` is fast.
 """
@@ -34,7 +34,7 @@ _EXIT_CODES = {
     "unknown_perspective": USAGE,
     "unknown_provider": USAGE,
 }
-"""The exit code for the `code` of a problem. The exit code for all others is FAILED."""
+"""The exit codes for problems, by their `code`. For any other code it is FAILED."""
 
 
 def with_services(
@@ -47,8 +47,8 @@ def with_services(
 ) -> int:
     """Open the services, run `command` with them, and return its exit code. Errors are printed.
 
-    `settings`: default: those of the environment. `max_concurrency`: see `open_services`.
-    `loop_factory`: creates the event loop.
+    `settings`: by default those of the environment. `max_concurrency`: see `open_services`. `loop_factory`: creates the
+    event loop.
     """
     import asyncio
 
@@ -95,13 +95,13 @@ def load_settings() -> "Settings | None":
 
 
 def with_provider_mistakes(error: "SettingsError", workspace: str | None = None) -> "SettingsError":
-    """Return the error with the mistakes in `providers.toml` added, where that file can be found."""
+    """Return the error with the mistakes in `providers.toml` added, if that file is found."""
     from bridge.config import mistakes
     from bridge.settings import PREFIX, Settings, SettingsError, environment
 
     try:
         variables = environment()
-    except UnicodeDecodeError:  # already one of the mistakes
+    except UnicodeDecodeError:  # the error contains this mistake already
         return error
     path = workspace or variables.get(f"{PREFIX}WORKSPACE") or Settings.model_fields["workspace"].default
     return SettingsError((*error.mistakes, *mistakes(Path(path))))
@@ -125,7 +125,7 @@ def perspective_file(name: str) -> str | dict[str, Any]:
 def print_error(error: Exception, run: "Run | None" = None, *, as_json: bool = False) -> int:
     """Print the error on standard error, and return its exit code.
 
-    `run`: the caption that failed. `as_json`: print the problem as HTTP would report it, with the provider calls.
+    `run`: the run that failed. `as_json`: print the problem and the provider calls in the format of HTTP.
     """
     from bridge.captioning import problems
     from perspectives import MissingVariables
@@ -146,7 +146,7 @@ def print_error(error: Exception, run: "Run | None" = None, *, as_json: bool = F
 
 
 def print_line(sentence: str, style: str) -> None:
-    """Print a sentence on standard error. It begins with the name of the program in a colour."""
+    """Print a sentence on standard error. The name of the program comes first, in a colour."""
     print(f"{paint('graphcap:', style, sys.stderr)} {sentence}", file=sys.stderr)
 
 

@@ -28,34 +28,32 @@ _START = {
 
 
 def add_options(parser: Parser) -> None:
-    """Add the name of the shell."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "\n".join(("use:", *(f"  {line}" for line in _START.values())))
     parser.add_argument("shell", choices=[*_START], help="the shell that reads the script")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the script."""
     leaves = [("", build(None)), *(leaf for name in COMMANDS for leaf in _leaves(name, build(name).commands[name]))]
     print("\n".join(_fish(leaves)) if options.shell == "fish" else _bash(leaves, options.shell))
     return 0
 
 
 def _leaves(words: str, parser: Parser) -> Iterator[tuple[str, Parser]]:
-    """Yield a command and its verbs, each with its parser."""
+    """Yield the words and the parser of a command and of its verbs."""
     yield words, parser
     for name, verb in parser.commands.items():
         yield from _leaves(f"{words} {name}", verb)
 
 
 def _values(action: argparse.Action) -> str:
-    """Return the values that an argument accepts, where they are few."""
+    """Return the choices of an argument, "" if it has none."""
     metavar = str(action.metavar or "")
     return " ".join(map(str, action.choices or (metavar.split("|") if "|" in metavar else ())))
 
 
 def _bash(leaves: list[tuple[str, Parser]], shell: str) -> str:
-    """Return the script for bash, which zsh can run too. The first case that matches is the longest command."""
+    """Return the script for bash, which zsh can run too. Longer commands come first, so that they match first."""
     cases, values = [], {}
     for words, parser in reversed(leaves):
         named = [name for action in parser.arguments for name in action.option_strings]
@@ -70,7 +68,6 @@ def _bash(leaves: list[tuple[str, Parser]], shell: str) -> str:
 
 
 def _fish(leaves: list[tuple[str, Parser]]) -> Iterator[str]:
-    """Yield the lines of the script for fish."""
     for words, parser in leaves:
         seen = " ".join(f"; and __fish_seen_subcommand_from {word}" for word in words.split()).removeprefix("; and ")
         verbs = f"; and not __fish_seen_subcommand_from {' '.join(parser.commands)}" if parser.commands else ""

@@ -13,7 +13,7 @@ _WILDCARDS = ("0.0.0.0", "::", "[::]")  # noqa: S104 (compared, not bound)
 
 
 def add_options(parser: Parser) -> None:
-    """Add the address of the service, by default that of its settings, and a time limit."""
+    """Add the address of the service (by default from the settings) and a time limit."""
     host = os.environ.get("GRAPHCAP_HOST") or "127.0.0.1"
     parser.add_argument(
         "--host",

@@ -14,7 +14,6 @@ _NAME = "a name of `graphcap models list`, or owner/repository:file.gguf on the 
 
 
 def add_options(parser: Parser) -> None:
-    """Add `list`, `pull`, `remove` and `path`."""
     verbs = parser.add_commands(
         "verb",
         {
@@ -30,7 +29,6 @@ def add_options(parser: Parser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the verb."""
     from bridge.cli.common import PROVIDER, USAGE, print_line
     from providers import local_models
     from providers.errors import EngineFailed

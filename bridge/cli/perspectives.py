@@ -17,7 +17,6 @@ _COLOURS = {"error": "red", "warning": "yellow"}
 
 
 def add_options(parser: Parser) -> None:
-    """Add `list`, `show` and `check`."""
     verbs = parser.add_commands(
         "verb",
         {
@@ -78,7 +77,7 @@ def _list(catalog: "Catalog") -> None:
 
 
 def _summary(perspective: "Perspective", catalog: "Catalog") -> str:
-    """Return the description, with remarks in brackets before it and the variables in parentheses behind it."""
+    """Return a perspective's description, after remarks in brackets and before its variables in parentheses."""
     names = ", ".join(variable.name for variable in perspective.variables)
     remarks = []
     if perspective.name in catalog.replaced:
@@ -90,7 +89,7 @@ def _summary(perspective: "Perspective", catalog: "Catalog") -> str:
 
 
 def _check(options: argparse.Namespace, library: "Catalog") -> int:
-    """Print every problem. Return 1 when one of them is an error, or when no file was checked."""
+    """Print every problem. Return 1 if a problem is an error or no file was checked."""
     from perspectives import catalog
 
     checked = catalog.check(options.files) if options.files else library

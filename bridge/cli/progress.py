@@ -1,4 +1,4 @@
-"""Progress of captions on a terminal, and the plan and the provider calls in words, all on standard error."""
+"""Print progress, plans and provider calls on standard error."""
 
 import os
 import sys
@@ -26,7 +26,7 @@ _STAGES = {
 
 @contextmanager
 def shown(run: Run, *, text: bool) -> Iterator[None]:
-    """Show the progress of a run on standard error while the block runs, if that is a terminal.
+    """If standard error is a terminal, show the progress of a run on it during the `with` block.
 
     `text`: also show the text while the model writes it.
     """
@@ -75,7 +75,7 @@ def print_plan(plan: Plan | AnalysisPlan, run: Run) -> None:
 
 
 def print_calls(run: Run) -> None:
-    """Print each provider call with its outcome, and what the model wrote when that was invalid."""
+    """Print each provider call with its outcome, and the text of an invalid answer."""
     for number, call in enumerate(attempts(run), 1):
         status = f" ({call.status})" if call.status else ""
         head = f"{run.perspective}, call {number}: {call.model} at {call.endpoint or call.provider}, {call.output_mode}"

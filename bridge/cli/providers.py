@@ -1,4 +1,4 @@
-"""`graphcap providers`: list providers, check one, list its models."""
+"""`graphcap providers`: list the providers, check a provider, list a provider's models."""
 
 import argparse
 from dataclasses import asdict
@@ -21,7 +21,6 @@ _STEPS = {
 
 
 def add_options(parser: Parser) -> None:
-    """Add `list`, `check` and `models`."""
     verbs = parser.add_commands(
         "verb",
         {
@@ -38,7 +37,6 @@ def add_options(parser: Parser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the verb."""
     verb = {"list": _list, "check": _check, "models": _models}[options.verb]
 
     async def command(services: "Services") -> int:
@@ -84,7 +82,7 @@ def _address(config: "ProviderConfig") -> str:
 
 
 def _key_state(config: "ProviderConfig") -> str:
-    """Return whether there is a key, and where a missing one would be read from."""
+    """Return the state of the API key as text. For a missing key, name the places where it can be set."""
     from providers import registry
 
     spec = registry.spec(config.kind)

@@ -12,7 +12,6 @@ _METAVARS = {int: "N", float: "SECONDS", str: "TEXT", bool: "true|false", Path: 
 
 
 def add_options(parser: Parser) -> None:
-    """Add one option per setting."""
     parser.epilog = "LIST: values separated by commas, or JSON. Without an option the variable in parentheses is read."
     for name in _names():
         parser.add_argument(
@@ -23,7 +22,7 @@ def add_options(parser: Parser) -> None:
 
 
 def _metavar(annotation: Any) -> str:
-    """Return what the value of a setting of this type is called in the help."""
+    """Return the placeholder, in the help, for a value of this type."""
     words = [word for part in (annotation, *get_args(annotation)) for word in get_args(part) if isinstance(word, str)]
     return "|".join(dict.fromkeys(words)) or _METAVARS.get(annotation, "LIST")
 
@@ -33,7 +32,6 @@ def _names() -> list[str]:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serve until a signal ends the process."""
     overrides = {name: value for name in _names() if (value := getattr(options, name)) is not None}
     try:
         settings = load(**overrides)

@@ -27,7 +27,7 @@ def printable(text: str) -> str:
 
 
 def readable(result: dict[str, Any]) -> str:
-    """Return a caption as indented text: a line per field, and the items of a list below its name."""
+    """Return a caption as indented text: one line per field. The items of a list follow below its name."""
     return "\n".join(line for name, value in result.items() for line in _field(name, value, "bold"))
 
 

@@ -1,4 +1,4 @@
-"""Configured providers: `providers.toml`, and the environment variables that model servers are known by."""
+"""Configured providers: `providers.toml`, and the environment variables of model servers."""
 
 from bridge.config.load import load, mistakes, startup_warnings
 from bridge.config.models import (

@@ -16,7 +16,7 @@ from providers.base import ProviderConfig, Spec
 
 
 def load(file: Path, environment: Mapping[str, str], default: str = "") -> Configured:
-    """Read `file`, which may be missing, and `environment`. Raises SettingsError, which lists every mistake.
+    """Load the providers from `file`, which may be missing, and `environment`. Raises SettingsError.
 
     Names, addresses, keys and options are validated only if the structure of the file is valid.
     `default`: the provider for requests that name none.
@@ -42,7 +42,7 @@ def load(file: Path, environment: Mapping[str, str], default: str = "") -> Confi
 
 
 def mistakes(workspace: Path) -> tuple[str, ...]:
-    """Return the mistakes in the providers of a workspace, to be reported together with those in the settings."""
+    """Return the mistakes in a workspace's providers. They are reported together with those in the settings."""
     try:
         load(workspace / "config" / "providers.toml", environment(), environment().get(f"{PREFIX}PROVIDER", ""))
     except SettingsError as error:
@@ -65,7 +65,7 @@ def _variables(spec: Spec) -> tuple[str, ...]:
 
 
 def _endpoint(config: ProviderConfig) -> EndpointSettings:
-    """Return the endpoint of a provider that is known from the environment alone. It is not probed."""
+    """Return the endpoint of a provider that only the environment configures. It is not probed."""
     limit = registry.spec(config.kind).max_concurrency
     return EndpointSettings(urlsplit(config.base_url).netloc, config, max_concurrency=limit, probe_interval=0)
 
@@ -79,14 +79,13 @@ class _Loader:
     mistakes: list[str] = field(default_factory=list)
 
     def implicit(self, spec: Spec) -> ProviderConfig:
-        """Return the provider of a kind as defined by the environment alone. Its name is the kind."""
+        """Return the provider of a kind that only the environment configures. Its name is the kind."""
         variable = next((name for name in spec.url_env if self.environment.get(name)), "")
         url = self._try(variable, base_url, spec, self.environment[variable] if variable else spec.base_url)
         key = next((key for name in spec.key_env if (key := self._secret(name))), "")
         return ProviderConfig(spec.kind, spec.kind, url, key, spec.default_model)
 
     def provider(self, name: str, table: ProviderTable, implicit: Mapping[str, ProviderConfig]) -> ProviderSettings:
-        """Return the provider that a table defines."""
         place = f"{self.file_name}: providers.{name}"
         if name in implicit and name != table.kind:
             self.mistakes.append(f"{place}: '{name}' is the name of a kind. Only a provider of that kind can have it.")
@@ -115,7 +114,7 @@ class _Loader:
     def _endpoint(
         self, own: EndpointTable, table: ProviderTable, shared: ProviderConfig, default: ProviderConfig, place: str
     ) -> EndpointSettings:
-        """Return one endpoint. The environment's key is used only at the origin that it belongs to."""
+        """Return one endpoint. A key from the environment is used only at the origin that it belongs to."""
         url = self._try(f"{place}.base_url", base_url, registry.spec(table.kind), own.base_url)
         if not own.base_url and registry.spec(table.kind).is_remote:
             self.mistakes.append(f"{place}.base_url: A provider of kind '{table.kind}' needs a base_url.")
@@ -151,7 +150,7 @@ class _Loader:
                 self.mistakes.append(f"{place}.{option}: Invalid value. Expected: {spec.options[option].meaning}")
 
     def check_references(self, content: ProvidersFile, providers: Mapping[str, ProviderConfig]) -> None:
-        """Check that every provider that a fallback or a routing rule names exists."""
+        """Check that the providers in fallbacks and routing rules exist."""
         for name, table in content.providers.items():
             for position, fallback in enumerate(table.fallbacks):
                 place = f"{self.file_name}: providers.{name}.fallbacks.{position}"
@@ -186,7 +185,7 @@ class _Loader:
         return value or (self._try(f"{name}_FILE", read_secret, path) if path else "")
 
     def _try(self, place: str, read: Callable[..., str], *arguments: object) -> str:
-        """Call `read` and return its result. If it raises ValueError, record a mistake and return ""."""
+        """Return the result of `read`. If it raises ValueError, record a mistake and return ""."""
         try:
             return read(*arguments)
         except ValueError as error:

@@ -19,7 +19,7 @@ _FORBID_EXTRA = ConfigDict(extra="forbid")
 
 @dataclass(frozen=True, slots=True)
 class BreakerSettings:
-    """The circuit breaker of an endpoint: it opens for `open_seconds` after `failures` in a row."""
+    """The circuit breaker of an endpoint opens for `open_seconds` after `failures` in a row."""
 
     __pydantic_config__: ClassVar = _FORBID_EXTRA
 
@@ -29,9 +29,9 @@ class BreakerSettings:
 
 @dataclass(frozen=True, slots=True)
 class FallbackSettings:
-    """A provider to call when another one fails, or only when the other one's model refuses.
+    """A provider to call after any failure of another provider, or only after a refusal.
 
-    `model` None: the default model of that provider.
+    `model`: None for the default model of the provider.
     """
 
     __pydantic_config__: ClassVar = _FORBID_EXTRA
@@ -43,7 +43,7 @@ class FallbackSettings:
 
 @dataclass(frozen=True, slots=True)
 class EndpointSettings:
-    """One server of a provider. `config` holds its address and its key; the key is sent to that address only.
+    """One server of a provider. `config`: its address and its key, which is sent to no other address.
 
     `max_concurrency`, `requests_per_minute`, `tokens_per_minute`: limits of the server (None: unlimited).
     `timeout`: seconds per call (0: unlimited). `attempt_timeout`: seconds of silence while another endpoint
@@ -65,7 +65,7 @@ class EndpointSettings:
 
 @dataclass(frozen=True, slots=True)
 class ProviderSettings:
-    """The endpoints of one provider, how calls are spread over them, and the fallbacks for all of them.
+    """The endpoints of one provider, how calls are distributed, and the fallbacks.
 
     `disabled`: the names of the endpoints that receive no calls.
     """
@@ -89,11 +89,11 @@ class ProviderSettings:
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """Every provider that a request can name, and the rules that choose one by the name of the model.
+    """Every provider that a request can name, and the routing rules, which choose a provider by the model.
 
-    `providers` maps each name to the configuration of its first endpoint, `fleets` to all of its endpoints.
-    `explicit`: the providers in `providers.toml`. `stated`: those, and the kinds whose key or address is set in the
-    environment. All others have the default address of their kind.
+    `providers` maps each name to the configuration of its first endpoint, `fleets` to all of its endpoints. `explicit`:
+    the providers in `providers.toml`. `stated`: the explicit providers, and the kinds whose key or address is in the
+    environment. Any other provider has the default address of its kind.
     """
 
     providers: Mapping[str, ProviderConfig] = field(default_factory=dict)

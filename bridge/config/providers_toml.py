@@ -28,7 +28,7 @@ def _check_kind(kind: str) -> str:
 
 
 def _address_to_table(value: object) -> object:
-    """Accept a string as an endpoint that has only an address."""
+    """Convert a string to an endpoint with this address."""
     return {"base_url": value} if isinstance(value, str) else value
 
 
@@ -59,7 +59,6 @@ class ServerTable(Table):
         return self
 
     def limits(self) -> dict[str, Any]:
-        """Return the limits that are set, by name."""
         names = {name for name in ServerTable.model_fields if not name.startswith("api_key")}
         return self.model_dump(include=names, exclude_none=True)
 
@@ -98,10 +97,10 @@ class ProvidersFile(Table):
 
 
 def read(file: Path) -> ProvidersFile:
-    """Return the validated file, or an empty one when it does not exist.
+    """Return the validated file, or an empty one if the file does not exist.
 
-    Raises SettingsError with every structural mistake: its table and key, and the cause. No message repeats a value,
-    since it may be a secret.
+    Raises SettingsError with the table, key and cause of every structural mistake. Messages contain no values, which
+    may be secrets.
     """
     try:
         return ProvidersFile.model_validate(tomllib.loads(file.read_text("utf-8")))
@@ -127,7 +126,7 @@ def _place(location: tuple[int | str, ...]) -> str:
 
 
 def _sentence(error: Any) -> str:
-    """Return pydantic's message, or a clearer one."""
+    """Return a clearer sentence for some of pydantic's messages."""
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"Unknown key.{suggestion(str(error['loc'][-1]), _KEYS)}"
     if error["type"] == "value_error":

@@ -1,4 +1,4 @@
-"""One call to a target: its attempts at the endpoints, their time limits and records, retries and failover."""
+"""Call a target: attempts at its endpoints with time limits, retries, failover and records."""
 
 import asyncio
 import random
@@ -23,16 +23,16 @@ FAILOVER_ERRORS = (errors.Unreachable, RateLimited, errors.Unavailable, ServerFa
 """Errors after which another endpoint is tried, because it may respond normally."""
 _MAX_REPEATS = 2
 _FIRST_BACKOFF = 0.25
-_TOO_LATE = 0.05  # with fewer seconds left, no call can finish
-_PATIENCE = 10.0  # seconds after which a timeout is evidence against the server
+_TOO_LATE = 0.05  # a retry needs at least this time
+_PATIENCE = 10.0  # a timeout after at least this time shows that the server is down
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """Time limits of one provider call, in seconds.
 
-    `whole`: for the whole call. `silence`: for each wait for the next bytes, None for no such limit. `patient`: whether
-    a timeout shows that the server is down, because the server had 10 seconds or the shorter configured limit.
+    `whole`: for the complete call. `silence`: for each wait for the next bytes (None: unlimited). `patient`: whether a
+    timeout shows that the server is down, because it had 10 seconds or the configured limit, if that is shorter.
     """
 
     whole: float = 0
@@ -59,7 +59,7 @@ class Retries:
     repeats: int = 0
 
     async def enter(self) -> Admission:
-        """Wait for a slot at an endpoint. If none is available after a failed call, raise the error of that call."""
+        """Wait for a slot at an endpoint. If no endpoint is available after a failed call, raise that call's error."""
         has_fallback = self.has_fallback and self.run.attempts.left > 1
         try:
             return await self.route.queue.enter(self.route.without(self.failed), self.run, has_fallback=has_fallback)
@@ -72,7 +72,7 @@ class Retries:
     def timeouts(self, endpoint: Endpoint) -> Timeouts:
         """Return the time limits of a call to `endpoint`.
 
-        If another endpoint or a fallback could be called afterwards, `silence` leaves time for that call.
+        If another endpoint or a fallback can be called afterwards, `silence` leaves time for it.
         """
         left = self.run.deadline.require("waiting for the model")
         limit = endpoint.settings.timeout or self.timeout
@@ -90,7 +90,7 @@ class Retries:
         return (left > self.reserve and others.is_available) or (left > 0 and self.has_fallback)
 
     async def wait(self, error: ProviderError, endpoint: Endpoint) -> None:
-        """Wait before a retry: not at all if another endpoint is available. Raise `error` if no retry is allowed."""
+        """Wait before a retry, unless another endpoint is available. Raise `error` if no retry is allowed."""
         self.error = error
         self.failed.append(endpoint)
         # A refused address stays refused, and resolving it again would give DNS rebinding another chance.
@@ -110,7 +110,7 @@ class Retries:
 
 
 def _repeats(error: ProviderError) -> int:
-    """Return how often a call may be repeated at the same endpoint after this error.
+    """Return how often a call may be repeated at an endpoint after this error.
 
     A 500 is repeated once at most, because the request may be the cause. If the schema may be the cause, the caller
     changes to a less strict output mode instead.
@@ -130,7 +130,7 @@ def _repeats(error: ProviderError) -> int:
 def _backoff(error: ProviderError, repeat: int) -> float:
     """Return the seconds to wait before a repeat: the server's hint, or an exponential backoff with jitter."""
     if isinstance(error, RateLimited):
-        return 0.0  # the call waits in the queue, where another endpoint may become free earlier
+        return 0.0  # wait in the queue instead, where another endpoint may become free
     jitter = random.uniform(0.8, 1.2)  # noqa: S311 (not a secret)
     return error.retry_after or _FIRST_BACKOFF * float(2 ** (repeat - 1)) * jitter
 
@@ -138,7 +138,7 @@ def _backoff(error: ProviderError, repeat: int) -> float:
 async def make_attempt(
     client: BaseClient, request: VisionRequest, attempt: Attempt, run: Run, timeouts: Timeouts
 ) -> Chunks:
-    """Make one provider call and yield its chunks. Record the outcome in `attempt` and in the span of the call."""
+    """Make one provider call and yield its chunks. Record the outcome in `attempt` and in the call's span."""
     start = time.perf_counter()
     run.attempts.calls.append(attempt)
     with tracing.call_span(request, attempt, run) as headers:
@@ -164,7 +164,7 @@ async def make_attempt(
 
 
 async def _loaded(client: BaseClient, request: VisionRequest, run: Run, timeouts: Timeouts) -> Timeouts:
-    """Load the model if the client itself runs it, and return the time limits that remain for the call."""
+    """Load the model if the client itself runs it. Return the remaining time limits for the call."""
     start = time.monotonic()
     if await client.is_loaded(request.model):
         return timeouts
@@ -179,7 +179,7 @@ async def _complete(client: BaseClient, request: VisionRequest, timeouts: Timeou
 
 
 async def _stream(client: BaseClient, request: VisionRequest, timeouts: Timeouts) -> Chunks:
-    """Yield the chunks of a streamed call. An empty chunk only shows that the server responds, and is not yielded."""
+    """Yield the chunks of a streamed call. Empty chunks, which only show that the server responds, are dropped."""
     begun = False
     async with aclosing(client.stream(replace(request, timeout=timeouts.whole))) as chunks:
         while True:

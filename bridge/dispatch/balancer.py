@@ -9,10 +9,10 @@ from bridge.dispatch.endpoint import Endpoint
 
 
 class Balancer:
-    """Chooses endpoints by one strategy, and keeps the state of that strategy."""
+    """Chooses endpoints by one strategy, and stores the strategy's state."""
 
     def __init__(self, strategy: Strategy, source: random.Random | None = None) -> None:
-        """`source`: generates the random numbers of the strategy `random`."""
+        """`source`: the generator for the strategy `random`."""
         self._strategy = strategy
         self._random = source or random.Random()  # noqa: S311 (spreads load, not a secret)
         self._turns = count(1)
@@ -34,7 +34,7 @@ class Balancer:
         return chosen
 
     def _turn(self, candidate: Endpoint) -> int:
-        """Return the number of the turn in which the endpoint was last chosen, or 0 if it never was."""
+        """Return the number of the turn in which the endpoint was last chosen, 0 if it has not been chosen."""
         return self._last_turn.get(candidate, 0)
 
     def _smooth(self, candidates: Sequence[Endpoint]) -> Endpoint:

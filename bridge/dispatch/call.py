@@ -53,11 +53,11 @@ class Dispatcher:
         """Create the queues of the configured providers.
 
         `configured_pool`: connections to configured addresses. `caller_pool`: connections to addresses that callers
-        supply, which are checked when they are dialled. `max_queue`: how many calls may wait for one provider.
-        `provider_timeout`: seconds for one call (0: until the deadline). `attempt_timeout`: seconds without any byte
-        after which a call ends if another endpoint or a fallback can be called (0: half of the time until the
-        deadline). `default_model`: the model in the settings. `max_concurrency`: limit of concurrent calls to one
-        server, in addition to its configured limit. `clock` returns seconds.
+        supply (checked on connecting). `max_queue`: how many calls may wait for one provider. `provider_timeout`:
+        seconds for one call (0: until the deadline). `attempt_timeout`: if another endpoint or a fallback can be
+        called, a call ends after this many seconds without a byte (0: half of the time until the deadline).
+        `default_model`: the setting GRAPHCAP_MODEL. `max_concurrency`: limit of concurrent calls to one server, in
+        addition to its configured limit. `clock` returns seconds.
         """
         self._max_concurrency = max_concurrency
         self.queues = {
@@ -66,7 +66,7 @@ class Dispatcher:
         }
         self._caller_queue = lru_cache(_MAX_CALLER_ADDRESSES)(self._new_caller_queue)
         self._clients = Clients(configured_pool, caller_pool)
-        self._modes = {trusted: OutputModes(clock) for trusted in (True, False)}  # callers cannot fill the first
+        self._modes = {trusted: OutputModes(clock) for trusted in (True, False)}  # callers' addresses have their own
         self._max_queue = max_queue
         self._provider_timeout = provider_timeout
         self._attempt_timeout = attempt_timeout
@@ -75,11 +75,10 @@ class Dispatcher:
         self._secret = secrets.token_bytes(32)
 
     async def aclose(self) -> None:
-        """Close every connection."""
         await self._clients.aclose()
 
     async def profile(self, target: Target, run: Run | None = None) -> Profile:
-        """Return what the target's model accepts. The first use of a provider kind imports the SDK of that kind."""
+        """Return the profile of the target's model. The first use of a kind of provider imports its SDK."""
         client = await self._clients.open(target.config, target.trusted, run)
         return client.profile(target.model)
 
@@ -107,7 +106,7 @@ class Dispatcher:
             await retries.wait(failure, admission.endpoint)
 
     async def lower(self, target: Target, request: VisionRequest, run: Run) -> VisionRequest | None:
-        """Return the request in the next less strict output mode after the last attempt's, or None if there is none."""
+        """Return the request in the next less strict output mode than the last attempt's, or None."""
         client = await self._clients.open(target.config, target.trusted, run)
         mode = run.attempts.calls[-1].output_mode if run.attempts.calls else request.output_mode
         return client.lower(replace(request, output_mode=mode))
@@ -120,9 +119,10 @@ class Dispatcher:
         return await client.models(route.credentials(endpoint), run.deadline.left(), run.trace_headers)
 
     async def known_models(self, target: Target) -> tuple[str, ...]:
-        """Return the names of the models that the provider lists, for the text of an error.
+        """Return the names of the provider's models, for an error message.
 
-        The listing takes a slot at an endpoint. It is empty if none is free, or if none responds within 2 seconds.
+        The list of models takes a slot at an endpoint. The result is empty if no slot is free or no response arrives
+        within 2 seconds.
         """
         route = self._route(target)
         if (admission := route.queue.try_enter(route)) is None:
@@ -143,10 +143,10 @@ class Dispatcher:
         await client.models(endpoint.credentials, timeout)
 
     async def check(self, target: Target, model: str, run: Run, *, every_endpoint: bool = False) -> dict[str, Check]:
-        """Test the connection to one or every endpoint of a target, and return the results by the endpoint's name.
+        """Test the connection to one endpoint or all endpoints of a target. Return the results by endpoint name.
 
-        A test lists the models. If `model` is set, it also requests one completion, like any other call. Each test may
-        take as long as the run's deadline allows.
+        A test lists the models. If `model` is set, it also requests one completion. Each test may last until the run's
+        deadline.
         """
         route = self._route(target)
         endpoints = route.endpoints if every_endpoint else (route.likeliest(),)
@@ -161,7 +161,10 @@ class Dispatcher:
         async def send(request: VisionRequest) -> Completion | ProviderError:
             return await self._complete_once(replace(target, model=model), request, Retries(route, run))
 
-        return await checks.check(client, model, credentials, seconds, send, run.trace_headers)
+        show = run.provider_messages == "show"
+        return await checks.check(
+            client, model, credentials, seconds, send, run.trace_headers, show_provider_messages=show
+        )
 
     async def _complete_once(
         self, target: Target, request: VisionRequest, retries: Retries
@@ -197,7 +200,7 @@ class Dispatcher:
         return Route(queue, endpoints, target.credentials, key_id)
 
     def _new_caller_queue(self, kind: str, base_url: str) -> ProviderQueue:
-        """Create the queue of an address that a caller supplied. It has limits for each key, but no circuit breaker."""
+        """Create the queue of a caller-supplied address, with limits for each key but no circuit breaker."""
         endpoint = EndpointSettings(urlsplit(base_url).netloc, ProviderConfig("", kind, base_url))
         settings = ProviderSettings((endpoint,), breaker=_NO_BREAKER).limited(self._max_concurrency)
         return ProviderQueue("", settings, self._max_queue, self._clock)
@@ -238,7 +241,7 @@ class Dispatcher:
     def _new_attempt(
         self, endpoint: Endpoint, config: ProviderConfig, target: Target, request: VisionRequest, run: Run
     ) -> Attempt:
-        """Create the record of a call. Names that callers supply are replaced in the labels of metrics."""
+        """Create the record of a call. In metrics, names that callers supply are replaced by fixed words."""
         is_known = target.model in self._known_models.get(target.provider, ())
         return Attempt(
             provider=target.label,
@@ -266,13 +269,12 @@ class Dispatcher:
 def _config(endpoint: Endpoint, target: Target) -> ProviderConfig:
     """Return the configuration for the call.
 
-    If the request supplied a base URL at the origin of a configured endpoint, its path may differ from the endpoint's.
+    A base URL from the request may have another path than the configured endpoint of the same origin.
     """
     return target.config if target.endpoint else endpoint.config
 
 
 def _known_models(configured: Configured, default_model: str) -> dict[str, set[str]]:
-    """Return the names of the configured models for each provider."""
     known = {
         name: {default_model, config.default_model, *config.models} for name, config in configured.providers.items()
     }

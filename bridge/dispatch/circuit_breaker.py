@@ -12,11 +12,11 @@ from typing import Literal
 BreakerState = Literal["closed", "open", "half_open"]
 _DISTINCT_ERRORS = 3
 _RETRY_AFTER = 5.0
-"""Seconds that rejected callers are told to wait if only a probe can close the breaker."""
+"""Seconds to report to rejected callers while only a probe can end the open state."""
 
 
 class CircuitBreaker:
-    """Opens for `open_seconds` after `failures` failed calls in a row. If `failures` is 0, calls never open it.
+    """Opens for `open_seconds` after `failures` failed calls in a row; never if `failures` is 0.
 
     `clock` returns seconds. `start` returns an epoch, a number that changes each time the breaker opens or closes.
     The caller passes it back when the call ends; the result of a call from an earlier epoch is ignored.
@@ -28,8 +28,8 @@ class CircuitBreaker:
         self._clock = clock
         self._failures = 0
         self._server_errors: list[tuple[bytes, bytes]] = []
-        self._open_until: float | None = None  # None: closed; inf: until a probe succeeds
-        self._silent = False  # it opened because the server did not respond at all, so a successful probe is evidence
+        self._open_until: float | None = None  # when the open state ends (None: closed, inf: when a probe succeeds)
+        self._silent = False  # the server did not respond at all, so a successful probe may end the open state
         self._trial = False
         self._epoch = 0
         self._last_success = -inf
@@ -43,7 +43,7 @@ class CircuitBreaker:
 
     @property
     def wait(self) -> float:
-        """Return the seconds until a call may start, 0 for now. inf if that depends on a trial call or a probe."""
+        """Return the seconds until a call may start. inf if this depends on a trial call or a probe."""
         if self._open_until is None:
             return 0.0
         return inf if self._trial else max(self._open_until - self._clock(), 0.0)
@@ -73,7 +73,7 @@ class CircuitBreaker:
         return closes
 
     def failed(self, epoch: int, *, silent: bool = False) -> None:
-        """Record a call whose failure shows that the server is down. `silent`: there was no response at all."""
+        """Record a failure that shows that the server is down. `silent`: the server did not respond."""
         if epoch == self._epoch:
             self._failures += 1
             self._open_at_limit(silent=silent)
@@ -81,8 +81,8 @@ class CircuitBreaker:
     def server_error(self, epoch: int, image: bytes, schema: bytes) -> None:
         """Record an unexplained 500, which the request may have caused.
 
-        `image`, `schema`: digests of the request's image and schema. A 500 counts only if both differ from those of
-        the other counted ones. Three of them count as failures in a row; fewer have no effect.
+        `image`, `schema`: digests of the request's image and schema. A 500 counts only if both differ from those of the
+        500s counted before. Three such errors count as three failures in a row. Fewer have no effect.
         """
         self.released(epoch)
         known = self._server_errors
@@ -96,14 +96,14 @@ class CircuitBreaker:
                 self._open_at_limit(len(known))
 
     def released(self, epoch: int) -> None:
-        """Record a call that ended without evidence about the server, so that another call can be the trial."""
+        """Record a call that showed nothing about the server, so that another call can be the trial call."""
         if epoch == self._epoch:
             self._trial = False
 
     def probe_failed(self, since: float) -> bool:
-        """Open until a probe succeeds, and return True.
+        """Open the breaker until a probe succeeds, and return True.
 
-        `since`: the clock when the probe was sent. If a call has succeeded since then, do nothing and return False.
+        `since`: when the probe was sent. If a call succeeded later, do nothing and return False.
         """
         if self._last_success >= since:
             return False
@@ -119,7 +119,7 @@ class CircuitBreaker:
             self._open_until = self._clock()
 
     def _open_at_limit(self, server_errors: int = 0, *, silent: bool = False) -> None:
-        """Open if the limit of failures in a row is reached, or in the half-open state after any failure."""
+        """Open the breaker if the limit of failures in a row is reached, or if it is half-open."""
         if self._open_until is not None or 0 < self._limit <= self._failures + server_errors:
             self._open(self._clock() + self._open_seconds, silent=silent)
 

@@ -21,7 +21,7 @@ MODE_SECONDS = 600.0
 
 
 class Clients:
-    """Creates one client for each combination of kind, base URL and options. Clients hold no key."""
+    """Creates one client for each combination of kind, base URL and options. Clients store no key."""
 
     def __init__(self, configured_pool: Pool, caller_pool: Pool) -> None:
         """`configured_pool`: connections to configured addresses. `caller_pool`: to addresses that callers supply."""
@@ -32,8 +32,8 @@ class Clients:
     async def open(self, config: ProviderConfig, trusted: bool, run: Run | None = None) -> BaseClient:
         """Return the client for a configuration.
 
-        The first client of a kind imports an SDK in a thread (0.5 to 0.9 s). With `run`, that is reported as the stage
-        `import` and ends at the deadline of the run.
+        The first client of a kind imports an SDK in a thread (0.5 to 0.9 s). With `run`, the import is reported as the
+        stage `import` and limited by the run's deadline.
         """
         arguments = config.kind, config.base_url, tuple(sorted(config.options.items())), trusted
         if config.kind not in self._imported:
@@ -45,7 +45,7 @@ class Clients:
     @staticmethod
     @asynccontextmanager
     async def _importing(config: ProviderConfig, run: Run | None) -> AsyncIterator[None]:
-        """Report, time and limit the stage `import`. Without a run, or for a provider without an SDK, do nothing."""
+        """Report, time and limit the stage `import`. Do nothing without a run or an SDK."""
         if run is None or not config.base_url:
             yield
             return
@@ -58,16 +58,15 @@ class Clients:
         return registry.client(ProviderConfig(kind, kind, base_url, options=dict(options)), self._pools[trusted])
 
     async def aclose(self) -> None:
-        """Close every connection."""
         for pool in self._pools.values():
             await pool.aclose()
 
 
 class OutputModes:
-    """For each server, model and schema: the output mode that was accepted after a stricter one was rejected."""
+    """The accepted output mode for each server, model and schema for which a stricter mode was rejected."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """`clock` returns seconds. An entry expires after 10 minutes; then the strictest mode is tried again."""
+        """`clock`: returns seconds. After 10 minutes, an entry expires, so the strictest mode is tried again."""
         self._clock = clock
         self._modes: OrderedDict[tuple[str, str, str, bytes], tuple[OutputMode, float]] = OrderedDict()
 
@@ -78,7 +77,7 @@ class OutputModes:
         return mode if self._clock() - since < MODE_SECONDS else LADDER[0]
 
     def remember(self, kind: str, address: str, request: VisionRequest) -> None:
-        """Use the request's output mode first in later calls with the same server, model and schema."""
+        """Remember the request's output mode for later calls with the same server, model and schema."""
         place = kind, address, request.model, schema_digest(request)
         self._modes[place] = request.output_mode, self._clock()
         self._modes.move_to_end(place)
@@ -87,5 +86,4 @@ class OutputModes:
 
 
 def schema_digest(request: VisionRequest) -> bytes:
-    """Return a digest of the request's schema."""
     return blake2b(json.dumps(request.schema, sort_keys=True).encode(), digest_size=16).digest()

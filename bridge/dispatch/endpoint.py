@@ -20,14 +20,14 @@ MAX_KEYS = 1024
 _GATEWAY_ERRORS = (502, 504)
 _ANSWERS = (Completion, errors.Refused, errors.Blocked, errors.Truncated, errors.UnparsableOutput)
 _AVOIDED_SECONDS = 5.0
-# Errors that concern one endpoint: its key, path or responses. A 5xx is not listed: the request may have caused it.
+# Errors caused by one endpoint (its key, path or responses). A 5xx may be caused by the request.
 _KEY_ERRORS = (errors.AuthFailed, errors.QuotaExceeded)
 _OWN_ERRORS = (*_KEY_ERRORS, errors.WrongPath, errors.BadReply, errors.CallTimeout, errors.Unreachable)
 _WORD_START = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 class Endpoint:
-    """One server of a provider. Its state is kept only in memory. `calls`: how many calls were ever started."""
+    """One server of a provider. Its state is kept only in memory. `calls`: how many calls were started."""
 
     def __init__(self, settings: EndpointSettings, breaker: BreakerSettings, clock: Clock) -> None:
         self.name = settings.name
@@ -48,7 +48,7 @@ class Endpoint:
         self._caller_limits = lru_cache(MAX_KEYS)(lambda key_id: KeyLimits(clock, settings.max_concurrency))
 
     def limits(self, key_id: str) -> KeyLimits:
-        """Return the limits for a key. `key_id` "" is the endpoint's own key; only this key has limits per minute."""
+        """Return the limits for a key. Only the endpoint's own key (`key_id` "") has limits per minute."""
         return self._caller_limits(key_id) if key_id else self._own_limits
 
     def is_available(self, key_id: str) -> bool:
@@ -62,15 +62,15 @@ class Endpoint:
         return room and self.is_available(key_id)
 
     def wait(self, key_id: str) -> float:
-        """Return the seconds until `is_available` becomes true. inf if that depends on an event, not on time."""
+        """Return the seconds until `is_available` becomes true. inf if this depends on a trial call or a probe."""
         return max(self.breaker.wait, self.limits(key_id).wait)
 
     @property
     def is_avoided(self) -> bool:
-        """Return whether other endpoints are preferred, because the last call failed and this endpoint is the cause.
+        """Return whether other endpoints are preferred, because this endpoint made the last call fail.
 
-        A server that fails immediately has the fewest calls in flight. The strategy `least_connections` would send it
-        every call.
+        Otherwise `least_connections` would choose a server that fails immediately, because it has the fewest calls in
+        flight.
         """
         return self.breaker.state == "closed" and self._clock() < self._avoided_until
 
@@ -88,7 +88,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The permission to make one call at `endpoint`; `end` must be called afterwards.
+    """The permission to make one call at `endpoint`. The caller must call `end` afterwards.
 
     `own_key`: the call uses the endpoint's own key, not the caller's.
     """
@@ -108,8 +108,8 @@ class Admission:
     ) -> None:
         """End the call, and update the circuit breaker and the limits.
 
-        `result`: None if the call was cancelled. `patient`: the call waited so long that a timeout is evidence that
-        the server is down. `digests`: of the request's image and schema, needed if `result` is a 500.
+        `result`: None if the call was cancelled. `patient`: the call waited so long that a timeout shows that the
+        server is down. `digests`: of the request's image and schema, needed if `result` is a 500.
         """
         endpoint, breaker, epoch = self.endpoint, self.endpoint.breaker, self.breaker_epoch
         endpoint.in_flight -= 1
@@ -118,7 +118,7 @@ class Admission:
             endpoint.avoid_after(result)
         match verdict(result, patient=patient):
             case "up":
-                if breaker.succeeded(epoch):  # an outage lowered the limit of concurrent calls, not an overload
+                if breaker.succeeded(epoch):  # failures, not the load, lowered the limit of concurrent calls
                     self.limits.concurrency = self.limits.max_concurrency
             case "down":
                 breaker.failed(epoch, silent=isinstance(result, errors.Unreachable | errors.CallTimeout))
@@ -129,18 +129,18 @@ class Admission:
 
 
 def verdict(result: Completion | ProviderError | None, *, patient: bool) -> Verdict:
-    """Return what the result of a call shows about the server.
+    """Return what a result shows about the server.
 
     "up": the model answered, or the status is 4xx. "down": the connection failed, a `patient` call timed out, or the
     status is 502, 503 or 504. "server_error": another 5xx, which the request may have caused. "unknown": the call was
-    cancelled, or the response was cut off. `patient`: the call waited long enough to judge a timeout.
+    cancelled, or the response was cut off. `patient`: see `end`.
     """
     match result:
         case errors.Unreachable():
             return "down"
         case errors.CallTimeout():
             return "down" if patient else "unknown"
-        case errors.EngineFailed():  # the next call starts the engine again
+        case errors.EngineFailed():  # the next call restarts the engine, so the breaker must not open
             return "unknown"
         case errors.Unavailable():
             return "up" if result.status == 408 else "down"

@@ -1,4 +1,4 @@
-"""Health probes of the endpoints in `providers.toml`. A probe lists the models of an endpoint, which costs nothing.
+"""Health probes of the endpoints in `providers.toml`. A probe lists an endpoint's models, free of charge.
 
 Probes run in the background. An endpoint that does not respond gets no calls until a probe succeeds.
 """
@@ -17,9 +17,9 @@ from providers.errors import ProviderError
 
 log = logging.getLogger("graphcap")
 MIN_TIMEOUT, MAX_TIMEOUT = 1.0, 5.0
-"""A probe waits as long as the endpoint's interval, but at least 1 second and at most 5."""
+"""The time limit of a probe is the endpoint's interval, but at least 1 second and at most 5 seconds."""
 RETURN_INTERVAL = 5.0
-"""Longest interval in seconds between probes of an endpoint that is down, so that it soon gets calls again."""
+"""Maximum seconds between probes of an endpoint that is down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class ProbeResult:
 
 
 class Probes:
-    """Probes endpoints, and reports the last result of each."""
+    """Probes endpoints and stores the last result of each."""
 
     def __init__(self, dispatcher: Dispatcher, providers: tuple[str, ...]) -> None:
         """`providers`: the names of the configured providers to probe."""
@@ -91,7 +91,7 @@ class Probes:
         except ProviderError as error:
             name = outcome(error)
             if before.error != name:
-                # The message may name an internal address: it is for the log, not for /health.
+                # The message may contain an internal address, so it is logged and not shown by /health.
                 where = endpoint.name, queue.name, shown(endpoint.config.base_url)
                 log.warning("probe of endpoint %s of provider %s at %s: %s", *where, error.message)
             responds = verdict(error, patient=True) != "down"

@@ -1,4 +1,4 @@
-"""The endpoints of a provider, and the queue of calls that wait for them. It is bounded, and fair to callers."""
+"""The endpoints of a provider, and the bounded queue of calls that wait for them. Callers are served in turn."""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -32,15 +32,13 @@ class Route:
     key_id: str = ""
 
     def credentials(self, endpoint: Endpoint) -> Credentials:
-        """Return the key to send to this endpoint."""
         return endpoint.credentials if self.key is None else self.key
 
     def likeliest(self) -> Endpoint:
-        """Return an endpoint that is likely to respond."""
+        """Return the endpoint that is most likely to respond."""
         return next((e for e in self.endpoints if e.breaker.state == "closed"), self.endpoints[0])
 
     def without(self, excluded: Collection[Endpoint]) -> "Route":
-        """Return the route without the excluded endpoints."""
         return replace(self, endpoints=tuple(endpoint for endpoint in self.endpoints if endpoint not in excluded))
 
     @property
@@ -49,7 +47,7 @@ class Route:
         return any(endpoint.is_available(self.key_id) for endpoint in self.endpoints)
 
     def pause(self) -> float | None:
-        """Return the seconds until rate limits allow a call, or None if every circuit breaker is open.
+        """Return the seconds until the rate limits allow a call, or None if all circuit breakers are open.
 
         A half-open breaker does not count as open, because its trial call may close it.
         """
@@ -93,15 +91,14 @@ class ProviderQueue:
 
     @property
     def queued(self) -> int:
-        """Return how many calls are waiting."""
         return sum(map(len, self._waiting.values()))
 
     async def enter(self, route: Route, run: Run, *, has_fallback: bool = False) -> Admission:
         """Wait until a call of `run` may start at one of the route's endpoints, and start it.
 
         The caller must call `end` of the returned Admission. `has_fallback`: wait at most half of the remaining time,
-        so that the fallback can still be called. Raises QueueFull, CircuitBreakerOpen, DeadlineExceeded, CallTimeout
-        (only with a fallback), or RateLimited if the rate limits do not allow a call in time.
+        to leave time for the fallback. Raises QueueFull, CircuitBreakerOpen, DeadlineExceeded, CallTimeout (only with a
+        fallback), or RateLimited if the rate limits do not allow a call in time.
         """
         seconds = run.deadline.left() / (2 if has_fallback else 1)
         waiter = Waiter(route, run.caller, Deadline(seconds))
@@ -134,7 +131,7 @@ class ProviderQueue:
         return None if self._waiting else self._admit(route)
 
     def advance(self) -> None:
-        """Start every waiting call that can start, one caller after another. Reject those that cannot start in time."""
+        """Start the waiting calls that can start, one per caller in turn. Reject calls that cannot start in time."""
         blocked: dict[Route, float | None] = {}
         admitted = bool(self._waiting)
         while admitted:
@@ -147,12 +144,12 @@ class ProviderQueue:
         self._set_timer()
 
     def _admit_next(self, waiters: deque[Waiter], blocked: dict[Route, float | None]) -> bool:
-        """Start the first call of one caller that can start, and return whether there was one.
+        """Start one caller's first call that can start. Return whether a call was started.
 
-        `blocked`: the pause (`Route.pause`) of each route that has no free endpoint. This method adds entries.
+        `blocked`: the pause (`Route.pause`) of each route that has no free endpoint. This method adds routes to it.
         """
         for waiter in list(waiters):
-            if waiter.admission.done():  # cancelled; its task has not run since
+            if waiter.admission.done():  # its task was cancelled but has not run yet
                 waiters.remove(waiter)
                 continue
             if waiter.route not in blocked:
@@ -167,13 +164,13 @@ class ProviderQueue:
         return False
 
     def _admit(self, route: Route) -> Admission | None:
-        """Start a call at an endpoint that has a free slot. Return None if there is no such endpoint."""
+        """Start a call at an endpoint with a free slot. Return None if every endpoint is busy."""
         free = [endpoint for endpoint in route.endpoints if endpoint.has_room(route.key_id)]
         preferred = [endpoint for endpoint in free if not endpoint.is_avoided] or free
         return self._balancer.choose(preferred).start(route.key_id) if preferred else None
 
     def _drop_one(self, newcomer: str) -> None:
-        """Reject the newest call of the caller with the most waiting calls, so that no caller can fill the queue."""
+        """Reject the newest call of the caller that has most calls waiting, so that no caller fills the queue."""
         largest = max(self._waiting, key=lambda caller: (len(self._waiting[caller]), caller == newcomer))
         waiter = self._waiting[largest].pop()
         if not waiter.admission.done():
@@ -197,7 +194,7 @@ class ProviderQueue:
     def _set_timer(self) -> None:
         """Schedule `advance` for the earliest time at which an endpoint can become available.
 
-        That is now if a pause ended after `advance` last looked: no other event would wake the waiting calls.
+        If a pause has ended since the last `advance`, this time is now, because no other event would start the calls.
         """
         if self._timer is not None:
             self._timer.cancel()

@@ -1,7 +1,7 @@
 """The limits of one endpoint for one key.
 
-There are three: pauses that the server's responses ask for, configured amounts per minute, and an adaptive limit of
-concurrent calls.
+They are pauses that the server's responses demand, configured amounts per minute, and an adaptive limit of concurrent
+calls.
 """
 
 import random
@@ -25,7 +25,7 @@ _MIN_WAIT = 0.05
 
 
 class MinuteWindow:
-    """A configured amount per minute, None for unlimited."""
+    """A configured amount per minute (None: unlimited)."""
 
     def __init__(self, amount: int | None, limiter: type[RateLimiter]) -> None:
         self._amount = amount or 0
@@ -33,13 +33,13 @@ class MinuteWindow:
         self._limiter = limiter(MemoryStorage()) if amount else None
 
     def wait(self, cost: int) -> float:
-        """Return the seconds until `cost` fits, 0 if it fits now. A cost above the amount needs the whole amount."""
+        """Return the seconds until `cost` is available. A cost above the amount needs the full amount."""
         if self._limiter is None or self._limiter.test(self._item, cost=min(cost, self._amount)):
             return 0.0
         return max(self._limiter.get_window_stats(self._item).reset_time - time.time(), _MIN_WAIT)
 
     def spend(self, cost: int) -> None:
-        """Subtract `cost` from what remains, but never more than what remains."""
+        """Subtract `cost` from the remaining amount, down to 0."""
         if self._limiter is not None:
             fitting = min(cost, self._limiter.get_window_stats(self._item).remaining)
             if fitting > 0:
@@ -48,7 +48,7 @@ class MinuteWindow:
 
 @dataclass(frozen=True, slots=True)
 class StartedCall:
-    """A call in flight. `at`: the clock when it started. `tokens`: how many were counted for it in advance."""
+    """A call in flight. `at`: when it started. `tokens`: how many were counted in advance."""
 
     at: float
     tokens: int
@@ -57,9 +57,8 @@ class StartedCall:
 class KeyLimits:
     """Limits the calls that one endpoint gets with one key. `clock` returns seconds.
 
-    The limit of concurrent calls varies between 1 and `max_concurrency` (None: unlimited). After as many successful
-    calls as the limit, it is raised by 1. A 429 or an overload halves it, but not if the call started before the last
-    decrease.
+    The limit of concurrent calls varies between 1 and `max_concurrency` (None: unlimited). It rises by 1 after as many
+    successful calls as its value. A 429 or an overload halves it, unless the call started before the last decrease.
     """
 
     def __init__(
@@ -82,19 +81,19 @@ class KeyLimits:
 
     @property
     def wait(self) -> float:
-        """Return the seconds until a call is allowed by the server's hints and by the configured amounts per minute."""
+        """Return the seconds until the server's hints and the configured amounts allow a call."""
         pause = self._paused_until - self._clock()
         return max(pause, self._requests.wait(1), self._tokens.wait(self._tokens_per_call or 1))
 
     def start(self) -> StartedCall:
-        """Start a call. Count as many tokens in advance as the last finished call used."""
+        """Start a call. In advance, count as many tokens as the last finished call used."""
         self.in_flight += 1
         self._requests.spend(1)
         self._tokens.spend(self._tokens_per_call)
         return StartedCall(self._clock(), self._tokens_per_call)
 
     def end(self, call: StartedCall, result: Completion | ProviderError | None) -> None:
-        """End a call, and apply the rate limits that its response announces. `result`: None if it was cancelled."""
+        """End a call, and apply the rate limits in its response. `result`: None if it was cancelled."""
         self.in_flight -= 1
         if result is None:
             return
@@ -125,9 +124,9 @@ class KeyLimits:
     def _refused(self, call: StartedCall, error: RateLimited) -> float:
         """Pause after a 429, and return the seconds until the pause ends.
 
-        The length is the hint of the response, or an exponential backoff without a hint.
+        The pause is as long as the response's hint, or else an exponential backoff.
         """
-        if call.at >= self._paused_until:  # if several calls were refused at once, only the first counts
+        if call.at >= self._paused_until:  # if concurrent calls were refused, only the first counts
             self._refusals += 1
         hint = error.retry_after if error.retry_after is not None else _announced(error.rate)
         if hint is None:
@@ -142,6 +141,6 @@ class KeyLimits:
 
 
 def _announced(hints: RateHints | None) -> float | None:
-    """Return the seconds until every used-up limit is reset, or None if no limit is used up."""
+    """Return the seconds until all exhausted limits are reset, or None if no limit is exhausted."""
     used_up = [limit for limit in (hints.requests, hints.tokens) if limit and limit.remaining < 1] if hints else []
     return max((_DEFAULT_RESET if limit.reset is None else limit.reset for limit in used_up), default=None)

@@ -50,7 +50,7 @@ class TargetRequest(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ProviderReference:
-    """A provider, either by name or as a `provider_config`."""
+    """A provider, given by name or by a `provider_config`."""
 
     provider: str | None
     provider_config: ProviderOverride | None = None
@@ -62,10 +62,9 @@ class Target:
     """One provider and model to call.
 
     `label`: the provider's name in the response. `config`: the address of the provider's first endpoint, without a key.
-    `trusted`: the address is configured. An address that is not trusted came with the request, and is checked when it
-    is dialled. `on`: the failures after which this target is called, if it is a fallback. `provider`: the name of the
-    configured provider, "" if the request describes the provider. `endpoint`: the only endpoint to call, "" for any.
-    `own_key`: the key is the caller's.
+    `trusted`: the address is configured. Any other address came with the request, and is checked on connecting. `on`:
+    the failures after which a fallback is called. `provider`: the name of the configured provider, "" if the request
+    describes the provider. `endpoint`: the only endpoint to call, "" for any. `own_key`: the key is the caller's.
     """
 
     label: str
@@ -83,13 +82,13 @@ class Targets:
     """Resolves requests to targets, using the configuration of this deployment."""
 
     def __init__(self, configured: Configured, settings: Settings, policy: AddressPolicy) -> None:
-        """`policy`: decides which addresses from requests may be dialled."""
+        """`policy`: which addresses from requests are allowed."""
         self.configured = configured
         self._settings = settings
         self._policy = policy
 
     def resolve(self, request: TargetRequest, key: str = "") -> Target:
-        """Return the target of a request. `key`: the provider's key if it came in a header.
+        """Return the target of a request. `key`: the provider's key from a header.
 
         Raises UnknownKind, or a DispatchError: the provider is unknown, the model or base URL is missing, or the base
         URL is invalid or not allowed.
@@ -101,7 +100,7 @@ class Targets:
         return replace(target, model=model)
 
     def resolve_provider(self, request: TargetRequest, key: str = "") -> Target:
-        """Return the target of a request without its model. Raises the errors of `resolve` except MissingModel."""
+        """Return the target of a request. The model may be missing. Otherwise raises the errors of `resolve`."""
         if request.provider_config is not None:
             return self._described(request, request.provider_config, key)
         name = request.provider or self.configured.routed(request.model or "") or self._default(request.model)
@@ -120,14 +119,14 @@ class Targets:
         )
 
     def _default(self, model: str | None) -> str:
-        """Return the default provider. Raises MissingProvider if it is `builtin` and does not serve `model`."""
+        """Return the default provider. Raises MissingProvider if it is `builtin`, which does not serve `model`."""
         name = self._settings.provider
         if name == builtin.SPEC.kind and model and model != builtin.SPEC.default_model:
             raise MissingProvider(model)
         return name
 
     def _described(self, request: TargetRequest, override: ProviderOverride, key: str) -> Target:
-        """Return the target of a `provider_config`. A configured key is sent only to the origin that it belongs to."""
+        """Return the target of a `provider_config`. A configured key is sent only to its own origin."""
         spec = registry.spec(override.kind)
         label = request.provider or override.name or override.kind
         key = key or override.key
@@ -153,7 +152,7 @@ class Targets:
         return Target(label, ProviderConfig(label, override.kind, url), "", Credentials(key), trusted, own_key=True)
 
     def _is_allowed(self, url: str) -> bool:
-        """Return whether the policy allows the host name, or could allow its address, which is checked when dialled."""
+        """Return whether the policy allows the host name or may allow its addresses (checked on connecting)."""
         parts = urlsplit(url)
         try:
             self._policy.check_name(parts.hostname or "", parts.port or _PORTS[parts.scheme])

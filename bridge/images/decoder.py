@@ -21,11 +21,11 @@ _ERRORS: dict[Rejection, type[ImageError]] = {
     "unsupported_image": UnsupportedImage,
     "out_of_memory": ImageTooLarge,
 }
-# What an interpreter may need to start. No key is among it.
+# Environment variables that an interpreter may need. None of them is a key.
 _ENVIRONMENT = ("LD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT")
 _ROOT = Path(__file__).parents[2]
-# glibc then returns the memory of large images to the system (measured: 448 MB stayed after an AVIF). glibc keeps up to
-# 8 MB, and Pillow one block of 16 MB: the page faults of new memory took 6 ms for a photo of 12 megapixels.
+# Without these thresholds, glibc keeps the memory of large images (measured: 448 MB after an AVIF). Some memory (8 MB,
+# and one block of 16 MB in Pillow) is kept, because page faults took 6 ms for a photo of 12 megapixels.
 _ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": str(4 * MIB),
     "MALLOC_TRIM_THRESHOLD_": str(8 * MIB),
@@ -34,7 +34,7 @@ _ALLOCATOR = {
 START_SECONDS = 20.0
 _READ_BUFFER = MIB
 _BROKEN = (EOFError, OSError, ValueError, TypeError, KeyError)
-"""What reading a result raises: the pipe ended, the time ran out, or the bytes are not a result."""
+"""Exceptions of reading a result: the pipe ended, time ran out, or the bytes are not a result."""
 
 
 def image_error(rejected: Rejected) -> ImageError:
@@ -65,7 +65,7 @@ class _Worker:
 
     @classmethod
     async def start(cls, memory: int, seconds: float) -> Self:
-        """Start a process and wait until it is ready. `seconds`: of CPU for each job. Raises WorkerFailed."""
+        """Start a process and wait until it is ready. `seconds`: CPU time for each job. Raises WorkerFailed."""
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -89,13 +89,13 @@ class _Worker:
 
     @property
     def is_alive(self) -> bool:
-        """Return whether the process runs, as far as is known."""
+        """Return False if the process is known to have ended."""
         return self._process.returncode is None and not self._results.at_eof()
 
     async def run(self, job: Job, data: bytes) -> tuple[Result, bytes]:
         """Send a job and wait for its result.
 
-        Raises _WorkerGone when the process died before it received the job, EOFError or OSError when it dies later.
+        Raises _WorkerGone if the process died before it received the job, EOFError or OSError if it dies later.
         """
         self._jobs.write(head_of_frame(job, len(data)))
         self._jobs.write(data)
@@ -111,7 +111,7 @@ class _Worker:
         return parse_result(text), await self._results.readexactly(data_size)
 
     async def end(self) -> None:
-        """Kill the process and wait until it and its pipes are gone."""
+        """Kill the process, and wait until it has ended and its pipes are closed."""
         with suppress(ProcessLookupError):
             self._process.kill()
         self._jobs.close()
@@ -124,7 +124,7 @@ class _Worker:
 
 
 class _Slots:
-    """A semaphore that is fair to callers: those that wait get the free slots in turn."""
+    """A fair semaphore: waiting callers get free slots in turn."""
 
     def __init__(self, free: int) -> None:
         self._free = free
@@ -132,7 +132,6 @@ class _Slots:
 
     @asynccontextmanager
     async def slot(self, caller: str) -> AsyncIterator[None]:
-        """Hold a slot during the `async with` block."""
         if self._free:
             self._free -= 1
         else:
@@ -141,7 +140,7 @@ class _Slots:
             try:
                 await turn
             except asyncio.CancelledError:
-                if not turn.cancelled():  # it got a slot before it was cancelled
+                if not turn.cancelled():  # the waiting task got a slot and was then cancelled
                     self._release()
                 raise
         try:
@@ -150,7 +149,7 @@ class _Slots:
             self._release()
 
     def _release(self) -> None:
-        """Give the slot to the next caller, or free it if all that waited were cancelled."""
+        """Give the slot to the next caller, or free it if no caller waits."""
         while self._waiting:
             caller, turns = self._waiting.popitem(last=False)
             turn = turns.popleft()
@@ -163,7 +162,7 @@ class _Slots:
 
 
 class DecoderPool:
-    """Runs jobs in up to `workers` processes, which are started when needed. Callers that wait are served in turn.
+    """Runs jobs in up to `workers` processes, which start on demand. Waiting callers are served in turn.
 
     `memory`: bytes that a process may allocate beyond its size at start. `seconds`: time limit of one job. A process is
     killed if its job takes longer, or if the caller of the job is cancelled.
@@ -176,18 +175,18 @@ class DecoderPool:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
-        """Start the first worker in the background, so that the first job does not have to wait for it."""
+        """Start the first worker in the background, so that the first job does not wait for it."""
         self._in_background(self._warm_up())
 
     async def run(self, job: Job, data: bytes, caller: str = "") -> tuple[Result, bytes]:
-        """Run a job of `caller` in a worker. If `job.verify` succeeds, the returned bytes are empty: the input is kept.
+        """Run a job of `caller` in a worker. With `job.verify`, the returned bytes are empty.
 
         Raises InvalidImage, ImageTooLarge, UnsupportedImage and WorkerFailed.
         """
         async with self._slots.slot(caller):
             try:
                 result, encoded = await self._run(await self._acquire(), job, data)
-            except _WorkerGone:  # it died while it was idle
+            except _WorkerGone:  # the worker died while it was idle
                 result, encoded = await self._run(await self._new(), job, data)
         if result.error is not None:
             raise image_error(Rejected(result.error, result.message))
@@ -211,12 +210,11 @@ class DecoderPool:
         return result, encoded
 
     async def aclose(self) -> None:
-        """End every worker."""
         await asyncio.gather(*self._tasks, return_exceptions=True)  # uvloop leaks a process whose start is cancelled
         await asyncio.gather(*(worker.end() for worker in self._idle))
 
     async def _warm_up(self) -> None:
-        with suppress(WorkerFailed):  # the first job reports it
+        with suppress(WorkerFailed):  # the first job raises the same error
             async with self._slots.slot(""):
                 self._idle.append(await self._new())
 

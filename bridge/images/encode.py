@@ -10,19 +10,19 @@ from bridge.images.limits import Rejected
 from bridge.images.pixels import is_graphic, resize
 
 _QUALITIES = (90, 80, 65)
-# An image whose longer side would have fewer pixels is rejected, because it shows too little.
+# The shortest longer side in pixels. A smaller image would show too little, so it is rejected.
 _SMALLEST = 64
 _STEP = 0.7
 _LOSSY = ("image/jpeg", "image/avif", "image/heic")
 
 
 def encode(image: Image.Image, job: Job) -> tuple[str, bytes, Image.Image]:
-    """Encode an L or RGB image as JPEG within the byte limit. A graphic that was never lossy becomes a PNG.
+    """Encode an L or RGB image within the byte limit: as PNG for a graphic from a lossless format, else as JPEG.
 
-    Lower quality is tried first, then a smaller size. Returns the media type, the bytes, and the image at its final
-    size. Raises Rejected if nothing fits, or if the target accepts none of the formats.
+    First the quality is lowered, then the size. Returns the media type, the bytes, and the image at its final size.
+    Raises Rejected if nothing fits, or if the target accepts none of the formats.
     """
-    image.info = {}  # Pillow writes comments, profiles and more from here
+    image.info = {}  # Pillow would write the comments and profiles in it
     graphic = job.media_type not in _LOSSY and is_graphic(image)
     while True:
         for media_type, data in _encodings(image, job.media_types, graphic):
@@ -35,7 +35,7 @@ def encode(image: Image.Image, job: Job) -> tuple[str, bytes, Image.Image]:
 
 
 def _encodings(image: Image.Image, accepted: tuple[str, ...], graphic: bool) -> Iterator[tuple[str, bytes]]:
-    """Yield encodings, the best one first. Each is produced only when the caller asks for it."""
+    """Yield encodings lazily, the best one first."""
     lossy = next((kind for kind in ("image/jpeg", "image/webp") if kind in accepted), None)
     if "image/png" in accepted and (graphic or lossy is None):
         yield "image/png", _saved(image, "PNG")

@@ -1,7 +1,7 @@
 """Fetch an image from the internet for an untrusted caller.
 
-http and https only; no credentials, cookies, proxy or compression. The address of every redirect is checked when the
-connection is dialled. Time and size are limited, and a minimum speed is required.
+Only http and https are used, without credentials, cookies, proxies and compression. Every connection's address is
+checked, also after redirects. Time and size are limited, and a minimum speed is required.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _HEADERS = {
     "accept-encoding": "identity",
     "user-agent": f"graphcap-bridge/{__version__}",
 }
-_LONGEST_NAME = 253  # RFC 1035; error sentences name the host
+_LONGEST_NAME = 253  # the limit of RFC 1035, because messages contain the host
 _REDIRECTS = (301, 302, 303, 307, 308)
 _FORBIDDEN = frozenset({"noai", "noimageai"})
 _ROBOT = re.compile(r"\s*([A-Za-z0-9_-]+)\s*:")
@@ -36,7 +36,7 @@ class Fetcher:
     """Fetch images over one connection pool.
 
     `timeout`: seconds for one image, redirects included. `quiet`: longest time in seconds without a byte. `pace`:
-    lowest average speed in bytes per second, checked after `warm_up` seconds. `redirects`: how many are followed.
+    lowest average speed in bytes per second after `warm_up` seconds. `redirects`: how many are followed.
     """
 
     def __init__(
@@ -56,7 +56,6 @@ class Fetcher:
         self._pace, self._warm_up = pace, warm_up
 
     async def aclose(self) -> None:
-        """Close every connection."""
         await self._transport.aclose()
 
     async def fetch(self, url: str, max_bytes: int) -> bytes:
@@ -76,7 +75,6 @@ class Fetcher:
         raise ImageUnreachable(f"{target.host} redirects more than {self._redirects} times.")
 
     async def _get(self, url: "httpx2.URL", max_bytes: int) -> "bytes | httpx2.URL":
-        """Return the image, or the URL of a redirect."""
         async with self._response(url) as response:
             if response.status_code in _REDIRECTS and "location" in response.headers:
                 return _moved(url, response.headers["location"])
@@ -85,7 +83,7 @@ class Fetcher:
 
     @asynccontextmanager
     async def _response(self, url: "httpx2.URL") -> "AsyncIterator[httpx2.Response]":
-        """Send the request. This uses the transport directly, because a client would keep cookies and log the URL."""
+        """Send the request. The transport is used directly, because a client would keep cookies and log the URL."""
         import httpx2
 
         waits = {"connect": self._quiet, "read": self._quiet, "write": self._quiet, "pool": self._timeout}
@@ -94,7 +92,7 @@ class Fetcher:
             try:
                 response = await self._transport.handle_async_request(request)
             except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError):
-                # The server may have closed the pooled connection (RFC 9112, 9.3.1).
+                # Retry: the server may have closed the pooled connection (RFC 9112, 9.3.1).
                 response = await self._transport.handle_async_request(request)
             try:
                 yield response
@@ -120,7 +118,7 @@ class Fetcher:
 
 
 def _checked(url: str) -> "httpx2.URL":
-    """Parse a caller's URL. Raises ImageUnreachable."""
+    """Parse and check a caller's URL. Raises ImageUnreachable."""
     import httpx2
 
     try:
@@ -162,7 +160,7 @@ def _check_response(host: str, response: "httpx2.Response", max_bytes: int) -> N
 
 
 def _forbids(robots_tag: str) -> bool:
-    """Return whether an X-Robots-Tag header forbids AI use to all robots or to this one."""
+    """Return whether an X-Robots-Tag header forbids AI use, for all robots or for this one."""
     robot = _ROBOT.match(robots_tag)
     if robot and robot[1].lower() not in (*_VALUED, "graphcap-bridge"):
         return False

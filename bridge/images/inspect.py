@@ -14,7 +14,7 @@ from bridge.images.limits import MIB, ImageLimits, Rejected
 
 
 class Format(NamedTuple):
-    """The functions for a format that may pass through without decoding: read the header, drop the metadata."""
+    """The functions for a format that may be passed on without decoding."""
 
     inspect: Callable[[bytes], Header]
     strip: Callable[[bytes], bytes]
@@ -34,12 +34,12 @@ _SIGNATURES = (
     (re.compile(rb"II[*+]\0|MM\0[*+]"), "image/tiff"),
     (re.compile(rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL), "image/bmp"),
     (re.compile(rb"....ftyp(avif|avis)", re.DOTALL), "image/avif"),
-    # HEIC has the generic brands too; the compatible brands that follow decide.
+    # HEIC files may have these generic brands, so the compatible brands that follow are checked.
     (re.compile(rb"....ftyp(mif1|msf1|miaf)(....){1,10}?avi[fs]", re.DOTALL), "image/avif"),
 )
 _HEIC = re.compile(rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL)
 _NAMED = (
-    (_HEIC, "HEIC, which GRAPHCAP_HEIF=true enables where the extra 'heif' is installed"),
+    (_HEIC, "HEIC"),
     (re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "), "JPEG XL"),
     (re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"), "JPEG 2000"),
     (re.compile(rb"....ftyp|\x1aE\xdf\xa3|RIFF....AVI ", re.DOTALL), "a video"),
@@ -47,19 +47,19 @@ _NAMED = (
     (re.compile(rb"8BPS"), "a Photoshop document"),
     (re.compile(rb"\0\0[\x01\x02]\0"), "an icon"),
     (re.compile(rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!"), "an archive"),
-    # Atomic groups throughout: otherwise a comment would be tried with each of its possible ends.
+    # Atomic groups prevent backtracking over the possible ends of a comment.
     (re.compile(rb"(?is)\s*+(?>(?><\?xml|<!--).*?>\s*+)*+(?><svg|<!doctype\s+svg)"), "SVG"),
     (re.compile(rb"(?is)\s*(<!doctype html|<html|<head|<body)"), "a web page"),
 )
 _TEXT = re.compile(rb"[\t\n\r\x20-\x7e\x80-\xff]+")
-# A decoder goes over all pixels once per scan: 20 over 50 megapixels take 2 s.
+# A decoder processes all pixels once per scan. 20 scans of 50 megapixels take 2 s.
 _MAX_SCANS_AT_LIMIT = 20
 
 
 def inspect(data: bytes, limits: ImageLimits) -> Header:
     """Return the format, and for JPEG, PNG and WebP the header, checked against the limits.
 
-    Raises ImageTooLarge, UnsupportedImage (not a format that is accepted) and InvalidImage (truncated or malformed).
+    Raises ImageTooLarge, UnsupportedImage, and InvalidImage if the image is truncated or malformed.
     """
     check_bytes(len(data), limits)
     media_type = sniff(data, heif=limits.heif)
@@ -110,7 +110,8 @@ def sniff(data: bytes, *, heif: bool = False) -> str:
             return media_type
     if heif and _HEIC.match(opening):
         return "image/heic"
-    raise UnsupportedImage(f"The file is {_name(opening)}, which is not accepted as an image. Send {_ACCEPTED}.")
+    hint = " HEIC is accepted with GRAPHCAP_HEIF=true and the extra 'heif'." if _HEIC.match(opening) else ""
+    raise UnsupportedImage(f"The file is {_name(opening)}, which is not accepted as an image. Send {_ACCEPTED}.{hint}")
 
 
 def _name(opening: bytes) -> str:

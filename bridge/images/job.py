@@ -1,4 +1,4 @@
-"""The protocol between the service and its image workers: one job, one result, length-prefixed frames.
+"""The protocol between the service and its image workers: each job and each result is one frame.
 
 A frame is two lengths (4 bytes each, big-endian), a JSON object and the image's bytes. The worker imports this
 module, so it must not import the service.
@@ -16,12 +16,12 @@ LENGTHS = Struct(">II")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to do with an image of `media_type`.
+    """A job for an image of `media_type`.
 
     `size`, `orientation`: the stored size and EXIF orientation, if the service could read the header itself. `verify`:
-    only check that the image decodes, and keep its bytes; otherwise decode, convert and encode it.
-    `side`, `box`: the longest side and the box (long, short) that the result must fit. `media_types`, `max_bytes`: what
-    the target accepts. `statistics`: also measure the pixels.
+    only check that the image decodes. Otherwise decode, convert and encode it. `side`, `box`: the longest side and the
+    box (long, short) that the result must fit. `media_types`, `max_bytes`: limits of the target. `statistics`: also
+    measure the pixels.
     """
 
     media_type: str
@@ -40,8 +40,8 @@ class Job:
 class Result:
     """The result of a job: an `error` with its `message`, or the image.
 
-    `size`: after the orientation was applied. `media_type`: "" if the bytes are kept. `actions`: descriptions of what
-    was done. `colours`, `brightness`: the statistics. `source_size`: the upright size at which they were measured.
+    `size`: with the orientation applied. `media_type`: "" if the bytes are unchanged. `actions`: descriptions of the
+    changes. `colours`, `brightness`: the statistics. `source_size`: the original size with the orientation applied.
     """
 
     error: Rejection | None = None
@@ -55,12 +55,12 @@ class Result:
 
 
 def upright(size: Size, orientation: int) -> Size:
-    """Apply an EXIF orientation to a size: 5 to 8 swap width and height. Applying it twice restores the size."""
+    """Apply an EXIF orientation to a size: 5 to 8 swap width and height. A second call reverses the first."""
     return size[::-1] if orientation >= 5 else size
 
 
 def fitted(size: Size, side: int | None, box: Size | None) -> Size:
-    """Shrink the size of an upright image to fit `side` and `box`. The shape stays, and the size never grows.
+    """Shrink the size of an upright image to fit `side` and `box`. The aspect ratio is kept. The size never grows.
 
     `side`: the longest side. `box`: (long side, short side), swapped for a portrait.
     """
@@ -72,13 +72,12 @@ def fitted(size: Size, side: int | None, box: Size | None) -> Size:
 
 
 def head_of_frame(message: Job | Result, size: int) -> bytes:
-    """Build the start of a frame, which the data follows. `size`: the length of the data in bytes."""
+    """Build the start of a frame. The data follows. `size`: the length of the data in bytes."""
     text = json.dumps(asdict(message)).encode()
     return LENGTHS.pack(len(text), size) + text
 
 
 def parse_job(text: bytes) -> Job:
-    """Parse a frame's JSON as a job."""
     fields: dict[str, Any] = json.loads(text)
     size = fields["size"] and tuple(fields["size"])
     return Job(**{**fields, "limits": ImageLimits(**fields["limits"]), "size": size})

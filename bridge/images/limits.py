@@ -1,4 +1,4 @@
-"""Limits on one image. The image worker imports this module, so it must not import the service."""
+"""Limits on one image. The image worker imports this module, so this module must not import the service."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,7 +9,7 @@ Rejection = Literal["invalid_image", "image_too_large", "unsupported_image", "ou
 
 
 class Rejected(Exception):
-    """An image is rejected: `kind` is the error code, `message` one sentence for the caller."""
+    """The image is rejected. `kind`: the error code. `message`: one sentence for the caller."""
 
     def __init__(self, kind: Rejection, message: str) -> None:
         super().__init__(message)
@@ -18,7 +18,6 @@ class Rejected(Exception):
 
 
 def malformed(message: str) -> Rejected:
-    """Return the rejection of an image that is not well-formed."""
     return Rejected("invalid_image", message)
 
 
@@ -27,9 +26,8 @@ class ImageLimits:
     """Limits that are checked before pixels are decoded.
 
     `max_bytes`: encoded bytes. `max_pixels`: width × height. `max_side`: pixels of the longer side. `max_ratio`: longer
-    side divided by the shorter one; vision encoders fail on more (vLLM: "Failed to apply Qwen2VLProcessor"). `frame`:
-    the frame of an animation to use, from 0; if the animation is shorter, its last frame is used. `heif`: whether HEIC
-    is accepted.
+    side divided by the shorter one (vLLM fails on more: "Failed to apply Qwen2VLProcessor"). `frame`: the frame of an
+    animation to use, from 0; if the animation is shorter, its last frame is used. `heif`: whether HEIC is accepted.
     """
 
     max_bytes: int = 20 * MIB
@@ -40,7 +38,7 @@ class ImageLimits:
     heif: bool = False
 
     def check_size(self, size: Size) -> None:
-        """Raise Rejected when an image of this size in pixels is not accepted."""
+        """Raise Rejected if an image of this size in pixels is not accepted."""
         width, height = size
         short, long = sorted(size)
         if short < 1:

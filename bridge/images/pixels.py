@@ -23,7 +23,7 @@ _TRANSPOSE = {
     8: Image.Transpose.ROTATE_90,
 }
 _SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
-# Equal neighbours: 10 to 45 % of the pixels in photographs, over 80 % in screenshots and charts (scikit-image's set).
+# Pixels equal to their neighbour: 10 to 45 % in photographs, over 80 % in screenshots and charts (measured).
 _FLAT = 0.6
 
 
@@ -50,13 +50,13 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _white(deep: Image.Image) -> float:
-    """Guess the value of white if the mode does not define it: the lowest usual maximum that no pixel exceeds."""
+    """Return the value of white. If the mode defines none, guess: the lowest usual maximum that no pixel exceeds."""
     _, highest = cast(tuple[float, float], deep.getextrema())
     return next((white for white in (1.0, 255.0, 65535.0) if highest <= white), 4294967295.0)
 
 
 def flatten(image: Image.Image) -> Image.Image:
-    """Put a transparent image on white. llama.cpp would show the model noise (NousResearch/hermes-agent#64548)."""
+    """Put a transparent image on white, because llama.cpp ignores transparency (NousResearch/hermes-agent#64548)."""
     if image.mode != "RGBA":
         return image
     ground = Image.new("RGB", image.size, (255, 255, 255))
@@ -65,7 +65,6 @@ def flatten(image: Image.Image) -> Image.Image:
 
 
 def resize(image: Image.Image, size: Size) -> Image.Image:
-    """Resize to a smaller size."""
     return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
 
 
@@ -75,9 +74,9 @@ def rotate(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
-    """Convert to sRGB by the ICC profile, or by Pillow's rule when it is missing, broken or of another colour space."""
+    """Convert to sRGB by the ICC profile, or by Pillow's rule if the profile is missing or unusable."""
     if icc:
-        from PIL import ImageCms  # most images have no profile, and a worker starts 7 ms earlier
+        from PIL import ImageCms  # imported here because most images have no profile (7 ms)
 
         try:
             profile = ImageCms.ImageCmsProfile(BytesIO(icc))
@@ -90,7 +89,7 @@ def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
 
 
 def _transform(image: Image.Image, profile: "ImageCmsProfile | None") -> Image.Image:
-    """Convert to sRGB with a profile. None means that the image is CIE LAB."""
+    """Convert to sRGB with a profile (None: from CIE LAB)."""
     from PIL import ImageCms
 
     source = profile or ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
@@ -100,8 +99,8 @@ def _transform(image: Image.Image, profile: "ImageCmsProfile | None") -> Image.I
 def run_steps(image: Image.Image, size: Size, orientation: int) -> tuple[Image.Image, list[str]]:
     """Unpack, flatten, resize, rotate and convert to sRGB. Return the image and the names of the steps that changed it.
 
-    `size`: the size before the rotation. This order of the steps is the fastest. Flattening may precede the colour
-    conversion because white is the same in every colour space.
+    `size`: the size before the rotation. This order is the fastest. Flattening first is correct because white is the
+    same in every colour space.
     """
     icc = image.info.get("icc_profile")
     steps: tuple[tuple[str, Step], ...] = (
@@ -120,7 +119,7 @@ def run_steps(image: Image.Image, size: Size, orientation: int) -> tuple[Image.I
 
 
 def is_graphic(image: Image.Image) -> bool:
-    """Return whether the image is drawn or written rather than photographed: mostly runs of one colour."""
+    """Return whether the image is a graphic, not a photograph: it has mostly runs of one colour."""
     grey = image.convert("L")
     width, height = grey.size
     if width < 2:

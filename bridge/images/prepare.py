@@ -28,7 +28,7 @@ PRESETS: dict[str, Size] = {
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An image that is ready to send, and descriptions of the steps that changed it."""
+    """An image in the form to send, and descriptions of the changes."""
 
     image: Image
     actions: tuple[str, ...] = ()
@@ -44,11 +44,11 @@ async def prepare(
     caller: str = "",
     statistics: bool = False,
 ) -> Prepared:
-    """Make `source` fit `profile`.
+    """Convert `source` to an image that fits `profile`.
 
-    `resize`: a name of `PRESETS`, "NONE", or None for the profile's size. `caller`: identifies
-    the caller. Callers get busy image workers in turn. `statistics`: measure the pixels for `image.statistics`. Raises
-    InvalidImage, ImageTooLarge, UnsupportedImage.
+    `resize`: a name of `PRESETS`, "NONE", or None for the profile's size. `caller`: identifies the caller, because busy
+    image workers serve callers in turn. `statistics`: measure the pixels for `image.statistics`. Raises InvalidImage,
+    ImageTooLarge, UnsupportedImage.
     """
     header, data, intact = source.header, source.data, False
     passes = _passes(header, resize, profile)
@@ -85,7 +85,7 @@ async def prepare(
 
 
 def _passes(header: Header, resize: str | None, profile: ImageProfile) -> bool:
-    """Return whether the target accepts the bytes unchanged, provided that they are well-formed."""
+    """Return whether the target accepts the bytes unchanged, if they are well-formed."""
     return (
         header.upright is not None
         and header.media_type in profile.media_types
@@ -98,14 +98,14 @@ def _passes(header: Header, resize: str | None, profile: ImageProfile) -> bool:
 def _bounds(preset: str | None, profile: ImageProfile) -> tuple[int | None, Size | None]:
     """Return the longest side and the box that an image must fit.
 
-    The preset, the profile's size and the provider's hard limit all apply; "NONE" removes the profile's size.
+    The preset, the profile's size and the provider's limit all apply. "NONE" removes the profile's size.
     """
     sides = [side for side in (None if preset == "NONE" else profile.size, profile.max_side) if side is not None]
     return min(sides, default=None), PRESETS.get(preset or "NONE")
 
 
 def _stripped(header: Header, data: bytes, *, vouch: bool) -> tuple[bytes, bool]:
-    """Return the bytes without metadata, and whether they are sure to decode. That is known only for a simple JPEG."""
+    """Return the bytes without metadata, and whether they surely decode (known only for a simple JPEG)."""
     with parsing(header.media_type):
         stripped = FORMATS[header.media_type].strip(data)
         return stripped, vouch and header.media_type == "image/jpeg" and jpeg.is_intact(stripped)

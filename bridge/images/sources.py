@@ -24,13 +24,13 @@ _QUICK = 256 * 1024
 _DATA_URI = re.compile(r"\s*+data:[^,]{0,1000};base64,", re.IGNORECASE)
 _SPACE = b" \t\r\n\f\v"
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
-# White space may take as many characters as the digits.
+# At most half of the characters may be white space.
 _MAX_SPACING = 2
 
 
 @dataclass(slots=True)
 class Source:
-    """An image as it was received: its bytes, its checked header, its origin and a name for it."""
+    """A received image: its bytes, its checked header, its origin and a name for it."""
 
     data: bytes = field(repr=False)
     header: Header
@@ -38,13 +38,13 @@ class Source:
     name: str
 
     def release(self) -> None:
-        """Free the bytes, even if something still refers to this object."""
+        """Free the bytes, even if this object is still referenced."""
         self.data = b""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What the sources may read: the workspace, the internet through `fetcher`, and how much."""
+    """The places that sources may read (the workspace, the internet through `fetcher`), and the limits."""
 
     workspace: Path
     fetcher: Fetcher
@@ -52,9 +52,9 @@ class Access:
 
 
 async def from_path(path: str, access: Access) -> Source:
-    """Read a file of the workspace; a leading `/workspace/` is the workspace.
+    """Read a file of the workspace. A leading `/workspace/` means the workspace.
 
-    Raises PathRefused for anything outside, ImageNotFound inside, and what `inspect` raises.
+    Raises PathRefused, ImageNotFound, and what `inspect` raises.
     """
 
     def read() -> Source:
@@ -72,7 +72,7 @@ async def from_url(url: str, access: Access) -> Source:
 
 
 async def from_base64(text: str, access: Access) -> Source:
-    """Decode base64, bare or in a data URI. Raises InvalidImage, and what `inspect` raises."""
+    """Decode base64 with or without a data URI. Raises InvalidImage, and what `inspect` raises."""
 
     def decode() -> Source:
         data = decode_base64(text, access.limits)
@@ -86,7 +86,7 @@ SOURCES: tuple[tuple[Literal["path", "url", "base64"], str, Callable[[str, Acces
     ("url", "", from_url),
     ("base64", "", from_base64),
 )
-"""Field of the request's image, prefix of its value, function; the first row that matches is used."""
+"""Field of the request's image, prefix of its value, function. The first row that matches is used."""
 
 
 async def load(kind: str, reference: str, access: Access) -> Source:
@@ -103,12 +103,12 @@ def from_upload(data: bytes, limits: ImageLimits) -> Source:
 
 
 async def off_loop(size: int, work: Callable[[], T]) -> T:
-    """Run `work` on `size` bytes and return its result. If they are many, use a thread."""
+    """Run `work` on `size` bytes and return its result. Many bytes are processed in a thread."""
     return work() if size < _QUICK else await asyncio.to_thread(work)
 
 
 def decode_base64(text: str, limits: ImageLimits) -> bytes:
-    """Decode the standard or the URL-safe alphabet; white space and missing padding are accepted.
+    """Decode the standard or the URL-safe alphabet. White space and missing padding are accepted.
 
     Raises InvalidImage and ImageTooLarge.
     """

@@ -9,7 +9,7 @@ _SIDE = 96
 _PALETTE = 32
 _MAX_COLOURS = 3
 _SMALLEST_SHARE = 0.05
-# Upper ends of the hues in degrees.
+# The upper end of each hue in degrees.
 _HUES = (
     (14, "red"),
     (42, "orange"),
@@ -25,7 +25,7 @@ _GREYS = ((0.12, "black"), (0.35, "dark grey"), (0.65, "grey"), (0.9, "light gre
 
 
 def measure(image: Image.Image) -> tuple[list[tuple[str, float]], float]:
-    """Return the dominant colours as (name, share), the largest first, and the mean brightness, both from 0 to 1."""
+    """Return the dominant colours as (name, share), the largest first, and the mean brightness (0 to 1)."""
     small = image.convert("RGB")
     small.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
     # Measured with Pillow 13 on 128 pixels a side: octree 0.2 ms, median cut 8 ms.
@@ -42,7 +42,6 @@ def measure(image: Image.Image) -> tuple[list[tuple[str, float]], float]:
 
 
 def colour_name(red: int, green: int, blue: int) -> str:
-    """Return a plain English name for an sRGB colour."""
     hue, light, saturation = rgb_to_hls(red / 255, green / 255, blue / 255)
     if saturation * min(light, 1 - light) < 0.05:
         return next(name for end, name in _GREYS if light <= end)

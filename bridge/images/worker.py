@@ -1,8 +1,8 @@
 """The image worker: a process that decodes, converts and encodes images, one after the other.
 
-Run as `python -m bridge.images.worker MEMORY SECONDS` by `bridge.images.decoder`. It reads jobs on its standard
-input and writes results to its standard output until the input ends. If a decoder crashes, does not end or
-uses too much memory, only this process ends. That isolates the service from faults; it is not a security sandbox.
+Run as `python -m bridge.images.worker MEMORY SECONDS` by `bridge.images.decoder`. It reads jobs on its standard input
+and writes results to its standard output until the input ends. If a decoder crashes, hangs or uses too much memory,
+only this process ends. This protects from faults, and is not a security sandbox.
 """
 
 import os
@@ -26,7 +26,7 @@ from bridge.images.job import LENGTHS, Job, Result, fitted, head_of_frame, parse
 from bridge.images.limits import Rejected, Size, malformed
 from bridge.images.pixels import run_steps
 
-# Format name for Pillow, and the plugin to import: `Image.open` would import all of them.
+# Pillow's format names and plugins. `Image.open` would import all plugins.
 _FORMATS = {
     "image/jpeg": ("JPEG", "PIL.JpegImagePlugin"),
     "image/png": ("PNG", "PIL.PngImagePlugin"),
@@ -37,18 +37,16 @@ _FORMATS = {
     "image/avif": ("AVIF", "PIL.AvifImagePlugin"),
     "image/heic": ("HEIF", "pillow_heif"),
 }
-# Pillow goes over strips and tiles in Python: 2 million of one pixel each took 9 s (Pillow 13).
+# Pillow 13 processes strips and tiles in Python: 2 million of one pixel each took 9 s.
 _MAX_PARTS = 65_536
 _SCALES = (8, 4, 2)
-# A DCT-scaled JPEG at least this large, relative to the size requested, is used without resampling.
+# A DCT-scaled JPEG of at least this share of the requested size is not resampled.
 _CLOSE_ENOUGH = 0.9
 
 
 def handle(job: Job, data: bytes) -> tuple[Result, bytes]:
-    """Run one job. Every exception of a decoder becomes a result with an error.
-
-    For malformed images, Pillow raises OSError, SyntaxError, ValueError, struct.error, OverflowError, KeyError,
-    IndexError, zlib.error, its own DecompressionBombError and more: any list of them would be incomplete.
+    """Run one job. Every exception of a decoder becomes a result with an error, because Pillow raises many kinds for
+    malformed images (SyntaxError, struct.error, …).
     """
     try:
         return run(job, data)
@@ -62,7 +60,7 @@ def handle(job: Job, data: bytes) -> tuple[Result, bytes]:
 
 
 def run(job: Job, data: bytes) -> tuple[Result, bytes]:
-    """Run one job. Raises Rejected, and whatever Pillow raises."""
+    """Run one job. Raises Rejected and Pillow's exceptions."""
     with _open(job.media_type, data) as image:
         job.limits.check_size(image.size)
         if len(getattr(image, "tile", ())) > _MAX_PARTS:
@@ -98,7 +96,7 @@ def _select_frame(image: Image.Image, frame: int) -> list[str]:
 
 
 def _verify(image: Image.Image, job: Job) -> Result:
-    """Check that an image decodes. A JPEG is decoded at an eighth of its size, which still reads all coded data."""
+    """Check that an image decodes. A JPEG is decoded at an eighth of its size, which reads all coded data too."""
     size = upright(image.size, job.orientation)
     image.draft(None, (1, 1))
     image.load()
@@ -108,7 +106,7 @@ def _verify(image: Image.Image, job: Job) -> Result:
 
 def _convert(image: Image.Image, job: Job, actions: list[str]) -> tuple[Result, bytes]:
     """Decode the image at the smallest size that suffices, run the steps of `bridge.images.pixels`, and encode it."""
-    orientation = job.orientation  # Pillow itself applies that of a TIFF, and libheif that of a HEIC
+    orientation = job.orientation  # Pillow applies the orientation of a TIFF itself, and libheif that of a HEIC
     if image.format == "AVIF":
         orientation = exif_orientation(image.info.get("exif", b""))
     source = upright(image.size, orientation)
@@ -137,10 +135,7 @@ def _measured(result: Result, image: Image.Image) -> Result:
 
 
 def _dct_scaled(size: Size, wanted: Size) -> Size | None:
-    """Return the size to request from JPEG's DCT scaling, or None.
-
-    None means that no scale gives a size between 90 and 100 % of the wanted size.
-    """
+    """Return the size to request from JPEG's DCT scaling, None if no scale gives 90 to 100 % of the requested size."""
     for scale in _SCALES:
         result = tuple(-(-side // scale) for side in size)  # rounded up, as libjpeg does
         if all(_CLOSE_ENOUGH * most <= side <= most for side, most in zip(result, wanted, strict=True)):
@@ -154,21 +149,21 @@ def _x(size: Size) -> str:
 
 def confine(memory: int) -> None:
     """Limit the address space to its current size plus `memory` bytes, and forbid writing files."""
-    import resource  # not on Windows
+    import resource  # does not exist on Windows
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     try:
         with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 (pathlib costs 5 ms to import)
             pages = int(file.read().split()[0])
-    except OSError:  # not Linux; elsewhere RLIMIT_AS is not enforced either
+    except OSError:  # not Linux, so RLIMIT_AS has no effect either
         return
     limit = pages * resource.getpagesize() + memory
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def renew_cpu_limit(seconds: int) -> None:
-    """Let the kernel end this process after `seconds` more of CPU time."""
+    """Let the kernel end this process after another `seconds` of CPU time."""
     import resource
 
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -177,7 +172,6 @@ def renew_cpu_limit(seconds: int) -> None:
 
 
 def serve(requests: BinaryIO, results: BinaryIO, before_job: Callable[[], None]) -> None:
-    """Handle jobs until the input ends."""
     while True:
         try:
             text_size, data_size = LENGTHS.unpack(requests.read(LENGTHS.size))
@@ -193,13 +187,13 @@ def serve(requests: BinaryIO, results: BinaryIO, before_job: Callable[[], None])
 
 def main(memory: int, seconds: int) -> None:
     """Write an empty result to show that the worker is ready, then handle jobs."""
-    for ending in (signal.SIGINT, signal.SIGTERM):  # sent to the whole process group; the service drains first
+    for ending in (signal.SIGINT, signal.SIGTERM):  # a signal to the process group must not end running jobs
         signal.signal(ending, signal.SIG_IGN)
     results = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # a library that prints must not write into a frame
+    os.dup2(2, 1)  # output of libraries must not mix with frames
     warnings.simplefilter("ignore")
     sys.dont_write_bytecode = True
-    Image.MAX_IMAGE_PIXELS = None  # ImageLimits apply
+    Image.MAX_IMAGE_PIXELS = None  # `ImageLimits` is used instead
     for plugin in ("PIL.JpegImagePlugin", "PIL.PngImagePlugin"):
         import_module(plugin)
     limited = sys.platform != "win32"

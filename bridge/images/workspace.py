@@ -1,7 +1,8 @@
 """Read one file of the workspace, and never a file outside it.
 
 The path is resolved first. The result, which has no symbolic links, is opened component by component, starting from the
-open workspace directory, and no link is followed. A directory that is replaced by a link meanwhile cannot lead out.
+open workspace directory, and no link is followed. So a directory that is replaced by a link meanwhile does not lead out
+of the workspace.
 """
 
 import errno
@@ -19,10 +20,10 @@ from bridge.images.limits import MIB
 MOUNT = "/workspace/"
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER = _OPEN | os.O_DIRECTORY
-# Opening a FIFO to read would wait for a writer.
+# Without O_NONBLOCK, opening a FIFO would wait for a writer.
 _FILE = _OPEN | os.O_NONBLOCK | os.O_NOCTTY
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[/\\]")
-# The same sentence for every rejection: it must not reveal which files exist.
+# All rejections have the same message, so that it does not reveal which files exist.
 _REFUSED = "The path is not that of a file in the workspace. Pass one such as datasets/samples/cat.jpg."
 
 
@@ -73,7 +74,7 @@ def _opened(parts: list[str], workspace: Path, shown: str) -> Iterator[int]:
     root = os.path.realpath(workspace)
     inside_root = root.rstrip("/") + "/"
     resolved = [os.path.realpath(Path(root, *parts[:depth])) + "/" for depth in range(len(parts) + 1)]
-    if not all(path.startswith(inside_root) for path in resolved):  # also if it leads out and back
+    if not all(path.startswith(inside_root) for path in resolved):  # no component may be outside
         raise PathRefused(_REFUSED)
     names = resolved[-1].removeprefix(inside_root).split("/")[:-1]
     try:

@@ -1,4 +1,4 @@
-"""Connections to untrusted addresses: what an address is, which ones are allowed, and a transport that checks them."""
+"""Connections to untrusted addresses: address classes, the policy, and a transport that checks addresses."""
 
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ def guarded_transport(
 ) -> "httpx2.AsyncBaseTransport":
     """Create a transport that connects only to allowed addresses. The first call imports httpx2 (0.15 s).
 
-    `keepalive`: seconds to keep an idle connection; 0 opens one for each request. `look_up`: for tests.
+    `keepalive`: seconds to keep an idle connection (0: a new one for each request). `look_up`: for tests.
     """
     from bridge.network.transport import GuardedTransport
 

@@ -1,4 +1,4 @@
-"""Classify network addresses. Python's `ipaddress` decides, with the networks that it misjudges listed here."""
+"""Classify network addresses with Python's `ipaddress`, corrected by a list of networks that it misjudges."""
 
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
@@ -17,10 +17,10 @@ _METADATA = [
         *("169.254.42.42/32", "fd00:42::42/128"),  # Scaleway
         "100.100.100.200/32",  # Alibaba
         *("192.0.0.192/32", "fd00:c1::a9fe:a9fe/128"),  # Oracle
-        "168.63.129.16/32",  # Azure: a public address that only a virtual machine reaches
+        "168.63.129.16/32",  # Azure: a public address that only its virtual machines reach
     )
 ]
-# Not public, but global for at least one release of Python 3.11 to 3.14.
+# Not public, but `is_global` in at least one release of Python 3.11 to 3.14.
 _NOT_PUBLIC = [
     ip_network(network)
     for network in (
@@ -29,19 +29,19 @@ _NOT_PUBLIC = [
         *("192.31.196.0/24", "192.52.193.0/24", "192.175.48.0/24", "2620:4f:8000::/48"),  # AS112, AMT
     )
 ]
-_ASSIGNED = IPv6Network("2000::/3")  # all that IANA has assigned as global
-# Prefixes that carry IPv4 and mean nothing themselves: the embedded address decides alone.
+_ASSIGNED = IPv6Network("2000::/3")  # all global addresses that IANA has assigned
+# Prefixes for embedded IPv4 addresses. The embedded address alone gives the class.
 _CARRIERS = [IPv6Network(network) for network in ("::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96")]
 _NAT64_LOCAL = IPv6Network("64:ff9b:1::/48")
 _COMPATIBLE = IPv6Network("::/96")
-_ISATAP, _ISATAP_BITS = 0x00005EFE, 0xFCFFFFFF  # RFC 5214: its universal and group bits may be anything
+_ISATAP, _ISATAP_BITS = 0x00005EFE, 0xFCFFFFFF  # RFC 5214: the universal and group bits are ignored
 _WORST_FIRST: tuple[AddressClass, ...] = ("metadata", "link-local", "loopback", "private", "public")
 
 
 def classify(address: str | Address) -> AddressClass:
-    """Return the class of an address; "private" is every other address that is not on the public internet.
+    """Return the class of an address. "private": any other address that is not on the public internet.
 
-    An IPv6 address that embeds IPv4 addresses gets the worst of their classes and its own.
+    An IPv6 address with embedded IPv4 addresses gets the worst class of them and itself.
     """
     parsed = ip_address(address) if isinstance(address, str) else address
     classes = []
@@ -75,7 +75,7 @@ def _embedded(address: IPv6Address) -> Iterator[IPv4Address]:
     low = IPv4Address(number & 0xFFFFFFFF)
     if _is_carrier(address) or address in _NAT64_LOCAL or (address in _COMPATIBLE and number > 1):
         yield low
-    if address in _NAT64_LOCAL:  # RFC 6052: after a /48, /56 or /64 prefix, around the empty octet 8
+    if address in _NAT64_LOCAL:  # RFC 6052: IPv4 follows a /48, /56 or /64 prefix and skips octet 8
         octets = address.packed
         for start in (6, 7, 9):
             yield IPv4Address(bytes([octets[i] for i in range(start, 16) if i != 8][:4]))

@@ -1,4 +1,4 @@
-"""Resolve host names in threads of their own, bounded in number."""
+"""Resolve host names in separate threads, with a limit on their number."""
 
 import asyncio
 import socket
@@ -13,8 +13,8 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 class Resolver:
     """The system's resolver with at most `concurrency` lookups, each in its own thread.
 
-    The event loop's own lookups share a few threads of the process: a few names whose name servers do not respond would
-    block the lookups of all providers.
+    The event loop's lookups share a few threads, so a few names whose name servers do not respond would block all
+    lookups.
     """
 
     def __init__(self, concurrency: int = 64) -> None:
@@ -33,13 +33,13 @@ class Resolver:
                 result.set_result(list(dict.fromkeys(str(entry[4][0]) for entry in entries)))
             except OSError as error:
                 result.set_exception(error)
-            except ValueError:  # such as UnicodeError: an empty or overlong label
+            except ValueError:  # UnicodeError for an empty or overlong label
                 result.set_exception(OSError("not a host name"))
             finally:
-                with suppress(RuntimeError):  # the loop is closed
+                with suppress(RuntimeError):  # the event loop is closed
                     loop.call_soon_threadsafe(self._slots.release)
 
-        try:  # a daemon thread: a lookup that hangs must not keep the process from ending
+        try:  # a daemon thread, because a lookup that hangs must not delay the end of the process
             Thread(target=work, daemon=True, name="name lookup").start()
         except RuntimeError as error:
             self._slots.release()

@@ -1,4 +1,4 @@
-"""Policy for outgoing connections: which hosts, addresses and ports are allowed."""
+"""The policy for outgoing connections: allowed hosts, addresses and ports."""
 
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
@@ -10,12 +10,12 @@ from bridge.network.addresses import classify
 
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
-    """The addresses that may be dialled.
+    """The addresses that connections may use.
 
-    `mode`: "public" allows the public internet, "any_but_metadata" everything except link-local and metadata
-    addresses, "listed" only the lists. `allow_hosts` (`host`, `host:port`, `*.domain`) and `allow_networks` (CIDR) add
-    to each mode. A metadata address is refused in all of them, and a listed name does not allow link-local addresses.
-    `ports`: the only ports allowed; None allows all.
+    `mode`: "public" allows the public internet, "any_but_metadata" everything except link-local and metadata addresses,
+    "listed" only the lists. `allow_hosts` (`host`, `host:port`, `*.domain`) and `allow_networks` (CIDR) add to each
+    mode. No mode allows a metadata address, and a listed name does not allow link-local addresses. `ports`: the allowed
+    ports (None: all).
     """
 
     mode: Literal["public", "any_but_metadata", "listed"] = "public"
@@ -24,7 +24,7 @@ class AddressPolicy:
     ports: frozenset[int] | None = None
 
     def check(self, host: str, ip: str, port: int) -> None:
-        """Raise `AddressRefused` unless `ip`, which `host` resolved to, may be dialled on `port`."""
+        """Raise `AddressRefused` unless connections to `port` of `ip`, an address of `host`, are allowed."""
         self.check_name(host, port)
         kind = classify(ip)
         by_name = self.mode == "any_but_metadata" or self._lists_name(host, port)
@@ -37,7 +37,7 @@ class AddressPolicy:
             raise _refusal(host, "name" if self.mode == "listed" and not by_name else kind, allowed_name=by_name)
 
     def check_name(self, host: str, port: int) -> None:
-        """Raise `AddressRefused` if the port, or the name without a lookup, already shows that it is not allowed."""
+        """Raise `AddressRefused` if the port or the name is not allowed. The name is not resolved."""
         if self.ports is not None and port not in self.ports:
             raise _refusal(host, "port")
         if self.mode == "listed" and not self.allow_networks and not self._lists_name(host, port):
@@ -69,6 +69,6 @@ _NEVER_CALLED = "The host {host} has a link-local or metadata address, which thi
 
 
 def _refusal(host: str, kind: str, *, allowed_name: bool = False) -> AddressRefused:
-    """Build the error. All private addresses get the same message, so that a caller cannot map the network."""
+    """Build the error. The message is the same for all private addresses, so that callers cannot map the network."""
     sentence = _SENTENCES.get(kind, _NEVER_CALLED if allowed_name else _NOT_PUBLIC)
     return AddressRefused(sentence.format(host=host), host=host, kind=kind)

@@ -1,9 +1,9 @@
 """An httpx2 transport that connects only to addresses that a policy allows.
 
-A name is resolved once, each of its addresses is checked, and a checked one is dialled. A redirect, a second DNS answer
-or an IPv4 address inside an IPv6 one does not get around the check. No proxy of the environment is used.
+A name is resolved once, each of its addresses is checked, and a checked address is used. Redirects, later DNS answers
+and IPv4 addresses inside IPv6 addresses cannot bypass the check. Proxies from the environment are not used.
 
-httpx2's own transport accepts no network backend, so this one drives httpcore2's public connection pool.
+httpx2's transport accepts no network backend, so this transport uses httpcore2's public connection pool.
 """
 
 import ssl
@@ -23,9 +23,9 @@ from bridge.network.policy import AddressPolicy
 
 _MAX_IDLE = 128
 _MAX_ADDRESSES = 64
-"""Addresses of one name. A DNS answer over TCP holds four thousand, no legitimate one needs them."""
+"""Maximum addresses of a name. A DNS answer over TCP can contain four thousand."""
 _MAX_DIALLED = 8
-"""Addresses of one name that are tried."""
+"""Maximum addresses of a name to which connections are tried."""
 _NO_LIMIT_SECONDS = 3600.0
 _ERRORS = (
     httpcore2.TimeoutException,
@@ -37,7 +37,7 @@ _ERRORS = (
 
 
 class GuardedBackend(httpcore2.AnyIOBackend):
-    """Connects to allowed addresses only; TLS verifies the host name as usual."""
+    """Connects only to allowed addresses. TLS verifies the host name as usual."""
 
     def __init__(self, policy: AddressPolicy, look_up: Resolve) -> None:
         self._policy = policy
@@ -71,7 +71,7 @@ class GuardedBackend(httpcore2.AnyIOBackend):
         raise failure
 
     async def _allowed_addresses(self, host: str, port: int) -> Sequence[str]:
-        """Return the addresses to try, at least one, after checking all. Raises AddressRefused and OSError."""
+        """Check all addresses of a name, and return them (at least one). Raises AddressRefused and OSError."""
         self._policy.check_name(host, port)
         try:
             addresses: Sequence[str] = (str(ip_address(host)),)
@@ -85,12 +85,12 @@ class GuardedBackend(httpcore2.AnyIOBackend):
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
-    """Sends requests to allowed addresses. For others, raises httpx2.ConnectError, caused by AddressRefused."""
+    """Sends requests to allowed addresses. For others, raises httpx2.ConnectError from AddressRefused."""
 
     def __init__(
         self, policy: AddressPolicy, max_connections: int, keepalive: float, look_up: Resolve | None = None
     ) -> None:
-        """`keepalive`: seconds to keep an idle connection; 0 opens one for each request."""
+        """`keepalive`: seconds to keep an idle connection (0: a new one for each request)."""
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=httpx2.create_ssl_context(),
             max_connections=max_connections,
@@ -100,7 +100,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         )
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send one request; the body of the response is read as it is iterated."""
+        """Send one request. The response's body is read while it is iterated."""
         url = request.url
         target = httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         assert isinstance(request.stream, httpx2.AsyncByteStream)
@@ -118,7 +118,6 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         )
 
     async def aclose(self) -> None:
-        """Close every connection."""
         await self._pool.aclose()
 
 
@@ -142,8 +141,8 @@ def _translated_errors() -> Iterator[None]:
         yield
     except AddressRefused as error:
         raise httpx2.ConnectError(error.message) from error
-    except ssl.SSLError as error:  # httpcore2 2.16 does not translate garbage inside TLS (measured)
+    except ssl.SSLError as error:  # malformed TLS data: httpcore2 2.16 does not translate this exception
         raise httpx2.ReadError("TLS") from error
     except _ERRORS as error:
-        # httpx2 has an exception of the same name for each of httpcore2's.
+        # The exceptions of httpx2 and httpcore2 have the same names.
         raise getattr(httpx2, type(error).__name__)(str(error)) from error

@@ -11,7 +11,7 @@ from uuid import uuid4
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request that the current task serves, for log records."""
 _ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-# instructor logs raw answers; httpx and the SDKs log URLs at INFO, which a caller may have chosen.
+# instructor logs raw answers. httpx and the SDKs log URLs, which a caller may have chosen, at INFO.
 _SILENCED = ("instructor", "httpx", "httpx2", "httpcore", "httpcore2", "openai", "google_genai", "ollama", "PIL")
 _CLIENT_ERRORS = (
     "Invalid HTTP request",
@@ -27,7 +27,7 @@ def new_request_id(offered: str | None = None) -> str:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line."""
+    """Formats a record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return time, level, logger, message, request id and the record's `fields`."""
@@ -46,10 +46,10 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """One line for a person, the fields as `name=value`."""
+    """Formats a record as one line of text with `name=value` fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return time, level, message and fields; a newline inside a value cannot start a line."""
+        """Return time, level, message and fields. Newlines in values are escaped."""
         fields = getattr(record, "fields", {}).items()
         pairs = " ".join(f"{name}={json.dumps(value, default=str)}" for name, value in fields)
         when = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
@@ -65,7 +65,7 @@ def configure_logging(format: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # At INFO uvicorn 0.54 logs a WebSocket's URL with its query, where a caller may have put a key.
+    # At INFO uvicorn 0.54 logs the URL of a WebSocket. Its query may contain a key.
     logging.getLogger("uvicorn.error").setLevel(max(root.level, logging.WARNING))
     logging.getLogger("uvicorn.error").addFilter(_is_not_client_error)
     logging.captureWarnings(True)
@@ -73,11 +73,11 @@ def configure_logging(format: str, level: str) -> None:
 
 
 def _is_not_client_error(record: logging.LogRecord) -> bool:
-    """Return False for malformed requests and frames, which the service logs itself, without a traceback."""
+    """Return False for malformed requests and frames, which the service logs itself without a traceback."""
     return not record.getMessage().startswith(_CLIENT_ERRORS)
 
 
 def silence_libraries() -> None:
-    """Silence the loggers of libraries that log requests and answers, at every level."""
+    """Silence, at every level, the loggers of libraries that log requests and answers."""
     for name in _SILENCED:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)

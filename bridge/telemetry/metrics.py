@@ -1,6 +1,6 @@
-"""Prometheus metrics: base units, bounded labels, all defined here.
+"""All Prometheus metrics, in base units and with a bounded number of label values.
 
-Only the service imports this module: prometheus_client takes 0.07 s, and the command line counts nothing.
+Only the service imports this module, because importing prometheus_client takes 0.07 s.
 """
 
 import os
@@ -27,7 +27,7 @@ MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SHARED = bool(os.environ.get(VARIABLE))
 """Whether several workers share their metrics."""
 BREAKER_STATES = ("closed", "half_open", "open")
-"""The values of `BREAKER` in order."""
+"""The states for the values 0, 1 and 2 of `BREAKER`."""
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE", "WS"})
 
@@ -43,7 +43,7 @@ def _metric(kind: type[M], name: str, meaning: str, labels: str = "", **options:
 
 
 def _gauge(name: str, meaning: str, labels: str = "", mode: str = "livesum") -> Gauge:
-    """`mode`: how the values of several workers are combined."""
+    """Create a gauge. `mode`: how the values of several workers are combined."""
     return _metric(Gauge, name, meaning, labels, multiprocess_mode=mode)
 
 

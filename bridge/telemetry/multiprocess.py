@@ -1,6 +1,6 @@
 """The directory in which several workers keep their metrics: prometheus_client's multiprocess mode.
 
-prometheus_client reads the environment when it is imported, so `serve` enters `metrics_directory` before that.
+prometheus_client reads the environment when it is imported, so `serve` enters `metrics_directory` before the import.
 """
 
 import logging
@@ -18,10 +18,10 @@ MEMORY = Path("/dev/shm")  # noqa: S108 (a fresh private directory in memory)
 
 @contextmanager
 def metrics_directory(workers: int, memory: Path = MEMORY) -> Iterator[None]:
-    """Provide a directory to several workers: PROMETHEUS_MULTIPROC_DIR, by default a private one below `memory`.
+    """Provide the directory for several workers: PROMETHEUS_MULTIPROC_DIR, by default a new one in `memory`.
 
-    One worker keeps its metrics in memory. Without a writable directory each worker reports only its metrics, and the
-    log says so.
+    A single worker keeps its metrics in memory. Without a writable directory, a warning is logged, and each worker
+    reports only its own metrics.
     """
     configured = os.environ.pop(VARIABLE, "")
     if workers == 1:
@@ -52,7 +52,7 @@ def _empty(directory: Path) -> None:
 
 
 def forget_worker(pid: int) -> None:
-    """Remove the gauges of a worker that ended; its counters stay."""
+    """Remove the gauges of a worker that has ended. Its counters are kept."""
     if os.environ.get(VARIABLE):
         from prometheus_client.multiprocess import mark_process_dead
 

@@ -1,4 +1,4 @@
-"""The record of one HTTP request, or of one request on a WebSocket, and the log line that is read from it."""
+"""The record of one request over HTTP or a WebSocket, and its log line."""
 
 import time
 from collections import Counter
@@ -49,11 +49,11 @@ _ENDED_EARLY = ("cancelled", "shutting_down")
 
 @dataclass(slots=True)
 class RequestRecord:
-    """The data of one request from which log line, metrics and `Server-Timing` are read.
+    """The data of one request for log line, metrics and `Server-Timing`.
 
-    `wants_caption`: it is a caption or an analysis, even if it is rejected. `run`: its run, once it has one. `code`:
-    the problem that it ended in. `key`: the name of the caller's API key. `notes`: further fields of the log line.
-    `headers`: further headers of the response.
+    `wants_caption`: the request is for captions, even if it is rejected. `run`: its run, None before it begins. `code`:
+    the code of the problem that ended it. `key`: the name of the caller's API key. `notes`: further fields of the log
+    line. `headers`: further headers of the response.
     """
 
     id: str
@@ -69,13 +69,12 @@ class RequestRecord:
     headers: dict[str, str] = field(default_factory=dict)
 
     def start_run(self, deadline: Deadline, caller: str = "") -> Run:
-        """Return the run of this request; `caller` identifies the caller to fair queues."""
+        """Return the run of this request. `caller` identifies the caller to fair queues."""
         self.run = Run(deadline, self.id, caller=caller, trace_headers=self.trace_headers)
         return self.run
 
     @property
     def runs(self) -> list[Run]:
-        """Return the run of each perspective."""
         if self.run is None:
             return []
         return self.run.children or [self.run]
@@ -87,7 +86,6 @@ class RequestRecord:
 
     @property
     def milliseconds(self) -> float:
-        """Return the time since the request began."""
         return round((time.perf_counter() - self.began) * 1000, 1)
 
     def end(self) -> None:
@@ -98,13 +96,12 @@ class RequestRecord:
             self.trace_id = self.trace_id or next((run.trace_id for run in self.runs if run.trace_id), "")
 
     def server_timing(self) -> str:
-        """Return the value of the header `Server-Timing`."""
         stages = self.run.timings.milliseconds() if self.run else {}
         return ", ".join(f"{stage};dur={ms:.1f}" for stage, ms in {**stages, "total": self.milliseconds}.items())
 
 
 def log_fields(record: RequestRecord, method: str, path: str, client: str) -> dict[str, Any]:
-    """Return the fields of the log line that are known and not zero. None contains a key, prompt, caption or query."""
+    """Return the log line's fields that are known and not zero. They contain no key, prompt, caption or query."""
     stages = _stages(record)
     known = {
         "code": record.code,
@@ -149,7 +146,7 @@ def _call_fields(runs: list[Run]) -> dict[str, Any]:
 
 
 def _caption_fields(captions: list[Run]) -> dict[str, Any]:
-    """Return the perspectives, and the providers that answered; several values are in the order of the request."""
+    """Return the perspectives and the providers that answered, in the order of the request."""
     if not captions:
         return {}
     return {
@@ -166,7 +163,7 @@ def _joined(values: Iterable[str]) -> str:
 
 
 def _stages(record: RequestRecord) -> dict[str, float]:
-    """Return the duration of each stage. For an analysis, use the slowest caption, and add its own stages."""
+    """Return the duration of each stage. For an analysis, use the slowest caption of each stage."""
     stages: dict[str, float] = {}
     for timings in [run.timings for run in record.runs]:
         for stage, ms in timings.milliseconds().items():

@@ -1,7 +1,7 @@
-"""Traces: the caller's W3C trace context, and one OpenTelemetry span and two histograms for each provider call.
+"""Traces: W3C trace context from the caller, and an OpenTelemetry span and two histograms per provider call.
 
-Spans follow the semantic conventions for generative AI. They are off until `turn_on`, and cost nothing then. Prompts,
-images and captions are never attributes.
+Spans follow the semantic conventions for generative AI. Without `turn_on`, none are written. Prompts, images and
+captions are never attributes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import Histogram
     from opentelemetry.trace import Span, Tracer
 
-# The conventions' names; a kind that they do not list keeps its own.
+# The conventions' names of providers. Any other kind keeps its own name.
 _SYSTEMS = {"gemini": "gcp.gemini"}
 _FINISH_REASONS = {"ok": "stop", "truncated": "length", "blocked": "content_filter", "refused": "refusal"}
-# The bucket bounds that the conventions advise.
+# The bucket bounds that the conventions recommend.
 _TOKEN_BOUNDS = tuple(4**power for power in range(14))
 _SECOND_BOUNDS = tuple(0.01 * 2**power for power in range(14))
 _MAX_MODEL = 200
@@ -38,7 +38,7 @@ def read_headers(parents: Sequence[str], states: Sequence[str]) -> dict[str, str
 
 
 def trace_id(headers: Mapping[str, str]) -> str:
-    """Return the trace id in trace headers, or "" without one."""
+    """Return the trace id in trace headers, "" if there is none."""
     return headers.get("traceparent", "")[3:35]
 
 
@@ -54,7 +54,7 @@ _instruments: _Instruments | None = None
 
 def turn_on(version: str) -> None:
     """Write spans to the tracer of the process, if OpenTelemetry is set up."""
-    global _instruments  # one per process, like OpenTelemetry's own providers
+    global _instruments  # OpenTelemetry has one tracer provider per process
     from opentelemetry import metrics, trace
 
     provider: Any = trace.get_tracer_provider()
@@ -70,12 +70,11 @@ def turn_on(version: str) -> None:
 
 
 def is_on() -> bool:
-    """Return whether spans are written."""
     return _instruments is not None
 
 
 def _query_redactor() -> Any:
-    """Return a processor that redacts `url.query` in FastAPI's spans (0.165): a caller may put a key there."""
+    """Return a processor that redacts `url.query` in FastAPI's spans, which may contain a key."""
     from opentelemetry.sdk.trace import SpanProcessor
 
     class QueryRedactor(SpanProcessor):
@@ -88,14 +87,14 @@ def _query_redactor() -> Any:
 
 @contextmanager
 def call_span(request: VisionRequest, attempt: Attempt, run: Run) -> Iterator[Mapping[str, str]]:
-    """Record a span of one provider call. Yield the trace headers to send. At its end, the span reads `attempt`."""
+    """Record a span of one provider call. Yield the trace headers to send. The span describes `attempt`."""
     if _instruments is None:
         yield run.trace_headers
         return
     from opentelemetry.trace import SpanKind, set_span_in_context
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-    # Not made the current span: the block may be left in another task than it was entered in.
+    # It does not become the current span, because the block may be left in another task than it was entered in.
     span = _instruments.tracer.start_span(
         f"chat {request.model[:_MAX_MODEL]}", kind=SpanKind.CLIENT, attributes=_request_attributes(request, attempt)
     )
@@ -132,7 +131,7 @@ def _request_attributes(request: VisionRequest, attempt: Attempt) -> dict[str, A
 
 
 def _end(instruments: _Instruments, span: "Span", attempt: Attempt) -> None:
-    """End the span, and record the histograms under the bounded model name: every label value is a time series."""
+    """End the span, and record the histograms under the model's label in metrics."""
     usage = attempt.usage or Usage()
     ended = {
         "gen_ai.usage.input_tokens": usage.input_tokens,

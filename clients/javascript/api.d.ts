@@ -553,7 +553,7 @@ export interface components {
         };
         /**
          * Caption
-         * @description One caption that is valid by its perspective's schema.
+         * @description A caption that validates against its perspective's schema.
          */
         Caption: {
             /** Perspective */
@@ -908,7 +908,7 @@ export interface components {
         };
         /**
          * Done
-         * @description The last event of its id.
+         * @description The last event of a request.
          */
         Done: {
             /**
@@ -981,7 +981,7 @@ export interface components {
         };
         /**
          * ErrorEvent
-         * @description A perspective ended without a caption; `id` and `perspective` are null where neither is known.
+         * @description The error of a perspective or of the request. `id` and `perspective` are null if unknown.
          */
         ErrorEvent: {
             /**
@@ -1093,7 +1093,7 @@ export interface components {
         };
         /**
          * ImageRef
-         * @description The source of the image: exactly one of the three.
+         * @description The source of the image. Exactly one field is set.
          */
         ImageRef: {
             /**
@@ -1190,7 +1190,7 @@ export interface components {
         };
         /**
          * PartialEvent
-         * @description What the model has written of the object so far. It is not validated, and replaces the part before.
+         * @description The part of the object that the model has written so far, not validated. It replaces earlier parts.
          */
         PartialEvent: {
             /** Perspective */
@@ -1297,7 +1297,7 @@ export interface components {
         };
         /**
          * Progress
-         * @description A stage of one perspective begins, and the stage before ends. Each provider call begins a stage `model`.
+         * @description A stage of one perspective begins, which ends the stage before. Each provider call begins a stage `model`.
          */
         Progress: {
             /** Perspective */
@@ -1501,7 +1501,7 @@ export interface components {
         };
         /**
          * Result
-         * @description A perspective ended in a caption.
+         * @description The caption of a perspective.
          */
         Result: {
             /**
@@ -1537,7 +1537,7 @@ export interface components {
         };
         /**
          * Started
-         * @description The request was accepted: from here on every end is an event.
+         * @description The request was accepted. All later errors are events.
          */
         Started: {
             /**
@@ -1597,7 +1597,7 @@ export interface components {
         };
         /**
          * UsageOut
-         * @description Tokens, summed over every call of the request; null where the provider did not report them.
+         * @description Tokens of all calls of the request. Null: not reported by the provider.
          */
         UsageOut: {
             /** Input Tokens */

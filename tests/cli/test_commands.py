@@ -15,7 +15,7 @@ import pytest
 from bridge.cli import COMMANDS, main
 from tests import written
 from tests.contract.kinds import OF_KIND
-from tests.servers.behaviours import Drip, WrongSchema
+from tests.servers.behaviours import Drip, Status, WrongSchema
 from tests.service import ROOT, WORKSPACE, Service, clean_environment
 from tests.tools import need
 
@@ -277,6 +277,12 @@ def test_providers_are_listed_and_checked(graphcap: Graphcap, tmp_path: Path) ->
         assert (checked.code, "ok      model answered: " in checked.out) == (0, True)
         assert "add --model" in graphcap("providers", "check", "studio", **environment).out
         assert graphcap("providers", "check", "studio", "--model", "no-such", **environment).code == 4
+        for setting, shown in (("show", True), ("log", False)):
+            server.reply(*[Status(507, message="CUDA out of memory")] * 4)
+            environment["GRAPHCAP_PROVIDER_MESSAGES"] = setting
+            failed = graphcap("providers", "check", "studio", "--model", server.models[0], **environment)
+            assert (failed.code, 'message: "CUDA out of memory"' in failed.out) == (4, shown)
+            server.script.clear()
         pair = graphcap("providers", "check", "pair", "--json", **environment)
         ends = {one["name"]: one["steps"][-1]["status"] for one in json.loads(pair.out)["endpoints"]}
         assert (pair.code, ends) == (4, {"up": "success", "down": "failed"})

@@ -105,6 +105,8 @@ def test_oddities_load_with_a_warning(oddity: str) -> None:
         *(({"name": name}, "/name") for name in (None, "a/b", "..", "a\nb", "x" * 200, ["a"], *RESERVED)),
         ({"schema_fields": [TEXT, TEXT]}, "/schema_fields/1/name"),
         *(({"schema_fields": [{**TEXT, "type": kind}]}, "/schema_fields/0/type") for kind in ("list", 5, {"a": 1})),
+        ({"schema_fields": [{**TEXT, "type": "list", "fields": [TEXT]}]}, "/schema_fields/0/type"),
+        ({"schema_fields": [{**TEXT, "name": ""}]}, "/schema_fields/0/name"),
         ({"table_columns": [{"style": "cyan"}]}, "/table_columns/0/name"),
         ({"priority": "high"}, "/priority"),
         ({"variables": [{"name": "a b"}]}, "/variables/0/name"),
@@ -166,6 +168,16 @@ def test_listed_perspective_may_be_edited_and_sent_back() -> None:
     assert parse(graphcap).json_schema == parse(PLAIN).json_schema
     odd = {**graphcap, "schema": {**graphcap["schema"], "colour": 1, "schema_fields": [{"name": "a"}]}}
     assert {"/schema/colour", "/schema/schema_fields/0/type"} <= set(warned(parse(odd)))
+
+
+def test_warnings_name_the_likely_key_and_a_required_property_that_is_missing() -> None:
+    closed = {**INLINE["json_schema"], "required": ["a", "b"], "additionalProperties": False}
+    warnings = parse({**INLINE, "json_schema": closed}).warnings
+    warnings += parse(with_fields({**TEXT, "descripton": "d"})).warnings
+    assert [(warning.pointer, warning.message) for warning in warnings] == [
+        ("/json_schema/required", "Demands 'b', which is not in properties: no answer can match."),
+        ("/schema_fields/0/descripton", "Is not a known key; it has no effect. Did you mean 'description'?"),
+    ]
 
 
 def test_digest_identifies_the_content() -> None:

@@ -36,6 +36,7 @@ def test_missing_and_unknown_variables_are_all_named() -> None:
     with pytest.raises(MissingVariables) as missing:
         render(perspective, {"x": "1"})
     assert missing.value.names == ("a", "c")
+    assert str(missing.value).endswith("for: a, c. It has no variable x.")
     assert render(perspective, {"a": "1", "c": ""}) == "1B"
     with pytest.raises(UnknownVariables) as unknown:
         render(perspective, {"a": "1", "c": "2", "y": "3", "z": "4"})
@@ -63,9 +64,10 @@ def test_result_as_text(template: str | None, result: dict[str, Any], text: str)
 def test_a_path_that_leads_to_no_field_is_a_warning() -> None:
     item = {"type": "object", "properties": {"label": {"type": "string"}}}
     schema = {"type": "object", "properties": {"objects": {"type": "array", "items": item}, "free": {"type": "object"}}}
-    template = "{objects[*].label} {objects[0].lable} {gone.x} {free.anything}"
+    template = "{objects[*].label} {objects[0].lable} {objects.label} {gone.x} {free.anything}"
     perspective = parse({"prompt": "p", "json_schema": schema, "context_template": template})
     assert [warning.message for warning in perspective.warnings] == [
         "Names 'objects[0].lable', which is not a field of the answer; it is left empty.",
+        "Names 'objects.label', which is not a field of the answer; it is left empty.",
         "Names 'gone.x', which is not a field of the answer; it stays as it is written.",
     ]

@@ -27,7 +27,7 @@ _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 def cors(app: ASGIApp, settings: Settings) -> ASGIApp:
-    """Add CORS headers for the listed origins, or for origins of this machine if none is listed. No credentials."""
+    """Add CORS headers (without credentials) for the listed origins, by default for origins of this machine."""
     origins = list(settings.cors_origins)
     if "*" in origins:
         log.warning("GRAPHCAP_CORS_ORIGINS is *: every web page can use this service from its visitor's browser.")
@@ -52,12 +52,12 @@ class ApiKeys:
         return bool(self._keys)
 
     def find_in(self, headers: Mapping[str, str]) -> str | None:
-        """Return the name of the key in the headers; None without a valid key."""
+        """Return the name of the key in the headers, None if there is no valid key."""
         scheme, _, token = headers.get("authorization", "").partition(" ")
         return self.find(token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "").strip())
 
     def find(self, key: str) -> str | None:
-        """Return the name of the key; None when it is not valid. Takes constant time."""
+        """Return the name of the key, None if it is not valid. Compares in constant time."""
         sent = key.encode()
         names = [name for name, valid in self._keys.items() if compare_digest(sent, valid)]
         return names[0] if names else None
@@ -81,7 +81,7 @@ def _is_loopback(name: str) -> bool:
 
 
 class AccessControl:
-    """Decides whether a request may be served at all.
+    """Decides whether a request may be served.
 
     If the service has API keys, every request needs one, except health probes, CORS preflights and the static files of
     the pages; a WebSocket may send the key in its first message. If it has none, POST requests and WebSockets from
@@ -100,7 +100,7 @@ class AccessControl:
         self._loopback_only = settings.loopback and not settings.keys
 
     async def check(self, scope: Scope) -> None:
-        """Raise an error unless the request may be served. A valid API key becomes the caller of the request."""
+        """Raise an error unless the request may be served. The name of a valid API key becomes the caller."""
         headers = Headers(scope=scope)
         path = scope["path"].removeprefix(scope["root_path"])
         probe = _PROBES.fullmatch(path) is not None
@@ -114,13 +114,12 @@ class AccessControl:
                 scope["state"]["caller"] = f"key {name}"
                 scope["state"]["record"].key = name
             elif not (websocket or probe or _PAGES.fullmatch(path) or scope["method"] == "OPTIONS"):
-                await self._limiter.count(scope["state"]["caller"])  # guesses count against the address
+                await self._limiter.count(scope["state"]["caller"])  # rejected keys count against the client's address
                 raise ApiKeyRequired
         elif (websocket or scope["method"] not in _SAFE_METHODS) and not self._allow_origin(headers):
             raise OriginNotAllowed
 
     def allow_host(self, host: str) -> bool:
-        """Return whether a Host header may have this value."""
         name = _host_name(host)
         if self._hosts:
             suffixes = tuple(allowed[1:] for allowed in self._hosts if allowed.startswith("*."))
@@ -129,7 +128,7 @@ class AccessControl:
         return not self._loopback_only or not host or _is_loopback(name) or name in origins
 
     def _allow_origin(self, headers: Headers) -> bool:
-        """Return whether the web page may send requests; a request without Origin comes from no web page."""
+        """Return whether the web page may send requests. A request without Origin does not come from a web page."""
         origin = headers.get("origin")
         if origin is None or "*" in self._origins or origin.lower() in self._origins:
             return True

@@ -1,4 +1,4 @@
-"""Admission of requests before their body is read: access, rate limits, capacity, and a shutdown."""
+"""Admit or reject requests before their body is read: access, rate limits, capacity, shutdown."""
 
 import asyncio
 
@@ -23,7 +23,7 @@ _REJECTIONS = (ApiKeyRequired, HostNotAllowed, OriginNotAllowed, RateLimitExceed
 
 
 class ConcurrencyLimit:
-    """Counts the requests that one worker serves, and its open WebSockets. Both have the same limit."""
+    """Counts the running requests and the open WebSockets of one worker. Both have the same limit."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -31,12 +31,10 @@ class ConcurrencyLimit:
 
     @property
     def full(self) -> bool:
-        """Return whether another request would be rejected."""
         return self._count >= self._limit
 
     @property
     def socket_is_over(self) -> bool:
-        """Return whether more WebSockets are open than may be."""
         return self.sockets > self._limit
 
     def acquire(self) -> None:
@@ -47,7 +45,6 @@ class ConcurrencyLimit:
         metrics.IN_FLIGHT.inc()
 
     def release(self) -> None:
-        """Stop counting a request."""
         self._count -= 1
         metrics.IN_FLIGHT.dec()
 
@@ -62,8 +59,8 @@ def is_work(scope: Scope) -> bool:
 class AdmissionMiddleware:
     """Reject requests that are not allowed, or that the worker cannot serve now.
 
-    `scope["state"]` receives `caller`, the name of the caller for limits, and what a WebSocket needs to admit its own
-    requests: `rates`, `in_flight` and `drain`.
+    `scope["state"]` receives `caller`, the name of the caller for limits. A WebSocket admits its requests with `rates`,
+    `in_flight` and `drain`, which it receives too.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, drain: Drain) -> None:
@@ -100,7 +97,7 @@ class AdmissionMiddleware:
                 self._in_flight.release()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, *, late: bool) -> None:
-        """Serve an HTTP request, and end it when the shutdown does. `late`: also serve it during a shutdown."""
+        """Serve an HTTP request, which a shutdown may cancel. `late`: also serve it during a shutdown."""
         record = scope["state"]["record"]
         try:
             with self._drain.under_way(late):

@@ -40,14 +40,14 @@ class RateLimiter:
             self._limiter = SlidingWindowCounterRateLimiter(settings.open_rate_limit_storage())
 
     async def count(self, caller: str) -> dict[str, str]:
-        """Count one request. Return the RateLimit headers of the tightest limit, or {} when nothing is counted.
+        """Count one request. Return the RateLimit headers of the tightest limit, {} if requests are not counted.
 
         Raises RateLimitExceeded.
         """
         if not self._items or time.monotonic() < self._paused_until:
             return {}
         try:
-            async with asyncio.timeout(_STORAGE_SECONDS):  # redis-py 7 retries with growing delays
+            async with asyncio.timeout(_STORAGE_SECONDS):  # redis-py 7 retries, with growing delays
                 states = [await self._count(item, caller) for item in self._items]
         except self._failures as error:
             if not self._paused_until:

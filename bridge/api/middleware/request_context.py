@@ -1,4 +1,4 @@
-"""The outermost middleware: request id, record, path, response headers, and the response to a bug."""
+"""The outermost middleware: request id, record, path, response headers, and the response if there is a bug."""
 
 import logging
 
@@ -23,8 +23,8 @@ log = logging.getLogger("graphcap")
 API = "/api/v1"
 UNROUTED = "other"
 _NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
-"""Content-Security-Policy of everything that is not a page: a browser runs nothing of it and frames it nowhere."""
-_DISCONNECTED = 499  # nginx's status for a client that closed the connection
+"""Content-Security-Policy of responses that are not pages. It forbids scripts and frames."""
+_DISCONNECTED = 499  # logged if the client closed the connection, as in nginx
 _CANCELLED = errors.TABLE[Cancelled].status, errors.TABLE[Cancelled].code
 _STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 
@@ -36,7 +36,6 @@ def services(connection: HTTPConnection) -> Services:
 
 
 def record_of(connection: HTTPConnection) -> RequestRecord:
-    """Return the request's record."""
     record: RequestRecord = connection.scope["state"]["record"]
     return record
 
@@ -52,7 +51,6 @@ def provider_key(request: Request) -> str:
 
 
 def note_problem(connection: HTTPConnection, problem: Problem) -> None:
-    """Record the problem with which the request ended."""
     record = record_of(connection)
     record.code = problem.code
     if problem.provider:
@@ -65,9 +63,9 @@ def clean_root(path: str) -> str:
 
 
 class RequestContextMiddleware:
-    """Give every response an id and the time it took, log and count every request, and answer when there is a bug.
+    """Give every response an id and its duration, log and count every request, and answer if there is a bug.
 
-    The path begins with one slash afterwards, even if a base URL with a slash at its end caused two.
+    Two slashes at the start of a path, which a base URL with a slash at its end causes, become one.
     `scope["state"]["record"]` receives the record.
     """
 
@@ -104,7 +102,7 @@ class _Exchange:
         self._accepted = self._complete = False
 
     async def serve(self, app: ASGIApp) -> None:
-        """Serve the request. Log a bug, which FastAPI raises again, and answer it if no response has begun."""
+        """Serve the request. FastAPI raises a bug again: log it, and send a response if none has begun."""
         record = self._record
         try:
             await app(self._scope, self._receive, self._send)
@@ -126,7 +124,7 @@ class _Exchange:
 
     async def _send(self, message: Message) -> None:
         if message["type"] == "websocket.close" and not self._record.status:
-            # Instead of a bare close, which uvicorn 0.54 turns into a 403 without these headers.
+            # uvicorn 0.54 would turn a close without a response into a 403 without these headers.
             self._record.code = errors.NO_ROUTE.code
             await self._reply(problems.from_row(errors.NO_ROUTE, "This path is not a WebSocket.", self._record.id))
             return
@@ -158,7 +156,6 @@ class _Exchange:
 
 
 def finish(record: RequestRecord, scope: Scope, method: str) -> None:
-    """Log and count a request that has ended."""
     record.end()
     metrics.count_request(record, _route(scope), method)
     log.info("request", extra={"fields": _fields(record, scope, method)})

@@ -1,1 +1,1 @@
-"""OpenAI's Chat Completions API: chat requests become captions, perspectives are models."""
+"""OpenAI's Chat Completions API. A chat request returns a caption. A model's name selects a perspective."""

@@ -1,4 +1,4 @@
-"""A request to Chat Completions, and the caption that it asks for."""
+"""Validate a Chat Completions request, and convert it to a caption request."""
 
 from typing import Any, Literal, Self
 
@@ -19,7 +19,7 @@ _IGNORED = {
     *("user", "metadata", "safety_identifier", "service_tier", "parallel_tool_calls"),
     *("prompt_cache_key", "prompt_cache_retention", "prompt_cache_options"),
 }
-# Rejected, except with these values, which ask for nothing.
+# Rejected, except with these values, which have no effect.
 _UNSUPPORTED: dict[str, tuple[object, ...]] = {
     "n": (1,),
     "tools": ([],),
@@ -53,7 +53,7 @@ class AnswerSchema(Strict):
 
 
 class ResponseFormat(Strict):
-    """The format of the answer: `text` is the rendered caption; json_object, and the default, is JSON."""
+    """The format of the answer: `text` is the rendered caption. `json_object` and the default are JSON."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: AnswerSchema | None = None
@@ -105,8 +105,8 @@ class ChatRequest(Strict):
 def read_chat(fields: JsonObject, services: Services) -> tuple[ChatRequest, Perspective, CaptionOptions]:
     """Validate a chat request, and return it with the perspective and the options of the caption.
 
-    The perspective is the one that `model` names, or is made from the schema and the user's text. Raises InvalidRequest
-    or PerspectiveError.
+    The perspective is either named by `model` or built from the schema and the user's text. Raises InvalidRequest or
+    PerspectiveError.
     """
     chat = parse_request(ChatRequest, _supported(fields))
     name = models.parse_name(chat.model)
@@ -143,7 +143,7 @@ def read_chat(fields: JsonObject, services: Services) -> tuple[ChatRequest, Pers
 
 
 def _supported(fields: JsonObject) -> JsonObject:
-    """Return the fields that are used and not null. Raises InvalidRequest, which names all unsupported fields."""
+    """Return the used fields that are not null. Raises InvalidRequest, which names all unsupported fields."""
     fields = {name: value for name, value in fields.items() if value is not None and name not in _IGNORED}
     rejected = [name for name in fields if name in _UNSUPPORTED and fields[name] not in _UNSUPPORTED[name]]
     if rejected:

@@ -1,4 +1,4 @@
-"""A caption as a chat completion, complete or in chunks."""
+"""Send a caption as a chat completion, in one piece or in chunks."""
 
 import json
 import time
@@ -16,7 +16,6 @@ _DONE = b"data: [DONE]\n\n"
 
 
 def completion(caption: Caption, chat: ChatRequest) -> JsonObject:
-    """Return the caption as a complete completion object."""
     message = {"role": "assistant", "content": _content(caption, chat), "refusal": None}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
     return {**_head("chat.completion", chat, caption.request_id), "choices": [choice], **_usage(caption.usage)}
@@ -28,7 +27,7 @@ def _content(caption: Caption, chat: ChatRequest) -> str:
 
 
 class ChunkStreamResponse(EventStreamResponse):
-    """Sends a completion in chunks: the role first, the content when it is valid.
+    """Sends a completion in chunks: first the role, then the valid content.
 
     Partial content is not sent, because after a re-ask the message would contain two answers.
     """
@@ -39,7 +38,7 @@ class ChunkStreamResponse(EventStreamResponse):
         self._heading = _head("chat.completion.chunk", chat, record.id)
 
     def encode(self, event: Event) -> bytes:
-        """Return the chunks of an event. A failure is an error object; `[DONE]` follows a complete answer only."""
+        """Return the chunks of an event. An error is an error object. `[DONE]` follows only a complete answer."""
         if isinstance(event, Started):
             return self._chunk({"role": "assistant", "content": ""})
         if isinstance(event, ErrorEvent):
@@ -62,7 +61,7 @@ def _head(kind: str, chat: ChatRequest, request_id: str) -> JsonObject:
 
 
 def _usage(usage: UsageOut | None) -> JsonObject:
-    """Return `usage`, or an empty object if a count is unknown: clients require numbers, and 0 would be wrong."""
+    """Return `usage`, or an empty object if a count is unknown. (Clients require numbers.)"""
     if usage is None or usage.input_tokens is None or usage.output_tokens is None:
         return {}
     counts: JsonObject = {

@@ -1,4 +1,4 @@
-"""The messages of a chat request, and the one image and the texts in them."""
+"""Read the image and the texts in the messages of a chat request."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
@@ -59,7 +59,6 @@ class Message(Strict):
 
     @property
     def images(self) -> list[str]:
-        """Return the URLs of the images."""
         return [part.image_url.url.strip() for part in self.content if part.image_url]
 
 
@@ -73,9 +72,9 @@ class Turn:
 
 
 def read_turn(messages: list[Message]) -> Turn:
-    """Return the user's messages after the last assistant message; earlier ones concern other images.
+    """Return the user's messages after the last assistant message. Earlier messages concern other images.
 
-    Raises InvalidRequest unless the last user message has the only image.
+    Raises InvalidRequest unless the last user message contains exactly one image and the others contain none.
     """
     system = [message for message in messages if message.role in ("system", "developer")]
     last_assistant = max((at for at, message in enumerate(messages) if message.role == "assistant"), default=-1)

@@ -1,4 +1,4 @@
-"""OpenAI's models: a perspective, with the provider and model that answer."""
+"""OpenAI's models: each is a perspective, optionally with a provider and its model."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -27,14 +27,14 @@ def parse_name(text: str) -> ModelName:
 
 
 def list_all(services: Services) -> list[dict[str, Any]]:
-    """Return every perspective, alone and with each default model that is configured. Calls no provider."""
+    """Return every perspective, alone and with each configured default model. No provider is called."""
     names = [perspective.name for perspective in services.catalog.all() if "@" not in perspective.name]
     defaults = list(_default_models(services))
     return [entry(name) for name in names] + [entry(f"{name}@{target}") for name in names for target in defaults]
 
 
 def find(text: str, services: Services) -> dict[str, Any]:
-    """Return the entry of a name that requests may use, even if it is not listed.
+    """Return the entry of a valid name, which need not be listed.
 
     Raises UnknownPerspective or a DispatchError.
     """
@@ -61,6 +61,6 @@ def _default_models(services: Services) -> Iterator[str]:
 
 
 def _is_usable(config: ProviderConfig) -> bool:
-    """Return whether a provider has the key and the address that its kind needs."""
+    """Return whether a provider has the key and the address that its kind requires."""
     spec = registry.spec(config.kind)
     return bool(config.base_url or not spec.is_remote) and bool(config.api_key or not spec.needs_key)

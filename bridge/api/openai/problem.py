@@ -19,19 +19,17 @@ _PARAMS = {
     **dict.fromkeys(("image_unreachable", "image_too_large", "unsupported_image", "invalid_image"), "messages"),
     "address_refused": "messages",
 }
-"""The OpenAI parameter at fault, by code."""
+"""The invalid OpenAI parameter for each code."""
 _RENAMED = {"image": "messages", "context": "messages", "global_context": "messages", "provider": "model"}
 _MODEL_SYNTAX = "A model is written [perspective][@[provider][/model]]; GET /v1/models lists the models."
 
 
 def is_openai_path(request: Request) -> bool:
-    """Return whether the request was sent below `/v1/`."""
     path: str = request.scope["path"]
     return path.removeprefix(request.scope.get("root_path", "")).startswith(PREFIX)
 
 
 def error_body(problem: Problem) -> dict[str, Any]:
-    """Return the error object of a response or a stream."""
     unknown = problem.code == "unknown_perspective"
     status = problem.status
     return {
@@ -45,7 +43,7 @@ def error_body(problem: Problem) -> dict[str, Any]:
 
 
 def _param(problem: Problem) -> str | None:
-    """Return the parameter at fault. JSON Pointers refer to the request only if the code is `invalid_request`."""
+    """Return the invalid parameter. JSON Pointers refer to the request only if the code is `invalid_request`."""
     if problem.code != "invalid_request" or not problem.errors:
         return _PARAMS.get(problem.code)
     first, *rest = problem.errors[0].pointer.removeprefix("/").split("/")

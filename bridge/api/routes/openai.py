@@ -40,7 +40,7 @@ async def complete(request: Request) -> Response:
 
 @router.get("/models")
 async def list_models(request: Request) -> Response:
-    """List perspectives, alone and with each provider's default model."""
+    """List the perspectives, each alone and combined with every provider's default model."""
     return JSONResponse({"object": "list", "data": models.list_all(services(request))})
 
 

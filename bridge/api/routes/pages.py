@@ -22,14 +22,14 @@ _HEADERS = {
 _POLICY = "default-src 'none'; script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
 _PAGE_HEADERS = {
     **_HEADERS,
-    # Trusted Types: no script of the page can turn text of a model or a file into markup.
+    # Trusted Types prevent scripts of the page from turning text into markup.
     "Content-Security-Policy": _POLICY + "style-src 'self'; img-src 'self' blob:; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'",
     "Permissions-Policy": "camera=(self), geolocation=(), microphone=()",
 }
 _DOCS_HEADERS = {
     **_HEADERS,
-    # Swagger UI 5 sets styles on its elements and has images as data URIs.
+    # Swagger UI 5 needs inline styles and images in data URIs.
     "Content-Security-Policy": _POLICY + "style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "frame-ancestors 'none'",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
@@ -37,7 +37,7 @@ _DOCS_HEADERS = {
 
 
 def _find_page_files() -> dict[str, Path]:
-    """Return the files of the page; a checkout has the JavaScript client in its own place."""
+    """Return the files of the page. In a checkout the JavaScript client is in another directory."""
     files = {path.name: path for path in _PAGE.iterdir() if path.suffix != ".html"}
     return {"bridge.js": _API.parents[1] / "clients/javascript/bridge.js", **files}
 
@@ -60,7 +60,7 @@ _DOCS_FILES = _find_docs_files()
 
 
 def add_pages(app: FastAPI, settings: Settings) -> None:
-    """Add the pages that are turned on. `/` leads to the first of them."""
+    """Add the pages that the settings enable. `/` shows the first enabled page or redirects to it."""
     if settings.page == "on":
         app.include_router(_page)
     if settings.docs == "on":

@@ -100,7 +100,7 @@ def _start_run(request: Request) -> Run:
 
 
 async def _read_provider(request: Request, name: str) -> ProviderReference:
-    """Read the provider_config of the body; without `kind`, the path names a configured provider."""
+    """Read the provider_config of the body. Without `kind`, it concerns the configured provider in the path."""
     fields = (await read_body(request, services(request).settings, optional=True)).fields
     if fields.get("kind") is None:
         _require_name(name, request)
@@ -111,7 +111,7 @@ async def _read_provider(request: Request, name: str) -> ProviderReference:
 
 
 def _report(target: Target, result: Check) -> ConnectionTest:
-    """Build the result for the React client. It identifies steps by name and time, so the times must differ."""
+    """Build the result for the React client, which identifies steps by name and time: the times must differ."""
     now = datetime.now(UTC)
     steps = [
         StepOut(

@@ -35,7 +35,7 @@ async def health(request: Request) -> Response:
 
 
 def _digest(file: str) -> str | None:
-    """Return the sha256 of a model's file, None if it cannot be read any more."""
+    """Return the sha256 of a model's file, None if the file can no longer be read."""
     try:
         return digest(Path(file))
     except OSError:
@@ -43,7 +43,7 @@ def _digest(file: str) -> str | None:
 
 
 def count_endpoints(endpoints: list[dict[str, Any]]) -> EndpointCounts:
-    """Count the endpoints of a report by their last probe and their circuit breaker."""
+    """Count the endpoints in a report by state: their last probe and their circuit breaker."""
     states = ["down" if endpoint.get("breaker") == "open" else endpoint["status"] for endpoint in endpoints]
     return EndpointCounts(total=len(states), healthy=states.count("up"), unhealthy=states.count("down"))
 
@@ -73,14 +73,14 @@ async def scrape(request: Request) -> Response:
 
 
 async def update_shared_gauges(app: FastAPI) -> None:
-    """Update this worker's gauges every second, for a scrape that another worker answers, until cancelled."""
+    """Update this worker's gauges every second, because another worker may answer the scrape."""
     while metrics.SHARED:
         update_gauges(app)
         await asyncio.sleep(_GAUGES_SECONDS)
 
 
 def update_gauges(app: FastAPI) -> None:
-    """Set the state of the providers that `providers.toml` names, or that had calls."""
+    """Set the state of the providers that are in `providers.toml` or had calls."""
     services = app.state.services
     explicit = services.targets.configured.explicit
     status = {provider["name"]: _UP.get(provider["status"]) for provider in app.state.probes.report()}

@@ -1,4 +1,4 @@
-"""`WS /perspectives/stream`: many requests on one WebSocket, by id."""
+"""`WS /perspectives/stream`: many requests on one WebSocket, each with an id."""
 
 import asyncio
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ _POLICY_VIOLATION, _RESTART, _TRY_LATER = 1008, 1012, 1013  # close codes, RFC 6
 
 @router.websocket("/perspectives/stream")
 async def stream(socket: WebSocket) -> None:
-    """Serve one WebSocket until it is closed; its requests end with it."""
+    """Serve one WebSocket until it is closed, then cancel its requests."""
     await Connection(socket).serve()
 
 
@@ -64,7 +64,7 @@ class Connection:
     """One WebSocket: receives frames, and runs each request in a separate task."""
 
     def __init__(self, socket: WebSocket, auth_within: float = AUTH_SECONDS, stall: float = STALL_SECONDS) -> None:
-        """`auth_within`: seconds until a key must arrive. `stall`: seconds that the client may accept no event."""
+        """`auth_within`: seconds within which a key must arrive. `stall`: seconds for the client to accept an event."""
         self._socket = socket
         self._services = services(socket)
         self._record = record_of(socket)
@@ -120,7 +120,7 @@ class Connection:
         await first_of(self._writer.closed, self._idle)
 
     async def _shut_down(self) -> None:
-        """End every request in an error, then close."""
+        """Send an error for every running request, then close the WebSocket."""
         running = list(self._running.values())
         for request in running:
             request.events.cancel(ShuttingDown())
@@ -152,7 +152,7 @@ class Connection:
             finally:
                 self._handling = False
                 self._note_idle()
-            await asyncio.sleep(0)  # let other connections run between frames
+            await asyncio.sleep(0)  # give other connections a turn
 
     async def _receive(self) -> str | bytes:
         message = await self._socket.receive()
@@ -179,7 +179,7 @@ class Connection:
         return self._keys.find(key) if isinstance(key, str) else None
 
     async def _reject_key(self) -> NoReturn:
-        """Close the WebSocket of a caller without a valid key; guesses count against its address."""
+        """Close the WebSocket of a caller without a valid key. The attempt counts against the client's address."""
         try:
             await self._rates.count(self._caller)
         except RateLimitExceeded as error:
@@ -207,7 +207,7 @@ class Connection:
             finish(record, self._socket.scope, "WS")
 
     async def _parse(self, frame: str | bytes) -> dict[str, Any]:
-        """Return a frame's fields; an invalid frame counts against the rate limit like a request."""
+        """Return a frame's fields. An invalid frame counts against the rate limit like a request."""
         limit = self._services.settings.body_limit
         try:
             if len(frame) > limit:

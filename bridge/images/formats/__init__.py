@@ -1,1 +1,1 @@
-"""The three formats that may pass through without decoding: read the header, and drop the metadata losslessly."""
+"""Read the headers of the three formats that may be passed on without decoding, and drop their metadata losslessly."""

@@ -9,18 +9,18 @@ from typing import TypeVar
 from bridge.images.limits import Size, malformed
 
 T = TypeVar("T")
-# A 20 MB file has some thousand chunks. More of them, such as a million empty ones, only consume CPU.
+# A 20 MB file has some thousand chunks. A file with a million empty chunks would only consume CPU.
 _MAX_PARTS = 65_536
 _ORIENTATION, _SHORT = 0x0112, 3
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The properties of an image that the service knows without decoding it.
+    """The properties of an image that are known without decoding it.
 
-    `size`: width and height as stored, before `orientation` (EXIF, 1 to 8) is applied; None for a format that only
-    the image worker reads. `plain`: whether every decoder reads this variant: opaque, not animated, not CMYK, 8 bits a
-    sample. `scans`: how often a decoder goes over all pixels.
+    `size`: width and height as stored, before `orientation` (EXIF, 1 to 8) is applied; None for a format that only the
+    image worker reads. `plain`: the image is opaque, not animated, not CMYK and has 8 bits per sample, so every decoder
+    reads it. `scans`: how often a decoder processes all pixels.
     """
 
     media_type: str
@@ -31,7 +31,6 @@ class Header:
 
     @property
     def upright(self) -> Size | None:
-        """Return width and height after the orientation was applied."""
         return self.size[::-1] if self.size and self.orientation >= 5 else self.size
 
 
@@ -41,7 +40,7 @@ def title(media_type: str) -> str:
 
 
 def bounded(parts: Iterable[T]) -> Iterator[T]:
-    """Yield the parts. Raises Rejected when there are too many."""
+    """Yield the parts. Raises Rejected if there are too many."""
     for count, part in enumerate(parts):
         if count == _MAX_PARTS:
             raise malformed("The image consists of too many parts.")
@@ -49,12 +48,12 @@ def bounded(parts: Iterable[T]) -> Iterator[T]:
 
 
 def rejoin(data: bytes, kept: list[bytes | memoryview]) -> bytes:
-    """Join the kept parts; return the same object when nothing was dropped."""
+    """Join the kept parts. Return the same object if nothing was dropped."""
     return data if sum(map(len, kept)) == len(data) else b"".join(kept)
 
 
 def exif_orientation(exif: bytes) -> int:
-    """Return the orientation in an EXIF block, 1 to 8; 1 when there is none or the block is damaged."""
+    """Return the orientation (1 to 8) in an EXIF block, 1 if it has none or is damaged."""
     block = exif.removeprefix(b"Exif\0\0")
     order = {b"II": "<", b"MM": ">"}.get(block[:2])
     try:

@@ -15,25 +15,25 @@ _APP0, _EXIF, _ICC, _ADOBE, _COMMENT = 0xE0, 0xE1, 0xE2, 0xEE, 0xFE
 _HUFFMAN, _QUANTIZATION = 0xC4, 0xDB
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SEQUENTIAL = (0xC0, 0xC1)
-# Baseline, extended and progressive Huffman. stb_image, which llama.cpp's servers use, reads no other.
+# Baseline, extended and progressive Huffman. stb_image (llama.cpp) reads only these.
 _PLAIN_FRAMES = (0xC0, 0xC1, 0xC2)
 _APPLICATION = range(0xE0, 0xF0)
-# Restart markers and stuffed bytes belong to the entropy-coded data.
+# Matches no restart markers and stuffed bytes, which belong to the entropy-coded data.
 _MARKER = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
 _NOT_STUFFED = re.compile(rb"\xff[^\0]")
 _MAX_SCANS = 100
-# A Huffman code takes a bit at least, and each block of 64 pixels has one.
+# Each block of 64 pixels has a Huffman code of at least one bit.
 _MAX_PIXELS_PER_BYTE = 64 * 8
-# An ICC profile or XMP of a megabyte has 16 segments.
+# One megabyte of ICC profile or XMP needs 16 segments.
 _MAX_SEGMENTS = 64
-# Of the segments that `strip` keeps; decoders fail on shorter ones.
+# Shortest segments that decoders accept, for the segments that `strip` keeps.
 _LEAST_SIZE = {_ICC: 14, _ADOBE: 12}
-# Horizontal and vertical, of the first component. Decoders reject some of the rarer ones.
+# Usual horizontal and vertical sampling of the first component. Decoders reject some other values.
 _SAMPLINGS = (0x11, 0x12, 0x21, 0x22)
 
 
 def segments(data: bytes) -> Iterator[Segment]:
-    """Yield (marker, start, end) up to the end marker. The coded data of a scan is yielded after it, as marker 0."""
+    """Yield (marker, start, end) up to the end marker. A scan is followed by its coded data with marker 0."""
     at = 2
     while match := _MARKER.search(data, at):
         start = match.start()
@@ -56,7 +56,7 @@ def segments(data: bytes) -> Iterator[Segment]:
 
 
 def inspect(data: bytes) -> Header:
-    """Read the frame header and the orientation. Raises Rejected; struct.error when truncated."""
+    """Read the frame header and the orientation. Raises Rejected, and struct.error if truncated."""
     frame: Segment | None = None
     orientation = 1
     for marker, start, end in bounded(segments(data)):
@@ -71,7 +71,7 @@ def inspect(data: bytes) -> Header:
     if frame is None:
         raise malformed("The JPEG image has no frame.")
     bits, height, width, components = unpack_from(">BHHB", data, frame[1] + 4)
-    # One sequential scan of all components is the only one; counting the others takes 0.8 ms per MB.
+    # A sequential scan of all components is the only scan. Counting scans takes 0.8 ms per MB.
     single = frame[0] in _SEQUENTIAL and data[start + 4] == components
     scans = 1 if single else data.count(b"\xff\xda")
     if scans > _MAX_SCANS:
@@ -87,7 +87,7 @@ def strip(data: bytes) -> bytes:
     """Drop EXIF, XMP, IPTC, comments, thumbnails, further images and everything after the end marker.
 
     The ICC profile and Adobe's transform flag are kept, because the colours depend on them. Returns the same object if
-    there is nothing to drop. Raises Rejected; struct.error when truncated.
+    nothing is dropped. Raises Rejected, and struct.error if truncated.
     """
     view = memoryview(data)
     kept: list[bytes | memoryview] = [view[:2]]
@@ -117,10 +117,10 @@ def _without_thumbnail(segment: memoryview) -> bytes | memoryview:
 
 
 def is_intact(data: bytes) -> bool:
-    """Return whether this is one complete scan of Huffman-coded data with every table that it refers to.
+    """Return whether the image is one complete scan of Huffman-coded data with all tables that it uses.
 
-    Every decoder can read such an image: wrong coded bits only give wrong pixels (libjpeg-turbo 3.1). If the result is
-    False, decode the image to find out. Takes 0.4 ms per MB.
+    Every decoder can read such an image, because wrong coded bits only give wrong pixels (libjpeg-turbo 3.1). Any other
+    image must be decoded to find out. Takes 0.4 ms per MB.
     """
     tables: set[tuple[int, int]] = set()
     frame: dict[int, int] = {}
@@ -161,12 +161,12 @@ def _components(frame: bytes) -> dict[int, int]:
 
 
 def _tables(marker: int, content: bytes) -> set[tuple[int, int]]:
-    """Return (kind, slot) of the tables in a segment, kinds 0 and 1 for Huffman DC and AC, 2 for quantization.
+    """Return (kind, slot) of the tables in a segment. Kinds: Huffman DC (0), Huffman AC (1), quantization (2).
 
-    Empty if a table is unusual, or if the segment does not hold tables.
+    Empty if a table is unusual, or if the segment contains no tables.
     """
     if marker == _QUANTIZATION:
-        ids = content[::65]  # a table of 16-bit values is twice as long, and unusual
+        ids = content[::65]  # tables of 16-bit values, which are twice as long, are unusual
         return {(2, slot) for slot in ids} if len(content) % 65 == 0 and all(slot < 4 for slot in ids) else set()
     tables: set[tuple[int, int]] = set()
     while marker == _HUFFMAN and content and len(tables) < 8:
@@ -182,7 +182,7 @@ def _tables(marker: int, content: bytes) -> set[tuple[int, int]]:
 
 
 def _is_prefix_code(counts: bytes) -> bool:
-    """Return whether a Huffman code exists with `counts[n - 1]` symbols of length n, without all-ones codes."""
+    """Return whether a Huffman code without an all-ones code exists for `counts[n - 1]` symbols of each length n."""
     code = 0
     for length, count in enumerate(counts, 1):
         code = code * 2 + count
@@ -192,7 +192,7 @@ def _is_prefix_code(counts: bytes) -> bool:
 
 
 def _refers(scan: bytes, frame: dict[int, int], tables: set[tuple[int, int]]) -> bool:
-    """Return whether the scan contains all components in one pass, and every table that it refers to exists."""
+    """Return whether the scan contains all components in one pass, and all tables that it uses exist."""
     rows = scan[1:-3]
     if not frame or len(scan) != 4 + 2 * len(frame) or scan[0] != len(frame):
         return False
@@ -205,6 +205,6 @@ def _refers(scan: bytes, frame: dict[int, int], tables: set[tuple[int, int]]) ->
 
 
 def _ends(data: bytes, start: int) -> bool:
-    """Return whether coded data without restart markers follows, and then the end marker as the end of the file."""
+    """Return whether coded data without restart markers follows, and then the end marker ends the file."""
     marker = _NOT_STUFFED.search(data, start)
     return marker is not None and start < marker.start() == len(data) - 2 and data.endswith(b"\xff\xd9")

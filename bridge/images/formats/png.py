@@ -10,14 +10,14 @@ from bridge.images.limits import malformed
 
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
-# Chunks that change what the pixels mean. Every other ancillary chunk (text, time, EXIF, private) is dropped.
+# Ancillary chunks that affect colours and transparency. All others (text, time, EXIF, private) are dropped.
 _MEANING = frozenset(b"tRNS gAMA cHRM sRGB iCCP cICP mDCV cLLI sBIT bKGD pHYs hIST acTL fcTL fdAT".split())
 _ANCILLARY = 0x20
 _PIECE = 1024 * 1024
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yield (type, start, end) up to IEND. Raises Rejected; struct.error when truncated."""
+    """Yield (type, start, end) up to IEND. Raises Rejected, and struct.error if truncated."""
     at = 8
     while True:
         length, kind = unpack_from(">I4s", data, at)
@@ -31,7 +31,7 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def inspect(data: bytes) -> Header:
-    """Read IHDR and the chunks that affect `Header`. Raises Rejected; struct.error when truncated."""
+    """Read IHDR and the chunks that affect `Header`. Raises Rejected, and struct.error if truncated."""
     if data[12:16] != b"IHDR":
         raise malformed("The PNG image does not begin with its header.")
     width, height, bits, colour = unpack_from(">IIBB", data, 16)
@@ -45,9 +45,9 @@ def inspect(data: bytes) -> Header:
 
 
 def strip(data: bytes) -> bytes:
-    """Drop text, times, EXIF, private chunks and everything after IEND; return the same object if there is none.
+    """Drop text, times, EXIF, private chunks and everything after IEND.
 
-    Raises Rejected; struct.error when truncated.
+    Returns the same object if nothing is dropped. Raises Rejected, and struct.error if truncated.
     """
     view = memoryview(data)
     kept: list[bytes | memoryview] = [view[:8]]
@@ -60,7 +60,7 @@ def strip(data: bytes) -> bytes:
 
 
 def is_sound(data: bytes) -> bool:
-    """Return whether checksums and compressed data are complete.
+    """Return whether checksums are correct and the compressed data is complete.
 
     Pillow 13 overlooks a wrong CRC of IDAT, a missing end of the zlib stream and too many rows; libpng and Go's
     decoder reject them. The image worker calls this.
@@ -82,7 +82,7 @@ def _inflated_size(data: bytes) -> tuple[int, int]:
 
 
 def _inflates(packed: bytes, least: int, most: int) -> bool:
-    """Inflate piece by piece: 20 MB may hold a thousand times that."""
+    """Inflate piece by piece, because 20 MB may inflate to 20 GB."""
     stream, size = decompressobj(), 0
     try:
         while not stream.eof and size <= most:

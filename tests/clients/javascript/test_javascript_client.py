@@ -67,6 +67,20 @@ def test_the_snippets_of_the_documentation_compile(package: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_hooks_find_react_after_the_documented_installation(package: Path, tmp_path: Path) -> None:
+    command = "npm install --install-links <checkout>/clients/javascript"
+    assert all(command in page.read_text("utf-8") for page in PAGES)
+    checkout = tmp_path / "checkout"
+    shutil.copytree(CLIENT, checkout, ignore=shutil.ignore_patterns("node_modules"))
+    application = tmp_path / "application"
+    application.mkdir()
+    (application / "package.json").write_text('{"private": true}')
+    run(application, need("npm"), "install", "--install-links", "--offline", "--no-audit", "--no-fund", str(checkout))
+    (application / "node_modules/react").symlink_to(package / "node_modules/react")
+    run(application, need("node"), "--input-type=module", "--eval", 'import "@graphcap/bridge/react";')
+
+
+@pytest.mark.slow
 def test_the_types_of_every_shipped_perspective_compile(package: Path) -> None:
     """A result of `builtin` has its type, and a wrong one does not."""
     folder = package / "shipped"
