@@ -80,15 +80,15 @@ class Outputs:
         return next((part for part in parts if len(part.encode("utf-8", "surrogatepass")) > MAX_NAME), "")
 
     def text(self, key: str, perspective: str) -> str:
-        """Return the text sidecar, "" if there is none."""
+        """Return the text sidecar, "" if there is none. Bytes that are not UTF-8 are escaped; `write` restores them."""
         name = self.sidecars(key, perspective).get("txt")
-        return (self._folder.read(name) or b"").decode("utf-8", "replace").strip() if name else ""
+        return (self._folder.read(name) or b"").decode("utf-8", "surrogateescape").strip() if name else ""
 
     def write(self, row: Row, forms: tuple[str, ...], text: str) -> None:
         """Write sidecars of a row. `text`: of the text sidecar. Raises OSError."""
         for form, name in self.sidecars(row.key, row.perspective).items():
             if form in forms:
-                content = text.encode("utf-8", "replace") if form == "txt" else to_line(row.caption or {})
+                content = text.encode("utf-8", "surrogateescape") if form == "txt" else to_line(row.caption or {})
                 self._folder.write(name, content)
 
     def write_tables(self, items: list[ImageItem], index: Index) -> None:
@@ -109,7 +109,7 @@ class Outputs:
                 if row is not None:
                     yield row
                 elif text := self.text(item.key, perspective):
-                    yield Row(item.key, perspective, text=text)
+                    yield Row(item.key, perspective, text=text.encode("utf-8", "replace").decode())
 
 
 def write_failures(folder: Folder, failures: Iterable[Failure]) -> None:

@@ -65,7 +65,7 @@ class Job:
 
     def text(self, perspective: str, caption: JsonObject) -> str:
         """Return the text of a caption as the options say now."""
-        return self.writers[perspective].write(caption["result"])
+        return self.writers[perspective].write(caption["result"]).encode("utf-8", "replace").decode()
 
 
 def settings_for(options: Options, settings: Settings) -> Settings:

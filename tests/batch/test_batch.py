@@ -54,6 +54,23 @@ def test_every_output(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path
     assert pq.read_table(out / "captions.parquet").column("text").to_pylist() == [row["text"] for row in rows]
 
 
+def test_words_of_others_survive(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    (tmp_path / "a.txt").write_bytes(b"caf\xe9 words")
+    (tmp_path / "b.txt").write_bytes(b"old words")
+    (tmp_path / "c.txt").write_bytes(b"")
+    options = (tmp_path, *at(vllm_server), "--existing")
+    assert batch(*options, "append").code == 0
+    (tmp_path / "b.txt").write_text("edited")
+    result = batch(*options, "stale", "--prefix", "ohwx ")
+    assert (result.code, len(vllm_server.calls), "Warning (1 ×)" in result.err) == (0, 3, True), result.err
+    assert "2 restored, 1 skipped" in result.err
+    assert (tmp_path / "a.txt").read_bytes() == b"caf\xe9 words, ohwx a alt_text"
+    assert [(tmp_path / f"{stem}.txt").read_text() for stem in "bc"] == ["edited", "ohwx a alt_text"]
+    result = batch(*options, "stale", "--temperature", "0.5")
+    assert (len(vllm_server.calls), (tmp_path / "a.txt").read_bytes()) == (5, b"caf\xe9 words, a alt_text")
+
+
 @pytest.mark.slow
 def test_existing_sidecars(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, "a.jpg", "b.jpg")
