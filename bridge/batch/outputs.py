@@ -65,9 +65,9 @@ class Outputs:
             )
 
     def missing(self, key: str, perspective: str) -> tuple[str, ...]:
-        """Return the formats whose sidecar does not exist."""
+        """Return the formats whose sidecar does not exist, or is empty."""
         names = self.sidecars(key, perspective).items()
-        return tuple(form for form, name in names if not self._folder.exists(name))
+        return tuple(form for form, name in names if not self._folder.is_filled(name))
 
     def is_complete(self, key: str, perspective: str) -> bool:
         """Return whether there are sidecars, and all of them exist."""

@@ -312,9 +312,10 @@ def test_a_full_disk_ends_the_run(batch: Graphcap, vllm_server: OpenAIServer, tm
 
 def test_what_would_be_done(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, *(f"{number}.jpg" for number in range(5)))
-    (tmp_path / "0.txt").touch()
+    (tmp_path / "0.txt").write_text("by hand")
+    (tmp_path / "1.txt").touch()
     result = batch(tmp_path, *at(vllm_server), "--set", "language=Dutch", "--dry-run")
-    assert (result.code, vllm_server.requests, files(tmp_path)) == (0, [], {"0.txt"})
+    assert (result.code, vllm_server.requests, files(tmp_path)) == (0, [], {"0.txt", "1.txt"})
     assert result.out.count("Dutch") == 3
     assert "5 images, 4 captions to make with vllm/tiny-vision" in result.out
     assert "price not known" in result.out
