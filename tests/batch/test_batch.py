@@ -182,6 +182,7 @@ MISTAKES = [
     (("--provider", "opnai"), "", "Did you mean openai?"),
     (("--provider", "vllm"), "", "No model is set"),
     (("--shard", "9/8"), "", "9/8"),
+    (("--replace", "x"), "", "'x' is not of the form FROM=TO"),
     (("--output-dir", "/proc/none"), "", "cannot be written"),
     (("--url", "http://127.0.0.1:9"), "", "cannot be reached"),
     ((), "twins", "a.jpg and a.png"),
