@@ -3,7 +3,7 @@
 import csv
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import groupby, islice
 from pathlib import Path
@@ -62,6 +62,16 @@ class Outputs:
             raise BatchError(
                 f"{len(shared)} sidecars would belong to several images: {shown}. Rename or remove one of each, or "
                 "write a table alone, with --out jsonl."
+            )
+
+    def warnings(self, items: Sequence[ImageItem]) -> Iterator[str]:
+        """Yield a warning if the trainer does not find the text sidecars by the names of the images."""
+        trainer = self._options.text.trainer
+        if trainer and "txt" in self._extensions and len(self._perspectives) > 1 and items:
+            name = self.sidecars(items[0].key, self._perspectives[0])["txt"]
+            yield (
+                f"{trainer} does not read '{name}': with several perspectives, sidecars have the perspective in their "
+                "name. Caption with one --perspective per --output-dir."
             )
 
     def missing(self, key: str, perspective: str) -> tuple[str, ...]:

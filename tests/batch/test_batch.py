@@ -168,7 +168,9 @@ def test_two_shards_are_one_run(batch: Graphcap, vllm_server: OpenAIServer, tmp_
 def test_several_perspectives_share_one_image(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, "a.jpg")
     options = ("-p", "training_tags", "--out", "txt", "hf-metadata")
-    assert batch(tmp_path, *at(vllm_server), *options).code == 0
+    assert "does not read" not in batch(tmp_path, *at(vllm_server), "--for", "kohya", "--dry-run").err
+    result = batch(tmp_path, *at(vllm_server), *options, "--for", "kohya")
+    assert (result.code, result.err.count("kohya does not read 'a.training_tags.txt'")) == (0, 1)
     assert files(tmp_path) == {"a.alt_text.txt", "a.training_tags.txt", "metadata.jsonl"}
     assert lines(tmp_path / "metadata.jsonl")[0].keys() == {"file_name", "alt_text", "training_tags"}
     assert len(vllm_server.calls) == 2
