@@ -91,7 +91,10 @@ class Batch:
                 await self._handle_images()
                 await to_thread.run_sync(self._finish)
             self._totals.seconds = round(time.monotonic() - start, 3)
-            await self._events.put(Finished(self._totals, *self._end))
+            end, reason = self._end
+            if end == "budget":  # the calls that were in flight count too
+                reason = self._reached_limit()
+            await self._events.put(Finished(self._totals, end, reason))
         finally:
             await self._events.put(None)
 
@@ -165,7 +168,8 @@ class Batch:
             await self._events.put(Captioned(row, item.url) if row.failure is None else Failed(row, item.url))
         self._failures.pop(item.key, None)
         self._failures |= {failure.path: failure for failure in failures}
-        self._check_limits()
+        if reason := self._reached_limit():
+            raise Ended("budget", reason)
 
     def _decide(self, item: ImageItem) -> tuple[dict[Perspective, Decision | Skipped], Loaded | None]:
         """Decide about each row, and write those that the index has. If others are left, read the image.
@@ -196,13 +200,14 @@ class Batch:
             forms, text = tuple(form for form in forms if form != "txt"), ""
         self._outputs.write(row, forms, text)
 
-    def _check_limits(self) -> None:
-        """Raise Ended if the run has cost too much, or too much has failed."""
+    def _reached_limit(self) -> str:
+        """Return a sentence if the run has cost too much, or too much has failed, otherwise ""."""
         totals, options = self._totals, self._options
         if options.max_cost is not None and (totals.cost or 0.0) >= options.max_cost:
-            raise Ended("budget", f"The captions have cost ${totals.cost:.4g} (--max-cost {options.max_cost:g}).")
+            return f"The captions have cost ${totals.cost or 0.0:.4g} (--max-cost {options.max_cost:g})."
         if options.max_failures is not None and totals.failed >= options.max_failures:
-            raise Ended("budget", f"{totals.failed} captions have failed (--max-failures {options.max_failures}).")
+            return f"{totals.failed} captions have failed (--max-failures {options.max_failures})."
+        return ""
 
     def _report(self, number: int, event: object, *, free: bool = False) -> None:
         """Report what a worker waits for. If the run is to stop, cancel a worker that begins to wait."""

@@ -208,10 +208,14 @@ def test_a_mistake_is_one_sentence_before_the_first_call(
 
 def test_limits_end_the_run(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, *(f"{number}.jpg" for number in range(12)))
-    vllm_server.default = b.Refusal()
-    result = batch(tmp_path, *at(vllm_server), "--max-failures", "3", "--concurrency", "1")
-    assert (result.code, "--max-failures 3" in result.err) == (4, True)
-    assert len(vllm_server.calls) < 8
+    vllm_server.default = b.Hold(b.Refusal())
+    release = threading.Thread(target=lambda: (vllm_server.wait_for_calls(4), vllm_server.release()))
+    release.start()
+    result = batch(tmp_path, *at(vllm_server), "--max-failures", "2", "--concurrency", "4", "--json")
+    release.join()
+    finished = json.loads(result.out.splitlines()[-1])
+    assert (result.code, 4 <= finished["totals"]["failed"] < 12) == (4, True)
+    assert finished["reason"] == f"{finished['totals']['failed']} captions have failed (--max-failures 2)."
     vllm_server.default = b.Status(401)
     result = batch(tmp_path, *at(vllm_server))
     assert (result.code, "API key" in result.err) == (4, True)
