@@ -93,7 +93,7 @@ class Batch:
             self._totals.seconds = round(time.monotonic() - start, 3)
             end, reason = self._end
             if end == "budget":  # the calls that were in flight count too
-                reason = self._reached_limit()
+                reason = self._reached_limit() or reason
             await self._events.put(Finished(self._totals, end, reason))
         finally:
             await self._events.put(None)
@@ -201,8 +201,10 @@ class Batch:
         self._outputs.write(row, forms, text)
 
     def _reached_limit(self) -> str:
-        """Return a sentence if the run has cost too much, or too much has failed, otherwise ""."""
+        """Return a sentence if a limit of the cost or of the failures ends the run, otherwise ""."""
         totals, options = self._totals, self._options
+        if options.max_cost is not None and totals.captioned and totals.cost is None:
+            return "The captions have no known price. Use --limit instead of --max-cost."
         if options.max_cost is not None and (totals.cost or 0.0) >= options.max_cost:
             return f"The captions have cost ${totals.cost or 0.0:.4g} (--max-cost {options.max_cost:g})."
         if options.max_failures is not None and totals.failed >= options.max_failures:
