@@ -215,8 +215,6 @@ class Batch:
         """Report what a worker waits for. If the run is to stop, cancel a worker that begins to wait."""
         if not isinstance(event, Progress):
             return
-        if not event.perspective:  # a stage of the whole image
-            self._stages[number] = {}
         stages = self._stages.get(number, {}) if event.perspective else {}  # without a name: of the whole image
         self._stages[number] = {**stages, event.perspective: event.stage}
         if not self._events.full():

@@ -296,8 +296,9 @@ def test_an_interrupt_finishes_the_calls_in_flight(vllm_server: OpenAIServer, tm
 @pytest.mark.slow
 def test_an_interrupt_ends_a_paused_run(vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, *(f"{number}.jpg" for number in range(5)))
+    vllm_server.reply(b.Answer())  # for one perspective of an image whose other one waits for the provider
     vllm_server.default = b.Status(503, retry_after=0.01)
-    with started(tmp_path, *at(vllm_server), "--json") as process:
+    with started(tmp_path, *at(vllm_server), "-p", "training_tags", "--concurrency", "1", "--json") as process:
         assert process.stdout is not None
         next(line for line in process.stdout if json.loads(line)["type"] == "paused")
         process.send_signal(signal.SIGINT)
