@@ -182,11 +182,16 @@ class Captioned:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A row has its outputs already. `restored`: they were written now, from the index."""
+    """A row has its outputs already.
+
+    `restored`: they were written now, from the index. `kept`: `--existing stale` left the text sidecar as it is,
+    because it does not contain the text in the index.
+    """
 
     key: str
     perspective: str
     restored: bool = False
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
