@@ -58,6 +58,15 @@ class Folder:
         """Return whether there is a file with this name."""
         return os.path.lexists(self.path(name)) if self.is_local else bool(self.fs.exists(self.path(name)))
 
+    def is_filled(self, name: str) -> bool:
+        """Return whether there is a file with this name that is not empty. A link counts as one."""
+        missing = OSError if self.is_local else FileNotFoundError  # a local name may be too long, too
+        try:
+            size = os.lstat(self.path(name)).st_size if self.is_local else self.fs.size(self.path(name))
+        except missing:
+            return False
+        return bool(size != 0)
+
     def read(self, name: str) -> bytes | None:
         """Return the content of a file, None if there is no such file."""
         try:

@@ -182,11 +182,16 @@ class Captioned:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A row has its outputs already. `restored`: whether the outputs were written now, from the index."""
+    """A row has its outputs already.
+
+    `restored`: whether the outputs were written now, from the index. `kept`: `--existing stale` did not change the
+    text sidecar, because its text differs from the index.
+    """
 
     key: str
     perspective: str
     restored: bool = False
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,11 @@ class Outages:
         self._gate = asyncio.Lock()
 
     async def caption(
-        self, item: ImageItem, perspectives: tuple[Perspective, ...], report: Report, loaded: Loaded | None = None
+        self,
+        item: ImageItem,
+        perspectives: tuple[Perspective, ...],
+        report: Report | None = None,
+        loaded: Loaded | None = None,
     ) -> list[Row]:
         """Caption an image; while the provider does not respond, wait and try again.
 
@@ -55,7 +59,7 @@ class Outages:
         """
         done: list[Row] = []
         while perspectives:
-            if self._is_paused:
+            if self._is_paused and report is not None:
                 report(Progress("", "retry"))
             async with self._gate if self._is_paused else nullcontext():
                 if self._is_paused:

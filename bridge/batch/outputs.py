@@ -3,7 +3,7 @@
 import csv
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import groupby, islice
 from pathlib import Path
@@ -64,10 +64,20 @@ class Outputs:
                 "write a table alone, with --out jsonl."
             )
 
+    def warnings(self, items: Sequence[ImageItem]) -> Iterator[str]:
+        """Yield a warning if the trainer does not find the text sidecars by the names of the images."""
+        trainer = self._options.text.trainer
+        if trainer and "txt" in self._extensions and len(self._perspectives) > 1 and items:
+            name = self.sidecars(items[0].key, self._perspectives[0])["txt"]
+            yield (
+                f"{trainer} does not read '{name}': with several perspectives, sidecars have the perspective in their "
+                "name. Caption with one --perspective per --output-dir."
+            )
+
     def missing(self, key: str, perspective: str) -> tuple[str, ...]:
-        """Return the formats whose sidecar does not exist."""
+        """Return the formats whose sidecar does not exist, or is empty."""
         names = self.sidecars(key, perspective).items()
-        return tuple(form for form, name in names if not self._folder.exists(name))
+        return tuple(form for form, name in names if not self._folder.is_filled(name))
 
     def is_complete(self, key: str, perspective: str) -> bool:
         """Return whether there are sidecars, and all of them exist."""
@@ -80,15 +90,15 @@ class Outputs:
         return next((part for part in parts if len(part.encode("utf-8", "surrogatepass")) > MAX_NAME), "")
 
     def text(self, key: str, perspective: str) -> str:
-        """Return the text sidecar, "" if there is none."""
+        """Return the text sidecar, "" if there is none. Bytes that are not UTF-8 are escaped; `write` restores them."""
         name = self.sidecars(key, perspective).get("txt")
-        return (self._folder.read(name) or b"").decode("utf-8", "replace").strip() if name else ""
+        return (self._folder.read(name) or b"").decode("utf-8", "surrogateescape").strip() if name else ""
 
     def write(self, row: Row, forms: tuple[str, ...], text: str) -> None:
         """Write the row's sidecars in these formats. `text`: content of the text sidecar. Raises OSError."""
         for form, name in self.sidecars(row.key, row.perspective).items():
             if form in forms:
-                content = text.encode("utf-8", "replace") if form == "txt" else to_line(row.caption or {})
+                content = text.encode("utf-8", "surrogateescape") if form == "txt" else to_line(row.caption or {})
                 self._folder.write(name, content)
 
     def write_tables(self, items: list[ImageItem], index: Index) -> None:
@@ -109,7 +119,7 @@ class Outputs:
                 if row is not None:
                     yield row
                 elif text := self.text(item.key, perspective):
-                    yield Row(item.key, perspective, text=text)
+                    yield Row(item.key, perspective, text=text.encode("utf-8", "replace").decode())
 
 
 def write_failures(folder: Folder, failures: Iterable[Failure]) -> None:

@@ -137,7 +137,11 @@ class Captioner:
             async with self._room:
                 if self._stopped.done():
                     return
-                rows = await self._outages.caption(item, asked, lambda _: None)
+                try:
+                    rows = await self._outages.caption(item, asked)
+                except Ended as ended:
+                    records.extend([{"key": item.key, "rows": list(map(asdict, ended.rows))}] if ended.rows else [])
+                    raise
             records.append({"key": item.key, "rows": list(map(asdict, rows))})
 
         async with asyncio.TaskGroup() as group:

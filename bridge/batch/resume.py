@@ -5,7 +5,7 @@ from hashlib import sha256
 
 from bridge.batch.index import Entry, Index
 from bridge.batch.inputs import read_image
-from bridge.batch.models import ImageItem, Row
+from bridge.batch.models import Existing, ImageItem, Row, Skipped
 from bridge.batch.outputs import Outputs
 from bridge.batch.rows import Job
 from perspectives import Perspective
@@ -19,19 +19,22 @@ class Decision:
     row: Row | None = None
 
 
-def decide(item: ImageItem, perspective: Perspective, job: Job, index: Index, outputs: Outputs) -> Decision | None:
-    """Return what to do about a row, None to skip it. Raises OSError."""
+def decide(item: ImageItem, perspective: Perspective, job: Job, index: Index, outputs: Outputs) -> Decision | Skipped:
+    """Return what to do about a row. Raises OSError."""
     existing, key, name = job.options.existing, item.key, perspective.name
-    every = tuple(outputs.sidecars(key, name))
+    every, skipped = tuple(outputs.sidecars(key, name)), Skipped(key, name)
     if existing == "overwrite":
-        return None if index.is_overwritten(key, name) else Decision(every)
+        return skipped if index.is_overwritten(key, name) else Decision(every)
     missing, entry = outputs.missing(key, name), index.find(key, name)
-    has_outputs = not missing and bool(every or entry)
-    if has_outputs and (existing == "skip" or (existing == "stale" and entry is None)):
-        return None
+    if existing == "skip" and not missing and (every or entry):
+        return skipped
+    row = index.row(key, name)
+    if existing == "stale" and merged(existing, outputs.text(key, name), row.text if row else "", "") is None:
+        return replace(skipped, kept=True)
+    if existing == "stale" and not missing and every and entry is None:
+        return skipped
     if entry is None or not _is_current(entry, item, perspective, job):
         return Decision(missing if existing == "skip" else every)
-    row = index.row(key, name)
     assert row is not None and row.caption is not None  # noqa: PT018
     text = job.text(name, row.caption)
     forms = missing
@@ -39,7 +42,27 @@ def decide(item: ImageItem, perspective: Perspective, job: Job, index: Index, ou
         forms = tuple(form for form in missing if form != "txt")
     elif (existing != "skip" and text != row.text) or existing in ("append", "prepend"):
         forms = every
-    return Decision(forms, replace(row, text=text)) if forms or (text != row.text and existing == "stale") else None
+    return Decision(forms, replace(row, text=text)) if forms or (text != row.text and existing == "stale") else skipped
+
+
+def merged(existing: Existing, old: str, own: str, text: str) -> str | None:
+    """Return the content of a text sidecar that receives a text, None if its content is to be kept.
+
+    `old`: its content. `own`: the text that the index has for it, which `stale` replaces; other words are kept.
+    """
+    before = after = ""
+    if existing == "append":
+        before = old
+    elif existing == "prepend":
+        after = old
+    elif existing == "stale" and old not in ("", own):
+        if own and old.endswith(f", {own}"):
+            before = old.removesuffix(f", {own}")
+        elif own and old.startswith(f"{own}, "):
+            after = old.removeprefix(f"{own}, ")
+        else:
+            return None
+    return ", ".join(filter(None, (before, text, after)))
 
 
 def _is_current(entry: Entry, item: ImageItem, perspective: Perspective, job: Job) -> bool:

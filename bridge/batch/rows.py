@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any
 
 from anyio import to_thread
 
@@ -30,6 +29,7 @@ from perspectives import Perspective
 
 _NO_CONTENT = ("timeout", "provider_config")
 """Fields that do not change a caption. A `provider_config` may hold a key; its address and model count."""
+_COUNTS = ("attempts", "input_tokens", "output_tokens", "cost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Job:
 
     def text(self, perspective: str, caption: JsonObject) -> str:
         """Return a caption as text, in the format of the batch's options."""
-        return self.writers[perspective].write(caption["result"])
+        return self.writers[perspective].write(caption["result"]).encode("utf-8", "replace").decode()
 
 
 def settings_for(options: Options, settings: Settings) -> Settings:
@@ -143,8 +143,8 @@ async def caption_rows(
     try:
         loaded = loaded or await load(image, job.services)
     except tuple(errors.TABLE) as error:
-        problem = problems.from_error(error).model_dump(mode="json")
-        return [_failed(image, each, problem, 0) for each in perspectives]
+        outcome = Outcome(problems.from_error(error).model_dump(mode="json"))
+        return [_row(image, job, each, "", outcome) for each in perspectives]
     outcomes = await job.engine.caption(loaded.data, job.fields(image), perspectives, run)
     seconds = round(time.monotonic() - start, 3)
     rows = [
@@ -155,30 +155,23 @@ async def caption_rows(
 
 
 def _row(image: ImageItem, job: Job, perspective: Perspective, digest: str, outcome: Outcome) -> Row:
-    counts: dict[str, Any] = {name: getattr(outcome, name) for name in ("input_tokens", "output_tokens", "cost")}
-    if "result" not in outcome.body:
-        return replace(_failed(image, perspective, outcome.body, outcome.attempts), **counts)
+    body, counts = outcome.body, {name: getattr(outcome, name) for name in _COUNTS}
+    row = Row(image.key, perspective.name, **counts)
+    if "result" not in body:
+        return replace(row, failure=Failure(image.key, body["code"], body["detail"], outcome.attempts))
     provenance = {
         "perspective_digest": perspective.digest,
         "sha256": digest,
         "bridge_version": __version__,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    return Row(
-        image.key,
-        perspective.name,
+    return replace(
+        row,
         content_key=f"{job.request_key(image, perspective)}-{digest}",
         version=image.version,
-        text=job.text(perspective.name, outcome.body),
-        caption={**outcome.body, "provenance": provenance},
-        attempts=outcome.attempts,
-        **counts,
+        text=job.text(perspective.name, body),
+        caption={**body, "provenance": provenance},
     )
-
-
-def _failed(image: ImageItem, perspective: Perspective, problem: JsonObject, attempts: int) -> Row:
-    failure = Failure(image.key, problem["code"], problem["detail"], attempts)
-    return Row(image.key, perspective.name, failure=failure, attempts=attempts)
 
 
 async def load(image: ImageItem, services: Services) -> Loaded:

@@ -25,7 +25,7 @@ from bridge.batch.models import (
 )
 from bridge.batch.outage import Ended, Outages
 from bridge.batch.outputs import read_failures, write_failures
-from bridge.batch.resume import Decision, decide
+from bridge.batch.resume import Decision, decide, merged
 from bridge.batch.rows import Loaded, images_in_memory, read
 from bridge.batch.start import Prepared
 from bridge.errors import ImageNotFound
@@ -91,7 +91,10 @@ class Batch:
                 await self._handle_images()
                 await to_thread.run_sync(self._finish)
             self._totals.seconds = round(time.monotonic() - start, 3)
-            await self._events.put(Finished(self._totals, *self._end))
+            end, reason = self._end
+            if end == "budget":  # the calls that were in flight count too
+                reason = self._reached_limit() or reason
+            await self._events.put(Finished(self._totals, end, reason))
         finally:
             await self._events.put(None)
 
@@ -126,12 +129,16 @@ class Batch:
         """Skip, restore or caption each row of one image."""
         self._report(number, Progress("", "image"))
         decisions, loaded = await to_thread.run_sync(self._decide, item)
+        asked: Asked = {}
         for perspective, decision in decisions.items():
-            if decision is None or decision.row is not None:
-                self._totals.skipped += decision is None
-                self._totals.restored += decision is not None
-                await self._events.put(Skipped(item.key, perspective.name, restored=decision is not None))
-        asked = {each: decision for each, decision in decisions.items() if decision is not None and not decision.row}
+            if isinstance(decision, Skipped):
+                self._totals.skipped += 1
+                await self._events.put(decision)
+            elif decision.row is not None:
+                self._totals.restored += 1
+                await self._events.put(Skipped(item.key, perspective.name, restored=True))
+            else:
+                asked[perspective] = decision
         if asked and (name := self._outputs.too_long(item.key)):
             failure = Failure(item.key, "output_name_too_long", f"The sidecar's name '{name}' is too long for a file.")
             await self._record(item, asked, [Row(item.key, each.name, failure=failure) for each in asked])
@@ -161,18 +168,19 @@ class Batch:
             await self._events.put(Captioned(row, item.url) if row.failure is None else Failed(row, item.url))
         self._failures.pop(item.key, None)
         self._failures |= {failure.path: failure for failure in failures}
-        self._check_limits()
+        if reason := self._reached_limit():
+            raise Ended("budget", reason)
 
-    def _decide(self, item: ImageItem) -> tuple[dict[Perspective, Decision | None], Loaded | None]:
+    def _decide(self, item: ImageItem) -> tuple[dict[Perspective, Decision | Skipped], Loaded | None]:
         """Decide about each row, and write those that the index has. If others are left, read the image.
 
         Raises OSError.
         """
         decisions = {each: decide(item, each, self._job, self._index, self._outputs) for each in self._job.perspectives}
         for decision in decisions.values():
-            if decision is not None and decision.row is not None:
+            if isinstance(decision, Decision) and decision.row is not None:
                 self._store(decision.row, decision.forms)
-        is_asked = any(decision is not None and decision.row is None for decision in decisions.values())
+        is_asked = any(isinstance(decision, Decision) and decision.row is None for decision in decisions.values())
         return decisions, self._read_ahead(item) if is_asked else None
 
     def _read_ahead(self, item: ImageItem) -> Loaded | None:
@@ -183,25 +191,30 @@ class Batch:
 
     def _store(self, row: Row, forms: tuple[str, ...]) -> None:
         """Add a row to the index, then write its sidecars. Raises OSError."""
+        key, name, existing = row.key, row.perspective, self._options.existing
+        old = self._outputs.text(key, name) if existing in ("append", "prepend", "stale") else ""
+        earlier = self._index.row(key, name) if existing == "stale" else None
         self._index.append(row)
-        old = self._outputs.text(row.key, row.perspective) if self._options.existing in ("append", "prepend") else ""
-        parts = [old, row.text] if self._options.existing == "append" else [row.text, old]
-        self._outputs.write(row, forms, ", ".join(filter(None, parts)))
+        text = merged(existing, old, earlier.text if earlier else "", row.text)
+        if text is None:
+            forms, text = tuple(form for form in forms if form != "txt"), ""
+        self._outputs.write(row, forms, text)
 
-    def _check_limits(self) -> None:
-        """Raise Ended if the run has cost too much, or too much has failed."""
+    def _reached_limit(self) -> str:
+        """Return a sentence if a limit of the cost or of the failures ends the run, otherwise ""."""
         totals, options = self._totals, self._options
+        if options.max_cost is not None and totals.captioned and totals.cost is None:
+            return "The captions have no known price. Use --limit instead of --max-cost."
         if options.max_cost is not None and (totals.cost or 0.0) >= options.max_cost:
-            raise Ended("budget", f"The captions have cost ${totals.cost:.4g} (--max-cost {options.max_cost:g}).")
+            return f"The captions have cost ${totals.cost or 0.0:.4g} (--max-cost {options.max_cost:g})."
         if options.max_failures is not None and totals.failed >= options.max_failures:
-            raise Ended("budget", f"{totals.failed} captions have failed (--max-failures {options.max_failures}).")
+            return f"{totals.failed} captions have failed (--max-failures {options.max_failures})."
+        return ""
 
     def _report(self, number: int, event: object, *, free: bool = False) -> None:
         """Report what a worker waits for. If the run is to stop, cancel a worker that begins to wait."""
         if not isinstance(event, Progress):
             return
-        if not event.perspective:  # a stage of the whole image
-            self._stages[number] = {}
         stages = self._stages.get(number, {}) if event.perspective else {}  # without a name: of the whole image
         self._stages[number] = {**stages, event.perspective: event.stage}
         if not self._events.full():

@@ -30,7 +30,7 @@ _PIXELS_PER_TOKEN = 750
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A batch that passed the checks. `warnings`: sentences of the provider check."""
+    """A batch that passed the checks. `warnings`: sentences about the outputs, and of the provider check."""
 
     job: Job
     listing: Listing
@@ -58,11 +58,11 @@ async def prepared(options: Options, services: Services) -> AsyncIterator[Prepar
         outputs = Outputs(folder, options, tuple(each.name for each in job.perspectives), extension)
         _check_prompts(listing.items, job)
         await to_thread.run_sync(outputs.check, listing.items)
-        price = await job.engine.price(1)
-        if options.max_cost is not None and price is None:
+        # A service reports its prices with the captions.
+        if options.max_cost is not None and not options.url and await job.engine.price(1) is None:
             raise BatchError(f"The price of {job.engine.target} is not known. Use --limit instead of --max-cost.")
         warnings = () if options.dry_run else await job.engine.check(Run(Deadline(job.timeout)))
-        yield Prepared(job, listing, folder, outputs, warnings)
+        yield Prepared(job, listing, folder, outputs, (*outputs.warnings(listing.items), *warnings))
 
 
 def _output_folder(options: Options, listing: Listing) -> Folder:

@@ -13,6 +13,7 @@ from bridge.run import INVALID_ANSWER
 _SLOWEST = 3
 _MAX_WARNINGS = 10
 _MAX_LENGTH = 300
+_KEPT = "A text sidecar differs from what this command wrote, and is kept. --existing overwrite replaces it."
 _REMEDIES = {
     "provider_rate_limited": "Lower --concurrency, or wait until the provider's limit ends.",
     "provider_auth": "Check the provider's API key.",
@@ -45,6 +46,8 @@ class Summary:
         elif isinstance(event, Skipped):
             self.totals.restored += event.restored
             self.totals.skipped += not event.restored
+            if event.kept:
+                self.warnings[_KEPT] += 1
         elif isinstance(event, Captioned | Failed):
             self._count(event.row)
         elif isinstance(event, Finished):

@@ -54,6 +54,23 @@ def test_every_output(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path
     assert pq.read_table(out / "captions.parquet").column("text").to_pylist() == [row["text"] for row in rows]
 
 
+def test_words_of_others_survive(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    (tmp_path / "a.txt").write_bytes(b"caf\xe9 words")
+    (tmp_path / "b.txt").write_bytes(b"old words")
+    (tmp_path / "c.txt").write_bytes(b"")
+    options = (tmp_path, *at(vllm_server), "--existing")
+    assert batch(*options, "append").code == 0
+    (tmp_path / "b.txt").write_text("edited")
+    result = batch(*options, "stale", "--prefix", "ohwx ")
+    assert (result.code, len(vllm_server.calls), "Warning (1 ×)" in result.err) == (0, 3, True), result.err
+    assert "2 restored, 1 skipped" in result.err
+    assert (tmp_path / "a.txt").read_bytes() == b"caf\xe9 words, ohwx a alt_text"
+    assert [(tmp_path / f"{stem}.txt").read_text() for stem in "bc"] == ["edited", "ohwx a alt_text"]
+    result = batch(*options, "stale", "--temperature", "0.5")
+    assert (len(vllm_server.calls), (tmp_path / "a.txt").read_bytes()) == (5, b"caf\xe9 words, a alt_text")
+
+
 @pytest.mark.slow
 def test_existing_sidecars(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, "a.jpg", "b.jpg")
@@ -151,7 +168,9 @@ def test_two_shards_are_one_run(batch: Graphcap, vllm_server: OpenAIServer, tmp_
 def test_several_perspectives_share_one_image(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, "a.jpg")
     options = ("-p", "training_tags", "--out", "txt", "hf-metadata")
-    assert batch(tmp_path, *at(vllm_server), *options).code == 0
+    assert "does not read" not in batch(tmp_path, *at(vllm_server), "--for", "kohya", "--dry-run").err
+    result = batch(tmp_path, *at(vllm_server), *options, "--for", "kohya")
+    assert (result.code, result.err.count("kohya does not read 'a.training_tags.txt'")) == (0, 1)
     assert files(tmp_path) == {"a.alt_text.txt", "a.training_tags.txt", "metadata.jsonl"}
     assert lines(tmp_path / "metadata.jsonl")[0].keys() == {"file_name", "alt_text", "training_tags"}
     assert len(vllm_server.calls) == 2
@@ -165,6 +184,7 @@ MISTAKES = [
     (("--provider", "opnai"), "", "Did you mean openai?"),
     (("--provider", "vllm"), "", "No model is set"),
     (("--shard", "9/8"), "", "9/8"),
+    (("--replace", "x"), "", "'x' is not of the form FROM=TO"),
     (("--output-dir", "/proc/none"), "", "cannot be written"),
     (("--url", "http://127.0.0.1:9"), "", "cannot be reached"),
     ((), "twins", "a.jpg and a.png"),
@@ -188,10 +208,14 @@ def test_a_mistake_is_one_sentence_before_the_first_call(
 
 def test_limits_end_the_run(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, *(f"{number}.jpg" for number in range(12)))
-    vllm_server.default = b.Refusal()
-    result = batch(tmp_path, *at(vllm_server), "--max-failures", "3", "--concurrency", "1")
-    assert (result.code, "--max-failures 3" in result.err) == (4, True)
-    assert len(vllm_server.calls) < 8
+    vllm_server.default = b.Hold(b.Refusal())
+    release = threading.Thread(target=lambda: (vllm_server.wait_for_calls(4), vllm_server.release()))
+    release.start()
+    result = batch(tmp_path, *at(vllm_server), "--max-failures", "2", "--concurrency", "4", "--json")
+    release.join()
+    finished = json.loads(result.out.splitlines()[-1])
+    assert (result.code, 4 <= finished["totals"]["failed"] < 12) == (4, True)
+    assert finished["reason"] == f"{finished['totals']['failed']} captions have failed (--max-failures 2)."
     vllm_server.default = b.Status(401)
     result = batch(tmp_path, *at(vllm_server))
     assert (result.code, "API key" in result.err) == (4, True)
@@ -272,8 +296,9 @@ def test_an_interrupt_finishes_the_calls_in_flight(vllm_server: OpenAIServer, tm
 @pytest.mark.slow
 def test_an_interrupt_ends_a_paused_run(vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, *(f"{number}.jpg" for number in range(5)))
+    vllm_server.reply(b.Answer())  # for one perspective of an image whose other one waits for the provider
     vllm_server.default = b.Status(503, retry_after=0.01)
-    with started(tmp_path, *at(vllm_server), "--json") as process:
+    with started(tmp_path, *at(vllm_server), "-p", "training_tags", "--concurrency", "1", "--json") as process:
         assert process.stdout is not None
         next(line for line in process.stdout if json.loads(line)["type"] == "paused")
         process.send_signal(signal.SIGINT)
@@ -295,9 +320,10 @@ def test_a_full_disk_ends_the_run(batch: Graphcap, vllm_server: OpenAIServer, tm
 
 def test_what_would_be_done(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, *(f"{number}.jpg" for number in range(5)))
-    (tmp_path / "0.txt").touch()
+    (tmp_path / "0.txt").write_text("by hand")
+    (tmp_path / "1.txt").touch()
     result = batch(tmp_path, *at(vllm_server), "--set", "language=Dutch", "--dry-run")
-    assert (result.code, vllm_server.requests, files(tmp_path)) == (0, [], {"0.txt"})
+    assert (result.code, vllm_server.requests, files(tmp_path)) == (0, [], {"0.txt", "1.txt"})
     assert result.out.count("Dutch") == 3
     assert "5 images, 4 captions to make with vllm/tiny-vision" in result.out
     assert "price not known" in result.out

@@ -2,10 +2,13 @@
 
 import json
 import random
+import threading
 from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from bridge.batch import caption_rows, open_job
@@ -106,6 +109,45 @@ def test_through_a_running_service(batch: Graphcap, vllm_server: OpenAIServer, t
     codes = Counter(line["code"] for line in lines(tmp_path / "failures.jsonl"))
     assert codes == {"refused": 1, "invalid_image": 1}
     assert len([name for name in files(tmp_path) if name.endswith(".txt")]) == 3
+
+
+class Priced(BaseHTTPRequestHandler):
+    """Passes requests on to a service, and sets the cost of each caption."""
+
+    service = cost = ""
+
+    def do_GET(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        headers = {name: value for name, value in self.headers.items() if name.lower() in ("content-type", "accept")}
+        response = httpx2.request(self.command, self.service + self.path, content=body, headers=headers)
+        content = response.content.replace(b'"cost":null', f'"cost":{self.cost}'.encode())
+        self.send_response(response.status_code)
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_POST = do_GET  # noqa: N815 (the names of the base class)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("cost", "sentence"), [("0.5", "have cost $"), ("null", "no known price")])
+def test_a_service_reports_the_cost(
+    batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path, cost: str, sentence: str
+) -> None:
+    photos(tmp_path, *(f"{number}.jpg" for number in range(12)))
+    environment = {"VLLM_BASE_URL": vllm_server.url, "GRAPHCAP_MODEL": "tiny-vision"}
+    with (
+        Service("--provider", "vllm", **environment) as service,
+        ThreadingHTTPServer(
+            ("127.0.0.1", 0), type("Handler", (Priced,), {"service": service.url, "cost": cost})
+        ) as proxy,
+    ):
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{proxy.server_port}"
+        result = batch(tmp_path, "--url", url, "--max-cost", "1", "--concurrency", "1")
+        proxy.shutdown()
+    assert (result.code, sentence in result.err) == (4, True), result.err
+    assert (2 if cost != "null" else 1) <= len(vllm_server.calls) < 12
 
 
 async def test_one_image_without_a_folder(vllm_server: OpenAIServer, tmp_path: Path) -> None:
