@@ -47,7 +47,7 @@ INTERRUPTED = 130
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server. It also logs its address, and answers accepted connections before it closes them."""
+    """uvicorn's server, which also logs its address, and answers accepted connections before it closes them."""
 
     interrupted = False
 

@@ -314,7 +314,7 @@ class Settings(BaseSettings):
 
     @cached_property
     def base_url_policy(self) -> Literal["any", "listed", "none"]:
-        """Return `request_providers`. Its default depends on the address of the service."""
+        """Return `request_providers`. The default depends on the service's address."""
         return self.request_providers or ("any" if self.loopback else "listed")
 
 

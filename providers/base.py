@@ -30,7 +30,7 @@ def lowest(*modes: OutputMode) -> OutputMode:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The API key of one call. It is part of the request, and no client stores it."""
+    """The API key of one call. The key is part of the request, and no client stores it."""
 
     api_key: str = field(default="", repr=False)
 

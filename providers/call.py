@@ -114,7 +114,7 @@ def _unreachable(title: str, base_url: str, causes: list[BaseException]) -> Unre
 
 
 def _socket_cause(error: BaseException) -> BaseException | None:
-    """Return the socket or address error that caused the exception, or None. It contains no request data."""
+    """Return the socket or address error that caused the exception, or None. The cause contains no request data."""
     root = list(_chain(error))[-1]
     return root if isinstance(root, NotDialled | OSError) and root is not error else None
 

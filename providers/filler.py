@@ -213,7 +213,7 @@ def _branches(schema: Schema) -> Iterator[Any]:
 
 
 def _merge(first: Any, second: Any) -> Any:
-    """Merge two schemas into one that requires both. This may lose constraints: values are validated later."""
+    """Merge two schemas into one that requires both. Merging may lose constraints: values are validated later."""
     if first is True or second is False:
         return second
     if second is True or first is False:

@@ -1,8 +1,8 @@
 """The program of the embedded engine: llama.cpp's server for one model, on a random port of the loopback interface.
 
 `python -m providers.local_engine PARENT` reads one line of JSON (the fields of `Options`) from standard input, loads
-the model, and writes one line of JSON to standard output: the address, or a failure. It exits when standard input is
-closed, which happens when its parent ends. llama.cpp writes its log to standard error.
+the model, and writes one line of JSON to standard output: the address, or a failure. The program exits when standard
+input is closed, which happens when its parent ends. llama.cpp writes its log to standard error.
 """
 
 import ctypes

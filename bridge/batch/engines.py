@@ -127,7 +127,7 @@ def _outcome(result: Caption | Exception, run: Run) -> Outcome:
 
 
 class OverHttp:
-    """Makes captions with a running service. Its limits of concurrent requests are those of a provider."""
+    """Makes captions with a running service, whose limits of concurrent requests are those of a provider."""
 
     servers = 1
 

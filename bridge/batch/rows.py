@@ -137,7 +137,7 @@ async def caption_rows(
 ) -> list[Row]:
     """Caption one image with each perspective, and return a row for each. Failures are rows too.
 
-    `perspectives`: by default the job's. `run`: receives the stages by `emit`. `loaded`: the image, if already loaded.
+    `perspectives`: the job's by default. `run`: receives the stages by `emit`. `loaded`: the image, if already loaded.
     """
     perspectives, run, start = perspectives or job.perspectives, run or job.new_run(), time.monotonic()
     try:

@@ -67,7 +67,7 @@ async def _outcome(plan: Plan, image: RequestImage, services: Services, run: Run
 async def _synthesis(
     plan: Plan, outcomes: Outcomes, image: RequestImage, services: Services, run: Run
 ) -> Caption | Exception:
-    """Run the synthesizer. Its prompt begins with the other captions and the names of their perspectives."""
+    """Run the synthesizer. The prompt begins with the other captions and the names of their perspectives."""
     captions = [outcome for outcome in outcomes.values() if isinstance(outcome, Caption)]
     if not captions:
         error = NothingToSynthesize(plan.perspective.name)

@@ -1,4 +1,4 @@
-"""The image of a request. It is loaded once, and prepared once for each distinct image profile."""
+"""The image of a request. The image is loaded once, and prepared once for each distinct image profile."""
 
 import asyncio
 from dataclasses import dataclass

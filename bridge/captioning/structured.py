@@ -183,7 +183,7 @@ class StructuredOutput:
 
 
 def _response_model(schema: JsonObject, readings: list[Reading]) -> type[BaseModel]:
-    """Return a pydantic model for instructor. Its validation reports the problems of the last answer."""
+    """Return a pydantic model for instructor. The model's validation reports the problems of the last answer."""
 
     def validate(_: object) -> object:
         if readings[-1].result is None:

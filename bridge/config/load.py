@@ -79,7 +79,7 @@ class _Loader:
     mistakes: list[str] = field(default_factory=list)
 
     def implicit(self, spec: Spec) -> ProviderConfig:
-        """Return the provider of a kind that only the environment configures. Its name is the kind."""
+        """Return the provider of a kind that only the environment configures. The provider's name is the kind."""
         variable = next((name for name in spec.url_env if self.environment.get(name)), "")
         url = self._try(variable, base_url, spec, self.environment[variable] if variable else spec.base_url)
         key = next((key for name in spec.key_env if (key := self._secret(name))), "")

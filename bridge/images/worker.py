@@ -2,7 +2,7 @@
 
 Run as `python -m bridge.images.worker MEMORY SECONDS` by `bridge.images.decoder`. It reads jobs on its standard input
 and writes results to its standard output until the input ends. If a decoder crashes, hangs or uses too much memory,
-only this process ends. This protects from faults, and is not a security sandbox.
+only this process ends. The process protects from faults, and is not a security sandbox.
 """
 
 import os

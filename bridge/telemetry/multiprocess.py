@@ -52,7 +52,7 @@ def _empty(directory: Path) -> None:
 
 
 def forget_worker(pid: int) -> None:
-    """Remove the gauges of a worker that has ended. Its counters are kept."""
+    """Remove the gauges of a worker that has ended. The worker's counters are kept."""
     if os.environ.get(VARIABLE):
         from prometheus_client.multiprocess import mark_process_dead
 

@@ -101,7 +101,7 @@ class RequestRecord:
 
 
 def log_fields(record: RequestRecord, method: str, path: str, client: str) -> dict[str, Any]:
-    """Return the log line's fields that are known and not zero. They contain no key, prompt, caption or query."""
+    """Return the log line's fields that are known and not zero. The fields contain no key, prompt, caption or query."""
     stages = _stages(record)
     known = {
         "code": record.code,

@@ -1,4 +1,4 @@
-"""The pages for people: `/` captions photos, `/docs` is Swagger UI. They are served from this process, offline."""
+"""The pages for people: `/` captions photos, `/docs` is Swagger UI. Both are served from this process, offline."""
 
 from importlib.util import find_spec
 from pathlib import Path
