@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -43,6 +44,7 @@ class RayNode:
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--node-ip-address={host}"]
         command += [f"--address={address}"] if address else options
         command += ["--num-cpus=1", "--object-store-memory=100000000"]
+        self.output = ""
         self._process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
@@ -50,7 +52,11 @@ class RayNode:
     def has_joined(self) -> bool:
         """Wait until the node has joined the cluster. Return False if it gave up."""
         assert self._process.stdout is not None
-        return any("--block" in line for line in self._process.stdout)
+        for line in self._process.stdout:
+            self.output += line
+            if "--block" in line:
+                return True
+        return False
 
     def kill(self) -> None:
         """Kill every process of the node at once."""
@@ -98,8 +104,9 @@ class RayCluster:
             self.nodes.append(RayNode(folder, host, port, address, environment))
             if self.nodes[-1].has_joined():
                 return
-            self.nodes.pop().kill()
-        pytest.fail(f"The node {host} did not start.")
+            failed = self.nodes.pop()
+            failed.kill()
+        pytest.fail(f"The node {host} did not start: {failed.output}")
 
     def stop(self) -> None:
         """End every node."""
@@ -113,11 +120,15 @@ class RayCluster:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
-    """A cluster for the tests of this module. The first of them kills a node."""
-    cluster = RayCluster(tmp_path_factory.mktemp("ray"))
-    yield cluster
-    cluster.stop()
+def cluster() -> Iterator[RayCluster]:
+    """A cluster for the tests of this module. The first of them kills a node.
+
+    Its folder has a short name, because the path of a Unix socket may have 107 bytes only.
+    """
+    with TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        cluster = RayCluster(Path(folder))
+        yield cluster
+        cluster.stop()
 
 
 def run(cluster: RayCluster, *arguments: Any, **environment: str) -> tuple[int, str, str]:
