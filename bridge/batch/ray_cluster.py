@@ -48,7 +48,8 @@ def connected(prepared: Prepared) -> Iterator[Cluster]:
         actors = _actors(ray, options, prepared.job.options.concurrency)
         yield Cluster(ray, _start(ray, prepared, actors), actors)
     finally:
-        ray.shutdown()
+        if address == "local":
+            ray.shutdown()  # end the processes of this cluster; another one notices the end of this process
 
 
 def _imported() -> Any:
