@@ -104,7 +104,8 @@ async def preview(batch: Prepared) -> AsyncIterator[str]:
             tokens.append(len(text) // _CHARACTERS_PER_TOKEN)
         tokens[-1] += await _image_tokens(item, job)
     names = [each.name for each in job.perspectives]
-    due = sum(1 for item in items for name in names if not batch.outputs.is_complete(item.key, name))
+    keeps = job.options.existing in ("skip", "stale")
+    due = sum(not (keeps and batch.outputs.is_complete(item.key, name)) for item in items for name in names)
     average = sum(tokens) // max(len(tokens), 1)
     yield f"{len(items)} images, {due} captions to make with {job.engine.target} in {batch.folder.root}"
     price = await job.engine.price(average * due)

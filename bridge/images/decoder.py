@@ -67,15 +67,13 @@ class _Worker:
     async def start(cls, memory: int, seconds: float) -> Self:
         """Start a process and wait until it is ready. `seconds`: CPU time for each job. Raises WorkerFailed."""
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-P", "-m", "bridge.images.worker", str(memory), str(ceil(seconds))),
-            env={**environment, **_ALLOCATOR, "PYTHONPATH": str(_ROOT)},
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=DEVNULL,
-            limit=_READ_BUFFER,
-        )
+        command = (sys.executable, "-P", "-m", "bridge.images.worker", str(memory), str(ceil(seconds)))
+        environment |= {**_ALLOCATOR, "PYTHONPATH": str(_ROOT)}
+        pipes: dict[str, Any] = {"stdin": PIPE, "stdout": PIPE, "stderr": DEVNULL, "limit": _READ_BUFFER}
+        try:
+            process = await asyncio.create_subprocess_exec(*command, env=environment, **pipes)
+        except OSError as error:  # no permission, no memory or no free process
+            raise WorkerFailed from error
         worker = cls(process)
         try:
             async with asyncio.timeout(START_SECONDS):

@@ -327,6 +327,8 @@ def test_what_would_be_done(batch: Graphcap, vllm_server: OpenAIServer, tmp_path
     assert result.out.count("Dutch") == 3
     assert "5 images, 4 captions to make with vllm/tiny-vision" in result.out
     assert "price not known" in result.out
+    again = batch(tmp_path, *at(vllm_server), "--existing", "overwrite", "--dry-run")
+    assert "5 images, 5 captions to make" in again.out
     costly = batch(tmp_path, *at(vllm_server), "--max-cost", "1")
     assert (costly.code, "not known" in costly.err) == (2, True)
 

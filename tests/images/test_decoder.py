@@ -156,6 +156,16 @@ async def test_a_worker_that_cannot_start_is_no_fault_of_the_image(
         assert read((tmp_path / "id").read_text().strip(), "cmdline") == b""
 
 
+async def test_a_program_that_may_not_be_executed_is_a_worker_that_cannot_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "absent"))
+    async with pool() as decoder:
+        decoder.start()
+        with pytest.raises(WorkerFailed):
+            await decoder.run(JPEG, saved(photo(), "JPEG"))
+
+
 async def test_busy_workers_serve_callers_in_turn() -> None:
     async with pool() as decoder:
         finished: list[str] = []
