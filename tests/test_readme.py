@@ -13,7 +13,8 @@ from bridge.cli import COMMANDS, build
 from bridge.settings import OTHERS, PREFIX, Settings
 from docs import generate
 from providers import registry
-from tests.service import ROOT, Service, clean_environment
+from tests.contract.kinds import OF_KIND
+from tests.service import ROOT, WORKSPACE, Service, clean_environment
 from tests.tools import need
 
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", ".env.example")]
@@ -87,6 +88,32 @@ def test_commands_on_the_pages_can_be_parsed(capsys: pytest.CaptureFixture[str])
             # A command that a sentence mentions may omit its arguments.
             expected = ("the following arguments are required", "invalid choice: 'SHELL'", "expected one")
             assert output.out or any(text in output.err for text in expected), f"{page}: {command}"
+
+
+@pytest.mark.slow
+def test_captions_and_checks_on_the_pages_work(tmp_path: Path) -> None:
+    """Run them with a server of the same protocol in the place of the real one."""
+    (tmp_path / "photo.jpg").symlink_to(WORKSPACE / "datasets/samples/coffee.jpg")
+    done = set()
+    for command, page in commands().items():
+        words = shlex.split(command, comments=True)[1:]
+        kind = next((word for word in words if word in OF_KIND), None)
+        if kind is None or "--model" not in words or not {"photo.jpg", "check"} & set(words):
+            continue
+        with OF_KIND[kind].server(key="sk-of-the-page") as server:
+            server.models = (words[words.index("--model") + 1],)
+            if "--base-url" in words:
+                words[words.index("--base-url") + 1] = server.url
+            spec = registry.spec(kind)
+            environment = {spec.key_env[0]: server.key, "GRAPHCAP_PROVIDER_KEY": server.key} if server.key else {}
+            environment |= {spec.url_env[0]: server.url, "PYTHONPATH": str(ROOT)}
+            program = [sys.executable, "-m", "bridge.cli", *words]
+            environment = {**clean_environment(), **environment}
+            ran = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+            assert ran.returncode == 0, f"{page}: {command}: {ran.stdout}{ran.stderr}"
+            assert server.calls
+        done.add(kind)
+    assert done == set(OF_KIND)
 
 
 def anchors(page: Path) -> set[str]:
