@@ -1,6 +1,7 @@
 """`graphcap batch`: caption a folder, a bucket or a list of images."""
 
 import argparse
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn, get_args
 
@@ -131,7 +132,7 @@ def run(arguments: argparse.Namespace) -> int:
         max_concurrency=options.concurrency,
         loop_factory=loop_factory(),
     )
-    if options.ray is not None:
+    if (ray := sys.modules.get("ray")) is not None and ray.is_initialized():
         _exit_now(code)
     return code
 
@@ -139,7 +140,6 @@ def run(arguments: argparse.Namespace) -> int:
 def _exit_now(code: int) -> NoReturn:
     """Exit without the shutdown of Ray 2.60, during which Ray may end the process with code 1 (measured)."""
     import os
-    import sys
 
     sys.stdout.flush()
     sys.stderr.flush()
@@ -231,7 +231,6 @@ async def _follow(batch: "Batch", options: "Options", services: "Services") -> i
     """
     import asyncio
     import signal
-    import sys
     from contextlib import aclosing
 
     from bridge.batch.progress import follow

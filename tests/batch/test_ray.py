@@ -22,7 +22,11 @@ from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.service import ROOT, clean_environment
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="Ray nodes are POSIX processes")]
+# They take three minutes and 2 GB of memory.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif("RAY_IMAGES" not in os.environ, reason="set RAY_IMAGES, such as 2000, to run a Ray cluster"),
+]
 pytest.importorskip("ray", reason="Ray is not installed")
 _IMAGES = int(os.environ.get("RAY_IMAGES", "2000"))
 _ATTEMPTS = 5
