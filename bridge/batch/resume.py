@@ -24,7 +24,10 @@ def decide(item: ImageItem, perspective: Perspective, job: Job, index: Index, ou
     existing, key, name = job.options.existing, item.key, perspective.name
     every, skipped = tuple(outputs.sidecars(key, name)), Skipped(key, name)
     if existing == "overwrite":
-        return skipped if index.is_overwritten(key, name) else Decision(every)
+        if not index.is_overwritten(key, name):
+            return Decision(every)
+        row = index.row(key, name)  # a crash may have come before its sidecars were written
+        return Decision(every, row) if every and row else skipped
     missing, entry = outputs.missing(key, name), index.find(key, name)
     if existing == "skip" and not missing and (every or entry):
         return skipped
