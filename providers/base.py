@@ -11,7 +11,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal
 
-from pybase64 import b64encode_as_string
+from pybase64 import b64encode
 
 from providers.hints import RateHints
 from providers.usage import Usage
@@ -64,9 +64,9 @@ class Image:
     statistics: PixelStatistics | None = field(default=None, repr=False)
 
     @cached_property
-    def base64(self) -> str:
+    def base64(self) -> bytes:
         """Return the bytes in standard base64, encoded once for all requests."""
-        return b64encode_as_string(self.data)
+        return b64encode(self.data)
 
     def release(self) -> None:
         """Free the bytes after the end of the request. A traceback may keep a reference to this object for longer."""
