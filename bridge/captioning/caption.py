@@ -6,11 +6,12 @@ from contextlib import asynccontextmanager
 from dataclasses import fields
 
 from bridge.captioning import prices, problems
+from bridge.captioning.answers import Reading
 from bridge.captioning.models import Caption, CaptionRequest, ErrorEvent, ImageOut, Result, UsageOut
 from bridge.captioning.plan import AnalysisPlan, Plan, make_plan, name_target
 from bridge.captioning.request_image import RequestImage, acquire
 from bridge.captioning.services import Services
-from bridge.captioning.structured import Answer, StructuredOutput
+from bridge.captioning.structured import StructuredOutput
 from bridge.deadline import DeadlineExceeded
 from bridge.dispatch.targets import Target
 from bridge.errors import OutputInvalid, ProviderUnavailable
@@ -117,24 +118,20 @@ def _fallback(plan: Plan, position: int, error: Exception) -> int | None:
     return next((other for other in later if refused or plan.targets[other].on != "refusal"), None)
 
 
-async def _ask(plan: Plan, position: int, image: RequestImage, services: Services, run: Run) -> tuple[Answer, Prepared]:
+async def _ask(
+    plan: Plan, position: int, image: RequestImage, services: Services, run: Run
+) -> tuple[Reading, Prepared]:
     """Call the target at `position`. Return its valid answer, and the image as it was prepared for this target."""
     target, later = plan.targets[position], plan.targets[position + 1 :]
     name_target(run, target)
-    run.is_fallback = position > 0
+    run.is_fallback, run.has_fallback = position > 0, any(target.on == "any" for target in later)
+    run.attempts.reserve = _reserved_calls(later)
     async with run.deadline.within("preparing the image"):
         profile = await services.dispatcher.profile(target, run)
         with run.timings.measure("prepare"):
             prepared = await image.prepared(profile.image, statistics=target.config.kind == "builtin")
-    output = StructuredOutput(
-        _vision_request(plan, target, prepared, run),
-        target,
-        plan.perspective,
-        services.dispatcher,
-        run,
-        reserve=_reserved_calls(later),
-        has_fallback=any(target.on == "any" for target in later),
-    )
+    request = _vision_request(plan, target, prepared, run)
+    output = StructuredOutput(request, target, plan.perspective, services.dispatcher, run)
     retries = plan.options.max_output_retries
     with run.timings.measure("model"):
         answer = await output.generate(DEFAULT_RETRIES if retries is None else retries)
@@ -167,11 +164,14 @@ def _vision_request(plan: Plan, target: Target, image: Prepared, run: Run) -> Vi
     )
 
 
-def _to_caption(plan: Plan, target: Target, answer: Answer, image: Prepared, run: Run) -> Caption:
+def _to_caption(plan: Plan, target: Target, answer: Reading, image: Prepared, run: Run) -> Caption:
     """Build the caption from a valid answer, with its rendered text, usage, timing and attempts."""
+    assert answer.result is not None
     with run.timings.measure("render"):
         rendered = prompt.render_caption(plan.perspective, answer.result)
-    run.model = answer.model or target.model
+    last = run.attempts.calls[-1]
+    run.model = last.response_model or target.model
+    speed = {"tokens_per_second": round(last.tokens_per_second, 1)} if last.tokens_per_second else {}
     return Caption(
         perspective=plan.perspective.name,
         provider=target.label,
@@ -181,7 +181,7 @@ def _to_caption(plan: Plan, target: Target, answer: Answer, image: Prepared, run
         rendered=rendered,
         usage=usage_out(run.usage),
         cost=prices.cost(run.attempts.calls),
-        timing=_timing(run),
+        timing={**run.timings.milliseconds(), **speed},
         image=ImageOut(
             width=image.image.width,
             height=image.image.height,
@@ -190,16 +190,10 @@ def _to_caption(plan: Plan, target: Target, answer: Answer, image: Prepared, run
             actions=list(image.actions),
         ),
         attempts=problems.attempts(run),
-        output_mode=answer.output_mode,
+        output_mode=last.output_mode,
         warnings=[*_deprecation(plan.perspective), *answer.warnings, *run.attempts.warnings],
         request_id=run.request_id,
     )
-
-
-def _timing(run: Run) -> dict[str, float]:
-    """Return the milliseconds of each stage, and the tokens per second that the last call's server reported."""
-    speed = run.attempts.calls[-1].tokens_per_second
-    return {**run.timings.milliseconds(), **({"tokens_per_second": round(speed, 1)} if speed else {})}
 
 
 def usage_out(usage: Usage | None) -> UsageOut | None:

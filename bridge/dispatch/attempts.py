@@ -45,24 +45,21 @@ class Retries:
     """The retries of one call to a target.
 
     `timeout`, `attempt_timeout`: the limits of the settings in seconds, 0 for none; an endpoint's own limits take
-    precedence. `reserve`, `has_fallback`: see `Dispatcher.call`. `failed`: the endpoints that are not tried now.
+    precedence. `failed`: the endpoints that are not tried now.
     """
 
     route: Route
     run: Run
     timeout: float = 0
     attempt_timeout: float = 0
-    reserve: int = 0
-    has_fallback: bool = False
     failed: list[Endpoint] = field(default_factory=list)
     error: ProviderError | None = None
     repeats: int = 0
 
     async def enter(self) -> Admission:
         """Wait for a slot at an endpoint. If no endpoint is available after a failed call, raise that call's error."""
-        has_fallback = self.has_fallback and self.run.attempts.left > 1
         try:
-            return await self.route.queue.enter(self.route.without(self.failed), self.run, has_fallback=has_fallback)
+            return await self.route.queue.enter(self.route.without(self.failed), self.run)
         except (CircuitBreakerOpen, QueueFull, RateLimited, CallTimeout) as error:
             if self.error is None:
                 raise
@@ -85,9 +82,8 @@ class Retries:
 
     def _has_alternative(self, endpoint: Endpoint) -> bool:
         """Return whether another endpoint, or a fallback, could be called after a failure at `endpoint`."""
-        left = self.run.attempts.left - 1
-        others = self.route.without([*self.failed, endpoint])
-        return (left > self.reserve and others.is_available) or (left > 0 and self.has_fallback)
+        attempts, others = self.run.attempts, self.route.without([*self.failed, endpoint])
+        return (attempts.left_for_target > 1 and others.is_available) or self.run.may_fall_back
 
     async def wait(self, error: ProviderError, endpoint: Endpoint) -> None:
         """Wait before a retry, unless another endpoint is available. Raise `error` if no retry is allowed."""
@@ -96,7 +92,7 @@ class Retries:
         # A refused address stays refused, and resolving it again would give DNS rebinding another chance.
         refused = isinstance(error.__cause__, AddressRefused)
         run = self.run
-        if refused or error.begun or run.attempts.left <= self.reserve or run.deadline.left() < _TOO_LATE:
+        if refused or error.begun or run.attempts.left_for_target < 1 or run.deadline.left() < _TOO_LATE:
             raise error
         seconds = 0.0
         if not self.route.without(self.failed).is_available:

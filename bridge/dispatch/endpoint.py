@@ -4,14 +4,16 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from hashlib import sha256
 from math import inf
 from typing import Literal
 
 from bridge.config import BreakerSettings, EndpointSettings
 from bridge.dispatch.circuit_breaker import CircuitBreaker
+from bridge.dispatch.clients import schema_digest
 from bridge.dispatch.rate_limit import KeyLimits, StartedCall
 from providers import errors
-from providers.base import Completion, Credentials
+from providers.base import Completion, Credentials, VisionRequest
 from providers.errors import ProviderError
 
 Clock = Callable[[], float]
@@ -102,14 +104,14 @@ class Admission:
     def end(
         self,
         result: Completion | ProviderError | None,
+        request: VisionRequest | None = None,
         *,
         patient: bool = True,
-        digests: tuple[bytes, bytes] = (b"", b""),
     ) -> None:
         """End the call, and update the circuit breaker and the limits.
 
-        `result`: None if the call was cancelled. `patient`: the call waited so long that a timeout shows that the
-        server is down. `digests`: hashes of the image and the schema, needed if `result` is a 500.
+        `result`: None if the call was cancelled. `request`: the request of the call, needed if `result` is a 500.
+        `patient`: the call waited so long that a timeout shows that the server is down.
         """
         endpoint, breaker, epoch = self.endpoint, self.endpoint.breaker, self.breaker_epoch
         endpoint.in_flight -= 1
@@ -122,9 +124,10 @@ class Admission:
                     self.limits.concurrency = self.limits.max_concurrency
             case "down":
                 breaker.failed(epoch, silent=isinstance(result, errors.Unreachable | errors.CallTimeout))
-            case "server_error":
-                breaker.server_error(epoch, *digests)
-            case "unknown":
+            case "server_error" if request is not None:
+                image = sha256(request.image.data if request.image else b"").digest()
+                breaker.server_error(epoch, image, schema_digest(request))
+            case _:
                 breaker.released(epoch)
 
 

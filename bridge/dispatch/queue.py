@@ -93,14 +93,14 @@ class ProviderQueue:
     def queued(self) -> int:
         return sum(map(len, self._waiting.values()))
 
-    async def enter(self, route: Route, run: Run, *, has_fallback: bool = False) -> Admission:
+    async def enter(self, route: Route, run: Run) -> Admission:
         """Wait until a call of `run` may start at one of the route's endpoints, and start it.
 
-        The caller must call `end` of the returned Admission. `has_fallback`: wait at most half of the remaining time,
-        to leave time for the fallback. Raises QueueFull, CircuitBreakerOpen, DeadlineExceeded, CallTimeout (only with a
-        fallback), or RateLimited if the rate limits do not allow a call in time.
+        The caller must call `end` of the returned Admission. If there is a fallback, the call waits at most half of the
+        remaining time. Raises QueueFull, CircuitBreakerOpen, DeadlineExceeded, CallTimeout (only with a fallback), or
+        RateLimited if the rate limits do not allow a call in time.
         """
-        seconds = run.deadline.left() / (2 if has_fallback else 1)
+        seconds = run.deadline.left() / (2 if run.may_fall_back else 1)
         waiter = Waiter(route, run.caller, Deadline(seconds))
         if admission := self.try_enter(route):
             return admission
@@ -119,7 +119,7 @@ class ProviderQueue:
                     return await waiter.admission
         except TimeoutError:
             self._leave(waiter)
-            if has_fallback:
+            if run.may_fall_back:
                 raise CallTimeout(f"No slot became free at the provider within {seconds:.3g} seconds.") from None
             raise DeadlineExceeded(run.deadline.seconds, "waiting for a free slot at the provider") from None
         except BaseException:

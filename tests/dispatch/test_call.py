@@ -16,7 +16,7 @@ from bridge.dispatch.clients import MAX_MODES, OutputModes
 from bridge.dispatch.queue import ProviderQueue, Route
 from bridge.dispatch.targets import Target
 from bridge.errors import CircuitBreakerOpen
-from bridge.run import Progress, Reset, Run
+from bridge.run import Attempts, Progress, Reset, Run
 from providers import errors
 from providers.base import Credentials, Image, ProviderConfig, VisionRequest
 from providers.usage import Usage
@@ -158,8 +158,10 @@ async def test_nothing_is_retried_after_text_was_emitted(server: OpenAIServer) -
 async def test_calls_are_kept_for_fallbacks(server: OpenAIServer) -> None:
     server.default = b.Status(429, headers={"Retry-After": "soon"})
     async with dispatching(*named(server)) as dispatcher:
+        run = new_run()
+        run.attempts.reserve = 3
         with pytest.raises(errors.RateLimited) as raised:
-            await ask(dispatcher, reserve=3)
+            await ask(dispatcher, run)
     assert len(server.calls) == 1
     assert 0.5 < (raised.value.retry_after or 0) < 2  # not from the header, which is unusable
 
@@ -213,7 +215,7 @@ async def test_no_call_fails_while_one_of_two_endpoints_hangs(
     attempt_timeout: float,
     seconds: float,
 ) -> None:
-    async with dispatching(*named(server, other), attempt_timeout=attempt_timeout, max_queue=16) as dispatcher:
+    async with dispatching(*named(server, other), attempt_timeout=attempt_timeout) as dispatcher:
         for _ in range(warm_up):
             await ask(dispatcher, new_run(streaming=streaming))
         server.default = b.Hang(after)
@@ -259,8 +261,8 @@ class Stopped(Deadline):
 def test_the_time_limits_of_a_call(fields: dict[str, Any], settings: dict[str, float], expected: Timeouts) -> None:
     listed = [endpoint(str(place), **settings) for place in range(fields.pop("endpoints", 1))]
     queue = ProviderQueue("p", provider(*listed), 8, Clock())
-    run = Run(Stopped(fields.pop("left", 16)))
-    run.attempts.limit = fields.pop("calls", 4)
+    run = Run(Stopped(fields.pop("left", 16)), has_fallback=fields.pop("has_fallback", False))
+    run.attempts = Attempts(fields.pop("calls", 4), fields.pop("reserve", 0))
     assert Retries(Route(queue, queue.endpoints), run, **fields).timeouts(queue.endpoints[0]) == expected
 
 
@@ -277,9 +279,9 @@ async def test_how_long_a_silent_server_is_waited_for(
 ) -> None:
     server.default = b.Hang("connect")
     async with dispatching(*named(server, **settings)) as dispatcher:
-        run = new_run(2)
+        run = new_run(2, **options)
         with pytest.raises((errors.CallTimeout, DeadlineExceeded)):
-            await ask(dispatcher, run, **options)
+            await ask(dispatcher, run)
     assert run.attempts.calls[0].seconds > 0.6 * seconds
     assert len(run.attempts.calls) == 1
 
@@ -289,9 +291,9 @@ async def test_a_busy_provider_leaves_time_for_the_fallback(server: OpenAIServer
     async with dispatching(*named(server, max_concurrency=1)) as dispatcher:
         first = asyncio.create_task(ask(dispatcher))
         await asyncio.to_thread(server.wait_for_calls, 1)
-        run = new_run(0.2)
+        run = new_run(0.2, has_fallback=True)
         with pytest.raises(errors.CallTimeout):
-            await ask(dispatcher, run, has_fallback=True)
+            await ask(dispatcher, run)
         assert run.attempts.calls == []
         server.release()
         await first
