@@ -1,7 +1,4 @@
-"""The state of a request while it is served: its id, deadline, provider calls, timings and events.
-
-The log line, metrics, spans, `Server-Timing`, `attempts` and `usage` are all derived from it.
-"""
+"""The state of a request: its id, deadline, provider calls, timings and events. Log, metrics and responses use it."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -61,11 +58,9 @@ class Reset:
 class Attempt:
     """One provider call: its target, its reason and its outcome.
 
-    `provider`, `endpoint`, `model`: names in responses. `metric_provider`, `metric_model`: names in metrics: the
-    kind, and `other`, if a caller chose the names. `address`: the endpoint's base URL, "" for a provider in this
-    process. `outcome`: `ok`, `cancelled` while the call runs, or the error's name in snake case.
-    `provider_message`: the sanitised message of the provider. `raw_text`: the text of an invalid answer.
-    `tokens_per_second`: the speed that the server reports.
+    `metric_provider`, `metric_model`: names in metrics, which no caller chose. `address`: the endpoint's base URL, ""
+    for a provider in this process. `outcome`: `ok`, `cancelled` while the call runs, or the error's name in snake case.
+    `provider_message`: sanitised. `raw_text`: the text of an invalid answer.
     """
 
     provider: str
@@ -94,10 +89,7 @@ class Attempt:
 
 @dataclass(slots=True)
 class Attempts:
-    """The provider calls of one perspective, and how many are allowed.
-
-    `reserve`: how many calls to keep for fallbacks.
-    """
+    """The provider calls of one perspective. `limit`: how many are allowed, of which `reserve` are for fallbacks."""
 
     limit: int = MAX_ATTEMPTS
     reserve: int = 0

@@ -1,15 +1,13 @@
 """Caption one image with one perspective. The caption validates against the perspective's schema."""
 
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import fields
 
 from bridge.captioning import prices, problems
 from bridge.captioning.answers import Reading
 from bridge.captioning.models import Caption, CaptionRequest, ErrorEvent, ImageOut, Result, UsageOut
-from bridge.captioning.plan import AnalysisPlan, Plan, make_plan, name_target
-from bridge.captioning.request_image import RequestImage, acquire
+from bridge.captioning.plan import Plan, make_plan, name_target
+from bridge.captioning.request_image import RequestImage, loaded_image
 from bridge.captioning.services import Services
 from bridge.captioning.structured import StructuredOutput
 from bridge.deadline import DeadlineExceeded
@@ -70,25 +68,6 @@ def record_failure(error: Exception, run: Run) -> None:
         run.emit(ErrorEvent(id=run.id, perspective=run.perspective, problem=problems.report(error, run)))
 
 
-@asynccontextmanager
-async def loaded_image(plan: Plan | AnalysisPlan, services: Services, run: Run) -> AsyncIterator[RequestImage]:
-    """Load the image (from a file, a URL, base64 or an upload) and check its header.
-
-    The image is released when the context ends. Raises ImageError.
-    """
-    for each in run.children or [run]:
-        each.stage("image")
-    with run.timings.measure("image"):
-        async with run.deadline.within("loading the image"):
-            source = await acquire(plan.options, plan.upload, services)
-    run.image_bytes[source.origin] = len(source.data)
-    image = RequestImage(source, plan.options, services, run.caller)
-    try:
-        yield image
-    finally:
-        image.release()
-
-
 async def _caption(plan: Plan, image: RequestImage, services: Services, run: Run) -> Caption:
     """Call the plan's targets in order until an answer is valid. Raise the last error if none is."""
     failure: Exception | None = None
@@ -140,10 +119,7 @@ async def _ask(
 
 
 def _reserved_calls(later: tuple[Target, ...]) -> int:
-    """Return how many provider calls to keep for the later targets.
-
-    This is one call for each target with `on="any"`. If every target has `on="refusal"`, it is one call in total.
-    """
+    """Return how many calls to keep: one for each target with `on="any"`, or one for all targets with `"refusal"`."""
     return sum(target.on == "any" for target in later) or min(len(later), 1)
 
 

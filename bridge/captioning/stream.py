@@ -18,9 +18,8 @@ from bridge.run import PartialEvent, Run
 class EventStream:
     """Runs a plan in a task while its `async with` block is active, and yields the events.
 
-    `started` is the first event and `done` the last. Every perspective ends in exactly one `result` or `error`. A slow
-    reader does not delay the model: events are kept until they are read. An unread partial object is replaced by the
-    next one. No other event is dropped.
+    `started` is the first event and `done` the last. Every perspective ends in exactly one `result` or `error`. Events
+    are kept until they are read. An unread partial object is replaced by the next one. No other event is dropped.
     """
 
     def __init__(

@@ -1,9 +1,4 @@
-"""Structured output: call one target until its answer validates against the perspective's schema.
-
-The provider constrains the output if it can, and every answer is validated here. If the provider rejects the schema,
-the call is repeated in the next less strict output mode. If the answer is invalid, the instructor library asks the
-model again and lists the problems of the answer (a re-ask).
-"""
+"""Structured output: call one target until its answer validates against the perspective's schema."""
 
 import asyncio
 import logging
@@ -42,10 +37,7 @@ class StructuredOutput:
     run: Run
 
     async def generate(self, retries: int) -> Reading:
-        """Call the target and return a valid answer, after at most `retries` re-asks.
-
-        Raises OutputInvalid, ProviderError, ProviderUnavailable or DeadlineExceeded.
-        """
+        """Return a valid answer after at most `retries` re-asks. Raises OutputInvalid and the errors of the calls."""
         reading = await self._first_answer()
         if reading.result is not None:
             return reading
@@ -146,7 +138,7 @@ class StructuredOutput:
         return readings[-1]
 
     async def _correct(self, readings: list[Reading], messages: list[dict[str, Any]]) -> Reading:
-        """Make one re-ask, unless earlier calls, including retries, have used up the calls of this target."""
+        """Make one re-ask, unless the calls of this target are used up."""
         if self.run.attempts.left_for_target < 1:
             raise OutputInvalid(readings[-1].problems, len(readings))
         reason = "The answer failed schema validation."
@@ -187,18 +179,8 @@ def _import_instructor() -> Any:
 
 
 def _turns(messages: list[dict[str, Any]]) -> tuple[Turn, ...]:
-    """Return the messages after the first: each invalid answer, followed by the instructions to correct it."""
-    return tuple(
-        Turn("assistant" if message.get("role") == "assistant" else "user", _text(message.get("content")))
-        for message in messages[1:]
-    )
-
-
-def _text(content: object) -> str:
-    """Return the text of a message, without the links to the documentation of pydantic."""
-    if isinstance(content, list):
-        content = "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-    return _LINK.sub("", str(content or ""))
+    """Return each invalid answer, followed by the instructions to correct it, without links to pydantic's pages."""
+    return tuple(Turn(message["role"], _LINK.sub("", message["content"])) for message in messages[1:])
 
 
 def _chat_completion(text: str) -> Any:

@@ -44,8 +44,7 @@ class Timeouts:
 class Retries:
     """The retries of one call to a target.
 
-    `timeout`, `attempt_timeout`: the limits of the settings in seconds, 0 for none; an endpoint's own limits take
-    precedence. `failed`: the endpoints that are not tried now.
+    `timeout`, `attempt_timeout`: the settings; an endpoint's own limits take precedence. `failed`: not tried now.
     """
 
     route: Route
@@ -67,10 +66,7 @@ class Retries:
             raise self.error from None
 
     def timeouts(self, endpoint: Endpoint) -> Timeouts:
-        """Return the time limits of a call to `endpoint`.
-
-        If another endpoint or a fallback can be called afterwards, `silence` leaves time for it.
-        """
+        """Return the time limits of a call to `endpoint`, which leave time for another endpoint or a fallback."""
         left = self.run.deadline.require("waiting for the model")
         limit = endpoint.settings.timeout or self.timeout
         whole, silence = min(left, limit or left), None
@@ -106,15 +102,11 @@ class Retries:
 
 
 def _repeats(error: ProviderError) -> int:
-    """Return how often a call may be repeated at an endpoint after this error.
-
-    A 500 is repeated once at most, because the request may be the cause. If the schema may be the cause, the caller
-    changes to a less strict output mode instead.
-    """
+    """Return how often a call may be repeated at an endpoint after this error."""
     match error:
         case errors.EngineFailed():
             return 0
-        case ServerFailed(status=500):
+        case ServerFailed(status=500):  # the request may be the cause; if the schema may be, its mode is lowered
             return 0 if error.may_be_schema else 1
         case errors.ResponseInterrupted():
             return 1

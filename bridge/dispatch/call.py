@@ -49,9 +49,8 @@ class Dispatcher:
     ) -> None:
         """Create the queues of the configured providers.
 
-        `configured_pool`: connections to configured addresses. `caller_pool`: connections to addresses that callers
-        supply (checked on connecting). `max_concurrency`: the most concurrent calls to one server; a lower configured
-        limit still applies. `clock`: returns the time in seconds.
+        `caller_pool`: connections to addresses that callers supply, which are checked on connecting.
+        `max_concurrency`: the most concurrent calls to one server. `clock`: returns the time in seconds.
         """
         self._settings = settings
         self._max_concurrency = max_concurrency
@@ -105,11 +104,7 @@ class Dispatcher:
         return await client.models(route.credentials(endpoint), run.deadline.left(), run.trace_headers)
 
     async def known_models(self, target: Target) -> tuple[str, ...]:
-        """Return the names of the provider's models, for an error message.
-
-        The list of models takes a slot at an endpoint. The result is empty if no slot is free or no response arrives
-        within 2 seconds.
-        """
+        """Return the names of the provider's models for an error message, or () if it is busy or does not respond."""
         route = self._route(target)
         if (admission := route.queue.try_enter(route)) is None:
             return ()
@@ -129,11 +124,7 @@ class Dispatcher:
         await client.models(endpoint.credentials, timeout)
 
     async def check(self, target: Target, model: str, run: Run, *, every_endpoint: bool = False) -> dict[str, Check]:
-        """Test the connection to one endpoint or all endpoints of a target. Return the results by endpoint name.
-
-        A test lists the models. If `model` is set, it also requests one completion. Each test may last until the run's
-        deadline.
-        """
+        """Test the connection to one endpoint or all endpoints of a target. Return the results by endpoint name."""
         route = self._route(target)
         endpoints = route.endpoints if every_endpoint else (route.likeliest(),)
         return {endpoint.name: await self._check(endpoint, target, model, run) for endpoint in endpoints}
@@ -171,10 +162,7 @@ class Dispatcher:
             return errors.CallTimeout(str(error))
 
     def _route(self, target: Target) -> Route:
-        """Return the endpoints of a target, with the caller's key if the request has one.
-
-        The limits of a key are stored under its HMAC, not under the key itself.
-        """
+        """Return the endpoints of a target, with the caller's key, if any, and an HMAC of it that names its limits."""
         config = target.config
         queue = self.queues.get(target.provider) or self._caller_queue(config.kind, config.base_url)
         endpoints = queue.endpoints
@@ -242,20 +230,14 @@ class Dispatcher:
         )
 
     def _remember_mode(self, target: Target, request: VisionRequest, run: Run) -> None:
-        """Remember the accepted output mode for every endpoint that rejected the schema in this run.
-
-        After a 500 nothing is remembered, because the error may not recur.
-        """
+        """Remember the accepted output mode for every endpoint that rejected the schema, not merely failed with 500."""
         for attempt in run.attempts.calls:
             if attempt.outcome == "schema_rejected" and attempt.model == request.model:
                 self._modes[target.trusted].remember(attempt.kind, attempt.address, request)
 
 
 def _config(endpoint: Endpoint, target: Target) -> ProviderConfig:
-    """Return the configuration for the call.
-
-    A base URL from the request may have another path than the configured endpoint of the same origin.
-    """
+    """Return the configuration for the call. A request may give another path at the configured origin."""
     return target.config if target.endpoint else endpoint.config
 
 

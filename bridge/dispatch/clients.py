@@ -31,10 +31,7 @@ class Clients:
         self._client = lru_cache(MAX_CLIENTS)(self._create)
 
     async def open(self, config: ProviderConfig, trusted: bool, run: Run | None = None) -> BaseClient:
-        """Return the client for a configuration.
-
-        The first client of a kind imports an SDK in a thread (0.5 to 0.9 s): the stage `import` of `run`.
-        """
+        """Return the client for a configuration. The first client of a kind imports an SDK (0.9 s) in a thread."""
         arguments = config.kind, config.base_url, tuple(sorted(config.options.items())), trusted
         if config.kind not in self._imported:
             if run is None or not config.base_url:  # not reported for the providers in this process

@@ -69,11 +69,8 @@ class Endpoint:
 
     @property
     def is_avoided(self) -> bool:
-        """Return whether other endpoints are preferred, because this endpoint made the last call fail.
-
-        Otherwise `least_connections` would choose a server that fails immediately, because it has the fewest calls in
-        flight.
-        """
+        """Return whether other endpoints are preferred, because this endpoint made the last call fail."""
+        # Otherwise `least_connections` prefers a server that fails at once.
         return self.breaker.state == "closed" and self._clock() < self._avoided_until
 
     def start(self, key_id: str) -> "Admission":
@@ -90,10 +87,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The permission to make one call at `endpoint`. The caller must call `end` afterwards.
-
-    `own_key`: the call uses the endpoint's own key, not the caller's.
-    """
+    """The permission to make one call at `endpoint`, with its own key or the caller's, until `end` is called."""
 
     endpoint: Endpoint
     limits: KeyLimits
@@ -132,11 +126,9 @@ class Admission:
 
 
 def verdict(result: Completion | ProviderError | None, *, patient: bool) -> Verdict:
-    """Return what a result shows about the server.
+    """Return what a result shows about the server. `patient`: see `Admission.end`.
 
-    "up": the model answered, or the status is 4xx. "down": the connection failed, a `patient` call timed out, or the
-    status is 502, 503 or 504. "server_error": another 5xx, which the request may have caused. "unknown": the call was
-    cancelled, or the response was cut off. `patient`: see `end`.
+    "server_error": the request may have caused it. "unknown": the call was cancelled, or the response was cut off.
     """
     match result:
         case errors.Unreachable():

@@ -91,11 +91,7 @@ class Targets:
         self._policy = policy
 
     def resolve(self, request: TargetRequest, key: str = "") -> Target:
-        """Return the target of a request. `key`: the provider's key from a header.
-
-        Raises UnknownKind, or a DispatchError: the provider is unknown, the model or base URL is missing, or the base
-        URL is invalid or not allowed.
-        """
+        """Return the target of a request. `key`: the key from a header. Raises UnknownKind or DispatchError."""
         target = self.resolve_provider(request, key)
         model = self._model(request, target)
         if not model:

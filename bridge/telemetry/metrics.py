@@ -1,7 +1,4 @@
-"""All Prometheus metrics, in base units and with a bounded number of label values.
-
-Only the service imports this module, because importing prometheus_client takes 0.07 s.
-"""
+"""All Prometheus metrics, in base units and with a bounded number of label values. Only the service imports them."""
 
 import os
 from typing import TypeVar
