@@ -34,6 +34,9 @@ def _reject_boolean(value: object) -> object:
     return value
 
 
+Cost = Annotated[
+    float | None, Field(description="US dollars by the provider's list prices, `null` if they are not known.")
+]
 _NOT_BOOLEAN = BeforeValidator(_reject_boolean)
 _EMPTY_AS_NULL = BeforeValidator(lambda value: value or None)
 
@@ -193,9 +196,7 @@ class Caption(BaseModel):
     raw_text: str = Field(description="What the model wrote.")
     rendered: str = Field(description="The caption as one text, by the perspective's context template.")
     usage: UsageOut | None
-    cost: float | None = Field(
-        None, description="US dollars by the provider's list prices, `null` if they are not known."
-    )
+    cost: Cost = None
     timing: dict[str, float] = Field(description="Milliseconds by stage.")
     image: ImageOut
     attempts: list[Attempt]
@@ -260,9 +261,7 @@ class Done(BaseModel):
     type: Literal["done"] = "done"
     id: str
     usage: UsageOut | None
-    cost: float | None = Field(
-        None, description="US dollars by the provider's list prices, `null` if they are not known."
-    )
+    cost: Cost = None
     timing: dict[str, float] = Field(description="Milliseconds by stage.")
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from bridge.deadline import Deadline, DeadlineExceeded
+from bridge.deadline import Deadline
 from bridge.dispatch import clients
 from bridge.dispatch.attempts import Retries, Timeouts
 from bridge.dispatch.call import Dispatcher
@@ -38,7 +38,6 @@ from tests.dispatch.dispatching import (
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 
-STOPPED = "http://127.0.0.1:9/v1"
 _numbers = count()
 
 
@@ -264,39 +263,6 @@ def test_the_time_limits_of_a_call(fields: dict[str, Any], settings: dict[str, f
     run = Run(Stopped(fields.pop("left", 16)), has_fallback=fields.pop("has_fallback", False))
     run.attempts = Attempts(fields.pop("calls", 4), fields.pop("reserve", 0))
     assert Retries(Route(queue, queue.endpoints), run, **fields).timeouts(queue.endpoints[0]) == expected
-
-
-@pytest.mark.parametrize(
-    ("settings", "options", "seconds"),
-    [
-        pytest.param({}, {}, 2, marks=pytest.mark.slow),  # nothing else can be called
-        ({"attempt_timeout": 0.2}, {"has_fallback": True}, 0.2),
-        ({"timeout": 0.3}, {}, 0.3),
-    ],
-)
-async def test_how_long_a_silent_server_is_waited_for(
-    server: OpenAIServer, settings: dict[str, float], options: dict[str, Any], seconds: float
-) -> None:
-    server.default = b.Hang("connect")
-    async with dispatching(*named(server, **settings)) as dispatcher:
-        run = new_run(2, **options)
-        with pytest.raises((errors.CallTimeout, DeadlineExceeded)):
-            await ask(dispatcher, run)
-    assert run.attempts.calls[0].seconds > 0.6 * seconds
-    assert len(run.attempts.calls) == 1
-
-
-async def test_a_busy_provider_leaves_time_for_the_fallback(server: OpenAIServer) -> None:
-    server.default = b.Hold()
-    async with dispatching(*named(server, max_concurrency=1)) as dispatcher:
-        first = asyncio.create_task(ask(dispatcher))
-        await asyncio.to_thread(server.wait_for_calls, 1)
-        run = new_run(0.2, has_fallback=True)
-        with pytest.raises(errors.CallTimeout):
-            await ask(dispatcher, run)
-        assert run.attempts.calls == []
-        server.release()
-        await first
 
 
 # Issue 10, row 3: output modes.
