@@ -141,7 +141,7 @@ def in_tags(contexts: list[str]) -> str:
 
 
 def _targets(options: CaptionOptions, services: Services, run: Run, provider_key: str) -> tuple[Target, ...]:
-    """Return the target of the request, then its fallbacks, or else the configured ones. Raises DispatchError."""
+    """Return the target and its fallbacks: those of the request, or the configured ones. Raises DispatchError."""
     run.provider_messages = services.settings.provider_messages
     target = services.targets.resolve(options, provider_key)
     if "fallbacks" not in options.model_fields_set:

@@ -44,7 +44,7 @@ class Timeouts:
 class Retries:
     """The retries of one call to a target.
 
-    `timeout`, `attempt_timeout`: the settings; an endpoint's own limits take precedence. `failed`: not tried now.
+    `timeout`, `attempt_timeout`: the settings, if the endpoint has no own limits. `failed`: endpoints not to try now.
     """
 
     route: Route

@@ -192,9 +192,7 @@ class Dispatcher:
             timeouts = retries.timeouts(endpoint)
             first_mode = self._modes[target.trusted].first(config.kind, config.base_url, request)
             request = replace(
-                request,
-                credentials=route.credentials(endpoint),
-                output_mode=lowest(request.output_mode, first_mode),
+                request, credentials=route.credentials(endpoint), output_mode=lowest(request.output_mode, first_mode)
             )
             attempt = self._new_attempt(endpoint, config, target, request, run)
             async with aclosing(make_attempt(client, request, attempt, run, timeouts)) as chunks:
@@ -230,7 +228,7 @@ class Dispatcher:
         )
 
     def _remember_mode(self, target: Target, request: VisionRequest, run: Run) -> None:
-        """Remember the accepted output mode for every endpoint that rejected the schema, not merely failed with 500."""
+        """Remember the accepted output mode for each endpoint that rejected the schema in this run."""
         for attempt in run.attempts.calls:
             if attempt.outcome == "schema_rejected" and attempt.model == request.model:
                 self._modes[target.trusted].remember(attempt.kind, attempt.address, request)

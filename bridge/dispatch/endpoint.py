@@ -70,7 +70,7 @@ class Endpoint:
     @property
     def is_avoided(self) -> bool:
         """Return whether other endpoints are preferred, because this endpoint made the last call fail."""
-        # Otherwise `least_connections` prefers a server that fails at once.
+        # Without this, `least_connections` would prefer a server that fails immediately.
         return self.breaker.state == "closed" and self._clock() < self._avoided_until
 
     def start(self, key_id: str) -> "Admission":
@@ -96,11 +96,7 @@ class Admission:
     own_key: bool
 
     def end(
-        self,
-        result: Completion | ProviderError | None,
-        request: VisionRequest | None = None,
-        *,
-        patient: bool = True,
+        self, result: Completion | ProviderError | None, request: VisionRequest | None = None, *, patient: bool = True
     ) -> None:
         """End the call, and update the circuit breaker and the limits.
 
@@ -146,6 +142,6 @@ def verdict(result: Completion | ProviderError | None, *, patient: bool) -> Verd
     return "unknown"
 
 
-def outcome(error: Exception | None) -> str:
-    """Return the outcome of a call: `ok`, or the class name of its error in snake case."""
-    return "ok" if error is None else _WORD_START.sub("_", type(error).__name__).lower()
+def outcome(error: ProviderError) -> str:
+    """Return the outcome of a failed call: the class name of its error in snake case."""
+    return _WORD_START.sub("_", type(error).__name__).lower()

@@ -118,7 +118,7 @@ class KeyLimits:
                 self._successes = 0
 
     def _refused(self, call: StartedCall, error: RateLimited) -> float:
-        """Pause as long as the 429 hints, or else back off exponentially. Return the seconds until the pause ends."""
+        """Pause for the hint of the 429, or for an exponential backoff. Return the seconds until the pause ends."""
         if call.at >= self._paused_until:  # if concurrent calls were refused, only the first counts
             self._refusals += 1
         hint = error.retry_after if error.retry_after is not None else _announced(error.rate)
