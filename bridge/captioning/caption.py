@@ -71,39 +71,35 @@ def record_failure(error: Exception, run: Run) -> None:
 async def _caption(plan: Plan, image: RequestImage, services: Services, run: Run) -> Caption:
     """Call the plan's targets in order until an answer is valid. Raise the last error if none is."""
     failure: Exception | None = None
-    position: int | None = 0
-    while position is not None:
-        try:  # outside the handler, so that later errors do not have this error as their context
-            answer, prepared = await _ask(plan, position, image, services, run)
+    targets = list(plan.targets)
+    while targets:
+        target, *later = targets
+        run.is_fallback = failure is not None
+        try:
+            answer, prepared = await _ask(plan, target, later, image, services, run)
             await prices.load(run.attempts.calls)
-            return _to_caption(plan, plan.targets[position], answer, prepared, run)
+            return _to_caption(plan, target, answer, prepared, run)
         except FALLBACK_ERRORS as error:
-            failure = error
-            position = _fallback(plan, position, error) if run.attempts.left > 0 else None
+            failure = error  # raised below, so that the errors of later targets do not have it as their context
         except DeadlineExceeded:
             if failure is None:
                 raise
             break  # report the earlier error, which is more useful
-        if position is not None:
-            run.reset("fallback", plan.targets[position].label, str(failure))
+        while later and later[0].on == "refusal" and not isinstance(failure, Refused | Blocked):
+            later.pop(0)
+        targets = later if run.attempts.left > 0 else []
+        if targets:
+            run.reset("fallback", targets[0].label, str(failure))
     assert failure is not None
     raise failure
 
 
-def _fallback(plan: Plan, position: int, error: Exception) -> int | None:
-    """Return the position of the next target that may be called after `error`, or None."""
-    refused = isinstance(error, Refused | Blocked)
-    later = range(position + 1, len(plan.targets))
-    return next((other for other in later if refused or plan.targets[other].on != "refusal"), None)
-
-
 async def _ask(
-    plan: Plan, position: int, image: RequestImage, services: Services, run: Run
+    plan: Plan, target: Target, later: list[Target], image: RequestImage, services: Services, run: Run
 ) -> tuple[Reading, Prepared]:
-    """Call the target at `position`. Return its valid answer, and the image as it was prepared for this target."""
-    target, later = plan.targets[position], plan.targets[position + 1 :]
+    """Call `target`. Return its valid answer, and the image as it was prepared for this target."""
     name_target(run, target)
-    run.is_fallback, run.has_fallback = position > 0, any(target.on == "any" for target in later)
+    run.has_fallback = any(target.on == "any" for target in later)
     run.attempts.reserve = _reserved_calls(later)
     async with run.deadline.within("preparing the image"):
         profile = await services.dispatcher.profile(target, run)
@@ -118,7 +114,7 @@ async def _ask(
     return answer, prepared
 
 
-def _reserved_calls(later: tuple[Target, ...]) -> int:
+def _reserved_calls(later: list[Target]) -> int:
     """Return how many calls to keep: one for each target with `on="any"`, or one for all targets with `"refusal"`."""
     return sum(target.on == "any" for target in later) or min(len(later), 1)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import deque
-from types import TracebackType
 from typing import Self
 
 from bridge.captioning import problems
@@ -47,9 +46,7 @@ class EventStream:
         self._task.add_done_callback(self._finish)  # also runs if the task is cancelled before it begins
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """If the work is not finished, cancel it and its provider calls."""
         if self._task is not None and not self._task.done():
             self.cancel()
