@@ -405,8 +405,6 @@ export interface components {
          * @description Several perspectives over one image, and optionally one that synthesizes their captions.
          */
         AnalyzeRequest: {
-            /** @default null */
-            image?: components["schemas"]["ImageRef"] | null;
             /**
              * Provider
              * @description A configured provider's name.
@@ -421,6 +419,8 @@ export interface components {
             model?: string | null;
             /** @default null */
             provider_config?: components["schemas"]["ProviderOverride"] | null;
+            /** @default null */
+            image?: components["schemas"]["ImageRef"] | null;
             /**
              * Max Tokens
              * @description Longest answer, in tokens.
@@ -709,8 +709,6 @@ export interface components {
          * @description One caption request: a perspective by name, or the perspective itself.
          */
         CaptionRequest: {
-            /** @default null */
-            image?: components["schemas"]["ImageRef"] | null;
             /**
              * Provider
              * @description A configured provider's name.
@@ -725,6 +723,8 @@ export interface components {
             model?: string | null;
             /** @default null */
             provider_config?: components["schemas"]["ProviderOverride"] | null;
+            /** @default null */
+            image?: components["schemas"]["ImageRef"] | null;
             /**
              * Max Tokens
              * @description Longest answer, in tokens.
@@ -1002,7 +1002,9 @@ export interface components {
         Fallback: {
             /**
              * Provider
+             * @description A configured provider's name.
              * @default null
+             * @example builtin
              */
             provider?: string | null;
             /**
@@ -1193,12 +1195,6 @@ export interface components {
          * @description The part of the object that the model has written so far, not validated. It replaces earlier parts.
          */
         PartialEvent: {
-            /** Perspective */
-            perspective: string;
-            /** Result */
-            result: {
-                [key: string]: unknown;
-            };
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -1206,6 +1202,12 @@ export interface components {
             type: "partial";
             /** Id */
             id: string;
+            /** Perspective */
+            perspective: string;
+            /** Result */
+            result: {
+                [key: string]: unknown;
+            };
         };
         /**
          * PerspectiveList
@@ -1300,6 +1302,13 @@ export interface components {
          * @description A stage of one perspective begins, which ends the stage before. Each provider call begins a stage `model`.
          */
         Progress: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "progress";
+            /** Id */
+            id: string;
             /** Perspective */
             perspective: string;
             /**
@@ -1312,13 +1321,6 @@ export interface components {
              * @default
              */
             detail?: string;
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            type: "progress";
-            /** Id */
-            id: string;
         };
         /**
          * ProviderBody
@@ -1487,10 +1489,6 @@ export interface components {
          * @description Discard the partial objects so far, because the model is called again.
          */
         Reset: {
-            /** Perspective */
-            perspective: string;
-            /** Reason */
-            reason: string;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -1498,6 +1496,10 @@ export interface components {
             type: "reset";
             /** Id */
             id: string;
+            /** Perspective */
+            perspective: string;
+            /** Reason */
+            reason: string;
         };
         /**
          * Result
