@@ -10,7 +10,8 @@ import httpx2
 import pytest
 import uvloop
 
-from bridge.network import AddressPolicy, guarded_transport
+from bridge.network import AddressPolicy
+from bridge.network.transport import GuardedTransport
 from providers.pool import KEEPALIVE_SECONDS, Pool
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -61,7 +62,7 @@ async def running() -> AsyncIterator[KeepAliveServer]:
 @pytest.mark.parametrize("guarded", [False, True])
 def test_a_closed_connection_is_not_reused(guarded: bool, how: str) -> None:
     def transport(keepalive: float) -> httpx2.AsyncBaseTransport:
-        return guarded_transport(AddressPolicy("any_but_metadata"), keepalive=keepalive)
+        return GuardedTransport(AddressPolicy("any_but_metadata"), keepalive=keepalive)
 
     async def count_connections() -> int:
         pool = Pool(transport if guarded else None)

@@ -11,7 +11,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from bridge.network import AddressPolicy, AddressRefused, classify, guarded_transport
+from bridge.network import AddressPolicy, AddressRefused, classify
+from bridge.network.transport import GuardedTransport
 from tests.servers import TrapServer
 from tests.servers.tls import FILE, self_signed
 
@@ -95,7 +96,7 @@ def test_policy(policy: AddressPolicy, admitted: set[str]) -> None:
 
 @asynccontextmanager
 async def client_of(policy: AddressPolicy, **options: Any) -> AsyncIterator[httpx2.AsyncClient]:
-    transport = guarded_transport(policy, **options)
+    transport = GuardedTransport(policy, **options)
     async with httpx2.AsyncClient(transport=transport, trust_env=False, timeout=60) as client:
         yield client
 

@@ -6,16 +6,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pybase64 import b64decode
 
 from bridge.errors import InvalidImage
 from bridge.images import workspace as files
-from bridge.images.fetch import Fetcher
 from bridge.images.formats.header import Header
 from bridge.images.inspect import check_bytes, inspect
 from bridge.images.limits import ImageLimits
+
+if TYPE_CHECKING:
+    from bridge.images.fetch import Fetcher
 
 Origin = Literal["path", "url", "base64", "upload"]
 
@@ -47,7 +49,7 @@ class Access:
     """The places that sources may read (the workspace, the internet through `fetcher`), and the limits."""
 
     workspace: Path
-    fetcher: Fetcher
+    fetcher: "Fetcher"
     limits: ImageLimits
 
 

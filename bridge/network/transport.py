@@ -88,9 +88,9 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
     """Sends requests to allowed addresses. For others, raises httpx2.ConnectError from AddressRefused."""
 
     def __init__(
-        self, policy: AddressPolicy, max_connections: int, keepalive: float, look_up: Resolve | None = None
+        self, policy: AddressPolicy, max_connections: int = 100, keepalive: float = 4.0, look_up: Resolve | None = None
     ) -> None:
-        """`keepalive`: seconds to keep an idle connection (0: a new one for each request)."""
+        """`keepalive`: seconds to keep an idle connection (0: a new one for each request). `look_up`: for tests."""
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=httpx2.create_ssl_context(),
             max_connections=max_connections,

@@ -204,7 +204,6 @@ async def test_a_silent_server_is_abandoned() -> None:
     ("tag", "allowed"),
     [
         ("noai", False),
-        ("graphcap-bridge: noai", False),
         ("unavailable_after: 25 Jun 2030 15:00:00 PST, noimageai", False),
         ("otherbot: noai", True),
         ("noindex, nofollow", True),
