@@ -4,25 +4,19 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from math import ceil
 from pathlib import Path
 from typing import Any, Self
+from weakref import WeakValueDictionary
 
-from bridge.errors import ImageError, ImageTooLarge, InvalidImage, UnsupportedImage
+from bridge.errors import ImageError, ImageTooLarge, InvalidImage
 from bridge.images.job import LENGTHS, Job, Result, head_of_frame, parse_result
-from bridge.images.limits import MIB, Rejected, Rejection
+from bridge.images.limits import MIB, Rejected
 
-_ERRORS: dict[Rejection, type[ImageError]] = {
-    "invalid_image": InvalidImage,
-    "image_too_large": ImageTooLarge,
-    "unsupported_image": UnsupportedImage,
-    "out_of_memory": ImageTooLarge,
-}
 # Environment variables that an interpreter may need. None of them is a key.
-_ENVIRONMENT = ("LD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT")
+_ENVIRONMENT = ("LD_LIBRARY_PATH", "PYTHONHOME")
 _ROOT = Path(__file__).parents[2]
 # Without these thresholds, glibc keeps the memory of large images (measured: 448 MB after an AVIF). Some memory (8 MB,
 # and one block of 16 MB in Pillow) is kept, because page faults took 6 ms for a photo of 12 megapixels.
@@ -39,7 +33,7 @@ _BROKEN = (EOFError, OSError, ValueError, TypeError, KeyError)
 
 def image_error(rejected: Rejected) -> ImageError:
     """Convert a rejection to the exception that is reported to callers."""
-    return _ERRORS[rejected.kind](rejected.message)
+    return (InvalidImage if rejected.kind == "invalid_image" else ImageTooLarge)(rejected.message)
 
 
 class WorkerFailed(RuntimeError):
@@ -121,44 +115,6 @@ class _Worker:
         await self._process.wait()
 
 
-class _Slots:
-    """A fair semaphore: waiting callers get free slots in turn."""
-
-    def __init__(self, free: int) -> None:
-        self._free = free
-        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
-
-    @asynccontextmanager
-    async def slot(self, caller: str) -> AsyncIterator[None]:
-        if self._free:
-            self._free -= 1
-        else:
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.setdefault(caller, deque()).append(turn)
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if not turn.cancelled():  # the waiting task got a slot and was then cancelled
-                    self._release()
-                raise
-        try:
-            yield
-        finally:
-            self._release()
-
-    def _release(self) -> None:
-        """Give the slot to the next caller, or free it if no caller waits."""
-        while self._waiting:
-            caller, turns = self._waiting.popitem(last=False)
-            turn = turns.popleft()
-            if turns:
-                self._waiting[caller] = turns
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._free += 1
-
-
 class DecoderPool:
     """Runs jobs in up to `workers` processes, which start on demand. Waiting callers are served in turn.
 
@@ -168,7 +124,8 @@ class DecoderPool:
 
     def __init__(self, workers: int, memory: int, seconds: float) -> None:
         self._memory, self._seconds = memory, seconds
-        self._slots = _Slots(workers)
+        self._slots = asyncio.Semaphore(workers)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._idle: list[_Worker] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -181,7 +138,7 @@ class DecoderPool:
 
         Raises InvalidImage, ImageTooLarge, UnsupportedImage and WorkerFailed.
         """
-        async with self._slots.slot(caller):
+        async with self._slot(caller):
             try:
                 result, encoded = await self._run(await self._acquire(), job, data)
             except _WorkerGone:  # the worker died while it was idle
@@ -189,6 +146,16 @@ class DecoderPool:
         if result.error is not None:
             raise image_error(Rejected(result.error, result.message))
         return result, encoded
+
+    @asynccontextmanager
+    async def _slot(self, caller: str) -> AsyncIterator[None]:
+        """Wait for a slot. Only one job of each caller waits for the semaphore, so callers are served in turn."""
+        async with self._turns.setdefault(caller, asyncio.Lock()):
+            await self._slots.acquire()
+        try:
+            yield
+        finally:
+            self._slots.release()
 
     async def _run(self, worker: _Worker, job: Job, data: bytes) -> tuple[Result, bytes]:
         usable = False
@@ -213,7 +180,7 @@ class DecoderPool:
 
     async def _warm_up(self) -> None:
         with suppress(WorkerFailed):  # the first job raises the same error
-            async with self._slots.slot(""):
+            async with self._slot(""):
                 self._idle.append(await self._new())
 
     async def _new(self) -> _Worker:
@@ -227,8 +194,7 @@ class DecoderPool:
             self._in_background(worker.end())
         return await self._new()
 
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return task

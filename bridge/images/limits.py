@@ -5,7 +5,7 @@ from typing import Literal
 
 MIB = 1024 * 1024
 Size = tuple[int, int]
-Rejection = Literal["invalid_image", "image_too_large", "unsupported_image", "out_of_memory"]
+Rejection = Literal["invalid_image", "image_too_large", "out_of_memory"]
 
 
 class Rejected(Exception):
@@ -39,17 +39,15 @@ class ImageLimits:
 
     def check_size(self, size: Size) -> None:
         """Raise Rejected if an image of this size in pixels is not accepted."""
-        width, height = size
         short, long = sorted(size)
         if short < 1:
             raise malformed("The image has no pixels.")
+        start = f"The image is {size[0]}×{size[1]}"
         if long > self.max_side:
-            raise Rejected("image_too_large", f"The image is {width}×{height}; no side may exceed {self.max_side} px.")
-        if width * height > self.max_pixels:
-            allowed = f"the limit is {self.max_pixels / 1e6:.3g} megapixels (GRAPHCAP_MAX_IMAGE_PIXELS)"
-            raise Rejected("image_too_large", f"The image is {width}×{height}; {allowed}.")
+            raise Rejected("image_too_large", f"{start}; no side may exceed {self.max_side} px.")
+        if short * long > self.max_pixels:
+            megapixels = f"{self.max_pixels / 1e6:.3g} megapixels"
+            raise Rejected("image_too_large", f"{start}; the limit is {megapixels} (GRAPHCAP_MAX_IMAGE_PIXELS).")
         if long > short * self.max_ratio:
-            raise malformed(
-                f"The image is {width}×{height}, an aspect ratio of {long / short:.4g}:1. "
-                f"Crop it: vision models accept at most {self.max_ratio}:1."
-            )
+            ratio = f"an aspect ratio of {long / short:.4g}:1"
+            raise malformed(f"{start}, {ratio}. Crop it: vision models accept at most {self.max_ratio}:1.")

@@ -68,19 +68,15 @@ async def prepare(
         verify=passes,
         side=side,
         box=box,
-        media_types=tuple(profile.media_types),
         max_bytes=profile.max_bytes,
         statistics=statistics,
     )
     result, encoded = await decoder.run(job, data, caller)
-    measured = (
-        PixelStatistics(*result.source_size, tuple((name, share) for name, share in result.colours), result.brightness)
-        if statistics
-        else None
-    )
-    if not result.media_type:
-        return Prepared(Image(data, header.media_type, *result.size, measured), dropped)
-    image = Image(encoded, result.media_type, *result.size, measured)
+    measured = None
+    if statistics:
+        colours = tuple((name, share) for name, share in result.colours)
+        measured = PixelStatistics(*result.source_size, colours, result.brightness)
+    image = Image(encoded or data, result.media_type or header.media_type, *result.size, measured)
     return Prepared(image, (*result.actions, *dropped))
 
 

@@ -56,17 +56,12 @@ def read(path: str, workspace: Path, max_bytes: int) -> bytes:
             raise PathRefused(_REFUSED)
         if path.endswith(("/", "/.")):
             raise ImageNotFound(f"{shown} is a file, not a directory.")
-        return _all(file, facts.st_size, max_bytes)
-
-
-def _all(file: int, size: int, max_bytes: int) -> bytes:
-    if size <= max_bytes:
-        with os.fdopen(os.dup(file), "rb") as stream:
-            data = stream.read(max_bytes + 1)
-        size = len(data)
-    if size > max_bytes:
-        raise ImageTooLarge(f"The image is larger than {max_bytes / MIB:.3g} MiB (GRAPHCAP_MAX_IMAGE_BYTES).")
-    return data
+        if facts.st_size <= max_bytes:
+            with open(file, "rb", closefd=False) as stream:
+                data = stream.read(max_bytes + 1)  # the file may have grown
+            if len(data) <= max_bytes:
+                return data
+    raise ImageTooLarge(f"The image is larger than {max_bytes / MIB:.3g} MiB (GRAPHCAP_MAX_IMAGE_BYTES).")
 
 
 @contextmanager

@@ -31,7 +31,12 @@ class Header:
 
     @property
     def upright(self) -> Size | None:
-        return self.size[::-1] if self.size and self.orientation >= 5 else self.size
+        return self.size and upright(self.size, self.orientation)
+
+
+def upright(size: Size, orientation: int) -> Size:
+    """Apply an EXIF orientation to a size: 5 to 8 swap width and height. A second call reverses the first."""
+    return size[::-1] if orientation >= 5 else size
 
 
 def title(media_type: str) -> str:
