@@ -101,11 +101,10 @@ async def _handle_error(request: Request, error: Exception) -> Response:
 
 async def _handle_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    hint = " /docs describes the API." if request.app.openapi_url else ""
+    row, text = errors.NO_ROUTE, "This path does not exist."
     if error.status_code == 405:
-        row, detail = errors.NO_METHOD, f"This path does not support {request.method}.{hint}"
-    else:
-        row, detail = errors.NO_ROUTE, f"This path does not exist.{hint}"
+        row, text = errors.NO_METHOD, f"This path does not support {request.method}."
+    detail = f"{text} /docs describes the API." if request.app.openapi_url else text
     response = responses.problem_response(request, problems.from_row(row, detail, record_of(request).id))
     response.headers.update(error.headers or {})
     return response

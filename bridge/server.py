@@ -40,7 +40,6 @@ _HANG_SECONDS = 30
 _POLL_SECONDS = 0.05
 _DESCRIPTORS_PER_REQUEST = 3  # file descriptors for the client, the provider, and an image file or URL
 _DESCRIPTORS_RESERVED = 256
-_FILES = resource.RLIMIT_NOFILE
 STARTUP_FAILED = 3
 """uvicorn's exit code for a process that could not start."""
 INTERRUPTED = 130
@@ -82,13 +81,12 @@ class Server(uvicorn.Server):
             with suppress(OSError):
                 await loop.connect_accepted_socket(protocol, connection)
         end = loop.time() + FIRST_REQUEST_SECONDS
-        while loop.time() < end and any(map(_awaits_first_request, self.server_state.connections)):  # noqa: ASYNC110
+        while loop.time() < end and any(  # noqa: ASYNC110 (connections have no event)
+            isinstance(connection, RequestProtocol) and connection.cycle is None
+            for connection in self.server_state.connections
+        ):
             await asyncio.sleep(_POLL_SECONDS)
         await super().shutdown(sockets)
-
-
-def _awaits_first_request(connection: object) -> bool:
-    return isinstance(connection, RequestProtocol) and connection.cycle is None
 
 
 class Supervisor(Multiprocess):
@@ -148,7 +146,10 @@ def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
     try:
         listening = listen(settings.host.strip("[]"), settings.port)
     except OSError as error:
-        log.error(_explain(error, settings))
+        reason = f"Cannot listen on {settings.host}, port {settings.port}: {error.strerror}"
+        if error.errno == errno.EADDRINUSE:
+            reason = f"Port {settings.port} is in use"
+        log.error(f"{reason}. Choose another address with --host and --port, or {PREFIX}HOST and {PREFIX}PORT.")
         return 2
     with metrics_directory(settings.workers):
         if settings.workers == 1:
@@ -166,15 +167,6 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _explain(error: OSError, settings: Settings) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"Port {settings.port} is in use. Choose another with --port or {PREFIX}PORT."
-    return (
-        f"Cannot listen on {settings.host}, port {settings.port}: {error.strerror}. "
-        f"Choose another with --host and --port, or {PREFIX}HOST and {PREFIX}PORT."
-    )
-
-
 def _warnings(settings: Settings) -> Iterator[str]:
     if not settings.workspace.is_dir():
         yield f"There is no directory {str(settings.workspace)!r}: the service runs without a workspace."
@@ -183,20 +175,13 @@ def _warnings(settings: Settings) -> Iterator[str]:
     if "*" in settings.allowed_hosts and not settings.keys:
         yield f"{PREFIX}ALLOWED_HOSTS is * and there are no API keys: a web page can use this service by DNS rebinding."
     needed = _DESCRIPTORS_PER_REQUEST * settings.max_in_flight + _DESCRIPTORS_RESERVED
-    allowed = _raise_descriptor_limit(needed)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
     if allowed < needed:
-        yield (
-            f"This process may open {allowed} files, and {PREFIX}MAX_IN_FLIGHT needs {needed}. "
-            "Raise the limit (ulimit -n), or lower the setting."
-        )
-
-
-def _raise_descriptor_limit(needed: int) -> int:
-    """Raise the limit of open files to `needed`, or as far as the system allows. Return the new limit."""
-    soft, hard = (needed if limit == resource.RLIM_INFINITY else limit for limit in resource.getrlimit(_FILES))
-    if soft < min(needed, hard):
-        resource.setrlimit(_FILES, (min(needed, hard), resource.getrlimit(_FILES)[1]))
-    return min(needed, hard)
+        text = f"This process may open {allowed} files, and {PREFIX}MAX_IN_FLIGHT needs {needed}"
+        yield f"{text}. Raise the limit (ulimit -n), or lower the setting."
 
 
 def _serve_in_process(config: uvicorn.Config, listening: socket.socket) -> int:

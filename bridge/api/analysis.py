@@ -11,6 +11,8 @@ from bridge.captioning.plan import AnalysisPlan
 from bridge.errors import NothingToSynthesize
 from bridge.run import Run
 
+_NO_INPUT = errors.TABLE[NothingToSynthesize].title
+
 
 class AnalyzeOut(BaseModel):
     """The captions of one image, by perspective. The status is 200 if at least one caption succeeded."""
@@ -40,8 +42,7 @@ def analysis_out(plan: AnalysisPlan, outcomes: Outcomes, run: Run) -> AnalyzeOut
         if isinstance(outcome, Exception)
     }
     if not results:
-        skipped = next((name for name, error in outcomes.items() if isinstance(error, NothingToSynthesize)), None)
-        return _all_failed(failed, run.request_id, skipped)
+        return _all_failed(failed, run.request_id)
     image = next(iter(results.values())).image
     synthesis = results.pop(plan.synthesizer.perspective.name, None) if plan.synthesizer else None
     return AnalyzeOut(
@@ -55,13 +56,13 @@ def analysis_out(plan: AnalysisPlan, outcomes: Outcomes, run: Run) -> AnalyzeOut
     )
 
 
-def _all_failed(failed: dict[str, Problem], request_id: str, skipped: str | None) -> Problem:
+def _all_failed(failed: dict[str, Problem], request_id: str) -> Problem:
     """Return the first problem if all problems have the same status. Otherwise, build a problem with status 502.
 
-    `skipped`: the name of a synthesizer that had no input, whose status is ignored.
+    The status of a synthesizer that had no input is ignored.
     """
     first = next(iter(failed.values()))
-    if len({problem.status for name, problem in failed.items() if name != skipped}) > 1:
+    if len({problem.status for problem in failed.values() if problem.title != _NO_INPUT}) > 1:
         retryable = any(problem.retryable for problem in failed.values())
         row = errors.Row(502, "provider_error", "Every perspective failed", retryable)
         sentences = " ".join(f"{name}: {problem.detail}" for name, problem in failed.items())

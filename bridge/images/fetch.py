@@ -94,7 +94,7 @@ class Fetcher:
         except httpx2.TransportError as error:
             refused = error.__cause__
             if isinstance(refused, AddressRefused):
-                raise AddressRefused(refused.message, host=refused.host, kind=refused.kind) from error
+                raise refused from None
             raise ImageUnreachable(_reason(url.host, error)) from error
 
     async def _body(self, host: str, response: httpx2.Response, max_bytes: int) -> bytes:

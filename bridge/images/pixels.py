@@ -43,16 +43,16 @@ def unpack(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Scale greys with more than 8 bits to 8. Pillow's own conversion clips values above 255 (Pillow 13)."""
+    """Scale greys with more than 8 bits to 8. Pillow's own conversion clips values above 255 (Pillow 13).
+
+    If the mode does not define the value of white, it is the lowest usual maximum that no pixel exceeds.
+    """
     deep = image.convert("F")
-    white = 65535.0 if image.mode.startswith("I;16") else _white(deep)
+    white = 65535.0
+    if not image.mode.startswith("I;16"):
+        _, highest = cast(tuple[float, float], deep.getextrema())
+        white = next((usual for usual in (1.0, 255.0, 65535.0) if highest <= usual), 4294967295.0)
     return deep.point(lambda value: value * (255 / white) + 0.5).convert("L")
-
-
-def _white(deep: Image.Image) -> float:
-    """Return the value of white. If the mode defines none, guess: the lowest usual maximum that no pixel exceeds."""
-    _, highest = cast(tuple[float, float], deep.getextrema())
-    return next((white for white in (1.0, 255.0, 65535.0) if highest <= white), 4294967295.0)
 
 
 def flatten(image: Image.Image) -> Image.Image:

@@ -120,14 +120,10 @@ def decode_base64(text: str, limits: ImageLimits) -> bytes:
     try:
         data = b64decode(payload, validate=True)
     except ValueError:
-        data = _lenient(payload)
+        try:
+            digits = payload.encode("ascii").translate(_URL_SAFE, _SPACE).rstrip(b"=")
+            data = b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
+        except ValueError:
+            raise InvalidImage("The image is not base64.") from None
     check_bytes(len(data), limits)
     return data
-
-
-def _lenient(payload: str) -> bytes:
-    try:
-        digits = payload.encode("ascii").translate(_URL_SAFE, _SPACE).rstrip(b"=")
-        return b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
-    except ValueError:
-        raise InvalidImage("The image is not base64.") from None

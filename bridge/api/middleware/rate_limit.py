@@ -51,11 +51,10 @@ class RateLimiter:
                 states = [await self._count(item, caller) for item in self._items]
         except self._failures as error:
             if not self._paused_until:
-                log.warning(
-                    "%sRATE_LIMIT_STORAGE failed (%s): requests are accepted without rate limits until it answers.",
-                    PREFIX,
-                    type(error).__name__,
+                message = (
+                    "%sRATE_LIMIT_STORAGE failed (%s): requests are accepted without rate limits until it answers."
                 )
+                log.warning(message, PREFIX, type(error).__name__)
             self._paused_until = time.monotonic() + _STORAGE_PAUSE_SECONDS
             return {}
         if self._paused_until:
@@ -75,13 +74,10 @@ class RateLimiter:
             "RateLimit-Policy": f"{item.amount};w={item.get_expiry()}",
         }
         if not accepted:
-            raise RateLimitExceeded(_in_words(item), float(reset), headers)
+            requests = "1 request" if item.amount == 1 else f"{item.amount} requests"
+            multiple = "" if item.multiples == 1 else f"{item.multiples} "
+            raise RateLimitExceeded(f"{requests} per {multiple}{item.GRANULARITY.name}", float(reset), headers)
         return headers
-
-
-def _in_words(item: "RateLimitItem") -> str:
-    multiple = "" if item.multiples == 1 else f"{item.multiples} "
-    return f"{item.amount} request{'s' if item.amount != 1 else ''} per {multiple}{item.GRANULARITY.name}"
 
 
 def client_address(scope: Scope) -> str:

@@ -154,4 +154,6 @@ async def _caption(
     if media_type == EVENTS:
         return EventStreamResponse(EventStream(plan, services(request), run), record_of(request), run)
     caption = await until_disconnect(request, caption_plan(plan, services(request), run))
-    return responses.text_response(caption.rendered) if media_type == TEXT else to_json(caption)
+    if media_type == TEXT:  # one line, because training tools read one caption per line
+        return PlainTextResponse(" ".join(caption.rendered.split()) + "\n")
+    return to_json(caption)

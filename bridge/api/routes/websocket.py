@@ -120,7 +120,7 @@ class Connection:
             self._idle.set()
 
     async def _receive_frames(self) -> NoReturn:
-        if self._in_flight.full or self._in_flight.socket_is_over:
+        if self._in_flight.full or self._in_flight.sockets > self._in_flight.limit:
             await self._close(ServerAtCapacity(), _TRY_LATER)
         if self._keys and self._keys.find_in(self._socket.headers) is None:
             await self._authenticate()

@@ -18,6 +18,7 @@ _SEQUENTIAL = (0xC0, 0xC1)
 # Baseline, extended and progressive Huffman. stb_image (llama.cpp) reads only these.
 _PLAIN_FRAMES = (0xC0, 0xC1, 0xC2)
 _APPLICATION = range(0xE0, 0xF0)
+_NEEDED = {_APP0: b"JFIF\0", _ICC: b"ICC_PROFILE\0", _ADOBE: b"Adobe"}
 # Matches no restart markers and stuffed bytes, which belong to the entropy-coded data.
 _MARKER = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
 _NOT_STUFFED = re.compile(rb"\xff[^\0]")
@@ -27,7 +28,7 @@ _MAX_PIXELS_PER_BYTE = 64 * 8
 # One megabyte of ICC profile or XMP needs 16 segments.
 _MAX_SEGMENTS = 64
 # Shortest segments that decoders accept, for the segments that `strip` keeps.
-_LEAST_SIZE = {_ICC: 14, _ADOBE: 12}
+_LEAST_SIZE = {_APP0: 14, _ICC: 14, _ADOBE: 12}
 # Usual horizontal and vertical sampling of the first component. Decoders reject some other values.
 _SAMPLINGS = (0x11, 0x12, 0x21, 0x22)
 
@@ -94,26 +95,18 @@ def strip(data: bytes) -> bytes:
     for marker, start, end in bounded(segments(data)):
         if marker == _START:
             raise malformed("The JPEG image contains another one before its end.")
-        if marker == _APP0:
-            kept.append(_without_thumbnail(view[start:end]))
+        if marker == _APP0 and data[start + 4 : start + 9] == b"JFIF\0" and end - start > 18:
+            kept.append(b"\xff\xe0\x00\x10" + data[start + 4 : start + 16] + b"\0\0")  # without the thumbnail
         elif _is_needed(marker, data[start + 4 : start + 16]):
             kept.append(view[start:end])
     return rejoin(data, kept)
 
 
 def _is_needed(marker: int, opening: bytes) -> bool:
-    if marker == _ICC:
-        return opening == b"ICC_PROFILE\0"
-    if marker == _ADOBE:
-        return opening.startswith(b"Adobe")
+    """Return whether a segment is kept. Other application segments hold thumbnails and metadata."""
+    if marker in _NEEDED:
+        return opening.startswith(_NEEDED[marker])
     return marker not in _APPLICATION and marker < 0xF0
-
-
-def _without_thumbnail(segment: memoryview) -> bytes | memoryview:
-    """Remove the thumbnail from a JFIF segment. Other APP0 segments hold only thumbnails and are dropped."""
-    if bytes(segment[4:9]) != b"JFIF\0" or len(segment) < 18:
-        return b""
-    return segment if len(segment) == 18 else b"\xff\xe0\x00\x10" + bytes(segment[4:16]) + b"\0\0"
 
 
 def is_intact(data: bytes) -> bool:
@@ -129,17 +122,18 @@ def is_intact(data: bytes) -> bool:
         if marker in _APPLICATION or marker == _COMMENT:
             if _is_needed(marker, content[:12]) and len(content) < _LEAST_SIZE[marker]:
                 return False
-            continue
-        if marker == _SCAN:
-            return _refers(content, frame, tables) and _ends(data, end)
-        if marker in _SEQUENTIAL and not frame:
-            frame = _components(content)
-            usual = bool(frame)
-        else:
-            defined = _tables(marker, content)
+        elif marker == _SCAN:
+            if not _refers(content, frame, tables):
+                return False
+            # Coded data without restart markers follows, and then the end marker ends the file.
+            after = _NOT_STUFFED.search(data, end)
+            return after is not None and end < after.start() == len(data) - 2 and data.endswith(b"\xff\xd9")
+        elif marker in _SEQUENTIAL and not frame:
+            if not (frame := _components(content)):
+                return False
+        elif defined := _tables(marker, content):
             tables |= defined
-            usual = bool(defined)
-        if not usual:
+        else:
             return False
     return False
 
@@ -202,9 +196,3 @@ def _refers(scan: bytes, frame: dict[int, int], tables: set[tuple[int, int]]) ->
     for pair in rows[1::2]:
         needed |= {(0, pair >> 4), (1, pair & 15)}
     return needed <= tables
-
-
-def _ends(data: bytes, start: int) -> bool:
-    """Return whether coded data without restart markers follows, and then the end marker ends the file."""
-    marker = _NOT_STUFFED.search(data, start)
-    return marker is not None and start < marker.start() == len(data) - 2 and data.endswith(b"\xff\xd9")

@@ -71,18 +71,14 @@ def is_sound(data: bytes) -> bool:
             return False
         if kind == b"IDAT":
             packed.append(data[start + 8 : end - 4])
-    return _inflates(b"".join(packed), *_inflated_size(data))
-
-
-def _inflated_size(data: bytes) -> tuple[int, int]:
-    """Return the minimum and maximum size of the decompressed rows. Interlacing adds rows, each with a filter byte."""
     width, height, bits, colour, _, _, interlaced = unpack_from(">IIBBBBB", data, 16)
     size = height * (1 + (width * bits * _SAMPLES.get(colour, 1) + 7) // 8)
-    return size, size * 2 + 64 if interlaced else size
+    # Interlacing adds rows, each with a filter byte.
+    return _inflates(b"".join(packed), size, size * 2 + 64 if interlaced else size)
 
 
 def _inflates(packed: bytes, least: int, most: int) -> bool:
-    """Inflate piece by piece, because 20 MB may inflate to 20 GB."""
+    """Return whether the rows inflate to `least` to `most` bytes, piece by piece: 20 MB may inflate to 20 GB."""
     stream, size = decompressobj(), 0
     try:
         while not stream.eof and size <= most:
