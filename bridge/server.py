@@ -125,7 +125,23 @@ def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
     configure_logging(settings.log, settings.log_level)
     for warning in (*startup_warnings(), *_warnings(settings)):
         log.warning(warning)
-    config = uvicorn.Config(
+    config = uvicorn_config(settings)
+    try:
+        listening = listen(settings.host.strip("[]"), settings.port)
+    except OSError as error:
+        reason = f"Cannot listen on {settings.host}, port {settings.port}: {error.strerror}"
+        if error.errno == errno.EADDRINUSE:
+            reason = f"Port {settings.port} is in use"
+        log.error(f"{reason}. Choose another address with --host and --port, or {PREFIX}HOST and {PREFIX}PORT.")
+        return 2
+    with metrics_directory(settings.workers):
+        if settings.workers == 1:
+            return _serve_in_process(config, listening)
+        return _serve_with_workers(config, listening, EngineSettings(settings.local_idle, settings.local_gpu_layers))
+
+
+def uvicorn_config(settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
         application,
         factory=True,
         workers=settings.workers,
@@ -143,18 +159,6 @@ def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
         timeout_graceful_shutdown=CLOSE_SECONDS,
         timeout_worker_healthcheck=_HANG_SECONDS,
     )
-    try:
-        listening = listen(settings.host.strip("[]"), settings.port)
-    except OSError as error:
-        reason = f"Cannot listen on {settings.host}, port {settings.port}: {error.strerror}"
-        if error.errno == errno.EADDRINUSE:
-            reason = f"Port {settings.port} is in use"
-        log.error(f"{reason}. Choose another address with --host and --port, or {PREFIX}HOST and {PREFIX}PORT.")
-        return 2
-    with metrics_directory(settings.workers):
-        if settings.workers == 1:
-            return _serve_in_process(config, listening)
-        return _serve_with_workers(config, listening, EngineSettings(settings.local_idle, settings.local_gpu_layers))
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -206,9 +206,8 @@ def close_code(client: Socket) -> int:
 
 def send_until_refused(service: Service, results: Counter[str]) -> None:
     """Send each request on a new connection until nothing listens; count statuses and errors."""
-    host, _, port = service.url.removeprefix("http://").rpartition(":")
     while True:
-        client = HTTPConnection(host, int(port), timeout=HANG_GUARD)
+        client = HTTPConnection("127.0.0.1", service.port, timeout=HANG_GUARD)
         try:
             client.connect()
         except OSError:

@@ -296,7 +296,7 @@ def test_a_running_service(graphcap: Graphcap, tmp_path: Path) -> None:
         problems = httpx.get(f"{service.url}/info", trust_env=False).json()["problems"]
         assert [item["pointer"] for item in problems] == ["/schema_fields/0/name"]
         assert ("broken.json" in service.log, str(tmp_path) in str(problems)) == (True, False)
-        port = service.url.rsplit(":", 1)[1]
+        port = str(service.port)
         assert graphcap("healthcheck", "--port", port) == (0, "healthy\n", "")
         command = [sys.executable, "-m", "bridge.cli", "serve", "--port", port]
         done = subprocess.run(

@@ -162,15 +162,11 @@ async def test_responses_that_are_rejected(page: bytes, words: str) -> None:
         await fetch(page, quiet=0.2)
 
 
-async def test_an_endless_body_is_rejected_at_the_limit() -> None:
-    async def endless(writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
-        while True:
-            writer.write(b"10000\r\n" + b"x" * 65536 + b"\r\n")
-            await writer.drain()
-
-    with pytest.raises(ImageTooLarge):
-        await fetch(endless)
+async def endless(writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    while True:
+        writer.write(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+        await writer.drain()
 
 
 async def drip(writer: asyncio.StreamWriter) -> None:
@@ -182,22 +178,24 @@ async def drip(writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_the_total_time_is_bounded() -> None:
-    with pytest.raises(ImageUnreachable, match="longer than"):
-        await fetch(drip, timeout=0.8, warm_up=60)
+async def silent(writer: asyncio.StreamWriter) -> None:
+    await asyncio.Event().wait()
 
 
-async def test_the_pace_is_bounded() -> None:
-    with pytest.raises(ImageUnreachable, match="bytes per second"):
-        await fetch(drip, warm_up=0.1)
-
-
-async def test_a_silent_server_is_abandoned() -> None:
-    async def silent(writer: asyncio.StreamWriter) -> None:
-        await asyncio.Event().wait()
-
-    with pytest.raises(ImageUnreachable, match="did not respond"):
-        await fetch(silent, quiet=0.1)
+@pytest.mark.parametrize(
+    ("page", "limits", "error", "words"),
+    [
+        (endless, {}, ImageTooLarge, "larger than"),
+        (drip, {"timeout": 0.8, "warm_up": 60}, ImageUnreachable, "longer than"),
+        (drip, {"warm_up": 0.1}, ImageUnreachable, "bytes per second"),
+        (silent, {"quiet": 0.1}, ImageUnreachable, "did not respond"),
+    ],
+)
+async def test_size_and_time_are_limited(
+    page: Reply, limits: dict[str, float], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        await fetch(page, **limits)
 
 
 @pytest.mark.parametrize(
