@@ -29,19 +29,15 @@ from providers.local_supervisor import EngineSettings
 from providers.local_supervisor import Supervisor as EngineSupervisor
 
 log = logging.getLogger("graphcap")
-CLOSE_SECONDS = 5
-"""Seconds for connections to close after all work has ended."""
-FIRST_REQUEST_SECONDS = 1.0
-"""Seconds for a connection that was accepted before the shutdown to send its first request."""
+CLOSE_SECONDS = 5  # for connections to close after all work has ended
+FIRST_REQUEST_SECONDS = 1.0  # for a connection that was accepted before the shutdown to send its first request
 _BACKLOG = 2048
 _STALL_SECONDS = 30
-_HANG_SECONDS = 30
-"""Seconds without a response after which a worker is replaced. uvicorn's 5 end healthy workers of a busy machine."""
+_HANG_SECONDS = 30  # until a worker that does not respond is replaced; uvicorn's 5 end healthy ones of a busy machine
 _POLL_SECONDS = 0.05
 _DESCRIPTORS_PER_REQUEST = 3  # file descriptors for the client, the provider, and an image file or URL
 _DESCRIPTORS_RESERVED = 256
-STARTUP_FAILED = 3
-"""uvicorn's exit code for a process that could not start."""
+STARTUP_FAILED = 3  # uvicorn's exit code for a process that could not start
 INTERRUPTED = 130
 
 
@@ -221,10 +217,7 @@ def log_address(listening: socket.socket) -> None:
 
 
 def application(control: socket.socket | None = None) -> ASGIApp:
-    """Create the application of one worker, with settings from the environment.
-
-    `control`: the socket of the main process's supervisor of embedded engines, if there are several workers.
-    """
+    """Create the application of one worker. `control`: the socket of the supervisor of embedded engines, if any."""
     from bridge.app import create_app  # prometheus_client reads what metrics_directory has set
     from bridge.captioning.services import service_engines
 

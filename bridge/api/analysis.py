@@ -11,7 +11,7 @@ from bridge.captioning.plan import AnalysisPlan
 from bridge.errors import NothingToSynthesize
 from bridge.run import Run
 
-_NO_INPUT = errors.TABLE[NothingToSynthesize].title
+_NO_INPUT = errors.TABLE[NothingToSynthesize].title  # the status of this problem is ignored
 
 
 class AnalyzeOut(BaseModel):
@@ -36,11 +36,8 @@ def analysis_out(plan: AnalysisPlan, outcomes: Outcomes, run: Run) -> AnalyzeOut
     """Build the response, or a problem if every perspective failed."""
     runs = dict(zip(plan.names, run.children, strict=True))
     results = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Caption)}
-    failed = {
-        name: problems.report(outcome, runs[name])
-        for name, outcome in outcomes.items()
-        if isinstance(outcome, Exception)
-    }
+    failures = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Exception)}
+    failed = {name: problems.report(error, runs[name]) for name, error in failures.items()}
     if not results:
         return _all_failed(failed, run.request_id)
     image = next(iter(results.values())).image
@@ -57,10 +54,7 @@ def analysis_out(plan: AnalysisPlan, outcomes: Outcomes, run: Run) -> AnalyzeOut
 
 
 def _all_failed(failed: dict[str, Problem], request_id: str) -> Problem:
-    """Return the first problem if all problems have the same status. Otherwise, build a problem with status 502.
-
-    The status of a synthesizer that had no input is ignored.
-    """
+    """Return the first problem if all problems have the same status. Otherwise, build a problem with status 502."""
     first = next(iter(failed.values()))
     if len({problem.status for problem in failed.values() if problem.title != _NO_INPUT}) > 1:
         retryable = any(problem.retryable for problem in failed.values())

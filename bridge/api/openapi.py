@@ -20,11 +20,7 @@ from bridge.captioning.models import AnalyzeRequest, CaptionRequest, Problem
 _REF = "#/components/schemas/{model}"
 _SAMPLE = {"image": {"path": "datasets/samples/coffee.jpg"}}
 _BUILTIN = {"name": "mine", "kind": "builtin"}
-_PATH_EXAMPLES = {
-    "/perspectives/{name}": "alt_text",
-    "/perspectives/modules/{module}": "core",
-    "/providers/{name}": "builtin",
-}
+_PARAMETERS = {"/perspectives/modules": "core", "/perspectives": "alt_text", "/providers": "builtin"}  # examples
 _DESCRIPTION = """\
 The WebSocket `/api/v1/perspectives/stream` receives frames of the types `auth`, `caption`, `analyze` and `cancel`, and
 sends events (`StreamEvent`). The OpenAI-compatible API is `POST /v1/chat/completions`, `GET /v1/models` and
@@ -38,7 +34,7 @@ _TEXT: dict[str, Any] = {"schema": {"type": "string", "description": "The render
 _EVENTS: dict[str, Any] = {"itemSchema": {"$ref": _REF.format(model="StreamEvent")}}
 _CAPTION = {formats.TEXT: _TEXT, formats.EVENTS: _EVENTS}
 _ANALYZE = "/perspectives/analyze"
-_WITHOUT_KEY = ("/health",)
+_WITHOUT_KEY = "/health"
 
 
 @dataclass(frozen=True)
@@ -56,10 +52,7 @@ _OPERATIONS = {
         (CaptionRequest,), {"perspective": "alt_text", **_SAMPLE}, _CAPTION, upload=True
     ),
     "/perspectives/{name}/caption": Operation(
-        (CaptionRequest,),
-        {**_SAMPLE, "context": ["Taken at the harbour fair."]},
-        _CAPTION,
-        upload=True,
+        (CaptionRequest,), {**_SAMPLE, "context": ["Taken at the harbour fair."]}, _CAPTION, upload=True
     ),
     _ANALYZE: Operation(
         (AnalyzeRequest,),
@@ -96,9 +89,13 @@ def operation_id(route: APIRoute) -> str:
 
 
 def build(app: FastAPI) -> dict[str, Any]:
-    document = get_openapi(
-        title=app.title, version=app.version, summary=app.summary, description=_DESCRIPTION, routes=app.routes
-    )
+    about: dict[str, Any] = {
+        "title": app.title,
+        "version": app.version,
+        "summary": app.summary,
+        "description": _DESCRIPTION,
+    }
+    document = get_openapi(**about, routes=app.routes)
     document["security"] = [*({name: []} for name in _SECURITY), {}]
     bodies = dict.fromkeys(model for operation in _OPERATIONS.values() for model in operation.models)
     models: list[type[BaseModel]] = [*bodies, Problem, AllFailed, StreamEvent]
@@ -108,24 +105,22 @@ def build(app: FastAPI) -> dict[str, Any]:
         schemas.pop(name, None)
     schemas.update(defined["$defs"])
     document["components"]["securitySchemes"] = _SECURITY
-    document["components"]["responses"] = _error_responses()
-    errors = {status: {"$ref": f"#/components/responses/{status}"} for status in document["components"]["responses"]}
+    document["components"]["responses"] = errors = _error_responses()
     for full, operations in document["paths"].items():
         path = full.removeprefix("/api/v1")
-        possible = {
-            status: reference for status, reference in errors.items() if status != "401" or path not in _WITHOUT_KEY
-        }
+        statuses = [status for status in errors if status != "401" or path != _WITHOUT_KEY]
+        references = {status: {"$ref": f"#/components/responses/{status}"} for status in statuses}
         for operation in operations.values():
-            operation["responses"] = {"200": operation["responses"]["200"], **possible}
-            if path in _WITHOUT_KEY:
+            operation["responses"] = {"200": operation["responses"]["200"], **references}
+            if path == _WITHOUT_KEY:
                 operation["security"] = []
             for parameter in operation.get("parameters", ()):
-                parameter["example"] = next(text for start, text in _PATH_EXAMPLES.items() if path.startswith(start))
+                parameter["example"] = next(text for start, text in _PARAMETERS.items() if path.startswith(start))
         if "post" in operations and path in _OPERATIONS:
             operations["post"]["responses"]["200"]["content"] |= _OPERATIONS[path].content
             operations["post"]["requestBody"] = _request_body(path, _OPERATIONS[path])
         if path == _ANALYZE:
-            operations["post"]["responses"] |= _analysis_errors(document["components"]["responses"])
+            operations["post"]["responses"] |= _analysis_errors(errors)
     document["components"]["schemas"] = dict(sorted(schemas.items()))
     return document
 

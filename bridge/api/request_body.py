@@ -20,8 +20,7 @@ UPLOAD_PART = "image"
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s;\"]*)", re.IGNORECASE)
 _UTF_8 = ("utf-8", "utf8", "us-ascii")
 _GRACE_SECONDS = 10.0
-# The largest number of commas and brackets. Parsing blocks the event loop for at most 0.15 s.
-_MAX_VALUES = 200_000
+_MAX_VALUES = 200_000  # commas and brackets; parsing blocks the event loop for at most 0.15 s
 
 
 @dataclass(frozen=True, slots=True)

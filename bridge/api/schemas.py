@@ -30,11 +30,7 @@ class CaptionFromPath(CaptionOptions):
         nested = value.get("options")
         if isinstance(nested, dict):
             resize = nested.get("resize_resolution") if nested.get("resize", True) else None
-            value = {
-                **nested,
-                "resize_resolution": resize,
-                **{k: v for k, v in value.items() if k != "options"},
-            }
+            value = {**nested, "resize_resolution": resize, **value, "options": None}
         return {name: field for name, field in value.items() if field is not None and name != "image"}
 
     @field_validator("context", mode="before", json_schema_input_type=Texts | str | None)

@@ -118,12 +118,11 @@ def _text(captions: dict[str, Caption], form: str | None, *, several: bool) -> s
     """Return the captions as text. In JSON, several captions become one object with the perspectives as keys."""
     if form == "text":
         return "\n".join(printable(" ".join(caption.rendered.split())) for caption in captions.values())
-    values = {
-        name: caption.model_dump(mode="json") if form == "json" else caption.result
-        for name, caption in captions.items()
-    }
-    value = values if several else next(iter(values.values()))
-    return json.dumps(value, indent=2, ensure_ascii=False) if form == "json" else readable(value)
+    dumps = {name: caption.model_dump(mode="json") for name, caption in captions.items()}
+    if form == "json":
+        return json.dumps(dumps if several else next(iter(dumps.values())), indent=2, ensure_ascii=False)
+    results = {name: caption.result for name, caption in captions.items()}
+    return readable(results if several else next(iter(results.values())))
 
 
 def _request(options: argparse.Namespace) -> CaptionRequest | AnalyzeRequest:
@@ -145,11 +144,8 @@ def request_fields(options: argparse.Namespace) -> dict[str, Any]:
     if options.set:
         fields["variables"] = dict(assignment(text, "--set") for text in options.set)
     if options.kind or options.base_url:
-        fields["provider_config"] = {
-            "kind": options.kind or "openai-compatible",
-            "base_url": options.base_url,
-            "api_key": os.environ.get(KEY_VARIABLE),
-        }
+        kind, key = options.kind or "openai-compatible", os.environ.get(KEY_VARIABLE)
+        fields["provider_config"] = {"kind": kind, "base_url": options.base_url, "api_key": key}
     return {name: value for name, value in fields.items() if value is not None}
 
 

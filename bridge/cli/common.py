@@ -123,10 +123,7 @@ def perspective_file(name: str) -> str | dict[str, Any]:
 
 
 def print_error(error: Exception, run: "Run | None" = None, *, as_json: bool = False) -> int:
-    """Print the error on standard error, and return its exit code.
-
-    `run`: the run that failed. `as_json`: print the problem and the provider calls in the format of HTTP.
-    """
+    """Print the error (`as_json`: with the provider calls of `run`, as over HTTP), and return its exit code."""
     from bridge.captioning import problems
     from perspectives import MissingVariables
 

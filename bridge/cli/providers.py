@@ -97,9 +97,8 @@ async def _check(options: argparse.Namespace, services: "Services") -> int:
     target, run = ProviderReference(options.name, model=options.model), Run(check.deadline(services))
     _, results = await check.check(target, services, run, every_endpoint=True)
     if options.json:
-        print_json(
-            {"provider": options.name, "endpoints": [{"name": name, **_report(item)} for name, item in results.items()]}
-        )
+        endpoints = [{"name": name, **_report(result)} for name, result in results.items()]
+        print_json({"provider": options.name, "endpoints": endpoints})
     else:
         for name, result in results.items():
             if len(results) > 1:

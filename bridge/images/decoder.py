@@ -15,20 +15,15 @@ from bridge.errors import ImageError, ImageTooLarge, InvalidImage
 from bridge.images.job import LENGTHS, Job, Result, head_of_frame, parse_result
 from bridge.images.limits import MIB, Rejected
 
-# Environment variables that an interpreter may need. None of them is a key.
-_ENVIRONMENT = ("LD_LIBRARY_PATH", "PYTHONHOME")
+_ENVIRONMENT = ("LD_LIBRARY_PATH", "PYTHONHOME")  # variables that an interpreter may need; none is a key
 _ROOT = Path(__file__).parents[2]
 # Without these thresholds, glibc keeps the memory of large images (measured: 448 MB after an AVIF). Some memory (8 MB,
 # and one block of 16 MB in Pillow) is kept, because page faults took 6 ms for a photo of 12 megapixels.
-_ALLOCATOR = {
-    "MALLOC_MMAP_THRESHOLD_": str(4 * MIB),
-    "MALLOC_TRIM_THRESHOLD_": str(8 * MIB),
-    "PILLOW_BLOCKS_MAX": "1",
-}
+_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(4 * MIB), "MALLOC_TRIM_THRESHOLD_": str(8 * MIB), "PILLOW_BLOCKS_MAX": "1"}
 START_SECONDS = 20.0
 _READ_BUFFER = MIB
+# Exceptions of reading a result: the pipe ended, time ran out, or the bytes are not a result.
 _BROKEN = (EOFError, OSError, ValueError, TypeError, KeyError)
-"""Exceptions of reading a result: the pipe ended, time ran out, or the bytes are not a result."""
 
 
 def image_error(rejected: Rejected) -> ImageError:
@@ -40,9 +35,8 @@ class WorkerFailed(RuntimeError):
     """An image worker did not start: the installation is broken."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "The image worker did not start. `python -m bridge.images.worker 1073741824 20 </dev/null` shows why."
-        )
+        command = "python -m bridge.images.worker 1073741824 20 </dev/null"
+        super().__init__(f"The image worker did not start. `{command}` shows why.")
 
 
 class _WorkerGone(WorkerFailed):
@@ -85,10 +79,7 @@ class _Worker:
         return self._process.returncode is None and not self._results.at_eof()
 
     async def run(self, job: Job, data: bytes) -> tuple[Result, bytes]:
-        """Send a job and wait for its result.
-
-        Raises _WorkerGone if the process died before it received the job, EOFError or OSError if it dies later.
-        """
+        """Send a job and return its result. Raises _WorkerGone if the process died before, else EOFError or OSError."""
         self._jobs.write(head_of_frame(job, len(data)))
         self._jobs.write(data)
         with suppress(ConnectionError):
@@ -134,10 +125,7 @@ class DecoderPool:
         self._in_background(self._warm_up())
 
     async def run(self, job: Job, data: bytes, caller: str = "") -> tuple[Result, bytes]:
-        """Run a job of `caller` in a worker. With `job.verify`, the returned bytes are empty.
-
-        Raises InvalidImage, ImageTooLarge, UnsupportedImage and WorkerFailed.
-        """
+        """Run a job of `caller`. With `job.verify`, the returned bytes are empty. Raises ImageError, WorkerFailed."""
         async with self._slot(caller):
             try:
                 result, encoded = await self._run(await self._acquire(), job, data)

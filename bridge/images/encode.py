@@ -10,8 +10,7 @@ from bridge.images.limits import Rejected
 from bridge.images.pixels import is_graphic, resize
 
 _QUALITIES = (90, 80, 65)
-# The shortest longer side in pixels. A smaller image would show too little, so it is rejected.
-_SMALLEST = 64
+_SMALLEST = 64  # pixels of the longer side; a smaller image would show too little
 _STEP = 0.7
 _LOSSY = ("image/jpeg", "image/avif", "image/heic")
 

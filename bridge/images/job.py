@@ -53,10 +53,7 @@ class Result:
 
 
 def fitted(size: Size, side: int | None, box: Size | None) -> Size:
-    """Shrink the size of an upright image to fit `side` and `box`. The aspect ratio is kept. The size never grows.
-
-    `side`: the longest side. `box`: (long side, short side), swapped for a portrait.
-    """
+    """Shrink an upright size to the longest `side` and the `box` (long, short side). The aspect ratio is kept."""
     boxes = [(side, side)] if side is not None else []
     if box is not None:
         boxes.append(box if size[0] >= size[1] else box[::-1])

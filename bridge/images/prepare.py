@@ -92,10 +92,7 @@ def _passes(header: Header, resize: str | None, profile: ImageProfile) -> bool:
 
 
 def _bounds(preset: str | None, profile: ImageProfile) -> tuple[int | None, Size | None]:
-    """Return the longest side and the box that an image must fit.
-
-    The preset, the profile's size and the provider's limit all apply. "NONE" removes the profile's size.
-    """
+    """Return the longest side and the box. The preset "NONE" removes the profile's size, not the provider's limit."""
     sides = [side for side in (None if preset == "NONE" else profile.size, profile.max_side) if side is not None]
     return min(sides, default=None), PRESETS.get(preset or "NONE")
 

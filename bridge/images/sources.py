@@ -26,8 +26,7 @@ _QUICK = 256 * 1024
 _DATA_URI = re.compile(r"\s*+data:[^,]{0,1000};base64,", re.IGNORECASE)
 _SPACE = b" \t\r\n\f\v"
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
-# At most half of the characters may be white space.
-_MAX_SPACING = 2
+_MAX_SPACING = 2  # at most half of the characters may be white space
 
 
 @dataclass(slots=True)
@@ -54,10 +53,7 @@ class Access:
 
 
 async def from_path(path: str, access: Access) -> Source:
-    """Read a file of the workspace. A leading `/workspace/` means the workspace.
-
-    Raises PathRefused, ImageNotFound, and what `inspect` raises.
-    """
+    """Read a file of the workspace. Raises PathRefused, ImageNotFound, and what `inspect` raises."""
 
     def read() -> Source:
         data = files.read(path, access.workspace, access.limits.max_bytes)
@@ -110,10 +106,7 @@ async def off_loop(size: int, work: Callable[[], T]) -> T:
 
 
 def decode_base64(text: str, limits: ImageLimits) -> bytes:
-    """Decode the standard or the URL-safe alphabet. White space and missing padding are accepted.
-
-    Raises InvalidImage and ImageTooLarge.
-    """
+    """Decode the usual spellings of base64 (docs/decisions.md). Raises InvalidImage and ImageTooLarge."""
     check_bytes(len(text) // _MAX_SPACING * 3 // 4, limits)
     uri = _DATA_URI.match(text)
     payload = text[uri.end() :] if uri else text

@@ -36,17 +36,13 @@ _FORMATS = {
     "image/avif": ("AVIF", "PIL.AvifImagePlugin"),
     "image/heic": ("HEIF", "pillow_heif"),
 }
-# Pillow 13 processes strips and tiles in Python: 2 million of one pixel each took 9 s.
-_MAX_PARTS = 65_536
+_MAX_PARTS = 65_536  # Pillow 13 processes strips and tiles in Python: 2 million of one pixel each took 9 s
 _SCALES = (8, 4, 2)
-# A DCT-scaled JPEG of at least this share of the requested size is not resampled.
-_CLOSE_ENOUGH = 0.9
+_CLOSE_ENOUGH = 0.9  # a DCT-scaled JPEG of at least this share of the requested size is not resampled
 
 
 def handle(job: Job, data: bytes) -> tuple[Result, bytes]:
-    """Run one job. Every exception of a decoder becomes a result with an error, because Pillow raises many kinds for
-    malformed images (SyntaxError, struct.error, …).
-    """
+    """Run one job. Exceptions of decoders, of which Pillow raises many kinds, become a result with an error."""
     try:
         return run(job, data)
     except Rejected as rejected:

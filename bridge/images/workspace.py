@@ -20,8 +20,7 @@ from bridge.images.limits import MIB
 MOUNT = "/workspace/"
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER = _OPEN | os.O_DIRECTORY
-# Without O_NONBLOCK, opening a FIFO would wait for a writer.
-_FILE = _OPEN | os.O_NONBLOCK | os.O_NOCTTY
+_FILE = _OPEN | os.O_NONBLOCK | os.O_NOCTTY  # without O_NONBLOCK, opening a FIFO would wait for a writer
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[/\\]")
 # All rejections have the same message, so that it does not reveal which files exist.
 _REFUSED = "The path is not that of a file in the workspace. Pass one such as datasets/samples/cat.jpg."
@@ -45,8 +44,7 @@ def inside(path: str) -> list[str]:
 def read(path: str, workspace: Path, max_bytes: int) -> bytes:
     """Read a regular file inside the workspace.
 
-    Raises PathRefused for every path outside the workspace, whether it exists or not, and for directories, devices and
-    pipes; ImageNotFound if the workspace has no such file; ImageTooLarge if the file exceeds `max_bytes`.
+    Raises PathRefused for everything else, whether it exists or not, ImageNotFound and ImageTooLarge.
     """
     parts = inside(path)
     shown = "/".join(parts)

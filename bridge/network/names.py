@@ -11,11 +11,7 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
 class Resolver:
-    """The system's resolver with at most `concurrency` lookups, each in its own thread.
-
-    The event loop's lookups share a few threads, so a few names whose name servers do not respond would block all
-    lookups.
-    """
+    """The system's resolver in threads of its own: names that hang would fill the few threads of the event loop."""
 
     def __init__(self, concurrency: int = 64) -> None:
         self._slots = asyncio.Semaphore(concurrency)

@@ -22,10 +22,8 @@ from bridge.network.names import Resolve, Resolver
 from bridge.network.policy import AddressPolicy
 
 _MAX_IDLE = 128
-_MAX_ADDRESSES = 64
-"""Maximum addresses of a name. A DNS answer over TCP can contain four thousand."""
-_MAX_DIALLED = 8
-"""Maximum addresses of a name to which connections are tried."""
+_MAX_ADDRESSES = 64  # of a name; a DNS answer over TCP can contain four thousand
+_MAX_DIALLED = 8  # addresses of a name to which connections are tried
 _NO_LIMIT_SECONDS = 3600.0
 _ERRORS = (
     httpcore2.TimeoutException,
@@ -104,13 +102,8 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         url = request.url
         target = httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         assert isinstance(request.stream, httpx2.AsyncByteStream)
-        sent = httpcore2.Request(
-            request.method,
-            target,
-            headers=request.headers.raw,
-            content=request.stream,
-            extensions=request.extensions,
-        )
+        headers, extensions = request.headers.raw, request.extensions
+        sent = httpcore2.Request(request.method, target, headers=headers, content=request.stream, extensions=extensions)
         with _translated_errors():
             response = await self._pool.handle_async_request(sent)
         return httpx2.Response(

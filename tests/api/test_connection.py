@@ -21,17 +21,22 @@ from tests.service import WORKSPACE, Service
 
 
 async def test_a_websocket_that_is_not_read_is_closed(vllm_server: OpenAIServer) -> None:
-    """The client accepts the connection, and no event after that; the call that runs is cancelled."""
-    vllm_server.default = b.Hang("first")
-    frames = [{"type": "websocket.connect"}, {"type": "websocket.receive", "text": ""}]
-    frames[1]["text"] = frame("caption", "a1", **streams.caption(vllm_server))
+    """The client accepts no result; the call of another request is cancelled."""
+    vllm_server.reply(b.Hang("first"))
+    vllm_server.default = b.Answer(streams.GOOD)
+    body = streams.caption(vllm_server)
+    frames = [frame("caption", "a1", **body), frame("caption", "a2", **body)]
+    opening = [{"type": "websocket.connect"}]
 
     async def receive() -> Message:
-        return frames.pop(0) if frames else await asyncio.Future()
+        if opening:
+            return opening.pop()
+        if len(frames) == 1:
+            await asyncio.to_thread(vllm_server.wait_for_calls, 1, HANG_GUARD)
+        return {"type": "websocket.receive", "text": frames.pop(0)} if frames else await asyncio.Future()
 
     async def send(message: Message) -> None:
-        if message["type"] == "websocket.send":
-            await asyncio.to_thread(vllm_server.wait_for_calls, 1, HANG_GUARD)
+        if '"type":"result"' in message.get("text", ""):
             await asyncio.Future()
 
     async with open_services(Settings(workspace=WORKSPACE)) as services, asyncio.timeout(HANG_GUARD):

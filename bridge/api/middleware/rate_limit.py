@@ -22,10 +22,7 @@ _NAMESPACE = "graphcap"
 
 
 class RateLimiter:
-    """Counts requests per caller in sliding windows.
-
-    If the storage fails, requests are accepted without counting for ten seconds.
-    """
+    """Counts requests per caller in sliding windows. While the storage fails, requests are accepted uncounted."""
 
     def __init__(self, settings: Settings) -> None:
         self._items: list[RateLimitItem] = []
@@ -40,10 +37,7 @@ class RateLimiter:
             self._limiter = SlidingWindowCounterRateLimiter(settings.open_rate_limit_storage())
 
     async def count(self, caller: str) -> dict[str, str]:
-        """Count one request. Return the RateLimit headers of the tightest limit, {} if requests are not counted.
-
-        Raises RateLimitExceeded.
-        """
+        """Count one request. Return the RateLimit headers of the tightest limit, if any. Raises RateLimitExceeded."""
         if not self._items or time.monotonic() < self._paused_until:
             return {}
         try:
@@ -81,10 +75,7 @@ class RateLimiter:
 
 
 def client_address(scope: Scope) -> str:
-    """Return the name under which a caller without an API key is counted.
-
-    All IPv6 addresses with the same 64-bit prefix are one caller.
-    """
+    """Return the name of a caller without an API key: its IPv4 address, or the /64 network of its IPv6 address."""
     host = (scope.get("client") or ("local", 0))[0]
     try:
         address = ip_address(host)

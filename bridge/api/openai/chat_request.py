@@ -103,11 +103,7 @@ class ChatRequest(Strict):
 
 
 def read_chat(fields: JsonObject, services: Services) -> tuple[ChatRequest, Perspective, CaptionOptions]:
-    """Validate a chat request, and return it with the perspective and the options of the caption.
-
-    The perspective is either named by `model` or built from the schema and the user's text. Raises InvalidRequest or
-    PerspectiveError.
-    """
+    """Return the request, its perspective and the caption's options. Raises InvalidRequest or PerspectiveError."""
     chat = parse_request(ChatRequest, _supported(fields))
     name = models.parse_name(chat.model)
     schema = chat.response_format.json_schema if chat.response_format else None
@@ -147,10 +143,8 @@ def _supported(fields: JsonObject) -> JsonObject:
     fields = {name: value for name, value in fields.items() if value is not None and name not in _IGNORED}
     rejected = [name for name in fields if name in _UNSUPPORTED and fields[name] not in _UNSUPPORTED[name]]
     if rejected:
-        raise InvalidRequest(
-            f"Captions do not support {', '.join(rejected)}. Leave it out.",
-            tuple((f"/{name}", "is not supported") for name in rejected),
-        )
+        pointers = tuple((f"/{name}", "is not supported") for name in rejected)
+        raise InvalidRequest(f"Captions do not support {', '.join(rejected)}. Leave it out.", pointers)
     return {name: value for name, value in fields.items() if name not in _UNSUPPORTED}
 
 
@@ -158,9 +152,7 @@ def _inline(schema: AnswerSchema | None, texts: tuple[str, ...]) -> Perspective:
     """Return a perspective with the user's text as its prompt. It has no variables, so braces are text."""
     assert schema is not None
     if not texts:
-        raise InvalidRequest(
-            "Send the instruction for the model as text of the user's message.", (("/messages", "no text"),)
-        )
+        raise InvalidRequest("Send the model's instruction as text of the user's message.", (("/messages", "no text"),))
     document: JsonObject = {
         "name": schema.name,
         "description": schema.description,

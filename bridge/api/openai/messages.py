@@ -54,7 +54,7 @@ class Message(Strict):
 
     @property
     def texts(self) -> list[str]:
-        """Return the texts of the message that are not blank."""
+        """Return the texts that are not blank."""
         return [part.text for part in self.content if part.text and part.text.strip()]
 
     @property
@@ -87,8 +87,5 @@ def read_turn(messages: list[Message]) -> Turn:
             f"Send one image as an image_url part (a data URI or an http(s) URL) of the last user message; {count}.",
             (("/messages", "exactly one image"),),
         )
-    return Turn(
-        last[0],
-        tuple(text for message in turn for text in message.texts),
-        "\n\n".join(text for message in system for text in message.texts),
-    )
+    texts = tuple(text for message in turn for text in message.texts)
+    return Turn(last[0], texts, "\n\n".join(text for message in system for text in message.texts))

@@ -30,10 +30,7 @@ def list_all(services: Services) -> list[dict[str, Any]]:
 
 
 def find(text: str, services: Services) -> dict[str, Any]:
-    """Return the entry of a valid name, which need not be listed.
-
-    Raises UnknownPerspective or a DispatchError.
-    """
+    """Return the entry of a valid name, which need not be listed. Raises UnknownPerspective or DispatchError."""
     name = parse_name(text)
     if name.perspective or not name.provider:
         services.catalog.get(name.perspective)

@@ -85,15 +85,13 @@ async def caption_image(request: Request) -> Response:
 @router.post("/analyze", response_model=AnalyzeOut)
 async def analyze_image(request: Request) -> Response:
     """Caption one image with several perspectives at the same time, and combine the captions with a synthesizer."""
-    body = await _read_body(request)
+    body, resources, key = await _read_body(request), services(request), provider_key(request)
     analyze_request = parse_request(AnalyzeRequest, body.fields)
     run = start_run(request, analyze_request)
-    plan = await make_analysis_plan(
-        analyze_request, services(request), run, upload=body.upload, provider_key=provider_key(request)
-    )
+    plan = await make_analysis_plan(analyze_request, resources, run, upload=body.upload, provider_key=key)
     if negotiate(request, responses.ANALYSIS_TYPES) == EVENTS:
-        return EventStreamResponse(EventStream(plan, services(request), run), record_of(request), run)
-    outcomes = await until_disconnect(request, analyze(plan, services(request), run))
+        return EventStreamResponse(EventStream(plan, resources, run), record_of(request), run)
+    outcomes = await until_disconnect(request, analyze(plan, resources, run))
     result = analysis_out(plan, outcomes, run)
     if isinstance(result, AnalyzeOut):
         return json_response(result)
@@ -109,9 +107,8 @@ async def caption_from_path(request: Request) -> Response:
 
 
 def _with_metadata(caption: Caption) -> Response:
-    metadata = Metadata(
-        model=caption.model, provider=caption.provider, version=__version__, config_name=caption.perspective
-    )
+    names = {"model": caption.model, "provider": caption.provider, "config_name": caption.perspective}
+    metadata = Metadata(**names, version=__version__)
     return json_response(CaptionWithMetadata(**{**caption.__dict__, "metadata": metadata}), omit_none=True)
 
 
@@ -120,9 +117,8 @@ async def caption_by_name(request: Request, name: str) -> Response:
     """Caption an image with the perspective in the path."""
     body = await _read_body(request)
     if body.fields.get("perspective", name) != name:
-        raise InvalidRequest(
-            f"The path names '{name}' and the body another perspective. Name one.", (("/perspective", "differs"),)
-        )
+        text = f"The path names '{name}' and the body another perspective. Name one."
+        raise InvalidRequest(text, (("/perspective", "differs"),))
     return await _caption(request, RequestBody({**body.fields, "perspective": name}, body.upload))
 
 
@@ -145,15 +141,14 @@ async def _read_body(request: Request) -> RequestBody:
 async def _caption(
     request: Request, body: RequestBody, to_json: Callable[[Caption], Response] = json_response
 ) -> Response:
+    resources, key = services(request), provider_key(request)
     caption_request = parse_request(CaptionRequest, body.fields)
     run = start_run(request, caption_request)
-    plan = await make_plan(
-        caption_request, services(request), run, upload=body.upload, provider_key=provider_key(request)
-    )
+    plan = await make_plan(caption_request, resources, run, upload=body.upload, provider_key=key)
     media_type = negotiate(request, responses.CAPTION_TYPES)
     if media_type == EVENTS:
-        return EventStreamResponse(EventStream(plan, services(request), run), record_of(request), run)
-    caption = await until_disconnect(request, caption_plan(plan, services(request), run))
+        return EventStreamResponse(EventStream(plan, resources, run), record_of(request), run)
+    caption = await until_disconnect(request, caption_plan(plan, resources, run))
     if media_type == TEXT:  # one line, because training tools read one caption per line
         return PlainTextResponse(" ".join(caption.rendered.split()) + "\n")
     return to_json(caption)

@@ -88,9 +88,8 @@ def _require_name(name: str, request: Request) -> None:
 
 async def _list_models(request: Request, provider: ProviderReference) -> Response:
     target, models = await check.models(provider, services(request), _start_run(request), provider_key(request))
-    default = (
-        provider.provider_config.default_model if provider.provider_config else None
-    ) or target.config.default_model
+    described = provider.provider_config.default_model if provider.provider_config else None
+    default = described or target.config.default_model
     listed = [ModelOut(id=model.id, name=model.name, is_default=model.id == default) for model in models]
     return json_response(ModelList(provider=target.label, models=listed))
 
@@ -123,18 +122,16 @@ def _report(target: Target, result: Check) -> ConnectionTest:
         )
         for place, step in enumerate(result.steps)
     ]
-    failed = next((step for step in reversed(result.steps) if step.status == "failed"), None)
-    tested = any(step.step == "test_chat_completion" for step in result.steps)
-    listed = any(step.step == "list_models" and step.status == "success" for step in result.steps)
+    failed = next((step for step in reversed(steps) if step.status == "failed"), None)
+    outcomes = {step.step: step.status for step in steps}
+    details = TestDetails(
+        models_count=len(result.models) if outcomes.get("list_models") == "success" else None,
+        test_model=result.model if "test_chat_completion" in outcomes else None,
+    )
     warnings = [WarningOut(warning_type="connection", message=text) for text in result.warnings]
     return ConnectionTest(
         status="failed" if failed else "success",
-        message=failed.error if failed else f"Connected to '{target.label}'.",
+        message=(failed.error or "") if failed else f"Connected to '{target.label}'.",
         provider=target.label,
-        result=TestResult(
-            diagnostics=Diagnostics(connection_steps=steps, warnings=warnings),
-            details=TestDetails(
-                models_count=len(result.models) if listed else None, test_model=result.model if tested else None
-            ),
-        ),
+        result=TestResult(diagnostics=Diagnostics(connection_steps=steps, warnings=warnings), details=details),
     )

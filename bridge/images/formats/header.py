@@ -9,8 +9,7 @@ from typing import TypeVar
 from bridge.images.limits import Size, malformed
 
 T = TypeVar("T")
-# A 20 MB file has some thousand chunks. A file with a million empty chunks would only consume CPU.
-_MAX_PARTS = 65_536
+_MAX_PARTS = 65_536  # a 20 MB file has some thousand chunks; a million empty ones would only consume CPU
 _ORIENTATION, _SHORT = 0x0112, 3
 
 

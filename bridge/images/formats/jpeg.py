@@ -15,22 +15,17 @@ _APP0, _EXIF, _ICC, _ADOBE, _COMMENT = 0xE0, 0xE1, 0xE2, 0xEE, 0xFE
 _HUFFMAN, _QUANTIZATION = 0xC4, 0xDB
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SEQUENTIAL = (0xC0, 0xC1)
-# Baseline, extended and progressive Huffman. stb_image (llama.cpp) reads only these.
-_PLAIN_FRAMES = (0xC0, 0xC1, 0xC2)
+_PLAIN_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive Huffman: all that stb_image (llama.cpp) reads
 _APPLICATION = range(0xE0, 0xF0)
 _NEEDED = {_APP0: b"JFIF\0", _ICC: b"ICC_PROFILE\0", _ADOBE: b"Adobe"}
 # Matches no restart markers and stuffed bytes, which belong to the entropy-coded data.
 _MARKER = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
 _NOT_STUFFED = re.compile(rb"\xff[^\0]")
 _MAX_SCANS = 100
-# Each block of 64 pixels has a Huffman code of at least one bit.
-_MAX_PIXELS_PER_BYTE = 64 * 8
-# One megabyte of ICC profile or XMP needs 16 segments.
-_MAX_SEGMENTS = 64
-# Shortest segments that decoders accept, for the segments that `strip` keeps.
-_LEAST_SIZE = {_APP0: 14, _ICC: 14, _ADOBE: 12}
-# Usual horizontal and vertical sampling of the first component. Decoders reject some other values.
-_SAMPLINGS = (0x11, 0x12, 0x21, 0x22)
+_MAX_PIXELS_PER_BYTE = 64 * 8  # each block of 64 pixels has a Huffman code of at least one bit
+_MAX_SEGMENTS = 64  # one megabyte of ICC profile or XMP needs 16
+_LEAST_SIZE = {_APP0: 14, _ICC: 14, _ADOBE: 12}  # shortest contents that decoders accept
+_SAMPLINGS = (0x11, 0x12, 0x21, 0x22)  # usual samplings of the first component; decoders reject some others
 
 
 def segments(data: bytes) -> Iterator[Segment]:
@@ -57,7 +52,7 @@ def segments(data: bytes) -> Iterator[Segment]:
 
 
 def inspect(data: bytes) -> Header:
-    """Read the frame header and the orientation. Raises Rejected, and struct.error if truncated."""
+    """Read the frame header and the orientation."""
     frame: Segment | None = None
     orientation = 1
     for marker, start, end in bounded(segments(data)):
@@ -87,8 +82,7 @@ def inspect(data: bytes) -> Header:
 def strip(data: bytes) -> bytes:
     """Drop EXIF, XMP, IPTC, comments, thumbnails, further images and everything after the end marker.
 
-    The ICC profile and Adobe's transform flag are kept, because the colours depend on them. Returns the same object if
-    nothing is dropped. Raises Rejected, and struct.error if truncated.
+    The ICC profile and Adobe's transform flag are kept, because the colours depend on them.
     """
     view = memoryview(data)
     kept: list[bytes | memoryview] = [view[:2]]

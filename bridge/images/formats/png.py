@@ -17,7 +17,7 @@ _PIECE = 1024 * 1024
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yield (type, start, end) up to IEND. Raises Rejected, and struct.error if truncated."""
+    """Yield (type, start, end) up to IEND."""
     at = 8
     while True:
         length, kind = unpack_from(">I4s", data, at)
@@ -31,7 +31,7 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def inspect(data: bytes) -> Header:
-    """Read IHDR and the chunks that affect `Header`. Raises Rejected, and struct.error if truncated."""
+    """Read IHDR and the chunks that affect `Header`."""
     if data[12:16] != b"IHDR":
         raise malformed("The PNG image does not begin with its header.")
     width, height, bits, colour = unpack_from(">IIBB", data, 16)
@@ -45,10 +45,7 @@ def inspect(data: bytes) -> Header:
 
 
 def strip(data: bytes) -> bytes:
-    """Drop text, times, EXIF, private chunks and everything after IEND.
-
-    Returns the same object if nothing is dropped. Raises Rejected, and struct.error if truncated.
-    """
+    """Drop text, times, EXIF, private chunks and everything after IEND."""
     view = memoryview(data)
     kept: list[bytes | memoryview] = [view[:8]]
     for kind, start, end in bounded(chunks(data)):
