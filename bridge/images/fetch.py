@@ -26,14 +26,15 @@ _HEADERS = {
 _LONGEST_NAME = 253  # the limit of RFC 1035, because messages contain the host
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 5
+_MIN_SPEED = 4096  # bytes per second
 _FORBIDDEN = {"noai", "noimageai"}
 
 
 class Fetcher:
     """Fetch images over one connection pool.
 
-    `timeout`: seconds for one image, redirects included. `quiet`: longest time in seconds without a byte. `pace`:
-    lowest average speed in bytes per second after `warm_up` seconds.
+    `timeout`: seconds for one image, redirects included. `quiet`: longest time in seconds without a byte. `warm_up`:
+    seconds after which the average speed must be at least 4 KiB per second.
     """
 
     def __init__(
@@ -42,14 +43,12 @@ class Fetcher:
         *,
         timeout: float = 20.0,
         quiet: float = 10.0,
-        pace: int = 4096,
         warm_up: float = 5.0,
         max_connections: int = 64,
         look_up: Resolve | None = None,
     ) -> None:
         self._transport = GuardedTransport(policy, max_connections, look_up=look_up)
-        self._timeout, self._quiet = timeout, min(quiet, timeout)
-        self._pace, self._warm_up = pace, warm_up
+        self._timeout, self._quiet, self._warm_up = timeout, min(quiet, timeout), warm_up
 
     async def aclose(self) -> None:
         await self._transport.aclose()
@@ -105,8 +104,8 @@ class Fetcher:
             if len(parts) > max_bytes:
                 raise _too_large(max_bytes)
             spent = monotonic() - began
-            if spent > self._warm_up and len(parts) < self._pace * spent:
-                raise ImageUnreachable(f"{host} sends the image at less than {self._pace} bytes per second.")
+            if spent > self._warm_up and len(parts) < _MIN_SPEED * spent:
+                raise ImageUnreachable(f"{host} sends the image at less than {_MIN_SPEED} bytes per second.")
         return bytes(parts)
 
 

@@ -79,20 +79,15 @@ async def from_base64(text: str, access: Access) -> Source:
     return await off_loop(len(text), decode)
 
 
-SOURCES: tuple[tuple[Literal["path", "url", "base64"], str, Callable[[str, Access], Awaitable[Source]]], ...] = (
-    ("path", "", from_path),
-    ("url", "", from_url),
-    ("base64", "", from_base64),
-)
+Row = tuple[Literal["path", "url", "base64"], str, Callable[[str, Access], Awaitable[Source]]]
+SOURCES: tuple[Row, ...] = (("path", "", from_path), ("url", "", from_url), ("base64", "", from_base64))
 """Field of the request's image, prefix of its value, function. The first row that matches is used."""
 
 
 async def load(kind: str, reference: str, access: Access) -> Source:
     """Load the image that a request refers to. Raises ImageError."""
-    for field_name, prefix, read in SOURCES:
-        if field_name == kind and reference.startswith(prefix):
-            return await read(reference, access)
-    raise InvalidImage(f"An image cannot be read from this {kind}.")
+    read = next(read for name, prefix, read in SOURCES if name == kind and reference.startswith(prefix))
+    return await read(reference, access)
 
 
 def from_upload(data: bytes, limits: ImageLimits) -> Source:

@@ -13,8 +13,8 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 class Resolver:
     """The system's resolver in threads of its own: names that hang would fill the few threads of the event loop."""
 
-    def __init__(self, concurrency: int = 64) -> None:
-        self._slots = asyncio.Semaphore(concurrency)
+    def __init__(self) -> None:
+        self._slots = asyncio.Semaphore(64)
 
     async def __call__(self, host: str, port: int) -> Sequence[str]:
         """Return the addresses of a name in the resolver's order. Raises OSError."""

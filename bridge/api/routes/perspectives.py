@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from bridge.api import responses
 from bridge.api.analysis import AnalyzeOut, analysis_out
-from bridge.api.connection import until_disconnect
+from bridge.api.connection import disconnected, until
 from bridge.api.middleware.request_context import provider_key, record_of, services, start_run
 from bridge.api.request_body import RequestBody, read_body
 from bridge.api.responses import EVENTS, TEXT, json_response, negotiate
@@ -91,7 +91,7 @@ async def analyze_image(request: Request) -> Response:
     plan = await make_analysis_plan(analyze_request, resources, run, upload=body.upload, provider_key=key)
     if negotiate(request, responses.ANALYSIS_TYPES) == EVENTS:
         return EventStreamResponse(EventStream(plan, resources, run), record_of(request), run)
-    outcomes = await until_disconnect(request, analyze(plan, resources, run))
+    outcomes = await until(disconnected(request.receive), analyze(plan, resources, run))
     result = analysis_out(plan, outcomes, run)
     if isinstance(result, AnalyzeOut):
         return json_response(result)
@@ -148,7 +148,7 @@ async def _caption(
     media_type = negotiate(request, responses.CAPTION_TYPES)
     if media_type == EVENTS:
         return EventStreamResponse(EventStream(plan, resources, run), record_of(request), run)
-    caption = await until_disconnect(request, caption_plan(plan, resources, run))
+    caption = await until(disconnected(request.receive), caption_plan(plan, resources, run))
     if media_type == TEXT:  # one line, because training tools read one caption per line
         return PlainTextResponse(" ".join(caption.rendered.split()) + "\n")
     return to_json(caption)
