@@ -11,8 +11,7 @@ from pydantic.json_schema import models_json_schema
 
 from bridge import errors
 from bridge.api import responses as formats
-from bridge.api.analysis import AllFailed
-from bridge.api.schemas import CaptionFromPath, ProviderBody, ProviderByName
+from bridge.api.schemas import AllFailed, CaptionFromPath, ProviderBody, ProviderByName
 from bridge.api.sse import StreamEvent
 from bridge.captioning import problems
 from bridge.captioning.models import AnalyzeRequest, CaptionRequest, Problem

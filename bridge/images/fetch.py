@@ -14,8 +14,7 @@ import httpx2
 from bridge.errors import ImageTooLarge, ImageUnreachable
 from bridge.images.limits import MIB
 from bridge.network import AddressPolicy, AddressRefused
-from bridge.network.names import Resolve
-from bridge.network.transport import GuardedTransport
+from bridge.network.transport import GuardedTransport, Resolve
 from bridge.version import __version__
 
 _HEADERS = {

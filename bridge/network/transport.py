@@ -6,10 +6,14 @@ and IPv4 addresses inside IPv6 addresses cannot bypass the check. Proxies from t
 httpx2's transport accepts no network backend, so this transport uses httpcore2's public connection pool.
 """
 
+import asyncio
+import socket
 import ssl
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from ipaddress import ip_address
+from threading import Thread
 from time import monotonic
 from typing import Any
 
@@ -18,9 +22,9 @@ import httpcore2
 import httpx2
 
 from bridge.errors import AddressRefused
-from bridge.network.names import Resolve, Resolver
 from bridge.network.policy import AddressPolicy
 
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 _MAX_IDLE = 128
 _MAX_ADDRESSES = 64  # of a name; a DNS answer over TCP can contain four thousand
 _MAX_DIALLED = 8  # addresses of a name to which connections are tried
@@ -32,6 +36,39 @@ _ERRORS = (
     httpcore2.ProxyError,
     httpcore2.UnsupportedProtocol,
 )
+
+
+class Resolver:
+    """The system's resolver in threads of its own: names that hang would fill the few threads of the event loop."""
+
+    def __init__(self) -> None:
+        self._slots = asyncio.Semaphore(64)
+
+    async def __call__(self, host: str, port: int) -> Sequence[str]:
+        """Return the addresses of a name in the resolver's order. Raises OSError."""
+        await self._slots.acquire()
+        loop = asyncio.get_running_loop()
+        result: Future[Sequence[str]] = Future()
+        result.set_running_or_notify_cancel()
+
+        def work() -> None:
+            try:
+                entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                result.set_result(list(dict.fromkeys(str(entry[4][0]) for entry in entries)))
+            except OSError as error:
+                result.set_exception(error)
+            except ValueError:  # UnicodeError for an empty or overlong label
+                result.set_exception(OSError("not a host name"))
+            finally:
+                with suppress(RuntimeError):  # the event loop is closed
+                    loop.call_soon_threadsafe(self._slots.release)
+
+        try:  # a daemon thread, because a lookup that hangs must not delay the end of the process
+            Thread(target=work, daemon=True, name="name lookup").start()
+        except RuntimeError as error:
+            self._slots.release()
+            raise OSError("no thread for the name lookup") from error
+        return await asyncio.wrap_future(result)
 
 
 class GuardedBackend(httpcore2.AnyIOBackend):

@@ -6,13 +6,15 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
+from bridge import errors
 from bridge.api import responses
-from bridge.api.analysis import AnalyzeOut, analysis_out
 from bridge.api.connection import disconnected, until
 from bridge.api.middleware.request_context import provider_key, record_of, services, start_run
 from bridge.api.request_body import RequestBody, read_body
 from bridge.api.responses import EVENTS, TEXT, json_response, negotiate
 from bridge.api.schemas import (
+    AllFailed,
+    AnalyzeOut,
     CaptionFromPath,
     CaptionWithMetadata,
     Metadata,
@@ -23,18 +25,21 @@ from bridge.api.schemas import (
     PerspectiveOut,
 )
 from bridge.api.sse import EventStreamResponse
-from bridge.captioning.analyze import analyze
-from bridge.captioning.caption import caption_plan
-from bridge.captioning.models import AnalyzeRequest, Caption, CaptionRequest
+from bridge.captioning import problems
+from bridge.captioning.analyze import Outcomes, analyze
+from bridge.captioning.caption import caption_plan, usage_out
+from bridge.captioning.models import AnalyzeRequest, Caption, CaptionRequest, Problem
 from bridge.captioning.parsing import parse_request
-from bridge.captioning.plan import make_analysis_plan, make_plan
+from bridge.captioning.plan import AnalysisPlan, make_analysis_plan, make_plan
 from bridge.captioning.stream import EventStream
-from bridge.errors import InvalidRequest
+from bridge.errors import InvalidRequest, NothingToSynthesize
+from bridge.run import Run
 from bridge.version import __version__
 from perspectives import typescript
 from perspectives.catalog import ModuleInfo
 from perspectives.errors import UnknownPerspective
 
+_NO_INPUT = errors.TABLE[NothingToSynthesize].title  # the status of this problem is ignored
 _ACTIONS = ("caption", "caption-from-path", "analyze")
 router = APIRouter(prefix="/perspectives", tags=["perspectives"])
 
@@ -92,10 +97,42 @@ async def analyze_image(request: Request) -> Response:
     if negotiate(request, responses.ANALYSIS_TYPES) == EVENTS:
         return EventStreamResponse(EventStream(plan, resources, run), record_of(request), run)
     outcomes = await until(disconnected(request.receive), analyze(plan, resources, run))
-    result = analysis_out(plan, outcomes, run)
+    result = _analysis(plan, outcomes, run)
     if isinstance(result, AnalyzeOut):
         return json_response(result)
     return responses.problem_response(request, result)
+
+
+def _analysis(plan: AnalysisPlan, outcomes: Outcomes, run: Run) -> AnalyzeOut | Problem:
+    """Build the response, or a problem if every perspective failed."""
+    runs = dict(zip(plan.names, run.children, strict=True))
+    results = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Caption)}
+    failures = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Exception)}
+    failed = {name: problems.report(error, runs[name]) for name, error in failures.items()}
+    if not results:
+        return _all_failed(failed, run.request_id)
+    image = next(iter(results.values())).image
+    synthesis = results.pop(plan.synthesizer.perspective.name, None) if plan.synthesizer else None
+    return AnalyzeOut(
+        results=results,
+        errors=failed,
+        synthesis=synthesis,
+        image=image,
+        usage=usage_out(run.usage),
+        timing=run.timings.milliseconds(),
+        request_id=run.request_id,
+    )
+
+
+def _all_failed(failed: dict[str, Problem], request_id: str) -> Problem:
+    """Return the first problem if all problems have the same status. Otherwise, build a problem with status 502."""
+    first = next(iter(failed.values()))
+    if len({problem.status for problem in failed.values() if problem.title != _NO_INPUT}) > 1:
+        retryable = any(problem.retryable for problem in failed.values())
+        row = errors.Row(502, "provider_error", "Every perspective failed", retryable)
+        sentences = " ".join(f"{name}: {problem.detail}" for name, problem in failed.items())
+        first = problems.from_row(row, f"Every perspective failed. {sentences}", request_id)
+    return AllFailed(**{**first.__dict__, "errors": failed})
 
 
 @router.post("/caption-from-path", response_model=CaptionWithMetadata)
