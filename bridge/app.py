@@ -34,8 +34,7 @@ API = "/api/v1"
 def create_app(settings: Settings | None = None, drain: Drain | None = None, engines: Engines | None = None) -> ASGIApp:
     """Create the ASGI application. Raises SettingsError, which lists every mistake.
 
-    `drain`: lets the server shut the application down gracefully. `engines`: the embedded engines, by default those of
-    this process.
+    `drain`: for a graceful shutdown. `engines`: the embedded engines, by default those of this process.
     """
     settings = settings or load()
     silence_libraries()

@@ -40,9 +40,8 @@ class RequestProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Receive a part of a request. Reject it if the headers are too large.
 
-        The timer limits the time until the headers are complete. The timer also ends a request whose body continues
-        after the response was sent. An offer of curl or Java to upgrade to HTTP/2, with which uvicorn would drop the
-        body, is removed.
+        The timer limits the time for the headers, and for a body that continues after the response. An offer of curl or
+        Java to upgrade to HTTP/2 is removed, because uvicorn would drop the body.
         """
         if self._timer is None and (self.cycle is None or self.cycle.response_complete):
             self._start_timer()

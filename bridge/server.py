@@ -59,8 +59,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, answer the first request of every accepted connection, then close them all.
 
-        uvicorn itself would reset connections in the accept queue, and close connections whose request has not arrived
-        yet. A proxy could not send such a POST to another instance, because the request may have begun.
+        uvicorn would reset or close these connections, and a proxy could not send a POST again that may have begun.
         """
         accepted = []
         for listening in sockets or []:
@@ -230,11 +229,9 @@ def application(control: socket.socket | None = None) -> ASGIApp:
 
 
 def drain_on_signals(drain: Drain, grace: float) -> None:
-    """At SIGTERM or SIGINT, shut down gracefully, then call uvicorn's handler.
+    """At SIGTERM or SIGINT, shut down gracefully, then call uvicorn's handler, which must be installed already.
 
-    A SIGINT during the shutdown ends the grace period. A repeated SIGTERM has no effect, because a worker may receive
-    it from its process group and from its supervisor. Call this after uvicorn has installed its handlers (before it
-    loads the application).
+    A SIGINT during the shutdown ends the grace period. A second SIGTERM has no effect: the supervisor may send one too.
     """
     loop = asyncio.get_running_loop()
     tasks: list[asyncio.Task[None]] = []

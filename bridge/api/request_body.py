@@ -34,8 +34,8 @@ class RequestBody:
 async def read_body(request: Request, settings: Settings, *, optional: bool = False) -> RequestBody:
     """Read the body according to its content type. `optional`: an empty body is one without fields.
 
-    The body must arrive within the `timeout` of the settings. After ten seconds, its average rate must be at least
-    `min_send_rate` bytes per second. Raises BodyTooLarge, InvalidJson, InvalidRequest or RequestTimeout.
+    The settings limit its size, its time, and after ten seconds its average rate. Raises BodyTooLarge, InvalidJson,
+    InvalidRequest or RequestTimeout.
     """
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > settings.body_limit:

@@ -45,8 +45,7 @@ def json_response(value: BaseModel, *, omit_none: bool = False) -> Response:
 def problem_response(request: Request, problem: Problem) -> Response:
     """Build the response for a problem. For paths below `/v1/`, it has OpenAI's error format.
 
-    The media type is `application/json`, the only one that the React client parses, unless `Accept` prefers
-    `application/problem+json`.
+    The React client parses only `application/json`, so `application/problem+json` is sent only if `Accept` prefers it.
     """
     note_problem(request, problem)
     headers: dict[str, str] = {}

@@ -48,8 +48,7 @@ def with_services(
 ) -> int:
     """Open the services, run `command` with them, and return its exit code. Errors are printed.
 
-    `settings`: by default those of the environment. `max_concurrency`: see `open_services`. `loop_factory`: creates the
-    event loop.
+    `settings`: by default those of the environment. `max_concurrency`: see `open_services`.
     """
     import asyncio
 

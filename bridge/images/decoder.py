@@ -110,7 +110,7 @@ class DecoderPool:
     """Runs jobs in up to `workers` processes, which start on demand. Waiting callers are served in turn.
 
     `memory`: bytes that a process may allocate beyond its size at start. `seconds`: time limit of one job. A process is
-    killed if its job takes longer, or if the caller of the job is cancelled.
+    killed after this time, or if the job is cancelled.
     """
 
     def __init__(self, workers: int, memory: int, seconds: float) -> None:

@@ -1,7 +1,7 @@
 """Fetch an image from the internet for an untrusted caller.
 
 Only http and https are used, without credentials, cookies, proxies and compression. Every connection's address is
-checked, also after redirects. Time and size are limited, and a minimum speed is required.
+checked. Time, size and speed are limited.
 """
 
 import asyncio

@@ -17,10 +17,9 @@ LENGTHS = Struct(">II")
 class Job:
     """A job for an image of `media_type`.
 
-    `size`, `orientation`: the stored size and EXIF orientation, if the service could read the header itself. `verify`:
-    whether to check only that the image decodes. Otherwise it is decoded, converted and encoded. `side`, `box`: the
-    longest side and the box (long, short) that the result must fit. `max_bytes`: the size limit of the result.
-    `statistics`: also measure the pixels.
+    `size`, `orientation`: as stored, if the service could read the header itself. `verify`: only check that the image
+    decodes, do not convert it. `side`, `box`, `max_bytes`: limits of the result: the longest side, (long, short side),
+    bytes. `statistics`: also measure the pixels.
     """
 
     media_type: str

@@ -96,8 +96,7 @@ def _transform(image: Image.Image, profile: "ImageCmsProfile | None") -> Image.I
 def run_steps(image: Image.Image, size: Size, orientation: int) -> tuple[Image.Image, list[str]]:
     """Unpack, flatten, resize, rotate and convert to sRGB. Return the image and the names of the steps that changed it.
 
-    `size`: the size before the rotation. This order is the fastest. Flattening first is correct because white is the
-    same in every colour space.
+    `size`: before the rotation. This order is the fastest; white is the same in every colour space.
     """
     icc = image.info.get("icc_profile")
     steps: tuple[tuple[str, Step], ...] = (

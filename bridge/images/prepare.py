@@ -44,11 +44,10 @@ async def prepare(
     caller: str = "",
     statistics: bool = False,
 ) -> Prepared:
-    """Convert `source` to an image that fits `profile`.
+    """Convert `source` to an image that fits `profile`. Raises ImageError.
 
-    `resize`: a name of `PRESETS`, "NONE", or None for the profile's size. `caller`: identifies the caller, because busy
-    image workers serve callers in turn. `statistics`: measure the pixels for `image.statistics`. Raises InvalidImage,
-    ImageTooLarge, UnsupportedImage.
+    `resize`: a name of `PRESETS`, "NONE", or None for the profile's size. `caller`: for whom an image worker is busy.
+    `statistics`: measure the pixels for `image.statistics`.
     """
     header, data, intact = source.header, source.data, False
     passes = _passes(header, resize, profile)

@@ -1,8 +1,7 @@
 """The image worker: a process that decodes, converts and encodes images, one after the other.
 
-Run as `python -m bridge.images.worker MEMORY SECONDS` by `bridge.images.decoder`. It reads jobs on its standard input
-and writes results to its standard output until the input ends. If a decoder crashes, hangs or uses too much memory,
-only this process ends. The process protects from faults, and is not a security sandbox.
+`bridge.images.decoder` runs `python -m bridge.images.worker MEMORY SECONDS`, writes jobs to its input and reads results
+from its output. If a decoder crashes, hangs or uses too much memory, only this process ends. It is no security sandbox.
 """
 
 import os

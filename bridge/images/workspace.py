@@ -1,8 +1,7 @@
 """Read one file of the workspace, and never a file outside it.
 
-The path is resolved first. The result, which has no symbolic links, is opened component by component, starting from the
-open workspace directory, and no link is followed. So a directory that is replaced by a link meanwhile does not lead out
-of the workspace.
+The path is resolved first. The result is opened component by component, starting from the open workspace directory, and
+no link is followed. So a directory that is replaced by a link meanwhile does not lead out of the workspace.
 """
 
 import errno

@@ -1,9 +1,7 @@
 """An httpx2 transport that connects only to addresses that a policy allows.
 
-A name is resolved once, each of its addresses is checked, and a checked address is used. Redirects, later DNS answers
-and IPv4 addresses inside IPv6 addresses cannot bypass the check. Proxies from the environment are not used.
-
-httpx2's transport accepts no network backend, so this transport uses httpcore2's public connection pool.
+A name is resolved once, each of its addresses is checked, and a checked address is used. Proxies from the environment
+are not used. httpx2's transport accepts no network backend, so httpcore2's public connection pool is used.
 """
 
 import asyncio

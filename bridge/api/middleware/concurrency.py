@@ -45,8 +45,7 @@ def is_work(scope: Scope) -> bool:
 class AdmissionMiddleware:
     """Reject requests that are not allowed, or that the worker cannot serve now.
 
-    `scope["state"]` receives `caller`, the name of the caller for limits. A WebSocket admits its requests with `rates`,
-    `in_flight` and `drain`, which it receives too.
+    `scope["state"]` receives `caller`, the name for limits, and what a WebSocket needs to admit its requests itself.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, drain: Drain) -> None:

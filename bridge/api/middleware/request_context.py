@@ -66,7 +66,6 @@ class RequestContextMiddleware:
     """Give every response an id and its duration, log and count every request, and answer if there is a bug.
 
     Two slashes at the start of a path, which a base URL with a slash at its end causes, become one.
-    `scope["state"]["record"]` receives the record.
     """
 
     def __init__(self, app: ASGIApp, root_path: str) -> None:

@@ -17,9 +17,8 @@ _ORIENTATION, _SHORT = 0x0112, 3
 class Header:
     """The properties of an image that are known without decoding it.
 
-    `size`: width and height as stored, before `orientation` (EXIF, 1 to 8) is applied; None for a format that only the
-    image worker reads. `plain`: the image is opaque, not animated, not CMYK and has 8 bits per sample, so every decoder
-    reads it. `scans`: how often a decoder processes all pixels.
+    `size`: as stored, before `orientation` (EXIF, 1 to 8) is applied; None if only the image worker reads the format.
+    `plain`: opaque, not animated, not CMYK, 8 bits per sample: every decoder reads it. `scans`: passes over all pixels.
     """
 
     media_type: str

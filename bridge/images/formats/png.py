@@ -57,10 +57,9 @@ def strip(data: bytes) -> bytes:
 
 
 def is_sound(data: bytes) -> bool:
-    """Return whether checksums are correct and the compressed data is complete.
+    """Return whether checksums are correct and the compressed data is complete. The image worker calls this.
 
-    Pillow 13 overlooks a wrong CRC of IDAT, a missing end of the zlib stream and too many rows; libpng and Go's
-    decoder reject them. The image worker calls this.
+    Pillow 13 overlooks such errors in IDAT; libpng and Go's decoder reject the image.
     """
     packed = []
     for kind, start, end in bounded(chunks(data)):
