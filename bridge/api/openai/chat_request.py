@@ -1,6 +1,5 @@
 """Validate a Chat Completions request, and convert it to a caption request."""
 
-from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -154,17 +153,8 @@ class ChatRequest(Strict):
         return self.response_format is not None and self.response_format.type == "text"
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """The last turn of a conversation: one image, the user's texts, and the system text."""
-
-    image: str = field(repr=False)
-    texts: tuple[str, ...]
-    system: str
-
-
-def read_turn(messages: list[Message]) -> Turn:
-    """Return the user's messages after the last assistant message. Earlier messages concern other images.
+def read_turn(messages: list[Message]) -> tuple[str, list[str], str]:
+    """Return the image and the texts of the user after the last assistant message, and the system text.
 
     Raises InvalidRequest unless the last user message contains exactly one image and the others contain none.
     """
@@ -179,8 +169,8 @@ def read_turn(messages: list[Message]) -> Turn:
             f"Send one image as an image_url part (a data URI or an http(s) URL) of the last user message; {count}.",
             (("/messages", "exactly one image"),),
         )
-    texts = tuple(text for message in turn for text in message.texts)
-    return Turn(last[0], texts, "\n\n".join(text for message in system for text in message.texts))
+    texts = [text for message in turn for text in message.texts]
+    return last[0], texts, "\n\n".join(text for message in system for text in message.texts)
 
 
 def read_chat(fields: JsonObject, services: Services) -> tuple[ChatRequest, Perspective, CaptionOptions]:
@@ -200,23 +190,17 @@ def read_chat(fields: JsonObject, services: Services) -> tuple[ChatRequest, Pers
             f"The perspective '{listed.name}' has its own schema. Leave out json_schema, or name no perspective.",
             (("/response_format", "json_schema beside a perspective"),),
         )
-    turn = read_turn(chat.messages)
-    options = parse_request(
-        CaptionOptions,
-        {
-            "image": {"base64" if turn.image[:5].lower() == "data:" else "url": turn.image},
-            "provider": name.provider or None,
-            "model": name.model or None,
-            "max_tokens": chat.max_completion_tokens or chat.max_tokens,
-            "temperature": chat.temperature,
-            "top_p": chat.top_p,
-            "seed": chat.seed,
-            "variables": chat.variables,
-            "global_context": turn.system or None,
-            "context": list(turn.texts) if listed else None,
-        },
-    )
-    return chat, listed or _inline(schema, turn.texts), options
+    image, texts, system = read_turn(chat.messages)
+    options = {
+        "image": {"base64" if image[:5].lower() == "data:" else "url": image},
+        "provider": name.provider or None,
+        "model": name.model or None,
+        "max_tokens": chat.max_completion_tokens or chat.max_tokens,
+        **chat.model_dump(include={"temperature", "top_p", "seed", "variables"}),
+        "global_context": system or None,
+        "context": texts if listed else None,
+    }
+    return chat, listed or _inline(schema, texts), parse_request(CaptionOptions, options)
 
 
 def _supported(fields: JsonObject) -> JsonObject:
@@ -229,7 +213,7 @@ def _supported(fields: JsonObject) -> JsonObject:
     return {name: value for name, value in fields.items() if name not in _UNSUPPORTED}
 
 
-def _inline(schema: AnswerSchema | None, texts: tuple[str, ...]) -> Perspective:
+def _inline(schema: AnswerSchema | None, texts: list[str]) -> Perspective:
     """Return a perspective with the user's text as its prompt. It has no variables, so braces are text."""
     assert schema is not None
     if not texts:
