@@ -8,6 +8,7 @@ import pytest
 
 from bridge.server import _warnings
 from bridge.settings import load
+from tests.api import streams
 from tests.api.conftest import API_KEYS, NAMED_KEY
 from tests.api.sockets import refusal, socket
 from tests.api.streams import API, HANG_GUARD, SAMPLE
@@ -20,7 +21,7 @@ PAGE = "http://localhost:5173"
 
 
 def post(service: Service, headers: dict[str, str], path: str = "/caption") -> httpx.Response:
-    return httpx.post(service.url + API + path, json=BODY, headers=headers, timeout=HANG_GUARD, trust_env=False)
+    return streams.post(service, path, BODY, headers=headers)
 
 
 def get_status(service: Service, path: str) -> int:
@@ -83,12 +84,8 @@ OPEN += ["/", "/page/app.js", "/docs", "/docs/docs.js", "/openapi.json", "/bridg
 def test_only_probes_documentation_and_preflights_need_no_key(keyed: Service) -> None:
     assert {path: get_status(keyed, path) for path in PROTECTED} == dict.fromkeys(PROTECTED, 401)
     assert {path: get_status(keyed, path) for path in OPEN} == dict.fromkeys(OPEN, 200)
-    headers = {
-        "Origin": PAGE,
-        "Access-Control-Request-Method": "POST",
-        "Access-Control-Request-Headers": "authorization,content-type",
-    }
-    preflight = httpx.options(keyed.url + API + "/caption", headers=headers, trust_env=False)
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
+    preflight = httpx.options(keyed.url + API + "/caption", headers={"Origin": PAGE, **asked}, trust_env=False)
     assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (200, PAGE)
 
 
@@ -153,12 +150,9 @@ def test_pages_of_other_origins_are_rejected(service: Service) -> None:
 
 @pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded"])
 def test_a_foreign_form_is_rejected_before_its_body(service: Service, kind: str) -> None:
-    headers = (
-        f"POST {API}/caption HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: {FOREIGN}\r\n"
-        f"Content-Type: {kind}\r\nContent-Length: 1000000\r\n\r\n"
-    )
+    headers = f"Host: 127.0.0.1\r\nOrigin: {FOREIGN}\r\nContent-Type: {kind}\r\nContent-Length: 1000000\r\n\r\n"
     with sockets.create_connection(("127.0.0.1", service.port), HANG_GUARD) as connection:
-        connection.sendall(headers.encode())
+        connection.sendall(f"POST {API}/caption HTTP/1.1\r\n{headers}".encode())
         assert b" 403 " in connection.makefile("rb").readline()
 
 

@@ -53,11 +53,7 @@ def test_the_whole_response(service: Service) -> None:
     assert caption["rendered"]
     assert caption["usage"] is None
     assert caption["image"]["actions"] == []
-    assert (caption["image"]["width"], caption["image"]["height"], caption["image"]["bytes"]) == (
-        600,
-        400,
-        PHOTO.stat().st_size,
-    )
+    assert [caption["image"][name] for name in ("width", "height", "bytes")] == [600, 400, PHOTO.stat().st_size]
     assert [attempt["outcome"] for attempt in caption["attempts"]] == ["ok"]
     assert caption["output_mode"] == "json_schema"
     assert any("pixels, not content" in warning for warning in caption["warnings"])
@@ -92,11 +88,7 @@ def test_every_source_gives_the_same_image(service: Service, source: str) -> Non
 def test_an_inline_perspective(service: Service) -> None:
     with OF_KIND["vllm"].server(key=KEY) as server:
         server.reply(b.Answer({"look": "warm {subject}"}))
-        fields = {
-            "perspective": INLINE,
-            "image": {"path": SAMPLE},
-            "variables": {"subject": "{the cup}"},
-        }
+        fields = {"perspective": INLINE, "image": {"path": SAMPLE}, "variables": {"subject": "{the cup}"}}
         caption = post(service, "/perspectives/caption", json=body_for("vllm", server.url, **fields)).json()
         assert caption["result"] == {"look": "warm {subject}"}
         assert caption["rendered"] == "It looks warm {subject}"
@@ -106,10 +98,8 @@ def test_an_inline_perspective(service: Service) -> None:
 def test_the_image_is_prepared_for_each_target(service: Service) -> None:
     with OF_KIND["openai"].server(key=KEY) as first, OF_KIND["llamacpp"].server(key=KEY) as second:
         first.reply(b.Status(401))
-        fallback = {
-            "provider_config": {"kind": "llamacpp", "base_url": second.url, "api_key": KEY},
-            "model": second.models[0],
-        }
+        config = {"kind": "llamacpp", "base_url": second.url, "api_key": KEY}
+        fallback = {"provider_config": config, "model": second.models[0]}
         webp = base64.b64encode(saved(photo(), "WEBP")).decode()
         fields = {"image": {"base64": webp}, "model": first.models[0], "fallbacks": [fallback]}
         caption = post(service, "/perspectives/caption", json=body_for("openai", first.url, **fields)).json()
@@ -131,11 +121,9 @@ def test_the_provider_key_in_a_header(service: Service) -> None:
 def test_a_disconnect_ends_the_provider_call(service: Service, path: str) -> None:
     with OF_KIND["vllm"].server(key=KEY) as server:
         server.default = b.Hold()
-        fields = body_for("vllm", server.url, model=server.models[0])
+        fields = body_for("vllm", server.url, model=server.models[0], image={"path": SAMPLE})
         if path.endswith("from-path"):
-            fields["image_path"] = "/workspace/datasets/samples/coffee.jpg"
-        else:
-            fields["image"] = {"path": SAMPLE}
+            fields["image_path"] = f"/workspace/{SAMPLE}"
         if path.endswith("analyze"):
             fields["perspectives"] = [fields.pop("perspective")]
         with leaving(service, path, fields):
