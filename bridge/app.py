@@ -48,6 +48,7 @@ def build(settings: Settings, engines: Engines | None = None) -> FastAPI:
         title="graphcap bridge",
         version=__version__,
         summary="One image, one perspective, one vision model: one caption that fits the schema.",
+        description=openapi.DESCRIPTION,
         lifespan=_lifespan,
         root_path=clean_root(settings.root_path),
         generate_unique_id_function=openapi.operation_id,

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
@@ -20,7 +19,7 @@ _REF = "#/components/schemas/{model}"
 _SAMPLE = {"image": {"path": "datasets/samples/coffee.jpg"}}
 _BUILTIN = {"name": "mine", "kind": "builtin"}
 _PARAMETERS = {"/perspectives/modules": "core", "/perspectives": "alt_text", "/providers": "builtin"}  # examples
-_DESCRIPTION = """\
+DESCRIPTION = """\
 The WebSocket `/api/v1/perspectives/stream` receives frames of the types `auth`, `caption`, `analyze` and `cancel`, and
 sends events (`StreamEvent`). The OpenAI-compatible API is `POST /v1/chat/completions`, `GET /v1/models` and
 `GET /v1/models/{id}`; its `model` has the form `[perspective][@[provider][/model]]`. Both are described in
@@ -88,13 +87,7 @@ def operation_id(route: APIRoute) -> str:
 
 
 def build(app: FastAPI) -> dict[str, Any]:
-    about: dict[str, Any] = {
-        "title": app.title,
-        "version": app.version,
-        "summary": app.summary,
-        "description": _DESCRIPTION,
-    }
-    document = get_openapi(**about, routes=app.routes)
+    document = FastAPI.openapi(app)
     document["security"] = [*({name: []} for name in _SECURITY), {}]
     bodies = dict.fromkeys(model for operation in _OPERATIONS.values() for model in operation.models)
     models: list[type[BaseModel]] = [*bodies, Problem, AllFailed, StreamEvent]

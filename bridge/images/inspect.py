@@ -109,11 +109,6 @@ def sniff(data: bytes, *, heif: bool = False) -> str:
     if heif and _HEIC.match(opening):
         return "image/heic"
     hint = " HEIC is accepted with GRAPHCAP_HEIF=true and the extra 'heif'." if _HEIC.match(opening) else ""
-    raise UnsupportedImage(f"The file is {_name(opening)}, which is not accepted as an image. Send {_ACCEPTED}.{hint}")
-
-
-def _name(opening: bytes) -> str:
-    for pattern, name in _NAMED:
-        if pattern.match(opening):
-            return name
-    return "text" if _TEXT.fullmatch(opening[:256]) else "in an unknown format"
+    unknown = "text" if _TEXT.fullmatch(opening[:256]) else "in an unknown format"
+    name = next((name for pattern, name in _NAMED if pattern.match(opening)), unknown)
+    raise UnsupportedImage(f"The file is {name}, which is not accepted as an image. Send {_ACCEPTED}.{hint}")

@@ -1,6 +1,5 @@
 """Steps that convert pixels, run in the image worker. Each returns the same image if there is nothing to convert."""
 
-from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING, cast
 
@@ -10,8 +9,6 @@ from bridge.images.limits import Size
 
 if TYPE_CHECKING:
     from PIL.ImageCms import ImageCmsProfile
-
-Step = Callable[[Image.Image], Image.Image]
 
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -98,20 +95,12 @@ def run_steps(image: Image.Image, size: Size, orientation: int) -> tuple[Image.I
 
     `size`: before the rotation. This order is the fastest; white is the same in every colour space.
     """
-    icc = image.info.get("icc_profile")
-    steps: tuple[tuple[str, Step], ...] = (
-        ("unpacked", unpack),
-        ("flattened", flatten),
-        ("", lambda image: resize(image, size)),
-        ("", lambda image: rotate(image, orientation)),
-        ("converted to sRGB", lambda image: to_srgb(image, icc)),
-    )
-    actions = []
-    for name, step in steps:
-        before, image = image, step(image)
-        if name and image is not before:
-            actions.append(name)
-    return image, actions
+    unpacked = unpack(image)
+    flattened = flatten(unpacked)
+    upright = rotate(resize(flattened, size), orientation)
+    result = to_srgb(upright, image.info.get("icc_profile"))
+    steps = (("unpacked", image, unpacked), ("flattened", unpacked, flattened), ("converted to sRGB", upright, result))
+    return result, [name for name, before, after in steps if after is not before]
 
 
 def is_graphic(image: Image.Image) -> bool:
