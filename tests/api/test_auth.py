@@ -164,10 +164,17 @@ def test_listed_origins_replace_those_of_this_machine() -> None:
         assert post(service, {}).status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("host", "keys", "warned"),
-    [("0.0.0.0", "", True), ("0.0.0.0", f"react={NAMED_KEY}", False), ("127.0.0.1", "", False)],
-)
-def test_a_service_that_others_can_reach_without_a_key_warns_at_start(host: str, keys: str, warned: bool) -> None:
-    settings = load(host=host, named_api_keys=keys or None)
-    assert any("has no API keys: any caller can use it" in warning for warning in _warnings(settings)) is warned
+PUBLIC = "has no API keys: any caller can use it"
+WARNINGS: list[tuple[dict[str, Any], str, bool]] = [
+    ({"host": "0.0.0.0"}, PUBLIC, True),
+    ({"host": "0.0.0.0", "named_api_keys": f"react={NAMED_KEY}"}, PUBLIC, False),
+    ({"host": "127.0.0.1"}, PUBLIC, False),
+    ({"allowed_hosts": "*"}, "GRAPHCAP_ALLOWED_HOSTS is *", True),
+]
+
+
+@pytest.mark.parametrize(("settings", "sentence", "warned"), WARNINGS)
+def test_a_service_that_others_can_reach_without_a_key_warns_at_start(
+    settings: dict[str, Any], sentence: str, warned: bool
+) -> None:
+    assert any(sentence in warning for warning in _warnings(load(**settings))) is warned

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -112,6 +113,7 @@ def test_keys_stay_where_they_belong(results: Results) -> None:
     wrong = []
     for row in results.rows:
         for one in row["visits"]:
+            assert not re.search("authorization: basic|cookie:", one["sent"], re.IGNORECASE), row["id"]  # of netrc
             own = (one["address"], one["port"]) == (CONFIGURED, 80)
             fallback_or_own = row.get("keyed") or " fallback " in row["id"] or row["id"] == "public models vllm"
             if KEY in one["sent"] and not (own and fallback_or_own):
