@@ -7,23 +7,11 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from bridge import errors
-from bridge.api import responses
+from bridge.api import responses, schemas
 from bridge.api.connection import disconnected, until
 from bridge.api.middleware.request_context import provider_key, record_of, services, start_run
 from bridge.api.request_body import RequestBody, read_body
 from bridge.api.responses import EVENTS, TEXT, json_response, negotiate
-from bridge.api.schemas import (
-    AllFailed,
-    AnalyzeOut,
-    CaptionFromPath,
-    CaptionWithMetadata,
-    Metadata,
-    ModuleList,
-    ModuleOut,
-    ModulePerspectives,
-    PerspectiveList,
-    PerspectiveOut,
-)
 from bridge.api.sse import EventStreamResponse
 from bridge.captioning import problems
 from bridge.captioning.analyze import Outcomes, analyze
@@ -44,7 +32,7 @@ _ACTIONS = ("caption", "caption-from-path", "analyze")
 router = APIRouter(prefix="/perspectives", tags=["perspectives"])
 
 
-@router.get("/list", response_model=PerspectiveList)
+@router.get("/list", response_model=schemas.PerspectiveList)
 async def list_perspectives(request: Request) -> Response:
     """List the enabled perspectives, by priority and name."""
     return JSONResponse({"perspectives": [item.to_wire() for item in services(request).catalog.all()]})
@@ -62,13 +50,13 @@ async def show_type(request: Request, name: str) -> Response:
     return PlainTextResponse(typescript.module([services(request).catalog.get(name)]))
 
 
-@router.get("/modules", response_model=ModuleList)
+@router.get("/modules", response_model=schemas.ModuleList)
 async def list_modules(request: Request) -> Response:
     """List the modules, including disabled ones."""
     return JSONResponse({"modules": [_module(module) for module in services(request).catalog.modules()]})
 
 
-@router.get("/modules/{module}", response_model=ModulePerspectives)
+@router.get("/modules/{module}", response_model=schemas.ModulePerspectives)
 async def show_module(request: Request, module: str) -> Response:
     """Return one module and its perspectives."""
     catalog = services(request).catalog
@@ -78,7 +66,7 @@ async def show_module(request: Request, module: str) -> Response:
 
 
 def _module(info: ModuleInfo) -> dict[str, Any]:
-    return {name: getattr(info, name) for name in ModuleOut.model_fields}
+    return {name: getattr(info, name) for name in schemas.ModuleOut.model_fields}
 
 
 @router.post("/caption", response_model=Caption)
@@ -87,7 +75,7 @@ async def caption_image(request: Request) -> Response:
     return await _caption(request, await _read_body(request))
 
 
-@router.post("/analyze", response_model=AnalyzeOut)
+@router.post("/analyze", response_model=schemas.AnalyzeOut)
 async def analyze_image(request: Request) -> Response:
     """Caption one image with several perspectives at the same time, and combine the captions with a synthesizer."""
     body, resources, key = await _read_body(request), services(request), provider_key(request)
@@ -98,12 +86,12 @@ async def analyze_image(request: Request) -> Response:
         return EventStreamResponse(EventStream(plan, resources, run), record_of(request), run)
     outcomes = await until(disconnected(request.receive), analyze(plan, resources, run))
     result = _analysis(plan, outcomes, run)
-    if isinstance(result, AnalyzeOut):
+    if isinstance(result, schemas.AnalyzeOut):
         return json_response(result)
     return responses.problem_response(request, result)
 
 
-def _analysis(plan: AnalysisPlan, outcomes: Outcomes, run: Run) -> AnalyzeOut | Problem:
+def _analysis(plan: AnalysisPlan, outcomes: Outcomes, run: Run) -> schemas.AnalyzeOut | Problem:
     """Build the response, or a problem if every perspective failed."""
     runs = dict(zip(plan.names, run.children, strict=True))
     results = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Caption)}
@@ -113,7 +101,7 @@ def _analysis(plan: AnalysisPlan, outcomes: Outcomes, run: Run) -> AnalyzeOut | 
         return _all_failed(failed, run.request_id)
     image = next(iter(results.values())).image
     synthesis = results.pop(plan.synthesizer.perspective.name, None) if plan.synthesizer else None
-    return AnalyzeOut(
+    return schemas.AnalyzeOut(
         results=results,
         errors=failed,
         synthesis=synthesis,
@@ -132,21 +120,21 @@ def _all_failed(failed: dict[str, Problem], request_id: str) -> Problem:
         row = errors.Row(502, "provider_error", "Every perspective failed", retryable)
         sentences = " ".join(f"{name}: {problem.detail}" for name, problem in failed.items())
         first = problems.from_row(row, f"Every perspective failed. {sentences}", request_id)
-    return AllFailed(**{**first.__dict__, "errors": failed})
+    return schemas.AllFailed(**{**first.__dict__, "errors": failed})
 
 
-@router.post("/caption-from-path", response_model=CaptionWithMetadata)
+@router.post("/caption-from-path", response_model=schemas.CaptionWithMetadata)
 async def caption_from_path(request: Request) -> Response:
     """Caption an image of the workspace. Request and response have the format of the React client."""
-    from_path = parse_request(CaptionFromPath, (await _read_body(request)).fields)
+    from_path = parse_request(schemas.CaptionFromPath, (await _read_body(request)).fields)
     fields = from_path.model_dump(exclude={"image_path", "image"}, exclude_unset=True)
     return await _caption(request, RequestBody({**fields, "image": {"path": from_path.image_path}}), _with_metadata)
 
 
 def _with_metadata(caption: Caption) -> Response:
     names = {"model": caption.model, "provider": caption.provider, "config_name": caption.perspective}
-    metadata = Metadata(**names, version=__version__)
-    return json_response(CaptionWithMetadata(**{**caption.__dict__, "metadata": metadata}), omit_none=True)
+    metadata = schemas.Metadata(**names, version=__version__)
+    return json_response(schemas.CaptionWithMetadata(**{**caption.__dict__, "metadata": metadata}), omit_none=True)
 
 
 @router.post("/{name}/caption", response_model=Caption)
@@ -159,7 +147,7 @@ async def caption_by_name(request: Request, name: str) -> Response:
     return await _caption(request, RequestBody({**body.fields, "perspective": name}, body.upload))
 
 
-@router.get("/{name}", response_model=PerspectiveOut)
+@router.get("/{name}", response_model=schemas.PerspectiveOut)
 async def show_perspective(request: Request, name: str) -> Response:
     """Return one perspective. A request may contain it as `perspective`."""
     try:

@@ -23,17 +23,6 @@ from bridge.captioning.parsing import parse_request
 from bridge.captioning.plan import AnalysisPlan, Plan, deadline_of, make_analysis_plan, make_plan
 from bridge.captioning.stream import EventStream
 from bridge.deadline import Deadline
-from bridge.errors import (
-    ApiKeyRequired,
-    BodyTooLarge,
-    Cancelled,
-    InvalidJson,
-    InvalidRequest,
-    RateLimitExceeded,
-    ServerAtCapacity,
-    ShuttingDown,
-    SocketAtCapacity,
-)
 from bridge.run import Run
 from bridge.telemetry.logging import new_request_id, request_id
 from bridge.telemetry.record import RequestRecord
@@ -89,7 +78,7 @@ class Connection:
                 async with self._tasks:
                     await self._serve()
                 await self._writer.send({"type": "websocket.close", "code": _RESTART})
-        except ShuttingDown as error:
+        except errors.ShuttingDown as error:
             await responses.reject(error, self._socket.scope, self._socket.receive, self._socket.send)
         finally:
             self._in_flight.sockets -= 1
@@ -99,7 +88,7 @@ class Connection:
         """Receive frames, then cancel the requests. In a shutdown, the client receives their errors."""
         try:
             await until(self._finished(), self._receive_frames())
-        except (WebSocketDisconnect, Cancelled):
+        except (WebSocketDisconnect, errors.Cancelled):
             pass
         except asyncio.CancelledError:
             if not self._drain.ends_this():
@@ -108,7 +97,7 @@ class Connection:
             if not self._drain.begun.is_set():
                 self._writer.closed.set()
             for events in self._running.values():
-                events.cancel(ShuttingDown() if self._drain.begun.is_set() else None)
+                events.cancel(errors.ShuttingDown() if self._drain.begun.is_set() else None)
 
     async def _finished(self) -> None:
         """Wait until the client stops reading, or until a shutdown has begun and no request is running."""
@@ -121,7 +110,7 @@ class Connection:
 
     async def _receive_frames(self) -> NoReturn:
         if self._in_flight.full or self._in_flight.sockets > self._in_flight.limit:
-            await self._close(ServerAtCapacity(), _TRY_LATER)
+            await self._close(errors.ServerAtCapacity(), _TRY_LATER)
         if self._keys and self._keys.find_in(self._socket.headers) is None:
             await self._authenticate()
         while True:
@@ -147,7 +136,7 @@ class Connection:
             async with asyncio.timeout(self._auth_within):
                 frame = await self._receive()
             fields = parse_object(frame, "The frame") if len(frame) <= _MAX_AUTH else {}
-        except (TimeoutError, InvalidJson):
+        except (TimeoutError, errors.InvalidJson):
             fields = {}
         name = self._key_name(fields) if fields.get("type") == "auth" else None
         if name is None:
@@ -163,9 +152,9 @@ class Connection:
         """Close the WebSocket of a caller without a valid key. The attempt counts against the client's address."""
         try:
             await self._rates.count(self._caller)
-        except RateLimitExceeded as error:
+        except errors.RateLimitExceeded as error:
             await self._close(error, _POLICY_VIOLATION)
-        await self._close(ApiKeyRequired(), _POLICY_VIOLATION)
+        await self._close(errors.ApiKeyRequired(), _POLICY_VIOLATION)
 
     async def _handle(self, frame: str | bytes) -> None:
         """Handle one frame. If the frame is invalid, report the error and keep the WebSocket open."""
@@ -185,10 +174,10 @@ class Connection:
                 await self._rates.count(self._caller)
             if kind not in _REQUESTS and kind != "cancel":
                 text = "The frame's 'type' must be caption, analyze or cancel."
-                raise InvalidRequest(text, (("/type", "unknown frame type"),))
+                raise errors.InvalidRequest(text, (("/type", "unknown frame type"),))
             if name is None:
                 text = f"The frame needs an 'id': a text of 1 to {_MAX_ID} characters."
-                raise InvalidRequest(text, (("/id", "is required"),))
+                raise errors.InvalidRequest(text, (("/id", "is required"),))
             if kind == "cancel":
                 self._cancel(name, fields)
             else:
@@ -202,31 +191,31 @@ class Connection:
         limit = self._services.settings.body_limit
         try:
             if len(frame) > limit:
-                raise BodyTooLarge(limit)
+                raise errors.BodyTooLarge(limit)
             return parse_object(frame, "The frame")
-        except (BodyTooLarge, InvalidJson, InvalidRequest):
+        except (errors.BodyTooLarge, errors.InvalidJson, errors.InvalidRequest):
             await self._rates.count(self._caller)
             raise
 
     def _cancel(self, id: str, fields: JsonObject) -> None:
         if fields:
-            raise InvalidRequest("A cancel frame has only 'type' and 'id'.")
+            raise errors.InvalidRequest("A cancel frame has only 'type' and 'id'.")
         if id not in self._running:
-            raise InvalidRequest(f"No request with the id '{id}' is running.", (("/id", "unknown"),))
+            raise errors.InvalidRequest(f"No request with the id '{id}' is running.", (("/id", "unknown"),))
         self._running[id].cancel()
 
     async def _begin(self, record: RequestRecord, kind: str, id: str, fields: JsonObject) -> None:
         """Plan a request and start it. Raises every error that can be detected before the work begins."""
         record.wants_caption = True
         if id in self._running:
-            raise InvalidRequest(f"A request with the id '{id}' is running.", (("/id", "in use"),))
+            raise errors.InvalidRequest(f"A request with the id '{id}' is running.", (("/id", "in use"),))
         limit = self._services.settings.max_socket_requests
         if len(self._running) >= limit:
-            raise SocketAtCapacity(limit)
+            raise errors.SocketAtCapacity(limit)
         if self._drain.begun.is_set() and self._begun:
-            raise ShuttingDown
+            raise errors.ShuttingDown
         if self._in_flight.full:
-            raise ServerAtCapacity
+            raise errors.ServerAtCapacity
         model, make = _REQUESTS[kind]
         request = parse_request(model, fields)
         run = record.start_run(deadline_of(request, self._services), self._caller)
