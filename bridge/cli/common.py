@@ -91,11 +91,11 @@ def load_settings(**overrides: str) -> "Settings | None":
     try:
         return load(**overrides)
     except SettingsError as error:
-        found = [*error.mistakes]
-        with suppress(UnicodeDecodeError):  # `found` contains this mistake in .env already
+        listed = [*error.mistakes]
+        with suppress(UnicodeDecodeError):  # `listed` contains this mistake in .env already
             workspace = overrides.get("workspace") or environment().get(f"{PREFIX}WORKSPACE")
-            found += mistakes(Path(workspace or Settings.model_fields["workspace"].default))
-        print(SettingsError(tuple(found)), file=sys.stderr)
+            listed += mistakes(Path(workspace or Settings.model_fields["workspace"].default))
+        print(SettingsError(tuple(listed)), file=sys.stderr)
         return None
 
 

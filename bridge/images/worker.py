@@ -1,7 +1,8 @@
 """The image worker: a process that decodes, converts and encodes images, one after the other.
 
 `bridge.images.decoder` runs `python -m bridge.images.worker MEMORY SECONDS`, writes jobs to its input and reads results
-from its output. If a decoder crashes, hangs or uses too much memory, only this process ends. It is no security sandbox.
+from its output. If a decoder crashes, hangs or needs too much memory, only this process ends. It is not a
+security sandbox.
 """
 
 import os

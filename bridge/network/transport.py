@@ -37,7 +37,7 @@ _ERRORS = (
 
 
 class Resolver:
-    """The system's resolver in threads of its own: names that hang would fill the few threads of the event loop."""
+    """The system's resolver in separate threads, because names that hang would fill the event loop's few threads."""
 
     def __init__(self) -> None:
         self._slots = asyncio.Semaphore(64)
