@@ -35,8 +35,7 @@ API = "/api/v1"
 def create_app(settings: Settings | None = None, drain: Drain | None = None, engines: Engines | None = None) -> ASGIApp:
     """Create the ASGI application. Raises SettingsError, which lists every mistake.
 
-    `drain`: lets the server shut the application down gracefully. `engines`: the embedded engines, by default those of
-    this process.
+    `drain`: for a graceful shutdown. `engines`: the embedded engines, by default those of this process.
     """
     settings = settings or load()
     silence_libraries()
@@ -50,6 +49,7 @@ def build(settings: Settings, engines: Engines | None = None) -> FastAPI:
         title="graphcap bridge",
         version=__version__,
         summary="One image, one perspective, one vision model: one caption that fits the schema.",
+        description=openapi.DESCRIPTION,
         lifespan=_lifespan,
         root_path=clean_root(settings.root_path),
         generate_unique_id_function=openapi.operation_id,
@@ -103,11 +103,10 @@ async def _handle_error(request: Request, error: Exception) -> Response:
 
 async def _handle_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    hint = " /docs describes the API." if request.app.openapi_url else ""
+    row, text = errors.NO_ROUTE, "This path does not exist."
     if error.status_code == 405:
-        row, detail = errors.NO_METHOD, f"This path does not support {request.method}.{hint}"
-    else:
-        row, detail = errors.NO_ROUTE, f"This path does not exist.{hint}"
+        row, text = errors.NO_METHOD, f"This path does not support {request.method}."
+    detail = f"{text} /docs describes the API." if request.app.openapi_url else text
     response = responses.problem_response(request, problems.from_row(row, detail, record_of(request).id))
     response.headers.update(error.headers or {})
     return response

@@ -40,13 +40,14 @@ class RequestProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Receive a part of a request. Reject it if the headers are too large.
 
-        The timer limits the time until the headers are complete. The timer also ends a request whose body continues
-        after the response was sent.
+        The timer limits the time for the headers, and for a body that continues after the response. An offer of curl or
+        Java to upgrade to HTTP/2 is removed, because uvicorn would drop the body.
         """
         if self._timer is None and (self.cycle is None or self.cycle.response_complete):
             self._start_timer()
         if self._timer is not None and b"h2c" in data:
-            data = without_h2c(data)
+            headers, end, body = data.partition(b"\r\n\r\n")
+            data = _H2C.sub(b"", headers) + end + body
         super().data_received(data)
         if self._in_headers:
             self._header_bytes += len(data)
@@ -108,9 +109,3 @@ class RequestProtocol(HttpToolsProtocol):
             fields = {"request_id": request_id, "status": row.status, "code": row.code, "client": client}
             log.info("request", extra={"fields": fields})
         self.transport.close()
-
-
-def without_h2c(data: bytes) -> bytes:
-    """Remove the offer of curl and Java to upgrade to HTTP/2, with which uvicorn would drop the body."""
-    headers, end, rest = data.partition(b"\r\n\r\n")
-    return _H2C.sub(b"", headers) + end + rest

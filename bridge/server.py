@@ -31,23 +31,18 @@ from providers.local_supervisor import EngineSettings
 from providers.local_supervisor import Supervisor as EngineSupervisor
 
 log = logging.getLogger("graphcap")
-CLOSE_SECONDS = 5
-"""Seconds for connections to close after all work has ended."""
-FIRST_REQUEST_SECONDS = 1.0
-"""Seconds for a connection that was accepted before the shutdown to send its first request."""
+CLOSE_SECONDS = 5  # for connections to close after all work has ended
+FIRST_REQUEST_SECONDS = 1.0  # for a connection that was accepted before the shutdown to send its first request
 _BACKLOG = 2048
 _STALL_SECONDS = 30
-_HANG_SECONDS = 30
-"""Seconds without a response after which a worker is replaced. uvicorn's 5 end healthy workers of a busy machine."""
+_HANG_SECONDS = 30  # until a worker that does not respond is replaced; uvicorn's 5 end healthy ones of a busy machine
 _POLL_SECONDS = 0.05
 _DESCRIPTORS_PER_REQUEST = 3  # file descriptors for the client, the provider, and an image file or URL
 _DESCRIPTORS_RESERVED = 256
-_FILES = resource.RLIMIT_NOFILE
 _GC_THRESHOLD = 5_000
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _KEPT_BYTES = 64 * 1024 * 1024
-STARTUP_FAILED = 3
-"""uvicorn's exit code for a process that could not start."""
+STARTUP_FAILED = 3  # uvicorn's exit code for a process that could not start
 INTERRUPTED = 130
 
 
@@ -69,8 +64,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, answer the first request of every accepted connection, then close them all.
 
-        uvicorn itself would reset connections in the accept queue, and close connections whose request has not arrived
-        yet. A proxy could not send such a POST to another instance, because the request may have begun.
+        uvicorn would reset or close these connections, and a proxy could not send a POST again that may have begun.
         """
         accepted = []
         for listening in sockets or []:
@@ -87,13 +81,12 @@ class Server(uvicorn.Server):
             with suppress(OSError):
                 await loop.connect_accepted_socket(protocol, connection)
         end = loop.time() + FIRST_REQUEST_SECONDS
-        while loop.time() < end and any(map(_awaits_first_request, self.server_state.connections)):  # noqa: ASYNC110
+        while loop.time() < end and any(  # noqa: ASYNC110 (connections have no event)
+            isinstance(connection, RequestProtocol) and connection.cycle is None
+            for connection in self.server_state.connections
+        ):
             await asyncio.sleep(_POLL_SECONDS)
         await super().shutdown(sockets)
-
-
-def _awaits_first_request(connection: object) -> bool:
-    return isinstance(connection, RequestProtocol) and connection.cycle is None
 
 
 class Supervisor(Multiprocess):
@@ -132,7 +125,23 @@ def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
     configure_logging(settings.log, settings.log_level)
     for warning in (*startup_warnings(), *_warnings(settings)):
         log.warning(warning)
-    config = uvicorn.Config(
+    config = uvicorn_config(settings)
+    try:
+        listening = listen(settings.host.strip("[]"), settings.port)
+    except OSError as error:
+        reason = f"Cannot listen on {settings.host}, port {settings.port}: {error.strerror}"
+        if error.errno == errno.EADDRINUSE:
+            reason = f"Port {settings.port} is in use"
+        log.error(f"{reason}. Choose another address with --host and --port, or {PREFIX}HOST and {PREFIX}PORT.")
+        return 2
+    with metrics_directory(settings.workers):
+        if settings.workers == 1:
+            return _serve_in_process(config, listening)
+        return _serve_with_workers(config, listening, EngineSettings(settings.local_idle, settings.local_gpu_layers))
+
+
+def uvicorn_config(settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
         application,
         factory=True,
         workers=settings.workers,
@@ -150,15 +159,6 @@ def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
         timeout_graceful_shutdown=CLOSE_SECONDS,
         timeout_worker_healthcheck=_HANG_SECONDS,
     )
-    try:
-        listening = listen(settings.host.strip("[]"), settings.port)
-    except OSError as error:
-        log.error(_explain(error, settings))
-        return 2
-    with metrics_directory(settings.workers):
-        if settings.workers == 1:
-            return _serve_in_process(config, listening)
-        return _serve_with_workers(config, listening, EngineSettings(settings.local_idle, settings.local_gpu_layers))
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -171,15 +171,6 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _explain(error: OSError, settings: Settings) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"Port {settings.port} is in use. Choose another with --port or {PREFIX}PORT."
-    return (
-        f"Cannot listen on {settings.host}, port {settings.port}: {error.strerror}. "
-        f"Choose another with --host and --port, or {PREFIX}HOST and {PREFIX}PORT."
-    )
-
-
 def _warnings(settings: Settings) -> Iterator[str]:
     if not settings.workspace.is_dir():
         yield f"There is no directory {str(settings.workspace)!r}: the service runs without a workspace."
@@ -188,20 +179,13 @@ def _warnings(settings: Settings) -> Iterator[str]:
     if "*" in settings.allowed_hosts and not settings.keys:
         yield f"{PREFIX}ALLOWED_HOSTS is * and there are no API keys: a web page can use this service by DNS rebinding."
     needed = _DESCRIPTORS_PER_REQUEST * settings.max_in_flight + _DESCRIPTORS_RESERVED
-    allowed = _raise_descriptor_limit(needed)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
     if allowed < needed:
-        yield (
-            f"This process may open {allowed} files, and {PREFIX}MAX_IN_FLIGHT needs {needed}. "
-            "Raise the limit (ulimit -n), or lower the setting."
-        )
-
-
-def _raise_descriptor_limit(needed: int) -> int:
-    """Raise the limit of open files to `needed`, or as far as the system allows. Return the new limit."""
-    soft, hard = (needed if limit == resource.RLIM_INFINITY else limit for limit in resource.getrlimit(_FILES))
-    if soft < min(needed, hard):
-        resource.setrlimit(_FILES, (min(needed, hard), resource.getrlimit(_FILES)[1]))
-    return min(needed, hard)
+        text = f"This process may open {allowed} files, and {PREFIX}MAX_IN_FLIGHT needs {needed}"
+        yield f"{text}. Raise the limit (ulimit -n), or lower the setting."
 
 
 def _serve_in_process(config: uvicorn.Config, listening: socket.socket) -> int:
@@ -237,10 +221,7 @@ def log_address(listening: socket.socket) -> None:
 
 
 def application(control: socket.socket | None = None) -> ASGIApp:
-    """Create the application of one worker, with settings from the environment.
-
-    `control`: the socket of the main process's supervisor of embedded engines, if there are several workers.
-    """
+    """Create the application of one worker. `control`: the socket of the supervisor of embedded engines, if any."""
     from bridge.app import create_app  # prometheus_client reads what metrics_directory has set
     from bridge.captioning.services import service_engines
 
@@ -267,11 +248,9 @@ def _tune_memory() -> None:
 
 
 def drain_on_signals(drain: Drain, grace: float) -> None:
-    """At SIGTERM or SIGINT, shut down gracefully, then call uvicorn's handler.
+    """At SIGTERM or SIGINT, shut down gracefully, then call uvicorn's handler, which must be installed already.
 
-    A SIGINT during the shutdown ends the grace period. A repeated SIGTERM has no effect, because a worker may receive
-    it from its process group and from its supervisor. Call this after uvicorn has installed its handlers (before it
-    loads the application).
+    A SIGINT during the shutdown ends the grace period. A second SIGTERM has no effect: the supervisor may send one too.
     """
     loop = asyncio.get_running_loop()
     tasks: list[asyncio.Task[None]] = []

@@ -32,17 +32,8 @@ class Service:
     """`graphcap serve` on a free port, for as long as its `with` lasts. `environment` adds to a clean one."""
 
     def __init__(self, *options: str, workspace: Path = WORKSPACE, cwd: Path = ROOT, **environment: str) -> None:
-        self._command = [
-            sys.executable,
-            "-m",
-            "bridge.cli",
-            "serve",
-            "--port",
-            "0",
-            "--workspace",
-            str(workspace),
-            *options,
-        ]
+        self._command = [*(sys.executable, "-m", "bridge.cli", "serve", "--port", "0", "--workspace", str(workspace))]
+        self._command += options
         self._environment = {**clean_environment(), "PYTHONUNBUFFERED": "1", **environment}
         self._cwd = cwd
         self._started = threading.Event()
@@ -65,6 +56,10 @@ class Service:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
 
     def stop(self) -> int:
         """Ask it to stop; the exit code."""

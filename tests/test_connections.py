@@ -9,7 +9,8 @@ import httpx2
 import pytest
 import uvloop
 
-from bridge.network import AddressPolicy, guarded_transport
+from bridge.network import AddressPolicy
+from bridge.network.transport import GuardedTransport
 from providers.pool import KEEPALIVE_SECONDS, Pool
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -39,7 +40,7 @@ async def count_connections(guarded: bool, how: str) -> int:
         writer.close()
 
     def transport(keepalive: float) -> httpx2.AsyncBaseTransport:
-        return guarded_transport(AddressPolicy("any_but_metadata"), keepalive=keepalive)
+        return GuardedTransport(AddressPolicy("any_but_metadata"), keepalive=keepalive)
 
     pool = Pool(transport if guarded else None)
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:

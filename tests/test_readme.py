@@ -47,10 +47,10 @@ def run(*command: str) -> str:
 def test_marked_requests_work() -> None:
     need("curl")
     with Service() as service:
-        port = service.url.rsplit(":", 1)[1]
         for code in marked("service"):
             assert "127.0.0.1:32100" in code
-            script = code.replace("curl ", "curl --silent --show-error --fail-with-body ").replace(":32100", f":{port}")
+            script = code.replace("curl ", "curl --silent --show-error --fail-with-body ")
+            script = script.replace(":32100", f":{service.port}")
             assert '"rendered":' in run(need("bash"), "-euo", "pipefail", "-c", script)
 
 

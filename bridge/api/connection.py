@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from starlette.requests import Request
 from starlette.types import Message, Receive, Send
 from starlette.websockets import WebSocketDisconnect
 
@@ -56,11 +55,6 @@ async def first_of(*events: asyncio.Event) -> None:
     finally:
         for task in tasks:
             task.cancel()
-
-
-async def until_disconnect(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` and return its result. If the client disconnects first, cancel the work and raise Cancelled."""
-    return await until(disconnected(request.receive), work)
 
 
 async def until(end: Coroutine[Any, Any, object], work: Coroutine[Any, Any, T]) -> T:

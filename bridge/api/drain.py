@@ -7,16 +7,12 @@ from typing import Any
 
 from bridge.errors import ShuttingDown
 
-_LINGER_SECONDS = 5.0
-"""Seconds for cancelled work to send its last event or response."""
+_LINGER_SECONDS = 5.0  # for cancelled work to send its last event or response
 _POLL_SECONDS = 0.1
 
 
 class Drain:
-    """The running work of one worker, and the state of its shutdown.
-
-    `begun`: no new work is accepted. `over`: the grace period has ended, and running work was cancelled.
-    """
+    """The running work of one worker. `begun`: new work is refused. `over`: the remaining work was cancelled."""
 
     def __init__(self) -> None:
         self.begun = asyncio.Event()
@@ -26,10 +22,7 @@ class Drain:
 
     @contextmanager
     def under_way(self, late: bool = False) -> Iterator[None]:
-        """Register the current task as running work during the `with` block.
-
-        Raises ShuttingDown during a shutdown, unless `late` is true.
-        """
+        """Register the current task as running work. Raises ShuttingDown in a shutdown, unless `late` is true."""
         if self.begun.is_set() and not late:
             raise ShuttingDown
         task = asyncio.current_task()

@@ -4,15 +4,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from bridge import errors
 from bridge.api import responses as formats
-from bridge.api.analysis import AllFailed
-from bridge.api.schemas import CaptionFromPath, ProviderBody, ProviderByName
+from bridge.api.schemas import AllFailed, CaptionFromPath, ProviderBody, ProviderByName
 from bridge.api.sse import StreamEvent
 from bridge.captioning import problems
 from bridge.captioning.models import AnalyzeRequest, CaptionRequest, Problem
@@ -20,12 +18,8 @@ from bridge.captioning.models import AnalyzeRequest, CaptionRequest, Problem
 _REF = "#/components/schemas/{model}"
 _SAMPLE = {"image": {"path": "datasets/samples/coffee.jpg"}}
 _BUILTIN = {"name": "mine", "kind": "builtin"}
-_PATH_EXAMPLES = {
-    "/perspectives/{name}": "alt_text",
-    "/perspectives/modules/{module}": "core",
-    "/providers/{name}": "builtin",
-}
-_DESCRIPTION = """\
+_PARAMETERS = {"/perspectives/modules": "core", "/perspectives": "alt_text", "/providers": "builtin"}  # examples
+DESCRIPTION = """\
 The WebSocket `/api/v1/perspectives/stream` receives frames of the types `auth`, `caption`, `analyze` and `cancel`, and
 sends events (`StreamEvent`). The OpenAI-compatible API is `POST /v1/chat/completions`, `GET /v1/models` and
 `GET /v1/models/{id}`; its `model` has the form `[perspective][@[provider][/model]]`. Both are described in
@@ -38,7 +32,7 @@ _TEXT: dict[str, Any] = {"schema": {"type": "string", "description": "The render
 _EVENTS: dict[str, Any] = {"itemSchema": {"$ref": _REF.format(model="StreamEvent")}}
 _CAPTION = {formats.TEXT: _TEXT, formats.EVENTS: _EVENTS}
 _ANALYZE = "/perspectives/analyze"
-_WITHOUT_KEY = ("/health",)
+_WITHOUT_KEY = "/health"
 
 
 @dataclass(frozen=True)
@@ -56,10 +50,7 @@ _OPERATIONS = {
         (CaptionRequest,), {"perspective": "alt_text", **_SAMPLE}, _CAPTION, upload=True
     ),
     "/perspectives/{name}/caption": Operation(
-        (CaptionRequest,),
-        {**_SAMPLE, "context": ["Taken at the harbour fair."]},
-        _CAPTION,
-        upload=True,
+        (CaptionRequest,), {**_SAMPLE, "context": ["Taken at the harbour fair."]}, _CAPTION, upload=True
     ),
     _ANALYZE: Operation(
         (AnalyzeRequest,),
@@ -96,9 +87,7 @@ def operation_id(route: APIRoute) -> str:
 
 
 def build(app: FastAPI) -> dict[str, Any]:
-    document = get_openapi(
-        title=app.title, version=app.version, summary=app.summary, description=_DESCRIPTION, routes=app.routes
-    )
+    document = FastAPI.openapi(app)
     document["security"] = [*({name: []} for name in _SECURITY), {}]
     bodies = dict.fromkeys(model for operation in _OPERATIONS.values() for model in operation.models)
     models: list[type[BaseModel]] = [*bodies, Problem, AllFailed, StreamEvent]
@@ -108,24 +97,22 @@ def build(app: FastAPI) -> dict[str, Any]:
         schemas.pop(name, None)
     schemas.update(defined["$defs"])
     document["components"]["securitySchemes"] = _SECURITY
-    document["components"]["responses"] = _error_responses()
-    errors = {status: {"$ref": f"#/components/responses/{status}"} for status in document["components"]["responses"]}
+    document["components"]["responses"] = errors = _error_responses()
     for full, operations in document["paths"].items():
         path = full.removeprefix("/api/v1")
-        possible = {
-            status: reference for status, reference in errors.items() if status != "401" or path not in _WITHOUT_KEY
-        }
+        statuses = [status for status in errors if status != "401" or path != _WITHOUT_KEY]
+        references = {status: {"$ref": f"#/components/responses/{status}"} for status in statuses}
         for operation in operations.values():
-            operation["responses"] = {"200": operation["responses"]["200"], **possible}
-            if path in _WITHOUT_KEY:
+            operation["responses"] = {"200": operation["responses"]["200"], **references}
+            if path == _WITHOUT_KEY:
                 operation["security"] = []
             for parameter in operation.get("parameters", ()):
-                parameter["example"] = next(text for start, text in _PATH_EXAMPLES.items() if path.startswith(start))
+                parameter["example"] = next(text for start, text in _PARAMETERS.items() if path.startswith(start))
         if "post" in operations and path in _OPERATIONS:
             operations["post"]["responses"]["200"]["content"] |= _OPERATIONS[path].content
             operations["post"]["requestBody"] = _request_body(path, _OPERATIONS[path])
         if path == _ANALYZE:
-            operations["post"]["responses"] |= _analysis_errors(document["components"]["responses"])
+            operations["post"]["responses"] |= _analysis_errors(errors)
     document["components"]["schemas"] = dict(sorted(schemas.items()))
     return document
 

@@ -20,8 +20,7 @@ UPLOAD_PART = "image"
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s;\"]*)", re.IGNORECASE)
 _UTF_8 = ("utf-8", "utf8", "us-ascii")
 _GRACE_SECONDS = 10.0
-# The largest number of commas and brackets. Parsing blocks the event loop for at most 0.15 s.
-_MAX_VALUES = 200_000
+_MAX_VALUES = 200_000  # commas and brackets; parsing blocks the event loop for at most 0.15 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +34,8 @@ class RequestBody:
 async def read_body(request: Request, settings: Settings, *, optional: bool = False) -> RequestBody:
     """Read the body according to its content type. `optional`: an empty body is one without fields.
 
-    The body must arrive within the `timeout` of the settings. After ten seconds, its average rate must be at least
-    `min_send_rate` bytes per second. Raises BodyTooLarge, InvalidJson, InvalidRequest or RequestTimeout.
+    The settings limit its size, its time, and after ten seconds its average rate. Raises BodyTooLarge, InvalidJson,
+    InvalidRequest or RequestTimeout.
     """
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > settings.body_limit:

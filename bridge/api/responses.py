@@ -5,7 +5,7 @@ from math import ceil
 
 from pydantic import BaseModel
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from bridge.api import sse
@@ -42,16 +42,10 @@ def json_response(value: BaseModel, *, omit_none: bool = False) -> Response:
     return Response(value.model_dump_json(exclude_none=omit_none), media_type=JSON)
 
 
-def text_response(text: str) -> Response:
-    """Return one line of plain text. Newlines become spaces: training tools read one caption per line."""
-    return PlainTextResponse(" ".join(text.split()) + "\n")
-
-
 def problem_response(request: Request, problem: Problem) -> Response:
     """Build the response for a problem. For paths below `/v1/`, it has OpenAI's error format.
 
-    The media type is `application/json`, the only one that the React client parses, unless `Accept` prefers
-    `application/problem+json`.
+    The React client parses only `application/json`, so `application/problem+json` is sent only if `Accept` prefers it.
     """
     note_problem(request, problem)
     headers: dict[str, str] = {}

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import from_json
 
-from bridge.captioning.models import Caption, CaptionOptions, JsonObject, Texts
+from bridge.captioning.models import Caption, CaptionOptions, ImageOut, JsonObject, Problem, Texts, UsageOut
 from bridge.dispatch.targets import ProviderOverride, ShortText
 
 
@@ -31,11 +31,7 @@ class CaptionFromPath(CaptionOptions):
         nested = value.get("options")
         if isinstance(nested, dict):
             resize = nested.get("resize_resolution") if nested.get("resize", True) else None
-            value = {
-                **nested,
-                "resize_resolution": resize,
-                **{k: v for k, v in value.items() if k != "options"},
-            }
+            value = {**nested, "resize_resolution": resize, **value, "options": None}
         return {name: field for name, field in value.items() if field is not None and name != "image"}
 
     @field_validator("context", mode="before", json_schema_input_type=Texts | str | None)
@@ -75,6 +71,24 @@ class CaptionWithMetadata(Caption):
 
     usage: ReportedUsage | None = None  # type: ignore[assignment]
     metadata: Metadata
+
+
+class AnalyzeOut(BaseModel):
+    """The captions of one image, by perspective. The status is 200 if at least one caption succeeded."""
+
+    results: dict[str, Caption] = Field(description="By perspective, in the order of the request.")
+    errors: dict[str, Problem] = Field(description="By perspective; a failed synthesizer under its own name.")
+    synthesis: Caption | None
+    image: ImageOut | None
+    usage: UsageOut | None = Field(description="Summed over all captions.")
+    timing: dict[str, float] = Field(description="Milliseconds by stage.")
+    request_id: str
+
+
+class AllFailed(Problem):
+    """The problem of an analysis without any caption. `errors` contains the problem of each perspective."""
+
+    errors: dict[str, Problem]  # type: ignore[assignment]
 
 
 class ColumnOut(BaseModel):

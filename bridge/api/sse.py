@@ -28,9 +28,8 @@ class StreamEvent(RootModel[Event]):
 class EventStreamResponse(Response):
     """Sends the events of a stream, and a comment after `ping` seconds without an event.
 
-    The work is cancelled if the client disconnects, or accepts nothing for `stall` seconds or after the deadline. In a
-    shutdown, each unfinished perspective ends with an error. (FastAPI 0.165 supports SSE only for routes that send
-    nothing else.)
+    The work is cancelled if the client disconnects, or accepts nothing for `stall` seconds or after the deadline.
+    (FastAPI 0.165 supports SSE only for routes that send nothing else.)
     """
 
     media_type = MEDIA_TYPE

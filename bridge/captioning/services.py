@@ -5,22 +5,24 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from bridge import config
 from bridge.config import Configured
 from bridge.dispatch.call import Dispatcher
 from bridge.dispatch.targets import Targets
 from bridge.images.decoder import DecoderPool
-from bridge.images.fetch import Fetcher
 from bridge.images.limits import ImageLimits
-from bridge.network import AddressPolicy, guarded_transport
+from bridge.network import AddressPolicy
 from bridge.settings import Settings, environment, is_network
 from perspectives import catalog
 from perspectives.catalog import Catalog
 from providers.local import SPEC
 from providers.local_supervisor import Engines, EngineSettings
 from providers.pool import Pool
+
+if TYPE_CHECKING:
+    from bridge.images.fetch import Fetcher
 
 Mode = Literal["public", "any_but_metadata", "listed"]
 _DECODE_SECONDS = 20.0
@@ -34,7 +36,7 @@ class Services:
     catalog: Catalog
     targets: Targets
     dispatcher: Dispatcher
-    fetcher: Fetcher
+    fetcher: "Fetcher"
     limits: ImageLimits
     decoder: DecoderPool
     engines: Engines
@@ -68,6 +70,9 @@ async def open_services(
     concurrent calls to one server; a lower configured limit still applies. `engines`: the llama.cpp processes, by
     default new ones that may load any model file. Raises SettingsError, which lists every mistake.
     """
+    from bridge.images.fetch import Fetcher  # these import httpx2 (0.15 s)
+    from bridge.network.transport import GuardedTransport
+
     providers = configured(settings)
     engines = engines or Engines(engine_settings(settings))
     image_workers = settings.image_workers or max(1, (os.cpu_count() or 1) // settings.workers)
@@ -84,7 +89,7 @@ async def open_services(
         providers,
         settings,
         configured_pool=Pool(tells_addresses=shows_addresses, engines=engines),
-        caller_pool=Pool(lambda keepalive: guarded_transport(policy, settings.max_in_flight, keepalive=keepalive)),
+        caller_pool=Pool(lambda keepalive: GuardedTransport(policy, settings.max_in_flight, keepalive)),
         max_concurrency=max_concurrency,
     )
     fetcher = Fetcher(image_policy, timeout=settings.image_url_timeout, max_connections=settings.max_in_flight)

@@ -23,6 +23,7 @@ from bridge.cli.common import FAILED, USAGE, perspective_file, print_error, prin
 from bridge.cli.models import ensure_downloaded
 from bridge.cli.progress import print_calls, print_plan, shown
 from bridge.cli.text import printable, readable
+from bridge.dispatch.targets import Target
 from bridge.errors import InvalidRequest
 from bridge.run import Run
 from providers import registry
@@ -37,11 +38,7 @@ def run(options: argparse.Namespace) -> int:
     except (InvalidRequest, ValueError) as error:
         print_line(str(error), "red")
         return USAGE
-
-    async def command(services: Services) -> int:
-        return await _caption(request, options, services)
-
-    return with_services(command, as_json=options.format == "json")
+    return with_services(lambda services: _caption(request, options, services), as_json=options.format == "json")
 
 
 async def _caption(request: CaptionRequest | AnalyzeRequest, options: argparse.Namespace, services: Services) -> int:
@@ -50,7 +47,12 @@ async def _caption(request: CaptionRequest | AnalyzeRequest, options: argparse.N
         target = services.targets.resolve(request)
         await asyncio.to_thread(ensure_downloaded, target, is_confirmed=options.yes)
         call = Run(deadline_of(request, services))
-        plan = await _plan(request, options.image, services, call)
+        upload = None if request.image else read(options.image, services)
+        plan: Plan | AnalysisPlan
+        if isinstance(request, AnalyzeRequest):
+            plan = await make_analysis_plan(request, services, call, upload=upload)
+        else:
+            plan = await make_plan(request, services, call, upload=upload)
         if options.verbose:
             print_plan(plan, call)
         with shown(call, text=options.stream):
@@ -61,22 +63,11 @@ async def _caption(request: CaptionRequest | AnalyzeRequest, options: argparse.N
     if options.verbose:
         for each in runs.values():
             print_calls(each)
-    code = await _print_errors(outcomes, runs, plan, options, services)
+    code = await _print_errors(outcomes, runs, target, options, services)
     captions = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Caption)}
     for warning in dict.fromkeys(warning for caption in captions.values() for warning in caption.warnings):
         print_line(warning, "yellow")
-    if captions and not _write(captions, options, several=len(outcomes) > 1):
-        return FAILED
-    return code
-
-
-async def _plan(
-    request: CaptionRequest | AnalyzeRequest, image: str, services: Services, call: Run
-) -> Plan | AnalysisPlan:
-    upload = None if request.image else read(image, services)
-    if isinstance(request, AnalyzeRequest):
-        return await make_analysis_plan(request, services, call, upload=upload)
-    return await make_plan(request, services, call, upload=upload)
+    return code if not captions or _write(captions, options, several=len(outcomes) > 1) else FAILED
 
 
 async def _outcomes(plan: Plan | AnalysisPlan, services: Services, call: Run) -> Outcomes:
@@ -89,19 +80,14 @@ async def _outcomes(plan: Plan | AnalysisPlan, services: Services, call: Run) ->
 
 
 async def _print_errors(
-    outcomes: Outcomes,
-    runs: dict[str, Run],
-    plan: Plan | AnalysisPlan,
-    options: argparse.Namespace,
-    services: Services,
+    outcomes: Outcomes, runs: dict[str, Run], target: Target, options: argparse.Namespace, services: Services
 ) -> int:
     """Print each error once, with its remedy. Return the exit code of the first error, or 0."""
-    code = 0
+    codes = []
     names: dict[Exception, list[str]] = {}
     for name, outcome in outcomes.items():
         if isinstance(outcome, Exception):
             names.setdefault(outcome, []).append(name)
-    target = (plan if isinstance(plan, Plan) else plan.plans[0]).targets[0]
     for error, failed in names.items():
         if not isinstance(error, tuple(errors.TABLE)):
             raise error
@@ -110,36 +96,33 @@ async def _print_errors(
         if isinstance(error, AuthFailed) and options.base_url:
             error.add_note(_key_hint(options.kind))
         explained = await with_known_models(error, services, target)
-        error_code = print_error(explained, runs[failed[0]], as_json=options.format == "json")
-        code = code or error_code
-    return code
+        codes.append(print_error(explained, runs[failed[0]], as_json=options.format == "json"))
+    return codes[0] if codes else 0
 
 
 def _write(captions: dict[str, Caption], options: argparse.Namespace, *, several: bool) -> bool:
     """Print the captions, or write them to the file of `--output`. Return False if writing fails."""
     if not options.output:
-        _print(captions, options.format, several=several)
+        print(_text(captions, options.format, several=several))
         return True
     try:
         with options.output.open("w", encoding="utf-8") as file, redirect_stdout(file):
-            _print(captions, options.format, several=several)
+            print(_text(captions, options.format, several=several))
     except OSError as error:
         print_line(f"The file '{options.output}' cannot be written: {error.strerror}.", "red")
         return False
     return True
 
 
-def _print(captions: dict[str, Caption], form: str | None, *, several: bool) -> None:
-    """Print the captions. In JSON, several captions become one object with the perspectives as keys."""
+def _text(captions: dict[str, Caption], form: str | None, *, several: bool) -> str:
+    """Return the captions as text. In JSON, several captions become one object with the perspectives as keys."""
+    if form == "text":
+        return "\n".join(printable(" ".join(caption.rendered.split())) for caption in captions.values())
+    dumps = {name: caption.model_dump(mode="json") for name, caption in captions.items()}
     if form == "json":
-        values = {name: caption.model_dump(mode="json") for name, caption in captions.items()}
-        print(json.dumps(values if several else next(iter(values.values())), indent=2, ensure_ascii=False))
-    elif form == "text":
-        for caption in captions.values():
-            print(printable(" ".join(caption.rendered.split())))
-    else:
-        results = {name: caption.result for name, caption in captions.items()}
-        print(readable(results if several else next(iter(results.values()))))
+        return json.dumps(dumps if several else next(iter(dumps.values())), indent=2, ensure_ascii=False)
+    results = {name: caption.result for name, caption in captions.items()}
+    return readable(results if several else next(iter(results.values())))
 
 
 def _request(options: argparse.Namespace) -> CaptionRequest | AnalyzeRequest:
@@ -161,11 +144,8 @@ def request_fields(options: argparse.Namespace) -> dict[str, Any]:
     if options.set:
         fields["variables"] = dict(assignment(text, "--set") for text in options.set)
     if options.kind or options.base_url:
-        fields["provider_config"] = {
-            "kind": options.kind or "openai-compatible",
-            "base_url": options.base_url,
-            "api_key": os.environ.get(KEY_VARIABLE),
-        }
+        kind, key = options.kind or "openai-compatible", os.environ.get(KEY_VARIABLE)
+        fields["provider_config"] = {"kind": kind, "base_url": options.base_url, "api_key": key}
     return {name: value for name, value in fields.items() if value is not None}
 
 

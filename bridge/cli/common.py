@@ -6,6 +6,7 @@ Large packages are imported where they are used, so that `--help` is fast.
 import json
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from bridge.captioning.services import Services
     from bridge.run import Run
-    from bridge.settings import Settings, SettingsError
+    from bridge.settings import Settings
 
 FAILED, USAGE, PROVIDER, INTERRUPTED = 1, 2, 4, 130
 _EXIT_CODES = {
@@ -47,8 +48,7 @@ def with_services(
 ) -> int:
     """Open the services, run `command` with them, and return its exit code. Errors are printed.
 
-    `settings`: by default those of the environment. `max_concurrency`: see `open_services`. `loop_factory`: creates the
-    event loop.
+    `settings`: by default those of the environment. `max_concurrency`: see `open_services`.
     """
     import asyncio
 
@@ -83,28 +83,20 @@ def with_services(
         return print_error(error, as_json=as_json)
 
 
-def load_settings() -> "Settings | None":
-    """Return the settings, or print all their mistakes and return None."""
-    from bridge.settings import SettingsError, load
-
-    try:
-        return load()
-    except SettingsError as error:
-        print(with_provider_mistakes(error), file=sys.stderr)
-        return None
-
-
-def with_provider_mistakes(error: "SettingsError", workspace: str | None = None) -> "SettingsError":
-    """Return the error with the mistakes in `providers.toml` added, if that file is found."""
+def load_settings(**overrides: str) -> "Settings | None":
+    """Return the settings, or print all mistakes in them and in `providers.toml` and return None."""
     from bridge.config import mistakes
-    from bridge.settings import PREFIX, Settings, SettingsError, environment
+    from bridge.settings import PREFIX, Settings, SettingsError, environment, load
 
     try:
-        variables = environment()
-    except UnicodeDecodeError:  # the error contains this mistake already
-        return error
-    path = workspace or variables.get(f"{PREFIX}WORKSPACE") or Settings.model_fields["workspace"].default
-    return SettingsError((*error.mistakes, *mistakes(Path(path))))
+        return load(**overrides)
+    except SettingsError as error:
+        listed = [*error.mistakes]
+        with suppress(UnicodeDecodeError):  # `listed` contains this mistake in .env already
+            workspace = overrides.get("workspace") or environment().get(f"{PREFIX}WORKSPACE")
+            listed += mistakes(Path(workspace or Settings.model_fields["workspace"].default))
+        print(SettingsError(tuple(listed)), file=sys.stderr)
+        return None
 
 
 def perspective_file(name: str) -> str | dict[str, Any]:
@@ -123,10 +115,7 @@ def perspective_file(name: str) -> str | dict[str, Any]:
 
 
 def print_error(error: Exception, run: "Run | None" = None, *, as_json: bool = False) -> int:
-    """Print the error on standard error, and return its exit code.
-
-    `run`: the run that failed. `as_json`: print the problem and the provider calls in the format of HTTP.
-    """
+    """Print the error (`as_json`: with the provider calls of `run`, as over HTTP), and return its exit code."""
     from bridge.captioning import problems
     from perspectives import MissingVariables
 

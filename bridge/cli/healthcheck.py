@@ -28,9 +28,7 @@ def add_options(parser: Parser) -> None:
         default=os.environ.get("GRAPHCAP_PORT") or "32100",
         help="port of the service (GRAPHCAP_PORT, else 32100)",
     )
-    parser.add_argument(
-        "--timeout", type=float, metavar="SECONDS", default=5.0, help="time limit in seconds (default: 5)"
-    )
+    parser.add_argument("--timeout", type=float, metavar="SECONDS", default=5.0, help="time limit (default: 5 seconds)")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -26,10 +26,7 @@ _STAGES = {
 
 @contextmanager
 def shown(run: Run, *, text: bool) -> Iterator[None]:
-    """If standard error is a terminal, show the progress of a run on it during the `with` block.
-
-    `text`: also show the text while the model writes it.
-    """
+    """Show the progress of a run on a terminal during the `with` block. `text`: also the text that is written."""
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield
         return

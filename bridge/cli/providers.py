@@ -38,11 +38,7 @@ def add_options(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     verb = {"list": _list, "check": _check, "models": _models}[options.verb]
-
-    async def command(services: "Services") -> int:
-        return await verb(options, services)
-
-    return with_services(command, as_json=options.json)
+    return with_services(lambda services: verb(options, services), as_json=options.json)
 
 
 async def _list(options: argparse.Namespace, services: "Services") -> int:
@@ -66,10 +62,7 @@ async def _list(options: argparse.Namespace, services: "Services") -> int:
 def _entry(config: "ProviderConfig", services: "Services") -> dict[str, Any]:
     endpoints = services.targets.configured.fleets[config.name].endpoints
     return {
-        "name": config.name,
-        "kind": config.kind,
-        "base_url": config.base_url,
-        "default_model": config.default_model,
+        **{name: getattr(config, name) for name in ("name", "kind", "base_url", "default_model")},
         "has_key": bool(config.api_key),
         "endpoints": [{"name": endpoint.name, "base_url": endpoint.config.base_url} for endpoint in endpoints],
     }
@@ -104,9 +97,8 @@ async def _check(options: argparse.Namespace, services: "Services") -> int:
     target, run = TargetRequest(provider=options.name, model=options.model), Run(check.deadline(services))
     _, results = await check.check(target, services, run, every_endpoint=True)
     if options.json:
-        print_json(
-            {"provider": options.name, "endpoints": [{"name": name, **_report(item)} for name, item in results.items()]}
-        )
+        endpoints = [{"name": name, **_report(result)} for name, result in results.items()]
+        print_json({"provider": options.name, "endpoints": endpoints})
     else:
         for name, result in results.items():
             if len(results) > 1:

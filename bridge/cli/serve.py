@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from bridge.cli import Parser
-from bridge.settings import PREFIX, SECRETS, Settings, SettingsError, load
+from bridge.settings import PREFIX, SECRETS, Settings, SettingsError
 
 _METAVARS = {int: "N", float: "SECONDS", str: "TEXT", bool: "true|false", Path: "DIRECTORY"}
 
@@ -32,13 +32,11 @@ def _names() -> list[str]:
 
 
 def run(options: argparse.Namespace) -> int:
-    overrides = {name: value for name in _names() if (value := getattr(options, name)) is not None}
-    try:
-        settings = load(**overrides)
-    except SettingsError as error:
-        from bridge.cli.common import USAGE, with_provider_mistakes
+    from bridge.cli.common import USAGE, load_settings
 
-        print(with_provider_mistakes(error, overrides.get("workspace")), file=sys.stderr)
+    overrides = {name: value for name in _names() if (value := getattr(options, name)) is not None}
+    settings = load_settings(**overrides)
+    if settings is None:
         return USAGE
     from bridge.captioning.services import configured
     from bridge.server import serve
@@ -47,5 +45,5 @@ def run(options: argparse.Namespace) -> int:
         configured(settings)
     except SettingsError as error:
         print(error, file=sys.stderr)
-        return 2
+        return USAGE
     return serve(settings, overrides)

@@ -28,19 +28,19 @@ def printable(text: str) -> str:
 
 def readable(result: dict[str, Any]) -> str:
     """Return a caption as indented text: one line per field. The items of a list follow below its name."""
-    return "\n".join(line for name, value in result.items() for line in _field(name, value, "bold"))
+    return "\n".join(_lines(result, "bold"))
 
 
-def _field(name: str, value: Any, style: str = "") -> list[str]:
+def _field(name: str, value: Any, style: str) -> list[str]:
     name = paint(printable(name), style) if style else printable(name)
     if value and isinstance(value, dict | list):
         return [f"{name}:", *(f"  {line}" for line in _lines(value))]
     return [f"{name}: {_scalar(value)}"]
 
 
-def _lines(value: Any) -> list[str]:
+def _lines(value: Any, style: str = "") -> list[str]:
     if isinstance(value, dict):
-        return [line for name, field in value.items() for line in _field(name, field)]
+        return [line for name, field in value.items() for line in _field(name, field, style)]
     return [line for item in value for line in _item(item)]
 
 

@@ -4,51 +4,39 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from math import ceil
 from pathlib import Path
 from typing import Any, Self
+from weakref import WeakValueDictionary
 
-from bridge.errors import ImageError, ImageTooLarge, InvalidImage, UnsupportedImage
+from bridge.errors import ImageError, ImageTooLarge, InvalidImage
 from bridge.images.job import LENGTHS, Job, Result, head_of_frame, parse_result
-from bridge.images.limits import MIB, Rejected, Rejection
+from bridge.images.limits import MIB, Rejected
 
-_ERRORS: dict[Rejection, type[ImageError]] = {
-    "invalid_image": InvalidImage,
-    "image_too_large": ImageTooLarge,
-    "unsupported_image": UnsupportedImage,
-    "out_of_memory": ImageTooLarge,
-}
-# Environment variables that an interpreter may need. None of them is a key.
-_ENVIRONMENT = ("LD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT")
+_ENVIRONMENT = ("LD_LIBRARY_PATH", "PYTHONHOME")  # variables that an interpreter may need; none is a key
 _ROOT = Path(__file__).parents[2]
 # Without these thresholds, glibc keeps the memory of large images (measured: 448 MB after an AVIF). Some memory (8 MB,
 # and one block of 16 MB in Pillow) is kept, because page faults took 6 ms for a photo of 12 megapixels.
-_ALLOCATOR = {
-    "MALLOC_MMAP_THRESHOLD_": str(4 * MIB),
-    "MALLOC_TRIM_THRESHOLD_": str(8 * MIB),
-    "PILLOW_BLOCKS_MAX": "1",
-}
+_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(4 * MIB), "MALLOC_TRIM_THRESHOLD_": str(8 * MIB), "PILLOW_BLOCKS_MAX": "1"}
 START_SECONDS = 20.0
 _READ_BUFFER = MIB
+# Exceptions of reading a result: the pipe ended, time ran out, or the bytes are not a result.
 _BROKEN = (EOFError, OSError, ValueError, TypeError, KeyError)
-"""Exceptions of reading a result: the pipe ended, time ran out, or the bytes are not a result."""
 
 
 def image_error(rejected: Rejected) -> ImageError:
     """Convert a rejection to the exception that is reported to callers."""
-    return _ERRORS[rejected.kind](rejected.message)
+    return (InvalidImage if rejected.kind == "invalid_image" else ImageTooLarge)(rejected.message)
 
 
 class WorkerFailed(RuntimeError):
     """An image worker did not start: the installation is broken."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "The image worker did not start. `python -m bridge.images.worker 1073741824 20 </dev/null` shows why."
-        )
+        command = "python -m bridge.images.worker 1073741824 20 </dev/null"
+        super().__init__(f"The image worker did not start. `{command}` shows why.")
 
 
 class _WorkerGone(WorkerFailed):
@@ -91,10 +79,7 @@ class _Worker:
         return self._process.returncode is None and not self._results.at_eof()
 
     async def run(self, job: Job, data: bytes) -> tuple[Result, bytes]:
-        """Send a job and wait for its result.
-
-        Raises _WorkerGone if the process died before it received the job, EOFError or OSError if it dies later.
-        """
+        """Send a job and return its result. Raises _WorkerGone if the process died before, else EOFError or OSError."""
         self._jobs.write(head_of_frame(job, len(data)))
         self._jobs.write(data)
         with suppress(ConnectionError):
@@ -121,54 +106,17 @@ class _Worker:
         await self._process.wait()
 
 
-class _Slots:
-    """A fair semaphore: waiting callers get free slots in turn."""
-
-    def __init__(self, free: int) -> None:
-        self._free = free
-        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
-
-    @asynccontextmanager
-    async def slot(self, caller: str) -> AsyncIterator[None]:
-        if self._free:
-            self._free -= 1
-        else:
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.setdefault(caller, deque()).append(turn)
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if not turn.cancelled():  # the waiting task got a slot and was then cancelled
-                    self._release()
-                raise
-        try:
-            yield
-        finally:
-            self._release()
-
-    def _release(self) -> None:
-        """Give the slot to the next caller, or free it if no caller waits."""
-        while self._waiting:
-            caller, turns = self._waiting.popitem(last=False)
-            turn = turns.popleft()
-            if turns:
-                self._waiting[caller] = turns
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._free += 1
-
-
 class DecoderPool:
     """Runs jobs in up to `workers` processes, which start on demand. Waiting callers are served in turn.
 
     `memory`: bytes that a process may allocate beyond its size at start. `seconds`: time limit of one job. A process is
-    killed if its job takes longer, or if the caller of the job is cancelled.
+    killed after this time, or if the job is cancelled.
     """
 
     def __init__(self, workers: int, memory: int, seconds: float) -> None:
         self._memory, self._seconds = memory, seconds
-        self._slots = _Slots(workers)
+        self._slots = asyncio.Semaphore(workers)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._idle: list[_Worker] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -177,11 +125,8 @@ class DecoderPool:
         self._in_background(self._warm_up())
 
     async def run(self, job: Job, data: bytes, caller: str = "") -> tuple[Result, bytes]:
-        """Run a job of `caller` in a worker. With `job.verify`, the returned bytes are empty.
-
-        Raises InvalidImage, ImageTooLarge, UnsupportedImage and WorkerFailed.
-        """
-        async with self._slots.slot(caller):
+        """Run a job of `caller`. With `job.verify`, the returned bytes are empty. Raises ImageError, WorkerFailed."""
+        async with self._slot(caller):
             try:
                 result, encoded = await self._run(await self._acquire(), job, data)
             except _WorkerGone:  # the worker died while it was idle
@@ -189,6 +134,16 @@ class DecoderPool:
         if result.error is not None:
             raise image_error(Rejected(result.error, result.message))
         return result, encoded
+
+    @asynccontextmanager
+    async def _slot(self, caller: str) -> AsyncIterator[None]:
+        """Wait for a slot. Only one job of each caller waits for the semaphore, so callers are served in turn."""
+        async with self._turns.setdefault(caller, asyncio.Lock()):
+            await self._slots.acquire()
+        try:
+            yield
+        finally:
+            self._slots.release()
 
     async def _run(self, worker: _Worker, job: Job, data: bytes) -> tuple[Result, bytes]:
         usable = False
@@ -213,7 +168,7 @@ class DecoderPool:
 
     async def _warm_up(self) -> None:
         with suppress(WorkerFailed):  # the first job raises the same error
-            async with self._slots.slot(""):
+            async with self._slot(""):
                 self._idle.append(await self._new())
 
     async def _new(self) -> _Worker:
@@ -227,8 +182,7 @@ class DecoderPool:
             self._in_background(worker.end())
         return await self._new()
 
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return task

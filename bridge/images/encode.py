@@ -10,8 +10,7 @@ from bridge.images.limits import Rejected
 from bridge.images.pixels import is_graphic, resize
 
 _QUALITIES = (90, 80, 65)
-# The shortest longer side in pixels. A smaller image would show too little, so it is rejected.
-_SMALLEST = 64
+_SMALLEST = 64  # pixels of the longer side; a smaller image would show too little
 _STEP = 0.7
 _LOSSY = ("image/jpeg", "image/avif", "image/heic")
 
@@ -20,12 +19,12 @@ def encode(image: Image.Image, job: Job) -> tuple[str, bytes, Image.Image]:
     """Encode an L or RGB image within the byte limit: as PNG for a graphic from a lossless format, else as JPEG.
 
     First the quality is lowered, then the size. Returns the media type, the bytes, and the image at its final size.
-    Raises Rejected if nothing fits, or if the target accepts none of the formats.
+    Raises Rejected if nothing fits.
     """
     image.info = {}  # Pillow would write the comments and profiles in it
-    graphic = job.media_type not in _LOSSY and is_graphic(image)
+    as_png = job.media_type not in _LOSSY and is_graphic(image)
     while True:
-        for media_type, data in _encodings(image, job.media_types, graphic):
+        for media_type, data in _encodings(image, as_png):
             if job.max_bytes is None or len(data) <= job.max_bytes:
                 return media_type, data, image
         smaller = round(image.width * _STEP), round(image.height * _STEP)
@@ -34,19 +33,12 @@ def encode(image: Image.Image, job: Job) -> tuple[str, bytes, Image.Image]:
         image = resize(image, smaller)
 
 
-def _encodings(image: Image.Image, accepted: tuple[str, ...], graphic: bool) -> Iterator[tuple[str, bytes]]:
-    """Yield encodings lazily, the best one first."""
-    lossy = next((kind for kind in ("image/jpeg", "image/webp") if kind in accepted), None)
-    if "image/png" in accepted and (graphic or lossy is None):
+def _encodings(image: Image.Image, as_png: bool) -> Iterator[tuple[str, bytes]]:
+    """Yield encodings lazily, the best one first. Every model accepts JPEG and PNG."""
+    if as_png:
         yield "image/png", _saved(image, "PNG")
-    if lossy == "image/jpeg":
-        for quality in _QUALITIES:
-            yield lossy, _saved(image, "JPEG", quality=quality, subsampling="4:2:0")
-    elif lossy:
-        for quality in _QUALITIES:
-            yield lossy, _saved(image, "WEBP", quality=quality)
-    elif "image/png" not in accepted:
-        raise Rejected("unsupported_image", "The chosen model accepts no image format that the bridge can write.")
+    for quality in _QUALITIES:
+        yield "image/jpeg", _saved(image, "JPEG", quality=quality, subsampling="4:2:0")
 
 
 def _saved(image: Image.Image, form: str, **options: object) -> bytes:

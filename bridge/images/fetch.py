@@ -1,24 +1,21 @@
 """Fetch an image from the internet for an untrusted caller.
 
 Only http and https are used, without credentials, cookies, proxies and compression. Every connection's address is
-checked, also after redirects. Time and size are limited, and a minimum speed is required.
+checked. Time, size and speed are limited.
 """
 
 import asyncio
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import monotonic
-from typing import TYPE_CHECKING
+
+import httpx2
 
 from bridge.errors import ImageTooLarge, ImageUnreachable
 from bridge.images.limits import MIB
-from bridge.network import AddressPolicy, AddressRefused, guarded_transport
-from bridge.network.names import Resolve
+from bridge.network import AddressPolicy, AddressRefused
+from bridge.network.transport import GuardedTransport, Resolve
 from bridge.version import __version__
-
-if TYPE_CHECKING:
-    import httpx2
 
 _HEADERS = {
     "accept": "image/avif,image/webp,image/png,image/jpeg,image/gif,image/*;q=0.8",
@@ -27,16 +24,16 @@ _HEADERS = {
 }
 _LONGEST_NAME = 253  # the limit of RFC 1035, because messages contain the host
 _REDIRECTS = (301, 302, 303, 307, 308)
-_FORBIDDEN = frozenset({"noai", "noimageai"})
-_ROBOT = re.compile(r"\s*([A-Za-z0-9_-]+)\s*:")
-_VALUED = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")
+_MAX_REDIRECTS = 5
+_MIN_SPEED = 4096  # bytes per second
+_FORBIDDEN = {"noai", "noimageai"}
 
 
 class Fetcher:
     """Fetch images over one connection pool.
 
-    `timeout`: seconds for one image, redirects included. `quiet`: longest time in seconds without a byte. `pace`:
-    lowest average speed in bytes per second after `warm_up` seconds. `redirects`: how many are followed.
+    `timeout`: seconds for one image, redirects included. `quiet`: longest time in seconds without a byte. `warm_up`:
+    seconds after which the average speed must be at least 4 KiB per second.
     """
 
     def __init__(
@@ -45,15 +42,12 @@ class Fetcher:
         *,
         timeout: float = 20.0,
         quiet: float = 10.0,
-        pace: int = 4096,
         warm_up: float = 5.0,
-        redirects: int = 5,
         max_connections: int = 64,
         look_up: Resolve | None = None,
     ) -> None:
-        self._transport = guarded_transport(policy, max_connections, look_up=look_up)
-        self._timeout, self._quiet, self._redirects = timeout, min(quiet, timeout), redirects
-        self._pace, self._warm_up = pace, warm_up
+        self._transport = GuardedTransport(policy, max_connections, look_up=look_up)
+        self._timeout, self._quiet, self._warm_up = timeout, min(quiet, timeout), warm_up
 
     async def aclose(self) -> None:
         await self._transport.aclose()
@@ -63,18 +57,17 @@ class Fetcher:
         target = _checked(url)
         try:
             async with asyncio.timeout(self._timeout):
-                for _ in range(self._redirects + 1):
+                for _ in range(_MAX_REDIRECTS + 1):
                     result = await self._get(target, max_bytes)
                     if isinstance(result, bytes):
                         return result
                     target = result
         except TimeoutError as error:
-            raise ImageUnreachable(
-                f"{target.host} took longer than {self._timeout:g} seconds to send the image."
-            ) from error
-        raise ImageUnreachable(f"{target.host} redirects more than {self._redirects} times.")
+            limit = f"{self._timeout:g} seconds"
+            raise ImageUnreachable(f"{target.host} took longer than {limit} to send the image.") from error
+        raise ImageUnreachable(f"{target.host} redirects more than {_MAX_REDIRECTS} times.")
 
-    async def _get(self, url: "httpx2.URL", max_bytes: int) -> "bytes | httpx2.URL":
+    async def _get(self, url: httpx2.URL, max_bytes: int) -> bytes | httpx2.URL:
         async with self._response(url) as response:
             if response.status_code in _REDIRECTS and "location" in response.headers:
                 return _moved(url, response.headers["location"])
@@ -82,10 +75,8 @@ class Fetcher:
             return await self._body(url.host, response, max_bytes)
 
     @asynccontextmanager
-    async def _response(self, url: "httpx2.URL") -> "AsyncIterator[httpx2.Response]":
+    async def _response(self, url: httpx2.URL) -> AsyncIterator[httpx2.Response]:
         """Send the request. The transport is used directly, because a client would keep cookies and log the URL."""
-        import httpx2
-
         waits = {"connect": self._quiet, "read": self._quiet, "write": self._quiet, "pool": self._timeout}
         request = httpx2.Request("GET", url, headers=_HEADERS, extensions={"timeout": waits})
         try:
@@ -101,10 +92,10 @@ class Fetcher:
         except httpx2.TransportError as error:
             refused = error.__cause__
             if isinstance(refused, AddressRefused):
-                raise AddressRefused(refused.message, host=refused.host, kind=refused.kind) from error
+                raise refused from None
             raise ImageUnreachable(_reason(url.host, error)) from error
 
-    async def _body(self, host: str, response: "httpx2.Response", max_bytes: int) -> bytes:
+    async def _body(self, host: str, response: httpx2.Response, max_bytes: int) -> bytes:
         parts = bytearray()
         began = monotonic()
         async for part in response.aiter_raw():
@@ -112,15 +103,13 @@ class Fetcher:
             if len(parts) > max_bytes:
                 raise _too_large(max_bytes)
             spent = monotonic() - began
-            if spent > self._warm_up and len(parts) < self._pace * spent:
-                raise ImageUnreachable(f"{host} sends the image at less than {self._pace} bytes per second.")
+            if spent > self._warm_up and len(parts) < _MIN_SPEED * spent:
+                raise ImageUnreachable(f"{host} sends the image at less than {_MIN_SPEED} bytes per second.")
         return bytes(parts)
 
 
-def _checked(url: str) -> "httpx2.URL":
+def _checked(url: str) -> httpx2.URL:
     """Parse and check a caller's URL. Raises ImageUnreachable."""
-    import httpx2
-
     try:
         parsed = httpx2.URL(url.strip())
     except (httpx2.InvalidURL, UnicodeError) as error:
@@ -136,41 +125,28 @@ def _checked(url: str) -> "httpx2.URL":
     return parsed
 
 
-def _moved(url: "httpx2.URL", location: str) -> "httpx2.URL":
-    import httpx2
-
+def _moved(url: httpx2.URL, location: str) -> httpx2.URL:
     try:
         return _checked(str(url.join(location)))
     except (httpx2.InvalidURL, ValueError) as error:
         raise ImageUnreachable(f"{url.host} redirects to a malformed URL.") from error
 
 
-def _check_response(host: str, response: "httpx2.Response", max_bytes: int) -> None:
+def _check_response(host: str, response: httpx2.Response, max_bytes: int) -> None:
     """Check the status and headers of a response before its body is read. Raises ImageUnreachable or ImageTooLarge."""
     headers = response.headers
     if response.status_code != 200:
         raise ImageUnreachable(f"{host} returned status {response.status_code} instead of the image.")
     if headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise ImageUnreachable(f"{host} sends the image with a content encoding, which is not accepted.")
-    if any(_forbids(value) for value in headers.get_list("x-robots-tag")):
+    if not _FORBIDDEN.isdisjoint(rule.strip().lower() for rule in headers.get("x-robots-tag", "").split(",")):
         raise ImageUnreachable(f"{host} does not allow AI systems to use this image (X-Robots-Tag).")
     length = headers.get("content-length", "")
     if length.isascii() and length.isdigit() and int(length[:20]) > max_bytes:
         raise _too_large(max_bytes)
 
 
-def _forbids(robots_tag: str) -> bool:
-    """Return whether an X-Robots-Tag header forbids AI use, for all robots or for this one."""
-    robot = _ROBOT.match(robots_tag)
-    if robot and robot[1].lower() not in (*_VALUED, "graphcap-bridge"):
-        return False
-    words = robots_tag[robot.end() :] if robot else robots_tag
-    return not _FORBIDDEN.isdisjoint(word.strip().lower() for word in words.split(","))
-
-
-def _reason(host: str, error: "httpx2.TransportError") -> str:
-    import httpx2
-
+def _reason(host: str, error: httpx2.TransportError) -> str:
     if isinstance(error, httpx2.TimeoutException):
         return f"{host} did not respond in time."
     if isinstance(error, httpx2.ConnectError):

@@ -14,7 +14,10 @@ from bridge.images.limits import MIB, ImageLimits, Rejected
 
 
 class Format(NamedTuple):
-    """The functions for a format that may be passed on without decoding."""
+    """The functions for a format that may be passed on without decoding.
+
+    `strip` returns the same object if nothing is dropped. Both raise Rejected, and struct.error if truncated.
+    """
 
     inspect: Callable[[bytes], Header]
     strip: Callable[[bytes], bytes]
@@ -52,8 +55,7 @@ _NAMED = (
     (re.compile(rb"(?is)\s*(<!doctype html|<html|<head|<body)"), "a web page"),
 )
 _TEXT = re.compile(rb"[\t\n\r\x20-\x7e\x80-\xff]+")
-# A decoder processes all pixels once per scan. 20 scans of 50 megapixels take 2 s.
-_MAX_SCANS_AT_LIMIT = 20
+_MAX_SCANS_AT_LIMIT = 20  # decoders process all pixels once per scan: 20 scans of 50 megapixels take 2 s
 
 
 def inspect(data: bytes, limits: ImageLimits) -> Header:
@@ -71,9 +73,8 @@ def inspect(data: bytes, limits: ImageLimits) -> Header:
         limits.check_size(header.size)
         width, height = header.size
         if width * height * header.scans > limits.max_pixels * _MAX_SCANS_AT_LIMIT:
-            raise Rejected(
-                "image_too_large", f"The image is {width}×{height} in {header.scans} scans; that is too many."
-            )
+            message = f"The image is {width}×{height} in {header.scans} scans; that is too many."
+            raise Rejected("image_too_large", message)
     return header
 
 
@@ -98,10 +99,7 @@ def check_bytes(size: int, limits: ImageLimits) -> None:
 
 
 def sniff(data: bytes, *, heif: bool = False) -> str:
-    """Return the media type. HEIC is accepted only if `heif` is true.
-
-    Raises InvalidImage if `data` is empty, UnsupportedImage if the format is not accepted.
-    """
+    """Return the media type. `heif`: whether to accept HEIC. Raises InvalidImage if empty, UnsupportedImage."""
     if not data:
         raise InvalidImage("The image is empty.")
     opening = data[:4096].removeprefix(b"\xef\xbb\xbf")
@@ -111,11 +109,6 @@ def sniff(data: bytes, *, heif: bool = False) -> str:
     if heif and _HEIC.match(opening):
         return "image/heic"
     hint = " HEIC is accepted with GRAPHCAP_HEIF=true and the extra 'heif'." if _HEIC.match(opening) else ""
-    raise UnsupportedImage(f"The file is {_name(opening)}, which is not accepted as an image. Send {_ACCEPTED}.{hint}")
-
-
-def _name(opening: bytes) -> str:
-    for pattern, name in _NAMED:
-        if pattern.match(opening):
-            return name
-    return "text" if _TEXT.fullmatch(opening[:256]) else "in an unknown format"
+    unknown = "text" if _TEXT.fullmatch(opening[:256]) else "in an unknown format"
+    name = next((name for pattern, name in _NAMED if pattern.match(opening)), unknown)
+    raise UnsupportedImage(f"The file is {name}, which is not accepted as an image. Send {_ACCEPTED}.{hint}")

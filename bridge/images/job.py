@@ -7,7 +7,6 @@ module, so it must not import the service.
 import json
 from dataclasses import asdict, dataclass, field
 from struct import Struct
-from typing import Any
 
 from bridge.images.limits import ImageLimits, Rejection, Size
 
@@ -18,10 +17,9 @@ LENGTHS = Struct(">II")
 class Job:
     """A job for an image of `media_type`.
 
-    `size`, `orientation`: the stored size and EXIF orientation, if the service could read the header itself. `verify`:
-    whether to check only that the image decodes. Otherwise it is decoded, converted and encoded. `side`, `box`: the
-    longest side and the box (long, short) that the result must fit. `media_types`, `max_bytes`: limits of the target.
-    `statistics`: also measure the pixels.
+    `size`, `orientation`: as stored, if the service could read the header itself. `verify`: only check that the image
+    decodes, do not convert it. `side`, `box`, `max_bytes`: limits of the result: the longest side, (long, short side),
+    bytes. `statistics`: also measure the pixels.
     """
 
     media_type: str
@@ -31,7 +29,6 @@ class Job:
     verify: bool = False
     side: int | None = None
     box: Size | None = None
-    media_types: tuple[str, ...] = ("image/jpeg",)
     max_bytes: int | None = None
     statistics: bool = False
 
@@ -54,16 +51,8 @@ class Result:
     brightness: float = 0.0
 
 
-def upright(size: Size, orientation: int) -> Size:
-    """Apply an EXIF orientation to a size: 5 to 8 swap width and height. A second call reverses the first."""
-    return size[::-1] if orientation >= 5 else size
-
-
 def fitted(size: Size, side: int | None, box: Size | None) -> Size:
-    """Shrink the size of an upright image to fit `side` and `box`. The aspect ratio is kept. The size never grows.
-
-    `side`: the longest side. `box`: (long side, short side), swapped for a portrait.
-    """
+    """Shrink an upright size to the longest `side` and the `box` (long, short side). The aspect ratio is kept."""
     boxes = [(side, side)] if side is not None else []
     if box is not None:
         boxes.append(box if size[0] >= size[1] else box[::-1])
@@ -78,13 +67,13 @@ def head_of_frame(message: Job | Result, size: int) -> bytes:
 
 
 def parse_job(text: bytes) -> Job:
-    fields: dict[str, Any] = json.loads(text)
+    fields = json.loads(text)
     size = fields["size"] and tuple(fields["size"])
     return Job(**{**fields, "limits": ImageLimits(**fields["limits"]), "size": size})
 
 
 def parse_result(text: bytes) -> Result:
     """Parse JSON from a worker as a result. Raises ValueError, TypeError or KeyError for any other content."""
-    fields: dict[str, Any] = json.loads(text)
+    fields = json.loads(text)
     width, height = fields["size"]
     return Result(**{**fields, "size": (int(width), int(height)), "source_size": tuple(fields["source_size"])})

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 MIB = 1024 * 1024
+_MAX_SIDE = 32_768
+_MAX_RATIO = 100  # of the sides; vLLM fails on more ("Failed to apply Qwen2VLProcessor")
 Size = tuple[int, int]
-Rejection = Literal["invalid_image", "image_too_large", "unsupported_image", "out_of_memory"]
+Rejection = Literal["invalid_image", "image_too_large", "out_of_memory"]
 
 
 class Rejected(Exception):
@@ -25,31 +27,26 @@ def malformed(message: str) -> Rejected:
 class ImageLimits:
     """Limits that are checked before pixels are decoded.
 
-    `max_bytes`: encoded bytes. `max_pixels`: width × height. `max_side`: pixels of the longer side. `max_ratio`: longer
-    side divided by the shorter one (vLLM fails on more: "Failed to apply Qwen2VLProcessor"). `frame`: the frame of an
-    animation to use, from 0; if the animation is shorter, its last frame is used. `heif`: whether HEIC is accepted.
+    `max_bytes`: encoded bytes. `max_pixels`: width × height. `frame`: the frame of an animation to use, from 0; if the
+    animation is shorter, its last frame is used. `heif`: whether HEIC is accepted.
     """
 
     max_bytes: int = 20 * MIB
     max_pixels: int = 50_000_000
-    max_side: int = 32_768
-    max_ratio: int = 100
     frame: int = 0
     heif: bool = False
 
     def check_size(self, size: Size) -> None:
         """Raise Rejected if an image of this size in pixels is not accepted."""
-        width, height = size
         short, long = sorted(size)
         if short < 1:
             raise malformed("The image has no pixels.")
-        if long > self.max_side:
-            raise Rejected("image_too_large", f"The image is {width}×{height}; no side may exceed {self.max_side} px.")
-        if width * height > self.max_pixels:
-            allowed = f"the limit is {self.max_pixels / 1e6:.3g} megapixels (GRAPHCAP_MAX_IMAGE_PIXELS)"
-            raise Rejected("image_too_large", f"The image is {width}×{height}; {allowed}.")
-        if long > short * self.max_ratio:
-            raise malformed(
-                f"The image is {width}×{height}, an aspect ratio of {long / short:.4g}:1. "
-                f"Crop it: vision models accept at most {self.max_ratio}:1."
-            )
+        start = f"The image is {size[0]}×{size[1]}"
+        if long > _MAX_SIDE:
+            raise Rejected("image_too_large", f"{start}; no side may exceed {_MAX_SIDE} px.")
+        if short * long > self.max_pixels:
+            megapixels = f"{self.max_pixels / 1e6:.3g} megapixels"
+            raise Rejected("image_too_large", f"{start}; the limit is {megapixels} (GRAPHCAP_MAX_IMAGE_PIXELS).")
+        if long > short * _MAX_RATIO:
+            ratio = f"an aspect ratio of {long / short:.4g}:1"
+            raise malformed(f"{start}, {ratio}. Crop it: vision models accept at most {_MAX_RATIO}:1.")

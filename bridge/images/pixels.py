@@ -1,6 +1,5 @@
 """Steps that convert pixels, run in the image worker. Each returns the same image if there is nothing to convert."""
 
-from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING, cast
 
@@ -10,8 +9,6 @@ from bridge.images.limits import Size
 
 if TYPE_CHECKING:
     from PIL.ImageCms import ImageCmsProfile
-
-Step = Callable[[Image.Image], Image.Image]
 
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -23,8 +20,7 @@ _TRANSPOSE = {
     8: Image.Transpose.ROTATE_90,
 }
 _SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
-# Pixels equal to their neighbour: 10 to 45 % in photographs, over 80 % in screenshots and charts (measured).
-_FLAT = 0.6
+_FLAT = 0.6  # share of pixels equal to their neighbour: measured 10 to 45 % in photographs, over 80 % in screenshots
 
 
 def unpack(image: Image.Image) -> Image.Image:
@@ -45,14 +41,12 @@ def unpack(image: Image.Image) -> Image.Image:
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Scale greys with more than 8 bits to 8. Pillow's own conversion clips values above 255 (Pillow 13)."""
     deep = image.convert("F")
-    white = 65535.0 if image.mode.startswith("I;16") else _white(deep)
+    white = 65535.0
+    if not image.mode.startswith("I;16"):
+        # No mode defines white: the lowest usual maximum that no pixel exceeds.
+        _, highest = cast(tuple[float, float], deep.getextrema())
+        white = next((usual for usual in (1.0, 255.0, 65535.0) if highest <= usual), 4294967295.0)
     return deep.point(lambda value: value * (255 / white) + 0.5).convert("L")
-
-
-def _white(deep: Image.Image) -> float:
-    """Return the value of white. If the mode defines none, guess: the lowest usual maximum that no pixel exceeds."""
-    _, highest = cast(tuple[float, float], deep.getextrema())
-    return next((white for white in (1.0, 255.0, 65535.0) if highest <= white), 4294967295.0)
 
 
 def flatten(image: Image.Image) -> Image.Image:
@@ -99,23 +93,14 @@ def _transform(image: Image.Image, profile: "ImageCmsProfile | None") -> Image.I
 def run_steps(image: Image.Image, size: Size, orientation: int) -> tuple[Image.Image, list[str]]:
     """Unpack, flatten, resize, rotate and convert to sRGB. Return the image and the names of the steps that changed it.
 
-    `size`: the size before the rotation. This order is the fastest. Flattening first is correct because white is the
-    same in every colour space.
+    `size`: before the rotation. This order is the fastest; white is the same in every colour space.
     """
-    icc = image.info.get("icc_profile")
-    steps: tuple[tuple[str, Step], ...] = (
-        ("unpacked", unpack),
-        ("flattened", flatten),
-        ("", lambda image: resize(image, size)),
-        ("", lambda image: rotate(image, orientation)),
-        ("converted to sRGB", lambda image: to_srgb(image, icc)),
-    )
-    actions = []
-    for name, step in steps:
-        before, image = image, step(image)
-        if name and image is not before:
-            actions.append(name)
-    return image, actions
+    unpacked = unpack(image)
+    flattened = flatten(unpacked)
+    upright = rotate(resize(flattened, size), orientation)
+    result = to_srgb(upright, image.info.get("icc_profile"))
+    steps = (("unpacked", image, unpacked), ("flattened", unpacked, flattened), ("converted to sRGB", upright, result))
+    return result, [name for name, before, after in steps if after is not before]
 
 
 def is_graphic(image: Image.Image) -> bool:

@@ -44,11 +44,10 @@ async def prepare(
     caller: str = "",
     statistics: bool = False,
 ) -> Prepared:
-    """Convert `source` to an image that fits `profile`.
+    """Convert `source` to an image that fits `profile`. Raises ImageError.
 
-    `resize`: a name of `PRESETS`, "NONE", or None for the profile's size. `caller`: identifies the caller, because busy
-    image workers serve callers in turn. `statistics`: measure the pixels for `image.statistics`. Raises InvalidImage,
-    ImageTooLarge, UnsupportedImage.
+    `resize`: a name of `PRESETS`, "NONE", or None for the profile's size. `caller`: for whom an image worker is busy.
+    `statistics`: measure the pixels for `image.statistics`.
     """
     header, data, intact = source.header, source.data, False
     passes = _passes(header, resize, profile)
@@ -68,19 +67,15 @@ async def prepare(
         verify=passes,
         side=side,
         box=box,
-        media_types=tuple(profile.media_types),
         max_bytes=profile.max_bytes,
         statistics=statistics,
     )
     result, encoded = await decoder.run(job, data, caller)
-    measured = (
-        PixelStatistics(*result.source_size, tuple((name, share) for name, share in result.colours), result.brightness)
-        if statistics
-        else None
-    )
-    if not result.media_type:
-        return Prepared(Image(data, header.media_type, *result.size, measured), dropped)
-    image = Image(encoded, result.media_type, *result.size, measured)
+    measured = None
+    if statistics:
+        colours = tuple((name, share) for name, share in result.colours)
+        measured = PixelStatistics(*result.source_size, colours, result.brightness)
+    image = Image(encoded or data, result.media_type or header.media_type, *result.size, measured)
     return Prepared(image, (*result.actions, *dropped))
 
 
@@ -96,10 +91,7 @@ def _passes(header: Header, resize: str | None, profile: ImageProfile) -> bool:
 
 
 def _bounds(preset: str | None, profile: ImageProfile) -> tuple[int | None, Size | None]:
-    """Return the longest side and the box that an image must fit.
-
-    The preset, the profile's size and the provider's limit all apply. "NONE" removes the profile's size.
-    """
+    """Return the longest side and the box. The preset "NONE" removes the profile's size, not the provider's limit."""
     sides = [side for side in (None if preset == "NONE" else profile.size, profile.max_side) if side is not None]
     return min(sides, default=None), PRESETS.get(preset or "NONE")
 

@@ -6,16 +6,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pybase64 import b64decode
 
 from bridge.errors import InvalidImage
 from bridge.images import workspace as files
-from bridge.images.fetch import Fetcher
 from bridge.images.formats.header import Header
 from bridge.images.inspect import check_bytes, inspect
 from bridge.images.limits import ImageLimits
+
+if TYPE_CHECKING:
+    from bridge.images.fetch import Fetcher
 
 Origin = Literal["path", "url", "base64", "upload"]
 
@@ -24,8 +26,7 @@ _QUICK = 256 * 1024
 _DATA_URI = re.compile(r"\s*+data:[^,]{0,1000};base64,", re.IGNORECASE)
 _SPACE = b" \t\r\n\f\v"
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
-# At most half of the characters may be white space.
-_MAX_SPACING = 2
+_MAX_SPACING = 2  # at most half of the characters may be white space
 
 
 @dataclass(slots=True)
@@ -47,15 +48,12 @@ class Access:
     """The places that sources may read (the workspace, the internet through `fetcher`), and the limits."""
 
     workspace: Path
-    fetcher: Fetcher
+    fetcher: "Fetcher"
     limits: ImageLimits
 
 
 async def from_path(path: str, access: Access) -> Source:
-    """Read a file of the workspace. A leading `/workspace/` means the workspace.
-
-    Raises PathRefused, ImageNotFound, and what `inspect` raises.
-    """
+    """Read a file of the workspace. Raises PathRefused, ImageNotFound, and what `inspect` raises."""
 
     def read() -> Source:
         data = files.read(path, access.workspace, access.limits.max_bytes)
@@ -81,20 +79,15 @@ async def from_base64(text: str, access: Access) -> Source:
     return await off_loop(len(text), decode)
 
 
-SOURCES: tuple[tuple[Literal["path", "url", "base64"], str, Callable[[str, Access], Awaitable[Source]]], ...] = (
-    ("path", "", from_path),
-    ("url", "", from_url),
-    ("base64", "", from_base64),
-)
+Row = tuple[Literal["path", "url", "base64"], str, Callable[[str, Access], Awaitable[Source]]]
+SOURCES: tuple[Row, ...] = (("path", "", from_path), ("url", "", from_url), ("base64", "", from_base64))
 """Field of the request's image, prefix of its value, function. The first row that matches is used."""
 
 
 async def load(kind: str, reference: str, access: Access) -> Source:
     """Load the image that a request refers to. Raises ImageError."""
-    for field_name, prefix, read in SOURCES:
-        if field_name == kind and reference.startswith(prefix):
-            return await read(reference, access)
-    raise InvalidImage(f"An image cannot be read from this {kind}.")
+    read = next(read for name, prefix, read in SOURCES if name == kind and reference.startswith(prefix))
+    return await read(reference, access)
 
 
 def from_upload(data: bytes, limits: ImageLimits) -> Source:
@@ -108,24 +101,17 @@ async def off_loop(size: int, work: Callable[[], T]) -> T:
 
 
 def decode_base64(text: str, limits: ImageLimits) -> bytes:
-    """Decode the standard or the URL-safe alphabet. White space and missing padding are accepted.
-
-    Raises InvalidImage and ImageTooLarge.
-    """
+    """Decode the usual spellings of base64 (docs/decisions.md). Raises InvalidImage and ImageTooLarge."""
     check_bytes(len(text) // _MAX_SPACING * 3 // 4, limits)
     uri = _DATA_URI.match(text)
     payload = text[uri.end() :] if uri else text
     try:
         data = b64decode(payload, validate=True)
     except ValueError:
-        data = _lenient(payload)
+        try:
+            digits = payload.encode("ascii").translate(_URL_SAFE, _SPACE).rstrip(b"=")
+            data = b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
+        except ValueError:
+            raise InvalidImage("The image is not base64.") from None
     check_bytes(len(data), limits)
     return data
-
-
-def _lenient(payload: str) -> bytes:
-    try:
-        digits = payload.encode("ascii").translate(_URL_SAFE, _SPACE).rstrip(b"=")
-        return b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
-    except ValueError:
-        raise InvalidImage("The image is not base64.") from None

@@ -9,17 +9,9 @@ _SIDE = 96
 _PALETTE = 32
 _MAX_COLOURS = 3
 _SMALLEST_SHARE = 0.05
-# The upper end of each hue in degrees.
-_HUES = (
-    (14, "red"),
-    (42, "orange"),
-    (68, "yellow"),
-    (160, "green"),
-    (195, "cyan"),
-    (255, "blue"),
-    (290, "purple"),
-    (345, "pink"),
-    (360, "red"),
+_HUES = (  # the upper end of each hue in degrees
+    *((14, "red"), (42, "orange"), (68, "yellow"), (160, "green"), (195, "cyan")),
+    *((255, "blue"), (290, "purple"), (345, "pink"), (360, "red")),
 )
 _GREYS = ((0.12, "black"), (0.35, "dark grey"), (0.65, "grey"), (0.9, "light grey"), (1.0, "white"))
 

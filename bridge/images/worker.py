@@ -1,16 +1,15 @@
 """The image worker: a process that decodes, converts and encodes images, one after the other.
 
-Run as `python -m bridge.images.worker MEMORY SECONDS` by `bridge.images.decoder`. It reads jobs on its standard input
-and writes results to its standard output until the input ends. If a decoder crashes, hangs or uses too much memory,
-only this process ends. The process protects from faults, and is not a security sandbox.
+`bridge.images.decoder` runs `python -m bridge.images.worker MEMORY SECONDS`, writes jobs to its input and reads results
+from its output. If a decoder crashes, hangs or needs too much memory, only this process ends. It is not a
+security sandbox.
 """
 
 import os
+import resource
 import signal
-import struct
 import sys
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from io import BytesIO
@@ -21,8 +20,8 @@ from PIL import Image
 from bridge.images import statistics
 from bridge.images.encode import encode
 from bridge.images.formats import png
-from bridge.images.formats.header import exif_orientation, title
-from bridge.images.job import LENGTHS, Job, Result, fitted, head_of_frame, parse_job, upright
+from bridge.images.formats.header import exif_orientation, title, upright
+from bridge.images.job import LENGTHS, Job, Result, fitted, head_of_frame, parse_job
 from bridge.images.limits import Rejected, Size, malformed
 from bridge.images.pixels import run_steps
 
@@ -37,17 +36,13 @@ _FORMATS = {
     "image/avif": ("AVIF", "PIL.AvifImagePlugin"),
     "image/heic": ("HEIF", "pillow_heif"),
 }
-# Pillow 13 processes strips and tiles in Python: 2 million of one pixel each took 9 s.
-_MAX_PARTS = 65_536
+_MAX_PARTS = 65_536  # Pillow 13 processes strips and tiles in Python: 2 million of one pixel each took 9 s
 _SCALES = (8, 4, 2)
-# A DCT-scaled JPEG of at least this share of the requested size is not resampled.
-_CLOSE_ENOUGH = 0.9
+_CLOSE_ENOUGH = 0.9  # a DCT-scaled JPEG of at least this share of the requested size is not resampled
 
 
 def handle(job: Job, data: bytes) -> tuple[Result, bytes]:
-    """Run one job. Every exception of a decoder becomes a result with an error, because Pillow raises many kinds for
-    malformed images (SyntaxError, struct.error, …).
-    """
+    """Run one job. Exceptions of decoders, of which Pillow raises many kinds, become a result with an error."""
     try:
         return run(job, data)
     except Rejected as rejected:
@@ -122,7 +117,7 @@ def _convert(image: Image.Image, job: Job, actions: list[str]) -> tuple[Result, 
     if orientation > 1:
         actions.append("rotated")
     if encoded.size != source:
-        actions.append(f"resized {_x(source)} → {_x(encoded.size)}")
+        actions.append("resized {}x{} → {}x{}".format(*source, *encoded.size))
     same = media_type == job.media_type
     actions.append("recompressed" if same else f"converted {job.media_type} → {media_type}")
     result = Result(media_type=media_type, size=encoded.size, source_size=source, actions=actions)
@@ -143,14 +138,8 @@ def _dct_scaled(size: Size, wanted: Size) -> Size | None:
     return None
 
 
-def _x(size: Size) -> str:
-    return f"{size[0]}x{size[1]}"
-
-
 def confine(memory: int) -> None:
     """Limit the address space to its current size plus `memory` bytes, and forbid writing files."""
-    import resource  # does not exist on Windows
-
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     try:
@@ -164,29 +153,19 @@ def confine(memory: int) -> None:
 
 def renew_cpu_limit(seconds: int) -> None:
     """Let the kernel end this process after another `seconds` of CPU time."""
-    import resource
-
     used = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + seconds + 1, hard))
 
 
-def serve(requests: BinaryIO, results: BinaryIO, before_job: Callable[[], None]) -> None:
-    while True:
-        try:
-            text_size, data_size = LENGTHS.unpack(requests.read(LENGTHS.size))
-        except struct.error:
-            return
-        job, data = parse_job(requests.read(text_size)), requests.read(data_size)
-        before_job()
-        result, encoded = handle(job, data)
-        results.write(head_of_frame(result, len(encoded)))
-        results.write(encoded)
-        results.flush()
+def send(results: BinaryIO, result: Result, encoded: bytes = b"") -> None:
+    results.write(head_of_frame(result, len(encoded)))
+    results.write(encoded)
+    results.flush()
 
 
 def main(memory: int, seconds: int) -> None:
-    """Write an empty result to show that the worker is ready, then handle jobs."""
+    """Write an empty result to show that the worker is ready, then handle jobs until the input ends."""
     for ending in (signal.SIGINT, signal.SIGTERM):  # a signal to the process group must not end running jobs
         signal.signal(ending, signal.SIG_IGN)
     results = os.fdopen(os.dup(1), "wb")
@@ -196,12 +175,14 @@ def main(memory: int, seconds: int) -> None:
     Image.MAX_IMAGE_PIXELS = None  # `ImageLimits` is used instead
     for plugin in ("PIL.JpegImagePlugin", "PIL.PngImagePlugin"):
         import_module(plugin)
-    limited = sys.platform != "win32"
-    if limited:
-        confine(memory)
-    results.write(head_of_frame(Result(), 0))
-    results.flush()
-    serve(sys.stdin.buffer, results, (lambda: renew_cpu_limit(seconds)) if limited else lambda: None)
+    confine(memory)
+    send(results, Result())
+    jobs = sys.stdin.buffer
+    while frame := jobs.read(LENGTHS.size):
+        text_size, data_size = LENGTHS.unpack(frame)
+        job, data = parse_job(jobs.read(text_size)), jobs.read(data_size)
+        renew_cpu_limit(seconds)
+        send(results, *handle(job, data))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """Read one file of the workspace, and never a file outside it.
 
-The path is resolved first. The result, which has no symbolic links, is opened component by component, starting from the
-open workspace directory, and no link is followed. So a directory that is replaced by a link meanwhile does not lead out
-of the workspace.
+The path is resolved first. The result is opened component by component, starting from the open workspace directory, and
+no link is followed. So a directory that is replaced by a link meanwhile does not lead out of the workspace.
 """
 
 import errno
@@ -20,8 +19,7 @@ from bridge.images.limits import MIB
 MOUNT = "/workspace/"
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER = _OPEN | os.O_DIRECTORY
-# Without O_NONBLOCK, opening a FIFO would wait for a writer.
-_FILE = _OPEN | os.O_NONBLOCK | os.O_NOCTTY
+_FILE = _OPEN | os.O_NONBLOCK | os.O_NOCTTY  # without O_NONBLOCK, opening a FIFO would wait for a writer
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[/\\]")
 # All rejections have the same message, so that it does not reveal which files exist.
 _REFUSED = "The path is not that of a file in the workspace. Pass one such as datasets/samples/cat.jpg."
@@ -45,8 +43,7 @@ def inside(path: str) -> list[str]:
 def read(path: str, workspace: Path, max_bytes: int) -> bytes:
     """Read a regular file inside the workspace.
 
-    Raises PathRefused for every path outside the workspace, whether it exists or not, and for directories, devices and
-    pipes; ImageNotFound if the workspace has no such file; ImageTooLarge if the file exceeds `max_bytes`.
+    Raises PathRefused for everything else, whether it exists or not, ImageNotFound and ImageTooLarge.
     """
     parts = inside(path)
     shown = "/".join(parts)
@@ -56,17 +53,12 @@ def read(path: str, workspace: Path, max_bytes: int) -> bytes:
             raise PathRefused(_REFUSED)
         if path.endswith(("/", "/.")):
             raise ImageNotFound(f"{shown} is a file, not a directory.")
-        return _all(file, facts.st_size, max_bytes)
-
-
-def _all(file: int, size: int, max_bytes: int) -> bytes:
-    if size <= max_bytes:
-        with os.fdopen(os.dup(file), "rb") as stream:
-            data = stream.read(max_bytes + 1)
-        size = len(data)
-    if size > max_bytes:
-        raise ImageTooLarge(f"The image is larger than {max_bytes / MIB:.3g} MiB (GRAPHCAP_MAX_IMAGE_BYTES).")
-    return data
+        if facts.st_size <= max_bytes:
+            with open(file, "rb", closefd=False) as stream:
+                data = stream.read(max_bytes + 1)  # the file may have grown
+            if len(data) <= max_bytes:
+                return data
+    raise ImageTooLarge(f"The image is larger than {max_bytes / MIB:.3g} MiB (GRAPHCAP_MAX_IMAGE_BYTES).")
 
 
 @contextmanager

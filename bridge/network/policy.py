@@ -46,7 +46,9 @@ class AddressPolicy:
     def _lists_name(self, host: str, port: int) -> bool:
         name = host.lower().rstrip(".")
         spellings = (name, f"{name}:{port}", f"[{name}]", f"[{name}]:{port}")
-        return any(_matches(entry.lower(), spellings) for entry in self.allow_hosts)
+        entries = [entry.lower() for entry in self.allow_hosts]
+        domains = tuple(entry[1:] for entry in entries if entry.startswith("*."))
+        return not set(entries).isdisjoint(spellings) or any(text.endswith(domains) for text in spellings[:2])
 
     def _lists_address(self, ip: str) -> bool:
         address = ip_address(ip)
@@ -54,21 +56,14 @@ class AddressPolicy:
         return any(address in ip_network(network, strict=False) for network in self.allow_networks)
 
 
-def _matches(entry: str, spellings: tuple[str, ...]) -> bool:
-    if entry.startswith("*."):
-        return any(spelling.endswith(entry[1:]) for spelling in spellings[:2])
-    return entry in spellings
-
-
-_SENTENCES = {
-    "name": "The host {host} is not on the list of hosts that this service may call.",
-    "port": "This service may not call that port of {host}.",
-}
-_NOT_PUBLIC = "The host {host} has no public address, and this service calls no other address for a request."
-_NEVER_CALLED = "The host {host} has a link-local or metadata address, which this service does not call."
-
-
 def _refusal(host: str, kind: str, *, allowed_name: bool = False) -> AddressRefused:
     """Build the error. The message is the same for all private addresses, so that callers cannot map the network."""
-    sentence = _SENTENCES.get(kind, _NEVER_CALLED if allowed_name else _NOT_PUBLIC)
-    return AddressRefused(sentence.format(host=host), host=host, kind=kind)
+    if kind == "name":
+        message = f"The host {host} is not on the list of hosts that this service may call."
+    elif kind == "port":
+        message = f"This service may not call that port of {host}."
+    elif allowed_name:
+        message = f"The host {host} has a link-local or metadata address, which this service does not call."
+    else:
+        message = f"The host {host} has no public address, and this service calls no other address for a request."
+    return AddressRefused(message, host=host, kind=kind)

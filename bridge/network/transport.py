@@ -1,15 +1,17 @@
 """An httpx2 transport that connects only to addresses that a policy allows.
 
-A name is resolved once, each of its addresses is checked, and a checked address is used. Redirects, later DNS answers
-and IPv4 addresses inside IPv6 addresses cannot bypass the check. Proxies from the environment are not used.
-
-httpx2's transport accepts no network backend, so this transport uses httpcore2's public connection pool.
+A name is resolved once, each of its addresses is checked, and a checked address is used. Proxies from the environment
+are not used. httpx2's transport accepts no network backend, so httpcore2's public connection pool is used.
 """
 
+import asyncio
+import socket
 import ssl
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from ipaddress import ip_address
+from threading import Thread
 from time import monotonic
 from typing import Any
 
@@ -18,14 +20,12 @@ import httpcore2
 import httpx2
 
 from bridge.errors import AddressRefused
-from bridge.network.names import Resolve, Resolver
 from bridge.network.policy import AddressPolicy
 
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 _MAX_IDLE = 128
-_MAX_ADDRESSES = 64
-"""Maximum addresses of a name. A DNS answer over TCP can contain four thousand."""
-_MAX_DIALLED = 8
-"""Maximum addresses of a name to which connections are tried."""
+_MAX_ADDRESSES = 64  # of a name; a DNS answer over TCP can contain four thousand
+_MAX_DIALLED = 8  # addresses of a name to which connections are tried
 _NO_LIMIT_SECONDS = 3600.0
 _ERRORS = (
     httpcore2.TimeoutException,
@@ -34,6 +34,39 @@ _ERRORS = (
     httpcore2.ProxyError,
     httpcore2.UnsupportedProtocol,
 )
+
+
+class Resolver:
+    """The system's resolver in separate threads, because names that hang would fill the event loop's few threads."""
+
+    def __init__(self) -> None:
+        self._slots = asyncio.Semaphore(64)
+
+    async def __call__(self, host: str, port: int) -> Sequence[str]:
+        """Return the addresses of a name in the resolver's order. Raises OSError."""
+        await self._slots.acquire()
+        loop = asyncio.get_running_loop()
+        result: Future[Sequence[str]] = Future()
+        result.set_running_or_notify_cancel()
+
+        def work() -> None:
+            try:
+                entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                result.set_result(list(dict.fromkeys(str(entry[4][0]) for entry in entries)))
+            except OSError as error:
+                result.set_exception(error)
+            except ValueError:  # UnicodeError for an empty or overlong label
+                result.set_exception(OSError("not a host name"))
+            finally:
+                with suppress(RuntimeError):  # the event loop is closed
+                    loop.call_soon_threadsafe(self._slots.release)
+
+        try:  # a daemon thread, because a lookup that hangs must not delay the end of the process
+            Thread(target=work, daemon=True, name="name lookup").start()
+        except RuntimeError as error:
+            self._slots.release()
+            raise OSError("no thread for the name lookup") from error
+        return await asyncio.wrap_future(result)
 
 
 class GuardedBackend(httpcore2.AnyIOBackend):
@@ -88,9 +121,9 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
     """Sends requests to allowed addresses. For others, raises httpx2.ConnectError from AddressRefused."""
 
     def __init__(
-        self, policy: AddressPolicy, max_connections: int, keepalive: float, look_up: Resolve | None = None
+        self, policy: AddressPolicy, max_connections: int = 100, keepalive: float = 4.0, look_up: Resolve | None = None
     ) -> None:
-        """`keepalive`: seconds to keep an idle connection (0: a new one for each request)."""
+        """`keepalive`: seconds to keep an idle connection (0: a new one for each request). `look_up`: for tests."""
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=httpx2.create_ssl_context(),
             max_connections=max_connections,
@@ -104,13 +137,8 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         url = request.url
         target = httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         assert isinstance(request.stream, httpx2.AsyncByteStream)
-        sent = httpcore2.Request(
-            request.method,
-            target,
-            headers=request.headers.raw,
-            content=request.stream,
-            extensions=request.extensions,
-        )
+        headers, extensions = request.headers.raw, request.extensions
+        sent = httpcore2.Request(request.method, target, headers=headers, content=request.stream, extensions=extensions)
         with _translated_errors():
             response = await self._pool.handle_async_request(sent)
         return httpx2.Response(

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.http11 import Response
 from websockets.sync.client import ClientConnection, connect
 
 from bridge.api.drain import Drain
@@ -47,6 +50,14 @@ class Socket:
         check_story(received, perspectives)
         return received
 
+    def close_code(self) -> int:
+        """Receive until the service closes the WebSocket, and return the code."""
+        with pytest.raises(ConnectionClosed) as closed:  # noqa: PT012 (events may come before)
+            while True:
+                self.next()
+        assert closed.value.rcvd is not None
+        return closed.value.rcvd.code
+
     def problem(self, id: str | None = None) -> dict[str, Any]:
         """Return the problem of the frame that was rejected under this id."""
         event = self.until(id, "error")
@@ -68,6 +79,13 @@ def socket(service: Service | str, path: str = "/api/v1/perspectives/stream", **
         url.replace("http", "ws") + path, open_timeout=HANG_GUARD, max_size=None, proxy=None, **options
     ) as connection:
         yield Socket(connection)
+
+
+def refusal(service: Service, *path: str, **options: Any) -> Response:
+    """Return the HTTP response to a WebSocket that is refused."""
+    with pytest.raises(InvalidStatus) as refused, socket(service, *path, **options):
+        pass
+    return refused.value.response
 
 
 def state(limit: int = 99) -> dict[str, Any]:

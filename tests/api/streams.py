@@ -29,11 +29,8 @@ def inline(name: str = "mine", prompt: str = "Describe the picture.", **fields: 
 def target(server: WireServer, kind: Kind = OF_KIND["vllm"]) -> dict[str, Any]:
     """Return the fields that send a request to this server."""
     server.key = KEY
-    return {
-        "image": {"path": SAMPLE},
-        "model": server.models[0],
-        "provider_config": {"kind": kind.kind, "base_url": server.url, "api_key": KEY},
-    }
+    config = {"kind": kind.kind, "base_url": server.url, "api_key": KEY}
+    return {"image": {"path": SAMPLE}, "model": server.models[0], "provider_config": config}
 
 
 def caption(server: WireServer, kind: Kind = OF_KIND["vllm"], **fields: Any) -> dict[str, Any]:

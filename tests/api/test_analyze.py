@@ -91,11 +91,10 @@ def test_invalid_requests_are_rejected_before_any_work(service: Service, vllm_se
 
 
 def test_the_synthesizer_gets_the_other_captions(service: Service, vllm_server: OpenAIServer) -> None:
-    first = inline("first", "FIRST", context_template="I saw {caption}")
-    second = inline("second", "SECOND")
-    last = inline("last", "LAST")
+    names = inline("first", "FIRST", context_template="I saw {caption}"), inline("second", "SECOND")
+    more = {"synthesize": inline("last", "LAST"), "context": ["Taken in May."]}
     vllm_server.default = b.Answer(GOOD)
-    response = analyze(service, analysis(vllm_server, first, second, synthesize=last, context=["Taken in May."]))
+    response = analyze(service, analysis(vllm_server, *names, **more))
     assert list(response["results"]) == ["first", "second"]
     assert response["synthesis"]["perspective"] == "last"
     assert set(response["timing"]) == {"image", "perspectives", "synthesis", "total"}
@@ -125,14 +124,9 @@ def test_perspectives_run_concurrently(service: Service, vllm_server: OpenAIServ
 @pytest.mark.parametrize("kind", PROTOCOLS, **ALL)
 def test_everything_before_the_prompt_is_identical(service: Service, kind: Kind) -> None:
     with kind.server() as server:
-        body = {
-            **streams.target(server, kind),
-            "perspectives": ["alt_text", inline("two", json_schema=RICH), inline("three", "Something else.")],
-            "synthesize": inline("last"),
-            "global_context": "Be brief.",
-            "seed": 7,
-        }
-        response = analyze(service, body)
+        perspectives = ["alt_text", inline("two", json_schema=RICH), inline("three", "Something else.")]
+        more = {"synthesize": inline("last"), "global_context": "Be brief.", "seed": 7}
+        response = analyze(service, {**streams.target(server, kind), "perspectives": perspectives, **more})
         assert len(response["results"]) == 3
         assert len(server.calls) == 4
         for call in server.calls:

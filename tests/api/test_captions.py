@@ -1,7 +1,6 @@
 """Captions through the running service: every source of an image, every format of the response."""
 
 import base64
-import io
 import json
 import socket
 from collections.abc import Iterator
@@ -11,14 +10,13 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from PIL import Image
 
+from tests.api.streams import KEY, PHOTO, SAMPLE
 from tests.contract.kinds import OF_KIND
+from tests.images.samples import photo, saved
 from tests.servers import behaviours as b
-from tests.service import WORKSPACE, Service
+from tests.service import Service
 
-PHOTO = WORKSPACE / "datasets/samples/coffee.jpg"
-KEY = "sk-callers-own-key-123456"
 INLINE = {
     "name": "mine",
     "prompt": 'Say what {subject} looks like, as JSON like {"look": "…"}.',
@@ -47,7 +45,7 @@ def test_the_whole_response(service: Service) -> None:
     response = post(
         service,
         "/api/v1/perspectives/caption",
-        json={"perspective": "alt_text", "image": {"path": "datasets/samples/coffee.jpg"}},
+        json={"perspective": "alt_text", "image": {"path": SAMPLE}},
         headers={"X-Request-ID": "mine-1"},
     )
     caption = response.json()
@@ -55,11 +53,7 @@ def test_the_whole_response(service: Service) -> None:
     assert caption["rendered"]
     assert caption["usage"] is None
     assert caption["image"]["actions"] == []
-    assert (caption["image"]["width"], caption["image"]["height"], caption["image"]["bytes"]) == (
-        600,
-        400,
-        PHOTO.stat().st_size,
-    )
+    assert [caption["image"][name] for name in ("width", "height", "bytes")] == [600, 400, PHOTO.stat().st_size]
     assert [attempt["outcome"] for attempt in caption["attempts"]] == ["ok"]
     assert caption["output_mode"] == "json_schema"
     assert any("pixels, not content" in warning for warning in caption["warnings"])
@@ -69,16 +63,16 @@ def test_the_whole_response(service: Service) -> None:
 
 
 def sources() -> dict[str, dict[str, Any]]:
-    photo = PHOTO.read_bytes()
-    encoded = base64.b64encode(photo).decode()
+    data = PHOTO.read_bytes()
+    encoded = base64.b64encode(data).decode()
     return {
-        "path": {"json": {"image": {"path": "datasets/samples/coffee.jpg"}}},
+        "path": {"json": {"image": {"path": SAMPLE}}},
         "base64": {"json": {"image": {"base64": encoded}}},
         "data URI": {"json": {"image": {"base64": f"data:image/png;name=x;base64,{encoded}"}}},
-        "upload": {"files": {"image": ("photo.png", photo, "text/plain")}},
-        "upload and request": {"files": {"image": ("a", photo), "request": (None, '{"seed": 3}', "application/json")}},
+        "upload": {"files": {"image": ("photo.png", data, "text/plain")}},
+        "upload and request": {"files": {"image": ("a", data), "request": (None, '{"seed": 3}', "application/json")}},
         "upload and scalars": {
-            "files": {"image": ("a", photo)},
+            "files": {"image": ("a", data)},
             "data": {"seed": "3", "temperature": "0.5", "context": ["x", "y"]},
         },
     }
@@ -94,32 +88,20 @@ def test_every_source_gives_the_same_image(service: Service, source: str) -> Non
 def test_an_inline_perspective(service: Service) -> None:
     with OF_KIND["vllm"].server(key=KEY) as server:
         server.reply(b.Answer({"look": "warm {subject}"}))
-        fields = {
-            "perspective": INLINE,
-            "image": {"path": "datasets/samples/coffee.jpg"},
-            "variables": {"subject": "{the cup}"},
-        }
+        fields = {"perspective": INLINE, "image": {"path": SAMPLE}, "variables": {"subject": "{the cup}"}}
         caption = post(service, "/perspectives/caption", json=body_for("vllm", server.url, **fields)).json()
         assert caption["result"] == {"look": "warm {subject}"}
         assert caption["rendered"] == "It looks warm {subject}"
         assert 'what {the cup} looks like, as JSON like {"look": "…"}' in server.call.prompt
 
 
-def webp() -> str:
-    sink = io.BytesIO()
-    with Image.open(PHOTO) as photo:
-        photo.save(sink, "WEBP")
-    return base64.b64encode(sink.getvalue()).decode()
-
-
 def test_the_image_is_prepared_for_each_target(service: Service) -> None:
     with OF_KIND["openai"].server(key=KEY) as first, OF_KIND["llamacpp"].server(key=KEY) as second:
         first.reply(b.Status(401))
-        fallback = {
-            "provider_config": {"kind": "llamacpp", "base_url": second.url, "api_key": KEY},
-            "model": second.models[0],
-        }
-        fields = {"image": {"base64": webp()}, "model": first.models[0], "fallbacks": [fallback]}
+        config = {"kind": "llamacpp", "base_url": second.url, "api_key": KEY}
+        fallback = {"provider_config": config, "model": second.models[0]}
+        webp = base64.b64encode(saved(photo(), "WEBP")).decode()
+        fields = {"image": {"base64": webp}, "model": first.models[0], "fallbacks": [fallback]}
         caption = post(service, "/perspectives/caption", json=body_for("openai", first.url, **fields)).json()
         assert [call.image.format for call in (first.call, second.call) if call.image] == ["WEBP", "JPEG"]
         assert [attempt["outcome"] for attempt in caption["attempts"]] == ["auth_failed", "ok"]
@@ -130,7 +112,7 @@ def test_the_image_is_prepared_for_each_target(service: Service) -> None:
 def test_the_provider_key_in_a_header(service: Service) -> None:
     with OF_KIND["openai"].server(key=KEY) as server:
         config = {"kind": "openai", "base_url": server.url}
-        body = {"image": {"path": "datasets/samples/coffee.jpg"}, "provider_config": config, "model": server.models[0]}
+        body = {"image": {"path": SAMPLE}, "provider_config": config, "model": server.models[0]}
         post(service, "/perspectives/alt_text/caption", json=body, headers={"X-Provider-Key": KEY})
     assert KEY not in service.log
 
@@ -139,11 +121,9 @@ def test_the_provider_key_in_a_header(service: Service) -> None:
 def test_a_disconnect_ends_the_provider_call(service: Service, path: str) -> None:
     with OF_KIND["vllm"].server(key=KEY) as server:
         server.default = b.Hold()
-        fields = body_for("vllm", server.url, model=server.models[0])
+        fields = body_for("vllm", server.url, model=server.models[0], image={"path": SAMPLE})
         if path.endswith("from-path"):
-            fields["image_path"] = "/workspace/datasets/samples/coffee.jpg"
-        else:
-            fields["image"] = {"path": "datasets/samples/coffee.jpg"}
+            fields["image_path"] = f"/workspace/{SAMPLE}"
         if path.endswith("analyze"):
             fields["perspectives"] = [fields.pop("perspective")]
         with leaving(service, path, fields):

@@ -35,13 +35,6 @@ def test_every_example_works_without_configuration(document: dict[str, Any]) -> 
                 assert response.status_code == 200, (path, response.text)
 
 
-def references(value: Any) -> set[str]:
-    if isinstance(value, dict):
-        own = {value["$ref"]} if isinstance(value.get("$ref"), str) else set()
-        return own.union(*map(references, value.values()))
-    return set().union(*map(references, value)) if isinstance(value, list) else set()
-
-
 def test_every_operation_has_a_summary_errors_and_an_example(document: dict[str, Any]) -> None:
     for path, operations in document["paths"].items():
         assert path.startswith("/api/v1/")

@@ -12,6 +12,7 @@ import pytest
 from bridge.api.middleware.rate_limit import RateLimiter, client_address
 from bridge.errors import RateLimitExceeded
 from bridge.settings import Settings
+from tests.api import streams
 from tests.api.sockets import socket
 from tests.api.streams import HANG_GUARD, SAMPLE
 from tests.dispatch.gateway import until
@@ -25,8 +26,7 @@ KEYS = ("our-first-key-12345", "our-second-key-6789")
 
 
 def post(service: Service, **headers: str) -> httpx.Response:
-    url = service.url + "/api/v1/perspectives/caption"
-    return httpx.post(url, json=BODY, headers=headers, timeout=HANG_GUARD, trust_env=False)
+    return streams.post(service, "/caption", BODY, headers=headers)
 
 
 def test_headers_and_problem_of_a_limited_caller() -> None:

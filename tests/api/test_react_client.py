@@ -15,6 +15,7 @@ from tests.servers import behaviours as b
 from tests.service import Service
 
 PAGE = "http://localhost:32200"
+IMAGE = "/workspace/datasets/samples/coffee.jpg"
 KEY = "sk-callers-own-key-123456"
 FROM_PATH = "/perspectives/caption-from-path"
 BY_KIND = pytest.mark.parametrize("kind", PROTOCOLS, ids=[kind.id for kind in PROTOCOLS])
@@ -51,15 +52,13 @@ class Client:
         response = self.post(FROM_PATH, body)
         assert response.status_code == 200, response.text
         caption: dict[str, Any] = response.json()
-        fields = self.get("/perspectives/graph_caption").json()["schema"]["schema_fields"]
-        assert all(isinstance(caption[name], str) for name in ("perspective", "provider"))
+        assert strings({"raw_text": "", **caption}, "perspective", "provider", "raw_text")
         assert isinstance(caption["result"], dict)
         assert "content" not in caption
-        assert isinstance(caption.get("raw_text", ""), str)
-        names = ("model", "provider", "version", "config_name")
-        assert all(isinstance(caption["metadata"][name], str) for name in names)
+        assert strings(caption["metadata"], "model", "provider", "version", "config_name")
         assert None not in caption.values()
         if body["perspective"] == "graph_caption":
+            fields = self.get("/perspectives/graph_caption").json()["schema"]["schema_fields"]
             assert {field["name"] for field in fields} <= caption["result"].keys(), "the card would show `undefined`"
         return caption
 
@@ -89,7 +88,7 @@ BUILTIN = {"name": "B", "kind": "builtin", "environment": "local", "api_key": ""
 def screen_request(provider_config: dict[str, Any], model: str, **changes: Any) -> dict[str, Any]:
     return {
         "perspective": "graph_caption",
-        "image_path": "/workspace/datasets/samples/coffee.jpg",
+        "image_path": IMAGE,
         "provider": "My provider",
         "model": model,
         "provider_config": provider_config,
@@ -190,20 +189,9 @@ def test_a_base_url_with_a_trailing_slash(service: Service) -> None:
 
 
 def test_options_nested_without_a_provider_config(client: Client) -> None:
-    options = {
-        "model": "measurements",
-        "temperature": 0.5,
-        "resize": False,
-        "resize_resolution": "SD_VGA",
-        "context": [],
-    }
-    nested = {
-        "image_path": "/workspace/datasets/samples/coffee.jpg",
-        "perspective": "alt_text",
-        "provider_id": 3,
-        "provider": "builtin",
-        "options": options,
-    }
+    options = {"model": "measurements", "resize": False, "resize_resolution": "SD_VGA", "context": []}
+    nested: dict[str, Any] = {"image_path": IMAGE, "perspective": "alt_text", "provider_id": 3, "provider": "builtin"}
+    nested["options"] = options
     client.caption(nested)
     unknown = client.post(FROM_PATH, {**nested, "provider": "My OpenAI"})
     assert (unknown.status_code, "My OpenAI" in unknown.json()["detail"]) == (404, True)

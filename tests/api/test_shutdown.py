@@ -12,16 +12,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any
 
 import httpx
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.api import streams
-from tests.api.sockets import Socket, socket
+from tests.api.sockets import Socket, refusal, socket
 from tests.api.streams import HANG_GUARD, SAMPLE, is_end
+from tests.dispatch.gateway import until
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.service import Service
@@ -39,13 +38,6 @@ def held(vllm_server: OpenAIServer) -> OpenAIServer:
     return vllm_server
 
 
-def wait_until(condition: Callable[[], object], reason: str) -> None:
-    end = monotonic() + HANG_GUARD
-    while not condition():
-        assert monotonic() < end, reason
-        sleep(0.01)
-
-
 def wait_for_drain(service: Service) -> None:
     with httpx.Client(base_url=service.url, timeout=HANG_GUARD, trust_env=False) as client:
 
@@ -54,7 +46,7 @@ def wait_for_drain(service: Service) -> None:
                 return client.get("/readyz").status_code == 503
             return False
 
-        wait_until(refuses, "the service is still ready")
+        until(refuses)
 
 
 def terminate(service: Service) -> None:
@@ -98,19 +90,17 @@ def test_running_work_finishes_and_new_work_is_refused(held: OpenAIServer) -> No
         assert response.result(HANG_GUARD).status_code == 200
         assert response.result().headers["connection"] == "close"
         busy.story("a", "mine")
-        assert close_code(busy) == 1012
+        assert busy.close_code() == 1012
         assert service.stop() == 0
     assert "Traceback" not in service.log
 
 
 def check_websockets(service: Service, busy: Socket, idle: Socket, body: dict[str, Any]) -> None:
     """Check: an idle WebSocket is closed, a new one is refused, and a busy one accepts no further request."""
-    assert close_code(idle) == 1012
-    with pytest.raises(InvalidStatus) as refused, socket(service):
-        pass
-    assert refused.value.response.status_code == 503
-    assert refused.value.response.headers["X-Request-Begun"] == "no"
-    assert json.loads(refused.value.response.body or "")["code"] == "shutting_down"
+    assert idle.close_code() == 1012
+    refused = refusal(service)
+    assert (refused.status_code, refused.headers["X-Request-Begun"]) == (503, "no")
+    assert json.loads(refused.body or "")["code"] == "shutting_down"
     busy.send("caption", "b", **body)
     assert busy.problem("b")["code"] == "shutting_down"
 
@@ -166,7 +156,7 @@ def test_work_that_does_not_finish_gets_a_typed_end(held: OpenAIServer, tmp_path
         chunks = post("/v1/chat/completions", chat)
         held.wait_for_calls(4, HANG_GUARD)
         models = post("/api/v1/providers/x/models", config)
-        wait_until(lambda: not held.listing_script, "the models are not listed")
+        until(lambda: not held.listing_script)
         tested = post("/api/v1/providers/x/test-connection", config)
         client.send("caption", "a", **single)
         client.send("analyze", "b", **pair)
@@ -185,7 +175,7 @@ def test_work_that_does_not_finish_gets_a_typed_end(held: OpenAIServer, tmp_path
         for name, perspectives in (("a", ["mine"]), ("b", ["one", "two"])):
             ended = [event for event in client.story(name, *perspectives) if is_end(event)]
             assert {event["problem"]["code"] for event in ended} == {"shutting_down"}
-        assert close_code(client) == 1012
+        assert client.close_code() == 1012
         held.wait_for_hang_ups(9, HANG_GUARD)
         assert service.stop() == 0
     assert "Traceback" not in service.log
@@ -196,19 +186,10 @@ def events_of(response: Future[httpx.Response]) -> list[dict[str, Any]]:
     return [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: {")]
 
 
-def close_code(client: Socket) -> int:
-    with pytest.raises(ConnectionClosed) as closed:  # noqa: PT012 (events may come before)
-        while True:
-            client.next()
-    assert closed.value.rcvd is not None
-    return closed.value.rcvd.code
-
-
 def send_until_refused(service: Service, results: Counter[str]) -> None:
     """Send each request on a new connection until nothing listens; count statuses and errors."""
-    host, _, port = service.url.removeprefix("http://").rpartition(":")
     while True:
-        client = HTTPConnection(host, int(port), timeout=HANG_GUARD)
+        client = HTTPConnection("127.0.0.1", service.port, timeout=HANG_GUARD)
         try:
             client.connect()
         except OSError:
@@ -227,7 +208,7 @@ def test_accepted_connections_get_a_response() -> None:
     results: Counter[str] = Counter()
     with Service() as service, ThreadPoolExecutor(8) as threads:
         clients = [threads.submit(send_until_refused, service, results) for _ in range(8)]
-        wait_until(lambda: results["422"] >= 50, "the service does not respond")
+        until(lambda: results["422"] >= 50)
         assert service.stop() == 0
         for client in clients:
             client.result(HANG_GUARD)
@@ -260,7 +241,7 @@ def test_a_killed_worker_is_replaced() -> None:
         assert len(before) == 2
         victim = min(before)
         os.kill(victim, signal.SIGKILL)
-        wait_until(lambda: victim not in workers(service) and len(workers(service)) == 2, "no worker replaces it")
+        until(lambda: victim not in workers(service) and len(workers(service)) == 2)
         (new,) = workers(service) - before
         service.wait_for_log(f"worker {victim} ended with exit code -9, and its requests with it; worker {new} repl")
         check_captions(service)

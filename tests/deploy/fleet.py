@@ -120,12 +120,9 @@ class Fleet:
     def url(self) -> str:
         return self.nginx.url
 
-    def port(self, number: int) -> int:
-        return int(self.bridges[number].url.rpartition(":")[2])
-
     def start(self, number: int) -> None:
         """Start a bridge again on its port."""
-        port = str(self.port(number))
+        port = str(self.bridges[number].port)
         self.bridges[number] = self.running.enter_context(Service("--port", port, **self.settings))
 
     def kill(self, number: int) -> None:
@@ -149,8 +146,7 @@ def fleet(
     """Run `count` bridges with these settings behind nginx with these `changes` to its configuration."""
     with ExitStack() as running:
         bridges = [running.enter_context(Service(workspace=WORKSPACE, **settings)) for _ in range(count)]
-        ports = [int(item.url.rpartition(":")[2]) for item in bridges]
-        nginx = running.enter_context(Nginx(folder, ports, **(changes or {})))
+        nginx = running.enter_context(Nginx(folder, [item.port for item in bridges], **(changes or {})))
         yield Fleet(nginx, bridges, settings, running)
 
 

@@ -24,7 +24,6 @@ class Outcome:
     kind: str
     end: str
     problem: dict[str, Any] | None = None
-    begun: bool = True
 
 
 class Load:
@@ -74,49 +73,40 @@ class Load:
 
 def body(prompt: str, server: WireServer) -> dict[str, Any]:
     config = {"kind": "vllm", "base_url": server.url, "api_key": server.key}
-    return {
-        "perspective": streams.inline(prompt=prompt),
-        "image": {"path": streams.SAMPLE},
-        "model": server.models[0],
-        "provider_config": config,
-    }
+    fields = {"image": {"path": streams.SAMPLE}, "model": server.models[0], "provider_config": config}
+    return {"perspective": streams.inline(prompt=prompt), **fields}
 
 
 def post(client: httpx.Client, url: str, prompt: str, server: WireServer) -> Outcome:
     try:
-        response = client.post(url + streams.API + "/caption", json=body(prompt, server))
+        return told(prompt, "post", client.post(url + streams.API + "/caption", json=body(prompt, server)))
     except httpx.HTTPError as error:
         return Outcome(prompt, "post", repr(error))
-    return told(prompt, "post", response)
 
 
 def told(prompt: str, kind: str, response: httpx.Response) -> Outcome:
     """Return the outcome of a JSON response."""
-    begun = response.headers.get("x-request-begun") != "no"
     if response.status_code == 200:
         return Outcome(prompt, kind, "ok")
-    problem = response.json()
-    return Outcome(prompt, kind, problem["code"], problem, begun)
+    return Outcome(prompt, kind, response.json()["code"], response.json())
 
 
 def stream(client: httpx.Client, url: str, prompt: str, server: WireServer) -> Outcome:
     headers = {"Accept": "text/event-stream"}
     request = client.stream("POST", url + streams.API + "/caption", json=body(prompt, server), headers=headers)
-    seen: list[streams.Event] = []
     try:
         with request as response:
             if response.status_code != 200:
                 response.read()
                 return told(prompt, "stream", response)
-            seen += streams.events(response)
+            seen = list(streams.events(response))
     except httpx.HTTPError as error:
         return Outcome(prompt, "stream", f"cut: {type(error).__name__}")
     if not seen or seen[-1]["type"] != "done":
         return Outcome(prompt, "stream", "cut")
     (end,) = [item for item in seen if streams.is_end(item)]
-    if end["type"] == "result":
-        return Outcome(prompt, "stream", "ok")
-    return Outcome(prompt, "stream", end["problem"]["code"], end["problem"])
+    problem = end.get("problem")
+    return Outcome(prompt, "stream", problem["code"] if problem else "ok", problem)
 
 
 @contextmanager

@@ -85,11 +85,8 @@ def test_containers_are_read_only_and_unprivileged() -> None:
     (user,) = [item.value for item in instructions((ROOT / "Dockerfile").read_text()) if item.name == "USER"]
     assert f"{POD['securityContext']['runAsUser']}:{POD['securityContext']['runAsGroup']}" == user
     assert POD["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert CONTAINER["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
+    rights = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+    assert CONTAINER["securityContext"] == rights
     assert POD["automountServiceAccountToken"] is False
     assert all(item["readOnly"] for item in CONTAINER["volumeMounts"])
     assert not any("emptyDir" in item or "hostPath" in item for item in POD["volumes"])

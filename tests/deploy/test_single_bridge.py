@@ -37,12 +37,11 @@ def test_an_existing_nginx_publishes_a_bridge_with_tls(tmp_path: Path) -> None:
     self_signed(tmp_path)
     settings = {"GRAPHCAP_API_KEYS": KEY, "GRAPHCAP_ALLOWED_HOSTS": NAME, "GRAPHCAP_RATE_LIMIT": "3/month"}
     with Service(**settings) as bridge:
-        port = int(bridge.url.rpartition(":")[2])
-        nginx = Nginx(tmp_path, [port])
+        nginx = Nginx(tmp_path, [bridge.port])
         certificate = f"/etc/letsencrypt/live/{NAME}/"
         moves = {
             "listen 443 ssl;": f"listen 127.0.0.1:{nginx.port} ssl;",
-            "127.0.0.1:32100": f"127.0.0.1:{port}",
+            "127.0.0.1:32100": f"127.0.0.1:{bridge.port}",
             certificate + "fullchain.pem": f"{tmp_path}/server.pem",
             certificate + "privkey.pem": f"{tmp_path}/server.pem",
         }

@@ -103,9 +103,8 @@ def test_the_user_is_a_number_without_privileges(image: Stage) -> None:
     uid, gid = map(int, image.user.split(":"))
     assert uid >= 1000
     show = "import os; print(os.getuid(), os.getgid(), os.getgroups(), open('/proc/self/status').read())"
-    done = subprocess.run(
-        confined(image, ["python", "-c", show]), env=image.environment, capture_output=True, text=True, check=True
-    )
+    command = confined(image, ["python", "-c", show])
+    done = subprocess.run(command, env=image.environment, capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"{uid} {gid} []")
     assert "CapEff:\t0000000000000000" in done.stdout
     assert "NoNewPrivs:\t1" in done.stdout

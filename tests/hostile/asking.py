@@ -11,7 +11,6 @@ import httpx
 
 PATH = "/api/v1/perspectives/alt_text/caption"
 HANG_GUARD = 60.0
-AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -28,8 +27,7 @@ class Answer:
 class Asker:
     """A few clients of one service."""
 
-    def __init__(self, url: str, at_once: int = AT_ONCE) -> None:
-        # The service closes a connection that is idle for five seconds.
+    def __init__(self, url: str, at_once: int = 4) -> None:
         limits = httpx.Limits(keepalive_expiry=2)
         self._client = httpx.Client(base_url=url, timeout=HANG_GUARD, trust_env=False, limits=limits)
         self._threads = ThreadPoolExecutor(at_once)
@@ -47,21 +45,16 @@ class Asker:
 
     def ask(self, images: Iterable[dict[str, str]]) -> list[Answer]:
         """Each `image` of a JSON request."""
-        return list(self._threads.map(self.image, images))
+        return list(self._threads.map(lambda image: self._post(json={"image": image}), images))
 
     def base64(self, data: bytes) -> Answer:
-        return self.image({"base64": b64encode(data).decode()})
-
-    def image(self, image: dict[str, str]) -> Answer:
-        return self.post(json={"image": image})
+        return self._post(json={"image": {"base64": b64encode(data).decode()}})
 
     def upload(self, data: bytes) -> Answer:
-        return self.post(files={"image": ("a.jpg", data)})
+        return self._post(files={"image": ("a.jpg", data)})
 
-    def post(self, **request: Any) -> Answer:
+    def _post(self, **request: Any) -> Answer:
         begun = time.perf_counter()
         response = self._client.post(PATH, **request)
-        seconds, told = time.perf_counter() - begun, response.json()
-        if response.status_code == 200:
-            return Answer(200, "accepted", "", seconds, told)
-        return Answer(response.status_code, told["code"], told["detail"], seconds, told)
+        seconds, body = time.perf_counter() - begun, response.json()
+        return Answer(response.status_code, body.get("code", "accepted"), body.get("detail", ""), seconds, body)

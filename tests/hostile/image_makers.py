@@ -10,6 +10,8 @@ from typing import Any
 
 from PIL import Image
 
+from tests.images.samples import saved
+
 MAKERS: dict[str, Callable[..., bytes]] = {}
 
 
@@ -17,12 +19,6 @@ def maker(make: Callable[..., bytes]) -> Callable[..., bytes]:
     """Let rows name this function."""
     MAKERS[make.__name__] = make
     return make
-
-
-def saved(image: Image.Image, form: str, **options: Any) -> bytes:
-    sink = io.BytesIO()
-    image.save(sink, form, **options)
-    return sink.getvalue()
 
 
 @cache

@@ -6,17 +6,12 @@ from typing import Any
 
 from PIL import Image
 
-from tests.hostile.image_makers import maker, photo, sample, saved
+from tests.hostile.image_makers import maker, photo, sample
+from tests.images.samples import jpeg_segment as segment
+from tests.images.samples import png_chunk as chunk
+from tests.images.samples import saved
 
 PNG = b"\x89PNG\r\n\x1a\n"
-
-
-def chunk(kind: bytes, payload: bytes) -> bytes:
-    return struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", zlib.crc32(kind + payload))
-
-
-def segment(marker: int, payload: bytes) -> bytes:
-    return b"\xff" + bytes([marker]) + struct.pack(">H", len(payload) + 2) + payload
 
 
 def entry(tag: int, kind: int, count: int, value: int) -> bytes:

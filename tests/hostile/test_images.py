@@ -28,13 +28,6 @@ def service(provider: OpenAIServer) -> Iterator[Service]:
         yield service
 
 
-@pytest.fixture(scope="module")
-def builtin() -> Iterator[Service]:
-    """The provider that needs statistics has every image decoded."""
-    with Service() as service:
-        yield service
-
-
 def wrong(case: Case, answer: Answer) -> str | None:
     """Return what is wrong with an answer, in one line."""
     if answer.code not in case.expect or answer.status != STATUS.get(answer.code):
@@ -58,26 +51,23 @@ def check(service: Service, table: list[Case]) -> int:
     return sum(one.code == ACCEPTED for pair in answers for one in pair)
 
 
-def see(provider: OpenAIServer, captions: int) -> None:
-    """Check that every image received opens and is not CMYK."""
-    assert len(provider.calls) == captions
+@pytest.mark.slow
+@pytest.mark.parametrize("large", [False, True], ids=["quick", "large"])
+def test_every_image_of_the_table(service: Service, provider: OpenAIServer, large: bool) -> None:
+    provider.calls.clear()
+    assert check(service, list(cases(large=large))) == len(provider.calls)
     for call in provider.calls:
         assert call.image is not None
         with Image.open(io.BytesIO(call.image.data)) as image:
             assert image.mode in ("L", "RGB", "P", "1")
             assert image.format in ("JPEG", "PNG", "WEBP")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("large", [False, True], ids=["quick", "large"])
-def test_every_image_of_the_table(service: Service, provider: OpenAIServer, large: bool) -> None:
-    provider.calls.clear()
-    see(provider, check(service, list(cases(large=large))))
     assert "Traceback" not in service.log
 
 
 @pytest.mark.slow
-def test_statistics_change_no_outcome(builtin: Service) -> None:
-    check(builtin, list(cases())[::3] + list(cases(large=True)))
+def test_statistics_change_no_outcome() -> None:
+    """The provider that needs statistics has every image decoded."""
+    with Service() as builtin:
+        check(builtin, list(cases())[::3] + list(cases(large=True)))
     assert "Traceback" not in builtin.log
     assert "Warning" not in builtin.log

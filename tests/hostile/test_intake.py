@@ -23,7 +23,8 @@ from bridge.errors import ImageError
 from bridge.images import sources
 from bridge.images.limits import ImageLimits
 from perspectives import InvalidPerspective, compile_schema
-from tests.hostile.image_makers import photo, saved
+from tests.hostile.image_makers import photo
+from tests.images.samples import saved
 from tests.perspectives.schemas import GARBAGE, schemas
 
 BASE64_ROWS = tomllib.loads((Path(__file__).parent / "images_base64.toml").read_text("utf-8"))["spelling"]

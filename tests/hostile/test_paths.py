@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from tests.hostile.asking import Answer, Asker
-from tests.servers import OpenAIServer
 from tests.service import Service
 
 ROWS = tomllib.loads((Path(__file__).parent / "paths.toml").read_text("utf-8"))["path"]
@@ -70,15 +69,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def provider() -> Iterator[OpenAIServer]:
-    with OpenAIServer("vllm") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def asker(root: Path, provider: OpenAIServer) -> Iterator[Asker]:
-    settings = {"GRAPHCAP_PROVIDER": "vllm", "GRAPHCAP_MODEL": "tiny-vision", "VLLM_BASE_URL": provider.url}
-    with Service(workspace=root, **settings) as service, Asker(service.url) as asker:
+def asker(root: Path) -> Iterator[Asker]:
+    with Service(workspace=root) as service, Asker(service.url) as asker:
         yield asker
 
 

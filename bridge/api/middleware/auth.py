@@ -85,13 +85,11 @@ def _is_loopback(name: str) -> bool:
 class AccessControl:
     """Decides whether a request may be served.
 
-    If the service has API keys, every request needs one, except health probes, CORS preflights and the static files of
-    the pages; a WebSocket may send the key in its first message. If the service has no keys, POST requests and
-    WebSockets from foreign web pages are rejected.
+    With API keys, every request needs one, except probes, CORS preflights and files of the pages. A WebSocket may
+    send it in its first message. Without keys, POST requests and WebSockets from foreign web pages are rejected.
 
-    The Host header must have a name of GRAPHCAP_ALLOWED_HOSTS. Without that setting, a service that listens on a
-    loopback address and has no API keys accepts only names of this machine and of listed CORS origins, because another
-    name means DNS rebinding. Otherwise every name is accepted.
+    The Host header must have a name of GRAPHCAP_ALLOWED_HOSTS. Without this setting, a service on loopback without keys
+    accepts only names of this machine and of listed CORS origins, because another name means DNS rebinding.
     """
 
     def __init__(self, settings: Settings, limiter: RateLimiter) -> None:

@@ -8,34 +8,21 @@ from bridge.api import responses
 from bridge.api.drain import Drain
 from bridge.api.middleware.auth import AccessControl
 from bridge.api.middleware.rate_limit import RateLimiter, client_address
-from bridge.errors import (
-    ApiKeyRequired,
-    HostNotAllowed,
-    OriginNotAllowed,
-    RateLimitExceeded,
-    ServerAtCapacity,
-    ShuttingDown,
-)
+from bridge.errors import TABLE, ServerAtCapacity, ShuttingDown
 from bridge.settings import Settings
 from bridge.telemetry import metrics
-
-_REJECTIONS = (ApiKeyRequired, HostNotAllowed, OriginNotAllowed, RateLimitExceeded, ServerAtCapacity, ShuttingDown)
 
 
 class ConcurrencyLimit:
     """Counts the running requests and the open WebSockets of one worker. Both have the same limit."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._count = self.sockets = 0
 
     @property
     def full(self) -> bool:
-        return self._count >= self._limit
-
-    @property
-    def socket_is_over(self) -> bool:
-        return self.sockets > self._limit
+        return self._count >= self.limit
 
     def acquire(self) -> None:
         """Count a request. Raises ServerAtCapacity."""
@@ -51,16 +38,14 @@ class ConcurrencyLimit:
 
 def is_work(scope: Scope) -> bool:
     """Return whether an HTTP request leads to a provider call. Other requests cost almost nothing."""
-    if scope["type"] != "http":
-        return False
-    return scope["method"] == "POST" or ("/providers/" in scope["path"] and scope["path"].endswith("/models"))
+    models = "/providers/" in scope["path"] and scope["path"].endswith("/models")
+    return scope["type"] == "http" and (scope["method"] == "POST" or models)
 
 
 class AdmissionMiddleware:
     """Reject requests that are not allowed, or that the worker cannot serve now.
 
-    `scope["state"]` receives `caller`, the name of the caller for limits. A WebSocket admits its requests with `rates`,
-    `in_flight` and `drain`, which it receives too.
+    `scope["state"]` receives `caller`, the name for limits, and what a WebSocket needs to admit its requests itself.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, drain: Drain) -> None:
@@ -83,7 +68,7 @@ class AdmissionMiddleware:
             if work:
                 state["record"].headers = await self._rates.count(state["caller"])
                 self._in_flight.acquire()
-        except _REJECTIONS as error:
+        except tuple(TABLE) as error:
             state["record"].headers = getattr(error, "headers", {})
             await responses.reject(error, scope, receive, send)
             return

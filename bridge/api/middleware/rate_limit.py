@@ -23,10 +23,7 @@ _NAMESPACE = "graphcap"
 
 
 class RateLimiter:
-    """Counts requests per caller in sliding windows.
-
-    If the storage fails, requests are accepted without counting for ten seconds.
-    """
+    """Counts requests per caller in sliding windows. While the storage fails, requests are accepted uncounted."""
 
     def __init__(self, settings: Settings) -> None:
         self._items: list[RateLimitItem] = []
@@ -41,10 +38,7 @@ class RateLimiter:
             self._limiter = SlidingWindowCounterRateLimiter(settings.open_rate_limit_storage())
 
     async def count(self, caller: str) -> dict[str, str]:
-        """Count one request. Return the RateLimit headers of the tightest limit, {} if requests are not counted.
-
-        Raises RateLimitExceeded.
-        """
+        """Count one request. Return the RateLimit headers of the tightest limit, if any. Raises RateLimitExceeded."""
         if not self._items or time.monotonic() < self._paused_until:
             return {}
         try:
@@ -52,11 +46,10 @@ class RateLimiter:
                 states = [await self._count(item, caller) for item in self._items]
         except self._failures as error:
             if not self._paused_until:
-                log.warning(
-                    "%sRATE_LIMIT_STORAGE failed (%s): requests are accepted without rate limits until it answers.",
-                    PREFIX,
-                    type(error).__name__,
+                message = (
+                    "%sRATE_LIMIT_STORAGE failed (%s): requests are accepted without rate limits until it answers."
                 )
+                log.warning(message, PREFIX, type(error).__name__)
             self._paused_until = time.monotonic() + _STORAGE_PAUSE_SECONDS
             return {}
         if self._paused_until:
@@ -76,20 +69,14 @@ class RateLimiter:
             "RateLimit-Policy": f"{item.amount};w={item.get_expiry()}",
         }
         if not accepted:
-            raise RateLimitExceeded(_in_words(item), float(reset), headers)
+            requests = "1 request" if item.amount == 1 else f"{item.amount} requests"
+            multiple = "" if item.multiples == 1 else f"{item.multiples} "
+            raise RateLimitExceeded(f"{requests} per {multiple}{item.GRANULARITY.name}", float(reset), headers)
         return headers
 
 
-def _in_words(item: "RateLimitItem") -> str:
-    multiple = "" if item.multiples == 1 else f"{item.multiples} "
-    return f"{item.amount} request{'s' if item.amount != 1 else ''} per {multiple}{item.GRANULARITY.name}"
-
-
 def client_address(scope: Scope) -> str:
-    """Return the name under which a caller without an API key is counted.
-
-    All IPv6 addresses with the same 64-bit prefix are one caller.
-    """
+    """Return the name of a caller without an API key: its IPv4 address, or the /64 network of its IPv6 address."""
     return _caller((scope.get("client") or ("local", 0))[0])
 
 

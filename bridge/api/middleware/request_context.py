@@ -66,7 +66,6 @@ class RequestContextMiddleware:
     """Give every response an id and its duration, log and count every request, and answer if there is a bug.
 
     Two slashes at the start of a path, which a base URL with a slash at its end causes, become one.
-    `scope["state"]["record"]` receives the record.
     """
 
     def __init__(self, app: ASGIApp, root_path: str) -> None:
@@ -77,19 +76,16 @@ class RequestContextMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        record = _new_record(Headers(scope=scope))
+        headers = Headers(scope=scope)
+        trace_headers = tracing.read_headers(headers.getlist("traceparent"), headers.getlist("tracestate"))
+        identity = new_request_id(headers.get("x-request-id"))
+        record = RequestRecord(identity, trace_headers, trace_id=tracing.trace_id(trace_headers))
         request_id.set(record.id)
         state = {**scope.get("state", {}), "record": record}
         path = "/" + scope["path"].lstrip("/")
         path = f"{path}/" if path == self._root else path
         scope = {**scope, "path": path, "root_path": self._root, "state": state}
         await _Exchange(scope, receive, send, record).serve(self._app)
-
-
-def _new_record(headers: Headers) -> RequestRecord:
-    trace_headers = tracing.read_headers(headers.getlist("traceparent"), headers.getlist("tracestate"))
-    identity = new_request_id(headers.get("x-request-id"))
-    return RequestRecord(identity, trace_headers, trace_id=tracing.trace_id(trace_headers))
 
 
 class _Exchange:
@@ -118,7 +114,7 @@ class _Exchange:
                 record.status, record.code = _DISCONNECTED, record.code or "cancelled"
             if self._accepted:
                 metrics.SOCKETS.dec()
-                log.info("socket", extra={"fields": _fields(record, self._scope, self._method)})
+                _log("socket", record, self._scope, self._method)
             else:
                 finish(record, self._scope, self._method)
 
@@ -156,16 +152,13 @@ class _Exchange:
 
 
 def finish(record: RequestRecord, scope: Scope, method: str) -> None:
+    """Count and log a request that has ended."""
     record.end()
-    metrics.count_request(record, _route(scope), method)
-    log.info("request", extra={"fields": _fields(record, scope, method)})
-
-
-def _fields(record: RequestRecord, scope: Scope, method: str) -> dict[str, object]:
-    return log_fields(record, method, scope["path"], (scope.get("client") or ("",))[0])
-
-
-def _route(scope: Scope) -> str:
-    """Return the path of the matched route without the prefix of the API, or `other` if no route matched."""
     path: str = getattr(scope.get("route"), "path", "")
-    return path.removeprefix(API) or UNROUTED
+    metrics.count_request(record, path.removeprefix(API) or UNROUTED, method)
+    _log("request", record, scope, method)
+
+
+def _log(message: str, record: RequestRecord, scope: Scope, method: str) -> None:
+    client = (scope.get("client") or ("",))[0]
+    log.info(message, extra={"fields": log_fields(record, method, scope["path"], client)})

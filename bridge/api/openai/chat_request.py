@@ -6,7 +6,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_core import PydanticCustomError
 
 from bridge.api.openai import models
-from bridge.api.openai.messages import Message, read_turn
 from bridge.captioning.models import MAX_TOKENS, CaptionOptions, JsonObject
 from bridge.captioning.parsing import parse_request
 from bridge.captioning.services import Services
@@ -42,6 +41,58 @@ _UNSUPPORTED: dict[str, tuple[object, ...]] = {
     "verbosity": (),
     "store": (False,),
 }
+
+
+class ImageUrl(Strict):
+    """A data URI or a URL. `detail` is ignored: the bridge knows the size that suits the model."""
+
+    url: str = Field(repr=False)
+    detail: Literal["auto", "low", "high", "original"] | None = None
+
+
+class Part(Strict):
+    """A part of a message: text or an image."""
+
+    type: Literal["text", "image_url"]
+    text: str | None = None
+    image_url: ImageUrl | None = None
+
+    @model_validator(mode="after")
+    def _check_content(self) -> Self:
+        if self.type == "text" and (self.text is None or self.image_url is not None):
+            raise PydanticCustomError("part", "a part of type 'text' has text and nothing else")
+        if self.type == "image_url" and (self.image_url is None or self.text is not None):
+            raise PydanticCustomError("part", "a part of type 'image_url' has image_url and nothing else")
+        return self
+
+
+class Message(Strict):
+    """A message. The content of assistant messages is ignored."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: list[Part] = Field(default_factory=list)
+    name: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ignore_assistant(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("role") == "assistant":
+            return {"role": "assistant"}
+        return value
+
+    @field_validator("content", mode="before")
+    @classmethod
+    def _wrap_text(cls, value: object) -> object:
+        return [{"type": "text", "text": value}] if isinstance(value, str) else value
+
+    @property
+    def texts(self) -> list[str]:
+        """Return the texts that are not blank."""
+        return [part.text for part in self.content if part.text and part.text.strip()]
+
+    @property
+    def images(self) -> list[str]:
+        return [part.image_url.url.strip() for part in self.content if part.image_url]
 
 
 class AnswerSchema(Strict):
@@ -103,12 +154,28 @@ class ChatRequest(Strict):
         return self.response_format is not None and self.response_format.type == "text"
 
 
-def read_chat(fields: JsonObject, services: Services) -> tuple[ChatRequest, Perspective, CaptionOptions]:
-    """Validate a chat request, and return it with the perspective and the options of the caption.
+def read_turn(messages: list[Message]) -> tuple[str, list[str], str]:
+    """Return the image and the texts of the user after the last assistant message, and the system text.
 
-    The perspective is either named by `model` or built from the schema and the user's text. Raises InvalidRequest or
-    PerspectiveError.
+    Raises InvalidRequest unless the last user message contains exactly one image and the others contain none.
     """
+    system = [message for message in messages if message.role in ("system", "developer")]
+    last_assistant = max((at for at, message in enumerate(messages) if message.role == "assistant"), default=-1)
+    turn = [message for message in messages[last_assistant + 1 :] if message.role == "user"]
+    last = turn[-1].images if turn else []
+    images = [image for message in (*system, *turn) for image in message.images]
+    if len(last) != 1 or len(images) != 1:
+        count = "there is none" if not images else f"there are {len(images)}" if len(images) > 1 else "it is elsewhere"
+        raise InvalidRequest(
+            f"Send one image as an image_url part (a data URI or an http(s) URL) of the last user message; {count}.",
+            (("/messages", "exactly one image"),),
+        )
+    texts = [text for message in turn for text in message.texts]
+    return last[0], texts, "\n\n".join(text for message in system for text in message.texts)
+
+
+def read_chat(fields: JsonObject, services: Services) -> tuple[ChatRequest, Perspective, CaptionOptions]:
+    """Return the request, its perspective and the caption's options. Raises InvalidRequest or PerspectiveError."""
     chat = parse_request(ChatRequest, _supported(fields))
     name = models.parse_name(chat.model)
     schema = chat.response_format.json_schema if chat.response_format else None
@@ -124,23 +191,17 @@ def read_chat(fields: JsonObject, services: Services) -> tuple[ChatRequest, Pers
             f"The perspective '{listed.name}' has its own schema. Leave out json_schema, or name no perspective.",
             (("/response_format", "json_schema beside a perspective"),),
         )
-    turn = read_turn(chat.messages)
-    options = parse_request(
-        CaptionOptions,
-        {
-            "image": {"base64" if turn.image[:5].lower() == "data:" else "url": turn.image},
-            "provider": name.provider or None,
-            "model": name.model or None,
-            "max_tokens": chat.max_completion_tokens or chat.max_tokens,
-            "temperature": chat.temperature,
-            "top_p": chat.top_p,
-            "seed": chat.seed,
-            "variables": chat.variables,
-            "global_context": turn.system or None,
-            "context": list(turn.texts) if listed else None,
-        },
-    )
-    return chat, listed or _inline(schema, turn.texts), options
+    image, texts, system = read_turn(chat.messages)
+    options = {
+        "image": {"base64" if image[:5].lower() == "data:" else "url": image},
+        "provider": name.provider or None,
+        "model": name.model or None,
+        "max_tokens": chat.max_completion_tokens or chat.max_tokens,
+        **chat.model_dump(include={"temperature", "top_p", "seed", "variables"}),
+        "global_context": system or None,
+        "context": texts if listed else None,
+    }
+    return chat, listed or _inline(schema, texts), parse_request(CaptionOptions, options)
 
 
 def _supported(fields: JsonObject) -> JsonObject:
@@ -148,20 +209,16 @@ def _supported(fields: JsonObject) -> JsonObject:
     fields = {name: value for name, value in fields.items() if value is not None and name not in _IGNORED}
     rejected = [name for name in fields if name in _UNSUPPORTED and fields[name] not in _UNSUPPORTED[name]]
     if rejected:
-        raise InvalidRequest(
-            f"Captions do not support {', '.join(rejected)}. Leave it out.",
-            tuple((f"/{name}", "is not supported") for name in rejected),
-        )
+        pointers = tuple((f"/{name}", "is not supported") for name in rejected)
+        raise InvalidRequest(f"Captions do not support {', '.join(rejected)}. Leave it out.", pointers)
     return {name: value for name, value in fields.items() if name not in _UNSUPPORTED}
 
 
-def _inline(schema: AnswerSchema | None, texts: tuple[str, ...]) -> Perspective:
+def _inline(schema: AnswerSchema | None, texts: list[str]) -> Perspective:
     """Return a perspective with the user's text as its prompt. It has no variables, so braces are text."""
     assert schema is not None
     if not texts:
-        raise InvalidRequest(
-            "Send the instruction for the model as text of the user's message.", (("/messages", "no text"),)
-        )
+        raise InvalidRequest("Send the model's instruction as text of the user's message.", (("/messages", "no text"),))
     document: JsonObject = {
         "name": schema.name,
         "description": schema.description,

@@ -27,10 +27,7 @@ def _content(caption: Caption, chat: ChatRequest) -> str:
 
 
 class ChunkStreamResponse(EventStreamResponse):
-    """Sends a completion in chunks: first the role, then the valid content.
-
-    Partial content is not sent, because after a re-ask the message would contain two answers.
-    """
+    """Sends the role, then the valid content in one chunk: with partial content, a re-ask would give two answers."""
 
     def __init__(self, chat: ChatRequest, events: EventStream, record: RequestRecord, run: Run) -> None:
         super().__init__(events, record, run)

@@ -7,9 +7,6 @@ from bridge.captioning.parsing import parse_request
 from bridge.captioning.services import Services
 from bridge.dispatch.targets import TargetRequest
 from providers import registry
-from providers.base import ProviderConfig
-
-OWNER = "graphcap"
 
 
 class ModelName(NamedTuple):
@@ -30,15 +27,11 @@ def parse_name(text: str) -> ModelName:
 def list_all(services: Services) -> list[dict[str, Any]]:
     """Return every perspective, alone and with each configured default model. No provider is called."""
     names = [perspective.name for perspective in services.catalog.all() if "@" not in perspective.name]
-    defaults = list(_default_models(services))
-    return [entry(name) for name in names] + [entry(f"{name}@{target}") for name in names for target in defaults]
+    return [*map(entry, names), *(entry(f"{name}@{target}") for target in _default_models(services) for name in names)]
 
 
 def find(text: str, services: Services) -> dict[str, Any]:
-    """Return the entry of a valid name, which need not be listed.
-
-    Raises UnknownPerspective or a DispatchError.
-    """
+    """Return the entry of a valid name, which need not be listed. Raises UnknownPerspective or DispatchError."""
     name = parse_name(text)
     if name.perspective or not name.provider:
         services.catalog.get(name.perspective)
@@ -49,7 +42,7 @@ def find(text: str, services: Services) -> dict[str, Any]:
 
 def entry(name: str) -> dict[str, Any]:
     """Return a model in OpenAI's format. Clients require a number for `created`."""
-    return {"id": name, "object": "model", "created": 0, "owned_by": OWNER}
+    return {"id": name, "object": "model", "created": 0, "owned_by": "graphcap"}
 
 
 def _default_models(services: Services) -> Iterator[str]:
@@ -57,11 +50,7 @@ def _default_models(services: Services) -> Iterator[str]:
     for name, config in services.targets.configured.providers.items():
         is_default = name == settings.provider and bool(settings.model)
         model = config.default_model or (settings.model if is_default else "")
-        if model and (is_default or name in services.targets.configured.explicit) and _is_usable(config):
+        spec = registry.spec(config.kind)
+        usable = (config.base_url or not spec.is_remote) and (config.api_key or not spec.needs_key)
+        if model and usable and (is_default or name in services.targets.configured.explicit):
             yield f"{name}/{model}"
-
-
-def _is_usable(config: ProviderConfig) -> bool:
-    """Return whether a provider has the key and the address that its kind requires."""
-    spec = registry.spec(config.kind)
-    return bool(config.base_url or not spec.is_remote) and bool(config.api_key or not spec.needs_key)

@@ -8,16 +8,12 @@ from bridge.captioning.models import Problem
 
 PREFIX = "/v1/"
 _TYPES = {401: "authentication_error", 402: "insufficient_quota", 403: "permission_error", 429: "rate_limit_error"}
-_CODES = {"unknown_perspective": "model_not_found"}
+_IMAGE_CODES = ("image_unreachable", "image_too_large", "unsupported_image", "invalid_image", "address_refused")
 _PARAMS = {
-    "unknown_perspective": "model",
-    "unknown_provider": "model",
-    "unknown_model": "model",
+    **dict.fromkeys(("unknown_perspective", "unknown_provider", "unknown_model"), "model"),
     "missing_variables": "variables",
     "invalid_perspective": "response_format",
-    "context_too_long": "messages",
-    **dict.fromkeys(("image_unreachable", "image_too_large", "unsupported_image", "invalid_image"), "messages"),
-    "address_refused": "messages",
+    **dict.fromkeys((*_IMAGE_CODES, "context_too_long"), "messages"),
 }
 """The invalid OpenAI parameter for each code."""
 _RENAMED = {"image": "messages", "context": "messages", "global_context": "messages", "provider": "model"}
@@ -31,13 +27,12 @@ def is_openai_path(request: Request) -> bool:
 
 def error_body(problem: Problem) -> dict[str, Any]:
     unknown = problem.code == "unknown_perspective"
-    status = problem.status
     return {
         "error": {
             "message": f"{problem.detail} {_MODEL_SYNTAX}" if unknown else problem.detail,
-            "type": _TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error"),
+            "type": _TYPES.get(problem.status, "api_error" if problem.status >= 500 else "invalid_request_error"),
             "param": _param(problem),
-            "code": _CODES.get(problem.code, problem.code),
+            "code": "model_not_found" if unknown else problem.code,
         }
     }
 

@@ -5,7 +5,7 @@ import asyncio
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from bridge.api.connection import until_disconnect
+from bridge.api.connection import disconnected, until
 from bridge.api.middleware.request_context import provider_key, record_of, services, start_run
 from bridge.api.openai import models
 from bridge.api.openai.chat_request import read_chat
@@ -34,7 +34,7 @@ async def complete(request: Request) -> Response:
     plan = plan_caption(perspective, options, resources, run, provider_key=provider_key(request))
     if chat.stream:
         return ChunkStreamResponse(chat, EventStream(plan, resources, run, partials=False), record, run)
-    caption = await until_disconnect(request, caption_plan(plan, resources, run))
+    caption = await until(disconnected(request.receive), caption_plan(plan, resources, run))
     return JSONResponse(completion(caption, chat))
 
 

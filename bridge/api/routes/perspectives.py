@@ -6,40 +6,33 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from bridge.api import responses
-from bridge.api.analysis import AnalyzeOut, analysis_out
-from bridge.api.connection import until_disconnect
+from bridge import errors
+from bridge.api import responses, schemas
+from bridge.api.connection import disconnected, until
 from bridge.api.middleware.request_context import provider_key, record_of, services, start_run
 from bridge.api.request_body import RequestBody, read_body
 from bridge.api.responses import EVENTS, TEXT, json_response, negotiate
-from bridge.api.schemas import (
-    CaptionFromPath,
-    CaptionWithMetadata,
-    Metadata,
-    ModuleList,
-    ModuleOut,
-    ModulePerspectives,
-    PerspectiveList,
-    PerspectiveOut,
-)
 from bridge.api.sse import EventStreamResponse
-from bridge.captioning.analyze import analyze
-from bridge.captioning.caption import caption_plan
-from bridge.captioning.models import AnalyzeRequest, Caption, CaptionRequest
+from bridge.captioning import problems
+from bridge.captioning.analyze import Outcomes, analyze
+from bridge.captioning.caption import caption_plan, usage_out
+from bridge.captioning.models import AnalyzeRequest, Caption, CaptionRequest, Problem
 from bridge.captioning.parsing import parse_request
-from bridge.captioning.plan import make_analysis_plan, make_plan
+from bridge.captioning.plan import AnalysisPlan, make_analysis_plan, make_plan
 from bridge.captioning.stream import EventStream
-from bridge.errors import InvalidRequest
+from bridge.errors import InvalidRequest, NothingToSynthesize
+from bridge.run import Run
 from bridge.version import __version__
 from perspectives import typescript
 from perspectives.catalog import ModuleInfo
 from perspectives.errors import UnknownPerspective
 
+_NO_INPUT = errors.TABLE[NothingToSynthesize].title  # the status of this problem is ignored
 _ACTIONS = ("caption", "caption-from-path", "analyze")
 router = APIRouter(prefix="/perspectives", tags=["perspectives"])
 
 
-@router.get("/list", response_model=PerspectiveList)
+@router.get("/list", response_model=schemas.PerspectiveList)
 async def list_perspectives(request: Request) -> Response:
     """List the enabled perspectives, by priority and name."""
     return JSONResponse({"perspectives": [item.to_wire() for item in services(request).catalog.all()]})
@@ -57,13 +50,13 @@ async def show_type(request: Request, name: str) -> Response:
     return PlainTextResponse(typescript.module([services(request).catalog.get(name)]))
 
 
-@router.get("/modules", response_model=ModuleList)
+@router.get("/modules", response_model=schemas.ModuleList)
 async def list_modules(request: Request) -> Response:
     """List the modules, including disabled ones."""
     return JSONResponse({"modules": [_module(module) for module in services(request).catalog.modules()]})
 
 
-@router.get("/modules/{module}", response_model=ModulePerspectives)
+@router.get("/modules/{module}", response_model=schemas.ModulePerspectives)
 async def show_module(request: Request, module: str) -> Response:
     """Return one module and its perspectives."""
     catalog = services(request).catalog
@@ -73,7 +66,7 @@ async def show_module(request: Request, module: str) -> Response:
 
 
 def _module(info: ModuleInfo) -> dict[str, Any]:
-    return {name: getattr(info, name) for name in ModuleOut.model_fields}
+    return {name: getattr(info, name) for name in schemas.ModuleOut.model_fields}
 
 
 @router.post("/caption", response_model=Caption)
@@ -82,37 +75,66 @@ async def caption_image(request: Request) -> Response:
     return await _caption(request, await _read_body(request))
 
 
-@router.post("/analyze", response_model=AnalyzeOut)
+@router.post("/analyze", response_model=schemas.AnalyzeOut)
 async def analyze_image(request: Request) -> Response:
     """Caption one image with several perspectives at the same time, and combine the captions with a synthesizer."""
-    body = await _read_body(request)
+    body, resources, key = await _read_body(request), services(request), provider_key(request)
     analyze_request = parse_request(AnalyzeRequest, body.fields)
     run = start_run(request, analyze_request)
-    plan = await make_analysis_plan(
-        analyze_request, services(request), run, upload=body.upload, provider_key=provider_key(request)
-    )
+    plan = await make_analysis_plan(analyze_request, resources, run, upload=body.upload, provider_key=key)
     if negotiate(request, responses.ANALYSIS_TYPES) == EVENTS:
-        return EventStreamResponse(EventStream(plan, services(request), run), record_of(request), run)
-    outcomes = await until_disconnect(request, analyze(plan, services(request), run))
-    result = analysis_out(plan, outcomes, run)
-    if isinstance(result, AnalyzeOut):
+        return EventStreamResponse(EventStream(plan, resources, run), record_of(request), run)
+    outcomes = await until(disconnected(request.receive), analyze(plan, resources, run))
+    result = _analysis(plan, outcomes, run)
+    if isinstance(result, schemas.AnalyzeOut):
         return json_response(result)
     return responses.problem_response(request, result)
 
 
-@router.post("/caption-from-path", response_model=CaptionWithMetadata)
+def _analysis(plan: AnalysisPlan, outcomes: Outcomes, run: Run) -> schemas.AnalyzeOut | Problem:
+    """Build the response, or a problem if every perspective failed."""
+    runs = dict(zip(plan.names, run.children, strict=True))
+    results = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Caption)}
+    failures = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Exception)}
+    failed = {name: problems.report(error, runs[name]) for name, error in failures.items()}
+    if not results:
+        return _all_failed(failed, run.request_id)
+    image = next(iter(results.values())).image
+    synthesis = results.pop(plan.synthesizer.perspective.name, None) if plan.synthesizer else None
+    return schemas.AnalyzeOut(
+        results=results,
+        errors=failed,
+        synthesis=synthesis,
+        image=image,
+        usage=usage_out(run.usage),
+        timing=run.timings.milliseconds(),
+        request_id=run.request_id,
+    )
+
+
+def _all_failed(failed: dict[str, Problem], request_id: str) -> Problem:
+    """Return the first problem if all problems have the same status. Otherwise, build a problem with status 502."""
+    first = next(iter(failed.values()))
+    if len({problem.status for problem in failed.values() if problem.title != _NO_INPUT}) > 1:
+        retryable = any(problem.retryable for problem in failed.values())
+        row = errors.Row(502, "provider_error", "Every perspective failed", retryable)
+        sentences = " ".join(f"{name}: {problem.detail}" for name, problem in failed.items())
+        first = problems.from_row(row, f"Every perspective failed. {sentences}", request_id)
+    return schemas.AllFailed(**{**first.__dict__, "errors": failed})
+
+
+@router.post("/caption-from-path", response_model=schemas.CaptionWithMetadata)
 async def caption_from_path(request: Request) -> Response:
     """Caption an image of the workspace. Request and response have the format of the React client."""
-    from_path = parse_request(CaptionFromPath, (await _read_body(request)).fields)
+    from_path = parse_request(schemas.CaptionFromPath, (await _read_body(request)).fields)
     fields = from_path.model_dump(exclude={"image_path", "image"}, exclude_unset=True)
     return await _caption(request, RequestBody({**fields, "image": {"path": from_path.image_path}}), _with_metadata)
 
 
 def _with_metadata(caption: Caption) -> Response:
-    metadata = Metadata(
-        model=caption.model, provider=caption.provider, version=__version__, config_name=caption.perspective
-    )
-    return json_response(CaptionWithMetadata(**{**caption.__dict__, "metadata": metadata}), omit_none=True)
+    names = {"model": caption.model, "provider": caption.provider, "config_name": caption.perspective}
+    metadata = schemas.Metadata(**names, version=__version__)
+    return json_response(schemas.CaptionWithMetadata(**{**caption.__dict__, "metadata": metadata}), omit_none=True)
 
 
 @router.post("/{name}/caption", response_model=Caption)
@@ -120,13 +142,12 @@ async def caption_by_name(request: Request, name: str) -> Response:
     """Caption an image with the perspective in the path."""
     body = await _read_body(request)
     if body.fields.get("perspective", name) != name:
-        raise InvalidRequest(
-            f"The path names '{name}' and the body another perspective. Name one.", (("/perspective", "differs"),)
-        )
+        text = f"The path names '{name}' and the body another perspective. Name one."
+        raise InvalidRequest(text, (("/perspective", "differs"),))
     return await _caption(request, RequestBody({**body.fields, "perspective": name}, body.upload))
 
 
-@router.get("/{name}", response_model=PerspectiveOut)
+@router.get("/{name}", response_model=schemas.PerspectiveOut)
 async def show_perspective(request: Request, name: str) -> Response:
     """Return one perspective. A request may contain it as `perspective`."""
     try:
@@ -145,13 +166,14 @@ async def _read_body(request: Request) -> RequestBody:
 async def _caption(
     request: Request, body: RequestBody, to_json: Callable[[Caption], Response] = json_response
 ) -> Response:
+    resources, key = services(request), provider_key(request)
     caption_request = parse_request(CaptionRequest, body.fields)
     run = start_run(request, caption_request)
-    plan = await make_plan(
-        caption_request, services(request), run, upload=body.upload, provider_key=provider_key(request)
-    )
+    plan = await make_plan(caption_request, resources, run, upload=body.upload, provider_key=key)
     media_type = negotiate(request, responses.CAPTION_TYPES)
     if media_type == EVENTS:
-        return EventStreamResponse(EventStream(plan, services(request), run), record_of(request), run)
-    caption = await until_disconnect(request, caption_plan(plan, services(request), run))
-    return responses.text_response(caption.rendered) if media_type == TEXT else to_json(caption)
+        return EventStreamResponse(EventStream(plan, resources, run), record_of(request), run)
+    caption = await until(disconnected(request.receive), caption_plan(plan, resources, run))
+    if media_type == TEXT:  # one line, because training tools read one caption per line
+        return PlainTextResponse(" ".join(caption.rendered.split()) + "\n")
+    return to_json(caption)

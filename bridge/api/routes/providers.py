@@ -4,23 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 from fastapi import APIRouter, Request, Response
 
+from bridge.api import schemas
 from bridge.api.middleware.request_context import provider_key, record_of, services
 from bridge.api.request_body import read_body
 from bridge.api.responses import json_response
-from bridge.api.schemas import (
-    ConnectionTest,
-    Diagnostics,
-    ModelList,
-    ModelOut,
-    ProviderBody,
-    ProviderByName,
-    ProviderList,
-    ProviderOut,
-    StepOut,
-    TestDetails,
-    TestResult,
-    WarningOut,
-)
 from bridge.captioning import check
 from bridge.captioning.parsing import parse_request
 from bridge.dispatch.targets import Target, TargetRequest
@@ -33,19 +20,19 @@ from providers.checks import Check
 router = APIRouter(prefix="/providers", tags=["providers"])
 
 
-@router.get("/list", response_model=ProviderList)
+@router.get("/list", response_model=schemas.ProviderList)
 async def list_providers(request: Request) -> Response:
     """List the providers that requests can name."""
     resources = services(request)
     default, show_address = resources.settings.provider, resources.settings.loopback
     configs = resources.targets.configured.providers.items()
     listed = [_provider(name, config, show_address, name == default) for name, config in configs]
-    return json_response(ProviderList(providers=listed))
+    return json_response(schemas.ProviderList(providers=listed))
 
 
-def _provider(name: str, config: ProviderConfig, show_address: bool, is_default: bool) -> ProviderOut:
+def _provider(name: str, config: ProviderConfig, show_address: bool, is_default: bool) -> schemas.ProviderOut:
     spec = registry.spec(config.kind)
-    return ProviderOut(
+    return schemas.ProviderOut(
         name=name,
         kind=config.kind,
         title=spec.title,
@@ -58,20 +45,20 @@ def _provider(name: str, config: ProviderConfig, show_address: bool, is_default:
     )
 
 
-@router.get("/{name:path}/models", response_model=ModelList)
+@router.get("/{name:path}/models", response_model=schemas.ModelList)
 async def list_models(request: Request, name: str) -> Response:
     """List the models of a configured provider."""
     _require_name(name, request)
     return await _list_models(request, parse_request(TargetRequest, {"provider": name}))
 
 
-@router.post("/{name:path}/models", response_model=ModelList)
+@router.post("/{name:path}/models", response_model=schemas.ModelList)
 async def list_models_of(request: Request, name: str) -> Response:
     """List the models of the provider that the request describes."""
     return await _list_models(request, await _read_provider(request, name))
 
 
-@router.post("/{name:path}/test-connection", response_model=ConnectionTest)
+@router.post("/{name:path}/test-connection", response_model=schemas.ConnectionTest)
 async def test_connection(request: Request, name: str) -> Response:
     """Test a provider: list its models, then call a model if the request names one."""
     provider = await _read_provider(request, name)
@@ -88,11 +75,10 @@ def _require_name(name: str, request: Request) -> None:
 
 async def _list_models(request: Request, provider: TargetRequest) -> Response:
     target, models = await check.models(provider, services(request), _start_run(request), provider_key(request))
-    default = (
-        provider.provider_config.default_model if provider.provider_config else None
-    ) or target.config.default_model
-    listed = [ModelOut(id=model.id, name=model.name, is_default=model.id == default) for model in models]
-    return json_response(ModelList(provider=target.label, models=listed))
+    described = provider.provider_config.default_model if provider.provider_config else None
+    default = described or target.config.default_model
+    listed = [schemas.ModelOut(id=model.id, name=model.name, is_default=model.id == default) for model in models]
+    return json_response(schemas.ModelList(provider=target.label, models=listed))
 
 
 def _start_run(request: Request) -> Run:
@@ -104,17 +90,17 @@ async def _read_provider(request: Request, name: str) -> TargetRequest:
     fields = (await read_body(request, services(request).settings, optional=True)).fields
     if fields.get("kind") is None:
         _require_name(name, request)
-        by_name = parse_request(ProviderByName, fields)
+        by_name = parse_request(schemas.ProviderByName, fields)
         return parse_request(TargetRequest, {"provider": name, "model": by_name.model or by_name.default_model})
-    config = parse_request(ProviderBody, fields)
+    config = parse_request(schemas.ProviderBody, fields)
     return parse_request(TargetRequest, {"provider": name, "provider_config": config, "model": config.model})
 
 
-def _report(target: Target, result: Check) -> ConnectionTest:
+def _report(target: Target, result: Check) -> schemas.ConnectionTest:
     """Build the result for the React client, which identifies steps by name and time: the times must differ."""
     now = datetime.now(UTC)
     steps = [
-        StepOut(
+        schemas.StepOut(
             step=step.step,
             status=step.status,
             timestamp=(now + timedelta(milliseconds=place)).isoformat(timespec="milliseconds"),
@@ -123,18 +109,17 @@ def _report(target: Target, result: Check) -> ConnectionTest:
         )
         for place, step in enumerate(result.steps)
     ]
-    failed = next((step for step in reversed(result.steps) if step.status == "failed"), None)
-    tested = any(step.step == "test_chat_completion" for step in result.steps)
-    listed = any(step.step == "list_models" and step.status == "success" for step in result.steps)
-    warnings = [WarningOut(warning_type="connection", message=text) for text in result.warnings]
-    return ConnectionTest(
+    failed = next((step for step in reversed(steps) if step.status == "failed"), None)
+    outcomes = {step.step: step.status for step in steps}
+    details = schemas.TestDetails(
+        models_count=len(result.models) if outcomes.get("list_models") == "success" else None,
+        test_model=result.model if "test_chat_completion" in outcomes else None,
+    )
+    warnings = [schemas.WarningOut(warning_type="connection", message=text) for text in result.warnings]
+    diagnostics = schemas.Diagnostics(connection_steps=steps, warnings=warnings)
+    return schemas.ConnectionTest(
         status="failed" if failed else "success",
-        message=failed.error if failed else f"Connected to '{target.label}'.",
+        message=(failed.error or "") if failed else f"Connected to '{target.label}'.",
         provider=target.label,
-        result=TestResult(
-            diagnostics=Diagnostics(connection_steps=steps, warnings=warnings),
-            details=TestDetails(
-                models_count=len(result.models) if listed else None, test_model=result.model if tested else None
-            ),
-        ),
+        result=schemas.TestResult(diagnostics=diagnostics, details=details),
     )

@@ -1,8 +1,8 @@
 """`WS /perspectives/stream`: many requests on one WebSocket, each with an id."""
 
 import asyncio
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from collections.abc import Awaitable, Callable
+from typing import NoReturn
 
 from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
@@ -15,25 +15,14 @@ from bridge.api.middleware.auth import ApiKeys
 from bridge.api.middleware.concurrency import ConcurrencyLimit
 from bridge.api.middleware.rate_limit import RateLimiter
 from bridge.api.middleware.request_context import finish, record_of, services
-from bridge.api.request_body import parse_object
+from bridge.api.request_body import JsonObject, parse_object
 from bridge.captioning import problems
 from bridge.captioning.check import with_known_models
 from bridge.captioning.models import EVENT, AnalyzeRequest, CaptionRequest, ErrorEvent, Event
 from bridge.captioning.parsing import parse_request
-from bridge.captioning.plan import deadline_of, make_analysis_plan, make_plan
+from bridge.captioning.plan import AnalysisPlan, Plan, deadline_of, make_analysis_plan, make_plan
 from bridge.captioning.stream import EventStream
 from bridge.deadline import Deadline
-from bridge.errors import (
-    ApiKeyRequired,
-    BodyTooLarge,
-    Cancelled,
-    InvalidJson,
-    InvalidRequest,
-    RateLimitExceeded,
-    ServerAtCapacity,
-    ShuttingDown,
-    SocketAtCapacity,
-)
 from bridge.run import Run
 from bridge.telemetry.logging import new_request_id, request_id
 from bridge.telemetry.record import RequestRecord
@@ -44,20 +33,16 @@ _MAX_AUTH = 4096  # characters
 _MAX_ID = 200  # characters
 _FIRST_REQUEST_SECONDS = 1.0
 _POLICY_VIOLATION, _RESTART, _TRY_LATER = 1008, 1012, 1013  # close codes, RFC 6455
+_REQUESTS: dict[object, tuple[type[CaptionRequest | AnalyzeRequest], Callable[..., Awaitable[Plan | AnalysisPlan]]]] = {
+    "caption": (CaptionRequest, make_plan),
+    "analyze": (AnalyzeRequest, make_analysis_plan),
+}
 
 
 @router.websocket("/perspectives/stream")
 async def stream(socket: WebSocket) -> None:
     """Serve one WebSocket until it is closed, then cancel its requests."""
     await Connection(socket).serve()
-
-
-@dataclass(frozen=True, slots=True)
-class RunningRequest:
-    """A request that was accepted, and the task that sends its events."""
-
-    events: EventStream
-    task: asyncio.Task[None]
 
 
 class Connection:
@@ -68,7 +53,8 @@ class Connection:
         self._socket = socket
         self._services = services(socket)
         self._record = record_of(socket)
-        self._running: dict[str, RunningRequest] = {}
+        self._running: dict[str, EventStream] = {}
+        self._tasks = asyncio.TaskGroup()
         self._writer = Writer(socket.send, stall)
         self._auth_within = auth_within
         state = socket.scope["state"]
@@ -88,59 +74,43 @@ class Connection:
             with self._drain.under_way():
                 await self._socket.accept()
                 # A client that connected just before a shutdown may send one request.
-                opening = asyncio.get_running_loop().call_later(_FIRST_REQUEST_SECONDS, self._note_idle)
-                try:
+                asyncio.get_running_loop().call_later(_FIRST_REQUEST_SECONDS, self._note_idle)
+                async with self._tasks:
                     await self._serve()
-                finally:
-                    opening.cancel()
-        except ShuttingDown as error:
+                await self._writer.send({"type": "websocket.close", "code": _RESTART})
+        except errors.ShuttingDown as error:
             await responses.reject(error, self._socket.scope, self._socket.receive, self._socket.send)
         finally:
             self._in_flight.sockets -= 1
             self._record.notes["requests"] = self._begun
 
     async def _serve(self) -> None:
+        """Receive frames, then cancel the requests. In a shutdown, the client receives their errors."""
         try:
             await until(self._finished(), self._receive_frames())
-        except (WebSocketDisconnect, Cancelled):
+        except (WebSocketDisconnect, errors.Cancelled):
             pass
         except asyncio.CancelledError:
             if not self._drain.ends_this():
                 raise
         finally:
-            try:
-                if self._drain.begun.is_set():
-                    await self._shut_down()
-            finally:
-                await self._cancel_all()
+            if not self._drain.begun.is_set():
+                self._writer.closed.set()
+            for events in self._running.values():
+                events.cancel(errors.ShuttingDown() if self._drain.begun.is_set() else None)
 
     async def _finished(self) -> None:
         """Wait until the client stops reading, or until a shutdown has begun and no request is running."""
         await first_of(self._writer.closed, self._drain.begun)
         await first_of(self._writer.closed, self._idle)
 
-    async def _shut_down(self) -> None:
-        """Send an error for every running request, then close the WebSocket."""
-        running = list(self._running.values())
-        for request in running:
-            request.events.cancel(ShuttingDown())
-        await asyncio.gather(*(request.task for request in running), return_exceptions=True)
-        await self._writer.send({"type": "websocket.close", "code": _RESTART})
-
-    async def _cancel_all(self) -> None:
-        self._writer.closed.set()
-        tasks = [request.task for request in self._running.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
     def _note_idle(self) -> None:
         if not self._running and not self._handling:
             self._idle.set()
 
     async def _receive_frames(self) -> NoReturn:
-        if self._in_flight.full or self._in_flight.socket_is_over:
-            await self._close(ServerAtCapacity(), _TRY_LATER)
+        if self._in_flight.full or self._in_flight.sockets > self._in_flight.limit:
+            await self._close(errors.ServerAtCapacity(), _TRY_LATER)
         if self._keys and self._keys.find_in(self._socket.headers) is None:
             await self._authenticate()
         while True:
@@ -166,7 +136,7 @@ class Connection:
             async with asyncio.timeout(self._auth_within):
                 frame = await self._receive()
             fields = parse_object(frame, "The frame") if len(frame) <= _MAX_AUTH else {}
-        except (TimeoutError, InvalidJson):
+        except (TimeoutError, errors.InvalidJson):
             fields = {}
         name = self._key_name(fields) if fields.get("type") == "auth" else None
         if name is None:
@@ -174,7 +144,7 @@ class Connection:
         self._caller = f"key {name}"
         self._record.key = name
 
-    def _key_name(self, fields: dict[str, Any]) -> str | None:
+    def _key_name(self, fields: JsonObject) -> str | None:
         key = fields.get("api_key")
         return self._keys.find(key) if isinstance(key, str) else None
 
@@ -182,9 +152,9 @@ class Connection:
         """Close the WebSocket of a caller without a valid key. The attempt counts against the client's address."""
         try:
             await self._rates.count(self._caller)
-        except RateLimitExceeded as error:
+        except errors.RateLimitExceeded as error:
             await self._close(error, _POLICY_VIOLATION)
-        await self._close(ApiKeyRequired(), _POLICY_VIOLATION)
+        await self._close(errors.ApiKeyRequired(), _POLICY_VIOLATION)
 
     async def _handle(self, frame: str | bytes) -> None:
         """Handle one frame. If the frame is invalid, report the error and keep the WebSocket open."""
@@ -194,80 +164,67 @@ class Connection:
         request_id.set(record.id)
         try:
             fields = await self._parse(frame)
-            if fields.get("type") == "auth":
+            kind, identity = fields.pop("type", None), fields.pop("id", None)
+            if kind == "auth":
                 if self._keys and self._key_name(fields) is None:
                     await self._reject_key()
                 return
-            name = _valid_id(fields)
-            if fields.get("type") != "cancel":
+            name = identity if isinstance(identity, str) and 0 < len(identity) <= _MAX_ID else None
+            if kind != "cancel":
                 await self._rates.count(self._caller)
-            await self._dispatch(record, fields.pop("type", None), fields, name)
+            if kind not in _REQUESTS and kind != "cancel":
+                text = "The frame's 'type' must be caption, analyze or cancel."
+                raise errors.InvalidRequest(text, (("/type", "unknown frame type"),))
+            if name is None:
+                text = f"The frame needs an 'id': a text of 1 to {_MAX_ID} characters."
+                raise errors.InvalidRequest(text, (("/id", "is required"),))
+            if kind == "cancel":
+                self._cancel(name, fields)
+            else:
+                await self._begin(record, kind, name, fields)
         except tuple(errors.TABLE) as error:
             await self._reject(name, error, record)
             finish(record, self._socket.scope, "WS")
 
-    async def _parse(self, frame: str | bytes) -> dict[str, Any]:
+    async def _parse(self, frame: str | bytes) -> JsonObject:
         """Return a frame's fields. An invalid frame counts against the rate limit like a request."""
         limit = self._services.settings.body_limit
         try:
             if len(frame) > limit:
-                raise BodyTooLarge(limit)
+                raise errors.BodyTooLarge(limit)
             return parse_object(frame, "The frame")
-        except (BodyTooLarge, InvalidJson, InvalidRequest):
+        except (errors.BodyTooLarge, errors.InvalidJson, errors.InvalidRequest):
             await self._rates.count(self._caller)
             raise
 
-    async def _dispatch(self, record: RequestRecord, kind: object, fields: dict[str, Any], id: str | None) -> None:
-        if kind not in ("caption", "analyze", "cancel"):
-            raise InvalidRequest(
-                "The frame's 'type' must be caption, analyze or cancel.", (("/type", "unknown frame type"),)
-            )
-        if id is None:
-            raise InvalidRequest(
-                f"The frame needs an 'id': a text of 1 to {_MAX_ID} characters.", (("/id", "is required"),)
-            )
-        fields.pop("id")
-        if kind == "cancel":
-            self._cancel(id, fields)
-        else:
-            record.wants_caption = True
-            await self._begin(record, kind == "analyze", id, fields)
-
-    def _cancel(self, id: str, fields: dict[str, Any]) -> None:
+    def _cancel(self, id: str, fields: JsonObject) -> None:
         if fields:
-            raise InvalidRequest("A cancel frame has only 'type' and 'id'.")
+            raise errors.InvalidRequest("A cancel frame has only 'type' and 'id'.")
         if id not in self._running:
-            raise InvalidRequest(f"No request with the id '{id}' is running.", (("/id", "unknown"),))
-        self._running[id].events.cancel()
+            raise errors.InvalidRequest(f"No request with the id '{id}' is running.", (("/id", "unknown"),))
+        self._running[id].cancel()
 
-    async def _begin(self, record: RequestRecord, is_analysis: bool, id: str, fields: dict[str, Any]) -> None:
+    async def _begin(self, record: RequestRecord, kind: str, id: str, fields: JsonObject) -> None:
+        """Plan a request and start it. Raises every error that can be detected before the work begins."""
+        record.wants_caption = True
         if id in self._running:
-            raise InvalidRequest(f"A request with the id '{id}' is running.", (("/id", "in use"),))
+            raise errors.InvalidRequest(f"A request with the id '{id}' is running.", (("/id", "in use"),))
         limit = self._services.settings.max_socket_requests
         if len(self._running) >= limit:
-            raise SocketAtCapacity(limit)
+            raise errors.SocketAtCapacity(limit)
         if self._drain.begun.is_set() and self._begun:
-            raise ShuttingDown
+            raise errors.ShuttingDown
         if self._in_flight.full:
-            raise ServerAtCapacity
-        events, run = await self._plan(record, is_analysis, id, fields)
+            raise errors.ServerAtCapacity
+        model, make = _REQUESTS[kind]
+        request = parse_request(model, fields)
+        run = record.start_run(deadline_of(request, self._services), self._caller)
+        events = EventStream(await make(request, self._services, run), self._services, run, id=id)
         self._in_flight.acquire()
         self._begun += 1
-        task = asyncio.create_task(self._send_events(events, run, record))
-        self._running[id] = RunningRequest(events, task)
+        self._running[id] = events
+        task = self._tasks.create_task(self._send_events(events, run, record))
         task.add_done_callback(lambda _: self._ended(id, record))
-
-    async def _plan(
-        self, record: RequestRecord, is_analysis: bool, id: str, fields: dict[str, Any]
-    ) -> tuple[EventStream, Run]:
-        """Plan a request and return its stream. Raises every error that can be detected before the work begins."""
-        if is_analysis:
-            analysis = parse_request(AnalyzeRequest, fields)
-            run = record.start_run(deadline_of(analysis, self._services), self._caller)
-            return EventStream(await make_analysis_plan(analysis, self._services, run), self._services, run, id=id), run
-        request = parse_request(CaptionRequest, fields)
-        run = record.start_run(deadline_of(request, self._services), self._caller)
-        return EventStream(await make_plan(request, self._services, run), self._services, run, id=id), run
 
     async def _send_events(self, events: EventStream, run: Run, record: RequestRecord) -> None:
         async with events:
@@ -288,6 +245,7 @@ class Connection:
         """Send the error, and close the WebSocket."""
         await self._reject(None, error, self._record)
         await self._writer.send({"type": "websocket.close", "code": code})
+        self._writer.closed.set()
         raise WebSocketDisconnect(code)
 
     async def _reject(self, id: str | None, error: Exception, record: RequestRecord) -> None:
@@ -298,8 +256,3 @@ class Connection:
 
     async def _send(self, event: Event, deadline: Deadline | None = None) -> None:
         await self._writer.send({"type": "websocket.send", "text": EVENT.dump_json(event).decode()}, deadline)
-
-
-def _valid_id(fields: dict[str, Any]) -> str | None:
-    name = fields.get("id")
-    return name if isinstance(name, str) and 0 < len(name) <= _MAX_ID else None

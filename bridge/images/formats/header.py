@@ -9,8 +9,7 @@ from typing import TypeVar
 from bridge.images.limits import Size, malformed
 
 T = TypeVar("T")
-# A 20 MB file has some thousand chunks. A file with a million empty chunks would only consume CPU.
-_MAX_PARTS = 65_536
+_MAX_PARTS = 65_536  # a 20 MB file has some thousand chunks; a million empty ones would only consume CPU
 _ORIENTATION, _SHORT = 0x0112, 3
 
 
@@ -18,9 +17,8 @@ _ORIENTATION, _SHORT = 0x0112, 3
 class Header:
     """The properties of an image that are known without decoding it.
 
-    `size`: width and height as stored, before `orientation` (EXIF, 1 to 8) is applied; None for a format that only the
-    image worker reads. `plain`: the image is opaque, not animated, not CMYK and has 8 bits per sample, so every decoder
-    reads it. `scans`: how often a decoder processes all pixels.
+    `size`: as stored, before `orientation` (EXIF, 1 to 8) is applied; None if only the image worker reads the format.
+    `plain`: opaque, not animated, not CMYK, 8 bits per sample: every decoder reads it. `scans`: passes over all pixels.
     """
 
     media_type: str
@@ -31,7 +29,12 @@ class Header:
 
     @property
     def upright(self) -> Size | None:
-        return self.size[::-1] if self.size and self.orientation >= 5 else self.size
+        return self.size and upright(self.size, self.orientation)
+
+
+def upright(size: Size, orientation: int) -> Size:
+    """Apply an EXIF orientation to a size: 5 to 8 swap width and height. A second call reverses the first."""
+    return size[::-1] if orientation >= 5 else size
 
 
 def title(media_type: str) -> str:

@@ -16,20 +16,17 @@ _APP0, _EXIF, _ICC, _ADOBE, _COMMENT = 0xE0, 0xE1, 0xE2, 0xEE, 0xFE
 _HUFFMAN, _QUANTIZATION = 0xC4, 0xDB
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SEQUENTIAL = (0xC0, 0xC1)
-# Baseline, extended and progressive Huffman. stb_image (llama.cpp) reads only these.
-_PLAIN_FRAMES = (0xC0, 0xC1, 0xC2)
+_PLAIN_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive Huffman: all that stb_image (llama.cpp) reads
 _APPLICATION = range(0xE0, 0xF0)
+_NEEDED = {_APP0: b"JFIF\0", _ICC: b"ICC_PROFILE\0", _ADOBE: b"Adobe"}
 # Matches no restart markers and stuffed bytes, which belong to the entropy-coded data.
 _MARKER = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
 _NOT_STUFFED = re.compile(rb"\xff[^\0]")
 _MAX_SCANS = 100
-# Each block of 64 pixels has a Huffman code of at least one bit.
-_MAX_PIXELS_PER_BYTE = 64 * 8
+_MAX_PIXELS_PER_BYTE = 64 * 8  # each block of 64 pixels has a Huffman code of at least one bit
 _MAX_SEGMENTS = 64
-# Shortest segments that decoders accept, for the segments that `strip` keeps.
-_LEAST_SIZE = {_ICC: 14, _ADOBE: 12}
-# Usual horizontal and vertical sampling of the first component. Decoders reject some other values.
-_SAMPLINGS = (0x11, 0x12, 0x21, 0x22)
+_LEAST_SIZE = {_APP0: 14, _ICC: 14, _ADOBE: 12}  # shortest contents that decoders accept
+_SAMPLINGS = (0x11, 0x12, 0x21, 0x22)  # usual samplings of the first component; decoders reject some others
 
 
 def segments(data: bytes) -> Iterator[Segment]:
@@ -57,7 +54,7 @@ def segments(data: bytes) -> Iterator[Segment]:
 
 
 def inspect(data: bytes) -> Header:
-    """Read the frame header and the orientation. Raises Rejected, and struct.error if truncated."""
+    """Read the frame header and the orientation."""
     frame: Segment | None = None
     orientation = 1
     for marker, start, end in bounded(segments(data)):
@@ -87,8 +84,7 @@ def inspect(data: bytes) -> Header:
 def strip(data: bytes) -> bytes:
     """Drop EXIF, XMP, IPTC, comments, thumbnails, further images and everything after the end marker.
 
-    The ICC profile and Adobe's transform flag are kept, because the colours depend on them. Returns the same object if
-    nothing is dropped. Raises Rejected, and struct.error if truncated.
+    The ICC profile and Adobe's transform flag are kept, because the colours depend on them.
     """
     return _strip(data, bounded(segments(data)))
 
@@ -109,26 +105,18 @@ def _strip(data: bytes, parts: Iterable[Segment]) -> bytes:
     for marker, start, end in parts:
         if marker == _START:
             raise malformed("The JPEG image contains another one before its end.")
-        if marker == _APP0:
-            kept.append(_without_thumbnail(view[start:end]))
+        if marker == _APP0 and data[start + 4 : start + 9] == b"JFIF\0" and end - start > 18:
+            kept.append(b"\xff\xe0\x00\x10" + data[start + 4 : start + 16] + b"\0\0")  # without the thumbnail
         elif _is_needed(marker, data[start + 4 : start + 16]):
             kept.append(view[start:end])
     return rejoin(data, kept)
 
 
 def _is_needed(marker: int, opening: bytes) -> bool:
-    if marker == _ICC:
-        return opening == b"ICC_PROFILE\0"
-    if marker == _ADOBE:
-        return opening.startswith(b"Adobe")
+    """Return whether a segment is kept. Other application segments hold thumbnails and metadata."""
+    if marker in _NEEDED:
+        return opening.startswith(_NEEDED[marker])
     return marker not in _APPLICATION and marker < 0xF0
-
-
-def _without_thumbnail(segment: memoryview) -> bytes | memoryview:
-    """Remove the thumbnail from a JFIF segment. Other APP0 segments hold only thumbnails and are dropped."""
-    if bytes(segment[4:9]) != b"JFIF\0" or len(segment) < 18:
-        return b""
-    return segment if len(segment) == 18 else b"\xff\xe0\x00\x10" + bytes(segment[4:16]) + b"\0\0"
 
 
 def _is_intact(data: bytes, parts: Sequence[Segment]) -> bool:
@@ -174,10 +162,7 @@ def _components(frame: bytes) -> dict[int, int]:
 
 
 def _tables(marker: int, content: bytes) -> set[tuple[int, int]]:
-    """Return (kind, slot) of the tables in a segment. Kinds: Huffman DC (0), Huffman AC (1), quantization (2).
-
-    Empty if a table is unusual, or if the segment contains no tables.
-    """
+    """Return (kind, slot) of the tables: Huffman DC (0) or AC (1), quantization (2). Empty if none or unusual."""
     if marker == _QUANTIZATION:
         ids = content[::65]  # tables of 16-bit values, which are twice as long, are unusual
         return {(2, slot) for slot in ids} if len(content) % 65 == 0 and all(slot < 4 for slot in ids) else set()

@@ -17,7 +17,7 @@ _PIECE = 1024 * 1024
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yield (type, start, end) up to IEND. Raises Rejected, and struct.error if truncated."""
+    """Yield (type, start, end) up to IEND."""
     at = 8
     while True:
         length, kind = unpack_from(">I4s", data, at)
@@ -31,7 +31,7 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def inspect(data: bytes) -> Header:
-    """Read IHDR and the chunks that affect `Header`. Raises Rejected, and struct.error if truncated."""
+    """Read IHDR and the chunks that affect `Header`."""
     if data[12:16] != b"IHDR":
         raise malformed("The PNG image does not begin with its header.")
     width, height, bits, colour = unpack_from(">IIBB", data, 16)
@@ -45,10 +45,7 @@ def inspect(data: bytes) -> Header:
 
 
 def strip(data: bytes) -> bytes:
-    """Drop text, times, EXIF, private chunks and everything after IEND.
-
-    Returns the same object if nothing is dropped. Raises Rejected, and struct.error if truncated.
-    """
+    """Drop text, times, EXIF, private chunks and everything after IEND."""
     view = memoryview(data)
     kept: list[bytes | memoryview] = [view[:8]]
     for kind, start, end in bounded(chunks(data)):
@@ -60,10 +57,9 @@ def strip(data: bytes) -> bytes:
 
 
 def is_sound(data: bytes) -> bool:
-    """Return whether checksums are correct and the compressed data is complete.
+    """Return whether checksums are correct and the compressed data is complete. The image worker calls this.
 
-    Pillow 13 overlooks a wrong CRC of IDAT, a missing end of the zlib stream and too many rows; libpng and Go's
-    decoder reject them. The image worker calls this.
+    Pillow 13 overlooks such errors in IDAT; libpng and Go's decoder reject the image.
     """
     packed = []
     for kind, start, end in bounded(chunks(data)):
@@ -71,18 +67,14 @@ def is_sound(data: bytes) -> bool:
             return False
         if kind == b"IDAT":
             packed.append(data[start + 8 : end - 4])
-    return _inflates(b"".join(packed), *_inflated_size(data))
-
-
-def _inflated_size(data: bytes) -> tuple[int, int]:
-    """Return the minimum and maximum size of the decompressed rows. Interlacing adds rows, each with a filter byte."""
     width, height, bits, colour, _, _, interlaced = unpack_from(">IIBBBBB", data, 16)
     size = height * (1 + (width * bits * _SAMPLES.get(colour, 1) + 7) // 8)
-    return size, size * 2 + 64 if interlaced else size
+    # Interlacing adds rows, each with a filter byte.
+    return _inflates(b"".join(packed), size, size * 2 + 64 if interlaced else size)
 
 
 def _inflates(packed: bytes, least: int, most: int) -> bool:
-    """Inflate piece by piece, because 20 MB may inflate to 20 GB."""
+    """Return whether the rows inflate to `least` to `most` bytes, piece by piece: 20 MB may inflate to 20 GB."""
     stream, size = decompressobj(), 0
     try:
         while not stream.eof and size <= most:

@@ -11,7 +11,7 @@ _ALPHA, _EXIF, _XMP = 0x10, 0x08, 0x04
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yield (type, start, end) with padding, up to the end that RIFF declares. Raises Rejected."""
+    """Yield (type, start, end) with padding, up to the end that RIFF declares."""
     whole = 8 + int(unpack_from("<I", data, 4)[0])
     if whole > len(data) + 1:  # some writers leave out the last padding byte
         raise malformed("The WebP image is truncated.")
@@ -26,7 +26,7 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def inspect(data: bytes) -> Header:
-    """Read the size, and the chunks that affect `Header`. Raises Rejected, and struct.error if truncated."""
+    """Read the size, and the chunks that affect `Header`."""
     canvas: tuple[Size, bool] | None = None
     animated, orientation = False, 1
     for kind, start, end in bounded(chunks(data)):
@@ -55,7 +55,7 @@ def _canvas(data: bytes, kind: bytes, at: int) -> tuple[Size, bool] | None:
 
 
 def strip(data: bytes) -> bytes:
-    """Drop EXIF, XMP, unknown chunks and everything after the end. Return the same object if nothing is dropped."""
+    """Drop EXIF, XMP, unknown chunks and everything after the end."""
     kept = []
     for kind, start, end in bounded(chunks(data)):
         if kind == b"VP8X":
