@@ -14,18 +14,6 @@ from perspectives.json_values import JsonObject
 from perspectives.prompt import PLACEHOLDER
 
 Kind = Literal["perspective", "synthesizer", "custom"]
-_MESSAGES = {
-    "missing": "Is missing.",
-    "string_type": "Must be text.",
-    "too_short": "Must not be empty.",
-    "string_too_short": "Must not be empty.",
-    "bool_type": "Must be true or false.",
-    "int_type": "Must be a whole number.",
-    "list_type": "Must be a list.",
-    "dict_type": "Must be an object.",
-    "model_type": "Must be an object.",
-}
-"""Map pydantic's error types to sentences. For other types, pydantic's message is shown."""
 
 
 def _number_as_text(value: object) -> object:
@@ -172,8 +160,7 @@ def validated(form: type[F], data: object, pointer: Callable[[str], str], proble
         mistakes = error.errors(include_url=False, include_context=False, include_input=False)
     for mistake in mistakes:
         key, *rest = mistake["loc"] or ("",)
-        message = _MESSAGES.get(mistake["type"], mistake["msg"])
-        problems.append(Problem(below(pointer(str(key)), *rest), message))
+        problems.append(Problem(below(pointer(str(key)), *rest), f"{mistake['msg'].removesuffix('.')}."))
     invalid = {mistake["loc"][0] for mistake in mistakes if mistake["loc"]}
     valid = data.items() if isinstance(data, dict) else ()
     return form.model_validate({key: value for key, value in valid if key not in invalid})

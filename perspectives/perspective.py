@@ -193,13 +193,11 @@ def _answer(document: Document) -> tuple[Validator, list[JsonObject]] | None:
         return None
     document.warnings += [warning.under(pointer) for warning in validator.warnings]
     derived = to_fields(validator.json_schema)
-    if fields is None:
+    if fields is None or [field.model_dump(exclude_unset=True) for field in fields] == derived:
         return validator, derived
     translation = to_schema(fields, document.pointer("schema_fields"))
-    if _is_same(translation.schema, validator):
+    if to_fields(translation.schema) == derived:
         return validator, translation.fields
-    if [field.model_dump(exclude_unset=True) for field in fields] == derived:
-        return validator, derived
     if document.enveloped:
         document.warning("schema_fields", "Describes another answer than json_schema, which is used.")
     else:
@@ -223,11 +221,3 @@ def _from_fields(document: Document) -> tuple[Validator, list[JsonObject]] | Non
         document.problems += [Problem(pointer, problem.message) for problem in error.problems]
         return None
     return validator, translation.fields
-
-
-def _is_same(schema: JsonObject, validator: Validator) -> bool:
-    """Return whether `schema` is equal to the validator's schema after normalising, including key order."""
-    try:
-        return digest(compile_schema(schema).json_schema) == digest(validator.json_schema)
-    except InvalidPerspective:
-        return False
