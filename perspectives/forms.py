@@ -9,19 +9,15 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from perspectives.errors import Problem, below, shortened
+from perspectives.errors import Problem, below
 from perspectives.json_values import JsonObject
-from perspectives.prompt import PLACEHOLDER
+from perspectives.prompt import IDENTIFIER
 
 Kind = Literal["perspective", "synthesizer", "custom"]
 
 
 def _number_as_text(value: object) -> object:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-def _text_as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
 
 
 Text = Annotated[str, BeforeValidator(_number_as_text)]
@@ -43,18 +39,8 @@ class Form(BaseModel):
 F = TypeVar("F", bound=Form)
 
 
-class _Named(Form):
-    """An object that may be written as a string, its name."""
-
+class Column(Form):
     name: str
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, data: Any) -> Any:
-        return {"name": data} if isinstance(data, str) else data
-
-
-class Column(_Named):
     style: str = ""
     description: str = ""
 
@@ -62,19 +48,13 @@ class Column(_Named):
         return self.model_dump(include={"name", "style", *(["description"] if self.description else [])})
 
 
-class Variable(_Named):
+class Variable(Form):
     """A variable of a prompt. A variable without a `default` is required."""
 
+    name: str = Field(pattern=f"^{IDENTIFIER}$")
     description: str = ""
     default: str | None = None
     required: bool | None = None
-
-    @field_validator("name")
-    @classmethod
-    def _is_identifier(cls, name: str) -> str:
-        if not PLACEHOLDER.fullmatch(f"{{{name}}}"):
-            raise PydanticCustomError("name", "Must be an identifier: letters, digits and underscores.")
-        return name
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -94,7 +74,7 @@ class FieldEntry(Form):
     """A field in graphcap's notation."""
 
     name: str = Field(min_length=1)
-    type: Any = ""
+    type: str = ""
     description: str = ""
     is_list: bool = False
     is_complex: bool | None = None
@@ -113,7 +93,7 @@ class PerspectiveForm(Form):
     module: Text = ""
     replacement: Text = ""
     type: Any = "perspective"
-    tags: Annotated[list[str], BeforeValidator(_text_as_list)] = []
+    tags: list[str] = []
     deprecated: bool = False
     priority: int = 100
     table_columns: list[Column] = []
@@ -126,10 +106,8 @@ class PerspectiveForm(Form):
     @field_validator("variables")
     @classmethod
     def _has_unique_names(cls, variables: list[Variable]) -> list[Variable]:
-        names = [variable.name for variable in variables]
-        for name in names:
-            if names.count(name) > 1:
-                raise PydanticCustomError("unique", f"Two variables are called '{shortened(name)}'.")
+        if len({variable.name for variable in variables}) < len(variables):
+            raise PydanticCustomError("unique", "Two variables have the same name.")
         return variables
 
 

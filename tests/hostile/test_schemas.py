@@ -75,7 +75,7 @@ def check(service: Service, row: dict[str, Any]) -> None:
 
 def inline(row: dict[str, Any]) -> str:
     schema, prompt = expanded(row.get("schema", CAPTION)), json.dumps(row.get("prompt", "Describe the image."))
-    names = json.dumps([name for name in row.get("variables", {}) if name.isalpha()])
+    names = json.dumps([{"name": name} for name in row.get("variables", {}) if name.isalpha()])
     return f'{{"name": "mine", "prompt": {prompt}, "variables": {names}, "json_schema": {schema}}}'
 
 

@@ -78,7 +78,6 @@ def test_types_of_graphcap(word: str, valid: object, invalid: object) -> None:
 ODD: dict[str, tuple[dict[str, Any], list[str]]] = {
     "optional keys are null": ({**with_fields(TEXT), "replacement": None, "tags": None, "variables": None}, []),
     "no type": (with_fields({"name": "a", "description": "d"}), ["/schema_fields/0/type"]),
-    "complex without fields": (with_fields({**TEXT, "is_complex": True}), ["/schema_fields/0/is_complex"]),
     "fields is empty": (with_fields({**TEXT, "fields": []}, {**TEXT, "name": "b", "fields": None}), []),
     "unknown field key": (with_fields({**TEXT, "colour": 1}), ["/schema_fields/0/colour"]),
     "unknown top key": (with_fields(TEXT, author="me"), ["/author"]),
@@ -110,7 +109,7 @@ def test_oddities_load_with_a_warning(oddity: str) -> None:
         ({"table_columns": [{"style": "cyan"}]}, "/table_columns/0/name"),
         ({"priority": "high"}, "/priority"),
         ({"variables": [{"name": "a b"}]}, "/variables/0/name"),
-        ({"variables": ["a", "a"]}, "/variables"),
+        ({"variables": [{"name": "a"}] * 2}, "/variables"),
         ({"variables": [{"name": "a", "default": 1}]}, "/variables/0/default"),
         ({"variables": [{"name": "a", "default": "x", "required": True}]}, "/variables/0"),
         ({"json_schema": INLINE["json_schema"]}, "/schema_fields"),
