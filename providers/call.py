@@ -3,9 +3,9 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
-from typing import TypeVar, cast
+from typing import Any, TypeVar
 
 from providers.addresses import NotDialled, origin, shown
 from providers.base import Credentials, Spec
@@ -28,7 +28,7 @@ _END = object()
 class Call:
     """Apply the time limit of one provider call, and translate the SDK's exceptions to ProviderErrors.
 
-    Only exceptions of awaitables passed to `wait` or `each` are translated.
+    Only exceptions of awaitables passed to `wait` or `responses` are translated.
     """
 
     def __init__(
@@ -52,12 +52,15 @@ class Call:
         except self._foreign as error:
             raise self._translate(error) from _socket_cause(error)
 
-    async def each(self, opening: Awaitable[AsyncIterator[T]]) -> AsyncGenerator[T]:
-        """Open a stream and yield its parts, each awaited within the remaining time."""
-        parts = cast("AsyncGenerator[T]", await self.wait(opening))
-        async with aclosing(parts):
-            while (part := await self.wait(anext(parts, _END))) is not _END:
-                yield cast("T", part)
+    async def responses(self, opening: Awaitable[Any], *, streamed: bool) -> AsyncGenerator[Any]:
+        """Yield the result of `opening`, or the items of the stream that it opens, each within the remaining time."""
+        response = await self.wait(opening)
+        if not streamed:
+            yield response
+            return
+        async with aclosing(response):
+            while (item := await self.wait(anext(response, _END))) is not _END:
+                yield item
 
 
 def api_key(credentials: Credentials, spec: Spec, base_url: str) -> str:

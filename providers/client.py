@@ -23,6 +23,7 @@ from providers.call import transport_error
 from providers.errors import ProviderError
 from providers.pool import Pool
 from providers.profiles import Profile, profile
+from providers.text import Answer
 
 _RETRIED = (errors.Unreachable, errors.RateLimited, errors.Unavailable, errors.ServerFailed, errors.SchemaRejected)
 
@@ -118,3 +119,33 @@ class BaseClient(ABC):
     def _transport_error(self, error: Exception, request: VisionRequest) -> ProviderError:
         """Translate an exception of the connection, of a timeout or of a parser."""
         return transport_error(error, self.spec.title, self._pool.shown(self._base_url), request.timeout)
+
+
+class ServerClient(BaseClient):
+    """Base class of the clients that call a server through its SDK."""
+
+    @abstractmethod
+    def _answer(self, request: VisionRequest, *, streamed: bool) -> Answer:
+        """Create the object that collects the answer."""
+
+    @abstractmethod
+    def _responses(self, request: VisionRequest, answer: Answer) -> AsyncGenerator[Any]:
+        """Send the request, and yield the events of the stream, or the response if the answer is not streamed."""
+
+    async def complete(self, request: VisionRequest) -> Completion:
+        answer = self._answer(request, streamed=False)
+        async with aclosing(self._responses(request, answer)) as responses:
+            async for response in responses:
+                answer.read(response)
+        return answer.completion()
+
+    async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
+        answer = self._answer(request, streamed=True)
+        try:
+            async with aclosing(self._responses(request, answer)) as events:
+                async for event in events:
+                    yield Delta(answer.read(event))
+        except errors.UnparsableOutput as error:
+            error.raw_text = str(answer)
+            raise
+        yield answer.completion()

@@ -1,6 +1,7 @@
 """Collect an answer, limit the length of its text, and detect endless white space."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from providers.base import Completion, Model, Spec, VisionRequest
 from providers.errors import BadReply, ProviderError, Truncated, WhitespaceRunaway
@@ -70,11 +71,12 @@ def model_of(name: str, title: str = "") -> Model:
 class Answer(ABC):
     """Base class of an answer, which is collected from one response or from the events of a stream.
 
-    `finish`: the finish reason, "" until the server sends it. `rate`: the rate limits in the response's headers.
-    `tokens_per_second`: the speed that the server reports.
+    `streamed`: whether the response is a stream. `finish`: the finish reason, "" until the server sends it. `rate`: the
+    rate limits in the response's headers. `tokens_per_second`: the speed that the server reports.
     """
 
     def __init__(self, spec: Spec, request: VisionRequest, *, streamed: bool) -> None:
+        self.streamed = streamed
         self.finish = ""
         self.rate: RateHints | None = None
         self.tokens_per_second: float | None = None
@@ -86,6 +88,10 @@ class Answer(ABC):
 
     def __str__(self) -> str:
         return str(self._text)
+
+    @abstractmethod
+    def read(self, response: Any) -> str:
+        """Read the response, or one event of a stream, and return its text."""
 
     @abstractmethod
     def _failure(self) -> Failure | None:
