@@ -113,31 +113,32 @@ def without(node: JsonObject, words: Collection[str]) -> JsonObject:
     return {word: value for word, value in node.items() if word not in words}
 
 
-def simple(node: JsonObject) -> JsonObject:
-    """Reduce a node to keywords that providers support.
+def simple(node: JsonObject, unsaid: Collection[str] = (), formats: Collection[str] | None = None) -> JsonObject:
+    """Reduce a node to keywords that providers enforce.
 
-    The keywords `default` and `examples`, and those that no provider enforces, are moved into the description. `title`
+    The other keywords, those in `unsaid`, and formats that are not in `formats` are moved into the description. `title`
     and similar annotations are dropped.
     """
     node = _relevant(_with_required(structural(node)))
     moved = {word: value for word, value in node.items() if word in _COMPLEX}
     if "patternProperties" in moved:
         node = {**node, "additionalProperties": True}
-    pattern = {"pattern"} if not is_portable_pattern(str(node.get("pattern", ""))) else set()
-    node = say(
-        without(node, _SILENT | moved.keys()), {"default", "examples", "minProperties", "maxProperties"} | pattern
-    )
+    unsaid = {"default", "examples", "minProperties", "maxProperties", *unsaid}
+    if not is_portable_pattern(str(node.get("pattern", ""))):
+        unsaid.add("pattern")
+    if formats is not None and node.get("format") not in formats:
+        unsaid.add("format")
+    node = say(without(node, _SILENT | moved.keys()), unsaid)
     if not moved:
         return node
     text = json.dumps(moved, ensure_ascii=False)
-    return described(
-        node, [f"Must also match this JSON Schema: {text}" if len(text) <= _LONGEST else "More rules apply."]
-    )
+    rules = f"Must also match this JSON Schema: {text}" if len(text) <= _LONGEST else "More rules apply."
+    return described(node, [rules])
 
 
 def _relevant(node: JsonObject) -> JsonObject:
     """Drop keywords that apply to none of the node's types."""
-    names = types(node)
+    names = types(typed(node) if node.keys() & {"enum", "const"} else node)
     own = [words for name, words in OWN_KEYWORDS.items() if name in names]
     return without(node, _TYPED - frozenset().union(*own)) if names else node
 
@@ -232,11 +233,6 @@ def described(node: JsonObject, sentences: list[str]) -> JsonObject:
     return {**node, "description": " ".join([text, *sentences]).strip()}
 
 
-def known_format(node: JsonObject, known: frozenset[str]) -> JsonObject:
-    """Keep a format that is in `known`. Move any other format into the description."""
-    return node if node.get("format") in known else say(node, {"format"})
-
-
 def closed(node: JsonObject) -> JsonObject:
     """Add `additionalProperties: false` to an object that declares properties but not `additionalProperties`."""
     if not node.get("properties") or "additionalProperties" in node:
@@ -269,10 +265,13 @@ def typed(node: JsonObject) -> JsonObject:
     return {"type": names[0] if len(names) == 1 else names, **node}
 
 
-def split_types(node: JsonObject) -> JsonObject:
-    """Translate a node with several types to an `anyOf` with one type each. A type with null is not split."""
-    names = [node.get("type")] if isinstance(node.get("type"), str) else list(node.get("type", ()))
-    if len([name for name in names if name != "null"]) < 2:
+def split_types(node: JsonObject, *, with_null: bool = False) -> JsonObject:
+    """Translate a node with several types to an `anyOf` with one type each.
+
+    A type with null is split only if `with_null` is set.
+    """
+    names = [node["type"]] if isinstance(node.get("type"), str) else list(node.get("type", ()))
+    if len([name for name in names if with_null or name != "null"]) < 2:
         return node
     rest = without(node, _TYPED | {"type", "enum"})
     branches = [branch for branch in (_only(node, str(name)) for name in names) if branch.get("enum", True)]
@@ -285,4 +284,4 @@ def _only(node: JsonObject, name: str) -> JsonObject:
     if "enum" in node:
         accepted = {name, "integer"} if name == "number" else {name}
         words["enum"] = [value for value in node["enum"] if _json_type(value) in accepted]
-    return {"type": name, **words}
+    return {"type": "null"} if words.get("enum") == [None] else {"type": name, **words}
