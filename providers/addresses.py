@@ -5,6 +5,7 @@ needs a URL with a scheme, a host, an optional port, and the path that precedes 
 """
 
 import re
+from contextlib import suppress
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
@@ -118,10 +119,9 @@ def _is_host(name: str) -> bool:
 
 
 def _is_address(name: str) -> bool:
-    try:
+    with suppress(ValueError):
         return bool(ip_address(name))
-    except ValueError:
-        return False
+    return False
 
 
 def _bracketed(host: str) -> str:

@@ -57,7 +57,7 @@ def _complete(request: VisionRequest) -> Completion:
     text = describe(request.image)
     if request.schema is not None:
         text = json.dumps(fill(request.schema, text), ensure_ascii=False)
-    return Completion(text, MODEL, warnings=(WARNING, *_ignored(request)))
+    return Completion(text, MODEL, warnings=_warnings(request))
 
 
 def describe(image: Image | None) -> str:
@@ -76,10 +76,6 @@ def describe(image: Image | None) -> str:
     )
 
 
-def _ignored(request: VisionRequest) -> tuple[str, ...]:
-    """Return warnings about ignored sampling options, and about a model name other than the built-in one."""
-    names = [name for name in request.options.present() if name not in SPEC.takes]
-    warnings = [f"builtin ignores {', '.join(names)}."] if names else []
-    if request.model not in ("", MODEL):
-        warnings.append(f"builtin has only the model {MODEL}, which answered.")
-    return tuple(warnings)
+def _warnings(request: VisionRequest) -> tuple[str, ...]:
+    other = (f"builtin has only the model {MODEL}, which answered.",) if request.model not in ("", MODEL) else ()
+    return (WARNING, *SPEC.unsupported(request.options), *other)

@@ -26,10 +26,7 @@ _END = object()
 
 
 class Call:
-    """Apply the time limit of one provider call, and translate the SDK's exceptions to ProviderErrors.
-
-    Only exceptions of awaitables passed to `wait` or `responses` are translated.
-    """
+    """The time limit of one provider call, and the translation of the SDK's exceptions to ProviderErrors."""
 
     def __init__(
         self,
@@ -64,11 +61,10 @@ class Call:
 
 
 def api_key(credentials: Credentials, spec: Spec, base_url: str) -> str:
-    """Return the API key, checked for use in a header.
+    """Return the API key for a header.
 
-    Raises AuthFailed if the key contains characters that a header cannot contain, because the HTTP library would quote
-    the key in its message. Also raises AuthFailed if the key is missing and `base_url` is the provider's own server;
-    other servers of the same protocol may need no key.
+    Raises AuthFailed if a header cannot contain the key, because the HTTP library would quote the key in its message,
+    or if the provider's own server requires a key and there is none.
     """
     key = credentials.api_key.strip()
     if not (key.isascii() and key.isprintable()):
@@ -79,11 +75,7 @@ def api_key(credentials: Credentials, spec: Spec, base_url: str) -> str:
 
 
 def transport_error(error: Exception, title: str, base_url: str, seconds: float) -> ProviderError:
-    """Translate an exception of httpx2, a socket, a timeout or a parser to a ProviderError.
-
-    `title`: the provider's name. `base_url`: the URL shown in the message, "" to hide the URL. `seconds`: the time
-    limit of the call.
-    """
+    """Translate an exception of httpx2, a socket, a timeout or a parser. `base_url`: shown in the message unless ""."""
     import httpx2
 
     causes = list(_chain(error))

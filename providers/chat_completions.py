@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from providers import dialects
-from providers.base import JsonObject, Model, Spec, VisionRequest
+from providers.base import PLACEHOLDER_BASE64, JsonObject, Model, Spec, VisionRequest
 from providers.call import foreign_reply
 from providers.errors import BadReply, Blocked, Refused
-from providers.image_body import PLACEHOLDER_BASE64
 from providers.profiles import Profile, profile
 from providers.text import Answer, Failure, model_of, whole_characters
 from providers.usage import Usage, usage_of

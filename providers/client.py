@@ -29,10 +29,9 @@ _RETRIED = (errors.Unreachable, errors.RateLimited, errors.Unavailable, errors.S
 
 
 class BaseClient(ABC):
-    """Base class of the clients of model servers. Methods that call the server raise only ProviderErrors.
+    """Base class of all clients. Methods that call a server raise only ProviderErrors.
 
-    `specs`: the kinds of provider that this class serves. `sdk`: the package that the registry imports for a client, ""
-    for none.
+    `specs`: the kinds of provider that the class serves. `sdk`: the package that it imports, "" for none.
     """
 
     specs: tuple[Spec, ...]
@@ -54,9 +53,8 @@ class BaseClient(ABC):
     async def stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
         """Send one request and yield the text as it arrives. The last item is a Completion if the answer is complete.
 
-        An error after the first text has `begun` set. If the dispatcher would retry that error, a BadReply is raised
-        instead, because a retry would pay for the same text again. For example, llama-server reports unparsable output
-        after some chunks (measured).
+        An error after the first text has `begun` set. A temporary error becomes a BadReply then, because a retry would
+        pay for the same text again.
         """
         begun = False
         try:
@@ -76,10 +74,7 @@ class BaseClient(ABC):
     async def models(
         self, credentials: Credentials, timeout: float, headers: Mapping[str, str] = NO_HEADERS
     ) -> tuple[Model, ...]:
-        """List the server's models over a new connection, so that no stale pooled connection fails the call.
-
-        `timeout` is in seconds.
-        """
+        """List the server's models over a new connection, because a pooled one may be stale. `timeout`: in seconds."""
         return await self._models(VisionRequest("", "", timeout, credentials=credentials, headers=headers))
 
     @abstractmethod
@@ -102,10 +97,7 @@ class BaseClient(ABC):
         return profile(self.spec.kind, model)
 
     def lower(self, request: VisionRequest) -> VisionRequest | None:
-        """Return the request in the next less strict output mode, or None if there is no such mode.
-
-        A mode that gives the same request body is skipped, because the call would fail again.
-        """
+        """Return the request in the next less strict output mode that changes its body, or None if there is none."""
         for mode in LADDER[LADDER.index(request.output_mode) + 1 :]:
             lowered = replace(request, output_mode=mode)
             if self.body(lowered) != self.body(request):

@@ -51,11 +51,7 @@ _SAMPLES = (
 
 def fill(schema: Schema, sentence: str) -> Any:
     """Return a value that validates against `schema`, with `sentence` as its free text. Raises SchemaNotFillable."""
-    value = _Filler(sentence).value(schema, "")
-    error = next(jsonschema_rs.iter_errors(schema, value, validate_formats=True, offline=True), None)
-    if error is not None:
-        raise _not_fillable("".join(f"/{part}" for part in error.instance_path))
-    return value
+    return _Filler(sentence).value(schema, "")
 
 
 def _not_fillable(pointer: str) -> SchemaNotFillable:
@@ -119,10 +115,9 @@ class _Filler:
                 return self._arrays(schema, pointer)
             case "object":
                 return self._objects(schema, pointer)
-            case "integer" | "number":
-                return _numbers(schema)
-            case _:
-                return iter((None,) if kind == "null" else (False, True))
+            case "boolean":
+                return iter((False, True))
+        return iter((None,)) if kind == "null" else _numbers(schema)
 
     def _texts(self, schema: Schema) -> Iterator[str]:
         sentence = self._sentence
@@ -228,8 +223,4 @@ def _both(key: str, first: Any, second: Any) -> Any:
         return [kind for kind in _TYPES if kind in first and kind in second] or second
     if key == "enum":
         return [value for value in first if value in second]
-    if isinstance(first, list):
-        return [*first, *(each for each in second if each not in first)]
-    if key.startswith(("min", "exclusiveMin")):
-        return max(first, second)
-    return min(first, second) if key.startswith(("max", "exclusiveMax")) else second
+    return [*first, *(each for each in second if each not in first)] if isinstance(first, list) else second

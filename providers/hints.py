@@ -82,10 +82,9 @@ def _number(value: object) -> float | None:
 
 
 def _seconds(value: object) -> float | None:
-    """Parse a duration such as "30", "6m0s", "120ms" (OpenAI) or "34.5s" (Gemini), or a date, and return seconds.
+    """Return the seconds of a duration such as "30", "6m0s", "120ms" (OpenAI) or "34.5s" (Gemini), or until a date.
 
-    For a date, the seconds until then are returned. Its format may be Unix time (OpenRouter), RFC 3339 (Anthropic) or
-    an HTTP date.
+    A date is a Unix time (OpenRouter), RFC 3339 (Anthropic) or an HTTP date.
     """
     text = value.strip() if isinstance(value, str) else ""
     number = _number(text)

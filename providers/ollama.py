@@ -8,12 +8,11 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 from providers import dialects
-from providers.base import JsonObject, Model, Setting, Spec, VisionRequest
+from providers.base import PLACEHOLDER, JsonObject, Model, Setting, Spec, VisionRequest
 from providers.call import Call, api_key
 from providers.client import ServerClient
 from providers.errors import ProviderError, UnknownModel
 from providers.http_errors import classify, error_in_200
-from providers.image_body import PLACEHOLDER
 from providers.text import Answer, Failure, model_of, whole_characters
 from providers.usage import usage_of
 

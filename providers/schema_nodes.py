@@ -257,7 +257,7 @@ def typed(node: JsonObject) -> JsonObject:
     if "type" in node or "anyOf" in node:
         return node
     if "enum" in node or "const" in node:
-        names = list(dict.fromkeys(_json_type(value) for value in node.get("enum", [node.get("const")])))
+        names = list(dict.fromkeys(map(_json_type, const_as_enum(node)["enum"])))
         names = [name for name in names if name != "integer" or "number" not in names]
     else:
         names = [name for name, words in OWN_KEYWORDS.items() if words & node.keys() and name != "integer"]

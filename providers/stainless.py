@@ -17,7 +17,6 @@ from providers.client import ServerClient
 from providers.errors import ProviderError
 from providers.hints import rate_hints
 from providers.http_errors import classify
-from providers.image_body import serialise
 from providers.pool import Pool
 from providers.text import Answer
 
@@ -95,7 +94,9 @@ class StainlessClient(ServerClient):
     async def _post(self, request: VisionRequest, body: JsonObject, **streaming: Any) -> "httpx2.Response":
         import httpx2
 
-        content, options = serialise(body, request.image), self._request_options(request)
+        options = self._request_options(request)
+        content = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        content = content if request.image is None else request.image.inserted(content)
         response = await self._sdk.post(
             self.path, cast_to=httpx2.Response, content=content, options=options, **streaming
         )

@@ -35,11 +35,9 @@ class AnswerText:
         self.usage: Usage | None = None
 
     def add(self, piece: str) -> str:
-        """Append a piece of text, and return the text for the caller.
+        """Append a piece of text, and return the text for the caller. Raises BadReply and WhitespaceRunaway.
 
-        JSON escapes may split a surrogate pair between two pieces. A half at the end is kept for the next piece. An
-        unpaired half is replaced. Raises BadReply if the text is too long, and WhitespaceRunaway if a stream contains
-        too much consecutive white space.
+        Half of a surrogate pair at the end is kept for the next piece. An unpaired half is replaced.
         """
         piece = self._half + piece
         self._half = piece[-1] if "\ud800" <= piece[-1:] <= "\udbff" else ""
