@@ -1,25 +1,13 @@
 """One call: its key, its time limit, the translation of foreign exceptions."""
 
-from dataclasses import replace
-
 import httpx2
 import pytest
 
 from providers import errors
 from providers.addresses import NotDialled
-from providers.base import Credentials, ProviderConfig, Spec, VisionRequest
-from providers.call import api_key
+from providers.base import Credentials, ProviderConfig, VisionRequest
 from providers.pool import Pool
 from providers.registry import client
-
-SPEC = Spec("x", "X", "https://api.x.example/v1", key_env=("X_KEY",), needs_key=True)
-
-
-def test_a_missing_key_is_an_error_only_for_the_provider_itself() -> None:
-    with pytest.raises(errors.AuthFailed, match="Set X_KEY, or send api_key"):
-        api_key(Credentials(), SPEC, "https://api.x.example:443/other/v2")
-    assert api_key(Credentials(), SPEC, "http://api.x.example/v1") == ""
-    assert api_key(Credentials(), replace(SPEC, needs_key=False), SPEC.base_url) == ""
 
 
 @pytest.mark.parametrize("kind", ["vllm", "ollama", "gemini"])
