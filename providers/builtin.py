@@ -1,7 +1,4 @@
-"""The built-in provider, which needs no model: it fills the schema with one sentence about the image's pixels.
-
-Use it to try the service, or to test clients without an API key, a network or model weights.
-"""
+"""The built-in provider, which needs no model: it fills the schema with one sentence about the image's pixels."""
 
 import asyncio
 import json
@@ -25,10 +22,9 @@ _PIECE = 48  # characters in one streamed Delta
 
 
 class BuiltinClient(BaseClient):
-    """Answer from `request.image.statistics`. The image's bytes and the prompt are not read.
+    """Answer from `request.image.statistics`, always with the same answer for the same image and schema.
 
-    The same image and schema always give the same answer. `Completion.usage` is always None. Calls raise
-    SchemaNotFillable if no valid value is found for the schema.
+    Calls raise SchemaNotFillable if no valid value is found for the schema.
     """
 
     specs = (SPEC,)

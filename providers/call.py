@@ -29,10 +29,7 @@ class Call:
     """The time limit of one provider call, and the translation of the SDK's exceptions to ProviderErrors."""
 
     def __init__(
-        self,
-        seconds: float,
-        foreign: tuple[type[Exception], ...],
-        translate: Callable[[Exception], ProviderError],
+        self, seconds: float, foreign: tuple[type[Exception], ...], translate: Callable[[Exception], ProviderError]
     ) -> None:
         """`seconds`: the time limit. `foreign`: the SDK's exceptions, translated in addition to those of httpx2."""
         import httpx2

@@ -1,8 +1,4 @@
-"""Build request bodies and parse responses and stream events of the Chat Completions protocol.
-
-Many servers implement OpenAI's protocol with small differences, which are described by `Flavour`. This module imports
-no SDK and checks the shape of every response.
-"""
+"""Build requests and parse responses of Chat Completions. `Flavour` describes the differences between servers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

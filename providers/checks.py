@@ -52,9 +52,8 @@ class Step:
 class Check:
     """Result of a connection check.
 
-    `steps`: the steps that were run. `model`: the requested model, "" without a test request. `response_model`: the
-    name that the server reports for the model. `images`: whether the model accepted an image. `schema_enforced`:
-    whether the server enforced the schema. `images` and `schema_enforced` are None if unknown.
+    `model`: the requested model, "" without a test request. `response_model`: the name that the server reports for it.
+    `images`, `schema_enforced`: the model accepted an image, the server enforced the schema; None if unknown.
     """
 
     steps: tuple[Step, ...]
@@ -81,10 +80,8 @@ async def check(
 ) -> Check:
     """Check the connection to a server: list its models, and send a test request if `model` is set.
 
-    The test request has a tiny image and a schema with one enum. If the model answers, the check succeeds even if the
-    list failed (`transformers serve` lists no models). `timeout`: seconds for each of the two requests. `send`: sends
-    the test request, and returns the answer or the error. `show_provider_messages`: add the provider's message to the
-    error of a step.
+    If the model answers, the check succeeds even if the list failed (`transformers serve` lists no models). `timeout`:
+    seconds for each of the two requests. `send`: sends the test request, and returns the answer or the error.
     """
     models: tuple[Model, ...] = ()
     failure: ProviderError | None = None

@@ -1,12 +1,10 @@
 """Translate a JSON Schema to each provider's dialect, with pure functions from schema to schema.
 
-Keywords that a provider cannot enforce are moved into the description as sentences, so that the model still reads
-them. The answer is always validated against the original schema. The order of keys is kept, because models write
-fields in schema order and early fields influence later fields.
+Keywords that a provider cannot enforce are moved into the description as sentences. The order of keys is kept, because
+models write fields in schema order.
 
-OpenAI's strict mode supports neither optional properties nor open objects (maps from arbitrary keys to values). An
-optional property is sent as a required, nullable property. An open object is sent as a list of entries, each with a
-key and a value. `restore` reverses both changes in an answer.
+OpenAI's strict mode supports neither optional properties nor open objects (maps from arbitrary keys to values). They
+are sent as nullable properties, and as lists of entries with a key and a value. `restore` reverses both in an answer.
 """
 
 import json
@@ -77,10 +75,7 @@ def openai_compatible(schema: JsonObject) -> JsonObject:
 
 @_cached
 def vllm(schema: JsonObject) -> JsonObject:
-    """Translate for vLLM, which also enforces lengths, multipleOf and some formats.
-
-    vLLM 0.32 rejects uniqueItems with status 400.
-    """
+    """Translate for vLLM, which also enforces lengths, multipleOf and some formats. 0.32 rejects uniqueItems."""
     return nodes.walk(schema, lambda node: nodes.closed(nodes.simple(node, {"uniqueItems"}, _GRAMMAR_FORMATS)))
 
 
@@ -154,11 +149,7 @@ def gemini(schema: JsonObject) -> JsonObject:
 
 @_cached
 def relaxed(schema: JsonObject) -> JsonObject:
-    """Translate for the output mode `json_schema_relaxed`: keep structure, types and short enums.
-
-    All other keywords are moved into the description as sentences.
-    """
-
+    """Translate for the output mode `json_schema_relaxed`: keep structure, types and short enums."""
     choices = _CHOICES
 
     def visit(node: JsonObject) -> JsonObject:
@@ -275,11 +266,7 @@ def _listed(node: JsonObject) -> JsonObject:
     node = nodes.typed(node)
     named = node["type"]
     value = nodes.subschema(node.get("additionalProperties"))
-    entry = {
-        "type": "object",
-        "properties": {"key": {"type": "string"}, "value": value},
-        "required": ["key", "value"],
-    }
+    entry = {"type": "object", "properties": {"key": {"type": "string"}, "value": value}, "required": ["key", "value"]}
     listed = {**nodes.without(node, nodes.OWN_KEYWORDS["object"]), "items": entry}
     listed["type"] = "array" if isinstance(named, str) else ["array" if kind == "object" else kind for kind in named]
     return listed

@@ -1,8 +1,4 @@
-"""Exceptions that provider calls raise. All except UnknownKind are ProviderErrors.
-
-Messages are sentences for users and never contain a response body, a key or a prompt. `provider_message` contains the
-sanitised message of the provider.
-"""
+"""Exceptions that provider calls raise. Their messages never contain a response body, a key or a prompt."""
 
 from providers.hints import RateHints
 from providers.usage import Usage

@@ -1,7 +1,6 @@
-"""Generate a small value that validates against a JSON Schema. One sentence fills its free-text fields.
+"""Generate a small value that validates against a JSON Schema without `$ref`. One sentence fills its free text.
 
-The schema is draft 2020-12 with every `$ref` inlined. Candidates are tried in order until one validates. Regular
-expressions are not solved: a value for a pattern is found only if a sample text matches.
+Candidates are tried in order until one validates. A value for a pattern is found only if a sample text matches.
 """
 
 from collections.abc import Iterator

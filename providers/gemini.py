@@ -166,11 +166,7 @@ class GeminiClient(ServerClient):
 
 
 def _contents(request: VisionRequest) -> list[JsonObject]:
-    """Build the messages as they are sent.
-
-    The SDK would encode the image in URL-safe base64. Compatible proxies that expect standard base64 silently ignore
-    such an image (measured with google-genai 3.4).
-    """
+    """Build the messages as they are sent. The SDK (3.4) would write URL-safe base64, which some proxies ignore."""
     image = request.image
     parts = [{"inlineData": {"mimeType": image.media_type, "data": image.base64}}] if image else []
     user = {"role": "user", "parts": [*parts, {"text": dialects.prompt(request, shown=request.enforces_schema)}]}

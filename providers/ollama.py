@@ -119,15 +119,12 @@ def _messages(request: VisionRequest) -> list[dict[str, Any]]:
 
 
 def _format(request: VisionRequest) -> JsonObject | str | None:
-    """Return the value of the top-level field `format`: a schema, "json" or None.
-
-    Ollama ignores `format` inside `options` (browser-use/browser-use#5023). The schema is in llama.cpp's dialect,
-    because Ollama uses llama.cpp's converter from schema to grammar.
-    """
+    """Return the top-level field `format`, which Ollama ignores inside `options` (browser-use/browser-use#5023)."""
     return "json" if request.sends_schema and not request.enforces_schema else _schema(request)
 
 
 def _schema(request: VisionRequest) -> JsonObject | None:
+    """Return the schema in the dialect of llama.cpp, whose converter from schema to grammar Ollama uses."""
     return dialects.enforced(request, dialects.llamacpp)
 
 

@@ -1,7 +1,4 @@
-"""Functions that rewrite one subschema (a node), and `walk`, which applies them to all subschemas.
-
-`providers.dialects` combines these functions. A rewrite returns a new node and keeps the order of keys.
-"""
+"""Functions that rewrite one subschema (a node) to a new node, and `walk`, which applies them to all subschemas."""
 
 import json
 import re
@@ -266,10 +263,7 @@ def typed(node: JsonObject) -> JsonObject:
 
 
 def split_types(node: JsonObject, *, with_null: bool = False) -> JsonObject:
-    """Translate a node with several types to an `anyOf` with one type each.
-
-    A type with null is split only if `with_null` is set.
-    """
+    """Translate a node with several types to an `anyOf` with one type each. `with_null`: also one type and null."""
     names = [node["type"]] if isinstance(node.get("type"), str) else list(node.get("type", ()))
     if len([name for name in names if with_null or name != "null"]) < 2:
         return node

@@ -48,7 +48,7 @@ class StainlessClient(ServerClient):
 
     @abstractmethod
     def _error_in(self, response: object, request: VisionRequest) -> ProviderError | None:
-        """Return the error for an error object inside a response with status 200."""
+        """Return the error for an error object in a response with status 200."""
 
     def _headers(self) -> Mapping[str, str | None]:
         """Return the protocol's headers. A header that is None is not sent."""

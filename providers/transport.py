@@ -45,10 +45,7 @@ def open_client(
 
 
 class BoundedStream(httpx2.AsyncByteStream):
-    """A response body of at most `limit` bytes.
-
-    Raises BadReply if the body is larger, and ResponseInterrupted if the connection is lost before its end.
-    """
+    """A response body. Raises BadReply after `limit` bytes, and ResponseInterrupted if the connection is lost."""
 
     def __init__(self, body: httpx2.AsyncByteStream, limit: int) -> None:
         self._body = body
