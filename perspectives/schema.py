@@ -199,11 +199,11 @@ class _Reader:
         if word is None:
             return node
         pointer = below(place.pointer, word)
-        target = _target(self._root, schema[word], self._anchors)
-        if isinstance(target, str):
-            self.reject(pointer, target)
+        try:
+            at, referenced = _target(self._root, schema[word], self._anchors)
+        except LookupError as error:
+            self.reject(pointer, str(error))
             return node
-        at, referenced = target
         if at in (*place.refs, ""):
             self.reject(pointer, "Is recursive: a schema cannot contain itself.")
             return node
@@ -262,22 +262,22 @@ def _least(node: JsonObject) -> int:
     return size + int(node.get("minItems", 0)) * (_least(items) if isinstance(items, dict) else 1)
 
 
-def _target(root: Any, reference: Any, anchors: dict[str, str]) -> tuple[str, Any] | str:
-    """Return the JSON Pointer and the schema of a local reference, or a sentence if the target does not exist.
+def _target(root: Any, reference: Any, anchors: dict[str, str]) -> tuple[str, Any]:
+    """Return the JSON Pointer and the schema of a local reference. Raises LookupError with a sentence.
 
     `anchors`: maps the anchors in `root` to their JSON Pointers.
     """
     if not isinstance(reference, str):
-        return "Must be text: a reference such as #/$defs/name."
+        raise LookupError("Must be text: a reference such as #/$defs/name.")
     identifier = root.get("$id")
     if isinstance(identifier, str) and identifier:
         reference = reference.removeprefix(identifier.rstrip("#"))
     if reference and not reference.startswith("#"):
-        return "Only references into the same schema are supported, such as #/$defs/name."
+        raise LookupError("Only references into the same schema are supported, such as #/$defs/name.")
     pointer = unquote(reference[1:])
     if pointer and not pointer.startswith("/"):
         if pointer not in anchors:
-            return "Names an anchor that does not exist."
+            raise LookupError("Names an anchor that does not exist.")
         pointer = anchors[pointer]
     node = root
     for token in pointer.split("/")[1:]:
@@ -287,7 +287,7 @@ def _target(root: Any, reference: Any, anchors: dict[str, str]) -> tuple[str, An
         elif isinstance(node, dict) and token in node:
             node = node[token]
         else:
-            return "Names a place in the schema that does not exist."
+            raise LookupError("Names a place in the schema that does not exist.")
     return pointer, node
 
 

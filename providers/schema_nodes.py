@@ -36,6 +36,8 @@ OWN_KEYWORDS: Mapping[str, frozenset[str]] = {
     "array": frozenset({"items", "minItems", "maxItems", "uniqueItems"}),
     "object": frozenset({"properties", "required", "additionalProperties"}),
 }
+_TYPE_NAMES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
+_TYPE_NAMES[type(None)] = "null"
 _TYPED = frozenset[str]().union(*OWN_KEYWORDS.values())
 _SILENT = frozenset({"title", "deprecated", "readOnly", "writeOnly", "contentEncoding", "contentMediaType"})
 _COMPLEX = frozenset(
@@ -48,7 +50,6 @@ _COMPLEX = frozenset(
 """Keywords that no provider enforces reliably. They are moved into the description as JSON."""
 _LONGEST = 4_000  # characters of JSON in one description
 _SHAPE = frozenset({"properties", "items", "enum", "const"})
-_UNSET = object()
 
 _PORTABLE_PATTERN = re.compile(
     r"""(?:
@@ -238,15 +239,11 @@ def closed(node: JsonObject) -> JsonObject:
 
 
 def const_as_enum(node: JsonObject) -> JsonObject:
-    value = node.get("const", _UNSET)
-    return node if value is _UNSET else {**without(node, {"const"}), "enum": [value]}
+    return {**without(node, {"const"}), "enum": [node["const"]]} if "const" in node else node
 
 
 def _json_type(value: Any) -> str:
-    if value is None:
-        return "null"
-    names = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
-    return names[type(value)]
+    return _TYPE_NAMES[type(value)]
 
 
 def typed(node: JsonObject) -> JsonObject:
