@@ -69,21 +69,14 @@ class Validator:
         self._check_size(value)
         dropped: list[str] = []
         normalised = _normalised(value, self.json_schema, "", dropped)
-        if not self._is_valid(normalised):
-            if self._is_valid(value):  # a keyword such as minProperties counts the dropped properties
+        if not self._engine.is_valid(normalised):
+            if self._engine.is_valid(value):  # a keyword such as minProperties counts the dropped properties
                 return Validated(value)
             raise ValidationFailed(islice(self._problems(normalised, self.json_schema, ""), MAX_PROBLEMS))
         if not dropped:
             return Validated(normalised)
-        more = f" and {len(dropped) - 5} more" if len(dropped) > 5 else ""
-        names = f"{', '.join(dropped[:5])}{more}"
+        names = ", ".join(dropped[:5]) + (", …" if len(dropped) > 5 else "")
         return Validated(normalised, (f"Properties that the schema does not declare were dropped: {names}.",))
-
-    def _is_valid(self, value: Any) -> bool:
-        try:
-            return bool(self._engine.is_valid(value))
-        except ValueError:  # a key is not a string, but json.dumps accepts it
-            raise _failed("Is not JSON.") from None
 
     def _check_size(self, value: object) -> None:
         """Raise ValidationFailed if the value is not JSON or would take too long to validate."""
