@@ -1,8 +1,4 @@
-"""Read a perspective document, and record every mistake.
-
-In files, all keys are at the top level. In graphcap's list of perspectives, most keys are inside an object called
-`schema`. Both forms are read, and the top level takes precedence.
-"""
+"""Read a perspective document. Keys at the top level take precedence over those in graphcap's object `schema`."""
 
 from collections.abc import Callable, Collection
 from difflib import get_close_matches

@@ -8,8 +8,7 @@
     ├── UnknownVariables         variables were passed that the perspective does not declare
     └── ValidationFailed         the answer violates the schema; `problems` says where
 
-Pointers are RFC 6901 JSON Pointers. Messages are sentences for users, and for the model if it is asked
-to correct its answer.
+Pointers are RFC 6901 JSON Pointers. Messages are sentences for users, and for the model in a re-ask.
 """
 
 from collections.abc import Iterable

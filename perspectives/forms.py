@@ -117,10 +117,7 @@ class ModuleSetting(Form):
 
 
 class SettingsForm(Form):
-    """The content of `perspective_settings.json`.
-
-    `local_override`: whether a perspective may replace a perspective of the same name from an earlier directory.
-    """
+    """`perspective_settings.json`. `local_override`: later directories may replace perspectives of earlier ones."""
 
     modules: dict[str, Any] = {}
     local_override: bool = True

@@ -119,10 +119,7 @@ def _without_null(node: JsonObject) -> JsonObject:
 
 
 def _type(node: JsonObject) -> str:
-    """Return the only type of a node other than null, "any" if there is not exactly one.
-
-    Without `type`, the type is derived from the values of `enum` or `const`.
-    """
+    """Return the only type of a node, or of its `enum` or `const`, other than null. "any" if there are several."""
     stated: Any = node.get("type")
     if stated is None:
         values = node.get("enum", [node["const"]] if "const" in node else [])

@@ -134,10 +134,9 @@ def _values(result: JsonObject, steps: list[str]) -> list[Any]:
 
 
 def _readable(value: Any) -> str:
-    """Format a value in one line.
+    """Format a value in one line. Items of a list are joined with commas.
 
-    Items of a list are joined with commas. An object is shown as its label, tag, name or similar. If it has no such
-    key, its texts are shown. If it has no texts, all of its values are shown.
+    An object is shown as its label, tag, name or similar, else as its texts, else as all of its values.
     """
     if value is None:
         return ""

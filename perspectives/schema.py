@@ -1,8 +1,7 @@
 """Normalise a user's JSON Schema to draft 2020-12 with every `$ref` inlined, and enforce limits.
 
-The root must be an object. Keywords of Draft 7 are translated. Remote and recursive references, unknown keywords,
-invalid values, and schemas that are too large or too expensive to check are rejected. The error contains the JSON
-Pointer of each mistake.
+Keywords of Draft 7 are translated. Remote and recursive references, unknown keywords, invalid values, and schemas that
+are too large or too expensive to check are rejected.
 """
 
 from collections.abc import Iterator
@@ -38,7 +37,7 @@ _UNIQUE_ITEMS_COST = 4
 
 @dataclass(frozen=True, slots=True)
 class NormalisedSchema:
-    """`weight`: the estimated number of subschemas and pattern states that are checked for one value."""
+    """`weight`: the estimated number of subschemas and pattern states checked per value. `warnings`: for the author."""
 
     json_schema: JsonObject
     weight: int
@@ -69,10 +68,9 @@ def _as_object(node: JsonObject, reader: "_Reader") -> JsonObject:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """The position of a subschema, and how often it may be checked for one value.
+    """The position of a subschema. `refs`: pointers of the references that were followed.
 
-    `refs`: pointers of the references that were followed. `branching`: several subschemas may apply to one value.
-    `factor`: the number of checks.
+    `branching`: several subschemas may apply to one value. `factor`: how often each is checked.
     """
 
     pointer: str = ""
@@ -263,10 +261,7 @@ def _least(node: JsonObject) -> int:
 
 
 def _target(root: Any, reference: Any, anchors: dict[str, str]) -> tuple[str, Any]:
-    """Return the JSON Pointer and the schema of a local reference. Raises LookupError with a sentence.
-
-    `anchors`: maps the anchors in `root` to their JSON Pointers.
-    """
+    """Return the JSON Pointer and the schema of a local reference. Raises LookupError with a sentence."""
     if not isinstance(reference, str):
         raise LookupError("Must be text: a reference such as #/$defs/name.")
     identifier = root.get("$id")

@@ -1,8 +1,7 @@
 """Validate answers with jsonschema-rs. Messages contain no text of the answer, and nothing is fetched.
 
 jsonschema-rs holds the GIL while it validates (measured with 0.60), so validating in a thread would block the event
-loop too. Therefore the size of an answer times the weight of its schema is limited. The weight estimates how many
-subschemas and pattern states are checked for one value.
+loop too. Therefore the size of an answer times the weight of its schema is limited.
 """
 
 import json
@@ -43,11 +42,7 @@ class Validated:
 
 
 class Validator:
-    """Validate answers against one schema.
-
-    `json_schema`: the normalised schema. `warnings`: mistakes for the author of the schema. `weight`: the estimated
-    number of subschemas and pattern states checked for one value.
-    """
+    """Validate answers against one schema. `warnings`, `weight`: see `NormalisedSchema`."""
 
     def __init__(self, schema: NormalisedSchema) -> None:
         self.json_schema = schema.json_schema
@@ -89,10 +84,9 @@ class Validator:
             raise _failed(f"Is too large to be validated against this schema: {size:,} bytes, at most {limit:,}.")
 
     def _problems(self, value: Any, node: JsonObject, pointer: str) -> Iterator[Problem]:
-        """Yield the problems of the value, then those of its properties and items. Each part is validated separately.
+        """Yield the problems of the value, then those of its properties and items.
 
-        The engine creates all errors before it returns, which may be millions. Separate validation creates only the
-        errors that are shown.
+        Each part is validated separately, because the engine creates all errors, perhaps millions, before it returns.
         """
         part = self._part(node)
         if BRANCHING & node.keys() and part.weight * len(json.dumps(value)) > _LISTED_COST:
@@ -129,10 +123,7 @@ class _Part:
 
 
 def compile_schema(schema: JsonObject) -> Validator:
-    """Return the validator of a JSON Schema. Raises InvalidPerspective.
-
-    The last 128 validators are cached by the JSON text of the schema.
-    """
+    """Return the validator of a JSON Schema, which may be cached. Raises InvalidPerspective."""
     text = json.dumps(copy_json(schema), ensure_ascii=False, separators=(",", ":"))
     return _cached(text) if len(text) <= _CACHEABLE else _compiled(text)
 

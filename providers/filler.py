@@ -180,8 +180,6 @@ def _numbers(schema: Schema) -> Iterator[int | float]:
     step = bounds.get("multipleOf", Decimal(1))
     lowest = max((bounds[key] for key in ("minimum", "exclusiveMinimum") if key in bounds), default=None)
     highest = min((bounds[key] for key in ("maximum", "exclusiveMaximum") if key in bounds), default=None)
-    if lowest is not None and highest is not None and lowest > highest:
-        return
     numbers = [Decimal(0)]
     if lowest is not None and highest is not None:
         numbers += [lowest + (highest - lowest) * eighth / 8 for eighth in range(9)]

@@ -117,11 +117,8 @@ class StainlessClient(ServerClient):
         try:
             response = json.loads(data)
         except (ValueError, RecursionError):
-            response = None
-        if response is None:
-            raise foreign_reply(self.spec.title)
-        error = self._error_in(response, request)
-        if error is not None:
+            raise foreign_reply(self.spec.title) from None
+        if error := self._error_in(response, request):
             raise error
         return response
 
