@@ -102,13 +102,11 @@ class ModuleSettings:
 def read_settings(file: Path | None) -> ModuleSettings:
     """Read the settings of modules. Mistakes are recorded, not raised. Without a file, every module is enabled."""
     settings = ModuleSettings()
-    if file is None or not file.exists():
-        return settings
     try:
-        data = read_json(file)
+        data = read_json(file) if file is not None and file.exists() else {}
     except UnreadableFile as error:
         settings.problems.append(error.problem)
-        return settings
+        data = {}
     form = settings.read(SettingsForm, data, "")
     settings.override = form.local_override
     settings.modules = {

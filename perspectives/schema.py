@@ -122,7 +122,7 @@ class _Reader:
                 self.reject(problem.pointer, problem.message)
             else:
                 value = self._subschemas(word, value, self._inner(word, value, schema, place, pointer))
-                self._check_value(word, value, pointer, place)
+                self._check_value(word, value, pointer)
                 node[word] = {**node[word], **value} if word in node and isinstance(value, dict) else value
         if node.get("additionalProperties") is False and "patternProperties" not in node:
             for name in set(node.get("required", ())) - node.get("properties", {}).keys():
@@ -167,7 +167,7 @@ class _Reader:
         node = self.read(value, place)
         return node or True if word == "additionalProperties" else node
 
-    def _check_value(self, word: str, value: Any, pointer: str, place: _Place) -> None:
+    def _check_value(self, word: str, value: Any, pointer: str) -> None:
         if word == "pattern":
             self._check_pattern(value, pointer)
         elif word == "patternProperties":
