@@ -169,21 +169,16 @@ def check(paths: Sequence[Path]) -> Loaded:
 
 
 def _modules(perspectives: Iterable[Perspective], settings: ModuleSettings) -> dict[str, ModuleInfo]:
-    members: dict[str, list[str]] = {}
+    titles: dict[str, list[str]] = {}
     for perspective in perspectives:
-        members.setdefault(perspective.module, []).append(perspective.display_name)
-    return {name: _module(name, members[name], settings) for name in sorted(members)}
-
-
-def _module(name: str, titles: list[str], settings: ModuleSettings) -> ModuleInfo:
-    setting = settings.modules.get(name, ModuleSetting())
-    return ModuleInfo(
-        name=name,
-        display_name=setting.display_name or name.replace("_", " ").title(),
-        description=f"{', '.join(titles[:6])}{', …' if len(titles) > 6 else ''}.",
-        enabled=setting.enabled,
-        perspective_count=len(titles),
-    )
+        titles.setdefault(perspective.module, []).append(perspective.display_name)
+    modules = {}
+    for name in sorted(titles):
+        setting = settings.modules.get(name, ModuleSetting())
+        title = setting.display_name or name.replace("_", " ").title()
+        description = f"{', '.join(titles[name][:6])}{', …' if len(titles[name]) > 6 else ''}."
+        modules[name] = ModuleInfo(name, title, description, setting.enabled, len(titles[name]))
+    return modules
 
 
 def _place(file: Path) -> str:

@@ -1,14 +1,11 @@
-"""Read a perspective document, and record every mistake.
+"""Read a perspective document. Keys at the top level take precedence over those in graphcap's object `schema`."""
 
-In files, all keys are at the top level. In graphcap's list of perspectives, most keys are inside an object called
-`schema`. Both forms are read, and the top level takes precedence.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Callable, Collection
 from difflib import get_close_matches
+from functools import partial
 
 from perspectives.errors import MAX_PROBLEMS, Problem, below
-from perspectives.forms import FieldEntry, Form, PerspectiveForm, validated
+from perspectives.forms import Form, PerspectiveForm, validated
 from perspectives.json_values import JsonObject
 
 ENVELOPE = ("name", "display_name", "version", "prompt", "context_template", "schema_fields", "table_columns")
@@ -16,7 +13,10 @@ _KNOWN = frozenset(PerspectiveForm.model_fields)
 
 
 class Document:
-    """A perspective document. `form`: its valid keys. `problems`: mistakes that make the perspective unusable."""
+    """A perspective document. `form`: its valid keys. `problems`: mistakes that make the perspective unusable.
+
+    `misspelled`: unknown keys that resemble a known key, which are only warnings.
+    """
 
     def __init__(self, data: JsonObject) -> None:
         self.problems: list[Problem] = []
@@ -30,9 +30,8 @@ class Document:
                     self.warning(key, f"Differs from /{key}, which is used.")
                 values[key], self._pointers[key] = value, below("", key)
         self.form = validated(PerspectiveForm, values, self.pointer, self.problems)
-        self._warn_unknown(self.form.table_columns, self.pointer("table_columns"))
-        self._warn_unknown(self.form.variables or (), self.pointer("variables"))
-        self._warn_unknown(self.form.schema_fields or (), self.pointer("schema_fields"))
+        self.misspelled: list[Problem] = []
+        self._note_unknown(self.form, self.pointer, _KNOWN - self._pointers.keys())
 
     def _envelope(self, envelope: object) -> JsonObject:
         if not isinstance(envelope, dict) or not set(ENVELOPE) & set(envelope):
@@ -43,30 +42,23 @@ class Document:
         self._pointers = {key: below("/schema", key) for key in present}
         return present
 
-    def _warn_unknown(self, entries: Sequence[Form], pointer: str) -> None:
-        for index, entry in enumerate(entries):
-            at = below(pointer, index)
-            for key in entry.model_extra or ():
-                near = get_close_matches(key[:40], type(entry).model_fields, n=1)
-                hint = f" Did you mean '{near[0]}'?" if near else ""
-                self.warnings.append(Problem(below(at, key), f"Is not a known key; it has no effect.{hint}"))
-            if isinstance(entry, FieldEntry):
-                self._warn_unknown(entry.fields, below(at, "fields"))
+    def _note_unknown(self, form: Form, pointer: Callable[[str], str], absent: Collection[str]) -> None:
+        """Record the unknown keys of an object and of the objects in its lists. `absent`: keys that may be meant."""
+        for index, key in enumerate(key for key in form.model_extra or () if not key.startswith("$")):
+            near = get_close_matches(key[:40], absent, n=1) if index < MAX_PROBLEMS else []
+            if near:
+                self.misspelled.append(Problem(pointer(key), f"Is not a known key. Did you mean '{near[0]}'?"))
+            else:
+                self.warnings.append(Problem(pointer(key), "Is not a known key; it has no effect."))
+        for key, value in form:
+            for index, entry in enumerate(value if isinstance(value, list) else ()):
+                if isinstance(entry, Form):
+                    place = below(pointer(key), index)
+                    self._note_unknown(entry, partial(below, place), type(entry).model_fields)
 
     @property
     def unknown(self) -> JsonObject:
         return self.form.model_extra or {}
-
-    def unknown_keys(self) -> tuple[list[Problem], list[Problem]]:
-        """Return a mistake for each unknown key. Keys that resemble a known key come first."""
-        misspelled, others = [], []
-        for index, key in enumerate(key for key in self.unknown if not key.startswith("$")):
-            near = get_close_matches(key[:40], _KNOWN - self._pointers.keys(), n=1) if index < MAX_PROBLEMS else ()
-            if near:
-                misspelled.append(Problem(self.pointer(key), f"Is not a known key. Did you mean '{near[0]}'?"))
-            else:
-                others.append(Problem(self.pointer(key), "Is not a known key; it is kept and has no effect."))
-        return misspelled, others
 
     def pointer(self, key: str) -> str:
         """Return the JSON Pointer of a key. An absent key counts as one at the top level."""

@@ -8,8 +8,7 @@
     ├── UnknownVariables         variables were passed that the perspective does not declare
     └── ValidationFailed         the answer violates the schema; `problems` says where
 
-Pointers are RFC 6901 JSON Pointers. Messages are sentences for users, and for the model if it is asked
-to correct its answer.
+Pointers are RFC 6901 JSON Pointers. Messages are sentences for users, and for the model in a re-ask.
 """
 
 from collections.abc import Iterable
@@ -32,9 +31,10 @@ class Problem:
     def __str__(self) -> str:
         return f"{self.pointer}: {self.message}" if self.pointer else self.message
 
-    def under(self, pointer: str) -> "Problem":
-        """Return the problem with `pointer`, the place of its document in a larger document, before its own pointer."""
-        return Problem(pointer + self.pointer, self.message)
+
+def under(pointer: str, problems: Iterable[Problem]) -> list[Problem]:
+    """Return the problems of a part of a document with pointers into the document. `pointer`: the part's place."""
+    return [Problem(pointer + problem.pointer, problem.message) for problem in problems]
 
 
 def below(pointer: str, *tokens: str | int) -> str:

@@ -9,31 +9,15 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from perspectives.errors import Problem, below, shortened
+from perspectives.errors import Problem, below
 from perspectives.json_values import JsonObject
-from perspectives.prompt import PLACEHOLDER
+from perspectives.prompt import IDENTIFIER
 
 Kind = Literal["perspective", "synthesizer", "custom"]
-_MESSAGES = {
-    "missing": "Is missing.",
-    "string_type": "Must be text.",
-    "too_short": "Must not be empty.",
-    "string_too_short": "Must not be empty.",
-    "bool_type": "Must be true or false.",
-    "int_type": "Must be a whole number.",
-    "list_type": "Must be a list.",
-    "dict_type": "Must be an object.",
-    "model_type": "Must be an object.",
-}
-"""Map pydantic's error types to sentences. For other types, pydantic's message is shown."""
 
 
 def _number_as_text(value: object) -> object:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-def _text_as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
 
 
 Text = Annotated[str, BeforeValidator(_number_as_text)]
@@ -55,18 +39,8 @@ class Form(BaseModel):
 F = TypeVar("F", bound=Form)
 
 
-class _Named(Form):
-    """An object that may be written as a string, its name."""
-
+class Column(Form):
     name: str
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, data: Any) -> Any:
-        return {"name": data} if isinstance(data, str) else data
-
-
-class Column(_Named):
     style: str = ""
     description: str = ""
 
@@ -74,19 +48,13 @@ class Column(_Named):
         return self.model_dump(include={"name", "style", *(["description"] if self.description else [])})
 
 
-class Variable(_Named):
+class Variable(Form):
     """A variable of a prompt. A variable without a `default` is required."""
 
+    name: str = Field(pattern=f"^{IDENTIFIER}$")
     description: str = ""
     default: str | None = None
     required: bool | None = None
-
-    @field_validator("name")
-    @classmethod
-    def _is_identifier(cls, name: str) -> str:
-        if not PLACEHOLDER.fullmatch(f"{{{name}}}"):
-            raise PydanticCustomError("name", "Must be an identifier: letters, digits and underscores.")
-        return name
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -106,7 +74,7 @@ class FieldEntry(Form):
     """A field in graphcap's notation."""
 
     name: str = Field(min_length=1)
-    type: Any = ""
+    type: str = ""
     description: str = ""
     is_list: bool = False
     is_complex: bool | None = None
@@ -125,7 +93,7 @@ class PerspectiveForm(Form):
     module: Text = ""
     replacement: Text = ""
     type: Any = "perspective"
-    tags: Annotated[list[str], BeforeValidator(_text_as_list)] = []
+    tags: list[str] = []
     deprecated: bool = False
     priority: int = 100
     table_columns: list[Column] = []
@@ -138,10 +106,8 @@ class PerspectiveForm(Form):
     @field_validator("variables")
     @classmethod
     def _has_unique_names(cls, variables: list[Variable]) -> list[Variable]:
-        names = [variable.name for variable in variables]
-        for name in names:
-            if names.count(name) > 1:
-                raise PydanticCustomError("unique", f"Two variables are called '{shortened(name)}'.")
+        if len({variable.name for variable in variables}) < len(variables):
+            raise PydanticCustomError("unique", "Two variables have the same name.")
         return variables
 
 
@@ -151,10 +117,7 @@ class ModuleSetting(Form):
 
 
 class SettingsForm(Form):
-    """The content of `perspective_settings.json`.
-
-    `local_override`: whether a perspective may replace a perspective of the same name from an earlier directory.
-    """
+    """`perspective_settings.json`. `local_override`: later directories may replace perspectives of earlier ones."""
 
     modules: dict[str, Any] = {}
     local_override: bool = True
@@ -172,8 +135,7 @@ def validated(form: type[F], data: object, pointer: Callable[[str], str], proble
         mistakes = error.errors(include_url=False, include_context=False, include_input=False)
     for mistake in mistakes:
         key, *rest = mistake["loc"] or ("",)
-        message = _MESSAGES.get(mistake["type"], mistake["msg"])
-        problems.append(Problem(below(pointer(str(key)), *rest), message))
+        problems.append(Problem(below(pointer(str(key)), *rest), f"{mistake['msg'].removesuffix('.')}."))
     invalid = {mistake["loc"][0] for mistake in mistakes if mistake["loc"]}
     valid = data.items() if isinstance(data, dict) else ()
     return form.model_validate({key: value for key, value in valid if key not in invalid})

@@ -16,7 +16,7 @@ from perspectives.json_values import JsonObject
 WORDS = {"str": "string", "int": "integer", "float": "number", "bool": "boolean", "dict": "object"}
 """Map graphcap's types to the types of JSON Schema."""
 _ALIASES = {word: word for word in WORDS}
-_ALIASES |= {json_type: word for word, json_type in WORDS.items()} | {"text": "str", "double": "float"}
+_ALIASES |= {json_type: word for word, json_type in WORDS.items()}
 _SHOWN_CHOICES = 20
 
 
@@ -62,9 +62,6 @@ def _field(entry: FieldEntry, pointer: str, translation: Translation) -> tuple[J
     schema: JsonObject = {"type": WORDS[word]}
     if entry.fields:
         schema, uniform["fields"] = _object(entry.fields, below(pointer, "fields"), translation)
-    elif entry.is_complex:
-        warning = Problem(below(pointer, "is_complex"), "Is true, but the field has no fields.")
-        translation.warnings.append(warning)
     if entry.is_list:
         schema = {"type": "array", "items": schema}
     if description:
@@ -76,19 +73,19 @@ def _field(entry: FieldEntry, pointer: str, translation: Translation) -> tuple[J
 
 def _word(entry: FieldEntry, pointer: str, translation: Translation) -> str:
     """Return graphcap's name for the type of a field, or of a list's items."""
-    stated = entry.type.strip().lower() if isinstance(entry.type, str) else entry.type
-    default = "dict" if entry.fields else "str"
-    word = _ALIASES.get(stated) if isinstance(stated, str) else None
+    stated = entry.type.strip().lower()
     is_single = stated in ("list", "array") and not entry.is_list
-    if word is not None or (entry.fields and not is_single):
-        return word or default
+    if stated in _ALIASES:
+        return _ALIASES[stated]
+    if entry.fields and not is_single:
+        return "dict"
     if stated == "":
         message = f"Is missing ({', '.join(WORDS)}); the field is read as text."
         translation.warnings.append(Problem(pointer, message))
     else:
         hint = " Set is_list to true for a list." if is_single else ""
         translation.problems.append(Problem(pointer, f"Must be one of {', '.join(WORDS)}.{hint}"))
-    return default
+    return "str"
 
 
 def to_fields(schema: JsonObject) -> list[JsonObject]:
@@ -122,10 +119,7 @@ def _without_null(node: JsonObject) -> JsonObject:
 
 
 def _type(node: JsonObject) -> str:
-    """Return the only type of a node other than null, "any" if there is not exactly one.
-
-    Without `type`, the type is derived from the values of `enum` or `const`.
-    """
+    """Return the only type of a node, or of its `enum` or `const`, other than null. "any" if there are several."""
     stated: Any = node.get("type")
     if stated is None:
         values = node.get("enum", [node["const"]] if "const" in node else [])

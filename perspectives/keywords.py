@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from jsonschema_rs import validator_for
+from jsonschema_rs import ValidationError, validator_for
 
 from perspectives.errors import Problem
+from perspectives.messages import MASK, problems_of
 
 _WORDS = """
 type title description default examples deprecated readOnly writeOnly
@@ -40,37 +41,34 @@ discriminator example enumNames enumDescriptions markdownDescription propertyOrd
 DROPPED = frozenset(_DROPPED_WORDS.split())
 """Keywords that are accepted but removed, including annotations of common tools."""
 
-_TYPES = ("string", "number", "integer", "boolean", "null", "array", "object")
+_TYPES = ["string", "number", "integer", "boolean", "null", "array", "object"]
 _TEXT = {"type": "string"}
+_LIST = {"type": "array", "minItems": 1}
 _NAMES = {"type": "array", "items": _TEXT, "uniqueItems": True}
-_TYPE = {"anyOf": [{"enum": _TYPES}, {"type": "array", "items": {"enum": _TYPES}, "minItems": 1, "uniqueItems": True}]}
-
-_VALUES: tuple[tuple[str, dict[str, Any], str], ...] = (
-    ("type", _TYPE, f"Must be one of {', '.join(_TYPES)}, or a list of them."),
-    ("title description pattern format contentEncoding contentMediaType", _TEXT, "Must be text."),
-    ("deprecated readOnly writeOnly uniqueItems", {"type": "boolean"}, "Must be true or false."),
-    ("examples", {"type": "array"}, "Must be a list."),
-    ("enum", {"type": "array", "minItems": 1}, "Must be a list of at least one value."),
-    ("anyOf oneOf allOf prefixItems", {"type": "array", "minItems": 1}, "Must be a list of schemas, at least one."),
-    ("properties patternProperties dependentSchemas", {"type": "object"}, "Must be an object of schemas by name."),
-    ("required", _NAMES, "Must be a list of property names, each once."),
-    (
-        "dependentRequired",
-        {"type": "object", "additionalProperties": _NAMES},
-        "Must be an object of lists of property names.",
-    ),
-    (
-        "minLength maxLength minItems maxItems minProperties maxProperties minContains maxContains",
-        {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
-        "Must be a whole number, 0 or more.",
-    ),
-    ("minimum maximum exclusiveMinimum exclusiveMaximum", {"type": "number"}, "Must be a number."),
-    ("multipleOf", {"type": "number", "exclusiveMinimum": 0}, "Must be a number greater than 0."),
-)
-_CHECKS = {word: (validator_for(schema), sentence) for words, schema, sentence in _VALUES for word in words.split()}
+_COUNT = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
+_LISTED_TYPES = {"items": {"enum": _TYPES}, "minItems": 1, "uniqueItems": True}
+_VALUES: dict[str, dict[str, Any]] = {
+    "type": {"if": {"type": "array"}, "then": _LISTED_TYPES, "else": {"enum": _TYPES}},
+    "title description pattern format contentEncoding contentMediaType": _TEXT,
+    "deprecated readOnly writeOnly uniqueItems": {"type": "boolean"},
+    "examples": {"type": "array"},
+    "enum anyOf oneOf allOf prefixItems": _LIST,
+    "properties patternProperties dependentSchemas": {"type": "object"},
+    "required": _NAMES,
+    "dependentRequired": {"type": "object", "additionalProperties": _NAMES},
+    "minLength maxLength minItems maxItems minProperties maxProperties minContains maxContains": _COUNT,
+    "minimum maximum exclusiveMinimum exclusiveMaximum": {"type": "number"},
+    "multipleOf": {"type": "number", "exclusiveMinimum": 0},
+}
+"""Map keywords to a schema of their values, in which subschemas may be any value."""
+_CHECKS = {word: validator_for(schema, mask=MASK) for words, schema in _VALUES.items() for word in words.split()}
 
 
 def value_problem(word: str, value: Any, pointer: str) -> Problem | None:
-    """Return the problem with the value of a keyword, or None. Subschemas in the value are not checked."""
-    check, sentence = _CHECKS.get(word, (None, ""))
-    return None if check is None or check.is_valid(value) else Problem(pointer, sentence)
+    """Return the first problem with the value of a keyword, or None. Subschemas in the value are not checked."""
+    try:
+        if word in _CHECKS:
+            _CHECKS[word].validate(value)
+    except ValidationError as error:
+        return next(problems_of(error, pointer))
+    return None

@@ -27,8 +27,7 @@ class UnreadableFile(Exception):
 def json_files(directory: Path) -> Iterator[Path]:
     """Yield every `*.json` file below the directory, sorted. Links are followed. No directory is read twice.
 
-    Hidden files and directories are skipped. Kubernetes mounts a ConfigMap as links to files in a hidden directory.
-    Without this rule every file would be listed twice.
+    Hidden directories are skipped: Kubernetes mounts a ConfigMap as links to files in one, so each is there twice.
     """
     seen: set[str] = set()
     for folder, folders, names in os.walk(directory, followlinks=True):
@@ -103,13 +102,11 @@ class ModuleSettings:
 def read_settings(file: Path | None) -> ModuleSettings:
     """Read the settings of modules. Mistakes are recorded, not raised. Without a file, every module is enabled."""
     settings = ModuleSettings()
-    if file is None or not file.exists():
-        return settings
     try:
-        data = read_json(file)
+        data = read_json(file) if file is not None and file.exists() else {}
     except UnreadableFile as error:
         settings.problems.append(error.problem)
-        return settings
+        data = {}
     form = settings.read(SettingsForm, data, "")
     settings.override = form.local_override
     settings.modules = {

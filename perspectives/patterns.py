@@ -1,7 +1,6 @@
 """Estimate the costs of the regular expressions of a schema.
 
-Patterns run in Rust's linear-time engine, but compiling a pattern can be slow: `\\p{L}{140}` takes 37 ms. The engine
-limits the size of one pattern. `compile_cost` is used to limit the total of all patterns of a schema.
+Patterns run in Rust's linear-time engine, but compiling one can be slow: `\\p{L}{140}` takes 37 ms.
 """
 
 import re
@@ -22,10 +21,7 @@ OPTIONS = RegexOptions(size_limit=max(_TIERS), dfa_size_limit=_DFA_BYTES)
 
 @lru_cache(maxsize=1024)
 def compile_cost(pattern: str) -> int:
-    """Return the cost of compiling the pattern, which depends on its compiled size.
-
-    Raises ValueError if the engine rejects the pattern.
-    """
+    """Return the cost of compiling the pattern. Raises ValueError if the engine rejects the pattern."""
     for size, cost in _TIERS.items():
         try:
             validator_for({"pattern": pattern}, pattern_options=RegexOptions(size_limit=size), offline=True)

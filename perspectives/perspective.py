@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import get_args
 
 from perspectives.document import Document
-from perspectives.errors import InvalidPerspective, Problem, shortened
+from perspectives.errors import InvalidPerspective, Problem, shortened, under
 from perspectives.forms import Kind, Variable
 from perspectives.graphcap_fields import to_fields, to_schema
 from perspectives.json_values import JsonObject, copy_json, digest
@@ -101,9 +101,8 @@ def parse(data: object, *, source: str = "inline", reserved_check: bool = True, 
     _check(document, name, reserved_check)
     variables = _variables(document)
     answer = _answer(document)
-    misspelled, others = document.unknown_keys()
     if answer is None or document.problems:
-        raise InvalidPerspective([*misspelled, *document.problems])
+        raise InvalidPerspective([*document.misspelled, *document.problems])
     validator, schema_fields = answer
     kind = _kind(document)
     pointer = document.pointer("context_template")
@@ -127,7 +126,7 @@ def parse(data: object, *, source: str = "inline", reserved_check: bool = True, 
         variables=variables,
         extras=document.unknown,
         source=source,
-        warnings=(*document.warnings, *misspelled, *others),
+        warnings=(*document.warnings, *document.misspelled),
     )
 
 
@@ -189,17 +188,15 @@ def _answer(document: Document) -> tuple[Validator, list[JsonObject]] | None:
     try:
         validator = compile_schema(schema)
     except InvalidPerspective as error:
-        document.problems += [problem.under(pointer) for problem in error.problems]
+        document.problems += under(pointer, error.problems)
         return None
-    document.warnings += [warning.under(pointer) for warning in validator.warnings]
+    document.warnings += under(pointer, validator.warnings)
     derived = to_fields(validator.json_schema)
-    if fields is None:
+    if fields is None or [field.model_dump(exclude_unset=True) for field in fields] == derived:
         return validator, derived
     translation = to_schema(fields, document.pointer("schema_fields"))
-    if _is_same(translation.schema, validator):
+    if to_fields(translation.schema) == derived:
         return validator, translation.fields
-    if [field.model_dump(exclude_unset=True) for field in fields] == derived:
-        return validator, derived
     if document.enveloped:
         document.warning("schema_fields", "Describes another answer than json_schema, which is used.")
     else:
@@ -223,11 +220,3 @@ def _from_fields(document: Document) -> tuple[Validator, list[JsonObject]] | Non
         document.problems += [Problem(pointer, problem.message) for problem in error.problems]
         return None
     return validator, translation.fields
-
-
-def _is_same(schema: JsonObject, validator: Validator) -> bool:
-    """Return whether `schema` is equal to the validator's schema after normalising, including key order."""
-    try:
-        return digest(compile_schema(schema).json_schema) == digest(validator.json_schema)
-    except InvalidPerspective:
-        return False

@@ -5,13 +5,14 @@ import re
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from perspectives.errors import MissingVariables, Problem, UnknownVariables
+from perspectives.errors import MissingVariables, Problem, UnknownVariables, shortened
 from perspectives.json_values import JsonObject
 
 if TYPE_CHECKING:
     from perspectives.perspective import Perspective
 
-PLACEHOLDER = re.compile(r"\{([^\W\d]\w*)\}")
+IDENTIFIER = r"[^\W\d]\w*"
+PLACEHOLDER = re.compile(rf"\{{({IDENTIFIER})\}}")
 """Matches `{identifier}`. All other braces are literal, such as those of JSON examples."""
 MAX_RENDERED = 1_000_000
 """Maximum characters of a rendered result, because a short template can contain a long field many times."""
@@ -48,10 +49,9 @@ def render_caption(perspective: "Perspective", result: JsonObject) -> str:
     The context template is used if it names a field of the schema, even if that field is empty, such as the alt text of
     a decorative image. Otherwise the first text in the result is returned, or compact JSON.
     """
-    names = set(perspective.json_schema.get("properties", ()))
-    template = perspective.context_template or ""
-    if any(_steps(path, names) for path in FIELD.findall(template)):
-        return _filled(template, result, names)
+    schema, template = perspective.json_schema, perspective.context_template or ""
+    if any(_steps(path, schema.get("properties", ())) for path in FIELD.findall(template)):
+        return fill_template(template, result, schema)
     first = next((value for value in result.values() if isinstance(value, str) and value.strip()), None)
     return first if first is not None else json.dumps(result, ensure_ascii=False, separators=(",", ":"))
 
@@ -61,7 +61,13 @@ def fill_template(template: str, result: JsonObject, schema: JsonObject) -> str:
 
     `schema`: declares the fields. Braces around other text are literal.
     """
-    return _filled(template, result, set(schema.get("properties", ())))
+    names = schema.get("properties", {})
+
+    def value(match: re.Match[str]) -> str:
+        path = match[1]
+        return match[0] if _is_literal(path, names) else _readable(_values(result, _steps(path, names)))
+
+    return shortened(FIELD.sub(value, template), MAX_RENDERED)
 
 
 def unknown_paths(template: str, schema: JsonObject) -> list[str]:
@@ -111,18 +117,6 @@ def _is_literal(path: str, names: Collection[str]) -> bool:
     return not path.isidentifier() and not _steps(path, names)
 
 
-def _filled(template: str, result: JsonObject, names: set[str]) -> str:
-    parts, size, end = [], 0, 0
-    for match in FIELD.finditer(template):
-        path = match[1]
-        value = match[0] if _is_literal(path, names) else _readable(_values(result, _steps(path, names)))
-        parts.append(template[end : match.start()] + value)
-        size, end = size + len(parts[-1]), match.end()
-        if size > MAX_RENDERED:
-            return "".join(parts)[:MAX_RENDERED] + "…"
-    return "".join(parts) + template[end:]
-
-
 def _values(result: JsonObject, steps: list[str]) -> list[Any]:
     """Return the values at a path. The step `*` selects every item of a list."""
     values: list[Any] = [result] if steps else []
@@ -140,10 +134,9 @@ def _values(result: JsonObject, steps: list[str]) -> list[Any]:
 
 
 def _readable(value: Any) -> str:
-    """Format a value in one line.
+    """Format a value in one line. Items of a list are joined with commas.
 
-    Items of a list are joined with commas. An object is shown as its label, tag, name or similar. If it has no such
-    key, its texts are shown. If it has no texts, all of its values are shown.
+    An object is shown as its label, tag, name or similar, else as its texts, else as all of its values.
     """
     if value is None:
         return ""

@@ -1,8 +1,7 @@
 """Normalise a user's JSON Schema to draft 2020-12 with every `$ref` inlined, and enforce limits.
 
-The root must be an object. Keywords of Draft 7 are translated. Remote and recursive references, unknown keywords,
-invalid values, and schemas that are too large or too expensive to check are rejected. The error contains the JSON
-Pointer of each mistake.
+Keywords of Draft 7 are translated. Remote and recursive references, unknown keywords, invalid values, and schemas that
+are too large or too expensive to check are rejected.
 """
 
 from collections.abc import Iterator
@@ -38,7 +37,7 @@ _UNIQUE_ITEMS_COST = 4
 
 @dataclass(frozen=True, slots=True)
 class NormalisedSchema:
-    """`weight`: the estimated number of subschemas and pattern states that are checked for one value."""
+    """`weight`: the estimated number of subschemas and pattern states checked per value. `warnings`: for the author."""
 
     json_schema: JsonObject
     weight: int
@@ -69,10 +68,9 @@ def _as_object(node: JsonObject, reader: "_Reader") -> JsonObject:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """The position of a subschema, and how often it may be checked for one value.
+    """The position of a subschema. `refs`: pointers of the references that were followed.
 
-    `refs`: pointers of the references that were followed. `branching`: several subschemas may apply to one value.
-    `factor`: the number of checks.
+    `branching`: several subschemas may apply to one value. `factor`: how often each is checked.
     """
 
     pointer: str = ""
@@ -124,7 +122,7 @@ class _Reader:
                 self.reject(problem.pointer, problem.message)
             else:
                 value = self._subschemas(word, value, self._inner(word, value, schema, place, pointer))
-                self._check_value(word, value, pointer, place)
+                self._check_value(word, value, pointer)
                 node[word] = {**node[word], **value} if word in node and isinstance(value, dict) else value
         if node.get("additionalProperties") is False and "patternProperties" not in node:
             for name in set(node.get("required", ())) - node.get("properties", {}).keys():
@@ -169,7 +167,7 @@ class _Reader:
         node = self.read(value, place)
         return node or True if word == "additionalProperties" else node
 
-    def _check_value(self, word: str, value: Any, pointer: str, place: _Place) -> None:
+    def _check_value(self, word: str, value: Any, pointer: str) -> None:
         if word == "pattern":
             self._check_pattern(value, pointer)
         elif word == "patternProperties":
@@ -199,11 +197,11 @@ class _Reader:
         if word is None:
             return node
         pointer = below(place.pointer, word)
-        target = _target(self._root, schema[word], self._anchors)
-        if isinstance(target, str):
-            self.reject(pointer, target)
+        try:
+            at, referenced = _target(self._root, schema[word], self._anchors)
+        except LookupError as error:
+            self.reject(pointer, str(error))
             return node
-        at, referenced = target
         if at in (*place.refs, ""):
             self.reject(pointer, "Is recursive: a schema cannot contain itself.")
             return node
@@ -262,22 +260,19 @@ def _least(node: JsonObject) -> int:
     return size + int(node.get("minItems", 0)) * (_least(items) if isinstance(items, dict) else 1)
 
 
-def _target(root: Any, reference: Any, anchors: dict[str, str]) -> tuple[str, Any] | str:
-    """Return the JSON Pointer and the schema of a local reference, or a sentence if the target does not exist.
-
-    `anchors`: maps the anchors in `root` to their JSON Pointers.
-    """
+def _target(root: Any, reference: Any, anchors: dict[str, str]) -> tuple[str, Any]:
+    """Return the JSON Pointer and the schema of a local reference. Raises LookupError with a sentence."""
     if not isinstance(reference, str):
-        return "Must be text: a reference such as #/$defs/name."
+        raise LookupError("Must be text: a reference such as #/$defs/name.")
     identifier = root.get("$id")
     if isinstance(identifier, str) and identifier:
         reference = reference.removeprefix(identifier.rstrip("#"))
     if reference and not reference.startswith("#"):
-        return "Only references into the same schema are supported, such as #/$defs/name."
+        raise LookupError("Only references into the same schema are supported, such as #/$defs/name.")
     pointer = unquote(reference[1:])
     if pointer and not pointer.startswith("/"):
         if pointer not in anchors:
-            return "Names an anchor that does not exist."
+            raise LookupError("Names an anchor that does not exist.")
         pointer = anchors[pointer]
     node = root
     for token in pointer.split("/")[1:]:
@@ -287,7 +282,7 @@ def _target(root: Any, reference: Any, anchors: dict[str, str]) -> tuple[str, An
         elif isinstance(node, dict) and token in node:
             node = node[token]
         else:
-            return "Names a place in the schema that does not exist."
+            raise LookupError("Names a place in the schema that does not exist.")
     return pointer, node
 
 

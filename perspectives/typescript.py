@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Iterable
 from itertools import chain, count
-from typing import Any
 
 from perspectives.json_values import JsonObject
 from perspectives.perspective import Perspective
@@ -46,9 +45,9 @@ def type_of(schema: JsonObject | bool, indent: str = "") -> str:
 def _own_type(schema: JsonObject, indent: str) -> str:
     """Return the type of a schema, ignoring `anyOf`, `oneOf` and `allOf`."""
     if "const" in schema:
-        return _literal(schema["const"])
+        return json.dumps(schema["const"])
     if "enum" in schema:
-        return _join(" | ", map(_literal, schema["enum"]))
+        return _join(" | ", map(json.dumps, schema["enum"]))
     names = schema.get("type") or ("object" if schema.keys() & {"properties", "required"} else "unknown")
     structured = {"object": _object, "array": _array}
     listed = [names] if isinstance(names, str) else names
@@ -93,12 +92,6 @@ def _join(operator: str, parts: Iterable[str]) -> str:
 
 def _bare(text: str) -> str:
     return text[1:-1] if text.startswith("(") and text.endswith(")") else text
-
-
-def _literal(value: Any) -> str:
-    if isinstance(value, dict):
-        return f"{{ {' '.join(f'{_key(key)}: {_literal(item)};' for key, item in value.items())} }}"
-    return f"[{', '.join(map(_literal, value))}]" if isinstance(value, list) else json.dumps(value)
 
 
 def _key(name: str) -> str:

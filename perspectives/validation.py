@@ -1,8 +1,7 @@
 """Validate answers with jsonschema-rs. Messages contain no text of the answer, and nothing is fetched.
 
 jsonschema-rs holds the GIL while it validates (measured with 0.60), so validating in a thread would block the event
-loop too. Therefore the size of an answer times the weight of its schema is limited. The weight estimates how many
-subschemas and pattern states are checked for one value.
+loop too. Therefore the size of an answer times the weight of its schema is limited.
 """
 
 import json
@@ -18,7 +17,7 @@ from perspectives import patterns
 from perspectives.errors import MAX_PROBLEMS, InvalidPerspective, Problem, ValidationFailed, below
 from perspectives.json_values import JsonObject, NotJson, copy_json, items, to_json
 from perspectives.keywords import BRANCHING
-from perspectives.messages import problems_of
+from perspectives.messages import MASK, problems_of
 from perspectives.schema import NormalisedSchema, normalise
 
 MAX_COST = 4_000_000
@@ -32,7 +31,6 @@ _CHEAP_LENGTH = 16 * 1024
 _LISTED_COST = 20_000  # a failed alternative creates an error, which takes 7 µs
 _CACHED = 128
 _CACHEABLE = 32_768  # characters of JSON text; validators of larger schemas are not cached
-_DROPS_NOTHING = BRANCHING | {"additionalProperties"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +42,7 @@ class Validated:
 
 
 class Validator:
-    """Validate answers against one schema.
-
-    `json_schema`: the normalised schema. `warnings`: mistakes for the author of the schema. `weight`: the estimated
-    number of subschemas and pattern states checked for one value.
-    """
+    """Validate answers against one schema. `warnings`, `weight`: see `NormalisedSchema`."""
 
     def __init__(self, schema: NormalisedSchema) -> None:
         self.json_schema = schema.json_schema
@@ -61,34 +55,23 @@ class Validator:
         """Return whether validating an answer of `text_length` characters is fast enough for the event loop (2 ms)."""
         return text_length <= _CHEAP_LENGTH and text_length * self.weight <= _CHEAP_COST
 
-    def validate(self, value: object) -> Validated:
-        """Validate an answer. An invalid answer is normalised and validated again. Raises ValidationFailed.
+    def validate(self, value: Any) -> Validated:
+        """Normalise an answer and validate it. Raises ValidationFailed.
 
-        Normalising removes an optional property if it is null and its schema does not accept null, and converts numbers
-        and booleans written as text. Undeclared properties of a valid answer are dropped if `properties` is the only
-        keyword for properties in the object's schema.
+        Sort properties into the schema's order, convert numbers and booleans written as text, and drop undeclared
+        properties if `properties` is the only keyword for properties in the object's schema.
         """
         self._check_size(value)
-        valid = value
-        if not self._is_valid(value):
-            valid = self._normalised(value, self.json_schema)
-            if not self._is_valid(valid):
-                raise ValidationFailed(islice(self._problems(valid, self.json_schema, ""), MAX_PROBLEMS))
         dropped: list[str] = []
-        trimmed = _trimmed(valid, self.json_schema, "", dropped)
+        normalised = _normalised(value, self.json_schema, "", dropped)
+        if not self._engine.is_valid(normalised):
+            if self._engine.is_valid(value):  # a keyword such as minProperties counts the dropped properties
+                return Validated(value)
+            raise ValidationFailed(islice(self._problems(normalised, self.json_schema, ""), MAX_PROBLEMS))
         if not dropped:
-            return Validated(trimmed)
-        if not self._engine.is_valid(trimmed):  # the smaller object violates a keyword such as minProperties
-            return Validated(dict(valid))  # type: ignore[call-overload]
-        more = f" and {len(dropped) - 5} more" if len(dropped) > 5 else ""
-        names = f"{', '.join(dropped[:5])}{more}"
-        return Validated(trimmed, (f"Properties that the schema does not declare were dropped: {names}.",))
-
-    def _is_valid(self, value: Any) -> bool:
-        try:
-            return bool(self._engine.is_valid(value))
-        except ValueError:  # a key is not a string, but json.dumps accepts it
-            raise _failed("Is not JSON.") from None
+            return Validated(normalised)
+        names = ", ".join(dropped[:5]) + (", …" if len(dropped) > 5 else "")
+        return Validated(normalised, (f"Properties that the schema does not declare were dropped: {names}.",))
 
     def _check_size(self, value: object) -> None:
         """Raise ValidationFailed if the value is not JSON or would take too long to validate."""
@@ -100,25 +83,10 @@ class Validator:
         if size > limit:
             raise _failed(f"Is too large to be validated against this schema: {size:,} bytes, at most {limit:,}.")
 
-    def _normalised(self, value: Any, node: JsonObject) -> Any:
-        if BRANCHING & node.keys():
-            return value
-        if isinstance(value, dict) and (properties := node.get("properties")):
-            optional = properties.keys() - set(node.get("required", ()))
-            return {
-                name: self._normalised(item, properties[name]) if name in properties else item
-                for name, item in value.items()
-                if item is not None or name not in optional or self._part(properties[name]).accepts_null
-            }
-        if isinstance(value, list) and isinstance(node.get("items"), dict) and "prefixItems" not in node:
-            return [self._normalised(item, node["items"]) for item in value]
-        return _from_text(value, node) if isinstance(value, str) else value
-
     def _problems(self, value: Any, node: JsonObject, pointer: str) -> Iterator[Problem]:
-        """Yield the problems of the value, then those of its properties and items. Each part is validated separately.
+        """Yield the problems of the value, then those of its properties and items.
 
-        The engine creates all errors before it returns, which may be millions. Separate validation creates only the
-        errors that are shown.
+        Each part is validated separately, because the engine creates all errors, perhaps millions, before it returns.
         """
         part = self._part(node)
         if BRANCHING & node.keys() and part.weight * len(json.dumps(value)) > _LISTED_COST:
@@ -142,7 +110,6 @@ class _Part:
     """One subschema. `shallow`: a validator that does not check properties and items."""
 
     def __init__(self, node: JsonObject) -> None:
-        self.accepts_null = _engine(node).is_valid(None)
         self.weight = _subschemas(node)
         opened = dict(node)
         if "properties" in node:
@@ -156,10 +123,7 @@ class _Part:
 
 
 def compile_schema(schema: JsonObject) -> Validator:
-    """Return the validator of a JSON Schema. Raises InvalidPerspective.
-
-    The last 128 validators are cached by the JSON text of the schema.
-    """
+    """Return the validator of a JSON Schema, which may be cached. Raises InvalidPerspective."""
     text = json.dumps(copy_json(schema), ensure_ascii=False, separators=(",", ":"))
     return _cached(text) if len(text) <= _CACHEABLE else _compiled(text)
 
@@ -177,7 +141,7 @@ def _engine(schema: JsonObject) -> Any:
         return validator_for(
             {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema},
             offline=True,
-            mask="…",
+            mask=MASK,
             pattern_options=patterns.OPTIONS,
             validate_formats=True,
         )
@@ -225,25 +189,27 @@ def _from_text(text: str, node: JsonObject) -> Any:
     return text
 
 
-def _trimmed(value: Any, node: JsonObject, pointer: str, dropped: list[str]) -> Any:
-    """Sort properties into the schema's order, and drop undeclared properties that no other keyword describes.
+def _normalised(value: Any, node: JsonObject, pointer: str, dropped: list[str]) -> Any:
+    """Normalise a value as `Validator.validate` describes it, unless several subschemas apply to the value.
 
     The pointers of dropped properties are appended to `dropped`.
     """
     if BRANCHING & node.keys():
         return value
     if isinstance(value, dict) and (properties := node.get("properties")):
-        known = {
-            name: _trimmed(value[name], inner, below(pointer, name), dropped)
+        result = {
+            name: _normalised(value[name], inner, below(pointer, name), dropped)
             for name, inner in properties.items()
             if name in value
         }
-        others = {name: item for name, item in value.items() if name not in properties}
-        if not _DROPS_NOTHING & node.keys():
-            undeclared = others.keys() - set(node.get("required", ()))
-            dropped += [below(pointer, name) for name in others if name in undeclared]
-            others = {name: item for name, item in others.items() if name not in undeclared}
-        return {**known, **others}
+        for name, item in value.items():
+            if name in properties:
+                continue
+            if "additionalProperties" in node or name in node.get("required", ()):
+                result[name] = item
+            else:
+                dropped.append(below(pointer, name))
+        return result
     if isinstance(value, list) and isinstance(node.get("items"), dict) and "prefixItems" not in node:
-        return [_trimmed(item, node["items"], below(pointer, index), dropped) for index, item in enumerate(value)]
-    return value
+        return [_normalised(item, node["items"], below(pointer, index), dropped) for index, item in enumerate(value)]
+    return _from_text(value, node) if isinstance(value, str) else value

@@ -1,10 +1,7 @@
-"""Normalise base URLs.
-
-Users write `api.openai.com`, `localhost:8000`, `http://gpu:8000/v1/` or `https://host/v1/chat/completions`. A client
-needs a URL with a scheme, a host, an optional port, and the path that precedes the protocol's endpoints.
-"""
+"""Normalise base URLs as users write them, such as `localhost:8000` or `https://host/v1/chat/completions`."""
 
 import re
+from contextlib import suppress
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
@@ -44,10 +41,7 @@ def base_url(spec: Spec, url: str) -> str:
 
 
 def origin(url: str) -> str:
-    """Return `scheme://host:port` of an absolute URL, with the default port if the URL has none; "" if `url` is empty.
-
-    Raises ValueError if the URL has no host, or has neither a port nor a known scheme.
-    """
+    """Return `scheme://host:port` of an absolute URL, "" for an empty one. Raises ValueError without host or port."""
     if not url:
         return ""
     parts = urlsplit(url)
@@ -118,10 +112,9 @@ def _is_host(name: str) -> bool:
 
 
 def _is_address(name: str) -> bool:
-    try:
+    with suppress(ValueError):
         return bool(ip_address(name))
-    except ValueError:
-        return False
+    return False
 
 
 def _bracketed(host: str) -> str:

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from providers import dialects
-from providers.base import JsonObject, Model, Setting, Spec, VisionRequest
-from providers.errors import BadReply, ProviderError, Refused
+from providers.base import PLACEHOLDER_BASE64, JsonObject, Model, Setting, Spec, VisionRequest
+from providers.call import foreign_reply
+from providers.errors import ProviderError, Refused
 from providers.http_errors import classify, error_in_200
-from providers.image_body import PLACEHOLDER_BASE64
-from providers.stainless import JsonAnswer, StainlessClient
-from providers.text import AnswerText, Failure, model_of, whole_characters
+from providers.stainless import StainlessClient
+from providers.text import Answer, AnswerText, Failure, model_of, whole_characters
 from providers.usage import usage_of
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class AnthropicClient(StainlessClient):
     async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
         listed = _mapping(await self._list(request, {"limit": _MAX_MODELS})).get("data")
         if not isinstance(listed, list):
-            raise BadReply(f"The response is not {SPEC.title}'s list of models. Check the base URL.")
+            raise foreign_reply(SPEC.title)
         rows = [row for row in map(_mapping, listed) if isinstance(row.get("id"), str)]
         return tuple(model_of(row["id"], _text(row.get("display_name"))) for row in rows)
 
@@ -83,7 +83,7 @@ class AnthropicClient(StainlessClient):
             **(options.get("extra_body") or {}),
         }
 
-    def _answer(self, request: VisionRequest, *, streamed: bool) -> JsonAnswer:
+    def _answer(self, request: VisionRequest, *, streamed: bool) -> Answer:
         return MessageAnswer(SPEC, request, streamed=streamed)
 
     def _error_in(self, response: object, request: VisionRequest) -> ProviderError | None:
@@ -141,7 +141,7 @@ def _tool(request: VisionRequest) -> JsonObject:
     return {"tools": [tool], "tool_choice": choice}
 
 
-class MessageAnswer(JsonAnswer):
+class MessageAnswer(Answer):
     def __init__(self, spec: Spec, request: VisionRequest, *, streamed: bool) -> None:
         super().__init__(spec, request, streamed=streamed)
         self._prose = AnswerText(spec.title, streamed=False)
@@ -150,8 +150,10 @@ class MessageAnswer(JsonAnswer):
     def __str__(self) -> str:
         return str(self._text) or str(self._prose)
 
-    def read_event(self, event: Mapping[str, Any]) -> str:
-        """Return the text of one stream event, "" for an event of an unknown type."""
+    def read(self, response: Any) -> str:
+        event = _mapping(response)
+        if not self.streamed:
+            return self._read_message(event)
         match event.get("type"):
             case "message_start":
                 self._read_header(_mapping(event.get("message")))
@@ -164,16 +166,16 @@ class MessageAnswer(JsonAnswer):
                 self.finish = _text(_mapping(event.get("delta")).get("stop_reason")) or self.finish
         return ""
 
-    def read_response(self, response: object) -> None:
-        message = _mapping(response)
+    def _read_message(self, message: Mapping[str, Any]) -> str:
         content = message.get("content")
         if not isinstance(content, list):
-            raise BadReply(f"The response is not an answer of {SPEC.title}. Check the base URL.")
+            raise foreign_reply(SPEC.title)
         self._read_header(message)
         for block in content:
             self._read_block(_mapping(block), "input")
         # HTTP has checked the length of the body, so a complete response may omit the stop reason.
         self.finish = _text(message.get("stop_reason")) or "end_turn"
+        return str(self)
 
     def _read_header(self, message: Mapping[str, Any]) -> None:
         self._model = whole_characters(_text(message.get("model")))

@@ -1,7 +1,4 @@
-"""The built-in provider, which needs no model: it fills the schema with one sentence about the image's pixels.
-
-Use it to try the service, or to test clients without an API key, a network or model weights.
-"""
+"""The built-in provider, which needs no model: it fills the schema with one sentence about the image's pixels."""
 
 import asyncio
 import json
@@ -25,10 +22,9 @@ _PIECE = 48  # characters in one streamed Delta
 
 
 class BuiltinClient(BaseClient):
-    """Answer from `request.image.statistics`. The image's bytes and the prompt are not read.
+    """Answer from `request.image.statistics`, always with the same answer for the same image and schema.
 
-    The same image and schema always give the same answer. `Completion.usage` is always None. Calls raise
-    SchemaNotFillable if no valid value is found for the schema.
+    Calls raise SchemaNotFillable if no valid value is found for the schema.
     """
 
     specs = (SPEC,)
@@ -57,7 +53,7 @@ def _complete(request: VisionRequest) -> Completion:
     text = describe(request.image)
     if request.schema is not None:
         text = json.dumps(fill(request.schema, text), ensure_ascii=False)
-    return Completion(text, MODEL, warnings=(WARNING, *_ignored(request)))
+    return Completion(text, MODEL, warnings=_warnings(request))
 
 
 def describe(image: Image | None) -> str:
@@ -76,10 +72,6 @@ def describe(image: Image | None) -> str:
     )
 
 
-def _ignored(request: VisionRequest) -> tuple[str, ...]:
-    """Return warnings about ignored sampling options, and about a model name other than the built-in one."""
-    names = [name for name in request.options.present() if name not in SPEC.takes]
-    warnings = [f"builtin ignores {', '.join(names)}."] if names else []
-    if request.model not in ("", MODEL):
-        warnings.append(f"builtin has only the model {MODEL}, which answered.")
-    return tuple(warnings)
+def _warnings(request: VisionRequest) -> tuple[str, ...]:
+    other = (f"builtin has only the model {MODEL}, which answered.",) if request.model not in ("", MODEL) else ()
+    return (WARNING, *SPEC.unsupported(request.options), *other)

@@ -3,9 +3,9 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
-from typing import TypeVar, cast
+from typing import Any, TypeVar
 
 from providers.addresses import NotDialled, origin, shown
 from providers.base import Credentials, Spec
@@ -26,16 +26,10 @@ _END = object()
 
 
 class Call:
-    """Apply the time limit of one provider call, and translate the SDK's exceptions to ProviderErrors.
-
-    Only exceptions of awaitables passed to `wait` or `each` are translated.
-    """
+    """The time limit of one provider call, and the translation of the SDK's exceptions to ProviderErrors."""
 
     def __init__(
-        self,
-        seconds: float,
-        foreign: tuple[type[Exception], ...],
-        translate: Callable[[Exception], ProviderError],
+        self, seconds: float, foreign: tuple[type[Exception], ...], translate: Callable[[Exception], ProviderError]
     ) -> None:
         """`seconds`: the time limit. `foreign`: the SDK's exceptions, translated in addition to those of httpx2."""
         import httpx2
@@ -52,20 +46,22 @@ class Call:
         except self._foreign as error:
             raise self._translate(error) from _socket_cause(error)
 
-    async def each(self, opening: Awaitable[AsyncIterator[T]]) -> AsyncGenerator[T]:
-        """Open a stream and yield its parts, each awaited within the remaining time."""
-        parts = cast("AsyncGenerator[T]", await self.wait(opening))
-        async with aclosing(parts):
-            while (part := await self.wait(anext(parts, _END))) is not _END:
-                yield cast("T", part)
+    async def responses(self, opening: Awaitable[Any], *, streamed: bool) -> AsyncGenerator[Any]:
+        """Yield the result of `opening`, or the items of the stream that it opens, each within the remaining time."""
+        response = await self.wait(opening)
+        if not streamed:
+            yield response
+            return
+        async with aclosing(response):
+            while (item := await self.wait(anext(response, _END))) is not _END:
+                yield item
 
 
 def api_key(credentials: Credentials, spec: Spec, base_url: str) -> str:
-    """Return the API key, checked for use in a header.
+    """Return the API key for a header.
 
-    Raises AuthFailed if the key contains characters that a header cannot contain, because the HTTP library would quote
-    the key in its message. Also raises AuthFailed if the key is missing and `base_url` is the provider's own server;
-    other servers of the same protocol may need no key.
+    Raises AuthFailed if a header cannot contain the key, because the HTTP library would quote the key in its message,
+    or if the provider's own server requires a key and there is none.
     """
     key = credentials.api_key.strip()
     if not (key.isascii() and key.isprintable()):
@@ -76,11 +72,7 @@ def api_key(credentials: Credentials, spec: Spec, base_url: str) -> str:
 
 
 def transport_error(error: Exception, title: str, base_url: str, seconds: float) -> ProviderError:
-    """Translate an exception of httpx2, a socket, a timeout or a parser to a ProviderError.
-
-    `title`: the provider's name. `base_url`: the URL shown in the message, "" to hide the URL. `seconds`: the time
-    limit of the call.
-    """
+    """Translate an exception of httpx2, a socket, a timeout or a parser. `base_url`: shown in the message unless ""."""
     import httpx2
 
     causes = list(_chain(error))

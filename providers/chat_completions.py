@@ -1,20 +1,15 @@
-"""Build request bodies and parse responses and stream events of the Chat Completions protocol.
-
-Many servers implement OpenAI's protocol with small differences, which are described by `Flavour`. This module imports
-no SDK and checks the shape of every response.
-"""
+"""Build requests and parse responses of Chat Completions. `Flavour` describes the differences between servers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from providers import dialects
-from providers.base import JsonObject, Model, Spec, VisionRequest
+from providers.base import PLACEHOLDER_BASE64, JsonObject, Model, Spec, VisionRequest
+from providers.call import foreign_reply
 from providers.errors import BadReply, Blocked, Refused
-from providers.image_body import PLACEHOLDER_BASE64
 from providers.profiles import Profile, profile
-from providers.stainless import JsonAnswer
-from providers.text import Failure, model_of, whole_characters
+from providers.text import Answer, Failure, model_of, whole_characters
 from providers.usage import Usage, usage_of
 
 
@@ -59,39 +54,32 @@ def models(response: object, title: str) -> tuple[Model, ...]:
     if isinstance(response, Mapping):
         rows = next((response[name] for name in ("data", "models") if isinstance(response.get(name), list)), None)
     if not isinstance(rows, list):
-        raise BadReply(f"The response is not {title}'s list of models. Check the base URL.")
+        raise foreign_reply(title)
     valid = [row for row in rows if isinstance(row, Mapping) and isinstance(row.get("id"), str)]
     return tuple(model_of(row["id"], _text(row.get("name"))) for row in valid)
 
 
-class ChatAnswer(JsonAnswer):
+class ChatAnswer(Answer):
     """An answer that is collected from one message or from many deltas."""
 
     _refused = False
 
-    def read_response(self, response: object) -> None:
-        if not isinstance(response, Mapping) or not isinstance(response.get("choices"), list):
-            raise BadReply(f"The response is not an answer of {self._spec.title}. Check the base URL.")
-        self._read(response, "message")
-        # HTTP has checked the length of the body, so a complete response may omit finish_reason.
-        self.finish = self.finish or "stop"
-
-    def read_event(self, event: Mapping[str, Any]) -> str:
-        return self._read(event, "delta")
-
-    def _read(self, event: Mapping[str, Any], part: Literal["message", "delta"]) -> str:
-        self._text.usage = _usage(event.get("usage")) or self._text.usage
-        self._model = self._model or whole_characters(_text(event.get("model")))
-        self.tokens_per_second = _speed(event.get("timings")) or self.tokens_per_second
-        choice = _first_choice(event)
-        message = choice.get(part)
+    def read(self, response: Any) -> str:
+        if not isinstance(response, Mapping) or not (self.streamed or isinstance(response.get("choices"), list)):
+            raise foreign_reply(self._spec.title)
+        self._text.usage = _usage(response.get("usage")) or self._text.usage
+        self._model = self._model or whole_characters(_text(response.get("model")))
+        self.tokens_per_second = _speed(response.get("timings")) or self.tokens_per_second
+        choice = _first_choice(response)
+        message = choice.get("delta" if self.streamed else "message")
         text = ""
         # Text after the finish reason is ignored: servers differ in their last events.
         if isinstance(message, Mapping) and not self.finish:
             self._refused = self._refused or bool(_text(message.get("refusal")).strip())
             self._tool_called = self._tool_called or bool(message.get("tool_calls") or message.get("function_call"))
             text = self._text.add(_text(message.get("content")))
-        self.finish = self.finish or _text(choice.get("finish_reason"))
+        # HTTP has checked the length of the body, so a complete response may omit finish_reason.
+        self.finish = self.finish or _text(choice.get("finish_reason")) or ("" if self.streamed else "stop")
         return text
 
     def _warnings(self) -> tuple[str, ...]:

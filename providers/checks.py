@@ -7,21 +7,12 @@ from typing import Literal
 
 from pybase64 import b64decode
 
+from providers import errors
 from providers.base import NO_HEADERS, Completion, Credentials, Image, Model, Options, VisionRequest
 from providers.client import BaseClient
-from providers.errors import (
-    AuthFailed,
-    Blocked,
-    CallTimeout,
-    ModelWithoutVision,
-    ProviderError,
-    Refused,
-    Truncated,
-    UnknownModel,
-    UnparsableOutput,
-    Unreachable,
-)
+from providers.errors import ProviderError
 
+_NAME = "connection_test"
 _PROMPT = "Reply with the word OK."
 _WORDS = ("image-received", "no-image")
 _SCHEMA = {
@@ -33,8 +24,8 @@ _SCHEMA = {
 """If the server does not enforce the schema, the model follows the prompt and replies OK."""
 _MAX_TOKENS = 64
 _LISTED = 5
-_FINAL = (AuthFailed, Unreachable, CallTimeout)
-_ANSWERED = (Truncated, Refused, Blocked, UnparsableOutput)
+_FINAL = (errors.AuthFailed, errors.Unreachable, errors.CallTimeout)
+_ANSWERED = (errors.Truncated, errors.Refused, errors.Blocked, errors.UnparsableOutput)
 """Errors that show that the connection works, because the model was reached."""
 _IMAGE = Image(
     b64decode(
@@ -61,9 +52,8 @@ class Step:
 class Check:
     """Result of a connection check.
 
-    `steps`: the steps that were run. `model`: the requested model, "" without a test request. `response_model`: the
-    name that the server reports for the model. `images`: whether the model accepted an image. `schema_enforced`:
-    whether the server enforced the schema. `images` and `schema_enforced` are None if unknown.
+    `model`: the requested model, "" without a test request. `response_model`: the name that the server reports for it.
+    `images`, `schema_enforced`: the model accepted an image, the server enforced the schema; None if unknown.
     """
 
     steps: tuple[Step, ...]
@@ -90,35 +80,25 @@ async def check(
 ) -> Check:
     """Check the connection to a server: list its models, and send a test request if `model` is set.
 
-    The test request has a tiny image and a schema with one enum. If the model answers, the check succeeds even if the
-    list failed (`transformers serve` lists no models). `timeout`: seconds for each of the two requests. `send`: sends
-    the test request, and returns the answer or the error. `show_provider_messages`: add the provider's message to the
-    error of a step.
+    If the model answers, the check succeeds even if the list failed (`transformers serve` lists no models). `timeout`:
+    seconds for each of the two requests. `send`: sends the test request, and returns the answer or the error.
     """
     models: tuple[Model, ...] = ()
     failure: ProviderError | None = None
     try:
         models = await client.models(credentials, timeout, headers)
+        count = f"{len(models)} model{'' if len(models) == 1 else 's'} listed."
+        listed = Step("list_models", "success", count)
     except ProviderError as error:
         failure = error
-    start = Step("initialize_client", "success", f"The client for {client.spec.title} is ready.")
-    count = f"{len(models)} model{'' if len(models) == 1 else 's'} listed."
-    listed = Step("list_models", "success", count)
-    if failure:
-        sentence = failure.describe(show_provider_message=show_provider_messages)
+        sentence = error.describe(show_provider_message=show_provider_messages)
         listed = Step("list_models", "failed", error=sentence)
+    start = Step("initialize_client", "success", f"The client for {client.spec.title} is ready.")
     if not model or isinstance(failure, _FINAL):
         return Check((start, listed), models)
-    limit = _MAX_TOKENS if "max_tokens" in client.spec.takes else None
+    options = Options(_MAX_TOKENS if "max_tokens" in client.spec.takes else None)
     request = VisionRequest(
-        model,
-        _PROMPT,
-        timeout,
-        _IMAGE,
-        schema=_SCHEMA,
-        schema_name="connection_test",
-        options=Options(limit),
-        credentials=credentials,
+        model, _PROMPT, timeout, _IMAGE, schema=_SCHEMA, options=options, credentials=credentials, schema_name=_NAME
     )
     outcome = await send(request)
     while isinstance(outcome, ProviderError) and outcome.may_be_schema and (lowered := client.lower(request)):
@@ -132,7 +112,7 @@ async def check(
         model,
         _warnings(client.spec.title, model, models, outcome, enforced) if answered else (),
         response_model=outcome.model if isinstance(outcome, Completion) else "",
-        images=True if answered else False if isinstance(outcome, ModelWithoutVision) else None,
+        images=True if answered else False if isinstance(outcome, errors.ModelWithoutVision) else None,
         schema_enforced=enforced,
     )
 
@@ -141,13 +121,11 @@ def _test_step(
     request: VisionRequest, outcome: Outcome, enforced: bool | None, models: tuple[Model, ...], show_message: bool
 ) -> Step:
     if isinstance(outcome, ProviderError) and not isinstance(outcome, _ANSWERED):
-        known = ""
-        if models and isinstance(outcome, UnknownModel):
+        sentence = outcome.describe(show_provider_message=show_message)
+        if models and isinstance(outcome, errors.UnknownModel):
             more = f" and {len(models) - _LISTED} more" if len(models) > _LISTED else ""
-            known = f" It lists {', '.join(model.id for model in models[:_LISTED])}{more}."
-        return Step(
-            "test_chat_completion", "failed", error=f"{outcome.describe(show_provider_message=show_message)}{known}"
-        )
+            sentence += f" It lists {', '.join(model.id for model in models[:_LISTED])}{more}."
+        return Step("test_chat_completion", "failed", error=sentence)
     schema = {True: " and followed the schema", False: " and ignored the schema", None: ""}[enforced]
     name = outcome.model if isinstance(outcome, Completion) else request.model
     alias = f" (the server calls it {name})" if name != request.model else ""
@@ -171,9 +149,7 @@ def _warnings(
 ) -> tuple[str, ...]:
     """Return warnings about an answer. llama.cpp's servers use their loaded model for any model name (measured)."""
     warnings: list[str] = []
-    if not models:
-        warnings.append(f"{title} lists no models, but {model} answered.")
-    elif not any(model in (row.id, row.name) for row in models):
+    if not any(model in (row.id, row.name) for row in models):
         warnings.append(f"{title} does not list {model}; another model may have answered.")
     if isinstance(outcome, Completion):
         warnings += outcome.warnings

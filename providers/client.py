@@ -23,15 +23,15 @@ from providers.call import transport_error
 from providers.errors import ProviderError
 from providers.pool import Pool
 from providers.profiles import Profile, profile
+from providers.text import Answer
 
 _RETRIED = (errors.Unreachable, errors.RateLimited, errors.Unavailable, errors.ServerFailed, errors.SchemaRejected)
 
 
 class BaseClient(ABC):
-    """Base class of the clients of model servers. Methods that call the server raise only ProviderErrors.
+    """Base class of all clients. Methods that call a server raise only ProviderErrors.
 
-    `specs`: the kinds of provider that this class serves. `sdk`: the package that the registry imports for a client, ""
-    for none.
+    `specs`: the kinds of provider that the class serves. `sdk`: the package that it imports, "" for none.
     """
 
     specs: tuple[Spec, ...]
@@ -53,9 +53,8 @@ class BaseClient(ABC):
     async def stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
         """Send one request and yield the text as it arrives. The last item is a Completion if the answer is complete.
 
-        An error after the first text has `begun` set. If the dispatcher would retry that error, a BadReply is raised
-        instead, because a retry would pay for the same text again. For example, llama-server reports unparsable output
-        after some chunks (measured).
+        An error after the first text has `begun` set. A temporary error becomes a BadReply then, because a retry would
+        pay for the same text again.
         """
         begun = False
         try:
@@ -75,10 +74,7 @@ class BaseClient(ABC):
     async def models(
         self, credentials: Credentials, timeout: float, headers: Mapping[str, str] = NO_HEADERS
     ) -> tuple[Model, ...]:
-        """List the server's models over a new connection, so that no stale pooled connection fails the call.
-
-        `timeout` is in seconds.
-        """
+        """List the server's models over a new connection, because a pooled one may be stale. `timeout`: in seconds."""
         return await self._models(VisionRequest("", "", timeout, credentials=credentials, headers=headers))
 
     @abstractmethod
@@ -101,10 +97,7 @@ class BaseClient(ABC):
         return profile(self.spec.kind, model)
 
     def lower(self, request: VisionRequest) -> VisionRequest | None:
-        """Return the request in the next less strict output mode, or None if there is no such mode.
-
-        A mode that gives the same request body is skipped, because the call would fail again.
-        """
+        """Return the request in the next less strict output mode that changes its body, or None if there is none."""
         for mode in LADDER[LADDER.index(request.output_mode) + 1 :]:
             lowered = replace(request, output_mode=mode)
             if self.body(lowered) != self.body(request):
@@ -118,3 +111,33 @@ class BaseClient(ABC):
     def _transport_error(self, error: Exception, request: VisionRequest) -> ProviderError:
         """Translate an exception of the connection, of a timeout or of a parser."""
         return transport_error(error, self.spec.title, self._pool.shown(self._base_url), request.timeout)
+
+
+class ServerClient(BaseClient):
+    """Base class of the clients that call a server through its SDK."""
+
+    @abstractmethod
+    def _answer(self, request: VisionRequest, *, streamed: bool) -> Answer:
+        """Create the object that collects the answer."""
+
+    @abstractmethod
+    def _responses(self, request: VisionRequest, answer: Answer) -> AsyncGenerator[Any]:
+        """Send the request, and yield the events of the stream, or the response if the answer is not streamed."""
+
+    async def complete(self, request: VisionRequest) -> Completion:
+        answer = self._answer(request, streamed=False)
+        async with aclosing(self._responses(request, answer)) as responses:
+            async for response in responses:
+                answer.read(response)
+        return answer.completion()
+
+    async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
+        answer = self._answer(request, streamed=True)
+        try:
+            async with aclosing(self._responses(request, answer)) as events:
+                async for event in events:
+                    yield Delta(answer.read(event))
+        except errors.UnparsableOutput as error:
+            error.raw_text = str(answer)
+            raise
+        yield answer.completion()

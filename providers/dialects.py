@@ -1,12 +1,10 @@
 """Translate a JSON Schema to each provider's dialect, with pure functions from schema to schema.
 
-Keywords that a provider cannot enforce are moved into the description as sentences, so that the model still reads
-them. The answer is always validated against the original schema. The order of keys is kept, because models write
-fields in schema order and early fields influence later fields.
+Keywords that a provider cannot enforce are moved into the description as sentences. The order of keys is kept, because
+models write fields in schema order.
 
-OpenAI's strict mode supports neither optional properties nor open objects (maps from arbitrary keys to values). An
-optional property is sent as a required, nullable property. An open object is sent as a list of entries, each with a
-key and a value. `restore` reverses both changes in an answer.
+OpenAI's strict mode supports neither optional properties nor open objects (maps from arbitrary keys to values). They
+are sent as nullable properties, and as lists of entries with a key and a value. `restore` reverses both in an answer.
 """
 
 import json
@@ -14,27 +12,8 @@ from collections.abc import Callable
 from functools import lru_cache, wraps
 from typing import Any
 
+from providers import schema_nodes as nodes
 from providers.base import JsonObject, VisionRequest
-from providers.schema_nodes import (
-    BOUNDS,
-    OWN_KEYWORDS,
-    RANGE,
-    closed,
-    const_as_enum,
-    described,
-    is_open,
-    known_format,
-    nullable,
-    say,
-    simple,
-    split_types,
-    structural,
-    subschema,
-    typed,
-    types,
-    walk,
-    without,
-)
 
 Dialect = Callable[[JsonObject], JsonObject]
 _CACHED = 256
@@ -74,12 +53,14 @@ def openai_strict(schema: JsonObject) -> JsonObject:
     tried. sherifkozman/the-llm-council#9, laravel/ai#506.
     """
 
-    def visit(node: JsonObject) -> JsonObject:
-        node = say(simple(node), {"minLength", "maxLength", "uniqueItems"})
-        node = _with_listed_children(const_as_enum(typed(known_format(node, _OPENAI_FORMATS))))
-        return split_types(_strict_object(node) if node.get("properties") else node)
+    unsaid = {"minLength", "maxLength", "uniqueItems"}
 
-    return walk(schema, visit)
+    def visit(node: JsonObject) -> JsonObject:
+        node = nodes.typed(nodes.simple(node, unsaid, _OPENAI_FORMATS))
+        node = _with_listed_children(nodes.const_as_enum(node))
+        return nodes.split_types(_strict_object(node) if node.get("properties") else node)
+
+    return nodes.walk(schema, visit)
 
 
 @_cached
@@ -89,16 +70,13 @@ def openai_compatible(schema: JsonObject) -> JsonObject:
     Support for other keywords depends on the server's version (vllm-project/vllm#16880, #26421).
     """
     unsaid = {"minLength", "maxLength", "format", "uniqueItems", "multipleOf"}
-    return walk(schema, lambda node: closed(say(simple(node), unsaid)))
+    return nodes.walk(schema, lambda node: nodes.closed(nodes.simple(node, unsaid)))
 
 
 @_cached
 def vllm(schema: JsonObject) -> JsonObject:
-    """Translate for vLLM, which also enforces lengths, multipleOf and some formats.
-
-    vLLM 0.32 rejects uniqueItems with status 400.
-    """
-    return walk(schema, lambda node: closed(known_format(say(simple(node), {"uniqueItems"}), _GRAMMAR_FORMATS)))
+    """Translate for vLLM, which also enforces lengths, multipleOf and some formats. 0.32 rejects uniqueItems."""
+    return nodes.walk(schema, lambda node: nodes.closed(nodes.simple(node, {"uniqueItems"}, _GRAMMAR_FORMATS)))
 
 
 @_cached
@@ -109,15 +87,17 @@ def llamacpp(schema: JsonObject) -> JsonObject:
     #27087). multipleOf, uniqueItems and the bounds of `number` are ignored (measured with llama-server).
     """
 
-    def visit(node: JsonObject) -> JsonObject:
-        unsaid = {"minLength", "maxLength", "pattern", "uniqueItems", "multipleOf"}
-        unsaid |= RANGE if "number" in types(node) else set()
-        unsaid |= {word for word in ("minItems", "maxItems") if node.get(word, 0) > _LLAMACPP_ITEMS}
-        node = known_format(say(simple(node), unsaid), _GRAMMAR_FORMATS)
-        # ggml-org/llama.cpp#25923: empty `properties` give a grammar that does not parse
-        return closed(node) if node.get("properties") else without(node, {"properties"})
+    unsaid = {"minLength", "maxLength", "pattern", "uniqueItems", "multipleOf"}
 
-    return walk(schema, visit)
+    def visit(node: JsonObject) -> JsonObject:
+        node = nodes.simple(node, unsaid, _GRAMMAR_FORMATS)
+        ignored = set(nodes.RANGE) if "number" in nodes.types(node) else set()
+        ignored |= {word for word in ("minItems", "maxItems") if node.get(word, 0) > _LLAMACPP_ITEMS}
+        node = nodes.say(node, ignored)
+        # ggml-org/llama.cpp#25923: empty `properties` give a grammar that does not parse
+        return nodes.closed(node) if node.get("properties") else nodes.without(node, {"properties"})
+
+    return nodes.walk(schema, visit)
 
 
 @_cached
@@ -128,16 +108,16 @@ def anthropic(schema: JsonObject) -> JsonObject:
     scalars, and minItems of 0 or 1 are supported. A schema may have at most 24 optional properties and 16 unions, so
     optional properties are not made nullable.
     """
-    bounds = RANGE | {"minLength", "maxLength", "maxItems", "uniqueItems", "multipleOf"}
+    bounds = nodes.RANGE | {"minLength", "maxLength", "maxItems", "uniqueItems", "multipleOf"}
 
     def visit(node: JsonObject) -> JsonObject:
-        node = const_as_enum(typed(simple(node)))
-        unsaid = bounds | ({"minItems"} if node.get("minItems", 0) > 1 else set())
+        node = nodes.const_as_enum(nodes.typed(nodes.simple(node, bounds, _ANTHROPIC_FORMATS)))
+        unsaid = {"minItems"} if node.get("minItems", 0) > 1 else set()
         unsaid |= {"enum"} if any(isinstance(value, dict | list) for value in node.get("enum", ())) else set()
-        node = _with_listed_children(known_format(say(node, unsaid), _ANTHROPIC_FORMATS))
+        node = _with_listed_children(nodes.say(node, unsaid))
         return {**node, "additionalProperties": False} if node.get("properties") else node
 
-    return walk(schema, visit)
+    return nodes.walk(schema, visit)
 
 
 @_cached
@@ -148,43 +128,39 @@ def gemini(schema: JsonObject) -> JsonObject:
     (zed-industries/zed#44875), and no exclusive bounds. The array bounds (vercel/ai#21192) and the enum values
     (googleapis/python-genai#950) of a schema are limited in total.
     """
-    unsaid = {"minLength", "maxLength", "pattern", "uniqueItems", "multipleOf"}
+    unsaid = {"minLength", "maxLength", "pattern", "uniqueItems", "multipleOf", "exclusiveMinimum", "exclusiveMaximum"}
     items, choices = _GEMINI_ITEMS, _CHOICES
 
     def visit(node: JsonObject) -> JsonObject:
         nonlocal items, choices
-        node = known_format(_inclusive(say(simple(node), unsaid)), _GEMINI_FORMATS)
+        node = nodes.simple(node, unsaid, _GEMINI_FORMATS)
         if "maxItems" in node or "minItems" in node:
             items -= max(node.get("maxItems", 0), node.get("minItems", 0))
             # Open-Historia/open-historia#790: any minItems or maxItems on a list of objects fails
-            if items < 0 or "object" in types(subschema(node.get("items"))):
-                node = say(node, {"minItems", "maxItems"})
-        node = _gemini_enum(const_as_enum(node))
+            if items < 0 or "object" in nodes.types(nodes.subschema(node.get("items"))):
+                node = nodes.say(node, {"minItems", "maxItems"})
+        node = _gemini_enum(nodes.const_as_enum(node))
         choices -= len(node.get("enum", ()))
-        node = say(node, {"enum"}) if choices < 0 else node
-        return without(node, {"additionalProperties"}) if node.get("additionalProperties") is False else node
+        node = nodes.say(node, {"enum"}) if choices < 0 else node
+        return nodes.without(node, {"additionalProperties"}) if node.get("additionalProperties") is False else node
 
-    return walk(schema, visit)
+    return nodes.walk(schema, visit)
 
 
 @_cached
 def relaxed(schema: JsonObject) -> JsonObject:
-    """Translate for the output mode `json_schema_relaxed`: keep structure, types and short enums.
-
-    All other keywords are moved into the description as sentences.
-    """
-
+    """Translate for the output mode `json_schema_relaxed`: keep structure, types and short enums."""
     choices = _CHOICES
 
     def visit(node: JsonObject) -> JsonObject:
         nonlocal choices
-        node = const_as_enum(say(simple(node), BOUNDS))
+        node = nodes.const_as_enum(nodes.simple(node, nodes.BOUNDS))
         choices -= len(node.get("enum", ()))
-        node = say(node, {"enum"}) if choices < 0 else node
+        node = nodes.say(node, {"enum"}) if choices < 0 else node
         open_or_closed = isinstance(node.get("additionalProperties"), bool)
-        return without(node, {"additionalProperties"}) if open_or_closed else node
+        return nodes.without(node, {"additionalProperties"}) if open_or_closed else node
 
-    return walk(schema, visit)
+    return nodes.walk(schema, visit)
 
 
 def enforced(request: VisionRequest, dialect: Dialect) -> JsonObject | None:
@@ -215,40 +191,40 @@ def restore(value: Any, schema: JsonObject) -> Any:
     An optional property is removed if its value is null and its schema does not accept null. A list of entries is
     converted to the open object that the list represents. `value` may also be a part of an answer.
     """
-    schema = _branch(value, structural(schema))
-    if isinstance(value, list) and is_open(schema):
+    schema = _branch(value, nodes.structural(schema))
+    if isinstance(value, list) and nodes.is_open(schema):
         entries = [entry for entry in value if isinstance(entry, dict) and isinstance(entry.get("key"), str)]
-        inner = subschema(schema.get("additionalProperties"))
+        inner = nodes.subschema(schema.get("additionalProperties"))
         return {entry["key"]: restore(entry.get("value"), inner) for entry in entries}
     if isinstance(value, list):
-        return [restore(item, subschema(schema.get("items"))) for item in value]
+        return [restore(item, nodes.subschema(schema.get("items"))) for item in value]
     if isinstance(value, dict):
         return _restore_object(value, schema)
     return value
 
 
 def _restore_object(value: JsonObject, schema: JsonObject) -> JsonObject:
-    properties = subschema(schema.get("properties"))
+    properties = nodes.subschema(schema.get("properties"))
     required = schema.get("required", ())
     return {
-        name: restore(item, subschema(properties.get(name)))
+        name: restore(item, nodes.subschema(properties.get(name)))
         for name, item in value.items()
         if item is not None
         or name not in properties
         or name in required
-        or nullable(structural(subschema(properties[name])))
+        or nodes.nullable(nodes.structural(nodes.subschema(properties[name])))
     }
 
 
 def _branch(value: Any, schema: JsonObject) -> JsonObject:
     """Return the `anyOf` branch that best matches an object or a list; the schema itself if no branch matches."""
-    branches = [structural(subschema(branch)) for branch in schema.get("anyOf", ())]
+    branches = [nodes.structural(nodes.subschema(branch)) for branch in schema.get("anyOf", ())]
     if isinstance(value, list):
-        branches.sort(key=is_open)
-        return next((branch for branch in branches if is_open(branch) or "array" in types(branch)), schema)
+        branches.sort(key=nodes.is_open)
+        return next((branch for branch in branches if nodes.is_open(branch) or "array" in nodes.types(branch)), schema)
     if isinstance(value, dict):
-        branches.sort(key=lambda branch: len(value.keys() - subschema(branch.get("properties")).keys()))
-        return next((branch for branch in branches if "object" in types(branch)), schema)
+        branches.sort(key=lambda branch: len(value.keys() - nodes.subschema(branch.get("properties")).keys()))
+        return next((branch for branch in branches if "object" in nodes.types(branch)), schema)
     return schema
 
 
@@ -260,10 +236,10 @@ def _strict_object(node: JsonObject) -> JsonObject:
 
 def _optional(node: JsonObject) -> JsonObject:
     """Make an optional property nullable, so that null can replace an absent property."""
-    node = simple(node)
-    if nullable(node):
+    node = nodes.simple(node)
+    if nodes.nullable(node):
         return node
-    node = described(typed(const_as_enum(node)), ["Null if there is nothing to say."])
+    node = nodes.described(nodes.typed(nodes.const_as_enum(node)), ["Null if there is nothing to say."])
     if "anyOf" in node:
         return {**node, "anyOf": [*node["anyOf"], {"type": "null"}]}
     if "enum" in node:
@@ -274,51 +250,34 @@ def _optional(node: JsonObject) -> JsonObject:
 def _with_listed_children(node: JsonObject) -> JsonObject:
     """Translate the open objects among the properties, the items and the alternatives to lists of entries."""
     if node.get("properties"):
-        listed = {name: _listed(subschema(child)) for name, child in node["properties"].items()}
+        listed = {name: _listed(nodes.subschema(child)) for name, child in node["properties"].items()}
         node = {**node, "properties": listed}
-    if "array" in types(node):
-        node = {**node, "items": _listed(subschema(node.get("items")))}
+    if "array" in nodes.types(node):
+        node = {**node, "items": _listed(nodes.subschema(node.get("items")))}
     if "anyOf" in node:
-        node = {**node, "anyOf": [_listed(subschema(branch)) for branch in node["anyOf"]]}
+        node = {**node, "anyOf": [_listed(nodes.subschema(branch)) for branch in node["anyOf"]]}
     return node
 
 
 def _listed(node: JsonObject) -> JsonObject:
-    node = simple(node)
-    if not is_open(node):
+    node = nodes.simple(node)
+    if not nodes.is_open(node):
         return node
-    node = typed(node)
+    node = nodes.typed(node)
     named = node["type"]
-    value = subschema(node.get("additionalProperties"))
-    entry = {
-        "type": "object",
-        "properties": {"key": {"type": "string"}, "value": value},
-        "required": ["key", "value"],
-    }
-    listed = {**without(node, OWN_KEYWORDS["object"]), "items": entry}
+    value = nodes.subschema(node.get("additionalProperties"))
+    entry = {"type": "object", "properties": {"key": {"type": "string"}, "value": value}, "required": ["key", "value"]}
+    listed = {**nodes.without(node, nodes.OWN_KEYWORDS["object"]), "items": entry}
     listed["type"] = "array" if isinstance(named, str) else ["array" if kind == "object" else kind for kind in named]
     return listed
 
 
-def _inclusive(node: JsonObject) -> JsonObject:
-    """Translate exclusive bounds of an integer to inclusive bounds. Move other exclusive bounds to the description."""
-    whole = types(node) <= {"integer", "null"}
-    for word, inclusive, step in (("exclusiveMinimum", "minimum", 1), ("exclusiveMaximum", "maximum", -1)):
-        if whole and isinstance(node.get(word), int) and inclusive not in node:
-            node = {**without(node, {word}), inclusive: node[word] + step}
-    return say(node, {"exclusiveMinimum", "exclusiveMaximum"})
-
-
 def _gemini_enum(node: JsonObject) -> JsonObject:
     """Keep enums of strings and numbers, and put null in a separate branch. Move other enums into the description."""
-    if "enum" not in node:
+    values = node.get("enum")
+    if not values:
         return node
-    node = typed(node)
-    values = [value for value in node["enum"] if value is not None]
-    if not values or any(not isinstance(value, str | int | float) or isinstance(value, bool) for value in values):
-        return say(node, {"enum"})
-    if len(values) == len(node["enum"]):
-        return split_types(node)
-    kinds = sorted(types(node) - {"null"})
-    choice = {"type": kinds[0] if len(kinds) == 1 else kinds, "enum": values}
-    return {**without(node, {"type", "enum"}), "anyOf": [choice, {"type": "null"}]}
+    node = nodes.typed(node)
+    if values == [None] or any(isinstance(value, bool | dict | list) for value in values):
+        return nodes.say(node, {"enum"})
+    return nodes.split_types(node, with_null=True)

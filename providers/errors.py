@@ -1,8 +1,4 @@
-"""Exceptions that provider calls raise. All except UnknownKind are ProviderErrors.
-
-Messages are sentences for users and never contain a response body, a key or a prompt. `provider_message` contains the
-sanitised message of the provider.
-"""
+"""Exceptions that provider calls raise. Their messages never contain a response body, a key or a prompt."""
 
 from providers.hints import RateHints
 from providers.usage import Usage
@@ -12,9 +8,8 @@ class ProviderError(Exception):
     """A provider call failed. `status` is the HTTP status of the response, None if there was no response.
 
     `retry_after`: seconds to wait before a retry. `usage`: tokens of the failed call, None if unknown. `rate`: the rate
-    limits in the response's headers. `begun`: whether a part of the answer was received. `provider_message`: the
-    provider's message, in one line of at most 300 characters, without keys and prompt. `may_be_schema`: a less strict
-    output mode may succeed.
+    limits in the response's headers. `begun`: a part of the answer was received. `may_be_schema`: a less strict output
+    mode may succeed.
     """
 
     begun = False
@@ -39,9 +34,8 @@ class ProviderError(Exception):
 
     def describe(self, *, show_provider_message: bool) -> str:
         """Return the message, followed by the provider's message if there is one and it may be shown."""
-        if not (show_provider_message and self.provider_message):
-            return self.message
-        return f'{self.message} The provider\'s message: "{self.provider_message}".'
+        shown = show_provider_message and self.provider_message
+        return f'{self.message} The provider\'s message: "{self.provider_message}".' if shown else self.message
 
 
 class AuthFailed(ProviderError):
@@ -79,8 +73,7 @@ class ContextTooLong(ProviderError):
 class SchemaRejected(ProviderError):
     """The server rejected the schema or the output mode.
 
-    `explained` is False if a request with a schema failed with status 400 or 422 and the response names no known cause.
-    The schema may be the cause, so the dispatcher tries the next less strict output mode once.
+    `explained` is False if the status is 400 or 422 and the response names no known cause, so the schema may be it.
     """
 
     explained = True

@@ -1,7 +1,6 @@
-"""Generate a small value that validates against a JSON Schema. One sentence fills its free-text fields.
+"""Generate a small value that validates against a JSON Schema without `$ref`. One sentence fills its free text.
 
-The schema is draft 2020-12 with every `$ref` inlined. Candidates are tried in order until one validates. Regular
-expressions are not solved: a value for a pattern is found only if a sample text matches.
+Candidates are tried in order until one validates. A value for a pattern is found only if a sample text matches.
 """
 
 from collections.abc import Iterator
@@ -51,11 +50,7 @@ _SAMPLES = (
 
 def fill(schema: Schema, sentence: str) -> Any:
     """Return a value that validates against `schema`, with `sentence` as its free text. Raises SchemaNotFillable."""
-    value = _Filler(sentence).value(schema, "")
-    error = next(jsonschema_rs.iter_errors(schema, value, validate_formats=True, offline=True), None)
-    if error is not None:
-        raise _not_fillable("".join(f"/{part}" for part in error.instance_path))
-    return value
+    return _Filler(sentence).value(schema, "")
 
 
 def _not_fillable(pointer: str) -> SchemaNotFillable:
@@ -119,10 +114,9 @@ class _Filler:
                 return self._arrays(schema, pointer)
             case "object":
                 return self._objects(schema, pointer)
-            case "integer" | "number":
-                return _numbers(schema)
-            case _:
-                return iter((None,) if kind == "null" else (False, True))
+            case "boolean":
+                return iter((False, True))
+        return iter((None,)) if kind == "null" else _numbers(schema)
 
     def _texts(self, schema: Schema) -> Iterator[str]:
         sentence = self._sentence
@@ -186,8 +180,6 @@ def _numbers(schema: Schema) -> Iterator[int | float]:
     step = bounds.get("multipleOf", Decimal(1))
     lowest = max((bounds[key] for key in ("minimum", "exclusiveMinimum") if key in bounds), default=None)
     highest = min((bounds[key] for key in ("maximum", "exclusiveMaximum") if key in bounds), default=None)
-    if lowest is not None and highest is not None and lowest > highest:
-        return
     numbers = [Decimal(0)]
     if lowest is not None and highest is not None:
         numbers += [lowest + (highest - lowest) * eighth / 8 for eighth in range(9)]
@@ -228,8 +220,4 @@ def _both(key: str, first: Any, second: Any) -> Any:
         return [kind for kind in _TYPES if kind in first and kind in second] or second
     if key == "enum":
         return [value for value in first if value in second]
-    if isinstance(first, list):
-        return [*first, *(each for each in second if each not in first)]
-    if key.startswith(("min", "exclusiveMin")):
-        return max(first, second)
-    return min(first, second) if key.startswith(("max", "exclusiveMax")) else second
+    return [*first, *(each for each in second if each not in first)] if isinstance(first, list) else second

@@ -93,9 +93,7 @@ ROWS = (
     Flavour(_spec("litellm", "LiteLLM", "http://localhost:4000/v1"), schema=dialects.openai_strict, strict=True),
     Flavour(
         _spec(
-            "openai-compatible",
-            "OpenAI-compatible server",
-            note="Any other server of this protocol; needs a base_url.",
+            "openai-compatible", "OpenAI-compatible server", note="Any other server of this protocol; needs a base_url."
         ),
         schema=dialects.openai_compatible,
         # Together and llama-cpp-python read `schema`; `transformers serve` and vLLM ignore it. OpenAI, and LiteLLM and

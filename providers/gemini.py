@@ -13,9 +13,9 @@ from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from providers import dialects
-from providers.base import Completion, Delta, JsonObject, Model, ProviderConfig, Setting, Spec, VisionRequest
+from providers.base import JsonObject, Model, ProviderConfig, Setting, Spec, VisionRequest
 from providers.call import Call, api_key, foreign_reply
-from providers.client import BaseClient
+from providers.client import ServerClient
 from providers.errors import BadReply, Blocked, InvalidOption, ProviderError, RequestRejected, UnknownModel
 from providers.http_errors import classify
 from providers.pool import Pool
@@ -62,7 +62,7 @@ _BLOCK_REASONS = frozenset(
 )
 
 
-class GeminiClient(BaseClient):
+class GeminiClient(ServerClient):
     """Client of Google's Gemini API, or of a server that implements the same protocol."""
 
     specs = (SPEC,)
@@ -73,13 +73,6 @@ class GeminiClient(BaseClient):
         # The SDK logs the name of the key in the environment and values of responses.
         logging.getLogger("google_genai._api_client").setLevel(logging.ERROR)
         warnings.filterwarnings("ignore", "(?s).* is not a valid ", UserWarning, r"google\.genai\._common")
-
-    async def complete(self, request: VisionRequest) -> Completion:
-        answer, config = GeminiAnswer(SPEC, request, streamed=False), self._config(request)
-        async with self._session(request, self._pool.client) as (models, call):
-            step = models.generate_content(model=request.model, contents=_NO_CONTENTS, config=config)
-            answer.read(await call.wait(step))
-        return answer.completion()
 
     async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
         """List the models that generate content, over a new connection. Embedding models are omitted."""
@@ -103,14 +96,17 @@ class GeminiClient(BaseClient):
             "media_resolution": _upper("MEDIA_RESOLUTION_", self._options.get("media_resolution")),
         }
 
-    async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
-        answer, config = GeminiAnswer(SPEC, request, streamed=True), self._config(request)
+    def _answer(self, request: VisionRequest, *, streamed: bool) -> Answer:
+        return GeminiAnswer(SPEC, request, streamed=streamed)
+
+    async def _responses(self, request: VisionRequest, answer: Answer) -> AsyncGenerator[Any]:
+        config = self._config(request)
         async with self._session(request, self._pool.client) as (models, call):
-            opening = models.generate_content_stream(model=request.model, contents=_NO_CONTENTS, config=config)
-            async with aclosing(call.each(opening)) as parts:
-                async for part in parts:
-                    yield Delta(answer.read(part))
-        yield answer.completion()
+            generate: Any = models.generate_content_stream if answer.streamed else models.generate_content
+            opening = generate(model=request.model, contents=_NO_CONTENTS, config=config)
+            async with aclosing(call.responses(opening, streamed=answer.streamed)) as responses:
+                async for response in responses:
+                    yield response
 
     @asynccontextmanager
     async def _session(
@@ -170,11 +166,7 @@ class GeminiClient(BaseClient):
 
 
 def _contents(request: VisionRequest) -> list[JsonObject]:
-    """Build the messages as they are sent.
-
-    The SDK would encode the image in URL-safe base64. Compatible proxies that expect standard base64 silently ignore
-    such an image (measured with google-genai 3.4).
-    """
+    """Build the messages as they are sent. The SDK (3.4) would write URL-safe base64, which some proxies ignore."""
     image = request.image
     parts = [{"inlineData": {"mimeType": image.media_type, "data": image.base64.decode()}}] if image else []
     user = {"role": "user", "parts": [*parts, {"text": dialects.prompt(request, shown=request.enforces_schema)}]}

@@ -49,15 +49,12 @@ def rate_hints(headers: Mapping[str, str]) -> RateHints | None:
 
 def _tightest(headers: Mapping[str, str], names: tuple[str, ...]) -> Allowance | None:
     """Return the rate limit with the smallest remaining amount, or None if the headers contain none."""
-    announced = (_allowance(headers, name) for name in names)
-    return min(filter(None, announced), key=lambda allowance: allowance.remaining, default=None)
-
-
-def _allowance(headers: Mapping[str, str], name: str) -> Allowance | None:
-    remaining = _number(headers.get(name.format("remaining")))
-    if remaining is None:
-        return None
-    return Allowance(remaining, _number(headers.get(name.format("limit"))), _seconds(headers.get(name.format("reset"))))
+    allowances = []
+    for name in names:
+        remaining, limit, reset = (headers.get(name.format(word)) for word in ("remaining", "limit", "reset"))
+        if (amount := _number(remaining)) is not None:
+            allowances.append(Allowance(amount, _number(limit), _seconds(reset)))
+    return min(allowances, key=lambda allowance: allowance.remaining, default=None)
 
 
 def retry_after(status: int, headers: Mapping[str, str], body: object = None) -> float | None:
@@ -82,10 +79,9 @@ def _number(value: object) -> float | None:
 
 
 def _seconds(value: object) -> float | None:
-    """Parse a duration such as "30", "6m0s", "120ms" (OpenAI) or "34.5s" (Gemini), or a date, and return seconds.
+    """Return the seconds of a duration such as "30", "6m0s", "120ms" (OpenAI) or "34.5s" (Gemini), or until a date.
 
-    For a date, the seconds until then are returned. Its format may be Unix time (OpenRouter), RFC 3339 (Anthropic) or
-    an HTTP date.
+    A date is a Unix time (OpenRouter), RFC 3339 (Anthropic) or an HTTP date.
     """
     text = value.strip() if isinstance(value, str) else ""
     number = _number(text)

@@ -1,7 +1,6 @@
 """Classify error responses by their status if it is unambiguous, otherwise by known phrases in their text.
 
-Messages never quote the response, because it may contain the key or the prompt. `ProviderError.provider_message`
-contains the sanitised message of the provider.
+Messages never quote the response, because it may contain the key or the prompt.
 """
 
 import json
@@ -26,11 +25,7 @@ _TEMPORARY = (errors.RateLimited, errors.Unavailable, errors.ServerFailed)
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A cause of failure.
-
-    `error`: the exception to raise. `message`: a template of its message. `texts`: a regular expression of phrases that
-    identify the cause in a response.
-    """
+    """The exception of a cause, a template of its message, and a regular expression of phrases that identify it."""
 
     error: type[ProviderError]
     message: str

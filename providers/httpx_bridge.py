@@ -6,16 +6,11 @@ import httpx
 import httpx2
 
 from providers.base import Image
-from providers.image_body import insert_image
 from providers.transport import TIMEOUT
 
 
 class BridgeTransport(httpx.AsyncBaseTransport):
-    """Transport of one call, which sets the API key header and inserts the image into the body.
-
-    Requests are sent through the shared httpx2 client, so exceptions are from httpx2. Closing the SDK's client does
-    not close the shared client.
-    """
+    """Transport of one call, which sets the key and inserts the image. Its exceptions are those of httpx2."""
 
     def __init__(self, shared: httpx2.AsyncClient, key: str, image: Image | None) -> None:
         self._shared = shared
@@ -24,7 +19,7 @@ class BridgeTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request. Raises httpx2.HTTPStatusError for error statuses. (The SDK's error has no headers.)"""
-        body = request.content if self._image is None else insert_image(request.content, self._image)
+        body = request.content if self._image is None else self._image.inserted(request.content)
         # Without a key the SDK sends $OLLAMA_API_KEY to any address (measured with ollama 0.6.3).
         own = ("authorization", "content-length", "transfer-encoding")
         headers = [(name, value) for name, value in request.headers.items() if name.lower() not in own]

@@ -5,16 +5,14 @@ a long prompt (odysseus-dev/odysseus#1055).
 """
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from providers import dialects
-from providers.base import Completion, Delta, JsonObject, Model, Setting, Spec, VisionRequest
+from providers.base import PLACEHOLDER, JsonObject, Model, Setting, Spec, VisionRequest
 from providers.call import Call, api_key
-from providers.client import BaseClient
+from providers.client import ServerClient
 from providers.errors import ProviderError, UnknownModel
 from providers.http_errors import classify, error_in_200
-from providers.image_body import PLACEHOLDER
 from providers.text import Answer, Failure, model_of, whole_characters
 from providers.usage import usage_of
 
@@ -40,27 +38,19 @@ SPEC = Spec(
 )
 
 
-class OllamaClient(BaseClient):
+class OllamaClient(ServerClient):
     specs = (SPEC,)
     sdk = "ollama"
-
-    async def complete(self, request: VisionRequest) -> Completion:
-        arguments, answer = self.body(request), self._answer(request, streamed=False)
-        answer.read(await self._call(request).wait(self._sdk(request, self._pool.client).chat(**arguments)))
-        return answer.completion()
 
     async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
         """List the pulled models over a new connection. Ollama does not report which of them accept images."""
         listing = await self._call(request).wait(self._sdk(request, self._pool.fresh_client).list())
         return tuple(model_of(model.model) for model in listing.models if model.model)
 
-    async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
-        arguments, answer = self.body(request), self._answer(request, streamed=True)
-        opening = self._sdk(request, self._pool.client).chat(**arguments, stream=True)
-        async with aclosing(self._call(request).each(opening)) as parts:
-            async for part in parts:
-                yield Delta(answer.read(part))
-        yield answer.completion()
+    def _responses(self, request: VisionRequest, answer: Answer) -> AsyncGenerator[Any]:
+        chat: Any = self._sdk(request, self._pool.client).chat
+        opening = chat(**self.body(request), stream=answer.streamed)
+        return self._call(request).responses(opening, streamed=answer.streamed)
 
     def _sdk(self, request: VisionRequest, shared: "httpx2.AsyncClient") -> "ollama.AsyncClient":
         """Create a lightweight client for one call (0.04 ms), so that the key is not stored after the call."""
@@ -129,15 +119,12 @@ def _messages(request: VisionRequest) -> list[dict[str, Any]]:
 
 
 def _format(request: VisionRequest) -> JsonObject | str | None:
-    """Return the value of the top-level field `format`: a schema, "json" or None.
-
-    Ollama ignores `format` inside `options` (browser-use/browser-use#5023). The schema is in llama.cpp's dialect,
-    because Ollama uses llama.cpp's converter from schema to grammar.
-    """
+    """Return the top-level field `format`, which Ollama ignores inside `options` (browser-use/browser-use#5023)."""
     return "json" if request.sends_schema and not request.enforces_schema else _schema(request)
 
 
 def _schema(request: VisionRequest) -> JsonObject | None:
+    """Return the schema in the dialect of llama.cpp, whose converter from schema to grammar Ollama uses."""
     return dialects.enforced(request, dialects.llamacpp)
 
 

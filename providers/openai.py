@@ -9,7 +9,7 @@ from providers.chat_completions import ChatAnswer, Flavour
 from providers.errors import ProviderError
 from providers.http_errors import error_in_200
 from providers.pool import Pool
-from providers.stainless import JsonAnswer, StainlessClient
+from providers.stainless import StainlessClient
 
 if TYPE_CHECKING:
     import httpx2
@@ -38,7 +38,7 @@ class OpenAIClient(StainlessClient):
         options = {"include_usage": True, **self.flavour.stream_options}
         return {**super()._streamed(body), "stream_options": options}
 
-    def _answer(self, request: VisionRequest, *, streamed: bool) -> JsonAnswer:
+    def _answer(self, request: VisionRequest, *, streamed: bool) -> ChatAnswer:
         return ChatAnswer(self.spec, request, streamed=streamed)
 
     def _error_in(self, response: object, request: VisionRequest) -> ProviderError | None:

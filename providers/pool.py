@@ -1,11 +1,7 @@
 """HTTP connections and local engines, shared by all provider clients of one process.
 
-openai, anthropic and google-genai use httpx2. ollama uses httpx; `providers.httpx_bridge` sends its requests through
-the same httpx2 client. The pool overrides the SDKs' settings: it follows no redirects, stores no cookies, accepts no
-compressed responses and rejects responses larger than `max_reply_bytes`.
-
-h11 reads extra bytes after a response as the next response on that connection. The pool does not detect this, because
-only that server could send such bytes.
+The pool overrides the SDKs' settings: it follows no redirects, stores no cookies, accepts no compressed responses and
+rejects responses larger than `max_reply_bytes`.
 """
 
 import asyncio
@@ -24,11 +20,7 @@ KEEPALIVE_SECONDS = 4.0
 
 
 class Pool:
-    """Shared httpx2 clients, which are opened on first use. `aclose()` closes them.
-
-    If `transport` is passed, proxies from the environment are not used. A proxy would connect to the server without the
-    transport's check of addresses.
-    """
+    """Shared httpx2 clients, which are opened on first use. `aclose()` closes them."""
 
     def __init__(
         self,
@@ -38,9 +30,9 @@ class Pool:
         tells_addresses: bool = True,
         engines: Engines | None = None,
     ) -> None:
-        """`transport`: creates a transport; its argument is the seconds to keep idle connections open.
-        `tells_addresses`: whether error messages may contain base URLs. `engines`: the llama.cpp processes, by default
-        those of this pool.
+        """`transport`: creates a transport that keeps idle connections open for the seconds in its argument. Proxies
+        from the environment are then not used, because they would bypass the transport's check of addresses.
+        `tells_addresses`: error messages may contain base URLs. `engines`: llama.cpp processes, by default a new set.
         """
         self.engines = engines or Engines()
         self._transport = transport

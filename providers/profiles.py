@@ -1,8 +1,4 @@
-"""Properties of models: one row per kind of provider. Rows of model families override its values.
-
-The model's name shows its family. Servers spell the name differently: `qwen2.5vl:7b` in Ollama,
-`Qwen/Qwen2.5-VL-7B-Instruct` in vLLM, `qwen/qwen2.5-vl-72b-instruct` in OpenRouter.
-"""
+"""Properties of models: one row per kind of provider. Rows of model families override its values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -15,15 +15,10 @@ from providers.pool import Pool
 
 _ORDER = ("builtin", "local", "openai", "anthropic", "vllm", "ollama", "gemini")
 """The order of the first kinds in the documentation."""
-_CLIENTS: tuple[type[BaseClient], ...] = (
-    BuiltinClient,
-    LocalClient,
-    OpenAIClient,
-    AnthropicClient,
-    OllamaClient,
-    GeminiClient,
-)
-_KINDS = {spec.kind: (spec, client) for client in _CLIENTS for spec in client.specs}
+_CLIENTS = (BuiltinClient, LocalClient, OpenAIClient, AnthropicClient, OllamaClient, GeminiClient)
+_KINDS: dict[str, tuple[Spec, type[BaseClient]]] = {
+    spec.kind: (spec, client) for client in _CLIENTS for spec in client.specs
+}
 
 
 def specs() -> tuple[Spec, ...]:
@@ -37,10 +32,9 @@ def spec(kind: str) -> Spec:
 
 
 def client(config: ProviderConfig, pool: Pool) -> BaseClient:
-    """Create a client for `config`. The client does not store the API key, which is part of each request.
+    """Create a client. Call this in a thread: the first call for a kind imports an SDK, which takes up to a second.
 
-    The first call for a kind imports an SDK, which takes up to a second, so do not call this function on the event
-    loop. Raises UnknownKind, and ValueError for an invalid base URL.
+    Raises UnknownKind, and ValueError for an invalid base URL.
     """
     _, client_class = _entry(config.kind)
     if client_class.sdk:

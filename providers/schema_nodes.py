@@ -1,7 +1,4 @@
-"""Functions that rewrite one subschema (a node), and `walk`, which applies them to all subschemas.
-
-`providers.dialects` combines these functions. A rewrite returns a new node and keeps the order of keys.
-"""
+"""Functions that rewrite one subschema (a node) to a new node, and `walk`, which applies them to all subschemas."""
 
 import json
 import re
@@ -39,6 +36,8 @@ OWN_KEYWORDS: Mapping[str, frozenset[str]] = {
     "array": frozenset({"items", "minItems", "maxItems", "uniqueItems"}),
     "object": frozenset({"properties", "required", "additionalProperties"}),
 }
+_TYPE_NAMES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
+_TYPE_NAMES[type(None)] = "null"
 _TYPED = frozenset[str]().union(*OWN_KEYWORDS.values())
 _SILENT = frozenset({"title", "deprecated", "readOnly", "writeOnly", "contentEncoding", "contentMediaType"})
 _COMPLEX = frozenset(
@@ -51,7 +50,6 @@ _COMPLEX = frozenset(
 """Keywords that no provider enforces reliably. They are moved into the description as JSON."""
 _LONGEST = 4_000  # characters of JSON in one description
 _SHAPE = frozenset({"properties", "items", "enum", "const"})
-_UNSET = object()
 
 _PORTABLE_PATTERN = re.compile(
     r"""(?:
@@ -113,31 +111,32 @@ def without(node: JsonObject, words: Collection[str]) -> JsonObject:
     return {word: value for word, value in node.items() if word not in words}
 
 
-def simple(node: JsonObject) -> JsonObject:
-    """Reduce a node to keywords that providers support.
+def simple(node: JsonObject, unsaid: Collection[str] = (), formats: Collection[str] | None = None) -> JsonObject:
+    """Reduce a node to keywords that providers enforce.
 
-    The keywords `default` and `examples`, and those that no provider enforces, are moved into the description. `title`
+    The other keywords, those in `unsaid`, and formats that are not in `formats` are moved into the description. `title`
     and similar annotations are dropped.
     """
     node = _relevant(_with_required(structural(node)))
     moved = {word: value for word, value in node.items() if word in _COMPLEX}
     if "patternProperties" in moved:
         node = {**node, "additionalProperties": True}
-    pattern = {"pattern"} if not is_portable_pattern(str(node.get("pattern", ""))) else set()
-    node = say(
-        without(node, _SILENT | moved.keys()), {"default", "examples", "minProperties", "maxProperties"} | pattern
-    )
+    unsaid = {"default", "examples", "minProperties", "maxProperties", *unsaid}
+    if not is_portable_pattern(str(node.get("pattern", ""))):
+        unsaid.add("pattern")
+    if formats is not None and node.get("format") not in formats:
+        unsaid.add("format")
+    node = say(without(node, _SILENT | moved.keys()), unsaid)
     if not moved:
         return node
     text = json.dumps(moved, ensure_ascii=False)
-    return described(
-        node, [f"Must also match this JSON Schema: {text}" if len(text) <= _LONGEST else "More rules apply."]
-    )
+    rules = f"Must also match this JSON Schema: {text}" if len(text) <= _LONGEST else "More rules apply."
+    return described(node, [rules])
 
 
 def _relevant(node: JsonObject) -> JsonObject:
     """Drop keywords that apply to none of the node's types."""
-    names = types(node)
+    names = types(typed(node) if node.keys() & {"enum", "const"} else node)
     own = [words for name, words in OWN_KEYWORDS.items() if name in names]
     return without(node, _TYPED - frozenset().union(*own)) if names else node
 
@@ -232,11 +231,6 @@ def described(node: JsonObject, sentences: list[str]) -> JsonObject:
     return {**node, "description": " ".join([text, *sentences]).strip()}
 
 
-def known_format(node: JsonObject, known: frozenset[str]) -> JsonObject:
-    """Keep a format that is in `known`. Move any other format into the description."""
-    return node if node.get("format") in known else say(node, {"format"})
-
-
 def closed(node: JsonObject) -> JsonObject:
     """Add `additionalProperties: false` to an object that declares properties but not `additionalProperties`."""
     if not node.get("properties") or "additionalProperties" in node:
@@ -245,15 +239,11 @@ def closed(node: JsonObject) -> JsonObject:
 
 
 def const_as_enum(node: JsonObject) -> JsonObject:
-    value = node.get("const", _UNSET)
-    return node if value is _UNSET else {**without(node, {"const"}), "enum": [value]}
+    return {**without(node, {"const"}), "enum": [node["const"]]} if "const" in node else node
 
 
 def _json_type(value: Any) -> str:
-    if value is None:
-        return "null"
-    names = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
-    return names[type(value)]
+    return _TYPE_NAMES[type(value)]
 
 
 def typed(node: JsonObject) -> JsonObject:
@@ -261,7 +251,7 @@ def typed(node: JsonObject) -> JsonObject:
     if "type" in node or "anyOf" in node:
         return node
     if "enum" in node or "const" in node:
-        names = list(dict.fromkeys(_json_type(value) for value in node.get("enum", [node.get("const")])))
+        names = list(dict.fromkeys(map(_json_type, const_as_enum(node)["enum"])))
         names = [name for name in names if name != "integer" or "number" not in names]
     else:
         names = [name for name, words in OWN_KEYWORDS.items() if words & node.keys() and name != "integer"]
@@ -269,10 +259,10 @@ def typed(node: JsonObject) -> JsonObject:
     return {"type": names[0] if len(names) == 1 else names, **node}
 
 
-def split_types(node: JsonObject) -> JsonObject:
-    """Translate a node with several types to an `anyOf` with one type each. A type with null is not split."""
-    names = [node.get("type")] if isinstance(node.get("type"), str) else list(node.get("type", ()))
-    if len([name for name in names if name != "null"]) < 2:
+def split_types(node: JsonObject, *, with_null: bool = False) -> JsonObject:
+    """Translate a node with several types to an `anyOf` with one type each. `with_null`: also one type and null."""
+    names = [node["type"]] if isinstance(node.get("type"), str) else list(node.get("type", ()))
+    if len([name for name in names if with_null or name != "null"]) < 2:
         return node
     rest = without(node, _TYPED | {"type", "enum"})
     branches = [branch for branch in (_only(node, str(name)) for name in names) if branch.get("enum", True)]
@@ -285,4 +275,4 @@ def _only(node: JsonObject, name: str) -> JsonObject:
     if "enum" in node:
         accepted = {name, "integer"} if name == "number" else {name}
         words["enum"] = [value for value in node["enum"] if _json_type(value) in accepted]
-    return {"type": name, **words}
+    return {"type": "null"} if words.get("enum") == [None] else {"type": name, **words}

@@ -8,17 +8,15 @@ import json
 import logging
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from providers.base import Completion, Delta, JsonObject, ProviderConfig, VisionRequest
+from providers.base import JsonObject, ProviderConfig, VisionRequest
 from providers.call import Call, api_key, foreign_reply
-from providers.client import BaseClient
-from providers.errors import BadReply, ProviderError, UnparsableOutput
+from providers.client import ServerClient
+from providers.errors import ProviderError
 from providers.hints import rate_hints
 from providers.http_errors import classify
-from providers.image_body import serialise
 from providers.pool import Pool
 from providers.text import Answer
 
@@ -30,19 +28,7 @@ _TRAILER_SECONDS = 1.0
 _OMITTED = ("Authorization", "x-stainless-timeout", "x-stainless-retry-count", "x-stainless-read-timeout")
 
 
-class JsonAnswer(Answer):
-    """An answer that is collected from JSON values, which may have any shape."""
-
-    @abstractmethod
-    def read_response(self, response: object) -> None:
-        """Read a response that is not streamed."""
-
-    @abstractmethod
-    def read_event(self, event: Mapping[str, Any]) -> str:
-        """Return the text of one stream event, "" for an event without text."""
-
-
-class StainlessClient(BaseClient):
+class StainlessClient(ServerClient):
     """Client of one server. The API key is part of each request, not stored here. `path`: the path of completions."""
 
     path: str
@@ -61,12 +47,8 @@ class StainlessClient(BaseClient):
         """Create the SDK's client with empty keys, because for None the SDK would read the environment."""
 
     @abstractmethod
-    def _answer(self, request: VisionRequest, *, streamed: bool) -> JsonAnswer:
-        """Create the object that collects the answer."""
-
-    @abstractmethod
     def _error_in(self, response: object, request: VisionRequest) -> ProviderError | None:
-        """Return the error for an error object inside a response with status 200."""
+        """Return the error for an error object in a response with status 200."""
 
     def _headers(self) -> Mapping[str, str | None]:
         """Return the protocol's headers. A header that is None is not sent."""
@@ -76,38 +58,22 @@ class StainlessClient(BaseClient):
         """Return the body with the fields that request a streamed response."""
         return {**body, "stream": True}
 
-    async def complete(self, request: VisionRequest) -> Completion:
-        body, answer = self.body(request), self._answer(request, streamed=False)
-        response = await self._call(request).wait(self._post(request, body))
-        answer.rate = rate_hints(response.headers)
-        answer.read_response(self._parse(response.content, request))
-        return answer.completion()
-
-    async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:
-        answer = self._answer(request, streamed=True)
-        try:
-            async with aclosing(self._events(request, answer)) as events:
-                async for event in events:
-                    if not isinstance(event, Mapping):
-                        raise BadReply(f"{self.spec.title} sent an event that is not part of an answer.")
-                    yield Delta(answer.read_event(event))
-        except UnparsableOutput as error:
-            error.raw_text = str(answer)
-            raise
-        yield answer.completion()
-
-    async def _events(self, request: VisionRequest, answer: JsonAnswer) -> AsyncGenerator[object]:
-        """Yield the events of a stream. Failures after the finish reason are ignored because the answer is complete.
+    async def _responses(self, request: VisionRequest, answer: Answer) -> AsyncGenerator[object]:
+        """Yield the response or the events of a stream. Failures after the finish reason are ignored.
 
         The SDK's `SSEDecoder` (openai 3.3, anthropic 2.14) is not used: for each line it copies all earlier lines of
         the event, so an event of 1 MB in short lines takes minutes of CPU time.
         """
         import httpx2
 
-        call, body = self._call(request), self._streamed(self.body(request))
-        posted = self._post(request, body, stream=True, stream_cls=self._package.AsyncStream[object])
-        response = await call.wait(posted)
+        call, body, stream = self._call(request), self.body(request), {}
+        if answer.streamed:
+            body, stream = self._streamed(body), {"stream": True, "stream_cls": self._package.AsyncStream[object]}
+        response = await call.wait(self._post(request, body, **stream))
         answer.rate = rate_hints(response.headers)
+        if not answer.streamed:
+            yield self._parse(response.content, request)
+            return
         events = aiter(httpx2.EventSource(response))
         complete = False
         try:
@@ -128,7 +94,9 @@ class StainlessClient(BaseClient):
     async def _post(self, request: VisionRequest, body: JsonObject, **streaming: Any) -> "httpx2.Response":
         import httpx2
 
-        content, options = serialise(body, request.image), self._request_options(request)
+        options = self._request_options(request)
+        content = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        content = content if request.image is None else request.image.inserted(content)
         response = await self._sdk.post(
             self.path, cast_to=httpx2.Response, content=content, options=options, **streaming
         )
@@ -149,11 +117,8 @@ class StainlessClient(BaseClient):
         try:
             response = json.loads(data)
         except (ValueError, RecursionError):
-            response = None
-        if response is None:
-            raise foreign_reply(self.spec.title)
-        error = self._error_in(response, request)
-        if error is not None:
+            raise foreign_reply(self.spec.title) from None
+        if error := self._error_in(response, request):
             raise error
         return response
 

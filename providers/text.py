@@ -1,6 +1,7 @@
 """Collect an answer, limit the length of its text, and detect endless white space."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from providers.base import Completion, Model, Spec, VisionRequest
 from providers.errors import BadReply, ProviderError, Truncated, WhitespaceRunaway
@@ -34,11 +35,9 @@ class AnswerText:
         self.usage: Usage | None = None
 
     def add(self, piece: str) -> str:
-        """Append a piece of text, and return the text for the caller.
+        """Append a piece of text, and return the text for the caller. Raises BadReply and WhitespaceRunaway.
 
-        JSON escapes may split a surrogate pair between two pieces. A half at the end is kept for the next piece. An
-        unpaired half is replaced. Raises BadReply if the text is too long, and WhitespaceRunaway if a stream contains
-        too much consecutive white space.
+        Half of a surrogate pair at the end is kept for the next piece. An unpaired half is replaced.
         """
         piece = self._half + piece
         self._half = piece[-1] if "\ud800" <= piece[-1:] <= "\udbff" else ""
@@ -70,11 +69,12 @@ def model_of(name: str, title: str = "") -> Model:
 class Answer(ABC):
     """Base class of an answer, which is collected from one response or from the events of a stream.
 
-    `finish`: the finish reason, "" until the server sends it. `rate`: the rate limits in the response's headers.
-    `tokens_per_second`: the speed that the server reports.
+    `streamed`: whether the response is a stream. `finish`: the finish reason, "" until the server sends it. `rate`: the
+    rate limits in the response's headers. `tokens_per_second`: the speed that the server reports.
     """
 
     def __init__(self, spec: Spec, request: VisionRequest, *, streamed: bool) -> None:
+        self.streamed = streamed
         self.finish = ""
         self.rate: RateHints | None = None
         self.tokens_per_second: float | None = None
@@ -86,6 +86,10 @@ class Answer(ABC):
 
     def __str__(self) -> str:
         return str(self._text)
+
+    @abstractmethod
+    def read(self, response: Any) -> str:
+        """Read the response, or one event of a stream, and return its text."""
 
     @abstractmethod
     def _failure(self) -> Failure | None:

@@ -1,4 +1,4 @@
-"""The part of the pool that depends on httpx2. Importing this module imports httpx2, which takes 0.3 s."""
+"""The part of the pool that imports httpx2, which takes 0.3 s."""
 
 import ssl
 from collections.abc import AsyncIterator
@@ -27,10 +27,7 @@ def ssl_context() -> ssl.SSLContext:
 def open_client(
     transport: httpx2.AsyncBaseTransport | None, keepalive: float, max_reply_bytes: int
 ) -> httpx2.AsyncClient:
-    """Open a client that checks the headers and limits the size of every response.
-
-    `keepalive`: seconds to keep idle connections open.
-    """
+    """Open a client that checks every response. `keepalive`: seconds to keep idle connections open."""
 
     async def check(response: httpx2.Response) -> None:
         _check_headers(response)
@@ -48,10 +45,7 @@ def open_client(
 
 
 class BoundedStream(httpx2.AsyncByteStream):
-    """A response body of at most `limit` bytes.
-
-    Raises BadReply if the body is larger, and ResponseInterrupted if the connection is lost before its end.
-    """
+    """A response body. Raises BadReply after `limit` bytes, and ResponseInterrupted if the connection is lost."""
 
     def __init__(self, body: httpx2.AsyncByteStream, limit: int) -> None:
         self._body = body
@@ -74,10 +68,7 @@ class BoundedStream(httpx2.AsyncByteStream):
 
 
 class KeyedTransport(httpx2.AsyncBaseTransport):
-    """Transport of one call, which sends its requests through a shared client.
-
-    The header `header` is replaced by `key`, or removed if `key` is empty.
-    """
+    """Transport of one call through a shared client. The header `header` is set to `key`, or removed without a key."""
 
     def __init__(self, shared: httpx2.AsyncClient, header: str, key: str) -> None:
         self._shared = shared

@@ -7,10 +7,9 @@ _PLAUSIBLE = 10**9  # tokens of one call; larger counts are ignored
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts of one or more calls. A count is None if the provider did not report it.
+    """Token counts of one or more calls. A count is None if the provider did not report it for every call.
 
-    A sum is None if a term is None. In the sum of `cached_tokens`, None counts as 0, because providers report cached
-    tokens only if there are any.
+    In a sum of `cached_tokens`, None counts as 0, because providers report cached tokens only if there are any.
     """
 
     input_tokens: int | None = None
@@ -31,9 +30,6 @@ def _sum(a: int | None, b: int | None) -> int | None:
 
 
 def usage_of(*counts: int | None) -> Usage | None:
-    """Create a Usage from the counts of input, output and cached tokens.
-
-    Return None if the input and output counts are missing or zero; some servers report zeros (measured).
-    """
+    """Return the usage for the input, output and cached tokens. Return None for zeros, which some servers report."""
     plausible = [None if count is None or not 0 <= count <= _PLAUSIBLE else count for count in counts]
     return Usage(*plausible) if any(plausible[:2]) else None

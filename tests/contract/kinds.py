@@ -17,7 +17,6 @@ class Kind:
 
     `declines`: the protocol has a field for refusals. `filters`: it tells of a safety system. `caches`: it tells
     cached tokens. `knows_models`: it refuses a model that it does not serve. `constrains`: it applies a schema.
-    `always`: options on the wire that it demands.
     """
 
     kind: str
@@ -32,7 +31,6 @@ class Kind:
     json_object: bool = True
     constrains: bool = True
     wrong_path: str = "/wrong"
-    always: frozenset[str] = frozenset()
 
     @property
     def id(self) -> str:
@@ -47,46 +45,19 @@ def openai_kind(kind: str, row: str, options: Mapping[str, str], **facts: bool |
     return Kind(kind, server, options, variant, declines=True, filters=True, **facts)  # type: ignore[arg-type]
 
 
+REPEATS = {"repetition_penalty": "repetition_penalty"}
+REPEAT = {"repetition_penalty": "repeat_penalty"}
 KINDS = (
     openai_kind("openai", "openai", {"max_tokens": "max_completion_tokens", **OPENAI_SAMPLING}),
-    openai_kind("vllm", "vllm", {**SAMPLING, "repetition_penalty": "repetition_penalty"}),
-    openai_kind("llamacpp", "llamacpp", {**SAMPLING, "repetition_penalty": "repeat_penalty"}, knows_models=False),
-    openai_kind("openrouter", "openrouter", {**SAMPLING, "repetition_penalty": "repetition_penalty"}),
-    openai_kind(
-        "lmstudio",
-        "lmstudio",
-        {**SAMPLING, "repetition_penalty": "repeat_penalty"},
-        knows_models=False,
-        json_object=False,
-    ),
+    openai_kind("vllm", "vllm", SAMPLING | REPEATS),
+    openai_kind("llamacpp", "llamacpp", SAMPLING | REPEAT, knows_models=False),
+    openai_kind("openrouter", "openrouter", SAMPLING | REPEATS),
+    openai_kind("lmstudio", "lmstudio", SAMPLING | REPEAT, knows_models=False, json_object=False),
     openai_kind("litellm", "litellm", SAMPLING),
     openai_kind("openai-compatible", "transformers", SAMPLING, lists_models=False, constrains=False),
-    Kind(
-        "anthropic",
-        AnthropicServer,
-        {"max_tokens": "max_tokens"},
-        declines=True,
-        filters=True,
-        always=frozenset({"max_tokens"}),
-    ),
-    Kind(
-        "ollama",
-        OllamaServer,
-        {
-            "max_tokens": "num_predict",
-            "temperature": "temperature",
-            "top_p": "top_p",
-            "seed": "seed",
-            "repetition_penalty": "repeat_penalty",
-        },
-        caches=False,
-    ),
-    Kind(
-        "gemini",
-        GeminiServer,
-        {"max_tokens": "maxOutputTokens", "temperature": "temperature", "top_p": "topP", "seed": "seed"},
-        filters=True,
-    ),
+    Kind("anthropic", AnthropicServer, {"max_tokens": "max_tokens"}, declines=True, filters=True),
+    Kind("ollama", OllamaServer, SAMPLING | REPEAT | {"max_tokens": "num_predict"}, caches=False),
+    Kind("gemini", GeminiServer, SAMPLING | {"max_tokens": "maxOutputTokens", "top_p": "topP"}, filters=True),
 )
 OF_KIND = {kind.kind: kind for kind in KINDS}
 PROTOCOLS = tuple(OF_KIND[kind] for kind in ("openai", "vllm", "ollama", "gemini", "anthropic"))

@@ -11,7 +11,7 @@ from providers.base import LADDER, Completion, Delta, OutputMode, Turn
 from providers.usage import Usage
 from tests.contract.kinds import EVERY_KIND
 from tests.contract.schemas import PLAIN, RICH
-from tests.contract.target import PHOTO, Target
+from tests.contract.target import EVERYTHING, PHOTO, Target
 from tests.servers import SENTENCE
 from tests.servers import behaviours as b
 
@@ -23,6 +23,12 @@ async def test_text_model_and_usage(to: Target, streamed: bool) -> None:
     completion = await to.ask(streamed)
     usage = Usage(120, 30, 64 if to.kind.caches else None)
     assert completion == Completion(SENTENCE, to.server.models[0], usage)
+
+
+@EVERY_KIND
+async def test_options_that_a_provider_does_not_accept_are_named(to: Target, streamed: bool) -> None:
+    warnings = " ".join((await to.ask(streamed, options=EVERYTHING)).warnings)
+    assert {name for name in EVERYTHING.present() if name not in warnings} == set(to.kind.options)
 
 
 async def test_deltas_add_up_to_the_text_and_the_completion_is_last(to: Target) -> None:

@@ -2,18 +2,15 @@
 
 import json
 import socket
-from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from io import BytesIO
 from random import Random
 from typing import Any
 
 import httpx
 import jsonschema_rs
 import pytest
-from PIL import Image as Pillow
 
 from tests.contract.kinds import KINDS, OF_KIND, PROTOCOLS, Kind
 from tests.contract.schemas import PLAIN, RICH
@@ -192,20 +189,6 @@ def test_a_failure_and_its_number_of_calls(bridge: Bridge, name: str) -> None:
     assert bridge.failure(calls) == (status, code)
 
 
-def test_a_short_retry_after_is_waited_for(bridge: Bridge) -> None:
-    bridge.server.reply(b.Status(429, retry_after=SOON))
-    assert outcomes(bridge.caption()) == ["rate_limited", "ok"]
-
-
-def test_a_retry_after_beyond_the_deadline_is_passed_on(bridge: Bridge) -> None:
-    bridge.server.default = b.Status(429, retry_after=300)
-    response = bridge.post()
-    problem = response.json()
-    assert (response.status_code, problem["code"], problem["retryable"]) == (429, "provider_rate_limited", True)
-    assert (problem["retry_after"], response.headers["retry-after"]) == (300, "300")
-    assert len(bridge.server.calls) == 1
-
-
 def closed_port() -> str:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -280,37 +263,6 @@ def test_a_cause_that_the_server_names_is_reported_as_such(
     assert bridge.failure(calls) == (status, code)
 
 
-@VLLM_ONLY
-def test_an_unexplained_500_goes_one_mode_down(bridge: Bridge) -> None:
-    """Row 1: vLLM's grammar backend fails with a 500 for some patterns."""
-    bridge.server.reply(observed.VLLM_XGRAMMAR, b.Answer(GOOD))
-    caption = bridge.caption(perspective=perspective({**PLAIN, "minProperties": 1}))
-    assert [attempt["output_mode"] for attempt in caption["attempts"]] == ["json_schema", caption["output_mode"]]
-    assert caption["output_mode"] != "json_schema"
-
-
-@VLLM_ONLY
-def test_patterns_beyond_the_portable_core_are_not_sent_as_constraints(bridge: Bridge) -> None:
-    """Row 6: they are in the description, and the bridge validates them; what vLLM enforces is sent."""
-    caption = {"type": "string", "pattern": r"^\p{L}[\p{L} ]*$", "maxLength": 40}
-    bridge.server.reply(b.Answer({"caption": "1 cup", "taken": "2026-01-02"}))
-    bridge.server.default = b.Answer({"caption": "a cup", "taken": "2026-01-02"})
-    taken = {"type": "string", "format": "date"}
-    schema = {"type": "object", "properties": {"caption": caption, "taken": taken}, "required": ["caption", "taken"]}
-    assert outcomes(bridge.caption(perspective=perspective(schema))) == ["invalid_answer", "ok"]
-    sent = bridge.server.calls[0].schema["properties"]
-    assert "pattern" not in sent["caption"]
-    assert r"\p{L}" in sent["caption"]["description"]
-    assert (sent["caption"]["maxLength"], sent["taken"]["format"]) == (40, "date")
-
-
-@VLLM_ONLY
-def test_the_limit_of_max_tokens_is_in_the_detail(bridge: Bridge) -> None:
-    """Row 7."""
-    bridge.server.default = observed.VLLM_MAX_TOKENS
-    assert "the limit of this model is 4096" in bridge.post(max_tokens=9000).json()["detail"]
-
-
 @pytest.mark.parametrize("kind", [OF_KIND["openai-compatible"], OF_KIND["llamacpp"]], **BY_ID)
 def test_json_object_carries_the_schema(bridge: Bridge) -> None:
     """Row 8: llama-cpp-python rejects json_schema and reads the schema beside json_object."""
@@ -328,16 +280,6 @@ def test_an_unexplained_400_goes_one_mode_down_and_ends_in_the_servers_message(b
     assert 'The provider\'s message: "Bad request".' in problem["detail"]
 
 
-@VLLM_ONLY
-def test_an_extreme_aspect_ratio_is_rejected_before_the_call(bridge: Bridge) -> None:
-    """Row 9."""
-    file = BytesIO()
-    Pillow.new("RGB", (808, 4)).save(file, "PNG")
-    response = bridge.post(image={"base64": b64encode(file.getvalue()).decode()})
-    assert (response.status_code, bridge.server.calls) == (422, [])
-    assert "202:1" in response.json()["detail"]
-
-
 @pytest.mark.parametrize("kind", [kind for kind in PROTOCOLS if "temperature" in kind.options], **BY_ID)
 def test_a_white_space_runaway_is_re_asked_with_a_temperature(bridge: Bridge) -> None:
     """Row 10: the usage of both calls is counted."""
@@ -346,12 +288,6 @@ def test_a_white_space_runaway_is_re_asked_with_a_temperature(bridge: Bridge) ->
     temperature = bridge.kind.options["temperature"]
     assert [call.options[temperature] for call in bridge.server.calls] == [0, 0.2]
     assert caption["usage"] == usage(bridge.kind, 2)
-
-
-def test_an_interrupted_body_is_retried_once(bridge: Bridge) -> None:
-    """Row 15: both attempts are listed."""
-    bridge.server.reply(b.Cut(of=b.Answer(GOOD)), b.Answer(GOOD))
-    assert [attempt["outcome"] == "ok" for attempt in bridge.caption()["attempts"]] == [False, True]
 
 
 # Several failures in one request.
@@ -385,14 +321,3 @@ def test_no_order_of_failures_costs_a_fifth_call(service: Service) -> None:
 
     with ThreadPoolExecutor(10) as threads:
         list(threads.map(check, range(30)))
-
-
-@pytest.mark.parametrize("kind", [OF_KIND["openai"]], **BY_ID)
-def test_a_call_is_kept_for_the_fallback(bridge: Bridge) -> None:
-    bridge.server.default = b.WrongSchema()
-    with OF_KIND["vllm"].server(key=KEY) as second:
-        config = {"kind": "vllm", "base_url": second.url, "api_key": KEY}
-        fallback = {"provider_config": config, "model": second.models[0]}
-        caption = bridge.caption(fallbacks=[fallback], max_output_retries=3)
-        assert caption["provider"] == "vllm"
-        assert len(bridge.server.calls) + len(second.calls) == MAX_CALLS

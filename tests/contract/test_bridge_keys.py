@@ -9,15 +9,12 @@ import pytest
 from providers import registry
 from tests.contract.kinds import KINDS, OF_KIND, Kind
 from tests.contract.schemas import PLAIN
+from tests.contract.test_secrets import AMBIENT, VARIABLES
 from tests.servers import TrapServer
 from tests.service import Service
 
-# What the SDKs read by themselves, besides the variables of the kinds.
-MORE_NAMES = (
-    *("OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_WEBHOOK_SECRET"),
-    *("GOOGLE_API_KEY", "ANTHROPIC_AUTH_TOKEN"),
-)
-NAMES = sorted({*MORE_NAMES, *(name for spec in registry.specs() for name in spec.key_env)})
+READ_BY_SDKS = [name for name, value in VARIABLES.items() if value == AMBIENT]
+NAMES = sorted({*READ_BY_SDKS, *(name for spec in registry.specs() for name in spec.key_env)})
 SECRETS = {name: f"secret-{number}-of-the-deployment" for number, name in enumerate(NAMES)}
 
 

@@ -1,10 +1,13 @@
 """Listing models, and the steps of a connection check."""
 
+from collections.abc import AsyncIterator
+
 import httpx2
 import pytest
 
 from providers import errors, registry
-from providers.base import Credentials, Model, ProviderConfig, VisionRequest
+from providers.addresses import NotDialled
+from providers.base import Credentials, Model, ProviderConfig
 from providers.checks import Check
 from providers.pool import Pool
 from tests.contract.kinds import EVERY_KIND, Kind
@@ -73,27 +76,46 @@ async def test_a_schema_that_is_not_enforced_is_reported_with_the_servers_model_
     assert "(the server calls it tiny-vision-q4) accepted an image and ignored the schema" in message
 
 
+class RefusingTransport(httpx2.AsyncBaseTransport):
+    """Refuse every connection, as the check of addresses does, and count the requests."""
+
+    requests = 0
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        self.requests += 1
+        raise httpx2.ConnectError("no") from NotDialled("This address is not allowed.")
+
+
+@pytest.fixture
+async def refusing() -> AsyncIterator[tuple[Pool, RefusingTransport]]:
+    transport = RefusingTransport()
+    pool = Pool(lambda keepalive: transport)
+    yield pool, transport
+    await pool.aclose()
+
+
 @pytest.mark.parametrize(("kind", "variable"), [("openai", "OPENAI_API_KEY"), ("gemini", "GEMINI_API_KEY")])
-async def test_a_missing_key_is_reported_before_a_connection_is_opened(kind: str, variable: str) -> None:
-    requests: list[str] = []
-
-    class Recorder(httpx2.AsyncBaseTransport):
-        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-            requests.append(str(request.url))
-            raise httpx2.ConnectError("no")
-
-    pool = Pool(lambda keepalive: Recorder())
+async def test_a_missing_key_is_reported_before_a_connection_is_opened(
+    refusing: tuple[Pool, RefusingTransport], kind: str, variable: str
+) -> None:
+    pool, transport = refusing
     hosted = registry.client(ProviderConfig(kind, kind), pool)
     result = await check_client(hosted, Credentials(" "), 5, "some-model")
     assert statuses(result) == {"initialize_client": "success", "list_models": "failed"}
     sentence = f"{hosted.spec.title} requires an API key. Set {variable}, or send api_key with the request."
-    assert last_error(result) == sentence
-    assert not requests
-    compatible = registry.client(ProviderConfig(kind, kind, "http://compatible.invalid"), pool)
-    with pytest.raises(errors.Unreachable):  # another server may need no key
-        await compatible.complete(VisionRequest("some-model", "Look.", 5))
-    assert len(requests) == 1
-    await pool.aclose()
+    assert (last_error(result), transport.requests) == (sentence, 0)
+
+
+async def test_a_refused_address_reaches_the_caller(refusing: tuple[Pool, RefusingTransport], to: Target) -> None:
+    """No key is needed at an address that is not the provider's own."""
+    pool, transport = refusing
+    client = target(to.kind, to.server, pool).client
+    request = to.request(credentials=Credentials())
+    for call in (client.complete(request), anext(aiter(client.stream(request))), client.models(Credentials(), 60)):
+        with pytest.raises(errors.Unreachable, match="not allowed") as caught:
+            await call
+        assert isinstance(caught.value.__cause__, NotDialled)
+    assert transport.requests == 3
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A key is sent to the server it belongs to, and appears nowhere else."""
 
+import json
 import logging
 import traceback
 from collections.abc import Iterator
@@ -20,7 +21,21 @@ from tests.servers import behaviours as b
 AMBIENT = "sk-ambient-key-of-the-server"
 SECRET = "".join(("sk-secret", "-key-of-the-caller"))
 PROMPT = "".join(("PRIVATE", "-", "PROMPT"))  # in pieces: a traceback shows source lines
-MORE_NAMES = ("ANTHROPIC_AUTH_TOKEN", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "GOOGLE_API_KEY")
+VARIABLES: dict[str, str] = {
+    **dict.fromkeys(("OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_WEBHOOK_SECRET"), AMBIENT),
+    **dict.fromkeys(("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_WEBHOOK_SIGNING_KEY", "ANTHROPIC_IDENTITY_TOKEN"), AMBIENT),
+    **dict.fromkeys(("ANTHROPIC_FEDERATION_RULE_ID", "ANTHROPIC_ORGANIZATION_ID"), AMBIENT),
+    **dict.fromkeys(("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "OLLAMA_HOST"), f"http://{AMBIENT}.invalid"),
+    **dict.fromkeys(("GOOGLE_GEMINI_BASE_URL", "GOOGLE_VERTEX_BASE_URL"), f"http://{AMBIENT}.invalid"),
+    **dict.fromkeys(
+        ("OPENAI_CUSTOM_HEADERS", "ANTHROPIC_CUSTOM_HEADERS"), f"X-Custom: {AMBIENT}\nUser-Agent: {AMBIENT}"
+    ),
+    **dict.fromkeys(("GOOGLE_GENAI_USE_VERTEXAI", "GOOGLE_GENAI_USE_ENTERPRISE"), "true"),
+    **dict.fromkeys(("GOOGLE_CLOUD_PROJECT", "GOOGLE_CLOUD_LOCATION"), "europe-west1"),
+    "GOOGLE_GENAI_CLIENT_MODE": "replay",
+    "GOOGLE_GENAI_API_VERSION": "v7",
+}
+"""What the SDKs read, besides the keys."""
 FAILURES: list[b.Behaviour] = [
     b.Status(400),
     b.Status(401),
@@ -39,12 +54,16 @@ FAILURES: list[b.Behaviour] = [
 
 @pytest.fixture
 def ambient_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Set every variable from which an SDK or a kind of provider reads a key."""
-    netrc = tmp_path / "netrc"
+    """Set every variable that an SDK or a kind of provider reads, and write the files that they read."""
+    netrc, profiles = tmp_path / "netrc", tmp_path / "configs"
     netrc.write_text(f"default login user password {AMBIENT}\n")
-    monkeypatch.setenv("NETRC", str(netrc))
-    for name in {*MORE_NAMES, *(name for spec in registry.specs() for name in spec.key_env)}:
-        monkeypatch.setenv(name, AMBIENT)
+    profiles.mkdir()
+    profile = {"authentication": {"type": "user_oauth"}, "base_url": f"http://{AMBIENT}.invalid"}
+    (profiles / "default.json").write_text(json.dumps(profile))
+    keys = dict.fromkeys((name for spec in registry.specs() for name in spec.key_env), AMBIENT)
+    files = {"NETRC": str(netrc), "ANTHROPIC_CONFIG_DIR": str(tmp_path)}
+    for name, value in {**VARIABLES, **keys, **files}.items():
+        monkeypatch.setenv(name, value)
 
 
 def keys_in(headers: dict[str, str]) -> dict[str, str]:
@@ -64,6 +83,7 @@ async def test_only_the_requests_key_is_sent(kind: Kind, pool: Pool, streamed: b
             assert AMBIENT not in f"{request.target}{request.headers}"
             assert SECRET not in request.target
             assert "key=" not in request.target
+            assert not [name for name in request.headers if name.startswith("x-stainless")]
 
 
 @pytest.mark.usefixtures("ambient_keys")

@@ -7,15 +7,14 @@ from typing import Any
 
 import pytest
 
-from providers.base import Options, Turn
+from providers.base import Turn
 from tests.contract.kinds import EVERY_KIND
 from tests.contract.schemas import RICH
-from tests.contract.target import Target
+from tests.contract.target import EVERYTHING, Target
 from tests.servers import Call
 from tests.servers.call import without_images
 
 WIRE = Path(__file__).parent.parent / "wire"
-EVERYTHING = Options(max_tokens=256, temperature=0.2, top_p=0.9, repetition_penalty=1.1, seed=7)
 CASES: dict[str, dict[str, Any]] = {
     "plain": {},
     "schema": {"schema": RICH, "schema_name": "scene", "system": "Answer in English."},

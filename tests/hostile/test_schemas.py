@@ -1,7 +1,6 @@
 """Hostile schemas, prompts and answers (schemas.toml), each at a real service with a real model server."""
 
 import json
-import re
 import tomllib
 from base64 import b64encode
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.schemas import expanded
 from tests.api.streams import API, HANG_GUARD, KEY, SAMPLE
 from tests.contract.kinds import OF_KIND
 from tests.servers import WireServer
@@ -23,18 +23,10 @@ pytestmark = pytest.mark.slow
 ROWS: dict[str, dict[str, Any]] = {
     row["name"]: row for row in tomllib.loads((Path(__file__).parent / "schemas.toml").read_text("utf-8"))["row"]
 }
-REPEATED = re.compile(r"«(.*?) × (\d+)»", re.DOTALL)
 CAPTION = '{"type": "object", "required": ["caption"], "properties": {"caption": {"type": "string"}}}'
 STATUS = {"invalid_json": 400, "invalid_request": 422, "invalid_perspective": 422, "body_too_large": 413}
 AT_ONCE = 4
 PIXEL = f"data:image/jpeg;base64,{b64encode((ROOT / 'tests/contract/photo.jpg').read_bytes()).decode()}"
-
-
-def expanded(text: str) -> str:
-    """Return the text with its repetitions written out."""
-    return REPEATED.sub(
-        lambda match: "".join(match[1].replace("#", str(number)) for number in range(int(match[2]))), text
-    )
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +67,7 @@ def check(service: Service, row: dict[str, Any]) -> None:
 
 def inline(row: dict[str, Any]) -> str:
     schema, prompt = expanded(row.get("schema", CAPTION)), json.dumps(row.get("prompt", "Describe the image."))
-    names = json.dumps([name for name in row.get("variables", {}) if name.isalpha()])
+    names = json.dumps([{"name": name} for name in row.get("variables", {}) if name.isalpha()])
     return f'{{"name": "mine", "prompt": {prompt}, "variables": {names}, "json_schema": {schema}}}'
 
 

@@ -10,7 +10,7 @@ import pytest
 from perspectives import UnknownModule, UnknownPerspective, catalog
 from perspectives.catalog import LIBRARY, Catalog
 from perspectives.loader import MAX_FILE_BYTES
-from tests.perspectives.upstream import PLAIN
+from tests.perspectives.test_perspective import PLAIN
 
 
 def put(file: Path, **changes: Any) -> Path:

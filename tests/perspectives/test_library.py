@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 import perspectives
 from perspectives import Perspective, ValidationFailed, catalog, parse
 from tests.servers.instances import instance
+from tests.servers.schemas import nodes
 
 LIBRARY = Path(perspectives.__file__).parent / "library"
 ROOT = LIBRARY.parents[1]
@@ -25,7 +25,6 @@ PROMISED = {
 }
 FILES = sorted(LIBRARY.glob("*/*.json"))
 PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-SHAPE_WORDS = ("type", "enum", "required", "maxItems", "maxLength", "minimum", "maximum")
 
 Schema = dict[str, Any]
 
@@ -45,24 +44,8 @@ def perspective(data: dict[str, Any], path: Path) -> Perspective:
     return parse(data, source=path.name)
 
 
-def nodes(schema: Schema, depth: int = 1) -> Iterator[tuple[Schema, int]]:
-    """Every sub-schema with the number of objects that it stands in, itself included."""
-    yield schema, depth
-    for child in schema.get("properties", {}).values():
-        yield from nodes(child, depth + (child.get("type") == "object"))
-    if items := schema.get("items"):
-        yield from nodes(items, depth + (items.get("type") == "object"))
-
-
 def objects(schema: Schema) -> list[Schema]:
-    return [node for node, _ in nodes(schema) if node.get("type") == "object"]
-
-
-def shape(schema: Schema) -> Any:
-    """The schema without its words: names, types, order and bounds."""
-    own = [(word, schema[word]) for word in SHAPE_WORDS if word in schema]
-    children = [(name, shape(child)) for name, child in schema.get("properties", {}).items()]
-    return own, children, shape(schema["items"]) if "items" in schema else None
+    return [node for _, node, _ in nodes(schema) if node.get("type") == "object"]
 
 
 def test_library_holds_what_is_promised_in_its_module() -> None:
@@ -87,18 +70,18 @@ def test_template_names_real_fields(perspective: Perspective) -> None:
 
 
 def test_every_choice_offers_unknown(perspective: Perspective) -> None:
-    for node, _ in nodes(perspective.json_schema):
+    for _, node, _ in nodes(perspective.json_schema):
         assert "unknown" in node.get("enum", ["unknown"]), node
 
 
 def test_nothing_has_to_be_invented(perspective: Perspective) -> None:
     """A boolean has no third answer, a number no blank: numbers stand in lists, which may be empty."""
-    for node, _ in nodes(perspective.json_schema):
+    for _, node, _ in nodes(perspective.json_schema):
         assert node["type"] != "boolean"
         assert "minItems" not in node
         assert "minLength" not in node
     for field in perspective.json_schema["properties"].values():
-        assert field["type"] == "array" or not [n for n, _ in nodes(field) if n["type"] in ("number", "integer")]
+        assert field["type"] == "array" or not [n for _, n, _ in nodes(field) if n["type"] in ("number", "integer")]
 
 
 def test_evidence_stands_before_the_verdict(perspective: Perspective) -> None:
@@ -107,8 +90,8 @@ def test_evidence_stands_before_the_verdict(perspective: Perspective) -> None:
 
 
 def test_schema_is_small_enough_for_small_models(perspective: Perspective) -> None:
-    for node, depth in nodes(perspective.json_schema):
-        assert depth <= 3
+    for path, node, _ in nodes(perspective.json_schema):
+        assert path.count("/properties/") <= 3
         assert len(node.get("enum", [])) <= 10
         assert node.get("maxItems", 0) <= 40
     for holder in objects(perspective.json_schema):

@@ -7,14 +7,60 @@ import pytest
 
 from perspectives import InvalidPerspective, Perspective, ValidationFailed, parse
 from perspectives.perspective import RESERVED
-from tests.perspectives.upstream import DICT_WITH_FIELDS, PLAIN, STR_WITH_FIELDS, with_fields
 
+PLAIN: dict[str, Any] = {
+    "name": "mood_notes",
+    "display_name": "Mood Notes",
+    "version": "1",
+    "prompt": "Write down the mood of the picture.",
+    "schema_fields": [
+        {"name": "evidence", "type": "str", "description": "What carries the mood.", "is_list": True},
+        {"name": "mood", "type": "str", "description": "One sentence.", "is_list": False},
+    ],
+    "table_columns": [{"name": "Part", "style": "cyan"}, {"name": "Text", "style": "green"}],
+    "context_template": "{mood}",
+    "module": "core",
+    "type": "perspective",
+    "tags": ["mood"],
+    "description": "The mood and what carries it.",
+    "deprecated": False,
+    "priority": 20,
+}
+
+STR_WITH_FIELDS: dict[str, Any] = {
+    "name": "found_tags",
+    "type": "str",
+    "description": "Everything found.",
+    "is_list": True,
+    "is_complex": True,
+    "fields": [
+        {"name": "tag", "type": "str", "description": "A word."},
+        {"name": "confidence", "type": "float", "description": "0 to 1."},
+    ],
+}
+
+DICT_WITH_FIELDS: dict[str, Any] = {
+    "name": "edges",
+    "type": "dict",
+    "description": "What stands where.",
+    "is_list": True,
+    "fields": [
+        {"name": "from_node", "type": "str", "description": "Start."},
+        {"name": "to_node", "type": "str", "description": "End."},
+    ],
+}
 TEXT = {"name": "text", "type": "str", "description": "Any text.", "is_list": False}
 INLINE: dict[str, Any] = {
     "prompt": "Describe {thing}.",
     "variables": [{"name": "thing"}],
     "json_schema": {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]},
 }
+
+
+def with_fields(*fields: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """The plain file with other fields and keys; None removes a key."""
+    changed = {**PLAIN, "schema_fields": list(fields), "context_template": "", **more}
+    return {key: value for key, value in changed.items() if value is not None}
 
 
 def warned(perspective: Perspective) -> list[str]:
@@ -78,7 +124,6 @@ def test_types_of_graphcap(word: str, valid: object, invalid: object) -> None:
 ODD: dict[str, tuple[dict[str, Any], list[str]]] = {
     "optional keys are null": ({**with_fields(TEXT), "replacement": None, "tags": None, "variables": None}, []),
     "no type": (with_fields({"name": "a", "description": "d"}), ["/schema_fields/0/type"]),
-    "complex without fields": (with_fields({**TEXT, "is_complex": True}), ["/schema_fields/0/is_complex"]),
     "fields is empty": (with_fields({**TEXT, "fields": []}, {**TEXT, "name": "b", "fields": None}), []),
     "unknown field key": (with_fields({**TEXT, "colour": 1}), ["/schema_fields/0/colour"]),
     "unknown top key": (with_fields(TEXT, author="me"), ["/author"]),
@@ -110,7 +155,7 @@ def test_oddities_load_with_a_warning(oddity: str) -> None:
         ({"table_columns": [{"style": "cyan"}]}, "/table_columns/0/name"),
         ({"priority": "high"}, "/priority"),
         ({"variables": [{"name": "a b"}]}, "/variables/0/name"),
-        ({"variables": ["a", "a"]}, "/variables"),
+        ({"variables": [{"name": "a"}] * 2}, "/variables"),
         ({"variables": [{"name": "a", "default": 1}]}, "/variables/0/default"),
         ({"variables": [{"name": "a", "default": "x", "required": True}]}, "/variables/0"),
         ({"json_schema": INLINE["json_schema"]}, "/schema_fields"),
@@ -176,7 +221,7 @@ def test_warnings_name_the_likely_key_and_a_required_property_that_is_missing() 
     warnings += parse(with_fields({**TEXT, "descripton": "d"})).warnings
     assert [(warning.pointer, warning.message) for warning in warnings] == [
         ("/json_schema/required", "Demands 'b', which is not in properties: no answer can match."),
-        ("/schema_fields/0/descripton", "Is not a known key; it has no effect. Did you mean 'description'?"),
+        ("/schema_fields/0/descripton", "Is not a known key. Did you mean 'description'?"),
     ]
 
 

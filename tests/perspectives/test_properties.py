@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from perspectives import InvalidPerspective, ValidationFailed, compile_schema, parse
 from perspectives.errors import MAX_PROBLEMS
-from tests.perspectives.schemas import ANSWERS, GARBAGE, NAMES, VALUES, schemas
+from tests.perspectives.schemas import ANSWERS, GARBAGE, VALUES, schemas
 
 BOUNDED = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -43,24 +43,6 @@ def test_accepted_schema_validates_as_the_library_does(schema: dict[str, Any], a
             assert library.is_valid(validated.value)
             assert validator.validate(validated.value).value == validated.value
             assert not library.is_valid(answer) or validated.value.keys() <= answer.keys()
-
-
-FIELDS = st.recursive(
-    st.fixed_dictionaries({"type": st.sampled_from(["str", "int", "float", "bool", "dict", "colour", None])}),
-    lambda inner: st.fixed_dictionaries(
-        {"fields": st.dictionaries(NAMES, inner, min_size=1, max_size=3), "type": st.sampled_from(["str", "dict"])}
-    ),
-    max_leaves=6,
-)
-
-
-def written(name: str, field: dict[str, Any], is_list: bool) -> dict[str, Any]:
-    entry = {"name": name, "type": field["type"], "is_list": is_list}
-    if not is_list:
-        entry["description"] = f"About {name}."
-    if "fields" in field:
-        entry["fields"] = [written(inner, each, not is_list) for inner, each in field["fields"].items()]
-    return entry
 
 
 @BOUNDED

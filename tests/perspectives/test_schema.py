@@ -85,7 +85,7 @@ def test_root_is_an_object(root: Schema) -> None:
         ({"$ref": "#/$defs/n"}, LOOP, "/$defs/n/properties/next/$ref", "recursive"),
         ({"requird": ["b"]}, {}, "/requird", "required"),
         ({"type": "text"}, {}, "/type", "array"),
-        ({"type": "string", "minLength": -1}, {}, "/minLength", "0 or more"),
+        ({"type": "string", "minLength": -1}, {}, "/minLength", "minimum of 0"),
         ({"pattern": "(?=a)b"}, {}, "/pattern", "look-around"),
         ({"pattern": r"(a)\1"}, {}, "/pattern", "pattern"),
         ({"pattern": "a{" + "9" * 400 + "}"}, {}, "/pattern", "too large"),

@@ -11,7 +11,7 @@ TYPES: list[tuple[Any, str]] = [
     ({"type": "integer"}, "number"),
     ({"type": ["string", "null"]}, "(string | null)"),
     ({"const": "a\n"}, '"a\\n"'),
-    ({"type": "string", "enum": ["a", None, 1.5, [True], {"x y": 2}]}, '("a" | null | 1.5 | [true] | { "x y": 2; })'),
+    ({"type": "string", "enum": ["a", None, 1.5, [True], {"x y": 2}]}, '("a" | null | 1.5 | [true] | {"x y": 2})'),
     ({"type": "array", "items": {"type": ["number", "integer", "null"]}}, "(number | null)[]"),
     ({"type": "array", "prefixItems": [{"type": "string"}], "items": False, "minItems": 1}, "[string]"),
     ({"type": "array", "prefixItems": [{"type": "string"}]}, "[(string)?, ...unknown[]]"),

@@ -22,29 +22,29 @@ def problems_of(value: object, schema: Schema) -> list[tuple[str, str]]:
 
 
 ENFORCED: list[tuple[Schema, Any, Any, str, str]] = [
-    ({"type": ["string", "null"]}, None, 1, "", "Must be null or text, not a number."),
-    ({"enum": ["x", 2]}, 2, "z", "", 'Must be one of "x", 2.'),
-    ({"additionalProperties": INTEGER}, {"q": 1}, {"q": "x"}, "/q", "Must be a whole number, not text."),
+    ({"type": ["string", "null"]}, None, 1, "", 'is not of types "null", "string".'),
+    ({"enum": ["x", 2]}, 2, "z", "", 'The value is not one of "x", 2.'),
+    ({"additionalProperties": INTEGER}, {"q": 1}, {"q": "x"}, "/q", 'is not of type "integer".'),
     ({"properties": {}, "additionalProperties": False}, {}, {"q": 1}, "/q", "Is not a property of this object"),
-    ({"patternProperties": {"^x": INTEGER}}, {"x": 1, "y": ""}, {"x": ""}, "/x", "Must be a whole number, not text."),
+    ({"patternProperties": {"^x": INTEGER}}, {"x": 1, "y": ""}, {"x": ""}, "/x", 'is not of type "integer".'),
     ({"allOf": [of({})], "unevaluatedProperties": False}, {"a": 1}, {"b": 1}, "/b", "Is not a property"),
-    ({"items": STRING}, ["x"], ["y", 1], "/1", "Must be text, not a number."),
-    ({"uniqueItems": True}, [1, True], [{"x": 1, "y": 2}, {"y": 2.0, "x": 1}], "", "Must not contain an item twice."),
-    ({"minLength": 2}, "äö", "ä", "", "Must have at least 2 characters."),
-    ({"pattern": "b{2}"}, "abba", "aba", "", "Must match the pattern b{2}"),
-    ({"format": "date"}, "2024-02-29", "2023-02-29", "", "Must be a date such as 2026-05-31, as the format date"),
-    ({"minimum": 0.5}, 0.5, 0.4, "", "Must be at least 0.5."),
-    ({"multipleOf": 0.1}, 0.3, 0.35, "", "Must be a multiple of 0.1."),
-    ({"not": STRING}, 1, "x", "", "Must not match the schema under `not`."),
-    ({"oneOf": [STRING, {"maxLength": 3}]}, 1, "x", "", "Matches more than one of the alternatives in `oneOf`"),
-    ({"anyOf": [STRING, INTEGER]}, 1, [], "", "Must match one of the alternatives in `anyOf`."),
-    ({"anyOf": [of(INTEGER), {"type": "null"}]}, None, {"a": "x"}, "/a", "Must be a whole number, not text."),
+    ({"items": STRING}, ["x"], ["y", 1], "/1", 'is not of type "string".'),
+    ({"uniqueItems": True}, [1, True], [{"x": 1, "y": 2}, {"y": 2.0, "x": 1}], "", "has non-unique elements."),
+    ({"minLength": 2}, "äö", "ä", "", "is shorter than 2 characters."),
+    ({"pattern": "b{2}"}, "abba", "aba", "", 'does not match "b{2}".'),
+    ({"format": "date"}, "2024-02-29", "2023-02-29", "", 'is not a "date".'),
+    ({"minimum": 0.5}, 0.5, 0.4, "", "is less than the minimum of 0.5."),
+    ({"multipleOf": 0.1}, 0.3, 0.35, "", "is not a multiple of 0.1."),
+    ({"not": STRING}, 1, "x", "", "matches the schema under `not`."),
+    ({"oneOf": [STRING, {"maxLength": 3}]}, 1, "x", "", "valid under more than one of the schemas"),
+    ({"anyOf": [STRING, INTEGER]}, 1, [], "", "not valid under any of the schemas"),
+    ({"anyOf": [of(INTEGER), {"type": "null"}]}, None, {"a": "x"}, "/a", 'is not of type "integer".'),
     (
         {"oneOf": [required({"const": "x"}), required({"const": "y"}, minProperties=2)]},
         {"a": "x"},
         {"a": "y"},
         "",
-        "Must have at least 2 properties.",
+        "has less than 2 properties.",
     ),
 ]
 
@@ -62,11 +62,9 @@ def test_keyword_is_enforced(node: Schema, valid: Any, invalid: Any, pointer: st
         ({"type": "number"}, "0.8", 0.8),
         ({"type": ["integer", "null"]}, str(2**60 + 1), 2**60 + 1),
         ({"type": "array", "items": {"type": "object", "properties": {"x": INTEGER}}}, [{"x": "1"}], [{"x": 1}]),
-        ({"type": "object", "properties": {"x": STRING}}, {"x": None}, {}),
-        ({"type": "object", "properties": {"x": {"enum": ["y"]}, "z": {"not": {"type": "null"}}}}, {"x": None}, {}),
     ],
 )
-def test_invalid_answer_is_normalised_once(node: Schema, value: Any, result: Any) -> None:
+def test_numbers_written_as_text_are_converted(node: Schema, value: Any, result: Any) -> None:
     kept = compile_schema(required(node)).validate({"a": value}).value
     assert kept == {"a": result}
     assert type(kept["a"]) is type(result)

@@ -1,8 +1,5 @@
 """One pool of connections with the same rules for every SDK."""
 
-from collections.abc import AsyncIterator
-from typing import Any
-
 import httpx2
 import pytest
 
@@ -10,17 +7,6 @@ from providers.pool import KEEPALIVE_SECONDS, Pool
 from tests.servers import OpenAIServer, TrapServer
 
 BODY = {"model": "tiny-vision", "messages": [{"role": "user", "content": "hi"}]}
-
-
-@pytest.fixture
-async def pool(anyio_backend: str) -> AsyncIterator[Pool]:
-    pool = Pool(max_reply_bytes=20_000)
-    yield pool
-    await pool.aclose()
-
-
-async def ask(pool: Pool, server: OpenAIServer) -> Any:
-    return await pool.client.post(f"{server.url}/chat/completions", json=BODY)
 
 
 async def test_proxies_of_the_environment_are_used(trap: TrapServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,8 +28,8 @@ async def test_a_pool_with_a_transport_uses_no_proxy(
         return httpx2.AsyncHTTPTransport()
 
     pool = Pool(transport)
-    await ask(pool, vllm_server)
-    await ask(pool, vllm_server)
+    for _ in range(2):
+        await pool.client.post(f"{vllm_server.url}/chat/completions", json=BODY)
     assert trap.untouched
     assert created == [KEEPALIVE_SECONDS]
     await pool.aclose()
