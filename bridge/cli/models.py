@@ -18,7 +18,7 @@ def add_options(parser: Parser) -> None:
         "verb",
         {
             "list": "list the known models of the embedded engine: size, licence, and whether they are on this machine",
-            "pull": "download a model; a broken connection is resumed, size and hash are verified",
+            "pull": "download a model, or continue an interrupted download; size and hash are verified",
             "remove": "delete a model from this machine",
             "path": "print the path of a model's file",
         },

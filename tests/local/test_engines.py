@@ -19,6 +19,8 @@ from providers.local_supervisor import Engines, EngineSettings, Supervisor
 from providers.pool import Pool
 from tests.local import tiny
 from tests.local.processes import engines_of, until, wait_for_end
+from tests.service import ROOT, WORKSPACE, clean_environment
+from tests.tools import need, need_namespaces
 
 pytestmark = pytest.mark.slow
 GUARD = 60.0
@@ -199,6 +201,41 @@ async def test_each_bad_file_is_one_sentence_with_the_remedy(
         await client.complete(VisionRequest(prepare(tmp_path), "Describe.", GUARD))
     assert engines_of(os.getpid()) == []
     await pool.aclose()
+
+
+@pytest.mark.parametrize(
+    ("limit", "sentence"),
+    [
+        (
+            "ip link set lo up; echo 50000 50000 > /proc/sys/net/ipv4/ip_local_port_range",
+            "No port of this machine is free. End other programs.",
+        ),
+        ("ulimit -v 3000000", "There is too little memory. Choose a smaller model, or end other programs."),
+    ],
+    ids=["ports", "memory"],
+)
+def test_what_the_machine_lacks_is_one_sentence(model: Path, tmp_path: Path, limit: str, sentence: str) -> None:
+    need("ip")
+    need_namespaces()
+    (tmp_path / "config").mkdir()
+    text = f'[providers.local]\nkind = "local"\ndefault_model = "{model}"\noptions = {{ context = 10_000_000 }}\n'
+    (tmp_path / "config" / "providers.toml").write_text(text)
+    code = (
+        "import socket, sys\n"
+        "from bridge.cli import main\n"
+        "with socket.create_server(('127.0.0.1', 50000)):\n"
+        "    sys.exit(main(['caption', sys.argv[1], '--provider', 'local']))\n"
+    )
+    command = ["sh", "-euc", f'{limit}; exec "$@"', "sh", sys.executable, "-c", code]
+    done = subprocess.run(
+        ["unshare", "--net", *command, str(WORKSPACE / "datasets" / "samples" / "cat.jpg")],
+        env={**clean_environment(), "PYTHONPATH": str(ROOT), "GRAPHCAP_WORKSPACE": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=GUARD,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (4, f"graphcap: The model 'tiny' cannot be loaded. {sentence}\n")
 
 
 async def test_a_service_loads_only_models_that_its_operator_named(model: Path) -> None:
