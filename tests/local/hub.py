@@ -16,8 +16,8 @@ class Hub(LoopbackServer):
 
     `breaks`: how many downloads break off in the middle. `stalls`: the bytes after which downloads send no more.
     `error`: status and error code of every response, if set. `lies`: the hashes in the headers are wrong. `size`: the
-    size in the headers, if it is wrong. `ranges`: the ranges that were requested. `sent`: how many bytes of files were
-    sent.
+    size in the headers, if it is wrong. `content`: another server with the files, to which the hub redirects. `ranges`:
+    the ranges that were requested. `sent`: how many bytes of files were sent. `keys`: the values of `Authorization`.
     """
 
     def __init__(
@@ -29,11 +29,13 @@ class Hub(LoopbackServer):
         error: tuple[int, str] | None = None,
         lies: bool = False,
         size: int | None = None,
+        content: "Hub | None" = None,
     ) -> None:
         super().__init__(HubHandler)
         self.files, self.breaks, self.stalls = files, breaks, stalls
-        self.error, self.lies, self.size = error, lies, size
+        self.error, self.lies, self.size, self.content = error, lies, size, content
         self.ranges: list[str] = []
+        self.keys: set[str | None] = set()
         self.sent = 0
         self.closing = threading.Event()
 
@@ -51,6 +53,7 @@ class HubHandler(Handler):
         hub, path = self.server, self.path.partition("?")[0].lstrip("/")
         match = re.fullmatch(r"(?P<repository>[^/]+/[^/]+)/resolve/[^/]+/(?P<file>.+)", path)
         content = hub.files.get(f"{match['repository']}/{match['file']}") if match else None
+        hub.keys.add(self.headers["Authorization"])
         if hub.error is not None:
             status, code = hub.error
             self.reply(status, headers={"X-Error-Code": code} if code else {})
@@ -82,8 +85,12 @@ class HubHandler(Handler):
         hub = self.server
         digest = sha256(content + (b"!" if hub.lies else b"")).hexdigest()
         headers = {"ETag": f'"{digest}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        linked = {**headers, "X-Linked-ETag": headers["ETag"], "X-Linked-Size": str(hub.size or len(content))}
+        if hub.content is not None:
+            self.reply(302, headers={**linked, "Location": f"{hub.content.url}{self.path}"})
+            return
         if self.command == "HEAD":
-            self.reply(200, content, {**headers, "X-Linked-Size": str(hub.size or len(content))})
+            self.reply(200, content, linked)
             return
         start = 0
         if requested := self.headers.get("Range"):

@@ -97,18 +97,20 @@ def test_a_broken_connection_is_resumed(large: dict[str, bytes], graphcap: Graph
 def test_an_interrupted_pull_is_continued_by_the_next_one(
     large: dict[str, bytes], graphcap: Graphcap, tmp_path: Path, number: int, code: int
 ) -> None:
-    with Hub(large, stalls=24 * 2**20) as hub:
-        with subprocess.Popen([*COMMAND, "models", "pull", NAME], cwd=ROOT, env=environment(tmp_path, hub.url)) as pull:
+    with Hub(large, stalls=24 * 2**20) as content, Hub(large, content=content) as hub:
+        variables = {**environment(tmp_path, hub.url), "HF_TOKEN": "hf_token"}
+        with subprocess.Popen([*COMMAND, "models", "pull", NAME], cwd=ROOT, env=variables) as pull:
             unfinished = {f"{sha256(large[MODEL]).hexdigest()}.incomplete": 2 * PIECE}
             until(lambda: kept(tmp_path) == unfinished)
             pull.send_signal(number)
         assert pull.returncode == code
         assert kept(tmp_path) == unfinished
         assert graphcap("models", "path", NAME).returncode == 4
-        hub.stalls, hub.sent = None, 0
+        content.stalls, content.sent = None, 0
         assert graphcap("models", "pull", NAME, hub=hub.url).returncode == 0
-    assert hub.ranges == [f"bytes={2 * PIECE}-"]
-    assert hub.sent == len(large[MODEL]) - 2 * PIECE + len(large["acme/tiny/mmproj-tiny-Q8_0.gguf"])
+    assert content.ranges == [f"bytes={2 * PIECE}-"]
+    assert content.sent == len(large[MODEL]) - 2 * PIECE + len(large["acme/tiny/mmproj-tiny-Q8_0.gguf"])
+    assert ("Bearer hf_token" in hub.keys, content.keys) == (True, {None})
     assert "Removed 27 MB" in graphcap("models", "remove", NAME).stderr
     assert kept(tmp_path) == {}
 
