@@ -189,6 +189,6 @@ def test_caption_asks_on_a_terminal(files: dict[str, bytes], tmp_path: Path, ans
             pass
         assert process.wait(60) == code, shown
     os.close(ours)
-    assert b"is not on this machine" in shown
+    assert b"(unverified, licence: see its page) is not on this machine" in shown
     assert str(tmp_path / "hf/hub").encode() in shown
     assert (b"tiny.gguf: 100%" in shown) == (code == 0)
