@@ -22,7 +22,7 @@ from tests.local.processes import cpu_seconds, engines_of, until
 
 pytestmark = pytest.mark.slow
 NAMES = [perspective.name for perspective in catalog.load([catalog.LIBRARY]).all()]
-FIELDS = {f"part_{number}": {"const": "x" * 2000} for number in range(8)}  # 16,000 tokens that the model has to write
+FIELDS = {f"part_{number}": {"const": "x" * 2000} for number in range(4)}  # 8,000 tokens that the model has to write
 LONG = {
     "name": "long",
     "prompt": "Write.",
@@ -97,7 +97,7 @@ async def test_a_cancelled_call_stops_the_decoding(services: Services) -> None:
             if event.type == "partial":
                 break
     reading = cpu_seconds(engine()) - start
-    # One slot: this call waits until the engine has stopped the other one. To write 16,000 tokens costs it many times
+    # One slot: this call waits until the engine has stopped the other one. To write 8,000 tokens costs it many times
     # more than to read them.
     assert (await caption(request("alt_text"), services, run())).result
     assert cpu_seconds(engine()) - start - reading < reading
