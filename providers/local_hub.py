@@ -9,14 +9,11 @@ import re
 import shutil
 from pathlib import Path
 
+from providers.errors import EngineFailed
 from providers.local_models import HubFile, KnownModel, content_digest, downloaded
 
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
 _CONNECT_SECONDS = 10.0
-
-
-class HubError(Exception):
-    """A model cannot be downloaded or removed. The message states the cause and the remedy."""
 
 
 def cache_directory() -> Path:
@@ -36,7 +33,7 @@ def cached(model: KnownModel, file: str) -> Path | None:
 def pull(model: KnownModel) -> tuple[Path, Path]:
     """Download the files of a model, and return their paths. A progress bar is shown on standard error.
 
-    Raises HubError. A file with a wrong size or hash is deleted; an unfinished file is continued by the next call.
+    Raises EngineFailed. A file with a wrong size or hash is deleted; an unfinished file is continued by the next call.
     """
     from huggingface_hub import constants, get_session
 
@@ -45,14 +42,10 @@ def pull(model: KnownModel) -> tuple[Path, Path]:
             get_session().head(constants.ENDPOINT, timeout=_CONNECT_SECONDS, follow_redirects=False)
         projector = model.mmproj or _projector(model)
         return _download(model, model.model), _download(model, projector)
-    except HubError:
+    except EngineFailed:
         raise
-    except OSError as error:
-        sentence = _hub_sentence(error, model) or _disk_sentence(error)
-    except Exception as error:  # noqa: BLE001 (the errors of httpx2, hf_xet and the hub have no common base class)
-        broken = f"The download broke off ({type(error).__name__}). Run the command again to continue it."
-        sentence = _hub_sentence(error, model) or broken
-    raise HubError(sentence)
+    except Exception as error:  # noqa: BLE001 (the errors of httpx2 and the hub have no common base class)
+        raise EngineFailed(_sentence(error, model)) from None
 
 
 def remove(model: KnownModel) -> int:
@@ -63,7 +56,7 @@ def remove(model: KnownModel) -> int:
         if folder.exists():
             shutil.rmtree(folder)
     except OSError as error:
-        raise HubError(_disk_sentence(error)) from None
+        raise EngineFailed(_sentence(error, model)) from None
     return freed
 
 
@@ -79,7 +72,7 @@ def _projector(model: KnownModel) -> HubFile:
 
     files = [file for file in HfApi().list_repo_files(model.repository, revision=model.revision) if "mmproj" in file]
     if not files:
-        raise HubError(f"The repository '{model.repository}' has no vision projector (mmproj). Choose another one.")
+        raise EngineFailed(f"The repository '{model.repository}' has no vision projector (mmproj). Choose another one.")
     return HubFile(min(files, key=lambda file: ("q8_0" not in file.lower(), file)))
 
 
@@ -115,7 +108,7 @@ def _fetch(url: str, file: HubFile, blob: Path, size: int) -> None:
             return
         done = unfinished.stat().st_size if unfinished.exists() else 0
         if (free := shutil.disk_usage(blob.parent).free) < size - done:
-            raise HubError(
+            raise EngineFailed(
                 f"The file '{file.file}' needs {(size - done) / 1e6:.0f} MB, and {free / 1e6:.0f} MB are free in "
                 f"{cache_directory()}. Free some, or set HF_HOME to another disk."
             )
@@ -133,19 +126,30 @@ def _fetch(url: str, file: HubFile, blob: Path, size: int) -> None:
 
 
 def _verify(content: Path, file: HubFile) -> None:
-    """Delete the content and raise HubError unless it has the size and the hash of the row and its name's hash."""
+    """Delete the content and raise EngineFailed unless it has the size and the hash of the row and its name's hash."""
     hashes = {value for value in (file.sha256, content.stem) if re.fullmatch("[0-9a-f]{64}", value)}
     state = content.stat()
     if hashes - {content_digest(content, state.st_mtime_ns)} or file.size not in (0, state.st_size):
         content.unlink()
-        raise HubError(
+        raise EngineFailed(
             f"The file '{file.file}' is not the expected one: its size or its hash differs. It was deleted. Run the "
             "command again. If the message stays the same, the file has changed on the hub."
         )
 
 
+def _sentence(error: Exception, model: KnownModel) -> str:
+    """Return a sentence with cause and remedy for an error of `huggingface_hub`, its HTTP client or the disk."""
+    if hub := _hub_sentence(error, model):
+        return hub
+    if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
+        return f"The cache {cache_directory()} cannot be written. Set HF_HOME to a directory that can."
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"There is no space left in {cache_directory()}. Free some, or set HF_HOME to another disk."
+    broken = f"The download broke off ({type(error).__name__})."
+    return f"{broken} Check the network, then run the command again to continue it."
+
+
 def _hub_sentence(error: Exception, model: KnownModel) -> str:
-    """Return a sentence with cause and remedy for an error of `huggingface_hub`, "" for any other error."""
     import httpx2
     from huggingface_hub import errors
 
@@ -170,12 +174,3 @@ def _hub_sentence(error: Exception, model: KnownModel) -> str:
         case errors.HfHubHTTPError():
             return f"The hub responded with status {error.response.status_code}. Run the command again later."
     return ""
-
-
-def _disk_sentence(error: OSError) -> str:
-    directory = cache_directory()
-    if error.errno in _NOT_WRITABLE:
-        return f"The cache {directory} cannot be written. Set HF_HOME to a directory that can."
-    if error.errno == errno.ENOSPC:
-        return f"There is no space left in {directory}. Free some, or set HF_HOME to another disk."
-    return "The download broke off. Check the network, then run the command again to continue it."
