@@ -18,7 +18,7 @@ from providers.local_engine import Options
 from providers.local_supervisor import Engines, EngineSettings, Supervisor
 from providers.pool import Pool
 from tests.local import tiny
-from tests.local.processes import engines_of, until, wait_for_end
+from tests.local.processes import engines_of, until
 from tests.service import ROOT, WORKSPACE, clean_environment
 from tests.tools import need, need_namespaces
 
@@ -99,26 +99,6 @@ async def test_a_deadline_while_the_model_loads(model: Path, supervisor: Supervi
             pass
     async with engines.lease(options(model), GUARD):  # it went on loading
         assert len(engines_of(os.getpid())) == 1
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_an_engine_ends_with_the_process_that_started_it(model: Path, number: signal.Signals) -> None:
-    code = (
-        "import asyncio, sys\n"
-        "from tests.local.test_engines import Engines, Path, options\n"
-        "async def main():\n"
-        "    async with Engines().lease(options(Path(sys.argv[1])), 60):\n"
-        "        print('ready', flush=True)\n"
-        "        await asyncio.Event().wait()\n"
-        "asyncio.run(main())\n"
-    )
-    command = [sys.executable, "-c", code, str(model)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": "."}) as parent:
-        assert parent.stdout is not None
-        assert parent.stdout.readline() == "ready\n"
-        (pid,) = engines_of(parent.pid)
-        parent.send_signal(number)
-    wait_for_end(pid)
 
 
 def test_an_engine_does_not_start_for_a_parent_that_has_ended() -> None:
