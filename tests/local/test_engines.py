@@ -212,7 +212,7 @@ def test_what_the_machine_lacks_is_one_sentence(model: Path, tmp_path: Path, lim
         env={**clean_environment(), "PYTHONPATH": str(ROOT), "GRAPHCAP_WORKSPACE": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=GUARD,
+        timeout=5 * GUARD,
         check=False,
     )
     assert (done.returncode, done.stderr) == (4, f"graphcap: The model 'tiny' cannot be loaded. {sentence}\n")
