@@ -68,13 +68,13 @@ def _caption(service: Running) -> dict[str, dict[str, float]]:
 
 
 def _first_partial(service: Running) -> float:
-    """Return the milliseconds from the request to the first partial object."""
+    """Return the milliseconds from the request to the first partial object, or to the result if there is none."""
     start = time.perf_counter()
     headers = {"accept": "text/event-stream"}
     url = f"{service.url}/perspectives/alt_text/caption"
     with httpx2.stream("POST", url, headers=headers, **_request()) as response:  # type: ignore[arg-type]
-        arrivals = [time.perf_counter() - start for line in response.iter_lines() if line == "event: partial"]
-    return arrivals[0] * 1000
+        events = [(line, time.perf_counter() - start) for line in response.iter_lines() if line.startswith("event: ")]
+    return next(seconds for line, seconds in events if line in ("event: partial", "event: result")) * 1000
 
 
 def _request() -> dict[str, object]:

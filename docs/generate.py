@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from docs.tables import HEADS
+from docs.tables import HEADS, servers
 
 ROOT = Path(__file__).resolve().parent.parent
 SECTION = re.compile(r"(?P<start><!-- generated: (?P<name>[\w-]+) -->\n).*?(?P<end><!-- end generated -->)", re.DOTALL)
@@ -63,6 +63,7 @@ def schema_limits() -> Iterator[Row]:
 
 
 TABLES: Tables = {
+    "servers": servers,
     "schema-limits": partial(table, ("limit", "at most"), schema_limits),
     "make": partial(table, ("command", "purpose"), make_targets),
     "perspectives": partial(table, ("perspective", "module", "output"), perspectives),

@@ -1,6 +1,7 @@
 """The rows of the tables that are derived from the code of the bridge."""
 
 import argparse
+import textwrap
 from collections.abc import Iterator
 
 from pydantic import SecretStr
@@ -54,6 +55,15 @@ def providers() -> Iterator[tuple[str, ...]]:
         address = " or ".join(filter(None, (urls, f"`{spec.base_url}`" if spec.base_url else "")))
         key = f"{keys}{'' if spec.needs_key else ' (optional)'}" if keys else "none"
         yield f"`{spec.kind}`", address or ("required" if spec.is_remote else "none"), key, spec.note
+
+
+def servers() -> str:
+    """Return the sentence of the README that names the servers."""
+    from providers import registry
+
+    titles = [spec.title for spec in registry.specs() if spec.is_remote and spec.url_env and spec.base_url]
+    sentence = f"It works with {', '.join(titles)} and other OpenAI-compatible servers, and runs small models itself."
+    return textwrap.fill(sentence, 120, break_on_hyphens=False)
 
 
 def provider_options() -> Iterator[tuple[str, ...]]:

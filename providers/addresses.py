@@ -14,6 +14,7 @@ class NotDialled(Exception):
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _VERSION = re.compile(r"v\d+(?:(?:alpha|beta)\d*)?")
+# OpenAI, and for "/messages" Anthropic
 _ENDPOINTS = ("/chat/completions", "/completions", "/responses", "/messages", "/models")
 _NATIVE_ENDPOINTS = ("/api/chat", "/api/generate", "/api/tags", "/api", "/openai")
 _NUMBERS = re.compile(r"[0-9]+(\.[0-9]+){3}")

@@ -113,9 +113,9 @@ def main() -> None:
             reply = {}  # the cause is in llama.cpp's log
     replies.write(json.dumps(reply) + "\n")
     replies.flush()
-    if server is not None:
+    if server is not None:  # without a server, a normal exit writes the rest of llama.cpp's log
         sys.stdin.read()
-    os._exit(0)  # llama.cpp would wait for running requests
+        os._exit(0)  # llama.cpp would wait for running requests
 
 
 if __name__ == "__main__":

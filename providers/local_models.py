@@ -129,11 +129,12 @@ def digest(path: Path) -> str:
     blob = path.resolve().name
     if re.fullmatch(r"[0-9a-f]{64}", blob):
         return blob
-    return _content_digest(path, path.stat().st_mtime_ns)
+    return content_digest(path, path.stat().st_mtime_ns)
 
 
 @lru_cache(16)
-def _content_digest(path: Path, changed: int) -> str:
+def content_digest(path: Path, changed: int) -> str:
+    """Return the SHA-256 of a file's content. `changed`: when it was modified, so that the cache notices changes."""
     with path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest()
 

@@ -11,170 +11,32 @@ started it ends.
 
 import asyncio
 import json
-import logging
-import os
-import secrets
 import socket
-import sys
-import time
 from asyncio import StreamReader, StreamWriter
-from asyncio.subprocess import PIPE, Process
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from threading import Lock, Thread
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from providers.errors import CallTimeout, EngineFailed
 from providers.local_engine import Options
+from providers.local_process import Address, EngineProcess
 
-log = logging.getLogger("graphcap")
-IDLE_SECONDS = 300.0
 _MAX_REQUEST = 65536
 _DEATH_SECONDS = 5.0
 """Seconds that a failed call waits for a report of the engine's death."""
 _REPORT_SECONDS = 5.0
 """Seconds for the supervisor to report the state of the engines."""
-_END_SECONDS = 5.0
-"""Seconds for an engine to end after its input was closed. Then it is killed."""
-_ROOT = Path(__file__).parents[1]
-# Environment variables that an interpreter and a GPU backend may need. None of them is a key.
-_ENVIRONMENT = ("LD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT", "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
-_CAUSES = (  # llama.cpp's log lines and their causes (measured with xllamacpp 2026.10)
-    ("mismatch between text model", "The vision projector belongs to another model. Use the mmproj of this model."),
-    ("CLIP cannot be used as main model", "The file is a vision projector. Name the text model that belongs to it."),
-    ("Failed to load CLIP model", "The mmproj is not a vision projector. Use the mmproj of this model."),
-    ("not within the file bounds", "The file is incomplete. Download it again."),
-    ("failed to allocate", "There is too little memory. Choose a smaller model, or end other programs."),
-)
-State = Literal["stopped", "loading", "ready"]
 
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
     """`idle`: seconds until an engine without calls ends. `gpu_layers`: layers on the GPU, -1 for all that fit."""
 
-    idle: float = IDLE_SECONDS
+    idle: float = 300.0
     gpu_layers: int = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """The URL of an engine, and its key."""
-
-    url: str
-    key: str = field(repr=False)
-
-
-class _Engine:
-    """One model, and the child process that runs it on demand. Used only on the supervisor's event loop."""
-
-    def __init__(self, options: Options, idle: float) -> None:
-        self._options, self._idle = options, idle
-        self._process: Process | None = None
-        self._url = ""
-        self._starting = asyncio.Lock()
-        self._timer: asyncio.TimerHandle | None = None
-        self._errors: deque[str] = deque(maxlen=20)
-        self.ended = asyncio.Event()
-        self.users = 0
-        self.state: State = "stopped"
-        self.last_exit: int | None = None
-        self.load_seconds: float | None = None
-
-    async def acquire(self) -> Address:
-        """Start the engine if it does not run, and return its address. Raises EngineFailed."""
-        self.users += 1
-        if self._timer is not None:
-            self._timer.cancel()
-        async with self._starting:
-            if self.state != "ready":
-                await self._start()
-        return Address(self._url, self._options.key)
-
-    def release(self) -> None:
-        """End the engine after the idle time unless it is acquired again."""
-        self.users -= 1
-        if not self.users:
-            self._timer = asyncio.get_running_loop().call_later(self._idle, self.stop)
-
-    def stop(self) -> None:
-        """End the child process: close its input if the model is loaded, otherwise send a signal."""
-        process, was_ready, self.state = self._process, self.state == "ready", "stopped"
-        if process is None or process.returncode is not None:
-            return
-        if was_ready and process.stdin is not None:
-            process.stdin.close()
-            asyncio.get_running_loop().call_later(_END_SECONDS, self._kill, process)
-        else:
-            process.kill()
-
-    @staticmethod
-    def _kill(process: Process) -> None:
-        if process.returncode is None:
-            process.kill()
-
-    async def join(self) -> None:
-        if self._process is not None:
-            await self.ended.wait()
-
-    def report(self) -> dict[str, Any]:
-        """Return the state of the engine for `/health` and `/info`."""
-        return {
-            "model": self._options.name,
-            "state": self.state,
-            "calls": self.users,
-            "load_seconds": self.load_seconds,
-            "last_exit": self.last_exit,
-            "file": self._options.model,
-        }
-
-    async def _start(self) -> None:
-        await self.join()
-        self.state, self.ended = "loading", asyncio.Event()
-        self._errors.clear()
-        start = time.monotonic()
-        self._options = replace(self._options, key=secrets.token_urlsafe(32))
-        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-        self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "providers.local_engine", str(os.getpid())),
-            env={**environment, "PYTHONPATH": str(_ROOT)},
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=PIPE,
-        )
-        watcher = asyncio.create_task(self._watch(self._process))
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        with suppress(ConnectionError):
-            self._process.stdin.write(json.dumps(asdict(self._options)).encode() + b"\n")
-        line = await self._process.stdout.readline()
-        reply: dict[str, Any] = json.loads(line) if line else {}
-        if "url" not in reply:
-            self.stop()
-            await watcher
-            raise EngineFailed(reply.get("error") or self._cause())
-        self._url, self.load_seconds, self.state = reply["url"], round(time.monotonic() - start, 3), "ready"
-
-    async def _watch(self, process: Process) -> None:
-        """Read llama.cpp's log until the child ends, and keep its errors. The errors contain no prompt."""
-        assert process.stderr is not None
-        async for line in process.stderr:
-            self._errors.append(line.decode(errors="replace").strip())
-        self.last_exit = await process.wait()
-        self.state = "stopped"
-        self.ended.set()
-
-    def _cause(self) -> str:
-        text = "\n".join(self._errors)
-        name = self._options.name
-        sentence = next((sentence for mark, sentence in _CAUSES if mark in text), "")
-        if not sentence and self.last_exit and self.last_exit < 0:
-            sentence = f"Its process ended with signal {-self.last_exit}. If memory was short, choose a smaller model."
-        return f"The model '{name}' cannot be loaded. {sentence or 'llama.cpp does not support the file.'}"
 
 
 class Supervisor:
@@ -183,7 +45,7 @@ class Supervisor:
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
         self._requests, self.control = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._engines: dict[Options, _Engine] = {}
+        self._engines: dict[Options, EngineProcess] = {}
         self._leases: set[asyncio.Task[None]] = set()
         self._thread = Thread(target=self._run, name="engines", daemon=True)
         self._thread.start()
@@ -200,27 +62,25 @@ class Supervisor:
             runner.run(self._serve())
 
     async def _serve(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._requests.setblocking(False)
-        readable, closing = asyncio.Event(), False
-        loop.add_reader(self._requests, readable.set)
-        while not closing:
-            await readable.wait()
-            readable.clear()
-            with suppress(BlockingIOError):
-                while not closing:
-                    data, descriptors, *_ = socket.recv_fds(self._requests, _MAX_REQUEST, 1)
-                    closing = not data
-                    for descriptor in descriptors:
-                        lease = loop.create_task(self._lease(json.loads(data), socket.socket(fileno=descriptor)))
-                        self._leases.add(lease)
-                        lease.add_done_callback(self._leases.discard)
+        loop, closing = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(self._requests, self._accept, loop, closing)
+        await closing.wait()
         loop.remove_reader(self._requests)
         self._requests.close()
         for engine in self._engines.values():
             engine.stop()
         for engine in self._engines.values():
             await engine.join()
+
+    def _accept(self, loop: asyncio.AbstractEventLoop, closing: asyncio.Event) -> None:
+        """Receive a request, and serve it in a task. An empty one comes from `close`."""
+        data, descriptors, *_ = socket.recv_fds(self._requests, _MAX_REQUEST, 1)
+        if not data:
+            closing.set()
+        for descriptor in descriptors:
+            lease = loop.create_task(self._lease(json.loads(data), socket.socket(fileno=descriptor)))
+            self._leases.add(lease)
+            lease.add_done_callback(self._leases.discard)
 
     async def _lease(self, request: dict[str, Any], connection: socket.socket) -> None:
         reader, writer = await asyncio.open_unix_connection(sock=connection)
@@ -238,7 +98,7 @@ class Supervisor:
     async def _hold(self, request: dict[str, Any], reader: StreamReader, writer: StreamWriter) -> None:
         """Start the engine, report its address, and hold it until the connection is closed or the engine ends."""
         options = replace(Options(**request), gpu_layers=self._settings.gpu_layers)
-        engine = self._engines.setdefault(options, _Engine(options, self._settings.idle))
+        engine = self._engines.setdefault(options, EngineProcess(options, self._settings.idle))
         for other in self._engines.values():
             if other is not engine and not other.users and engine.state == "stopped":
                 other.stop()  # free its memory for the next engine

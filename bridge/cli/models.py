@@ -18,7 +18,7 @@ def add_options(parser: Parser) -> None:
         "verb",
         {
             "list": "list the known models of the embedded engine: size, licence, and whether they are on this machine",
-            "pull": "download a model; a broken connection is resumed, size and hash are verified",
+            "pull": "download a model, or continue an interrupted download; size and hash are verified",
             "remove": "delete a model from this machine",
             "path": "print the path of a model's file",
         },
@@ -30,24 +30,33 @@ def add_options(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from bridge.cli.common import PROVIDER, USAGE, print_line
-    from providers import local_models
+    from providers import local_hub, local_models
     from providers.errors import EngineFailed
     from providers.local import require_packages
-    from providers.local_hub import HubError
 
     try:
         require_packages()
         if options.verb == "list":
-            return _list(as_json=options.json)
+            _list(as_json=options.json)
+            return 0
         model = local_models.on_hub(options.name)
         if model is None:
             names = ", ".join(local_models.known_models())
             print_line(f"No model '{options.name}'. Choose {names}, or owner/repository:file.gguf.", "red")
             return USAGE
-        return {"pull": _pull, "remove": _remove, "path": _path}[options.verb](model)
-    except (HubError, EngineFailed) as error:
+        match options.verb:
+            case "pull":
+                print(*local_hub.pull(model), sep="\n")
+            case "path":
+                print(local_models.find(model.name).model)
+            case "remove":
+                freed = local_hub.remove(model)
+                absent = f"The model '{model.name}' is not on this machine."
+                print_line(f"Removed {freed / 1e6:.0f} MB." if freed else absent, "yellow")
+    except EngineFailed as error:
         print_line(str(error), "red")
         return PROVIDER
+    return 0
 
 
 def ensure_downloaded(target: "Target", *, is_confirmed: bool) -> None:
@@ -58,7 +67,7 @@ def ensure_downloaded(target: "Target", *, is_confirmed: bool) -> None:
     from providers import local_models
     from providers.errors import EngineFailed
     from providers.local import SPEC, require_packages
-    from providers.local_hub import HubError, cache_directory, pull
+    from providers.local_hub import cache_directory, pull
 
     model = local_models.on_hub(target.model) if target.config.kind == SPEC.kind else None
     if model is None:
@@ -73,13 +82,10 @@ def ensure_downloaded(target: "Target", *, is_confirmed: bool) -> None:
         print(f"{about}\nDownload it to {cache_directory()}? [y/N] ", end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise EngineFailed(f"The model '{model.name}' was not downloaded.")
-    try:
-        pull(model)
-    except HubError as error:
-        raise EngineFailed(str(error)) from None
+    pull(model)
 
 
-def _list(*, as_json: bool) -> int:
+def _list(*, as_json: bool) -> None:
     from bridge.cli.common import print_json
     from bridge.cli.text import columns
     from providers.local import SPEC
@@ -92,7 +98,7 @@ def _list(*, as_json: bool) -> int:
         print_json(
             [{key: getattr(model, key) for key in keys} | {"downloaded": model.name in present} for model in models]
         )
-        return 0
+        return
     rows = [("", "name", "size", "downloaded", "licence", "good for")]
     for model in models:
         mark = "*" if model.name == SPEC.default_model else ""
@@ -101,32 +107,6 @@ def _list(*, as_json: bool) -> int:
     for line in columns(rows):
         print(line)
     print("\n* default of the provider local")
-    return 0
-
-
-def _pull(model: "KnownModel") -> int:
-    from providers.local_hub import pull
-
-    for path in pull(model):
-        print(path)
-    return 0
-
-
-def _remove(model: "KnownModel") -> int:
-    from bridge.cli.common import print_line
-    from providers.local_hub import remove
-
-    freed = remove(model)
-    sentence = f"Removed {freed / 1e6:.0f} MB." if freed else f"The model '{model.name}' is not on this machine."
-    print_line(sentence, "yellow")
-    return 0
-
-
-def _path(model: "KnownModel") -> int:
-    from providers.local_models import find
-
-    print(find(model.name).model)
-    return 0
 
 
 def _size(model: "KnownModel") -> str:

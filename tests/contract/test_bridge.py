@@ -237,6 +237,22 @@ def test_a_server_without_a_json_mode_gets_the_schema_in_the_prompt(bridge: Brid
     assert bridge.all_calls_differ
 
 
+@pytest.mark.parametrize("kind", [OF_KIND["anthropic"]], **BY_ID)
+def test_an_image_that_perspectives_share_is_marked_for_the_cache(bridge: Bridge) -> None:
+    bridge.server.modes = frozenset({"text"})
+    bridge.server.default = b.Answer(GOOD)
+    body = {
+        "perspectives": [{**perspective(PLAIN), "name": name} for name in ("one", "two")],
+        "image": {"path": "datasets/samples/coffee.jpg"},
+        "model": bridge.server.models[0],
+        "provider_config": {"kind": "anthropic", "base_url": bridge.server.url, "api_key": KEY},
+    }
+    url = bridge.service.url + "/api/v1/perspectives/analyze"
+    assert httpx.post(url, json=body, timeout=HANG_GUARD, trust_env=False).status_code == 200
+    images = [call.body["messages"][0]["content"][0] for call in bridge.server.calls if call.mode == "text"]
+    assert [image.get("cache_control") for image in images] == [{"type": "ephemeral"}] * 2
+
+
 # Issue 10: what real servers showed.
 
 

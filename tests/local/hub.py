@@ -4,113 +4,108 @@ import json
 import re
 import threading
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Self
+
+from tests.servers.loopback import Handler, LoopbackServer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-class Hub:
+class Hub(LoopbackServer):
     """Serves `files` (content by `owner/repository/file`).
 
-    `breaks`: how many downloads break off in the middle. `error`: status and error code of every response, if set.
-    `lies`: the hashes in the headers are wrong. `ranges`: the ranges that were requested.
+    `breaks`: how many downloads break off in the middle. `stalls`: the bytes after which downloads send no more.
+    `error`: status and error code of every response, if set. `lies`: the hashes in the headers are wrong. `size`: the
+    size in the headers, if it is wrong. `content`: another server with the files, to which the hub redirects. `ranges`:
+    the ranges that were requested. `sent`: how many bytes of files were sent. `keys`: the values of `Authorization`.
     """
 
     def __init__(
-        self, files: dict[str, bytes], *, breaks: int = 0, error: tuple[int, str] | None = None, lies: bool = False
+        self,
+        files: dict[str, bytes],
+        *,
+        breaks: int = 0,
+        stalls: int | None = None,
+        error: tuple[int, str] | None = None,
+        lies: bool = False,
+        size: int | None = None,
+        content: "Hub | None" = None,
     ) -> None:
-        self.files, self.breaks, self.error, self.lies = files, breaks, error, lies
+        super().__init__(HubHandler)
+        self.files, self.breaks, self.stalls = files, breaks, stalls
+        self.error, self.lies, self.size, self.content = error, lies, size, content
         self.ranges: list[str] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-        return self
+        self.keys: set[str | None] = set()
+        self.sent = 0
+        self.closing = threading.Event()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self.closing.set()
+        super().__exit__(kind, error, trace)
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        hub = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+class HubHandler(Handler):
+    server: Hub
 
-            def log_message(self, format: str, *arguments: object) -> None:
-                pass
+    def do_GET(self) -> None:  # noqa: N802 (the name of the base class)
+        hub, path = self.server, self.path.partition("?")[0].lstrip("/")
+        match = re.fullmatch(r"(?P<repository>[^/]+/[^/]+)/resolve/[^/]+/(?P<file>.+)", path)
+        content = hub.files.get(f"{match['repository']}/{match['file']}") if match else None
+        hub.keys.add(self.headers["Authorization"])
+        if hub.error is not None:
+            status, code = hub.error
+            self.reply(status, headers={"X-Error-Code": code} if code else {})
+        elif path.startswith("api/models/"):
+            self._list(path.removeprefix("api/models/"))
+        elif content is None:
+            self.reply(404, headers={"X-Error-Code": "EntryNotFound"})
+        else:
+            self._file(content)
 
-            def do_HEAD(self) -> None:
-                self._answer(body=False)
+    do_HEAD = do_GET  # noqa: N815
 
-            def do_GET(self) -> None:
-                self._answer(body=True)
+    def _list(self, path: str) -> None:
+        repository = "/".join(path.split("/")[:2])
+        files = {
+            name.removeprefix(f"{repository}/"): content
+            for name, content in self.server.files.items()
+            if name.startswith(f"{repository}/")
+        }
+        if "/tree/" in path:
+            listing: object = [
+                {"type": "file", "path": name, "size": len(content), "oid": "0" * 40} for name, content in files.items()
+            ]
+        else:
+            listing = {"id": repository, "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]}
+        self.reply(200, json.dumps(listing).encode(), {"Content-Type": "application/json"})
 
-            def _answer(self, *, body: bool) -> None:
-                if hub.error is not None:
-                    status, code = hub.error
-                    self._send(status, b"", {"X-Error-Code": code} if code else {})
-                    return
-                path = self.path.partition("?")[0].lstrip("/")
-                if path.startswith("api/models/"):
-                    self._list(path.removeprefix("api/models/"))
-                    return
-                match = re.fullmatch(r"(?P<repository>[^/]+/[^/]+)/resolve/[^/]+/(?P<file>.+)", path)
-                content = hub.files.get(f"{match['repository']}/{match['file']}") if match else None
-                if content is None:
-                    self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
-                    return
-                self._file(content, body=body)
-
-            def _list(self, path: str) -> None:
-                repository = "/".join(path.split("/")[:2])
-                names = [name.removeprefix(f"{repository}/") for name in hub.files if name.startswith(f"{repository}/")]
-                if "/tree/" in path:
-                    listing: object = [
-                        {"type": "file", "path": name, "size": len(hub.files[f"{repository}/{name}"]), "oid": "0" * 40}
-                        for name in names
-                    ]
-                else:
-                    listing = {"id": repository, "sha": COMMIT, "siblings": [{"rfilename": name} for name in names]}
-                self._send(200, json.dumps(listing).encode(), {"Content-Type": "application/json"})
-
-            def _file(self, content: bytes, *, body: bool) -> None:
-                digest = sha256(content + (b"!" if hub.lies else b"")).hexdigest()
-                headers = {"ETag": f'"{digest}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
-                if not body:
-                    self._send(200, content, {**headers, "X-Linked-Size": str(len(content))}, body=False)
-                    return
-                start = 0
-                if requested := self.headers.get("Range"):
-                    hub.ranges.append(requested)
-                    start = int(requested.removeprefix("bytes=").partition("-")[0])
-                    headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-                if hub.breaks:
-                    hub.breaks -= 1
-                    self.send_response(200)
-                    self.send_header("Content-Length", str(len(content) - start))
-                    for name, value in headers.items():
-                        self.send_header(name, value)
-                    self.end_headers()
-                    self.wfile.write(content[start : start + len(content) // 2])
-                    self.close_connection = True
-                    return
-                self._send(206 if start else 200, content[start:], headers)
-
-            def _send(self, status: int, content: bytes, headers: dict[str, str], *, body: bool = True) -> None:
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(content)))
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                if body and self.command == "GET":
-                    self.wfile.write(content)
-
-        return Handler
+    def _file(self, content: bytes) -> None:
+        hub = self.server
+        digest = sha256(content + (b"!" if hub.lies else b"")).hexdigest()
+        headers = {"ETag": f'"{digest}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        linked = {**headers, "X-Linked-ETag": headers["ETag"], "X-Linked-Size": str(hub.size or len(content))}
+        if hub.content is not None:
+            self.reply(302, headers={**linked, "Location": f"{hub.content.url}{self.path}"})
+            return
+        if self.command == "HEAD":
+            self.reply(200, content, linked)
+            return
+        start = 0
+        if requested := self.headers.get("Range"):
+            hub.ranges.append(requested)
+            start = int(requested.removeprefix("bytes=").partition("-")[0])
+            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        part = content[start:]
+        if hub.breaks:
+            hub.breaks -= 1
+            part = part[: len(part) // 2]
+        elif hub.stalls is not None:
+            part = part[: hub.stalls]
+        self.reply(206 if start else 200, part, {**headers, "Content-Length": str(len(content) - start)})
+        hub.sent += len(part)
+        if start + len(part) < len(content):
+            self.close_connection = True
+            if hub.stalls is not None:
+                hub.closing.wait()

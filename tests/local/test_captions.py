@@ -1,7 +1,9 @@
 """Captions of the real engine: llama.cpp with a tiny model of random weights."""
 
 import os
+import shutil
 import signal
+from pathlib import Path
 
 import jsonschema_rs
 import pytest
@@ -10,16 +12,17 @@ from bridge.captioning.analyze import analyze
 from bridge.captioning.caption import caption
 from bridge.captioning.models import AnalyzeRequest, Caption, CaptionRequest, ImageRef
 from bridge.captioning.plan import make_analysis_plan, make_plan
-from bridge.captioning.services import Services
+from bridge.captioning.services import Services, open_services
 from bridge.captioning.stream import EventStream
 from bridge.deadline import Deadline
 from bridge.run import Run
+from bridge.settings import Settings
 from perspectives import catalog
 from tests.local.processes import cpu_seconds, engines_of, until
 
 pytestmark = pytest.mark.slow
 NAMES = [perspective.name for perspective in catalog.load([catalog.LIBRARY]).all()]
-FIELDS = {f"part_{number}": {"const": "x" * 2000} for number in range(8)}  # 16,000 tokens that the model has to write
+FIELDS = {f"part_{number}": {"const": "x" * 2000} for number in range(4)}  # 8,000 tokens that the model has to write
 LONG = {
     "name": "long",
     "prompt": "Write.",
@@ -94,10 +97,25 @@ async def test_a_cancelled_call_stops_the_decoding(services: Services) -> None:
             if event.type == "partial":
                 break
     reading = cpu_seconds(engine()) - start
-    # One slot: this call waits until the engine has stopped the other one. To write 16,000 tokens costs it many times
+    # One slot: this call waits until the engine has stopped the other one. To write 8,000 tokens costs it many times
     # more than to read them.
     assert (await caption(request("alt_text"), services, run())).result
     assert cpu_seconds(engine()) - start - reading < reading
+
+
+async def test_max_concurrency_sets_the_number_of_concurrent_calls(workspace: Path, tmp_path: Path) -> None:
+    shutil.copytree(workspace, tmp_path, dirs_exist_ok=True)
+    with (tmp_path / "config" / "providers.toml").open("a") as table:
+        table.write("max_concurrency = 2\n")
+    settings = Settings(_env_file=None, workspace=tmp_path, provider="local")  # type: ignore[call-arg]
+    async with open_services(settings) as two, await stream(request(LONG, max_tokens=40_000), two) as events:
+        async for event in events:
+            if event.type == "partial":
+                break
+        assert (await caption(request("custom_caption"), two, run())).result
+        events.cancel()
+        ending = [event async for event in events]
+    assert ending[-2].problem.code == "cancelled"  # so it was still being written
 
 
 async def test_an_engine_that_is_killed_during_a_call_starts_again(services: Services) -> None:

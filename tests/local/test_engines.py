@@ -18,7 +18,9 @@ from providers.local_engine import Options
 from providers.local_supervisor import Engines, EngineSettings, Supervisor
 from providers.pool import Pool
 from tests.local import tiny
-from tests.local.processes import engines_of, until, wait_for_end
+from tests.local.processes import engines_of, until
+from tests.service import ROOT, WORKSPACE, clean_environment
+from tests.tools import need, need_namespaces
 
 pytestmark = pytest.mark.slow
 GUARD = 60.0
@@ -97,26 +99,6 @@ async def test_a_deadline_while_the_model_loads(model: Path, supervisor: Supervi
             pass
     async with engines.lease(options(model), GUARD):  # it went on loading
         assert len(engines_of(os.getpid())) == 1
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_an_engine_ends_with_the_process_that_started_it(model: Path, number: signal.Signals) -> None:
-    code = (
-        "import asyncio, sys\n"
-        "from tests.local.test_engines import Engines, Path, options\n"
-        "async def main():\n"
-        "    async with Engines().lease(options(Path(sys.argv[1])), 60):\n"
-        "        print('ready', flush=True)\n"
-        "        await asyncio.Event().wait()\n"
-        "asyncio.run(main())\n"
-    )
-    command = [sys.executable, "-c", code, str(model)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": "."}) as parent:
-        assert parent.stdout is not None
-        assert parent.stdout.readline() == "ready\n"
-        (pid,) = engines_of(parent.pid)
-        parent.send_signal(number)
-    wait_for_end(pid)
 
 
 def test_an_engine_does_not_start_for_a_parent_that_has_ended() -> None:
@@ -199,6 +181,41 @@ async def test_each_bad_file_is_one_sentence_with_the_remedy(
         await client.complete(VisionRequest(prepare(tmp_path), "Describe.", GUARD))
     assert engines_of(os.getpid()) == []
     await pool.aclose()
+
+
+@pytest.mark.parametrize(
+    ("limit", "sentence"),
+    [
+        (
+            "ip link set lo up; echo 50000 50000 > /proc/sys/net/ipv4/ip_local_port_range",
+            "No port of this machine is free. End other programs.",
+        ),
+        ("ulimit -v 3000000", "There is too little memory. Choose a smaller model, or end other programs."),
+    ],
+    ids=["ports", "memory"],
+)
+def test_what_the_machine_lacks_is_one_sentence(model: Path, tmp_path: Path, limit: str, sentence: str) -> None:
+    need("ip")
+    need_namespaces()
+    (tmp_path / "config").mkdir()
+    text = f'[providers.local]\nkind = "local"\ndefault_model = "{model}"\noptions = {{ context = 10_000_000 }}\n'
+    (tmp_path / "config" / "providers.toml").write_text(text)
+    code = (
+        "import socket, sys\n"
+        "from bridge.cli import main\n"
+        "with socket.create_server(('127.0.0.1', 50000)):\n"
+        "    sys.exit(main(['caption', sys.argv[1], '--provider', 'local']))\n"
+    )
+    command = ["sh", "-euc", f'{limit}; exec "$@"', "sh", sys.executable, "-c", code]
+    done = subprocess.run(
+        ["unshare", "--net", *command, str(WORKSPACE / "datasets" / "samples" / "cat.jpg")],
+        env={**clean_environment(), "PYTHONPATH": str(ROOT), "GRAPHCAP_WORKSPACE": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=5 * GUARD,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (4, f"graphcap: The model 'tiny' cannot be loaded. {sentence}\n")
 
 
 async def test_a_service_loads_only_models_that_its_operator_named(model: Path) -> None:

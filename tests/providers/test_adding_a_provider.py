@@ -1,5 +1,6 @@
 """A new kind is one module and one row of the registry: everything else is derived from its spec."""
 
+import re
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 
@@ -70,6 +71,16 @@ def test_the_generated_tables_list_it() -> None:
         "| `acme` | jpeg, png | 2048 px |",
     ):
         assert row in page
+    assert "Acme" in generate.regenerate((ROOT / "README.md").read_text("utf-8"), generate.TABLES)
+
+
+def test_the_files_of_the_worked_example_are_those_that_it_took() -> None:
+    section = (
+        (ROOT / "docs/architecture.md").read_text("utf-8").partition("### Add a provider: the example `anthropic`")[2]
+    )
+    paths = re.findall(r"`((?:[\w-]+/|\.)[\w./-]+\.?\w+|pyproject\.toml)`", section.partition("\n### ")[0])
+    assert len(paths) > 12
+    assert [path for path in paths if "anthropic" not in (ROOT / path).read_text("utf-8").lower()] == []
 
 
 def test_the_settings_know_its_variables_and_options(tmp_path: Path) -> None:

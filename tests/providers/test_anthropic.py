@@ -87,6 +87,7 @@ async def test_a_model_that_thinks_cannot_be_made_to_call_a_tool(pool: Pool, ser
         ("a new reason", None),
         ("refusal", errors.Refused),
         ("max_tokens", errors.Truncated),
+        ("model_context_window_exceeded", errors.Truncated),
         ("pause_turn", errors.BadReply),
     ],
 )

@@ -1,9 +1,12 @@
 """What is known about the models of the embedded engine, without any of them."""
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 
+from bridge import cli
 from providers import local, local_models, registry
 from providers.base import ProviderConfig
 from providers.pool import Pool
@@ -35,3 +38,21 @@ def test_images_have_the_size_of_the_models_row(model: str, size: int) -> None:
 def test_names_on_the_hub(name: str, repository: str | None) -> None:
     model = local_models.on_hub(name)
     assert (model and model.repository) == repository
+
+
+def test_the_list_shows_size_licence_and_what_is_on_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    model = local_models.known_models()["qwen2.5-vl-3b"]
+    folder = tmp_path / f"models--{model.repository.replace('/', '--')}" / "snapshots" / model.revision
+    folder.mkdir(parents=True)
+    for file in (model.model, model.mmproj):
+        assert file is not None
+        (folder / file.file).touch()
+    assert cli.main(["models", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(re.match(r"\* +smolvlm-500m +546 MB +no +Apache-2.0 +short captions", line) for line in lines)
+    assert any(re.match(r" +qwen2.5-vl-3b +2775 MB +yes +Qwen research licence", line) for line in lines)
+    assert cli.main(["models", "list", "--json"]) == 0
+    assert [row["name"] for row in json.loads(capsys.readouterr().out) if row["downloaded"]] == ["qwen2.5-vl-3b"]

@@ -1,47 +1,21 @@
 """An OpenTelemetry collector on loopback that decodes OTLP over HTTP."""
 
 import gzip
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tests.servers.loopback import Handler, LoopbackServer
 
-class Collector:
+
+class Collector(LoopbackServer):
     """The requests received so far: `spans` and `metrics` decoded, `raw` bodies, and `paths`."""
 
     def __init__(self) -> None:
+        super().__init__(CollectorHandler)
         self.raw: list[bytes] = []
         self.paths: list[str] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        collector = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                sent = self.rfile.read(int(self.headers["Content-Length"]))
-                collector.raw.append(gzip.decompress(sent) if self.headers["Content-Encoding"] == "gzip" else sent)
-                collector.paths.append(self.path)
-                self.send_response(200)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        return Handler
 
     def _decoded(self, path: str, kind: Any) -> list[Any]:
         return [kind.FromString(raw) for raw, where in zip(self.raw, self.paths, strict=True) if where == path]
@@ -57,6 +31,16 @@ class Collector:
         sent = self._decoded("/v1/metrics", ExportMetricsServiceRequest)
         groups = [group for request in sent for group in request.resource_metrics]
         return {metric.name: metric for group in groups for scope in group.scope_metrics for metric in scope.metrics}
+
+
+class CollectorHandler(Handler):
+    server: Collector
+
+    def do_POST(self) -> None:  # noqa: N802 (the name of the base class)
+        sent = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.raw.append(gzip.decompress(sent) if self.headers["Content-Encoding"] == "gzip" else sent)
+        self.server.paths.append(self.path)
+        self.reply()
 
 
 def attributes(of: Any) -> dict[str, Any]:
