@@ -96,6 +96,11 @@ export class Bridge {
       /** List every enabled perspective. @param {T.CallOptions} [options] @returns {Promise<T.Perspective[]>} */
       list: async (options) => (await this.#json("GET", "/perspectives/list", options)).perspectives,
       /**
+       * List every enabled perspective without its prompt and schemas.
+       * @param {T.CallOptions} [options] @returns {Promise<T.PerspectiveSummary[]>}
+       */
+      summaries: async (options) => (await this.#json("GET", "/perspectives/summaries", options)).perspectives,
+      /**
        * Return one perspective.
        * @param {keyof Results & string} name @param {T.CallOptions} [options] @returns {Promise<T.Perspective>}
        */

@@ -21,6 +21,7 @@ from bridge.api.schemas import (
     ModulePerspectives,
     PerspectiveList,
     PerspectiveOut,
+    PerspectiveSummaryList,
 )
 from bridge.api.sse import EventStreamResponse
 from bridge.captioning.analyze import analyze
@@ -43,6 +44,12 @@ router = APIRouter(prefix="/perspectives", tags=["perspectives"])
 async def list_perspectives(request: Request) -> Response:
     """List the enabled perspectives, by priority and name."""
     return JSONResponse({"perspectives": [item.to_wire() for item in services(request).catalog.all()]})
+
+
+@router.get("/summaries", response_model=PerspectiveSummaryList)
+async def list_summaries(request: Request) -> Response:
+    """List the enabled perspectives without their prompts and schemas, by priority and name."""
+    return JSONResponse({"perspectives": [item.to_summary() for item in services(request).catalog.all()]})
 
 
 @router.get("/types.ts", response_class=PlainTextResponse)

@@ -123,6 +123,15 @@ function slowly(content, interval = 0.05) {
   return control("default", { reply: { Drip: { interval, size: 160, of: { Answer: { content, pieces: 30 } } } } });
 }
 
+test("the page and its lists are at most 150 kB", async () => {
+  await open();
+  await page.getByText(/^\d+ models?$/).waitFor();
+  const sizes = await page.evaluate(() =>
+    ["navigation", "resource"].flatMap((kind) => /** @type {any[]} */ (performance.getEntriesByType(kind)).map((entry) => entry.transferSize)),
+  );
+  assert.ok(sizes.length > 12 && sizes.reduce((sum, each) => sum + each) <= 150_000, String(sizes));
+});
+
 test("a dropped photo: fields fill in, boxes lie where they belong, nothing shifts", async () => {
   await open();
   await choose("Scene Graph");
@@ -225,7 +234,7 @@ test("a perspective of one's own: mistakes with their pointers, then a caption",
   await drop({ name: "photo.jpg" });
   await page.getByText("Your own", { exact: true }).click();
   await page.locator("#editor").fill('{"name": ');
-  await page.locator("#mistakes").getByText("This is not JSON").waitFor();
+  await page.locator("#mistakes").getByText("This is not a JSON object").waitFor();
   const own = { name: "mood", prompt: "Say the {what}.", variables: [{ name: "what", required: true }], json_schema: { type: "objct" } };
   await page.locator("#editor").fill(JSON.stringify(own));
   await page.getByLabel("What (needed)").fill("mood");
@@ -240,7 +249,7 @@ test("a perspective of one's own: mistakes with their pointers, then a caption",
   assert.equal(await page.locator("[data-key=mood] dd").textContent(), "calm");
   assert.equal(await page.locator("#mistakes").textContent(), "");
   await page.getByLabel("Start from").selectOption("scene_graph");
-  assert.match(await page.locator("#editor").inputValue(), /"my_scene_graph"/);
+  await page.waitForFunction(() => /** @type {any} */ (document.querySelector("#editor")).value.includes('"my_scene_graph"'));
   await control("default", { reply: { Answer: { content: SCENE } } });
   await start();
   await page.locator(".box").nth(2).waitFor();
