@@ -25,6 +25,8 @@ const NOT_CONNECTED = new Set([
   ...["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "ENETUNREACH", "EHOSTUNREACH", "UND_ERR_CONNECT_TIMEOUT"],
   ...["ConnectionRefused", "FailedToOpenSocket"],
 ]);
+/** Errors of Deno have no code. This is the text of hyper-util's ErrorKind::Connect (client/legacy/client.rs). */
+const DENO_NOT_CONNECTED = "client error (Connect)";
 const RETRYABLE_STATUS = new Set([408, 429, 502, 503, 504]);
 
 /**
@@ -280,7 +282,7 @@ export class Bridge {
         response = await this.#fetch(`${this.#base}${path}`, init);
       } catch (cause) {
         signal?.throwIfAborted();
-        throw notConnected(this.#base, cause, method !== "GET" && !NOT_CONNECTED.has(causeCode(cause)));
+        throw notConnected(this.#base, cause, method !== "GET" && !neverConnected(cause));
       }
       if (!response.ok) throw await refusal(response);
       return response;
@@ -875,8 +877,8 @@ function largest(requests) {
   return requests.filter(({ answered, size }) => size && !answered).sort((a, b) => b.size - a.size)[0];
 }
 
-/** The system's code of a failed fetch, "" where the runtime has none. @param {unknown} error */
-function causeCode(error) {
-  const { cause, code } = /** @type {{cause?: {code?: string}, code?: string}} */ (error ?? {});
-  return cause?.code ?? code ?? "";
+/** Return whether a fetch failed before a connection existed. @param {unknown} error */
+function neverConnected(error) {
+  const { cause, code } = /** @type {{cause?: {code?: string, message?: string}, code?: string}} */ (error ?? {});
+  return NOT_CONNECTED.has(cause?.code ?? code ?? "") || (cause?.message ?? "").includes(DENO_NOT_CONNECTED);
 }
