@@ -74,6 +74,7 @@ async function open({ at = `${url}/`, listed = true, ...options } = {}, of = bro
   page.on("pageerror", (error) => complaints.push(String(error)));
   page.on("console", (message) => ["error", "warning"].includes(message.type()) && complaints.push(message.text()));
   page.on("request", (request) => /^(http|ws)/.test(request.url()) && hosts.add(new URL(request.url()).host));
+  page.on("request", (request) => env.PAGE_KEY && request.url().includes(env.PAGE_KEY) && complaints.push(request.url()));
   page.on("websocket", (socket) => hosts.add(new URL(socket.url()).host));
   await page.addInitScript(() => {
     const seen = /** @type {any} */ (window);
@@ -342,6 +343,20 @@ test("what models and files say is text", async () => {
   for (const view of ["Readable", "Text", "JSON", "Details", "Code"]) await tab(view).click();
   await page.getByRole("link", { name: /Gallery/ }).click();
   await page.locator(".card").getByText(HOSTILE).first().waitFor();
+  await page.getByRole("link", { name: "Try", exact: true }).click();
+  const variables = [{ name: "what", default: HOSTILE, description: HOSTILE }];
+  const json_schema = { type: "object", properties: { [HOSTILE]: { type: "array", items: {} } }, additionalProperties: false };
+  await page.getByText("Your own", { exact: true }).click();
+  await page.locator("#editor").fill(JSON.stringify({ prompt: "Say {what}.", variables, json_schema, table_columns: [HOSTILE] }));
+  await control("default", { reply: { Answer: { content: { [HOSTILE]: [{ [HOSTILE]: HOSTILE }] } } } });
+  await start();
+  await tab("Readable").click();
+  await page.locator("#content th").getByText(HOSTILE).waitFor();
+  await control("default", { reply: { Status: { code: 403, message: `No: ${HOSTILE}` } } });
+  await start();
+  await failed("provider_auth");
+  await tab("Details").click();
+  await page.locator("q").getByText(HOSTILE).waitFor();
   assert.equal(await page.locator("img[onerror]").count(), 0);
   assert.equal(await page.title(), "graphcap bridge");
 });
