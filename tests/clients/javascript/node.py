@@ -8,7 +8,7 @@ from tests.service import ROOT
 from tests.tools import need
 
 RUNTIMES = {
-    "node": ("--experimental-websocket", "--test", "--test-reporter=spec", "--test-timeout=240000"),
+    "node": ("--experimental-websocket", "--test", "--test-reporter=spec", "--test-timeout=540000"),
     "deno": ("test", "--allow-all", "--no-check", "--no-lock"),
     "bun": ("test", "--timeout=240000"),
 }
