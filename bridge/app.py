@@ -1,6 +1,7 @@
 """Create the ASGI application: open the services, add routes and middleware, and render errors as problems."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -61,8 +62,8 @@ def build(settings: Settings, engines: Engines | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.engines = engines or service_engines(settings)
     for router in (perspectives.router, websocket.router, providers.router, service.router):
-        app.include_router(router, prefix=API)
         app.include_router(router, include_in_schema=False)
+        app.include_router(router, prefix=API)
     for router in (service.probes, openai.router):
         app.include_router(router)
     pages.add_pages(app, settings)
@@ -85,6 +86,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.probes = probes = Probes(services.dispatcher, tuple(names))
         tasks = [asyncio.create_task(work) for work in (probes.run(), service.update_shared_gauges(app))]
         tracing.turn_on(__version__)
+        gc.freeze()  # the objects of the startup stay, so that no collection looks at them
         try:
             yield
         finally:

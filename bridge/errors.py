@@ -20,7 +20,7 @@ class InvalidRequest(Exception):
 
     def __init__(self, message: str, problems: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(message)
-        self.problems = problems
+        self.problems = tuple(Problem(*problem) for problem in problems)
 
 
 class InvalidJson(Exception):
@@ -101,10 +101,6 @@ class RateLimitExceeded(Exception):
 
 class ImageError(Exception):
     """An image cannot be used. The message is one sentence without paths outside the workspace."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
 
 
 class PathRefused(ImageError):

@@ -1,15 +1,10 @@
-"""The state of a request while it is served: its id, deadline, provider calls, timings and events.
-
-The log line, metrics, spans, `Server-Timing`, `attempts` and `usage` are all derived from it.
-"""
+"""The state of a request: its id, deadline, provider calls, timings and events. Log, metrics and responses use it."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
-
-from pydantic import ConfigDict
 
 from bridge.deadline import Deadline
 from providers.base import OutputMode
@@ -28,45 +23,33 @@ ProviderMessages = Literal["show", "log", "hide"]
 """Where the provider's message about a failure appears: in responses and the log, only in the log, or nowhere."""
 
 
-def _require_id(schema: dict[str, Any]) -> None:
-    """Make `id` a required field in the JSON Schema, because every event of a stream has an id."""
-    schema["properties"]["id"].pop("default")
-    schema["required"] = ["id", *schema["required"]]
-
-
-_EVENT = ConfigDict(json_schema_extra=_require_id)
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """A stage of one perspective begins, which ends the stage before. Each provider call begins a stage `model`."""
 
-    __pydantic_config__ = _EVENT
-    type: Literal["progress"] = field(default="progress", kw_only=True)
-    id: str = field(default="", kw_only=True)
+    type: Literal["progress"] = "progress"
+    id: str
     perspective: str
     stage: Stage
     detail: str = ""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class PartialEvent:
     """The part of the object that the model has written so far, not validated. It replaces earlier parts."""
 
-    __pydantic_config__ = _EVENT
-    type: Literal["partial"] = field(default="partial", kw_only=True)
-    id: str = field(default="", kw_only=True)
+    type: Literal["partial"] = "partial"
+    id: str
     perspective: str
     result: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reset:
     """Discard the partial objects so far, because the model is called again."""
 
-    __pydantic_config__ = _EVENT
-    type: Literal["reset"] = field(default="reset", kw_only=True)
-    id: str = field(default="", kw_only=True)
+    type: Literal["reset"] = "reset"
+    id: str
     perspective: str
     reason: str
 
@@ -75,11 +58,9 @@ class Reset:
 class Attempt:
     """One provider call: its target, its reason and its outcome.
 
-    `provider`, `endpoint`, `model`: names in responses. `metric_provider`, `metric_model`: names in metrics: the
-    kind, and `other`, if a caller chose the names. `address`: the endpoint's base URL, "" for a provider in this
-    process. `outcome`: `ok`, `cancelled` while the call runs, or the error's name in snake case.
-    `provider_message`: the sanitised message of the provider. `raw_text`: the text of an invalid answer.
-    `tokens_per_second`: the speed that the server reports.
+    `metric_provider`, `metric_model`: names in metrics, which no caller chose. `address`: the endpoint's base URL, ""
+    for a provider in this process. `outcome`: `ok`, `cancelled` while the call runs, or the error's name in snake case.
+    `provider_message`: sanitised. `raw_text`: the text of an invalid answer.
     """
 
     provider: str
@@ -108,15 +89,22 @@ class Attempt:
 
 @dataclass(slots=True)
 class Attempts:
-    """The provider calls of one perspective, and how many are allowed."""
+    """The provider calls of one perspective. `limit`: how many are allowed, of which `reserve` are for fallbacks."""
 
     limit: int = MAX_ATTEMPTS
+    reserve: int = 0
     calls: list[Attempt] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     @property
     def left(self) -> int:
+        """Return how many more calls may be made, including those that are kept for fallbacks."""
         return self.limit - len(self.calls)
+
+    @property
+    def left_for_target(self) -> int:
+        """Return how many more calls may be made to the current target."""
+        return self.left - self.reserve
 
     @property
     def usage(self) -> Usage | None:
@@ -173,10 +161,10 @@ class Run:
     `emit`: receives events, and neither blocks nor raises (None: no stream). `streaming`: whether to report partial
     objects. `id` and `perspective` are those of the events. `caller` identifies the caller to fair queues and contains
     no key. `trace_headers`: the W3C trace context headers for providers. `trace_id`: the trace of the first span, ""
-    before it. `provider`, `model`: the current or last target. `is_fallback`: whether another target failed before.
-    `perspective_label`, `provider_label`: labels in metrics. `outcome`: `ok` or the code of the problem, "" while the
-    run is not finished. `image_bytes`: size of the image as it was received, by source. `provider_messages`: where
-    providers' messages may appear.
+    before it. `provider`, `model`: the current or last target. `is_fallback`: another target failed before.
+    `has_fallback`: another target is called after any failure. `perspective_label`, `provider_label`: labels in
+    metrics. `outcome`: `ok` or the code of the problem, "" while the run is not finished. `image_bytes`: size of the
+    image as it was received, by source. `provider_messages`: where providers' messages may appear.
     """
 
     deadline: Deadline
@@ -195,6 +183,7 @@ class Run:
     perspective_label: str = "unknown"
     provider_label: str = "none"
     is_fallback: bool = False
+    has_fallback: bool = False
     outcome: str = ""
     image_bytes: dict[str, int] = field(default_factory=dict)
     provider_messages: ProviderMessages = "show"
@@ -219,17 +208,22 @@ class Run:
         """Return the tokens of all calls, including the calls of the children."""
         return total([self.attempts.usage, *(child.attempts.usage for child in self.children)])
 
+    @property
+    def may_fall_back(self) -> bool:
+        """Return whether another target can be called after the next call."""
+        return self.has_fallback and self.attempts.left > 1
+
     def stage(self, stage: Stage, detail: str = "") -> None:
         if self.emit is not None:
-            self.emit(Progress(self.perspective, stage, detail, id=self.id))
+            self.emit(Progress(id=self.id, perspective=self.perspective, stage=stage, detail=detail))
 
     def partial(self, result: dict[str, Any]) -> None:
         """Report the part of the object that the model has written so far."""
         if self.emit is not None:
-            self.emit(PartialEvent(self.perspective, result, id=self.id))
+            self.emit(PartialEvent(id=self.id, perspective=self.perspective, result=result))
 
     def reset(self, stage: Stage, detail: str, reason: str) -> None:
         """Report that the model is called again. Earlier partial objects are void."""
         self.stage(stage, detail)
         if self.emit is not None:
-            self.emit(Reset(self.perspective, reason, id=self.id))
+            self.emit(Reset(id=self.id, perspective=self.perspective, reason=reason))

@@ -176,7 +176,7 @@ def _contents(request: VisionRequest) -> list[JsonObject]:
     such an image (measured with google-genai 3.4).
     """
     image = request.image
-    parts = [{"inlineData": {"mimeType": image.media_type, "data": image.base64}}] if image else []
+    parts = [{"inlineData": {"mimeType": image.media_type, "data": image.base64.decode()}}] if image else []
     user = {"role": "user", "parts": [*parts, {"text": dialects.prompt(request, shown=request.enforces_schema)}]}
     roles = {"assistant": "model", "user": "user"}
     return [user, *({"role": roles[turn.role], "parts": [{"text": turn.text}]} for turn in request.turns)]

@@ -34,7 +34,7 @@ def provider(toml: Path, text: str, **environment: str) -> ProviderConfig:
     return load(toml, f"[providers.mine]\n{text}", **environment).providers["mine"]
 
 
-def test_every_key_is_read_from_its_variable_or_a_file(toml: Path, tmp_path: Path) -> None:
+def test_a_key_is_read_from_the_file_the_environment_or_a_secret(toml: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(f"{SECRET}\n")
     assert [provider.api_key for provider in config.load(toml, {}).providers.values()] == [""] * len(registry.specs())
     for spec in registry.specs():
@@ -42,6 +42,12 @@ def test_every_key_is_read_from_its_variable_or_a_file(toml: Path, tmp_path: Pat
             assert load(toml, **{name: f" {SECRET}\n"}).providers[spec.kind].api_key == SECRET
             file = {f"{name}_FILE": str(tmp_path / "secret")}
             assert load(toml, **file).providers[spec.kind].api_key == SECRET
+    kind = 'kind = "vllm"\n'
+    in_file = {"STUDIO_FILE": f"{tmp_path}/secret"}
+    assert provider(toml, f'{kind}api_key = " written "').api_key == "written"
+    assert provider(toml, f'{kind}api_key_env = "STUDIO"', STUDIO="from-env").api_key == "from-env"
+    assert provider(toml, f'{kind}api_key_file = "{tmp_path}/secret"').api_key == SECRET
+    assert provider(toml, f'{kind}api_key_env = "STUDIO"', **in_file).api_key == SECRET
 
 
 def test_a_whole_file(toml: Path) -> None:
@@ -59,16 +65,6 @@ def test_a_whole_file(toml: Path) -> None:
     assert (endpoint.name, endpoint.max_concurrency, endpoint.timeout) == ("gpu-1:11434", 2, 0)
     routed = [configured.routed(model) for model in ("llava:7b", "LLaVA-1.6", "gemini-2.5-flash", "other")]
     assert routed == ["My studio", "My studio", "gemini", None]
-
-
-def test_a_key_is_read_from_the_file_the_environment_or_a_secret(toml: Path, tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text("from-file\n")
-    kind = 'kind = "vllm"\n'
-    assert provider(toml, f'{kind}api_key = " written "').api_key == "written"
-    assert provider(toml, f'{kind}api_key_env = "STUDIO"', STUDIO="from-env").api_key == "from-env"
-    assert provider(toml, f'{kind}api_key_file = "{tmp_path}/secret"').api_key == "from-file"
-    in_file = {"STUDIO_FILE": f"{tmp_path}/secret"}
-    assert provider(toml, f'{kind}api_key_env = "STUDIO"', **in_file).api_key == "from-file"
 
 
 @pytest.mark.parametrize(
@@ -205,10 +201,8 @@ def test_all_mistakes_are_reported_at_once(toml: Path) -> None:
 
 
 @pytest.mark.parametrize(("line", "limit"), [("", 1), ("max_concurrency = 3", 3)])
-def test_the_embedded_engine_gets_its_limit_of_calls(tmp_path: Path, line: str, limit: int) -> None:
-    toml = tmp_path / "providers.toml"
-    toml.write_text(f'[providers.mine]\nkind = "local"\n{line}\n')
-    configured = config.load(toml, {})
+def test_the_embedded_engine_gets_its_limit_of_calls(toml: Path, line: str, limit: int) -> None:
+    configured = load(toml, f'[providers.mine]\nkind = "local"\n{line}\n')
     (endpoint,) = configured.fleets["mine"].endpoints
     assert (endpoint.max_concurrency, endpoint.config.options["max_concurrency"]) == (limit, limit)
     (implicit,) = configured.fleets["local"].endpoints

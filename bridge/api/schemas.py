@@ -5,7 +5,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import from_json
 
-from bridge.captioning.models import Caption, CaptionOptions, JsonObject, ProviderOverride, ShortText, Texts
+from bridge.captioning.models import Caption, CaptionOptions, JsonObject, Texts
+from bridge.dispatch.targets import ProviderOverride, ShortText
 
 
 def _without_image(schema: JsonObject) -> None:

@@ -60,7 +60,7 @@ class Outages:
         done: list[Row] = []
         while perspectives:
             if self._is_paused and report is not None:
-                report(Progress("", "retry"))
+                report(Progress(id="", perspective="", stage="retry"))
             async with self._gate if self._is_paused else nullcontext():
                 if self._is_paused:
                     await asyncio.sleep(_PAUSE)

@@ -123,11 +123,11 @@ class Batch:
                 self.stop(*unwritable(error))
             finally:
                 self._stages.pop(number, None)
-        self._report(number, Progress("", "image"), free=True)
+        self._report(number, Progress(id="", perspective="", stage="image"), free=True)
 
     async def _image(self, item: ImageItem, number: int) -> None:
         """Skip, restore or caption each row of one image."""
-        self._report(number, Progress("", "image"))
+        self._report(number, Progress(id="", perspective="", stage="image"))
         decisions, loaded = await to_thread.run_sync(self._decide, item)
         asked: Asked = {}
         for perspective, decision in decisions.items():

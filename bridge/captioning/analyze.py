@@ -1,15 +1,12 @@
-"""Caption one image with several perspectives at the same time.
-
-The image is loaded once, and prepared once for each image profile that the targets use.
-"""
+"""Caption one image, which is loaded once, with several perspectives at the same time."""
 
 import asyncio
 from dataclasses import replace
 
-from bridge.captioning.caption import caption_plan, loaded_image, record_failure
+from bridge.captioning.caption import caption_plan, record_failure
 from bridge.captioning.models import Caption
-from bridge.captioning.plan import AnalysisPlan, Plan, in_tags, label_of, name_target
-from bridge.captioning.request_image import RequestImage
+from bridge.captioning.plan import AnalysisPlan, Plan, in_tags, label_of
+from bridge.captioning.request_image import RequestImage, loaded_image
 from bridge.captioning.services import Services
 from bridge.errors import NothingToSynthesize
 from bridge.run import Run, Timings
@@ -19,11 +16,8 @@ Outcomes = dict[str, Caption | Exception]
 
 
 async def analyze(plan: AnalysisPlan, services: Services, run: Run) -> Outcomes:
-    """Run every plan at the same time, then the synthesizer. Return the outcome of each.
-
-    Failures are returned, not raised. If the image cannot be loaded, every outcome is that error.
-    """
-    runs = [_child(run, each) for each in plan.all_plans]
+    """Run every plan at the same time, then the synthesizer. Return the captions and the errors."""
+    runs = [run.child(each.perspective.name, label_of(each.perspective)) for each in plan.all_plans]
     try:
         async with loaded_image(plan, services, run) as image:
             return await _outcomes(plan, image, services, run, runs)
@@ -47,12 +41,6 @@ async def _outcomes(plan: AnalysisPlan, image: RequestImage, services: Services,
             outcome = await _synthesis(plan.synthesizer, outcomes, image, services, runs[-1])
         outcomes[runs[-1].perspective] = outcome
     return outcomes
-
-
-def _child(run: Run, plan: Plan) -> Run:
-    child = run.child(plan.perspective.name, label_of(plan.perspective))
-    name_target(child, plan.targets[0])
-    return child
 
 
 async def _outcome(plan: Plan, image: RequestImage, services: Services, run: Run) -> Caption | Exception:

@@ -40,10 +40,7 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A parsed and validated answer. It has either a `result` with warnings or `problems`.
-
-    `object`: the valid object, or the first object in the text if none is valid.
-    """
+    """A validated answer: a `result` with warnings, or `problems` of `object`, the first object in the text."""
 
     text: str
     object: JsonObject | None
@@ -85,10 +82,7 @@ def read(text: str, validator: Validator) -> Reading:
 
 
 def _validate(candidate: JsonObject, validator: Validator) -> Validated:
-    """Validate the object. If it is invalid, validate it again without the nulls that strict dialects add.
-
-    Strict dialects require every property, so models write null for an absent one. Raises ValidationFailed.
-    """
+    """Validate the object, if necessary again without the nulls that strict dialects require for absent properties."""
     try:
         return validator.validate(candidate)
     except ValidationFailed:
@@ -99,10 +93,7 @@ def _validate(candidate: JsonObject, validator: Validator) -> Validated:
 
 
 async def _off_loop(work: Callable[[], T], text: str, perspective: Perspective, deadline: Deadline) -> T:
-    """Run `work` and return its result. If validating a text of this length is expensive, use a thread.
-
-    At the deadline DeadlineExceeded is raised, although a thread cannot be cancelled and continues.
-    """
+    """Run `work`, in a thread if validating this text takes long. At the deadline, the thread is not waited for."""
     if perspective.validator.is_cheap(len(text)):
         return work()
     async with deadline.within("reading the answer"):
@@ -130,10 +121,7 @@ def objects(text: str) -> Iterator[JsonObject]:
 
 
 def _decode(text: str, start: int) -> tuple[JsonObject | None, int]:
-    """Parse the object at index `start`.
-
-    Return the object and the index after it. If it cannot be parsed, return None and the length of the text.
-    """
+    """Parse the object at index `start`. Return it (None if it is invalid) and the index where the parser stopped."""
     try:
         value, end = _DECODER.raw_decode(text, start)
         return _replace_surrogates(value) if _SURROGATE.search(text, start, end) else value, end

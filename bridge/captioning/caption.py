@@ -1,16 +1,15 @@
 """Caption one image with one perspective. The caption validates against the perspective's schema."""
 
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import fields
 
 from bridge.captioning import prices, problems
+from bridge.captioning.answers import Reading
 from bridge.captioning.models import Caption, CaptionRequest, ErrorEvent, ImageOut, Result, UsageOut
-from bridge.captioning.plan import AnalysisPlan, Plan, make_plan, name_target
-from bridge.captioning.request_image import RequestImage, acquire
+from bridge.captioning.plan import Plan, make_plan, name_target
+from bridge.captioning.request_image import RequestImage, loaded_image
 from bridge.captioning.services import Services
-from bridge.captioning.structured import Answer, StructuredOutput
+from bridge.captioning.structured import StructuredOutput
 from bridge.deadline import DeadlineExceeded
 from bridge.dispatch.targets import Target
 from bridge.errors import OutputInvalid, ProviderUnavailable
@@ -69,72 +68,45 @@ def record_failure(error: Exception, run: Run) -> None:
         run.emit(ErrorEvent(id=run.id, perspective=run.perspective, problem=problems.report(error, run)))
 
 
-@asynccontextmanager
-async def loaded_image(plan: Plan | AnalysisPlan, services: Services, run: Run) -> AsyncIterator[RequestImage]:
-    """Load the image (from a file, a URL, base64 or an upload) and check its header.
-
-    The image is released when the context ends. Raises ImageError.
-    """
-    for each in run.children or [run]:
-        each.stage("image")
-    with run.timings.measure("image"):
-        async with run.deadline.within("loading the image"):
-            source = await acquire(plan.options, plan.upload, services)
-    run.image_bytes[source.origin] = len(source.data)
-    image = RequestImage(source, plan.options, services, run.caller)
-    try:
-        yield image
-    finally:
-        image.release()
-
-
 async def _caption(plan: Plan, image: RequestImage, services: Services, run: Run) -> Caption:
     """Call the plan's targets in order until an answer is valid. Raise the last error if none is."""
     failure: Exception | None = None
-    position: int | None = 0
-    while position is not None:
-        try:  # outside the handler, so that later errors do not have this error as their context
-            answer, prepared = await _ask(plan, position, image, services, run)
+    targets = list(plan.targets)
+    while targets:
+        target, *later = targets
+        run.is_fallback = failure is not None
+        try:
+            answer, prepared = await _ask(plan, target, later, image, services, run)
             await prices.load(run.attempts.calls)
-            return _to_caption(plan, plan.targets[position], answer, prepared, run)
+            return _to_caption(plan, target, answer, prepared, run)
         except FALLBACK_ERRORS as error:
-            failure = error
-            position = _fallback(plan, position, error) if run.attempts.left > 0 else None
+            failure = error  # raised below, so that the errors of later targets do not have it as their context
         except DeadlineExceeded:
             if failure is None:
                 raise
             break  # report the earlier error, which is more useful
-        if position is not None:
-            run.reset("fallback", plan.targets[position].label, str(failure))
+        while later and later[0].on == "refusal" and not isinstance(failure, Refused | Blocked):
+            later.pop(0)
+        targets = later if run.attempts.left > 0 else []
+        if targets:
+            run.reset("fallback", targets[0].label, str(failure))
     assert failure is not None
     raise failure
 
 
-def _fallback(plan: Plan, position: int, error: Exception) -> int | None:
-    """Return the position of the next target that may be called after `error`, or None."""
-    refused = isinstance(error, Refused | Blocked)
-    later = range(position + 1, len(plan.targets))
-    return next((other for other in later if refused or plan.targets[other].on != "refusal"), None)
-
-
-async def _ask(plan: Plan, position: int, image: RequestImage, services: Services, run: Run) -> tuple[Answer, Prepared]:
-    """Call the target at `position`. Return its valid answer, and the image as it was prepared for this target."""
-    target, later = plan.targets[position], plan.targets[position + 1 :]
+async def _ask(
+    plan: Plan, target: Target, later: list[Target], image: RequestImage, services: Services, run: Run
+) -> tuple[Reading, Prepared]:
+    """Call `target`. Return its valid answer, and the image as it was prepared for this target."""
     name_target(run, target)
-    run.is_fallback = position > 0
+    run.has_fallback = any(target.on == "any" for target in later)
+    run.attempts.reserve = _reserved_calls(later)
     async with run.deadline.within("preparing the image"):
         profile = await services.dispatcher.profile(target, run)
         with run.timings.measure("prepare"):
             prepared = await image.prepared(profile.image, statistics=target.config.kind == "builtin")
-    output = StructuredOutput(
-        _vision_request(plan, target, prepared, run),
-        target,
-        plan.perspective,
-        services.dispatcher,
-        run,
-        reserve=_reserved_calls(later),
-        has_fallback=any(target.on == "any" for target in later),
-    )
+    request = _vision_request(plan, target, prepared, run)
+    output = StructuredOutput(request, target, plan.perspective, services.dispatcher, run)
     retries = plan.options.max_output_retries
     with run.timings.measure("model"):
         answer = await output.generate(DEFAULT_RETRIES if retries is None else retries)
@@ -142,11 +114,8 @@ async def _ask(plan: Plan, position: int, image: RequestImage, services: Service
     return answer, prepared
 
 
-def _reserved_calls(later: tuple[Target, ...]) -> int:
-    """Return how many provider calls to keep for the later targets.
-
-    This is one call for each target with `on="any"`. If every target has `on="refusal"`, it is one call in total.
-    """
+def _reserved_calls(later: list[Target]) -> int:
+    """Return how many calls to keep: one for each target with `on="any"`, or one for all targets with `"refusal"`."""
     return sum(target.on == "any" for target in later) or min(len(later), 1)
 
 
@@ -167,11 +136,14 @@ def _vision_request(plan: Plan, target: Target, image: Prepared, run: Run) -> Vi
     )
 
 
-def _to_caption(plan: Plan, target: Target, answer: Answer, image: Prepared, run: Run) -> Caption:
+def _to_caption(plan: Plan, target: Target, answer: Reading, image: Prepared, run: Run) -> Caption:
     """Build the caption from a valid answer, with its rendered text, usage, timing and attempts."""
+    assert answer.result is not None
     with run.timings.measure("render"):
         rendered = prompt.render_caption(plan.perspective, answer.result)
-    run.model = answer.model or target.model
+    last = run.attempts.calls[-1]
+    run.model = last.response_model or target.model
+    speed = {"tokens_per_second": round(last.tokens_per_second, 1)} if last.tokens_per_second else {}
     return Caption(
         perspective=plan.perspective.name,
         provider=target.label,
@@ -181,7 +153,7 @@ def _to_caption(plan: Plan, target: Target, answer: Answer, image: Prepared, run
         rendered=rendered,
         usage=usage_out(run.usage),
         cost=prices.cost(run.attempts.calls),
-        timing=_timing(run),
+        timing={**run.timings.milliseconds(), **speed},
         image=ImageOut(
             width=image.image.width,
             height=image.image.height,
@@ -190,16 +162,10 @@ def _to_caption(plan: Plan, target: Target, answer: Answer, image: Prepared, run
             actions=list(image.actions),
         ),
         attempts=problems.attempts(run),
-        output_mode=answer.output_mode,
+        output_mode=last.output_mode,
         warnings=[*_deprecation(plan.perspective), *answer.warnings, *run.attempts.warnings],
         request_id=run.request_id,
     )
-
-
-def _timing(run: Run) -> dict[str, float]:
-    """Return the milliseconds of each stage, and the tokens per second that the last call's server reported."""
-    speed = run.attempts.calls[-1].tokens_per_second
-    return {**run.timings.milliseconds(), **({"tokens_per_second": round(speed, 1)} if speed else {})}
 
 
 def usage_out(usage: Usage | None) -> UsageOut | None:

@@ -28,10 +28,9 @@ async def models(
 async def check(
     request: TargetRequest, services: Services, run: Run, key: str = "", *, every_endpoint: bool = False
 ) -> tuple[Target, dict[str, Check]]:
-    """List the models. If a model is named or set, also request one short completion. Raises DispatchError.
+    """Test the endpoint that is most likely to respond, or every one. Return the results by endpoint name.
 
-    Returns the results by endpoint name. `every_endpoint`: test all endpoints, not only the one that is most likely to
-    respond.
+    A test lists the models. If a model is named or set, it also requests one short completion. Raises DispatchError.
     """
     run.provider_messages = services.settings.provider_messages
     target = services.targets.resolve_provider(request, key)
@@ -41,10 +40,9 @@ async def check(
 
 
 async def with_known_models(error: Exception, services: Services, target: Target | None = None) -> Exception:
-    """Add the models that the provider lists to an error about a missing or unknown model.
+    """Add the models that the provider lists, if it responds, to an error about a missing or unknown model.
 
-    Any other error is returned unchanged, and so is this one if the provider is busy or does not respond. `target`: the
-    target that was called, for an UnknownModel; the models are added as a note to that error.
+    `target`: the target that was called, for an UnknownModel, to which a note is added.
     """
     if isinstance(error, MissingModel) and not error.listed and isinstance(error.target, Target):
         return MissingModel(error.provider, await services.dispatcher.known_models(error.target))

@@ -7,7 +7,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    SecretStr,
     SerializerFunctionWrapHandler,
     StringConstraints,
     TypeAdapter,
@@ -17,6 +16,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from bridge.dispatch.targets import ShortText, Strict, TargetRequest
 from bridge.run import PartialEvent, Progress, Reset
 
 JsonObject = dict[str, Any]
@@ -24,7 +24,6 @@ MAX_TOKENS = 200_000
 MAX_CONTEXT = 1_000_000
 """Maximum total characters of a request's contexts."""
 Text = Annotated[str, StringConstraints(max_length=200_000)]
-ShortText = Annotated[str, StringConstraints(max_length=2_000)]
 Preset = Literal["NONE", "SD_VGA", "HD_720P", "FHD_1080P", "QHD_1440P", "UHD_4K", "UHD_8K"]
 
 
@@ -35,14 +34,11 @@ def _reject_boolean(value: object) -> object:
     return value
 
 
+Cost = Annotated[
+    float | None, Field(description="US dollars by the provider's list prices, `null` if they are not known.")
+]
 _NOT_BOOLEAN = BeforeValidator(_reject_boolean)
 _EMPTY_AS_NULL = BeforeValidator(lambda value: value or None)
-
-
-class Strict(BaseModel):
-    """A request object. Unknown fields are rejected."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ImageRef(Strict):
@@ -62,31 +58,9 @@ class ImageRef(Strict):
         return value
 
 
-class ProviderOverride(BaseModel):
-    """A provider that the request defines (`provider_config`). Unknown keys are ignored."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    kind: ShortText = Field(description="A kind of provider, listed in docs/providers.md.", examples=["ollama"])
-    name: ShortText | None = None
-    environment: ShortText | None = None
-    base_url: ShortText | None = Field(None, examples=["http://127.0.0.1:11434"])
-    api_key: SecretStr | None = Field(None, description='The provider\'s key; "" means none.')
-    default_model: ShortText | None = None
-    models: list[Any] | None = None
-
-    @property
-    def key(self) -> str:
-        """Return the API key as text, "" if there is none."""
-        return self.api_key.get_secret_value().strip() if self.api_key else ""
-
-
-class Fallback(Strict):
+class Fallback(TargetRequest):
     """Another target, called after any failure (`any`) or only after a refusal (`refusal`)."""
 
-    provider: ShortText | None = None
-    model: ShortText | None = None
-    provider_config: ProviderOverride | None = None
     on: Literal["any", "refusal"] = "any"
 
 
@@ -94,13 +68,10 @@ Texts = Annotated[list[Text], Field(max_length=100)]
 Fallbacks = Annotated[list[Fallback], Field(max_length=8)]
 
 
-class CaptionOptions(Strict):
+class CaptionOptions(TargetRequest):
     """The fields of a caption request without its perspective; only the image is required."""
 
     image: ImageRef | None = None
-    provider: ShortText | None = Field(None, description="A configured provider's name.", examples=["builtin"])
-    model: ShortText | None = None
-    provider_config: ProviderOverride | None = None
     # The sampling options: the fields of `providers.base.Options`.
     max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS), _NOT_BOOLEAN] | None = Field(
         None, description="Longest answer, in tokens."
@@ -225,9 +196,7 @@ class Caption(BaseModel):
     raw_text: str = Field(description="What the model wrote.")
     rendered: str = Field(description="The caption as one text, by the perspective's context template.")
     usage: UsageOut | None
-    cost: float | None = Field(
-        None, description="US dollars by the provider's list prices, `null` if they are not known."
-    )
+    cost: Cost = None
     timing: dict[str, float] = Field(description="Milliseconds by stage.")
     image: ImageOut
     attempts: list[Attempt]
@@ -292,9 +261,7 @@ class Done(BaseModel):
     type: Literal["done"] = "done"
     id: str
     usage: UsageOut | None
-    cost: float | None = Field(
-        None, description="US dollars by the provider's list prices, `null` if they are not known."
-    )
+    cost: Cost = None
     timing: dict[str, float] = Field(description="Milliseconds by stage.")
 
 

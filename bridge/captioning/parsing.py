@@ -7,11 +7,11 @@ from pydantic import BaseModel, ValidationError
 
 from bridge.errors import InvalidRequest
 from bridge.settings import suggestion
+from perspectives.errors import below, shortened
 
 M = TypeVar("M", bound=BaseModel)
 _MAX_ENTRIES = 10_000
 _MAX_DEPTH = 4
-_MAX_NAME = 100
 _MAX_PROBLEMS = 20
 _NESTED_FIELDS = frozenset({"path", "url", "base64", "kind", "base_url", "api_key", "default_model", "on"})
 _OWN_LIMITS = frozenset({"perspective", "perspectives", "synthesize", "json_schema", "schema"})
@@ -25,17 +25,14 @@ def parse_request(model: type[M], fields: dict[str, Any]) -> M:
     except ValidationError as error:
         listed = error.errors(include_url=False, include_input=False)[:_MAX_PROBLEMS]
         known = {*model.model_fields, *_NESTED_FIELDS}
-        problems = tuple((_pointer(problem["loc"]), _sentence(problem, known)) for problem in listed)
+        problems = tuple((below("", *problem["loc"]), _sentence(problem, known)) for problem in listed)
         summary = "; ".join(f"{pointer.lstrip('/') or 'the body'}: {text}" for pointer, text in problems[:5])
         raise InvalidRequest(f"The request is not valid. {summary}.", problems) from None
 
 
 def _limit_entries(fields: dict[str, Any]) -> None:
-    """Raise InvalidRequest if there are too many entries, because pydantic spends 2 µs on each invalid one.
-
-    Inline perspectives and schemas are not counted; they have their own limits.
-    """
-    count = 0
+    """Raise InvalidRequest if there are too many entries outside of inline perspectives and schemas."""
+    count = 0  # pydantic spends 2 µs on each invalid entry
     pending: list[tuple[Any, str, int]] = [(fields, "", 0)]
     while pending:
         value, pointer, depth = pending.pop()
@@ -54,20 +51,12 @@ def _children(value: Any, pointer: str) -> Iterator[tuple[Any, str]]:
     items = [(pointer, item) for item in value] if isinstance(value, list) else value.items()
     for name, inner in items:
         if isinstance(inner, dict | list) and name not in _OWN_LIMITS:
-            yield inner, pointer if isinstance(value, list) else pointer + _pointer((name,))
-
-
-def _pointer(location: tuple[int | str, ...]) -> str:
-    return "".join("/" + _shortened(str(step)).replace("~", "~0").replace("/", "~1") for step in location)
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= _MAX_NAME else name[:_MAX_NAME] + "…"
+            yield inner, pointer if isinstance(value, list) else below(pointer, name)
 
 
 def _sentence(problem: Any, known: set[str]) -> str:
     if problem["type"] == "extra_forbidden":
-        hint = suggestion(_shortened(str(problem["loc"][-1])), known).strip().replace("Did", "did")
+        hint = suggestion(shortened(str(problem["loc"][-1])), known).strip().replace("Did", "did")
         return f"is not a field of this request{f' ({hint})' if hint else ''}"
     if problem["type"] == "missing":
         return "is required"

@@ -18,10 +18,7 @@ from perspectives.perspective import Perspective
 
 @dataclass(frozen=True)
 class Plan:
-    """The plan of one caption: its perspective, its prompt, and its targets in the order of the calls.
-
-    `upload`: the bytes of an uploaded image. `image_is_shared`: whether other plans use the same image.
-    """
+    """The plan of one caption. `targets`: in the order of the calls. `image_is_shared`: other plans use the image."""
 
     options: CaptionOptions
     perspective: Perspective
@@ -98,7 +95,10 @@ async def make_analysis_plan(
     _require_one_image(request, upload)
     last = [] if request.synthesize is None else [request.synthesize]
     listed = await find_perspectives([*request.perspectives, *last], services, run)
-    _require_distinct([perspective.name for perspective in listed])
+    names = [perspective.name for perspective in listed]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        message = f"Each perspective may be named once. Repeated: {', '.join(repeated)}."
+        raise InvalidRequest(message, (("/perspectives", "repeated"),))
     known = {variable.name for perspective in listed for variable in perspective.variables}
     values = request.variables or {}
     if unknown := tuple(name for name in values if name not in known):
@@ -112,15 +112,6 @@ async def make_analysis_plan(
     name_target(run, targets[0])
     synthesizer = plans.pop() if last else None
     return AnalysisPlan(request, tuple(plans), synthesizer, upload)
-
-
-def _require_distinct(names: list[str]) -> None:
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise InvalidRequest(
-            f"Each perspective may be named once. Repeated: {', '.join(repeated)}.",
-            (("/perspectives", "repeated"),),
-        )
 
 
 async def find_perspectives(wanted: Sequence[str | JsonObject], services: Services, run: Run) -> list[Perspective]:
@@ -150,10 +141,7 @@ def in_tags(contexts: list[str]) -> str:
 
 
 def _targets(options: CaptionOptions, services: Services, run: Run, provider_key: str) -> tuple[Target, ...]:
-    """Return the target of the request, then its fallbacks. Raises DispatchError.
-
-    If the request has `fallbacks`, even an empty list, the configured fallbacks are not used.
-    """
+    """Return the target and its fallbacks: those of the request, or the configured ones. Raises DispatchError."""
     run.provider_messages = services.settings.provider_messages
     target = services.targets.resolve(options, provider_key)
     if "fallbacks" not in options.model_fields_set:

@@ -25,11 +25,7 @@ def cost(attempts: Iterable[Attempt]) -> float | None:
 
 
 def price(address: str, model: str, usage: Usage | None) -> float | None:
-    """Return the price of one call in US dollars, or None if unknown.
-
-    `address`: the server's URL, which selects the price list. A user's own server has no price list, whatever models it
-    serves.
-    """
+    """Return the price of one call to the server at `address` in US dollars, or None if it has no known price."""
     if usage is None or usage.input_tokens is None or usage.output_tokens is None or not _may_be_priced(address):
         return None
     import genai_prices

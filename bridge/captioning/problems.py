@@ -74,10 +74,9 @@ def _add_calls(problem: Problem, error: Exception, run: Run) -> None:
 
 
 def attempts(run: Run) -> list[Attempt]:
-    """Return the run's provider calls for a response.
+    """Return the run's provider calls for a response, without hidden messages.
 
-    `provider_message` and `raw_text` are removed unless the settings show provider messages. An invalid answer
-    (`raw_text`) is treated as such a message because some servers return errors as answers.
+    An invalid answer (`raw_text`) is hidden like a message, because some servers return errors as answers.
     """
     calls = run.attempts.calls
     if run.provider_messages != "show":
@@ -99,8 +98,4 @@ def _details(error: Exception) -> list[Detail]:
     """Return every mistake that the error lists, with its JSON Pointer."""
     if isinstance(error, DispatchError) and error.pointer:
         return [Detail(pointer=error.pointer, message=str(error))]
-    listed = []
-    for problem in getattr(error, "problems", ()):
-        pointer, message = problem if isinstance(problem, tuple) else (problem.pointer, problem.message)
-        listed.append(Detail(pointer=pointer, message=message))
-    return listed
+    return [Detail(pointer=each.pointer, message=each.message) for each in getattr(error, "problems", ())]

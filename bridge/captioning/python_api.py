@@ -31,9 +31,8 @@ async def caption(
     """Caption one image, given as bytes, as the path of a local file, or as an http(s) URL.
 
     `perspective`: the name of a perspective, or a complete perspective. `options`: the other fields of a caption
-    request. `services`: the result of `open_services`. Pass it for several captions, so that perspectives and
-    connections are opened only once. `run`: records the provider calls, even if the caption fails. Its deadline
-    replaces `timeout`. Raises the errors that are listed in `bridge.errors.TABLE`.
+    request. `services`: the result of `open_services`, to make several captions with the same connections. `run`:
+    records the provider calls. Its deadline replaces `timeout`. Raises the errors in `bridge.errors.TABLE`.
     """
     named = {"provider": provider, "model": model, "variables": variables}
     fields = {

@@ -1,14 +1,18 @@
 """The image of a request. The image is loaded once, and prepared once for each distinct image profile."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
 from bridge.captioning.models import CaptionOptions
+from bridge.captioning.plan import AnalysisPlan, Plan
 from bridge.captioning.services import Services
 from bridge.images import sources
 from bridge.images.prepare import Prepared, prepare
 from bridge.images.sources import Access, Source
+from bridge.run import Run
 from providers.profiles import ImageProfile
 
 
@@ -37,10 +41,9 @@ class RequestImage:
         self._preparations: dict[tuple[ImageProfile, bool], _Preparation] = {}
 
     async def prepared(self, profile: ImageProfile, *, statistics: bool = False) -> Prepared:
-        """Return the image prepared for this profile. `statistics`: also measure its pixels.
+        """Return the image prepared for this profile. `statistics`: also measure its pixels. Raises ImageError.
 
-        Callers with the same arguments share one preparation. The preparation is cancelled when all callers that wait
-        for it have been cancelled. Raises ImageError.
+        Callers with the same arguments share one preparation, which is cancelled when all of them are cancelled.
         """
         key = (profile, statistics)
         preparation = self._preparations.get(key)
@@ -69,11 +72,24 @@ class RequestImage:
         self._source.release()
 
 
-async def acquire(options: CaptionOptions, upload: bytes | None, services: Services) -> Source:
-    """Load the image and check its header. Raises ImageError."""
-    access = Access(services.settings.workspace, services.fetcher, services.limits)
-    for kind, reference in (options.image or ()) if upload is None else ():
-        if reference is not None:
-            return await sources.load(kind, reference, access)
-    data = upload or b""
-    return await sources.off_loop(len(data), partial(sources.from_upload, data, services.limits))
+@asynccontextmanager
+async def loaded_image(plan: Plan | AnalysisPlan, services: Services, run: Run) -> AsyncIterator[RequestImage]:
+    """Load the image and check its header. Release it when the context ends. Raises ImageError."""
+    for each in run.children or [run]:
+        each.stage("image")
+    with run.timings.measure("image"):
+        async with run.deadline.within("loading the image"):
+            source = await _load(plan, services)
+    run.image_bytes[source.origin] = len(source.data)
+    image = RequestImage(source, plan.options, services, run.caller)
+    try:
+        yield image
+    finally:
+        image.release()
+
+
+async def _load(plan: Plan | AnalysisPlan, services: Services) -> Source:
+    if (data := plan.upload) is not None:
+        return await sources.off_loop(len(data), partial(sources.from_upload, data, services.limits))
+    kind, reference = next((kind, value) for kind, value in plan.options.image or () if value is not None)
+    return await sources.load(kind, reference, Access(services.settings.workspace, services.fetcher, services.limits))

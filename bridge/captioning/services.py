@@ -82,12 +82,9 @@ async def open_services(
         image_policy = _policy(settings.image_urls, settings.image_url_allow, ports)
     dispatcher = Dispatcher(
         providers,
+        settings,
         configured_pool=Pool(tells_addresses=shows_addresses, engines=engines),
         caller_pool=Pool(lambda keepalive: guarded_transport(policy, settings.max_in_flight, keepalive=keepalive)),
-        max_queue=settings.max_queue,
-        provider_timeout=settings.provider_timeout,
-        attempt_timeout=settings.attempt_timeout,
-        default_model=settings.model,
         max_concurrency=max_concurrency,
     )
     fetcher = Fetcher(image_policy, timeout=settings.image_url_timeout, max_connections=settings.max_in_flight)

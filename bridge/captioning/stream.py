@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import deque
-from types import TracebackType
 from typing import Self
 
 from bridge.captioning import problems
@@ -18,9 +17,8 @@ from bridge.run import PartialEvent, Run
 class EventStream:
     """Runs a plan in a task while its `async with` block is active, and yields the events.
 
-    `started` is the first event and `done` the last. Every perspective ends in exactly one `result` or `error`. A slow
-    reader does not delay the model: events are kept until they are read. An unread partial object is replaced by the
-    next one. No other event is dropped.
+    `started` is the first event and `done` the last. Every perspective ends in exactly one `result` or `error`. Events
+    are kept until they are read. An unread partial object is replaced by the next one. No other event is dropped.
     """
 
     def __init__(
@@ -48,9 +46,7 @@ class EventStream:
         self._task.add_done_callback(self._finish)  # also runs if the task is cancelled before it begins
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """If the work is not finished, cancel it and its provider calls."""
         if self._task is not None and not self._task.done():
             self.cancel()

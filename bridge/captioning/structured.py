@@ -1,15 +1,10 @@
-"""Structured output: call one target until its answer validates against the perspective's schema.
-
-The provider constrains the output if it can, and every answer is validated here. If the provider rejects the schema,
-the call is repeated in the next less strict output mode. If the answer is invalid, the instructor library asks the
-model again and lists the problems of the answer (a re-ask).
-"""
+"""Structured output: call one target until its answer validates against the perspective's schema."""
 
 import asyncio
 import logging
 import re
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel, PlainValidator, RootModel
@@ -22,7 +17,7 @@ from bridge.errors import OutputInvalid
 from bridge.run import Run
 from perspectives.perspective import Perspective
 from providers import registry
-from providers.base import Completion, JsonObject, OutputMode, Turn, VisionRequest
+from providers.base import Completion, JsonObject, Turn, VisionRequest
 from providers.errors import BadReply, SchemaRejected, ServerFailed, UnparsableOutput, WhitespaceRunaway
 from providers.profiles import profile
 
@@ -31,51 +26,24 @@ _TOO_LONG = 128 * 1024  # an invalid answer with more characters is not sent bac
 _TEMPERATURE = 0.2  # for the call after endless white space, which constrained decoding produces at temperature 0
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A valid answer: the object, the text that contained it, and the model and output mode that produced it."""
-
-    result: JsonObject
-    text: str
-    model: str
-    output_mode: OutputMode
-    warnings: tuple[str, ...] = ()
-
-
 @dataclass
 class StructuredOutput:
-    """Requests structured output from one target.
-
-    `reserve`: how many calls to keep for later targets. `has_fallback`: a later target is called after any failure.
-    """
+    """Requests structured output from one target."""
 
     request: VisionRequest
     target: Target
     perspective: Perspective
     dispatcher: Dispatcher
     run: Run
-    reserve: int = 0
-    has_fallback: bool = False
-    _model: str = field(default="", init=False)
 
-    @property
-    def calls_left(self) -> int:
-        """Return how many more provider calls may be made to this target."""
-        return self.run.attempts.left - self.reserve
-
-    async def generate(self, retries: int) -> Answer:
-        """Call the target and return a valid answer, after at most `retries` re-asks.
-
-        Raises OutputInvalid, ProviderError, ProviderUnavailable or DeadlineExceeded.
-        """
+    async def generate(self, retries: int) -> Reading:
+        """Return a valid answer after at most `retries` re-asks. Raises OutputInvalid and the errors of the calls."""
         reading = await self._first_answer()
-        if reading.result is None:
-            if len(reading.text) > _TOO_LONG or min(retries, self.calls_left) < 1:
-                raise OutputInvalid(reading.problems, 1)
-            reading = await self._reask(reading, retries)
-        assert reading.result is not None
-        output_mode = self.run.attempts.calls[-1].output_mode
-        return Answer(reading.result, reading.text, self._model, output_mode, reading.warnings)
+        if reading.result is not None:
+            return reading
+        if len(reading.text) > _TOO_LONG or min(retries, self.run.attempts.left_for_target) < 1:
+            raise OutputInvalid(reading.problems, 1)
+        return await self._reask(reading, retries)
 
     async def _first_answer(self) -> Reading:
         """Return the first answer, valid or not.
@@ -89,14 +57,14 @@ class StructuredOutput:
             try:
                 return await self._call()
             except WhitespaceRunaway:
-                if warmed or self.calls_left < 1:
+                if warmed or self.run.attempts.left_for_target < 1:
                     raise
                 warmed = True
                 reason = self._raise_temperature()
             except (SchemaRejected, ServerFailed) as error:
                 is_certain = isinstance(error, SchemaRejected) and error.explained
                 is_unrelated = isinstance(error, ServerFailed) and not error.may_be_schema
-                if is_unrelated or (guessed and not is_certain) or self.calls_left < 1:
+                if is_unrelated or (guessed and not is_certain) or self.run.attempts.left_for_target < 1:
                     raise
                 lowered = await self.dispatcher.lower(self.target, self.request, self.run)
                 if lowered is None:
@@ -122,16 +90,12 @@ class StructuredOutput:
         if reading.result is None:
             key = self.target.credentials.api_key  # a server may repeat the headers of the request, so keys are masked
             self.run.attempts.reject_last(completion.text.replace(key, "[key]") if key else completion.text)
-        self._model = completion.model
         return reading
 
     async def _complete(self, request: VisionRequest) -> Completion:
         partials = PartialObjects(self.run, self.perspective)
-        call = self.dispatcher.call(
-            self.target, request, self.run, reserve=self.reserve, has_fallback=self.has_fallback
-        )
         try:
-            async with aclosing(call) as parts:
+            async with aclosing(self.dispatcher.call(self.target, request, self.run)) as parts:
                 async for part in parts:
                     if isinstance(part, Completion):
                         return part
@@ -174,8 +138,8 @@ class StructuredOutput:
         return readings[-1]
 
     async def _correct(self, readings: list[Reading], messages: list[dict[str, Any]]) -> Reading:
-        """Make one re-ask. Instructor limits the re-asks. `calls_left` limits all calls, including retries."""
-        if self.calls_left < 1:
+        """Make one re-ask, unless the calls of this target are used up."""
+        if self.run.attempts.left_for_target < 1:
             raise OutputInvalid(readings[-1].problems, len(readings))
         reason = "The answer failed schema validation."
         self.run.reset("retry", reason, reason)
@@ -215,18 +179,8 @@ def _import_instructor() -> Any:
 
 
 def _turns(messages: list[dict[str, Any]]) -> tuple[Turn, ...]:
-    """Return the messages after the first: each invalid answer, followed by the instructions to correct it."""
-    return tuple(
-        Turn("assistant" if message.get("role") == "assistant" else "user", _text(message.get("content")))
-        for message in messages[1:]
-    )
-
-
-def _text(content: object) -> str:
-    """Return the text of a message, without the links to the documentation of pydantic."""
-    if isinstance(content, list):
-        content = "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-    return _LINK.sub("", str(content or ""))
+    """Return each invalid answer, followed by the instructions to correct it, without links to pydantic's pages."""
+    return tuple(Turn(message["role"], _LINK.sub("", message["content"])) for message in messages[1:])
 
 
 def _chat_completion(text: str) -> Any:

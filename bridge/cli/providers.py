@@ -98,10 +98,10 @@ def _key_state(config: "ProviderConfig") -> str:
 async def _check(options: argparse.Namespace, services: "Services") -> int:
     """Check every endpoint of the provider. Return 4 when a step failed."""
     from bridge.captioning import check
-    from bridge.dispatch.targets import ProviderReference
+    from bridge.dispatch.targets import TargetRequest
     from bridge.run import Run
 
-    target, run = ProviderReference(options.name, model=options.model), Run(check.deadline(services))
+    target, run = TargetRequest(provider=options.name, model=options.model), Run(check.deadline(services))
     _, results = await check.check(target, services, run, every_endpoint=True)
     if options.json:
         print_json(
@@ -136,10 +136,10 @@ def _print(check: "Check") -> None:
 
 async def _models(options: argparse.Namespace, services: "Services") -> int:
     from bridge.captioning import check
-    from bridge.dispatch.targets import ProviderReference
+    from bridge.dispatch.targets import TargetRequest
     from bridge.run import Run
 
-    _, models = await check.models(ProviderReference(options.name), services, Run(check.deadline(services)))
+    _, models = await check.models(TargetRequest(provider=options.name), services, Run(check.deadline(services)))
     if options.json:
         print_json([{"id": model.id, "name": model.name} for model in models])
     else:

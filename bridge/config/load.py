@@ -18,7 +18,6 @@ from providers.base import ProviderConfig, Spec
 def load(file: Path, environment: Mapping[str, str], default: str = "") -> Configured:
     """Load the providers from `file`, which may be missing, and `environment`. Raises SettingsError.
 
-    Names, addresses, keys and options are validated only if the structure of the file is valid.
     `default`: the provider for requests that name none.
     """
     loader = _Loader(environment, file.name)

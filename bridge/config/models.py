@@ -29,10 +29,7 @@ class BreakerSettings:
 
 @dataclass(frozen=True, slots=True)
 class FallbackSettings:
-    """A provider to call after any failure of another provider, or only after a refusal.
-
-    `model`: None for the default model of the provider.
-    """
+    """A provider to call after any failure of another provider, or only after a refusal."""
 
     __pydantic_config__: ClassVar = _FORBID_EXTRA
 
@@ -45,10 +42,8 @@ class FallbackSettings:
 class EndpointSettings:
     """One server of a provider. `config`: its address and its key, which is sent to no other address.
 
-    `max_concurrency`, `requests_per_minute`, `tokens_per_minute`: limits of the server (None: unlimited).
-    `timeout`: seconds per call (0: unlimited). `attempt_timeout`: seconds of silence while another endpoint
-    or a fallback could be called (0: the value of the setting). `probe_interval`: seconds between
-    probes (0: no probes).
+    A limit of None means unlimited. `timeout`: seconds per call (0: unlimited). `attempt_timeout`: seconds of silence
+    while an endpoint or a fallback is available (0: as set). `probe_interval`: seconds between probes (0: no probes).
     """
 
     name: str
@@ -65,10 +60,7 @@ class EndpointSettings:
 
 @dataclass(frozen=True, slots=True)
 class ProviderSettings:
-    """The endpoints of one provider, how calls are distributed, and the fallbacks.
-
-    `disabled`: the names of the endpoints that receive no calls.
-    """
+    """The endpoints of one provider, and its fallbacks. `disabled`: the names of endpoints that receive no calls."""
 
     endpoints: tuple[EndpointSettings, ...]
     strategy: Strategy = "least_connections"

@@ -99,8 +99,7 @@ class ProvidersFile(Table):
 def read(file: Path) -> ProvidersFile:
     """Return the validated file, or an empty one if the file does not exist.
 
-    Raises SettingsError with the table, key and cause of every structural mistake. Messages contain no values, which
-    may be secrets.
+    Raises SettingsError with every structural mistake. Messages contain no values, which may be secrets.
     """
     try:
         return ProvidersFile.model_validate(tomllib.loads(file.read_text("utf-8")))

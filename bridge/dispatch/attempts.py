@@ -44,25 +44,21 @@ class Timeouts:
 class Retries:
     """The retries of one call to a target.
 
-    `timeout`, `attempt_timeout`: the limits of the settings in seconds, 0 for none; an endpoint's own limits take
-    precedence. `reserve`, `has_fallback`: see `Dispatcher.call`. `failed`: the endpoints that are not tried now.
+    `timeout`, `attempt_timeout`: the settings, if the endpoint has no own limits. `failed`: endpoints not to try now.
     """
 
     route: Route
     run: Run
     timeout: float = 0
     attempt_timeout: float = 0
-    reserve: int = 0
-    has_fallback: bool = False
     failed: list[Endpoint] = field(default_factory=list)
     error: ProviderError | None = None
     repeats: int = 0
 
     async def enter(self) -> Admission:
         """Wait for a slot at an endpoint. If no endpoint is available after a failed call, raise that call's error."""
-        has_fallback = self.has_fallback and self.run.attempts.left > 1
         try:
-            return await self.route.queue.enter(self.route.without(self.failed), self.run, has_fallback=has_fallback)
+            return await self.route.queue.enter(self.route.without(self.failed), self.run)
         except (CircuitBreakerOpen, QueueFull, RateLimited, CallTimeout) as error:
             if self.error is None:
                 raise
@@ -70,10 +66,7 @@ class Retries:
             raise self.error from None
 
     def timeouts(self, endpoint: Endpoint) -> Timeouts:
-        """Return the time limits of a call to `endpoint`.
-
-        If another endpoint or a fallback can be called afterwards, `silence` leaves time for it.
-        """
+        """Return the time limits of a call to `endpoint`, which leave time for another endpoint or a fallback."""
         left = self.run.deadline.require("waiting for the model")
         limit = endpoint.settings.timeout or self.timeout
         whole, silence = min(left, limit or left), None
@@ -85,9 +78,8 @@ class Retries:
 
     def _has_alternative(self, endpoint: Endpoint) -> bool:
         """Return whether another endpoint, or a fallback, could be called after a failure at `endpoint`."""
-        left = self.run.attempts.left - 1
-        others = self.route.without([*self.failed, endpoint])
-        return (left > self.reserve and others.is_available) or (left > 0 and self.has_fallback)
+        attempts, others = self.run.attempts, self.route.without([*self.failed, endpoint])
+        return (attempts.left_for_target > 1 and others.is_available) or self.run.may_fall_back
 
     async def wait(self, error: ProviderError, endpoint: Endpoint) -> None:
         """Wait before a retry, unless another endpoint is available. Raise `error` if no retry is allowed."""
@@ -96,7 +88,7 @@ class Retries:
         # A refused address stays refused, and resolving it again would give DNS rebinding another chance.
         refused = isinstance(error.__cause__, AddressRefused)
         run = self.run
-        if refused or error.begun or run.attempts.left <= self.reserve or run.deadline.left() < _TOO_LATE:
+        if refused or error.begun or run.attempts.left_for_target < 1 or run.deadline.left() < _TOO_LATE:
             raise error
         seconds = 0.0
         if not self.route.without(self.failed).is_available:
@@ -110,15 +102,11 @@ class Retries:
 
 
 def _repeats(error: ProviderError) -> int:
-    """Return how often a call may be repeated at an endpoint after this error.
-
-    A 500 is repeated once at most, because the request may be the cause. If the schema may be the cause, the caller
-    changes to a less strict output mode instead.
-    """
+    """Return how often a call may be repeated at an endpoint after this error."""
     match error:
         case errors.EngineFailed():
             return 0
-        case ServerFailed(status=500):
+        case ServerFailed(status=500):  # the request may be the cause; if the schema may be, its mode is lowered
             return 0 if error.may_be_schema else 1
         case errors.ResponseInterrupted():
             return 1

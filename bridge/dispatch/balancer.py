@@ -38,10 +38,7 @@ class Balancer:
         return self._last_turn.get(candidate, 0)
 
     def _smooth(self, candidates: Sequence[Endpoint]) -> Endpoint:
-        """Choose by weight with nginx's smooth weighted round-robin, which interleaves the endpoints evenly.
-
-        An endpoint of weight 2 is chosen twice as often as one of weight 1.
-        """
+        """Choose by weight with nginx's smooth weighted round-robin, which interleaves the endpoints evenly."""
         for candidate in candidates:
             self._credit[candidate] = self._credit.get(candidate, 0.0) + candidate.weight
         chosen = max(candidates, key=lambda candidate: self._credit[candidate])

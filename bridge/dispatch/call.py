@@ -6,19 +6,19 @@ import time
 from contextlib import aclosing
 from dataclasses import replace
 from functools import lru_cache
-from hashlib import sha256
 from typing import cast
 from urllib.parse import urlsplit
 
 from bridge.config import BreakerSettings, Configured, EndpointSettings, ProviderSettings
 from bridge.deadline import Deadline, DeadlineExceeded
 from bridge.dispatch.attempts import FAILOVER_ERRORS, Chunks, Retries, Timeouts, make_attempt
-from bridge.dispatch.clients import Clients, OutputModes, schema_digest
+from bridge.dispatch.clients import Clients, OutputModes
 from bridge.dispatch.endpoint import Admission, Clock, Endpoint
 from bridge.dispatch.queue import ProviderQueue, Route
 from bridge.dispatch.targets import Target
 from bridge.errors import CircuitBreakerOpen, ProviderUnavailable
 from bridge.run import INVALID_ANSWER, Attempt, Reason, Run
+from bridge.settings import Settings
 from providers import checks, errors
 from providers.base import Completion, Model, ProviderConfig, VisionRequest, lowest
 from providers.checks import Check
@@ -40,38 +40,26 @@ class Dispatcher:
     def __init__(
         self,
         configured: Configured,
+        settings: Settings,
         *,
         configured_pool: Pool,
         caller_pool: Pool,
-        max_queue: int,
-        provider_timeout: float = 0,
-        attempt_timeout: float = 0,
-        default_model: str = "",
         max_concurrency: int | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
         """Create the queues of the configured providers.
 
-        `configured_pool`: connections to configured addresses. `caller_pool`: connections to addresses that callers
-        supply (checked on connecting). `max_queue`: how many calls may wait for one provider. `provider_timeout`:
-        seconds for one call (0: until the deadline). `attempt_timeout`: seconds without a byte after which a call
-        ends if another endpoint or a fallback can be called (0: half of the time until the deadline).
-        `default_model`: the setting GRAPHCAP_MODEL. `max_concurrency`: the most concurrent calls to one server; a
-        lower configured limit still applies. `clock`: returns the time in seconds.
+        `caller_pool`: connections to addresses that callers supply, which are checked on connecting.
+        `max_concurrency`: the most concurrent calls to one server. `clock`: returns the time in seconds.
         """
+        self._settings = settings
         self._max_concurrency = max_concurrency
-        self.queues = {
-            name: ProviderQueue(name, settings.limited(max_concurrency), max_queue, clock)
-            for name, settings in configured.fleets.items()
-        }
+        self._clock = clock
+        self.queues = {name: self._queue(name, provider) for name, provider in configured.fleets.items()}
         self._caller_queue = lru_cache(_MAX_CALLER_ADDRESSES)(self._new_caller_queue)
         self._clients = Clients(configured_pool, caller_pool)
         self._modes = {trusted: OutputModes(clock) for trusted in (True, False)}  # callers' addresses have their own
-        self._max_queue = max_queue
-        self._provider_timeout = provider_timeout
-        self._attempt_timeout = attempt_timeout
-        self._known_models = _known_models(configured, default_model)
-        self._clock = clock
+        self._known_models = _known_models(configured, settings.model)
         self._secret = secrets.token_bytes(32)
 
     async def aclose(self) -> None:
@@ -82,18 +70,15 @@ class Dispatcher:
         client = await self._clients.open(target.config, target.trusted, run)
         return client.profile(target.model)
 
-    async def call(
-        self, target: Target, request: VisionRequest, run: Run, *, reserve: int = 0, has_fallback: bool = False
-    ) -> Chunks:
+    async def call(self, target: Target, request: VisionRequest, run: Run) -> Chunks:
         """Call the target and yield the chunks of the model's answer; the last chunk is the Completion.
 
         If `run.streaming` is false, only the Completion is yielded. A call that fails before anything was yielded is
-        retried, if possible at another endpoint, while `run.attempts.left` exceeds `reserve`. `reserve`: how many
-        calls to keep for fallbacks. `has_fallback`: another target is called if this one fails. Each provider call is
-        recorded in `run.attempts`. Raises ProviderError, DeadlineExceeded and ProviderUnavailable.
+        retried, if possible at another endpoint, while `run.attempts` allows it. Each provider call is recorded there.
+        Raises ProviderError, DeadlineExceeded and ProviderUnavailable.
         """
-        route = self._route(target)
-        retries = Retries(route, run, self._provider_timeout, self._attempt_timeout, reserve, has_fallback)
+        settings = self._settings
+        retries = Retries(self._route(target), run, settings.provider_timeout, settings.attempt_timeout)
         while True:
             admission = await retries.enter()
             try:
@@ -119,11 +104,7 @@ class Dispatcher:
         return await client.models(route.credentials(endpoint), run.deadline.left(), run.trace_headers)
 
     async def known_models(self, target: Target) -> tuple[str, ...]:
-        """Return the names of the provider's models, for an error message.
-
-        The list of models takes a slot at an endpoint. The result is empty if no slot is free or no response arrives
-        within 2 seconds.
-        """
+        """Return the names of the provider's models for an error message, or () if it is busy or does not respond."""
         route = self._route(target)
         if (admission := route.queue.try_enter(route)) is None:
             return ()
@@ -143,11 +124,7 @@ class Dispatcher:
         await client.models(endpoint.credentials, timeout)
 
     async def check(self, target: Target, model: str, run: Run, *, every_endpoint: bool = False) -> dict[str, Check]:
-        """Test the connection to one endpoint or all endpoints of a target. Return the results by endpoint name.
-
-        A test lists the models. If `model` is set, it also requests one completion. Each test may last until the run's
-        deadline.
-        """
+        """Test the connection to one endpoint or all endpoints of a target. Return the results by endpoint name."""
         route = self._route(target)
         endpoints = route.endpoints if every_endpoint else (route.likeliest(),)
         return {endpoint.name: await self._check(endpoint, target, model, run) for endpoint in endpoints}
@@ -185,10 +162,7 @@ class Dispatcher:
             return errors.CallTimeout(str(error))
 
     def _route(self, target: Target) -> Route:
-        """Return the endpoints of a target, with the caller's key if the request has one.
-
-        The limits of a key are stored under its HMAC, not under the key itself.
-        """
+        """Return the endpoints of a target, with the caller's key, if any, and an HMAC of it that names its limits."""
         config = target.config
         queue = self.queues.get(target.provider) or self._caller_queue(config.kind, config.base_url)
         endpoints = queue.endpoints
@@ -202,8 +176,10 @@ class Dispatcher:
     def _new_caller_queue(self, kind: str, base_url: str) -> ProviderQueue:
         """Create the queue of a caller-supplied address, with limits for each key but no circuit breaker."""
         endpoint = EndpointSettings(urlsplit(base_url).netloc, ProviderConfig("", kind, base_url))
-        settings = ProviderSettings((endpoint,), breaker=_NO_BREAKER).limited(self._max_concurrency)
-        return ProviderQueue("", settings, self._max_queue, self._clock)
+        return self._queue("", ProviderSettings((endpoint,), breaker=_NO_BREAKER))
+
+    def _queue(self, name: str, provider: ProviderSettings) -> ProviderQueue:
+        return ProviderQueue(name, provider.limited(self._max_concurrency), self._settings.max_queue, self._clock)
 
     async def _attempt(self, admission: Admission, target: Target, request: VisionRequest, retries: Retries) -> Chunks:
         """Make one provider call at the admitted endpoint, and update the endpoint's state."""
@@ -216,9 +192,7 @@ class Dispatcher:
             timeouts = retries.timeouts(endpoint)
             first_mode = self._modes[target.trusted].first(config.kind, config.base_url, request)
             request = replace(
-                request,
-                credentials=route.credentials(endpoint),
-                output_mode=lowest(request.output_mode, first_mode),
+                request, credentials=route.credentials(endpoint), output_mode=lowest(request.output_mode, first_mode)
             )
             attempt = self._new_attempt(endpoint, config, target, request, run)
             async with aclosing(make_attempt(client, request, attempt, run, timeouts)) as chunks:
@@ -232,10 +206,7 @@ class Dispatcher:
         finally:
             if isinstance(result, _ACCEPTED):
                 self._remember_mode(target, request, run)
-            digests = b"", b""
-            if isinstance(result, errors.ServerFailed):
-                digests = sha256(request.image.data if request.image else b"").digest(), schema_digest(request)
-            admission.end(result, patient=timeouts.patient, digests=digests)
+            admission.end(result, request, patient=timeouts.patient)
             route.queue.advance()
 
     def _new_attempt(
@@ -257,20 +228,14 @@ class Dispatcher:
         )
 
     def _remember_mode(self, target: Target, request: VisionRequest, run: Run) -> None:
-        """Remember the accepted output mode for every endpoint that rejected the schema in this run.
-
-        After a 500 nothing is remembered, because the error may not recur.
-        """
+        """Remember the accepted output mode for each endpoint that rejected the schema in this run."""
         for attempt in run.attempts.calls:
             if attempt.outcome == "schema_rejected" and attempt.model == request.model:
                 self._modes[target.trusted].remember(attempt.kind, attempt.address, request)
 
 
 def _config(endpoint: Endpoint, target: Target) -> ProviderConfig:
-    """Return the configuration for the call.
-
-    A base URL from the request may have another path than the configured endpoint of the same origin.
-    """
+    """Return the configuration for the call. A request may give another path at the configured origin."""
     return target.config if target.endpoint else endpoint.config
 
 

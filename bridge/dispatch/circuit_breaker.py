@@ -79,10 +79,9 @@ class CircuitBreaker:
             self._open_at_limit(silent=silent)
 
     def server_error(self, epoch: int, image: bytes, schema: bytes) -> None:
-        """Record an unexplained 500, which the request may have caused.
+        """Record an unexplained 500, which the request may have caused. `image`, `schema`: digests of the request's.
 
-        `image`, `schema`: digests of the request's image and schema. A 500 counts only if both differ from those of the
-        500s counted before. Three such errors count as three failures in a row. Fewer have no effect.
+        Three 500s count as three failures in a row if images and schemas all differ. Fewer have no effect.
         """
         self.released(epoch)
         known = self._server_errors
@@ -101,20 +100,14 @@ class CircuitBreaker:
             self._trial = False
 
     def probe_failed(self, since: float) -> bool:
-        """Open the breaker until a probe succeeds, and return True.
-
-        `since`: when the probe was sent. If a call succeeded later, do nothing and return False.
-        """
+        """Open the breaker until a probe succeeds, unless a call succeeded after `since`. Return whether it opened."""
         if self._last_success >= since:
             return False
         self._open(inf, silent=True)
         return True
 
     def probe_succeeded(self) -> None:
-        """Allow a trial call if the breaker opened because the server did not respond.
-
-        If the breaker opened because of error responses, a successful probe does not show that calls work again.
-        """
+        """Allow a trial call if the breaker opened because the server did not respond, not after errors."""
         if self.state == "open" and self._silent:
             self._open_until = self._clock()
 

@@ -3,12 +3,12 @@
 import asyncio
 import json
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
+from bridge.deadline import Deadline
 from bridge.run import Run
 from providers import registry
 from providers.base import LADDER, OutputMode, ProviderConfig, VisionRequest
@@ -18,6 +18,7 @@ from providers.pool import Pool
 MAX_CLIENTS = 512
 MAX_MODES = 1024
 MODE_SECONDS = 600.0
+_IMPORT_SECONDS = 60.0
 
 
 class Clients:
@@ -30,29 +31,17 @@ class Clients:
         self._client = lru_cache(MAX_CLIENTS)(self._create)
 
     async def open(self, config: ProviderConfig, trusted: bool, run: Run | None = None) -> BaseClient:
-        """Return the client for a configuration.
-
-        The first client of a kind imports an SDK in a thread (0.5 to 0.9 s). With `run`, the import is reported as the
-        stage `import` and limited by the run's deadline.
-        """
+        """Return the client for a configuration. The first client of a kind imports an SDK (0.9 s) in a thread."""
         arguments = config.kind, config.base_url, tuple(sorted(config.options.items())), trusted
         if config.kind not in self._imported:
-            async with self._importing(config, run):
-                await asyncio.to_thread(self._client, *arguments)
+            if run is None or not config.base_url:  # not reported for the providers in this process
+                run = Run(Deadline(_IMPORT_SECONDS))
+            run.stage("import", config.kind)
+            with run.timings.measure("import"):
+                async with run.deadline.within("importing the SDK of the provider"):
+                    await asyncio.to_thread(self._client, *arguments)
             self._imported.add(config.kind)
         return self._client(*arguments)
-
-    @staticmethod
-    @asynccontextmanager
-    async def _importing(config: ProviderConfig, run: Run | None) -> AsyncIterator[None]:
-        """Report, time and limit the stage `import`. Do nothing without a run or an SDK."""
-        if run is None or not config.base_url:
-            yield
-            return
-        run.stage("import", config.kind)
-        with run.timings.measure("import"):
-            async with run.deadline.within("importing the SDK of the provider"):
-                yield
 
     def _create(self, kind: str, base_url: str, options: tuple[tuple[str, Any], ...], trusted: bool) -> BaseClient:
         return registry.client(ProviderConfig(kind, kind, base_url, options=dict(options)), self._pools[trusted])

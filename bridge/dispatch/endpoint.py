@@ -4,14 +4,16 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from hashlib import sha256
 from math import inf
 from typing import Literal
 
 from bridge.config import BreakerSettings, EndpointSettings
 from bridge.dispatch.circuit_breaker import CircuitBreaker
+from bridge.dispatch.clients import schema_digest
 from bridge.dispatch.rate_limit import KeyLimits, StartedCall
 from providers import errors
-from providers.base import Completion, Credentials
+from providers.base import Completion, Credentials, VisionRequest
 from providers.errors import ProviderError
 
 Clock = Callable[[], float]
@@ -67,11 +69,8 @@ class Endpoint:
 
     @property
     def is_avoided(self) -> bool:
-        """Return whether other endpoints are preferred, because this endpoint made the last call fail.
-
-        Otherwise `least_connections` would choose a server that fails immediately, because it has the fewest calls in
-        flight.
-        """
+        """Return whether other endpoints are preferred, because this endpoint made the last call fail."""
+        # Without this, `least_connections` would prefer a server that fails immediately.
         return self.breaker.state == "closed" and self._clock() < self._avoided_until
 
     def start(self, key_id: str) -> "Admission":
@@ -88,10 +87,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The permission to make one call at `endpoint`. The caller must call `end` afterwards.
-
-    `own_key`: the call uses the endpoint's own key, not the caller's.
-    """
+    """The permission to make one call at `endpoint`, with its own key or the caller's, until `end` is called."""
 
     endpoint: Endpoint
     limits: KeyLimits
@@ -100,16 +96,12 @@ class Admission:
     own_key: bool
 
     def end(
-        self,
-        result: Completion | ProviderError | None,
-        *,
-        patient: bool = True,
-        digests: tuple[bytes, bytes] = (b"", b""),
+        self, result: Completion | ProviderError | None, request: VisionRequest | None = None, *, patient: bool = True
     ) -> None:
         """End the call, and update the circuit breaker and the limits.
 
-        `result`: None if the call was cancelled. `patient`: the call waited so long that a timeout shows that the
-        server is down. `digests`: hashes of the image and the schema, needed if `result` is a 500.
+        `result`: None if the call was cancelled. `request`: the request of the call, needed if `result` is a 500.
+        `patient`: the call waited so long that a timeout shows that the server is down.
         """
         endpoint, breaker, epoch = self.endpoint, self.endpoint.breaker, self.breaker_epoch
         endpoint.in_flight -= 1
@@ -122,18 +114,17 @@ class Admission:
                     self.limits.concurrency = self.limits.max_concurrency
             case "down":
                 breaker.failed(epoch, silent=isinstance(result, errors.Unreachable | errors.CallTimeout))
-            case "server_error":
-                breaker.server_error(epoch, *digests)
-            case "unknown":
+            case "server_error" if request is not None:
+                image = sha256(request.image.data if request.image else b"").digest()
+                breaker.server_error(epoch, image, schema_digest(request))
+            case _:
                 breaker.released(epoch)
 
 
 def verdict(result: Completion | ProviderError | None, *, patient: bool) -> Verdict:
-    """Return what a result shows about the server.
+    """Return what a result shows about the server. `patient`: see `Admission.end`.
 
-    "up": the model answered, or the status is 4xx. "down": the connection failed, a `patient` call timed out, or the
-    status is 502, 503 or 504. "server_error": another 5xx, which the request may have caused. "unknown": the call was
-    cancelled, or the response was cut off. `patient`: see `end`.
+    "server_error": the request may have caused it. "unknown": the call was cancelled, or the response was cut off.
     """
     match result:
         case errors.Unreachable():
@@ -151,6 +142,6 @@ def verdict(result: Completion | ProviderError | None, *, patient: bool) -> Verd
     return "unknown"
 
 
-def outcome(error: Exception | None) -> str:
-    """Return the outcome of a call: `ok`, or the class name of its error in snake case."""
-    return "ok" if error is None else _WORD_START.sub("_", type(error).__name__).lower()
+def outcome(error: ProviderError) -> str:
+    """Return the outcome of a failed call: the class name of its error in snake case."""
+    return _WORD_START.sub("_", type(error).__name__).lower()

@@ -1,7 +1,4 @@
-"""Health probes of the endpoints in `providers.toml`. A probe lists an endpoint's models, free of charge.
-
-Probes run in the background. An endpoint that does not respond gets no calls until a probe succeeds.
-"""
+"""Health probes: list the models of each endpoint. One that does not respond gets no calls until a probe succeeds."""
 
 import asyncio
 import logging

@@ -47,10 +47,7 @@ class Route:
         return any(endpoint.is_available(self.key_id) for endpoint in self.endpoints)
 
     def pause(self) -> float | None:
-        """Return the seconds until the rate limits allow a call, or None if all circuit breakers are open.
-
-        A half-open breaker does not count as open, because its trial call may close it.
-        """
+        """Return the seconds until the rate limits allow a call, or None if all circuit breakers are open."""
         alive = (endpoint for endpoint in self.endpoints if endpoint.breaker.state != "open")
         return min((endpoint.limits(self.key_id).wait for endpoint in alive), default=None)
 
@@ -93,14 +90,14 @@ class ProviderQueue:
     def queued(self) -> int:
         return sum(map(len, self._waiting.values()))
 
-    async def enter(self, route: Route, run: Run, *, has_fallback: bool = False) -> Admission:
+    async def enter(self, route: Route, run: Run) -> Admission:
         """Wait until a call of `run` may start at one of the route's endpoints, and start it.
 
-        The caller must call `end` of the returned Admission. `has_fallback`: wait at most half of the remaining time,
-        to leave time for the fallback. Raises QueueFull, CircuitBreakerOpen, DeadlineExceeded, CallTimeout (only with a
-        fallback), or RateLimited if the rate limits do not allow a call in time.
+        The caller must call `end` of the returned Admission. If there is a fallback, the call waits at most half of the
+        remaining time. Raises QueueFull, CircuitBreakerOpen, DeadlineExceeded, CallTimeout (only with a fallback), or
+        RateLimited if the rate limits do not allow a call in time.
         """
-        seconds = run.deadline.left() / (2 if has_fallback else 1)
+        seconds = run.deadline.left() / (2 if run.may_fall_back else 1)
         waiter = Waiter(route, run.caller, Deadline(seconds))
         if admission := self.try_enter(route):
             return admission
@@ -119,7 +116,7 @@ class ProviderQueue:
                     return await waiter.admission
         except TimeoutError:
             self._leave(waiter)
-            if has_fallback:
+            if run.may_fall_back:
                 raise CallTimeout(f"No slot became free at the provider within {seconds:.3g} seconds.") from None
             raise DeadlineExceeded(run.deadline.seconds, "waiting for a free slot at the provider") from None
         except BaseException:
@@ -144,9 +141,9 @@ class ProviderQueue:
         self._set_timer()
 
     def _admit_next(self, waiters: deque[Waiter], blocked: dict[Route, float | None]) -> bool:
-        """Start one caller's first call that can start. Return whether a call was started.
+        """Start one caller's first call that can start, and return whether there was one.
 
-        `blocked`: the pause (`Route.pause`) of each route that has no free endpoint. This method adds routes to it.
+        `blocked`: caches the pause (`Route.pause`) of each route that has no free endpoint.
         """
         for waiter in list(waiters):
             if waiter.admission.done():  # its task was cancelled but has not run yet
@@ -192,10 +189,7 @@ class ProviderQueue:
         admission.cancel()
 
     def _set_timer(self) -> None:
-        """Schedule `advance` for the earliest time at which an endpoint can become available.
-
-        If a pause has ended since the last `advance`, this time is now, because no other event would start the calls.
-        """
+        """Schedule `advance` for the earliest time at which an endpoint can become available, which may be now."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,8 +1,4 @@
-"""The limits of one endpoint for one key.
-
-They are pauses that the server's responses demand, configured amounts per minute, and an adaptive limit of concurrent
-calls.
-"""
+"""The limits of one endpoint for one key: pauses that responses demand, amounts per minute, concurrent calls."""
 
 import random
 import time
@@ -122,10 +118,7 @@ class KeyLimits:
                 self._successes = 0
 
     def _refused(self, call: StartedCall, error: RateLimited) -> float:
-        """Pause after a 429, and return the seconds until the pause ends.
-
-        The pause is as long as the response's hint, or else an exponential backoff.
-        """
+        """Pause for the hint of the 429, or for an exponential backoff. Return the seconds until the pause ends."""
         if call.at >= self._paused_until:  # if concurrent calls were refused, only the first counts
             self._refusals += 1
         hint = error.retry_after if error.retry_after is not None else _announced(error.rate)

@@ -1,8 +1,10 @@
 """Resolve a request to its targets: the providers and models to call, in order."""
 
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from bridge.config import Configured
 from bridge.errors import (
@@ -22,39 +24,40 @@ from providers.base import Credentials, ProviderConfig
 _PORTS = {"http": 80, "https": 443}
 
 
-class ProviderOverride(Protocol):
-    """The fields of a request's `provider_config` that this module reads."""
-
-    @property
-    def kind(self) -> str: ...
-    @property
-    def name(self) -> str | None: ...
-    @property
-    def base_url(self) -> str | None: ...
-    @property
-    def default_model(self) -> str | None: ...
-    @property
-    def key(self) -> str: ...
+ShortText = Annotated[str, StringConstraints(max_length=2_000)]
 
 
-class TargetRequest(Protocol):
-    """The fields of a request, or of one of its fallbacks, that this module reads."""
+class Strict(BaseModel):
+    """A request object. Unknown fields are rejected."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ProviderOverride(BaseModel):
+    """A provider that the request defines (`provider_config`). Unknown keys are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    kind: ShortText = Field(description="A kind of provider, listed in docs/providers.md.", examples=["ollama"])
+    name: ShortText | None = None
+    environment: ShortText | None = None
+    base_url: ShortText | None = Field(None, examples=["http://127.0.0.1:11434"])
+    api_key: SecretStr | None = Field(None, description='The provider\'s key; "" means none.')
+    default_model: ShortText | None = None
+    models: list[Any] | None = None
 
     @property
-    def provider(self) -> str | None: ...
-    @property
-    def model(self) -> str | None: ...
-    @property
-    def provider_config(self) -> ProviderOverride | None: ...
+    def key(self) -> str:
+        """Return the API key as text, "" if there is none."""
+        return self.api_key.get_secret_value().strip() if self.api_key else ""
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderReference:
-    """A provider, given by name or by a `provider_config`."""
+class TargetRequest(Strict):
+    """The fields of a request, or of one of its fallbacks, that name a provider and a model."""
 
-    provider: str | None
+    provider: ShortText | None = Field(None, description="A configured provider's name.", examples=["builtin"])
+    model: ShortText | None = None
     provider_config: ProviderOverride | None = None
-    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +91,7 @@ class Targets:
         self._policy = policy
 
     def resolve(self, request: TargetRequest, key: str = "") -> Target:
-        """Return the target of a request. `key`: the provider's key from a header.
-
-        Raises UnknownKind, or a DispatchError: the provider is unknown, the model or base URL is missing, or the base
-        URL is invalid or not allowed.
-        """
+        """Return the target of a request. `key`: the key from a header. Raises UnknownKind or DispatchError."""
         target = self.resolve_provider(request, key)
         model = self._model(request, target)
         if not model:
@@ -114,7 +113,7 @@ class Targets:
         if not target.provider or target.endpoint:
             return ()
         return tuple(
-            replace(self.resolve(ProviderReference(fallback.provider, None, fallback.model)), on=fallback.on)
+            replace(self.resolve(TargetRequest(provider=fallback.provider, model=fallback.model)), on=fallback.on)
             for fallback in self.configured.fleets[target.provider].fallbacks
         )
 

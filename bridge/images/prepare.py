@@ -107,5 +107,6 @@ def _bounds(preset: str | None, profile: ImageProfile) -> tuple[int | None, Size
 def _stripped(header: Header, data: bytes, *, vouch: bool) -> tuple[bytes, bool]:
     """Return the bytes without metadata, and whether they surely decode (known only for a simple JPEG)."""
     with parsing(header.media_type):
-        stripped = FORMATS[header.media_type].strip(data)
-        return stripped, vouch and header.media_type == "image/jpeg" and jpeg.is_intact(stripped)
+        if vouch and header.media_type == "image/jpeg":
+            return jpeg.strip_and_check(data)
+        return FORMATS[header.media_type].strip(data), False

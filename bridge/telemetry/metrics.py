@@ -1,19 +1,9 @@
-"""All Prometheus metrics, in base units and with a bounded number of label values.
-
-Only the service imports this module, because importing prometheus_client takes 0.07 s.
-"""
+"""All Prometheus metrics, in base units and with a bounded number of label values. Only the service imports them."""
 
 import os
 from typing import TypeVar
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    disable_created_metrics,
-    generate_latest,
-)
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.multiprocess import MultiProcessCollector
 

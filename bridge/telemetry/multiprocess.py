@@ -20,8 +20,7 @@ MEMORY = Path("/dev/shm")  # noqa: S108 (a fresh private directory in memory)
 def metrics_directory(workers: int, memory: Path = MEMORY) -> Iterator[None]:
     """Provide the directory for several workers: PROMETHEUS_MULTIPROC_DIR, by default a new one in `memory`.
 
-    A single worker keeps its metrics in memory. Without a writable directory, a warning is logged, and each worker
-    reports only its own metrics.
+    If it is not writable, a warning is logged, and each worker reports only its own metrics.
     """
     configured = os.environ.pop(VARIABLE, "")
     if workers == 1:

@@ -1,7 +1,6 @@
 """Traces: W3C trace context from the caller, and an OpenTelemetry span and two histograms per provider call.
 
-Spans follow the semantic conventions for generative AI. Without `turn_on`, none are written. Prompts, images and
-captions are never attributes.
+They follow the semantic conventions for generative AI. Prompts, images and captions are never attributes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -425,8 +425,6 @@ export interface components {
          * @description Several perspectives over one image, and optionally one that synthesizes their captions.
          */
         AnalyzeRequest: {
-            /** @default null */
-            image?: components["schemas"]["ImageRef"] | null;
             /**
              * Provider
              * @description A configured provider's name.
@@ -441,6 +439,8 @@ export interface components {
             model?: string | null;
             /** @default null */
             provider_config?: components["schemas"]["ProviderOverride"] | null;
+            /** @default null */
+            image?: components["schemas"]["ImageRef"] | null;
             /**
              * Max Tokens
              * @description Longest answer, in tokens.
@@ -729,8 +729,6 @@ export interface components {
          * @description One caption request: a perspective by name, or the perspective itself.
          */
         CaptionRequest: {
-            /** @default null */
-            image?: components["schemas"]["ImageRef"] | null;
             /**
              * Provider
              * @description A configured provider's name.
@@ -745,6 +743,8 @@ export interface components {
             model?: string | null;
             /** @default null */
             provider_config?: components["schemas"]["ProviderOverride"] | null;
+            /** @default null */
+            image?: components["schemas"]["ImageRef"] | null;
             /**
              * Max Tokens
              * @description Longest answer, in tokens.
@@ -1022,7 +1022,9 @@ export interface components {
         Fallback: {
             /**
              * Provider
+             * @description A configured provider's name.
              * @default null
+             * @example builtin
              */
             provider?: string | null;
             /**
@@ -1213,12 +1215,6 @@ export interface components {
          * @description The part of the object that the model has written so far, not validated. It replaces earlier parts.
          */
         PartialEvent: {
-            /** Perspective */
-            perspective: string;
-            /** Result */
-            result: {
-                [key: string]: unknown;
-            };
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -1226,6 +1222,12 @@ export interface components {
             type: "partial";
             /** Id */
             id: string;
+            /** Perspective */
+            perspective: string;
+            /** Result */
+            result: {
+                [key: string]: unknown;
+            };
         };
         /**
          * PerspectiveList
@@ -1344,6 +1346,13 @@ export interface components {
          * @description A stage of one perspective begins, which ends the stage before. Each provider call begins a stage `model`.
          */
         Progress: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "progress";
+            /** Id */
+            id: string;
             /** Perspective */
             perspective: string;
             /**
@@ -1356,13 +1365,6 @@ export interface components {
              * @default
              */
             detail?: string;
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            type: "progress";
-            /** Id */
-            id: string;
         };
         /**
          * ProviderBody
@@ -1531,10 +1533,6 @@ export interface components {
          * @description Discard the partial objects so far, because the model is called again.
          */
         Reset: {
-            /** Perspective */
-            perspective: string;
-            /** Reason */
-            reason: string;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -1542,6 +1540,10 @@ export interface components {
             type: "reset";
             /** Id */
             id: string;
+            /** Perspective */
+            perspective: string;
+            /** Reason */
+            reason: string;
         };
         /**
          * Result

@@ -71,11 +71,6 @@ def test_unpaired_surrogates_are_replaced() -> None:
     assert list(objects('{"a":' * 400 + r'"\ud800"' + "}" * 400))
 
 
-# Work that takes long leaves the event loop free.
-
-
-# Partial objects.
-
 STEP = 1 / 16  # seconds: longer than the interval, and exact in sums
 
 

@@ -10,6 +10,7 @@ from bridge.api.request_body import parse_object
 from bridge.captioning.models import CaptionRequest
 from bridge.captioning.parsing import parse_request
 from bridge.errors import InvalidRequest
+from perspectives.errors import Problem
 from providers.base import Options
 
 CPU_SECONDS = 3.0
@@ -48,5 +49,5 @@ def test_booleans_are_not_numbers_and_null_is_unset() -> None:
     for name in (*(option.name for option in fields(Options)), "timeout", "max_output_retries"):
         with pytest.raises(InvalidRequest) as raised:
             parse_request(CaptionRequest, {"perspective": "p", name: True})
-        assert raised.value.problems[0] == (f"/{name}", "must be a number, not true or false")
+        assert raised.value.problems[0] == Problem(f"/{name}", "must be a number, not true or false")
     assert parse_request(CaptionRequest, {"perspective": "p", "fallbacks": None}).fallbacks == []

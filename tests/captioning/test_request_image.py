@@ -53,10 +53,10 @@ async def test_a_cancelled_caller_does_not_end_the_preparation_of_others(photo: 
 
 
 async def test_the_last_cancelled_caller_ends_the_preparation(photo: bytes, services: Services) -> None:
-    shared = request_image(photo, services)
+    shared, others = request_image(photo, services), asyncio.all_tasks()
     callers = [asyncio.create_task(shared.prepared(SMALL)) for _ in range(2)]
     await asyncio.sleep(0)
-    (preparation,) = (each.task for each in shared._preparations.values())
+    (preparation,) = asyncio.all_tasks() - others - set(callers)
     for caller in callers:
         caller.cancel()
     await asyncio.wait([*callers, preparation])

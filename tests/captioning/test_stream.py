@@ -36,13 +36,6 @@ async def analysis(services: Services) -> EventStream:
     return EventStream(await make_analysis_plan(request, services, run), services, run, id="a1")
 
 
-@pytest.fixture
-async def caption(services: Services) -> EventStream:
-    run = Run(Deadline(60), "r1")
-    request = CaptionRequest(perspective="alt_text", image=IMAGE)
-    return EventStream(await make_plan(request, services, run), services, run)
-
-
 def ends(events: list[Event]) -> list[tuple[str | None, str]]:
     return sorted(
         (event.perspective or "", event.problem.code if isinstance(event, ErrorEvent) else "ok")
@@ -87,17 +80,19 @@ async def test_a_cancellation_while_the_connection_is_established_is_obeyed(serv
                         break
 
 
-async def test_unread_partial_objects_are_replaced_and_nothing_else_is_dropped(caption: EventStream) -> None:
+async def test_unread_partial_objects_are_replaced_and_nothing_else_is_dropped(services: Services) -> None:
     """A reader that is slow does not hold up the model, and nothing accumulates."""
-    run = caption._run
-    run.perspective = "alt_text"
+    run = Run(Deadline(60), "r1", "alt_text")
+    plan = await make_plan(CaptionRequest(perspective="alt_text", image=IMAGE), services, run)
+    stream = EventStream(plan, services, run)
     run.stage("model", "m")
     for length in range(1000):
         run.partial({"text": "x" * length})
     run.reset("retry", "again", "again")
     for length in range(1000):
         run.partial({"text": "y" * length})
-    waiting = list(caption._events)
+    async with stream:
+        stream.cancel()
+        waiting = [event async for event in stream][:5]
     assert [type(event) for event in waiting] == [Progress, PartialEvent, Progress, Reset, PartialEvent]
-    assert [event.result["text"][:1] for event in waiting if isinstance(event, PartialEvent)] == ["x", "y"]
-    assert {len(event.result["text"]) for event in waiting if isinstance(event, PartialEvent)} == {999}
+    assert [event.result["text"] for event in waiting if isinstance(event, PartialEvent)] == ["x" * 999, "y" * 999]

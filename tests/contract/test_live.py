@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from bridge.captioning.caption import caption
-from bridge.captioning.models import CaptionRequest, ImageRef, ProviderOverride
+from bridge.captioning.models import CaptionRequest, ImageRef
 from bridge.captioning.services import Services, open_services
 from bridge.deadline import Deadline
+from bridge.dispatch.targets import ProviderOverride
 from bridge.run import Run
 from bridge.settings import Settings
 from providers import registry

@@ -127,7 +127,7 @@ async def test_no_log_contains_the_key_the_image_or_the_prompt(
     visible = [record for record in all_logs.records if record.levelno >= logging.INFO]
     logged = "".join(f"{record.getMessage()}{record.args}" for record in visible)
     assert PROMPT not in logged
-    assert PHOTO.base64[:40] not in logged
+    assert PHOTO.base64.decode()[:40] not in logged
 
 
 async def test_no_error_contains_the_key_or_the_prompt(kind: Kind, pool: Pool, streamed: bool) -> None:

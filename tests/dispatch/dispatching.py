@@ -12,6 +12,7 @@ from bridge.deadline import Deadline
 from bridge.dispatch.call import Dispatcher
 from bridge.dispatch.targets import Target
 from bridge.run import Attempt, Run
+from bridge.settings import Settings
 from providers.base import Completion, Credentials, Delta, Image, ProviderConfig, VisionRequest
 from providers.pool import Pool
 from tests.dispatch.gateway import PIXEL
@@ -45,21 +46,14 @@ def provider(*endpoints: EndpointSettings, failures: int = 5, seconds: float = 3
 @asynccontextmanager
 async def dispatching(
     *endpoints: EndpointSettings,
-    max_queue: int = 8,
     attempt_timeout: float = 0,
     clock: Callable[[], float] = time.monotonic,
     **settings: Any,
 ) -> AsyncIterator[Dispatcher]:
     """A Dispatcher for one provider, `p`, whose client is imported already."""
     configured = Configured({"p": endpoints[0].config}, fleets={"p": provider(*endpoints, **settings)})
-    dispatcher = Dispatcher(
-        configured,
-        configured_pool=Pool(),
-        caller_pool=Pool(),
-        max_queue=max_queue,
-        attempt_timeout=attempt_timeout,
-        clock=clock,
-    )
+    options = Settings(attempt_timeout=attempt_timeout)
+    dispatcher = Dispatcher(configured, options, configured_pool=Pool(), caller_pool=Pool(), clock=clock)
     await dispatcher.profile(replace(TARGET, config=endpoints[0].config))
     try:
         yield dispatcher
@@ -81,11 +75,10 @@ async def ask(
     run: Run | None = None,
     request: VisionRequest = REQUEST,
     target: Target = TARGET,
-    **options: Any,
 ) -> tuple[Completion, list[str]]:
     """Return the completion of one call, and the text pieces before it."""
     pieces: list[str] = []
-    async with aclosing(dispatcher.call(target, request, run or new_run(), **options)) as chunks:
+    async with aclosing(dispatcher.call(target, request, run or new_run())) as chunks:
         async for chunk in chunks:
             if isinstance(chunk, Completion):
                 return chunk, pieces

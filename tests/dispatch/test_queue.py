@@ -42,7 +42,7 @@ class Queue(ProviderQueue):
         has_fallback: bool = False,
     ) -> Admission:
         route = Route(self, self.endpoints, key_id=key_id).without(excluded)
-        return await self.enter(route, new_run(seconds, caller=caller), has_fallback=has_fallback)
+        return await self.enter(route, new_run(seconds, caller=caller, has_fallback=has_fallback))
 
     async def line_up(self, *calls: Awaitable[Admission]) -> "list[asyncio.Task[Admission]]":
         """Start calls that have to wait, one after another."""

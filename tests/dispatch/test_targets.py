@@ -1,14 +1,12 @@
 """Targets: which provider and model a request resolves to, and which key is sent where."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bridge import config, errors
-from bridge.captioning.models import ProviderOverride
-from bridge.dispatch.targets import Target, Targets
+from bridge.dispatch.targets import ProviderOverride, Target, TargetRequest, Targets
 from bridge.network import AddressPolicy
 from bridge.settings import Settings
 
@@ -25,13 +23,6 @@ default_model = "qwen-vl"
 """
 
 
-@dataclass
-class TargetRequest:
-    provider: str | None = None
-    model: str | None = None
-    provider_config: ProviderOverride | None = None
-
-
 class Resolver:
     """Resolves requests with one providers.toml and one set of keys."""
 
@@ -42,7 +33,8 @@ class Resolver:
     def __call__(self, *request: Any, key: str = "", **settings: Any) -> Target:
         options = Settings(_env_file=None, **settings)
         policy = AddressPolicy("listed", tuple(options.provider_url_allow), ())
-        return Targets(self.configured, options, policy).resolve(TargetRequest(*request), key)
+        fields = dict(zip(("provider", "model", "provider_config"), request, strict=False))
+        return Targets(self.configured, options, policy).resolve(TargetRequest(**fields), key)
 
 
 @pytest.fixture

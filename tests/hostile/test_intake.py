@@ -40,7 +40,7 @@ def rejection(action: Callable[[], object]) -> str:
     try:
         action()
     except ImageError as error:
-        return error.message
+        return str(error)
     return "."
 
 

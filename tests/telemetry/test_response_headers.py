@@ -94,7 +94,11 @@ def test_the_trace_context_reaches_every_kind_of_provider_unchanged(service: Ser
     with OF_KIND[kind].server() as server:
         body = streams.caption(server, OF_KIND[kind], image={"path": SAMPLE})
         body["perspective"] = "alt_text"
-        for headers in ({"traceparent": PARENT, "tracestate": STATE}, {"traceparent": "00-nonsense"}, {}):
+        for headers in (
+            {"traceparent": PARENT, "tracestate": STATE},
+            {"traceparent": f"{PARENT}-more", "tracestate": STATE},
+            {},
+        ):
             assert streams.post(service, "/caption", body, headers=headers).status_code == 200
         sent = [{name.lower(): value for name, value in call.headers.items()} for call in server.calls]
     assert [headers.get("traceparent") for headers in sent] == [PARENT, None, None]

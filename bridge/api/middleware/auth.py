@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from hmac import compare_digest
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -73,6 +74,7 @@ def _host_name(host: str) -> str:
     return (parsed.hostname or "").rstrip(".")
 
 
+@lru_cache
 def _is_loopback(name: str) -> bool:
     try:
         return name == "localhost" or name.endswith(".localhost") or ip_address(name).is_loopback

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from math import ceil
 from typing import TYPE_CHECKING
@@ -89,7 +90,11 @@ def client_address(scope: Scope) -> str:
 
     All IPv6 addresses with the same 64-bit prefix are one caller.
     """
-    host = (scope.get("client") or ("local", 0))[0]
+    return _caller((scope.get("client") or ("local", 0))[0])
+
+
+@lru_cache
+def _caller(host: str) -> str:
     try:
         address = ip_address(host)
     except ValueError:

@@ -7,9 +7,10 @@ from pydantic_core import PydanticCustomError
 
 from bridge.api.openai import models
 from bridge.api.openai.messages import Message, read_turn
-from bridge.captioning.models import MAX_TOKENS, CaptionOptions, JsonObject, Strict
+from bridge.captioning.models import MAX_TOKENS, CaptionOptions, JsonObject
 from bridge.captioning.parsing import parse_request
 from bridge.captioning.services import Services
+from bridge.dispatch.targets import Strict
 from bridge.errors import InvalidRequest
 from perspectives import perspective as perspectives
 from perspectives.perspective import Perspective

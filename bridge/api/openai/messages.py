@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from bridge.captioning.models import Strict
+from bridge.dispatch.targets import Strict
 from bridge.errors import InvalidRequest
 
 

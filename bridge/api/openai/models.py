@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from bridge.captioning.parsing import parse_request
 from bridge.captioning.services import Services
-from bridge.dispatch.targets import ProviderReference
+from bridge.dispatch.targets import TargetRequest
 from providers import registry
 from providers.base import ProviderConfig
 
@@ -42,7 +43,7 @@ def find(text: str, services: Services) -> dict[str, Any]:
     if name.perspective or not name.provider:
         services.catalog.get(name.perspective)
     if name.provider:
-        services.targets.resolve_provider(ProviderReference(name.provider))
+        services.targets.resolve_provider(parse_request(TargetRequest, {"provider": name.provider}))
     return entry(text)
 
 

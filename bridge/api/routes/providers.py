@@ -23,7 +23,7 @@ from bridge.api.schemas import (
 )
 from bridge.captioning import check
 from bridge.captioning.parsing import parse_request
-from bridge.dispatch.targets import ProviderReference, Target
+from bridge.dispatch.targets import Target, TargetRequest
 from bridge.errors import UnknownProvider
 from bridge.run import Run
 from providers import registry
@@ -62,7 +62,7 @@ def _provider(name: str, config: ProviderConfig, show_address: bool, is_default:
 async def list_models(request: Request, name: str) -> Response:
     """List the models of a configured provider."""
     _require_name(name, request)
-    return await _list_models(request, ProviderReference(name))
+    return await _list_models(request, parse_request(TargetRequest, {"provider": name}))
 
 
 @router.post("/{name:path}/models", response_model=ModelList)
@@ -86,7 +86,7 @@ def _require_name(name: str, request: Request) -> None:
         raise UnknownProvider(name, tuple(services(request).targets.configured.providers))
 
 
-async def _list_models(request: Request, provider: ProviderReference) -> Response:
+async def _list_models(request: Request, provider: TargetRequest) -> Response:
     target, models = await check.models(provider, services(request), _start_run(request), provider_key(request))
     default = (
         provider.provider_config.default_model if provider.provider_config else None
@@ -99,15 +99,15 @@ def _start_run(request: Request) -> Run:
     return record_of(request).start_run(check.deadline(services(request)), request.scope["state"]["caller"])
 
 
-async def _read_provider(request: Request, name: str) -> ProviderReference:
+async def _read_provider(request: Request, name: str) -> TargetRequest:
     """Read the provider_config of the body. Without `kind`, the configured provider in the path is used."""
     fields = (await read_body(request, services(request).settings, optional=True)).fields
     if fields.get("kind") is None:
         _require_name(name, request)
         by_name = parse_request(ProviderByName, fields)
-        return ProviderReference(name, model=by_name.model or by_name.default_model)
+        return parse_request(TargetRequest, {"provider": name, "model": by_name.model or by_name.default_model})
     config = parse_request(ProviderBody, fields)
-    return ProviderReference(name, config, config.model)
+    return parse_request(TargetRequest, {"provider": name, "provider_config": config, "model": config.model})
 
 
 def _report(target: Target, result: Check) -> ConnectionTest:
