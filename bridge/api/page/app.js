@@ -52,11 +52,13 @@ function notify(message) {
 
 function showView() {
   const view = location.hash === "#gallery" ? "gallery" : "try";
+  const other = byId(view).hidden;
   for (const link of document.querySelectorAll("nav a")) {
     const shown = link.getAttribute("href") === `#${view}`;
     byId(link.getAttribute("href").slice(1)).hidden = !shown;
     link.setAttribute("aria-current", shown ? "page" : "false");
   }
+  if (other) scrollTo(0, 0);
 }
 
 /** Return what to ask, or null after saying what is missing. */

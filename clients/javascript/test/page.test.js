@@ -474,6 +474,7 @@ for (const { name, ...look } of LOOKS) {
     const samples = ["astronaut", "cat", "coffee", "rocket"].map((sample) => `${sample}.jpg`);
     await drop(...samples.map((sample) => ({ name: sample, bytes: readFileSync(join(dirname(env.PHOTO ?? ""), sample)) })));
     await page.getByText("4 of 4 photos").waitFor();
+    assert.equal(await page.evaluate(() => scrollY), 0);
     await page.locator(".card img").nth(4).waitFor();
     await audit();
     await page.screenshot({ path: join(folder, `gallery-${name}.png`) });
