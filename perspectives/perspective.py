@@ -64,6 +64,10 @@ class Perspective:
             "warnings": [{"pointer": warning.pointer, "message": warning.message} for warning in self.warnings],
         }
 
+    def to_summary(self) -> JsonObject:
+        """Return the perspective without its prompt and schemas."""
+        return {key: value for key, value in self.to_wire().items() if key not in ("schema", "json_schema")}
+
     def _content(self) -> JsonObject:
         identity = {"name": self.name, "display_name": self.display_name, "version": self.version}
         return {

@@ -123,8 +123,8 @@ class SchemaOut(BaseModel):
     table_columns: list[ColumnOut]
 
 
-class PerspectiveOut(BaseModel):
-    """A perspective. A request may contain the same object as its `perspective`."""
+class PerspectiveSummary(BaseModel):
+    """A perspective without its prompt and schemas."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -132,6 +132,11 @@ class PerspectiveOut(BaseModel):
     display_name: str
     version: str
     description: str
+
+
+class PerspectiveOut(PerspectiveSummary):
+    """A perspective. A request may contain the same object as its `perspective`."""
+
     schema_: SchemaOut = Field(alias="schema")
     json_schema: JsonObject = Field(description="The schema that answers have to match.")
 
@@ -140,6 +145,12 @@ class PerspectiveList(BaseModel):
     """The enabled perspectives, by priority and name."""
 
     perspectives: list[PerspectiveOut]
+
+
+class PerspectiveSummaryList(BaseModel):
+    """The enabled perspectives without their prompts and schemas, by priority and name."""
+
+    perspectives: list[PerspectiveSummary]
 
 
 class ModuleOut(BaseModel):

@@ -24,6 +24,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/perspectives/summaries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Summaries
+         * @description List the enabled perspectives without their prompts and schemas, by priority and name.
+         */
+        get: operations["listSummaries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/perspectives/types.ts": {
         parameters: {
             query?: never;
@@ -1242,6 +1262,30 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * PerspectiveSummary
+         * @description A perspective without its prompt and schemas.
+         */
+        PerspectiveSummary: {
+            /** Name */
+            name: string;
+            /** Display Name */
+            display_name: string;
+            /** Version */
+            version: string;
+            /** Description */
+            description: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * PerspectiveSummaryList
+         * @description The enabled perspectives without their prompts and schemas, by priority and name.
+         */
+        PerspectiveSummaryList: {
+            /** Perspectives */
+            perspectives: components["schemas"]["PerspectiveSummary"][];
+        };
+        /**
          * Problem
          * @description An error as a client receives it (RFC 9457 members and a machine-readable code).
          */
@@ -1981,6 +2025,42 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PerspectiveList"];
+                };
+            };
+            400: components["responses"]["400"];
+            401: components["responses"]["401"];
+            402: components["responses"]["402"];
+            403: components["responses"]["403"];
+            404: components["responses"]["404"];
+            405: components["responses"]["405"];
+            408: components["responses"]["408"];
+            413: components["responses"]["413"];
+            415: components["responses"]["415"];
+            422: components["responses"]["422"];
+            429: components["responses"]["429"];
+            431: components["responses"]["431"];
+            500: components["responses"]["500"];
+            502: components["responses"]["502"];
+            503: components["responses"]["503"];
+            504: components["responses"]["504"];
+        };
+    };
+    listSummaries: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PerspectiveSummaryList"];
                 };
             };
             400: components["responses"]["400"];

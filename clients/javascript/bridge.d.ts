@@ -74,6 +74,11 @@ export class Bridge<Results extends object = T.AnyResults> implements T.Captione
         /** List every enabled perspective. @param {T.CallOptions} [options] @returns {Promise<T.Perspective[]>} */
         list: (options?: T.CallOptions) => Promise<T.Perspective[]>;
         /**
+         * List every enabled perspective without its prompt and schemas.
+         * @param {T.CallOptions} [options] @returns {Promise<T.PerspectiveSummary[]>}
+         */
+        summaries: (options?: T.CallOptions) => Promise<T.PerspectiveSummary[]>;
+        /**
          * Return one perspective.
          * @param {keyof Results & string} name @param {T.CallOptions} [options] @returns {Promise<T.Perspective>}
          */

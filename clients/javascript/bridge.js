@@ -25,6 +25,8 @@ const NOT_CONNECTED = new Set([
   ...["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "ENETUNREACH", "EHOSTUNREACH", "UND_ERR_CONNECT_TIMEOUT"],
   ...["ConnectionRefused", "FailedToOpenSocket"],
 ]);
+/** Errors of Deno have no code. This is the text of hyper-util's ErrorKind::Connect (client/legacy/client.rs). */
+const DENO_NOT_CONNECTED = "client error (Connect)";
 const RETRYABLE_STATUS = new Set([408, 429, 502, 503, 504]);
 
 /**
@@ -95,6 +97,11 @@ export class Bridge {
     this.perspectives = {
       /** List every enabled perspective. @param {T.CallOptions} [options] @returns {Promise<T.Perspective[]>} */
       list: async (options) => (await this.#json("GET", "/perspectives/list", options)).perspectives,
+      /**
+       * List every enabled perspective without its prompt and schemas.
+       * @param {T.CallOptions} [options] @returns {Promise<T.PerspectiveSummary[]>}
+       */
+      summaries: async (options) => (await this.#json("GET", "/perspectives/summaries", options)).perspectives,
       /**
        * Return one perspective.
        * @param {keyof Results & string} name @param {T.CallOptions} [options] @returns {Promise<T.Perspective>}
@@ -275,7 +282,7 @@ export class Bridge {
         response = await this.#fetch(`${this.#base}${path}`, init);
       } catch (cause) {
         signal?.throwIfAborted();
-        throw notConnected(this.#base, cause, method !== "GET" && !NOT_CONNECTED.has(causeCode(cause)));
+        throw notConnected(this.#base, cause, method !== "GET" && !neverConnected(cause));
       }
       if (!response.ok) throw await refusal(response);
       return response;
@@ -870,8 +877,8 @@ function largest(requests) {
   return requests.filter(({ answered, size }) => size && !answered).sort((a, b) => b.size - a.size)[0];
 }
 
-/** The system's code of a failed fetch, "" where the runtime has none. @param {unknown} error */
-function causeCode(error) {
-  const { cause, code } = /** @type {{cause?: {code?: string}, code?: string}} */ (error ?? {});
-  return cause?.code ?? code ?? "";
+/** Return whether a fetch failed before a connection existed. @param {unknown} error */
+function neverConnected(error) {
+  const { cause, code } = /** @type {{cause?: {code?: string, message?: string}, code?: string}} */ (error ?? {});
+  return NOT_CONNECTED.has(cause?.code ?? code ?? "") || (cause?.message ?? "").includes(DENO_NOT_CONNECTED);
 }

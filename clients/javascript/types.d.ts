@@ -18,6 +18,7 @@ export type Attempt = Schemas["Attempt"];
 export type Usage = Schemas["UsageOut"];
 export type PreparedImage = Schemas["ImageOut"];
 export type Perspective = Schemas["PerspectiveOut"];
+export type PerspectiveSummary = Schemas["PerspectiveSummary"];
 export type Provider = Schemas["ProviderOut"];
 export type ProviderConfig = Schemas["ProviderBody"];
 export type Model = Schemas["ModelOut"];

@@ -132,6 +132,8 @@ def test_health_and_lists(client: Client) -> None:
     assert len(listed) >= 25
     for perspective in listed:
         check_perspective(perspective)
+    summaries = client.get("/perspectives/summaries").json()["perspectives"]
+    assert summaries == [{key: item[key] for key in item if "schema" not in key} for item in listed]
     (graph_caption,) = (item for item in listed if item["name"] == "graph_caption")
     assert any(field.get("fields") for field in graph_caption["schema"]["schema_fields"])
     for module in client.get("/perspectives/modules").json()["modules"]:

@@ -1,10 +1,10 @@
 /** The page: connects its parts, asks for a key where one is needed, and shows the view that the address names. */
 import { Bridge } from "./bridge.js";
 import { byId, storage } from "./dom.js";
-import { failure } from "./errors.js";
+import { failure, mistakes } from "./errors.js";
 import { addCaption, captionAll, connectGallery } from "./gallery.js";
 import { chosenOptions, chosenPerspectives, connectOptions, showMistakes, showOptions } from "./options.js";
-import { acceptPhotos, drawBoxes, linkBoxes, photo } from "./photo.js";
+import { acceptPhotos, linkBoxes, photo } from "./photo.js";
 import { Results } from "./results.js";
 import { Run } from "./run.js";
 
@@ -12,20 +12,15 @@ const KEY = "graphcap-key";
 const hint = byId("run").firstElementChild;
 const base = new URL("./", location.href).href;
 const keys = storage("sessionStorage");
-let bridge = connect();
+/** @type {Bridge} */
+let bridge;
 /** @type {Run | null} */
 let run = null;
-/** @type {Results | null} */
-let results = null;
-
-function connect() {
-  return new Bridge({ baseUrl: base, apiKey: keys.getItem(KEY) ?? "" });
-}
 
 async function start() {
   byId("notice").hidden = true;
+  bridge = new Bridge({ baseUrl: base, apiKey: keys.getItem(KEY) ?? "" });
   try {
-    bridge = connect();
     byId("version").textContent = (await bridge.health()).version;
     await showOptions(bridge);
     byId("docs").hidden = !(await fetch("docs", { method: "HEAD" })).ok;
@@ -56,13 +51,14 @@ function notify(message) {
 }
 
 function showView() {
-  const gallery = location.hash === "#gallery";
-  byId("gallery").hidden = !gallery;
-  byId("try").hidden = gallery;
+  const view = location.hash === "#gallery" ? "gallery" : "try";
+  const other = byId(view).hidden;
   for (const link of document.querySelectorAll("nav a")) {
-    if (link.getAttribute("href") === (gallery ? "#gallery" : "#try")) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
+    const shown = link.getAttribute("href") === `#${view}`;
+    byId(link.getAttribute("href").slice(1)).hidden = !shown;
+    link.setAttribute("aria-current", shown ? "page" : "false");
   }
+  if (other) scrollTo(0, 0);
 }
 
 /** Return what to ask, or null after saying what is missing. */
@@ -70,8 +66,8 @@ function question() {
   byId("notice").hidden = true;
   const perspectives = chosenPerspectives();
   if (perspectives.length) return { perspectives, options: chosenOptions() };
-  if (!byId("own").hidden) return null; // the mistake stands below the editor
-  notify("Choose a perspective: it says what to look for.");
+  // A mistake in the perspective of one's own stands below the editor.
+  if (byId("own").hidden) notify("Choose a perspective: it says what to look for.");
   return null;
 }
 
@@ -84,21 +80,19 @@ async function caption() {
     return;
   }
   run?.cancel();
-  const request = { photo, ...asked };
-  const current = (run = new Run(request, (name) => changed(current, name)));
-  const keyed = keys.getItem(KEY) !== null;
-  results = new Results(current, { base, keyed }, actions);
+  const current = (run = new Run({ photo, ...asked }, (name) => changed(current, results, name)));
+  const results = new Results(current, { base, keyed: keys.getItem(KEY) !== null }, actions);
   setRunning(true);
   if (matchMedia("(max-width: 56rem)").matches) byId("run").scrollIntoView({ block: "start" });
   await current.send(bridge);
   if (run === current) setRunning(false);
 }
 
-function changed(current, name) {
+function changed(current, results, name) {
   const item = current.items.get(name);
   if (item.caption) void addCaption(current.request.photo, item.caption);
   if (item.error?.code === "unauthorized") askForKey();
-  if (item.own && item.error) showMistakes(item.error.problems ?? item.error.errors ?? []);
+  if (item.own && item.error) showMistakes(mistakes(item.error));
   if (run === current) results.changed(name);
 }
 
@@ -115,6 +109,14 @@ function setRunning(running) {
   byId("go").textContent = running ? "Caption again" : "Caption";
 }
 
+function showPhoto() {
+  run?.cancel();
+  run = null;
+  byId("run").replaceChildren(hint);
+  setRunning(false);
+  location.hash = "#try";
+}
+
 function captionMany(photos) {
   const asked = question();
   if (!asked) return;
@@ -125,13 +127,7 @@ function captionMany(photos) {
 connectOptions();
 connectGallery();
 linkBoxes();
-acceptPhotos(() => {
-  run?.cancel();
-  run = null;
-  byId("run").replaceChildren(hint);
-  setRunning(false);
-  location.hash = "#try";
-}, captionMany);
+acceptPhotos(showPhoto, captionMany);
 byId("form").onsubmit = (event) => {
   event.preventDefault();
   void caption();
@@ -146,5 +142,4 @@ addEventListener("keydown", (event) => {
 });
 addEventListener("hashchange", showView);
 showView();
-drawBoxes([]);
 void start();

@@ -1,6 +1,15 @@
 /** Exports of captions: JSON, JSON Lines, CSV, and a zip archive of sidecar files. */
 
-const COLUMNS = ["photo", "perspective", "provider", "model", "rendered", "result", "input_tokens", "output_tokens"];
+const COLUMNS = {
+  photo: ({ photo }) => photo,
+  perspective: ({ caption }) => caption.perspective,
+  provider: ({ caption }) => caption.provider,
+  model: ({ caption }) => caption.model,
+  rendered: ({ caption }) => caption.rendered,
+  result: ({ caption }) => JSON.stringify(caption.result),
+  input_tokens: ({ caption }) => caption.usage?.input_tokens,
+  output_tokens: ({ caption }) => caption.usage?.output_tokens,
+};
 const UTF8_NAMES = 0x0800;
 const FIRST_DAY = 0x0021; // 1 January 1980, the first day that a zip archive can name
 
@@ -13,20 +22,8 @@ export function exported(kind, entries) {
 }
 
 function csv(entries) {
-  const row = ({ photo, caption }) => {
-    const { perspective, provider, model, rendered, result, usage } = caption;
-    return [
-      photo,
-      perspective,
-      provider,
-      model,
-      rendered,
-      JSON.stringify(result),
-      usage?.input_tokens,
-      usage?.output_tokens,
-    ];
-  };
-  return [COLUMNS, ...entries.map(row)].map((cells) => `${cells.map(cell).join(",")}\r\n`).join("");
+  const rows = entries.map((entry) => Object.values(COLUMNS).map((column) => column(entry)));
+  return [Object.keys(COLUMNS), ...rows].map((cells) => `${cells.map(cell).join(",")}\r\n`).join("");
 }
 
 /** Quote a cell. An apostrophe keeps spreadsheets from running a text as a formula. */
@@ -50,8 +47,8 @@ function sidecars(entries) {
   return files;
 }
 
-/** Return a zip archive without compression (APPNOTE 4.3). @param {Map<string, string>} files @returns {Blob} */
-export function zip(files) {
+/** Return a zip archive without compression (APPNOTE 4.3). @param {Map<string, string>} files */
+function zip(files) {
   const encoder = new TextEncoder();
   const parts = [];
   const directory = [];
@@ -59,44 +56,20 @@ export function zip(files) {
   for (const [path, text] of files) {
     const name = encoder.encode(path);
     const content = encoder.encode(text);
-    const shared = [
-      2,
-      UTF8_NAMES,
-      2,
-      0,
-      2,
-      0,
-      2,
-      FIRST_DAY,
-      4,
-      crc32(content),
-      4,
-      content.length,
-      4,
-      content.length,
-      2,
-      name.length,
-      2,
-      0,
-    ];
-    const local = numbers(4, 0x04034b50, 2, 20, ...shared);
-    directory.push(numbers(4, 0x02014b50, 2, 20, 2, 20, ...shared, 2, 0, 2, 0, 2, 0, 4, 0, 4, offset), name);
-    parts.push(local, name, content);
-    offset += local.length + name.length + content.length;
+    const sizes = u32(crc32(content), content.length, content.length);
+    const entry = [u16(20, UTF8_NAMES, 0, 0, FIRST_DAY), sizes, u16(name.length, 0)];
+    const local = [u32(0x04034b50), ...entry, name, content];
+    directory.push(u32(0x02014b50), u16(20), ...entry, u16(0, 0, 0), u32(0, offset), name);
+    parts.push(...local);
+    offset += length(local);
   }
-  const length = directory.reduce((sum, part) => sum + part.length, 0);
-  const end = numbers(4, 0x06054b50, 2, 0, 2, 0, 2, files.size, 2, files.size, 4, length, 4, offset, 2, 0);
-  return new Blob([...parts, ...directory, end], { type: "application/zip" });
+  const end = [u32(0x06054b50), u16(0, 0, files.size, files.size), u32(length(directory), offset), u16(0)];
+  return new Blob([...parts, ...directory, ...end]);
 }
 
-/** Write little-endian numbers. @param {number[]} fields width in bytes and value, in turns */
-function numbers(...fields) {
-  const bytes = [];
-  for (let at = 0; at < fields.length; at += 2) {
-    for (let shift = 0; shift < 8 * fields[at]; shift += 8) bytes.push((fields[at + 1] >>> shift) & 0xff);
-  }
-  return Uint8Array.from(bytes);
-}
+const length = (parts) => parts.reduce((sum, part) => sum + part.length, 0);
+const u16 = (...numbers) => Uint8Array.from(numbers.flatMap((number) => [number, number >>> 8]));
+const u32 = (...numbers) => u16(...numbers.flatMap((number) => [number, number >>> 16]));
 
 function crc32(bytes) {
   let crc = ~0;

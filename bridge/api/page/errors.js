@@ -1,5 +1,5 @@
 /** Errors in words: what happened, what to do about it, and where. */
-import { el, set } from "./dom.js";
+import { el } from "./dom.js";
 
 /** What this page offers beyond the remedy that the bridge's own sentence names. */
 const ADVICE = {
@@ -14,6 +14,9 @@ const ADVICE = {
   unauthorized: "Enter one of the bridge's keys.",
 };
 
+/** Return the mistakes that an error lists: of a BridgeError, or of a problem of the API. */
+export const mistakes = ({ problems, errors }) => problems ?? (Array.isArray(errors) ? errors : []);
+
 /**
  * Create the message for an error: a BridgeError, or a problem of the API.
  *
@@ -21,25 +24,24 @@ const ADVICE = {
  * @param {{label: string, act: () => void}[]} actions buttons below the message
  */
 export function failure(error, actions = []) {
-  const problems = error.problems ?? (Array.isArray(error.errors) ? error.errors : []);
   const wait = error.retryAfter ?? error.retry_after;
   const advice = [ADVICE[error.code], wait && `Wait ${Math.ceil(wait)} s.`].filter(Boolean).join(" ");
   const id = error.requestId ?? error.instance;
   return el(
     "div.failure",
-    set({ data: { code: error.code ?? "page_error" } }),
-    el("h3", error.title || "That did not work"),
-    el("p", error.detail ?? error.message ?? String(error)),
-    advice && el("p.advice", advice),
-    problems.length && pointers(problems),
-    ...actions.map(({ label, act }) => el("button.soft", set({ onclick: act }), label)),
-    el("p.muted.small", [error.code, id && `request ${id}`].filter(Boolean).join(" · ")),
+    { data: { code: error.code ?? "page_error" } },
+    el("h3", {}, error.title || "That did not work"),
+    el("p", {}, error.detail ?? error.message ?? String(error)),
+    advice && el("p.advice", {}, advice),
+    mistakes(error).length && pointers(mistakes(error)),
+    actions.map(({ label, act }) => el("button.soft", { onclick: act }, label)),
+    el("p.muted.small", {}, [error.code, id && `request ${id}`].filter(Boolean).join(" · ")),
   );
 }
 
 /** List mistakes with their JSON Pointers; those in a perspective are relative to it. */
 export function pointers(problems) {
   const place = (pointer) => pointer.replace(/^\/perspective(s\/\d+)?(?=\/|$)/, "") || "/";
-  const row = ({ pointer, message }) => el("li", el("code", place(pointer)), ` ${message}`);
-  return el("ul.mistakes", problems.map(row));
+  const row = ({ pointer, message }) => el("li", {}, el("code", {}, place(pointer)), ` ${message}`);
+  return el("ul.mistakes", {}, problems.map(row));
 }

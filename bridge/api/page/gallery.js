@@ -1,7 +1,7 @@
 /** The captions of this tab, and many photos over one WebSocket. */
 import { exported } from "./archive.js";
-import { byId, download, el, plural, set, words } from "./dom.js";
-import { perspectives } from "./options.js";
+import { byId, download, el, plural } from "./dom.js";
+import { titleOf } from "./options.js";
 import { nameOf } from "./run.js";
 
 const TYPES = { json: "application/json", jsonl: "application/x-ndjson", csv: "text/csv", zip: "application/zip" };
@@ -10,12 +10,13 @@ const PARALLEL = 4;
 
 /** @type {{photo: string, caption: any, card: HTMLElement}[]} */
 let entries = [];
-let stop = () => {};
+/** Ends the photos that are captioned now. */
+let batch = new AbortController();
 
 /** Connect the buttons of the gallery, once. */
 export function connectGallery() {
   byId("filter").oninput = filter;
-  byId("stop").onclick = () => stop();
+  byId("stop").onclick = () => batch.abort();
   byId("empty-gallery").onclick = () => {
     for (const { card } of entries) URL.revokeObjectURL(card.querySelector("img")?.src);
     entries = [];
@@ -23,16 +24,8 @@ export function connectGallery() {
     count();
   };
   byId("export").onchange = ({ target }) => {
-    const kind = target.value;
-    if (kind)
-      download(
-        `captions.${kind}`,
-        exported(
-          kind,
-          entries.filter(({ card }) => !card.hidden),
-        ),
-        TYPES[kind],
-      );
+    const shown = entries.filter(({ card }) => !card.hidden);
+    download(`captions.${target.value}`, exported(target.value, shown), TYPES[target.value]);
     target.value = "";
   };
   count();
@@ -40,24 +33,20 @@ export function connectGallery() {
 
 /** Add a caption. @param {File} photo @param {any} caption */
 export async function addCaption(photo, caption) {
-  const entry = { photo: photo.name, caption, card: card(photo.name, caption) };
-  entries.push(entry);
-  byId("cards").prepend(entry.card);
+  const card = el(
+    "li.card",
+    {},
+    el("h2.clip", {}, photo.name),
+    el("p.muted.small", {}, `${titleOf(caption.perspective)} · ${caption.model}`),
+    el("p.text", {}, caption.rendered),
+    el("details", {}, el("summary", {}, "JSON"), el("pre", {}, JSON.stringify(caption.result, null, 2))),
+  );
+  entries.push({ photo: photo.name, caption, card });
+  byId("cards").prepend(card);
   count();
   filter();
   const small = await thumbnail(photo);
-  if (small) entry.card.prepend(el("img", set({ src: URL.createObjectURL(small), alt: "" })));
-}
-
-function card(photo, caption) {
-  const title = perspectives.get(caption.perspective)?.display_name ?? words(caption.perspective);
-  return el(
-    "li.card",
-    el("h2.clip", photo),
-    el("p.muted.small", `${title} · ${caption.model}`),
-    el("p.text", caption.rendered),
-    el("details", el("summary", "JSON"), el("pre", JSON.stringify(caption.result, null, 2))),
-  );
+  if (small) card.prepend(el("img", { src: URL.createObjectURL(small), alt: "" }));
 }
 
 async function thumbnail(photo) {
@@ -93,51 +82,49 @@ function filter() {
  * @param {import("./bridge.js").Bridge} bridge
  * @param {{photos: File[], perspectives: any[], options: any}} request
  */
-export async function captionAll(bridge, { photos, perspectives: asked, options }) {
-  stop();
-  const abort = new AbortController();
-  stop = () => abort.abort();
+export async function captionAll(bridge, { photos, ...request }) {
+  batch.abort();
+  const own = (batch = new AbortController());
   const socket = bridge.connect({ concurrency: PARALLEL });
   const waiting = [...photos];
+  const failures = byId("failures");
   let done = 0;
-  let failed = 0;
   const report = () => {
+    if (own !== batch) return; // later photos have taken the place
+    const failed = failures.children.length;
     Object.assign(byId("progress"), { max: photos.length, value: done });
     byId("batch-status").textContent =
       `${done} of ${plural(photos.length, "photo")}${failed ? `, ${plural(failed, "failure")}` : ""}`;
   };
-  const fail = (photo, error) => {
-    failed += 1;
-    byId("failures").append(el("li", el("b", photo.name), ` ${error.message}`));
-  };
   const work = async () => {
-    for (let photo = waiting.shift(); photo && !abort.signal.aborted; photo = waiting.shift()) {
-      await captionOne(socket, photo, asked, { ...options, signal: abort.signal }, fail);
+    for (let photo = waiting.shift(); photo && !own.signal.aborted; photo = waiting.shift()) {
+      const { captions, errors } = await captionOne(socket, photo, request, own.signal);
+      for (const caption of captions) void addCaption(photo, caption);
+      for (const { detail, message } of errors) {
+        failures.append(el("li", {}, el("b", {}, photo.name), ` ${detail ?? message}`));
+      }
       done += 1;
       report();
     }
   };
-  byId("failures").replaceChildren();
+  failures.replaceChildren();
   byId("batch").hidden = byId("stop").hidden = false;
   report();
   await Promise.all(Array.from({ length: PARALLEL }, work));
   socket.close();
-  if (abort.signal.aborted) byId("batch-status").textContent += ". Stopped.";
+  if (own !== batch) return;
+  if (own.signal.aborted) byId("batch-status").textContent += ". Stopped.";
   byId("stop").hidden = true;
 }
 
-async function captionOne(socket, photo, asked, { synthesize, ...options }, fail) {
+async function captionOne(socket, photo, { perspectives, options }, signal) {
   try {
-    if (asked.length === 1) return await addCaption(photo, await socket.caption(photo, asked[0], options));
-    const { results, errors, synthesis } = await socket.analyze(
-      photo,
-      asked,
-      synthesize ? { ...options, synthesize } : options,
-    );
-    for (const name of asked.map(nameOf)) if (results[name]) await addCaption(photo, results[name]);
-    if (synthesis) await addCaption(photo, synthesis);
-    for (const problem of Object.values(errors)) fail(photo, problem);
+    const all = { ...options, signal };
+    if (perspectives.length === 1) return { captions: [await socket.caption(photo, perspectives[0], all)], errors: [] };
+    const { results, errors, synthesis } = await socket.analyze(photo, perspectives, all);
+    const captions = [...perspectives.map((each) => results[nameOf(each)]), synthesis].filter(Boolean);
+    return { captions, errors: Object.values(errors) };
   } catch (error) {
-    if (!options.signal.aborted) fail(photo, error);
+    return { captions: [], errors: signal.aborted ? [] : [error] };
   }
 }

@@ -1,5 +1,5 @@
 /** What to ask: perspectives, a perspective of the user's own, provider, model and advanced options. */
-import { byId, el, plural, set, storage, words } from "./dom.js";
+import { byId, el, isObject, options, parsed, plural, storage, words } from "./dom.js";
 import { pointers } from "./errors.js";
 
 const STORED = "graphcap-page";
@@ -16,17 +16,23 @@ const EXAMPLE = {
   context_template: "{mood}",
 };
 
-/** The perspectives of the bridge by name. @type {Map<string, any>} */
-export const perspectives = new Map();
+/** Summaries of the perspectives of the bridge by name. @type {Map<string, any>} */
+const perspectives = new Map();
 let providers = [];
 const chosen = new Set();
 const memory = storage("localStorage");
 let bridge;
 
+/** Return the title of a perspective. */
+export const titleOf = (name) => perspectives.get(name)?.display_name ?? words(name);
+
+/** Load a perspective with its prompt and schemas. */
+export const describe = (name) => bridge.perspectives.get(name);
+
 /** Show the choices that a bridge offers. */
 export async function showOptions(to) {
   bridge = to;
-  const [all, available] = await Promise.all([bridge.perspectives.list(), bridge.providers.list()]);
+  const [all, available] = await Promise.all([bridge.perspectives.summaries(), bridge.providers.list()]);
   perspectives.clear();
   for (const each of all) perspectives.set(each.name, each);
   providers = available;
@@ -50,7 +56,7 @@ export function connectOptions() {
     readOwn();
     showVariables();
   };
-  byId("template").onchange = ({ target }) => target.value && startFrom(perspectives.get(target.value));
+  byId("template").onchange = ({ target }) => target.value && startFrom(target.value);
   byId("provider").onchange = () => {
     byId("model").value = "";
     void showModels();
@@ -60,32 +66,31 @@ export function connectOptions() {
 }
 
 function showPerspectives() {
-  const modules = new Map();
-  for (const each of listed()) modules.set(each.module, [...(modules.get(each.module) ?? []), each]);
-  const row = (each) => {
-    const { name, display_name, description, tags = [] } = each;
+  const all = [...perspectives.values()];
+  const listed = all.filter(({ type }) => type !== "synthesizer"); // the others need captions to combine
+  const row = ({ name, display_name, description, tags = [] }) => {
     const onchange = ({ target }) => pick(name, target.checked);
-    const box = el("input", set({ type: "checkbox", value: name, checked: chosen.has(name), onchange }));
     const text = `${name} ${display_name} ${description} ${tags.join(" ")}`.toLowerCase();
+    const box = el("input", { type: "checkbox", value: name, checked: chosen.has(name), onchange });
     return el(
       "label.choice",
-      set({ data: { text } }),
+      { data: { text } },
       box,
-      el("span", el("b", display_name), el("small", description)),
+      el("span", {}, el("b", {}, display_name), el("small", {}, description)),
     );
   };
-  const group = ([name, members]) => el("section", el("h3", words(name)), members.map(row));
-  byId("perspectives").replaceChildren(...[...modules].map(group));
-  const option = ({ name, display_name }) => el("option", set({ value: name }), display_name);
-  byId("template").replaceChildren(el("option", set({ value: "" }), "an example"), ...listed().map(option));
-  const synthesizers = [...perspectives.values()].filter(({ type }) => type === "synthesizer");
-  byId("synthesize").replaceChildren(el("option", set({ value: "" }), "Nothing"), ...synthesizers.map(option));
+  const group = (module) => {
+    const members = listed.filter((each) => each.module === module);
+    return el("section", {}, el("h3", {}, words(module)), members.map(row));
+  };
+  byId("perspectives").replaceChildren(...[...new Set(listed.map(({ module }) => module))].map(group));
+  const choice = ({ name, display_name }) => [name, display_name];
+  const synthesizers = all.filter((each) => !listed.includes(each));
+  byId("template").replaceChildren(...options([["", "an example"], ...listed.map(choice)]));
+  byId("synthesize").replaceChildren(...options([["", "Nothing"], ...synthesizers.map(choice)]));
   filterPerspectives();
   showPicked();
 }
-
-/** Return the perspectives that caption a photo by themselves. */
-const listed = () => [...perspectives.values()].filter(({ type }) => type !== "synthesizer");
 
 function pick(name, checked) {
   if (checked) chosen.add(name);
@@ -94,7 +99,7 @@ function pick(name, checked) {
 }
 
 function showPicked() {
-  const names = [...chosen].map((name) => perspectives.get(name)?.display_name ?? name);
+  const names = [...chosen].map(titleOf);
   byId("picked").textContent =
     names.length > 2 ? plural(names.length, "perspective") : names.join(", ") || "None chosen";
   showVariables();
@@ -118,21 +123,27 @@ function showSource() {
   showVariables();
 }
 
-function startFrom({ name, description, variables, json_schema, schema }) {
-  const { prompt, context_template, table_columns } = schema;
-  const copied = { name: `my_${name}`, description, prompt, variables, json_schema, table_columns, context_template };
-  byId("editor").value = JSON.stringify(copied, null, 2);
-  byId("editor").oninput();
+async function startFrom(name) {
+  try {
+    const { description, variables, json_schema, schema } = await describe(name);
+    const { prompt, context_template, table_columns } = schema;
+    const copied = { name: `my_${name}`, description, prompt, variables, json_schema, table_columns, context_template };
+    byId("editor").value = JSON.stringify(copied, null, 2);
+    byId("editor").oninput();
+  } catch (error) {
+    showMistakes([{ pointer: "", message: error.message }]);
+  }
 }
 
-/** Return the perspective in the editor, or null after showing why it is not JSON. */
+/** Return the perspective in the editor, or null after showing why it is none. */
 function readOwn() {
   try {
     const own = JSON.parse(byId("editor").value);
+    if (!isObject(own)) throw new TypeError("braces are missing around it.");
     byId("mistakes").replaceChildren();
     return own;
   } catch (error) {
-    showMistakes([{ pointer: "", message: `This is not JSON: ${error.message}` }]);
+    showMistakes([{ pointer: "", message: `This is not a JSON object: ${error.message}` }]);
     return null;
   }
 }
@@ -156,57 +167,40 @@ function showVariables() {
   variables.delete("");
   const before = new Map([...byId("variables").querySelectorAll("input")].map(({ name, value }) => [name, value]));
   const field = ([name, { description = "", required, default: placeholder = "" }]) => {
-    const input = el("input", set({ name, placeholder, value: before.get(name) ?? "", required: required === true }));
-    return el("label", words(name), required === true && " (needed)", input, el("small", String(description)));
+    const input = el("input", { name, placeholder, value: before.get(name) ?? "", required: required === true });
+    return el("label", {}, words(name), required === true && " (needed)", input, el("small", {}, String(description)));
   };
   byId("variables").hidden = !variables.size;
-  byId("variables").replaceChildren(el("h3", "Variables"), ...[...variables].map(field));
+  byId("variables").replaceChildren(el("h3", {}, "Variables"), ...[...variables].map(field));
 }
-
-function parsed(text) {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
-}
-
-const providerName = ({ name, title }) => (title && title.toLowerCase() !== name ? `${title} (${name})` : name);
 
 function showProviders({ provider, model }) {
-  const names = new Set(providers.map(({ name }) => name));
-  const start = names.has(provider) ? provider : providers.find((each) => each.is_default)?.name;
-  const option = (each) => el("option", set({ value: each.name, selected: each.name === start }), providerName(each));
-  byId("provider").replaceChildren(...providers.map(option));
-  byId("model").value = names.has(provider) ? (model ?? "") : "";
+  const known = providers.some(({ name }) => name === provider);
+  const label = ({ name, title }) => (title.toLowerCase() === name ? title : `${title} (${name})`);
+  byId("provider").replaceChildren(...options(providers.map((each) => [each.name, label(each)])));
+  byId("provider").value = known ? provider : providers.find(({ is_default }) => is_default)?.name;
+  byId("model").value = known ? (model ?? "") : "";
   void showModels();
 }
 
 /** List the models that the provider serves now. */
 async function showModels() {
   const provider = providers.find(({ name }) => name === byId("provider").value);
-  const status = byId("provided");
+  const show = (text, models = []) => {
+    if (byId("provider").value !== provider.name) return;
+    byId("provided").textContent = text;
+    byId("models").replaceChildren(...options(models.map(({ id, name }) => [id, name === id ? "" : name])));
+  };
   if (!provider) return;
   byId("model").placeholder = provider.default_model || "the provider's default";
-  byId("models").replaceChildren();
-  if (provider.needs_key && !provider.has_key) {
-    status.textContent = "No key is configured where the bridge runs.";
-    return;
-  }
-  status.textContent = "Listing models …";
-  let text;
-  let models = [];
+  if (provider.needs_key && !provider.has_key) return show("No key is configured where the bridge runs.");
+  show("Listing models …");
   try {
-    models = await bridge.providers.models(provider.name);
-    text = plural(models.length, "model");
+    const models = await bridge.providers.models(provider.name);
+    show(plural(models.length, "model"), models);
   } catch (error) {
-    text = error.title || "No models listed";
+    show(error.title || "No models listed");
   }
-  if (byId("provider").value !== provider.name) return;
-  byId("models").replaceChildren(
-    ...models.map(({ id, name }) => el("option", set({ value: id }), name === id ? "" : name)),
-  );
-  status.textContent = text;
 }
 
 async function testConnection() {
@@ -223,47 +217,30 @@ async function testConnection() {
 }
 
 function addFallback() {
-  const option = ([value, text]) => el("option", set({ value }), text);
-  const select = (name, options) => el("select", set({ name }), options.map(option));
-  const reasons = [
-    ["any", "any failure"],
-    ["refusal", "a refusal"],
-  ];
-  const row = el(
-    "div.fallback",
-    el(
-      "label",
-      "Fallback",
-      select(
-        "provider",
-        providers.map(({ name }) => [name, name]),
-      ),
-    ),
-    el("label", "Model", el("input", set({ name: "model", autocomplete: "off" }))),
-    el("label", "After", select("on", reasons)),
-    el("button.link", set({ onclick: () => row.remove() }), "Remove"),
-  );
+  const row = byId("fallback").content.firstElementChild.cloneNode(true);
+  row.querySelector("select").replaceChildren(...options(providers.map(({ name }) => [name, name])));
+  row.querySelector("button").onclick = () => row.remove();
   byId("fallbacks").append(row);
   row.querySelector("select").focus();
 }
 
 /** Return the fields of the request that were filled in, and remember the choice for the next visit. */
 export function chosenOptions() {
-  const options = { provider: byId("provider").value };
-  const add = (name, value) => value && (options[name] = value);
+  const request = { provider: byId("provider").value };
+  const add = (name, value) => value && (request[name] = value);
   add("model", byId("model").value.trim());
-  for (const name of NUMBERS) if (byId(name).value) options[name] = byId(name).valueAsNumber;
+  for (const name of NUMBERS) if (byId(name).value) request[name] = byId(name).valueAsNumber;
   if (!isOwn() && chosen.size > 1) add("synthesize", byId("synthesize").value);
   add("resize_resolution", byId("resize_resolution").value);
   const context = byId("context").value.trim();
   add("context", context && [context]);
   const variables = [...byId("variables").querySelectorAll("input")].filter(({ value }) => value);
-  if (variables.length) options.variables = Object.fromEntries(variables.map(({ name, value }) => [name, value]));
+  if (variables.length) request.variables = Object.fromEntries(variables.map(({ name, value }) => [name, value]));
   const fallbacks = [...byId("fallbacks").children].map((row) => {
     const [provider, model, on] = [...row.querySelectorAll("select, input")].map(({ value }) => value.trim());
     return { provider, ...(model ? { model } : {}), on };
   });
-  if (fallbacks.length) options.fallbacks = fallbacks;
-  memory.setItem(STORED, JSON.stringify({ names: [...chosen], provider: options.provider, model: options.model }));
-  return options;
+  if (fallbacks.length) request.fallbacks = fallbacks;
+  memory.setItem(STORED, JSON.stringify({ names: [...chosen], provider: request.provider, model: request.model }));
+  return request;
 }

@@ -1,5 +1,5 @@
 /** The photo: drop, paste, choose, camera, sample; and the boxes that are drawn on it. */
-import { byId, el, set, size } from "./dom.js";
+import { byId, el, size } from "./dom.js";
 
 /** The photo that is shown. @type {File | null} */
 export let photo = null;
@@ -72,7 +72,7 @@ export function drawBoxes(marks) {
   drawn = content;
   const draw = ({ box, label }, number) => {
     const name = `${number + 1} ${label}`;
-    const node = el("button.box", set({ title: name, data: { box: number } }), el("span", name));
+    const node = el("button.box", { title: name, data: { box: number } }, el("span", {}, name));
     Object.assign(node.style, {
       left: `${box.x_min * 100}%`,
       top: `${box.y_min * 100}%`,
@@ -119,7 +119,7 @@ async function openCamera(take) {
   dialog.onclose = () => stream.getTracks().forEach((track) => track.stop());
   byId("leave").onclick = () => dialog.close();
   byId("snap").onclick = () => {
-    const canvas = el("canvas", set({ width: video.videoWidth, height: video.videoHeight }));
+    const canvas = el("canvas", { width: video.videoWidth, height: video.videoHeight });
     canvas.getContext("2d").drawImage(video, 0, 0);
     canvas.toBlob((blob) => blob && take(new File([blob], "camera.jpg", { type: "image/jpeg" })), "image/jpeg", 0.92);
     dialog.close();

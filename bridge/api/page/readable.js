@@ -1,11 +1,11 @@
 /** The readable view of a caption's object: fields, chips, tables, and the numbers of boxes on the photo. */
-import { el, isObject, set, words } from "./dom.js";
+import { el, isObject, words } from "./dom.js";
 
 const SIDES = ["x_min", "y_min", "x_max", "y_max"];
 const CHIP = 36;
 
 /** Return whether a value is a box in fractions of the image, as the shipped perspectives write it. */
-export function isBox(value) {
+function isBox(value) {
   const inside = (side) => typeof value[side] === "number" && value[side] >= 0 && value[side] <= 1;
   return isObject(value) && SIDES.every(inside) && value.x_max > value.x_min && value.y_max > value.y_min;
 }
@@ -17,16 +17,12 @@ export function findBoxes(result) {
     if (Array.isArray(value)) value.forEach(walk);
     if (!isObject(value)) return;
     const box = Object.values(value).find(isBox);
-    if (box) marks.push({ box, item: value, label: labelOf(value) });
+    const texts = [value.label, value.text, value.name, ...Object.values(value)];
+    if (box) marks.push({ box, item: value, label: texts.find((text) => typeof text === "string") ?? "" });
     Object.values(value).forEach(walk);
   };
   walk(result);
   return marks;
-}
-
-function labelOf(item) {
-  const label = item.label ?? item.text ?? item.name ?? Object.values(item).find((value) => typeof value === "string");
-  return String(label ?? "");
 }
 
 /**
@@ -37,88 +33,80 @@ function labelOf(item) {
  * @param {any} perspective
  */
 export function showReadable(root, result, perspective) {
-  const columns = (perspective.schema?.table_columns ?? perspective.table_columns ?? []).map(({ name }) => name);
+  const columns = (perspective.schema?.table_columns ?? perspective.table_columns ?? []).map((each) => each.name ?? each);
   const marks = new Map(findBoxes(result).map(({ item }, number) => [item, number]));
   const named = /** @type {any[]} */ (Object.values(result)).flat().filter((item) => item?.id && item.label);
   const labels = new Map(named.map(({ id, label }) => [id, label]));
-  const view = { columns, marks, labels };
-  const fields = entries(result, perspective.json_schema, columns);
-  const keys = new Set(fields.map(({ key }) => key));
-  for (const row of /** @type {any[]} */ ([...root.children])) if (!keys.has(row.dataset.key)) row.remove();
-  for (const { key, label, value } of fields) {
-    let row = /** @type {any} */ ([...root.children]).find((each) => each.dataset.key === key);
-    if (!row) {
-      row = el("div.field", set({ data: { key } }), el("dt", label), el("dd"));
-      root.append(row);
-    }
+  const rows = new Map(/** @type {any[]} */ ([...root.children]).map((row) => [row.dataset.key, row]));
+  for (const { key, label, value } of entries(result, perspective.json_schema, columns)) {
+    const row = rows.get(key) ?? el("div.field", { data: { key } }, el("dt", {}, label), el("dd"));
+    rows.delete(key);
+    if (!row.parentNode) root.append(row);
     const json = JSON.stringify(value);
     if (row.json === json) continue;
     row.json = json;
-    row.lastChild.replaceChildren(show(value, view));
+    row.lastChild.replaceChildren(show(value, { columns, marks, labels }));
   }
+  for (const row of rows.values()) row.remove();
 }
 
 /** Return the fields to show. Neighbours with equal properties, such as severities by category, become one table. */
 function entries(result, schema, columns) {
   const shape = (key) => Object.keys(schema?.properties?.[key]?.properties ?? {}).join();
-  const titled = (key) => ({ [columns[0] ?? "Field"]: words(key), ...result[key] });
   const keys = Object.keys(result);
   const list = [];
   for (const [place, key] of keys.entries()) {
-    const alike =
-      shape(key) && [keys[place - 1], keys[place + 1]].some((other) => other && shape(other) === shape(key));
-    const rows = list.at(-1);
-    if (!alike) list.push({ key, label: words(key), value: result[key] });
-    else if (rows?.shape === shape(key)) rows.value.push(titled(key));
-    else list.push({ key, label: "", shape: shape(key), value: [titled(key)] });
+    const alike = (other) => other && shape(key) && shape(other) === shape(key);
+    const row = { [columns[0] ?? "Field"]: words(key), ...result[key] };
+    if (alike(keys[place - 1])) list.at(-1).value.push(row);
+    else if (alike(keys[place + 1])) list.push({ key, label: "", value: [row] });
+    else list.push({ key, label: words(key), value: result[key] });
   }
   return list;
 }
 
 function show(value, view) {
   if (Array.isArray(value)) return value.some(isObject) ? table(value.filter(isObject), view) : list(value);
-  if (isObject(value)) {
-    const row = ([key, each]) => el("div.field", el("dt", words(key)), el("dd", show(each, view)));
-    return el("dl.fields.nested", Object.entries(value).map(row));
-  }
-  return el("p.text", plain(value, view));
+  if (!isObject(value)) return el("p.text", {}, plain(value, view.labels));
+  const field = ([key, each]) => el("div.field", {}, el("dt", {}, words(key)), el("dd", {}, show(each, view)));
+  return el("dl.fields.nested", {}, Object.entries(value).map(field));
 }
 
-function plain(value, view) {
+/** Return a text for a value that is no object; the id of another object becomes the label of that object. */
+function plain(value, labels = new Map()) {
   if (value === null || value === undefined || value === "") return "—";
   if (typeof value === "boolean") return value ? "Yes" : "No";
-  return String(view?.labels.get(value) ?? value);
+  return String(labels.get(value) ?? value);
 }
 
 function list(values) {
-  if (!values.length) return el("p.muted", "None");
+  if (!values.length) return el("p.muted", {}, "None");
   const short = values.every((value) => String(value).length <= CHIP);
-  return el(
-    short ? "ul.chips" : "ul.lines",
-    values.map((value) => el("li", plain(value))),
-  );
+  const items = values.map((value) => el("li", {}, plain(value)));
+  return el(short ? "ul.chips" : "ul.lines", {}, items);
 }
 
 function table(rows, view) {
   const keys = [...new Set(rows.flatMap(Object.keys))].filter((key) => !rows.some((row) => isBox(row[key])));
   const heads = headings(keys, view.columns);
   const boxed = rows.some((row) => view.marks.has(row));
-  const cell = (value) => el("td", Array.isArray(value) || isObject(value) ? show(value, view) : plain(value, view));
+  const cell = (key, value) => {
+    if (Array.isArray(value) || isObject(value)) return show(value, view);
+    return plain(value, key === "id" ? undefined : view.labels);
+  };
   const line = (row) => {
     const number = view.marks.get(row);
-    const button = set({ data: { box: number }, "aria-label": `Show ${number + 1} on the photo` });
-    const mark = number === undefined ? "" : el("button.number", button, String(number + 1));
-    const ownId = { ...view, labels: new Map() }; // the cell with the id itself keeps it
-    const cells = heads.map(({ key }) => (key === "id" ? el("td", plain(row[key], ownId)) : cell(row[key])));
-    return el("tr", set({ data: number === undefined ? {} : { box: number } }), boxed ? el("td", mark) : null, cells);
+    const data = number === undefined ? {} : { box: number };
+    const mark =
+      data.box !== undefined &&
+      el("button.number", { data, "aria-label": `Show ${number + 1} on the photo` }, String(number + 1));
+    const cells = heads.map(({ key }) => el("td", {}, cell(key, row[key])));
+    return el("tr", { data }, boxed && el("td", {}, mark), cells);
   };
   const names = [...(boxed ? ["#"] : []), ...heads.map(({ name }) => name)];
-  const head = el(
-    "tr",
-    names.map((name) => el("th", set({ scope: "col" }), name)),
-  );
-  const whole = el("table", el("thead", head), el("tbody", rows.map(line)));
-  return el("div.scroll", set({ tabIndex: 0, role: "group", "aria-label": "Table" }), whole);
+  const head = names.map((name) => el("th", { scope: "col" }, name));
+  const whole = el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows.map(line)));
+  return el("div.scroll", { tabIndex: 0, role: "group", "aria-label": "Table" }, whole);
 }
 
 /**
@@ -127,15 +115,17 @@ function table(rows, view) {
  */
 function headings(keys, columns) {
   const bare = (text) => text.toLowerCase().replaceAll(/[^a-z0-9]/g, "");
-  const left = [...keys];
-  const takeKey = (key) => left.splice(left.indexOf(key), 1)[0];
+  const left = new Set(keys);
   const named = columns.map((name) => {
-    const key = left.find((each) => bare(each).startsWith(bare(name)));
-    return { name, key: key && takeKey(key) };
+    const key = [...left].find((each) => bare(each).startsWith(bare(name)));
+    left.delete(key);
+    return { name, key };
   });
-  const found = named.filter(({ key }) => key);
-  const fits = found.length && (found.length * 2 >= columns.length || keys.length === columns.length);
-  if (!fits) return keys.map((key) => ({ key, name: words(key) }));
-  if (keys.length === columns.length) for (const column of named) column.key ??= left.shift();
-  return [...named.filter(({ key }) => key), ...left.map((key) => ({ key, name: words(key) }))];
+  const found = named.filter(({ key }) => key !== undefined).length;
+  const plainHeads = [...left].map((key) => ({ key, name: words(key) }));
+  if (keys.length === columns.length && found) {
+    return named.map(({ name, key }) => ({ name, key: key ?? plainHeads.shift()?.key }));
+  }
+  if (!found || found * 2 < columns.length) return keys.map((key) => ({ key, name: words(key) }));
+  return [...named.filter(({ key }) => key !== undefined), ...plainHeads];
 }

@@ -1,10 +1,10 @@
 /** The results of a run: a tab for each perspective, and views of its caption. */
-import { drawBoxes } from "./photo.js";
-import { byId, copy, dollars, download, el, plural, seconds, set, size, tabs, words } from "./dom.js";
+import { byId, copy, dollars, download, el, plural, seconds, size, tabs, words } from "./dom.js";
 import { failure } from "./errors.js";
+import { describe, titleOf } from "./options.js";
+import { drawBoxes } from "./photo.js";
 import { findBoxes, showReadable } from "./readable.js";
 import { snippets } from "./snippets.js";
-import { perspectives } from "./options.js";
 
 const VIEWS = ["Readable", "Text", "JSON", "Details", "Code"];
 let view = "Readable";
@@ -17,11 +17,15 @@ export class Results {
   #selected;
   #timer = 0;
   #waiting = false;
-  #labels = new Map();
+  #dots = new Map();
+  /** Complete perspectives by name, and the lists of their fields. */
+  #perspectives = new Map();
   #fields = new Map();
   #status = el("p.status");
-  #spoken = el("p.unseen", set({ role: "status" }));
-  #content = el("div.content", set({ id: "content", role: "tabpanel", tabIndex: 0 }));
+  #spoken = el("p.unseen", { role: "status" });
+  #content = el("div.content", { id: "content", role: "tabpanel", "aria-label": "Result", tabIndex: 0 });
+  #copy = el("button.link", { onclick: () => copy(this.#copy, this.#text()) }, "Copy");
+  #save = el("button.link", { onclick: () => this.#download() }, "Download");
 
   /**
    * @param {import("./run.js").Run} run
@@ -32,21 +36,27 @@ export class Results {
     this.#run = run;
     this.#context = context;
     this.#actions = actions;
-    const names = [...run.items.keys()];
-    this.#selected = names[0];
-    for (const name of names) this.#labels.set(name, el("span.dot", set({ data: { state: "running" } })));
-    const items = names.map((id) => ({ id, label: el("span", this.#labels.get(id), this.#title(id)) }));
-    const views = VIEWS.map((id) => ({ id, label: id }));
-    const panel = "content";
-    const ofPerspectives = { label: "Perspectives", kind: "div.tabs", panel, selected: names[0] };
-    const ofViews = { label: "Views", kind: "div.views", panel, selected: view };
-    const save = el("button.link", set({ onclick: () => this.#download() }), "Download");
-    const take = el("button.link", set({ onclick: () => copy(take, this.#text()) }), "Copy");
+    const items = [...run.items.values()];
+    this.#selected = items[0].name;
+    for (const item of items) {
+      this.#dots.set(item.name, el("span.dot", { data: { state: item.state } }));
+      void this.#describe(item);
+    }
+    const label = ({ name }) => el("span", {}, this.#dots.get(name), titleOf(name));
+    const ofPerspectives = { label: "Perspectives", kind: "div.tabs", panel: "content", selected: this.#selected };
+    const ofViews = { label: "Views", kind: "div.views", panel: "content", selected: view };
+    const named = items.map((item) => /** @type {const} */ ([item.name, label(item)]));
+    const views = VIEWS.map((id) => /** @type {const} */ ([id, id]));
     byId("run").replaceChildren(
-      tabs(items, { ...ofPerspectives, select: (id) => this.#show({ name: id }) }),
+      tabs(named, { ...ofPerspectives, select: (name) => this.#show({ name }) }),
       this.#status,
       this.#spoken,
-      el("div.toolbar", tabs(views, { ...ofViews, select: (id) => this.#show({ id }) }), el("span", take, save)),
+      el(
+        "div.toolbar",
+        {},
+        tabs(views, { ...ofViews, select: (id) => this.#show({ id }) }),
+        el("span", {}, this.#copy, this.#save),
+      ),
       this.#content,
     );
     this.#render();
@@ -57,8 +67,15 @@ export class Results {
     return this.#run.items.get(this.#selected);
   }
 
-  #title(name) {
-    return perspectives.get(name)?.display_name ?? words(name);
+  /** Load the schema and the headings of a perspective; without them, its fields are shown in their order. */
+  async #describe({ name, own }) {
+    try {
+      this.#perspectives.set(name, own ?? (await describe(name)));
+    } catch {
+      return;
+    }
+    this.#fields.delete(name);
+    this.changed(name);
   }
 
   /** Show another perspective, or another view. @param {{name?: string, id?: string}} choice */
@@ -72,10 +89,10 @@ export class Results {
   /** Show a change of one perspective, at most once per frame. */
   changed(name) {
     const item = this.#run.items.get(name);
-    const dot = this.#labels.get(name);
+    const dot = this.#dots.get(name);
     if (dot.dataset.state !== item.state) {
       dot.dataset.state = item.state;
-      this.#spoken.textContent = `${this.#title(name)}: ${item.state}`;
+      this.#spoken.textContent = `${titleOf(name)}: ${item.state}`;
     }
     if (name !== this.#selected || this.#waiting) return;
     this.#waiting = true;
@@ -91,59 +108,51 @@ export class Results {
     const { started } = this.#run;
     if (item.state === "running") this.#status.textContent = `${item.stage} · ${seconds(performance.now() - started)}`;
     else this.#status.textContent = item.caption ? summary(item) : `Failed after ${seconds(item.ended - started)}`;
-    this.#status.dataset.state = item.state;
   }
 
   #render() {
     if (!this.#content.isConnected) return; // another run, or another photo, has taken its place
     const item = this.#item;
-    this.#tick();
-    drawBoxes(findBoxes(item.caption?.result ?? item.partial ?? {}));
-    if (item.error && view !== "Details" && view !== "Code") {
-      this.#content.replaceChildren(failure(item.error, this.#actions(item.error)));
-    } else if (view === "Readable") this.#showReadable(item);
-    else this.#content.replaceChildren(...this.#build(item));
-  }
-
-  #showReadable(item) {
     const result = item.caption?.result ?? item.partial;
-    if (!result) {
-      this.#fields.delete(item.name);
-      this.#content.replaceChildren();
-      return;
-    }
-    const list = this.#fields.get(item.name) ?? el("dl.fields");
-    this.#fields.set(item.name, list);
+    this.#tick();
+    this.#save.disabled = !item.caption;
+    drawBoxes(findBoxes(result ?? {}));
+    if (view === "Code") {
+      if (!this.#content.hasChildNodes()) this.#content.replaceChildren(...this.#code());
+    } else if (view === "Details") this.#content.replaceChildren(...details(item));
+    else if (item.error) this.#content.replaceChildren(failure(item.error, this.#actions(item.error)));
+    else if (!result) this.#content.replaceChildren();
+    else if (view === "Readable") this.#showReadable(item, result);
+    else this.#content.replaceChildren(el(view === "Text" ? "pre.prose" : "pre", {}, this.#text()));
+    this.#copy.disabled = !this.#text();
+  }
+
+  #showReadable({ name, caption }, result) {
+    const list = this.#fields.get(name) ?? el("dl.fields");
+    this.#fields.set(name, list);
     if (list.parentNode !== this.#content) this.#content.replaceChildren(list);
-    showReadable(list, result, item.own ?? perspectives.get(item.name) ?? {});
-    const warnings = item.caption?.warnings ?? [];
-    if (warnings.length && list === this.#content.lastChild) this.#content.append(notes(warnings));
+    showReadable(list, result, this.#perspectives.get(name) ?? {});
+    if (caption?.warnings.length && list === this.#content.lastChild) this.#content.append(notes(caption.warnings));
   }
 
-  #build(item) {
-    if (view === "Code") return this.#code();
-    if (view === "Details") return details(item);
-    return [el(view === "Text" ? "pre.prose" : "pre", this.#text())];
-  }
-
+  /** Return the text of the view, empty where there is none. */
   #text() {
-    const item = this.#item;
-    if (view === "Code") return this.#content.querySelector("pre").textContent;
-    if (view === "Text") return item.caption?.rendered ?? "";
-    const whole = view === "JSON" || !item.caption ? (item.caption?.result ?? item.partial) : item.caption;
-    return JSON.stringify(whole, null, 2);
+    const { caption, partial } = this.#item;
+    if (view === "Code") return this.#content.querySelector("pre")?.textContent ?? "";
+    if (view === "Text") return caption?.rendered ?? "";
+    const shown = view === "JSON" ? (caption?.result ?? partial) : (caption ?? partial);
+    return shown ? JSON.stringify(shown, null, 2) : "";
   }
 
   #download() {
-    const item = this.#item;
-    const file = `${this.#run.request.photo.name}.${item.name}.json`;
-    if (item.caption) download(file, JSON.stringify(item.caption, null, 2));
+    const { caption, name } = this.#item;
+    download(`${this.#run.request.photo.name}.${name}.json`, JSON.stringify(caption, null, 2));
   }
 
   #code() {
     const programs = snippets(this.#run.request, this.#context.base, this.#context.keyed);
-    const shown = el("pre", set({ id: "program" }));
-    const items = Object.keys(programs).map((id) => ({ id, label: id }));
+    const shown = el("pre", { id: "program" });
+    const items = Object.keys(programs).map((id) => /** @type {const} */ ([id, id]));
     const select = (id) => (shown.textContent = programs[id]);
     return [tabs(items, { label: "Languages", kind: "div.views", panel: "program", selected: "curl", select }), shown];
   }
@@ -158,56 +167,54 @@ function summary({ caption: { usage, cost, timing, model, warnings } }) {
 
 function details({ caption, error }) {
   const attempts = caption?.attempts ?? error?.attempts ?? [];
-  const sections = [];
-  const add = (title, content) => sections.push(el("section", el("h3", title), content));
-  if (caption?.warnings.length) add("Warnings", notes(caption.warnings));
-  if (caption)
-    add(
-      "Facts",
-      el(
-        "dl.facts",
-        facts(caption).map(([name, value]) => el("div", el("dt", name), el("dd", value))),
-      ),
-    );
-  if (caption) add("Time", bars(caption.timing));
-  if (attempts.length) add("Calls", el("ol.lines", attempts.map(attempt)));
-  return sections.length ? sections : [el("p.muted", "Nothing yet.")];
+  const section = (title, content) => el("section", {}, el("h3", {}, title), content);
+  const sections = [
+    caption?.warnings.length && section("Warnings", notes(caption.warnings)),
+    caption && section("Facts", facts(caption)),
+    caption && section("Time", bars(caption.timing)),
+    attempts.length && section("Calls", el("ol.lines", {}, attempts.map(attempt))),
+  ].filter(Boolean);
+  return sections.length ? sections : [el("p.muted", {}, "Nothing yet.")];
 }
 
 const notes = (warnings) =>
   el(
     "ul.notes",
-    warnings.map((text) => el("li", text)),
+    {},
+    warnings.map((text) => el("li", {}, text)),
   );
 
-function facts({ provider, model, usage, cost, image, output_mode, request_id }) {
+function facts({ provider, model, usage, cost, image, output_mode, request_id, timing }) {
   const count = (tokens) => tokens?.toLocaleString("en") ?? "not reported";
-  return [
-    ["Provider", provider],
-    ["Model", model],
-    ["Input tokens", count(usage?.input_tokens)],
-    ["Output tokens", count(usage?.output_tokens)],
-    ["Cached tokens", count(usage?.cached_tokens)],
-    ["Cost", cost !== null ? dollars(cost) : "not known"],
-    ["Photo as sent", `${image.width} × ${image.height}, ${image.media_type}, ${size(image.bytes)}`],
-    ["Done to it", image.actions.join(", ") || "nothing"],
-    ["Output mode", words(output_mode)],
-    ["Request id", request_id],
-  ];
+  const rows = {
+    Provider: provider,
+    Model: model,
+    "Input tokens": count(usage?.input_tokens),
+    "Output tokens": count(usage?.output_tokens),
+    "Cached tokens": count(usage?.cached_tokens),
+    ...(timing.tokens_per_second && { Speed: `${timing.tokens_per_second} tokens per second` }),
+    Cost: cost !== null ? dollars(cost) : "not known",
+    "Photo as sent": `${image.width} × ${image.height}, ${image.media_type}, ${size(image.bytes)}`,
+    "Done to it": image.actions.join(", ") || "nothing",
+    "Output mode": output_mode,
+    "Request id": request_id,
+  };
+  const row = ([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value));
+  return el("dl.facts", {}, Object.entries(rows).map(row));
 }
 
 function attempt({ provider, model, outcome, status, ms, provider_message, output_mode }) {
-  const call = [`${provider} ${model}`, words(outcome), status && `status ${status}`, words(output_mode), seconds(ms)];
-  return el("li", call.filter(Boolean).join(" · "), provider_message && el("q", provider_message));
+  const call = [`${provider} ${model}`, words(outcome), status && `status ${status}`, output_mode, seconds(ms)];
+  return el("li", {}, call.filter(Boolean).join(" · "), provider_message && el("q", {}, provider_message));
 }
 
-/** Show the milliseconds of each stage as bars of the total. */
-function bars({ total, ...stages }) {
+/** Show the time of each stage as bars of the total. */
+function bars({ total, tokens_per_second, ...stages }) {
   const bar = ([name, ms]) => {
     const fill = el("i");
     fill.style.width = `${Math.min(100, (ms / (total || 1)) * 100)}%`;
-    const figure = `${ms.toFixed(ms < 10 ? 1 : 0)} ms`;
-    return el("li", el("span", words(name)), el("span.track", fill), el("span.figure", figure));
+    const figure = ms < 1000 ? `${ms.toFixed(ms < 10 ? 1 : 0)} ms` : seconds(ms);
+    return el("li", {}, el("span", {}, words(name)), el("span.track", {}, fill), el("span.figure", {}, figure));
   };
-  return el("ul.bars", Object.entries({ ...stages, total }).map(bar));
+  return el("ul.bars", {}, Object.entries({ ...stages, total }).map(bar));
 }

@@ -5,6 +5,7 @@ const STAGES = {
   queued: "Waiting in the queue",
   image: "Preparing the photo",
   import: "Loading the provider",
+  "loading model": "Loading the model",
   model: "The model is reading",
   retry: "Trying again",
   fallback: "Asking the fallback",
@@ -57,10 +58,9 @@ export class Run {
 
   #events(bridge) {
     const { photo, perspectives, options } = this.request;
-    const { synthesize, ...rest } = options;
-    const signal = this.#abort.signal;
-    if (perspectives.length === 1) return bridge.captionStream(photo, perspectives[0], { ...rest, signal });
-    return bridge.analyzeStream(photo, perspectives, { ...options, signal });
+    const all = { ...options, signal: this.#abort.signal };
+    if (perspectives.length === 1) return bridge.captionStream(photo, perspectives[0], all);
+    return bridge.analyzeStream(photo, perspectives, all);
   }
 
   #receive(event) {

@@ -1,17 +1,16 @@
 /** The same request as a command or a program. */
 
-const URL_PATH = "api/v1/perspectives/";
+const PYTHON = { true: "True", false: "False", null: "None" };
 
 /** Return the request for curl, Python and JavaScript. `base` ends in a slash; `keyed` adds an API key. */
 export function snippets({ perspectives, options }, base, keyed) {
-  const { synthesize, ...rest } = options;
   const one = perspectives.length === 1;
-  const body = one ? { perspective: perspectives[0], ...rest } : { perspectives, ...options };
-  const url = base + URL_PATH + (one ? "caption" : "analyze");
+  const body = one ? { perspective: perspectives[0], ...options } : { perspectives, ...options };
+  const url = `${base}api/v1/perspectives/${one ? "caption" : "analyze"}`;
   return {
     curl: curl(url, body, keyed),
     Python: python(url, body, keyed),
-    JavaScript: javascript(base, perspectives, one ? rest : options, keyed),
+    JavaScript: javascript(base, one ? "caption" : "analyze", one ? perspectives[0] : perspectives, options, keyed),
   };
 }
 
@@ -25,47 +24,32 @@ function curl(url, body, keyed) {
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 function python(url, body, keyed) {
-  const headers = keyed ? ['    headers={"Authorization": f"Bearer {os.environ[\'GRAPHCAP_API_KEY\']}"},'] : [];
-  return [
-    "import json",
-    ...(keyed ? ["import os"] : []),
-    "",
-    "import httpx",
-    "",
-    `request = ${pythonLiteral(body)}`,
-    "response = httpx.post(",
-    `    ${JSON.stringify(url)},`,
-    '    data={"request": json.dumps(request)},',
-    '    files={"image": open("photo.jpg", "rb")},',
-    ...headers,
-    "    timeout=130,",
-    ")",
-    "print(response.raise_for_status().json())",
-  ].join("\n");
+  // JSON is Python, but for three words outside of strings.
+  const word = (token) => PYTHON[token] ?? token;
+  const request = JSON.stringify(body, null, 4).replaceAll(/"(?:[^"\\]|\\.)*"|true|false|null/g, word);
+  const headers = keyed ? `\n    headers={"Authorization": f"Bearer {os.environ['GRAPHCAP_API_KEY']}"},` : "";
+  return `import json${keyed ? "\nimport os" : ""}
+
+import httpx
+
+request = ${request}
+response = httpx.post(
+    ${JSON.stringify(url)},
+    data={"request": json.dumps(request)},
+    files={"image": open("photo.jpg", "rb")},${headers}
+    timeout=130,
+)
+print(response.raise_for_status().json())`;
 }
 
-function pythonLiteral(value, indent = "") {
-  const deeper = `${indent}    `;
-  if (value === null) return "None";
-  if (typeof value === "boolean") return value ? "True" : "False";
-  if (typeof value !== "object") return JSON.stringify(value);
-  const [open, close] = Array.isArray(value) ? ["[", "]"] : ["{", "}"];
-  const entry = ([key, each]) => (Array.isArray(value) ? "" : `${JSON.stringify(key)}: `) + pythonLiteral(each, deeper);
-  const entries = Object.entries(value).map((each) => `${deeper}${entry(each)},\n`);
-  return entries.length ? `${open}\n${entries.join("")}${indent}${close}` : open + close;
-}
-
-function javascript(base, perspectives, options, keyed) {
-  const one = perspectives.length === 1;
+function javascript(base, method, perspective, options, keyed) {
   const key = keyed ? ", apiKey: process.env.GRAPHCAP_API_KEY" : "";
-  return [
-    'import { openAsBlob } from "node:fs";',
-    'import { Bridge } from "@graphcap/bridge";',
-    "",
-    `const bridge = new Bridge({ baseUrl: ${JSON.stringify(base)}${key} });`,
-    'const photo = await openAsBlob("photo.jpg");',
-    `const options = ${JSON.stringify(options, null, 2)};`,
-    `const result = await bridge.${one ? "caption" : "analyze"}(photo, ${JSON.stringify(one ? perspectives[0] : perspectives, null, 2)}, options);`,
-    "console.log(result);",
-  ].join("\n");
+  return `import { openAsBlob } from "node:fs";
+import { Bridge } from "@graphcap/bridge";
+
+const bridge = new Bridge({ baseUrl: ${JSON.stringify(base)}${key} });
+const photo = await openAsBlob("photo.jpg");
+const options = ${JSON.stringify(options, null, 2)};
+const result = await bridge.${method}(photo, ${JSON.stringify(perspective, null, 2)}, options);
+console.log(result);`;
 }

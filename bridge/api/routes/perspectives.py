@@ -38,6 +38,12 @@ async def list_perspectives(request: Request) -> Response:
     return JSONResponse({"perspectives": [item.to_wire() for item in services(request).catalog.all()]})
 
 
+@router.get("/summaries", response_model=schemas.PerspectiveSummaryList)
+async def list_summaries(request: Request) -> Response:
+    """List the enabled perspectives without their prompts and schemas, by priority and name."""
+    return JSONResponse({"perspectives": [item.to_summary() for item in services(request).catalog.all()]})
+
+
 @router.get("/types.ts", response_class=PlainTextResponse)
 async def show_types(request: Request) -> Response:
     """Return TypeScript types for the captions of all enabled perspectives."""

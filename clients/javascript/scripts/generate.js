@@ -1,6 +1,6 @@
 /**
- * Write the generated files of this package: `api.d.ts` from the bridge's openapi.json, and the declarations of the
- * modules. With `--check`, name those that are out of date and exit with 1.
+ * Write the generated files of this package: `api.d.ts` and the version from the bridge's openapi.json, and the
+ * declarations of the modules. With `--check`, name those that are out of date and exit with 1.
  */
 import { execFileSync } from "node:child_process";
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -40,6 +40,14 @@ try {
   generated["bridge.d.ts"] += 'export type * from "./types.d.ts";\n';
 } finally {
   rmSync(folder, { recursive: true });
+}
+
+const { version } = JSON.parse(readFileSync(OPENAPI, "utf-8")).info;
+for (const file of ["package.json", "package-lock.json"]) {
+  const content = JSON.parse(readFileSync(join(PACKAGE, file), "utf-8"));
+  content.version = version;
+  if (content.packages) content.packages[""].version = version;
+  generated[file] = `${JSON.stringify(content, null, 2)}\n`;
 }
 
 for (const [file, text] of Object.entries(generated)) {

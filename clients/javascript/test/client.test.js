@@ -182,11 +182,11 @@ test("error: another service responds", async (context) => {
   const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
   const other = new Bridge({ baseUrl: `http://127.0.0.1:${port}` });
   for (const [call, status, retryable] of /** @type {const} */ ([
-    [other.health(), 200, false],
-    [other.perspectives.list(), 502, true],
-    [other.captionStream("a.jpg", "look").next(), 200, false],
+    [() => other.health(), 200, false],
+    [() => other.perspectives.list(), 502, true],
+    [() => other.captionStream("a.jpg", "look").next(), 200, false],
   ])) {
-    const error = await failure(call);
+    const error = await failure(call());
     assert.deepEqual([error.code, error.status, error.retryable], ["unexpected_response", status, retryable]);
     assert.equal(error.requestId, "of-the-proxy");
   }

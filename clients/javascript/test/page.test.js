@@ -74,6 +74,7 @@ async function open({ at = `${url}/`, listed = true, ...options } = {}, of = bro
   page.on("pageerror", (error) => complaints.push(String(error)));
   page.on("console", (message) => ["error", "warning"].includes(message.type()) && complaints.push(message.text()));
   page.on("request", (request) => /^(http|ws)/.test(request.url()) && hosts.add(new URL(request.url()).host));
+  page.on("request", (request) => env.PAGE_KEY && request.url().includes(env.PAGE_KEY) && complaints.push(request.url()));
   page.on("websocket", (socket) => hosts.add(new URL(socket.url()).host));
   await page.addInitScript(() => {
     const seen = /** @type {any} */ (window);
@@ -122,6 +123,15 @@ async function ended(state, count = 1) {
 function slowly(content, interval = 0.05) {
   return control("default", { reply: { Drip: { interval, size: 160, of: { Answer: { content, pieces: 30 } } } } });
 }
+
+test("the page and its lists are at most 150 kB", async () => {
+  await open();
+  await page.getByText(/^\d+ models?$/).waitFor();
+  const sizes = await page.evaluate(() =>
+    ["navigation", "resource"].flatMap((kind) => /** @type {any[]} */ (performance.getEntriesByType(kind)).map((entry) => entry.transferSize)),
+  );
+  assert.ok(sizes.length > 12 && sizes.reduce((sum, each) => sum + each) <= 150_000, String(sizes));
+});
 
 test("a dropped photo: fields fill in, boxes lie where they belong, nothing shifts", async () => {
   await open();
@@ -225,7 +235,7 @@ test("a perspective of one's own: mistakes with their pointers, then a caption",
   await drop({ name: "photo.jpg" });
   await page.getByText("Your own", { exact: true }).click();
   await page.locator("#editor").fill('{"name": ');
-  await page.locator("#mistakes").getByText("This is not JSON").waitFor();
+  await page.locator("#mistakes").getByText("This is not a JSON object").waitFor();
   const own = { name: "mood", prompt: "Say the {what}.", variables: [{ name: "what", required: true }], json_schema: { type: "objct" } };
   await page.locator("#editor").fill(JSON.stringify(own));
   await page.getByLabel("What (needed)").fill("mood");
@@ -240,7 +250,7 @@ test("a perspective of one's own: mistakes with their pointers, then a caption",
   assert.equal(await page.locator("[data-key=mood] dd").textContent(), "calm");
   assert.equal(await page.locator("#mistakes").textContent(), "");
   await page.getByLabel("Start from").selectOption("scene_graph");
-  assert.match(await page.locator("#editor").inputValue(), /"my_scene_graph"/);
+  await page.waitForFunction(() => /** @type {any} */ (document.querySelector("#editor")).value.includes('"my_scene_graph"'));
   await control("default", { reply: { Answer: { content: SCENE } } });
   await start();
   await page.locator(".box").nth(2).waitFor();
@@ -333,6 +343,20 @@ test("what models and files say is text", async () => {
   for (const view of ["Readable", "Text", "JSON", "Details", "Code"]) await tab(view).click();
   await page.getByRole("link", { name: /Gallery/ }).click();
   await page.locator(".card").getByText(HOSTILE).first().waitFor();
+  await page.getByRole("link", { name: "Try", exact: true }).click();
+  const variables = [{ name: "what", default: HOSTILE, description: HOSTILE }];
+  const json_schema = { type: "object", properties: { [HOSTILE]: { type: "array", items: {} } }, additionalProperties: false };
+  await page.getByText("Your own", { exact: true }).click();
+  await page.locator("#editor").fill(JSON.stringify({ prompt: "Say {what}.", variables, json_schema, table_columns: [HOSTILE] }));
+  await control("default", { reply: { Answer: { content: { [HOSTILE]: [{ [HOSTILE]: HOSTILE }] } } } });
+  await start();
+  await tab("Readable").click();
+  await page.locator("#content th").getByText(HOSTILE).waitFor();
+  await control("default", { reply: { Status: { code: 403, message: `No: ${HOSTILE}` } } });
+  await start();
+  await failed("provider_auth");
+  await tab("Details").click();
+  await page.locator("q").getByText(HOSTILE).waitFor();
   assert.equal(await page.locator("img[onerror]").count(), 0);
   assert.equal(await page.title(), "graphcap bridge");
 });
@@ -450,6 +474,7 @@ for (const { name, ...look } of LOOKS) {
     const samples = ["astronaut", "cat", "coffee", "rocket"].map((sample) => `${sample}.jpg`);
     await drop(...samples.map((sample) => ({ name: sample, bytes: readFileSync(join(dirname(env.PHOTO ?? ""), sample)) })));
     await page.getByText("4 of 4 photos").waitFor();
+    assert.equal(await page.evaluate(() => scrollY), 0);
     await page.locator(".card img").nth(4).waitFor();
     await audit();
     await page.screenshot({ path: join(folder, `gallery-${name}.png`) });

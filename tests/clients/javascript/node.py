@@ -1,4 +1,4 @@
-"""Run Node programs of the JavaScript client."""
+"""Run programs of the JavaScript client."""
 
 import os
 import subprocess
@@ -7,6 +7,11 @@ from pathlib import Path
 from tests.service import ROOT
 from tests.tools import need
 
+RUNTIMES = {
+    "node": ("--experimental-websocket", "--test", "--test-reporter=spec", "--test-timeout=540000"),
+    "deno": ("test", "--allow-all", "--no-check", "--no-lock"),
+    "bun": ("test", "--timeout=240000"),
+}
 CLIENT = ROOT / "clients/javascript"
 GUARD = 600
 
@@ -26,7 +31,6 @@ def run(folder: Path, *command: str, **environment: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def run_tests(package: Path, name: str, **environment: str) -> None:
-    """Run one file of the client's own tests."""
-    options = ["--experimental-websocket", "--test", "--test-reporter=spec", "--test-timeout=240000"]
-    run(package, need("node"), *options, f"test/{name}", **environment)
+def run_tests(package: Path, name: str, runtime: str = "node", **environment: str) -> None:
+    """Run one file of the client's own tests in a JavaScript runtime."""
+    run(package, need(runtime), *RUNTIMES[runtime], f"./test/{name}", **environment)

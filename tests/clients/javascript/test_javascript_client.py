@@ -8,21 +8,26 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bridge.version import __version__
 from tests.api.streams import SAMPLE
-from tests.clients.javascript.node import CLIENT, GUARD, run, run_tests
+from tests.clients.javascript.node import CLIENT, GUARD, RUNTIMES, run, run_tests
 from tests.service import ROOT, Service
 from tests.tools import need
 
 PAGES = (CLIENT / "README.md", ROOT / "docs/react.md")
 SNIPPET = re.compile(r"^```(tsx?)\n(?:// src/(\S+)\n)?(.*?)^```", re.DOTALL | re.MULTILINE)
 MAX_MODULE_BYTES = 40_000
-PAGE = "page.test.js"  # run by test_page.py
-NODE_TESTS = sorted(path.name for path in (CLIENT / "test").glob("*.test.js") if path.name != PAGE)
+PORTABLE_TESTS = ("cli", "client", "socket", "sse")
 
 
 def test_the_lock_file_names_no_registry() -> None:
     lock = json.loads((CLIENT / "package-lock.json").read_text("utf-8"))
     assert not [name for name, package in lock["packages"].items() if "resolved" in package]
+
+
+def test_the_package_has_the_version_of_the_bridge() -> None:
+    for name in ("package.json", "package-lock.json"):
+        assert json.loads((CLIENT / name).read_text("utf-8"))["version"] == __version__
 
 
 def test_the_module_is_small_and_imports_nothing() -> None:
@@ -32,10 +37,15 @@ def test_the_module_is_small_and_imports_nothing() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NODE_TESTS)
-def test_node(package: Path, bridge: dict[str, str], name: str) -> None:
-    programs = {"CHROMIUM": need("chromium")} if name.startswith("browser") else {}
-    run_tests(package, name, **bridge, **programs)
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("name", PORTABLE_TESTS)
+def test_the_client_in_every_runtime(package: Path, bridge: dict[str, str], name: str, runtime: str) -> None:
+    run_tests(package, f"{name}.test.js", runtime, **bridge)
+
+
+@pytest.mark.slow
+def test_the_example_in_a_browser(package: Path, bridge: dict[str, str]) -> None:
+    run_tests(package, "browser.test.js", **bridge, CHROMIUM=need("chromium"))
 
 
 @pytest.mark.slow
