@@ -4,6 +4,8 @@ import itertools
 import json
 import os
 import posixpath
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -34,10 +36,32 @@ def open_url(url: str) -> tuple[AbstractFileSystem, str]:
     try:
         fs, path = url_to_fs(url, use_listings_cache=False)
     except ImportError as error:
-        raise BatchError(f"'{url}' requires a package: {error}. Run pip install 'graphcap-bridge[cloud]'.") from None
-    except ValueError as error:
-        raise BatchError(f"'{url}' cannot be opened: {error}.") from None
-    return fs, path
+        raise BatchError(
+            f"'{url}' requires a package: {error}. The extra graphcap-bridge[cloud] has those for s3, gs and hf."
+        ) from None
+    except Exception as error:  # noqa: BLE001 (each file system has its own)
+        raise BatchError(f"'{url}' cannot be opened: {error}") from None
+    return (fs if is_local(fs) else _Remote(fs)), path
+
+
+class _Remote:
+    """A file system whose methods raise no errors but OSError. Those of fsspec raise the errors of their SDKs."""
+
+    def __init__(self, fs: AbstractFileSystem) -> None:
+        self._fs = fs
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._fs, name)
+        return partial(self._call, value) if callable(value) else value
+
+    @staticmethod
+    def _call(method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        try:
+            return method(*arguments, **options)
+        except OSError:
+            raise
+        except Exception as error:  # of botocore, google-auth, httpx …
+            raise OSError(f"{type(error).__name__}: {error}") from error
 
 
 class Folder:
@@ -129,13 +153,18 @@ def to_line(value: JsonObject) -> bytes:
         return json.dumps(value).encode() + b"\n"
 
 
-def file_info(info: dict[str, Any]) -> str:
-    """Return a text that changes when a listed file changes: an entity tag, or size and time of change."""
+def file_info(info: JsonObject) -> str:
+    """Return a text that changes when a listed file changes: its size, and an entity tag or the time of change."""
     if info.get("islink"):
         try:
             stat = os.stat(info["name"])  # noqa: PTH116 (names may contain surrogates)
         except OSError:
             return ""
         return f"{stat.st_size}-{stat.st_mtime}"
-    tag = info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("LastModified") or ""
-    return f"{info.get('size')}-{str(tag).strip(chr(34))}"
+    tag = str(info.get("ETag") or info.get("etag") or changed(info))
+    return f"{info.get('size')}-{tag.strip(chr(34))}"
+
+
+def changed(info: JsonObject) -> str:
+    """Return when a listed file was changed, "" if the file system does not say."""
+    return str(info.get("mtime") or info.get("LastModified") or "")

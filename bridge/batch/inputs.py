@@ -53,7 +53,7 @@ class _Found:
 
     def add(self, fs: AbstractFileSystem | None, base: str, path: str, version: str, row: JsonObject | None) -> None:
         """Add an image below the folder `base`. Raises BatchError if an earlier image rules it out."""
-        if self.bases and type(fs) is not type(self.fs):
+        if self.bases and fs != self.fs:
             raise BatchError(f"'{path}' is on another file system than the inputs before. Caption it in a second run.")
         if row is not None and path in self.images:
             raise BatchError(f"The manifest names '{path}' twice.")
@@ -71,7 +71,10 @@ def list_images(options: Options, perspectives: Iterable[Perspective]) -> Listin
     """List the images of the inputs in natural order, each once. Raises BatchError."""
     found = _Found()
     for url in options.inputs:
-        _add(url, options, found)
+        try:
+            _add(url, options, found)
+        except OSError as error:
+            raise BatchError(f"'{url}' cannot be read: {error.strerror or error}.") from None
     if not found.images:
         ignored = ", ".join(f"{count} {reason}" for reason, count in found.ignored.items())
         raise BatchError(

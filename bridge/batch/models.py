@@ -185,13 +185,14 @@ class Skipped:
     """A row has its outputs already.
 
     `restored`: whether the outputs were written now, from the index. `kept`: `--existing stale` did not change the
-    text sidecar, because its text differs from the index.
+    text sidecar, because its text differs from the index. `outdated`: the outputs were made with other options.
     """
 
     key: str
     perspective: str
     restored: bool = False
     kept: bool = False
+    outdated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

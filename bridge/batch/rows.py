@@ -63,6 +63,10 @@ class Job:
         content = {name: value for name, value in fields.items() if name not in _NO_CONTENT}
         return digest(json.dumps([perspective.digest, self.engine.target, config.get("base_url"), content]))[:32]
 
+    def content_key(self, image: ImageItem, perspective: Perspective, image_digest: str) -> str:
+        """Return a text that changes with the request, the image and the options of the text."""
+        return f"{self.request_key(image, perspective)}-{image_digest}-{digest(repr(self.options.text))[:8]}"
+
     def text(self, perspective: str, caption: JsonObject) -> str:
         """Return a caption as text, in the format of the batch's options."""
         return self.writers[perspective].write(caption["result"]).encode("utf-8", "replace").decode()
@@ -167,7 +171,7 @@ def _row(image: ImageItem, job: Job, perspective: Perspective, digest: str, outc
     }
     return replace(
         row,
-        content_key=f"{job.request_key(image, perspective)}-{digest}",
+        content_key=job.content_key(image, perspective, digest),
         version=image.version,
         text=job.text(perspective.name, body),
         caption={**body, "provenance": provenance},

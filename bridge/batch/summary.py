@@ -14,6 +14,7 @@ _SLOWEST = 3
 _MAX_WARNINGS = 10
 _MAX_LENGTH = 300
 _KEPT = "A text sidecar differs from what this command wrote, and is kept. --existing overwrite replaces it."
+_OUTDATED = "An image was captioned with other options, and is skipped. --existing stale applies the new ones."
 _REMEDIES = {
     "provider_rate_limited": "Lower --concurrency, or wait until the provider's limit ends.",
     "provider_auth": "Check the provider's API key.",
@@ -46,8 +47,7 @@ class Summary:
         elif isinstance(event, Skipped):
             self.totals.restored += event.restored
             self.totals.skipped += not event.restored
-            if event.kept:
-                self.warnings[_KEPT] += 1
+            self.warnings.update([_KEPT] * event.kept + [_OUTDATED] * event.outdated)
         elif isinstance(event, Captioned | Failed):
             self._count(event.row)
         elif isinstance(event, Finished):
