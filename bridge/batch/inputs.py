@@ -16,7 +16,9 @@ from urllib.parse import urlsplit
 from fsspec import AbstractFileSystem
 
 from bridge.batch.folder import BatchError, file_info, is_local, open_url
-from bridge.batch.models import ImageItem, JsonObject, Options
+from bridge.batch.models import ImageItem
+from bridge.batch.options import JsonObject, Options
+from bridge.batch.text import listed
 from perspectives import Perspective
 
 IMAGES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")
@@ -76,10 +78,8 @@ def list_images(options: Options, perspectives: Iterable[Perspective]) -> Listin
         except OSError as error:
             raise BatchError(f"'{url}' cannot be read: {error.strerror or error}.") from None
     if not found.images:
-        ignored = ", ".join(f"{count} {reason}" for reason, count in found.ignored.items())
-        raise BatchError(
-            f"There is no image in {', '.join(options.inputs)}{f' (ignored: {ignored})' if ignored else ''}."
-        )
+        ignored = f" (ignored: {listed(found.ignored)})" if found.ignored else ""
+        raise BatchError(f"There is no image in {', '.join(options.inputs)}{ignored}.")
     root = "" if found.fs is None else posixpath.commonpath(found.bases)
     if root == "/" and len(found.bases) > 1 and not options.output_dir:
         raise BatchError("The inputs have no folder in common. Say where to write with --output-dir.")

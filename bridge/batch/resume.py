@@ -6,7 +6,8 @@ from hashlib import sha256
 
 from bridge.batch.index import Entry, Index
 from bridge.batch.inputs import read_image
-from bridge.batch.models import Existing, ImageItem, Row, Skipped
+from bridge.batch.models import ImageItem, Row, Skipped
+from bridge.batch.options import Existing
 from bridge.batch.outputs import Outputs
 from bridge.batch.rows import Job
 from perspectives import Perspective

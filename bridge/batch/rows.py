@@ -15,7 +15,8 @@ from bridge import errors
 from bridge.batch.engines import Engine, InProcess, Outcome, OverHttp
 from bridge.batch.folder import BatchError
 from bridge.batch.inputs import digest, read_image
-from bridge.batch.models import Failure, ImageItem, Options, Row
+from bridge.batch.models import Failure, ImageItem, Row
+from bridge.batch.options import Options
 from bridge.batch.text import TextWriter
 from bridge.captioning import problems
 from bridge.captioning.models import JsonObject

@@ -28,6 +28,7 @@ from bridge.batch.outputs import read_failures, write_failures
 from bridge.batch.resume import Decision, decide, merged, own_texts
 from bridge.batch.rows import Loaded, images_in_memory, read
 from bridge.batch.start import Prepared
+from bridge.batch.text import count
 from bridge.errors import ImageNotFound
 from bridge.run import Progress
 from perspectives import Perspective
@@ -211,7 +212,7 @@ class Batch:
         if options.max_cost is not None and (totals.cost or 0.0) >= options.max_cost:
             return f"The captions have cost ${totals.cost or 0.0:.4g} (--max-cost {options.max_cost:g})."
         if options.max_failures is not None and totals.failed >= options.max_failures:
-            return f"{totals.failed} captions have failed (--max-failures {options.max_failures})."
+            return f"{count(totals.failed, 'failed caption')} (--max-failures {options.max_failures})."
         return ""
 
     def _report(self, number: int, event: object, *, free: bool = False) -> None:

@@ -215,7 +215,7 @@ def test_limits_end_the_run(batch: Graphcap, vllm_server: OpenAIServer, tmp_path
     release.join()
     finished = json.loads(result.out.splitlines()[-1])
     assert (result.code, 4 <= finished["totals"]["failed"] < 12) == (4, True)
-    assert finished["reason"] == f"{finished['totals']['failed']} captions have failed (--max-failures 2)."
+    assert finished["reason"] == f"{finished['totals']['failed']} failed captions (--max-failures 2)."
     vllm_server.default = b.Status(401)
     result = batch(tmp_path, *at(vllm_server))
     assert (result.code, "API key" in result.err) == (4, True)

@@ -12,7 +12,8 @@ import httpx2
 import pytest
 
 from bridge.batch import caption_rows, open_job
-from bridge.batch.models import ImageItem, Options
+from bridge.batch.models import ImageItem
+from bridge.batch.options import Options
 from bridge.captioning.services import open_services
 from bridge.settings import load
 from tests.batch.conftest import Graphcap, at, files, lines, photos, picture, started

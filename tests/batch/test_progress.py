@@ -18,7 +18,8 @@ from time import monotonic
 import pytest
 from rich.cells import cell_len
 
-from bridge.batch.models import Captioned, Event, Finished, Options, Paused, Resumed, Row, Started, Totals, Waiting
+from bridge.batch.models import Captioned, Event, Finished, Paused, Resumed, Row, Started, Totals, Waiting
+from bridge.batch.options import Options
 from bridge.batch.progress import follow
 from bridge.batch.summary import Summary
 from tests.service import ROOT, clean_environment
@@ -30,6 +31,7 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*[1-9][0-9;]*m")
 PROGRAM = """
 import asyncio, sys
 from bridge.batch.models import *
+from bridge.batch.options import Options
 from bridge.batch.progress import follow
 from bridge.batch.summary import Summary
 
