@@ -35,7 +35,10 @@ _COUNTS = ("attempts", "input_tokens", "output_tokens", "cost")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The options and services that all captions of a batch share. `timeout`: seconds for one caption."""
+    """The options and services that all captions of a batch share.
+
+    `timeout`: seconds for one caption. `text_key`: changes with the options of the text.
+    """
 
     options: Options
     services: Services
@@ -43,6 +46,7 @@ class Job:
     perspectives: tuple[Perspective, ...]
     writers: dict[str, TextWriter]
     timeout: float
+    text_key: str
 
     def new_run(self) -> Run:
         """Return the run of one image. The run may wait for the provider as long as the batch."""
@@ -66,7 +70,7 @@ class Job:
 
     def content_key(self, image: ImageItem, perspective: Perspective, image_digest: str) -> str:
         """Return a text that changes with the request, the image and the options of the text."""
-        return f"{self.request_key(image, perspective)}-{image_digest}-{digest(repr(self.options.text))[:8]}"
+        return f"{self.request_key(image, perspective)}-{image_digest}-{self.text_key}"
 
     def text(self, perspective: str, caption: JsonObject) -> str:
         """Return a caption as text, in the format of the batch's options."""
@@ -118,7 +122,7 @@ async def open_job(options: Options, services: Services) -> AsyncIterator[Job]:
             writers = {each.name: TextWriter(options.text, each) for each in found}
         except ValueError as error:
             raise BatchError(str(error)) from None
-        yield Job(options, services, engine, found, writers, timeout)
+        yield Job(options, services, engine, found, writers, timeout, digest(repr(options.text))[:8])
     finally:
         if isinstance(engine, OverHttp):
             await engine.aclose()

@@ -175,6 +175,11 @@ def test_two_shards_are_one_run(batch: Graphcap, vllm_server: OpenAIServer, tmp_
     assert whole < parts
     for name in whole:
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+    for shard in ("1/2", "2/2"):
+        again = ("--shard", shard, "--existing", "overwrite", "--prefix", "new: ")
+        assert batch(tmp_path / "parts", *at(vllm_server), *again).code == 0
+    assert batch(tmp_path / "parts", *at(vllm_server), "--out", "hf-metadata").code == 0
+    assert all(row["text"].startswith("new: ") for row in lines(tmp_path / "parts/metadata.jsonl"))
 
 
 def test_several_perspectives_share_one_image(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
