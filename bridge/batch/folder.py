@@ -5,6 +5,7 @@ import json
 import os
 import posixpath
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -78,10 +79,6 @@ class Folder:
         """Return the path of a file of the folder."""
         return f"{self.root}/{name}"
 
-    def exists(self, name: str) -> bool:
-        """Return whether there is a file with this name."""
-        return os.path.lexists(self.path(name)) if self.is_local else bool(self.fs.exists(self.path(name)))
-
     def is_filled(self, name: str) -> bool:
         """Return whether there is a file with this name that is not empty. A link counts as one."""
         missing = OSError if self.is_local else FileNotFoundError  # a local name may be too long, too
@@ -106,7 +103,7 @@ class Folder:
             return
         temporary = self.temporary(name)
         temporary.write_bytes(data)
-        temporary.replace(self.path(name))
+        self.put(temporary, name)
 
     def put(self, file: Path, name: str) -> None:
         """Move a local file to `name` in this folder. `file`: a path from `temporary`. Raises OSError."""
@@ -135,13 +132,13 @@ class Folder:
         """Return whether names in capitals name the same file. This writes and removes a test file. Raises OSError."""
         name = f".graphcap-{self.label}-probe.tmp"
         self.write(name, b"")
-        ignores = self.is_local and self.exists(name.upper())
+        ignores = self.is_local and os.path.lexists(self.path(name.upper()))
         self.remove(name)
         return ignores
 
     def remove(self, name: str) -> None:
         """Remove a file, or a folder with its content. Do nothing if the name does not exist."""
-        if self.exists(name):
+        with suppress(FileNotFoundError):
             self.fs.rm(self.path(name), recursive=True)
 
 

@@ -89,7 +89,8 @@ class Display:
         reasks, totals = self._summary.reasks, self._summary.totals
         parts = totals.counts()
         parts += [count(reasks, "re-ask")] * bool(reasks)
-        parts += [f"{totals.input_tokens:,} tokens in, {totals.output_tokens:,} out"] * bool(totals.attempts)
+        if totals.input_tokens or totals.output_tokens:
+            parts.append(f"{totals.input_tokens:,} tokens in, {totals.output_tokens:,} out")
         return ", ".join(parts + [money(totals.cost)] * bool(totals.cost))
 
     def _waiting(self) -> str:

@@ -13,6 +13,7 @@ from bridge.batch.models import ImageItem
 from bridge.batch.options import Options
 from bridge.batch.outputs import Outputs, read_failures
 from bridge.batch.rows import Job, load, open_job
+from bridge.batch.summary import money
 from bridge.batch.text import count
 from bridge.captioning.models import CaptionOptions
 from bridge.captioning.parsing import parse_request
@@ -109,7 +110,7 @@ async def preview(batch: Prepared) -> AsyncIterator[str]:
     captions = f"{count(due, 'caption')} to make with {job.engine.target} in {batch.folder.root}"
     yield f"{count(len(items), 'image')}, {captions}"
     price = await job.engine.price(average * due)
-    cost = "price not known" if price is None else f"${price:.2f}"
+    cost = "price not known" if price is None else money(price)
     yield f"About {average * due:,} input tokens ({cost}); the answers are not included."
 
 

@@ -123,7 +123,7 @@ class Priced(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         headers = {name: value for name, value in self.headers.items() if name.lower() in ("content-type", "accept")}
-        response = httpx2.request(self.command, self.service + self.path, content=body, headers=headers)
+        response = httpx2.request(self.command, self.service + self.path, content=body, headers=headers, timeout=None)
         content = response.content.replace(b'"cost":null', f'"cost":{self.cost}'.encode())
         self.send_response(response.status_code)
         self.send_header("content-length", str(len(content)))

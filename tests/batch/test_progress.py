@@ -181,7 +181,7 @@ async def test_lines_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> N
         await printed_line("; Paused: Provider rate limit exceeded\n")
         yield Resumed()
         yield Captioned(Row("a\n\udcff.jpg", "a", text="A cat.", attempts=1, cost=0.002))
-        await printed_line("1 captioned, 0 tokens in, 0 out, $0.0020; 1 in the provider's queue; a ?.jpg: A cat.\n")
+        await printed_line("1 captioned, $0.0020; 1 in the provider's queue; a ?.jpg: A cat.\n")
         yield Finished(Totals(1))
 
     summary = Summary(Options((), (), json_events=True))
