@@ -39,8 +39,19 @@ def decide(item: ImageItem, perspective: Perspective, job: Job, index: Index, ou
         return skipped
     if entry is None or not _is_current(entry, item, perspective, job):
         return Decision(missing if existing == "skip" else every)
-    row = index.row(key, name)
-    assert row is not None and row.caption is not None  # noqa: PT018
+    return _from_index(item, perspective, job, index, outputs)
+
+
+def _from_index(
+    item: ImageItem, perspective: Perspective, job: Job, index: Index, outputs: Outputs
+) -> Decision | Skipped:
+    """Return which sidecars to write with the caption of the index. Raises OSError."""
+    existing, key, name = job.options.existing, item.key, perspective.name
+    every, missing = tuple(outputs.sidecars(key, name)), outputs.missing(key, name)
+    entry, row = index.find(key, name), index.row(key, name)
+    assert entry is not None and row is not None and row.caption is not None  # noqa: PT018
+    if existing == "skip" and "txt" in every and "txt" not in missing:
+        return Decision(missing, row)  # the text sidecar keeps its text, and so does the row
     text, is_changed = job.text(name, row.caption), _differs(entry, item, perspective, job)
     forms = missing
     if existing in ("append", "prepend"):
@@ -49,7 +60,7 @@ def decide(item: ImageItem, perspective: Perspective, job: Job, index: Index, ou
     elif existing == "stale" and (is_changed or entry.earlier):  # a crash may have left the sidecars of the earlier row
         forms = every
     if not forms and not (is_changed and existing == "stale"):
-        return skipped
+        return Skipped(key, name)
     content_key = job.content_key(item, perspective, _image_digest(entry))
     return Decision(forms, replace(row, text=text, content_key=content_key))
 

@@ -263,3 +263,7 @@ def test_a_crash_before_the_sidecar_was_written(batch: Graphcap, vllm_server: Op
     assert (sidecar.read_text(), len(vllm_server.calls)) == (new, 2)
     skipped = batch(tmp_path, *at(vllm_server), "--trigger", "ohwx")
     assert "Warning (2 ×): An image was captioned with other options" in skipped.err
+    trigger = (tmp_path, *at(vllm_server), "--out", "txt", "json", "--trigger", "ohwx")
+    for existing, text in (("skip", "new: a alt_text"), ("stale", "ohwx, a alt_text")):
+        assert batch(*trigger, "--existing", existing).code == 0
+        assert (len(vllm_server.calls), (tmp_path / "b.txt").read_text()) == (2, text)
