@@ -1,16 +1,21 @@
 """What any test may ask for: a clean environment, a small photo, and model servers on loopback."""
 
+import io
+import logging
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterator
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from bridge.cli import main
 from providers.pool import Pool
 from tests import written
 from tests.servers import OllamaServer, OpenAIServer, TrapServer
-from tests.service import AMBIENT
+from tests.service import AMBIENT, ROOT
 
 LEAKS = pytest.StashKey[list[str]]()
 
@@ -49,6 +54,43 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting, key or proxy of the machine reaches a test."""
     for name in filter(AMBIENT.fullmatch, list(os.environ)):
         monkeypatch.delenv(name)
+
+
+class Result(NamedTuple):
+    """The exit code and the output of a command."""
+
+    code: int
+    out: str
+    err: str
+
+
+Graphcap = Callable[..., Result]
+
+
+@pytest.fixture
+def graphcap(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Graphcap]:
+    """Run the command line in this process, in the project's directory, with the environment that is passed."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    monkeypatch.chdir(ROOT)
+
+    def run(*arguments: object, stdin: bytes = b"", **environment: str) -> Result:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            try:
+                code = main(list(map(str, arguments)))
+            except SystemExit as error:
+                code = int(error.code or 0)
+        out, err = capsys.readouterr()
+        written.keep(out + err)
+        return Result(code, out, err)
+
+    yield run
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(False)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,9 @@ import itertools
 import json
 import os
 import posixpath
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -34,10 +37,32 @@ def open_url(url: str) -> tuple[AbstractFileSystem, str]:
     try:
         fs, path = url_to_fs(url, use_listings_cache=False)
     except ImportError as error:
-        raise BatchError(f"'{url}' requires a package: {error}. Run pip install 'graphcap-bridge[cloud]'.") from None
-    except ValueError as error:
-        raise BatchError(f"'{url}' cannot be opened: {error}.") from None
-    return fs, path
+        raise BatchError(
+            f"'{url}' requires a package: {error}. The extra graphcap-bridge[cloud] has those for s3, gs and hf."
+        ) from None
+    except Exception as error:  # noqa: BLE001 (each file system has its own)
+        raise BatchError(f"'{url}' cannot be opened: {error}") from None
+    return (fs if is_local(fs) else _Remote(fs)), path
+
+
+class _Remote:
+    """A file system whose methods raise no errors but OSError. Those of fsspec raise the errors of their SDKs."""
+
+    def __init__(self, fs: AbstractFileSystem) -> None:
+        self._fs = fs
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._fs, name)
+        return partial(self._call, value) if callable(value) else value
+
+    @staticmethod
+    def _call(method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        try:
+            return method(*arguments, **options)
+        except OSError:
+            raise
+        except Exception as error:  # of botocore, google-auth, httpx …
+            raise OSError(f"{type(error).__name__}: {error}") from error
 
 
 class Folder:
@@ -53,10 +78,6 @@ class Folder:
     def path(self, name: str) -> str:
         """Return the path of a file of the folder."""
         return f"{self.root}/{name}"
-
-    def exists(self, name: str) -> bool:
-        """Return whether there is a file with this name."""
-        return os.path.lexists(self.path(name)) if self.is_local else bool(self.fs.exists(self.path(name)))
 
     def is_filled(self, name: str) -> bool:
         """Return whether there is a file with this name that is not empty. A link counts as one."""
@@ -82,7 +103,7 @@ class Folder:
             return
         temporary = self.temporary(name)
         temporary.write_bytes(data)
-        temporary.replace(self.path(name))
+        self.put(temporary, name)
 
     def put(self, file: Path, name: str) -> None:
         """Move a local file to `name` in this folder. `file`: a path from `temporary`. Raises OSError."""
@@ -111,13 +132,13 @@ class Folder:
         """Return whether names in capitals name the same file. This writes and removes a test file. Raises OSError."""
         name = f".graphcap-{self.label}-probe.tmp"
         self.write(name, b"")
-        ignores = self.is_local and self.exists(name.upper())
+        ignores = self.is_local and os.path.lexists(self.path(name.upper()))
         self.remove(name)
         return ignores
 
     def remove(self, name: str) -> None:
         """Remove a file, or a folder with its content. Do nothing if the name does not exist."""
-        if self.exists(name):
+        with suppress(FileNotFoundError):
             self.fs.rm(self.path(name), recursive=True)
 
 
@@ -129,13 +150,18 @@ def to_line(value: JsonObject) -> bytes:
         return json.dumps(value).encode() + b"\n"
 
 
-def file_info(info: dict[str, Any]) -> str:
-    """Return a text that changes when a listed file changes: an entity tag, or size and time of change."""
+def file_info(info: JsonObject) -> str:
+    """Return a text that changes when a listed file changes: its size, and an entity tag or the time of change."""
     if info.get("islink"):
         try:
             stat = os.stat(info["name"])  # noqa: PTH116 (names may contain surrogates)
         except OSError:
             return ""
         return f"{stat.st_size}-{stat.st_mtime}"
-    tag = info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("LastModified") or ""
-    return f"{info.get('size')}-{str(tag).strip(chr(34))}"
+    tag = str(info.get("ETag") or info.get("etag") or changed(info))
+    return f"{info.get('size')}-{tag.strip(chr(34))}"
+
+
+def changed(info: JsonObject) -> str:
+    """Return when a listed file was changed, "" if the file system does not say."""
+    return str(info.get("mtime") or info.get("LastModified") or "")

@@ -1,20 +1,22 @@
 """The index of a folder: the rows of all runs, so that no image is captioned twice and every output can be written.
 
 It is `.graphcap.jsonl` in the output folder, with one JSON object per line; the last row of an image and perspective
-counts. A row is appended before its sidecars are written. A shard has a file of its own (`.graphcap-2of8.jsonl`). An
-object store cannot append: there each row is an object in `.graphcap-all/`, and the end of the run joins them.
+counts. A row is appended before its sidecars are written, and the end of the run joins the rows. A shard has a file of
+its own (`.graphcap-2of8.jsonl`). An object store cannot append: there each row is an object in the folder `.graphcap/`.
 """
 
 import errno
 import json
 import os
-import tempfile
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Self
 
-from bridge.batch.folder import BatchError, Folder, to_line
+from bridge.batch.folder import BatchError, Folder, changed, to_line
 from bridge.batch.inputs import digest, natural
 from bridge.batch.models import Row
 
@@ -24,18 +26,29 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 _MARK = "overwriting"
+_PARTS_AT_ONCE = 256
 _FIELDS = tuple(field.name for field in fields(Row) if field.name != "failure")
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """The place of a row in a file of the index, and the versions of the row's content and image."""
+    """The place of a row in a file of the index, and the versions of the row's content and image.
+
+    `earlier`: the row that it replaces. Until the rows are joined, the sidecars may still be those of that row.
+    """
 
     file: Path
     start: int
     end: int
     content_key: str
     version: str
+    earlier: "Entry | None" = None
+
+    def read(self) -> bytes:
+        """Return the line of the row. Raises OSError."""
+        with self.file.open("rb") as file:
+            file.seek(self.start)
+            return file.read(self.end - self.start)
 
 
 class Index:
@@ -44,49 +57,57 @@ class Index:
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._name = ".graphcap.jsonl" if folder.label == "all" else f".graphcap-{folder.label}.jsonl"
-        self._parts = f".graphcap-{folder.label}"
+        self._parts = self._name.removesuffix(".jsonl")
         self._entries: dict[tuple[str, str], Entry] = {}
         self._lock = Lock()
-        self._appended = 0
+        self._is_joined = True
         self._mark: int | None = None
+        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         """Read the rows of earlier runs, and lock the index. Raises BatchError and OSError."""
-        folder = self._folder
-        if folder.is_local:
-            self._file = Path(folder.path(self._name))
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-        else:
-            descriptor, name = tempfile.mkstemp(prefix="graphcap-")
-            os.close(descriptor)
-            self._file = Path(name)
-        self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
-        if folder.is_local:
-            self._lock_file()
-            for path in sorted(Path(folder.root).glob(".graphcap*.jsonl")):
+        with ExitStack() as stack:
+            if self._folder.is_local:
+                directory = Path(self._folder.root)
+                directory.mkdir(parents=True, exist_ok=True)
+            else:
+                directory = Path(stack.enter_context(TemporaryDirectory(prefix="graphcap-")))
+                self._download(directory)
+            self._file = directory / self._name
+            self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+            stack.callback(os.close, self._descriptor)
+            if self._folder.is_local:
+                self._lock_file()
+            for path in sorted(directory.glob(".graphcap*.jsonl"), key=lambda path: path.stat().st_mtime_ns):
                 self._read(path)
-        else:
-            patterns = (folder.path(".graphcap*.jsonl"), folder.path(".graphcap-*/*"))
-            stored = [name for pattern in patterns for name in sorted(folder.fs.glob(pattern))]
-            for start in range(0, len(stored), 256):
-                os.write(self._descriptor, b"".join(folder.fs.cat(stored[start : start + 256]).values()))
-            self._read(self._file)
-        self._size = os.lseek(self._descriptor, 0, os.SEEK_END)
-        if self._size and os.pread(self._descriptor, 1, self._size - 1) != b"\n":
-            self._size += os.write(self._descriptor, b"\n")  # a crash left half a row
+            self._size = os.lseek(self._descriptor, 0, os.SEEK_END)
+            if self._size and os.pread(self._descriptor, 1, self._size - 1) != b"\n":
+                self._size += os.write(self._descriptor, b"\n")  # a crash left half a row
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
-        if not self._folder.is_local:
-            self._file.unlink()
+        self._stack.close()
+
+    def _download(self, directory: Path) -> None:
+        """Copy the index of an object store, in the order of its changes: a file for each shard."""
+        fs, start = self._folder.fs, self._folder.path("")
+        stored = fs.glob(f"{start}.graphcap*.jsonl", detail=True) | fs.glob(f"{start}.graphcap*/*", detail=True)
+        times = {path.removeprefix(start): changed(info) for path, info in stored.items()}
+        names = sorted(times, key=lambda name: (times[name], "/" in name, name))
+        for number in range(0, len(names), _PARTS_AT_ONCE):
+            contents = fs.cat([start + name for name in names[number : number + _PARTS_AT_ONCE]])
+            for path, content in contents.items():
+                shard, slash, _ = path.removeprefix(start).partition("/")
+                with (directory / f"{shard.removesuffix('.jsonl')}.jsonl").open("ab") as file:
+                    file.write(content)
+                self._is_joined &= not slash
 
     def _lock_file(self) -> None:
         try:
             if fcntl is not None:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(self._descriptor)
             raise BatchError(
                 f"Another run writes to '{self._folder.root}'. Wait for its end, or give each run a --shard."
             ) from None
@@ -103,10 +124,16 @@ class Index:
                     if _MARK in row:
                         self._mark = start if path == self._file else self._mark
                         continue
-                    entry = Entry(path, start, end, row["content_key"], row["version"])
-                    self._entries[row["key"], row["perspective"]] = entry
+                    self._add(
+                        row["key"], row["perspective"], Entry(path, start, end, row["content_key"], row["version"])
+                    )
                 except (ValueError, TypeError, KeyError):
                     continue  # half a row, from a crash
+
+    def _add(self, key: str, perspective: str, entry: Entry) -> None:
+        earlier = self._entries.get((key, perspective))
+        self._is_joined &= earlier is None
+        self._entries[key, perspective] = replace(entry, earlier=earlier)
 
     def find(self, key: str, perspective: str) -> Entry | None:
         """Return the last row of an image and perspective, None if there is none."""
@@ -114,14 +141,26 @@ class Index:
 
     def row(self, key: str, perspective: str) -> Row | None:
         """Read the last row of an image and perspective. Raises OSError."""
+        return next(self.rows(key, perspective), None)
+
+    def rows(self, key: str, perspective: str) -> Iterator[Row]:
+        """Yield the last row of an image and perspective, then those that it replaces. Raises OSError."""
         entry = self.find(key, perspective)
-        return None if entry is None else Row(**json.loads(_line(entry)))
+        while entry is not None:
+            yield Row(**json.loads(entry.read()))
+            entry = entry.earlier
 
     def begin_overwriting(self) -> None:
-        """Mark where a run begins to overwrite. If an earlier such run did not end, its rows count as written now."""
+        """Mark where a run begins to overwrite. If an earlier such run did not end, its rows count as written now.
+
+        Raises OSError.
+        """
         if self._mark is None:
-            self._mark = self._size
-            self._size += os.write(self._descriptor, to_line({_MARK: True}))
+            if not self._folder.is_local:
+                self.join()  # so that no row without a mark is left among the parts
+            self._mark, line = self._size, to_line({_MARK: True})
+            self._size += os.write(self._descriptor, line)
+            self._write_part("0", line)  # the first part by name
 
     def is_overwritten(self, key: str, perspective: str) -> bool:
         """Return whether the row was appended after the mark."""
@@ -137,29 +176,26 @@ class Index:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             entry = Entry(self._file, self._size, self._size + written, row.content_key, row.version)
             self._size += written
-            self._appended += 1
+            self._is_joined = False
+        self._write_part(digest(f"{row.key} {row.perspective}"), line)
+        self._add(row.key, row.perspective, entry)
+
+    def _write_part(self, name: str, line: bytes) -> None:
         if not self._folder.is_local:
-            self._folder.write(f"{self._parts}/{digest(f'{row.key} {row.perspective}')}.jsonl", line)
-        self._entries[row.key, row.perspective] = entry
+            self._folder.write(f"{self._parts}/{name}.jsonl", line)
 
     def join(self) -> None:
         """Write the index anew: one row per image and perspective, in natural order.
 
-        No row can be read or appended afterwards. Raises OSError.
+        In a local folder, no row can be read or appended afterwards. Raises OSError.
         """
-        if not self._appended:
+        if self._is_joined:
             return
         keys = sorted(self._entries, key=lambda pair: (natural(pair[0]), pair[1]))
         own = [entry for key in keys if (entry := self._entries[key]).file == self._file]
         file = self._folder.temporary(self._name) if self._folder.is_local else self._file.with_suffix(".joined")
         with file.open("wb") as joined:
-            joined.writelines(map(_line, own))
+            joined.writelines(entry.read() for entry in own)
         self._folder.put(file, self._name)
         if not self._folder.is_local:
             self._folder.remove(self._parts)
-
-
-def _line(entry: Entry) -> bytes:
-    with entry.file.open("rb") as file:
-        file.seek(entry.start)
-        return file.read(entry.end - entry.start)

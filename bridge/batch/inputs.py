@@ -16,7 +16,9 @@ from urllib.parse import urlsplit
 from fsspec import AbstractFileSystem
 
 from bridge.batch.folder import BatchError, file_info, is_local, open_url
-from bridge.batch.models import ImageItem, JsonObject, Options
+from bridge.batch.models import ImageItem
+from bridge.batch.options import JsonObject, Options
+from bridge.batch.text import listed
 from perspectives import Perspective
 
 IMAGES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")
@@ -53,7 +55,7 @@ class _Found:
 
     def add(self, fs: AbstractFileSystem | None, base: str, path: str, version: str, row: JsonObject | None) -> None:
         """Add an image below the folder `base`. Raises BatchError if an earlier image rules it out."""
-        if self.bases and type(fs) is not type(self.fs):
+        if self.bases and fs != self.fs:
             raise BatchError(f"'{path}' is on another file system than the inputs before. Caption it in a second run.")
         if row is not None and path in self.images:
             raise BatchError(f"The manifest names '{path}' twice.")
@@ -71,12 +73,13 @@ def list_images(options: Options, perspectives: Iterable[Perspective]) -> Listin
     """List the images of the inputs in natural order, each once. Raises BatchError."""
     found = _Found()
     for url in options.inputs:
-        _add(url, options, found)
+        try:
+            _add(url, options, found)
+        except OSError as error:
+            raise BatchError(f"'{url}' cannot be read: {error.strerror or error}.") from None
     if not found.images:
-        ignored = ", ".join(f"{count} {reason}" for reason, count in found.ignored.items())
-        raise BatchError(
-            f"There is no image in {', '.join(options.inputs)}{f' (ignored: {ignored})' if ignored else ''}."
-        )
+        ignored = f" (ignored: {listed(found.ignored)})" if found.ignored else ""
+        raise BatchError(f"There is no image in {', '.join(options.inputs)}{ignored}.")
     root = "" if found.fs is None else posixpath.commonpath(found.bases)
     if root == "/" and len(found.bases) > 1 and not options.output_dir:
         raise BatchError("The inputs have no folder in common. Say where to write with --output-dir.")

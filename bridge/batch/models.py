@@ -1,77 +1,13 @@
-"""The types that the parts of a batch share: options, images, rows and events."""
+"""The types that the parts of a batch share: images, rows and events."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-JsonObject = dict[str, Any]
-Format = Literal["txt", "json", "jsonl", "csv", "parquet", "hf-metadata"]
-Existing = Literal["skip", "overwrite", "append", "prepend", "stale"]
-TrainerName = Literal["kohya", "ai-toolkit", "onetrainer", "hf"]
+from bridge.batch.options import JsonObject
+
 End = Literal["done", "interrupted", "provider", "budget", "output"]
 """Why a run ended: everything was tried, a signal, an unusable provider, a limit of the options, a failed write."""
-
-
-@dataclass(frozen=True, slots=True)
-class TextOptions:
-    """How the text of a sidecar is made from a caption. `trainer`: the value of `--for`."""
-
-    template: str = ""
-    trainer: str = ""
-    prefix: str = ""
-    suffix: str = ""
-    trigger: str = ""
-    drop_tags: tuple[str, ...] = ()
-    max_tags: int | None = None
-    replace: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class RayOptions:
-    """A run on a Ray cluster.
-
-    `address`: the cluster; "" for RAY_ADDRESS or a new local cluster. `num_actors`: None for as many as fit.
-    """
-
-    address: str = ""
-    num_actors: int | None = None
-    actor_cpus: float = 1.0
-    actor_gpus: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The command line of a batch.
-
-    `request`: the fields of a caption request without its image and perspective. `url`: a running service, "" to
-    caption in process. `extension`: suffix of text sidecars, "" for the trainer's. `shard`: (2, 8) is shard 2 of 8.
-    `concurrency`: most calls in flight at one server. `give_up_after`: seconds without a success while the provider
-    fails. `report`: path of the HTML report. `ray`: None to caption in this process.
-    """
-
-    inputs: tuple[str, ...]
-    perspectives: tuple[str | JsonObject, ...]
-    request: JsonObject = field(default_factory=dict, repr=False)
-    text: TextOptions = TextOptions()
-    url: str = ""
-    api_key: str = field(default="", repr=False)
-    flat: bool = False
-    out: tuple[Format, ...] = ("txt",)
-    extension: str = ""
-    output_dir: str = ""
-    existing: Existing = "skip"
-    limit: int | None = None
-    sample: int | None = None
-    shard: tuple[int, int] | None = None
-    retry_failed: bool = False
-    dry_run: bool = False
-    concurrency: int = 8
-    max_cost: float | None = None
-    max_failures: int | None = None
-    give_up_after: float = 600.0
-    json_events: bool = False
-    report: str = ""
-    ray: RayOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +80,11 @@ class Totals:
     cost: float | None = None
     seconds: float = 0.0
 
+    def counts(self) -> list[str]:
+        """Return the counts of rows in words, without those that are 0."""
+        counts = {"restored": self.restored, "skipped": self.skipped, "failed": self.failed}
+        return [f"{self.captioned:,} captioned", *(f"{number:,} {word}" for word, number in counts.items() if number)]
+
     def add(self, row: Row) -> None:
         """Count a captioned or failed row."""
         if row.failure is None:
@@ -185,13 +126,14 @@ class Skipped:
     """A row has its outputs already.
 
     `restored`: whether the outputs were written now, from the index. `kept`: `--existing stale` did not change the
-    text sidecar, because its text differs from the index.
+    text sidecar, because its text differs from the index. `outdated`: the outputs were made with other options.
     """
 
     key: str
     perspective: str
     restored: bool = False
     kept: bool = False
+    outdated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,10 @@ from pathlib import Path
 
 from bridge.batch.folder import MAX_NAME, BatchError, Folder, to_line
 from bridge.batch.index import Index
-from bridge.batch.models import Failure, Format, ImageItem, Options, Row
+from bridge.batch.inputs import IMAGES
+from bridge.batch.models import Failure, ImageItem, Row
+from bridge.batch.options import Format, Options
+from bridge.batch.text import TRAINERS
 from bridge.captioning.models import JsonObject
 
 FAILURES = "failures.jsonl"
@@ -26,13 +29,14 @@ _SHOWN = 3
 
 
 class Outputs:
-    """The files of one batch. `extension`: the suffix of text sidecars."""
+    """The files of one batch."""
 
-    def __init__(self, folder: Folder, options: Options, perspectives: tuple[str, ...], extension: str) -> None:
+    def __init__(self, folder: Folder, options: Options, perspectives: tuple[str, ...]) -> None:
         self._folder, self._options, self._perspectives = folder, options, perspectives
-        self._extensions = {
-            form: extension if form == "txt" else ".json" for form in options.out if form in ("txt", "json")
-        }
+        trainer = TRAINERS.get(options.text.trainer)
+        self._forms = tuple(dict.fromkeys(options.out or (trainer.outputs if trainer else ("txt",))))
+        extensions = {"txt": options.extension, "json": ".json"}
+        self._extensions = {form: extensions[form] for form in self._forms if form in extensions}
 
     def sidecars(self, key: str, perspective: str) -> dict[str, str]:
         """Return the name of each sidecar by its format. With several perspectives, each has sidecars of its own."""
@@ -43,7 +47,15 @@ class Outputs:
         return {form: f"{start}{part}{extension}" for form, extension in self._extensions.items()}
 
     def check(self, items: Iterable[ImageItem]) -> None:
-        """Check that the folder can be written, and that no two images share a sidecar. Raises BatchError."""
+        """Check the options, that the folder can be written, and that no two images share a sidecar.
+
+        Raises BatchError.
+        """
+        extension, has_texts = self._options.extension, "txt" in self._extensions
+        if not has_texts and (extension != ".txt" or self._options.existing in ("append", "prepend")):
+            raise BatchError("--ext, --existing append and --existing prepend concern text sidecars: add --out txt.")
+        if has_texts and (extension == self._extensions.get("json") or extension.lower() in (*IMAGES, ".")):
+            raise BatchError(f"Text sidecars cannot have the extension '{extension}' (--ext): other files have it.")
         try:
             ignores_case = self._folder.ignores_case()
         except OSError as error:
@@ -60,8 +72,8 @@ class Outputs:
         if shared := [keys for keys in images.values() if len(keys) > 1]:
             shown = "; ".join(" and ".join(keys[:_SHOWN]) for keys in shared[:_SHOWN])
             raise BatchError(
-                f"{len(shared)} sidecars would belong to several images: {shown}. Rename or remove one of each, or "
-                "write a table alone, with --out jsonl."
+                f"These images would have the same sidecar: {shown}{' …' * (len(shared) > _SHOWN)}. Rename or remove "
+                "one of each, or write a table alone, with --out jsonl."
             )
 
     def warnings(self, items: Sequence[ImageItem]) -> Iterator[str]:
@@ -103,7 +115,7 @@ class Outputs:
 
     def write_tables(self, items: list[ImageItem], index: Index) -> None:
         """Write every table with the rows of all images that have one, in natural order. Raises OSError."""
-        for form in self._options.out:
+        for form in self._forms:
             if form in _TABLES:
                 name = _labelled(_TABLES[form], self._folder)
                 file = self._folder.temporary(name)

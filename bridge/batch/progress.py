@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from bridge.batch.models import Captioned, Event, Failed, Paused, Resumed, Started, Waiting
 from bridge.batch.report import Report
 from bridge.batch.summary import Summary, duration, money
-from bridge.batch.text import printable
+from bridge.batch.text import count, printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -86,24 +86,16 @@ class Display:
         return f"{position}, {images:.3g} images/s, {left} left"
 
     def _counts(self) -> str:
-        summary, totals = self._summary, self._summary.totals
-        return ", ".join(
-            text
-            for count, text in (
-                (1, f"{totals.captioned:,} captioned"),
-                (totals.skipped, f"{totals.skipped:,} skipped"),
-                (totals.restored, f"{totals.restored:,} restored"),
-                (totals.failed, f"{totals.failed:,} failed"),
-                (summary.reasks, f"{summary.reasks:,} re-asks"),
-                (totals.attempts, f"{totals.input_tokens:,} tokens in, {totals.output_tokens:,} out"),
-                (totals.cost, money(totals.cost)),
-            )
-            if count
-        )
+        reasks, totals = self._summary.reasks, self._summary.totals
+        parts = totals.counts()
+        parts += [count(reasks, "re-ask")] * bool(reasks)
+        if totals.input_tokens or totals.output_tokens:
+            parts.append(f"{totals.input_tokens:,} tokens in, {totals.output_tokens:,} out")
+        return ", ".join(parts + [money(totals.cost)] * bool(totals.cost))
 
     def _waiting(self) -> str:
         counts = Counter(_WAITS.get(reason, reason) for reason in self._waits.values())
-        return ", ".join(f"{count} {what}" for what, count in counts.most_common())
+        return ", ".join(f"{number} {what}" for what, number in counts.most_common())
 
 
 async def follow(

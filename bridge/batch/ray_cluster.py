@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bridge.batch.folder import BatchError
-from bridge.batch.models import RayOptions
+from bridge.batch.options import RayOptions
 from bridge.batch.start import Prepared
 from bridge.settings import environment, read_secret
 from bridge.version import __version__

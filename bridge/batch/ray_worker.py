@@ -15,7 +15,8 @@ from typing import Any
 import ray
 
 from bridge.batch.inputs import read_image
-from bridge.batch.models import Failure, ImageItem, Options, Paused, Resumed, Row, Waiting
+from bridge.batch.models import Failure, ImageItem, Paused, Resumed, Row, Waiting
+from bridge.batch.options import Options
 from bridge.batch.outage import Ended, Outages
 from bridge.batch.rows import Job, images_in_memory, loop_factory, open_job
 from bridge.captioning.services import open_services

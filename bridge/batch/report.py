@@ -139,17 +139,12 @@ def _bins(lengths: Counter[int]) -> list[tuple[str, int]]:
 
 
 def _chart(title: str, counts: list[tuple[str, int]]) -> str:
-    """Return a bar chart as SVG."""
-    if not counts:
-        return ""
-    most = max(count for _, count in counts)
-    bars = "".join(
-        f'<text x="150" y="{y + 11}" text-anchor="end">{_safe(name[:24])}</text>'
-        f'<rect x="156" y="{y + 1}" width="{250 * count / most:.1f}" height="12"/>'
-        f'<text x="{160 + 250 * count / most:.1f}" y="{y + 11}">{count}</text>'
-        for y, (name, count) in zip(range(0, 16 * len(counts), 16), counts, strict=True)
+    """Return a bar chart."""
+    most = max((count for _, count in counts), default=0)
+    rows = "".join(
+        f'<tr><td>{_safe(name[:24])}<td><meter max="{most}" value="{count}"></meter> {count}' for name, count in counts
     )
-    return f'<section><h2>{title}</h2><svg viewBox="0 0 460 {16 * len(counts)}" role="img">{bars}</svg></section>'
+    return f"<section><h2>{title}</h2><table>{rows}</table></section>" if counts else ""
 
 
 def _safe(text: str) -> str:

@@ -1,11 +1,13 @@
 """Decide what to do about an image that may have outputs from an earlier run."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from bridge.batch.index import Entry, Index
 from bridge.batch.inputs import read_image
-from bridge.batch.models import Existing, ImageItem, Row, Skipped
+from bridge.batch.models import ImageItem, Row, Skipped
+from bridge.batch.options import Existing
 from bridge.batch.outputs import Outputs
 from bridge.batch.rows import Job
 from perspectives import Perspective
@@ -30,52 +32,81 @@ def decide(item: ImageItem, perspective: Perspective, job: Job, index: Index, ou
         return Decision(every, row) if every and row else skipped
     missing, entry = outputs.missing(key, name), index.find(key, name)
     if existing == "skip" and not missing and (every or entry):
-        return skipped
-    row = index.row(key, name)
-    if existing == "stale" and merged(existing, outputs.text(key, name), row.text if row else "", "") is None:
+        return replace(skipped, outdated=entry is not None and _differs(entry, item, perspective, job))
+    if existing == "stale" and merged(existing, outputs.text(key, name), own_texts(index, key, name), "") is None:
         return replace(skipped, kept=True)
     if existing == "stale" and not missing and every and entry is None:
         return skipped
     if entry is None or not _is_current(entry, item, perspective, job):
         return Decision(missing if existing == "skip" else every)
-    assert row is not None and row.caption is not None  # noqa: PT018
-    text = job.text(name, row.caption)
+    return _from_index(item, perspective, job, index, outputs)
+
+
+def _from_index(
+    item: ImageItem, perspective: Perspective, job: Job, index: Index, outputs: Outputs
+) -> Decision | Skipped:
+    """Return which sidecars to write with the caption of the index. Raises OSError."""
+    existing, key, name = job.options.existing, item.key, perspective.name
+    every, missing = tuple(outputs.sidecars(key, name)), outputs.missing(key, name)
+    entry, row = index.find(key, name), index.row(key, name)
+    assert entry is not None and row is not None and row.caption is not None  # noqa: PT018
+    if existing == "skip" and "txt" in every and "txt" not in missing:
+        return Decision(missing, row)  # the text sidecar keeps its text, and so does the row
+    text, is_changed = job.text(name, row.caption), _differs(entry, item, perspective, job)
     forms = missing
-    if existing in ("append", "prepend") and text in outputs.text(key, name):
-        forms = tuple(form for form in missing if form != "txt")
-    elif (existing != "skip" and text != row.text) or existing in ("append", "prepend"):
+    if existing in ("append", "prepend"):
+        is_there = text in outputs.text(key, name)
+        forms = tuple(form for form in missing if form != "txt") if is_there else every
+    elif existing == "stale" and (is_changed or entry.earlier):  # a crash may have left the sidecars of the earlier row
         forms = every
-    return Decision(forms, replace(row, text=text)) if forms or (text != row.text and existing == "stale") else skipped
+    if not forms and not (is_changed and existing == "stale"):
+        return Skipped(key, name)
+    content_key = job.content_key(item, perspective, _image_digest(entry))
+    return Decision(forms, replace(row, text=text, content_key=content_key))
 
 
-def merged(existing: Existing, old: str, own: str, text: str) -> str | None:
+def own_texts(index: Index, key: str, perspective: str) -> Iterator[str]:
+    """Yield the texts that this command may have left in a text sidecar, the last one first. Raises OSError."""
+    return (row.text for row in index.rows(key, perspective) if row.text)
+
+
+def merged(existing: Existing, old: str, own: Iterable[str], text: str) -> str | None:
     """Return the content of a text sidecar that receives a text, None if its content is to be kept.
 
-    `old`: its content. `own`: the text that the index has for it, which `stale` replaces; other words are kept.
+    `old`: its content. `own`: the texts of the index for it, which `stale` replaces; other words are kept.
     """
-    before = after = ""
     if existing == "append":
-        before = old
-    elif existing == "prepend":
-        after = old
-    elif existing == "stale" and old not in ("", own):
-        if own and old.endswith(f", {own}"):
-            before = old.removesuffix(f", {own}")
-        elif own and old.startswith(f"{own}, "):
-            after = old.removeprefix(f"{own}, ")
-        else:
-            return None
-    return ", ".join(filter(None, (before, text, after)))
+        return ", ".join(filter(None, (old, text)))
+    if existing == "prepend":
+        return ", ".join(filter(None, (text, old)))
+    if existing != "stale" or not old:
+        return text
+    for each in own:
+        if old == each:
+            return text
+        if old.endswith(f", {each}"):
+            return ", ".join(filter(None, (old.removesuffix(f", {each}"), text)))
+        if old.startswith(f"{each}, "):
+            return ", ".join(filter(None, (text, old.removeprefix(f"{each}, "))))
+    return None
+
+
+def _differs(entry: Entry, item: ImageItem, perspective: Perspective, job: Job) -> bool:
+    """Return whether a row was made from another request, or its text with other options."""
+    return entry.content_key != job.content_key(item, perspective, _image_digest(entry))
+
+
+def _image_digest(entry: Entry) -> str:
+    return entry.content_key.split("-")[1]
 
 
 def _is_current(entry: Entry, item: ImageItem, perspective: Perspective, job: Job) -> bool:
     """Return whether a caption made now would be made from the same image and request."""
-    request_key, _, digest = entry.content_key.partition("-")
-    if request_key != job.request_key(item, perspective):
+    if entry.content_key.split("-")[0] != job.request_key(item, perspective):
         return False
     if entry.version == item.version:
         return True
     try:
-        return sha256(read_image(item.url, job.services.limits.max_bytes)).hexdigest() == digest
+        return sha256(read_image(item.url, job.services.limits.max_bytes)).hexdigest() == _image_digest(entry)
     except OSError:
         return False  # reported when the image is loaded

@@ -15,7 +15,8 @@ from bridge import errors
 from bridge.batch.engines import Engine, InProcess, Outcome, OverHttp
 from bridge.batch.folder import BatchError
 from bridge.batch.inputs import digest, read_image
-from bridge.batch.models import Failure, ImageItem, Options, Row
+from bridge.batch.models import Failure, ImageItem, Row
+from bridge.batch.options import Options
 from bridge.batch.text import TextWriter
 from bridge.captioning import problems
 from bridge.captioning.models import JsonObject
@@ -34,7 +35,10 @@ _COUNTS = ("attempts", "input_tokens", "output_tokens", "cost")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The options and services that all captions of a batch share. `timeout`: seconds for one caption."""
+    """The options and services that all captions of a batch share.
+
+    `timeout`: seconds for one caption. `text_key`: changes with the options of the text.
+    """
 
     options: Options
     services: Services
@@ -42,6 +46,7 @@ class Job:
     perspectives: tuple[Perspective, ...]
     writers: dict[str, TextWriter]
     timeout: float
+    text_key: str
 
     def new_run(self) -> Run:
         """Return the run of one image. The run may wait for the provider as long as the batch."""
@@ -62,6 +67,10 @@ class Job:
         config = fields.get("provider_config") or {}
         content = {name: value for name, value in fields.items() if name not in _NO_CONTENT}
         return digest(json.dumps([perspective.digest, self.engine.target, config.get("base_url"), content]))[:32]
+
+    def content_key(self, image: ImageItem, perspective: Perspective, image_digest: str) -> str:
+        """Return a text that changes with the request, the image and the options of the text."""
+        return f"{self.request_key(image, perspective)}-{image_digest}-{self.text_key}"
 
     def text(self, perspective: str, caption: JsonObject) -> str:
         """Return a caption as text, in the format of the batch's options."""
@@ -113,7 +122,7 @@ async def open_job(options: Options, services: Services) -> AsyncIterator[Job]:
             writers = {each.name: TextWriter(options.text, each) for each in found}
         except ValueError as error:
             raise BatchError(str(error)) from None
-        yield Job(options, services, engine, found, writers, timeout)
+        yield Job(options, services, engine, found, writers, timeout, digest(repr(options.text))[:8])
     finally:
         if isinstance(engine, OverHttp):
             await engine.aclose()
@@ -167,7 +176,7 @@ def _row(image: ImageItem, job: Job, perspective: Perspective, digest: str, outc
     }
     return replace(
         row,
-        content_key=f"{job.request_key(image, perspective)}-{digest}",
+        content_key=job.content_key(image, perspective, digest),
         version=image.version,
         text=job.text(perspective.name, body),
         caption={**body, "provenance": provenance},

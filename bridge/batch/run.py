@@ -25,9 +25,10 @@ from bridge.batch.models import (
 )
 from bridge.batch.outage import Ended, Outages
 from bridge.batch.outputs import read_failures, write_failures
-from bridge.batch.resume import Decision, decide, merged
+from bridge.batch.resume import Decision, decide, merged, own_texts
 from bridge.batch.rows import Loaded, images_in_memory, read
 from bridge.batch.start import Prepared
+from bridge.batch.text import count
 from bridge.errors import ImageNotFound
 from bridge.run import Progress
 from perspectives import Perspective
@@ -80,16 +81,10 @@ class Batch:
     async def _run(self) -> None:
         start = time.monotonic()
         try:
-            earlier = read_failures(self._folder)
-            self._failures = {item.key: earlier[item.key] for item in self._listing.items if item.key in earlier}
-            with self._index:
-                if self._options.existing == "overwrite":
-                    self._index.begin_overwriting()
-                images, names = len(self._listing.items), tuple(each.name for each in self._job.perspectives)
-                counts = images * len(names), images, names
-                await self._events.put(Started(*counts, self._folder.root, self._workers, dict(self._listing.ignored)))
-                await self._handle_images()
-                await to_thread.run_sync(self._finish)
+            try:
+                await self._write_outputs()
+            except OSError as error:
+                self._end = unwritable(error)
             self._totals.seconds = round(time.monotonic() - start, 3)
             end, reason = self._end
             if end == "budget":  # the calls that were in flight count too
@@ -98,19 +93,29 @@ class Batch:
         finally:
             await self._events.put(None)
 
+    async def _write_outputs(self) -> None:
+        """Handle every image, then write the tables. Raises OSError, and BatchError if another run has the folder."""
+        earlier = read_failures(self._folder)
+        self._failures = {item.key: earlier[item.key] for item in self._listing.items if item.key in earlier}
+        with self._index:
+            if self._options.existing == "overwrite":
+                self._index.begin_overwriting()
+            images, names = len(self._listing.items), tuple(each.name for each in self._job.perspectives)
+            counts = images * len(names), images, names
+            await self._events.put(Started(*counts, self._folder.root, self._workers, dict(self._listing.ignored)))
+            await self._handle_images()
+            await to_thread.run_sync(self._finish)
+
     async def _handle_images(self) -> None:
         async with asyncio.TaskGroup() as group:
             self._tasks += [group.create_task(self._work(number)) for number in range(self._workers)]
 
     def _finish(self) -> None:
-        """Write the tables and the list of failures, also after an early end."""
-        try:
-            self._outputs.write_tables(self._listing.items, self._index)
-            write_failures(self._folder, self._failures.values())
-            if self._end[0] == "done":
-                self._index.join()
-        except OSError as error:
-            self._end = unwritable(error)
+        """Write the tables and the list of failures, also after an early end. Raises OSError."""
+        self._outputs.write_tables(self._listing.items, self._index)
+        write_failures(self._folder, self._failures.values())
+        if self._end[0] == "done":
+            self._index.join()
 
     async def _work(self, number: int) -> None:
         """Handle images until there is none left."""
@@ -193,9 +198,8 @@ class Batch:
         """Add a row to the index, then write its sidecars. Raises OSError."""
         key, name, existing = row.key, row.perspective, self._options.existing
         old = self._outputs.text(key, name) if existing in ("append", "prepend", "stale") else ""
-        earlier = self._index.row(key, name) if existing == "stale" else None
+        text = merged(existing, old, own_texts(self._index, key, name), row.text)
         self._index.append(row)
-        text = merged(existing, old, earlier.text if earlier else "", row.text)
         if text is None:
             forms, text = tuple(form for form in forms if form != "txt"), ""
         self._outputs.write(row, forms, text)
@@ -208,7 +212,7 @@ class Batch:
         if options.max_cost is not None and (totals.cost or 0.0) >= options.max_cost:
             return f"The captions have cost ${totals.cost or 0.0:.4g} (--max-cost {options.max_cost:g})."
         if options.max_failures is not None and totals.failed >= options.max_failures:
-            return f"{totals.failed} captions have failed (--max-failures {options.max_failures})."
+            return f"{count(totals.failed, 'failed caption')} (--max-failures {options.max_failures})."
         return ""
 
     def _report(self, number: int, event: object, *, free: bool = False) -> None:

@@ -9,10 +9,12 @@ from anyio import to_thread
 from bridge import errors
 from bridge.batch.folder import BatchError, Folder, open_url
 from bridge.batch.inputs import Listing, list_images, select
-from bridge.batch.models import ImageItem, Options
+from bridge.batch.models import ImageItem
+from bridge.batch.options import Options
 from bridge.batch.outputs import Outputs, read_failures
 from bridge.batch.rows import Job, load, open_job
-from bridge.batch.text import TRAINERS
+from bridge.batch.summary import money
+from bridge.batch.text import count
 from bridge.captioning.models import CaptionOptions
 from bridge.captioning.parsing import parse_request
 from bridge.captioning.plan import render_prompt
@@ -53,9 +55,7 @@ async def prepared(options: Options, services: Services) -> AsyncIterator[Prepar
             failed = await to_thread.run_sync(read_failures, folder)
             listing.items = [item for item in listing.items if item.key in failed]
         listing.items = select(listing.items, options)
-        trainer = TRAINERS.get(options.text.trainer)
-        extension = options.extension or (trainer.extension if trainer else ".txt")
-        outputs = Outputs(folder, options, tuple(each.name for each in job.perspectives), extension)
+        outputs = Outputs(folder, options, tuple(each.name for each in job.perspectives))
         _check_prompts(listing.items, job)
         await to_thread.run_sync(outputs.check, listing.items)
         # A service reports its prices with the captions.
@@ -107,9 +107,10 @@ async def preview(batch: Prepared) -> AsyncIterator[str]:
     keeps = job.options.existing in ("skip", "stale")
     due = sum(not (keeps and batch.outputs.is_complete(item.key, name)) for item in items for name in names)
     average = sum(tokens) // max(len(tokens), 1)
-    yield f"{len(items)} images, {due} captions to make with {job.engine.target} in {batch.folder.root}"
+    captions = f"{count(due, 'caption')} to make with {job.engine.target} in {batch.folder.root}"
+    yield f"{count(len(items), 'image')}, {captions}"
     price = await job.engine.price(average * due)
-    cost = "price not known" if price is None else f"${price:.2f}"
+    cost = "price not known" if price is None else money(price)
     yield f"About {average * due:,} input tokens ({cost}); the answers are not included."
 
 

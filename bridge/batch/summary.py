@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from bridge.batch.models import Captioned, Event, Failed, Failure, Finished, Options, Row, Skipped, Started, Totals
-from bridge.batch.text import limit_warning, printable
+from bridge.batch.models import Captioned, Event, Failed, Failure, Finished, Row, Skipped, Started, Totals
+from bridge.batch.options import Options
+from bridge.batch.text import count, limit_warning, listed, printable
 from bridge.run import INVALID_ANSWER
 
 _SLOWEST = 3
 _MAX_WARNINGS = 10
 _MAX_LENGTH = 300
 _KEPT = "A text sidecar differs from what this command wrote, and is kept. --existing overwrite replaces it."
+_OUTDATED = "An image was captioned with other options, and is skipped. --existing stale applies the new ones."
 _REMEDIES = {
     "provider_rate_limited": "Lower --concurrency, or wait until the provider's limit ends.",
     "provider_auth": "Check the provider's API key.",
@@ -46,8 +48,7 @@ class Summary:
         elif isinstance(event, Skipped):
             self.totals.restored += event.restored
             self.totals.skipped += not event.restored
-            if event.kept:
-                self.warnings[_KEPT] += 1
+            self.warnings.update([_KEPT] * event.kept + [_OUTDATED] * event.outdated)
         elif isinstance(event, Captioned | Failed):
             self._count(event.row)
         elif isinstance(event, Finished):
@@ -62,16 +63,13 @@ class Summary:
     def lines(self) -> Iterator[str]:
         """Yield the summary as lines for a terminal."""
         totals = self.totals
-        counts = {"restored": totals.restored, "skipped": totals.skipped, "failed": totals.failed}
-        yield ", ".join(
-            [f"{totals.captioned} captioned", *(f"{count} {word}" for word, count in counts.items() if count)]
-        )
+        yield ", ".join(totals.counts())
         if self.started and self.started.ignored:
-            yield f"Ignored files: {', '.join(f'{count} {why}' for why, count in self.started.ignored.items())}"
-        for code, (count, failure) in sorted(self.failures.items(), key=lambda item: -item[1][0]):
-            yield _short(f"{count} × {code}, for example {failure.path}: {failure.message}")
-        for warning, count in self.warnings.most_common():
-            yield _short(f"Warning ({count} ×): {warning}")
+            yield f"Ignored files: {listed(self.started.ignored)}"
+        for code, (number, failure) in sorted(self.failures.items(), key=lambda item: -item[1][0]):
+            yield _short(f"{number} × {code}, for example {failure.path}: {failure.message}")
+        for warning, number in self.warnings.most_common():
+            yield _short(f"Warning ({number} ×): {warning}")
         yield from self._figures()
         if self.finished and self.finished.reason:
             yield _short(self.finished.reason)
@@ -83,8 +81,8 @@ class Summary:
             self.slowest = heapq.nlargest(_SLOWEST, [*self.slowest, (row.seconds, row.key)])
         if row.failure is not None:
             self.reasks += row.attempts - 1 if row.failure.code == "answer_invalid" else 0
-            count, example = self.failures.get(row.failure.code, (0, row.failure))
-            self.failures[row.failure.code] = count + 1, example
+            number, example = self.failures.get(row.failure.code, (0, row.failure))
+            self.failures[row.failure.code] = number + 1, example
         caption = row.caption or {}
         self.reasks += sum(call["outcome"] == INVALID_ANSWER for call in caption.get("attempts", ()))
         for warning in (*caption.get("warnings", ()), limit_warning(self.options.text.trainer, row.text)):
@@ -98,8 +96,8 @@ class Summary:
         rate = f" ({(totals.captioned + totals.failed) / totals.seconds:.3g}/s)" if totals.seconds else ""
         figures = [
             f"{duration(totals.seconds)}{rate}",
-            f"{totals.attempts:,} provider calls",
-            f"{self.reasks:,} re-asks",
+            count(totals.attempts, "provider call"),
+            count(self.reasks, "re-ask"),
         ]
         if totals.input_tokens or totals.output_tokens:
             figures.append(f"{totals.input_tokens:,} tokens in, {totals.output_tokens:,} out, {money(totals.cost)}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bridge.batch.folder import BatchError
-from bridge.batch.models import Format, TextOptions
+from bridge.batch.options import Format, TextOptions
 from bridge.captioning.models import JsonObject
 from perspectives import Perspective
 from perspectives.graphcap_fields import to_fields
@@ -29,16 +29,14 @@ _SHORT_TAG = 3
 class Trainer:
     """The conventions of a program that trains on captions.
 
-    `outputs`: the outputs that the program reads. `extension`: the suffix of text sidecars. `separators`: texts with a
-    special meaning for the program, and their replacements. `max_tokens`, `tokens`, `encoder`: the token limit of the
-    text encoder, and how tokens are counted.
+    `outputs`: the outputs that the program reads. `separators`: texts with a special meaning for the program, and their
+    replacements. `max_tokens`, `tokens`, `encoder`: the token limit of the text encoder, and how tokens are counted.
     """
 
     max_tokens: int
     tokens: re.Pattern[str]
     encoder: str
     outputs: tuple[Format, ...] = ("txt",)
-    extension: str = ".txt"
     separators: tuple[tuple[str, str], ...] = ()
 
 
@@ -128,6 +126,16 @@ def limit_warning(trainer: str, text: str) -> str:
     if row is None or sum(1 for _ in row.tokens.finditer(text)) <= row.max_tokens:
         return ""
     return f"Longer than {row.max_tokens} tokens, which is what {trainer} passes to {row.encoder}; the rest is ignored."
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun in the singular or plural."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(counts: Mapping[str, int]) -> str:
+    """Return counts by name as text."""
+    return ", ".join(f"{name}: {number}" for name, number in counts.items())
 
 
 def printable(text: str) -> str:

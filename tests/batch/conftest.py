@@ -1,72 +1,34 @@
 """Run `graphcap batch`, and make folders of images."""
 
-import io
 import json
-import logging
-import resource
-import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from bridge.cli import main
-from tests import written
+from tests.conftest import Graphcap
 from tests.images.samples import saved, solid
 from tests.servers import OpenAIServer
 from tests.service import ROOT, clean_environment
 
 
-class Result(NamedTuple):
-    """The exit code and the output of a command."""
-
-    code: int
-    out: str
-    err: str
-
-
-Graphcap = Callable[..., Result]
-
-
 @pytest.fixture
-def batch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Graphcap]:
+def batch(graphcap: Graphcap) -> Graphcap:
     """Run `graphcap batch` in this process with the perspective `alt_text`."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    monkeypatch.chdir(ROOT)
-
-    def run(*arguments: Any, stdin: bytes = b"", perspective: str = "alt_text", **environment: str) -> Result:
-        with monkeypatch.context() as patch:
-            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            try:
-                code = main(["batch", *map(str, arguments), *(["-p", perspective] if perspective else [])])
-            except SystemExit as error:
-                code = int(error.code or 0)
-        out, err = capsys.readouterr()
-        written.keep(out + err)
-        return Result(code, out, err)
-
-    yield run
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(False)
+    return lambda *arguments, **options: graphcap("batch", *arguments, "-p", "alt_text", **options)
 
 
 @contextmanager
-def started(
-    *arguments: Any, file_size: int = resource.RLIM_INFINITY, **environment: str
-) -> Iterator[subprocess.Popen[str]]:
+def started(*arguments: Any, before: tuple[Any, ...] = (), **environment: str) -> Iterator[subprocess.Popen[str]]:
     """Run `graphcap batch` in a process of its own, with the perspective `alt_text`. It is killed at the end.
 
-    `file_size`: bytes of the largest file that it may write.
+    `before`: words before the command.
     """
-    command = [sys.executable, "-m", "bridge.cli", "batch", *map(str, arguments), "-p", "alt_text"]
+    command = [*map(str, before), sys.executable, "-m", "bridge.cli", "batch", *map(str, arguments), "-p", "alt_text"]
     with subprocess.Popen(
         command,
         cwd=ROOT,
@@ -74,7 +36,6 @@ def started(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size)),
     ) as process:
         try:
             yield process
@@ -117,10 +78,19 @@ def s3() -> Iterator[str]:
     """An S3 server on loopback."""
     from moto.server import ThreadedMotoServer
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
-    yield f"http://127.0.0.1:{port}"
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def gs() -> Iterator[str]:
+    """A Google Cloud Storage server on loopback."""
+    from gcp_storage_emulator.server import create_server
+
+    server = create_server("127.0.0.1", 0, in_memory=True)
+    server.start()
+    yield f"http://127.0.0.1:{server._api._httpd.server_port}"
     server.stop()

@@ -8,17 +8,21 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import httpx2
 import pytest
 
 from bridge.batch import caption_rows, open_job
-from bridge.batch.models import ImageItem, Options
+from bridge.batch.models import ImageItem
+from bridge.batch.options import Options
 from bridge.captioning.services import open_services
 from bridge.settings import load
 from tests.batch.conftest import Graphcap, at, files, lines, photos, picture, started
+from tests.local.hub import Hub
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.service import Service
+from tests.tools import need_namespaces
 
 TIMES = ("time", "timing", "seconds", "attempts", "request_id", "version")
 
@@ -119,7 +123,7 @@ class Priced(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         headers = {name: value for name, value in self.headers.items() if name.lower() in ("content-type", "accept")}
-        response = httpx2.request(self.command, self.service + self.path, content=body, headers=headers)
+        response = httpx2.request(self.command, self.service + self.path, content=body, headers=headers, timeout=None)
         content = response.content.replace(b'"cost":null', f'"cost":{self.cost}'.encode())
         self.send_response(response.status_code)
         self.send_header("content-length", str(len(content)))
@@ -166,26 +170,100 @@ async def test_one_image_without_a_folder(vllm_server: OpenAIServer, tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_bucket(batch: Graphcap, vllm_server: OpenAIServer, s3: str) -> None:
-    import s3fs
-
-    environment = {
-        "AWS_ACCESS_KEY_ID": "a",
-        "AWS_SECRET_ACCESS_KEY": "b",
-        "AWS_ENDPOINT_URL": s3,
-        "AWS_REGION": "us-east-1",
-    }
-    fs = s3fs.S3FileSystem(key="a", secret="b", endpoint_url=s3, use_listings_cache=False)
+@pytest.mark.parametrize("protocol", ["s3", "gs"])
+def test_a_bucket(
+    batch: Graphcap,
+    vllm_server: OpenAIServer,
+    protocol: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url = request.getfixturevalue(protocol)
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_ENDPOINT_URL": url, "AWS_REGION": "us-east-1"}
+    google = {"STORAGE_EMULATOR_HOST": url, "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
+    for name, value in (keys if protocol == "s3" else google).items():
+        monkeypatch.setenv(name, value)
+    fs = fsspec.filesystem(protocol, use_listings_cache=False, skip_instance_cache=True)
     fs.mkdir("photos")
     for number in range(12):
         fs.pipe_file(f"photos/set/{number % 3}/{number}.jpg", picture(number))
-    options = ("s3://photos/set", *at(vllm_server), "--out", "txt", "hf-metadata")
+    options = (f"{protocol}://photos/set", *at(vllm_server), "--out", "txt", "hf-metadata", "--concurrency", "1")
     for extra, calls in ((("--limit", "5"), 5), ((), 12), ((), 12), (("--existing", "stale"), 12)):
-        result = batch(*options, *extra, **environment)
+        result = batch(*options, *extra)
         assert (result.code, len(vllm_server.calls)) == (0, calls), result.err
     names = {name.removeprefix("photos/set/") for name in fs.find("photos/set")}
     assert {name for name in names if name.endswith(".txt")} == {f"{n % 3}/{n}.txt" for n in range(12)}
     assert {name for name in names if "/" not in name} == {".graphcap.jsonl", "metadata.jsonl"}
     assert len(fs.cat_file("photos/set/metadata.jsonl").splitlines()) == 12
-    absent = batch("s3://absent/x", *at(vllm_server), **environment)
-    assert (absent.code, "s3://absent/x" in absent.err) == (2, True)
+    overwrite = (*options, "--existing", "overwrite", "--prefix", "new: ")
+    with started(*overwrite) as process:
+        vllm_server.wait_for_calls(12 + 6, 60)
+        process.kill()
+        process.wait()
+    assert batch(*overwrite).code == 0
+    assert 24 <= len(vllm_server.calls) <= 24 + 3
+    assert all(fs.cat_file(f"photos/set/{n % 3}/{n}.txt").startswith(b"new: ") for n in range(12))
+    for place in ("absent/x", "photos/absent"):
+        absent = batch(f"{protocol}://{place}", *at(vllm_server))
+        assert (absent.code, f"{protocol}://{place}" in absent.err) == (2, True)
+
+
+@pytest.mark.slow
+def test_a_repository_of_hugging_face(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    options = ("hf://acme/photos", *at(vllm_server), "--output-dir", tmp_path)
+    with (
+        Hub({"acme/photos/set/1.jpg": picture(1), "acme/photos/README.md": b"words"}) as hub,
+        started(*options, HF_ENDPOINT=hub.url, HF_HOME=str(tmp_path / "home")) as process,
+    ):
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, files(tmp_path)) == (0, {"set/1.txt"}), err
+    with started(*options, HF_ENDPOINT=hub.url) as process:
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, "'hf://acme/photos' cannot be read" in err, "Traceback" in err) == (2, True, False), err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("disk", "code", "sentence"), [("size=80k", 1, "No space left on device"), ("ro", 2, "Read-only file system")]
+)
+def test_a_disk_that_is_full_or_read_only(
+    vllm_server: OpenAIServer, tmp_path: Path, disk: str, code: int, sentence: str
+) -> None:
+    """The run ends with what is done kept. When the disk can be written, the same command does the rest."""
+    need_namespaces()
+    photos(tmp_path / "in", *(f"{number}.jpg" for number in range(20)))
+    script = (
+        'folder=$0; mount -t tmpfs -o "$1" none "$folder" && shift && { "$@"; code=$?; echo $code; ls "$folder"; } &&'
+        'mount -o remount,rw,size=9m "$folder" && "$@"; ls "$folder"'
+    )
+    (tmp_path / "out").mkdir()
+    options = (tmp_path / "in", *at(vllm_server), "--output-dir", tmp_path / "out", "--concurrency", "1")
+    before = ("unshare", "--mount", "sh", "-c", script, tmp_path / "out", disk)
+    with started(*options, before=before) as process:
+        out, err = process.communicate(timeout=120)
+    first, *names = out.split()
+    assert (int(first), sentence in err) == (code, True), err
+    assert len(set(names)) == 20, err
+    assert (len(names) > 20) == (disk != "ro")
+    assert len(vllm_server.calls) <= 20 + 3
+
+
+def test_a_crash_before_the_sidecar_was_written(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, "a.jpg", "b.jpg")
+    sidecar, index = tmp_path / "a.txt", tmp_path / ".graphcap.jsonl"
+    assert batch(tmp_path, *at(vllm_server)).code == 0
+    old = f"by hand, {sidecar.read_text()}", index.read_bytes()
+    sidecar.write_text(old[0])
+    options = (tmp_path, *at(vllm_server), "--existing", "stale", "--prefix", "new: ")
+    assert batch(*options).code == 0
+    new = sidecar.read_text()
+    sidecar.write_text(old[0])
+    index.write_bytes(old[1] + index.read_bytes())
+    assert batch(*options).code == 0
+    assert (sidecar.read_text(), len(vllm_server.calls)) == (new, 2)
+    skipped = batch(tmp_path, *at(vllm_server), "--trigger", "ohwx")
+    assert "Warning (2 ×): An image was captioned with other options" in skipped.err
+    trigger = (tmp_path, *at(vllm_server), "--out", "txt", "json", "--trigger", "ohwx")
+    for existing, text in (("skip", "new: a alt_text"), ("stale", "ohwx, a alt_text")):
+        assert batch(*trigger, "--existing", existing).code == 0
+        assert (len(vllm_server.calls), (tmp_path / "b.txt").read_text()) == (2, text)

@@ -18,7 +18,8 @@ from time import monotonic
 import pytest
 from rich.cells import cell_len
 
-from bridge.batch.models import Captioned, Event, Finished, Options, Paused, Resumed, Row, Started, Totals, Waiting
+from bridge.batch.models import Captioned, Event, Finished, Paused, Resumed, Row, Started, Totals, Waiting
+from bridge.batch.options import Options
 from bridge.batch.progress import follow
 from bridge.batch.summary import Summary
 from tests.service import ROOT, clean_environment
@@ -30,6 +31,7 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*[1-9][0-9;]*m")
 PROGRAM = """
 import asyncio, sys
 from bridge.batch.models import *
+from bridge.batch.options import Options
 from bridge.batch.progress import follow
 from bridge.batch.summary import Summary
 
@@ -179,7 +181,7 @@ async def test_lines_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> N
         await printed_line("; Paused: Provider rate limit exceeded\n")
         yield Resumed()
         yield Captioned(Row("a\n\udcff.jpg", "a", text="A cat.", attempts=1, cost=0.002))
-        await printed_line("1 captioned, 0 tokens in, 0 out, $0.0020; 1 in the provider's queue; a ?.jpg: A cat.\n")
+        await printed_line("1 captioned, $0.0020; 1 in the provider's queue; a ?.jpg: A cat.\n")
         yield Finished(Totals(1))
 
     summary = Summary(Options((), (), json_events=True))

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from bridge.batch.folder import BatchError
-from bridge.batch.models import Captioned, Event, Failed, Failure, Finished, Options, Row, Started, Totals
+from bridge.batch.models import Captioned, Event, Failed, Failure, Finished, Row, Started, Totals
+from bridge.batch.options import Options
 from bridge.batch.progress import follow
 from bridge.batch.report import Report
 from bridge.batch.summary import Summary

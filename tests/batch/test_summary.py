@@ -2,18 +2,8 @@
 
 import pytest
 
-from bridge.batch.models import (
-    Captioned,
-    Failed,
-    Failure,
-    Finished,
-    Options,
-    Row,
-    Skipped,
-    Started,
-    TextOptions,
-    Totals,
-)
+from bridge.batch.models import Captioned, Failed, Failure, Finished, Row, Skipped, Started, Totals
+from bridge.batch.options import Options, TextOptions
 from bridge.batch.summary import Summary, duration, money
 
 OPTIONS = Options(("photos",), ("training_caption",), text=TextOptions(trainer="onetrainer"))
@@ -51,7 +41,7 @@ def test_a_run_with_failures() -> None:
     )
     assert shown == [
         "6 captioned, 1 restored, 1 skipped, 3 failed",
-        "Ignored files: 2 hidden, 3 sidecars",
+        "Ignored files: hidden: 2, sidecars: 3",
         "2 × refused, for example c.jpg: It failed.",
         "1 × invalid_image, for example a b[2J.jpg: The JPEG image is truncated.",
         "Warning (6 ×): Resized.",

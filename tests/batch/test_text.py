@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bridge.batch.folder import BatchError
-from bridge.batch.models import TextOptions
+from bridge.batch.options import TextOptions
 from bridge.batch.text import TRAINERS, TextWriter, limit_warning
 from perspectives import Perspective, catalog, parse
 

@@ -2,18 +2,15 @@
 
 import io
 import json
-import logging
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import httpx
 import pytest
 
-from bridge.cli import COMMANDS, main
-from tests import written
+from bridge.cli import COMMANDS
+from tests.conftest import Graphcap
 from tests.contract.kinds import OF_KIND
 from tests.servers.behaviours import Drip, Status, WrongSchema
 from tests.service import ROOT, WORKSPACE, Service
@@ -21,43 +18,6 @@ from tests.tools import need
 
 PHOTO = str(WORKSPACE / "datasets/samples/coffee.jpg")
 KEY = "sk-configured-key-9876543"
-
-
-class Result(NamedTuple):
-    """The exit code and the output of a command."""
-
-    code: int
-    out: str
-    err: str
-
-
-Graphcap = Callable[..., Result]
-
-
-@pytest.fixture
-def graphcap(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Graphcap]:
-    """Run the command line in this process, in the project's directory, with the environment that is passed."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    monkeypatch.chdir(ROOT)
-
-    def run(*arguments: str, stdin: bytes = b"", **environment: str) -> Result:
-        with monkeypatch.context() as patch:
-            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            try:
-                code = main(arguments)
-            except SystemExit as error:
-                code = int(error.code or 0)
-        out, err = capsys.readouterr()
-        written.keep(out + err)
-        return Result(code, out, err)
-
-    yield run
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(False)
 
 
 def workspace(path: Path, providers: str) -> dict[str, str]:

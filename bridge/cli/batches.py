@@ -1,0 +1,162 @@
+"""Run `graphcap batch`: show the progress of a batch, and print its summary."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import fields
+from typing import Any, NoReturn
+
+from bridge.batch.engines import ProviderUnusable
+from bridge.batch.folder import BatchError
+from bridge.batch.options import Options, RayOptions, TextOptions
+from bridge.batch.progress import follow
+from bridge.batch.report import Report
+from bridge.batch.rows import loop_factory, settings_for
+from bridge.batch.run import Batch
+from bridge.batch.start import prepared, preview
+from bridge.batch.summary import Summary
+from bridge.batch.text import printable
+from bridge.captioning.models import CaptionOptions
+from bridge.captioning.parsing import parse_request
+from bridge.captioning.services import Services
+from bridge.cli.caption import DEFAULT_PERSPECTIVE
+from bridge.cli.captions import request_fields
+from bridge.cli.common import (
+    FAILED,
+    INTERRUPTED,
+    PROVIDER,
+    USAGE,
+    load_settings,
+    perspective_file,
+    print_line,
+    with_services,
+)
+from bridge.cli.models import ensure_downloaded
+
+KEY_VARIABLE = "GRAPHCAP_API_KEY"
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Caption the images. Return the exit code."""
+    try:
+        options = _options(arguments)
+    except ValueError as error:
+        print_line(str(error), "red")
+        return USAGE
+    settings = load_settings()
+    if settings is None:
+        return USAGE
+
+    async def command(services: Services) -> int:
+        if not (options.url or options.dry_run):
+            target = services.targets.resolve(parse_request(CaptionOptions, options.request))
+            await asyncio.to_thread(ensure_downloaded, target, is_confirmed=arguments.yes)
+        return await _run(options, services)
+
+    code = with_services(
+        command,
+        settings=settings_for(options, settings),
+        max_concurrency=options.concurrency,
+        loop_factory=loop_factory(),
+    )
+    if (ray := sys.modules.get("ray")) is not None and ray.is_initialized():
+        _exit_now(code)
+    return code
+
+
+def _exit_now(code: int) -> NoReturn:
+    """Exit without the shutdown of Ray 2.60, during which Ray may end the process with code 1 (measured)."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    """Return the options of the command line. Raises ValueError."""
+
+    def values(kind: type) -> dict[str, Any]:
+        given = {field.name: getattr(arguments, field.name) for field in fields(kind) if field.metadata}
+        return {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in given.items()
+            if value is not None
+        }
+
+    ray = RayOptions(**values(RayOptions))
+    if arguments.engine != "ray" and ray != RayOptions():
+        raise ValueError("--ray-address, --num-actors, --actor-cpus and --actor-gpus require --engine ray.")
+    if arguments.api_key and not arguments.url:
+        raise ValueError(
+            "--api-key is the key of a running service, and requires --url. The key of a provider is read from the "
+            "environment."
+        )
+    return Options(
+        perspectives=tuple(perspective_file(name) for name in arguments.perspective or [DEFAULT_PERSPECTIVE]),
+        request=request_fields(arguments),
+        text=TextOptions(**values(TextOptions)),
+        ray=ray if arguments.engine == "ray" else None,
+        inputs=tuple(arguments.inputs),
+        **values(Options) | {"api_key": arguments.api_key or os.environ.get(KEY_VARIABLE, "")},
+    )
+
+
+async def _run(options: Options, services: Services) -> int:
+    try:
+        async with prepared(options, services) as batch:
+            for warning in batch.warnings:
+                print_line(warning, "yellow")
+            if options.dry_run:
+                async for text in preview(batch):
+                    print("\n".join(map(printable, text.splitlines())))
+                return 0
+            if options.ray is None:
+                return await _follow(Batch(batch), options, services)
+            from bridge.batch.ray_cluster import connected
+
+            with connected(batch) as cluster:
+                from bridge.batch.ray_run import RayBatch
+
+                return await _follow(RayBatch(batch, cluster), options, services)
+    except ProviderUnusable as error:
+        print_line(str(error), "red")
+        return PROVIDER
+    except (BatchError, OSError) as error:
+        print_line(str(error), "red")
+        return USAGE if isinstance(error, BatchError) else FAILED
+
+
+async def _follow(batch: Batch, options: Options, services: Services) -> int:
+    """Run a batch, show its progress, and print its summary.
+
+    The first interrupt finishes the calls in flight, the second one cancels them.
+    """
+    loop, whole = asyncio.get_running_loop(), asyncio.current_task()
+    assert whole is not None
+
+    def on_signal(action: Callable[[], object]) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, action)
+
+    def interrupt() -> None:
+        on_signal(whole.cancel)
+        print_line("Finishing the calls in flight. Interrupt again to stop at once.", "yellow")
+        batch.stop()
+
+    on_signal(interrupt)
+    summary = Summary(options)
+    report = Report(summary, services) if options.report else None
+    try:
+        async with aclosing(batch.events()) as events:
+            await follow(events, summary, report)
+    except asyncio.CancelledError:
+        return INTERRUPTED
+    for line in summary.lines():
+        print(line, file=sys.stderr)
+    if report is not None:
+        print(f"Report: {options.report}", file=sys.stderr)
+    assert summary.finished is not None
+    return summary.finished.exit_code
