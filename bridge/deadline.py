@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 
 class DeadlineExceeded(Exception):
-    """The request used up its time."""
+    """The deadline of the request has passed."""
 
     def __init__(self, seconds: float, stage: str) -> None:
         """`seconds`: the request's time limit. `stage`: the interrupted work, such as "waiting for the model"."""

@@ -48,7 +48,7 @@ class NothingToSynthesize(Exception):
 class SocketAtCapacity(Exception):
     def __init__(self, limit: int) -> None:
         super().__init__(
-            f"This WebSocket already carries {limit} requests. Wait for one to finish, or open another WebSocket."
+            f"This WebSocket already has {limit} running requests. Wait for one to finish, or open another WebSocket."
         )
 
 
@@ -60,14 +60,14 @@ class ApiKeyRequired(Exception):
 class OriginNotAllowed(Exception):
     def __init__(self) -> None:
         super().__init__(
-            "This origin is not allowed to use this service. Its operator can list the origin in GRAPHCAP_CORS_ORIGINS."
+            "This origin is not allowed. The operator of the service can list it in GRAPHCAP_CORS_ORIGINS."
         )
 
 
 class HostNotAllowed(Exception):
     def __init__(self, host: str) -> None:
         super().__init__(
-            f"The host name '{host[:100]}' is not allowed. Its operator can list it in GRAPHCAP_ALLOWED_HOSTS."
+            f"The host name '{host[:100]}' is not allowed. The operator can list it in GRAPHCAP_ALLOWED_HOSTS."
         )
 
 
@@ -79,7 +79,7 @@ class ServerAtCapacity(Exception):
     retry_after = 1.0
 
     def __init__(self) -> None:
-        super().__init__("The service handles as many requests as it can. Try again in a moment.")
+        super().__init__("The service is at its limit of running requests. Try again in a moment.")
 
 
 class ShuttingDown(Exception):
@@ -293,14 +293,14 @@ TABLE: dict[type[Exception], Row] = {
     provider_errors.WrongPath: Row(502, "provider_error", "Wrong base URL path"),
     provider_errors.BadReply: Row(502, "provider_error", "Malformed provider response", retryable=True),
     provider_errors.ResponseInterrupted: Row(502, "provider_error", "Provider response interrupted", retryable=True),
-    provider_errors.UnparsableOutput: Row(502, "answer_invalid", "Unparsable model output", retryable=True),
+    provider_errors.UnparsableOutput: Row(502, "answer_invalid", "Malformed model output", retryable=True),
     provider_errors.ServerFailed: Row(502, "provider_error", "Provider error", retryable=True),
     provider_errors.Unreachable: Row(502, "provider_unreachable", "Provider unreachable", retryable=True),
     provider_errors.Unavailable: Row(503, "provider_unavailable", "Provider unavailable", retryable=True),
     provider_errors.EngineFailed: Row(503, "provider_unavailable", "Embedded engine unavailable", retryable=True),
     provider_errors.CallTimeout: Row(504, "timeout", "Provider timeout", retryable=True),
     provider_errors.Truncated: Row(502, "answer_truncated", "Output truncated"),
-    provider_errors.WhitespaceRunaway: Row(502, "answer_truncated", "White-space runaway"),
+    provider_errors.WhitespaceRunaway: Row(502, "answer_truncated", "Endless white space"),
     OutputInvalid: Row(502, "answer_invalid", "Output failed schema validation", retryable=True),
     SocketAtCapacity: Row(503, "overloaded", "WebSocket at capacity", retryable=True),
     ServerAtCapacity: Row(503, "overloaded", "Server at capacity", retryable=True),

@@ -204,7 +204,7 @@ class Settings(BaseSettings):
     allowed_hosts: Hosts = Field(
         (),
         description="Host names that the `Host` header may have: exact names, `*.example.org`, or `*`. Default: any "
-        "with API keys or on a public address, else the names of this machine.",
+        "with API keys or on a public address, otherwise the names of this machine.",
     )
     page: Literal["on", "off"] = Field(
         "on", description="Serve the page at `/`, which asks for an API key where keys are set: `on` or `off`."
@@ -245,11 +245,9 @@ class Settings(BaseSettings):
         description="Layers of a model that the embedded engine runs on a GPU, if the installed xllamacpp has a GPU "
         "backend. Default: as many as fit.",
     )
-    max_in_flight: int = Field(
-        1024, ge=1, description="Requests that one worker handles at once. More are rejected with 503."
-    )
+    max_in_flight: int = Field(1024, ge=1, description="Concurrent requests of one worker. More are rejected with 503.")
     max_queue: int = Field(256, ge=0, description="Calls that may wait in the queue of one provider.")
-    max_socket_requests: int = Field(32, ge=1, description="Requests that one WebSocket may carry at once.")
+    max_socket_requests: int = Field(32, ge=1, description="Concurrent requests on one WebSocket.")
     rate_limit: Annotated[str, AfterValidator(_check_rate)] = Field(
         "",
         description="Requests that one caller (API key or address) may send: `60/minute`, `10/second, 600/hour`. "
@@ -280,7 +278,7 @@ class Settings(BaseSettings):
     )
     provider_messages: Literal["show", "log", "hide"] = Field(
         "show",
-        description="Where a provider's own words about a failure appear, with keys and prompt removed: in the problem "
+        description="Where a provider's message about a failure appears, with keys and prompt removed: in the problem "
         "and the log (`show`), only in the log (`log`), or nowhere (`hide`). Unless they are shown, `attempts` has no "
         "`raw_text` either.",
     )
@@ -371,7 +369,7 @@ def environment() -> Mapping[str, str]:
 def unused_variables(variables: Mapping[str, str]) -> Iterator[str]:
     """Yield a sentence for each variable that looks like a setting and has no effect.
 
-    These variables are no errors: Kubernetes sets `GRAPHCAP_BRIDGE_PORT` and others for a service graphcap-bridge.
+    They are not errors, because Kubernetes sets `GRAPHCAP_BRIDGE_PORT` and others for a service graphcap-bridge.
     """
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     known |= {f"{PREFIX}{name.upper()}_FILE" for name in SECRETS} | OTHERS

@@ -49,7 +49,8 @@ class Loaded:
     """Perspectives and mistakes that were loaded from directories.
 
     `perspectives`: maps names to perspectives. `files`: the number of files read. `replaced`: names of perspectives
-    that a later directory replaced. `broken`: maps the name in an unusable file, and the file's stem, to the file.
+    that a later directory replaced. `broken`: maps the perspective's name and the stem of each unusable file to the
+    file.
     """
 
     perspectives: dict[str, Perspective] = field(default_factory=dict)

@@ -44,7 +44,8 @@ def problems_of(error: ValidationError, pointer: str) -> Iterator[Problem]:
 def _meant(context: list[list[ValidationError]]) -> list[ValidationError] | None:
     """Return the errors of the alternative that was probably intended, None if this is ambiguous.
 
-    The intended alternative is the only one that accepts the value's type, or its values for `const` and `enum`.
+    It is the only one whose `type`, `const` and `enum` accept the value, or whose `const` and `enum` accept its
+    properties.
     """
     branches = [errors for errors in context if errors]
     depth = min((len(errors[0].instance_path) for errors in branches), default=0)

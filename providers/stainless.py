@@ -61,8 +61,8 @@ class StainlessClient(ServerClient):
     async def _responses(self, request: VisionRequest, answer: Answer) -> AsyncGenerator[object]:
         """Yield the response or the events of a stream. Failures after the finish reason are ignored.
 
-        The SDK's `SSEDecoder` (openai 3.3, anthropic 2.14) is not used: for each line it copies all earlier lines of
-        the event, so an event of 1 MB in short lines takes minutes of CPU time.
+        The SDK's `SSEDecoder` (openai 3.3, anthropic 2.14) is not used: for each line it copies the event received so
+        far (1.7 s of CPU for an event of 1 MB in lines of 10 bytes).
         """
         import httpx2
 

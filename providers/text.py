@@ -15,7 +15,7 @@ WHITESPACE_RUN = 256
 vLLM with xgrammar at temperature 0 writes white space until the token limit (measured with vLLM 0.32).
 """
 WHITESPACE_TAIL = 32
-"""White-space characters at the end of a truncated answer from which it counts as a WhitespaceRunaway."""
+"""A truncated answer that ends in this many white-space characters counts as a WhitespaceRunaway."""
 _RUNAWAY = "The model wrote white space until {}. Use another model, or a temperature of 0.2 or more if it accepts one."
 Failure = tuple[type[ProviderError], str]
 """The class and the message of an error."""

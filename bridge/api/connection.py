@@ -30,7 +30,7 @@ class Writer:
         self._lock = asyncio.Lock()
 
     async def send(self, message: Message, deadline: Deadline | None = None) -> None:
-        """Send a message, and return when it is accepted or dropped. `deadline`: that of the message's request."""
+        """Send a message, and return when it is accepted or dropped. `deadline`: the deadline of its request."""
         async with self._lock:
             if self.closed.is_set():
                 return

@@ -15,7 +15,7 @@ def _without_image(schema: JsonObject) -> None:
 
 
 class CaptionFromPath(CaptionOptions):
-    """A caption request of the React client. Options are fields of the request or of `options`; others are ignored."""
+    """A caption request of the React client. Options are fields of the request or of `options`. Others are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, json_schema_extra=_without_image)
 
@@ -48,7 +48,7 @@ class CaptionFromPath(CaptionOptions):
 
 
 class Metadata(BaseModel):
-    """What the React client stores with a caption."""
+    """Metadata that the React client stores with a caption."""
 
     model: str
     provider: str
@@ -276,7 +276,7 @@ class ConnectionTest(BaseModel):
 
 
 class EndpointCounts(BaseModel):
-    """Numbers of endpoints. One that is disabled or was not probed yet is neither healthy nor unhealthy."""
+    """Counts of endpoints. Endpoints that are disabled or not probed yet are neither healthy nor unhealthy."""
 
     total: int
     healthy: int = Field(description="The last probe succeeded, and the circuit breaker is not open.")

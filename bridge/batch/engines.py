@@ -1,4 +1,4 @@
-"""Where captions are made: in this process, or by a running service."""
+"""Make captions in this process, or with a running service."""
 
 import asyncio
 import json
@@ -30,11 +30,11 @@ from providers.usage import Usage
 _OVERLOADED = (429, 503)
 _HTTP_OK = 200
 _GRACE = 30.0
-"""Seconds that the service has to report that its own time limit is reached."""
+"""Seconds for the service to report that its own time limit is reached."""
 
 
 class ProviderUnusable(Exception):
-    """No caption can be made, because of the provider or the service. The text says why."""
+    """No caption can be made, because of the provider or the service. The text gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Engine(Protocol):
     servers: int
 
     async def price(self, tokens: int) -> float | None:
-        """Return the price of so many input tokens in US dollars, None if it is not known."""
+        """Return the price of `tokens` input tokens in US dollars, None if unknown."""
 
     async def find(self, perspective: str | JsonObject) -> Perspective:
         """Return a perspective. Raises PerspectiveError or ProviderUnusable."""
@@ -127,7 +127,7 @@ def _outcome(result: Caption | Exception, run: Run) -> Outcome:
 
 
 class OverHttp:
-    """Makes captions with a running service, whose limits of concurrent requests are those of a provider."""
+    """Makes captions with a running service. Concurrent requests to it are limited like calls to a provider."""
 
     servers = 1
 
@@ -203,7 +203,7 @@ class OverHttp:
 
 
 def _read(response: httpx2.Response) -> tuple[JsonObject, Completion | ProviderError]:
-    """Return the body of a response, and what the response says about the service."""
+    """Return the body of a response, and the result of the call for the limits of the queue."""
     try:
         body: JsonObject = response.json()
         detail = str(body.get("detail", ""))

@@ -22,11 +22,11 @@ MAX_NAME = 255
 
 
 class BatchError(Exception):
-    """The batch cannot start, because of its options or inputs. The text is one sentence that names what exists."""
+    """The batch cannot start, because of its options or inputs. The text is one sentence."""
 
 
 def is_local(fs: AbstractFileSystem) -> bool:
-    """Return whether the file system is that of this machine."""
+    """Return whether this is the file system of this machine."""
     return isinstance(fs, LocalFileSystem)
 
 
@@ -80,7 +80,7 @@ class Folder:
         return f"{self.root}/{name}"
 
     def is_filled(self, name: str) -> bool:
-        """Return whether there is a file with this name that is not empty. A link counts as one."""
+        """Return whether this name exists and is not an empty file. Links are not followed."""
         missing = OSError if self.is_local else FileNotFoundError  # a local name may be too long, too
         try:
             size = os.lstat(self.path(name)).st_size if self.is_local else self.fs.size(self.path(name))
@@ -97,7 +97,7 @@ class Folder:
         return content
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file whole: a reader sees the old content or the new one, even after a crash. Raises OSError."""
+        """Write a file atomically: a reader sees the old content or the new one, even after a crash. Raises OSError."""
         if not self.is_local:
             self.fs.pipe_file(self.path(name), data)
             return
@@ -114,7 +114,7 @@ class Folder:
             file.unlink()
 
     def temporary(self, name: str) -> Path:
-        """Return an unused path on the file system of `name`, whose directory exists then. Raises OSError.
+        """Return an unused path in the directory of `name`, which is created if missing. Raises OSError.
 
         The names are short, because `name` may be as long as the file system allows.
         """
@@ -129,7 +129,7 @@ class Folder:
         return Path(directory, f".graphcap-{self.label}-{number}.tmp")
 
     def ignores_case(self) -> bool:
-        """Return whether names in capitals name the same file. This writes and removes a test file. Raises OSError."""
+        """Return whether the file system ignores case. Writes and removes a test file. Raises OSError."""
         name = f".graphcap-{self.label}-probe.tmp"
         self.write(name, b"")
         ignores = self.is_local and os.path.lexists(self.path(name.upper()))

@@ -151,7 +151,7 @@ class Index:
             entry = entry.earlier
 
     def begin_overwriting(self) -> None:
-        """Mark where a run begins to overwrite. If an earlier such run did not end, its rows count as written now.
+        """Mark where a run begins to overwrite. A run that continues an unfinished one keeps that run's mark.
 
         Raises OSError.
         """

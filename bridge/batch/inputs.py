@@ -54,7 +54,7 @@ class _Found:
     ignored: Counter[str] = field(default_factory=Counter)
 
     def add(self, fs: AbstractFileSystem | None, base: str, path: str, version: str, row: JsonObject | None) -> None:
-        """Add an image below the folder `base`. Raises BatchError if an earlier image rules it out."""
+        """Add an image below the folder `base`. Raises BatchError for a second file system or a repeated row."""
         if self.bases and fs != self.fs:
             raise BatchError(f"'{path}' is on another file system than the inputs before. Caption it in a second run.")
         if row is not None and path in self.images:
@@ -93,7 +93,7 @@ def list_images(options: Options, perspectives: Iterable[Perspective]) -> Listin
 
 
 def read_image(url: str, max_bytes: int) -> bytes:
-    """Read an image; of a local file, at most one byte more than `max_bytes`. Raises OSError."""
+    """Read an image. Of a local file, at most `max_bytes` + 1 bytes are read. Raises OSError."""
     fs, path = open_url(url)
     if not is_local(fs):
         return bytes(fs.cat_file(path))
@@ -159,13 +159,13 @@ def _add(url: str, options: Options, found: _Found, row: JsonObject | None = Non
 
 
 def _lines() -> list[str]:
-    """Return the paths on standard input, separated by lines, or by null characters (`find -print0`)."""
+    """Return the paths on standard input, one per line or separated by null characters (`find -print0`)."""
     content = sys.stdin.buffer.read()
     return [os.fsdecode(line) for line in content.split(b"\0" if b"\0" in content else b"\n") if line.strip()]
 
 
 def _reason(name: str, info: JsonObject, *, named: bool = False) -> str:
-    """Return why a file is not captioned, "" if it is. `name`: path in the folder. `named`: an input names it."""
+    """Return the reason to ignore a file, or "". `name`: path in the folder. `named`: an input names it."""
     extension = posixpath.splitext(name)[1].lower()
     if info["type"] != "file" and not (info.get("islink") and Path(info["name"]).is_file()):
         return "not files"  # links to folders too: they may form a loop

@@ -7,7 +7,7 @@ from typing import Literal
 from bridge.batch.options import JsonObject
 
 End = Literal["done", "interrupted", "provider", "budget", "output"]
-"""Why a run ended: everything was tried, a signal, an unusable provider, a limit of the options, a failed write."""
+"""How a run ended: everything was tried, a signal, an unusable provider, a limit of the options, a failed write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class Captioned:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A row has its outputs already.
+    """The outputs of a row exist already.
 
     `restored`: whether the outputs were written now, from the index. `kept`: `--existing stale` did not change the
     text sidecar, because its text differs from the index. `outdated`: the outputs were made with other options.
@@ -138,7 +138,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A row has no caption; `row.failure` says why."""
+    """A row has no caption; `row.failure` is the reason."""
 
     row: Row
     image: str = ""
@@ -146,7 +146,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A worker waits. `reason`: "image", "queued", "model", "retry" … as in a caption's stream; "" at the end."""
+    """A worker waits. `reason`: "image", "queued", "model", "retry" … as in a caption's stream; "" when it ends."""
 
     worker: int
     reason: str

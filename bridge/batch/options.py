@@ -65,7 +65,7 @@ class TextOptions:
     suffix: str = _option("", "text after each caption", metavar="TEXT")
     trigger: str = _option("", "word that each caption begins with", metavar="WORD")
     drop_tags: tuple[str, ...] = _option((), "tags to leave out", type=_words, metavar="TAG,TAG")
-    max_tags: int | None = _option(None, "most tags of a list", **_COUNT)
+    max_tags: int | None = _option(None, "keep the first N tags of a list", **_COUNT)
     replace: tuple[tuple[str, str], ...] = _option(
         (), "text to replace in captions; can be repeated", type=_assignment, action="append", metavar="FROM=TO"
     )
@@ -76,11 +76,11 @@ class RayOptions:
     """A run on a Ray cluster."""
 
     address: str = _option(
-        "", "of the cluster (default: RAY_ADDRESS, or a local one)", name="ray-address", metavar="HOST:PORT"
+        "", "address of the cluster (default: RAY_ADDRESS, or a local one)", name="ray-address", metavar="HOST:PORT"
     )
-    num_actors: int | None = _option(None, "processes on the cluster (default: as many as fit)", **_COUNT)
-    actor_cpus: float = _option(1.0, "CPUs of each (default: 1)", type=_amount, metavar="N")
-    actor_gpus: float = _option(0.0, "GPUs of each, for --provider local (default: 0)", type=_amount, metavar="N")
+    num_actors: int | None = _option(None, "actors on the cluster (default: as many as fit)", **_COUNT)
+    actor_cpus: float = _option(1.0, "CPUs per actor (default: 1)", type=_amount, metavar="N")
+    actor_gpus: float = _option(0.0, "GPUs per actor, for --provider local (default: 0)", type=_amount, metavar="N")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +100,8 @@ class Options:
     api_key: str = field(
         default="", repr=False, metadata={"help": "its API key (default: GRAPHCAP_API_KEY)", "metavar": "KEY"}
     )
-    concurrency: int = _option(8, "most calls at once to one server (%(default)s)", **_COUNT)
-    flat: bool = _option(False, "without the folders in a folder", **_FLAG)
+    concurrency: int = _option(8, "concurrent calls to one server (%(default)s)", **_COUNT)
+    flat: bool = _option(False, "ignore folders inside a folder", **_FLAG)
     limit: int | None = _option(None, "only the first N images", **_COUNT)
     sample: int | None = _option(None, "only N images, always the same ones", **_COUNT)
     shard: tuple[int, int] | None = _option(None, "only the K-th of N parts, such as 2/8", type=_shard, metavar="K/N")

@@ -1,4 +1,4 @@
-"""Caption an image even if the provider fails meanwhile: wait, try again, and give up in the end."""
+"""Caption images despite outages of the provider: wait, retry, and give up after a time limit."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ _WAIT_FOR = (
     *("overloaded", "provider_rate_limited", "provider_unavailable", "provider_unreachable"),
     *("rate_limited", "shutting_down"),
 )
-"""Codes of a provider that may recover: the image is asked again."""
+"""Codes of a provider that may recover: the image is captioned again."""
 _SUSPECT = ("provider_error", "timeout")
 """Codes of failures that the image or the provider may have caused."""
 _HOPELESS = (
@@ -29,7 +29,7 @@ Report = Callable[[object], None]
 
 
 class Ended(Exception):
-    """The run ends early. The text is one sentence. `rows`: those of the image that are known."""
+    """The run ends early. The text is one sentence. `rows`: the finished rows of the image."""
 
     def __init__(self, end: End, reason: str) -> None:
         super().__init__(reason)

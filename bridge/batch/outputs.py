@@ -39,7 +39,7 @@ class Outputs:
         self._extensions = {form: extensions[form] for form in self._forms if form in extensions}
 
     def sidecars(self, key: str, perspective: str) -> dict[str, str]:
-        """Return the name of each sidecar by its format. With several perspectives, each has sidecars of its own."""
+        """Return the name of each sidecar by its format. With several perspectives, each has its own sidecars."""
         directory, slash, name = key.rpartition("/")
         stem, dot, _ = name.rpartition(".")
         start = f"{directory}{slash}{stem if stem and dot else name}"
@@ -114,7 +114,7 @@ class Outputs:
                 self._folder.write(name, content)
 
     def write_tables(self, items: list[ImageItem], index: Index) -> None:
-        """Write every table with the rows of all images that have one, in natural order. Raises OSError."""
+        """Write every table: the rows of all images, in natural order. Raises OSError."""
         for form in self._forms:
             if form in _TABLES:
                 name = _labelled(_TABLES[form], self._folder)
@@ -124,7 +124,7 @@ class Outputs:
                 self._folder.put(file, name)
 
     def _rows(self, items: list[ImageItem], index: Index) -> Iterator[Row]:
-        """Yield the rows in order. A text sidecar of another origin becomes a row that has only a text."""
+        """Yield the rows in order. A text sidecar that is not in the index becomes a row with only a text."""
         for item in items:
             for perspective in self._perspectives:
                 row = index.row(item.key, perspective)
@@ -135,7 +135,7 @@ class Outputs:
 
 
 def write_failures(folder: Folder, failures: Iterable[Failure]) -> None:
-    """Write the list of failures, or remove it if there is none. Raises OSError."""
+    """Write the list of failures, or remove it if there are none. Raises OSError."""
     lines = b"".join(to_line(asdict(failure)) for failure in failures)
     name = _labelled(FAILURES, folder)
     if lines:

@@ -17,7 +17,7 @@ from bridge.version import __version__
 from providers import registry
 
 _PREFIXES = ("AWS_", "AZURE_", "FSSPEC_", "GCSFS_", "GOOGLE_", "HF_")
-"""Of variables that configure the file systems of fsspec."""
+"""Prefixes of variables that configure the file systems of fsspec."""
 _NETWORK = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 _CONNECT_SECONDS = 10.0
 _LOCAL_MEMORY = 200 * 1024 * 1024
@@ -95,7 +95,7 @@ def _require_open(address: str) -> None:
 
 
 def _actors(ray: Any, options: RayOptions, concurrency: int) -> int:
-    """Return how many captioners to start: as many as fit in the cluster, each with a place for a call at least."""
+    """Return how many captioners to start: as many as fit in the cluster, each with at least one call at a time."""
     resources = ray.cluster_resources()
     needs = {"CPU": options.actor_cpus, "GPU": options.actor_gpus}
     fits = min(int(resources.get(name, 0) / need) for name, need in needs.items() if need)
@@ -137,7 +137,7 @@ def _setup(prepared: Prepared, actors: int) -> Any:
 
 
 def _variables(toml: Any) -> Iterator[tuple[str, str]]:
-    """Yield the variables that providers and file systems are configured with. Keys in files are read here."""
+    """Yield the environment variables of providers and file systems. Key files are read on this machine."""
     variables = environment()
     text = toml.read_text("utf-8") if toml.is_file() else ""
     names = {name for spec in registry.specs() for name in (*spec.key_env, *spec.url_env)}

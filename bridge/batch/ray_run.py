@@ -35,7 +35,7 @@ class RayBatch(Batch):
         self._numbers = itertools.count()
 
     def stop(self, end: End = "interrupted", reason: str = "Interrupted.") -> None:
-        """Begin no more images, and end when the blocks that were begun have ended."""
+        """Begin no more images, and end when the running blocks have ended."""
         super().stop(end, reason)
         if self._begun is None:
             self._begun = self._cluster.control.stop.remote()
@@ -44,14 +44,14 @@ class RayBatch(Batch):
         return None  # the actors read the images
 
     def _report(self, number: int, event: object, *, free: bool = False) -> None:
-        """Ignore the stages of the listing. The control reports those of the actors."""
+        """Report nothing. The control reports the stages of the actors."""
 
     async def _caption(self, item: ImageItem, asked: Asked, loaded: Loaded | None, number: int) -> None:
         if asked:
             self._pending[item.key] = item, asked
 
     async def _handle_images(self) -> None:
-        """Decide about each image, then caption the pending ones. Images whose rows got lost are captioned again."""
+        """Skip or restore images that have outputs, then caption the others. Repeat images whose rows were lost."""
         await super()._handle_images()
         self._tasks.clear()
         events = asyncio.create_task(self._forward())
@@ -126,7 +126,7 @@ class RayBatch(Batch):
             yield list(map(json.loads, batch.column("record").to_pylist()))
 
     async def _record_image(self, record: dict[str, Any]) -> None:
-        """Write the rows of an image, unless they are written already. A last record may end the run."""
+        """Write the rows of an image, unless they are written already. The last record of a block may end the run."""
         if "block" in record:
             if "end" in record:
                 self.stop(record["end"], record["reason"])

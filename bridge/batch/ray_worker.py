@@ -84,7 +84,7 @@ class Control:
         return self._started
 
     async def stopped(self) -> None:
-        """Wait until the run is to stop."""
+        """Wait until `stop` is called."""
         await self._stopping.wait()
 
 

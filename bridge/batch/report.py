@@ -1,7 +1,7 @@
 """Write the report of a run: one HTML page with thumbnails, captions, failures and histograms, which needs no network.
 
-File names and captions come from others: each is escaped, and the page's content security policy allows no script but
-its own.
+File names and captions are untrusted: they are escaped, and the page's content security policy allows no script but its
+own.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ _HEAD, _TAIL = _PAGE.split("<!-- rows -->")
 
 
 class Report:
-    """Collects the entries in a temporary file while the run goes on, and writes the page when the block ends."""
+    """Collects the entries of a run in a temporary file, and writes the page when the block ends."""
 
     def __init__(self, summary: Summary, services: Services) -> None:
         """`services`: must be open until the page is written. Raises BatchError."""
@@ -55,7 +55,7 @@ class Report:
         return self
 
     async def add(self, event: Event) -> None:
-        """Add the entry of a caption or a failure. Waits while many thumbnails are due."""
+        """Add the entry of a caption or a failure. Waits while too many thumbnails are in progress."""
         if isinstance(event, Captioned | Failed):
             await self._slots.acquire()
             task = asyncio.create_task(self._add(event.row, event.image))

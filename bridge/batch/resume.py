@@ -15,14 +15,14 @@ from perspectives import Perspective
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Write the sidecars in `forms`. `row`: the row from the index to write, None to make a new caption."""
+    """`forms`: the sidecars to write. `row`: their row in the index, None to make a new caption."""
 
     forms: tuple[str, ...]
     row: Row | None = None
 
 
 def decide(item: ImageItem, perspective: Perspective, job: Job, index: Index, outputs: Outputs) -> Decision | Skipped:
-    """Return what to do about a row. Raises OSError."""
+    """Return whether to skip, restore or caption a row. Raises OSError."""
     existing, key, name = job.options.existing, item.key, perspective.name
     every, skipped = tuple(outputs.sidecars(key, name)), Skipped(key, name)
     if existing == "overwrite":
@@ -71,7 +71,7 @@ def own_texts(index: Index, key: str, perspective: str) -> Iterator[str]:
 
 
 def merged(existing: Existing, old: str, own: Iterable[str], text: str) -> str | None:
-    """Return the content of a text sidecar that receives a text, None if its content is to be kept.
+    """Return the new content of a text sidecar, None to keep the old one.
 
     `old`: its content. `own`: the texts of the index for it, which `stale` replaces; other words are kept.
     """
@@ -101,7 +101,7 @@ def _image_digest(entry: Entry) -> str:
 
 
 def _is_current(entry: Entry, item: ImageItem, perspective: Perspective, job: Job) -> bool:
-    """Return whether a caption made now would be made from the same image and request."""
+    """Return whether the row was made from the current image and request."""
     if entry.content_key.split("-")[0] != job.request_key(item, perspective):
         return False
     if entry.version == item.version:

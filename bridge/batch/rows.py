@@ -1,4 +1,4 @@
-"""Caption one image, and return a row per perspective. This module knows no folder and no progress."""
+"""Caption one image, and return a row per perspective. Outputs and progress are handled elsewhere."""
 
 import json
 import time
@@ -49,7 +49,7 @@ class Job:
     text_key: str
 
     def new_run(self) -> Run:
-        """Return the run of one image. The run may wait for the provider as long as the batch."""
+        """Return the run of one image. Its deadline includes the time that a batch waits for a provider."""
         return Run(Deadline(self.timeout + self.options.give_up_after))
 
     def fields(self, image: ImageItem) -> JsonObject:
@@ -90,7 +90,7 @@ def settings_for(options: Options, settings: Settings) -> Settings:
 
 
 def images_in_memory(concurrency: int, servers: int) -> int:
-    """Return how many images are loaded at once: those of the calls in flight, and some that wait for a free place."""
+    """Return how many images are in memory: those of the calls in flight, and some that wait for a slot."""
     return concurrency * servers + max(2, concurrency // 4)
 
 

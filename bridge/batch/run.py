@@ -38,7 +38,7 @@ _IN_FLIGHT = frozenset({"model", "validate"})
 _EVENTS = 1000
 
 Asked = dict[Perspective, Decision]
-"""What is asked about an image: a caption for each perspective, and which sidecars it is for."""
+"""The captions to make of an image: for each perspective, the sidecars to write."""
 
 
 class Batch:
@@ -59,7 +59,7 @@ class Batch:
         self._outages = Outages(prepared.job, self._events.put)
 
     async def events(self) -> AsyncGenerator[Event, None]:
-        """Run, and yield the events; the last one is Finished. Raises BatchError if another run has the folder."""
+        """Run, and yield the events; the last one is Finished. Raises BatchError if another run uses the folder."""
         task = asyncio.create_task(self._run())
         try:
             while (event := await self._events.get()) is not None:
@@ -118,7 +118,7 @@ class Batch:
             self._index.join()
 
     async def _work(self, number: int) -> None:
-        """Handle images until there is none left."""
+        """Handle images until none is left."""
         while not self._stopping and (item := next(self._items, None)) is not None:
             try:
                 await self._image(item, number)
@@ -177,7 +177,7 @@ class Batch:
             raise Ended("budget", reason)
 
     def _decide(self, item: ImageItem) -> tuple[dict[Perspective, Decision | Skipped], Loaded | None]:
-        """Decide about each row, and write those that the index has. If others are left, read the image.
+        """Decide about each row, and restore rows from the index. If any row needs a caption, read the image.
 
         Raises OSError.
         """
@@ -189,7 +189,7 @@ class Batch:
         return decisions, self._read_ahead(item) if is_asked else None
 
     def _read_ahead(self, item: ImageItem) -> Loaded | None:
-        """Read an image that is to be captioned. If that fails, the caption reports it."""
+        """Read an image before it is captioned. If that fails, the caption reports it."""
         with suppress(ImageNotFound):
             return None if item.is_on_web else read(item, self._job.services)
         return None
@@ -205,7 +205,7 @@ class Batch:
         self._outputs.write(row, forms, text)
 
     def _reached_limit(self) -> str:
-        """Return a sentence if a limit of the cost or of the failures ends the run, otherwise ""."""
+        """Return a sentence if the cost or the number of failures reached its limit, otherwise ""."""
         totals, options = self._totals, self._options
         if options.max_cost is not None and totals.captioned and totals.cost is None:
             return "The captions have no known price. Use --limit instead of --max-cost."
@@ -227,7 +227,7 @@ class Batch:
             self._tasks[number].cancel()
 
     def _is_calling(self, number: int) -> bool:
-        """Return whether a worker has a call in flight, or its answer."""
+        """Return whether a worker has a call in flight, or validates its answer."""
         return not _IN_FLIGHT.isdisjoint(self._stages.get(number, {}).values())
 
 

@@ -1,4 +1,4 @@
-"""Check everything that can be wrong before the first call, and preview a batch."""
+"""Check a batch before its first call, and preview it."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -95,7 +95,7 @@ def _prompts(item: ImageItem, job: Job) -> Iterator[str]:
 
 
 async def preview(batch: Prepared) -> AsyncIterator[str]:
-    """Yield what the batch would do: the first prompts, how many images, about how many tokens."""
+    """Yield the lines of a preview: the first prompts, the number of images, the estimated number of tokens."""
     job, items = batch.job, batch.listing.items
     tokens: list[int] = []
     for item in items[:_PREVIEWED]:

@@ -14,7 +14,7 @@ from perspectives.graphcap_fields import to_fields
 from perspectives.prompt import FIELD, fill_template, render_caption, unknown_paths
 
 JSON_TEMPLATE = "json"
-"""The template that stands for the whole object as JSON in one line."""
+"""The template for the complete object as JSON in one line."""
 
 # Both counts are lower bounds, so a warning is never wrong: CLIP splits text at these places before it looks for
 # longer tokens, and T5 has no token that contains a space.
@@ -54,7 +54,7 @@ class TextWriter:
     """Writes the texts of one perspective."""
 
     def __init__(self, options: TextOptions, perspective: Perspective) -> None:
-        """Check the options. Raises BatchError with one sentence that names what exists."""
+        """Check the options. Raises BatchError."""
         self._options = options
         self._perspective = perspective
         self._trainer = TRAINERS.get(options.trainer)

@@ -261,7 +261,6 @@ class Done(BaseModel):
     type: Literal["done"] = "done"
     id: str
     usage: UsageOut | None
-    cost: Cost = None
     timing: dict[str, float] = Field(description="Milliseconds by stage.")
 
 

@@ -19,12 +19,12 @@ def add_options(parser: Parser) -> None:
     add = parser.add_argument
     add("image", metavar="IMAGE", help="a file, an http(s) URL, or - for standard input")
     add_request_options(parser)
-    add("--json", dest="format", action="store_const", const="json", help="print whole captions, and errors, as JSON")
+    add("--json", dest="format", action="store_const", const="json", help="print complete captions and errors as JSON")
     add("--text", dest="format", action="store_const", const="text", help="print only the rendered text, on one line")
     add("-o", "--output", metavar="FILE", type=Path, help="write the result to this file, not to standard output")
     add("--yes", action="store_true", help="download the model of the embedded engine without asking")
     add("--stream", action="store_true", help="show the text on the terminal while the model writes it")
-    add("-v", "--verbose", action="store_true", help="say which model is called, and what each call returned")
+    add("-v", "--verbose", action="store_true", help="show which model is called, and the result of each call")
 
 
 def add_request_options(parser: Parser) -> None:
@@ -41,7 +41,7 @@ def add_request_options(parser: Parser) -> None:
         metavar="NAME",
         help=f"a name or a JSON file (default: {DEFAULT_PERSPECTIVE}); repeat it for several captions of the image",
     )
-    add("--provider", metavar="NAME", help="a configured provider (default: GRAPHCAP_PROVIDER, else builtin)")
+    add("--provider", metavar="NAME", help="a configured provider (default: GRAPHCAP_PROVIDER, or builtin)")
     add("--model", metavar="NAME", help="the model to call; `graphcap providers models PROVIDER` lists them")
     add(
         "--kind",

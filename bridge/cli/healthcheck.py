@@ -19,14 +19,14 @@ def add_options(parser: Parser) -> None:
         "--host",
         metavar="ADDRESS",
         default="127.0.0.1" if host in _WILDCARDS else host,
-        help="address of the service (GRAPHCAP_HOST, else 127.0.0.1)",
+        help="address of the service (default: GRAPHCAP_HOST, or 127.0.0.1)",
     )
     parser.add_argument(
         "--port",
         metavar="PORT",
         type=int,
         default=os.environ.get("GRAPHCAP_PORT") or "32100",
-        help="port of the service (GRAPHCAP_PORT, else 32100)",
+        help="port of the service (default: GRAPHCAP_PORT, or 32100)",
     )
     parser.add_argument("--timeout", type=float, metavar="SECONDS", default=5.0, help="time limit (default: 5 seconds)")
 

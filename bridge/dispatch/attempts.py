@@ -32,7 +32,8 @@ class Timeouts:
     """Time limits of one provider call, in seconds.
 
     `whole`: limit of the complete call. `silence`: limit of each wait for the next bytes (None: unlimited). `patient`:
-    whether a timeout shows that the server is down: it had 10 seconds, or the configured limit if that is shorter.
+    whether a timeout shows that the server is down. The server must have had 10 seconds, or the configured limit if
+    that is shorter.
     """
 
     whole: float = 0

@@ -73,7 +73,7 @@ def inspect(data: bytes, limits: ImageLimits) -> Header:
         limits.check_size(header.size)
         width, height = header.size
         if width * height * header.scans > limits.max_pixels * _MAX_SCANS_AT_LIMIT:
-            message = f"The image is {width}×{height} in {header.scans} scans; that is too many."
+            message = f"The image is {width}×{height} with {header.scans} scans, which is too many."
             raise Rejected("image_too_large", message)
     return header
 

@@ -41,7 +41,7 @@ _WORST_FIRST: tuple[AddressClass, ...] = ("metadata", "link-local", "loopback", 
 def classify(address: str | Address) -> AddressClass:
     """Return the class of an address. "private": any other address that is not on the public internet.
 
-    An IPv6 address with embedded IPv4 addresses gets the worst class of them and itself.
+    An IPv6 address with embedded IPv4 addresses gets the most restricted of their classes and its own.
     """
     parsed = ip_address(address) if isinstance(address, str) else address
     classes = []

@@ -628,7 +628,7 @@ export interface components {
         };
         /**
          * CaptionFromPath
-         * @description A caption request of the React client. Options are fields of the request or of `options`; others are ignored.
+         * @description A caption request of the React client. Options are fields of the request or of `options`. Others are ignored.
          */
         CaptionFromPath: {
             /**
@@ -940,12 +940,6 @@ export interface components {
             id: string;
             usage: components["schemas"]["UsageOut"] | null;
             /**
-             * Cost
-             * @description US dollars by the provider's list prices, `null` if they are not known.
-             * @default null
-             */
-            cost?: number | null;
-            /**
              * Timing
              * @description Milliseconds by stage.
              */
@@ -955,7 +949,7 @@ export interface components {
         };
         /**
          * EndpointCounts
-         * @description Numbers of endpoints. One that is disabled or was not probed yet is neither healthy nor unhealthy.
+         * @description Counts of endpoints. Endpoints that are disabled or not probed yet are neither healthy nor unhealthy.
          */
         EndpointCounts: {
             /** Total */
@@ -1140,7 +1134,7 @@ export interface components {
         };
         /**
          * Metadata
-         * @description What the React client stores with a caption.
+         * @description Metadata that the React client stores with a caption.
          */
         Metadata: {
             /** Model */

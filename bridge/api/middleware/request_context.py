@@ -1,4 +1,4 @@
-"""The outermost middleware: request id, record, path, response headers, and the response if there is a bug."""
+"""The outermost middleware: request id, record, path, response headers, and the response to an unhandled exception."""
 
 import logging
 
@@ -63,7 +63,7 @@ def clean_root(path: str) -> str:
 
 
 class RequestContextMiddleware:
-    """Give every response an id and its duration, log and count every request, and answer if there is a bug.
+    """Give every response an id and its duration, log and count every request, and handle unexpected exceptions.
 
     Two slashes at the start of a path, which a base URL with a slash at its end causes, become one.
     """
@@ -98,7 +98,7 @@ class _Exchange:
         self._accepted = self._complete = False
 
     async def serve(self, app: ASGIApp) -> None:
-        """Serve the request. FastAPI raises a bug again: log it, and send a response if none has begun."""
+        """Serve the request. Log an exception that FastAPI re-raises, and send a response if none has begun."""
         record = self._record
         try:
             await app(self._scope, self._receive, self._send)

@@ -126,7 +126,7 @@ class StreamOptions(BaseModel):
 
 
 class ChatRequest(Strict):
-    """The fields that are used. `variables` is an extension: the values of the variables of the perspective."""
+    """The supported fields. `variables` is an extension: the values of the variables of the perspective."""
 
     model: str = ""
     messages: list[Message] = Field(min_length=1)
@@ -189,7 +189,7 @@ def read_chat(fields: JsonObject, services: Services) -> tuple[ChatRequest, Pers
     if listed is not None and schema is not None:
         raise InvalidRequest(
             f"The perspective '{listed.name}' has its own schema. Leave out json_schema, or name no perspective.",
-            (("/response_format", "json_schema beside a perspective"),),
+            (("/response_format", "json_schema together with a perspective"),),
         )
     image, texts, system = read_turn(chat.messages)
     options = {
@@ -205,7 +205,7 @@ def read_chat(fields: JsonObject, services: Services) -> tuple[ChatRequest, Pers
 
 
 def _supported(fields: JsonObject) -> JsonObject:
-    """Return the used fields that are not null. Raises InvalidRequest, which names all unsupported fields."""
+    """Return the supported fields that are not null. Raises InvalidRequest, which names all unsupported fields."""
     fields = {name: value for name, value in fields.items() if value is not None and name not in _IGNORED}
     rejected = [name for name in fields if name in _UNSUPPORTED and fields[name] not in _UNSUPPORTED[name]]
     if rejected:
