@@ -124,37 +124,25 @@ class Captioner:
         block: Block = pickle.loads(batch["block"][0])  # noqa: S301 (from the command that starts this actor)
         captions = Captions(block.number)
         if ray.get(self._control.begin.remote(block.number, self._worker)):
-            try:
-                self._run(self._caption(block, captions.rows))
-            except ExceptionGroup as group:
-                ended = group.subgroup(Ended)
-                if ended is None:
-                    raise
-                first = ended.exceptions[0]
-                assert isinstance(first, Ended)
-                captions.end = first.end, str(first)
+            self._run(self._caption(block, captions))
         return {"captions": [pickle.dumps(captions)]}
 
     def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    async def _caption(self, block: Block, rows: dict[str, list[Row]]) -> None:
-        """Caption images at the same time, until the run is to stop. Their rows are added to `rows`.
-
-        Raises a group of Ended.
-        """
+    async def _caption(self, block: Block, captions: Captions) -> None:
+        """Caption images at the same time, and add them to `captions`. Begin no more when the run is to end."""
 
         async def caption(item: ImageItem, names: tuple[str, ...]) -> None:
+            perspectives = tuple(each for each in self._job.perspectives if each.name in names)
             async with self._room:
-                if self._stopped.done():
+                if captions.end or self._stopped.done():
                     return
                 try:
-                    rows[item.key] = await self._outages.caption(
-                        item, tuple(each for each in self._job.perspectives if each.name in names)
-                    )
+                    captions.rows[item.key] = await self._outages.caption(item, perspectives)
                 except Ended as ended:
-                    rows[item.key] = ended.rows
-                    raise
+                    captions.rows[item.key] = ended.rows
+                    captions.end = captions.end or (ended.end, str(ended))
 
         async with asyncio.TaskGroup() as group:
             for item, names in block.images:
