@@ -3,7 +3,7 @@
 import argparse
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn, get_args
+from typing import TYPE_CHECKING, get_args
 
 from bridge.cli import Parser
 from bridge.cli.caption import DEFAULT_PERSPECTIVE, add_request_options
@@ -126,24 +126,12 @@ def run(arguments: argparse.Namespace) -> int:
     async def command(services: "Services") -> int:
         return await _run(options, services)
 
-    code = with_services(
+    return with_services(
         command,
         settings=settings_for(options, settings),
         max_concurrency=options.concurrency,
         loop_factory=loop_factory(),
     )
-    if (ray := sys.modules.get("ray")) is not None and ray.is_initialized():
-        _exit_now(code)
-    return code
-
-
-def _exit_now(code: int) -> NoReturn:
-    """Exit without the shutdown of Ray 2.60, during which Ray may end the process with code 1 (measured)."""
-    import os
-
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 def _options(arguments: argparse.Namespace) -> "Options":
