@@ -60,7 +60,7 @@ def batch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 
 @contextmanager
 def started(
-    *arguments: Any, file_size: int = resource.RLIM_INFINITY, **environment: str
+    *arguments: Any, file_size: int = resource.RLIM_INFINITY, cwd: Path = ROOT, **environment: str
 ) -> Iterator[subprocess.Popen[str]]:
     """Run `graphcap batch` in a process of its own, with the perspective `alt_text`. It is killed at the end.
 
@@ -69,7 +69,7 @@ def started(
     command = [sys.executable, "-m", "bridge.cli", "batch", *map(str, arguments), "-p", "alt_text"]
     with subprocess.Popen(
         command,
-        cwd=ROOT,
+        cwd=cwd,
         env={**clean_environment(), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
