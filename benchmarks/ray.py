@@ -43,20 +43,21 @@ def run() -> Report:
 def measure(provider: Running, folder: str, *options: str) -> tuple[float, float, float]:
     """Caption the folder. Return CPU seconds per image, those of the command's own process, and images per second.
 
-    All are those of the second half of the images, with every process of the run.
+    All are those of the middle half of the images, with every process of the run: without the start and the end of Ray,
+    and with the same number of images in flight at both ends.
     """
     command = [sys.executable, "-m", "bridge.cli", "batch", folder, "-p", PERSPECTIVE, "--concurrency", str(PLACES)]
     command += ["--existing", "overwrite", "--json", *options]
-    done, halves = 0, []
+    quarter, done, ends = IMAGES // 4, 0, []
     with subprocess.Popen(command, cwd=ROOT, env=clean(wired(provider)), stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         running = Running(0, process.pid)
         for line in process.stdout:
             if json.loads(line)["type"] == "captioned":
                 done += 1
-                if done in (IMAGES // 2, IMAGES):
-                    halves.append((running.cpu(), running.own_cpu(), time.monotonic()))
+                if done in (quarter, 3 * quarter):
+                    ends.append((running.cpu(), running.own_cpu(), time.monotonic()))
     assert process.returncode == 0
-    count = IMAGES - IMAGES // 2
-    cpu, own, seconds = (end - start for start, end in zip(*halves, strict=True))
+    count = 2 * quarter
+    cpu, own, seconds = (end - start for start, end in zip(*ends, strict=True))
     return cpu / count, own / count, count / seconds

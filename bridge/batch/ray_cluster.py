@@ -48,8 +48,7 @@ def connected(prepared: Prepared) -> Iterator[Cluster]:
         actors = _actors(ray, options, prepared.job.options.concurrency)
         yield Cluster(ray, _start(ray, prepared, actors), actors)
     finally:
-        if address == "local":
-            ray.shutdown()  # end the processes of this cluster; another one notices the end of this process
+        ray.shutdown()  # end the processes of a local cluster, or leave the cluster
 
 
 def _imported() -> Any:

@@ -2,25 +2,23 @@
 
 import asyncio
 import itertools
-import json
 import math
+import pickle
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict
 from threading import Thread
 from typing import Any
 
 from bridge.batch.models import End, ImageItem, Row
 from bridge.batch.outage import Ended
 from bridge.batch.ray_cluster import Cluster
-from bridge.batch.ray_worker import Captioner, read_row
+from bridge.batch.ray_worker import Block, Captioner, Captions
 from bridge.batch.rows import Loaded, images_in_memory
 from bridge.batch.run import Asked, Batch, unwritable
 from bridge.batch.start import Prepared
 
 _IMAGES = 64
 """Images of a block. Ray's own work for a block is 28 ms of CPU (measured, Ray 2.60)."""
-Records = list[dict[str, Any]]
 
 
 class RayBatch(Batch):
@@ -70,26 +68,28 @@ class RayBatch(Batch):
             await self._events.put(await self._cluster.control.next_event.remote())
 
     async def _caption_pending(self) -> None:
-        blocks: asyncio.Queue[Records | Exception | None] = asyncio.Queue(self._cluster.actors)
-        Thread(target=self._read, args=(asyncio.get_running_loop(), blocks), daemon=True).start()
-        while (records := await blocks.get()) is not None:
-            if isinstance(records, Exception):
-                lines = str(records).strip().splitlines()
-                self.stop("provider", f"The Ray cluster ended the run: {lines[-1] if lines else records!r}")
-            else:
-                await asyncio.gather(*map(self._record_image, records))
+        results: asyncio.Queue[Captions | Exception | None] = asyncio.Queue(self._cluster.actors)
+        Thread(target=self._read, args=(asyncio.get_running_loop(), results), daemon=True).start()
+        while (result := await results.get()) is not None:
+            if isinstance(result, Exception):
+                lines = str(result).strip().splitlines()
+                self.stop("provider", f"The Ray cluster ended the run: {lines[-1] if lines else result!r}")
+                continue
+            await asyncio.gather(*(self._record_image(key, rows) for key, rows in result.rows.items()))
+            if result.end:
+                self.stop(*result.end)
 
-    def _read(self, loop: asyncio.AbstractEventLoop, blocks: "asyncio.Queue[Records | Exception | None]") -> None:
-        """Put the records of each block in the queue, then None. Run in a separate thread, because Ray blocks."""
+    def _read(self, loop: asyncio.AbstractEventLoop, results: "asyncio.Queue[Captions | Exception | None]") -> None:
+        """Put the captions of each block in the queue, then None. Run in a separate thread, because Ray blocks."""
 
-        def put(records: Records | Exception | None) -> None:
+        def put(result: Captions | Exception | None) -> None:
             with suppress(RuntimeError):  # the loop is closed: the run was cancelled
-                asyncio.run_coroutine_threadsafe(blocks.put(records), loop).result()
+                asyncio.run_coroutine_threadsafe(results.put(result), loop).result()
 
         try:
-            for records in self._blocks():
-                self._ended |= {record["block"] for record in records if "block" in record}
-                put(records)
+            for captions in self._captions():
+                self._ended.add(captions.block)
+                put(captions)
                 if self._begun is not None and self._ray.get(self._begun) <= self._ended:
                     break
         except (self._ray.exceptions.RayError, RuntimeError, ValueError) as error:
@@ -97,22 +97,21 @@ class RayBatch(Batch):
         finally:
             put(None)
 
-    def _blocks(self) -> Iterator[Records]:
-        """Caption the pending images in blocks, and yield the records of each block."""
+    def _captions(self) -> Iterator[Captions]:
+        """Caption the pending images in blocks, and yield the captions of each block."""
         data, options = self._ray.data, self._options.ray
         assert options is not None
-        images = [
-            json.dumps({"item": asdict(item), "perspectives": [each.name for each in asked]})
-            for item, asked in self._pending.values()
-        ]
-        rows = [{"block": next(self._numbers), "image": image} for image in images]
-        actors = min(self._cluster.actors, len(rows))
+        images = [(item, tuple(each.name for each in asked)) for item, asked in self._pending.values()]
+        actors = min(self._cluster.actors, len(images))
+        size = min(_IMAGES, math.ceil(len(images) / actors))
+        blocks = [Block(next(self._numbers), images[start : start + size]) for start in range(0, len(images), size)]
         places = max(1, self._options.concurrency // self._cluster.actors)
         at_once = images_in_memory(places, self._job.engine.servers)
-        dataset = data.from_items(rows, override_num_blocks=max(actors, math.ceil(len(rows) / _IMAGES))).map_batches(
+        rows = [{"block": pickle.dumps(block)} for block in blocks]
+        dataset = data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             Captioner,
             fn_constructor_args=(self._cluster.control,),
-            batch_size=_IMAGES if options.actor_gpus else None,  # Ray requires a number with GPUs
+            batch_size=1,
             num_cpus=options.actor_cpus,
             num_gpus=options.actor_gpus or None,
             compute=data.ActorPoolStrategy(
@@ -122,21 +121,15 @@ class RayBatch(Batch):
                 enable_true_multi_threading=True,
             ),
         )
-        for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            yield list(map(json.loads, batch.column("record").to_pylist()))
+        for row in dataset.iter_rows():
+            yield pickle.loads(row["captions"])  # noqa: S301 (from an actor of this run)
 
-    async def _record_image(self, record: dict[str, Any]) -> None:
-        """Write the rows of an image, unless they are written already. The last record of a block may end the run."""
-        if "block" in record:
-            if "end" in record:
-                self.stop(record["end"], record["reason"])
+    async def _record_image(self, key: str, rows: list[Row]) -> None:
+        """Write the rows of an image, unless they are written already."""
+        if not rows or key not in self._pending:
             return
-        item, asked = self._pending.pop(record["key"], (None, {}))
-        if item is None:
-            return
-        rows: list[Row] = list(map(read_row, record["rows"]))
         try:
-            await self._record(item, asked, rows)
+            await self._record(*self._pending.pop(key), rows)
         except Ended as ended:
             self.stop(ended.end, str(ended))
         except OSError as error:

@@ -4,18 +4,18 @@ These are plain classes. `ray_run` makes actors of them.
 """
 
 import asyncio
-import json
 import os
-from collections.abc import Awaitable
+import pickle
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from threading import Thread
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 
 from bridge.batch.inputs import read_image
-from bridge.batch.models import Failure, ImageItem, Paused, Resumed, Row, Waiting
+from bridge.batch.models import End, ImageItem, Paused, Resumed, Row, Waiting
 from bridge.batch.options import Options
 from bridge.batch.outage import Ended, Outages
 from bridge.batch.rows import Job, images_in_memory, loop_factory, open_job
@@ -23,8 +23,24 @@ from bridge.captioning.services import open_services
 from bridge.settings import Settings
 from bridge.version import __version__
 
-Block = dict[str, Any]
-"""A block of a Ray dataset: columns by name."""
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Images that one call captions. Each has the names of the perspectives that it is captioned with."""
+
+    number: int
+    images: list[tuple[ImageItem, tuple[str, ...]]]
+
+
+@dataclass(slots=True)
+class Captions:
+    """The captions of a block. `rows`: by the key of the image. `end`: the end and the reason if the run is to end."""
+
+    block: int
+    rows: dict[str, list[Row]] = field(default_factory=dict)
+    end: tuple[End, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,63 +110,44 @@ class Captioner:
     def __init__(self, control: Any) -> None:
         self._control, self._worker = control, ray.get_runtime_context().get_actor_id()
         self._loop = (loop_factory() or asyncio.new_event_loop)()
-        Thread(target=self._loop.run_forever, daemon=True).start()
-        self._setup: Setup = ray.get(control.setup.remote())
-        os.environ.update(self._setup.environment)
+        # AnyIO keeps its threads until the task that the loop was started with ends.
+        Thread(target=self._loop.run_until_complete, args=(asyncio.Event().wait(),), daemon=True).start()
+        setup: Setup = ray.get(control.setup.remote())
+        os.environ.update(setup.environment)
         self._stack = AsyncExitStack()
-        self._job: Job = self._run(opened(self._setup, self._stack))
+        self._job = self._run(opened(setup, self._stack))
         self._outages = Outages(self._job, self._emit)
-        self._room = asyncio.Semaphore(images_in_memory(self._setup.options.concurrency, self._job.engine.servers))
-        self._stopped = asyncio.run_coroutine_threadsafe(self._wait_for_stop(), self._loop)
+        self._room = asyncio.Semaphore(images_in_memory(setup.options.concurrency, self._job.engine.servers))
+        self._stopped = control.stopped.remote().future()
 
-    def __call__(self, block: Block) -> Block:
-        """Caption the images of a block. Return their rows, and a last record with the number of the block."""
-        number = int(block["block"][0])
-        end: dict[str, Any] = {"block": number}
-        records: list[dict[str, Any]] = []
-        if ray.get(self._control.begin.remote(number, self._worker)):
-            try:
-                self._run(self._caption(list(map(json.loads, block["image"])), records))
-            except ExceptionGroup as group:
-                ended = group.subgroup(Ended)
-                if ended is None:
-                    raise
-                first = ended.exceptions[0]
-                assert isinstance(first, Ended)
-                end |= {"end": first.end, "reason": str(first)}
-        return {"record": [json.dumps(record) for record in (*records, end)]}
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Caption the images of a block. The batch has one row, with a pickled Block. Return its pickled Captions."""
+        block: Block = pickle.loads(batch["block"][0])  # noqa: S301 (from the command that starts this actor)
+        captions = Captions(block.number)
+        if ray.get(self._control.begin.remote(block.number, self._worker)):
+            self._run(self._caption(block, captions))
+        return {"captions": [pickle.dumps(captions)]}
 
-    def _run(self, work: Awaitable[Any]) -> Any:
-        async def run() -> Any:
-            return await work
+    def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-        return asyncio.run_coroutine_threadsafe(run(), self._loop).result()
+    async def _caption(self, block: Block, captions: Captions) -> None:
+        """Caption images at the same time, and add them to `captions`. Begin no more when the run is to end."""
 
-    async def _caption(self, images: list[dict[str, Any]], records: list[dict[str, Any]]) -> None:
-        """Caption images at the same time, until the run is to stop. Their rows are added to `records`.
-
-        Raises a group of Ended.
-        """
-
-        async def caption(image: dict[str, Any]) -> None:
-            item, names = read_item(image["item"]), image["perspectives"]
-            asked = tuple(each for each in self._job.perspectives if each.name in names)
+        async def caption(item: ImageItem, names: tuple[str, ...]) -> None:
+            perspectives = tuple(each for each in self._job.perspectives if each.name in names)
             async with self._room:
-                if self._stopped.done():
+                if captions.end or self._stopped.done():
                     return
                 try:
-                    rows = await self._outages.caption(item, asked)
+                    captions.rows[item.key] = await self._outages.caption(item, perspectives)
                 except Ended as ended:
-                    records.extend([{"key": item.key, "rows": list(map(asdict, ended.rows))}] if ended.rows else [])
-                    raise
-            records.append({"key": item.key, "rows": list(map(asdict, rows))})
+                    captions.rows[item.key] = ended.rows
+                    captions.end = captions.end or (ended.end, str(ended))
 
         async with asyncio.TaskGroup() as group:
-            for image in images:
-                group.create_task(caption(image))
-
-    async def _wait_for_stop(self) -> None:
-        await self._control.stopped.remote()
+            for item, names in block.images:
+                group.create_task(caption(item, names))
 
     async def _emit(self, event: Paused | Resumed) -> None:
         self._control.emit.remote(event, self._worker)
@@ -183,14 +180,3 @@ def check_node(control: Any, url: str) -> tuple[str, str, list[str], str]:
     except OSError as error:
         unreadable = error.strerror or str(error) or type(error).__name__
     return __version__, *asyncio.run(job()), unreadable
-
-
-def read_item(fields: dict[str, Any]) -> ImageItem:
-    """Return an image from its JSON form."""
-    return ImageItem(**{**fields, "context": tuple(fields["context"])})
-
-
-def read_row(fields: dict[str, Any]) -> Row:
-    """Return a row from its JSON form."""
-    row = Row(**fields)
-    return replace(row, failure=Failure(**fields["failure"])) if fields["failure"] else row

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import fields
-from typing import Any, NoReturn
+from typing import Any
 
 from bridge.batch.engines import ProviderUnusable
 from bridge.batch.folder import BatchError
@@ -57,22 +57,12 @@ def run(arguments: argparse.Namespace) -> int:
             await asyncio.to_thread(ensure_downloaded, target, is_confirmed=arguments.yes)
         return await _run(options, services)
 
-    code = with_services(
+    return with_services(
         command,
         settings=settings_for(options, settings),
         max_concurrency=options.concurrency,
         loop_factory=loop_factory(),
     )
-    if (ray := sys.modules.get("ray")) is not None and ray.is_initialized():
-        _exit_now(code)
-    return code
-
-
-def _exit_now(code: int) -> NoReturn:
-    """Exit without the shutdown of Ray 2.60, during which Ray may end the process with code 1 (measured)."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 def _options(arguments: argparse.Namespace) -> Options:

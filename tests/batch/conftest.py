@@ -23,7 +23,9 @@ def batch(graphcap: Graphcap) -> Graphcap:
 
 
 @contextmanager
-def started(*arguments: Any, before: tuple[Any, ...] = (), **environment: str) -> Iterator[subprocess.Popen[str]]:
+def started(
+    *arguments: Any, before: tuple[Any, ...] = (), cwd: Path = ROOT, **environment: str
+) -> Iterator[subprocess.Popen[str]]:
     """Run `graphcap batch` in a process of its own, with the perspective `alt_text`. It is killed at the end.
 
     `before`: words before the command.
@@ -31,7 +33,7 @@ def started(*arguments: Any, before: tuple[Any, ...] = (), **environment: str) -
     command = [*map(str, before), sys.executable, "-m", "bridge.cli", "batch", *map(str, arguments), "-p", "alt_text"]
     with subprocess.Popen(
         command,
-        cwd=ROOT,
+        cwd=cwd,
         env={**clean_environment(), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
