@@ -55,7 +55,7 @@ def with_services(
     from bridge import errors
     from bridge.captioning.check import with_known_models
     from bridge.captioning.services import open_services
-    from bridge.config import startup_warnings
+    from bridge.config.load import startup_warnings
     from bridge.settings import SettingsError
     from bridge.telemetry.logging import configure_logging
 
@@ -85,7 +85,7 @@ def with_services(
 
 def load_settings(**overrides: str) -> "Settings | None":
     """Return the settings, or print all mistakes in them and in `providers.toml` and return None."""
-    from bridge.config import mistakes
+    from bridge.config.load import mistakes
     from bridge.settings import PREFIX, Settings, SettingsError, environment, load
 
     try:

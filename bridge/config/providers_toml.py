@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from bridge.config.models import BreakerSettings, Count, FallbackSettings, PositiveNumber, Strategy
-from bridge.settings import SettingsError, suggestion
+from bridge.settings import SettingsError
+from perspectives.errors import suggestion
 from providers import registry
 
 Seconds = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from bridge.dispatch.endpoint import Admission, Endpoint, outcome
 from bridge.dispatch.queue import Route
-from bridge.errors import CircuitBreakerOpen, QueueFull
-from bridge.network import AddressRefused
+from bridge.errors import AddressRefused, CircuitBreakerOpen, QueueFull
 from bridge.run import Attempt, Run
 from bridge.telemetry import tracing
 from providers import errors

@@ -6,8 +6,9 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
-from bridge.config import Configured
+from bridge.config.models import Configured
 from bridge.errors import (
+    AddressRefused,
     InvalidBaseUrl,
     MissingBaseUrl,
     MissingModel,
@@ -15,7 +16,7 @@ from bridge.errors import (
     ProviderNotAllowed,
     UnknownProvider,
 )
-from bridge.network import AddressPolicy, AddressRefused
+from bridge.network.policy import AddressPolicy
 from bridge.settings import Settings
 from providers import builtin, registry
 from providers.addresses import base_url as normalised

@@ -11,9 +11,9 @@ from time import monotonic
 
 import httpx2
 
-from bridge.errors import ImageTooLarge, ImageUnreachable
+from bridge.errors import AddressRefused, ImageTooLarge, ImageUnreachable
 from bridge.images.limits import MIB
-from bridge.network import AddressPolicy, AddressRefused
+from bridge.network.policy import AddressPolicy
 from bridge.network.transport import GuardedTransport, Resolve
 from bridge.version import __version__
 
