@@ -63,7 +63,7 @@ def inspect(data: bytes, limits: ImageLimits) -> Header:
 
     Raises ImageTooLarge, UnsupportedImage, and InvalidImage if the image is truncated or malformed.
     """
-    check_bytes(len(data), limits)
+    check_bytes(len(data), limits.max_bytes)
     media_type = sniff(data, heif=limits.heif)
     if media_type not in FORMATS:
         return Header(media_type)
@@ -89,12 +89,11 @@ def parsing(media_type: str) -> Iterator[None]:
         raise InvalidImage(f"The {title(media_type)} image is truncated.") from None
 
 
-def check_bytes(size: int, limits: ImageLimits) -> None:
+def check_bytes(size: int, limit: int) -> None:
     """Raise ImageTooLarge if `size`, the bytes of the encoded image, exceeds the limit."""
-    if size > limits.max_bytes:
+    if size > limit:
         raise ImageTooLarge(
-            f"The image has {size / MIB:.3g} MiB; the limit is {limits.max_bytes / MIB:.3g} MiB "
-            "(GRAPHCAP_MAX_IMAGE_BYTES). Send a smaller one."
+            f"The image is larger than {limit / MIB:.3g} MiB (GRAPHCAP_MAX_IMAGE_BYTES). Send a smaller one."
         )
 
 
