@@ -3,7 +3,7 @@
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -97,14 +97,15 @@ def _seconds(value: object) -> float | None:
     return None
 
 
-def _retry_info(body: object, depth: int = 0) -> float | None:
+def _retry_info(body: object) -> float | None:
     """Return Gemini's `RetryInfo.retryDelay`, a text such as "34.5s", at any depth (fastrepl/anarlog#7306)."""
-    if depth > _MAX_DEPTH:
-        return None
-    if isinstance(body, Mapping):
-        if "retryDelay" in body:
-            return _seconds(body["retryDelay"])
-        body = list(body.values())
-    items = body if isinstance(body, list) else ()
-    delays = (_retry_info(item, depth + 1) for item in items)
+    delays = (_seconds(part["retryDelay"]) for part in walk(body) if isinstance(part, Mapping) and "retryDelay" in part)
     return next((delay for delay in delays if delay is not None), None)
+
+
+def walk(body: object, depth: int = 0) -> Iterator[object]:
+    """Yield a parsed body and the values at any depth in it."""
+    yield body
+    if depth < _MAX_DEPTH and isinstance(body, Mapping | list):
+        for part in body.values() if isinstance(body, Mapping) else body:
+            yield from walk(part, depth + 1)
