@@ -311,8 +311,7 @@ NO_METHOD = Row(405, "method_not_allowed", "Method not allowed")
 MALFORMED_REQUEST = Row(400, "invalid_request", "Malformed request")
 HEADERS_TOO_LARGE = Row(431, "invalid_request", "Request headers too large")
 BUG = Row(500, "internal_error", "Internal error")
-OTHERS = (NO_ROUTE, NO_METHOD, MALFORMED_REQUEST, HEADERS_TOO_LARGE, BUG)
-"""Rows of problems without an exception class."""
+OTHERS = (NO_ROUTE, NO_METHOD, MALFORMED_REQUEST, HEADERS_TOO_LARGE, BUG)  # rows of problems without an exception class
 
 
 def row_of(error: Exception) -> Row:

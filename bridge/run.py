@@ -10,10 +10,8 @@ from bridge.deadline import Deadline
 from providers.base import OutputMode
 from providers.usage import Usage
 
-MAX_ATTEMPTS = 4
-"""Maximum provider calls per perspective, including retries, re-asks, mode changes and fallbacks."""
-INVALID_ANSWER = "invalid_answer"
-"""Outcome of a call whose answer failed validation."""
+MAX_ATTEMPTS = 4  # maximum provider calls per perspective, including retries, re-asks, mode changes and fallbacks
+INVALID_ANSWER = "invalid_answer"  # outcome of a call whose answer failed validation
 MAX_RAW_TEXT = 500
 
 Stage = Literal["queued", "image", "import", "loading model", "model", "retry", "fallback", "validate", "synthesis"]

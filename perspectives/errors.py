@@ -15,8 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-MAX_PROBLEMS = 20
-"""The maximum number of problems in one exception."""
+MAX_PROBLEMS = 20  # the maximum number of problems in one exception
 _SHOWN = 3
 _MAX_NAME = 200
 

@@ -16,8 +16,7 @@ prefixItems items contains minContains maxContains unevaluatedItems minItems max
 minLength maxLength pattern format contentEncoding contentMediaType
 minimum maximum exclusiveMinimum exclusiveMaximum multipleOf
 """
-KEYWORDS = tuple(_WORDS.split())
-"""All keywords of a normalised schema, in their order in the schema."""
+KEYWORDS = tuple(_WORDS.split())  # all keywords of a normalised schema, in their order in the schema
 
 ANNOTATIONS = frozenset({"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"})
 """Keywords that describe a value without constraining it."""

@@ -13,12 +13,9 @@ from perspectives import keywords, patterns
 from perspectives.errors import MAX_PROBLEMS, InvalidPerspective, Problem, below, shortened, suggestion
 from perspectives.json_values import JsonObject, items
 
-MAX_NODES = 5_000
-"""Maximum number of subschemas after references are inlined."""
-MAX_DEPTH = 32
-"""Maximum nesting of subschemas, including references."""
-MAX_LEAST = 100_000
-"""Maximum number of values and characters in the smallest answer that the schema accepts."""
+MAX_NODES = 5_000  # maximum number of subschemas after references are inlined
+MAX_DEPTH = 32  # maximum nesting of subschemas, including references
+MAX_LEAST = 100_000  # maximum number of values and characters in the smallest answer that the schema accepts
 
 FORMATS = frozenset(
     {

@@ -24,8 +24,7 @@ MAX_COST = 4_000_000
 """Maximum bytes of an answer times the weight of its schema: less than 50 ms (benchmarks/schemas.py)."""
 MAX_ANSWER_BYTES = 1_000_000
 """Maximum bytes of an answer as JSON. Callers reject longer texts before parsing, which also holds the GIL."""
-MAX_ANSWER_DEPTH = 100
-"""Maximum levels of objects and lists in an answer."""
+MAX_ANSWER_DEPTH = 100  # maximum levels of objects and lists in an answer
 _CHEAP_COST = 400_000
 _CHEAP_LENGTH = 16 * 1024
 _LISTED_COST = 20_000  # a failed alternative creates an error, which takes 7 µs

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
-DEFAULT_RETRY_AFTER = 2.0
-"""Seconds to wait after a 429 whose `Retry-After` cannot be used."""
+DEFAULT_RETRY_AFTER = 2.0  # seconds to wait after a 429 whose `Retry-After` cannot be used
 _MAX_DEPTH = 8
 _SPAN = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
 _UNIT_SECONDS = (3600.0, 60.0, 1.0, 0.001)

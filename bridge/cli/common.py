@@ -117,7 +117,7 @@ def perspective_file(name: str) -> str | dict[str, Any]:
 def print_error(error: Exception, run: "Run | None" = None, *, as_json: bool = False) -> int:
     """Print the error (`as_json`: with the provider calls of `run`, as over HTTP), and return its exit code."""
     from bridge.captioning import problems
-    from perspectives import MissingVariables
+    from perspectives.errors import MissingVariables
 
     problem = problems.from_error(error, run or "")
     if as_json:

@@ -11,8 +11,7 @@ from typing import Literal
 
 BreakerState = Literal["closed", "open", "half_open"]
 _DISTINCT_ERRORS = 3
-_RETRY_AFTER = 5.0
-"""Seconds to report to rejected callers while only a probe can end the open state."""
+_RETRY_AFTER = 5.0  # seconds to report to rejected callers while only a probe can end the open state
 
 
 class CircuitBreaker:
