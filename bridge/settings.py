@@ -15,8 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "GRAPHCAP_"
 MIB = 1024 * 1024
-SECRETS = ("api_keys", "named_api_keys", "rate_limit_storage")
-"""Secret settings. They can be read from a file, and are not options of the command line."""
+SECRETS = ("api_keys", "named_api_keys", "rate_limit_storage")  # can be read from files, and are no options of `serve`
 OTHERS = frozenset({"GRAPHCAP_API_KEY", "GRAPHCAP_PROVIDER_KEY", "GRAPHCAP_REQUIRE_TOOLS"})
 """Variables of `graphcap caption`, `graphcap batch` and the tests, which are not settings."""
 

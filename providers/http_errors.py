@@ -1,7 +1,4 @@
-"""Classify error responses by their status if it is unambiguous, otherwise by known phrases in their text.
-
-Messages never quote the response, because it may contain the key or the prompt.
-"""
+"""Classify error responses by status, else by known phrases. Messages never quote a response: it may contain a key."""
 
 import json
 import re
@@ -18,8 +15,7 @@ _MAX_TEXT = 20_000
 _PARAMETERS = frozenset({"max_completion_tokens", "detail", *(field.name for field in fields(Options))})
 """Values of the field `param` in OpenAI's errors that a message may name."""
 _LIMIT = re.compile(r"(?:context|model) length (?:of|is) (\d{1,9})|at most (\d{1,9})|less than or equal to (\d{1,9})")
-_TEMPORARY = (errors.RateLimited, errors.Unavailable, errors.ServerFailed)
-"""Temporary errors. Only these have a `retry_after`."""
+_TEMPORARY = (errors.RateLimited, errors.Unavailable, errors.ServerFailed)  # only these have a `retry_after`
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +52,7 @@ def classify(
 
 
 def error_in_200(error: object, spec: Spec, request: VisionRequest) -> ProviderError:
-    """Return the error for an error object inside a response with status 200.
-
-    The object's `code` may be an HTTP status, as a number or a string (OpenRouter, vLLM, llama-server).
-    """
+    """Return the error for an error object in a response with status 200. Its `code` may be an HTTP status."""
     code = str(error.get("code")) if isinstance(error, Mapping) else ""
     if re.fullmatch("[45][0-9][0-9]", code):
         return classify(int(code), error, {}, spec, request)

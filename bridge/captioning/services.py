@@ -120,10 +120,7 @@ def engine_settings(settings: Settings) -> EngineSettings:
 
 
 def service_engines(settings: Settings, control: socket.socket | None = None) -> Engines:
-    """Return the embedded engines of a service. Callers may name only known and configured models.
-
-    `control`: the socket of the main process's supervisor, if this process is a worker.
-    """
+    """Return the engines of a service, for known and configured models. `control`: the supervisor's socket, if any."""
     providers = configured(settings)
     local = [config for config in providers.providers.values() if config.kind == SPEC.kind]
     named = {settings.model, *(model for config in local for model in (config.default_model, *config.models))}

@@ -17,10 +17,7 @@ from providers.base import ProviderConfig, Spec
 
 
 def load(file: Path, environment: Mapping[str, str], default: str = "") -> Configured:
-    """Load the providers from `file`, which may be missing, and `environment`. Raises SettingsError.
-
-    `default`: the provider for requests that name none.
-    """
+    """Load the providers. `file` may be missing. `default`: for requests that name none. Raises SettingsError."""
     loader = _Loader(environment, file.name)
     implicit = {spec.kind: loader.implicit(spec) for spec in registry.specs()}
     try:

@@ -98,10 +98,7 @@ class ProvidersFile(Table):
 
 
 def read(file: Path) -> ProvidersFile:
-    """Return the validated file, or an empty one if the file does not exist.
-
-    Raises SettingsError with every structural mistake. Messages contain no values, which may be secrets.
-    """
+    """Return the file's content, empty without a file. Raises SettingsError with every mistake, but no values."""
     try:
         return ProvidersFile.model_validate(tomllib.loads(file.read_text("utf-8")))
     except FileNotFoundError:

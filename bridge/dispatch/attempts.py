@@ -42,10 +42,7 @@ class Timeouts:
 
 @dataclass(slots=True)
 class Retries:
-    """The retries of one call to a target.
-
-    `timeout`, `attempt_timeout`: the settings, if the endpoint has no own limits. `failed`: endpoints not to try now.
-    """
+    """The retries of one call. `timeout`, `attempt_timeout`: if the endpoint sets none. `failed`: not to try now."""
 
     route: Route
     run: Run

@@ -59,10 +59,7 @@ _MAX_SCANS_AT_LIMIT = 20  # decoders process all pixels once per scan: 20 scans 
 
 
 def inspect(data: bytes, limits: ImageLimits) -> Header:
-    """Return the format, and for JPEG, PNG and WebP the header, checked against the limits.
-
-    Raises ImageTooLarge, UnsupportedImage, and InvalidImage if the image is truncated or malformed.
-    """
+    """Return the format, and for JPEG, PNG and WebP the header, checked against the limits. Raises ImageError."""
     check_bytes(len(data), limits.max_bytes)
     media_type = sniff(data, heif=limits.heif)
     if media_type not in FORMATS:

@@ -41,10 +41,7 @@ def inside(path: str) -> list[str]:
 
 
 def read(path: str, workspace: Path, max_bytes: int) -> bytes:
-    """Read a regular file inside the workspace.
-
-    Raises PathRefused for everything else, whether it exists or not, ImageNotFound and ImageTooLarge.
-    """
+    """Read a regular file of the workspace. Raises ImageNotFound, ImageTooLarge, and PathRefused for any other path."""
     parts = inside(path)
     shown = "/".join(parts)
     with _opened(parts, workspace, shown) as file:
