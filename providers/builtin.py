@@ -22,7 +22,7 @@ _PIECE = 48  # characters in one streamed Delta
 
 
 class BuiltinClient(BaseClient):
-    """Gives the same answer for the same image statistics and schema. Calls raise SchemaNotFillable."""
+    """Answers from the image's statistics, always alike for one image and schema. Calls raise SchemaNotFillable."""
 
     specs = (SPEC,)
     spec = SPEC

@@ -31,7 +31,7 @@ def spec(kind: str) -> Spec:
 
 
 def client(config: ProviderConfig, pool: Pool) -> BaseClient:
-    """Create a client. The first of a kind imports an SDK (1 s). Raises UnknownKind, or ValueError for its base URL."""
+    """Create a client, in a thread: the first of a kind imports an SDK (1 s). Raises UnknownKind or ValueError."""
     _, client_class = _entry(config.kind)
     if client_class.sdk:
         import_module(client_class.sdk)

@@ -98,7 +98,7 @@ class ProvidersFile(Table):
 
 
 def read(file: Path) -> ProvidersFile:
-    """Return the file's content, empty without a file. Raises SettingsError with every mistake, but no values."""
+    """Return the validated file, empty if there is none. Raises SettingsError, whose messages contain no values."""
     try:
         return ProvidersFile.model_validate(tomllib.loads(file.read_text("utf-8")))
     except FileNotFoundError:
