@@ -13,7 +13,8 @@ from pydantic_core import from_json
 
 from benchmarks.report import Promise, Report, Table
 from benchmarks.running import ROOT
-from perspectives import PerspectiveError, ValidationFailed, Validator, compile_schema, parse, patterns, validation
+from perspectives import PerspectiveError, ValidationFailed, compile_schema, parse, patterns, validation
+from perspectives.validation import Validator
 
 TABLE = ROOT / "tests" / "hostile" / "schemas.toml"
 RUNS = 3

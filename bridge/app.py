@@ -16,7 +16,7 @@ from bridge.api import openapi, responses
 from bridge.api.drain import Drain
 from bridge.api.middleware.auth import cors
 from bridge.api.middleware.concurrency import AdmissionMiddleware
-from bridge.api.middleware.request_context import RequestContextMiddleware, clean_root, record_of, services
+from bridge.api.middleware.request_context import API, RequestContextMiddleware, clean_root, record_of, services
 from bridge.api.routes import openai, pages, perspectives, providers, service, websocket
 from bridge.captioning import problems
 from bridge.captioning.check import with_known_models
@@ -29,14 +29,10 @@ from bridge.version import __version__
 from providers.local_supervisor import Engines
 
 log = logging.getLogger("graphcap")
-API = "/api/v1"
 
 
 def create_app(settings: Settings | None = None, drain: Drain | None = None, engines: Engines | None = None) -> ASGIApp:
-    """Create the ASGI application. Raises SettingsError, which lists every mistake.
-
-    `drain`: for a graceful shutdown. `engines`: the embedded engines, by default those of this process.
-    """
+    """Create the ASGI application. `engines`: by default those of this process. Raises SettingsError."""
     settings = settings or load()
     silence_libraries()
     app = AdmissionMiddleware(build(settings, engines), settings, drain or Drain())

@@ -6,11 +6,10 @@ no row. Any other exception is a bug: the client gets status 500 without details
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from bridge.deadline import DeadlineExceeded
 from perspectives import errors as perspective_errors
-from perspectives.errors import Problem
+from perspectives.errors import Problem, suggestion
 from providers import errors as provider_errors
 from providers.addresses import NotDialled
 
@@ -128,13 +127,7 @@ class InvalidImage(ImageError):
 
 
 class AddressRefused(NotDialled):
-    """The network policy forbids this address. `kind`: the address class, "port" or "name"."""
-
-    def __init__(self, message: str, *, host: str, kind: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.host = host
-        self.kind = kind
+    """The network policy forbids this address."""
 
 
 class DispatchError(Exception):
@@ -145,9 +138,8 @@ class DispatchError(Exception):
 
 class UnknownProvider(DispatchError):
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
-        near = get_close_matches(name, known, n=3, cutoff=0.7)
-        hint = f"Did you mean {' or '.join(near)}?" if near else f"Configured providers: {', '.join(known)}."
-        super().__init__(f"There is no provider named '{name[:80]}'. {hint}")
+        hint = suggestion(name, known) or f" Configured providers: {', '.join(known)}."
+        super().__init__(f"There is no provider named '{name[:80]}'.{hint}")
 
 
 class MissingProvider(DispatchError):
@@ -319,8 +311,7 @@ NO_METHOD = Row(405, "method_not_allowed", "Method not allowed")
 MALFORMED_REQUEST = Row(400, "invalid_request", "Malformed request")
 HEADERS_TOO_LARGE = Row(431, "invalid_request", "Request headers too large")
 BUG = Row(500, "internal_error", "Internal error")
-OTHERS = (NO_ROUTE, NO_METHOD, MALFORMED_REQUEST, HEADERS_TOO_LARGE, BUG)
-"""Rows of problems without an exception class."""
+OTHERS = (NO_ROUTE, NO_METHOD, MALFORMED_REQUEST, HEADERS_TOO_LARGE, BUG)  # rows of problems without an exception class
 
 
 def row_of(error: Exception) -> Row:

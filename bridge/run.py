@@ -10,15 +10,12 @@ from bridge.deadline import Deadline
 from providers.base import OutputMode
 from providers.usage import Usage
 
-MAX_ATTEMPTS = 4
-"""Maximum provider calls per perspective, including retries, re-asks, mode changes and fallbacks."""
-INVALID_ANSWER = "invalid_answer"
-"""Outcome of a call whose answer failed validation."""
+MAX_ATTEMPTS = 4  # maximum provider calls per perspective, including retries, re-asks, mode changes and fallbacks
+INVALID_ANSWER = "invalid_answer"  # outcome of a call whose answer failed validation
 MAX_RAW_TEXT = 500
 
 Stage = Literal["queued", "image", "import", "loading model", "model", "retry", "fallback", "validate", "synthesis"]
-Reason = Literal["", "retry", "reask", "schema", "fallback"]
-"""Reasons for a further call: a failed call, an invalid answer, a rejected schema, a fallback."""
+Reason = Literal["", "retry", "reask", "schema", "fallback"]  # why the call is not the first one
 ProviderMessages = Literal["show", "log", "hide"]
 """Where the provider's message about a failure appears: in responses and the log, only in the log, or nowhere."""
 

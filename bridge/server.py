@@ -21,7 +21,7 @@ from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
 from bridge.api.drain import Drain
-from bridge.config import startup_warnings
+from bridge.config.load import startup_warnings
 from bridge.http_protocol import RequestProtocol
 from bridge.settings import PREFIX, Settings, load
 from bridge.telemetry.logging import configure_logging

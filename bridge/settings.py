@@ -2,8 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
@@ -16,8 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "GRAPHCAP_"
 MIB = 1024 * 1024
-SECRETS = ("api_keys", "named_api_keys", "rate_limit_storage")
-"""Secret settings. They can be read from a file, and are not options of the command line."""
+SECRETS = ("api_keys", "named_api_keys", "rate_limit_storage")  # can be read from files, and are no options of `serve`
 OTHERS = frozenset({"GRAPHCAP_API_KEY", "GRAPHCAP_PROVIDER_KEY", "GRAPHCAP_REQUIRE_TOOLS"})
 """Variables of `graphcap caption`, `graphcap batch` and the tests, which are not settings."""
 
@@ -364,21 +362,3 @@ def environment() -> Mapping[str, str]:
     """Return the variables of the environment and of `.env`. The environment takes precedence."""
     file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
     return {**file, **os.environ}
-
-
-def unused_variables(variables: Mapping[str, str]) -> Iterator[str]:
-    """Yield a sentence for each variable that looks like a setting and has no effect.
-
-    They are not errors, because Kubernetes sets `GRAPHCAP_BRIDGE_PORT` and others for a service graphcap-bridge.
-    """
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    known |= {f"{PREFIX}{name.upper()}_FILE" for name in SECRETS} | OTHERS
-    for name in sorted(variables):
-        if name.startswith(PREFIX) and name not in known:
-            yield f"{name} is not a setting and has no effect.{suggestion(name, known)}"
-
-
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return ` Did you mean 'x'?` with the known name that is most similar to `name`, "" if none is similar."""
-    near = get_close_matches(name, list(known), n=1, cutoff=0.75)
-    return f" Did you mean '{near[0]}'?" if near else ""

@@ -3,28 +3,8 @@
 perspective = perspectives.parse({"name": "…", "prompt": "…", "json_schema": Model.model_json_schema()})
 """
 
-from perspectives.errors import (
-    InvalidPerspective,
-    MissingVariables,
-    PerspectiveError,
-    UnknownModule,
-    UnknownPerspective,
-    UnknownVariables,
-    ValidationFailed,
-)
+from perspectives.errors import InvalidPerspective, PerspectiveError, ValidationFailed
 from perspectives.perspective import Perspective, parse
-from perspectives.validation import Validator, compile_schema
+from perspectives.validation import compile_schema
 
-__all__ = [
-    "InvalidPerspective",
-    "MissingVariables",
-    "Perspective",
-    "PerspectiveError",
-    "UnknownModule",
-    "UnknownPerspective",
-    "UnknownVariables",
-    "ValidationFailed",
-    "Validator",
-    "compile_schema",
-    "parse",
-]
+__all__ = ["InvalidPerspective", "Perspective", "PerspectiveError", "ValidationFailed", "compile_schema", "parse"]

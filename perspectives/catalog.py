@@ -10,8 +10,7 @@ from perspectives.forms import ModuleSetting
 from perspectives.loader import ModuleSettings, UnreadableFile, json_files, read_json, read_settings
 from perspectives.perspective import Perspective, parse
 
-LIBRARY = Path(__file__).parent / "library"
-"""The directory of the perspectives that are part of the package."""
+LIBRARY = Path(__file__).parent / "library"  # the directory of the perspectives that are part of the package
 
 Severity = Literal["error", "warning"]
 

@@ -1,10 +1,9 @@
 """Read a perspective document. Keys at the top level take precedence over those in graphcap's object `schema`."""
 
 from collections.abc import Callable, Collection
-from difflib import get_close_matches
 from functools import partial
 
-from perspectives.errors import MAX_PROBLEMS, Problem, below
+from perspectives.errors import MAX_PROBLEMS, Problem, below, suggestion
 from perspectives.forms import Form, PerspectiveForm, validated
 from perspectives.json_values import JsonObject
 
@@ -45,9 +44,9 @@ class Document:
     def _note_unknown(self, form: Form, pointer: Callable[[str], str], absent: Collection[str]) -> None:
         """Record the unknown keys of an object and of the objects in its lists. `absent`: keys that may be meant."""
         for index, key in enumerate(key for key in form.model_extra or () if not key.startswith("$")):
-            near = get_close_matches(key[:40], absent, n=1) if index < MAX_PROBLEMS else []
-            if near:
-                self.misspelled.append(Problem(pointer(key), f"Is not a known key. Did you mean '{near[0]}'?"))
+            hint = suggestion(key, absent, cutoff=0.6) if index < MAX_PROBLEMS else ""
+            if hint:
+                self.misspelled.append(Problem(pointer(key), f"Is not a known key.{hint}"))
             else:
                 self.warnings.append(Problem(pointer(key), "Is not a known key; it has no effect."))
         for key, value in form:

@@ -15,8 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-MAX_PROBLEMS = 20
-"""The maximum number of problems in one exception."""
+MAX_PROBLEMS = 20  # the maximum number of problems in one exception
 _SHOWN = 3
 _MAX_NAME = 200
 
@@ -59,13 +58,13 @@ class UnknownPerspective(PerspectiveError):
     """No usable perspective has this name. `reason`: why an existing perspective cannot be used, else ""."""
 
     def __init__(self, name: str, known: Iterable[str], reason: str = "") -> None:
-        explanation = f"There is no perspective '{shortened(name)}'.{_similar(name, known)}"
+        explanation = f"There is no perspective '{shortened(name)}'.{suggestion(name, known)}"
         super().__init__(f"The perspective '{shortened(name)}' cannot be used: {reason}" if reason else explanation)
 
 
 class UnknownModule(PerspectiveError):
     def __init__(self, name: str, known: Iterable[str]) -> None:
-        super().__init__(f"There is no module '{shortened(name)}'.{_similar(name, known)}")
+        super().__init__(f"There is no module '{shortened(name)}'.{suggestion(name, known)}")
 
 
 class MissingVariables(PerspectiveError):
@@ -84,7 +83,7 @@ class UnknownVariables(PerspectiveError):
         declared = f"it declares {', '.join(known)}" if known else "it declares none"
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         unknown = ", ".join(shortened(name) for name in names[:_SHOWN]) + more
-        super().__init__(f"The perspective has no variable {unknown}; {declared}.{_similar(names[0], known)}")
+        super().__init__(f"The perspective has no variable {unknown}; {declared}.{suggestion(names[0], known)}")
 
 
 class ValidationFailed(PerspectiveError):
@@ -100,9 +99,10 @@ def _listed(problems: tuple[Problem, ...]) -> str:
     return " ".join(map(str, problems[:_SHOWN])) + (f" (And {more} more.)" if more > 0 else "")
 
 
-def _similar(name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(name[:_MAX_NAME], list(known), n=3)
-    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+def suggestion(name: str, known: Iterable[str], cutoff: float = 0.7) -> str:
+    """Return ` Did you mean 'x'?` with the known name that is most similar to `name`, "" if none is similar."""
+    near = get_close_matches(name[:_MAX_NAME], list(known), n=1, cutoff=cutoff)
+    return f" Did you mean '{near[0]}'?" if near else ""
 
 
 def shortened(name: str, length: int = 100) -> str:

@@ -1,7 +1,4 @@
-"""pydantic models of the objects in perspective files and in the settings file.
-
-Unknown keys are kept in `model_extra`. A known key whose value is null counts as absent.
-"""
+"""pydantic models of perspective files and of the settings file. Unknown keys are kept; null counts as absent."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self, TypeVar

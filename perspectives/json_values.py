@@ -9,10 +9,8 @@ from typing import Any
 from perspectives.errors import InvalidPerspective, Problem, below
 
 JsonObject = dict[str, Any]
-MAX_BYTES = 262_144
-"""Maximum bytes of a perspective as compact JSON in UTF-8. The largest perspective of the library has 10 kB."""
-MAX_JSON_DEPTH = 200
-"""Maximum levels of objects and lists in a perspective."""
+MAX_BYTES = 262_144  # of a perspective as compact JSON in UTF-8. The largest of the library has 10 kB
+MAX_JSON_DEPTH = 200  # maximum levels of objects and lists in a perspective
 _EXACT = 2.0**53
 
 

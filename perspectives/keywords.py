@@ -16,8 +16,7 @@ prefixItems items contains minContains maxContains unevaluatedItems minItems max
 minLength maxLength pattern format contentEncoding contentMediaType
 minimum maximum exclusiveMinimum exclusiveMaximum multipleOf
 """
-KEYWORDS = tuple(_WORDS.split())
-"""All keywords of a normalised schema, in their order in the schema."""
+KEYWORDS = tuple(_WORDS.split())  # all keywords of a normalised schema, in their order in the schema
 
 ANNOTATIONS = frozenset({"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"})
 """Keywords that describe a value without constraining it."""
@@ -26,8 +25,7 @@ SCHEMA_MAPS = frozenset({"properties", "patternProperties", "dependentSchemas"})
 SCHEMA_LISTS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
 BOOLEANS = frozenset({"additionalProperties", "items", "unevaluatedProperties", "unevaluatedItems"})
 """Keywords whose value may be true or false. Other boolean schemas become {} or {"not": {}}."""
-SCHEMAS = BOOLEANS | {"not", "if", "then", "else", "contains", "propertyNames"}
-"""Keywords whose value is a single schema."""
+SCHEMAS = BOOLEANS | {"not", "if", "then", "else", "contains", "propertyNames"}  # keywords whose value is a schema
 
 IN_PLACE = frozenset({"anyOf", "oneOf", "allOf", "not", "if", "then", "else", "dependentSchemas"})
 """Keywords whose subschemas apply to the same value as the schema that contains the keyword."""

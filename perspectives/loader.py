@@ -12,8 +12,7 @@ from perspectives.errors import Problem, below, shortened
 from perspectives.forms import F, ModuleSetting, SettingsForm, validated
 from perspectives.json_values import MAX_BYTES
 
-MAX_FILE_BYTES = 4 * MAX_BYTES
-"""Maximum bytes of a file, including white space and escapes."""
+MAX_FILE_BYTES = 4 * MAX_BYTES  # maximum bytes of a file, including white space and escapes
 
 
 class UnreadableFile(Exception):

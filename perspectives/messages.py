@@ -8,8 +8,7 @@ from jsonschema_rs import ValidationError
 
 from perspectives.errors import Problem, below, shortened
 
-MASK = "The value"
-"""The words for the validated value in the messages of jsonschema-rs."""
+MASK = "The value"  # the words for the validated value in the messages of jsonschema-rs
 _SHOWN = 20
 _MAX_LENGTH = 500
 _SENTENCES = {

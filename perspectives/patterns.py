@@ -9,8 +9,7 @@ from math import prod
 
 from jsonschema_rs import RegexOptions, ValidationError, validator_for
 
-MAX_COMPILE_COST = 1_000
-"""Maximum total `compile_cost` of the patterns of a schema: about 50 ms (jsonschema-rs 0.60)."""
+MAX_COMPILE_COST = 1_000  # maximum total `compile_cost` of the patterns of a schema: about 50 ms (jsonschema-rs 0.60)
 
 # maximum size of the compiled program in bytes -> cost (for at most 0.05, 0.6, 5 and 20 ms)
 _TIERS = {10_000: 1, 100_000: 12, 1_000_000: 100, 4_000_000: 400}

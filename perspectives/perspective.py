@@ -13,8 +13,7 @@ from perspectives.validation import Validator, compile_schema
 
 RESERVED = frozenset({"list", "modules", "caption", "caption-from-path", "analyze", "stream", "types.ts"})
 """Names that are paths of the API."""
-MAX_PLACEHOLDERS = 100
-"""Maximum number of placeholders in a prompt or template. Each may be replaced by a long text."""
+MAX_PLACEHOLDERS = 100  # maximum number of placeholders in a prompt or template. Each may be replaced by a long text
 _MAX_NAME = 128
 
 

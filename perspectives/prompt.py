@@ -12,10 +12,8 @@ if TYPE_CHECKING:
     from perspectives.perspective import Perspective
 
 IDENTIFIER = r"[^\W\d]\w*"
-PLACEHOLDER = re.compile(rf"\{{({IDENTIFIER})\}}")
-"""Matches `{identifier}`. All other braces are literal, such as those of JSON examples."""
-MAX_RENDERED = 1_000_000
-"""Maximum characters of a rendered result, because a short template can contain a long field many times."""
+PLACEHOLDER = re.compile(rf"\{{({IDENTIFIER})\}}")  # all other braces are literal, such as those of JSON examples
+MAX_RENDERED = 1_000_000  # maximum characters of a rendered text: a template can contain a long field many times
 FIELD = re.compile(r"\{([^{}]+)\}")
 _PATH = re.compile(r"[^.\[\]]+(\.[^.\[\]]+|\[(\*|\d{1,6})\])*")
 """A field, a field in an object (`scene.light`), an item (`tags[0]`), or all items (`objects[*].label`)."""
@@ -57,10 +55,7 @@ def render_caption(perspective: "Perspective", result: JsonObject) -> str:
 
 
 def fill_template(template: str, result: JsonObject, schema: JsonObject) -> str:
-    """Replace the fields in a template, such as `{caption}` or `{objects[*].label}`, by their values in the result.
-
-    `schema`: declares the fields. Braces around other text are literal.
-    """
+    """Replace fields such as `{caption}` or `{objects[*].label}` by their values. Other braces are literal."""
     names = schema.get("properties", {})
 
     def value(match: re.Match[str]) -> str:
@@ -134,10 +129,7 @@ def _values(result: JsonObject, steps: list[str]) -> list[Any]:
 
 
 def _readable(value: Any) -> str:
-    """Format a value in one line. Items of a list are joined with commas.
-
-    An object is shown as its label, tag, name or similar, else as its texts, else as all of its values.
-    """
+    """Format a value in one line: of an object its label, name or similar, else its texts, else all of its values."""
     if value is None:
         return ""
     if isinstance(value, str):

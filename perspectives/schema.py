@@ -6,20 +6,16 @@ are too large or too expensive to check are rejected.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Any
 from urllib.parse import unquote
 
 from perspectives import keywords, patterns
-from perspectives.errors import MAX_PROBLEMS, InvalidPerspective, Problem, below, shortened
+from perspectives.errors import MAX_PROBLEMS, InvalidPerspective, Problem, below, shortened, suggestion
 from perspectives.json_values import JsonObject, items
 
-MAX_NODES = 5_000
-"""Maximum number of subschemas after references are inlined."""
-MAX_DEPTH = 32
-"""Maximum nesting of subschemas, including references."""
-MAX_LEAST = 100_000
-"""Maximum number of values and characters in the smallest answer that the schema accepts."""
+MAX_NODES = 5_000  # maximum number of subschemas after references are inlined
+MAX_DEPTH = 32  # maximum nesting of subschemas, including references
+MAX_LEAST = 100_000  # maximum number of values and characters in the smallest answer that the schema accepts
 
 FORMATS = frozenset(
     {
@@ -140,8 +136,7 @@ class _Reader:
     def _check_unknown(self, word: str, pointer: str) -> None:
         if word in keywords.DROPPED or word.startswith("x-"):
             return
-        near = get_close_matches(word[:40], keywords.KEYWORDS, n=1, cutoff=0.8)
-        hint = _HINTS.get(word) or (f"Did you mean {near[0]}?" if near else "Remove it.")
+        hint = _HINTS.get(word) or suggestion(word, keywords.KEYWORDS, cutoff=0.8).strip() or "Remove it."
         self.reject(pointer, f"Is not a keyword of JSON Schema draft 2020-12. {hint}")
 
     def _inner(self, word: str, value: Any, schema: JsonObject, place: _Place, pointer: str) -> _Place:

@@ -20,12 +20,9 @@ from perspectives.keywords import BRANCHING
 from perspectives.messages import MASK, problems_of
 from perspectives.schema import NormalisedSchema, normalise
 
-MAX_COST = 4_000_000
-"""Maximum bytes of an answer times the weight of its schema: less than 50 ms (benchmarks/schemas.py)."""
-MAX_ANSWER_BYTES = 1_000_000
-"""Maximum bytes of an answer as JSON. Callers reject longer texts before parsing, which also holds the GIL."""
-MAX_ANSWER_DEPTH = 100
-"""Maximum levels of objects and lists in an answer."""
+MAX_COST = 4_000_000  # maximum bytes of an answer times the weight of its schema: 50 ms (benchmarks/schemas.py)
+MAX_ANSWER_BYTES = 1_000_000  # maximum length of an answer as JSON. Callers reject longer texts before parsing
+MAX_ANSWER_DEPTH = 100  # maximum levels of objects and lists in an answer
 _CHEAP_COST = 400_000
 _CHEAP_LENGTH = 16 * 1024
 _LISTED_COST = 20_000  # a failed alternative creates an error, which takes 7 µs
@@ -190,10 +187,7 @@ def _from_text(text: str, node: JsonObject) -> Any:
 
 
 def _normalised(value: Any, node: JsonObject, pointer: str, dropped: list[str]) -> Any:
-    """Normalise a value as `Validator.validate` describes it, unless several subschemas apply to the value.
-
-    The pointers of dropped properties are appended to `dropped`.
-    """
+    """Normalise a value (see `Validator.validate`), and append the pointers of dropped properties to `dropped`."""
     if BRANCHING & node.keys():
         return value
     if isinstance(value, dict) and (properties := node.get("properties")):

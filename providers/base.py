@@ -4,7 +4,6 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from secrets import token_bytes
-from types import MappingProxyType
 from typing import Any, Literal
 
 from pybase64 import b64encode
@@ -18,7 +17,6 @@ OutputMode = Literal["json_schema", "json_schema_relaxed", "json_object", "promp
 PLACEHOLDER = token_bytes(24)
 """Placeholder for the bytes of an image until the request is sent. Random, so that no prompt contains it."""
 PLACEHOLDER_BASE64 = b64encode(PLACEHOLDER).decode()
-NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 LADDER: tuple[OutputMode, ...] = ("json_schema", "json_schema_relaxed", "json_object", "prompt")
 """Output modes, the strictest first. Every server accepts the last one."""
 
@@ -50,10 +48,7 @@ class PixelStatistics:
 
 @dataclass
 class Image:
-    """An image as it is sent to the provider: encoded bytes, their media type, and the size in pixels.
-
-    `statistics`: measurements for the built-in provider.
-    """
+    """An encoded image as it is sent, and its size in pixels. `statistics`: for the built-in provider."""
 
     data: bytes = field(repr=False)
     media_type: str

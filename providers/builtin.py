@@ -22,10 +22,7 @@ _PIECE = 48  # characters in one streamed Delta
 
 
 class BuiltinClient(BaseClient):
-    """Answer from `request.image.statistics`, always with the same answer for the same image and schema.
-
-    Calls raise SchemaNotFillable if no valid value is found for the schema.
-    """
+    """Answers from the image's statistics, always alike for one image and schema. Calls raise SchemaNotFillable."""
 
     specs = (SPEC,)
     spec = SPEC

@@ -13,8 +13,7 @@ from providers.errors import AuthFailed, BadReply, CallTimeout, ProviderError, R
 
 T = TypeVar("T")
 CONNECT_SECONDS = 10.0
-MALFORMED = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
-"""Exceptions that SDKs raise for a response that is not JSON, or that is JSON of an unexpected shape."""
+MALFORMED = (ValueError, TypeError, AttributeError, LookupError, RecursionError)  # what SDKs raise for malformed JSON
 _CONNECT_CAUSES: Mapping[type[Exception], str] = {
     socket.gaierror: ": the host name is unknown. Check the base URL.",
     ConnectionRefusedError: ": the connection was refused. Check that the server runs, and the port of the base URL.",

@@ -8,7 +8,7 @@ from typing import Literal
 from pybase64 import b64decode
 
 from providers import errors
-from providers.base import NO_HEADERS, Completion, Credentials, Image, Model, Options, VisionRequest
+from providers.base import Completion, Credentials, Image, Model, Options, VisionRequest
 from providers.client import BaseClient
 from providers.errors import ProviderError
 
@@ -74,7 +74,7 @@ async def check(
     credentials: Credentials,
     timeout: float,
     send: Callable[[VisionRequest], Awaitable[Outcome]],
-    headers: Mapping[str, str] = NO_HEADERS,
+    headers: Mapping[str, str] | None = None,
     *,
     show_provider_messages: bool = True,
 ) -> Check:

@@ -8,17 +8,7 @@ from typing import Any
 
 from providers import errors
 from providers.addresses import base_url
-from providers.base import (
-    LADDER,
-    NO_HEADERS,
-    Completion,
-    Credentials,
-    Delta,
-    Model,
-    ProviderConfig,
-    Spec,
-    VisionRequest,
-)
+from providers.base import LADDER, Completion, Credentials, Delta, Model, ProviderConfig, Spec, VisionRequest
 from providers.call import transport_error
 from providers.errors import ProviderError
 from providers.pool import Pool
@@ -72,10 +62,10 @@ class BaseClient(ABC):
             raise failure from None
 
     async def models(
-        self, credentials: Credentials, timeout: float, headers: Mapping[str, str] = NO_HEADERS
+        self, credentials: Credentials, timeout: float, headers: Mapping[str, str] | None = None
     ) -> tuple[Model, ...]:
         """List the server's models over a new connection, because a pooled one may be stale. `timeout`: in seconds."""
-        return await self._models(VisionRequest("", "", timeout, credentials=credentials, headers=headers))
+        return await self._models(VisionRequest("", "", timeout, credentials=credentials, headers=headers or {}))
 
     @abstractmethod
     def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:

@@ -71,10 +71,7 @@ class ContextTooLong(ProviderError):
 
 
 class SchemaRejected(ProviderError):
-    """The server rejected the schema or the output mode.
-
-    `explained` is False if the status is 400 or 422 and the response names no known cause, so the schema may be it.
-    """
+    """The server rejected the schema or the output mode. `explained` is False if the response does not say so."""
 
     explained = True
     may_be_schema = True
@@ -143,9 +140,8 @@ class WhitespaceRunaway(Truncated):
 
 
 class UnknownKind(LookupError):
-    """The kind of provider is unknown. `known`: the names of all kinds."""
+    """The kind of provider is unknown."""
 
     def __init__(self, kind: str, known: tuple[str, ...]) -> None:
         super().__init__(f"{kind!r} is not a kind of provider. Known kinds: {', '.join(known)}.")
-        self.kind = kind
         self.known = known

@@ -3,14 +3,13 @@
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
-DEFAULT_RETRY_AFTER = 2.0
-"""Seconds to wait after a 429 whose `Retry-After` cannot be used."""
+DEFAULT_RETRY_AFTER = 2.0  # seconds to wait after a 429 whose `Retry-After` cannot be used
 _MAX_DEPTH = 8
 _SPAN = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
 _UNIT_SECONDS = (3600.0, 60.0, 1.0, 0.001)
@@ -97,14 +96,15 @@ def _seconds(value: object) -> float | None:
     return None
 
 
-def _retry_info(body: object, depth: int = 0) -> float | None:
+def _retry_info(body: object) -> float | None:
     """Return Gemini's `RetryInfo.retryDelay`, a text such as "34.5s", at any depth (fastrepl/anarlog#7306)."""
-    if depth > _MAX_DEPTH:
-        return None
-    if isinstance(body, Mapping):
-        if "retryDelay" in body:
-            return _seconds(body["retryDelay"])
-        body = list(body.values())
-    items = body if isinstance(body, list) else ()
-    delays = (_retry_info(item, depth + 1) for item in items)
+    delays = (_seconds(part["retryDelay"]) for part in walk(body) if isinstance(part, Mapping) and "retryDelay" in part)
     return next((delay for delay in delays if delay is not None), None)
+
+
+def walk(body: object, depth: int = 0) -> Iterator[object]:
+    """Yield a parsed body and the values at any depth in it."""
+    yield body
+    if depth < _MAX_DEPTH and isinstance(body, Mapping | list):
+        for part in body.values() if isinstance(body, Mapping) else body:
+            yield from walk(part, depth + 1)

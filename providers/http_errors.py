@@ -1,26 +1,21 @@
-"""Classify error responses by their status if it is unambiguous, otherwise by known phrases in their text.
-
-Messages never quote the response, because it may contain the key or the prompt.
-"""
+"""Classify error responses by status, else by known phrases. Messages never quote a response: it may contain a key."""
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from providers import errors
 from providers.base import Options, Spec, VisionRequest
 from providers.errors import ProviderError, SchemaRejected
-from providers.hints import rate_hints, retry_after
+from providers.hints import rate_hints, retry_after, walk
 from providers.provider_message import provider_message
 
 _MAX_TEXT = 20_000
-_MAX_DEPTH = 8
 _PARAMETERS = frozenset({"max_completion_tokens", "detail", *(field.name for field in fields(Options))})
 """Values of the field `param` in OpenAI's errors that a message may name."""
 _LIMIT = re.compile(r"(?:context|model) length (?:of|is) (\d{1,9})|at most (\d{1,9})|less than or equal to (\d{1,9})")
-_TEMPORARY = (errors.RateLimited, errors.Unavailable, errors.ServerFailed)
-"""Temporary errors. Only these have a `retry_after`."""
+_TEMPORARY = (errors.RateLimited, errors.Unavailable, errors.ServerFailed)  # only these have a `retry_after`
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +31,8 @@ def classify(
     status: int, body: object, headers: Mapping[str, str], spec: Spec, request: VisionRequest
 ) -> ProviderError:
     """Return the error for a response with status 3xx, 4xx or 5xx. `body`: the parsed JSON, or the text."""
-    text = "\n".join(_texts(body)).lower()[:_MAX_TEXT]
+    # Every text and number, because providers use five different shapes of error body.
+    text = "\n".join(str(part) for part in walk(body) if isinstance(part, str | int)).lower()[:_MAX_TEXT]
     cause = _cause(status, body, text, request)
     if cause is _KEY and not request.credentials.api_key.strip():
         cause = _NO_KEY
@@ -56,10 +52,7 @@ def classify(
 
 
 def error_in_200(error: object, spec: Spec, request: VisionRequest) -> ProviderError:
-    """Return the error for an error object inside a response with status 200.
-
-    The object's `code` may be an HTTP status, as a number or a string (OpenRouter, vLLM, llama-server).
-    """
+    """Return the error for an error object in a response with status 200. Its `code` may be an HTTP status."""
     code = str(error.get("code")) if isinstance(error, Mapping) else ""
     if re.fullmatch("[45][0-9][0-9]", code):
         return classify(int(code), error, {}, spec, request)
@@ -70,18 +63,6 @@ def error_in_200(error: object, spec: Spec, request: VisionRequest) -> ProviderE
         failure.provider_message = message
     failure.status = None
     return failure
-
-
-def _texts(body: object, depth: int = 0) -> Iterator[str]:
-    """Yield every string and number of a body, because providers use five different shapes of error body."""
-    if isinstance(body, str | int):
-        yield str(body)
-    elif depth < _MAX_DEPTH and isinstance(body, Mapping):
-        for value in body.values():
-            yield from _texts(value, depth + 1)
-    elif depth < _MAX_DEPTH and isinstance(body, list | tuple):
-        for value in body:
-            yield from _texts(value, depth + 1)
 
 
 def _cause(status: int, body: object, text: str, request: VisionRequest) -> Cause:

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     import httpx2
 
 MAX_REPLY_BYTES = 16 * 1024 * 1024
-KEEPALIVE_SECONDS = 4.0
-"""Seconds until an idle connection is closed. uvicorn, which vLLM uses, closes idle connections after 5 seconds."""
+KEEPALIVE_SECONDS = 4.0  # after which idle connections are closed. uvicorn, which vLLM uses, closes them after 5
 
 
 class Pool:

@@ -9,10 +9,8 @@ from providers.base import VisionRequest
 
 MAX_LENGTH = 300
 _MAX_RAW = 2_000
-_MAX_COMPARED = 600
-"""Characters that are compared with the prompts, which may be long."""
-_ECHO = 32
-"""Consecutive letters and digits that must match the prompt. They correspond to 40 characters of prose."""
+_MAX_COMPARED = 600  # characters that are compared with the prompts, which may be long
+_ECHO = 32  # consecutive letters and digits that must match the prompt. They correspond to 40 characters of prose
 _SHORTEST_ECHO = 8
 _SECRETS = (
     (re.compile(r"(?i)\b(bearer|basic)\s+\S+"), "[key]"),

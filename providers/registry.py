@@ -13,8 +13,7 @@ from providers.ollama import OllamaClient
 from providers.openai import OpenAIClient
 from providers.pool import Pool
 
-_ORDER = ("builtin", "local", "openai", "anthropic", "vllm", "ollama", "gemini")
-"""The order of the first kinds in the documentation."""
+_ORDER = ("builtin", "local", "openai", "anthropic", "vllm", "ollama", "gemini")  # first in the documentation
 _CLIENTS = (BuiltinClient, LocalClient, OpenAIClient, AnthropicClient, OllamaClient, GeminiClient)
 _KINDS: dict[str, tuple[Spec, type[BaseClient]]] = {
     spec.kind: (spec, client) for client in _CLIENTS for spec in client.specs
@@ -32,10 +31,7 @@ def spec(kind: str) -> Spec:
 
 
 def client(config: ProviderConfig, pool: Pool) -> BaseClient:
-    """Create a client. Call this in a thread: the first call for a kind imports an SDK, which takes up to a second.
-
-    Raises UnknownKind, and ValueError for an invalid base URL.
-    """
+    """Create a client, in a thread: the first of a kind imports an SDK (1 s). Raises UnknownKind or ValueError."""
     _, client_class = _entry(config.kind)
     if client_class.sdk:
         import_module(client_class.sdk)

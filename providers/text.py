@@ -9,16 +9,11 @@ from providers.hints import RateHints
 from providers.usage import Usage
 
 MAX_CHARACTERS = 1024 * 1024
-WHITESPACE_RUN = 256
-"""Consecutive white-space characters after which a stream is cancelled. Indented JSON of depth 32 has at most 128.
-
-vLLM with xgrammar at temperature 0 writes white space until the token limit (measured with vLLM 0.32).
-"""
-WHITESPACE_TAIL = 32
-"""A truncated answer that ends in this many white-space characters counts as a WhitespaceRunaway."""
+# vLLM with xgrammar at temperature 0 writes white space until the token limit (measured with vLLM 0.32).
+WHITESPACE_RUN = 256  # white-space characters that end a stream. Indented JSON of depth 32 has at most 128
+WHITESPACE_TAIL = 32  # a truncated answer that ends in this many white-space characters counts as a WhitespaceRunaway
 _RUNAWAY = "The model wrote white space until {}. Use another model, or a temperature of 0.2 or more if it accepts one."
-Failure = tuple[type[ProviderError], str]
-"""The class and the message of an error."""
+Failure = tuple[type[ProviderError], str]  # the class and the message of an error
 
 
 class AnswerText:

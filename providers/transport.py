@@ -10,10 +10,8 @@ import httpx2
 from providers.call import CONNECT_SECONDS
 from providers.errors import BadReply, ResponseInterrupted, WrongPath
 
+# `Call` limits the total time. With two equal limits, the exception would depend on chance.
 TIMEOUT = httpx2.Timeout(None, connect=CONNECT_SECONDS)
-"""Only the connection timeout is set, because `Call` limits the total time. With two equal limits, the exception would
-depend on chance.
-"""
 _MAX_IDLE = 128  # connections
 _INTERRUPTED = (httpx2.NetworkError, httpx2.ProtocolError, OSError)
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from bridge import config
-from bridge.config import BreakerSettings, Configured, FallbackSettings, providers_toml
+from bridge.config import providers_toml
+from bridge.config.load import load as load_providers
+from bridge.config.models import BreakerSettings, Configured, FallbackSettings
 from bridge.settings import SettingsError
 from providers import registry
 from providers.base import ProviderConfig
@@ -20,7 +21,7 @@ def toml(tmp_path: Path) -> Path:
 
 def load(toml: Path, text: str = "", **environment: str) -> Configured:
     toml.write_text(text)
-    return config.load(toml, environment)
+    return load_providers(toml, environment)
 
 
 def mistakes(toml: Path, text: str = "", **environment: str) -> list[str]:
@@ -36,7 +37,9 @@ def provider(toml: Path, text: str, **environment: str) -> ProviderConfig:
 
 def test_a_key_is_read_from_the_file_the_environment_or_a_secret(toml: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(f"{SECRET}\n")
-    assert [provider.api_key for provider in config.load(toml, {}).providers.values()] == [""] * len(registry.specs())
+    assert [provider.api_key for provider in load_providers(toml, {}).providers.values()] == [""] * len(
+        registry.specs()
+    )
     for spec in registry.specs():
         for name in spec.key_env:
             assert load(toml, **{name: f" {SECRET}\n"}).providers[spec.kind].api_key == SECRET

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 import uvloop
 
-from bridge.network import AddressPolicy
+from bridge.network.policy import AddressPolicy
 from bridge.network.transport import GuardedTransport
 from providers.pool import KEEPALIVE_SECONDS, Pool
 

@@ -9,16 +9,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from bridge.api import sse
-from bridge.api.middleware.request_context import note_problem
+from bridge.api.middleware.request_context import record_of
 from bridge.api.openai import problem as openai
 from bridge.captioning import problems
 from bridge.captioning.models import Problem
+from bridge.telemetry.record import MAX_VALUE
 
 JSON, TEXT, EVENTS = "application/json", "text/plain", sse.MEDIA_TYPE
 PROBLEM_JSON = "application/problem+json"
 CAPTION_TYPES = (JSON, TEXT, EVENTS)
-ANALYSIS_TYPES = (JSON, EVENTS)
-"""The media types of an analysis. Plain text is missing, because several captions are not one line."""
+ANALYSIS_TYPES = (JSON, EVENTS)  # not plain text, because several captions are not one line
 _QUALITY = re.compile(r";\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*(?:;|$)", re.IGNORECASE)
 
 
@@ -47,7 +47,10 @@ def problem_response(request: Request, problem: Problem) -> Response:
 
     The React client parses only `application/json`, so `application/problem+json` is sent only if `Accept` prefers it.
     """
-    note_problem(request, problem)
+    record = record_of(request)
+    record.code = problem.code
+    if problem.provider:
+        record.notes["provider"] = problem.provider[:MAX_VALUE]
     headers: dict[str, str] = {}
     if problem.retry_after is not None:
         headers["Retry-After"] = str(ceil(problem.retry_after))

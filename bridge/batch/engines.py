@@ -17,7 +17,7 @@ from bridge.captioning.models import Caption, CaptionOptions, JsonObject
 from bridge.captioning.parsing import parse_request
 from bridge.captioning.plan import AnalysisPlan, find_perspectives, plan_caption
 from bridge.captioning.services import Services
-from bridge.config import EndpointSettings, ProviderSettings
+from bridge.config.models import EndpointSettings, ProviderSettings
 from bridge.deadline import Deadline
 from bridge.dispatch.queue import ProviderQueue, Route
 from bridge.run import Run

@@ -22,7 +22,7 @@ from bridge.captioning.services import Services
 from bridge.deadline import Deadline
 from bridge.images.sources import from_upload
 from bridge.run import Run
-from perspectives import UnknownVariables
+from perspectives.errors import UnknownVariables
 
 _PREVIEWED = 3
 _CHARACTERS_PER_TOKEN = 4

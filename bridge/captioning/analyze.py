@@ -11,8 +11,7 @@ from bridge.captioning.services import Services
 from bridge.errors import NothingToSynthesize
 from bridge.run import Run, Timings
 
-Outcomes = dict[str, Caption | Exception]
-"""The caption or error of each perspective in the order of the request. The synthesizer is the last one."""
+Outcomes = dict[str, Caption | Exception]  # by perspective, in the order of the request; the synthesizer is last
 
 
 async def analyze(plan: AnalysisPlan, services: Services, run: Run) -> Outcomes:

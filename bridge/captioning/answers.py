@@ -26,8 +26,7 @@ from providers.dialects import restore
 from providers.text import whole_characters
 
 T = TypeVar("T")
-PARTIAL_INTERVAL = 0.05
-"""Seconds between two reports of the object so far."""
+PARTIAL_INTERVAL = 0.05  # seconds between two reports of the object so far
 _COST_FACTOR = 20  # at most 1/20 of the time is spent on parsing
 _MAX_CANDIDATES = 16  # how many objects of one answer are validated
 _MAX_STARTS = 64  # how many "{" of one answer are tried as the start of an object

@@ -1,6 +1,5 @@
 """Caption one image with one perspective. The caption validates against the perspective's schema."""
 
-import re
 from dataclasses import fields
 
 from bridge.captioning import prices, problems
@@ -23,7 +22,6 @@ from providers.usage import Usage
 
 DEFAULT_RETRIES = 2
 FALLBACK_ERRORS = (ProviderError, OutputInvalid, ProviderUnavailable)
-_NOT_IN_NAME = re.compile(r"[^A-Za-z0-9_-]")
 
 
 async def caption(
@@ -129,7 +127,7 @@ def _vision_request(plan: Plan, target: Target, image: Prepared, run: Run) -> Vi
         image=image.image,
         system=(options.global_context or "").strip(),
         schema=perspective.json_schema,
-        schema_name=_NOT_IN_NAME.sub("_", perspective.name)[:64],
+        schema_name=perspective.name,
         options=Options(**{field.name: getattr(options, field.name) for field in fields(Options)}),
         credentials=target.credentials,
         image_is_shared=plan.image_is_shared,

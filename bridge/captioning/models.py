@@ -21,8 +21,7 @@ from bridge.run import PartialEvent, Progress, Reset
 
 JsonObject = dict[str, Any]
 MAX_TOKENS = 200_000
-MAX_CONTEXT = 1_000_000
-"""Maximum total characters of a request's contexts."""
+MAX_CONTEXT = 1_000_000  # maximum total characters of a request's contexts
 Text = Annotated[str, StringConstraints(max_length=200_000)]
 Preset = Literal["NONE", "SD_VGA", "HD_720P", "FHD_1080P", "QHD_1440P", "UHD_4K", "UHD_8K"]
 

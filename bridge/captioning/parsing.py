@@ -6,8 +6,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from bridge.errors import InvalidRequest
-from bridge.settings import suggestion
-from perspectives.errors import below, shortened
+from perspectives.errors import below, suggestion
 
 M = TypeVar("M", bound=BaseModel)
 _MAX_ENTRIES = 10_000
@@ -56,7 +55,7 @@ def _children(value: Any, pointer: str) -> Iterator[tuple[Any, str]]:
 
 def _sentence(problem: Any, known: set[str]) -> str:
     if problem["type"] == "extra_forbidden":
-        hint = suggestion(shortened(str(problem["loc"][-1])), known).strip().replace("Did", "did")
+        hint = suggestion(str(problem["loc"][-1]), known).strip().replace("Did", "did")
         return f"is not a field of this request{f' ({hint})' if hint else ''}"
     if problem["type"] == "missing":
         return "is required"

@@ -10,7 +10,8 @@ from bridge.captioning import caption as captioning
 from bridge.captioning.models import Caption, CaptionOptions, CaptionRequest, ImageRef
 from bridge.captioning.plan import deadline_of
 from bridge.captioning.services import Services, open_services
-from bridge.errors import ImageNotFound, ImageTooLarge
+from bridge.errors import ImageNotFound
+from bridge.images.inspect import check_bytes
 from bridge.run import Run
 from bridge.settings import load
 
@@ -71,9 +72,5 @@ def read(image: str | Path, services: Services) -> bytes:
         raise ImageNotFound(f"'{image}' is a directory. Name one image file.") from None
     except OSError as error:
         raise ImageNotFound(f"'{image}' cannot be read: {error.strerror}.") from None
-    if len(data) > limit:
-        raise ImageTooLarge(
-            f"The image is larger than the limit of {limit / 1024 / 1024:.3g} MiB. Send a smaller one, or raise "
-            "GRAPHCAP_MAX_IMAGE_BYTES."
-        )
+    check_bytes(len(data), limit)
     return data

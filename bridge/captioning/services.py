@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from bridge import config
-from bridge.config import Configured
+from bridge.config.load import load as load_providers
+from bridge.config.models import Configured
 from bridge.dispatch.call import Dispatcher
 from bridge.dispatch.targets import Targets
 from bridge.images.decoder import DecoderPool
 from bridge.images.limits import ImageLimits
-from bridge.network import AddressPolicy
+from bridge.network.policy import AddressPolicy
 from bridge.settings import Settings, environment, is_network
 from perspectives import catalog
 from perspectives.catalog import Catalog
@@ -44,7 +44,7 @@ class Services:
 
 def configured(settings: Settings) -> Configured:
     """Load the configured providers. Raises SettingsError, which lists every mistake."""
-    return config.load(settings.workspace / "config" / "providers.toml", environment(), settings.provider)
+    return load_providers(settings.workspace / "config" / "providers.toml", environment(), settings.provider)
 
 
 def library(settings: Settings) -> Catalog:
@@ -120,10 +120,7 @@ def engine_settings(settings: Settings) -> EngineSettings:
 
 
 def service_engines(settings: Settings, control: socket.socket | None = None) -> Engines:
-    """Return the embedded engines of a service. Callers may name only known and configured models.
-
-    `control`: the socket of the main process's supervisor, if this process is a worker.
-    """
+    """Return the engines of a service, for known and configured models. `control`: the supervisor's socket, if any."""
     providers = configured(settings)
     local = [config for config in providers.providers.values() if config.kind == SPEC.kind]
     named = {settings.model, *(model for config in local for model in (config.default_model, *config.models))}

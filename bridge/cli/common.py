@@ -1,7 +1,4 @@
-"""Functions that the commands share: services, settings, errors, exit codes and output.
-
-Large packages are imported where they are used, so that `--help` is fast.
-"""
+"""Functions that the commands share. Large packages are imported where they are used, so that `--help` is fast."""
 
 import json
 import sys
@@ -20,22 +17,13 @@ if TYPE_CHECKING:
     from bridge.settings import Settings
 
 FAILED, USAGE, PROVIDER, INTERRUPTED = 1, 2, 4, 130
+# By the `code` of a problem. For any other code it is FAILED.
 _EXIT_CODES = {
-    "provider_auth": PROVIDER,
-    "provider_quota": PROVIDER,
-    "provider_unreachable": PROVIDER,
-    "provider_unavailable": PROVIDER,
-    "provider_rate_limited": PROVIDER,
-    "unknown_model": PROVIDER,
-    "invalid_perspective": USAGE,
-    "invalid_request": USAGE,
-    "missing_variables": USAGE,
-    "provider_not_allowed": USAGE,
-    "unknown_module": USAGE,
-    "unknown_perspective": USAGE,
-    "unknown_provider": USAGE,
+    **dict.fromkeys(("provider_auth", "provider_quota", "provider_unreachable", "provider_unavailable"), PROVIDER),
+    **dict.fromkeys(("provider_rate_limited", "unknown_model"), PROVIDER),
+    **dict.fromkeys(("invalid_perspective", "invalid_request", "missing_variables", "provider_not_allowed"), USAGE),
+    **dict.fromkeys(("unknown_module", "unknown_perspective", "unknown_provider"), USAGE),
 }
-"""The exit codes for problems, by their `code`. For any other code it is FAILED."""
 
 
 def with_services(
@@ -46,16 +34,13 @@ def with_services(
     max_concurrency: int | None = None,
     loop_factory: "Callable[[], AbstractEventLoop] | None" = None,
 ) -> int:
-    """Open the services, run `command` with them, and return its exit code. Errors are printed.
-
-    `settings`: by default those of the environment. `max_concurrency`: see `open_services`.
-    """
+    """Open the services, run `command` with them, print its errors, and return the exit code."""
     import asyncio
 
     from bridge import errors
     from bridge.captioning.check import with_known_models
     from bridge.captioning.services import open_services
-    from bridge.config import startup_warnings
+    from bridge.config.load import startup_warnings
     from bridge.settings import SettingsError
     from bridge.telemetry.logging import configure_logging
 
@@ -85,7 +70,7 @@ def with_services(
 
 def load_settings(**overrides: str) -> "Settings | None":
     """Return the settings, or print all mistakes in them and in `providers.toml` and return None."""
-    from bridge.config import mistakes
+    from bridge.config.load import mistakes
     from bridge.settings import PREFIX, Settings, SettingsError, environment, load
 
     try:
@@ -117,7 +102,7 @@ def perspective_file(name: str) -> str | dict[str, Any]:
 def print_error(error: Exception, run: "Run | None" = None, *, as_json: bool = False) -> int:
     """Print the error (`as_json`: with the provider calls of `run`, as over HTTP), and return its exit code."""
     from bridge.captioning import problems
-    from perspectives import MissingVariables
+    from perspectives.errors import MissingVariables
 
     problem = problems.from_error(error, run or "")
     if as_json:

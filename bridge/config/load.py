@@ -9,17 +9,15 @@ from urllib.parse import urlsplit
 from bridge.config import providers_toml
 from bridge.config.models import Configured, EndpointSettings, ProviderSettings
 from bridge.config.providers_toml import EndpointTable, ProvidersFile, ProviderTable, ServerTable
-from bridge.settings import PREFIX, SettingsError, environment, read_secret, suggestion, unused_variables
+from bridge.settings import OTHERS, PREFIX, SECRETS, Settings, SettingsError, environment, read_secret
+from perspectives.errors import suggestion
 from providers import registry
 from providers.addresses import base_url, origin
 from providers.base import ProviderConfig, Spec
 
 
 def load(file: Path, environment: Mapping[str, str], default: str = "") -> Configured:
-    """Load the providers from `file`, which may be missing, and `environment`. Raises SettingsError.
-
-    `default`: the provider for requests that name none.
-    """
+    """Load the providers. `file` may be missing. `default`: for requests that name none. Raises SettingsError."""
     loader = _Loader(environment, file.name)
     implicit = {spec.kind: loader.implicit(spec) for spec in registry.specs()}
     try:
@@ -52,11 +50,23 @@ def mistakes(workspace: Path) -> tuple[str, ...]:
 def startup_warnings(variables: Mapping[str, str] | None = None) -> Iterator[str]:
     """Yield a sentence for each environment variable that has no effect or contradicts another one."""
     variables = environment() if variables is None else variables
-    yield from unused_variables(variables)
+    yield from _unused_variables(variables)
     for spec in registry.specs():
         names = [name for name in spec.key_env if variables.get(name)]
         if len({variables[name].strip() for name in names}) > 1:
             yield f"{' and '.join(names)} are both set and differ; {names[0]} is used."
+
+
+def _unused_variables(variables: Mapping[str, str]) -> Iterator[str]:
+    """Yield a sentence for each variable that looks like a setting and has no effect.
+
+    They are not errors, because Kubernetes sets `GRAPHCAP_BRIDGE_PORT` and others for a service graphcap-bridge.
+    """
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    known |= {f"{PREFIX}{name.upper()}_FILE" for name in SECRETS} | OTHERS
+    for name in sorted(variables):
+        if name.startswith(PREFIX) and name not in known:
+            yield f"{name} is not a setting and has no effect.{suggestion(name, known)}"
 
 
 def _variables(spec: Spec) -> tuple[str, ...]:

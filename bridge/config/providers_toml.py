@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from bridge.config.models import BreakerSettings, Count, FallbackSettings, PositiveNumber, Strategy
-from bridge.settings import SettingsError, suggestion
+from bridge.settings import SettingsError
+from perspectives.errors import suggestion
 from providers import registry
 
 Seconds = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
@@ -97,10 +98,7 @@ class ProvidersFile(Table):
 
 
 def read(file: Path) -> ProvidersFile:
-    """Return the validated file, or an empty one if the file does not exist.
-
-    Raises SettingsError with every structural mistake. Messages contain no values, which may be secrets.
-    """
+    """Return the validated file, empty if there is none. Raises SettingsError, whose messages contain no values."""
     try:
         return ProvidersFile.model_validate(tomllib.loads(file.read_text("utf-8")))
     except FileNotFoundError:

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from bridge.dispatch.endpoint import Admission, Endpoint, outcome
 from bridge.dispatch.queue import Route
-from bridge.errors import CircuitBreakerOpen, QueueFull
-from bridge.network import AddressRefused
+from bridge.errors import AddressRefused, CircuitBreakerOpen, QueueFull
 from bridge.run import Attempt, Run
 from bridge.telemetry import tracing
 from providers import errors
@@ -43,10 +42,7 @@ class Timeouts:
 
 @dataclass(slots=True)
 class Retries:
-    """The retries of one call to a target.
-
-    `timeout`, `attempt_timeout`: the settings, if the endpoint has no own limits. `failed`: endpoints not to try now.
-    """
+    """The retries of one call. `timeout`, `attempt_timeout`: if the endpoint sets none. `failed`: not to try now."""
 
     route: Route
     run: Run

@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from itertools import count
 
-from bridge.config import Strategy
+from bridge.config.models import Strategy
 from bridge.dispatch.endpoint import Endpoint
 
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import cast
 from urllib.parse import urlsplit
 
-from bridge.config import BreakerSettings, Configured, EndpointSettings, ProviderSettings
+from bridge.config.models import BreakerSettings, Configured, EndpointSettings, ProviderSettings
 from bridge.deadline import Deadline, DeadlineExceeded
 from bridge.dispatch.attempts import FAILOVER_ERRORS, Chunks, Retries, Timeouts, make_attempt
 from bridge.dispatch.clients import Clients, OutputModes

@@ -11,8 +11,7 @@ from typing import Literal
 
 BreakerState = Literal["closed", "open", "half_open"]
 _DISTINCT_ERRORS = 3
-_RETRY_AFTER = 5.0
-"""Seconds to report to rejected callers while only a probe can end the open state."""
+_RETRY_AFTER = 5.0  # seconds to report to rejected callers while only a probe can end the open state
 
 
 class CircuitBreaker:
@@ -85,11 +84,8 @@ class CircuitBreaker:
         """
         self.released(epoch)
         known = self._server_errors
-        if (
-            epoch == self._epoch
-            and self._limit
-            and all(image != other and schema != another for other, another in known)
-        ):
+        differs = all(image != other and schema != another for other, another in known)
+        if epoch == self._epoch and self._limit and differs:
             known.append((image, schema))
             if len(known) >= _DISTINCT_ERRORS:
                 self._open_at_limit(len(known))

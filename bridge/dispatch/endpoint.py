@@ -8,7 +8,7 @@ from hashlib import sha256
 from math import inf
 from typing import Literal
 
-from bridge.config import BreakerSettings, EndpointSettings
+from bridge.config.models import BreakerSettings, EndpointSettings
 from bridge.dispatch.circuit_breaker import CircuitBreaker
 from bridge.dispatch.clients import schema_digest
 from bridge.dispatch.rate_limit import KeyLimits, StartedCall

@@ -13,10 +13,8 @@ from providers.addresses import shown
 from providers.errors import ProviderError
 
 log = logging.getLogger("graphcap")
-MIN_TIMEOUT, MAX_TIMEOUT = 1.0, 5.0
-"""The time limit of a probe is the endpoint's interval, but at least 1 second and at most 5 seconds."""
-RETURN_INTERVAL = 5.0
-"""Maximum seconds between probes of an endpoint that is down."""
+MIN_TIMEOUT, MAX_TIMEOUT = 1.0, 5.0  # of a probe, in seconds; between them it is the endpoint's interval
+RETURN_INTERVAL = 5.0  # maximum seconds between probes of an endpoint that is down
 
 
 @dataclass(frozen=True, slots=True)

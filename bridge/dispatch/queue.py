@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from math import inf
 
-from bridge.config import ProviderSettings
+from bridge.config.models import ProviderSettings
 from bridge.deadline import Deadline, DeadlineExceeded
 from bridge.dispatch.balancer import Balancer
 from bridge.dispatch.endpoint import Admission, Clock, Endpoint

@@ -6,16 +6,9 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
-from bridge.config import Configured
-from bridge.errors import (
-    InvalidBaseUrl,
-    MissingBaseUrl,
-    MissingModel,
-    MissingProvider,
-    ProviderNotAllowed,
-    UnknownProvider,
-)
-from bridge.network import AddressPolicy, AddressRefused
+from bridge import errors
+from bridge.config.models import Configured
+from bridge.network.policy import AddressPolicy
 from bridge.settings import Settings
 from providers import builtin, registry
 from providers.addresses import base_url as normalised
@@ -95,7 +88,7 @@ class Targets:
         target = self.resolve_provider(request, key)
         model = self._model(request, target)
         if not model:
-            raise MissingModel(target.label, target.config.models, target)
+            raise errors.MissingModel(target.label, target.config.models, target)
         return replace(target, model=model)
 
     def resolve_provider(self, request: TargetRequest, key: str = "") -> Target:
@@ -105,7 +98,7 @@ class Targets:
         name = request.provider or self.configured.routed(request.model or "") or self._default(request.model)
         config = self.configured.providers.get(name)
         if config is None:
-            raise UnknownProvider(name, tuple(self.configured.providers))
+            raise errors.UnknownProvider(name, tuple(self.configured.providers))
         return _configured(name, config, key)
 
     def fallbacks(self, target: Target) -> tuple[Target, ...]:
@@ -121,7 +114,7 @@ class Targets:
         """Return the default provider. Raises MissingProvider if it is `builtin`, which does not serve `model`."""
         name = self._settings.provider
         if name == builtin.SPEC.kind and model and model != builtin.SPEC.default_model:
-            raise MissingProvider(model)
+            raise errors.MissingProvider(model)
         return name
 
     def _described(self, request: TargetRequest, override: ProviderOverride, key: str) -> Target:
@@ -137,17 +130,17 @@ class Targets:
             return _configured(label, config, key)
         policy = self._settings.base_url_policy
         if policy == "none":
-            raise ProviderNotAllowed(policy)
+            raise errors.ProviderNotAllowed(policy)
         try:
             url = normalised(spec, base_url)
         except ValueError as error:
-            raise InvalidBaseUrl(str(error)) from None
+            raise errors.InvalidBaseUrl(str(error)) from None
         known = self.configured.of_origin(override.kind, url)
         if known is not None:
             return replace(_configured(label, replace(known.config, base_url=url), key), endpoint=known.name)
         trusted = self.configured.has_origin(url)
         if policy == "listed" and not trusted and not self._is_allowed(url):
-            raise ProviderNotAllowed(policy)
+            raise errors.ProviderNotAllowed(policy)
         return Target(label, ProviderConfig(label, override.kind, url), "", Credentials(key), trusted, own_key=True)
 
     def _is_allowed(self, url: str) -> bool:
@@ -155,7 +148,7 @@ class Targets:
         parts = urlsplit(url)
         try:
             self._policy.check_name(parts.hostname or "", parts.port or _PORTS[parts.scheme])
-        except AddressRefused:
+        except errors.AddressRefused:
             return False
         return True
 
@@ -169,6 +162,6 @@ class Targets:
 def _configured(label: str, config: ProviderConfig, key: str) -> Target:
     """Return the target of a configured provider. `key`: the caller's key, or "". Raises MissingBaseUrl."""
     if not config.base_url and registry.spec(config.kind).is_remote:
-        raise MissingBaseUrl(config.kind)
+        raise errors.MissingBaseUrl(config.kind)
     credentials = Credentials(key or config.api_key)
     return Target(label, replace(config, api_key=""), "", credentials, True, provider=config.name, own_key=bool(key))

@@ -11,9 +11,9 @@ from time import monotonic
 
 import httpx2
 
-from bridge.errors import ImageTooLarge, ImageUnreachable
-from bridge.images.limits import MIB
-from bridge.network import AddressPolicy, AddressRefused
+from bridge.errors import AddressRefused, ImageUnreachable
+from bridge.images.inspect import check_bytes
+from bridge.network.policy import AddressPolicy
 from bridge.network.transport import GuardedTransport, Resolve
 from bridge.version import __version__
 
@@ -100,8 +100,7 @@ class Fetcher:
         began = monotonic()
         async for part in response.aiter_raw():
             parts += part
-            if len(parts) > max_bytes:
-                raise _too_large(max_bytes)
+            check_bytes(len(parts), max_bytes)
             spent = monotonic() - began
             if spent > self._warm_up and len(parts) < _MIN_SPEED * spent:
                 raise ImageUnreachable(f"{host} sends the image at less than {_MIN_SPEED} bytes per second.")
@@ -142,8 +141,8 @@ def _check_response(host: str, response: httpx2.Response, max_bytes: int) -> Non
     if not _FORBIDDEN.isdisjoint(rule.strip().lower() for rule in headers.get("x-robots-tag", "").split(",")):
         raise ImageUnreachable(f"{host} does not allow AI systems to use this image (X-Robots-Tag).")
     length = headers.get("content-length", "")
-    if length.isascii() and length.isdigit() and int(length[:20]) > max_bytes:
-        raise _too_large(max_bytes)
+    if length.isascii() and length.isdigit():
+        check_bytes(int(length[:20]), max_bytes)
 
 
 def _reason(host: str, error: httpx2.TransportError) -> str:
@@ -152,7 +151,3 @@ def _reason(host: str, error: httpx2.TransportError) -> str:
     if isinstance(error, httpx2.ConnectError):
         return f"No connection to {host}: unknown host name, connection refused, or invalid certificate."
     return f"{host} closed the connection before the image was complete."
-
-
-def _too_large(max_bytes: int) -> ImageTooLarge:
-    return ImageTooLarge(f"The image is larger than {max_bytes / MIB:.3g} MiB (GRAPHCAP_MAX_IMAGE_BYTES).")

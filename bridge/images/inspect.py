@@ -59,11 +59,8 @@ _MAX_SCANS_AT_LIMIT = 20  # decoders process all pixels once per scan: 20 scans 
 
 
 def inspect(data: bytes, limits: ImageLimits) -> Header:
-    """Return the format, and for JPEG, PNG and WebP the header, checked against the limits.
-
-    Raises ImageTooLarge, UnsupportedImage, and InvalidImage if the image is truncated or malformed.
-    """
-    check_bytes(len(data), limits)
+    """Return the format, and for JPEG, PNG and WebP the header, checked against the limits. Raises ImageError."""
+    check_bytes(len(data), limits.max_bytes)
     media_type = sniff(data, heif=limits.heif)
     if media_type not in FORMATS:
         return Header(media_type)
@@ -89,12 +86,11 @@ def parsing(media_type: str) -> Iterator[None]:
         raise InvalidImage(f"The {title(media_type)} image is truncated.") from None
 
 
-def check_bytes(size: int, limits: ImageLimits) -> None:
+def check_bytes(size: int, limit: int) -> None:
     """Raise ImageTooLarge if `size`, the bytes of the encoded image, exceeds the limit."""
-    if size > limits.max_bytes:
+    if size > limit:
         raise ImageTooLarge(
-            f"The image has {size / MIB:.3g} MiB; the limit is {limits.max_bytes / MIB:.3g} MiB "
-            "(GRAPHCAP_MAX_IMAGE_BYTES). Send a smaller one."
+            f"The image is larger than {limit / MIB:.3g} MiB (GRAPHCAP_MAX_IMAGE_BYTES). Send a smaller one."
         )
 
 

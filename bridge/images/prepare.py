@@ -1,7 +1,4 @@
-"""Convert a received image to one that a target accepts.
-
-If the image already fits, only its metadata is removed. Any other image is decoded in an image worker.
-"""
+"""Convert a received image for a target, in an image worker unless only its metadata has to be removed."""
 
 from dataclasses import dataclass
 from functools import partial

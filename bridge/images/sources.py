@@ -102,7 +102,7 @@ async def off_loop(size: int, work: Callable[[], T]) -> T:
 
 def decode_base64(text: str, limits: ImageLimits) -> bytes:
     """Decode the usual spellings of base64 (docs/decisions.md). Raises InvalidImage and ImageTooLarge."""
-    check_bytes(len(text) // _MAX_SPACING * 3 // 4, limits)
+    check_bytes(len(text) // _MAX_SPACING * 3 // 4, limits.max_bytes)
     uri = _DATA_URI.match(text)
     payload = text[uri.end() :] if uri else text
     try:
@@ -113,5 +113,5 @@ def decode_base64(text: str, limits: ImageLimits) -> bytes:
             data = b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
         except ValueError:
             raise InvalidImage("The image is not base64.") from None
-    check_bytes(len(data), limits)
+    check_bytes(len(data), limits.max_bytes)
     return data

@@ -13,8 +13,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import unquote
 
-from bridge.errors import ImageNotFound, ImageTooLarge, PathRefused
-from bridge.images.limits import MIB
+from bridge.errors import ImageNotFound, PathRefused
+from bridge.images.inspect import check_bytes
 
 MOUNT = "/workspace/"
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -41,10 +41,7 @@ def inside(path: str) -> list[str]:
 
 
 def read(path: str, workspace: Path, max_bytes: int) -> bytes:
-    """Read a regular file inside the workspace.
-
-    Raises PathRefused for everything else, whether it exists or not, ImageNotFound and ImageTooLarge.
-    """
+    """Read a regular file of the workspace. Raises ImageNotFound, ImageTooLarge, and PathRefused for any other path."""
     parts = inside(path)
     shown = "/".join(parts)
     with _opened(parts, workspace, shown) as file:
@@ -53,12 +50,11 @@ def read(path: str, workspace: Path, max_bytes: int) -> bytes:
             raise PathRefused(_REFUSED)
         if path.endswith(("/", "/.")):
             raise ImageNotFound(f"{shown} is a file, not a directory.")
-        if facts.st_size <= max_bytes:
-            with open(file, "rb", closefd=False) as stream:
-                data = stream.read(max_bytes + 1)  # the file may have grown
-            if len(data) <= max_bytes:
-                return data
-    raise ImageTooLarge(f"The image is larger than {max_bytes / MIB:.3g} MiB (GRAPHCAP_MAX_IMAGE_BYTES).")
+        check_bytes(facts.st_size, max_bytes)
+        with open(file, "rb", closefd=False) as stream:
+            data = stream.read(max_bytes + 1)  # the file may have grown
+    check_bytes(len(data), max_bytes)
+    return data
 
 
 @contextmanager

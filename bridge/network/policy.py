@@ -34,7 +34,7 @@ class AddressPolicy:
             or (self._lists_address(ip) and kind != "metadata")
         )
         if not allowed:
-            raise _refusal(host, "name" if self.mode == "listed" and not by_name else kind, allowed_name=by_name)
+            raise _refusal(host, "name" if self.mode == "listed" and not by_name else "address", allowed_name=by_name)
 
     def check_name(self, host: str, port: int) -> None:
         """Raise `AddressRefused` if the port or the name is not allowed. The name is not resolved."""
@@ -66,4 +66,4 @@ def _refusal(host: str, kind: str, *, allowed_name: bool = False) -> AddressRefu
         message = f"The host {host} has a link-local or metadata address, which this service does not call."
     else:
         message = f"The host {host} has no public address, and this service calls no other address for a request."
-    return AddressRefused(message, host=host, kind=kind)
+    return AddressRefused(message)

@@ -168,7 +168,7 @@ def _translated_errors() -> Iterator[None]:
     try:
         yield
     except AddressRefused as error:
-        raise httpx2.ConnectError(error.message) from error
+        raise httpx2.ConnectError(str(error)) from error
     except ssl.SSLError as error:  # malformed TLS data: httpcore2 2.16 does not translate this exception
         raise httpx2.ReadError("TLS") from error
     except _ERRORS as error:

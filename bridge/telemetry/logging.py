@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-request_id: ContextVar[str] = ContextVar("request_id", default="")
-"""The id of the request that the current task serves, for log records."""
+request_id: ContextVar[str] = ContextVar("request_id", default="")  # of the request that this task serves
 _ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 # instructor logs raw answers. httpx and the SDKs log URLs, which a caller may have chosen, at INFO.
 _SILENCED = ("instructor", "httpx", "httpx2", "httpcore", "httpcore2", "openai", "google_genai", "ollama", "PIL")

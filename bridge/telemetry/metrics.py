@@ -14,17 +14,14 @@ from providers.usage import Usage
 
 M = TypeVar("M", bound=MetricWrapperBase)
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-SHARED = bool(os.environ.get(VARIABLE))
-"""Whether several workers share their metrics."""
-BREAKER_STATES = ("closed", "half_open", "open")
-"""The states for the values 0, 1 and 2 of `BREAKER`."""
+SHARED = bool(os.environ.get(VARIABLE))  # whether several workers share their metrics
+BREAKER_STATES = ("closed", "half_open", "open")  # the states for the values 0, 1 and 2 of `BREAKER`
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE", "WS"})
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series beside each, without use here
 registry = CollectorRegistry()
-TABLE: list[tuple[str, str, str, str]] = []
-"""Name, kind, labels and meaning of every metric."""
+TABLE: list[tuple[str, str, str, str]] = []  # name, kind, labels and meaning of every metric
 
 
 def _metric(kind: type[M], name: str, meaning: str, labels: str = "", **options: object) -> M:

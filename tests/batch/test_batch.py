@@ -198,7 +198,7 @@ MISTAKES = [
     (("-p", "alt_txt"), "", "Did you mean 'alt_text'?"),
     (("--template", "{nothing}"), "", "'nothing' is not a field"),
     (("--set", "place=Lisbon"), "", "no variable place"),
-    (("--provider", "opnai"), "", "Did you mean openai?"),
+    (("--provider", "opnai"), "", "Did you mean 'openai'?"),
     (("--provider", "vllm"), "", "No model is set"),
     (("--shard", "9/8"), "", "9/8"),
     (("--replace", "x"), "", "'x' is not of the form FROM=TO"),

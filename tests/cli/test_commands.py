@@ -61,7 +61,7 @@ CLOSED = ("--kind", "vllm", "--base-url", "http://127.0.0.1:9", "--model", "m")
         (("caption", str(ROOT / "README.md")), 1, "The file is text, which is not accepted as an image."),
         (("caption", PHOTO, "-p", "alt_txt"), 2, "Did you mean 'alt_text'?"),
         (("caption", PHOTO, "-p", "alt_text", "--set", "langage=de"), 2, "Did you mean 'language'?"),
-        (("caption", PHOTO, "--provider", "opnai"), 2, "Did you mean openai?"),
+        (("caption", PHOTO, "--provider", "opnai"), 2, "Did you mean 'openai'?"),
         (("caption", PHOTO, "--provider", "vllm"), 2, "`graphcap providers models vllm`"),
         (("caption", PHOTO, *CLOSED), 4, "127.0.0.1:9"),
         (("perspectives", "show", "nothing_like_it"), 2, "nothing_like_it"),

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from bridge.cli import build
-from bridge.config import load
+from bridge.config.load import load
 from tests.deploy.test_compose import ENDING, known_names
 from tests.e2e.dockerfile import instructions
 from tests.service import ROOT

@@ -7,7 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from bridge.config import BreakerSettings, Configured, EndpointSettings, ProviderSettings
+from bridge.config.models import BreakerSettings, Configured, EndpointSettings, ProviderSettings
 from bridge.deadline import Deadline
 from bridge.dispatch.call import Dispatcher
 from bridge.dispatch.targets import Target

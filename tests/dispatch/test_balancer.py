@@ -2,7 +2,7 @@
 
 import pytest
 
-from bridge.config import BreakerSettings, Strategy
+from bridge.config.models import BreakerSettings, Strategy
 from bridge.dispatch.balancer import Balancer
 from bridge.dispatch.endpoint import Endpoint
 from tests.dispatch.dispatching import Clock, endpoint

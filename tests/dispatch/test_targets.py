@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from bridge import config, errors
+from bridge import errors
+from bridge.config.load import load as load_providers
 from bridge.dispatch.targets import ProviderOverride, Target, TargetRequest, Targets
-from bridge.network import AddressPolicy
+from bridge.network.policy import AddressPolicy
 from bridge.settings import Settings
 
 KEYS = {"OPENAI_API_KEY": "sk-own-openai", "GEMINI_API_KEY": "own-gemini", "OLLAMA_API_KEY": "own-ollama"}
@@ -28,7 +29,7 @@ class Resolver:
 
     def __init__(self, path: Path) -> None:
         path.write_text(TOML)
-        self.configured = config.load(path, KEYS)
+        self.configured = load_providers(path, KEYS)
 
     def __call__(self, *request: Any, key: str = "", **settings: Any) -> Target:
         options = Settings(_env_file=None, **settings)

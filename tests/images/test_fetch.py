@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bridge.errors import ImageTooLarge, ImageUnreachable
+from bridge.errors import AddressRefused, ImageTooLarge, ImageUnreachable
 from bridge.images.fetch import Fetcher
 from bridge.images.limits import ImageLimits
 from bridge.images.sources import Access, Source, load
-from bridge.network import AddressPolicy, AddressRefused
+from bridge.network.policy import AddressPolicy
 from tests.images.samples import photo, saved
 from tests.servers import TrapServer
 

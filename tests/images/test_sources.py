@@ -11,7 +11,7 @@ from bridge.images import sources
 from bridge.images.fetch import Fetcher
 from bridge.images.limits import ImageLimits
 from bridge.images.sources import Access, Source
-from bridge.network import AddressPolicy
+from bridge.network.policy import AddressPolicy
 from tests.images.samples import photo, quarters, saved
 
 LIMITS = ImageLimits()

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from perspectives import UnknownModule, UnknownPerspective, catalog
+from perspectives import catalog
 from perspectives.catalog import LIBRARY, Catalog
+from perspectives.errors import UnknownModule, UnknownPerspective
 from perspectives.loader import MAX_FILE_BYTES
 from tests.perspectives.test_perspective import PLAIN
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from perspectives import MissingVariables, Perspective, UnknownVariables, parse
+from perspectives import Perspective, parse
+from perspectives.errors import MissingVariables, UnknownVariables
 from perspectives.prompt import render, render_caption
 
 SCHEMA: dict[str, Any] = {

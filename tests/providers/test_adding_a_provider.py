@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from bridge import cli, config
+from bridge import cli
 from bridge.app import create_app
 from bridge.cli import build
+from bridge.config.load import load as load_providers
 from bridge.settings import Settings, SettingsError
 from docs import generate
 from providers import registry
@@ -87,9 +88,9 @@ def test_the_settings_know_its_variables_and_options(tmp_path: Path) -> None:
     toml = tmp_path / "providers.toml"
     toml.write_text('[providers.mine]\nkind = "acme"\nbase_url = "http://acme.lan"\noptions = { extra_bodi = 1 }\n')
     with pytest.raises(SettingsError, match="extra_body"):
-        config.load(toml, {})
+        load_providers(toml, {})
     toml.write_text("")
-    provider = config.load(toml, {"ACME_API_KEY": "k1", "ACME_BASE_URL": "acme.lan"}).providers["acme"]
+    provider = load_providers(toml, {"ACME_API_KEY": "k1", "ACME_BASE_URL": "acme.lan"}).providers["acme"]
     assert (provider.api_key, provider.base_url) == ("k1", "http://acme.lan/v1")
 
 

@@ -17,13 +17,12 @@ from bridge.errors import Cancelled
 from bridge.run import Run
 from bridge.telemetry import metrics, tracing
 from bridge.telemetry.logging import new_request_id, request_id
-from bridge.telemetry.record import MAX_VALUE, RequestRecord, log_fields
+from bridge.telemetry.record import RequestRecord, log_fields
 
 log = logging.getLogger("graphcap")
 API = "/api/v1"
 UNROUTED = "other"
-_NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
-"""Content-Security-Policy of responses that are not pages. It forbids scripts and frames."""
+_NO_PAGE = "default-src 'none'; frame-ancestors 'none'"  # Content-Security-Policy of responses that are not pages
 _DISCONNECTED = 499  # logged if the client closed the connection, as in nginx
 _CANCELLED = errors.TABLE[Cancelled].status, errors.TABLE[Cancelled].code
 _STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
@@ -48,13 +47,6 @@ def start_run(request: Request, options: CaptionOptions) -> Run:
 def provider_key(request: Request) -> str:
     """Return the provider's key that the request carries in a header."""
     return request.headers.get("x-provider-key", "").strip()
-
-
-def note_problem(connection: HTTPConnection, problem: Problem) -> None:
-    record = record_of(connection)
-    record.code = problem.code
-    if problem.provider:
-        record.notes["provider"] = problem.provider[:MAX_VALUE]
 
 
 def clean_root(path: str) -> str:

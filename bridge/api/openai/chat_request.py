@@ -22,24 +22,13 @@ _IGNORED = {
 # Rejected, except with these values, which have no effect.
 _UNSUPPORTED: dict[str, tuple[object, ...]] = {
     "n": (1,),
-    "tools": ([],),
-    "tool_choice": ("none", "auto"),
-    "functions": ([],),
-    "function_call": ("none", "auto"),
-    "stop": ([],),
-    "logprobs": (False,),
-    "top_logprobs": (0,),
+    **dict.fromkeys(("tools", "functions", "stop"), ([],)),
+    **dict.fromkeys(("tool_choice", "function_call"), ("none", "auto")),
+    **dict.fromkeys(("logprobs", "store"), (False,)),
+    **dict.fromkeys(("top_logprobs", "presence_penalty", "frequency_penalty"), (0,)),
     "logit_bias": ({},),
-    "presence_penalty": (0,),
-    "frequency_penalty": (0,),
     "modalities": (["text"],),
-    "audio": (),
-    "prediction": (),
-    "web_search_options": (),
-    "moderation": (),
-    "reasoning_effort": (),
-    "verbosity": (),
-    "store": (False,),
+    **dict.fromkeys(("audio", "prediction", "web_search_options", "moderation", "reasoning_effort", "verbosity"), ()),
 }
 
 
