@@ -56,13 +56,15 @@ def render_caption(perspective: "Perspective", result: JsonObject) -> str:
 
 def fill_template(template: str, result: JsonObject, schema: JsonObject) -> str:
     """Replace fields such as `{caption}` or `{objects[*].label}` by their values. Other braces are literal."""
-    names = schema.get("properties", {})
-
-    def value(match: re.Match[str]) -> str:
+    names, parts, size, end = schema.get("properties", {}), list[str](), 0, 0
+    for match in FIELD.finditer(template):
         path = match[1]
-        return match[0] if _is_literal(path, names) else _readable(_values(result, _steps(path, names)))
-
-    return shortened(FIELD.sub(value, template), MAX_RENDERED)
+        value = match[0] if _is_literal(path, names) else _readable(_values(result, _steps(path, names)))
+        parts.append(template[end : match.start()] + value)
+        size, end = size + len(parts[-1]), match.end()
+        if size > MAX_RENDERED:
+            break  # many fields may repeat a long value
+    return shortened("".join(parts) + template[end:], MAX_RENDERED)
 
 
 def unknown_paths(template: str, schema: JsonObject) -> list[str]:

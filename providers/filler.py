@@ -220,4 +220,8 @@ def _both(key: str, first: Any, second: Any) -> Any:
         return [kind for kind in _TYPES if kind in first and kind in second] or second
     if key == "enum":
         return [value for value in first if value in second]
-    return [*first, *(each for each in second if each not in first)] if isinstance(first, list) else second
+    if isinstance(first, list):
+        return [*first, *(each for each in second if each not in first)]
+    if key.startswith(("min", "exclusiveMin")):
+        return max(first, second)
+    return min(first, second) if key.startswith(("max", "exclusiveMax")) else second

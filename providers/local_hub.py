@@ -107,20 +107,23 @@ def _fetch(url: str, file: HubFile, blob: Path, size: int) -> None:
         if blob.exists():  # another process has downloaded it
             return
         done = unfinished.stat().st_size if unfinished.exists() else 0
+        if done > size:  # unknown size, or not the beginning of this file
+            done = 0
         if (free := shutil.disk_usage(blob.parent).free) < size - done:
             raise EngineFailed(
                 f"The file '{file.file}' needs {(size - done) / 1e6:.0f} MB, and {free / 1e6:.0f} MB are free in "
                 f"{cache_directory()}. Free some, or set HF_HOME to another disk."
             )
-        with unfinished.open("ab") as content:
-            http_get(
-                url,
-                content,
-                resume_size=done,
-                headers=build_hf_headers(),
-                expected_size=size or None,
-                displayed_filename=Path(file.file).name,
-            )
+        with unfinished.open("ab" if done else "wb") as content:
+            if done < size or not size:
+                http_get(
+                    url,
+                    content,
+                    resume_size=done,
+                    headers=build_hf_headers(),
+                    expected_size=size or None,
+                    displayed_filename=Path(file.file).name,
+                )
         _verify(unfinished, file)
         unfinished.rename(blob)
 

@@ -5,6 +5,7 @@ checked. Time, size and speed are limited.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import monotonic
@@ -27,6 +28,9 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 5
 _MIN_SPEED = 4096  # bytes per second
 _FORBIDDEN = {"noai", "noimageai"}
+_ROBOT = re.compile(r"\s*([A-Za-z0-9_-]+)\s*:")
+# This robot, and rules with a value, which look like the name of a robot.
+_ROBOTS = ("graphcap-bridge", "unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")
 
 
 class Fetcher:
@@ -138,11 +142,20 @@ def _check_response(host: str, response: httpx2.Response, max_bytes: int) -> Non
         raise ImageUnreachable(f"{host} returned status {response.status_code} instead of the image.")
     if headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise ImageUnreachable(f"{host} sends the image with a content encoding, which is not accepted.")
-    if not _FORBIDDEN.isdisjoint(rule.strip().lower() for rule in headers.get("x-robots-tag", "").split(",")):
+    if any(map(_forbids, headers.get_list("x-robots-tag"))):
         raise ImageUnreachable(f"{host} does not allow AI systems to use this image (X-Robots-Tag).")
     length = headers.get("content-length", "")
     if length.isascii() and length.isdigit():
         check_bytes(int(length[:20]), max_bytes)
+
+
+def _forbids(robots_tag: str) -> bool:
+    """Return whether an X-Robots-Tag header forbids AI use to all robots or to this one."""
+    robot = _ROBOT.match(robots_tag)
+    if robot and robot[1].lower() not in _ROBOTS:
+        return False
+    rules = robots_tag[robot.end() :] if robot else robots_tag
+    return not _FORBIDDEN.isdisjoint(rule.strip().lower() for rule in rules.split(","))
 
 
 def _reason(host: str, error: httpx2.TransportError) -> str:

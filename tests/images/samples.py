@@ -98,7 +98,8 @@ def chatty_jpeg(plain: bytes) -> bytes:
     """This JPEG with everything that must not travel: EXIF, XMP, IPTC, comment, thumbnails, a video at the end."""
     thumbnail = saved(quarters(16, 16), "JPEG")
     extra = (
-        jpeg_segment(0xE0, b"JFXX\0\x10" + thumbnail)
+        jpeg_segment(0xE0, b"JFIF\0")
+        + jpeg_segment(0xE0, b"JFXX\0\x10" + thumbnail)
         + jpeg_segment(0xE1, b"Exif\0\0" + exif(1))
         + jpeg_segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + GPS)
         + jpeg_segment(0xE2, b"MPF\0" + GPS)

@@ -194,7 +194,8 @@ async def test_size_and_time_are_limited(
     [
         ("noai", False),
         ("unavailable_after: 25 Jun 2030 15:00:00 PST, noimageai", False),
-        ("otherbot: noai", True),
+        ("otherbot: noindex, noai", True),
+        ("graphcap-bridge: noindex, noai", False),
         ("noindex, nofollow", True),
     ],
 )

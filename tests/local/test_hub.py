@@ -93,6 +93,17 @@ def test_a_broken_connection_is_resumed(large: dict[str, bytes], graphcap: Graph
     assert hub.ranges == [f"bytes={PIECE}-"]
 
 
+def test_an_unfinished_file_that_is_too_long_is_downloaded_again(
+    large: dict[str, bytes], graphcap: Graphcap, tmp_path: Path
+) -> None:
+    with Hub(large) as hub:
+        assert graphcap("models", "pull", NAME, hub=hub.url).returncode == 0
+        (blob,) = (path for path in tmp_path.rglob(sha256(large[MODEL]).hexdigest()))
+        blob.rename(blob.with_name(f"{blob.name}.incomplete")).write_bytes(large[MODEL] + b"x")
+        assert graphcap("models", "pull", NAME, hub=hub.url).returncode == 0
+        assert blob.read_bytes() == large[MODEL]
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_an_interrupted_pull_is_continued_by_the_next_one(
     large: dict[str, bytes], graphcap: Graphcap, tmp_path: Path, number: int, code: int

@@ -1,12 +1,13 @@
 """Prompts rendered with variables, and results as text."""
 
+import tracemalloc
 from typing import Any
 
 import pytest
 
 from perspectives import Perspective, parse
 from perspectives.errors import MissingVariables, UnknownVariables
-from perspectives.prompt import render, render_caption
+from perspectives.prompt import MAX_RENDERED, render, render_caption
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -62,6 +63,15 @@ def test_missing_and_unknown_variables_are_all_named() -> None:
 )
 def test_result_as_text(template: str | None, result: dict[str, Any], text: str) -> None:
     assert render_caption(perspective_of(template=template), result) == text
+
+
+def test_a_template_that_repeats_a_long_value_is_cut() -> None:
+    tracemalloc.start()
+    text = render_caption(perspective_of(template="{text}" * 100), {"text": "ä" * 500_000})
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(text) == MAX_RENDERED + 1  # with an ellipsis
+    assert peak < 20e6
 
 
 def test_a_path_that_leads_to_no_field_is_a_warning() -> None:

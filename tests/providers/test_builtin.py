@@ -69,6 +69,7 @@ FIELDS: list[tuple[Any, Any]] = [
     ({"type": "array", "prefixItems": [{"const": 1}, {"type": "null"}], "minItems": 2, "items": False}, [1, None]),
     ({"oneOf": [{"type": "integer", "multipleOf": 5}, {"type": "integer", "multipleOf": 3}]}, 5),
     ({"allOf": [{"type": "integer", "minimum": 2}, {"maximum": 9}, {"multipleOf": 4}]}, 4),
+    ({"allOf": [{"type": "array", "items": {"const": 1}, "minItems": 2}, {"minItems": 1}]}, [1, 1]),
     ({**OBJECT, "if": {"required": ["n"]}, "then": {"required": ["m"]}}, {"n": SENTENCE, "m": SENTENCE}),
     ({"type": "object", "properties": {"t": {"type": "string"}, "i": {"type": "integer"}}}, {"t": SENTENCE}),
 ]

@@ -18,14 +18,14 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SEQUENTIAL = (0xC0, 0xC1)
 _PLAIN_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive Huffman: all that stb_image (llama.cpp) reads
 _APPLICATION = range(0xE0, 0xF0)
-_NEEDED = {_APP0: b"JFIF\0", _ICC: b"ICC_PROFILE\0", _ADOBE: b"Adobe"}
+_NEEDED = {_ICC: b"ICC_PROFILE\0", _ADOBE: b"Adobe"}
 # Matches no restart markers and stuffed bytes, which belong to the entropy-coded data.
 _MARKER = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
 _NOT_STUFFED = re.compile(rb"\xff[^\0]")
 _MAX_SCANS = 100
 _MAX_PIXELS_PER_BYTE = 64 * 8  # each block of 64 pixels has a Huffman code of at least one bit
 _MAX_SEGMENTS = 64
-_LEAST_SIZE = {_APP0: 14, _ICC: 14, _ADOBE: 12}  # shortest contents that decoders accept
+_LEAST_SIZE = {_ICC: 14, _ADOBE: 12}  # shortest contents that decoders accept
 _SAMPLINGS = (0x11, 0x12, 0x21, 0x22)  # usual samplings of the first component; decoders reject some others
 
 
@@ -105,7 +105,7 @@ def _strip(data: bytes, parts: Iterable[Segment]) -> bytes:
     for marker, start, end in parts:
         if marker == _START:
             raise malformed("The JPEG image contains another one before its end.")
-        if marker == _APP0 and data[start + 4 : start + 9] == b"JFIF\0" and end - start > 18:
+        if marker == _APP0 and data[start + 4 : start + 9] == b"JFIF\0" and end - start >= 18:
             kept.append(b"\xff\xe0\x00\x10" + data[start + 4 : start + 16] + b"\0\0")  # without the thumbnail
         elif _is_needed(marker, data[start + 4 : start + 16]):
             kept.append(view[start:end])
