@@ -128,7 +128,7 @@ class InvalidImage(ImageError):
 
 
 class AddressRefused(NotDialled):
-    """The network policy forbids this address. `kind`: the address class, "port" or "name"."""
+    """The network policy forbids this address. `kind`: "port", "name", or the class of the address."""
 
     def __init__(self, message: str, *, host: str, kind: str) -> None:
         super().__init__(message)

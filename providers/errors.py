@@ -73,7 +73,7 @@ class ContextTooLong(ProviderError):
 class SchemaRejected(ProviderError):
     """The server rejected the schema or the output mode.
 
-    `explained` is False if the status is 400 or 422 and the response names no known cause, so the schema may be it.
+    `explained` is False if the status is 400 or 422 and the response names no known cause: it may be the schema.
     """
 
     explained = True

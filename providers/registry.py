@@ -14,7 +14,7 @@ from providers.openai import OpenAIClient
 from providers.pool import Pool
 
 _ORDER = ("builtin", "local", "openai", "anthropic", "vllm", "ollama", "gemini")
-"""The order of the first kinds in the documentation."""
+"""The kinds that come first in the documentation, in this order."""
 _CLIENTS = (BuiltinClient, LocalClient, OpenAIClient, AnthropicClient, OllamaClient, GeminiClient)
 _KINDS: dict[str, tuple[Spec, type[BaseClient]]] = {
     spec.kind: (spec, client) for client in _CLIENTS for spec in client.specs
