@@ -22,7 +22,7 @@ ProviderMessages = Literal["show", "log", "hide"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """A stage of one perspective begins, which ends the stage before. Each provider call begins a stage `model`."""
+    """A stage of one perspective begins, and the stage before it ends. Each provider call begins a stage `model`."""
 
     type: Literal["progress"] = "progress"
     id: str
@@ -220,7 +220,7 @@ class Run:
             self.emit(PartialEvent(id=self.id, perspective=self.perspective, result=result))
 
     def reset(self, stage: Stage, detail: str, reason: str) -> None:
-        """Report that the model is called again. Earlier partial objects are void."""
+        """Report that the model is called again. Earlier partial objects must be discarded."""
         self.stage(stage, detail)
         if self.emit is not None:
             self.emit(Reset(id=self.id, perspective=self.perspective, reason=reason))

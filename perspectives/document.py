@@ -42,7 +42,7 @@ class Document:
         return present
 
     def _note_unknown(self, form: Form, pointer: Callable[[str], str], absent: Collection[str]) -> None:
-        """Record the unknown keys of an object and of the objects in its lists. `absent`: keys that may be meant."""
+        """Record the unknown keys of an object and of the objects in its lists. `absent`: keys to suggest."""
         for index, key in enumerate(key for key in form.model_extra or () if not key.startswith("$")):
             hint = suggestion(key, absent, cutoff=0.6) if index < MAX_PROBLEMS else ""
             if hint:
@@ -64,7 +64,7 @@ class Document:
         return self._pointers.get(key, below("", key) if key else "")
 
     def problem(self, key: str, message: str) -> None:
-        """Record a mistake that makes the perspective unusable. Skip it if this key or one below it already has one."""
+        """Record a mistake that makes the perspective unusable, unless this key or a key in it already has one."""
         pointer = self.pointer(key)
         if not any(f"{problem.pointer}/".startswith(f"{pointer}/") for problem in self.problems):
             self.problems.append(Problem(pointer, message))

@@ -119,7 +119,7 @@ def _without_null(node: JsonObject) -> JsonObject:
 
 
 def _type(node: JsonObject) -> str:
-    """Return the only type of a node, or of its `enum` or `const`, other than null. "any" if there are several."""
+    """Return the type of a node, or of its `enum` or `const`. Null is ignored. "any" if there are several types."""
     stated: Any = node.get("type")
     if stated is None:
         values = node.get("enum", [node["const"]] if "const" in node else [])

@@ -26,7 +26,8 @@ class UnreadableFile(Exception):
 def json_files(directory: Path) -> Iterator[Path]:
     """Yield every `*.json` file below the directory, sorted. Links are followed. No directory is read twice.
 
-    Hidden directories are skipped: Kubernetes mounts a ConfigMap as links to files in one, so each is there twice.
+    Hidden directories are skipped, because Kubernetes mounts a ConfigMap as links to files in a hidden directory. Each
+    file would be found twice.
     """
     seen: set[str] = set()
     for folder, folders, names in os.walk(directory, followlinks=True):

@@ -22,7 +22,7 @@ class Perspective:
     """One perspective. Perspectives with equal digests have equal content.
 
     `validator`: validates answers. `schema_fields`: the schema in graphcap's notation. `table_columns`: objects with
-    name, style and optionally description. `context_template`: None if blank. `warnings`: mistakes for the author.
+    name, style and optionally description. `context_template`: None if blank. `warnings`: harmless mistakes.
     `extras`: unknown keys with their values. `source`: the path of the file, or "inline".
     """
 

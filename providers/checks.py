@@ -21,7 +21,7 @@ _SCHEMA = {
     "required": ["answer"],
     "additionalProperties": False,
 }
-"""If the server does not enforce the schema, the model follows the prompt and replies OK."""
+"""The schema of the test request. If the server does not enforce it, the model follows the prompt and replies OK."""
 _MAX_TOKENS = 64
 _LISTED = 5
 _FINAL = (errors.AuthFailed, errors.Unreachable, errors.CallTimeout)

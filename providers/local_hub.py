@@ -129,7 +129,10 @@ def _fetch(url: str, file: HubFile, blob: Path, size: int) -> None:
 
 
 def _verify(content: Path, file: HubFile) -> None:
-    """Delete the content and raise EngineFailed unless it has the size and the hash of the row and its name's hash."""
+    """Compare the content's size and hash with the row, and its hash with its name, if that is a hash.
+
+    If anything differs, delete the content and raise EngineFailed.
+    """
     hashes = {value for value in (file.sha256, content.stem) if re.fullmatch("[0-9a-f]{64}", value)}
     state = content.stat()
     if hashes - {content_digest(content, state.st_mtime_ns)} or file.size not in (0, state.st_size):

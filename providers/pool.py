@@ -29,8 +29,8 @@ class Pool:
         tells_addresses: bool = True,
         engines: Engines | None = None,
     ) -> None:
-        """`transport`: creates a transport that keeps idle connections open for the seconds in its argument. Proxies
-        from the environment are then not used, because they would bypass the transport's check of addresses.
+        """`transport`: creates a transport; its argument is the number of seconds that idle connections are kept open.
+        With `transport`, proxies from the environment are not used: they would bypass its check of addresses.
         `tells_addresses`: error messages may contain base URLs. `engines`: llama.cpp processes, by default a new set.
         """
         self.engines = engines or Engines()

@@ -22,7 +22,7 @@ class Drain:
 
     @contextmanager
     def under_way(self, late: bool = False) -> Iterator[None]:
-        """Register the current task as running work. Raises ShuttingDown in a shutdown, unless `late` is true."""
+        """Register the current task as running work. Raises ShuttingDown during a shutdown, unless `late` is true."""
         if self.begun.is_set() and not late:
             raise ShuttingDown
         task = asyncio.current_task()

@@ -32,7 +32,7 @@ class RequestBody:
 
 
 async def read_body(request: Request, settings: Settings, *, optional: bool = False) -> RequestBody:
-    """Read the body according to its content type. `optional`: an empty body is one without fields.
+    """Read the body according to its content type. `optional`: the body may be empty.
 
     The settings limit its size, its time, and after ten seconds its average rate. Raises BodyTooLarge, InvalidJson,
     InvalidRequest or RequestTimeout.

@@ -15,7 +15,7 @@ def _without_image(schema: JsonObject) -> None:
 
 
 class CaptionFromPath(CaptionOptions):
-    """A caption request of the React client. Options are fields of the request or of `options`. Others are ignored."""
+    """A caption request of the React client. Options are fields of it or of `options`. Unknown fields are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, json_schema_extra=_without_image)
 

@@ -1,8 +1,8 @@
-"""The index of a folder: the rows of all runs, so that no image is captioned twice and every output can be written.
+"""The index of a folder: the rows of all runs. With it, no image is captioned twice, and every output can be written.
 
-It is `.graphcap.jsonl` in the output folder, with one JSON object per line; the last row of an image and perspective
-counts. A row is appended before its sidecars are written, and the end of the run joins the rows. A shard has a file of
-its own (`.graphcap-2of8.jsonl`). An object store cannot append: there each row is an object in the folder `.graphcap/`.
+It is `.graphcap.jsonl` in the output folder, with one JSON object per line. The last row of an image and perspective
+counts. A run appends each row before it writes the row's sidecars, and joins the rows at its end. Each shard has a
+file (`.graphcap-2of8.jsonl`). An object store cannot append: there each row is an object in the folder `.graphcap/`.
 """
 
 import errno
@@ -34,7 +34,7 @@ _FIELDS = tuple(field.name for field in fields(Row) if field.name != "failure")
 class Entry:
     """The place of a row in a file of the index, and the versions of the row's content and image.
 
-    `earlier`: the row that it replaces. Until the rows are joined, the sidecars may still be those of that row.
+    `earlier`: the row that it replaces. Until the rows are joined, the sidecars may still be made from that row.
     """
 
     file: Path
@@ -90,7 +90,7 @@ class Index:
         self._stack.close()
 
     def _download(self, directory: Path) -> None:
-        """Copy the index of an object store, in the order of its changes: a file for each shard."""
+        """Copy the index from an object store, as one local file per shard. Its rows are sorted by time of change."""
         fs, start = self._folder.fs, self._folder.path("")
         stored = fs.glob(f"{start}.graphcap*.jsonl", detail=True) | fs.glob(f"{start}.graphcap*/*", detail=True)
         times = {path.removeprefix(start): changed(info) for path, info in stored.items()}
@@ -151,9 +151,9 @@ class Index:
             entry = entry.earlier
 
     def begin_overwriting(self) -> None:
-        """Mark where a run begins to overwrite. A run that continues an unfinished one keeps that run's mark.
+        """Mark the place in the index where a run begins to overwrite.
 
-        Raises OSError.
+        A run that continues an unfinished one keeps that run's mark. Raises OSError.
         """
         if self._mark is None:
             if not self._folder.is_local:
@@ -185,7 +185,7 @@ class Index:
             self._folder.write(f"{self._parts}/{name}.jsonl", line)
 
     def join(self) -> None:
-        """Write the index anew: one row per image and perspective, in natural order.
+        """Rewrite the index with one row per image and perspective, in natural order.
 
         In a local folder, no row can be read or appended afterwards. Raises OSError.
         """

@@ -11,7 +11,7 @@ TrainerName = Literal["kohya", "ai-toolkit", "onetrainer", "hf"]
 
 
 def _option(default: Any, help: str, **arguments: Any) -> Any:
-    """Return a field with the arguments of its option for argparse, and `name`, if that is not the field's name."""
+    """Return a field with the argparse arguments of its option. `name`: the option's name, by default the field's."""
     return field(default=default, metadata={"help": help, **arguments})
 
 

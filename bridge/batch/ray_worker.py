@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Images that one call captions. Each has the names of the perspectives that it is captioned with."""
+    """The images that an actor captions in one call, each with the names of its perspectives."""
 
     number: int
     images: list[tuple[ImageItem, tuple[str, ...]]]
@@ -36,7 +36,7 @@ class Block:
 
 @dataclass(slots=True)
 class Captions:
-    """The captions of a block. `rows`: by the key of the image. `end`: the end and the reason if the run is to end."""
+    """The captions of a block. `rows`: the rows by the image's key. `end`: how and why the run must end, or None."""
 
     block: int
     rows: dict[str, list[Row]] = field(default_factory=dict)
@@ -55,8 +55,8 @@ class Setup:
 class Control:
     """Connects the processes of a run. It runs as one actor beside the driver, on an event loop.
 
-    Keys travel in `setup`, as the value of a call. They are not in the runtime environment, because Ray logs its
-    variables (ray-project/ray#28276).
+    API keys are passed as part of the return value of `setup`. They are not in the runtime environment, because Ray
+    logs its variables (ray-project/ray#28276).
     """
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ class Control:
         return await self._events.get()
 
     async def stop(self) -> set[int]:
-        """Begin no more images. Return the blocks that were begun."""
+        """Let the actors begin no more images. Return the numbers of the blocks that were begun."""
         self._stopping.set()
         return self._started
 
@@ -132,7 +132,7 @@ class Captioner:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _caption(self, block: Block, captions: Captions) -> None:
-        """Caption images at the same time, and add them to `captions`. Begin no more when the run is to end."""
+        """Caption the images concurrently, and add their rows to `captions`. When the run must end, begin no more."""
 
         async def caption(item: ImageItem, names: tuple[str, ...]) -> None:
             perspectives = tuple(each for each in self._job.perspectives if each.name in names)

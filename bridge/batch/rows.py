@@ -29,7 +29,7 @@ from bridge.version import __version__
 from perspectives import Perspective
 
 _NO_CONTENT = ("timeout", "provider_config")
-"""Fields that do not change a caption. A `provider_config` may hold a key; its address and model count."""
+"""Fields left out of the digest. Of `provider_config`, which may hold a key, only address and model are included."""
 _COUNTS = ("attempts", "input_tokens", "output_tokens", "cost")
 
 

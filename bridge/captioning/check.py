@@ -42,7 +42,7 @@ async def check(
 async def with_known_models(error: Exception, services: Services, target: Target | None = None) -> Exception:
     """Add the models that the provider lists, if it responds, to an error about a missing or unknown model.
 
-    `target`: the target that was called, for an UnknownModel, to which a note is added.
+    `target`: the target that was called. If it is given, an UnknownModel gets a note that lists the models.
     """
     if isinstance(error, MissingModel) and not error.listed and isinstance(error.target, Target):
         return MissingModel(error.provider, await services.dispatcher.known_models(error.target))

@@ -22,7 +22,7 @@ def add_options(parser: Parser) -> None:
 
 
 def _metavar(annotation: Any) -> str:
-    """Return the placeholder, in the help, for a value of this type."""
+    """Return the placeholder for a value of this type in the help text."""
     words = [word for part in (annotation, *get_args(annotation)) for word in get_args(part) if isinstance(word, str)]
     return "|".join(dict.fromkeys(words)) or _METAVARS.get(annotation, "LIST")
 

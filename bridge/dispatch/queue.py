@@ -167,7 +167,7 @@ class ProviderQueue:
         return self._balancer.choose(preferred).start(route.key_id) if preferred else None
 
     def _drop_one(self, newcomer: str) -> None:
-        """Reject the newest call of the caller that has most calls waiting, so that no caller fills the queue."""
+        """Reject the newest call of the caller that has the most calls waiting, so that no caller fills the queue."""
         largest = max(self._waiting, key=lambda caller: (len(self._waiting[caller]), caller == newcomer))
         waiter = self._waiting[largest].pop()
         if not waiter.admission.done():

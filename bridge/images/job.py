@@ -17,9 +17,9 @@ LENGTHS = Struct(">II")
 class Job:
     """A job for an image of `media_type`.
 
-    `size`, `orientation`: as stored, if the service could read the header itself. `verify`: only check that the image
-    decodes, do not convert it. `side`, `box`, `max_bytes`: limits of the result: the longest side, (long, short side),
-    bytes. `statistics`: also measure the pixels.
+    `size`, `orientation`: as stored in the file, if the service has read its header. `verify`: check that the image can
+    be decoded, and do not convert it. `side`: limit of the longest side. `box`: limits of the (long, short) side.
+    `max_bytes`: limit of the encoded result. `statistics`: also measure the pixels.
     """
 
     media_type: str

@@ -43,8 +43,8 @@ async def prepare(
 ) -> Prepared:
     """Convert `source` to an image that fits `profile`. Raises ImageError.
 
-    `resize`: a name of `PRESETS`, "NONE", or None for the profile's size. `caller`: for whom an image worker is busy.
-    `statistics`: measure the pixels for `image.statistics`.
+    `resize`: a name of `PRESETS`, "NONE", or None for the profile's size. `caller`: identifies the caller, because
+    busy image workers serve callers in turn. `statistics`: measure the pixels for `image.statistics`.
     """
     header, data, intact = source.header, source.data, False
     passes = _passes(header, resize, profile)
@@ -94,7 +94,10 @@ def _bounds(preset: str | None, profile: ImageProfile) -> tuple[int | None, Size
 
 
 def _stripped(header: Header, data: bytes, *, vouch: bool) -> tuple[bytes, bool]:
-    """Return the bytes without metadata, and whether they surely decode (known only for a simple JPEG)."""
+    """Return the bytes without metadata, and whether they can certainly be decoded.
+
+    `vouch`: whether to check the latter, which is possible only for a simple JPEG.
+    """
     with parsing(header.media_type):
         if vouch and header.media_type == "image/jpeg":
             return jpeg.strip_and_check(data)

@@ -39,9 +39,9 @@ _WORST_FIRST: tuple[AddressClass, ...] = ("metadata", "link-local", "loopback", 
 
 
 def classify(address: str | Address) -> AddressClass:
-    """Return the class of an address. "private": any other address that is not on the public internet.
+    """Return the class of an address. "private": not public, and in no other class.
 
-    An IPv6 address with embedded IPv4 addresses gets the most restricted of their classes and its own.
+    If an IPv6 address contains IPv4 addresses, the most restricted class among all of them is returned.
     """
     parsed = ip_address(address) if isinstance(address, str) else address
     classes = []

@@ -628,7 +628,7 @@ export interface components {
         };
         /**
          * CaptionFromPath
-         * @description A caption request of the React client. Options are fields of the request or of `options`. Others are ignored.
+         * @description A caption request of the React client. Options are fields of it or of `options`. Unknown fields are ignored.
          */
         CaptionFromPath: {
             /**
@@ -1337,7 +1337,7 @@ export interface components {
         };
         /**
          * Progress
-         * @description A stage of one perspective begins, which ends the stage before. Each provider call begins a stage `model`.
+         * @description A stage of one perspective begins, and the stage before it ends. Each provider call begins a stage `model`.
          */
         Progress: {
             /**

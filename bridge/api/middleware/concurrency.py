@@ -45,7 +45,8 @@ def is_work(scope: Scope) -> bool:
 class AdmissionMiddleware:
     """Reject requests that are not allowed, or that the worker cannot serve now.
 
-    `scope["state"]` receives `caller`, the name for limits, and what a WebSocket needs to admit its requests itself.
+    It adds to `scope["state"]`: `caller`, the name under which limits count the caller, and the objects with which a
+    WebSocket admits its own requests.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, drain: Drain) -> None:

@@ -59,7 +59,7 @@ def strip(data: bytes) -> bytes:
 def is_sound(data: bytes) -> bool:
     """Return whether checksums are correct and the compressed data is complete. The image worker calls this.
 
-    Pillow 13 overlooks such errors in IDAT; libpng and Go's decoder reject the image.
+    Pillow 13 does not detect such errors in IDAT. Servers that decode with libpng or Go would reject the image.
     """
     packed = []
     for kind, start, end in bounded(chunks(data)):
@@ -74,7 +74,7 @@ def is_sound(data: bytes) -> bool:
 
 
 def _inflates(packed: bytes, least: int, most: int) -> bool:
-    """Return whether the rows inflate to `least` to `most` bytes, piece by piece: 20 MB may inflate to 20 GB."""
+    """Return whether the rows inflate to between `least` and `most` bytes. They are not kept: they may be 20 GB."""
     stream, size = decompressobj(), 0
     try:
         while not stream.eof and size <= most:
