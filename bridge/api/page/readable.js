@@ -33,7 +33,7 @@ export function findBoxes(result) {
  * @param {any} perspective
  */
 export function showReadable(root, result, perspective) {
-  const columns = (perspective.schema?.table_columns ?? perspective.table_columns ?? []).map((each) => each.name ?? each);
+  const columns = (perspective.schema?.table_columns ?? perspective.table_columns ?? []).map((each) => each.name);
   const marks = new Map(findBoxes(result).map(({ item }, number) => [item, number]));
   const named = /** @type {any[]} */ (Object.values(result)).flat().filter((item) => item?.id && item.label);
   const labels = new Map(named.map(({ id, label }) => [id, label]));

@@ -347,7 +347,7 @@ test("what models and files say is text", async () => {
   const variables = [{ name: "what", default: HOSTILE, description: HOSTILE }];
   const json_schema = { type: "object", properties: { [HOSTILE]: { type: "array", items: {} } }, additionalProperties: false };
   await page.getByText("Your own", { exact: true }).click();
-  await page.locator("#editor").fill(JSON.stringify({ prompt: "Say {what}.", variables, json_schema, table_columns: [HOSTILE] }));
+  await page.locator("#editor").fill(JSON.stringify({ prompt: "Say {what}.", variables, json_schema, table_columns: [{ name: HOSTILE }] }));
   await control("default", { reply: { Answer: { content: { [HOSTILE]: [{ [HOSTILE]: HOSTILE }] } } } });
   await start();
   await tab("Readable").click();
