@@ -1,1 +1,0 @@
-"""Configured providers: `providers.toml`, and the environment variables of model servers."""

@@ -1,1 +1,0 @@
-"""Connections to untrusted addresses: address classes, the policy, and a transport that checks addresses."""

@@ -1,1 +1,0 @@
-"""The log, the metrics and the traces of the service."""
