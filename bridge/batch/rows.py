@@ -30,6 +30,7 @@ from perspectives import Perspective
 
 _NO_CONTENT = ("timeout", "provider_config")
 """Fields that do not change a caption. A `provider_config` may hold a key; its address and model count."""
+KEY_PARTS = 3  # of `Job.content_key`
 _COUNTS = ("attempts", "input_tokens", "output_tokens", "cost")
 
 
