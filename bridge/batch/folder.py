@@ -6,6 +6,7 @@ import os
 import posixpath
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -42,14 +43,14 @@ def open_url(url: str) -> tuple[AbstractFileSystem, str]:
         ) from None
     except Exception as error:  # noqa: BLE001 (each file system has its own)
         raise BatchError(f"'{url}' cannot be opened: {error}") from None
-    return (fs if is_local(fs) else _Remote(fs)), path
+    return (LocalFileSystem() if is_local(fs) else _Remote(fs)), path
 
 
+@dataclass(frozen=True, slots=True)
 class _Remote:
     """A file system whose methods raise no errors but OSError. Those of fsspec raise the errors of their SDKs."""
 
-    def __init__(self, fs: AbstractFileSystem) -> None:
-        self._fs = fs
+    _fs: AbstractFileSystem
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._fs, name)

@@ -61,7 +61,8 @@ class Index:
         self._entries: dict[tuple[str, str], Entry] = {}
         self._lock = Lock()
         self._is_joined = True
-        self._mark: int | None = None
+        self._is_marked = self._is_overwriting = False
+        self._overwritten: set[tuple[str, str]] = set()
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -72,13 +73,15 @@ class Index:
                 directory.mkdir(parents=True, exist_ok=True)
             else:
                 directory = Path(stack.enter_context(TemporaryDirectory(prefix="graphcap-")))
-                self._download(directory)
             self._file = directory / self._name
             self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
             stack.callback(os.close, self._descriptor)
             if self._folder.is_local:
                 self._lock_file()
-            for path in sorted(directory.glob(".graphcap*.jsonl"), key=lambda path: path.stat().st_mtime_ns):
+                paths = sorted(directory.glob(".graphcap*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+            else:
+                paths = self._download(directory)
+            for path in paths:
                 self._read(path)
             self._size = os.lseek(self._descriptor, 0, os.SEEK_END)
             if self._size and os.pread(self._descriptor, 1, self._size - 1) != b"\n":
@@ -89,19 +92,25 @@ class Index:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def _download(self, directory: Path) -> None:
-        """Copy the index from an object store, as one local file per shard. Its rows are sorted by time of change."""
+    def _download(self, directory: Path) -> list[Path]:
+        """Copy the index of an object store, a file for each shard. Return the files in the order of their changes."""
         fs, start = self._folder.fs, self._folder.path("")
         stored = fs.glob(f"{start}.graphcap*.jsonl", detail=True) | fs.glob(f"{start}.graphcap*/*", detail=True)
         times = {path.removeprefix(start): changed(info) for path, info in stored.items()}
         names = sorted(times, key=lambda name: (times[name], "/" in name, name))
+        files: dict[Path, None] = {}
         for number in range(0, len(names), _PARTS_AT_ONCE):
-            contents = fs.cat([start + name for name in names[number : number + _PARTS_AT_ONCE]])
-            for path, content in contents.items():
-                shard, slash, _ = path.removeprefix(start).partition("/")
-                with (directory / f"{shard.removesuffix('.jsonl')}.jsonl").open("ab") as file:
-                    file.write(content)
+            some = names[number : number + _PARTS_AT_ONCE]
+            contents = fs.cat([start + name for name in some])  # in the order of the names
+            for name in some:
+                shard, slash, _ = name.partition("/")
+                path = directory / f"{shard.removesuffix('.jsonl')}.jsonl"
+                with path.open("ab") as file:
+                    file.write(contents[start + name])
+                files.pop(path, None)
+                files[path] = None
                 self._is_joined &= not slash
+        return list(files)
 
     def _lock_file(self) -> None:
         try:
@@ -122,11 +131,14 @@ class Index:
                 try:
                     row = json.loads(line)
                     if _MARK in row:
-                        self._mark = start if path == self._file else self._mark
+                        if path == self._file:
+                            self._is_marked = True
+                            self._overwritten.clear()
                         continue
-                    self._add(
-                        row["key"], row["perspective"], Entry(path, start, end, row["content_key"], row["version"])
-                    )
+                    names = row["key"], row["perspective"]
+                    self._add(*names, Entry(path, start, end, row["content_key"], row["version"]))
+                    if path == self._file and self._is_marked:
+                        self._overwritten.add(names)
                 except (ValueError, TypeError, KeyError):
                     continue  # half a row, from a crash
 
@@ -153,19 +165,20 @@ class Index:
     def begin_overwriting(self) -> None:
         """Mark the place in the index where a run begins to overwrite.
 
-        A run that continues an unfinished one keeps that run's mark. Raises OSError.
+        The mark stays until such a run is finished, also when other runs join the rows. Raises OSError.
         """
-        if self._mark is None:
+        if not self._is_marked:
             if not self._folder.is_local:
                 self.join()  # so that no row without a mark is left among the parts
-            self._mark, line = self._size, to_line({_MARK: True})
+            line = to_line({_MARK: True})
             self._size += os.write(self._descriptor, line)
             self._write_part("0", line)  # the first part by name
+        self._is_overwriting, self._is_joined = True, False
 
     def is_overwritten(self, key: str, perspective: str) -> bool:
-        """Return whether the row was appended after the mark."""
+        """Return whether an unfinished run has overwritten the row, or this one."""
         entry = self.find(key, perspective)
-        return entry is not None and self._mark is not None and entry.file == self._file and entry.start >= self._mark
+        return entry is not None and entry.file == self._file and (key, perspective) in self._overwritten
 
     def append(self, row: Row) -> None:
         """Add a row. Raises OSError."""
@@ -179,6 +192,8 @@ class Index:
             self._is_joined = False
         self._write_part(digest(f"{row.key} {row.perspective}"), line)
         self._add(row.key, row.perspective, entry)
+        if self._is_overwriting:
+            self._overwritten.add((row.key, row.perspective))
 
     def _write_part(self, name: str, line: bytes) -> None:
         if not self._folder.is_local:
@@ -192,10 +207,14 @@ class Index:
         if self._is_joined:
             return
         keys = sorted(self._entries, key=lambda pair: (natural(pair[0]), pair[1]))
-        own = [entry for key in keys if (entry := self._entries[key]).file == self._file]
+        after = set() if self._is_overwriting else self._overwritten
+        own = [key for key in keys if self._entries[key].file == self._file]
         file = self._folder.temporary(self._name) if self._folder.is_local else self._file.with_suffix(".joined")
         with file.open("wb") as joined:
-            joined.writelines(entry.read() for entry in own)
+            joined.writelines(self._entries[key].read() for key in own if key not in after)
+            if after:
+                joined.write(to_line({_MARK: True}))
+                joined.writelines(self._entries[key].read() for key in own if key in after)
         self._folder.put(file, self._name)
         if not self._folder.is_local:
             self._folder.remove(self._parts)

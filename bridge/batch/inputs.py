@@ -81,7 +81,7 @@ def list_images(options: Options, perspectives: Iterable[Perspective]) -> Listin
         ignored = f" (ignored: {listed(found.ignored)})" if found.ignored else ""
         raise BatchError(f"There is no image in {', '.join(options.inputs)}{ignored}.")
     root = "" if found.fs is None else posixpath.commonpath(found.bases)
-    if root == "/" and len(found.bases) > 1 and not options.output_dir:
+    if root in ("", "/") and len(found.bases) > 1 and not options.output_dir:
         raise BatchError("The inputs have no folder in common. Say where to write with --output-dir.")
     known = {variable.name for perspective in perspectives for variable in perspective.variables}
     items = [
@@ -146,7 +146,8 @@ def _add(url: str, options: Options, found: _Found, row: JsonObject | None = Non
         if path.endswith(".jsonl") and row is None:
             _add_manifest(fs, path, options, found)
             return
-        base, named, files = base or posixpath.dirname(path), True, {path: fs.info(path)}
+        is_below = bool(base) and path.startswith(f"{base.rstrip('/')}/")
+        base, named, files = base if is_below else posixpath.dirname(path), True, {path: fs.info(path)}
     elif pattern := _PATTERN.search(path):
         base, named, files = posixpath.dirname(path[: pattern.start()]), True, fs.glob(path, detail=True)
     else:

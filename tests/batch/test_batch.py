@@ -10,6 +10,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
@@ -160,6 +161,28 @@ def test_inputs(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> N
     prompts = [call.prompt for call in vllm_server.calls if "At the harbour." in call.prompt]
     assert len(prompts) == 1
     assert "Dutch" in prompts[0]
+
+
+def test_several_inputs_on_one_file_system(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, "in/a.jpg", "in/sub/b.jpg")
+    fs, bucket = fsspec.filesystem("memory"), f"/{tmp_path.name}"
+    fs.put(f"{tmp_path}/in", bucket, recursive=True)
+    url = f"memory:/{bucket}"
+    rows = [json.dumps({"image": f"{url}/{name}"}) for name in ("a.jpg", "sub/b.jpg")]
+    (tmp_path / "list.jsonl").write_text("\n".join(rows))
+    cases = [
+        ((f"{url}/a.jpg", f"{url}/sub"), {"a.txt", "sub/b.txt"}),
+        ((f"{url}/sub", f"{url}/sub"), {"b.txt"}),
+        ((tmp_path / "list.jsonl",), {"a.txt", "sub/b.txt"}),
+        ((f"file://{tmp_path}/in/sub", tmp_path / "in/a.jpg"), {"a.txt", "sub/b.txt"}),
+    ]
+    for number, (inputs, names) in enumerate(cases):
+        out = tmp_path / str(number)
+        result = batch(*inputs, *at(vllm_server), "--output-dir", out)
+        assert (result.code, files(out)) == (0, names), result.err
+    result = batch(f"{url}/sub", tmp_path / "in", *at(vllm_server))
+    assert (result.code, "is on another file system" in result.err) == (2, True)
+    fs.rm(bucket, recursive=True)
 
 
 @pytest.mark.slow

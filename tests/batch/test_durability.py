@@ -1,6 +1,7 @@
 """Runs that are killed, that share a bucket, that go through a service: the files are those of one run."""
 
 import json
+import os
 import random
 import threading
 from collections import Counter
@@ -11,9 +12,12 @@ from typing import Any
 import fsspec
 import httpx2
 import pytest
+from fsspec.implementations.dirfs import DirFileSystem
 
 from bridge.batch import caption_rows, open_job
-from bridge.batch.models import ImageItem
+from bridge.batch.folder import Folder
+from bridge.batch.index import Index
+from bridge.batch.models import ImageItem, Row
 from bridge.batch.options import Options
 from bridge.captioning.services import open_services
 from bridge.settings import load
@@ -267,3 +271,54 @@ def test_a_crash_before_the_sidecar_was_written(batch: Graphcap, vllm_server: Op
     for existing, text in (("skip", "new: a alt_text"), ("stale", "ohwx, a alt_text")):
         assert batch(*trigger, "--existing", existing).code == 0
         assert (len(vllm_server.calls), (tmp_path / "b.txt").read_text()) == (2, text)
+
+
+def test_a_run_between_two_parts_of_one_that_overwrites(
+    batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path
+) -> None:
+    photos(tmp_path, "a.jpg", "b.jpg", "c.jpg", "d.jpg")
+    options, index = (tmp_path, *at(vllm_server)), tmp_path / ".graphcap.jsonl"
+    overwrite = (*options, "--existing", "overwrite", "--prefix", "new: ")
+    assert batch(*options).code == 0
+    old = index.read_bytes()
+    assert batch(*overwrite).code == 0
+    new = index.read_bytes().splitlines(keepends=True)
+    index.write_bytes(b"".join((old, b'{"overwriting": true}\n', *new[:2])))
+    assert "4 skipped" in batch(*options).err
+    (tmp_path / "a.txt").unlink()
+    photos(tmp_path, "e.jpg")
+    assert "1 captioned, 1 restored, 3 skipped" in batch(*options).err
+    calls = len(vllm_server.calls)
+    assert "3 captioned, 2 restored" in batch(*overwrite).err
+    assert len(vllm_server.calls) == calls + 3
+    assert {(tmp_path / f"{stem}.txt").read_text() for stem in "bcde"} == {"new: a alt_text"}
+    assert "5 captioned" in batch(*overwrite).err
+
+
+def test_the_last_row_of_a_bucket_counts(tmp_path: Path) -> None:
+    names = (".graphcap.jsonl", ".graphcap-1of2.jsonl", ".graphcap/1.jsonl")
+    folder = Folder(DirFileSystem(str(tmp_path)), "set")
+    (tmp_path / "set/.graphcap").mkdir(parents=True)
+    for last in names:
+        for name in names:
+            row = {"key": "a.jpg", "perspective": "alt_text", "content_key": "", "version": "", "text": name}
+            (tmp_path / "set" / name).write_text(json.dumps(row) + "\n")
+            os.utime(tmp_path / "set" / name, (0, 2 if name == last else 1))
+        with Index(folder) as index:
+            row_read = index.row("a.jpg", "alt_text")
+        assert isinstance(row_read, Row)
+        assert row_read.text == last
+
+
+@pytest.mark.parametrize(("parts", "warned"), [(1, False), (2, False), (3, True)])
+def test_an_index_of_another_version_gives_no_warning(
+    batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path, parts: int, warned: bool
+) -> None:
+    photos(tmp_path, "a.jpg")
+    assert batch(tmp_path, *at(vllm_server)).code == 0
+    index = tmp_path / ".graphcap.jsonl"
+    row = json.loads(index.read_text())
+    row["content_key"] = "-".join([*row["content_key"].split("-")[:2], "0"][:parts])
+    index.write_text(json.dumps(row) + "\n")
+    result = batch(tmp_path, *at(vllm_server))
+    assert (result.code, "with other options" in result.err) == (0, warned), result.err
