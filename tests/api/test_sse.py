@@ -1,7 +1,7 @@
 """Captions as server-sent events: their order, and their end when something fails."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any
 
@@ -19,25 +19,15 @@ from bridge.settings import Settings
 from tests.api import streams
 from tests.api.sockets import state
 from tests.api.streams import GOOD, HANG_GUARD, SAMPLE, analysis, inline, of_type, post, streamed, streaming
-from tests.contract.kinds import PROTOCOLS, Kind
+from tests.contract.kinds import Kind
 from tests.servers import OpenAIServer, WireServer
 from tests.servers import behaviours as b
 from tests.servers.behaviours import Behaviour
 from tests.service import WORKSPACE, Service
 
-ALL = {"ids": lambda kind: kind.id}
-
-
-@pytest.fixture
-def server(kind: Kind) -> Iterator[WireServer]:
-    with kind.server() as running:
-        yield running
-
-
 # A caption that succeeds.
 
 
-@pytest.mark.parametrize("kind", PROTOCOLS, **ALL)
 def test_a_caption_of_each_kind(service: Service, kind: Kind, server: WireServer) -> None:
     server.reply(b.Answer(GOOD, pieces=4))
     events = streamed(service, "/caption", streams.caption(server, kind))
@@ -66,7 +56,6 @@ def test_headers_and_ids(service: Service, vllm_server: OpenAIServer) -> None:
     assert "content-length" not in response.headers
 
 
-@pytest.mark.parametrize("kind", PROTOCOLS, **ALL)
 def test_each_partial_is_the_whole_object_so_far(service: Service, kind: Kind, server: WireServer) -> None:
     answer = {"caption": "a cup of coffee on a saucer " * 12}
     server.reply(b.Drip(0.06, 800, b.Answer(answer, pieces=24)))
@@ -119,7 +108,6 @@ BROKEN: dict[str, Behaviour] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-@pytest.mark.parametrize("kind", PROTOCOLS, **ALL)
 def test_a_broken_stream_is_an_error(service: Service, kind: Kind, server: WireServer, name: str) -> None:
     server.default = BROKEN[name]
     events = streamed(service, "/caption", streams.caption(server, kind, max_output_retries=0))
@@ -129,7 +117,6 @@ def test_a_broken_stream_is_an_error(service: Service, kind: Kind, server: WireS
     assert problem["provider"] == kind.kind
 
 
-@pytest.mark.parametrize("kind", PROTOCOLS, **ALL)
 def test_an_invalid_answer_is_reset(service: Service, kind: Kind, server: WireServer) -> None:
     server.reply(b.InvalidJson(), b.Answer(GOOD))
     events = streamed(service, "/caption", streams.caption(server, kind))
@@ -144,7 +131,6 @@ def test_an_invalid_answer_is_reset(service: Service, kind: Kind, server: WireSe
 # A client that disconnects.
 
 
-@pytest.mark.parametrize("kind", PROTOCOLS, **ALL)
 def test_a_disconnect_ends_the_call(service: Service, kind: Kind, server: WireServer) -> None:
     server.default = b.Hang("first")
     with streaming(service, "/caption", json=streams.caption(server, kind)) as response:

@@ -5,7 +5,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -18,9 +17,11 @@ import pytest
 
 from tests.batch.conftest import Graphcap, at, files, lines, photos, picture, started
 from tests.batch.test_durability import content
+from tests.deploy.fleet import free_port
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.service import ROOT, clean_environment
+from tests.tools import children_of
 
 # They take three minutes and 2 GB of memory.
 pytestmark = [
@@ -31,13 +32,6 @@ pytest.importorskip("ray", reason="Ray is not installed")
 _IMAGES = int(os.environ.get("RAY_IMAGES", "2000"))
 _ATTEMPTS = 5
 _KEY = "sk-secret-of-the-run"
-
-
-def free_port() -> int:
-    """Return a port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.2", 0))
-        return int(probe.getsockname()[1])
 
 
 class RayNode:
@@ -72,11 +66,7 @@ class RayNode:
 
 
 def _descendants(process: int) -> list[int]:
-    try:
-        text = Path(f"/proc/{process}/task/{process}/children").read_text()
-    except OSError:
-        return []
-    children = list(map(int, text.split()))
+    children = children_of(process)
     return [*children, *(each for child in children for each in _descendants(child))]
 
 

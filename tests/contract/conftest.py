@@ -1,32 +1,14 @@
 """Each test of the contract runs against every client class, and with EVERY_KIND against every kind of server."""
 
-from collections.abc import Iterator
 from io import BytesIO
 
 import pytest
 from PIL import Image as Pillow
 
 from providers.pool import Pool
-from tests.contract.kinds import PROTOCOLS, Kind
+from tests.contract.kinds import Kind
 from tests.contract.target import Target, target
 from tests.servers import WireServer
-
-
-@pytest.fixture(params=PROTOCOLS, ids=lambda kind: kind.id)
-def kind(request: pytest.FixtureRequest) -> Kind:
-    found: Kind = request.param
-    return found
-
-
-@pytest.fixture(params=[False, True], ids=["whole", "streamed"])
-def streamed(request: pytest.FixtureRequest) -> bool:
-    return bool(request.param)
-
-
-@pytest.fixture
-def server(kind: Kind) -> Iterator[WireServer]:
-    with kind.server() as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

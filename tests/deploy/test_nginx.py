@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -154,6 +153,7 @@ def test_errors_of_malformed_requests(nobody: Nginx) -> None:
 def test_errors_of_a_slow_or_broken_bridge(tmp_path: Path) -> None:
     silent, broken = OpenAIServer("vllm"), OpenAIServer("vllm")
     silent.default, broken.default = b.Hang("connect"), b.Reset()
+    body = {"model": "tiny-vision", "messages": [{"role": "user", "content": "x"}]}
     quick = {"proxy_read_timeout 150s;": "proxy_read_timeout 300ms;"}
     for server, status, code, changes in ((silent, 504, "timeout", quick), (broken, 502, "bridge_lost", {})):
         (folder := tmp_path / code).mkdir()
@@ -162,15 +162,8 @@ def test_errors_of_a_slow_or_broken_bridge(tmp_path: Path) -> None:
             Nginx(folder, [server.port], **changes) as nginx,
             client(nginx.url, headers={"Origin": PAGE}) as item,
         ):
-            response = item.post("/v1/chat/completions", json=call())
+            response = item.post("/v1/chat/completions", json=body)
             check_problem(response, status, code, retryable=True)
             assert "x-request-begun" not in response.headers
             server.wait_for_calls(1)
             assert len(server.calls) == 1  # and it was not sent to another
-
-
-def call() -> dict[str, Any]:
-    return {"model": "tiny-vision", "messages": [{"role": "user", "content": "x"}]}
-
-
-# What instances share.

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from tests.dispatch.gateway import STOPPED, ask, client, gateway, health, provider, refusal, servers, tried, until
+from tests.dispatch.gateway import STOPPED, ask, client, gateway, health, provider, refusal, servers, tried
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.servers.limited import LimitedServer
-from tests.service import Service
+from tests.service import Service, until
 
 
 @dataclass

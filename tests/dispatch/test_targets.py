@@ -72,13 +72,6 @@ def test_what_a_request_resolves_to(
     assert not key or key not in repr(target)
 
 
-@pytest.mark.parametrize("key", [None, "", "  "])
-@pytest.mark.parametrize("kind", ["openai", "ollama", "gemini", "vllm"])
-def test_a_configured_key_never_goes_to_a_callers_address(resolve: Resolver, kind: str, key: str | None) -> None:
-    target = resolve(None, "m", override(kind, "http://evil.example", api_key=key))
-    assert (target.credentials.api_key, target.trusted) == ("", False)
-
-
 def test_which_base_urls_a_request_may_contain(resolve: Resolver) -> None:
     own = None, "m", override("vllm", "http://gpu-1:8000")
     other = None, "m", override("vllm", "http://gpu-2:8000")

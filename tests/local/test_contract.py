@@ -41,13 +41,6 @@ class Engine:
     key: str
 
 
-@pytest.fixture(scope="module")
-async def pool(anyio_backend: str) -> AsyncIterator[Pool]:
-    shared = Pool()
-    yield shared
-    await shared.aclose()
-
-
 @pytest.fixture(params=CLIENTS)
 async def to(request: pytest.FixtureRequest, model: Path, pool: Pool) -> AsyncIterator[Target]:
     """A client and a running engine: `local` leases it, the others reach its address with its key."""
@@ -63,7 +56,6 @@ async def to(request: pytest.FixtureRequest, model: Path, pool: Pool) -> AsyncIt
         yield Target(kind, cast("WireServer", server), client)
 
 
-@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("mode", LADDER[:-1])  # without a grammar, random weights may answer nothing
 async def test_a_schema_is_applied(to: Target, mode: Any, streamed: bool) -> None:
     if to.client.spec.kind == "lmstudio" and mode == "json_object":

@@ -15,7 +15,7 @@ from tests.api.streams import KEY, PHOTO, SAMPLE, inline
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.service import Service
-from tests.telemetry.figures import HANG_GUARD, Figures, line, scrape, studio, until, workspace
+from tests.telemetry.figures import HANG_GUARD, Figures, line, scrape, scrape_until, studio, workspace
 
 SIZE = PHOTO.stat().st_size
 PROMPT = "Describe the zebra of nobody."
@@ -184,7 +184,7 @@ def test_a_websocket_and_each_of_its_requests(service: Service, server: OpenAISe
     by = {"method": "WS", "path": "/api/v1/perspectives/stream", "perspective": "zoo", "provider": "studio", "calls": 1}
     assert line(service, ids["a1"]).items() >= {**by, "status": 200, "input_tokens": 120}.items()
     assert line(service, ids["a2"]).items() >= {**by, "status": 502, "code": "provider_auth"}.items()
-    until(service, lambda figures: figures.of("bridge_websocket_connections") == 0)
+    scrape_until(service, lambda figures: figures.of("bridge_websocket_connections") == 0)
     assert growth.of("websocket_connections_opened_total") == 1
     for status in ("200", "404", "502"):
         labels = {"route": "/perspectives/stream", "method": "WS", "status": status}
@@ -203,7 +203,7 @@ async def test_the_queue(service: Service, server: OpenAIServer) -> None:
         calls = [post("queue-1")]
         await asyncio.to_thread(server.wait_for_calls, before + 1)
         calls += [post("queue-2"), post("queue-3")]
-        figures = await asyncio.to_thread(until, service, lambda figures: figures.of("bridge_queue_depth") == 2)
+        figures = await asyncio.to_thread(scrape_until, service, lambda figures: figures.of("bridge_queue_depth") == 2)
         assert figures.of("bridge_provider_calls_in_flight", provider="studio") == 1
         assert figures.of("bridge_requests_in_flight") == 3
         assert (await post("queue-4")).json()["code"] == "overloaded"
