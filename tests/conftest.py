@@ -15,6 +15,7 @@ from bridge.cli import main
 from providers.pool import Pool
 from tests import written
 from tests.contract.kinds import PROTOCOLS, Kind
+from tests.contract.target import Target, target
 from tests.servers import OllamaServer, OpenAIServer, TrapServer, WireServer
 from tests.service import AMBIENT, ROOT
 
@@ -126,6 +127,12 @@ def server(kind: Kind) -> Iterator[WireServer]:
     """A server of this kind."""
     with kind.server() as server:
         yield server
+
+
+@pytest.fixture
+def to(kind: Kind, server: WireServer, pool: Pool) -> Target:
+    """A client of this kind with its server."""
+    return target(kind, server, pool)
 
 
 @pytest.fixture

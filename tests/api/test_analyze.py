@@ -23,9 +23,6 @@ def analyze(service: Service, body: dict[str, Any], status: int = 200) -> dict[s
     return response
 
 
-# Results.
-
-
 def test_results_are_in_the_order_of_the_request(service: Service, vllm_server: OpenAIServer) -> None:
     asked = ["training_tags", inline("zebra"), "alt_text", inline("ant", json_schema=RICH)]
     response = analyze(service, analysis(vllm_server, *asked))
@@ -40,9 +37,6 @@ def test_results_are_in_the_order_of_the_request(service: Service, vllm_server: 
         assert caption["usage"] == {"input_tokens": 120, "output_tokens": 30, "cached_tokens": 64}
         assert {"model", "total"} <= set(caption["timing"])
         assert caption["request_id"] == response["request_id"]
-
-
-# Failures.
 
 
 def test_one_failure_does_not_fail_the_others(service: Service, vllm_server: OpenAIServer) -> None:
@@ -85,9 +79,6 @@ def test_invalid_requests_are_rejected_before_any_work(service: Service, vllm_se
     assert vllm_server.calls == []
 
 
-# Synthesis.
-
-
 def test_the_synthesizer_gets_the_other_captions(service: Service, vllm_server: OpenAIServer) -> None:
     names = inline("first", "FIRST", context_template="I saw {caption}"), inline("second", "SECOND")
     more = {"synthesize": inline("last", "LAST"), "context": ["Taken in May."]}
@@ -103,9 +94,6 @@ def test_the_synthesizer_gets_the_other_captions(service: Service, vllm_server: 
     assert contexts == ["first:\nI saw a cup on a table", "second:\na cup on a table", "Taken in May."]
     assert call.image is not None
     assert call.image.data == PHOTO.read_bytes()
-
-
-# Provider requests.
 
 
 def test_perspectives_run_concurrently(service: Service, vllm_server: OpenAIServer) -> None:

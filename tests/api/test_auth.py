@@ -135,8 +135,6 @@ def test_a_websocket_that_sends_no_key_is_closed_after_ten_seconds(keyed: Servic
         assert client.close_code() == 1008
 
 
-# Origins, where there are no keys.
-
 ALLOWED = [PAGE, "https://localhost", "http://127.0.0.1:3000", "http://[::1]:8080"]
 REJECTED = [FOREIGN, "https://localhost.evil.test", "http://localhost.", "null", "http://[", "", "x", "file://"]
 

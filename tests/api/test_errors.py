@@ -129,9 +129,6 @@ def test_unknown_paths_and_methods(service: Service, method: str, path: str, sta
     assert status != 405 or response.headers["allow"]
 
 
-# Bodies.
-
-
 @pytest.mark.parametrize("content", [b"", b"[]", b"null", b'"x"', b"\xff\xfe", b"{" * 100_000, b'{"image": ,}'])
 def test_bodies_that_are_no_json_object(service: Service, content: bytes) -> None:
     hint = "line 1 column" if b"image" in content else ""

@@ -205,9 +205,6 @@ def test_paths_outside_the_workspace_are_rejected(client: Client) -> None:
         assert trap.untouched
 
 
-# Connection tests.
-
-
 def connection(client: Client, name: str, body: dict[str, Any]) -> dict[str, Any]:
     """Test a connection, and check the response as the client does."""
     response = client.post(f"/providers/{name}/test-connection", body)

@@ -216,9 +216,6 @@ def test_accepted_connections_get_a_response() -> None:
     assert results["ConnectionResetError"] <= 2, results
 
 
-# Several workers.
-
-
 def workers(service: Service) -> set[int]:
     """The process ids of the workers."""
     return {pid for pid in children_of(service.process.pid) if b"spawn_main" in read_process(pid, "cmdline")}

@@ -25,8 +25,6 @@ from tests.servers import behaviours as b
 from tests.servers.behaviours import Behaviour
 from tests.service import WORKSPACE, Service
 
-# A caption that succeeds.
-
 
 def test_a_caption_of_each_kind(service: Service, kind: Kind, server: WireServer) -> None:
     server.reply(b.Answer(GOOD, pieces=4))
@@ -68,9 +66,6 @@ def test_each_partial_is_the_whole_object_so_far(service: Service, kind: Kind, s
     assert texts[-1] == answer["caption"]
 
 
-# Errors before any work are HTTP errors.
-
-
 def test_an_error_before_the_first_event_is_an_http_error(service: Service) -> None:
     image = {"path": SAMPLE}
     for path, body, status, code in (
@@ -92,8 +87,6 @@ def test_an_error_after_started_is_an_event(service: Service) -> None:
     events = streamed(service, "/analyze", body)
     assert [event["problem"]["code"] for event in of_type(events, "error")] == ["image_not_found"] * 2
 
-
-# A stream that breaks off never looks like a result.
 
 CHATTY = b.Answer({"caption": "a cup " * 40}, pieces=8)
 WHOLE = '{"caption": "a cup on a table"}'
@@ -128,9 +121,6 @@ def test_an_invalid_answer_is_reset(service: Service, kind: Kind, server: WireSe
     assert all(event["result"]["caption"] in GOOD["caption"] for event in of_type(events[reset:], "partial"))
 
 
-# A client that disconnects.
-
-
 def test_a_disconnect_ends_the_call(service: Service, kind: Kind, server: WireServer) -> None:
     server.default = b.Hang("first")
     with streaming(service, "/caption", json=streams.caption(server, kind)) as response:
@@ -139,9 +129,6 @@ def test_a_disconnect_ends_the_call(service: Service, kind: Kind, server: WireSe
         server.wait_for_calls(1, HANG_GUARD)
         assert not server.closed.is_set()
     server.wait_for_hang_ups(1, HANG_GUARD)
-
-
-# Several perspectives.
 
 
 def test_an_analysis_reports_each_perspective_as_it_ends(service: Service, vllm_server: OpenAIServer) -> None:
@@ -157,9 +144,6 @@ def test_an_analysis_reports_each_perspective_as_it_ends(service: Service, vllm_
     assert [event["perspective"] for event in of_type(events, "result")][2] == "all"
     assert "synthesis" in [event["stage"] for event in of_type(events, "progress") if event["perspective"] == "all"]
     assert events[-1]["usage"] == {"input_tokens": 360, "output_tokens": 90, "cached_tokens": 192}
-
-
-# Slow and silent clients.
 
 
 @pytest.fixture(scope="module")

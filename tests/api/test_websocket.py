@@ -36,9 +36,6 @@ def client(service: Service) -> Iterator[Socket]:
         assert opened.story("the last", "alt_text")[-2]["type"] == "result"
 
 
-# Requests by id.
-
-
 def test_a_caption(client: Socket, vllm_server: OpenAIServer) -> None:
     vllm_server.reply(b.Answer(GOOD))
     client.send("caption", "a1", **streams.caption(vllm_server))
@@ -75,9 +72,6 @@ def test_a_running_id_is_rejected(client: Socket, vllm_server: OpenAIServer) -> 
     vllm_server.release()
     assert client.story("a1", "mine")[-2]["caption"]["result"] == GOOD
     assert len(vllm_server.calls) == 1
-
-
-# Cancellation.
 
 
 def test_cancel_of_an_analysis_ends_the_unfinished_perspectives(client: Socket, vllm_server: OpenAIServer) -> None:
@@ -126,8 +120,6 @@ def test_the_end_of_the_websocket_cancels_everything(
     vllm_server.wait_for_hang_ups(3, HANG_GUARD)
     assert len(vllm_server.calls) == 3
 
-
-# Invalid frames.
 
 BAD: dict[str, tuple[str | bytes, str | None, str, str]] = {
     "no JSON": ("{", None, "invalid_json", "not valid JSON"),

@@ -269,8 +269,9 @@ HEAVY = {"openai", "anthropic", "instructor", "google.genai", "ollama", "rich"}
             HEAVY | {"pydantic", "fastapi", "PIL", "httpx"},
         ),
         ("import bridge.app", HEAVY),
+        ("from providers import registry; registry.specs()", HEAVY | {"PIL", "httpx", "httpx2"}),
     ],
-    ids=["--help", "serve"],
+    ids=["--help", "serve", "specs"],
 )
 def test_only_what_is_needed_is_imported(code: str, heavy: set[str]) -> None:
     script = [sys.executable, "-c", f"import sys; {code}; print(*sys.modules)"]

@@ -86,9 +86,6 @@ def bridge(service: Service, kind: Kind, server: WireServer) -> Iterator[Bridge]
     assert KEY not in service.log
 
 
-# Valid answers.
-
-
 def test_a_valid_answer(bridge: Bridge) -> None:
     caption = bridge.caption(perspective=inline(json_schema=RICH))
     assert jsonschema_rs.is_valid(RICH, caption["result"])
@@ -114,9 +111,6 @@ def test_small_deviations_cost_no_second_call(bridge: Bridge, behaviour: Behavio
     bridge.server.reply(behaviour)
     assert bridge.caption()["result"] == result
     assert len(bridge.server.calls) == 1
-
-
-# Invalid answers.
 
 
 @pytest.mark.parametrize(
@@ -154,8 +148,6 @@ def test_answers_that_stay_invalid(bridge: Bridge, retries: int | None, calls: i
     assert ("once" if calls == 1 else f"{calls} times") in problem["detail"]
 
 
-# Failures: how they are reported, and after how many calls.
-
 FAILURES: dict[str, tuple[Behaviour, int, str, int]] = {
     "length": (b.Length(), 502, "answer_truncated", 1),
     "context": (b.TooLong(), 422, "context_too_long", 1),
@@ -183,9 +175,6 @@ def test_an_unreachable_server(service: Service, url: str) -> None:
 
     with ThreadPoolExecutor(len(KINDS)) as threads:
         assert set(threads.map(caption, KINDS)) == {(502, "provider_unreachable", True)}
-
-
-# Output modes.
 
 
 @pytest.mark.parametrize("schema", [PLAIN, RICH], ids=["plain", "rich"])
@@ -275,9 +264,6 @@ def test_a_white_space_runaway_is_re_asked_with_a_temperature(bridge: Bridge) ->
     temperature = bridge.kind.options["temperature"]
     assert [call.options[temperature] for call in bridge.server.calls] == [0, 0.2]
     assert caption["usage"] == usage(bridge.kind, 2)
-
-
-# Several failures in one request.
 
 
 FAULTS: list[Behaviour] = [

@@ -29,9 +29,6 @@ def bridges(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield running
 
 
-# What passes through.
-
-
 def test_events_pass_immediately(bridges: Fleet, vllm_server: OpenAIServer) -> None:
     vllm_server.reply(b.Hold())
     with streams.streaming(bridges, "/caption", json=streams.caption(vllm_server)) as response:
@@ -69,9 +66,6 @@ def test_clients_cannot_forge_their_address(tmp_path: Path) -> None:
                 assert codes == [200, 429]
 
 
-# Asking again.
-
-
 def test_only_requests_that_were_not_begun_are_retried(tmp_path: Path, vllm_server: OpenAIServer) -> None:
     vllm_server.default = b.Hold()
     held = streams.caption(vllm_server)
@@ -92,9 +86,6 @@ def test_only_requests_that_were_not_begun_are_retried(tmp_path: Path, vllm_serv
         assert (begun.status_code, begun.json()["code"]) == (503, "provider_unavailable")
         assert begun.json()["provider"] == "vllm"
         assert 'attempts="503"' in bridges.nginx.line(begun)
-
-
-# nginx's own errors.
 
 
 def check_problem(response: httpx.Response, status: int, code: str, *, retryable: bool) -> None:

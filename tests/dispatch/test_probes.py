@@ -86,9 +86,6 @@ async def test_a_probe_costs_nothing_and_uses_the_endpoints_key() -> None:
     assert {(request.method, request.target) for request in server.requests} == {("GET", "/v1/models")}
 
 
-# Under load, through the service: no caption is lost.
-
-
 @asynccontextmanager
 async def load(service: Service, callers: int = 4) -> AsyncIterator["Counter[tuple[int, str]]"]:
     """Request captions without a pause; count them by status and endpoint."""

@@ -125,8 +125,6 @@ def test_a_caption_with_a_re_ask_and_a_retry(service: Service, server: OpenAISer
     assert growth.of("request_duration_seconds_count", **request) == 1
 
 
-# Failures.
-
 FAILURES: dict[str, tuple[int, dict[str, Any], Any]] = {
     "unknown_perspective": (404, {"perspective": "nobody"}, None),
     "invalid_request": (422, {"zebra": 1}, None),
@@ -164,9 +162,6 @@ async def test_a_client_that_disconnected(service: Service, server: OpenAIServer
     fields = await asyncio.to_thread(line, service, "left-1")
     expected = {"status": 499, "code": "cancelled", "calls": 1, "failed_calls": "cancelled"}
     assert fields.items() >= expected.items()
-
-
-# Other kinds of requests.
 
 
 def test_a_websocket_and_each_of_its_requests(service: Service, server: OpenAIServer) -> None:
