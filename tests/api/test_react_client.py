@@ -8,7 +8,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.api.streams import HANG_GUARD
+from tests.api.streams import HANG_GUARD, KEY
 from tests.contract.kinds import OF_KIND, Kind
 from tests.servers import TrapServer
 from tests.servers import behaviours as b
@@ -16,7 +16,6 @@ from tests.service import Service
 
 PAGE = "http://localhost:32200"
 IMAGE = "/workspace/datasets/samples/coffee.jpg"
-KEY = "sk-callers-own-key-123456"
 FROM_PATH = "/perspectives/caption-from-path"
 
 

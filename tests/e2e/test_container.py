@@ -21,12 +21,11 @@ from tests.deploy.fleet import free_port
 from tests.e2e.image import Stage, build, context_files
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
+from tests.service import ROOT, WORKSPACE
 from tests.tools import need, need_namespaces, need_python
 
 pytestmark = pytest.mark.slow
 
-PROJECT = Path(__file__).resolve().parents[2]
-WORKSPACE = PROJECT / "workspace"
 START_SECONDS = 60
 WRITE_EVERYWHERE = """
 import errno, pathlib, sys
@@ -45,7 +44,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Stage:
     need_namespaces()
     need("setpriv")
     python = need_python("3.12")
-    return build(PROJECT, tmp_path_factory.mktemp("image"), python)
+    return build(ROOT, tmp_path_factory.mktemp("image"), python)
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def test_private_files_are_not_in_the_build_context(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "bridge/app.py").touch()
-    assert context_files(tmp_path, (PROJECT / ".dockerignore").read_text()) == [tmp_path / "bridge/app.py"]
+    assert context_files(tmp_path, (ROOT / ".dockerignore").read_text()) == [tmp_path / "bridge/app.py"]
 
 
 def upload(url: str) -> httpx.Response:
