@@ -14,7 +14,9 @@ import pytest
 from bridge.cli import main
 from providers.pool import Pool
 from tests import written
-from tests.servers import OllamaServer, OpenAIServer, TrapServer
+from tests.contract.kinds import PROTOCOLS, Kind
+from tests.contract.target import Target, target
+from tests.servers import OllamaServer, OpenAIServer, TrapServer, WireServer
 from tests.service import AMBIENT, ROOT
 
 LEAKS = pytest.StashKey[list[str]]()
@@ -105,6 +107,32 @@ async def pool(anyio_backend: str) -> AsyncIterator[Pool]:
     pool = Pool()
     yield pool
     await pool.aclose()
+
+
+@pytest.fixture(params=PROTOCOLS, ids=lambda kind: kind.id)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """Each client class with its servers."""
+    found: Kind = request.param
+    return found
+
+
+@pytest.fixture(params=[False, True], ids=["whole", "streamed"])
+def streamed(request: pytest.FixtureRequest) -> bool:
+    """Whether the answer is streamed."""
+    return bool(request.param)
+
+
+@pytest.fixture
+def server(kind: Kind) -> Iterator[WireServer]:
+    """A server of this kind."""
+    with kind.server() as server:
+        yield server
+
+
+@pytest.fixture
+def to(kind: Kind, server: WireServer, pool: Pool) -> Target:
+    """A client of this kind with its server."""
+    return target(kind, server, pool)
 
 
 @pytest.fixture

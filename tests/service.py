@@ -6,9 +6,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
+
+import httpx
 
 from tests import written
 
@@ -16,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 WORKSPACE = ROOT / "workspace"
 _ADDRESS = re.compile(r'serves (http://[^\s"]+)')
 _HANG_GUARD = 60.0
+T = TypeVar("T")
 AMBIENT = re.compile(
     r"(OPENAI|ANTHROPIC|GEMINI|GOOGLE|OLLAMA|VLLM|OPENROUTER|LMSTUDIO|LM_STUDIO|LLAMACPP|LITELLM|OTEL|HF)_.*|.*_API_KEY"
     r"|GRAPHCAP_(?!REQUIRE_TOOLS).*|WEB_CONCURRENCY|COLUMNS|LINES|(HTTPS?|ALL|NO)_PROXY",
@@ -26,6 +30,15 @@ AMBIENT = re.compile(
 def clean_environment() -> dict[str, str]:
     """The environment without anything that configures the bridge, a provider or a proxy."""
     return {name: value for name, value in os.environ.items() if not AMBIENT.fullmatch(name)}
+
+
+def until(condition: Callable[[], T], guard: float = _HANG_GUARD) -> T:
+    """Poll until the condition is true, for at most `guard` seconds, and return its value."""
+    end = time.monotonic() + guard
+    while not (value := condition()):
+        assert time.monotonic() < end, "the condition did not become true"
+        time.sleep(0.01)
+    return value
 
 
 class Service:
@@ -52,14 +65,19 @@ class Service:
         assert self.url, f"the service ended:\n{self.log}"
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     @property
     def port(self) -> int:
         return int(self.url.rpartition(":")[2])
+
+    def request(self, method: str, path: str, timeout: float = _HANG_GUARD, **options: Any) -> httpx.Response:
+        """Send a request without a proxy of the environment."""
+        return httpx.request(method, self.url + path, timeout=timeout, trust_env=False, **options)
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        return self.request("GET", path, headers=headers)
 
     def stop(self) -> int:
         """Ask it to stop; the exit code."""

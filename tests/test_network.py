@@ -93,9 +93,6 @@ def test_policy(policy: AddressPolicy, admitted: set[str]) -> None:
         assert ip not in str(caught.value)
 
 
-# On real sockets.
-
-
 @asynccontextmanager
 async def client_of(policy: AddressPolicy, **options: Any) -> AsyncIterator[httpx2.AsyncClient]:
     transport = GuardedTransport(policy, **options)

@@ -27,6 +27,20 @@ def need_namespaces() -> None:
         missing("the right to make a mount namespace (root)")
 
 
+def read_process(process: int | str, name: str) -> bytes:
+    """Return a file of /proc/<process>, or nothing when the process has ended."""
+    try:
+        return Path(f"/proc/{process}/{name}").read_bytes()
+    except OSError:
+        return b""
+
+
+def children_of(parent: int) -> set[int]:
+    """Return the ids of all children of a process."""
+    tasks = Path(f"/proc/{parent}/task").glob("*/children")
+    return {int(child) for task in tasks for child in task.read_text().split()}
+
+
 def missing(what: str) -> NoReturn:
     message = f"needs {what}, which this machine does not have"
     if "CI" in os.environ or "GRAPHCAP_REQUIRE_TOOLS" in os.environ:

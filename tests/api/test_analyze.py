@@ -9,13 +9,11 @@ import pytest
 
 from tests.api import streams
 from tests.api.streams import GOOD, HANG_GUARD, PHOTO, analysis, inline, post
-from tests.contract.kinds import PROTOCOLS, Kind
+from tests.contract.kinds import Kind
 from tests.contract.schemas import RICH
-from tests.servers import Call, OpenAIServer
+from tests.servers import Call, OpenAIServer, WireServer
 from tests.servers import behaviours as b
 from tests.service import Service
-
-ALL = {"ids": lambda kind: kind.id}
 
 
 def analyze(service: Service, body: dict[str, Any], status: int = 200) -> dict[str, Any]:
@@ -23,9 +21,6 @@ def analyze(service: Service, body: dict[str, Any], status: int = 200) -> dict[s
     assert reply.status_code == status, reply.text
     response: dict[str, Any] = reply.json()
     return response
-
-
-# Results.
 
 
 def test_results_are_in_the_order_of_the_request(service: Service, vllm_server: OpenAIServer) -> None:
@@ -42,9 +37,6 @@ def test_results_are_in_the_order_of_the_request(service: Service, vllm_server: 
         assert caption["usage"] == {"input_tokens": 120, "output_tokens": 30, "cached_tokens": 64}
         assert {"model", "total"} <= set(caption["timing"])
         assert caption["request_id"] == response["request_id"]
-
-
-# Failures.
 
 
 def test_one_failure_does_not_fail_the_others(service: Service, vllm_server: OpenAIServer) -> None:
@@ -87,9 +79,6 @@ def test_invalid_requests_are_rejected_before_any_work(service: Service, vllm_se
     assert vllm_server.calls == []
 
 
-# Synthesis.
-
-
 def test_the_synthesizer_gets_the_other_captions(service: Service, vllm_server: OpenAIServer) -> None:
     names = inline("first", "FIRST", context_template="I saw {caption}"), inline("second", "SECOND")
     more = {"synthesize": inline("last", "LAST"), "context": ["Taken in May."]}
@@ -107,9 +96,6 @@ def test_the_synthesizer_gets_the_other_captions(service: Service, vllm_server: 
     assert call.image.data == PHOTO.read_bytes()
 
 
-# Provider requests.
-
-
 def test_perspectives_run_concurrently(service: Service, vllm_server: OpenAIServer) -> None:
     vllm_server.default = b.Hold()
     body = analysis(vllm_server, *(inline(f"p{number}") for number in range(32)))
@@ -121,22 +107,19 @@ def test_perspectives_run_concurrently(service: Service, vllm_server: OpenAIServ
         assert len(reply.result()["results"]) == 32
 
 
-@pytest.mark.parametrize("kind", PROTOCOLS, **ALL)
-def test_everything_before_the_prompt_is_identical(service: Service, kind: Kind) -> None:
-    with kind.server() as server:
-        perspectives = ["alt_text", inline("two", json_schema=RICH), inline("three", "Something else.")]
-        more = {"synthesize": inline("last"), "global_context": "Be brief.", "seed": 7}
-        response = analyze(service, {**streams.target(server, kind), "perspectives": perspectives, **more})
-        assert len(response["results"]) == 3
-        assert len(server.calls) == 4
-        for call in server.calls:
-            assert call.parts == ["image", "text"]
-            assert [picture.sha256 for picture in call.images] == [sha256(PHOTO.read_bytes()).hexdigest()]
-        cached = 64 * 4 if kind.caches else None
-        assert response["usage"]["cached_tokens"] == cached
-        heads = {before_the_prompt(call) for call in server.calls}
-        assert len(heads) == 1
-        assert "Be brief." in heads.pop()
+def test_everything_before_the_prompt_is_identical(service: Service, kind: Kind, server: WireServer) -> None:
+    perspectives = ["alt_text", inline("two", json_schema=RICH), inline("three", "Something else.")]
+    more = {"synthesize": inline("last"), "global_context": "Be brief.", "seed": 7}
+    response = analyze(service, {**streams.target(server, kind), "perspectives": perspectives, **more})
+    assert len(response["results"]) == 3
+    assert len(server.calls) == 4
+    for call in server.calls:
+        assert call.parts == ["image", "text"]
+        assert [picture.sha256 for picture in call.images] == [sha256(PHOTO.read_bytes()).hexdigest()]
+    assert response["usage"]["cached_tokens"] == (64 * 4 if kind.caches else None)
+    heads = {before_the_prompt(call) for call in server.calls}
+    assert len(heads) == 1
+    assert "Be brief." in heads.pop()
 
 
 def before_the_prompt(call: Call) -> str:

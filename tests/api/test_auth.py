@@ -8,11 +8,12 @@ import pytest
 
 from bridge.server import _warnings
 from bridge.settings import load
+from bridge.version import __version__
 from tests.api import streams
 from tests.api.conftest import API_KEYS, NAMED_KEY
 from tests.api.sockets import refusal, socket
 from tests.api.streams import API, HANG_GUARD, SAMPLE
-from tests.service import Service
+from tests.service import WORKSPACE, Service
 
 KEY, OTHER = API_KEYS
 BODY = {"perspective": "alt_text", "image": {"path": SAMPLE}}
@@ -22,10 +23,6 @@ PAGE = "http://localhost:5173"
 
 def post(service: Service, headers: dict[str, str], path: str = "/caption") -> httpx.Response:
     return streams.post(service, path, BODY, headers=headers)
-
-
-def get_status(service: Service, path: str) -> int:
-    return httpx.get(service.url + path, timeout=HANG_GUARD, trust_env=False).status_code
 
 
 VALID = [
@@ -70,8 +67,21 @@ def test_callers_are_named_in_the_log_and_the_metrics(keyed: Service) -> None:
     assert post(keyed, {"X-API-Key": OTHER}).status_code == 200
     keyed.wait_for_log('"key": "react"', 3)
     keyed.wait_for_log('"key": "key-2"')
-    metrics = httpx.get(f"{keyed.url}/metrics", headers=headers, timeout=HANG_GUARD, trust_env=False).text
+    metrics = keyed.get("/metrics", **headers).text
     assert 'bridge_key_requests_total{key="react"} 3.0' in metrics
+
+
+def test_info_describes_the_service_without_its_keys(keyed: Service) -> None:
+    response = keyed.get("/info", Authorization=f"Bearer {KEY}")
+    info = response.json()
+    assert info["version"] == __version__
+    assert all(len(row["digest"]) > 16 and row["module"] and row["version"] for row in info["perspectives"])
+    assert {row["name"] for row in info["modules"]} >= {"core", "publishing"}
+    assert "vllm" in info["providers"]
+    assert info["limits"].items() >= {"queue": 256, "in_flight": 1024, "timeout_seconds": 120.0}.items()
+    assert info["settings"].items() >= {"workers": 1, "api_keys": True, "tracing": False}.items()
+    for secret in (*API_KEYS, NAMED_KEY, str(WORKSPACE)):
+        assert secret not in response.text
 
 
 PROTECTED = ["/perspectives/list", "/info", "/providers/list", "/v1/models", "/x", "/metrics"]
@@ -82,10 +92,10 @@ OPEN += ["/", "/page/app.js", "/docs", "/docs/docs.js", "/openapi.json", "/bridg
 
 
 def test_only_probes_documentation_and_preflights_need_no_key(keyed: Service) -> None:
-    assert {path: get_status(keyed, path) for path in PROTECTED} == dict.fromkeys(PROTECTED, 401)
-    assert {path: get_status(keyed, path) for path in OPEN} == dict.fromkeys(OPEN, 200)
+    assert {path: keyed.get(path).status_code for path in PROTECTED} == dict.fromkeys(PROTECTED, 401)
+    assert {path: keyed.get(path).status_code for path in OPEN} == dict.fromkeys(OPEN, 200)
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
-    preflight = httpx.options(keyed.url + API + "/caption", headers={"Origin": PAGE, **asked}, trust_env=False)
+    preflight = keyed.request("OPTIONS", f"{API}/caption", headers={"Origin": PAGE, **asked})
     assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (200, PAGE)
 
 
@@ -124,8 +134,6 @@ def test_a_websocket_that_sends_no_key_is_closed_after_ten_seconds(keyed: Servic
         assert client.problem()["code"] == "unauthorized"
         assert client.close_code() == 1008
 
-
-# Origins, where there are no keys.
 
 ALLOWED = [PAGE, "https://localhost", "http://127.0.0.1:3000", "http://[::1]:8080"]
 REJECTED = [FOREIGN, "https://localhost.evil.test", "http://localhost.", "null", "http://[", "", "x", "file://"]

@@ -46,9 +46,6 @@ async def test_a_websocket_that_is_not_read_is_closed(vllm_server: OpenAIServer)
         await asyncio.to_thread(vllm_server.wait_for_hang_ups, 1, HANG_GUARD)
 
 
-# Slow senders.
-
-
 @pytest.mark.slow
 def test_a_body_that_does_not_arrive_is_a_timeout() -> None:
     with Service(GRAPHCAP_TIMEOUT="0.3", GRAPHCAP_MAX_IN_FLIGHT="1") as service:

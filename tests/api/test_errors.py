@@ -7,12 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.streams import HANG_GUARD
+from tests.api.streams import HANG_GUARD, PHOTO
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
-from tests.service import WORKSPACE, Service
+from tests.service import Service
 
-PHOTO = WORKSPACE / "datasets/samples/coffee.jpg"
 ORIGIN = {"Origin": "http://localhost:32200"}
 INLINE = {"name": "mine", "prompt": "Look.", "json_schema": {"type": "object", "properties": {"a": {"type": "string"}}}}
 CAPTION = "/api/v1/perspectives/caption"
@@ -127,9 +126,6 @@ def test_unknown_paths_and_methods(service: Service, method: str, path: str, sta
     response = send(service, path, method)
     check(response, status, code)
     assert status != 405 or response.headers["allow"]
-
-
-# Bodies.
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"null", b'"x"', b"\xff\xfe", b"{" * 100_000, b'{"image": ,}'])

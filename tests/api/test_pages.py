@@ -2,25 +2,20 @@
 
 import re
 
-import httpx
 import pytest
 
 from tests.service import ROOT, Service
 
 
-def get(service: Service, path: str) -> httpx.Response:
-    return httpx.get(service.url + path, trust_env=False)
-
-
 @pytest.mark.parametrize("prefix", ["", "/bridge"])
 @pytest.mark.parametrize("path", ["/", "/docs"])
 def test_a_page_loads_only_local_files(keyed: Service, prefix: str, path: str) -> None:
-    page = get(keyed, prefix + path)
+    page = keyed.get(prefix + path)
     assert page.headers["content-type"].startswith("text/html")
     files = [file for file in re.findall(r'(?:src|href)="([^"]+)"', page.text) if not file.startswith(("data:", "#"))]
     assert len(files) >= 3
     assert not [file for file in files if file.startswith(("http", "/"))]
-    assert [get(keyed, f"{prefix}/{file}").status_code for file in files] == [200] * len(files)
+    assert [keyed.get(f"{prefix}/{file}").status_code for file in files] == [200] * len(files)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +27,7 @@ def test_a_page_loads_only_local_files(keyed: Service, prefix: str, path: str) -
     ],
 )
 def test_pages_have_a_strict_content_policy(keyed: Service, path: str, camera: str) -> None:
-    headers = get(keyed, path).headers
+    headers = keyed.get(path).headers
     policy = dict(item.strip().split(" ", 1) for item in headers["content-security-policy"].split(";"))
     assert {policy[name] for name in ("default-src", "frame-ancestors", "base-uri", "form-action")} == {"'none'"}
     assert {policy[name] for name in ("script-src", "connect-src")} == {"'self'"}
@@ -44,28 +39,28 @@ def test_pages_have_a_strict_content_policy(keyed: Service, path: str, camera: s
 
 
 def test_the_page_contains_the_javascript_client(keyed: Service) -> None:
-    assert get(keyed, "/page/bridge.js").content == (ROOT / "clients/javascript/bridge.js").read_bytes()
+    assert keyed.get("/page/bridge.js").content == (ROOT / "clients/javascript/bridge.js").read_bytes()
 
 
 @pytest.mark.slow
 def test_the_pages_can_be_turned_off() -> None:
     with Service(GRAPHCAP_PAGE="off", GRAPHCAP_API_KEYS="our-key-1234567") as off:
-        assert (get(off, "/").status_code, get(off, "/").headers["location"]) == (307, "/docs")
-        assert (get(off, "/page/app.js").status_code, get(off, "/docs").status_code) == (404, 200)
+        assert (off.get("/").status_code, off.get("/").headers["location"]) == (307, "/docs")
+        assert (off.get("/page/app.js").status_code, off.get("/docs").status_code) == (404, 200)
     with Service(GRAPHCAP_DOCS="off", GRAPHCAP_API_KEYS="our-key-1234567") as off:
-        absent = [get(off, path) for path in ("/docs", "/docs/docs.js", "/openapi.json")]
+        absent = [off.get(path) for path in ("/docs", "/docs/docs.js", "/openapi.json")]
         assert {response.status_code for response in absent} == {404}
         assert "/docs" not in absent[0].text
-        assert get(off, "/").status_code == 200
+        assert off.get("/").status_code == 200
 
 
 def test_the_root_path_itself_leads_to_the_page(keyed: Service) -> None:
-    response = get(keyed, "/bridge")
+    response = keyed.get("/bridge")
     assert (response.status_code, response.headers["location"]) == (307, "/bridge/")
 
 
 def test_the_document_tells_the_page_where_a_proxy_publishes_the_api(keyed: Service) -> None:
-    assert get(keyed, "/bridge/openapi.json").json()["servers"] == [{"url": "/bridge"}]
+    assert keyed.get("/bridge/openapi.json").json()["servers"] == [{"url": "/bridge"}]
 
 
 def test_other_responses_are_no_pages(keyed: Service) -> None:
@@ -78,7 +73,7 @@ def test_other_responses_are_no_pages(keyed: Service) -> None:
         "/page/index.html",
         "/page/..%2fx",
     ):
-        headers = get(keyed, path).headers
+        headers = keyed.get(path).headers
         assert headers["content-type"] == "application/json"
         assert headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
         assert headers["x-content-type-options"] == "nosniff"

@@ -15,8 +15,7 @@ from bridge.settings import Settings
 from tests.api import streams
 from tests.api.sockets import socket
 from tests.api.streams import HANG_GUARD, SAMPLE
-from tests.dispatch.gateway import until
-from tests.service import Service
+from tests.service import Service, until
 from tests.tools import need
 
 BODY = {"perspective": "alt_text", "image": {"path": SAMPLE}}
@@ -45,7 +44,7 @@ def test_headers_and_problem_of_a_limited_caller() -> None:
         assert "2 requests per month" in problem["detail"]
         assert [limited.headers[name] for name in (*names[:2], "x-request-begun")] == ["2", "0", "no"]
         for path in ("/health", "/livez", "/api/v1/perspectives/list", "/info"):
-            assert httpx.get(service.url + path, trust_env=False).status_code == 200
+            assert service.get(path).status_code == 200
 
 
 @pytest.mark.slow
@@ -55,11 +54,11 @@ def test_keys_are_counted_apart_and_guesses_by_address() -> None:
             assert [post(service, **{"X-API-Key": key}).status_code for _ in range(3)] == [200, 200, 429]
         guesses = [post(service, **{"X-API-Key": f"guess-{number}"}).json()["code"] for number in range(3)]
         assert guesses == ["unauthorized", "unauthorized", "rate_limited"]
-        assert httpx.get(service.url + "/info", trust_env=False).status_code == 429
+        assert service.get("/info").status_code == 429
         with socket(service) as client:
             client.send("auth", api_key="another-guess")
             assert client.problem()["code"] == "rate_limited"
-        assert httpx.get(service.url + "/health", trust_env=False).status_code == 200
+        assert service.get("/health").status_code == 200
     assert not any(text in service.log for text in ("our-first-key", "guess-1"))
 
 

@@ -8,17 +8,15 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.api.streams import HANG_GUARD
-from tests.contract.kinds import OF_KIND, PROTOCOLS, Kind
+from tests.api.streams import HANG_GUARD, KEY
+from tests.contract.kinds import OF_KIND, Kind
 from tests.servers import TrapServer
 from tests.servers import behaviours as b
 from tests.service import Service
 
 PAGE = "http://localhost:32200"
 IMAGE = "/workspace/datasets/samples/coffee.jpg"
-KEY = "sk-callers-own-key-123456"
 FROM_PATH = "/perspectives/caption-from-path"
-BY_KIND = pytest.mark.parametrize("kind", PROTOCOLS, ids=[kind.id for kind in PROTOCOLS])
 
 
 class Client:
@@ -145,7 +143,6 @@ def test_health_and_lists(client: Client) -> None:
         assert len(response.json()["perspectives"]) == module["perspective_count"]
 
 
-@BY_KIND
 def test_a_caption_from_every_kind(client: Client, kind: Kind) -> None:
     with kind.server(key=KEY) as server:
         if not kind.constrains:
@@ -207,9 +204,6 @@ def test_paths_outside_the_workspace_are_rejected(client: Client) -> None:
         assert trap.untouched
 
 
-# Connection tests.
-
-
 def connection(client: Client, name: str, body: dict[str, Any]) -> dict[str, Any]:
     """Test a connection, and check the response as the client does."""
     response = client.post(f"/providers/{name}/test-connection", body)
@@ -242,7 +236,6 @@ def test_a_connection_test_with_any_provider_name(client: Client) -> None:
             assert (details["models_count"], details["test_model"]) == (len(server.models), model)
 
 
-@BY_KIND
 def test_a_failed_connection_test_names_its_cause(client: Client, kind: Kind) -> None:
     sentences = []
     with kind.server(key=KEY) as server:
@@ -265,7 +258,6 @@ def test_a_failed_connection_test_names_its_cause(client: Client, kind: Kind) ->
     assert not any("Connection test failed" in sentence for sentence in sentences), "the client would hide it"
 
 
-@pytest.mark.parametrize("kind", [kind for kind in PROTOCOLS if kind.lists_models], ids=lambda kind: kind.id)
 def test_models_of_the_provider(client: Client, kind: Kind) -> None:
     with kind.server(key=KEY) as server:
         body = config(kind, server.url, default_model=server.models[0])

@@ -2,21 +2,16 @@
 
 from typing import Any
 
-import httpx
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from bridge.api.middleware.request_context import RequestContextMiddleware
 from tests.api.conftest import API_KEYS
 from tests.api.sockets import refusal, socket
-from tests.api.streams import HANG_GUARD, SAMPLE
+from tests.api.streams import SAMPLE
 from tests.service import Service
 
 AUTHORIZED = {"Authorization": f"Bearer {API_KEYS[0]}"}
-
-
-def get(service: Service, path: str, **headers: str) -> httpx.Response:
-    return httpx.get(service.url + path, headers=headers, timeout=HANG_GUARD, trust_env=False)
 
 
 async def nothing(*_: Any) -> Any:
@@ -25,11 +20,11 @@ async def nothing(*_: Any) -> Any:
 
 def test_every_spelling_of_a_path_is_served(keyed: Service) -> None:
     for path in ("/health", "/bridge/health", "//bridge/api/v1/health", "//api/v1/health"):
-        assert get(keyed, path).status_code == 200, path
+        assert keyed.get(path).status_code == 200, path
     for path in ("/v1/models", "/bridge/v1/models", "//bridge/v1/models", "//v1/models"):
-        assert get(keyed, path, **AUTHORIZED).json()["object"] == "list", path
-        assert get(keyed, path).json()["error"]["code"] == "unauthorized", path
-        assert get(keyed, f"{path}/none", **AUTHORIZED).json()["error"]["code"] == "model_not_found", path
+        assert keyed.get(path, **AUTHORIZED).json()["object"] == "list", path
+        assert keyed.get(path).json()["error"]["code"] == "unauthorized", path
+        assert keyed.get(f"{path}/none", **AUTHORIZED).json()["error"]["code"] == "model_not_found", path
     for path in ("/bridge", "//bridge/api/v1", ""):
         with socket(keyed, f"{path}/perspectives/stream", additional_headers=AUTHORIZED) as client:
             client.send("caption", "a1", perspective="alt_text", image={"path": SAMPLE})

@@ -20,10 +20,10 @@ import pytest
 from tests.api import streams
 from tests.api.sockets import Socket, refusal, socket
 from tests.api.streams import HANG_GUARD, SAMPLE, is_end
-from tests.dispatch.gateway import until
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
-from tests.service import Service
+from tests.service import Service, until
+from tests.tools import children_of, read_process
 
 pytestmark = pytest.mark.slow
 
@@ -78,8 +78,8 @@ def test_running_work_finishes_and_new_work_is_refused(held: OpenAIServer) -> No
         busy.send("caption", "a", **streams.caption(held))
         held.wait_for_calls(2, HANG_GUARD)
         terminate(service)
-        assert httpx.get(service.url + "/livez", trust_env=False).status_code == 200
-        assert httpx.get(service.url + "/health", trust_env=False).json()["status"] == "healthy"
+        assert service.get("/livez").status_code == 200
+        assert service.get("/health").json()["status"] == "healthy"
         refused = streams.post(service, "/caption", {"perspective": "alt_text", "image": {"path": SAMPLE}})
         problem = refused.json()
         assert (refused.status_code, problem["code"], problem["retryable"]) == (503, "shutting_down", True)
@@ -216,17 +216,9 @@ def test_accepted_connections_get_a_response() -> None:
     assert results["ConnectionResetError"] <= 2, results
 
 
-# Several workers.
-
-
 def workers(service: Service) -> set[int]:
     """The process ids of the workers."""
-    found = set()
-    for pid in Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children").read_text().split():
-        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
-            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                found.add(int(pid))
-    return found
+    return {pid for pid in children_of(service.process.pid) if b"spawn_main" in read_process(pid, "cmdline")}
 
 
 def check_captions(service: Service) -> None:

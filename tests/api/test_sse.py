@@ -1,7 +1,7 @@
 """Captions as server-sent events: their order, and their end when something fails."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any
 
@@ -19,25 +19,13 @@ from bridge.settings import Settings
 from tests.api import streams
 from tests.api.sockets import state
 from tests.api.streams import GOOD, HANG_GUARD, SAMPLE, analysis, inline, of_type, post, streamed, streaming
-from tests.contract.kinds import PROTOCOLS, Kind
+from tests.contract.kinds import Kind
 from tests.servers import OpenAIServer, WireServer
 from tests.servers import behaviours as b
 from tests.servers.behaviours import Behaviour
 from tests.service import WORKSPACE, Service
 
-ALL = {"ids": lambda kind: kind.id}
 
-
-@pytest.fixture
-def server(kind: Kind) -> Iterator[WireServer]:
-    with kind.server() as running:
-        yield running
-
-
-# A caption that succeeds.
-
-
-@pytest.mark.parametrize("kind", PROTOCOLS, **ALL)
 def test_a_caption_of_each_kind(service: Service, kind: Kind, server: WireServer) -> None:
     server.reply(b.Answer(GOOD, pieces=4))
     events = streamed(service, "/caption", streams.caption(server, kind))
@@ -66,7 +54,6 @@ def test_headers_and_ids(service: Service, vllm_server: OpenAIServer) -> None:
     assert "content-length" not in response.headers
 
 
-@pytest.mark.parametrize("kind", PROTOCOLS, **ALL)
 def test_each_partial_is_the_whole_object_so_far(service: Service, kind: Kind, server: WireServer) -> None:
     answer = {"caption": "a cup of coffee on a saucer " * 12}
     server.reply(b.Drip(0.06, 800, b.Answer(answer, pieces=24)))
@@ -77,9 +64,6 @@ def test_each_partial_is_the_whole_object_so_far(service: Service, kind: Kind, s
     for text, longer in pairwise(texts):
         assert longer.startswith(text)
     assert texts[-1] == answer["caption"]
-
-
-# Errors before any work are HTTP errors.
 
 
 def test_an_error_before_the_first_event_is_an_http_error(service: Service) -> None:
@@ -104,8 +88,6 @@ def test_an_error_after_started_is_an_event(service: Service) -> None:
     assert [event["problem"]["code"] for event in of_type(events, "error")] == ["image_not_found"] * 2
 
 
-# A stream that breaks off never looks like a result.
-
 CHATTY = b.Answer({"caption": "a cup " * 40}, pieces=8)
 WHOLE = '{"caption": "a cup on a table"}'
 BROKEN: dict[str, Behaviour] = {
@@ -119,7 +101,6 @@ BROKEN: dict[str, Behaviour] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-@pytest.mark.parametrize("kind", PROTOCOLS, **ALL)
 def test_a_broken_stream_is_an_error(service: Service, kind: Kind, server: WireServer, name: str) -> None:
     server.default = BROKEN[name]
     events = streamed(service, "/caption", streams.caption(server, kind, max_output_retries=0))
@@ -129,7 +110,6 @@ def test_a_broken_stream_is_an_error(service: Service, kind: Kind, server: WireS
     assert problem["provider"] == kind.kind
 
 
-@pytest.mark.parametrize("kind", PROTOCOLS, **ALL)
 def test_an_invalid_answer_is_reset(service: Service, kind: Kind, server: WireServer) -> None:
     server.reply(b.InvalidJson(), b.Answer(GOOD))
     events = streamed(service, "/caption", streams.caption(server, kind))
@@ -141,10 +121,6 @@ def test_an_invalid_answer_is_reset(service: Service, kind: Kind, server: WireSe
     assert all(event["result"]["caption"] in GOOD["caption"] for event in of_type(events[reset:], "partial"))
 
 
-# A client that disconnects.
-
-
-@pytest.mark.parametrize("kind", PROTOCOLS, **ALL)
 def test_a_disconnect_ends_the_call(service: Service, kind: Kind, server: WireServer) -> None:
     server.default = b.Hang("first")
     with streaming(service, "/caption", json=streams.caption(server, kind)) as response:
@@ -153,9 +129,6 @@ def test_a_disconnect_ends_the_call(service: Service, kind: Kind, server: WireSe
         server.wait_for_calls(1, HANG_GUARD)
         assert not server.closed.is_set()
     server.wait_for_hang_ups(1, HANG_GUARD)
-
-
-# Several perspectives.
 
 
 def test_an_analysis_reports_each_perspective_as_it_ends(service: Service, vllm_server: OpenAIServer) -> None:
@@ -171,9 +144,6 @@ def test_an_analysis_reports_each_perspective_as_it_ends(service: Service, vllm_
     assert [event["perspective"] for event in of_type(events, "result")][2] == "all"
     assert "synthesis" in [event["stage"] for event in of_type(events, "progress") if event["perspective"] == "all"]
     assert events[-1]["usage"] == {"input_tokens": 360, "output_tokens": 90, "cached_tokens": 192}
-
-
-# Slow and silent clients.
 
 
 @pytest.fixture(scope="module")

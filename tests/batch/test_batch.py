@@ -7,7 +7,7 @@ import signal
 import threading
 from contextlib import nullcontext
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import fsspec
@@ -21,6 +21,7 @@ from bridge.batch.outputs import Outputs
 from tests.batch.conftest import Graphcap, at, files, lines, photos, picture, started
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
+from tests.servers.loopback import LoopbackServer
 
 
 def test_each_image_gets_a_sidecar_once(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
@@ -416,16 +417,13 @@ def test_a_folder_is_written_by_one_run_at_a_time(batch: Graphcap, vllm_server: 
 def test_images_on_the_web(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path / "served", "a.jpg")
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}"
+    with LoopbackServer(handler) as server:
         images = {"GRAPHCAP_IMAGE_URLS": "listed", "GRAPHCAP_IMAGE_URL_ALLOW": "127.0.0.1"}
-        options = (f"{url}/a.jpg", f"{url}/absent.jpg", *at(vllm_server))
+        options = (f"{server.url}/a.jpg", f"{server.url}/absent.jpg", *at(vllm_server))
         assert "--output-dir" in batch(*options, **images).err
         result = batch(*options, "--output-dir", tmp_path / "out", **images)
-        server.shutdown()
     assert result.code == 3, result.err
-    place = f"127.0.0.1:{server.server_port}"
+    place = server.url.removeprefix("http://")
     assert files(tmp_path / "out") == {f"{place}/a.txt", "failures.jsonl"}
     assert [(line["path"], line["code"]) for line in lines(tmp_path / "out/failures.jsonl")] == [
         (f"{place}/absent.jpg", "image_unreachable")

@@ -3,9 +3,7 @@
 import json
 import os
 import random
-import threading
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from tests.batch.conftest import Graphcap, at, files, lines, photos, picture, st
 from tests.local.hub import Hub
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
+from tests.servers.loopback import Handler, LoopbackServer
 from tests.service import Service
 from tests.tools import need_namespaces
 
@@ -119,22 +118,26 @@ def test_through_a_running_service(batch: Graphcap, vllm_server: OpenAIServer, t
     assert len([name for name in files(tmp_path) if name.endswith(".txt")]) == 3
 
 
-class Priced(BaseHTTPRequestHandler):
+class Priced(LoopbackServer):
     """Passes requests on to a service, and sets the cost of each caption."""
 
-    service = cost = ""
+    def __init__(self, service: str, cost: str) -> None:
+        super().__init__(PricedHandler)
+        self.service, self.cost = service, cost
 
-    def do_GET(self) -> None:
+
+class PricedHandler(Handler):
+    server: Priced
+
+    def do_GET(self) -> None:  # noqa: N802 (the name of the base class)
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         headers = {name: value for name, value in self.headers.items() if name.lower() in ("content-type", "accept")}
-        response = httpx2.request(self.command, self.service + self.path, content=body, headers=headers, timeout=None)
-        content = response.content.replace(b'"cost":null', f'"cost":{self.cost}'.encode())
-        self.send_response(response.status_code)
-        self.send_header("content-length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
+        url = self.server.service + self.path
+        response = httpx2.request(self.command, url, content=body, headers=headers, timeout=None)
+        cost = f'"cost":{self.server.cost}'.encode()
+        self.reply(response.status_code, response.content.replace(b'"cost":null', cost))
 
-    do_POST = do_GET  # noqa: N815 (the names of the base class)
+    do_POST = do_GET  # noqa: N815
 
 
 @pytest.mark.slow
@@ -144,16 +147,8 @@ def test_a_service_reports_the_cost(
 ) -> None:
     photos(tmp_path, *(f"{number}.jpg" for number in range(12)))
     environment = {"VLLM_BASE_URL": vllm_server.url, "GRAPHCAP_MODEL": "tiny-vision"}
-    with (
-        Service("--provider", "vllm", **environment) as service,
-        ThreadingHTTPServer(
-            ("127.0.0.1", 0), type("Handler", (Priced,), {"service": service.url, "cost": cost})
-        ) as proxy,
-    ):
-        threading.Thread(target=proxy.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{proxy.server_port}"
-        result = batch(tmp_path, "--url", url, "--max-cost", "1", "--concurrency", "1")
-        proxy.shutdown()
+    with Service("--provider", "vllm", **environment) as service, Priced(service.url, cost) as proxy:
+        result = batch(tmp_path, "--url", proxy.url, "--max-cost", "1", "--concurrency", "1")
     assert (result.code, sentence in result.err) == (4, True), result.err
     assert (2 if cost != "null" else 1) <= len(vllm_server.calls) < 12
 

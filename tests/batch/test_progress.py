@@ -10,10 +10,10 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from select import select
 from time import monotonic
+from typing import Self
 
 import pytest
 from rich.cells import cell_len
@@ -94,19 +94,13 @@ class Terminal:
                 break
         return output.decode()
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self.process.kill()
         self.process.communicate()
         os.close(self._main)
-
-
-@contextmanager
-def terminal(columns: int, *options: str, **environment: str) -> Iterator[Terminal]:
-    running = Terminal(columns, *options, **environment)
-    try:
-        yield running
-    finally:
-        running.close()
 
 
 def widest(frame: str) -> int:
@@ -115,7 +109,7 @@ def widest(frame: str) -> int:
 
 @pytest.mark.slow
 def test_a_terminal_that_is_resized() -> None:
-    with terminal(100) as shown:
+    with Terminal(100) as shown:
         frame = shown.until("1 loading an image")
         assert "0 of 9" in frame
         frame = shown.step("1.jpg: 日本 [bold]a[31m cat")
@@ -137,7 +131,7 @@ def test_a_terminal_that_is_resized() -> None:
 
 @pytest.mark.slow
 def test_no_colour() -> None:
-    with terminal(80, NO_COLOR="1") as shown:
+    with Terminal(80, NO_COLOR="1") as shown:
         shown.step("1.jpg: ")
         shown.end()
         assert not COLOUR.search(shown.shown)
@@ -145,7 +139,7 @@ def test_no_colour() -> None:
 
 @pytest.mark.slow
 def test_a_dumb_terminal_gets_lines() -> None:
-    with terminal(80, TERM="dumb") as shown:
+    with Terminal(80, TERM="dumb") as shown:
         line = shown.step("1.jpg: ")
         shown.end()
         assert "\x1b" not in shown.shown
@@ -154,7 +148,7 @@ def test_a_dumb_terminal_gets_lines() -> None:
 
 @pytest.mark.slow
 def test_json_leaves_standard_output_to_the_events() -> None:
-    with terminal(80, "--json") as shown:
+    with Terminal(80, "--json") as shown:
         shown.step("1.jpg: ")
         events = [json.loads(line) for line in shown.end().splitlines()]
         assert [event["type"] for event in events] == ["started", "waiting", "waiting", "captioned", "finished"]

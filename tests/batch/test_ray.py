@@ -5,7 +5,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -18,9 +17,11 @@ import pytest
 
 from tests.batch.conftest import Graphcap, at, files, lines, photos, picture, started
 from tests.batch.test_durability import content
+from tests.deploy.fleet import free_port
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.service import ROOT, clean_environment
+from tests.tools import children_of
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("ray", reason="Ray is not installed")
@@ -34,13 +35,6 @@ _KEY = "sk-secret-of-the-run"
 _PORTS = ("dashboard-agent-grpc-port", "dashboard-agent-listen-port", "metrics-export-port", "runtime-env-agent-port")
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports that are free now."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.create_server(("", 0))) for _ in range(count)]
-        return [int(probe.getsockname()[1]) for probe in probes]
-
-
 class RayNode:
     """A node of a cluster, with one CPU. `address`: of the head; "" to be the head."""
 
@@ -49,7 +43,7 @@ class RayNode:
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--node-ip-address={host}"]
         command += [f"--address={address}"] if address else options
         # Ray waits 15 s only until its own processes have chosen a port.
-        command += [f"--{name}={port}" for name, port in zip(_PORTS, free_ports(len(_PORTS)), strict=True)]
+        command += [f"--{name}={free_port()}" for name in _PORTS]
         # The object store is a file, because a container has only 64 MB in /dev/shm.
         command += ["--num-cpus=1", "--object-store-memory=80000000", f"--plasma-directory={folder}"]
         self.output = ""
@@ -76,11 +70,7 @@ class RayNode:
 
 
 def _descendants(process: int) -> list[int]:
-    try:
-        text = Path(f"/proc/{process}/task/{process}/children").read_text()
-    except OSError:
-        return []
-    children = list(map(int, text.split()))
+    children = children_of(process)
     return [*children, *(each for child in children for each in _descendants(child))]
 
 
@@ -88,7 +78,7 @@ class RayCluster:
     """A cluster of three nodes on loopback. `options`, `environment`: of a command that uses it. `folder`: its logs."""
 
     def __init__(self, folder: Path) -> None:
-        (port,) = free_ports(1)
+        port = free_port()
         # Every connection needs a token, which stays out of the home directory.
         self.environment = {
             "RAY_AUTH_MODE": "token",

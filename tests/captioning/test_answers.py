@@ -14,29 +14,12 @@ from perspectives.perspective import Perspective, parse
 from tests.contract.schemas import PLAIN
 from tests.servers.instances import instance
 
-OBJECT = {"a": 1, "b": {"c": [1, 2]}}
-TEXT = '{"a": 1, "b": {"c": [1, 2]}}'
 CPU_SECONDS = 3.0
 MIB = 1024 * 1024
 
 
 def perspective(schema: dict[str, Any]) -> Perspective:
     return parse({"name": "mine", "prompt": "Look.", "json_schema": schema})
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        TEXT,
-        f"  \n{TEXT}\n",
-        f"\ufeff{TEXT}",
-        f"```json\n{TEXT}\n```",
-        f"Here is the caption:\n```json\n{TEXT}\n```\nI hope it helps!",
-        f"The set {{x}} is not it. {TEXT}",
-    ],
-)
-def test_the_object_is_read_however_it_is_wrapped(text: str) -> None:
-    assert next(objects(text)) == OBJECT
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 
 from bridge.cli import COMMANDS
@@ -249,7 +248,7 @@ def test_a_running_service(graphcap: Graphcap, tmp_path: Path) -> None:
     """Check its health, the broken perspective that it reports, and the message of a second one on its port."""
     (tmp_path / "broken.json").write_text('{"name": "broken", "prompt": "p", "schema_fields": [{"type": "str"}]}')
     with Service(GRAPHCAP_PERSPECTIVES_DIR=str(tmp_path)) as service:
-        problems = httpx.get(f"{service.url}/info", trust_env=False).json()["problems"]
+        problems = service.get("/info").json()["problems"]
         assert [item["pointer"] for item in problems] == ["/schema_fields/0/name"]
         assert ("broken.json" in service.log, str(tmp_path) in str(problems)) == (True, False)
         port = str(service.port)
@@ -270,8 +269,9 @@ HEAVY = {"openai", "anthropic", "instructor", "google.genai", "ollama", "rich"}
             HEAVY | {"pydantic", "fastapi", "PIL", "httpx"},
         ),
         ("import bridge.app", HEAVY),
+        ("from providers import registry; registry.specs()", HEAVY | {"PIL", "httpx", "httpx2"}),
     ],
-    ids=["--help", "serve"],
+    ids=["--help", "serve", "specs"],
 )
 def test_only_what_is_needed_is_imported(code: str, heavy: set[str]) -> None:
     script = [sys.executable, "-c", f"import sys; {code}; print(*sys.modules)"]

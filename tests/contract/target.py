@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import pytest
 
 from providers import checks, registry
 from providers.base import Completion, Credentials, Delta, Image, Options, ProviderConfig, VisionRequest
@@ -16,7 +15,6 @@ from providers.pool import Pool
 from tests.contract.kinds import Kind
 from tests.servers import WireServer
 
-STREAMED = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 EVERYTHING = Options(max_tokens=256, temperature=0.2, top_p=0.9, repetition_penalty=1.1, seed=7)
 GUARD = 60.0  # no call may take longer, whatever its own timeout
 PHOTO = Image((Path(__file__).parent / "photo.jpg").read_bytes(), "image/jpeg", 64, 48)

@@ -12,6 +12,7 @@ from providers.usage import Usage
 from tests.contract.kinds import EVERY_KIND
 from tests.contract.schemas import PLAIN, RICH
 from tests.contract.target import EVERYTHING, PHOTO, Target
+from tests.images.samples import opened, saved
 from tests.servers import SENTENCE
 from tests.servers import behaviours as b
 
@@ -94,7 +95,8 @@ async def test_the_schema_is_in_the_prompt_where_the_model_would_not_see_it(to: 
         assert json.dumps(to.server.call.schema, separators=(",", ":")) in prompt
 
 
-async def test_an_image_is_sent_unchanged_before_the_prompt(to: Target, streamed: bool, png: bytes) -> None:
+async def test_an_image_is_sent_unchanged_before_the_prompt(to: Target, streamed: bool) -> None:
+    png = saved(opened(PHOTO.data), "PNG")
     await to.ask(streamed, system="Answer in British English.")
     await to.ask(streamed, image=replace(PHOTO, data=png, media_type="image/png"), system=" \n")
     jpeg, other = to.server.calls

@@ -1,8 +1,7 @@
 """The whole bridge against every client class: what the caller gets, and how often the model is called."""
 
 import json
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from random import Random
@@ -12,20 +11,18 @@ import httpx
 import jsonschema_rs
 import pytest
 
+from tests.api import streams
+from tests.api.streams import GOOD, KEY, PHOTO, inline
 from tests.contract.kinds import KINDS, OF_KIND, PROTOCOLS, Kind
 from tests.contract.schemas import PLAIN, RICH
 from tests.servers import WireServer, observed
 from tests.servers import behaviours as b
 from tests.servers.behaviours import Behaviour
 from tests.servers.instances import instance
-from tests.service import WORKSPACE, Service
+from tests.service import Service
 
-PHOTO = WORKSPACE / "datasets/samples/coffee.jpg"
-KEY = "sk-callers-own-key-123456"
 MAX_CALLS = 4
 SOON = 0.02
-HANG_GUARD = 60.0
-GOOD = {"caption": "a cup on a table"}
 BY_ID = {"ids": lambda kind: kind.id}
 VLLM_ONLY = pytest.mark.parametrize("kind", [OF_KIND["vllm"]], **BY_ID)
 
@@ -46,15 +43,8 @@ class Bridge:
 
     def post(self, **fields: Any) -> httpx.Response:
         """Caption with the server's kind, address and key; `fields` replace those of the request."""
-        body = {
-            "perspective": perspective(PLAIN),
-            "image": {"path": "datasets/samples/coffee.jpg"},
-            "model": self.server.models[0],
-            "provider_config": {"kind": self.kind.kind, "base_url": self.server.url, "api_key": KEY},
-            **fields,
-        }
-        url = self.service.url + "/api/v1/perspectives/caption"
-        response = httpx.post(url, json=body, timeout=HANG_GUARD, trust_env=False)
+        body = streams.caption(self.server, self.kind, **fields)
+        response = streams.post(self.service, "/caption", body)
         assert KEY not in f"{response.text}{response.headers}"
         return response
 
@@ -79,10 +69,6 @@ class Bridge:
         return len({call.raw for call in self.server.calls}) == len(self.server.calls)
 
 
-def perspective(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"name": "mine", "prompt": "Describe the image.", "json_schema": schema}
-
-
 def outcomes(body: dict[str, Any]) -> list[str]:
     return [attempt["outcome"] for attempt in body["attempts"]]
 
@@ -100,11 +86,8 @@ def bridge(service: Service, kind: Kind, server: WireServer) -> Iterator[Bridge]
     assert KEY not in service.log
 
 
-# Valid answers.
-
-
 def test_a_valid_answer(bridge: Bridge) -> None:
-    caption = bridge.caption(perspective=perspective(RICH))
+    caption = bridge.caption(perspective=inline(json_schema=RICH))
     assert jsonschema_rs.is_valid(RICH, caption["result"])
     assert caption["provider"] == bridge.kind.kind
     assert caption["usage"] == usage(bridge.kind, 1)
@@ -116,8 +99,8 @@ def test_a_valid_answer(bridge: Bridge) -> None:
 @pytest.mark.parametrize(
     ("behaviour", "result"),
     [
-        (b.Answer(f"```json\n{json.dumps(GOOD)}\n```"), GOOD),
-        (b.Answer(f"Sure! Here it is: {json.dumps(GOOD)} Anything else?"), GOOD),
+        (b.Answer(f"\ufeffHere:\n```json\n{json.dumps(GOOD)}\n```\nI hope it helps!"), GOOD),
+        (b.Answer(f"The set {{x}} is not it. Here it is: {json.dumps(GOOD)} Anything else?"), GOOD),
         (b.Answer('{"caption": "a cup\non a table\x01"}'), {"caption": "a cup\non a table\x01"}),
         (b.Answer({**GOOD, "note": None}), GOOD),
         (b.Answer(r'{"caption": "half a \ud83d cup"}'), {"caption": "half a \ufffd cup"}),
@@ -128,9 +111,6 @@ def test_small_deviations_cost_no_second_call(bridge: Bridge, behaviour: Behavio
     bridge.server.reply(behaviour)
     assert bridge.caption()["result"] == result
     assert len(bridge.server.calls) == 1
-
-
-# Invalid answers.
 
 
 @pytest.mark.parametrize(
@@ -168,13 +148,10 @@ def test_answers_that_stay_invalid(bridge: Bridge, retries: int | None, calls: i
     assert ("once" if calls == 1 else f"{calls} times") in problem["detail"]
 
 
-# Failures: how they are reported, and after how many calls.
-
 FAILURES: dict[str, tuple[Behaviour, int, str, int]] = {
     "length": (b.Length(), 502, "answer_truncated", 1),
     "context": (b.TooLong(), 422, "context_too_long", 1),
     "401": (b.Status(401), 502, "provider_auth", 1),
-    "gzip bomb": (b.Compressed(), 502, "provider_error", 1),
     "unexplained 400": (b.Status(400), 502, "provider_error", 2),
     "unexplained 500": (b.Status(500, retry_after=SOON), 502, "provider_error", 2),
     "503": (b.Status(503, retry_after=SOON), 503, "provider_unavailable", 3),
@@ -189,16 +166,8 @@ def test_a_failure_and_its_number_of_calls(bridge: Bridge, name: str) -> None:
     assert bridge.failure(calls) == (status, code)
 
 
-def closed_port() -> str:
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{closed.getsockname()[1]}"
-
-
-@pytest.mark.parametrize("address", [closed_port, lambda: "http://nonexistent.invalid"], ids=["refused", "no name"])
-def test_an_unreachable_server(service: Service, address: Callable[[], str]) -> None:
-    url = address()
-
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://nonexistent.invalid"])
+def test_an_unreachable_server(service: Service, url: str) -> None:
     def caption(kind: Kind) -> tuple[int, str, bool]:
         config = {"kind": kind.kind, "base_url": url, "api_key": KEY}
         response = Bridge(service, kind, kind.server()).post(provider_config=config)
@@ -208,20 +177,17 @@ def test_an_unreachable_server(service: Service, address: Callable[[], str]) -> 
         assert set(threads.map(caption, KINDS)) == {(502, "provider_unreachable", True)}
 
 
-# Output modes.
-
-
 @pytest.mark.parametrize("schema", [PLAIN, RICH], ids=["plain", "rich"])
 def test_a_rejected_schema_goes_one_mode_down_and_the_mode_is_remembered(
     bridge: Bridge, schema: dict[str, Any]
 ) -> None:
     bridge.server.reply(b.RejectSchema())
     bridge.server.default = b.Answer(instance(schema))
-    first = bridge.caption(perspective=perspective(schema))
+    first = bridge.caption(perspective=inline(json_schema=schema))
     assert outcomes(first) == ["schema_rejected", "ok"]
     assert first["output_mode"] != "json_schema"
     assert bridge.all_calls_differ
-    second = bridge.caption(perspective=perspective(schema))
+    second = bridge.caption(perspective=inline(json_schema=schema))
     assert (second["output_mode"], outcomes(second)) == (first["output_mode"], ["ok"])
     _, accepted, remembered = bridge.server.calls
     assert (accepted.mode, accepted.schema) == (remembered.mode, remembered.schema)
@@ -241,14 +207,8 @@ def test_a_server_without_a_json_mode_gets_the_schema_in_the_prompt(bridge: Brid
 def test_an_image_that_perspectives_share_is_marked_for_the_cache(bridge: Bridge) -> None:
     bridge.server.modes = frozenset({"text"})
     bridge.server.default = b.Answer(GOOD)
-    body = {
-        "perspectives": [{**perspective(PLAIN), "name": name} for name in ("one", "two")],
-        "image": {"path": "datasets/samples/coffee.jpg"},
-        "model": bridge.server.models[0],
-        "provider_config": {"kind": "anthropic", "base_url": bridge.server.url, "api_key": KEY},
-    }
-    url = bridge.service.url + "/api/v1/perspectives/analyze"
-    assert httpx.post(url, json=body, timeout=HANG_GUARD, trust_env=False).status_code == 200
+    body = {**streams.target(bridge.server, bridge.kind), "perspectives": [inline("one"), inline("two")]}
+    assert streams.post(bridge.service, "/analyze", body).status_code == 200
     images = [call.body["messages"][0]["content"][0] for call in bridge.server.calls if call.mode == "text"]
     assert [image.get("cache_control") for image in images] == [{"type": "ephemeral"}] * 2
 
@@ -304,9 +264,6 @@ def test_a_white_space_runaway_is_re_asked_with_a_temperature(bridge: Bridge) ->
     temperature = bridge.kind.options["temperature"]
     assert [call.options[temperature] for call in bridge.server.calls] == [0, 0.2]
     assert caption["usage"] == usage(bridge.kind, 2)
-
-
-# Several failures in one request.
 
 
 FAULTS: list[Behaviour] = [

@@ -84,7 +84,7 @@ def test_a_configured_key_is_used_where_it_belongs() -> None:
 
 
 def test_no_key_is_in_a_listing(service: Service) -> None:
-    providers = httpx.get(f"{service.url}/api/v1/providers/list", trust_env=False)
+    providers = service.get("/api/v1/providers/list")
     assert all(row["has_key"] for row in providers.json()["providers"] if row["kind"] in OF_KIND)
     for path in ("providers/list", "health", "info"):
-        assert "-of-the-deployment" not in httpx.get(f"{service.url}/api/v1/{path}", trust_env=False).text
+        assert "-of-the-deployment" not in service.get(f"/api/v1/{path}").text

@@ -11,11 +11,10 @@ import anyio
 import pytest
 
 from providers import errors, registry
-from providers.base import Credentials, ProviderConfig
+from providers.base import Credentials
 from providers.pool import Pool
 from tests.contract.kinds import OF_KIND, Kind
 from tests.contract.target import PHOTO, Target, check, target
-from tests.servers import TrapServer
 from tests.servers import behaviours as b
 
 AMBIENT = "sk-ambient-key-of-the-server"
@@ -84,19 +83,6 @@ async def test_only_the_requests_key_is_sent(kind: Kind, pool: Pool, streamed: b
             assert SECRET not in request.target
             assert "key=" not in request.target
             assert not [name for name in request.headers if name.startswith("x-stainless")]
-
-
-@pytest.mark.usefixtures("ambient_keys")
-async def test_keys_of_the_environment_never_reach_a_callers_address(kind: Kind, pool: Pool, trap: TrapServer) -> None:
-    client = registry.client(ProviderConfig("caller", kind.kind, trap.url), pool)
-    request = Target(kind, kind.server(), client).request(credentials=Credentials(""))
-    with pytest.raises(errors.ProviderError):
-        await client.complete(request)
-    with pytest.raises(errors.ProviderError):
-        [_ async for _ in client.stream(request)]
-    await check(client, Credentials(""), 5, "tiny-vision")
-    assert len(trap.requests) >= 4
-    assert not trap.carries(AMBIENT)
 
 
 async def test_two_callers_at_once_each_with_their_own_key(to: Target, streamed: bool) -> None:

@@ -26,15 +26,11 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def seen(call: Call) -> dict[str, Any]:
-    """What is the same in every run."""
-    body = without_images(call.body, call.images)
-    return {"method": call.method, "path": call.path, "query": call.query, "body": body}
-
-
 def compare(call: Call, kind: str, case: str) -> None:
     file = WIRE / kind / f"{case}.json"
-    found = json.dumps(seen(call), indent=2, ensure_ascii=False) + "\n"
+    body = without_images(call.body, call.images)
+    seen = {"method": call.method, "path": call.path, "query": call.query, "body": body}
+    found = json.dumps(seen, indent=2, ensure_ascii=False) + "\n"
     if os.environ.get("UPDATE_GOLDEN") == "1":
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(found, encoding="utf-8")

@@ -3,19 +3,17 @@
 import os
 import socket
 import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
 from deploy.nginx.generate import render
 from tests.api.streams import SAMPLE
-from tests.service import ROOT, WORKSPACE, Service
+from tests.service import ROOT, WORKSPACE, Service, until
 from tests.tools import need
 
 CONFIG = ROOT / "deploy/nginx/balancer.conf"
@@ -81,9 +79,7 @@ class Nginx:
             assert self.process.poll() is None, self.log
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.process.terminate()
         self.process.wait(HANG_GUARD)
 
@@ -98,13 +94,8 @@ class Nginx:
     def line(self, response: httpx.Response) -> str:
         """Return the log line of a response; nginx writes it after the response."""
         expected = f"id={response.headers['x-request-id']} "
-        end = time.monotonic() + HANG_GUARD
-        while not (result := [line for line in self._access() if expected in line]):
-            assert time.monotonic() < end, "nginx wrote nothing of it"
-        return result[0]
-
-    def _access(self) -> list[str]:
-        return (self._folder / "access.log").read_text(encoding="utf-8").splitlines()
+        log = self._folder / "access.log"
+        return until(lambda: next((line for line in log.read_text("utf-8").splitlines() if expected in line), ""))
 
 
 @dataclass
@@ -135,8 +126,7 @@ class Fleet:
         assert "Traceback" not in self.bridges[number].log
         self.start(number)
         with client(self.bridges[number].url) as item:
-            while item.get("/readyz").status_code != 200:
-                pass
+            until(lambda: item.get("/readyz").status_code == 200)
 
 
 @contextmanager

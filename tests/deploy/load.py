@@ -2,10 +2,9 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -27,7 +26,7 @@ class Outcome:
 
 
 class Load:
-    """Threads that send JSON and SSE requests with each server in turn, until `stop`."""
+    """Threads that send JSON and SSE requests with each server in turn, until `stop` or the end of its `with`."""
 
     def __init__(self, url: str, servers: Sequence[WireServer], callers: int = 6) -> None:
         self.url = url
@@ -37,9 +36,14 @@ class Load:
         self._some = threading.Condition()
         self._threads = [threading.Thread(target=self._call, args=(number,)) for number in range(callers)]
 
-    def start(self) -> None:
+    def __enter__(self) -> Self:
         for item in self._threads:
             item.start()
+        self.wait_for(len(self._threads))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def stop(self) -> list[Outcome]:
         self._enough.set()
@@ -63,59 +67,29 @@ class Load:
         with httpx.Client(timeout=PATIENCE, trust_env=False) as client:
             while not self._enough.is_set():
                 server = self.servers[(caller + number) % len(self.servers)]
-                ask = (post, stream)[number % 2]
-                outcome = ask(client, self.url, f"Caller {caller}, picture {number}.", server)
+                prompt = f"Caller {caller}, picture {number}."
+                outcome = send(client, self.url, prompt, server, ("post", "stream")[number % 2])
                 number += 1
                 with self._some:
                     self.outcomes.append(outcome)
                     self._some.notify_all()
 
 
-def body(prompt: str, server: WireServer) -> dict[str, Any]:
-    config = {"kind": "vllm", "base_url": server.url, "api_key": server.key}
-    fields = {"image": {"path": streams.SAMPLE}, "model": server.models[0], "provider_config": config}
-    return {"perspective": streams.inline(prompt=prompt), **fields}
-
-
-def post(client: httpx.Client, url: str, prompt: str, server: WireServer) -> Outcome:
+def send(client: httpx.Client, url: str, prompt: str, server: WireServer, kind: str) -> Outcome:
+    """Request a caption as JSON ("post") or as events ("stream"), and return the outcome."""
+    body = streams.caption(server, perspective=streams.inline(prompt=prompt))
+    accept = "text/event-stream" if kind == "stream" else "application/json"
     try:
-        return told(prompt, "post", client.post(url + streams.API + "/caption", json=body(prompt, server)))
+        response = client.post(url + streams.API + "/caption", json=body, headers={"Accept": accept})
     except httpx.HTTPError as error:
-        return Outcome(prompt, "post", repr(error))
-
-
-def told(prompt: str, kind: str, response: httpx.Response) -> Outcome:
-    """Return the outcome of a JSON response."""
-    if response.status_code == 200:
+        return Outcome(prompt, kind, f"cut: {type(error).__name__}")
+    if response.status_code != 200:
+        return Outcome(prompt, kind, response.json()["code"], response.json())
+    if kind == "post":
         return Outcome(prompt, kind, "ok")
-    return Outcome(prompt, kind, response.json()["code"], response.json())
-
-
-def stream(client: httpx.Client, url: str, prompt: str, server: WireServer) -> Outcome:
-    headers = {"Accept": "text/event-stream"}
-    request = client.stream("POST", url + streams.API + "/caption", json=body(prompt, server), headers=headers)
-    try:
-        with request as response:
-            if response.status_code != 200:
-                response.read()
-                return told(prompt, "stream", response)
-            seen = list(streams.events(response))
-    except httpx.HTTPError as error:
-        return Outcome(prompt, "stream", f"cut: {type(error).__name__}")
+    seen = list(streams.events(response))
     if not seen or seen[-1]["type"] != "done":
-        return Outcome(prompt, "stream", "cut")
+        return Outcome(prompt, kind, "cut")
     (end,) = [item for item in seen if streams.is_end(item)]
     problem = end.get("problem")
-    return Outcome(prompt, "stream", problem["code"] if problem else "ok", problem)
-
-
-@contextmanager
-def load(url: str, servers: Sequence[WireServer], callers: int = 6) -> Iterator[Load]:
-    """Run a load, and stop it at the end."""
-    created = Load(url, servers, callers)
-    created.start()
-    try:
-        created.wait_for(callers)
-        yield created
-    finally:
-        created.stop()
+    return Outcome(prompt, kind, problem["code"] if problem else "ok", problem)

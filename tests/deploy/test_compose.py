@@ -12,7 +12,7 @@ from bridge.settings import SECRETS, Settings
 from deploy.nginx.generate import render
 from providers import registry
 from tests.deploy.fleet import CONFIG
-from tests.e2e.dockerfile import instructions
+from tests.e2e.image import instructions
 from tests.service import ROOT
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text(encoding="utf-8"))
@@ -65,7 +65,7 @@ def test_every_setting_exists() -> None:
 
 def test_image_port_addresses_and_workspace_match() -> None:
     assert (ROOT / "deploy" / SERVICES["bridge-1"]["build"]["context"] / "Dockerfile").resolve() == ROOT / "Dockerfile"
-    (port,) = [item.value for item in instructions((ROOT / "Dockerfile").read_text()) if item.name == "EXPOSE"]
+    (port,) = [value for name, value in instructions((ROOT / "Dockerfile").read_text()) if name == "EXPOSE"]
     addresses = [f"{SERVICES[name]['networks']['bridges']['ipv4_address']}:{port}" for name in BRIDGES]
     written = CONFIG.with_name("bridges.conf").read_text(encoding="utf-8")
     assert written == render(addresses), "write it again with the command in its first line"

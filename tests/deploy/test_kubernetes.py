@@ -11,7 +11,7 @@ import yaml
 from bridge.cli import build
 from bridge.config.load import load
 from tests.deploy.test_compose import ENDING, known_names
-from tests.e2e.dockerfile import instructions
+from tests.e2e.image import instructions
 from tests.service import ROOT
 
 FOLDER = ROOT / "deploy/kubernetes"
@@ -82,7 +82,7 @@ def test_timeouts_are_consistent() -> None:
 
 def test_containers_are_read_only_and_unprivileged() -> None:
     assert POD["securityContext"]["runAsNonRoot"] is True
-    (user,) = [item.value for item in instructions((ROOT / "Dockerfile").read_text()) if item.name == "USER"]
+    (user,) = [value for name, value in instructions((ROOT / "Dockerfile").read_text()) if name == "USER"]
     assert f"{POD['securityContext']['runAsUser']}:{POD['securityContext']['runAsGroup']}" == user
     assert POD["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     rights = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 
@@ -19,7 +18,7 @@ from tests.api.streams import SAMPLE, inline
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.service import ROOT, Service
-from tests.telemetry.figures import HANG_GUARD, Figures, studio, until, workspace
+from tests.telemetry.figures import Figures, scrape_until, studio, workspace
 
 DASHBOARD = ROOT / "deploy/grafana/graphcap-bridge.json"
 ALERTS = ROOT / "deploy/prometheus/alerts.yml"
@@ -45,11 +44,11 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Figures]:
             streams.post(service, "/caption", ask)
             server.reply(b.Status(401))
             streams.post(service, "/caption", {**ask, "fallbacks": [{"provider": "builtin"}]})
-            httpx.get(f"{service.url}/nothing", timeout=HANG_GUARD, trust_env=False)
+            service.get("/nothing")
             with socket(service) as item:
                 item.send("caption", "a1", perspective="alt_text", image={"path": SAMPLE})
                 item.story("a1", "alt_text")
-            yield until(service, lambda result: result.labels("bridge_provider_up") != [])
+            yield scrape_until(service, lambda result: result.labels("bridge_provider_up") != [])
 
 
 def dashboard() -> dict[str, Any]:
@@ -100,7 +99,8 @@ def test_every_metric_is_on_the_dashboard() -> None:
 
 def test_every_queried_label_value_exists() -> None:
     codes = {row.code for row in (*errors.TABLE.values(), errors.BUG, errors.NO_ROUTE)}
-    ends = {outcome(item("")) for item in vars(provider_errors).values() if _is_error(item)}
+    classes = [item for item in vars(provider_errors).values() if isinstance(item, type)]
+    ends = {outcome(item("")) for item in classes if issubclass(item, provider_errors.ProviderError)}
     for title, expression in expressions():
         for name, matchers in SERIES.findall(expression):
             known = ends if "calls" in name else codes
@@ -108,7 +108,3 @@ def test_every_queried_label_value_exists() -> None:
                 if label in ("code", "outcome"):
                     for item in value.split("|"):
                         assert any(re.fullmatch(item, end) for end in known), f"{title}: {item} is no {label}"
-
-
-def _is_error(item: object) -> bool:
-    return isinstance(item, type) and issubclass(item, provider_errors.ProviderError)

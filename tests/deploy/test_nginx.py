@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -28,9 +27,6 @@ pytestmark = pytest.mark.slow
 def bridges(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     with fleet(tmp_path_factory.mktemp("fleet")) as running:
         yield running
-
-
-# What passes through.
 
 
 def test_events_pass_immediately(bridges: Fleet, vllm_server: OpenAIServer) -> None:
@@ -70,9 +66,6 @@ def test_clients_cannot_forge_their_address(tmp_path: Path) -> None:
                 assert codes == [200, 429]
 
 
-# Asking again.
-
-
 def test_only_requests_that_were_not_begun_are_retried(tmp_path: Path, vllm_server: OpenAIServer) -> None:
     vllm_server.default = b.Hold()
     held = streams.caption(vllm_server)
@@ -93,9 +86,6 @@ def test_only_requests_that_were_not_begun_are_retried(tmp_path: Path, vllm_serv
         assert (begun.status_code, begun.json()["code"]) == (503, "provider_unavailable")
         assert begun.json()["provider"] == "vllm"
         assert 'attempts="503"' in bridges.nginx.line(begun)
-
-
-# nginx's own errors.
 
 
 def check_problem(response: httpx.Response, status: int, code: str, *, retryable: bool) -> None:
@@ -154,6 +144,7 @@ def test_errors_of_malformed_requests(nobody: Nginx) -> None:
 def test_errors_of_a_slow_or_broken_bridge(tmp_path: Path) -> None:
     silent, broken = OpenAIServer("vllm"), OpenAIServer("vllm")
     silent.default, broken.default = b.Hang("connect"), b.Reset()
+    body = {"model": "tiny-vision", "messages": [{"role": "user", "content": "x"}]}
     quick = {"proxy_read_timeout 150s;": "proxy_read_timeout 300ms;"}
     for server, status, code, changes in ((silent, 504, "timeout", quick), (broken, 502, "bridge_lost", {})):
         (folder := tmp_path / code).mkdir()
@@ -162,15 +153,8 @@ def test_errors_of_a_slow_or_broken_bridge(tmp_path: Path) -> None:
             Nginx(folder, [server.port], **changes) as nginx,
             client(nginx.url, headers={"Origin": PAGE}) as item,
         ):
-            response = item.post("/v1/chat/completions", json=call())
+            response = item.post("/v1/chat/completions", json=body)
             check_problem(response, status, code, retryable=True)
             assert "x-request-begun" not in response.headers
             server.wait_for_calls(1)
             assert len(server.calls) == 1  # and it was not sent to another
-
-
-def call() -> dict[str, Any]:
-    return {"model": "tiny-vision", "messages": [{"role": "user", "content": "x"}]}
-
-
-# What instances share.

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.deploy.fleet import Fleet, fleet
-from tests.deploy.load import Load, Outcome, load
+from tests.deploy.load import Load, Outcome
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 
@@ -31,7 +31,7 @@ def servers() -> Iterator[list[OpenAIServer]]:
 
 
 def test_a_rolling_restart_fails_no_request_and_repeats_no_call(bridges: Fleet, servers: list[OpenAIServer]) -> None:
-    with load(bridges.url, servers, CALLERS) as calling:
+    with Load(bridges.url, servers, CALLERS) as calling:
         for number in range(3):
             bridges.restart(number)
             calling.wait_for(12)
@@ -42,7 +42,7 @@ def test_a_rolling_restart_fails_no_request_and_repeats_no_call(bridges: Fleet, 
 
 
 def test_a_killed_bridge_fails_only_its_own_requests(bridges: Fleet, servers: list[OpenAIServer]) -> None:
-    with load(bridges.url, servers, CALLERS) as calling:
+    with Load(bridges.url, servers, CALLERS) as calling:
         before = len(calling.outcomes)
         bridges.kill(0)
         calling.wait_for(4 * CALLERS)

@@ -84,9 +84,6 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     assert (result.returncode, result.stdout + result.stderr) == (0, "")
 
 
-# Balancers for other numbers of bridges than Compose has.
-
-
 def test_the_third_attempt_excludes_both_bridges_that_refused() -> None:
     text = render(f"10.0.0.{number}:1" for number in range(1, 6))
     upstreams = dict(re.findall(r"upstream (\w+) {(.*?)}", text, re.DOTALL))

@@ -1,7 +1,6 @@
 """The service in front of several model servers."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -78,17 +77,9 @@ def refusal(answer: httpx.Response) -> tuple[int, str]:
 
 def health(service: Service, provider: str) -> dict[str, Any]:
     """Return what /health reports of a provider, its endpoints by name."""
-    providers = httpx.get(f"{service.url}/health", trust_env=False).json()["providers"]
+    providers = service.get("/health").json()["providers"]
     (entry,) = (entry for entry in providers if entry["name"] == provider)
     return {**entry, "endpoints": {endpoint["name"]: endpoint for endpoint in entry["endpoints"]}}
-
-
-def until(condition: Callable[[], bool], guard: float = GUARD) -> None:
-    """Poll until the condition holds, for at most `guard` seconds."""
-    end = time.monotonic() + guard
-    while not condition():
-        assert time.monotonic() < end, "the condition did not become true"
-        time.sleep(0.01)
 
 
 @asynccontextmanager

@@ -66,9 +66,6 @@ async def fail(dispatcher: Dispatcher, request: VisionRequest = REQUEST) -> erro
     return raised.value
 
 
-# What is recorded.
-
-
 @pytest.mark.parametrize("streaming", [False, True])
 async def test_a_call_is_recorded_once(server: OpenAIServer, streaming: bool) -> None:
     async with dispatching(*named(server)) as dispatcher:
@@ -94,9 +91,6 @@ async def test_a_cancelled_call_is_recorded_and_frees_its_slot(server: OpenAISer
         await asyncio.gather(call, return_exceptions=True)
         (state,) = dispatcher.queues["p"].endpoints
     assert (outcomes(run), state.in_flight) == ([("a", "cancelled")], 0)
-
-
-# Retries and failover.
 
 
 @pytest.mark.parametrize("behaviour", [b.Status(500), b.Status(503), b.Status(429, retry_after=9), b.Reset(), b.Cut()])
@@ -328,9 +322,6 @@ async def test_callers_addresses_do_not_displace_the_modes_of_configured_ones(
             responds.reply(b.RejectSchema())
             await ask_in_modes(dispatcher, REQUEST, target)
         assert await ask_in_modes(dispatcher, REQUEST) == ["json_schema_relaxed"]
-
-
-# Connection tests.
 
 
 async def test_the_models_for_an_error_are_listed_only_through_a_free_slot(server: OpenAIServer) -> None:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from tests.dispatch.gateway import STOPPED, ask, client, gateway, health, provider, refusal, servers, tried, until
+from tests.dispatch.gateway import STOPPED, ask, client, gateway, health, provider, refusal, servers, tried
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.servers.limited import LimitedServer
-from tests.service import Service
+from tests.service import Service, until
 
 
 @dataclass
@@ -65,9 +65,6 @@ def running(started: Running) -> Running:
     return started
 
 
-# Failover and fallbacks.
-
-
 def test_another_endpoint_answers_for_one_that_is_down(running: Running) -> None:
     assert tried(ask(running.service, "half")) == [("dead", "unreachable"), ("b", "ok")]
 
@@ -90,9 +87,6 @@ def test_a_fallback_for_refusals_alone(running: Running) -> None:
     assert refusal(ask(running.service, "prudish")) == (502, "provider_auth")
     running.a.default = b.Refusal()
     assert ask(running.service, "prudish").json()["provider"] == "half"
-
-
-# Circuit breaker, queue, limits.
 
 
 def test_an_open_circuit_breaker_is_a_503_with_retry_after(running: Running) -> None:

@@ -5,16 +5,16 @@ root; the machine's /usr and /etc are bound into it read-only, and a copy of a C
 as in the official image. What is not the same: the other Debian packages, and the patch release of Python.
 """
 
+import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from string import Template
 
-from tests.e2e.dockerfile import Ignore, Instruction, instructions
-
-LINKED = ("bin", "lib", "lib64", "sbin")
 DEVICES = ("null", "zero", "random", "urandom")
 REGISTRY = ("PIP_INDEX_URL", "PIP_CERT", "PIP_DEFAULT_TIMEOUT", "UV_DEFAULT_INDEX", "SSL_CERT_FILE", "SSL_CERT_DIR")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
@@ -43,38 +43,61 @@ exec chroot "$root" "$@"
 UNPRIVILEGED = ("--clear-groups", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
 
 
-@dataclass
-class Stage:
-    """One stage of a build, and the values of its instructions."""
+def instructions(text: str) -> list[list[str]]:
+    """Return the name and the value of every instruction of a Dockerfile, with continuation lines joined."""
+    kept = "\n".join(line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
+    return [line.split(None, 1) for line in re.sub(r"\s*\\\n\s*", " ", kept).splitlines()]
 
-    folder: Path
-    environment: dict[str, str] = field(
-        default_factory=lambda: {
+
+def context_files(folder: Path, ignore: str) -> list[Path]:
+    """Return the files that a .dockerignore leaves: its last line that matches a path or a parent decides."""
+    lines = [line.strip() for line in ignore.splitlines() if line.strip() and not line.startswith("#")]
+    files = []
+    for file in filter(Path.is_file, folder.rglob("*")):
+        path = PurePosixPath(file.relative_to(folder))
+        levels = [str(level) for level in (path, *path.parents)]
+        matching = [line for line in lines if any(re.fullmatch(translated(line), level) for level in levels)]
+        if not matching or matching[-1].startswith("!"):
+            files.append(file)
+    return files
+
+
+def translated(line: str) -> str:
+    """Return a pattern as a regular expression: `**/` is any number of folders, `*` anything but a slash."""
+    escaped = re.escape(line.removeprefix("!")).replace(r"\*\*/", "(?:.*/)?")
+    return escaped.replace(r"\*", "[^/]*")
+
+
+class Stage:
+    """One stage of a build, like python:3.12-slim at its beginning."""
+
+    def __init__(self, folder: Path, python: Path) -> None:
+        self.root, self.python = folder / "root", folder / "python"
+        self.environment = {
             "PATH": "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin",
             "LD_LIBRARY_PATH": "/usr/local/lib",
         }
-    )
-    working_directory: PurePosixPath = field(default_factory=lambda: PurePosixPath("/"))
-    user: str = "0:0"
-    health: list[str] = field(default_factory=list)
-    command: list[str] = field(default_factory=list)
+        self.directory = PurePosixPath("/")
+        self.user = "0:0"
+        self.health: list[str] = []
+        self.command: list[str] = []
+        for name in ("usr", "etc", "dev", "proc", "tmp"):
+            (self.root / name).mkdir(parents=True)
+        for name in ("bin", "lib", "lib64", "sbin"):
+            (self.root / name).symlink_to(f"usr/{name}")
+        for name in DEVICES:
+            (self.root / "dev" / name).touch()
+        (self.root / "tmp").chmod(0o1777)
+        unneeded = shutil.ignore_patterns("site-packages", "test", "__pycache__", "*.a")
+        shutil.copytree(python.parent.parent, self.python, symlinks=True, ignore=unneeded)
+        self.shell("python3.12 -m ensurepip --default-pip")
 
-    @property
-    def root(self) -> Path:
-        return self.folder / "root"
-
-    @property
-    def python(self) -> Path:
-        return self.folder / "python"
-
-    def inside(self, path: str) -> Path:
-        """Return the path on this machine of a path in the image."""
-        return self.root / (self.working_directory / path).relative_to("/")
+    def make_folder(self, path: str) -> None:
+        (self.root / (self.directory / path).relative_to("/")).mkdir(parents=True, exist_ok=True)
 
     def enter(self, command: Iterable[str], *, read_only: bool = False, workspace: Path | None = None) -> list[str]:
         """Return the command line that runs a command in this stage; signals reach the command."""
-        access = "ro" if read_only else "rw"
-        places = (str(self.root), str(self.python), access, str(workspace or ""))
+        places = (str(self.root), str(self.python), "ro" if read_only else "rw", str(workspace or ""))
         return ["unshare", "--mount", "sh", "-euc", ENTER, "enter", *places, *command]
 
     def as_user(self, command: Iterable[str]) -> list[str]:
@@ -84,112 +107,66 @@ class Stage:
 
     def shell(self, script: str) -> None:
         """Run a build step as /bin/sh -c does."""
-        location = f"cd {self.working_directory} && "
         settings = {name: os.environ[name] for name in (*REGISTRY, *PROXIES) if name in os.environ}
-        step = self.enter(["/bin/sh", "-c", location + script])
+        step = self.enter(["/bin/sh", "-c", f"cd {self.directory} && {script}"])
         done = subprocess.run(step, env=settings | self.environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"RUN {script}\n{done.stdout}\n{done.stderr}"
+
+    def copy(self, source: Path, names: list[str], location: str) -> None:
+        """Copy the content of a folder, or files; into a folder when the location ends in a slash."""
+        target = self.root / (self.directory / location).relative_to("/")
+        for origin in (source / name.strip("/") for name in names):
+            if origin.is_dir():
+                shutil.copytree(origin, target, symlinks=True, dirs_exist_ok=True)
+            else:
+                folder = target if location.endswith("/") else target.parent
+                folder.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(origin, target)
 
 
 def build(project: Path, folder: Path, python: Path) -> Stage:
     """Build the Dockerfile of a project in an empty folder, and return its last stage."""
     context = folder / "context"
-    copy_context(project, context)
-    stages: dict[str, Stage] = {}
-    for step in instructions((project / "Dockerfile").read_text(encoding="utf-8")):
-        if step.name == "FROM":
-            name = step.words[-1] if "AS" in step.words else f"stage{len(stages)}"
-            assert step.words[0] == "python:3.12-slim"
-            stages[name] = stage = base(folder / name, python)
-        elif step.name == "COPY":
-            source = stages[step.flags["from"]].root if "from" in step.flags else context
-            copy(stage, source, step)
-        else:
-            STEPS[step.name](stage, step)
-    return stage
-
-
-def copy_context(project: Path, context: Path) -> None:
-    ignore = Ignore.read((project / ".dockerignore").read_text(encoding="utf-8"))
-    for path in ignore.context(project):
+    for path in context_files(project, (project / ".dockerignore").read_text(encoding="utf-8")):
         target = context / path.relative_to(project)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, target)
-
-
-def base(folder: Path, python: Path) -> Stage:
-    """Return a stage like python:3.12-slim: the programs of Debian, and this CPython with pip in /usr/local."""
-    stage = Stage(folder)
-    for name in ("usr", "etc", "dev", "proc", "tmp"):
-        (stage.root / name).mkdir(parents=True)
-    for name in LINKED:
-        (stage.root / name).symlink_to(f"usr/{name}")
-    for name in DEVICES:
-        (stage.root / "dev" / name).touch()
-    (stage.root / "tmp").chmod(0o1777)
-    unneeded = shutil.ignore_patterns("site-packages", "test", "__pycache__", "*.a")
-    shutil.copytree(python.parent.parent, stage.python, symlinks=True, ignore=unneeded)
-    stage.shell("python3.12 -m ensurepip --default-pip")
+    stages: dict[str, Stage] = {}
+    for name, value in instructions((project / "Dockerfile").read_text(encoding="utf-8")):
+        if name == "FROM":
+            base, _, alias = value.partition(" AS ")
+            assert base == "python:3.12-slim"
+            stages[alias] = stage = Stage(folder / f"stage{len(stages)}", python)
+        elif name == "COPY":
+            *names, location = value.split()
+            is_stage = names[0].startswith("--from=")
+            source = stages[names.pop(0).removeprefix("--from=")].root if is_stage else context
+            stage.copy(source, names, location)
+        else:
+            perform(stage, name, value)
     return stage
 
 
-def copy(stage: Stage, source: Path, step: Instruction) -> None:
-    """Copy the content of a folder, or files; into a folder when the target ends in a slash."""
-    *names, location = step.after_flags.split()
-    target = stage.inside(location)
-    for name in names:
-        origin = source / name.strip("/")
-        if origin.is_dir():
-            shutil.copytree(origin, target, symlinks=True, dirs_exist_ok=True)
-        else:
-            folder = target if location.endswith("/") or len(names) > 1 else target.parent
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(origin, target)
-
-
-def env(stage: Stage, step: Instruction) -> None:
-    """Set variables; a value may use earlier ones."""
-    known = dict(stage.environment)
-    for name, value in step.pairs.items():
-        for other in known:
-            value = value.replace(f"${other}", known[other])
-        assert "$" not in value
-        stage.environment[name] = value
-
-
-def workdir(stage: Stage, step: Instruction) -> None:
-    stage.working_directory /= step.value
-    stage.inside(".").mkdir(parents=True, exist_ok=True)
-
-
-def volume(stage: Stage, step: Instruction) -> None:
-    for path in step.words:
-        stage.inside(path).mkdir(parents=True, exist_ok=True)
-
-
-def healthcheck(stage: Stage, step: Instruction) -> None:
-    form = Instruction(*step.after_flags.split(None, 1))
-    assert form.name == "CMD"
-    stage.health = form.words
-
-
-def command(stage: Stage, step: Instruction) -> None:
-    assert step.value.startswith("["), "CMD in exec form, so that the signals of `docker stop` arrive"
-    stage.command = step.words
-
-
-def user(stage: Stage, step: Instruction) -> None:
-    stage.user = step.value
-
-
-STEPS: dict[str, Callable[[Stage, Instruction], None]] = {
-    "CMD": command,
-    "ENV": env,
-    "EXPOSE": lambda stage, step: None,
-    "HEALTHCHECK": healthcheck,
-    "LABEL": lambda stage, step: None,
-    "RUN": lambda stage, step: stage.shell(step.value),
-    "USER": user,
-    "VOLUME": volume,
-    "WORKDIR": workdir,
-}
+def perform(stage: Stage, name: str, value: str) -> None:
+    """Perform an instruction that concerns one stage. CMD is in exec form: the signals of `docker stop` arrive."""
+    match name:
+        case "CMD":
+            stage.command = json.loads(value)
+        case "ENV":
+            for pair in shlex.split(value):
+                variable, _, text = pair.partition("=")
+                stage.environment[variable] = Template(text).substitute(stage.environment)
+        case "HEALTHCHECK":
+            stage.health = json.loads(value.partition(" CMD ")[2])
+        case "RUN":
+            stage.shell(value)
+        case "USER":
+            stage.user = value
+        case "VOLUME":
+            for path in json.loads(value):
+                stage.make_folder(path)
+        case "WORKDIR":
+            stage.directory /= value
+            stage.make_folder(".")
+        case _:
+            assert name in ("EXPOSE", "LABEL"), name

@@ -3,7 +3,6 @@
 import io
 import os
 import signal
-import socket
 import subprocess
 from base64 import b64encode
 from collections.abc import Iterator
@@ -18,16 +17,15 @@ from PIL import Image
 
 from tests.api import streams
 from tests.api.sockets import socket as streaming_socket
-from tests.e2e.dockerfile import Ignore
-from tests.e2e.image import Stage, build
+from tests.deploy.fleet import free_port
+from tests.e2e.image import Stage, build, context_files
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
+from tests.service import ROOT, WORKSPACE
 from tests.tools import need, need_namespaces, need_python
 
 pytestmark = pytest.mark.slow
 
-PROJECT = Path(__file__).resolve().parents[2]
-WORKSPACE = PROJECT / "workspace"
 START_SECONDS = 60
 WRITE_EVERYWHERE = """
 import errno, pathlib, sys
@@ -46,7 +44,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Stage:
     need_namespaces()
     need("setpriv")
     python = need_python("3.12")
-    return build(PROJECT, tmp_path_factory.mktemp("image"), python)
+    return build(ROOT, tmp_path_factory.mktemp("image"), python)
 
 
 @dataclass(frozen=True)
@@ -66,9 +64,7 @@ class Container:
 @contextmanager
 def running(image: Stage, **settings: str) -> Iterator[Container]:
     """Run a healthy container."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = image.environment | {"GRAPHCAP_PORT": str(port)} | settings
     process = subprocess.Popen(confined(image, image.command), env=environment)
     started = Container(image, environment, process, f"http://127.0.0.1:{port}")
@@ -123,8 +119,7 @@ def test_private_files_are_not_in_the_build_context(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "bridge/app.py").touch()
-    seen = Ignore.read((PROJECT / ".dockerignore").read_text()).context(tmp_path)
-    assert seen == [tmp_path / "bridge/app.py"]
+    assert context_files(tmp_path, (ROOT / ".dockerignore").read_text()) == [tmp_path / "bridge/app.py"]
 
 
 def upload(url: str) -> httpx.Response:

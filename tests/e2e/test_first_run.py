@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.image import PROXIES
+from tests.service import ROOT
 from tests.tools import missing, need, need_namespaces
 
 pytestmark = pytest.mark.slow
 
-PROJECT = Path(__file__).resolve().parents[2]
 SYSTEM_PATH = "/usr/bin:/bin"
-PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 
 
 @dataclass(frozen=True)
@@ -87,12 +87,12 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 def copy_tree(target: Path) -> None:
     """Copy the files of a clone, with uncommitted changes."""
     need("git")
-    listed = run("git", "-C", str(PROJECT), "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    listed = run("git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     assert listed.returncode == 0, listed.stderr
     for name in filter(None, listed.stdout.split("\0")):
-        if (PROJECT / name).is_file():
+        if (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(PROJECT / name, target / name)
+            shutil.copy2(ROOT / name, target / name)
 
 
 def test_make_caption_works_at_once_and_later_offline(machine: Machine) -> None:

@@ -1,15 +1,34 @@
-"""Every door of a bridge that an address can be brought to: each tells (status, code, sentence)."""
+"""Every endpoint of a bridge that accepts an address. Each request gives status, code and sentence."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import httpx
 from websockets.sync.client import connect
 
 Told = tuple[int, str, str]
-_API = "/api/v1"
-_IMAGE = {"path": "datasets/samples/coffee.jpg"}
+_SAMPLE = {"perspective": "alt_text", "image": {"path": "datasets/samples/coffee.jpg"}}
+
+
+def requests(url: str, kind: str) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return path and body of each request with this address; those of a WebSocket have no path."""
+    picture = {"perspective": "alt_text", "image": {"url": url}}
+    config = {"kind": kind, "base_url": url}
+    chat = {**_SAMPLE, "model": "m", "provider_config": config}
+    content = [{"type": "image_url", "image_url": {"url": url}}]
+    # The first target of this one is configured and fails: a caller's key is refused there.
+    fallback = {**_SAMPLE, "provider": "vllm", "model": "m", "fallbacks": [{"model": "m", "provider_config": config}]}
+    return {
+        "caption": ("/api/v1/perspectives/caption", picture),
+        "analyze": ("/api/v1/perspectives/analyze", {"perspectives": ["alt_text"], "image": {"url": url}}),
+        "socket": ("", picture),
+        "openai": ("/v1/chat/completions", {"model": "alt_text", "messages": [{"role": "user", "content": content}]}),
+        "chat": ("/api/v1/perspectives/caption", chat),
+        "chat socket": ("", chat),
+        "models": (f"/api/v1/providers/{kind}/models", config),
+        "test": (f"/api/v1/providers/{kind}/test-connection", {**config, "default_model": "m"}),
+        "fallback": ("/api/v1/perspectives/caption", fallback),
+    }
 
 
 class Bridge:
@@ -19,16 +38,19 @@ class Bridge:
         self.url = url
         self.http = httpx.Client(base_url=url, timeout=60, trust_env=False)
 
-    def post(self, path: str, body: dict[str, Any]) -> Told:
-        answer = self.http.post(path, json=body)
-        told = answer.json()
-        problem = told.get("error", told) if answer.status_code != 200 else told
-        failed = problem.get("status") == "failed"
-        code = problem.get("code", "failed" if failed else "ok")
-        return answer.status_code, code, problem.get("detail") or problem.get("message") or ""
+    def send(self, door: str, url: str, kind: str) -> Told:
+        """Send a request with this address. Without one, the models of the configured provider are listed."""
+        path, body = requests(url, kind)[door]
+        if not path:
+            return self._over_socket(body)
+        response = self.http.post(path, json=body) if url else self.http.get(path)
+        told = response.json()
+        problem = told.get("error", told) if response.status_code != 200 else told
+        code = problem.get("code", "failed" if problem.get("status") == "failed" else "ok")
+        return response.status_code, code, problem.get("detail") or problem.get("message") or ""
 
-    def over_socket(self, body: dict[str, Any]) -> Told:
-        with connect(self.url.replace("http", "ws") + f"{_API}/perspectives/stream", proxy=None) as socket:
+    def _over_socket(self, body: dict[str, Any]) -> Told:
+        with connect(self.url.replace("http", "ws") + "/api/v1/perspectives/stream", proxy=None) as socket:
             socket.send(json.dumps({"type": "caption", "id": "1", **body}))
             while True:
                 event = json.loads(socket.recv(30))
@@ -36,55 +58,3 @@ class Bridge:
                     return event["problem"]["status"], event["problem"]["code"], event["problem"]["detail"]
                 if event["type"] in ("result", "done"):
                     return 200, "ok", ""
-
-
-def picture(url: str) -> dict[str, Any]:
-    return {"perspective": "alt_text", "image": {"url": url}}
-
-
-def config(url: str, kind: str) -> dict[str, Any]:
-    return {"kind": kind, "base_url": url}
-
-
-def chat(url: str, kind: str) -> dict[str, Any]:
-    return {"perspective": "alt_text", "image": _IMAGE, "model": "m", "provider_config": config(url, kind)}
-
-
-def _openai(bridge: Bridge, url: str, kind: str) -> Told:
-    content = [{"type": "image_url", "image_url": {"url": url}}]
-    return bridge.post(
-        "/v1/chat/completions", {"model": "alt_text", "messages": [{"role": "user", "content": content}]}
-    )
-
-
-def _models(bridge: Bridge, url: str, kind: str) -> Told:
-    if url:
-        return bridge.post(f"{_API}/providers/{kind}/models", config(url, kind))
-    answer = bridge.http.get(f"{_API}/providers/{kind}/models")
-    return answer.status_code, answer.json().get("code", "ok"), answer.json().get("detail", "")
-
-
-def _fallback(bridge: Bridge, url: str, kind: str) -> Told:
-    """The first target is a configured one that fails: a stranger's key is refused there."""
-    last = {"model": "m", "provider_config": config(url, kind)}
-    return bridge.post(
-        f"{_API}/perspectives/caption",
-        {"perspective": "alt_text", "image": _IMAGE, "provider": "vllm", "model": "m", "fallbacks": [last]},
-    )
-
-
-DOORS: dict[str, Callable[[Bridge, str, str], Told]] = {
-    "caption": lambda bridge, url, kind: bridge.post(f"{_API}/perspectives/caption", picture(url)),
-    "analyze": lambda bridge, url, kind: bridge.post(
-        f"{_API}/perspectives/analyze", {"perspectives": ["alt_text"], "image": {"url": url}}
-    ),
-    "socket": lambda bridge, url, kind: bridge.over_socket(picture(url)),
-    "openai": _openai,
-    "chat": lambda bridge, url, kind: bridge.post(f"{_API}/perspectives/caption", chat(url, kind)),
-    "chat socket": lambda bridge, url, kind: bridge.over_socket(chat(url, kind)),
-    "models": _models,
-    "test": lambda bridge, url, kind: bridge.post(
-        f"{_API}/providers/{kind}/test-connection", {**config(url, kind), "default_model": "m"}
-    ),
-    "fallback": _fallback,
-}

@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.hostile.addresses_doors import DOORS, Bridge
+from tests.hostile.addresses_doors import Bridge
 from tests.hostile.addresses_names import A, NameServer
 from tests.hostile.addresses_trap import Trap
 from tests.servers.tls import FILE, self_signed
@@ -99,7 +99,7 @@ class Session:
 
     def ask(self, policy: str, door: str, subject: str, kind: str = "", **expected: Any) -> dict[str, Any]:
         before, began = len(self.world.trap.visits), time.monotonic()
-        status, code, detail = DOORS[door](self.bridges[policy], subject, kind)
+        status, code, detail = self.bridges[policy].send(door, subject, kind)
         visits = [] if expected["reach"] is None else self.world.trap.visits[before:]  # None: others ask meanwhile
         row = {
             "id": " ".join(filter(None, (policy, door, kind, subject))),

@@ -12,14 +12,6 @@ from PIL import Image
 
 from tests.images.samples import saved
 
-MAKERS: dict[str, Callable[..., bytes]] = {}
-
-
-def maker(make: Callable[..., bytes]) -> Callable[..., bytes]:
-    """Let rows name this function."""
-    MAKERS[make.__name__] = make
-    return make
-
 
 @cache
 def photo(mode: str = "RGB", width: int = 64, height: int = 48) -> Image.Image:
@@ -75,18 +67,15 @@ def sample(of: str) -> bytes:
     return FORMATS[of]()
 
 
-@maker
 def whole(of: str) -> bytes:
     return sample(of)
 
 
-@maker
 def cut(of: str, at: float) -> bytes:
     """The first part of it."""
     return sample(of)[: int(len(sample(of)) * at)]
 
 
-@maker
 def flipped(of: str, at: float) -> bytes:
     """One byte turned to its opposite."""
     data = bytearray(sample(of))
@@ -94,26 +83,22 @@ def flipped(of: str, at: float) -> bytes:
     return bytes(data)
 
 
-@maker
 def blanked(of: str, at: float) -> bytes:
     """Zeros from here on, as a broken download leaves them."""
     data = sample(of)
     return data[: int(len(data) * at)].ljust(len(data), b"\0")
 
 
-@maker
 def mode(form: str, mode: str, **options: Any) -> bytes:
     """An image in one of Pillow's modes."""
     return saved(photo(mode), form, **options)
 
 
-@maker
 def sides(form: str, width: int, height: int, **options: Any) -> bytes:
     """An honest image of a size, all of one colour."""
     return saved(Image.new("RGB", (width, height), (90, 120, 150)), form, **options)
 
 
-@maker
 def claims(of: str, width: int, height: int) -> bytes:
     """A header that claims another size than the data has."""
     data = bytearray(sample(of))
@@ -141,7 +126,6 @@ def claims(of: str, width: int, height: int) -> bytes:
     return bytes(data)
 
 
-@maker
 def raw(text: str = "", hex: str = "", times: int = 1, pad: int = 0) -> bytes:
     """Bytes as they stand in the row."""
     return (text.encode() or bytes.fromhex(hex)) * times + bytes(pad)

@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from tests.hostile.image_makers import maker, photo, sample
+from tests.hostile.image_makers import photo, sample
 from tests.images.samples import jpeg_segment as segment
 from tests.images.samples import png_chunk as chunk
 from tests.images.samples import saved
@@ -31,7 +31,6 @@ def grey(width: int, height: int, *others: bytes) -> list[bytes]:
     return [entry(256, 4, 1, width), entry(257, 4, 1, height), entry(258, 3, 1, 8), entry(262, 3, 1, 1), *others]
 
 
-@maker
 def png_bomb(width: int, height: int, size: int) -> bytes:
     """A size, and so many zeros in next to nothing."""
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
@@ -39,7 +38,6 @@ def png_bomb(width: int, height: int, size: int) -> bytes:
     return PNG + chunk(b"IHDR", head) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
 
 
-@maker
 def png_beside(kind: str, size: int = 0, text: str = "", packed: bool = True, times: int = 1) -> bytes:
     """A PNG with chunks that unfold to `size` bytes, or hold a text."""
     words = text.encode() or bytes(size)
@@ -48,7 +46,6 @@ def png_beside(kind: str, size: int = 0, text: str = "", packed: bool = True, ti
     return sample("png")[:33] + extra + sample("png")[33:]
 
 
-@maker
 def jpeg_scans(width: int, height: int, scans: int) -> bytes:
     """A progressive JPEG whose last scan comes again and again."""
     data = saved(Image.new("RGB", (width, height), (90, 120, 150)), "JPEG", progressive=True)
@@ -56,12 +53,10 @@ def jpeg_scans(width: int, height: int, scans: int) -> bytes:
     return data[:last] + data[last:-2] * (scans - data.count(b"\xff\xda") + 1) + data[-2:]
 
 
-@maker
 def jpeg_mpo() -> bytes:
     return saved(photo(), "MPO", save_all=True, append_images=[photo("L").convert("RGB")])
 
 
-@maker
 def exif_bomb(of: str, entries: int, each: int) -> bytes:
     """EXIF whose tags all name the same bytes."""
     block = tiff_of(*[entry(40_000 + n, 7, each, 10) for n in range(entries)])
@@ -78,14 +73,12 @@ def with_exif(of: str, block: bytes) -> bytes:
     return saved(photo(), of.upper(), **options)
 
 
-@maker
 def gif_frames(count: int, width: int = 1, height: int = 1) -> bytes:
     """So many frames of one pixel on a canvas."""
     one = b"," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\2\2L\1\0"
     return b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + bytes(6) + one * count + b";"
 
 
-@maker
 def tiff_loop(length: int) -> bytes:
     """Directories that lead to one another for ever."""
     size = 2 + 12 * 4 + 4
@@ -93,7 +86,6 @@ def tiff_loop(length: int) -> bytes:
     return b"II*\0" + struct.pack("<I", 8) + b"".join(pages)
 
 
-@maker
 def tiff_overlap(directories: int, entries: int) -> bytes:
     """Directories that stand in one another, each of them with thousands of entries."""
     data = bytearray(b"\xff" * (8 + 4 * directories) + bytes(2 + entries * 12 + 8))
@@ -106,7 +98,6 @@ def tiff_overlap(directories: int, entries: int) -> bytes:
     return bytes(data)
 
 
-@maker
 def tiff_tile(tile: int, kind: int = 4, side: int = 16) -> bytes:
     """One tile of zeros, far larger than the image."""
     packer = zlib.compressobj(9)

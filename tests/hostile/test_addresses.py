@@ -6,29 +6,30 @@ import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.service import ROOT
 from tests.tools import missing, need, need_namespaces
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parent.parent.parent
 TABLE = tomllib.loads((Path(__file__).parent / "addresses.toml").read_text("utf-8"))
 KEY, CONFIGURED = "key-of-the-deployment", "93.184.216.40"
 REACHED = {"provider_error", "provider_unavailable", "provider_auth", "unknown_model"}
 SECONDS = 60  # a generous guard: the bridges give an image 2 seconds and a request 8
 
 
+@dataclass
 class Results:
     """Every row that was asked."""
 
-    def __init__(self, told: dict[str, Any]) -> None:
-        self.rows: list[dict[str, Any]] = told["rows"]
-        self.facts: dict[str, Any] = told["facts"]
-        self.log: str = told["log"]
+    rows: list[dict[str, Any]]
+    facts: dict[str, Any]
+    log: str
 
     def one(self, id: str) -> dict[str, Any]:
         (row,) = (row for row in self.rows if row["id"] == id)
@@ -53,7 +54,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    return Results(json.loads((folder / "results.json").read_text("utf-8")))
+    return Results(**json.loads((folder / "results.json").read_text("utf-8")))
 
 
 def told(rows: list[dict[str, Any]], wrong: list[str]) -> None:

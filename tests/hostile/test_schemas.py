@@ -83,13 +83,8 @@ def ask(service: Service, server: WireServer, perspective: str, row: dict[str, A
 
 
 def post(service: Service, path: str, body: str) -> httpx.Response:
-    return httpx.post(
-        service.url + path,
-        content=body.encode("utf-8", "surrogatepass"),
-        headers={"Content-Type": "application/json"},
-        timeout=4 * HANG_GUARD,
-        trust_env=False,
-    )
+    content, headers = body.encode("utf-8", "surrogatepass"), {"Content-Type": "application/json"}
+    return service.request("POST", path, 4 * HANG_GUARD, content=content, headers=headers)
 
 
 def check_rejected(row: dict[str, Any], answer: httpx.Response) -> None:

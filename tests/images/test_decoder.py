@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +18,8 @@ from bridge.images.decoder import DecoderPool, WorkerFailed
 from bridge.images.job import Job, head_of_frame
 from bridge.images.limits import MIB, ImageLimits
 from tests.images.samples import MEMORY, SECONDS, photo, saved
+from tests.service import until
+from tests.tools import children_of, read_process
 
 JPEG = Job("image/jpeg", ImageLimits())
 PNG = Job("image/png", ImageLimits())
@@ -42,29 +43,17 @@ async def pool(workers: int = 1, memory: int = MEMORY, seconds: float = SECONDS)
 
 def processes() -> set[int]:
     """Return the ids of this process's image workers."""
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    return {int(child) for child in children if b"images.worker" in read(child, "cmdline")}
-
-
-def read(process: int | str, name: str) -> bytes:
-    try:
-        return Path(f"/proc/{process}/{name}").read_bytes()
-    except OSError:
-        return b""
+    return {child for child in children_of(os.getpid()) if b"images.worker" in read_process(child, "cmdline")}
 
 
 def kill(process: int) -> None:
     """Kill a process and block until it has closed its pipes."""
     os.kill(process, signal.SIGKILL)
-    for _ in range(int(HANG_GUARD * 1000)):
-        stat = read(process, "stat")
-        if b") Z" in stat or not stat:
-            return
-        time.sleep(0.001)
+    until(lambda: b") Z" in (stat := read_process(process, "stat")) or not stat)
 
 
 def cpu_seconds(process: int) -> float:
-    return int((read(process, "schedstat") or b"0").split()[0]) / 1e9
+    return int((read_process(process, "schedstat") or b"0").split()[0]) / 1e9
 
 
 async def until_started(count: int = 1) -> set[int]:
@@ -155,7 +144,7 @@ async def test_a_worker_that_cannot_start_is_no_fault_of_the_image(
         decoder.start()
         with pytest.raises(WorkerFailed):
             await asyncio.wait_for(decoder.run(JPEG, saved(photo(), "JPEG")), HANG_GUARD)
-        assert program is None or read((tmp_path / "id").read_text().strip(), "cmdline") == b""
+        assert program is None or read_process((tmp_path / "id").read_text().strip(), "cmdline") == b""
 
 
 async def test_busy_workers_serve_callers_in_turn() -> None:
@@ -178,7 +167,7 @@ async def test_a_worker_knows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None
     async with pool() as decoder:
         await decoder.run(JPEG, saved(photo(), "JPEG"))
         (process,) = processes()
-        assert b"sk-secret" not in read(process, "environ")
+        assert b"sk-secret" not in read_process(process, "environ")
 
 
 def test_a_worker_ends_with_a_service_that_was_killed() -> None:
@@ -194,8 +183,4 @@ def test_a_worker_ends_with_a_service_that_was_killed() -> None:
     )
     service = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=HANG_GUARD)
     process = service.stdout.strip()
-    for _ in range(int(HANG_GUARD * 100)):
-        if b"images.worker" not in read(process, "cmdline"):
-            return
-        subprocess.run(["sleep", "0.01"], check=True)
-    pytest.fail("the worker outlived the service")
+    until(lambda: b"images.worker" not in read_process(process, "cmdline"))

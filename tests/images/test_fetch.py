@@ -4,6 +4,7 @@ import asyncio
 import gzip
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from bridge.errors import AddressRefused, ImageTooLarge, ImageUnreachable
 from bridge.images.fetch import Fetcher
 from bridge.images.limits import ImageLimits
-from bridge.images.sources import Access, Source, load
+from bridge.images.sources import Access, load
 from bridge.network.policy import AddressPolicy
 from tests.images.samples import photo, saved
 from tests.servers import TrapServer
@@ -27,11 +28,12 @@ def reply(body: bytes = IMAGE, status: str = "200 OK", **headers: str) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
+@dataclass
 class Site:
     """Answer each path with its reply and record the requests."""
 
-    def __init__(self, port: int, asked: list[str]) -> None:
-        self.port, self.asked = port, asked
+    port: int
+    asked: list[str]
 
     def url(self, path: str = "/", host: str = "images.example") -> str:
         return f"http://{host}:{self.port}{path}"
@@ -77,10 +79,6 @@ async def fetcher(*hosts: str, **options: float) -> AsyncIterator[Fetcher]:
     await fetching.aclose()
 
 
-async def from_url(url: str, fetcher: Fetcher) -> Source:
-    return await load("url", url, Access(Path(), fetcher, ImageLimits()))
-
-
 async def fetch(page: Reply, **options: float) -> bytes:
     async with site({"/": page}) as pages, fetcher(**options) as fetching:
         return await fetching.fetch(pages.url(), MOST)
@@ -88,7 +86,7 @@ async def fetch(page: Reply, **options: float) -> bytes:
 
 async def test_an_image_is_fetched_and_named() -> None:
     async with site({"/a.jpg?key=secret": reply()}) as pages, fetcher() as fetching:
-        source = await from_url(pages.url("/a.jpg?key=secret#x"), fetching)
+        source = await load("url", pages.url("/a.jpg?key=secret#x"), Access(Path(), fetching, ImageLimits()))
     assert source.data == IMAGE
     assert (source.origin, source.header.media_type) == ("url", "image/jpeg")
     assert source.name == f"http://images.example:{pages.port}/a.jpg"

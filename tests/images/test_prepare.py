@@ -1,6 +1,6 @@
 """From a received image to the one that is sent: compared by pixels, and by what is left in the bytes."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib.util import find_spec
 from io import BytesIO
 from typing import Any
@@ -19,7 +19,9 @@ from tests.images.samples import (
     BLUE,
     GPS,
     GREEN,
+    MEMORY,
     RED,
+    SECONDS,
     WHITE,
     alike,
     chatty_jpeg,
@@ -39,6 +41,13 @@ LIMITS = ImageLimits()
 ANY = ImageProfile(media_types=frozenset({"image/jpeg", "image/png", "image/webp", "image/gif"}))
 UPRIGHT = [RED, GREEN, WHITE, BLUE]
 Send = Callable[..., Awaitable[Prepared]]
+
+
+@pytest.fixture(scope="module")
+async def decoder(anyio_backend: str) -> AsyncIterator[DecoderPool]:
+    pool = DecoderPool(1, MEMORY, SECONDS)
+    yield pool
+    await pool.aclose()
 
 
 @pytest.fixture
@@ -66,9 +75,6 @@ def send(decoder: DecoderPool) -> Send:
 
 def pixels(prepared: Prepared) -> list[tuple[int, ...]]:
     return corners(opened(prepared.image.data))
-
-
-# Images that pass
 
 
 @pytest.mark.parametrize(
@@ -125,9 +131,6 @@ async def test_webp_loses_its_metadata_and_no_pixel(send: Send) -> None:
     assert result.info["icc_profile"] == srgb()
     assert "exif" not in result.info
     assert prepared.actions == ("metadata dropped",)
-
-
-# Images that are converted
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF"])
@@ -196,9 +199,6 @@ async def test_heic_is_optional_and_rotated_once(send: Send, orientation: int) -
     for share in (0.2, 0.9):
         with pytest.raises(InvalidImage):
             await send(sink.getvalue()[: int(len(sink.getvalue()) * share)], limits=ImageLimits(heif=True))
-
-
-# The size that is sent
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import json
 import re
 import threading
 from hashlib import sha256
-from types import TracebackType
 
 from tests.servers.loopback import Handler, LoopbackServer
 
@@ -39,11 +38,9 @@ class Hub(LoopbackServer):
         self.sent = 0
         self.closing = threading.Event()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.closing.set()
-        super().__exit__(kind, error, trace)
+        super().__exit__()
 
 
 class HubHandler(Handler):

@@ -23,12 +23,6 @@ def engines_of(parent: int) -> list[int]:
     return found
 
 
-def children_of(parent: int) -> set[int]:
-    """Return the ids of all children of a process."""
-    tasks = Path(f"/proc/{parent}/task").glob("*/children")
-    return {int(child) for task in tasks for child in task.read_text().split()}
-
-
 def cpu_seconds(pid: int) -> float:
     """Return the CPU time that a process has used."""
     user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]

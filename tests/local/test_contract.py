@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
@@ -13,12 +12,12 @@ import pytest
 from PIL import Image as Pillow
 
 from providers import registry
-from providers.base import LADDER, Completion, Credentials, Delta, Image, Options, ProviderConfig, Turn
+from providers.base import LADDER, Credentials, Image, Options, ProviderConfig, Turn
 from providers.errors import AuthFailed, ContextTooLong, ImageRejected, Truncated
 from providers.pool import Pool
 from tests.contract.kinds import OF_KIND
 from tests.contract.schemas import PLAIN, RICH
-from tests.contract.target import PHOTO, Target, check
+from tests.contract.target import Target, check
 from tests.local.conftest import CONTEXT
 from tests.local.test_engines import GUARD, options
 from tests.servers import WireServer
@@ -41,13 +40,6 @@ class Engine:
     key: str
 
 
-@pytest.fixture(scope="module")
-async def pool(anyio_backend: str) -> AsyncIterator[Pool]:
-    shared = Pool()
-    yield shared
-    await shared.aclose()
-
-
 @pytest.fixture(params=CLIENTS)
 async def to(request: pytest.FixtureRequest, model: Path, pool: Pool) -> AsyncIterator[Target]:
     """A client and a running engine: `local` leases it, the others reach its address with its key."""
@@ -63,7 +55,6 @@ async def to(request: pytest.FixtureRequest, model: Path, pool: Pool) -> AsyncIt
         yield Target(kind, cast("WireServer", server), client)
 
 
-@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("mode", LADDER[:-1])  # without a grammar, random weights may answer nothing
 async def test_a_schema_is_applied(to: Target, mode: Any, streamed: bool) -> None:
     if to.client.spec.kind == "lmstudio" and mode == "json_object":
@@ -86,19 +77,6 @@ async def test_a_large_schema_is_accepted(to: Target, schema: dict[str, Any]) ->
         pytest.skip("the dialect is not that of llama.cpp")
     completion = await to.complete(schema=schema, timeout=GUARD, options=Options(max_tokens=4000))
     assert "caption" in json.loads(completion.text)
-
-
-async def test_deltas_add_up_to_the_text_and_the_completion_is_last(to: Target) -> None:
-    *deltas, completion = await to.stream(schema=SHORT, timeout=GUARD)
-    assert isinstance(completion, Completion)
-    assert len(deltas) > 1
-    assert "".join(delta.text for delta in deltas if isinstance(delta, Delta)) == completion.text
-
-
-async def test_the_second_prompt_about_an_image_finds_it_in_the_cache(to: Target) -> None:
-    cached = [(await to.complete(prompt=prompt, schema=SHORT, timeout=GUARD)).usage for prompt in ("First.", "Second.")]
-    assert cached[1] is not None
-    assert cached[1].cached_tokens
 
 
 async def test_an_answer_at_the_token_limit_is_truncated(to: Target) -> None:
@@ -148,11 +126,3 @@ async def test_the_check_of_a_connection_succeeds(to: Target) -> None:
     found = await check(to.client, request.credentials, GUARD, request.model)
     assert {step.status for step in found.steps} == {"success"}, found.steps
     assert (found.images, found.response_model) == (True, "tiny")
-
-
-async def test_a_stream_that_is_closed_frees_the_slot(to: Target) -> None:
-    request = replace(to.request(), timeout=GUARD, options=Options(max_tokens=4000), image=PHOTO)
-    async with aclosing(to.client.stream(request)) as chunks:
-        async for _ in chunks:
-            break
-    assert (await to.complete(schema=SHORT, timeout=GUARD)).text

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -20,7 +20,7 @@ from providers.pool import Pool
 from tests.local import tiny
 from tests.local.processes import engines_of, until
 from tests.service import ROOT, WORKSPACE, clean_environment
-from tests.tools import need, need_namespaces
+from tests.tools import need, need_namespaces, read_process
 
 pytestmark = pytest.mark.slow
 GUARD = 60.0
@@ -37,17 +37,6 @@ async def supervisor() -> AsyncIterator[Supervisor]:
     yield running
     running.close()
     assert engines_of(os.getpid()) == []
-
-
-async def test_two_workers_share_one_engine(model: Path, supervisor: Supervisor) -> None:
-    workers = [Engines(control=supervisor.control) for _ in range(2)]
-    async with AsyncExitStack() as stack:
-        leases = [await stack.enter_async_context(worker.lease(options(model), GUARD)) for worker in workers]
-        assert leases[0].address == leases[1].address
-        assert len(engines_of(os.getpid())) == 1
-        (row,) = await workers[0].report()
-        assert (row["state"], row["calls"], row["last_exit"]) == ("ready", 2, None)
-    assert await workers[1].is_ready(options(model))
 
 
 @pytest.fixture
@@ -84,7 +73,7 @@ async def test_the_environment_of_an_engine_has_no_key(
     monkeypatch.setenv("OPENAI_API_KEY", "sk-engine-must-not-see")
     async with Engines(control=supervisor.control).lease(options(model), GUARD) as lease:
         (pid,) = engines_of(os.getpid())
-        shown = arguments_and_environment(pid)
+        shown = read_process(pid, "environ") + read_process(pid, "cmdline")
         assert b"must-not-see" not in shown
         assert lease.address.key.encode() not in shown
         os.kill(pid, signal.SIGTERM)  # of the process group: calls in progress may finish
@@ -106,79 +95,54 @@ def test_an_engine_does_not_start_for_a_parent_that_has_ended() -> None:
     assert subprocess.run(command, stdin=subprocess.DEVNULL, timeout=GUARD, check=False).returncode == 3
 
 
-def arguments_and_environment(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/environ").read_bytes() + Path(f"/proc/{pid}/cmdline").read_bytes()
+Write = Callable[[Path], object]
+TEXT, PROJECTOR = tiny.write_text_model, tiny.write_projector
+MMPROJ = "mmproj-tiny.gguf"
 
 
-Prepare = Callable[[Path], str]
-
-
-def not_gguf(folder: Path) -> str:
-    (folder / "bad.gguf").write_bytes(b"not a model")
-    return str(folder / "bad.gguf")
-
-
-def without_projector(folder: Path) -> str:
-    return str(tiny.write_text_model(folder / "alone.gguf"))
-
-
-def two_projectors(folder: Path) -> str:
-    for name in ("mmproj-a.gguf", "mmproj-b.gguf"):
-        tiny.write_projector(folder / name)
-    return str(tiny.write_text_model(folder / "alone.gguf"))
-
-
-def foreign_projector(folder: Path) -> str:
-    tiny.write_projector(folder / "mmproj-tiny.gguf", width=48)
-    return str(tiny.write_text_model(folder / "tiny.gguf"))
-
-
-def only_projectors(folder: Path) -> str:
-    tiny.write_projector(folder / "mmproj-tiny.gguf")
-    return str(tiny.write_projector(folder / "tiny.gguf"))
-
-
-def two_text_models(folder: Path) -> str:
-    tiny.write_text_model(folder / "mmproj-tiny.gguf")
-    return str(tiny.write_text_model(folder / "tiny.gguf"))
-
-
-def truncated(folder: Path) -> str:
-    path = tiny.write(folder)
-    os.truncate(path, 300_000)
-    return str(path)
-
-
-def huge(folder: Path) -> str:
-    path = tiny.write(folder)
-    os.truncate(path, 2**43)  # sparse
-    return str(path)
+def sized(size: int) -> Write:
+    """Return a function that writes a text model and changes the size of its file, sparsely."""
+    return lambda path: os.truncate(tiny.write_text_model(path), size)
 
 
 @pytest.mark.parametrize(
-    ("prepare", "sentence"),
+    ("files", "sentence"),
     [
-        (not_gguf, "'bad.gguf' is not a GGUF file. Convert the model"),
-        (lambda folder: str(folder / "absent.gguf"), "There is no file 'absent.gguf'. Check the path"),
-        (without_projector, r"needs a vision projector \(mmproj\), and none is beside it. Put mmproj-alone.gguf"),
-        (two_projectors, "2 are beside it. Put mmproj-alone.gguf"),
-        (foreign_projector, "projector belongs to another model. Use the mmproj of this model"),
-        (only_projectors, "The file is a vision projector. Name the text model"),
-        (two_text_models, "The mmproj is not a vision projector. Use"),
-        (truncated, "The model 'tiny' cannot be loaded. The file is incomplete"),
-        (huge, r"needs 9675.* GB of memory, and .* GB are available. Choose a smaller model"),
-        (lambda folder: "acme/vision:model.gguf", "Run `graphcap models pull acme/vision:model.gguf`"),
-        (lambda folder: "smolvlm-500m", "Run `graphcap models pull smolvlm-500m`"),
+        ({"bad.gguf": lambda path: path.write_bytes(b"no")}, "'bad.gguf' is not a GGUF file. Convert the model"),
+        ({"absent.gguf": None}, "There is no file 'absent.gguf'. Check the path"),
+        ({"alone.gguf": TEXT}, r"needs a vision projector \(mmproj\), and none is beside it. Put mmproj-alone.gguf"),
+        (
+            {"alone.gguf": TEXT, "mmproj-a.gguf": PROJECTOR, "mmproj-b.gguf": PROJECTOR},
+            "2 are beside it. Put mmproj-alone.gguf",
+        ),
+        (
+            {"tiny.gguf": TEXT, MMPROJ: partial(PROJECTOR, width=48)},
+            "projector belongs to another model. Use the mmproj of this model",
+        ),
+        ({"tiny.gguf": PROJECTOR, MMPROJ: PROJECTOR}, "The file is a vision projector. Name the text model"),
+        ({"tiny.gguf": TEXT, MMPROJ: TEXT}, "The mmproj is not a vision projector. Use"),
+        ({"tiny.gguf": sized(300_000), MMPROJ: PROJECTOR}, "The model 'tiny' cannot be loaded. The file is incomplete"),
+        (
+            {"tiny.gguf": sized(2**43), MMPROJ: PROJECTOR},
+            r"needs 9675.* GB of memory, and .* GB are available. Choose a smaller model",
+        ),
+        ({"acme/vision:model.gguf": None}, "Run `graphcap models pull acme/vision:model.gguf`"),
+        ({"smolvlm-500m": None}, "Run `graphcap models pull smolvlm-500m`"),
     ],
 )
 async def test_each_bad_file_is_one_sentence_with_the_remedy(
-    tmp_path: Path, prepare: Prepare, sentence: str, monkeypatch: pytest.MonkeyPatch, engines: Engines
+    tmp_path: Path, files: dict[str, Write | None], sentence: str, monkeypatch: pytest.MonkeyPatch, engines: Engines
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     pool = Pool(engines=engines)
     client = local.LocalClient(ProviderConfig("local", "local"), pool)
+    for name, write in files.items():
+        if write is not None:
+            write(tmp_path / name)
+    name = next(iter(files))  # of a model on the hub where it is not a file
+    model = str(tmp_path / name) if name.endswith(".gguf") and "/" not in name else name
     with pytest.raises(EngineFailed, match=sentence):
-        await client.complete(VisionRequest(prepare(tmp_path), "Describe.", GUARD))
+        await client.complete(VisionRequest(model, "Describe.", GUARD))
     assert engines_of(os.getpid()) == []
     await pool.aclose()
 

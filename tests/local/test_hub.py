@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.dispatch.gateway import until
 from tests.local import tiny
 from tests.local.hub import Hub
-from tests.service import ROOT, clean_environment
+from tests.service import ROOT, clean_environment, until
 
 pytestmark = pytest.mark.slow
 NAME, MODEL = "acme/tiny:tiny.gguf", "acme/tiny/tiny.gguf"

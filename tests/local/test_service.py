@@ -11,8 +11,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.local.processes import children_of, engines_of, wait_for_end
+from tests.local.processes import engines_of, wait_for_end
 from tests.service import Service
+from tests.tools import children_of
 
 pytestmark = pytest.mark.slow
 GUARD = 120.0

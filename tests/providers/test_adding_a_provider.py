@@ -17,14 +17,8 @@ from providers import registry
 from providers.base import Completion, Delta, Model, ProviderConfig, Setting, Spec, VisionRequest
 from providers.client import BaseClient
 from providers.pool import Pool
+from tests.api.streams import SAMPLE, inline
 from tests.service import ROOT, WORKSPACE
-
-PERSPECTIVE = {
-    "name": "mine",
-    "prompt": "Describe the image.",
-    "json_schema": {"type": "object", "properties": {"caption": {"type": "string"}}, "required": ["caption"]},
-}
-
 
 SPEC = Spec(
     kind="acme",
@@ -110,6 +104,6 @@ def test_the_service_lists_it_and_captions_with_it() -> None:
         assert "acme" in client.get("/api/v1/info").json()["providers"]
         listed = client.get("/api/v1/providers/list").json()["providers"]
         assert [entry["default_model"] for entry in listed if entry["kind"] == "acme"] == ["acme-vision"]
-        body = {"perspective": PERSPECTIVE, "image": {"path": "datasets/samples/coffee.jpg"}, "provider": "acme"}
+        body = {"perspective": inline(), "image": {"path": SAMPLE}, "provider": "acme"}
         caption = client.post("/api/v1/perspectives/caption", json=body).json()
     assert (caption["provider"], caption["result"]) == ("acme", {"caption": "A boat."})

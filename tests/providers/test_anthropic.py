@@ -12,7 +12,7 @@ from providers.pool import Pool
 from providers.usage import Usage
 from tests.contract.kinds import OF_KIND
 from tests.contract.schemas import PLAIN
-from tests.contract.target import STREAMED, Target, target
+from tests.contract.target import Target, target
 from tests.servers import AnthropicServer
 from tests.servers import behaviours as b
 from tests.servers.anthropic import event_stream
@@ -80,7 +80,6 @@ async def test_a_model_that_thinks_cannot_be_made_to_call_a_tool(pool: Pool, ser
     assert error.explained
 
 
-@STREAMED
 @pytest.mark.parametrize(
     ("reason", "expected"),
     [
@@ -104,7 +103,6 @@ async def test_stop_reasons(
     assert (type(error), error.usage) == (expected, Usage(9, 4))
 
 
-@STREAMED
 async def test_tokens_written_to_the_cache_are_input(to: Target, streamed: bool) -> None:
     """`input_tokens` excludes what was read from the cache or written to it."""
     usage = {"input_tokens": 10, "cache_creation_input_tokens": 200, "cache_read_input_tokens": 3000}
@@ -130,7 +128,6 @@ async def test_a_shared_image_is_cached_where_it_can_be_found_again(
     assert block.get("cache_control") == ({"type": "ephemeral"} if marked else None)
 
 
-@STREAMED
 @pytest.mark.parametrize(
     ("error", "expected"),
     [

@@ -9,7 +9,7 @@ from providers import errors
 from providers.pool import Pool
 from providers.usage import Usage
 from tests.contract.kinds import OF_KIND
-from tests.contract.target import STREAMED, target
+from tests.contract.target import target
 from tests.servers import GeminiServer
 from tests.servers import behaviours as b
 from tests.servers.reply import Reply, event_stream, json_reply
@@ -45,7 +45,6 @@ async def test_configured_options_are_sent(pool: Pool, server: GeminiServer) -> 
     assert "x-server-timeout" not in server.call.headers
 
 
-@STREAMED
 @pytest.mark.parametrize(
     ("reason", "expected"),
     [

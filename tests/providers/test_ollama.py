@@ -8,7 +8,7 @@ from providers import errors
 from providers.pool import Pool
 from tests.contract.kinds import OF_KIND
 from tests.contract.schemas import PLAIN
-from tests.contract.target import PHOTO, STREAMED, Target, target
+from tests.contract.target import PHOTO, Target, target
 from tests.servers import OllamaServer
 from tests.servers import behaviours as b
 
@@ -23,7 +23,6 @@ async def test_configured_options_are_sent(pool: Pool, ollama_server: OllamaServ
     assert (body["options"], body["keep_alive"], body["think"]) == ({"num_ctx": 4096}, "10m", False)
 
 
-@STREAMED
 async def test_a_full_context_is_a_warning(pool: Pool, ollama_server: OllamaServer, streamed: bool) -> None:
     """haoxiang-xu/PuPu#227: Ollama drops the start of a prompt behind a 200."""
     (warning,) = (await to(pool, ollama_server, num_ctx=150).ask(streamed)).warnings

@@ -9,7 +9,7 @@ from providers.base import Completion
 from providers.hints import Allowance
 from providers.pool import Pool
 from tests.contract.kinds import OF_KIND
-from tests.contract.target import EVERYTHING, STREAMED, Target, target
+from tests.contract.target import EVERYTHING, Target, target
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.servers.limited import LimitedServer
@@ -42,7 +42,6 @@ async def test_a_stream_that_stays_open_after_the_finish_reason_is_closed(to: Ta
         assert (await open_ended.ask(True)).text == "A boat."
 
 
-@STREAMED
 @pytest.mark.parametrize(
     ("event", "expected"),
     [
@@ -63,7 +62,6 @@ async def test_an_error_inside_a_200_is_classified(
     assert type(await to.failure(streamed)) is expected
 
 
-@STREAMED
 async def test_announced_rate_limits_are_on_answers_and_errors(pool: Pool, streamed: bool) -> None:
     with LimitedServer(2, 3600) as server:
         to = target(OF_KIND["openai"], server, pool)
@@ -77,7 +75,6 @@ async def test_announced_rate_limits_are_on_answers_and_errors(pool: Pool, strea
     assert outcomes[-1].retry_after == pytest.approx(allowances[-1].reset, abs=1)  # type: ignore[union-attr]
 
 
-@STREAMED
 @pytest.mark.parametrize("model", ["gpt-5-mini", "o4-mini"])
 async def test_reasoning_models_take_no_sampling(pool: Pool, streamed: bool, model: str) -> None:
     with OpenAIServer() as server:

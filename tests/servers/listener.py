@@ -5,7 +5,6 @@ import ssl
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from types import TracebackType
 from typing import Self
 
 Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -41,9 +40,7 @@ class Listener(ABC):
         assert self._started.wait(60), "the server did not start"
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         self.call_soon(self._stopping)
         self._thread.join(60)
         assert not self._thread.is_alive(), "the server did not stop"

@@ -29,5 +29,4 @@ VLLM_MAX_TOKENS = _error(
     "and your request has 300 input tokens (9000 > 4096 - 300).",
     param="max_tokens",
 )
-VLLM_XGRAMMAR = _error(500, "Internal server error")
 UNEXPLAINED = _error(400, "Bad request")

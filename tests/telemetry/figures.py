@@ -4,14 +4,12 @@ import json
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
-import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.telemetry.record import FIELDS
-from tests.service import WORKSPACE, Service
+from tests.service import WORKSPACE, Service, until
 
 HANG_GUARD = 60.0
 
@@ -33,18 +31,15 @@ class Figures:
 
 
 def scrape(service: Service, **headers: str) -> Figures:
-    response = httpx.get(f"{service.url}/metrics", headers=headers, timeout=HANG_GUARD, trust_env=False)
+    response = service.get("/metrics", **headers)
     assert response.status_code == 200, response.text
     assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     return Figures(response.text)
 
 
-def until(service: Service, matches: Callable[[Figures], bool]) -> Figures:
+def scrape_until(service: Service, matches: Callable[[Figures], bool]) -> Figures:
     """Return the first scrape that matches: gauges of other workers may be a second old."""
-    end = monotonic() + HANG_GUARD
-    while not matches(figures := scrape(service)):
-        assert monotonic() < end, "no scrape matched"
-    return figures
+    return until(lambda: figures if matches(figures := scrape(service)) else None)
 
 
 def workspace(folder: Path, toml: str) -> Path:
@@ -64,12 +59,11 @@ def studio(url: str, models: Iterable[str], **more: object) -> str:
 
 def line(service: Service, identity: str, message: str = "request") -> dict[str, Any]:
     """Return the only line of this request, once it is written."""
-    end = monotonic() + HANG_GUARD
-    while True:
-        lines = [json.loads(text) for text in service.log.splitlines() if f'"{identity}"' in text]
-        matching = [fields for fields in lines if fields["message"] == message]
-        if matching:
-            assert len(matching) == 1
-            assert set(matching[0]) - {"time", "level", "logger", "message"} <= set(FIELDS)
-            return matching[0]
-        assert monotonic() < end, f"no line of {identity}"
+
+    def matching() -> list[dict[str, Any]]:
+        lines = (json.loads(text) for text in service.log.splitlines() if f'"{identity}"' in text)
+        return [fields for fields in lines if fields["message"] == message]
+
+    (fields,) = until(matching)
+    assert set(fields) - {"time", "level", "logger", "message"} <= set(FIELDS)
+    return fields

@@ -15,7 +15,7 @@ from tests.api.streams import KEY, PHOTO, SAMPLE, inline
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.service import Service
-from tests.telemetry.figures import HANG_GUARD, Figures, line, scrape, studio, until, workspace
+from tests.telemetry.figures import HANG_GUARD, Figures, line, scrape, scrape_until, studio, workspace
 
 SIZE = PHOTO.stat().st_size
 PROMPT = "Describe the zebra of nobody."
@@ -125,8 +125,6 @@ def test_a_caption_with_a_re_ask_and_a_retry(service: Service, server: OpenAISer
     assert growth.of("request_duration_seconds_count", **request) == 1
 
 
-# Failures.
-
 FAILURES: dict[str, tuple[int, dict[str, Any], Any]] = {
     "unknown_perspective": (404, {"perspective": "nobody"}, None),
     "invalid_request": (422, {"zebra": 1}, None),
@@ -166,9 +164,6 @@ async def test_a_client_that_disconnected(service: Service, server: OpenAIServer
     assert fields.items() >= expected.items()
 
 
-# Other kinds of requests.
-
-
 def test_a_websocket_and_each_of_its_requests(service: Service, server: OpenAIServer) -> None:
     growth = Growth(service)
     server.reply(b.Answer(), b.Status(401))
@@ -184,7 +179,7 @@ def test_a_websocket_and_each_of_its_requests(service: Service, server: OpenAISe
     by = {"method": "WS", "path": "/api/v1/perspectives/stream", "perspective": "zoo", "provider": "studio", "calls": 1}
     assert line(service, ids["a1"]).items() >= {**by, "status": 200, "input_tokens": 120}.items()
     assert line(service, ids["a2"]).items() >= {**by, "status": 502, "code": "provider_auth"}.items()
-    until(service, lambda figures: figures.of("bridge_websocket_connections") == 0)
+    scrape_until(service, lambda figures: figures.of("bridge_websocket_connections") == 0)
     assert growth.of("websocket_connections_opened_total") == 1
     for status in ("200", "404", "502"):
         labels = {"route": "/perspectives/stream", "method": "WS", "status": status}
@@ -203,7 +198,7 @@ async def test_the_queue(service: Service, server: OpenAIServer) -> None:
         calls = [post("queue-1")]
         await asyncio.to_thread(server.wait_for_calls, before + 1)
         calls += [post("queue-2"), post("queue-3")]
-        figures = await asyncio.to_thread(until, service, lambda figures: figures.of("bridge_queue_depth") == 2)
+        figures = await asyncio.to_thread(scrape_until, service, lambda figures: figures.of("bridge_queue_depth") == 2)
         assert figures.of("bridge_provider_calls_in_flight", provider="studio") == 1
         assert figures.of("bridge_requests_in_flight") == 3
         assert (await post("queue-4")).json()["code"] == "overloaded"

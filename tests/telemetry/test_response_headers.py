@@ -84,9 +84,6 @@ def test_stages_in_server_timing(service: Service) -> None:
     assert failed.headers["server-timing"].startswith("image;dur=")
 
 
-# The trace.
-
-
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=pytest.mark.slow) for kind in ("ollama", "gemini", "anthropic")] + ["vllm"]
 )

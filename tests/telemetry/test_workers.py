@@ -4,10 +4,7 @@ import os
 import signal
 from contextlib import suppress
 from pathlib import Path
-from threading import Event
-from time import monotonic
 
-import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
@@ -15,11 +12,10 @@ from bridge.telemetry.multiprocess import VARIABLE
 from tests.api import streams
 from tests.api.sockets import socket
 from tests.api.streams import SAMPLE
-from tests.service import Service
-from tests.telemetry.figures import HANG_GUARD, Figures, scrape, until
+from tests.service import Service, until
+from tests.telemetry.figures import Figures, scrape, scrape_until
+from tests.tools import children_of, read_process
 
-START_GUARD = 60.0  # two interpreters on a busy machine
-PAUSE = Event()
 BODY = {"perspective": "alt_text", "image": {"path": SAMPLE}}
 
 
@@ -32,22 +28,15 @@ def workers(service: Service) -> set[int]:
 
 def directory(service: Service) -> Path | None:
     """Return the directory in which the workers of a service keep their metrics."""
-    for task in Path(f"/proc/{service.process.pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            with suppress(OSError):
-                environment = Path(f"/proc/{child}/environ").read_text().split("\0")
-                values = dict(line.split("=", 1) for line in environment if "=" in line)
-                if VARIABLE in values:
-                    return Path(values[VARIABLE])
+    for child in children_of(service.process.pid):
+        for line in read_process(child, "environ").decode().split("\0"):
+            if line.startswith(f"{VARIABLE}="):
+                return Path(line.partition("=")[2])
     return None
 
 
 def wait_for_workers(service: Service, count: int, without: set[int] = frozenset()) -> set[int]:
-    end = monotonic() + START_GUARD
-    while len(running := workers(service) - without) < count:
-        assert monotonic() < end, f"only {running} run"
-        PAUSE.wait(0.05)
-    return running
+    return until(lambda: running if len(running := workers(service) - without) >= count else None)
 
 
 def captions(figures: Figures) -> float:
@@ -61,12 +50,12 @@ def test_metrics_of_all_workers_are_added_up_and_outlive_them() -> None:
         for _ in range(8):
             assert streams.post(service, "/caption", BODY).status_code == 200
         with suppress(ConnectionClosed), socket(service):
-            seen = until(service, lambda figures: figures.of("bridge_websocket_connections") == 1)
+            seen = scrape_until(service, lambda figures: figures.of("bridge_websocket_connections") == 1)
             assert captions(seen) == 8
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
             wait_for_workers(service, 2, killed)
-        after = until(service, lambda figures: figures.of("bridge_websocket_connections") == 0)
+        after = scrape_until(service, lambda figures: figures.of("bridge_websocket_connections") == 0)
         assert captions(after) == 8
         for _ in range(4):
             assert streams.post(service, "/caption", BODY).status_code == 200
@@ -81,7 +70,7 @@ def test_metrics_of_all_workers_are_added_up_and_outlive_them() -> None:
 @pytest.mark.slow
 def test_without_a_writable_directory_each_worker_reports_its_own() -> None:
     with Service("--workers", "2", **{VARIABLE: "/proc/nowhere"}) as service:
-        response = httpx.get(f"{service.url}/metrics", timeout=HANG_GUARD, trust_env=False)
+        response = service.get("/metrics")
         assert response.text.startswith("# WARNING: metrics of one worker of several")
         assert "bridge_captions_total" in response.text
         assert "/proc/nowhere is not writable" in service.log

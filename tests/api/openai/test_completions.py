@@ -9,8 +9,6 @@ from tests.api.openai.ask import COMPACT, ask, refusal, request, send
 from tests.clients.bridge import ANSWER, MODEL, PHOTO, STUDIO_KEY, Bridge, message
 from tests.servers import behaviours as b
 
-# Chat requests and their completions.
-
 
 def test_a_completion_has_the_json_of_the_caption(bridge: Bridge) -> None:
     response = send(bridge, request(), **{"X-Request-ID": "mine-1"})
@@ -64,9 +62,6 @@ def test_harmless_parameters_are_accepted(bridge: Bridge) -> None:
     harmless |= {"tool_choice": "none", "presence_penalty": 0, "logit_bias": None, "logprobs": False, "stop": None}
     ask(bridge, **harmless)
     assert bridge.server.call.options == {}
-
-
-# Completions in chunks: one complete answer, or an error.
 
 
 def events(body: str) -> list[Any]:

@@ -9,8 +9,6 @@ from tests.api.openai.ask import CHAT, FORMAT, IMAGE, ask, refusal, request, sen
 from tests.clients.bridge import MODEL, PHOTO, Bridge, message
 from tests.servers import behaviours as b
 
-# Models: perspectives with a provider and a model.
-
 
 def test_models_are_listed_without_provider_calls(bridge: Bridge) -> None:
     bridge.server.reply_to_listing(*[b.Hang("connect")] * 4)
@@ -30,9 +28,6 @@ def test_unusable_models_are_not_found(bridge: Bridge, name: str) -> None:
     assert refusal(response)["param"] == "model"
 
 
-# Messages of a conversation, and the one image.
-
-
 def test_only_the_last_turn_is_used(bridge: Bridge) -> None:
     other = "data:image/png;base64,AAAA"
     messages = [
@@ -49,9 +44,6 @@ def test_only_the_last_turn_is_used(bridge: Bridge) -> None:
     assert "harbour" not in "".join(call.texts)
 
 
-# A schema in response_format: the text of the user becomes the prompt.
-
-
 def test_text_and_schema_are_a_perspective(bridge: Bridge) -> None:
     bridge.server.default = b.Answer({"mood": "calm"})
     text = 'Tell the {mood}, as in {"mood": "…"}.'
@@ -62,9 +54,6 @@ def test_text_and_schema_are_a_perspective(bridge: Bridge) -> None:
     assert "<context>" not in call.prompt
     assert call.schema["properties"].keys() == {"mood"}
     assert call.body["response_format"]["json_schema"]["name"] == "caption"
-
-
-# Rejected chat requests, in the error format of OpenAI, before a provider is called.
 
 
 def parts(*content: dict[str, Any]) -> dict[str, Any]:

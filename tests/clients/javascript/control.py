@@ -1,17 +1,15 @@
 """A bridge and its model server under the control of a program in another language, over HTTP on loopback."""
 
 import json
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from tests.clients.bridge import ANSWER, PHOTO, STUDIO_KEY, Bridge
 from tests.clients.bridge import bridge as running_bridge
 from tests.servers import behaviours as b
+from tests.servers.loopback import Handler, LoopbackServer
 from tests.service import Service
 
 KEY = "key-of-the-service"
@@ -23,17 +21,7 @@ class Control:
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
         self._service = bridge.service
-        self._port = urlsplit(bridge.service.url).port
-        self.commands: dict[str, Callable[..., Any]] = {
-            "reset": self.reset,
-            "reply": self.reply,
-            "default": self.default,
-            "calls": lambda: len(bridge.server.calls),
-            "wait": self.wait,
-            "kill": self.kill,
-            "terminate": self.terminate,
-            "start": self.start,
-        }
+        self._port = bridge.service.port
 
     def reset(self) -> None:
         """Start the bridge if it does not run, forget every call and script, and answer with ANSWER."""
@@ -47,6 +35,10 @@ class Control:
     def default(self, reply: dict[str, Any]) -> None:
         """Set what the model server does with every other call."""
         self._bridge.server.default = behaviour(reply)
+
+    def calls(self) -> int:
+        """Return how many calls the model server received."""
+        return len(self._bridge.server.calls)
 
     def wait(self, calls: int = 0, hang_ups: int = 0) -> None:
         """Return when the model server received that many calls, and that many callers hung up early."""
@@ -83,47 +75,41 @@ def behaviour(spec: dict[str, Any]) -> b.Behaviour:
     return built
 
 
+class ControlServer(LoopbackServer):
+    """Runs the commands of a control."""
+
+    def __init__(self, control: Control) -> None:
+        super().__init__(ControlHandler)
+        self.control = control
+
+
+class ControlHandler(Handler):
+    server: ControlServer
+
+    def do_POST(self) -> None:  # noqa: N802 (the name of the base class)
+        arguments = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        try:
+            status, value = 200, getattr(self.server.control, self.path.strip("/"))(**arguments)
+        except Exception as error:  # noqa: BLE001 (the test program shows it)
+            status, value = 500, repr(error)
+        self.reply(status, json.dumps(value).encode())
+
+
 @contextmanager
 def controlled(workspace: Path) -> Iterator[dict[str, str]]:
     """Start a bridge, one that requires a key, and their control; yield the environment that a test program reads."""
-    with running_bridge(workspace) as bridge, Service(GRAPHCAP_API_KEYS=KEY, GRAPHCAP_RATE_LIMIT="3/minute") as keyed:
-        control = Control(bridge)
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(control))
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield {
-                "BRIDGE_URL": bridge.service.url,
-                "KEYED_URL": keyed.url,
-                "BRIDGE_KEY": KEY,
-                "CONTROL_URL": f"http://127.0.0.1:{server.server_port}",
-                "BRIDGE_ANSWER": json.dumps(ANSWER),
-                "PHOTO": str(PHOTO),
-                "STUDIO_KEY": STUDIO_KEY,
-            }
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
-            control.close()
-
-
-def _handler(control: Control) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            """Run one command."""
-            arguments = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            try:
-                status, value = 200, control.commands[self.path.strip("/")](**arguments)
-            except Exception as error:  # noqa: BLE001 (the test program shows it)
-                status, value = 500, repr(error)
-            body = json.dumps(value).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *arguments: Any) -> None:
-            """Write nothing."""
-
-    return Handler
+    with (
+        running_bridge(workspace) as bridge,
+        Service(GRAPHCAP_API_KEYS=KEY, GRAPHCAP_RATE_LIMIT="3/minute") as keyed,
+        closing(Control(bridge)) as control,
+        ControlServer(control) as server,
+    ):
+        yield {
+            "BRIDGE_URL": bridge.service.url,
+            "KEYED_URL": keyed.url,
+            "BRIDGE_KEY": KEY,
+            "CONTROL_URL": server.url,
+            "BRIDGE_ANSWER": json.dumps(ANSWER),
+            "PHOTO": str(PHOTO),
+            "STUDIO_KEY": STUDIO_KEY,
+        }
