@@ -52,7 +52,10 @@ class Server(uvicorn.Server):
     interrupted = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Remember SIGINT for the exit code, because an inherited SIG_IGN ignores the signal that uvicorn raises."""
+        """Remember SIGINT for the exit code.
+
+        After the shutdown, uvicorn raises the signal again. A process that inherited SIG_IGN ignores it.
+        """
         self.interrupted = self.interrupted or sig == signal.SIGINT
         super().handle_exit(sig, frame)
 
@@ -64,7 +67,8 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, answer the first request of every accepted connection, then close them all.
 
-        uvicorn would reset or close these connections, and a proxy could not send a POST again that may have begun.
+        uvicorn would reset or close these connections. A proxy could not know whether a POST on them had begun, and so
+        could not send it again.
         """
         accepted = []
         for listening in sockets or []:
@@ -237,8 +241,8 @@ def application(control: socket.socket | None = None) -> ASGIApp:
 def _tune_memory() -> None:
     """Search for reference cycles less often, and let glibc keep freed memory for the next image.
 
-    Python's default searches after 700 new objects, several times per caption. glibc's default returns and faults in
-    the buffers of an image of 1 MB again for each request (docs/performance.md).
+    By default, Python searches after 700 new objects, several times per caption. By default, glibc returns the buffers
+    of an image of 1 MB to the kernel after each request and has to obtain them again (docs/performance.md).
     """
     gc.set_threshold(_GC_THRESHOLD)
     set_malloc_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None

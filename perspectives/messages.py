@@ -43,8 +43,8 @@ def problems_of(error: ValidationError, pointer: str) -> Iterator[Problem]:
 def _meant(context: list[list[ValidationError]]) -> list[ValidationError] | None:
     """Return the errors of the alternative that was probably intended, None if this is ambiguous.
 
-    It is the only one whose `type`, `const` and `enum` accept the value, or whose `const` and `enum` accept its
-    properties.
+    It is the only alternative whose `type`, `const` and `enum` accept the value. If there are several, it is the only
+    one of them whose `const` and `enum` also accept the values of the properties.
     """
     branches = [errors for errors in context if errors]
     depth = min((len(errors[0].instance_path) for errors in branches), default=0)

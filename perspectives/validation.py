@@ -1,7 +1,7 @@
 """Validate answers with jsonschema-rs. Messages contain no text of the answer, and nothing is fetched.
 
-jsonschema-rs holds the GIL while it validates (measured with 0.60), so validating in a thread would block the event
-loop too. Therefore the size of an answer times the weight of its schema is limited.
+jsonschema-rs holds the GIL while it validates (measured with version 0.60), so validating in a thread would block the
+event loop too. Therefore the size of an answer times the weight of its schema is limited.
 """
 
 import json

@@ -119,7 +119,7 @@ def downloaded(model: KnownModel) -> tuple[Path, Path] | None:
 
 
 def projectors(model: Path) -> list[Path]:
-    """Return the vision projectors in the model's folder: those with its name, or all if none has its name."""
+    """Return the vision projectors in the model's folder: those named after the model, or all if there are none."""
     beside = [path for path in sorted(model.parent.glob("*.gguf")) if "mmproj" in path.name.lower() and path != model]
     return [path for path in beside if model.stem.lower() in path.stem.lower()] or beside
 

@@ -114,8 +114,8 @@ def without(node: JsonObject, words: Collection[str]) -> JsonObject:
 def simple(node: JsonObject, unsaid: Collection[str] = (), formats: Collection[str] | None = None) -> JsonObject:
     """Reduce a node to keywords that providers enforce.
 
-    The other keywords, those in `unsaid`, and formats that are not in `formats` are moved into the description. `title`
-    and similar annotations are dropped.
+    All other keywords are moved into the description, and so are the keywords in `unsaid` and a format that is not in
+    `formats`. `title` and similar annotations are dropped.
     """
     node = _relevant(_with_required(structural(node)))
     moved = {word: value for word, value in node.items() if word in _COMPLEX}
@@ -150,9 +150,10 @@ def _with_required(node: JsonObject) -> JsonObject:
 
 
 def structural(node: JsonObject) -> JsonObject:
-    """Rewrite allOf, oneOf, prefixItems and a combined anyOf to properties, items and a plain anyOf.
+    """Rewrite allOf, oneOf and prefixItems to properties, items and anyOf.
 
-    Every value that the node accepts is accepted by the result. Keywords that cannot be rewritten are kept.
+    An anyOf beside properties, items, enum or const is moved into allOf. Every value that the node accepts is accepted
+    by the result. Keywords that cannot be rewritten are kept.
     """
     if "allOf" in node:
         node = _merged(node)
@@ -260,7 +261,7 @@ def typed(node: JsonObject) -> JsonObject:
 
 
 def split_types(node: JsonObject, *, with_null: bool = False) -> JsonObject:
-    """Translate a node with several types to an `anyOf` with one type each. `with_null`: also one type and null."""
+    """Translate a node with several types to an `anyOf` with one type each. `with_null`: null counts as a type."""
     names = [node["type"]] if isinstance(node.get("type"), str) else list(node.get("type", ()))
     if len([name for name in names if with_null or name != "null"]) < 2:
         return node

@@ -28,7 +28,8 @@ class StreamEvent(RootModel[Event]):
 class EventStreamResponse(Response):
     """Sends the events of a stream, and a comment after `ping` seconds without an event.
 
-    The work is cancelled if the client disconnects, or accepts nothing for `stall` seconds or after the deadline.
+    The work is cancelled if the client disconnects, if it accepts no data for `stall` seconds, or if it has still not
+    accepted the data shortly after the deadline (see `Writer`).
     (FastAPI 0.165 supports SSE only for routes that send nothing else.)
     """
 

@@ -203,7 +203,7 @@ class OverHttp:
 
 
 def _read(response: httpx2.Response) -> tuple[JsonObject, Completion | ProviderError]:
-    """Return the body of a response, and the result of the call for the limits of the queue."""
+    """Return the body of a response, and the result of the call, from which the queue adapts its limits."""
     try:
         body: JsonObject = response.json()
         detail = str(body.get("detail", ""))

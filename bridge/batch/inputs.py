@@ -120,7 +120,7 @@ def digest(text: str) -> str:
 
 
 def select(items: list[ImageItem], options: Options) -> list[ImageItem]:
-    """Return the shard, then the sample, then the first images. All three depend only on the keys."""
+    """Apply the options `shard`, `sample` and `limit`, in this order. The choice depends only on the images' keys."""
     if options.shard:
         number, count = options.shard
         items = [item for item in items if int(digest(item.key), 16) % count == number - 1]

@@ -38,7 +38,7 @@ class Ended(Exception):
 
 
 class Outages:
-    """Captions images with a provider that may fail. `emit`: receives the begin and the end of each outage."""
+    """Captions images with a provider that may fail. `emit`: receives the start and the end of each outage."""
 
     def __init__(self, job: Job, emit: Callable[[Paused | Resumed], Awaitable[None]]) -> None:
         self._job, self._emit = job, emit

@@ -128,7 +128,7 @@ def _entry(row: Row, text: str, thumbnail: str) -> str:
 
 
 def _bins(lengths: Counter[int]) -> list[tuple[str, int]]:
-    """Return the counts by ranges of equal width, from the shortest length to the longest."""
+    """Return how many lengths are in each of several ranges of equal width, from the shortest to the longest."""
     if not lengths:
         return []
     start, end = min(lengths), max(lengths) + 1

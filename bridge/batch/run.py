@@ -177,9 +177,9 @@ class Batch:
             raise Ended("budget", reason)
 
     def _decide(self, item: ImageItem) -> tuple[dict[Perspective, Decision | Skipped], Loaded | None]:
-        """Decide about each row, and restore rows from the index. If any row needs a caption, read the image.
+        """Decide whether each row is skipped, restored or captioned, and restore rows from the index.
 
-        Raises OSError.
+        If any row needs a caption, read the image. Raises OSError.
         """
         decisions = {each: decide(item, each, self._job, self._index, self._outputs) for each in self._job.perspectives}
         for decision in decisions.values():
@@ -232,5 +232,5 @@ class Batch:
 
 
 def unwritable(error: OSError) -> tuple[End, str]:
-    """Return the end and the reason of a run whose output cannot be written."""
+    """Return why a run ends if its output cannot be written: as a code, and as a sentence."""
     return "output", f"'{error.filename or 'The output'}' cannot be written: {error.strerror or error}."

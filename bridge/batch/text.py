@@ -83,7 +83,7 @@ class TextWriter:
         return self._text(value) if isinstance(value, str) else value
 
     def _text(self, text: str) -> str:
-        """Return a text with the replacements made, and without the parts between commas that are tags to drop."""
+        """Return a text with the replacements made. Parts between commas are removed if they are tags to drop."""
         parts = self._replaced(text).split(",")
         kept = [part for part in parts if _tag_key(part) not in self._dropped]
         return ",".join(kept).lstrip() if len(kept) < len(parts) else ",".join(parts)

@@ -12,7 +12,7 @@ _PACKAGE = "genai_prices"
 
 
 async def load(attempts: Iterable[Attempt]) -> None:
-    """Load the prices if one of the calls may have one. The first time takes 0.5 s."""
+    """Load the prices if any of the calls may have a price. The first time takes 0.5 s."""
     if _PACKAGE not in sys.modules and any(_may_be_priced(call.address) for call in attempts):
         await asyncio.to_thread(import_module, _PACKAGE)
 

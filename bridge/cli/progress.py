@@ -26,7 +26,7 @@ _STAGES = {
 
 @contextmanager
 def shown(run: Run, *, text: bool) -> Iterator[None]:
-    """Show the progress of a run on a terminal during the `with` block. `text`: also the text that is written."""
+    """Show the progress of a run on a terminal during the `with` block. `text`: also what the model writes."""
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield
         return

@@ -42,8 +42,9 @@ class FallbackSettings:
 class EndpointSettings:
     """One server of a provider. `config`: its address and its key, which is sent to no other address.
 
-    A limit of None means unlimited. `timeout`: seconds per call (0: unlimited). `attempt_timeout`: seconds of silence
-    while an endpoint or a fallback is available (0: as set). `probe_interval`: seconds between probes (0: no probes).
+    A limit of None means unlimited. `timeout`: seconds per call. `attempt_timeout`: seconds of silence while another
+    endpoint or a fallback is available. For both, 0 means the value in the settings of the service. `probe_interval`:
+    seconds between probes (0: no probes).
     """
 
     name: str

@@ -91,7 +91,7 @@ class Dispatcher:
             await retries.wait(failure, admission.endpoint)
 
     async def lower(self, target: Target, request: VisionRequest, run: Run) -> VisionRequest | None:
-        """Return the request in the next less strict output mode than the last attempt's, or None."""
+        """Return the request in the next output mode that is less strict than the last attempt's, or None."""
         client = await self._clients.open(target.config, target.trusted, run)
         mode = run.attempts.calls[-1].output_mode if run.attempts.calls else request.output_mode
         return client.lower(replace(request, output_mode=mode))
@@ -162,7 +162,10 @@ class Dispatcher:
             return errors.CallTimeout(str(error))
 
     def _route(self, target: Target) -> Route:
-        """Return the endpoints of a target, with the caller's key, if any, and an HMAC of it that names its limits."""
+        """Return the endpoints of a target.
+
+        If the caller sent a key, also return the key, and an HMAC of the key under which its limits are kept.
+        """
         config = target.config
         queue = self.queues.get(target.provider) or self._caller_queue(config.kind, config.base_url)
         endpoints = queue.endpoints

@@ -29,7 +29,7 @@ class MinuteWindow:
         self._limiter = limiter(MemoryStorage()) if amount else None
 
     def wait(self, cost: int) -> float:
-        """Return the seconds until `cost` may be spent. A cost above the amount needs the amount of a full minute."""
+        """Return the seconds until `cost` may be spent. A larger cost than the amount waits for the full amount."""
         if self._limiter is None or self._limiter.test(self._item, cost=min(cost, self._amount)):
             return 0.0
         return max(self._limiter.get_window_stats(self._item).reset_time - time.time(), _MIN_WAIT)

@@ -132,7 +132,7 @@ class ChatRequest(Strict):
     @field_validator("max_completion_tokens")
     @classmethod
     def _check_limit(cls, value: int | None, info: Any) -> int | None:
-        """Accept both names of the limit when their values are equal."""
+        """Reject different values of `max_tokens` and `max_completion_tokens`, two names of the same limit."""
         if value is not None and info.data.get("max_tokens") not in (None, value):
             raise PydanticCustomError("limit", "differs from max_tokens, another name of the same limit")
         return value

@@ -38,7 +38,10 @@ def error_body(problem: Problem) -> dict[str, Any]:
 
 
 def _param(problem: Problem) -> str | None:
-    """Return the invalid parameter. JSON Pointers refer to the request only if the code is `invalid_request`."""
+    """Return the invalid parameter: from the JSON Pointer for `invalid_request`, otherwise from the code.
+
+    The JSON Pointers of other problems do not refer to the request.
+    """
     if problem.code != "invalid_request" or not problem.errors:
         return _PARAMS.get(problem.code)
     first, *rest = problem.errors[0].pointer.removeprefix("/").split("/")
