@@ -19,7 +19,7 @@ class Writer:
     """Sends messages to the client, one after another.
 
     If the client does not accept a message within `stall` seconds, or within `linger` seconds after the deadline of the
-    request, `closed` is set and all later messages are dropped.
+    request, or is disconnected, `closed` is set and all later messages are dropped.
     """
 
     def __init__(self, send: Send, stall: float = STALL_SECONDS, linger: float = LINGER_SECONDS) -> None:
@@ -38,7 +38,8 @@ class Writer:
             try:
                 async with asyncio.timeout(seconds):
                     await self._send(message)
-            except (TimeoutError, WebSocketDisconnect, OSError):
+            # uvicorn raises RuntimeError after it closed a WebSocket: protocol error, oversized frame, ping timeout
+            except (TimeoutError, WebSocketDisconnect, OSError, RuntimeError):
                 self.closed.set()
 
 

@@ -35,11 +35,11 @@ def code_of(error: Exception) -> str:
     return row_of(_reported(error)).code
 
 
-def report(error: Exception, run: Run) -> Problem:
-    """Return the problem for `error`. If the error is a bug, log it."""
-    problem = from_error(error, run)
+def report(error: Exception, context: Run | str) -> Problem:
+    """Return the problem for `error`. If the error is a bug, log it. `context`: as in `from_error`."""
+    problem = from_error(error, context)
     if problem.code == BUG.code:
-        log.error("bug in request %s", run.request_id, exc_info=error)
+        log.error("bug in request %s", problem.instance, exc_info=error)
     return problem
 
 

@@ -46,6 +46,36 @@ async def test_a_websocket_that_is_not_read_is_closed(vllm_server: OpenAIServer)
         await asyncio.to_thread(vllm_server.wait_for_hang_ups, 1, HANG_GUARD)
 
 
+async def test_an_exception_of_one_request_does_not_cancel_the_others(vllm_server: OpenAIServer) -> None:
+    """The result of `a1` cannot be sent. `a1` ends in an error, and `a2` in its result."""
+    vllm_server.default = b.Hold(b.Answer(streams.GOOD))
+    incoming: asyncio.Queue[Message] = asyncio.Queue()
+    incoming.put_nowait({"type": "websocket.connect"})
+    for name in ("a1", "a2"):
+        text = frame("caption", name, **streams.caption(vllm_server))
+        incoming.put_nowait({"type": "websocket.receive", "text": text})
+    ends: asyncio.Queue[streams.Event] = asyncio.Queue()
+
+    async def send(message: Message) -> None:
+        event = json.loads(message.get("text", "{}"))
+        if (event.get("id"), event.get("type")) == ("a1", "result"):
+            raise ValueError("cannot be sent")
+        if event.get("type") in ("result", "error"):
+            ends.put_nowait(event)
+
+    async with open_services(Settings(workspace=WORKSPACE)) as services, asyncio.timeout(HANG_GUARD):
+        app = SimpleNamespace(state=SimpleNamespace(services=services))
+        scope = {"type": "websocket", "path": "/", "headers": [], "app": app, "state": state()}
+        serving = asyncio.create_task(Connection(WebSocket(scope, incoming.get, send)).serve())
+        await asyncio.to_thread(vllm_server.wait_for_calls, 2, HANG_GUARD)
+        vllm_server.release()
+        by_id = {event["id"]: event for event in [await ends.get(), await ends.get()]}
+        incoming.put_nowait({"type": "websocket.disconnect", "code": 1000})
+        await serving
+    assert by_id["a1"]["problem"]["code"] == "internal_error"
+    assert by_id["a2"]["type"] == "result"
+
+
 @pytest.mark.slow
 def test_a_body_that_does_not_arrive_is_a_timeout() -> None:
     with Service(GRAPHCAP_TIMEOUT="0.3", GRAPHCAP_MAX_IN_FLIGHT="1") as service:

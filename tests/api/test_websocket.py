@@ -1,9 +1,10 @@
 """Many requests on one WebSocket: by id, cancelled by id, and none outlives it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
+from websockets.frames import Frame, Opcode
 
 from tests.api import streams
 from tests.api.sockets import Socket, frame, socket
@@ -11,6 +12,7 @@ from tests.api.streams import GOOD, HANG_GUARD, SAMPLE, analysis, inline, of_typ
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.service import Service
+from tests.telemetry.figures import line, scrape
 
 LIMIT = 64 * 1024
 ALT = {"perspective": "alt_text", "image": {"path": SAMPLE}}
@@ -106,19 +108,59 @@ def test_cancel_at_any_moment_and_repeatedly(client: Socket, vllm_server: OpenAI
     client.problem("marker")
 
 
-@pytest.mark.parametrize("abruptly", [False, True], ids=["closed", "dropped"])
+def close(client: Socket) -> None:
+    client.connection.close()
+
+
+def drop(client: Socket) -> None:
+    client.connection.socket.shutdown(2)
+
+
+def break_the_protocol(client: Socket) -> None:
+    client.connection.socket.sendall(b"\x83\x80\0\0\0\0")  # a reserved opcode
+    assert client.close_code() == 1002
+
+
+def send_too_large_a_frame(client: Socket) -> None:
+    client.raw(b" " * (2 * LIMIT + 1))
+    assert client.close_code() == 1009
+
+
+@pytest.mark.parametrize("leave", [close, drop, break_the_protocol, send_too_large_a_frame])
 def test_the_end_of_the_websocket_cancels_everything(
-    service: Service, vllm_server: OpenAIServer, abruptly: bool
+    service: Service, vllm_server: OpenAIServer, leave: Callable[[Socket], None]
 ) -> None:
+    """The log and the metrics count each request as one whose client disconnected."""
     vllm_server.default = b.Hang("first")
+    labels = {"route": "/perspectives/stream", "method": "WS", "status": "499"}
+    before = scrape(service).of("bridge_request_duration_seconds_count", **labels)
     with socket(service) as client:
         client.send("caption", "a1", **streams.caption(vllm_server))
         client.send("analyze", "a2", **analysis(vllm_server, inline("p1"), inline("p2")))
         vllm_server.wait_for_calls(3, HANG_GUARD)
-        if abruptly:
-            client.connection.socket.shutdown(2)
+        ids = [client.until(name, "started")["request_id"] for name in ("a1", "a2")]
+        leave(client)
     vllm_server.wait_for_hang_ups(3, HANG_GUARD)
     assert len(vllm_server.calls) == 3
+    lines = [line(service, identity) for identity in ids]
+    assert [(fields["status"], fields["code"]) for fields in lines] == [(499, "cancelled")] * 2
+    assert scrape(service).of("bridge_request_duration_seconds_count", **labels) - before == 2
+
+
+def test_an_event_after_the_websocket_was_closed(vllm_server: OpenAIServer) -> None:
+    """The service closes the WebSocket for text that is not UTF-8, while it handles the frame before."""
+    vllm_server.default = b.Hang("first")
+    frames = [Frame(Opcode.TEXT, content).serialize(mask=True) for content in (b"{", b"\xff")]
+    with Service(GRAPHCAP_LOG="json") as service, socket(service) as client:
+        client.send("caption", "a1", **streams.caption(vllm_server))
+        vllm_server.wait_for_calls(1, HANG_GUARD)
+        identity = client.until("a1", "started")["request_id"]
+        client.connection.socket.sendall(b"".join(frames))
+        vllm_server.wait_for_hang_ups(1, HANG_GUARD)
+        fields = line(service, identity)
+        assert (fields["status"], fields["code"]) == (499, "cancelled")
+        assert service.stop() == 0
+    assert "bug in" not in service.log
 
 
 BAD: dict[str, tuple[str | bytes, str | None, str, str]] = {
@@ -127,6 +169,8 @@ BAD: dict[str, tuple[str | bytes, str | None, str, str]] = {
     "nested": ("[" * 60_000, None, "invalid_json", "not valid JSON"),
     "no type": ('{"id": "x"}', "x", "invalid_request", "'type'"),
     "unknown type": ('{"type": "shout", "id": "x"}', "x", "invalid_request", "'type'"),
+    "a type that is a list": ('{"type": [], "id": "x"}', "x", "invalid_request", "'type'"),
+    "a type that is an object": ('{"type": {}, "id": "x"}', "x", "invalid_request", "'type'"),
     "no id": ('{"type": "caption"}', None, "invalid_request", "'id'"),
     "a long id": (json.dumps({"type": "cancel", "id": "x" * 201}), None, "invalid_request", "'id'"),
     "cancel of an unknown id": ('{"type": "cancel", "id": "x"}', "x", "invalid_request", "No request with the id"),

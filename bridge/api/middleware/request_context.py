@@ -23,7 +23,7 @@ log = logging.getLogger("graphcap")
 API = "/api/v1"
 UNROUTED = "other"
 _NO_PAGE = "default-src 'none'; frame-ancestors 'none'"  # Content-Security-Policy of responses that are not pages
-_DISCONNECTED = 499  # logged if the client closed the connection, as in nginx
+DISCONNECTED = 499  # logged if the client closed the connection, as in nginx
 _CANCELLED = errors.TABLE[Cancelled].status, errors.TABLE[Cancelled].code
 _STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 
@@ -103,7 +103,7 @@ class _Exchange:
                 raise
         finally:
             if not record.status or (record.status, record.code) == _CANCELLED:
-                record.status, record.code = _DISCONNECTED, record.code or "cancelled"
+                record.status, record.code = DISCONNECTED, record.code or "cancelled"
             if self._accepted:
                 metrics.SOCKETS.dec()
                 _log("socket", record, self._scope, self._method)

@@ -14,7 +14,7 @@ from bridge.api.drain import Drain
 from bridge.api.middleware.auth import ApiKeys
 from bridge.api.middleware.concurrency import ConcurrencyLimit
 from bridge.api.middleware.rate_limit import RateLimiter
-from bridge.api.middleware.request_context import finish, record_of, services
+from bridge.api.middleware.request_context import DISCONNECTED, finish, record_of, services
 from bridge.api.request_body import JsonObject, parse_object
 from bridge.captioning import problems
 from bridge.captioning.check import with_known_models
@@ -88,16 +88,17 @@ class Connection:
         """Receive frames, then cancel the requests. In a shutdown, the client receives their errors."""
         try:
             await until(self._finished(), self._receive_frames())
-        except (WebSocketDisconnect, errors.Cancelled):
+        except WebSocketDisconnect:
+            self._writer.closed.set()
+        except errors.Cancelled:
             pass
         except asyncio.CancelledError:
             if not self._drain.ends_this():
                 raise
         finally:
-            if not self._drain.begun.is_set():
-                self._writer.closed.set()
+            reason = None if self._writer.closed.is_set() else errors.ShuttingDown()
             for events in self._running.values():
-                events.cancel(errors.ShuttingDown() if self._drain.begun.is_set() else None)
+                events.cancel(reason)
 
     async def _finished(self) -> None:
         """Wait until the client stops reading, or until a shutdown has begun and no request is running."""
@@ -157,7 +158,7 @@ class Connection:
         await self._close(errors.ApiKeyRequired(), _POLICY_VIOLATION)
 
     async def _handle(self, frame: str | bytes) -> None:
-        """Handle one frame. If the frame is invalid, report the error and keep the WebSocket open."""
+        """Handle one frame. If this fails, report the error and keep the WebSocket open."""
         name: str | None = None
         record = RequestRecord(new_request_id(), self._record.trace_headers, trace_id=self._record.trace_id, status=200)
         record.key = self._record.key
@@ -172,7 +173,7 @@ class Connection:
             name = identity if isinstance(identity, str) and 0 < len(identity) <= _MAX_ID else None
             if kind != "cancel":
                 await self._rates.count(self._caller)
-            if kind not in _REQUESTS and kind != "cancel":
+            if kind not in (*_REQUESTS, "cancel"):
                 text = "The frame's 'type' must be caption, analyze or cancel."
                 raise errors.InvalidRequest(text, (("/type", "unknown frame type"),))
             if name is None:
@@ -182,7 +183,9 @@ class Connection:
                 self._cancel(name, fields)
             else:
                 await self._begin(record, kind, name, fields)
-        except tuple(errors.TABLE) as error:
+        except WebSocketDisconnect:
+            raise
+        except Exception as error:  # noqa: BLE001 (one frame must not end the others)
             await self._reject(name, error, record)
             finish(record, self._socket.scope, "WS")
 
@@ -223,20 +226,26 @@ class Connection:
         self._in_flight.acquire()
         self._begun += 1
         self._running[id] = events
-        task = self._tasks.create_task(self._send_events(events, run, record))
+        task = self._tasks.create_task(self._send_events(id, events, run, record))
         task.add_done_callback(lambda _: self._ended(id, record))
 
-    async def _send_events(self, events: EventStream, run: Run, record: RequestRecord) -> None:
-        async with events:
-            async for event in events:
-                if isinstance(event, ErrorEvent):
-                    record.code, record.status = event.problem.code, event.problem.status
-                await self._send(event, run.deadline)
+    async def _send_events(self, id: str, events: EventStream, run: Run, record: RequestRecord) -> None:
+        """Send the events of a request. If this fails, report the error to the client."""
+        try:
+            async with events:
+                async for event in events:
+                    if isinstance(event, ErrorEvent):
+                        record.code, record.status = event.problem.code, event.problem.status
+                    await self._send(event, run.deadline)
+        except Exception as error:  # noqa: BLE001 (the task group would cancel the others)
+            await self._reject(id, error, record)
 
     def _ended(self, id: str, record: RequestRecord) -> None:
         self._in_flight.release()
         del self._running[id]
-        if any(run.outcome == "ok" for run in record.runs):
+        if self._writer.closed.is_set() and record.code == "cancelled":
+            record.status = DISCONNECTED
+        elif any(run.outcome == "ok" for run in record.runs):
             record.status = 200
         self._note_idle()
         finish(record, self._socket.scope, "WS")
@@ -245,12 +254,11 @@ class Connection:
         """Send the error, and close the WebSocket."""
         await self._reject(None, error, self._record)
         await self._writer.send({"type": "websocket.close", "code": code})
-        self._writer.closed.set()
         raise WebSocketDisconnect(code)
 
     async def _reject(self, id: str | None, error: Exception, record: RequestRecord) -> None:
         error = await with_known_models(error, self._services)
-        problem = problems.from_error(error, record.id)
+        problem = problems.report(error, record.id)
         record.code, record.status = problem.code, problem.status
         await self._send(ErrorEvent(id=id, perspective=None, problem=problem))
 
