@@ -67,13 +67,10 @@ def _without_prompt(text: str, request: VisionRequest) -> str:
     """Cut the text at the first repetition of a prompt. Punctuation and escapes are ignored in the comparison."""
     places = [place for place, char in enumerate(text) if char.isalnum()]
     letters = "".join(text[place] for place in places)
-    prompts = map(_letters, (request.system, request.prompt, *(turn.text for turn in request.turns)))
-    echoes = [start for prompt in prompts if (start := _echo(letters, prompt)) is not None]
+    prompts = (request.system, request.prompt, *(turn.text for turn in request.turns))
+    starts = (_echo(letters, "".join(filter(str.isalnum, prompt))) for prompt in prompts)
+    echoes = [start for start in starts if start is not None]
     return text[: places[min(echoes)]].rstrip() + " […]" if echoes else text
-
-
-def _letters(text: str) -> str:
-    return "".join(char for char in text if char.isalnum())
 
 
 def _echo(letters: str, prompt: str) -> int | None:

@@ -98,7 +98,8 @@ async def _ask(
     """Call `target`. Return its valid answer, and the image as it was prepared for this target."""
     name_target(run, target)
     run.has_fallback = any(target.on == "any" for target in later)
-    run.attempts.reserve = _reserved_calls(later)
+    # Keep one call for each target with `on="any"`, or one for all targets with "refusal".
+    run.attempts.reserve = sum(target.on == "any" for target in later) or min(len(later), 1)
     async with run.deadline.within("preparing the image"):
         profile = await services.dispatcher.profile(target, run)
         with run.timings.measure("prepare"):
@@ -110,11 +111,6 @@ async def _ask(
         answer = await output.generate(DEFAULT_RETRIES if retries is None else retries)
     run.stage("validate")
     return answer, prepared
-
-
-def _reserved_calls(later: list[Target]) -> int:
-    """Return how many calls to keep: one for each target with `on="any"`, or one for all targets with `"refusal"`."""
-    return sum(target.on == "any" for target in later) or min(len(later), 1)
 
 
 def _vision_request(plan: Plan, target: Target, image: Prepared, run: Run) -> VisionRequest:

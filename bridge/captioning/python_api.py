@@ -4,7 +4,7 @@ import asyncio
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from bridge.captioning import caption as captioning
 from bridge.captioning.models import Caption, CaptionOptions, CaptionRequest, ImageRef
@@ -44,17 +44,13 @@ async def caption(
     async with AsyncExitStack() as stack:
         if services is None:
             services = await stack.enter_async_context(open_services(load()))
-        if _is_url(image):
+        if isinstance(image, str) and image[:7] in ("http://", "https:/"):
             request = CaptionRequest.model_validate({**fields, "image": ImageRef(url=image)})
             upload = None
         else:
             request = CaptionRequest.model_validate(fields)
             upload = image if isinstance(image, bytes) else await asyncio.to_thread(read, image, services)
         return await captioning.caption(request, services, run or Run(deadline_of(request, services)), upload=upload)
-
-
-def _is_url(image: bytes | str | Path) -> TypeGuard[str]:
-    return isinstance(image, str) and image.startswith(("http://", "https://"))
 
 
 def read(image: str | Path, services: Services) -> bytes:

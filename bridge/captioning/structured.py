@@ -143,7 +143,9 @@ class StructuredOutput:
             raise OutputInvalid(readings[-1].problems, len(readings))
         reason = "The answer failed schema validation."
         self.run.reset("retry", reason, reason)
-        return await self._call(_turns(messages))
+        # The invalid answer, and the instructions to correct it, without links to pydantic's pages.
+        turns = (Turn(message["role"], _LINK.sub("", message["content"])) for message in messages[1:])
+        return await self._call(tuple(turns))
 
 
 def _response_model(schema: JsonObject, readings: list[Reading]) -> type[BaseModel]:
@@ -176,11 +178,6 @@ def _import_instructor() -> Any:
     instructor.patch(create=_chat_completion, mode=instructor.Mode.JSON_SCHEMA)
     assert openai.types.chat
     return instructor
-
-
-def _turns(messages: list[dict[str, Any]]) -> tuple[Turn, ...]:
-    """Return each invalid answer, followed by the instructions to correct it, without links to pydantic's pages."""
-    return tuple(Turn(message["role"], _LINK.sub("", message["content"])) for message in messages[1:])
 
 
 def _chat_completion(text: str) -> Any:

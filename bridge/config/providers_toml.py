@@ -107,9 +107,7 @@ def read(file: Path) -> ProvidersFile:
         raise SettingsError((f"{file.name}: The file cannot be read: {error}.",)) from None
     except ValidationError as error:
         errors = error.errors(include_url=False, include_input=False)
-        raise SettingsError(
-            tuple(f"{file.name}: {_place(item['loc'])}: {_sentence(item)}" for item in errors)
-        ) from None
+        raise SettingsError(tuple(f"{file.name}: {_sentence(item)}" for item in errors)) from None
 
 
 _TABLES = (ProvidersFile, ProviderTable, EndpointTable)
@@ -118,16 +116,15 @@ _KEYS |= {field.name for table in (BreakerSettings, FallbackSettings) for field 
 _TABLE_EXPECTED = ("dict_type", "model_type", "dataclass_type")
 
 
-def _place(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(step) for step in location if step != "[key]")
-
-
 def _sentence(error: Any) -> str:
-    """Return a clearer sentence for some of pydantic's messages."""
+    """Return the place of a mistake and a sentence, which is clearer than pydantic's for some kinds of mistakes."""
+    sentence = f"{error['msg']}."
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"Unknown key.{suggestion(str(error['loc'][-1]), _KEYS)}"
-    if error["type"] == "value_error":
-        return str(error["ctx"]["error"])
-    if error["type"] == "missing":
-        return "This key is required."
-    return "Input should be a table." if error["type"] in _TABLE_EXPECTED else f"{error['msg']}."
+        sentence = f"Unknown key.{suggestion(str(error['loc'][-1]), _KEYS)}"
+    elif error["type"] == "value_error":
+        sentence = str(error["ctx"]["error"])
+    elif error["type"] == "missing":
+        sentence = "This key is required."
+    elif error["type"] in _TABLE_EXPECTED:
+        sentence = "Input should be a table."
+    return f"{'.'.join(str(step) for step in error['loc'] if step != '[key]')}: {sentence}"

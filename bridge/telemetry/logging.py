@@ -66,14 +66,10 @@ def configure_logging(format: str, level: str) -> None:
     root.setLevel(level.upper())
     # At INFO uvicorn 0.54 logs the URL of a WebSocket. Its query may contain a key.
     logging.getLogger("uvicorn.error").setLevel(max(root.level, logging.WARNING))
-    logging.getLogger("uvicorn.error").addFilter(_is_not_client_error)
+    # The service itself logs malformed requests and frames, without a traceback.
+    logging.getLogger("uvicorn.error").addFilter(lambda record: not record.getMessage().startswith(_CLIENT_ERRORS))
     logging.captureWarnings(True)
     silence_libraries()
-
-
-def _is_not_client_error(record: logging.LogRecord) -> bool:
-    """Return False for malformed requests and frames, which the service logs itself without a traceback."""
-    return not record.getMessage().startswith(_CLIENT_ERRORS)
 
 
 def silence_libraries() -> None:
