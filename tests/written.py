@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-DIRECTORY_VARIABLE = "BRIDGE_TESTS_WRITTEN"
-"""The variable with the directory that all processes of a test run share."""
+DIRECTORY_VARIABLE = "BRIDGE_TESTS_WRITTEN"  # the variable with the directory that all processes of a test run share
 PART_LENGTH = 12
 _KEY = re.compile(r"""["']((?:sk-|our-|AIza-)[!-~]{8,}?)["']""")
 

@@ -11,8 +11,7 @@ import httpx
 from tests.api import streams
 from tests.servers import WireServer
 
-PATIENCE = 60.0
-"""The timeout of a request, on a busy machine."""
+PATIENCE = 60.0  # the timeout of a request, on a busy machine
 
 
 @dataclass

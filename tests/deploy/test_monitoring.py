@@ -25,8 +25,7 @@ ALERTS = ROOT / "deploy/prometheus/alerts.yml"
 SERIES = re.compile(r"\b(bridge_\w+)(?:\{([^}]*)\})?")
 MATCHER = re.compile(r'(\w+)\s*(=~|!=|!~|=)\s*"([^"]*)"')
 GROUPING = re.compile(r"\bby\s*\(([^)]*)\)")
-EMPTY = {"bridge_key_requests_total": [{"key": "key-1"}]}
-"""What this service, without API keys, does not export."""
+EMPTY = {"bridge_key_requests_total": [{"key": "key-1"}]}  # what this service, without API keys, does not export
 # What Prometheus adds to every series when it scrapes.
 ADDED = {"instance", "job"}
 

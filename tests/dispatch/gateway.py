@@ -13,8 +13,7 @@ from tests.service import Service
 
 MODEL = "tiny-vision"
 GUARD = 60.0
-STOPPED = "http://127.0.0.1:9/v1"
-"""An address where nothing listens: not a free port, which another test may take."""
+STOPPED = "http://127.0.0.1:9/v1"  # an address where nothing listens: not a free port, which another test may take
 PIXEL = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAACAAAAAgCAIAAAD8GO2jAAAALUlEQVR4nGM8EaDBQEvA"
     "RFPTRy0YtWDUglELRi0YtWDUglELRi0YtWDUAioCALcwAYDnb9udAAAAAElFTkSuQmCC"

@@ -15,8 +15,7 @@ pytestmark = pytest.mark.slow
 
 SECONDS = 120
 HANG_GUARD = 400
-BLIND = {"GRAPHCAP_REQUEST_PROVIDERS": "none", "GRAPHCAP_IMAGE_URLS": "off"}
-"""Generated addresses are not called."""
+BLIND = {"GRAPHCAP_REQUEST_PROVIDERS": "none", "GRAPHCAP_IMAGE_URLS": "off"}  # generated addresses are not called
 
 
 def test_every_response_matches_the_document(tmp_path: Path) -> None:

@@ -39,8 +39,7 @@ def inside(translate: Callable[[Schema], Schema], node: Schema) -> Any:
 TEXT, NUMBER, INTEGER, LIST = ({"type": word} for word in ("string", "number", "integer", "array"))
 ANY = [{"type": "string"}, {"type": "number"}, {"type": "boolean"}, {"type": "null"}]
 P = {"type": "object", "properties": {"p": {}}}
-SAME: Any = "the same"
-"""The server enforces it."""
+SAME: Any = "the same"  # the server enforces it
 ALSO = "Must also match this JSON Schema: "
 
 
