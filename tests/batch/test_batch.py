@@ -237,6 +237,7 @@ MISTAKES = [
     ((), "twins", "a.jpg and a.png"),
     ((), "list.jsonl", "'size'"),
     ((), "text", "There is no image"),
+    ((), "locked", "Another run writes to"),
 ]
 
 
@@ -244,13 +245,15 @@ MISTAKES = [
 def test_a_mistake_is_one_sentence_before_the_first_call(
     batch: Graphcap, tmp_path: Path, options: tuple[str, ...], place: str, sentence: str
 ) -> None:
-    photos(tmp_path, "fine/a.jpg", "twins/a.jpg", "twins/a.png")
+    photos(tmp_path, "fine/a.jpg", "twins/a.jpg", "twins/a.png", "locked/a.jpg")
     (tmp_path / "text").mkdir()
     (tmp_path / "text/a.txt").touch()
     (tmp_path / "list.jsonl").write_text('{"image": "fine/a.jpg", "size": 3}\n')
-    result = batch(tmp_path / (place or "fine"), *options)
+    with (tmp_path / "locked/.graphcap.jsonl").open("w") as index:
+        fcntl.flock(index, fcntl.LOCK_EX)
+        result = batch(tmp_path / (place or "fine"), *options)
     assert (result.code, sentence in result.err) == (4 if {"--url", "local"} & set(options) else 2, True), result.err
-    assert files(tmp_path) == {"twins/a.png", "text/a.txt", "list.jsonl"}
+    assert files(tmp_path) == {"twins/a.png", "text/a.txt", "list.jsonl", "locked/.graphcap.jsonl"}
 
 
 def test_limits_end_the_run(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
@@ -298,9 +301,8 @@ def test_odd_names_and_files(batch: Graphcap, vllm_server: OpenAIServer, tmp_pat
     assert [row["file_name"] for row in lines(tmp_path / "metadata.jsonl")].count(os.fsdecode(b"latin\xe9.jpg")) == 1
     result = batch(tmp_path, *at(vllm_server), "--out", "txt", "--ext", ".caption", "--output-dir", tmp_path / "out")
     assert result.code == 3
-    assert [(line["path"], line["code"]) for line in lines(tmp_path / "out/failures.jsonl")] == [
-        (f"{long}.jpg", "output_name_too_long")
-    ]
+    (failure,) = lines(tmp_path / "out/failures.jsonl")
+    assert (failure["path"], failure["code"]) == (f"{long}.jpg", "output_name_too_long")
 
 
 class CaseInsensitiveFolder(Folder):
@@ -333,17 +335,14 @@ def test_images_that_change_during_the_run(batch: Graphcap, vllm_server: OpenAIS
     options = (tmp_path, *at(vllm_server), "--concurrency", "1", "--out", "json")
     assert batch(*options).code == 3
     thread.join()
-    assert [(line["path"], line["code"]) for line in lines(tmp_path / "failures.jsonl")] == [
-        ("d.jpg", "image_not_found")
-    ]
+    (failure,) = lines(tmp_path / "failures.jsonl")
+    assert (failure["path"], failure["code"]) == ("d.jpg", "image_not_found")
     sent = [call.image.sha256 for call in vllm_server.calls]  # in the order in which the images were ready
     stored = [json.loads((tmp_path / f"{stem}.json").read_text())["provenance"]["sha256"] for stem in "abc"]
     assert sorted(stored) == sorted(sent)
 
 
-def test_a_run_pauses_with_the_provider_and_gives_up(
-    batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path
-) -> None:
+def test_a_run_pauses_with_a_provider_and_gives_up(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, "a.jpg", "b.jpg")
     down = (b.Status(503, retry_after=0.01),) * 3
     vllm_server.reply(*down, *down)
@@ -405,15 +404,6 @@ def test_what_would_be_done(batch: Graphcap, vllm_server: OpenAIServer, tmp_path
     assert (costly.code, "not known" in costly.err) == (2, True)
 
 
-def test_a_folder_is_written_by_one_run_at_a_time(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
-    photos(tmp_path, "a.jpg", "b.jpg")
-    with (tmp_path / ".graphcap.jsonl").open("w") as index:
-        fcntl.flock(index, fcntl.LOCK_EX)
-        result = batch(tmp_path, *at(vllm_server))
-    assert (result.code, "Another run writes to" in result.err) == (2, True)
-    assert not vllm_server.calls
-
-
 def test_images_on_the_web(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path / "served", "a.jpg")
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
@@ -425,6 +415,5 @@ def test_images_on_the_web(batch: Graphcap, vllm_server: OpenAIServer, tmp_path:
     assert result.code == 3, result.err
     place = server.url.removeprefix("http://")
     assert files(tmp_path / "out") == {f"{place}/a.txt", "failures.jsonl"}
-    assert [(line["path"], line["code"]) for line in lines(tmp_path / "out/failures.jsonl")] == [
-        (f"{place}/absent.jpg", "image_unreachable")
-    ]
+    (failure,) = lines(tmp_path / "out/failures.jsonl")
+    assert (failure["path"], failure["code"]) == (f"{place}/absent.jpg", "image_unreachable")

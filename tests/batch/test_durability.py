@@ -50,10 +50,8 @@ def content(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("images", "kills"), [(1000, 10)])
-def test_killed_runs_add_up_to_one(
-    batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path, images: int, kills: int
-) -> None:
+def test_killed_runs_add_up_to_one(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    images, kills = 1000, 10
     names = [f"{number % 7}/{number}.jpg" for number in range(images)]
     options = (*at(vllm_server), "--out", "txt", "json", "hf-metadata", "--concurrency", "6")
     assert batch(photos(tmp_path / "whole", *names), *options).code == 0
@@ -62,10 +60,8 @@ def test_killed_runs_add_up_to_one(
     folder, generator = photos(tmp_path / "parts", *names), random.Random(13)
     for _ in range(kills):
         calls = len(vllm_server.calls)
-        with started(folder, *options) as process:
+        with started(folder, *options):
             vllm_server.wait_for_calls(calls + generator.randrange(1, images // kills - 10), 60)
-            process.kill()
-            process.wait()
     assert batch(folder, *options).code == 0
     assert content(folder) == content(tmp_path / "whole")
     asked = Counter(call.image.sha256 for call in vllm_server.calls if call.image)
@@ -81,10 +77,8 @@ def test_a_killed_run_that_overwrites_goes_on(batch: Graphcap, vllm_server: Open
     for existing, temperature in (("overwrite", "0.5"), ("append", "0.6")):
         again = (*options, "--existing", existing, "--temperature", temperature, "--prefix", f"{existing}: ")
         vllm_server.calls.clear()
-        with started(*again) as process:
+        with started(*again):
             vllm_server.wait_for_calls(20, 60)
-            process.kill()
-            process.wait()
         assert batch(*again).code == 0
         assert 40 <= len(vllm_server.calls) <= 44
     texts = {(tmp_path / f"{number}.txt").read_text() for number in range(40)}
@@ -98,13 +92,8 @@ def test_through_a_running_service(batch: Graphcap, vllm_server: OpenAIServer, t
     photos(tmp_path, "a.jpg", "b.jpg")
     (tmp_path / "empty.jpg").touch()
     vllm_server.reply(b.Refusal())
-    with Service(
-        "--provider",
-        "vllm",
-        GRAPHCAP_API_KEYS="secret-key-1",
-        VLLM_BASE_URL=vllm_server.url,
-        GRAPHCAP_MODEL="tiny-vision",
-    ) as service:
+    environment = {"VLLM_BASE_URL": vllm_server.url, "GRAPHCAP_MODEL": "tiny-vision"}
+    with Service("--provider", "vllm", GRAPHCAP_API_KEYS="secret-key-1", **environment) as service:
         options = (tmp_path, "--url", service.url, "-p", "training_tags", "--out", "txt", "json")
         wrong = batch(*options, "--api-key", "wrong")
         assert (wrong.code, "API key" in wrong.err) == (4, True)
@@ -195,10 +184,8 @@ def test_a_bucket(
     assert {name for name in names if "/" not in name} == {".graphcap.jsonl", "metadata.jsonl"}
     assert len(fs.cat_file("photos/set/metadata.jsonl").splitlines()) == 12
     overwrite = (*options, "--existing", "overwrite", "--prefix", "new: ")
-    with started(*overwrite) as process:
+    with started(*overwrite):
         vllm_server.wait_for_calls(12 + 6, 60)
-        process.kill()
-        process.wait()
     assert batch(*overwrite).code == 0
     assert 24 <= len(vllm_server.calls) <= 24 + 3
     assert all(fs.cat_file(f"photos/set/{n % 3}/{n}.txt").startswith(b"new: ") for n in range(12))
@@ -268,9 +255,7 @@ def test_a_crash_before_the_sidecar_was_written(batch: Graphcap, vllm_server: Op
         assert (len(vllm_server.calls), (tmp_path / "b.txt").read_text()) == (2, text)
 
 
-def test_a_run_between_two_parts_of_one_that_overwrites(
-    batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path
-) -> None:
+def test_a_run_between_two_parts_of_an_overwrite(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, "a.jpg", "b.jpg", "c.jpg", "d.jpg")
     options, index = (tmp_path, *at(vllm_server)), tmp_path / ".graphcap.jsonl"
     overwrite = (*options, "--existing", "overwrite", "--prefix", "new: ")

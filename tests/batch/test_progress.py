@@ -130,14 +130,6 @@ def test_a_terminal_that_is_resized() -> None:
 
 
 @pytest.mark.slow
-def test_no_colour() -> None:
-    with Terminal(80, NO_COLOR="1") as shown:
-        shown.step("1.jpg: ")
-        shown.end()
-        assert not COLOUR.search(shown.shown)
-
-
-@pytest.mark.slow
 def test_a_dumb_terminal_gets_lines() -> None:
     with Terminal(80, TERM="dumb") as shown:
         line = shown.step("1.jpg: ")
@@ -147,12 +139,13 @@ def test_a_dumb_terminal_gets_lines() -> None:
 
 
 @pytest.mark.slow
-def test_json_leaves_standard_output_to_the_events() -> None:
-    with Terminal(80, "--json") as shown:
+def test_json_leaves_standard_output_to_the_events_and_the_display_may_have_no_colour() -> None:
+    with Terminal(80, "--json", NO_COLOR="1") as shown:
         shown.step("1.jpg: ")
         events = [json.loads(line) for line in shown.end().splitlines()]
         assert [event["type"] for event in events] == ["started", "waiting", "waiting", "captioned", "finished"]
         assert events[3]["row"]["key"] == "1.jpg"
+        assert not COLOUR.search(shown.shown)
 
 
 async def test_lines_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -188,9 +188,7 @@ def test_from_a_bucket_to_a_bucket(cluster: RayCluster, batch: Graphcap, vllm_se
     assert cluster.logs_with(secret) == []
 
 
-def test_failures_and_ends_are_those_of_a_process(
-    cluster: RayCluster, vllm_server: OpenAIServer, tmp_path: Path
-) -> None:
+def test_failures_are_those_of_a_process(cluster: RayCluster, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, *(f"{number}.jpg" for number in range(12)))
     (tmp_path / "empty.jpg").touch()
     vllm_server.reply(*(b.Status(503, retry_after=0.01),) * 30)
@@ -207,9 +205,7 @@ def test_failures_and_ends_are_those_of_a_process(
     assert (code, "API key" in err, len(kept)) == (4, True, 4), err
 
 
-def test_an_interrupt_finishes_the_calls_in_flight(
-    cluster: RayCluster, vllm_server: OpenAIServer, tmp_path: Path
-) -> None:
+def test_an_interrupt_finishes_calls_in_flight(cluster: RayCluster, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, *(f"{number}.jpg" for number in range(400)))
     vllm_server.default = b.Hold()
     options = (*cluster.options, "--num-actors", "1", "--concurrency", "4")

@@ -81,10 +81,5 @@ def test_the_summary_stays_small() -> None:
 
 
 def test_words() -> None:
-    assert [duration(seconds) for seconds in (0.4, 59.6, 3599, 36_000)] == [
-        "0:00:00",
-        "0:01:00",
-        "0:59:59",
-        "10:00:00",
-    ]
+    assert [duration(seconds) for seconds in (0.4, 59.6, 3599, 36_000)] == ["0:00:00", "0:01:00", "0:59:59", "10:00:00"]
     assert [money(cost) for cost in (None, 0.0004, 1234.5)] == ["cost unknown", "$0.0004", "$1,234.50"]

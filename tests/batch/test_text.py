@@ -14,7 +14,7 @@ from perspectives import Perspective, catalog, parse
 
 LIBRARY = catalog.load([catalog.LIBRARY])
 CAPTION = LIBRARY.get("training_caption")
-TAGS = {"type": "array", "items": {"type": "string"}}
+TEXT = {"type": "string"}
 SCENE = parse(
     {
         "name": "scene",
@@ -24,15 +24,12 @@ SCENE = parse(
             "type": "object",
             "properties": {
                 "kind": {"type": "string", "enum": ["photo", "drawing"]},
-                "title": {"type": "string"},
-                "tags": TAGS,
-                "light": {"type": "object", "properties": {"from": {"type": "string"}}},
+                "title": TEXT,
+                "tags": {"type": "array", "items": TEXT},
+                "light": {"type": "object", "properties": {"from": TEXT}},
                 "objects": {
                     "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {"label": {"type": "string"}, "colour": {"type": "string"}},
-                    },
+                    "items": {"type": "object", "properties": {"label": TEXT, "colour": TEXT}},
                 },
             },
         },
@@ -107,22 +104,7 @@ def test_options_shape_the_text(options: dict[str, object], text: str) -> None:
 @pytest.mark.parametrize("trainer", sorted(TRAINERS))
 def test_every_caption_is_one_and_holds_the_trigger_word(trainer: str, tmp_path: Path) -> None:
     """200 answers with line breaks, separators, controls and empty texts: the trainer reads one caption from each."""
-    pieces = [
-        "\n",
-        "\r\n",
-        "\u2028",
-        "\x85",
-        "\x0b",
-        "|||",
-        ";;;",
-        "\ufeff",
-        "\x00",
-        "\x1b[2J",
-        "日本",
-        "a man",
-        ", ",
-        "",
-    ]
+    pieces = ["\n", "\r\n", "\u2028", "\x85", "\x0b", "|||", ";;;", "\ufeff", "\0", "\x1b[2J", "日本", "man", ", ", ""]
     source = random.Random(7)
     for number in range(200):
         text = "".join(source.choices(pieces, k=number % 9))
