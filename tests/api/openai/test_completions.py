@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.openai.ask import COMPACT, ask, refusal, request, send
+from tests.api.openai.conftest import COMPACT, ask, refusal, request, send
 from tests.clients.bridge import ANSWER, MODEL, PHOTO, STUDIO_KEY, Bridge, message
 from tests.servers import behaviours as b
 

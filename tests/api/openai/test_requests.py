@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.openai.ask import CHAT, FORMAT, IMAGE, ask, refusal, request, send
+from tests.api.openai.conftest import CHAT, FORMAT, IMAGE, ask, refusal, request, send
 from tests.clients.bridge import MODEL, PHOTO, Bridge, message
 from tests.servers import behaviours as b
 
@@ -72,12 +72,7 @@ ASSISTANT = {"role": "assistant", "content": "A cup."}
 STATUS = {"model_not_found": 404, "address_refused": 403, "unsupported_image": 415, "image_too_large": 413}
 REJECTED: list[tuple[dict[str, Any], str, str, str]] = [
     ({"model": "gpt-4o"}, "model_not_found", "model", "'gpt-4o'"),
-    (
-        {"model": "gpt-4o", "messages": [message(image=None)]},
-        "model_not_found",
-        "model",
-        "/v1/models",
-    ),
+    ({"model": "gpt-4o", "messages": [message(image=None)]}, "model_not_found", "model", "/v1/models"),
     ({"model": "gpt-4o", "response_format": FORMAT}, "model_not_found", "model", "'gpt-4o'"),
     ({"messages": [message("What is it?", image=None)]}, "invalid_request", "messages", "there is none"),
     ({"messages": [message("This?"), message("Or this?")]}, "invalid_request", "messages", "there are 2"),

@@ -1,15 +1,44 @@
 """The JavaScript client with its packages, and a bridge under its control."""
 
+import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.clients.javascript.control import controlled
-from tests.clients.javascript.node import CLIENT, run
 from tests.service import ROOT
 from tests.tools import need
+
+RUNTIMES = {
+    "node": ("--experimental-websocket", "--test", "--test-reporter=spec", "--test-timeout=540000"),
+    "deno": ("test", "--allow-all", "--no-check", "--no-lock"),
+    "bun": ("test", "--timeout=240000"),
+}
+CLIENT = ROOT / "clients/javascript"
+GUARD = 600
+
+
+def run(folder: Path, *command: str, **environment: str) -> None:
+    """Run a command there; its output is the message of a failure."""
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=GUARD,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def run_tests(package: Path, name: str, runtime: str = "node", **environment: str) -> None:
+    """Run one file of the client's own tests in a JavaScript runtime."""
+    run(package, need(runtime), *RUNTIMES[runtime], f"./test/{name}", **environment)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import pytest
 
 from bridge.version import __version__
 from tests.api.streams import SAMPLE
-from tests.clients.javascript.node import CLIENT, GUARD, RUNTIMES, run, run_tests
+from tests.clients.javascript.conftest import CLIENT, GUARD, RUNTIMES, run, run_tests
 from tests.service import ROOT, Service
 from tests.tools import need
 

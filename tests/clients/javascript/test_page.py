@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
-from tests.clients.javascript.node import run_tests
+from tests.clients.javascript.conftest import run_tests
 from tests.deploy.fleet import Nginx
 from tests.service import ROOT, Service
 from tests.tools import need
