@@ -71,18 +71,11 @@ def test_requests_may_contain_any_base_url_only_on_loopback(host: str, policy: s
         ("IMAGE_URL_ALLOW", "10.1.0.0/16,10.0.0.0/99", "Invalid network: '10.0.0.0/99'."),
         ("IMAGE_URL_PORTS", "80,99999", "Input should be less than or equal to 65535."),
         ("CORS_ORIGINS", '["http://a"', "Expecting ',' delimiter: line 1 column 12 (char 11)."),
-        *(
-            ("CORS_ORIGINS", f"https://a,{origin}", "Write each origin as a browser")
-            for origin in ("foo", "https://a/b")
-        ),
+        *(("CORS_ORIGINS", f"https://a,{origin}", "Write each origin as a") for origin in ("foo", "https://a/b")),
         ("WORKSPACE", "absent", "Path does not point to a directory."),
         ("NAMED_API_KEYS", "react=a1,react=b2", "A name is repeated."),
         *(
-            (
-                "NAMED_API_KEYS",
-                f"{name}=our-key-of-a-caller",
-                "Write name=key,name=key with names of 1 to 32 characters",
-            )
+            ("NAMED_API_KEYS", f"{name}=our-callers-key", "Write name=key,name=key with names of 1 to 32 characters")
             for name in ("React", "key-1", "x" * 33, "")
         ),
         ("NAMED_API_KEYS", "react", "An API key consists of printable ASCII characters"),

@@ -22,9 +22,7 @@ def perspective(schema: dict[str, Any]) -> Perspective:
     return parse({"name": "mine", "prompt": "Look.", "json_schema": schema})
 
 
-@pytest.mark.parametrize(
-    "text", ["", "no", "[1, 2]", '"text"', "{", '{"a": 1', '{"a": NaN}', '{"a": Infinity}', "null"]
-)
+@pytest.mark.parametrize("text", ["", "no", "[1]", '"text"', "{", '{"a": 1', '{"a": NaN}', '{"a": Infinity}', "null"])
 def test_other_text_has_no_object(text: str) -> None:
     assert list(objects(text)) == []
 

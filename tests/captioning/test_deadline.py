@@ -43,11 +43,7 @@ async def parse(run: Run) -> object:
 
 @pytest.mark.parametrize(
     "work",
-    [
-        parse,
-        lambda run: read_answer(LARGE, MINE, run.deadline),
-        lambda run: PartialObjects(run, MINE).add(LARGE),
-    ],
+    [parse, lambda run: read_answer(LARGE, MINE, run.deadline), lambda run: PartialObjects(run, MINE).add(LARGE)],
     ids=["perspective", "answer", "partial object"],
 )
 async def test_a_thread_that_takes_long_does_not_hold_the_request(work: Callable[[Run], Awaitable[object]]) -> None:

@@ -82,9 +82,7 @@ async def test_a_server_that_echoes_gets_nothing_out(services: Services, server:
         assert ("cannot serve" in str(logged)) == (mode != "hide")
 
 
-async def test_an_invalid_answer_is_shown_without_the_key(
-    services: Services, server: OpenAIServer, photo: bytes
-) -> None:
+async def test_an_invalid_answer_is_shown_without_keys(services: Services, server: OpenAIServer, photo: bytes) -> None:
     server.reply(b.InvalidJson(f"Authorization: Bearer {KEY}"))
     problem, logged = await fail(services, photo, max_output_retries=0)
     assert problem.attempts is not None

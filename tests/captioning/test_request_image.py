@@ -33,9 +33,7 @@ def request_image(data: bytes, services: Services) -> RequestImage:
 
 async def test_each_profile_is_prepared_once(photo: bytes, services: Services) -> None:
     shared = request_image(photo, services)
-    first, second, small = await asyncio.gather(
-        shared.prepared(PROFILE), shared.prepared(PROFILE), shared.prepared(SMALL)
-    )
+    first, second, small = await asyncio.gather(*map(shared.prepared, (PROFILE, PROFILE, SMALL)))
     assert first is second
     assert (first.image.width, small.image.width) == (64, 16)
     assert first.image.data

@@ -44,9 +44,7 @@ async def generate(server: OpenAIServer, run: Run, retries: int = 2, **fields: A
         ("json_schema", 2, ["json_schema", "json_schema_relaxed"]),  # no calls are left
     ],
 )
-async def test_the_last_rejection_is_raised(
-    server: OpenAIServer, mode: OutputMode, calls: int, modes: list[str]
-) -> None:
+async def test_the_last_rejection_raises(server: OpenAIServer, mode: OutputMode, calls: int, modes: list[str]) -> None:
     server.default = b.RejectSchema()
     run = new_run(60, attempts=Attempts(calls))
     with pytest.raises(errors.ProviderError):
@@ -66,9 +64,8 @@ async def test_endless_white_space_of_a_model_without_temperature_is_retried_onc
             await output.generate(2)
     assert len(server.calls) == 2
     assert not [call for call in server.calls if "temperature" in call.body]
-    assert [event.reason for event in events if isinstance(event, Reset)] == [
-        "The model wrote only white space; retrying."
-    ]
+    (reset,) = (event for event in events if isinstance(event, Reset))
+    assert reset.reason == "The model wrote only white space; retrying."
 
 
 @pytest.mark.parametrize(

@@ -131,9 +131,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_progress_text_and_colour_are_shown_on_a_terminal_only(
-    graphcap: Graphcap, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_and_colour_are_shown_on_a_terminal_only(graphcap: Graphcap, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     with OF_KIND["vllm"].server() as server:
         command = ("caption", PHOTO, "-p", "alt_text", "--kind", "vllm", "--base-url", server.url, "--stream")
@@ -257,6 +255,7 @@ def test_a_running_service(graphcap: Graphcap, tmp_path: Path) -> None:
     assert (second.code, second.err.count("\n"), f"Port {port} is in use" in second.err) == (2, 1, True)
 
 
+HELP = "from bridge.cli import COMMANDS, build; [build(name) for name in (None, *COMMANDS) if name != 'serve']"
 HEAVY = {"openai", "anthropic", "instructor", "google.genai", "ollama", "rich"}
 
 
@@ -264,10 +263,7 @@ HEAVY = {"openai", "anthropic", "instructor", "google.genai", "ollama", "rich"}
 @pytest.mark.parametrize(
     ("code", "heavy"),
     [
-        (
-            "from bridge.cli import COMMANDS, build; [build(name) for name in (None, *COMMANDS) if name != 'serve']",
-            HEAVY | {"pydantic", "fastapi", "PIL", "httpx"},
-        ),
+        (HELP, HEAVY | {"pydantic", "fastapi", "PIL", "httpx"}),
         ("import bridge.app", HEAVY),
         ("from providers import registry; registry.specs()", HEAVY | {"PIL", "httpx", "httpx2"}),
     ],

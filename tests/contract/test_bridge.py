@@ -178,9 +178,7 @@ def test_an_unreachable_server(service: Service, url: str) -> None:
 
 
 @pytest.mark.parametrize("schema", [PLAIN, RICH], ids=["plain", "rich"])
-def test_a_rejected_schema_goes_one_mode_down_and_the_mode_is_remembered(
-    bridge: Bridge, schema: dict[str, Any]
-) -> None:
+def test_a_rejected_schema_goes_one_mode_down_and_it_is_remembered(bridge: Bridge, schema: dict[str, Any]) -> None:
     bridge.server.reply(b.RejectSchema())
     bridge.server.default = b.Answer(instance(schema))
     first = bridge.caption(perspective=inline(json_schema=schema))

@@ -26,9 +26,7 @@ VARIABLES: dict[str, str] = {
     **dict.fromkeys(("ANTHROPIC_FEDERATION_RULE_ID", "ANTHROPIC_ORGANIZATION_ID"), AMBIENT),
     **dict.fromkeys(("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "OLLAMA_HOST"), f"http://{AMBIENT}.invalid"),
     **dict.fromkeys(("GOOGLE_GEMINI_BASE_URL", "GOOGLE_VERTEX_BASE_URL"), f"http://{AMBIENT}.invalid"),
-    **dict.fromkeys(
-        ("OPENAI_CUSTOM_HEADERS", "ANTHROPIC_CUSTOM_HEADERS"), f"X-Custom: {AMBIENT}\nUser-Agent: {AMBIENT}"
-    ),
+    **dict.fromkeys(("OPENAI_CUSTOM_HEADERS", "ANTHROPIC_CUSTOM_HEADERS"), f"X-A: {AMBIENT}\nUser-Agent: {AMBIENT}"),
     **dict.fromkeys(("GOOGLE_GENAI_USE_VERTEXAI", "GOOGLE_GENAI_USE_ENTERPRISE"), "true"),
     **dict.fromkeys(("GOOGLE_CLOUD_PROJECT", "GOOGLE_CLOUD_LOCATION"), "europe-west1"),
     "GOOGLE_GENAI_CLIENT_MODE": "replay",

@@ -71,10 +71,7 @@ def new_run(seconds: float = 20, **fields: Any) -> Run:
 
 
 async def ask(
-    dispatcher: Dispatcher,
-    run: Run | None = None,
-    request: VisionRequest = REQUEST,
-    target: Target = TARGET,
+    dispatcher: Dispatcher, run: Run | None = None, request: VisionRequest = REQUEST, target: Target = TARGET
 ) -> tuple[Completion, list[str]]:
     """Return the completion of one call, and the text pieces before it."""
     pieces: list[str] = []

@@ -270,7 +270,7 @@ async def ask_in_modes(dispatcher: Dispatcher, request: VisionRequest, target: T
     return attempts(run, lambda a: a.output_mode)
 
 
-async def test_an_accepted_mode_is_remembered_for_its_schema_alone(server: OpenAIServer) -> None:
+async def test_a_mode_is_remembered_for_its_schema_alone_and_not_after_a_500(server: OpenAIServer) -> None:
     clock = Clock()
     async with dispatching(*named(server), clock=clock) as dispatcher:
         server.reply(b.RejectSchema(), b.Length())  # accepted, although the answer is truncated
@@ -279,14 +279,9 @@ async def test_an_accepted_mode_is_remembered_for_its_schema_alone(server: OpenA
         assert await ask_in_modes(dispatcher, REQUEST) == ["json_schema_relaxed"]
         assert await ask_in_modes(dispatcher, distinct()) == ["json_schema"]
         clock.now += 600
+        server.reply(b.Status(500))
+        assert await ask_in_modes(dispatcher, REQUEST) == ["json_schema", "json_schema_relaxed"]
         assert await ask_in_modes(dispatcher, REQUEST) == ["json_schema"]
-
-
-async def test_a_mode_that_only_a_500_led_to_is_not_remembered(server: OpenAIServer) -> None:
-    server.reply(b.Status(500))
-    async with dispatching(*named(server)) as dispatcher:
-        modes = [await ask_in_modes(dispatcher, REQUEST) for _ in range(2)]
-    assert modes == [["json_schema", "json_schema_relaxed"], ["json_schema"]]
 
 
 async def test_what_one_endpoint_rejects_is_still_sent_to_the_other(server: OpenAIServer, other: OpenAIServer) -> None:

@@ -79,9 +79,7 @@ def test_calls_that_started_before_it_opened_are_ignored(breaker: CircuitBreaker
         (["a1", "b2", "ok", "c3", "d4"], "closed"),
     ],
 )
-def test_500s_count_when_three_different_requests_got_them(
-    breaker: CircuitBreaker, digests: list[str], state: str
-) -> None:
+def test_500s_count_after_three_different_requests(breaker: CircuitBreaker, digests: list[str], state: str) -> None:
     """Issue 10, row 1. A digest is an image (letter) and a schema (number)."""
     for digest in digests:
         epoch = breaker.start()

@@ -145,9 +145,8 @@ def test_endpoints_are_counted_in_total_and_per_provider(tmp_path: Path) -> None
         disabled = f'{{base_url = "{server.url}", enabled = false, name = "off"}}'
         toml = provider("pair", server.url, STOPPED, disabled, probe_interval="0.2") + provider("idle", server.url)
         with gateway(tmp_path, toml) as service:
-            until(
-                lambda: service.get("/health").json()["endpoint_counts"] == {"total": 5, "healthy": 2, "unhealthy": 1}
-            )
+            total = {"total": 5, "healthy": 2, "unhealthy": 1}
+            until(lambda: service.get("/health").json()["endpoint_counts"] == total)
             counts = {item["name"]: item["endpoint_counts"] for item in service.get("/health").json()["providers"]}
     assert counts == {
         "builtin": {"total": 1, "healthy": 1, "unhealthy": 0},

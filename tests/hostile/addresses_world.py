@@ -185,9 +185,8 @@ def main(folder: Path) -> None:
     world = World(folder, (HERE.parent / "contract" / "photo.jpg").read_bytes())
     shared = environment(world, folder)
     with ExitStack() as stack:
-        started = {
-            name: stack.enter_context(Service(**shared, **settings)) for name, settings in TABLE["policies"].items()
-        }
+        policies = TABLE["policies"].items()
+        started = {name: stack.enter_context(Service(**shared, **settings)) for name, settings in policies}
         session = Session(world, {name: Bridge(one.url) for name, one in started.items()})
         facts = session.ask_all()
     logs = "".join(one.log for one in started.values())

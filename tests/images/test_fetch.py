@@ -180,9 +180,7 @@ async def silent(writer: asyncio.StreamWriter) -> None:
         (silent, {"quiet": 0.1}, ImageUnreachable, "did not respond"),
     ],
 )
-async def test_size_and_time_are_limited(
-    page: Reply, limits: dict[str, float], error: type[Exception], words: str
-) -> None:
+async def test_size_and_time_limits(page: Reply, limits: dict[str, float], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         await fetch(page, **limits)
 

@@ -183,10 +183,8 @@ def test_caption_asks_on_a_terminal(files: dict[str, bytes], tmp_path: Path, ans
     termios.tcsetwinsize(theirs, (24, 100))
     command = [*COMMAND, "caption", PHOTO, "--provider", "local", "--model", NAME]
     with Hub(files) as hub:
-        variables = {**environment(tmp_path, hub.url), "TERM": "dumb"}
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=variables, stdin=theirs, stderr=theirs, stdout=subprocess.DEVNULL
-        )
+        env = {**environment(tmp_path, hub.url), "TERM": "dumb"}
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdin=theirs, stderr=theirs, stdout=subprocess.DEVNULL)
         os.close(theirs)
         shown = b""
         while b"[y/N]" not in shown:

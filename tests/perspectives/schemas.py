@@ -43,9 +43,8 @@ _SINGLE = (
 @st.composite
 def _nodes(draw: st.DrawFn, inner: st.SearchStrategy[Any]) -> dict[str, Any]:
     words = draw(st.lists(st.sampled_from([*_BOUNDS, "properties", "properties", *_SINGLE]), max_size=5, unique=True))
-    words += draw(
-        st.lists(st.sampled_from(["anyOf", "oneOf", "allOf", "prefixItems", "patternProperties"]), max_size=1)
-    )
+    applicators = ["anyOf", "oneOf", "allOf", "prefixItems", "patternProperties"]
+    words += draw(st.lists(st.sampled_from(applicators), max_size=1))
     node: dict[str, Any] = {}
     for word in words:
         if word in _BOUNDS:

@@ -25,9 +25,8 @@ def perspective_of(prompt: str = "p", template: str | None = None, **more: Any) 
 
 
 def test_variables_are_rendered_once_and_other_braces_are_literal() -> None:
-    perspective = perspective_of(
-        'Say {word} as {"word": "{word}"} {{word}} {0} {other} {}', variables=[{"name": "word"}]
-    )
+    prompt = 'Say {word} as {"word": "{word}"} {{word}} {0} {other} {}'
+    perspective = perspective_of(prompt, variables=[{"name": "word"}])
     value = "{word} {other} \\1 %s"
     expected = f'Say {value} as {{"word": "{value}"}} {{{value}}} {{0}} {{other}} {{}}'
     assert render(perspective, {"word": value}) == expected

@@ -70,9 +70,8 @@ def test_the_generated_tables_list_it() -> None:
 
 
 def test_the_files_of_the_worked_example_are_those_that_it_took() -> None:
-    section = (
-        (ROOT / "docs/architecture.md").read_text("utf-8").partition("### Add a provider: the example `anthropic`")[2]
-    )
+    page = (ROOT / "docs/architecture.md").read_text("utf-8")
+    section = page.partition("### Add a provider: the example `anthropic`")[2]
     paths = re.findall(r"`((?:[\w-]+/|\.)[\w./-]+\.?\w+|pyproject\.toml)`", section.partition("\n### ")[0])
     assert len(paths) > 12
     assert [path for path in paths if "anthropic" not in (ROOT / path).read_text("utf-8").lower()] == []

@@ -37,9 +37,8 @@ def test_anthropics_headers() -> None:
         prefix = f"anthropic-ratelimit-{name}"
         headers |= {f"{prefix}-limit": limit, f"{prefix}-remaining": remaining, f"{prefix}-reset": reset}
     hints = rate_hints(headers)
-    assert hints == RateHints(
-        Allowance(49, 50, pytest.approx(30, abs=2)), Allowance(0, 16000, pytest.approx(30, abs=2))
-    )
+    seconds = pytest.approx(30, abs=2)
+    assert hints == RateHints(Allowance(49, 50, seconds), Allowance(0, 16000, seconds))
 
 
 @pytest.mark.parametrize(

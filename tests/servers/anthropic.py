@@ -158,9 +158,8 @@ class AnthropicServer(WireServer):
         return {"type": "error", "error": error, "request_id": "req_1"}
 
     def answer(self, call: Call, text: str, answer: b.Answer) -> Reply:
-        blocks: Blocks = (
-            [{"type": "thinking", "thinking": answer.thinking, "signature": "s"}] if answer.thinking else []
-        )
+        thinking = {"type": "thinking", "thinking": answer.thinking, "signature": "s"}
+        blocks: Blocks = [thinking] if answer.thinking else []
         if call.mode != "json_object":
             return self.message(call, [*blocks, {"type": "text", "text": text}], "end_turn", answer)
         try:
@@ -247,13 +246,11 @@ def opened(block: dict[str, Any], count: int) -> tuple[dict[str, Any], Blocks]:
             ]
             return {"type": "thinking", "thinking": "", "signature": ""}, deltas
         case "tool_use":
-            parts = [
-                {"type": "input_json_delta", "partial_json": piece} for piece in ["", *pieces(block["json"], count)]
-            ]
+            texts = ["", *pieces(block["json"], count)]
+            parts = [{"type": "input_json_delta", "partial_json": piece} for piece in texts]
             return {"type": "tool_use", "id": block["id"], "name": block["name"], "input": {}}, parts
-    return {"type": "text", "text": ""}, [
-        {"type": "text_delta", "text": piece} for piece in pieces(block["text"], count)
-    ]
+    deltas = [{"type": "text_delta", "text": piece} for piece in pieces(block["text"], count)]
+    return {"type": "text", "text": ""}, deltas
 
 
 def event_stream(events: Iterable[dict[str, Any]]) -> Reply:

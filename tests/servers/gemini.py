@@ -199,10 +199,8 @@ class GeminiServer(WireServer):
     ) -> dict[str, Any]:
         ended = {"finishReason": reason} if reason else {}
         candidate = {"content": {"role": "model", "parts": parts}, "index": 0, **ended}
-        counts = {
-            "usageMetadata": USAGES[usage] if reason else {**USAGES[usage], **(UNDERWAY if usage == "told" else {})}
-        }
-        told = {} if usage == "absent" else counts
+        underway = UNDERWAY if usage == "told" and not reason else {}
+        told = {} if usage == "absent" else {"usageMetadata": {**USAGES[usage], **underway}}
         return {"candidates": [candidate], "modelVersion": model or call.model, "responseId": "r1", **told}
 
     def bodies(self, call: Call, bodies: list[dict[str, Any]]) -> Reply:

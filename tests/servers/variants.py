@@ -60,10 +60,8 @@ def llamacpp_error(status: int, message: str, refused: RefusedError) -> Any:
     if refused.facts.get("too_long"):
         sizes = {"n_prompt_tokens": 9000, "n_ctx": 4096}
         return {"error": {"code": 400, "message": message, "type": "exceed_context_size_error", **sizes}}
-    kind = {401: "authentication_error", 404: "not_found_error", 400: "invalid_request_error"}.get(
-        status, "server_error"
-    )
-    return {"error": {"code": status, "message": message, "type": kind}}
+    kinds = {401: "authentication_error", 404: "not_found_error", 400: "invalid_request_error"}
+    return {"error": {"code": status, "message": message, "type": kinds.get(status, "server_error")}}
 
 
 def openrouter_error(status: int, message: str, refused: RefusedError) -> Any:

@@ -143,11 +143,10 @@ def test_the_code_of_each_failure(service: Service, server: OpenAIServer) -> Non
         fields = line(service, code)
         assert (fields["status"], fields["code"]) == (status, code)
         assert fields.get("calls", 0) == (behaviour is not None)
+    unplanned = {"perspective": "unknown", "provider": "none"}
     planned = set(FAILURES) - {"unknown_perspective", "invalid_request"}
     for code in FAILURES:
-        labels = (
-            {"perspective": "inline", **STUDIO} if code in planned else {"perspective": "unknown", "provider": "none"}
-        )
+        labels = {"perspective": "inline", **STUDIO} if code in planned else unplanned
         assert growth.of("problems_total", code=code) == growth.of("captions_total", outcome=code, **labels) == 1, code
 
 

@@ -46,9 +46,8 @@ def service() -> Iterator[Service]:
 def test_every_response(service: Service, method: str, path: str, headers: dict[str, str], status: int) -> None:
     content = b"x" * 1001 if "Content-Length" in headers else b""
     sent = {"X-Request-ID": "mine-1", **headers}
-    response = httpx.request(
-        method, service.url + path, headers=sent, content=content, timeout=HANG_GUARD, trust_env=False
-    )
+    url = service.url + path
+    response = httpx.request(method, url, headers=sent, content=content, timeout=HANG_GUARD, trust_env=False)
     assert response.status_code == status
     assert response.headers["x-request-id"] == "mine-1"
     assert "total;dur=" in response.headers["server-timing"]
