@@ -79,7 +79,9 @@ def lines(file: Path) -> list[dict[str, Any]]:
 def s3() -> Iterator[str]:
     """An S3 server on loopback."""
     from moto.server import ThreadedMotoServer
+    from s3fs import S3FileSystem
 
+    S3FileSystem.clear_instance_cache()  # an instance keeps the address of the server that an earlier file started
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

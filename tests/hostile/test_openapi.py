@@ -3,6 +3,7 @@
 schemathesis runs as a program: as a plugin it would slow every test run by a second.
 """
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,6 @@ from tests.service import ROOT, Service, clean_environment
 
 pytestmark = pytest.mark.slow
 
-SECONDS = 120
 HANG_GUARD = 400
 BLIND = {"GRAPHCAP_REQUEST_PROVIDERS": "none", "GRAPHCAP_IMAGE_URLS": "off"}  # generated addresses are not called
 
@@ -25,7 +25,7 @@ def test_every_response_matches_the_document(tmp_path: Path) -> None:
             [
                 *(program, "--config-file", ROOT / "tests/hostile/schemathesis.toml"),
                 *("run", ROOT / "openapi.json", "--url", service.url),
-                *("--max-time", str(SECONDS), "--continue-on-failure", "--no-color"),
+                *("--continue-on-failure", "--no-color"),
             ],
             cwd=tmp_path,
             env=clean_environment(),
@@ -35,4 +35,5 @@ def test_every_response_matches_the_document(tmp_path: Path) -> None:
         )
     assert found.returncode == 0, found.stdout + found.stderr
     assert "Traceback" not in service.log
-    assert "Tested: 16" in found.stdout
+    operations = sum(map(len, json.loads((ROOT / "openapi.json").read_text("utf-8"))["paths"].values()))
+    assert f"Tested: {operations}" in found.stdout, found.stdout
