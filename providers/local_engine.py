@@ -76,9 +76,9 @@ def missing_memory(options: Options, devices: list[dict[str, Any]]) -> str:
     )
 
 
-def start(options: Options) -> Any:
-    """Load the model and return llama.cpp's server, which runs in threads. Raises RuntimeError."""
-    from xllamacpp import CommonParams, Server  # type: ignore[import-untyped]
+def parameters(options: Options) -> Any:
+    """Return llama.cpp's parameters."""
+    from xllamacpp import CommonParams  # type: ignore[import-untyped]
 
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     params = CommonParams()
@@ -90,7 +90,7 @@ def start(options: Options) -> Any:
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = max(cores - 1, 1)
     params.offline, params.ui, params.endpoint_slots, params.verbosity = True, False, False, _LOG_ERRORS
     params.cache_ram_mib = 0  # no cache of other prompts (default: 8 GB); slots keep their own prefix
-    return Server(params)
+    return params
 
 
 def main() -> None:
@@ -101,13 +101,13 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # output of libraries goes to the log
     options = Options(**json.loads(sys.stdin.readline()))
-    from xllamacpp import get_device_info
+    from xllamacpp import Server, get_device_info
 
     server = None
     reply = {"error": missing_memory(options, get_device_info())}
     if not reply["error"]:
         try:
-            server = start(options)
+            server = Server(parameters(options))  # loads the model, and runs in threads
             reply = {"url": server.listening_address}
         except RuntimeError:
             reply = {}  # the cause is in llama.cpp's log

@@ -84,6 +84,8 @@ def _download(model: KnownModel, file: HubFile) -> Path:
     if not is_cached:
         url = hf_hub_url(model.repository, file.file, revision=model.revision)
         metadata = get_hf_file_metadata(url)
+        if not re.fullmatch(r"[\w-]+", str(metadata.etag)):  # it becomes the name of a file
+            raise EngineFailed(f"The hub names no valid hash (ETag) for '{file.file}'. Check HF_ENDPOINT.")
         _fetch(url, file, _repository_folder(model) / "blobs" / str(metadata.etag), metadata.size or 0)
     path = Path(hf_hub_download(model.repository, file.file, revision=model.revision))
     if is_cached:

@@ -14,7 +14,8 @@ class Hub(LoopbackServer):
     """Serves `files` (content by `owner/repository/file`).
 
     `breaks`: how many downloads break off in the middle. `stalls`: the bytes after which downloads send no more.
-    `error`: status and error code of every response, if set. `lies`: the hashes in the headers are wrong. `size`: the
+    `error`: status and error code of every response, if set. `lies`: the hashes in the headers are wrong. `etag`: the
+    hash in the headers, if it is not one. `size`: the
     size in the headers, if it is wrong. `content`: another server with the files, to which the hub redirects. `ranges`:
     the ranges that were requested. `sent`: how many bytes of files were sent. `keys`: the values of `Authorization`.
     """
@@ -27,12 +28,13 @@ class Hub(LoopbackServer):
         stalls: int | None = None,
         error: tuple[int, str] | None = None,
         lies: bool = False,
+        etag: str = "",
         size: int | None = None,
         content: "Hub | None" = None,
     ) -> None:
         super().__init__(HubHandler)
         self.files, self.breaks, self.stalls = files, breaks, stalls
-        self.error, self.lies, self.size, self.content = error, lies, size, content
+        self.error, self.lies, self.etag, self.size, self.content = error, lies, etag, size, content
         self.ranges: list[str] = []
         self.keys: set[str | None] = set()
         self.sent = 0
@@ -80,7 +82,7 @@ class HubHandler(Handler):
 
     def _file(self, content: bytes) -> None:
         hub = self.server
-        digest = sha256(content + (b"!" if hub.lies else b"")).hexdigest()
+        digest = hub.etag or sha256(content + (b"!" if hub.lies else b"")).hexdigest()
         headers = {"ETag": f'"{digest}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
         linked = {**headers, "X-Linked-ETag": headers["ETag"], "X-Linked-Size": str(hub.size or len(content))}
         if hub.content is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from providers import local, local_models
+from providers import local, local_engine, local_models
 from providers.base import ProviderConfig, VisionRequest
 from providers.errors import CallTimeout, EngineFailed, UnknownModel
 from providers.local_engine import Options
@@ -79,6 +79,12 @@ async def test_the_environment_of_an_engine_has_no_key(
         os.kill(pid, signal.SIGTERM)  # of the process group: calls in progress may finish
         os.kill(pid, signal.SIGINT)
         assert httpx2.get(f"{lease.address.url}/health").status_code == 200
+
+
+def test_gpu_layers_threads_and_slots_reach_llama_cpp(model: Path) -> None:
+    parameters = local_engine.parameters(options(model, gpu_layers=7, parallel=3))
+    assert (parameters.n_gpu_layers, parameters.n_parallel, parameters.n_ctx) == (7, 3, 3 * 4096)
+    assert parameters.cpuparams.n_threads == max(len(os.sched_getaffinity(0)) - 1, 1)
 
 
 async def test_a_deadline_while_the_model_loads(model: Path, supervisor: Supervisor) -> None:

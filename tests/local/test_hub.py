@@ -129,6 +129,7 @@ def test_an_interrupted_pull_is_continued_by_the_next_one(
     ("hub", "name", "environment", "sentence"),
     [
         ({"lies": True}, NAME, {}, "The file 'tiny.gguf' is not the expected one: its size or its hash differs."),
+        ({"etag": "../../../escaped"}, NAME, {}, "The hub names no valid hash (ETag) for 'tiny.gguf'."),
         ({}, "smolvlm-500m", {}, "The file 'SmolVLM-500M-Instruct-Q8_0.gguf' is not the expected one"),
         ({"error": (401, "GatedRepo")}, NAME, {}, "The model is gated. Accept its terms at https://"),
         (
