@@ -20,11 +20,24 @@ from tests.servers import OllamaServer, OpenAIServer, TrapServer, WireServer
 from tests.service import AMBIENT, ROOT
 
 LEAKS = pytest.StashKey[list[str]]()
+# The files whose slow tests take longest.
+LONG = (
+    *("batch/test_ray.py", "clients/javascript/test_javascript_client.py", "batch/test_durability.py"),
+    *("local/test_captions.py", "clients/javascript/test_page.py", "e2e/test_container.py", "hostile/test_images.py"),
+    *("local/test_hub.py", "e2e/test_first_run.py", "deploy/test_nginx.py", "local/test_service.py"),
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let every process of this run keep what the service writes in one place."""
     written.begin()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the longest files first: one that starts last would keep one process busy while the others have ended."""
+    ranks = {ROOT / "tests" / name: rank for rank, name in enumerate(LONG)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
