@@ -11,13 +11,15 @@ from typing import NamedTuple
 
 import pytest
 
+from bridge.captioning.services import Services, open_services
 from bridge.cli import main
+from bridge.settings import Settings
 from providers.pool import Pool
 from tests import written
 from tests.contract.kinds import PROTOCOLS, Kind
 from tests.contract.target import Target, target
 from tests.servers import OllamaServer, OpenAIServer, TrapServer, WireServer
-from tests.service import AMBIENT, ROOT
+from tests.service import AMBIENT, ROOT, WORKSPACE
 
 LEAKS = pytest.StashKey[list[str]]()
 # The files whose slow tests take longest.
@@ -120,6 +122,13 @@ async def pool(anyio_backend: str) -> AsyncIterator[Pool]:
     pool = Pool()
     yield pool
     await pool.aclose()
+
+
+@pytest.fixture(scope="module")
+async def services(anyio_backend: str) -> AsyncIterator[Services]:
+    """The bridge's services in this process."""
+    async with open_services(Settings(workspace=WORKSPACE)) as opened:
+        yield opened
 
 
 @pytest.fixture(params=PROTOCOLS, ids=lambda kind: kind.id)
