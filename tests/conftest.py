@@ -26,7 +26,6 @@ LEAKS = pytest.StashKey[list[str]]()
 LONG = (
     *("batch/test_ray.py", "clients/javascript/test_javascript_client.py", "batch/test_durability.py"),
     *("local/test_captions.py", "clients/javascript/test_page.py", "e2e/test_container.py", "hostile/test_images.py"),
-    *("local/test_hub.py", "e2e/test_first_run.py", "deploy/test_nginx.py", "local/test_service.py"),
 )
 
 

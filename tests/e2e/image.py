@@ -90,6 +90,7 @@ class Stage:
         (self.root / "tmp").chmod(0o1777)
         unneeded = shutil.ignore_patterns("site-packages", "test", "__pycache__", "*.a")
         shutil.copytree(python.parent.parent, self.python, symlinks=True, ignore=unneeded)
+        self.shell("python3.12 -m ensurepip --default-pip")
 
     def make_folder(self, path: str) -> None:
         (self.root / (self.directory / path).relative_to("/")).mkdir(parents=True, exist_ok=True)
@@ -104,14 +105,8 @@ class Stage:
         uid, gid = self.user.split(":")
         return ["setpriv", f"--reuid={uid}", f"--regid={gid}", *UNPRIVILEGED, "--", *command]
 
-    def run(self, script: str) -> None:
-        """Run a build step. The first one of a stage finds pip, as in the official image."""
-        if not (self.python / "lib/python3.12/site-packages").exists():
-            self.shell("python3.12 -m ensurepip --default-pip")
-        self.shell(script)
-
     def shell(self, script: str) -> None:
-        """Run a script as /bin/sh -c does."""
+        """Run a build step as /bin/sh -c does."""
         settings = {name: os.environ[name] for name in (*REGISTRY, *PROXIES) if name in os.environ}
         step = self.enter(["/bin/sh", "-c", f"cd {self.directory} && {script}"])
         done = subprocess.run(step, env=settings | self.environment, capture_output=True, text=True, check=False)
@@ -164,7 +159,7 @@ def perform(stage: Stage, name: str, value: str) -> None:
         case "HEALTHCHECK":
             stage.health = json.loads(value.partition(" CMD ")[2])
         case "RUN":
-            stage.run(value)
+            stage.shell(value)
         case "USER":
             stage.user = value
         case "VOLUME":

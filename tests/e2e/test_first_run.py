@@ -44,14 +44,8 @@ class Machine:
         return {"PATH": SYSTEM_PATH, "HOME": str(self.home), "LANG": "C.UTF-8"} | proxies
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for the packages that uv downloads: the first machine fills it, the second one installs from it."""
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture(scope="module", params=["venv", "pip only"])
-def machine(request: pytest.FixtureRequest, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     need_namespaces()
     need("make")
     if shutil.which("uv", path=SYSTEM_PATH):
@@ -67,6 +61,8 @@ def machine(request: pytest.FixtureRequest, cache: Path, tmp_path_factory: pytes
         without = ensurepip(python)
     elif ensurepip(python) is None:
         missing("venv for the system's Python (python3-venv)")
+    cache = tmp_path_factory.getbasetemp() / "uv"  # the second machine installs what the first one downloaded
+    cache.mkdir(exist_ok=True)
     (folder / "home/.cache").mkdir()
     (folder / "home/.cache/uv").symlink_to(cache)
     copy_tree(folder / "tree")
