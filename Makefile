@@ -48,7 +48,7 @@ coverage: COVERAGE = --cov --cov-report=term
 coverage: test ## run the quick tests, measure their coverage and print it (half as much CPU again)
 
 test-all: test ## run the quick and the slow tests (at most 16 minutes); a missing program skips its tests
-	$(BIN)/pytest $(PARALLEL) -m "slow and not live" $(ARGS)
+	$(BIN)/pytest $(PARALLEL) --no-loadscope-reorder -m "slow and not live" $(ARGS)
 
 test-live: .venv/ready ## run the contract tests against the real providers whose keys are set
 	$(BIN)/pytest -m live $(ARGS)

@@ -11,20 +11,34 @@ from typing import NamedTuple
 
 import pytest
 
+from bridge.captioning.services import Services, open_services
 from bridge.cli import main
+from bridge.settings import Settings
 from providers.pool import Pool
 from tests import written
 from tests.contract.kinds import PROTOCOLS, Kind
 from tests.contract.target import Target, target
 from tests.servers import OllamaServer, OpenAIServer, TrapServer, WireServer
-from tests.service import AMBIENT, ROOT
+from tests.service import AMBIENT, ROOT, WORKSPACE
 
 LEAKS = pytest.StashKey[list[str]]()
+# The files whose slow tests take longest.
+LONG = (
+    *("batch/test_ray.py", "clients/javascript/test_javascript_client.py", "batch/test_durability.py"),
+    *("local/test_captions.py", "clients/javascript/test_page.py", "e2e/test_container.py", "hostile/test_images.py"),
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let every process of this run keep what the service writes in one place."""
     written.begin()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the longest files first: one that starts last would keep one process busy while the others have ended."""
+    ranks = {ROOT / "tests" / name: rank for rank, name in enumerate(LONG)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -107,6 +121,13 @@ async def pool(anyio_backend: str) -> AsyncIterator[Pool]:
     pool = Pool()
     yield pool
     await pool.aclose()
+
+
+@pytest.fixture(scope="module")
+async def services(anyio_backend: str) -> AsyncIterator[Services]:
+    """The bridge's services in this process."""
+    async with open_services(Settings(workspace=WORKSPACE)) as opened:
+        yield opened
 
 
 @pytest.fixture(params=PROTOCOLS, ids=lambda kind: kind.id)

@@ -1,7 +1,6 @@
 """Captions as server-sent events: their order, and their end when something fails."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any
 
@@ -11,11 +10,10 @@ from starlette.types import Message
 from bridge.api.sse import EventStreamResponse
 from bridge.captioning.models import CaptionRequest, ImageRef
 from bridge.captioning.plan import make_plan
-from bridge.captioning.services import Services, open_services
+from bridge.captioning.services import Services
 from bridge.captioning.stream import EventStream
 from bridge.deadline import Deadline
 from bridge.run import Run
-from bridge.settings import Settings
 from tests.api import streams
 from tests.api.sockets import state
 from tests.api.streams import GOOD, HANG_GUARD, SAMPLE, analysis, inline, of_type, post, streamed, streaming
@@ -23,7 +21,7 @@ from tests.contract.kinds import Kind
 from tests.servers import OpenAIServer, WireServer
 from tests.servers import behaviours as b
 from tests.servers.behaviours import Behaviour
-from tests.service import WORKSPACE, Service
+from tests.service import Service
 
 
 def test_a_caption_of_each_kind(service: Service, kind: Kind, server: WireServer) -> None:
@@ -144,12 +142,6 @@ def test_an_analysis_reports_each_perspective_as_it_ends(service: Service, vllm_
     assert [event["perspective"] for event in of_type(events, "result")][2] == "all"
     assert "synthesis" in [event["stage"] for event in of_type(events, "progress") if event["perspective"] == "all"]
     assert events[-1]["usage"] == {"input_tokens": 360, "output_tokens": 90, "cached_tokens": 192}
-
-
-@pytest.fixture(scope="module")
-async def services(anyio_backend: str) -> AsyncIterator[Services]:
-    async with open_services(Settings(workspace=WORKSPACE)) as opened:
-        yield opened
 
 
 async def response_to(services: Services, server: OpenAIServer, **options: Any) -> EventStreamResponse:

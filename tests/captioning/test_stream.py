@@ -1,32 +1,23 @@
 """The event stream of a request: whenever it is cancelled, each perspective has one end, and `done` is last."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
 from bridge.captioning.models import AnalyzeRequest, CaptionRequest, Done, ErrorEvent, Event, ImageRef, Result, Started
 from bridge.captioning.plan import make_analysis_plan, make_plan
-from bridge.captioning.services import Services, open_services
+from bridge.captioning.services import Services
 from bridge.captioning.stream import EventStream
 from bridge.deadline import Deadline
 from bridge.errors import ShuttingDown
 from bridge.run import PartialEvent, Progress, Reset, Run
-from bridge.settings import Settings
 from tests.api import streams
 from tests.servers import OpenAIServer
 from tests.servers.behaviours import Hang
-from tests.service import WORKSPACE
 
 IMAGE = ImageRef(path="datasets/samples/coffee.jpg")
 HANG_GUARD = 60.0
 NAMES = ["alt_text", "graph_caption"]
-
-
-@pytest.fixture(scope="module")
-async def services(anyio_backend: str) -> AsyncIterator[Services]:
-    async with open_services(Settings(workspace=WORKSPACE)) as opened:
-        yield opened
 
 
 @pytest.fixture

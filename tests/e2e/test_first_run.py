@@ -61,6 +61,10 @@ def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         without = ensurepip(python)
     elif ensurepip(python) is None:
         missing("venv for the system's Python (python3-venv)")
+    cache = tmp_path_factory.getbasetemp() / "uv"  # the second machine installs what the first one downloaded
+    cache.mkdir(exist_ok=True)
+    (folder / "home/.cache").mkdir()
+    (folder / "home/.cache/uv").symlink_to(cache)
     copy_tree(folder / "tree")
     yield Machine(folder / "tree", folder / "home", without)
     shutil.rmtree(folder)

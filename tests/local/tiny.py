@@ -12,7 +12,7 @@ from gguf import GGUFWriter, TokenType
 WIDTH, FEED, BLOCKS, HEADS, VOCABULARY = 64, 128, 2, 4, 512
 PATCH, MERGE = 14, 2
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>")
-ENDING = {'"': 0.6, "}": 0.6, "]": 0.9, ",": -0.2, "<|im_end|>": 0.9}
+ENDING = {'"': 1.5, "}": 0.6, "]": 0.9, ",": -0.2, "<|im_end|>": 0.9}
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n"
     "{% if m.content is string %}{{ m.content }}{% else %}{% for c in m.content %}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.javascript.control import controlled
+from tests.clients.javascript.control import KEYS, controlled
 from tests.service import ROOT
 from tests.tools import need
 
@@ -55,8 +55,14 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A bridge for one file of tests, because the limit of requests per minute would be shared."""
+@pytest.fixture(scope="session")
+def environments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[dict[str, str]]]:
+    """One bridge, and an environment with an API key of its own for each test: requests are limited per key."""
     with controlled(tmp_path_factory.mktemp("workspace")) as environment:
-        yield environment
+        yield ({**environment, "BRIDGE_KEY": key} for key in KEYS)
+
+
+@pytest.fixture
+def bridge(environments: Iterator[dict[str, str]]) -> dict[str, str]:
+    """Return the environment of a test program."""
+    return next(environments)

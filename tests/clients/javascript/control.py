@@ -12,7 +12,7 @@ from tests.servers import behaviours as b
 from tests.servers.loopback import Handler, LoopbackServer
 from tests.service import Service
 
-KEY = "key-of-the-service"
+KEYS = tuple(f"key-{number}-of-the-service" for number in range(20))
 
 
 class Control:
@@ -97,17 +97,16 @@ class ControlHandler(Handler):
 
 @contextmanager
 def controlled(workspace: Path) -> Iterator[dict[str, str]]:
-    """Start a bridge, one that requires a key, and their control; yield the environment that a test program reads."""
+    """Start a bridge, one that requires one of KEYS, and their control; yield the environment of a test program."""
     with (
         running_bridge(workspace) as bridge,
-        Service(GRAPHCAP_API_KEYS=KEY, GRAPHCAP_RATE_LIMIT="3/minute") as keyed,
+        Service(GRAPHCAP_API_KEYS=",".join(KEYS), GRAPHCAP_RATE_LIMIT="3/minute") as keyed,
         closing(Control(bridge)) as control,
         ControlServer(control) as server,
     ):
         yield {
             "BRIDGE_URL": bridge.service.url,
             "KEYED_URL": keyed.url,
-            "BRIDGE_KEY": KEY,
             "CONTROL_URL": server.url,
             "BRIDGE_ANSWER": json.dumps(ANSWER),
             "PHOTO": str(PHOTO),
