@@ -58,7 +58,7 @@ def test_each_partial_is_the_whole_object_so_far(service: Service, kind: Kind, s
     events = streamed(service, "/caption", streams.caption(server, kind))
     texts = [event["result"]["caption"] for event in of_type(events, "partial")]
     texts.append(events[-2]["caption"]["result"]["caption"])
-    assert len(set(texts)) >= 3
+    assert len(set(texts)) >= 2  # on a busy machine, most partials are replaced by later ones
     for text, longer in pairwise(texts):
         assert longer.startswith(text)
     assert texts[-1] == answer["caption"]
