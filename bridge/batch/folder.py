@@ -1,5 +1,6 @@
 """A folder on any file system that fsspec reads: local or a bucket. Names are paths below the folder, with `/`."""
 
+import glob
 import itertools
 import json
 import os
@@ -32,9 +33,12 @@ def is_local(fs: AbstractFileSystem) -> bool:
 
 
 def open_url(url: str) -> tuple[AbstractFileSystem, str]:
-    """Return the file system of a path or URL, and the path there. Raises BatchError."""
+    """Return the file system of a path or URL, and the path there. Raises BatchError.
+
+    Local paths contain no `..`, so that each file has one name, and outputs stay in the output folder.
+    """
     if "://" not in url:
-        return LocalFileSystem(), Path(url).expanduser().absolute().as_posix()
+        return LocalFileSystem(), os.path.abspath(os.path.expanduser(url))  # noqa: PTH100, PTH111 (`~name` may be a file)
     try:
         fs, path = url_to_fs(url, use_listings_cache=False)
     except ImportError as error:
@@ -43,7 +47,7 @@ def open_url(url: str) -> tuple[AbstractFileSystem, str]:
         ) from None
     except Exception as error:  # noqa: BLE001 (each file system has its own)
         raise BatchError(f"'{url}' cannot be opened: {error}") from None
-    return (LocalFileSystem() if is_local(fs) else _Remote(fs)), path
+    return (LocalFileSystem(), os.path.abspath(path)) if is_local(fs) else (_Remote(fs), path)  # noqa: PTH100
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,20 @@ class Folder:
         temporary.write_bytes(data)
         self.put(temporary, name)
 
+    def index_files(self) -> dict[str, str]:
+        """Return the names of the index files and their rows, with the times of their changes as text."""
+        listed = [info for info in self._list("") if posixpath.basename(info["name"]).startswith(".graphcap")]
+        listed += [part for info in listed if info["type"] == "directory" for part in self._list(info["name"])]
+        start = len(self.path(""))
+        return {info["name"][start:]: changed(info) for info in listed if info["name"].endswith(".jsonl")}
+
+    def _list(self, path: str) -> list[JsonObject]:
+        """Return what is in a folder. Patterns are not used, because names may contain their characters."""
+        try:
+            return list(self.fs.ls(path or self.root or "/", detail=True))
+        except FileNotFoundError:
+            return []
+
     def put(self, file: Path, name: str) -> None:
         """Move a local file to `name` in this folder. `file`: a path from `temporary`. Raises OSError."""
         if self.is_local:
@@ -140,7 +158,8 @@ class Folder:
     def remove(self, name: str) -> None:
         """Remove a file, or a folder with its content. Do nothing if the name does not exist."""
         with suppress(FileNotFoundError):
-            self.fs.rm(self.path(name), recursive=True)
+            path = self.path(name)
+            self.fs.rm(path if self.is_local else glob.escape(path), recursive=True)
 
 
 def to_line(value: JsonObject) -> bytes:
@@ -152,17 +171,18 @@ def to_line(value: JsonObject) -> bytes:
 
 
 def file_info(info: JsonObject) -> str:
-    """Return a text that changes when a listed file changes: its size, and an entity tag or the time of change."""
+    """Return a text that changes when a listed file changes: its size, and a digest or the time of change."""
     if info.get("islink"):
         try:
             stat = os.stat(info["name"])  # noqa: PTH116 (names may contain surrogates)
         except OSError:
             return ""
         return f"{stat.st_size}-{stat.st_mtime}"
-    tag = str(info.get("ETag") or info.get("etag") or changed(info))
-    return f"{info.get('size')}-{tag.strip(chr(34))}"
+    tags = (info.get(name) for name in ("ETag", "etag", "blob_id", "xet_hash"))  # s3; gs, az; hf
+    tag = next(filter(None, tags), "") or changed(info)
+    return f"{info.get('size')}-{str(tag).strip(chr(34))}"
 
 
 def changed(info: JsonObject) -> str:
     """Return when a listed file was changed, "" if the file system does not say."""
-    return str(info.get("mtime") or info.get("LastModified") or "")
+    return str(info.get("mtime") or info.get("LastModified") or info.get("last_modified") or "")

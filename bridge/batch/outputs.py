@@ -49,7 +49,7 @@ class Outputs:
     def check(self, items: Iterable[ImageItem]) -> None:
         """Check the options, that the folder can be written, and that no two images share a sidecar.
 
-        Raises BatchError.
+        Raises BatchError, also for a table of others.
         """
         extension, has_texts = self._options.extension, "txt" in self._extensions
         if not has_texts and (extension != ".txt" or self._options.existing in ("append", "prepend")):
@@ -63,6 +63,12 @@ class Outputs:
                 f"The folder '{self._folder.root}' cannot be written: {error.strerror or error}. "
                 "Name another one with --output-dir."
             ) from None
+        tables = (name for form in self._forms if form in _TABLES and self._folder.is_filled(name := _TABLES[form]))
+        if (table := next(tables, "")) and not self._folder.index_files() and self._options.existing != "overwrite":
+            raise BatchError(
+                f"'{self._folder.path(table)}' was not written by this command. Move it, write elsewhere with "
+                "--output-dir, or replace it with --existing overwrite."
+            )
         if not self._extensions:
             return
         images: dict[str, list[str]] = defaultdict(list)
@@ -125,11 +131,16 @@ class Outputs:
 
     def _rows(self, items: list[ImageItem], index: Index) -> Iterator[Row]:
         """Yield the rows in order. A text sidecar that is not in the index becomes a row with only a text."""
+        folder, forms = self._folder, self._extensions
+        listed = "txt" in forms and not folder.is_local
+        names = set(folder.fs.find(folder.root)) if listed else None  # a request for each absent file would be slow
         for item in items:
             for perspective in self._perspectives:
                 row = index.row(item.key, perspective)
                 if row is not None:
                     yield row
+                elif names is not None and folder.path(self.sidecars(item.key, perspective)["txt"]) not in names:
+                    continue
                 elif text := self.text(item.key, perspective):
                     yield Row(item.key, perspective, text=text.encode("utf-8", "replace").decode())
 

@@ -25,12 +25,12 @@ def decide(item: ImageItem, perspective: Perspective, job: Job, index: Index, ou
     """Return whether to skip, restore or caption a row. Raises OSError."""
     existing, key, name = job.options.existing, item.key, perspective.name
     every, skipped = tuple(outputs.sidecars(key, name)), Skipped(key, name)
+    entry = index.find(key, name)
     if existing == "overwrite":
-        if not index.is_overwritten(key, name):
+        if entry is None or not (entry.is_overwriting and _is_current(entry, item, perspective, job)):
             return Decision(every)
-        row = index.row(key, name)  # a crash may have come before its sidecars were written
-        return Decision(every, row) if every and row else skipped
-    missing, entry = outputs.missing(key, name), index.find(key, name)
+        return _from_index(item, perspective, job, index, outputs)
+    missing = outputs.missing(key, name)
     if existing == "skip" and not missing and (every or entry):
         return replace(skipped, outdated=entry is not None and _is_outdated(entry, item, perspective, job))
     if existing == "stale" and merged(existing, outputs.text(key, name), own_texts(index, key, name), "") is None:
@@ -57,9 +57,10 @@ def _from_index(
     if existing in ("append", "prepend"):
         is_there = text in outputs.text(key, name)
         forms = tuple(form for form in missing if form != "txt") if is_there else every
-    elif existing == "stale" and (is_changed or entry.earlier):  # a crash may have left the sidecars of the earlier row
+    elif existing == "overwrite" or (existing == "stale" and (is_changed or entry.earlier)):
+        # A crash may have left the sidecars of the earlier row.
         forms = every
-    if not forms and not (is_changed and existing == "stale"):
+    if not forms and not (is_changed and existing in ("overwrite", "stale")):
         return Skipped(key, name)
     content_key = job.content_key(item, perspective, _image_digest(entry))
     return Decision(forms, replace(row, text=text, content_key=content_key))

@@ -8,8 +8,8 @@ from anyio import to_thread
 
 from bridge import errors
 from bridge.batch.folder import BatchError, Folder, open_url
-from bridge.batch.inputs import Listing, list_images, select
-from bridge.batch.models import ImageItem
+from bridge.batch.inputs import Listing, list_images, select, shard
+from bridge.batch.models import Failure, ImageItem
 from bridge.batch.options import Options
 from bridge.batch.outputs import Outputs, read_failures
 from bridge.batch.rows import Job, load, open_job
@@ -32,10 +32,16 @@ _PIXELS_PER_TOKEN = 750
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A batch that passed the checks. `warnings`: sentences about the outputs, and of the provider check."""
+    """A batch that passed the checks. `warnings`: sentences about the outputs, and of the provider check.
+
+    `listing`: the images of the inputs, or of the shard. `items`: those to caption. `failures`: the images of the
+    listing that failed in the last run, by path.
+    """
 
     job: Job
     listing: Listing
+    items: list[ImageItem]
+    failures: dict[str, Failure]
     folder: Folder
     outputs: Outputs
     warnings: tuple[str, ...]
@@ -51,18 +57,19 @@ async def prepared(options: Options, services: Services) -> AsyncIterator[Prepar
     async with open_job(options, services) as job:
         listing = await to_thread.run_sync(list_images, options, job.perspectives)
         folder = _output_folder(options, listing)
-        if options.retry_failed:
-            failed = await to_thread.run_sync(read_failures, folder)
-            listing.items = [item for item in listing.items if item.key in failed]
-        listing.items = select(listing.items, options)
         outputs = Outputs(folder, options, tuple(each.name for each in job.perspectives))
-        _check_prompts(listing.items, job)
         await to_thread.run_sync(outputs.check, listing.items)
+        listing.items = shard(listing.items, options)
+        failed = await to_thread.run_sync(read_failures, folder)
+        failures = {item.key: failed[item.key] for item in listing.items if item.key in failed}
+        items = [item for item in listing.items if item.key in failures or not options.retry_failed]
+        items = select(items, options)
+        _check_prompts(items, job)
         # A service reports its prices with the captions.
         if options.max_cost is not None and not options.url and await job.engine.price(1) is None:
             raise BatchError(f"The price of {job.engine.target} is not known. Use --limit instead of --max-cost.")
         warnings = () if options.dry_run else await job.engine.check(Run(Deadline(job.timeout)))
-        yield Prepared(job, listing, folder, outputs, (*outputs.warnings(listing.items), *warnings))
+        yield Prepared(job, listing, items, failures, folder, outputs, (*outputs.warnings(items), *warnings))
 
 
 def _output_folder(options: Options, listing: Listing) -> Folder:
@@ -96,7 +103,7 @@ def _prompts(item: ImageItem, job: Job) -> Iterator[str]:
 
 async def preview(batch: Prepared) -> AsyncIterator[str]:
     """Yield the lines of a preview: the first prompts, the number of images, the estimated number of tokens."""
-    job, items = batch.job, batch.listing.items
+    job, items = batch.job, batch.items
     tokens: list[int] = []
     for item in items[:_PREVIEWED]:
         for text in _prompts(item, job):
