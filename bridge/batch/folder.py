@@ -39,6 +39,8 @@ def open_url(url: str) -> tuple[AbstractFileSystem, str]:
     """
     if "://" not in url:
         return LocalFileSystem(), os.path.abspath(os.path.expanduser(url))  # noqa: PTH100, PTH111 (`~name` may be a file)
+    if "::" in url:
+        raise BatchError(f"'{url}' cannot be opened: fsspec reads '::' as a chain of URLs. Rename the file.")
     try:
         fs, path = url_to_fs(url, use_listings_cache=False)
     except ImportError as error:
@@ -76,6 +78,7 @@ class Folder:
     def __init__(self, fs: AbstractFileSystem, root: str, label: str = "all") -> None:
         self.fs, self.root, self.label = fs, root.rstrip("/"), label
         self.is_local = is_local(fs)
+        self.url = self.root if self.is_local else str(fs.unstrip_protocol(self.root))
         self._numbers = itertools.count()
         self._ready: set[str] = set()
         self._lock = Lock()

@@ -98,7 +98,7 @@ def read_image(url: str, max_bytes: int) -> bytes:
     """Read an image. Of a local file, at most `max_bytes` + 1 bytes are read. Raises OSError."""
     try:
         fs, path = open_url(url)
-    except BatchError as error:  # fsspec reads some names as several URLs, such as `s3://a::b.jpg`
+    except BatchError as error:  # a name that cannot be part of a URL
         raise OSError(str(error)) from None
     if not is_local(fs):
         return bytes(fs.cat_file(path))

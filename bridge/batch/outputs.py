@@ -60,7 +60,7 @@ class Outputs:
             ignores_case = self._folder.ignores_case()
         except OSError as error:
             raise BatchError(
-                f"The folder '{self._folder.root}' cannot be written: {error.strerror or error}. "
+                f"The folder '{self._folder.url}' cannot be written: {error.strerror or error}. "
                 "Name another one with --output-dir."
             ) from None
         tables = (name for form in self._forms if form in _TABLES and self._folder.is_filled(name := _TABLES[form]))

@@ -9,7 +9,7 @@ from bridge.batch.inputs import read_image
 from bridge.batch.models import ImageItem, Row, Skipped
 from bridge.batch.options import Existing
 from bridge.batch.outputs import Outputs
-from bridge.batch.rows import KEY_PARTS, Job
+from bridge.batch.rows import Job
 from perspectives import Perspective
 
 
@@ -32,7 +32,7 @@ def decide(item: ImageItem, perspective: Perspective, job: Job, index: Index, ou
         return _from_index(item, perspective, job, index, outputs)
     missing = outputs.missing(key, name)
     if existing == "skip" and not missing and (every or entry):
-        return replace(skipped, outdated=entry is not None and _is_outdated(entry, item, perspective, job))
+        return replace(skipped, outdated=entry is not None and _differs(entry, item, perspective, job))
     if existing == "stale" and merged(existing, outputs.text(key, name), own_texts(index, key, name), "") is None:
         return replace(skipped, kept=True)
     if existing == "stale" and not missing and every and entry is None:
@@ -95,11 +95,6 @@ def merged(existing: Existing, old: str, own: Iterable[str], text: str) -> str |
 def _differs(entry: Entry, item: ImageItem, perspective: Perspective, job: Job) -> bool:
     """Return whether a row was made from another request, or its text with other options."""
     return entry.content_key != job.content_key(item, perspective, _image_digest(entry))
-
-
-def _is_outdated(entry: Entry, item: ImageItem, perspective: Perspective, job: Job) -> bool:
-    """Return whether a row differs, and its key has the format of this version. Other formats cannot be compared."""
-    return entry.content_key.count("-") == KEY_PARTS - 1 and _differs(entry, item, perspective, job)
 
 
 def _image_digest(entry: Entry) -> str:

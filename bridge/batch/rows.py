@@ -30,7 +30,6 @@ from perspectives import Perspective
 
 _NO_CONTENT = ("timeout", "provider_config")
 """Fields left out of the digest. Of `provider_config`, which may hold a key, only address and model are included."""
-KEY_PARTS = 3  # of `Job.content_key`
 _COUNTS = ("attempts", "input_tokens", "output_tokens", "cost")
 
 

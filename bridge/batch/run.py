@@ -100,7 +100,7 @@ class Batch:
         with self._index:
             images, names = self._images, tuple(each.name for each in self._job.perspectives)
             counts = images * len(names), images, names
-            await self._events.put(Started(*counts, self._folder.root, self._workers, dict(self._listing.ignored)))
+            await self._events.put(Started(*counts, self._folder.url, self._workers, dict(self._listing.ignored)))
             await self._handle_images()
             await to_thread.run_sync(self._finish)
 

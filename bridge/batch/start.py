@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from anyio import to_thread
 
 from bridge import errors
+from bridge.batch.engines import own_options
 from bridge.batch.folder import BatchError, Folder, open_url
 from bridge.batch.inputs import Listing, list_images, select, shard
 from bridge.batch.models import Failure, ImageItem
@@ -74,11 +75,12 @@ async def prepared(options: Options, services: Services) -> AsyncIterator[Prepar
 
 def _output_folder(options: Options, listing: Listing) -> Folder:
     label = "{}of{}".format(*options.shard) if options.shard else "all"
-    if options.output_dir:
-        return Folder(*open_url(options.output_dir), label)
-    if listing.fs is None:
+    fs, root = open_url(options.output_dir) if options.output_dir else (listing.fs, listing.root)
+    if fs is None:
         raise BatchError("Nothing can be written beside images on the web. Say where to write with --output-dir.")
-    return Folder(listing.fs, listing.root, label)
+    if fs.protocol == "hf" and not root.startswith("buckets/"):
+        raise BatchError("A Hugging Face repository stores each file as a commit. Write elsewhere with --output-dir.")
+    return Folder(fs, root, label)
 
 
 def _check_prompts(items: list[ImageItem], job: Job) -> None:
@@ -96,9 +98,8 @@ def _prompts(item: ImageItem, job: Job) -> Iterator[str]:
     """Yield the prompt of each perspective for an image. Raises MissingVariables."""
     options = CaptionOptions.model_validate(job.fields(item))
     for perspective in job.perspectives:
-        names = {variable.name for variable in perspective.variables}
-        values = {name: value for name, value in (options.variables or {}).items() if name in names}
-        yield render_prompt(perspective, options, values)
+        own = own_options(options, perspective)
+        yield render_prompt(perspective, own, own.variables or {})
 
 
 async def preview(batch: Prepared) -> AsyncIterator[str]:
@@ -114,7 +115,7 @@ async def preview(batch: Prepared) -> AsyncIterator[str]:
     keeps = job.options.existing in ("skip", "stale")
     due = sum(not (keeps and batch.outputs.is_complete(item.key, name)) for item in items for name in names)
     average = sum(tokens) // max(len(tokens), 1)
-    captions = f"{count(due, 'caption')} to make with {job.engine.target} in {batch.folder.root}"
+    captions = f"{count(due, 'caption')} to make with {job.engine.target} in {batch.folder.url}"
     yield f"{count(len(items), 'image')}, {captions}"
     price = await job.engine.price(average * due)
     cost = "price not known" if price is None else money(price)
