@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "GRAPHCAP_"
 MIB = 1024 * 1024
-SECRETS = ("api_keys", "named_api_keys", "rate_limit_storage")  # can be read from files, and are no options of `serve`
+SECRETS = ("api_keys", "named_api_keys", "rate_limit_storage")  # can be read from files, and are not options of `serve`
 OTHERS = frozenset({"GRAPHCAP_API_KEY", "GRAPHCAP_PROVIDER_KEY", "GRAPHCAP_REQUIRE_TOOLS"})
 """Variables of `graphcap caption`, `graphcap batch` and the tests, which are not settings."""
 

@@ -55,7 +55,7 @@ class InvalidPerspective(PerspectiveError):
 
 
 class UnknownPerspective(PerspectiveError):
-    """No usable perspective has this name. `reason`: why an existing perspective cannot be used, else ""."""
+    """No usable perspective has this name. `reason`: why an existing perspective cannot be used, otherwise ""."""
 
     def __init__(self, name: str, known: Iterable[str], reason: str = "") -> None:
         explanation = f"There is no perspective '{shortened(name)}'.{suggestion(name, known)}"

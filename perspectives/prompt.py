@@ -131,7 +131,7 @@ def _values(result: JsonObject, steps: list[str]) -> list[Any]:
 
 
 def _readable(value: Any) -> str:
-    """Format a value in one line: of an object its label, name or similar, else its texts, else all of its values."""
+    """Format a value in one line: of an object its label, name or similar, otherwise its texts or all values."""
     if value is None:
         return ""
     if isinstance(value, str):

@@ -134,7 +134,7 @@ class VisionRequest:
 
     @property
     def enforces_schema(self) -> bool:
-        """Return whether the server is asked to constrain the answer to the schema."""
+        """Return whether the request tells the server to constrain the answer to the schema."""
         return self.schema is not None and self.output_mode in ("json_schema", "json_schema_relaxed")
 
     @property

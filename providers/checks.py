@@ -133,7 +133,7 @@ def _test_step(
 
 
 def _enforced(request: VisionRequest, outcome: Outcome) -> bool | None:
-    """Return whether the server enforced the schema, or None if there is no answer."""
+    """Return whether the server enforced the schema, or None without an answer."""
     if not isinstance(outcome, Completion):
         return None
     try:

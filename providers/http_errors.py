@@ -1,4 +1,4 @@
-"""Classify error responses by status, else by known phrases. Messages never quote a response: it may contain a key."""
+"""Classify error responses by status, then by known phrases. Messages never quote a response: it may contain a key."""
 
 import json
 import re

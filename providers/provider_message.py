@@ -25,7 +25,7 @@ _SECRETS = (
 
 
 def provider_message(body: object, request: VisionRequest) -> str:
-    """Return the message of an error body in one line of at most 300 characters, "" if there is no message.
+    """Return the message of an error body in one line of at most 300 characters, "" if it has no message.
 
     Control characters are removed. Keys, tokens, long base64, addresses and file paths are masked. If the message
     repeats the prompt, it is cut at that place.

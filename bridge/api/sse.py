@@ -30,7 +30,7 @@ class EventStreamResponse(Response):
 
     The work is cancelled if the client disconnects, if it accepts no data for `stall` seconds, or if it has still not
     accepted the data shortly after the deadline (see `Writer`).
-    (FastAPI 0.165 supports SSE only for routes that send nothing else.)
+    (FastAPI 0.165 supports SSE only for routes that send SSE alone.)
     """
 
     media_type = MEDIA_TYPE

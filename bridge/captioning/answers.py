@@ -49,7 +49,7 @@ class Reading:
 
     @property
     def json(self) -> str:
-        """Return the object as JSON, or the complete text if there is no object."""
+        """Return the object as JSON, or the complete text if it contains no object."""
         try:
             return self.text if self.object is None else json.dumps(self.object)
         except RecursionError:

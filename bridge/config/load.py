@@ -123,7 +123,7 @@ class _Loader:
     def _endpoint(
         self, own: EndpointTable, table: ProviderTable, shared: ProviderConfig, default: ProviderConfig, place: str
     ) -> EndpointSettings:
-        """Return one endpoint. A key from the environment is used only at the origin of its own URL."""
+        """Return one endpoint. A key from the environment is used only at the origin of its URL."""
         url = self._try(f"{place}.base_url", base_url, registry.spec(table.kind), own.base_url)
         if not own.base_url and registry.spec(table.kind).is_remote:
             self.mistakes.append(f"{place}.base_url: A provider of kind '{table.kind}' needs a base_url.")

@@ -79,7 +79,7 @@ class _Worker:
         return self._process.returncode is None and not self._results.at_eof()
 
     async def run(self, job: Job, data: bytes) -> tuple[Result, bytes]:
-        """Send a job and return its result. Raises _WorkerGone if the process died before, else EOFError or OSError."""
+        """Send a job and return its result. Raises _WorkerGone if the process had died, or EOFError or OSError."""
         self._jobs.write(head_of_frame(job, len(data)))
         self._jobs.write(data)
         with suppress(ConnectionError):

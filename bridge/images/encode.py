@@ -16,7 +16,7 @@ _LOSSY = ("image/jpeg", "image/avif", "image/heic")
 
 
 def encode(image: Image.Image, job: Job) -> tuple[str, bytes, Image.Image]:
-    """Encode an L or RGB image within the byte limit: as PNG for a graphic from a lossless format, else as JPEG.
+    """Encode an L or RGB image within the byte limit: as PNG for a graphic from a lossless format, otherwise as JPEG.
 
     First the quality is lowered, then the size. Returns the media type, the bytes, and the image at its final size.
     Raises Rejected if nothing fits.

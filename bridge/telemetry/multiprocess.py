@@ -18,7 +18,7 @@ MEMORY = Path("/dev/shm")  # noqa: S108 (a fresh private directory in memory)
 
 @contextmanager
 def metrics_directory(workers: int, memory: Path = MEMORY) -> Iterator[None]:
-    """Provide the directory that several workers share: PROMETHEUS_MULTIPROC_DIR, or else a new one in `memory`.
+    """Provide the directory that several workers share: PROMETHEUS_MULTIPROC_DIR, or a new one in `memory`.
 
     If it is not writable, a warning is logged, and each worker reports only its own metrics.
     """

@@ -53,7 +53,7 @@ class ApiKeys:
         return bool(self._keys)
 
     def find_in(self, headers: Mapping[str, str]) -> str | None:
-        """Return the name of the key in the headers, None if there is no valid key."""
+        """Return the name of the key in the headers, None without a valid key."""
         scheme, _, token = headers.get("authorization", "").partition(" ")
         return self.find(token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "").strip())
 
