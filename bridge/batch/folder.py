@@ -33,14 +33,11 @@ def is_local(fs: AbstractFileSystem) -> bool:
 
 
 def open_url(url: str) -> tuple[AbstractFileSystem, str]:
-    """Return the file system of a path or URL, and the path there. Raises BatchError.
-
-    Local paths contain no `..`, so that each file has one name, and outputs stay in the output folder.
-    """
+    """Return the file system of a path or URL, and the path there, without `..` if it is local. Raises BatchError."""
     if "://" not in url:
-        return LocalFileSystem(), os.path.abspath(os.path.expanduser(url))  # noqa: PTH100, PTH111 (`~name` may be a file)
+        return LocalFileSystem(), _absolute(os.path.expanduser(url))  # noqa: PTH111 (`~name` may be a file)
     if "::" in url:
-        raise BatchError(f"'{url}' cannot be opened: fsspec reads '::' as a chain of URLs. Rename the file.")
+        raise OSError("fsspec reads '::' in a URL as a chain of URLs; rename the file")
     try:
         fs, path = url_to_fs(url, use_listings_cache=False)
     except ImportError as error:
@@ -49,7 +46,11 @@ def open_url(url: str) -> tuple[AbstractFileSystem, str]:
         ) from None
     except Exception as error:  # noqa: BLE001 (each file system has its own)
         raise BatchError(f"'{url}' cannot be opened: {error}") from None
-    return (LocalFileSystem(), os.path.abspath(path)) if is_local(fs) else (_Remote(fs), path)  # noqa: PTH100
+    return (LocalFileSystem(), _absolute(path)) if is_local(fs) else (_Remote(fs), path)
+
+
+def _absolute(path: str) -> str:
+    return Path(os.path.abspath(path)).as_posix()  # noqa: PTH100 (pathlib keeps `..`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +116,12 @@ class Folder:
 
     def index_files(self) -> dict[str, str]:
         """Return the names of the index files and their rows, with the times of their changes as text."""
-        listed = [info for info in self._list("") if posixpath.basename(info["name"]).startswith(".graphcap")]
-        listed += [part for info in listed if info["type"] == "directory" for part in self._list(info["name"])]
+        found, ls = [], partial(self.fs.ls, detail=True)  # `glob` would read a folder name such as `a[1]` as a pattern
+        with suppress(FileNotFoundError):
+            found = [info for info in ls(self.root or "/") if info["name"].startswith(self.path(".graphcap"))]
+            found += [part for info in found if info["type"] == "directory" for part in ls(info["name"])]
         start = len(self.path(""))
-        return {info["name"][start:]: changed(info) for info in listed if info["name"].endswith(".jsonl")}
-
-    def _list(self, path: str) -> list[JsonObject]:
-        """Return what is in a folder. Patterns are not used, because names may contain their characters."""
-        try:
-            return list(self.fs.ls(path or self.root or "/", detail=True))
-        except FileNotFoundError:
-            return []
+        return {info["name"][start:]: changed(info) for info in found if info["name"].endswith(".jsonl")}
 
     def put(self, file: Path, name: str) -> None:
         """Move a local file to `name` in this folder. `file`: a path from `temporary`. Raises OSError."""

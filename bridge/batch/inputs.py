@@ -96,10 +96,7 @@ def list_images(options: Options, perspectives: Iterable[Perspective]) -> Listin
 
 def read_image(url: str, max_bytes: int) -> bytes:
     """Read an image. Of a local file, at most `max_bytes` + 1 bytes are read. Raises OSError."""
-    try:
-        fs, path = open_url(url)
-    except BatchError as error:  # a name that cannot be part of a URL
-        raise OSError(str(error)) from None
+    fs, path = open_url(url)
     if not is_local(fs):
         return bytes(fs.cat_file(path))
     with Path(path).open("rb") as file:

@@ -47,9 +47,9 @@ class Outputs:
         return {form: f"{start}{part}{extension}" for form, extension in self._extensions.items()}
 
     def check(self, items: Iterable[ImageItem]) -> None:
-        """Check the options, that the folder can be written, and that no two images share a sidecar.
+        """Check the options, that the folder can be written without loss, and that no two images share a sidecar.
 
-        Raises BatchError, also for a table of others.
+        Raises BatchError.
         """
         extension, has_texts = self._options.extension, "txt" in self._extensions
         if not has_texts and (extension != ".txt" or self._options.existing in ("append", "prepend")):
@@ -131,16 +131,15 @@ class Outputs:
 
     def _rows(self, items: list[ImageItem], index: Index) -> Iterator[Row]:
         """Yield the rows in order. A text sidecar that is not in the index becomes a row with only a text."""
-        folder, forms = self._folder, self._extensions
-        listed = "txt" in forms and not folder.is_local
-        names = set(folder.fs.find(folder.root)) if listed else None  # a request for each absent file would be slow
+        folder, is_remote = self._folder, not self._folder.is_local
+        names = set(folder.fs.find(folder.root) if is_remote and "txt" in self._extensions else ())
         for item in items:
             for perspective in self._perspectives:
                 row = index.row(item.key, perspective)
                 if row is not None:
                     yield row
-                elif names is not None and folder.path(self.sidecars(item.key, perspective)["txt"]) not in names:
-                    continue
+                elif is_remote and names.isdisjoint(map(folder.path, self.sidecars(item.key, perspective).values())):
+                    continue  # a request for each absent file would be slow
                 elif text := self.text(item.key, perspective):
                     yield Row(item.key, perspective, text=text.encode("utf-8", "replace").decode())
 

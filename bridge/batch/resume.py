@@ -98,7 +98,7 @@ def _differs(entry: Entry, item: ImageItem, perspective: Perspective, job: Job) 
 
 
 def _image_digest(entry: Entry) -> str:
-    return entry.content_key.split("-")[1]
+    return entry.content_key.partition("-")[2].partition("-")[0]
 
 
 def _is_current(entry: Entry, item: ImageItem, perspective: Perspective, job: Job) -> bool:

@@ -35,8 +35,7 @@ _PIXELS_PER_TOKEN = 750
 class Prepared:
     """A batch that passed the checks. `warnings`: sentences about the outputs, and of the provider check.
 
-    `listing`: the images of the inputs, or of the shard. `items`: those to caption. `failures`: the images of the
-    listing that failed in the last run, by path.
+    `listing`: all images, or the shard's. `items`: those of this run. `failures`: those of earlier runs, by path.
     """
 
     job: Job
@@ -63,7 +62,7 @@ async def prepared(options: Options, services: Services) -> AsyncIterator[Prepar
         listing.items = shard(listing.items, options)
         failed = await to_thread.run_sync(read_failures, folder)
         failures = {item.key: failed[item.key] for item in listing.items if item.key in failed}
-        items = [item for item in listing.items if item.key in failures or not options.retry_failed]
+        items = [item for item in listing.items if item.key in failures] if options.retry_failed else listing.items
         items = select(items, options)
         _check_prompts(items, job)
         # A service reports its prices with the captions.

@@ -199,14 +199,11 @@ def test_a_bucket(
 def test_a_repository_of_hugging_face(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     images = {"acme/photos/set/1.jpg": picture(1), "acme/photos/README.md": b"words"}
     with Hub(images) as hub:
-        for options, code, sentence in (
-            (("--output-dir", tmp_path / "out"), 0, "1 captioned"),
-            ((), 2, "stores each file as a commit"),
-        ):
-            environment = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home")}
-            with started("hf://acme/photos", *at(vllm_server), *options, **environment) as process:
+        environment = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home")}
+        for code, output in ((0, ("--output-dir", tmp_path / "out")), (2, ())):
+            with started("hf://acme/photos", *at(vllm_server), *output, **environment) as process:
                 _, err = process.communicate(timeout=60)
-            assert (process.returncode, sentence in err) == (code, True), err
+            assert (process.returncode, "stores each file as a commit" in err) == (code, code == 2), err
     assert files(tmp_path / "out") == {"set/1.txt"}
     with started("hf://acme/photos", HF_ENDPOINT=hub.url) as process:
         _, err = process.communicate(timeout=60)
@@ -265,15 +262,11 @@ def test_a_run_between_two_parts_of_an_overwrite(batch: Graphcap, vllm_server: O
     photos(tmp_path, "a.jpg", "b.jpg", "c.jpg", "d.jpg")
     options = (tmp_path, *at(vllm_server), "--concurrency", "1")
     overwrite = (*options, "--existing", "overwrite", "--prefix", "new: ")
-
-    def texts() -> dict[Path, str]:
-        return {path: path.read_text() for path in tmp_path.glob("*.txt")}
-
     assert batch(*options).code == 0
     vllm_server.reply(b.Answer(), b.Answer())
     vllm_server.default = b.Status(401)
     assert batch(*overwrite).code == 4
-    old = [path for path, text in texts().items() if text == "a alt_text"]
+    old = [path for path in tmp_path.glob("*.txt") if path.read_text() == "a alt_text"]
     assert len(old) == 2
     old[0].unlink()
     photos(tmp_path, "e.jpg")
@@ -281,7 +274,7 @@ def test_a_run_between_two_parts_of_an_overwrite(batch: Graphcap, vllm_server: O
     assert (result.code, "1 restored, 3 skipped" in result.err) == (4, True), result.err
     vllm_server.default = b.Answer()
     assert "3 captioned, 2 restored" in batch(*overwrite).err
-    assert set(texts().values()) == {"new: a alt_text"}
+    assert {path.read_text() for path in tmp_path.glob("*.txt")} == {"new: a alt_text"}
     vllm_server.reply(b.Answer(), b.Answer(), b.Status(401))
     assert batch(*overwrite).code == 4
     assert "5 captioned" in batch(*overwrite, "--temperature", "0.5").err
