@@ -172,7 +172,7 @@ class OverHttp:
             response = await self._client.request(method, path, **body)
             content: JsonObject = response.json()
         except httpx2.TransportError as error:
-            raise ProviderUnusable(f"The service at {self._url} cannot be reached: {error}.") from None
+            raise ProviderUnusable(f"The service at {self._url} cannot be reached: {str(error).rstrip('.')}.") from None
         except ValueError:
             raise ProviderUnusable(f"The server at {self._url} is not a graphcap bridge.") from None
         if response.status_code != _HTTP_OK:

@@ -69,6 +69,9 @@ async def prepared(options: Options, services: Services) -> AsyncIterator[Prepar
         if options.max_cost is not None and not options.url and await job.engine.price(1) is None:
             raise BatchError(f"The price of {job.engine.target} is not known. Use --limit instead of --max-cost.")
         warnings = () if options.dry_run else await job.engine.check(Run(Deadline(job.timeout)))
+        if options.retry_failed and len(failures) < len(failed):
+            absent = next(name for name in failed if name not in failures)
+            warnings = (*warnings, f"'{absent}' failed, but is not in the inputs. --retry-failed ignores such images.")
         yield Prepared(job, listing, items, failures, folder, outputs, (*outputs.warnings(items), *warnings))
 
 

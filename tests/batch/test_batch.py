@@ -138,9 +138,11 @@ def test_failures_are_listed_and_retried(batch: Graphcap, vllm_server: OpenAISer
     assert batch(tmp_path, *at(vllm_server), *table, "--limit", "1").code == 0
     assert [row["path"] for row in lines(tmp_path / "failures.jsonl")] == ["empty.jpg"]
     assert len(lines(tmp_path / "metadata.jsonl")) == 3
-    (tmp_path / "empty.txt").write_text("by hand")
+    (tmp_path / "empty.jpg").rename(tmp_path / "renamed.jpg")
+    assert "'empty.jpg' failed, but is not in the inputs" in batch(tmp_path, *at(vllm_server), "--retry-failed").err
+    (tmp_path / "renamed.txt").write_text("by hand")
     assert batch(tmp_path, *at(vllm_server)).code == 0
-    assert files(tmp_path) == {"a.txt", "b.txt", "page.txt", "empty.txt", "metadata.jsonl"}
+    assert files(tmp_path) == {"a.txt", "b.txt", "page.txt", "renamed.txt", "metadata.jsonl"}
 
 
 @pytest.mark.slow
@@ -233,6 +235,7 @@ def test_several_perspectives_share_one_image(batch: Graphcap, vllm_server: Open
 MISTAKES = [
     ((), "absent", "There is no file or folder"),
     (("-p", "alt_txt"), "", "Did you mean 'alt_text'?"),
+    (("-p", "alt_text"), "", "Two perspectives have the same name: alt_text, alt_text."),
     (("--template", "{nothing}"), "", "'nothing' is not a field"),
     (("--set", "place=Lisbon"), "", "no variable place"),
     (("--provider", "opnai"), "", "Did you mean 'openai'?"),

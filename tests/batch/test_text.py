@@ -156,6 +156,7 @@ def test_braces_survive_wildcards_on_request(tmp_path: Path) -> None:
             SCENE,
             r"'objects\[\*\]\.lable' is not a field.*{light\.from}.*{objects\[\*\]\.label}",
         ),
+        ({"template": "{title.x}"}, SCENE, r"'title\.x' is not a field"),
         ({"template": "title"}, SCENE, r"'title' contains no field in braces .*{title}"),
         ({"replace": (("a", "b"), ("", "y"))}, SCENE, r"A text to replace is empty \(--replace FROM=TO\)\."),
         ({"max_tags": 3}, LIBRARY.get("alt_text"), "alt_text has no list of tags that --max-tags could shorten."),
