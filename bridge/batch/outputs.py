@@ -24,6 +24,7 @@ _TABLES: dict[Format, str] = {
     "hf-metadata": "metadata.jsonl",
 }
 _COLUMNS = ("file_name", "perspective", "text", "caption", "provider", "model", "sha256")
+_TAKEN = (".", ".jsonl", ".csv", ".parquet")
 _PARQUET_ROWS = 1000
 _SHOWN = 3
 
@@ -54,7 +55,7 @@ class Outputs:
         extension, has_texts = self._options.extension, "txt" in self._extensions
         if not has_texts and (extension != ".txt" or self._options.existing in ("append", "prepend")):
             raise BatchError("--ext, --existing append and --existing prepend concern text sidecars: add --out txt.")
-        if has_texts and (extension == self._extensions.get("json") or extension.lower() in (*IMAGES, ".")):
+        if has_texts and (extension == self._extensions.get("json") or extension.lower() in (*IMAGES, *_TAKEN)):
             raise BatchError(f"Text sidecars cannot have the extension '{extension}' (--ext): other files have it.")
         try:
             ignores_case = self._folder.ignores_case()
