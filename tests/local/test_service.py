@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from tests.local.processes import engines_of, wait_for_end
-from tests.service import Service
+from tests.service import Service, until
 from tests.tools import children_of
 
 pytestmark = pytest.mark.slow
@@ -83,9 +83,16 @@ def test_no_engine_outlives_the_bridge(workspace: Path, workers: str, number: si
 
 
 def test_an_idle_engine_ends_and_starts_again(workspace: Path) -> None:
-    with Service("--local-idle", "0", workspace=workspace) as service:
-        assert ask(service).status_code == 200
-        for pid in engines_of(service.process.pid):
+    """Without calls, it ends; while the model loads, /health says so. A stopped process cannot finish loading."""
+    loading = False
+    with Service("--local-idle", "0", workspace=workspace) as service, ThreadPoolExecutor(1) as thread:
+        while not loading:  # until the signal comes before the end of loading
+            response = thread.submit(ask, service)
+            (pid,) = until(lambda: engines_of(service.process.pid))
+            os.kill(pid, signal.SIGSTOP)
+            loading = health(service)[0]["state"] == "loading"
+            os.kill(pid, signal.SIGCONT)
+            assert response.result().status_code == 200
             wait_for_end(pid)
         assert ask(service).status_code == 200
         (engine,) = health(service)

@@ -1,5 +1,5 @@
 /** The page: connects its parts, asks for a key where one is needed, and shows the view that the address names. */
-import { Bridge } from "./bridge.js";
+import { Bridge, BridgeError } from "./bridge.js";
 import { byId, storage } from "./dom.js";
 import { failure, mistakes } from "./errors.js";
 import { addCaption, captionAll, connectGallery } from "./gallery.js";
@@ -30,6 +30,8 @@ async function start() {
   }
 }
 
+const KEYLESS = { code: "unauthorized", title: "API key required", detail: "This bridge captions photos only with a key." };
+
 /** Ask for a key of the bridge, keep it in this tab, and start again with it. */
 function askForKey() {
   const dialog = byId("key");
@@ -38,7 +40,7 @@ function askForKey() {
   byId("key-value").value = "";
   dialog.onclose = () => {
     const key = byId("key-value").value.trim();
-    if (!key) return notify("Without a key, this bridge shows nothing. Reload the page to enter one.");
+    if (!key) return notify(failure(new BridgeError(KEYLESS), [{ label: "Enter a key", act: askForKey }]));
     keys.setItem(KEY, key);
     void start();
   };
@@ -64,6 +66,7 @@ function showView() {
 /** Return what to ask, or null after saying what is missing. */
 function question() {
   byId("notice").hidden = true;
+  if (!byId("provider").value) return void start(); // without its lists, the page has nothing to ask
   const perspectives = chosenPerspectives();
   if (perspectives.length) return { perspectives, options: chosenOptions() };
   // A mistake in the perspective of one's own stands below the editor.
@@ -120,8 +123,12 @@ function showPhoto() {
 function captionMany(photos) {
   const asked = question();
   if (!asked) return;
+  if (!byId("form").checkValidity()) {
+    notify(`Fill in “${byId("form").querySelector(":invalid").labels[0].firstChild.textContent.trim()}” in Try first.`);
+    return;
+  }
   location.hash = "#gallery";
-  void captionAll(bridge, { photos, ...asked });
+  captionAll(bridge, { photos, ...asked });
 }
 
 connectOptions();

@@ -5,6 +5,7 @@ import { el } from "./dom.js";
 const ADVICE = {
   answer_truncated: "“Max tokens” is among the advanced options.",
   blocked: "Choose another model, or add a fallback among the advanced options.",
+  connection_failed: "Start `graphcap serve` where it runs.",
   context_too_long: "Shorten the context among the advanced options.",
   internal_error: "This is a mistake in the bridge. Its log has the request id.",
   invalid_perspective: "Correct these places in the perspective.",
@@ -27,13 +28,15 @@ export function failure(error, actions = []) {
   const wait = error.retryAfter ?? error.retry_after;
   const advice = [ADVICE[error.code], wait && `Wait ${Math.ceil(wait)} s.`].filter(Boolean).join(" ");
   const id = error.requestId ?? error.instance;
+  const text = error.detail ?? error.message ?? String(error);
+  const more = mistakes(error).filter(({ message }) => message !== text);
   return el(
     "div.failure",
     { data: { code: error.code ?? "page_error" } },
     el("h3", {}, error.title || "That did not work"),
-    el("p", {}, error.detail ?? error.message ?? String(error)),
+    el("p", {}, text),
     advice && el("p.advice", {}, advice),
-    mistakes(error).length && pointers(mistakes(error)),
+    more.length && pointers(more),
     actions.map(({ label, act }) => el("button.soft", { onclick: act }, label)),
     el("p.muted.small", {}, [error.code, id && `request ${id}`].filter(Boolean).join(" · ")),
   );

@@ -10,16 +10,27 @@ const PARALLEL = 4;
 
 /** @type {{photo: string, caption: any, card: HTMLElement}[]} */
 let entries = [];
-/** Ends the photos that are captioned now. */
-let batch = new AbortController();
+const newBatch = () => ({
+  ...{ waiting: [], failed: [], total: 0, done: 0, workers: 0 },
+  ...{ socket: /** @type {any} */ (null), stop: new AbortController() },
+});
+/** The photos that are captioned now, until all have ended. */
+let batch = newBatch();
+/** Whether captions of several photos were not exported yet. */
+let unsaved = false;
 
 /** Connect the buttons of the gallery, once. */
 export function connectGallery() {
   byId("filter").oninput = filter;
-  byId("stop").onclick = () => batch.abort();
+  byId("stop").onclick = () => {
+    batch.waiting.length = 0;
+    batch.stop.abort();
+  };
+  addEventListener("beforeunload", (event) => unsaved && event.preventDefault());
   byId("empty-gallery").onclick = () => {
     for (const { card } of entries) URL.revokeObjectURL(card.querySelector("img")?.src);
     entries = [];
+    unsaved = false;
     byId("cards").replaceChildren();
     count();
   };
@@ -27,6 +38,7 @@ export function connectGallery() {
     const shown = entries.filter(({ card }) => !card.hidden);
     download(`captions.${target.value}`, exported(target.value, shown), TYPES[target.value]);
     target.value = "";
+    unsaved = shown.length < entries.length;
   };
   count();
 }
@@ -77,47 +89,64 @@ function filter() {
 }
 
 /**
- * Caption several photos over one WebSocket, some at a time, and show the progress.
+ * Caption several photos over one WebSocket, some at a time, and show the progress. Photos that come while others are
+ * captioned join them.
  *
  * @param {import("./bridge.js").Bridge} bridge
  * @param {{photos: File[], perspectives: any[], options: any}} request
  */
-export async function captionAll(bridge, { photos, ...request }) {
-  batch.abort();
-  const own = (batch = new AbortController());
-  const socket = bridge.connect({ concurrency: PARALLEL });
-  const waiting = [...photos];
-  const failures = byId("failures");
-  let done = 0;
-  const report = () => {
-    if (own !== batch) return; // later photos have taken the place
-    const failed = failures.children.length;
-    Object.assign(byId("progress"), { max: photos.length, value: done });
-    byId("batch-status").textContent =
-      `${done} of ${plural(photos.length, "photo")}${failed ? `, ${plural(failed, "failure")}` : ""}`;
-  };
-  const work = async () => {
-    for (let photo = waiting.shift(); photo && !own.signal.aborted; photo = waiting.shift()) {
-      const { captions, errors } = await captionOne(socket, photo, request, own.signal);
-      for (const caption of captions) void addCaption(photo, caption);
-      for (const { detail, message } of errors) {
-        failures.append(el("li", {}, el("b", {}, photo.name), ` ${detail ?? message}`));
-      }
-      done += 1;
-      report();
-    }
-  };
-  failures.replaceChildren();
-  byId("batch").hidden = byId("stop").hidden = false;
-  report();
-  await Promise.all(Array.from({ length: PARALLEL }, work));
-  socket.close();
-  if (own !== batch) return;
-  if (own.signal.aborted) byId("batch-status").textContent += ". Stopped.";
-  byId("stop").hidden = true;
+export function captionAll(bridge, { photos, ...request }) {
+  const jobs = photos.map((photo) => ({ photo, request }));
+  captionJobs(bridge, jobs);
 }
 
-async function captionOne(socket, photo, { perspectives, options }, signal) {
+function captionJobs(bridge, jobs) {
+  if (!batch.total) {
+    batch.socket = bridge.connect({ concurrency: PARALLEL });
+    byId("batch").hidden = byId("stop").hidden = false;
+    byId("retry").hidden = true;
+    byId("failures").replaceChildren();
+  }
+  batch.waiting.push(...jobs);
+  batch.total += jobs.length;
+  report(batch);
+  while (batch.workers < PARALLEL && batch.waiting.length) void work(bridge, batch);
+}
+
+async function work(bridge, current) {
+  current.workers += 1;
+  for (let job = current.waiting.shift(); job; job = current.waiting.shift()) await captionOne(job, current);
+  current.workers -= 1;
+  if (current.workers) return;
+  current.socket.close();
+  if (current.stop.signal.aborted) byId("batch-status").textContent += ". Stopped.";
+  byId("stop").hidden = true;
+  byId("retry").hidden = !current.failed.length;
+  byId("retry").onclick = () => captionJobs(bridge, current.failed);
+  batch = newBatch();
+}
+
+function report({ done, total, failed }) {
+  Object.assign(byId("progress"), { max: total, value: done });
+  byId("batch-status").textContent =
+    `${done} of ${plural(total, "photo")}${failed.length ? `, ${plural(failed.length, "failure")}` : ""}`;
+}
+
+/** Caption the photo of a job, show the captions and errors, and count it unless it was stopped. */
+async function captionOne(job, current) {
+  const { captions, errors } = await ask(current.socket, job, current.stop.signal);
+  for (const caption of captions) void addCaption(job.photo, caption);
+  if (captions.length) unsaved = true;
+  else if (!errors.length) return;
+  for (const { detail, message } of errors) {
+    byId("failures").append(el("li", {}, el("b", {}, job.photo.name), ` ${detail ?? message}`));
+  }
+  if (errors.length) current.failed.push(job);
+  current.done += 1;
+  report(current);
+}
+
+async function ask(socket, { photo, request: { perspectives, options } }, signal) {
   try {
     const all = { ...options, signal };
     if (perspectives.length === 1) return { captions: [await socket.caption(photo, perspectives[0], all)], errors: [] };

@@ -192,12 +192,16 @@ async function showModels() {
     byId("models").replaceChildren(...options(models.map(({ id, name }) => [id, name === id ? "" : name])));
   };
   if (!provider) return;
-  byId("model").placeholder = provider.default_model || "the provider's default";
+  byId("model").required = !provider.default_model;
+  byId("model").placeholder = provider.default_model || "Choose a model";
+  if (provider.kind === "builtin") return show("Measures pixels only. Choose another provider for a real description.");
   if (provider.needs_key && !provider.has_key) return show("No key is configured where the bridge runs.");
   show("Listing models …");
   try {
     const models = await bridge.providers.models(provider.name);
     show(plural(models.length, "model"), models);
+    const alone = models.length === 1 && byId("model").required && !byId("model").value;
+    if (alone && byId("provider").value === provider.name) byId("model").value = models[0].id;
   } catch (error) {
     show(error.title || "No models listed");
   }

@@ -37,7 +37,7 @@ export function acceptPhotos(one, many) {
       input.value = "";
     };
   }
-  byId("choose").onclick = byId("more").onclick = () => byId("files").click();
+  byId("choose").onclick = byId("empty").onclick = byId("more").onclick = () => byId("files").click();
   byId("camera").onclick = () => openCamera((file) => accept([file]));
   byId("sample").onclick = async () => {
     const bytes = await (await fetch("page/sample.jpg")).blob();

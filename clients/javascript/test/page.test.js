@@ -126,7 +126,7 @@ function slowly(content, interval = 0.05) {
 
 test("the page and its lists are at most 150 kB", async () => {
   await open();
-  await page.getByText(/^\d+ models?$/).waitFor();
+  await page.getByText("Measures pixels only").waitFor();
   const sizes = await page.evaluate(() =>
     ["navigation", "resource"].flatMap((kind) => /** @type {any[]} */ (performance.getEntriesByType(kind)).map((entry) => entry.transferSize)),
   );
@@ -288,10 +288,13 @@ test("an error of each class is told in words", async () => {
     await failed(code);
   }
   await drop({ name: "photo.jpg" });
-  await page.getByLabel("Model", { exact: true }).fill("unknown-model");
+  await page.locator("#model").fill("unknown-model");
   await start();
   await failed("unknown_model");
-  await page.getByLabel("Model", { exact: true }).fill("");
+  await page.getByLabel("Provider").first().selectOption("openai");
+  await start();
+  await page.locator("#model:invalid").waitFor();
+  await page.getByLabel("Provider").first().selectOption("studio");
   await control("default", { reply: { Hang: { after: "first" } } });
   const calls = await control("calls");
   await start();
@@ -321,6 +324,8 @@ test("several photos through one WebSocket, and the gallery exported", async () 
   await page.locator("#failures").getByText("broken.jpg").waitFor();
   assert.equal(sockets, 1);
   await page.locator(".card img").nth(2).waitFor();
+  await page.getByRole("button", { name: "Try the failed photos again" }).click();
+  await page.getByText("1 of 1 photo, 1 failure").waitFor();
   await page.getByLabel("Filter captions").fill("b.jpg");
   assert.equal(await page.locator(".card:visible").count(), 1);
   await page.getByLabel("Filter captions").fill("");
@@ -330,6 +335,12 @@ test("several photos through one WebSocket, and the gallery exported", async () 
   }
   await page.getByRole("button", { name: "Clear" }).last().click();
   assert.equal(await page.locator(".card").count(), 0);
+  await control("default", { reply: { Hang: { after: "first" } } });
+  await drop({ name: "a.jpg" }, { name: "b.jpg" });
+  await drop({ name: "c.jpg" });
+  await page.getByText("0 of 3 photos").waitFor();
+  await page.getByRole("button", { name: "Stop" }).click();
+  await page.getByText("0 of 3 photos. Stopped.").waitFor();
 });
 
 test("what models and files say is text", async () => {
@@ -396,8 +407,11 @@ test("with the keyboard alone", async () => {
   await failed("cancelled");
 });
 
-test("paste, camera and sample", async () => {
+test("choose, paste, camera and sample", async () => {
   await open();
+  const [chooser] = await Promise.all([page.waitForEvent("filechooser"), page.locator("#stage").click()]);
+  await chooser.setFiles({ name: "chosen.jpg", mimeType: "image/jpeg", buffer: photo });
+  await page.locator("#filename").getByText("chosen.jpg").waitFor();
   await page.getByRole("button", { name: "Sample" }).click();
   await page.locator("#filename").getByText("sample.jpg").waitFor();
   await page.evaluate((data) => {
@@ -419,6 +433,8 @@ for (const at of [env.ROOTED_URL, env.NGINX_URL]) {
     await field.fill("a-wrong-key");
     await page.keyboard.press("Enter");
     await page.getByText("The bridge rejects this key").waitFor();
+    await page.keyboard.press("Escape");
+    await page.getByRole("button", { name: "Enter a key" }).click();
     await field.fill(env.PAGE_KEY ?? "");
     await page.getByRole("button", { name: "Continue" }).click();
     await page.getByRole("checkbox", { name: /^Scene Graph/ }).waitFor();
@@ -430,7 +446,7 @@ for (const at of [env.ROOTED_URL, env.NGINX_URL]) {
     const kept = await page.evaluate(() => [JSON.stringify({ ...localStorage }), document.cookie, location.href]);
     assert.ok(kept.every((text) => !text.includes(env.PAGE_KEY ?? "")));
     await page.getByRole("link", { name: "Try", exact: true }).click();
-    await page.reload();
+    await Promise.all([page.waitForEvent("dialog").then((warning) => warning.accept()), page.reload()]);
     await page.getByRole("checkbox", { name: /^Scene Graph/ }).waitFor();
   });
 }
