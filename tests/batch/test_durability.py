@@ -197,8 +197,7 @@ def test_a_bucket(
 
 @pytest.mark.slow
 def test_a_repository_of_hugging_face(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
-    images = {"acme/photos/set/1.jpg": picture(1), "acme/photos/README.md": b"words"}
-    with Hub(images) as hub:
+    with Hub({"acme/photos/set/1.jpg": picture(1), "acme/photos/README.md": b"words"}) as hub:
         environment = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home")}
         for code, output in ((0, ("--output-dir", tmp_path / "out")), (2, ())):
             with started("hf://acme/photos", *at(vllm_server), *output, **environment) as process:
