@@ -25,10 +25,10 @@ def problems_of(error: ValidationError, pointer: str) -> Iterator[Problem]:
     at = below(pointer, *error.instance_path) if error.instance_path else pointer
     kind: Any = error.kind
     if kind.name == "required":
-        yield Problem(below(at, kind.property), "Is missing.")
+        yield Problem(below(at, kind.property), f"{MASK} is missing.")
     elif kind.name in ("additionalProperties", "unevaluatedProperties"):
         for name in kind.unexpected[:_SHOWN]:
-            yield Problem(below(at, name), "Is not a property of this object; leave it out.")
+            yield Problem(below(at, name), "The object has no property of this name; leave it out.")
     elif kind.name in ("anyOf", "oneOf") and (branch := _meant(kind.context)):
         for inner in branch:
             yield from problems_of(inner, pointer)

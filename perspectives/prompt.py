@@ -19,6 +19,7 @@ _PATH = re.compile(r"[^.\[\]]+(\.[^.\[\]]+|\[(\*|\d{1,6})\])*")
 """A field, a field in an object (`scene.light`), an item (`tags[0]`), or all items (`objects[*].label`)."""
 _STEP = re.compile(r"[^.\[\]]+")
 _NAME_LIKE = re.compile(r"[\w.\[\]*!-]+")
+_SCALARS = ("string", "number", "integer", "boolean", "null")
 _MAIN = ("label", "tag", "name", "title", "caption", "text")
 
 
@@ -104,7 +105,8 @@ def _is_declared(path: str, schema: JsonObject) -> bool:
         declared = node.get("properties") if isinstance(node, dict) else None
         if declared is not None and step not in declared:
             return False
-        if isinstance(node, dict) and node.get("type") == "array" and step != "*" and not step.isdecimal():
+        kind = node.get("type") if isinstance(node, dict) else None
+        if kind in _SCALARS or (kind == "array" and step != "*" and not step.isdecimal()):
             return False
         node = declared[step] if declared is not None else node.get("items") if isinstance(node, dict) else None
     return bool(steps)

@@ -103,7 +103,7 @@ class InProcess:
     async def caption(self, data: bytes, fields: JsonObject, named: tuple[Perspective, ...], run: Run) -> list[Outcome]:
         try:
             options = CaptionOptions.model_validate(fields)
-            plans = [plan_caption(each, _own(options, each), self._services, run, upload=data) for each in named]
+            plans = [plan_caption(each, own_options(options, each), self._services, run, upload=data) for each in named]
         except tuple(errors.TABLE) as error:
             return [Outcome(problems.report(error, run).model_dump(mode="json"))] * len(named)
         plan = AnalysisPlan(options, tuple(plans), upload=data)
@@ -111,7 +111,7 @@ class InProcess:
         return [_outcome(result, child) for result, child in zip(outcomes.values(), run.children, strict=True)]
 
 
-def _own(options: CaptionOptions, perspective: Perspective) -> CaptionOptions:
+def own_options(options: CaptionOptions, perspective: Perspective) -> CaptionOptions:
     """Return the options with only those variables that the perspective has."""
     names = {variable.name for variable in perspective.variables}
     own = {name: value for name, value in (options.variables or {}).items() if name in names}
@@ -172,7 +172,7 @@ class OverHttp:
             response = await self._client.request(method, path, **body)
             content: JsonObject = response.json()
         except httpx2.TransportError as error:
-            raise ProviderUnusable(f"The service at {self._url} cannot be reached: {error}.") from None
+            raise ProviderUnusable(f"The service at {self._url} cannot be reached: {str(error).rstrip('.')}.") from None
         except ValueError:
             raise ProviderUnusable(f"The server at {self._url} is not a graphcap bridge.") from None
         if response.status_code != _HTTP_OK:

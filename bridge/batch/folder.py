@@ -1,5 +1,6 @@
 """A folder on any file system that fsspec reads: local or a bucket. Names are paths below the folder, with `/`."""
 
+import glob
 import itertools
 import json
 import os
@@ -32,9 +33,11 @@ def is_local(fs: AbstractFileSystem) -> bool:
 
 
 def open_url(url: str) -> tuple[AbstractFileSystem, str]:
-    """Return the file system of a path or URL, and the path there. Raises BatchError."""
+    """Return the file system of a path or URL, and the path there, without `..` if it is local. Raises BatchError."""
     if "://" not in url:
-        return LocalFileSystem(), Path(url).expanduser().absolute().as_posix()
+        return LocalFileSystem(), _absolute(os.path.expanduser(url))  # noqa: PTH111 (`~name` may be a file)
+    if "::" in url:
+        raise OSError("fsspec reads '::' in a URL as a chain of URLs; rename the file")
     try:
         fs, path = url_to_fs(url, use_listings_cache=False)
     except ImportError as error:
@@ -43,7 +46,11 @@ def open_url(url: str) -> tuple[AbstractFileSystem, str]:
         ) from None
     except Exception as error:  # noqa: BLE001 (each file system has its own)
         raise BatchError(f"'{url}' cannot be opened: {error}") from None
-    return (LocalFileSystem() if is_local(fs) else _Remote(fs)), path
+    return (LocalFileSystem(), _absolute(path)) if is_local(fs) else (_Remote(fs), path)
+
+
+def _absolute(path: str) -> str:
+    return Path(os.path.abspath(path)).as_posix()  # noqa: PTH100 (pathlib keeps `..`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,7 @@ class Folder:
     def __init__(self, fs: AbstractFileSystem, root: str, label: str = "all") -> None:
         self.fs, self.root, self.label = fs, root.rstrip("/"), label
         self.is_local = is_local(fs)
+        self.url = self.root if self.is_local else str(fs.unstrip_protocol(self.root))
         self._numbers = itertools.count()
         self._ready: set[str] = set()
         self._lock = Lock()
@@ -105,6 +113,15 @@ class Folder:
         temporary = self.temporary(name)
         temporary.write_bytes(data)
         self.put(temporary, name)
+
+    def index_files(self) -> dict[str, str]:
+        """Return the names of the index files and their rows, with the times of their changes as text."""
+        found, ls = [], partial(self.fs.ls, detail=True)  # `glob` would read a folder name such as `a[1]` as a pattern
+        with suppress(FileNotFoundError):
+            found = [info for info in ls(self.root or "/") if info["name"].startswith(self.path(".graphcap"))]
+            found += [part for info in found if info["type"] == "directory" for part in ls(info["name"])]
+        start = len(self.path(""))
+        return {info["name"][start:]: changed(info) for info in found if info["name"].endswith(".jsonl")}
 
     def put(self, file: Path, name: str) -> None:
         """Move a local file to `name` in this folder. `file`: a path from `temporary`. Raises OSError."""
@@ -140,7 +157,8 @@ class Folder:
     def remove(self, name: str) -> None:
         """Remove a file, or a folder with its content. Do nothing if the name does not exist."""
         with suppress(FileNotFoundError):
-            self.fs.rm(self.path(name), recursive=True)
+            path = self.path(name)
+            self.fs.rm(path if self.is_local else glob.escape(path), recursive=True)
 
 
 def to_line(value: JsonObject) -> bytes:
@@ -152,17 +170,18 @@ def to_line(value: JsonObject) -> bytes:
 
 
 def file_info(info: JsonObject) -> str:
-    """Return a text that changes when a listed file changes: its size, and an entity tag or the time of change."""
+    """Return a text that changes when a listed file changes: its size, and a digest or the time of change."""
     if info.get("islink"):
         try:
             stat = os.stat(info["name"])  # noqa: PTH116 (names may contain surrogates)
         except OSError:
             return ""
         return f"{stat.st_size}-{stat.st_mtime}"
-    tag = str(info.get("ETag") or info.get("etag") or changed(info))
-    return f"{info.get('size')}-{tag.strip(chr(34))}"
+    tags = (info.get(name) for name in ("ETag", "etag", "blob_id", "xet_hash"))  # s3; gs, az; hf
+    tag = next(filter(None, tags), "") or changed(info)
+    return f"{info.get('size')}-{str(tag).strip(chr(34))}"
 
 
 def changed(info: JsonObject) -> str:
     """Return when a listed file was changed, "" if the file system does not say."""
-    return str(info.get("mtime") or info.get("LastModified") or "")
+    return str(info.get("mtime") or info.get("LastModified") or info.get("last_modified") or "")

@@ -3,6 +3,9 @@
 It is `.graphcap.jsonl` in the output folder, with one JSON object per line. The last row of an image and perspective
 counts. A run appends each row before it writes the row's sidecars, and joins the rows at its end. Each shard has a
 file (`.graphcap-2of8.jsonl`). An object store cannot append: there each row is an object in the folder `.graphcap/`.
+
+A run with `--existing overwrite` flags its rows until such a run is finished, so that it continues after a crash. A row
+that replaces a flagged row is flagged too.
 """
 
 import errno
@@ -16,16 +19,17 @@ from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Self
 
-from bridge.batch.folder import BatchError, Folder, changed, to_line
+from bridge.batch.folder import BatchError, Folder, to_line
 from bridge.batch.inputs import digest, natural
 from bridge.batch.models import Row
+from bridge.captioning.models import JsonObject
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-_MARK = "overwriting"
+_FLAG = "overwriting"
 _PARTS_AT_ONCE = 256
 _FIELDS = tuple(field.name for field in fields(Row) if field.name != "failure")
 
@@ -34,7 +38,8 @@ _FIELDS = tuple(field.name for field in fields(Row) if field.name != "failure")
 class Entry:
     """The place of a row in a file of the index, and the versions of the row's content and image.
 
-    `earlier`: the row that it replaces. Until the rows are joined, the sidecars may still be made from that row.
+    `is_overwriting`: whether an unfinished run with `--existing overwrite` has made the row. `earlier`: the row that it
+    replaces. Until the rows are joined, the sidecars may still be made from that row.
     """
 
     file: Path
@@ -42,34 +47,40 @@ class Entry:
     end: int
     content_key: str
     version: str
+    is_overwriting: bool = False
     earlier: "Entry | None" = None
 
-    def read(self) -> bytes:
+    def line(self) -> bytes:
         """Return the line of the row. Raises OSError."""
         with self.file.open("rb") as file:
             file.seek(self.start)
             return file.read(self.end - self.start)
 
+    def row(self) -> JsonObject:
+        """Return the row without its flag. Raises OSError."""
+        row: JsonObject = json.loads(self.line())
+        row.pop(_FLAG, None)
+        return row
+
 
 class Index:
     """The rows of a folder. `append` may be called in several threads."""
 
-    def __init__(self, folder: Folder) -> None:
-        self._folder = folder
+    def __init__(self, folder: Folder, *, is_overwriting: bool = False) -> None:
+        """`is_overwriting`: whether the run overwrites all rows."""
+        self._folder, self._is_overwriting = folder, is_overwriting
         self._name = ".graphcap.jsonl" if folder.label == "all" else f".graphcap-{folder.label}.jsonl"
         self._parts = self._name.removesuffix(".jsonl")
         self._entries: dict[tuple[str, str], Entry] = {}
         self._lock = Lock()
         self._is_joined = True
-        self._is_marked = self._is_overwriting = False
-        self._overwritten: set[tuple[str, str]] = set()
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         """Read the rows of earlier runs, and lock the index. Raises BatchError and OSError."""
         with ExitStack() as stack:
             if self._folder.is_local:
-                directory = Path(self._folder.root)
+                directory = Path(self._folder.path(""))
                 directory.mkdir(parents=True, exist_ok=True)
             else:
                 directory = Path(stack.enter_context(TemporaryDirectory(prefix="graphcap-")))
@@ -94,19 +105,18 @@ class Index:
 
     def _download(self, directory: Path) -> list[Path]:
         """Copy the index of an object store, a file for each shard. Return the files in the order of their changes."""
-        fs, start = self._folder.fs, self._folder.path("")
-        stored = fs.glob(f"{start}.graphcap*.jsonl", detail=True) | fs.glob(f"{start}.graphcap*/*", detail=True)
-        times = {path.removeprefix(start): changed(info) for path, info in stored.items()}
+        times = self._folder.index_files()
         names = sorted(times, key=lambda name: (times[name], "/" in name, name))
         files: dict[Path, None] = {}
         for number in range(0, len(names), _PARTS_AT_ONCE):
             some = names[number : number + _PARTS_AT_ONCE]
-            contents = fs.cat([start + name for name in some])  # in the order of the names
-            for name in some:
+            paths = [self._folder.path(name) for name in some]
+            contents = self._folder.fs.cat_ranges(paths, None, None, on_error="raise")  # `cat` expands patterns
+            for name, content in zip(some, contents, strict=True):
                 shard, slash, _ = name.partition("/")
                 path = directory / f"{shard.removesuffix('.jsonl')}.jsonl"
                 with path.open("ab") as file:
-                    file.write(contents[start + name])
+                    file.write(content)
                 files.pop(path, None)
                 files[path] = None
                 self._is_joined &= not slash
@@ -130,21 +140,15 @@ class Index:
                 start, end = end, end + len(line)
                 try:
                     row = json.loads(line)
-                    if _MARK in row:
-                        if path == self._file:
-                            self._is_marked = True
-                            self._overwritten.clear()
-                        continue
-                    names = row["key"], row["perspective"]
-                    self._add(*names, Entry(path, start, end, row["content_key"], row["version"]))
-                    if path == self._file and self._is_marked:
-                        self._overwritten.add(names)
+                    is_overwriting = path == self._file and _FLAG in row
+                    entry = Entry(path, start, end, row["content_key"], row["version"], is_overwriting)
+                    self._add(row["key"], row["perspective"], entry)
                 except (ValueError, TypeError, KeyError):
                     continue  # half a row, from a crash
 
     def _add(self, key: str, perspective: str, entry: Entry) -> None:
         earlier = self._entries.get((key, perspective))
-        self._is_joined &= earlier is None
+        self._is_joined &= earlier is None and not (entry.is_overwriting and self._is_overwriting)
         self._entries[key, perspective] = replace(entry, earlier=earlier)
 
     def find(self, key: str, perspective: str) -> Entry | None:
@@ -159,45 +163,24 @@ class Index:
         """Yield the last row of an image and perspective, then those that it replaces. Raises OSError."""
         entry = self.find(key, perspective)
         while entry is not None:
-            yield Row(**json.loads(entry.read()))
+            yield Row(**entry.row())
             entry = entry.earlier
-
-    def begin_overwriting(self) -> None:
-        """Mark the place in the index where a run begins to overwrite.
-
-        The mark stays until such a run is finished, also when other runs join the rows. Raises OSError.
-        """
-        if not self._is_marked:
-            if not self._folder.is_local:
-                self.join()  # so that no row without a mark is left among the parts
-            line = to_line({_MARK: True})
-            self._size += os.write(self._descriptor, line)
-            self._write_part("0", line)  # the first part by name
-        self._is_overwriting, self._is_joined = True, False
-
-    def is_overwritten(self, key: str, perspective: str) -> bool:
-        """Return whether an unfinished run has overwritten the row, or this one."""
-        entry = self.find(key, perspective)
-        return entry is not None and entry.file == self._file and (key, perspective) in self._overwritten
 
     def append(self, row: Row) -> None:
         """Add a row. Raises OSError."""
-        line = to_line({name: getattr(row, name) for name in _FIELDS})
+        earlier = self.find(row.key, row.perspective)
+        is_overwriting = self._is_overwriting or (earlier is not None and earlier.is_overwriting)
+        line = to_line({name: getattr(row, name) for name in _FIELDS} | ({_FLAG: True} if is_overwriting else {}))
         with self._lock:
             written = os.write(self._descriptor, line)
             if written < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            entry = Entry(self._file, self._size, self._size + written, row.content_key, row.version)
+            entry = Entry(self._file, self._size, self._size + written, row.content_key, row.version, is_overwriting)
             self._size += written
             self._is_joined = False
-        self._write_part(digest(f"{row.key} {row.perspective}"), line)
-        self._add(row.key, row.perspective, entry)
-        if self._is_overwriting:
-            self._overwritten.add((row.key, row.perspective))
-
-    def _write_part(self, name: str, line: bytes) -> None:
         if not self._folder.is_local:
-            self._folder.write(f"{self._parts}/{name}.jsonl", line)
+            self._folder.write(f"{self._parts}/{digest(f'{row.key} {row.perspective}')}.jsonl", line)
+        self._add(row.key, row.perspective, entry)
 
     def join(self) -> None:
         """Rewrite the index with one row per image and perspective, in natural order.
@@ -207,14 +190,12 @@ class Index:
         if self._is_joined:
             return
         keys = sorted(self._entries, key=lambda pair: (natural(pair[0]), pair[1]))
-        after = set() if self._is_overwriting else self._overwritten
-        own = [key for key in keys if self._entries[key].file == self._file]
+        own = [entry for key in keys if (entry := self._entries[key]).file == self._file]
         file = self._folder.temporary(self._name) if self._folder.is_local else self._file.with_suffix(".joined")
         with file.open("wb") as joined:
-            joined.writelines(self._entries[key].read() for key in own if key not in after)
-            if after:
-                joined.write(to_line({_MARK: True}))
-                joined.writelines(self._entries[key].read() for key in own if key in after)
+            for entry in own:
+                is_finished = self._is_overwriting and entry.is_overwriting
+                joined.write(to_line(entry.row()) if is_finished else entry.line())
         self._folder.put(file, self._name)
         if not self._folder.is_local:
             self._folder.remove(self._parts)

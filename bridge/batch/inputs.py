@@ -80,7 +80,7 @@ def list_images(options: Options, perspectives: Iterable[Perspective]) -> Listin
     if not found.images:
         ignored = f" (ignored: {listed(found.ignored)})" if found.ignored else ""
         raise BatchError(f"There is no image in {', '.join(options.inputs)}{ignored}.")
-    root = "" if found.fs is None else posixpath.commonpath(found.bases)
+    root = "" if found.fs is None or "" in found.bases else posixpath.commonpath(found.bases)
     if root in ("", "/") and len(found.bases) > 1 and not options.output_dir:
         raise BatchError("The inputs have no folder in common. Say where to write with --output-dir.")
     known = {variable.name for perspective in perspectives for variable in perspective.variables}
@@ -88,6 +88,8 @@ def list_images(options: Options, perspectives: Iterable[Perspective]) -> Listin
         ImageItem(_key(path, root), _url(path, found.fs), version, *_read_columns(row, known, path))
         for path, (version, row) in found.images.items()
     ]
+    if leaving := [item.url for item in items if ".." in item.key.split("/")]:
+        raise BatchError(f"The path of '{leaving[0]}' contains '..'. Name it without.")
     items.sort(key=lambda item: natural(item.key))
     return Listing(found.fs, root, items, found.ignored)
 
@@ -119,11 +121,14 @@ def digest(text: str) -> str:
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def shard(items: list[ImageItem], options: Options) -> list[ImageItem]:
+    """Return the images of the shard. The choice depends only on the images' keys."""
+    number, count = options.shard or (1, 1)
+    return [item for item in items if int(digest(item.key), 16) % count == number - 1]
+
+
 def select(items: list[ImageItem], options: Options) -> list[ImageItem]:
-    """Apply the options `shard`, `sample` and `limit`, in this order. The choice depends only on the images' keys."""
-    if options.shard:
-        number, count = options.shard
-        items = [item for item in items if int(digest(item.key), 16) % count == number - 1]
+    """Apply the options `sample` and `limit`, in this order. The choice depends only on the images' keys."""
     if options.sample is not None:
         chosen = {item.key for item in nsmallest(options.sample, items, key=lambda item: digest("sample" + item.key))}
         items = [item for item in items if item.key in chosen]
@@ -148,10 +153,11 @@ def _add(url: str, options: Options, found: _Found, row: JsonObject | None = Non
             return
         is_below = bool(base) and path.startswith(f"{base.rstrip('/')}/")
         base, named, files = base if is_below else posixpath.dirname(path), True, {path: fs.info(path)}
-    elif pattern := _PATTERN.search(path):
-        base, named, files = posixpath.dirname(path[: pattern.start()]), True, fs.glob(path, detail=True)
+    elif (pattern := _PATTERN.search(path)) and (files := fs.glob(path, detail=True)):
+        base, named = posixpath.dirname(path[: pattern.start()]), True
     else:
-        raise BatchError(f"There is no file or folder '{url}'.")
+        hint = " In patterns, *, ? and [ of a name are written [*], [?] and [[]." if pattern else ""
+        raise BatchError(f"There is no file or folder '{url}'.{hint}")
     for name, info in files.items():
         if reason := _reason(name[len(base.rstrip("/")) :], info, named=named):
             found.ignored[reason] += 1
@@ -189,7 +195,7 @@ def _add_manifest(fs: AbstractFileSystem, path: str, options: Options, found: _F
             raise BatchError(
                 f"Line {number} of '{path}' is not a JSON object with one of the columns {', '.join(REFERENCES)}."
             ) from None
-        url = str(name) if "://" in str(name) else _url(posixpath.join(base, str(name)), fs)
+        url = str(name) if "://" in str(name) else _url(posixpath.normpath(posixpath.join(base, str(name))), fs)
         _add(url, options, found, row, base)
 
 

@@ -37,6 +37,8 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def _extension(text: str) -> str:
+    if "/" in text:
+        raise ArgumentTypeError(f"'{text}' contains a slash")
     return f".{text.lstrip('.')}"
 
 
@@ -122,5 +124,5 @@ class Options:
     max_cost: float | None = _option(None, "end when the captions have cost this much", type=_amount, metavar="USD")
     max_failures: int | None = _option(None, "end after N failed captions", **_COUNT)
     give_up_after: float = _option(
-        600.0, "end when the provider has failed for so long (%(default)g)", type=float, metavar="SECONDS"
+        600.0, "end when the provider has failed for so long (%(default)g)", type=_amount, metavar="SECONDS"
     )

@@ -24,6 +24,7 @@ _TABLES: dict[Format, str] = {
     "hf-metadata": "metadata.jsonl",
 }
 _COLUMNS = ("file_name", "perspective", "text", "caption", "provider", "model", "sha256")
+_TAKEN = (".", ".jsonl", ".csv", ".parquet")
 _PARQUET_ROWS = 1000
 _SHOWN = 3
 
@@ -47,22 +48,28 @@ class Outputs:
         return {form: f"{start}{part}{extension}" for form, extension in self._extensions.items()}
 
     def check(self, items: Iterable[ImageItem]) -> None:
-        """Check the options, that the folder can be written, and that no two images share a sidecar.
+        """Check the options, that the folder can be written without loss, and that no two images share a sidecar.
 
         Raises BatchError.
         """
         extension, has_texts = self._options.extension, "txt" in self._extensions
         if not has_texts and (extension != ".txt" or self._options.existing in ("append", "prepend")):
             raise BatchError("--ext, --existing append and --existing prepend concern text sidecars: add --out txt.")
-        if has_texts and (extension == self._extensions.get("json") or extension.lower() in (*IMAGES, ".")):
+        if has_texts and (extension == self._extensions.get("json") or extension.lower() in (*IMAGES, *_TAKEN)):
             raise BatchError(f"Text sidecars cannot have the extension '{extension}' (--ext): other files have it.")
         try:
             ignores_case = self._folder.ignores_case()
         except OSError as error:
             raise BatchError(
-                f"The folder '{self._folder.root}' cannot be written: {error.strerror or error}. "
+                f"The folder '{self._folder.url}' cannot be written: {error.strerror or error}. "
                 "Name another one with --output-dir."
             ) from None
+        tables = (name for form in self._forms if form in _TABLES and self._folder.is_filled(name := _TABLES[form]))
+        if (table := next(tables, "")) and not self._folder.index_files() and self._options.existing != "overwrite":
+            raise BatchError(
+                f"'{self._folder.path(table)}' was not written by this command. Move it, write elsewhere with "
+                "--output-dir, or replace it with --existing overwrite."
+            )
         if not self._extensions:
             return
         images: dict[str, list[str]] = defaultdict(list)
@@ -125,11 +132,15 @@ class Outputs:
 
     def _rows(self, items: list[ImageItem], index: Index) -> Iterator[Row]:
         """Yield the rows in order. A text sidecar that is not in the index becomes a row with only a text."""
+        folder, is_remote = self._folder, not self._folder.is_local
+        names = set(folder.fs.find(folder.root) if is_remote and "txt" in self._extensions else ())
         for item in items:
             for perspective in self._perspectives:
                 row = index.row(item.key, perspective)
                 if row is not None:
                     yield row
+                elif is_remote and names.isdisjoint(map(folder.path, self.sidecars(item.key, perspective).values())):
+                    continue  # a request for each absent file would be slow
                 elif text := self.text(item.key, perspective):
                     yield Row(item.key, perspective, text=text.encode("utf-8", "replace").decode())
 

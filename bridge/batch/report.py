@@ -42,6 +42,8 @@ class Report:
         """`services`: must be open until the page is written. Raises BatchError."""
         self._summary, self._services = summary, services
         self._path = Path(summary.options.report)
+        if self._path.is_dir():
+            raise BatchError(f"The report '{self._path}' cannot be written: it is a folder (--report).")
         try:
             self._entries = TemporaryFile(dir=self._path.parent)  # noqa: SIM115 (closed in __aexit__)
         except OSError as error:

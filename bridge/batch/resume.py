@@ -9,7 +9,7 @@ from bridge.batch.inputs import read_image
 from bridge.batch.models import ImageItem, Row, Skipped
 from bridge.batch.options import Existing
 from bridge.batch.outputs import Outputs
-from bridge.batch.rows import KEY_PARTS, Job
+from bridge.batch.rows import Job
 from perspectives import Perspective
 
 
@@ -25,14 +25,14 @@ def decide(item: ImageItem, perspective: Perspective, job: Job, index: Index, ou
     """Return whether to skip, restore or caption a row. Raises OSError."""
     existing, key, name = job.options.existing, item.key, perspective.name
     every, skipped = tuple(outputs.sidecars(key, name)), Skipped(key, name)
+    entry = index.find(key, name)
     if existing == "overwrite":
-        if not index.is_overwritten(key, name):
+        if entry is None or not (entry.is_overwriting and _is_current(entry, item, perspective, job)):
             return Decision(every)
-        row = index.row(key, name)  # a crash may have come before its sidecars were written
-        return Decision(every, row) if every and row else skipped
-    missing, entry = outputs.missing(key, name), index.find(key, name)
+        return _from_index(item, perspective, job, index, outputs)
+    missing = outputs.missing(key, name)
     if existing == "skip" and not missing and (every or entry):
-        return replace(skipped, outdated=entry is not None and _is_outdated(entry, item, perspective, job))
+        return replace(skipped, outdated=entry is not None and _differs(entry, item, perspective, job))
     if existing == "stale" and merged(existing, outputs.text(key, name), own_texts(index, key, name), "") is None:
         return replace(skipped, kept=True)
     if existing == "stale" and not missing and every and entry is None:
@@ -57,9 +57,10 @@ def _from_index(
     if existing in ("append", "prepend"):
         is_there = text in outputs.text(key, name)
         forms = tuple(form for form in missing if form != "txt") if is_there else every
-    elif existing == "stale" and (is_changed or entry.earlier):  # a crash may have left the sidecars of the earlier row
+    elif existing == "overwrite" or (existing == "stale" and (is_changed or entry.earlier)):
+        # A crash may have left the sidecars of the earlier row.
         forms = every
-    if not forms and not (is_changed and existing == "stale"):
+    if not forms and not (is_changed and existing in ("overwrite", "stale")):
         return Skipped(key, name)
     content_key = job.content_key(item, perspective, _image_digest(entry))
     return Decision(forms, replace(row, text=text, content_key=content_key))
@@ -96,13 +97,8 @@ def _differs(entry: Entry, item: ImageItem, perspective: Perspective, job: Job) 
     return entry.content_key != job.content_key(item, perspective, _image_digest(entry))
 
 
-def _is_outdated(entry: Entry, item: ImageItem, perspective: Perspective, job: Job) -> bool:
-    """Return whether a row differs, and its key has the format of this version. Other formats cannot be compared."""
-    return entry.content_key.count("-") == KEY_PARTS - 1 and _differs(entry, item, perspective, job)
-
-
 def _image_digest(entry: Entry) -> str:
-    return entry.content_key.split("-")[1]
+    return entry.content_key.partition("-")[2].partition("-")[0]
 
 
 def _is_current(entry: Entry, item: ImageItem, perspective: Perspective, job: Job) -> bool:

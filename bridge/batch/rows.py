@@ -30,7 +30,6 @@ from perspectives import Perspective
 
 _NO_CONTENT = ("timeout", "provider_config")
 """Fields left out of the digest. Of `provider_config`, which may hold a key, only address and model are included."""
-KEY_PARTS = 3  # of `Job.content_key`
 _COUNTS = ("attempts", "input_tokens", "output_tokens", "cost")
 
 
@@ -119,10 +118,9 @@ async def open_job(options: Options, services: Services) -> AsyncIterator[Job]:
     )
     try:
         found = tuple([await engine.find(each) for each in options.perspectives])
-        try:
-            writers = {each.name: TextWriter(options.text, each) for each in found}
-        except ValueError as error:
-            raise BatchError(str(error)) from None
+        writers = {each.name: TextWriter(options.text, each) for each in found}
+        if len(writers) < len(found):
+            raise BatchError(f"Two perspectives have the same name: {', '.join(each.name for each in found)}.")
         yield Job(options, services, engine, found, writers, timeout, digest(repr(options.text))[:8])
     finally:
         if isinstance(engine, OverHttp):

@@ -24,7 +24,7 @@ from bridge.batch.models import (
     Waiting,
 )
 from bridge.batch.outage import Ended, Outages
-from bridge.batch.outputs import read_failures, write_failures
+from bridge.batch.outputs import write_failures
 from bridge.batch.resume import Decision, decide, merged, own_texts
 from bridge.batch.rows import Loaded, images_in_memory, read
 from bridge.batch.start import Prepared
@@ -46,14 +46,16 @@ class Batch:
 
     def __init__(self, prepared: Prepared) -> None:
         self._job, self._options, self._listing = prepared.job, prepared.job.options, prepared.listing
-        self._folder, self._outputs, self._index = prepared.folder, prepared.outputs, Index(prepared.folder)
-        self._items: Iterator[ImageItem] = iter(prepared.listing.items)
+        self._folder, self._outputs = prepared.folder, prepared.outputs
+        self._index = Index(prepared.folder, is_overwriting=self._options.existing == "overwrite")
+        self._images = len(prepared.items)
+        self._items: Iterator[ImageItem] = iter(prepared.items)
         self._workers = images_in_memory(self._options.concurrency, self._job.engine.servers)
         self._tasks: list[asyncio.Task[None]] = []
         self._stages: dict[int, dict[str, str]] = {}
         self._events: asyncio.Queue[Event | None] = asyncio.Queue(_EVENTS)
         self._totals = Totals()
-        self._failures: dict[str, Failure] = {}
+        self._failures = prepared.failures
         self._stopping = False
         self._end: tuple[End, str] = ("done", "")
         self._outages = Outages(prepared.job, self._events.put)
@@ -95,14 +97,10 @@ class Batch:
 
     async def _write_outputs(self) -> None:
         """Handle every image, then write the tables. Raises OSError, and BatchError if another run has the folder."""
-        earlier = read_failures(self._folder)
-        self._failures = {item.key: earlier[item.key] for item in self._listing.items if item.key in earlier}
         with self._index:
-            if self._options.existing == "overwrite":
-                self._index.begin_overwriting()
-            images, names = len(self._listing.items), tuple(each.name for each in self._job.perspectives)
+            images, names = self._images, tuple(each.name for each in self._job.perspectives)
             counts = images * len(names), images, names
-            await self._events.put(Started(*counts, self._folder.root, self._workers, dict(self._listing.ignored)))
+            await self._events.put(Started(*counts, self._folder.url, self._workers, dict(self._listing.ignored)))
             await self._handle_images()
             await to_thread.run_sync(self._finish)
 
@@ -148,6 +146,8 @@ class Batch:
             failure = Failure(item.key, "output_name_too_long", f"The sidecar's name '{name}' is too long for a file.")
             await self._record(item, asked, [Row(item.key, each.name, failure=failure) for each in asked])
         else:
+            if not asked:
+                self._failures.pop(item.key, None)
             await self._caption(item, asked, loaded, number)
 
     async def _caption(self, item: ImageItem, asked: Asked, loaded: Loaded | None, number: int) -> None:

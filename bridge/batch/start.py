@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from anyio import to_thread
 
 from bridge import errors
+from bridge.batch.engines import own_options
 from bridge.batch.folder import BatchError, Folder, open_url
-from bridge.batch.inputs import Listing, list_images, select
-from bridge.batch.models import ImageItem
+from bridge.batch.inputs import Listing, list_images, select, shard
+from bridge.batch.models import Failure, ImageItem
 from bridge.batch.options import Options
 from bridge.batch.outputs import Outputs, read_failures
 from bridge.batch.rows import Job, load, open_job
@@ -32,10 +33,15 @@ _PIXELS_PER_TOKEN = 750
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A batch that passed the checks. `warnings`: sentences about the outputs, and of the provider check."""
+    """A batch that passed the checks. `warnings`: sentences about the outputs, and of the provider check.
+
+    `listing`: all images, or the shard's. `items`: those of this run. `failures`: those of earlier runs, by path.
+    """
 
     job: Job
     listing: Listing
+    items: list[ImageItem]
+    failures: dict[str, Failure]
     folder: Folder
     outputs: Outputs
     warnings: tuple[str, ...]
@@ -51,27 +57,32 @@ async def prepared(options: Options, services: Services) -> AsyncIterator[Prepar
     async with open_job(options, services) as job:
         listing = await to_thread.run_sync(list_images, options, job.perspectives)
         folder = _output_folder(options, listing)
-        if options.retry_failed:
-            failed = await to_thread.run_sync(read_failures, folder)
-            listing.items = [item for item in listing.items if item.key in failed]
-        listing.items = select(listing.items, options)
         outputs = Outputs(folder, options, tuple(each.name for each in job.perspectives))
-        _check_prompts(listing.items, job)
         await to_thread.run_sync(outputs.check, listing.items)
+        listing.items = shard(listing.items, options)
+        failed = await to_thread.run_sync(read_failures, folder)
+        failures = {item.key: failed[item.key] for item in listing.items if item.key in failed}
+        items = [item for item in listing.items if item.key in failures] if options.retry_failed else listing.items
+        items = select(items, options)
+        _check_prompts(items, job)
         # A service reports its prices with the captions.
         if options.max_cost is not None and not options.url and await job.engine.price(1) is None:
             raise BatchError(f"The price of {job.engine.target} is not known. Use --limit instead of --max-cost.")
         warnings = () if options.dry_run else await job.engine.check(Run(Deadline(job.timeout)))
-        yield Prepared(job, listing, folder, outputs, (*outputs.warnings(listing.items), *warnings))
+        if options.retry_failed and len(failures) < len(failed):
+            absent = next(name for name in failed if name not in failures)
+            warnings = (*warnings, f"'{absent}' failed, but is not in the inputs. --retry-failed ignores such images.")
+        yield Prepared(job, listing, items, failures, folder, outputs, (*outputs.warnings(items), *warnings))
 
 
 def _output_folder(options: Options, listing: Listing) -> Folder:
     label = "{}of{}".format(*options.shard) if options.shard else "all"
-    if options.output_dir:
-        return Folder(*open_url(options.output_dir), label)
-    if listing.fs is None:
+    fs, root = open_url(options.output_dir) if options.output_dir else (listing.fs, listing.root)
+    if fs is None:
         raise BatchError("Nothing can be written beside images on the web. Say where to write with --output-dir.")
-    return Folder(listing.fs, listing.root, label)
+    if fs.protocol == "hf" and not root.startswith("buckets/"):
+        raise BatchError("A Hugging Face repository stores each file as a commit. Write elsewhere with --output-dir.")
+    return Folder(fs, root, label)
 
 
 def _check_prompts(items: list[ImageItem], job: Job) -> None:
@@ -89,14 +100,13 @@ def _prompts(item: ImageItem, job: Job) -> Iterator[str]:
     """Yield the prompt of each perspective for an image. Raises MissingVariables."""
     options = CaptionOptions.model_validate(job.fields(item))
     for perspective in job.perspectives:
-        names = {variable.name for variable in perspective.variables}
-        values = {name: value for name, value in (options.variables or {}).items() if name in names}
-        yield render_prompt(perspective, options, values)
+        own = own_options(options, perspective)
+        yield render_prompt(perspective, own, own.variables or {})
 
 
 async def preview(batch: Prepared) -> AsyncIterator[str]:
     """Yield the lines of a preview: the first prompts, the number of images, the estimated number of tokens."""
-    job, items = batch.job, batch.listing.items
+    job, items = batch.job, batch.items
     tokens: list[int] = []
     for item in items[:_PREVIEWED]:
         for text in _prompts(item, job):
@@ -107,7 +117,7 @@ async def preview(batch: Prepared) -> AsyncIterator[str]:
     keeps = job.options.existing in ("skip", "stale")
     due = sum(not (keeps and batch.outputs.is_complete(item.key, name)) for item in items for name in names)
     average = sum(tokens) // max(len(tokens), 1)
-    captions = f"{count(due, 'caption')} to make with {job.engine.target} in {batch.folder.root}"
+    captions = f"{count(due, 'caption')} to make with {job.engine.target} in {batch.folder.url}"
     yield f"{count(len(items), 'image')}, {captions}"
     price = await job.engine.price(average * due)
     cost = "price not known" if price is None else money(price)

@@ -114,6 +114,7 @@ def test_existing_sidecars(batch: Graphcap, vllm_server: OpenAIServer, tmp_path:
 
 
 def test_failures_are_listed_and_retried(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    """Runs for some of the images keep the failures and the table rows of the others."""
     photos(tmp_path, "a.jpg", "b.jpg")
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "page.jpg").write_text("<html>")
@@ -130,11 +131,18 @@ def test_failures_are_listed_and_retried(batch: Graphcap, vllm_server: OpenAISer
     (caption,) = files(tmp_path) - {"page.jpg", "empty.jpg", "failures.jsonl"}
     (tmp_path / caption).unlink()
     (tmp_path / "page.jpg").write_bytes(picture(1))
-    assert batch(tmp_path, *at(vllm_server), "--retry-failed").code == 3
-    assert files(tmp_path) == {refused.replace("jpg", "txt"), "page.txt", "failures.jsonl"}
-    (tmp_path / "empty.jpg").unlink()
+    table = ("--out", "txt", "hf-metadata")
+    assert batch(tmp_path, *at(vllm_server), *table, "--retry-failed").code == 3
+    assert files(tmp_path) == {refused.replace("jpg", "txt"), "page.txt", "failures.jsonl", "metadata.jsonl"}
+    assert {row["file_name"] for row in lines(tmp_path / "metadata.jsonl")} == {"a.jpg", "b.jpg", "page.jpg"}
+    assert batch(tmp_path, *at(vllm_server), *table, "--limit", "1").code == 0
+    assert [row["path"] for row in lines(tmp_path / "failures.jsonl")] == ["empty.jpg"]
+    assert len(lines(tmp_path / "metadata.jsonl")) == 3
+    (tmp_path / "empty.jpg").rename(tmp_path / "renamed.jpg")
+    assert "'empty.jpg' failed, but is not in the inputs" in batch(tmp_path, *at(vllm_server), "--retry-failed").err
+    (tmp_path / "renamed.txt").write_text("by hand")
     assert batch(tmp_path, *at(vllm_server)).code == 0
-    assert files(tmp_path) == {"a.txt", "b.txt", "page.txt"}
+    assert files(tmp_path) == {"a.txt", "b.txt", "page.txt", "renamed.txt", "metadata.jsonl"}
 
 
 @pytest.mark.slow
@@ -169,20 +177,27 @@ def test_several_inputs_on_one_file_system(batch: Graphcap, vllm_server: OpenAIS
     fs, bucket = fsspec.filesystem("memory"), f"/{tmp_path.name}"
     fs.put(f"{tmp_path}/in", bucket, recursive=True)
     url = f"memory:/{bucket}"
-    rows = [json.dumps({"image": f"{url}/{name}"}) for name in ("a.jpg", "sub/b.jpg")]
+    rows = [json.dumps({"image": name}) for name in (f"{url}/a.jpg", f"{url}/sub/b.jpg")]
     (tmp_path / "list.jsonl").write_text("\n".join(rows))
     cases = [
         ((f"{url}/a.jpg", f"{url}/sub"), {"a.txt", "sub/b.txt"}),
         ((f"{url}/sub", f"{url}/sub"), {"b.txt"}),
         ((tmp_path / "list.jsonl",), {"a.txt", "sub/b.txt"}),
         ((f"file://{tmp_path}/in/sub", tmp_path / "in/a.jpg"), {"a.txt", "sub/b.txt"}),
+        ((tmp_path / "in/sub/../a.jpg", tmp_path / "in", f"file://{tmp_path}/in/../in"), {"a.txt", "sub/b.txt"}),
     ]
     for number, (inputs, names) in enumerate(cases):
         out = tmp_path / str(number)
         result = batch(*inputs, *at(vllm_server), "--output-dir", out)
         assert (result.code, files(out)) == (0, names), result.err
-    result = batch(f"{url}/sub", tmp_path / "in", *at(vllm_server))
-    assert (result.code, "is on another file system" in result.err) == (2, True)
+    for inputs, sentence in (
+        ((f"{url}/sub", tmp_path / "in"), "is on another file system"),
+        (("memory://", f"{url}/sub"), "no folder in common"),
+        (("https://127.0.0.1/a/../../b.jpg", "--output-dir", tmp_path / "web"), "contains '..'"),
+        ((f"{url}/a::b.jpg",), "a chain of URLs"),
+    ):
+        result = batch(*inputs, *at(vllm_server))
+        assert (result.code, sentence in result.err) == (2, True), result.err
     fs.rm(bucket, recursive=True)
 
 
@@ -220,6 +235,7 @@ def test_several_perspectives_share_one_image(batch: Graphcap, vllm_server: Open
 MISTAKES = [
     ((), "absent", "There is no file or folder"),
     (("-p", "alt_txt"), "", "Did you mean 'alt_text'?"),
+    (("-p", "alt_text"), "", "Two perspectives have the same name: alt_text, alt_text."),
     (("--template", "{nothing}"), "", "'nothing' is not a field"),
     (("--set", "place=Lisbon"), "", "no variable place"),
     (("--provider", "opnai"), "", "Did you mean 'openai'?"),
@@ -229,8 +245,14 @@ MISTAKES = [
     (("--output-dir", "/proc/none"), "", "cannot be written"),
     (("--url", "http://127.0.0.1:9"), "", "cannot be reached"),
     (("--api-key", "secret-key-1"), "", "requires --url"),
+    (("--out", "hf-metadata"), "labels", "metadata.jsonl' was not written by this command"),
+    (("--shard", "3/4"), "twins", "a.jpg and a.png"),
+    ((), "*.jpg", "*.jpg'. In patterns"),
     (("--out", "json", "--existing", "append"), "", "add --out txt"),
     (("--ext", ".JPG"), "", "cannot have the extension '.JPG'"),
+    (("--ext", "jsonl"), "", "cannot have the extension '.jsonl'"),
+    (("--ext", "../x"), "", "contains a slash"),
+    (("--give-up-after", "nan"), "", "'nan' is not greater than 0"),
     (("--output-dir", "az://out"), "", "requires a package: Install adlfs"),
     (("--output-dir", "nothing://out"), "", "Protocol not known"),
     (("--provider", "local"), "", "or add --yes to download it"),
@@ -245,15 +267,15 @@ MISTAKES = [
 def test_a_mistake_is_one_sentence_before_the_first_call(
     batch: Graphcap, tmp_path: Path, options: tuple[str, ...], place: str, sentence: str
 ) -> None:
-    photos(tmp_path, "fine/a.jpg", "twins/a.jpg", "twins/a.png", "locked/a.jpg")
-    (tmp_path / "text").mkdir()
-    (tmp_path / "text/a.txt").touch()
+    photos(tmp_path, "fine/a.jpg", "twins/a.jpg", "twins/a.png", "locked/a.jpg", "labels/a.jpg", "text/a.txt")
+    (tmp_path / "labels/metadata.jsonl").write_text("{}")
     (tmp_path / "list.jsonl").write_text('{"image": "fine/a.jpg", "size": 3}\n')
     with (tmp_path / "locked/.graphcap.jsonl").open("w") as index:
         fcntl.flock(index, fcntl.LOCK_EX)
         result = batch(tmp_path / (place or "fine"), *options)
     assert (result.code, sentence in result.err) == (4 if {"--url", "local"} & set(options) else 2, True), result.err
-    assert files(tmp_path) == {"twins/a.png", "text/a.txt", "list.jsonl", "locked/.graphcap.jsonl"}
+    theirs = {"twins/a.png", "text/a.txt", "list.jsonl", "locked/.graphcap.jsonl", "labels/metadata.jsonl"}
+    assert files(tmp_path) == theirs
 
 
 def test_limits_end_the_run(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:

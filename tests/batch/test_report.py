@@ -106,7 +106,10 @@ def test_a_report_that_cannot_be_written(tmp_path: Path, photo: bytes) -> None:
     """A missing folder is a mistake before the run; a failure at the end leaves the run and its summary."""
     with pytest.raises(BatchError, match=r"report.html' cannot be written: No such file or directory \(--report\)"):
         run(tmp_path / "missing", 0, photo)
-    (tmp_path / "report.html").mkdir()
+    (tmp_path / "folder/report.html").mkdir(parents=True)
+    with pytest.raises(BatchError, match="it is a folder"):
+        run(tmp_path / "folder", 0, photo)
+    (tmp_path / ".report.html.tmp").mkdir()
     summary = run(tmp_path, 2, photo)
     assert summary.finished is not None
     assert any("The report is not complete: Is a directory" in line for line in summary.lines())

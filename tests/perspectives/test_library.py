@@ -120,7 +120,7 @@ def test_is_filled_and_validated(perspective: Perspective) -> None:
     answer = instance(perspective.json_schema)
     assert perspective.validator.validate(answer).value == answer
     for name in perspective.json_schema["required"]:
-        with pytest.raises(ValidationFailed, match=f"/{name}: Is missing"):
+        with pytest.raises(ValidationFailed, match=f"/{name}: The value is missing"):
             perspective.validator.validate({key: value for key, value in answer.items() if key != name})
 
 
