@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from bridge.batch.models import Captioned, Event, Failed, Paused, Resumed, Started, Waiting
 from bridge.batch.report import Report
@@ -99,11 +99,15 @@ class Display:
 
 
 async def follow(
-    events: AsyncIterator[Event], summary: Summary, report: Report | None = None, seconds: float = LINE_SECONDS
+    events: AsyncIterator[Event],
+    summary: Summary,
+    report: Report | None = None,
+    seconds: float = LINE_SECONDS,
+    out: TextIO | None = None,
 ) -> None:
     """Read the events of a run until it ends. Show them, count them in `summary` and add them to `report`.
 
-    `seconds`: time between two lines if standard error is not a terminal.
+    `seconds`: time between two lines if standard error is not a terminal. `out`: for the JSON, by default sys.stdout.
     """
     display = Display(summary)
     async with report or nullcontext(), _shown(display, seconds):
@@ -111,7 +115,7 @@ async def follow(
             summary.update(event)
             display.update(event)
             if summary.options.json_events:
-                _print_json(event)
+                _print_json(event, out or sys.stdout)
             if report is not None:
                 await report.add(event)
 
@@ -146,8 +150,8 @@ async def _print_lines(display: Display, seconds: float) -> None:
         sys.stderr.flush()
 
 
-def _print_json(event: Event) -> None:
+def _print_json(event: Event, out: TextIO) -> None:
     """Print an event in one line. Escapes keep file names that are not Unicode."""
     fields = {"type": type(event).__name__.lower(), **dataclasses.asdict(event)}
-    sys.stdout.write(f"{json.dumps(fields)}\n")
-    sys.stdout.flush()
+    out.write(f"{json.dumps(fields)}\n")
+    out.flush()

@@ -4,8 +4,8 @@ import logging
 import os
 import re
 import socket
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,26 +33,35 @@ class Cluster:
     actors: int
 
 
-@contextmanager
-def connected(prepared: Prepared) -> Iterator[Cluster]:
+def connect(prepared: Prepared) -> Cluster:
     """Connect to the configured Ray cluster, or start a cluster on this machine. Check that the nodes are suitable.
 
-    Raises BatchError.
+    Afterwards, `sys.stdout` is standard error, because Ray prints messages of the cluster: with `--json`, they would be
+    among the events. End the process with `exit_if_connected`. Raises BatchError.
     """
     options = prepared.job.options.ray
     assert options is not None
     ray = _imported()
-    address = options.address or os.environ.get("RAY_ADDRESS", "") or "local"
-    _init(ray, address)
-    try:
-        actors = _actors(ray, options, prepared.job.options.concurrency)
-        yield Cluster(ray, _start(ray, prepared, actors), actors)
-    finally:
-        ray.shutdown()  # end the processes of a local cluster, or leave the cluster
+    _init(ray, options.address or os.environ.get("RAY_ADDRESS", "") or "local")
+    sys.stdout = sys.stderr
+    actors = _actors(ray, options, prepared.job.options.concurrency)
+    return Cluster(ray, _start(ray, prepared, actors), actors)
+
+
+def exit_if_connected(code: int) -> None:
+    """End this process with an exit code if it is connected to a cluster. The actors end too, and a local cluster.
+
+    Two agents of a local cluster need a minute to end. Do not call `ray.shutdown()`: it does not wait for the threads
+    of Ray Data, and Ray ends the process with code 1 if one of them uses Ray afterwards (ray-project/ray#19115).
+    """
+    if (ray := sys.modules.get("ray")) is not None and ray.is_initialized():
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _imported() -> Any:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the driver prints them on standard error
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # several nodes may fail the check
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -149,7 +158,7 @@ def _variables(toml: Any) -> Iterator[tuple[str, str]]:
 
 
 def _check_nodes(ray: Any, prepared: Prepared, control: Any) -> None:
-    """Raise BatchError if a node has another version or other perspectives, or cannot read the first image."""
+    """Raise BatchError if a node differs from this machine, or cannot use the provider or read the first image."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     from bridge.batch.ray_worker import check_node
@@ -167,8 +176,8 @@ def _check_nodes(ray: Any, prepared: Prepared, control: Any) -> None:
         try:
             version, *found, unreadable = ray.get(check)
         except ray.exceptions.RayError as error:
-            lines = str(error).strip().splitlines()
-            raise BatchError(f"The node {name} cannot run the bridge: {lines[-1]}") from None
+            reason = getattr(error, "cause", None) or str(error).strip().splitlines()[-1]
+            raise BatchError(f"The node {name} cannot run the batch: {reason}") from None
         if version != __version__:
             raise BatchError(f"The node {name} has graphcap-bridge {version}, this machine {__version__}.")
         if tuple(found) != expected:

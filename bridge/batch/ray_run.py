@@ -121,8 +121,9 @@ class RayBatch(Batch):
                 enable_true_multi_threading=True,
             ),
         )
-        for row in dataset.iter_rows():
-            yield pickle.loads(row["captions"])  # noqa: S301 (from an actor of this run)
+        # With a prefetch, as in `iter_rows`, Ray returns a block only when the next one has ended.
+        for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0):
+            yield from map(pickle.loads, batch["captions"])
 
     async def _record_image(self, key: str, rows: list[Row]) -> None:
         """Write the rows of an image, unless they are written already."""

@@ -20,6 +20,8 @@ from bridge.batch.options import Options
 from bridge.batch.outage import Ended, Outages
 from bridge.batch.rows import Job, images_in_memory, loop_factory, open_job
 from bridge.captioning.services import open_services
+from bridge.deadline import Deadline
+from bridge.run import Run
 from bridge.settings import Settings
 from bridge.version import __version__
 
@@ -163,7 +165,7 @@ def check_node(control: Any, url: str) -> tuple[str, str, list[str], str]:
     """Return the properties of a node that the driver compares before the first call.
 
     These are the version of the bridge, the target, the digests of the perspectives, and the reason why the image at
-    `url` cannot be read, or "".
+    `url` cannot be read, or "". Raises ProviderUnusable if the node cannot use the provider, or has not its model.
     """
     setup: Setup = ray.get(control.setup.remote())
     os.environ.update(setup.environment)
@@ -171,6 +173,7 @@ def check_node(control: Any, url: str) -> tuple[str, str, list[str], str]:
     async def job() -> tuple[str, list[str]]:
         async with AsyncExitStack() as stack:
             job = await opened(setup, stack)
+            await job.engine.check(Run(Deadline(job.timeout)))
             return job.engine.target, [each.digest for each in job.perspectives]
 
     unreadable = ""

@@ -8,12 +8,13 @@ import sys
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import fields
-from typing import Any
+from typing import Any, TextIO
 
 from bridge.batch.engines import ProviderUnusable
 from bridge.batch.folder import BatchError
 from bridge.batch.options import Options, RayOptions, TextOptions
 from bridge.batch.progress import follow
+from bridge.batch.ray_cluster import connect, exit_if_connected
 from bridge.batch.report import Report
 from bridge.batch.rows import loop_factory, settings_for
 from bridge.batch.run import Batch
@@ -50,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = load_settings()
     if settings is None:
         return USAGE
+    settings = settings_for(options, settings)
 
     async def command(services: Services) -> int:
         if not (options.url or options.dry_run):
@@ -57,12 +59,13 @@ def run(arguments: argparse.Namespace) -> int:
             await asyncio.to_thread(ensure_downloaded, target, is_confirmed=arguments.yes)
         return await _run(options, services)
 
-    return with_services(
-        command,
-        settings=settings_for(options, settings),
-        max_concurrency=options.concurrency,
-        loop_factory=loop_factory(),
-    )
+    try:
+        limit, loops = options.concurrency, loop_factory()
+        code = with_services(command, settings=settings, max_concurrency=limit, loop_factory=loops)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    exit_if_connected(code)
+    return code
 
 
 def _options(arguments: argparse.Namespace) -> Options:
@@ -95,6 +98,7 @@ def _options(arguments: argparse.Namespace) -> Options:
 
 
 async def _run(options: Options, services: Services) -> int:
+    out = sys.stdout
     try:
         async with prepared(options, services) as batch:
             for warning in batch.warnings:
@@ -104,13 +108,11 @@ async def _run(options: Options, services: Services) -> int:
                     print("\n".join(map(printable, text.splitlines())))
                 return 0
             if options.ray is None:
-                return await _follow(Batch(batch), options, services)
-            from bridge.batch.ray_cluster import connected
+                return await _follow(Batch(batch), options, services, out)
+            cluster = connect(batch)
+            from bridge.batch.ray_run import RayBatch  # it imports Ray
 
-            with connected(batch) as cluster:
-                from bridge.batch.ray_run import RayBatch
-
-                return await _follow(RayBatch(batch, cluster), options, services)
+            return await _follow(RayBatch(batch, cluster), options, services, out)
     except ProviderUnusable as error:
         print_line(str(error), "red")
         return PROVIDER
@@ -119,8 +121,8 @@ async def _run(options: Options, services: Services) -> int:
         return USAGE if isinstance(error, BatchError) else FAILED
 
 
-async def _follow(batch: Batch, options: Options, services: Services) -> int:
-    """Run a batch, show its progress, and print its summary.
+async def _follow(batch: Batch, options: Options, services: Services, out: TextIO) -> int:
+    """Run a batch, show its progress, and print its summary. `out`: for its events.
 
     The first interrupt finishes the calls in flight, the second one cancels them.
     """
@@ -141,7 +143,7 @@ async def _follow(batch: Batch, options: Options, services: Services) -> int:
     report = Report(summary, services) if options.report else None
     try:
         async with aclosing(batch.events()) as events:
-            await follow(events, summary, report)
+            await follow(events, summary, report, out=out)
     except asyncio.CancelledError:
         return INTERRUPTED
     for line in summary.lines():

@@ -4,17 +4,21 @@ import contextlib
 import json
 import os
 import secrets
+import select
 import signal
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
+from providers.local_models import known_models
 from tests.batch.conftest import Graphcap, at, files, lines, photos, picture, started
 from tests.batch.test_durability import content
 from tests.deploy.fleet import free_port
@@ -25,7 +29,7 @@ from tests.tools import children_of
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("ray", reason="Ray is not installed")
-_IMAGES = 2000
+_IMAGES = 1000
 _ATTEMPTS = 7
 _HANG_GUARD = 350
 """Seconds until a command that does not end, or makes no call, is a failure. Ray may need minutes on a busy machine."""
@@ -89,22 +93,27 @@ class RayCluster:
         self.options = ("--engine", "ray", "--ray-address", head)
         self.nodes: list[RayNode] = []
         try:
-            for host, address in (("127.0.0.2", ""), ("127.0.0.3", head), ("127.0.0.4", head)):
-                self._add(folder, host, port, address)
+            self._start(["127.0.0.2"], port, "")
+            self._start(["127.0.0.3", "127.0.0.4"], port, head)
         except BaseException:
             self.stop()
             raise
 
-    def _add(self, folder: Path, host: str, port: int, address: str) -> None:
-        """Start a node. Ray gives it 30 seconds to start, so a busy machine needs several attempts."""
+    def _start(self, hosts: list[str], port: int, address: str) -> None:
+        """Start nodes together. Ray gives them 30 seconds to start, so a busy machine needs several attempts."""
         environment = {**clean_environment(), **self.environment, "PYTHONPATH": str(ROOT)}
         for _ in range(_ATTEMPTS):
-            self.nodes.append(RayNode(folder, host, port, address, environment))
-            if self.nodes[-1].has_joined():
+            nodes = {host: RayNode(self.folder, host, port, address, environment) for host in hosts}
+            self.nodes += nodes.values()
+            for host, node in nodes.items():
+                if node.has_joined():
+                    hosts = [each for each in hosts if each != host]
+                else:
+                    node.kill()
+                    self.nodes.remove(node)
+            if not hosts:
                 return
-            failed = self.nodes.pop()
-            failed.kill()
-        pytest.fail(f"The node {host} did not start: {failed.output}")
+        pytest.fail(f"The nodes {hosts} did not start: {node.output}")
 
     def stop(self) -> None:
         """End every node."""
@@ -194,15 +203,14 @@ def test_failures_are_those_of_a_process(cluster: RayCluster, vllm_server: OpenA
     vllm_server.reply(*(b.Status(503, retry_after=0.01),) * 30)
     code, out, err = run(cluster, tmp_path, *at(vllm_server), "--json")
     types = [json.loads(line)["type"] for line in out.splitlines()]
-    assert (code, len(files(tmp_path))) == (3, 13), err
+    assert (code, len(files(tmp_path)), types[-1]) == (3, 13, "finished"), err
     assert (types.count("paused"), types.count("resumed")) == (1, 1)
     assert [line["code"] for line in lines(tmp_path / "failures.jsonl")] == ["invalid_image"]
     vllm_server.reply(*(b.Answer(),) * 4)
     vllm_server.default = b.Status(401)
     again = ("--existing", "overwrite", "--output-dir", tmp_path / "again")
     code, _, err = run(cluster, tmp_path, *at(vllm_server), *again)
-    kept = [name for name in files(tmp_path / "again") if name.endswith(".txt")]
-    assert (code, "API key" in err, len(kept)) == (4, True, 4), err
+    assert (code, "API key" in err, texts(tmp_path / "again")) == (4, True, 4), err
 
 
 def test_an_interrupt_finishes_calls_in_flight(cluster: RayCluster, vllm_server: OpenAIServer, tmp_path: Path) -> None:
@@ -211,14 +219,42 @@ def test_an_interrupt_finishes_calls_in_flight(cluster: RayCluster, vllm_server:
     options = (*cluster.options, "--num-actors", "1", "--concurrency", "4")
     with started(tmp_path, *at(vllm_server), *options, **cluster.environment) as process:
         vllm_server.wait_for_calls(4, _HANG_GUARD)
-        process.send_signal(signal.SIGINT)
-        assert process.stderr is not None
-        while "Finishing" not in (line := process.stderr.readline()):
-            assert line
+        interrupt(process)
         vllm_server.release()
         assert process.wait(_HANG_GUARD) == 130
     assert 4 <= len(vllm_server.calls) < 400
-    assert len([name for name in files(tmp_path) if name.endswith(".txt")]) == len(vllm_server.calls)
+    assert texts(tmp_path) == len(vllm_server.calls)
+
+
+def test_a_second_interrupt_ends_a_local_cluster(vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, *(f"{number}.jpg" for number in range(200)))
+    vllm_server.reply(*(b.Answer(),) * 127)  # all images of one block, whichever is first of the two that run together
+    vllm_server.default = b.Hold()
+    with started(tmp_path, *at(vllm_server), "--engine", "ray", "--num-actors", "1", "--json") as process:
+        assert process.stdout is not None
+        assert len(list(islice((line for line in process.stdout if '"captioned"' in line), 64))) == 64
+        ends = [os.pidfd_open(number) for number in children_of(process.pid)]
+        interrupt(process)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(_HANG_GUARD) == 130
+    vllm_server.release()
+    assert 64 <= texts(tmp_path) < 128
+    assert ends
+    for end in ends:  # a descriptor is readable when its process has ended
+        assert select.select([end], [], [], _HANG_GUARD)[0]
+        os.close(end)
+
+
+def interrupt(process: subprocess.Popen[str]) -> None:
+    """Interrupt a command, and wait until it reports that it ends."""
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    assert any("Finishing" in line for line in process.stderr)
+
+
+def texts(folder: Path) -> int:
+    """Return the number of text sidecars."""
+    return sum(name.endswith(".txt") for name in files(folder))
 
 
 MISTAKES = [
@@ -247,25 +283,26 @@ def test_ray_is_not_installed(
 
 
 def test_a_cluster_that_cannot_do_the_batch(cluster: RayCluster, vllm_server: OpenAIServer, tmp_path: Path) -> None:
-    def with_start(name: str, code: str) -> dict[str, str]:
-        """Return the environment of a command that runs some code first."""
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "sitecustomize.py").write_text(code)
-        return {"PYTHONPATH": f"{tmp_path / name}:{ROOT}"}
-
     photos(tmp_path / "photos", "a.jpg")
-    other_version = with_start("version", "import bridge.version; bridge.version.__version__ = '0.0.1'")
-    other_ray = with_start("ray", "import ray; ray.__version__ = '2.0.0'")
-    workspace = {"GRAPHCAP_WORKSPACE": str(ROOT / "workspace")}
-    for image, options, environment, sentence in (
-        ("photos", ("--actor-cpus", "8"), {}, "No actor fits"),
-        ("photos", (), {"RAY_AUTH_TOKEN": "0" * 64}, "cannot be used"),
-        ("photos", (), other_ray, "cannot be used: Version mismatch"),
-        ("photos", (), other_version, "this machine 0.0.1"),
-        # A node has another current folder.
-        ("/proc/self/cwd/photos", ("--output-dir", tmp_path / "out"), {}, "cannot read '/proc/self/cwd/photos/a"),
-    ):
-        code, _, err = run(cluster, image, *at(vllm_server), *options, cwd=tmp_path, **{**workspace, **environment})
+    (tmp_path / "sitecustomize.py").write_text("import bridge.version; bridge.version.__version__ = '0.0.1'")
+    model = known_models()["smolvlm-256m"]
+    folder = tmp_path / "hub" / f"models--{model.repository.replace('/', '--')}" / "snapshots" / model.revision
+    folder.mkdir(parents=True)
+    for file in filter(None, (model.model, model.mmproj)):
+        (folder / file.file).touch()
+    server, workspace = at(vllm_server), {"GRAPHCAP_WORKSPACE": str(ROOT / "workspace")}
+    here, out = "/proc/self/cwd", ("--output-dir", tmp_path / "out")  # a node has another current folder
+    table: tuple[tuple[tuple[Any, ...], dict[str, str], str], ...] = (
+        (("photos", *server, "--actor-cpus", "8"), {}, "No actor fits"),
+        (("photos", *server), {"RAY_AUTH_TOKEN": "0" * 64}, "cannot be used"),
+        (("photos", *server), {"PYTHONPATH": f"{tmp_path}:{ROOT}"}, "this machine 0.0.1"),
+        ((f"{here}/photos", *server, *out), {}, f"cannot read '{here}/photos/a"),
+        (("photos", "--provider", "local", "--model", model.name), {"HF_HOME": here}, "Run `graphcap models pull"),
+    )
+    with ThreadPoolExecutor(len(table)) as pool:
+        results = [pool.submit(run, cluster, *row[0], cwd=tmp_path, **workspace, **row[1]) for row in table]
+    for (*_, sentence), result in zip(table, results, strict=True):
+        code, _, err = result.result()
         sentences = [line for line in err.splitlines() if not line.startswith("[")]  # without the log of Ray itself
         assert (code, sentence in sentences[0], len(sentences)) == (2, True, 1), err
     assert (vllm_server.calls, files(tmp_path / "photos")) == ([], set())
