@@ -164,7 +164,7 @@ def _check_nodes(ray: Any, prepared: Prepared, control: Any) -> None:
     from bridge.batch.ray_worker import check_node
 
     job = prepared.job
-    url = next((item.url for item in prepared.listing.items if not item.is_on_web), "")
+    url = next((item.url for item in prepared.items if not item.is_on_web), "")
     expected = (job.engine.target, [each.digest for each in job.perspectives])
     task = ray.remote(num_cpus=0)(check_node)
     nodes = {node["NodeManagerAddress"]: node["NodeID"] for node in ray.nodes() if node["Alive"]}

@@ -29,7 +29,7 @@ from tests.tools import children_of
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("ray", reason="Ray is not installed")
-_IMAGES = 1000
+_IMAGES = 2000
 _ATTEMPTS = 7
 _HANG_GUARD = 350
 """Seconds until a command that does not end, or makes no call, is a failure. Ray may need minutes on a busy machine."""
