@@ -37,7 +37,7 @@ def open_url(url: str) -> tuple[AbstractFileSystem, str]:
     if "://" not in url:
         return LocalFileSystem(), _absolute(os.path.expanduser(url))  # noqa: PTH111 (`~name` may be a file)
     if "::" in url:
-        raise OSError("fsspec reads '::' in a URL as a chain of URLs; rename the file")
+        raise BatchError(f"'{url}' cannot be opened: fsspec reads '::' as a chain of URLs. Rename it.")
     try:
         fs, path = url_to_fs(url, use_listings_cache=False)
     except ImportError as error:
@@ -50,7 +50,13 @@ def open_url(url: str) -> tuple[AbstractFileSystem, str]:
 
 
 def _absolute(path: str) -> str:
-    return Path(os.path.abspath(path)).as_posix()  # noqa: PTH100 (pathlib keeps `..`)
+    """Return an absolute path without `..`. A link in the last place is kept, because it names the image."""
+    parts = Path(path).absolute()
+    if parts.name == "..":
+        parts = parts.resolve()
+    elif ".." in parts.parts:  # the folder before it may be a link
+        parts = parts.parent.resolve() / parts.name
+    return parts.as_posix()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +121,15 @@ class Folder:
         self.put(temporary, name)
 
     def index_files(self) -> dict[str, str]:
-        """Return the names of the index files and their rows, with the times of their changes as text."""
-        found, ls = [], partial(self.fs.ls, detail=True)  # `glob` would read a folder name such as `a[1]` as a pattern
-        with suppress(FileNotFoundError):
-            found = [info for info in ls(self.root or "/") if info["name"].startswith(self.path(".graphcap"))]
-            found += [part for info in found if info["type"] == "directory" for part in ls(info["name"])]
-        start = len(self.path(""))
-        return {info["name"][start:]: changed(info) for info in found if info["name"].endswith(".jsonl")}
+        """Return the names of the index files and of their rows in an object store, with the times of their changes."""
+        start = self.path("")
+        if self.is_local:
+            return {path.name: str(path.stat().st_mtime_ns) for path in Path(start).glob(".graphcap*.jsonl")}
+        found = list(self.fs.glob(f"{glob.escape(start)}.graphcap*", detail=True).values())
+        found += [
+            part for info in found if info["type"] == "directory" for part in self.fs.ls(info["name"], detail=True)
+        ]
+        return {info["name"][len(start) :]: changed(info) for info in found if info["name"].endswith(".jsonl")}
 
     def put(self, file: Path, name: str) -> None:
         """Move a local file to `name` in this folder. `file`: a path from `temporary`. Raises OSError."""

@@ -89,7 +89,8 @@ class Index:
             stack.callback(os.close, self._descriptor)
             if self._folder.is_local:
                 self._lock_file()
-                paths = sorted(directory.glob(".graphcap*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+                times = self._folder.index_files()
+                paths = [directory / name for name in sorted(times, key=lambda name: times[name])]
             else:
                 paths = self._download(directory)
             for path in paths:
@@ -106,6 +107,8 @@ class Index:
     def _download(self, directory: Path) -> list[Path]:
         """Copy the index of an object store, a file for each shard. Return the files in the order of their changes."""
         times = self._folder.index_files()
+        if not times:
+            self._folder.write(self._name, b"")  # the tables of a run without captions belong to this command, too
         names = sorted(times, key=lambda name: (times[name], "/" in name, name))
         files: dict[Path, None] = {}
         for number in range(0, len(names), _PARTS_AT_ONCE):

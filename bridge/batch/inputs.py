@@ -27,6 +27,7 @@ REFERENCES = ("image", "file_name", "path", "url")
 """Columns of a manifest that name the image."""
 _PATTERN = re.compile(r"[*?\[]")
 _DIGITS = re.compile(r"(\d+)")
+_UNMATCHED = "patterns without a match"
 _HTTP = ("http://", "https://")
 
 
@@ -79,7 +80,8 @@ def list_images(options: Options, perspectives: Iterable[Perspective]) -> Listin
             raise BatchError(f"'{url}' cannot be read: {error.strerror or error}.") from None
     if not found.images:
         ignored = f" (ignored: {listed(found.ignored)})" if found.ignored else ""
-        raise BatchError(f"There is no image in {', '.join(options.inputs)}{ignored}.")
+        hint = " In patterns, *, ? and [ of a name are written [*], [?] and [[]." if found.ignored[_UNMATCHED] else ""
+        raise BatchError(f"There is no image in {', '.join(options.inputs)}{ignored}.{hint}")
     root = "" if found.fs is None or "" in found.bases else posixpath.commonpath(found.bases)
     if root in ("", "/") and len(found.bases) > 1 and not options.output_dir:
         raise BatchError("The inputs have no folder in common. Say where to write with --output-dir.")
@@ -96,7 +98,10 @@ def list_images(options: Options, perspectives: Iterable[Perspective]) -> Listin
 
 def read_image(url: str, max_bytes: int) -> bytes:
     """Read an image. Of a local file, at most `max_bytes` + 1 bytes are read. Raises OSError."""
-    fs, path = open_url(url)
+    try:
+        fs, path = open_url(url)
+    except BatchError as error:
+        raise OSError(str(error)) from None
     if not is_local(fs):
         return bytes(fs.cat_file(path))
     with Path(path).open("rb") as file:
@@ -153,11 +158,11 @@ def _add(url: str, options: Options, found: _Found, row: JsonObject | None = Non
             return
         is_below = bool(base) and path.startswith(f"{base.rstrip('/')}/")
         base, named, files = base if is_below else posixpath.dirname(path), True, {path: fs.info(path)}
-    elif (pattern := _PATTERN.search(path)) and (files := fs.glob(path, detail=True)):
-        base, named = posixpath.dirname(path[: pattern.start()]), True
+    elif pattern := _PATTERN.search(path):
+        base, named, files = posixpath.dirname(path[: pattern.start()]), True, fs.glob(path, detail=True)
+        found.ignored[_UNMATCHED] += not files
     else:
-        hint = " In patterns, *, ? and [ of a name are written [*], [?] and [[]." if pattern else ""
-        raise BatchError(f"There is no file or folder '{url}'.{hint}")
+        raise BatchError(f"There is no file or folder '{url}'.")
     for name, info in files.items():
         if reason := _reason(name[len(base.rstrip("/")) :], info, named=named):
             found.ignored[reason] += 1
@@ -195,7 +200,10 @@ def _add_manifest(fs: AbstractFileSystem, path: str, options: Options, found: _F
             raise BatchError(
                 f"Line {number} of '{path}' is not a JSON object with one of the columns {', '.join(REFERENCES)}."
             ) from None
-        url = str(name) if "://" in str(name) else _url(posixpath.normpath(posixpath.join(base, str(name))), fs)
+        place = posixpath.join(base, str(name))
+        if not is_local(fs) and not {".", ".."}.isdisjoint(place.split("/")):
+            place = posixpath.normpath(place)
+        url = str(name) if "://" in str(name) else _url(place, fs)
         _add(url, options, found, row, base)
 
 

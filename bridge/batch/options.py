@@ -29,6 +29,13 @@ def _amount(text: str) -> float:
     return value
 
 
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not value >= 0:
+        raise ArgumentTypeError(f"'{text}' is not a number of seconds")
+    return value
+
+
 def _shard(text: str) -> tuple[int, int]:
     number, slash, count = text.partition("/")
     if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
@@ -124,5 +131,5 @@ class Options:
     max_cost: float | None = _option(None, "end when the captions have cost this much", type=_amount, metavar="USD")
     max_failures: int | None = _option(None, "end after N failed captions", **_COUNT)
     give_up_after: float = _option(
-        600.0, "end when the provider has failed for so long (%(default)g)", type=_amount, metavar="SECONDS"
+        600.0, "end when the provider has failed for so long (%(default)g)", type=_seconds, metavar="SECONDS"
     )

@@ -5,6 +5,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from itertools import groupby, islice
 from pathlib import Path
 
@@ -64,8 +65,12 @@ class Outputs:
                 f"The folder '{self._folder.url}' cannot be written: {error.strerror or error}. "
                 "Name another one with --output-dir."
             ) from None
-        tables = (name for form in self._forms if form in _TABLES and self._folder.is_filled(name := _TABLES[form]))
-        if (table := next(tables, "")) and not self._folder.index_files() and self._options.existing != "overwrite":
+        tables = (_labelled(_TABLES[form], self._folder) for form in self._forms if form in _TABLES)
+        if (
+            (table := next(filter(self._folder.is_filled, tables), ""))
+            and not self._folder.index_files()
+            and self._options.existing != "overwrite"
+        ):
             raise BatchError(
                 f"'{self._folder.path(table)}' was not written by this command. Move it, write elsewhere with "
                 "--output-dir, or replace it with --existing overwrite."
@@ -132,17 +137,22 @@ class Outputs:
 
     def _rows(self, items: list[ImageItem], index: Index) -> Iterator[Row]:
         """Yield the rows in order. A text sidecar that is not in the index becomes a row with only a text."""
-        folder, is_remote = self._folder, not self._folder.is_local
-        names = set(folder.fs.find(folder.root) if is_remote and "txt" in self._extensions else ())
         for item in items:
             for perspective in self._perspectives:
                 row = index.row(item.key, perspective)
                 if row is not None:
                     yield row
-                elif is_remote and names.isdisjoint(map(folder.path, self.sidecars(item.key, perspective).values())):
-                    continue  # a request for each absent file would be slow
-                elif text := self.text(item.key, perspective):
+                elif self._may_exist(item.key, perspective) and (text := self.text(item.key, perspective)):
                     yield Row(item.key, perspective, text=text.encode("utf-8", "replace").decode())
+
+    def _may_exist(self, key: str, perspective: str) -> bool:
+        """Return whether a text sidecar may exist. In an object store, a request for each absent one would be slow."""
+        name = self.sidecars(key, perspective).get("txt")
+        return name is not None and (self._folder.is_local or self._folder.path(name) in self._stored)
+
+    @cached_property
+    def _stored(self) -> frozenset[str]:
+        return frozenset(self._folder.fs.find(self._folder.root))
 
 
 def write_failures(folder: Folder, failures: Iterable[Failure]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bridge.batch.engines import ProviderUnusable
 from bridge.batch.folder import BatchError
 from bridge.batch.options import RayOptions
 from bridge.batch.start import Prepared
@@ -37,7 +38,7 @@ def connect(prepared: Prepared) -> Cluster:
     """Connect to the configured Ray cluster, or start a cluster on this machine. Check that the nodes are suitable.
 
     Afterwards, `sys.stdout` is standard error, because Ray prints messages of the cluster: with `--json`, they would be
-    among the events. End the process with `exit_if_connected`. Raises BatchError.
+    among the events. End the process with `exit_if_connected`. Raises BatchError and ProviderUnusable.
     """
     options = prepared.job.options.ray
     assert options is not None
@@ -114,7 +115,7 @@ def _actors(ray: Any, options: RayOptions, concurrency: int) -> int:
 
 
 def _start(ray: Any, prepared: Prepared, actors: int) -> Any:
-    """Start the control of a run, and check the nodes. Raises BatchError."""
+    """Start the control of a run, and check the nodes. Raises BatchError and ProviderUnusable."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     from bridge.batch.ray_worker import Control
@@ -158,7 +159,10 @@ def _variables(toml: Any) -> Iterator[tuple[str, str]]:
 
 
 def _check_nodes(ray: Any, prepared: Prepared, control: Any) -> None:
-    """Raise BatchError if a node differs from this machine, or cannot use the provider or read the first image."""
+    """Raise BatchError if a node differs from this machine or cannot read the first image.
+
+    Raises ProviderUnusable if a node cannot use the provider.
+    """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     from bridge.batch.ray_worker import check_node
@@ -176,8 +180,11 @@ def _check_nodes(ray: Any, prepared: Prepared, control: Any) -> None:
         try:
             version, *found, unreadable = ray.get(check)
         except ray.exceptions.RayError as error:
-            reason = getattr(error, "cause", None) or str(error).strip().splitlines()[-1]
-            raise BatchError(f"The node {name} cannot run the batch: {reason}") from None
+            cause = getattr(error, "cause", None)
+            kind = ProviderUnusable if isinstance(cause, ProviderUnusable) else BatchError
+            raise kind(
+                f"The node {name} cannot run the batch: {cause or str(error).strip().splitlines()[-1]}"
+            ) from None
         if version != __version__:
             raise BatchError(f"The node {name} has graphcap-bridge {version}, this machine {__version__}.")
         if tuple(found) != expected:

@@ -98,7 +98,7 @@ def _options(arguments: argparse.Namespace) -> Options:
 
 
 async def _run(options: Options, services: Services) -> int:
-    out = sys.stdout
+    out = None if sys.stdout.isatty() else sys.stdout  # on a terminal, the display writes the events above itself
     try:
         async with prepared(options, services) as batch:
             for warning in batch.warnings:
@@ -121,7 +121,7 @@ async def _run(options: Options, services: Services) -> int:
         return USAGE if isinstance(error, BatchError) else FAILED
 
 
-async def _follow(batch: Batch, options: Options, services: Services, out: TextIO) -> int:
+async def _follow(batch: Batch, options: Options, services: Services, out: TextIO | None) -> int:
     """Run a batch, show its progress, and print its summary. `out`: for its events.
 
     The first interrupt finishes the calls in flight, the second one cancels them.
