@@ -106,11 +106,11 @@ def _check_storage(value: SecretStr) -> SecretStr:
     if address.startswith("redis"):
         _require_package("redis", "redis")
     if address != "memory://":
-        _open_storage(address)
+        open_storage(address)
     return value
 
 
-def _open_storage(address: str) -> Any:
+def open_storage(address: str) -> Any:
     """Return a storage of the library `limits`. Raises ValueError, whose message does not contain the address."""
     from limits.errors import ConfigurationError
     from limits.storage import storage_from_string
@@ -290,10 +290,6 @@ class Settings(BaseSettings):
     def keys(self) -> dict[str, SecretStr]:
         """Return the API keys by name. Keys of `api_keys` are named key-1, key-2 …. If empty, no key is required."""
         return {**self.named_api_keys, **{f"key-{number}": key for number, key in enumerate(self.api_keys, 1)}}
-
-    def open_rate_limit_storage(self) -> Any:
-        """Return a storage of the library `limits` at the address of `rate_limit_storage`."""
-        return _open_storage(self.rate_limit_storage.get_secret_value())
 
     @cached_property
     def body_limit(self) -> int:

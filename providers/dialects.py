@@ -52,7 +52,6 @@ def openai_strict(schema: JsonObject) -> JsonObject:
     If the root is an open object or an `anyOf`, OpenAI rejects the schema and the next less strict output mode is
     tried. sherifkozman/the-llm-council#9, laravel/ai#506.
     """
-
     unsaid = {"minLength", "maxLength", "uniqueItems"}
 
     def visit(node: JsonObject) -> JsonObject:
@@ -86,7 +85,6 @@ def llamacpp(schema: JsonObject) -> JsonObject:
     Patterns that are nested or not anchored break the grammar, and so do long repetitions (ggml-org/llama.cpp#25746,
     #27087). multipleOf, uniqueItems and the bounds of `number` are ignored (measured with llama-server).
     """
-
     unsaid = {"minLength", "maxLength", "pattern", "uniqueItems", "multipleOf"}
 
     def visit(node: JsonObject) -> JsonObject:

@@ -13,16 +13,7 @@ from importlib.util import find_spec
 from typing import Any, ClassVar
 
 from providers import chat_completions, dialects, local_models
-from providers.base import (
-    Completion,
-    Credentials,
-    Delta,
-    Model,
-    ProviderConfig,
-    Setting,
-    Spec,
-    VisionRequest,
-)
+from providers.base import Completion, Credentials, Delta, Model, ProviderConfig, Setting, Spec, VisionRequest
 from providers.chat_completions import Flavour
 from providers.client import BaseClient
 from providers.errors import BadReply, EngineFailed, UnknownModel, Unreachable

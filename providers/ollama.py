@@ -74,7 +74,8 @@ class OllamaClient(ServerClient):
         return {
             "model": request.model,
             "messages": _messages(request),
-            "format": _format(request),
+            # browser-use/browser-use#5023: ignored inside `options`
+            "format": "json" if request.sends_schema and not request.enforces_schema else _schema(request),
             "options": {"num_ctx": self._context(request), **request.options.sent(SPEC.takes, _SAMPLING)},
             **settings,
         }
@@ -116,11 +117,6 @@ def _messages(request: VisionRequest) -> list[dict[str, Any]]:
         # reject an empty list of images (datalab-to/marker#1076).
         user["images"] = [PLACEHOLDER]
     return [*system, user, *turns]
-
-
-def _format(request: VisionRequest) -> JsonObject | str | None:
-    """Return the top-level field `format`, which Ollama ignores inside `options` (browser-use/browser-use#5023)."""
-    return "json" if request.sends_schema and not request.enforces_schema else _schema(request)
 
 
 def _schema(request: VisionRequest) -> JsonObject | None:

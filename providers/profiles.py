@@ -50,16 +50,13 @@ _KINDS: Mapping[str, Profile] = {
     ),
     "vllm": Profile(ImageProfile(_WEBP, size=2048)),
     "ollama": Profile(ImageProfile(_JPEG_PNG, size=1568), context=8192),
-    "llamacpp": Profile(ImageProfile(_JPEG_PNG, size=1568)),
-    "local": Profile(ImageProfile(_JPEG_PNG, size=1568)),
-    "lmstudio": Profile(ImageProfile(_JPEG_PNG, size=1568)),
+    **dict.fromkeys(("llamacpp", "local", "lmstudio"), Profile(ImageProfile(_JPEG_PNG, size=1568))),
     # A request is limited to 20 MB including the base64 of images, which is a third larger than the bytes.
     "gemini": Profile(ImageProfile(_WEBP, size=3072, max_bytes=14 * _MIB)),
     "builtin": Profile(ImageProfile(_WEBP | {"image/gif"}, size=None, max_bytes=None)),
 }
 # A gateway may route to any server, so only formats that every server decodes are listed.
 _ANY = Profile(ImageProfile(_JPEG_PNG, size=2048))
-
 
 # tmc/langchaingo#1355: these models accept only the default temperature.
 _REASONING, _NOT_REASONING = ("o1*", "o3*", "o4*", "gpt-5*"), ("gpt-5*chat*",)

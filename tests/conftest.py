@@ -19,7 +19,7 @@ from tests import written
 from tests.contract.kinds import PROTOCOLS, Kind
 from tests.contract.target import Target, target
 from tests.servers import OllamaServer, OpenAIServer, TrapServer, WireServer
-from tests.service import AMBIENT, ROOT, WORKSPACE
+from tests.service import AMBIENT, ROOT, WORKSPACE, Service
 
 LEAKS = pytest.StashKey[list[str]]()
 # The files whose slow tests take longest.
@@ -109,6 +109,13 @@ def graphcap(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     logging.captureWarnings(False)
 
 
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    """A service with the default settings."""
+    with Service() as running:
+        yield running
+
+
 @pytest.fixture(scope="session")
 def photo() -> bytes:
     """A JPEG of 64 x 48 pixels."""
@@ -133,8 +140,7 @@ async def services(anyio_backend: str) -> AsyncIterator[Services]:
 @pytest.fixture(params=PROTOCOLS, ids=lambda kind: kind.id)
 def kind(request: pytest.FixtureRequest) -> Kind:
     """Each client class with its servers."""
-    found: Kind = request.param
-    return found
+    return request.param
 
 
 @pytest.fixture(params=[False, True], ids=["whole", "streamed"])

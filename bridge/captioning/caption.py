@@ -24,16 +24,9 @@ DEFAULT_RETRIES = 2
 FALLBACK_ERRORS = (ProviderError, OutputInvalid, ProviderUnavailable)
 
 
-async def caption(
-    request: CaptionRequest, services: Services, run: Run, *, upload: bytes | None = None, provider_key: str = ""
-) -> Caption:
-    """Caption one image.
-
-    `upload`: the bytes of an uploaded image. `provider_key`: a provider key that the request carries in a header.
-    Raises the errors that are listed in `bridge.errors.TABLE`.
-    """
-    plan = await make_plan(request, services, run, upload=upload, provider_key=provider_key)
-    return await caption_plan(plan, services, run)
+async def caption(request: CaptionRequest, services: Services, run: Run, *, upload: bytes | None = None) -> Caption:
+    """Caption one image. `upload`: the bytes of an uploaded image. Raises the errors in `bridge.errors.TABLE`."""
+    return await caption_plan(await make_plan(request, services, run, upload=upload), services, run)
 
 
 async def caption_plan(plan: Plan, services: Services, run: Run, image: RequestImage | None = None) -> Caption:

@@ -13,7 +13,6 @@ from providers.base import ProviderConfig
 Strategy = Literal["least_connections", "round_robin", "weighted", "random"]
 Count = Annotated[int, Field(ge=1, strict=True)]
 PositiveNumber = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
-PROBE_INTERVAL = 30.0
 _FORBID_EXTRA = ConfigDict(extra="forbid")
 
 
@@ -55,7 +54,7 @@ class EndpointSettings:
     tokens_per_minute: int | None = None
     timeout: float = 0
     attempt_timeout: float = 0
-    probe_interval: float = PROBE_INTERVAL
+    probe_interval: float = 30
     enabled: bool = True
 
 

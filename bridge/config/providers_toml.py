@@ -28,11 +28,6 @@ def _check_kind(kind: str) -> str:
     return kind
 
 
-def _address_to_table(value: object) -> object:
-    """Convert a string to an endpoint with this address."""
-    return {"base_url": value} if isinstance(value, str) else value
-
-
 class Table(BaseModel):
     """A table of the file. Unknown keys are rejected."""
 
@@ -73,7 +68,8 @@ class EndpointTable(ServerTable):
     enabled: Annotated[bool, Field(strict=True)] = True
 
 
-Endpoint = Annotated[EndpointTable, BeforeValidator(_address_to_table)]
+# A string is an endpoint with this address.
+Endpoint = Annotated[EndpointTable, BeforeValidator(lambda url: {"base_url": url} if isinstance(url, str) else url)]
 
 
 class ProviderTable(ServerTable):

@@ -15,8 +15,6 @@ from providers.addresses import base_url as normalised
 from providers.base import Credentials, ProviderConfig
 
 _PORTS = {"http": 80, "https": 443}
-
-
 ShortText = Annotated[str, StringConstraints(max_length=2_000)]
 
 

@@ -63,8 +63,7 @@ class Socket:
         event = self.until(id, "error")
         self.received.pop(id)
         assert event["perspective"] is None
-        problem: dict[str, Any] = event["problem"]
-        return problem
+        return event["problem"]
 
 
 def frame(kind: str, id: object = None, **fields: Any) -> str:

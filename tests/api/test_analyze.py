@@ -19,8 +19,7 @@ from tests.service import Service
 def analyze(service: Service, body: dict[str, Any], status: int = 200) -> dict[str, Any]:
     reply = post(service, "/analyze", body)
     assert reply.status_code == status, reply.text
-    response: dict[str, Any] = reply.json()
-    return response
+    return reply.json()
 
 
 def test_results_are_in_the_order_of_the_request(service: Service, vllm_server: OpenAIServer) -> None:

@@ -93,12 +93,13 @@ POINTERS: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
-def test_the_failure_of_a_fallback_is_reported_and_not_the_first_one(service: Service) -> None:
-    with OpenAIServer("vllm") as server:
-        server.default = b.Status(401)
-        first = {"kind": "vllm", "base_url": server.url}
-        last = {"model": "m", "provider_config": {"kind": "openai", "base_url": "http://169.254.169.254"}}
-        response = send(service, CAPTION, json=body(model=server.models[0], provider_config=first, fallbacks=[last]))
+def test_the_failure_of_a_fallback_is_reported_and_not_the_first_one(
+    service: Service, vllm_server: OpenAIServer
+) -> None:
+    vllm_server.default = b.Status(401)
+    last = {"model": "m", "provider_config": {"kind": "openai", "base_url": "http://169.254.169.254"}}
+    first = {"model": vllm_server.models[0], "provider_config": {"kind": "vllm", "base_url": vllm_server.url}}
+    response = send(service, CAPTION, json=body(**first, fallbacks=[last]))
     check(response, 403, "address_refused", "169.254.169.254")
     assert [attempt["outcome"] for attempt in response.json()["attempts"]] == ["auth_failed", "unreachable"]
 

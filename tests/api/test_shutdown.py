@@ -23,6 +23,7 @@ from tests.api.streams import HANG_GUARD, SAMPLE, is_end
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.service import Service, until
+from tests.telemetry.figures import studio, workspace
 from tests.tools import children_of, read_process
 
 pytestmark = pytest.mark.slow
@@ -130,14 +131,10 @@ def test_sigint_during_the_grace_period_ends_it(held: OpenAIServer) -> None:
 
 def test_work_that_does_not_finish_gets_a_typed_end(held: OpenAIServer, tmp_path: Path) -> None:
     """Every kind of response at once: JSON, events, a chat stream, a WebSocket, and requests about providers."""
-    (tmp_path / "config").mkdir()
-    (tmp_path / "config/providers.toml").write_text(
-        f'[providers.vllm]\nkind = "vllm"\nbase_url = "{held.url}"\napi_key = "{streams.KEY}"\n'
-        f'default_model = "{held.models[0]}"\nprobe_interval = 0\n'
-    )
+    workspace(tmp_path, studio(held.url, held.models, api_key=f'"{streams.KEY}"', probe_interval=0))
     image = base64.b64encode(streams.PHOTO.read_bytes()).decode()
     content = [{"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{image}"}}]
-    chat = {"model": "alt_text@vllm", "messages": [{"role": "user", "content": content}], "stream": True}
+    chat = {"model": "alt_text@studio", "messages": [{"role": "user", "content": content}], "stream": True}
     pair = streams.analysis(held, streams.inline("one"), streams.inline("two"), image={"base64": image})
     single = streams.caption(held, image={"base64": image})
     config = {"name": "x", "default_model": held.models[0], **pair["provider_config"]}

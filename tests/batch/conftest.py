@@ -76,8 +76,8 @@ def lines(file: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    """An S3 server on loopback."""
+def s3() -> Iterator[dict[str, str]]:
+    """An S3 server on loopback: the environment that selects it."""
     from moto.server import ThreadedMotoServer
     from s3fs import S3FileSystem
 
@@ -85,16 +85,18 @@ def s3() -> Iterator[str]:
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "secret-of-the-bucket"}
+    yield {**keys, "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_REGION": "us-east-1"}
     server.stop()
 
 
 @pytest.fixture(scope="module")
-def gs() -> Iterator[str]:
-    """A Google Cloud Storage server on loopback."""
+def gs() -> Iterator[dict[str, str]]:
+    """A Google Cloud Storage server on loopback: the environment that selects it."""
     from gcp_storage_emulator.server import create_server
 
     server = create_server("127.0.0.1", 0, in_memory=True)
     server.start()
-    yield f"http://127.0.0.1:{server._api._httpd.server_port}"
+    url = f"http://127.0.0.1:{server._api._httpd.server_port}"
+    yield {"STORAGE_EMULATOR_HOST": url, "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
     server.stop()

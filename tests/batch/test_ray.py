@@ -8,7 +8,6 @@ import select
 import signal
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -34,8 +33,6 @@ _ATTEMPTS = 7
 _HANG_GUARD = 350
 """Seconds until a command that does not end, or makes no call, is a failure. Ray may need minutes on a busy machine."""
 _KEY = "sk-secret-of-the-run"
-
-
 _PORTS = ("dashboard-agent-grpc-port", "dashboard-agent-listen-port", "metrics-export-port", "runtime-env-agent-port")
 
 
@@ -160,8 +157,7 @@ def test_every_image_is_captioned_once_though_a_node_dies(
         _, err = process.communicate(timeout=_HANG_GUARD)
     assert process.returncode == 0, err
     assert content(folder) == content(tmp_path / "here")
-    asked = Counter(call.image.sha256 for call in vllm_server.calls if call.image)
-    assert len(asked) == _IMAGES
+    assert len({call.image.sha256 for call in vllm_server.calls if call.image}) == _IMAGES
     assert len(vllm_server.calls) <= _IMAGES + 128  # the lost blocks: two of 64 images
     keys = [row["file_name"] for row in lines(folder / "captions.jsonl")]
     assert len(keys) == len(set(keys)) == _IMAGES
@@ -170,24 +166,20 @@ def test_every_image_is_captioned_once_though_a_node_dies(
     assert cluster.logs_with("MapWorker") != []
 
 
-def test_from_a_bucket_to_a_bucket(cluster: RayCluster, batch: Graphcap, vllm_server: OpenAIServer, s3: str) -> None:
+def test_from_a_bucket_to_a_bucket(
+    cluster: RayCluster, batch: Graphcap, vllm_server: OpenAIServer, s3: dict[str, str]
+) -> None:
     import s3fs
 
-    secret = "secret-of-the-bucket"
-    environment = {
-        "AWS_ACCESS_KEY_ID": "a",
-        "AWS_SECRET_ACCESS_KEY": secret,
-        "AWS_ENDPOINT_URL": s3,
-        "AWS_REGION": "us-east-1",
-    }
-    fs = s3fs.S3FileSystem(key="a", secret=secret, endpoint_url=s3, use_listings_cache=False)
+    secret, url = s3["AWS_SECRET_ACCESS_KEY"], s3["AWS_ENDPOINT_URL"]
+    fs = s3fs.S3FileSystem(key="a", secret=secret, endpoint_url=url, use_listings_cache=False)
     fs.mkdir("there")
     for number in range(40):
         fs.pipe_file(f"there/in/{number % 3}/{number}.jpg", picture(number))
     options = ("s3://there/in", "--output-dir", "s3://there/out", *at(vllm_server), "--out", "txt", "jsonl", "parquet")
-    assert batch(*options, "--limit", "25", **environment).code == 0
+    assert batch(*options, "--limit", "25", **s3).code == 0
     assert len(vllm_server.calls) == 25
-    code, _, err = run(cluster, *options, **environment)
+    code, _, err = run(cluster, *options, **s3)
     assert (code, len(vllm_server.calls)) == (0, 40), err
     names = {name.removeprefix("there/out/") for name in fs.find("there/out")}
     tables = {"captions.jsonl", "captions.parquet", ".graphcap.jsonl"}

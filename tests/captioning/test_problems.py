@@ -95,9 +95,8 @@ async def test_an_invalid_answer_is_shown_without_keys(services: Services, serve
 async def test_errors_name_a_providers_address_only_where_that_is_allowed(
     shown: bool, tmp_path: Path, photo: bytes
 ) -> None:
-    (tmp_path / "config").mkdir()
-    (tmp_path / "config/providers.toml").write_text('[providers.gpu]\nkind = "vllm"\nbase_url = "http://127.0.0.1:9"\n')
-    request = CaptionRequest.model_validate({"perspective": "alt_text", "provider": "gpu", "model": "m", "timeout": 20})
+    workspace(tmp_path, studio("http://127.0.0.1:9", ["m"]))
+    request = CaptionRequest.model_validate({"perspective": "alt_text", "provider": "studio", "timeout": 20})
     async with open_services(Settings(workspace=tmp_path), shows_addresses=shown) as services:
         with pytest.raises(Unreachable) as raised:
             await caption(request, services, Run(Deadline(20)), upload=photo)

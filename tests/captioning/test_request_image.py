@@ -1,9 +1,6 @@
 """One image for several perspectives is prepared once per profile, also when callers are cancelled."""
 
 import asyncio
-from collections.abc import AsyncIterator
-
-import pytest
 
 from bridge.captioning.caption import caption
 from bridge.captioning.models import CaptionOptions, CaptionRequest
@@ -19,12 +16,6 @@ from tests.service import WORKSPACE
 PROFILE = ImageProfile()
 SMALL = ImageProfile(size=16)
 HANG_GUARD = 60.0
-
-
-@pytest.fixture
-async def services() -> AsyncIterator[Services]:
-    async with open_services(Settings(workspace=WORKSPACE)) as services:
-        yield services
 
 
 def request_image(data: bytes, services: Services) -> RequestImage:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,20 +14,16 @@ from bridge.run import Attempts, Reset, Run
 from perspectives import perspective as perspectives
 from providers import errors
 from providers.base import OutputMode, ProviderConfig
+from tests.contract.kinds import only
 from tests.contract.schemas import PLAIN
 from tests.dispatch.dispatching import REQUEST, TARGET, attempts, dispatching, named, new_run, outcomes
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 
+pytestmark = only("vllm")
 WRONG = b.WrongSchema({"caption": ["PRIVATE"]})
 RUNAWAY = b.Length('{"caption":' + "\n" * 100)
 PERSPECTIVE = perspectives.parse({"name": "mine", "prompt": "Look.", "json_schema": PLAIN})
-
-
-@pytest.fixture
-def server() -> Iterator[OpenAIServer]:
-    with OpenAIServer("vllm") as started:
-        yield started
 
 
 async def generate(server: OpenAIServer, run: Run, retries: int = 2, **fields: Any) -> Reading:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -38,11 +39,8 @@ class Kind:
 
 
 def openai_kind(kind: str, row: str, options: Mapping[str, str], **facts: bool | str) -> Kind:
-    def server(**settings: object) -> WireServer:
-        return OpenAIServer(row, **settings)  # type: ignore[arg-type]
-
     variant = "" if row == kind else row
-    return Kind(kind, server, options, variant, declines=True, filters=True, **facts)  # type: ignore[arg-type]
+    return Kind(kind, partial(OpenAIServer, row), options, variant, declines=True, filters=True, **facts)  # type: ignore[arg-type]
 
 
 REPEATS = {"repetition_penalty": "repetition_penalty"}
@@ -63,3 +61,8 @@ OF_KIND = {kind.kind: kind for kind in KINDS}
 PROTOCOLS = tuple(OF_KIND[kind] for kind in ("openai", "vllm", "ollama", "gemini", "anthropic"))
 """One kind for each client class, and OpenAI: for tests of behaviour that does not differ between gateways."""
 EVERY_KIND = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.id)
+
+
+def only(*names: str) -> pytest.MarkDecorator:
+    """Return the mark that runs a test with these kinds."""
+    return pytest.mark.parametrize("kind", [OF_KIND[name] for name in names], ids=names)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.api import streams
 from tests.api.streams import GOOD, KEY, PHOTO, inline
-from tests.contract.kinds import KINDS, OF_KIND, PROTOCOLS, Kind
+from tests.contract.kinds import KINDS, OF_KIND, PROTOCOLS, Kind, only
 from tests.contract.schemas import PLAIN, RICH
 from tests.servers import WireServer, observed
 from tests.servers import behaviours as b
@@ -23,8 +23,6 @@ from tests.service import Service
 
 MAX_CALLS = 4
 SOON = 0.02
-BY_ID = {"ids": lambda kind: kind.id}
-VLLM_ONLY = pytest.mark.parametrize("kind", [OF_KIND["vllm"]], **BY_ID)
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +50,7 @@ class Bridge:
         """Return the caption of a request that must succeed."""
         response = self.post(**fields)
         assert response.status_code == 200, response.text
-        body: dict[str, Any] = response.json()
-        return body
+        return response.json()
 
     def failure(self, calls: int, **fields: Any) -> tuple[int, str]:
         """Return status and code of a request that must fail after this number of calls."""
@@ -136,7 +133,7 @@ def test_an_invalid_answer_is_re_asked_with_its_problems(
     assert second.image.data == PHOTO.read_bytes()
 
 
-@VLLM_ONLY
+@only("vllm")
 @pytest.mark.parametrize(("retries", "calls"), [(None, 3), (0, 1), (1, 2), (3, 4)])
 def test_answers_that_stay_invalid(bridge: Bridge, retries: int | None, calls: int) -> None:
     bridge.server.default = b.WrongSchema({"note": 5})
@@ -191,7 +188,7 @@ def test_a_rejected_schema_goes_one_mode_down_and_it_is_remembered(bridge: Bridg
     assert (accepted.mode, accepted.schema) == (remembered.mode, remembered.schema)
 
 
-@pytest.mark.parametrize("kind", [OF_KIND[name] for name in ("openai", "vllm", "ollama", "anthropic")], **BY_ID)
+@only("openai", "vllm", "ollama", "anthropic")
 def test_a_server_without_a_json_mode_gets_the_schema_in_the_prompt(bridge: Bridge) -> None:
     """Gemini is left out: its 400 names no cause, and an unexplained 400 goes one mode down once."""
     bridge.server.modes = frozenset({"text"})
@@ -201,7 +198,7 @@ def test_a_server_without_a_json_mode_gets_the_schema_in_the_prompt(bridge: Brid
     assert bridge.all_calls_differ
 
 
-@pytest.mark.parametrize("kind", [OF_KIND["anthropic"]], **BY_ID)
+@only("anthropic")
 def test_an_image_that_perspectives_share_is_marked_for_the_cache(bridge: Bridge) -> None:
     bridge.server.modes = frozenset({"text"})
     bridge.server.default = b.Answer(GOOD)
@@ -214,7 +211,7 @@ def test_an_image_that_perspectives_share_is_marked_for_the_cache(bridge: Bridge
 # Issue 10: what real servers showed.
 
 
-@VLLM_ONLY
+@only("vllm")
 @pytest.mark.parametrize(
     ("observation", "status", "code", "calls"),
     [
@@ -237,7 +234,7 @@ def test_a_cause_that_the_server_names_is_reported_as_such(
     assert bridge.failure(calls) == (status, code)
 
 
-@pytest.mark.parametrize("kind", [OF_KIND["openai-compatible"], OF_KIND["llamacpp"]], **BY_ID)
+@only("openai-compatible", "llamacpp")
 def test_json_object_carries_the_schema(bridge: Bridge) -> None:
     """Row 8: llama-cpp-python rejects json_schema and reads the schema beside json_object."""
     bridge.server.modes = frozenset({"json_object", "text"})
@@ -245,7 +242,7 @@ def test_json_object_carries_the_schema(bridge: Bridge) -> None:
     assert set(bridge.server.calls[-1].body["response_format"]["schema"]["properties"]) == {"caption", "note"}
 
 
-@VLLM_ONLY
+@only("vllm")
 def test_an_unexplained_400_goes_one_mode_down_and_ends_in_the_servers_message(bridge: Bridge) -> None:
     """Row 9."""
     bridge.server.default = observed.UNEXPLAINED
@@ -254,7 +251,7 @@ def test_an_unexplained_400_goes_one_mode_down_and_ends_in_the_servers_message(b
     assert 'The provider\'s message: "Bad request".' in problem["detail"]
 
 
-@pytest.mark.parametrize("kind", [kind for kind in PROTOCOLS if "temperature" in kind.options], **BY_ID)
+@only(*(kind.kind for kind in PROTOCOLS if "temperature" in kind.options))
 def test_a_white_space_runaway_is_re_asked_with_a_temperature(bridge: Bridge) -> None:
     """Row 10: the usage of both calls is counted."""
     bridge.server.reply(b.Length('{"caption":' + "\n" * 100), b.Answer(GOOD))

@@ -28,8 +28,7 @@ BODY = {"perspective": "alt_text", "image": {"path": SAMPLE}}
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        return probe.getsockname()[1]
 
 
 def listens(port: int) -> bool:

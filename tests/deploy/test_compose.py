@@ -33,11 +33,6 @@ def directive(name: str) -> list[str]:
     return re.findall(rf"^\s*{name} ([^;]+);", NGINX, re.MULTILINE)
 
 
-def environment(name: str) -> dict[str, Any]:
-    result: dict[str, Any] = SERVICES[name]["environment"]
-    return result
-
-
 def known_names() -> set[str]:
     """Return the names of all environment variables that are read."""
     ours = {f"GRAPHCAP_{name.upper()}" for name in Settings.model_fields}
@@ -59,8 +54,8 @@ def test_containers_are_read_only_and_unprivileged(name: str) -> None:
 
 def test_every_setting_exists() -> None:
     for name in BRIDGES:
-        assert set(environment(name)) <= known_names()
-    assert environment("bridge-1")["GRAPHCAP_REQUEST_PROVIDERS"] == "any"
+        assert set(SERVICES[name]["environment"]) <= known_names()
+    assert SERVICES["bridge-1"]["environment"]["GRAPHCAP_REQUEST_PROVIDERS"] == "any"
 
 
 def test_image_port_addresses_and_workspace_match() -> None:
@@ -79,7 +74,7 @@ def test_addresses_are_in_the_network_and_only_nginx_is_trusted() -> None:
     fixed = [ip_address(SERVICES[name]["networks"]["bridges"]["ipv4_address"]) for name in ("nginx", *BRIDGES)]
     assert all(item in ip_network(config["subnet"]) for item in fixed)
     assert not any(item in ip_network(config["ip_range"]) for item in fixed)  # what others get without asking
-    assert environment("bridge-1")["FORWARDED_ALLOW_IPS"] == str(fixed[0])
+    assert SERVICES["bridge-1"]["environment"]["FORWARDED_ALLOW_IPS"] == str(fixed[0])
 
 
 def test_nginx_is_published_on_loopback_only() -> None:
@@ -95,7 +90,7 @@ def test_timeouts_are_consistent() -> None:
     (_, patience) = map(seconds, directive("proxy_read_timeout"))
     assert patience > settings.timeout + 10
     for name in BRIDGES:
-        grace = float(environment(name)["GRAPHCAP_GRACE"])
+        grace = float(SERVICES[name]["environment"]["GRAPHCAP_GRACE"])
         assert seconds(SERVICES[name]["stop_grace_period"]) > grace + ENDING
     assert seconds(SERVICES["nginx"]["stop_grace_period"]) > patience
     assert SERVICES["nginx"]["stop_signal"] == "SIGQUIT"

@@ -15,13 +15,8 @@ from tests.e2e.image import instructions
 from tests.service import ROOT
 
 FOLDER = ROOT / "deploy/kubernetes"
-FILES = sorted(FOLDER.glob("*.yaml"))
-OBJECTS: list[dict[str, Any]] = [
-    item
-    for path in FILES
-    if path.name != "kustomization.yaml"
-    for item in yaml.safe_load_all(path.read_text(encoding="utf-8"))
-]
+FILES = sorted(path for path in FOLDER.glob("*.yaml") if path.name != "kustomization.yaml")
+OBJECTS = [item for path in FILES for item in yaml.safe_load_all(path.read_text(encoding="utf-8"))]
 METADATA = ("169.254.169.254", "168.63.129.16", "100.100.100.200")
 
 
@@ -36,12 +31,9 @@ LABELS: dict[str, str] = the("Deployment")["spec"]["template"]["metadata"]["labe
 SETTINGS: dict[str, str] = the("ConfigMap")["data"]
 
 
-@pytest.mark.parametrize(
-    "path", [item for item in FILES if item.name != "kustomization.yaml"], ids=lambda path: path.stem
-)
-def test_every_file_is_valid(path: Path) -> None:
-    for item in yaml.safe_load_all(path.read_text(encoding="utf-8")):
-        kubernetes_validate.validate(item, kubernetes_validate.latest_version(), strict=True)
+@pytest.mark.parametrize("item", OBJECTS, ids=lambda item: item["kind"])
+def test_every_object_is_valid(item: dict[str, Any]) -> None:
+    kubernetes_validate.validate(item, kubernetes_validate.latest_version(), strict=True)
 
 
 def test_the_ray_job_has_valid_pods_and_a_valid_command() -> None:

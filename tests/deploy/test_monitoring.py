@@ -20,8 +20,8 @@ from tests.servers import behaviours as b
 from tests.service import ROOT, Service
 from tests.telemetry.figures import Figures, scrape_until, studio, workspace
 
-DASHBOARD = ROOT / "deploy/grafana/graphcap-bridge.json"
-ALERTS = ROOT / "deploy/prometheus/alerts.yml"
+DASHBOARD: dict[str, Any] = json.loads((ROOT / "deploy/grafana/graphcap-bridge.json").read_text("utf-8"))
+ALERTS: dict[str, Any] = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text("utf-8"))
 SERIES = re.compile(r"\b(bridge_\w+)(?:\{([^}]*)\})?")
 MATCHER = re.compile(r'(\w+)\s*(=~|!=|!~|=)\s*"([^"]*)"')
 GROUPING = re.compile(r"\bby\s*\(([^)]*)\)")
@@ -50,23 +50,12 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Figures]:
             yield scrape_until(service, lambda result: result.labels("bridge_provider_up") != [])
 
 
-def dashboard() -> dict[str, Any]:
-    data: dict[str, Any] = json.loads(DASHBOARD.read_text("utf-8"))
-    return data
-
-
-def panels() -> list[dict[str, Any]]:
-    return [item for item in dashboard()["panels"] if item["type"] != "row"]
-
-
-def rules() -> list[dict[str, Any]]:
-    return [rule for group in yaml.safe_load(ALERTS.read_text("utf-8"))["groups"] for rule in group["rules"]]
-
-
 def expressions() -> list[tuple[str, str]]:
-    shown = [(panel["title"], target["expr"]) for panel in panels() for target in panel["targets"]]
-    variables = [(item["name"], item["query"]["query"]) for item in dashboard()["templating"]["list"][1:]]
-    return [*shown, *variables, *((rule["alert"], rule["expr"]) for rule in rules())]
+    panels = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+    shown = [(panel["title"], target["expr"]) for panel in panels for target in panel["targets"]]
+    variables = [(item["name"], item["query"]["query"]) for item in DASHBOARD["templating"]["list"][1:]]
+    rules = [rule for group in ALERTS["groups"] for rule in group["rules"]]
+    return [*shown, *variables, *((rule["alert"], rule["expr"]) for rule in rules)]
 
 
 @pytest.mark.slow

@@ -140,14 +140,14 @@ async def test_an_endpoint_that_hangs_loses_its_traffic_and_gets_it_back(tmp_pat
 
 
 @pytest.mark.slow
-def test_endpoints_are_counted_in_total_and_per_provider(tmp_path: Path) -> None:
-    with OpenAIServer("vllm") as server:
-        disabled = f'{{base_url = "{server.url}", enabled = false, name = "off"}}'
-        toml = provider("pair", server.url, STOPPED, disabled, probe_interval="0.2") + provider("idle", server.url)
-        with gateway(tmp_path, toml) as service:
-            total = {"total": 5, "healthy": 2, "unhealthy": 1}
-            until(lambda: service.get("/health").json()["endpoint_counts"] == total)
-            counts = {item["name"]: item["endpoint_counts"] for item in service.get("/health").json()["providers"]}
+def test_endpoints_are_counted_in_total_and_per_provider(vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    url = vllm_server.url
+    disabled = f'{{base_url = "{url}", enabled = false, name = "off"}}'
+    toml = provider("pair", url, STOPPED, disabled, probe_interval="0.2") + provider("idle", url)
+    with gateway(tmp_path, toml) as service:
+        total = {"total": 5, "healthy": 2, "unhealthy": 1}
+        until(lambda: service.get("/health").json()["endpoint_counts"] == total)
+        counts = {item["name"]: item["endpoint_counts"] for item in service.get("/health").json()["providers"]}
     assert counts == {
         "builtin": {"total": 1, "healthy": 1, "unhealthy": 0},
         "pair": {"total": 3, "healthy": 1, "unhealthy": 1},

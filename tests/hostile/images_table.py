@@ -24,8 +24,7 @@ class Case:
 
     def data(self) -> bytes:
         maker = getattr(image_makers_odd, self.make, None) or getattr(image_makers, self.make)
-        image: bytes = maker(**self.words)
-        return image
+        return maker(**self.words)
 
 
 def cases(*, large: bool = False) -> Iterator[Case]:

@@ -5,20 +5,18 @@ import os
 import re
 import subprocess
 import sys
-import tomllib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.hostile.addresses_world import KEY, TABLE
 from tests.service import ROOT
 from tests.tools import missing, need, need_namespaces
 
 pytestmark = pytest.mark.slow
 
-TABLE = tomllib.loads((Path(__file__).parent / "addresses.toml").read_text("utf-8"))
-KEY, CONFIGURED = "key-of-the-deployment", "93.184.216.40"
+CONFIGURED = "93.184.216.40"
 REACHED = {"provider_error", "provider_unavailable", "provider_auth", "unknown_model"}
 SECONDS = 60  # a generous guard: the bridges give an image 2 seconds and a request 8
 

@@ -1,6 +1,5 @@
 """Every way that a path may try to leave the workspace, over HTTP."""
 
-import io
 import os
 import socket
 import tomllib
@@ -8,20 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from tests.hostile.asking import Answer, Asker
+from tests.images.samples import saved, solid
 from tests.service import Service
 
 ROWS = tomllib.loads((Path(__file__).parent / "paths.toml").read_text("utf-8"))["path"]
 STATUS = {"accepted": 200, "path_refused": 403, "image_not_found": 404}
-INSIDE, OUTSIDE = (10, 200, 10), (200, 10, 10)
-
-
-def png(colour: tuple[int, int, int]) -> bytes:
-    sink = io.BytesIO()
-    Image.new("RGB", (32, 32), colour).save(sink, "PNG")
-    return sink.getvalue()
+INSIDE, OUTSIDE = (saved(solid((32, 32), colour), "PNG") for colour in ((10, 200, 10), (200, 10, 10)))
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +25,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     datasets = root / "datasets"
     datasets.mkdir(parents=True)
     for name in ("a.png", "...png", "..a.png", "ä b%41.png", "ｅ.png"):
-        (datasets / name).write_bytes(png(INSIDE))
-    (root / "-rf.png").write_bytes(png(INSIDE))
+        (datasets / name).write_bytes(INSIDE)
+    (root / "-rf.png").write_bytes(INSIDE)
     (outside / "workspace-other").mkdir()
     for place in (outside, outside / "workspace-other"):
-        (place / "secret.png").write_bytes(png(OUTSIDE))
+        (place / "secret.png").write_bytes(OUTSIDE)
     links = {
         "datasets/link.png": "a.png",
         "datasets/absolute.png": f"{datasets}/a.png",

@@ -30,12 +30,6 @@ PIXEL = f"data:image/jpeg;base64,{b64encode((ROOT / 'tests/contract/photo.jpg').
 
 
 @pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
-    with Service() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def verdicts(request: pytest.FixtureRequest, service: Service) -> Iterator[dict[str, Future[None]]]:
     """Check every selected row, some at once."""
     names = {item.callspec.params.get("name") for item in request.session.items if hasattr(item, "callspec")}

@@ -25,8 +25,7 @@ def ask(service: Service, **fields: object) -> httpx2.Response:
 
 
 def health(service: Service) -> list[dict[str, object]]:
-    engines: list[dict[str, object]] = httpx2.get(f"{service.url}/health", timeout=GUARD).json()["engines"]
-    return engines
+    return httpx2.get(f"{service.url}/health", timeout=GUARD).json()["engines"]
 
 
 @pytest.fixture(scope="module", params=["1", "2"], ids=["one worker", "two workers"])

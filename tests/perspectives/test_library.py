@@ -2,18 +2,16 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-import perspectives
 from perspectives import Perspective, ValidationFailed, catalog, parse
+from perspectives.catalog import LIBRARY
 from tests.servers.instances import instance
 from tests.servers.schemas import nodes
+from tests.service import WORKSPACE
 
-LIBRARY = Path(perspectives.__file__).parent / "library"
-ROOT = LIBRARY.parents[1]
 PROMISED = {
     "core": "graph_caption art_critic locality_graph style_preset synthesized_caption custom_caption",
     "creative": "out_of_frame poetic_metaphor storytelling temporarium simple_temporarium emotional_sentiment",
@@ -30,18 +28,13 @@ Schema = dict[str, Any]
 
 
 @pytest.fixture(params=FILES, ids=lambda path: path.stem)
-def path(request: pytest.FixtureRequest) -> Path:
-    return request.param
+def data(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return json.loads(request.param.read_text(encoding="utf-8"))
 
 
 @pytest.fixture
-def data(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-@pytest.fixture
-def perspective(data: dict[str, Any], path: Path) -> Perspective:
-    return parse(data, source=path.name)
+def perspective(data: dict[str, Any]) -> Perspective:
+    return parse(data)
 
 
 def objects(schema: Schema) -> list[Schema]:
@@ -125,7 +118,7 @@ def test_is_filled_and_validated(perspective: Perspective) -> None:
 
 
 def test_shipped_settings_name_every_module_and_no_other() -> None:
-    settings = ROOT / "workspace/config/perspective_settings.json"
+    settings = WORKSPACE / "config/perspective_settings.json"
     loaded = catalog.load([LIBRARY], settings)
     assert loaded.problems == ()
     assert {each.name for each in loaded.modules() if each.enabled} == set(PROMISED)

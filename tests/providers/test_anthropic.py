@@ -1,7 +1,6 @@
 """The Anthropic client: what the contract suite does not show of every client."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,42 +9,31 @@ from providers import errors
 from providers.base import Completion, Delta, Options
 from providers.pool import Pool
 from providers.usage import Usage
-from tests.contract.kinds import OF_KIND
+from tests.contract.kinds import OF_KIND, only
 from tests.contract.schemas import PLAIN
 from tests.contract.target import Target, target
-from tests.servers import AnthropicServer
+from tests.servers import WireServer
 from tests.servers import behaviours as b
 from tests.servers.anthropic import event_stream
 
+pytestmark = only("anthropic")
 ANSWER = '{"caption": "a pier"}'
 START = {"type": "message_start", "message": {"model": "m", "usage": {"input_tokens": 9, "output_tokens": 1}}}
 TEXT = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "A boat."}}
 STOP = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 4}}
 
 
-@pytest.fixture
-def server() -> Iterator[AnthropicServer]:
-    with AnthropicServer() as server:
-        yield server
+def events(*parts: Any) -> b.Raw:
+    return b.Raw(event_stream(parts).body, "text/event-stream")
 
 
-@pytest.fixture
-def to(pool: Pool, server: AnthropicServer) -> Target:
-    return target(OF_KIND["anthropic"], server, pool)
-
-
-def events(*parts: Any) -> b.Status:
-    body = b"".join(event_stream(parts).chunks)
-    return b.Status(200, {"content-type": "text/event-stream"}, body)
-
-
-def message(**fields: Any) -> b.Status:
+def message(**fields: Any) -> b.Raw:
     content = [{"type": "text", "text": "A boat."}]
     body = {"type": "message", "content": content, "stop_reason": "end_turn", **fields}
-    return b.Status(200, {"content-type": "application/json"}, json.dumps(body).encode())
+    return b.Raw(json.dumps(body).encode())
 
 
-async def test_configured_options_are_sent(pool: Pool, server: AnthropicServer) -> None:
+async def test_configured_options_are_sent(pool: Pool, server: WireServer) -> None:
     options = {"effort": "LOW", "thinking": "disabled", "extra_body": {"service_tier": "standard_only"}}
     await target(OF_KIND["anthropic"], server, pool, options=options).complete(schema=PLAIN)
     body = server.call.body
@@ -72,7 +60,7 @@ async def test_a_tool_takes_the_answer_in_the_third_output_mode(to: Target) -> N
     assert (tool["name"], tool["input_schema"]) == ("scene_graph", PLAIN)
 
 
-async def test_a_model_that_thinks_cannot_be_made_to_call_a_tool(pool: Pool, server: AnthropicServer) -> None:
+async def test_a_model_that_thinks_cannot_be_made_to_call_a_tool(pool: Pool, server: WireServer) -> None:
     """can1357/oh-my-pi#341: the next output mode avoids it."""
     thinking = target(OF_KIND["anthropic"], server, pool, options={"thinking": "adaptive"})
     error = await thinking.failure(schema=PLAIN, output_mode="json_object")
@@ -145,6 +133,5 @@ async def test_an_error_inside_a_200_is_classified_by_its_type(
     to: Target, error: Any, expected: type[errors.ProviderError], streamed: bool
 ) -> None:
     fault = {"type": "error", "error": error}
-    body = json.dumps(fault).encode()
-    to.server.reply(events(fault) if streamed else b.Status(200, {"content-type": "application/json"}, body))
+    to.server.reply(events(fault) if streamed else b.Raw(json.dumps(fault).encode()))
     assert type(await to.failure(streamed)) is expected

@@ -1,43 +1,23 @@
 """The Gemini client: what the contract suite does not show of every client."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 
 from providers import errors
 from providers.pool import Pool
 from providers.usage import Usage
-from tests.contract.kinds import OF_KIND
-from tests.contract.target import target
-from tests.servers import GeminiServer
+from tests.contract.kinds import OF_KIND, only
+from tests.contract.target import Target, target
+from tests.servers import WireServer
 from tests.servers import behaviours as b
-from tests.servers.reply import Reply, event_stream, json_reply
+from tests.servers.reply import json_bytes
 
-GEMINI = OF_KIND["gemini"]
-
-
-class ScriptedGemini(GeminiServer):
-    """Answers with this body where it is set."""
-
-    body_to_send: Any = None
-
-    def render(self, call: Any, behaviour: b.Behaviour) -> Reply:
-        if self.body_to_send is None:
-            return super().render(call, behaviour)
-        return event_stream([self.body_to_send], done=False) if call.stream else json_reply(self.body_to_send)
+pytestmark = only("gemini")
 
 
-@pytest.fixture
-def server() -> Iterator[ScriptedGemini]:
-    with ScriptedGemini() as server:
-        yield server
-
-
-async def test_configured_options_are_sent(pool: Pool, server: GeminiServer) -> None:
+async def test_configured_options_are_sent(pool: Pool, server: WireServer) -> None:
     options = {"media_resolution": "high", "thinking_budget": 0, "thinking_level": "low"}
     harassment = {"HARM_CATEGORY_HARASSMENT": "BLOCK_ONLY_HIGH"}
-    await target(GEMINI, server, pool, options={"safety_settings": harassment, **options}).complete()
+    await target(OF_KIND["gemini"], server, pool, options={"safety_settings": harassment, **options}).complete()
     body = server.call.body
     assert body["generationConfig"]["mediaResolution"] == "MEDIA_RESOLUTION_HIGH"
     assert body["generationConfig"]["thinkingConfig"] == {"thinkingBudget": 0, "thinkingLevel": "LOW"}
@@ -54,11 +34,12 @@ async def test_configured_options_are_sent(pool: Pool, server: GeminiServer) -> 
     ],
 )
 async def test_other_finish_reasons(
-    pool: Pool, server: ScriptedGemini, reason: str, expected: type[errors.ProviderError], streamed: bool
+    to: Target, reason: str, expected: type[errors.ProviderError], streamed: bool
 ) -> None:
     """For CONTINUATION the SDK would make a second call by itself."""
     candidate = {"content": {"parts": [{"text": "A pier"}]}, "finishReason": reason, "continuationToken": "dG9rZW4="}
-    server.body_to_send = {"candidates": [candidate], "usageMetadata": {"promptTokenCount": 9}}
-    error = await target(GEMINI, server, pool).failure(streamed)
+    body = json_bytes({"candidates": [candidate], "usageMetadata": {"promptTokenCount": 9}})
+    to.server.reply(b.Raw(b"data: " + body + b"\n\n", "text/event-stream") if streamed else b.Raw(body))
+    error = await to.failure(streamed)
     assert (type(error), error.usage) == (expected, Usage(9))
-    assert len(server.calls) == 1
+    assert len(to.server.calls) == 1

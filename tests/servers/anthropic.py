@@ -148,10 +148,7 @@ class AnthropicServer(WireServer):
             status, message = 400, "Your credit balance is too low to access the Anthropic API."
         if facts.get("image"):
             message = "Could not process image"
-        headers = dict(facts.get("headers", {}))
-        if facts.get("retry_after") is not None:
-            headers["retry-after"] = f"{facts['retry_after']:g}"
-        return json_reply(self.fault(status, message), status, headers)
+        return json_reply(self.fault(status, message), status, refused.headers)
 
     def fault(self, status: int, message: str) -> dict[str, Any]:
         error = {"type": TYPES.get(status, "api_error" if status >= 500 else TYPES[400]), "message": message}

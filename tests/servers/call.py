@@ -23,6 +23,12 @@ class RefusedError(Exception):
         self.message = message
         self.facts = facts
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """Those of the script, with `retry-after`."""
+        wait = self.facts.get("retry_after")
+        return {**self.facts.get("headers", {}), **({} if wait is None else {"retry-after": f"{wait:g}"})}
+
 
 @dataclass(frozen=True)
 class Picture:

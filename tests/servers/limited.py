@@ -11,13 +11,12 @@ from tests.servers.reply import Reply
 
 
 class LimitedServer(OpenAIServer):
-    """`limit` requests in each `window` seconds; `served` and `refused` count them by window."""
+    """`limit` requests in each `window` seconds; `served` counts them by window."""
 
     def __init__(self, limit: int, window: float, *, announces: bool = True, key: str = "sk-limited") -> None:
         super().__init__(key=key, models=("tiny-vision",))
         self.limit, self.window, self.announces = limit, window, announces
         self.served: Counter[int] = Counter()
-        self.refused: Counter[int] = Counter()
 
     def read(self, call: Call) -> Reply | None:
         found = super().read(call)
@@ -25,7 +24,6 @@ class LimitedServer(OpenAIServer):
             return found
         now = int(time.monotonic() / self.window)
         if self.served[now] >= self.limit:
-            self.refused[now] += 1
             headers = {**self.told(), "retry-after-ms": f"{self.reset() * 1000:.0f}"}
             raise RefusedError(429, "Rate limit reached.", headers=headers)
         self.served[now] += 1

@@ -80,10 +80,7 @@ class OllamaServer(WireServer):
             message = "input length exceeds the context length"
         if facts.get("no_credit"):
             message = "you have reached your usage limit, upgrade for higher limits"
-        headers = dict(facts.get("headers", {}))
-        if facts.get("retry_after") is not None:
-            headers["retry-after"] = f"{facts['retry_after']:g}"
-        return json_reply({"error": message}, status, headers)
+        return json_reply({"error": message}, status, refused.headers)
 
     def answer(self, call: Call, text: str, answer: b.Answer) -> Reply:
         if not call.stream:

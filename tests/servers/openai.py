@@ -2,7 +2,6 @@
 
 import json
 import re
-import ssl
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,23 +29,10 @@ DATA_URL = re.compile(r"data:(image/[a-z+.-]+);base64,(.*)", re.DOTALL)
 class OpenAIServer(WireServer):
     """`variant` is a row of `tests/servers/variants.py`; every other argument replaces what the row says."""
 
-    def __init__(
-        self,
-        variant: str = "openai",
-        *,
-        key: str | None = None,
-        models: tuple[str, ...] | None = None,
-        modes: frozenset[str] | None = None,
-        tls: ssl.SSLContext | None = None,
-    ) -> None:
-        self.variant = VARIANTS[variant]
-        self.base_path = self.variant.base_path
-        super().__init__(
-            key=self.variant.key if key is None else key,
-            models=models or self.variant.models,
-            modes=modes or self.variant.modes,
-            tls=tls,
-        )
+    def __init__(self, variant: str = "openai", **replaced: Any) -> None:
+        self.variant = row = VARIANTS[variant]
+        self.base_path = row.base_path
+        super().__init__(**{"key": row.key, "models": row.models, "modes": row.modes, **replaced})
 
     def read(self, call: Call) -> Reply | None:
         if call.path == "/health" and self.variant is VARIANTS["vllm"]:
@@ -159,10 +145,7 @@ class OpenAIServer(WireServer):
         if facts.get("no_credit"):
             status = 429 if self.variant.error is VARIANTS["openai"].error else 402
             message = "You exceeded your current quota, please check your plan and billing details."
-        headers = dict(facts.get("headers", {}))
-        if facts.get("retry_after") is not None:
-            headers["retry-after"] = f"{facts['retry_after']:g}"
-        return json_reply(self.variant.error(status, message, refused), status, headers)
+        return json_reply(self.variant.error(status, message, refused), status, refused.headers)
 
     def answer(self, call: Call, text: str, answer: b.Answer) -> Reply:
         message: dict[str, Any] = {"content": text}

@@ -12,20 +12,11 @@ STRICT_REFUSES = words(
     maxContains unevaluatedItems unevaluatedProperties allOf oneOf not if then else dependentRequired dependentSchemas
     prefixItems"""
 )
-ANTHROPIC_REFUSES = {
-    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "maxItems"),
-    *(
-        "uniqueItems",
-        "patternProperties",
-        "propertyNames",
-        "minProperties",
-        "maxProperties",
-        "contains",
-        "oneOf",
-        "not",
-    ),
-    *("if", "then", "else", "dependentRequired", "dependentSchemas", "prefixItems", "unevaluatedProperties"),
-}
+ANTHROPIC_REFUSES = words(
+    """minimum maximum exclusiveMinimum exclusiveMaximum multipleOf minLength maxLength maxItems uniqueItems
+    patternProperties propertyNames minProperties maxProperties contains oneOf not if then else dependentRequired
+    dependentSchemas prefixItems unevaluatedProperties"""
+)
 GEMINI_REFUSES = ("$schema", "const", "title", "exclusiveMinimum", "exclusiveMaximum", "patternProperties")
 
 
@@ -69,8 +60,7 @@ def strict_node_fault(node: dict[str, Any]) -> str | None:
 
 
 def object_fault(node: dict[str, Any]) -> str | None:
-    kind = node.get("type")
-    if kind != "object" and not (isinstance(kind, list) and "object" in kind):
+    if "object" not in node.get("type", ()):
         return None
     if node.get("additionalProperties") is not False:
         return "'additionalProperties' is required to be supplied and to be false."
@@ -114,10 +104,7 @@ def anthropic_node_fault(node: dict[str, Any]) -> str | None:
         return "'minItems' values other than 0 or 1 are not supported"
     if any(isinstance(value, dict | list) for value in [*node.get("enum", []), node.get("const")]):
         return "complex types in enums are not supported"
-    kind = node.get("type")
-    if (kind == "object" or (isinstance(kind, list) and "object" in kind)) and node.get(
-        "additionalProperties"
-    ) is not False:
+    if "object" in node.get("type", ()) and node.get("additionalProperties") is not False:
         return "'additionalProperties' must be explicitly set to false"
     return None
 

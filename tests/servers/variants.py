@@ -22,14 +22,11 @@ PLAIN_FIELDS = words(
     """frequency_penalty generation_config max_completion_tokens max_tokens messages model presence_penalty
     response_format seed stop stream stream_options temperature top_p"""
 )
-NO_IMAGES: frozenset[str] = frozenset()
 STB_IMAGES = frozenset({"WEBP", "TIFF", "AVIF"})  # llama.cpp decodes with stb_image: ollama/ollama#7388
 
 
 def openai_error(status: int, message: str, refused: RefusedError) -> Any:
-    kind = {429: "rate_limit_error", 401: "invalid_request_error"}.get(
-        status, "server_error" if status >= 500 else "invalid_request_error"
-    )
+    kind = "rate_limit_error" if status == 429 else "server_error" if status >= 500 else "invalid_request_error"
     facts = refused.facts
     if facts.get("no_credit"):
         kind = "insufficient_quota"
@@ -103,7 +100,7 @@ class Variant:
     modes: frozenset[str] = MODES
     schema_fault: Callable[[dict[str, Any]], str | None] = lambda schema: None
     only_strict: bool = False
-    images_refused: frozenset[str] = NO_IMAGES
+    images_refused: frozenset[str] = frozenset()
     unknown_model: int | None = 404
     lists_models: bool = True
     constrains: bool = True

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from starlette.types import Scope
 
 from bridge.errors import RateLimitExceeded
-from bridge.settings import PREFIX, Settings
+from bridge.settings import PREFIX, Settings, open_storage
 
 if TYPE_CHECKING:
     from limits import RateLimitItem
@@ -35,7 +35,9 @@ class RateLimiter:
 
             self._items = parse_many(settings.rate_limit)
             self._failures = (StorageError, TimeoutError)
-            self._limiter = SlidingWindowCounterRateLimiter(settings.open_rate_limit_storage())
+            self._limiter = SlidingWindowCounterRateLimiter(
+                open_storage(settings.rate_limit_storage.get_secret_value())
+            )
 
     async def count(self, caller: str) -> dict[str, str]:
         """Count one request. Return the RateLimit headers of the tightest limit, if any. Raises RateLimitExceeded."""

@@ -36,12 +36,6 @@ _DOCS_HEADERS = {
 }
 
 
-def _find_page_files() -> dict[str, Path]:
-    """Return the path of each file of the page. A checkout has the JavaScript client in another directory."""
-    files = {path.name: path for path in _PAGE.iterdir() if path.suffix != ".html"}
-    return {"bridge.js": _API.parents[1] / "clients/javascript/bridge.js", **files}
-
-
 def _find_docs_files() -> dict[str, Path]:
     """Return the files of /docs: Swagger UI from fastapi-offline, and the script that starts it."""
     package = find_spec("fastapi_offline")
@@ -55,7 +49,8 @@ def _find_docs_files() -> dict[str, Path]:
 _page = APIRouter(include_in_schema=False)
 _docs = APIRouter(include_in_schema=False)
 _to_docs = APIRouter(include_in_schema=False)
-_PAGE_FILES = _find_page_files()
+_PAGE_FILES = {"bridge.js": _API.parents[1] / "clients/javascript/bridge.js"}  # its place in a checkout
+_PAGE_FILES |= {path.name: path for path in _PAGE.iterdir() if path.suffix != ".html"}
 _DOCS_FILES = _find_docs_files()
 
 

@@ -71,8 +71,7 @@ def behaviour(spec: dict[str, Any]) -> b.Behaviour:
     """Build a behaviour from `{"Name": {"argument": …}}`; an argument may be a behaviour itself."""
     ((name, arguments),) = spec.items()
     nested = {key: behaviour(value) if key in ("of", "then") else value for key, value in arguments.items()}
-    built: b.Behaviour = getattr(b, name)(**nested)
-    return built
+    return getattr(b, name)(**nested)
 
 
 class ControlServer(LoopbackServer):
