@@ -17,16 +17,26 @@ let bridge;
 /** @type {Run | null} */
 let run = null;
 
-async function start() {
+/** @type {Promise<boolean> | null} */
+let starting = null;
+
+/** Load the lists, or join the loading in progress. Return whether they have loaded. */
+function start() {
+  return (starting ??= load().finally(() => (starting = null)));
+}
+
+async function load() {
   byId("notice").hidden = true;
   bridge = new Bridge({ baseUrl: base, apiKey: keys.getItem(KEY) ?? "" });
   try {
     byId("version").textContent = (await bridge.health()).version;
     await showOptions(bridge);
     byId("docs").hidden = !(await fetch("docs", { method: "HEAD" })).ok;
+    return true;
   } catch (error) {
-    if (error.code === "unauthorized") return askForKey();
-    notify(failure(error, [{ label: "Try again", act: start }]));
+    if (error.code === "unauthorized") askForKey();
+    else notify(failure(error, [{ label: "Try again", act: start }]));
+    return false;
   }
 }
 
@@ -63,10 +73,14 @@ function showView() {
   if (other) scrollTo(0, 0);
 }
 
-/** Return what to ask, or null after saying what is missing. */
-function question() {
+/** Return what to ask once the lists have loaded, or null after saying what is missing. */
+async function question() {
+  if (!byId("provider").value) {
+    const loaded = start();
+    notify("The lists are still loading. The request follows.");
+    if (!(await loaded)) return null;
+  }
   byId("notice").hidden = true;
-  if (!byId("provider").value) return void start(); // without its lists, the page has nothing to ask
   const perspectives = chosenPerspectives();
   if (perspectives.length) return { perspectives, options: chosenOptions() };
   // A mistake in the perspective of one's own stands below the editor.
@@ -75,7 +89,7 @@ function question() {
 }
 
 async function caption() {
-  const asked = question();
+  const asked = await question();
   if (!asked) return;
   if (!photo) {
     notify("Choose a photo first: drop one, paste one, or take the sample.");
@@ -120,19 +134,19 @@ function showPhoto() {
   location.hash = "#try";
 }
 
-function captionMany(photos) {
-  const asked = question();
+async function captionMany(photos) {
+  const asked = await question();
   if (!asked) return;
   if (!byId("form").checkValidity()) {
-    notify(`Fill in “${byId("form").querySelector(":invalid").labels[0].firstChild.textContent.trim()}” in Try first.`);
-    return;
+    const { labels, validationMessage } = byId("form").querySelector(":invalid");
+    return notify(`“${labels[0].firstChild.textContent.trim()}” in Try: ${validationMessage}`);
   }
   location.hash = "#gallery";
-  captionAll(bridge, { photos, ...asked });
+  captionAll({ photos, ...asked });
 }
 
 connectOptions();
-connectGallery();
+connectGallery((options) => bridge.connect(options));
 linkBoxes();
 acceptPhotos(showPhoto, captionMany);
 byId("form").onsubmit = (event) => {

@@ -26,6 +26,12 @@ let bridge;
 /** Return the title of a perspective. */
 export const titleOf = (name) => perspectives.get(name)?.display_name ?? words(name);
 
+/** Return the values of those variables that perspectives of the bridge have; the bridge rejects others. */
+export function variablesOf(names, values = {}) {
+  const known = names.flatMap((name) => perspectives.get(name)?.variables ?? []).map(({ name }) => name);
+  return Object.fromEntries(Object.entries(values).filter(([name]) => known.includes(name)));
+}
+
 /** Load a perspective with its prompt and schemas. */
 export const describe = (name) => bridge.perspectives.get(name);
 
