@@ -16,14 +16,11 @@ const keys = storage("sessionStorage");
 let bridge;
 /** @type {Run | null} */
 let run = null;
+/** The loading in progress. @type {Promise<void> | null} */
+let loading = null;
 
-/** @type {Promise<boolean> | null} */
-let starting = null;
-
-/** Load the lists, or join the loading in progress. Return whether they have loaded. */
-function start() {
-  return (starting ??= load().finally(() => (starting = null)));
-}
+/** Load the lists, or join the loading in progress. */
+const start = () => (loading ??= load().finally(() => (loading = null)));
 
 async function load() {
   byId("notice").hidden = true;
@@ -32,11 +29,9 @@ async function load() {
     byId("version").textContent = (await bridge.health()).version;
     await showOptions(bridge);
     byId("docs").hidden = !(await fetch("docs", { method: "HEAD" })).ok;
-    return true;
   } catch (error) {
-    if (error.code === "unauthorized") askForKey();
-    else notify(failure(error, [{ label: "Try again", act: start }]));
-    return false;
+    if (error.code === "unauthorized") return askForKey();
+    notify(failure(error, [{ label: "Try again", act: start }]));
   }
 }
 
@@ -78,7 +73,8 @@ async function question() {
   if (!byId("provider").value) {
     const loaded = start();
     notify("The lists are still loading. The request follows.");
-    if (!(await loaded)) return null;
+    await loaded;
+    if (!byId("provider").value) return null; // the notice says why
   }
   byId("notice").hidden = true;
   const perspectives = chosenPerspectives();
@@ -142,7 +138,7 @@ async function captionMany(photos) {
     return notify(`“${labels[0].firstChild.textContent.trim()}” in Try: ${validationMessage}`);
   }
   location.hash = "#gallery";
-  captionAll({ photos, ...asked });
+  captionAll(photos.map((photo) => ({ photo, request: asked })));
 }
 
 connectOptions();

@@ -95,16 +95,13 @@ function filter() {
  * Caption several photos over one WebSocket, some at a time, and show the progress. Photos that come while others are
  * captioned join them.
  *
- * @param {{photos: File[], perspectives: any[], options: any}} request
+ * @param {{photo: File, request: {perspectives: any[], options: any, missing?: string[]}}[]} jobs
  */
-export function captionAll({ photos, ...request }) {
-  captionJobs(photos.map((photo) => ({ photo, request })));
-}
-
-function captionJobs(jobs) {
+export function captionAll(jobs) {
   if (!batch.total) {
     batch.socket = connect({ concurrency: PARALLEL });
     byId("batch").hidden = byId("stop").hidden = false;
+    if (document.activeElement === byId("retry")) byId("stop").focus();
     byId("retry").hidden = true;
     byId("failures").replaceChildren();
   }
@@ -125,10 +122,7 @@ async function work(current) {
   byId("stop").hidden = true;
   byId("retry").hidden = !current.failed.length;
   if (focused) byId(current.failed.length ? "retry" : "more").focus();
-  byId("retry").onclick = () => {
-    captionJobs(current.failed);
-    byId("stop").focus();
-  };
+  byId("retry").onclick = () => captionAll(current.failed);
   batch = newBatch();
 }
 
@@ -157,8 +151,10 @@ async function captionOne(job, current) {
 function remaining(request, failed) {
   if (failed.includes(request.options.synthesize)) return { ...request, missing: failed };
   const perspectives = request.perspectives.filter((each) => failed.includes(nameOf(each)));
-  const { synthesize: _, variables, ...options } = request.options;
-  return { perspectives, options: { ...options, variables: variablesOf(perspectives, variables) } };
+  const { synthesize: _, variables = {}, ...options } = request.options;
+  const known = variablesOf(perspectives).map(({ name }) => name);
+  options.variables = Object.fromEntries(Object.entries(variables).filter(([name]) => known.includes(name)));
+  return { perspectives, options };
 }
 
 /** Return the missing captions, and the errors by perspective; one error of no perspective if all failed. */
@@ -169,10 +165,8 @@ async function ask(socket, { photo, request: { perspectives, options, missing } 
     const { results, errors, synthesis } = await socket.analyze(photo, perspectives, all);
     const captions = [...perspectives.map((each) => results[nameOf(each)]), synthesis].filter(Boolean);
     const isMissing = (name) => missing?.includes(name) ?? true;
-    return {
-      captions: captions.filter(({ perspective }) => isMissing(perspective)),
-      errors: Object.fromEntries(Object.entries(errors).filter(([name]) => isMissing(name))),
-    };
+    const failed = Object.entries(errors).filter(([name]) => isMissing(name));
+    return { captions: captions.filter((each) => isMissing(each.perspective)), errors: Object.fromEntries(failed) };
   } catch (error) {
     return { captions: [], errors: signal.aborted ? {} : { "": error } };
   }

@@ -26,11 +26,8 @@ let bridge;
 /** Return the title of a perspective. */
 export const titleOf = (name) => perspectives.get(name)?.display_name ?? words(name);
 
-/** Return the values of those variables that perspectives of the bridge have; the bridge rejects others. */
-export function variablesOf(names, values = {}) {
-  const known = names.flatMap((name) => perspectives.get(name)?.variables ?? []).map(({ name }) => name);
-  return Object.fromEntries(Object.entries(values).filter(([name]) => known.includes(name)));
-}
+/** Return the variables of perspectives. The bridge rejects values of others. */
+export const variablesOf = (names) => names.flatMap((name) => perspectives.get(name)?.variables ?? []);
 
 /** Load a perspective with its prompt and schemas. */
 export const describe = (name) => bridge.perspectives.get(name);
