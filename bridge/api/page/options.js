@@ -75,12 +75,8 @@ function showPerspectives() {
     const onchange = ({ target }) => pick(name, target.checked);
     const text = `${name} ${display_name} ${description} ${tags.join(" ")}`.toLowerCase();
     const box = el("input", { type: "checkbox", value: name, checked: chosen.has(name), onchange });
-    return el(
-      "label.choice",
-      { data: { text } },
-      box,
-      el("span", {}, el("b", {}, display_name), el("small", {}, description)),
-    );
+    const label = el("span", {}, el("b", {}, display_name), el("small", {}, description));
+    return el("label.choice", { data: { text } }, box, label);
   };
   const group = (module) => {
     const members = listed.filter((each) => each.module === module);
