@@ -16,8 +16,13 @@ const keys = storage("sessionStorage");
 let bridge;
 /** @type {Run | null} */
 let run = null;
+/** The loading in progress. @type {Promise<void> | null} */
+let loading = null;
 
-async function start() {
+/** Load the lists, or join the loading in progress. */
+const start = () => (loading ??= load().finally(() => (loading = null)));
+
+async function load() {
   byId("notice").hidden = true;
   bridge = new Bridge({ baseUrl: base, apiKey: keys.getItem(KEY) ?? "" });
   try {
@@ -63,10 +68,15 @@ function showView() {
   if (other) scrollTo(0, 0);
 }
 
-/** Return what to ask, or null after saying what is missing. */
-function question() {
+/** Return what to ask once the lists have loaded, or null after saying what is missing. */
+async function question() {
+  if (!byId("provider").value) {
+    const loaded = start();
+    notify("The lists are still loading. The request follows.");
+    await loaded;
+    if (!byId("provider").value) return null; // the notice says why
+  }
   byId("notice").hidden = true;
-  if (!byId("provider").value) return void start(); // without its lists, the page has nothing to ask
   const perspectives = chosenPerspectives();
   if (perspectives.length) return { perspectives, options: chosenOptions() };
   // A mistake in the perspective of one's own stands below the editor.
@@ -75,7 +85,7 @@ function question() {
 }
 
 async function caption() {
-  const asked = question();
+  const asked = await question();
   if (!asked) return;
   if (!photo) {
     notify("Choose a photo first: drop one, paste one, or take the sample.");
@@ -120,19 +130,19 @@ function showPhoto() {
   location.hash = "#try";
 }
 
-function captionMany(photos) {
-  const asked = question();
+async function captionMany(photos) {
+  const asked = await question();
   if (!asked) return;
   if (!byId("form").checkValidity()) {
-    notify(`Fill in “${byId("form").querySelector(":invalid").labels[0].firstChild.textContent.trim()}” in Try first.`);
-    return;
+    const { labels, validationMessage } = byId("form").querySelector(":invalid");
+    return notify(`“${labels[0].firstChild.textContent.trim()}” in Try: ${validationMessage}`);
   }
   location.hash = "#gallery";
-  captionAll(bridge, { photos, ...asked });
+  captionAll(photos.map((photo) => ({ photo, request: asked })));
 }
 
 connectOptions();
-connectGallery();
+connectGallery((options) => bridge.connect(options));
 linkBoxes();
 acceptPhotos(showPhoto, captionMany);
 byId("form").onsubmit = (event) => {

@@ -1,7 +1,7 @@
 /** The captions of this tab, and many photos over one WebSocket. */
 import { exported } from "./archive.js";
 import { byId, download, el, plural } from "./dom.js";
-import { titleOf } from "./options.js";
+import { titleOf, variablesOf } from "./options.js";
 import { nameOf } from "./run.js";
 
 const TYPES = { json: "application/json", jsonl: "application/x-ndjson", csv: "text/csv", zip: "application/zip" };
@@ -18,9 +18,12 @@ const newBatch = () => ({
 let batch = newBatch();
 /** Whether captions of several photos were not exported yet. */
 let unsaved = false;
+/** Opens a WebSocket with the current key. @type {(options: object) => any} */
+let connect;
 
-/** Connect the buttons of the gallery, once. */
-export function connectGallery() {
+/** Connect the buttons of the gallery, once. @param {typeof connect} open opens a WebSocket to the bridge */
+export function connectGallery(open) {
+  connect = open;
   byId("filter").oninput = filter;
   byId("stop").onclick = () => {
     batch.waiting.length = 0;
@@ -38,7 +41,7 @@ export function connectGallery() {
     const shown = entries.filter(({ card }) => !card.hidden);
     download(`captions.${target.value}`, exported(target.value, shown), TYPES[target.value]);
     target.value = "";
-    unsaved = shown.length < entries.length;
+    unsaved &&= shown.length < entries.length;
   };
   count();
 }
@@ -92,37 +95,34 @@ function filter() {
  * Caption several photos over one WebSocket, some at a time, and show the progress. Photos that come while others are
  * captioned join them.
  *
- * @param {import("./bridge.js").Bridge} bridge
- * @param {{photos: File[], perspectives: any[], options: any}} request
+ * @param {{photo: File, request: {perspectives: any[], options: any, missing?: string[]}}[]} jobs
  */
-export function captionAll(bridge, { photos, ...request }) {
-  const jobs = photos.map((photo) => ({ photo, request }));
-  captionJobs(bridge, jobs);
-}
-
-function captionJobs(bridge, jobs) {
+export function captionAll(jobs) {
   if (!batch.total) {
-    batch.socket = bridge.connect({ concurrency: PARALLEL });
+    batch.socket = connect({ concurrency: PARALLEL });
     byId("batch").hidden = byId("stop").hidden = false;
+    if (document.activeElement === byId("retry")) byId("stop").focus();
     byId("retry").hidden = true;
     byId("failures").replaceChildren();
   }
   batch.waiting.push(...jobs);
   batch.total += jobs.length;
   report(batch);
-  while (batch.workers < PARALLEL && batch.waiting.length) void work(bridge, batch);
+  while (batch.workers < PARALLEL && batch.waiting.length) void work(batch);
 }
 
-async function work(bridge, current) {
+async function work(current) {
   current.workers += 1;
   for (let job = current.waiting.shift(); job; job = current.waiting.shift()) await captionOne(job, current);
   current.workers -= 1;
   if (current.workers) return;
   current.socket.close();
   if (current.stop.signal.aborted) byId("batch-status").textContent += ". Stopped.";
+  const focused = document.activeElement === byId("stop");
   byId("stop").hidden = true;
   byId("retry").hidden = !current.failed.length;
-  byId("retry").onclick = () => captionJobs(bridge, current.failed);
+  if (focused) byId(current.failed.length ? "retry" : "more").focus();
+  byId("retry").onclick = () => captionAll(current.failed);
   batch = newBatch();
 }
 
@@ -136,24 +136,38 @@ function report({ done, total, failed }) {
 async function captionOne(job, current) {
   const { captions, errors } = await ask(current.socket, job, current.stop.signal);
   for (const caption of captions) void addCaption(job.photo, caption);
+  const failed = Object.keys(errors);
   if (captions.length) unsaved = true;
-  else if (!errors.length) return;
-  for (const { detail, message } of errors) {
+  else if (!failed.length) return;
+  for (const { detail, message } of Object.values(errors)) {
     byId("failures").append(el("li", {}, el("b", {}, job.photo.name), ` ${detail ?? message}`));
   }
-  if (errors.length) current.failed.push(job);
+  if (failed.length) current.failed.push(captions.length ? { ...job, request: remaining(job.request, failed) } : job);
   current.done += 1;
   report(current);
 }
 
-async function ask(socket, { photo, request: { perspectives, options } }, signal) {
+/** Return a request for the perspectives that failed; a synthesizer needs the captions of all of them again. */
+function remaining(request, failed) {
+  if (failed.includes(request.options.synthesize)) return { ...request, missing: failed };
+  const perspectives = request.perspectives.filter((each) => failed.includes(nameOf(each)));
+  const { synthesize: _, variables = {}, ...options } = request.options;
+  const known = variablesOf(perspectives).map(({ name }) => name);
+  options.variables = Object.fromEntries(Object.entries(variables).filter(([name]) => known.includes(name)));
+  return { perspectives, options };
+}
+
+/** Return the missing captions, and the errors by perspective; one error of no perspective if all failed. */
+async function ask(socket, { photo, request: { perspectives, options, missing } }, signal) {
   try {
     const all = { ...options, signal };
-    if (perspectives.length === 1) return { captions: [await socket.caption(photo, perspectives[0], all)], errors: [] };
+    if (perspectives.length === 1) return { captions: [await socket.caption(photo, perspectives[0], all)], errors: {} };
     const { results, errors, synthesis } = await socket.analyze(photo, perspectives, all);
     const captions = [...perspectives.map((each) => results[nameOf(each)]), synthesis].filter(Boolean);
-    return { captions, errors: Object.values(errors) };
+    const isMissing = (name) => missing?.includes(name) ?? true;
+    const failed = Object.entries(errors).filter(([name]) => isMissing(name));
+    return { captions: captions.filter((each) => isMissing(each.perspective)), errors: Object.fromEntries(failed) };
   } catch (error) {
-    return { captions: [], errors: signal.aborted ? [] : [error] };
+    return { captions: [], errors: signal.aborted ? {} : { "": error } };
   }
 }

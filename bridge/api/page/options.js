@@ -26,6 +26,9 @@ let bridge;
 /** Return the title of a perspective. */
 export const titleOf = (name) => perspectives.get(name)?.display_name ?? words(name);
 
+/** Return the variables of perspectives. The bridge rejects values of others. */
+export const variablesOf = (names) => names.flatMap((name) => perspectives.get(name)?.variables ?? []);
+
 /** Load a perspective with its prompt and schemas. */
 export const describe = (name) => bridge.perspectives.get(name);
 
@@ -72,12 +75,8 @@ function showPerspectives() {
     const onchange = ({ target }) => pick(name, target.checked);
     const text = `${name} ${display_name} ${description} ${tags.join(" ")}`.toLowerCase();
     const box = el("input", { type: "checkbox", value: name, checked: chosen.has(name), onchange });
-    return el(
-      "label.choice",
-      { data: { text } },
-      box,
-      el("span", {}, el("b", {}, display_name), el("small", {}, description)),
-    );
+    const label = el("span", {}, el("b", {}, display_name), el("small", {}, description));
+    return el("label.choice", { data: { text } }, box, label);
   };
   const group = (module) => {
     const members = listed.filter((each) => each.module === module);

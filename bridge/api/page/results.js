@@ -177,12 +177,7 @@ function details({ caption, error }) {
   return sections.length ? sections : [el("p.muted", {}, "Nothing yet.")];
 }
 
-const notes = (warnings) =>
-  el(
-    "ul.notes",
-    {},
-    warnings.map((text) => el("li", {}, text)),
-  );
+const notes = (warnings) => el("ul.notes", {}, ...warnings.map((text) => el("li", {}, text)));
 
 function facts({ provider, model, usage, cost, image, output_mode, request_id, timing }) {
   const count = (tokens) => tokens?.toLocaleString("en") ?? "not reported";

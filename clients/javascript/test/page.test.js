@@ -202,6 +202,10 @@ test("several perspectives: a tab each, and the details of a caption", async () 
   assert.ok((await page.locator("#content pre").textContent())?.length);
   await page.getByRole("link", { name: /Gallery/ }).click();
   await page.locator(".card img").nth(2).waitFor();
+  await page.getByLabel("Filter captions").fill("custom");
+  await Promise.all([page.waitForEvent("download"), page.getByLabel("Export").selectOption("json")]);
+  page.on("dialog", (dialog) => [complaints.push("a warning without several photos"), dialog.accept()]);
+  await page.reload();
 });
 
 test("the same request as curl, Python and JavaScript", async () => {
@@ -324,8 +328,9 @@ test("several photos through one WebSocket, and the gallery exported", async () 
   await page.locator("#failures").getByText("broken.jpg").waitFor();
   assert.equal(sockets, 1);
   await page.locator(".card img").nth(2).waitFor();
-  await page.getByRole("button", { name: "Try the failed photos again" }).click();
+  await page.locator("#retry").press("Enter");
   await page.getByText("1 of 1 photo, 1 failure").waitFor();
+  await page.locator("#retry:focus").waitFor();
   await page.getByLabel("Filter captions").fill("b.jpg");
   assert.equal(await page.locator(".card:visible").count(), 1);
   await page.getByLabel("Filter captions").fill("");
@@ -341,6 +346,36 @@ test("several photos through one WebSocket, and the gallery exported", async () 
   await page.getByText("0 of 3 photos").waitFor();
   await page.getByRole("button", { name: "Stop" }).click();
   await page.getByText("0 of 3 photos. Stopped.").waitFor();
+});
+
+test("several photos: dropped early, with an invalid number, and several perspectives of which some failed", async () => {
+  await open();
+  await choose("Custom Caption", "Scene Graph");
+  await page.getByLabel("Custom instructions").fill("Name the cup.");
+  await page.getByText("Advanced options").click();
+  await page.getByLabel("Max tokens").fill("-1");
+  await drop({ name: "a.jpg" }, { name: "b.jpg" });
+  await page.getByText(/“Max tokens” in Try: .+ 1/).waitFor();
+  await page.getByLabel("Max tokens").fill("");
+  for (const [synthesizer, captions] of /** @type {const} */ ([["", 4], ["synthesized_caption", 10]])) {
+    await page.locator("#synthesize").selectOption(synthesizer, { force: true });
+    await control("default", { reply: { Answer: { content: { scratchpad: "—", unanswered: [], caption: "one" } } } });
+    await drop({ name: "a.jpg" }, { name: "b.jpg" });
+    await page.getByText("2 of 2 photos, 2 failures").waitFor();
+    await control("default", { reply: { Answer: {} } });
+    await page.locator("#retry").press("Enter");
+    await page.locator("#more:focus").waitFor();
+    assert.equal(await page.locator(".card").count(), captions, "a caption of each perspective");
+  }
+  await page.getByRole("button", { name: "Clear" }).last().click();
+  const routes = /** @type {import("playwright-core").Route[]} */ ([]);
+  await page.route("**/providers/list*", (route) => void routes.push(route));
+  await Promise.all([page.waitForRequest("**/providers/list*"), page.reload()]);
+  await drop({ name: "a.jpg" }, { name: "b.jpg" });
+  await page.getByText("The lists are still loading").waitFor();
+  await routes[0]?.continue();
+  await page.getByText("2 of 2 photos").waitFor();
+  assert.equal(routes.length, 1);
 });
 
 test("what models and files say is text", async () => {
