@@ -179,8 +179,11 @@ def test_several_inputs_on_one_file_system(batch: Graphcap, vllm_server: OpenAIS
     url = f"memory:/{bucket}"
     rows = [json.dumps({"image": name}) for name in (f"{url}/a.jpg", f"{url}/sub/b.jpg")]
     (tmp_path / "list.jsonl").write_text("\n".join(rows))
+    (tmp_path / "link").symlink_to(tmp_path / "in/sub")
     cases = [
         ((f"{url}/a.jpg", f"{url}/sub"), {"a.txt", "sub/b.txt"}),
+        ((tmp_path / "link/../a.jpg",), {"a.txt"}),
+        ((tmp_path / "in/*.jpg", tmp_path / "in/*.png"), {"a.txt"}),
         ((f"{url}/sub", f"{url}/sub"), {"b.txt"}),
         ((tmp_path / "list.jsonl",), {"a.txt", "sub/b.txt"}),
         ((f"file://{tmp_path}/in/sub", tmp_path / "in/a.jpg"), {"a.txt", "sub/b.txt"}),
@@ -198,6 +201,10 @@ def test_several_inputs_on_one_file_system(batch: Graphcap, vllm_server: OpenAIS
     ):
         result = batch(*inputs, *at(vllm_server))
         assert (result.code, sentence in result.err) == (2, True), result.err
+    vllm_server.default = b.Status(401)
+    for _ in range(2):  # the table of the first run is known in the second
+        assert batch(url, *at(vllm_server), "--out", "txt", "csv").code == 4
+    assert fs.exists(f"{bucket}/captions.csv")
     fs.rm(bucket, recursive=True)
 
 
