@@ -9,6 +9,8 @@ MODEL ?=
 PROVIDER ?= $(if $(MODEL),local)
 # One process per test file, so that the servers of a file start once.
 PARALLEL ?= --numprocesses auto --dist loadfile
+# The slow tests wait for a third of their time, so one process more than the processor has cores.
+SLOW ?= --numprocesses $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --no-loadscope-reorder
 
 BIN := .venv/bin
 VERSION = $(shell sed -n 's/__version__ = "\(.*\)"/\1/p' bridge/version.py)
@@ -47,8 +49,8 @@ test: .venv/ready ## run the quick tests (at most 180 CPU seconds)
 coverage: COVERAGE = --cov --cov-report=term
 coverage: test ## run the quick tests, measure their coverage and print it (half as much CPU again)
 
-test-all: test ## run the quick and the slow tests (at most 16 minutes); a missing program skips its tests
-	$(BIN)/pytest $(PARALLEL) --no-loadscope-reorder -m "slow and not live" $(ARGS)
+test-all: test ## run the quick and the slow tests (12 minutes on two cores); a missing program skips its tests
+	$(BIN)/pytest $(PARALLEL) $(SLOW) -m "slow and not live" $(ARGS)
 
 test-live: .venv/ready ## run the contract tests against the real providers whose keys are set
 	$(BIN)/pytest -m live $(ARGS)

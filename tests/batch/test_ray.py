@@ -33,6 +33,8 @@ _ATTEMPTS = 7
 _HANG_GUARD = 350
 """Seconds until a command that does not end, or makes no call, is a failure. Ray may need minutes on a busy machine."""
 _KEY = "sk-secret-of-the-run"
+_EQUAL = {"RAY_worker_niceness": "0"}
+"""Ray gives its workers the niceness 15. With it, they would hardly run beside other tests."""
 _PORTS = ("dashboard-agent-grpc-port", "dashboard-agent-listen-port", "metrics-export-port", "runtime-env-agent-port")
 
 
@@ -85,6 +87,7 @@ class RayCluster:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_USAGE_STATS_ENABLED": "0",
+            **_EQUAL,
         }
         self.folder, head = folder, f"127.0.0.2:{port}"
         self.options = ("--engine", "ray", "--ray-address", head)
@@ -193,7 +196,8 @@ def test_failures_are_those_of_a_process(cluster: RayCluster, vllm_server: OpenA
     photos(tmp_path, *(f"{number}.jpg" for number in range(12)))
     (tmp_path / "empty.jpg").touch()
     vllm_server.reply(*(b.Status(503, retry_after=0.01),) * 30)
-    code, out, err = run(cluster, tmp_path, *at(vllm_server), "--json")
+    actor = ("--num-actors", "1")  # starts sooner than three
+    code, out, err = run(cluster, tmp_path, *at(vllm_server), "--json", *actor)
     types = [json.loads(line)["type"] for line in out.splitlines()]
     assert (code, len(files(tmp_path)), types[-1]) == (3, 13, "finished"), err
     assert (types.count("paused"), types.count("resumed")) == (1, 1)
@@ -201,7 +205,7 @@ def test_failures_are_those_of_a_process(cluster: RayCluster, vllm_server: OpenA
     vllm_server.reply(*(b.Answer(),) * 4)
     vllm_server.default = b.Status(401)
     again = ("--existing", "overwrite", "--output-dir", tmp_path / "again")
-    code, _, err = run(cluster, tmp_path, *at(vllm_server), *again)
+    code, _, err = run(cluster, tmp_path, *at(vllm_server), *again, *actor)
     assert (code, "API key" in err, texts(tmp_path / "again")) == (4, True, 4), err
 
 
@@ -222,7 +226,7 @@ def test_a_second_interrupt_ends_a_local_cluster(vllm_server: OpenAIServer, tmp_
     photos(tmp_path, *(f"{number}.jpg" for number in range(200)))
     vllm_server.reply(*(b.Answer(),) * 127)  # all images of one block, whichever is first of the two that run together
     vllm_server.default = b.Hold()
-    with started(tmp_path, *at(vllm_server), "--engine", "ray", "--num-actors", "1", "--json") as process:
+    with started(tmp_path, *at(vllm_server), "--engine", "ray", "--num-actors", "1", "--json", **_EQUAL) as process:
         assert process.stdout is not None
         assert len(list(islice((line for line in process.stdout if '"captioned"' in line), 64))) == 64
         ends = [os.pidfd_open(number) for number in children_of(process.pid)]
