@@ -9,12 +9,12 @@ from contextlib import suppress
 from threading import Thread
 from typing import Any
 
-from bridge.batch.models import End, ImageItem, Row
+from bridge.batch.models import End, ImageItem
 from bridge.batch.outage import Ended
 from bridge.batch.ray_cluster import Cluster
 from bridge.batch.ray_worker import Block, Captioner, Captions
 from bridge.batch.rows import Loaded, images_in_memory
-from bridge.batch.run import Asked, Batch, unwritable
+from bridge.batch.run import Asked, Batch, Done, unwritable
 from bridge.batch.start import Prepared
 
 _IMAGES = 64
@@ -44,9 +44,9 @@ class RayBatch(Batch):
     def _report(self, number: int, event: object, *, free: bool = False) -> None:
         """Report nothing. The control reports the stages of the actors."""
 
-    async def _caption(self, item: ImageItem, asked: Asked, loaded: Loaded | None, number: int) -> None:
-        if asked:
-            self._pending[item.key] = item, asked
+    async def _caption(self, item: ImageItem, asked: Asked, loaded: Loaded | None, number: int) -> list[Done]:
+        self._pending[item.key] = item, asked
+        return []
 
     async def _handle_images(self) -> None:
         """Skip or restore images that have outputs, then caption the others. Repeat images whose rows were lost."""
@@ -75,7 +75,12 @@ class RayBatch(Batch):
                 lines = str(result).strip().splitlines()
                 self.stop("provider", f"The Ray cluster ended the run: {lines[-1] if lines else result!r}")
                 continue
-            await asyncio.gather(*(self._record_image(key, rows) for key, rows in result.rows.items()))
+            done = [
+                (*self._pending.pop(key), rows) for key, rows in result.rows.items() if rows and key in self._pending
+            ]
+            size = max(1, len(done)) if self._folder.is_local else 1  # an object store takes longer than a thread
+            parts = (done[start : start + size] for start in range(0, len(done), size))
+            await asyncio.gather(*map(self._record_part, parts))
             if result.end:
                 self.stop(*result.end)
 
@@ -125,12 +130,10 @@ class RayBatch(Batch):
         for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0):
             yield from map(pickle.loads, batch["captions"])
 
-    async def _record_image(self, key: str, rows: list[Row]) -> None:
-        """Write the rows of an image, unless they are written already."""
-        if not rows or key not in self._pending:
-            return
+    async def _record_part(self, done: list[Done]) -> None:
+        """Write the rows of images."""
         try:
-            await self._record(*self._pending.pop(key), rows)
+            await self._record(done)
         except Ended as ended:
             self.stop(ended.end, str(ended))
         except OSError as error:
