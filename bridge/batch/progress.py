@@ -9,12 +9,13 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from bridge.batch.models import Captioned, Event, Failed, Paused, Resumed, Started, Waiting
 from bridge.batch.report import Report
 from bridge.batch.summary import Summary, duration, money
 from bridge.batch.text import count, printable
+from bridge.captioning.models import JsonObject
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -152,6 +153,10 @@ async def _print_lines(display: Display, seconds: float) -> None:
 
 def _print_json(event: Event, out: TextIO) -> None:
     """Print an event in one line. Escapes keep file names that are not Unicode."""
-    fields = {"type": type(event).__name__.lower(), **dataclasses.asdict(event)}
-    out.write(f"{json.dumps(fields)}\n")
+    out.write(f"{json.dumps({'type': type(event).__name__.lower(), **_fields(event)}, default=_fields)}\n")
     out.flush()
+
+
+def _fields(value: Any) -> JsonObject:
+    """Return the fields of a dataclass. `dataclasses.asdict` would also copy their values, for 0.2 ms."""
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
