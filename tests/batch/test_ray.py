@@ -42,9 +42,11 @@ class RayNode:
     """A node of a cluster, with one CPU. `address`: of the head; "" to be the head."""
 
     def __init__(self, folder: Path, host: str, port: int, address: str, environment: dict[str, str]) -> None:
-        options = ["--head", f"--port={port}", f"--temp-dir={folder}", "--include-dashboard=false"]
+        options = ["--head", f"--port={port}", "--include-dashboard=false"]
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--node-ip-address={host}"]
         command += [f"--address={address}"] if address else options
+        # In one folder, nodes that start together may choose the same socket, and one of them fails after 30 s.
+        command += [f"--temp-dir={folder / host.rpartition('.')[2]}"]
         # Ray waits 15 s only until its own processes have chosen a port.
         command += [f"--{name}={free_port()}" for name in _PORTS]
         # The object store is a file, because a container has only 64 MB in /dev/shm.
