@@ -188,8 +188,10 @@ class Batch:
 
     async def _record(self, done: list[Done]) -> None:
         """Store the rows of images, and report them. Raises Ended and OSError."""
-        await self._in_thread(partial(self._store_and_decide, done))
+        decided = await self._in_thread(partial(self._store_and_decide, done))
         await self._report_rows(done)
+        if isinstance(decided, OSError):
+            raise decided
 
     async def _report_rows(self, done: list[Done]) -> None:
         """Count and report the rows of images. Raises Ended if a limit is reached."""
@@ -209,18 +211,21 @@ class Batch:
     def _store_and_decide(
         self, done: list[Done], item: ImageItem | None = None
     ) -> tuple[Decisions, Loaded | None] | OSError:
-        """Store the rows of images, then decide about `item`. An error of the second part is returned.
+        """Store the rows of images, then decide about `item`.
 
-        Raises OSError if a row cannot be stored.
+        If a file cannot be read or written, return the error, and keep in `done` only the images that were stored.
         """
-        for _, asked, rows in done:
-            forms = {each.name: decision.forms for each, decision in asked.items()}
-            for row in rows:
-                if row.failure is None:
-                    self._store(row, forms[row.perspective])
+        stored = 0
         try:
+            for _, asked, rows in done:
+                forms = {each.name: decision.forms for each, decision in asked.items()}
+                for row in rows:
+                    if row.failure is None:
+                        self._store(row, forms[row.perspective])
+                stored += 1
             return self._decide(item) if item else ({}, None)
         except OSError as error:
+            del done[stored:]
             return error
 
     def _decide(self, item: ImageItem) -> tuple[Decisions, Loaded | None]:
