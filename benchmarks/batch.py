@@ -60,7 +60,7 @@ def run() -> Report:
         Promise(
             "CPU of a batch per image relative to the service",
             1.1,
-            median(batch / service for batch, service in rounds),
+            median(whole / service for whole, service in rounds),
             "×",
         ),
         Promise(
@@ -109,8 +109,8 @@ def batch_cpu(provider: Running, folder: str) -> float:
     index.unlink(missing_ok=True)
     with started(provider, folder, "--existing", "overwrite") as process:
         cpu = Running(0, process.pid).cpu
-        first, start = wait_for_rows(index, IMAGES // 4), cpu()
-        last, end = wait_for_rows(index, IMAGES * 3 // 4), cpu()
+        first, start = wait_for_rows(process, index, IMAGES // 4), cpu()
+        last, end = wait_for_rows(process, index, IMAGES * 3 // 4), cpu()
     assert process.returncode == 0
     return (end - start) / (last - first)
 
@@ -121,9 +121,10 @@ def started(provider: Running, folder: str, *options: str) -> subprocess.Popen[s
     return subprocess.Popen(command, env=clean(wired(provider)), stdout=subprocess.PIPE, text=True)
 
 
-def wait_for_rows(index: Path, count: int) -> int:
-    """Wait until an index has at least `count` rows. Return their number."""
+def wait_for_rows(process: subprocess.Popen[str], index: Path, count: int) -> int:
+    """Wait until the index of a running batch has at least `count` rows. Return their number."""
     while (rows := index.read_bytes().count(b"\n") if index.exists() else 0) < count:
+        assert process.poll() is None, "The batch ended early."
         time.sleep(0.05)
     return rows
 
