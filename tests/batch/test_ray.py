@@ -28,7 +28,10 @@ from tests.tools import children_of
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("ray", reason="Ray is not installed")
+_NODES = 3
 _IMAGES = 2000
+_NAMES = [f"{number % 7}/{number}.jpg" for number in range(_IMAGES)]
+_OUTPUTS = ("--out", "txt", "json", "jsonl")
 _ATTEMPTS = 7
 _HANG_GUARD = 350
 """Seconds until a command that does not end, or makes no call, is a failure. Ray may need minutes on a busy machine."""
@@ -83,39 +86,45 @@ class RayCluster:
     """A cluster of three nodes on loopback. `options`, `environment`: of a command that uses it. `folder`: its logs."""
 
     def __init__(self, folder: Path) -> None:
-        port = free_port()
         # Every connection needs a token, which stays out of the home directory.
         self.environment = {
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_health_check_period_ms": "1000",  # a dead node is noticed after 5 periods, which are 3 s by default
             **_EQUAL,
         }
-        self.folder, head = folder, f"127.0.0.2:{port}"
-        self.options = ("--engine", "ray", "--ray-address", head)
+        self.folder, self._port = folder, free_port()
+        self._head = f"127.0.0.2:{self._port}"
+        self.options = ("--engine", "ray", "--ray-address", self._head)
         self.nodes: list[RayNode] = []
+        self._hosts = (f"127.0.0.{number}" for number in range(2, 255))
         try:
-            self._start(["127.0.0.2"], port, "")
-            self._start(["127.0.0.3", "127.0.0.4"], port, head)
+            self._start(1, "")
+            self.complete()
         except BaseException:
             self.stop()
             raise
 
-    def _start(self, hosts: list[str], port: int, address: str) -> None:
+    def complete(self) -> None:
+        """Start as many nodes as are missing."""
+        self._start(_NODES - len(self.nodes), self._head)
+
+    def _start(self, number: int, address: str) -> None:
         """Start nodes together. Ray gives them 30 seconds to start, so a busy machine needs several attempts."""
         environment = {**clean_environment(), **self.environment, "PYTHONPATH": str(ROOT)}
         for _ in range(_ATTEMPTS):
-            nodes = {host: RayNode(self.folder, host, port, address, environment) for host in hosts}
-            self.nodes += nodes.values()
-            for host, node in nodes.items():
+            nodes = [RayNode(self.folder, next(self._hosts), self._port, address, environment) for _ in range(number)]
+            self.nodes += nodes
+            for node in nodes:
                 if node.has_joined():
-                    hosts = [each for each in hosts if each != host]
+                    number -= 1
                 else:
                     node.kill()
                     self.nodes.remove(node)
-            if not hosts:
+            if not number:
                 return
-        pytest.fail(f"The nodes {hosts} did not start: {node.output}")
+        pytest.fail(f"{number} nodes did not start: {nodes[-1].output}")
 
     def stop(self) -> None:
         """End every node."""
@@ -147,50 +156,70 @@ def run(cluster: RayCluster, *arguments: Any, cwd: Path = ROOT, **environment: s
         return process.returncode, out, err
 
 
-def test_every_image_is_captioned_once_though_a_node_dies(
-    cluster: RayCluster, batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path
-) -> None:
-    names = [f"{number % 7}/{number}.jpg" for number in range(_IMAGES)]
-    options = (*at(vllm_server), "--out", "txt", "json", "jsonl", "--concurrency", "12")
-    assert batch(photos(tmp_path / "here", *names), *options).code == 0
-    assert len(vllm_server.calls) == _IMAGES
-    vllm_server.calls.clear()
-    folder = photos(tmp_path / "there", *names)
-    with started(folder, *options, *cluster.options, **cluster.environment, GRAPHCAP_PROVIDER_KEY=_KEY) as process:
-        vllm_server.wait_for_calls(_IMAGES // 4, _HANG_GUARD)
+@pytest.fixture(scope="module")
+def server() -> Iterator[OpenAIServer]:
+    """One server for the runs that are compared, because a row depends on its address."""
+    with OpenAIServer("vllm") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def whole(server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The files of a run in one process over 2,000 images, without times."""
+    folder = photos(tmp_path_factory.mktemp("whole"), *_NAMES)
+    with started(folder, *at(server), *_OUTPUTS) as process:
+        _, err = process.communicate(timeout=_HANG_GUARD)
+    assert (process.returncode, len(server.calls)) == (0, _IMAGES), err
+    return content(folder)
+
+
+def run_though_a_node_dies(cluster: RayCluster, server: OpenAIServer, *arguments: Any, **environment: str) -> None:
+    """Caption 2,000 images on three nodes, one of which is killed when a quarter of them is captioned."""
+    cluster.complete()
+    options = (*arguments, *at(server), "--concurrency", "12", *cluster.options)
+    with started(*options, **cluster.environment, **environment) as process:
+        server.wait_for_calls(_IMAGES // 4, _HANG_GUARD)
         cluster.nodes.pop().kill()
         _, err = process.communicate(timeout=_HANG_GUARD)
     assert process.returncode == 0, err
-    assert content(folder) == content(tmp_path / "here")
-    assert len({call.image.sha256 for call in vllm_server.calls if call.image}) == _IMAGES
-    assert len(vllm_server.calls) <= _IMAGES + 128  # the lost blocks: two of 64 images
-    keys = [row["file_name"] for row in lines(folder / "captions.jsonl")]
-    assert len(keys) == len(set(keys)) == _IMAGES
-    assert vllm_server.calls[-1].headers["authorization"] == f"Bearer {_KEY}"
+    assert len({call.image.sha256 for call in server.calls if call.image}) == _IMAGES
+    assert len(server.calls) <= _IMAGES + 128  # the lost blocks: two of 64 images
+
+
+def test_every_image_is_captioned_once_though_a_node_dies(
+    cluster: RayCluster, server: OpenAIServer, whole: dict[str, Any], tmp_path: Path
+) -> None:
+    server.calls.clear()
+    run_though_a_node_dies(cluster, server, photos(tmp_path, *_NAMES), *_OUTPUTS, GRAPHCAP_PROVIDER_KEY=_KEY)
+    assert content(tmp_path) == whole
+    assert server.calls[-1].headers["authorization"] == f"Bearer {_KEY}"
     assert cluster.logs_with(_KEY) == []
     assert cluster.logs_with("MapWorker") != []
 
 
-def test_from_a_bucket_to_a_bucket(
-    cluster: RayCluster, batch: Graphcap, vllm_server: OpenAIServer, s3: dict[str, str]
+def test_from_a_bucket_to_a_bucket_though_a_node_dies(
+    cluster: RayCluster,
+    server: OpenAIServer,
+    whole: dict[str, Any],
+    batch: Graphcap,
+    s3: dict[str, str],
+    tmp_path: Path,
 ) -> None:
     import s3fs
 
     secret, url = s3["AWS_SECRET_ACCESS_KEY"], s3["AWS_ENDPOINT_URL"]
     fs = s3fs.S3FileSystem(key="a", secret=secret, endpoint_url=url, use_listings_cache=False)
     fs.mkdir("there")
-    for number in range(40):
-        fs.pipe_file(f"there/in/{number % 3}/{number}.jpg", picture(number))
-    options = ("s3://there/in", "--output-dir", "s3://there/out", *at(vllm_server), "--out", "txt", "jsonl", "parquet")
-    assert batch(*options, "--limit", "25", **s3).code == 0
-    assert len(vllm_server.calls) == 25
-    code, _, err = run(cluster, *options, **s3)
-    assert (code, len(vllm_server.calls)) == (0, 40), err
-    names = {name.removeprefix("there/out/") for name in fs.find("there/out")}
-    tables = {"captions.jsonl", "captions.parquet", ".graphcap.jsonl"}
-    assert names == {f"{n % 3}/{n}.txt" for n in range(40)} | tables
-    rows = [json.loads(line) for line in fs.cat_file("there/out/captions.jsonl").splitlines()]
-    assert len({row["file_name"] for row in rows}) == len(rows) == 40
+    fs.pipe({f"there/in/{name}": picture(number) for number, name in enumerate(_NAMES)})
+    arguments = ("s3://there/in", "--output-dir", "s3://there/out", "--out", "jsonl")
+    server.calls.clear()
+    assert batch(*arguments, *at(server), "--limit", "25", **s3).code == 0
+    assert len(server.calls) == 25
+    run_though_a_node_dies(cluster, server, *arguments, **s3)
+    fs.get("there/out", str(tmp_path), recursive=True)
+    rows = {name: text for name, text in whole.items() if name.endswith(".jsonl")}
+    assert content(tmp_path / "out") == rows
+    assert len({row["file_name"] for row in rows["captions.jsonl"]}) == len(rows["captions.jsonl"]) == _IMAGES
     assert cluster.logs_with(secret) == []
 
 
