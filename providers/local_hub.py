@@ -38,7 +38,7 @@ def pull(model: KnownModel) -> tuple[Path, Path]:
     from huggingface_hub import constants, get_session
 
     try:
-        if downloaded(model) is None:  # `huggingface_hub` would take half a minute to notice that there is no network
+        if downloaded(model) is None:  # without a network, `huggingface_hub` fails only after half a minute
             get_session().head(constants.ENDPOINT, timeout=_CONNECT_SECONDS, follow_redirects=False)
         projector = model.mmproj or _projector(model)
         return _download(model, model.model), _download(model, projector)

@@ -104,7 +104,7 @@ class Folder:
         return bool(size != 0)
 
     def read(self, name: str) -> bytes | None:
-        """Return the content of a file, None if there is no such file."""
+        """Return the content of a file, or None if the file does not exist."""
         try:
             content: bytes = self.fs.cat_file(self.path(name))
         except FileNotFoundError:

@@ -121,7 +121,7 @@ class TextWriter:
 
 
 def limit_warning(trainer: str, text: str) -> str:
-    """Return a warning if the trainer's text encoder does not read the whole text, otherwise ""."""
+    """Return a warning if the text is longer than the trainer's text encoder reads, otherwise ""."""
     row = TRAINERS.get(trainer)
     if row is None or sum(1 for _ in row.tokens.finditer(text)) <= row.max_tokens:
         return ""
@@ -153,7 +153,7 @@ def _tag_key(tag: str) -> str:
 
 
 def _main_field(perspective: Perspective) -> str:
-    """Return the field that a prefix belongs to: the template's first text, else the schema's first, else "caption"."""
+    """Return the field that receives the prefix: the first text of the template, else of the schema, else "caption"."""
     properties = perspective.json_schema.get("properties", {})
     texts = [name for name, node in properties.items() if node.get("type") == "string" and "enum" not in node]
     rendered = FIELD.findall(perspective.context_template or "")

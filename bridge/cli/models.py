@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
 def ensure_downloaded(target: "Target", *, is_confirmed: bool) -> None:
     """Download the model of a target of the embedded engine if it is not on this machine.
 
-    Without `is_confirmed`, ask on a terminal first. Raises EngineFailed if there is no consent or the download fails.
+    Ask on a terminal first, unless `is_confirmed`. Raises EngineFailed if the user declines or the download fails.
     """
     from providers import local_models
     from providers.errors import EngineFailed

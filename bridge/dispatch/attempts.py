@@ -30,9 +30,9 @@ _PATIENCE = 10.0  # a timeout after at least this time shows that the server is 
 class Timeouts:
     """Time limits of one provider call, in seconds.
 
-    `whole`: limit of the complete call. `silence`: limit of each wait for the next bytes (None: unlimited). `patient`:
-    whether a timeout shows that the server is down. The server must have had 10 seconds, or the configured limit if
-    that is shorter.
+    `whole`: limit of the complete call. `silence`: limit of each wait for the next bytes, None if unlimited.
+    `patient`: whether a timeout counts as a failure of the server. It does after 10 seconds, or after the configured
+    limit if that is shorter.
     """
 
     whole: float = 0
