@@ -97,13 +97,18 @@ def list_images(options: Options, perspectives: Iterable[Perspective]) -> Listin
 
 
 def read_image(url: str, max_bytes: int) -> bytes:
-    """Read an image. Of a local file larger than `max_bytes`, one byte more is read than that. Raises OSError."""
+    """Read an image. Of a file larger than `max_bytes`, one byte more is read than that. Raises OSError."""
     try:
         fs, path = open_url(url)
     except BatchError as error:
         raise OSError(str(error)) from None
     if not is_local(fs):
-        return bytes(fs.cat_file(path))
+        try:
+            return bytes(fs.cat_file(path, start=0, end=max_bytes + 1))  # without an end, s3fs sends two requests
+        except OSError:
+            if fs.size(path) == 0:  # S3 rejects a range of an empty object
+                return b""
+            raise
     with Path(path).open("rb") as file:
         is_large = os.fstat(file.fileno()).st_size > max_bytes
         return file.read(max_bytes + 1) if is_large else file.read()  # a limit allocates as much: 0.1 ms

@@ -1,6 +1,7 @@
 """Run `graphcap batch`, and make folders of images."""
 
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -81,6 +82,7 @@ def s3() -> Iterator[dict[str, str]]:
     from moto.server import ThreadedMotoServer
     from s3fs import S3FileSystem
 
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # pytest would keep a line for each request
     S3FileSystem.clear_instance_cache()  # an instance keeps the address of the server that an earlier file started
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()

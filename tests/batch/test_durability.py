@@ -180,6 +180,16 @@ def test_a_bucket(
     assert {name for name in names if name.endswith(".txt")} == {f"{n % 3}/{n}.txt" for n in range(12)}
     assert {name for name in names if "/" not in name} == {".graphcap.jsonl", "metadata.jsonl"}
     assert len(fs.cat_file(f"{root}/metadata.jsonl").splitlines()) == 12
+    fs.pipe_file(f"{root}/empty.jpg", b"")
+    fs.pipe_file(f"{root}/large.jpg", bytes(20_000))
+    monkeypatch.setenv("GRAPHCAP_MAX_IMAGE_BYTES", "19999")
+    result = batch(*options)
+    assert result.code == 3, result.err
+    failures = [json.loads(line) for line in fs.cat_file(f"{root}/failures.jsonl").splitlines()]
+    codes = {line["path"]: line["code"] for line in failures}
+    assert codes == {"empty.jpg": "invalid_image", "large.jpg": "image_too_large"}
+    fs.rm_file(f"{root}/empty.jpg")
+    fs.rm_file(f"{root}/large.jpg")
     overwrite = (*options, "--existing", "overwrite", "--prefix", "new: ")
     with started(*overwrite):
         vllm_server.wait_for_calls(12 + 6, 60)
