@@ -83,10 +83,6 @@ def _init(ray: Any, address: str) -> None:
     except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         text = " ".join(str(error).split())
         raise BatchError(f"The Ray cluster at '{address}' cannot be used: {text}") from None
-    from ray.data import DataContext
-
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised too
-    DataContext.get_current().enable_progress_bars = False
 
 
 def _require_open(address: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import logging
 import math
 import pickle
 from collections.abc import Iterator
@@ -104,7 +105,11 @@ class RayBatch(Batch):
 
     def _captions(self) -> Iterator[Captions]:
         """Caption the pending images in blocks, and yield the captions of each block."""
-        data, options = self._ray.data, self._options.ray
+        from ray import data  # takes 3 s of CPU
+
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised too
+        data.DataContext.get_current().enable_progress_bars = False
+        options = self._options.ray
         assert options is not None
         images = [(item, tuple(each.name for each in asked)) for item, asked in self._pending.values()]
         actors = min(self._cluster.actors, len(images))

@@ -225,19 +225,17 @@ def test_from_a_bucket_to_a_bucket_though_a_node_dies(
 
 def test_failures_are_those_of_a_process(cluster: RayCluster, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, *(f"{number}.jpg" for number in range(12)))
-    (tmp_path / "empty.jpg").touch()
-    vllm_server.reply(*(b.Status(503, retry_after=0.01),) * 30)
+    (tmp_path / "0-empty.jpg").touch()
+    vllm_server.reply(*(b.Status(503, retry_after=0.01),) * 30, *(b.Answer(),) * 4)
+    vllm_server.default = b.Status(401)
     actor = ("--num-actors", "1")  # starts sooner than three
     code, out, err = run(cluster, tmp_path, *at(vllm_server), "--json", *actor)
     types = [json.loads(line)["type"] for line in out.splitlines()]
-    assert (code, len(files(tmp_path)), types[-1]) == (3, 13, "finished"), err
+    assert (code, "API key" in err, texts(tmp_path), types[-1]) == (4, True, 4, "finished"), err
     assert (types.count("paused"), types.count("resumed")) == (1, 1)
-    assert [line["code"] for line in lines(tmp_path / "failures.jsonl")] == ["invalid_image"]
-    vllm_server.reply(*(b.Answer(),) * 4)
-    vllm_server.default = b.Status(401)
-    again = ("--existing", "overwrite", "--output-dir", tmp_path / "again")
-    code, _, err = run(cluster, tmp_path, *at(vllm_server), *again, *actor)
-    assert (code, "API key" in err, texts(tmp_path / "again")) == (4, True, 4), err
+    codes = {line["path"]: line["code"] for line in lines(tmp_path / "failures.jsonl")}
+    assert codes["0-empty.jpg"] == "invalid_image"
+    assert set(codes.values()) == {"invalid_image", "provider_auth"}
 
 
 def test_an_interrupt_finishes_calls_in_flight(cluster: RayCluster, vllm_server: OpenAIServer, tmp_path: Path) -> None:
