@@ -61,7 +61,7 @@ bench: .venv/ready ## measure the figures of docs/performance.md (6 minutes; ARG
 bench-long: .venv/ready ## measure overload, memory, malformed images, untrusted schemas, batches and local (22 minutes)
 	@$(BIN)/python -m benchmarks --long $(ARGS)
 
-check: lint test ## run everything that a change must pass: lint and test
+check: lint test ## run lint and test, before a commit
 
 lint: .venv/ready ## check format, style, types, layers, generated tables and the Dockerfile
 	$(BIN)/ruff format --check .

@@ -9,9 +9,9 @@ from statistics import median
 
 from benchmarks import photos
 from benchmarks.load import Request, once, posted
-from benchmarks.report import SPREAD, Promise, Report, Table, spread
+from benchmarks.report import SPREAD, Report, Table, Target, spread
 from benchmarks.rounds import Contender, Figures, in_turns, ratio
-from benchmarks.running import Running, bridge, floor, standin
+from benchmarks.running import Running, baseline, bridge, stub
 
 PERSPECTIVES = (
     *("alt_text", "graph_caption", "art_critic", "training_caption"),
@@ -35,27 +35,27 @@ def run() -> Report:
     """Measure CPU with an immediate provider and with `builtin`, and wall time with a slow provider."""
     large, small = _requests(photos.twelve_megapixels()), _requests(photos.SMALL.read_bytes())
     costs: Pairs = {}
-    with standin() as quick, bridge(quick) as service:
-        costs["the stand-in"] = asyncio.run(_costs(service, large))
-        with floor(quick) as bare:
+    with stub() as quick, bridge(quick) as service:
+        costs["stub provider"] = asyncio.run(_costs(service, large))
+        with baseline(quick) as bare:
             analysis, singly = _against(bare, service, small)
     with bridge() as service:
         costs["`builtin`"] = asyncio.run(_costs(service, large))
         walls: Pairs = {"70 KB, `builtin`": asyncio.run(_walls(service, small))}
-    with standin(DELAY) as slow, bridge(slow) as service:
-        walls["70 KB, the stand-in"] = asyncio.run(_walls(service, small))
-        walls["12 megapixels, the stand-in"] = asyncio.run(_walls(service, large))
+    with stub(DELAY) as slow, bridge(slow) as service:
+        walls["70 KB, stub provider"] = asyncio.run(_walls(service, small))
+        walls["12 megapixels, stub provider"] = asyncio.run(_walls(service, large))
     each = [cost / len(PERSPECTIVES) for cost in analysis.costs]
-    rows = (spread("the bridge, 8 in one analysis", each), spread("the floor, one by one", singly.costs))
+    rows = (spread("the bridge, 8 in one analysis", each), spread("the baseline, one by one", singly.costs))
     tables = [_table("CPU", costs, WAYS), Table(("CPU of each perspective, 70 KB", *SPREAD[1:]), rows)]
     tables.append(_table("wall time", walls, WALLS))
-    promise = Promise(
-        "CPU of each perspective of an analysis, 70 KB, relative to the floor",
+    target = Target(
+        "CPU of each perspective of an analysis, 70 KB, relative to the baseline",
         0.75,
         ratio(analysis, singly) / len(PERSPECTIVES),
         "×",
     )
-    return Report("Analyze", tables, [*_shares(costs), promise, *_lags(walls)])
+    return Report("Analyze", tables, [*_shares(costs), target, *_lags(walls)])
 
 
 WAYS = ("8 perspectives in one analysis", "8 captions")
@@ -63,11 +63,11 @@ WALLS = (WAYS[0], "the slowest perspective alone")
 
 
 def _against(bare: Running, service: Running, requests: Requests) -> tuple[Figures, Figures]:
-    """Compare analyses with the floor, which receives the same perspectives as single requests."""
+    """Compare analyses with the baseline, which receives the same perspectives as single requests."""
     analysis = Contender("analysis", service, (requests.analysis,), ANALYSES)
-    singly = Contender("floor", bare, requests.captions, ANALYSES * len(PERSPECTIVES))
+    singly = Contender("baseline", bare, requests.captions, ANALYSES * len(PERSPECTIVES))
     both = in_turns([analysis, singly])
-    return both["analysis"], both["floor"]
+    return both["analysis"], both["baseline"]
 
 
 def _table(what: str, measured: Pairs, names: tuple[str, str]) -> Table:
@@ -124,13 +124,13 @@ async def _check(service: Running, requests: Requests) -> None:
         raise RuntimeError(f"the analysis failed: {errors}")
 
 
-def _shares(costs: Pairs) -> Iterator[Promise]:
+def _shares(costs: Pairs) -> Iterator[Target]:
     for setup, (together, apart) in costs.items():
         share = sum(together) / sum(apart)
-        yield Promise(f"CPU of an analysis of 12 megapixels, relative to eight captions, {setup}", 0.333, share, "")
+        yield Target(f"CPU of an analysis of 12 megapixels, relative to eight captions, {setup}", 0.333, share, "")
 
 
-def _lags(walls: Pairs) -> Iterator[Promise]:
+def _lags(walls: Pairs) -> Iterator[Target]:
     for setup, (together, alone) in walls.items():
         lag = median(together) - median(alone)
-        yield Promise(f"Time of an analysis beyond its slowest perspective, {setup}", 15, lag, "ms")
+        yield Target(f"Time of an analysis beyond its slowest perspective, {setup}", 15, lag, "ms")

@@ -14,14 +14,14 @@ from tempfile import TemporaryDirectory
 from benchmarks import photos
 from benchmarks.captions import CAPTION, PERSPECTIVE
 from benchmarks.load import Request, load, posted, uploaded
-from benchmarks.report import Promise, Report, Table
-from benchmarks.running import MODEL, SCRIPT, Running, bridge, clean, standin, wired
+from benchmarks.report import Report, Table, Target
+from benchmarks.running import MODEL, SCRIPT, Running, bridge, clean, stub, wired
 
 IMAGES = 1280
 ROUNDS = 5
 MANY = int(os.environ.get("BATCH_IMAGES", "20000"))
 DELAY = 0.5
-PLACES = 32
+CALLS = 32
 _MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """A file system in memory, so that the time of the disk is not measured."""
 
@@ -35,42 +35,42 @@ class Figures:
 
 
 def run() -> Report:
-    """Measure a folder of photos at a stand-in that answers in 0.5 s, and a large one at a fast stand-in."""
-    with TemporaryDirectory(dir=_MEMORY) as folder, standin(DELAY) as provider:
+    """Measure a folder of photos at a stub provider that answers in 0.5 s, and a large one at a fast one."""
+    with TemporaryDirectory(dir=_MEMORY) as folder, stub(DELAY) as provider:
         fill(Path(folder), photos.SMALL.read_bytes(), IMAGES)
         timed = batch(provider, folder, IMAGES)
-        alone = IMAGES / asyncio.run(load(provider, _call(photos.SMALL.read_bytes()), PLACES, 600, IMAGES)).rate
+        alone = IMAGES / asyncio.run(load(provider, _call(photos.SMALL.read_bytes()), CALLS, 600, IMAGES)).rate
         with bridge(provider) as service:  # in turns, because the speed of a shared machine varies
             rounds = [
                 (batch_cpu(provider, folder), service_cpu(service, photos.SMALL.read_bytes())) for _ in range(ROUNDS)
             ]
-    with TemporaryDirectory(dir=_MEMORY) as folder, standin() as provider:
+    with TemporaryDirectory(dir=_MEMORY) as folder, stub() as provider:
         fill(Path(folder), photos.SMALL.read_bytes(), MANY)
         many = batch(provider, folder, MANY)
     rate = IMAGES / timed.seconds
     cpu, own = (median(figures) * 1000 for figures in zip(*rounds, strict=True))
     rows = (
-        (f"{IMAGES} photos of 70 KB, {PLACES} places, {DELAY} s", f"{rate:.1f} images/s, {cpu:.2f} ms CPU per image"),
+        (f"{IMAGES} photos of 70 KB, {CALLS} slots, {DELAY} s", f"{rate:.1f} images/s, {cpu:.2f} ms CPU per image"),
         ("the provider alone, the same photos", f"{IMAGES / alone:.1f} images/s"),
         ("the service, the same photos as uploads", f"{own:.2f} ms CPU per image"),
         (f"{MANY} photos", f"{MANY / many.seconds:.1f} images/s, {many.memory[0]:.0f} to {many.memory[1]:.0f} MB"),
     )
-    promises = (
-        Promise("Time of a batch relative to that of the provider alone", 1 / 0.95, timed.seconds / alone, "×"),
-        Promise(
+    targets = (
+        Target("Time of a batch relative to that of the provider alone", 1 / 0.95, timed.seconds / alone, "×"),
+        Target(
             "CPU of a batch per image relative to the service",
             1.1,
             median(whole / service for whole, service in rounds),
             "×",
         ),
-        Promise(
+        Target(
             f"Memory over {MANY} images relative to that after a tenth of them",
             1.25,
             many.memory[1] / many.memory[0],
             "×",
         ),
     )
-    return Report("Batch", [Table(("what", "measured"), rows)], promises)
+    return Report("Batch", [Table(("what", "measured"), rows)], targets)
 
 
 def _call(data: bytes) -> Request:
@@ -117,7 +117,7 @@ def batch_cpu(provider: Running, folder: str) -> float:
 
 def started(provider: Running, folder: str, *options: str) -> subprocess.Popen[str]:
     """Start a batch of a folder. Standard output is a pipe."""
-    command = (str(SCRIPT), "batch", folder, "-p", PERSPECTIVE, "--concurrency", str(PLACES), *options)
+    command = (str(SCRIPT), "batch", folder, "-p", PERSPECTIVE, "--concurrency", str(CALLS), *options)
     return subprocess.Popen(command, env=clean(wired(provider)), stdout=subprocess.PIPE, text=True)
 
 
@@ -137,7 +137,7 @@ def resident(pid: int) -> float:
 def service_cpu(service: Running, data: bytes) -> float:
     """Return the CPU seconds of the service for one upload."""
     request = uploaded(CAPTION, data, perspective=PERSPECTIVE)
-    asyncio.run(load(service, request, PLACES, 60, PLACES))
+    asyncio.run(load(service, request, CALLS, 60, CALLS))
     before = service.cpu()
-    asyncio.run(load(service, request, PLACES, 600, IMAGES))
+    asyncio.run(load(service, request, CALLS, 600, IMAGES))
     return (service.cpu() - before) / IMAGES

@@ -1,4 +1,4 @@
-"""Measure a caption: the provider alone, the floor, and the bridge by base64, path and upload."""
+"""Measure a caption: the provider alone, the baseline, and the bridge by base64, path and upload."""
 
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
@@ -7,9 +7,9 @@ from tempfile import TemporaryDirectory
 
 from benchmarks import photos
 from benchmarks.load import Request, posted, uploaded
-from benchmarks.report import Promise, Report, Table
+from benchmarks.report import Report, Table, Target
 from benchmarks.rounds import HEAD, Contender, Figures, in_turns, ratio
-from benchmarks.running import MODEL, bridge, floor, standin
+from benchmarks.running import MODEL, baseline, bridge, stub
 
 PERSPECTIVE = "alt_text"
 CAPTION = "/perspectives/caption"
@@ -27,11 +27,11 @@ def run() -> Report:
         LARGE: photos.twelve_megapixels(),
     }
     measured: Measured = {}
-    with TemporaryDirectory() as workspace, standin() as provider:
+    with TemporaryDirectory() as workspace, stub() as provider:
         for name, data in sizes.items():
             Path(workspace, f"{name}.jpg").write_bytes(data)
-        with floor(provider) as bare, bridge(provider, Path(workspace)) as service:
-            servers = {"provider alone": provider, "floor": bare}
+        with baseline(provider) as bare, bridge(provider, Path(workspace)) as service:
+            servers = {"provider alone": provider, "baseline": bare}
             for photo, data in sizes.items():
                 requests = list(_requests(photo, data))
                 for connections in CONNECTIONS:
@@ -45,7 +45,7 @@ def run() -> Report:
         for (photo, connections), group in measured.items()
         for what, figures in group.items()
     ]
-    return Report("Captions", [Table(("what", "photo", "connections", *HEAD), tuple(rows))], list(_promises(measured)))
+    return Report("Captions", [Table(("what", "photo", "connections", *HEAD), tuple(rows))], list(_targets(measured)))
 
 
 def _requests(photo: str, data: bytes) -> Iterator[tuple[str, Request]]:
@@ -54,7 +54,7 @@ def _requests(photo: str, data: bytes) -> Iterator[tuple[str, Request]]:
     fields = {"model": MODEL, "messages": [{"role": "user", "content": [image]}]}
     posting = in_base64(data)
     yield "provider alone", posted("/v1/chat/completions", fields)
-    yield "floor", posting
+    yield "baseline", posting
     yield "bridge, base64", posting
     yield "bridge, path", posted(CAPTION, {"image": {"path": f"{photo}.jpg"}, "perspective": PERSPECTIVE})
     yield "bridge, upload", uploaded(CAPTION, data, perspective=PERSPECTIVE)
@@ -65,10 +65,13 @@ def in_base64(data: bytes, perspective: str = PERSPECTIVE, **fields: str) -> Req
     return posted(CAPTION, {"image": {"base64": b64encode(data).decode()}, "perspective": perspective, **fields})
 
 
-def _promises(measured: Mapping[tuple[str, int], Mapping[str, Figures]]) -> Iterator[Promise]:
+def _targets(measured: Mapping[tuple[str, int], Mapping[str, Figures]]) -> Iterator[Target]:
     for photo, times in (("70 KB", 0.9), ("1.1 MB", 0.75)):
         group = measured[photo, 32]
-        share = ratio(group["bridge, base64"], group["floor"])
-        yield Promise(
-            f"CPU of a caption of {photo} that is passed on, relative to the floor, 32 connections", times, share, "×"
+        share = ratio(group["bridge, base64"], group["baseline"])
+        yield Target(
+            f"CPU of a caption of {photo} that is passed on, relative to the baseline, 32 connections",
+            times,
+            share,
+            "×",
         )

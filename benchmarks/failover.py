@@ -16,8 +16,8 @@ from pydantic_core import from_json
 
 from benchmarks import photos
 from benchmarks.load import answer, posted
-from benchmarks.report import SPREAD, Promise, Report, Table, spread
-from benchmarks.running import MODEL, Running, bridge, standin
+from benchmarks.report import SPREAD, Report, Table, Target, spread
+from benchmarks.running import MODEL, Running, bridge, stub
 
 INTERVAL = 1.0
 DELAY = 0.05
@@ -54,19 +54,19 @@ def run() -> Report:
     """Stop, restart, suspend and resume one endpoint, several times."""
     asyncio.run(_measure(times := {name: list[float]() for name in _EVENTS}, traffic := Traffic()))
     rows = tuple(spread(name, [second * 1000 for second in seconds]) for name, seconds in times.items())
-    promises = [
-        Promise(f"{name}, of a probe interval", _EVENTS[name], median(times[name]) / INTERVAL, "") for name in times
+    targets = [
+        Target(f"{name}, of a probe interval", _EVENTS[name], median(times[name]) / INTERVAL, "") for name in times
     ]
-    lost = Promise("Captions lost meanwhile", 0, len(traffic.failed), "")
+    lost = Target("Captions lost meanwhile", 0, len(traffic.failed), "")
     title = f"Failover ({CALLERS} callers, calls of {DELAY * 1000:.0f} ms, probes every {INTERVAL:g} s)"
-    return Report(title, [Table(SPREAD, rows)], [*promises, lost])
+    return Report(title, [Table(SPREAD, rows)], [*targets, lost])
 
 
 async def _measure(times: dict[str, list[float]], traffic: Traffic) -> None:
     with ExitStack() as running:
-        other = running.enter_context(standin(DELAY))
+        other = running.enter_context(stub(DELAY))
         first = ExitStack()
-        server = first.enter_context(standin(DELAY))
+        server = first.enter_context(stub(DELAY))
         service = running.enter_context(_gateway(server, other))
         running.callback(lambda: first.close())
         over = asyncio.Event()
@@ -77,7 +77,7 @@ async def _measure(times: dict[str, list[float]], traffic: Traffic) -> None:
             await asyncio.to_thread(first.close)
             await asyncio.sleep(2 * INTERVAL)
             times[_STOPPED].append(traffic.left(since))
-            server = await asyncio.to_thread(first.enter_context, standin(DELAY, server.port))
+            server = await asyncio.to_thread(first.enter_context, stub(DELAY, server.port))
             times[_BACK].append(await _return(traffic, time.perf_counter()))
             since = time.perf_counter()
             os.kill(server.pid, signal.SIGSTOP)

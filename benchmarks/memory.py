@@ -9,8 +9,8 @@ from PIL import Image
 
 from benchmarks import photos
 from benchmarks.load import load, uploaded
-from benchmarks.report import Promise, Report, Table
-from benchmarks.running import Running, bridge, standin
+from benchmarks.report import Report, Table, Target
+from benchmarks.running import Running, bridge, stub
 
 IMAGES = 20_000
 CONNECTIONS = 16
@@ -19,7 +19,7 @@ REST_SECONDS = 25  # what is free goes back to the system every ten
 
 def run() -> Report:
     """Send images that pass and images that are decoded, and let the service come to rest."""
-    with standin() as provider, bridge(provider) as service:
+    with stub() as provider, bridge(provider) as service:
         kinds = dict(_images())
         for data in kinds.values():
             _send(service, data, CONNECTIONS)
@@ -44,8 +44,8 @@ def run() -> Report:
         ("after the last", f"{busy:.0f} MB"),
         (f"{REST_SECONDS} s later", f"{after:.0f} MB"),
     )
-    promise = Promise("Memory after twenty thousand images, over what it was before", 1.25, after / before, "×")
-    return Report("Memory", [Table(("what", "how much"), rows)], [promise])
+    target = Target("Memory after twenty thousand images, over what it was before", 1.25, after / before, "×")
+    return Report("Memory", [Table(("what", "how much"), rows)], [target])
 
 
 def _send(service: Running, data: bytes, count: int) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from benchmarks import photos
 from benchmarks.load import Request, uploaded
-from benchmarks.report import SPREAD, Promise, Report, Table, spread
-from benchmarks.running import Running, bridge, settle, standin
+from benchmarks.report import SPREAD, Report, Table, Target, spread
+from benchmarks.running import Running, bridge, settle, stub
 
 IN_FLIGHT = 32
 DELAY = 0.5
@@ -28,7 +28,7 @@ class Outcome:
 def run() -> Report:
     """Send requests at twice the rate that can be served."""
     settings = {"GRAPHCAP_MAX_IN_FLIGHT": str(IN_FLIGHT)}
-    with standin(DELAY) as provider, bridge(provider, **settings) as service:
+    with stub(DELAY) as provider, bridge(provider, **settings) as service:
         request = uploaded("/perspectives/caption", photos.SMALL.read_bytes(), perspective="alt_text")
         asyncio.run(_send_all(service, request, 1.0))
         settle()
@@ -46,15 +46,15 @@ def run() -> Report:
         ("memory before", f"{before:.0f} MB"),
         ("maximum memory", f"{peak:.0f} MB"),
     )
-    promises = [
-        Promise("Neither served nor rejected", 0, other, ""),
-        Promise("Unused share of the capacity", 0.1, 1 - outcome.counts["200"] / expected, ""),
-        Promise("A rejection, 99th percentile", 250, _percentile(outcome.rejected, 0.99), "ms"),
-        Promise("Maximum memory", 400, peak, "MB"),
+    targets = [
+        Target("Neither served nor rejected", 0, other, ""),
+        Target("Unused share of the capacity", 0.1, 1 - outcome.counts["200"] / expected, ""),
+        Target("A rejection, 99th percentile", 250, _percentile(outcome.rejected, 0.99), "ms"),
+        Target("Maximum memory", 400, peak, "MB"),
     ]
     times = (spread("served", outcome.served), spread("rejected", outcome.rejected))
     title = f"Twice the capacity for {SECONDS} s ({IN_FLIGHT} in flight, calls of {DELAY:g} s, {RATE:g} per second)"
-    return Report(title, [Table(("figure", "value"), rows), Table(SPREAD, times)], promises)
+    return Report(title, [Table(("figure", "value"), rows), Table(SPREAD, times)], targets)
 
 
 async def _send_all(service: Running, request: Request, seconds: float) -> Outcome:

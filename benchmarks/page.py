@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 from websockets.sync.client import ClientConnection, connect
 
-from benchmarks.report import SPREAD, Promise, Report, Table, spread
+from benchmarks.report import SPREAD, Report, Table, Target, spread
 from benchmarks.running import bridge
 
 RUNS = 10
@@ -50,11 +50,11 @@ def run() -> Report:
         ("files of the page, with the client", f"{own / 1000:.0f} kB"),
         ("lists from the API", f"{data / 1000:.0f} kB"),
     )
-    promises = [
-        Promise("first paint of the page", 300, float(row[2].split()[0]), "ms"),
-        Promise("files of the page and lists from the API", 150, (own + data) / 1000, "kB"),
+    targets = [
+        Target("first paint of the page", 300, float(row[2].split()[0]), "ms"),
+        Target("files of the page and lists from the API", 150, (own + data) / 1000, "kB"),
     ]
-    return Report("Page", [Table(SPREAD, (row,)), Table(("loaded", "size"), rows)], promises)
+    return Report("Page", [Table(SPREAD, (row,)), Table(("loaded", "size"), rows)], targets)
 
 
 class Tab:

@@ -1,4 +1,4 @@
-"""Photos of the sizes that the promises name, made from a sample: enlarged, with noise for the lost detail."""
+"""Photos of the sizes that the targets name, made from a sample: enlarged, with noise for the lost detail."""
 
 from functools import cache
 from io import BytesIO

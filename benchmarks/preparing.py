@@ -11,7 +11,7 @@ from time import process_time
 from PIL import Image
 
 from benchmarks.photos import phone_photo, twelve_megapixels
-from benchmarks.report import SPREAD, Promise, Report, Table, spread
+from benchmarks.report import SPREAD, Report, Table, Target, spread
 from bridge.images import sources
 from bridge.images.decoder import DecoderPool
 from bridge.images.limits import MIB, ImageLimits
@@ -40,8 +40,8 @@ async def _run() -> Report:
         "Preparing images",
         [table],
         [
-            _promise("12 megapixels for 1024 px, of Pillow's draft, resize, encode", 1.0, large),
-            _promise("4032 × 3024 (1.5 MB) for 2048 px, of Pillow's decode, resize, encode", 0.2, phone),
+            _target("12 megapixels for 1024 px, of Pillow's draft, resize, encode", 1.0, large),
+            _target("4032 × 3024 (1.5 MB) for 2048 px, of Pillow's decode, resize, encode", 0.2, phone),
         ],
     )
 
@@ -63,9 +63,9 @@ async def _compare(
     return {f"the bridge, worker included, {side} px": ours, f"Pillow, {side} px": theirs}
 
 
-def _promise(name: str, most: float, spent: dict[str, list[float]]) -> Promise:
+def _target(name: str, most: float, spent: dict[str, list[float]]) -> Target:
     ours, theirs = map(median, spent.values())
-    return Promise(f"CPU of preparing {name}", most, ours / theirs, "×")
+    return Target(f"CPU of preparing {name}", most, ours / theirs, "×")
 
 
 def _cpu() -> float:

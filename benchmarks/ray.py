@@ -9,10 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks import photos
-from benchmarks.batch import DELAY, PLACES, fill
+from benchmarks.batch import CALLS, DELAY, fill
 from benchmarks.captions import PERSPECTIVE
-from benchmarks.report import Promise, Report, Table
-from benchmarks.running import ROOT, Running, clean, standin, wired
+from benchmarks.report import Report, Table, Target
+from benchmarks.running import ROOT, Running, clean, stub, wired
 
 IMAGES = int(os.environ.get("RAY_IMAGES", "3200"))
 ACTORS = 2
@@ -21,8 +21,8 @@ _MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
 def run() -> Report:
-    """Caption a folder of photos with both engines, at a stand-in that answers in 0.5 s."""
-    with TemporaryDirectory(dir=_MEMORY) as folder, standin(DELAY) as provider:
+    """Caption a folder of photos with both engines, at a stub provider that answers in 0.5 s."""
+    with TemporaryDirectory(dir=_MEMORY) as folder, stub(DELAY) as provider:
         fill(Path(folder), photos.SMALL.read_bytes(), IMAGES)
         engines = {"in process": (), f"on Ray, {ACTORS} actors": ("--engine", "ray", "--num-actors", str(ACTORS))}
         figures = {name: measure(provider, folder, *options) for name, options in engines.items()}
@@ -35,8 +35,8 @@ def run() -> Report:
     own, ray = (cpu for cpu, *_ in figures.values())
     return Report(
         "Batch on Ray",
-        [Table(("engine", f"{IMAGES} photos of 70 KB, {PLACES} places, {DELAY} s"), rows)],
-        (Promise("CPU of a batch on Ray per image relative to that in process", 1.3, ray / own, "×"),),
+        [Table(("engine", f"{IMAGES} photos of 70 KB, {CALLS} slots, {DELAY} s"), rows)],
+        (Target("CPU of a batch on Ray per image relative to that in process", 1.3, ray / own, "×"),),
     )
 
 
@@ -46,7 +46,7 @@ def measure(provider: Running, folder: str, *options: str) -> tuple[float, float
     All are those of the middle half of the images, with every process of the run: without the start and the end of Ray,
     and with the same number of images in flight at both ends.
     """
-    command = [sys.executable, "-m", "bridge.cli", "batch", folder, "-p", PERSPECTIVE, "--concurrency", str(PLACES)]
+    command = [sys.executable, "-m", "bridge.cli", "batch", folder, "-p", PERSPECTIVE, "--concurrency", str(CALLS)]
     command += ["--existing", "overwrite", "--json", *options]
     quarter, done, ends = IMAGES // 4, 0, []
     with subprocess.Popen(command, cwd=ROOT, env=clean(wired(provider)), stdout=subprocess.PIPE) as process:

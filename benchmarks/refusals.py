@@ -6,22 +6,22 @@ from statistics import median, quantiles
 
 from PIL import Image
 
-from benchmarks.report import Promise, Report, Table
-from benchmarks.running import Running, bridge, settle, standin
+from benchmarks.report import Report, Table, Target
+from benchmarks.running import Running, bridge, settle, stub
 from tests.hostile.asking import Answer, Asker
 from tests.hostile.image_makers import sample
 from tests.hostile.image_makers_odd import jpeg_scans
 from tests.hostile.images_table import ACCEPTED, cases
 
 SIDES = (8160, 6120)  # a little less than 50 megapixels
-PROMISED = 2.0
+TARGET = 2.0
 SHOWN = 8
 Answers = list[tuple[str, Answer]]
 
 
 def run() -> Report:
     """Send the table of bad and odd images, one at a time, then valid ones at the limit of pixels."""
-    with standin() as provider, bridge(provider) as service, bridge() as builtin:
+    with stub() as provider, bridge(provider) as service, bridge() as builtin:
         settle()
         answers = [*_table(service, "a provider"), *_table(builtin, "builtin")]
         costly = _costly(service)
@@ -33,9 +33,9 @@ def run() -> Report:
     slowest = sorted(answers, key=lambda pair: -pair[1].seconds)[:SHOWN]
     rows = tuple((name, answer.code, _ms(answer.seconds)) for name, answer in (*slowest, *costly))
     worst = max(answer.seconds for _, answer in rejected)
-    promise = Promise("Slowest rejection of a malformed image", PROMISED, worst, "s")
+    target = Target("Slowest rejection of a malformed image", TARGET, worst, "s")
     return Report(
-        "Malformed images", (counts, Table(("slowest, and costliest accepted", "code", "took"), rows)), [promise]
+        "Malformed images", (counts, Table(("slowest, and costliest accepted", "code", "took"), rows)), [target]
     )
 
 

@@ -12,23 +12,23 @@ _PACKAGES = ("uvicorn", "uvloop", "fastapi", "openai", "httpx2", "pydantic", "pi
 
 
 @dataclass(frozen=True)
-class Promise:
+class Target:
     """An upper bound and the measured figure, in the same unit."""
 
     text: str
-    promised: float
+    limit: float
     measured: float
     unit: str
 
     @property
-    def kept(self) -> bool:
+    def met(self) -> bool:
         """Return whether the figure is within the bound."""
-        return self.measured <= self.promised
+        return self.measured <= self.limit
 
     def row(self) -> tuple[str, ...]:
-        """Return its row in the table of promises."""
+        """Return its row in the table of targets."""
         unit = f" {self.unit}".rstrip()
-        return self.text, f"≤ {self.promised:g}{unit}", f"{self.measured:.3g}{unit}", "yes" if self.kept else "**no**"
+        return self.text, f"≤ {self.limit:g}{unit}", f"{self.measured:.3g}{unit}", "yes" if self.met else "**no**"
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,14 @@ class Report:
 
     title: str
     tables: Sequence[Table] = ()
-    promises: Sequence[Promise] = field(default=())
+    targets: Sequence[Target] = field(default=())
 
     def markdown(self) -> str:
         """Return the report as a section of a page."""
         tables = list(self.tables)
-        if self.promises:
-            rows = tuple(promise.row() for promise in self.promises)
-            tables.append(Table(("promise", "promised", "measured", "kept"), rows))
+        if self.targets:
+            rows = tuple(target.row() for target in self.targets)
+            tables.append(Table(("figure", "target", "measured", "met"), rows))
         return "\n\n".join([f"### {self.title}", *map(markdown, tables)])
 
 

@@ -71,9 +71,9 @@ def running(*command: str, **environment: str) -> Iterator[Running]:
 
 
 @contextmanager
-def standin(delay: float = 0.0, port: int = 0) -> Iterator[Running]:
-    """Run the stand-in for a provider. Each call takes `delay` seconds."""
-    command = (sys.executable, "-m", "benchmarks.standin", "--delay", str(delay), "--port", str(port))
+def stub(delay: float = 0.0, port: int = 0) -> Iterator[Running]:
+    """Run the stub provider. Each call takes `delay` seconds."""
+    command = (sys.executable, "-m", "benchmarks.stub", "--delay", str(delay), "--port", str(port))
     with running(*command) as server:
         yield server
 
@@ -86,9 +86,9 @@ def bridge(provider: Running | None = None, workspace: Path = WORKSPACE, **setti
 
 
 @contextmanager
-def floor(provider: Running) -> Iterator[Running]:
-    """Run the floor: the smallest server that sends the same request."""
-    with running(sys.executable, "-m", "benchmarks.floor", **wired(provider)) as server:
+def baseline(provider: Running) -> Iterator[Running]:
+    """Run the baseline: the smallest server that sends the same request."""
+    with running(sys.executable, "-m", "benchmarks.baseline", **wired(provider)) as server:
         yield server
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from benchmarks.report import Promise, Report, Table
+from benchmarks.report import Report, Table, Target
 from benchmarks.running import ROOT
 from perspectives import PerspectiveError, ValidationFailed, compile_schema, parse, patterns, validation
 from perspectives.validation import Validator
@@ -31,13 +31,13 @@ def run() -> Report:
         Table(("costliest to load", "CPU"), milliseconds(loaded[:SHOWN])),
         Table(("largest answer of", "event loop blocked, CPU"), milliseconds(blocked)),
     ]
-    promises = [
-        Promise(
+    targets = [
+        Target(
             f"costliest of {len(loaded)} hostile perspectives, accepted or rejected", 250, loaded[0][0] * 1000, "ms"
         ),
-        Promise("event loop blocked by the costliest accepted schema and answer", 50, blocked[0][0] * 1000, "ms CPU"),
+        Target("event loop blocked by the costliest accepted schema and answer", 50, blocked[0][0] * 1000, "ms CPU"),
     ]
-    return Report("Caller-supplied schemas", tables, promises)
+    return Report("Caller-supplied schemas", tables, targets)
 
 
 def milliseconds(rows: list[tuple[float, str]]) -> tuple[tuple[str, str], ...]:

@@ -13,8 +13,8 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from benchmarks import photos
 from benchmarks.load import Request, fetch, posted
-from benchmarks.report import SPREAD, Promise, Report, Table, spread
-from benchmarks.running import Running, bridge, settle, standin
+from benchmarks.report import SPREAD, Report, Table, Target, spread
+from benchmarks.running import Running, bridge, settle, stub
 
 PERSPECTIVE = "alt_text"
 CAPTIONS, PER_SOCKET = 1000, 32
@@ -29,19 +29,19 @@ Statistics = dict[str, Any]
 def run() -> Report:
     """Count the results of the captions, then cancel calls in every way."""
     batches = [_concurrent_captions(delay) for delay in (DELAY, LONG_DELAY)]
-    with standin(60.0) as provider, bridge(provider) as service:
+    with stub(60.0) as provider, bridge(provider) as service:
         cancelled = {name: asyncio.run(_cancels(service, provider, begin)) for name, begin in WAYS.items()}
     tables = [
         Table(Batch.HEAD, tuple(batch.cells() for batch in batches)),
         Table(SPREAD, tuple(spread(name, values) for name, values in cancelled.items())),
     ]
     lost, peak = max(batch.lost for batch in batches), max(batch.peak for batch in batches)
-    promises = [
-        Promise("1,000 concurrent captions over WebSockets: without a result", 0, lost, ""),
-        Promise("1,000 concurrent captions over WebSockets: maximum memory", 600, peak, "MB"),
-        *(Promise(f"{name}: the provider's connection closes", 250, max(ms), "ms") for name, ms in cancelled.items()),
+    targets = [
+        Target("1,000 concurrent captions over WebSockets: without a result", 0, lost, ""),
+        Target("1,000 concurrent captions over WebSockets: maximum memory", 600, peak, "MB"),
+        *(Target(f"{name}: the provider's connection closes", 250, max(ms), "ms") for name, ms in cancelled.items()),
     ]
-    return Report("Streams", tables, promises)
+    return Report("Streams", tables, targets)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Batch:
 
 
 def _concurrent_captions(delay: float) -> Batch:
-    with standin(delay) as provider, bridge(provider) as service:
+    with stub(delay) as provider, bridge(provider) as service:
         settle()
         cpu, before, start = service.cpu(), service.memory(), time.perf_counter()
         ends = asyncio.run(_thousand(service))

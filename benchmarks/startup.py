@@ -6,7 +6,7 @@ import time
 
 from benchmarks.load import once, uploaded
 from benchmarks.photos import SMALL
-from benchmarks.report import SPREAD, Promise, Report, Table, spread
+from benchmarks.report import SPREAD, Report, Table, Target, spread
 from benchmarks.running import ROOT, SCRIPT, bridge, clean
 
 RUNS = 10
@@ -19,12 +19,12 @@ def run() -> Report:
         measure()  # the first run on a machine also compiles the modules
         rows.append(spread(name, [measure() * 1000 for _ in range(RUNS)]))
         medians.append(float(rows[-1][2].split()[0]))
-    promises = [
-        Promise("`graphcap --help`, cold", 300, medians[0], "ms"),
-        Promise("`graphcap caption` with `builtin`, cold", 1500, medians[1], "ms"),
-        Promise("`graphcap serve` to its first `builtin` caption, cold", 1500, medians[2], "ms"),
+    targets = [
+        Target("`graphcap --help`, cold", 300, medians[0], "ms"),
+        Target("`graphcap caption` with `builtin`, cold", 1500, medians[1], "ms"),
+        Target("`graphcap serve` to its first `builtin` caption, cold", 1500, medians[2], "ms"),
     ]
-    return Report("Start", [Table(SPREAD, tuple(rows))], promises)
+    return Report("Start", [Table(SPREAD, tuple(rows))], targets)
 
 
 def show_help() -> float:

@@ -7,9 +7,9 @@ from typing import cast
 
 from benchmarks.captions import in_base64
 from benchmarks.photos import SMALL
-from benchmarks.report import Promise, Report, Table
+from benchmarks.report import Report, Table, Target
 from benchmarks.rounds import HEAD, Contender, in_turns, ratio
-from benchmarks.running import MODEL, Running, bridge, standin
+from benchmarks.running import MODEL, Running, bridge, stub
 
 CONNECTIONS = 32
 ROUNDS = 15
@@ -41,7 +41,7 @@ def run() -> Report:
     """Caption a 70 KB photo that is passed on, over 32 connections."""
     data = SMALL.read_bytes()
     requests = (in_base64(data),)
-    with standin() as provider, bridge(provider) as first:
+    with stub() as provider, bridge(provider) as first:
         with bridge(provider, GRAPHCAP_WORKERS="2") as two, bridge(provider) as second:
             pair = cast(Running, Pair(first, second, cycle((first.port, second.port))))
             sides = [("one worker", first), ("two workers", two), ("two services of one worker each", pair)]
@@ -54,5 +54,5 @@ def run() -> Report:
         )
     rows = [(name, *figures.cells()) for name, figures in (workers | protocols).items()]
     share = ratio(workers["two workers"], workers["one worker"])
-    promise = Promise("CPU of a caption of 70 KB with two workers, relative to one", 1.05, share, "×")
-    return Report("Workers and protocols", [Table(("what", *HEAD), tuple(rows))], [promise])
+    target = Target("CPU of a caption of 70 KB with two workers, relative to one", 1.05, share, "×")
+    return Report("Workers and protocols", [Table(("what", *HEAD), tuple(rows))], [target])

@@ -197,12 +197,14 @@ class Settings(BaseSettings):
     )
     cors_origins: Origins = Field(
         (),
-        description="Browser origins that may call the service. Default: localhost on any port. `*` accepts all.",
+        description="Browser origins that may call the service. Default: `localhost`, `127.0.0.1` and `[::1]` on any "
+        "port. `*` accepts all.",
     )
     allowed_hosts: Hosts = Field(
         (),
         description="Host names that the `Host` header may have: exact names, `*.example.org`, or `*`. Default: any "
-        "with API keys or on a public address, otherwise the names of this machine.",
+        "with API keys or if the service listens on more than loopback; otherwise `localhost`, `*.localhost`, loopback "
+        "addresses and the hosts of `GRAPHCAP_CORS_ORIGINS`.",
     )
     page: Literal["on", "off"] = Field(
         "on", description="Serve the page at `/`, which asks for an API key where keys are set: `on` or `off`."

@@ -1,7 +1,7 @@
-"""A stand-in for model servers that speaks the protocols of OpenAI, Ollama and Gemini, plain and streamed, at low cost.
+"""A stub of model servers that speaks the protocols of OpenAI, Ollama and Gemini, plain and streamed, at low cost.
 
 It fills any schema with the same text after a fixed delay. `GET /statistics` returns the number of calls.
-`python -m benchmarks.standin --delay SECONDS`
+`python -m benchmarks.stub --delay SECONDS`
 """
 
 import argparse
@@ -252,13 +252,13 @@ async def serve(delay: float, port: int) -> None:
     """Serve on a port (0: a free one) until the process ends."""
     statistics, loop = Statistics(delay), asyncio.get_running_loop()
     server = await loop.create_server(lambda: Connection(statistics), "127.0.0.1", port, backlog=2048)
-    print(f"stand-in: http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
+    print(f"stub provider: http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()
 
 
 def main() -> None:
-    """Run the stand-in."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.standin", description=__doc__)
+    """Run the stub provider."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.stub", description=__doc__)
     parser.add_argument("--delay", type=float, default=0.0, help="duration of each call in seconds")
     parser.add_argument("--port", type=int, default=0, help="port to listen on (default: a free port)")
     options = parser.parse_args()

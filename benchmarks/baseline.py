@@ -1,6 +1,6 @@
-"""The floor: a bare Starlette handler that sends the same request through `openai.AsyncOpenAI`.
+"""The baseline: a bare Starlette handler that sends the same request through `openai.AsyncOpenAI`.
 
-It neither prepares nor validates anything. `python -m benchmarks.floor`
+It neither prepares nor validates anything. `python -m benchmarks.baseline`
 """
 
 import os
