@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote
 
 import httpx2
@@ -48,30 +48,11 @@ class Outcome:
     cost: float | None = None
 
 
-class Engine(Protocol):
-    """Captions one image with several perspectives.
+class InProcess:
+    """Makes captions in this process.
 
     `target`: the provider and the model, as far as they are known. `servers`: the number of the provider's servers.
     """
-
-    target: str
-    servers: int
-
-    async def price(self, tokens: int) -> float | None:
-        """Return the price of `tokens` input tokens in US dollars, None if unknown."""
-
-    async def find(self, perspective: str | JsonObject) -> Perspective:
-        """Return a perspective. Raises PerspectiveError or ProviderUnusable."""
-
-    async def check(self, run: Run) -> tuple[str, ...]:
-        """Check that captions can be made, and return warnings. Raises ProviderUnusable."""
-
-    async def caption(self, data: bytes, fields: JsonObject, named: tuple[Perspective, ...], run: Run) -> list[Outcome]:
-        """Caption an image. `fields`: the request's fields. Failures are returned as problems, not raised."""
-
-
-class InProcess:
-    """Makes captions in this process."""
 
     def __init__(self, services: Services, fields: JsonObject) -> None:
         """`fields`: the fields of every request. Raises InvalidRequest or DispatchError without a usable target."""
@@ -82,15 +63,18 @@ class InProcess:
         self.servers = 1 if fleet is None or self._target.endpoint else len(fleet.endpoints)
 
     async def price(self, tokens: int) -> float | None:
+        """Return the price of `tokens` input tokens in US dollars, None if unknown."""
         counts = Usage(tokens, 0)  # in a thread: the price list takes 0.3 s to import
         return await asyncio.to_thread(prices.price, self._target.config.base_url, self._target.model, counts)
 
     async def find(self, perspective: str | JsonObject) -> Perspective:
+        """Return a perspective. Raises PerspectiveError or ProviderUnusable."""
         run = Run(Deadline(self._services.settings.timeout))
         (found,) = await find_perspectives([perspective], self._services, run)
         return found
 
     async def check(self, run: Run) -> tuple[str, ...]:
+        """Check that captions can be made, and return warnings. Raises ProviderUnusable."""
         target, dispatcher = self._target, self._services.dispatcher
         (listing,) = (await dispatcher.check(target, "", run)).values()
         if any(target.model in (model.id, model.name) for model in listing.models):
@@ -101,6 +85,7 @@ class InProcess:
         return result.warnings
 
     async def caption(self, data: bytes, fields: JsonObject, named: tuple[Perspective, ...], run: Run) -> list[Outcome]:
+        """Caption an image. `fields`: the request's fields. Failures are returned as problems, not raised."""
         try:
             options = CaptionOptions.model_validate(fields)
             plans = [plan_caption(each, own_options(options, each), self._services, run, upload=data) for each in named]
@@ -127,7 +112,10 @@ def _outcome(result: Caption | Exception, run: Run) -> Outcome:
 
 
 class OverHttp:
-    """Makes captions with a running service. Concurrent requests to it are limited like calls to a provider."""
+    """Makes captions with a running service, and has the methods of `InProcess`.
+
+    Concurrent requests to the service are limited like calls to a provider.
+    """
 
     servers = 1
 
@@ -200,6 +188,9 @@ class OverHttp:
             admission.end(result)
             self._queue.advance()
         return [_remote_outcome(body, each.name) for each in named]
+
+
+Engine = InProcess | OverHttp
 
 
 def _read(response: httpx2.Response) -> tuple[JsonObject, Completion | ProviderError]:
