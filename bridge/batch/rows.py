@@ -2,8 +2,7 @@
 
 import json
 import time
-from asyncio import AbstractEventLoop
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -92,15 +91,6 @@ def settings_for(options: Options, settings: Settings) -> Settings:
 def images_in_memory(concurrency: int, servers: int) -> int:
     """Return how many images are in memory: those of the calls in flight, and some that wait for a slot."""
     return concurrency * servers + max(2, concurrency // 4)
-
-
-def loop_factory() -> Callable[[], AbstractEventLoop] | None:
-    """Return the event loop of the service, None where it is not installed (Windows)."""
-    try:
-        from uvloop import new_event_loop
-    except ImportError:
-        return None
-    return new_event_loop
 
 
 @asynccontextmanager

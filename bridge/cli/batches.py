@@ -10,13 +10,15 @@ from contextlib import aclosing
 from dataclasses import fields
 from typing import Any, TextIO
 
+import uvloop
+
 from bridge.batch.engines import ProviderUnusable
 from bridge.batch.folder import BatchError
 from bridge.batch.options import Options, RayOptions, TextOptions
 from bridge.batch.progress import follow
 from bridge.batch.ray_cluster import connect, exit_if_connected
 from bridge.batch.report import Report
-from bridge.batch.rows import loop_factory, settings_for
+from bridge.batch.rows import settings_for
 from bridge.batch.run import Batch
 from bridge.batch.start import prepared, preview
 from bridge.batch.summary import Summary
@@ -60,8 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
         return await _run(options, services)
 
     try:
-        limit, loops = options.concurrency, loop_factory()
-        code = with_services(command, settings=settings, max_concurrency=limit, loop_factory=loops)
+        limit = options.concurrency
+        code = with_services(command, settings=settings, max_concurrency=limit, loop_factory=uvloop.new_event_loop)
     except KeyboardInterrupt:
         code = INTERRUPTED
     exit_if_connected(code)
