@@ -5,13 +5,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from providers import dialects
-from providers.base import PLACEHOLDER_BASE64, JsonObject, Model, Setting, Spec, VisionRequest
+from providers.base import PLACEHOLDER_BASE64, JsonObject, Model, Setting, Spec, VisionRequest, usage_of
 from providers.call import foreign_reply
 from providers.errors import ProviderError, Refused
 from providers.http_errors import classify, error_in_200
 from providers.stainless import StainlessClient
 from providers.text import Answer, AnswerText, Failure, model_of, whole_characters
-from providers.usage import usage_of
 
 if TYPE_CHECKING:
     import anthropic

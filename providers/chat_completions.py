@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from providers import dialects
-from providers.base import PLACEHOLDER_BASE64, JsonObject, Model, Spec, VisionRequest
+from providers.base import PLACEHOLDER_BASE64, JsonObject, Model, Spec, Usage, VisionRequest, usage_of
 from providers.call import foreign_reply
 from providers.errors import BadReply, Blocked, Refused
 from providers.profiles import Profile, profile
 from providers.text import Answer, Failure, model_of, whole_characters
-from providers.usage import Usage, usage_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Exceptions that provider calls raise. Their messages never contain a response body, a key or a prompt."""
 
+from providers.base import Usage
 from providers.hints import RateHints
-from providers.usage import Usage
 
 
 class ProviderError(Exception):

@@ -13,14 +13,13 @@ from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from providers import dialects
-from providers.base import JsonObject, Model, ProviderConfig, Setting, Spec, VisionRequest
+from providers.base import JsonObject, Model, ProviderConfig, Setting, Spec, Usage, VisionRequest, usage_of
 from providers.call import Call, api_key, foreign_reply
 from providers.client import ServerClient
 from providers.errors import BadReply, Blocked, InvalidOption, ProviderError, RequestRejected, UnknownModel
 from providers.http_errors import classify
 from providers.pool import Pool
 from providers.text import Answer, Failure, model_of, whole_characters
-from providers.usage import Usage, usage_of
 
 if TYPE_CHECKING:
     import httpx2

@@ -3,10 +3,9 @@
 from abc import ABC, abstractmethod
 from typing import Any
 
-from providers.base import Completion, Model, Spec, VisionRequest
+from providers.base import Completion, Model, Spec, Usage, VisionRequest
 from providers.errors import BadReply, ProviderError, Truncated, WhitespaceRunaway
 from providers.hints import RateHints
-from providers.usage import Usage
 
 MAX_CHARACTERS = 1024 * 1024
 # vLLM with xgrammar at temperature 0 writes white space until the token limit (measured with vLLM 0.32).

@@ -23,9 +23,8 @@ from bridge.dispatch.queue import ProviderQueue, Route
 from bridge.run import Run
 from perspectives import Perspective
 from perspectives import perspective as perspective_json
-from providers.base import Completion, ProviderConfig
+from providers.base import Completion, ProviderConfig, Usage
 from providers.errors import CallTimeout, ProviderError, RateLimited, Unavailable, Unreachable
-from providers.usage import Usage
 
 _OVERLOADED = (429, 503)
 _HTTP_OK = 200

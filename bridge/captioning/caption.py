@@ -16,9 +16,8 @@ from bridge.images.prepare import Prepared
 from bridge.run import Run
 from perspectives import prompt
 from perspectives.perspective import Perspective
-from providers.base import Options, VisionRequest
+from providers.base import Options, Usage, VisionRequest
 from providers.errors import Blocked, ProviderError, Refused
-from providers.usage import Usage
 
 DEFAULT_RETRIES = 2
 FALLBACK_ERRORS = (ProviderError, OutputInvalid, ProviderUnavailable)
