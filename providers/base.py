@@ -174,9 +174,12 @@ def _sum(a: int | None, b: int | None) -> int | None:
     return None if a is None or b is None else a + b
 
 
-def usage_of(*counts: int | None) -> Usage | None:
-    """Return the usage for the input, output and cached tokens. Return None for zeros, which some servers report."""
-    plausible = [None if count is None or not 0 <= count <= _PLAUSIBLE else count for count in counts]
+def usage_of(*counts: object) -> Usage | None:
+    """Return the usage for the input, output and cached tokens, which may be any JSON values.
+
+    Return None for zeros, which some servers report.
+    """
+    plausible = [count if type(count) is int and 0 <= count <= _PLAUSIBLE else None for count in counts]
     return Usage(*plausible) if any(plausible[:2]) else None
 
 
