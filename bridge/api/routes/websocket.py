@@ -28,7 +28,7 @@ from bridge.telemetry.logging import new_request_id, request_id
 from bridge.telemetry.record import RequestRecord
 
 router = APIRouter()
-AUTH_SECONDS = 10.0
+_AUTH_SECONDS = 10.0
 _MAX_AUTH = 4096  # characters
 _MAX_ID = 200  # characters
 _FIRST_REQUEST_SECONDS = 1.0
@@ -48,15 +48,14 @@ async def stream(socket: WebSocket) -> None:
 class Connection:
     """One WebSocket: receives frames, and runs each request in a separate task."""
 
-    def __init__(self, socket: WebSocket, auth_within: float = AUTH_SECONDS, stall: float = STALL_SECONDS) -> None:
-        """`auth_within`: seconds within which a key must arrive. `stall`: seconds for the client to accept an event."""
+    def __init__(self, socket: WebSocket, stall: float = STALL_SECONDS) -> None:
+        """`stall`: seconds for the client to accept an event."""
         self._socket = socket
         self._services = services(socket)
         self._record = record_of(socket)
         self._running: dict[str, EventStream] = {}
         self._tasks = asyncio.TaskGroup()
         self._writer = Writer(socket.send, stall)
-        self._auth_within = auth_within
         state = socket.scope["state"]
         self._in_flight: ConcurrencyLimit = state["in_flight"]
         self._drain: Drain = state["drain"]
@@ -134,7 +133,7 @@ class Connection:
     async def _authenticate(self) -> None:
         """Receive the first frame. Close the WebSocket unless this is an `auth` frame with a valid key."""
         try:
-            async with asyncio.timeout(self._auth_within):
+            async with asyncio.timeout(_AUTH_SECONDS):
                 frame = await self._receive()
             fields = parse_object(frame, "The frame") if len(frame) <= _MAX_AUTH else {}
         except (TimeoutError, errors.InvalidJson):
