@@ -121,15 +121,13 @@ class _Part:
 def compile_schema(schema: JsonObject) -> Validator:
     """Return the validator of a JSON Schema, which may be cached. Raises InvalidPerspective."""
     text = json.dumps(copy_json(schema), ensure_ascii=False, separators=(",", ":"))
-    return _cached(text) if len(text) <= _CACHEABLE else _compiled(text)
+    return cached_validator(text) if len(text) <= _CACHEABLE else Validator(json.loads(text))
 
 
-def _compiled(text: str) -> Validator:
+@lru_cache(maxsize=_CACHED)
+def cached_validator(text: str) -> Validator:
+    """Return the validator of a JSON Schema in a text. Raises InvalidPerspective."""
     return Validator(json.loads(text))
-
-
-_cached = lru_cache(maxsize=_CACHED)(_compiled)
-clear_cache = _cached.cache_clear
 
 
 def _engine(schema: JsonObject) -> Any:

@@ -144,4 +144,3 @@ class UnknownKind(LookupError):
 
     def __init__(self, kind: str, known: tuple[str, ...]) -> None:
         super().__init__(f"{kind!r} is not a kind of provider. Known kinds: {', '.join(known)}.")
-        self.known = known
