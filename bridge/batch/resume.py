@@ -29,7 +29,7 @@ def decide(item: ImageItem, perspective: Perspective, job: Job, index: Index, ou
     if existing == "overwrite":
         if entry is None or not (entry.is_overwriting and _is_current(entry, item, perspective, job)):
             return Decision(every)
-        return _from_index(item, perspective, job, index, outputs)
+        return _from_index(entry, every, item, perspective, job, outputs)
     missing = outputs.missing(key, name)
     if existing == "skip" and not missing and (every or entry):
         return replace(skipped, outdated=entry is not None and _differs(entry, item, perspective, job))
@@ -39,17 +39,16 @@ def decide(item: ImageItem, perspective: Perspective, job: Job, index: Index, ou
         return skipped
     if entry is None or not _is_current(entry, item, perspective, job):
         return Decision(missing if existing == "skip" else every)
-    return _from_index(item, perspective, job, index, outputs)
+    return _from_index(entry, missing, item, perspective, job, outputs)
 
 
 def _from_index(
-    item: ImageItem, perspective: Perspective, job: Job, index: Index, outputs: Outputs
+    entry: Entry, missing: tuple[str, ...], item: ImageItem, perspective: Perspective, job: Job, outputs: Outputs
 ) -> Decision | Skipped:
-    """Return which sidecars to write with the caption of the index. Raises OSError."""
+    """Return which sidecars to write with the caption of the index, at least those in `missing`. Raises OSError."""
     existing, key, name = job.options.existing, item.key, perspective.name
-    every, missing = tuple(outputs.sidecars(key, name)), outputs.missing(key, name)
-    entry, row = index.find(key, name), index.row(key, name)
-    assert entry is not None and row is not None and row.caption is not None  # noqa: PT018
+    every, row = tuple(outputs.sidecars(key, name)), Row(**entry.row())
+    assert row.caption is not None
     if existing == "skip" and "txt" in every and "txt" not in missing:
         return Decision(missing, row)  # the text sidecar keeps its text, and so does the row
     text, is_changed = job.text(name, row.caption), _differs(entry, item, perspective, job)
