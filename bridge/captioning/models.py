@@ -16,8 +16,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from bridge.config.models import Trigger
 from bridge.dispatch.targets import ShortText, Strict, TargetRequest
 from bridge.run import PartialEvent, Progress, Reset
+from providers.base import OutputMode
 
 JsonObject = dict[str, Any]
 MAX_TOKENS = 200_000
@@ -60,7 +62,7 @@ class ImageRef(Strict):
 class Fallback(TargetRequest):
     """Another target, called after any failure (`any`) or only after a refusal (`refusal`)."""
 
-    on: Literal["any", "refusal"] = "any"
+    on: Trigger = "any"
 
 
 Texts = Annotated[list[Text], Field(max_length=100)]
@@ -199,7 +201,7 @@ class Caption(BaseModel):
     timing: dict[str, float] = Field(description="Milliseconds by stage.")
     image: ImageOut
     attempts: list[Attempt]
-    output_mode: Literal["json_schema", "json_schema_relaxed", "json_object", "prompt"]
+    output_mode: OutputMode
     warnings: list[str]
     request_id: str
 

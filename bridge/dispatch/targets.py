@@ -1,13 +1,13 @@
 """Resolve a request to its targets: the providers and models to call, in order."""
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from bridge import errors
-from bridge.config.models import Configured
+from bridge.config.models import Configured, Trigger
 from bridge.network.policy import AddressPolicy
 from bridge.settings import Settings
 from providers import builtin, registry
@@ -66,7 +66,7 @@ class Target:
     model: str
     credentials: Credentials
     trusted: bool
-    on: Literal["any", "refusal"] = "any"
+    on: Trigger = "any"
     provider: str = ""
     endpoint: str = ""
     own_key: bool = False
