@@ -5,8 +5,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import from_json
 
-from bridge.captioning.models import Caption, CaptionOptions, ImageOut, JsonObject, Problem, Texts, UsageOut
+from bridge.captioning.models import Caption, CaptionOptions, ImageOut, Problem, Texts, UsageOut
 from bridge.dispatch.targets import ProviderOverride, ShortText
+from providers.base import JsonObject
 from providers.checks import Status, StepName
 from providers.local_process import State
 

@@ -13,7 +13,7 @@ from bridge import errors
 from bridge.batch.folder import BatchError
 from bridge.captioning import prices, problems
 from bridge.captioning.analyze import analyze
-from bridge.captioning.models import Caption, CaptionOptions, JsonObject
+from bridge.captioning.models import Caption, CaptionOptions
 from bridge.captioning.parsing import parse_request
 from bridge.captioning.plan import AnalysisPlan, find_perspectives, plan_caption
 from bridge.captioning.services import Services
@@ -23,7 +23,7 @@ from bridge.dispatch.queue import ProviderQueue, Route
 from bridge.run import Run
 from perspectives import Perspective
 from perspectives import perspective as perspective_json
-from providers.base import Completion, ProviderConfig, Usage
+from providers.base import Completion, JsonObject, ProviderConfig, Usage
 from providers.errors import CallTimeout, ProviderError, RateLimited, Unavailable, Unreachable
 
 _OVERLOADED = (429, 503)

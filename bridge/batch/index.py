@@ -23,7 +23,7 @@ from typing import Self
 from bridge.batch.folder import BatchError, Folder, to_line
 from bridge.batch.inputs import digest, natural
 from bridge.batch.models import Row
-from bridge.captioning.models import JsonObject
+from providers.base import JsonObject
 
 _FLAG = "overwriting"
 _PARTS_AT_ONCE = 256

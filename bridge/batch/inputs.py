@@ -17,9 +17,10 @@ from fsspec import AbstractFileSystem
 
 from bridge.batch.folder import BatchError, file_info, is_local, open_url
 from bridge.batch.models import ImageItem
-from bridge.batch.options import JsonObject, Options
+from bridge.batch.options import Options
 from bridge.batch.text import listed
 from perspectives import Perspective
+from providers.base import JsonObject
 
 IMAGES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")
 SIDECARS = (".txt", ".caption", ".json", ".jsonl", ".csv", ".parquet")

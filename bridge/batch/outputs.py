@@ -15,7 +15,7 @@ from bridge.batch.inputs import IMAGES
 from bridge.batch.models import Failure, ImageItem, Row
 from bridge.batch.options import Format, Options
 from bridge.batch.text import TRAINERS
-from bridge.captioning.models import JsonObject
+from providers.base import JsonObject
 
 FAILURES = "failures.jsonl"
 _TABLES: dict[Format, str] = {

@@ -110,8 +110,7 @@ class RayBatch(Batch):
         actors = min(self._cluster.actors, len(images))
         size = min(_IMAGES, math.ceil(len(images) / actors))
         blocks = [Block(next(self._numbers), images[start : start + size]) for start in range(0, len(images), size)]
-        places = max(1, self._options.concurrency // self._cluster.actors)
-        at_once = images_in_memory(places, self._job.engine.servers)
+        at_once = images_in_memory(self._cluster.concurrency, self._job.engine.servers)
         rows = [{"block": pickle.dumps(block)} for block in blocks]
         dataset = data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             Captioner,

@@ -18,7 +18,6 @@ from bridge.batch.models import Failure, ImageItem, Row
 from bridge.batch.options import Options
 from bridge.batch.text import TextWriter
 from bridge.captioning import problems
-from bridge.captioning.models import JsonObject
 from bridge.captioning.services import Services
 from bridge.deadline import Deadline
 from bridge.errors import ImageNotFound
@@ -26,6 +25,7 @@ from bridge.run import Run
 from bridge.settings import Settings
 from bridge.version import __version__
 from perspectives import Perspective
+from providers.base import JsonObject
 
 _NO_CONTENT = ("timeout", "provider_config")
 """Fields left out of the digest. Of `provider_config`, which may hold a key, only address and model are included."""

@@ -1,6 +1,6 @@
 """Requests, captions, problems and stream events, which are the same for HTTP, the command line and Python."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
@@ -19,9 +19,8 @@ from pydantic_core import PydanticCustomError
 from bridge.config.models import Trigger
 from bridge.dispatch.targets import ShortText, Strict, TargetRequest
 from bridge.run import PartialEvent, Progress, Reset
-from providers.base import OutputMode
+from providers.base import JsonObject, OutputMode
 
-JsonObject = dict[str, Any]
 MAX_TOKENS = 200_000
 MAX_CONTEXT = 1_000_000  # maximum total characters of a request's contexts
 Text = Annotated[str, StringConstraints(max_length=200_000)]

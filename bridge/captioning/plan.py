@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bridge.captioning.models import AnalyzeRequest, CaptionOptions, CaptionRequest, JsonObject
+from bridge.captioning.models import AnalyzeRequest, CaptionOptions, CaptionRequest
 from bridge.captioning.services import Services
 from bridge.deadline import Deadline
 from bridge.dispatch.targets import Target
@@ -14,6 +14,7 @@ from perspectives import perspective as perspectives
 from perspectives import prompt
 from perspectives.errors import UnknownVariables
 from perspectives.perspective import Perspective
+from providers.base import JsonObject
 
 
 @dataclass(frozen=True)

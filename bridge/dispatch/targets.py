@@ -12,9 +12,9 @@ from bridge.network.policy import AddressPolicy
 from bridge.settings import Settings
 from providers import builtin, registry
 from providers.addresses import base_url as normalised
+from providers.addresses import origin
 from providers.base import Credentials, ProviderConfig
 
-_PORTS = {"http": 80, "https": 443}
 ShortText = Annotated[str, StringConstraints(max_length=2_000)]
 
 
@@ -143,9 +143,11 @@ class Targets:
 
     def _is_allowed(self, url: str) -> bool:
         """Return whether the policy may allow the URL. The host's addresses are checked on connecting."""
-        parts = urlsplit(url)
+        parts = urlsplit(origin(url))
+        assert parts.hostname
+        assert parts.port
         try:
-            self._policy.check_name(parts.hostname or "", parts.port or _PORTS[parts.scheme])
+            self._policy.check_name(parts.hostname, parts.port)
         except errors.AddressRefused:
             return False
         return True

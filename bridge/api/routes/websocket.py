@@ -15,7 +15,7 @@ from bridge.api.middleware.auth import ApiKeys
 from bridge.api.middleware.concurrency import ConcurrencyLimit
 from bridge.api.middleware.rate_limit import RateLimiter
 from bridge.api.middleware.request_context import DISCONNECTED, finish, record_of, services
-from bridge.api.request_body import JsonObject, parse_object
+from bridge.api.request_body import parse_object
 from bridge.captioning import problems
 from bridge.captioning.check import with_known_models
 from bridge.captioning.models import EVENT, AnalyzeRequest, CaptionRequest, ErrorEvent, Event
@@ -26,6 +26,7 @@ from bridge.deadline import Deadline
 from bridge.run import Run
 from bridge.telemetry.logging import new_request_id, request_id
 from bridge.telemetry.record import RequestRecord
+from providers.base import JsonObject
 
 router = APIRouter()
 _AUTH_SECONDS = 10.0
