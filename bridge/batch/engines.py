@@ -47,6 +47,11 @@ class Outcome:
     cost: float | None = None
 
 
+def problem_json(error: Exception) -> JsonObject:
+    """Return the problem for an error, as JSON."""
+    return problems.from_error(error).model_dump(mode="json")
+
+
 class InProcess:
     """Makes captions in this process.
 
@@ -89,7 +94,7 @@ class InProcess:
             options = CaptionOptions.model_validate(fields)
             plans = [plan_caption(each, own_options(options, each), self._services, run, upload=data) for each in named]
         except tuple(errors.TABLE) as error:
-            return [Outcome(problems.report(error, run).model_dump(mode="json"))] * len(named)
+            return [_outcome(error, run)] * len(named)
         plan = AnalysisPlan(options, tuple(plans), upload=data)
         outcomes = await analyze(plan, self._services, run)
         return [_outcome(result, child) for result, child in zip(outcomes.values(), run.children, strict=True)]
@@ -172,7 +177,7 @@ class OverHttp:
         try:
             admission = await self._queue.enter(Route(self._queue, self._queue.endpoints), run)
         except tuple(errors.TABLE) as error:
-            return [Outcome(problems.from_error(error).model_dump(mode="json"))] * len(named)
+            return [Outcome(problem_json(error))] * len(named)
         result: Completion | ProviderError | None = None
         try:
             run.stage("model", self._url)
@@ -182,7 +187,7 @@ class OverHttp:
         except httpx2.TransportError as error:
             kind = CallTimeout if isinstance(error, httpx2.TimeoutException) else Unreachable
             result = kind(f"The service at {self._url} did not respond: {type(error).__name__}.")
-            body = problems.from_error(result).model_dump(mode="json")
+            body = problem_json(result)
         finally:
             admission.end(result)
             self._queue.advance()
@@ -199,7 +204,7 @@ def _read(response: httpx2.Response) -> tuple[JsonObject, Completion | ProviderE
         detail = str(body.get("detail", ""))
     except (ValueError, AttributeError):
         error = Unavailable(f"The service responded {response.status_code} without JSON.")
-        return problems.from_error(error).model_dump(mode="json"), error
+        return problem_json(error), error
     if response.status_code in _OVERLOADED:
         kind = RateLimited if response.status_code == 429 else Unavailable
         return body, kind(detail, retry_after=body.get("retry_after"))

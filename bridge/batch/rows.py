@@ -11,13 +11,12 @@ from hashlib import sha256
 from anyio import to_thread
 
 from bridge import errors
-from bridge.batch.engines import Engine, InProcess, Outcome, OverHttp
+from bridge.batch.engines import Engine, InProcess, Outcome, OverHttp, problem_json
 from bridge.batch.folder import BatchError
 from bridge.batch.inputs import digest, read_image
 from bridge.batch.models import Failure, ImageItem, Row
 from bridge.batch.options import Options
 from bridge.batch.text import TextWriter
-from bridge.captioning import problems
 from bridge.captioning.services import Services
 from bridge.deadline import Deadline
 from bridge.errors import ImageNotFound
@@ -141,7 +140,7 @@ async def caption_rows(
     try:
         loaded = loaded or await load(image, job.services)
     except tuple(errors.TABLE) as error:
-        outcome = Outcome(problems.from_error(error).model_dump(mode="json"))
+        outcome = Outcome(problem_json(error))
         return [_row(image, job, each, "", outcome) for each in perspectives]
     outcomes = await job.engine.caption(loaded.data, job.fields(image), perspectives, run)
     seconds = round(time.monotonic() - start, 3)
