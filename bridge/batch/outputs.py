@@ -3,7 +3,7 @@
 import csv
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from itertools import groupby, islice
@@ -18,12 +18,8 @@ from bridge.batch.text import TRAINERS
 from providers.base import JsonObject
 
 FAILURES = "failures.jsonl"
-_TABLES: dict[Format, str] = {
-    "jsonl": "captions.jsonl",
-    "csv": "captions.csv",
-    "parquet": "captions.parquet",
-    "hf-metadata": "metadata.jsonl",
-}
+Writer = Callable[[Path, Iterator[Row], tuple[str, ...]], None]
+"""Writes the rows of the perspectives to a file."""
 _COLUMNS = ("file_name", "perspective", "text", "caption", "provider", "model", "sha256")
 _TAKEN = (".", ".jsonl", ".csv", ".parquet")
 _PARQUET_ROWS = 1000
@@ -65,7 +61,7 @@ class Outputs:
                 f"The folder '{self._folder.url}' cannot be written: {error.strerror or error}. "
                 "Name another one with --output-dir."
             ) from None
-        tables = (_labelled(_TABLES[form], self._folder) for form in self._forms if form in _TABLES)
+        tables = (name for name, _ in self._tables())
         if (
             (table := next(filter(self._folder.is_filled, tables), ""))
             and not self._folder.index_files()
@@ -127,13 +123,17 @@ class Outputs:
 
     def write_tables(self, items: list[ImageItem], index: Index) -> None:
         """Write every table: the rows of all images, in natural order. Raises OSError."""
+        for name, write in self._tables():
+            file = self._folder.temporary(name)
+            write(file, self._rows(items, index), self._perspectives)
+            self._folder.put(file, name)
+
+    def _tables(self) -> Iterator[tuple[str, Writer]]:
+        """Yield the name and the function of each table."""
         for form in self._forms:
             if form in _TABLES:
-                name = _labelled(_TABLES[form], self._folder)
-                file = self._folder.temporary(name)
-                rows = self._rows(items, index)
-                _WRITERS[form](file, rows, self._perspectives)
-                self._folder.put(file, name)
+                name, write = _TABLES[form]
+                yield _labelled(name, self._folder), write
 
     def _rows(self, items: list[ImageItem], index: Index) -> Iterator[Row]:
         """Yield the rows in order. A text sidecar that is not in the index becomes a row with only a text."""
@@ -228,4 +228,10 @@ def _write_hf_metadata(file: Path, rows: Iterator[Row], perspectives: tuple[str,
             stream.write(to_line({"file_name": key, **columns}))
 
 
-_WRITERS = {"jsonl": _write_jsonl, "csv": _write_csv, "parquet": _write_parquet, "hf-metadata": _write_hf_metadata}
+_TABLES: dict[Format, tuple[str, Writer]] = {
+    "jsonl": ("captions.jsonl", _write_jsonl),
+    "csv": ("captions.csv", _write_csv),
+    "parquet": ("captions.parquet", _write_parquet),
+    "hf-metadata": ("metadata.jsonl", _write_hf_metadata),
+}
+"""The name of each table, and the function that writes it."""
