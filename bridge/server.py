@@ -268,7 +268,7 @@ def drain_on_signals(drain: Drain, grace: float) -> None:
         if not tasks:
             tasks.append(loop.create_task(drain_and_stop(stop)))
         elif number == signal.SIGINT:
-            drain.hurry()
+            drain.end_grace_period()
 
     def handle(number: int, frame: FrameType | None, *, stop: Any) -> None:
         loop.call_soon_threadsafe(begin, number, partial(stop, number, frame))

@@ -71,7 +71,7 @@ class Connection:
         """Receive frames until the WebSocket closes, its client stops reading, or the service shuts down."""
         self._in_flight.sockets += 1
         try:
-            with self._drain.under_way():
+            with self._drain.track():
                 await self._socket.accept()
                 # A client that connected just before a shutdown may send one request.
                 asyncio.get_running_loop().call_later(_FIRST_REQUEST_SECONDS, self._note_idle)
@@ -93,7 +93,7 @@ class Connection:
         except errors.Cancelled:
             pass
         except asyncio.CancelledError:
-            if not self._drain.ends_this():
+            if not self._drain.uncancel():
                 raise
         finally:
             reason = None if self._writer.closed.is_set() else errors.ShuttingDown()
