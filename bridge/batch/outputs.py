@@ -32,9 +32,9 @@ class Outputs:
     def __init__(self, folder: Folder, options: Options, perspectives: tuple[str, ...]) -> None:
         self._folder, self._options, self._perspectives = folder, options, perspectives
         trainer = TRAINERS.get(options.text.trainer)
-        self._forms = tuple(dict.fromkeys(options.out or (trainer.outputs if trainer else ("txt",))))
+        self._formats = tuple(dict.fromkeys(options.out or (trainer.outputs if trainer else ("txt",))))
         extensions = {"txt": options.extension, "json": ".json"}
-        self._extensions = {form: extensions[form] for form in self._forms if form in extensions}
+        self._extensions = {each: extensions[each] for each in self._formats if each in extensions}
 
     def sidecars(self, key: str, perspective: str) -> dict[str, str]:
         """Return the name of each sidecar by its format. With several perspectives, each has its own sidecars."""
@@ -42,7 +42,7 @@ class Outputs:
         stem, dot, _ = name.rpartition(".")
         start = f"{directory}{slash}{stem if stem and dot else name}"
         part = f".{perspective}" if len(self._perspectives) > 1 else ""
-        return {form: f"{start}{part}{extension}" for form, extension in self._extensions.items()}
+        return {each: f"{start}{part}{extension}" for each, extension in self._extensions.items()}
 
     def check(self, items: Iterable[ImageItem]) -> None:
         """Check the options, that the folder can be written without loss, and that no two images share a sidecar.
@@ -97,7 +97,7 @@ class Outputs:
     def missing(self, key: str, perspective: str) -> tuple[str, ...]:
         """Return the formats whose sidecar does not exist, or is empty."""
         names = self.sidecars(key, perspective).items()
-        return tuple(form for form, name in names if not self._folder.is_filled(name))
+        return tuple(each for each, name in names if not self._folder.is_filled(name))
 
     def is_complete(self, key: str, perspective: str) -> bool:
         """Return whether there are sidecars, and all of them exist."""
@@ -114,11 +114,11 @@ class Outputs:
         name = self.sidecars(key, perspective).get("txt")
         return (self._folder.read(name) or b"").decode("utf-8", "surrogateescape").strip() if name else ""
 
-    def write(self, row: Row, forms: tuple[str, ...], text: str) -> None:
+    def write(self, row: Row, formats: tuple[str, ...], text: str) -> None:
         """Write the row's sidecars in these formats. `text`: content of the text sidecar. Raises OSError."""
-        for form, name in self.sidecars(row.key, row.perspective).items():
-            if form in forms:
-                content = text.encode("utf-8", "surrogateescape") if form == "txt" else to_line(row.caption or {})
+        for each, name in self.sidecars(row.key, row.perspective).items():
+            if each in formats:
+                content = text.encode("utf-8", "surrogateescape") if each == "txt" else to_line(row.caption or {})
                 self._folder.write(name, content)
 
     def write_tables(self, items: list[ImageItem], index: Index) -> None:
@@ -130,9 +130,9 @@ class Outputs:
 
     def _tables(self) -> Iterator[tuple[str, Writer]]:
         """Yield the name and the function of each table."""
-        for form in self._forms:
-            if form in _TABLES:
-                name, write = _TABLES[form]
+        for each in self._formats:
+            if each in _TABLES:
+                name, write = _TABLES[each]
                 yield _labelled(name, self._folder), write
 
     def _rows(self, items: list[ImageItem], index: Index) -> Iterator[Row]:

@@ -15,9 +15,9 @@ from perspectives import Perspective
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`forms`: the sidecars to write. `row`: their row in the index, None to make a new caption."""
+    """`formats`: the sidecars to write. `row`: their row in the index, None to make a new caption."""
 
-    forms: tuple[str, ...]
+    formats: tuple[str, ...]
     row: Row | None = None
 
 
@@ -52,17 +52,17 @@ def _from_index(
     if existing == "skip" and "txt" in every and "txt" not in missing:
         return Decision(missing, row)  # the text sidecar keeps its text, and so does the row
     text, is_changed = job.text(name, row.caption), _differs(entry, item, perspective, job)
-    forms = missing
+    formats = missing
     if existing in ("append", "prepend"):
         is_there = text in outputs.text(key, name)
-        forms = tuple(form for form in missing if form != "txt") if is_there else every
+        formats = tuple(each for each in missing if each != "txt") if is_there else every
     elif existing == "overwrite" or (existing == "stale" and (is_changed or entry.earlier)):
         # A crash may have left the sidecars of the earlier row.
-        forms = every
-    if not forms and not (is_changed and existing in ("overwrite", "stale")):
+        formats = every
+    if not formats and not (is_changed and existing in ("overwrite", "stale")):
         return Skipped(key, name)
     content_key = job.content_key(item, perspective, _image_digest(entry))
-    return Decision(forms, replace(row, text=text, content_key=content_key))
+    return Decision(formats, replace(row, text=text, content_key=content_key))
 
 
 def own_texts(index: Index, key: str, perspective: str) -> Iterator[str]:

@@ -115,14 +115,14 @@ async def make_analysis_plan(
     return AnalysisPlan(request, tuple(plans), synthesizer, upload)
 
 
-async def find_perspectives(wanted: Sequence[str | JsonObject], services: Services, run: Run) -> list[Perspective]:
+async def find_perspectives(references: Sequence[str | JsonObject], services: Services, run: Run) -> list[Perspective]:
     """Look up perspectives by name, and parse inline ones. Raises PerspectiveError and DeadlineExceeded."""
     async with run.deadline.within("reading the perspective"):
         return [
             services.catalog.get(each)
             if isinstance(each, str)
             else await asyncio.to_thread(perspectives.parse, each)  # a large schema takes 100 ms to compile
-            for each in wanted
+            for each in references
         ]
 
 

@@ -74,10 +74,10 @@ def _options(arguments: argparse.Namespace) -> Options:
     """Return the options of the command line. Raises ValueError."""
 
     def values(kind: type) -> dict[str, Any]:
-        given = {field.name: getattr(arguments, field.name) for field in fields(kind) if field.metadata}
+        options = {field.name: getattr(arguments, field.name) for field in fields(kind) if field.metadata}
         return {
             name: tuple(value) if isinstance(value, list) else value
-            for name, value in given.items()
+            for name, value in options.items()
             if value is not None
         }
 
@@ -128,15 +128,15 @@ async def _follow(batch: Batch, options: Options, services: Services, out: TextI
 
     The first interrupt finishes the calls in flight, the second one cancels them.
     """
-    loop, whole = asyncio.get_running_loop(), asyncio.current_task()
-    assert whole is not None
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
 
     def on_signal(action: Callable[[], object]) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, action)
 
     def interrupt() -> None:
-        on_signal(whole.cancel)
+        on_signal(task.cancel)
         print_line("Finishing the calls in flight. Interrupt again to stop at once.", "yellow")
         batch.stop()
 
