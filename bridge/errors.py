@@ -11,7 +11,7 @@ from bridge.deadline import DeadlineExceeded
 from perspectives import errors as perspective_errors
 from perspectives.errors import Problem, suggestion
 from providers import errors as provider_errors
-from providers.addresses import NotDialled
+from providers.addresses import AddressNotAllowed
 
 
 class InvalidRequest(Exception):
@@ -126,7 +126,7 @@ class InvalidImage(ImageError):
     """The bytes are not a complete, well-formed image."""
 
 
-class AddressRefused(NotDialled):
+class AddressRefused(AddressNotAllowed):
     """The network policy forbids this address."""
 
 

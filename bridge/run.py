@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from bridge.deadline import Deadline
-from providers.base import OutputMode
-from providers.usage import Usage
+from providers.base import OutputMode, Usage
 
 MAX_ATTEMPTS = 4  # maximum provider calls per perspective, including retries, re-asks, mode changes and fallbacks
 INVALID_ANSWER = "invalid_answer"  # outcome of a call whose answer failed validation

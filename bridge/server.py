@@ -20,6 +20,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
+from bridge.api.connection import STALL_SECONDS
 from bridge.api.drain import Drain
 from bridge.config.load import startup_warnings
 from bridge.http_protocol import RequestProtocol
@@ -34,7 +35,6 @@ log = logging.getLogger("graphcap")
 CLOSE_SECONDS = 5  # for connections to close after all work has ended
 FIRST_REQUEST_SECONDS = 1.0  # for a connection that was accepted before the shutdown to send its first request
 _BACKLOG = 2048
-_STALL_SECONDS = 30
 _HANG_SECONDS = 30  # until a worker that does not respond is replaced; uvicorn's 5 end healthy ones of a busy machine
 _POLL_SECONDS = 0.05
 _DESCRIPTORS_PER_REQUEST = 3  # file descriptors for the client, the provider, and an image file or URL
@@ -171,7 +171,7 @@ def listen(host: str, port: int) -> socket.socket:
     listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     if sys.platform == "linux":
         # Accepted sockets inherit the option: the kernel resets a connection whose client takes no data for this time.
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALL_SECONDS * 1000)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALL_SECONDS * 1000))
     return listening
 
 
@@ -268,7 +268,7 @@ def drain_on_signals(drain: Drain, grace: float) -> None:
         if not tasks:
             tasks.append(loop.create_task(drain_and_stop(stop)))
         elif number == signal.SIGINT:
-            drain.hurry()
+            drain.end_grace_period()
 
     def handle(number: int, frame: FrameType | None, *, stop: Any) -> None:
         loop.call_soon_threadsafe(begin, number, partial(stop, number, frame))

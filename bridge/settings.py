@@ -13,6 +13,8 @@ from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, DirectoryPath, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from bridge.run import ProviderMessages
+
 PREFIX = "GRAPHCAP_"
 MIB = 1024 * 1024
 SECRETS = ("api_keys", "named_api_keys", "rate_limit_storage")  # can be read from files, and are not options of `serve`
@@ -156,6 +158,7 @@ Hosts = Annotated[tuple[Annotated[str, AfterValidator(_check_host)], ...], NoDec
 Ports = Annotated[tuple[Annotated[int, Field(ge=1, le=65535)], ...], NoDecode, BeforeValidator(_split)]
 Keys = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(_split_not_empty)]
 NamedKeys = Annotated[dict[KeyName, Key], NoDecode, BeforeValidator(_split_pairs)]
+BaseUrlPolicy = Literal["any", "listed", "none"]
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
 
 
@@ -182,7 +185,7 @@ class Settings(BaseSettings):
     )
     provider: str = Field("builtin", description="Provider for requests that name none.")
     model: str = Field("", description="Model for requests that name none, with `GRAPHCAP_PROVIDER`.")
-    request_providers: Literal["any", "listed", "none"] | None = Field(
+    request_providers: BaseUrlPolicy | None = Field(
         None,
         description="Which `base_url` a request may contain: `any` (default on a loopback address), "
         "`listed` (default otherwise) or `none`.",
@@ -276,7 +279,7 @@ class Settings(BaseSettings):
         description="Time limit for silence of a provider, in seconds, while another endpoint or a fallback could be "
         "called instead. Default: half of the remaining time of the request.",
     )
-    provider_messages: Literal["show", "log", "hide"] = Field(
+    provider_messages: ProviderMessages = Field(
         "show",
         description="Where a provider's message about a failure appears, with keys and prompt removed: in the problem "
         "and the log (`show`), only in the log (`log`), or nowhere (`hide`). Unless they are shown, `attempts` has no "
@@ -307,7 +310,7 @@ class Settings(BaseSettings):
             return self.host == "localhost"
 
     @cached_property
-    def base_url_policy(self) -> Literal["any", "listed", "none"]:
+    def base_url_policy(self) -> BaseUrlPolicy:
         """Return `request_providers`. The default depends on the service's address."""
         return self.request_providers or ("any" if self.loopback else "listed")
 

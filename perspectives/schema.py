@@ -31,17 +31,12 @@ _OBJECT_VALUE_COST = 20  # comparing one value inside an object or list takes as
 _UNIQUE_ITEMS_COST = 4
 
 
-@dataclass(frozen=True, slots=True)
-class NormalisedSchema:
-    """`weight`: the estimated number of subschemas and pattern states checked per value. `warnings`: for the author."""
+def normalise(schema: Any) -> tuple[JsonObject, int, tuple[Problem, ...]]:
+    """Normalise a plain JSON Schema. Return it, its weight, and warnings for the author.
 
-    json_schema: JsonObject
-    weight: int
-    warnings: tuple[Problem, ...]
-
-
-def normalise(schema: Any) -> NormalisedSchema:
-    """Normalise a plain JSON Schema. Raises InvalidPerspective with every mistake (at most 20)."""
+    The weight is the estimated number of subschemas and pattern states checked per value. Raises InvalidPerspective
+    with every mistake (at most 20).
+    """
     reader = _Reader(schema)
     node = reader.read(schema, _Place())
     if not reader.problems:
@@ -50,7 +45,7 @@ def normalise(schema: Any) -> NormalisedSchema:
         reader.reject("", "Demands too large an answer: lower minItems and minLength.")
     if reader.problems:
         raise InvalidPerspective(reader.problems)
-    return NormalisedSchema(node, reader.weight, tuple(reader.warnings))
+    return node, reader.weight, tuple(reader.warnings)
 
 
 def _as_object(node: JsonObject, reader: "_Reader") -> JsonObject:

@@ -18,7 +18,7 @@ from perspectives.errors import MAX_PROBLEMS, InvalidPerspective, Problem, Valid
 from perspectives.json_values import JsonObject, NotJson, copy_json, items, to_json
 from perspectives.keywords import BRANCHING
 from perspectives.messages import MASK, problems_of
-from perspectives.schema import NormalisedSchema, normalise
+from perspectives.schema import normalise
 
 MAX_COST = 4_000_000  # maximum bytes of an answer times the weight of its schema: 50 ms (benchmarks/schemas.py)
 MAX_ANSWER_BYTES = 1_000_000  # maximum length of an answer as JSON. Callers reject longer texts before parsing
@@ -39,14 +39,13 @@ class Validated:
 
 
 class Validator:
-    """Validate answers against one schema. `warnings`, `weight`: see `NormalisedSchema`."""
+    """Validate answers against one schema. `weight`, `warnings`: see `normalise`."""
 
-    def __init__(self, schema: NormalisedSchema) -> None:
-        self.json_schema = schema.json_schema
-        self.warnings = schema.warnings
-        self.weight = schema.weight
+    def __init__(self, schema: JsonObject) -> None:
+        """`schema`: any JSON Schema. Raises InvalidPerspective."""
+        self.json_schema, self.weight, self.warnings = normalise(schema)
         self._parts: dict[int, _Part] = {}
-        self._engine = _engine(schema.json_schema)
+        self._engine = _engine(self.json_schema)
 
     def is_cheap(self, text_length: int) -> bool:
         """Return whether validating an answer of `text_length` characters is fast enough for the event loop (2 ms)."""
@@ -122,15 +121,13 @@ class _Part:
 def compile_schema(schema: JsonObject) -> Validator:
     """Return the validator of a JSON Schema, which may be cached. Raises InvalidPerspective."""
     text = json.dumps(copy_json(schema), ensure_ascii=False, separators=(",", ":"))
-    return _cached(text) if len(text) <= _CACHEABLE else _compiled(text)
+    return cached_validator(text) if len(text) <= _CACHEABLE else Validator(json.loads(text))
 
 
-def _compiled(text: str) -> Validator:
-    return Validator(normalise(json.loads(text)))
-
-
-_cached = lru_cache(maxsize=_CACHED)(_compiled)
-clear_cache = _cached.cache_clear
+@lru_cache(maxsize=_CACHED)
+def cached_validator(text: str) -> Validator:
+    """Return the validator of a JSON Schema in a text. Raises InvalidPerspective."""
+    return Validator(json.loads(text))
 
 
 def _engine(schema: JsonObject) -> Any:

@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 from providers.base import Spec
 
 
-class NotDialled(Exception):
+class AddressNotAllowed(Exception):
     """The transport refuses to connect to this address. The message is shown to the caller."""
 
 

@@ -5,13 +5,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from providers import dialects
-from providers.base import PLACEHOLDER_BASE64, JsonObject, Model, Setting, Spec, VisionRequest
+from providers.base import PLACEHOLDER_BASE64, JsonObject, Model, Setting, Spec, VisionRequest, usage_of
 from providers.call import foreign_reply
 from providers.errors import ProviderError, Refused
 from providers.http_errors import classify, error_in_200
 from providers.stainless import StainlessClient
-from providers.text import Answer, AnswerText, Failure, model_of, whole_characters
-from providers.usage import usage_of
+from providers.text import Answer, AnswerText, Failure, mapping, model_of, whole_characters
 
 if TYPE_CHECKING:
     import anthropic
@@ -61,10 +60,10 @@ class AnthropicClient(StainlessClient):
     path = "/messages"
 
     async def _models(self, request: VisionRequest) -> tuple[Model, ...]:
-        listed = _mapping(await self._list(request, {"limit": _MAX_MODELS})).get("data")
+        listed = mapping(await self._list(request, {"limit": _MAX_MODELS})).get("data")
         if not isinstance(listed, list):
             raise foreign_reply(SPEC.title)
-        rows = [row for row in map(_mapping, listed) if isinstance(row.get("id"), str)]
+        rows = [row for row in map(mapping, listed) if isinstance(row.get("id"), str)]
         return tuple(model_of(row["id"], _text(row.get("display_name"))) for row in rows)
 
     def body(self, request: VisionRequest) -> JsonObject:
@@ -87,10 +86,10 @@ class AnthropicClient(StainlessClient):
         return MessageAnswer(SPEC, request, streamed=streamed)
 
     def _error_in(self, response: object, request: VisionRequest) -> ProviderError | None:
-        error = _mapping(response).get("error")
+        error = mapping(response).get("error")
         if not error:
             return None
-        status = _STATUSES.get(_text(_mapping(error).get("type")))
+        status = _STATUSES.get(_text(mapping(error).get("type")))
         if status is None:
             return error_in_200(error, SPEC, request)
         return classify(status, {"error": error}, {}, SPEC, request)
@@ -151,19 +150,19 @@ class MessageAnswer(Answer):
         return str(self._text) or str(self._prose)
 
     def read(self, response: Any) -> str:
-        event = _mapping(response)
+        event = mapping(response)
         if not self.streamed:
             return self._read_message(event)
         match event.get("type"):
             case "message_start":
-                self._read_header(_mapping(event.get("message")))
+                self._read_header(mapping(event.get("message")))
             case "content_block_start":
-                return self._read_block(_mapping(event.get("content_block")), "")
+                return self._read_block(mapping(event.get("content_block")), "")
             case "content_block_delta":
-                return self._read_block(_mapping(event.get("delta")), "partial_json")
+                return self._read_block(mapping(event.get("delta")), "partial_json")
             case "message_delta":
                 self._read_usage(event.get("usage"))
-                self.finish = _text(_mapping(event.get("delta")).get("stop_reason")) or self.finish
+                self.finish = _text(mapping(event.get("delta")).get("stop_reason")) or self.finish
         return ""
 
     def _read_message(self, message: Mapping[str, Any]) -> str:
@@ -172,7 +171,7 @@ class MessageAnswer(Answer):
             raise foreign_reply(SPEC.title)
         self._read_header(message)
         for block in content:
-            self._read_block(_mapping(block), "input")
+            self._read_block(mapping(block), "input")
         # HTTP has checked the length of the body, so a complete response may omit the stop reason.
         self.finish = _text(message.get("stop_reason")) or "end_turn"
         return str(self)
@@ -202,7 +201,7 @@ class MessageAnswer(Answer):
 
     def _read_usage(self, counts: object) -> None:
         """Update the usage from cumulative counts. `input_tokens` excludes cached tokens, so they are added."""
-        reported = {name: count for name, count in _mapping(counts).items() if type(count) is int and count >= 0}
+        reported = {name: count for name, count in mapping(counts).items() if type(count) is int and count >= 0}
         self._counts |= reported
         cached = self._counts.get("cache_read_input_tokens")
         read = self._counts.get("input_tokens")
@@ -221,10 +220,6 @@ class MessageAnswer(Answer):
             case "" | "pause_turn":
                 return self._unfinished()
         return None
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _text(value: object) -> str:

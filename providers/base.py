@@ -9,7 +9,6 @@ from typing import Any, Literal
 from pybase64 import b64encode
 
 from providers.hints import RateHints
-from providers.usage import Usage
 
 JsonObject = dict[str, Any]
 OutputMode = Literal["json_schema", "json_schema_relaxed", "json_object", "prompt"]
@@ -19,6 +18,7 @@ PLACEHOLDER = token_bytes(24)
 PLACEHOLDER_BASE64 = b64encode(PLACEHOLDER).decode()
 LADDER: tuple[OutputMode, ...] = ("json_schema", "json_schema_relaxed", "json_object", "prompt")
 """Output modes, the strictest first. Every server accepts the last one."""
+_PLAUSIBLE = 10**9  # tokens of one call; larger counts are ignored
 
 
 def lowest(*modes: OutputMode) -> OutputMode:
@@ -148,6 +148,39 @@ class Delta:
     """The next piece of the answer's text. "" is sent for an event without text, to show that the server responds."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one or more calls. A count is None if the provider did not report it for every call.
+
+    In a sum of `cached_tokens`, None counts as 0, because providers report cached tokens only if there are any.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+
+    def __add__(self, other: "Usage") -> "Usage":
+        cached = [count for count in (self.cached_tokens, other.cached_tokens) if count is not None]
+        return Usage(
+            _sum(self.input_tokens, other.input_tokens),
+            _sum(self.output_tokens, other.output_tokens),
+            sum(cached) if cached else None,
+        )
+
+
+def _sum(a: int | None, b: int | None) -> int | None:
+    return None if a is None or b is None else a + b
+
+
+def usage_of(*counts: object) -> Usage | None:
+    """Return the usage for the input, output and cached tokens, which may be any JSON values.
+
+    Return None for zeros, which some servers report.
+    """
+    plausible = [count if type(count) is int and 0 <= count <= _PLAUSIBLE else None for count in counts]
+    return Usage(*plausible) if any(plausible[:2]) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,8 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 
-from providers.base import Completion, Delta, Image, Model, ProviderConfig, Spec, VisionRequest
+from providers.base import Completion, Delta, Image, Model, Spec, VisionRequest
 from providers.client import BaseClient
-from providers.pool import Pool
 
 MODEL = "measurements"
 WARNING = "builtin describes pixels, not content. Choose a vision model for a real description."
@@ -25,10 +24,6 @@ class BuiltinClient(BaseClient):
     """Answers from the image's statistics, always alike for one image and schema. Calls raise SchemaNotFillable."""
 
     specs = (SPEC,)
-    spec = SPEC
-
-    def __init__(self, config: ProviderConfig, pool: Pool) -> None:
-        """Ignore the configuration and the pool."""
 
     async def complete(self, request: VisionRequest) -> Completion:
         """Return the complete answer: JSON if the request has a schema, otherwise one sentence."""

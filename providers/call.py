@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mappi
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from providers.addresses import NotDialled, origin, shown
+from providers.addresses import AddressNotAllowed, origin, shown
 from providers.base import Credentials, Spec
 from providers.errors import AuthFailed, BadReply, CallTimeout, ProviderError, RequestRejected, Unreachable
 
@@ -97,7 +97,7 @@ def foreign_reply(title: str) -> BadReply:
 
 
 def _unreachable(title: str, base_url: str, causes: list[BaseException]) -> Unreachable:
-    refused = next((str(cause) for cause in causes if isinstance(cause, NotDialled)), "")
+    refused = next((str(cause) for cause in causes if isinstance(cause, AddressNotAllowed)), "")
     where = f" at {shown(base_url)}" if base_url else ""
     kinds = (text for kind, text in _CONNECT_CAUSES.items() for cause in causes if isinstance(cause, kind))
     reason = next(kinds, ". Check that the server runs, and its base URL.")
@@ -107,7 +107,7 @@ def _unreachable(title: str, base_url: str, causes: list[BaseException]) -> Unre
 def _socket_cause(error: BaseException) -> BaseException | None:
     """Return the socket or address error that caused the exception, or None. The cause contains no request data."""
     root = list(_chain(error))[-1]
-    return root if isinstance(root, NotDialled | OSError) and root is not error else None
+    return root if isinstance(root, AddressNotAllowed | OSError) and root is not error else None
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

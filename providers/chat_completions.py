@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from providers import dialects
-from providers.base import PLACEHOLDER_BASE64, JsonObject, Model, Spec, VisionRequest
+from providers.base import PLACEHOLDER_BASE64, JsonObject, Model, Spec, Usage, VisionRequest, usage_of
 from providers.call import foreign_reply
 from providers.errors import BadReply, Blocked, Refused
 from providers.profiles import Profile, profile
-from providers.text import Answer, Failure, model_of, whole_characters
-from providers.usage import Usage, usage_of
+from providers.text import Answer, Failure, mapping, model_of, whole_characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ def models(response: object, title: str) -> tuple[Model, ...]:
         rows = next((response[name] for name in ("data", "models") if isinstance(response.get(name), list)), None)
     if not isinstance(rows, list):
         raise foreign_reply(title)
-    valid = [row for row in rows if isinstance(row, Mapping) and isinstance(row.get("id"), str)]
+    valid = [row for row in map(mapping, rows) if isinstance(row.get("id"), str)]
     return tuple(model_of(row["id"], _text(row.get("name"))) for row in valid)
 
 
@@ -67,14 +66,14 @@ class ChatAnswer(Answer):
     def read(self, response: Any) -> str:
         if not isinstance(response, Mapping) or not (self.streamed or isinstance(response.get("choices"), list)):
             raise foreign_reply(self._spec.title)
-        self._text.usage = _usage(response.get("usage")) or self._text.usage
+        self._text.usage = _usage(mapping(response.get("usage"))) or self._text.usage
         self._model = self._model or whole_characters(_text(response.get("model")))
-        self.tokens_per_second = _speed(response.get("timings")) or self.tokens_per_second
+        self.tokens_per_second = _speed(mapping(response.get("timings"))) or self.tokens_per_second
         choice = _first_choice(response)
-        message = choice.get("delta" if self.streamed else "message")
+        message = mapping(choice.get("delta" if self.streamed else "message"))
         text = ""
         # Text after the finish reason is ignored: servers differ in their last events.
-        if isinstance(message, Mapping) and not self.finish:
+        if not self.finish:
             self._refused = self._refused or bool(_text(message.get("refusal")).strip())
             self._tool_called = self._tool_called or bool(message.get("tool_calls") or message.get("function_call"))
             text = self._text.add(_text(message.get("content")))
@@ -107,39 +106,31 @@ class ChatAnswer(Answer):
 
 def error_in(response: object) -> object:
     """Return the error object inside a response with status 200, or None if there is none."""
-    if not isinstance(response, Mapping):
-        return None
-    return response.get("error") or _first_choice(response).get("error")
+    event = mapping(response)
+    return event.get("error") or _first_choice(event).get("error")
 
 
-def _usage(counts: object) -> Usage | None:
-    if not isinstance(counts, Mapping):
-        return None
-    details = counts.get("prompt_tokens_details")
-    cached = _count(details.get("cached_tokens")) if isinstance(details, Mapping) else None
-    return usage_of(_count(counts.get("prompt_tokens")), _count(counts.get("completion_tokens")), cached)
+def _usage(counts: Mapping[str, Any]) -> Usage | None:
+    cached = mapping(counts.get("prompt_tokens_details")).get("cached_tokens")
+    return usage_of(counts.get("prompt_tokens"), counts.get("completion_tokens"), cached)
 
 
-def _speed(timings: object) -> float | None:
-    speed = timings.get("predicted_per_second") if isinstance(timings, Mapping) else None
+def _speed(timings: Mapping[str, Any]) -> float | None:
+    speed = timings.get("predicted_per_second")
     return float(speed) if isinstance(speed, int | float) and speed > 0 else None
 
 
 def _first_choice(event: Mapping[str, Any]) -> Mapping[str, Any]:
     choices = event.get("choices")
     listed = choices if isinstance(choices, list) else []
-    return next((choice for choice in listed if isinstance(choice, Mapping) and not choice.get("index")), {})
+    return next((choice for choice in map(mapping, listed) if choice and not choice.get("index")), {})
 
 
 def _text(value: object) -> str:
     """Return a string, or the joined texts of a list of parts (Mistral's content). Any other value gives ""."""
     if isinstance(value, list):
-        return "".join(_text(part.get("text")) for part in value if isinstance(part, Mapping))
+        return "".join(_text(part.get("text")) for part in map(mapping, value))
     return value if isinstance(value, str) else ""
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def _messages(request: VisionRequest, flavour: Flavour, schema: JsonObject | None, detail: object) -> list[JsonObject]:

@@ -36,14 +36,16 @@ _IMAGE = Image(
     64,
     64,
 )
+StepName = Literal["initialize_client", "list_models", "test_chat_completion"]
+Status = Literal["success", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """One step of a connection check. `error`: a sentence if `status` is "failed", otherwise ""."""
 
-    step: Literal["initialize_client", "list_models", "test_chat_completion"]
-    status: Literal["success", "failed"]
+    step: StepName
+    status: Status
     message: str = ""
     error: str = ""
 

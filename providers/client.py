@@ -33,7 +33,7 @@ class BaseClient(ABC):
         self._options = config.options
         self._pool = pool
         self._base_url = base_url(self.spec, config.base_url) or self.spec.base_url
-        if not self._base_url:
+        if self.spec.is_remote and not self._base_url:
             raise ValueError(f"{self.spec.title} needs a base_url.")
 
     @abstractmethod

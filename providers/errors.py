@@ -1,7 +1,7 @@
 """Exceptions that provider calls raise. Their messages never contain a response body, a key or a prompt."""
 
+from providers.base import Usage
 from providers.hints import RateHints
-from providers.usage import Usage
 
 
 class ProviderError(Exception):
@@ -144,4 +144,3 @@ class UnknownKind(LookupError):
 
     def __init__(self, kind: str, known: tuple[str, ...]) -> None:
         super().__init__(f"{kind!r} is not a kind of provider. Known kinds: {', '.join(known)}.")
-        self.known = known

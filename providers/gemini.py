@@ -13,14 +13,13 @@ from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from providers import dialects
-from providers.base import JsonObject, Model, ProviderConfig, Setting, Spec, VisionRequest
+from providers.base import JsonObject, Model, ProviderConfig, Setting, Spec, Usage, VisionRequest, usage_of
 from providers.call import Call, api_key, foreign_reply
 from providers.client import ServerClient
 from providers.errors import BadReply, Blocked, InvalidOption, ProviderError, RequestRejected, UnknownModel
 from providers.http_errors import classify
 from providers.pool import Pool
-from providers.text import Answer, Failure, model_of, whole_characters
-from providers.usage import Usage, usage_of
+from providers.text import Answer, Failure, mapping, model_of, whole_characters
 
 if TYPE_CHECKING:
     import httpx2
@@ -243,9 +242,9 @@ async def _list(models: "AsyncModels") -> tuple[Model, ...]:
 
 
 def _classify(status: int, details: object, headers: Mapping[str, str], request: VisionRequest) -> ProviderError:
-    fault = details.get("error") if isinstance(details, Mapping) else None
+    fault = mapping(details).get("error")
     # google-gemini/gemini-cli#24641: the cause is the account's country, not the schema
-    if isinstance(fault, Mapping) and fault.get("status") == "FAILED_PRECONDITION":
+    if mapping(fault).get("status") == "FAILED_PRECONDITION":
         return RequestRejected("Gemini does not serve this account, or the country it is called from.", status=status)
     # An HTML page may quote the path with the model, so a model name in it does not mean that the model is unknown.
     body = "" if status == 404 and not fault else details

@@ -24,10 +24,9 @@ _EPOCH_SECONDS, _EPOCH_MILLISECONDS = 1e9, 1e11  # larger numbers are Unix times
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """One rate limit: `remaining` of `limit` requests or tokens are left. `reset`: seconds until all are available."""
+    """One rate limit: `remaining` requests or tokens are left. `reset`: seconds until all are available."""
 
     remaining: float
-    limit: float | None = None
     reset: float | None = None
 
 
@@ -50,9 +49,9 @@ def _tightest(headers: Mapping[str, str], names: tuple[str, ...]) -> Allowance |
     """Return the rate limit with the smallest remaining amount, or None if the headers contain none."""
     allowances = []
     for name in names:
-        remaining, limit, reset = (headers.get(name.format(word)) for word in ("remaining", "limit", "reset"))
+        remaining, reset = (headers.get(name.format(word)) for word in ("remaining", "reset"))
         if (amount := _number(remaining)) is not None:
-            allowances.append(Allowance(amount, _number(limit), _seconds(reset)))
+            allowances.append(Allowance(amount, _seconds(reset)))
     return min(allowances, key=lambda allowance: allowance.remaining, default=None)
 
 

@@ -10,6 +10,7 @@ from providers.base import Options, Spec, VisionRequest
 from providers.errors import ProviderError, SchemaRejected
 from providers.hints import rate_hints, retry_after, walk
 from providers.provider_message import provider_message
+from providers.text import mapping
 
 _MAX_TEXT = 20_000
 _PARAMETERS = frozenset({"max_completion_tokens", "detail", *(field.name for field in fields(Options))})
@@ -53,7 +54,7 @@ def classify(
 
 def error_in_200(error: object, spec: Spec, request: VisionRequest) -> ProviderError:
     """Return the error for an error object in a response with status 200. Its `code` may be an HTTP status."""
-    code = str(error.get("code")) if isinstance(error, Mapping) else ""
+    code = str(mapping(error).get("code"))
     if re.fullmatch("[45][0-9][0-9]", code):
         return classify(int(code), error, {}, spec, request)
     failure = classify(500, error, {}, spec, request)
@@ -99,8 +100,7 @@ def _names_missing_model(text: str, request: VisionRequest) -> bool:
 
 def _parameter(body: object, text: str) -> Cause | None:
     """Return the cause if the error's field `param` names a sampling parameter, with the limit in the text."""
-    error = body.get("error", body) if isinstance(body, Mapping) else None
-    name = error.get("param") if isinstance(error, Mapping) else None
+    name = mapping(mapping(body).get("error", body)).get("param")
     if not isinstance(name, str) or name not in _PARAMETERS:
         return None
     limit = next((number for match in _LIMIT.finditer(text) for number in match.groups() if number), "")

@@ -6,11 +6,11 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from providers import chat_completions, dialects, local_models
 from providers.base import Completion, Credentials, Delta, Model, ProviderConfig, Setting, Spec, VisionRequest
@@ -20,7 +20,6 @@ from providers.errors import BadReply, EngineFailed, UnknownModel, Unreachable
 from providers.local_engine import Options
 from providers.local_supervisor import Lease
 from providers.openai import OpenAIClient
-from providers.pool import Pool
 from providers.profiles import Profile
 
 INSTALL = "Run pip install '.[local]' in the project's directory."
@@ -48,19 +47,14 @@ class _Server(OpenAIClient):
 
 
 class LocalClient(BaseClient):
-    """Client of the embedded engine. Each call leases an engine, which starts if it does not run.
+    """Client of the embedded engine. Each call leases an engine of the pool, which starts if it does not run.
 
-    Calls raise EngineFailed, with a remedy, if the engine cannot start or dies.
+    The option `max_concurrency` limits concurrent calls. Calls raise EngineFailed, with a remedy, if the engine cannot
+    start or dies.
     """
 
     specs = (SPEC,)
     sdk = "openai"
-
-    def __init__(self, config: ProviderConfig, pool: Pool) -> None:
-        """Use the engines of `pool`. The option `max_concurrency` limits concurrent calls."""
-        self.spec = SPEC
-        self._options: Mapping[str, Any] = config.options
-        self._pool = pool
 
     async def complete(self, request: VisionRequest) -> Completion:
         async with self._call(request) as (server, request):

@@ -20,7 +20,7 @@ _END_SECONDS = 5.0
 """Seconds for an engine to end after its input was closed. Then it is killed."""
 _ROOT = Path(__file__).parents[1]
 # Environment variables that an interpreter and a GPU backend may need. None of them is a key.
-_ENVIRONMENT = ("LD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT", "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
+_ENVIRONMENT = ("LD_LIBRARY_PATH", "PYTHONHOME", "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 _CAUSES = (  # llama.cpp's log lines and their causes (measured with xllamacpp 2026.10)
     ("mismatch between text model", "The vision projector belongs to another model. Use the mmproj of this model."),
     ("CLIP cannot be used as main model", "The file is a vision projector. Name the text model that belongs to it."),

@@ -8,13 +8,12 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 from providers import dialects
-from providers.base import PLACEHOLDER, JsonObject, Model, Setting, Spec, VisionRequest
+from providers.base import PLACEHOLDER, JsonObject, Model, Setting, Spec, VisionRequest, usage_of
 from providers.call import Call, api_key
 from providers.client import ServerClient
 from providers.errors import ProviderError, UnknownModel
 from providers.http_errors import classify, error_in_200
 from providers.text import Answer, Failure, model_of, whole_characters
-from providers.usage import usage_of
 
 if TYPE_CHECKING:
     import httpx2

@@ -1,12 +1,12 @@
 """Collect an answer, limit the length of its text, and detect endless white space."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
-from providers.base import Completion, Model, Spec, VisionRequest
+from providers.base import Completion, Model, Spec, Usage, VisionRequest
 from providers.errors import BadReply, ProviderError, Truncated, WhitespaceRunaway
 from providers.hints import RateHints
-from providers.usage import Usage
 
 MAX_CHARACTERS = 1024 * 1024
 # vLLM with xgrammar at temperature 0 writes white space until the token limit (measured with vLLM 0.32).
@@ -54,6 +54,11 @@ class AnswerText:
 def whole_characters(text: str) -> str:
     """Replace every lone surrogate in the text, because UTF-8 cannot encode them."""
     return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """Return a JSON object of a response unchanged, and an empty one for any other value."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def model_of(name: str, title: str = "") -> Model:

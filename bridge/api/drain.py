@@ -12,36 +12,36 @@ _POLL_SECONDS = 0.1
 
 
 class Drain:
-    """The running work of one worker. `begun`: new work is refused. `over`: the remaining work was cancelled."""
+    """The running work of one worker. `begun`: new work is refused. `cancelling`: the remaining work was cancelled."""
 
     def __init__(self) -> None:
         self.begun = asyncio.Event()
-        self.over = False
+        self.cancelling = False
         self._end = 0.0
-        self._under_way: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     @contextmanager
-    def under_way(self, late: bool = False) -> Iterator[None]:
-        """Register the current task as running work. Raises ShuttingDown during a shutdown, unless `late` is true."""
-        if self.begun.is_set() and not late:
+    def track(self, *, during_shutdown: bool = False) -> Iterator[None]:
+        """Register the current task as running work. Unless `during_shutdown`, raises ShuttingDown in a shutdown."""
+        if self.begun.is_set() and not during_shutdown:
             raise ShuttingDown
         task = asyncio.current_task()
         assert task is not None
-        self._under_way.add(task)
+        self._tasks.add(task)
         try:
             yield
         finally:
-            self._under_way.discard(task)
+            self._tasks.discard(task)
 
-    def ends_this(self) -> bool:
+    def uncancel(self) -> bool:
         """Return whether the shutdown cancelled the current task. If so, clear the cancellation."""
         task = asyncio.current_task()
-        if not self.over or task is None:
+        if not self.cancelling or task is None:
             return False
         task.uncancel()
         return True
 
-    def hurry(self) -> None:
+    def end_grace_period(self) -> None:
         """End the grace period now."""
         self._end = 0.0
 
@@ -49,13 +49,13 @@ class Drain:
         """Shut down: wait `grace` seconds for the running work, then cancel the rest and wait for its end."""
         self.begun.set()
         await self._wait(grace)
-        self.over = True
-        for task in self._under_way:
+        self.cancelling = True
+        for task in self._tasks:
             task.cancel()
         await self._wait(_LINGER_SECONDS)
 
     async def _wait(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         self._end = loop.time() + seconds
-        while self._under_way and loop.time() < self._end:
-            await asyncio.wait(self._under_way, timeout=_POLL_SECONDS)
+        while self._tasks and loop.time() < self._end:
+            await asyncio.wait(self._tasks, timeout=_POLL_SECONDS)

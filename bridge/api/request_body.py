@@ -14,8 +14,8 @@ from starlette.requests import ClientDisconnect, Request
 
 from bridge.errors import BodyTooLarge, InvalidJson, InvalidRequest, RequestTimeout
 from bridge.settings import Settings
+from providers.base import JsonObject
 
-JsonObject = dict[str, Any]
 UPLOAD_PART = "image"
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s;\"]*)", re.IGNORECASE)
 _UTF_8 = ("utf-8", "utf8", "us-ascii")

@@ -5,8 +5,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import from_json
 
-from bridge.captioning.models import Caption, CaptionOptions, ImageOut, JsonObject, Problem, Texts, UsageOut
+from bridge.captioning.models import Caption, CaptionOptions, ImageOut, Problem, Texts, UsageOut
 from bridge.dispatch.targets import ProviderOverride, ShortText
+from providers.base import JsonObject
+from providers.checks import Status, StepName
+from providers.local_process import State
 
 
 def _without_image(schema: JsonObject) -> None:
@@ -231,8 +234,8 @@ class ProviderByName(BaseModel):
 class StepOut(BaseModel):
     """A step of a connection test."""
 
-    step: Literal["initialize_client", "list_models", "test_chat_completion"]
-    status: Literal["success", "failed"]
+    step: StepName
+    status: Status
     timestamp: str
     message: str | None = None
     error: str | None = None
@@ -269,7 +272,7 @@ class TestResult(BaseModel):
 class ConnectionTest(BaseModel):
     """The result of a connection test. `status` is `success` if every step succeeded."""
 
-    status: Literal["success", "failed"]
+    status: Status
     message: str
     provider: str
     result: TestResult
@@ -287,7 +290,7 @@ class EngineState(BaseModel):
     """The process of an embedded engine (provider `local`)."""
 
     model: str
-    state: Literal["stopped", "loading", "ready"]
+    state: State
     calls: int = Field(description="Calls in progress.")
     load_seconds: float | None = Field(description="How long the model took to load.")
     last_exit: int | None = Field(description="Exit code of the last process, negative for a signal.")

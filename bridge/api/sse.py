@@ -57,7 +57,7 @@ class EventStreamResponse(Response):
             try:
                 await asyncio.wait((writing, leaving), return_when=asyncio.FIRST_COMPLETED)
             except asyncio.CancelledError:
-                if not drain.ends_this():
+                if not drain.uncancel():
                     raise
                 self._events.cancel(ShuttingDown())
                 await asyncio.wait((writing, leaving), return_when=asyncio.FIRST_COMPLETED)

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote
 
 import httpx2
@@ -13,7 +13,7 @@ from bridge import errors
 from bridge.batch.folder import BatchError
 from bridge.captioning import prices, problems
 from bridge.captioning.analyze import analyze
-from bridge.captioning.models import Caption, CaptionOptions, JsonObject
+from bridge.captioning.models import Caption, CaptionOptions
 from bridge.captioning.parsing import parse_request
 from bridge.captioning.plan import AnalysisPlan, find_perspectives, plan_caption
 from bridge.captioning.services import Services
@@ -23,9 +23,8 @@ from bridge.dispatch.queue import ProviderQueue, Route
 from bridge.run import Run
 from perspectives import Perspective
 from perspectives import perspective as perspective_json
-from providers.base import Completion, ProviderConfig
+from providers.base import Completion, JsonObject, ProviderConfig, Usage
 from providers.errors import CallTimeout, ProviderError, RateLimited, Unavailable, Unreachable
-from providers.usage import Usage
 
 _OVERLOADED = (429, 503)
 _HTTP_OK = 200
@@ -48,30 +47,16 @@ class Outcome:
     cost: float | None = None
 
 
-class Engine(Protocol):
-    """Captions one image with several perspectives.
-
-    `target`: the provider and the model, as far as they are known. `servers`: the number of the provider's servers.
-    """
-
-    target: str
-    servers: int
-
-    async def price(self, tokens: int) -> float | None:
-        """Return the price of `tokens` input tokens in US dollars, None if unknown."""
-
-    async def find(self, perspective: str | JsonObject) -> Perspective:
-        """Return a perspective. Raises PerspectiveError or ProviderUnusable."""
-
-    async def check(self, run: Run) -> tuple[str, ...]:
-        """Check that captions can be made, and return warnings. Raises ProviderUnusable."""
-
-    async def caption(self, data: bytes, fields: JsonObject, named: tuple[Perspective, ...], run: Run) -> list[Outcome]:
-        """Caption an image. `fields`: the request's fields. Failures are returned as problems, not raised."""
+def problem_json(error: Exception) -> JsonObject:
+    """Return the problem for an error, as JSON."""
+    return problems.from_error(error).model_dump(mode="json")
 
 
 class InProcess:
-    """Makes captions in this process."""
+    """Makes captions in this process.
+
+    `target`: the provider and the model, as far as they are known. `servers`: the number of the provider's servers.
+    """
 
     def __init__(self, services: Services, fields: JsonObject) -> None:
         """`fields`: the fields of every request. Raises InvalidRequest or DispatchError without a usable target."""
@@ -82,15 +67,18 @@ class InProcess:
         self.servers = 1 if fleet is None or self._target.endpoint else len(fleet.endpoints)
 
     async def price(self, tokens: int) -> float | None:
+        """Return the price of `tokens` input tokens in US dollars, None if unknown."""
         counts = Usage(tokens, 0)  # in a thread: the price list takes 0.3 s to import
         return await asyncio.to_thread(prices.price, self._target.config.base_url, self._target.model, counts)
 
     async def find(self, perspective: str | JsonObject) -> Perspective:
+        """Return a perspective. Raises PerspectiveError or ProviderUnusable."""
         run = Run(Deadline(self._services.settings.timeout))
         (found,) = await find_perspectives([perspective], self._services, run)
         return found
 
     async def check(self, run: Run) -> tuple[str, ...]:
+        """Check that captions can be made, and return warnings. Raises ProviderUnusable."""
         target, dispatcher = self._target, self._services.dispatcher
         (listing,) = (await dispatcher.check(target, "", run)).values()
         if any(target.model in (model.id, model.name) for model in listing.models):
@@ -101,11 +89,12 @@ class InProcess:
         return result.warnings
 
     async def caption(self, data: bytes, fields: JsonObject, named: tuple[Perspective, ...], run: Run) -> list[Outcome]:
+        """Caption an image. `fields`: the request's fields. Failures are returned as problems, not raised."""
         try:
             options = CaptionOptions.model_validate(fields)
             plans = [plan_caption(each, own_options(options, each), self._services, run, upload=data) for each in named]
         except tuple(errors.TABLE) as error:
-            return [Outcome(problems.report(error, run).model_dump(mode="json"))] * len(named)
+            return [_outcome(error, run)] * len(named)
         plan = AnalysisPlan(options, tuple(plans), upload=data)
         outcomes = await analyze(plan, self._services, run)
         return [_outcome(result, child) for result, child in zip(outcomes.values(), run.children, strict=True)]
@@ -127,7 +116,10 @@ def _outcome(result: Caption | Exception, run: Run) -> Outcome:
 
 
 class OverHttp:
-    """Makes captions with a running service. Concurrent requests to it are limited like calls to a provider."""
+    """Makes captions with a running service, and has the methods of `InProcess`.
+
+    Concurrent requests to the service are limited like calls to a provider.
+    """
 
     servers = 1
 
@@ -185,7 +177,7 @@ class OverHttp:
         try:
             admission = await self._queue.enter(Route(self._queue, self._queue.endpoints), run)
         except tuple(errors.TABLE) as error:
-            return [Outcome(problems.from_error(error).model_dump(mode="json"))] * len(named)
+            return [Outcome(problem_json(error))] * len(named)
         result: Completion | ProviderError | None = None
         try:
             run.stage("model", self._url)
@@ -195,11 +187,14 @@ class OverHttp:
         except httpx2.TransportError as error:
             kind = CallTimeout if isinstance(error, httpx2.TimeoutException) else Unreachable
             result = kind(f"The service at {self._url} did not respond: {type(error).__name__}.")
-            body = problems.from_error(result).model_dump(mode="json")
+            body = problem_json(result)
         finally:
             admission.end(result)
             self._queue.advance()
         return [_remote_outcome(body, each.name) for each in named]
+
+
+Engine = InProcess | OverHttp
 
 
 def _read(response: httpx2.Response) -> tuple[JsonObject, Completion | ProviderError]:
@@ -209,7 +204,7 @@ def _read(response: httpx2.Response) -> tuple[JsonObject, Completion | ProviderE
         detail = str(body.get("detail", ""))
     except (ValueError, AttributeError):
         error = Unavailable(f"The service responded {response.status_code} without JSON.")
-        return problems.from_error(error).model_dump(mode="json"), error
+        return problem_json(error), error
     if response.status_code in _OVERLOADED:
         kind = RateLimited if response.status_code == 429 else Unavailable
         return body, kind(detail, retry_after=body.get("retry_after"))

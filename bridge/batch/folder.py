@@ -17,7 +17,7 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from bridge.captioning.models import JsonObject
+from providers.base import JsonObject
 
 MAX_NAME = 255
 """Bytes of the longest file name that common file systems accept."""

@@ -9,6 +9,7 @@ that replaces a flagged row is flagged too.
 """
 
 import errno
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -22,12 +23,7 @@ from typing import Self
 from bridge.batch.folder import BatchError, Folder, to_line
 from bridge.batch.inputs import digest, natural
 from bridge.batch.models import Row
-from bridge.captioning.models import JsonObject
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from providers.base import JsonObject
 
 _FLAG = "overwriting"
 _PARTS_AT_ONCE = 256
@@ -127,8 +123,7 @@ class Index:
 
     def _lock_file(self) -> None:
         try:
-            if fcntl is not None:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BatchError(
                 f"Another run writes to '{self._folder.root}'. Wait for its end, or give each run a --shard."

@@ -17,9 +17,10 @@ from fsspec import AbstractFileSystem
 
 from bridge.batch.folder import BatchError, file_info, is_local, open_url
 from bridge.batch.models import ImageItem
-from bridge.batch.options import JsonObject, Options
+from bridge.batch.options import Options
 from bridge.batch.text import listed
 from perspectives import Perspective
+from providers.base import JsonObject
 
 IMAGES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")
 SIDECARS = (".txt", ".caption", ".json", ".jsonl", ".csv", ".parquet")
@@ -46,7 +47,7 @@ class Listing:
 
 
 @dataclass(slots=True)
-class _Found:
+class _Files:
     """The files of the inputs, before the common folder is known. `images`: versions and manifest rows, by path."""
 
     fs: AbstractFileSystem | None = None
@@ -72,28 +73,28 @@ def natural(key: str) -> tuple[list[str | int], str]:
 
 def list_images(options: Options, perspectives: Iterable[Perspective]) -> Listing:
     """List the images of the inputs in natural order, each once. Raises BatchError."""
-    found = _Found()
+    files = _Files()
     for url in options.inputs:
         try:
-            _add(url, options, found)
+            _add(url, options, files)
         except OSError as error:
             raise BatchError(f"'{url}' cannot be read: {error.strerror or error}.") from None
-    if not found.images:
-        ignored = f" (ignored: {listed(found.ignored)})" if found.ignored else ""
-        hint = " In patterns, *, ? and [ of a name are written [*], [?] and [[]." if found.ignored[_UNMATCHED] else ""
+    if not files.images:
+        ignored = f" (ignored: {listed(files.ignored)})" if files.ignored else ""
+        hint = " In patterns, *, ? and [ of a name are written [*], [?] and [[]." if files.ignored[_UNMATCHED] else ""
         raise BatchError(f"There is no image in {', '.join(options.inputs)}{ignored}.{hint}")
-    root = "" if found.fs is None or "" in found.bases else posixpath.commonpath(found.bases)
-    if root in ("", "/") and len(found.bases) > 1 and not options.output_dir:
+    root = "" if files.fs is None or "" in files.bases else posixpath.commonpath(files.bases)
+    if root in ("", "/") and len(files.bases) > 1 and not options.output_dir:
         raise BatchError("The inputs have no folder in common. Say where to write with --output-dir.")
     known = {variable.name for perspective in perspectives for variable in perspective.variables}
     items = [
-        ImageItem(_key(path, root), _url(path, found.fs), version, *_read_columns(row, known, path))
-        for path, (version, row) in found.images.items()
+        ImageItem(_key(path, root), _url(path, files.fs), version, *_read_columns(row, known, path))
+        for path, (version, row) in files.images.items()
     ]
     if leaving := [item.url for item in items if ".." in item.key.split("/")]:
         raise BatchError(f"The path of '{leaving[0]}' contains '..'. Name it without.")
     items.sort(key=lambda item: natural(item.key))
-    return Listing(found.fs, root, items, found.ignored)
+    return Listing(files.fs, root, items, files.ignored)
 
 
 def read_image(url: str, max_bytes: int) -> bytes:
@@ -146,34 +147,34 @@ def select(items: list[ImageItem], options: Options) -> list[ImageItem]:
     return items[: options.limit]
 
 
-def _add(url: str, options: Options, found: _Found, row: JsonObject | None = None, base: str = "") -> None:
+def _add(url: str, options: Options, files: _Files, row: JsonObject | None = None, base: str = "") -> None:
     """Add the images of an input. `row`, `base`: other columns and folder of the manifest that lists the input."""
     if url == "-":
         for name in _lines():
-            _add(name, options, found)
+            _add(name, options, files)
         return
     if url.startswith(_HTTP):
-        found.add(None, "", url, "", row)
+        files.add(None, "", url, "", row)
         return
     fs, path = open_url(url)
     if fs.isdir(path):
-        base, named, files = path, False, fs.find(path, maxdepth=1 if options.flat else None, detail=True)
+        base, named, infos = path, False, fs.find(path, maxdepth=1 if options.flat else None, detail=True)
     elif fs.exists(path):
         if path.endswith(".jsonl") and row is None:
-            _add_manifest(fs, path, options, found)
+            _add_manifest(fs, path, options, files)
             return
         is_below = bool(base) and path.startswith(f"{base.rstrip('/')}/")
-        base, named, files = base if is_below else posixpath.dirname(path), True, {path: fs.info(path)}
+        base, named, infos = base if is_below else posixpath.dirname(path), True, {path: fs.info(path)}
     elif pattern := _PATTERN.search(path):
-        base, named, files = posixpath.dirname(path[: pattern.start()]), True, fs.glob(path, detail=True)
-        found.ignored[_UNMATCHED] += not files
+        base, named, infos = posixpath.dirname(path[: pattern.start()]), True, fs.glob(path, detail=True)
+        files.ignored[_UNMATCHED] += not infos
     else:
         raise BatchError(f"There is no file or folder '{url}'.")
-    for name, info in files.items():
+    for name, info in infos.items():
         if reason := _reason(name[len(base.rstrip("/")) :], info, named=named):
-            found.ignored[reason] += 1
+            files.ignored[reason] += 1
         else:
-            found.add(fs, base.rstrip("/"), name, file_info(info), row)
+            files.add(fs, base.rstrip("/"), name, file_info(info), row)
 
 
 def _lines() -> list[str]:
@@ -194,7 +195,7 @@ def _reason(name: str, info: JsonObject, *, named: bool = False) -> str:
     return "sidecars" if extension in SIDECARS else "not images"
 
 
-def _add_manifest(fs: AbstractFileSystem, path: str, options: Options, found: _Found) -> None:
+def _add_manifest(fs: AbstractFileSystem, path: str, options: Options, files: _Files) -> None:
     base = posixpath.dirname(path)
     for number, line in enumerate(fs.cat_file(path).splitlines(), 1):
         if not line.strip():
@@ -210,7 +211,7 @@ def _add_manifest(fs: AbstractFileSystem, path: str, options: Options, found: _F
         if not is_local(fs) and not {".", ".."}.isdisjoint(place.split("/")):
             place = posixpath.normpath(place)
         url = str(name) if "://" in str(name) else _url(place, fs)
-        _add(url, options, found, row, base)
+        _add(url, options, files, row, base)
 
 
 def _read_columns(row: JsonObject, known: set[str], path: str) -> tuple[dict[str, str], tuple[str, ...]]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bridge.batch.options import JsonObject
+from providers.base import JsonObject
 
 End = Literal["done", "interrupted", "provider", "budget", "output"]
 """How a run ended: everything was tried, a signal, an unusable provider, a limit of the options, a failed write."""

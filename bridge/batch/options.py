@@ -4,7 +4,8 @@ from argparse import ArgumentTypeError
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-JsonObject = dict[str, Any]
+from providers.base import JsonObject
+
 Format = Literal["txt", "json", "jsonl", "csv", "parquet", "hf-metadata"]
 Existing = Literal["skip", "overwrite", "append", "prepend", "stale"]
 TrainerName = Literal["kohya", "ai-toolkit", "onetrainer", "hf"]

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from itertools import groupby, islice
@@ -15,15 +15,11 @@ from bridge.batch.inputs import IMAGES
 from bridge.batch.models import Failure, ImageItem, Row
 from bridge.batch.options import Format, Options
 from bridge.batch.text import TRAINERS
-from bridge.captioning.models import JsonObject
+from providers.base import JsonObject
 
 FAILURES = "failures.jsonl"
-_TABLES: dict[Format, str] = {
-    "jsonl": "captions.jsonl",
-    "csv": "captions.csv",
-    "parquet": "captions.parquet",
-    "hf-metadata": "metadata.jsonl",
-}
+Writer = Callable[[Path, Iterator[Row], tuple[str, ...]], None]
+"""Writes the rows of the perspectives to a file."""
 _COLUMNS = ("file_name", "perspective", "text", "caption", "provider", "model", "sha256")
 _TAKEN = (".", ".jsonl", ".csv", ".parquet")
 _PARQUET_ROWS = 1000
@@ -36,9 +32,9 @@ class Outputs:
     def __init__(self, folder: Folder, options: Options, perspectives: tuple[str, ...]) -> None:
         self._folder, self._options, self._perspectives = folder, options, perspectives
         trainer = TRAINERS.get(options.text.trainer)
-        self._forms = tuple(dict.fromkeys(options.out or (trainer.outputs if trainer else ("txt",))))
+        self._formats = tuple(dict.fromkeys(options.out or (trainer.outputs if trainer else ("txt",))))
         extensions = {"txt": options.extension, "json": ".json"}
-        self._extensions = {form: extensions[form] for form in self._forms if form in extensions}
+        self._extensions = {each: extensions[each] for each in self._formats if each in extensions}
 
     def sidecars(self, key: str, perspective: str) -> dict[str, str]:
         """Return the name of each sidecar by its format. With several perspectives, each has its own sidecars."""
@@ -46,7 +42,7 @@ class Outputs:
         stem, dot, _ = name.rpartition(".")
         start = f"{directory}{slash}{stem if stem and dot else name}"
         part = f".{perspective}" if len(self._perspectives) > 1 else ""
-        return {form: f"{start}{part}{extension}" for form, extension in self._extensions.items()}
+        return {each: f"{start}{part}{extension}" for each, extension in self._extensions.items()}
 
     def check(self, items: Iterable[ImageItem]) -> None:
         """Check the options, that the folder can be written without loss, and that no two images share a sidecar.
@@ -65,7 +61,7 @@ class Outputs:
                 f"The folder '{self._folder.url}' cannot be written: {error.strerror or error}. "
                 "Name another one with --output-dir."
             ) from None
-        tables = (_labelled(_TABLES[form], self._folder) for form in self._forms if form in _TABLES)
+        tables = (name for name, _ in self._tables())
         if (
             (table := next(filter(self._folder.is_filled, tables), ""))
             and not self._folder.index_files()
@@ -101,7 +97,7 @@ class Outputs:
     def missing(self, key: str, perspective: str) -> tuple[str, ...]:
         """Return the formats whose sidecar does not exist, or is empty."""
         names = self.sidecars(key, perspective).items()
-        return tuple(form for form, name in names if not self._folder.is_filled(name))
+        return tuple(each for each, name in names if not self._folder.is_filled(name))
 
     def is_complete(self, key: str, perspective: str) -> bool:
         """Return whether there are sidecars, and all of them exist."""
@@ -118,22 +114,26 @@ class Outputs:
         name = self.sidecars(key, perspective).get("txt")
         return (self._folder.read(name) or b"").decode("utf-8", "surrogateescape").strip() if name else ""
 
-    def write(self, row: Row, forms: tuple[str, ...], text: str) -> None:
+    def write(self, row: Row, formats: tuple[str, ...], text: str) -> None:
         """Write the row's sidecars in these formats. `text`: content of the text sidecar. Raises OSError."""
-        for form, name in self.sidecars(row.key, row.perspective).items():
-            if form in forms:
-                content = text.encode("utf-8", "surrogateescape") if form == "txt" else to_line(row.caption or {})
+        for each, name in self.sidecars(row.key, row.perspective).items():
+            if each in formats:
+                content = text.encode("utf-8", "surrogateescape") if each == "txt" else to_line(row.caption or {})
                 self._folder.write(name, content)
 
     def write_tables(self, items: list[ImageItem], index: Index) -> None:
         """Write every table: the rows of all images, in natural order. Raises OSError."""
-        for form in self._forms:
-            if form in _TABLES:
-                name = _labelled(_TABLES[form], self._folder)
-                file = self._folder.temporary(name)
-                rows = self._rows(items, index)
-                _WRITERS[form](file, rows, self._perspectives)
-                self._folder.put(file, name)
+        for name, write in self._tables():
+            file = self._folder.temporary(name)
+            write(file, self._rows(items, index), self._perspectives)
+            self._folder.put(file, name)
+
+    def _tables(self) -> Iterator[tuple[str, Writer]]:
+        """Yield the name and the function of each table."""
+        for each in self._formats:
+            if each in _TABLES:
+                name, write = _TABLES[each]
+                yield _labelled(name, self._folder), write
 
     def _rows(self, items: list[ImageItem], index: Index) -> Iterator[Row]:
         """Yield the rows in order. A text sidecar that is not in the index becomes a row with only a text."""
@@ -228,4 +228,10 @@ def _write_hf_metadata(file: Path, rows: Iterator[Row], perspectives: tuple[str,
             stream.write(to_line({"file_name": key, **columns}))
 
 
-_WRITERS = {"jsonl": _write_jsonl, "csv": _write_csv, "parquet": _write_parquet, "hf-metadata": _write_hf_metadata}
+_TABLES: dict[Format, tuple[str, Writer]] = {
+    "jsonl": ("captions.jsonl", _write_jsonl),
+    "csv": ("captions.csv", _write_csv),
+    "parquet": ("captions.parquet", _write_parquet),
+    "hf-metadata": ("metadata.jsonl", _write_hf_metadata),
+}
+"""The name of each table, and the function that writes it."""

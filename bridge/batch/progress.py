@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from bridge.batch.models import Captioned, Event, Failed, Paused, Resumed, Started, Waiting
 from bridge.batch.report import Report
-from bridge.batch.summary import Summary, duration, money
+from bridge.batch.summary import Summary, duration, money, tokens
 from bridge.batch.text import count, printable
-from bridge.captioning.models import JsonObject
+from providers.base import JsonObject
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -88,11 +88,8 @@ class Display:
 
     def _counts(self) -> str:
         reasks, totals = self._summary.reasks, self._summary.totals
-        parts = totals.counts()
-        parts += [count(reasks, "re-ask")] * bool(reasks)
-        if totals.input_tokens or totals.output_tokens:
-            parts.append(f"{totals.input_tokens:,} tokens in, {totals.output_tokens:,} out")
-        return ", ".join(parts + [money(totals.cost)] * bool(totals.cost))
+        repeats, cost = count(reasks, "re-ask") if reasks else "", money(totals.cost) if totals.cost else ""
+        return ", ".join(filter(None, [*totals.counts(), repeats, tokens(totals), cost]))
 
     def _waiting(self) -> str:
         counts = Counter(_WAITS.get(reason, reason) for reason in self._waits.values())

@@ -27,11 +27,15 @@ _LOCAL_MEMORY = 200 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster that passed the checks. `control`: the actor of the run. `actors`: how many captioners are started."""
+    """A cluster that passed the checks. `control`: the actor of the run. `actors`: how many captioners are started.
+
+    `concurrency`: the provider calls that each of them makes at a time.
+    """
 
     ray: Any
     control: Any
     actors: int
+    concurrency: int
 
 
 def connect(prepared: Prepared) -> Cluster:
@@ -45,8 +49,10 @@ def connect(prepared: Prepared) -> Cluster:
     ray = _imported()
     _init(ray, options.address or os.environ.get("RAY_ADDRESS", "") or "local")
     sys.stdout = sys.stderr
-    actors = _actors(ray, options, prepared.job.options.concurrency)
-    return Cluster(ray, _start(ray, prepared, actors), actors)
+    concurrency = prepared.job.options.concurrency
+    actors = _actors(ray, options, concurrency)
+    share = concurrency // actors
+    return Cluster(ray, _start(ray, prepared, share), actors, share)
 
 
 def exit_if_connected(code: int) -> None:
@@ -110,7 +116,7 @@ def _actors(ray: Any, options: RayOptions, concurrency: int) -> int:
     return min(options.num_actors or fits, concurrency)
 
 
-def _start(ray: Any, prepared: Prepared, actors: int) -> Any:
+def _start(ray: Any, prepared: Prepared, concurrency: int) -> Any:
     """Start the control of a run, and check the nodes. Raises BatchError and ProviderUnusable."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -118,12 +124,12 @@ def _start(ray: Any, prepared: Prepared, actors: int) -> Any:
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     control = ray.remote(Control).options(num_cpus=0, scheduling_strategy=here).remote()
-    ray.get(control.configure.remote(_setup(prepared, actors)))
+    ray.get(control.configure.remote(_setup(prepared, concurrency)))
     _check_nodes(ray, prepared, control)
     return control
 
 
-def _setup(prepared: Prepared, actors: int) -> Any:
+def _setup(prepared: Prepared, concurrency: int) -> Any:
     from bridge.batch.ray_worker import Setup
 
     options, settings = prepared.job.options, prepared.job.services.settings
@@ -133,9 +139,8 @@ def _setup(prepared: Prepared, actors: int) -> Any:
         "perspectives_dir": tuple(path.absolute() for path in settings.perspectives_dir),
         "image_workers": settings.image_workers or max(1, round(options.ray.actor_cpus)),
     }
-    places = max(1, options.concurrency // actors)
     return Setup(
-        replace(options, concurrency=places),
+        replace(options, concurrency=concurrency),
         settings.model_copy(update=absolute),
         dict(_variables(settings.workspace / "config" / "providers.toml")),
     )

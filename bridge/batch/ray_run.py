@@ -15,7 +15,7 @@ from bridge.batch.outage import Ended
 from bridge.batch.ray_cluster import Cluster
 from bridge.batch.ray_worker import Block, Captioner, Captions
 from bridge.batch.rows import Loaded, images_in_memory
-from bridge.batch.run import Asked, Batch, Done, unwritable
+from bridge.batch.run import Batch, Done, Requested, unwritable
 from bridge.batch.start import Prepared
 
 _IMAGES = 64
@@ -28,7 +28,7 @@ class RayBatch(Batch):
     def __init__(self, prepared: Prepared, cluster: Cluster) -> None:
         super().__init__(prepared)
         self._cluster, self._ray = cluster, cluster.ray
-        self._pending: dict[str, tuple[ImageItem, Asked]] = {}
+        self._pending: dict[str, tuple[ImageItem, Requested]] = {}
         self._begun: Any = None
         self._ended: set[int] = set()
         self._numbers = itertools.count()
@@ -45,8 +45,8 @@ class RayBatch(Batch):
     def _report(self, number: int, event: object, *, free: bool = False) -> None:
         """Report nothing. The control reports the stages of the actors."""
 
-    async def _caption(self, item: ImageItem, asked: Asked, loaded: Loaded | None, number: int) -> list[Done]:
-        self._pending[item.key] = item, asked
+    async def _caption(self, item: ImageItem, requested: Requested, loaded: Loaded | None, number: int) -> list[Done]:
+        self._pending[item.key] = item, requested
         return []
 
     async def _handle_images(self) -> None:
@@ -111,12 +111,11 @@ class RayBatch(Batch):
         data.DataContext.get_current().enable_progress_bars = False
         options = self._options.ray
         assert options is not None
-        images = [(item, tuple(each.name for each in asked)) for item, asked in self._pending.values()]
+        images = [(item, tuple(each.name for each in requested)) for item, requested in self._pending.values()]
         actors = min(self._cluster.actors, len(images))
         size = min(_IMAGES, math.ceil(len(images) / actors))
         blocks = [Block(next(self._numbers), images[start : start + size]) for start in range(0, len(images), size)]
-        places = max(1, self._options.concurrency // self._cluster.actors)
-        at_once = images_in_memory(places, self._job.engine.servers)
+        at_once = images_in_memory(self._cluster.concurrency, self._job.engine.servers)
         rows = [{"block": pickle.dumps(block)} for block in blocks]
         dataset = data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             Captioner,

@@ -13,12 +13,13 @@ from threading import Thread
 from typing import Any, TypeVar
 
 import ray
+import uvloop
 
 from bridge.batch.inputs import read_image
 from bridge.batch.models import End, ImageItem, Paused, Resumed, Row, Waiting
 from bridge.batch.options import Options
 from bridge.batch.outage import Ended, Outages
-from bridge.batch.rows import Job, images_in_memory, loop_factory, open_job
+from bridge.batch.rows import Job, images_in_memory, open_job
 from bridge.captioning.services import open_services
 from bridge.deadline import Deadline
 from bridge.run import Run
@@ -111,7 +112,7 @@ class Captioner:
 
     def __init__(self, control: Any) -> None:
         self._control, self._worker = control, ray.get_runtime_context().get_actor_id()
-        self._loop = (loop_factory() or asyncio.new_event_loop)()
+        self._loop = uvloop.new_event_loop()
         # AnyIO keeps its threads until the task that the loop was started with ends.
         Thread(target=self._loop.run_until_complete, args=(asyncio.Event().wait(),), daemon=True).start()
         setup: Setup = ray.get(control.setup.remote())

@@ -15,9 +15,9 @@ from perspectives import Perspective
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`forms`: the sidecars to write. `row`: their row in the index, None to make a new caption."""
+    """`formats`: the sidecars to write. `row`: their row in the index, None to make a new caption."""
 
-    forms: tuple[str, ...]
+    formats: tuple[str, ...]
     row: Row | None = None
 
 
@@ -29,7 +29,7 @@ def decide(item: ImageItem, perspective: Perspective, job: Job, index: Index, ou
     if existing == "overwrite":
         if entry is None or not (entry.is_overwriting and _is_current(entry, item, perspective, job)):
             return Decision(every)
-        return _from_index(item, perspective, job, index, outputs)
+        return _from_index(entry, every, item, perspective, job, outputs)
     missing = outputs.missing(key, name)
     if existing == "skip" and not missing and (every or entry):
         return replace(skipped, outdated=entry is not None and _differs(entry, item, perspective, job))
@@ -39,31 +39,30 @@ def decide(item: ImageItem, perspective: Perspective, job: Job, index: Index, ou
         return skipped
     if entry is None or not _is_current(entry, item, perspective, job):
         return Decision(missing if existing == "skip" else every)
-    return _from_index(item, perspective, job, index, outputs)
+    return _from_index(entry, missing, item, perspective, job, outputs)
 
 
 def _from_index(
-    item: ImageItem, perspective: Perspective, job: Job, index: Index, outputs: Outputs
+    entry: Entry, missing: tuple[str, ...], item: ImageItem, perspective: Perspective, job: Job, outputs: Outputs
 ) -> Decision | Skipped:
-    """Return which sidecars to write with the caption of the index. Raises OSError."""
+    """Return which sidecars to write with the caption of the index, at least those in `missing`. Raises OSError."""
     existing, key, name = job.options.existing, item.key, perspective.name
-    every, missing = tuple(outputs.sidecars(key, name)), outputs.missing(key, name)
-    entry, row = index.find(key, name), index.row(key, name)
-    assert entry is not None and row is not None and row.caption is not None  # noqa: PT018
+    every, row = tuple(outputs.sidecars(key, name)), Row(**entry.row())
+    assert row.caption is not None
     if existing == "skip" and "txt" in every and "txt" not in missing:
         return Decision(missing, row)  # the text sidecar keeps its text, and so does the row
     text, is_changed = job.text(name, row.caption), _differs(entry, item, perspective, job)
-    forms = missing
+    formats = missing
     if existing in ("append", "prepend"):
         is_there = text in outputs.text(key, name)
-        forms = tuple(form for form in missing if form != "txt") if is_there else every
+        formats = tuple(each for each in missing if each != "txt") if is_there else every
     elif existing == "overwrite" or (existing == "stale" and (is_changed or entry.earlier)):
         # A crash may have left the sidecars of the earlier row.
-        forms = every
-    if not forms and not (is_changed and existing in ("overwrite", "stale")):
+        formats = every
+    if not formats and not (is_changed and existing in ("overwrite", "stale")):
         return Skipped(key, name)
     content_key = job.content_key(item, perspective, _image_digest(entry))
-    return Decision(forms, replace(row, text=text, content_key=content_key))
+    return Decision(formats, replace(row, text=text, content_key=content_key))
 
 
 def own_texts(index: Index, key: str, perspective: str) -> Iterator[str]:

@@ -2,8 +2,7 @@
 
 import json
 import time
-from asyncio import AbstractEventLoop
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,14 +11,12 @@ from hashlib import sha256
 from anyio import to_thread
 
 from bridge import errors
-from bridge.batch.engines import Engine, InProcess, Outcome, OverHttp
+from bridge.batch.engines import Engine, InProcess, Outcome, OverHttp, problem_json
 from bridge.batch.folder import BatchError
 from bridge.batch.inputs import digest, read_image
 from bridge.batch.models import Failure, ImageItem, Row
 from bridge.batch.options import Options
 from bridge.batch.text import TextWriter
-from bridge.captioning import problems
-from bridge.captioning.models import JsonObject
 from bridge.captioning.services import Services
 from bridge.deadline import Deadline
 from bridge.errors import ImageNotFound
@@ -27,6 +24,7 @@ from bridge.run import Run
 from bridge.settings import Settings
 from bridge.version import __version__
 from perspectives import Perspective
+from providers.base import JsonObject
 
 _NO_CONTENT = ("timeout", "provider_config")
 """Fields left out of the digest. Of `provider_config`, which may hold a key, only address and model are included."""
@@ -94,15 +92,6 @@ def images_in_memory(concurrency: int, servers: int) -> int:
     return concurrency * servers + max(2, concurrency // 4)
 
 
-def loop_factory() -> Callable[[], AbstractEventLoop] | None:
-    """Return the event loop of the service, None where it is not installed (Windows)."""
-    try:
-        from uvloop import new_event_loop
-    except ImportError:
-        return None
-    return new_event_loop
-
-
 @asynccontextmanager
 async def open_job(options: Options, services: Services) -> AsyncIterator[Job]:
     """Find the perspectives, and open the engine that makes the captions.
@@ -151,7 +140,7 @@ async def caption_rows(
     try:
         loaded = loaded or await load(image, job.services)
     except tuple(errors.TABLE) as error:
-        outcome = Outcome(problems.from_error(error).model_dump(mode="json"))
+        outcome = Outcome(problem_json(error))
         return [_row(image, job, each, "", outcome) for each in perspectives]
     outcomes = await job.engine.caption(loaded.data, job.fields(image), perspectives, run)
     seconds = round(time.monotonic() - start, 3)

@@ -42,10 +42,10 @@ _THREADS = 40
 
 Result = TypeVar("Result")
 
-Asked = dict[Perspective, Decision]
+Requested = dict[Perspective, Decision]
 """The captions to make of an image: for each perspective, the sidecars to write."""
 Decisions = dict[Perspective, Decision | Skipped]
-Done = tuple[ImageItem, Asked, list[Row]]
+Done = tuple[ImageItem, Requested, list[Row]]
 """An image and its new rows, which are to be stored."""
 
 
@@ -159,7 +159,7 @@ class Batch:
         if item is None:
             return []
         decisions, loaded = decided
-        asked: Asked = {}
+        requested: Requested = {}
         for perspective, decision in decisions.items():
             if isinstance(decision, Skipped):
                 self._totals.skipped += 1
@@ -168,22 +168,22 @@ class Batch:
                 self._totals.restored += 1
                 await self._events.put(Skipped(item.key, perspective.name, restored=True))
             else:
-                asked[perspective] = decision
-        if not asked:
+                requested[perspective] = decision
+        if not requested:
             self._failures.pop(item.key, None)
             return []
         if name := self._outputs.too_long(item.key):
             failure = Failure(item.key, "output_name_too_long", f"The sidecar's name '{name}' is too long for a file.")
-            return [(item, asked, [Row(item.key, each.name, failure=failure) for each in asked])]
-        return await self._caption(item, asked, loaded, number)
+            return [(item, requested, [Row(item.key, each.name, failure=failure) for each in requested])]
+        return await self._caption(item, requested, loaded, number)
 
-    async def _caption(self, item: ImageItem, asked: Asked, loaded: Loaded | None, number: int) -> list[Done]:
+    async def _caption(self, item: ImageItem, requested: Requested, loaded: Loaded | None, number: int) -> list[Done]:
         """Caption an image, and return its rows. Raises Ended and OSError."""
         report = partial(self._report, number)
         try:
-            return [(item, asked, await self._outages.caption(item, tuple(asked), report, loaded))]
+            return [(item, requested, await self._outages.caption(item, tuple(requested), report, loaded))]
         except Ended as ended:
-            await self._record([(item, asked, ended.rows)])
+            await self._record([(item, requested, ended.rows)])
             raise
 
     async def _record(self, done: list[Done]) -> None:
@@ -217,11 +217,11 @@ class Batch:
         """
         stored = 0
         try:
-            for _, asked, rows in done:
-                forms = {each.name: decision.forms for each, decision in asked.items()}
+            for _, requested, rows in done:
+                formats = {each.name: decision.formats for each, decision in requested.items()}
                 for row in rows:
                     if row.failure is None:
-                        self._store(row, forms[row.perspective])
+                        self._store(row, formats[row.perspective])
                 stored += 1
             return self._decide(item) if item else ({}, None)
         except OSError as error:
@@ -236,9 +236,9 @@ class Batch:
         decisions = {each: decide(item, each, self._job, self._index, self._outputs) for each in self._job.perspectives}
         for decision in decisions.values():
             if isinstance(decision, Decision) and decision.row is not None:
-                self._store(decision.row, decision.forms)
-        is_asked = any(isinstance(decision, Decision) and decision.row is None for decision in decisions.values())
-        return decisions, self._read_ahead(item) if is_asked else None
+                self._store(decision.row, decision.formats)
+        is_requested = any(isinstance(decision, Decision) and decision.row is None for decision in decisions.values())
+        return decisions, self._read_ahead(item) if is_requested else None
 
     def _read_ahead(self, item: ImageItem) -> Loaded | None:
         """Read an image before it is captioned. If that fails, the caption reports it."""
@@ -246,15 +246,15 @@ class Batch:
             return None if item.is_on_web else read(item, self._job.services)
         return None
 
-    def _store(self, row: Row, forms: tuple[str, ...]) -> None:
+    def _store(self, row: Row, formats: tuple[str, ...]) -> None:
         """Add a row to the index, then write its sidecars. Raises OSError."""
         key, name, existing = row.key, row.perspective, self._options.existing
         old = self._outputs.text(key, name) if existing in ("append", "prepend", "stale") else ""
         text = merged(existing, old, own_texts(self._index, key, name), row.text)
         self._index.append(row)
         if text is None:
-            forms, text = tuple(form for form in forms if form != "txt"), ""
-        self._outputs.write(row, forms, text)
+            formats, text = tuple(each for each in formats if each != "txt"), ""
+        self._outputs.write(row, formats, text)
 
     def _reached_limit(self) -> str:
         """Return a sentence if the cost or the number of failures reached its limit, otherwise ""."""

@@ -99,8 +99,8 @@ class Summary:
             count(totals.attempts, "provider call"),
             count(self.reasks, "re-ask"),
         ]
-        if totals.input_tokens or totals.output_tokens:
-            figures.append(f"{totals.input_tokens:,} tokens in, {totals.output_tokens:,} out, {money(totals.cost)}")
+        if text := tokens(totals):
+            figures.append(f"{text}, {money(totals.cost)}")
         yield ", ".join(figures)
         yield _short(f"Slowest: {', '.join(f'{key} ({seconds:.1f} s)' for seconds, key in self.slowest)}")
 
@@ -117,6 +117,13 @@ class Summary:
 def duration(seconds: float) -> str:
     """Return a duration as hours, minutes and seconds."""
     return str(timedelta(seconds=round(seconds)))
+
+
+def tokens(totals: Totals) -> str:
+    """Return the token counts in words, "" if no provider reported any."""
+    if not (totals.input_tokens or totals.output_tokens):
+        return ""
+    return f"{totals.input_tokens:,} tokens in, {totals.output_tokens:,} out"
 
 
 def money(cost: float | None) -> str:

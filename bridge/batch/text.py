@@ -8,10 +8,10 @@ from typing import Any
 
 from bridge.batch.folder import BatchError
 from bridge.batch.options import Format, TextOptions
-from bridge.captioning.models import JsonObject
 from perspectives import Perspective
 from perspectives.graphcap_fields import to_fields
 from perspectives.prompt import FIELD, fill_template, render_caption, unknown_paths
+from providers.base import JsonObject
 
 JSON_TEMPLATE = "json"
 """The template for the complete object as JSON in one line."""

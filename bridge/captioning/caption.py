@@ -11,17 +11,14 @@ from bridge.captioning.services import Services
 from bridge.captioning.structured import StructuredOutput
 from bridge.deadline import DeadlineExceeded
 from bridge.dispatch.targets import Target
-from bridge.errors import OutputInvalid, ProviderUnavailable
 from bridge.images.prepare import Prepared
 from bridge.run import Run
 from perspectives import prompt
 from perspectives.perspective import Perspective
-from providers.base import Options, VisionRequest
-from providers.errors import Blocked, ProviderError, Refused
-from providers.usage import Usage
+from providers.base import Options, Usage, VisionRequest
+from providers.errors import Blocked, Refused
 
 DEFAULT_RETRIES = 2
-FALLBACK_ERRORS = (ProviderError, OutputInvalid, ProviderUnavailable)
 
 
 async def caption(request: CaptionRequest, services: Services, run: Run, *, upload: bytes | None = None) -> Caption:
@@ -70,7 +67,7 @@ async def _caption(plan: Plan, image: RequestImage, services: Services, run: Run
             answer, prepared = await _ask(plan, target, later, image, services, run)
             await prices.load(run.attempts.calls)
             return _to_caption(plan, target, answer, prepared, run)
-        except FALLBACK_ERRORS as error:
+        except problems.PROVIDER_ERRORS as error:
             failure = error  # raised below, so that the errors of later targets do not have it as their context
         except DeadlineExceeded:
             if failure is None:

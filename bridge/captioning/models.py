@@ -1,6 +1,6 @@
 """Requests, captions, problems and stream events, which are the same for HTTP, the command line and Python."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
@@ -16,10 +16,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from bridge.config.models import Trigger
 from bridge.dispatch.targets import ShortText, Strict, TargetRequest
 from bridge.run import PartialEvent, Progress, Reset
+from providers.base import JsonObject, OutputMode
 
-JsonObject = dict[str, Any]
 MAX_TOKENS = 200_000
 MAX_CONTEXT = 1_000_000  # maximum total characters of a request's contexts
 Text = Annotated[str, StringConstraints(max_length=200_000)]
@@ -60,7 +61,7 @@ class ImageRef(Strict):
 class Fallback(TargetRequest):
     """Another target, called after any failure (`any`) or only after a refusal (`refusal`)."""
 
-    on: Literal["any", "refusal"] = "any"
+    on: Trigger = "any"
 
 
 Texts = Annotated[list[Text], Field(max_length=100)]
@@ -199,7 +200,7 @@ class Caption(BaseModel):
     timing: dict[str, float] = Field(description="Milliseconds by stage.")
     image: ImageOut
     attempts: list[Attempt]
-    output_mode: Literal["json_schema", "json_schema_relaxed", "json_object", "prompt"]
+    output_mode: OutputMode
     warnings: list[str]
     request_id: str
 

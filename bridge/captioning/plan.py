@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bridge.captioning.models import AnalyzeRequest, CaptionOptions, CaptionRequest, JsonObject
+from bridge.captioning.models import AnalyzeRequest, CaptionOptions, CaptionRequest
 from bridge.captioning.services import Services
 from bridge.deadline import Deadline
 from bridge.dispatch.targets import Target
@@ -14,6 +14,7 @@ from perspectives import perspective as perspectives
 from perspectives import prompt
 from perspectives.errors import UnknownVariables
 from perspectives.perspective import Perspective
+from providers.base import JsonObject
 
 
 @dataclass(frozen=True)
@@ -114,14 +115,14 @@ async def make_analysis_plan(
     return AnalysisPlan(request, tuple(plans), synthesizer, upload)
 
 
-async def find_perspectives(wanted: Sequence[str | JsonObject], services: Services, run: Run) -> list[Perspective]:
+async def find_perspectives(references: Sequence[str | JsonObject], services: Services, run: Run) -> list[Perspective]:
     """Look up perspectives by name, and parse inline ones. Raises PerspectiveError and DeadlineExceeded."""
     async with run.deadline.within("reading the perspective"):
         return [
             services.catalog.get(each)
             if isinstance(each, str)
             else await asyncio.to_thread(perspectives.parse, each)  # a large schema takes 100 ms to compile
-            for each in wanted
+            for each in references
         ]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from importlib import import_module
 
 from bridge.run import Attempt
-from providers.usage import Usage
+from providers.base import Usage
 
 _PACKAGE = "genai_prices"
 

@@ -13,7 +13,8 @@ from providers.errors import ProviderError
 
 log = logging.getLogger("graphcap")
 _MAX_RETRY_AFTER = 1e9  # seconds
-_OF_PROVIDER = (ProviderError, OutputInvalid, ProviderUnavailable)
+PROVIDER_ERRORS = (ProviderError, OutputInvalid, ProviderUnavailable)
+"""Errors after which a fallback is called."""
 
 
 def from_row(row: Row, detail: str, instance: str = "", **members: Any) -> Problem:
@@ -64,9 +65,9 @@ def from_error(error: Exception, context: Run | str = "") -> Problem:
 
 def _add_calls(problem: Problem, error: Exception, run: Run) -> None:
     """Add the provider calls before `error` to the problem, with the provider's message if it may be shown."""
-    if isinstance(error, (*_OF_PROVIDER, DeadlineExceeded, AddressRefused)):
+    if isinstance(error, (*PROVIDER_ERRORS, DeadlineExceeded, AddressRefused)):
         problem.attempts = attempts(run) or None
-    if isinstance(error, _OF_PROVIDER):
+    if isinstance(error, PROVIDER_ERRORS):
         problem.provider = run.provider
     if isinstance(error, ProviderError):
         text = error.describe(show_provider_message=run.provider_messages == "show")

@@ -5,7 +5,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from bridge.config.load import load as load_providers
 from bridge.config.models import Configured
@@ -13,7 +13,7 @@ from bridge.dispatch.call import Dispatcher
 from bridge.dispatch.targets import Targets
 from bridge.images.decoder import DecoderPool
 from bridge.images.limits import ImageLimits
-from bridge.network.policy import AddressPolicy
+from bridge.network.policy import AddressPolicy, Mode
 from bridge.settings import Settings, environment, is_network
 from perspectives import catalog
 from perspectives.catalog import Catalog
@@ -24,7 +24,6 @@ from providers.pool import Pool
 if TYPE_CHECKING:
     from bridge.images.fetch import Fetcher
 
-Mode = Literal["public", "any_but_metadata", "listed"]
 _DECODE_SECONDS = 20.0
 
 

@@ -10,13 +10,15 @@ from contextlib import aclosing
 from dataclasses import fields
 from typing import Any, TextIO
 
+import uvloop
+
 from bridge.batch.engines import ProviderUnusable
 from bridge.batch.folder import BatchError
 from bridge.batch.options import Options, RayOptions, TextOptions
 from bridge.batch.progress import follow
 from bridge.batch.ray_cluster import connect, exit_if_connected
 from bridge.batch.report import Report
-from bridge.batch.rows import loop_factory, settings_for
+from bridge.batch.rows import settings_for
 from bridge.batch.run import Batch
 from bridge.batch.start import prepared, preview
 from bridge.batch.summary import Summary
@@ -60,8 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
         return await _run(options, services)
 
     try:
-        limit, loops = options.concurrency, loop_factory()
-        code = with_services(command, settings=settings, max_concurrency=limit, loop_factory=loops)
+        limit = options.concurrency
+        code = with_services(command, settings=settings, max_concurrency=limit, loop_factory=uvloop.new_event_loop)
     except KeyboardInterrupt:
         code = INTERRUPTED
     exit_if_connected(code)
@@ -72,10 +74,10 @@ def _options(arguments: argparse.Namespace) -> Options:
     """Return the options of the command line. Raises ValueError."""
 
     def values(kind: type) -> dict[str, Any]:
-        given = {field.name: getattr(arguments, field.name) for field in fields(kind) if field.metadata}
+        options = {field.name: getattr(arguments, field.name) for field in fields(kind) if field.metadata}
         return {
             name: tuple(value) if isinstance(value, list) else value
-            for name, value in given.items()
+            for name, value in options.items()
             if value is not None
         }
 
@@ -126,15 +128,15 @@ async def _follow(batch: Batch, options: Options, services: Services, out: TextI
 
     The first interrupt finishes the calls in flight, the second one cancels them.
     """
-    loop, whole = asyncio.get_running_loop(), asyncio.current_task()
-    assert whole is not None
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
 
     def on_signal(action: Callable[[], object]) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, action)
 
     def interrupt() -> None:
-        on_signal(whole.cancel)
+        on_signal(task.cancel)
         print_line("Finishing the calls in flight. Interrupt again to stop at once.", "yellow")
         batch.stop()
 

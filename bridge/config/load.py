@@ -47,9 +47,9 @@ def mistakes(workspace: Path) -> tuple[str, ...]:
     return ()
 
 
-def startup_warnings(variables: Mapping[str, str] | None = None) -> Iterator[str]:
+def startup_warnings() -> Iterator[str]:
     """Yield a sentence for each environment variable that has no effect or contradicts another one."""
-    variables = environment() if variables is None else variables
+    variables = environment()
     yield from _unused_variables(variables)
     for spec in registry.specs():
         names = [name for name in spec.key_env if variables.get(name)]

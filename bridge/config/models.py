@@ -11,6 +11,8 @@ from providers.addresses import origin
 from providers.base import ProviderConfig
 
 Strategy = Literal["least_connections", "round_robin", "weighted", "random"]
+Trigger = Literal["any", "refusal"]
+"""The failures after which a fallback is called."""
 Count = Annotated[int, Field(ge=1, strict=True)]
 PositiveNumber = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
 _FORBID_EXTRA = ConfigDict(extra="forbid")
@@ -34,7 +36,7 @@ class FallbackSettings:
 
     provider: str
     model: Annotated[str | None, AfterValidator(lambda model: model or None)] = None
-    on: Literal["any", "refusal"] = "any"
+    on: Trigger = "any"
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,12 +30,12 @@ _PATIENCE = 10.0  # a timeout after at least this time shows that the server is 
 class Timeouts:
     """Time limits of one provider call, in seconds.
 
-    `whole`: limit of the complete call. `silence`: limit of each wait for the next bytes, None if unlimited.
+    `total`: limit of the complete call. `silence`: limit of each wait for the next bytes, None if unlimited.
     `patient`: whether a timeout counts as a failure of the server. It does after 10 seconds, or after the configured
     limit if that is shorter.
     """
 
-    whole: float = 0
+    total: float = 0
     silence: float | None = None
     patient: bool = False
 
@@ -66,12 +66,12 @@ class Retries:
         """Return the time limits of a call to `endpoint`, which leave time for another endpoint or a fallback."""
         left = self.run.deadline.require("waiting for the model")
         limit = endpoint.settings.timeout or self.timeout
-        whole, silence = min(left, limit or left), None
+        total, silence = min(left, limit or left), None
         if self._has_alternative(endpoint):
             silence = endpoint.settings.attempt_timeout or self.attempt_timeout
             limit = silence or limit
-            silence = min(silence or left / 2, whole)
-        return Timeouts(whole, silence, patient=(silence or whole) >= min(limit or _PATIENCE, _PATIENCE))
+            silence = min(silence or left / 2, total)
+        return Timeouts(total, silence, patient=(silence or total) >= min(limit or _PATIENCE, _PATIENCE))
 
     def _has_alternative(self, endpoint: Endpoint) -> bool:
         """Return whether another endpoint, or a fallback, could be called after a failure at `endpoint`."""
@@ -155,18 +155,18 @@ async def _loaded(client: BaseClient, request: VisionRequest, run: Run, timeouts
         return timeouts
     run.stage("loading model", request.model)
     with run.timings.measure("load"):
-        await client.load(request.model, timeouts.whole)
-    return replace(timeouts, whole=max(timeouts.whole - (time.monotonic() - start), _TOO_LATE))
+        await client.load(request.model, timeouts.total)
+    return replace(timeouts, total=max(timeouts.total - (time.monotonic() - start), _TOO_LATE))
 
 
 async def _complete(client: BaseClient, request: VisionRequest, timeouts: Timeouts) -> Chunks:
-    yield await client.complete(replace(request, timeout=timeouts.silence or timeouts.whole))
+    yield await client.complete(replace(request, timeout=timeouts.silence or timeouts.total))
 
 
 async def _stream(client: BaseClient, request: VisionRequest, timeouts: Timeouts) -> Chunks:
     """Yield the chunks of a streamed call. Empty chunks, which only show that the server responds, are dropped."""
     begun = False
-    async with aclosing(client.stream(replace(request, timeout=timeouts.whole))) as chunks:
+    async with aclosing(client.stream(replace(request, timeout=timeouts.total))) as chunks:
         while True:
             try:
                 async with asyncio.timeout(timeouts.silence):

@@ -11,10 +11,8 @@ from bridge.dispatch.endpoint import Endpoint
 class Balancer:
     """Chooses endpoints by one strategy, and stores the strategy's state."""
 
-    def __init__(self, strategy: Strategy, source: random.Random | None = None) -> None:
-        """`source`: the generator for the strategy `random`."""
+    def __init__(self, strategy: Strategy) -> None:
         self._strategy = strategy
-        self._random = source or random.Random()  # noqa: S311 (spreads load, not a secret)
         self._turns = count(1)
         self._last_turn: dict[Endpoint, int] = {}
         self._credit: dict[Endpoint, float] = {}
@@ -23,7 +21,8 @@ class Balancer:
         """Return one of `candidates`, which must not be empty."""
         match self._strategy:
             case "random":
-                return self._random.choices(candidates, [candidate.weight for candidate in candidates])[0]
+                weights = [candidate.weight for candidate in candidates]
+                return random.choices(candidates, weights)[0]  # noqa: S311 (spreads load, not a secret)
             case "weighted":
                 return self._smooth(candidates)
             case "round_robin":

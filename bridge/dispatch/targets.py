@@ -1,20 +1,20 @@
 """Resolve a request to its targets: the providers and models to call, in order."""
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from bridge import errors
-from bridge.config.models import Configured
+from bridge.config.models import Configured, Trigger
 from bridge.network.policy import AddressPolicy
 from bridge.settings import Settings
 from providers import builtin, registry
 from providers.addresses import base_url as normalised
+from providers.addresses import origin
 from providers.base import Credentials, ProviderConfig
 
-_PORTS = {"http": 80, "https": 443}
 ShortText = Annotated[str, StringConstraints(max_length=2_000)]
 
 
@@ -66,7 +66,7 @@ class Target:
     model: str
     credentials: Credentials
     trusted: bool
-    on: Literal["any", "refusal"] = "any"
+    on: Trigger = "any"
     provider: str = ""
     endpoint: str = ""
     own_key: bool = False
@@ -143,9 +143,11 @@ class Targets:
 
     def _is_allowed(self, url: str) -> bool:
         """Return whether the policy may allow the URL. The host's addresses are checked on connecting."""
-        parts = urlsplit(url)
+        parts = urlsplit(origin(url))
+        assert parts.hostname
+        assert parts.port
         try:
-            self._policy.check_name(parts.hostname or "", parts.port or _PORTS[parts.scheme])
+            self._policy.check_name(parts.hostname, parts.port)
         except errors.AddressRefused:
             return False
         return True

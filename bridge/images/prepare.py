@@ -49,7 +49,7 @@ async def prepare(
     header, data, intact = source.header, source.data, False
     passes = _passes(header, resize, profile)
     if header.media_type in FORMATS:
-        strip = partial(_stripped, header, data, vouch=passes and not statistics)
+        strip = partial(_stripped, header, data, check_intact=passes and not statistics)
         data, intact = await off_loop(len(data), strip)
     passes = passes and (profile.max_bytes is None or len(data) <= profile.max_bytes)
     dropped = ("metadata dropped",) if data is not source.data else ()
@@ -93,12 +93,12 @@ def _bounds(preset: str | None, profile: ImageProfile) -> tuple[int | None, Size
     return min(sides, default=None), PRESETS.get(preset or "NONE")
 
 
-def _stripped(header: Header, data: bytes, *, vouch: bool) -> tuple[bytes, bool]:
+def _stripped(header: Header, data: bytes, *, check_intact: bool) -> tuple[bytes, bool]:
     """Return the bytes without metadata, and whether they can certainly be decoded.
 
-    `vouch`: whether to check the latter, which is possible only for a simple JPEG.
+    `check_intact`: whether to check the latter, which is possible only for a simple JPEG.
     """
     with parsing(header.media_type):
-        if vouch and header.media_type == "image/jpeg":
+        if check_intact and header.media_type == "image/jpeg":
             return jpeg.strip_and_check(data)
         return FORMATS[header.media_type].strip(data), False

@@ -31,12 +31,11 @@ _MAX_SPACING = 2  # at most half of the characters may be white space
 
 @dataclass(slots=True)
 class Source:
-    """A received image: its bytes, its checked header, its origin and a name for it."""
+    """A received image: its bytes, its checked header and its origin."""
 
     data: bytes = field(repr=False)
     header: Header
     origin: Origin
-    name: str
 
     def release(self) -> None:
         """Free the bytes, even if this object is still referenced."""
@@ -57,7 +56,7 @@ async def from_path(path: str, access: Access) -> Source:
 
     def read() -> Source:
         data = files.read(path, access.workspace, access.limits.max_bytes)
-        return Source(data, inspect(data, access.limits), "path", "/".join(files.inside(path)))
+        return Source(data, inspect(data, access.limits), "path")
 
     return await asyncio.to_thread(read)
 
@@ -66,7 +65,7 @@ async def from_url(url: str, access: Access) -> Source:
     """Fetch an http(s) URL. Raises ImageUnreachable, AddressRefused, and what `inspect` raises."""
     data = await access.fetcher.fetch(url, access.limits.max_bytes)
     header = await off_loop(len(data), partial(inspect, data, access.limits))
-    return Source(data, header, "url", url.partition("?")[0].partition("#")[0])
+    return Source(data, header, "url")
 
 
 async def from_base64(text: str, access: Access) -> Source:
@@ -74,7 +73,7 @@ async def from_base64(text: str, access: Access) -> Source:
 
     def decode() -> Source:
         data = decode_base64(text, access.limits)
-        return Source(data, inspect(data, access.limits), "base64", "base64")
+        return Source(data, inspect(data, access.limits), "base64")
 
     return await off_loop(len(text), decode)
 
@@ -92,7 +91,7 @@ async def load(kind: str, reference: str, access: Access) -> Source:
 
 def from_upload(data: bytes, limits: ImageLimits) -> Source:
     """Return uploaded bytes as a source. Raises what `inspect` raises."""
-    return Source(data, inspect(data, limits), "upload", "upload")
+    return Source(data, inspect(data, limits), "upload")
 
 
 async def off_loop(size: int, work: Callable[[], T]) -> T:

@@ -7,6 +7,8 @@ from typing import Literal
 from bridge.errors import AddressRefused
 from bridge.network.addresses import classify
 
+Mode = Literal["public", "any_but_metadata", "listed"]
+
 
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
@@ -18,7 +20,7 @@ class AddressPolicy:
     link-local addresses. `ports`: the allowed ports (None: all).
     """
 
-    mode: Literal["public", "any_but_metadata", "listed"] = "public"
+    mode: Mode = "public"
     allow_hosts: tuple[str, ...] = ()
     allow_networks: tuple[str, ...] = ()
     ports: frozenset[int] | None = None

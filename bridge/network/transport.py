@@ -25,7 +25,7 @@ from bridge.network.policy import AddressPolicy
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 _MAX_IDLE = 128
 _MAX_ADDRESSES = 64  # of a name; a DNS answer over TCP can contain four thousand
-_MAX_DIALLED = 8  # addresses of a name to which connections are tried
+_MAX_ADDRESSES_TRIED = 8
 _NO_LIMIT_SECONDS = 3600.0
 _ERRORS = (
     httpcore2.TimeoutException,
@@ -114,7 +114,7 @@ class GuardedBackend(httpcore2.AnyIOBackend):
             raise OSError("no address, or too many")
         for address in addresses:
             self._policy.check(host, address, port)
-        return addresses[:_MAX_DIALLED]
+        return addresses[:_MAX_ADDRESSES_TRIED]
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):

@@ -10,7 +10,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from bridge.run import Attempt, Run
 from bridge.telemetry.multiprocess import VARIABLE
 from bridge.telemetry.record import RequestRecord
-from providers.usage import Usage
+from providers.base import Usage
 
 M = TypeVar("M", bound=MetricWrapperBase)
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -13,12 +13,12 @@ from pathlib import Path
 
 log = logging.getLogger("graphcap")
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-MEMORY = Path("/dev/shm")  # noqa: S108 (a fresh private directory in memory)
+_MEMORY = Path("/dev/shm")  # noqa: S108 (a fresh private directory in memory)
 
 
 @contextmanager
-def metrics_directory(workers: int, memory: Path = MEMORY) -> Iterator[None]:
-    """Provide the directory that several workers share: PROMETHEUS_MULTIPROC_DIR, or a new one in `memory`.
+def metrics_directory(workers: int) -> Iterator[None]:
+    """Provide the directory that several workers share: PROMETHEUS_MULTIPROC_DIR, or a new one in memory.
 
     If it is not writable, a warning is logged, and each worker reports only its own metrics.
     """
@@ -27,12 +27,12 @@ def metrics_directory(workers: int, memory: Path = MEMORY) -> Iterator[None]:
         yield
         return
     try:
-        directory = Path(configured or tempfile.mkdtemp(prefix="graphcap-metrics-", dir=memory))
+        directory = Path(configured or tempfile.mkdtemp(prefix="graphcap-metrics-", dir=_MEMORY))
         directory.mkdir(mode=0o700, exist_ok=True)
         _empty(directory)
         tempfile.TemporaryFile(dir=directory).close()
     except OSError:
-        log.warning("%s is not writable: /metrics shows the values of the worker that answers.", configured or memory)
+        log.warning("%s is not writable: /metrics shows the values of the worker that answers.", configured or _MEMORY)
         yield
         return
     os.environ[VARIABLE] = str(directory)

@@ -8,7 +8,7 @@ from typing import Any
 
 from bridge.deadline import Deadline
 from bridge.run import Reason, Run, total
-from providers.usage import Usage
+from providers.base import Usage
 
 FIELDS = {
     "request_id": "the request's id, as in `X-Request-ID`",

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from bridge.run import Attempt, Run
-from providers.base import VisionRequest
-from providers.usage import Usage
+from providers.base import Usage, VisionRequest
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import Histogram

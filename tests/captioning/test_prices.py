@@ -4,7 +4,7 @@ import pytest
 
 from bridge.captioning.prices import cost, price
 from bridge.run import Attempt
-from providers.usage import Usage
+from providers.base import Usage
 
 OPENAI = "https://api.openai.com/v1"
 COUNTS = Usage(1000, 100)

@@ -7,8 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
-from providers.base import LADDER, Completion, Delta, OutputMode, Turn
-from providers.usage import Usage
+from providers.base import LADDER, Completion, Delta, OutputMode, Turn, Usage
 from tests.contract.kinds import EVERY_KIND
 from tests.contract.schemas import PLAIN, RICH
 from tests.contract.target import EVERYTHING, PHOTO, Target

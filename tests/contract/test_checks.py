@@ -6,7 +6,7 @@ import httpx2
 import pytest
 
 from providers import errors, registry
-from providers.addresses import NotDialled
+from providers.addresses import AddressNotAllowed
 from providers.base import Credentials, Model, ProviderConfig
 from providers.checks import Check
 from providers.pool import Pool
@@ -83,7 +83,7 @@ class RefusingTransport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         self.requests += 1
-        raise httpx2.ConnectError("no") from NotDialled("This address is not allowed.")
+        raise httpx2.ConnectError("no") from AddressNotAllowed("This address is not allowed.")
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ async def test_a_refused_address_reaches_the_caller(refusing: tuple[Pool, Refusi
     for call in (client.complete(request), anext(aiter(client.stream(request))), client.models(Credentials(), 60)):
         with pytest.raises(errors.Unreachable, match="not allowed") as caught:
             await call
-        assert isinstance(caught.value.__cause__, NotDialled)
+        assert isinstance(caught.value.__cause__, AddressNotAllowed)
     assert transport.requests == 3
 
 

@@ -3,9 +3,8 @@
 import pytest
 
 from providers import errors
-from providers.base import Credentials
+from providers.base import Credentials, Usage
 from providers.hints import DEFAULT_RETRY_AFTER
-from providers.usage import Usage
 from tests.contract.kinds import EVERY_KIND
 from tests.contract.schemas import PLAIN
 from tests.contract.target import Target

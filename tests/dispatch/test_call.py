@@ -18,8 +18,7 @@ from bridge.dispatch.targets import Target
 from bridge.errors import CircuitBreakerOpen
 from bridge.run import Attempts, Progress, Reset, Run
 from providers import errors
-from providers.base import Credentials, Image, ProviderConfig, VisionRequest
-from providers.usage import Usage
+from providers.base import Credentials, Image, ProviderConfig, Usage, VisionRequest
 from tests.dispatch.dispatching import (
     MODEL,
     PNG,

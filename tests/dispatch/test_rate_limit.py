@@ -9,7 +9,7 @@ from providers.hints import Allowance, RateHints
 from tests.dispatch.dispatching import Clock
 
 GOOD = Completion("{}", "m")
-EMPTY = RateHints(requests=Allowance(0, 10, 20.0))
+EMPTY = RateHints(requests=Allowance(0, 20.0))
 
 
 @pytest.fixture
@@ -68,10 +68,10 @@ def test_429s_without_a_hint_back_off_exponentially(limits: KeyLimits, clock: Cl
     ("rate", "seconds"),
     [
         (EMPTY, 20),
-        (RateHints(tokens=Allowance(0, 100, 3.0)), 3),
-        (RateHints(Allowance(0, 10, 2.0), Allowance(0, 10, 3.0)), 3),
+        (RateHints(tokens=Allowance(0, 3.0)), 3),
+        (RateHints(Allowance(0, 2.0), Allowance(0, 3.0)), 3),
         (RateHints(requests=Allowance(0)), 1),
-        (RateHints(requests=Allowance(1, 10, 20.0)), 0),
+        (RateHints(requests=Allowance(1, 20.0)), 0),
         (None, 0),
     ],
 )

@@ -84,12 +84,11 @@ async def fetch(page: Reply, **options: float) -> bytes:
         return await fetching.fetch(pages.url(), MOST)
 
 
-async def test_an_image_is_fetched_and_named() -> None:
+async def test_an_image_is_fetched() -> None:
     async with site({"/a.jpg?key=secret": reply()}) as pages, fetcher() as fetching:
         source = await load("url", pages.url("/a.jpg?key=secret#x"), Access(Path(), fetching, ImageLimits()))
     assert source.data == IMAGE
     assert (source.origin, source.header.media_type) == ("url", "image/jpeg")
-    assert source.name == f"http://images.example:{pages.port}/a.jpg"
 
 
 async def test_the_request_names_the_client_and_nothing_else() -> None:

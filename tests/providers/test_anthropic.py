@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from providers import errors
-from providers.base import Completion, Delta, Options
+from providers.base import Completion, Delta, Options, Usage
 from providers.pool import Pool
-from providers.usage import Usage
 from tests.contract.kinds import OF_KIND, only
 from tests.contract.schemas import PLAIN
 from tests.contract.target import Target, target

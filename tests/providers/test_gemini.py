@@ -3,8 +3,8 @@
 import pytest
 
 from providers import errors
+from providers.base import Usage
 from providers.pool import Pool
-from providers.usage import Usage
 from tests.contract.kinds import OF_KIND, only
 from tests.contract.target import Target, target
 from tests.servers import WireServer

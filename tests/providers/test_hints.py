@@ -25,7 +25,7 @@ def test_when_a_limit_is_whole_again(told: str, seconds: float | None) -> None:
     requests = {"x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": "59"}
     hints = rate_hints({**requests, "x-ratelimit-remaining-tokens": "9", "x-ratelimit-reset-tokens": told})
     reset = None if seconds is None else pytest.approx(seconds)
-    assert hints == RateHints(Allowance(59, 60), Allowance(9, None, reset))
+    assert hints == RateHints(Allowance(59), Allowance(9, reset))
 
 
 def test_anthropics_headers() -> None:
@@ -38,7 +38,7 @@ def test_anthropics_headers() -> None:
         headers |= {f"{prefix}-limit": limit, f"{prefix}-remaining": remaining, f"{prefix}-reset": reset}
     hints = rate_hints(headers)
     seconds = pytest.approx(30, abs=2)
-    assert hints == RateHints(Allowance(49, 50, seconds), Allowance(0, 16000, seconds))
+    assert hints == RateHints(Allowance(49, seconds), Allowance(0, seconds))
 
 
 @pytest.mark.parametrize(

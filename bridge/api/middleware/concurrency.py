@@ -75,23 +75,23 @@ class AdmissionMiddleware:
             return
         try:
             if scope["type"] == "http":
-                await self._serve(scope, receive, send, late=not work)
+                await self._serve(scope, receive, send, during_shutdown=not work)
             else:
                 await self._app(scope, receive, send)
         finally:
             if work:
                 self._in_flight.release()
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send, *, late: bool) -> None:
-        """Serve an HTTP request, which a shutdown may cancel. `late`: also serve it during a shutdown."""
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, *, during_shutdown: bool) -> None:
+        """Serve an HTTP request, which a shutdown may cancel. `during_shutdown`: also serve it then."""
         record = scope["state"]["record"]
         try:
-            with self._drain.under_way(late):
+            with self._drain.track(during_shutdown=during_shutdown):
                 await self._app(scope, receive, send)
         except ShuttingDown as error:
             await responses.reject(error, scope, receive, send)
         except asyncio.CancelledError:
-            if not self._drain.ends_this():
+            if not self._drain.uncancel():
                 raise
             if not record.status:
                 await responses.reject(ShuttingDown(), scope, receive, send, begun=True)

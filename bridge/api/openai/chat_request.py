@@ -6,13 +6,14 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_core import PydanticCustomError
 
 from bridge.api.openai import models
-from bridge.captioning.models import MAX_TOKENS, CaptionOptions, JsonObject
+from bridge.captioning.models import MAX_TOKENS, CaptionOptions
 from bridge.captioning.parsing import parse_request
 from bridge.captioning.services import Services
 from bridge.dispatch.targets import Strict
 from bridge.errors import InvalidRequest
 from perspectives import perspective as perspectives
 from perspectives.perspective import Perspective
+from providers.base import JsonObject
 
 # Accepted and ignored: they do not change the answer.
 _IGNORED = {

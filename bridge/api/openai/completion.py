@@ -7,10 +7,11 @@ from typing import Any
 from bridge.api.openai.chat_request import ChatRequest
 from bridge.api.openai.problem import error_body
 from bridge.api.sse import EventStreamResponse
-from bridge.captioning.models import Caption, ErrorEvent, Event, JsonObject, Result, Started, UsageOut
+from bridge.captioning.models import Caption, ErrorEvent, Event, Result, Started, UsageOut
 from bridge.captioning.stream import EventStream
 from bridge.run import Run
 from bridge.telemetry.record import RequestRecord
+from providers.base import JsonObject
 
 _DONE = b"data: [DONE]\n\n"
 

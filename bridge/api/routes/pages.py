@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
@@ -46,24 +46,11 @@ def _find_docs_files() -> dict[str, Path]:
     return {**{name: swagger / name for name in names}, "docs.js": _STATIC / "docs.js"}
 
 
-_page = APIRouter(include_in_schema=False)
-_docs = APIRouter(include_in_schema=False)
-_to_docs = APIRouter(include_in_schema=False)
 _PAGE_FILES = {"bridge.js": _API.parents[1] / "clients/javascript/bridge.js"}  # its place in a checkout
 _PAGE_FILES |= {path.name: path for path in _PAGE.iterdir() if path.suffix != ".html"}
 _DOCS_FILES = _find_docs_files()
 
 
-def add_pages(app: FastAPI, settings: Settings) -> None:
-    """Add the pages that the settings enable. `/` shows the first enabled page or redirects to it."""
-    if settings.page == "on":
-        app.include_router(_page)
-    if settings.docs == "on":
-        app.include_router(_docs)
-        app.include_router(_to_docs)
-
-
-@_page.get("/")
 async def page(request: Request) -> Response:
     """Show the page. Its addresses are relative, so the path has to end in a slash."""
     root = request.scope["root_path"]
@@ -72,25 +59,21 @@ async def page(request: Request) -> Response:
     return FileResponse(_PAGE / "index.html", headers=_PAGE_HEADERS)
 
 
-@_page.get("/page/{name}")
 async def page_file(name: str) -> Response:
     """Send a file of the page."""
     return _send(_PAGE_FILES, name, _PAGE_HEADERS)
 
 
-@_to_docs.get("/")
 async def root(request: Request) -> Response:
     """Redirect to the API documentation."""
     return RedirectResponse(f"{request.scope['root_path']}/docs", 307)
 
 
-@_docs.get("/docs")
 async def docs() -> Response:
     """Show the API documentation."""
     return FileResponse(_STATIC / "docs.html", headers=_DOCS_HEADERS)
 
 
-@_docs.get("/docs/{name}")
 async def docs_file(name: str) -> Response:
     """Send a file of the documentation."""
     return _send(_DOCS_FILES, name, _DOCS_HEADERS)
@@ -100,3 +83,14 @@ def _send(files: dict[str, Path], name: str, headers: dict[str, str]) -> Respons
     if name not in files:
         raise HTTPException(404)
     return FileResponse(files[name], headers=headers)
+
+
+def add_pages(app: FastAPI, settings: Settings) -> None:
+    """Add the pages that the settings enable. `/` shows the first enabled page or redirects to it."""
+    if settings.page == "on":
+        app.add_api_route("/", page, include_in_schema=False)
+        app.add_api_route("/page/{name}", page_file, include_in_schema=False)
+    if settings.docs == "on":
+        app.add_api_route("/docs", docs, include_in_schema=False)
+        app.add_api_route("/docs/{name}", docs_file, include_in_schema=False)
+        app.add_api_route("/", root, include_in_schema=False)

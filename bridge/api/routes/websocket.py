@@ -15,7 +15,7 @@ from bridge.api.middleware.auth import ApiKeys
 from bridge.api.middleware.concurrency import ConcurrencyLimit
 from bridge.api.middleware.rate_limit import RateLimiter
 from bridge.api.middleware.request_context import DISCONNECTED, finish, record_of, services
-from bridge.api.request_body import JsonObject, parse_object
+from bridge.api.request_body import parse_object
 from bridge.captioning import problems
 from bridge.captioning.check import with_known_models
 from bridge.captioning.models import EVENT, AnalyzeRequest, CaptionRequest, ErrorEvent, Event
@@ -26,9 +26,10 @@ from bridge.deadline import Deadline
 from bridge.run import Run
 from bridge.telemetry.logging import new_request_id, request_id
 from bridge.telemetry.record import RequestRecord
+from providers.base import JsonObject
 
 router = APIRouter()
-AUTH_SECONDS = 10.0
+_AUTH_SECONDS = 10.0
 _MAX_AUTH = 4096  # characters
 _MAX_ID = 200  # characters
 _FIRST_REQUEST_SECONDS = 1.0
@@ -48,15 +49,14 @@ async def stream(socket: WebSocket) -> None:
 class Connection:
     """One WebSocket: receives frames, and runs each request in a separate task."""
 
-    def __init__(self, socket: WebSocket, auth_within: float = AUTH_SECONDS, stall: float = STALL_SECONDS) -> None:
-        """`auth_within`: seconds within which a key must arrive. `stall`: seconds for the client to accept an event."""
+    def __init__(self, socket: WebSocket, stall: float = STALL_SECONDS) -> None:
+        """`stall`: seconds for the client to accept an event."""
         self._socket = socket
         self._services = services(socket)
         self._record = record_of(socket)
         self._running: dict[str, EventStream] = {}
         self._tasks = asyncio.TaskGroup()
         self._writer = Writer(socket.send, stall)
-        self._auth_within = auth_within
         state = socket.scope["state"]
         self._in_flight: ConcurrencyLimit = state["in_flight"]
         self._drain: Drain = state["drain"]
@@ -71,7 +71,7 @@ class Connection:
         """Receive frames until the WebSocket closes, its client stops reading, or the service shuts down."""
         self._in_flight.sockets += 1
         try:
-            with self._drain.under_way():
+            with self._drain.track():
                 await self._socket.accept()
                 # A client that connected just before a shutdown may send one request.
                 asyncio.get_running_loop().call_later(_FIRST_REQUEST_SECONDS, self._note_idle)
@@ -93,7 +93,7 @@ class Connection:
         except errors.Cancelled:
             pass
         except asyncio.CancelledError:
-            if not self._drain.ends_this():
+            if not self._drain.uncancel():
                 raise
         finally:
             reason = None if self._writer.closed.is_set() else errors.ShuttingDown()
@@ -134,7 +134,7 @@ class Connection:
     async def _authenticate(self) -> None:
         """Receive the first frame. Close the WebSocket unless this is an `auth` frame with a valid key."""
         try:
-            async with asyncio.timeout(self._auth_within):
+            async with asyncio.timeout(_AUTH_SECONDS):
                 frame = await self._receive()
             fields = parse_object(frame, "The frame") if len(frame) <= _MAX_AUTH else {}
         except (TimeoutError, errors.InvalidJson):
