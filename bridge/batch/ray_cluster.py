@@ -91,6 +91,15 @@ def _init(ray: Any, address: str) -> None:
         raise BatchError(f"The Ray cluster at '{address}' cannot be used: {text}") from None
 
 
+def import_data() -> Any:
+    """Return the module `ray.data`, without its progress bars. The import takes 3 s of CPU, so do the checks first."""
+    from ray import data
+
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised too
+    data.DataContext.get_current().enable_progress_bars = False
+    return data
+
+
 def _require_open(address: str) -> None:
     """Raise BatchError if nothing listens at the address. Ray itself would try for minutes."""
     host, colon, port = address.rpartition(":")

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import logging
 import math
 import pickle
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import Any
 
 from bridge.batch.models import End, ImageItem
 from bridge.batch.outage import Ended
-from bridge.batch.ray_cluster import Cluster
+from bridge.batch.ray_cluster import Cluster, import_data
 from bridge.batch.ray_worker import Block, Captioner, Captions
 from bridge.batch.rows import Loaded, images_in_memory
 from bridge.batch.run import Batch, Done, Requested, unwritable
@@ -105,11 +104,7 @@ class RayBatch(Batch):
 
     def _captions(self) -> Iterator[Captions]:
         """Caption the pending images in blocks, and yield the captions of each block."""
-        from ray import data  # takes 3 s of CPU
-
-        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised too
-        data.DataContext.get_current().enable_progress_bars = False
-        options = self._options.ray
+        data, options = import_data(), self._options.ray
         assert options is not None
         images = [(item, tuple(each.name for each in requested)) for item, requested in self._pending.values()]
         actors = min(self._cluster.actors, len(images))
