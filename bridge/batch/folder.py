@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from threading import Lock
 from typing import Any
 
@@ -94,6 +95,10 @@ class Folder:
         """Return the path of a file of the folder."""
         return f"{self.root}/{name}"
 
+    def hidden(self, extension: str) -> str:
+        """Return the name of a hidden file of this label, such as `.graphcap.jsonl` or `.graphcap-2of8.jsonl`."""
+        return f".graphcap{extension}" if self.label == "all" else f".graphcap-{self.label}{extension}"
+
     def is_filled(self, name: str) -> bool:
         """Return whether this name exists and is not an empty file. Links are not followed."""
         missing = OSError if self.is_local else FileNotFoundError  # a local name may be too long, too
@@ -142,7 +147,8 @@ class Folder:
     def temporary(self, name: str) -> Path:
         """Return an unused path in the directory of `name`, which is created if missing. Raises OSError.
 
-        The names are short, because `name` may be as long as the file system allows.
+        The files that an earlier run left there are removed: call this only while the folder is locked. The names are
+        short, because `name` may be as long as the file system allows.
         """
         directory = posixpath.dirname(self.path(name))
         with self._lock:
@@ -156,11 +162,14 @@ class Folder:
 
     def ignores_case(self) -> bool:
         """Return whether the file system ignores case. Writes and removes a test file. Raises OSError."""
-        name = f".graphcap-{self.label}-probe.tmp"
-        self.write(name, b"")
-        ignores = self.is_local and os.path.lexists(self.path(name.upper()))
-        self.remove(name)
-        return ignores
+        if not self.is_local:
+            name = f".graphcap-{self.label}-probe.tmp"
+            self.write(name, b"")
+            self.remove(name)
+            return False
+        Path(self.path("")).mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=self.path(""), prefix=".graphcap-probe-", suffix=".tmp") as file:
+            return os.path.lexists(self.path(Path(file.name).name.upper()))
 
     def remove(self, name: str) -> None:
         """Remove a file, or a folder with its content. Do nothing if the name does not exist."""

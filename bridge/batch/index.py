@@ -65,7 +65,7 @@ class Index:
     def __init__(self, folder: Folder, *, is_overwriting: bool = False) -> None:
         """`is_overwriting`: whether the run overwrites all rows."""
         self._folder, self._is_overwriting = folder, is_overwriting
-        self._name = ".graphcap.jsonl" if folder.label == "all" else f".graphcap-{folder.label}.jsonl"
+        self._name = folder.hidden(".jsonl")
         self._parts = self._name.removesuffix(".jsonl")
         self._entries: dict[tuple[str, str], Entry] = {}
         self._lock = Lock()
@@ -73,18 +73,18 @@ class Index:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        """Read the rows of earlier runs, and lock the index. Raises BatchError and OSError."""
+        """Lock the folder, and read the rows of earlier runs. Raises BatchError and OSError."""
         with ExitStack() as stack:
             if self._folder.is_local:
                 directory = Path(self._folder.path(""))
                 directory.mkdir(parents=True, exist_ok=True)
+                self._lock_folder(stack)
             else:
                 directory = Path(stack.enter_context(TemporaryDirectory(prefix="graphcap-")))
             self._file = directory / self._name
             self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
             stack.callback(os.close, self._descriptor)
             if self._folder.is_local:
-                self._lock_file()
                 times = self._folder.index_files()
                 paths = [directory / name for name in sorted(times, key=lambda name: times[name])]
             else:
@@ -121,15 +121,24 @@ class Index:
                 self._is_joined &= not slash
         return list(files)
 
-    def _lock_file(self) -> None:
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BatchError(
-                f"Another run writes to '{self._folder.root}'. Wait for its end, or give each run a --shard."
-            ) from None
-        except OSError:
-            return  # some network file systems have no locks
+    def _lock_folder(self, stack: ExitStack) -> None:
+        """Lock the folder against other runs; shards exclude only a run without a shard, and one of the same label.
+
+        The files of the locks are not renamed or removed, because a run may lock them at any time. Raises BatchError.
+        """
+        own = self._folder.hidden(".lock")
+        for name in dict.fromkeys((".graphcap.lock", own)):
+            mode = fcntl.LOCK_EX if name == own else fcntl.LOCK_SH
+            descriptor = os.open(self._folder.path(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            stack.callback(os.close, descriptor)
+            try:
+                fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BatchError(
+                    f"Another run writes to '{self._folder.root}'. Wait for its end, or give each run a --shard."
+                ) from None
+            except OSError:
+                return  # some network file systems have no locks
 
     def _read(self, path: Path) -> None:
         end = 0

@@ -277,11 +277,11 @@ def test_a_mistake_is_one_sentence_before_the_first_call(
     photos(tmp_path, "fine/a.jpg", "twins/a.jpg", "twins/a.png", "locked/a.jpg", "labels/a.jpg", "text/a.txt")
     (tmp_path / "labels/metadata.jsonl").write_text("{}")
     (tmp_path / "list.jsonl").write_text('{"image": "fine/a.jpg", "size": 3}\n')
-    with (tmp_path / "locked/.graphcap.jsonl").open("w") as index:
-        fcntl.flock(index, fcntl.LOCK_EX)
+    with (tmp_path / "locked/.graphcap.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         result = batch(tmp_path / (place or "fine"), *options)
     assert (result.code, sentence in result.err) == (4 if {"--url", "local"} & set(options) else 2, True), result.err
-    theirs = {"twins/a.png", "text/a.txt", "list.jsonl", "locked/.graphcap.jsonl", "labels/metadata.jsonl"}
+    theirs = {"twins/a.png", "text/a.txt", "list.jsonl", "locked/.graphcap.lock", "labels/metadata.jsonl"}
     assert files(tmp_path) == theirs
 
 

@@ -11,6 +11,7 @@ import fsspec
 import httpx2
 import pytest
 from fsspec.implementations.dirfs import DirFileSystem
+from fsspec.implementations.local import LocalFileSystem
 
 from bridge.batch import caption_rows, open_job
 from bridge.batch.folder import Folder, file_info
@@ -239,6 +240,39 @@ def test_a_disk_that_is_full_or_read_only(
     assert len(set(names)) == 20, err
     assert (len(names) > 20) == (disk != "ro")
     assert len(vllm_server.calls) <= 20 + 3
+
+
+@pytest.mark.parametrize(
+    ("shard", "other", "code"),
+    [
+        ("all", ("--shard", "1/2"), 2),
+        ("1of2", (), 2),
+        ("1of2", ("--shard", "1/2"), 2),
+        ("1of2", ("--shard", "2/2"), 0),
+        ("all", ("--dry-run",), 0),
+    ],
+)
+def test_runs_at_the_same_time(
+    batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path, shard: str, other: tuple[str, ...], code: int
+) -> None:
+    """Only shards of different labels write to a folder at the same time, also while one of them joins its rows.
+
+    The temporary files of the first run are kept as long as it runs.
+    """
+    photos(tmp_path, "a.jpg", "b.jpg", "c.jpg", "d.jpg")
+    folder = Folder(LocalFileSystem(), str(tmp_path), shard)
+    with Index(folder) as index:
+        temporary = folder.temporary("metadata.jsonl")
+        temporary.touch()
+        for key in ("z.jpg", "a.jpg"):
+            index.append(Row(key, "alt_text", "1-2-3", caption={"result": {}}))
+        for _ in range(2):
+            result = batch(tmp_path, *at(vllm_server), *other)
+            assert (result.code, "Another run writes to" in result.err) == (code, code == 2), result.err
+            assert temporary.exists()
+            index.join()
+    assert batch(tmp_path, *at(vllm_server), *(("--shard", "1/2") if shard == "1of2" else ())).code == 0
+    assert not temporary.exists()
 
 
 def test_a_crash_before_the_sidecar_was_written(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
