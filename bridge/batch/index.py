@@ -1,8 +1,9 @@
 """The index of a folder: the rows of all runs. With it, no image is captioned twice, and every output can be written.
 
 It is `.graphcap.jsonl` in the output folder, with one JSON object per line. The last row of an image and perspective
-counts. A run appends each row before it writes the row's sidecars, and joins the rows at its end. Each shard has a
-file (`.graphcap-2of8.jsonl`). An object store cannot append: there each row is an object in the folder `.graphcap/`.
+counts, by the time in the rows, because a copied file has a new time. A run appends each row before it writes the row's
+sidecars, and joins the rows at its end. Each shard has a file (`.graphcap-2of8.jsonl`). An object store cannot append:
+there each row is an object in the folder `.graphcap/`.
 
 A run with `--existing overwrite` flags its rows until such a run is finished, so that it continues after a crash. A row
 that replaces a flagged row is flagged too.
@@ -18,6 +19,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
+from time import time_ns
 from typing import Self
 
 from bridge.batch.folder import BatchError, Folder, to_line
@@ -28,6 +30,9 @@ from providers.base import JsonObject
 _FLAG = "overwriting"
 _PARTS_AT_ONCE = 256
 _FIELDS = tuple(field.name for field in fields(Row) if field.name != "failure")
+_TIME = "time"
+"""Microseconds since 1970, and more than in the row that it replaces."""
+_TEXTS = ("key", "perspective", "content_key", "version", "text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,7 @@ class Entry:
     end: int
     content_key: str
     version: str
+    time: int = 0
     is_overwriting: bool = False
     earlier: "Entry | None" = None
 
@@ -52,11 +58,10 @@ class Entry:
             file.seek(self.start)
             return file.read(self.end - self.start)
 
-    def row(self) -> JsonObject:
-        """Return the row without its flag. Raises OSError."""
-        row: JsonObject = json.loads(self.line())
-        row.pop(_FLAG, None)
-        return row
+    def row(self) -> Row:
+        """Return the row, without the fields that only another version knows. Raises OSError."""
+        values: JsonObject = json.loads(self.line())
+        return Row(**{name: values[name] for name in _FIELDS if name in values})
 
 
 class Index:
@@ -89,8 +94,10 @@ class Index:
                 paths = [directory / name for name in sorted(times, key=lambda name: times[name])]
             else:
                 paths = self._download(directory)
-            for path in paths:
-                self._read(path)
+            rows = [row for path in paths for row in self._read(path)]
+            rows.sort(key=lambda row: row[1].time)
+            for pair, entry in rows:
+                self._add(pair, entry)
             self._size = os.lseek(self._descriptor, 0, os.SEEK_END)
             if self._size and os.pread(self._descriptor, 1, self._size - 1) != b"\n":
                 self._size += os.write(self._descriptor, b"\n")  # a crash left half a row
@@ -140,23 +147,27 @@ class Index:
             except OSError:
                 return  # some network file systems have no locks
 
-    def _read(self, path: Path) -> None:
+    def _read(self, path: Path) -> Iterator[tuple[tuple[str, str], Entry]]:
+        """Yield the rows of a file, without those that are half written or of an unknown form."""
         end = 0
         with path.open("rb") as file:
             for line in file:
                 start, end = end, end + len(line)
                 try:
                     row = json.loads(line)
+                    time, texts = row.get(_TIME, 0), [row[name] for name in _TEXTS]
+                    is_known = isinstance(row["caption"]["result"], dict) and isinstance(time, int)
+                except (ValueError, TypeError, KeyError, AttributeError):
+                    continue
+                if is_known and all(isinstance(text, str) for text in texts):
+                    key, perspective, content_key, version, _ = texts
                     is_overwriting = path == self._file and _FLAG in row
-                    entry = Entry(path, start, end, row["content_key"], row["version"], is_overwriting)
-                    self._add(row["key"], row["perspective"], entry)
-                except (ValueError, TypeError, KeyError):
-                    continue  # half a row, from a crash
+                    yield (key, perspective), Entry(path, start, end, content_key, version, time, is_overwriting)
 
-    def _add(self, key: str, perspective: str, entry: Entry) -> None:
-        earlier = self._entries.get((key, perspective))
+    def _add(self, pair: tuple[str, str], entry: Entry) -> None:
+        earlier = self._entries.get(pair)
         self._is_joined &= earlier is None and not (entry.is_overwriting and self._is_overwriting)
-        self._entries[key, perspective] = replace(entry, earlier=earlier)
+        self._entries[pair] = replace(entry, earlier=earlier)
 
     def find(self, key: str, perspective: str) -> Entry | None:
         """Return the last row of an image and perspective, None if there is none."""
@@ -170,24 +181,27 @@ class Index:
         """Yield the last row of an image and perspective, then those that it replaces. Raises OSError."""
         entry = self.find(key, perspective)
         while entry is not None:
-            yield Row(**entry.row())
+            yield entry.row()
             entry = entry.earlier
 
     def append(self, row: Row) -> None:
         """Add a row. Raises OSError."""
         earlier = self.find(row.key, row.perspective)
         is_overwriting = self._is_overwriting or (earlier is not None and earlier.is_overwriting)
-        line = to_line({name: getattr(row, name) for name in _FIELDS} | ({_FLAG: True} if is_overwriting else {}))
+        time = max(time_ns() // 1000, earlier.time + 1 if earlier else 0)
+        values = {name: getattr(row, name) for name in _FIELDS} | {_TIME: time}
+        line = to_line(values | ({_FLAG: True} if is_overwriting else {}))
         with self._lock:
             written = os.write(self._descriptor, line)
             if written < len(line):
+                os.ftruncate(self._descriptor, self._size)  # the next row begins a line
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            entry = Entry(self._file, self._size, self._size + written, row.content_key, row.version, is_overwriting)
-            self._size += written
+            start, self._size = self._size, self._size + written
+            entry = Entry(self._file, start, self._size, row.content_key, row.version, time, is_overwriting)
             self._is_joined = False
         if not self._folder.is_local:
             self._folder.write(f"{self._parts}/{digest(f'{row.key} {row.perspective}')}.jsonl", line)
-        self._add(row.key, row.perspective, entry)
+        self._add((row.key, row.perspective), entry)
 
     def join(self) -> None:
         """Rewrite the index with one row per image and perspective, in natural order.
@@ -201,8 +215,12 @@ class Index:
         file = self._folder.temporary(self._name) if self._folder.is_local else self._file.with_suffix(".joined")
         with file.open("wb") as joined:
             for entry in own:
-                is_finished = self._is_overwriting and entry.is_overwriting
-                joined.write(to_line(entry.row()) if is_finished else entry.line())
+                line = entry.line()
+                if self._is_overwriting and entry.is_overwriting:
+                    row = json.loads(line)
+                    del row[_FLAG]
+                    line = to_line(row)
+                joined.write(line)
         self._folder.put(file, self._name)
         if not self._folder.is_local:
             self._folder.remove(self._parts)

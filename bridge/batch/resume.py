@@ -47,7 +47,7 @@ def _from_index(
 ) -> Decision | Skipped:
     """Return which sidecars to write with the caption of the index, at least those in `missing`. Raises OSError."""
     existing, key, name = job.options.existing, item.key, perspective.name
-    every, row = tuple(outputs.sidecars(key, name)), Row(**entry.row())
+    every, row = tuple(outputs.sidecars(key, name)), entry.row()
     assert row.caption is not None
     if existing == "skip" and "txt" in every and "txt" not in missing:
         return Decision(missing, row)  # the text sidecar keeps its text, and so does the row

@@ -3,7 +3,9 @@
 import json
 import os
 import random
+import resource
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -324,16 +326,58 @@ def test_a_changed_file_of_equal_size_has_another_version() -> None:
         assert file_info({"size": 1, name: "a"}) != file_info({"size": 1, name: "b"})
 
 
-def test_the_last_row_of_a_bucket_counts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_time", [False, True])
+def test_the_last_row_of_a_bucket_counts(tmp_path: Path, has_time: bool) -> None:
+    """A row without a time has the time of its file."""
     names = (".graphcap.jsonl", ".graphcap-1of2.jsonl", ".graphcap/1.jsonl")
     folder = Folder(DirFileSystem(str(tmp_path)), "set")
     (tmp_path / "set/.graphcap").mkdir(parents=True)
     for last in names:
         for name in names:
             row = {"key": "a.jpg", "perspective": "alt_text", "content_key": "", "version": "", "text": name}
-            (tmp_path / "set" / name).write_text(json.dumps(row) + "\n")
-            os.utime(tmp_path / "set" / name, (0, 2 if name == last else 1))
+            times = {"time": 2 if name == last else 1} if has_time else {}
+            (tmp_path / "set" / name).write_text(json.dumps({**row, "caption": {"result": {}}, **times}) + "\n")
+            os.utime(tmp_path / "set" / name, (0, 2 if (name == last) != has_time else 1))
         with Index(folder) as index:
             row_read = index.row("a.jpg", "alt_text")
         assert isinstance(row_read, Row)
         assert row_read.text == last
+
+
+def test_a_copied_index_brings_no_old_captions_back(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, "a.jpg")
+    options = (tmp_path, *at(vllm_server), "--out", "hf-metadata")
+    for extra in (("--shard", "1/1"), ("--existing", "overwrite", "--prefix", "new: "), ()):
+        assert batch(*options, *extra).code == 0
+        os.utime(tmp_path / ".graphcap-1of1.jsonl", (2**32, 2**32))
+    assert lines(tmp_path / "metadata.jsonl") == [{"file_name": "a.jpg", "text": "new: a alt_text"}]
+
+
+def test_rows_of_another_version(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    """Unknown fields are ignored. Rows without the known fields are, too: their images are captioned."""
+    photos(tmp_path, *(f"{number}.jpg" for number in range(5)))
+    options, index = (tmp_path, *at(vllm_server), "--out", "jsonl"), tmp_path / ".graphcap.jsonl"
+    assert batch(*options).code == 0
+    table = (tmp_path / "captions.jsonl").read_text()
+    changes = ({"new_field": 1}, {"caption": None}, {"caption": {}}, {"text": 3}, {"time": "now"})
+    rows = [row | change for row, change in zip(lines(index), changes, strict=True)]
+    index.write_text("".join(f"{json.dumps(row)}\n" for row in [*rows, [], "key"]))
+    result = batch(*options)
+    assert (result.code, len(vllm_server.calls), "4 captioned, 1 skipped" in result.err) == (0, 9, True), result.err
+    assert without_times(lines(tmp_path / "captions.jsonl")) == without_times(list(map(json.loads, table.splitlines())))
+
+
+def test_a_row_that_is_written_in_part(tmp_path: Path) -> None:
+    folder, row = Folder(LocalFileSystem(), str(tmp_path)), Row("", "alt_text", caption={"result": {}})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Index(folder) as index:
+        index.append(replace(row, key="a.jpg"))
+        resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / ".graphcap.jsonl").stat().st_size + 40, hard))
+        try:
+            with pytest.raises(OSError, match="No space left"):
+                index.append(replace(row, key="b.jpg"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        index.append(replace(row, key="c.jpg"))
+    with Index(folder) as index:
+        assert [key for key in ("a.jpg", "b.jpg", "c.jpg") if index.row(key, "alt_text")] == ["a.jpg", "c.jpg"]
