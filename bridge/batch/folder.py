@@ -5,12 +5,12 @@ import itertools
 import json
 import os
 import posixpath
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 from threading import Lock
 from typing import Any
 
@@ -118,12 +118,35 @@ class Folder:
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file atomically: a reader sees the old content or the new one, even after a crash. Raises OSError."""
-        if not self.is_local:
-            self.fs.pipe_file(self.path(name), data)
+        if self.is_local:
+            with self.replacing(name) as file:
+                file.write_bytes(data)
             return
-        temporary = self.temporary(name)
-        temporary.write_bytes(data)
-        self.put(temporary, name)
+        with self._named_errors(name):
+            self.fs.pipe_file(self.path(name), data)
+
+    @contextmanager
+    def replacing(self, name: str) -> Iterator[Path]:
+        """Yield an unused path of this machine. At the end, that file replaces `name`. Raises OSError."""
+        if self.is_local:
+            file = self.temporary(name)
+            with self._named_errors(name, file):
+                yield file
+                file.replace(self.path(name))
+            return
+        with TemporaryDirectory(prefix="graphcap-") as directory, self._named_errors(name, Path(directory, "file")):
+            yield Path(directory, "file")
+            self.fs.put_file(f"{directory}/file", self.path(name))
+
+    @contextmanager
+    def _named_errors(self, name: str, temporary: Path | None = None) -> Iterator[None]:
+        """Add the name to each OSError that has none, or that of the temporary file."""
+        try:
+            yield
+        except OSError as error:
+            if error.filename in (None, str(temporary)):
+                raise OSError(error.errno, error.strerror or str(error), f"{self.url}/{name}") from error
+            raise
 
     def index_files(self) -> dict[str, str]:
         """Return the names of the index files and of their rows in an object store, with the times of their changes."""
@@ -135,14 +158,6 @@ class Folder:
             part for info in found if info["type"] == "directory" for part in self.fs.ls(info["name"], detail=True)
         ]
         return {info["name"][len(start) :]: changed(info) for info in found if info["name"].endswith(".jsonl")}
-
-    def put(self, file: Path, name: str) -> None:
-        """Move a local file to `name` in this folder. `file`: a path from `temporary`. Raises OSError."""
-        if self.is_local:
-            file.replace(self.path(name))
-        else:
-            self.fs.put_file(str(file), self.path(name))
-            file.unlink()
 
     def temporary(self, name: str) -> Path:
         """Return an unused path in the directory of `name`, which is created if missing. Raises OSError.

@@ -110,8 +110,6 @@ class Index:
     def _download(self, directory: Path) -> list[Path]:
         """Copy the index of an object store, a file for each shard. Return the files in the order of their changes."""
         times = self._folder.index_files()
-        if not times:
-            self._folder.write(self._name, b"")  # the tables of a run without captions belong to this command, too
         names = sorted(times, key=lambda name: (times[name], "/" in name, name))
         files: dict[Path, None] = {}
         for number in range(0, len(names), _PARTS_AT_ONCE):
@@ -212,8 +210,7 @@ class Index:
             return
         keys = sorted(self._entries, key=lambda pair: (natural(pair[0]), pair[1]))
         own = [entry for key in keys if (entry := self._entries[key]).file == self._file]
-        file = self._folder.temporary(self._name) if self._folder.is_local else self._file.with_suffix(".joined")
-        with file.open("wb") as joined:
+        with self._folder.replacing(self._name) as file, file.open("wb") as joined:
             for entry in own:
                 line = entry.line()
                 if self._is_overwriting and entry.is_overwriting:
@@ -221,6 +218,5 @@ class Index:
                     del row[_FLAG]
                     line = to_line(row)
                 joined.write(line)
-        self._folder.put(file, self._name)
         if not self._folder.is_local:
             self._folder.remove(self._parts)

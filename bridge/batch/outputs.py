@@ -34,6 +34,7 @@ class Outputs:
         trainer = TRAINERS.get(options.text.trainer)
         self._formats = tuple(dict.fromkeys(options.out or (trainer.outputs if trainer else ("txt",))))
         extensions = {"txt": options.extension, "json": ".json"}
+        self._record = folder.hidden(".tables")
         self._extensions = {each: extensions[each] for each in self._formats if each in extensions}
 
     def sidecars(self, key: str, perspective: str) -> dict[str, str]:
@@ -43,6 +44,10 @@ class Outputs:
         start = f"{directory}{slash}{stem if stem and dot else name}"
         part = f".{perspective}" if len(self._perspectives) > 1 else ""
         return {each: f"{start}{part}{extension}" for each, extension in self._extensions.items()}
+
+    def _names(self, key: str) -> Iterator[str]:
+        """Yield the name of each sidecar of an image."""
+        return (name for perspective in self._perspectives for name in self.sidecars(key, perspective).values())
 
     def check(self, items: Iterable[ImageItem]) -> None:
         """Check the options, that the folder can be written without loss, and that no two images share a sidecar.
@@ -55,18 +60,14 @@ class Outputs:
         if has_texts and (extension == self._extensions.get("json") or extension.lower() in (*IMAGES, *_TAKEN)):
             raise BatchError(f"Text sidecars cannot have the extension '{extension}' (--ext): other files have it.")
         try:
-            ignores_case = self._folder.ignores_case()
+            ignores_case, own = self._folder.ignores_case(), self._own_tables()
         except OSError as error:
             raise BatchError(
                 f"The folder '{self._folder.url}' cannot be written: {error.strerror or error}. "
                 "Name another one with --output-dir."
             ) from None
-        tables = (name for name, _ in self._tables())
-        if (
-            (table := next(filter(self._folder.is_filled, tables), ""))
-            and not self._folder.index_files()
-            and self._options.existing != "overwrite"
-        ):
+        foreign = (name for name, _ in self._tables() if name not in own and self._folder.is_filled(name))
+        if self._options.existing != "overwrite" and (table := next(foreign, "")):
             raise BatchError(
                 f"'{self._folder.path(table)}' was not written by this command. Move it, write elsewhere with "
                 "--output-dir, or replace it with --existing overwrite."
@@ -105,8 +106,7 @@ class Outputs:
 
     def too_long(self, key: str) -> str:
         """Return the first name that is too long for a file, "" if none is."""
-        names = (name for perspective in self._perspectives for name in self.sidecars(key, perspective).values())
-        parts = (name.rpartition("/")[2] for name in names)
+        parts = (name.rpartition("/")[2] for name in self._names(key))
         return next((part for part in parts if len(part.encode("utf-8", "surrogatepass")) > MAX_NAME), "")
 
     def text(self, key: str, perspective: str) -> str:
@@ -123,10 +123,19 @@ class Outputs:
 
     def write_tables(self, items: list[ImageItem], index: Index) -> None:
         """Write every table: the rows of all images, in natural order. Raises OSError."""
-        for name, write in self._tables():
-            file = self._folder.temporary(name)
-            write(file, self._rows(items, index), self._perspectives)
-            self._folder.put(file, name)
+        own, tables = self._own_tables(), dict(self._tables())
+        if not own >= tables.keys():
+            self._folder.write(self._record, "".join(f"{name}\n" for name in sorted(own | tables.keys())).encode())
+        for name, write in tables.items():
+            with self._folder.replacing(name) as file:
+                write(file, self._rows(items, index), self._perspectives)
+                is_empty = file.stat().st_size == 0
+            if is_empty:  # `load_dataset` does not read it
+                self._folder.remove(name)
+
+    def _own_tables(self) -> set[str]:
+        """Return the names of the tables that this command has written. Raises OSError."""
+        return set((self._folder.read(self._record) or b"").decode().splitlines())
 
     def _tables(self) -> Iterator[tuple[str, Writer]]:
         """Yield the name and the function of each table."""

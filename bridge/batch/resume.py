@@ -37,7 +37,9 @@ def decide(item: ImageItem, perspective: Perspective, job: Job, index: Index, ou
         return replace(skipped, kept=True)
     if existing == "stale" and not missing and every and entry is None:
         return skipped
-    if entry is None or not _is_current(entry, item, perspective, job):
+    if entry is None:  # an existing JSON file is not ours
+        return Decision(missing if existing == "skip" else tuple(each for each in every if each in ("txt", *missing)))
+    if not _is_current(entry, item, perspective, job):
         return Decision(missing if existing == "skip" else every)
     return _from_index(entry, missing, item, perspective, job, outputs)
 

@@ -119,9 +119,9 @@ class Batch:
             self._tasks += [group.create_task(self._work(number)) for number in range(self._workers)]
 
     def _finish(self) -> None:
-        """Write the tables and the list of failures, also after an early end. Raises OSError."""
-        self._outputs.write_tables(self._listing.items, self._index)
+        """Write the list of failures and the tables, also after an early end. Raises OSError."""
         write_failures(self._folder, self._failures.values())
+        self._outputs.write_tables(self._listing.items, self._index)
         if self._end[0] == "done":
             self._index.join()
 

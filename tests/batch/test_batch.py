@@ -85,6 +85,27 @@ def test_words_of_others_survive(batch: Graphcap, vllm_server: OpenAIServer, tmp
     assert (len(vllm_server.calls), (tmp_path / "a.txt").read_bytes()) == (5, b"caf\xe9 words, a alt_text")
 
 
+def test_files_of_others_survive(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, "a.jpg", "b.jpg")
+    options = (tmp_path, *at(vllm_server), "--out", "txt", "json", "hf-metadata")
+    vllm_server.reply(*[b.Status(401)] * 2)
+    assert batch(*options).code == 4
+    assert files(tmp_path) == {"failures.jsonl"}
+    theirs = tmp_path / "a.json"
+    for existing in ("append", "stale"):
+        for name in ("a.json", "captions.csv"):
+            (tmp_path / name).write_text("by hand")
+        assert batch(*options, "--existing", existing).code == 0
+        assert (theirs.read_text(), (tmp_path / "b.json").stat().st_size > 9) == ("by hand", True)
+        result = batch(*options, "csv")
+        assert (result.code, "captions.csv' was not written by this command" in result.err) == (2, True), result.err
+        for name in (".graphcap.jsonl", "a.txt", "b.txt", "b.json"):
+            (tmp_path / name).unlink()
+    for extra in (("--existing", "overwrite"), ()):
+        assert batch(*options, "csv", *extra).code == 0
+    assert json.loads(theirs.read_text())["provenance"]
+
+
 @pytest.mark.slow
 def test_existing_sidecars(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, "a.jpg", "b.jpg")
@@ -275,14 +296,30 @@ def test_a_mistake_is_one_sentence_before_the_first_call(
     batch: Graphcap, tmp_path: Path, options: tuple[str, ...], place: str, sentence: str
 ) -> None:
     photos(tmp_path, "fine/a.jpg", "twins/a.jpg", "twins/a.png", "locked/a.jpg", "labels/a.jpg", "text/a.txt")
+    photos(tmp_path, "formats/a.jpg", "formats/a.p.jpg")
     (tmp_path / "labels/metadata.jsonl").write_text("{}")
+    (tmp_path / "labels/.graphcap.jsonl").touch()
     (tmp_path / "list.jsonl").write_text('{"image": "fine/a.jpg", "size": 3}\n')
     with (tmp_path / "locked/.graphcap.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         result = batch(tmp_path / (place or "fine"), *options)
     assert (result.code, sentence in result.err) == (4 if {"--url", "local"} & set(options) else 2, True), result.err
-    theirs = {"twins/a.png", "text/a.txt", "list.jsonl", "locked/.graphcap.lock", "labels/metadata.jsonl"}
-    assert files(tmp_path) == theirs
+    theirs = {"locked/.graphcap.lock", "labels/metadata.jsonl", "labels/.graphcap.jsonl"}
+    assert files(tmp_path) == {"twins/a.png", "text/a.txt", "list.jsonl", *theirs}
+
+
+@pytest.mark.parametrize("name", ["captions.csv", "sub/d.txt"])
+def test_an_output_that_cannot_be_written(
+    batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path, name: str
+) -> None:
+    photos(tmp_path, "sub/d.jpg")
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / name).mkdir()
+    result = batch(tmp_path, *at(vllm_server), "--out", "txt", "csv", "--existing", "overwrite")
+    assert (result.code, f"'{tmp_path / name}' cannot be written: Is a directory." in result.err) == (1, True), (
+        result.err
+    )
+    assert (tmp_path / "failures.jsonl").exists()
 
 
 def test_limits_end_the_run(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:

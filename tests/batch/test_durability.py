@@ -181,7 +181,7 @@ def test_a_bucket(
         assert (result.code, len(vllm_server.calls)) == (0, calls), result.err
     names = {name.removeprefix(f"{root}/") for name in fs.find(root)}
     assert {name for name in names if name.endswith(".txt")} == {f"{n % 3}/{n}.txt" for n in range(12)}
-    assert {name for name in names if "/" not in name} == {".graphcap.jsonl", "metadata.jsonl"}
+    assert {name for name in names if "/" not in name} == {".graphcap.jsonl", ".graphcap.tables", "metadata.jsonl"}
     assert len(fs.cat_file(f"{root}/metadata.jsonl").splitlines()) == 12
     fs.pipe_file(f"{root}/empty.jpg", b"")
     fs.pipe_file(f"{root}/large.jpg", bytes(20_000))
