@@ -186,6 +186,12 @@ class Folder:
         with NamedTemporaryFile(dir=self.path(""), prefix=".graphcap-probe-", suffix=".tmp") as file:
             return os.path.lexists(self.path(Path(file.name).name.upper()))
 
+    def matches(self, pattern: str) -> list[str]:
+        """Return the names of the files in the folder itself that match a pattern."""
+        if self.is_local:
+            return sorted(path.name for path in Path(self.path("")).glob(pattern))
+        return sorted(posixpath.basename(path) for path in self.fs.glob(f"{glob.escape(self.path(''))}{pattern}"))
+
     def remove(self, name: str) -> None:
         """Remove a file, or a folder with its content. Do nothing if the name does not exist."""
         with suppress(FileNotFoundError):

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import signal
+import sys
 import threading
 from contextlib import nullcontext
 from functools import partial
@@ -104,6 +105,21 @@ def test_files_of_others_survive(batch: Graphcap, vllm_server: OpenAIServer, tmp
     for extra in (("--existing", "overwrite"), ()):
         assert batch(*options, "csv", *extra).code == 0
     assert json.loads(theirs.read_text())["provenance"]
+
+
+def test_a_run_without_shard_retries_the_failures_of_shards(
+    batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path
+) -> None:
+    photos(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "failures-of-mine.jsonl").touch()
+    vllm_server.reply(b.Refusal())
+    assert batch(tmp_path, *at(vllm_server), "--shard", "1/1").code == 3
+    (failure,) = lines(tmp_path / "failures-1of1.jsonl")
+    (tmp_path / failure["path"].replace("a.jpg", "b.txt").replace("b.jpg", "a.txt")).unlink()
+    (tmp_path / "failures-1of2.jsonl").write_text(json.dumps({**failure, "path": "absent.jpg"}))
+    assert batch(tmp_path, *at(vllm_server), "--retry-failed").code == 0
+    assert len(vllm_server.calls) == 3
+    assert files(tmp_path) == {"failures-of-mine.jsonl", "failures-1of2.jsonl", failure["path"].replace("jpg", "txt")}
 
 
 @pytest.mark.slow
@@ -285,6 +301,7 @@ MISTAKES = [
     (("--output-dir", "nothing://out"), "", "Protocol not known"),
     (("--provider", "local"), "", "or add --yes to download it"),
     ((), "twins", "a.jpg and a.png"),
+    (("--out", "txt", "json", "--ext", ".p.json"), "formats", "a.jpg and a.p.jpg"),
     ((), "list.jsonl", "'size'"),
     ((), "text", "There is no image"),
     ((), "locked", "Another run writes to"),
@@ -306,6 +323,12 @@ def test_a_mistake_is_one_sentence_before_the_first_call(
     assert (result.code, sentence in result.err) == (4 if {"--url", "local"} & set(options) else 2, True), result.err
     theirs = {"locked/.graphcap.lock", "labels/metadata.jsonl", "labels/.graphcap.jsonl"}
     assert files(tmp_path) == {"twins/a.png", "text/a.txt", "list.jsonl", *theirs}
+
+
+def test_a_package_that_is_not_installed(batch: Graphcap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    result = batch(photos(tmp_path, "a.jpg"), "--out", "txt", "parquet", "--dry-run")
+    assert (result.code, "graphcap-bridge[parquet]" in result.err) == (2, True), result.err
 
 
 @pytest.mark.parametrize("name", ["captions.csv", "sub/d.txt"])
