@@ -5,11 +5,12 @@ import itertools
 import json
 import os
 import posixpath
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 from threading import Lock
 from typing import Any
 
@@ -94,6 +95,10 @@ class Folder:
         """Return the path of a file of the folder."""
         return f"{self.root}/{name}"
 
+    def hidden(self, extension: str) -> str:
+        """Return the name of a hidden file of this label, such as `.graphcap.jsonl` or `.graphcap-2of8.jsonl`."""
+        return f".graphcap{extension}" if self.label == "all" else f".graphcap-{self.label}{extension}"
+
     def is_filled(self, name: str) -> bool:
         """Return whether this name exists and is not an empty file. Links are not followed."""
         missing = OSError if self.is_local else FileNotFoundError  # a local name may be too long, too
@@ -113,12 +118,35 @@ class Folder:
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file atomically: a reader sees the old content or the new one, even after a crash. Raises OSError."""
-        if not self.is_local:
-            self.fs.pipe_file(self.path(name), data)
+        if self.is_local:
+            with self.replacing(name) as file:
+                file.write_bytes(data)
             return
-        temporary = self.temporary(name)
-        temporary.write_bytes(data)
-        self.put(temporary, name)
+        with self._named_errors(name):
+            self.fs.pipe_file(self.path(name), data)
+
+    @contextmanager
+    def replacing(self, name: str) -> Iterator[Path]:
+        """Yield an unused path of this machine. At the end, that file replaces `name`. Raises OSError."""
+        if self.is_local:
+            file = self.temporary(name)
+            with self._named_errors(name, file):
+                yield file
+                file.replace(self.path(name))
+            return
+        with TemporaryDirectory(prefix="graphcap-") as directory, self._named_errors(name, Path(directory, "file")):
+            yield Path(directory, "file")
+            self.fs.put_file(f"{directory}/file", self.path(name))
+
+    @contextmanager
+    def _named_errors(self, name: str, temporary: Path | None = None) -> Iterator[None]:
+        """Add the name to each OSError that has none, or that of the temporary file."""
+        try:
+            yield
+        except OSError as error:
+            if error.filename in (None, str(temporary)):
+                raise OSError(error.errno, error.strerror or str(error), f"{self.url}/{name}") from error
+            raise
 
     def index_files(self) -> dict[str, str]:
         """Return the names of the index files and of their rows in an object store, with the times of their changes."""
@@ -131,18 +159,11 @@ class Folder:
         ]
         return {info["name"][len(start) :]: changed(info) for info in found if info["name"].endswith(".jsonl")}
 
-    def put(self, file: Path, name: str) -> None:
-        """Move a local file to `name` in this folder. `file`: a path from `temporary`. Raises OSError."""
-        if self.is_local:
-            file.replace(self.path(name))
-        else:
-            self.fs.put_file(str(file), self.path(name))
-            file.unlink()
-
     def temporary(self, name: str) -> Path:
         """Return an unused path in the directory of `name`, which is created if missing. Raises OSError.
 
-        The names are short, because `name` may be as long as the file system allows.
+        The files that an earlier run left there are removed: call this only while the folder is locked. The names are
+        short, because `name` may be as long as the file system allows.
         """
         directory = posixpath.dirname(self.path(name))
         with self._lock:
@@ -156,11 +177,20 @@ class Folder:
 
     def ignores_case(self) -> bool:
         """Return whether the file system ignores case. Writes and removes a test file. Raises OSError."""
-        name = f".graphcap-{self.label}-probe.tmp"
-        self.write(name, b"")
-        ignores = self.is_local and os.path.lexists(self.path(name.upper()))
-        self.remove(name)
-        return ignores
+        if not self.is_local:
+            name = f".graphcap-{self.label}-probe.tmp"
+            self.write(name, b"")
+            self.remove(name)
+            return False
+        Path(self.path("")).mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=self.path(""), prefix=".graphcap-probe-", suffix=".tmp") as file:
+            return os.path.lexists(self.path(Path(file.name).name.upper()))
+
+    def matches(self, pattern: str) -> list[str]:
+        """Return the names of the files in the folder itself that match a pattern."""
+        if self.is_local:
+            return sorted(path.name for path in Path(self.path("")).glob(pattern))
+        return sorted(posixpath.basename(path) for path in self.fs.glob(f"{glob.escape(self.path(''))}{pattern}"))
 
     def remove(self, name: str) -> None:
         """Remove a file, or a folder with its content. Do nothing if the name does not exist."""

@@ -1,8 +1,9 @@
 """The index of a folder: the rows of all runs. With it, no image is captioned twice, and every output can be written.
 
 It is `.graphcap.jsonl` in the output folder, with one JSON object per line. The last row of an image and perspective
-counts. A run appends each row before it writes the row's sidecars, and joins the rows at its end. Each shard has a
-file (`.graphcap-2of8.jsonl`). An object store cannot append: there each row is an object in the folder `.graphcap/`.
+counts, by the time in the rows, because a copied file has a new time. A run appends each row before it writes the row's
+sidecars, and joins the rows at its end. Each shard has a file (`.graphcap-2of8.jsonl`). An object store cannot append:
+there each row is an object in the folder `.graphcap/`.
 
 A run with `--existing overwrite` flags its rows until such a run is finished, so that it continues after a crash. A row
 that replaces a flagged row is flagged too.
@@ -18,6 +19,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
+from time import time_ns
 from typing import Self
 
 from bridge.batch.folder import BatchError, Folder, to_line
@@ -28,6 +30,9 @@ from providers.base import JsonObject
 _FLAG = "overwriting"
 _PARTS_AT_ONCE = 256
 _FIELDS = tuple(field.name for field in fields(Row) if field.name != "failure")
+_TIME = "time"
+"""Microseconds since 1970, and more than in the row that it replaces."""
+_TEXTS = ("key", "perspective", "content_key", "version", "text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,7 @@ class Entry:
     end: int
     content_key: str
     version: str
+    time: int = 0
     is_overwriting: bool = False
     earlier: "Entry | None" = None
 
@@ -52,11 +58,10 @@ class Entry:
             file.seek(self.start)
             return file.read(self.end - self.start)
 
-    def row(self) -> JsonObject:
-        """Return the row without its flag. Raises OSError."""
-        row: JsonObject = json.loads(self.line())
-        row.pop(_FLAG, None)
-        return row
+    def row(self) -> Row:
+        """Return the row, without the fields that only another version knows. Raises OSError."""
+        values: JsonObject = json.loads(self.line())
+        return Row(**{name: values[name] for name in _FIELDS if name in values})
 
 
 class Index:
@@ -65,7 +70,7 @@ class Index:
     def __init__(self, folder: Folder, *, is_overwriting: bool = False) -> None:
         """`is_overwriting`: whether the run overwrites all rows."""
         self._folder, self._is_overwriting = folder, is_overwriting
-        self._name = ".graphcap.jsonl" if folder.label == "all" else f".graphcap-{folder.label}.jsonl"
+        self._name = folder.hidden(".jsonl")
         self._parts = self._name.removesuffix(".jsonl")
         self._entries: dict[tuple[str, str], Entry] = {}
         self._lock = Lock()
@@ -73,24 +78,26 @@ class Index:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        """Read the rows of earlier runs, and lock the index. Raises BatchError and OSError."""
+        """Lock the folder, and read the rows of earlier runs. Raises BatchError and OSError."""
         with ExitStack() as stack:
             if self._folder.is_local:
                 directory = Path(self._folder.path(""))
                 directory.mkdir(parents=True, exist_ok=True)
+                self._lock_folder(stack)
             else:
                 directory = Path(stack.enter_context(TemporaryDirectory(prefix="graphcap-")))
             self._file = directory / self._name
             self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
             stack.callback(os.close, self._descriptor)
             if self._folder.is_local:
-                self._lock_file()
                 times = self._folder.index_files()
                 paths = [directory / name for name in sorted(times, key=lambda name: times[name])]
             else:
                 paths = self._download(directory)
-            for path in paths:
-                self._read(path)
+            rows = [row for path in paths for row in self._read(path)]
+            rows.sort(key=lambda row: row[1].time)
+            for pair, entry in rows:
+                self._add(pair, entry)
             self._size = os.lseek(self._descriptor, 0, os.SEEK_END)
             if self._size and os.pread(self._descriptor, 1, self._size - 1) != b"\n":
                 self._size += os.write(self._descriptor, b"\n")  # a crash left half a row
@@ -103,8 +110,6 @@ class Index:
     def _download(self, directory: Path) -> list[Path]:
         """Copy the index of an object store, a file for each shard. Return the files in the order of their changes."""
         times = self._folder.index_files()
-        if not times:
-            self._folder.write(self._name, b"")  # the tables of a run without captions belong to this command, too
         names = sorted(times, key=lambda name: (times[name], "/" in name, name))
         files: dict[Path, None] = {}
         for number in range(0, len(names), _PARTS_AT_ONCE):
@@ -121,33 +126,46 @@ class Index:
                 self._is_joined &= not slash
         return list(files)
 
-    def _lock_file(self) -> None:
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BatchError(
-                f"Another run writes to '{self._folder.root}'. Wait for its end, or give each run a --shard."
-            ) from None
-        except OSError:
-            return  # some network file systems have no locks
+    def _lock_folder(self, stack: ExitStack) -> None:
+        """Lock the folder against other runs; shards exclude only a run without a shard, and one of the same label.
 
-    def _read(self, path: Path) -> None:
+        The files of the locks are not renamed or removed, because a run may lock them at any time. Raises BatchError.
+        """
+        own = self._folder.hidden(".lock")
+        for name in dict.fromkeys((".graphcap.lock", own)):
+            mode = fcntl.LOCK_EX if name == own else fcntl.LOCK_SH
+            descriptor = os.open(self._folder.path(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            stack.callback(os.close, descriptor)
+            try:
+                fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BatchError(
+                    f"Another run writes to '{self._folder.root}'. Wait for its end, or give each run a --shard."
+                ) from None
+            except OSError:
+                return  # some network file systems have no locks
+
+    def _read(self, path: Path) -> Iterator[tuple[tuple[str, str], Entry]]:
+        """Yield the rows of a file, without those that are half written or of an unknown form."""
         end = 0
         with path.open("rb") as file:
             for line in file:
                 start, end = end, end + len(line)
                 try:
                     row = json.loads(line)
+                    time, texts = row.get(_TIME, 0), [row[name] for name in _TEXTS]
+                    is_known = isinstance(row["caption"]["result"], dict) and isinstance(time, int)
+                except (ValueError, TypeError, KeyError, AttributeError):
+                    continue
+                if is_known and all(isinstance(text, str) for text in texts):
+                    key, perspective, content_key, version, _ = texts
                     is_overwriting = path == self._file and _FLAG in row
-                    entry = Entry(path, start, end, row["content_key"], row["version"], is_overwriting)
-                    self._add(row["key"], row["perspective"], entry)
-                except (ValueError, TypeError, KeyError):
-                    continue  # half a row, from a crash
+                    yield (key, perspective), Entry(path, start, end, content_key, version, time, is_overwriting)
 
-    def _add(self, key: str, perspective: str, entry: Entry) -> None:
-        earlier = self._entries.get((key, perspective))
+    def _add(self, pair: tuple[str, str], entry: Entry) -> None:
+        earlier = self._entries.get(pair)
         self._is_joined &= earlier is None and not (entry.is_overwriting and self._is_overwriting)
-        self._entries[key, perspective] = replace(entry, earlier=earlier)
+        self._entries[pair] = replace(entry, earlier=earlier)
 
     def find(self, key: str, perspective: str) -> Entry | None:
         """Return the last row of an image and perspective, None if there is none."""
@@ -161,24 +179,27 @@ class Index:
         """Yield the last row of an image and perspective, then those that it replaces. Raises OSError."""
         entry = self.find(key, perspective)
         while entry is not None:
-            yield Row(**entry.row())
+            yield entry.row()
             entry = entry.earlier
 
     def append(self, row: Row) -> None:
         """Add a row. Raises OSError."""
         earlier = self.find(row.key, row.perspective)
         is_overwriting = self._is_overwriting or (earlier is not None and earlier.is_overwriting)
-        line = to_line({name: getattr(row, name) for name in _FIELDS} | ({_FLAG: True} if is_overwriting else {}))
+        time = max(time_ns() // 1000, earlier.time + 1 if earlier else 0)
+        values = {name: getattr(row, name) for name in _FIELDS} | {_TIME: time}
+        line = to_line(values | ({_FLAG: True} if is_overwriting else {}))
         with self._lock:
             written = os.write(self._descriptor, line)
             if written < len(line):
+                os.ftruncate(self._descriptor, self._size)  # the next row begins a line
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            entry = Entry(self._file, self._size, self._size + written, row.content_key, row.version, is_overwriting)
-            self._size += written
+            start, self._size = self._size, self._size + written
+            entry = Entry(self._file, start, self._size, row.content_key, row.version, time, is_overwriting)
             self._is_joined = False
         if not self._folder.is_local:
             self._folder.write(f"{self._parts}/{digest(f'{row.key} {row.perspective}')}.jsonl", line)
-        self._add(row.key, row.perspective, entry)
+        self._add((row.key, row.perspective), entry)
 
     def join(self) -> None:
         """Rewrite the index with one row per image and perspective, in natural order.
@@ -189,11 +210,13 @@ class Index:
             return
         keys = sorted(self._entries, key=lambda pair: (natural(pair[0]), pair[1]))
         own = [entry for key in keys if (entry := self._entries[key]).file == self._file]
-        file = self._folder.temporary(self._name) if self._folder.is_local else self._file.with_suffix(".joined")
-        with file.open("wb") as joined:
+        with self._folder.replacing(self._name) as file, file.open("wb") as joined:
             for entry in own:
-                is_finished = self._is_overwriting and entry.is_overwriting
-                joined.write(to_line(entry.row()) if is_finished else entry.line())
-        self._folder.put(file, self._name)
+                line = entry.line()
+                if self._is_overwriting and entry.is_overwriting:
+                    row = json.loads(line)
+                    del row[_FLAG]
+                    line = to_line(row)
+                joined.write(line)
         if not self._folder.is_local:
             self._folder.remove(self._parts)

@@ -2,10 +2,12 @@
 
 import csv
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property
+from importlib.util import find_spec
 from itertools import groupby, islice
 from pathlib import Path
 
@@ -34,6 +36,7 @@ class Outputs:
         trainer = TRAINERS.get(options.text.trainer)
         self._formats = tuple(dict.fromkeys(options.out or (trainer.outputs if trainer else ("txt",))))
         extensions = {"txt": options.extension, "json": ".json"}
+        self._record = folder.hidden(".tables")
         self._extensions = {each: extensions[each] for each in self._formats if each in extensions}
 
     def sidecars(self, key: str, perspective: str) -> dict[str, str]:
@@ -43,6 +46,10 @@ class Outputs:
         start = f"{directory}{slash}{stem if stem and dot else name}"
         part = f".{perspective}" if len(self._perspectives) > 1 else ""
         return {each: f"{start}{part}{extension}" for each, extension in self._extensions.items()}
+
+    def _names(self, key: str) -> Iterator[str]:
+        """Yield the name of each sidecar of an image."""
+        return (name for perspective in self._perspectives for name in self.sidecars(key, perspective).values())
 
     def check(self, items: Iterable[ImageItem]) -> None:
         """Check the options, that the folder can be written without loss, and that no two images share a sidecar.
@@ -54,31 +61,33 @@ class Outputs:
             raise BatchError("--ext, --existing append and --existing prepend concern text sidecars: add --out txt.")
         if has_texts and (extension == self._extensions.get("json") or extension.lower() in (*IMAGES, *_TAKEN)):
             raise BatchError(f"Text sidecars cannot have the extension '{extension}' (--ext): other files have it.")
+        if "parquet" in self._formats and find_spec("pyarrow") is None:
+            raise BatchError("--out parquet requires the package pyarrow. The extra graphcap-bridge[parquet] has it.")
         try:
-            ignores_case = self._folder.ignores_case()
+            ignores_case, own = self._folder.ignores_case(), self._own_tables()
         except OSError as error:
             raise BatchError(
                 f"The folder '{self._folder.url}' cannot be written: {error.strerror or error}. "
                 "Name another one with --output-dir."
             ) from None
-        tables = (name for name, _ in self._tables())
-        if (
-            (table := next(filter(self._folder.is_filled, tables), ""))
-            and not self._folder.index_files()
-            and self._options.existing != "overwrite"
-        ):
+        foreign = (name for name, _ in self._tables() if name not in own and self._folder.is_filled(name))
+        if self._options.existing != "overwrite" and (table := next(foreign, "")):
             raise BatchError(
                 f"'{self._folder.path(table)}' was not written by this command. Move it, write elsewhere with "
                 "--output-dir, or replace it with --existing overwrite."
             )
-        if not self._extensions:
-            return
-        images: dict[str, list[str]] = defaultdict(list)
+        self._check_sidecars(items, ignores_case=ignores_case)
+
+    def _check_sidecars(self, items: Iterable[ImageItem], *, ignores_case: bool) -> None:
+        owners: dict[str, str] = {}
+        shared: dict[str, dict[str, None]] = defaultdict(dict)
         for item in items:
-            name = next(iter(self.sidecars(item.key, self._perspectives[0]).values()))
-            images[name.casefold() if ignores_case else name].append(item.key)
-        if shared := [keys for keys in images.values() if len(keys) > 1]:
-            shown = "; ".join(" and ".join(keys[:_SHOWN]) for keys in shared[:_SHOWN])
+            for name in self._names(item.key):
+                owner = owners.setdefault(name.casefold() if ignores_case else name, item.key)
+                if owner != item.key:
+                    shared[owner] |= {owner: None, item.key: None}
+        if shared:
+            shown = "; ".join(" and ".join(list(keys)[:_SHOWN]) for keys in list(shared.values())[:_SHOWN])
             raise BatchError(
                 f"These images would have the same sidecar: {shown}{' …' * (len(shared) > _SHOWN)}. Rename or remove "
                 "one of each, or write a table alone, with --out jsonl."
@@ -105,8 +114,7 @@ class Outputs:
 
     def too_long(self, key: str) -> str:
         """Return the first name that is too long for a file, "" if none is."""
-        names = (name for perspective in self._perspectives for name in self.sidecars(key, perspective).values())
-        parts = (name.rpartition("/")[2] for name in names)
+        parts = (name.rpartition("/")[2] for name in self._names(key))
         return next((part for part in parts if len(part.encode("utf-8", "surrogatepass")) > MAX_NAME), "")
 
     def text(self, key: str, perspective: str) -> str:
@@ -123,10 +131,19 @@ class Outputs:
 
     def write_tables(self, items: list[ImageItem], index: Index) -> None:
         """Write every table: the rows of all images, in natural order. Raises OSError."""
-        for name, write in self._tables():
-            file = self._folder.temporary(name)
-            write(file, self._rows(items, index), self._perspectives)
-            self._folder.put(file, name)
+        own, tables = self._own_tables(), dict(self._tables())
+        if not own >= tables.keys():
+            self._folder.write(self._record, "".join(f"{name}\n" for name in sorted(own | tables.keys())).encode())
+        for name, write in tables.items():
+            with self._folder.replacing(name) as file:
+                write(file, self._rows(items, index), self._perspectives)
+                is_empty = file.stat().st_size == 0
+            if is_empty:  # `load_dataset` does not read it
+                self._folder.remove(name)
+
+    def _own_tables(self) -> set[str]:
+        """Return the names of the tables that this command has written. Raises OSError."""
+        return set((self._folder.read(self._record) or b"").decode().splitlines())
 
     def _tables(self) -> Iterator[tuple[str, Writer]]:
         """Yield the name and the function of each table."""
@@ -166,12 +183,32 @@ def write_failures(folder: Folder, failures: Iterable[Failure]) -> None:
 
 
 def read_failures(folder: Folder) -> dict[str, Failure]:
-    """Return the failures of the last run by path. Raises BatchError if the file is not one of ours."""
-    lines = (folder.read(_labelled(FAILURES, folder)) or b"").splitlines()
+    """Return the failures of the last run by path, without a shard also those of all shards. Raises BatchError."""
+    names = (*_failures_of_shards(folder), _labelled(FAILURES, folder))
+    return {failure.path: failure for name in names for failure in _read_list(folder, name)}
+
+
+def remove_failures_of_shards(folder: Folder, items: Iterable[ImageItem]) -> None:
+    """Remove the lists of shards that name no other images than these. Raises BatchError and OSError."""
+    if names := _failures_of_shards(folder):
+        keys = {item.key for item in items}
+        for name in names:
+            if all(failure.path in keys for failure in _read_list(folder, name)):
+                folder.remove(name)
+
+
+def _read_list(folder: Folder, name: str) -> list[Failure]:
+    """Read a list of failures. Raises BatchError if the file is not one of ours."""
     try:
-        return {failure.path: failure for failure in (Failure(**json.loads(line)) for line in lines)}
+        return [Failure(**json.loads(line)) for line in (folder.read(name) or b"").splitlines()]
     except (ValueError, TypeError):
-        raise BatchError(f"'{folder.path(FAILURES)}' is not a list of failures. Remove it.") from None
+        raise BatchError(f"'{folder.path(name)}' is not a list of failures. Remove it.") from None
+
+
+def _failures_of_shards(folder: Folder) -> list[str]:
+    """Return the names of the lists of all shards, none if this run is a shard."""
+    names = folder.matches("failures-*.jsonl") if folder.label == "all" else []
+    return [name for name in names if re.fullmatch(r"failures-\d+of\d+\.jsonl", name)]
 
 
 def _labelled(name: str, folder: Folder) -> str:

@@ -37,7 +37,9 @@ def decide(item: ImageItem, perspective: Perspective, job: Job, index: Index, ou
         return replace(skipped, kept=True)
     if existing == "stale" and not missing and every and entry is None:
         return skipped
-    if entry is None or not _is_current(entry, item, perspective, job):
+    if entry is None:  # an existing JSON file is not ours
+        return Decision(missing if existing == "skip" else tuple(each for each in every if each in ("txt", *missing)))
+    if not _is_current(entry, item, perspective, job):
         return Decision(missing if existing == "skip" else every)
     return _from_index(entry, missing, item, perspective, job, outputs)
 
@@ -47,7 +49,7 @@ def _from_index(
 ) -> Decision | Skipped:
     """Return which sidecars to write with the caption of the index, at least those in `missing`. Raises OSError."""
     existing, key, name = job.options.existing, item.key, perspective.name
-    every, row = tuple(outputs.sidecars(key, name)), Row(**entry.row())
+    every, row = tuple(outputs.sidecars(key, name)), entry.row()
     assert row.caption is not None
     if existing == "skip" and "txt" in every and "txt" not in missing:
         return Decision(missing, row)  # the text sidecar keeps its text, and so does the row

@@ -24,7 +24,7 @@ from bridge.batch.models import (
     Waiting,
 )
 from bridge.batch.outage import Ended, Outages
-from bridge.batch.outputs import write_failures
+from bridge.batch.outputs import remove_failures_of_shards, write_failures
 from bridge.batch.resume import Decision, decide, merged, own_texts
 from bridge.batch.rows import Loaded, images_in_memory, read
 from bridge.batch.start import Prepared
@@ -56,8 +56,8 @@ class Batch:
         self._job, self._options, self._listing = prepared.job, prepared.job.options, prepared.listing
         self._folder, self._outputs = prepared.folder, prepared.outputs
         self._index = Index(prepared.folder, is_overwriting=self._options.existing == "overwrite")
-        self._images = len(prepared.items)
-        self._items: Iterator[ImageItem] = iter(prepared.items)
+        self._selected = prepared.items
+        self._items: Iterator[ImageItem] = iter(self._selected)
         self._workers = images_in_memory(self._options.concurrency, self._job.engine.servers)
         self._tasks: list[asyncio.Task[None]] = []
         self._stages: dict[int, dict[str, str]] = {}
@@ -108,7 +108,7 @@ class Batch:
     async def _write_outputs(self) -> None:
         """Handle every image, then write the tables. Raises OSError, and BatchError if another run has the folder."""
         with self._index:
-            images, names = self._images, tuple(each.name for each in self._job.perspectives)
+            images, names = len(self._selected), tuple(each.name for each in self._job.perspectives)
             counts = images * len(names), images, names
             await self._events.put(Started(*counts, self._folder.url, self._workers, dict(self._listing.ignored)))
             await self._handle_images()
@@ -119,10 +119,11 @@ class Batch:
             self._tasks += [group.create_task(self._work(number)) for number in range(self._workers)]
 
     def _finish(self) -> None:
-        """Write the tables and the list of failures, also after an early end. Raises OSError."""
-        self._outputs.write_tables(self._listing.items, self._index)
+        """Write the list of failures and the tables, also after an early end. Raises OSError."""
         write_failures(self._folder, self._failures.values())
+        self._outputs.write_tables(self._listing.items, self._index)
         if self._end[0] == "done":
+            remove_failures_of_shards(self._folder, self._selected)
             self._index.join()
 
     async def _work(self, number: int) -> None:

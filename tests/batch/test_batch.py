@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import signal
+import sys
 import threading
 from contextlib import nullcontext
 from functools import partial
@@ -83,6 +84,42 @@ def test_words_of_others_survive(batch: Graphcap, vllm_server: OpenAIServer, tmp
     assert [(tmp_path / f"{stem}.txt").read_text() for stem in "bc"] == ["edited", "ohwx a alt_text"]
     result = batch(*options, "stale", "--temperature", "0.5")
     assert (len(vllm_server.calls), (tmp_path / "a.txt").read_bytes()) == (5, b"caf\xe9 words, a alt_text")
+
+
+def test_files_of_others_survive(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, "a.jpg", "b.jpg")
+    options = (tmp_path, *at(vllm_server), "--out", "txt", "json", "hf-metadata")
+    vllm_server.reply(*[b.Status(401)] * 2)
+    assert batch(*options).code == 4
+    assert files(tmp_path) == {"failures.jsonl"}
+    theirs = tmp_path / "a.json"
+    for existing in ("append", "stale"):
+        for name in ("a.json", "captions.csv"):
+            (tmp_path / name).write_text("by hand")
+        assert batch(*options, "--existing", existing).code == 0
+        assert (theirs.read_text(), (tmp_path / "b.json").stat().st_size > 9) == ("by hand", True)
+        result = batch(*options, "csv")
+        assert (result.code, "captions.csv' was not written by this command" in result.err) == (2, True), result.err
+        for name in (".graphcap.jsonl", "a.txt", "b.txt", "b.json"):
+            (tmp_path / name).unlink()
+    for extra in (("--existing", "overwrite"), ()):
+        assert batch(*options, "csv", *extra).code == 0
+    assert json.loads(theirs.read_text())["provenance"]
+
+
+def test_a_run_without_shard_retries_the_failures_of_shards(
+    batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path
+) -> None:
+    photos(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "failures-of-mine.jsonl").touch()
+    vllm_server.reply(b.Refusal())
+    assert batch(tmp_path, *at(vllm_server), "--shard", "1/1").code == 3
+    (failure,) = lines(tmp_path / "failures-1of1.jsonl")
+    (tmp_path / failure["path"].replace("a.jpg", "b.txt").replace("b.jpg", "a.txt")).unlink()
+    (tmp_path / "failures-1of2.jsonl").write_text(json.dumps({**failure, "path": "absent.jpg"}))
+    assert batch(tmp_path, *at(vllm_server), "--retry-failed").code == 0
+    assert len(vllm_server.calls) == 3
+    assert files(tmp_path) == {"failures-of-mine.jsonl", "failures-1of2.jsonl", failure["path"].replace("jpg", "txt")}
 
 
 @pytest.mark.slow
@@ -264,6 +301,7 @@ MISTAKES = [
     (("--output-dir", "nothing://out"), "", "Protocol not known"),
     (("--provider", "local"), "", "or add --yes to download it"),
     ((), "twins", "a.jpg and a.png"),
+    (("--out", "txt", "json", "--ext", ".p.json"), "formats", "a.jpg and a.p.jpg"),
     ((), "list.jsonl", "'size'"),
     ((), "text", "There is no image"),
     ((), "locked", "Another run writes to"),
@@ -275,14 +313,36 @@ def test_a_mistake_is_one_sentence_before_the_first_call(
     batch: Graphcap, tmp_path: Path, options: tuple[str, ...], place: str, sentence: str
 ) -> None:
     photos(tmp_path, "fine/a.jpg", "twins/a.jpg", "twins/a.png", "locked/a.jpg", "labels/a.jpg", "text/a.txt")
+    photos(tmp_path, "formats/a.jpg", "formats/a.p.jpg")
     (tmp_path / "labels/metadata.jsonl").write_text("{}")
+    (tmp_path / "labels/.graphcap.jsonl").touch()
     (tmp_path / "list.jsonl").write_text('{"image": "fine/a.jpg", "size": 3}\n')
-    with (tmp_path / "locked/.graphcap.jsonl").open("w") as index:
-        fcntl.flock(index, fcntl.LOCK_EX)
+    with (tmp_path / "locked/.graphcap.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         result = batch(tmp_path / (place or "fine"), *options)
     assert (result.code, sentence in result.err) == (4 if {"--url", "local"} & set(options) else 2, True), result.err
-    theirs = {"twins/a.png", "text/a.txt", "list.jsonl", "locked/.graphcap.jsonl", "labels/metadata.jsonl"}
-    assert files(tmp_path) == theirs
+    theirs = {"locked/.graphcap.lock", "labels/metadata.jsonl", "labels/.graphcap.jsonl"}
+    assert files(tmp_path) == {"twins/a.png", "text/a.txt", "list.jsonl", *theirs}
+
+
+def test_a_package_that_is_not_installed(batch: Graphcap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    result = batch(photos(tmp_path, "a.jpg"), "--out", "txt", "parquet", "--dry-run")
+    assert (result.code, "graphcap-bridge[parquet]" in result.err) == (2, True), result.err
+
+
+@pytest.mark.parametrize("name", ["captions.csv", "sub/d.txt"])
+def test_an_output_that_cannot_be_written(
+    batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path, name: str
+) -> None:
+    photos(tmp_path, "sub/d.jpg")
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / name).mkdir()
+    result = batch(tmp_path, *at(vllm_server), "--out", "txt", "csv", "--existing", "overwrite")
+    assert (result.code, f"'{tmp_path / name}' cannot be written: Is a directory." in result.err) == (1, True), (
+        result.err
+    )
+    assert (tmp_path / "failures.jsonl").exists()
 
 
 def test_limits_end_the_run(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:

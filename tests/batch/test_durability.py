@@ -3,7 +3,9 @@
 import json
 import os
 import random
+import resource
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import fsspec
 import httpx2
 import pytest
 from fsspec.implementations.dirfs import DirFileSystem
+from fsspec.implementations.local import LocalFileSystem
 
 from bridge.batch import caption_rows, open_job
 from bridge.batch.folder import Folder, file_info
@@ -178,7 +181,7 @@ def test_a_bucket(
         assert (result.code, len(vllm_server.calls)) == (0, calls), result.err
     names = {name.removeprefix(f"{root}/") for name in fs.find(root)}
     assert {name for name in names if name.endswith(".txt")} == {f"{n % 3}/{n}.txt" for n in range(12)}
-    assert {name for name in names if "/" not in name} == {".graphcap.jsonl", "metadata.jsonl"}
+    assert {name for name in names if "/" not in name} == {".graphcap.jsonl", ".graphcap.tables", "metadata.jsonl"}
     assert len(fs.cat_file(f"{root}/metadata.jsonl").splitlines()) == 12
     fs.pipe_file(f"{root}/empty.jpg", b"")
     fs.pipe_file(f"{root}/large.jpg", bytes(20_000))
@@ -241,6 +244,39 @@ def test_a_disk_that_is_full_or_read_only(
     assert len(vllm_server.calls) <= 20 + 3
 
 
+@pytest.mark.parametrize(
+    ("shard", "other", "code"),
+    [
+        ("all", ("--shard", "1/2"), 2),
+        ("1of2", (), 2),
+        ("1of2", ("--shard", "1/2"), 2),
+        ("1of2", ("--shard", "2/2"), 0),
+        ("all", ("--dry-run",), 0),
+    ],
+)
+def test_runs_at_the_same_time(
+    batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path, shard: str, other: tuple[str, ...], code: int
+) -> None:
+    """Only shards of different labels write to a folder at the same time, also while one of them joins its rows.
+
+    The temporary files of the first run are kept as long as it runs.
+    """
+    photos(tmp_path, "a.jpg", "b.jpg", "c.jpg", "d.jpg")
+    folder = Folder(LocalFileSystem(), str(tmp_path), shard)
+    with Index(folder) as index:
+        temporary = folder.temporary("metadata.jsonl")
+        temporary.touch()
+        for key in ("z.jpg", "a.jpg"):
+            index.append(Row(key, "alt_text", "1-2-3", caption={"result": {}}))
+        for _ in range(2):
+            result = batch(tmp_path, *at(vllm_server), *other)
+            assert (result.code, "Another run writes to" in result.err) == (code, code == 2), result.err
+            assert temporary.exists()
+            index.join()
+    assert batch(tmp_path, *at(vllm_server), *(("--shard", "1/2") if shard == "1of2" else ())).code == 0
+    assert not temporary.exists()
+
+
 def test_a_crash_before_the_sidecar_was_written(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, "a.jpg", "b.jpg")
     sidecar, index = tmp_path / "a.txt", tmp_path / ".graphcap.jsonl"
@@ -290,16 +326,58 @@ def test_a_changed_file_of_equal_size_has_another_version() -> None:
         assert file_info({"size": 1, name: "a"}) != file_info({"size": 1, name: "b"})
 
 
-def test_the_last_row_of_a_bucket_counts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_time", [False, True])
+def test_the_last_row_of_a_bucket_counts(tmp_path: Path, has_time: bool) -> None:
+    """A row without a time has the time of its file."""
     names = (".graphcap.jsonl", ".graphcap-1of2.jsonl", ".graphcap/1.jsonl")
     folder = Folder(DirFileSystem(str(tmp_path)), "set")
     (tmp_path / "set/.graphcap").mkdir(parents=True)
     for last in names:
         for name in names:
             row = {"key": "a.jpg", "perspective": "alt_text", "content_key": "", "version": "", "text": name}
-            (tmp_path / "set" / name).write_text(json.dumps(row) + "\n")
-            os.utime(tmp_path / "set" / name, (0, 2 if name == last else 1))
+            times = {"time": 2 if name == last else 1} if has_time else {}
+            (tmp_path / "set" / name).write_text(json.dumps({**row, "caption": {"result": {}}, **times}) + "\n")
+            os.utime(tmp_path / "set" / name, (0, 2 if (name == last) != has_time else 1))
         with Index(folder) as index:
             row_read = index.row("a.jpg", "alt_text")
         assert isinstance(row_read, Row)
         assert row_read.text == last
+
+
+def test_a_copied_index_brings_no_old_captions_back(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, "a.jpg")
+    options = (tmp_path, *at(vllm_server), "--out", "hf-metadata")
+    for extra in (("--shard", "1/1"), ("--existing", "overwrite", "--prefix", "new: "), ()):
+        assert batch(*options, *extra).code == 0
+        os.utime(tmp_path / ".graphcap-1of1.jsonl", (2**32, 2**32))
+    assert lines(tmp_path / "metadata.jsonl") == [{"file_name": "a.jpg", "text": "new: a alt_text"}]
+
+
+def test_rows_of_another_version(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    """Unknown fields are ignored. Rows without the known fields are, too: their images are captioned."""
+    photos(tmp_path, *(f"{number}.jpg" for number in range(5)))
+    options, index = (tmp_path, *at(vllm_server), "--out", "jsonl"), tmp_path / ".graphcap.jsonl"
+    assert batch(*options).code == 0
+    table = (tmp_path / "captions.jsonl").read_text()
+    changes = ({"new_field": 1}, {"caption": None}, {"caption": {}}, {"text": 3}, {"time": "now"})
+    rows = [row | change for row, change in zip(lines(index), changes, strict=True)]
+    index.write_text("".join(f"{json.dumps(row)}\n" for row in [*rows, [], "key"]))
+    result = batch(*options)
+    assert (result.code, len(vllm_server.calls), "4 captioned, 1 skipped" in result.err) == (0, 9, True), result.err
+    assert without_times(lines(tmp_path / "captions.jsonl")) == without_times(list(map(json.loads, table.splitlines())))
+
+
+def test_a_row_that_is_written_in_part(tmp_path: Path) -> None:
+    folder, row = Folder(LocalFileSystem(), str(tmp_path)), Row("", "alt_text", caption={"result": {}})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Index(folder) as index:
+        index.append(replace(row, key="a.jpg"))
+        resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / ".graphcap.jsonl").stat().st_size + 40, hard))
+        try:
+            with pytest.raises(OSError, match="No space left"):
+                index.append(replace(row, key="b.jpg"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        index.append(replace(row, key="c.jpg"))
+    with Index(folder) as index:
+        assert [key for key in ("a.jpg", "b.jpg", "c.jpg") if index.row(key, "alt_text")] == ["a.jpg", "c.jpg"]
