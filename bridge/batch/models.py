@@ -29,6 +29,15 @@ class ImageItem:
         """Return whether the image is fetched with HTTP."""
         return self.url.startswith(("http://", "https://"))
 
+    def fields(self, request: JsonObject) -> JsonObject:
+        """Return the fields of the request for this image. `request`: those that all images share."""
+        fields = dict(request)
+        if self.variables:
+            fields["variables"] = {**fields.get("variables", {}), **self.variables}
+        if self.context:
+            fields["context"] = [*fields.get("context", ()), *self.context]
+        return fields
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:

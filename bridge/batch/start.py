@@ -98,7 +98,7 @@ def _check_prompts(items: list[ImageItem], job: Job) -> None:
 
 def _prompts(item: ImageItem, job: Job) -> Iterator[str]:
     """Yield the prompt of each perspective for an image. Raises MissingVariables."""
-    options = CaptionOptions.model_validate(job.fields(item))
+    options = parse_request(CaptionOptions, job.fields(item))
     for perspective in job.perspectives:
         own = own_options(options, perspective)
         yield render_prompt(perspective, own, own.variables or {})

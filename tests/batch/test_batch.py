@@ -15,6 +15,7 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from bridge.batch.folder import BatchError, Folder
+from bridge.batch.inputs import natural
 from bridge.batch.models import ImageItem
 from bridge.batch.options import Options
 from bridge.batch.outputs import Outputs
@@ -198,6 +199,9 @@ def test_several_inputs_on_one_file_system(batch: Graphcap, vllm_server: OpenAIS
         (("memory://", f"{url}/sub"), "no folder in common"),
         (("https://127.0.0.1/a/../../b.jpg", "--output-dir", tmp_path / "web"), "contains '..'"),
         ((f"{url}/a::b.jpg",), "a chain of URLs"),
+        (("",), "An input is empty"),
+        (("https://[bad/a.jpg",), "'https://[bad/a.jpg' is not a valid URL"),
+        (("https://a.test/a.jpg#x", "http://a.test/a.jpg"), "have the same path in the outputs, 'a.test/a.jpg'"),
     ):
         result = batch(*inputs, *at(vllm_server))
         assert (result.code, sentence in result.err) == (2, True), result.err
@@ -206,6 +210,82 @@ def test_several_inputs_on_one_file_system(batch: Graphcap, vllm_server: OpenAIS
         assert batch(url, *at(vllm_server), "--out", "txt", "csv").code == 4
     assert fs.exists(f"{bucket}/captions.csv")
     fs.rm(bucket, recursive=True)
+
+
+def test_names_in_a_list_are_not_patterns(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, "a.jpg")
+    (tmp_path / "list.jsonl").write_text('{"image": "*.jpg"}')
+    for inputs, stdin in ((tmp_path / "list.jsonl", b""), ("-", f"{tmp_path}/*.jpg".encode())):
+        result = batch(inputs, *at(vllm_server), stdin=stdin)
+        assert (result.code, "There is no file or folder" in result.err) == (2, True), result.err
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        (['{"image": "a.jpg"}'] * 2, "names '{folder}/a.jpg' twice"),
+        (["", '{"image": ""}'], "Line 2 of '{folder}/list.jsonl' is not a JSON object that names an image"),
+        (['{"image": null}'], "is not a JSON object that names an image"),
+        (['{"url": 3}'], "is not a JSON object that names an image"),
+        (['["image"]'], "is not a JSON object that names an image"),
+        (["[" * 100_000], "is not a JSON object that names an image"),
+        (['{"image": "a.jpg", "context": 3}'], "has a 'context' that is neither a text nor a list of texts"),
+        (['{"image": "a.jpg", "context": ["a", 3]}'], "has a 'context' that is neither"),
+        (['{"image": "a.jpg", "context": "%s"}' % ("x" * 200_001)], "list.jsonl': The request is not valid. context"),
+        (['{"image": "a.jpg", "language": "%s"}' % ("x" * 200_001)], "is not valid. variables/language"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_mistake_in_a_manifest(batch: Graphcap, tmp_path: Path, rows: list[str], sentence: str) -> None:
+    photos(tmp_path, "a.jpg")
+    (tmp_path / "list.jsonl").write_text("\n".join(rows))
+    result = batch(tmp_path / "list.jsonl")
+    assert (result.code, sentence.format(folder=tmp_path) in result.err) == (2, True), result.err
+
+
+def test_a_manifest_and_its_folder(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    """The row of the manifest counts, whatever the order of the inputs."""
+    photos(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "list.jsonl").write_text('{"image": "a.jpg", "context": "At the harbour."}')
+    inputs = [tmp_path, tmp_path / "list.jsonl"]
+    for number, order in enumerate((inputs, inputs[::-1])):
+        assert batch(*order, *at(vllm_server), "--output-dir", tmp_path / f"{number}").code == 0
+    assert ["At the harbour." in call.prompt for call in vllm_server.calls].count(True) == 2
+    assert len(vllm_server.calls) == 4
+
+
+def test_outputs_among_the_inputs(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    """A shell replaces `photos/*` by the names of all files."""
+    photos(tmp_path, "a.jpg")
+    (tmp_path / "b.jpg").touch()
+    for _ in range(2):
+        result = batch(*tmp_path.glob("[!.]*"), *at(vllm_server), "--out", "txt", "jsonl", "hf-metadata")
+        assert (result.code, len(vllm_server.calls)) == (3, 1), result.err
+    assert "Ignored files: sidecars: 4" in result.err
+    other = photos(tmp_path / "other", "c.jpg") / "metadata.jsonl"
+    other.write_text('{"file_name": "c.jpg"}')
+    assert batch(other, *at(vllm_server)).code == 0
+    assert (tmp_path / "other/c.txt").exists()
+
+
+def test_ignored_files_and_folders(
+    batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos(tmp_path, "a.jpg", ".hidden.jpg")
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path)
+        for _ in range(20):  # longer than a path may be, so that the folder cannot be read
+            os.mkdir("x" * 250)
+            os.chdir("x" * 250)
+    result = batch(tmp_path, *at(vllm_server))
+    assert (result.code, "Ignored files: unreadable folders: 1, hidden: 1" in result.err) == (0, True), result.err
+    pattern = batch(tmp_path / "*.jpg", *at(vllm_server))
+    assert (pattern.code, "Ignored" in pattern.err) == (0, False)
+
+
+def test_numbers_in_names_are_ordered_by_value() -> None:
+    names = ["1" * 5000, "10", "2", "02", "1a", "b"]
+    assert sorted(names, key=natural) == ["1a", "02", "2", "10", "1" * 5000, "b"]
 
 
 @pytest.mark.slow
