@@ -35,7 +35,8 @@ _PIXELS_PER_TOKEN = 750
 class Prepared:
     """A batch that passed the checks. `warnings`: sentences about the outputs, and of the provider check.
 
-    `listing`: all images, or the shard's. `items`: those of this run. `failures`: those of earlier runs, by path.
+    `listing`: all images, or the shard's. `items`: those of this run. `failures`: those of earlier runs, by path; they
+    may be of images that are not in the inputs.
     """
 
     job: Job
@@ -60,8 +61,7 @@ async def prepared(options: Options, services: Services) -> AsyncIterator[Prepar
         outputs = Outputs(folder, options, tuple(each.name for each in job.perspectives))
         await to_thread.run_sync(outputs.check, listing.items)
         listing.items = shard(listing.items, options)
-        failed = await to_thread.run_sync(read_failures, folder)
-        failures = {item.key: failed[item.key] for item in listing.items if item.key in failed}
+        failures = await to_thread.run_sync(read_failures, folder)
         items = [item for item in listing.items if item.key in failures] if options.retry_failed else listing.items
         items = select(items, options)
         _check_prompts(items, job)
@@ -69,9 +69,9 @@ async def prepared(options: Options, services: Services) -> AsyncIterator[Prepar
         if options.max_cost is not None and not options.url and await job.engine.price(1) is None:
             raise BatchError(f"The price of {job.engine.target} is not known. Use --limit instead of --max-cost.")
         warnings = () if options.dry_run else await job.engine.check(Run(Deadline(job.timeout)))
-        if options.retry_failed and len(failures) < len(failed):
-            absent = next(name for name in failed if name not in failures)
-            warnings = (*warnings, f"'{absent}' failed, but is not in the inputs. --retry-failed ignores such images.")
+        if options.retry_failed and (absent := failures.keys() - {item.key for item in listing.items}):
+            sentence = f"'{min(absent)}' failed, but is not in the inputs. --retry-failed ignores such images."
+            warnings = (*warnings, sentence)
         yield Prepared(job, listing, items, failures, folder, outputs, (*outputs.warnings(items), *warnings))
 
 

@@ -143,7 +143,24 @@ def test_failures_are_listed_and_retried(batch: Graphcap, vllm_server: OpenAISer
     assert "'empty.jpg' failed, but is not in the inputs" in batch(tmp_path, *at(vllm_server), "--retry-failed").err
     (tmp_path / "renamed.txt").write_text("by hand")
     assert batch(tmp_path, *at(vllm_server)).code == 0
-    assert files(tmp_path) == {"a.txt", "b.txt", "page.txt", "renamed.txt", "metadata.jsonl"}
+    assert [row["path"] for row in lines(tmp_path / "failures.jsonl")] == ["empty.jpg"]
+    assert files(tmp_path) == {"a.txt", "b.txt", "page.txt", "renamed.txt", "metadata.jsonl", "failures.jsonl"}
+
+
+def test_failures_of_other_images_are_kept(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, "a.jpg", "sub/b.jpg", "sub/c.jpg")
+    (tmp_path / "a.jpg").touch()
+    for name in ("a.jpg", "sub/b.jpg"):
+        (tmp_path / name).write_bytes(b"")
+    options = (*at(vllm_server), "--output-dir", tmp_path / "out")
+    failures = tmp_path / "out/failures.jsonl"
+    assert batch(tmp_path, *options).code == 3
+    (tmp_path / "sub/b.jpg").write_bytes(picture(1))
+    for inputs in ((tmp_path / "a.jpg",), (tmp_path / "*.jpg", tmp_path / "sub/c.jpg")):
+        assert batch(*inputs, *options).code == 3
+        assert [row["path"] for row in lines(failures)] == ["sub/b.jpg", "a.jpg"]
+    assert batch(tmp_path, *options, "--retry-failed").code == 3
+    assert [row["path"] for row in lines(failures)] == ["a.jpg"]
 
 
 @pytest.mark.slow
