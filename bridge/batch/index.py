@@ -68,6 +68,7 @@ class Index:
         self._name = ".graphcap.jsonl" if folder.label == "all" else f".graphcap-{folder.label}.jsonl"
         self._parts = self._name.removesuffix(".jsonl")
         self._entries: dict[tuple[str, str], Entry] = {}
+        self._perspectives: dict[str, None] = {}
         self._lock = Lock()
         self._is_joined = True
         self._stack = ExitStack()
@@ -148,10 +149,15 @@ class Index:
         earlier = self._entries.get((key, perspective))
         self._is_joined &= earlier is None and not (entry.is_overwriting and self._is_overwriting)
         self._entries[key, perspective] = replace(entry, earlier=earlier)
+        self._perspectives.setdefault(perspective)
 
     def find(self, key: str, perspective: str) -> Entry | None:
         """Return the last row of an image and perspective, None if there is none."""
         return self._entries.get((key, perspective))
+
+    def others(self, key: str, perspective: str) -> list[str]:
+        """Return the other perspectives that have a row of this image."""
+        return [name for name in list(self._perspectives) if name != perspective and (key, name) in self._entries]
 
     def row(self, key: str, perspective: str) -> Row | None:
         """Read the last row of an image and perspective. Raises OSError."""

@@ -135,7 +135,8 @@ class Skipped:
     """The outputs of a row exist already.
 
     `restored`: whether the outputs were written now, from the index. `kept`: `--existing stale` did not change the
-    text sidecar, because its text differs from the index. `outdated`: the outputs were made with other options.
+    text sidecar, because its text differs from the index. `outdated`: the outputs were made with other options, or by
+    another perspective. `changed`: the file of the image has changed since.
     """
 
     key: str
@@ -143,6 +144,7 @@ class Skipped:
     restored: bool = False
     kept: bool = False
     outdated: bool = False
+    changed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

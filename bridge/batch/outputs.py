@@ -114,6 +114,15 @@ class Outputs:
         name = self.sidecars(key, perspective).get("txt")
         return (self._folder.read(name) or b"").decode("utf-8", "surrogateescape").strip() if name else ""
 
+    def caption(self, key: str, perspective: str) -> JsonObject:
+        """Return the JSON sidecar, {} if there is none of ours."""
+        name = self.sidecars(key, perspective).get("json")
+        try:
+            caption = json.loads((self._folder.read(name) or b"{}") if name else b"{}")
+        except ValueError:
+            return {}
+        return caption if isinstance(caption, dict) else {}
+
     def write(self, row: Row, formats: tuple[str, ...], text: str) -> None:
         """Write the row's sidecars in these formats. `text`: content of the text sidecar. Raises OSError."""
         for each, name in self.sidecars(row.key, row.perspective).items():
@@ -136,14 +145,18 @@ class Outputs:
                 yield _labelled(name, self._folder), write
 
     def _rows(self, items: list[ImageItem], index: Index) -> Iterator[Row]:
-        """Yield the rows in order. A text sidecar that is not in the index becomes a row with only a text."""
+        """Yield the rows in order. A text sidecar that is not in the index becomes a row with only a text.
+
+        Such a row has a perspective only if the name of its sidecar has it.
+        """
         for item in items:
             for perspective in self._perspectives:
                 row = index.row(item.key, perspective)
                 if row is not None:
                     yield row
                 elif self._may_exist(item.key, perspective) and (text := self.text(item.key, perspective)):
-                    yield Row(item.key, perspective, text=text.encode("utf-8", "replace").decode())
+                    name = perspective if len(self._perspectives) > 1 else ""
+                    yield Row(item.key, name, text=text.encode("utf-8", "replace").decode())
 
     def _may_exist(self, key: str, perspective: str) -> bool:
         """Return whether a text sidecar may exist. In an object store, a request for each absent one would be slow."""

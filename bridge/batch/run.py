@@ -164,9 +164,9 @@ class Batch:
             if isinstance(decision, Skipped):
                 self._totals.skipped += 1
                 await self._events.put(decision)
-            elif decision.row is not None:
+            elif decision.restored is not None:
                 self._totals.restored += 1
-                await self._events.put(Skipped(item.key, perspective.name, restored=True))
+                await self._events.put(decision.restored)
             else:
                 requested[perspective] = decision
         if not requested:
@@ -250,7 +250,7 @@ class Batch:
         """Add a row to the index, then write its sidecars. Raises OSError."""
         key, name, existing = row.key, row.perspective, self._options.existing
         old = self._outputs.text(key, name) if existing in ("append", "prepend", "stale") else ""
-        text = merged(existing, old, own_texts(self._index, key, name), row.text)
+        text = merged(existing, old, own_texts(self._index, key, name, self._job), row.text)
         self._index.append(row)
         if text is None:
             formats, text = tuple(each for each in formats if each != "txt"), ""

@@ -86,6 +86,66 @@ def test_words_of_others_survive(batch: Graphcap, vllm_server: OpenAIServer, tmp
     assert (len(vllm_server.calls), (tmp_path / "a.txt").read_bytes()) == (5, b"caf\xe9 words, a alt_text")
 
 
+@pytest.mark.parametrize("out", ["txt", "json"])
+def test_another_perspective_makes_sidecars_stale(
+    graphcap: Graphcap, vllm_server: OpenAIServer, tmp_path: Path, out: str
+) -> None:
+    photos(tmp_path, "a.jpg")
+    sidecar = tmp_path / f"a.{out}"
+
+    def run(perspective: str, *options: str) -> tuple[str, bool]:
+        """Return the counts of the run, and whether it warns about other options."""
+        result = graphcap("batch", tmp_path, *at(vllm_server), "--out", out, "-p", perspective, *options)
+        assert (result.code, "differs from what this command wrote" in result.err) == (0, False), result.err
+        return result.err.splitlines()[0], "An image was captioned with other options" in result.err
+
+    assert run("alt_text") == ("1 captioned", False)
+    assert run("training_caption") == ("0 captioned, 1 skipped", True)
+    assert run("training_caption", "--existing", "stale") == ("1 captioned", False)
+    assert "a caption" in sidecar.read_text()
+    assert run("training_caption", "--existing", "stale") == ("0 captioned, 1 skipped", False)
+    assert run("alt_text") == ("0 captioned, 1 skipped", True)
+    assert run("alt_text", "--existing", "stale") == ("0 captioned, 1 restored", False)
+    assert "a alt_text" in sidecar.read_text()
+
+
+def test_a_text_of_another_perspective_in_a_table(
+    graphcap: Graphcap, vllm_server: OpenAIServer, tmp_path: Path
+) -> None:
+    photos(tmp_path, "a.jpg")
+    for perspective in ("alt_text", "training_caption"):
+        options = ("--out", "txt", "jsonl", "-p", perspective)
+        assert graphcap("batch", tmp_path, *at(vllm_server), *options).code == 0
+    (row,) = lines(tmp_path / "captions.jsonl")
+    assert (row["text"], row["perspective"]) == ("a alt_text", "")
+
+
+def test_sidecars_of_an_image_agree(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    """A missing sidecar is written from the index, also with another request."""
+    photos(tmp_path, "a.jpg")
+    options = (tmp_path, *at(vllm_server))
+    assert batch(*options).code == 0
+    result = batch(*options, "--out", "txt", "json", "--temperature", "0.5", "--prefix", "new: ")
+    assert (result.code, len(vllm_server.calls), "1 restored" in result.err) == (0, 1, True), result.err
+    assert "Warning (1 ×): An image was captioned with other options" in result.err
+    caption = json.loads((tmp_path / "a.json").read_text())
+    assert (caption["rendered"], (tmp_path / "a.txt").read_text()) == ("a alt_text", "a alt_text")
+    assert "Warning (1 ×): An image was captioned" in batch(*options, "--temperature", "0.5").err
+    assert "Warning" not in batch(*options).err
+
+
+def test_another_image_with_the_same_name(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, "one/a.jpg", "other/a.jpg")
+    options = (*at(vllm_server), "--output-dir", tmp_path / "out")
+    assert batch(tmp_path / "one", *options).code == 0
+    assert "Warning" not in batch(tmp_path / "one", *options).err
+    result = batch(tmp_path / "other", *options)
+    assert "Warning (1 ×): The file of an image has changed since its caption" in result.err
+    (tmp_path / "out/a.txt").unlink()
+    assert "1 captioned" in batch(tmp_path / "other", *options).err
+    assert len(vllm_server.calls) == 2
+
+
 @pytest.mark.slow
 def test_existing_sidecars(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, "a.jpg", "b.jpg")
