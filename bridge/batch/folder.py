@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from threading import Lock
 from typing import Any
 
@@ -155,12 +156,19 @@ class Folder:
         return Path(directory, f".graphcap-{self.label}-{number}.tmp")
 
     def ignores_case(self) -> bool:
-        """Return whether the file system ignores case. Writes and removes a test file. Raises OSError."""
-        name = f".graphcap-{self.label}-probe.tmp"
-        self.write(name, b"")
-        ignores = self.is_local and os.path.lexists(self.path(name.upper()))
-        self.remove(name)
-        return ignores
+        """Return whether the file system ignores case. Writes and removes a test file. Raises OSError.
+
+        If the folder does not exist, the file is in the folder where it would be created.
+        """
+        if not self.is_local:
+            name = f".graphcap-{self.label}-probe.tmp"
+            self.write(name, b"")
+            self.remove(name)
+            return False
+        path = Path(self.path(""))
+        directory = next(each for each in (path, *path.parents) if os.path.lexists(each))
+        with NamedTemporaryFile(dir=directory, prefix=".graphcap-probe-", suffix=".tmp") as file:
+            return os.path.lexists(type(self)(self.fs, str(directory)).path(Path(file.name).name.upper()))
 
     def remove(self, name: str) -> None:
         """Remove a file, or a folder with its content. Do nothing if the name does not exist."""

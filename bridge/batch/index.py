@@ -13,7 +13,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -86,12 +86,9 @@ class Index:
             stack.callback(os.close, self._descriptor)
             if self._folder.is_local:
                 self._lock_file()
-                times = self._folder.index_files()
-                paths = [directory / name for name in sorted(times, key=lambda name: times[name])]
-            else:
-                paths = self._download(directory)
-            for path in paths:
-                self._read(path)
+            paths = self._read_all(directory)
+            if not (paths or self._folder.is_local):
+                self._folder.write(self._name, b"")  # the tables of a run without captions belong to this command, too
             self._size = os.lseek(self._descriptor, 0, os.SEEK_END)
             if self._size and os.pread(self._descriptor, 1, self._size - 1) != b"\n":
                 self._size += os.write(self._descriptor, b"\n")  # a crash left half a row
@@ -101,11 +98,29 @@ class Index:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    @contextmanager
+    def reading(self) -> Iterator[Self]:
+        """Read the rows of earlier runs. The folder is not changed or locked. Raises OSError."""
+        with TemporaryDirectory(prefix="graphcap-") as temporary:
+            directory = Path(self._folder.path("") if self._folder.is_local else temporary)
+            self._file = directory / self._name
+            self._read_all(directory)
+            yield self
+
+    def _read_all(self, directory: Path) -> list[Path]:
+        """Read the files of the index, and return them. `directory`: where they are, or are copied to."""
+        if self._folder.is_local:
+            times = self._folder.index_files()
+            paths = [directory / name for name in sorted(times, key=lambda name: times[name])]
+        else:
+            paths = self._download(directory)
+        for path in paths:
+            self._read(path)
+        return paths
+
     def _download(self, directory: Path) -> list[Path]:
         """Copy the index of an object store, a file for each shard. Return the files in the order of their changes."""
         times = self._folder.index_files()
-        if not times:
-            self._folder.write(self._name, b"")  # the tables of a run without captions belong to this command, too
         names = sorted(times, key=lambda name: (times[name], "/" in name, name))
         files: dict[Path, None] = {}
         for number in range(0, len(names), _PARTS_AT_ONCE):

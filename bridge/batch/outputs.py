@@ -99,10 +99,6 @@ class Outputs:
         names = self.sidecars(key, perspective).items()
         return tuple(each for each, name in names if not self._folder.is_filled(name))
 
-    def is_complete(self, key: str, perspective: str) -> bool:
-        """Return whether there are sidecars, and all of them exist."""
-        return bool(self._extensions) and not self.missing(key, perspective)
-
     def too_long(self, key: str) -> str:
         """Return the first name that is too long for a file, "" if none is."""
         names = (name for perspective in self._perspectives for name in self.sidecars(key, perspective).values())

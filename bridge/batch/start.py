@@ -9,10 +9,12 @@ from anyio import to_thread
 from bridge import errors
 from bridge.batch.engines import own_options
 from bridge.batch.folder import BatchError, Folder, open_url
+from bridge.batch.index import Index
 from bridge.batch.inputs import Listing, list_images, select, shard
 from bridge.batch.models import Failure, ImageItem
 from bridge.batch.options import Options
 from bridge.batch.outputs import Outputs, read_failures
+from bridge.batch.resume import Decision, decide
 from bridge.batch.rows import Job, load, open_job
 from bridge.batch.summary import money
 from bridge.batch.text import count
@@ -113,15 +115,24 @@ async def preview(batch: Prepared) -> AsyncIterator[str]:
             yield f"{item.key}\n{text}\n"
             tokens.append(len(text) // _CHARACTERS_PER_TOKEN)
         tokens[-1] += await _image_tokens(item, job)
-    names = [each.name for each in job.perspectives]
-    keeps = job.options.existing in ("skip", "stale")
-    due = sum(not (keeps and batch.outputs.is_complete(item.key, name)) for item in items for name in names)
+    due = await to_thread.run_sync(_count_captions, batch)
     average = sum(tokens) // max(len(tokens), 1)
     captions = f"{count(due, 'caption')} to make with {job.engine.target} in {batch.folder.url}"
     yield f"{count(len(items), 'image')}, {captions}"
     price = await job.engine.price(average * due)
     cost = "price not known" if price is None else money(price)
     yield f"About {average * due:,} input tokens ({cost}); the answers are not included."
+
+
+def _count_captions(batch: Prepared) -> int:
+    """Return how many captions a run would make. Raises OSError."""
+    with Index(batch.folder).reading() as index:
+        decisions = (
+            decide(item, perspective, batch.job, index, batch.outputs)
+            for item in batch.items
+            for perspective in batch.job.perspectives
+        )
+        return sum(isinstance(decision, Decision) and decision.row is None for decision in decisions)
 
 
 async def _image_tokens(item: ImageItem, job: Job) -> int:

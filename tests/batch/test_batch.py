@@ -590,6 +590,31 @@ def test_what_would_be_done(batch: Graphcap, vllm_server: OpenAIServer, tmp_path
     assert (costly.code, "not known" in costly.err) == (2, True)
 
 
+def test_a_preview_counts_what_a_run_would_do(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    """It changes no file."""
+    photos(tmp_path / "in", "a.jpg", "b.jpg", "c.jpg")
+    options = (tmp_path / "in", *at(vllm_server), "--output-dir", tmp_path / "out")
+    assert "3 captions to make" in batch(*options, "--dry-run").out
+    assert not (tmp_path / "out").exists()
+    assert batch(*options).code == 0
+    (tmp_path / "out/a.txt").unlink()
+    (tmp_path / "out/b.txt").write_text("by hand")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    for extra, number in (
+        ((), 0),
+        (("--out", "csv"), 0),
+        (("--existing", "stale"), 0),
+        (("--existing", "stale", "--prefix", "x"), 0),
+        (("--existing", "stale", "--temperature", "0.5"), 2),
+        (("--existing", "overwrite"), 3),
+    ):
+        preview = batch(*options, *extra, "--dry-run")
+        assert (preview.code, f"3 images, {number} captions to make" in preview.out) == (0, True), preview.out
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == before
+    absent = batch(tmp_path / "in", "--output-dir", tmp_path / "in/a.jpg/out", "--dry-run")
+    assert (absent.code, "cannot be written" in absent.err) == (2, True)
+
+
 def test_images_on_the_web(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path / "served", "a.jpg")
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
